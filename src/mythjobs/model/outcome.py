@@ -1,0 +1,117 @@
+"""How an attempt ended. An outcome is a fact that was seen, never a guess."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The program ended by itself with this exit code, 0 to 255."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal that was not ours ended the program; `core` if it left a core dump."""
+
+    signal: int
+    core: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Breached:
+    """We ended it because it broke this limit: wall, cpu, idle, memory, output, processes."""
+
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """We ended it because somebody asked; `by` says who (user, shutdown, …)."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """There was never a process: the kernel's answer to exec (0 if it was not asked), and why."""
+
+    errno: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Its end was not seen: the machine restarted, or the reaper that held it died."""
+
+    why: str
+
+
+Outcome = Exited | Signalled | Breached | Stopped | NotStarted | Lost
+
+_KINDS: Final[dict[str, type[Outcome]]] = {
+    "exited": Exited,
+    "signalled": Signalled,
+    "breached": Breached,
+    "stopped": Stopped,
+    "not_started": NotStarted,
+    "lost": Lost,
+}
+_NAMES: Final = {cls: name for name, cls in _KINDS.items()}
+
+
+def to_json(outcome: Outcome) -> dict[str, object]:
+    """As it stands in journals, on the link and in the store: `{"kind": "exited", "code": 0}`."""
+    return {"kind": _NAMES[type(outcome)], **dataclasses.asdict(outcome)}
+
+
+def from_json(value: Json) -> Outcome:
+    """Raises ValueError if this is not an outcome."""
+    try:
+        kind = _KINDS[str(value["kind"])]
+    except KeyError:
+        raise ValueError(f"not an outcome: {value!r}") from None
+    known = {}
+    for field in dataclasses.fields(kind):
+        if field.name not in value:
+            continue
+        given = value[field.name]
+        if type(given).__name__ != field.type:
+            raise ValueError(f"{value['kind']}: {field.name} is not {field.type}")
+        known[field.name] = given
+    try:
+        return kind(**known)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def sentence(outcome: Outcome) -> str:
+    """What happened, for a person: 'ended by signal 9 (SIGKILL)'."""
+    match outcome:
+        case Exited(code):
+            return f"exit code {code}"
+        case Signalled(number, core):
+            return f"ended by signal {number} ({_signal_name(number)})" + core * ", core dumped"
+        case Breached(limit):
+            return f"ended because it broke its {limit} limit"
+        case Stopped(by):
+            return f"stopped by {by}"
+        case NotStarted(_, why):
+            return f"could not start: {why}"
+        case Lost(why):
+            return f"lost: {why}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "real-time signal"

@@ -1,0 +1,65 @@
+"""Progress read from a program's own output: presets and regular expressions."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# The names that a definition may give; `status` is the FIFO that the program writes itself.
+PRESETS: Final = ("ffmpeg", "comskip", "percent", "status")
+
+_FFMPEG_DURATION: Final = re.compile(rb"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_FFMPEG_TIME: Final = re.compile(rb"time=(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+# comskip writes "12:34 - 1234 frames in 5.6 sec(220.36 fps), 1.00 sec(230.00 fps), 37%".
+_PERCENT: Final = re.compile(rb"(\d{1,3}(?:\.\d+)?) ?%")
+# One line of a progress display is short; what is longer is data, and a regular expression
+# over it could take for ever.
+_LONGEST_LINE: Final = 4096
+
+
+class ProgressReader:
+    """Feed it the output as it comes; `percent` is the last figure seen, or None.
+
+    Lines end with a newline or a carriage return: programs redraw their progress.
+    """
+
+    def __init__(self, progress: str) -> None:
+        self._duration_s = 0.0
+        self._line = b""
+        self.percent: float | None = None
+        self._preset = progress
+        self._regex = (
+            re.compile(progress.removeprefix("regex:").encode())
+            if progress.startswith("regex:")
+            else _PERCENT
+        )
+
+    def feed(self, data: bytes) -> None:
+        *lines, rest = re.split(rb"[\r\n]", self._line + data)
+        self._line = rest[-_LONGEST_LINE:]
+        for line in lines:
+            self._read(line[:_LONGEST_LINE])
+
+    def _read(self, line: bytes) -> None:
+        if self._preset == "ffmpeg":
+            found = _FFMPEG_DURATION.search(line)
+            # The first is the input's; an output has none yet, and a second input is not longer.
+            if found and not self._duration_s:
+                self._duration_s = _seconds(found)
+            found = _FFMPEG_TIME.search(line)
+            if found and self._duration_s:
+                self._set(100 * _seconds(found) / self._duration_s)
+            return
+        for found in self._regex.finditer(line):
+            try:
+                self._set(float(found[1]))
+            except (TypeError, ValueError):
+                continue
+
+    def _set(self, percent: float) -> None:
+        self.percent = round(min(max(percent, 0.0), 100.0), 1)
+
+
+def _seconds(found: re.Match[bytes]) -> float:
+    hours, minutes, seconds = found.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)

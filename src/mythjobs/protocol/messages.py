@@ -1,0 +1,247 @@
+"""Every message of the link. Change docs/protocol.md first; within a version only add fields."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct, field
+
+VERSION: Final = 1
+OLDEST: Final = 1
+
+# A heartbeat goes every 5 s; both sides give the connection up after three without an answer.
+HEARTBEAT_S: Final = 5.0
+SILENT_S: Final = 20.0
+# A text frame is refused unread above this; a grant of 256 attempts is well below.
+MOST_FRAME_BYTES: Final = 16 * 2**20
+
+
+# The handshake: one message a frame, before anything else.
+
+
+class Challenge(Struct, tag="challenge", frozen=True):
+    """Master, first. nonce and master_key are hex, 32 bytes each."""
+
+    nonce: str
+    oldest: int
+    newest: int
+    master_key: str
+
+
+class Hello(Struct, tag="hello", frozen=True):
+    """Agent. The signature covers role "machine", both nonces, both keys (handshake.py)."""
+
+    version: int
+    machine_key: str
+    nonce: str
+    signature: str
+    name: str
+    boot_id: str
+    incarnation: str
+    cores: int
+    program: str = ""
+
+
+class Welcome(Struct, tag="welcome", frozen=True):
+    """Master. Signed in the role "master"; `jobs` is the ceiling of this machine."""
+
+    version: int
+    signature: str
+    machine_id: int
+    jobs: int
+    heartbeat_s: float = HEARTBEAT_S
+
+
+class Refused(Struct, tag="refused", frozen=True):
+    """Master, and closes: the sentence says why and what to do."""
+
+    code: str
+    sentence: str
+
+
+# From the agent.
+
+
+class Held(Struct, frozen=True, array_like=True):
+    """One attempt that the machine has: `leased`, `running`, or `ended` and unacknowledged."""
+
+    job: int
+    n: int
+    state: str
+
+
+class Heartbeat(Struct, tag="hb", frozen=True):
+    """Also the request for work. `held` is everything the machine has, once its journal is
+    read; the agent notes when it *sent* this, and leases count from there."""
+
+    hb: int
+    held: list[Held] = field(default_factory=list)
+
+
+class Started(Struct, tag="started", frozen=True):
+    job: int
+    n: int
+    at_ms: int
+
+
+class Progress(Struct, tag="progress", frozen=True):
+    job: int
+    n: int
+    percent: float | None = None
+    comment: str | None = None
+
+
+class Ended(Struct, tag="ended", frozen=True):
+    """`outcome` as model.outcome has it, `usage` as model.limits. `output` is a list of
+    [bytes written, head kept, tail kept], one for each stream that wrote anything."""
+
+    job: int
+    n: int
+    outcome: dict[str, str | int | bool]
+    started_ms: int | None
+    ended_ms: int
+    usage: dict[str, float | int | bool] = field(default_factory=dict)
+    output: list[tuple[int, int, int]] = field(default_factory=list)
+    proof: str = ""
+
+
+class Returned(Struct, tag="returned", frozen=True):
+    """Never started, and a durable mark on the machine says it never will be."""
+
+    job: int
+    n: int
+    reason: str
+
+
+class OutputOffer(Struct, tag="output_offer", frozen=True):
+    """The attempt is over and this stream's kept bytes (head, then tail) wait to be taken."""
+
+    job: int
+    n: int
+    stream: int
+    kept: int
+
+
+class OutputEnd(Struct, tag="output_end", frozen=True):
+    """No more bytes come on this transfer; `error` is empty, or says why (`gone`)."""
+
+    transfer: int
+    error: str = ""
+    dropped: int = 0
+
+
+AgentMessage = Heartbeat | Started | Progress | Ended | Returned | OutputOffer | OutputEnd
+
+
+class AgentFrame(Struct, frozen=True):
+    """One text frame of the agent. `no` rises by one; the master's `ack` of it says that all
+    in it is durable. `seen` is the last grant number that the agent has journalled."""
+
+    no: int
+    seen: int
+    room: int
+    messages: list[AgentMessage]
+
+
+# From the master.
+
+
+class Run(Struct, frozen=True):
+    """What to run. `env` is what is added to the base environment of the job's user;
+    `bare_env` says that it is the whole environment. `stdin` is a path, "" for /dev/null."""
+
+    argv: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+    bare_env: bool = False
+    cwd: str = ""
+    stdin: str = ""
+    scratch: bool = False
+    separate_stderr: bool = False
+    progress: str = ""
+    wall_s: float | None = None
+    grace_s: float = 10.0
+    keep: tuple[int, int] = (4 * 2**20, 12 * 2**20)
+
+
+class Grant(Struct, tag="grant", frozen=True):
+    """The right to attempt n of a job, under heartbeat `hb`. `no` rises within a connection.
+    lease_s None is for ever; start_by_s counts, as the lease does, from the send of `hb`."""
+
+    no: int
+    hb: int
+    job: int
+    n: int
+    priority: int
+    run: Run
+    silence: str = "keep"
+    lease_s: float | None = None
+    start_by_s: float = 900.0
+
+
+class Renew(Struct, tag="renew", frozen=True):
+    """Answers a heartbeat: every lease the machine holds is renewed, but for `excepted`."""
+
+    hb: int
+    excepted: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Stop(Struct, tag="stop", frozen=True):
+    """End this attempt if it runs, never start it if it does not. `by` goes into the outcome."""
+
+    job: int
+    n: int
+    by: str
+
+
+class Stale(Struct, tag="stale", frozen=True):
+    """This attempt is not the job's last one or is over: stop it if it runs, forget it if not."""
+
+    job: int
+    n: int
+
+
+class Settings(Struct, tag="settings", frozen=True):
+    jobs: int
+
+
+class OutputFetch(Struct, tag="output_fetch", frozen=True):
+    """Send a stream's bytes from `offset` as binary frames marked `transfer`; with `follow`,
+    until the attempt is over. `kept` asks for the kept bytes (head then tail) instead of the
+    stream's own offsets. At most 256 KiB are under way until `output_credit` says more."""
+
+    transfer: int
+    job: int
+    n: int
+    stream: int
+    offset: int
+    follow: bool = False
+    kept: bool = False
+
+
+class OutputCredit(Struct, tag="output_credit", frozen=True):
+    transfer: int
+    bytes: int
+
+
+class OutputStop(Struct, tag="output_stop", frozen=True):
+    transfer: int
+
+
+class OutputKept(Struct, tag="output_kept", frozen=True):
+    """This stream's kept bytes are durable at the master: the machine may drop its copy."""
+
+    job: int
+    n: int
+    stream: int
+
+
+MasterMessage = (
+    Grant | Renew | Stop | Stale | Settings | OutputFetch | OutputCredit | OutputStop | OutputKept
+)
+
+
+class MasterFrame(Struct, frozen=True):
+    """One text frame of the master; `ack` is the last agent frame that is durable, 0 for none."""
+
+    ack: int
+    messages: list[MasterMessage]

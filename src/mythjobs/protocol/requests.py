@@ -1,0 +1,89 @@
+"""What a user may ask of the master, and what comes back; docs/api.md is its text."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+MOST_BATCH_BYTES: Final = 64 * 2**20
+MOST_BATCH_JOBS: Final = 100_000
+MOST_REQUEST_BYTES: Final = 4 * 2**20
+
+
+class After(Struct, frozen=True, forbid_unknown_fields=True):
+    """A dependency on another job: after it succeeded (`ok`), ended (`any`) or failed (`failure`)."""
+
+    job: int
+    when: Literal["ok", "any", "failure"] = "ok"
+
+
+class AdHoc(Struct, frozen=True, forbid_unknown_fields=True):
+    """What `mythjobs run` runs: the job's own data, for the built-in command `run`."""
+
+    argv: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = "/"
+    wall_s: float | None = None
+
+
+class Submit(Struct, frozen=True, forbid_unknown_fields=True):
+    """One job. `command` "run" goes with `run`, any other with `arguments`."""
+
+    command: str
+    arguments: dict[str, str | int | float] = field(default_factory=dict)
+    subject: str | None = None
+    priority: int = 0
+    after: list[After] = field(default_factory=list)
+    key: str | None = None
+    hold: bool = False
+    not_before_ms: int | None = None
+    comment: str = ""
+    run: AdHoc | None = None
+
+
+class Submitted(Struct, frozen=True):
+    """`new` is false when the key named a job that was there. `reason` is why it waits."""
+
+    id: int
+    state: str
+    new: bool
+    reason: str
+
+
+class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
+    """What all jobs of a batch share; the argument sets follow as JSON lines."""
+
+    command: str
+    priority: int = 0
+    subject: str | None = None
+    hold: bool = False
+    comment: str = ""
+
+
+class Act(Struct, frozen=True, forbid_unknown_fields=True):
+    """An act on jobs. An id that cannot be acted on is told in the answer, the others are done."""
+
+    ids: list[int]
+
+
+class Acted(Struct, frozen=True):
+    """For one job: its state now, what was done (`cancelled`, `stopping`, `held`, …), or why not."""
+
+    id: int
+    state: str
+    done: str
+    error: str = ""
+
+
+class DefineCommand(Struct, frozen=True, forbid_unknown_fields=True):
+    """A definition as its TOML's tables. `replace` makes a new revision of a name that is taken."""
+
+    definition: dict[str, object]
+    replace: bool = False
+
+
+class Defined(Struct, frozen=True):
+    name: str
+    revision: int
+    changed: bool

@@ -1,0 +1,208 @@
+"""The state directory: where it is, what stands where in it, and whether it is ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mythjobs.config import files
+from mythjobs.errors import NotAllowed, StateNotWritable
+
+
+@dataclass(frozen=True)
+class StateDir:
+    """The paths of one state directory. Nothing here touches the disk."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store.db"
+
+    @property
+    def master_json(self) -> Path:
+        return self.root / "master.json"
+
+    @property
+    def master_lock(self) -> Path:
+        return self.root / "master.lock"
+
+    @property
+    def master_key(self) -> Path:
+        return self.root / "master.key"
+
+    @property
+    def master_pub(self) -> Path:
+        return self.root / "master.pub"
+
+    @property
+    def token(self) -> Path:
+        return self.root / "token"
+
+    @property
+    def output(self) -> Path:
+        """The master's spool."""
+        return self.root / "output"
+
+    @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+    @property
+    def agent(self) -> AgentDir:
+        return AgentDir(self.root / "agent")
+
+
+@dataclass(frozen=True)
+class AgentDir:
+    """The part of a state directory that belongs to the agent of this machine."""
+
+    root: Path
+
+    @property
+    def key(self) -> Path:
+        return self.root / "agent.key"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal"
+
+    @property
+    def reapers(self) -> Path:
+        return self.root / "reapers"
+
+    @property
+    def output(self) -> Path:
+        return self.root / "output"
+
+    @property
+    def scratch(self) -> Path:
+        return self.root / "scratch"
+
+    def make(self) -> None:
+        for path in (self.root, self.reapers, self.output, self.scratch):
+            path.mkdir(mode=0o700, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class MasterInfo:
+    """What a master says of itself in `master.json` while it serves."""
+
+    pid: int
+    address: str
+    port: int
+    socket: str
+    version: str
+
+
+def default_path(environ: Mapping[str, str]) -> Path:
+    """The state directory of whoever asks, if `--state-dir` names none."""
+    if named := environ.get("MYTHJOBS_STATE_DIR"):
+        return Path(named)
+    # The specification says that a relative XDG path is to be ignored.
+    if (state_home := environ.get("XDG_STATE_HOME", "")).startswith("/"):
+        return Path(state_home, "mythjobs")
+    if home := environ.get("HOME"):
+        return Path(home, ".local/state/mythjobs")
+    if os.getuid() == 0:
+        return Path("/var/lib/mythjobs")
+    return Path(pwd.getpwuid(os.getuid()).pw_dir, ".local/state/mythjobs")
+
+
+def open_state(path: Path | str | None = None, *, create: bool = True) -> StateDir:
+    """The state directory at `path`, or the default one.
+
+    With `create` it is made (0700) and must be ours and writable: StateNotWritable. Without,
+    nothing is made and it may be missing; NotAllowed if it is another user's and we are not root.
+    """
+    root = Path(os.path.abspath(path or default_path(os.environ)))
+    if create:
+        _make(root)
+        _check_ours(root)
+    else:
+        _check_readable(root)
+    return StateDir(root)
+
+
+def write_master(state: StateDir, info: MasterInfo) -> None:
+    files.replace(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
+
+
+def read_master(state: StateDir) -> MasterInfo | None:
+    """What the last master said; None if there was none. It may be dead by now."""
+    try:
+        return MasterInfo(**json.loads(state.master_json.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        if not root.is_dir():
+            raise StateNotWritable(
+                f"{root} is not a directory; name another one with --state-dir"
+            ) from None
+    except OSError as error:
+        raise StateNotWritable(
+            f"the state directory {root} cannot be made ({error.strerror}); "
+            f"make it yours, or name another one with --state-dir"
+        ) from None
+
+
+def _check_ours(root: Path) -> None:
+    facts = root.stat()
+    if facts.st_uid != os.getuid():
+        raise StateNotWritable(
+            f"the state directory {root} belongs to {user_name(facts.st_uid)}; run mythjobs as "
+            f"that user, or name another directory with --state-dir"
+        )
+    if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        raise StateNotWritable(
+            f"the state directory {root} cannot be written; run chmod u+rwx on it, mount it "
+            f"writable, or name another one with --state-dir"
+        )
+    mode = stat.S_IMODE(facts.st_mode)
+    if not mode & 0o077:
+        return
+    # A directory that others use (/tmp, a home) must not be closed to them behind their backs.
+    if any(root.iterdir()):
+        raise StateNotWritable(
+            f"the state directory {root} is open to others (mode {mode:o}); run chmod 700 on it, "
+            f"or name an empty or a new one with --state-dir"
+        )
+    root.chmod(0o700)
+
+
+def _check_readable(root: Path) -> None:
+    try:
+        owner = root.stat().st_uid
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise NotAllowed(
+            f"the state directory {root} cannot be read ({error.strerror}); run mythjobs as the "
+            f"user it belongs to, or name another one with --state-dir"
+        ) from None
+    if os.getuid() not in (owner, 0):
+        raise NotAllowed(
+            f"the state directory {root} belongs to {user_name(owner)}; run mythjobs as that "
+            f"user, or name another one with --state-dir"
+        )
+
+
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

@@ -1,0 +1,85 @@
+"""The `mythjobs` command as the demo uses it: the same calls that anyone would type."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PROGRAM = Path(sys.executable).with_name("mythjobs")
+
+
+class DemoError(Exception):
+    """What went wrong, in a sentence."""
+
+
+class Job(NamedTuple):
+    id: int
+    command: str
+    state: str
+    progress: float | None
+
+
+class Queue:
+    """`mythjobs up` on this machine, with a state directory of its own."""
+
+    def __init__(self, state: Path) -> None:
+        self._mythjobs = [str(PROGRAM), "--state-dir", str(state)]
+        self._log = state.with_name("up.log")
+        self._up: subprocess.Popen[bytes] | None = None
+
+    def start(self, longest_s: float = 30.0) -> str:
+        """What `up` says once it is ready."""
+        with self._log.open("wb") as log:
+            self._up = subprocess.Popen(
+                [*self._mythjobs, "up", "--port", "0", "--stop-jobs"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C on the terminal is for the demo, which then stops this in order.
+                start_new_session=True,
+            )
+        until = time.monotonic() + longest_s
+        while time.monotonic() < until:
+            said = self._log.read_text(errors="replace")
+            for line in said.splitlines(keepends=True):
+                if line.startswith("mythjobs is up") and line.endswith("\n"):
+                    return line.rstrip()
+            if self._up.poll() is not None:
+                raise DemoError(f"`mythjobs up` ended with {self._up.returncode}:\n{said}")
+            time.sleep(0.02)
+        raise DemoError(f"`mythjobs up` was not ready after {longest_s:.0f} s:\n{said}")
+
+    def stop(self, longest_s: float = 20.0) -> None:
+        if self._up is not None:
+            self._up.terminate()
+            try:
+                self._up.wait(longest_s)
+            except subprocess.TimeoutExpired:
+                self._up.kill()
+                self._up.wait()
+
+    def submit(self, command: str, *options: str, **parameters: object) -> int:
+        given = [f"--param={name}={value}" for name, value in parameters.items()]
+        job_id: int = self.read("submit", command, *options, *given)["id"]
+        return job_id
+
+    def jobs(self, ids: list[int]) -> list[Job]:
+        found = {each["id"]: each for each in self.read("jobs")}
+        return [
+            Job(each["id"], each["command"], each["state"], each["progress"])
+            for each in (found[job_id] for job_id in ids)
+        ]
+
+    def read(self, *arguments: str) -> Any:
+        return json.loads(self.call(*arguments, "--json"))
+
+    def call(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self._mythjobs, *arguments], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()
+            raise DemoError(f"`mythjobs {' '.join(arguments)}` ended {done.returncode}: {said}")
+        return done.stdout

@@ -1,0 +1,127 @@
+"""What came of it: a table, the breaks, the facts of the video, and whether they are right."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import recording
+from mythjobs_cli import Queue
+
+_BREAK_WITHIN_S = 1.0
+_DURATION_WITHIN_S = 0.5
+
+
+def tell(queue: Queue, ids: Sequence[int], directory: Path) -> int:
+    """0 if all is right; else 1, and each thing that is wrong is said."""
+    console = Console(highlight=False, soft_wrap=True)
+    jobs = [queue.read("show", str(job_id)) for job_id in ids]
+    console.print(_table(jobs))
+
+    files = [directory / name for name in ("news.ts", "news.mp4", "news.jpg", "news.edl")]
+    sizes = [f"{each.name} {_size(each.stat().st_size)}" for each in files if each.exists()]
+    console.print("files   " + ", ".join(sizes))
+
+    breaks = _breaks(directory / "news.edl")
+    found = [f"{_clock(start)} to {_clock(end)}" for start, end in breaks]
+    console.print("breaks  " + (", ".join(found) or "none"))
+
+    video = _probe(directory / "news.mp4")
+    console.print("video   " + (_facts(video) if video else "none that ffprobe can read"))
+
+    wrong = [
+        *_wrong_jobs(jobs),
+        *_wrong_breaks(breaks),
+        *_wrong_video(video, directory / "news.mp4"),
+    ]
+    for sentence in wrong:
+        console.print(f"wrong   {sentence}", style="red", markup=False)
+    if not wrong:
+        console.print("right   the video is whole and the breaks are found", style="green")
+    return 1 if wrong else 0
+
+
+def _table(jobs: Sequence[dict[str, Any]]) -> Table:
+    table = Table("job", "command", "state")
+    for heading in ("duration", "CPU"):
+        table.add_column(heading, justify="right")
+    for job in jobs:
+        attempts = job["attempts"]
+        lasted_s = sum(each["ended_ms"] - each["started_ms"] for each in attempts) / 1000
+        cpu_s = sum(each["usage"]["user_s"] + each["usage"]["system_s"] for each in attempts)
+        table.add_row(
+            str(job["id"]), job["command"], job["state"], f"{lasted_s:.1f} s", f"{cpu_s:.1f} s"
+        )
+    return table
+
+
+def _breaks(edl: Path) -> list[tuple[float, float]]:
+    """Of an edit list: start, end and 3 (a break) on each line."""
+    if not edl.exists():
+        return []
+    lines = (line.split() for line in edl.read_text().splitlines())
+    return [(float(line[0]), float(line[1])) for line in lines if line[2:] == ["3"]]
+
+
+def _probe(video: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        ["ffprobe", "-v", "error", "-of", "json", "-show_format", "-show_streams", video],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        return {}
+    probed = json.loads(done.stdout)
+    streams = {each["codec_type"]: each for each in reversed(probed["streams"])}
+    return {"duration_s": float(probed["format"]["duration"]), **streams}
+
+
+def _facts(video: dict[str, Any]) -> str:
+    picture, sound = video.get("video", {}), video.get("audio", {})
+    return (
+        f"{picture.get('codec_name')} {picture.get('profile')}, "
+        f"{picture.get('width')}×{picture.get('height')} at {picture.get('avg_frame_rate')}, "
+        f"{sound.get('codec_name')} {sound.get('sample_rate')} Hz, {video['duration_s']:.2f} s"
+    )
+
+
+def _wrong_jobs(jobs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for job in jobs:
+        if job["state"] != "succeeded":
+            yield f"job {job['id']} ({job['command']}) is {job['state']}: {job['reason']}"
+
+
+def _wrong_breaks(breaks: Sequence[tuple[float, float]]) -> Iterator[str]:
+    if len(breaks) != len(recording.BREAKS):
+        yield f"{len(breaks)} breaks were found, there are {len(recording.BREAKS)}"
+        return
+    for found, true in zip(breaks, recording.BREAKS, strict=True):
+        if max(abs(found[0] - true[0]), abs(found[1] - true[1])) > _BREAK_WITHIN_S:
+            yield f"the break at {_clock(true[0])} was found at {_clock(found[0])}"
+
+
+def _wrong_video(video: dict[str, Any], path: Path) -> Iterator[str]:
+    if video.get("video", {}).get("codec_name") != "h264":
+        yield f"{path.name} is no H.264 video"
+        return
+    if abs(video["duration_s"] - recording.SECONDS) > _DURATION_WITHIN_S:
+        yield f"{path.name} lasts {video['duration_s']:.2f} s instead of {recording.SECONDS} s"
+    # Only who decodes all of it knows that it is whole.
+    decode = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", str(path), "-f", "null", "-"]
+    done = subprocess.run(decode, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or done.stderr:
+        yield f"{path.name} cannot be decoded: {done.stderr.strip()}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{seconds % 60:05.2f}"
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes < 10_000:
+        return f"{size_bytes} bytes"
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} kB"

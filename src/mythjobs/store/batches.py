@@ -1,0 +1,154 @@
+"""Batches: their rows come in invisibly, are opened at once, and made ready in slices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import case, delete, func, insert, select, update
+
+from mythjobs.store import tables as t
+from mythjobs.store.statement import Statement, Transaction, given
+
+batch, job, upkeep = t.batch, t.job, t.upkeep
+
+# The hold of a job whose batch is not open yet; a person's hold is 1.
+CLOSED = 2
+
+
+class Upkeep(NamedTuple):
+    upkeep_id: int
+    kind: str
+    next_job_id: int
+    last_job_id: int
+
+
+_NEXT = Statement(select(func.coalesce(func.max(batch.c.batch_id), 0) + 1))
+_BEGIN = Statement(
+    insert(batch),
+    (
+        "batch_id",
+        "command_id",
+        "first_job_id",
+        "jobs",
+        "submitted_ms",
+        "opened_ms",
+        "succeeded",
+        "failed",
+        "cancelled",
+    ),
+)
+_OPEN = Statement(
+    update(batch).where(batch.c.batch_id == given("which")).values(opened_ms=given("at"))
+)
+_UNOPENED = Statement(
+    select(batch.c.batch_id, batch.c.first_job_id, batch.c.jobs, batch.c.command_id).where(
+        batch.c.opened_ms.is_(None)
+    )
+)
+_COUNT = Statement(
+    select(func.count())
+    .select_from(job)
+    .where(job.c.job_id >= given("first"), job.c.job_id <= given("last"))
+)
+_DROP_JOBS = Statement(
+    delete(job).where(job.c.job_id >= given("first"), job.c.job_id <= given("last"))
+)
+_DROP = Statement(delete(batch).where(batch.c.batch_id == given("which")))
+_NEXT_UPKEEP = Statement(select(func.coalesce(func.max(upkeep.c.upkeep_id), 0) + 1))
+_ADD_UPKEEP = Statement(insert(upkeep), ("upkeep_id", "kind", "next_job_id", "last_job_id"))
+_FIRST_UPKEEP = Statement(
+    select(upkeep.c.upkeep_id, upkeep.c.kind, upkeep.c.next_job_id, upkeep.c.last_job_id)
+    .order_by(upkeep.c.upkeep_id)
+    .limit(1)
+)
+_MOVE_UPKEEP = Statement(
+    update(upkeep).where(upkeep.c.upkeep_id == given("which")).values(next_job_id=given("next"))
+)
+_END_UPKEEP = Statement(delete(upkeep).where(upkeep.c.upkeep_id == given("which")))
+_MAKE_READY = Statement(
+    update(job)
+    .where(
+        job.c.job_id >= given("first"),
+        job.c.job_id <= given("last"),
+        job.c.hold == CLOSED,
+    )
+    .values(
+        hold=0,
+        ready_class=case((job.c.subject.is_(None), job.c.class_id), else_=None),
+    )
+)
+_MAKE_HELD = Statement(
+    update(job)
+    .where(
+        job.c.job_id >= given("first"),
+        job.c.job_id <= given("last"),
+        job.c.hold == CLOSED,
+    )
+    .values(hold=1)
+)
+_ABOUT = Statement(
+    select(job.c.class_id, job.c.subject)
+    .where(job.c.job_id >= given("first"), job.c.job_id <= given("last"))
+    .distinct()
+)
+
+
+def begin(
+    tx: Transaction, *, command_id: int, first: int, jobs: int, at_ms: int, opened_ms: int | None
+) -> int:
+    batch_id = int(_NEXT.run(tx)[0][0])
+    _BEGIN.run(
+        tx,
+        batch_id=batch_id,
+        command_id=command_id,
+        first_job_id=first,
+        jobs=jobs,
+        submitted_ms=at_ms,
+        opened_ms=opened_ms,
+        succeeded=0,
+        failed=0,
+        cancelled=0,
+    )
+    return batch_id
+
+
+def open_(tx: Transaction, batch_id: int, first: int, last: int, *, held: bool, at_ms: int) -> None:
+    """The fact, and the work it makes: the jobs become ready (or held) slice by slice."""
+    _OPEN.run(tx, which=batch_id, at=at_ms)
+    _ADD_UPKEEP.run(
+        tx,
+        upkeep_id=int(_NEXT_UPKEEP.run(tx)[0][0]),
+        kind="open_held" if held else "open",
+        next_job_id=first,
+        last_job_id=last,
+    )
+
+
+def drop_unopened(tx: Transaction) -> int:
+    """Takes away what is left of batches that never became whole; answers how many jobs."""
+    dropped = 0
+    for batch_id, first, jobs, command_id in _UNOPENED.run(tx):
+        last = first + jobs - 1
+        count = int(_COUNT.run(tx, first=first, last=last)[0][0])
+        _DROP_JOBS.run(tx, first=first, last=last)
+        _DROP.run(tx, which=batch_id)
+        tx.tally[command_id, "queued"] -= count
+        dropped += count
+    return dropped
+
+
+def next_upkeep(tx: Transaction) -> Upkeep | None:
+    rows = _FIRST_UPKEEP.run(tx)
+    return Upkeep(*rows[0]) if rows else None
+
+
+def open_slice(tx: Transaction, work: Upkeep, most: int) -> list[tuple[int, str | None]]:
+    """Does the next slice of one piece; answers (class, subject) of the jobs in it."""
+    first, last = work.next_job_id, min(work.next_job_id + most - 1, work.last_job_id)
+    statement = _MAKE_HELD if work.kind == "open_held" else _MAKE_READY
+    statement.run(tx, first=first, last=last)
+    if last < work.last_job_id:
+        _MOVE_UPKEEP.run(tx, which=work.upkeep_id, next=last + 1)
+    else:
+        _END_UPKEEP.run(tx, which=work.upkeep_id)
+    return [(row[0], row[1]) for row in _ABOUT.run(tx, first=first, last=last)]

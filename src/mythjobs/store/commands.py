@@ -1,0 +1,150 @@
+"""Commands, their revisions, and the classes that jobs of one revision fall into."""
+
+from __future__ import annotations
+
+import json
+from typing import Final, NamedTuple
+
+from sqlalchemy import delete, func, insert, select, update
+
+from mythjobs.model.command import RUN
+from mythjobs.model.life import FINAL
+from mythjobs.store import tables as t
+from mythjobs.store import totals
+from mythjobs.store.statement import Statement, Transaction, given
+
+command, revision, job_class = t.command, t.command_revision, t.job_class
+
+# The built-in command's definition: what it runs is each job's own data.
+RUN_DEFINITION: Final = {"name": RUN, "summary": "Ad-hoc jobs of `mythjobs run`"}
+
+
+class Defined(NamedTuple):
+    command_id: int
+    revision_id: int
+    number: int
+    definition: str
+
+
+_BY_NAME = Statement(
+    select(
+        command.c.command_id, revision.c.revision_id, revision.c.number, revision.c.definition
+    ).where(command.c.name == given("called"), revision.c.revision_id == command.c.revision_id)
+)
+_BY_REVISION = Statement(
+    select(
+        command.c.command_id, revision.c.revision_id, revision.c.number, revision.c.definition
+    ).where(revision.c.revision_id == given("which"), command.c.command_id == revision.c.command_id)
+)
+_NEXT_COMMAND = Statement(select(func.coalesce(func.max(revision.c.command_id), 0) + 1))
+_NEXT_REVISION = Statement(select(func.coalesce(func.max(revision.c.revision_id), 0) + 1))
+_ADD = Statement(insert(command), ("command_id", "name", "enabled", "revision_id", "created_ms"))
+_REVISE = Statement(
+    insert(revision), ("revision_id", "command_id", "number", "definition", "created_ms")
+)
+_POINT = Statement(
+    update(command)
+    .where(command.c.command_id == given("which"))
+    .values(revision_id=given("newest"))
+)
+_REMOVE = Statement(delete(command).where(command.c.command_id == given("which")))
+_OPEN_JOBS = Statement(
+    select(func.coalesce(func.sum(t.tally.c.jobs), 0)).where(
+        t.tally.c.command_id == given("which"),
+        t.tally.c.state.not_in(sorted(FINAL)),
+    )
+)
+_CLASS_KEY = ("submitter", "pin", "preferred", "labels", "semaphores", "limits")
+_FIND_CLASS = Statement(
+    select(job_class.c.class_id).where(
+        job_class.c.revision_id == given("which"),
+        *(job_class.c[name] == given(name + "_") for name in _CLASS_KEY),
+    )
+)
+_CLASS = Statement(
+    select(job_class.c.command_id, job_class.c.revision_id, job_class.c.submitter).where(
+        job_class.c.class_id == given("which")
+    )
+)
+_NEXT_CLASS = Statement(select(func.coalesce(func.max(job_class.c.class_id), 0) + 1))
+_ADD_CLASS = Statement(insert(job_class), ("class_id", "revision_id", "command_id", *_CLASS_KEY))
+
+
+def by_name(tx: Transaction, name: str) -> Defined | None:
+    rows = _BY_NAME.run(tx, called=name)
+    return Defined(*rows[0]) if rows else None
+
+
+def by_revision(tx: Transaction, revision_id: int) -> Defined | None:
+    rows = _BY_REVISION.run(tx, which=revision_id)
+    return Defined(*rows[0]) if rows else None
+
+
+def define(tx: Transaction, name: str, definition: dict[str, object], *, at_ms: int) -> Defined:
+    """Stores a new command, or a new revision of one that is there under this name."""
+    old = by_name(tx, name)
+    revision_id = int(_NEXT_REVISION.run(tx)[0][0])
+    command_id = old.command_id if old else int(_NEXT_COMMAND.run(tx)[0][0])
+    number = old.number + 1 if old else 1
+    text = json.dumps(definition, ensure_ascii=False)
+    _REVISE.run(
+        tx,
+        revision_id=revision_id,
+        command_id=command_id,
+        number=number,
+        definition=text,
+        created_ms=at_ms,
+    )
+    if old:
+        _POINT.run(tx, which=command_id, newest=revision_id)
+    else:
+        totals.begin_command(tx, command_id)
+        _ADD.run(
+            tx,
+            command_id=command_id,
+            name=name,
+            enabled=1,
+            revision_id=revision_id,
+            created_ms=at_ms,
+        )
+    return Defined(command_id, revision_id, number, text)
+
+
+def ensure_run(tx: Transaction, *, at_ms: int) -> None:
+    """The built-in command of ad-hoc jobs is there."""
+    if by_name(tx, RUN) is None:
+        define(tx, RUN, dict(RUN_DEFINITION), at_ms=at_ms)
+
+
+def open_jobs(tx: Transaction, command_id: int) -> int:
+    """How many jobs of a command are not over."""
+    return int(_OPEN_JOBS.run(tx, which=command_id)[0][0])
+
+
+def remove(tx: Transaction, command_id: int) -> None:
+    """The name is free again; revisions and jobs stay readable."""
+    _REMOVE.run(tx, which=command_id)
+
+
+def class_of(tx: Transaction, defined: Defined, submitter: str) -> int:
+    """The class of a job of this revision, made if no job asked the same before."""
+    rest = {"submitter_": submitter, **{f"{name}_": "" for name in _CLASS_KEY[1:]}}
+    rows = _FIND_CLASS.run(tx, which=defined.revision_id, **rest)
+    if rows:
+        return int(rows[0][0])
+    class_id = int(_NEXT_CLASS.run(tx)[0][0])
+    values = {name.removesuffix("_"): value for name, value in rest.items()}
+    _ADD_CLASS.run(
+        tx,
+        class_id=class_id,
+        revision_id=defined.revision_id,
+        command_id=defined.command_id,
+        **values,
+    )
+    return class_id
+
+
+def class_facts(tx: Transaction, class_id: int) -> tuple[int, int, str]:
+    """Command id, revision id and submitter of a class."""
+    command_id, revision_id, submitter = _CLASS.run(tx, which=class_id)[0]
+    return command_id, revision_id, submitter

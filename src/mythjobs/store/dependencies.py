@@ -1,0 +1,82 @@
+"""Rows that say which job waits for which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import func, insert, select, update
+
+from mythjobs.model.life import JobState
+from mythjobs.store import tables as t
+from mythjobs.store.statement import Statement, Transaction, given, one_of
+
+dependency, job = t.dependency, t.job
+
+_ADD = Statement(insert(dependency), ("job_id", "on_job_id", "accept", "met"))
+_OPEN_ON = Statement(
+    select(dependency.c.job_id, dependency.c.on_job_id, dependency.c.accept).where(
+        one_of(dependency.c.on_job_id, "job_ids"), dependency.c.met == 0
+    )
+)
+_MEET = Statement(
+    update(dependency)
+    .where(dependency.c.job_id == given("waiting"), dependency.c.on_job_id == given("on"))
+    .values(met=1)
+)
+_FEWER = Statement(
+    update(job).where(job.c.job_id == given("waiting")).values(unmet=job.c.unmet - 1)
+)
+_CLOSE = Statement(
+    update(dependency)
+    .where(one_of(dependency.c.job_id, "job_ids"), dependency.c.met == 0)
+    .values(met=1)
+)
+_COUNT = Statement(select(func.count()).select_from(dependency).where(dependency.c.met == 0))
+
+_ACCEPTED: Mapping[str, frozenset[JobState]] = {
+    "ok": frozenset({JobState.SUCCEEDED}),
+    "any": frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    "failure": frozenset({JobState.FAILED}),
+}
+
+
+def accepts(when: str, state: JobState) -> bool:
+    """Whether a final state is what the dependency waits for."""
+    return state in _ACCEPTED[when]
+
+
+def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
+    """Rows of (waiting job, job it waits for, accept, met already)."""
+    _ADD.run_many(
+        tx,
+        [
+            {"job_id": waiting, "on_job_id": on, "accept": accept, "met": int(met)}
+            for waiting, on, accept, met in rows
+        ],
+    )
+
+
+def over(tx: Transaction, ended: Mapping[int, JobState]) -> tuple[list[int], dict[int, int]]:
+    """What the ends of these jobs mean for those that wait for them.
+
+    Answers the jobs that wait for one less now, and those that wait in vain (for which job).
+    """
+    met: list[dict[str, object]] = []
+    vain: dict[int, int] = {}
+    for waiting, on, accept in _OPEN_ON.run(tx, job_ids=list(ended)):
+        if accepts(accept, ended[on]):
+            met.append({"waiting": waiting, "on": on})
+        else:
+            vain[waiting] = on
+    _MEET.run_many(tx, met)
+    _FEWER.run_many(tx, met)
+    return [int(str(row["waiting"])) for row in met], vain
+
+
+def close(tx: Transaction, job_ids: Sequence[int]) -> None:
+    """These jobs are over: whatever they still waited for, they wait no more."""
+    _CLOSE.run(tx, job_ids=list(job_ids))
+
+
+def count_open(tx: Transaction) -> int:
+    return int(_COUNT.run(tx)[0][0])

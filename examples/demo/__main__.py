@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import processes
+import descendants
 import recording
 import report
 from display import Display, Row
@@ -31,7 +31,7 @@ def main() -> int:
         return 1
     for each in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.default_int_handler)
-    processes.adopt_orphans()
+    descendants.adopt_orphans()
     directory = Path(tempfile.mkdtemp(prefix="mythjobs-demo-"))
     queue = Queue(directory / "state")
     try:
@@ -47,7 +47,7 @@ def main() -> int:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)
         queue.stop()
-        processes.end_descendants()
+        descendants.end_all()
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def end_descendants(grace_s: float = 2.0, longest_s: float = 10.0) -> None:
+def end_all(grace_s: float = 2.0, longest_s: float = 10.0) -> None:
     """Returns when no descendant is left: they may end by themselves for a while, then KILL."""
     began = time.monotonic()
     while living := _reap_and_list():

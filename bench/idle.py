@@ -1,0 +1,80 @@
+"""What the three processes cost while nothing happens: CPU time, wake-ups and memory."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import figures
+import processes
+import support
+
+SETTLE_S = 5.0
+BAR_CPU_S_PER_MIN = 0.3
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    with support.workplace() as place:
+        disk = figures.Disk(place)
+        disk.probe()
+        with support.mythjobs_up(place, jobs=2) as system:
+            # After a job all is loaded that work loads, and the reaper is there.
+            system.api.post("commands", {"definition": support.TRUE, "replace": False})
+            system.api.wait_job(system.api.submit("true"))
+            system.api.close()
+            pids = system.pids()
+            support.note("idle: settling …")
+            time.sleep(SETTLE_S)
+            support.note(f"idle: watching for {arguments.seconds:.0f} s …")
+            before = {name: processes.sample(pid) for name, pid in pids.items()}
+            began = time.monotonic()
+            time.sleep(arguments.seconds)
+            minutes = (time.monotonic() - began) / 60
+            after = {name: processes.sample(pid) for name, pid in pids.items()}
+            each = {
+                name: {
+                    "cpu_s_per_min": (after[name].cpu_s - before[name].cpu_s) / minutes,
+                    "wakeups_per_min": after[name].switches_since(before[name]) / minutes,
+                    "rss_mb": processes.rss_mb(pid),
+                }
+                for name, pid in pids.items()
+            }
+        disk.probe()
+    total = {
+        key: sum(one[key] for one in each.values())
+        for key in ("cpu_s_per_min", "wakeups_per_min", "rss_mb")
+    }
+    return total | {
+        "seconds": arguments.seconds,
+        "bar_cpu_s_per_min": BAR_CPU_S_PER_MIN,
+        "fsync_p50_ms": disk.p50_ms,
+        **each,
+    }
+
+
+def rows(result: dict[str, Any]) -> tuple[str, list[figures.Row]]:
+    lines = []
+    for name in ("master", "agent", "reaper", "total"):
+        one = result if name == "total" else result[name]
+        cpu_s = one["cpu_s_per_min"]
+        bar = BAR_CPU_S_PER_MIN if name == "total" else None
+        lines += [
+            figures.Row(
+                f"{name}, CPU a minute",
+                f"{cpu_s:.3f} s",
+                "60 s",
+                f"{cpu_s / 60:.4f}",
+                "–" if bar is None else f"≤ {bar} s",
+                None if bar is None else cpu_s <= bar,
+            ),
+            figures.Row("  wake-ups a minute", f"{one['wakeups_per_min']:.0f}"),
+            figures.Row("  resident memory", f"{one['rss_mb']:.1f} MB"),
+        ]
+    return f"idle: {result['seconds']:.0f} s in which nothing happened", lines
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="idle", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    figures.run(parser, measure, rows)

@@ -1,0 +1,107 @@
+// The fastest plain way to run many short programs: what mythjobs' throughput is compared with.
+//
+// raw_spawn JOBS IN_FLIGHT runs /bin/true JOBS times, IN_FLIGHT at once, and prints jobs per
+// second. Each is started by posix_spawn in its own session, stdin from /dev/null, stdout and
+// stderr in one pipe of its own that is read to its end, and reaped with wait4.
+//
+// One thread for each in flight: vfork holds the thread that calls it until the exec, so that
+// on two cores this was 10 to 25 % faster than one thread with epoll, with or without pidfds.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MOST 256
+#define PROGRAM "/bin/true"
+
+static atomic_long left;
+static int nothing;
+static posix_spawnattr_t attributes;
+
+static void fail(const char *what, int error)
+{
+	fprintf(stderr, "raw_spawn: %s: %s\n", what, strerror(error));
+	exit(1);
+}
+
+static double now_s(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static void run_one(void)
+{
+	char *argv[] = {PROGRAM, NULL};
+	char *env[] = {"PATH=/usr/bin:/bin", NULL};
+	posix_spawn_file_actions_t actions;
+	struct rusage usage;
+	char buffer[65536];
+	int ends[2], error, status;
+	pid_t pid;
+
+	// Close-on-exec at once, or a child that another thread starts just now keeps an end open.
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		fail("pipe2", errno);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, nothing, 0);
+	posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+	posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+	error = posix_spawn(&pid, PROGRAM, &actions, &attributes, argv, env);
+	if (error)
+		fail(PROGRAM, error);
+	posix_spawn_file_actions_destroy(&actions);
+	close(ends[1]);
+	while (read(ends[0], buffer, sizeof buffer) > 0)
+		;
+	close(ends[0]);
+	if (wait4(pid, &status, 0, &usage) < 0)
+		fail("wait4", errno);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		fprintf(stderr, "raw_spawn: " PROGRAM " did not exit with 0\n");
+		exit(1);
+	}
+}
+
+static void *run_some(void *unused)
+{
+	while (atomic_fetch_sub(&left, 1) > 0)
+		run_one();
+	return unused;
+}
+
+int main(int argc, char **argv)
+{
+	long jobs = argc == 3 ? atol(argv[1]) : 0, in_flight = argc == 3 ? atol(argv[2]) : 0;
+	pthread_t threads[MOST];
+	double began;
+	int error;
+
+	if (jobs < 1 || in_flight < 1 || in_flight > MOST) {
+		fprintf(stderr, "usage: raw_spawn JOBS IN_FLIGHT\n");
+		return 2;
+	}
+	nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+	atomic_store(&left, jobs);
+
+	began = now_s();
+	for (long i = 0; i < in_flight; i++)
+		if ((error = pthread_create(&threads[i], NULL, run_some, NULL)))
+			fail("pthread_create", error);
+	for (long i = 0; i < in_flight; i++)
+		pthread_join(threads[i], NULL);
+	printf("%.1f\n", jobs / (now_s() - began));
+	return 0;
+}

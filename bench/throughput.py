@@ -1,0 +1,144 @@
+"""Jobs of /bin/true per second, from the first submit to the last durable finish, beside raw C."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import TypedDict
+
+import figures
+import processes
+import support
+
+BATCH = 100
+WARM_UP = 500
+SETTLE_S = 1.0
+BAR = {8: 0.35}
+
+
+class Figures(TypedDict):
+    in_flight: int
+    jobs_per_s: float
+    raw_c_per_s: float
+    ratio: float
+    contained_ratio: float | None
+    contained_reason: str | None
+    fsync_p50_ms: float
+    cpu_us_per_job: dict[str, float]
+
+
+def measure(arguments: argparse.Namespace) -> list[Figures]:
+    with support.workplace() as place:
+        raw = support.compiled("raw_spawn.c", place)
+        return [
+            measure_at(in_flight, arguments.jobs, arguments.rounds, raw, place)
+            for in_flight in arguments.in_flight
+        ]
+
+
+def measure_at(in_flight: int, jobs: int, rounds: int, raw: Path, place: Path) -> Figures:
+    disk = figures.Disk(place)
+    with support.mythjobs_up(place, in_flight) as system:
+        api = system.api
+        api.post("commands", {"definition": support.TRUE, "replace": False})
+        commands, reason = ["true"], None
+        try:
+            contained = support.TRUE | {"name": "true-contained", "contain": True}
+            api.post("commands", {"definition": contained, "replace": False})
+            commands.append("true-contained")
+        except support.Refused as refused:
+            reason = str(refused)
+        for command in commands:  # until what a job takes is learned, none are prefetched
+            api.wait_batch(api.batch(command, WARM_UP))
+        rates: dict[str, list[float]] = {name: [] for name in ("raw", *commands)}
+        cpu: dict[str, list[float]] = {}
+        for number in range(1, rounds + 1):
+            support.note(f"throughput: {in_flight} in flight, round {number} of {rounds} …")
+            disk.probe()
+            rates["raw"].append(raw_rate(raw, jobs, in_flight))
+            for command in commands:
+                time.sleep(SETTLE_S)
+                before = {name: processes.cpu_s(pid) for name, pid in system.pids().items()}
+                rates[command].append(rate(api, command, jobs))
+                if command == "true":
+                    for name, pid in system.pids().items():
+                        used_us = (processes.cpu_s(pid) - before[name]) * 1e6
+                        cpu.setdefault(name, []).append(used_us / jobs)
+            time.sleep(SETTLE_S)
+        disk.probe()
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    return {
+        "in_flight": in_flight,
+        "jobs_per_s": median["true"],
+        "raw_c_per_s": median["raw"],
+        "ratio": median["true"] / median["raw"],
+        "contained_ratio": None if reason else median["true-contained"] / median["raw"],
+        "contained_reason": reason,
+        "fsync_p50_ms": disk.p50_ms,
+        "cpu_us_per_job": {name: statistics.median(values) for name, values in cpu.items()},
+    }
+
+
+def rate(api: support.Api, command: str, jobs: int) -> float:
+    before = api.counts()
+    sizes = [min(BATCH, jobs - start) for start in range(0, jobs, BATCH)]
+    began = time.monotonic()
+    batches = [api.batch(command, size) for size in sizes]
+    # Of all but the last batch most are over when the last one is; one that is not counts too.
+    api.wait_batch(batches.pop())
+    ended = time.monotonic()
+    for batch in reversed(batches):
+        if not api.get(f"batches/{batch}")["over"]:
+            api.wait_batch(batch)
+            ended = time.monotonic()
+    after = api.counts()
+    succeeded = after["succeeded"] - before["succeeded"]
+    if succeeded != jobs:
+        raise support.BenchError(f"of {jobs} jobs {succeeded} succeeded; counts now: {after}")
+    return jobs / (ended - began)
+
+
+def raw_rate(raw: Path, jobs: int, in_flight: int) -> float:
+    done = subprocess.run(
+        [raw, str(jobs), str(in_flight)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise support.BenchError(done.stderr.strip())
+    return float(done.stdout)
+
+
+def rows(results: list[Figures]) -> tuple[str, list[figures.Row]]:
+    lines = []
+    for each in results:
+        bar = BAR.get(each["in_flight"])
+        contained = each["contained_ratio"]
+        lines += [
+            figures.Row(
+                f"{each['in_flight']} in flight",
+                f"{each['jobs_per_s']:,.0f}/s",
+                f"C {each['raw_c_per_s']:,.0f}/s",
+                f"{each['ratio']:.2f}",
+                f"≥ {bar:.2f}" if bar else "–",
+                each["ratio"] >= bar if bar else None,
+            ),
+            figures.Row("  contained", "–", ratio="–" if contained is None else f"{contained:.2f}"),
+            figures.Row("  fsync p50", f"{each['fsync_p50_ms']:.2f} ms"),
+        ]
+        lines += [
+            figures.Row(f"  CPU per job, {name}", f"{used:.0f} µs")
+            for name, used in each["cpu_us_per_job"].items()
+        ]
+    reasons = {each["contained_reason"] for each in results} - {None}
+    title = "throughput: /bin/true, first submit to last durable finish"
+    return title + "".join(f"\n  contained: {reason}" for reason in reasons), lines
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="throughput", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=5000, help="jobs a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[2, 8])
+    figures.run(parser, measure, rows)

@@ -1,0 +1,1 @@
+"""Children: starting, draining, limiting, ending and reaping them. Standard library only."""

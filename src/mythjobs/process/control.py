@@ -1,0 +1,144 @@
+"""The reaper's end of its socket: one agent at a time, and never waiting for it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from mythjobs.errors import ProtocolError
+from mythjobs.process.loop import READ, WRITE, Loop
+from mythjobs.process.wire import LineReader, Message
+
+_CHUNK: Final = 256 * 1024
+# An agent this far behind is cut off; the next one is told everything by `hello`.
+_FURTHEST_BEHIND: Final = 32 * 2**20
+# What can be said later in one go (output grew, status lines) waits while this much is unsent.
+_BEHIND: Final = 256 * 1024
+_UCRED: Final = struct.Struct("3i")
+
+
+class Control:
+    """`send` takes messages as JSON text; they leave with `flush`, one line for all of them."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        path: str,
+        hello: Callable[[], str],
+        receive: Callable[[list[Message]], None],
+    ) -> None:
+        self._loop = loop
+        self._hello = hello
+        self._receive = receive
+        self._agent: socket.socket | None = None
+        self._reader = LineReader()
+        self._texts: list[str] = []
+        self._unsent = memoryview(b"")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._listener.bind(path)
+        self._listener.listen(16)
+        loop.watch(self._listener.fileno(), self._accept)
+
+    @property
+    def connected(self) -> bool:
+        return self._agent is not None
+
+    @property
+    def behind(self) -> bool:
+        return len(self._unsent) > _BEHIND
+
+    def send(self, text: str) -> None:
+        """Without an agent it is dropped: a new one hears all there is to know in `hello`."""
+        if self._agent is not None:
+            self._texts.append(text)
+
+    def flush(self) -> None:
+        if not self._texts or self._agent is None:
+            return
+        line = f"[{','.join(self._texts)}]\n".encode("ascii")
+        self._texts.clear()
+        if not self._unsent:
+            self._write(self._agent, memoryview(line))
+        elif len(self._unsent) + len(line) > _FURTHEST_BEHIND:
+            self._drop("it does not read what it is sent")
+        else:
+            self._unsent = memoryview(bytes(self._unsent) + line)
+
+    def close(self) -> None:
+        if self._agent is not None:
+            self._drop("")
+        self._loop.unwatch(self._listener.fileno())
+        self._listener.close()
+
+    def _accept(self) -> None:
+        """The next agent waits in the queue of the kernel until this one's words are read."""
+        try:
+            agent, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        raw = agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        _, user, _ = _UCRED.unpack(raw)
+        if user not in (0, os.geteuid()):
+            agent.close()
+            return
+        agent.setblocking(False)
+        self._loop.unwatch(self._listener.fileno())
+        self._agent = agent
+        self._reader = LineReader()
+        self._loop.watch(agent.fileno(), self._ready)
+        self.send(self._hello())
+
+    def _ready(self) -> None:
+        agent = self._agent
+        if agent is None:
+            return
+        if self._unsent:
+            self._write(agent, self._unsent)
+        try:
+            data = agent.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._drop(str(error))
+            return
+        if not data:
+            self._drop("")
+            return
+        try:
+            self._receive(self._reader.feed(data))
+        except ProtocolError as error:
+            self._drop(error.sentence)
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            self._drop("its message could not be carried out")
+
+    def _write(self, agent: socket.socket, data: memoryview) -> None:
+        """Send what the kernel takes; the rest waits, and we are told when there is room."""
+        waiting = bool(self._unsent)
+        try:
+            data = data[agent.send(data) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # It is gone; what it wrote last is still to be read, and then its end is seen.
+            data = data[:0]
+        self._unsent = data
+        if bool(data) != waiting:
+            self._loop.rewatch(agent.fileno(), READ | WRITE if data else READ)
+
+    def _drop(self, why: str) -> None:
+        agent, self._agent = self._agent, None
+        if agent is None:
+            return
+        if why:
+            print(f"the agent's connection was closed: {why}", file=sys.stderr, flush=True)
+        self._loop.unwatch(agent.fileno())
+        agent.close()
+        self._texts.clear()
+        self._unsent = memoryview(b"")
+        self._loop.watch(self._listener.fileno(), self._accept)

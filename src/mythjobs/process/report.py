@@ -1,0 +1,118 @@
+"""What the reaper says of an attempt, as JSON text: once made, for journal and socket alike."""
+
+from __future__ import annotations
+
+import os
+from resource import struct_rusage
+
+from mythjobs.model.limits import Usage
+from mythjobs.model.outcome import Exited, Outcome, Signalled, to_json
+from mythjobs.process.attempt import Attempt
+from mythjobs.process.tree import Key
+from mythjobs.process.wire import encode_json
+
+# Written out, because a general encoder takes four times as long and this is said of every
+# attempt. All that is filled in is a number or is JSON already.
+_STARTED = '{"type":"started","job":%d,"n":%d,"pid":%d,"at_ms":%d}'
+_ENDED = (
+    '{"type":"ended","seq":%d,"job":%d,"n":%d,"outcome":%s,"usage":%s,'
+    '"started_ms":%s,"ended_ms":%d,"output":%s}'
+)
+_EXITED = '{"kind":"exited","code":%d}'
+_USAGE = (
+    '{"wall_s":%.3f,"user_s":%.6f,"system_s":%.6f,"peak_bytes":%d,'
+    '"read_bytes":%d,"written_bytes":%d,"switches":%d,"exact":%s}'
+)
+
+
+_START_LINE = '{"start":[%d,%d]}'
+_SPAWNED_LINE = '{"pid":[%d,%d,%d,%d,%d,%d]}'
+_GREW = '{"type":"grew","job":%d,"n":%d,"output":%s}'
+_STATUS = '{"type":"status","job":%d,"n":%d,"lines":%s}'
+
+# For the journal; journal.py reads them.
+
+
+def start_line(key: Key) -> str:
+    return _START_LINE % key
+
+
+def spawned_line(attempt: Attempt) -> str:
+    born = attempt.born
+    assert born
+    return _SPAWNED_LINE % (
+        attempt.job, attempt.n, attempt.pid, attempt.after_ms, born.steady_ms, born.wall_ms
+    )  # fmt: skip
+
+
+def ack_line(keys: list[Key]) -> str:
+    return encode_json({"ack": keys})
+
+
+# For the agent.
+
+
+def grew(attempt: Attempt) -> str:
+    return _GREW % (attempt.job, attempt.n, output(attempt))
+
+
+def status(attempt: Attempt, lines: list[str]) -> str:
+    return _STATUS % (attempt.job, attempt.n, encode_json(lines))
+
+
+def started(attempt: Attempt) -> str:
+    assert attempt.born
+    return _STARTED % (attempt.job, attempt.n, attempt.pid, attempt.born.wall_ms)
+
+
+def ended(attempt: Attempt, seq: int, ended_ms: int) -> str:
+    usage = attempt.usage
+    return _ENDED % (
+        seq, attempt.job, attempt.n, _outcome(outcome_of(attempt)),
+        _USAGE % (
+            usage.wall_s, usage.user_s, usage.system_s, usage.peak_bytes, usage.read_bytes,
+            usage.written_bytes, usage.switches, "true" if usage.exact else "false",
+        ),
+        attempt.born.wall_ms if attempt.born else "null", ended_ms, output(attempt),
+    )  # fmt: skip
+
+
+def output(attempt: Attempt) -> str:
+    """`[[written, head, tail], …]`, the second for stderr; empty if nothing was written."""
+    kept = [stream.spool.kept for stream in attempt.streams if stream.spool.written]
+    if not kept:
+        return "[]"
+    return encode_json([stream.spool.kept for stream in attempt.streams])
+
+
+def outcome_of(attempt: Attempt) -> Outcome:
+    """What happened. That we ended it goes before how it took that."""
+    if attempt.not_started:
+        return attempt.not_started
+    if attempt.ending:
+        return attempt.ending
+    status = attempt.exit_status
+    assert status is not None
+    if os.WIFSIGNALED(status):
+        return Signalled(os.WTERMSIG(status), os.WCOREDUMP(status))
+    return Exited(os.WEXITSTATUS(status))
+
+
+def _outcome(outcome: Outcome) -> str:
+    if type(outcome) is Exited:
+        return _EXITED % outcome.code
+    return encode_json(to_json(outcome))
+
+
+def add_usage(usage: Usage, more: struct_rusage, wall_s: float) -> Usage:
+    """With what one more process used, and the children that it waited for (getrusage(2))."""
+    return Usage(
+        wall_s=max(usage.wall_s, wall_s),
+        user_s=usage.user_s + more.ru_utime,
+        system_s=usage.system_s + more.ru_stime,
+        peak_bytes=max(usage.peak_bytes, more.ru_maxrss * 1024),
+        read_bytes=usage.read_bytes + more.ru_inblock * 512,
+        written_bytes=usage.written_bytes + more.ru_oublock * 512,
+        switches=usage.switches + more.ru_nvcsw + more.ru_nivcsw,
+        exact=usage.exact,
+    )

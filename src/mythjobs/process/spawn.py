@@ -1,0 +1,178 @@
+"""Starting one program: vfork, exec, and the kernel's answer. Nothing else spawns."""
+
+from __future__ import annotations
+
+import _posixsubprocess
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from mythjobs.process import refusal
+from mythjobs.process.refusal import CannotStart
+
+# Its signature differs by version, and typeshed knows it as subprocess uses it only.
+_vfork_exec: Final[Callable[..., int]] = _posixsubprocess.fork_exec
+_LARGEST_ANSWER: Final = 4096
+
+
+class Program(NamedTuple):
+    """`argv` and `env` (NAME=value) are what the child gets, byte for byte; the three numbers
+    are our descriptors that become its 0, 1 and 2, none of them below 3. `search` is the PATH
+    in its environment."""
+
+    argv: list[bytes]
+    env: list[bytes]
+    search: str
+    cwd: bytes
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+def program(
+    argv: list[str], env: dict[str, str], cwd: str, stdin: int, stdout: int, stderr: int
+) -> Program:
+    """Raises CannotStart for text that no process can be given."""
+    try:
+        args = [each.encode("utf-8", "surrogateescape") for each in argv]
+        pairs = [f"{k}={v}".encode("utf-8", "surrogateescape") for k, v in env.items()]
+        where = cwd.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.end]
+        raise CannotStart(0, f"{bad!a} in its arguments or environment is no text") from None
+    if not args or not args[0]:
+        raise CannotStart(0, "the name of the program is empty")
+    if any(b"\0" in text for text in (*args, *pairs, where)):
+        raise CannotStart(0, "a NUL byte in its arguments or environment cannot be passed on")
+    if any(not name or "=" in name for name in env):
+        raise CannotStart(0, 'the name of an environment variable is empty or has a "="')
+    return Program(args, pairs, env.get("PATH", os.defpath), where, stdin, stdout, stderr)
+
+
+@lru_cache(maxsize=64)
+def _directories(search: str) -> tuple[bytes, ...]:
+    # An empty element is the current directory (environ(7)), which join() gives as well.
+    return tuple(each.encode("utf-8", "surrogateescape") for each in search.split(":"))
+
+
+def _candidates(program: Program) -> tuple[bytes, ...]:
+    name = program.argv[0]
+    if b"/" in name:
+        return (name,)
+    return tuple(os.path.join(each, name) for each in _directories(program.search))
+
+
+def _fork_exec(program: Program) -> int:
+    """The pid of the new process, in a session of its own, signals as at a login.
+
+    `_posixsubprocess` is private: it is CPython's own, and subprocess.Popen over it costs
+    half as much again. It lets the other threads run while the kernel suspends this one
+    until the child has done its exec (CPython gh-104372).
+    """
+    answer, ours = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = _vfork_exec(
+            program.argv, _candidates(program), True, (ours,), program.cwd, program.env,
+            program.stdin, -1, -1, program.stdout, -1, program.stderr, answer, ours,
+            True, True, -1, None, None, None, -1, None, *_ALLOW_VFORK,
+        )  # fmt: skip
+        os.close(ours)
+        ours = -1
+        said = os.read(answer, _LARGEST_ANSWER)
+    finally:
+        os.close(answer)
+        if ours >= 0:
+            os.close(ours)
+    if said:
+        os.waitpid(pid, 0)
+        raise _failed(said, program)
+    return pid
+
+
+# Python 3.14 took the last argument away (gh-121381).
+_ALLOW_VFORK: Final[tuple[bool, ...]] = (True,) if sys.version_info < (3, 14) else ()
+
+
+def _failed(said: bytes, program: Program) -> CannotStart:
+    """`said` is what the child wrote: exception, errno in hex, and where it was."""
+    kind, number, where = said.split(b":", 2)
+    if kind != b"OSError":
+        return CannotStart(0, f"it could not be started: {said.decode('ascii', 'replace')}")
+    return _refused(int(number, 16), where.startswith(b"noexec"), program)
+
+
+def _refused(number: int, before_exec: bool, program: Program) -> CannotStart:
+    if before_exec:
+        # Of what comes before exec only chdir(2) can fail on account of the job.
+        where = refusal.printable(os.fsdecode(program.cwd))
+        return refusal.at_preparing(OSError(number, ""), f"its working directory {where}")
+    name = program.argv[0].decode("utf-8", "surrogateescape")
+    present = number == errno.ENOENT and any(
+        os.path.exists(os.path.join(program.cwd, each)) for each in _candidates(program)
+    )
+    return refusal.at_exec(number, name, program.search, present)
+
+
+def _popen(program: Program) -> int:
+    """The same by the public way, for a Python whose private one is not as we know it."""
+    try:
+        process = subprocess.Popen(
+            program.argv,
+            env=dict(pair.split(b"=", 1) for pair in program.env),
+            cwd=program.cwd,
+            stdin=program.stdin,
+            stdout=program.stdout,
+            stderr=program.stderr,
+            start_new_session=True,
+        )
+    except OSError as error:
+        number = error.errno or 0
+        # Popen names what failed: the directory if it was chdir, else the program.
+        before_exec = error.filename == program.cwd and not os.path.isdir(program.cwd)
+        raise _refused(number, before_exec, program) from None
+    # Else Popen would reap our child when the next one starts.
+    process.returncode = 0
+    return process.pid
+
+
+def _choose() -> Callable[[Program], int]:
+    """fork_exec, if it answers as we know it does; the question starts no program."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        _fork_exec(Program([b"/dev/null/none"], [], "", b"/", null, null, null))
+    except CannotStart as answer:
+        if answer.errno == errno.ENOTDIR:
+            return _fork_exec
+    except (TypeError, ValueError):
+        pass
+    finally:
+        os.close(null)
+    return _popen
+
+
+_spawn: Callable[[Program], int] | None = None
+
+
+def spawn(program: Program) -> int:
+    """The pid of the new process. Blocks until its exec has been answered.
+
+    Raises CannotStart with the kernel's answer, which is final; and OSError if it is us who
+    cannot: no process, memory or descriptor left.
+    """
+    global _spawn
+    if _spawn is None:
+        _spawn = _choose()
+    return _spawn(program)
+
+
+def clean_signals() -> None:
+    """What was ignored or blocked when we were started (nohup) must not be so in children."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN and number != signal.SIGPIPE:
+            signal.signal(number, signal.SIG_DFL)

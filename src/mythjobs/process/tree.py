@@ -1,0 +1,89 @@
+"""Processes as /proc shows them: sessions, parents, and the mark in a job's environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+# A job is named by its number and the number of its attempt.
+Key = tuple[int, int]
+
+MARK_JOB: Final = "MYTHJOBS_JOB"
+MARK_ATTEMPT: Final = "MYTHJOBS_ATTEMPT"
+TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
+
+
+class Process(NamedTuple):
+    """`born_ms` is on CLOCK_BOOTTIME, cut to a clock tick (proc(5), /proc/pid/stat 22)."""
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    born_ms: int
+
+    @property
+    def dead(self) -> bool:
+        return self.state in "ZX"
+
+
+def read_process(pid: int) -> Process | None:
+    """None if there is none with this number. A zombie is one still."""
+    text = _read(f"/proc/{pid}/stat")
+    # The name may hold anything, spaces and brackets too; nothing behind it does.
+    fields = text[text.rfind(b")") + 1 :].split()
+    if len(fields) < 20:
+        return None
+    born_ms = int(fields[19]) * TICK_MS
+    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[3]), born_ms)
+
+
+def processes() -> Iterator[Process]:
+    """Every process of this machine that we can see, zombies included."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (found := read_process(int(name))):
+            yield found
+
+
+def children(pid: int, thread: int) -> list[int]:
+    """The children that belong to one thread of a process, the dead ones too."""
+    text = _read(f"/proc/{pid}/task/{thread}/children")
+    if text:
+        return [int(each) for each in text.split()]
+    # A kernel without CONFIG_PROC_CHILDREN.
+    return [each.pid for each in processes() if each.parent == pid]
+
+
+def mark_of(pid: int) -> Key | None:
+    """The attempt that this process was started for, by the environment it began with."""
+    found: dict[str, str] = {}
+    for pair in _read(f"/proc/{pid}/environ").split(b"\0"):
+        if pair.startswith(b"MYTHJOBS_"):
+            name, _, value = pair.decode("ascii", "replace").partition("=")
+            found.setdefault(name, value)
+    try:
+        return int(found[MARK_JOB]), int(found[MARK_ATTEMPT])
+    except (KeyError, ValueError):
+        return None
+
+
+def command_line(pid: int) -> bytes:
+    return _read(f"/proc/{pid}/cmdline")
+
+
+def _read(path: str) -> bytes:
+    """Empty if it is gone, or not ours to read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

@@ -34,7 +34,7 @@ def tell(queue: Queue, ids: Sequence[int], directory: Path) -> int:
     console.print("video   " + (_facts(video) if video else "none that ffprobe can read"))
 
     wrong = [
-        *_wrong_jobs(jobs),
+        *_wrong_jobs(queue, jobs),
         *_wrong_breaks(breaks),
         *_wrong_video(video, directory / "news.mp4"),
     ]
@@ -50,11 +50,12 @@ def _table(jobs: Sequence[dict[str, Any]]) -> Table:
     for heading in ("duration", "CPU"):
         table.add_column(heading, justify="right")
     for job in jobs:
-        attempts = job["attempts"]
-        lasted_s = sum(each["ended_ms"] - each["started_ms"] for each in attempts) / 1000
-        cpu_s = sum(each["usage"]["user_s"] + each["usage"]["system_s"] for each in attempts)
+        # An attempt that was never started has no usage.
+        usages = [each["usage"] for each in job["attempts"] if each["usage"]]
+        wall_s = sum(usage["wall_s"] for usage in usages)
+        cpu_s = sum(usage["user_s"] + usage["system_s"] for usage in usages)
         table.add_row(
-            str(job["id"]), job["command"], job["state"], f"{lasted_s:.1f} s", f"{cpu_s:.1f} s"
+            str(job["id"]), job["command"], job["state"], f"{wall_s:.1f} s", f"{cpu_s:.1f} s"
         )
     return table
 
@@ -89,10 +90,14 @@ def _facts(video: dict[str, Any]) -> str:
     )
 
 
-def _wrong_jobs(jobs: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _wrong_jobs(queue: Queue, jobs: Sequence[dict[str, Any]]) -> Iterator[str]:
     for job in jobs:
         if job["state"] != "succeeded":
-            yield f"job {job['id']} ({job['command']}) is {job['state']}: {job['reason']}"
+            why = (job["reason"] or {}).get("sentence", "no reason is known")
+            yield f"job {job['id']} ({job['command']}) {job['state']}: {why}"
+            if job["attempts"]:
+                lines = queue.call("log", str(job["id"])).splitlines()
+                yield from (f"    {line}" for line in lines[-5:])
 
 
 def _wrong_breaks(breaks: Sequence[tuple[float, float]]) -> Iterator[str]:

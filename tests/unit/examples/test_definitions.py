@@ -1,0 +1,24 @@
+"""The definitions that users copy are whole, and what README.md shows is one too."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mythjobs.model.definition import command_from
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)
+def test_an_example_defines_the_command_it_is_named_after(path: Path) -> None:
+    command = command_from(tomllib.loads(path.read_text()))
+    assert command.name == path.stem
+    assert command.summary
+    assert all(parameter.help for parameter in command.parameters)
+
+
+def test_the_definition_in_the_readme_is_accepted() -> None:
+    [text] = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert command_from(tomllib.loads(text)).name == "checksum"

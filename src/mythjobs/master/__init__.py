@@ -1,0 +1,1 @@
+"""The master: everything that arrived is one turn, decided in one transaction, then answered."""

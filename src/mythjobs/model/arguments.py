@@ -17,7 +17,7 @@ _LONGEST_NAME: Final = len("MYTHJOBS_P_=") + 100
 
 
 def check_value(parameter: Parameter, value: str) -> str:
-    """The text as the program gets it. Raises ValueError with a sentence that says what is right."""
+    """The text as the program gets it. Raises ValueError with a sentence of what is right."""
     if "\0" in value:
         raise ValueError("must not have a NUL character")
     try:

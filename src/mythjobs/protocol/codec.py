@@ -19,7 +19,7 @@ MOST_CHUNK_BYTES: Final = 64 * 1024
 CREDIT_BYTES: Final = 256 * 1024
 
 _encode = msgspec.json.Encoder().encode
-_handshake = msgspec.json.Decoder(Handshake)
+_handshake: msgspec.json.Decoder[Handshake] = msgspec.json.Decoder(Handshake)
 _agent_frame = msgspec.json.Decoder(m.AgentFrame)
 _master_frame = msgspec.json.Decoder(m.MasterFrame)
 

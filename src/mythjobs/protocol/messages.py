@@ -89,6 +89,7 @@ class Progress(Struct, tag="progress", frozen=True):
     n: int
     percent: float | None = None
     comment: str | None = None
+    eta_s: float | None = None
 
 
 class Ended(Struct, tag="ended", frozen=True):

@@ -12,7 +12,7 @@ MOST_REQUEST_BYTES: Final = 4 * 2**20
 
 
 class After(Struct, frozen=True, forbid_unknown_fields=True):
-    """A dependency on another job: after it succeeded (`ok`), ended (`any`) or failed (`failure`)."""
+    """A dependency on another job: that it succeeded (`ok`), ended (`any`), failed (`failure`)."""
 
     job: int
     when: Literal["ok", "any", "failure"] = "ok"
@@ -68,7 +68,7 @@ class Act(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Acted(Struct, frozen=True):
-    """For one job: its state now, what was done (`cancelled`, `stopping`, `held`, …), or why not."""
+    """For one job: its state now, what was done (`cancelled`, `stopping`, …), or why not."""
 
     id: int
     state: str

@@ -45,6 +45,7 @@ _UNOPENED = Statement(
         batch.c.opened_ms.is_(None)
     )
 )
+_OPENED = Statement(select(batch.c.opened_ms).where(batch.c.batch_id == given("which")))
 _COUNT = Statement(
     select(func.count())
     .select_from(job)
@@ -124,10 +125,21 @@ def open_(tx: Transaction, batch_id: int, first: int, last: int, *, held: bool, 
     )
 
 
-def drop_unopened(tx: Transaction) -> int:
-    """Takes away what is left of batches that never became whole; answers how many jobs."""
+def is_open(tx: Transaction, batch_id: int) -> bool:
+    """Whether all of its jobs are there, so that they can be seen and acted on."""
+    rows = _OPENED.run(tx, which=batch_id)
+    return bool(rows) and rows[0][0] is not None
+
+
+def drop_unopened(tx: Transaction, only: int | None = None) -> int:
+    """Takes away what came in of batches that are not whole (of one, or at a start of all).
+
+    Answers how many jobs that were.
+    """
     dropped = 0
     for batch_id, first, jobs, command_id in _UNOPENED.run(tx):
+        if only not in (None, batch_id):
+            continue
         last = first + jobs - 1
         count = int(_COUNT.run(tx, first=first, last=last)[0][0])
         _DROP_JOBS.run(tx, first=first, last=last)

@@ -24,7 +24,7 @@ class Leased(NamedTuple):
     batch_id: int | None
     priority: int
     subject: str | None
-    overlap: int
+    losses: int
     arguments: str
 
 
@@ -83,7 +83,7 @@ _LEASE = Statement(
         job.c.batch_id,
         job.c.priority,
         job.c.subject,
-        job.c.overlap,
+        job.c.losses,
         job.c.arguments,
     )
 )

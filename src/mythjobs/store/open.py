@@ -34,6 +34,7 @@ class Store:
         self._path = path
         self._wal = Path(f"{path}-wal")
         self._dialect = sqlite_dialect.dialect()
+        self._readers: list[sqlite3.Connection] = []  # idle; list operations are atomic
         self._engine = create_engine(
             f"sqlite:///{path}", poolclass=NullPool, creator=lambda: _connect(path)
         )
@@ -59,7 +60,7 @@ class Store:
         try:
             writer.execute("BEGIN IMMEDIATE")
             yield tx
-            totals.write(tx)
+            tx.completed = totals.write(tx)
             writer.execute("COMMIT")
         except BaseException as error:
             if writer.in_transaction:
@@ -71,13 +72,13 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A snapshot for lists and pages, on a connection of its own that cannot write."""
-        connection = _connect(self._path)
+        connection = self._readers.pop() if self._readers else _reader(self._path)
+        connection.execute("BEGIN")
         try:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("BEGIN")
             yield Transaction(connection.cursor(), self._dialect)
         finally:
-            connection.close()
+            connection.execute("ROLLBACK")
+            self._readers.append(connection)
 
     def checkpoint(self, *, least_bytes: int = _CHECKPOINT_BYTES) -> None:
         """Moves the write-ahead log into the file, if it has grown to `least_bytes`."""
@@ -92,9 +93,17 @@ class Store:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
+        for reader in self._readers:
+            reader.close()
         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._writer.close()
         self._engine.dispose()
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -23,16 +23,17 @@ class Transaction:
     """One open transaction: the driver's cursor, and what must be added up before its commit.
 
     `tally` counts jobs by (command, state) and `over` those of a batch by (batch, state);
-    totals.py writes both once per transaction.
+    totals.py writes both once per transaction. `completed` are the batches that became over.
     """
 
-    __slots__ = ("cursor", "dialect", "over", "tally")
+    __slots__ = ("completed", "cursor", "dialect", "over", "tally")
 
     def __init__(self, cursor: Any, dialect: Dialect) -> None:
         self.cursor = cursor
         self.dialect = dialect
         self.tally: Counter[tuple[int, str]] = Counter()
         self.over: Counter[tuple[int, str]] = Counter()
+        self.completed: list[int] = []
 
 
 def given(name: str) -> BindParameter[Any]:

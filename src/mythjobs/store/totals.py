@@ -19,6 +19,7 @@ _OVER = {
         update(t.batch)
         .where(t.batch.c.batch_id == given("batch"))
         .values({state.value: t.batch.c[state.value] + given("more")})
+        .returning(t.batch.c.jobs - t.batch.c.succeeded - t.batch.c.failed - t.batch.c.cancelled)
     )
     for state in sorted(FINAL)
 }
@@ -30,7 +31,8 @@ def begin_command(tx: Transaction, command_id: int) -> None:
     _NEW.run_many(tx, rows)
 
 
-def write(tx: Transaction) -> None:
+def write(tx: Transaction) -> list[int]:
+    """Answers the batches of which nothing is left to do."""
     if tx.tally:
         rows = [
             {"command": command, "was": state, "more": more}
@@ -39,6 +41,10 @@ def write(tx: Transaction) -> None:
         ]
         _ADD.run_many(tx, rows)
         tx.tally.clear()
+    completed = []
     for (batch, state), more in tx.over.items():
-        _OVER[JobState(state)].run(tx, batch=batch, more=more)
+        left = _OVER[JobState(state)].run(tx, batch=batch, more=more)
+        if left and left[0][0] == 0:
+            completed.append(batch)
     tx.over.clear()
+    return completed

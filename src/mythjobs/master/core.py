@@ -1,0 +1,134 @@
+"""The master's core: one batch of what arrived in, what to say and remember out. Never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mythjobs.clock import Now
+from mythjobs.errors import MythJobsError
+from mythjobs.master import acts, agents, inbox
+from mythjobs.master.ends import Ends
+from mythjobs.master.explain import explain_new
+from mythjobs.master.memory import Book, Memory, recall
+from mythjobs.master.place import place
+from mythjobs.master.submit import batch_slice, begin_batch, drop_batch, submit
+from mythjobs.master.turn import Turn
+from mythjobs.protocol.messages import MasterMessage
+from mythjobs.store import batches, commands, readiness
+from mythjobs.store.machines import EVERYTHING, NOTHING
+from mythjobs.store.statement import Transaction
+
+# A slice of upkeep shares its turn with everything else; it must stay short.
+_UPKEEP_JOBS: Final = 500
+
+
+@dataclass(slots=True)
+class Result:
+    """What takes effect once the turn is committed. `answers` are by place in the batch."""
+
+    memory: Memory
+    answers: dict[int, Any] = field(default_factory=dict)
+    said: dict[int, list[MasterMessage]] = field(default_factory=dict)
+    acks: dict[int, int] = field(default_factory=dict)
+    over: list[int] = field(default_factory=list)
+
+
+class Core:
+    """Holds the memory between turns. `local_rights` is what our own machine may when it joins."""
+
+    def __init__(self, *, allow_local: bool, local_jobs: int | None) -> None:
+        self._rights = EVERYTHING if allow_local else NOTHING
+        self._jobs = local_jobs
+        self.memory = Memory()
+        self.book = Book()
+
+    def load(self, tx: Transaction, now: Now) -> None:
+        """What a start does first: half-loaded batches go, the memory is read."""
+        commands.ensure_run(tx, at_ms=now.wall_ms)
+        batches.drop_unopened(tx)
+        self.memory = recall(tx)
+
+    def turn(
+        self, tx: Transaction, batch: Sequence[inbox.Request | inbox.Message], now: Now
+    ) -> Result:
+        """Handles everything that arrived together, in order, and places what can run.
+
+        A request that cannot be carried out is answered with its MythJobsError and has
+        changed nothing. Any other exception means that the whole turn must be rolled back.
+        """
+        turn = Turn(tx, now, self.memory.draft(), self.book)
+        ends = Ends(turn)
+        answers: dict[int, Any] = {}
+        submitted: dict[int, tuple[int, bool]] = {}
+        for each in batch:
+            if isinstance(each, inbox.AgentSaid):
+                agents.said(turn, each, ends)
+            elif isinstance(each, inbox.Detached):
+                agents.detached(turn, each)
+        ends.write()
+        for number, each in enumerate(batch):
+            if isinstance(each, inbox.Message):
+                continue
+            try:
+                answers[number] = self._answer(turn, each)
+            except MythJobsError as error:
+                answers[number] = error
+                continue
+            if isinstance(each, inbox.SubmitJob):
+                submitted[number] = answers[number]
+        self._upkeep(turn)
+        self._due(turn)
+        turn.finish()
+        place(turn)
+        turn.finish()
+        for number, (job_id, new) in submitted.items():
+            answers[number] = explain_new(turn, job_id, new)
+        return Result(turn.memory, answers, turn.said, turn.acks, turn.over)
+
+    def _answer(self, turn: Turn, request: inbox.Request) -> Any:
+        match request:
+            case inbox.SubmitJob():
+                return submit(turn, request)
+            case inbox.BatchSlice():
+                return batch_slice(turn, request)
+            case inbox.BeginBatch():
+                return begin_batch(turn, request)
+            case inbox.DropBatch():
+                return drop_batch(turn, request)
+            case inbox.CancelJobs():
+                return acts.cancel(turn, request)
+            case inbox.HoldJobs():
+                return acts.hold(turn, request)
+            case inbox.ReleaseJobs():
+                return acts.release(turn, request)
+            case inbox.RerunJobs():
+                return acts.rerun(turn, request)
+            case inbox.Define():
+                return acts.define(turn, request)
+            case inbox.RemoveCommand():
+                return acts.remove(turn, request)
+            case inbox.SetMachine():
+                return acts.set_machine(turn, request)
+            case inbox.Attach():
+                return agents.attach(turn, request, rights=self._rights, jobs=self._jobs)
+
+    def _upkeep(self, turn: Turn) -> None:
+        if not turn.memory.upkeep:
+            return
+        work = batches.next_upkeep(turn.tx)
+        if work is None:
+            turn.memory.upkeep = False
+            return
+        for class_id, subject in batches.open_slice(turn.tx, work, _UPKEEP_JOBS):
+            turn.memory.waking.add(class_id)
+            if subject is not None:
+                turn.subjects.add(subject)
+
+    def _due(self, turn: Turn) -> None:
+        due_ms = turn.memory.next_due_ms
+        if due_ms is not None and due_ms <= turn.now.wall_ms:
+            due = readiness.due(turn.tx, turn.now.wall_ms)
+            turn.wake(readiness.refresh(turn.tx, due))
+            turn.memory.next_due_ms = readiness.next_due_ms(turn.tx)

@@ -1,0 +1,133 @@
+"""Everything that can arrive at the master's core. A request is answered, a message is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from mythjobs.protocol.messages import AgentFrame, Hello
+from mythjobs.protocol.requests import Submit
+
+
+class SubmitJob(Struct, frozen=True):
+    submit: Submit
+    submitter: str
+
+
+class BatchRow(Struct, frozen=True):
+    """One job of a batch, checked: its arguments as stored, and its subject."""
+
+    arguments: str
+    subject: str | None
+
+
+class BeginBatch(Struct, frozen=True):
+    """Reserves consecutive numbers for `jobs` jobs; answered with a `BatchPlace`."""
+
+    command: str
+    jobs: int
+
+
+class BatchPlace(Struct, frozen=True):
+    batch: int
+    first: int
+
+
+class BatchSlice(Struct, frozen=True):
+    """The next rows of a batch; one that is a single slice needs no place reserved before.
+    The last slice opens it, and all are answered with the place."""
+
+    place: BatchPlace | None
+    command: str
+    revision_id: int
+    submitter: str
+    offset: int
+    rows: Sequence[BatchRow]
+    priority: int
+    hold: bool
+    comment: str
+    last: bool
+
+
+class DropBatch(Struct, frozen=True):
+    """A batch that did not become whole is taken away again."""
+
+    place: BatchPlace
+
+
+class CancelJobs(Struct, frozen=True):
+    ids: list[int]
+    by: str
+
+
+class HoldJobs(Struct, frozen=True):
+    ids: list[int]
+
+
+class ReleaseJobs(Struct, frozen=True):
+    ids: list[int]
+
+
+class RerunJobs(Struct, frozen=True):
+    ids: list[int]
+    submitter: str
+
+
+class Define(Struct, frozen=True):
+    definition: dict[str, object]
+    replace: bool
+
+
+class RemoveCommand(Struct, frozen=True):
+    name: str
+
+
+class SetMachine(Struct, frozen=True):
+    """`allow` is "all" or command names; what is None stays as it is."""
+
+    name: str
+    jobs: int | None = None
+    allow: str | list[str] | None = None
+    deny: list[str] | None = None
+
+
+class Attach(Struct, frozen=True):
+    """A machine proved its key on a connection. `trusted`: it came through the own socket."""
+
+    hello: Hello
+    trusted: bool
+    connection: int
+
+
+class Attached(Struct, frozen=True):
+    machine_id: int
+    jobs: int
+
+
+Request = (
+    SubmitJob
+    | BeginBatch
+    | BatchSlice
+    | DropBatch
+    | CancelJobs
+    | HoldJobs
+    | ReleaseJobs
+    | RerunJobs
+    | Define
+    | RemoveCommand
+    | SetMachine
+    | Attach
+)
+
+
+class AgentSaid(Struct, frozen=True):
+    connection: int
+    frame: AgentFrame
+
+
+class Detached(Struct, frozen=True):
+    connection: int
+
+
+Message = AgentSaid | Detached

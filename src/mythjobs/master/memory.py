@@ -1,0 +1,220 @@
+"""What the core remembers between turns: machines, their live attempts, what commands take.
+
+Nothing here grows with the backlog, and all of it can be read again from the store. A turn works on
+a draft that replaces the memory only after its commit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from mythjobs.errors import NoSuchCommand
+from mythjobs.model.command import RUN, Command
+from mythjobs.model.definition import command_from
+from mythjobs.scheduler.eligibility import MachineFacts, Rights
+from mythjobs.store import commands, dependencies, jobs, machines, readiness
+from mythjobs.store.statement import Transaction
+
+# A footprint counts as learned after so many runs, and follows a change at this rate.
+LEARNED_RUNS: Final = 3
+_RATE: Final = 0.2
+
+
+@dataclass(slots=True)
+class Live:
+    """A live attempt. Replaced, never changed, so that drafts may share it."""
+
+    n: int
+    class_id: int
+    command_id: int
+    batch_id: int | None
+    priority: int
+    subject: str | None
+    started_ms: int | None = None
+    stop_by: str | None = None
+    losses: int = 0
+    grant: int = 0  # its number on the connection, 0 if it was granted on an earlier one
+
+    def with_start(self, at_ms: int) -> Live:
+        return replace(self, started_ms=at_ms)
+
+    def with_stop(self, by: str) -> Live:
+        return replace(self, stop_by=by)
+
+
+@dataclass(slots=True)
+class Machine:
+    """A machine: its row, its connection if there is one, and what it has."""
+
+    machine_id: int
+    name: str
+    key: str
+    rights: Rights
+    ceiling: int | None
+    cores: int
+    boot_id: str
+    connection: int | None = None
+    incarnation: str = ""
+    hb: int = 0  # the last heartbeat heard on this connection; no grant before the first
+    grants: int = 0  # the last grant number given on this connection
+    seen: int = 0
+    heard_ms: int = 0  # steady
+    live: dict[int, Live] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> int:
+        return self.cores if self.ceiling is None else self.ceiling
+
+    def facts(self) -> MachineFacts:
+        return MachineFacts(self.name, self.rights, self.hb > 0, self.jobs, len(self.live))
+
+    def draft(self) -> Machine:
+        return replace(self, live=dict(self.live))
+
+
+@dataclass(slots=True)
+class JobClass:
+    """What a class id stands for. `command` is the revision as its author defined it."""
+
+    class_id: int
+    command_id: int
+    revision_id: int
+    command: Command
+
+
+@dataclass(slots=True)
+class Memory:
+    machines: dict[int, Machine] = field(default_factory=dict)
+    waking: set[int] = field(default_factory=set)  # classes that may have a ready job
+    footprints: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    next_job_id: int = 1
+    open_dependencies: int = 0
+    upkeep: bool = True  # there may be upkeep to do
+    next_due_ms: int | None = None
+
+    def draft(self) -> Memory:
+        return replace(
+            self,
+            machines={key: each.draft() for key, each in self.machines.items()},
+            waking=set(self.waking),
+            footprints=dict(self.footprints),
+        )
+
+    def by_connection(self, connection: int) -> Machine | None:
+        for each in self.machines.values():
+            if each.connection == connection:
+                return each
+        return None
+
+    def typical_s(self, command_id: int, machine_id: int) -> float | None:
+        """How long a command usually takes there; None until it is learned."""
+        runs, wall_us = self.footprints.get((command_id, machine_id), (0, 0))
+        return wall_us / 1e6 if runs >= LEARNED_RUNS else None
+
+    def learn(self, command_id: int, machine_id: int, wall_s: float) -> None:
+        runs, old_us = self.footprints.get((command_id, machine_id), (0, 0))
+        wall_us = round(wall_s * 1e6)
+        rate = max(_RATE, 1 / (runs + 1))
+        self.footprints[command_id, machine_id] = (
+            runs + 1,
+            round(old_us + rate * (wall_us - old_us)),
+        )
+
+
+class Book:
+    """Commands and classes by id, read once from the store. Cleared when a turn is rolled back."""
+
+    def __init__(self) -> None:
+        self._classes: dict[int, JobClass] = {}
+        self._names: dict[str, commands.Defined] = {}
+        self._commands: dict[int, Command] = {}
+        self._class_ids: dict[tuple[int, str], int] = {}
+
+    def clear(self) -> None:
+        for each in (self._classes, self._names, self._commands, self._class_ids):
+            each.clear()
+
+    def named(self, tx: Transaction, name: str) -> commands.Defined:
+        """Raises NoSuchCommand."""
+        found = self._names.get(name) or commands.by_name(tx, name)
+        if found is None:
+            raise NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
+        self._names[name] = found
+        return found
+
+    def forget(self, name: str) -> None:
+        self._names.pop(name, None)
+
+    def command(self, defined: commands.Defined) -> Command:
+        found = self._commands.get(defined.revision_id)
+        if found is None:
+            found = self._commands[defined.revision_id] = read_command(defined.definition)
+        return found
+
+    def class_id(self, tx: Transaction, defined: commands.Defined, submitter: str) -> int:
+        key = (defined.revision_id, submitter)
+        found = self._class_ids.get(key)
+        if found is None:
+            found = self._class_ids[key] = commands.class_of(tx, defined, submitter)
+        return found
+
+    def job_class(self, tx: Transaction, class_id: int) -> JobClass:
+        found = self._classes.get(class_id)
+        if found is None:
+            command_id, revision_id, _ = commands.class_facts(tx, class_id)
+            defined = commands.by_revision(tx, revision_id)
+            assert defined is not None, f"class {class_id} has no revision"
+            found = JobClass(class_id, command_id, revision_id, self.command(defined))
+            self._classes[class_id] = found
+        return found
+
+
+def read_command(definition: str) -> Command:
+    """A stored definition as a command; the built-in one has no program of its own."""
+    table = json.loads(definition)
+    if table.get("name") == RUN:
+        return Command(RUN, summary=table.get("summary", ""), separate_stderr=True)
+    return command_from(table)
+
+
+def recall(tx: Transaction) -> Memory:
+    """The memory at a start, from the store alone."""
+    memory = Memory(
+        waking=readiness.ready_classes(tx),
+        footprints=machines.footprints(tx),
+        next_job_id=jobs.next_id(tx),
+        open_dependencies=dependencies.count_open(tx),
+        next_due_ms=readiness.next_due_ms(tx),
+    )
+    for row in machines.every(tx):
+        memory.machines[row.machine_id] = machine_from(row)
+    for each in machines.live(tx):
+        memory.machines[each.machine_id].live[each.job_id] = Live(
+            each.n,
+            each.class_id,
+            each.command_id,
+            each.batch_id,
+            each.priority,
+            each.subject,
+            each.started_ms,
+            each.stop_requested,
+            each.losses,
+        )
+    return memory
+
+
+def machine_from(row: machines.MachineRow) -> Machine:
+    return Machine(
+        row.machine_id, row.name, row.key, read_rights(row.rights), row.jobs, row.cores, row.boot_id
+    )
+
+
+def read_rights(text: str) -> Rights:
+    value = json.loads(text)
+    return Rights(value["mode"], frozenset(value["commands"]))
+
+
+def write_rights(rights: Rights) -> str:
+    return json.dumps({"mode": rights.mode, "commands": sorted(rights.commands)})

@@ -1,0 +1,86 @@
+"""One turn: its transaction, its instant, the draft of the memory, and what it will say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mythjobs.clock import Now
+from mythjobs.master.memory import Book, Memory
+from mythjobs.model.life import JobState
+from mythjobs.protocol.messages import MasterMessage
+from mythjobs.store import dependencies, events, jobs, life, readiness
+from mythjobs.store.statement import Transaction
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the functions of the core work on. Nothing of it takes effect before the commit."""
+
+    tx: Transaction
+    now: Now
+    memory: Memory
+    book: Book
+    # What leaves after the commit.
+    said: dict[int, list[MasterMessage]] = field(default_factory=dict)
+    acks: dict[int, int] = field(default_factory=dict)
+    over: list[int] = field(default_factory=list)
+    # What is gathered for one statement at the turn's end.
+    events: list[events.Event] = field(default_factory=list)
+    subjects: set[str] = field(default_factory=set)
+    placed: dict[int, str] = field(default_factory=dict)
+
+    def say(self, connection: int, message: MasterMessage) -> None:
+        self.said.setdefault(connection, []).append(message)
+
+    def note(self, job_id: int, n: int, kind: str, detail: str = "") -> None:
+        self.events.append(events.Event(job_id, n, self.now.wall_ms, kind, detail))
+
+    def wake(self, classes: set[int]) -> None:
+        self.memory.waking |= classes
+
+    def take_ids(self, count: int) -> int:
+        """The first of `count` consecutive job numbers that nobody had before."""
+        first = self.memory.next_job_id
+        self.memory.next_job_id += count
+        jobs.save_next_id(self.tx, self.memory.next_job_id)
+        return first
+
+    def cancel_queued(
+        self, job_ids: list[int], sentence: Callable[[int], str], code: str = "cancelled"
+    ) -> set[int]:
+        """Cancels those that are queued, with all that wait for them in vain."""
+        done: set[int] = set()
+        for job_id in job_ids:
+            found = life.cancel_queued(
+                self.tx, [job_id], code=code, sentence=sentence(job_id), at_ms=self.now.wall_ms
+            )
+            done |= {each.job_id for each in found}
+            self.subjects |= {each.subject for each in found if each.subject is not None}
+        self.ended(dict.fromkeys(done, JobState.CANCELLED))
+        return done
+
+    def ended(self, states: dict[int, JobState]) -> None:
+        """These jobs are over for good: tells who waits for them, and cancels who waits in vain."""
+        self.over.extend(states)
+        if not states or not self.memory.open_dependencies:
+            return
+        freed, vain = dependencies.over(self.tx, states)
+        dependencies.close(self.tx, list(states))
+        self.wake(readiness.refresh(self.tx, freed))
+        if vain:
+            self.cancel_queued(
+                list(vain),
+                lambda job_id: f"job {vain[job_id]}, which it waits for, is {states[vain[job_id]]}",
+                code="dependency_failed",
+            )
+        self.memory.open_dependencies = dependencies.count_open(self.tx)
+
+    def finish(self) -> None:
+        """What is written once for the whole turn."""
+        if self.subjects:
+            self.wake(readiness.settle(self.tx, self.subjects))
+            self.subjects.clear()
+        if self.events:
+            events.add(self.tx, self.events)
+            self.events.clear()

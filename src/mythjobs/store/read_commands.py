@@ -1,0 +1,90 @@
+"""Pages about commands, and what is counted of their jobs."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import select
+
+from mythjobs.errors import NoSuchCommand
+from mythjobs.model.life import JobState
+from mythjobs.store import tables as t
+from mythjobs.store.query import Record, fetch
+from mythjobs.store.statement import Transaction
+
+revision = t.command_revision
+
+
+def commands(tx: Transaction) -> Record:
+    query = (
+        select(t.command.c.name, t.command.c.enabled, t.command.c.created_ms, revision)
+        .select_from(t.command.join(revision, revision.c.revision_id == t.command.c.revision_id))
+        .order_by(t.command.c.name)
+    )
+    listed = []
+    for row in fetch(tx, query):
+        definition = json.loads(row["definition"])
+        listed.append(
+            {
+                "name": row["name"],
+                "summary": definition.get("summary", ""),
+                "revision": row["number"],
+                "enabled": bool(row["enabled"]),
+                "created_ms": row["created_ms"],
+                "parameters": [each["name"] for each in definition.get("parameters", [])],
+            }
+        )
+    return {"commands": listed}
+
+
+def command_row(tx: Transaction, name: str) -> Record:
+    rows = fetch(tx, select(t.command).where(t.command.c.name == name))
+    if not rows:
+        raise NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
+    return rows[0]
+
+
+def command(tx: Transaction, name: str) -> Record:
+    """A command with its definition. Raises NoSuchCommand."""
+    row = command_row(tx, name)
+    found = fetch(tx, select(revision).where(revision.c.revision_id == row["revision_id"]))[0]
+    return {
+        "name": name,
+        "revision": found["number"],
+        "enabled": bool(row["enabled"]),
+        "created_ms": row["created_ms"],
+        "definition": json.loads(found["definition"]),
+    }
+
+
+def counts(tx: Transaction) -> Record:
+    """Jobs by state, and for each command how many wait and since when."""
+    total = {str(state): 0 for state in JobState}
+    by_command: dict[int, dict[str, int]] = {}
+    for row in fetch(tx, select(t.tally)):
+        total[row["state"]] += row["jobs"]
+        by_command.setdefault(row["command_id"], {})[row["state"]] = row["jobs"]
+    listed = []
+    for row in fetch(
+        tx, select(t.command.c.command_id, t.command.c.name).order_by(t.command.c.name)
+    ):
+        of = by_command.get(row["command_id"], {})
+        waiting = of.get("queued", 0)
+        running = of.get("running", 0) + of.get("leased", 0)
+        if waiting or running:
+            oldest = _oldest(tx, row["command_id"]) if waiting else None
+            listed.append(
+                {"name": row["name"], "queued": waiting, "running": running, "oldest_ms": oldest}
+            )
+    return {"counts": total, "commands": listed}
+
+
+def _oldest(tx: Transaction, command_id: int) -> int | None:
+    query = (
+        select(t.job.c.submitted_ms)
+        .where(t.job.c.command_id == command_id, t.job.c.state == "queued")
+        .order_by(t.job.c.job_id)
+        .limit(1)
+    )
+    rows = fetch(tx, query)
+    return rows[0]["submitted_ms"] if rows else None

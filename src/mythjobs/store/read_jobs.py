@@ -1,0 +1,126 @@
+"""Lists of jobs, newest first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, not_, or_, select
+from sqlalchemy.sql import Select
+
+from mythjobs.errors import BadRequest
+from mythjobs.model.life import JobState
+from mythjobs.store import batches
+from mythjobs.store import tables as t
+from mythjobs.store.query import Record, fetch
+from mythjobs.store.read_commands import command_row
+from mythjobs.store.statement import Transaction
+
+j = t.job.c
+
+MOST_LISTED: Final = 1000
+
+_JOB_COLUMNS: Final = (
+    j.job_id, j.state, j.priority, j.subject, j.arguments, j.key,
+    j.hold, j.stop_requested, j.batch_id, j.comment, j.not_before_ms,
+    j.submitted_ms, j.ended_ms, j.progress, j.attempts, j.reason_code,
+    j.reason, j.rerun_of, j.unmet, j.ready_class, j.class_id,
+    t.job_class.c.submitter, t.command_revision.c.number, t.command_revision.c.definition,
+)  # fmt: skip
+
+
+def visible_jobs() -> Select[Any]:
+    return (
+        select(*_JOB_COLUMNS)
+        .select_from(
+            t.job.join(t.job_class, t.job_class.c.class_id == t.job.c.class_id).join(
+                t.command_revision, t.command_revision.c.revision_id == t.job_class.c.revision_id
+            )
+        )
+        .where(
+            or_(
+                t.job.c.hold != batches.CLOSED,
+                not_(
+                    t.job.c.batch_id.in_(
+                        select(t.batch.c.batch_id).where(t.batch.c.opened_ms.is_(None))
+                    )
+                ),
+            )
+        )
+    )
+
+
+def jobs(
+    tx: Transaction,
+    states: Sequence[str] = (),
+    command: str | None = None,
+    batch: int | None = None,
+    limit: int = 100,
+    before: int | None = None,
+) -> Record:
+    """Newest first. Raises BadRequest for a state that is none, NoSuchCommand."""
+    for state in states:
+        if state not in tuple(JobState):
+            raise BadRequest(f'"{state}" is no state; states are {", ".join(JobState)}')
+    limit = min(max(limit, 1), MOST_LISTED)
+    query = visible_jobs().order_by(t.job.c.job_id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(t.job.c.job_id < before)
+    if batch is not None:
+        query = query.where(t.job.c.batch_id == batch, *_range(tx, batch))
+    if command is not None:
+        query = query.where(t.job.c.command_id == command_row(tx, command)["command_id"])
+    rows = fetch(tx, query.where(*_of_states(states)))
+    return {
+        "jobs": [said(row) for row in rows],
+        "next": rows[-1]["job_id"] if len(rows) == limit else None,
+    }
+
+
+def _of_states(states: Sequence[str]) -> list[ColumnElement[bool]]:
+    if not states:
+        return []
+    live = {JobState.LEASED, JobState.RUNNING}
+    if set(states) <= live:
+        # Few jobs are live, and their attempts have an index of their own.
+        ids = select(t.attempt.c.job_id).where(t.attempt.c.over_ms.is_(None))
+        return [t.job.c.job_id.in_(ids), t.job.c.state.in_(states)]
+    return [t.job.c.state.in_(states)]
+
+
+def _range(tx: Transaction, batch_id: int) -> list[ColumnElement[bool]]:
+    found = fetch(
+        tx, select(t.batch.c.first_job_id, t.batch.c.jobs).where(t.batch.c.batch_id == batch_id)
+    )
+    if not found:
+        return []
+    first, count = found[0]["first_job_id"], found[0]["jobs"]
+    return [t.job.c.job_id >= first, t.job.c.job_id < first + count]
+
+
+def said(row: Record) -> Record:
+    definition = json.loads(row["definition"])
+    progress = row["progress"]
+    return {
+        "id": row["job_id"],
+        "command": definition["name"],
+        "revision": row["number"],
+        "state": row["state"],
+        "reason": {"code": row["reason_code"], "sentence": row["reason"]},
+        "priority": row["priority"],
+        "subject": row["subject"],
+        "arguments": json.loads(row["arguments"]),
+        "key": row["key"],
+        "hold": row["hold"] == 1,
+        "stop_requested": row["stop_requested"],
+        "batch": row["batch_id"],
+        "submitter": row["submitter"],
+        "comment": row["comment"],
+        "not_before_ms": row["not_before_ms"],
+        "submitted_ms": row["submitted_ms"],
+        "ended_ms": row["ended_ms"],
+        "progress": None if progress is None else progress / 10,
+        "attempt": row["attempts"],
+        "rerun_of": row["rerun_of"],
+    }

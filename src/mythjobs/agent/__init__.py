@@ -1,0 +1,1 @@
+"""The program on a machine: takes grants from the master, has the reaper run them, reports."""

@@ -1,0 +1,1 @@
+"""The command line. A command's module is imported when that command is called, no other."""

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, not_, or_, select
 from sqlalchemy.sql import Select
 
 from mythjobs.errors import BadRequest
+from mythjobs.model.command import RUN
 from mythjobs.model.life import JobState
 from mythjobs.store import batches
 from mythjobs.store import tables as t
@@ -110,7 +111,7 @@ def said(row: Record) -> Record:
         "reason": {"code": row["reason_code"], "sentence": row["reason"]},
         "priority": row["priority"],
         "subject": row["subject"],
-        "arguments": json.loads(row["arguments"]),
+        "arguments": _arguments(row["arguments"], definition["name"]),
         "key": row["key"],
         "hold": row["hold"] == 1,
         "stop_requested": row["stop_requested"],
@@ -124,3 +125,11 @@ def said(row: Record) -> Record:
         "attempt": row["attempts"],
         "rerun_of": row["rerun_of"],
     }
+
+
+def _arguments(text: str, command: str) -> Record:
+    """As submitted; but an ad-hoc job's environment is its caller's, and may hold secrets."""
+    arguments: Record = json.loads(text)
+    if command == RUN:
+        arguments.pop("env", None)
+    return arguments

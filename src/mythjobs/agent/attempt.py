@@ -1,0 +1,95 @@
+"""One attempt as its machine knows it, and the phases it goes through here."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from mythjobs.agent.status import Said
+from mythjobs.protocol import messages as m
+
+Key = tuple[int, int]
+Output = list[tuple[int, int, int]]
+
+
+class Phase(IntEnum):
+    """What is known of an attempt. None of these is stored: journals tell them again."""
+
+    FOUND = 0  # the journal has its grant; what became of it the reapers must tell
+    GRANTED = 1  # its grant is not yet durable here
+    WAITING = 2  # may start as soon as there is room
+    STARTING = 3  # handed to the reaper; counts as running
+    RUNNING = 4  # its process exists
+    OVER = 5  # its process is gone; the outcome is not yet durable
+    REPORTED = 6  # the outcome is durable; it is told to the master until acknowledged
+    NEVER = 7  # it will not be started; that mark is not yet durable
+    RETURNED = 8  # the mark is durable; the master is told until it acknowledges
+    FORGOTTEN = 9
+
+
+# What the heartbeat says. Until its outcome is durable an attempt counts as running: after
+# a power cut its end would not be known.
+HELD: Final = {
+    Phase.FOUND: "leased",
+    Phase.GRANTED: "leased",
+    Phase.WAITING: "leased",
+    Phase.STARTING: "leased",
+    Phase.RUNNING: "running",
+    Phase.OVER: "running",
+    Phase.REPORTED: "ended",
+    Phase.NEVER: "leased",
+    Phase.RETURNED: "leased",
+}
+
+
+class Attempt:
+    """Everything the agent holds of one (job, n), from grant to the last acknowledgement."""
+
+    __slots__ = (
+        "acked",
+        "end",
+        "key",
+        "output",
+        "phase",
+        "priority",
+        "progress",
+        "reaper",
+        "reason",
+        "run",
+        "said",
+        "start_by_ms",
+        "started_ms",
+        "streams",
+        "told",
+        "watchers",
+    )
+
+    def __init__(self, key: Key, phase: Phase) -> None:
+        self.key = key
+        self.phase = phase
+        self.priority = 0
+        # What to run; given up once it runs, when only the way to read its progress is needed.
+        self.run: m.Run | None = None
+        self.progress = ""
+        # On the machine's steady clock.
+        self.start_by_ms = 0
+        self.reaper = ""
+        self.started_ms: int | None = None
+        # The master has acknowledged its start, and its end.
+        self.told = False
+        self.acked = False
+        self.reason = ""
+        # What it last said of its progress.
+        self.said: Said | None = None
+        self.end: m.Ended | None = None
+        # Streams whose kept bytes the master has not yet taken over; None: none ever were.
+        self.streams: set[int] | None = None
+        # What is known of its output, by stream: [written, head kept, tail kept].
+        self.output: Output = []
+        # Who wants to know when it grows: its progress, and each transfer that follows it.
+        self.watchers = 0
+
+    @property
+    def over(self) -> bool:
+        """Nothing more of its output comes."""
+        return self.phase in (Phase.OVER, Phase.REPORTED)

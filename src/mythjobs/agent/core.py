@@ -1,0 +1,343 @@
+"""What the agent knows and decides. Synchronous: a message and `now` in, actions out.
+
+It waits for nothing and touches nothing; `serve.py` carries out what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from mythjobs.agent import ends
+from mythjobs.agent.actions import Action, Follow, Transfer
+from mythjobs.agent.attempt import Attempt, Key, Output, Phase
+from mythjobs.agent.outbox import Outbox
+from mythjobs.agent.roster import Roster
+from mythjobs.agent.status import Said, read_status
+from mythjobs.agent.turn import Turn
+from mythjobs.clock import Now
+from mythjobs.protocol import messages as m
+
+# Somebody deleted it. That nothing runs any more cannot be shown then, and is not claimed.
+_NO_JOURNAL: Final = "the reaper died, and its journal is gone"
+
+
+class Found(NamedTuple):
+    """What the agent's journal tells. `granted` maps to how progress is read from the output;
+    the `lost` may have run before this boot."""
+
+    granted: Mapping[Key, str]
+    never: Iterable[Key]
+    lost: Iterable[Key]
+
+
+class Core:
+    def __init__(self, base_env: Mapping[str, str], *, jobs: int | None = None) -> None:
+        self._most = jobs
+        self._out = Outbox()
+        self._turn = Turn()
+        self._roster = Roster(base_env, self._turn, self._out)
+        self._lost: set[Key] = set()
+        # When the last two heartbeats were sent, on the steady clock: grants count from there.
+        self._sent: dict[int, int] = {}
+        self._hb = 0
+        self._answered = 0
+        self._seen = 0
+        self._stopping = ""
+
+    # The agent's start.
+
+    def found(self, found: Found) -> None:
+        """The first thing a new agent knows."""
+        for key, progress in found.granted.items():
+            self._roster.new(key, Phase.FOUND).progress = progress
+        for key in found.never:
+            self._roster.new(key, Phase.RETURNED).reason = "this machine gave it back"
+        self._lost = set(found.lost)
+
+    def adopted(self, now: Now) -> list[Action]:
+        """Every reaper has been heard, or read. What none of them knows was never started, but
+        if the machine restarted: then a power cut may have taken the note of its start."""
+        for attempt in self._of(Phase.FOUND):
+            if attempt.key in self._lost:
+                left = ends.Left(attempt.key, None, [], "the machine's boot id", ends.RESTARTED)
+                self._roster.over(attempt, ends.lost(attempt.key, now, left))
+                self._roster.report(attempt)
+            else:
+                self._roster.never(attempt, "the agent restarted before it was started")
+        return self._turn.take()
+
+    # The link.
+
+    def connected(self, jobs: int) -> None:
+        """A new connection, with the master's ceiling: all that is held is said again."""
+        self._turn.connection += 1
+        self._seen = 0
+        self._sent.clear()
+        self._answered = self._hb
+        self._settings(jobs)
+        self._out.reset(self._roster.attempts.values())
+
+    def beat(self, now: Now) -> list[Action]:
+        """A heartbeat is due."""
+        self._out.heartbeat()
+        for attempt in self._of(Phase.WAITING):
+            if now.steady_ms >= attempt.start_by_ms:
+                self._roster.never(attempt, "it could not be started in time")
+        return self._turn.take()
+
+    def frame(self, now: Now) -> m.AgentFrame | None:
+        """The next frame, if there is something to say and it may be said now. To be sent at
+        once: leases count from here."""
+        taken = self._out.take(
+            now,
+            seen=self._seen,
+            room=0 if self._stopping else self._roster.free,
+            known=self._roster.attempts.values(),
+        )
+        if taken is None:
+            return None
+        frame, hb = taken
+        if hb is not None:
+            self._hb = hb
+            self._sent[hb] = now.steady_ms
+            self._sent.pop(hb - 2, None)
+        return frame
+
+    def wake_ms(self) -> int | None:
+        """When, on the steady clock, `frame` will have something that it holds back now."""
+        return self._out.wake_ms()
+
+    @property
+    def unanswered(self) -> int:
+        """Heartbeats of this connection that the master has not answered."""
+        return self._hb - self._answered
+
+    def on_master(self, frame: m.MasterFrame, now: Now) -> list[Action]:
+        for attempt in self._out.acknowledge(frame.ack):
+            attempt.acked = True
+            self._roster.forget_if_done(attempt)
+        for message in frame.messages:
+            match message:
+                case m.Grant():
+                    self._grant(message, now)
+                case m.Renew():
+                    self._answered = max(self._answered, message.hb)
+                case m.Stop():
+                    self._stop((message.job, message.n), message.by)
+                case m.Stale():
+                    self._stale((message.job, message.n))
+                case m.Settings():
+                    self._settings(message.jobs)
+                case m.OutputKept():
+                    self._kept((message.job, message.n), message.stream)
+                case _:
+                    self._turn.do(Transfer(message))
+        return self._done(now)
+
+    def output_end(self, end: m.OutputEnd) -> None:
+        self._out.output_end(end)
+
+    def journalled(self, token: int, now: Now) -> list[Action]:
+        """Records up to this one are durable: what they grant may start, what they bar is
+        given back."""
+        for pending in self._turn.durable(token):
+            for attempt in pending.granted:
+                if attempt.phase is Phase.GRANTED:
+                    self._roster.wait(attempt)
+            for attempt in pending.never:
+                if attempt.phase is Phase.NEVER:
+                    attempt.phase = Phase.RETURNED
+                    self._out.final(attempt)
+            if pending.seen and pending.connection == self._turn.connection:
+                self._seen = pending.seen
+        return self._done(now)
+
+    # Reapers.
+
+    def use_reaper(self, reaper: str, now: Now) -> list[Action]:
+        """This one gets the starts from now on."""
+        self._roster.reaper = reaper
+        return self._done(now)
+
+    def on_hello(
+        self, reaper: str, attempts: Sequence[Any], starting: Iterable[Key], now: Now
+    ) -> list[Action]:
+        """A living reaper says all it has, also what an agent before us had it start.
+        `starting` is what its journal has beside: it is about to make their processes."""
+        has = {(each["job"], each["n"]) for each in attempts}
+        self._roster.reaper_lives(reaper, has, starting)
+        self._hear(reaper, attempts)
+        self._roster.watch_again(reaper)
+        return self._done(now)
+
+    def on_reaper(self, reaper: str, messages: Sequence[Any], now: Now) -> list[Action]:
+        self._hear(reaper, messages)
+        return self._done(now)
+
+    def reaper_died(
+        self, reaper: str, ended: Sequence[Any], left: Sequence[ends.Left], now: Now
+    ) -> list[Action]:
+        """Its journal is read and durable, and nothing is left of what it had running."""
+        for each in ended:
+            self._over(reaper, each)
+        for each in left:
+            attempt = self._roster.running(reaper, each.key, each.started_ms)
+            if attempt.phase is Phase.RUNNING:
+                self._roster.over(attempt, ends.lost(each.key, now, each))
+        for attempt in self._roster.of(reaper):
+            if attempt.phase is Phase.OVER:
+                self._roster.report(attempt)
+            elif attempt.phase is Phase.STARTING:
+                # The journal is final and has no start of it: there was no process.
+                self._roster.not_started(attempt)
+            elif attempt.phase is Phase.RUNNING:
+                gone = ends.Left(attempt.key, attempt.started_ms, [], "", _NO_JOURNAL)
+                self._roster.over(attempt, ends.lost(attempt.key, now, gone))
+                self._roster.report(attempt)
+        told = {(each["job"], each["n"]) for each in ended} | {each.key for each in left}
+        self._roster.reaper_died(reaper, told)
+        return self._done(now)
+
+    def watch(self, key: Key, change: int) -> list[Action]:
+        """So many more, or less, follow the output of this attempt."""
+        if attempt := self._roster.attempts.get(key):
+            self._roster.watch(attempt, change)
+        return self._turn.take()
+
+    def progress(self, key: Key, percent: float) -> None:
+        """Read from its output."""
+        attempt = self._roster.attempts.get(key)
+        if attempt is not None and attempt.phase < Phase.REPORTED:
+            self._roster.say(attempt, (attempt.said or Said())._replace(percent=percent))
+
+    # The agent's end.
+
+    def stop_all(self, by: str) -> list[Action]:
+        """Take no more grants, give back what has not started, end what runs."""
+        self._stopping = by
+        for attempt in list(self._roster.attempts.values()):
+            if attempt.phase < Phase.OVER:
+                self._stop(attempt.key, by)
+        return self._turn.take()
+
+    @property
+    def running(self) -> int:
+        return self._roster.busy
+
+    @property
+    def unsaid(self) -> int:
+        """Attempts that the master has yet to acknowledge, or whose output it has yet to take."""
+        return len(self._roster.attempts)
+
+    def known(self) -> set[Key]:
+        return set(self._roster.attempts)
+
+    def get(self, key: Key) -> Attempt | None:
+        return self._roster.attempts.get(key)
+
+    def snapshot(self) -> Found:
+        """All that a journal written anew must hold."""
+        attempts = self._roster.attempts.values()
+        barred = (Phase.NEVER, Phase.RETURNED)
+        return Found(
+            {each.key: each.progress for each in attempts if each.phase not in barred},
+            [each.key for each in attempts if each.phase in barred],
+            [key for key in self._lost if key in self._roster.attempts],
+        )
+
+    # What each message means.
+
+    def _done(self, now: Now) -> list[Action]:
+        self._roster.start_more(now)
+        return self._turn.take()
+
+    def _of(self, phase: Phase) -> list[Attempt]:
+        return [each for each in self._roster.attempts.values() if each.phase is phase]
+
+    def _settings(self, jobs: int) -> None:
+        self._roster.ceiling = jobs if self._most is None else min(jobs, self._most)
+
+    def _grant(self, message: m.Grant, now: Now) -> None:
+        self._turn.saw(message.no)
+        key = (message.job, message.n)
+        if key in self._roster.attempts:
+            return  # offered again: it is held, or the mark against it is on its way
+        sent_ms = self._sent.get(message.hb)
+        if self._stopping:
+            reason = "the machine ends its jobs"
+        elif sent_ms is None or now.steady_ms >= sent_ms + message.start_by_s * 1000:
+            reason = "the grant came too late"
+        elif message.lease_s is not None:
+            # A lease must end on time also while the agent is away, and nobody here would.
+            reason = "this machine cannot end a job with its lease yet"
+        else:
+            self._roster.grant(message, sent_ms)
+            return
+        self._roster.never(self._roster.new(key, Phase.GRANTED), reason)
+
+    def _stop(self, key: Key, by: str) -> None:
+        attempt = self._roster.attempts.get(key)
+        if attempt is None:
+            # Not held, so not started: sworn and answered all the same.
+            attempt = self._roster.new(key, Phase.FOUND)
+        if attempt.phase in (Phase.STARTING, Phase.RUNNING):
+            job, n = key
+            self._turn.tell(attempt.reaper, {"type": "stop", "job": job, "n": n, "by": by})
+        elif attempt.phase < Phase.STARTING:
+            self._roster.never(attempt, f"stopped by {by}")
+
+    def _stale(self, key: Key) -> None:
+        attempt = self._roster.attempts.get(key)
+        if attempt is None:
+            return
+        if attempt.phase in (Phase.STARTING, Phase.RUNNING):
+            self._stop(key, "stale")
+        elif attempt.phase is not Phase.OVER:
+            # Nothing runs; a restarted agent starts nothing of an old journal either.
+            self._roster.forget(attempt)
+
+    def _kept(self, key: Key, stream: int) -> None:
+        attempt = self._roster.attempts.get(key)
+        if attempt is not None and attempt.streams:
+            attempt.streams.discard(stream)
+            self._roster.forget_if_done(attempt)
+
+    def _hear(self, reaper: str, messages: Sequence[Any]) -> None:
+        roster = self._roster
+        for each in messages:
+            kind = each["type"]
+            if kind == "synced":
+                roster.synced(reaper, each["seq"])
+                continue
+            key = (each["job"], each["n"])
+            if kind == "started":
+                self._started(roster.running(reaper, key, each["at_ms"]))
+            elif kind == "ended":
+                roster.unsynced(reaper, each["seq"], self._over(reaper, each))
+            elif kind == "grew":
+                self._grew(key, each["output"])
+            elif kind == "status":
+                if attempt := roster.attempts.get(key):
+                    roster.say(attempt, read_status(attempt.said or Said(), each["lines"]))
+
+    def _started(self, attempt: Attempt) -> None:
+        if attempt.phase is Phase.RUNNING:
+            self._out.started(attempt)
+            if attempt.watchers and not attempt.progress:
+                # Somebody began to follow it before there was anything to follow.
+                self._roster.tell_watch(attempt)
+
+    def _over(self, reaper: str, ended: Any) -> Attempt:
+        key = (ended["job"], ended["n"])
+        attempt = self._roster.running(reaper, key, ended["started_ms"])
+        if attempt.phase is Phase.RUNNING:
+            self._roster.over(attempt, ends.from_reaper(ended))
+            if attempt.watchers:
+                self._turn.do(Follow(attempt))
+        return attempt
+
+    def _grew(self, key: Key, output: Output) -> None:
+        if attempt := self._roster.attempts.get(key):
+            attempt.output = output
+            self._turn.do(Follow(attempt))

@@ -1,0 +1,57 @@
+"""Progress read from the output of running attempts, as it grows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from mythjobs.agent.attempt import Attempt
+from mythjobs.model.progress import ProgressReader
+from mythjobs.process.output import Kept, read_range, stream_path
+
+# At the beginning stands what the figures refer to (ffmpeg's "Duration:"); of what comes
+# between two looks only the end says how far it is.
+_HEAD_BYTES: Final = 64 * 1024
+_LAST_BYTES: Final = 16 * 1024
+
+
+class Followers:
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._followed: dict[Attempt, dict[int, _Stream]] = {}
+
+    def grew(self, attempt: Attempt) -> float | None:
+        """How many percent are done now, if what is new in the output says so."""
+        streams = self._followed.setdefault(attempt, {})
+        percent = None
+        for number, kept in enumerate(attempt.output, 1):
+            stream = streams.get(number) or streams.setdefault(number, _Stream(attempt.progress))
+            path = stream_path(self._output, *attempt.key, number)
+            if stream.read(path, Kept(*kept)):
+                percent = stream.reader.percent
+        if attempt.over:
+            del self._followed[attempt]
+        return percent
+
+
+class _Stream:
+    def __init__(self, progress: str) -> None:
+        self.reader = ProgressReader(progress)
+        self._offset = 0
+
+    def read(self, path: str, kept: Kept) -> bool:
+        """Whether the figure has changed."""
+        before = self.reader.percent
+        if self._offset < _HEAD_BYTES:
+            self._feed(path, kept, _HEAD_BYTES - self._offset)
+        if self._offset < kept.written - _LAST_BYTES:
+            # A line that is cut here has no figure yet, or a wrong one: end it, and pass it.
+            self._offset = kept.written - _LAST_BYTES
+            self.reader.feed(b"\n")
+        self._feed(path, kept, _LAST_BYTES)
+        return self.reader.percent != before
+
+    def _feed(self, path: str, kept: Kept, size: int) -> None:
+        begin, data = read_range(path, kept, self._offset, size)
+        self._offset = begin + len(data)
+        self.reader.feed(data)

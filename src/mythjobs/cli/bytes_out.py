@@ -1,0 +1,33 @@
+"""A job's bytes to stdout or stderr: exactly as they are, or harmless where they meet a person."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from typing import TextIO
+
+from mythjobs.cli.texts import clean_output
+
+
+class BytesOut:
+    """Writes through at once. A terminal gets no control characters but line breaks and tabs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        stream.flush()
+        self._out = stream.buffer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._terminal = stream.isatty()
+
+    def write(self, data: bytes) -> None:
+        if self._terminal:
+            data = clean_output(self._decoder.decode(data)).encode()
+        self._out.write(data)
+        self._out.flush()
+
+
+def to_stdout() -> BytesOut:
+    return BytesOut(sys.stdout)
+
+
+def to_stderr() -> BytesOut:
+    return BytesOut(sys.stderr)

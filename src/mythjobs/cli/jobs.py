@@ -1,0 +1,157 @@
+"""`mythjobs jobs` and `mythjobs show`: what jobs there are, and all about one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli import output
+from mythjobs.cli.base import COMMAND, JOB, Session, as_json, command, pass_session
+from mythjobs.cli.texts import clean
+from mythjobs.cli.times import say_clock, say_time
+from mythjobs.client.client import Client
+from mythjobs.model.life import JobState
+from mythjobs.model.units import say_duration, say_size
+
+# The most that is asked for at once; more comes page by page.
+_PAGE: Final = 500
+
+
+@command("jobs")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE[,STATE…]",
+    help=f"Only jobs in these states: {', '.join(JobState)}.",
+)
+@click.option("--command", "of", type=COMMAND, metavar="COMMAND", help="Only jobs of this command.")
+@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this batch.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most so many."
+)
+@as_json
+@pass_session
+def jobs(
+    session: Session,
+    states: tuple[str, ...],
+    of: str | None,
+    batch: int | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List jobs, the newest first."""
+    query = {"state": _states(states), "command": of, "batch": batch}
+    found = list(_pages(session.client(), query, limit))
+    if as_json:
+        output.say_json(found)
+        return
+    now_ms = clock.master_now().wall_ms
+    rows = [
+        (
+            each["id"],
+            each["state"],
+            each["command"],
+            each["subject"] or "",
+            each["priority"] or "",
+            percent(each["progress"]),
+            say_clock(each["submitted_ms"], now_ms),
+            (each["reason"] or {}).get("sentence", ""),
+        )
+        for each in found
+    ]
+    headings = ("job", "state", "command", "subject", "priority", "done", "submitted", "reason")
+    output.table(headings, rows, ("job", "priority", "done"))
+
+
+def _states(given: tuple[str, ...]) -> str | None:
+    words = [word.strip() for each in given for word in each.split(",")]
+    for word in words:
+        if word not in tuple(JobState):
+            raise click.UsageError(f'"{word}" is no state; there are {", ".join(JobState)}')
+    return ",".join(words) or None
+
+
+def _pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
+    before = None
+    while limit > 0:
+        page = client.get("jobs", {**query, "limit": min(limit, _PAGE), "before": before})
+        yield from page["jobs"]
+        limit -= len(page["jobs"])
+        before = page["next"]
+        if before is None or not page["jobs"]:
+            return
+
+
+@command("show")
+@click.argument("job", type=JOB)
+@as_json
+@pass_session
+def show(session: Session, job: int, as_json: bool) -> None:
+    """Show all about one job."""
+    found = session.client().get(f"jobs/{job}")
+    if as_json:
+        output.say_json(found)
+        return
+    output.say(f"job {found['id']}  {clean(found['command'])}")
+    output.facts(_facts(found))
+    _list("arguments", [f"{name} = {value}" for name, value in found["arguments"].items()])
+    _list("attempts", [_attempt(each) for each in found["attempts"]])
+    _list("events", [_event(each) for each in found["events"]])
+
+
+def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    words = [
+        output.state_word(job["state"]),
+        percent(job["progress"]),
+        "held" if job["hold"] else "",
+        "asked to stop" if job["stop_requested"] else "",
+    ]
+    yield "state", ", ".join(word for word in words if word)
+    yield "reason", clean((job["reason"] or {}).get("sentence", ""))
+    yield "subject", clean(job["subject"] or "")
+    yield "priority", str(job["priority"])
+    yield "key", clean(job["key"] or "")
+    yield "batch", str(job["batch"] or "")
+    yield "after", ", ".join(_dependency(each) for each in job["after"])
+    yield "comment", clean(job["comment"])
+    yield "not before", say_time(job["not_before_ms"])
+    by = f" by {clean(job['submitter'])}" if job["submitter"] else ""
+    yield "submitted", say_time(job["submitted_ms"]) + by
+    yield "ended", say_time(job["ended_ms"])
+
+
+def _dependency(after: dict[str, Any]) -> str:
+    word = {"ok": "succeeded", "any": "over", "failure": "failed"}.get(after["when"], after["when"])
+    return f"{after['job']} {word}{' ✔' if after['met'] else ''}"
+
+
+def _attempt(attempt: dict[str, Any]) -> str:
+    parts = [str(attempt["n"]), str(attempt["machine"]), say_time(attempt["started_ms"])]
+    parts.append(attempt["sentence"] or attempt["state"])
+    usage = attempt.get("usage") or {}
+    if usage.get("wall_s"):
+        parts.append(f"took {say_duration(usage['wall_s'])}")
+    if usage.get("cpu_s"):
+        parts.append(f"CPU {say_duration(usage['cpu_s'])}")
+    if usage.get("peak_bytes"):
+        parts.append(f"peak {say_size(usage['peak_bytes'])}")
+    return "  ".join(part for part in parts if part)
+
+
+def _event(event: dict[str, Any]) -> str:
+    return f"{say_time(event['at_ms'])}  {event['kind']}  {event['detail'] or ''}"
+
+
+def _list(heading: str, lines: list[str]) -> None:
+    if lines:
+        output.say(heading)
+    for line in lines:
+        output.say(f"  {clean(line)}".rstrip())
+
+
+def percent(progress: float | None) -> str:
+    return "" if progress is None else f"{progress:g} %"

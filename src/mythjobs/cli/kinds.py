@@ -1,0 +1,73 @@
+"""Kinds of options that only some commands have: `name=value`, `JOB:any`, times, durations."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli.base import Text
+from mythjobs.cli.times import instant_ms
+from mythjobs.client.client import Json
+from mythjobs.model.units import duration_s
+
+_WHEN: Final = {"": "ok", "ok": "ok", "any": "any", "failure": "failure"}
+
+Context = click.Context | None
+Parameter = click.Parameter | None
+
+
+class Argument(click.ParamType[tuple[str, str]]):
+    """`name=value`; the value is any text, also an empty one."""
+
+    name = "argument"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> tuple[str, str]:
+        key, equals, text = value.partition("=")
+        if not equals or not key:
+            self.fail(f'"{value}" must be name=value', param, context)
+        return Text().convert(key, param, context), Text(f'"{key}"').convert(text, param, context)
+
+
+class After(click.ParamType[Json]):
+    """`42`, `42:any`, `42:failure`."""
+
+    name = "dependency"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> Json:
+        job, _, when = value.partition(":")
+        if not (job.isascii() and job.isdecimal() and int(job)) or when not in _WHEN:
+            self.fail(f'"{value}" must be like 42, 42:any or 42:failure', param, context)
+        return {"job": int(job), "when": _WHEN[when]}
+
+
+class Instant(click.ParamType[int]):
+    name = "time"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> int:
+        try:
+            return instant_ms(value, clock.master_now().wall_ms)
+        except ValueError as error:
+            self.fail(str(error), param, context)
+
+
+class Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            seconds = duration_s(value)
+        except ValueError as error:
+            self.fail(str(error), param, context)
+        if seconds <= 0:
+            self.fail("must be longer than nothing", param, context)
+        return seconds
+
+
+PARAMETER: Final = Argument()
+AFTER: Final = After()
+INSTANT: Final = Instant()
+DURATION: Final = Duration()

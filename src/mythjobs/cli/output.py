@@ -1,0 +1,100 @@
+"""How answers are written: plain aligned text, tables on a terminal, JSON, notes on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from mythjobs.cli.texts import clean, escape_controls, width
+
+_COLOURS: Final = {
+    "succeeded": "32", "failed": "31", "cancelled": "33", "running": "36", "leased": "36",
+    "up": "32", "silent": "31", "away": "33",
+}  # fmt: skip
+_RICH: Final = {"31": "red", "32": "green", "33": "yellow", "36": "cyan"}
+
+
+def coloured() -> bool:
+    """Whether stdout is a terminal whose user has not said NO_COLOR (no-color.org)."""
+    return (
+        sys.stdout.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM", "") not in ("", "dumb")
+    )
+
+
+def say(line: str = "") -> None:
+    print(line)
+
+
+def say_now(line: str) -> None:
+    """A line that someone may be waiting for at the other end of a pipe."""
+    print(line, flush=True)
+
+
+def note(sentence: str) -> None:
+    """What is no part of the answer, on stderr: errors, and what happens meanwhile."""
+    print(f"mythjobs: {clean(sentence)}", file=sys.stderr, flush=True)
+
+
+def say_json(value: object) -> None:
+    import json
+
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    print(escape_controls(json.dumps(value, ensure_ascii=ascii_only, indent=2)))
+
+
+def state_word(state: str) -> str:
+    """A state, in its colour where there are colours."""
+    code = _COLOURS.get(state)
+    return f"\x1b[{code}m{state}\x1b[0m" if code and coloured() else clean(state)
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Label and value, line by line; what has no value is left out."""
+    shown = [(label, value) for label, value in pairs if value]
+    widest = max((width(label) for label, _ in shown), default=0)
+    for label, value in shown:
+        say(f"{label}{' ' * (widest - width(label))}  {value}")
+
+
+def plain_table(
+    headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
+) -> None:
+    """Columns under headings, two blanks between; those named in `right` are flush right."""
+    cells = [[clean(each) for each in row] for row in rows]
+    widths = [width(heading) for heading in headings]
+    for row in cells:
+        widths = [max(wide, width(cell)) for wide, cell in zip(widths, row, strict=True)]
+    flush = [heading in right for heading in headings]
+    bold = coloured()
+    for number, row in enumerate([list(headings), *cells]):
+        parts = []
+        for cell, wide, to_right in zip(row, widths, flush, strict=True):
+            gap = " " * (wide - width(cell))
+            parts.append(gap + cell if to_right else cell + gap)
+        line = "  ".join(parts).rstrip()
+        say(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
+) -> None:
+    """A plain table, or one that fits the terminal where there is one."""
+    if not sys.stdout.isatty():
+        plain_table(headings, rows, right)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        side: Any = "right" if heading in right else "left"
+        drawn.add_column(heading, justify=side, overflow="ellipsis", no_wrap=heading != "reason")
+    for row in rows:
+        words = [clean(each) for each in row]
+        drawn.add_row(*(Text(each, _RICH.get(_COLOURS.get(each, ""), "")) for each in words))
+    Console(highlight=False).print(drawn)

@@ -1,0 +1,197 @@
+"""`mythjobs submit`: one job, or one for each line of a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli import output, sets, waiting
+from mythjobs.cli.base import COMMAND, TEXT, Session, as_json, command, pass_session
+from mythjobs.cli.kinds import AFTER, INSTANT, PARAMETER
+from mythjobs.cli.paths import absolute, current_directory
+from mythjobs.cli.texts import clean
+from mythjobs.client.client import Client, Json, quote
+from mythjobs.errors import BadRequest
+from mythjobs.model.units import say_size
+
+_EXAMPLES: Final = """Examples:
+  mythjobs submit transcode-h264 --param source=news.ts --param target=news.mp4
+  mythjobs submit thumbnail --param source=news.mp4 --param target=news.jpg --after 42
+  mythjobs submit transcode-h264 --each recordings.csv --param preset=medium --wait
+  find . -name '*.ts' | jq -R '{source: ., target: (. + ".mp4")}' -c |
+      mythjobs submit transcode-h264 --each -"""
+# Below this an upload is over before anyone wonders.
+_SILENT_MS: Final = 1000
+
+
+class Wishes(NamedTuple):
+    """The options of one submit, but for what becomes arguments."""
+
+    subject: str | None
+    priority: int
+    after: tuple[Json, ...]
+    key: str | None
+    hold: bool
+    not_before_ms: int | None
+    comment: str
+
+
+@command("submit", epilog=_EXAMPLES)
+@click.argument("name", metavar="COMMAND", type=COMMAND)
+@click.option(
+    "-p", "--param", "params", multiple=True, type=PARAMETER, metavar="NAME=VALUE",
+    help="An argument. A path may be relative to the current directory.",
+)  # fmt: skip
+@click.option(
+    "--each", type=click.Path(allow_dash=True), metavar="FILE",
+    help="A job for each line of a file, or of stdin for -: JSON lines, each an object of "
+    "arguments, or CSV with a header. --param holds for all of them.",
+)  # fmt: skip
+@click.option("--subject", type=TEXT, help="What the job is about, instead of the command's own.")
+@click.option(
+    "--priority", type=click.IntRange(-100, 100), default=0, help="-100 to 100; first the highest."
+)
+@click.option(
+    "--after", type=AFTER, multiple=True, metavar="JOB[:any|:failure]",
+    help="Start only after this job has succeeded; or ended, or failed. May stand several times.",
+)  # fmt: skip
+@click.option("--key", type=TEXT, help="A second submit with this key answers with the first job.")
+@click.option("--hold", is_flag=True, help="Do not start before `mythjobs release`.")
+@click.option(
+    "--not-before", "not_before_ms", type=INSTANT, metavar="TIME",
+    help='Do not start before: "+2h", "22:00" or "2026-11-03 22:00".',
+)  # fmt: skip
+@click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
+@click.option(
+    "--wait", is_flag=True, help="Wait until it is over; exit with 1 if it did not succeed."
+)
+@as_json
+@pass_session
+def submit(
+    session: Session,
+    /,
+    name: str,
+    params: tuple[tuple[str, str], ...],
+    each: str | None,
+    wait: bool,
+    as_json: bool,
+    **wishes: Any,
+) -> int:
+    """Submit a job of a command, or many with --each."""
+    wished = Wishes(**wishes)
+    client = session.client()
+    shape = _shape(client, name, params, ask=bool(params) or each is not None)
+    if each is not None:
+        return _submit_each(session, client, name, each, shape, wished, wait, as_json)
+    body = {"command": name, "arguments": shape.shared, **_fields(wished)}
+    submitted = client.post("jobs", body)
+    if not as_json:
+        output.say_now(_said(submitted, wished.key))
+    code = 0
+    if wait:
+        ended: list[Json] = []
+        code = waiting.wait_for_jobs(session, [submitted["id"]], ended.append)
+        submitted |= {"state": ended[0]["state"], "reason": waiting.end_of(ended[0])}
+        if not as_json:
+            output.say(submitted["reason"])
+    if as_json:
+        output.say_json(submitted)
+    return code
+
+
+def _shape(
+    client: Client, name: str, params: tuple[tuple[str, str], ...], *, ask: bool
+) -> sets.Shape:
+    """The arguments for all, with the paths among them made absolute."""
+    shared: dict[str, str] = {}
+    for key, value in params:
+        if key in shared:
+            raise BadRequest(f'the parameter "{key}" is given twice')
+        shared[key] = value
+    if not ask:
+        return sets.Shape(shared, frozenset(), "/")
+    definition = client.get(f"commands/{quote(name)}")["definition"]
+    paths = frozenset(
+        each["name"] for each in definition.get("parameters", []) if each.get("type") == "path"
+    )
+    directory = current_directory()
+    for key in paths & shared.keys():
+        shared[key] = absolute(shared[key], directory)
+    return sets.Shape(shared, paths, directory)
+
+
+def _fields(wished: Wishes) -> Json:
+    fields = wished._asdict()
+    fields["after"] = list(wished.after)
+    return fields
+
+
+def _said(submitted: Json, key: str | None) -> str:
+    if not submitted["new"]:
+        return clean(f'job {submitted["id"]} has the key "{key}" already: {submitted["state"]}')
+    words = f"job {submitted['id']} {submitted['state']}"
+    return clean(f"{words}: {submitted['reason']}" if submitted["reason"] else words)
+
+
+def _submit_each(
+    session: Session,
+    client: Client,
+    name: str,
+    file: str,
+    shape: sets.Shape,
+    wished: Wishes,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    if wished.after or wished.key is not None or wished.not_before_ms is not None:
+        raise BadRequest("--after, --key and --not-before do not go with --each")
+    query = {
+        "command": name,
+        "subject": wished.subject,
+        "priority": wished.priority,
+        "hold": wished.hold,
+        "comment": wished.comment,
+    }
+    loaded = _upload(client, query, file, shape)
+    first, last = loaded["ids"]
+    if not as_json:
+        jobs = "1 job" if loaded["jobs"] == 1 else f"{loaded['jobs']} jobs ({first} to {last})"
+        output.say_now(f"batch {loaded['batch']}: {jobs} submitted")
+    # The ids of a batch are consecutive; a program gets them one by one.
+    answer: Json = {"batch": loaded["batch"], "ids": list(range(first, last + 1))}
+    code = 0
+    if wait:
+        batch = waiting.wait_for_batch(session, loaded["batch"])
+        answer["counts"] = batch["counts"]
+        code = 0 if batch["counts"]["succeeded"] == batch["jobs"] else waiting.NOT_ALL_SUCCEEDED
+        if not as_json:
+            output.say(f"batch {loaded['batch']}: {waiting.said_counts(batch['counts'])}")
+    if as_json:
+        output.say_json(answer)
+    return code
+
+
+def _upload(client: Client, query: Json, file: str, shape: sets.Shape) -> Json:
+    ticker = waiting.Ticker()
+    try:
+        if file == "-":
+            return client.upload("batches", query, _told(sys.stdin.buffer, "stdin", shape, ticker))
+        with open(file, "rb") as source:
+            return client.upload("batches", query, _told(source, file, shape, ticker))
+    except (IsADirectoryError, FileNotFoundError, PermissionError) as error:
+        raise BadRequest(f"{file} cannot be read: {error.strerror}") from None
+    finally:
+        ticker.clear()
+
+
+def _told(source: Any, name: str, shape: sets.Shape, ticker: waiting.Ticker) -> Iterator[bytes]:
+    began_ms, sent = clock.master_now().steady_ms, 0
+    for count, piece in sets.pieces(source, name, shape):
+        yield piece
+        sent += len(piece)
+        if clock.master_now().steady_ms - began_ms > _SILENT_MS:
+            ticker.show(f"{count} argument sets sent ({say_size(sent)})")

@@ -1,0 +1,51 @@
+"""Instants as people read and write them: local time, ISO-like."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from mythjobs.model.units import duration_s
+
+
+def say_time(at_ms: int | None) -> str:
+    """`2026-11-03 22:00:05`, local; nothing for an instant that is not known."""
+    if at_ms is None:
+        return ""
+    return f"{_local(at_ms):%Y-%m-%d %H:%M:%S}"
+
+
+def say_clock(at_ms: int | None, now_ms: int) -> str:
+    """Like say_time, without the day where it is today and without the seconds."""
+    if at_ms is None:
+        return ""
+    at = _local(at_ms)
+    today = at.date() == _local(now_ms).date()
+    return f"{at:%H:%M}" if today else f"{at:%Y-%m-%d %H:%M}"
+
+
+def instant_ms(text: str, now_ms: int) -> int:
+    """UTC milliseconds of `+2h`, `22:00` (the next one) or `2026-11-03 22:00[:05][+01:00]`.
+
+    Raises ValueError with a sentence.
+    """
+    if text.startswith("+"):
+        return now_ms + round(duration_s(text[1:]) * 1000)
+    now = _local(now_ms)
+    try:
+        if len(text) <= 5:
+            clock = datetime.strptime(text, "%H:%M")  # noqa: DTZ007 (made local below)
+            at = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
+            at = at if at > now else at + timedelta(days=1)
+        else:
+            at = datetime.fromisoformat(text)
+        # The offset of that day, not of today: summer time may lie between.
+        at = at.replace(tzinfo=None).astimezone() if len(text) <= 5 else at.astimezone()
+        return round(at.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f'"{text}" is no time; write it like "+2h", "22:00" or "2026-11-03 22:00"'
+        ) from None
+
+
+def _local(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000).astimezone()

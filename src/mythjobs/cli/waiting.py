@@ -1,0 +1,143 @@
+"""Waiting for jobs to be over, also across a restart of the master: jobs go on without it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from mythjobs import clock
+from mythjobs.cli import output
+from mythjobs.cli.base import Session
+from mythjobs.cli.texts import clean
+from mythjobs.client.client import Client, Json
+from mythjobs.errors import Unreachable
+from mythjobs.model.life import FINAL
+from mythjobs.model.units import say_duration
+
+T = TypeVar("T")
+
+NOT_ALL_SUCCEEDED: Final = 1
+# How long a master may be away once it has been met; a restart takes a second or two.
+_AWAY_S: Final = 60.0
+_RETRY_S: Final = 0.25
+# How long one answer may be waited for; with a line to keep up to date, a second.
+_LONG_S: Final = 60.0
+_SHORT_S: Final = 1.0
+
+
+class Patience:
+    """Asks again while a master that was met is away. For reads only, which may be repeated."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._met = False
+
+    def client(self) -> Client:
+        return self._session.client()
+
+    def ask(self, question: Callable[[Client], T]) -> T:
+        """Raises Unreachable at once if the master was never met, else after a minute."""
+        until_ms: int | None = None
+        while True:
+            try:
+                answer = question(self._session.client())
+            except Unreachable:
+                now_ms = clock.master_now().steady_ms
+                if not self._met or (until_ms is not None and now_ms > until_ms):
+                    raise
+                if until_ms is None:
+                    until_ms = now_ms + round(_AWAY_S * 1000)
+                    output.note("the master is away; jobs go on, waiting for it to come back")
+                time.sleep(_RETRY_S)
+                continue
+            self._met = True
+            return answer
+
+
+class Ticker:
+    """One line on the terminal that is written over while something takes long."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+        self._any = False
+
+    def show(self, line: str) -> None:
+        if self.shown:
+            self._any = True
+            print(f"\r\x1b[K{clean(line)[:200]}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._any:
+            self._any = False
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def is_over(job: Json) -> bool:
+    return job["state"] in FINAL
+
+
+def until_over(
+    patience: Patience, job_id: int, tick: Callable[[Json], object] | None = None
+) -> Json:
+    """The job when it is over; `tick` sees it about once a second until then."""
+    wait_s = _SHORT_S if tick else _LONG_S
+    while True:
+        job = patience.ask(lambda client: client.get(f"jobs/{job_id}", wait_s=wait_s))
+        if is_over(job):
+            return job
+        if tick:
+            tick(job)
+
+
+def wait_for_jobs(session: Session, ids: Iterable[int], tell: Callable[[Json], object]) -> int:
+    """0 if all succeeded, else 1; `tell` gets each job when it is over, in the order given."""
+    patience, ticker, code = Patience(session), Ticker(), 0
+    try:
+        for job_id in ids:
+            tick = (lambda job: ticker.show(_line(job))) if ticker.shown else None
+            job = until_over(patience, job_id, tick)
+            ticker.clear()
+            tell(job)
+            if job["state"] != "succeeded":
+                code = NOT_ALL_SUCCEEDED
+    finally:
+        ticker.clear()
+    return code
+
+
+def wait_for_batch(session: Session, batch: int) -> Json:
+    """The batch when all its jobs are over."""
+    patience, ticker = Patience(session), Ticker()
+    wait_s = _SHORT_S if ticker.shown else _LONG_S
+    try:
+        while True:
+            found = patience.ask(lambda client: client.get(f"batches/{batch}", wait_s=wait_s))
+            if found["over"]:
+                return found
+            counts = found["counts"]
+            ticker.show(f"batch {batch}: " + said_counts(counts))
+    finally:
+        ticker.clear()
+
+
+def said_counts(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def end_of(job: Json) -> str:
+    """`job 42 failed: exit code 3 (took 2.0 s)`."""
+    last = job["attempts"][-1] if job.get("attempts") else {}
+    why = last.get("sentence") or (job["reason"] or {}).get("sentence") or ""
+    words = f"job {job['id']} {job['state']}"
+    if why and job["state"] != "succeeded":
+        words += f": {why}"
+    wall_s = (last.get("usage") or {}).get("wall_s")
+    return clean(words + (f" (took {say_duration(wall_s)})" if wall_s else ""))
+
+
+def _line(job: Json) -> str:
+    done = "" if job["progress"] is None else f", {job['progress']:g} %"
+    why = (job["reason"] or {}).get("sentence") or ""
+    return f"job {job['id']} {job['command']}: {job['state']}{done}" + (f" ({why})" if why else "")

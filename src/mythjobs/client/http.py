@@ -1,0 +1,148 @@
+"""HTTP/1.1 on a connected socket: one request, one answer, either of them in chunks.
+
+Not http.client: that brings email, urllib and ssl along, which is more than the whole start
+of the interpreter, and `mythjobs status` may take six of those with everything in it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Final
+
+_LONGEST_LINE: Final = 65_536
+_MOST_HEADERS: Final = 200
+_READ: Final = 65_536
+
+
+class BrokenOff(ConnectionError):
+    """The connection ended, or stopped being HTTP, before the answer was whole."""
+
+
+class Answer:
+    """The head of an answer; its body is read once, whole or as it comes."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: Iterator[bytes]) -> None:
+        self.status = status
+        self.headers = headers
+        self.chunks = body
+
+    def read(self) -> bytes:
+        return b"".join(self.chunks)
+
+
+def ask(
+    sock: socket.socket,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes | Iterator[bytes] = b"",
+) -> Answer:
+    """Send the request and read the head of its answer. Raises OSError; BrokenOff is one."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+    if not isinstance(body, bytes):
+        lines.append("Transfer-Encoding: chunked")
+    elif body or method != "GET":
+        lines.append(f"Content-Length: {len(body)}")
+    head = ("\r\n".join([*lines, "Connection: close"]) + "\r\n\r\n").encode("latin-1")
+    with suppress(BrokenPipeError, ConnectionResetError):
+        # A server that refuses the rest closes; why stands in its answer, which is there already.
+        _send(sock, head, body)
+    return _read_answer(sock)
+
+
+def _send(sock: socket.socket, head: bytes, body: bytes | Iterator[bytes]) -> None:
+    if isinstance(body, bytes):
+        sock.sendall(head + body)
+        return
+    sock.sendall(head)
+    for chunk in body:
+        if chunk:
+            sock.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+    sock.sendall(b"0\r\n\r\n")
+
+
+def _read_answer(sock: socket.socket) -> Answer:
+    reader = _Reader(sock)
+    status = 100
+    while 100 <= status < 200:
+        status, headers = _read_head(reader)
+    if status in (204, 304):
+        body: Iterator[bytes] = iter(())
+    elif headers.get("transfer-encoding", "").lower() == "chunked":
+        body = _chunked(reader)
+    elif "content-length" in headers:
+        body = reader.take(_number(headers["content-length"], 10))
+    else:
+        body = reader.rest()
+    return Answer(status, headers, body)
+
+
+def _read_head(reader: _Reader) -> tuple[int, dict[str, str]]:
+    version, _, rest = reader.line().partition(" ")
+    status = rest[:3]
+    if not version.startswith("HTTP/1.") or not (status.isdecimal() and len(status) == 3):
+        raise BrokenOff("the answer is not HTTP")
+    headers: dict[str, str] = {}
+    while line := reader.line():
+        name, colon, value = line.partition(":")
+        if not colon or len(headers) == _MOST_HEADERS:
+            raise BrokenOff("the head of the answer is broken")
+        headers[name.lower()] = value.strip()
+    return int(status), headers
+
+
+def _chunked(reader: _Reader) -> Iterator[bytes]:
+    while size := _number(reader.line().partition(";")[0], 16):
+        yield from reader.take(size)
+        if reader.line():
+            raise BrokenOff("a chunk is longer than it says")
+    while reader.line():  # trailers
+        pass
+
+
+def _number(text: str, base: int) -> int:
+    try:
+        number = int(text, base)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise BrokenOff("a length in the answer is broken")
+    return number
+
+
+class _Reader:
+    """Bytes of the socket; every method raises BrokenOff where the connection ends early."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._held = b""
+
+    def line(self) -> str:
+        while (end := self._held.find(b"\n")) < 0:
+            if len(self._held) > _LONGEST_LINE:
+                raise BrokenOff("a line of the answer is too long")
+            self._held += self._more()
+        line, self._held = self._held[:end], self._held[end + 1 :]
+        return line.rstrip(b"\r").decode("latin-1")
+
+    def take(self, count: int) -> Iterator[bytes]:
+        while count:
+            data = self._held or self._more()
+            self._held = data[count:]
+            data = data[:count]
+            count -= len(data)
+            yield data
+
+    def rest(self) -> Iterator[bytes]:
+        data = self._held
+        while data:
+            yield data
+            data = self._sock.recv(_READ)
+
+    def _more(self) -> bytes:
+        data = self._sock.recv(_READ)
+        if not data:
+            raise BrokenOff("the answer ended early")
+        return data

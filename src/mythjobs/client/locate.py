@@ -1,0 +1,94 @@
+"""Where the master of a state directory answers. Strings only: pathlib alone costs 4 ms."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from mythjobs.errors import BadRequest, NotAllowed, Unreachable
+
+
+class Address(NamedTuple):
+    """`socket` is a path, or empty: then host, port and token. `said` names it to a person."""
+
+    said: str
+    socket: str
+    host: str = "localhost"
+    port: int = 0
+    token: str = ""
+
+
+def default_root(environ: Mapping[str, str]) -> str:
+    """The same as `config.state.default_path`, which a test holds it to."""
+    if named := environ.get("MYTHJOBS_STATE_DIR"):
+        return named
+    if (state_home := environ.get("XDG_STATE_HOME", "")).startswith("/"):
+        return os.path.join(state_home, "mythjobs")
+    if home := environ.get("HOME"):
+        return os.path.join(home, ".local/state/mythjobs")
+    if os.getuid() == 0:
+        return "/var/lib/mythjobs"
+    return os.path.join(os.path.expanduser("~"), ".local/state/mythjobs")
+
+
+def of_state_directory(root: str) -> Address:
+    """The socket that the master says it has, else the one it usually has.
+
+    Raises NotAllowed where the state directory is another user's, Unreachable where there is none.
+    """
+    path = os.path.join(root, "master.json")
+    try:
+        with open(path, "rb") as file:
+            said = json.load(file)
+        socket = said["socket"]
+    except PermissionError:
+        raise not_yours(root) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise nothing_runs(root) from None
+    except (OSError, ValueError, TypeError, KeyError):
+        socket = ""
+    if not isinstance(socket, str) or not socket.startswith("/"):
+        socket = os.path.join(root, "master.sock")
+    return Address(root, socket)
+
+
+def of_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
+    """The master's port on this machine, with the token of the state directory or the file named.
+
+    Raises BadRequest for anything else: there is no TLS here yet.
+    """
+    scheme, _, rest = url.rstrip("/").partition("://")
+    host, colon, port = rest.rpartition(":")
+    if scheme != "http" or not colon or not port.isdecimal():
+        raise BadRequest(f'MYTHJOBS_URL is "{url}"; it must be like http://127.0.0.1:6545')
+    if host not in ("localhost", "[::1]") and not host.startswith("127."):
+        raise BadRequest(f"MYTHJOBS_URL names {host}; a token goes only to this machine itself")
+    path = environ.get("MYTHJOBS_TOKEN_FILE") or os.path.join(root, "token")
+    try:
+        with open(path, encoding="ascii") as file:
+            token = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", "") or "it is no token"
+        raise NotAllowed(
+            f"the token in {path} cannot be read ({why}); name its file with MYTHJOBS_TOKEN_FILE"
+        ) from None
+    return Address(url, "", host.strip("[]"), int(port), token)
+
+
+def nothing_runs(root: str) -> Unreachable:
+    return Unreachable(f"nothing runs on {root}; start it with `mythjobs up`")
+
+
+def not_yours(root: str) -> NotAllowed:
+    try:
+        import pwd
+
+        owner = pwd.getpwuid(os.stat(root).st_uid).pw_name
+    except (OSError, KeyError):
+        owner = "another user"
+    return NotAllowed(
+        f"the state directory {root} belongs to {owner}; run mythjobs as that user, or name your "
+        f"own with --state-dir"
+    )

@@ -1,0 +1,178 @@
+"""What the API answers, for its schema: docs/api.md as types. Nothing is computed here."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from mythjobs.protocol.requests import Acted
+
+
+class CommandLoad(TypedDict):
+    name: str
+    queued: int
+    running: int
+    oldest_ms: int | None
+
+
+class MachineLoad(TypedDict):
+    name: str
+    state: str
+    running: int
+    jobs: int
+
+
+class Status(TypedDict):
+    version: str
+    pid: int
+    started_ms: int
+    store: str
+    counts: dict[str, int]
+    commands: list[CommandLoad]
+    machines: list[MachineLoad]
+
+
+class CommandSummary(TypedDict):
+    name: str
+    summary: str
+    revision: int
+    enabled: bool
+    created_ms: int
+    parameters: list[str]
+
+
+class Commands(TypedDict):
+    commands: list[CommandSummary]
+
+
+class Command(TypedDict):
+    name: str
+    revision: int
+    enabled: bool
+    created_ms: int
+    definition: dict[str, Any]
+
+
+class Removed(TypedDict):
+    name: str
+
+
+class Reason(TypedDict):
+    code: str
+    sentence: str
+
+
+class Met(TypedDict):
+    job: int
+    when: str
+    met: bool
+
+
+class Attempt(TypedDict):
+    n: int
+    machine: str
+    state: str
+    leased_ms: int
+    started_ms: int | None
+    over_ms: int | None
+    outcome: dict[str, Any] | None
+    sentence: str | None
+    evidence: str | None
+    usage: dict[str, Any] | None
+    output: list[list[int]]
+
+
+class Event(TypedDict):
+    at_ms: int
+    kind: str
+    detail: Any
+
+
+class ListedJob(TypedDict):
+    id: int
+    command: str
+    revision: int
+    state: str
+    reason: Reason | None
+    priority: int
+    subject: str | None
+    arguments: dict[str, Any]
+    key: str | None
+    hold: bool
+    stop_requested: bool
+    batch: int | None
+    submitter: str
+    comment: str
+    not_before_ms: int | None
+    submitted_ms: int
+    ended_ms: int | None
+    after: list[Met]
+    progress: float | None
+    attempt: int
+
+
+class Job(ListedJob):
+    attempts: list[Attempt]
+    events: list[Event]
+
+
+class Jobs(TypedDict):
+    jobs: list[ListedJob]
+    next: int | None
+
+
+class ActedOn(TypedDict):
+    jobs: list[Acted]
+
+
+class Loaded(TypedDict):
+    batch: int
+    ids: list[int]
+    jobs: int
+
+
+class Batch(TypedDict):
+    batch: int
+    command: str
+    jobs: int
+    counts: dict[str, int]
+    first: int
+    last: int
+    over: bool
+
+
+class Rule(TypedDict):
+    rule: str
+    ok: bool
+    detail: str
+
+
+class MachineRules(TypedDict):
+    machine: str
+    rules: list[Rule]
+
+
+class Why(TypedDict):
+    id: int
+    state: str
+    code: str
+    sentence: str
+    machines: list[MachineRules]
+    expected_start_ms: int | None
+    expected_end_ms: int | None
+
+
+class Machine(TypedDict):
+    id: int
+    name: str
+    state: str
+    jobs: int
+    running: int
+    leased: int
+    allow: Any
+    cores: int
+    last_heard_ms: int | None
+    boot_id: str
+
+
+class Machines(TypedDict):
+    machines: list[Machine]

@@ -1,0 +1,77 @@
+"""The application behind both doors: the API's routes, its schema, and the agents' link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+import mythjobs
+from mythjobs.errors import MythJobsError
+from mythjobs.web import batches, commands, faults, jobs, machines, outputs
+from mythjobs.web.asgi import App, Receive, Scope, Send, refuse
+from mythjobs.web.link import serve_link
+from mythjobs.web.request import ApiRequest
+
+if TYPE_CHECKING:
+    from mythjobs.master.link import Links
+    from mythjobs.master.serve import Master
+
+LINK: Final = "/link"
+
+
+def application(master: Master, links: Links) -> App:
+    api: Any = _api(master)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await api(scope, receive, send)
+        elif scope["path"] == LINK:
+            await serve_link(links, scope, receive, send)
+        else:
+            sentence = f"there is no WebSocket at {scope['path']}"
+            await refuse(scope, send, faults.Refusal(404, "not_found", sentence))
+
+    return app
+
+
+def _api(master: Master) -> Litestar:
+    parts = (jobs, batches, commands, machines, outputs)
+    router = Router("/api/v1", route_handlers=[route for part in parts for route in part.ROUTES])
+    return Litestar(
+        [router],
+        request_class=ApiRequest,
+        state=State({"master": master}),
+        openapi_config=_schema(),
+        exception_handlers={
+            MythJobsError: faults.ours,
+            faults.Refusal: faults.refused,
+            msgspec.DecodeError: faults.not_decoded,
+            ValidationException: faults.invalid,
+            HTTPException: faults.of_http,
+            Exception: faults.unknown,
+        },
+        # The guard holds bodies within their bounds, before they are read.
+        request_max_body_size=None,
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _schema() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="mythjobs",
+        version=mythjobs.__version__,
+        path="/api",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        components=Components(
+            security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}
+        ),
+        security=[{"token": []}],
+    )

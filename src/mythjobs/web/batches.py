@@ -1,0 +1,64 @@
+"""Routes about batches: many jobs of one command in one request, streamed to a file first."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, cast
+
+from litestar import get, post
+
+from mythjobs.protocol.requests import BatchSubmit
+from mythjobs.store import reads
+from mythjobs.web import answers
+from mythjobs.web.numbers import batch_number, wait_seconds
+from mythjobs.web.request import ApiRequest, master_of, submitter_of
+
+
+@post("/batches", summary="Submit a job for each line of the body, a JSON object of arguments")
+async def load(
+    request: ApiRequest,
+    command: str,
+    priority: int = 0,
+    subject: str | None = None,
+    hold: bool = False,
+    comment: str = "",
+) -> answers.Loaded:
+    master = master_of(request)
+    header = BatchSubmit(command, priority, subject, hold, comment)
+    path = master.state.uploads / f"{secrets.token_hex(8)}.jsonl"
+    try:
+        # Not fsynced: if the power goes, the batch was not acknowledged and is sent again.
+        with open(path, "xb", opener=_private) as file:
+            async for piece in request.stream():
+                file.write(piece)
+        loaded = await master.load_batch(header, path, submitter_of(request))
+    finally:
+        path.unlink(missing_ok=True)
+    return cast(answers.Loaded, loaded)
+
+
+@get("/batches/{batch_id:int}", summary="Show a batch; with `wait` once all of it is over")
+async def batch(request: ApiRequest, batch_id: int, wait: float | None = None) -> answers.Batch:
+    master = master_of(request)
+    if wait is None:
+        return cast(answers.Batch, await master.read(reads.batch, batch_number(batch_id)))
+    answer = await master.wait_batch(batch_number(batch_id), wait_seconds(wait))
+    return cast(answers.Batch, answer)
+
+
+def clear(uploads: Path) -> None:
+    """Remove what an earlier master left when it died in the middle of a request."""
+    uploads.mkdir(mode=0o700, exist_ok=True)
+    for path in uploads.iterdir():
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+ROUTES: Final[list[Any]] = [load, batch]

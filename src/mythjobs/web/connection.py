@@ -1,0 +1,88 @@
+"""One HTTP connection: how long its client may take, how large a head may be, who it is."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+# A request is in at 1 kB/s at least, its head within one step; nothing is the master's fault
+# while it does not read itself.
+STEP_S: Final = 10.0
+SLOWEST_BYTES: Final = 10_000
+MOST_HEAD_BYTES: Final = 32 * 1024
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, with an end to patience (slow-loris) and to heads, which it does not have."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_head = True
+    _received = 0
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._rest()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self.transport.write(STATUS_LINE[431] + b"connection: close\r\n\r\n")
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+        if self._timer is None:
+            self._watch()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._rest()
+        super().on_message_complete()
+
+    def _watch(self) -> None:
+        self._received = 0
+        self._timer = self.loop.call_later(STEP_S, self._step)
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _step(self) -> None:
+        self._timer = None
+        if self._in_head or (self._received < SLOWEST_BYTES and not self.flow.read_paused):
+            self.transport.close()
+        else:
+            self._watch()
+
+
+class LocalConnection(Connection):
+    """Through the socket in the state directory: the kernel says who is at the other end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        peer: socket.socket = transport.get_extra_info("socket")
+        packed = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        _, uid, _ = _UCRED.unpack(packed)
+        # Copied into the scope of each request, and of the WebSocket that one may become.
+        self.app_state: dict[str, Any] = {"peer_uid": uid}
+        super().connection_made(transport)
+
+
+_UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7)

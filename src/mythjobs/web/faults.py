@@ -1,0 +1,88 @@
+"""Every error as the API tells it: `{code, message, exit}`, and the status that belongs to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from mythjobs.errors import MythJobsError
+
+log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+
+
+class Refusal(Exception):
+    """An answer that is given before or outside of the application's routes."""
+
+    def __init__(self, status: int, code: str, sentence: str, exit_code: int = 2) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+        self.sentence = sentence
+        self.exit_code = exit_code
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What went wrong: a stable word, a sentence, and what the command line exits with."""
+
+    code: str
+    message: str
+    exit: int
+
+
+def body_of(code: str, sentence: str, exit_code: int) -> bytes:
+    return _encode(Fault(code, sentence, exit_code))
+
+
+def ours(_: Request[Any, Any, Any], error: MythJobsError) -> Response[Fault]:
+    return _answer(error.http, error.code, error.sentence, error.exit_code)
+
+
+def refused(_: Request[Any, Any, Any], refusal: Refusal) -> Response[Fault]:
+    return _answer(refusal.status, refusal.code, refusal.sentence, refusal.exit_code)
+
+
+def not_decoded(_: Request[Any, Any, Any], error: msgspec.DecodeError) -> Response[Fault]:
+    """A body that is not JSON, or not what this request takes. msgspec names the field."""
+    return _answer(400, "bad_request", str(error).replace(" - at `$.", " - at `"), 2)
+
+
+def too_deep(_: Request[Any, Any, Any], error: RecursionError) -> Response[Fault]:
+    return _answer(400, "bad_request", "the body is nested too deeply", 2)
+
+
+def invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[Fault]:
+    """A query or path parameter that is missing or of another type, or no body at all."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    parts = [f"{each['key']}: {each['message']}" if "key" in each else each["message"]
+             for each in extra]  # fmt: skip
+    return _answer(400, "bad_request", "; ".join(parts) or error.detail, 2)
+
+
+def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Fault]:
+    if error.status_code == 404:
+        sentence = f"there is nothing at {request.scope['path']}"
+    else:
+        sentence = f"{request.scope['method']} {request.scope['path']}: {error.detail}"
+    code = _CODES.get(error.status_code, "bad_request")
+    if error.status_code >= 500:
+        return unknown(request, error)
+    return _answer(error.status_code, code, sentence, 2)
+
+
+def unknown(request: Request[Any, Any, Any], error: Exception) -> Response[Fault]:
+    """A bug of ours: the asker gets a sentence, the log a traceback."""
+    log.error("%s %s", request.scope["method"], request.scope["path"], exc_info=error)
+    sentence = f"the master failed at this request ({type(error).__name__}); its log says how"
+    return _answer(500, "internal", sentence, os.EX_SOFTWARE)
+
+
+def _answer(status: int, code: str, sentence: str, exit_code: int) -> Response[Fault]:
+    return Response(Fault(code, sentence, exit_code), status_code=status)

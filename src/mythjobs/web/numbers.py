@@ -1,0 +1,40 @@
+"""Numbers in requests, held within what the store and a waiting client can bear."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from mythjobs.errors import BadRequest, NoSuchJob
+from mythjobs.protocol.requests import Act
+
+LONGEST_WAIT_S: Final = 60.0
+# Ids are 64-bit in the store; a larger one is only a job that does not exist.
+_MOST: Final = 2**63 - 1
+
+
+def job_number(number: int) -> int:
+    if not 0 < number <= _MOST:
+        raise NoSuchJob(f"there is no job {number}")
+    return number
+
+
+def batch_number(number: int) -> int:
+    if not 0 < number <= _MOST:
+        raise NoSuchJob(f"there is no batch {number}")
+    return number
+
+
+def ids_of(act: Act) -> list[int]:
+    if not act.ids:
+        raise BadRequest("ids: name at least one job")
+    for number in act.ids:
+        if not 0 < number <= _MOST:
+            raise BadRequest(f"ids: {number} is no number of a job")
+    return act.ids
+
+
+def wait_seconds(wait: float) -> float:
+    if not math.isfinite(wait) or wait < 0:
+        raise BadRequest("wait: seconds, from 0 to 60")
+    return min(wait, LONGEST_WAIT_S)

@@ -1,0 +1,173 @@
+"""A master's link on a real socket, and agents that speak it, for the tests of this folder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from websockets.asyncio.client import ClientConnection, unix_connect
+
+from mythjobs.errors import NotAllowed
+from mythjobs.master.inbox import AgentSaid, Attach, Attached, Detached, Message, Request
+from mythjobs.master.link import Links
+from mythjobs.master.outputs import Attempt, Outputs
+from mythjobs.protocol import codec, handshake
+from mythjobs.protocol import messages as m
+from mythjobs.web.connection import LocalConnection
+from mythjobs.web.doors import bind_path
+from mythjobs.web.guard import Guard
+from mythjobs.web.link import serve_link
+from mythjobs.web.listener import Listener
+
+ATTIC = 1
+
+
+@dataclass
+class Desk:
+    """Stands where the turns stand: it keeps what it was told, and lets every machine in."""
+
+    refuse: str = ""
+    attached: list[Attach] = field(default_factory=list)
+    posted: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
+
+    async def ask(self, request: Request) -> object:
+        assert isinstance(request, Attach)
+        self.attached.append(request)
+        if self.refuse:
+            raise NotAllowed(self.refuse)
+        return Attached(machine_id=ATTIC, jobs=4)
+
+    def post(self, message: Message) -> None:
+        self.posted.put_nowait(message)
+
+    async def frame(self) -> m.AgentFrame:
+        said = await self.posted.get()
+        assert isinstance(said, AgentSaid), said
+        return said.frame
+
+    async def detached(self) -> None:
+        while not isinstance(await self.posted.get(), Detached):
+            pass
+
+
+@dataclass
+class Store:
+    """Which attempts there are, as (job, n)."""
+
+    attempts: dict[tuple[int, int], Attempt] = field(default_factory=dict)
+
+    def ran(self, job: int, *streams: tuple[int, int, int], over: bool = True) -> None:
+        self.attempts[job, 1] = Attempt(1, ATTIC, "attic", over, streams)
+
+    async def look(self, job: int, n: int | None) -> Attempt:
+        return self.attempts[job, n or 1]
+
+    async def owners(self, of: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        return {each: self.attempts[each].machine_id for each in of if each in self.attempts}
+
+
+class Master:
+    def __init__(self, root: Path) -> None:
+        self.key = Ed25519PrivateKey.generate()
+        self.desk = Desk()
+        self.store = Store()
+        self.outputs = Outputs(root / "output", self.store)
+        self.links = Links(self.key, self.desk, self.outputs)
+        self.path = root / "sock"
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Master]:
+        async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+            await serve_link(self.links, scope, receive, send)
+
+        listener = Listener(Guard(app, None), LocalConnection, browsers=False)
+        await listener.open(bind_path(self.path))
+        gathering = asyncio.create_task(self.outputs.run())
+        try:
+            yield self
+        finally:
+            await listener.close(2.0)
+            gathering.cancel()
+            await asyncio.wait([gathering])
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[ClientConnection]:
+        """A WebSocket that has said nothing yet."""
+        async with unix_connect(
+            str(self.path), "ws://localhost/link", compression=None, ping_interval=None
+        ) as socket:
+            yield socket
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[Agent]:
+        """An agent that has been welcomed."""
+        async with self.connected() as socket:
+            agent = Agent(socket)
+            welcome = await agent.greet()
+            assert isinstance(welcome, m.Welcome), welcome
+            yield agent
+
+
+class Agent:
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.key = Ed25519PrivateKey.generate()
+        self.no = 0
+        self.acked = 0
+
+    async def greet(self, **changed: object) -> codec.Handshake:
+        """Answer the challenge, with these fields of the hello changed; the master's answer."""
+        challenge = codec.handshake(await self.socket.recv())
+        assert isinstance(challenge, m.Challenge)
+        mine = handshake.public_hex(self.key)
+        nonce = "ab" * 32
+        self.said = (challenge.nonce, nonce, challenge.master_key, mine)
+        fields: dict[str, object] = {
+            "version": m.VERSION,
+            "machine_key": mine,
+            "nonce": nonce,
+            "signature": handshake.sign(self.key, handshake.statement("machine", *self.said)),
+            "name": "attic",
+            "boot_id": "b",
+            "incarnation": "i",
+            "cores": 2,
+        }
+        hello = m.Hello(**(fields | changed))  # type: ignore[arg-type]
+        await self.socket.send(codec.encode(hello).decode())
+        return codec.handshake(await self.socket.recv())
+
+    async def say(self, *messages: m.AgentMessage) -> None:
+        self.no += 1
+        frame = m.AgentFrame(self.no, 0, 4, list(messages))
+        await self.socket.send(codec.encode(frame).decode())
+
+    async def send(self, transfer: int, offset: int, data: bytes) -> None:
+        await self.socket.send(codec.encode_chunk(codec.Chunk(transfer, offset, data)))
+
+    async def hear(self) -> list[m.MasterMessage]:
+        frame = codec.master_frame(await self.socket.recv())
+        self.acked = max(self.acked, frame.ack)
+        return frame.messages
+
+    async def fetched(self) -> m.OutputFetch:
+        [fetch] = await self.hear()
+        assert isinstance(fetch, m.OutputFetch), fetch
+        return fetch
+
+    async def serve(self, fetch: m.OutputFetch, data: bytes) -> None:
+        """Send all of a stream (or of its kept bytes) from where it is wanted, within credit."""
+        credit, at = codec.CREDIT_BYTES, fetch.offset
+        while at < len(data):
+            size = min(codec.MOST_CHUNK_BYTES, credit, len(data) - at)
+            if size == 0:
+                for message in await self.hear():
+                    assert isinstance(message, m.OutputCredit), message
+                    credit += message.bytes
+                continue
+            await self.send(fetch.transfer, at, data[at : at + size])
+            at, credit = at + size, credit - size
+        await self.say(m.OutputEnd(fetch.transfer))

@@ -80,7 +80,7 @@ class Outbox:
         """When, on the steady clock, progress that was held back may go; None if none was."""
         if len(self._frames) >= _MOST_UNACKNOWLEDGED:
             return None
-        return min((self._said_ms.get(each, 0) + _PROGRESS_MS for each in self._said), default=None)
+        return min((self._said_ms.get(each, -_PROGRESS_MS) + _PROGRESS_MS for each in self._said), default=None)
 
     def take(
         self, now: Now, *, seen: int, room: int, known: Iterable[Attempt]
@@ -125,7 +125,7 @@ class Outbox:
         for each in list(self._said):
             # What it said last goes before its end, whenever that is.
             due = each.phase >= Phase.REPORTED
-            if due or now.steady_ms >= self._said_ms.get(each, 0) + _PROGRESS_MS:
+            if due or now.steady_ms >= self._said_ms.get(each, -_PROGRESS_MS) + _PROGRESS_MS:
                 del self._said[each]
                 self._said_ms[each] = now.steady_ms
                 messages.append(m.Progress(*each.key, *(each.said or ())))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from mythjobs.model.outcome import NotStarted, Outcome
 from mythjobs.process import refusal
 from mythjobs.process.output import Spool, stream_path
 from mythjobs.process.refusal import CannotStart
-from mythjobs.process.spawn import program, spawn
+from mythjobs.process.spawn import Spawn, program
 from mythjobs.process.status import StatusPipe
 from mythjobs.process.tree import Key
 from mythjobs.process.wire import Message
@@ -46,9 +45,9 @@ class Attempt:
         "argv", "cwd", "env", "grace_s", "job", "keep", "n", "scratch", "separate", "status",
         "stdin", "wall_s", "watch",
         # Below: filled in by the spawner, then by the reaper.
-        "after_ms", "born", "ending", "exit_status", "exited", "grace_over", "killing", "known",
-        "not_started", "open", "pid", "pidfd", "scratch_path", "status_pipe", "streams", "timers",
-        "tracked", "usage",
+        "after_ms", "born", "ending", "ends", "exit_status", "exited", "grace_over", "killing",
+        "known", "not_started", "open", "pid", "pidfd", "scratch_path", "status_pipe", "streams",
+        "timers", "tracked", "usage",
     )  # fmt: skip
 
     def __init__(self, message: Message) -> None:
@@ -77,6 +76,8 @@ class Attempt:
         self.born: Now | None = None
         self.not_started: NotStarted | None = None
         self.streams: list[Stream] = []
+        # The child's ends of its pipes, until it has been spawned.
+        self.ends: list[int] = []
         self.open: list[Stream] = []
         self.tracked = False
         self.status_pipe: StatusPipe | None = None
@@ -100,10 +101,20 @@ class Attempt:
         return (self.job, self.n)
 
 
-def start(attempt: Attempt, places: Places) -> None:
-    """Make what it needs and spawn it. Never raises: what went wrong is its outcome."""
+def make_streams(attempt: Attempt, directory: str) -> None:
+    """Its pipes: one, or two if stderr is to be apart. Raises OSError."""
+    for stream in range(1, 3 if attempt.separate else 2):
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        path = stream_path(directory, attempt.job, attempt.n, stream)
+        attempt.streams.append(Stream(ours, Spool(path, *attempt.keep)))
+        attempt.ends.append(theirs)
+        os.set_blocking(ours, False)
+
+
+def start(attempt: Attempt, places: Places, spawn: Spawn) -> None:
+    """Make what else it needs and spawn it. Never raises: what went wrong is its outcome."""
     try:
-        _start(attempt, places)
+        _start(attempt, places, spawn)
     except CannotStart as refused:
         attempt.not_started = refused.outcome()
     except OSError as error:
@@ -113,7 +124,7 @@ def start(attempt: Attempt, places: Places) -> None:
         attempt.not_started = NotStarted(0, f"a bug of ours: {error!r}")
 
 
-def _start(attempt: Attempt, places: Places) -> None:
+def _start(attempt: Attempt, places: Places, spawn: Spawn) -> None:
     env = attempt.env
     cwd = attempt.cwd
     if attempt.scratch:
@@ -124,39 +135,15 @@ def _start(attempt: Attempt, places: Places) -> None:
         attempt.status_pipe = _make_status_pipe(attempt, places.runtime)
         env["MYTHJOBS_STATUS"] = os.path.join(places.runtime, f"{attempt.job}.{attempt.n}.status")
     stdin = _open_stdin(attempt.stdin) if attempt.stdin else places.null
-    ends = []
     try:
-        for stream in range(1, 3 if attempt.separate else 2):
-            ends.append(_make_stream(attempt, places.output, stream))
+        ends = attempt.ends
         what = program(attempt.argv, env, cwd or "/", stdin, ends[0], ends[-1])
         attempt.after_ms = machine_now().steady_ms
         attempt.pid = spawn(what)
         attempt.born = machine_now()
-        attempt.pidfd = _open_process(attempt.pid)
     finally:
-        for end in ends:
-            os.close(end)
         if stdin != places.null:
             os.close(stdin)
-
-
-def _open_process(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        # Without it we would not hear of its end: then it must not have been started.
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-
-
-def _make_stream(attempt: Attempt, directory: str, stream: int) -> int:
-    """The end of the pipe that the child writes into."""
-    ours, theirs = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(ours, False)
-    path = stream_path(directory, attempt.job, attempt.n, stream)
-    attempt.streams.append(Stream(ours, Spool(path, *attempt.keep)))
-    return theirs
 
 
 def _make_scratch(attempt: Attempt, directory: str) -> str:

@@ -10,10 +10,12 @@ from typing import Final
 
 from mythjobs.model.outcome import Breached, NotStarted, Outcome, Stopped
 from mythjobs.process import drain, orphans, report, tree
-from mythjobs.process.attempt import Attempt, Places, remove_scratch, start
+from mythjobs.process.attempt import Attempt, Places, make_streams, remove_scratch, start
 from mythjobs.process.journal import Journal
 from mythjobs.process.loop import Loop
 from mythjobs.process.news import News
+from mythjobs.process.refusal import at_preparing
+from mythjobs.process.spawn import Spawn
 from mythjobs.process.spawners import Spawners
 from mythjobs.process.tree import Key, Process
 
@@ -65,7 +67,18 @@ class Attempts:
 
     def spawn_wanted(self) -> None:
         for attempt in self._wanted:
-            self._spawners.do(partial(self._spawn, attempt))
+            try:
+                make_streams(attempt, self._places.output)
+            except OSError as error:
+                attempt.not_started = at_preparing(error, "a pipe for its output").outcome()
+                self._loop.call_soon(partial(self._spawned, attempt))
+            else:
+                if len(self.live) == 1:
+                    # Nothing else is here that would have to wait for the vfork, and a
+                    # spawner's thread wakes up later than this one starts the program.
+                    self._spawn(attempt, self._spawners.here)
+                else:
+                    self._spawners.do(partial(self._spawn, attempt))
         self._wanted.clear()
 
     def refuse_wanted(self, error: OSError) -> None:
@@ -102,33 +115,50 @@ class Attempts:
 
     # Started.
 
-    def _spawn(self, attempt: Attempt) -> None:
-        """In a spawner's thread."""
-        start(attempt, self._places)
+    def _spawn(self, attempt: Attempt, spawn: Spawn) -> None:
+        """In a spawner's thread, or here."""
+        start(attempt, self._places, spawn)
         self._loop.call_soon(partial(self._spawned, attempt))
 
     def _spawned(self, attempt: Attempt) -> None:
-        if not attempt.born:
+        for end in attempt.ends:
+            os.close(end)
+        attempt.open = attempt.streams[:]
+        if attempt.born:
+            self._open_process(attempt)
+        if attempt.not_started:
+            self._close_all(attempt)
             self._finish(attempt)
             return
-        loop = self._loop
         self._journal.append(report.spawned_line(attempt))
         self._say(report.started(attempt))
         self._leaders[attempt.pid] = attempt
         attempt.known = True
-        attempt.open = attempt.streams[:]
-        loop.watch(attempt.pidfd, partial(self._exited, attempt))
-        born_ms = attempt.born.run_ms
-        attempt.timers.append(
-            loop.at(born_ms + _WATCHED_AFTER_MS, partial(self._watch_pipes, attempt))
-        )
-        if attempt.wall_s is not None:
-            due_ms = born_ms + round(attempt.wall_s * 1000)
-            breach = partial(self._end_it, attempt, Breached("wall"))
-            attempt.timers.append(loop.at(due_ms, breach))
+        self._set_timers(attempt)
         if attempt.ending:
             # It was asked to stop while it was being spawned.
             self._terminate(attempt)
+
+    def _open_process(self, attempt: Attempt) -> None:
+        try:
+            attempt.pidfd = os.pidfd_open(attempt.pid)
+        except OSError as error:
+            # We would not hear of its end: then it must not have been started.
+            _signal(-attempt.pid, signal.SIGKILL)
+            os.waitpid(attempt.pid, 0)
+            attempt.born = None
+            attempt.not_started = at_preparing(error, "watching its process").outcome()
+        else:
+            self._loop.watch(attempt.pidfd, partial(self._exited, attempt))
+
+    def _set_timers(self, attempt: Attempt) -> None:
+        assert attempt.born
+        born_ms = attempt.born.run_ms
+        due = [(born_ms + _WATCHED_AFTER_MS, partial(self._watch_pipes, attempt))]
+        if attempt.wall_s is not None:
+            breach = partial(self._end_it, attempt, Breached("wall"))
+            due.append((born_ms + round(attempt.wall_s * 1000), breach))
+        attempt.timers = [self._loop.at(run_ms, callback) for run_ms, callback in due]
 
     def _watch_pipes(self, attempt: Attempt) -> None:
         if not attempt.tracked:
@@ -197,10 +227,11 @@ class Attempts:
 
     def _clear(self, attempt: Attempt) -> None:
         """End what the leader left behind, then reap the leader, never the other way round."""
-        patient = attempt.ending is not None and not attempt.grace_over
-        if not patient:
-            _signal(-attempt.pid, signal.SIGKILL)
+        # Whoever lives on of it has lost a parent, or somebody above it has.
         if orphans.any_left():
+            patient = attempt.ending is not None and not attempt.grace_over
+            if not patient:
+                _signal(-attempt.pid, signal.SIGKILL)
             self.reap_orphans()
             left = [each for each in orphans.living() if self._owner(each) is attempt]
             if left:
@@ -264,9 +295,12 @@ class Attempts:
         attempt.timers.append(self._loop.at(due_ms, partial(self._cut_off, attempt)))
 
     def _cut_off(self, attempt: Attempt) -> None:
+        self._close_all(attempt)
+        self._finish(attempt)
+
+    def _close_all(self, attempt: Attempt) -> None:
         for stream in attempt.open[:]:
             self._close_stream(attempt, stream)
-        self._finish(attempt)
 
     def _finish(self, attempt: Attempt) -> None:
         attempt.call_off()
@@ -274,7 +308,8 @@ class Attempts:
         for stream in attempt.streams:
             stream.spool.close()
         if attempt.scratch_path:
-            self._spawners.do(partial(remove_scratch, attempt.scratch_path))
+            path = attempt.scratch_path
+            self._spawners.do(lambda _: remove_scratch(path))
         self._seq += 1
         self.unsynced = self._seq
         text = report.ended(attempt, self._seq, self._loop.now.wall_ms)

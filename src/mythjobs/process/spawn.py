@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _posixsubprocess
 import errno
+import mmap
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from mythjobs.process.refusal import CannotStart
 # Its signature differs by version, and typeshed knows it as subprocess uses it only.
 _vfork_exec: Final[Callable[..., int]] = _posixsubprocess.fork_exec
 _LARGEST_ANSWER: Final = 4096
+_QUESTIONS: Final = 8
 
 
 class Program(NamedTuple):
@@ -32,6 +34,9 @@ class Program(NamedTuple):
     stdin: int
     stdout: int
     stderr: int
+
+
+Spawn = Callable[[Program], int]
 
 
 def program(
@@ -67,31 +72,41 @@ def _candidates(program: Program) -> tuple[bytes, ...]:
     return tuple(os.path.join(each, name) for each in _directories(program.search))
 
 
-def _fork_exec(program: Program) -> int:
-    """The pid of the new process, in a session of its own, signals as at a login.
+class Vfork:
+    """One thread's way to spawn; `spawn` must not be called from two at a time.
 
     `_posixsubprocess` is private: it is CPython's own, and subprocess.Popen over it costs
     half as much again. It lets the other threads run while the kernel suspends this one
-    until the child has done its exec (CPython gh-104372).
+    until the child has done its exec (CPython gh-104372). As the child is through by then,
+    an answer that exec failed is there too, and a place in memory can hold it: a pipe, as
+    subprocess has it, takes four system calls, and at each of them our threads change over.
     """
-    answer, ours = os.pipe2(os.O_CLOEXEC)
-    try:
+
+    def __init__(self) -> None:
+        self._answer = os.memfd_create("answer", os.MFD_CLOEXEC)
+        os.ftruncate(self._answer, _LARGEST_ANSWER)
+        self._memory = mmap.mmap(self._answer, _LARGEST_ANSWER)
+        # The child closes what it takes for the other end of the pipe.
+        self._end = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def spawn(self, program: Program) -> int:
         pid = _vfork_exec(
-            program.argv, _candidates(program), True, (ours,), program.cwd, program.env,
-            program.stdin, -1, -1, program.stdout, -1, program.stderr, answer, ours,
+            program.argv, _candidates(program), True, (self._answer,), program.cwd, program.env,
+            program.stdin, -1, -1, program.stdout, -1, program.stderr, self._end, self._answer,
             True, True, -1, None, None, None, -1, None, *_ALLOW_VFORK,
         )  # fmt: skip
-        os.close(ours)
-        ours = -1
-        said = os.read(answer, _LARGEST_ANSWER)
-    finally:
-        os.close(answer)
-        if ours >= 0:
-            os.close(ours)
-    if said:
+        if not self._memory[0]:
+            return pid
         os.waitpid(pid, 0)
+        said = bytes(self._memory[: os.lseek(self._answer, 0, os.SEEK_CUR)])
+        self._memory[:] = bytes(_LARGEST_ANSWER)
+        os.lseek(self._answer, 0, os.SEEK_SET)
         raise _failed(said, program)
-    return pid
+
+    def close(self) -> None:
+        self._memory.close()
+        os.close(self._answer)
+        os.close(self._end)
 
 
 # Python 3.14 took the last argument away (gh-121381).
@@ -140,34 +155,39 @@ def _popen(program: Program) -> int:
     return process.pid
 
 
-def _choose() -> Callable[[Program], int]:
-    """fork_exec, if it answers as we know it does; the question starts no program."""
+def _vfork_works() -> bool:
+    """Whether it answers as we know it does. The question starts no program, and is put more
+    than once: where the kernel does not suspend us, an answer is there only by chance."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    vfork = Vfork()
     try:
-        _fork_exec(Program([b"/dev/null/none"], [], "", b"/", null, null, null))
-    except CannotStart as answer:
-        if answer.errno == errno.ENOTDIR:
-            return _fork_exec
-    except (TypeError, ValueError):
-        pass
+        return all(_says_not_a_directory(vfork, null) for _ in range(_QUESTIONS))
     finally:
+        vfork.close()
         os.close(null)
-    return _popen
 
 
-_spawn: Callable[[Program], int] | None = None
+def _says_not_a_directory(vfork: Vfork, null: int) -> bool:
+    try:
+        pid = vfork.spawn(Program([b"/dev/null/none"], [], "", b"/", null, null, null))
+    except CannotStart as answer:
+        return answer.errno == errno.ENOTDIR
+    except (TypeError, ValueError):
+        return False
+    os.waitpid(pid, 0)
+    return False
 
 
-def spawn(program: Program) -> int:
-    """The pid of the new process. Blocks until its exec has been answered.
+def spawners() -> Callable[[], Spawn]:
+    """What makes each thread its `spawn`: the pid of the new process, once its exec has been
+    answered, in a session of its own and with signals as at a login.
 
-    Raises CannotStart with the kernel's answer, which is final; and OSError if it is us who
-    cannot: no process, memory or descriptor left.
+    That raises CannotStart with the kernel's answer, which is final; and OSError if it is us
+    who cannot: no process, memory or descriptor left.
     """
-    global _spawn
-    if _spawn is None:
-        _spawn = _choose()
-    return _spawn(program)
+    if _vfork_works():
+        return lambda: Vfork().spawn
+    return lambda: _popen
 
 
 def clean_signals() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
+from mythjobs.process.spawn import Spawn, spawners
+
 # vfork suspends its thread until the child has done its exec, which on a busy machine takes
 # milliseconds. Measured with both cores of a machine full: 1 thread starts 1,200 programs a
 # second, 2 start 2,000, 4 start 3,000, 8 start 5,500; idle, it is the same for all.
@@ -15,7 +17,9 @@ THREADS: Final = 8
 
 class Spawners:
     def __init__(self) -> None:
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._work: SimpleQueue[Callable[[Spawn], None] | None] = SimpleQueue()
+        self._spawner = spawners()
+        self.here = self._spawner()  # for the loop's own thread
         # They never end before the process does: a child dies with the thread that started
         # it if it asked for that (PR_SET_PDEATHSIG), and is the child of that thread.
         self._threads = [
@@ -25,7 +29,8 @@ class Spawners:
         for thread in self._threads:
             thread.start()
 
-    def do(self, work: Callable[[], None]) -> None:
+    def do(self, work: Callable[[Spawn], None]) -> None:
+        """It must not raise."""
         self._work.put(work)
 
     def finish(self) -> None:
@@ -36,5 +41,6 @@ class Spawners:
             thread.join()
 
     def _serve(self) -> None:
+        spawn = self._spawner()
         while work := self._work.get():
-            work()
+            work(spawn)

@@ -136,7 +136,3 @@ def _bug() -> int:
     traceback.print_exc()
     output.note("this is a fault of mythjobs itself; please report it with the lines above")
     return os.EX_SOFTWARE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

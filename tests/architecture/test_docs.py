@@ -1,0 +1,72 @@
+"""What the documents promise is there, and what is there stands in the documents."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from mythjobs.cli.main import group
+from mythjobs.model import life
+from mythjobs.protocol import messages
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def cli_commands(command: click.Command, path: str = "mythjobs") -> Iterator[tuple[str, list[str]]]:
+    """Each command's whole name and its visible options; of groups only their commands."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from cli_commands(below, f"{path} {name}")
+    else:
+        options = [
+            each.opts[-1]
+            for each in command.params
+            if isinstance(each, click.Option) and not each.hidden and "--json" not in each.opts
+        ]
+        yield path, options
+
+
+COMMANDS = dict(cli_commands(group))
+
+
+def section(name: str) -> str:
+    text = (DOCS / "cli.md").read_text(encoding="utf-8")
+    _, found, rest = text.partition(f"\n### {name}\n")
+    assert found, f"docs/cli.md has no heading for `{name}`"
+    return re.split(r"\n##+ ", rest)[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_of_the_command_line_is_described(name: str) -> None:
+    described = section(name)
+    for option in COMMANDS[name]:
+        assert option in described, f"docs/cli.md does not say what {option} of {name} is"
+
+
+def test_the_command_line_has_each_command_that_is_described() -> None:
+    text = (DOCS / "cli.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### (mythjobs .+)$", text, re.MULTILINE)) == set(COMMANDS)
+
+
+def tags() -> list[str]:
+    found = [each for each in vars(messages).values() if isinstance(each, type)]
+    structs = [each for each in found if issubclass(each, msgspec.Struct)]
+    return [str(each.__struct_config__.tag) for each in structs if each.__struct_config__.tag]
+
+
+@pytest.mark.parametrize("tag", tags())
+def test_each_message_of_the_link_is_described(tag: str) -> None:
+    text = (DOCS / "protocol.md").read_text(encoding="utf-8")
+    assert re.search(rf"`{tag}\b", text), f"docs/protocol.md does not describe {tag}"
+
+
+def test_the_drawing_of_a_jobs_life_is_the_table_of_its_life() -> None:
+    text = (DOCS / "life.md").read_text(encoding="utf-8")
+    _, _, drawn = text.partition("```mermaid\n")
+    assert drawn.partition("\n```")[0] == life.diagram()

@@ -18,7 +18,7 @@ from mythjobs.clock import master_now
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, NoSuchCommand
 from mythjobs.master import explain, inbox, load
-from mythjobs.master.core import Core
+from mythjobs.master.core import Core, Result
 from mythjobs.master.link import Links
 from mythjobs.master.memory import read_command
 from mythjobs.master.outputs import Attempt, Outputs
@@ -72,23 +72,36 @@ class Master:
 
     async def ask(self, request: inbox.Request) -> Any:
         """Into the next turn; answered after its commit. Raises the MythJobsError of a refusal."""
-        return await asyncio.wrap_future(self._turns.ask(request))
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._turns.ask(request, answer)
+        return await answer
 
     def post(self, message: inbox.Message) -> None:
         self._turns.post(message)
 
     def _deliver(self, committed: Committed) -> None:
-        result = committed.result
+        if committed.result is not None:
+            self._say(committed.result)
+        for connection in committed.broken:
+            self.links.close(connection)
+        # Grants go first: a machine can begin while the one who asked still reads its answer.
+        for asked, answer in committed.answers:
+            if asked.done():
+                continue  # who asked is gone
+            if isinstance(answer, BaseException):
+                asked.set_exception(answer)
+            else:
+                asked.set_result(answer)
+        for batch_id in committed.completed:
+            self._wake("batch", batch_id)
+
+    def _say(self, result: Result) -> None:
         for connection in result.said.keys() | result.acks.keys():
             frame = MasterFrame(result.acks.get(connection, 0), result.said.get(connection, []))
             self.links.deliver(connection, frame)
-        for connection in committed.broken:
-            self.links.close(connection)
         if self._waiting:
             for job_id in result.over:
                 self._wake("job", job_id)
-            for batch_id in committed.completed:
-                self._wake("batch", batch_id)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

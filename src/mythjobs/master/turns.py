@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from asyncio import Future
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import MythJobsError, StoreFailed
+from mythjobs.errors import StoreFailed
 from mythjobs.master import inbox
 from mythjobs.master.core import Core, Result
 from mythjobs.store.open import Store
@@ -32,18 +32,23 @@ class Arrived:
 
 @dataclass(slots=True)
 class Committed:
-    """A turn that is durable: what it says, and connections that broke the protocol."""
+    """A turn that is durable, or has failed: what to say, and to whom.
 
-    result: Result
-    completed: list[int]  # batches
-    broken: dict[int, str]
+    `result` is None after a failure, `answers` then hold the exception. `broken` are
+    connections that end, for a message that could not be handled.
+    """
+
+    result: Result | None
+    answers: list[tuple[Future[Any], Any]]
+    completed: list[int] = field(default_factory=list)  # batches
+    broken: list[int] = field(default_factory=list)
 
 
 class Turns:
     """Runs turns on a thread of its own until closed.
 
     `committed` is called on that thread after each commit, `failed` once if the store or the
-    core cannot go on.
+    core cannot go on. Futures are only handed through: they belong to the caller's loop.
     """
 
     def __init__(
@@ -68,11 +73,9 @@ class Turns:
             self._core.load(tx, self._clock())
         self._thread.start()
 
-    def ask(self, request: inbox.Request) -> Future[Any]:
-        """The answer comes after the commit, or the MythJobsError why not."""
-        answer: Future[Any] = Future()
+    def ask(self, request: inbox.Request, answer: Future[Any]) -> None:
+        """The answer is handed on after the commit, or the MythJobsError why not."""
         self._inbox.put(Arrived(request, answer))
-        return answer
 
     def post(self, message: inbox.Message) -> None:
         self._inbox.put(Arrived(message))
@@ -91,7 +94,7 @@ class Turns:
             if arrived:
                 self._turn(arrived)
         except BaseException as error:
-            _refuse(arrived, error)
+            self._refuse(arrived, error)
             self._failed(error)
 
     def _take(self, arrived: list[Arrived]) -> bool:
@@ -120,7 +123,7 @@ class Turns:
 
     def _turn(self, arrived: Sequence[Arrived]) -> None:
         try:
-            self._together(arrived, {})
+            self._together(arrived)
         except StoreFailed:
             raise
         except Exception:
@@ -129,7 +132,7 @@ class Turns:
                 self._alone(each)
         self._store.checkpoint()
 
-    def _together(self, arrived: Sequence[Arrived], broken: dict[int, str]) -> None:
+    def _together(self, arrived: Sequence[Arrived], broken: Sequence[int] = ()) -> None:
         try:
             with self._store.turn() as tx:
                 result = self._core.turn(tx, [each.what for each in arrived], self._clock())
@@ -137,36 +140,26 @@ class Turns:
             self._core.book.clear()
             raise
         self._core.memory = result.memory
-        for number, answer in result.answers.items():
-            _answer(arrived[number], answer)
-        self._committed(Committed(result, tx.completed, broken))
+        answers = [
+            (asked, answer)
+            for number, answer in result.answers.items()
+            if (asked := arrived[number].answer) is not None
+        ]
+        self._committed(Committed(result, answers, tx.completed, list(broken)))
 
     def _alone(self, each: Arrived) -> None:
         try:
-            self._together([each], {})
+            self._together([each])
         except StoreFailed:
             raise
         except Exception as error:
             _log.exception("one message could not be handled")
-            _refuse([each], error)
+            self._refuse([each], error)
             if isinstance(each.what, inbox.AgentSaid):
                 # The fault may be the connection's own; it ends, and the machine comes again.
-                self._together(
-                    [Arrived(inbox.Detached(each.what.connection))],
-                    {each.what.connection: str(error)},
-                )
+                connection = each.what.connection
+                self._together([Arrived(inbox.Detached(connection))], [connection])
 
-
-def _answer(arrived: Arrived, answer: Any) -> None:
-    if arrived.answer is None:
-        return
-    if isinstance(answer, MythJobsError):
-        arrived.answer.set_exception(answer)
-    else:
-        arrived.answer.set_result(answer)
-
-
-def _refuse(arrived: Sequence[Arrived], error: BaseException) -> None:
-    for each in arrived:
-        if each.answer is not None and not each.answer.done():
-            each.answer.set_exception(error)
+    def _refuse(self, arrived: Sequence[Arrived], error: BaseException) -> None:
+        answers = [(each.answer, error) for each in arrived if each.answer is not None]
+        self._committed(Committed(None, answers))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from litestar import get, post
+from litestar.params import FromPath, FromQuery
 
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store import reads
@@ -20,11 +21,11 @@ from mythjobs.web.request import ApiRequest, master_of, submitter_of
 @post("/batches", summary="Submit a job for each line of the body, a JSON object of arguments")
 async def load(
     request: ApiRequest,
-    command: str,
-    priority: int = 0,
-    subject: str | None = None,
-    hold: bool = False,
-    comment: str = "",
+    command: FromQuery[str],
+    priority: FromQuery[int] = 0,
+    subject: FromQuery[str | None] = None,
+    hold: FromQuery[bool] = False,
+    comment: FromQuery[str] = "",
 ) -> answers.Loaded:
     master = master_of(request)
     header = BatchSubmit(command, priority, subject, hold, comment)
@@ -41,7 +42,9 @@ async def load(
 
 
 @get("/batches/{batch_id:int}", summary="Show a batch; with `wait` once all of it is over")
-async def batch(request: ApiRequest, batch_id: int, wait: float | None = None) -> answers.Batch:
+async def batch(
+    request: ApiRequest, batch_id: FromPath[int], wait: FromQuery[float | None] = None
+) -> answers.Batch:
     master = master_of(request)
     if wait is None:
         return cast(answers.Batch, await master.read(reads.batch, batch_number(batch_id)))

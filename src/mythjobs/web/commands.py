@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 from litestar import delete, get, post
+from litestar.params import FromPath, JSONBody
 
 from mythjobs.master import inbox
 from mythjobs.protocol.requests import DefineCommand, Defined
@@ -14,7 +15,7 @@ from mythjobs.web.request import ApiRequest, master_of
 
 
 @post("/commands", summary="Define a command, or a new revision of it")
-async def define(request: ApiRequest, data: DefineCommand) -> Defined:
+async def define(request: ApiRequest, data: JSONBody[DefineCommand]) -> Defined:
     asked = inbox.Define(data.definition, data.replace)
     return cast(Defined, await master_of(request).ask(asked))
 
@@ -25,12 +26,12 @@ async def commands(request: ApiRequest) -> answers.Commands:
 
 
 @get("/commands/{name:str}", summary="Show a command's definition")
-async def command(request: ApiRequest, name: str) -> answers.Command:
+async def command(request: ApiRequest, name: FromPath[str]) -> answers.Command:
     return cast(answers.Command, await master_of(request).read(reads.command, name))
 
 
 @delete("/commands/{name:str}", status_code=200, summary="Remove a command")
-async def remove(request: ApiRequest, name: str) -> answers.Removed:
+async def remove(request: ApiRequest, name: FromPath[str]) -> answers.Removed:
     return cast(answers.Removed, await master_of(request).ask(inbox.RemoveCommand(name)))
 
 

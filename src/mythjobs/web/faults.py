@@ -46,7 +46,9 @@ def ours(_: Request[Any, Any, Any], error: MythJobsError) -> Response[Fault]:
 
 
 def refused(_: Request[Any, Any, Any], refusal: Refusal) -> Response[Fault]:
-    return _answer(refusal.status, refusal.code, refusal.sentence, refusal.exit_code)
+    answer = _answer(refusal.status, refusal.code, refusal.sentence, refusal.exit_code)
+    answer.set_header("connection", "close")  # what is left of the body is not waited for
+    return answer
 
 
 def not_decoded(_: Request[Any, Any, Any], error: msgspec.DecodeError) -> Response[Fault]:

@@ -42,14 +42,10 @@ class Guard:
         except Refusal as refusal:
             await refuse(scope, send, refusal)
             return
-        if not headers.chunked:
-            # The HTTP parser lets no more through than Content-Length says.
-            await self._app(scope, receive, send)
-            return
-        try:
-            await self._app(scope, _counted(receive, most), send)
-        except _Exceeded:
-            await refuse(scope, send, _too_large(most))
+        if headers.chunked:
+            # Else the HTTP parser lets no more through than Content-Length says.
+            receive = _counted(receive, most)
+        await self._app(scope, receive, send)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         if self._bearer is None:
@@ -145,10 +141,6 @@ def _is_local(host: bytes) -> bool:
 _name = lru_cache(64)(user_name)
 
 
-class _Exceeded(Exception):
-    """A chunked body has become larger than it may be."""
-
-
 def _too_large(most: int) -> Refusal:
     return Refusal(413, "too_large", f"the body is larger than {most // 2**20} MiB")
 
@@ -161,7 +153,7 @@ def _counted(receive: Receive, most: int) -> Receive:
         event = await receive()
         left -= len(event.get("body", b""))
         if left < 0:
-            raise _Exceeded
+            raise _too_large(most)
         return event
 
     return counted

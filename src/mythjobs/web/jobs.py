@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, cast
 
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import inbox
@@ -20,7 +20,7 @@ _STATES: Final = ("queued", "leased", "running", "succeeded", "failed", "cancell
 
 
 @post("/jobs", summary="Submit a job")
-async def submit(request: ApiRequest, data: Submit) -> Response[Submitted]:
+async def submit(request: ApiRequest, data: JSONBody[Submit]) -> Response[Submitted]:
     submitted = await master_of(request).ask(inbox.SubmitJob(data, submitter_of(request)))
     return Response(submitted, status_code=201 if submitted.new else 200)
 
@@ -28,11 +28,11 @@ async def submit(request: ApiRequest, data: Submit) -> Response[Submitted]:
 @get("/jobs", summary="List jobs, newest first")
 async def jobs(
     request: ApiRequest,
-    state_is: Annotated[str | None, Parameter(query="state")] = None,
-    command: str | None = None,
-    batch: int | None = None,
-    limit: int = 100,
-    before: int | None = None,
+    state_is: Annotated[str | None, QueryParameter(name="state")] = None,
+    command: FromQuery[str | None] = None,
+    batch: FromQuery[int | None] = None,
+    limit: FromQuery[int] = 100,
+    before: FromQuery[int | None] = None,
 ) -> answers.Jobs:
     states = tuple(state_is.split(",")) if state_is else ()
     for each in states:
@@ -52,7 +52,9 @@ async def jobs(
 
 
 @get("/jobs/{job_id:int}", summary="Show a job; with `wait` once it is over, or after so long")
-async def job(request: ApiRequest, job_id: int, wait: float | None = None) -> answers.Job:
+async def job(
+    request: ApiRequest, job_id: FromPath[int], wait: FromQuery[float | None] = None
+) -> answers.Job:
     master = master_of(request)
     if wait is None:
         return cast(answers.Job, await master.read(reads.job, job_number(job_id)))
@@ -60,27 +62,27 @@ async def job(request: ApiRequest, job_id: int, wait: float | None = None) -> an
 
 
 @get("/jobs/{job_id:int}/why", summary="Say why a job waits, and on which machines it could run")
-async def why(request: ApiRequest, job_id: int) -> answers.Why:
+async def why(request: ApiRequest, job_id: FromPath[int]) -> answers.Why:
     return cast(answers.Why, await master_of(request).why(job_number(job_id)))
 
 
 @post("/jobs/cancel", status_code=200, summary="Cancel jobs; those that run are stopped")
-async def cancel(request: ApiRequest, data: Act) -> answers.ActedOn:
+async def cancel(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
     return await _act(request, inbox.CancelJobs(ids_of(data), submitter_of(request)))
 
 
 @post("/jobs/hold", status_code=200, summary="Hold jobs back")
-async def hold(request: ApiRequest, data: Act) -> answers.ActedOn:
+async def hold(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
     return await _act(request, inbox.HoldJobs(ids_of(data)))
 
 
 @post("/jobs/release", status_code=200, summary="Release jobs that are held")
-async def release(request: ApiRequest, data: Act) -> answers.ActedOn:
+async def release(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
     return await _act(request, inbox.ReleaseJobs(ids_of(data)))
 
 
 @post("/jobs/rerun", status_code=200, summary="Submit jobs that are over once more")
-async def rerun(request: ApiRequest, data: Act) -> answers.ActedOn:
+async def rerun(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
     return await _act(request, inbox.RerunJobs(ids_of(data), submitter_of(request)))
 
 

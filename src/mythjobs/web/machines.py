@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal, cast
 
 from litestar import get, post
+from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from mythjobs.errors import BadRequest
@@ -34,7 +35,9 @@ async def machines(request: ApiRequest) -> answers.Machines:
 
 
 @post("/machines/{name:str}", status_code=200, summary="Change a machine's ceiling or rights")
-async def set_machine(request: ApiRequest, name: str, data: SetMachine) -> answers.Machine:
+async def set_machine(
+    request: ApiRequest, name: FromPath[str], data: JSONBody[SetMachine]
+) -> answers.Machine:
     if data.jobs is not None and not 0 <= data.jobs <= _MOST_JOBS:
         raise BadRequest(f"jobs: from 0 to {_MOST_JOBS}")
     asked = inbox.SetMachine(name, data.jobs, data.allow, data.deny)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from litestar import get
 from litestar.datastructures import ResponseHeader
+from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 
 from mythjobs.errors import BadRequest, MythJobsError
@@ -82,11 +83,11 @@ async def _gone(receive: Receive) -> None:
 )
 async def output(
     request: ApiRequest,
-    job_id: int,
-    stream: int = 1,
-    offset: int = 0,
-    attempt: int | None = None,
-    follow: bool = False,
+    job_id: FromPath[int],
+    stream: FromQuery[int] = 1,
+    offset: FromQuery[int] = 0,
+    attempt: FromQuery[int | None] = None,
+    follow: FromQuery[bool] = False,
 ) -> Streamed:
     if stream not in (1, 2):
         raise BadRequest("stream: 1 is standard output, 2 is standard error")

@@ -30,6 +30,8 @@ from mythjobs.web.localagent import LocalAgent
 
 # Answers that are under way when the master ends (a log that is followed) get so long.
 GRACE_S: Final = 2.0
+# timeout(1) and terminals signal a process and its group: two signals, one wish.
+ONE_WISH_S: Final = 0.3
 SOCKET: Final = "master.sock"
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,9 @@ def run_master(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s master: %(message)s")
     for noisy in ("uvicorn", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # The loop must not wait for the turns' thread longer than a request takes: by default a
+    # thread that computes keeps the interpreter for 5 ms.
+    sys.setswitchinterval(0.0005)
     with locks.hold(state.master_lock, "a master"):
         agent = LocalAgent(state) if local_agent else None
         program = Program(state, agent, stop_jobs)
@@ -70,6 +75,7 @@ class Program:
         self._agent = agent
         self._stop_jobs = stop_jobs
         self._told: asyncio.Future[signal.Signals] | None = None
+        self._told_at = 0.0
 
     async def run(self, port: int, jobs: int | None, ready: Callable[[str], None]) -> None:
         self._told = asyncio.get_running_loop().create_future()
@@ -102,10 +108,13 @@ class Program:
 
     def _tell(self, number: signal.Signals) -> None:
         assert self._told is not None
-        if self._told.done():
-            # Asked a second time: now. Jobs, agent and store can bear that at any moment.
+        now = asyncio.get_running_loop().time()
+        if not self._told.done():
+            self._told.set_result(number)
+            self._told_at = now
+        elif now - self._told_at > ONE_WISH_S:
+            # Asked a second time: at once. Jobs, agent and store can bear that at any moment.
             os._exit(128 + number)
-        self._told.set_result(number)
 
     async def _open(
         self, stack: AsyncExitStack, master: Master, sock: socket.socket, token: str

@@ -1,0 +1,255 @@
+"""Output between machine, spool and reader: resumed, bounded by credit, followed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from mythjobs.errors import Unreachable
+from mythjobs.master import outputs as outputs_module
+from mythjobs.master.outputs import Reading
+from mythjobs.protocol import messages as m
+from mythjobs.protocol.codec import CREDIT_BYTES, MOST_CHUNK_BYTES
+from tests.integration.master.links import Master
+
+BYTES = random.Random(7).randbytes(1_000_003)
+
+
+async def _all(reading: Reading) -> bytes:
+    return b"".join([data async for data in reading.chunks])
+
+
+def test_what_was_kept_is_taken_to_the_spool_and_read_from_there(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master:
+            master.store.ran(1042, (len(BYTES), len(BYTES), 0))
+            async with master.agent() as agent:
+                await agent.say(m.OutputOffer(1042, 1, 1, len(BYTES)))
+                fetch = await agent.fetched()
+                assert (fetch.job, fetch.n, fetch.stream, fetch.offset) == (1042, 1, 1, 0)
+                assert fetch.kept
+                await agent.serve(fetch, BYTES)
+                while (messages := await agent.hear()) != [m.OutputKept(1042, 1, 1)]:
+                    assert all(isinstance(each, m.OutputCredit) for each in messages)
+
+                # Offered again, it is there already.
+                await agent.say(m.OutputOffer(1042, 1, 1, len(BYTES)))
+                assert await agent.hear() == [m.OutputKept(1042, 1, 1)]
+
+            assert (tmp_path / "output/1/1042.1.1").read_bytes() == BYTES
+            assert not list(tmp_path.glob("output/*/*.part"))
+            # The machine is gone.
+            reading = await master.outputs.read(1042, None, 1, 0, follow=True)
+            assert (reading.n, reading.dropped, reading.length) == (1, 0, len(BYTES))
+            assert await _all(reading) == BYTES
+
+    asyncio.run(story())
+
+
+def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master:
+            master.store.ran(7, (300_000, 300_000, 0))
+            async with master.agent() as agent:
+                await agent.say(m.OutputOffer(7, 1, 1, 300_000))
+                fetch = await agent.fetched()
+                await agent.send(fetch.transfer, 0, BYTES[:MOST_CHUNK_BYTES])
+                await agent.send(fetch.transfer, MOST_CHUNK_BYTES, BYTES[MOST_CHUNK_BYTES:100_000])
+                [credit] = await agent.hear()  # so it was written
+                assert credit == m.OutputCredit(fetch.transfer, 100_000)
+            async with master.agent() as agent:
+                await agent.say(m.OutputOffer(7, 1, 1, 300_000))
+                fetch = await agent.fetched()
+                assert fetch.offset == 100_000
+                await agent.serve(fetch, BYTES[:300_000])
+                while (messages := await agent.hear()) != [m.OutputKept(7, 1, 1)]:
+                    assert all(isinstance(each, m.OutputCredit) for each in messages)
+            assert (tmp_path / "output/0/7.1.1").read_bytes() == BYTES[:300_000]
+
+    asyncio.run(story())
+
+
+def test_many_small_outputs_are_all_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        jobs = range(1, 101)
+        async with Master(tmp_path).serving() as master, master.agent() as agent:
+            for job in jobs:
+                master.store.ran(job, (5, 5, 0))
+            await agent.say(*(m.OutputOffer(job, 1, 1, 5) for job in jobs))
+            kept: set[int] = set()
+            while len(kept) < len(jobs):
+                for message in await agent.hear():
+                    if isinstance(message, m.OutputFetch):
+                        await agent.serve(message, b"%05d" % message.job)
+                    else:
+                        assert isinstance(message, m.OutputKept)
+                        kept.add(message.job)
+        assert (tmp_path / "output/0/77.1.1").read_bytes() == b"00077"
+
+    asyncio.run(story())
+
+
+def test_an_output_of_another_machine_is_not_taken(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master, master.agent() as agent:
+            master.store.ran(7, (5, 5, 0))
+            master.store.attempts[7, 1] = master.store.attempts[7, 1]._replace(machine_id=2)
+            master.store.ran(8, (5, 5, 0))
+            await agent.say(m.OutputOffer(7, 1, 1, 5), m.OutputOffer(8, 1, 1, 5))
+            assert (await agent.fetched()).job == 8
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("wrong", ["more than its credit", "out of place", "never asked for"])
+def test_bytes_that_may_not_come_close_the_connection(tmp_path: Path, wrong: str) -> None:
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master, master.agent() as agent:
+            master.store.ran(7, over=False)
+            master.store.ran(8, (9, 9, 0))
+            if wrong == "more than its credit":
+                reading = await master.outputs.read(7, None, 1, 0, follow=True)
+                reader = asyncio.ensure_future(anext(reading.chunks))
+                fetch = await agent.fetched()
+                for at in range(0, CREDIT_BYTES + 1, MOST_CHUNK_BYTES):
+                    await agent.send(fetch.transfer, at, bytes(MOST_CHUNK_BYTES))
+                await reader
+            elif wrong == "out of place":
+                await agent.say(m.OutputOffer(8, 1, 1, 9))
+                await agent.send((await agent.fetched()).transfer, 1, b"x")
+            else:
+                await agent.send(99, 0, b"x")
+            with pytest.raises(ConnectionClosed):
+                await agent.hear()
+
+    asyncio.run(story())
+
+
+def test_a_reader_who_does_not_read_gets_no_more_than_the_credit(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master, master.agent() as agent:
+            master.store.ran(7, over=False)
+            reading = await master.outputs.read(7, None, 1, 0, follow=True)
+            first = asyncio.ensure_future(anext(reading.chunks))
+            fetch = await agent.fetched()
+            assert fetch.follow
+            for at in range(0, CREDIT_BYTES, MOST_CHUNK_BYTES):
+                await agent.send(fetch.transfer, at, BYTES[at : at + MOST_CHUNK_BYTES])
+            assert await first == BYTES[:MOST_CHUNK_BYTES]
+            # It is given only what was read: the heartbeat's answer is what comes next.
+            master.links.deliver(1, m.MasterFrame(0, [m.Renew(1)]))
+            assert await agent.hear() == [m.Renew(1)]
+            assert await anext(reading.chunks) == BYTES[MOST_CHUNK_BYTES : 2 * MOST_CHUNK_BYTES]
+            assert await agent.hear() == [m.OutputCredit(fetch.transfer, MOST_CHUNK_BYTES)]
+            await reading.chunks.aclose()
+            assert await agent.hear() == [m.OutputStop(fetch.transfer)]
+            # What was under way then is let go.
+            await agent.send(fetch.transfer, CREDIT_BYTES, b"x")
+            await agent.say(m.OutputEnd(fetch.transfer))
+            await master.desk.frame()
+
+    asyncio.run(story())
+
+
+def test_a_reader_who_follows_does_not_notice_that_the_agent_was_restarted(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master:
+            master.store.ran(7, over=False)
+            async with master.agent() as agent:
+                reading = await master.outputs.read(7, None, 1, 0, follow=True)
+                first = asyncio.ensure_future(anext(reading.chunks))
+                fetch = await agent.fetched()
+                await agent.send(fetch.transfer, 0, b"one ")
+                assert await first == b"one "
+                second = asyncio.ensure_future(anext(reading.chunks))
+            async with master.agent() as agent:
+                fetch = await agent.fetched()
+                assert fetch.offset == 4
+                await agent.send(fetch.transfer, 4, b"two")
+                assert await second == b"two"
+                end = asyncio.ensure_future(anext(reading.chunks, None))
+                await agent.say(m.OutputEnd(fetch.transfer))
+                assert await end is None
+
+    asyncio.run(story())
+
+
+def test_an_output_on_a_machine_that_is_away_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs_module, "COMES_BACK_S", 0.05)
+
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master:
+            master.store.ran(7, (5, 5, 0))
+            with pytest.raises(Unreachable, match="attic"):
+                await master.outputs.read(7, None, 1, 0, follow=False)
+            master.store.ran(8, over=False)
+            async with master.agent():
+                reading = await master.outputs.read(8, None, 1, 0, follow=True)
+                end = asyncio.ensure_future(_all(reading))
+            with pytest.raises(Unreachable, match="attic"):
+                await end
+
+    asyncio.run(story())
+
+
+def test_what_went_to_the_spool_meanwhile_is_read_from_there(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master, master.agent() as agent:
+            master.store.ran(7, over=False)
+            asked = asyncio.ensure_future(master.outputs.read(7, None, 1, 2, follow=False))
+            fetch = await agent.fetched()
+            # It ended, and the agent has passed on its output and forgotten it.
+            master.store.ran(7, (5, 5, 0))
+            path = tmp_path / "output/0/7.1.1"
+            path.parent.mkdir()
+            path.write_bytes(b"hello")
+            await agent.say(m.OutputEnd(fetch.transfer, error="gone"))
+            assert await _all(await asked) == b"llo"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "offset, expected",
+    [
+        (0, b"headtail"),
+        (3, b"dtail"),
+        (4, b"tail"),
+        (50, b"tail"),
+        (96, b"tail"),
+        (98, b"il"),
+        (100, b""),
+        (5000, b""),
+    ],
+)
+def test_offsets_are_those_of_the_stream_also_past_a_dropped_middle(
+    tmp_path: Path, offset: int, expected: bytes
+) -> None:
+    async def story() -> None:
+        master = Master(tmp_path)
+        master.store.ran(7, (100, 4, 4))
+        path = tmp_path / "output/0/7.1.1"
+        path.parent.mkdir()
+        path.write_bytes(b"headtail")
+        reading = await master.outputs.read(7, None, 1, offset, follow=False)
+        assert reading.dropped == 92
+        assert reading.length == len(expected)
+        assert await _all(reading) == expected
+
+    asyncio.run(story())
+
+
+def test_a_stream_that_wrote_nothing_is_empty(tmp_path: Path) -> None:
+    async def story() -> None:
+        master = Master(tmp_path)
+        master.store.ran(7)
+        reading = await master.outputs.read(7, None, 2, 0, follow=True)
+        assert (reading.dropped, await _all(reading)) == (0, b"")
+
+    asyncio.run(story())

@@ -1,0 +1,141 @@
+"""A real master behind its two doors, and raw HTTP to them, for the tests of this folder."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mythjobs.config import keys
+from mythjobs.config.state import StateDir, open_state
+from mythjobs.master.serve import Master
+from mythjobs.web import batches
+from mythjobs.web.app import application
+from mythjobs.web.connection import Connection, LocalConnection
+from mythjobs.web.doors import bind_path, bind_port
+from mythjobs.web.guard import Guard
+from mythjobs.web.listener import Listener
+
+TOKEN = "t" * 43
+NOTE: dict[str, Any] = {
+    "name": "note",
+    "argv": ["/bin/echo", "{text}"],
+    "parameters": [
+        {"name": "text", "type": "text", "default": "x"},
+        {"name": "times", "type": "int", "default": 1},
+    ],
+}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Served:
+    state: StateDir
+    port: int
+    path: Path
+    master: Master
+    # What every request through the port says, unless a test says otherwise.
+    said: dict[str, str] = field(default_factory=lambda: {"Authorization": f"Bearer {TOKEN}"})
+
+    async def port_ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str | None] | None = None
+    ) -> Answer:
+        """Through the TCP port; a header that is None is left out."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        said = {**self.said, **(headers or {})}
+        return await asyncio.to_thread(_ask, connection, method, path, body, said)
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Answer:
+        """Through the socket."""
+        connection = http.client.HTTPConnection("localhost", timeout=20)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(self.path))
+        return await asyncio.to_thread(_ask, connection, method, path, body, {})
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+def _ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: Any,
+    headers: Mapping[str, str | None],
+) -> Answer:
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
+        for name, value in headers.items():
+            if value is not None:
+                connection.putheader(name, value)
+        if data is not None and "Transfer-Encoding" not in headers:
+            connection.putheader("Content-Length", str(len(data)))
+        connection.endheaders()
+        if data is not None:
+            try:
+                connection.send(data)
+            except OSError:
+                pass  # refused before it was read
+        response = connection.getresponse()
+        return Answer(response.status, dict(response.headers), response.read())
+    finally:
+        connection.close()
+
+
+@asynccontextmanager
+async def served(root: Path) -> AsyncIterator[Served]:
+    state = open_state(root / "state")
+    batches.clear(state.uploads)
+    master = Master(state, keys.master_key(state), allow_local=True, local_jobs=2)
+    master.start()
+    app = application(master, master.links)
+    port = bind_port(0)
+    number: int = port.getsockname()[1]
+    path = root / "sock"
+    doors = [
+        Listener(Guard(app, TOKEN), Connection, browsers=True),
+        Listener(Guard(app, None), LocalConnection, browsers=False),
+    ]
+    await doors[0].open(port)
+    await doors[1].open(bind_path(path))
+    gathering = asyncio.create_task(master.outputs.run())
+    try:
+        yield Served(state, number, path, master)
+    finally:
+        for door in doors:
+            await door.close(1.0)
+        gathering.cancel()
+        await asyncio.wait([gathering])
+        await master.close()
+
+
+def run(root: Path, story: Callable[[Served], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        async with served(root) as master:
+            await story(master)
+
+    asyncio.run(whole())

@@ -1,0 +1,192 @@
+"""Who may ask: on every route of the schema, through the port and through the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from mythjobs.web import connection as connection_module
+from mythjobs.web import guard as guard_module
+from tests.integration.web.served import TOKEN, Served, run
+
+FOREIGN: list[tuple[int, dict[str, str | None]]] = [
+    (401, {"Authorization": None}),
+    (401, {"Authorization": "Bearer " + "u" * 43}),
+    (401, {"Authorization": "Basic " + TOKEN}),
+    (421, {"Host": "evil.example"}),
+    (421, {"Host": "192.168.1.7:6545"}),
+    (421, {"Host": "localhost.evil.example"}),
+    (421, {"Host": ""}),
+    (415, {"Content-Encoding": "gzip"}),
+    (413, {"Content-Length": str(2**40)}),
+]
+FOREIGN_PAGES: list[dict[str, str | None]] = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://localhost:1"},  # another program's page on this machine
+    {"Origin": ""},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for path, methods in schema["paths"].items():
+        for method in methods:
+            yield method.upper(), re.sub(r"\{\w+\}", "1", path)
+
+
+@pytest.mark.slow
+def test_every_route_refuses_whom_it_does_not_know(tmp_path: Path) -> None:
+    async def story(master: Served) -> None:
+        schema = (await master.port_ask("GET", "/api/openapi.json")).json
+        operations = [*_operations(schema), ("GET", "/api/openapi.json"), ("GET", "/nothing")]
+        assert len(operations) > 15
+        for method, path in operations:
+            for status, headers in FOREIGN:
+                answer = await master.port_ask(method, path, None, headers)
+                assert answer.status == status, (method, path, headers)
+                assert set(answer.json) == {"code", "message", "exit"}
+                assert answer.headers["x-content-type-options"] == "nosniff"
+                assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+            for headers in FOREIGN_PAGES:
+                answer = await master.port_ask(method, path, None, headers)
+                assert (answer.status == 403) == (method != "GET"), (method, path, headers)
+        assert (await master.port_ask("GET", "/api/v1/jobs")).json["jobs"] == []
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.8.8.8:6545", "[::1]:1"]
+)
+def test_a_host_that_can_only_be_this_machine_is_served(tmp_path: Path, host: str) -> None:
+    async def story(master: Served) -> None:
+        headers: dict[str, str | None] = {"Host": host, "Origin": f"http://{host}"}
+        assert (await master.port_ask("GET", "/api/v1/jobs", None, headers)).status == 200
+        answer = await master.port_ask("POST", "/api/v1/jobs/hold", {"ids": [1]}, headers)
+        assert answer.status == 200
+
+    run(tmp_path, story)
+
+
+def test_what_stands_twice_does_not_count(tmp_path: Path) -> None:
+    async def story(master: Served) -> None:
+        for twice, status in (("Host: localhost", 421), (f"Authorization: Bearer {TOKEN}", 401)):
+            lines = [
+                "GET /api/v1/status HTTP/1.1",
+                "Host: localhost",
+                f"Authorization: Bearer {TOKEN}",
+                twice,
+                "\r\n",
+            ]
+            async with master.raw() as (reader, writer):
+                writer.write("\r\n".join(lines).encode())
+                assert (await reader.readline()).split()[1] == b"%d" % status
+
+    run(tmp_path, story)
+
+
+def test_the_link_is_guarded_like_a_request(tmp_path: Path) -> None:
+    async def story(master: Served) -> None:
+        url = f"ws://127.0.0.1:{master.port}/link"
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        for status, headers in [
+            (401, {}),
+            (403, bearer | {"Origin": "http://evil.example"}),
+            (403, bearer | {"Sec-Fetch-Site": "cross-site"}),
+        ]:
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(url, additional_headers=headers)
+            assert refused.value.response.status_code == status
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url + "s", additional_headers=bearer)
+        assert refused.value.response.status_code == 404
+        async with connect(url, additional_headers=bearer, compression="deflate") as socket:
+            assert b"challenge" in await socket.recv(decode=False)
+            assert "Sec-WebSocket-Extensions" not in socket.response.headers  # type: ignore[union-attr]
+
+    run(tmp_path, story)
+
+
+def test_a_body_without_length_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "MOST_REQUEST_BYTES", 1000)
+
+    async def story(master: Served) -> None:
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (1001, b"x" * 1001)
+        headers: dict[str, str | None] = {"Transfer-Encoding": "chunked"}
+        answer = await master.port_ask("POST", "/api/v1/jobs", body, headers)
+        assert (answer.status, answer.json["code"]) == (413, "too_large")
+
+    run(tmp_path, story)
+
+
+def test_another_user_on_the_socket_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(master: Served) -> None:
+        assert (await master.ask("GET", "/api/v1/status")).status == 200
+        # As if the kernel had named somebody else: a test cannot change its own user.
+        monkeypatch.setattr(connection_module, "_UCRED", _OtherUser())
+        answer = await master.ask("GET", "/api/v1/status")
+        assert (answer.status, answer.json["exit"]) == (403, 77)
+        assert "belongs to" in answer.json["message"]
+
+    run(tmp_path, story)
+
+
+class _OtherUser:
+    size = 12
+
+    def unpack(self, _: bytes) -> tuple[int, int, int]:
+        return 1, 4242, 4242
+
+
+def test_a_head_that_is_too_large_or_never_ends_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "STEP_S", 0.05)
+
+    async def story(master: Served) -> None:
+        async with master.raw() as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: " + b"x" * (40 * 1024))
+            assert b"431" in await reader.readline()
+        for start in (b"", b"GET / HTTP/1.1\r\nHost: local"):
+            async with master.raw() as (reader, writer):
+                writer.write(start)
+                assert await reader.read() == b""
+
+    run(tmp_path, story)
+
+
+def test_a_body_that_trickles_is_cut_off_and_one_that_flows_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "STEP_S", 0.05)
+    head = (
+        f"POST /api/v1/jobs/hold HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+        "Content-Length: %d\r\n\r\n"
+    )
+
+    async def story(master: Served) -> None:
+        async with master.raw() as (reader, writer):
+            writer.write((head % 100).encode() + b'{"ids"')
+            assert await reader.read() == b""
+
+        monkeypatch.setattr(connection_module, "SLOWEST_BYTES", 1)
+        body = b'{"ids": [1]' + b" " * 20 + b"}"
+        async with master.raw() as (reader, writer):
+            writer.write((head % len(body)).encode())
+            for byte in body:
+                await asyncio.sleep(0.01)  # five bytes a step
+                writer.write(bytes([byte]))
+            assert b"200" in await reader.readline()
+
+    run(tmp_path, story)

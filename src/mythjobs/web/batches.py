@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from litestar import get, post
 from litestar.params import FromPath, FromQuery
 
+from mythjobs.errors import BadRequest
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store import reads
 from mythjobs.web import answers
@@ -36,6 +37,8 @@ async def load(
             async for piece in request.stream():
                 file.write(piece)
         loaded = await master.load_batch(header, path, submitter_of(request))
+    except UnicodeDecodeError:
+        raise BadRequest("the lines are not UTF-8") from None
     finally:
         path.unlink(missing_ok=True)
     return cast(answers.Loaded, loaded)

@@ -63,8 +63,9 @@ def too_deep(_: Request[Any, Any, Any], error: RecursionError) -> Response[Fault
 def invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[Fault]:
     """A query or path parameter that is missing or of another type, or no body at all."""
     extra = error.extra if isinstance(error.extra, list) else []
-    parts = [f"{each['key']}: {each['message']}" if "key" in each else each["message"]
-             for each in extra]  # fmt: skip
+    if any(each.get("key") == "data" for each in extra):
+        return _answer(400, "bad_request", "the body is missing; send JSON", 2)
+    parts = [f"{each.get('key', 'query')}: {each['message']}" for each in extra]
     return _answer(400, "bad_request", "; ".join(parts) or error.detail, 2)
 
 

@@ -12,7 +12,7 @@ from mythjobs.master import inbox
 from mythjobs.protocol.requests import Act, Submit, Submitted
 from mythjobs.store import reads
 from mythjobs.web import answers
-from mythjobs.web.numbers import ids_of, job_number, wait_seconds
+from mythjobs.web.numbers import checked, ids_of, job_number, wait_seconds
 from mythjobs.web.request import ApiRequest, master_of, submitter_of
 
 MOST_LISTED: Final = 1000
@@ -21,7 +21,8 @@ _STATES: Final = ("queued", "leased", "running", "succeeded", "failed", "cancell
 
 @post("/jobs", summary="Submit a job")
 async def submit(request: ApiRequest, data: JSONBody[Submit]) -> Response[Submitted]:
-    submitted = await master_of(request).ask(inbox.SubmitJob(data, submitter_of(request)))
+    asked = inbox.SubmitJob(checked(data), submitter_of(request))
+    submitted = await master_of(request).ask(asked)
     return Response(submitted, status_code=201 if submitted.new else 200)
 
 

@@ -95,8 +95,12 @@ class LocalAgent:
         # -P: the directory where `up` is called must not lend the agent its modules.
         words = [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(self._state.root)]
         # A session of its own: Ctrl-C and the end of the terminal are for the master alone.
+        # Its log goes where ours goes. What we print is read by somebody, perhaps to its end.
         self._child = subprocess.Popen(
-            [*words, "agent"], stdin=subprocess.DEVNULL, start_new_session=True
+            [*words, "agent"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         self._pidfd = os.pidfd_open(self._child.pid)
 

@@ -6,11 +6,13 @@ import math
 from typing import Final
 
 from mythjobs.errors import BadRequest, NoSuchJob
-from mythjobs.protocol.requests import Act
+from mythjobs.protocol.requests import Act, Submit
 
 LONGEST_WAIT_S: Final = 60.0
 # Ids are 64-bit in the store; a larger one is only a job that does not exist.
 _MOST: Final = 2**63 - 1
+# The end of the year 9999: later instants cannot be shown as dates.
+_LAST_MS: Final = 253_402_300_799_999
 
 
 def job_number(number: int) -> int:
@@ -32,6 +34,16 @@ def ids_of(act: Act) -> list[int]:
         if not 0 < number <= _MOST:
             raise BadRequest(f"ids: {number} is no number of a job")
     return act.ids
+
+
+def checked(submit: Submit) -> Submit:
+    """The numbers of a submit that the rules of jobs do not look at."""
+    at_ms = submit.not_before_ms
+    if at_ms is not None and not 0 <= at_ms <= _LAST_MS:
+        raise BadRequest(f"not_before_ms: milliseconds since 1970, from 0 to {_LAST_MS}")
+    for each in submit.after:
+        job_number(each.job)
+    return submit
 
 
 def wait_seconds(wait: float) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from litestar import Request
 
-from mythjobs.web.faults import Refusal
+from mythjobs.errors import BadRequest
 
 if TYPE_CHECKING:
     from mythjobs.master.serve import Master
@@ -26,7 +26,9 @@ class ApiRequest(Request[Any, Any, Any]):
         try:
             return _decoder(field.annotation).decode(await self.body())
         except RecursionError:
-            raise Refusal(400, "bad_request", "the body is nested too deeply") from None
+            raise BadRequest("the body is nested too deeply") from None
+        except UnicodeDecodeError:
+            raise BadRequest("the body is not UTF-8") from None
 
 
 _decoder = lru_cache(64)(msgspec.json.Decoder[Any])

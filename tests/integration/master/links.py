@@ -149,9 +149,12 @@ class Agent:
         await self.socket.send(codec.encode_chunk(codec.Chunk(transfer, offset, data)))
 
     async def hear(self) -> list[m.MasterMessage]:
-        frame = codec.master_frame(await self.socket.recv())
-        self.acked = max(self.acked, frame.ack)
-        return frame.messages
+        """The next messages; a frame that only acknowledges has none."""
+        while True:
+            frame = codec.master_frame(await self.socket.recv())
+            self.acked = max(self.acked, frame.ack)
+            if frame.messages:
+                return frame.messages
 
     async def fetched(self) -> m.OutputFetch:
         [fetch] = await self.hear()

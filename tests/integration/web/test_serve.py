@@ -1,0 +1,180 @@
+"""A master as a process: what it takes, what it leaves, and what it ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from mythjobs.config import locks
+from mythjobs.config.state import open_state, read_master
+
+WAIT_S = 20.0
+PROGRAM = """
+import sys
+from mythjobs.config.state import open_state
+from mythjobs.errors import MythJobsError
+from mythjobs.web.serve import run_master
+root, port, local = sys.argv[1:]
+try:
+    code = run_master(open_state(root), port=int(port), jobs=1, local_agent=local == "local",
+                      stop_jobs=False, ready=lambda text: print(text, flush=True))
+except MythJobsError as error:
+    print(error.sentence, flush=True)
+    code = error.exit_code
+sys.exit(code)
+"""
+
+
+@contextmanager
+def master(root: Path, port: int = 0, *, local: bool = False) -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", PROGRAM, str(root), str(port), "local" if local else "alone"]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    process = subprocess.Popen(words, env=env, text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], WAIT_S)
+    assert ready, "it said nothing"
+    return process.stdout.readline().strip()
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
+    process.send_signal(number)
+    return process.wait(WAIT_S)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """For what another process does, and tells nobody."""
+    last = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < last
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_is_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+    state = open_state(tmp_path / "state")
+    with master(state.root) as process:
+        address = first_line(process)
+        info = read_master(state)
+        assert info is not None
+        assert (info.pid, info.address) == (process.pid, address)
+        assert os.stat(info.socket).st_mode & 0o777 == 0o600
+        with closing(socket.socket(socket.AF_UNIX)) as sock:
+            sock.connect(info.socket)
+            sock.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" in sock.recv(100)
+            # Also with a connection open that nobody closes.
+            assert end(process, number) == 0
+    assert read_master(state) is None
+    assert not os.path.exists(info.socket)
+
+
+@pytest.mark.slow
+def test_a_second_master_and_a_taken_port_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    with master(state.root) as first:
+        port = first_line(first).rpartition(":")[2]
+        with master(state.root) as second:
+            sentence = first_line(second)
+            assert second.wait(WAIT_S) == 75
+            assert f"pid {first.pid}" in sentence
+        other = tmp_path / "other"
+        with master(other, int(port)) as second:
+            sentence = first_line(second)
+            assert second.wait(WAIT_S) == 75
+            assert f"port {port} is taken" in sentence
+            assert "--port" in sentence
+        # Nothing of the first was disturbed.
+        info = read_master(state)
+        assert info is not None
+        assert os.path.exists(info.socket)
+
+
+@pytest.mark.slow
+def test_what_a_killed_master_left_does_not_hinder_the_next(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    with master(state.root) as process:
+        first_line(process)
+    assert read_master(state) is not None  # killed: it left all of it
+    with master(state.root) as process:
+        first_line(process)
+        info = read_master(state)
+        assert info is not None
+        assert info.pid == process.pid
+        assert end(process) == 0
+
+
+@pytest.mark.slow
+def test_the_agent_is_started_again_when_it_dies_and_adopted_by_the_next_master(
+    tmp_path: Path,
+) -> None:
+    state = open_state(tmp_path / "state")
+
+    def agent() -> int:
+        """The pid of the agent that runs, 0 for none."""
+        if not state.agent.lock.exists():
+            return 0
+        lock = locks.try_hold(state.agent.lock)
+        if lock is not None:
+            lock.close()
+            return 0
+        return locks.holder(state.agent.lock) or 0
+
+    with master(state.root, local=True) as process:
+        first_line(process)
+        until(lambda: agent() not in (0, os.getpid()))
+        first = agent()
+        os.kill(first, signal.SIGKILL)
+        until(lambda: agent() not in (0, first, os.getpid()))
+        second = agent()
+    # That master was killed. Its agent lives, and the next master takes it over.
+    assert agent() == second
+    with master(state.root, local=True) as process:
+        first_line(process)
+        until(lambda: _connected(state.root))
+        assert agent() == second
+        assert end(process) == 0
+    assert agent() == 0
+
+
+def _connected(root: Path) -> bool:
+    info = read_master(open_state(root))
+    assert info is not None
+    with closing(socket.socket(socket.AF_UNIX)) as sock:
+        sock.connect(info.socket)
+        sock.sendall(
+            b"GET /api/v1/machines HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    machines = json.loads(answer.partition(b"\r\n\r\n")[2])["machines"]
+    return [each["state"] for each in machines] == ["up"]
+
+
+@pytest.mark.slow
+def test_a_port_that_cannot_be_is_the_askers_fault(tmp_path: Path) -> None:
+    with master(tmp_path / "state", 70_000) as process:
+        assert "port 70000" in first_line(process)
+        assert process.wait(WAIT_S) == 2

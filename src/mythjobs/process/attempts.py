@@ -73,12 +73,7 @@ class Attempts:
                 attempt.not_started = at_preparing(error, "a pipe for its output").outcome()
                 self._loop.call_soon(partial(self._spawned, attempt))
             else:
-                if len(self.live) == 1:
-                    # Nothing else is here that would have to wait for the vfork, and a
-                    # spawner's thread wakes up later than this one starts the program.
-                    self._spawn(attempt, self._spawners.here)
-                else:
-                    self._spawners.do(partial(self._spawn, attempt))
+                self._spawners.do(partial(self._spawn, attempt))
         self._wanted.clear()
 
     def refuse_wanted(self, error: OSError) -> None:
@@ -116,7 +111,7 @@ class Attempts:
     # Started.
 
     def _spawn(self, attempt: Attempt, spawn: Spawn) -> None:
-        """In a spawner's thread, or here."""
+        """In a spawner's thread."""
         start(attempt, self._places, spawn)
         self._loop.call_soon(partial(self._spawned, attempt))
 

@@ -16,10 +16,14 @@ THREADS: Final = 8
 
 
 class Spawners:
+    """The loop's own thread never spawns, not even when nothing else waits for it: what it
+    started it would take for an orphan (orphans.py), and a program on a network disk that
+    hangs would hang it, in exec(), together with everything that runs.
+    """
+
     def __init__(self) -> None:
         self._work: SimpleQueue[Callable[[Spawn], None] | None] = SimpleQueue()
         self._spawner = spawners()
-        self.here = self._spawner()  # for the loop's own thread
         # They never end before the process does: a child dies with the thread that started
         # it if it asked for that (PR_SET_PDEATHSIG), and is the child of that thread.
         self._threads = [

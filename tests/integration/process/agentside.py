@@ -1,0 +1,151 @@
+"""The agent's side of a reaper's socket, for tests: asks, and waits for what is said."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mythjobs.process import address
+from mythjobs.process.launch import launch
+from mythjobs.process.output import Kept, read_kept, stream_path
+from mythjobs.process.wire import LineReader, Message, encode_line
+
+PATIENCE_S = 20.0
+ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+class Home:
+    """The directories of one agent."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.reapers = base / "reapers"
+        self.output = base / "output"
+        self.scratch = base / "scratch"
+        self.runtime = base / "runtime"
+
+    def launch(self, name: str = "r1") -> Path:
+        directory = self.reapers / name
+        launch(directory, output=self.output, scratch=self.scratch, runtime=self.runtime)
+        return directory
+
+    def kept(self, end: Message, stream: int = 1) -> bytes:
+        """All that is kept of a stream of an attempt that is over."""
+        kept = Kept(*end["output"][stream - 1])
+        path = stream_path(self.output, end["job"], end["n"], stream)
+        data = b""
+        while part := read_kept(path, kept, len(data), 2**20):
+            data += part
+        return data
+
+
+class Agent:
+    """One connection. What was said and not yet asked for stays in `said`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(PATIENCE_S)
+        self.socket.connect(str(address.socket_path(directory)))
+        self._reader = LineReader()
+        self.said: list[Message] = []
+        self.hello = self.until("hello")
+
+    def send(self, *messages: Message) -> None:
+        self.socket.sendall(encode_line(messages))
+
+    def start(self, job: int, argv: list[str], **more: Any) -> None:
+        self.send(start(job, argv, **more))
+
+    def until(
+        self, kind: str, job: int | None = None, where: Callable[[Message], bool] = bool
+    ) -> Message:
+        """The next message of this kind, about this job, of which `where` is true."""
+        limit_s = time.monotonic() + PATIENCE_S
+        while True:
+            for each in self.said:
+                if each["type"] == kind and job in (None, each.get("job")) and where(each):
+                    self.said.remove(each)
+                    return each
+            assert time.monotonic() < limit_s, f"no {kind} came: {self.said}"
+            self.hear()
+
+    def hear(self) -> bool:
+        """What has come, or comes next; False at the end of the connection."""
+        data = self.socket.recv(2**20)
+        self.said += self._reader.feed(data)
+        return bool(data)
+
+    def ended(self, job: int) -> Message:
+        return self.until("ended", job)
+
+    def ack(self, *ends: Message) -> None:
+        self.send({"type": "ack", "ends": [[end["job"], end["n"]] for end in ends]})
+
+    def synced(self, end: Message) -> None:
+        self.until("synced", where=lambda each: each["seq"] >= end["seq"])
+
+    def run(self, job: int, argv: list[str], **more: Any) -> Message:
+        self.start(job, argv, **more)
+        return self.ended(job)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def start(job: int, argv: list[str], **more: Any) -> Message:
+    n = more.get("n", 1)
+    env = {**ENV, "MYTHJOBS_JOB": str(job), "MYTHJOBS_ATTEMPT": str(n), **more.pop("env", {})}
+    message = {
+        "type": "start", "job": job, "n": n, "argv": argv, "env": env, "cwd": "", "stdin": "",
+        "streams": 1, "keep": [2**20, 2**20], "wall_s": None, "grace_s": 10.0, "watch": False,
+        "scratch": False, "status": False,
+    }  # fmt: skip
+    return {**message, **more}
+
+
+def sh(text: str, *args: str) -> list[str]:
+    return ["/bin/sh", "-c", text, "sh", *args]
+
+
+@contextmanager
+def reaper(home: Home, name: str = "r1") -> Iterator[Agent]:
+    """A reaper with an agent that has said nothing yet; both are gone afterwards."""
+    directory = home.launch(name)
+    agent = Agent(directory)
+    try:
+        yield agent
+    finally:
+        agent.close()
+        end_reaper(directory, agent.hello["pid"])
+
+
+def end_reaper(directory: Path, pid: int) -> None:
+    """TERM ends its jobs; it is gone when its lock can be had."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    wait_for_death(directory)
+
+
+def wait_for_death(directory: Path) -> None:
+    """The kernel gives its lock up with its last descriptor, so after everything else."""
+    try:
+        fd = os.open(directory / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    os.close(fd)
+
+
+def read_to_end(fd: int) -> bytes:
+    """Returns when the last process that holds the other end is gone."""
+    with open(fd, "rb") as file:
+        return file.read()

@@ -1,0 +1,147 @@
+"""What is said of how an attempt ended, or why it never began."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integration.process.agentside import Agent, Home, sh
+
+
+@pytest.mark.parametrize("code", [0, 1, 126, 127, 128, 142, 200, 255])
+def test_an_exit_code_is_an_exit_code_whatever_it_is(agent: Agent, code: int) -> None:
+    end = agent.run(100 + code, sh(f"exit {code}"))
+    assert end["outcome"] == {"kind": "exited", "code": code}
+    assert end["output"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE])
+def test_a_signal_that_was_not_ours_is_named(agent: Agent, number: int) -> None:
+    end = agent.run(400 + number, sh(f"ulimit -c 0; kill -{int(number)} $$"))
+    assert end["outcome"] == {"kind": "signalled", "signal": number, "core": False}
+
+
+def test_times_and_usage_are_told(agent: Agent) -> None:
+    agent.start(500, sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"))
+    started = agent.until("started", 500)
+    end = agent.ended(500)
+    assert end["started_ms"] == started["at_ms"] <= end["ended_ms"]
+    assert end["usage"]["user_s"] > 0
+    assert end["usage"]["peak_bytes"] > 100_000
+    assert end["usage"]["exact"] is True
+
+
+def test_children_that_were_waited_for_are_in_the_usage(agent: Agent) -> None:
+    busy = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
+    end = agent.run(501, sh(f"sh -c '{busy}'; exit 0"))
+    assert end["usage"]["user_s"] > 0.01
+
+
+def refused(agent: Agent, job: int, argv: list[str], **more: object) -> tuple[int, str]:
+    end = agent.run(job, argv, **more)
+    assert end["outcome"]["kind"] == "not_started"
+    assert end["started_ms"] is None
+    return end["outcome"]["errno"], end["outcome"]["sentence"]
+
+
+def test_a_missing_program_is_looked_for_in_the_path_of_its_own_environment(agent: Agent) -> None:
+    number, why = refused(agent, 600, ["no-such-program"], env={"PATH": "/usr/bin:/bin"})
+    assert (number, why) == (
+        errno.ENOENT,
+        "there is no program no-such-program in its PATH (/usr/bin:/bin)",
+    )
+    assert refused(agent, 601, ["/no/such"]) == (errno.ENOENT, "/no/such does not exist")
+    assert refused(agent, 602, ["true"], env={"PATH": "/nowhere"})[0] == errno.ENOENT
+    assert agent.run(603, ["true"])["outcome"] == {"kind": "exited", "code": 0}
+
+
+def test_what_is_no_program_is_refused_by_the_kernel_and_said(agent: Agent, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("echo\n")
+    number, why = refused(agent, 610, [str(plain)])
+    assert number == errno.EACCES
+    assert "may not be executed" in why
+    plain.chmod(0o755)
+    number, why = refused(agent, 611, [str(plain)])
+    assert number == errno.ENOEXEC
+    assert "no #! line" in why
+    plain.write_text("#!/no/such/interpreter\n")
+    number, why = refused(agent, 612, [str(plain)])
+    assert number == errno.ENOENT
+    assert "interpreter" in why
+    assert refused(agent, 613, [str(tmp_path)])[0] == errno.EACCES
+    assert refused(agent, 614, [str(plain / "below")])[0] == errno.ENOTDIR
+
+
+def test_too_long_arguments_are_refused_by_the_kernel_and_said(agent: Agent) -> None:
+    # One argument may have 128 KiB with its NUL (execve(2)).
+    assert agent.run(620, ["true", "x" * 131_071])["outcome"] == {"kind": "exited", "code": 0}
+    number, why = refused(agent, 621, ["true", "x" * 131_072])
+    assert number == errno.E2BIG
+    assert "longer than the kernel takes" in why
+
+
+def test_a_missing_directory_or_input_is_named(agent: Agent, tmp_path: Path) -> None:
+    assert refused(agent, 630, ["true"], cwd="/no/such") == (
+        errno.ENOENT,
+        "its working directory /no/such: No such file or directory",
+    )
+    number, why = refused(agent, 631, ["true"], stdin="/no/such")
+    assert (number, why) == (errno.ENOENT, "its input /no/such: No such file or directory")
+
+
+def test_text_that_no_process_can_have_is_refused_and_nothing_else_suffers(agent: Agent) -> None:
+    assert "NUL" in refused(agent, 640, ["true", "a\0b"])[1]
+    assert "is no text" in refused(agent, 641, ["true", "\ud800"])[1]
+    assert "empty" in refused(agent, 642, [])[1]
+    assert '"="' in refused(agent, 643, ["true"], env={"A=B": "c"})[1]
+    assert "a bug of ours" in refused(agent, 644, ["true", 7])[1]  # type: ignore[list-item]
+    assert agent.run(645, ["true"])["outcome"] == {"kind": "exited", "code": 0}
+
+
+HOSTILE = [
+    "$(touch /tmp/pwned); `id` \"' -rf",
+    "-rf",
+    "*",
+    "a\nb\r\tc",
+    "",
+    "\u2028 \U0001f4fa é",
+    "\udcff\udc80 not UTF-8",
+    "x" * 100_000,
+]
+
+
+def test_arguments_and_environment_arrive_byte_for_byte(agent: Agent, shared_home: Home) -> None:
+    env = {f"V{i}": text for i, text in enumerate(HOSTILE)}
+    program = r"""printf '%s\0' "$@"; cat /proc/self/environ"""
+    end = agent.run(650, sh(program, *HOSTILE), env=env)
+    assert end["outcome"] == {"kind": "exited", "code": 0}
+    got = shared_home.kept(end).split(b"\0")
+    raw = [text.encode("utf-8", "surrogateescape") for text in HOSTILE]
+    assert got[: len(raw)] == raw
+    environ = set(got[len(raw) :])
+    assert {b"V%d=%s" % (i, text) for i, text in enumerate(raw)} <= environ
+    assert not any(each.startswith((b"MYTHJOBS_DIR", b"MYTHJOBS_STATUS")) for each in environ)
+
+
+def test_a_job_has_a_session_of_its_own_and_clean_signals_and_descriptors(
+    agent: Agent, shared_home: Home
+) -> None:
+    script = "grep -E '^(SigBlk|SigIgn)' /proc/$$/status; ls -l /proc/$$/fd; ps -o sid= -p $$; pwd"
+    end = agent.run(660, sh(script))
+    lines = shared_home.kept(end).decode().splitlines()
+    assert [line.split()[1] for line in lines[:2]] == ["0" * 16, "0" * 16]
+    fds = [line.split()[8:] for line in lines[3:-2]]
+    assert [fd[0] for fd in fds] == ["0", "1", "2"]
+    assert fds[0][2] == "/dev/null"
+    agent.until("started", 660, where=lambda each: each["pid"] == int(lines[-2]))
+    assert lines[-1] == "/"
+
+
+def test_stdin_is_the_file_that_was_named(agent: Agent, shared_home: Home, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.write_bytes(b"\0\xff in")
+    assert shared_home.kept(agent.run(670, ["cat"], stdin=str(given))) == b"\0\xff in"

@@ -40,8 +40,9 @@ class Core:
         self._lost: set[Key] = set()
         # When the last two heartbeats were sent, on the steady clock: grants count from there.
         self._sent: dict[int, int] = {}
-        self._hb = 0
-        self._answered = 0
+        # Heartbeats that were due on this connection since the master last answered one. While
+        # it acknowledges nothing they are not even sent.
+        self.unanswered = 0
         self._seen = 0
         self._stopping = ""
 
@@ -74,12 +75,13 @@ class Core:
         self._turn.connection += 1
         self._seen = 0
         self._sent.clear()
-        self._answered = self._hb
+        self.unanswered = 0
         self._settings(jobs)
         self._out.reset(self._roster.attempts.values())
 
     def beat(self, now: Now) -> list[Action]:
         """A heartbeat is due."""
+        self.unanswered += 1
         self._out.heartbeat()
         for attempt in self._of(Phase.WAITING):
             if now.steady_ms >= attempt.start_by_ms:
@@ -99,7 +101,6 @@ class Core:
             return None
         frame, hb = taken
         if hb is not None:
-            self._hb = hb
             self._sent[hb] = now.steady_ms
             self._sent.pop(hb - 2, None)
         return frame
@@ -107,11 +108,6 @@ class Core:
     def wake_ms(self) -> int | None:
         """When, on the steady clock, `frame` will have something that it holds back now."""
         return self._out.wake_ms()
-
-    @property
-    def unanswered(self) -> int:
-        """Heartbeats of this connection that the master has not answered."""
-        return self._hb - self._answered
 
     def on_master(self, frame: m.MasterFrame, now: Now) -> list[Action]:
         for attempt in self._out.acknowledge(frame.ack):
@@ -122,7 +118,7 @@ class Core:
                 case m.Grant():
                     self._grant(message, now)
                 case m.Renew():
-                    self._answered = max(self._answered, message.hb)
+                    self.unanswered = 0
                 case m.Stop():
                     self._stop((message.job, message.n), message.by)
                 case m.Stale():

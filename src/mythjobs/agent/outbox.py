@@ -80,7 +80,10 @@ class Outbox:
         """When, on the steady clock, progress that was held back may go; None if none was."""
         if len(self._frames) >= _MOST_UNACKNOWLEDGED:
             return None
-        return min((self._said_ms.get(each, -_PROGRESS_MS) + _PROGRESS_MS for each in self._said), default=None)
+        return min(
+            (self._said_ms.get(each, -_PROGRESS_MS) + _PROGRESS_MS for each in self._said),
+            default=None,
+        )
 
     def take(
         self, now: Now, *, seen: int, room: int, known: Iterable[Attempt]

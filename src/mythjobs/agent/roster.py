@@ -152,8 +152,9 @@ class Roster:
 
     def watch(self, attempt: Attempt, change: int) -> None:
         """So many more, or less, want to know when its output grows."""
-        before, attempt.watchers = attempt.watchers, attempt.watchers + change
-        if attempt.phase is Phase.RUNNING and bool(before) != bool(attempt.watchers):
+        attempt.watchers += change
+        # Also for a second watcher: the reaper answers with how much there is by now.
+        if attempt.phase is Phase.RUNNING and (change > 0 or not attempt.watchers):
             self.tell_watch(attempt)
 
     def tell_watch(self, attempt: Attempt) -> None:

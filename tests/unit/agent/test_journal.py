@@ -1,0 +1,136 @@
+"""The agent's journal: what it tells after a crash, a power cut, and another boot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from mythjobs.agent import journal
+from mythjobs.agent.actions import Journal
+from mythjobs.agent.core import Found
+from mythjobs.errors import StoreFailed
+
+BOOT = "b1"
+EMPTY = Found({}, [], set())
+
+
+def write(path: Path, *records: object, torn: bytes = b"") -> None:
+    path.write_bytes(b"".join(json.dumps(each).encode() + b"\n" for each in records) + torn)
+
+
+def test_a_missing_journal_tells_nothing(tmp_path: Path) -> None:
+    assert journal.read(tmp_path / "journal", BOOT) == EMPTY
+
+
+def test_what_is_over_is_told_no_more(tmp_path: Path) -> None:
+    write(
+        tmp_path / "journal",
+        {"boot": BOOT, "grant": [], "never": [], "lost": []},
+        {"grant": [[1, 1], [2, 1, "ffmpeg"], [3, 1]]},
+        {"never": [[3, 1], [4, 2]], "over": [[1, 1]]},
+        {"grant": [[5, 1]], "over": [[4, 2]]},
+    )
+    found = journal.read(tmp_path / "journal", BOOT)
+    assert found == Found({(2, 1): "ffmpeg", (5, 1): ""}, [(3, 1)], set())
+
+
+@pytest.mark.parametrize("torn", [b'{"grant":[[9,', b"\0" * 512, b"[1]\n", b'{"never":[[1,1]]'])
+def test_a_torn_tail_is_left_out(tmp_path: Path, torn: bytes) -> None:
+    write(tmp_path / "journal", {"boot": BOOT, "grant": [[1, 1]]}, torn=torn)
+    assert journal.read(tmp_path / "journal", BOOT) == Found({(1, 1): ""}, [], set())
+
+
+def test_at_another_boot_all_that_was_granted_may_have_run(tmp_path: Path) -> None:
+    write(tmp_path / "journal", {"boot": "b0", "grant": [[1, 1], [2, 1]], "never": [[3, 1]]})
+    found = journal.read(tmp_path / "journal", BOOT)
+    assert found == Found({(1, 1): "", (2, 1): ""}, [(3, 1)], {(1, 1), (2, 1)})
+
+    # It is still so if the agent dies at once and another begins at the same boot.
+    (tmp_path / "journal").write_bytes(journal.renewed(found, BOOT))
+    assert journal.read(tmp_path / "journal", BOOT) == found
+
+
+class Disk:
+    """A journal in an event loop, and what it said."""
+
+    def __init__(self, path: Path, found: Found = EMPTY) -> None:
+        self.found = found
+        self.durable: list[int] = []
+        self.error: StoreFailed | None = None
+        self.said = asyncio.Event()
+        self.journal = journal.Journal(path, BOOT, lambda: self.found, self._durable, self._failed)
+
+    def _durable(self, token: int) -> None:
+        self.durable.append(token)
+        self.said.set()
+
+    def _failed(self, error: StoreFailed) -> None:
+        self.error = error
+        self.said.set()
+
+    async def until(self, token: int) -> None:
+        async with asyncio.timeout(10):
+            while self.error is None and (not self.durable or self.durable[-1] < token):
+                self.said.clear()
+                await self.said.wait()
+
+
+def test_records_that_come_during_a_write_share_the_next(tmp_path: Path) -> None:
+    async def story() -> None:
+        disk = Disk(tmp_path / "journal")
+        for token in range(1, 6):
+            disk.journal.write(Journal({"grant": [(token, 1)]}, token))
+        await disk.until(5)
+        assert disk.durable == [1, 5]
+        disk.journal.close()
+
+    asyncio.run(story())
+    found = journal.read(tmp_path / "journal", BOOT)
+    assert list(found.granted) == [(job, 1) for job in range(1, 6)]
+
+
+def test_a_large_journal_is_written_anew_from_what_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+
+    async def story() -> None:
+        disk = Disk(path)
+        many = [(job, 1) for job in range(600_000)]
+        disk.journal.write(Journal({"grant": many, "over": many}, 1))
+        await disk.until(1)
+        disk.found = Found({(700_000, 1): ""}, [], set())
+        disk.journal.write(Journal({"grant": [(700_000, 1)]}, 2))
+        await disk.until(2)
+        assert path.stat().st_size < 1000
+        disk.journal.write(Journal({"grant": [(700_001, 1)]}, 3))
+        await disk.until(3)
+        disk.journal.close()
+
+    asyncio.run(story())
+    assert list(journal.read(path, BOOT).granted) == [(700_000, 1), (700_001, 1)]
+
+
+def test_a_disk_that_fails_is_told_and_nothing_is_durable(tmp_path: Path) -> None:
+    async def story() -> None:
+        disk = Disk(tmp_path / "journal")
+        # What is too large for the limit fails as on a full disk (EFBIG, not a signal).
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+        try:
+            for token in (1, 2):
+                disk.journal.write(Journal({"grant": [(job, 1) for job in range(99)]}, token))
+            await disk.until(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert disk.error is not None
+        assert disk.error.exit_code == os.EX_IOERR
+        assert disk.durable == []
+        disk.journal.close()
+
+    asyncio.run(story())

@@ -1,0 +1,75 @@
+"""From a grant to the reaper's `start`: what a job finds around it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mythjobs.agent.start import base_env, start_message
+from mythjobs.protocol import codec
+from mythjobs.protocol import messages as m
+from tests.support.agent_story import a_run
+
+BASE = {"PATH": "/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+HOSTILE = "$(touch /tmp/pwned); `id` \"' -rf\n\x01🎬\u2028{title}"
+
+
+def test_the_base_environment_is_the_users_and_nothing_else() -> None:
+    ours = {"TZ": "Europe/Berlin", "PATH": "/opt/bin", "SECRET": "x", "HOME": "/elsewhere"}
+    assert base_env(ours, user="mythtv", home="/home/mythtv", shell="") == {
+        "PATH": "/opt/bin",
+        "HOME": "/home/mythtv",
+        "USER": "mythtv",
+        "LOGNAME": "mythtv",
+        "SHELL": "/bin/sh",
+        "LANG": "C.UTF-8",
+        "TZ": "Europe/Berlin",
+    }
+    assert "TZ" not in base_env({}, user="u", home="/", shell="/bin/zsh")
+
+
+def test_a_command_adds_to_the_base_and_cannot_change_who_it_is() -> None:
+    run = a_run(env={"LANG": "de_DE.UTF-8", "MYTHJOBS_P_X": "1", "MYTHJOBS_JOB": "99"})
+    assert start_message((7, 2), run, BASE)["env"] == {
+        "PATH": "/bin",
+        "HOME": "/root",
+        "LANG": "de_DE.UTF-8",
+        "MYTHJOBS_P_X": "1",
+        "MYTHJOBS_JOB": "7",
+        "MYTHJOBS_ATTEMPT": "2",
+    }
+
+
+def test_a_callers_environment_is_the_whole_of_it() -> None:
+    run = a_run(env={"A": "1"}, bare_env=True)
+    env = start_message((7, 2), run, BASE)["env"]
+    assert env == {"A": "1", "MYTHJOBS_JOB": "7", "MYTHJOBS_ATTEMPT": "2"}
+
+
+@pytest.mark.parametrize(
+    "given,cwd",
+    [({}, "/"), ({"cwd": "/srv"}, "/srv"), ({"scratch": True}, ""),
+     ({"scratch": True, "cwd": "/srv"}, "/srv")],
+)  # fmt: skip
+def test_where_it_runs(given: dict[str, object], cwd: str) -> None:
+    assert start_message((1, 1), a_run(**given), BASE)["cwd"] == cwd
+
+
+def test_hostile_text_comes_through_both_lines_unchanged() -> None:
+    run = m.Run(["printf", HOSTILE], env={"MYTHJOBS_P_TITLE": HOSTILE})
+    grant = m.Grant(1, 1, 1, 1, 0, run)
+    [got] = codec.master_frame(codec.encode(m.MasterFrame(0, [grant]))).messages
+    assert isinstance(got, m.Grant)
+    message = json.loads(json.dumps(start_message((1, 1), got.run, BASE)))
+    assert message["argv"] == ["printf", HOSTILE]
+    assert message["env"]["MYTHJOBS_P_TITLE"] == HOSTILE
+
+
+@pytest.mark.parametrize(
+    "progress,watch,status", [("", False, False), ("ffmpeg", True, False), ("status", False, True),
+                              (r"regex:(\d+)%", True, False)]
+)  # fmt: skip
+def test_how_its_progress_is_heard(progress: str, watch: bool, status: bool) -> None:
+    message = start_message((1, 1), a_run(progress=progress), BASE)
+    assert (message["watch"], message["status"]) == (watch, status)

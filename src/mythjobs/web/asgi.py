@@ -27,3 +27,9 @@ async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body, "more_body": False})
+
+
+async def gone(receive: Receive) -> None:
+    """Wait until the other side has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -26,6 +26,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Copied into the scope of each request, and of the WebSocket that one may become.
+        self.app_state: dict[str, Any] = {"connection": self}
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -80,9 +82,8 @@ class LocalConnection(Connection):
         peer: socket.socket = transport.get_extra_info("socket")
         packed = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, _ = _UCRED.unpack(packed)
-        # Copied into the scope of each request, and of the WebSocket that one may become.
-        self.app_state: dict[str, Any] = {"peer_uid": uid}
         super().connection_made(transport)
+        self.app_state["peer_uid"] = uid
 
 
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7)

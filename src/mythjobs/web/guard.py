@@ -45,7 +45,12 @@ class Guard:
         if headers.chunked:
             # Else the HTTP parser lets no more through than Content-Length says.
             receive = _counted(receive, most)
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except Exception:
+            if not scope["state"]["connection"].transport.is_closing():
+                raise
+            # The asker went away while he was answered: nobody's fault, and no traceback.
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         if self._bearer is None:

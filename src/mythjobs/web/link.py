@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mythjobs.web.asgi import Receive, Scope, Send
+from mythjobs.web.asgi import Event, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from mythjobs.master.link import Links
@@ -26,13 +26,17 @@ class AsgiChannel:
         return data
 
     async def send_text(self, data: bytes) -> None:
-        await self._send({"type": "websocket.send", "text": data.decode()})
+        await self._tell({"type": "websocket.send", "text": data.decode()})
 
     async def close(self) -> None:
+        await self._tell({"type": "websocket.close", "code": 1000})
+
+    async def _tell(self, event: Event) -> None:
         try:
-            await self._send({"type": "websocket.close", "code": 1000})
-        except RuntimeError:
-            pass  # it was closed already
+            await self._send(event)
+        except RuntimeError as error:
+            # uvicorn's word for "closed already", and uvloop's until the loss is announced.
+            raise ConnectionResetError(str(error)) from None
 
 
 async def serve_link(links: Links, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,7 +15,7 @@ from litestar.response.base import ASGIResponse
 
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.master.outputs import Reading
-from mythjobs.web.asgi import Receive, Send
+from mythjobs.web.asgi import Receive, Send, gone
 from mythjobs.web.numbers import job_number
 from mythjobs.web.request import ApiRequest, master_of
 
@@ -41,7 +41,7 @@ class Streamed(ASGIResponse):
 
     async def send_body(self, send: Send, receive: Receive) -> None:  # type: ignore[override]
         sending = asyncio.create_task(_send(self._chunks, send))
-        going = asyncio.create_task(_gone(receive))
+        going = asyncio.create_task(gone(receive))
         try:
             await asyncio.wait((sending, going), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -60,11 +60,6 @@ async def _send(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
         async for data in chunks:
             await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 @get(

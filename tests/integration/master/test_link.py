@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import uvloop
 from websockets.exceptions import ConnectionClosed
 
 from mythjobs.master import link as link_module
@@ -28,7 +29,7 @@ def test_an_agent_and_a_master_prove_their_keys_to_each_other(tmp_path: Path) ->
             assert attach.trusted  # it came through the socket of the state directory
             assert attach.hello.name == "attic"
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_hello_that_is_wrong_is_refused_with_a_sentence(
             assert master.desk.attached == []
             assert master.desk.posted.empty()
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_a_machine_that_the_turn_refuses_is_told_why(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_machine_that_the_turn_refuses_is_told_why(tmp_path: Path) -> None:
             assert refused == m.Refused("not_allowed", "this machine is not known here")
             await master.desk.detached()
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_silence_ends_a_connection_before_and_after_the_handshake(
@@ -92,7 +93,7 @@ def test_silence_ends_a_connection_before_and_after_the_handshake(
                     await agent.hear()
                 await master.desk.detached()
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_frames_are_passed_on_in_order_and_without_output(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_frames_are_passed_on_in_order_and_without_output(tmp_path: Path) -> Non
             assert (second.no, second.messages) == (2, [])
         await asyncio.wait_for(master.desk.detached(), 5)
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_all_that_a_turn_has_to_say_is_one_frame(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_all_that_a_turn_has_to_say_is_one_frame(tmp_path: Path) -> None:
             assert await agent.hear() == [m.Renew(1), m.Settings(3)]
             assert agent.acked == 2
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 @pytest.mark.parametrize("frame", ["{}", "[" * 100_000, b"short", b"\0" * 16 + b"x" * 65537])
@@ -134,7 +135,7 @@ def test_what_is_not_a_message_closes_the_connection_and_nothing_else(
                     await agent.hear()
             await well.socket.close()
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_a_new_connection_of_a_machine_closes_the_old_one(tmp_path: Path) -> None:
@@ -150,4 +151,4 @@ def test_a_new_connection_of_a_machine_closes_the_old_one(tmp_path: Path) -> Non
             master.links.deliver(connection, m.MasterFrame(0, [m.Settings(2)]))
             assert await new.hear() == [m.Settings(2)]
 
-    asyncio.run(story())
+    uvloop.run(story())

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+import uvloop
 from websockets.exceptions import ConnectionClosed
 
 from mythjobs.errors import Unreachable
@@ -47,7 +48,7 @@ def test_what_was_kept_is_taken_to_the_spool_and_read_from_there(tmp_path: Path)
             assert (reading.n, reading.dropped, reading.length) == (1, 0, len(BYTES))
             assert await _all(reading) == BYTES
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None
                     assert all(isinstance(each, m.OutputCredit) for each in messages)
             assert (tmp_path / "output/0/7.1.1").read_bytes() == BYTES[:300_000]
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_many_small_outputs_are_all_kept(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_many_small_outputs_are_all_kept(tmp_path: Path) -> None:
                         kept.add(message.job)
         assert (tmp_path / "output/0/77.1.1").read_bytes() == b"00077"
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_an_output_of_another_machine_is_not_taken(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_an_output_of_another_machine_is_not_taken(tmp_path: Path) -> None:
             await agent.say(m.OutputOffer(7, 1, 1, 5), m.OutputOffer(8, 1, 1, 5))
             assert (await agent.fetched()).job == 8
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 @pytest.mark.parametrize("wrong", ["more than its credit", "out of place", "never asked for"])
@@ -126,7 +127,7 @@ def test_bytes_that_may_not_come_close_the_connection(tmp_path: Path, wrong: str
             with pytest.raises(ConnectionClosed):
                 await agent.hear()
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_a_reader_who_does_not_read_gets_no_more_than_the_credit(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_a_reader_who_does_not_read_gets_no_more_than_the_credit(tmp_path: Path)
             await agent.say(m.OutputEnd(fetch.transfer))
             await master.desk.frame()
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_a_reader_who_follows_does_not_notice_that_the_agent_was_restarted(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_a_reader_who_follows_does_not_notice_that_the_agent_was_restarted(tmp_p
                 await agent.say(m.OutputEnd(fetch.transfer))
                 assert await end is None
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_an_output_on_a_machine_that_is_away_says_which(
@@ -195,7 +196,7 @@ def test_an_output_on_a_machine_that_is_away_says_which(
             with pytest.raises(Unreachable, match="attic"):
                 await end
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_what_went_to_the_spool_meanwhile_is_read_from_there(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_what_went_to_the_spool_meanwhile_is_read_from_there(tmp_path: Path) -> 
             await agent.say(m.OutputEnd(fetch.transfer, error="gone"))
             assert await _all(await asked) == b"llo"
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_offsets_are_those_of_the_stream_also_past_a_dropped_middle(
         assert reading.length == len(expected)
         assert await _all(reading) == expected
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 def test_a_stream_that_wrote_nothing_is_empty(tmp_path: Path) -> None:
@@ -252,4 +253,4 @@ def test_a_stream_that_wrote_nothing_is_empty(tmp_path: Path) -> None:
         reading = await master.outputs.read(7, None, 2, 0, follow=True)
         assert (reading.dropped, await _all(reading)) == (0, b"")
 
-    asyncio.run(story())
+    uvloop.run(story())

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from mythjobs.config import keys
 from mythjobs.config.state import StateDir, open_state
 from mythjobs.master.serve import Master
@@ -138,4 +140,4 @@ def run(root: Path, story: Callable[[Served], Awaitable[None]]) -> None:
         async with served(root) as master:
             await story(master)
 
-    asyncio.run(whole())
+    uvloop.run(whole())

@@ -38,7 +38,6 @@ def test_commands_are_defined_listed_and_shown(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-@pytest.mark.xfail(reason="the count of open jobs has a list in its statement", strict=False)
 def test_a_command_is_removed(tmp_path: Path) -> None:
     async def story(master: Served) -> None:
         await _define(master)

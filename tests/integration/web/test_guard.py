@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from mythjobs.web import connection as connection_module
 from mythjobs.web import guard as guard_module
+from mythjobs.web.asgi import Receive, Scope, Send
+from mythjobs.web.connection import LocalConnection
+from mythjobs.web.doors import bind_path
+from mythjobs.web.guard import Guard
+from mythjobs.web.listener import Listener
 from tests.integration.web.served import TOKEN, Served, run
 
 FOREIGN: list[tuple[int, dict[str, str | None]]] = [
@@ -190,3 +196,26 @@ def test_a_body_that_trickles_is_cut_off_and_one_that_flows_is_not(
             assert b"200" in await reader.readline()
 
     run(tmp_path, story)
+
+
+def test_who_goes_away_while_he_is_answered_leaves_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Of pipelined requests, uvicorn tells only the last that the connection is lost.
+        scope["state"]["connection"].transport.abort()
+        await asyncio.sleep(0.01)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def story() -> None:
+        listener = Listener(Guard(app, None), LocalConnection, browsers=False)
+        await listener.open(bind_path(tmp_path / "sock"))
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "sock"))
+        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 2)
+        assert await reader.read() == b""
+        writer.close()
+        await listener.close(1.0)
+
+    uvloop.run(story())
+    assert [each for each in caplog.records if each.exc_info] == []

@@ -228,7 +228,7 @@ class Attempts:
             if not patient:
                 _signal(-attempt.pid, signal.SIGKILL)
             self.reap_orphans()
-            left = [each for each in orphans.living() if self._owner(each) is attempt]
+            left = [each for each in orphans.living() if self._is_of(each, attempt)]
             if left:
                 self._wait_for(attempt, left, patient)
                 return
@@ -262,11 +262,15 @@ class Attempts:
             if attempt:
                 attempt.usage = report.add_usage(attempt.usage, used, 0.0)
 
-    def _owner(self, process: Process) -> Attempt | None:
-        if found := self._leaders.get(process.session):
-            return found
-        key = tree.mark_of(process.pid)
-        return self.live.get(key) if key else None
+    def _is_of(self, process: Process, attempt: Attempt) -> bool:
+        """By its session, else by its mark. One that has shed both is known by nothing; it is
+        ended with the last attempt that is here, as it cannot be of any that lives."""
+        owner = self._leaders.get(process.session)
+        if owner is None and (key := tree.mark_of(process.pid)):
+            owner = self.live.get(key)
+        if owner is None:
+            return len(self._leaders) == 1
+        return owner is attempt
 
     def _collect(self, attempt: Attempt) -> None:
         self._clearing.pop(attempt.key, None)

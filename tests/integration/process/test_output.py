@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mythjobs.process.output import Kept, read_range, stream_path
-from tests.integration.process.agentside import Agent, Home, end_reaper, sh
+from tests.integration.process.agentside import Agent, Home, reaper, sh
 
 MIB = 2**20
 
@@ -94,9 +94,7 @@ def test_growth_is_told_when_watching_begins_later(agent: Agent, shared_home: Ho
     agent.ended(9)
 
 
-def test_what_a_job_leaves_behind_does_not_hold_up_its_end(
-    agent: Agent, shared_home: Home
-) -> None:
+def test_what_a_job_leaves_behind_does_not_hold_up_its_end(agent: Agent, shared_home: Home) -> None:
     # It holds the pipe; the end of file, and so the end, comes only because it is killed.
     end = agent.run(10, sh("sleep 600 & echo done; exit 3"))
     assert end["outcome"] == {"kind": "exited", "code": 3}
@@ -107,12 +105,9 @@ def test_what_a_job_leaves_behind_does_not_hold_up_its_end(
 def test_a_full_disk_costs_output_and_nothing_else(home: Home) -> None:
     """/dev/full stands for the disk: the file of the stream is a link that leads there, which
     the reaper does not follow, so the file cannot be opened at all."""
-    directory = home.launch()
-    agent = Agent(directory)
-    home.output.joinpath("1.1.1").symlink_to("/dev/full")
-    home.output.joinpath("1.1.1.tail").symlink_to("/dev/full")
-    end = agent.run(1, sh("head -c 3000000 /dev/zero; echo end"), keep=[1000, 1000])
-    assert end["outcome"] == {"kind": "exited", "code": 0}
-    assert end["output"] == [[3_000_004, 0, 0]]
-    agent.close()
-    end_reaper(directory, agent.hello["pid"])
+    with reaper(home) as agent:
+        home.output.joinpath("1.1.1").symlink_to("/dev/full")
+        home.output.joinpath("1.1.1.tail").symlink_to("/dev/full")
+        end = agent.run(1, sh("head -c 3000000 /dev/zero; echo end"), keep=[1000, 1000])
+        assert end["outcome"] == {"kind": "exited", "code": 0}
+        assert end["output"] == [[3_000_004, 0, 0]]

@@ -1,0 +1,154 @@
+"""Ending an attempt: asked for, by its wall limit, or because its leader is gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.process.agentside import Agent, Home, read_to_end, reaper, sh
+
+# Says on stdout when it is ready, so that no test has to guess; the fifo that it reads from
+# has no end.
+STUBBORN = "trap '' TERM; echo ready; while :; do read line <&3 || sleep 1; done"
+
+
+@pytest.fixture
+def leash(tmp_path: Path) -> tuple[str, int]:
+    """A FIFO for jobs to hold open for writing; its reading end sees when the last has gone."""
+    path = tmp_path / "leash"
+    os.mkfifo(path)
+    return str(path), os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def stop(agent: Agent, job: int, by: str = "user") -> None:
+    agent.send({"type": "stop", "job": job, "n": 1, "by": by})
+
+
+def until_ready(agent: Agent, job: int) -> None:
+    agent.until("grew", job, where=lambda each: each["output"][0][0] >= len("ready\n"))
+
+
+def gone(leash: int) -> None:
+    os.set_blocking(leash, True)
+    read_to_end(leash)
+
+
+def test_a_stop_is_an_outcome_of_its_own(agent: Agent) -> None:
+    agent.start(1, ["sleep", "600"])
+    agent.until("started", 1)
+    stop(agent, 1, "shutdown")
+    assert agent.ended(1)["outcome"] == {"kind": "stopped", "by": "shutdown"}
+
+
+def test_how_it_takes_a_stop_is_its_own_affair(agent: Agent) -> None:
+    agent.start(2, sh("trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"), watch=True)
+    until_ready(agent, 2)
+    stop(agent, 2)
+    assert agent.ended(2)["outcome"] == {"kind": "stopped", "by": "user"}
+
+
+def test_a_stop_overtakes_a_start_and_still_ends_it(agent: Agent) -> None:
+    agent.start(3, ["sleep", "600"])
+    stop(agent, 3)
+    assert agent.ended(3)["outcome"] == {"kind": "stopped", "by": "user"}
+
+
+def test_a_tree_that_ignores_term_is_killed_after_the_grace(
+    agent: Agent, leash: tuple[str, int]
+) -> None:
+    path, end = leash
+    tree = f'exec 3<>{path}; ({STUBBORN}) & setsid sh -c "{STUBBORN}" & {STUBBORN}'
+    agent.start(4, sh(tree), watch=True, grace_s=0.3)
+    agent.until("grew", 4, where=lambda each: each["output"][0][0] >= 3 * len("ready\n"))
+    begun_s = time.monotonic()
+    stop(agent, 4)
+    assert agent.ended(4)["outcome"] == {"kind": "stopped", "by": "user"}
+    assert 0.3 <= time.monotonic() - begun_s < 5
+    gone(end)
+
+
+def test_children_have_the_grace_too_when_their_shell_has_gone_at_once(
+    agent: Agent, shared_home: Home
+) -> None:
+    # As with `sh -c "ffmpeg …; …"`: the shell dies of TERM, and ffmpeg finishes its file.
+    child = "trap 'sleep 0.2; echo finished; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    agent.start(5, sh(f'sh -c "{child}" & wait'), watch=True)
+    until_ready(agent, 5)
+    stop(agent, 5)
+    end = agent.ended(5)
+    assert end["outcome"] == {"kind": "stopped", "by": "user"}
+    # The inner shell says too that its `sleep` was terminated.
+    assert shared_home.kept(end).endswith(b"finished\n")
+    assert end["usage"]["wall_s"] < 5
+
+
+def test_the_wall_limit_is_a_breach_and_counts_from_the_start(agent: Agent) -> None:
+    end = agent.run(6, ["sleep", "600"], wall_s=0.2)
+    assert end["outcome"] == {"kind": "breached", "limit": "wall"}
+    assert 0.2 <= end["usage"]["wall_s"] < 5
+
+
+def test_a_job_within_its_wall_limit_is_not_touched(agent: Agent) -> None:
+    end = agent.run(7, ["sleep", "0.1"], wall_s=60)
+    assert end["outcome"] == {"kind": "exited", "code": 0}
+
+
+def test_a_stopped_job_is_terminated_as_well(agent: Agent) -> None:
+    agent.start(8, sh("echo ready; kill -STOP $$"), watch=True)
+    until_ready(agent, 8)
+    stop(agent, 8)
+    assert agent.ended(8)["outcome"] == {"kind": "stopped", "by": "user"}
+
+
+def test_nothing_of_a_finished_job_lives_on(agent: Agent, leash: tuple[str, int]) -> None:
+    path, end = leash
+    # One in its group, one in its session, one in a session of its own with two parents dead.
+    script = f"""
+        exec 3<>{path}
+        sleep 600 &
+        setsid sleep 600 &
+        sh -c 'setsid sh -c "trap \\"\\" TERM HUP; sleep 600; sleep 600" &'
+        exit 7
+    """
+    ended = agent.run(9, sh(script))
+    assert ended["outcome"] == {"kind": "exited", "code": 7}
+    gone(end)
+
+
+def test_one_that_left_its_session_and_its_environment_is_ended_with_the_last_job(
+    home: Home, leash: tuple[str, int]
+) -> None:
+    path, end = leash
+    # The pipe `$(…)` comes to its end when the daemon has cleared its environment.
+    daemon = "exec >&- 2>&-; trap '' HUP TERM; while :; do sleep 60; done"
+    script = f'exec 3<>{path}; x=$(setsid env -i sh -c "{daemon}" &); exit 4'
+    with reaper(home) as agent:
+        assert agent.run(1, sh(script))["outcome"] == {"kind": "exited", "code": 4}
+        gone(end)
+
+
+def test_orphans_that_die_while_their_job_runs_are_reaped(agent: Agent, shared_home: Home) -> None:
+    script = """
+        for i in 1 2 3 4 5; do sh -c 'sh -c "exit 0" & exit 0'; done
+        while ps -o stat= --ppid "$1" | grep -q Z; do sleep 0.01; done
+    """
+    end = agent.run(10, sh(script, str(agent.hello["pid"])), wall_s=15)
+    assert end["outcome"] == {"kind": "exited", "code": 0}
+
+
+def test_others_go_on_while_one_is_ended(agent: Agent) -> None:
+    agent.start(11, sh(f"exec 3<>/dev/null; {STUBBORN}"), watch=True, grace_s=30)
+    until_ready(agent, 11)
+    stop(agent, 11)
+    assert agent.run(12, ["true"])["outcome"] == {"kind": "exited", "code": 0}
+    agent.start(13, ["sleep", "600"])
+    agent.until("started", 13)
+    stop(agent, 13)
+    agent.ended(13)
+    # The shared reaper is ended with this file; it must not have to wait for the grace.
+    leader = agent.until("started", 11)["pid"]
+    os.killpg(leader, 9)
+    assert agent.ended(11)["outcome"] == {"kind": "stopped", "by": "user"}

@@ -11,7 +11,7 @@ from mythjobs.model.command import RUN
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
 from mythjobs.store import totals
-from mythjobs.store.statement import Statement, Transaction, given
+from mythjobs.store.statement import Statement, Transaction, given, word
 
 command, revision, job_class = t.command, t.command_revision, t.job_class
 
@@ -51,7 +51,7 @@ _REMOVE = Statement(delete(command).where(command.c.command_id == given("which")
 _OPEN_JOBS = Statement(
     select(func.coalesce(func.sum(t.tally.c.jobs), 0)).where(
         t.tally.c.command_id == given("which"),
-        t.tally.c.state.not_in(sorted(FINAL)),
+        t.tally.c.state.not_in([word(state) for state in sorted(FINAL)]),
     )
 )
 _CLASS_KEY = ("submitter", "pin", "preferred", "labels", "semaphores", "limits")

@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mythjobs.master.outputs import Attempt
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES
@@ -145,3 +147,19 @@ def test_output_that_fails_on_the_way_is_not_taken_for_whole(tmp_path: Path) -> 
         await agent.socket.close()
 
     run(tmp_path, story)
+
+
+def test_a_log_that_is_followed_is_cut_off_when_the_master_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(master: Served) -> None:
+        agent = await _agent(master)
+        _ran(master, over=False)
+        reader, writer = await asyncio.open_unix_connection(str(master.path))
+        writer.write(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        await agent.fetched()
+        await agent.socket.close()
+
+    run(tmp_path, story)
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []

@@ -32,7 +32,8 @@ async def command(request: ApiRequest, name: FromPath[str]) -> answers.Command:
 
 @delete("/commands/{name:str}", status_code=200, summary="Remove a command")
 async def remove(request: ApiRequest, name: FromPath[str]) -> answers.Removed:
-    return cast(answers.Removed, await master_of(request).ask(inbox.RemoveCommand(name)))
+    await master_of(request).ask(inbox.RemoveCommand(name))
+    return {"name": name}
 
 
 ROUTES: Final[list[Any]] = [define, commands, command, remove]

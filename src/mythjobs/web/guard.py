@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import os
@@ -47,10 +48,10 @@ class Guard:
             receive = _counted(receive, most)
         try:
             await self._app(scope, receive, send)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             if not scope["state"]["connection"].transport.is_closing():
                 raise
-            # The asker went away while he was answered: nobody's fault, and no traceback.
+            # The asker went away while he was answered, or the master ends: no traceback.
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         if self._bearer is None:

@@ -76,10 +76,11 @@ class Listener:
             connection.shutdown()
         tasks = set(self._state.tasks)
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await asyncio.wait(tasks, timeout=grace_s)
         for connection in list(self._state.connections):
             connection.transport.abort()
+        late = set(self._state.tasks)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)

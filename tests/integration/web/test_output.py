@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from mythjobs.master.outputs import Attempt
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES
 from tests.integration.master.links import Agent
-from tests.integration.web.served import Served, run
+from tests.integration.web.served import Served, run, served
 
 
 def _ran(master: Served, *streams: tuple[int, int, int], over: bool = True) -> None:
@@ -152,14 +153,18 @@ def test_output_that_fails_on_the_way_is_not_taken_for_whole(tmp_path: Path) -> 
 def test_a_log_that_is_followed_is_cut_off_when_the_master_ends(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story(master: Served) -> None:
-        agent = await _agent(master)
-        _ran(master, over=False)
-        reader, writer = await asyncio.open_unix_connection(str(master.path))
-        writer.write(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        await agent.fetched()
+    async def story() -> None:
+        async with served(tmp_path) as master:
+            agent = await _agent(master)
+            _ran(master, over=False)
+            reader, writer = await asyncio.open_unix_connection(str(master.path))
+            writer.write(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            await agent.fetched()
+        assert await reader.read() == b""  # no last chunk: it is not whole
+        writer.close()
+        await writer.wait_closed()
         await agent.socket.close()
 
-    run(tmp_path, story)
+    uvloop.run(story())
     assert [each for each in caplog.records if each.levelname == "ERROR"] == []

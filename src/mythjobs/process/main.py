@@ -30,16 +30,13 @@ def main() -> None:
     os.chdir("/")
     os.umask(0o077)
     clean_signals()
-    lock = address.take_lock(Path(directory))
-    if lock is None:
-        sys.exit("another reaper runs in this directory")
-    for each in (output, scratch, runtime):
-        os.makedirs(each, mode=0o700, exist_ok=True)
-    path = _prepare_socket(directory, runtime)
-    adopt_orphans()
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    reaper = Reaper(directory, path, Places(output, scratch, runtime, null))
-    install(reaper)
+    try:
+        lock = address.take_lock(Path(directory))
+        if lock is None:
+            sys.exit("another reaper runs in this directory")
+        reaper, path = _make(directory, output, scratch, runtime)
+    except OSError as error:
+        sys.exit(str(error))
     os.write(ready, b"1")
     os.close(ready)
     # What is here now is here for good; only what jobs leave behind is worth looking through.
@@ -49,6 +46,18 @@ def main() -> None:
     if os.path.dirname(path) != directory:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def _make(directory: str, output: str, scratch: str, runtime: str) -> tuple[Reaper, str]:
+    """The reaper and the path of its socket. Raises OSError."""
+    for each in (output, scratch, runtime):
+        os.makedirs(each, mode=0o700, exist_ok=True)
+    path = _prepare_socket(directory, runtime)
+    adopt_orphans()
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    reaper = Reaper(directory, path, Places(output, scratch, runtime, null))
+    install(reaper)
+    return reaper, path
 
 
 def _prepare_socket(directory: str, runtime: str) -> str:

@@ -1,0 +1,252 @@
+"""What outlives an agent, a connection, and the reaper itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from mythjobs.errors import Unreachable
+from mythjobs.process import address
+from mythjobs.process.journal import read_journal
+from mythjobs.process.launch import launch
+from mythjobs.process.leftovers import end_leftovers
+from tests.integration.process.agentside import (
+    Agent,
+    Home,
+    read_to_end,
+    reaper,
+    sh,
+    start,
+    wait_for_death,
+)
+
+
+def test_an_end_is_said_at_once_and_durable_afterwards(home: Home) -> None:
+    with reaper(home) as agent:
+        end = agent.run(1, ["true"])
+        agent.synced(end)
+        records = read_journal(home.reapers / "r1" / "journal")
+        assert records.ends[1, 1] == end
+        assert not records.open
+        assert records.reaper["pid"] == agent.hello["pid"]
+
+
+def test_a_new_agent_hears_of_everything_that_is_not_acknowledged(home: Home) -> None:
+    with reaper(home) as first:
+        acknowledged = first.run(1, ["true"])
+        told = first.run(2, ["true"])
+        first.synced(told)
+        first.ack(acknowledged)
+        fifo = home.base / "gate"
+        os.mkfifo(fifo)
+        gate = os.open(fifo, os.O_RDWR)
+        first.start(3, ["cat"], stdin=str(fifo))
+        started = first.until("started", 3)
+        # Started by an agent that is gone before it could hear of it.
+        first.send(start(4, ["true"]))
+        first.close()
+
+        second = Agent(home.reapers / "r1")
+        by_job = {each["job"]: each for each in second.hello["attempts"]}
+        assert 1 not in by_job
+        assert by_job[2] == told
+        assert by_job[3] == started
+        second.synced(told)
+        if 4 not in by_job or by_job[4]["type"] == "started":
+            second.ended(4)
+        # It knows what it has: none of them is started again.
+        second.send(start(2, sh("exit 9")), start(3, sh("exit 9")), start(4, sh("exit 9")))
+        second.send({"type": "stop", "job": 3, "n": 1, "by": "user"})
+        assert second.ended(3)["outcome"] == {"kind": "stopped", "by": "user"}
+        more = [(each["type"], each["job"]) for each in second.said if "job" in each]
+        assert more in ([], [("started", 4)])
+        os.close(gate)
+        second.close()
+
+
+def test_an_agent_that_does_not_read_holds_nobody_up(home: Home) -> None:
+    with reaper(home) as first:
+        # More than the socket takes: 3,000 ends, none of them read.
+        for job in range(1, 3001, 50):
+            first.send(*(start(each, ["true"]) for each in range(job, job + 50)))
+        last = home.base / "last"
+        os.mkfifo(last)
+        first.send(start(5000, sh('echo through >"$1"', str(last))))
+        assert last.read_text() == "through\n"
+        ends = [first.ended(each) for each in range(1, 3001)]
+        assert {end["outcome"]["code"] for end in ends} == {0}
+
+
+def test_nonsense_closes_the_connection_and_nothing_else(home: Home) -> None:
+    directory = home.reapers / "r1"
+    with reaper(home) as agent:
+        agent.start(1, ["sleep", "600"])
+        agent.until("started", 1)
+        for nonsense in (b"{}\n", b"nonsense\n", b'[{"type":"start"}]\n', b'[{"type":"stop"}]\n'):
+            agent.socket.sendall(nonsense)
+            while agent.hear():
+                pass
+            agent.close()
+            agent = Agent(directory)
+            assert [each["job"] for each in agent.hello["attempts"]] == [1]
+        agent.close()
+        assert "not a start" in (directory / "log").read_text()
+
+
+def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home) -> None:
+    directory = home.launch()
+    agent = Agent(directory)
+    leash = home.base / "leash"
+    os.mkfifo(leash)
+    held = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)
+    done = agent.run(1, ["true"])
+    acknowledged = agent.run(2, ["true"])
+    agent.ack(acknowledged)
+    # Its leader, one in another session with the mark, both deaf.
+    deaf = "trap '' TERM HUP PIPE; while :; do sleep 60; done"
+    script = f'exec 3<>{leash}; setsid sh -c "{deaf}" & echo ready; {deaf}'
+    agent.start(3, sh(script), watch=True)
+    pid = agent.until("started", 3)["pid"]
+    agent.until("grew", 3)
+
+    os.kill(agent.hello["pid"], signal.SIGKILL)
+    wait_for_death(directory)
+    agent.close()
+    lock = address.take_lock(directory)
+    assert lock is not None
+    records = read_journal(directory / "journal")
+    assert records.ends == {(1, 1): done}
+    assert set(records.open) == {(3, 1)}
+    spawned = records.open[3, 1]
+    assert spawned
+    assert spawned.pid == pid
+    proofs = end_leftovers(records.open)
+    # Each of the two sits in a shell and in a `sleep` of its own.
+    assert proofs[3, 1].startswith(f"session {pid} and environment mark: none found in 3 looks")
+    os.set_blocking(held, True)
+    read_to_end(held)
+    os.close(lock)
+
+
+def test_two_reapers_work_side_by_side_and_each_directory_has_one(home: Home) -> None:
+    with reaper(home, "old") as old, reaper(home, "new") as new:
+        assert old.hello["pid"] != new.hello["pid"]
+        assert old.run(1, ["true"])["outcome"] == new.run(2, ["true"])["outcome"]
+        assert address.take_lock(home.reapers / "old") is None
+        with pytest.raises(Unreachable, match="another reaper runs in this directory"):
+            home.launch("old")
+        assert old.run(3, ["true"])["outcome"] == {"kind": "exited", "code": 0}
+
+
+def test_it_retires_when_everything_is_acknowledged_and_clears_up(home: Home) -> None:
+    directory = home.launch()
+    agent = Agent(directory)
+    end = agent.run(1, sh("exit 5"), scratch=True)
+    agent.send({"type": "retire"})
+    agent.synced(end)
+    agent.ack(end)
+    while agent.hear():
+        pass
+    agent.close()
+    wait_for_death(directory)
+    assert not directory.exists()
+    assert not list(home.scratch.iterdir())
+
+
+def test_a_shutdown_ends_jobs_and_leaves_their_ends_for_the_next_agent(home: Home) -> None:
+    directory = home.launch()
+    agent = Agent(directory)
+    agent.start(1, ["sleep", "600"])
+    agent.until("started", 1)
+    os.kill(agent.hello["pid"], signal.SIGTERM)
+    agent.close()
+    wait_for_death(directory)
+    [end] = read_journal(directory / "journal").ends.values()
+    assert end["outcome"] == {"kind": "stopped", "by": "shutdown"}
+
+
+def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
+    deep = Home(tmp_path.joinpath(*["deep" * 10] * 4))
+    deep.runtime = tmp_path / "run"
+    with reaper(deep) as agent:
+        assert address.socket_path(deep.reapers / "r1").parent == deep.runtime
+        assert agent.run(1, ["true"])["outcome"] == {"kind": "exited", "code": 0}
+
+
+def test_a_reaper_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    bad = tmp_path / "file" / "below"
+    with pytest.raises(Unreachable, match=r"^the reaper did not start: \[Errno 20\] Not a dir"):
+        launch(tmp_path / "r1", output=bad, scratch=tmp_path, runtime=tmp_path)
+
+
+def test_the_program_may_be_gone_from_the_disk_while_it_runs(home: Home) -> None:
+    """An upgrade deletes its files under it: all that is imported is imported at the start."""
+    import shutil
+    import subprocess
+    import sys
+
+    import mythjobs
+
+    copy = home.base / "site" / "mythjobs"
+    shutil.copytree(Path(mythjobs.__file__).parent, copy)
+    directory = home.reapers / "r1"
+    code = (
+        f"import sys; sys.path.insert(0, {str(copy.parent)!r})\n"
+        "from pathlib import Path\n"
+        "from mythjobs.process.launch import launch\n"
+        "launch(*map(Path, sys.argv[1:2]), **{k: Path(v) for k, v in"
+        " zip(('output', 'scratch', 'runtime'), sys.argv[2:])})"
+    )
+    places = [directory, home.output, home.scratch, home.runtime]
+    subprocess.run([sys.executable, "-c", code, *map(str, places)], check=True)
+    shutil.rmtree(copy)
+    agent = Agent(directory)
+    assert agent.run(1, ["true"], scratch=True, status=True)["outcome"]["kind"] == "exited"
+    assert agent.run(2, ["/no/such"])["outcome"]["kind"] == "not_started"
+    agent.start(3, sh("sleep 600 & wait"))
+    agent.until("started", 3)
+    agent.send({"type": "stop", "job": 3, "n": 1, "by": "user"})
+    assert agent.ended(3)["outcome"]["kind"] == "stopped"
+    end = agent.run(4, sh("head -c 9999 /dev/zero"), keep=[10, 10])
+    assert end["output"] == [[9999, 10, 10]]
+    agent.ack(*({"job": job, "n": 1} for job in (1, 2, 3, 4)))
+    agent.send({"type": "retire"})
+    while agent.hear():
+        pass
+    agent.close()
+    wait_for_death(directory)
+    assert not directory.exists()
+
+
+def test_only_the_same_user_and_root_are_heard(home: Home) -> None:
+    if os.geteuid():
+        pytest.skip("only root can try to be another user")
+    with reaper(home) as agent:
+        path = address.socket_path(home.reapers / "r1")
+        # The directories keep strangers out already; here they stand open.
+        for parent in (path, *path.parents):
+            if parent.is_relative_to(home.base.parent.parent):
+                parent.chmod(0o777)
+        agent.close()
+        child = os.fork()
+        if child == 0:
+            _speak_as_nobody(str(path))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+        agent = Agent(home.reapers / "r1")
+        assert agent.hello["attempts"] == []
+        agent.close()
+
+
+def _speak_as_nobody(path: str) -> None:
+    try:
+        os.setuid(65534)
+        stranger = socket.socket(socket.AF_UNIX)
+        stranger.connect(path)
+        os._exit(42 if stranger.recv(100) == b"" else 1)
+    except OSError:
+        os._exit(2)

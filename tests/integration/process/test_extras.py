@@ -1,0 +1,66 @@
+"""What is made for a job that asks for it: scratch directory and status pipe."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.integration.process.agentside import Agent, Home, sh
+
+
+def test_scratch_is_private_is_its_directory_and_is_gone_afterwards(
+    agent: Agent, shared_home: Home, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    script = 'pwd; stat -c %a .; echo "$MYTHJOBS_DIR"; mkdir -p a/b; touch a/b/c; ln -s "$1" away'
+    end = agent.run(1, sh(script, str(outside)), scratch=True)
+    path = shared_home.scratch / "1.1"
+    assert shared_home.kept(end).decode() == f"{path}\n700\n{path}\n"
+    # It is removed by a thread, after the end was told; the reaper waits for that only when
+    # it ends. The next scratch directory of the same name finds it gone in any case.
+    agent.ack(end)
+    end = agent.run(1, sh("ls -A"), scratch=True)
+    assert end["output"] == []
+    assert (outside / "precious").exists()
+
+
+def test_a_directory_of_its_own_choice_goes_before_scratch(agent: Agent, shared_home: Home) -> None:
+    end = agent.run(2, sh('pwd; echo "$MYTHJOBS_DIR"'), scratch=True, cwd="/usr")
+    assert shared_home.kept(end).decode() == f"/usr\n{shared_home.scratch / '2.1'}\n"
+
+
+def test_lines_in_the_status_pipe_are_passed_on(agent: Agent, shared_home: Home) -> None:
+    script = (
+        'echo progress 42.5 >>"$MYTHJOBS_STATUS"; printf "comment \\377 é\\n" >"$MYTHJOBS_STATUS"'
+    )
+    end = agent.run(3, sh(script), status=True)
+    assert end["outcome"] == {"kind": "exited", "code": 0}
+    lines = agent.until("status", 3)["lines"]
+    assert lines == ["progress 42.5", "comment \ufffd é"]
+    assert not os.path.lexists(shared_home.runtime / "3.1.status")
+
+
+def test_status_is_told_while_the_job_runs(agent: Agent) -> None:
+    agent.start(4, sh('echo progress 1 >"$MYTHJOBS_STATUS"; sleep 600'), status=True)
+    assert agent.until("status", 4)["lines"] == ["progress 1"]
+    agent.send({"type": "stop", "job": 4, "n": 1, "by": "user"})
+    agent.ended(4)
+
+
+def test_a_flood_of_status_is_thinned_and_its_last_line_comes_through(agent: Agent) -> None:
+    script = 'seq -f "progress %g" 1 20000 >"$MYTHJOBS_STATUS"'
+    agent.run(5, sh(script), status=True)
+    told = [each for each in agent.said if each["type"] == "status" and each["job"] == 5]
+    assert told[-1]["lines"][-1] == "progress 20000"
+    assert sum(len(each["lines"]) for each in told) <= 64 * len(told) < 20_000
+
+
+def test_one_endless_line_of_status_costs_no_memory(agent: Agent) -> None:
+    script = '{ head -c 500000 /dev/zero | tr "\\0" x; echo; echo end; } >"$MYTHJOBS_STATUS"'
+    agent.run(6, sh(script), status=True)
+    told = [each for each in agent.said if each["type"] == "status" and each["job"] == 6]
+    lines = [line for each in told for line in each["lines"]]
+    assert lines[-1] == "end"
+    assert max(map(len, lines)) <= 4096

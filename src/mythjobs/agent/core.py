@@ -329,8 +329,6 @@ class Core:
         attempt = self._roster.running(reaper, key, ended["started_ms"])
         if attempt.phase is Phase.RUNNING:
             self._roster.over(attempt, ends.from_reaper(ended))
-            if attempt.watchers:
-                self._turn.do(Follow(attempt))
         return attempt
 
     def _grew(self, key: Key, output: Output) -> None:

@@ -6,7 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from mythjobs.agent.actions import Bury, Drop
+from mythjobs.agent.actions import Bury, Drop, Follow
 from mythjobs.agent.attempt import Attempt, Key, Phase
 from mythjobs.agent.outbox import Outbox
 from mythjobs.agent.start import start_message, watched
@@ -130,6 +130,9 @@ class Roster:
         if end.output:
             streams = {no for no, (written, *_) in enumerate(end.output, 1) if written}
             attempt.streams = streams or None
+        if attempt.watchers:
+            # However it ended: who follows it is waiting for that.
+            self._turn.do(Follow(attempt))
 
     def synced(self, reaper: str, seq: int) -> None:
         unsynced = self._unsynced[reaper]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Final
 
+from mythjobs.cli.waiting import why_so
 from mythjobs.client.client import Json
 from mythjobs.model.outcome import (
     Breached,
@@ -29,9 +30,8 @@ LOST: Final = 75
 def exit_code(job: Json) -> tuple[int, str]:
     """The code, and a sentence where the program did not end by itself."""
     said = job["attempts"][-1]["outcome"] if job["attempts"] else None
-    reason = (job["reason"] or {}).get("sentence") or job["state"]
     if said is None:
-        return NOT_STARTED, f"job {job['id']} was not started: {reason}"
+        return NOT_STARTED, f"job {job['id']} was not started: {why_so(job) or job['state']}"
     outcome = from_json(said)
     words = f"job {job['id']}: {sentence(outcome)}"
     match outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -12,7 +13,9 @@ from mythjobs.cli import output
 from mythjobs.cli.base import COMMAND, JOB, Session, as_json, command, pass_session
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_clock, say_time
+from mythjobs.cli.waiting import why_so
 from mythjobs.client.client import Client
+from mythjobs.model.command import RUN
 from mythjobs.model.life import JobState
 from mythjobs.model.units import say_duration, say_size
 
@@ -55,11 +58,11 @@ def jobs(
             each["id"],
             each["state"],
             each["command"],
-            each["subject"] or "",
+            _about(each),
             each["priority"] or "",
             percent(each["progress"]),
             say_clock(each["submitted_ms"], now_ms),
-            (each["reason"] or {}).get("sentence", ""),
+            why_so(each),
         )
         for each in found
     ]
@@ -98,7 +101,8 @@ def show(session: Session, job: int, as_json: bool) -> None:
         return
     output.say(f"job {found['id']}  {clean(found['command'])}")
     output.facts(_facts(found))
-    _list("arguments", [f"{name} = {value}" for name, value in found["arguments"].items()])
+    if found["command"] != RUN:
+        _list("arguments", [f"{name} = {value}" for name, value in found["arguments"].items()])
     _list("attempts", [_attempt(each) for each in found["attempts"]])
     _list("events", [_event(each) for each in found["events"]])
 
@@ -111,7 +115,8 @@ def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "asked to stop" if job["stop_requested"] else "",
     ]
     yield "state", ", ".join(word for word in words if word)
-    yield "reason", clean((job["reason"] or {}).get("sentence", ""))
+    yield "reason", clean(why_so(job))
+    yield "program", clean(_program(job))
     yield "subject", clean(job["subject"] or "")
     yield "priority", str(job["priority"])
     yield "key", clean(job["key"] or "")
@@ -122,6 +127,15 @@ def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     by = f" by {clean(job['submitter'])}" if job["submitter"] else ""
     yield "submitted", say_time(job["submitted_ms"]) + by
     yield "ended", say_time(job["ended_ms"])
+
+
+def _about(job: dict[str, Any]) -> str:
+    """The subject; of an ad-hoc job, which has none, what it runs."""
+    return job["subject"] or _program(job) or ""
+
+
+def _program(job: dict[str, Any]) -> str:
+    return shlex.join(job["arguments"].get("argv") or []) if job["command"] == RUN else ""
 
 
 def _dependency(after: dict[str, Any]) -> str:

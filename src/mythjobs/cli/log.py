@@ -10,6 +10,7 @@ from mythjobs.cli import output
 from mythjobs.cli.base import JOB, Session, command, pass_session
 from mythjobs.cli.bytes_out import to_stdout
 from mythjobs.cli.follow import Follower
+from mythjobs.cli.waiting import why_so
 from mythjobs.model.units import say_size
 
 
@@ -36,8 +37,7 @@ def log(session: Session, job: int, follow: bool, stderr: bool, attempt: int | N
     if attempt is None:
         found = client.get(f"jobs/{job}")
         if not found["attempt"]:
-            why = (found["reason"] or {}).get("sentence") or found["state"]
-            output.note(f"job {job} has written nothing yet: {why}")
+            output.note(f"job {job} has not been started: {why_so(found) or found['state']}")
             return
         attempt = found["attempt"]
     dropped = [0]

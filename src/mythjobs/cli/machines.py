@@ -43,9 +43,9 @@ def machines(session: Session, as_json: bool) -> None:
 
 
 def _allowed(allow: Any) -> str:
-    if isinstance(allow, list):
-        return ", ".join(map(str, allow)) or "nothing"
-    return str(allow)
+    if isinstance(allow, dict):
+        return f"all but {', '.join(allow['except'])}"
+    return ", ".join(allow) or "nothing" if isinstance(allow, list) else str(allow)
 
 
 @command("allow")

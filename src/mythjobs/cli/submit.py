@@ -95,9 +95,9 @@ def submit(
     if wait:
         ended: list[Json] = []
         code = waiting.wait_for_jobs(session, [submitted["id"]], ended.append)
-        submitted |= {"state": ended[0]["state"], "reason": waiting.end_of(ended[0])}
+        submitted |= {"state": ended[0]["state"], "reason": waiting.why_so(ended[0])}
         if not as_json:
-            output.say(submitted["reason"])
+            output.say(waiting.end_of(ended[0]))
     if as_json:
         output.say_json(submitted)
     return code

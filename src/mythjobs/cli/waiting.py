@@ -126,12 +126,16 @@ def said_counts(counts: dict[str, Any]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
+def why_so(job: Json) -> str:
+    """Why a job is in its state; nothing to say of one that succeeded."""
+    return str((job["reason"] or {}).get("sentence") or "")
+
+
 def end_of(job: Json) -> str:
     """`job 42 failed: exit code 3 (took 2.0 s)`."""
-    last = job["attempts"][-1] if job.get("attempts") else {}
-    why = last.get("sentence") or (job["reason"] or {}).get("sentence") or ""
+    last = job["attempts"][-1] if job["attempts"] else {}
     words = f"job {job['id']} {job['state']}"
-    if why and job["state"] != "succeeded":
+    if why := why_so(job):
         words += f": {why}"
     wall_s = (last.get("usage") or {}).get("wall_s")
     return clean(words + (f" (took {say_duration(wall_s)})" if wall_s else ""))
@@ -139,5 +143,5 @@ def end_of(job: Json) -> str:
 
 def _line(job: Json) -> str:
     done = "" if job["progress"] is None else f", {job['progress']:g} %"
-    why = (job["reason"] or {}).get("sentence") or ""
+    why = why_so(job)
     return f"job {job['id']} {job['command']}: {job['state']}{done}" + (f" ({why})" if why else "")

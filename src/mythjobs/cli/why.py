@@ -23,7 +23,7 @@ def why(session: Session, job: int, as_json: bool) -> None:
     if as_json:
         output.say_json(found)
         return
-    output.say(clean(f"{found['code']}: {found['sentence']}"))
+    output.say(clean(": ".join(filter(None, (found["code"], found["sentence"])))))
     machines = found["machines"]
     widest = max((width(clean(each["machine"])) for each in machines), default=0)
     for each in machines:

@@ -1,0 +1,136 @@
+"""How an agent begins and ends: one a state directory, one master it trusts, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mythjobs.config.state import StateDir
+from mythjobs.protocol import messages as m
+from tests.support.agent_master import a_master, an_agent, living_reapers
+
+pytestmark = pytest.mark.slow
+
+
+def test_another_master_than_ours_is_told_nothing(state: StateDir) -> None:
+    async def story() -> None:
+        async with a_master(state) as master, an_agent(state) as agent:
+            ours, master.key = master.key, Ed25519PrivateKey.generate()
+            await master.until(lambda: master.left_unanswered >= 2)
+            assert master.hellos == []
+            master.key = ours
+            await master.connected()
+            agent.signal(signal.SIGTERM)
+            assert await agent.ended() == 0
+            assert agent.log.count("no master: the master's key is not the one") == 1
+
+    asyncio.run(story())
+
+
+def test_a_second_agent_is_told_who_runs_here(state: StateDir) -> None:
+    async def story() -> None:
+        async with a_master(state) as master, an_agent(state):
+            await master.connected()
+            async with an_agent(state) as second:
+                assert await second.ended() == os.EX_TEMPFAIL
+                assert "an agent runs already" in second.log
+
+    asyncio.run(story())
+
+
+def test_jobs_go_on_when_the_agent_ends(state: StateDir, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+
+    async def story() -> None:
+        async with a_master(state) as master:
+            async with an_agent(state) as agent:
+                await master.connected()
+                await master.grant(1, "/bin/sh", "-c", f"read _ <{tmp_path}/go; exit 9")
+                await master.hear(m.Started)
+                agent.signal(signal.SIGTERM)
+                assert await agent.ended() == 0
+                [pid] = living_reapers(state)
+                assert f"1 jobs go on, kept by their reaper (pid {pid})" in agent.log
+            # It ends while no agent is there.
+            await asyncio.to_thread((tmp_path / "go").write_text, "\n")
+            async with an_agent(state):
+                assert (await master.hear(m.Ended)).outcome["code"] == 9
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_jobs_end_with_the_agent_if_it_is_told_so(
+    state: StateDir, tmp_path: Path, number: signal.Signals
+) -> None:
+    os.mkfifo(tmp_path / "held")
+    words = ["--stop-jobs"] if number is signal.SIGTERM else []
+
+    async def story() -> None:
+        async with a_master(state, jobs=1) as master, an_agent(state, *words) as agent:
+            await master.connected()
+            await master.grant(1, "/bin/sh", "-c", f"exec sleep 600 >{tmp_path}/held")
+            await master.grant(2, "/bin/true")
+            held = await asyncio.to_thread((tmp_path / "held").open, "rb")
+            await master.hear(m.Started)
+            agent.signal(number)
+            assert (await master.hear(m.Ended)).outcome == {"kind": "stopped", "by": "shutdown"}
+            assert (await master.hear(m.Returned)).job == 2
+            assert await agent.ended() == 0
+            assert await asyncio.to_thread(held.read) == b""
+            held.close()
+            assert living_reapers(state) == []
+            assert list(state.agent.reapers.iterdir()) == []
+
+    asyncio.run(story())
+
+
+def test_a_lost_master_is_found_again_and_told_what_it_missed(
+    state: StateDir, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "go")
+
+    async def story() -> None:
+        async with an_agent(state):
+            async with a_master(state) as master:
+                await master.connected()
+                await master.grant(1, "/bin/sh", "-c", f"read _ <{tmp_path}/go")
+                await master.hear(m.Started)
+            await asyncio.to_thread((tmp_path / "go").write_text, "\n")
+            async with a_master(state) as master:
+                await master.connected()
+                assert (await master.hear(m.Ended)).outcome == {"kind": "exited", "code": 0}
+
+    asyncio.run(story())
+
+
+def test_a_master_that_answers_no_heartbeat_is_left(state: StateDir) -> None:
+    async def story() -> None:
+        async with a_master(state) as master, an_agent(state):
+            await master.connected()
+            master.acknowledges = False
+            await master.until(lambda: bool(master.hellos))
+            master.acknowledges = True
+            await master.hear(m.Heartbeat)
+
+    asyncio.run(story())
+
+
+def test_what_is_no_message_costs_the_connection_and_not_the_agent(state: StateDir) -> None:
+    async def story() -> None:
+        async with a_master(state) as master, an_agent(state):
+            for nonsense in (b"{", b"[]", b'{"ack":0,"messages":[{"type":"grant"}]}', b"\xff\xfe"):
+                await master.connected()
+                assert master.connection is not None
+                await master.connection.send(nonsense, text=nonsense[:1] != b"\xff")
+            await master.connected()
+            await master.hear(m.Heartbeat)
+            await master.grant(1, "/bin/true")
+            await master.hear(m.Ended)
+
+    asyncio.run(story())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import mythjobs
 from mythjobs.errors import Unreachable
 from mythjobs.process import address
 from mythjobs.process.journal import read_journal
@@ -186,12 +190,6 @@ def test_a_reaper_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_the_program_may_be_gone_from_the_disk_while_it_runs(home: Home) -> None:
     """An upgrade deletes its files under it: all that is imported is imported at the start."""
-    import shutil
-    import subprocess
-    import sys
-
-    import mythjobs
-
     copy = home.base / "site" / "mythjobs"
     shutil.copytree(Path(mythjobs.__file__).parent, copy)
     directory = home.reapers / "r1"

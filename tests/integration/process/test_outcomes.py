@@ -130,14 +130,15 @@ def test_arguments_and_environment_arrive_byte_for_byte(agent: Agent, shared_hom
 def test_a_job_has_a_session_of_its_own_and_clean_signals_and_descriptors(
     agent: Agent, shared_home: Home
 ) -> None:
-    script = "grep -E '^(SigBlk|SigIgn)' /proc/$$/status; ls -l /proc/$$/fd; ps -o sid= -p $$; pwd"
-    end = agent.run(660, sh(script))
+    end = agent.run(660, ["grep", "-E", "^(SigBlk|SigIgn)", "/proc/self/status"])
+    lines = shared_home.kept(end).decode().split()
+    assert lines == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+    end = agent.run(661, sh("ls -l /proc/$$/fd; ps -o sid= -p $$; pwd"))
     lines = shared_home.kept(end).decode().splitlines()
-    assert [line.split()[1] for line in lines[:2]] == ["0" * 16, "0" * 16]
-    fds = [line.split()[8:] for line in lines[3:-2]]
+    fds = [line.split()[8:] for line in lines[1:-2]]
     assert [fd[0] for fd in fds] == ["0", "1", "2"]
     assert fds[0][2] == "/dev/null"
-    agent.until("started", 660, where=lambda each: each["pid"] == int(lines[-2]))
+    agent.until("started", 661, where=lambda each: each["pid"] == int(lines[-2]))
     assert lines[-1] == "/"
 
 

@@ -1,0 +1,101 @@
+"""The journal as it is read back, whole, torn and trimmed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from queue import SimpleQueue
+
+from mythjobs.process.journal import Journal, Records, Spawned, read_journal, read_lines
+
+END = '{"end":{"job":1,"n":1,"seq":1}}'
+
+
+def a_journal(path: Path) -> tuple[Journal, SimpleQueue[int]]:
+    synced: SimpleQueue[int] = SimpleQueue()
+    return Journal(str(path), '{"reaper":{"reaper":"r1"}}', synced.put), synced
+
+
+def test_what_is_open_what_has_ended_and_what_is_forgotten() -> None:
+    records = read_lines(
+        [
+            b'{"reaper":{"reaper":"r1","boot_id":"b"}}',
+            b'{"start":[1,1]}',
+            b'{"start":[2,1]}',
+            b'{"pid":[1,1,4711,100,101,5000]}',
+            b'{"start":[3,1]}',
+            b'{"pid":[3,1,4712,100,101,5000]}',
+            b'{"end":{"job":1,"n":1,"seq":1}}',
+            b'{"end":{"job":2,"n":1,"seq":2}}',
+            b'{"ack":[[1,1]]}',
+            b'{"start":[4,1]}',
+            b'{"end":{"job":3,"n":1,"se',
+        ]
+    )
+    assert records == Records(
+        reaper={"reaper": "r1", "boot_id": "b"},
+        open={(3, 1): Spawned(4712, 100, 101, 5000), (4, 1): None},
+        ends={(2, 1): {"job": 2, "n": 1, "seq": 2}},
+    )
+
+
+def test_a_journal_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+    assert read_journal(tmp_path / "journal") == Records()
+
+
+def test_lines_are_on_disk_once_synced_and_many_share_one_sync(tmp_path: Path) -> None:
+    journal, synced = a_journal(tmp_path / "journal")
+    journal.append('{"start":[1,1]}')
+    journal.append(END)
+    journal.write()
+    journal.sync(1)
+    assert synced.get(timeout=10) == 1
+    assert set(read_journal(tmp_path / "journal").ends) == {(1, 1)}
+    for seq in range(2, 1000):
+        journal.sync(seq)
+    while synced.get(timeout=10) != 999:
+        pass
+    journal.close()
+
+
+def test_what_was_asked_for_last_is_synced_before_it_is_closed(tmp_path: Path) -> None:
+    journal, synced = a_journal(tmp_path / "journal")
+    journal.append(END)
+    journal.write()
+    journal.sync(1)
+    journal.close()
+    assert synced.get(timeout=0) == 1
+
+
+def test_it_is_emptied_when_nothing_in_it_matters(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal, _ = a_journal(path)
+    for job in range(20_000):
+        journal.append(f'{{"start":[{job},1]}}')
+    journal.write()
+    journal.trim(list, empty=True)
+    journal.append(END)
+    journal.write()
+    assert path.read_text() == f'{{"reaper":{{"reaper":"r1"}}}}\n{END}\n'
+    journal.close()
+
+
+def test_it_is_written_anew_when_little_of_it_matters(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal, synced = a_journal(path)
+    line = '{"start":[1,1],"pad":"' + "x" * 100_000 + '"}'
+    for _ in range(200):
+        journal.append(line)
+    journal.write()
+    before = os.stat(path).st_ino
+    journal.trim(lambda: [END], empty=False)
+    assert os.stat(path).st_ino != before
+    journal.append('{"start":[2,1]}')
+    journal.write()
+    journal.sync(1)
+    assert synced.get(timeout=10) == 1
+    records = read_journal(path)
+    assert set(records.ends) == {(1, 1)}
+    assert set(records.open) == {(2, 1)}
+    assert os.listdir(tmp_path) == ["journal"]
+    journal.close()

@@ -1,0 +1,98 @@
+"""Which bytes of a stream are kept, against the plain definition of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from mythjobs.process.output import Kept, Spool, read_kept, read_range
+
+
+def test_head_and_tail_agree_with_slices_of_the_stream(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    for case in range(300):
+        head, tail = chance.choice([0, 1, 5, 64]), chance.choice([0, 1, 7, 64])
+        data = chance.randbytes(chance.randrange(1, 300))
+        path = str(tmp_path / str(case))
+        spool = Spool(path, head, tail)
+        position = 0
+        while position < len(data):
+            size = chance.choice([1, 3, 50, 200])
+            spool.write(memoryview(data)[position : position + size])
+            position += size
+            check(path, spool.kept, data[:position], head, tail)
+        spool.close()
+        check(path, spool.kept, data, head, tail)
+
+
+def check(path: str, kept: Kept, data: bytes, head: int, tail: int) -> None:
+    """`data` is all that was written so far."""
+    assert kept.written == len(data)
+    assert kept.head == min(head, len(data))
+    assert kept.tail == min(tail, len(data) - kept.head)
+    ends = data[: kept.head] + data[len(data) - kept.tail :]
+    assert read_all(path, kept) == ends
+    for offset in range(0, len(data) + 2, 7):
+        begin, got = read_range(path, kept, offset, 10)
+        assert begin >= min(offset, len(data))
+        assert data[begin : begin + len(got)] == got
+        assert got or begin == len(data)
+
+
+def read_all(path: str, kept: Kept) -> bytes:
+    data = b""
+    while part := read_kept(path, kept, len(data), 13):
+        data += part
+    return data
+
+
+def test_a_reader_is_told_what_was_overwritten_behind_its_back(tmp_path: Path) -> None:
+    path = str(tmp_path / "stream")
+    spool = Spool(path, 0, 100)
+    spool.write(memoryview(bytes(range(100))))
+    known = spool.kept
+    spool.write(memoryview(b"x" * 30))
+    # It knows of 100 bytes, and the first 30 of them are not there any more.
+    assert read_range(path, known, 0, 50) == (30, bytes(range(30, 50)))
+    assert read_range(path, known, 0, 20) == (20, b"")
+    spool.close()
+
+
+def test_no_file_is_made_before_the_first_byte(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path / "stream"), 10, 10)
+    spool.close()
+    assert not os.listdir(tmp_path)
+    assert spool.kept == Kept(0, 0, 0)
+    assert read_range(str(tmp_path / "stream"), spool.kept, 0, 10) == (0, b"")
+
+
+@pytest.mark.parametrize("limit", [0, 5, 10, 12])
+def test_what_the_disk_does_not_take_is_counted_as_dropped(tmp_path: Path, limit: int) -> None:
+    """The limit is that of a child's files (RLIMIT_FSIZE), which fails as a full disk does."""
+    child = os.fork()
+    if child == 0:
+        os._exit(write_under(str(tmp_path / "stream"), limit))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def write_under(path: str, limit: int) -> int:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    spool = Spool(path, 10, 8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    spool.write(memoryview(b"0123456789ab"))
+    spool.write(memoryview(b"cdefghijklmn"))
+    refused = spool.kept
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    spool.write(memoryview(b"opq"))
+    whole = b"0123456789abcdefghijklmnopq"
+    got = read_all(path, spool.kept)
+    kept = spool.kept
+    right = whole[: kept.head] + whole[len(whole) - kept.tail :]
+    # The head ends where the disk did; the tail begins once there is room again.
+    ok = refused == (24, min(limit, 10), 0) and kept == (27, min(limit, 10), 3) and got == right
+    return 0 if ok else 1

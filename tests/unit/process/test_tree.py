@@ -1,0 +1,49 @@
+"""/proc, as it is read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from mythjobs.clock import machine_now
+from mythjobs.process import tree
+
+
+def test_we_see_ourselves() -> None:
+    us = tree.read_process(os.getpid())
+    assert us
+    assert (us.parent, us.session, us.dead) == (os.getppid(), os.getsid(0), False)
+    assert us in list(tree.processes())
+
+
+def test_a_childs_birth_lies_between_the_instants_around_its_start() -> None:
+    before_ms = machine_now().steady_ms
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()"],
+        stdin=subprocess.PIPE,
+        env={"MYTHJOBS_JOB": "12", "MYTHJOBS_ATTEMPT": "3", "MYTHJOBS_P_X": "é"},
+    )
+    after_ms = machine_now().steady_ms
+    found = tree.read_process(child.pid)
+    assert found
+    assert before_ms - tree.TICK_MS <= found.born_ms <= after_ms
+    assert tree.mark_of(child.pid) == (12, 3)
+    assert child.pid in tree.children(os.getpid(), os.getpid())
+    child.communicate(b"\n")
+    assert tree.read_process(child.pid) is None
+    assert tree.mark_of(child.pid) is None
+
+
+def test_a_name_with_brackets_and_spaces_confuses_nobody() -> None:
+    rename = "import ctypes; ctypes.CDLL(None).prctl(15, b') Z 1 1 1', 0, 0, 0)"
+    script = f"{rename}; print(flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout
+    child.stdout.readline()
+    found = tree.read_process(child.pid)
+    assert found
+    assert (found.parent, found.session) == (os.getpid(), os.getsid(0))
+    child.communicate(b"\n")

@@ -37,8 +37,17 @@ sys.exit(code)
 
 
 @contextmanager
-def master(root: Path, port: int = 0, *, local: bool = False) -> Iterator[subprocess.Popen[str]]:
-    words = [sys.executable, "-c", PROGRAM, str(root), str(port), "local" if local else "alone"]
+def master(
+    root: Path, port: int = 0, *, local: bool = False, before: str = ""
+) -> Iterator[subprocess.Popen[str]]:
+    words = [
+        sys.executable,
+        "-c",
+        before + PROGRAM,
+        str(root),
+        str(port),
+        "local" if local else "alone",
+    ]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
     process = subprocess.Popen(words, env=env, text=True, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -171,6 +180,31 @@ def _connected(root: Path) -> bool:
             answer += data
     machines = json.loads(answer.partition(b"\r\n\r\n")[2])["machines"]
     return [each["state"] for each in machines] == ["up"]
+
+
+FAILING = """
+import asyncio
+from mythjobs.errors import StoreFailed
+from mythjobs.master.serve import Master
+start = Master.start
+def failing(self):
+    start(self)
+    asyncio.get_running_loop().call_later(0.2, self._fail, {error})
+Master.start = failing
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "error, code", [("StoreFailed('the disk is full')", 74), ("ZeroDivisionError('a bug')", 70)]
+)
+def test_a_core_that_fails_ends_the_program(tmp_path: Path, error: str, code: int) -> None:
+    state = open_state(tmp_path / "state")
+    with master(state.root, before=FAILING.format(error=error)) as process:
+        first_line(process)
+        assert process.wait(WAIT_S) == code
+    # Nobody is sent to a master that is not there.
+    assert read_master(state) is None
 
 
 @pytest.mark.slow

@@ -61,6 +61,10 @@ def _text(text: str) -> str:
         return f"'''\n{text}'''"
     if "\\" in text and "\n" not in text and "'" not in text and not _odd(text):
         return f"'{text}'"
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
     return '"' + re.sub(r'["\\\x00-\x1f\x7f]', lambda found: _escape(found[0]), text) + '"'
 
 
@@ -73,4 +77,4 @@ def _escape(character: str) -> str:
 
 
 def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _text(name)
+    return name if _BARE.fullmatch(name) else _quoted(name)

@@ -1,0 +1,38 @@
+from typing import Any
+
+import pytest
+
+from mythjobs.cli.ending import exit_code
+
+
+def ended(outcome: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
+    attempts = [] if outcome is None else [{"n": 1, "outcome": outcome}]
+    return {"id": 7, "state": "failed", "reason": {"sentence": reason}, "attempts": attempts}
+
+
+@pytest.mark.parametrize(
+    "outcome, code, sentence",
+    [
+        ({"kind": "exited", "code": 0}, 0, ""),
+        ({"kind": "exited", "code": 75}, 75, ""),
+        ({"kind": "signalled", "signal": 9, "core": False}, 137, ""),
+        ({"kind": "breached", "limit": "wall"}, 124, "job 7: ended because it broke its wall"),
+        ({"kind": "stopped", "by": "ann"}, 143, "job 7: stopped by ann"),
+        ({"kind": "not_started", "errno": 2, "sentence": "no x"}, 125, "job 7: could not start"),
+        ({"kind": "lost", "why": "reboot"}, 75, "job 7: lost: reboot"),
+    ],
+)
+def test_run_exits_with_what_the_program_did(
+    outcome: dict[str, Any], code: int, sentence: str
+) -> None:
+    found, said = exit_code(ended(outcome))
+    assert found == code
+    assert said.startswith(sentence)
+    assert bool(said) == bool(sentence)
+
+
+def test_a_job_that_never_started_says_why() -> None:
+    assert exit_code(ended(None, "cancelled by ann")) == (
+        125,
+        "job 7 was not started: cancelled by ann",
+    )

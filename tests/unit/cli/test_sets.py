@@ -1,0 +1,86 @@
+import io
+import json
+from typing import cast
+
+import pytest
+
+from mythjobs.cli.sets import Shape, pieces
+from mythjobs.errors import BadRequest
+
+SHAPE = Shape({}, frozenset({"source"}), "/home/ann")
+
+
+def buffered(data: bytes) -> io.BufferedReader:
+    return cast(io.BufferedReader, io.BufferedReader(io.BytesIO(data)))
+
+
+def read(data: bytes, name: str = "stdin", shape: Shape = SHAPE) -> list[dict[str, object]]:
+    source = buffered(data)
+    lines = b"".join(piece for _, piece in pieces(source, name, shape))
+    assert lines.endswith(b"\n")
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_json_lines_are_told_by_their_first_character() -> None:
+    assert read(b'\n {"a": 1}\n\n{"a": "\\u00e4"}') == [{"a": 1}, {"a": "ä"}]
+
+
+def test_csv_is_what_does_not_begin_like_json() -> None:
+    assert read(b'title,n\r\n"a ""b"",\nc",1\r\n') == [{"title": 'a "b",\nc', "n": "1"}]
+
+
+def test_a_spreadsheet_may_write_a_mark_first_and_semicolons() -> None:
+    data = b"\xef\xbb\xbftitle;n\r\na,b;1\r\n"
+    assert read(data, "list.csv") == [{"title": "a,b", "n": "1"}]
+
+
+def test_an_empty_field_leaves_its_parameter_out() -> None:
+    assert read(b"a,b\n1,\n,2\n", "x.csv") == [{"a": "1"}, {"b": "2"}]
+
+
+def test_paths_are_made_absolute_and_other_values_are_not() -> None:
+    lines = b'{"source": "tv/a.ts", "b": "tv/a.ts"}\n{"source": "/a"}\n{"source": 3}\n'
+    assert read(lines) == [
+        {"source": "/home/ann/tv/a.ts", "b": "tv/a.ts"},
+        {"source": "/a"},
+        {"source": 3},
+    ]
+
+
+def test_what_all_have_in_common_gives_way_to_a_line() -> None:
+    shape = SHAPE._replace(shared={"preset": "fast", "x": "1"})
+    assert read(b'{"preset": "slow"}\n', shape=shape) == [{"preset": "slow", "x": "1"}]
+
+
+def test_a_long_file_goes_out_in_pieces_of_whole_lines() -> None:
+    line = json.dumps({"a": "x" * 1000}).encode() + b"\n"
+    source = buffered(line * 200)
+    found = list(pieces(source, "stdin", SHAPE))
+    assert len(found) > 2
+    assert all(piece.endswith(b"\n") and len(piece) < 70_000 for _, piece in found)
+    assert [count for count, _ in found] == sorted(count for count, _ in found)
+    assert found[-1][0] == 200
+
+
+@pytest.mark.parametrize(
+    "name, data, sentence",
+    [
+        ("a.jsonl", b'{"a": 1}\n{"a": \n', "a.jsonl line 2: is not JSON: Expecting value"),
+        ("a.jsonl", b"[1]\n", "a.jsonl line 1: each line is an object"),
+        ("a.jsonl", b'{"a": NaN}\n', "a.jsonl line 1: a number is not finite"),
+        ("a.jsonl", b'{"a": "\\ud800"}\n', "a.jsonl line 1: has half a character"),
+        ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl line 1: is not UTF-8"),
+        ("a.jsonl", b"[" * 100_000, "a.jsonl line 1: is nested too deeply"),
+        ("a.csv", b"a,b\n1\n", "a.csv line 2: has 1 fields, the header has 2"),
+        ("a.csv", b"a,a\n1,2\n", "a.csv line 1: the header needs a name"),
+        ("a.csv", b"a,\n1,2\n", "a.csv line 1: the header needs a name"),
+        ("a.csv", b'a\n"x\n', "a.csv line 2: is not CSV"),
+        ("a.csv", b"a\n1\n\xe9\n", "is not UTF-8"),
+        ("a.csv", b"a\n", "a.csv has no argument sets"),
+        ("stdin", b"", "stdin has no argument sets"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_and_line(name: str, data: bytes, sentence: str) -> None:
+    with pytest.raises(BadRequest) as error:
+        read(data, name)
+    assert sentence in error.value.sentence

@@ -1,0 +1,51 @@
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from mythjobs.cli.times import instant_ms, say_clock, say_time
+
+
+@pytest.fixture(autouse=True)
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def utc(*parts: int) -> int:
+    return round(datetime(*parts, tzinfo=UTC).timestamp() * 1000)  # type: ignore[arg-type,misc]
+
+
+NOW = utc(2026, 10, 24, 19, 30)  # 21:30 in Berlin, hours before summer time ends there
+
+
+def test_instants_are_said_in_local_time() -> None:
+    assert say_time(NOW) == "2026-10-24 21:30:00"
+    assert say_clock(NOW, NOW) == "21:30"
+    assert say_clock(utc(2026, 10, 23, 10, 0), NOW) == "2026-10-23 12:00"
+    assert say_time(None) == say_clock(None, NOW) == ""
+
+
+@pytest.mark.parametrize(
+    "text, at",
+    [
+        ("+2h", utc(2026, 10, 24, 21, 30)),
+        ("22:00", utc(2026, 10, 24, 20, 0)),
+        # Tomorrow, when the clocks have gone back.
+        ("21:00", utc(2026, 10, 25, 20, 0)),
+        ("2026-12-24 18:00", utc(2026, 12, 24, 17, 0)),
+        ("2026-12-24T18:00:05+00:00", utc(2026, 12, 24, 18, 0, 5)),
+    ],
+)
+def test_times_are_read_as_people_write_them(text: str, at: int) -> None:
+    assert instant_ms(text, NOW) == at
+
+
+@pytest.mark.parametrize("text", ["", "soon", "25:00", "+", "+3", "2026-13-01 00:00", "7"])
+def test_what_is_no_time_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match="write it like"):
+        instant_ms(text, NOW)

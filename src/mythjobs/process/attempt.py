@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +12,7 @@ from mythjobs.errors import ProtocolError
 from mythjobs.model.limits import Usage
 from mythjobs.model.outcome import NotStarted, Outcome
 from mythjobs.process import refusal
+from mythjobs.process.loop import log_exception
 from mythjobs.process.output import Spool, stream_path
 from mythjobs.process.refusal import CannotStart
 from mythjobs.process.spawn import Spawn, program
@@ -120,7 +119,7 @@ def start(attempt: Attempt, places: Places, spawn: Spawn) -> None:
     except OSError as error:
         attempt.not_started = refusal.at_preparing(error, "this machine").outcome()
     except Exception as error:
-        traceback.print_exc(file=sys.stderr)
+        log_exception()
         attempt.not_started = NotStarted(0, f"a bug of ours: {error!r}")
 
 

@@ -21,7 +21,7 @@ from mythjobs.process.tree import Key, Process
 
 # A job that ends within this time is drained once, at its end; only a longer one has its
 # pipes watched meanwhile. It saves the short ones four system calls and a wake-up.
-_WATCHED_AFTER_MS: Final = 5
+_WATCHED_AFTER_MS: Final = 10
 # How long we wait for what should be a matter of microseconds: that killed processes are
 # gone, and that the pipe they held comes to its end.
 _PATIENCE_MS: Final = 2000

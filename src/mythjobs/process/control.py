@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Final
 
 from mythjobs.errors import ProtocolError
-from mythjobs.process.loop import READ, WRITE, Loop
+from mythjobs.process.loop import READ, WRITE, Loop, log, log_exception
 from mythjobs.process.wire import LineReader, Message
 
 _CHUNK: Final = 256 * 1024
@@ -19,6 +17,7 @@ _CHUNK: Final = 256 * 1024
 _FURTHEST_BEHIND: Final = 32 * 2**20
 # What can be said later in one go (output grew, status lines) waits while this much is unsent.
 _BEHIND: Final = 256 * 1024
+_RETRY_MS: Final = 1000
 _UCRED: Final = struct.Struct("3i")
 
 
@@ -42,7 +41,7 @@ class Control:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._listener.bind(path)
         self._listener.listen(16)
-        loop.watch(self._listener.fileno(), self._accept)
+        self._listen()
 
     @property
     def connected(self) -> bool:
@@ -75,11 +74,20 @@ class Control:
         self._loop.unwatch(self._listener.fileno())
         self._listener.close()
 
+    def _listen(self) -> None:
+        self._loop.watch(self._listener.fileno(), self._accept)
+
     def _accept(self) -> None:
         """The next agent waits in the queue of the kernel until this one's words are read."""
         try:
             agent, _ = self._listener.accept()
         except BlockingIOError:
+            return
+        except OSError as error:
+            # No descriptor is left: some job will give one back.
+            log(f"no agent can be heard: {error}")
+            self._loop.unwatch(self._listener.fileno())
+            self._loop.at(self._loop.now.run_ms + _RETRY_MS, self._listen)
             return
         raw = agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, user, _ = _UCRED.unpack(raw)
@@ -114,7 +122,7 @@ class Control:
         except ProtocolError as error:
             self._drop(error.sentence)
         except Exception:
-            traceback.print_exc(file=sys.stderr)
+            log_exception()
             self._drop("its message could not be carried out")
 
     def _write(self, agent: socket.socket, data: memoryview) -> None:
@@ -136,9 +144,9 @@ class Control:
         if agent is None:
             return
         if why:
-            print(f"the agent's connection was closed: {why}", file=sys.stderr, flush=True)
+            log(f"the agent's connection was closed: {why}")
         self._loop.unwatch(agent.fileno())
         agent.close()
         self._texts.clear()
         self._unsent = memoryview(b"")
-        self._loop.watch(self._listener.fileno(), self._accept)
+        self._listen()

@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
+from mythjobs.process.loop import log
 from mythjobs.process.tree import Key
 
 # Emptied when nothing in it matters any more and it has this size; written anew with what
@@ -107,7 +108,8 @@ class Journal:
             with self._lock:
                 try:
                     os.fdatasync(self._fd)
-                except OSError:
+                except OSError as error:
+                    log(f"the journal cannot be made durable any more: {error}")
                     # What the kernel dropped here it will not write again (fsync(2), and
                     # PostgreSQL's experience): never say that these ends are durable.
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
@@ -103,7 +104,17 @@ class Loop:
             callback()
         except Exception:
             # A bug of ours costs what it was in, not all the other jobs.
-            traceback.print_exc(file=sys.stderr)
-            sys.stderr.flush()
+            log_exception()
             if fd in self._callbacks:
                 self.unwatch(fd)
+
+
+def log(sentence: str) -> None:
+    """Into the reaper's log, which is its stderr. If its disk is full that is not said."""
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def log_exception() -> None:
+    """The one that is being handled, a bug of ours."""
+    log(traceback.format_exc())

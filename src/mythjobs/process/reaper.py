@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from functools import partial
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from mythjobs.process.attempt import Attempt, Places
 from mythjobs.process.attempts import Attempts
 from mythjobs.process.control import Control
 from mythjobs.process.journal import Journal
-from mythjobs.process.loop import Loop
+from mythjobs.process.loop import Loop, log
 from mythjobs.process.news import News
 from mythjobs.process.spawners import Spawners
 from mythjobs.process.wire import Message, encode_json
@@ -107,7 +106,7 @@ class Reaper:
     def _retry_later(self, error: OSError) -> None:
         if not self._retrying:
             self._retrying = True
-            print(f"the journal: {error}", file=sys.stderr, flush=True)
+            log(f"the journal: {error}")
             self.loop.at(self.loop.now.run_ms + _RETRY_MS, self._retry)
 
     def _retry(self) -> None:
@@ -164,7 +163,7 @@ class Reaper:
                     self._retire()
                 case unknown:
                     # A newer agent may know more; what it needs to know is our version.
-                    print(f"an unknown message: {unknown}", file=sys.stderr, flush=True)
+                    log(f"an unknown message: {unknown}")
         except (LookupError, TypeError, ValueError) as error:
             raise ProtocolError(f"{message['type']}: {error!r}") from None
 

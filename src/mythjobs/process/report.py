@@ -105,7 +105,10 @@ def _outcome(outcome: Outcome) -> str:
 
 
 def add_usage(usage: Usage, more: struct_rusage, wall_s: float) -> Usage:
-    """With what one more process used, and the children that it waited for (getrusage(2))."""
+    """With what one more process used, and the children that it waited for (getrusage(2)).
+
+    Its ru_maxrss is never below our own size: until its exec it had our memory (vfork).
+    """
     return Usage(
         wall_s=max(usage.wall_s, wall_s),
         user_s=usage.user_s + more.ru_utime,

@@ -193,6 +193,11 @@ def spawners() -> Callable[[], Spawn]:
 def clean_signals() -> None:
     """What was ignored or blocked when we were started (nohup) must not be so in children."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    for number in signal.valid_signals():
-        if signal.getsignal(number) == signal.SIG_IGN and number != signal.SIGPIPE:
+    for number in signal.valid_signals() - _PYTHONS_OWN:
+        if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+# Ignored by Python for its own sake, so that write() fails instead of killing us, and given
+# back to children by fork_exec (restore_signals).
+_PYTHONS_OWN: Final = {signal.SIGPIPE, signal.SIGXFSZ}

@@ -74,7 +74,7 @@ class Agent:
                     self.said.remove(each)
                     return each
             assert time.monotonic() < limit_s, f"no {kind} came: {self.said}"
-            self.hear()
+            assert self.hear(), f"the reaper is gone; no {kind} came: {self.said}"
 
     def hear(self) -> bool:
         """What has come, or comes next; False at the end of the connection."""

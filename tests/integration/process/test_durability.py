@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -134,6 +135,25 @@ def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home
     os.set_blocking(held, True)
     read_to_end(held)
     os.close(lock)
+
+
+def test_what_the_journal_does_not_take_is_not_started_and_is_told_when_it_can(
+    home: Home,
+) -> None:
+    with reaper(home) as agent:
+        pid = agent.hello["pid"]
+        agent.synced(agent.run(1, ["true"]))
+        # A limit on the size of its files fails as a full disk does.
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+        end = agent.run(2, ["true"])
+        assert end["outcome"]["kind"] == "not_started"
+        assert "the journal of its machine" in end["outcome"]["sentence"]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        later = agent.run(3, ["true"])
+        assert later["outcome"] == {"kind": "exited", "code": 0}
+        agent.synced(later)
+        records = read_journal(home.reapers / "r1" / "journal")
+        assert set(records.ends) == {(1, 1), (2, 1), (3, 1)}
 
 
 def test_two_reapers_work_side_by_side_and_each_directory_has_one(home: Home) -> None:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.integration.process.agentside import Agent, Home, sh
+from tests.integration.process.agentside import Agent, Home, reaper, sh
 
 
 def test_scratch_is_private_is_its_directory_and_is_gone_afterwards(
-    agent: Agent, shared_home: Home, tmp_path: Path
+    home: Home, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").touch()
     script = 'pwd; stat -c %a .; echo "$MYTHJOBS_DIR"; mkdir -p a/b; touch a/b/c; ln -s "$1" away'
-    end = agent.run(1, sh(script, str(outside)), scratch=True)
-    path = shared_home.scratch / "1.1"
-    assert shared_home.kept(end).decode() == f"{path}\n700\n{path}\n"
-    # It is removed by a thread, after the end was told; the reaper waits for that only when
-    # it ends. The next scratch directory of the same name finds it gone in any case.
-    agent.ack(end)
-    end = agent.run(1, sh("ls -A"), scratch=True)
-    assert end["output"] == []
+    with reaper(home) as agent:
+        end = agent.run(1, sh(script, str(outside)), scratch=True)
+    path = home.scratch / "1.1"
+    assert home.kept(end).decode() == f"{path}\n700\n{path}\n"
+    # A thread removes it once the end was told; the reaper does not end before that is done.
+    assert not path.exists()
     assert (outside / "precious").exists()
 
 

@@ -12,6 +12,7 @@ from mythjobs.cli.base import Session
 from mythjobs.cli.waiting import Patience, is_over
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest, Unreachable
+from mythjobs.model.units import say_size
 
 # How often a job is looked at that has not started: at first at once, then less and less.
 _FIRST_LOOK_S: Final = 0.01
@@ -99,3 +100,8 @@ class Follower:
             return client.get(f"jobs/{self._job_id}", wait_s=wait_s)
 
         return self._patience.ask(job)
+
+
+def tell_missing(count: int) -> None:
+    if count:
+        output.note(f"{count} bytes ({say_size(count)}) from the middle of it were not kept")

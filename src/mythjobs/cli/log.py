@@ -9,9 +9,8 @@ import click
 from mythjobs.cli import output
 from mythjobs.cli.base import JOB, Session, command, pass_session
 from mythjobs.cli.bytes_out import to_stdout
-from mythjobs.cli.follow import Follower
+from mythjobs.cli.follow import Follower, tell_missing
 from mythjobs.cli.waiting import why_so
-from mythjobs.model.units import say_size
 
 
 @command("log")
@@ -31,7 +30,7 @@ def log(session: Session, job: int, follow: bool, stderr: bool, attempt: int | N
     stream = 2 if stderr else 1
     if follow:
         follower = Follower(session, job, stream, to_stdout().write)
-        _tell_missing(follower.missing(follower.follow(attempt)))
+        tell_missing(follower.missing(follower.follow(attempt)))
         return
     client = session.client()
     if attempt is None:
@@ -48,9 +47,4 @@ def log(session: Session, job: int, follow: bool, stderr: bool, attempt: int | N
     client.stream(
         f"jobs/{job}/output", {"stream": stream, "attempt": attempt}, to_stdout().write, heads
     )
-    _tell_missing(dropped[0])
-
-
-def _tell_missing(count: int) -> None:
-    if count:
-        output.note(f"{count} bytes ({say_size(count)}) from the middle of it were not kept")
+    tell_missing(dropped[0])

@@ -14,7 +14,7 @@ import click
 from mythjobs.cli import ending, output
 from mythjobs.cli.base import TEXT, Session, command, pass_session
 from mythjobs.cli.bytes_out import BytesOut, to_stderr, to_stdout
-from mythjobs.cli.follow import Follower
+from mythjobs.cli.follow import Follower, tell_missing
 from mythjobs.cli.kinds import DURATION
 from mythjobs.cli.paths import current_directory
 from mythjobs.cli.waiting import Patience, until_over
@@ -93,8 +93,7 @@ class _Streams:
     def _follow(self, session: Session, job_id: int, stream: int, to: BytesOut) -> None:
         try:
             follower = Follower(session, job_id, stream, to.write)
-            if missing := follower.missing(follower.follow()):
-                output.note(f"{missing} bytes from the middle of its output were not kept")
+            tell_missing(follower.missing(follower.follow()))
         except BaseException as error:
             self._errors.append(error)
         finally:

@@ -101,6 +101,8 @@ def _csv_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Argum
         raise BadRequest(f"{name} line {rows.line_num + 1}: is not UTF-8 text") from None
     except csv.Error as error:
         raise BadRequest(f"{name} line {rows.line_num}: is not CSV: {error}") from None
+    finally:
+        text.detach()  # the file is its opener's to close
 
 
 def _write(arguments: Arguments, name: str, line: int, shape: Shape) -> bytes:

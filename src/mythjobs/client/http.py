@@ -136,7 +136,7 @@ class _Reader:
             yield data
 
     def rest(self) -> Iterator[bytes]:
-        data = self._held
+        data = self._held or self._sock.recv(_READ)
         while data:
             yield data
             data = self._sock.recv(_READ)

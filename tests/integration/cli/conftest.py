@@ -1,0 +1,39 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mythjobs.cli.main import run
+from tests.integration.cli.scripted import Master, scripted_master
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Master]:
+    root = tmp_path / "s"
+    root.mkdir(mode=0o700)
+    with scripted_master(root) as found:
+        yield found
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(
+    master: Master, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Call:
+    """One command line against the scripted master, in this process."""
+    monkeypatch.delenv("MYTHJOBS_URL", raising=False)
+
+    def called(*arguments: str) -> Done:
+        code = run(["--state-dir", str(master.root), *arguments])
+        return Done(code, *capfd.readouterr())
+
+    return called

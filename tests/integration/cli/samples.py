@@ -1,0 +1,92 @@
+"""Answers of the API as docs/api.md has them."""
+
+from typing import Any
+
+
+def attempt(n: int = 1, **facts: Any) -> dict[str, Any]:
+    return {
+        "n": n,
+        "machine": "attic",
+        "state": "over",
+        "leased_ms": 1_800_000_000_000,
+        "started_ms": 1_800_000_000_500,
+        "over_ms": 1_800_000_002_500,
+        "outcome": {"kind": "exited", "code": 0},
+        "sentence": "exit code 0",
+        "evidence": None,
+        "usage": {"wall_s": 2.0, "cpu_s": 1.5, "peak_bytes": 3 * 2**20},
+        "output": [],
+        **facts,
+    }
+
+
+def job(job_id: int = 7, **facts: Any) -> dict[str, Any]:
+    attempts = facts.get("attempts", [])
+    return {
+        "id": job_id,
+        "command": "thumbnail",
+        "revision": 1,
+        "state": "queued",
+        "reason": {"code": "held", "sentence": "held by ann"},
+        "priority": 0,
+        "subject": "/srv/tv/news.ts",
+        "arguments": {"source": "/srv/tv/news.ts"},
+        "key": None,
+        "hold": False,
+        "stop_requested": False,
+        "batch": None,
+        "submitter": "ann",
+        "comment": "",
+        "not_before_ms": None,
+        "submitted_ms": 1_800_000_000_000,
+        "ended_ms": None,
+        "after": [],
+        "progress": None,
+        "attempt": attempts[-1]["n"] if attempts else 0,
+        "attempts": [],
+        "events": [],
+        **facts,
+    }
+
+
+def succeeded(job_id: int = 7, **facts: Any) -> dict[str, Any]:
+    reason = {"code": "", "sentence": ""}
+    return job(job_id, **{"state": "succeeded", "reason": reason, "attempts": [attempt()], **facts})
+
+
+def failed(job_id: int = 7, **facts: Any) -> dict[str, Any]:
+    reason = {"code": "failed", "sentence": "exit code 3"}
+    outcome = {"kind": "exited", "code": 3}
+    attempts = [attempt(outcome=outcome, sentence="exit code 3")]
+    return job(job_id, **{"state": "failed", "reason": reason, "attempts": attempts, **facts})
+
+
+MACHINE: dict[str, Any] = {
+    "id": 1,
+    "name": "attic",
+    "state": "up",
+    "jobs": 4,
+    "running": 1,
+    "leased": 0,
+    "allow": {"except": ["backup"]},
+    "cores": 8,
+    "last_heard_ms": 1_800_000_000_000,
+    "boot_id": "b",
+}
+
+STATUS: dict[str, Any] = {
+    "version": "0.1.0",
+    "pid": 1,
+    "started_ms": 1_800_000_000_000,
+    "store": "sqlite",
+    "counts": {
+        "queued": 3,
+        "leased": 0,
+        "running": 1,
+        "succeeded": 5,
+        "failed": 0,
+        "cancelled": 0,
+    },
+    "commands": [{"name": "thumbnail", "queued": 3, "running": 1, "oldest_ms": 1_800_000_000_000}],
+    "machines": [{"name": "attic", "state": "up", "running": 1, "jobs": 4}],
+}

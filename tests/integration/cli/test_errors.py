@@ -1,0 +1,188 @@
+"""What goes wrong outside: one sentence, the right exit code, no traceback."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mythjobs.cli.main import run
+from tests.integration.cli.conftest import Call
+from tests.integration.cli.samples import STATUS
+from tests.integration.cli.scripted import Master, Reply, environment, error
+
+
+def test_nothing_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sentence = f"mythjobs: nothing runs on {tmp_path}/none; start it with `mythjobs up`\n"
+    assert run(["--state-dir", f"{tmp_path}/none", "status"]) == 69
+    assert capfd.readouterr() == ("", sentence)
+    # A master that was killed leaves both its files behind.
+    root = tmp_path / "none"
+    root.mkdir()
+    (root / "master.json").write_text(json.dumps({"socket": f"{root}/master.sock"}))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{root}/master.sock")
+    assert run(["status", "--state-dir", str(root)]) == 69
+    assert capfd.readouterr() == ("", sentence)
+
+
+@pytest.mark.parametrize(
+    "status, code, exit_code",
+    [
+        (404, "no_such_job", 2),
+        (400, "bad_definition", 2),
+        (400, "a_word_of_a_later_version", 2),
+        (401, "not_allowed", 77),
+        (403, "not_allowed", 77),
+        (503, "unreachable", 69),
+        (507, "store_failed", 74),
+        (500, "internal", 70),
+    ],
+)
+def test_the_masters_error_is_ours(
+    call: Call, master: Master, status: int, code: str, exit_code: int
+) -> None:
+    master.answers["GET jobs/7"] = error(status, code, "it is\nso\x1b[2J", exit_code)
+    assert call("show", "7") == (exit_code, "", "mythjobs: it is so[2J\n")
+
+
+@pytest.mark.parametrize(
+    "reply, exit_code, sentence",
+    [
+        (Reply(200, {}, (b"<html>",)), 76, "does not answer like a master"),
+        (Reply(502, {}, (b"<html>",)), 70, "the master answered with HTTP status 502"),
+        (Reply(200, {}, (b'{"a',), whole=False), 69, "went away before it answered"),
+    ],
+)
+def test_an_answer_that_is_none(
+    call: Call, master: Master, reply: Reply, exit_code: int, sentence: str
+) -> None:
+    master.answers["GET status"] = reply
+    done = call("status")
+    assert done.code == exit_code
+    assert sentence in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["statsu"], "no such command 'statsu'"),
+        (["show"], "missing argument 'JOB'"),
+        (["show", "x"], "'x' is not a valid job"),
+        (["show", "0"], "0 is not in the range"),
+        (["jobs", "--nope"], "no such option"),
+    ],
+)
+def test_a_wrong_line_is_one_sentence(call: Call, words: list[str], sentence: str) -> None:
+    done = call(*words)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith("mythjobs: ")
+    assert sentence in done.err
+    assert "--help`" in done.err
+
+
+def test_no_words_are_answered_with_the_help(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert capfd.readouterr().err.startswith("Usage: mythjobs")
+
+
+def test_every_help_is_there(call: Call) -> None:
+    assert "completion" in call("--help").out
+    assert "Examples:\n  mythjobs submit transcode-h264" in call("submit", "--help").out
+    assert "mythjobs run -- rsync" in call("run", "-h").out
+    assert call("--version").out.startswith("mythjobs, version ")
+
+
+def test_a_bug_of_ours_is_a_traceback_and_70(call: Call, master: Master) -> None:
+    master.answers["GET status"] = {"version": None}
+    done = call("status")
+    assert done.code == 70
+    assert "KeyError" in done.err
+    assert done.err.endswith("please report it with the lines above\n")
+
+
+def test_a_reader_that_went_away_is_no_error(master: Master) -> None:
+    master.answers["GET jobs"] = {"jobs": [], "next": None}
+    words = master.command("jobs", "--json")
+    process = subprocess.Popen(
+        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr as stderr:
+        assert stderr.read() == b""
+    assert process.wait(20) == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_an_answer_that_finds_no_room_is_told(master: Master) -> None:
+    master.answers["GET status"] = STATUS
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            master.command("status"), env=environment(), stdout=full, stderr=subprocess.PIPE,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 74
+    assert done.stderr == b"mythjobs: the answer cannot be written: No space left on device\n"
+
+
+def test_the_port_is_asked_with_the_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    body = json.dumps(STATUS).encode()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mythjobs", "status"],
+            env=environment(MYTHJOBS_URL=url, MYTHJOBS_STATE_DIR=str(tmp_path)),
+            stdout=subprocess.PIPE,
+        )
+        connection, _ = server.accept()
+        with connection:
+            asked = connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+        out, _ = process.communicate(timeout=20)
+    assert b"\r\nAuthorization: Bearer secret\r\n" in asked
+    assert b"\r\nHost: localhost\r\n" in asked
+    assert out.startswith(b"mythjobs 0.1.0")
+
+
+@pytest.mark.parametrize(
+    "url, code, sentence",
+    [
+        ("https://127.0.0.1:1", 2, "it must be like http://127.0.0.1:6545"),
+        ("http://example.org:1", 2, "a token goes only to this machine itself"),
+        ("http://127.0.0.1:1", 77, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_wrong_address_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    url: str,
+    code: int,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("MYTHJOBS_URL", url)
+    monkeypatch.setenv("MYTHJOBS_STATE_DIR", str(tmp_path))
+    assert run(["status"]) == code
+    assert sentence in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may be another user")
+def test_another_users_state_directory_is_a_sentence(master: Master) -> None:
+    asked = (
+        "import os, sys; import mythjobs.cli.main as m; import mythjobs.cli.status; "
+        "import mythjobs.client.client; os.setuid(65534); sys.exit(m.run(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", asked, "--state-dir", str(master.root), "status"]
+    done = subprocess.run(words, env=environment(), capture_output=True, check=False)
+    assert done.returncode == 77
+    assert done.stderr.startswith(
+        f"mythjobs: the state directory {master.root} belongs to ".encode()
+    )
+    assert master.asked == []

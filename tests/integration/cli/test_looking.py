@@ -1,0 +1,126 @@
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.cli.conftest import Call
+from tests.integration.cli.samples import MACHINE, STATUS, attempt, job, succeeded
+from tests.integration.cli.scripted import Master
+
+WHY: dict[str, Any] = {
+    "id": 7,
+    "state": "queued",
+    "code": "no_machine",
+    "sentence": "no machine allows thumbnail",
+    "machines": [
+        {
+            "machine": "attic",
+            "rules": [
+                {"rule": "rights", "ok": False, "detail": "thumbnail is not allowed here"},
+                {"rule": "room", "ok": True, "detail": ""},
+            ],
+        }
+    ],
+    "expected_start_ms": None,
+    "expected_end_ms": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def answers(master: Master) -> None:
+    master.answers |= {
+        "GET status": STATUS,
+        "GET jobs/7": succeeded(),
+        "GET jobs/7/why": WHY,
+        "GET machines": {"machines": [MACHINE]},
+        "GET jobs": {"jobs": [job(7), job(6)], "next": None},
+    }
+
+
+@pytest.mark.parametrize(
+    "words, value",
+    [
+        (["status"], STATUS),
+        (["show", "7"], succeeded()),
+        (["why", "7"], WHY),
+        (["machines"], [MACHINE]),
+        (["jobs"], [job(7), job(6)]),
+    ],
+)
+def test_json_is_the_answer_of_the_api(call: Call, words: list[str], value: Any) -> None:
+    done = call(*words, "--json")
+    assert (done.code, json.loads(done.out), done.err) == (0, value, "")
+
+
+def test_status_says_jobs_commands_and_machines(call: Call) -> None:
+    done = call("status")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].startswith("mythjobs 0.1.0, up since 20")
+    assert lines[1].startswith("jobs  3 queued, 0 leased, 1 running, 5 succeeded")
+    assert "\nthumbnail       3        1" in done.out
+    assert "\nattic    up           1        4\n" in done.out
+
+
+def test_why_shows_rule_by_rule(call: Call) -> None:
+    assert call("why", "7").out == (
+        "no_machine: no machine allows thumbnail\n"
+        "  attic  rights ✘ thumbnail is not allowed here  room ✔\n"
+    )
+
+
+def test_jobs_come_page_by_page_up_to_the_limit(call: Call, master: Master) -> None:
+    pages: list[Any] = [
+        {"jobs": [job(n) for n in range(1200, 700, -1)], "next": 701},
+        {"jobs": [job(n) for n in range(700, 600, -1)], "next": 601},
+    ]
+    master.answers["GET jobs"] = pages
+    done = call("jobs", "--limit", "600", "--state", "queued,running", "--command", "a", "--json")
+    assert [each["id"] for each in json.loads(done.out)] == list(range(1200, 600, -1))
+    first, second = master.asked
+    assert first.query == {"state": "queued,running", "command": "a", "limit": "500"}
+    assert second.query["limit"] == "100"
+    assert second.query["before"] == "701"
+
+
+def test_a_title_in_a_list_cannot_control_the_terminal(call: Call, master: Master) -> None:
+    evil = job(7, subject="\x1b[2J\nrm \u202ex", command="a\x9bb")
+    master.answers["GET jobs"] = {"jobs": [evil], "next": None}
+    master.answers["GET jobs/7"] = {**evil, "arguments": {"t": "\x07"}, "comment": "\x1b]0;x\x07"}
+    for words in (["jobs"], ["show", "7"]):
+        done = call(*words)
+        assert done.code == 0
+        assert not {"\x1b", "\x9b", "\u202e", "\x07"} & set(done.out)
+
+
+def test_show_says_attempts_dependencies_and_events(call: Call, master: Master) -> None:
+    master.answers["GET jobs/7"] = succeeded(
+        attempts=[attempt(1, sentence="exit code 1"), attempt(2)],
+        after=[{"job": 5, "when": "ok", "met": True}, {"job": 6, "when": "failure", "met": False}],
+        events=[{"at_ms": 1_800_000_000_000, "kind": "submitted", "detail": None}],
+        comment="for ann",
+    )
+    out = call("show", "7").out
+    assert "after      5 succeeded ✔, 6 failed\n" in out
+    assert "exit code 1  took 2.0 s  CPU 1.5 s  peak 3.0 MiB\n" in out
+    assert "comment    for ann\n" in out
+    assert out.endswith("  submitted\n")
+
+
+def test_an_ad_hoc_job_is_listed_by_its_program(call: Call, master: Master) -> None:
+    arguments = {"argv": ["echo", "a b"], "cwd": "/", "wall_s": None}
+    master.answers["GET jobs"] = {
+        "jobs": [job(7, command="run", subject=None, arguments=arguments)],
+        "next": None,
+    }
+    assert "echo 'a b'" in call("jobs").out
+
+
+def test_a_state_that_is_none_is_refused(call: Call) -> None:
+    done = call("jobs", "--state", "done")
+    assert done.code == 2
+    assert '"done" is no state; there are queued, leased, running' in done.err
+
+
+def test_machines_say_what_they_allow(call: Call) -> None:
+    assert "all but backup" in call("machines").out

@@ -1,0 +1,192 @@
+"""`log`, `wait` and `run`: what a job writes and how it ends, also when the master goes away."""
+
+import json
+import signal
+import subprocess
+import threading
+from typing import Any
+
+import pytest
+
+from tests.integration.cli.conftest import Call
+from tests.integration.cli.samples import attempt, failed, job, succeeded
+from tests.integration.cli.scripted import Answer, Master, Reply, Request, environment
+
+BYTES = bytes(range(256)) * 3 + b"no line end"
+
+
+def output(*chunks: bytes, dropped: int = 0, whole: bool = True) -> Reply:
+    return Reply(200, {"X-Attempt": "1", "X-Dropped": str(dropped)}, chunks, whole)
+
+
+def test_log_is_exactly_the_bytes(master: Master) -> None:
+    master.answers["GET jobs/7"] = succeeded()
+    master.answers["GET jobs/7/output"] = output(BYTES[:100], BYTES[100:])
+    done = master.run("log", "7")
+    assert (done.returncode, done.stdout, done.stderr) == (0, BYTES, b"")
+    assert master.asked[-1].query == {"stream": "1", "attempt": "1"}
+
+
+def test_log_tells_on_stderr_what_was_not_kept(call: Call, master: Master) -> None:
+    master.answers["GET jobs/7"] = succeeded()
+    master.answers["GET jobs/7/output"] = output(b"ab", dropped=2048)
+    note = "mythjobs: 2048 bytes (2.0 KiB) from the middle of it were not kept\n"
+    assert call("log", "7", "--stderr", "--attempt", "3") == (0, "ab", note)
+    assert master.asked[-1].query == {"stream": "2", "attempt": "3"}
+
+
+def test_log_of_a_job_that_has_not_started_says_why(call: Call, master: Master) -> None:
+    master.answers["GET jobs/7"] = job()
+    note = "mythjobs: job 7 has not been started: held by ann\n"
+    assert call("log", "7") == (0, "", note)
+
+
+def test_log_that_is_cut_short_is_an_error(call: Call, master: Master) -> None:
+    master.answers["GET jobs/7"] = succeeded()
+    master.answers["GET jobs/7/output"] = output(b"ab", whole=False)
+    done = call("log", "7")
+    assert (done.code, done.out) == (69, "ab")
+    assert "went away before it answered" in done.err
+
+
+def running(n: int = 1) -> dict[str, Any]:
+    return job(7, state="running", attempts=[attempt(n, outcome=None, output=[])])
+
+
+def test_a_followed_log_goes_on_where_it_broke_off(call: Call, master: Master) -> None:
+    looks: list[Answer] = [job(), running(), running(), succeeded()]
+    parts: list[Answer] = [output(b"ab", whole=False), output(b"cde")]
+    master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": parts}
+    assert call("log", "7", "-f") == (0, "abcde", "")
+    asked = [each.query for each in master.asked if each.path.endswith("output")]
+    assert [each["offset"] for each in asked] == ["0", "2"]
+    assert {each["follow"] for each in asked} == {"true"}
+
+
+def test_a_followed_log_goes_on_with_the_next_attempt(call: Call, master: Master) -> None:
+    both = succeeded(attempts=[attempt(1), attempt(2, output=[[6, 3, 0]])])
+    looks: list[Answer] = [running(), job(attempts=[attempt(1)]), running(2), both]
+    parts: list[Answer] = [output(b"one"), output(b"two")]
+    master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": parts}
+    done = call("log", "7", "-f")
+    assert done.out == "onetwo"
+    assert "job 7 is run again, attempt 2\n" in done.err
+    assert "3 bytes (3 B) from the middle of it were not kept\n" in done.err
+
+
+def test_wait_exits_with_1_unless_all_succeeded(call: Call, master: Master) -> None:
+    master.answers |= {"GET jobs/7": [running(), succeeded(7)], "GET jobs/8": failed(8)}
+    done = call("wait", "7", "8")
+    assert done.code == 1
+    assert done.out == "job 7 succeeded (took 2.0 s)\njob 8 failed: exit code 3 (took 2.0 s)\n"
+    assert call("wait", "7").code == 0
+    assert [each["id"] for each in json.loads(call("wait", "7", "8", "--json").out)] == [7, 8]
+    assert call("wait", "9").code == 2
+
+
+def test_wait_goes_on_when_the_master_was_away(call: Call, master: Master) -> None:
+    master.answers["GET jobs/7"] = [running(), Reply(200, {}, (b"{",), whole=False), succeeded()]
+    done = call("wait", "7")
+    assert (done.code, done.out) == (0, "job 7 succeeded (took 2.0 s)\n")
+    assert done.err == "mythjobs: the master is away; jobs go on, waiting for it to come back\n"
+
+
+def ad_hoc(master: Master, end: dict[str, Any], *, out: bytes = b"", err: bytes = b"") -> None:
+    def streams(request: Request) -> Reply:
+        return output(out if request.query["stream"] == "1" else err)
+
+    master.answers |= {
+        "POST jobs": {"id": 7, "state": "leased", "new": True, "reason": ""},
+        "GET jobs/7": end,
+        "GET jobs/7/output": streams,
+    }
+
+
+def test_run_passes_both_streams_and_the_code_on(master: Master) -> None:
+    ad_hoc(master, failed(), out=BYTES, err=b"oops\n")
+    words = master.command("run", "--wall", "1m", "--priority", "3", "ls", "-l", "a b")
+    done = subprocess.run(
+        words, env=environment(COLOUR="blue"), cwd="/usr", capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, BYTES, b"oops\n")
+    body = master.asked[0].json
+    assert (body["command"], body["priority"]) == ("run", 3)
+    assert body["run"]["argv"] == ["ls", "-l", "a b"]
+    assert (body["run"]["cwd"], body["run"]["wall_s"]) == ("/usr", 60)
+    assert body["run"]["env"]["COLOUR"] == "blue"
+
+
+def test_run_leaves_out_of_the_environment_what_is_no_text(master: Master) -> None:
+    ad_hoc(master, succeeded())
+    odd = {**{k.encode(): v.encode() for k, v in environment().items()}, b"ODD": b"\xff"}
+    done = subprocess.run(master.command("run", "true"), env=odd, capture_output=True, check=False)
+    assert done.stderr == b"mythjobs: left out of the environment, not being UTF-8: ODD\n"
+    assert "ODD" not in master.asked[0].json["run"]["env"]
+
+
+def test_run_says_that_a_limit_was_broken(master: Master) -> None:
+    ends = attempt(outcome={"kind": "breached", "limit": "wall"})
+    ad_hoc(master, failed(attempts=[ends]))
+    done = master.run("run", "sleep", "9")
+    assert done.returncode == 124
+    assert done.stderr == b"mythjobs: job 7: ended because it broke its wall limit\n"
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_run_cancels_its_job_when_it_is_interrupted(
+    master: Master, number: signal.Signals, code: int
+) -> None:
+    stopped = attempt(outcome={"kind": "stopped", "by": "ann"}, output=[[6, 6, 0]])
+    over = job(state="cancelled", attempts=[stopped])
+    ad_hoc(master, running())
+    cancelled = threading.Event()
+
+    def streams(request: Request) -> Reply:
+        # The job is running, and says something: now it is interrupted.
+        if request.query["stream"] == "2":
+            return output()
+        if master.answers["GET jobs/7"] != over:
+            process.send_signal(number)
+        cancelled.wait(10)
+        return output(b"start\n")
+
+    def cancel(request: Request) -> dict[str, Any]:
+        assert request.json == {"ids": [7]}
+        master.answers["GET jobs/7"] = over
+        cancelled.set()
+        return {"jobs": []}
+
+    master.answers |= {"GET jobs/7/output": streams, "POST jobs/cancel": cancel}
+    process = subprocess.Popen(
+        master.command("run", "sleep", "9"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = process.communicate(timeout=20)
+    assert cancelled.is_set()
+    assert (process.returncode, out, err) == (code, b"start\n", b"")
+
+
+def test_run_cancels_its_job_when_nobody_reads_it(master: Master) -> None:
+    ad_hoc(master, running(), out=b"line\n")
+    over = job(state="cancelled", attempts=[attempt(outcome={"kind": "stopped", "by": "ann"})])
+
+    def cancel(request: Request) -> dict[str, Any]:
+        master.answers["GET jobs/7"] = over
+        return {"jobs": []}
+
+    master.answers["POST jobs/cancel"] = cancel
+    process = subprocess.Popen(
+        master.command("run", "yes"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr as stderr:
+        assert stderr.read() == b""
+    assert process.wait(20) == 141
+    assert master.answers["GET jobs/7"] == over

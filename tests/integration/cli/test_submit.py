@@ -1,0 +1,195 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import Call
+from tests.integration.cli.samples import failed, succeeded
+from tests.integration.cli.scripted import Master, Reply, Request, error
+
+TITLE = "$(touch /tmp/pwned); `id` \"' -rf `\n😀"
+SUBMITTED = {"id": 7, "state": "queued", "new": True, "reason": "held"}
+
+
+@pytest.fixture(autouse=True)
+def answers(master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parameters = [{"name": "source", "type": "path"}, {"name": "title"}]
+    master.answers |= {
+        "GET commands/thumbnail": {"definition": {"name": "thumbnail", "parameters": parameters}},
+        "POST jobs": SUBMITTED,
+        "POST batches": {"batch": 3, "ids": [11, 13], "jobs": 3},
+    }
+
+
+def test_a_submit_says_where_the_job_stands(call: Call, master: Master) -> None:
+    assert call("submit", "thumbnail") == (0, "job 7 queued: held\n", "")
+    assert master.asked[0].json == {
+        "command": "thumbnail",
+        "arguments": {},
+        "subject": None,
+        "priority": 0,
+        "after": [],
+        "key": None,
+        "hold": False,
+        "not_before_ms": None,
+        "comment": "",
+    }
+
+
+def test_a_title_goes_through_byte_for_byte_and_a_path_from_here(
+    call: Call, master: Master, tmp_path: Path
+) -> None:
+    done = call("submit", "thumbnail", f"--param=title={TITLE}", "-p", "source=a=b.ts", "--json")
+    assert json.loads(done.out) == SUBMITTED
+    arguments = {"title": TITLE, "source": f"{tmp_path}/a=b.ts"}
+    assert master.asked[-1].json["arguments"] == arguments
+
+
+def test_every_wish_is_passed_on(call: Call, master: Master) -> None:
+    call(
+        "submit", "thumbnail", "--subject", "s", "--priority", "-5", "--after", "4",
+        "--after", "5:any", "--after", "6:failure", "--key", "k", "--hold", "--comment", "c",
+        "--not-before", "2027-01-01 00:00+00:00",
+    )  # fmt: skip
+    body = master.asked[-1].json
+    del body["arguments"], body["command"]
+    assert body == {
+        "subject": "s",
+        "priority": -5,
+        "after": [
+            {"job": 4, "when": "ok"},
+            {"job": 5, "when": "any"},
+            {"job": 6, "when": "failure"},
+        ],
+        "key": "k",
+        "hold": True,
+        "not_before_ms": 1_798_761_600_000,
+        "comment": "c",
+    }
+
+
+def test_a_key_that_is_there_names_the_first_job(call: Call, master: Master) -> None:
+    master.answers["POST jobs"] = {**SUBMITTED, "new": False, "state": "running"}
+    done = call("submit", "thumbnail", "--key", "k")
+    assert done.out == 'job 7 has the key "k" already: running\n'
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--param", "title"], '"title" must be name=value'),
+        (["--param", "=x"], '"=x" must be name=value'),
+        (["--param", "a=1", "--param", "a=2"], 'the parameter "a" is given twice'),
+        (["--param", "title=\udcff\udcfe"], '"title" is not valid UTF-8 (byte 1 is 0xff)'),
+        (["--comment", "\udcff"], "the value is not valid UTF-8"),
+        (["--after", "x"], '"x" must be like 42, 42:any or 42:failure'),
+        (["--priority", "200"], "not in the range -100<=x<=100"),
+        (["--not-before", "soon"], '"soon" is no time; write it like "+2h"'),
+        (["--each", "none.csv"], "none.csv cannot be read: No such file or directory"),
+        (["--each", "."], ". cannot be read: Is a directory"),
+        (["--each", "-", "--key", "k"], "--after, --key and --not-before do not go with --each"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_submits_nothing(
+    call: Call, master: Master, words: list[str], sentence: str
+) -> None:
+    done = call("submit", "thumbnail", *words)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("mythjobs: ")
+    assert sentence in done.err
+    assert done.err.count("\n") == 1
+    assert not any(request.method == "POST" for request in master.asked)
+
+
+def test_wait_tells_the_end_and_exits_with_1_for_a_failure(call: Call, master: Master) -> None:
+    master.answers["GET jobs/7"] = failed()
+    done = call("submit", "thumbnail", "--wait")
+    assert done.code == 1
+    assert done.out == "job 7 queued: held\njob 7 failed: exit code 3 (took 2.0 s)\n"
+    master.answers["GET jobs/7"] = succeeded()
+    done = call("submit", "thumbnail", "--wait", "--json")
+    assert done.code == 0
+    assert json.loads(done.out) == {"id": 7, "state": "succeeded", "new": True, "reason": ""}
+
+
+def test_each_line_becomes_a_job(call: Call, master: Master, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text('source,title\na.ts,"x,\ny"\n/b.ts,\n')
+    done = call("submit", "thumbnail", "--each", "list.csv", "-p", "title=t", "--priority", "3")
+    assert done == (0, "batch 3: 3 jobs (11 to 13) submitted\n", "")
+    request = master.asked[-1]
+    assert request.query == {
+        "command": "thumbnail",
+        "priority": "3",
+        "hold": "false",
+        "comment": "",
+    }
+    assert [json.loads(line) for line in request.body.splitlines()] == [
+        {"title": "x,\ny", "source": f"{tmp_path}/a.ts"},
+        {"title": "t", "source": "/b.ts"},
+    ]
+
+
+def test_a_batch_prints_one_object_with_all_ids(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text('{"title": "x"}\n')
+    done = call("submit", "thumbnail", "--each", "list", "--json")
+    assert json.loads(done.out) == {"batch": 3, "ids": [11, 12, 13]}
+
+
+@pytest.mark.parametrize(
+    "states, code", [({"succeeded": 3}, 0), ({"succeeded": 2, "failed": 1}, 1)]
+)
+def test_a_batch_is_waited_for(
+    call: Call, master: Master, tmp_path: Path, states: dict[str, int], code: int
+) -> None:
+    (tmp_path / "list").write_text('{"title": "x"}\n')
+    counts = {"succeeded": 0, "failed": 0, "cancelled": 0, "open": 0}
+    batch = {"batch": 3, "command": "thumbnail", "jobs": 3, "first": 11, "last": 13}
+    master.answers["GET batches/3"] = [
+        {**batch, "counts": {**counts, "open": 3}, "over": False},
+        {**batch, "counts": {**counts, **states}, "over": True},
+    ]
+    done = call("submit", "thumbnail", "--each", "list", "--wait")
+    assert done.code == code
+    assert done.out.splitlines()[-1].startswith(f"batch 3: {states['succeeded']} succeeded")
+
+
+def test_a_bad_line_late_in_a_file_leaves_an_upload_without_its_end(
+    call: Call, master: Master, tmp_path: Path
+) -> None:
+    good = json.dumps({"title": "x" * 1000}) + "\n"
+    (tmp_path / "list").write_text(good * 200 + "[]\n")
+    done = call("submit", "thumbnail", "--each", "list")
+    assert done.code == 2
+    assert "list line 201: each line is an object" in done.err
+    assert not any(request.path == "batches" for request in master.asked)
+
+
+def test_a_refusal_in_the_middle_of_an_upload_is_told(
+    call: Call, master: Master, tmp_path: Path
+) -> None:
+    refused = error(413, "too_large", "the body is larger than 64 MiB")
+
+    def refuse(request: Request) -> Reply:
+        return refused
+
+    master.answers["POST batches"] = refuse
+    (tmp_path / "list").write_text('{"title": "x"}\n')
+    done = call("submit", "thumbnail", "--each", "list")
+    assert done == (2, "", "mythjobs: the body is larger than 64 MiB\n")
+
+
+def test_stdin_is_sent_as_it_comes(master: Master) -> None:
+    done = master.run("submit", "thumbnail", "--each", "-", input=b'{"title": "x"}\n')
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert master.asked[-1].body == b'{"title":"x"}\n'
+
+
+def test_bytes_that_are_not_utf8_are_refused_in_any_locale(master: Master) -> None:
+    words = [os.fsencode(word) for word in master.command("submit", "thumbnail", "--param")]
+    for locale in ("C.UTF-8", "C"):
+        done = master.run_raw([*words, b"title=\xff"], LC_ALL=locale)
+        assert done.returncode == 2
+        assert b"is not valid UTF-8 (byte 1 is 0xff)" in done.stderr

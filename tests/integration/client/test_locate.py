@@ -1,0 +1,34 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mythjobs.client import locate
+from mythjobs.config.state import default_path
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"HOME": "/home/ann"},
+        {"HOME": "/home/ann", "XDG_STATE_HOME": "/x/state"},
+        {"HOME": "/home/ann", "XDG_STATE_HOME": "relative"},
+        {"HOME": "/home/ann", "XDG_STATE_HOME": "/x", "MYTHJOBS_STATE_DIR": "here"},
+        {},
+    ],
+)
+def test_client_and_master_agree_on_the_state_directory(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    assert locate.default_root(environ) == os.fspath(default_path(environ))
+
+
+def test_the_socket_is_where_the_master_says(tmp_path: Path) -> None:
+    said = tmp_path / "master.json"
+    said.write_text(json.dumps({"socket": "/run/mythjobs/master.sock"}))
+    assert locate.of_state_directory(str(tmp_path)).socket == "/run/mythjobs/master.sock"
+    for broken in ("", "[]", "{}", '{"socket": 3}'):
+        said.write_text(broken)
+        assert locate.of_state_directory(str(tmp_path)).socket == f"{tmp_path}/master.sock"

@@ -133,7 +133,7 @@ def _refused(number: int, before_exec: bool, program: Program) -> CannotStart:
     return refusal.at_exec(number, name, program.search, present)
 
 
-def _popen(program: Program) -> int:
+def spawn_by_popen(program: Program) -> int:
     """The same by the public way, for a Python whose private one is not as we know it."""
     try:
         process = subprocess.Popen(
@@ -187,7 +187,7 @@ def spawners() -> Callable[[], Spawn]:
     """
     if _vfork_works():
         return lambda: Vfork().spawn
-    return lambda: _popen
+    return lambda: spawn_by_popen
 
 
 def clean_signals() -> None:

@@ -25,9 +25,16 @@ class Follower:
     """Passes one stream of a job on, from its beginning to the end of its last attempt."""
 
     def __init__(
-        self, session: Session, job_id: int, stream: int, write: Callable[[bytes], object]
+        self,
+        session: Session,
+        job_id: int,
+        stream: int,
+        write: Callable[[bytes], object],
+        *,
+        quiet: bool = False,
     ) -> None:
-        self._patience = Patience(session)
+        self._patience = Patience(session, quiet=quiet)
+        self._quiet = quiet
         self._job_id = job_id
         self._stream = stream
         self._write = write
@@ -64,7 +71,7 @@ class Follower:
         return 0
 
     def _begin(self, attempt: int) -> None:
-        if self._attempt and self._stream == 1:
+        if self._attempt and not self._quiet:
             output.note(f"job {self._job_id} is run again, attempt {attempt}")
         self._attempt = attempt
         self._offset = 0

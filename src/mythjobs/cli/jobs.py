@@ -95,10 +95,14 @@ def _pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[s
 @pass_session
 def show(session: Session, job: int, as_json: bool) -> None:
     """Show all about one job."""
-    found = session.client().get(f"jobs/{job}")
+    client = session.client()
+    found = client.get(f"jobs/{job}")
     if as_json:
         output.say_json(found)
         return
+    if found["state"] == JobState.QUEUED and not why_so(found):
+        # What a job waits for is not stored but worked out when it is asked for.
+        found["reason"] = client.get(f"jobs/{job}/why")
     output.say(f"job {found['id']}  {clean(found['command'])}")
     output.facts(_facts(found))
     if found["command"] != RUN:

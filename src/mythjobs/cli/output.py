@@ -13,6 +13,8 @@ _COLOURS: Final = {
     "succeeded": "32", "failed": "31", "cancelled": "33", "running": "36", "leased": "36",
     "up": "32", "silent": "31", "away": "33",
 }  # fmt: skip
+# The columns that may be folded where the terminal is narrow.
+_LONG: Final = ("subject", "reason", "parameters", "summary", "allowed")
 _RICH: Final = {"31": "red", "32": "green", "33": "yellow", "36": "cyan"}
 
 
@@ -93,7 +95,7 @@ def table(
     drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         side: Any = "right" if heading in right else "left"
-        drawn.add_column(heading, justify=side, overflow="ellipsis", no_wrap=heading != "reason")
+        drawn.add_column(heading, justify=side, overflow="fold", no_wrap=heading not in _LONG)
     for row in rows:
         words = [clean(each) for each in row]
         drawn.add_row(*(Text(each, _RICH.get(_COLOURS.get(each, ""), "")) for each in words))

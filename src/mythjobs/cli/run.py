@@ -41,10 +41,10 @@ def run(
 ) -> int:
     """Run a program as a job, as if it were called here.
 
-    It gets this environment and this directory.
-    Its output comes here while it runs, and its exit code is this command's: 128 + N if
-    signal N ended it, 124 if it ran into --wall, 125 if it could not be started, 143 if
-    somebody stopped it. Its stdin is empty. Ctrl-C cancels the job.
+    It gets this environment and this directory; its stdin is empty. Its output comes here
+    while it runs, and its exit code is this command's: 128 + N if signal N ended it, 124 if
+    it ran into --wall, 125 if it could not be started, 143 if somebody stopped it. Ctrl-C
+    cancels the job.
     """
     try:
         directory = current_directory()
@@ -53,14 +53,17 @@ def run(
     what = {"argv": list(program), "env": _environment(), "cwd": directory, "wall_s": wall_s}
     body = {"command": "run", "run": what, "priority": priority, "comment": comment}
     signal.signal(signal.SIGTERM, _raise_asked)
-    with _not_interrupted():
-        job_id = int(session.client().post("jobs", body)["id"])
-        streams = _Streams(session, job_id)
+    streams: _Streams | None = None
     try:
+        with _not_interrupted():
+            job_id = int(session.client().post("jobs", body)["id"])
+            streams = _Streams(session, job_id)
+        # A signal that came meanwhile is raised here.
         streams.wait()
         code, sentence = ending.exit_code(until_over(Patience(session), job_id))
     except (KeyboardInterrupt, BrokenPipeError) as end:
-        _cancel(session, job_id, streams)
+        if streams is not None:
+            _cancel(session, job_id, streams)
         if isinstance(end, _Asked):
             return ending.STOPPED
         raise
@@ -92,7 +95,8 @@ class _Streams:
 
     def _follow(self, session: Session, job_id: int, stream: int, to: BytesOut) -> None:
         try:
-            follower = Follower(session, job_id, stream, to.write)
+            # What happens to the job is told once, not for each stream.
+            follower = Follower(session, job_id, stream, to.write, quiet=stream == 2)
             tell_missing(follower.missing(follower.follow()))
         except BaseException as error:
             self._errors.append(error)

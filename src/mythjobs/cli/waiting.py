@@ -11,7 +11,7 @@ from mythjobs import clock
 from mythjobs.cli import output
 from mythjobs.cli.base import Session
 from mythjobs.cli.texts import clean
-from mythjobs.client.client import Client, Json
+from mythjobs.client.client import Client, Json, WentAway
 from mythjobs.errors import Unreachable
 from mythjobs.model.life import FINAL
 from mythjobs.model.units import say_duration
@@ -30,8 +30,9 @@ _SHORT_S: Final = 1.0
 class Patience:
     """Asks again while a master that was met is away. For reads only, which may be repeated."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, quiet: bool = False) -> None:
         self._session = session
+        self._quiet = quiet
         self._met = False
 
     def client(self) -> Client:
@@ -43,17 +44,22 @@ class Patience:
         while True:
             try:
                 answer = question(self._session.client())
-            except Unreachable:
+            except Unreachable as error:
+                self._met = self._met or isinstance(error, WentAway)
                 now_ms = clock.master_now().steady_ms
                 if not self._met or (until_ms is not None and now_ms > until_ms):
                     raise
                 if until_ms is None:
                     until_ms = now_ms + round(_AWAY_S * 1000)
-                    output.note("the master is away; jobs go on, waiting for it to come back")
+                    self._tell()
                 time.sleep(_RETRY_S)
                 continue
             self._met = True
             return answer
+
+    def _tell(self) -> None:
+        if not self._quiet:
+            output.note("the master is away; jobs go on, waiting for it to come back")
 
 
 class Ticker:

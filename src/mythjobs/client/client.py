@@ -22,6 +22,10 @@ PATIENCE_S: Final = 60.0
 _API: Final = "/api/v1/"
 
 
+class WentAway(Unreachable):
+    """There was a master, and it went away before its answer was whole."""
+
+
 class Client:
     """One connection a request, so nothing is ever asked on a connection that went stale."""
 
@@ -141,10 +145,10 @@ class Client:
         except OSError as error:
             raise self._went_away(error) from error
 
-    def _went_away(self, error: OSError) -> Unreachable:
+    def _went_away(self, error: OSError) -> WentAway:
         if isinstance(error, TimeoutError):
-            return Unreachable(f"the master on {self._address.said} does not answer")
-        return Unreachable(
+            return WentAway(f"the master on {self._address.said} does not answer")
+        return WentAway(
             f"the master on {self._address.said} went away before it answered; "
             f"whether it did what was asked is not known"
         )

@@ -107,6 +107,11 @@ def test_show_says_attempts_dependencies_and_events(call: Call, master: Master) 
     assert out.endswith("  submitted\n")
 
 
+def test_show_says_what_a_job_waits_for(call: Call, master: Master) -> None:
+    master.answers["GET jobs/7"] = job(7, reason={"code": "", "sentence": ""})
+    assert "reason     no machine allows thumbnail\n" in call("show", "7").out
+
+
 def test_an_ad_hoc_job_is_listed_by_its_program(call: Call, master: Master) -> None:
     arguments = {"argv": ["echo", "a b"], "cwd": "/", "wall_s": None}
     master.answers["GET jobs"] = {

@@ -85,10 +85,14 @@ def test_wait_exits_with_1_unless_all_succeeded(call: Call, master: Master) -> N
 
 
 def test_wait_goes_on_when_the_master_was_away(call: Call, master: Master) -> None:
-    master.answers["GET jobs/7"] = [running(), Reply(200, {}, (b"{",), whole=False), succeeded()]
-    done = call("wait", "7")
-    assert (done.code, done.out) == (0, "job 7 succeeded (took 2.0 s)\n")
-    assert done.err == "mythjobs: the master is away; jobs go on, waiting for it to come back\n"
+    cut = Reply(200, {}, (b"{",), whole=False)
+    # Its first answer counts too: it was there, so it was met.
+    for first in (running(), cut):
+        answers: list[Answer] = [first, cut, succeeded()]
+        master.answers["GET jobs/7"] = answers
+        done = call("wait", "7")
+        assert (done.code, done.out) == (0, "job 7 succeeded (took 2.0 s)\n")
+        assert done.err.startswith("mythjobs: the master is away; jobs go on")
 
 
 def ad_hoc(master: Master, end: dict[str, Any], *, out: bytes = b"", err: bytes = b"") -> None:

@@ -60,7 +60,7 @@ def test_an_answer_that_is_broken_off_is_never_taken_for_a_whole_one(whole: byte
     with ours:
         sender = threading.Thread(target=send, args=(theirs, whole))
         sender.start()
-        with pytest.raises(http.BrokenOff):
+        with pytest.raises(ConnectionError):  # BrokenOff, or the kernel says it
             http.ask(ours, "GET", "/", {}).read()
     sender.join()
 

@@ -50,6 +50,7 @@ class Attempts:
         self._leaders: dict[int, Attempt] = {}
         # Their leader is dead, and something it left behind is not, yet.
         self._clearing: dict[Key, Attempt] = {}
+        self._watched: set[int] = set()
         self.live: dict[Key, Attempt] = {}
         self.ends: dict[Key, str] = {}
         # The number of the last end that the journal has yet to make durable.
@@ -235,16 +236,33 @@ class Attempts:
         self._collect(attempt)
 
     def _wait_for(self, attempt: Attempt, left: list[Process], patient: bool) -> None:
-        """Each orphan that dies brings us here again, with the children that it had."""
+        """Each of them that dies brings us here again, with the children that it had."""
         self._clearing[attempt.key] = attempt
-        if patient:
-            return
         for process in left:
-            _signal(process.pid, signal.SIGKILL)
-        if not attempt.killing:
+            if process.pid not in self._watched:
+                self._watch_orphan(process.pid)
+            if not patient:
+                _signal(process.pid, signal.SIGKILL)
+        if not patient and not attempt.killing:
             attempt.killing = True
             due_ms = self._loop.now.run_ms + _PATIENCE_MS
             attempt.timers.append(self._loop.at(due_ms, partial(self._give_up, attempt)))
+
+    def _watch_orphan(self, pid: int) -> None:
+        """SIGCHLD is not enough to wait for: two at a time are one, and that one may go to the
+        spawner's thread whose child the other was, which does not wake the loop."""
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            return
+        self._watched.add(pid)
+        self._loop.watch(fd, partial(self._orphan_died, pid, fd))
+
+    def _orphan_died(self, pid: int, fd: int) -> None:
+        self._loop.unwatch(fd)
+        os.close(fd)
+        self._watched.discard(pid)
+        self.orphans_changed()
 
     def _give_up(self, attempt: Attempt) -> None:
         if attempt.key in self._clearing:

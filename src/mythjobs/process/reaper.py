@@ -72,7 +72,8 @@ class Reaper:
 
     def orphan_died(self, *_: object) -> None:
         """The handler of SIGCHLD, so in the loop's thread between any two of its steps. Most
-        of these signals are for children that have a pidfd, and tell nothing new."""
+        of these signals are for children that have a pidfd, and tell nothing new. One that is
+        missed leaves a zombie until the next; who waits for an orphan watches it."""
         if orphans.any_dead():
             self.loop.call_soon(self._attempts.orphans_changed)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import select
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Agent:
         self._reader = LineReader()
         self.said: list[Message] = []
         self.hello = self.until("hello")
+        self._process = os.pidfd_open(self.hello["pid"])
 
     def send(self, *messages: Message) -> None:
         self.socket.sendall(encode_line(messages))
@@ -97,6 +98,19 @@ class Agent:
 
     def close(self) -> None:
         self.socket.close()
+        if self._process >= 0:
+            os.close(self._process)
+            self._process = -1
+
+    def end_reaper(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """TERM ends its jobs first."""
+        signal.pidfd_send_signal(self._process, number)
+        self.outlive_reaper()
+
+    def outlive_reaper(self) -> None:
+        """Returns once it is gone, and with it all that it held."""
+        assert select.select([self._process], [], [], PATIENCE_S)[0], "the reaper lives on"
+        self.close()
 
 
 def start(job: int, argv: list[str], **more: Any) -> Message:
@@ -119,30 +133,15 @@ def reaper(home: Home, name: str = "r1") -> Iterator[Agent]:
     """A reaper with an agent that has said nothing yet; both are gone afterwards."""
     directory = home.launch(name)
     agent = Agent(directory)
+    process = os.pidfd_open(agent.hello["pid"])
     try:
         yield agent
     finally:
         agent.close()
-        end_reaper(directory, agent.hello["pid"])
-
-
-def end_reaper(directory: Path, pid: int) -> None:
-    """TERM ends its jobs; it is gone when its lock can be had."""
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
-    wait_for_death(directory)
-
-
-def wait_for_death(directory: Path) -> None:
-    """The kernel gives its lock up with its last descriptor, so after everything else."""
-    try:
-        fd = os.open(directory / "lock", os.O_RDWR)
-    except FileNotFoundError:
-        return
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    os.close(fd)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+        assert select.select([process], [], [], PATIENCE_S)[0], "the reaper lives on"
+        os.close(process)
 
 
 def read_to_end(fd: int) -> bytes:

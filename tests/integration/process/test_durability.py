@@ -26,7 +26,6 @@ from tests.integration.process.agentside import (
     reaper,
     sh,
     start,
-    wait_for_death,
 )
 
 
@@ -118,9 +117,7 @@ def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home
     pid = agent.until("started", 3)["pid"]
     agent.until("grew", 3)
 
-    os.kill(agent.hello["pid"], signal.SIGKILL)
-    wait_for_death(directory)
-    agent.close()
+    agent.end_reaper(signal.SIGKILL)
     lock = address.take_lock(directory)
     assert lock is not None
     records = read_journal(directory / "journal")
@@ -175,8 +172,7 @@ def test_it_retires_when_everything_is_acknowledged_and_clears_up(home: Home) ->
     agent.ack(end)
     while agent.hear():
         pass
-    agent.close()
-    wait_for_death(directory)
+    agent.outlive_reaper()
     assert not directory.exists()
     assert not list(home.scratch.iterdir())
 
@@ -186,9 +182,7 @@ def test_a_shutdown_ends_jobs_and_leaves_their_ends_for_the_next_agent(home: Hom
     agent = Agent(directory)
     agent.start(1, ["sleep", "600"])
     agent.until("started", 1)
-    os.kill(agent.hello["pid"], signal.SIGTERM)
-    agent.close()
-    wait_for_death(directory)
+    agent.end_reaper(signal.SIGTERM)
     [end] = read_journal(directory / "journal").ends.values()
     assert end["outcome"] == {"kind": "stopped", "by": "shutdown"}
 
@@ -236,8 +230,7 @@ def test_the_program_may_be_gone_from_the_disk_while_it_runs(home: Home) -> None
     agent.send({"type": "retire"})
     while agent.hear():
         pass
-    agent.close()
-    wait_for_death(directory)
+    agent.outlive_reaper()
     assert not directory.exists()
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
+from litestar import Litestar
 
 from mythjobs.cli.main import group
 from mythjobs.model import life
 from mythjobs.protocol import messages
+from mythjobs.web import batches, commands, jobs, machines, outputs
+from mythjobs.web.request import ApiRequest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -70,3 +73,28 @@ def test_the_drawing_of_a_jobs_life_is_the_table_of_its_life() -> None:
     text = (DOCS / "life.md").read_text(encoding="utf-8")
     _, _, drawn = text.partition("```mermaid\n")
     assert drawn.partition("\n```")[0] == life.diagram()
+
+
+def routes_described() -> set[tuple[str, str]]:
+    """From rows like: `POST /api/v1/jobs/ID/x?y=z` · `b` (`b` in the place of `x`)."""
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    found = set()
+    for cell in re.findall(r"^\| (`[A-Z]+ /api/v1/[^|]+) \|", text, re.MULTILINE):
+        first, *others = re.findall("`([^`]+)`", cell)
+        method, _, target = first.partition(" ")
+        path = target.removeprefix("/api/v1").partition("?")[0]
+        found |= {(method, path), *((method, f"{path.rpartition('/')[0]}/{o}") for o in others)}
+    return {(method, re.sub("/[A-Z]+", "/…", path)) for method, path in found}
+
+
+def test_each_route_of_the_api_is_described_and_in_its_schema() -> None:
+    parts = (jobs, batches, commands, machines, outputs)
+    routes = [route for part in parts for route in part.ROUTES]
+    schema = Litestar(routes, request_class=ApiRequest).openapi_schema
+    there = {
+        (method.upper(), re.sub(r"\{\w+\}", "…", path))
+        for path, operations in (schema.paths or {}).items()
+        for method in ("get", "post", "put", "patch", "delete")
+        if getattr(operations, method) is not None
+    }
+    assert there == routes_described()

@@ -1,0 +1,56 @@
+"""The lines between agent and reaper, on the agent's side: the same as the reaper's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mythjobs.agent.reaperlink import ReaperLink, decode, encode
+from mythjobs.errors import ProtocolError
+from mythjobs.process import wire
+
+# Also what came as bytes that are no text.
+TEXT = st.text(st.characters(exclude_categories=[])).map(
+    lambda text: text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+)
+MESSAGES = st.lists(st.dictionaries(TEXT, TEXT | st.lists(TEXT) | st.integers(0, 2**53)))
+
+
+@given(MESSAGES)
+def test_what_the_agent_writes_the_reaper_reads(messages: list[dict[str, Any]]) -> None:
+    messages = [{**each, "type": "start"} for each in messages]
+    line = encode(messages)
+    assert line.isascii()
+    assert line.count(b"\n") == 1
+    assert wire.decode_line(line[:-1]) == messages
+
+
+@given(MESSAGES)
+def test_what_the_reaper_writes_the_agent_reads(messages: list[dict[str, Any]]) -> None:
+    messages = [{**each, "type": "ended"} for each in messages]
+    assert decode(wire.encode_line(messages)[:-1]) == messages
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"{}", b"nul", b"[1", b"\xff"])
+def test_what_is_no_line_is_refused(line: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode(line)
+
+
+def test_messages_come_when_their_line_is_whole() -> None:
+    async def story() -> None:
+        heard: list[Any] = []
+        link = ReaperLink(heard.append)
+        data = b"".join(json.dumps([{"type": "x", "no": no}]).encode() + b"\n" for no in range(3))
+        for cut in range(len(data)):
+            heard.clear()
+            link.data_received(data[:cut])
+            link.data_received(data[cut:])
+            assert [each["no"] for part in heard for each in part] == [0, 1, 2]
+
+    asyncio.run(story())

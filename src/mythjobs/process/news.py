@@ -48,6 +48,8 @@ class News:
     def last(self, attempt: Attempt) -> None:
         """It is over: say what is unsaid, before its end is said."""
         self._grown.pop(attempt.key, None)
+        if attempt.watch and any(stream.spool.written for stream in attempt.streams):
+            self._say(report.grew(attempt))
         pipe, attempt.status_pipe = attempt.status_pipe, None
         if pipe is None:
             return

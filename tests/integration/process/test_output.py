@@ -94,6 +94,13 @@ def test_growth_is_told_when_watching_begins_later(agent: Agent, shared_home: Ho
     agent.ended(9)
 
 
+def test_the_last_growth_is_told_before_the_end(agent: Agent) -> None:
+    # Shorter than we look into pipes for, so nothing was told while it ran.
+    agent.start(11, ["echo", "100 %"], watch=True)
+    end = agent.ended(11)
+    assert agent.until("grew", 11)["output"] == end["output"] == [[6, 6, 0]]
+
+
 def test_what_a_job_leaves_behind_does_not_hold_up_its_end(agent: Agent, shared_home: Home) -> None:
     # It holds the pipe; the end of file, and so the end, comes only because it is killed.
     end = agent.run(10, sh("sleep 600 & echo done; exit 3"))

@@ -92,4 +92,4 @@ class Attempt:
     @property
     def over(self) -> bool:
         """Nothing more of its output comes."""
-        return self.phase in (Phase.OVER, Phase.REPORTED)
+        return self.phase in (Phase.OVER, Phase.REPORTED, Phase.FORGOTTEN)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from mythjobs.agent import ends
 from mythjobs.agent.actions import Action, Follow, Transfer
 from mythjobs.agent.attempt import Attempt, Key, Output, Phase
@@ -100,6 +102,8 @@ class Core:
         if taken is None:
             return None
         frame, hb = taken
+        if self._stopping:
+            frame = msgspec.structs.replace(frame, draining=True)
         if hb is not None:
             self._sent[hb] = now.steady_ms
             self._sent.pop(hb - 2, None)

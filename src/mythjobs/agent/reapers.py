@@ -42,6 +42,7 @@ class Desk(Protocol):
     def reaper_said(self, reaper: str, messages: Sequence[Any]) -> None: ...
     def reaper_died(self, reaper: str, estate: Estate) -> None: ...
     def use_reaper(self, reaper: str) -> None: ...
+    def failed(self, error: Exception) -> None: ...
 
 
 class _Reaper:
@@ -158,7 +159,13 @@ class Reapers:
     def _watch(self, directory: Path) -> _Reaper:
         reaper = self._reapers[directory.name] = _Reaper(directory)
         reaper.task = asyncio.create_task(self._serve(reaper))
+        reaper.task.add_done_callback(self._served)
         return reaper
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        # A fault of ours; without this one here the agent would be half dead.
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._desk.failed(error)
 
     async def _serve(self, reaper: _Reaper) -> None:
         """From its birth, or ours, to its death."""
@@ -204,7 +211,14 @@ class Reapers:
             settle = partial(
                 leftovers.settle, reaper.directory, self._places, self._runtime, self._boot_id
             )
-            estate = await asyncio.to_thread(settle)
+            while True:
+                try:
+                    estate = await asyncio.to_thread(settle)
+                    break
+                except OSError as error:
+                    # Without its journal nobody can say what it ran, and nobody guesses.
+                    log.error("the estate of reaper %s cannot be read: %s", reaper.id, error)
+                    await asyncio.sleep(_LONGEST_WAIT_S)
         if estate.left:
             log.warning("reaper %s died; %d of its jobs are lost", reaper.id, len(estate.left))
         self._desk.reaper_died(reaper.id, estate)

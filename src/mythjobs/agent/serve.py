@@ -32,7 +32,6 @@ from mythjobs.agent.transfers import Transfers
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
 from mythjobs.config.state import StateDir
-from mythjobs.errors import StoreFailed
 from mythjobs.protocol import messages as m
 
 # How long the master is given, once all jobs are ended, to hear so and to take their output.
@@ -78,7 +77,7 @@ class Agent:
         self._core = Core(env, jobs=jobs)
         self._core.found(journal.read(self._places.journal, self._boot_id))
         self._journal = journal.Journal(
-            self._places.journal, self._boot_id, self._core.snapshot, self._durable, self._failed
+            self._places.journal, self._boot_id, self._core.snapshot, self._durable, self.failed
         )
         key = keys.own_key(self._places.key)
         myself = Myself(key, name, self._boot_id, secrets.token_hex(16))
@@ -89,7 +88,7 @@ class Agent:
         )
         self._followers = Followers(self._places.output)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        self._failed_with: StoreFailed | None = None
+        self._failed_with: Exception | None = None
         self._adopted = False
         # Set by whatever the core is told.
         self._changed = asyncio.Event()
@@ -185,7 +184,7 @@ class Agent:
     def _durable(self, token: int) -> None:
         self._do(self._core.journalled(token, machine_now()))
 
-    def _failed(self, error: StoreFailed) -> None:
+    def failed(self, error: Exception) -> None:
         self._failed_with = error
         self._changed.set()
 

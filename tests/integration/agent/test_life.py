@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import mythjobs
+from mythjobs.config.runtime import runtime_dir
 from mythjobs.config.state import StateDir
 from mythjobs.protocol import messages as m
 from tests.support.agent_master import a_master, an_agent, living_reapers
@@ -36,6 +42,8 @@ def test_a_second_agent_is_told_who_runs_here(state: StateDir) -> None:
     async def story() -> None:
         async with a_master(state) as master, an_agent(state):
             await master.connected()
+            await master.grant(1, "/bin/true")
+            await master.hear(m.Ended)
             async with an_agent(state) as second:
                 assert await second.ended() == os.EX_TEMPFAIL
                 assert "an agent runs already" in second.log
@@ -132,5 +140,57 @@ def test_what_is_no_message_costs_the_connection_and_not_the_agent(state: StateD
             await master.hear(m.Heartbeat)
             await master.grant(1, "/bin/true")
             await master.hear(m.Ended)
+
+    asyncio.run(story())
+
+
+OLD_REAPER = """
+import socket, sys
+from pathlib import Path
+from mythjobs.process import address, wire
+from mythjobs.process.launch import launch
+
+agent, runtime, argv = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+directory = agent / "reapers" / "0.0.1-old"
+launch(directory, output=agent / "output", scratch=agent / "scratch", runtime=runtime)
+with socket.socket(socket.AF_UNIX) as reaper:
+    reaper.connect(str(address.socket_path(directory)))
+    start = {"type": "start", "job": 1, "n": 1, "argv": argv, "env": {"PATH": "/bin"}}
+    reaper.sendall(wire.encode_line([{**start, "keep": [9, 9]}]))
+    lines = reaper.makefile("rb")
+    assert b'"hello"' in next(lines) and b'"started"' in next(lines)
+"""
+
+
+def test_an_older_reaper_keeps_its_jobs_and_gets_no_new_ones(
+    state: StateDir, tmp_path: Path
+) -> None:
+    """An upgrade in the middle of a job: the old version's files are gone, too."""
+    os.mkfifo(tmp_path / "go")
+    old = shutil.copytree(Path(mythjobs.__file__).parent, tmp_path / "old" / "mythjobs")
+    (old / "__init__.py").write_text('__version__ = "0.0.1"\n')
+    state.agent.root.mkdir()
+    state.agent.make()
+    words = [str(state.agent.root), str(runtime_dir(state))]
+    words += ["/bin/sh", "-c", f"read _ <{tmp_path}/go; exit 8"]
+    environ = {**os.environ, "PYTHONPATH": str(old.parent)}
+    subprocess.run([sys.executable, "-c", OLD_REAPER, *words], env=environ, check=True)
+    shutil.rmtree(old)
+    [pid] = living_reapers(state)
+
+    async def story() -> None:
+        async with a_master(state) as master, an_agent(state):
+            await master.connected()
+            assert (await master.hear(m.Heartbeat)).held == [m.Held(1, 1, "running")]
+            await master.grant(2, "/bin/true")
+            await master.hear(m.Ended, job=2)
+            assert len(living_reapers(state)) == 2
+            gone = os.pidfd_open(pid)
+            await asyncio.to_thread((tmp_path / "go").write_text, "\n")
+            assert (await master.hear(m.Ended, job=1)).outcome["code"] == 8
+            # With its last job acknowledged it goes.
+            await asyncio.to_thread(select.select, [gone], [], [], 20)
+            os.close(gone)
+            assert len(living_reapers(state)) == 1
 
     asyncio.run(story())

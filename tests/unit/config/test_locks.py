@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,14 @@ def test_a_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
 
 
 def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
-    read, write = os.pipe()
     lock = locks.hold(tmp_path / "lock", "an agent")
-    pid = os.posix_spawn(
-        "/bin/cat", ["cat"], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, read, 0)]
-    )
-    os.close(read)
-    lock.close()
-    with locks.hold(tmp_path / "lock", "an agent"):
-        pass
-    os.close(write)
-    os.waitpid(pid, 0)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin
+        assert child.stdout
+        # Its answer shows that its exec is over, which is what closes our descriptors there.
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stdout.read(1) == b"\n"
+        lock.close()
+        with locks.hold(tmp_path / "lock", "an agent"):
+            pass

@@ -18,6 +18,9 @@ class Lock:
 
     def close(self) -> None:
         if self._fd >= 0:
+            # Explicitly: a child that another thread is just starting holds a copy of the
+            # descriptor until its exec, and the lock would last as long.
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1
 

@@ -143,7 +143,7 @@ class Links:
                 rest.append(message)
         if len(rest) == len(frame.messages):
             return frame
-        return m.AgentFrame(frame.no, frame.seen, frame.room, rest)
+        return m.AgentFrame(frame.no, frame.seen, frame.room, rest, frame.draining)
 
 
 def _hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hello | None:

@@ -60,6 +60,7 @@ class Machine:
     hb: int = 0  # the last heartbeat heard on this connection; no grant before the first
     grants: int = 0  # the last grant number given on this connection
     seen: int = 0
+    draining: bool = False  # it ends all it has; what it is granted now it would only return
     heard_ms: int = 0  # steady
     live: dict[int, Live] = field(default_factory=dict)
 
@@ -67,8 +68,13 @@ class Machine:
     def jobs(self) -> int:
         return self.cores if self.ceiling is None else self.ceiling
 
+    @property
+    def takes(self) -> bool:
+        """Whether it may be granted anything now."""
+        return self.hb > 0 and not self.draining
+
     def facts(self) -> MachineFacts:
-        return MachineFacts(self.name, self.rights, self.hb > 0, self.jobs, len(self.live))
+        return MachineFacts(self.name, self.rights, self.takes, self.jobs, len(self.live))
 
     def draft(self) -> Machine:
         return replace(self, live=dict(self.live))

@@ -73,7 +73,7 @@ class _Room:
 def place(turn: Turn) -> None:
     """Leases what can run. Afterwards every machine is full, or no class has a ready job for it."""
     memory = turn.memory
-    rooms = [_Room(turn, each) for each in memory.machines.values() if each.hb]
+    rooms = [_Room(turn, each) for each in memory.machines.values() if each.takes]
     if not rooms or not memory.waking:
         return
     candidates, where = _candidates(turn, rooms)

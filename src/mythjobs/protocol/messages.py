@@ -142,6 +142,7 @@ class AgentFrame(Struct, frozen=True):
     seen: int
     room: int
     messages: list[AgentMessage]
+    draining: bool = False
 
 
 # From the master.

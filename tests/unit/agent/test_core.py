@@ -371,6 +371,7 @@ def test_the_agent_that_ends_its_jobs_takes_no_more() -> None:
     assert story.starts() == [1]
     assert {type(each).__name__ for each in story.said()} >= {"Ended", "Returned"}
     assert story.frames[-1].room == 0
+    assert story.frames[-1].draining
     story.acknowledge()
     story.said()
     story.acknowledge()

@@ -20,14 +20,18 @@ def test_we_see_ourselves() -> None:
 def test_a_childs_birth_lies_between_the_instants_around_its_start() -> None:
     before_ms = machine_now().steady_ms
     child = subprocess.Popen(
-        [sys.executable, "-c", "input()"],
+        [sys.executable, "-c", "print(flush=True); input()"],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         env={"MYTHJOBS_JOB": "12", "MYTHJOBS_ATTEMPT": "3", "MYTHJOBS_P_X": "é"},
     )
     after_ms = machine_now().steady_ms
     found = tree.read_process(child.pid)
     assert found
     assert before_ms - tree.TICK_MS <= found.born_ms <= after_ms
+    # The kernel answers for the exec a moment before the new environment can be read.
+    assert child.stdout
+    assert child.stdout.readline() == b"\n"
     assert tree.mark_of(child.pid) == (12, 3)
     assert child.pid in tree.children(os.getpid(), os.getpid())
     child.communicate(b"\n")

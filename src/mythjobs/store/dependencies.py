@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, literal_column, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, Transaction, given, one_of
 
 dependency, job = t.dependency, t.job
+# As a literal, for SQLite to see that the index of open ones holds them all.
+OPEN = literal_column("0")
 
 _ADD = Statement(insert(dependency), ("job_id", "on_job_id", "accept", "met"))
 _OPEN_ON = Statement(
     select(dependency.c.job_id, dependency.c.on_job_id, dependency.c.accept).where(
-        one_of(dependency.c.on_job_id, "job_ids"), dependency.c.met == 0
+        one_of(dependency.c.on_job_id, "job_ids"), dependency.c.met == OPEN
     )
 )
 _MEET = Statement(
@@ -28,10 +30,10 @@ _FEWER = Statement(
 )
 _CLOSE = Statement(
     update(dependency)
-    .where(one_of(dependency.c.job_id, "job_ids"), dependency.c.met == 0)
+    .where(one_of(dependency.c.job_id, "job_ids"), dependency.c.met == OPEN)
     .values(met=1)
 )
-_COUNT = Statement(select(func.count()).select_from(dependency).where(dependency.c.met == 0))
+_COUNT = Statement(select(func.count()).select_from(dependency).where(dependency.c.met == OPEN))
 
 _ACCEPTED: Mapping[str, frozenset[JobState]] = {
     "ok": frozenset({JobState.SUCCEEDED}),

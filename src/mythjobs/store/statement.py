@@ -64,6 +64,11 @@ class OneOf(ColumnElement[bool]):
         self.column = column
         self.given = bindparam(_PREFIX + name, type_=_List())
 
+    def self_group(self, against: object = None) -> OneOf:
+        # Core would write `= 1` behind it for a dialect without booleans, and SQLite would
+        # then read the whole table instead of the rows that are named.
+        return self
+
 
 @compiles(OneOf, "sqlite")
 def _one_of_sqlite(element: OneOf, compiler: SQLCompiler, **kw: Any) -> str:
@@ -105,6 +110,10 @@ class _Compiled:
         self._many: Callable[[Mapping[str, object]], Row] | None = None
         if not self._defaults and len(self._names) > 1:
             self._many = itemgetter(*self._names)
+
+    @property
+    def parameters(self) -> int:
+        return len(self._names)
 
     def one(self, values: Mapping[str, object]) -> Row:
         if self._lists:
@@ -157,3 +166,10 @@ class Statement:
         compiled = self._for(tx.dialect)
         tx.cursor.executemany(compiled.sql, compiled.many(rows))
         return int(tx.cursor.rowcount)
+
+    def plan(self, tx: Transaction) -> list[str]:
+        """How SQLite would find its rows, step by step (EXPLAIN QUERY PLAN); nothing is done."""
+        compiled = self._for(tx.dialect)
+        unknown = [None] * compiled.parameters
+        tx.cursor.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", unknown)
+        return [str(step[3]) for step in tx.cursor.fetchall()]

@@ -1,0 +1,52 @@
+"""No statement of a turn may cost more because the backlog is longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mythjobs.store import batches, dependencies, facts, jobs, life, placement, readiness, totals
+from mythjobs.store.open import Store
+from mythjobs.store.statement import Statement
+
+HOT = (batches, dependencies, facts, jobs, life, placement, readiness, totals)
+# Tables that stay small whatever waits.
+SMALL = ("batch", "upkeep", "json_each")
+
+
+def _statements(module: ModuleType) -> Iterator[tuple[str, Statement]]:
+    short = module.__name__.rpartition(".")[2]
+    for name, value in vars(module).items():
+        if isinstance(value, Statement):
+            yield f"{short}.{name}", value
+        elif isinstance(value, dict):
+            for key, each in value.items():
+                if isinstance(each, Statement):
+                    yield f"{short}.{name}[{key}]", each
+
+
+@pytest.mark.parametrize(
+    "name, statement", [pair for module in HOT for pair in _statements(module)]
+)
+def test_a_turn_reads_by_index_alone(tmp_path: Path, name: str, statement: Statement) -> None:
+    store = Store(tmp_path / "store.db")
+    with store.turn() as tx:
+        plan = statement.plan(tx)
+    store.close()
+    scans = [
+        step
+        for step in plan
+        if step.startswith("SCAN ") and "INDEX" not in step and step.split()[1] not in SMALL
+    ]
+    assert scans == []
+
+
+def test_a_lease_looks_up_its_jobs_and_does_not_read_all_that_are_ready(tmp_path: Path) -> None:
+    # Seen: 20 ms a turn with 100,000 ready jobs, for the reading of all of them.
+    store = Store(tmp_path / "store.db")
+    with store.turn() as tx:
+        assert life._LEASE.plan(tx)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
+    store.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from sqlalchemy import func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, func, insert, literal_column, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
@@ -12,7 +13,7 @@ from mythjobs.store.statement import Statement, Transaction, given, one_of
 
 dependency, job = t.dependency, t.job
 # As a literal, for SQLite to see that the index of open ones holds them all.
-OPEN = literal_column("0")
+OPEN: Final[ColumnElement[int]] = literal_column("0")
 
 _ADD = Statement(insert(dependency), ("job_id", "on_job_id", "accept", "met"))
 _OPEN_ON = Statement(

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.agent.attempt import Attempt
+from mythjobs.model.kept import Kept
 from mythjobs.model.progress import ProgressReader
-from mythjobs.process.output import Kept, read_range, stream_path
+from mythjobs.process.output import read_range, stream_path
 
 # At the beginning stands what the figures refer to (ffmpeg's "Duration:"); of what comes
 # between two looks only the end says how far it is.

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mythjobs.agent.attempt import Attempt, Key
-from mythjobs.process.output import Kept, read_kept, read_range, stream_path
+from mythjobs.model.kept import Kept
+from mythjobs.process.output import read_kept, read_range, stream_path
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 

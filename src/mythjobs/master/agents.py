@@ -38,7 +38,7 @@ def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Att
     )
     machine.boot_id, machine.cores = hello.boot_id, hello.cores
     machine.connection, machine.incarnation = request.connection, hello.incarnation
-    machine.hb = machine.grants = machine.seen = 0
+    machine.hb = machine.grants = 0
     machine.draining = False
     machine.heard_ms = turn.now.steady_ms
     if request.trusted and jobs is not None:
@@ -74,7 +74,6 @@ def said(turn: Turn, message: AgentSaid, ends: Ends) -> None:
     frame = message.frame
     turn.acks[message.connection] = frame.no
     machine.heard_ms = turn.now.steady_ms
-    machine.seen = max(machine.seen, frame.seen)
     machine.draining = frame.draining
     for each in frame.messages:
         match each:

@@ -40,6 +40,7 @@ class Ends:
         self._turn = turn
         self._starts: dict[int, life.Start] = {}
         self._ends: dict[int, life.End] = {}
+        self._learned: set[tuple[int, int]] = set()  # (command, machine)
         self.progress: dict[tuple[int, int], tuple[int | None, str | None]] = {}
 
     def started(self, machine: Machine, job_id: int, at_ms: int) -> None:
@@ -58,6 +59,7 @@ class Ends:
         live = machine.live[message.job]
         if isinstance(outcome, o.Exited) and message.started_ms is not None:
             self._turn.memory.learn(live.command_id, machine.machine_id, usage.wall_s)
+            self._learned.add((live.command_id, machine.machine_id))
         self._close(
             machine,
             message.job,
@@ -138,23 +140,12 @@ class Ends:
         turn = self._turn
         ends = list(self._ends.values())
         life.end(turn.tx, ends, at_ms=turn.now.wall_ms)
-        _learned(turn, {each.command_id for each in ends})
+        machines.learn(turn.tx, [(*each, *turn.memory.footprints[each]) for each in self._learned])
         turn.ended(
             {each.job_id: target(each.event) for each in ends if target(each.event) in FINAL}
         )
         again = [each.job_id for each in ends if target(each.event) not in FINAL]
         turn.wake(readiness.refresh(turn.tx, again))
-
-
-def _learned(turn: Turn, command_ids: set[int]) -> None:
-    memory = turn.memory
-    rows = [
-        (command_id, machine_id, *memory.footprints[command_id, machine_id])
-        for command_id in command_ids
-        for machine_id in memory.machines
-        if (command_id, machine_id) in memory.footprints
-    ]
-    machines.learn(turn.tx, rows)
 
 
 def _reason(outcome: o.Outcome, event: JobEvent, live: Live, hold: int) -> tuple[str, str]:

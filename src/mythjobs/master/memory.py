@@ -35,7 +35,6 @@ class Live:
     started_ms: int | None = None
     stop_by: str | None = None
     losses: int = 0
-    grant: int = 0  # its number on the connection, 0 if it was granted on an earlier one
 
     def with_start(self, at_ms: int) -> Live:
         return replace(self, started_ms=at_ms)
@@ -59,7 +58,6 @@ class Machine:
     incarnation: str = ""
     hb: int = 0  # the last heartbeat heard on this connection; no grant before the first
     grants: int = 0  # the last grant number given on this connection
-    seen: int = 0
     draining: bool = False  # it ends all it has; what it is granted now it would only return
     heard_ms: int = 0  # steady
     live: dict[int, Live] = field(default_factory=dict)

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple, Protocol
 
 from mythjobs.errors import Unreachable
 from mythjobs.master.gathering import Gathering
-from mythjobs.master.spool import Kept, Key, Spool
+from mythjobs.master.spool import Key, Spool
 from mythjobs.master.transfers import LOST, Live, Peer, Transfers
+from mythjobs.model.kept import Kept
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import Chunk
 

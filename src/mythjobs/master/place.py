@@ -157,7 +157,6 @@ def _lease(turn: Turn, chosen: dict[int, _Room]) -> None:
             leased.priority,
             leased.subject,
             losses=leased.losses,
-            grant=machine.grants,
         )
         if leased.subject is not None:
             turn.subjects.add(leased.subject)

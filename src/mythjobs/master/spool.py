@@ -27,28 +27,6 @@ class Key(NamedTuple):
     stream: int
 
 
-class Kept(NamedTuple):
-    """Bytes written, and how many of them were kept from the start and from the end."""
-
-    written: int
-    head: int
-    tail: int
-
-    @property
-    def dropped(self) -> int:
-        return self.written - self.head - self.tail
-
-    def place(self, offset: int) -> tuple[int, int]:
-        """Where in the file a stream's offset stands, and the offset that is found there.
-
-        An offset in the dropped middle becomes the tail's first.
-        """
-        if offset < self.head:
-            return offset, offset
-        offset = min(max(offset, self.written - self.tail), self.written)
-        return offset - self.dropped, offset
-
-
 @dataclass
 class Part:
     """A file that is being filled; `size` is how much of it is there."""

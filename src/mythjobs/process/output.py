@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+from mythjobs.model.kept import Kept
 
 # Behind the ring stands how much had been written when it was last turned. It is
 # renewed before the bytes are, so who reads the ring meanwhile can tell what was lost.
 _MARK: Final = struct.Struct("<Q")
 _FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-
-
-class Kept(NamedTuple):
-    """Of `written` bytes the first `head` and the last `tail` are kept; as it is on the wire."""
-
-    written: int
-    head: int
-    tail: int
-
-    @property
-    def dropped(self) -> int:
-        return self.written - self.head - self.tail
 
 
 def stream_path(directory: str | os.PathLike[str], job: int, n: int, stream: int) -> str:

@@ -44,12 +44,10 @@ class JobFacts(NamedTuple):
     state: str
     command: str
     hold: int
-    stop_requested: bool
     not_before_ms: int | None
     unmet: int
     ready: bool
     subject: str | None
-    batch_open: bool
     reason_code: str
     reason: str
 
@@ -74,7 +72,7 @@ def waits_for(job: JobFacts) -> tuple[str, str] | None:
     """The code and sentence of what a queued job itself waits for; None if it is ready."""
     if job.hold == 1:
         return (job.reason_code or "held", job.reason or "held; `mythjobs release` lets it go on")
-    if job.hold or not job.batch_open:
+    if job.hold:
         return ("batch_opening", "its batch is being made ready")
     if job.not_before_ms is not None:
         return ("not_before", "waits for its time")

@@ -14,7 +14,6 @@ _FACTS = Statement(
     select(
         job.c.state,
         job.c.hold,
-        job.c.stop_requested,
         job.c.not_before_ms,
         job.c.unmet,
         job.c.ready_class,
@@ -39,19 +38,17 @@ def job_facts(tx: Transaction, job_id: int) -> JobFacts | None:
     rows = _FACTS.run(tx, which=job_id)
     if not rows:
         return None
-    (state, hold, stop, not_before, unmet, ready, subject, batch, opened, code, why, name) = rows[0]
+    (state, hold, not_before, unmet, ready, subject, batch, opened, code, why, name) = rows[0]
     if batch is not None and opened is None:
         return None
     return JobFacts(
         state,
         name or "",
         hold,
-        stop is not None,
         not_before,
         unmet,
         ready is not None,
         subject,
-        batch is None or opened is not None,
         code,
         why,
     )

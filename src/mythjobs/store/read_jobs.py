@@ -9,7 +9,6 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, not_, or_, select
 from sqlalchemy.sql import Select
 
-from mythjobs.errors import BadRequest
 from mythjobs.model.command import RUN
 from mythjobs.model.life import JobState
 from mythjobs.store import batches
@@ -20,7 +19,6 @@ from mythjobs.store.statement import Transaction
 
 j = t.job.c
 
-MOST_LISTED: Final = 1000
 
 _JOB_COLUMNS: Final = (
     j.job_id, j.state, j.priority, j.subject, j.arguments, j.key,
@@ -60,11 +58,7 @@ def jobs(
     limit: int = 100,
     before: int | None = None,
 ) -> Record:
-    """Newest first. Raises BadRequest for a state that is none, NoSuchCommand."""
-    for state in states:
-        if state not in tuple(JobState):
-            raise BadRequest(f'"{state}" is no state; states are {", ".join(JobState)}')
-    limit = min(max(limit, 1), MOST_LISTED)
+    """Newest first. The caller has checked the states and the limit. Raises NoSuchCommand."""
     query = visible_jobs().order_by(t.job.c.job_id.desc()).limit(limit)
     if before is not None:
         query = query.where(t.job.c.job_id < before)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from mythjobs.errors import BadRequest, NoSuchJob
 from mythjobs.model import outcome as o
+from mythjobs.model.limits import usage_from_json
 from mythjobs.store import tables as t
 from mythjobs.store.query import Record, fetch
 from mythjobs.store.read_commands import command, commands, counts
@@ -61,7 +62,7 @@ def _attempt(row: Record) -> Record:
     outcome = json.loads(row["outcome"]) if row["outcome"] else None
     usage = json.loads(row["usage"]) if row["usage"] else None
     if usage is not None:
-        usage["cpu_s"] = usage.get("user_s", 0) + usage.get("system_s", 0)
+        usage["cpu_s"] = usage_from_json(usage).cpu_s
     if row["over_ms"] is not None:
         state = "over"
     else:

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mythjobs.model.kept import Kept
 from mythjobs.process import address
 from mythjobs.process.launch import launch
-from mythjobs.process.output import Kept, read_kept, stream_path
+from mythjobs.process.output import read_kept, stream_path
 from mythjobs.process.wire import LineReader, Message, encode_line
 
 PATIENCE_S = 20.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mythjobs.process.output import Kept, read_range, stream_path
+from mythjobs.model.kept import Kept
+from mythjobs.process.output import read_range, stream_path
 from tests.integration.process.agentside import Agent, Home, reaper, sh
 
 MIB = 2**20

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.process.output import Kept, Spool, read_kept, read_range
+from mythjobs.model.kept import Kept
+from mythjobs.process.output import Spool, read_kept, read_range
 
 
 def test_head_and_tail_agree_with_slices_of_the_stream(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class Story:
     def __init__(self, *, jobs: int = 2, most: int | None = None, connect: bool = True) -> None:
         self.core = Core(BASE, jobs=most)
         self.now = 0.0
+        # What the core asked for last.
+        self.actions: list[Action] = []
         self.records: list[Json] = []
         self.told: list[Json] = []
         self.transfers: list[Any] = []
@@ -117,6 +119,7 @@ class Story:
     # What came of it.
 
     def carry_out(self, actions: Sequence[Action]) -> None:
+        self.actions = list(actions)
         for action in actions:
             match action:
                 case Tell():

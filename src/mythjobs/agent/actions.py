@@ -11,7 +11,8 @@ Json = dict[str, object]
 
 
 class Journal(NamedTuple):
-    """Make this record durable, then call `journalled(token)`."""
+    """Write this record, before any reaper is told more; once it is durable, call
+    `journalled(token)`."""
 
     record: Json
     token: int

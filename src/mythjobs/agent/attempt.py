@@ -16,22 +16,20 @@ class Phase(IntEnum):
     """What is known of an attempt. None of these is stored: journals tell them again."""
 
     FOUND = 0  # the journal has its grant; what became of it the reapers must tell
-    GRANTED = 1  # its grant is not yet durable here
-    WAITING = 2  # may start as soon as there is room
-    STARTING = 3  # handed to the reaper; counts as running
-    RUNNING = 4  # its process exists
-    OVER = 5  # its process is gone; the outcome is not yet durable
-    REPORTED = 6  # the outcome is durable; it is told to the master until acknowledged
-    NEVER = 7  # it will not be started; that mark is not yet durable
-    RETURNED = 8  # the mark is durable; the master is told until it acknowledges
-    FORGOTTEN = 9
+    WAITING = 1  # may start as soon as there is room
+    STARTING = 2  # handed to the reaper; counts as running
+    RUNNING = 3  # its process exists
+    OVER = 4  # its process is gone; the outcome is not yet durable
+    REPORTED = 5  # the outcome is durable; it is told to the master until acknowledged
+    NEVER = 6  # it will not be started; that mark is not yet durable
+    RETURNED = 7  # the mark is durable; the master is told until it acknowledges
+    FORGOTTEN = 8
 
 
 # What the heartbeat says. Until its outcome is durable an attempt counts as running: after
 # a power cut its end would not be known.
 HELD: Final = {
     Phase.FOUND: "leased",
-    Phase.GRANTED: "leased",
     Phase.WAITING: "leased",
     Phase.STARTING: "leased",
     Phase.RUNNING: "running",

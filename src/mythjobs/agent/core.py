@@ -139,12 +139,8 @@ class Core:
         self._out.output_end(end)
 
     def journalled(self, token: int, now: Now) -> list[Action]:
-        """Records up to this one are durable: what they grant may start, what they bar is
-        given back."""
+        """Records up to this one are durable: what they bar is given back."""
         for pending in self._turn.durable(token):
-            for attempt in pending.granted:
-                if attempt.phase is Phase.GRANTED:
-                    self._roster.wait(attempt)
             for attempt in pending.never:
                 if attempt.phase is Phase.NEVER:
                     attempt.phase = Phase.RETURNED
@@ -274,7 +270,7 @@ class Core:
         else:
             self._roster.grant(message, sent_ms)
             return
-        self._roster.never(self._roster.new(key, Phase.GRANTED), reason)
+        self._roster.never(self._roster.new(key, Phase.FOUND), reason)
 
     def _stop(self, key: Key, by: str) -> None:
         attempt = self._roster.attempts.get(key)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,10 +61,10 @@ def renewed(found: Found, boot_id: str) -> bytes:
 
 
 class Journal:
-    """Writes records from a thread, all that came meanwhile with one fdatasync.
+    """Writes records at once, and makes all that came meanwhile durable with one fdatasync.
 
-    `durable` is called in the event loop with the token of the last record written, `failed`
-    if the disk does not take it: then nothing more may be started.
+    `durable` is called in the event loop with the token of the last record that is durable,
+    `failed` if the disk does not take them: then nothing more may be started.
     """
 
     def __init__(
@@ -79,74 +80,97 @@ class Journal:
         self._snapshot = snapshot
         self._durable = durable
         self._failed = failed
-        self._wanted: list[Wanted] = []
+        self._token = 0
         self._busy = False
         self._thread = ThreadPoolExecutor(1, "journal")
-        self._took_s = _QUICK_S
+        self._took_s = 0.0
         self._fd = -1
         self._size = 0
-        self._renew(renewed(snapshot(), boot_id))
+        # What was written since the file began to be renewed: the new one lacks it.
+        self._since: list[bytes] | None = None
+        self._use(self._renewed(renewed(snapshot(), boot_id)))
 
     def write(self, wanted: Wanted) -> None:
-        self._wanted.append(wanted)
+        """It is in the file when this returns, and durable later. Raises StoreFailed."""
+        data = _line(wanted.record)
+        try:
+            self._append(data)
+        except OSError as error:
+            raise self._said(error) from error
+        self._token = wanted.token
         if not self._busy:
-            self._next()
+            self._busy = True
+            # Not now: what waits to be sent to a reaper goes first.
+            asyncio.get_running_loop().call_soon(self._sync)
 
     def close(self) -> None:
         """What is under way is finished first."""
         self._thread.shutdown()
         os.close(self._fd)
 
-    def _next(self) -> None:
-        wanted, self._wanted = self._wanted, []
-        if self._size > _RENEWED_AT:
-            # All that is held now, these records included.
-            job, data = self._renew, renewed(self._snapshot(), self._boot_id)
-        else:
-            job, data = self._append, b"".join(_line(each.record) for each in wanted)
-        self._busy = True
+    def _sync(self) -> None:
+        token = self._token
         loop = asyncio.get_running_loop()
-        token = wanted[-1].token
-        if self._took_s < _QUICK_S:
-            loop.call_soon(self._written, token, self._try(job, data))
-            return
-        future = self._thread.submit(self._try, job, data)
+        job: Callable[[], int | None]
+        if self._size > _RENEWED_AT:
+            self._since = []
+            job = partial(self._renewed, renewed(self._snapshot(), self._boot_id))
+        else:
+            job = partial(os.fdatasync, self._fd)
+            if self._took_s < _QUICK_S:
+                self._synced(token, self._try(job))
+                return
+        future = self._thread.submit(self._try, job)
         future.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(self._written, token, done.result())
+            lambda done: loop.call_soon_threadsafe(self._synced, token, done.result())
         )
 
-    def _try(self, job: Callable[[bytes], None], data: bytes) -> Exception | None:
+    def _try(self, job: Callable[[], int | None]) -> int | Exception | None:
         began = time.monotonic()
         try:
-            job(data)
+            return job()
         except Exception as error:
             return error
-        self._took_s = time.monotonic() - began
-        return None
+        finally:
+            self._took_s = time.monotonic() - began
 
-    def _written(self, token: int, error: Exception | None) -> None:
-        if error is not None:
-            self._failed(StoreFailed(f"{self._path} cannot be written: {error}"))
+    def _synced(self, token: int, done: int | Exception | None) -> None:
+        since, self._since = self._since, None
+        try:
+            if isinstance(done, Exception):
+                raise done
+            if done is not None:
+                self._use(done)
+                self._append(b"".join(since or ()))
+        except Exception as error:
+            self._failed(self._said(error))
             return
-        self._busy = False
-        if self._wanted:
-            self._next()
+        self._busy = self._token > token
+        if self._busy:
+            asyncio.get_running_loop().call_soon(self._sync)
         self._durable(token)
 
     def _append(self, data: bytes) -> None:
         self._size += len(data)
+        if self._since is not None:
+            self._since.append(data)
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
-        os.fdatasync(self._fd)
 
-    def _renew(self, data: bytes) -> None:
+    def _renewed(self, data: bytes) -> int:
+        """A new file with this in it, durable, and open to be appended to."""
         files.replace(self._path, data)
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def _use(self, fd: int) -> None:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
-        self._size = len(data)
+        self._size = os.fstat(fd).st_size
+
+    def _said(self, error: Exception) -> StoreFailed:
+        return StoreFailed(f"{self._path} cannot be written: {error}")
 
 
 def _records(path: Path) -> Iterable[Any]:

@@ -53,13 +53,16 @@ class Roster:
     # Before its start.
 
     def grant(self, message: m.Grant, sent_ms: int) -> None:
-        attempt = self.new((message.job, message.n), Phase.GRANTED)
+        """It may start as soon as its note is written: the kernel keeps that if we die. A power cut
+        may take it, but then the boot id says that whatever was granted here may have run."""
+        attempt = self.new((message.job, message.n), Phase.WAITING)
         attempt.priority = message.priority
         attempt.run = message.run
         attempt.start_by_ms = sent_ms + int(message.start_by_s * 1000)
         if watched(message.run):
             attempt.progress = message.run.progress
         self._turn.granted(attempt)
+        self.wait(attempt)
 
     def wait(self, attempt: Attempt) -> None:
         attempt.phase = Phase.WAITING

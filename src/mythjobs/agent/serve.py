@@ -32,6 +32,7 @@ from mythjobs.agent.transfers import Transfers
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
 from mythjobs.config.state import StateDir
+from mythjobs.errors import StoreFailed
 from mythjobs.protocol import messages as m
 
 # How long the master is given, once all jobs are ended, to hear so and to take their output.
@@ -160,7 +161,11 @@ class Agent:
                 case Tell():
                     self._reapers.tell(action.reaper, action.messages)
                 case Journal():
-                    self._journal.write(action)
+                    try:
+                        self._journal.write(action)
+                    except StoreFailed as error:
+                        self.failed(error)
+                        return
                 case Follow():
                     self._look_at(action.attempt)
                 case Transfer():

@@ -13,7 +13,6 @@ class Pending(NamedTuple):
     """What may go on once the record of this token is durable."""
 
     token: int
-    granted: list[Attempt]
     never: list[Attempt]
     connection: int
     seen: int
@@ -65,6 +64,7 @@ class Turn:
     def take(self) -> list[Action]:
         actions, self._actions = self._actions, []
         if self._granted or self._never or self._seen:
+            # Before any Tell: it is written before a reaper is told to start what it grants.
             actions.append(self._journal())
         for reaper, ends in self._acks.items():
             self.tell(reaper, {"type": "ack", "ends": ends})
@@ -85,8 +85,6 @@ class Turn:
         if self._over:
             record["over"] = self._over
         self._token += 1
-        self._pending.append(
-            Pending(self._token, self._granted, self._never, self.connection, self._seen)
-        )
+        self._pending.append(Pending(self._token, self._never, self.connection, self._seen))
         self._granted, self._never, self._over, self._seen = [], [], [], 0
         return Journal(record, self._token)

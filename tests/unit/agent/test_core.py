@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mythjobs.agent.actions import Journal, Tell
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import Story, at
 
@@ -34,16 +35,21 @@ def test_a_start_that_was_not_told_before_its_end_is_not_told_at_all() -> None:
     assert [type(each) for each in story.said()] == [m.Ended]
 
 
-def test_nothing_starts_before_its_grant_is_durable() -> None:
+def test_nothing_starts_before_its_grant_is_written() -> None:
     story = Story()
     story.slow_disk = True
     story.master(story.grant(1), story.grant(2))
-    assert story.starts() == []
-    story.disk()
+    assert [type(each) for each in story.actions] == [Journal, Tell]
     assert story.starts() == [1, 2]
+    story.reaper(story.started(1))
+    story.said()
+    # Started, but not said to be durable before it is.
+    assert story.frames[-1].seen == 0
+    story.disk()
+    story.acknowledge()
     # One write covered both, and the next frame says so.
     assert len(story.records) == 1
-    story.reaper(story.started(1))
+    story.reaper(story.started(2))
     story.said()
     assert story.frames[-1].seen == 2
 
@@ -175,11 +181,10 @@ def test_stop_of_what_is_not_held_is_sworn_and_answered() -> None:
     assert story.said() == [m.Returned(5, 3, "stopped by user")]
 
 
-def test_stop_before_the_grant_is_durable_wins() -> None:
+def test_stop_before_the_start_wins() -> None:
     story = Story()
     story.slow_disk = True
-    story.master(story.grant(1))
-    story.master(m.Stop(1, 1, "user"))
+    story.master(story.grant(1), m.Stop(1, 1, "user"))
     story.disk()
     assert story.starts() == []
     assert story.said() == [m.Returned(1, 1, "stopped by user")]

@@ -81,18 +81,20 @@ class Disk:
                 await self.said.wait()
 
 
-def test_records_that_come_during_a_write_share_the_next(tmp_path: Path) -> None:
+def test_records_that_come_together_share_one_sync(tmp_path: Path) -> None:
     async def story() -> None:
         disk = Disk(tmp_path / "journal")
         for token in range(1, 6):
             disk.journal.write(Journal({"grant": [(token, 1)]}, token))
+        # All of them are in the file at once, and durable together.
+        found = journal.read(tmp_path / "journal", BOOT)
+        assert list(found.granted) == [(job, 1) for job in range(1, 6)]
+        assert disk.durable == []
         await disk.until(5)
-        assert disk.durable == [1, 5]
+        assert disk.durable == [5]
         disk.journal.close()
 
     asyncio.run(story())
-    found = journal.read(tmp_path / "journal", BOOT)
-    assert list(found.granted) == [(job, 1) for job in range(1, 6)]
 
 
 def test_a_large_journal_is_written_anew_from_what_is_held(tmp_path: Path) -> None:
@@ -105,14 +107,19 @@ def test_a_large_journal_is_written_anew_from_what_is_held(tmp_path: Path) -> No
         await disk.until(1)
         disk.found = Found({(700_000, 1): ""}, [], set())
         disk.journal.write(Journal({"grant": [(700_000, 1)]}, 2))
-        await disk.until(2)
-        assert path.stat().st_size < 1000
-        disk.journal.write(Journal({"grant": [(700_001, 1)]}, 3))
+        await asyncio.sleep(0)
+        # It is being written anew now; what comes meanwhile must be in the new one too.
+        disk.journal.write(Journal({"never": [(700_002, 1)]}, 3))
         await disk.until(3)
+        assert path.stat().st_size < 1000
+        disk.journal.write(Journal({"grant": [(700_001, 1)]}, 4))
+        await disk.until(4)
         disk.journal.close()
 
     asyncio.run(story())
-    assert list(journal.read(path, BOOT).granted) == [(700_000, 1), (700_001, 1)]
+    found = journal.read(path, BOOT)
+    assert list(found.granted) == [(700_000, 1), (700_001, 1)]
+    assert found.never == [(700_002, 1)]
 
 
 def test_a_disk_that_fails_is_told_and_nothing_is_durable(tmp_path: Path) -> None:
@@ -123,13 +130,11 @@ def test_a_disk_that_fails_is_told_and_nothing_is_durable(tmp_path: Path) -> Non
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
         try:
-            for token in (1, 2):
-                disk.journal.write(Journal({"grant": [(job, 1) for job in range(99)]}, token))
-            await disk.until(1)
+            with pytest.raises(StoreFailed, match="cannot be written") as failed:
+                disk.journal.write(Journal({"grant": [(job, 1) for job in range(99)]}, 1))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        assert disk.error is not None
-        assert disk.error.exit_code == os.EX_IOERR
+        assert failed.value.exit_code == os.EX_IOERR
         assert disk.durable == []
         disk.journal.close()
 

@@ -167,10 +167,10 @@ class Book:
     def job_class(self, tx: Transaction, class_id: int) -> JobClass:
         found = self._classes.get(class_id)
         if found is None:
-            command_id, revision_id, _ = commands.class_facts(tx, class_id)
-            defined = commands.by_revision(tx, revision_id)
+            row = commands.class_row(tx, class_id)
+            defined = commands.by_revision(tx, row.revision_id)
             assert defined is not None, f"class {class_id} has no revision"
-            found = JobClass(class_id, command_id, revision_id, self.command(defined))
+            found = JobClass(class_id, row.command_id, row.revision_id, self.command(defined))
             self._classes[class_id] = found
         return found
 

@@ -24,17 +24,43 @@ class Defined(NamedTuple):
     revision_id: int
     number: int
     definition: str
+    enabled: int = 1
+    put_off_ms: int | None = None
+    put_off_reason: str = ""
 
 
+class ClassRow(NamedTuple):
+    """What jobs of one class ask alike; empty where they ask nothing."""
+
+    class_id: int
+    command_id: int
+    revision_id: int
+    submitter: str
+    pin: str
+    preferred: str
+    labels: str
+    semaphores: str
+    limits: str
+
+
+_DEFINED = (
+    command.c.command_id,
+    revision.c.revision_id,
+    revision.c.number,
+    revision.c.definition,
+    command.c.enabled,
+    command.c.put_off_ms,
+    command.c.put_off_reason,
+)
 _BY_NAME = Statement(
-    select(
-        command.c.command_id, revision.c.revision_id, revision.c.number, revision.c.definition
-    ).where(command.c.name == given("called"), revision.c.revision_id == command.c.revision_id)
+    select(*_DEFINED).where(
+        command.c.name == given("called"), revision.c.revision_id == command.c.revision_id
+    )
 )
 _BY_REVISION = Statement(
-    select(
-        command.c.command_id, revision.c.revision_id, revision.c.number, revision.c.definition
-    ).where(revision.c.revision_id == given("which"), command.c.command_id == revision.c.command_id)
+    select(*_DEFINED).where(
+        revision.c.revision_id == given("which"), command.c.command_id == revision.c.command_id
+    )
 )
 _NEXT_COMMAND = Statement(select(func.coalesce(func.max(revision.c.command_id), 0) + 1))
 _NEXT_REVISION = Statement(select(func.coalesce(func.max(revision.c.revision_id), 0) + 1))
@@ -62,12 +88,20 @@ _FIND_CLASS = Statement(
     )
 )
 _CLASS = Statement(
-    select(job_class.c.command_id, job_class.c.revision_id, job_class.c.submitter).where(
+    select(*(job_class.c[name] for name in ClassRow._fields)).where(
         job_class.c.class_id == given("which")
     )
 )
 _NEXT_CLASS = Statement(select(func.coalesce(func.max(job_class.c.class_id), 0) + 1))
-_ADD_CLASS = Statement(insert(job_class), ("class_id", "revision_id", "command_id", *_CLASS_KEY))
+_ADD_CLASS = Statement(insert(job_class), ClassRow._fields)
+_ENABLE = Statement(
+    update(command).where(command.c.command_id == given("which")).values(enabled=given("on"))
+)
+_PUT_OFF = Statement(
+    update(command)
+    .where(command.c.command_id == given("which"))
+    .values(put_off_ms=given("until"), put_off_reason=given("why"))
+)
 
 
 def by_name(tx: Transaction, name: str) -> Defined | None:
@@ -126,25 +160,48 @@ def remove(tx: Transaction, command_id: int) -> None:
     _REMOVE.run(tx, which=command_id)
 
 
-def class_of(tx: Transaction, defined: Defined, submitter: str) -> int:
-    """The class of a job of this revision, made if no job asked the same before."""
-    rest = {"submitter_": submitter, **{f"{name}_": "" for name in _CLASS_KEY[1:]}}
+def enable(tx: Transaction, command_id: int, on: bool) -> None:
+    """Whether jobs of it may start; those that run go on."""
+    _ENABLE.run(tx, which=command_id, on=int(on))
+
+
+def put_off(tx: Transaction, command_id: int, until_ms: int | None, reason: str) -> None:
+    """No job of it starts before then; None lets them start again."""
+    _PUT_OFF.run(tx, which=command_id, until=until_ms, why=reason)
+
+
+def class_of(
+    tx: Transaction,
+    defined: Defined,
+    submitter: str,
+    *,
+    pin: str = "",
+    preferred: str = "",
+    labels: str = "",
+    semaphores: str = "",
+    limits: str = "",
+) -> int:
+    """The class of a job of this revision, made if no job asked the same before.
+
+    Lists and tables are JSON in one spelling (sorted), so that equal ones are equal texts.
+    """
+    key = dict(
+        zip(_CLASS_KEY, (submitter, pin, preferred, labels, semaphores, limits), strict=True)
+    )
+    rest = {f"{name}_": value for name, value in key.items()}
     rows = _FIND_CLASS.run(tx, which=defined.revision_id, **rest)
     if rows:
         return int(rows[0][0])
     class_id = int(_NEXT_CLASS.run(tx)[0][0])
-    values = {name.removesuffix("_"): value for name, value in rest.items()}
     _ADD_CLASS.run(
         tx,
         class_id=class_id,
         revision_id=defined.revision_id,
         command_id=defined.command_id,
-        **values,
+        **key,
     )
     return class_id
 
 
-def class_facts(tx: Transaction, class_id: int) -> tuple[int, int, str]:
-    """Command id, revision id and submitter of a class."""
-    command_id, revision_id, submitter = _CLASS.run(tx, which=class_id)[0]
-    return command_id, revision_id, submitter
+def class_row(tx: Transaction, class_id: int) -> ClassRow:
+    return ClassRow(*_CLASS.run(tx, which=class_id)[0])

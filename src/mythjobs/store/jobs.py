@@ -31,6 +31,7 @@ _COLUMNS = (
     "ready_class",
     "attempts",
     "losses",
+    "failures",
     "submitted_ms",
     "comment",
     "reason_code",
@@ -62,6 +63,7 @@ class NewJob(NamedTuple):
     state: str = JobState.QUEUED.value
     attempts: int = 0
     losses: int = 0
+    failures: int = 0
     reason_code: str = ""
     reason: str = ""
 

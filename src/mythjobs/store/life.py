@@ -26,6 +26,7 @@ class Leased(NamedTuple):
     subject: str | None
     losses: int
     arguments: str
+    failures: int
 
 
 class Placed(NamedTuple):
@@ -33,6 +34,7 @@ class Placed(NamedTuple):
     machine_id: int
     boot_id: str
     silence: str
+    lease_s: float | None = None  # None: for ever
 
 
 class End(NamedTuple):
@@ -53,6 +55,8 @@ class End(NamedTuple):
     reason: str
     losses: int = 0
     hold: int = 0
+    failed: int = 0  # 1: it counts against the job's [retry]
+    not_before_ms: int | None = None
 
 
 def _in(event: JobEvent) -> list[object]:
@@ -85,9 +89,13 @@ _LEASE = Statement(
         job.c.subject,
         job.c.losses,
         job.c.arguments,
+        job.c.failures,
     )
 )
-_OPEN = Statement(insert(attempt), ("job_id", "n", "machine_id", "boot_id", "silence", "leased_ms"))
+_OPEN = Statement(
+    insert(attempt),
+    ("job_id", "n", "machine_id", "boot_id", "silence", "lease_s", "leased_ms"),
+)
 _START = Statement(
     update(job)
     .where(
@@ -136,11 +144,16 @@ def _end(event: JobEvent) -> Statement:
         "reason_code": given("code"),
         "reason": given("sentence"),
         "losses": given("lost"),
+        "failures": job.c.failures + given("failed"),
     }
     if to in FINAL:
         values |= {"ended_ms": given("at"), "ready_class": None}
     else:
-        values |= {"hold": given("held"), "progress": None}
+        values |= {
+            "hold": given("held"),
+            "not_before_ms": given("not_before"),
+            "progress": None,
+        }
     return Statement(changes.values(values))
 
 
@@ -193,6 +206,7 @@ def lease(tx: Transaction, placed: Sequence[Placed], *, at_ms: int) -> list[Leas
                 "machine_id": chosen[each.job_id].machine_id,
                 "boot_id": chosen[each.job_id].boot_id,
                 "silence": chosen[each.job_id].silence,
+                "lease_s": chosen[each.job_id].lease_s,
                 "leased_ms": at_ms,
             }
             for each in leased
@@ -248,6 +262,8 @@ def end(tx: Transaction, ends: Sequence[End], *, at_ms: int) -> None:
                 "sentence": each.reason,
                 "lost": each.losses,
                 "held": each.hold,
+                "failed": each.failed,
+                "not_before": each.not_before_ms,
             }
         )
     for event, rows in by_event.items():

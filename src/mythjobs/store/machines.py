@@ -25,6 +25,8 @@ class MachineRow(NamedTuple):
     jobs: int | None
     cores: int
     boot_id: str
+    settings: str = "{}"
+    zone: str = ""
 
 
 class LiveRow(NamedTuple):
@@ -43,6 +45,10 @@ class LiveRow(NamedTuple):
     overlap: int
     stop_requested: str | None
     losses: int
+    failures: int
+    silence: str
+    lease_s: float | None
+    leased_ms: int
 
 
 _ALL = Statement(
@@ -54,6 +60,8 @@ _ALL = Statement(
         machine.c.jobs,
         machine.c.cores,
         machine.c.boot_id,
+        machine.c.settings,
+        machine.c.zone,
     ).order_by(machine.c.machine_id)
 )
 _NEXT = Statement(select(func.coalesce(func.max(machine.c.machine_id), 0) + 1))
@@ -67,6 +75,8 @@ _ADD = Statement(
         "jobs",
         "cores",
         "boot_id",
+        "settings",
+        "zone",
         "enrolled_ms",
         "attached_ms",
     ),
@@ -80,6 +90,11 @@ _SET = Statement(
     update(machine)
     .where(machine.c.machine_id == given("which"))
     .values(rights=given("may"), jobs=given("most"))
+)
+_SETTINGS = Statement(
+    update(machine)
+    .where(machine.c.machine_id == given("which"))
+    .values(settings=given("said"), zone=given("where"))
 )
 _LIVE = Statement(
     select(
@@ -96,6 +111,10 @@ _LIVE = Statement(
         job.c.overlap,
         job.c.stop_requested,
         job.c.losses,
+        job.c.failures,
+        attempt.c.silence,
+        attempt.c.lease_s,
+        attempt.c.leased_ms,
     ).where(attempt.c.over_ms.is_(None), job.c.job_id == attempt.c.job_id)
 )
 _FOOTPRINTS = Statement(
@@ -132,6 +151,11 @@ def attach(tx: Transaction, machine_id: int, *, boot_id: str, cores: int, at_ms:
 
 def set_policy(tx: Transaction, machine_id: int, *, rights: str, jobs: int | None) -> None:
     _SET.run(tx, which=machine_id, may=rights, most=jobs)
+
+
+def set_settings(tx: Transaction, machine_id: int, *, settings: str, zone: str) -> None:
+    """The owner's settings as JSON, and the zone that its windows are read in."""
+    _SETTINGS.run(tx, which=machine_id, said=settings, where=zone)
 
 
 def live(tx: Transaction) -> list[LiveRow]:

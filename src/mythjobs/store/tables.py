@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -36,6 +37,9 @@ command = Table(
     Column("enabled", Integer, nullable=False),
     Column("revision_id", Id, nullable=False),  # the one that new jobs get
     Column("created_ms", BigInteger, nullable=False),
+    # Until when no job of it starts, because its output said "later"; null: it may.
+    Column("put_off_ms", BigInteger),
+    Column("put_off_reason", Text, nullable=False, server_default=""),
 )
 
 # A job keeps the revision it was submitted with; rows are never changed.
@@ -62,6 +66,27 @@ machine = Table(
     Column("boot_id", Text, nullable=False),
     Column("enrolled_ms", BigInteger, nullable=False),
     Column("attached_ms", BigInteger, nullable=False),
+    Column("settings", Text, nullable=False, server_default="{}"),  # the owner's TOML, as JSON
+    Column("zone", Text, nullable=False, server_default=""),  # of its clock on the wall
+)
+
+# "Open until" and "closed until": what an owner says once, beside the weekly windows.
+window_override = Table(
+    "window_override",
+    metadata,
+    Column("machine_id", Id, nullable=False),
+    Column("command_id", Id, nullable=False),  # 0: every command
+    Column("kind", Text, nullable=False),  # allow | pause
+    Column("until_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("machine_id", "command_id"),
+)
+
+# What jobs share beyond one machine ("nas", 3): jobs that name it take of it while they run.
+semaphore = Table(
+    "semaphore",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("size", Integer, nullable=False),
 )
 
 # What a job itself says that placement needs. Jobs that ask the same share a row.
@@ -124,6 +149,7 @@ job = Table(
     Column("reason_code", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("rerun_of", Id),
+    Column("failures", Integer, nullable=False, server_default="0"),  # that count for [retry]
 )
 
 # Placement reads the next jobs of a class here, and nothing else of the backlog.
@@ -211,6 +237,7 @@ attempt = Table(
     Column("evidence", Text),  # observed | presumed, and how it is known
     Column("usage", Text),
     Column("output", Text),  # [[written, head, tail], …] per stream
+    Column("lease_s", Float),  # null: for ever
     PrimaryKeyConstraint("job_id", "n"),
     sqlite_with_rowid=False,
 )

@@ -1,0 +1,27 @@
+"""Named semaphores and their sizes. How much of one is taken follows from the live attempts."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, insert, select
+
+from mythjobs.store import tables as t
+from mythjobs.store.statement import Statement, Transaction, given
+
+semaphore = t.semaphore
+
+_ALL = Statement(select(semaphore.c.name, semaphore.c.size).order_by(semaphore.c.name))
+_ADD = Statement(insert(semaphore), ("name", "size"))
+_REMOVE = Statement(delete(semaphore).where(semaphore.c.name == given("called")))
+
+
+def every(tx: Transaction) -> dict[str, int]:
+    return {row[0]: row[1] for row in _ALL.run(tx)}
+
+
+def put(tx: Transaction, name: str, size: int) -> None:
+    remove(tx, name)
+    _ADD.run(tx, name=name, size=size)
+
+
+def remove(tx: Transaction, name: str) -> None:
+    _REMOVE.run(tx, called=name)

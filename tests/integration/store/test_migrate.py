@@ -1,0 +1,86 @@
+"""Migrations add up to the tables that the code declares, and leave the old or the new schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, text
+
+import mythjobs.store
+from mythjobs.errors import ConfigError
+from mythjobs.store.migrate import HEAD, migrate
+from mythjobs.store.tables import metadata
+
+SCRIPTS = Path(mythjobs.store.__file__).parent / "migrations"
+
+
+def _engine(tmp_path: Path) -> Engine:
+    return create_engine(f"sqlite:///{tmp_path / 'store.db'}")
+
+
+def _upgrade(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def _differ(_: object, __: object, ___: object, found: str | None, ____: object, said: str) -> bool:
+    """Whether two defaults differ in more than their quotes and casts."""
+
+    def bare(default: str | None) -> str | None:
+        return default and default.partition("::")[0].strip("'")
+
+    return bare(found) != bare(said)
+
+
+def test_the_migrations_add_up_to_the_declared_tables(tmp_path: Path) -> None:
+    engine = _engine(tmp_path)
+    migrate(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_server_default": _differ, "compare_type": True}
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_newest_migration_is_the_one_the_code_names() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_rows_of_the_first_schema_are_there_after_the_second(tmp_path: Path) -> None:
+    engine = _engine(tmp_path)
+    _upgrade(engine, "0001")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO machine (machine_id, name, key, rights, jobs, cores, boot_id, "
+                "enrolled_ms, attached_ms) VALUES (1, 'attic', 'k', '{}', NULL, 4, 'b', 1, 1)"
+            )
+        )
+    migrate(engine)
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT name, settings, zone FROM machine")).one()
+    assert tuple(row) == ("attic", "{}", "")
+
+
+def test_a_schema_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    engine = _engine(tmp_path)
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigError, match="schema 9999, written by a newer mythjobs"):
+        migrate(engine)
+    with engine.connect() as connection:
+        assert (
+            connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+        )

@@ -33,10 +33,10 @@ def _upgrade(engine: Engine, revision: str) -> None:
 
 
 def _differ(_: object, __: object, ___: object, found: str | None, ____: object, said: str) -> bool:
-    """Whether two defaults differ in more than their quotes and casts."""
+    """Whether two defaults differ in more than their quotes, brackets and casts."""
 
     def bare(default: str | None) -> str | None:
-        return default and default.partition("::")[0].strip("'")
+        return default and default.partition("::")[0].strip("()'")
 
     return bare(found) != bare(said)
 

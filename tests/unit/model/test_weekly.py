@@ -1,0 +1,46 @@
+"""What owners may write as hours, and what is said to those who write something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from mythjobs.model.weekly import CLOSED, FULL, Range, parse_range
+
+DAILY = frozenset(range(7))
+
+
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        ("22:00-06:00", Range(DAILY, 22 * 60, 8 * 60, FULL)),
+        ("daily 9:30 - 17:00", Range(DAILY, 570, 450, FULL)),
+        ("mon-fri 22:00-06:00", Range(frozenset(range(5)), 1320, 480, FULL)),
+        ("sat,sun 00:00-24:00 at most 1", Range(frozenset({5, 6}), 0, 1440, 1)),
+        ("Fri-Mon 22:00-24:00 full", Range(frozenset({4, 5, 6, 0}), 1320, 120, FULL)),
+        ("mon-tue, thu 08:00-18:00 off", Range(frozenset({0, 1, 3}), 480, 600, CLOSED)),
+    ],
+)
+def test_a_range_is_read_as_it_is_written(text: str, expected: Range) -> None:
+    assert parse_range(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text,said",
+    [
+        ("22:00-22:00", "starts and ends at 22:00"),
+        ("00:00-00:00", '"00:00-24:00" for the whole day'),
+        ("22-6", "is no range of hours; write it like"),
+        ("", "is no range of hours"),
+        ("monday 22:00-06:00", '"monday" in "monday 22:00-06:00" is no day; write mon, tue'),
+        ("mon--fri 22:00-06:00", "is no day"),
+        ("25:00-06:00", '"25:00" in "25:00-06:00" is no time of day'),
+        ("22:00-06:60", '"06:60"'),
+        ("24:00-06:00", "begins at 24:00; write 00:00"),
+        ("22:00-06:00 at most 0", '"at most 0" in "22:00-06:00 at most 0" is no level'),
+        ("22:00-06:00 sometimes", 'write "at most 2", "off", or nothing'),
+    ],
+)
+def test_a_wrong_range_is_refused_with_its_piece_and_the_remedy(text: str, said: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_range(text)
+    assert said in str(caught.value)

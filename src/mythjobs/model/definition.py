@@ -2,86 +2,116 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from mythjobs.errors import DefinitionError
 from mythjobs.model import command as c
+from mythjobs.model import reading as r
 from mythjobs.model.arguments import check_value
-from mythjobs.model.limits import Limits
+from mythjobs.model.bounds import TREE
+from mythjobs.model.policy import (
+    BREACHES,
+    read_bounds,
+    read_labels,
+    read_retry,
+    read_semaphores,
+    read_windows,
+)
 from mythjobs.model.progress import PRESETS
+from mythjobs.model.reading import Table
 from mythjobs.model.template import Template, TemplateError, shell_placeholder
-from mythjobs.model.units import duration_s, size_bytes
+from mythjobs.model.units import size_bytes
 
-# What the design names and this version does not do yet. It is refused, never accepted and
-# ignored: an owner who wrote a limit must be able to rely on it.
-_LATER: Final = {
-    "retry": "retries are not available in this version",
-    "windows": "run windows are not available in this version",
-    "semaphores": "semaphores are not available in this version",
-    "lease": "leases that end are not available in this version; a silent machine is waited for",
-}
-_LATER_LIMITS: Final = ("cpu", "idle", "memory", "processes")
 _KEYS: Final = (
     "name", "summary", "argv", "shell", "parameters", "subject", "overlap", "success", "progress",
-    "scratch", "contain", "silence", "cwd", "env", "stderr", "limits", "output",
+    "scratch", "contain", "best_effort", "leave_daemons", "silence", "lease", "cwd", "env",
+    "stderr", "limits", "output", "retry", "windows", "semaphores", "labels", "at_most",
 )  # fmt: skip
 _PARAMETER_KEYS: Final = ("name", "type", "values", "default", "required", "help", "dash")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-Table = Mapping[str, object]
 
 
 def command_from(table: Table) -> c.Command:
     """Raises DefinitionError, which names the key, for anything but a whole and right one."""
     for key in table:
-        if key in _LATER:
-            raise DefinitionError(key, f"{_LATER[key]}; leave it out")
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
     parameters = _parameters(table.get("parameters", []))
+    bounds = read_bounds(table.get("limits", {}), extra=("on_breach",))
     argv, shell = _program(table, parameters)
     command = c.Command(
         name=_name(table),
-        summary=_text(table, "summary"),
+        summary=r.text(table, "summary"),
         argv=argv,
         shell=shell,
         parameters=parameters,
-        subject=_template(_text(table, "subject"), "subject", parameters),
-        overlap=_flag(table, "overlap"),
+        subject=_template(r.text(table, "subject"), "subject", parameters),
+        overlap=r.flag(table, "overlap"),
         success=_success(table.get("success", [0])),
         progress=_progress(table.get("progress", "")),
-        scratch=_flag(table, "scratch"),
-        contain=_contain(table),
-        silence=_silence(table),
+        scratch=r.flag(table, "scratch"),
+        contain=r.flag(table, "contain", default=True),
+        best_effort=r.flag(table, "best_effort"),
+        leave_daemons=r.flag(table, "leave_daemons"),
+        silence=r.one_of(table, "silence", c.SILENCES, ""),
+        lease_s=_lease(table),
         cwd=_cwd(table),
         env=_env(table.get("env", {})),
         separate_stderr=_stderr(table),
-        limits=_limits(table.get("limits", {})),
+        limits=bounds.limits(),
+        nice=bounds.nice or 0,
+        io=bounds.io or "",
+        on_breach=r.one_of(_limits(table), "on_breach", BREACHES, "", "limits."),
         keep_bytes=_output(table.get("output", {})),
+        retry=read_retry(table.get("retry", {})),
+        windows=read_windows(table.get("windows", {})),
+        semaphores=read_semaphores(table.get("semaphores", {})),
+        labels=read_labels(table),
+        at_most=r.whole(table, "at_most", 1, 100_000),
     )
+    _check_together(table, command)
     return command
 
 
-def _text(table: Table, key: str, default: str = "") -> str:
-    value = table.get(key, default)
-    if not isinstance(value, str):
-        raise DefinitionError(key, f'must be text in quotes, like {key} = "…"')
-    if "\0" in value:
-        raise DefinitionError(key, "must not have a NUL character")
-    return value
+def _limits(table: Table) -> Table:
+    value = table.get("limits", {})
+    return value if isinstance(value, dict) else {}
 
 
-def _flag(table: Table, key: str, prefix: str = "") -> bool:
-    value = table.get(key, False)
-    if not isinstance(value, bool):
-        raise DefinitionError(prefix + key, "must be true or false")
-    return value
+def _check_together(table: Table, command: c.Command) -> None:
+    """Keys that are right each, and contradict each other."""
+    if command.lease_s is not None and command.silence not in ("rerun", "hold"):
+        raise DefinitionError(
+            "lease",
+            'a machine acts on its lease only with silence = "rerun" or "hold"; say one of them, '
+            "or leave the lease out",
+        )
+    if not command.contain:
+        tree = [each for each in TREE if each in _limits(table)]
+        if tree:
+            raise DefinitionError(
+                "contain",
+                f"the limit of {tree[0]} holds for the whole process tree and needs its container; "
+                "leave contain = false out",
+            )
+        if command.windows.closing == "freeze":
+            raise DefinitionError(
+                "contain", 'closing = "freeze" needs the container; leave contain = false out'
+            )
+        if command.leave_daemons:
+            raise DefinitionError(
+                "leave_daemons", "without a container nobody looks for daemons; leave it out"
+            )
+    if command.on_breach == "retry" and not command.retry.failures:
+        raise DefinitionError(
+            "limits.on_breach", '"retry" needs [retry] failures = N, how many are run again'
+        )
 
 
 def _name(table: Table) -> str:
-    name = _text(table, "name")
+    name = r.text(table, "name")
     if not name:
         raise DefinitionError("name", 'is missing; give it one, like name = "transcode-h264"')
     if not c.NAME.fullmatch(name) or len(name) > 100:
@@ -97,7 +127,7 @@ def _program(table: Table, parameters: tuple[c.Parameter, ...]) -> tuple[tuple[s
     if ("argv" in table) == ("shell" in table):
         raise DefinitionError("argv", 'give either argv = ["program", …] or shell = """…"""')
     if "shell" in table:
-        return (), _shell(_text(table, "shell"), parameters)
+        return (), _shell(r.text(table, "shell"), parameters)
     argv = table["argv"]
     if not isinstance(argv, list) or not all(isinstance(each, str) for each in argv):
         raise DefinitionError("argv", 'must be a list of texts, like ["ffmpeg", "-i", "{source}"]')
@@ -181,7 +211,7 @@ def _parameter(table: Table, key: str) -> c.Parameter:
     if not isinstance(help_, str):
         raise DefinitionError(f"{key}.help", "must be text")
     parameter = c.Parameter(
-        name, kind, tuple(values), default, required, _flag(table, "dash", f"{key}."), help_
+        name, kind, tuple(values), default, required, r.flag(table, "dash", f"{key}."), help_
     )
     if default is not None:
         try:
@@ -219,28 +249,21 @@ def _progress(value: object) -> str:
     return value
 
 
-def _contain(table: Table) -> bool:
-    if _flag(table, "contain"):
-        raise DefinitionError("contain", "cgroups are not available in this version; leave it out")
-    return False
-
-
-def _silence(table: Table) -> str:
-    silence = _text(table, "silence")
-    if silence not in ("", "keep"):
-        raise DefinitionError("silence", 'only "keep" is available in this version')
-    return silence
+def _lease(table: Table) -> float | None:
+    if table.get("lease") == "forever":
+        return math.inf
+    return r.duration(table, "lease", least_s=c.LEAST_LEASE_S)
 
 
 def _stderr(table: Table) -> bool:
-    value = _text(table, "stderr", "merged")
+    value = r.text(table, "stderr", "merged")
     if value not in ("merged", "separate"):
         raise DefinitionError("stderr", 'must be "merged" (in order with stdout) or "separate"')
     return value == "separate"
 
 
 def _cwd(table: Table) -> str:
-    cwd = _text(table, "cwd")
+    cwd = r.text(table, "cwd")
     if cwd and not cwd.startswith("/"):
         raise DefinitionError("cwd", "must be an absolute path")
     return cwd
@@ -255,31 +278,6 @@ def _env(value: object) -> dict[str, str]:
         if not isinstance(text, str) or "\0" in text:
             raise DefinitionError(f"env.{name}", "must be text without NUL")
     return dict(value)
-
-
-def _limits(value: object) -> Limits:
-    if not isinstance(value, dict):
-        raise DefinitionError("limits", 'must be a table, like [limits] with wall = "6h"')
-    for key in value:
-        if key in _LATER_LIMITS:
-            raise DefinitionError(f"limits.{key}", "is not available in this version; leave it out")
-        if key not in ("wall", "grace"):
-            raise DefinitionError(f"limits.{key}", "unknown key; known are wall, grace")
-    wall = _duration(value, "wall")
-    grace = _duration(value, "grace")
-    return Limits(wall_s=wall) if grace is None else Limits(wall_s=wall, grace_s=grace)
-
-
-def _duration(table: Table, key: str) -> float | None:
-    if key not in table:
-        return None
-    try:
-        seconds = duration_s(str(table[key]))
-    except ValueError as error:
-        raise DefinitionError(f"limits.{key}", str(error)) from None
-    if seconds <= 0:
-        raise DefinitionError(f"limits.{key}", "must be longer than nothing")
-    return seconds
 
 
 def _output(value: object) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from functools import lru_cache
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
@@ -24,6 +23,9 @@ def zone_of(name: str) -> dt.tzinfo:
     """
     if name in ("", "UTC"):
         return dt.UTC
+    # Here and not above: whoever only reads a definition starts without it.
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -16,7 +16,7 @@ from mythjobs.errors import DefinitionError
         ('name = "x"\nargv = "ls"\n', "f.toml line 2: argv: must be a list"),
         ('argv = ["a"]\n', "f.toml: name: is missing"),
         ('name = "x"\nargv = ["a"]\n[limits]\nwall = "long"\n', "f.toml line 4: limits.wall: "),
-        ('name = "x"\nargv = ["a"]\n[retry]\nfailures = 2\n', "f.toml line 3: retry: "),
+        ('name = "x"\nargv = ["a"]\n[retries]\nfailures = 2\n', "f.toml line 3: retries: "),
         (
             'name = "x"\nshell = """\necho {p}\n"""\n[[parameters]]\nname = "p"\n',
             "f.toml line 2: shell: line 1 has {p}; the text of a shell command is constant",

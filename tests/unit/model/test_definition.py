@@ -1,0 +1,115 @@
+"""Definitions: every key that an author may write, and what is said to a wrong one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mythjobs.errors import DefinitionError
+from mythjobs.model.command import Command
+from mythjobs.model.definition import command_from
+from mythjobs.model.policy import FAILURES, Retry, Windows
+
+
+def defined(**table: object) -> Command:
+    return command_from({"name": "flag", "argv": ["/bin/true"], **table})
+
+
+def refusal(**table: object) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        defined(**table)
+    return caught.value.sentence
+
+
+def test_a_command_that_says_nothing_is_free_and_contained() -> None:
+    command = defined()
+    assert command.contain
+    assert command.retry == Retry(0, 60.0, FAILURES, "")
+    assert command.windows == Windows()
+    assert (command.semaphores, command.labels, command.at_most) == ((), (), None)
+    assert (command.silence, command.lease_s) == ("", None)
+
+
+def test_every_limit_is_read_in_the_units_that_are_written() -> None:
+    command = defined(
+        limits={
+            "wall": "6h", "cpu": "20h", "idle": "10m", "memory": "2GiB", "output": "1GiB",
+            "processes": 64, "grace": "3s", "nice": 10, "io": "best-effort:7", "on_breach": "hold",
+        }
+    )  # fmt: skip
+    limits = command.limits
+    assert (limits.wall_s, limits.cpu_s, limits.idle_s) == (21600, 72000, 600)
+    assert (limits.memory_bytes, limits.output_bytes, limits.processes) == (2**31, 2**30, 64)
+    assert (limits.grace_s, command.nice, command.io) == (3, 10, "best-effort:7")
+    assert command.on_breach == "hold"
+
+
+def test_retry_windows_semaphores_and_the_rest_are_read() -> None:
+    command = defined(
+        retry={"failures": 2, "backoff": "1m", "on": ["exited", "breached"], "later": "NAS off"},
+        windows={"open": ["mon-fri 22:00-06:00"], "closing": "freeze", "grace": "30s"},
+        semaphores={"tuner": 1, "nas": 3},
+        labels=["gpu", "big"],
+        silence="rerun",
+        lease="6h",
+        at_most=3,
+    )
+    assert command.retry == Retry(2, 60.0, ("exited", "breached"), "NAS off")
+    assert command.windows == Windows(("mon-fri 22:00-06:00",), "freeze", 30.0)
+    assert command.semaphores == (("nas", 3), ("tuner", 1))
+    assert command.labels == ("big", "gpu")
+    assert (command.lease_s, command.at_most) == (21600, 3)
+    assert defined(silence="hold", lease="forever").lease_s == math.inf
+
+
+@pytest.mark.parametrize(
+    "table,said",
+    [
+        ({"limit": {}}, "limit: unknown key; known are name"),
+        ({"limits": {"ram": "2GiB"}}, "limits.ram: unknown key; known are wall"),
+        ({"limits": {"memory": "lots"}}, 'limits.memory: "lots" is not a size; write it like'),
+        ({"limits": {"memory": "0B"}}, "limits.memory: must be more than nothing"),
+        ({"limits": {"wall": "0s"}}, "limits.wall: must be longer than nothing"),
+        ({"limits": {"idle": "100ms"}}, "limits.idle: must be at least 1s"),
+        ({"limits": {"processes": 0}}, "limits.processes: must be a whole number from 1"),
+        ({"limits": {"nice": 20}}, "limits.nice: must be a whole number from 0 to 19"),
+        ({"limits": {"io": "fast"}}, 'limits.io: "fast" must be one of best-effort:0'),
+        ({"limits": {"on_breach": "panic"}}, '"panic" must be one of fail, retry, hold'),
+        ({"limits": {"on_breach": "retry"}}, "needs [retry] failures = N"),
+        ({"limits": 3}, "limits: must be a table, like [limits]"),
+        ({"retry": {"failures": -1}}, "retry.failures: must be a whole number from 0"),
+        ({"retry": {"failures": True}}, "retry.failures: must be a whole number"),
+        ({"retry": {"failures": 1, "on": ["lost"]}}, 'retry.on: "lost" must be one of exited'),
+        ({"retry": {"on": ["exited"]}}, "retry.on: needs failures = N"),
+        ({"retry": {"backoff": "1m"}}, "retry.backoff: needs failures = N"),
+        ({"retry": {"later": "("}}, "retry.later: is not a regular expression"),
+        ({"windows": {"open": ["22-6"]}}, 'windows.open: "22-6" is no range of hours'),
+        ({"windows": {"open": ["06:00-06:00"]}}, "could mean never or always"),
+        ({"windows": {"open": []}}, "windows.open: is empty; leave it out"),
+        ({"windows": {"closing": "kill"}}, '"kill" must be one of finish, freeze, requeue'),
+        ({"windows": {"closing": "finish", "grace": "3s"}}, "ends nothing, so there is no grace"),
+        ({"semaphores": {"NAS": 1}}, "semaphores.NAS: is no name"),
+        ({"semaphores": {"nas": 0}}, "semaphores.nas: must be a whole number from 1"),
+        ({"semaphores": ["nas"]}, "semaphores: must be a table, like semaphores = { nas = 1 }"),
+        ({"labels": ["my gpu"]}, '"my gpu" is no label'),
+        ({"labels": "gpu"}, 'labels: must be a list of texts, like labels = ["gpu"]'),
+        ({"at_most": 0}, "at_most: must be a whole number from 1"),
+        ({"silence": "ignore"}, 'silence: "ignore" must be one of rerun, hold, keep, idempotent'),
+        ({"lease": "6h"}, 'only with silence = "rerun" or "hold"'),
+        ({"silence": "keep", "lease": "6h"}, 'only with silence = "rerun" or "hold"'),
+        ({"silence": "rerun", "lease": "10s"}, "lease: must be at least 60s"),
+        ({"contain": False, "limits": {"memory": "1GiB"}}, "contain: the limit of memory holds"),
+        ({"contain": False, "limits": {"idle": "1m"}}, "leave contain = false out"),
+        ({"contain": False, "windows": {"closing": "freeze"}}, "needs the container"),
+        ({"contain": False, "leave_daemons": True}, "leave_daemons: without a container"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key_and_the_remedy(
+    table: dict[str, object], said: str
+) -> None:
+    assert said in refusal(**table)
+
+
+def test_a_limit_of_the_leader_alone_needs_no_container() -> None:
+    assert not defined(contain=False, limits={"wall": "1m", "output": "1MiB"}).contain

@@ -36,7 +36,7 @@ _CLOSE = Statement(
 )
 _COUNT = Statement(select(func.count()).select_from(dependency).where(dependency.c.met == OPEN))
 
-_ACCEPTED: Mapping[str, frozenset[JobState]] = {
+ACCEPTED: Final[Mapping[str, frozenset[JobState]]] = {
     "ok": frozenset({JobState.SUCCEEDED}),
     "any": frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
     "failure": frozenset({JobState.FAILED}),
@@ -45,7 +45,7 @@ _ACCEPTED: Mapping[str, frozenset[JobState]] = {
 
 def accepts(when: str, state: JobState) -> bool:
     """Whether a final state is what the dependency waits for."""
-    return state in _ACCEPTED[when]
+    return state in ACCEPTED[when]
 
 
 def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:

@@ -1,54 +1,75 @@
-"""What the rules of eligibility ask of one job."""
+"""What the rules of eligibility ask of a job itself."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import select
 
+from mythjobs.model.life import JobState
 from mythjobs.scheduler.eligibility import JobFacts
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given
+from mythjobs.store.statement import Row, Statement, Transaction, given, one_of, word
 
 job = t.job
 
-_FACTS = Statement(
-    select(
-        job.c.state,
-        job.c.hold,
-        job.c.not_before_ms,
-        job.c.unmet,
-        job.c.ready_class,
-        job.c.subject,
-        job.c.batch_id,
-        t.batch.c.opened_ms,
-        job.c.reason_code,
-        job.c.reason,
-        t.command.c.name,
+_ASK = select(
+    job.c.job_id,
+    job.c.batch_id,
+    t.batch.c.opened_ms,
+    job.c.state,
+    t.command.c.name,
+    job.c.hold,
+    job.c.not_before_ms,
+    job.c.unmet,
+    job.c.ready_class,
+    job.c.subject,
+    job.c.reason_code,
+    job.c.reason,
+).select_from(
+    job.outerjoin(t.batch, t.batch.c.batch_id == job.c.batch_id).outerjoin(
+        t.command, t.command.c.command_id == job.c.command_id
     )
-    .select_from(
-        job.outerjoin(t.batch, t.batch.c.batch_id == job.c.batch_id).outerjoin(
-            t.command, t.command.c.command_id == job.c.command_id
-        )
-    )
-    .where(job.c.job_id == given("which"))
+)
+_QUEUED = _ASK.where(job.c.state == word(JobState.QUEUED))
+
+_FACTS = Statement(_ASK.where(job.c.job_id == given("which")))
+_SOME = Statement(_QUEUED.where(one_of(job.c.job_id, "job_ids")))
+_SLICE = Statement(
+    _QUEUED.where(job.c.job_id > given("above")).order_by(job.c.job_id).limit(given("most"))
 )
 
 
 def job_facts(tx: Transaction, job_id: int) -> JobFacts | None:
     """None if there is no such job, or its batch is not whole yet."""
     rows = _FACTS.run(tx, which=job_id)
-    if not rows:
+    if not rows or (rows[0][1] is not None and rows[0][2] is None):
         return None
-    (state, hold, not_before, unmet, ready, subject, batch, opened, code, why, name) = rows[0]
-    if batch is not None and opened is None:
-        return None
-    return JobFacts(
-        state,
-        name or "",
-        hold,
-        not_before,
-        unmet,
-        ready is not None,
-        subject,
-        code,
-        why,
-    )
+    return _from(rows[0])
+
+
+def of_queued(tx: Transaction, job_ids: Sequence[int]) -> dict[int, JobFacts]:
+    """The facts of those of these jobs that are queued."""
+    return {row[0]: _from(row) for row in _SOME.run(tx, job_ids=list(job_ids))}
+
+
+def queued_after(tx: Transaction, above: int, most: int) -> dict[int, JobFacts]:
+    """The facts of the next queued jobs by number."""
+    return {row[0]: _from(row) for row in _SLICE.run(tx, above=above, most=most)}
+
+
+def _from(row: Row) -> JobFacts:
+    state, name, hold, not_before_ms, unmet, ready_class, subject, code, why = row[3:]
+    values: dict[str, Any] = {
+        "state": state,
+        "command": name or "",
+        "hold": hold,
+        "not_before_ms": not_before_ms,
+        "unmet": unmet,
+        "ready": ready_class is not None,
+        "subject": subject,
+        "reason_code": code,
+        "reason": why,
+    }
+    return JobFacts(**values)

@@ -1,0 +1,124 @@
+"""A queue in a store, built by the store's own functions, as the master builds one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from mythjobs.model import outcome as o
+from mythjobs.model.life import JobEvent, JobState
+from mythjobs.store import commands, dependencies, events, jobs, life, machines, readiness
+from mythjobs.store.statement import Transaction
+
+NOON: Final = 1_800_000_000_000
+ATTIC, CELLAR = 1, 2
+_EXITED: Final = json.dumps(o.to_json(o.Exited(0)))
+
+
+def a_command(tx: Transaction, name: str = "true", **definition: object) -> commands.Defined:
+    return commands.define(tx, name, {"name": name, "argv": ["/bin/true"]} | definition, at_ms=NOON)
+
+
+def machines_join(tx: Transaction) -> None:
+    """The attic and the cellar."""
+    for name in ("attic", "cellar"):
+        machines.enrol(
+            tx, name=name, key=f"key of {name}", rights=machines.EVERYTHING, cores=4,
+            boot_id="boot", at_ms=NOON,
+        )  # fmt: skip
+
+
+def queue_jobs(
+    tx: Transaction,
+    count: int = 1,
+    *,
+    command: str = "true",
+    submitter: str = "anna",
+    after: Sequence[tuple[int, str]] = (),
+    **columns: Any,
+) -> list[int]:
+    """Queues jobs as a submit does, the command made if it is not there; answers their ids."""
+    defined = commands.by_name(tx, command) or a_command(tx, command)
+    class_id = commands.class_of(tx, defined, submitter)
+    first = jobs.next_id(tx)
+    jobs.save_next_id(tx, first + count)
+    ids = list(range(first, first + count))
+    row: dict[str, Any] = {"arguments": "{}", "submitted_ms": NOON, "unmet": len(after)} | columns
+    jobs.add(tx, [jobs.NewJob(job_id, class_id, defined.command_id, **row) for job_id in ids])
+    dependencies.add(tx, [(job_id, on, when, False) for job_id in ids for on, when in after])
+    readiness.refresh(tx, ids)
+    return ids
+
+
+def queue_job(tx: Transaction, **columns: Any) -> int:
+    [job_id] = queue_jobs(tx, 1, **columns)
+    return job_id
+
+
+def lease(
+    tx: Transaction, *job_ids: int, machine: int = ATTIC, at_ms: int = NOON
+) -> list[life.Leased]:
+    """What placement does: leases, and lets the subjects of what it leased settle."""
+    placed = [life.Placed(job_id, machine, "boot", "rerun", 1800.0) for job_id in job_ids]
+    leased = life.lease(tx, placed, at_ms=at_ms)
+    readiness.settle(tx, {each.subject for each in leased if each.subject is not None})
+    return sorted(leased)
+
+
+def start(tx: Transaction, *leased: life.Leased, at_ms: int = NOON) -> None:
+    life.start(tx, [life.Start(e.job_id, e.n, e.command_id, at_ms) for e in leased])
+
+
+def end(
+    tx: Transaction,
+    leased: life.Leased,
+    event: JobEvent = JobEvent.SUCCEEDED,
+    *,
+    was: JobState = JobState.RUNNING,
+    outcome: str = _EXITED,
+    at_ms: int = NOON,
+    **columns: Any,
+) -> None:
+    """What the end of an attempt does to its job, to who waits for it and to its subject."""
+    row = {
+        "started_ms": at_ms if was is JobState.RUNNING else None,
+        "usage": "", "output": "", "evidence": "observed",
+        "reason_code": "" if event is JobEvent.SUCCEEDED else str(event),
+        "reason": "" if event is JobEvent.SUCCEEDED else f"it was {event}",
+    } | columns  # fmt: skip
+    ended = life.End(
+        leased.job_id, leased.n, leased.command_id, leased.batch_id, was, event,
+        outcome=outcome, **row,
+    )  # fmt: skip
+    life.end(tx, [ended], at_ms=at_ms)
+    if event in (JobEvent.REQUEUED, JobEvent.RETURNED):
+        events.add(tx, [events.Event(leased.job_id, leased.n, at_ms, str(event), "")])
+        readiness.refresh(tx, [leased.job_id])
+    else:
+        freed, _ = dependencies.over(tx, {leased.job_id: JobState(event)})
+        dependencies.close(tx, [leased.job_id])
+        readiness.refresh(tx, freed)
+    if leased.subject is not None:
+        readiness.settle(tx, {leased.subject})
+
+
+def run(tx: Transaction, job_id: int, event: JobEvent = JobEvent.SUCCEEDED, **columns: Any) -> None:
+    """The whole life of one attempt."""
+    [leased] = lease(tx, job_id)
+    start(tx, leased)
+    end(tx, leased, event, **columns)
+
+
+def column(tx: Transaction, job_id: int, name: str) -> Any:
+    """One column of a job, read as it is."""
+    tx.cursor.execute(f"SELECT {name} FROM job WHERE job_id = {job_id:d}")
+    return tx.cursor.fetchone()[0]
+
+
+def state_of(tx: Transaction, job_id: int) -> JobState:
+    return JobState(column(tx, job_id, "state"))
+
+
+def is_ready(tx: Transaction, job_id: int) -> bool:
+    return column(tx, job_id, "ready_class") is not None

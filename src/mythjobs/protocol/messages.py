@@ -16,6 +16,25 @@ SILENT_S: Final = 20.0
 MOST_FRAME_BYTES: Final = 16 * 2**20
 
 
+# What a machine may say in `Hello.can` that it enforces by itself, its agent dead included. A
+# limit is only in it if it holds for the whole process tree; `contain` is a cgroup of its own.
+CAN: Final = frozenset(
+    {
+        "leases",
+        "windows",
+        "freeze",
+        "wall",
+        "cpu",
+        "idle",
+        "memory",
+        "output",
+        "processes",
+        "nice",
+        "io",
+        "contain",
+    }
+)
+
 # The handshake: one message a frame, before anything else.
 
 
@@ -29,7 +48,11 @@ class Challenge(Struct, tag="challenge", frozen=True):
 
 
 class Hello(Struct, tag="hello", frozen=True):
-    """Agent. The signature covers role "machine", both nonces, both keys (handshake.py)."""
+    """Agent. The signature covers role "machine", both nonces, both keys (handshake.py).
+
+    zone: the machine's IANA time zone, "" if it does not know. can: what this machine enforces
+    by itself; empty from an agent that is older than this field. See CAN.
+    """
 
     version: int
     machine_key: str
@@ -40,6 +63,8 @@ class Hello(Struct, tag="hello", frozen=True):
     incarnation: str
     cores: int
     program: str = ""
+    zone: str = ""
+    can: list[str] = field(default_factory=list)
 
 
 class Welcome(Struct, tag="welcome", frozen=True):
@@ -84,6 +109,14 @@ class Started(Struct, tag="started", frozen=True):
     at_ms: int
 
 
+class Frozen(Struct, tag="frozen", frozen=True):
+    """It is frozen by these holders now (user, window, pressure); none means that it runs."""
+
+    job: int
+    n: int
+    holders: list[str]
+
+
 class Progress(Struct, tag="progress", frozen=True):
     job: int
     n: int
@@ -94,7 +127,8 @@ class Progress(Struct, tag="progress", frozen=True):
 
 class Ended(Struct, tag="ended", frozen=True):
     """`outcome` as model.outcome has it, `usage` as model.limits. `output` is a list of
-    [bytes written, head kept, tail kept], one for each stream that wrote anything."""
+    [bytes written, head kept, tail kept], one for each stream that wrote anything. `later` is
+    what of the output's tail the command's `later` matched, "" if nothing did."""
 
     job: int
     n: int
@@ -104,6 +138,7 @@ class Ended(Struct, tag="ended", frozen=True):
     usage: dict[str, float | int | bool] = field(default_factory=dict)
     output: list[tuple[int, int, int]] = field(default_factory=list)
     proof: str = ""
+    later: str = ""
 
 
 class Returned(Struct, tag="returned", frozen=True):
@@ -131,7 +166,7 @@ class OutputEnd(Struct, tag="output_end", frozen=True):
     dropped: int = 0
 
 
-AgentMessage = Heartbeat | Started | Progress | Ended | Returned | OutputOffer | OutputEnd
+AgentMessage = Heartbeat | Started | Frozen | Progress | Ended | Returned | OutputOffer | OutputEnd
 
 
 class AgentFrame(Struct, frozen=True):
@@ -150,7 +185,14 @@ class AgentFrame(Struct, frozen=True):
 
 class Run(Struct, frozen=True):
     """What to run. `env` is what is added to the base environment of the job's user;
-    `bare_env` says that it is the whole environment. `stdin` is a path, "" for /dev/null."""
+    `bare_env` says that it is the whole environment. `stdin` is a path, "" for /dev/null.
+
+    Limits are of the whole process tree, None is no limit. io: "idle", "best-effort:0" to
+    "best-effort:7", or "" for the machine's own. contain: in a cgroup of its own.
+    best_effort: run it also where a limit can only be kept by looking now and then.
+    leave_daemons: what it leaves behind is reported, not ended. later: a regular expression
+    that is searched for in the kept tail of the output when it did not succeed.
+    """
 
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
@@ -163,11 +205,38 @@ class Run(Struct, frozen=True):
     wall_s: float | None = None
     grace_s: float = 10.0
     keep: tuple[int, int] = (4 * 2**20, 12 * 2**20)
+    cpu_s: float | None = None
+    idle_s: float | None = None
+    memory_bytes: int | None = None
+    output_bytes: int | None = None
+    processes: int | None = None
+    nice: int = 0
+    io: str = ""
+    contain: bool = False
+    best_effort: bool = False
+    leave_daemons: bool = False
+    later: str = ""
+
+
+class Hours(Struct, frozen=True):
+    """When an attempt may run, and what the machine does by itself when that ends.
+
+    sets: the command's ranges, the machine's, and those of the command on this machine, as
+    their authors wrote them; all must be open, an empty one always is. closing: finish,
+    freeze, requeue or terminate. overrides: `allow` or `pause` until a wall instant in ms.
+    """
+
+    sets: list[list[str]] = field(default_factory=list)
+    zone: str = ""
+    closing: str = "finish"
+    grace_s: float = 10.0
+    overrides: list[tuple[str, int]] = field(default_factory=list)
 
 
 class Grant(Struct, tag="grant", frozen=True):
     """The right to attempt n of a job, under heartbeat `hb`. `no` rises within a connection.
-    lease_s None is for ever; start_by_s counts, as the lease does, from the send of `hb`."""
+    lease_s None is for ever; start_by_s counts, as the lease does, from the send of `hb`.
+    hours None: it may run at any hour, and nothing closes."""
 
     no: int
     hb: int
@@ -178,6 +247,25 @@ class Grant(Struct, tag="grant", frozen=True):
     silence: str = "keep"
     lease_s: float | None = None
     start_by_s: float = 900.0
+    hours: Hours | None = None
+
+
+class HoursChanged(Struct, tag="hours", frozen=True):
+    """Other hours for an attempt that the machine holds; None for none."""
+
+    job: int
+    n: int
+    hours: Hours | None = None
+
+
+class Freeze(Struct, tag="freeze", frozen=True):
+    """Freeze an attempt for this holder (`user`, `pressure`), or let it go. It stands still
+    while anyone holds it; one that has not started does not start so long."""
+
+    job: int
+    n: int
+    holder: str
+    on: bool
 
 
 class Renew(Struct, tag="renew", frozen=True):
@@ -238,7 +326,17 @@ class OutputKept(Struct, tag="output_kept", frozen=True):
 
 
 MasterMessage = (
-    Grant | Renew | Stop | Stale | Settings | OutputFetch | OutputCredit | OutputStop | OutputKept
+    Grant
+    | HoursChanged
+    | Freeze
+    | Renew
+    | Stop
+    | Stale
+    | Settings
+    | OutputFetch
+    | OutputCredit
+    | OutputStop
+    | OutputKept
 )
 
 

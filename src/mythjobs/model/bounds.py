@@ -38,6 +38,8 @@ class Bounds:
         )
 
 
+FREE: Final = Bounds()
+
 # Kept of the whole process tree, for which a machine needs a controller or has to sample.
 TREE: Final = ("cpu", "idle", "memory", "processes")
 

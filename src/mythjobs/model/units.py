@@ -37,6 +37,29 @@ def size_bytes(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2]])
 
 
+def write_duration(seconds: float | None) -> str | None:
+    """As `duration_s` reads it, to the millisecond: `1h30m`, `250ms`; None stays None."""
+    if seconds is None:
+        return None
+    left = round(seconds * 1000)
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, left = divmod(left, round(_SECONDS[unit] * 1000))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def write_size(count: int | None) -> str | None:
+    """As `size_bytes` reads it, exactly: `2GiB`, `1000B`; None stays None."""
+    if count is None:
+        return None
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if count and count % _BYTES[unit] == 0:
+            return f"{count // _BYTES[unit]}{unit}"
+    return f"{count}B"
+
+
 def say_duration(seconds: float) -> str:
     """`1 h 8 min`, `3.2 s`, `40 ms`: at most two units."""
     if seconds < 0.9995:

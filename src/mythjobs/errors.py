@@ -97,9 +97,17 @@ class StateNotWritable(MythJobsError):
 
 
 class StoreFailed(MythJobsError):
-    """The disk under the store failed or is full; nothing was acknowledged."""
+    """The disk under the store failed; nothing was acknowledged, and the master ends."""
 
     code = "store_failed"
+    http = 500
+    exit_code = os.EX_IOERR
+
+
+class StoreFull(MythJobsError):
+    """The disk under the store is full: nothing new is taken in, what runs is finished."""
+
+    code = "store_full"
     http = 507
     exit_code = os.EX_IOERR
 
@@ -124,6 +132,12 @@ class Unreachable(MythJobsError):
     code = "unreachable"
     http = 503
     exit_code = os.EX_UNAVAILABLE
+
+
+class StoreAway(Unreachable):
+    """The database cannot be reached; nothing of the turn was committed."""
+
+    code = "store_away"
 
 
 class Taken(MythJobsError):

@@ -28,7 +28,7 @@ from mythjobs.model.life import FINAL
 from mythjobs.protocol.messages import MasterFrame
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store import commands, reads
-from mythjobs.store.open import Store
+from mythjobs.store.open import open_store
 from mythjobs.store.statement import Transaction
 
 P = ParamSpec("P")
@@ -48,7 +48,7 @@ class Master:
         self.state = state
         self.key = key
         self.started_ms = master_now().wall_ms
-        self._store = Store(state.store)
+        self._store = open_store(state.store)
         self._core = Core(allow_local=allow_local, local_jobs=local_jobs)
         self.outputs = Outputs(state.output, self)
         self.links = Links(key, self, self.outputs)

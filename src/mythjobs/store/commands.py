@@ -102,6 +102,11 @@ _PUT_OFF = Statement(
     .where(command.c.command_id == given("which"))
     .values(put_off_ms=given("until"), put_off_reason=given("why"))
 )
+_EVERY_PUT_OFF = Statement(
+    select(command.c.command_id, command.c.put_off_ms, command.c.put_off_reason).where(
+        command.c.put_off_ms.is_not(None)
+    )
+)
 
 
 def by_name(tx: Transaction, name: str) -> Defined | None:
@@ -163,6 +168,11 @@ def remove(tx: Transaction, command_id: int) -> None:
 def enable(tx: Transaction, command_id: int, on: bool) -> None:
     """Whether jobs of it may start; those that run go on."""
     _ENABLE.run(tx, which=command_id, on=int(on))
+
+
+def every_put_off(tx: Transaction) -> list[tuple[int, int, str]]:
+    """Command, until when, and why."""
+    return [(row[0], row[1], row[2]) for row in _EVERY_PUT_OFF.run(tx)]
 
 
 def put_off(tx: Transaction, command_id: int, until_ms: int | None, reason: str) -> None:

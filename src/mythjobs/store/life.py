@@ -212,7 +212,7 @@ def lease(tx: Transaction, placed: Sequence[Placed], *, at_ms: int) -> list[Leas
             for each in leased
         ],
     )
-    _move(tx, ((each.command_id, JobState.QUEUED, JobState.LEASED) for each in leased))
+    move(tx, ((each.command_id, JobState.QUEUED, JobState.LEASED) for each in leased))
     return leased
 
 
@@ -229,7 +229,7 @@ def start(tx: Transaction, starts: Sequence[Start]) -> None:
     moved = _START.run_many(tx, rows)
     assert moved == len(starts), f"{moved} of {len(starts)} jobs were there to be started"
     _STARTED.run_many(tx, rows)
-    _move(tx, ((each.command_id, JobState.LEASED, JobState.RUNNING) for each in starts))
+    move(tx, ((each.command_id, JobState.LEASED, JobState.RUNNING) for each in starts))
 
 
 def end(tx: Transaction, ends: Sequence[End], *, at_ms: int) -> None:
@@ -269,8 +269,8 @@ def end(tx: Transaction, ends: Sequence[End], *, at_ms: int) -> None:
     for event, rows in by_event.items():
         moved = _ENDS[event].run_many(tx, rows)
         assert moved == len(rows), f"{moved} of {len(rows)} jobs were there to be {event}"
-    _move(tx, ((each.command_id, JobState(each.was), target(each.event)) for each in ends))
-    _count_over(tx, ((each.batch_id, target(each.event)) for each in ends))
+    move(tx, ((each.command_id, JobState(each.was), target(each.event)) for each in ends))
+    count_over(tx, ((each.batch_id, target(each.event)) for each in ends))
 
 
 class Cancelled(NamedTuple):
@@ -286,19 +286,19 @@ def cancel_queued(
     """Cancels those of the jobs that are queued, and answers which."""
     rows = _CANCEL_QUEUED.run(tx, job_ids=list(job_ids), code=code, sentence=sentence, at=at_ms)
     done = [Cancelled(*row) for row in rows]
-    _move(tx, ((each.command_id, JobState.QUEUED, JobState.CANCELLED) for each in done))
-    _count_over(tx, ((each.batch_id, JobState.CANCELLED) for each in done))
+    move(tx, ((each.command_id, JobState.QUEUED, JobState.CANCELLED) for each in done))
+    count_over(tx, ((each.batch_id, JobState.CANCELLED) for each in done))
     return done
 
 
-def _move(tx: Transaction, moves: Iterable[tuple[int, JobState, JobState]]) -> None:
+def move(tx: Transaction, moves: Iterable[tuple[int, JobState, JobState]]) -> None:
     tally = tx.tally
     for command_id, was, to in moves:
         tally[command_id, was] -= 1
         tally[command_id, to] += 1
 
 
-def _count_over(tx: Transaction, moves: Iterable[tuple[int | None, JobState]]) -> None:
+def count_over(tx: Transaction, moves: Iterable[tuple[int | None, JobState]]) -> None:
     for batch_id, to in moves:
         if batch_id is not None and to in FINAL:
             tx.over[batch_id, to] += 1

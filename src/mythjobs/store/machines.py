@@ -84,7 +84,9 @@ _ADD = Statement(
 _ATTACH = Statement(
     update(machine)
     .where(machine.c.machine_id == given("which"))
-    .values(boot_id=given("boot"), cores=given("count"), attached_ms=given("at"))
+    .values(
+        boot_id=given("boot"), cores=given("count"), zone=given("where"), attached_ms=given("at")
+    )
 )
 _SET = Statement(
     update(machine)
@@ -145,8 +147,11 @@ def enrol(
     return row
 
 
-def attach(tx: Transaction, machine_id: int, *, boot_id: str, cores: int, at_ms: int) -> None:
-    _ATTACH.run(tx, which=machine_id, boot=boot_id, count=cores, at=at_ms)
+def attach(
+    tx: Transaction, machine_id: int, *, boot_id: str, cores: int, zone: str, at_ms: int
+) -> None:
+    """What a machine says of itself when it comes."""
+    _ATTACH.run(tx, which=machine_id, boot=boot_id, count=cores, where=zone, at=at_ms)
 
 
 def set_policy(tx: Transaction, machine_id: int, *, rights: str, jobs: int | None) -> None:

@@ -12,6 +12,7 @@ from mythjobs.errors import ConfigError
 # The newest revision in migrations/versions. A store that has it is opened without Alembic,
 # whose import costs more than everything else at a start.
 HEAD: Final = "0002"
+_BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 
 
@@ -47,6 +48,6 @@ def _upgrade(connection: Connection, version: str | None) -> None:
     config.attributes["connection"] = connection
     # The driver is in autocommit mode; this makes the whole upgrade one transaction, so that a
     # kill leaves the old schema or the new one, never something between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql(_BEGIN[connection.dialect.name])
     command.upgrade(config, "head")
     connection.exec_driver_sql("COMMIT")

@@ -197,6 +197,12 @@ Index(
     sqlite_where=text("not_before_ms IS NOT NULL"),
     postgresql_where=text("not_before_ms IS NOT NULL"),
 )
+Index(
+    "job_deadline",
+    job.c.deadline_ms,
+    sqlite_where=text("deadline_ms IS NOT NULL AND state = 'queued'"),
+    postgresql_where=text("deadline_ms IS NOT NULL AND state = 'queued'"),
+)
 # Lists by a state that few jobs have need not read past the many.
 for _word in ("failed", "cancelled"):
     Index(

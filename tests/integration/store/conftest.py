@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.store.open import Store
+from mythjobs.store.open import Store, open_store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "store.db")
+    opened = open_store(tmp_path / "store.db")
     yield opened
     opened.close()

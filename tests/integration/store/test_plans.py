@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from mythjobs.store import batches, dependencies, facts, jobs, life, placement, readiness, totals
-from mythjobs.store.open import Store
+from mythjobs.store.open import open_store
 from mythjobs.store.statement import Statement
 
 HOT = (batches, dependencies, facts, jobs, life, placement, readiness, totals)
@@ -32,7 +32,7 @@ def _statements(module: ModuleType) -> Iterator[tuple[str, Statement]]:
     "name, statement", [pair for module in HOT for pair in _statements(module)]
 )
 def test_a_turn_reads_by_index_alone(tmp_path: Path, name: str, statement: Statement) -> None:
-    store = Store(tmp_path / "store.db")
+    store = open_store(tmp_path / "store.db")
     with store.turn() as tx:
         plan = statement.plan(tx)
     store.close()
@@ -46,7 +46,7 @@ def test_a_turn_reads_by_index_alone(tmp_path: Path, name: str, statement: State
 
 def test_a_lease_looks_up_its_jobs_and_does_not_read_all_that_are_ready(tmp_path: Path) -> None:
     # Seen: 20 ms a turn with 100,000 ready jobs, for the reading of all of them.
-    store = Store(tmp_path / "store.db")
+    store = open_store(tmp_path / "store.db")
     with store.turn() as tx:
         assert life._LEASE.plan(tx)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
     store.close()

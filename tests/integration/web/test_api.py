@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.errors import StoreFailed
+from mythjobs.errors import StoreFull
 from mythjobs.web import batches
 from tests.integration.web.served import NOTE, Served, run
 
@@ -215,12 +215,12 @@ def test_a_bug_is_answered_and_its_traceback_is_in_the_log(
         assert "ZeroDivisionError: secret" in caplog.text
 
         async def ill() -> dict[str, Any]:
-            raise StoreFailed("the disk is full")
+            raise StoreFull("the disk is full")
 
         monkeypatch.setattr(master.master, "status", ill)
         answer = await master.ask("GET", "/api/v1/status")
         assert answer.status == 507
-        assert answer.json == {"code": "store_failed", "message": "the disk is full", "exit": 74}
+        assert answer.json == {"code": "store_full", "message": "the disk is full", "exit": 74}
 
     run(tmp_path, story)
 

@@ -36,3 +36,7 @@ def upgrade() -> None:
     op.add_column("command", sa.Column("put_off_ms", sa.BigInteger(), nullable=True))
     op.add_column("command", text("put_off_reason", ""))
     op.add_column("attempt", sa.Column("lease_s", sa.Float(), nullable=True))
+    only = sa.text("deadline_ms IS NOT NULL AND state = 'queued'")
+    op.create_index(
+        "job_deadline", "job", ["deadline_ms"], sqlite_where=only, postgresql_where=only
+    )

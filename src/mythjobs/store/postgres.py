@@ -1,0 +1,226 @@
+"""A store in a PostgreSQL database, alone in it: every session that writes is ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+from sqlalchemy import create_engine
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.pool import NullPool
+
+from mythjobs.errors import ConfigError, StoreAway, StoreFailed, StoreFull, Taken
+from mythjobs.store import totals
+from mythjobs.store.base import Again, Store
+from mythjobs.store.migrate import migrate
+from mythjobs.store.statement import Transaction
+
+_CONNECT_S: Final = 5
+# A server that answers nothing is not waited for longer than this, in ms.
+_SILENT_MS: Final = 15_000
+# After a COMMIT without an answer: so long the server is asked what became of it.
+_SETTLE_S: Final = 60.0
+_LOOK_S: Final = 0.2
+_LOCK: Final = int.from_bytes(b"mythjobs", "big")
+_UNSAFE: Final = {
+    "fsync": ("off", "acknowledged jobs are lost with the power"),
+    "synchronous_commit": ("off", "acknowledged jobs are lost with the server"),
+    "data_sync_retry": ("on", "a failed fsync would be taken for a good one"),
+}
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class PostgresStore(Store):
+    """`unsafe` takes a server that may lose what it has acknowledged: in tests only."""
+
+    def __init__(self, url: str, *, unsafe: bool = False, settle_s: float = _SETTLE_S) -> None:
+        """Raises ConfigError, StoreAway, Taken."""
+        self._url = url
+        self._said_url = _without_password(url)
+        self._unsafe = unsafe
+        self._settle_s = settle_s
+        # Values by position, so that our statements are the same tuples for both drivers.
+        self._dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
+        self._readers: list[Connection] = []
+        self._writer: Connection | None = None
+        self._writer = self._open_writer()
+        engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=self._connect)
+        migrate(engine)
+        engine.dispose()
+
+    def _connect(self) -> Connection:
+        try:
+            connection = psycopg.connect(
+                self._url,
+                autocommit=True,
+                prepare_threshold=2,
+                connect_timeout=_CONNECT_S,
+                tcp_user_timeout=_SILENT_MS,
+                application_name="mythjobs",
+            )
+        except psycopg.ProgrammingError as error:
+            raise ConfigError(f"{self._said_url} is no PostgreSQL URL: {error}") from error
+        except psycopg.OperationalError as error:
+            raise self._away(error) from error
+        connection.prepared_max = 500
+        return connection
+
+    def _open_writer(self) -> Connection:
+        writer = self._connect()
+        try:
+            self._refuse_unsafe(writer)
+            # Of a session, so that the server lets go of it when we are gone.
+            [taken] = writer.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() or [0]
+            if not taken:
+                raise Taken(f"another master uses {self._said_url}; end it first")
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _refuse_unsafe(self, connection: Connection) -> None:
+        if self._unsafe:
+            return
+        for name, (bad, why) in _UNSAFE.items():
+            row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
+            if row is not None and row[0] == bad:
+                raise ConfigError(
+                    f"{self._said_url} has {name} = {bad}, with which {why}; change it there"
+                )
+
+    @contextmanager
+    def turn(self) -> Iterator[Transaction]:
+        writer = self._there()
+        tx = Transaction(writer.cursor(), self._dialect)
+        try:
+            transaction_id = self._begin(tx)
+            yield tx
+            tx.completed = totals.write(tx)
+        except BaseException as error:
+            self._roll_back(writer)
+            if isinstance(error, psycopg.Error):
+                self._take_in(error, writer)
+            raise
+        try:
+            writer.execute("COMMIT")
+        except psycopg.Error as error:
+            if not writer.closed:
+                self._roll_back(writer)
+                self._take_in(error, writer)
+                raise
+            self._writer = None
+            self._settle(transaction_id, error)
+
+    def _there(self) -> Connection:
+        """The writing connection, made again if it was lost. Raises StoreAway."""
+        if self._writer is None or self._writer.closed:
+            self._writer = None
+            try:
+                self._writer = self._open_writer()
+            except Taken as error:
+                # Most likely by the session that we lost, which the server has not noticed yet.
+                raise StoreAway(error.sentence) from error
+        return self._writer
+
+    def _begin(self, tx: Transaction) -> str:
+        """Begins, and answers the transaction's own number, by which its fate can be asked."""
+        tx.cursor.execute(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text", prepare=False
+        )
+        tx.cursor.nextset()
+        return str(tx.cursor.fetchone()[0])
+
+    def _roll_back(self, writer: Connection) -> None:
+        try:
+            if not writer.closed and writer.info.transaction_status is not TransactionStatus.IDLE:
+                writer.execute("ROLLBACK")
+        except psycopg.Error:
+            writer.close()  # the server rolls back what has no session
+
+    def _take_in(self, error: psycopg.Error, writer: Connection) -> None:
+        """Raises our own error for what is not the statement's fault."""
+        if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
+            raise Again from error
+        if isinstance(error, errors.DiskFull):
+            raise StoreFull(
+                f"the disk of {self._said_url} is full; nothing new is taken until there is room"
+            ) from error
+        if isinstance(error, errors.IoError):
+            raise StoreFailed(f"{self._said_url} failed: {error}; nothing was lost") from error
+        if writer.closed:
+            # Before a COMMIT was sent: all of it is undone.
+            self._writer = None
+            raise self._away(error) from error
+
+    def _settle(self, transaction_id: str, lost: psycopg.Error) -> None:
+        """The connection was lost at COMMIT: returns if it was committed all the same.
+
+        Nothing is done twice on a guess. Raises StoreAway if it was not committed, StoreFailed
+        if nobody can say; whoever starts again then reads what is so.
+        """
+        until = time.monotonic() + self._settle_s
+        while time.monotonic() < until:
+            try:
+                with self._connect() as connection:
+                    status = _status(connection, transaction_id)
+            except (StoreAway, psycopg.OperationalError):
+                status = "in progress"
+            if status == "committed":
+                return
+            if status == "aborted":
+                raise self._away(lost) from lost
+            time.sleep(_LOOK_S)
+        raise StoreFailed(
+            f"the connection to {self._said_url} was lost at a commit, and the server does not "
+            "say whether it was made; start again when it answers"
+        ) from lost
+
+    def _away(self, error: psycopg.Error) -> StoreAway:
+        first = (str(error).strip().splitlines() or ["no answer"])[0]
+        return StoreAway(f"{self._said_url} cannot be reached: {first}")
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        connection = self._reader()
+        try:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield Transaction(connection.cursor(), self._dialect)
+        except psycopg.Error as error:
+            if connection.closed:
+                raise self._away(error) from error
+            raise
+        finally:
+            self._roll_back(connection)
+            if not connection.closed:
+                self._readers.append(connection)
+
+    def _reader(self) -> Connection:
+        while self._readers:
+            connection = self._readers.pop()
+            if not connection.closed:
+                return connection
+        return self._connect()
+
+    def close(self) -> None:
+        for connection in (*self._readers, self._writer):
+            if connection is not None:
+                connection.close()
+
+
+def _status(connection: Connection, transaction_id: str) -> str:
+    row = connection.execute("SELECT pg_xact_status(%s::xid8)", (transaction_id,)).fetchone()
+    # NULL: so long ago that the server has forgotten it, which cannot be.
+    return str(row[0]) if row is not None and row[0] is not None else "in progress"
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    name, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{name.partition(':')[0]}{at}{host}"))

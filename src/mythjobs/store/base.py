@@ -15,7 +15,7 @@ _MOST_TRIES: Final = 6
 
 
 class Again(Exception):
-    """The transaction met another (deadlock, serialization) and is rolled back; it may run again."""
+    """The transaction met another (deadlock, serialization); rolled back, it may run again."""
 
 
 class Store(ABC):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
-from alembic import command
+from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
 
 import mythjobs.store
 from mythjobs.errors import ConfigError
@@ -20,8 +23,17 @@ from mythjobs.store.tables import metadata
 SCRIPTS = Path(mythjobs.store.__file__).parent / "migrations"
 
 
-def _engine(tmp_path: Path) -> Engine:
-    return create_engine(f"sqlite:///{tmp_path / 'store.db'}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """Of an empty store, each kind in turn."""
+    if request.param == "sqlite":
+        return create_engine(f"sqlite:///{tmp_path / 'store.db'}")
+    url = request.getfixturevalue("server").database()
+    return create_engine(
+        "postgresql+psycopg://",
+        poolclass=NullPool,
+        creator=lambda: psycopg.connect(url, autocommit=True),
+    )
 
 
 def _upgrade(engine: Engine, revision: str) -> None:
@@ -41,8 +53,7 @@ def _differ(_: object, __: object, ___: object, found: str | None, ____: object,
     return bare(found) != bare(said)
 
 
-def test_the_migrations_add_up_to_the_declared_tables(tmp_path: Path) -> None:
-    engine = _engine(tmp_path)
+def test_the_migrations_add_up_to_the_declared_tables(engine: Engine) -> None:
     migrate(engine)
     with engine.connect() as connection:
         context = MigrationContext.configure(
@@ -57,8 +68,7 @@ def test_the_newest_migration_is_the_one_the_code_names() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_rows_of_the_first_schema_are_there_after_the_second(tmp_path: Path) -> None:
-    engine = _engine(tmp_path)
+def test_rows_of_the_first_schema_are_there_after_the_second(engine: Engine) -> None:
     _upgrade(engine, "0001")
     with engine.begin() as connection:
         connection.execute(
@@ -73,8 +83,7 @@ def test_rows_of_the_first_schema_are_there_after_the_second(tmp_path: Path) -> 
     assert tuple(row) == ("attic", "{}", "")
 
 
-def test_a_schema_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
-    engine = _engine(tmp_path)
+def test_a_schema_of_a_newer_program_is_refused_and_left_alone(engine: Engine) -> None:
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -84,3 +93,27 @@ def test_a_schema_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -
         assert (
             connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
         )
+
+
+def test_an_upgrade_that_breaks_off_leaves_the_old_schema(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _upgrade(engine, "0001")
+    real = op.add_column
+    done: list[object] = []
+
+    def failing(*args: Any, **kwargs: Any) -> None:
+        if len(done) == 3:
+            raise OSError("the power is gone")
+        done.append(args)
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(op, "add_column", failing)
+    with pytest.raises(OSError, match="the power is gone"):
+        migrate(engine)
+    monkeypatch.undo()
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        assert found == "0001"
+    # And the next start goes all the way.
+    migrate(engine)

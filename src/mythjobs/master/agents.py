@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mythjobs.errors import ConfigError, NotAllowed, Taken
 from mythjobs.master.ends import Ends
 from mythjobs.master.inbox import AgentSaid, Attach, Attached, Detached
-from mythjobs.master.memory import Live, Machine, machine_from
+from mythjobs.master.late import Late
+from mythjobs.master.memory import Machine, machine_from
 from mythjobs.master.turn import Turn
 from mythjobs.model.outcome import Lost, NotStarted
 from mythjobs.protocol import messages as m
 from mythjobs.store import machines
 
 _MOST_COMMENT = 1000
+_MOST_ZONE = 100
 
 
 def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Attached:
@@ -29,14 +33,19 @@ def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Att
         machine = _enrol(turn, hello, rights)
     elif machine.connection is not None and machine.incarnation != hello.incarnation:
         raise Taken(f"machine {machine.name} is connected already; two agents have the same key")
+    zone = hello.zone[:_MOST_ZONE]
     machines.attach(
         turn.tx,
         machine.machine_id,
         boot_id=hello.boot_id,
         cores=hello.cores,
+        zone=zone,
         at_ms=turn.now.wall_ms,
     )
     machine.boot_id, machine.cores = hello.boot_id, hello.cores
+    machine.zone, machine.can = zone, m.CAN.intersection(hello.can)
+    # Grants are numbered anew: what was given before counts as known to be there, or is asked for.
+    machine.live = {job_id: replace(each, grant_no=0) for job_id, each in machine.live.items()}
     machine.connection, machine.incarnation = request.connection, hello.incarnation
     machine.hb = machine.grants = 0
     machine.draining = False
@@ -66,7 +75,7 @@ def detached(turn: Turn, message: Detached) -> None:
         machine.connection, machine.hb = None, 0
 
 
-def said(turn: Turn, message: AgentSaid, ends: Ends) -> None:
+def said(turn: Turn, message: AgentSaid, ends: Ends, late: Late) -> None:
     """One frame: notes what must be written, answers what can be answered."""
     machine = turn.memory.by_connection(message.connection)
     if machine is None:
@@ -78,67 +87,96 @@ def said(turn: Turn, message: AgentSaid, ends: Ends) -> None:
     for each in frame.messages:
         match each:
             case m.Started():
-                if _live(turn, machine, each.job, each.n) is not None:
+                if _is_live(machine, each.job, each.n, late):
                     ends.started(machine, each.job, each.at_ms)
             case m.Ended():
-                # One that is not live was told before: the frame's ack answers it.
                 if _is_live(machine, each.job, each.n):
                     ends.ended(machine, each)
+                else:
+                    late.ended(machine, each)
             case m.Progress():
                 if _is_live(machine, each.job, each.n):
                     tenths = None if each.percent is None else round(10 * each.percent)
                     comment = each.comment and each.comment[:_MOST_COMMENT]
                     ends.progress[each.job, each.n] = (tenths, comment)
             case m.Returned():
-                if _live(turn, machine, each.job, each.n) is not None:
+                if _is_live(machine, each.job, each.n, late):
                     ends.never_started(machine, each.job, NotStarted(0, each.reason[:500]))
+            case m.Frozen():
+                if _is_live(machine, each.job, each.n):
+                    holders = tuple(sorted({holder[:20] for holder in each.holders[:10]}))
+                    machine.live[each.job] = machine.live[each.job].with_frozen(holders)
             case m.Heartbeat():
-                _heartbeat(turn, machine, each, ends)
+                _heartbeat(turn, machine, each, frame.seen, ends, late)
             case _:
                 pass  # offers and transfers of output, which the loop has taken already
 
 
-def _is_live(machine: Machine, job_id: int, n: int) -> bool:
-    live = machine.live.get(job_id)
-    return live is not None and live.n == n
-
-
-def _live(turn: Turn, machine: Machine, job_id: int, n: int) -> Live | None:
-    """The live attempt, or None after telling the machine that this one is stale."""
+def _is_live(machine: Machine, job_id: int, n: int, late: Late | None = None) -> bool:
+    """Whether this attempt is live there. `late` hears of one that is not."""
     live = machine.live.get(job_id)
     if live is not None and live.n == n:
-        return live
-    assert machine.connection is not None
-    turn.say(machine.connection, m.Stale(job_id, n))
-    return None
+        return True
+    if late is not None:
+        late.stale(machine, job_id, n)
+    return False
 
 
-def _heartbeat(turn: Turn, machine: Machine, beat: m.Heartbeat, ends: Ends) -> None:
+def _heartbeat(
+    turn: Turn, machine: Machine, beat: m.Heartbeat, seen: int, ends: Ends, late: Late
+) -> None:
+    """Renews what it holds and is still its own; concludes from what it does not hold."""
     assert machine.connection is not None
     first = machine.hb == 0
-    machine.hb = beat.hb
-    turn.say(machine.connection, m.Renew(beat.hb))
-    if first:
-        _reconcile(turn, machine, beat, ends)
-
-
-def _reconcile(turn: Turn, machine: Machine, beat: m.Heartbeat, ends: Ends) -> None:
-    # The connection is new: all that was granted on the old one has arrived or never will,
-    # so what the machine does not hold now it never had, or lost with its state.
-    assert machine.connection is not None
+    machine.hb = max(machine.hb, beat.hb)
     held = {(each.job, each.n): each.state for each in beat.held}
-    for job_id, live in list(machine.live.items()):
-        state = held.pop((job_id, live.n), None)
-        if state is None:
-            if live.started_ms is None:
-                ends.never_started(machine, job_id, NotStarted(0, "the machine never had it"))
-            else:
-                ends.lost(machine, job_id, Lost("the machine no longer knows it"))
-        else:
-            if state == "running" and live.started_ms is None:
-                ends.started(machine, job_id, turn.now.wall_ms)
-            if live.stop_by is not None and state != "ended":
-                turn.say(machine.connection, m.Stop(job_id, live.n, live.stop_by))
+    if first:
+        _after_reboot(machine, held, ends)
+    excepted = []
     for (job_id, n), state in held.items():
-        if state != "ended":
-            turn.say(machine.connection, m.Stale(job_id, n))
+        live = machine.live.get(job_id)
+        if live is not None and live.n == n:
+            machine.live[job_id] = live.with_note(turn.now.steady_ms)
+        elif state != "ended":
+            excepted.append((job_id, n))
+            late.stale(machine, job_id, n)
+    turn.say(machine.connection, m.Renew(beat.hb, excepted))
+    for job_id, live in list(machine.live.items()):
+        here = held.get((job_id, live.n))
+        if here is not None:
+            if first:
+                _held_again(turn, machine, job_id, here, ends)
+        elif first or live.grant_no <= seen:
+            _missing(turn, machine, job_id, first, ends)
+
+
+def _after_reboot(machine: Machine, held: dict[tuple[int, int], str], ends: Ends) -> None:
+    # Asked when the first heartbeat comes, not at the handshake: only who has read our welcome
+    # sends one, so that a hello that was long under way cannot end what a later boot runs.
+    for job_id, live in list(machine.live.items()):
+        # What it has the end of it tells itself, with what was seen of it.
+        if live.boot_id != machine.boot_id and held.get((job_id, live.n)) != "ended":
+            ends.lost(machine, job_id, Lost("its machine restarted"), "observed: rebooted")
+
+
+def _held_again(turn: Turn, machine: Machine, job_id: int, state: str, ends: Ends) -> None:
+    """It has it still, on a new connection: what either side may have missed is made up for."""
+    assert machine.connection is not None
+    live = machine.live[job_id]
+    if state == "running" and live.started_ms is None:
+        ends.started(machine, job_id, turn.now.wall_ms)
+    if live.stop_by is not None and state != "ended":
+        turn.say(machine.connection, m.Stop(job_id, live.n, live.stop_by))
+
+
+def _missing(turn: Turn, machine: Machine, job_id: int, first: bool, ends: Ends) -> None:
+    # All that was granted on an old connection has arrived or never will, and what was granted
+    # on this one it has journalled: what the machine does not hold now it never had, or lost
+    # with its state.
+    live = machine.live[job_id]
+    if live.started_ms is not None:
+        ends.lost(machine, job_id, Lost("the machine no longer knows it"), "observed: forgotten")
+    elif first and live.stop_by is None and machine.takes:
+        turn.again.append((machine.machine_id, job_id))
+    else:
+        ends.never_started(machine, job_id, NotStarted(0, "the machine never had it"))

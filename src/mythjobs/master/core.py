@@ -8,15 +8,16 @@ from typing import Any, Final
 
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
-from mythjobs.master import acts, agents, inbox
+from mythjobs.master import acts, agents, due, inbox, pausing, silence
 from mythjobs.master.ends import Ends
 from mythjobs.master.explain import explain_new
+from mythjobs.master.late import Late
 from mythjobs.master.memory import Book, Memory, recall
 from mythjobs.master.place import place
 from mythjobs.master.submit import batch_slice, begin_batch, drop_batch, submit
 from mythjobs.master.turn import Turn
 from mythjobs.protocol.messages import MasterMessage
-from mythjobs.store import batches, commands, readiness
+from mythjobs.store import batches, commands
 from mythjobs.store.machines import EVERYTHING, NOTHING
 from mythjobs.store.statement import Transaction
 
@@ -48,7 +49,7 @@ class Core:
         """What a start does first: half-loaded batches go, the memory is read."""
         commands.ensure_run(tx, at_ms=now.wall_ms)
         batches.drop_unopened(tx)
-        self.memory = recall(tx)
+        self.memory = recall(tx, now)
 
     def turn(
         self, tx: Transaction, batch: Sequence[inbox.Request | inbox.Message], now: Now
@@ -59,17 +60,10 @@ class Core:
         changed nothing. Any other exception means that the whole turn must be rolled back.
         """
         turn = Turn(tx, now, self.memory.draft(), self.book)
-        ends = Ends(turn)
-        answers: dict[int, Any] = {}
+        answers = self._machines(turn, batch)
         submitted: dict[int, tuple[int, bool]] = {}
-        for each in batch:
-            if isinstance(each, inbox.AgentSaid):
-                agents.said(turn, each, ends)
-            elif isinstance(each, inbox.Detached):
-                agents.detached(turn, each)
-        ends.write()
         for number, each in enumerate(batch):
-            if isinstance(each, inbox.Message):
+            if isinstance(each, inbox.Message | inbox.Attach):
                 continue
             try:
                 answers[number] = self._answer(turn, each)
@@ -86,6 +80,34 @@ class Core:
         for number, (job_id, new) in submitted.items():
             answers[number] = explain_new(turn, job_id, new)
         return Result(turn.memory, answers, turn.said, turn.acks, turn.over)
+
+    def _machines(
+        self, turn: Turn, batch: Sequence[inbox.Request | inbox.Message]
+    ) -> dict[int, Any]:
+        """What machines said and how they came and went, in that order. Answers who came."""
+        ends, late = Ends(turn), Late(turn)
+        answers: dict[int, Any] = {}
+        read_ms = 0
+        for number, each in enumerate(batch):
+            match each:
+                case inbox.AgentSaid():
+                    agents.said(turn, each, ends, late)
+                case inbox.Detached():
+                    agents.detached(turn, each)
+                case inbox.Tick():
+                    read_ms = max(read_ms, each.read_ms)
+                case inbox.Attach():
+                    try:
+                        answers[number] = agents.attach(
+                            turn, each, rights=self._rights, jobs=self._jobs
+                        )
+                    except MythJobsError as error:
+                        answers[number] = error
+        # Only now: what has arrived is read before anything is given up.
+        silence.expire(turn, ends, read_ms)
+        ends.write()
+        late.write()
+        return answers
 
     def _answer(self, turn: Turn, request: inbox.Request) -> Any:
         match request:
@@ -111,8 +133,12 @@ class Core:
                 return acts.remove(turn, request)
             case inbox.SetMachine():
                 return acts.set_machine(turn, request)
+            case inbox.DeclareDead():
+                return silence.declare_dead(turn, request)
+            case inbox.FreezeJobs():
+                return pausing.freeze(turn, request)
             case inbox.Attach():
-                return agents.attach(turn, request, rights=self._rights, jobs=self._jobs)
+                raise AssertionError("machines come before anything else of a turn")
 
     def _upkeep(self, turn: Turn) -> None:
         if not turn.memory.upkeep:
@@ -129,6 +155,4 @@ class Core:
     def _due(self, turn: Turn) -> None:
         due_ms = turn.memory.next_due_ms
         if due_ms is not None and due_ms <= turn.now.wall_ms:
-            due = readiness.due(turn.tx, turn.now.wall_ms)
-            turn.wake(readiness.refresh(turn.tx, due))
-            turn.memory.next_due_ms = readiness.next_due_ms(turn.tx)
+            due.come(turn)

@@ -5,31 +5,14 @@ from __future__ import annotations
 import json
 
 from mythjobs.errors import ProtocolError
-from mythjobs.master.memory import Live, Machine
+from mythjobs.master.memory import Live, Machine, PutOff
 from mythjobs.master.turn import Turn
+from mythjobs.master.verdict import Past, Verdict, judge, returned
 from mythjobs.model import outcome as o
-from mythjobs.model.command import Command
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.model.limits import usage_from_json
 from mythjobs.protocol.messages import Ended
-from mythjobs.store import jobs, life, machines, readiness
-
-# A job that was lost so often in a row may be what takes its machines down.
-_MOST_LOSSES = 3
-
-
-def verdict(outcome: o.Outcome, command: Command, stop_by: str | None) -> JobEvent:
-    """What an end makes of the job. A stop that was asked for decides unless it came too late."""
-    match outcome:
-        case o.Exited(code) if code in command.success:
-            return JobEvent.SUCCEEDED
-        case _ if stop_by is not None:
-            return JobEvent.CANCELLED
-        case o.Lost() | o.Stopped():
-            # Nobody asked for the job's end: it was its machine's, or an owner's who stopped all.
-            return JobEvent.REQUEUED
-        case _:
-            return JobEvent.FAILED
+from mythjobs.store import commands, jobs, life, machines, readiness
 
 
 class Ends:
@@ -64,28 +47,34 @@ class Ends:
             machine,
             message.job,
             outcome,
+            self._judge(message.job, live, outcome, message.later),
             started_ms=message.started_ms,
             usage=json.dumps(message.usage),
             output=json.dumps(message.output) if message.output else "",
             evidence=message.proof or "observed",
         )
 
-    def lost(self, machine: Machine, job_id: int, outcome: o.Lost) -> None:
-        started_ms = machine.live[job_id].started_ms
-        self._close(machine, job_id, outcome, started_ms=started_ms)
+    def lost(self, machine: Machine, job_id: int, outcome: o.Lost, evidence: str) -> None:
+        """Its end was not seen. `evidence` is how it is known, or presumed, to be over."""
+        verdict = self._judge(job_id, machine.live[job_id], outcome)
+        self._close(machine, job_id, outcome, verdict, evidence=evidence)
 
     def never_started(self, machine: Machine, job_id: int, outcome: o.NotStarted) -> None:
         """The machine has sworn never to start it: it is queued again, at no cost."""
-        event = JobEvent.CANCELLED if machine.live[job_id].stop_by else JobEvent.RETURNED
-        self._close(machine, job_id, outcome, event=event)
+        verdict = returned(_past(job_id, machine.live[job_id]), o.sentence(outcome))
+        self._close(machine, job_id, outcome, verdict)
+
+    def _judge(self, job_id: int, live: Live, outcome: o.Outcome, later: str = "") -> Verdict:
+        command = self._turn.book.job_class(self._turn.tx, live.class_id).command
+        return judge(outcome, command, _past(job_id, live), later)
 
     def _close(
         self,
         machine: Machine,
         job_id: int,
         outcome: o.Outcome,
+        verdict: Verdict,
         *,
-        event: JobEvent | None = None,
         started_ms: int | None = None,
         usage: str = "",
         output: str = "",
@@ -93,37 +82,48 @@ class Ends:
     ) -> None:
         turn = self._turn
         live = machine.live.pop(job_id)
-        command = turn.book.job_class(turn.tx, live.class_id).command
-        if event is None:
-            event = verdict(outcome, command, live.stop_by)
-        losses = live.losses + 1 if isinstance(outcome, o.Lost) else 0
-        hold = int(event is JobEvent.REQUEUED and losses >= _MOST_LOSSES)
-        code, sentence = _reason(outcome, event, live, hold)
         begun = self._starts.pop(job_id, None)
         was = JobState.RUNNING if live.started_ms is not None and not begun else JobState.LEASED
-        if started_ms is None and begun is not None:
-            started_ms = begun.at_ms
         if live.subject is not None:
             turn.subjects.add(live.subject)
-        if event in (JobEvent.REQUEUED, JobEvent.RETURNED):
-            turn.note(job_id, live.n, str(event), sentence)
+        if verdict.event in (JobEvent.REQUEUED, JobEvent.RETURNED):
+            turn.note(job_id, live.n, str(verdict.event), verdict.sentence)
+        if verdict.put_off:
+            self._put_off(live.command_id, verdict)
         self._ends[job_id] = life.End(
             job_id,
             live.n,
             live.command_id,
             live.batch_id,
             was,
-            event,
-            started_ms,
+            verdict.event,
+            live.started_ms if started_ms is None else started_ms,
             json.dumps(o.to_json(outcome)),
             usage,
             output,
             evidence,
-            code,
-            sentence,
-            losses,
-            hold,
+            verdict.code,
+            verdict.sentence,
+            verdict.losses,
+            verdict.hold,
+            verdict.failed,
+            self._not_before(verdict),
         )
+
+    def _not_before(self, verdict: Verdict) -> int | None:
+        if not verdict.wait_s:
+            return None
+        at_ms = self._turn.now.wall_ms + int(verdict.wait_s * 1000)
+        self._turn.memory.due(at_ms)
+        return at_ms
+
+    def _put_off(self, command_id: int, verdict: Verdict) -> None:
+        until_ms = self._not_before(verdict)
+        there = self._turn.memory.put_off.get(command_id)
+        if until_ms is None or (there is not None and there.until_ms >= until_ms):
+            return
+        self._turn.memory.put_off[command_id] = PutOff(until_ms, verdict.sentence)
+        commands.put_off(self._turn.tx, command_id, until_ms, verdict.sentence)
 
     def write(self) -> None:
         """Everything gathered, in as many statements as there are kinds of it."""
@@ -148,16 +148,5 @@ class Ends:
         turn.wake(readiness.refresh(turn.tx, again))
 
 
-def _reason(outcome: o.Outcome, event: JobEvent, live: Live, hold: int) -> tuple[str, str]:
-    said = o.sentence(outcome)
-    if hold:
-        return "lost_often", f"lost {live.losses + 1} times in a row, so it is held; {said}"
-    match event:
-        case JobEvent.SUCCEEDED:
-            return "", ""
-        case JobEvent.CANCELLED:
-            return "cancelled", f"cancelled by {live.stop_by}; {said}"
-        case JobEvent.FAILED:
-            return str(o.to_json(outcome)["kind"]), said
-        case _:
-            return "again", said
+def _past(job_id: int, live: Live) -> Past:
+    return Past(job_id, live.n, live.failures, live.losses, live.stop_by, live.silence)

@@ -92,6 +92,21 @@ class SetMachine(Struct, frozen=True):
     deny: list[str] | None = None
 
 
+class DeclareDead(Struct, frozen=True):
+    """A person's word that a machine runs nothing any more and will not come back with it."""
+
+    name: str
+    by: str
+    reason: str
+
+
+class FreezeJobs(Struct, frozen=True):
+    """Running jobs stand still for their user, or go on."""
+
+    ids: list[int]
+    on: bool
+
+
 class Attach(Struct, frozen=True):
     """A machine proved its key on a connection. `trusted`: it came through the own socket."""
 
@@ -117,6 +132,8 @@ Request = (
     | Define
     | RemoveCommand
     | SetMachine
+    | DeclareDead
+    | FreezeJobs
     | Attach
 )
 
@@ -130,4 +147,11 @@ class Detached(Struct, frozen=True):
     connection: int
 
 
-Message = AgentSaid | Detached
+class Tick(Struct, frozen=True):
+    """All that had arrived by this instant (steady) was posted before this: what is not heard
+    of by now was not said."""
+
+    read_ms: int
+
+
+Message = AgentSaid | Detached | Tick

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
+from mythjobs.clock import Now
 from mythjobs.errors import NoSuchCommand
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.definition import command_from
+from mythjobs.protocol.lease import KEEP, presumed_after_ms
 from mythjobs.scheduler.eligibility import MachineFacts, Rights
 from mythjobs.store import commands, dependencies, jobs, machines, readiness
 from mythjobs.store.statement import Transaction
@@ -35,12 +37,33 @@ class Live:
     started_ms: int | None = None
     stop_by: str | None = None
     losses: int = 0
+    failures: int = 0
+    # Of the machine as it was when the attempt was leased: at another boot it is over.
+    boot_id: str = ""
+    # Its terms, and when (steady) the last heartbeat that held it arrived. In memory only.
+    silence: str = KEEP
+    lease_s: float | None = None
+    arrived_ms: int = 0
+    grant_no: int = 0  # of its grant, on this connection; 0 if it is older
+    frozen: tuple[str, ...] = ()  # by whom, as its machine says
 
     def with_start(self, at_ms: int) -> Live:
         return replace(self, started_ms=at_ms)
 
     def with_stop(self, by: str) -> Live:
         return replace(self, stop_by=by)
+
+    def with_note(self, arrived_ms: int) -> Live:
+        return replace(self, arrived_ms=arrived_ms)
+
+    def with_frozen(self, holders: tuple[str, ...]) -> Live:
+        return replace(self, frozen=holders)
+
+    @property
+    def expires_ms(self) -> int | None:
+        """When, on the steady clock, it is presumed over if nothing is heard; None: never."""
+        after_ms = presumed_after_ms(self.silence, self.lease_s)
+        return None if after_ms is None else self.arrived_ms + after_ms
 
 
 @dataclass(slots=True)
@@ -60,6 +83,8 @@ class Machine:
     grants: int = 0  # the last grant number given on this connection
     draining: bool = False  # it ends all it has; what it is granted now it would only return
     heard_ms: int = 0  # steady
+    zone: str = ""  # as it says itself
+    can: frozenset[str] = frozenset()  # what it enforces by itself, as it said when it came
     live: dict[int, Live] = field(default_factory=dict)
 
     @property
@@ -88,6 +113,13 @@ class JobClass:
     command: Command
 
 
+class PutOff(NamedTuple):
+    """No job of a command starts before this, and why."""
+
+    until_ms: int
+    reason: str
+
+
 @dataclass(slots=True)
 class Memory:
     machines: dict[int, Machine] = field(default_factory=dict)
@@ -96,7 +128,10 @@ class Memory:
     next_job_id: int = 1
     open_dependencies: int = 0
     upkeep: bool = True  # there may be upkeep to do
-    next_due_ms: int | None = None
+    next_due_ms: int | None = None  # wall
+    # Steady; not later than the first instant at which an attempt can be presumed over.
+    next_expiry_ms: int | None = None
+    put_off: dict[int, PutOff] = field(default_factory=dict)  # by command
 
     def draft(self) -> Memory:
         return replace(
@@ -104,7 +139,23 @@ class Memory:
             machines={key: each.draft() for key, each in self.machines.items()},
             waking=set(self.waking),
             footprints=dict(self.footprints),
+            put_off=dict(self.put_off),
         )
+
+    def lease(self, machine: Machine, job_id: int, live: Live) -> None:
+        """The machine has it from now on."""
+        machine.live[job_id] = live
+        self.expect(live)
+
+    def expect(self, live: Live) -> None:
+        """Its end is to be presumed when its time is over."""
+        expires_ms = live.expires_ms
+        if expires_ms is not None:
+            self.next_expiry_ms = min(self.next_expiry_ms or expires_ms, expires_ms)
+
+    def due(self, wall_ms: int) -> None:
+        """Something is to be done at this instant."""
+        self.next_due_ms = min(self.next_due_ms or wall_ms, wall_ms)
 
     def by_connection(self, connection: int) -> Machine | None:
         for each in self.machines.values():
@@ -183,35 +234,55 @@ def read_command(definition: str) -> Command:
     return command_from(table)
 
 
-def recall(tx: Transaction) -> Memory:
-    """The memory at a start, from the store alone."""
+def recall(tx: Transaction, now: Now) -> Memory:
+    """The memory at a start, from the store alone.
+
+    When the machines were last heard nobody wrote down: every note is set to now, so that no
+    lease ends earlier than its machine believes.
+    """
     memory = Memory(
         waking=readiness.ready_classes(tx),
         footprints=machines.footprints(tx),
         next_job_id=jobs.next_id(tx),
         open_dependencies=dependencies.count_open(tx),
         next_due_ms=readiness.next_due_ms(tx),
+        put_off={each: PutOff(at, why) for each, at, why in commands.every_put_off(tx)},
     )
-    for row in machines.every(tx):
-        memory.machines[row.machine_id] = machine_from(row)
-    for each in machines.live(tx):
-        memory.machines[each.machine_id].live[each.job_id] = Live(
-            each.n,
-            each.class_id,
-            each.command_id,
-            each.batch_id,
-            each.priority,
-            each.subject,
-            each.started_ms,
-            each.stop_requested,
-            each.losses,
+    for each in memory.put_off.values():
+        memory.due(each.until_ms)
+    for found in machines.every(tx):
+        memory.machines[found.machine_id] = machine_from(found)
+    for row in machines.live(tx):
+        live = Live(
+            row.n,
+            row.class_id,
+            row.command_id,
+            row.batch_id,
+            row.priority,
+            row.subject,
+            row.started_ms,
+            row.stop_requested,
+            row.losses,
+            row.failures,
+            row.boot_id,
+            row.silence,
+            row.lease_s,
+            arrived_ms=now.steady_ms,
         )
+        memory.lease(memory.machines[row.machine_id], row.job_id, live)
     return memory
 
 
 def machine_from(row: machines.MachineRow) -> Machine:
     return Machine(
-        row.machine_id, row.name, row.key, read_rights(row.rights), row.jobs, row.cores, row.boot_id
+        row.machine_id,
+        row.name,
+        row.key,
+        read_rights(row.rights),
+        row.jobs,
+        row.cores,
+        row.boot_id,
+        zone=row.zone,
     )
 
 

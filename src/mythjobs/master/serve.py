@@ -22,6 +22,7 @@ from mythjobs.master.core import Core, Result
 from mythjobs.master.link import Links
 from mythjobs.master.memory import read_command
 from mythjobs.master.outputs import Attempt, Outputs
+from mythjobs.master.patience import Patience
 from mythjobs.master.turns import Committed, Turns
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL
@@ -52,6 +53,7 @@ class Master:
         self._core = Core(allow_local=allow_local, local_jobs=local_jobs)
         self.outputs = Outputs(state.output, self)
         self.links = Links(key, self, self.outputs)
+        self._patience = Patience(lambda read_ms: self.post(inbox.Tick(read_ms)))
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._waiting: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
@@ -65,8 +67,10 @@ class Master:
 
     def start(self) -> None:
         self._turns.start()
+        self._patience.until(self._core.memory.next_expiry_ms)
 
     async def close(self) -> None:
+        self._patience.close()
         await asyncio.to_thread(self._turns.close)
         self._store.close()
 
@@ -96,6 +100,7 @@ class Master:
             self._wake("batch", batch_id)
 
     def _say(self, result: Result) -> None:
+        self._patience.until(result.memory.next_expiry_ms)
         for connection in result.said.keys() | result.acks.keys():
             frame = MasterFrame(result.acks.get(connection, 0), result.said.get(connection, []))
             self.links.deliver(connection, frame)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mythjobs.clock import Now
 from mythjobs.master.memory import Book, Memory
 from mythjobs.model.life import JobState
-from mythjobs.protocol.messages import MasterMessage
+from mythjobs.protocol.messages import MasterMessage, Stale
 from mythjobs.store import dependencies, events, jobs, life, readiness
 from mythjobs.store.statement import Transaction
 
@@ -29,9 +29,15 @@ class Turn:
     events: list[events.Event] = field(default_factory=list)
     subjects: set[str] = field(default_factory=set)
     placed: dict[int, str] = field(default_factory=dict)
+    # (machine, job): granted on an earlier connection that broke, and to be granted again.
+    again: list[tuple[int, int]] = field(default_factory=list)
 
     def say(self, connection: int, message: MasterMessage) -> None:
         self.said.setdefault(connection, []).append(message)
+
+    def stale(self, connection: int, job_id: int, n: int) -> None:
+        """The machine has nothing more to do with this attempt."""
+        self.say(connection, Stale(job_id, n))
 
     def note(self, job_id: int, n: int, kind: str, detail: str = "") -> None:
         self.events.append(events.Event(job_id, n, self.now.wall_ms, kind, detail))

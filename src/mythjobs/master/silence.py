@@ -1,0 +1,65 @@
+"""Attempts whose machines are not heard of: presumed over when their time is, or by a person."""
+
+from __future__ import annotations
+
+from mythjobs.errors import BadRequest, Conflict, NoSuchMachine
+from mythjobs.master.ends import Ends
+from mythjobs.master.inbox import DeclareDead
+from mythjobs.master.memory import Machine
+from mythjobs.master.turn import Turn
+from mythjobs.model.outcome import Lost
+from mythjobs.protocol.lease import IDEMPOTENT, is_presumed_over
+
+_MOST_REASON = 500
+
+
+def expire(turn: Turn, ends: Ends, read_ms: int) -> None:
+    """Presumes over what was not heard of for too long.
+
+    `read_ms`: everything that had arrived by this instant (steady) has been handled. Time in
+    which the master itself stood still and read nothing is no machine's silence.
+    """
+    memory = turn.memory
+    if memory.next_expiry_ms is None or memory.next_expiry_ms > read_ms:
+        return
+    memory.next_expiry_ms = None
+    for machine in memory.machines.values():
+        for job_id, live in list(machine.live.items()):
+            if is_presumed_over(live.arrived_ms, live.silence, live.lease_s, read_ms):
+                silent_s = (read_ms - live.arrived_ms) // 1000
+                why = f"{machine.name} was not heard of for {silent_s} s"
+                if live.silence == IDEMPOTENT:
+                    why += "; it may still run there, which its command allows"
+                ends.lost(machine, job_id, Lost(why), "presumed: silent")
+            else:
+                memory.expect(live)
+
+
+def declare_dead(turn: Turn, request: DeclareDead) -> list[int]:
+    """A person knows that this machine runs nothing any more. Answers the jobs it had.
+
+    Raises NoSuchMachine, BadRequest, Conflict while the machine is connected.
+    """
+    machine = _named(turn, request.name)
+    if not request.reason.strip():
+        raise BadRequest("say why it is dead: its jobs are begun again on your word")
+    if machine.connection is not None:
+        raise Conflict(
+            f"machine {machine.name} is connected, so it is not dead; stop its agent's jobs with "
+            "`mythjobs agent --stop-jobs`, or cancel them"
+        )
+    why = f"{request.by} declared {machine.name} dead: {request.reason[:_MOST_REASON]}"
+    ends = Ends(turn)
+    jobs = sorted(machine.live)
+    for job_id in jobs:
+        turn.note(job_id, machine.live[job_id].n, "declared_dead", why)
+        ends.lost(machine, job_id, Lost(why), "presumed: declared_dead")
+    ends.write()
+    return jobs
+
+
+def _named(turn: Turn, name: str) -> Machine:
+    for each in turn.memory.machines.values():
+        if each.name == name:
+            return each
+    raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mythjobs.model import outcome as o
 from mythjobs.model.life import JobEvent, JobState
-from mythjobs.store import commands, dependencies, events, jobs, life, machines, readiness
+from mythjobs.store import batches, commands, dependencies, events, jobs, life, machines, readiness
 from mythjobs.store.statement import Transaction
 
 NOON: Final = 1_800_000_000_000
@@ -49,6 +49,20 @@ def queue_jobs(
     dependencies.add(tx, [(job_id, on, when, False) for job_id in ids for on, when in after])
     readiness.refresh(tx, ids)
     return ids
+
+
+def a_batch(tx: Transaction, count: int, **columns: Any) -> int:
+    """A batch whose jobs are ready; answers its number. Its jobs have the next numbers."""
+    defined = commands.by_name(tx, "true") or a_command(tx)
+    first = jobs.next_id(tx)
+    batch_id = batches.begin(
+        tx, command_id=defined.command_id, first=first, jobs=count, at_ms=NOON, opened_ms=None
+    )
+    queue_jobs(tx, count, batch_id=batch_id, hold=batches.CLOSED, **columns)
+    batches.open_(tx, batch_id, first, first + count - 1, held=False, at_ms=NOON)
+    while work := batches.next_upkeep(tx):
+        readiness.settle(tx, {each for _, each in batches.open_slice(tx, work, 500) if each})
+    return batch_id
 
 
 def queue_job(tx: Transaction, **columns: Any) -> int:

@@ -203,6 +203,14 @@ Index(
     sqlite_where=text("deadline_ms IS NOT NULL AND state = 'queued'"),
     postgresql_where=text("deadline_ms IS NOT NULL AND state = 'queued'"),
 )
+# The jobs of a command that are over, newest first: statistics, and the last week for what-if.
+Index(
+    "job_ended",
+    job.c.command_id,
+    job.c.ended_ms,
+    sqlite_where=text("ended_ms IS NOT NULL"),
+    postgresql_where=text("ended_ms IS NOT NULL"),
+)
 # Lists by a state that few jobs have need not read past the many.
 for _word in ("failed", "cancelled"):
     Index(
@@ -227,6 +235,8 @@ Index(
     sqlite_where=text("met = 0"),
     postgresql_where=text("met = 0"),
 )
+# Who waited for a job, also when it is over: nothing of what is open is pruned.
+Index("dependency_on", dependency.c.on_job_id)
 
 attempt = Table(
     "attempt",

@@ -40,3 +40,8 @@ def upgrade() -> None:
     op.create_index(
         "job_deadline", "job", ["deadline_ms"], sqlite_where=only, postgresql_where=only
     )
+    ended = sa.text("ended_ms IS NOT NULL")
+    op.create_index(
+        "job_ended", "job", ["command_id", "ended_ms"], sqlite_where=ended, postgresql_where=ended
+    )
+    op.create_index("dependency_on", "dependency", ["on_job_id"])

@@ -236,7 +236,8 @@ class Hours(Struct, frozen=True):
 class Grant(Struct, tag="grant", frozen=True):
     """The right to attempt n of a job, under heartbeat `hb`. `no` rises within a connection.
     lease_s None is for ever; start_by_s counts, as the lease does, from the send of `hb`.
-    hours None: it may run at any hour, and nothing closes."""
+    hours None: it may run at any hour, and nothing closes. `command` is the command's name, by
+    which the machine counts where hours let only some run."""
 
     no: int
     hb: int
@@ -248,6 +249,7 @@ class Grant(Struct, tag="grant", frozen=True):
     lease_s: float | None = None
     start_by_s: float = 900.0
     hours: Hours | None = None
+    command: str = ""
 
 
 class HoursChanged(Struct, tag="hours", frozen=True):

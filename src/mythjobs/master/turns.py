@@ -11,15 +11,23 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import StoreFailed
+from mythjobs.errors import MythJobsError, StoreAway, StoreFailed, StoreFull
 from mythjobs.master import inbox
 from mythjobs.master.core import Core, Result
 from mythjobs.store.open import Store
+from mythjobs.store.statement import Transaction
 
 _log = logging.getLogger("mythjobs.master")
 
 # Enough to share one fsync among all that a busy moment brings, few enough to keep a turn short.
 _MOST_TOGETHER: Final = 512
+_RETRY_MS: Final = 1000
+
+# What is refused while the disk is full: the rest is needed to finish what runs.
+_GROWS: Final = (
+    inbox.SubmitJob | inbox.BeginBatch | inbox.BatchSlice | inbox.RerunJobs | inbox.Define
+)
+_NO_ROOM: Final = "the disk of the store is full; make room there, then ask again"
 
 
 @dataclass(slots=True)
@@ -65,12 +73,12 @@ class Turns:
         self._clock = clock
         self._committed = committed
         self._failed = failed
+        self._told = ""  # what is being waited out
         self._inbox: queue.SimpleQueue[Arrived | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
 
     def start(self) -> None:
-        with self._store.turn() as tx:
-            self._core.load(tx, self._clock())
+        self._store.transact(lambda tx: self._core.load(tx, self._clock()))
         self._thread.start()
 
     def ask(self, request: inbox.Request, answer: Future[Any]) -> None:
@@ -121,21 +129,71 @@ class Turns:
             return None
         return max(memory.next_due_ms - self._clock().wall_ms, 0) / 1000
 
-    def _turn(self, arrived: Sequence[Arrived]) -> None:
-        try:
-            self._together(arrived)
-        except StoreFailed:
-            raise
-        except Exception:
-            _log.exception("a turn was rolled back; its messages run again one by one")
-            for each in arrived:
-                self._alone(each)
+    def _turn(self, arrived: list[Arrived]) -> None:
+        """Handles and removes what arrived; while the store cannot take it, waits with it."""
+        together = True
+        while True:
+            try:
+                if not self._store.has_room():
+                    self._refuse_those(arrived, _GROWS, StoreFull(_NO_ROOM))
+                if together:
+                    self._together(arrived)
+                    arrived.clear()
+                while arrived:
+                    self._alone(arrived[0])
+                    del arrived[0]
+                break
+            except StoreFailed:
+                raise
+            except (StoreFull, StoreAway) as error:
+                self._wait_out(arrived, error)
+            except Exception:
+                if not together:
+                    raise
+                _log.exception("a turn was rolled back; its messages run again one by one")
+                together = False
+        self._told = ""
         self._store.checkpoint()
 
+    def _wait_out(self, arrived: list[Arrived], error: StoreFull | StoreAway) -> None:
+        """Who asked is told at once; what machines said is kept until it can be written."""
+        if isinstance(error, StoreFull) and self._refuse_those(arrived, _GROWS, error):
+            return
+        if self._told != error.sentence:
+            self._told = error.sentence
+            _log.warning("%s; tried again every second", error.sentence)
+        until_ms = self._clock().steady_ms + _RETRY_MS
+        while True:
+            self._refuse_those(arrived, inbox.Request, error)
+            try:
+                left_s = max(until_ms - self._clock().steady_ms, 0) / 1000
+                more = self._inbox.get(timeout=left_s)
+            except queue.Empty:
+                return
+            if more is None:
+                raise error
+            arrived.append(more)
+
+    def _refuse_those(self, arrived: list[Arrived], kind: Any, error: MythJobsError) -> bool:
+        """Whether there were any."""
+        those = [each for each in arrived if isinstance(each.what, kind)]
+        if those:
+            arrived[:] = [each for each in arrived if not isinstance(each.what, kind)]
+            self._refuse(those, error)
+        return bool(those)
+
     def _together(self, arrived: Sequence[Arrived], broken: Sequence[int] = ()) -> None:
+        tries = 0
+
+        def body(tx: Transaction) -> Result:
+            nonlocal tries
+            tries += 1
+            if tries > 1:
+                self._core.book.clear()
+            return self._core.turn(tx, [each.what for each in arrived], self._clock())
+
         try:
-            with self._store.turn() as tx:
-                result = self._core.turn(tx, [each.what for each in arrived], self._clock())
+            result, completed = self._store.transact(body)
         except BaseException:
             self._core.book.clear()
             raise
@@ -145,12 +203,12 @@ class Turns:
             for number, answer in result.answers.items()
             if (asked := arrived[number].answer) is not None
         ]
-        self._committed(Committed(result, answers, tx.completed, list(broken)))
+        self._committed(Committed(result, answers, completed, list(broken)))
 
     def _alone(self, each: Arrived) -> None:
         try:
             self._together([each])
-        except StoreFailed:
+        except (StoreFailed, StoreFull, StoreAway):
             raise
         except Exception as error:
             _log.exception("one message could not be handled")

@@ -28,6 +28,7 @@ _SILENT_MS: Final = 15_000
 _SETTLE_S: Final = 60.0
 _LOOK_S: Final = 0.2
 _LOCK: Final = int.from_bytes(b"mythjobs", "big")
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text"
 _UNSAFE: Final = {
     "fsync": ("off", "acknowledged jobs are lost with the power"),
     "synchronous_commit": ("off", "acknowledged jobs are lost with the server"),
@@ -97,10 +98,8 @@ class PostgresStore(Store):
 
     @contextmanager
     def turn(self) -> Iterator[Transaction]:
-        writer = self._there()
-        tx = Transaction(writer.cursor(), self._dialect)
+        writer, tx, transaction_id = self._begun()
         try:
-            transaction_id = self._begin(tx)
             yield tx
             tx.completed = totals.write(tx)
         except BaseException as error:
@@ -109,7 +108,7 @@ class PostgresStore(Store):
                 self._take_in(error, writer)
             raise
         try:
-            writer.execute("COMMIT")
+            writer.execute("COMMIT", prepare=False)
         except psycopg.Error as error:
             if not writer.closed:
                 self._roll_back(writer)
@@ -117,6 +116,23 @@ class PostgresStore(Store):
                 raise
             self._writer = None
             self._settle(transaction_id, error)
+
+    def _begun(self) -> tuple[Connection, Transaction, str]:
+        """A transaction, and its own number, by which its fate can be asked. Raises StoreAway."""
+        # A connection that was lost while nothing was asked of it is found out here.
+        for last in (False, True):
+            writer = self._there()
+            tx = Transaction(writer.cursor(), self._dialect)
+            try:
+                tx.cursor.execute(_BEGIN, prepare=False)
+                tx.cursor.nextset()
+                return writer, tx, str(tx.cursor.fetchone()[0])
+            except psycopg.OperationalError as error:
+                self._roll_back(writer)
+                if last or not writer.closed:
+                    self._take_in(error, writer)
+                    raise
+        raise AssertionError("unreachable")
 
     def _there(self) -> Connection:
         """The writing connection, made again if it was lost. Raises StoreAway."""
@@ -129,18 +145,10 @@ class PostgresStore(Store):
                 raise StoreAway(error.sentence) from error
         return self._writer
 
-    def _begin(self, tx: Transaction) -> str:
-        """Begins, and answers the transaction's own number, by which its fate can be asked."""
-        tx.cursor.execute(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text", prepare=False
-        )
-        tx.cursor.nextset()
-        return str(tx.cursor.fetchone()[0])
-
     def _roll_back(self, writer: Connection) -> None:
         try:
             if not writer.closed and writer.info.transaction_status is not TransactionStatus.IDLE:
-                writer.execute("ROLLBACK")
+                writer.execute("ROLLBACK", prepare=False)
         except psycopg.Error:
             writer.close()  # the server rolls back what has no session
 

@@ -97,6 +97,7 @@ _ADD_CLASS = Statement(insert(job_class), ClassRow._fields)
 _ENABLE = Statement(
     update(command).where(command.c.command_id == given("which")).values(enabled=given("on"))
 )
+_DISABLED = Statement(select(command.c.command_id).where(command.c.enabled == 0))
 _PUT_OFF = Statement(
     update(command)
     .where(command.c.command_id == given("which"))
@@ -168,6 +169,10 @@ def remove(tx: Transaction, command_id: int) -> None:
 def enable(tx: Transaction, command_id: int, on: bool) -> None:
     """Whether jobs of it may start; those that run go on."""
     _ENABLE.run(tx, which=command_id, on=int(on))
+
+
+def disabled(tx: Transaction) -> list[int]:
+    return [row[0] for row in _DISABLED.run(tx)]
 
 
 def every_put_off(tx: Transaction) -> list[tuple[int, int, str]]:

@@ -40,6 +40,13 @@ _SLICE = Statement(
     _QUEUED.where(job.c.job_id > given("above")).order_by(job.c.job_id).limit(given("most"))
 )
 
+_CLASS = Statement(select(job.c.class_id).where(job.c.job_id == given("which")))
+
+
+def class_of(tx: Transaction, job_id: int) -> int:
+    """The class of a job that is there."""
+    return int(_CLASS.run(tx, which=job_id)[0][0])
+
 
 def job_facts(tx: Transaction, job_id: int) -> JobFacts | None:
     """None if there is no such job, or its batch is not whole yet."""

@@ -114,7 +114,7 @@ class PostgresStore(Store):
                 self._roll_back(writer)
                 self._take_in(error, writer)
                 raise
-            self._writer = None
+            self._forget(writer)
             self._settle(transaction_id, error)
 
     def _begun(self) -> tuple[Connection, Transaction, str]:
@@ -136,8 +136,9 @@ class PostgresStore(Store):
 
     def _there(self) -> Connection:
         """The writing connection, made again if it was lost. Raises StoreAway."""
-        if self._writer is None or self._writer.closed:
-            self._writer = None
+        if self._writer is not None and self._writer.closed:
+            self._forget(self._writer)
+        if self._writer is None:
             try:
                 self._writer = self._open_writer()
             except Taken as error:
@@ -152,6 +153,10 @@ class PostgresStore(Store):
         except psycopg.Error:
             writer.close()  # the server rolls back what has no session
 
+    def _forget(self, writer: Connection) -> None:
+        writer.close()
+        self._writer = None
+
     def _take_in(self, error: psycopg.Error, writer: Connection) -> None:
         """Raises our own error for what is not the statement's fault."""
         if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
@@ -164,7 +169,7 @@ class PostgresStore(Store):
             raise StoreFailed(f"{self._said_url} failed: {error}; nothing was lost") from error
         if writer.closed:
             # Before a COMMIT was sent: all of it is undone.
-            self._writer = None
+            self._forget(writer)
             raise self._away(error) from error
 
     def _settle(self, transaction_id: str, lost: psycopg.Error) -> None:
@@ -206,7 +211,9 @@ class PostgresStore(Store):
             raise
         finally:
             self._roll_back(connection)
-            if not connection.closed:
+            if connection.closed:
+                connection.close()
+            else:
                 self._readers.append(connection)
 
     def _reader(self) -> Connection:

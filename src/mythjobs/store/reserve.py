@@ -16,6 +16,9 @@ class Reserve:
     def make(self) -> bool:
         """Whether it is there, whole."""
         try:
+            # As much again must be free: dropping it is no room to come back for.
+            if not self._there() and self._free() < 2 * self._size:
+                return False
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             return False
@@ -28,6 +31,13 @@ class Reserve:
         finally:
             os.close(fd)
         return True
+
+    def _there(self) -> bool:
+        return self._path.exists() and self._path.stat().st_size == self._size
+
+    def _free(self) -> int:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize
 
     def drop(self) -> bool:
         """Whether that made room."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import create_engine
 from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
@@ -66,22 +67,31 @@ class SqliteStore(Store):
             raise _said(error, self._path) from error
 
     def _connected(self, unclean: bool) -> sqlite3.Connection:
-        engine = create_engine(
-            "sqlite://", poolclass=NullPool, creator=lambda: _connect(self._path)
-        )
-        migrate(engine)
-        engine.dispose()
         writer = _connect(self._path)
-        if unclean:
-            # The last master did not end by itself. What it committed is in the log; that the
-            # file bears it is looked at before anything is built on it.
-            [found] = writer.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
-                writer.close()
-                raise StoreFailed(
-                    f"the store {self._path} is damaged ({found}); put a backup in its place"
-                )
+        try:
+            if unclean:
+                self._look_at(writer)
+            engine = create_engine(
+                "sqlite://", poolclass=NullPool, creator=lambda: _connect(self._path)
+            )
+            migrate(engine)
+        except DBAPIError as error:
+            writer.close()
+            raise error.orig or error from error
+        except BaseException:
+            writer.close()
+            raise
         return writer
+
+    def _look_at(self, writer: sqlite3.Connection) -> None:
+        """The last master did not end by itself. What it committed is in the log; that the file
+        bears it is looked at before anything is built on it."""
+        [found] = writer.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            what = found.splitlines()[-1]
+            raise StoreFailed(
+                f"the store {self._path} is damaged ({what}); put a backup in its place"
+            )
 
     def _wal_bytes(self) -> int:
         try:
@@ -180,15 +190,19 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "wal_autocheckpoint = 0",
-        "foreign_keys = OFF",
-        "temp_store = MEMORY",
-        "cache_size = -8000",
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
+    try:
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "wal_autocheckpoint = 0",
+            "foreign_keys = OFF",
+            "temp_store = MEMORY",
+            "cache_size = -8000",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -1,0 +1,189 @@
+"""What only a database does: refuse, go away, be taken, answer nothing at a COMMIT."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from mythjobs.errors import ConfigError, StoreAway, StoreFailed, StoreFull, Taken
+from mythjobs.store.base import Again
+from mythjobs.store.postgres import PostgresStore
+from mythjobs.store.statement import Transaction
+from tests.support import postgres
+from tests.support import queue as q
+from tests.support.lossy import Lossy
+
+
+@pytest.fixture
+def url(server: postgres.Server, migrated_database: str) -> str:
+    return server.database(like=migrated_database)
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[PostgresStore]:
+    opened = PostgresStore(url, unsafe=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def lossy(server: postgres.Server) -> Iterator[Lossy]:
+    with tempfile.TemporaryDirectory(prefix="lossy-") as directory:
+        proxy = Lossy(Path(directory), server.socket)
+        yield proxy
+        proxy.close()
+
+
+def _through(url: str, proxy: Lossy, *, settle_s: float = 60) -> PostgresStore:
+    directory = Path(proxy._listener.getsockname()).parent
+    name = url.removeprefix("postgresql:///").partition("?")[0]
+    user = url.rpartition("user=")[2]
+    return PostgresStore(
+        f"postgresql:///{name}?host={directory}&user={user}", unsafe=True, settle_s=settle_s
+    )
+
+
+def test_a_server_that_does_not_keep_what_it_says_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="has fsync = off, with which acknowledged jobs are lost"):
+        PostgresStore(url)
+
+
+def test_what_is_no_url_and_who_does_not_answer_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no PostgreSQL URL"):
+        PostgresStore("postgresql://host/db?nonsense=1", unsafe=True)
+    with pytest.raises(StoreAway, match="cannot be reached"):
+        PostgresStore(f"postgresql:///db?host={tmp_path}", unsafe=True)
+
+
+def test_a_password_is_in_no_sentence() -> None:
+    with pytest.raises(StoreAway) as caught:
+        PostgresStore("postgresql://anna:secret@127.0.0.1:1/jobs", unsafe=True)
+    assert "postgresql://anna@127.0.0.1:1/jobs" in caught.value.sentence
+    assert "secret" not in caught.value.sentence
+
+
+def test_a_second_master_is_refused_until_the_first_is_gone(url: str) -> None:
+    first = PostgresStore(url, unsafe=True)
+    with pytest.raises(Taken, match="another master uses"):
+        PostgresStore(url, unsafe=True)
+    first.close()
+    PostgresStore(url, unsafe=True).close()
+
+
+def test_a_connection_lost_between_two_turns_is_made_again(
+    url: str, database: PostgresStore
+) -> None:
+    with database.turn() as tx:
+        q.queue_job(tx)
+    _end_sessions(url)
+    with database.turn() as tx:
+        assert q.queue_job(tx) == 2
+
+
+def test_a_turn_that_lost_its_connection_changed_nothing_and_says_so(
+    url: str, database: PostgresStore
+) -> None:
+    def body(tx: Transaction) -> None:
+        q.queue_job(tx)
+        _end_sessions(url)
+        q.queue_job(tx)
+
+    with pytest.raises(StoreAway, match="cannot be reached"):
+        database.transact(body)
+    with database.turn() as tx:
+        assert q.queue_job(tx) == 1
+
+
+def test_a_snapshot_that_lost_its_connection_says_so_and_the_next_is_good(
+    url: str, database: PostgresStore
+) -> None:
+    def read() -> None:
+        with database.reading() as tx:
+            _end_sessions(url)
+            tx.cursor.execute("SELECT 1")
+
+    with pytest.raises(StoreAway):
+        read()
+    with database.reading() as tx:
+        tx.cursor.execute("SELECT 1")
+
+
+def _end_sessions(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def test_a_commit_whose_answer_was_lost_counts_once(url: str, lossy: Lossy) -> None:
+    store = _through(url, lossy)
+    lossy.lose = "answer"
+    with store.turn() as tx:
+        job_id = q.queue_job(tx, key="once")
+    # The turn ended well: the server had it.
+    with store.turn() as tx:
+        assert q.state_of(tx, job_id) == "queued"
+    store.close()
+
+
+def test_a_commit_that_never_arrived_is_said_not_to_be_made(url: str, lossy: Lossy) -> None:
+    store = _through(url, lossy)
+    lossy.lose = "request"
+    with pytest.raises(StoreAway), store.turn() as tx:
+        q.queue_job(tx, key="once")
+    with store.turn() as tx:
+        assert q.queue_job(tx, key="once") == 1
+    store.close()
+
+
+def test_a_commit_that_nobody_can_tell_of_ends_the_master(url: str, lossy: Lossy) -> None:
+    store = _through(url, lossy, settle_s=0)
+    lossy.lose = "answer"
+    with pytest.raises(StoreFailed, match="does not say whether it was made"):
+        store.transact(q.queue_job)
+    store.close()
+
+
+def test_a_turn_that_met_another_runs_again_five_times_and_no_more(
+    database: PostgresStore,
+) -> None:
+    tries: list[int] = []
+
+    def body(tx: Transaction) -> int:
+        tries.append(q.queue_job(tx))
+        if len(tries) <= meets:
+            # As a deadlock is told; one alone in its database meets nobody.
+            tx.cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
+        return tries[-1]
+
+    meets = 5
+    assert database.transact(body) == (1, [])
+    assert tries == [1] * 6
+    tries.clear()
+    meets = 6
+    with pytest.raises(Again):
+        database.transact(body)
+    assert tries == [2] * 6
+
+
+def test_a_full_disk_of_the_server_is_told_as_one(database: PostgresStore) -> None:
+    def body(tx: Transaction) -> None:
+        tx.cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53100'; END $$")
+
+    with pytest.raises(StoreFull, match="nothing new is taken until there is room"):
+        database.transact(body)
+    with database.turn() as tx:
+        q.queue_job(tx)
+
+
+def test_a_statement_that_is_wrong_is_nobody_elses_fault(database: PostgresStore) -> None:
+    with pytest.raises(errors.UndefinedTable), database.turn() as tx:
+        tx.cursor.execute("SELECT * FROM nowhere")
+    with database.turn() as tx:
+        q.queue_job(tx)

@@ -1,0 +1,219 @@
+"""What a SQLite file and its disk can do to a store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
+from mythjobs.store.check import check
+from mythjobs.store.disk import network_file_system
+from mythjobs.store.life import Leased
+from mythjobs.store.sqlite import SqliteStore
+from tests.support import queue as q
+
+RESERVE = 256 * 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", "--lazy", path], check=True)
+
+
+def _submit_for_ever(store: SqliteStore) -> None:
+    while True:
+        with store.turn() as tx:
+            q.queue_job(tx)
+
+
+def _fill(disk: Path) -> Path:
+    """Takes all room that is left."""
+    ballast = disk / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    return ballast
+
+
+def test_a_full_disk_refuses_what_grows_and_lets_what_runs_be_finished(small_disk: Path) -> None:
+    store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
+    with store.turn() as tx:
+        q.machines_join(tx)
+        ids = q.queue_jobs(tx, 40)
+        for each in ids[:20]:
+            q.start(tx, *q.lease(tx, each))
+        live = [Leased(each, 1, 1, 1, None, 0, None, 0, "{}", 0) for each in ids[:20]]
+    for _ in range(3):
+        ballast = _fill(small_disk)
+        with pytest.raises(StoreFull, match="nothing new is taken until there is room"):
+            _submit_for_ever(store)
+        assert not store.has_room()
+        # The reserve is dropped now: the ends of what runs still find room, one turn each.
+        for _ in range(5):
+            with store.turn() as tx:
+                q.end(tx, live.pop())
+        ballast.unlink()
+        assert store.has_room()
+        with store.turn() as tx:
+            q.queue_job(tx)
+    with store.turn() as tx:
+        assert check(tx) == []
+    store.close()
+    store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
+    with store.turn() as tx:
+        assert check(tx) == []
+        assert q.state_of(tx, ids[19]) == "succeeded"
+    store.close()
+
+
+def test_a_store_opens_on_a_full_disk_by_what_was_kept_back(small_disk: Path) -> None:
+    SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE).close()
+    ballast = _fill(small_disk)
+    store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
+    with store.turn() as tx:
+        q.machines_join(tx)
+    ballast.unlink()
+    assert store.has_room()
+    store.close()
+
+
+def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path) -> None:
+    # In a process of its own, whose files may not grow: that is EFBIG, an error of the disk.
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from mythjobs.errors import StoreFailed
+from mythjobs.store.life import Leased
+from mythjobs.store.sqlite import SqliteStore
+from tests.support import queue as q
+store = SqliteStore(Path(sys.argv[1]), unsafe=True)
+with store.turn() as tx:
+    q.queue_job(tx)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+size = Path(sys.argv[1] + "-wal").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+for _ in range(2):
+    try:
+        with store.turn() as tx:
+            q.queue_jobs(tx, 2000)
+    except StoreFailed as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        print(error.exit_code, error.sentence)
+store.close()
+print(Path(sys.argv[1] + "-wal").exists())
+"""
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "store.db")],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": f"{root}:{root / 'src'}"},
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    # The second try was refused with the first error, although the disk was good again.
+    assert len(lines) == 3
+    assert lines[0] == lines[1]
+    assert lines[0].startswith(f"{os.EX_IOERR} the store ")
+    assert "nothing of the last turn was acknowledged" in lines[0]
+    store = SqliteStore(tmp_path / "store.db", unsafe=True)
+    with store.turn() as tx:
+        assert check(tx) == []
+        assert q.queue_job(tx) == 2
+    store.close()
+
+
+def test_a_damaged_file_is_found_after_an_unclean_end(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(path, unsafe=True)
+    with store.turn() as tx:
+        q.queue_jobs(tx, 2000)
+    store.close()
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 4096] = bytes(range(256)) * 16
+    path.write_bytes(data)
+    # As a kill leaves it: a log that nobody moved into the file.
+    again = sqlite3.connect(path)
+    again.execute("PRAGMA wal_autocheckpoint = 0")
+    again.execute("UPDATE meta SET value = '3000'")
+    again.commit()
+    shutil.copy(path, tmp_path / "killed.db")
+    shutil.copy(f"{path}-wal", tmp_path / "killed.db-wal")
+    again.close()
+    with pytest.raises(StoreFailed, match="put a backup in its place"):
+        SqliteStore(tmp_path / "killed.db", unsafe=True)
+
+
+def test_what_was_committed_before_a_kill_is_there(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db", unsafe=True)
+    with store.turn() as tx:
+        q.queue_jobs(tx, 10)
+    for name in ("store.db", "store.db-wal"):
+        shutil.copy(tmp_path / name, tmp_path / f"killed-{name}")
+    (tmp_path / "killed-store.db-wal").rename(tmp_path / "killed-store.db-wal")
+    store.close()
+    killed = SqliteStore(tmp_path / "killed-store.db", unsafe=True)
+    with killed.turn() as tx:
+        assert check(tx) == []
+        assert q.queue_job(tx) == 11
+    killed.close()
+
+
+def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"a letter to grandmother" * 100)
+    with pytest.raises(ConfigError, match="is not a mythjobs store"):
+        SqliteStore(tmp_path / "store.db", unsafe=True)
+    assert (tmp_path / "store.db").read_bytes().startswith(b"a letter")
+
+
+def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StateNotWritable, match="cannot be opened for writing"):
+        SqliteStore(tmp_path / "nowhere" / "store.db", unsafe=True)
+
+
+def test_a_log_that_has_grown_is_moved_into_the_file(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db", unsafe=True)
+    with store.turn() as tx:
+        q.queue_jobs(tx, 1000)
+    before = (tmp_path / "store.db").stat().st_size
+    store.checkpoint()
+    assert (tmp_path / "store.db").stat().st_size == before
+    store.checkpoint(least_bytes=1)
+    assert (tmp_path / "store.db").stat().st_size > before
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "kind, found",
+    [("nfs4", "nfs4"), ("cifs", "cifs"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", ""), ("tmpfs", "")],
+)
+def test_file_systems_of_others_are_known(tmp_path: Path, kind: str, found: str) -> None:
+    device = os.stat(tmp_path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "21 1 9:99 / /other rw - nfs4 host:/x rw\n"
+        f"22 1 {number} / / rw,relatime shared:1 - {kind} /dev/x rw\n"
+    )
+    assert network_file_system(tmp_path, mounts) == found

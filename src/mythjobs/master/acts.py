@@ -13,9 +13,9 @@ from mythjobs.master.turn import Turn
 from mythjobs.model.command import RUN
 from mythjobs.model.definition import command_from
 from mythjobs.model.life import FINAL, JobState
+from mythjobs.model.owner import Rights
 from mythjobs.protocol.messages import Settings, Stop
 from mythjobs.protocol.requests import Acted, Defined
-from mythjobs.scheduler.eligibility import Rights
 from mythjobs.store import batches, commands, jobs, machines, readiness
 
 _MOST_IDS = 10_000

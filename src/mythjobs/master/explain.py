@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mythjobs.clock import Now
 from mythjobs.errors import NoSuchJob
-from mythjobs.master.memory import Machine, Memory
+from mythjobs.master.memory import JobClass, Machine, Memory, read_class
+from mythjobs.master.place import asked
+from mythjobs.master.sites import Sites
 from mythjobs.master.turn import Turn
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol.messages import SILENT_S
 from mythjobs.protocol.requests import Submitted
 from mythjobs.scheduler import eligibility as e
-from mythjobs.store import facts
+from mythjobs.scheduler.counts import Counts, Running
+from mythjobs.scheduler.forecast import Expected, forecast
+from mythjobs.scheduler.waiting import Place, waits_where
+from mythjobs.store import facts, placement
 from mythjobs.store.statement import Transaction
+
+
+class View:
+    """What placement would see of a class now; made for one answer."""
+
+    def __init__(self, memory: Memory, sites: Sites, classes: Mapping[int, JobClass]) -> None:
+        self._memory = memory
+        self._sites = sites
+        sites.begin(memory)
+        self._counts = Counts(
+            Running(machine.machine_id, live.command_id, classes[live.class_id].ask.semaphores)
+            for machine in memory.machines.values()
+            for live in machine.live.values()
+        )
+
+    def ask(self, job_class: JobClass) -> e.Ask:
+        return asked(self._memory.plan.disabled, self._memory.put_off, job_class)
+
+    def places(self, job_class: JobClass, now_ms: int) -> list[Place]:
+        return [self.place(each, job_class, now_ms) for each in self._memory.machines.values()]
+
+    def place(self, machine: Machine, job_class: JobClass, now_ms: int) -> Place:
+        site = self._sites.spot(self._memory, machine, job_class).site
+        moment = e.Moment(
+            now_ms,
+            self._counts,
+            self._memory.plan.sizes,
+            None if site.fault else self._sites.opening(site.hours, now_ms),
+            self._memory.typical_s(job_class.command_id, machine.machine_id),
+        )
+        return machine.facts(), site, moment
 
 
 def explain_new(turn: Turn, job_id: int, new: bool) -> Submitted:
@@ -22,47 +59,135 @@ def explain_new(turn: Turn, job_id: int, new: bool) -> Submitted:
         return Submitted(job_id, JobState.LEASED, new, f"starts on {turn.placed[job_id]}")
     job = facts.job_facts(turn.tx, job_id)
     assert job is not None
-    _, sentence = reason(turn.memory, job)
-    return Submitted(job_id, job.state, new, sentence)
-
-
-def reason(memory: Memory, job: e.JobFacts) -> tuple[str, str]:
-    """The code and sentence of where a job stands."""
     if job.state != JobState.QUEUED:
-        return job.reason_code, job.reason
+        return Submitted(job_id, job.state, new, job.reason)
     waits = e.waits_for(job)
-    if waits is not None:
-        return waits
-    return e.waits_where(job.command, [each.facts() for each in memory.machines.values()])
+    if waits is None:
+        waits = _where_now(turn, facts.class_of(turn.tx, job_id))
+    return Submitted(job_id, job.state, new, waits[1])
 
 
-def why(tx: Transaction, memory: Memory, job_id: int) -> dict[str, Any]:
+def _where_now(turn: Turn, class_id: int) -> tuple[str, str]:
+    """Asked once a class and turn: all its jobs wait for the same."""
+    found = turn.reasons.get(class_id)
+    if found is None:
+        book, tx = turn.book, turn.tx
+        classes = {each: book.job_class(tx, each) for each in _live_classes(turn.memory)}
+        view = View(turn.memory, book.sites, classes)
+        job_class = book.job_class(tx, class_id)
+        now_ms = turn.now.wall_ms
+        places = view.places(job_class, now_ms)
+        found = turn.reasons[class_id] = waits_where(view.ask(job_class), places, now_ms)
+    return found
+
+
+def _live_classes(memory: Memory) -> set[int]:
+    return {live.class_id for each in memory.machines.values() for live in each.live.values()}
+
+
+def view_of(tx: Transaction, memory: Memory) -> View:
+    """For whoever reads beside the turns."""
+    classes = {each: read_class(tx, each) for each in _live_classes(memory)}
+    return View(memory, Sites(), classes)
+
+
+def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any]:
     """One sentence, then machine by rule. Raises NoSuchJob."""
     job = facts.job_facts(tx, job_id)
     if job is None:
         raise NoSuchJob(f"there is no job {job_id}")
-    code, sentence = reason(memory, job)
-    if job.state in FINAL and not sentence:
-        sentence = f"it {job.state}"
-    elif not sentence:
-        places = [each.name for each in memory.machines.values() if job_id in each.live]
-        sentence = f"{job.state} on {', '.join(places) or 'a machine'}"
+    machines: list[dict[str, Any]] = []
+    if job.state == JobState.QUEUED:
+        job_class = read_class(tx, facts.class_of(tx, job_id))
+        view = view_of(tx, memory)
+        ask, places = view.ask(job_class), view.places(job_class, now.wall_ms)
+        code, sentence = e.waits_for(job) or waits_where(ask, places, now.wall_ms)
+        machines = [
+            {"machine": each[0].name, "rules": [rule._asdict() for rule in e.rules(ask, *each)]}
+            for each in places
+        ]
+        expected = _expected(tx, memory, job, job_id, job_class, places, now)
+    else:
+        code, sentence = job.reason_code, job.reason or _stands(memory, job, job_id)
+        expected = _running(memory, job_id)
     return {
         "id": job_id,
         "state": job.state,
         "code": code,
         "sentence": sentence,
-        "machines": [
-            {
-                "machine": each.name,
-                "rules": [rule._asdict() for rule in e.rules(job.command, each.facts())],
-            }
-            for each in memory.machines.values()
-            if job.state == JobState.QUEUED
-        ],
-        "expected_start_ms": None,
-        "expected_end_ms": _expected_end(memory, job, job_id),
+        "machines": machines,
+        "expected_start_ms": expected.start_ms if expected and machines else None,
+        "expected_end_ms": expected.end_ms if expected else None,
     }
+
+
+def _stands(memory: Memory, job: e.JobFacts, job_id: int) -> str:
+    if job.state in FINAL:
+        return f"it {job.state}"
+    for each in memory.machines.values():
+        live = each.live.get(job_id)
+        if live is not None and live.frozen:
+            return f"frozen on {each.name} by {', '.join(live.frozen)}"
+        if live is not None:
+            return f"{job.state} on {each.name}"
+    return f"{job.state} on a machine"
+
+
+def _running(memory: Memory, job_id: int) -> Expected | None:
+    """When a running job ends, if it takes as long as usual."""
+    for machine in memory.machines.values():
+        live = machine.live.get(job_id)
+        if live is not None and live.started_ms is not None and not live.frozen:
+            typical_s = memory.typical_s(live.command_id, machine.machine_id)
+            if typical_s is not None:
+                return Expected(live.started_ms, live.started_ms + round(1000 * typical_s))
+    return None
+
+
+def _expected(
+    tx: Transaction,
+    memory: Memory,
+    job: e.JobFacts,
+    job_id: int,
+    job_class: JobClass,
+    places: list[Place],
+    now: Now,
+) -> Expected | None:
+    """Where it starts first: its share of the places that may run it, after all before it."""
+    if job.hold or job.unmet or (not job.ready and job.subject is not None):
+        return None
+    ask = View.ask(view_of(tx, memory), job_class)
+    can = [each for each in places if each[0].connected and e.stands(ask, *each)]
+    if not can or not ask.enabled:
+        return None
+    begin_ms = max(now.wall_ms, ask.put_off_ms or 0, job.not_before_ms or 0)
+    ahead = placement.ahead(tx, job_class.class_id, job_id)
+    # Classes take turns, so with k of them waiting, k - 1 jobs of others come between two of one.
+    rivals = max(len(memory.plan.ready | memory.waking), 1)
+    best: Expected | None = None
+    for machine, site, moment in can:
+        live = memory.machines[machine.machine_id]
+        typical_s = moment.typical_s
+        if ahead and typical_s is None:
+            continue
+        ahead_s = ahead * rivals * (typical_s or 0.0) / len(can)
+        free = _free_at(memory, live, begin_ms)
+        found = forecast(begin_ms, site.hours, free, ahead_s, typical_s) if free else None
+        if found is not None and (best is None or found < best):
+            best = found
+    return best
+
+
+def _free_at(memory: Memory, machine: Machine, now_ms: int) -> list[int]:
+    """When each of its places becomes free; those of which nobody knows are left out."""
+    free = [now_ms] * max(machine.jobs - len(machine.live), 0)
+    ends = []
+    for live in machine.live.values():
+        typical_s = memory.typical_s(live.command_id, machine.machine_id)
+        if typical_s is not None:
+            began_ms = now_ms if live.started_ms is None else live.started_ms
+            ends.append(max(now_ms, began_ms + round(1000 * typical_s)))
+    return (free + sorted(ends))[: machine.jobs]
 
 
 def machine_page(machine: Machine, now: Now) -> dict[str, Any]:
@@ -87,13 +212,3 @@ def _presence(machine: Machine, now: Now) -> str:
         return "away"
     silent = now.steady_ms - machine.heard_ms > 1000 * SILENT_S
     return "silent" if silent else "up"
-
-
-def _expected_end(memory: Memory, job: e.JobFacts, job_id: int) -> int | None:
-    """When a running job ends, if it takes as long as usual."""
-    for machine in memory.machines.values():
-        live = machine.live.get(job_id)
-        if live is not None and live.started_ms is not None:
-            typical_s = memory.typical_s(live.command_id, machine.machine_id)
-            return None if typical_s is None else live.started_ms + round(1000 * typical_s)
-    return None

@@ -7,16 +7,31 @@ a draft that replaces the memory only after its commit.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from mythjobs.clock import Now
 from mythjobs.errors import NoSuchCommand
+from mythjobs.master.asks import NO_WORDS, OwnWords, ask_of, limits_of
+from mythjobs.master.plan import Plan
+from mythjobs.master.sites import Sites
+from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.definition import command_from
+from mythjobs.model.owner import Owner, Rights, owner_from
 from mythjobs.protocol.lease import KEEP, presumed_after_ms
-from mythjobs.scheduler.eligibility import MachineFacts, Rights
-from mythjobs.store import commands, dependencies, jobs, machines, readiness
+from mythjobs.scheduler.eligibility import Ask, MachineFacts
+from mythjobs.store import (
+    commands,
+    deadlines,
+    dependencies,
+    jobs,
+    machines,
+    overrides,
+    readiness,
+    semaphores,
+)
 from mythjobs.store.statement import Transaction
 
 # A footprint counts as learned after so many runs, and follows a change at this rate.
@@ -56,6 +71,9 @@ class Live:
     def with_note(self, arrived_ms: int) -> Live:
         return replace(self, arrived_ms=arrived_ms)
 
+    def with_grant(self, grant_no: int, arrived_ms: int) -> Live:
+        return replace(self, grant_no=grant_no, arrived_ms=arrived_ms)
+
     def with_frozen(self, holders: tuple[str, ...]) -> Live:
         return replace(self, frozen=holders)
 
@@ -85,6 +103,7 @@ class Machine:
     heard_ms: int = 0  # steady
     zone: str = ""  # as it says itself
     can: frozenset[str] = frozenset()  # what it enforces by itself, as it said when it came
+    owner: Owner = field(default_factory=Owner)  # rights and ceiling stand above
     live: dict[int, Live] = field(default_factory=dict)
 
     @property
@@ -97,7 +116,17 @@ class Machine:
         return self.hb > 0 and not self.draining
 
     def facts(self) -> MachineFacts:
-        return MachineFacts(self.name, self.rights, self.takes, self.jobs, len(self.live))
+        return MachineFacts(
+            self.name,
+            self.rights,
+            self.takes,
+            self.jobs,
+            len(self.live),
+            self.machine_id,
+            self.owner,
+            self.owner.zone or self.zone,
+            self.can,
+        )
 
     def draft(self) -> Machine:
         return replace(self, live=dict(self.live))
@@ -111,6 +140,8 @@ class JobClass:
     command_id: int
     revision_id: int
     command: Command
+    ask: Ask
+    limits: Bounds
 
 
 class PutOff(NamedTuple):
@@ -132,6 +163,7 @@ class Memory:
     # Steady; not later than the first instant at which an attempt can be presumed over.
     next_expiry_ms: int | None = None
     put_off: dict[int, PutOff] = field(default_factory=dict)  # by command
+    plan: Plan = field(default_factory=Plan)
 
     def draft(self) -> Memory:
         return replace(
@@ -140,6 +172,7 @@ class Memory:
             waking=set(self.waking),
             footprints=dict(self.footprints),
             put_off=dict(self.put_off),
+            plan=self.plan.draft(),
         )
 
     def lease(self, machine: Machine, job_id: int, live: Live) -> None:
@@ -185,10 +218,11 @@ class Book:
         self._classes: dict[int, JobClass] = {}
         self._names: dict[str, commands.Defined] = {}
         self._commands: dict[int, Command] = {}
-        self._class_ids: dict[tuple[int, str], int] = {}
+        self._class_ids: dict[tuple[int, str, OwnWords], int] = {}
+        self.sites = Sites()
 
     def clear(self) -> None:
-        for each in (self._classes, self._names, self._commands, self._class_ids):
+        for each in (self._classes, self._names, self._commands, self._class_ids, self.sites):
             each.clear()
 
     def named(self, tx: Transaction, name: str) -> commands.Defined:
@@ -208,22 +242,40 @@ class Book:
             found = self._commands[defined.revision_id] = read_command(defined.definition)
         return found
 
-    def class_id(self, tx: Transaction, defined: commands.Defined, submitter: str) -> int:
-        key = (defined.revision_id, submitter)
+    def class_id(
+        self,
+        tx: Transaction,
+        defined: commands.Defined,
+        submitter: str,
+        words: OwnWords = NO_WORDS,
+    ) -> int:
+        key = (defined.revision_id, submitter, words)
         found = self._class_ids.get(key)
         if found is None:
-            found = self._class_ids[key] = commands.class_of(tx, defined, submitter)
+            found = commands.class_of(tx, defined, submitter, **words.columns())
+            self._class_ids[key] = found
         return found
 
     def job_class(self, tx: Transaction, class_id: int) -> JobClass:
         found = self._classes.get(class_id)
         if found is None:
-            row = commands.class_row(tx, class_id)
-            defined = commands.by_revision(tx, row.revision_id)
-            assert defined is not None, f"class {class_id} has no revision"
-            found = JobClass(class_id, row.command_id, row.revision_id, self.command(defined))
-            self._classes[class_id] = found
+            found = self._classes[class_id] = read_class(tx, class_id, self.command)
         return found
+
+
+def read_class(
+    tx: Transaction, class_id: int, command_of: Callable[[commands.Defined], Command] | None = None
+) -> JobClass:
+    row = commands.class_row(tx, class_id)
+    defined = commands.by_revision(tx, row.revision_id)
+    if defined is None:
+        # Its command was removed; its jobs are all over, but can still be asked about.
+        command = Command("")
+    else:
+        command = command_of(defined) if command_of else read_command(defined.definition)
+    return JobClass(
+        class_id, row.command_id, row.revision_id, command, ask_of(row, command), limits_of(row)
+    )
 
 
 def read_command(definition: str) -> Command:
@@ -248,8 +300,16 @@ def recall(tx: Transaction, now: Now) -> Memory:
         next_due_ms=readiness.next_due_ms(tx),
         put_off={each: PutOff(at, why) for each, at, why in commands.every_put_off(tx)},
     )
-    for each in memory.put_off.values():
-        memory.due(each.until_ms)
+    memory.plan.overrides = {
+        (each.machine_id, each.command_id): (each.kind, each.until_ms)
+        for each in overrides.every(tx)
+    }
+    memory.plan.sizes = semaphores.every(tx)
+    memory.plan.disabled = frozenset(commands.disabled(tx))
+    times = [each.until_ms for each in memory.put_off.values()]
+    deadline_ms = deadlines.next_ms(tx)
+    for each_ms in times if deadline_ms is None else [*times, deadline_ms]:
+        memory.due(each_ms)
     for found in machines.every(tx):
         memory.machines[found.machine_id] = machine_from(found)
     for row in machines.live(tx):
@@ -283,6 +343,7 @@ def machine_from(row: machines.MachineRow) -> Machine:
         row.cores,
         row.boot_id,
         zone=row.zone,
+        owner=owner_from(json.loads(row.settings), known_zone=False),
     )
 
 

@@ -146,7 +146,7 @@ class Master:
         return {"machines": [explain.machine_page(each, now) for each in machines]}
 
     async def why(self, job_id: int) -> dict[str, Any]:
-        return await self.read(explain.why, self._core.memory, job_id)
+        return await self.read(explain.why, self._core.memory, job_id, master_now())
 
     async def look(self, job: int, n: int | None) -> Attempt:
         """What the store knows of an attempt's output. Raises NoSuchJob, BadRequest."""

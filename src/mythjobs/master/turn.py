@@ -29,6 +29,7 @@ class Turn:
     events: list[events.Event] = field(default_factory=list)
     subjects: set[str] = field(default_factory=set)
     placed: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, tuple[str, str]] = field(default_factory=dict)  # by class, for submits
     # (machine, job): granted on an earlier connection that broke, and to be granted again.
     again: list[tuple[int, int]] = field(default_factory=list)
 

@@ -76,16 +76,21 @@ class Owner:
         return self.commands.get(name, _UNSAID)
 
 
-def owner_from(given: r.Table) -> Owner:
-    """Raises DefinitionError, which names the key, for anything that is not right."""
+def owner_from(given: r.Table, *, known_zone: bool = True) -> Owner:
+    """Raises DefinitionError, which names the key, for anything that is not right.
+
+    known_zone: whether the zone's rules must be here, as they must when it is set; what was
+    stored is read also where they have gone meanwhile.
+    """
     for key in given:
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
     zone = r.text(given, "zone")
-    try:
-        zone_of(zone)
-    except ValueError as error:
-        raise DefinitionError("zone", str(error)) from None
+    if known_zone:
+        try:
+            zone_of(zone)
+        except ValueError as error:
+            raise DefinitionError("zone", str(error)) from None
     files = r.words(given, "files", '["/srv/tv"]')
     for each in files:
         if not each.startswith("/"):

@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
+from mythjobs.model.bounds import TREE, Bounds, said
+from mythjobs.model.owner import Owner, Rights
+from mythjobs.model.units import say_duration
+from mythjobs.model.window import Hours
+from mythjobs.model.zone import say_when
+from mythjobs.scheduler.counts import Counts, Units
+from mythjobs.scheduler.opening import Opening
 from mythjobs.scheduler.room import room
 
 
-class Rights(NamedTuple):
-    """What a machine's owner allows: `all`, only the `listed`, or all `except` the listed."""
+class Ask(NamedTuple):
+    """What every job of a class asks, and what is true of its command now."""
 
-    mode: str
-    commands: frozenset[str]
-
-    def allow(self, command: str) -> bool:
-        if self.mode == "all":
-            return True
-        return (command in self.commands) == (self.mode == "listed")
+    command: str
+    command_id: int = 0
+    class_id: int = 0
+    submitter: str = ""
+    enabled: bool = True
+    put_off_ms: int | None = None
+    put_off_reason: str = ""
+    pin: str = ""
+    preferred: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    semaphores: Units = ()
+    best_effort: bool = False
+    at_most: int | None = None
+    needs: tuple[str, ...] = ()  # words of Hello.can that no combination of limits tells
 
 
 class MachineFacts(NamedTuple):
-    """A machine as placement sees it. `running` counts leased attempts too."""
+    """A machine as placement sees it. `running` counts leased attempts too.
+
+    can: what it enforces by itself (`protocol.messages.CAN`).
+    """
 
     name: str
     rights: Rights
     connected: bool
     jobs: int
     running: int
+    machine_id: int = 0
+    owner: Owner = Owner()
+    zone: str = ""
+    can: frozenset[str] = frozenset()
+
+
+class Site(NamedTuple):
+    """A class on a machine, as far as it follows from what both say: cached between turns."""
+
+    hours: Hours | None = None
+    bounds: Bounds = Bounds()
+    fault: str = ""  # why its hours cannot be told
+
+
+class Moment(NamedTuple):
+    """What changes without anybody saying so: time, what runs, what was learned."""
+
+    now_ms: int
+    counts: Counts
+    sizes: Mapping[str, int]
+    opening: Opening | None = None
+    typical_s: float | None = None
+    reserved: Mapping[str, int] = MappingProxyType({})  # semaphore to the class it is kept for
 
 
 class Rule(NamedTuple):
@@ -52,20 +93,179 @@ class JobFacts(NamedTuple):
     reason: str
 
 
-def rules(command: str, machine: MachineFacts) -> list[Rule]:
-    """Every rule of this machine for a command, in the order in which they are told."""
-    allowed = machine.rights.allow(command)
+# Each check answers "" if its rule is met, else why not, as it stands behind the machine's
+# name. Checks of what people said come first, then those that time alone can change.
+Check = Callable[[Ask, MachineFacts, Site, Moment], str]
+
+
+def _rights(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    return "" if machine.rights.allow(ask.command) else f"{ask.command} is not allowed here"
+
+
+def _pin(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    return "" if ask.pin in ("", machine.name) else f"it is pinned to {ask.pin}"
+
+
+def _labels(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    missing = [each for each in ask.labels if each not in machine.owner.labels]
+    return f"has no label {', '.join(missing)}" if missing else ""
+
+
+def _limits(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    needed = {*ask.needs, *said(site.bounds)} - {"wall", "grace"}
+    if ask.best_effort:
+        needed -= set(TREE)
+    if site.hours is not None:
+        needed.add("windows")
+        if site.hours.closing == "freeze":
+            needed.add("freeze")
+    missing = sorted(needed - machine.can)
+    if not missing:
+        return ""
+    hint = "; best_effort = true takes what it can" if set(missing) <= set(TREE) else ""
+    return f"cannot enforce {', '.join(missing)} by itself{hint}"
+
+
+def _zone(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    return site.fault
+
+
+def _connected(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    return "" if machine.connected else "not connected"
+
+
+def _window(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    opening = moment.opening
+    if opening is None or opening.open:
+        return ""
+    assert site.hours is not None
+    if opening.opens_ms is None:
+        return "its hours never open"
+    return f"opens {say_when(opening.opens_ms, moment.now_ms, site.hours.zone)}"
+
+
+def _fits(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    opening = moment.opening
+    if opening is None or site.hours is None or site.hours.closing == "finish":
+        return ""
+    if moment.typical_s is None or opening.closes_ms is None:
+        return ""
+    left_s = (opening.closes_ms - moment.now_ms) / 1000
+    if moment.typical_s <= left_s:
+        return ""
+    return (
+        f"closes {say_when(opening.closes_ms, moment.now_ms, site.hours.zone)}, too soon for what "
+        f"usually takes {say_duration(moment.typical_s)}"
+    )
+
+
+def _ceiling(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    counts, key = moment.counts, (machine.machine_id, ask.command_id)
+    most = machine.owner.command(ask.command).jobs
+    if most is not None and counts.both[key] >= most:
+        return f"at most {most} of {ask.command} at once here"
+    opening = moment.opening
+    if opening is not None:
+        level = min(opening.command, opening.both)
+        if 0 < level <= counts.both[key]:
+            return f"at most {level} of {ask.command} at this hour"
+        if 0 < opening.machine <= counts.machine[machine.machine_id]:
+            return f"at most {opening.machine} at this hour"
+    return ""
+
+
+def _everywhere(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    if ask.at_most is not None and moment.counts.command[ask.command_id] >= ask.at_most:
+        return f"at most {ask.at_most} of {ask.command} at once"
+    return ""
+
+
+def _semaphores(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    for name, units in ask.semaphores:
+        size = moment.sizes.get(name)
+        if size is None:
+            return f"there is no semaphore {name}; make it with `mythjobs semaphore set {name} N`"
+        if units > size:
+            return f"takes {units} of semaphore {name}, which has {size}"
+        if moment.reserved.get(name, ask.class_id) != ask.class_id:
+            return f"what becomes free of semaphore {name} is kept for a job that waited long"
+        used = moment.counts.units[name]
+        if used + units > size:
+            return f"{used} of {size} of semaphore {name} are taken"
+    return ""
+
+
+def _room(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
     free = room(machine.jobs, machine.running) > 0
-    return [
-        Rule("rights", allowed, "" if allowed else f"{command} is not allowed here"),
-        Rule("connected", machine.connected, "" if machine.connected else "not connected"),
-        Rule("room", free, "" if free else f"all {machine.jobs} places are taken"),
-    ]
+    return "" if free else f"all {machine.jobs} places are taken"
 
 
-def may_run(command: str, machine: MachineFacts) -> bool:
-    """Whether everything but room is met."""
-    return all(each.ok for each in rules(command, machine) if each.rule != "room")
+# What follows from what people said; an act of theirs alone changes it.
+STANDING: Final[tuple[tuple[str, Check], ...]] = (
+    ("rights", _rights),
+    ("pin", _pin),
+    ("labels", _labels),
+    ("limits", _limits),
+    ("zone", _zone),
+)
+_NOWHERE: Final = Site()
+_NEVER: Final = Moment(0, Counts(()), {})
+
+# What time and other jobs change.
+PASSING: Final[tuple[tuple[str, Check], ...]] = (
+    ("window", _window),
+    ("fits", _fits),
+    ("ceiling", _ceiling),
+    ("at_most", _everywhere),
+    ("semaphores", _semaphores),
+)
+ALL: Final = (*STANDING, ("connected", _connected), *PASSING, ("room", _room))
+# Told only where there is something to tell.
+_QUIET: Final = frozenset(
+    {"pin", "labels", "limits", "zone", "fits", "ceiling", "at_most", "semaphores"}
+)
+
+
+def rules(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> list[Rule]:
+    """Every rule of this machine for a class, in the order in which they are told."""
+    found = []
+    for name, check in ALL:
+        why = check(ask, machine, site, moment)
+        if why or name not in _QUIET:
+            found.append(Rule(name, not why, why))
+    return found
+
+
+def stands(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> bool:
+    """Whether all that people said lets it run there, at some hour, with room."""
+    return not any(check(ask, machine, site, moment) for _, check in STANDING)
+
+
+def may_ever(ask: Ask, machine: MachineFacts) -> bool:
+    """Whether rights, pin and labels let it run there, whatever else is so now."""
+    return not any(check(ask, machine, _NOWHERE, _NEVER) for _, check in STANDING[:3])
+
+
+def blocked(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    """The first rule that time or other jobs break here, room not asked; "" if none."""
+    for name, check in PASSING:
+        if check(ask, machine, site, moment):
+            return name
+    return ""
+
+
+def off(ask: Ask, now_ms: int) -> tuple[str, str] | None:
+    """Why the whole command may not start now, on no machine."""
+    if not ask.enabled:
+        return (
+            "disabled",
+            f"{ask.command} is disabled; `mythjobs command enable {ask.command}` lets it go on",
+        )
+    if ask.put_off_ms is not None and now_ms < ask.put_off_ms:
+        left = say_duration((ask.put_off_ms - now_ms) / 1000)
+        why = f" ({ask.put_off_reason})" if ask.put_off_reason else ""
+        return ("put_off", f"{ask.command} is put off for {left}{why}")
+    return None
 
 
 def waits_for(job: JobFacts) -> tuple[str, str] | None:
@@ -82,24 +282,3 @@ def waits_for(job: JobFacts) -> tuple[str, str] | None:
     if not job.ready and job.subject is not None:
         return ("subject_taken", f"another job about {job.subject} comes first")
     return None
-
-
-def waits_where(command: str, machines: Sequence[MachineFacts]) -> tuple[str, str]:
-    """The code and sentence of why a ready job of this command has no place."""
-    if not machines:
-        return ("no_machine", "no machine has joined yet; start one with `mythjobs up`")
-    allowing = [each for each in machines if each.rights.allow(command)]
-    if not allowing:
-        return (
-            "not_allowed",
-            f"no machine allows {command}; allow it with `mythjobs machine allow`",
-        )
-    there = [each for each in allowing if each.connected]
-    if not there:
-        names = ", ".join(each.name for each in allowing)
-        return ("not_connected", f"waits for a machine that allows it: {names} (not connected)")
-    full = [each for each in there if room(each.jobs, each.running) <= 0]
-    if len(full) == len(there):
-        names = ", ".join(f"{each.name} (all {each.jobs} taken)" for each in there)
-        return ("no_room", f"waits for a place on {names}")
-    return ("starting", "is about to start")

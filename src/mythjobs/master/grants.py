@@ -1,0 +1,182 @@
+"""Leases what placement chose, and makes the grants that say so."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import msgspec
+
+from mythjobs.master.memory import JobClass, Live, Machine
+from mythjobs.master.turn import Turn
+from mythjobs.model.arguments import fill_argv, parameter_environment
+from mythjobs.model.bounds import Bounds
+from mythjobs.model.command import RUN
+from mythjobs.model.window import Hours
+from mythjobs.protocol import messages as m
+from mythjobs.protocol.lease import L_S, start_by_s
+from mythjobs.protocol.requests import AdHoc
+from mythjobs.scheduler.eligibility import Site, may_ever
+from mythjobs.scheduler.silence import terms
+from mythjobs.store import jobs, life
+
+
+class Chosen(NamedTuple):
+    """Where a job shall go, and on what terms."""
+
+    machine: Machine
+    site: Site
+    silence: str
+    lease_s: float | None
+
+
+def chosen(turn: Turn, machine: Machine, job_class: JobClass, site: Site) -> Chosen:
+    command = job_class.command
+    silence, lease_s = terms(
+        command.silence,
+        command.lease_s,
+        usual_s=L_S,
+        machines=_may_ever(turn, job_class) if not command.silence else 0,
+        can_lease="leases" in machine.can,
+    )
+    return Chosen(machine, site, silence, lease_s)
+
+
+def _may_ever(turn: Turn, job_class: JobClass) -> int:
+    """How many machines are eligible by rights and pins, here or away."""
+    return sum(may_ever(job_class.ask, each.facts()) for each in turn.memory.machines.values())
+
+
+def lease(turn: Turn, places: dict[int, Chosen]) -> set[int]:
+    """Answers the jobs that were to be had."""
+    rows = [
+        life.Placed(
+            job_id, each.machine.machine_id, each.machine.boot_id, each.silence, each.lease_s
+        )
+        for job_id, each in places.items()
+    ]
+    leased = life.lease(turn.tx, rows, at_ms=turn.now.wall_ms)
+    for each in leased:
+        _grant(turn, each, places[each.job_id])
+    return {each.job_id for each in leased}
+
+
+def _grant(turn: Turn, leased: life.Leased, place: Chosen) -> None:
+    machine = place.machine
+    live = Live(
+        leased.n,
+        leased.class_id,
+        leased.command_id,
+        leased.batch_id,
+        leased.priority,
+        leased.subject,
+        losses=leased.losses,
+        failures=leased.failures,
+        boot_id=machine.boot_id,
+        silence=place.silence,
+        lease_s=place.lease_s,
+        arrived_ms=turn.now.steady_ms,
+        grant_no=machine.grants + 1,
+    )
+    turn.memory.lease(machine, leased.job_id, live)
+    if leased.subject is not None:
+        turn.subjects.add(leased.subject)
+    turn.placed[leased.job_id] = machine.name
+    _say(turn, machine, leased.job_id, live, leased.arguments, place.site)
+
+
+def again(turn: Turn) -> None:
+    """Grants once more what a connection that broke may have lost, under the same numbers."""
+    for machine_id, job_id in turn.again:
+        machine = turn.memory.machines[machine_id]
+        live = machine.live.get(job_id)
+        row = jobs.whole(turn.tx, job_id)
+        if live is None or row is None or not machine.takes:
+            continue
+        job_class = turn.book.job_class(turn.tx, live.class_id)
+        site = turn.book.sites.spot(turn.memory, machine, job_class).site
+        live = live.with_grant(machine.grants + 1, turn.now.steady_ms)
+        turn.memory.lease(machine, job_id, live)
+        _say(turn, machine, job_id, live, row["arguments"], site)
+    turn.again.clear()
+
+
+def _say(turn: Turn, machine: Machine, job_id: int, live: Live, arguments: str, site: Site) -> None:
+    assert machine.connection is not None
+    machine.grants += 1
+    job_class = turn.book.job_class(turn.tx, live.class_id)
+    turn.say(
+        machine.connection,
+        m.Grant(
+            machine.grants,
+            machine.hb,
+            job_id,
+            live.n,
+            live.priority,
+            run_of(job_class, arguments, site.bounds, machine.can),
+            live.silence,
+            live.lease_s,
+            start_by_s(live.silence, live.lease_s),
+            hours_said(site.hours),
+            job_class.command.name,
+        ),
+    )
+
+
+def hours_said(hours: Hours | None) -> m.Hours | None:
+    if hours is None:
+        return None
+    return m.Hours(
+        [list(each) for each in hours.sets],
+        hours.zone,
+        hours.closing,
+        hours.grace_s,
+        list(hours.overrides),
+    )
+
+
+def run_of(
+    job_class: JobClass, arguments: str, bounds: Bounds, can: frozenset[str] = frozenset()
+) -> m.Run:
+    """What the machine executes: the author's command line with the arguments as data in it."""
+    command = job_class.command
+    limits = bounds.limits()
+    if command.name == RUN:
+        adhoc = msgspec.json.decode(arguments, type=AdHoc)
+        walls = [each for each in (adhoc.wall_s, limits.wall_s) if each is not None]
+        run = m.Run(
+            adhoc.argv,
+            adhoc.env,
+            bare_env=True,
+            cwd=adhoc.cwd,
+            separate_stderr=True,
+            wall_s=min(walls, default=None),
+        )
+    else:
+        values: dict[str, str] = json.loads(arguments)
+        run = m.Run(
+            fill_argv(command, values),
+            {**command.env, **parameter_environment(values)},
+            cwd=command.cwd,
+            scratch=command.scratch,
+            separate_stderr=command.separate_stderr,
+            progress=command.progress,
+            wall_s=limits.wall_s,
+            keep=command.keep_bytes,
+            later=command.retry.later,
+            best_effort=command.best_effort,
+            leave_daemons=command.leave_daemons,
+        )
+    return msgspec.structs.replace(
+        run,
+        grace_s=limits.grace_s,
+        cpu_s=limits.cpu_s,
+        idle_s=limits.idle_s,
+        memory_bytes=limits.memory_bytes,
+        output_bytes=limits.output_bytes,
+        processes=limits.processes,
+        nice=bounds.nice or 0,
+        io=bounds.io or "",
+        # Where there are no containers a job still runs; what needs one is not placed there.
+        contain=command.contain and "contain" in can,
+    )

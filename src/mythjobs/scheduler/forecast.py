@@ -1,0 +1,77 @@
+"""When a job may be expected to start and to end on a machine, from what was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from mythjobs.model.window import Hours, changes
+from mythjobs.model.zone import DAY_MS
+
+_FAR_MS: Final = 22 * DAY_MS
+
+
+class Expected(NamedTuple):
+    start_ms: int
+    end_ms: int | None
+
+
+def forecast(
+    now_ms: int,
+    hours: Hours | None,
+    places: Sequence[int],
+    ahead_s: float,
+    typical_s: float | None,
+) -> Expected | None:
+    """None if nobody can tell, or it never starts.
+
+    places: for each place of the machine the instant at which it becomes free. ahead_s: the
+    machine time of all that comes before, which the places share while the hours are open.
+    typical_s: what the job itself usually takes there.
+    """
+    if not places:
+        return None
+    left_ms = ahead_s * 1000
+    for start, end, level in _open(now_ms, hours):
+        free = sorted(max(start, each) for each in places)[:level]
+        work = sum(max(0, end - each) for each in free)
+        if work <= left_ms and not (left_ms == 0 and free[0] < end):
+            left_ms -= work
+            continue
+        at = _after(free, left_ms)
+        left_ms = 0
+        if at >= end or not _fits(at, end, hours, typical_s):
+            continue
+        if typical_s is None:
+            return Expected(at, None)
+        return Expected(at, round(at + 1000 * typical_s))
+    return None
+
+
+def _open(now_ms: int, hours: Hours | None) -> list[tuple[int, int, int]]:
+    """(begin, end, level) of every time from now on at which the hours are open."""
+    if hours is None:
+        return [(now_ms, now_ms + 100 * _FAR_MS, 2**31)]
+    until_ms = now_ms + _FAR_MS
+    marks = changes(hours.sets, hours.zone, now_ms, until_ms, hours.overrides)
+    ends = [each for each, _ in marks[1:]]
+    # What has not closed by then never does.
+    ends.append(now_ms + 100 * _FAR_MS)
+    return [(at, end, level) for (at, level), end in zip(marks, ends, strict=True) if level]
+
+
+def _after(free: list[int], left_ms: float) -> int:
+    """When places that become free at these instants have done so much together."""
+    for number, at in enumerate(free, start=1):
+        following = free[number] if number < len(free) else None
+        if following is not None and (following - at) * number < left_ms:
+            left_ms -= (following - at) * number
+            continue
+        return round(at + left_ms / number)
+    raise AssertionError("no place")
+
+
+def _fits(at: int, end: int, hours: Hours | None, typical_s: float | None) -> bool:
+    if hours is None or hours.closing == "finish" or typical_s is None:
+        return True
+    return at + 1000 * typical_s <= end

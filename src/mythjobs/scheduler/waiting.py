@@ -1,0 +1,91 @@
+"""Why a ready job has no place: a stable code and one sentence, by the rules of eligibility."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mythjobs.model.units import say_duration
+from mythjobs.model.zone import say_when
+from mythjobs.scheduler.eligibility import ALL, Ask, Check, MachineFacts, Moment, Site, off
+
+Place = tuple[MachineFacts, Site, Moment]
+_CODES: Final = {
+    "rights": "not_allowed",
+    "pin": "pinned",
+    "labels": "no_label",
+    "limits": "not_enforceable",
+    "zone": "unknown_zone",
+    "connected": "not_connected",
+    "window": "window_closed",
+    "fits": "does_not_fit",
+    "ceiling": "ceiling",
+    "at_most": "at_most",
+    "semaphores": "semaphore",
+    "room": "no_room",
+}
+
+
+def waits_where(ask: Ask, places: Sequence[Place], now_ms: int) -> tuple[str, str]:
+    """The code and sentence of why a ready job of this class has no place.
+
+    The first rule that leaves no machine names the reason, told of those it stopped.
+    """
+    stopped = off(ask, now_ms)
+    if stopped is not None:
+        return stopped
+    if not places:
+        return ("no_machine", "no machine has joined yet; start one with `mythjobs up`")
+    left = list(places)
+    for name, check in ALL:
+        met = [each for each in left if not check(ask, *each)]
+        if not met:
+            return _CODES[name], _sentence(name, check, ask, left)
+        left = met
+    return ("starting", "is about to start")
+
+
+def _sentence(name: str, check: Check, ask: Ask, places: Sequence[Place]) -> str:
+    names = ", ".join(machine.name for machine, _, _ in places)
+    match name:
+        case "rights":
+            return (
+                f"will wait: no machine allows {ask.command}; allow it with "
+                f"`mythjobs machine allow MACHINE {ask.command}`"
+            )
+        case "pin":
+            return f"will wait: it is pinned to {ask.pin}, and no machine of that name allows it"
+        case "labels" | "limits" | "zone":
+            told = "; ".join(f"{place[0].name} {check(ask, *place)}" for place in places)
+            return f"will wait: no machine can run it: {told}"
+        case "connected":
+            return f"waits for a machine that allows it: {names} (not connected)"
+        case "window":
+            return _opens(ask, places)
+        case "at_most" | "semaphores":
+            return f"waits: {check(ask, *places[0])}"
+        case "room":
+            told = ", ".join(f"{m.name} (all {m.jobs} taken)" for m, _, _ in places)
+            return f"waits for a place on {told}"
+        case _:
+            told = "; ".join(f"{place[0].name} {check(ask, *place)}" for place in places)
+            return f"waits: {told}"
+
+
+def _opens(ask: Ask, places: Sequence[Place]) -> str:
+    """The machine whose hours open first."""
+    coming = [
+        (moment.opening.opens_ms, machine.name, site.hours, moment)
+        for machine, site, moment in places
+        if moment.opening is not None
+        and moment.opening.opens_ms is not None
+        and site.hours is not None
+    ]
+    if not coming:
+        names = ", ".join(machine.name for machine, _, _ in places)
+        return f"will wait: the hours of {ask.command} never open on {names}"
+    at_ms, name, hours, moment = min(coming, key=lambda each: each[:2])
+    when = say_when(at_ms, moment.now_ms, hours.zone)
+    left = say_duration((at_ms - moment.now_ms) / 1000)
+    zone = f" {hours.zone}" if hours.zone else ""
+    return f"waits for the window of machine {name}, opens at {when}{zone} (in {left})"

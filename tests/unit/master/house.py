@@ -1,0 +1,192 @@
+"""A master's core over a real store, with machines that say what a test lets them say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from mythjobs.clock import Now
+from mythjobs.errors import MythJobsError
+from mythjobs.master import explain, inbox
+from mythjobs.master.core import Core
+from mythjobs.model import outcome as o
+from mythjobs.protocol import codec
+from mythjobs.protocol import messages as m
+from mythjobs.protocol.requests import Submit, Submitted
+from mythjobs.store.open import open_store
+
+T = TypeVar("T")
+
+# Tuesday 2026-11-24, 12:00 UTC.
+NOON: Final = 1_795_521_600_000
+HOUR_S: Final = 3600.0
+
+
+class House:
+    """Time is a number; each method is one turn. Machines hear and speak through the codec."""
+
+    def __init__(self, path: Path) -> None:
+        self.store = open_store(path / "store.db")
+        self.now = Now(NOON, 1_000_000, 1_000_000)
+        self.said: dict[str, list[m.MasterMessage]] = {}
+        self._names: dict[int, str] = {}
+        self._frames: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
+        self.held: dict[str, dict[tuple[int, int], str]] = {}
+        self._start()
+
+    def _start(self) -> None:
+        self.core = Core(allow_local=True, local_jobs=None)
+        with self.store.turn() as tx:
+            self.core.load(tx, self.now)
+
+    def restart(self) -> None:
+        """The master ends and comes again; nobody is connected."""
+        self._names.clear()
+        self._start()
+
+    def close(self) -> None:
+        self.store.close()
+
+    def later(self, seconds: float) -> None:
+        """Time passes, and a turn."""
+        ms = round(1000 * seconds)
+        self.now = Now(*(each + ms for each in self.now))
+        self.turn()
+
+    def turn(self, *arrived: inbox.Request | inbox.Message) -> dict[int, Any]:
+        with self.store.turn() as tx:
+            result = self.core.turn(tx, list(arrived), self.now)
+        self.core.memory = result.memory
+        for connection, messages in result.said.items():
+            frame = codec.master_frame(codec.encode(m.MasterFrame(0, messages)))
+            self.said.setdefault(self._names[connection], []).extend(frame.messages)
+        return result.answers
+
+    def ask(self, request: inbox.Request) -> Any:
+        answer = self.turn(request)[0]
+        if isinstance(answer, MythJobsError):
+            raise answer
+        return answer
+
+    # Machines.
+
+    def join(
+        self,
+        name: str = "attic",
+        cores: int = 2,
+        *,
+        zone: str = "",
+        can: frozenset[str] | set[str] = m.CAN,
+    ) -> int:
+        """The connection of a machine that has said its first heartbeat."""
+        connection = len(self._frames) + 1
+        self._frames[connection] = 0
+        self._names[connection] = name
+        self.held.setdefault(name, {})
+        hello = m.Hello(
+            1, f"key of {name}", "", "", name, "boot", f"incarnation {connection}", cores,
+            zone=zone, can=sorted(can),
+        )  # fmt: skip
+        self.ask(inbox.Attach(hello, True, connection))
+        self.beat(connection)
+        return connection
+
+    def beat(self, connection: int) -> None:
+        held = self.held[self._names[connection]]
+        beat = m.Heartbeat(
+            self._frames[connection] + 1, [m.Held(*key, state) for key, state in held.items()]
+        )
+        self.hear(connection, beat)
+
+    def hear(self, connection: int, *messages: m.AgentMessage) -> None:
+        self._frames[connection] += 1
+        grants = [
+            each.no
+            for each in self.said.get(self._names[connection], ())
+            if isinstance(each, m.Grant)
+        ]
+        frame = m.AgentFrame(self._frames[connection], max(grants, default=0), 0, list(messages))
+        frame = codec.agent_frame(codec.encode(frame))
+        self.turn(inbox.AgentSaid(connection, frame))
+
+    def leave(self, connection: int) -> None:
+        self.turn(inbox.Detached(connection))
+
+    def heard(self, kind: type[T], name: str = "attic") -> list[T]:
+        """What a machine was told of this kind since the last time it was asked."""
+        told = self.said.get(name, [])
+        found: list[Any] = [each for each in told if isinstance(each, kind)]
+        self.said[name] = [each for each in told if not isinstance(each, kind)]
+        return found
+
+    def granted(self, name: str = "attic") -> list[int]:
+        """The jobs that a machine was newly granted, in order."""
+        grants = self.heard(m.Grant, name)
+        for each in grants:
+            self.held[name][each.job, each.n] = "leased"
+        return [each.job for each in grants]
+
+    def run(self, connection: int, *jobs: int, seconds: float = 10.0, code: int = 0) -> None:
+        """These jobs end on their machine, after so long each."""
+        name = self._names[connection]
+        ended = []
+        for key in [each for each in self.held[name] if each[0] in jobs]:
+            del self.held[name][key]
+            began_ms = self.now.wall_ms - round(1000 * seconds)
+            ended.append(
+                m.Ended(
+                    *key,
+                    dict(o.to_json(o.Exited(code))),  # type: ignore[arg-type]
+                    began_ms,
+                    self.now.wall_ms,
+                    {"wall_s": seconds},
+                )
+            )
+        self.hear(connection, *ended)
+
+    # People.
+
+    def define(self, name: str = "flag", **table: Any) -> None:
+        definition = {"name": name, "argv": ["/bin/true"]} | table
+        self.ask(inbox.Define(definition, True))
+
+    def submit(self, command: str = "flag", by: str = "anna", **fields: Any) -> Submitted:
+        asked = msgspec.convert({"command": command} | fields, Submit)
+        answer = self.ask(inbox.SubmitJob(asked, by))
+        assert isinstance(answer, Submitted)
+        return answer
+
+    def queue(
+        self, count: int, command: str = "flag", by: str = "anna", **fields: Any
+    ) -> list[int]:
+        """So many jobs submitted in one turn; their numbers."""
+        asked = msgspec.convert({"command": command} | fields, Submit)
+        answers = self.turn(*[inbox.SubmitJob(asked, by) for _ in range(count)])
+        return [answers[number].id for number in range(count)]
+
+    def why(self, job_id: int) -> dict[str, Any]:
+        with self.store.reading() as tx:
+            return explain.why(tx, self.core.memory, job_id, self.now)
+
+    def rules(self, job_id: int) -> dict[str, dict[str, str]]:
+        """Of `why`: by machine, by rule, "" if it is met."""
+        return {
+            each["machine"]: {
+                rule["rule"]: rule["detail"] or ("" if rule["ok"] else "no")
+                for rule in each["rules"]
+            }
+            for each in self.why(job_id)["machines"]
+        }
+
+    def state(self, job_id: int) -> str:
+        with self.store.reading() as tx:
+            tx.cursor.execute(f"SELECT state FROM job WHERE job_id = {job_id:d}")
+            return str(tx.cursor.fetchone()[0])
+
+
+def as_json(value: object) -> Any:
+    return json.loads(msgspec.json.encode(value))

@@ -1,0 +1,88 @@
+"""Priority, then fairness between submitters and commands, then age."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mythjobs.scheduler.order import Shares
+
+Waiting = dict[tuple[str, int], list[tuple[int, int]]]  # (submitter, command) to (priority, job)
+
+
+def drain(shares: Shares, waiting: Waiting, count: int, cost: float | None = 1.0) -> list[int]:
+    """The first `count` jobs in order, each promised before the next is chosen."""
+    chosen = []
+    for _ in range(count):
+        key, who = min(
+            (shares.key(jobs[0][0], *who, jobs[0][1]), who) for who, jobs in waiting.items() if jobs
+        )
+        chosen.append(waiting[who].pop(0)[1])
+        shares.charge(key, *who, cost)
+    return chosen
+
+
+def jobs(first: int, count: int, priority: int = 0) -> list[tuple[int, int]]:
+    return [(priority, first + i) for i in range(count)]
+
+
+def test_jobs_of_one_kind_go_by_priority_then_age() -> None:
+    shares = Shares()
+    waiting = {("anna", 1): [(5, 9), (0, 1), (0, 2)]}
+    assert drain(shares, waiting, 3) == [9, 1, 2]
+
+
+def test_priority_stands_above_fairness() -> None:
+    shares = Shares()
+    waiting = {("anna", 1): jobs(1, 3, priority=1), ("ben", 2): jobs(4, 1)}
+    assert drain(shares, waiting, 4) == [1, 2, 3, 4]
+
+
+def test_submitters_and_then_their_commands_take_turns() -> None:
+    shares = Shares()
+    waiting = {
+        ("anna", 1): jobs(1, 100),
+        ("anna", 2): jobs(101, 100),
+        ("ben", 1): jobs(201, 100),
+    }
+    chosen = drain(shares, waiting, 40)
+    assert Counter(job > 200 for job in chosen) == {True: 20, False: 20}
+    assert Counter(job > 100 for job in chosen if job <= 200) == {True: 10, False: 10}
+    # Within one, the oldest come first.
+    assert [job for job in chosen if job > 200] == list(range(201, 221))
+
+
+def test_a_command_of_long_jobs_gets_as_much_time_as_one_of_short_ones() -> None:
+    shares = Shares()
+    spent: Counter[int] = Counter()
+    for _ in range(100):
+        keys = {command: shares.key(0, "anna", command, command) for command in (1, 2)}
+        command = min(keys, key=lambda each: keys[each])
+        cost = 60.0 if command == 1 else 5.0
+        shares.charge(keys[command], "anna", command, cost)
+        spent[command] += round(cost)
+    assert abs(spent[1] - spent[2]) <= 60
+
+
+def test_who_was_idle_has_saved_up_nothing() -> None:
+    shares = Shares()
+    drain(shares, {("anna", 1): jobs(1, 50)}, 50)
+    # Ben comes late: he takes turns from now on, and does not get fifty at once.
+    chosen = drain(shares, {("anna", 1): jobs(51, 50), ("ben", 1): jobs(101, 50)}, 10)
+    assert 5 <= sum(job > 100 for job in chosen) <= 6
+
+
+def test_nobody_who_waits_is_passed_for_ever() -> None:
+    shares = Shares()
+    waiting = {("anna", 1): jobs(1, 1)} | {(f"user{n}", 2): jobs(100 * n, 50) for n in range(1, 10)}
+    assert 1 in drain(shares, waiting, 10)
+
+
+def test_equal_histories_give_equal_orders() -> None:
+    def once() -> list[int]:
+        return drain(
+            Shares(),
+            {("anna", 1): jobs(1, 9), ("ben", 2): jobs(20, 9), ("ben", 3): jobs(40, 9)},
+            20,
+        )
+
+    assert once() == once()

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Final
 
 from mythjobs.agent.status import Said
+from mythjobs.agent.terms import PLAIN, Terms
 from mythjobs.protocol import messages as m
 
 Key = tuple[int, int]
@@ -46,19 +47,23 @@ class Attempt:
     __slots__ = (
         "acked",
         "end",
+        "holders",
         "key",
         "output",
         "phase",
         "priority",
-        "progress",
         "reaper",
         "reason",
         "run",
         "said",
         "start_by_ms",
         "started_ms",
+        "stopped",
         "streams",
+        "terms",
         "told",
+        "told_end_ms",
+        "wanted",
         "watchers",
     )
 
@@ -68,7 +73,14 @@ class Attempt:
         self.priority = 0
         # What to run; given up once it runs, when only the way to read its progress is needed.
         self.run: m.Run | None = None
-        self.progress = ""
+        self.terms: Terms = PLAIN
+        # The lease's end that the reaper and the journal know; it may be longer by now.
+        self.told_end_ms = 0
+        # Its lease is over, and the reaper was told so.
+        self.stopped = False
+        # Who asked here that it be frozen, and by whom it is.
+        self.wanted: set[str] = set()
+        self.holders: tuple[str, ...] = ()
         # On the machine's steady clock.
         self.start_by_ms = 0
         self.reaper = ""
@@ -86,6 +98,11 @@ class Attempt:
         self.output: Output = []
         # Who wants to know when it grows: its progress, and each transfer that follows it.
         self.watchers = 0
+
+    @property
+    def progress(self) -> str:
+        """How its progress is read from its output; "" if it is not."""
+        return self.terms.progress
 
     @property
     def over(self) -> bool:

@@ -13,24 +13,37 @@ import msgspec
 from mythjobs.agent import ends
 from mythjobs.agent.actions import Action, Follow, Transfer
 from mythjobs.agent.attempt import Attempt, Key, Output, Phase
+from mythjobs.agent.enforcer import Enforcer
 from mythjobs.agent.outbox import Outbox
 from mythjobs.agent.roster import Roster
 from mythjobs.agent.status import Said, read_status
+from mythjobs.agent.terms import Terms, hours_from
 from mythjobs.agent.turn import Turn
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.lease import start_by_ms
 
 # Somebody deleted it. That nothing runs any more cannot be shown then, and is not claimed.
 _NO_JOURNAL: Final = "the reaper died, and its journal is gone"
 
 
 class Found(NamedTuple):
-    """What the agent's journal tells. `granted` maps to how progress is read from the output;
-    the `lost` may have run before this boot."""
+    """What the agent's journal tells. `granted` maps to the terms it was granted on; the `lost`
+    may have run before this boot."""
 
-    granted: Mapping[Key, str]
+    granted: Mapping[Key, Terms]
     never: Iterable[Key]
     lost: Iterable[Key]
+
+
+class _Sent(NamedTuple):
+    """A heartbeat: when it was sent, on the steady clock, and what it told of."""
+
+    at_ms: int
+    held: frozenset[Key]
+
+
+_NONE: Final[frozenset[Key]] = frozenset()
 
 
 class Core:
@@ -40,8 +53,9 @@ class Core:
         self._turn = Turn()
         self._roster = Roster(base_env, self._turn, self._out)
         self._lost: set[Key] = set()
-        # When the last two heartbeats were sent, on the steady clock: grants count from there.
-        self._sent: dict[int, int] = {}
+        self._enforcer = Enforcer(self._roster, self._turn)
+        # The last two heartbeats: leases count from when they were sent.
+        self._sent: dict[int, _Sent] = {}
         # Heartbeats that were due on this connection since the master last answered one. While
         # it acknowledges nothing they are not even sent.
         self.unanswered = 0
@@ -52,8 +66,10 @@ class Core:
 
     def found(self, found: Found) -> None:
         """The first thing a new agent knows."""
-        for key, progress in found.granted.items():
-            self._roster.new(key, Phase.FOUND).progress = progress
+        for key, terms in found.granted.items():
+            attempt = self._roster.new(key, Phase.FOUND)
+            self._roster.set_terms(attempt, terms)
+            attempt.told_end_ms = terms.end_ms
         for key in found.never:
             self._roster.new(key, Phase.RETURNED).reason = "this machine gave it back"
         self._lost = set(found.lost)
@@ -85,10 +101,20 @@ class Core:
         """A heartbeat is due."""
         self.unanswered += 1
         self._out.heartbeat()
+        return self.check(now)
+
+    def check(self, now: Now) -> list[Action]:
+        """Time has passed: leases may be over, hours have opened, the clock may have stepped."""
         for attempt in self._of(Phase.WAITING):
             if now.steady_ms >= attempt.start_by_ms:
                 self._roster.never(attempt, "it could not be started in time")
-        return self._turn.take()
+        self._enforcer.check(now)
+        return self._done(now)
+
+    @property
+    def on_terms(self) -> bool:
+        """Whether something here must be looked after by the clock."""
+        return bool(self._roster.termed)
 
     def frame(self, now: Now) -> m.AgentFrame | None:
         """The next frame, if there is something to say and it may be said now. To be sent at
@@ -105,7 +131,11 @@ class Core:
         if self._stopping:
             frame = msgspec.structs.replace(frame, draining=True)
         if hb is not None:
-            self._sent[hb] = now.steady_ms
+            held = next(each for each in frame.messages if isinstance(each, m.Heartbeat)).held
+            # Only what it tells of is renewed by its answer: of what is granted meanwhile the
+            # master counts from an earlier one.
+            keys = frozenset((each.job, each.n) for each in held) if self._roster.leased else _NONE
+            self._sent[hb] = _Sent(now.steady_ms, keys)
             self._sent.pop(hb - 2, None)
         return frame
 
@@ -123,6 +153,12 @@ class Core:
                     self._grant(message, now)
                 case m.Renew():
                     self.unanswered = 0
+                    if sent := self._sent.get(message.hb):
+                        self._enforcer.renew(sent.at_ms, sent.held, message.excepted, now)
+                case m.HoursChanged():
+                    self._enforcer.hours((message.job, message.n), message.hours, now)
+                case m.Freeze():
+                    self._enforcer.freeze((message.job, message.n), message.holder, message.on)
                 case m.Stop():
                     self._stop((message.job, message.n), message.by)
                 case m.Stale():
@@ -162,9 +198,10 @@ class Core:
         """A living reaper says all it has, also what an agent before us had it start.
         `starting` is what its journal has beside: it is about to make their processes."""
         has = {(each["job"], each["n"]) for each in attempts}
-        self._roster.reaper_lives(reaper, has, starting)
+        self._roster.reaper_lives(reaper, has, starting, now)
         self._hear(reaper, attempts)
         self._roster.watch_again(reaper)
+        self._enforcer.again(reaper, now)
         return self._done(now)
 
     def on_reaper(self, reaper: str, messages: Sequence[Any], now: Now) -> list[Action]:
@@ -204,7 +241,8 @@ class Core:
     def progress(self, key: Key, percent: float) -> None:
         """Read from its output."""
         attempt = self._roster.attempts.get(key)
-        if attempt is not None and attempt.phase < Phase.REPORTED:
+        # Also when its end is durable already: it goes before the end into the same frame.
+        if attempt is not None and attempt.phase <= Phase.REPORTED and not attempt.acked:
             self._roster.say(attempt, (attempt.said or Said())._replace(percent=percent))
 
     # The agent's end.
@@ -237,7 +275,7 @@ class Core:
         attempts = self._roster.attempts.values()
         barred = (Phase.NEVER, Phase.RETURNED)
         return Found(
-            {each.key: each.progress for each in attempts if each.phase not in barred},
+            {each.key: each.terms for each in attempts if each.phase not in barred},
             [each.key for each in attempts if each.phase in barred],
             [key for key in self._lost if key in self._roster.attempts],
         )
@@ -257,18 +295,21 @@ class Core:
     def _grant(self, message: m.Grant, now: Now) -> None:
         self._turn.saw(message.no)
         key = (message.job, message.n)
-        if key in self._roster.attempts:
-            return  # offered again: it is held, or the mark against it is on its way
-        sent_ms = self._sent.get(message.hb)
+        sent = self._sent.get(message.hb)
+        if (held := self._roster.attempts.get(key)) is not None:
+            # Offered again: it is held, or the mark against it is on its way.
+            if sent is not None:
+                self._enforcer.lengthen(held, sent.at_ms, now)
+            return
         if self._stopping:
             reason = "the machine ends its jobs"
-        elif sent_ms is None or now.steady_ms >= sent_ms + message.start_by_s * 1000:
+        elif sent is None or now.steady_ms >= start_by_ms(sent.at_ms, message.start_by_s):
             reason = "the grant came too late"
-        elif message.lease_s is not None:
-            # A lease must end on time also while the agent is away, and nobody here would.
-            reason = "this machine cannot end a job with its lease yet"
+        elif not self._roster.knows(hours_from(message.hours), now):
+            zone = message.hours.zone if message.hours else ""
+            reason = f"the time zone {zone} is not known here; install tzdata"
         else:
-            self._roster.grant(message, sent_ms)
+            self._roster.grant(message, sent.at_ms)
             return
         self._roster.never(self._roster.new(key, Phase.FOUND), reason)
 
@@ -309,6 +350,8 @@ class Core:
             key = (each["job"], each["n"])
             if kind == "started":
                 self._started(roster.running(reaper, key, each["at_ms"]))
+            elif kind == "frozen":
+                self._frozen(key, tuple(each["holders"]))
             elif kind == "ended":
                 roster.unsynced(reaper, each["seq"], self._over(reaper, each))
             elif kind == "grew":
@@ -320,6 +363,7 @@ class Core:
     def _started(self, attempt: Attempt) -> None:
         if attempt.phase is Phase.RUNNING:
             self._out.started(attempt)
+            self._enforcer.running(attempt)
             if attempt.watchers and not attempt.progress:
                 # Somebody began to follow it before there was anything to follow.
                 self._roster.tell_watch(attempt)
@@ -328,8 +372,14 @@ class Core:
         key = (ended["job"], ended["n"])
         attempt = self._roster.running(reaper, key, ended["started_ms"])
         if attempt.phase is Phase.RUNNING:
-            self._roster.over(attempt, ends.from_reaper(ended))
+            self._roster.over(attempt, ends.from_reaper(ended, attempt.terms))
         return attempt
+
+    def _frozen(self, key: Key, holders: tuple[str, ...]) -> None:
+        attempt = self._roster.attempts.get(key)
+        if attempt is not None and attempt.phase < Phase.OVER and attempt.holders != holders:
+            attempt.holders = holders
+            self._out.frozen(attempt)
 
     def _grew(self, key: Key, output: Output) -> None:
         if attempt := self._roster.attempts.get(key):

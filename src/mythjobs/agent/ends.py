@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from mythjobs.agent.attempt import Key, Output
+from mythjobs.agent.terms import BY_WINDOW, WINDOW_CLOSED, Terms
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 
 # Why it is lost: the machine was off meanwhile, or who watched it died.
 RESTARTED: Final = "the machine restarted"
 REAPER_DIED: Final = "the reaper died"
+
+_BY_WINDOW: Final = {"kind": "stopped", "by": BY_WINDOW}
 
 
 class Left(NamedTuple):
@@ -26,16 +29,20 @@ class Left(NamedTuple):
     why: str = REAPER_DIED
 
 
-def from_reaper(ended: Any) -> m.Ended:
-    """docs/reaper.md, `ended`."""
+def from_reaper(ended: Any, terms: Terms) -> m.Ended:
+    """docs/reaper.md, `ended`. That its window closed for good only who has its hours knows."""
+    outcome = ended["outcome"]
+    if outcome == _BY_WINDOW and terms.hours is not None and terms.hours.closing == "terminate":
+        outcome = {**outcome, "by": WINDOW_CLOSED}
     return m.Ended(
         ended["job"],
         ended["n"],
-        ended["outcome"],
+        outcome,
         ended["started_ms"],
         ended["ended_ms"],
         ended["usage"],
         ended["output"],
+        later=ended.get("later", ""),
     )
 
 

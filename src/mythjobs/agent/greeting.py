@@ -20,6 +20,8 @@ class Myself(NamedTuple):
     name: str
     boot_id: str
     incarnation: str
+    zone: str = ""
+    can: tuple[str, ...] = ()
 
 
 def answer(
@@ -52,6 +54,8 @@ def answer(
         myself.incarnation,
         cores=os.cpu_count() or 1,
         program=f"mythjobs {__version__}",
+        zone=myself.zone,
+        can=list(myself.can),
     )
     return hello, handshake.statement("master", *said)
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from mythjobs.agent.actions import Journal as Wanted
 from mythjobs.agent.attempt import Key
 from mythjobs.agent.core import Found
+from mythjobs.agent.terms import Terms, from_json, hours_from_json, to_json
 from mythjobs.config import files
 from mythjobs.errors import StoreFailed
 
@@ -32,14 +33,20 @@ _RENEWED_AT: Final = 4 * 2**20
 def read(path: Path, boot_id: str) -> Found:
     """What a journal tells at this boot. A line that a power cut tore is left out: nothing
     that depended on it had begun."""
-    granted: dict[Key, str] = {}
+    granted: dict[Key, Terms] = {}
     never: dict[Key, None] = {}
     lost: set[Key] = set()
     boot = boot_id
     for record in _records(path):
         boot = record.get("boot", boot)
-        for job, n, *progress in record.get("grant", ()):
-            granted[job, n] = progress[0] if progress else ""
+        for job, n, *terms in record.get("grant", ()):
+            granted[job, n] = from_json(terms)
+        for job, n, end_ms in record.get("lease", ()):
+            if (job, n) in granted:
+                granted[job, n] = granted[job, n]._replace(end_ms=end_ms)
+        for job, n, hours in record.get("hours", ()):
+            if (job, n) in granted:
+                granted[job, n] = granted[job, n]._replace(hours=hours_from_json(hours))
         for job, n in record.get("never", ()):
             granted.pop((job, n), None)
             never[job, n] = None
@@ -55,7 +62,7 @@ def read(path: Path, boot_id: str) -> Found:
 
 def renewed(found: Found, boot_id: str) -> bytes:
     """A whole journal that says this and nothing else."""
-    grants = [[*key, progress] if progress else key for key, progress in found.granted.items()]
+    grants = [[*key, *to_json(terms)] for key, terms in found.granted.items()]
     never, lost = list(found.never), list(found.lost)
     return _line({"boot": boot_id, "grant": grants, "never": never, "lost": lost})
 

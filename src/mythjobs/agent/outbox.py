@@ -31,6 +31,7 @@ class Outbox:
         self._hb_due = False
         self._started: dict[Attempt, None] = {}
         self._final: list[Attempt] = []
+        self._frozen: dict[Attempt, None] = {}
         self._said: dict[Attempt, None] = {}
         # When progress of an attempt was last sent: it goes at most twice a second.
         self._said_ms: dict[Attempt, int] = {}
@@ -44,6 +45,9 @@ class Outbox:
         self._said_ms.clear()
         self._said = {each: None for each in known if each.phase < Phase.REPORTED and each.said}
         self._hb_due = True
+        self._frozen = {
+            each: None for each in known if each.phase is Phase.RUNNING and each.holders
+        }
         self._started = {
             each: None for each in known if each.phase is Phase.RUNNING and not each.told
         }
@@ -66,6 +70,10 @@ class Outbox:
         self._started.pop(attempt, None)
         self._final.append(attempt)
 
+    def frozen(self, attempt: Attempt) -> None:
+        """It is frozen by others than before."""
+        self._frozen[attempt] = None
+
     def progress(self, attempt: Attempt) -> None:
         self._said[attempt] = None
 
@@ -73,6 +81,7 @@ class Outbox:
         self._ends.append(end)
 
     def forget(self, attempt: Attempt) -> None:
+        self._frozen.pop(attempt, None)
         self._said.pop(attempt, None)
         self._said_ms.pop(attempt, None)
 
@@ -102,6 +111,8 @@ class Outbox:
         started, final = list(self._started), self._final
         for each in started:
             messages.append(m.Started(*each.key, each.started_ms or now.wall_ms))
+        for each in self._frozen:
+            messages.append(m.Frozen(*each.key, list(each.holders)))
         if self._said:
             self._take_progress(messages, now)
         for each in final:
@@ -109,7 +120,7 @@ class Outbox:
         messages += self._ends
         if not messages:
             return None
-        self._started, self._final, self._ends = {}, [], []
+        self._started, self._final, self._ends, self._frozen = {}, [], [], {}
         self._no += 1
         self._frames.append(_Frame(self._no, started, final))
         return m.AgentFrame(self._no, seen, room, messages), hb

@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping
 
 from mythjobs.agent.actions import Bury, Drop, Follow
 from mythjobs.agent.attempt import Attempt, Key, Phase
+from mythjobs.agent.openings import Openings
 from mythjobs.agent.outbox import Outbox
-from mythjobs.agent.start import start_message, watched
+from mythjobs.agent.start import start_message
 from mythjobs.agent.status import Said
+from mythjobs.agent.terms import Terms, acts, terms_of
 from mythjobs.agent.turn import Turn
 from mythjobs.clock import Now
+from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.lease import start_by_ms
 from mythjobs.scheduler.room import room
 
 
@@ -37,6 +41,10 @@ class Roster:
         self._unsynced: dict[str, deque[tuple[int, Attempt]]] = {}
         # By dead reaper: what its journal tells and the master has not acknowledged.
         self._dead: dict[str, set[Key]] = {}
+        # Those that are held on terms, and of them those with a lease that ends.
+        self.termed: dict[Attempt, None] = {}
+        self.leased: dict[Attempt, None] = {}
+        self._openings = Openings()
 
     def new(self, key: Key, phase: Phase) -> Attempt:
         attempt = self.attempts[key] = Attempt(key, phase)
@@ -50,6 +58,25 @@ class Roster:
         """How many more grants would start at once."""
         return room(self.ceiling, self.busy + self._waiting)
 
+    def set_terms(self, attempt: Attempt, terms: Terms) -> None:
+        attempt.terms = terms
+        self._drop_terms(attempt)
+        if terms.lease_s is not None or terms.hours is not None:
+            self.termed[attempt] = None
+        if terms.lease_s is not None:
+            self.leased[attempt] = None
+
+    def _drop_terms(self, attempt: Attempt) -> None:
+        self.termed.pop(attempt, None)
+        self.leased.pop(attempt, None)
+
+    def knows(self, hours: Hours | None, now: Now) -> bool:
+        """Whether these can be told here: they name a zone, and machines know different ones."""
+        try:
+            return hours is None or bool(self._openings.opening(hours, now.wall_ms))
+        except ValueError:
+            return False
+
     # Before its start.
 
     def grant(self, message: m.Grant, sent_ms: int) -> None:
@@ -58,9 +85,9 @@ class Roster:
         attempt = self.new((message.job, message.n), Phase.WAITING)
         attempt.priority = message.priority
         attempt.run = message.run
-        attempt.start_by_ms = sent_ms + int(message.start_by_s * 1000)
-        if watched(message.run):
-            attempt.progress = message.run.progress
+        attempt.start_by_ms = start_by_ms(sent_ms, message.start_by_s)
+        self.set_terms(attempt, terms_of(message, sent_ms))
+        attempt.told_end_ms = attempt.terms.end_ms
         self._turn.granted(attempt)
         self.wait(attempt)
 
@@ -76,6 +103,7 @@ class Roster:
         attempt.phase = Phase.NEVER
         attempt.reason = reason
         attempt.run = None
+        self._drop_terms(attempt)
         self._turn.never(attempt)
 
     def start_more(self, now: Now) -> None:
@@ -83,13 +111,17 @@ class Roster:
         if self.reaper is None or not self._waiting:
             return
         free = room(self.ceiling, self.busy)
+        later = []
         while free and self._queue:
-            _, job, n = heapq.heappop(self._queue)
-            attempt = self.attempts.get((job, n))
+            place = heapq.heappop(self._queue)
+            attempt = self.attempts.get(place[1:])
             if attempt is None or attempt.phase is not Phase.WAITING or attempt.run is None:
                 continue
             if now.steady_ms >= attempt.start_by_ms:
                 self.never(attempt, "it could not be started in time")
+                continue
+            if attempt.wanted or not self._is_open(attempt, now):
+                later.append(place)
                 continue
             free -= 1
             self._waiting -= 1
@@ -97,10 +129,21 @@ class Roster:
             attempt.phase = Phase.STARTING
             attempt.reaper = self.reaper
             attempt.watchers += bool(attempt.progress)
-            self._start_on(self.reaper, attempt, attempt.run)
+            self._start_on(self.reaper, attempt, attempt.run, now)
+        for place in later:
+            heapq.heappush(self._queue, place)
 
-    def _start_on(self, reaper: str, attempt: Attempt, run: m.Run) -> None:
-        self._turn.tell(reaper, start_message(attempt.key, run, self._base_env))
+    def _is_open(self, attempt: Attempt, now: Now) -> bool:
+        terms = attempt.terms
+        if terms.hours is None:
+            return True
+        runs = (Phase.STARTING, Phase.RUNNING)
+        others = (each.terms.command for each in self.termed if each.phase in runs)
+        return self._openings.lets(terms, self.busy, others, now.wall_ms)
+
+    def _start_on(self, reaper: str, attempt: Attempt, run: m.Run, now: Now) -> None:
+        todo = acts(attempt.terms, now) if attempt in self.termed else []
+        self._turn.tell(reaper, start_message(attempt.key, run, self._base_env, todo))
 
     def not_started(self, attempt: Attempt) -> None:
         """Its reaper died without a trace of it: there was no process, it may be started."""
@@ -128,6 +171,7 @@ class Roster:
         """Its process is gone, its slot is free."""
         self.busy -= attempt.phase is Phase.RUNNING
         attempt.phase = Phase.OVER
+        self._drop_terms(attempt)
         attempt.end = end
         attempt.output = end.output
         if end.output:
@@ -180,6 +224,7 @@ class Roster:
             return
         self._waiting -= attempt.phase is Phase.WAITING
         attempt.phase = Phase.FORGOTTEN
+        self._drop_terms(attempt)
         self._out.forget(attempt)
         self._turn.over(key)
         if attempt.end is not None and attempt.end.output:
@@ -193,7 +238,7 @@ class Roster:
 
     # Reapers.
 
-    def reaper_lives(self, reaper: str, has: set[Key], starting: Iterable[Key]) -> None:
+    def reaper_lives(self, reaper: str, has: set[Key], starting: Iterable[Key], now: Now) -> None:
         """It says that it `has` these; those that are `starting` have no process yet."""
         self._unsynced[reaper] = deque()
         for key in starting:
@@ -205,7 +250,7 @@ class Roster:
         for attempt in self.of(reaper):
             if attempt.phase is Phase.STARTING and attempt.run and attempt.key not in has:
                 # The connection may have broken before it came over; twice does no harm.
-                self._start_on(reaper, attempt, attempt.run)
+                self._start_on(reaper, attempt, attempt.run, now)
 
     def watch_again(self, reaper: str) -> None:
         """A new connection: a reaper tells of growing output only where it was asked to."""

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from mythjobs.agent import journal, leftovers
+from mythjobs.agent import ability, journal, later, leftovers
 from mythjobs.agent.actions import Action, Bury, Drop, Follow, Journal, Tell, Transfer
 from mythjobs.agent.attempt import Attempt, Key
 from mythjobs.agent.core import Core
@@ -37,6 +37,8 @@ from mythjobs.protocol import messages as m
 
 # How long the master is given, once all jobs are ended, to hear so and to take their output.
 _LAST_WORDS_S: Final = 5.0
+# While something is held that must end, start or stand still by the clock.
+_CHECK_S: Final = 1.0
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -81,7 +83,14 @@ class Agent:
             self._places.journal, self._boot_id, self._core.snapshot, self._durable, self.failed
         )
         key = keys.own_key(self._places.key)
-        myself = Myself(key, name, self._boot_id, secrets.token_hex(16))
+        myself = Myself(
+            key,
+            name,
+            self._boot_id,
+            secrets.token_hex(16),
+            ability.machine_zone(os.environ),
+            tuple(ability.abilities()),
+        )
         self._link = Link(state, myself, self)
         self._reapers = Reapers(self._places, runtime.runtime_dir(state), self._boot_id, self)
         self._transfers = Transfers(
@@ -93,6 +102,7 @@ class Agent:
         self._adopted = False
         # Set by whatever the core is told.
         self._changed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, stop_jobs: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -108,6 +118,8 @@ class Agent:
                 log.info("%d jobs go on, kept by their reaper (pid %s)", self._core.running, pids)
         finally:
             serving.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             await asyncio.wait([serving])
             await self._reapers.close()
             self._journal.close()
@@ -176,6 +188,12 @@ class Agent:
                     self._reapers.bury(action.reaper)
         self._changed.set()
         self._link.wake()
+        if self._timer is None and self._core.on_terms:
+            self._timer = asyncio.get_running_loop().call_later(_CHECK_S, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        self._do(self._core.check(machine_now()))
 
     def _look_at(self, attempt: Attempt) -> None:
         if attempt.progress:
@@ -196,12 +214,23 @@ class Agent:
     # The reapers' desk.
 
     def reaper_said_hello(self, reaper: str, attempts: Sequence[Any], starting: set[Key]) -> None:
+        self._look_for_later(attempts)
         self._do(self._core.on_hello(reaper, attempts, starting, machine_now()))
 
     def reaper_said(self, reaper: str, messages: Sequence[Any]) -> None:
+        self._look_for_later(messages)
         self._do(self._core.on_reaper(reaper, messages, machine_now()))
 
+    def _look_for_later(self, messages: Sequence[Any]) -> None:
+        """An end is told with what its output says of another time, if its command looks for it."""
+        for each in messages:
+            if "outcome" in each and each["output"]:
+                attempt = self._core.get((each["job"], each["n"]))
+                if attempt is not None and attempt.terms.later:
+                    each["later"] = later.look(self._places.output, each, attempt.terms.later)
+
     def reaper_died(self, reaper: str, estate: Estate) -> None:
+        self._look_for_later(estate.ended)
         self._do(self._core.reaper_died(reaper, estate.ended, estate.left, machine_now()))
 
     def use_reaper(self, reaper: str) -> None:

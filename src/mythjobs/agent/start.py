@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mythjobs.agent.actions import Json
 from mythjobs.agent.attempt import Key
+from mythjobs.agent.terms import Act
 from mythjobs.protocol import messages as m
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,7 +36,7 @@ def watched(run: m.Run) -> bool:
     return bool(run.progress) and run.progress != "status"
 
 
-def start_message(key: Key, run: m.Run, base: Mapping[str, str]) -> Json:
+def start_message(key: Key, run: m.Run, base: Mapping[str, str], acts: Sequence[Act] = ()) -> Json:
     """docs/reaper.md, `start`. With scratch, an empty cwd means the scratch directory."""
     job, n = key
     env = run.env if run.bare_env else {**base, **run.env}
@@ -51,6 +52,17 @@ def start_message(key: Key, run: m.Run, base: Mapping[str, str]) -> Json:
         "keep": run.keep,
         "wall_s": run.wall_s,
         "grace_s": run.grace_s,
+        "cpu_s": run.cpu_s,
+        "idle_s": run.idle_s,
+        "memory_bytes": run.memory_bytes,
+        "output_bytes": run.output_bytes,
+        "processes": run.processes,
+        "nice": run.nice,
+        "io": run.io,
+        "contain": run.contain,
+        "best_effort": run.best_effort,
+        "leave_daemons": run.leave_daemons,
+        "acts": acts,
         "watch": watched(run),
         "scratch": run.scratch,
         "status": run.progress == "status",

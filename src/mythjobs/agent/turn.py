@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from mythjobs.agent.actions import Action, Journal, Json, Tell
 from mythjobs.agent.attempt import Attempt, Key
+from mythjobs.agent.terms import to_json
 
 
 class Pending(NamedTuple):
@@ -29,6 +30,8 @@ class Turn:
         self._granted: list[Attempt] = []
         self._never: list[Attempt] = []
         self._over: list[Key] = []
+        self._renewed: list[Attempt] = []
+        self._rehoured: list[Attempt] = []
         self._seen = 0
         self._token = 0
         self._pending: deque[Pending] = deque()
@@ -51,6 +54,14 @@ class Turn:
     def never(self, attempt: Attempt) -> None:
         self._never.append(attempt)
 
+    def renewed(self, attempt: Attempt) -> None:
+        """Its lease is longer now."""
+        self._renewed.append(attempt)
+
+    def rehoured(self, attempt: Attempt) -> None:
+        """It has other hours now."""
+        self._rehoured.append(attempt)
+
     def over(self, key: Key) -> None:
         """Not worth a write: it goes with the next record, and is found out again without."""
         self._over.append(key)
@@ -63,7 +74,7 @@ class Turn:
 
     def take(self) -> list[Action]:
         actions, self._actions = self._actions, []
-        if self._granted or self._never or self._seen:
+        if self._granted or self._never or self._seen or self._renewed or self._rehoured:
             # Before any Tell: it is written before a reaper is told to start what it grants.
             actions.append(self._journal())
         for reaper, ends in self._acks.items():
@@ -77,14 +88,21 @@ class Turn:
     def _journal(self) -> Journal:
         record: Json = {}
         if self._granted:
-            record["grant"] = [
-                [*each.key, each.progress] if each.progress else each.key for each in self._granted
-            ]
+            record["grant"] = [[*each.key, *to_json(each.terms)] for each in self._granted]
         if self._never:
             record["never"] = [each.key for each in self._never]
+        if self._renewed:
+            record["lease"] = [[*each.key, each.terms.end_ms] for each in self._renewed]
+        if self._rehoured:
+            record["hours"] = [
+                [*each.key, hours and hours._asdict()]
+                for each in self._rehoured
+                for hours in [each.terms.hours]
+            ]
         if self._over:
             record["over"] = self._over
         self._token += 1
         self._pending.append(Pending(self._token, self._never, self.connection, self._seen))
         self._granted, self._never, self._over, self._seen = [], [], [], 0
+        self._renewed, self._rehoured = [], []
         return Journal(record, self._token)

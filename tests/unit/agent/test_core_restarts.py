@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mythjobs.agent.core import Found
 from mythjobs.agent.ends import REAPER_DIED, RESTARTED, Left
+from mythjobs.agent.terms import PLAIN, Terms
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import Story, at
 
@@ -17,7 +18,7 @@ def restarted(found: Found, *, hello: list[dict[str, object]] | None = None) -> 
 
 def test_a_new_agent_adopts_what_runs_and_gives_back_what_never_started() -> None:
     story = restarted(
-        Found({(1, 1): "ffmpeg", (2, 1): "", (3, 1): ""}, [(4, 1)], set()),
+        Found({(1, 1): Terms("ffmpeg"), (2, 1): PLAIN, (3, 1): PLAIN}, [(4, 1)], set()),
         hello=[Story().started(1), Story().ended(2)],
     )
     story.carry_out(story.core.adopted(at(0)))
@@ -44,7 +45,7 @@ def test_a_new_agent_adopts_what_runs_and_gives_back_what_never_started() -> Non
 
 def test_what_the_reaper_is_about_to_start_is_not_given_back() -> None:
     story = Story(connect=False)
-    story.core.found(Found({(1, 1): ""}, [], set()))
+    story.core.found(Found({(1, 1): PLAIN}, [], set()))
     story.hello("r1", starting=[(1, 1)])
     story.carry_out(story.core.adopted(at(0)))
     assert story.records == []
@@ -64,7 +65,7 @@ def test_an_attempt_that_no_journal_of_ours_knows_is_adopted() -> None:
 
 def test_after_a_restart_of_the_machine_nothing_is_started_and_all_is_lost() -> None:
     story = Story(connect=False)
-    story.core.found(Found({(1, 1): "", (2, 1): ""}, [], {(1, 1), (2, 1)}))
+    story.core.found(Found({(1, 1): PLAIN, (2, 1): PLAIN}, [], {(1, 1), (2, 1)}))
     # The journal of its dead reaper has the end of one.
     story.reaper_dies(story.ended(2, code=3), reaper="r0")
     story.carry_out(story.core.adopted(at(0)))

@@ -14,6 +14,7 @@ import pytest
 from mythjobs.agent import journal
 from mythjobs.agent.actions import Journal
 from mythjobs.agent.core import Found
+from mythjobs.agent.terms import PLAIN, Terms
 from mythjobs.errors import StoreFailed
 
 BOOT = "b1"
@@ -37,19 +38,19 @@ def test_what_is_over_is_told_no_more(tmp_path: Path) -> None:
         {"grant": [[5, 1]], "over": [[4, 2]]},
     )
     found = journal.read(tmp_path / "journal", BOOT)
-    assert found == Found({(2, 1): "ffmpeg", (5, 1): ""}, [(3, 1)], set())
+    assert found == Found({(2, 1): Terms("ffmpeg"), (5, 1): PLAIN}, [(3, 1)], set())
 
 
 @pytest.mark.parametrize("torn", [b'{"grant":[[9,', b"\0" * 512, b"[1]\n", b'{"never":[[1,1]]'])
 def test_a_torn_tail_is_left_out(tmp_path: Path, torn: bytes) -> None:
     write(tmp_path / "journal", {"boot": BOOT, "grant": [[1, 1]]}, torn=torn)
-    assert journal.read(tmp_path / "journal", BOOT) == Found({(1, 1): ""}, [], set())
+    assert journal.read(tmp_path / "journal", BOOT) == Found({(1, 1): PLAIN}, [], set())
 
 
 def test_at_another_boot_all_that_was_granted_may_have_run(tmp_path: Path) -> None:
     write(tmp_path / "journal", {"boot": "b0", "grant": [[1, 1], [2, 1]], "never": [[3, 1]]})
     found = journal.read(tmp_path / "journal", BOOT)
-    assert found == Found({(1, 1): "", (2, 1): ""}, [(3, 1)], {(1, 1), (2, 1)})
+    assert found == Found({(1, 1): PLAIN, (2, 1): PLAIN}, [(3, 1)], {(1, 1), (2, 1)})
 
     # It is still so if the agent dies at once and another begins at the same boot.
     (tmp_path / "journal").write_bytes(journal.renewed(found, BOOT))
@@ -105,7 +106,7 @@ def test_a_large_journal_is_written_anew_from_what_is_held(tmp_path: Path) -> No
         many = [(job, 1) for job in range(600_000)]
         disk.journal.write(Journal({"grant": many, "over": many}, 1))
         await disk.until(1)
-        disk.found = Found({(700_000, 1): ""}, [], set())
+        disk.found = Found({(700_000, 1): PLAIN}, [], set())
         disk.journal.write(Journal({"grant": [(700_000, 1)]}, 2))
         await asyncio.sleep(0)
         # It is being written anew now; what comes meanwhile must be in the new one too.

@@ -1,0 +1,28 @@
+"""The zone that a machine says it is in."""
+
+from pathlib import Path
+
+from mythjobs.agent.ability import abilities, machine_zone
+from mythjobs.protocol.messages import CAN
+
+
+def test_the_zone_is_that_of_the_environment_then_of_the_link_then_of_the_file(
+    tmp_path: Path,
+) -> None:
+    link, file = tmp_path / "localtime", tmp_path / "timezone"
+    assert machine_zone({}, link, file) == ""
+    file.write_text("Europe/Paris\n")
+    assert machine_zone({}, link, file) == "Europe/Paris"
+    link.symlink_to("/usr/share/zoneinfo/Europe/Berlin")
+    assert machine_zone({}, link, file) == "Europe/Berlin"
+    assert machine_zone({"TZ": ":America/New_York"}, link, file) == "America/New_York"
+
+
+def test_a_zone_that_nobody_knows_is_not_said(tmp_path: Path) -> None:
+    link = tmp_path / "localtime"
+    link.symlink_to("/etc/zoneinfo/Mars/Olympus")
+    assert machine_zone({"TZ": "CET-1CEST"}, link, tmp_path / "timezone") == ""
+
+
+def test_what_is_said_to_be_enforced_are_words_of_the_protocol() -> None:
+    assert set(abilities()) <= CAN

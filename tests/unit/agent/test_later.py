@@ -1,0 +1,36 @@
+"""What a failed job's output says of another time."""
+
+from pathlib import Path
+
+from mythjobs.agent.later import look
+from mythjobs.process.output import Spool
+
+
+def ended(output: list[list[int]], code: int = 1) -> dict[str, object]:
+    return {"job": 1, "n": 1, "outcome": {"kind": "exited", "code": code}, "output": output}
+
+
+def test_the_last_line_that_matches_is_what_was_said(tmp_path: Path) -> None:
+    text = b"NAS offline (1)\nretrying\nNAS offline (2)\nbye\n"
+    (tmp_path / "1.1.1").write_bytes(text)
+    size = len(text)
+    assert look(tmp_path, ended([[size, size, 0]]), r"NAS offline.*") == "NAS offline (2)"
+    assert look(tmp_path, ended([[size, size, 0]]), r"disk full") == ""
+
+
+def test_success_and_silence_are_not_looked_at(tmp_path: Path) -> None:
+    assert look(tmp_path, ended([[5, 5, 0]], code=0), "x") == ""
+    assert look(tmp_path, ended([]), "x") == ""
+
+
+def test_it_is_found_in_the_ring_and_on_stderr_too(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path / "1.1.2"), 10, 64)
+    spool.write(memoryview(b"x" * 1000 + b"\ntuner busy\n"))
+    spool.close()
+    output = [[0, 0, 0], [spool.kept.written, spool.kept.head, spool.kept.tail]]
+    assert look(tmp_path, ended(output), "tuner .*") == "tuner busy"
+
+
+def test_an_expression_that_this_python_does_not_know_finds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "1.1.1").write_bytes(b"(\n")
+    assert look(tmp_path, ended([[2, 2, 0]]), "(") == ""

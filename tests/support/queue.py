@@ -13,7 +13,7 @@ from mythjobs.store.statement import Transaction
 
 NOON: Final = 1_800_000_000_000
 ATTIC, CELLAR = 1, 2
-_EXITED: Final = json.dumps(o.to_json(o.Exited(0)))
+EXITED: Final = json.dumps(o.to_json(o.Exited(0)))
 
 
 def a_command(tx: Transaction, name: str = "true", **definition: object) -> commands.Defined:
@@ -90,7 +90,7 @@ def end(
     event: JobEvent = JobEvent.SUCCEEDED,
     *,
     was: JobState = JobState.RUNNING,
-    outcome: str = _EXITED,
+    outcome: str = EXITED,
     at_ms: int = NOON,
     **columns: Any,
 ) -> None:

@@ -8,11 +8,27 @@ from types import ModuleType
 
 import pytest
 
-from mythjobs.store import batches, dependencies, facts, jobs, life, placement, readiness, totals
+from mythjobs.store import (
+    batches,
+    deadlines,
+    dependencies,
+    facts,
+    jobs,
+    late,
+    life,
+    placement,
+    prune,
+    readiness,
+    statistics,
+    statistics, totals,
+)
 from mythjobs.store.open import open_store
 from mythjobs.store.statement import Statement
 
-HOT = (batches, dependencies, facts, jobs, life, placement, readiness, totals)
+HOT = (
+    batches, deadlines, dependencies, facts, jobs, late, life, placement, prune, readiness,
+    statistics, totals,
+)  # fmt: skip
 # Tables that stay small whatever waits.
 SMALL = ("batch", "upkeep", "json_each")
 

@@ -1,0 +1,99 @@
+"""A batch comes in unseen, is opened at once, made ready in slices, and counted as it ends."""
+
+from __future__ import annotations
+
+from mythjobs.model.life import JobEvent
+from mythjobs.store import batches, life, readiness, reads
+from mythjobs.store.batches import CLOSED
+from mythjobs.store.check import check
+from mythjobs.store.open import Store
+from tests.support import queue as q
+
+
+def test_rows_of_a_batch_that_is_not_open_are_not_seen_and_not_ready(store: Store) -> None:
+    with store.turn() as tx:
+        defined = q.a_command(tx)
+        batch_id = batches.begin(
+            tx, command_id=defined.command_id, first=1, jobs=3, at_ms=q.NOON, opened_ms=None
+        )
+        q.queue_jobs(tx, 2, batch_id=batch_id, hold=CLOSED)
+        assert not q.is_ready(tx, 1)
+        assert not batches.is_open(tx, batch_id)
+        assert reads.jobs(tx)["jobs"] == []
+    with store.turn() as tx:
+        assert check(tx) == []
+
+
+def test_a_batch_that_never_became_whole_is_dropped_at_the_next_start(store: Store) -> None:
+    with store.turn() as tx:
+        defined = q.a_command(tx)
+        kept = q.a_batch(tx, 2)
+        for number in range(2):
+            batches.begin(
+                tx, command_id=defined.command_id, first=3 + number, jobs=1, at_ms=1, opened_ms=None
+            )
+        q.queue_jobs(tx, 2, batch_id=2, hold=CLOSED)
+        assert batches.drop_unopened(tx, only=3) == 1
+        assert batches.drop_unopened(tx) == 1
+        assert batches.drop_unopened(tx) == 0
+        assert batches.is_open(tx, kept)
+    with store.turn() as tx:
+        assert check(tx) == []
+        assert reads.counts(tx)["counts"]["queued"] == 2
+
+
+def test_an_opened_batch_becomes_ready_slice_by_slice_also_after_a_restart(store: Store) -> None:
+    with store.turn() as tx:
+        defined = q.a_command(tx)
+        batch_id = batches.begin(
+            tx, command_id=defined.command_id, first=1, jobs=5, at_ms=q.NOON, opened_ms=None
+        )
+        q.queue_jobs(tx, 3, batch_id=batch_id, hold=CLOSED)
+        q.queue_jobs(tx, 2, batch_id=batch_id, hold=CLOSED, subject="news")
+        batches.open_(tx, batch_id, 1, 5, held=False, at_ms=q.NOON)
+    for expected in ([1, 2], [1, 2, 3, 4], [1, 2, 3, 4]):
+        with store.turn() as tx:
+            assert check(tx) == []
+            work = batches.next_upkeep(tx)
+            assert work is not None
+            for _, subject in batches.open_slice(tx, work, 2):
+                if subject is not None:
+                    readiness.settle(tx, {subject})
+            assert [each for each in range(1, 6) if q.is_ready(tx, each)] == expected
+    with store.turn() as tx:
+        assert batches.next_upkeep(tx) is None
+        assert check(tx) == []
+
+
+def test_a_batch_that_was_submitted_held_is_held_when_it_is_open(store: Store) -> None:
+    with store.turn() as tx:
+        defined = q.a_command(tx)
+        batch_id = batches.begin(
+            tx, command_id=defined.command_id, first=1, jobs=2, at_ms=q.NOON, opened_ms=None
+        )
+        q.queue_jobs(tx, 2, batch_id=batch_id, hold=CLOSED)
+        batches.open_(tx, batch_id, 1, 2, held=True, at_ms=q.NOON)
+        work = batches.next_upkeep(tx)
+        assert work is not None
+        batches.open_slice(tx, work, 500)
+        assert [q.column(tx, each, "hold") for each in (1, 2)] == [1, 1]
+        assert not q.is_ready(tx, 1)
+
+
+def test_the_turn_that_ends_the_last_job_says_that_the_batch_is_over(store: Store) -> None:
+    with store.turn() as tx:
+        q.machines_join(tx)
+        batch_id = q.a_batch(tx, 3)
+    with store.turn() as tx:
+        q.run(tx, 1)
+        q.run(tx, 2, JobEvent.FAILED)
+    assert tx.completed == []
+    with store.turn() as tx:
+        assert reads.batch(tx, batch_id)["counts"] == {
+            "succeeded": 1, "failed": 1, "cancelled": 0, "open": 1,
+        }  # fmt: skip
+        life.cancel_queued(tx, [3], code="cancelled", sentence="by anna", at_ms=q.NOON)
+    assert tx.completed == [batch_id]
+    with store.turn() as tx:
+        assert reads.batch(tx, batch_id)["over"]
+        assert check(tx) == []

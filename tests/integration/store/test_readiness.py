@@ -1,0 +1,110 @@
+"""A job is ready exactly while nothing but a place on a machine is missing."""
+
+from __future__ import annotations
+
+from mythjobs.model.life import JobState
+from mythjobs.store import jobs, placement, readiness
+from mythjobs.store.check import check
+from mythjobs.store.open import Store
+from mythjobs.store.statement import Transaction
+from tests.support import queue as q
+
+
+def _ready(tx: Transaction) -> list[int]:
+    tx.cursor.execute("SELECT job_id FROM job WHERE ready_class IS NOT NULL ORDER BY job_id")
+    return [row[0] for row in tx.cursor.fetchall()]
+
+
+def test_a_held_job_is_not_ready_until_it_is_released(store: Store) -> None:
+    with store.turn() as tx:
+        [job_id] = q.queue_jobs(tx, 1)
+        jobs.hold(tx, [job_id], True, "by anna")
+        assert readiness.refresh(tx, [job_id]) == set()
+        assert _ready(tx) == []
+        assert q.column(tx, job_id, "reason") == "by anna"
+        jobs.hold(tx, [job_id], False, "")
+        assert readiness.refresh(tx, [job_id]) == {1}
+        assert _ready(tx) == [job_id]
+
+
+def test_a_job_waits_for_its_time_and_a_clock_that_steps_back_undoes_nothing(
+    store: Store,
+) -> None:
+    with store.turn() as tx:
+        early = q.queue_job(tx, not_before_ms=q.NOON + 10)
+        late = q.queue_job(tx, not_before_ms=q.NOON + 20)
+        assert _ready(tx) == []
+        assert readiness.next_due_ms(tx) == q.NOON + 10
+        assert readiness.due(tx, q.NOON + 9) == []
+        assert readiness.due(tx, q.NOON + 10) == [early]
+        readiness.refresh(tx, [early])
+        assert _ready(tx) == [early]
+        assert readiness.next_due_ms(tx) == q.NOON + 20
+        # The wall clock steps back an hour: what was due stays due.
+        assert readiness.due(tx, q.NOON - 3_600_000) == []
+        readiness.refresh(tx, [early, late])
+        assert _ready(tx) == [early]
+        readiness.due(tx, q.NOON + 99)
+        assert readiness.next_due_ms(tx) is None
+
+
+def test_of_one_subject_the_first_of_each_class_is_ready(store: Store) -> None:
+    with store.turn() as tx:
+        q.machines_join(tx)
+        q.queue_jobs(tx, 2, subject="news")
+        q.queue_jobs(tx, 1, subject="news", priority=9)
+        q.queue_jobs(tx, 2, subject="news", command="other")
+        q.queue_jobs(tx, 1, subject="sport")
+        assert _ready(tx) == [3, 4, 6]
+        # Whichever of them is leased, its siblings wait.
+        [leased] = q.lease(tx, 4)
+        assert _ready(tx) == [6]
+        q.start(tx, leased)
+        q.end(tx, leased)
+        assert _ready(tx) == [3, 5, 6]
+
+
+def test_two_jobs_of_a_subject_run_together_only_if_both_may(store: Store) -> None:
+    with store.turn() as tx:
+        q.machines_join(tx)
+        q.queue_jobs(tx, 3, subject="news", overlap=1)
+        q.queue_jobs(tx, 1, subject="news", command="strict")
+        assert _ready(tx) == [1, 4]
+        q.lease(tx, 1)
+        assert _ready(tx) == [2]
+        q.lease(tx, 2)
+        assert _ready(tx) == [3]
+    with store.turn() as tx:
+        assert check(tx) == []
+
+
+def test_a_lease_and_its_end_leave_the_rest_of_the_subject_in_order(store: Store) -> None:
+    with store.turn() as tx:
+        q.machines_join(tx)
+        ids = q.queue_jobs(tx, 4, subject="news")
+        order = []
+        while ready := _ready(tx):
+            [job_id] = ready
+            q.run(tx, job_id)
+            order.append(job_id)
+        assert order == ids
+
+
+def test_placement_reads_a_class_by_priority_and_then_age(store: Store) -> None:
+    with store.turn() as tx:
+        q.queue_jobs(tx, 3)
+        q.queue_jobs(tx, 1, priority=5)
+        q.queue_jobs(tx, 1, hold=1, priority=9)
+        q.queue_jobs(tx, 1, command="other")
+        found = placement.next_of_class(tx, 1, 3)
+        assert [each.job_id for each in found] == [4, 1, 2]
+        assert readiness.ready_classes(tx) == {1, 2}
+
+
+def test_a_stop_that_was_asked_for_keeps_a_job_from_being_ready(store: Store) -> None:
+    with store.turn() as tx:
+        [job_id] = q.queue_jobs(tx, 1)
+        jobs.request_stop(tx, [job_id], "anna")
+        readiness.refresh(tx, [job_id])
+        assert _ready(tx) == []
+        assert q.state_of(tx, job_id) == JobState.QUEUED

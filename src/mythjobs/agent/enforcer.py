@@ -57,6 +57,8 @@ class Enforcer:
         if attempt is None or attempt.phase >= Phase.OVER:
             return
         hours = t.hours_from(said)
+        if hours == attempt.terms.hours:
+            return
         if said is not None and not self._roster.knows(hours, now):
             # A zone that is not known here: it goes on by the hours that it has.
             return

@@ -20,7 +20,7 @@ from mythjobs.store import (
     prune,
     readiness,
     statistics,
-    statistics, totals,
+    totals,
 )
 from mythjobs.store.open import open_store
 from mythjobs.store.statement import Statement

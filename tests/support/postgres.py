@@ -18,13 +18,57 @@ import psycopg
 
 
 class Server:
-    """A running server. `database()` gives the URL of a new database, by default an empty one."""
+    """A server in a directory of its own. `database()` gives the URL of a new database, by
+    default an empty one."""
 
-    def __init__(self, socket: Path, process: subprocess.Popen[bytes], user: str) -> None:
-        self.socket = socket
-        self.process = process
+    def __init__(self, binaries: Path, directory: Path, user: str) -> None:
+        self.socket = directory
+        self._program = binaries / "postgres"
         self._user = user
         self._made = 0
+        self.start()
+
+    def start(self) -> None:
+        """Returns once it takes connections."""
+        data = self.socket / "data"
+        with (self.socket / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, "-D", data, "-k", self.socket, *_SETTINGS],
+                cwd=self.socket,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                **_as(self._user),
+            )
+        self._wait_ready(data / "postmaster.pid")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT ends it in order, SIGQUIT at once, as a crash does."""
+        self._process.send_signal(how)
+        self._process.wait(60)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def _wait_ready(self, pid_file: Path) -> None:
+        # It writes its state into the eighth line of this file, and tells nobody else.
+        while True:
+            assert self._process.poll() is None, (self.socket / "log").read_text()
+            try:
+                lines = pid_file.read_text().splitlines()
+            except FileNotFoundError:
+                lines = []
+            mine = lines[:1] == [str(self._process.pid)]
+            if mine and len(lines) >= 8 and lines[7].strip() == "ready":
+                return
+            try:
+                self._process.wait(0.02)
+            except subprocess.TimeoutExpired:
+                pass
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql:///{database}?host={self.socket}&user={self._user}"
@@ -57,27 +101,16 @@ def server(binaries: Path) -> Iterator[Server]:
     user = _user()
     directory = Path(tempfile.mkdtemp(prefix="mythjobs-postgres-", dir="/tmp"))
     os.chmod(directory, 0o755)
-    data, socket = directory / "data", directory
     if os.geteuid() == 0:
         os.chown(directory, pwd.getpwnam(user).pw_uid, -1)
     try:
+        data = directory / "data"
         _run([binaries / "initdb", "-A", "trust", "-N", "-U", user, "-D", data], user, directory)
-        with (directory / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [binaries / "postgres", "-D", data, "-k", socket, *_SETTINGS],
-                cwd=directory,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                **_as(user),
-            )
-        running = Server(socket, process, user)
+        running = Server(binaries, directory, user)
         try:
-            _wait_ready(running, directory)
             yield running
         finally:
-            process.send_signal(signal.SIGCONT)
-            process.send_signal(signal.SIGQUIT)  # at once, without a checkpoint
-            process.wait(30)
+            running.stop(signal.SIGQUIT)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -116,20 +149,3 @@ def _run(command: list[str | Path], user: str, directory: Path) -> None:
         [str(each) for each in command], cwd=directory, capture_output=True, text=True, **_as(user)
     )
     assert done.returncode == 0, done.stderr
-
-
-def _wait_ready(server: Server, directory: Path) -> None:
-    # It writes its state into this file (postmaster.pid, eighth line), and tells nobody else.
-    pid_file = directory / "data" / "postmaster.pid"
-    while True:
-        assert server.process.poll() is None, (directory / "log").read_text()
-        try:
-            lines = pid_file.read_text().splitlines()
-        except FileNotFoundError:
-            lines = []
-        if len(lines) >= 8 and lines[7].strip() == "ready":
-            return
-        try:
-            server.process.wait(0.02)
-        except subprocess.TimeoutExpired:
-            pass

@@ -17,6 +17,7 @@ from mythjobs.store.check import check
 from mythjobs.store.disk import network_file_system
 from mythjobs.store.life import Leased
 from mythjobs.store.sqlite import SqliteStore
+from tests.support import disks
 from tests.support import queue as q
 
 RESERVE = 256 * 1024
@@ -24,34 +25,14 @@ RESERVE = 256 * 1024
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 2 MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", path], check=True)
+    with disks.small_disk(tmp_path) as path:
+        yield path
 
 
 def _submit_for_ever(store: SqliteStore) -> None:
     while True:
         with store.turn() as tx:
             q.queue_job(tx)
-
-
-def _fill(disk: Path) -> Path:
-    """Takes all room that is left."""
-    ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
-    return ballast
 
 
 def test_a_full_disk_refuses_what_grows_and_lets_what_runs_be_finished(small_disk: Path) -> None:
@@ -63,7 +44,7 @@ def test_a_full_disk_refuses_what_grows_and_lets_what_runs_be_finished(small_dis
             q.start(tx, *q.lease(tx, each))
         live = [Leased(each, 1, 1, 1, None, 0, None, 0, "{}", 0) for each in ids[:20]]
     for _ in range(3):
-        ballast = _fill(small_disk)
+        ballast = disks.fill(small_disk)
         with pytest.raises(StoreFull, match="nothing new is taken until there is room"):
             _submit_for_ever(store)
         assert not store.has_room()
@@ -87,7 +68,7 @@ def test_a_full_disk_refuses_what_grows_and_lets_what_runs_be_finished(small_dis
 
 def test_a_store_opens_on_a_full_disk_by_what_was_kept_back(small_disk: Path) -> None:
     SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE).close()
-    ballast = _fill(small_disk)
+    ballast = disks.fill(small_disk)
     store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
     with store.turn() as tx:
         q.machines_join(tx)
@@ -104,6 +85,7 @@ from pathlib import Path
 from mythjobs.errors import StoreFailed
 from mythjobs.store.life import Leased
 from mythjobs.store.sqlite import SqliteStore
+from tests.support import disks
 from tests.support import queue as q
 store = SqliteStore(Path(sys.argv[1]), unsafe=True)
 with store.turn() as tx:

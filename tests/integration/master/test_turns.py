@@ -1,0 +1,131 @@
+"""Turns while the store cannot take them: who asks is told, what machines said is kept."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mythjobs.clock import master_now
+from mythjobs.errors import MythJobsError, StoreAway, StoreFull
+from mythjobs.master import inbox
+from mythjobs.master.core import Core
+from mythjobs.master.turns import Committed, Turns
+from mythjobs.protocol.messages import AgentFrame, Hello
+from mythjobs.protocol.requests import AdHoc, Submit
+from mythjobs.store import reads
+from mythjobs.store.check import check
+from mythjobs.store.open import Store, open_store
+from mythjobs.store.sqlite import SqliteStore
+from tests.support import disks, postgres
+
+
+@dataclass
+class Asked:
+    """Stands for a future, which turns only hand through."""
+
+    answers: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+
+
+class Program:
+    """Turns with a real core on a real store, as the master's loop has them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.acked: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.failures: list[BaseException] = []
+        self.turns = Turns(
+            store,
+            Core(allow_local=True, local_jobs=1),
+            master_now,
+            committed=self._committed,
+            failed=self.failures.append,
+        )
+        self.turns.start()
+
+    def _committed(self, turn: Committed) -> None:
+        if turn.result is not None:
+            for frame_no in turn.result.acks.values():
+                self.acked.put(frame_no)
+        for asked, answer in turn.answers:
+            asked.answers.put(answer)  # type: ignore[attr-defined]
+
+    def ask(self, request: inbox.Request) -> Any:
+        asked = Asked()
+        self.turns.ask(request, asked)  # type: ignore[arg-type]
+        return asked.answers.get(timeout=30)
+
+    def submit(self, program: str = "/bin/true") -> Any:
+        run = AdHoc([program])
+        return self.ask(inbox.SubmitJob(Submit("run", run=run), "anna"))
+
+    def close(self) -> None:
+        self.turns.close()
+        self.store.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with disks.small_disk(tmp_path) as path:
+        yield path
+
+
+def test_a_full_disk_refuses_submits_and_heals(small_disk: Path) -> None:
+    program = Program(SqliteStore(small_disk / "store.db", reserve_bytes=256 * 1024))
+    assert program.submit().id == 1
+    ballast = disks.fill(small_disk)
+    for _ in range(1000):
+        answer = program.submit()
+        if isinstance(answer, MythJobsError):
+            break
+    assert isinstance(answer, StoreFull)
+    assert answer.http == 507
+    # What is needed to end what there is goes on.
+    [acted] = program.ask(inbox.CancelJobs([1], "anna"))
+    assert (acted.done, acted.state) == ("cancelled", "cancelled")
+    assert isinstance(program.submit(), StoreFull)
+    ballast.unlink()
+    assert program.submit().id > 1
+    assert program.failures == []
+    with program.store.reading() as tx:
+        assert check(tx) == []
+    program.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    binaries = postgres.programs()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres.server(binaries) as running:
+        yield running
+
+
+def test_while_the_database_is_away_requests_are_refused_and_messages_wait(
+    server: postgres.Server,
+) -> None:
+    url = server.database()
+    program = Program(open_store(url, unsafe=True))
+    assert program.submit().id == 1
+    hello = Hello(1, "key", "", "", "attic", "boot", "first", 1)
+    attach = inbox.Attach(hello, trusted=True, connection=7)
+    assert program.ask(attach).machine_id == 1
+    with server.stopped():
+        assert isinstance(program.submit(), StoreAway)
+        program.turns.post(inbox.AgentSaid(7, AgentFrame(5, 0, 0, [])))
+        # Behind the message, so that it is known to wait when this is refused.
+        refused = program.submit()
+        assert isinstance(refused, StoreAway)
+        assert refused.http == 503
+        assert program.acked.empty()
+    assert program.acked.get(timeout=30) == 5
+    assert program.submit().id == 2
+    with program.store.reading() as tx:
+        assert len(reads.jobs(tx)["jobs"]) == 2
+        assert check(tx) == []
+    assert program.failures == []
+    program.close()

@@ -1,21 +1,19 @@
-"""One attempt as the reaper holds it, and its start, which runs in a spawner's thread."""
+"""One attempt as the reaper holds it: a child with a number, scratch and a status pipe."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
-from mythjobs.clock import Now, machine_now
 from mythjobs.errors import ProtocolError
-from mythjobs.model.limits import Usage
-from mythjobs.model.outcome import NotStarted, Outcome
+from mythjobs.model.limits import Limits
 from mythjobs.process import refusal
-from mythjobs.process.loop import log_exception
+from mythjobs.process.child import Child, Stream
 from mythjobs.process.output import Spool, stream_path
 from mythjobs.process.refusal import CannotStart
-from mythjobs.process.spawn import Spawn, program
+from mythjobs.process.spawn import Program, program
 from mythjobs.process.status import StatusPipe
 from mythjobs.process.tree import Key
 from mythjobs.process.wire import Message
@@ -30,119 +28,101 @@ class Places(NamedTuple):
     null: int
 
 
-class Stream(NamedTuple):
-    """A pipe that the job writes into, and what is kept of it."""
-
-    fd: int
-    spool: Spool
-
-
-class Attempt:
+class Attempt(Child):
     """The fields above the line are what was asked for, those below what became of it."""
 
     __slots__ = (
-        "argv", "cwd", "env", "grace_s", "job", "keep", "n", "scratch", "separate", "status",
-        "stdin", "wall_s", "watch",
-        # Below: filled in by the spawner, then by the reaper.
-        "after_ms", "born", "ending", "ends", "exit_status", "exited", "grace_over", "killing",
-        "known", "not_started", "open", "pid", "pidfd", "scratch_path", "status_pipe", "streams",
-        "timers", "tracked", "usage",
+        "argv", "cwd", "env", "job", "keep", "n", "places", "scratch", "separate", "status",
+        "stdin_path",
+        # Below: filled in by the reaper, then by the spawner.
+        "scratch_path", "spools", "status_pipe", "stdin",
     )  # fmt: skip
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, places: Places) -> None:
         """Raises ProtocolError if this is no `start`."""
         try:
+            super().__init__(limits_of(message), bool(message.get("leave_daemons")))
             self.job: int = int(message["job"])
             self.n: int = int(message["n"])
             self.argv: list[str] = message["argv"]
             self.env: dict[str, str] = message["env"]
             self.cwd: str = message.get("cwd") or ""
-            self.stdin: str = message.get("stdin") or ""
+            self.stdin_path: str = message.get("stdin") or ""
             self.separate: bool = message.get("streams", 1) == 2
             head, tail = message["keep"]
             self.keep: tuple[int, int] = (int(head), int(tail))
-            self.wall_s: float | None = message.get("wall_s")
-            self.grace_s: float = float(message.get("grace_s", 10.0))
-            self.watch: bool = bool(message.get("watch"))
+            self.watch = bool(message.get("watch"))
             self.scratch: bool = bool(message.get("scratch"))
             self.status: bool = bool(message.get("status"))
         except (LookupError, TypeError, ValueError) as error:
             raise ProtocolError(f"not a start: {error!r}") from None
-        self.pid = self.pidfd = -1
-        # The reaper's loop has seen it start, and has said so.
-        self.known = False
-        self.after_ms = 0
-        self.born: Now | None = None
-        self.not_started: NotStarted | None = None
-        self.streams: list[Stream] = []
-        # The child's ends of its pipes, until it has been spawned.
-        self.ends: list[int] = []
-        self.open: list[Stream] = []
-        self.tracked = False
+        self.places = places
+        self.spools: list[Spool] = []
         self.status_pipe: StatusPipe | None = None
         self.scratch_path = ""
-        # Why we are ending it, once we are; and whether its time to end by itself is over.
-        self.ending: Outcome | None = None
-        self.grace_over = self.killing = False
-        # Its leader is dead, and still there to be reaped; then reaped, with this status.
-        self.exited = False
-        self.exit_status: int | None = None
-        self.usage = Usage()
-        self.timers: list[list[Callable[[], None]]] = []
-
-    def call_off(self) -> None:
-        for timer in self.timers:
-            timer.clear()
-        self.timers.clear()
+        self.stdin = places.null
 
     @property
     def key(self) -> Key:
         return (self.job, self.n)
 
+    def make_streams(self) -> None:
+        """Its pipes: one, or two if stderr is to be apart. Raises OSError."""
+        for stream in range(1, 3 if self.separate else 2):
+            ours, theirs = os.pipe2(os.O_CLOEXEC)
+            spool = Spool(stream_path(self.places.output, self.job, self.n, stream), *self.keep)
+            self.spools.append(spool)
+            self.streams.append(Stream(ours, spool))
+            self.ends.append(theirs)
+            os.set_blocking(ours, False)
 
-def make_streams(attempt: Attempt, directory: str) -> None:
-    """Its pipes: one, or two if stderr is to be apart. Raises OSError."""
-    for stream in range(1, 3 if attempt.separate else 2):
-        ours, theirs = os.pipe2(os.O_CLOEXEC)
-        path = stream_path(directory, attempt.job, attempt.n, stream)
-        attempt.streams.append(Stream(ours, Spool(path, *attempt.keep)))
-        attempt.ends.append(theirs)
-        os.set_blocking(ours, False)
+    def prepare(self) -> Program:
+        env = self.env
+        cwd = self.cwd
+        if self.scratch:
+            self.scratch_path = _make_scratch(self, self.places.scratch)
+            env["MYTHJOBS_DIR"] = self.scratch_path
+            cwd = cwd or self.scratch_path
+        if self.status:
+            runtime = self.places.runtime
+            self.status_pipe = _make_status_pipe(self, runtime)
+            env["MYTHJOBS_STATUS"] = os.path.join(runtime, f"{self.job}.{self.n}.status")
+        if self.stdin_path:
+            self.stdin = _open_stdin(self.stdin_path)
+        ends = self.ends
+        return program(self.argv, env, cwd or "/", self.stdin, ends[0], ends[-1])
+
+    def prepared(self) -> None:
+        if self.stdin != self.places.null:
+            os.close(self.stdin)
 
 
-def start(attempt: Attempt, places: Places, spawn: Spawn) -> None:
-    """Make what else it needs and spawn it. Never raises: what went wrong is its outcome."""
-    try:
-        _start(attempt, places, spawn)
-    except CannotStart as refused:
-        attempt.not_started = refused.outcome()
-    except OSError as error:
-        attempt.not_started = refusal.at_preparing(error, "this machine").outcome()
-    except Exception as error:
-        log_exception()
-        attempt.not_started = NotStarted(0, f"a bug of ours: {error!r}")
+def limits_of(message: Message) -> Limits:
+    """The limits that a `start` or `limits` names. Raises TypeError and ValueError."""
+    get = message.get
+    return _limits(
+        get("wall_s"), get("cpu_s"), get("idle_s"), get("memory_bytes"), get("output_bytes"),
+        get("processes"), get("grace_s", 10.0),
+    )  # fmt: skip
 
 
-def _start(attempt: Attempt, places: Places, spawn: Spawn) -> None:
-    env = attempt.env
-    cwd = attempt.cwd
-    if attempt.scratch:
-        attempt.scratch_path = _make_scratch(attempt, places.scratch)
-        env["MYTHJOBS_DIR"] = attempt.scratch_path
-        cwd = cwd or attempt.scratch_path
-    if attempt.status:
-        attempt.status_pipe = _make_status_pipe(attempt, places.runtime)
-        env["MYTHJOBS_STATUS"] = os.path.join(places.runtime, f"{attempt.job}.{attempt.n}.status")
-    stdin = _open_stdin(attempt.stdin) if attempt.stdin else places.null
-    try:
-        ends = attempt.ends
-        what = program(attempt.argv, env, cwd or "/", stdin, ends[0], ends[-1])
-        attempt.after_ms = machine_now().steady_ms
-        attempt.pid = spawn(what)
-        attempt.born = machine_now()
-    finally:
-        if stdin != places.null:
-            os.close(stdin)
+@lru_cache(maxsize=64)
+def _limits(
+    wall_s: float | None,
+    cpu_s: float | None,
+    idle_s: float | None,
+    memory_bytes: int | None,
+    output_bytes: int | None,
+    processes: int | None,
+    grace_s: float,
+) -> Limits:
+    """Most attempts of one command have the same, and making them is slow."""
+    mosts = (wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, grace_s)
+    if any(most is not None and not most >= 0 for most in mosts):
+        raise ValueError(f"a limit is below zero: {mosts!r}")
+    return Limits(
+        wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, float(grace_s)
+    )  # fmt: skip
 
 
 def _make_scratch(attempt: Attempt, directory: str) -> str:

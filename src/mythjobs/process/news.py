@@ -48,13 +48,13 @@ class News:
     def last(self, attempt: Attempt) -> None:
         """It is over: say what is unsaid, before its end is said."""
         self._grown.pop(attempt.key, None)
-        if attempt.watch and any(stream.spool.written for stream in attempt.streams):
+        if attempt.watch and attempt.written:
             self._say(report.grew(attempt))
         pipe, attempt.status_pipe = attempt.status_pipe, None
         if pipe is None:
             return
         pipe.read()
-        if attempt.tracked and not self._spoken.pop(attempt.key, None):
+        if attempt.lasting and not self._spoken.pop(attempt.key, None):
             self._loop.unwatch(pipe.fd)
         if lines := pipe.take():
             self._say(report.status(attempt, lines))

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import mythjobs
 from mythjobs.errors import ProtocolError
-from mythjobs.process import orphans, report
-from mythjobs.process.attempt import Attempt, Places
+from mythjobs.process import orphans
+from mythjobs.process.attempt import Attempt, Places, limits_of
 from mythjobs.process.attempts import Attempts
 from mythjobs.process.control import Control
 from mythjobs.process.journal import Journal
@@ -47,8 +47,9 @@ class Reaper:
         self._control = Control(self.loop, path, self._hello, self._receive)
         self._news = News(self.loop, self._control.send, lambda: self._control.behind)
         self._attempts = Attempts(
-            self.loop, self._journal, self._spawners, places, self._control.send, self._news
+            self.loop, self._journal, self._spawners, self._control.send, self._news
         )
+        self._places = places
         self._last_synced = 0
         self._retiring = self._leaving = False
         self._alone = self.loop.at(self.loop.now.run_ms + _ALONE_MS, self._retire)
@@ -129,11 +130,9 @@ class Reaper:
     # What is said.
 
     def _hello(self) -> str:
-        told = [report.started(each) for each in self._attempts.live.values() if each.known]
-        told += self._attempts.ends.values()
         head = encode_json({"type": "hello", **self._who})
-        hello = f'{head[:-1]},"attempts":[{",".join(told)}]}}'
-        return f"{hello},{_SYNCED % self._last_synced}"
+        hello = f'{head[:-1]},"attempts":[{",".join(self._attempts.told())}]}}'
+        return ",".join([hello, *self._attempts.frozen(), _SYNCED % self._last_synced])
 
     def _synced(self, seq: int) -> None:
         self._last_synced = seq
@@ -153,13 +152,18 @@ class Reaper:
                     # It is not in the journal: whoever reads that knows that it never ran.
                     pass
                 case "start":
-                    attempts.start(Attempt(message))
+                    attempts.start(Attempt(message, self._places))
                 case "ack":
                     attempts.acknowledged([(job, n) for job, n in message["ends"]])
                 case "stop":
                     attempts.stop((message["job"], message["n"]), str(message["by"]))
                 case "watch":
                     attempts.watch((message["job"], message["n"]), bool(message["on"]))
+                case "freeze":
+                    key = (message["job"], message["n"])
+                    attempts.hold(key, str(message["holder"]), bool(message["on"]))
+                case "limits":
+                    attempts.limit((message["job"], message["n"]), limits_of(message))
                 case "retire":
                     self._retire()
                 case unknown:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from resource import struct_rusage
-
-from mythjobs.model.limits import Usage
-from mythjobs.model.outcome import Exited, Outcome, Signalled, to_json
+from mythjobs.model.outcome import Exited, Outcome, to_json
 from mythjobs.process.attempt import Attempt
 from mythjobs.process.tree import Key
 from mythjobs.process.wire import encode_json
@@ -28,6 +24,7 @@ _USAGE = (
 _START_LINE = '{"start":[%d,%d]}'
 _SPAWNED_LINE = '{"pid":[%d,%d,%d,%d,%d,%d]}'
 _GREW = '{"type":"grew","job":%d,"n":%d,"output":%s}'
+_FROZEN = '{"type":"frozen","job":%d,"n":%d,"holders":%s}'
 _STATUS = '{"type":"status","job":%d,"n":%d,"lines":%s}'
 
 # For the journal; journal.py reads them.
@@ -60,6 +57,10 @@ def status(attempt: Attempt, lines: list[str]) -> str:
     return _STATUS % (attempt.job, attempt.n, encode_json(lines))
 
 
+def frozen(attempt: Attempt) -> str:
+    return _FROZEN % (attempt.job, attempt.n, encode_json(sorted(attempt.holders)))
+
+
 def started(attempt: Attempt) -> str:
     assert attempt.born
     return _STARTED % (attempt.job, attempt.n, attempt.pid, attempt.born.wall_ms)
@@ -68,7 +69,7 @@ def started(attempt: Attempt) -> str:
 def ended(attempt: Attempt, seq: int, ended_ms: int) -> str:
     usage = attempt.usage
     return _ENDED % (
-        seq, attempt.job, attempt.n, _outcome(outcome_of(attempt)),
+        seq, attempt.job, attempt.n, _outcome(attempt.outcome()),
         _USAGE % (
             usage.wall_s, usage.user_s, usage.system_s, usage.peak_bytes, usage.read_bytes,
             usage.written_bytes, usage.switches, "true" if usage.exact else "false",
@@ -79,43 +80,12 @@ def ended(attempt: Attempt, seq: int, ended_ms: int) -> str:
 
 def output(attempt: Attempt) -> str:
     """`[[written, head, tail], …]`, the second for stderr; empty if nothing was written."""
-    kept = [stream.spool.kept for stream in attempt.streams if stream.spool.written]
-    if not kept:
+    if not any(spool.written for spool in attempt.spools):
         return "[]"
-    return encode_json([stream.spool.kept for stream in attempt.streams])
-
-
-def outcome_of(attempt: Attempt) -> Outcome:
-    """What happened. That we ended it goes before how it took that."""
-    if attempt.not_started:
-        return attempt.not_started
-    if attempt.ending:
-        return attempt.ending
-    status = attempt.exit_status
-    assert status is not None
-    if os.WIFSIGNALED(status):
-        return Signalled(os.WTERMSIG(status), os.WCOREDUMP(status))
-    return Exited(os.WEXITSTATUS(status))
+    return encode_json([spool.kept for spool in attempt.spools])
 
 
 def _outcome(outcome: Outcome) -> str:
     if type(outcome) is Exited:
         return _EXITED % outcome.code
     return encode_json(to_json(outcome))
-
-
-def add_usage(usage: Usage, more: struct_rusage, wall_s: float) -> Usage:
-    """With what one more process used, and the children that it waited for (getrusage(2)).
-
-    Its ru_maxrss is never below our own size: until its exec it had our memory (vfork).
-    """
-    return Usage(
-        wall_s=max(usage.wall_s, wall_s),
-        user_s=usage.user_s + more.ru_utime,
-        system_s=usage.system_s + more.ru_stime,
-        peak_bytes=max(usage.peak_bytes, more.ru_maxrss * 1024),
-        read_bytes=usage.read_bytes + more.ru_inblock * 512,
-        written_bytes=usage.written_bytes + more.ru_oublock * 512,
-        switches=usage.switches + more.ru_nvcsw + more.ru_nivcsw,
-        exact=usage.exact,
-    )

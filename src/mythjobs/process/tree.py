@@ -46,6 +46,25 @@ def processes() -> Iterator[Process]:
             yield found
 
 
+def family(leader: int) -> list[Process]:
+    """Who is in the session of this leader or descends from one who is, the leader first; the
+    dead that are not reaped are left out. One look at all of /proc."""
+    below: dict[int, list[Process]] = {}
+    found: dict[int, Process] = {}
+    for each in processes():
+        below.setdefault(each.parent, []).append(each)
+        if each.pid == leader or each.session == leader:
+            found[each.pid] = each
+    waiting = list(found)
+    while waiting:
+        for each in below.get(waiting.pop(), ()):
+            if each.pid not in found:
+                found[each.pid] = each
+                waiting.append(each.pid)
+    ordered = sorted(found.values(), key=lambda each: each.pid != leader)
+    return [each for each in ordered if not each.dead]
+
+
 def children(pid: int, thread: int) -> list[int]:
     """The children that belong to one thread of a process, the dead ones too."""
     text = _read(f"/proc/{pid}/task/{thread}/children")

@@ -1,0 +1,387 @@
+"""The life of children, from spawn to the last word: the one owner of all its steps.
+
+The agent's reaper and the library's thread both keep their children with this; what is to be
+journalled, said or woken is their own, and they hear of it through `Owner`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from functools import partial
+from typing import Final, Generic, Protocol, TypeVar
+
+from mythjobs.clock import machine_now
+from mythjobs.model.limits import Limits
+from mythjobs.model.outcome import Breached, NotStarted, Outcome
+from mythjobs.process import refusal, used
+from mythjobs.process.child import Child, Stream
+from mythjobs.process.drain import Drain
+from mythjobs.process.kin import Kin, is_dead, members
+from mythjobs.process.loop import Loop, log_exception
+from mythjobs.process.refusal import CannotStart
+from mythjobs.process.signals import send, send_all
+from mythjobs.process.spawn import Spawn
+from mythjobs.process.spawners import Spawners
+from mythjobs.process.tree import Process
+
+# A child that ends within this time is drained once, at its end; only a longer one has its
+# pipes watched meanwhile. It saves the short ones four system calls and a wake-up.
+_LASTING_AFTER_MS: Final = 10
+# How long we wait for what should be a matter of microseconds: that killed processes are
+# gone, and that the pipe they held comes to its end.
+_PATIENCE_MS: Final = 2000
+
+C = TypeVar("C", bound=Child)
+C_contra = TypeVar("C_contra", bound=Child, contravariant=True)
+
+
+class Owner(Protocol[C_contra]):
+    """What a keeper tells, in its loop's thread."""
+
+    def spawned(self, child: C_contra) -> None:
+        """There is a process."""
+
+    def lasting(self, child: C_contra) -> None:
+        """It has lived longer than a moment."""
+
+    def grew(self, child: C_contra) -> None:
+        """It has written something, and is watched."""
+
+    def over(self, child: C_contra) -> None:
+        """It has ended and nothing of it is left, or it never came to be."""
+
+
+class Keeper(Generic[C]):
+    """All but `spawn` is for the thread that runs the loop."""
+
+    def __init__(self, loop: Loop, spawners: Spawners, owner: Owner[C]) -> None:
+        self._loop = loop
+        self._spawners = spawners
+        self._owner = owner
+        self._drain = Drain()
+        # Children whose leader is not reaped, by its pid.
+        self.leaders: dict[int, C] = {}
+        # Their leader is dead, and something it left behind is not, yet.
+        self._clearing: dict[int, C] = {}
+        self._watched: set[int] = set()
+        self.kin: Kin
+
+    # Started.
+
+    def spawn(self, child: C) -> None:
+        """From any thread. Its end will be told, whatever becomes of it."""
+        self._spawners.do(partial(self._spawn, child))
+
+    def refuse(self, child: C, why: NotStarted) -> None:
+        """It is not to be started: what there is of it ends, and is told."""
+        child.not_started = why
+        self._loop.call_soon(partial(self._spawned, child))
+
+    def _spawn(self, child: C, spawn: Spawn) -> None:
+        """In a spawner's thread. What goes wrong is the child's outcome."""
+        try:
+            what = child.prepare()
+            child.after_ms = machine_now().steady_ms
+            child.pid = spawn(what)
+            child.born = machine_now()
+            _set_backstop(child)
+            child.pidfd = os.pidfd_open(child.pid)
+        except CannotStart as refused:
+            child.not_started = refused.outcome()
+        except OSError as error:
+            what_failed = "watching its process" if child.born else "this machine"
+            child.not_started = refusal.at_preparing(error, what_failed).outcome()
+        except Exception as error:
+            log_exception()
+            child.not_started = NotStarted(0, f"a bug of ours: {error!r}")
+        finally:
+            child.prepared()
+            self._loop.call_soon(partial(self._spawned, child))
+
+    def _spawned(self, child: C) -> None:
+        for end in child.ends:
+            os.close(end)
+        child.open = child.streams[:]
+        if child.not_started:
+            if child.born:
+                # We would not hear of its end: then it must not have been started.
+                send(-child.pid, signal.SIGKILL)
+                os.waitpid(child.pid, 0)
+                child.born = None
+            self._close_all(child)
+            self._finish(child)
+            return
+        self._loop.watch(child.pidfd, partial(self._exited, child))
+        self.leaders[child.pid] = child
+        child.known = True
+        self._owner.spawned(child)
+        self._set_timers(child)
+        if child.ending:
+            # It was asked to stop while it was being spawned.
+            self._terminate(child)
+        elif child.holders:
+            self._freeze(child)
+
+    def _set_timers(self, child: C) -> None:
+        assert child.born
+        if child.limits.output_bytes is not None:
+            self._last(child)
+        else:
+            due_ms = child.born.run_ms + _LASTING_AFTER_MS
+            child.timers.append(self._loop.at(due_ms, partial(self._last, child)))
+        if child.limits.wall_s is not None:
+            self._set_wall(child)
+
+    def _set_wall(self, child: C) -> None:
+        """Frozen time does not count: while it is frozen no timer runs."""
+        child.wall_timer.clear()
+        wall_s = child.limits.wall_s
+        if wall_s is None or child.frozen_since_ms is not None or child.ending:
+            return
+        assert child.born
+        due_ms = child.born.run_ms + child.frozen_ms + round(wall_s * 1000)
+        child.wall_timer = self._loop.at(due_ms, partial(self.stop, child, Breached("wall")))
+
+    def _last(self, child: C) -> None:
+        if child.lasting:
+            return
+        child.lasting = True
+        if not child.exited:
+            child.peak_bytes = used.peak_of(child.pid)
+        for stream in child.open:
+            self._loop.watch(stream.fd, partial(self._readable, child, stream))
+        self._owner.lasting(child)
+
+    def _readable(self, child: C, stream: Stream) -> None:
+        if not self._drain.read_once(stream):
+            self._close_stream(child, stream)
+            if child.exit_status is not None and not child.open:
+                self._finish(child)
+            return
+        most = child.limits.output_bytes
+        if most is not None and child.written > most:
+            self.stop(child, Breached("output"))
+        if child.watch:
+            self._owner.grew(child)
+
+    def _close_stream(self, child: C, stream: Stream) -> None:
+        if child.lasting:
+            self._loop.unwatch(stream.fd)
+        os.close(stream.fd)
+        child.open.remove(stream)
+
+    # Told to do something while it runs.
+
+    def change(self, child: C, limits: Limits) -> None:
+        """Other limits from now on, counted from its start all the same."""
+        child.limits = limits
+        if child.running:
+            self._set_wall(child)
+            _set_backstop(child)
+            if limits.output_bytes is not None:
+                self._last(child)
+
+    def signal(self, child: C, number: int) -> int:
+        """To its whole tree; how many processes got it."""
+        return send_all(child.pid, members(child), number) if child.running else 0
+
+    def hold(self, child: C, holder: str, on: bool) -> None:
+        """It is frozen while anybody holds it; one that is being ended no longer is."""
+        was = bool(child.holders)
+        if on:
+            child.holders.add(holder)
+        else:
+            child.holders.discard(holder)
+        if bool(child.holders) == was or not child.running or child.ending:
+            return
+        if child.holders:
+            self._freeze(child)
+        else:
+            self._thaw(child)
+
+    def _freeze(self, child: C) -> None:
+        child.frozen_since_ms = self._loop.now.run_ms
+        child.wall_timer.clear()
+        stopped: set[int] = set()
+        # Who forks between our look and our signal has a child that we see the next time.
+        while new := [each for each in members(child) if each.pid not in stopped]:
+            send_all(child.pid, new, signal.SIGSTOP)
+            stopped.update(each.pid for each in new)
+
+    def _thaw(self, child: C) -> None:
+        if child.frozen_since_ms is None:
+            return
+        child.frozen_ms += self._loop.now.run_ms - child.frozen_since_ms
+        child.frozen_since_ms = None
+        send_all(child.pid, members(child), signal.SIGCONT)
+        self._set_wall(child)
+
+    # Ended by us.
+
+    def stop(self, child: C, why: Outcome, grace_s: float | None = None) -> None:
+        """TERM to its tree, KILL after the grace. The first to ask is the one that is told;
+        who asks again can only shorten the grace."""
+        if child.exited or child.not_started:
+            return
+        if child.ending:
+            self._hurry(child, grace_s)
+            return
+        if child.born and is_dead(child.pid):
+            # It came before us, and what it says of itself is the truth.
+            return
+        child.ending = why
+        if grace_s is not None:
+            child.grace_s = grace_s
+        if child.known:
+            self._terminate(child)
+
+    def _hurry(self, child: C, grace_s: float | None) -> None:
+        if grace_s is None or not child.known:
+            return
+        due_ms = self._loop.now.run_ms + round(grace_s * 1000)
+        if due_ms < child.kill_at_ms:
+            child.kill_at_ms = due_ms
+            child.timers.append(self._loop.at(due_ms, partial(self._kill, child)))
+
+    def _terminate(self, child: C) -> None:
+        child.wall_timer.clear()
+        found = members(child)
+        if child.grace_s > 0:
+            send_all(child.pid, found, signal.SIGTERM)
+            # What has been stopped (SIGSTOP) sees TERM only when it goes on.
+            send_all(child.pid, found, signal.SIGCONT)
+        child.holders.clear()
+        child.frozen_since_ms = None
+        child.kill_at_ms = self._loop.now.run_ms + round(child.grace_s * 1000)
+        child.timers.append(self._loop.at(child.kill_at_ms, partial(self._kill, child)))
+
+    def _kill(self, child: C) -> None:
+        if child.grace_over:
+            return
+        child.grace_over = True
+        if child.exited:
+            self._clear(child)
+        else:
+            send_all(child.pid, members(child), signal.SIGKILL)
+
+    # Ended.
+
+    def _exited(self, child: C) -> None:
+        """Its leader is dead and not reaped: its zombie keeps the number taken, as a pid and
+        as the number of group and session, so that none of them can be a stranger's."""
+        self._loop.unwatch(child.pidfd)
+        os.close(child.pidfd)
+        child.exited = True
+        self._clear(child)
+
+    def _clear(self, child: C) -> None:
+        """End what the leader left behind, then reap the leader, never the other way round."""
+        if not child.leave_daemons and (left := self.kin.left(child)):
+            patient = child.ending is not None and not child.grace_over
+            if not patient:
+                # The group at once: some of it may be gone before it is looked at.
+                send(-child.pid, signal.SIGKILL)
+            self.reap_orphans()
+            self._wait_for(child, left, patient)
+            return
+        self._collect(child)
+
+    def _wait_for(self, child: C, left: list[Process], patient: bool) -> None:
+        """Each of them that dies brings us here again, with the children that it had."""
+        self._clearing[child.pid] = child
+        for process in left:
+            watched = process.pid in self._watched or self._watch(process.pid)
+            if not watched:
+                self._loop.call_soon(self.orphans_changed)
+            if not patient:
+                send(process.pid, signal.SIGKILL)
+        if not patient and not child.killing:
+            child.killing = True
+            due_ms = self._loop.now.run_ms + _PATIENCE_MS
+            child.timers.append(self._loop.at(due_ms, partial(self._give_up, child)))
+
+    def _watch(self, pid: int) -> bool:
+        """SIGCHLD is not enough to wait for: two at a time are one, and that one may go to the
+        spawner's thread whose child the other was, which does not wake the loop. False if it
+        is gone already, or no descriptor is left (then the patience ends the wait)."""
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True
+        self._watched.add(pid)
+        self._loop.watch(fd, partial(self._left_died, pid, fd))
+        return True
+
+    def _left_died(self, pid: int, fd: int) -> None:
+        self._loop.unwatch(fd)
+        os.close(fd)
+        self._watched.discard(pid)
+        self.orphans_changed()
+
+    def _give_up(self, child: C) -> None:
+        if child.pid in self._clearing:
+            self._collect(child)
+
+    def orphans_changed(self) -> None:
+        """A process died that had lost its parent before."""
+        self.reap_orphans()
+        for child in list(self._clearing.values()):
+            self._clear(child)
+
+    def reap_orphans(self) -> None:
+        for child, usage in self.kin.reap():
+            if child:
+                child.usage = used.add(child.usage, usage, 0.0)
+
+    def _collect(self, child: C) -> None:
+        self._clearing.pop(child.pid, None)
+        child.call_off()
+        _, status, usage = os.wait4(child.pid, 0)
+        del self.leaders[child.pid]
+        child.exit_status = status
+        assert child.born
+        wall_s = (self._loop.now.run_ms - child.born.run_ms) / 1000
+        child.usage = used.add(child.usage, usage, max(wall_s, 0.0), child.peak_bytes)
+        for stream in child.open[:]:
+            if self._drain.read_all(stream):
+                self._close_stream(child, stream)
+        if not child.open:
+            self._finish(child)
+            return
+        # A child that is being spawned this moment has a copy of the pipe until its exec.
+        # Or something got away from us and holds it: that must not hold up the end.
+        self._last(child)
+        due_ms = self._loop.now.run_ms + _PATIENCE_MS
+        child.timers.append(self._loop.at(due_ms, partial(self._cut_off, child)))
+
+    def _cut_off(self, child: C) -> None:
+        self._close_all(child)
+        self._finish(child)
+
+    def _close_all(self, child: C) -> None:
+        for stream in child.open[:]:
+            self._close_stream(child, stream)
+
+    def _finish(self, child: C) -> None:
+        child.call_off()
+        self._owner.over(child)
+
+
+def _set_backstop(child: Child) -> None:
+    """The kernel's own limit of CPU time, for each process by itself: should we be late or
+    dead, it stands. What it ends by SIGXCPU is a breach as ours is."""
+    cpu_s = child.limits.cpu_s
+    if cpu_s is None:
+        return
+    most = int(cpu_s) + 2
+    try:
+        _, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.prlimit(child.pid, resource.RLIMIT_CPU, (soft, hard))
+    except (OSError, ValueError):
+        # It is over already, or has become another user.
+        pass

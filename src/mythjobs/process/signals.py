@@ -1,0 +1,57 @@
+"""Sending signals to processes that may be gone, and to a group and those who left it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+from mythjobs.process import tree
+from mythjobs.process.tree import Process
+
+
+def send(pid: int, number: int) -> bool:
+    """A negative pid is a group. That it is gone already, or not ours to end, is no error."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def send_all(leader: int, members: Iterable[Process], number: int) -> int:
+    """To the group of a leader that is not reaped, then to those who have left it; how many.
+
+    The group at once: none of it can fork its way out between two signals of ours.
+    """
+    count = 0
+    grouped = send(-leader, number)
+    for process in members:
+        has_it = grouped and _group_of(process.pid) == leader
+        count += has_it or (process.pid != leader and _send_surely(process, number))
+    return count
+
+
+def _send_surely(process: Process, number: int) -> bool:
+    """Through a pidfd, and only if the number was not given to another since we looked."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except OSError:
+        return False
+    try:
+        now = tree.read_process(process.pid)
+        if now is None or now.dead or now.born_ms != process.born_ms:
+            return False
+        signal.pidfd_send_signal(fd, number)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0

@@ -9,7 +9,7 @@ help:
 	@echo "make demo    run the main job: make a recording, transcode it, find its commercials"
 	@echo "make test    all checks and tests, as CI runs them"
 	@echo "make fix     format the code and mend what ruff can"
-	@echo "make bench   throughput, latency, backlog, idle"
+	@echo "make bench   throughput, latency, backlog, idle, start-up"
 	@echo "make lock    renew requirements/*.txt from pyproject.toml"
 	@echo "make clean   remove .venv and the caches"
 
@@ -36,6 +36,7 @@ bench:
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/backlog.py
 	$(BIN)/python bench/idle.py
+	$(BIN)/python bench/startup.py
 
 # The locks hold for every Python from 3.11 on and every architecture; hashes, no addresses.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mythjobs.errors import BadRequest, Conflict, NoSuchMachine
-from mythjobs.master import inbox
+from mythjobs.errors import BadRequest, Conflict
+from mythjobs.master import inbox, policy
 from mythjobs.master.explain import machine_page
-from mythjobs.master.memory import Machine, write_rights
 from mythjobs.master.turn import Turn
 from mythjobs.model.command import RUN
 from mythjobs.model.definition import command_from
 from mythjobs.model.life import FINAL, JobState
-from mythjobs.model.owner import Rights
-from mythjobs.protocol.messages import Settings, Stop
+from mythjobs.model.owner import EVERYTHING, MOST_JOBS, Rights
+from mythjobs.model.zone import zone_of
+from mythjobs.protocol.messages import Stop
 from mythjobs.protocol.requests import Acted, Defined
-from mythjobs.store import batches, commands, jobs, machines, readiness
+from mythjobs.store import batches, commands, jobs, readiness
 
 _MOST_IDS = 10_000
 
@@ -170,27 +171,24 @@ def remove(turn: Turn, request: inbox.RemoveCommand) -> str:
 
 def set_machine(turn: Turn, request: inbox.SetMachine) -> dict[str, Any]:
     """Raises NoSuchMachine, NoSuchCommand, BadRequest."""
-    machine = _machine(turn, request.name)
-    if request.jobs is not None and not 0 <= request.jobs <= 10_000:
-        raise BadRequest(f"jobs {request.jobs} is not between 0 and 10000")
+    machine = policy.machine_of(turn, request.name)
+    if request.jobs is not None and not 0 <= request.jobs <= MOST_JOBS:
+        raise BadRequest(f"jobs {request.jobs} is not between 0 and {MOST_JOBS}")
     for name in [*(request.deny or []), *_listed(request.allow)]:
         turn.book.named(turn.tx, name)
-    rights = _changed(machine.rights, request)
-    ceiling = machine.ceiling if request.jobs is None else request.jobs
-    machines.set_policy(turn.tx, machine.machine_id, rights=write_rights(rights), jobs=ceiling)
-    machine.rights, machine.ceiling = rights, ceiling
-    if machine.hb:
-        assert machine.connection is not None
-        turn.say(machine.connection, Settings(machine.jobs))
-    turn.wake(readiness.ready_classes(turn.tx))
+    if request.zone is not None:
+        try:
+            zone_of(request.zone)
+        except ValueError as error:
+            raise BadRequest(f"zone: {error}") from None
+    said = replace(
+        machine.owner,
+        rights=_changed(machine.rights, request),
+        jobs=machine.ceiling if request.jobs is None else request.jobs,
+        zone=machine.owner.zone if request.zone is None else request.zone,
+    )
+    policy.keep(turn, machine, said)
     return machine_page(machine, turn.now)
-
-
-def _machine(turn: Turn, name: str) -> Machine:
-    for each in turn.memory.machines.values():
-        if each.name == name:
-            return each
-    raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
 
 
 def _listed(allow: str | list[str] | None) -> list[str]:
@@ -201,14 +199,7 @@ def _listed(allow: str | list[str] | None) -> list[str]:
 
 def _changed(rights: Rights, request: inbox.SetMachine) -> Rights:
     if request.allow == "all":
-        rights = Rights("all", frozenset())
-    allowed, denied = frozenset(_listed(request.allow)), frozenset(request.deny or [])
-    match rights.mode:
-        case "all" if denied:
-            return Rights("except", denied)
-        case "all":
-            return rights
-        case "except":
-            return Rights("except", (rights.commands - allowed) | denied)
-        case _:
-            return Rights("listed", (rights.commands | allowed) - denied)
+        rights = EVERYTHING
+    return rights.changed(
+        allow=frozenset(_listed(request.allow)), deny=frozenset(request.deny or [])
+    )

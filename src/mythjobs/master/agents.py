@@ -45,7 +45,9 @@ def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Att
     machine.boot_id, machine.cores = hello.boot_id, hello.cores
     machine.zone, machine.can = zone, m.CAN.intersection(hello.can)
     # Grants are numbered anew: what was given before counts as known to be there, or is asked for.
-    machine.live = {job_id: replace(each, grant_no=0) for job_id, each in machine.live.items()}
+    machine.live = {
+        job_id: replace(each, grant_no=0, told="?") for job_id, each in machine.live.items()
+    }
     machine.connection, machine.incarnation = request.connection, hello.incarnation
     machine.hb = machine.grants = 0
     machine.draining = False

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
-from mythjobs.master import acts, agents, due, inbox, pausing, silence
+from mythjobs.master import acts, agents, due, inbox, pausing, policy, silence
 from mythjobs.master.ends import Ends
 from mythjobs.master.explain import explain_new
 from mythjobs.master.late import Late
@@ -133,6 +133,14 @@ class Core:
                 return acts.remove(turn, request)
             case inbox.SetMachine():
                 return acts.set_machine(turn, request)
+            case inbox.EditMachine():
+                return policy.edit_machine(turn, request)
+            case inbox.OverrideHours():
+                return policy.override_hours(turn, request)
+            case inbox.SetSemaphore():
+                return policy.set_semaphore(turn, request)
+            case inbox.EnableCommand():
+                return policy.enable_command(turn, request)
             case inbox.DeclareDead():
                 return silence.declare_dead(turn, request)
             case inbox.FreezeJobs():

@@ -77,6 +77,7 @@ def _grant(turn: Turn, leased: life.Leased, place: Chosen) -> None:
         lease_s=place.lease_s,
         arrived_ms=turn.now.steady_ms,
         grant_no=machine.grants + 1,
+        told=place.site.hours,
     )
     turn.memory.lease(machine, leased.job_id, live)
     if leased.subject is not None:
@@ -95,10 +96,23 @@ def again(turn: Turn) -> None:
             continue
         job_class = turn.book.job_class(turn.tx, live.class_id)
         site = turn.book.sites.spot(turn.memory, machine, job_class).site
-        live = live.with_grant(machine.grants + 1, turn.now.steady_ms)
+        live = live.with_grant(machine.grants + 1, turn.now.steady_ms).with_told(site.hours)
         turn.memory.lease(machine, job_id, live)
         _say(turn, machine, job_id, live, row["arguments"], site)
     turn.again.clear()
+
+
+def tell_hours(turn: Turn) -> None:
+    """Every machine that is there hears of other hours for what it has, once."""
+    for machine in turn.memory.machines.values():
+        if machine.connection is None or not machine.hb:
+            continue
+        for job_id, live in machine.live.items():
+            job_class = turn.book.job_class(turn.tx, live.class_id)
+            hours = turn.book.sites.spot(turn.memory, machine, job_class).site.hours
+            if live.told != hours:
+                machine.live[job_id] = live.with_told(hours)
+                turn.say(machine.connection, m.HoursChanged(job_id, live.n, hours_said(hours)))
 
 
 def _say(turn: Turn, machine: Machine, job_id: int, live: Live, arguments: str, site: Site) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from mythjobs.master.asks import NO_WORDS, OwnWords
 from mythjobs.protocol.messages import AgentFrame, Hello
 from mythjobs.protocol.requests import Submit
 
@@ -48,6 +49,7 @@ class BatchSlice(Struct, frozen=True):
     hold: bool
     comment: str
     last: bool
+    words: OwnWords = NO_WORDS
 
 
 class DropBatch(Struct, frozen=True):
@@ -90,6 +92,36 @@ class SetMachine(Struct, frozen=True):
     jobs: int | None = None
     allow: str | list[str] | None = None
     deny: list[str] | None = None
+    zone: str | None = None
+
+
+class EditMachine(Struct, frozen=True):
+    """`settings` as the TOML of `machine edit` has them; they replace all that was said."""
+
+    name: str
+    settings: dict[str, object]
+
+
+class OverrideHours(Struct, frozen=True):
+    """`kind` allow or pause until a wall instant, or hours: none of it any more. `command` None
+    is every command of the machine."""
+
+    name: str
+    kind: str
+    until_ms: int | None = None
+    command: str | None = None
+
+
+class SetSemaphore(Struct, frozen=True):
+    """`size` None takes it away."""
+
+    name: str
+    size: int | None
+
+
+class EnableCommand(Struct, frozen=True):
+    name: str
+    on: bool
 
 
 class DeclareDead(Struct, frozen=True):
@@ -132,6 +164,10 @@ Request = (
     | Define
     | RemoveCommand
     | SetMachine
+    | EditMachine
+    | OverrideHours
+    | SetSemaphore
+    | EnableCommand
     | DeclareDead
     | FreezeJobs
     | Attach

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from mythjobs.clock import Now
 from mythjobs.errors import NoSuchCommand
@@ -20,6 +20,7 @@ from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.definition import command_from
 from mythjobs.model.owner import Owner, Rights, owner_from
+from mythjobs.model.window import Hours
 from mythjobs.protocol.lease import KEEP, presumed_after_ms
 from mythjobs.scheduler.eligibility import Ask, MachineFacts
 from mythjobs.store import (
@@ -61,6 +62,8 @@ class Live:
     arrived_ms: int = 0
     grant_no: int = 0  # of its grant, on this connection; 0 if it is older
     frozen: tuple[str, ...] = ()  # by whom, as its machine says
+    # The hours that its machine was told on this connection, in its grant or after it.
+    told: Hours | Literal["?"] | None = "?"
 
     def with_start(self, at_ms: int) -> Live:
         return replace(self, started_ms=at_ms)
@@ -73,6 +76,9 @@ class Live:
 
     def with_grant(self, grant_no: int, arrived_ms: int) -> Live:
         return replace(self, grant_no=grant_no, arrived_ms=arrived_ms)
+
+    def with_told(self, hours: Hours | None) -> Live:
+        return replace(self, told=hours)
 
     def with_frozen(self, holders: tuple[str, ...]) -> Live:
         return replace(self, frozen=holders)

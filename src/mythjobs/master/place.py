@@ -90,11 +90,14 @@ def place(turn: Turn) -> None:
     plan.notice(memory.waking)
     memory.waking.clear()
     standing = turn.book.sites.begin(memory)
-    if standing != plan.standing:
+    changed = standing != plan.standing
+    if changed:
         plan.nowhere.clear()
         plan.standing = standing
     if turn.again:
         grants.again(turn)
+    if changed:
+        grants.tell_hours(turn)
     for _ in range(_MOST_TRIES):
         rooms = [_Room(turn, each) for each in memory.machines.values() if each.takes]
         rooms = [each for each in rooms if not each.shut]

@@ -23,6 +23,7 @@ from mythjobs.master.link import Links
 from mythjobs.master.memory import read_command
 from mythjobs.master.outputs import Attempt, Outputs
 from mythjobs.master.patience import Patience
+from mythjobs.master.submit import own_words
 from mythjobs.master.turns import Committed, Turns
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL
@@ -160,20 +161,28 @@ class Master:
 
     # Waits.
 
-    async def wait_job(self, job_id: int, seconds: float) -> dict[str, Any]:
-        """The job once it is over, or as it is after `seconds`. Raises NoSuchJob."""
+    async def wait_job(
+        self, job_id: int, seconds: float, gone: asyncio.Future[None] | None = None
+    ) -> dict[str, Any]:
+        """The job once it is over, or as it is after `seconds`, or when who asked is `gone`.
+        Raises NoSuchJob."""
         page = partial(self.read, reads.job, job_id)
-        return await self._wait("job", job_id, seconds, page, lambda job: job["state"] in FINAL)
+        over = partial(self._wait, "job", job_id, seconds, gone, page)
+        return await over(lambda job: job["state"] in FINAL)
 
-    async def wait_batch(self, batch_id: int, seconds: float) -> dict[str, Any]:
+    async def wait_batch(
+        self, batch_id: int, seconds: float, gone: asyncio.Future[None] | None = None
+    ) -> dict[str, Any]:
         page = partial(self.read, reads.batch, batch_id)
-        return await self._wait("batch", batch_id, seconds, page, lambda batch: batch["over"])
+        over = partial(self._wait, "batch", batch_id, seconds, gone, page)
+        return await over(lambda batch: batch["over"])
 
     async def _wait(
         self,
         kind: str,
         number: int,
         seconds: float,
+        gone: asyncio.Future[None] | None,
         page: Callable[[], Awaitable[dict[str, Any]]],
         over: Callable[[dict[str, Any]], bool],
     ) -> dict[str, Any]:
@@ -182,8 +191,8 @@ class Master:
             found = await page()
             if over(found):
                 return found
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended, seconds)
+            waits = [ended] if gone is None else [ended, gone]
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             return await page()
 
     @contextlib.contextmanager
@@ -225,6 +234,7 @@ class Master:
             priority=header.priority,
             hold=header.hold,
             comment=header.comment,
+            words=own_words(header),
         )
         if jobs <= load.SLICE_JOBS:
             rows = list(load.rows(path, command, header))

@@ -7,20 +7,23 @@ import json
 import msgspec
 
 from mythjobs.errors import BadRequest, Conflict
+from mythjobs.master.asks import NO_WORDS, OwnWords
 from mythjobs.master.inbox import BatchPlace, BatchRow, BatchSlice, BeginBatch, DropBatch, SubmitJob
 from mythjobs.master.turn import Turn
 from mythjobs.model.arguments import MOST_ARGUMENT, check_arguments
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL, JobState
+from mythjobs.model.policy import read_bounds, read_labels, read_semaphores
 from mythjobs.model.template import Template
-from mythjobs.protocol.requests import AdHoc, After, Submit
-from mythjobs.store import batches, commands, dependencies, jobs, readiness
+from mythjobs.protocol.requests import AdHoc, After, BatchSubmit, Submit
+from mythjobs.store import batches, commands, dependencies, jobs
 
 # An execve(2) takes 2 MiB of arguments and environment here; half of it leaves room for the
 # environment that the machine adds.
 _MOST_RUN_BYTES = 2**20
 _MOST_KEY = 200
 _MOST_SUBJECT = 4096
+_MOST_NAME = 100
 
 
 def submit(turn: Turn, request: SubmitJob) -> tuple[int, bool]:
@@ -32,7 +35,8 @@ def submit(turn: Turn, request: SubmitJob) -> tuple[int, bool]:
     defined = turn.book.named(turn.tx, asked.command)
     command = turn.book.command(defined)
     arguments, subject = _arguments(command, asked)
-    class_id = turn.book.class_id(turn.tx, defined, request.submitter)
+    words = own_words(asked, prefer=_lies_on(turn, subject))
+    class_id = turn.book.class_id(turn.tx, defined, request.submitter, words)
     after = _states(turn, asked.after)
     vain = [each for each, state in after if _in_vain(each, state)]
     unmet = sum(state not in FINAL for _, state in after)
@@ -57,12 +61,15 @@ def submit(turn: Turn, request: SubmitJob) -> tuple[int, bool]:
                 unmet=unmet,
                 ready_class=class_id if ready else None,
                 comment=asked.comment,
+                deadline_ms=asked.deadline_ms,
             )
         ],
     )
     _depend(turn, job_id, after)
-    if not due:
-        turn.memory.next_due_ms = readiness.next_due_ms(turn.tx)
+    if asked.deadline_ms is not None:
+        turn.memory.due(asked.deadline_ms)
+    if asked.not_before_ms is not None and not due:
+        turn.memory.due(asked.not_before_ms)
     if vain:
         why = f"job {vain[0].job}, which it waits for, did not end as asked ({vain[0].when})"
         turn.cancel_queued([job_id], lambda _: why, code="dependency_failed")
@@ -82,8 +89,43 @@ def _check(asked: Submit) -> None:
         raise BadRequest("a job can wait for at most 1000 others")
     if len(asked.comment) > 10_000:
         raise BadRequest("comment must have at most 10000 characters")
+    if asked.deadline_ms is not None and asked.deadline_ms < (asked.not_before_ms or 0):
+        raise BadRequest("its deadline is before the time that it waits for")
     if (asked.command == RUN) != (asked.run is not None):
         raise BadRequest('command "run" and what to run belong together')
+
+
+def own_words(asked: Submit | BatchSubmit, prefer: str = "") -> OwnWords:
+    """What the job itself says that placement needs. Raises BadRequest.
+
+    prefer: the machine that is preferred if the job names none.
+    """
+    if not (asked.machine or asked.prefer or prefer or asked.labels or asked.semaphores):
+        if not asked.limits:
+            return NO_WORDS
+    for name in (asked.machine, asked.prefer):
+        if len(name) > _MOST_NAME:
+            raise BadRequest(f"a machine's name has at most {_MOST_NAME} characters")
+    read_bounds(asked.limits)
+    return OwnWords(
+        asked.machine,
+        asked.prefer or prefer,
+        read_labels({"labels": asked.labels}),
+        read_semaphores(asked.semaphores),
+        tuple(sorted(asked.limits.items())),
+    )
+
+
+def _lies_on(turn: Turn, subject: str | None) -> str:
+    """The machine whose owner says that the directory of the subject is its own."""
+    if subject is None or not subject.startswith("/"):
+        return ""
+    best, name = 0, ""
+    for machine in turn.memory.machines.values():
+        for each in machine.owner.files:
+            if len(each) > best and subject.startswith(each.rstrip("/") + "/"):
+                best, name = len(each), machine.name
+    return name
 
 
 def _arguments(command: Command, asked: Submit) -> tuple[str, str | None]:
@@ -175,7 +217,7 @@ def batch_slice(turn: Turn, request: BatchSlice) -> BatchPlace:
     if defined is None:
         raise Conflict("the command of this batch was removed meanwhile")
     command = turn.book.command(defined)
-    class_id = turn.book.class_id(turn.tx, defined, request.submitter)
+    class_id = turn.book.class_id(turn.tx, defined, request.submitter, request.words)
     first = place.first + request.offset
     jobs.add(
         turn.tx,

@@ -28,7 +28,12 @@ class AdHoc(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Submit(Struct, frozen=True, forbid_unknown_fields=True):
-    """One job. `command` "run" goes with `run`, any other with `arguments`."""
+    """One job. `command` "run" goes with `run`, any other with `arguments`.
+
+    deadline_ms: cancelled if it has not started by then. machine: it runs nowhere else;
+    prefer: there if it has room. labels and semaphores come to those of the command, limits
+    (as [limits] has them) only make its own tighter.
+    """
 
     command: str
     arguments: dict[str, str | int | float] = field(default_factory=dict)
@@ -40,6 +45,12 @@ class Submit(Struct, frozen=True, forbid_unknown_fields=True):
     not_before_ms: int | None = None
     comment: str = ""
     run: AdHoc | None = None
+    deadline_ms: int | None = None
+    machine: str = ""
+    prefer: str = ""
+    labels: list[str] = field(default_factory=list)
+    semaphores: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, str | int] = field(default_factory=dict)
 
 
 class Submitted(Struct, frozen=True):
@@ -59,6 +70,11 @@ class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
     subject: str | None = None
     hold: bool = False
     comment: str = ""
+    machine: str = ""
+    prefer: str = ""
+    labels: list[str] = field(default_factory=list)
+    semaphores: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, str | int] = field(default_factory=dict)
 
 
 class Act(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,3 +103,33 @@ class Defined(Struct, frozen=True):
     name: str
     revision: int
     changed: bool
+
+
+class MachineSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All that an owner says of a machine, as the TOML of `machine edit` has it; what is left out
+    is not said any more."""
+
+    settings: dict[str, object]
+
+
+class Override(Struct, frozen=True, forbid_unknown_fields=True):
+    """Open a machine, or one command on it, whatever its hours say, or close it, until then.
+
+    kind "hours" takes an override away. until_ms belongs to the other two.
+    """
+
+    kind: Literal["allow", "pause", "hours"]
+    until_ms: int | None = None
+    command: str | None = None
+
+
+class SemaphoreSize(Struct, frozen=True, forbid_unknown_fields=True):
+    """None takes the semaphore away."""
+
+    size: int | None
+
+
+class Enable(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether jobs of a command may start. Those that run go on."""
+
+    on: bool

@@ -97,6 +97,7 @@ _ADD_CLASS = Statement(insert(job_class), ClassRow._fields)
 _ENABLE = Statement(
     update(command).where(command.c.command_id == given("which")).values(enabled=given("on"))
 )
+_NAMES = Statement(select(command.c.command_id, command.c.name))
 _DISABLED = Statement(select(command.c.command_id).where(command.c.enabled == 0))
 _PUT_OFF = Statement(
     update(command)
@@ -169,6 +170,10 @@ def remove(tx: Transaction, command_id: int) -> None:
 def enable(tx: Transaction, command_id: int, on: bool) -> None:
     """Whether jobs of it may start; those that run go on."""
     _ENABLE.run(tx, which=command_id, on=int(on))
+
+
+def names(tx: Transaction) -> dict[int, str]:
+    return {row[0]: row[1] for row in _NAMES.run(tx)}
 
 
 def disabled(tx: Transaction) -> list[int]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mythjobs.errors import ProtocolError
 from mythjobs.model.limits import Limits
 from mythjobs.process import refusal
+from mythjobs.process.acts import Act, read_acts
 from mythjobs.process.child import Child, Stream
 from mythjobs.process.output import Spool, stream_path
 from mythjobs.process.refusal import CannotStart
@@ -32,7 +33,7 @@ class Attempt(Child):
     """The fields above the line are what was asked for, those below what became of it."""
 
     __slots__ = (
-        "argv", "cwd", "env", "job", "keep", "n", "places", "scratch", "separate", "status",
+        "acts", "argv", "cwd", "env", "job", "keep", "n", "places", "scratch", "separate", "status",
         "stdin_path",
         # Below: filled in by the reaper, then by the spawner.
         "scratch_path", "spools", "status_pipe", "stdin",
@@ -49,6 +50,7 @@ class Attempt(Child):
             self.cwd: str = message.get("cwd") or ""
             self.stdin_path: str = message.get("stdin") or ""
             self.separate: bool = message.get("streams", 1) == 2
+            self.acts: list[Act] = read_acts(message.get("acts") or ())
             head, tail = message["keep"]
             self.keep: tuple[int, int] = (int(head), int(tail))
             self.watch = bool(message.get("watch"))

@@ -9,6 +9,7 @@ from functools import partial
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import NotStarted, Stopped
 from mythjobs.process import report, tree
+from mythjobs.process.acts import STOP, THAW, Act, Acts
 from mythjobs.process.attempt import Attempt, remove_scratch
 from mythjobs.process.journal import Journal
 from mythjobs.process.keeper import Keeper
@@ -45,6 +46,7 @@ class Attempts:
         self._keeper = Keeper(loop, spawners, self)
         self._keeper.kin = Adopted(self._keeper.leaders, self._by_mark)
         self.orphans_changed = self._keeper.orphans_changed
+        self._acts = Acts(loop, self._carry_out)
 
     def _by_mark(self, pid: int) -> Attempt | None:
         key = tree.mark_of(pid)
@@ -57,6 +59,8 @@ class Attempts:
         if attempt.key in self.live or attempt.key in self.ends:
             return
         self.live[attempt.key] = attempt
+        if attempt.acts:
+            self._acts.replace(attempt.key, attempt.acts)
         self._journal.append(report.start_line(attempt.key))
         self._wanted.append(attempt)
 
@@ -98,6 +102,16 @@ class Attempts:
     def limit(self, key: Key, limits: Limits) -> None:
         if attempt := self.live.get(key):
             self._keeper.change(attempt, limits)
+
+    def replace_acts(self, key: Key, acts: list[Act]) -> None:
+        if key in self.live:
+            self._acts.replace(key, acts)
+
+    def _carry_out(self, key: Key, act: Act) -> None:
+        if act.act == STOP:
+            self.stop(key, act.by, act.grace_s)
+        else:
+            self.hold(key, act.by, act.act != THAW)
 
     def acknowledged(self, keys: list[Key]) -> None:
         gone = [key for key in keys if self.ends.pop(key, None) is not None]
@@ -146,6 +160,7 @@ class Attempts:
             stream.sink.close()
         if attempt.scratch_path:
             self._spawners.do(partial(_remove, attempt.scratch_path))
+        self._acts.forget(attempt.key)
         self._seq += 1
         self.unsynced = self._seq
         text = report.ended(attempt, self._seq, self._loop.now.wall_ms)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import mythjobs
 from mythjobs.errors import ProtocolError
 from mythjobs.process import orphans
+from mythjobs.process.acts import read_acts
 from mythjobs.process.attempt import Attempt, Places, limits_of
 from mythjobs.process.attempts import Attempts
 from mythjobs.process.control import Control
@@ -162,6 +163,9 @@ class Reaper:
                 case "freeze":
                     key = (message["job"], message["n"])
                     attempts.hold(key, str(message["holder"]), bool(message["on"]))
+                case "acts":
+                    key = (message["job"], message["n"])
+                    attempts.replace_acts(key, read_acts(message["acts"]))
                 case "limits":
                     attempts.limit((message["job"], message["n"]), limits_of(message))
                 case "retire":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from mythjobs.model.window import Hours, changes
+from mythjobs.model.window import Hours, changes, closes_ms
 from mythjobs.model.zone import DAY_MS
 
 _FAR_MS: Final = 22 * DAY_MS
@@ -54,9 +54,8 @@ def _open(now_ms: int, hours: Hours | None) -> list[tuple[int, int, int]]:
         return [(now_ms, now_ms + 100 * _FAR_MS, 2**31)]
     until_ms = now_ms + _FAR_MS
     marks = changes(hours.sets, hours.zone, now_ms, until_ms, hours.overrides)
-    ends = [each for each, _ in marks[1:]]
-    # What has not closed by then never does.
-    ends.append(now_ms + 100 * _FAR_MS)
+    last = closes_ms(hours.sets, hours.zone, marks[-1][0], hours.overrides)
+    ends = [*(each for each, _ in marks[1:]), now_ms + 100 * _FAR_MS if last is None else last]
     return [(at, end, level) for (at, level), end in zip(marks, ends, strict=True) if level]
 
 

@@ -10,7 +10,7 @@ from mythjobs.model.zone import say_when
 from mythjobs.scheduler.eligibility import ALL, Ask, Check, MachineFacts, Moment, Site, off
 
 Place = tuple[MachineFacts, Site, Moment]
-_CODES: Final = {
+CODES: Final = {
     "rights": "not_allowed",
     "pin": "pinned",
     "labels": "no_label",
@@ -40,7 +40,7 @@ def waits_where(ask: Ask, places: Sequence[Place], now_ms: int) -> tuple[str, st
     for name, check in ALL:
         met = [each for each in left if not check(ask, *each)]
         if not met:
-            return _CODES[name], _sentence(name, check, ask, left)
+            return CODES[name], _sentence(name, check, ask, left)
         left = met
     return ("starting", "is about to start")
 

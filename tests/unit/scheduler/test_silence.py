@@ -1,0 +1,33 @@
+"""Silence is the author's word, else what the number of machines makes of it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mythjobs.scheduler.silence import terms
+
+
+@pytest.mark.parametrize(
+    "silence,lease_s,machines,can_lease,expected",
+    [
+        ("", None, 1, True, ("keep", None)),
+        ("", None, 2, True, ("rerun", 1800.0)),
+        ("", None, 2, False, ("keep", None)),
+        ("rerun", None, 1, True, ("rerun", 1800.0)),
+        ("rerun", 600.0, 1, True, ("rerun", 600.0)),
+        ("hold", math.inf, 3, True, ("hold", None)),
+        ("keep", None, 3, True, ("keep", None)),
+        ("idempotent", None, 3, True, ("idempotent", None)),
+    ],
+)
+def test_terms_of_a_grant(
+    silence: str,
+    lease_s: float | None,
+    machines: int,
+    can_lease: bool,
+    expected: tuple[str, float | None],
+) -> None:
+    found = terms(silence, lease_s, usual_s=1800.0, machines=machines, can_lease=can_lease)
+    assert found == expected

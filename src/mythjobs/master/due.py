@@ -13,14 +13,14 @@ def come(turn: Turn) -> None:
     """Does what is due, and sets when the next is."""
     now_ms = turn.now.wall_ms
     turn.wake(readiness.refresh(turn.tx, readiness.due(turn.tx, now_ms)))
-    _deadlines(turn, now_ms)
+    more = _deadlines(turn, now_ms)
     _put_off(turn, now_ms)
     turn.memory.next_due_ms = min(
         (
             each
             for each in (
                 readiness.next_due_ms(turn.tx),
-                deadlines.next_ms(turn.tx),
+                now_ms if more else deadlines.next_ms(turn.tx, now_ms),
                 *(put_off.until_ms for put_off in turn.memory.put_off.values()),
             )
             if each is not None
@@ -29,12 +29,14 @@ def come(turn: Turn) -> None:
     )
 
 
-def _deadlines(turn: Turn, now_ms: int) -> None:
+def _deadlines(turn: Turn, now_ms: int) -> bool:
+    """Whether there may be more of them."""
     passed = deadlines.passed(turn.tx, now_ms, _MOST_DEADLINES)
     if passed:
         turn.cancel_queued(
             passed, lambda _: "it had not started by its deadline", code="deadline_passed"
         )
+    return len(passed) == _MOST_DEADLINES
 
 
 def _put_off(turn: Turn, now_ms: int) -> None:

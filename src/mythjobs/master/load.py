@@ -29,7 +29,7 @@ def rows(path: Path, command: Command, header: BatchSubmit) -> Iterator[BatchRow
             try:
                 given = {k: v for k, v in _line.decode(line).items() if v is not None}
                 yield BatchRow(*job_arguments(command, given, header.subject))
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadRequest(f"line {number}: not an object of arguments: {error}") from None
             except BadRequest as error:
                 raise BadRequest(f"line {number}: {error.sentence}") from None

@@ -313,7 +313,7 @@ def recall(tx: Transaction, now: Now) -> Memory:
     memory.plan.sizes = semaphores.every(tx)
     memory.plan.disabled = frozenset(commands.disabled(tx))
     times = [each.until_ms for each in memory.put_off.values()]
-    deadline_ms = deadlines.next_ms(tx)
+    deadline_ms = deadlines.next_ms(tx, 0)
     for each_ms in times if deadline_ms is None else [*times, deadline_ms]:
         memory.due(each_ms)
     for found in machines.every(tx):

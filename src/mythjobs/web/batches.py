@@ -16,7 +16,7 @@ from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store import reads
 from mythjobs.web import answers
 from mythjobs.web.numbers import batch_number, wait_seconds
-from mythjobs.web.request import ApiRequest, master_of, submitter_of
+from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
 
 
 @post("/batches", summary="Submit a job for each line of the body, a JSON object of arguments")
@@ -51,7 +51,8 @@ async def batch(
     master = master_of(request)
     if wait is None:
         return cast(answers.Batch, await master.read(reads.batch, batch_number(batch_id)))
-    answer = await master.wait_batch(batch_number(batch_id), wait_seconds(wait))
+    seconds, gone = wait_seconds(wait), gone_of(request)
+    answer = await master.wait_batch(batch_number(batch_id), seconds, gone)
     return cast(answers.Batch, answer)
 
 

@@ -26,12 +26,15 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Done once nobody is there any more to read an answer.
+        self.gone: asyncio.Future[None] = self.loop.create_future()
         # Copied into the scope of each request, and of the WebSocket that one may become.
         self.app_state: dict[str, Any] = {"connection": self}
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()
+        self.gone.set_result(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

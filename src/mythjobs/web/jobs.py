@@ -13,7 +13,7 @@ from mythjobs.protocol.requests import Act, Submit, Submitted
 from mythjobs.store import reads
 from mythjobs.web import answers
 from mythjobs.web.numbers import checked, ids_of, job_number, wait_seconds
-from mythjobs.web.request import ApiRequest, master_of, submitter_of
+from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
 
 MOST_LISTED: Final = 1000
 _STATES: Final = ("queued", "leased", "running", "succeeded", "failed", "cancelled")
@@ -59,7 +59,8 @@ async def job(
     master = master_of(request)
     if wait is None:
         return cast(answers.Job, await master.read(reads.job, job_number(job_id)))
-    return cast(answers.Job, await master.wait_job(job_number(job_id), wait_seconds(wait)))
+    seconds, gone = wait_seconds(wait), gone_of(request)
+    return cast(answers.Job, await master.wait_job(job_number(job_id), seconds, gone))
 
 
 @get("/jobs/{job_id:int}/why", summary="Say why a job waits, and on which machines it could run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +37,11 @@ _decoder = lru_cache(64)(msgspec.json.Decoder[Any])
 
 def master_of(request: ApiRequest) -> Master:
     return cast("Master", request.app.state.master)
+
+
+def gone_of(request: ApiRequest) -> asyncio.Future[None]:
+    """Done once the asker is no longer there, so that nothing need be waited for any more."""
+    return cast("asyncio.Future[None]", request.scope["state"]["connection"].gone)
 
 
 def submitter_of(request: ApiRequest) -> str:

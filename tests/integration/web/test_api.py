@@ -153,7 +153,7 @@ DEEP = b'{"definition": {"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
         ("GET", "/jobs/1/output", None, "has not run"),
         ("POST", "/machines/vm", {"jobs": -1}, "jobs"),
         ("POST", "/batches?command=note&priority=1000", b"{}\n", ""),
-        ("POST", "/batches?command=note", b'{"text": "\xff"}\n', ""),
+        ("POST", "/batches?command=note", b'{}\n{"text": "\xff"}\n', "line 2"),
         ("POST", "/batches?command=note", b'{"times": "many"}\n', "line 1"),
     ],
 )
@@ -247,5 +247,17 @@ def test_the_schema_names_every_route_and_no_other_server(tmp_path: Path) -> Non
             "/api/v1/machines",
             "/api/v1/machines/{name}",
         }
+
+    run(tmp_path, story)
+
+
+def test_nobody_is_waited_for_who_has_gone_away(tmp_path: Path) -> None:
+    async def story(served: Served) -> None:
+        await _define(served)
+        await served.ask("POST", "/api/v1/jobs", {"command": "note", "hold": True})
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(served.master.wait_job(1, 3600.0, gone))
+        gone.set_result(None)
+        assert (await asyncio.wait_for(waiting, 10))["state"] == "queued"
 
     run(tmp_path, story)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 from mythjobs.master import grants
@@ -16,7 +15,7 @@ from mythjobs.master.sites import Spot
 from mythjobs.master.turn import Turn
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.counts import Counts, Running
-from mythjobs.scheduler.order import Key
+from mythjobs.scheduler.order import Key, Line
 from mythjobs.scheduler.room import MOST_PREFETCH, PREFETCH_S, prefetch
 from mythjobs.store import placement
 from mythjobs.store.placement import Candidate
@@ -131,24 +130,15 @@ class _Pass:
         self._taken: Counter[int] = Counter()  # of the class, in this pass
 
     def choose(self) -> dict[int, Chosen]:
-        heap: list[tuple[Key, int]] = []
+        line = Line(self._standing)
         for class_id in self._classes:
+            self._push(line, class_id)
+        while len(self._full) < len(self._rooms) and (found := line.pop()) is not None:
+            key, class_id = found
             head = self._head(class_id)
-            if head is not None:
-                heap.append((self._key(class_id, head), class_id))
-        heapify(heap)
-        while heap and len(self._full) < len(self._rooms):
-            key, class_id = heappop(heap)
-            head = self._head(class_id)
-            if head is None:
-                continue
-            now = self._key(class_id, head)
-            if now > key:
-                heappush(heap, (now, class_id))  # its share has grown since
-            elif self._take(class_id, head, now):
-                following = self._head(class_id)
-                if following is not None:
-                    heappush(heap, (self._key(class_id, following), class_id))
+            assert head is not None, f"class {class_id} stands in line without a job"
+            if self._take(class_id, head, key):
+                self._push(line, class_id)
         self._remember()
         return self._chosen
 
@@ -159,6 +149,15 @@ class _Pass:
         job_class = self._class(class_id)
         submitter = job_class.ask.submitter
         return self._plan.shares.key(head.priority, submitter, job_class.command_id, head.job_id)
+
+    def _standing(self, class_id: int) -> Key | None:
+        head = self._head(class_id)
+        return None if head is None else self._key(class_id, head)
+
+    def _push(self, line: Line, class_id: int) -> None:
+        key = self._standing(class_id)
+        if key is not None:
+            line.push(key, self._class(class_id).ask.submitter, class_id)
 
     def _head(self, class_id: int) -> Candidate | None:
         """The next job of a class that this pass has not chosen; None if there is none."""

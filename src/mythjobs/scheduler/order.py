@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush, heapreplace
 from typing import Final, NamedTuple
 
 # What a job counts before its command's duration is learned.
@@ -51,3 +53,58 @@ class Shares:
         self.served[submitter] = key.command
         self.spent[submitter, 0] = key.submitter + cost
         self.spent[submitter, command_id] = key.command + cost
+
+
+class Line:
+    """Classes in the order of their keys, though keys grow with everything that is promised.
+
+    Every job promised moves all classes of its submitter back. So classes of one priority and
+    submitter stand in a line of their own, and only the first of each line is looked at again.
+    `key` is where a class stands now; None takes it out.
+    """
+
+    def __init__(self, key: Callable[[int], Key | None]) -> None:
+        self._key = key
+        # Keys are as they were when they were pushed: they can only have grown since.
+        self._lines: dict[tuple[int, str], list[tuple[float, int, int]]] = {}
+        self._firsts: list[tuple[Key, tuple[int, str]]] = []
+
+    def push(self, key: Key, submitter: str, class_id: int) -> None:
+        name = (key.priority, submitter)
+        line = self._lines.setdefault(name, [])
+        entry = (key.command, key.job_id, class_id)
+        if not line or entry < line[0]:
+            heappush(self._firsts, (key, name))
+        heappush(line, entry)
+
+    def pop(self) -> tuple[Key, int] | None:
+        """The class whose key is the smallest now."""
+        while self._firsts:
+            key, name = heappop(self._firsts)
+            now = self._first(name)
+            if now is None:
+                continue
+            if now > key:
+                heappush(self._firsts, (now, name))
+                continue
+            line = self._lines[name]
+            class_id = heappop(line)[2]
+            if line:
+                command, job_id, _ = line[0]
+                heappush(self._firsts, (now._replace(command=command, job_id=job_id), name))
+            return now, class_id
+        return None
+
+    def _first(self, name: tuple[int, str]) -> Key | None:
+        """The key of the first of a line, after those that have grown were put in their place."""
+        line = self._lines[name]
+        while line:
+            class_id = line[0][2]
+            now = self._key(class_id)
+            if now is None:
+                heappop(line)
+            elif (now.command, now.job_id) > line[0][:2]:
+                heapreplace(line, (now.command, now.job_id, class_id))
+            else:
+                return now
+        return None

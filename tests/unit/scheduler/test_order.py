@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
+from typing import Any
 
-from mythjobs.scheduler.order import Shares
+from mythjobs.scheduler.order import Key, Line, Shares
 
 Waiting = dict[tuple[str, int], list[tuple[int, int]]]  # (submitter, command) to (priority, job)
 
@@ -86,3 +88,38 @@ def test_equal_histories_give_equal_orders() -> None:
         )
 
     assert once() == once()
+
+
+def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
+    random = Random(7)
+    for _ in range(50):
+        shares = Shares()
+        # class: (submitter, command, priorities of its jobs)
+        classes = {
+            number: (
+                random.choice("abc"),
+                number % 7,
+                sorted((random.randint(0, 2) for _ in range(random.randint(0, 6))), reverse=True),
+            )
+            for number in range(20)
+        }
+
+        def key(number: int, shares: Shares = shares, classes: Any = classes) -> Key | None:
+            submitter, command, jobs = classes[number]
+            if not jobs:
+                return None
+            return shares.key(jobs[0], submitter, command, 100 * number + len(jobs))
+
+        line = Line(key)
+        for number in classes:
+            if (at := key(number)) is not None:
+                line.push(at, classes[number][0], number)
+        while (found := line.pop()) is not None:
+            smallest, number = found
+            assert smallest == min(each for each in map(key, classes) if each is not None)
+            submitter, command, jobs = classes[number]
+            shares.charge(smallest, submitter, command, random.choice([None, 1.0, 25.0]))
+            del jobs[0]
+            if (at := key(number)) is not None:
+                line.push(at, submitter, number)
+        assert not any(jobs for _, _, jobs in classes.values())

@@ -1,0 +1,160 @@
+"""Nothing starves, nothing is read that need not be, and what is remembered stays true."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from mythjobs.master import inbox
+from mythjobs.store import placement
+from mythjobs.store.placement import Candidate
+from mythjobs.store.statement import Transaction
+from tests.unit.master.house import House
+
+
+def test_a_job_that_takes_a_whole_semaphore_is_not_starved_by_many_that_take_one(
+    house: House,
+) -> None:
+    attic = house.join("attic", 8)
+    house.ask(inbox.SetSemaphore("nas", 3))
+    house.define("small", semaphores={"nas": 1})
+    house.define("big", semaphores={"nas": 3})
+    smalls = house.queue(50, "small")
+    running = house.granted()
+    assert running == smalls[:3]
+    big = house.submit("big").id
+    assert house.why(big)["sentence"] == "waits: 3 of 3 of semaphore nas are taken"
+    # They end one by one, so never are three units free by chance.
+    order = []
+    for _ in range(8):
+        house.later(10)
+        done, *running = running
+        house.run(attic, done)
+        started = house.granted()
+        running += started
+        order += started
+    # After a minute what becomes free is kept for it.
+    assert order == [*smalls[3:8], big]
+    assert running == [big]
+    # While it runs, and after it, the small ones go on.
+    house.run(attic, big)
+    assert len(house.granted()) == 3
+
+
+def test_an_urgent_job_may_take_what_is_kept_for_one_that_waits(house: House) -> None:
+    attic = house.join("attic", 8)
+    house.ask(inbox.SetSemaphore("nas", 2))
+    house.define("small", semaphores={"nas": 1})
+    house.define("big", semaphores={"nas": 2})
+    first, second = house.queue(2, "small")
+    house.submit("big")
+    house.later(61)
+    assert house.granted() == [first, second]
+    house.run(attic, first)
+    assert house.granted() == []
+    urgent = house.submit("small", priority=1).id
+    assert house.granted() == [urgent]
+
+
+def test_a_full_machine_lets_nothing_smaller_pass_what_is_first(house: House) -> None:
+    attic = house.join("attic", 2)
+    house.define()
+    house.define("short")
+    house.learn(attic, 0.01, "short")
+    running = house.queue(2)
+    assert house.granted() == running
+    first = house.submit(priority=1).id
+    house.queue(5, "short")
+    assert house.granted() == []
+    house.run(attic, running[0])
+    assert house.granted()[0] == first
+
+
+def test_a_turn_that_fills_one_place_reads_no_class_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attic = house.join("attic", 1)
+    names = [f"c{number}" for number in range(50)]
+    for name in names:
+        house.define(name)
+        house.queue(3, name)
+    [running] = house.granted()
+    house.run(attic, running)
+    [running] = house.granted()
+    read: list[int] = []
+    real = placement.next_of_class
+
+    def counting(tx: Transaction, class_id: int, most: int) -> list[Candidate]:
+        read.append(class_id)
+        return real(tx, class_id, most)
+
+    monkeypatch.setattr(placement, "next_of_class", counting)
+    started = []
+    for _ in range(48):
+        house.run(attic, running)
+        [running] = house.granted()
+        started.append(running)
+    assert read == []
+    # And each command had its turn.
+    assert len({(job - 1) // 3 for job in started}) == 48
+
+
+def test_classes_that_no_machine_may_run_cost_nothing_until_somebody_says_otherwise(
+    house: House,
+) -> None:
+    attic = house.join("attic", 1)
+    for number in range(20):
+        house.define(f"gpu{number}", labels=["gpu"])
+        house.submit(f"gpu{number}")
+    house.define()
+    jobs = house.queue(3)
+    plan = house.core.memory.plan
+    assert len(plan.nowhere) == 20
+    assert house.granted() == [jobs[0]]
+    house.run(attic, jobs[0])
+    assert house.granted() == [jobs[1]]
+    settings = {"allow": "all", "labels": ["gpu"], "jobs": 30}
+    house.ask(inbox.EditMachine("attic", settings))
+    assert len(house.granted()) == 21
+    assert house.core.memory.plan.nowhere == set()
+
+
+def test_a_job_of_higher_priority_goes_before_those_that_are_known_as_next(house: House) -> None:
+    attic = house.join("attic", 1)
+    house.define()
+    jobs = house.queue(5)
+    house.granted()
+    urgent = house.submit(priority=3).id
+    house.run(attic, jobs[0])
+    assert house.granted() == [urgent]
+    house.run(attic, urgent)
+    assert house.granted() == [jobs[1]]
+
+
+def test_a_turn_that_is_rolled_back_leaves_placement_as_it_was(house: House) -> None:
+    attic = house.join("attic", 1)
+    house.define()
+    jobs = house.queue(3)
+    assert house.granted() == [jobs[0]]
+    before = house.core.memory
+    with contextlib.suppress(ZeroDivisionError), house.store.turn() as tx:
+        house.core.turn(tx, [inbox.CancelJobs([jobs[1]], "anna")], house.now)
+        raise ZeroDivisionError
+    house.core.book.clear()
+    assert house.core.memory is before
+    house.run(attic, jobs[0])
+    assert house.granted() == [jobs[1]]
+
+
+def test_a_wall_clock_that_steps_back_asks_the_hours_again(house: House) -> None:
+    house.join("attic", 2)
+    house.define(windows={"open": ["12:00-13:00"]})
+    first = house.submit().id
+    assert house.granted() == [first]
+    house.now = house.now._replace(wall_ms=house.now.wall_ms - 3_600_000)
+    second = house.submit()
+    assert house.granted() == []
+    assert second.reason == "waits for the window of machine attic, opens at 12:00 (in 1 h)"
+    house.later(3600)
+    assert house.granted() == [second.id]

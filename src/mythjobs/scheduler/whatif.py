@@ -28,12 +28,14 @@ class PastJob(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """When and where it would have started and ended; None if never."""
+    """When and where it would have started and ended, None if never. `cut`: not by itself, but
+    by the wall limit or the end of a window."""
 
     job_id: int
     machine: str | None
     started_ms: int | None
     ended_ms: int | None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class _Live:
     left_ms: int  # of work, as of `since_ms`
     since_ms: int
     frozen: bool = False
+    cut: bool = False
 
 
 def replay(world: World, jobs: Sequence[PastJob]) -> list[Outcome]:
@@ -111,7 +114,7 @@ class _Replay:
                 live.left_ms -= now_ms - live.since_ms
             live.since_ms = now_ms
             if live.left_ms <= 0:
-                self._finish(live, now_ms)
+                self._finish(live, now_ms, live.cut)
                 continue
             here = self._opening(live, now_ms)
             site = self._world.sites[live.job.class_id, live.machine_id]
@@ -124,12 +127,12 @@ class _Replay:
                 waiting = self._queued.setdefault(live.job.class_id, [])
                 heappush(waiting, (-live.job.priority, job_id, live.job))
             elif shut and closing == "terminate":
-                self._finish(live, now_ms)
+                self._finish(live, now_ms, True)
 
-    def _finish(self, live: _Live, now_ms: int) -> None:
+    def _finish(self, live: _Live, now_ms: int, cut: bool) -> None:
         del self._live[live.job.job_id]
         name = self._world.machines[live.machine_id].name
-        self._over[live.job.job_id] = Outcome(live.job.job_id, name, live.started_ms, now_ms)
+        self._over[live.job.job_id] = Outcome(live.job.job_id, name, live.started_ms, now_ms, cut)
 
     def _start(self, now_ms: int) -> None:
         """The walk of placement: in order, and nothing passes what waits for a machine's room."""
@@ -155,9 +158,11 @@ class _Replay:
             key = self._shares.key(job.priority, ask.submitter, ask.command_id, job.job_id)
             self._shares.charge(key, ask.submitter, ask.command_id, job.duration_s)
             counts.add(Running(machine_id, ask.command_id, ask.semaphores))
-            self._live[job.job_id] = _Live(
-                job, machine_id, now_ms, max(round(1000 * job.duration_s), 1), now_ms
-            )
+            wall_s = world.sites[class_id, machine_id].bounds.wall_s
+            cut = wall_s is not None and wall_s < job.duration_s
+            took_s = wall_s if cut and wall_s is not None else job.duration_s
+            left_ms = max(round(1000 * took_s), 1)
+            self._live[job.job_id] = _Live(job, machine_id, now_ms, left_ms, now_ms, cut=cut)
 
     def _key(self, class_id: int) -> Key:
         job = self._queued[class_id][0][2]

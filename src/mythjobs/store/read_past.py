@@ -1,0 +1,53 @@
+"""Jobs that are over, as `what-if` replays them."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from sqlalchemy import select
+
+from mythjobs.model.life import FINAL
+from mythjobs.store import tables as t
+from mythjobs.store.statement import Statement, Transaction, given, word
+
+job, attempt = t.job, t.attempt
+
+_MOST: Final = 20_000
+_PAST = Statement(
+    select(
+        job.c.job_id,
+        job.c.submitted_ms,
+        job.c.class_id,
+        job.c.priority,
+        attempt.c.started_ms,
+        attempt.c.over_ms,
+        attempt.c.machine_id,
+    )
+    .where(
+        job.c.state.in_([word(state) for state in sorted(FINAL)]),
+        attempt.c.job_id == job.c.job_id,
+        attempt.c.n == job.c.attempts,
+        attempt.c.started_ms.is_not(None),
+        attempt.c.over_ms.is_not(None),
+        job.c.submitted_ms >= given("since"),
+    )
+    .order_by(job.c.job_id.desc())
+    .limit(_MOST)
+)
+
+
+class Past(NamedTuple):
+    """A job that is over, with its last run."""
+
+    job_id: int
+    submitted_ms: int
+    class_id: int
+    priority: int
+    started_ms: int
+    over_ms: int
+    machine_id: int
+
+
+def past(tx: Transaction, since_ms: int) -> list[Past]:
+    """Jobs submitted since then that ran and are over, up to the last 20,000, oldest first."""
+    return [Past(*row) for row in reversed(_PAST.run(tx, since=since_ms))]

@@ -1,0 +1,52 @@
+"""What a machine waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mythjobs.errors import NoSuchMachine
+from mythjobs.master import inbox
+from mythjobs.master.explain_machine import why_machine
+from tests.unit.master.house import House
+
+
+def why(house: House, name: str = "attic") -> dict[str, Any]:
+    with house.store.reading() as tx:
+        return why_machine(tx, house.core.memory, name, house.now)
+
+
+def test_a_machine_says_why_it_does_not_run_more(house: House) -> None:
+    attic = house.join("attic", 1)
+    house.define()
+    assert why(house)["code"] == "idle"
+    running = house.submit().id
+    house.submit()
+    told = why(house)
+    assert told["code"] == "no_room"
+    assert told["sentence"] == f"all 1 places of attic are taken: jobs {running}"
+    assert told["commands"] == [
+        {"command": "flag", "waiting": 1, "code": "no_room", "detail": "all 1 places are taken"}
+    ]
+    house.leave(attic)
+    assert why(house)["code"] == "not_connected"
+    with pytest.raises(NoSuchMachine):
+        why(house, "cellar")
+
+
+def test_the_command_that_comes_furthest_is_named_first(house: House) -> None:
+    house.join("attic", 1)
+    house.define("forbidden")
+    house.define("nightly", windows={"open": ["22:00-06:00"]})
+    house.define("off")
+    house.ask(inbox.EditMachine("attic", {"allow": {"except": ["forbidden"]}}))
+    house.ask(inbox.EnableCommand("off", False))
+    house.queue(3, "forbidden")
+    house.queue(2, "nightly")
+    house.queue(1, "off")
+    told = why(house)
+    assert (told["code"], told["sentence"]) == ("window_closed", "2 of nightly wait: opens 22:00")
+    assert [(each["command"], each["code"]) for each in told["commands"]] == [
+        ("nightly", "window_closed"), ("forbidden", "not_allowed"), ("off", "disabled"),
+    ]  # fmt: skip

@@ -1,0 +1,81 @@
+"""`what-if` over a real store: past jobs under the settings of now and under others."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+
+from mythjobs.errors import DefinitionError, NoSuchCommand, NoSuchMachine
+from mythjobs.master.whatif import what_if
+from mythjobs.protocol import messages as m
+from tests.unit.master.house import NOON, House
+
+HOUR_MS = 3_600_000
+
+
+def what(house: House, text: str) -> dict[str, Any]:
+    with house.store.reading() as tx:
+        return what_if(tx, house.core.memory, tomllib.loads(text), house.now)
+
+
+def lived(house: House, hours: float = 1.0) -> list[int]:
+    """Three jobs, submitted together at noon and run one after the other."""
+    attic = house.join("attic", 1)
+    house.define()
+    jobs = house.queue(3)
+    for job_id in jobs:
+        assert house.granted() == [job_id]
+        key = next(iter(house.held["attic"]))
+        house.hear(attic, m.Started(*key, house.now.wall_ms))
+        house.later(3600 * hours)
+        house.run(attic, job_id, seconds=3600 * hours)
+    return jobs
+
+
+def test_a_changed_window_shows_what_would_have_ended_when(house: House) -> None:
+    jobs = lived(house)
+    answer = what(house, '[machines.attic.windows]\nopen = ["22:00-06:00"]\n')
+    assert answer["jobs"] == 3
+    [flag] = answer["commands"]
+    assert flag["now"] == {
+        "mean_wait_s": 3600.0, "last_end_ms": NOON + 3 * HOUR_MS, "never": 0, "cut": 0,
+    }  # fmt: skip
+    assert flag["then"]["last_end_ms"] == NOON + 13 * HOUR_MS
+    assert [each["id"] for each in answer["changed"]] == jobs
+    assert answer["changed"][0]["then"] == {
+        "machine": "attic", "start_ms": NOON + 10 * HOUR_MS, "end_ms": NOON + 11 * HOUR_MS,
+        "cut": False,
+    }  # fmt: skip
+
+
+def test_a_tighter_limit_and_more_places_are_tried_too(house: House) -> None:
+    lived(house)
+    [flag] = what(house, "machines.attic.jobs = 3")["commands"]
+    assert flag["then"]["last_end_ms"] == NOON + HOUR_MS
+    [flag] = what(house, '[commands.flag.limits]\nwall = "30m"\n')["commands"]
+    assert (flag["then"]["cut"], flag["then"]["last_end_ms"]) == (3, NOON + 3 * HOUR_MS // 2)
+    [flag] = what(house, "machines.attic.allow = []")["commands"]
+    assert flag["then"]["never"] == 3
+    text = "semaphores.nas = 1\nmachines.attic.jobs = 3\ncommands.flag.semaphores.nas = 1\n"
+    [flag] = what(house, text)["commands"]
+    assert flag["then"] == flag["now"]
+
+
+def test_nothing_changed_changes_nothing(house: House) -> None:
+    lived(house)
+    assert what(house, "")["changed"] == []
+
+
+def test_a_file_that_is_wrong_is_refused_with_its_key(house: House) -> None:
+    house.join()
+    for text, error in (
+        ("machine.attic.jobs = 1", DefinitionError),
+        ("machines.attic = 1", DefinitionError),
+        ("machines.attic.job = 1", DefinitionError),
+        ("machines.cellar.jobs = 1", NoSuchMachine),
+        ("commands.flog.at_most = 1", NoSuchCommand),
+    ):
+        with pytest.raises(error):
+            what(house, text)

@@ -53,10 +53,13 @@ class Master:
         frame = codec.encode(m.MasterFrame(ack, list(messages)))
         await self.connection.send(frame, text=True)
 
-    async def grant(self, job: int, *argv: str, n: int = 1, **run: Any) -> None:
+    async def grant(
+        self, job: int, *argv: str, n: int = 1, terms: dict[str, Any] | None = None, **run: Any
+    ) -> None:
+        """`terms` are the grant's own fields, as lease and hours; the others are the run's."""
         self._grants += 1
-        grant = m.Grant(self._grants, self._hb, job, n, 0, m.Run(list(argv), **run))
-        await self.send(grant)
+        what = m.Run(list(argv), **run)
+        await self.send(m.Grant(self._grants, self._hb, job, n, 0, what, **(terms or {})))
 
     async def fetch(self, transfer: int, job: int, **given: Any) -> None:
         given = {"stream": 1, "offset": 0, **given}

@@ -50,4 +50,4 @@ def _is_known(name: str) -> bool:
 
 def abilities() -> list[str]:
     """What this machine enforces by itself, its agent dead included; words of messages.CAN."""
-    return ["wall"]
+    return ["wall", "leases", "windows", "freeze"]

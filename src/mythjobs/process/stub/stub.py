@@ -20,6 +20,8 @@ def main() -> None:
     split = words.index(b"--")
     search = b""
     doing = "word"
+    # Before anything: another user could not read it.
+    env = _environment()
     try:
         for each in words[:split]:
             letter, text = each[:1].decode(), each[1:]
@@ -29,7 +31,7 @@ def main() -> None:
             doing, do = _ACTS[letter]
             do(text.decode("utf-8", "surrogateescape"))
         doing = "exec"
-        _start(search, words[split + 1 :])
+        _start(search, words[split + 1 :], env)
     except OSError as error:
         number = error.errno or errno.EINVAL
     except (KeyError, ValueError, IndexError):
@@ -86,12 +88,14 @@ def _become(text: str) -> None:
         raise OSError(errno.EPERM, "root can be had back")
 
 
-def _start(search: bytes, argv: list[bytes]) -> None:
-    # Of our own environment the interpreter may have changed something (PEP 538), and it
-    # ignores two signals, which exec would hand on.
+def _environment() -> dict[bytes, bytes]:
+    """As we got it: of its own the interpreter may have changed something (PEP 538)."""
     with open("/proc/self/environ", "rb") as file:
-        pairs = [pair.split(b"=", 1) for pair in file.read().split(b"\0") if b"=" in pair]
-    env = dict(pairs)
+        return dict(pair.split(b"=", 1) for pair in file.read().split(b"\0") if b"=" in pair)
+
+
+def _start(search: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+    # The interpreter ignores these, and exec would hand that on.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     name = argv[0]

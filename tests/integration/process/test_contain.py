@@ -1,0 +1,172 @@
+"""Cgroups of this machine, for real: what is in one is held, counted, limited and ended."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from mythjobs.model.limits import Limits
+from mythjobs.process import stub
+from mythjobs.process.contain import best_here, cgroups, mounts
+from mythjobs.process.contain.cgroups import Cgroups
+from mythjobs.process.contain.leaf import Leaf
+from mythjobs.process.stub import Wishes
+
+_PATIENCE_S = 20
+
+
+@pytest.fixture
+def groups() -> Iterator[Cgroups]:
+    found = best_here()
+    if found is None:
+        pytest.skip("this machine lets nobody of us make a cgroup")
+    yield found
+    found.close()
+    assert not [name for name in os.listdir(_unified()) if str(os.getpid()) in name]
+
+
+def _unified() -> str:
+    unified = mounts.here().unified
+    assert unified is not None
+    return unified
+
+
+def start(leaf: Leaf, text: str) -> subprocess.Popen[bytes]:
+    """A shell in it, whose output is a pipe."""
+    ours, theirs = os.pipe()
+    argv = [b"sh", b"-c", text.encode()]
+    command = stub.command(theirs, Wishes(joins=tuple(leaf.joins())), "/usr/bin:/bin", argv)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[theirs])
+    os.close(theirs)
+    with open(ours, "rb") as report:
+        assert report.read() == b""
+    return child
+
+
+def until(leaf: Leaf, what: str | None) -> None:
+    """Until it is empty, or until it has met this limit; by its events, not by looking."""
+    with select.epoll() as epoll:
+        for fd, mask in leaf.events().items():
+            epoll.register(fd, mask)
+        while not (leaf.empty() if what is None else leaf.breach() == what):
+            assert epoll.poll(_PATIENCE_S), "no event came"
+            leaf.heard()
+
+
+def finish(child: subprocess.Popen[bytes]) -> bytes:
+    out, _ = child.communicate(timeout=_PATIENCE_S)
+    return out
+
+
+def test_what_has_left_session_and_environment_is_still_inside(groups: Cgroups) -> None:
+    leaf = groups.take()
+    hidden = "env -i setsid setsid sleep 600"
+    child = start(leaf, f"({hidden} & {hidden} &); echo ready")
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"ready\n"
+    leaf.kill()
+    until(leaf, None)
+    # What held the pipe is gone, so it comes to its end.
+    assert finish(child) == b""
+    assert leaf.pids() == []
+    leaf.close()
+
+
+def test_frozen_processes_stand_still_and_can_be_killed(groups: Cgroups) -> None:
+    leaf = groups.take()
+    child = start(leaf, "echo ready; while :; do :; done")
+    assert child.stdout is not None
+    child.stdout.readline()
+    leaf.freeze()
+    with select.epoll() as epoll:
+        for fd, mask in leaf.events().items():
+            epoll.register(fd, mask)
+        while not leaf.unified.table("cgroup.events")["frozen"]:
+            assert epoll.poll(_PATIENCE_S)
+            leaf.heard()
+    used = leaf.usage()
+    assert leaf.usage() == used
+    leaf.kill()
+    until(leaf, None)
+    child.communicate()
+    leaf.close()
+
+
+def test_cpu_of_grandchildren_is_counted_that_nobody_waited_for(groups: Cgroups) -> None:
+    leaf = groups.take()
+    burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
+    child = start(leaf, f"(setsid sh -c '{burn}' &)")
+    child.wait()
+    until(leaf, None)
+    assert finish(child) == b""
+    assert leaf.usage().cpu_s > 0.02
+    leaf.close()
+    # The next one in the same group begins at nothing.
+    again = groups.take()
+    assert again.usage().cpu_s == 0.0
+    again.close()
+
+
+@pytest.mark.slow
+def test_a_fork_bomb_meets_the_limit_of_processes(groups: Cgroups) -> None:
+    if "processes" not in groups.enforces():
+        pytest.skip("no controller of processes can be written here")
+    leaf = groups.take()
+    assert leaf.set_limits(Limits(processes=30)) == []
+    leaf.events()
+    child = start(leaf, "b() { b | b & b | b; }; b 2>/dev/null")
+    until(leaf, "processes")
+    assert len(leaf.pids()) <= 30
+    leaf.kill()
+    until(leaf, None)
+    child.communicate()
+    leaf.close()
+
+
+def test_more_memory_than_allowed_ends_the_tree(groups: Cgroups) -> None:
+    if "memory" not in groups.enforces():
+        pytest.skip("no controller of memory can be written here")
+    leaf = groups.take()
+    assert leaf.set_limits(Limits(memory_bytes=32 << 20)) == []
+    leaf.events()
+    child = start(leaf, "exec head -c 200000000 /dev/zero | tail")
+    until(leaf, "memory")
+    assert leaf.usage().peak_bytes <= 32 << 20
+    leaf.kill()
+    until(leaf, None)
+    child.communicate()
+    leaf.close()
+
+
+def test_signals_reach_all_of_it(groups: Cgroups) -> None:
+    leaf = groups.take()
+    child = start(leaf, "setsid sleep 600 & echo ready; wait")
+    assert child.stdout is not None
+    child.stdout.readline()
+    assert leaf.signal(signal.SIGTERM) == len(leaf.pids() or [1, 2])
+    until(leaf, None)
+    child.communicate()
+    leaf.close()
+
+
+def test_what_a_dead_owner_left_behind_is_swept_up(groups: Cgroups) -> None:
+    # A group of a process that has this pid no more: it was born at another time.
+    path = f"{_unified()}/mythjobs-{os.getpid()}-1"
+    os.mkdir(path)
+    child = subprocess.Popen(["sleep", "600"])
+    with open(f"{path}/cgroup.procs", "w") as procs:
+        procs.write(str(child.pid))
+    cgroups.sweep(mounts.here())
+    assert child.wait(_PATIENCE_S) == -signal.SIGKILL
+    cgroups.sweep(mounts.here())
+    assert not os.path.exists(path)
+
+
+def test_a_machine_without_cgroups_has_none() -> None:
+    assert best_here(mounts.Places(None, {})) is None
+    assert best_here(mounts.Places("/proc/none", {})) is None

@@ -9,13 +9,14 @@ from typing import Any, Final
 from mythjobs.errors import BadRequest, NoSuchMachine
 from mythjobs.master import inbox
 from mythjobs.master.explain import machine_page
-from mythjobs.master.memory import Machine, write_rights
+from mythjobs.master.memory import Machine, Memory, write_rights
 from mythjobs.master.turn import Turn
 from mythjobs.model.owner import Owner, owner_from, owner_to_table
 from mythjobs.model.policy import WORD
 from mythjobs.model.window import ALLOW, PAUSE
 from mythjobs.protocol.messages import Settings
 from mythjobs.store import commands, machines, overrides, readiness, semaphores
+from mythjobs.store.statement import Transaction
 
 _MOST_UNITS: Final = 1_000_000
 # Longer is no exception any more: it belongs into the hours.
@@ -89,16 +90,19 @@ def override_hours(turn: Turn, request: inbox.OverrideHours) -> dict[str, Any]:
     for each in [each for each, (_, until_ms) in there.items() if until_ms <= now_ms]:
         del there[each]
     turn.wake(readiness.ready_classes(turn.tx))
-    return machine_page(machine, turn.now) | {"overrides": overrides_of(turn, machine)}
+    stand = overrides_of(turn.tx, turn.memory, machine, now_ms)
+    return machine_page(machine, turn.now) | {"overrides": stand}
 
 
-def overrides_of(turn: Turn, machine: Machine) -> list[dict[str, object]]:
+def overrides_of(
+    tx: Transaction, memory: Memory, machine: Machine, now_ms: int
+) -> list[dict[str, object]]:
     """What stands above the hours of a machine now; `command` None is all of them."""
-    named = commands.names(turn.tx)
+    named = commands.names(tx)
     return [
         {"command": named.get(command_id), "kind": kind, "until_ms": until_ms}
-        for (machine_id, command_id), (kind, until_ms) in sorted(turn.memory.plan.overrides.items())
-        if machine_id == machine.machine_id
+        for (machine_id, command_id), (kind, until_ms) in sorted(memory.plan.overrides.items())
+        if machine_id == machine.machine_id and until_ms > now_ms
     ]
 
 

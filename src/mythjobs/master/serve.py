@@ -20,7 +20,7 @@ from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchMachine
 from mythjobs.master import explain, explain_machine, inbox, load, policy, whatif
 from mythjobs.master.core import Core, Result
 from mythjobs.master.link import Links
-from mythjobs.master.memory import read_command
+from mythjobs.master.memory import Memory, read_command
 from mythjobs.master.outputs import Attempt, Outputs
 from mythjobs.master.patience import Patience
 from mythjobs.master.submit import own_words
@@ -145,6 +145,11 @@ class Master:
         now = master_now()
         machines = self._core.memory.machines.values()
         return {"machines": [explain.machine_page(each, now) for each in machines]}
+
+    @property
+    def memory(self) -> Memory:
+        """As of the last commit; a snapshot that nobody changes."""
+        return self._core.memory
 
     async def why(self, job_id: int) -> dict[str, Any]:
         return await self.read(explain.why, self._core.memory, job_id, master_now())

@@ -6,11 +6,12 @@ import json
 
 from sqlalchemy import select
 
-from mythjobs.errors import NoSuchCommand
+from mythjobs.errors import BadRequest, NoSuchCommand
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
 from mythjobs.store.query import Record, fetch
 from mythjobs.store.statement import Transaction
+from mythjobs.store.statistics import of_command
 
 revision = t.command_revision
 
@@ -44,16 +45,46 @@ def command_row(tx: Transaction, name: str) -> Record:
     return rows[0]
 
 
-def command(tx: Transaction, name: str) -> Record:
-    """A command with its definition. Raises NoSuchCommand."""
+def command(tx: Transaction, name: str, number: int | None = None) -> Record:
+    """A command with its definition, or with that of an older revision, and what its last jobs
+    were like. Raises NoSuchCommand, BadRequest."""
     row = command_row(tx, name)
-    found = fetch(tx, select(revision).where(revision.c.revision_id == row["revision_id"]))[0]
+    query = select(revision).where(revision.c.command_id == row["command_id"])
+    if number is None:
+        query = query.where(revision.c.revision_id == row["revision_id"])
+    else:
+        query = query.where(revision.c.number == number)
+    rows = fetch(tx, query)
+    if not rows:
+        raise BadRequest(
+            f"{name} has no revision {number}; see `mythjobs command show --revisions {name}`"
+        )
+    found = rows[0]
     return {
         "name": name,
         "revision": found["number"],
         "enabled": bool(row["enabled"]),
         "created_ms": row["created_ms"],
+        "revised_ms": found["created_ms"],
+        "put_off_ms": row["put_off_ms"],
+        "put_off_reason": row["put_off_reason"],
         "definition": json.loads(found["definition"]),
+        "statistics": of_command(tx, row["command_id"])._asdict(),
+    }
+
+
+def revisions(tx: Transaction, name: str) -> Record:
+    """Every revision, the newest first. Raises NoSuchCommand."""
+    query = (
+        select(revision.c.number, revision.c.created_ms)
+        .where(revision.c.command_id == command_row(tx, name)["command_id"])
+        .order_by(revision.c.number.desc())
+    )
+    rows = fetch(tx, query)
+    return {
+        "revisions": [
+            {"revision": each["number"], "created_ms": each["created_ms"]} for each in rows
+        ]
     }
 
 
@@ -66,7 +97,10 @@ def counts(tx: Transaction) -> Record:
         by_command.setdefault(row["command_id"], {})[row["state"]] = row["jobs"]
     listed = []
     for row in fetch(
-        tx, select(t.command.c.command_id, t.command.c.name).order_by(t.command.c.name)
+        tx,
+        select(
+            t.command.c.command_id, t.command.c.name, t.command.c.enabled, t.command.c.put_off_ms
+        ).order_by(t.command.c.name),
     ):
         of = by_command.get(row["command_id"], {})
         waiting = of.get("queued", 0)
@@ -74,7 +108,14 @@ def counts(tx: Transaction) -> Record:
         if waiting or running:
             oldest = _oldest(tx, row["command_id"]) if waiting else None
             listed.append(
-                {"name": row["name"], "queued": waiting, "running": running, "oldest_ms": oldest}
+                {
+                    "name": row["name"],
+                    "queued": waiting,
+                    "running": running,
+                    "oldest_ms": oldest,
+                    "enabled": bool(row["enabled"]),
+                    "put_off_ms": row["put_off_ms"],
+                }
             )
     return {"counts": total, "commands": listed}
 

@@ -11,11 +11,13 @@ from mythjobs.model import outcome as o
 from mythjobs.model.limits import usage_from_json
 from mythjobs.store import tables as t
 from mythjobs.store.query import Record, fetch
-from mythjobs.store.read_commands import command, commands, counts
+from mythjobs.store.read_commands import command, commands, counts, revisions
 from mythjobs.store.read_jobs import jobs, said, visible_jobs
 from mythjobs.store.statement import Transaction
 
-__all__ = ["attempt_output", "batch", "command", "commands", "counts", "job", "jobs", "owners"]
+__all__ = [
+    "attempt_output", "batch", "command", "commands", "counts", "job", "jobs", "owners", "revisions",
+]  # fmt: skip
 
 
 def job(tx: Transaction, job_id: int) -> Record:

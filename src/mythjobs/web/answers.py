@@ -12,6 +12,8 @@ class CommandLoad(TypedDict):
     queued: int
     running: int
     oldest_ms: int | None
+    enabled: bool
+    put_off_ms: int | None
 
 
 class MachineLoad(TypedDict):
@@ -44,12 +46,53 @@ class Commands(TypedDict):
     commands: list[CommandSummary]
 
 
+class Defined(TypedDict):
+    name: str
+    revision: int
+    changed: bool
+    nowhere: str
+
+
+class Statistics(TypedDict):
+    jobs: int
+    runs: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    success_rate: float | None
+    median_s: float | None
+    p90_s: float | None
+    cpu_median_s: float | None
+    cpu_total_s: float
+    read_bytes: int
+    written_bytes: int
+    peak_bytes: int
+
+
 class Command(TypedDict):
     name: str
     revision: int
     enabled: bool
     created_ms: int
+    revised_ms: int
+    put_off_ms: int | None
+    put_off_reason: str
     definition: dict[str, Any]
+    statistics: Statistics
+
+
+class Revision(TypedDict):
+    revision: int
+    created_ms: int
+
+
+class Revisions(TypedDict):
+    revisions: list[Revision]
+
+
+class Enabled(TypedDict):
+    name: str
+    enabled: bool
 
 
 class Removed(TypedDict):
@@ -98,7 +141,7 @@ class ListedJob(TypedDict):
     arguments: dict[str, Any]
     key: str | None
     hold: bool
-    stop_requested: bool
+    stop_requested: str | None
     batch: int | None
     submitter: str
     comment: str
@@ -176,3 +219,44 @@ class Machine(TypedDict):
 
 class Machines(TypedDict):
     machines: list[Machine]
+
+
+class StandingOverride(TypedDict):
+    command: str | None
+    kind: str
+    until_ms: int
+
+
+class WholeMachine(Machine):
+    zone: str
+    settings: dict[str, Any]
+    overrides: list[StandingOverride]
+
+
+class DeadMachine(TypedDict):
+    name: str
+    jobs: list[int]
+
+
+class Keeps(TypedDict):
+    command: str
+    waiting: int
+    code: str
+    detail: str
+
+
+class WhyMachine(TypedDict):
+    machine: str
+    code: str
+    sentence: str
+    commands: list[Keeps]
+
+
+class Semaphore(TypedDict):
+    name: str
+    size: int
+    used: int
+
+
+class Semaphores(TypedDict):
+    semaphores: list[Semaphore]

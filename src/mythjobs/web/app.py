@@ -14,7 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 import mythjobs
 from mythjobs.errors import MythJobsError
-from mythjobs.web import batches, commands, faults, jobs, machines, outputs
+from mythjobs.web import batches, commands, faults, jobs, machines, outputs, semaphores
 from mythjobs.web.asgi import App, Receive, Scope, Send, refuse
 from mythjobs.web.link import serve_link
 from mythjobs.web.request import ApiRequest
@@ -42,7 +42,7 @@ def application(master: Master, links: Links) -> App:
 
 
 def _api(master: Master) -> Litestar:
-    parts = (jobs, batches, commands, machines, outputs)
+    parts = (jobs, batches, commands, machines, semaphores, outputs)
     router = Router("/api/v1", route_handlers=[route for part in parts for route in part.ROUTES])
     return Litestar(
         [router],

@@ -8,20 +8,31 @@ from litestar import get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
+from mythjobs.clock import master_now
 from mythjobs.errors import BadRequest
-from mythjobs.master import inbox
+from mythjobs.master import inbox, pages
+from mythjobs.master.explain_machine import why_machine
+from mythjobs.protocol.requests import MachineSettings, Override
 from mythjobs.web import answers
-from mythjobs.web.request import ApiRequest, master_of
+from mythjobs.web.numbers import instant
+from mythjobs.web.request import ApiRequest, master_of, submitter_of
 
 _MOST_JOBS: Final = 10_000
 
 
 class SetMachine(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to change of a machine: its ceiling, and the commands that may run on it."""
+    """What is to change of a machine: its ceiling, the commands that may run on it, its zone."""
 
     jobs: int | None = None
     allow: Literal["all"] | list[str] | None = None
     deny: list[str] | None = None
+    zone: str | None = None
+
+
+class Dead(Struct, frozen=True, forbid_unknown_fields=True):
+    """How it is known that a machine runs nothing any more."""
+
+    reason: str
 
 
 @get("/status", summary="Say how the master and its queue are")
@@ -34,14 +45,72 @@ async def machines(request: ApiRequest) -> answers.Machines:
     return cast(answers.Machines, await master_of(request).machines())
 
 
-@post("/machines/{name:str}", status_code=200, summary="Change a machine's ceiling or rights")
+@get("/machines/{name:str}", summary="Show a machine, and what its owner says of it")
+async def machine(request: ApiRequest, name: FromPath[str]) -> answers.WholeMachine:
+    return await _whole(request, name)
+
+
+@post("/machines/{name:str}", status_code=200, summary="Change a machine's ceiling, rights, zone")
 async def set_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SetMachine]
-) -> answers.Machine:
+) -> answers.WholeMachine:
     if data.jobs is not None and not 0 <= data.jobs <= _MOST_JOBS:
         raise BadRequest(f"jobs: from 0 to {_MOST_JOBS}")
-    asked = inbox.SetMachine(name, data.jobs, data.allow, data.deny)
-    return cast(answers.Machine, await master_of(request).ask(asked))
+    asked = inbox.SetMachine(name, data.jobs, data.allow, data.deny, data.zone)
+    await master_of(request).ask(asked)
+    return await _whole(request, name)
 
 
-ROUTES: Final[list[Any]] = [status, machines, set_machine]
+@post(
+    "/machines/{name:str}/settings",
+    status_code=200,
+    summary="Replace all that a machine's owner says of it",
+)
+async def edit_machine(
+    request: ApiRequest, name: FromPath[str], data: JSONBody[MachineSettings]
+) -> answers.WholeMachine:
+    await master_of(request).ask(inbox.EditMachine(name, data.settings))
+    return await _whole(request, name)
+
+
+@post(
+    "/machines/{name:str}/hours",
+    status_code=200,
+    summary="Open or close a machine until an instant, whatever its windows say",
+)
+async def override(
+    request: ApiRequest, name: FromPath[str], data: JSONBody[Override]
+) -> answers.WholeMachine:
+    until_ms = instant(data.until_ms, "until_ms")
+    await master_of(request).ask(inbox.OverrideHours(name, data.kind, until_ms, data.command))
+    return await _whole(request, name)
+
+
+@post(
+    "/machines/{name:str}/dead",
+    status_code=200,
+    summary="Declare that a machine runs nothing any more; its jobs are begun again elsewhere",
+)
+async def dead(
+    request: ApiRequest, name: FromPath[str], data: JSONBody[Dead]
+) -> answers.DeadMachine:
+    asked = inbox.DeclareDead(name, submitter_of(request), data.reason)
+    return {"name": name, "jobs": await master_of(request).ask(asked)}
+
+
+@get("/machines/{name:str}/why", summary="Say what a machine waits for")
+async def why(request: ApiRequest, name: FromPath[str]) -> answers.WhyMachine:
+    master = master_of(request)
+    found = await master.read(why_machine, master.memory, name, master_now())
+    return cast(answers.WhyMachine, found)
+
+
+async def _whole(request: ApiRequest, name: str) -> answers.WholeMachine:
+    master = master_of(request)
+    found = await master.read(pages.machine, master.memory, name, master_now())
+    return cast(answers.WholeMachine, found)
+
+
+ROUTES: Final[list[Any]] = [
+    status, machines, machine, set_machine, edit_machine, override, dead, why,
+]  # fmt: skip

@@ -27,6 +27,18 @@ def batch_number(number: int) -> int:
     return number
 
 
+def revision_number(number: int) -> int:
+    if not 0 < number < 2**31:
+        raise BadRequest("revision: from 1 on")
+    return number
+
+
+def instant(at_ms: int | None, name: str) -> int | None:
+    if at_ms is not None and not 0 <= at_ms <= _LAST_MS:
+        raise BadRequest(f"{name}: milliseconds since 1970, from 0 to {_LAST_MS}")
+    return at_ms
+
+
 def ids_of(act: Act) -> list[int]:
     if not act.ids:
         raise BadRequest("ids: name at least one job")
@@ -38,9 +50,8 @@ def ids_of(act: Act) -> list[int]:
 
 def checked(submit: Submit) -> Submit:
     """The numbers of a submit that the rules of jobs do not look at."""
-    at_ms = submit.not_before_ms
-    if at_ms is not None and not 0 <= at_ms <= _LAST_MS:
-        raise BadRequest(f"not_before_ms: milliseconds since 1970, from 0 to {_LAST_MS}")
+    instant(submit.not_before_ms, "not_before_ms")
+    instant(submit.deadline_ms, "deadline_ms")
     for each in submit.after:
         job_number(each.job)
     return submit

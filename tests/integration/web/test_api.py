@@ -28,12 +28,39 @@ def test_commands_are_defined_listed_and_shown(tmp_path: Path) -> None:
         answer = await master.ask(
             "POST", "/api/v1/commands", {"definition": changed, "replace": True}
         )
-        assert answer.json == {"name": "note", "revision": 2, "changed": True}
+        done = answer.json
+        assert (done["name"], done["revision"], done["changed"]) == ("note", 2, True)
+        assert "no machine has joined" in done["nowhere"]
 
         listed = (await master.ask("GET", "/api/v1/commands")).json["commands"]
         assert {each["name"]: each["parameters"] for each in listed}["note"] == ["text", "times"]
         shown = (await master.ask("GET", "/api/v1/commands/note")).json
         assert shown["definition"]["summary"] == "Say it"
+        assert (shown["statistics"]["jobs"], shown["statistics"]["median_s"]) == (0, None)
+
+        # What jobs were submitted with stays readable.
+        old = (await master.ask("GET", "/api/v1/commands/note?revision=1")).json
+        assert (old["revision"], "summary" in old["definition"]) == (1, False)
+        every = (await master.ask("GET", "/api/v1/commands/note/revisions")).json["revisions"]
+        assert [each["revision"] for each in every] == [2, 1]
+        missing = await master.ask("GET", "/api/v1/commands/note?revision=3")
+        assert (missing.status, "no revision 3" in missing.json["message"]) == (400, True)
+
+    run(tmp_path, story)
+
+
+def test_a_command_is_disabled_and_its_jobs_say_so(tmp_path: Path) -> None:
+    async def story(master: Served) -> None:
+        await _define(master)
+        url = "/api/v1/commands/note/enabled"
+        off = await master.ask("POST", url, {"on": False})
+        assert off.json == {"name": "note", "enabled": False}
+        submitted = (await master.ask("POST", "/api/v1/jobs", {"command": "note"})).json
+        assert "`mythjobs command enable note`" in submitted["reason"]
+        [load] = (await master.ask("GET", "/api/v1/status")).json["commands"]
+        assert (load["name"], load["queued"], load["enabled"]) == ("note", 1, False)
+        assert (await master.ask("POST", url, {"on": True})).json["enabled"] is True
+        assert (await master.ask("POST", "/api/v1/commands/no/enabled", {"on": True})).status == 404
 
     run(tmp_path, story)
 
@@ -234,6 +261,8 @@ def test_the_schema_names_every_route_and_no_other_server(tmp_path: Path) -> Non
             "/api/v1/status",
             "/api/v1/commands",
             "/api/v1/commands/{name}",
+            "/api/v1/commands/{name}/revisions",
+            "/api/v1/commands/{name}/enabled",
             "/api/v1/jobs",
             "/api/v1/batches",
             "/api/v1/batches/{batch_id}",
@@ -246,6 +275,12 @@ def test_the_schema_names_every_route_and_no_other_server(tmp_path: Path) -> Non
             "/api/v1/jobs/rerun",
             "/api/v1/machines",
             "/api/v1/machines/{name}",
+            "/api/v1/machines/{name}/settings",
+            "/api/v1/machines/{name}/hours",
+            "/api/v1/machines/{name}/dead",
+            "/api/v1/machines/{name}/why",
+            "/api/v1/semaphores",
+            "/api/v1/semaphores/{name}",
         }
 
     run(tmp_path, story)

@@ -1,0 +1,75 @@
+"""What pages say that memory and store know only together: machines, semaphores, commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mythjobs.clock import Now
+from mythjobs.errors import NoSuchMachine
+from mythjobs.master.asks import ask_of
+from mythjobs.master.explain import machine_page, view_of
+from mythjobs.master.memory import JobClass, Memory, read_class, read_command
+from mythjobs.master.policy import overrides_of, settings_of
+from mythjobs.model.bounds import FREE
+from mythjobs.scheduler import eligibility as e
+from mythjobs.scheduler.counts import Counts, Running
+from mythjobs.scheduler.waiting import CODES, waits_where
+from mythjobs.store import commands
+from mythjobs.store.commands import ClassRow
+from mythjobs.store.statement import Transaction
+
+# What only an act of a person changes.
+_STANDING = {"no_machine", *(CODES[name] for name, _ in e.STANDING)}
+
+
+def machine(tx: Transaction, memory: Memory, name: str, now: Now) -> dict[str, Any]:
+    """A machine with all that its owner says of it. Raises NoSuchMachine."""
+    for each in memory.machines.values():
+        if each.name == name:
+            return machine_page(each, now) | {
+                "zone": each.owner.zone or each.zone,
+                "settings": settings_of(each),
+                "overrides": overrides_of(tx, memory, each, now.wall_ms),
+            }
+    raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
+
+
+def semaphores(tx: Transaction, memory: Memory) -> dict[str, Any]:
+    """Each with how much of it the jobs that run have taken."""
+    lives = [live for each in memory.machines.values() for live in each.live.values()]
+    units = {
+        each: read_class(tx, each).ask.semaphores for each in {each.class_id for each in lives}
+    }
+    counts = Counts(Running(0, each.command_id, units[each.class_id]) for each in lives)
+    return {
+        "semaphores": [
+            {"name": name, "size": size, "used": counts.units[name]}
+            for name, size in sorted(memory.plan.sizes.items())
+        ]
+    }
+
+
+def nowhere(tx: Transaction, memory: Memory, name: str, now: Now) -> str:
+    """Why no job of this command could ever start as things are now; "" if one could."""
+    defined = commands.by_name(tx, name)
+    if defined is None:
+        return ""  # removed meanwhile
+    command = read_command(defined.definition)
+    row = ClassRow(0, defined.command_id, defined.revision_id, "", "", "", "", "", "")
+    job_class = JobClass(
+        0, defined.command_id, defined.revision_id, command, ask_of(row, command), FREE
+    )
+    for semaphore, units in command.semaphores:
+        if units > memory.plan.sizes.get(semaphore, 0):
+            return (
+                f"{name} takes {units} of semaphore {semaphore}, which has "
+                f"{memory.plan.sizes.get(semaphore, 0)}; `mythjobs semaphore set {semaphore} N` "
+                "makes it larger"
+            )
+    view = view_of(tx, memory)
+    places = view.places(job_class, now.wall_ms)
+    code, sentence = waits_where(view.ask(job_class), places, now.wall_ms)
+    never = code == CODES["window"] and all(
+        moment.opening is not None and moment.opening.opens_ms is None for _, _, moment in places
+    )
+    return sentence if code in _STANDING or never else ""

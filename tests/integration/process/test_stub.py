@@ -110,7 +110,7 @@ def test_a_child_that_became_another_user_cannot_come_back(kind: str) -> None:
 def test_who_may_not_become_another_user_does_not_run_at_all(kind: str) -> None:
     if kind == "interpreted":
         pytest.skip("the interpreter may be where only root can read")
-    again = [*stub.program(), "2", "u0:0:", "p/usr/bin", "--", "echo", "ran"]
+    again: list[str | bytes] = [*stub.program(), "2", "u0:0:", "p/usr/bin", "--", "echo", "ran"]
     done = run(again, Wishes(user=User(_NOBODY, _NOBODY)))
     assert (done.code, done.out) == (127, b"")
 

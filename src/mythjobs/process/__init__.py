@@ -10,15 +10,40 @@ from mythjobs.model.outcome import (
     Signalled,
     Stopped,
 )
+from mythjobs.process.buffer import Buffer
+from mythjobs.process.pipes import Reader, Writer
+from mythjobs.process.process import Done, Process, Stopping
+from mythjobs.process.system import (
+    ALL,
+    BUFFERED,
+    INHERIT,
+    MERGED,
+    NULL,
+    PIPE,
+    MythSystem,
+)
 
 __all__ = [
+    "ALL",
+    "BUFFERED",
+    "INHERIT",
+    "MERGED",
+    "NULL",
+    "PIPE",
     "Breached",
+    "Buffer",
+    "Done",
     "Exited",
     "Limits",
     "Lost",
+    "MythSystem",
     "NotStarted",
     "Outcome",
+    "Process",
+    "Reader",
     "Signalled",
     "Stopped",
+    "Stopping",
     "Usage",
+    "Writer",
 ]

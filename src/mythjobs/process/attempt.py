@@ -12,8 +12,8 @@ from mythjobs.model.limits import Limits
 from mythjobs.process import refusal
 from mythjobs.process.acts import Act, read_acts
 from mythjobs.process.child import Child, Stream
+from mythjobs.process.files import open_input
 from mythjobs.process.output import Spool, stream_path
-from mythjobs.process.refusal import CannotStart
 from mythjobs.process.spawn import Program, program
 from mythjobs.process.status import StatusPipe
 from mythjobs.process.tree import Key
@@ -90,7 +90,7 @@ class Attempt(Child):
             self.status_pipe = _make_status_pipe(self, runtime)
             env["MYTHJOBS_STATUS"] = os.path.join(runtime, f"{self.job}.{self.n}.status")
         if self.stdin_path:
-            self.stdin = _open_stdin(self.stdin_path)
+            self.stdin = open_input(self.stdin_path)
         ends = self.ends
         return program(self.argv, env, cwd or "/", self.stdin, ends[0], ends[-1])
 
@@ -151,15 +151,3 @@ def _make_status_pipe(attempt: Attempt, directory: str) -> StatusPipe:
         return StatusPipe(path)
     except OSError as error:
         raise refusal.at_preparing(error, "its status pipe") from None
-
-
-def _open_stdin(path: str) -> int:
-    try:
-        # Opening a FIFO that nobody writes into would wait for a writer, for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        os.set_blocking(fd, True)
-    except OSError as error:
-        raise refusal.at_preparing(error, f"its input {refusal.printable(path)}") from None
-    except ValueError:
-        raise CannotStart(0, "the name of its input has a NUL byte in it") from None
-    return fd

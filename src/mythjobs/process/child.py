@@ -43,17 +43,21 @@ class Child:
     """
 
     __slots__ = (
-        "leave_daemons", "limits", "watch",
+        "leave_daemons", "limits", "mark", "session", "watch",
         # Below: filled in by the spawner, then by the keeper.
         "after_ms", "born", "clearing", "ending", "ends", "exit_status", "exited", "family",
         "frozen_ms", "frozen_since_ms", "grace_over", "grace_s", "holders", "kill_at_ms",
         "killing", "known", "lasting", "not_started", "open", "peak_bytes", "pid", "pidfd",
-        "streams", "timers", "usage", "wall_timer",
+        "seen", "streams", "term_ms", "timers", "usage", "wall_timer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, leave_daemons: bool = False) -> None:
         self.limits = limits
         self.leave_daemons = leave_daemons
+        # A word in its environment that is in no other child's, or none; and whether it leads
+        # a session of its own.
+        self.mark = ""
+        self.session = True
         # Its keeper tells when it has written something.
         self.watch = False
         self.pid = self.pidfd = -1
@@ -71,7 +75,8 @@ class Child:
         # Why we are ending it, once we are; and whether its time to end by itself is over.
         self.ending: Outcome | None = None
         self.grace_s = limits.grace_s
-        self.kill_at_ms = 0
+        # On CLOCK_MONOTONIC: when TERM was sent, and when KILL will be.
+        self.term_ms = self.kill_at_ms = 0
         self.grace_over = self.killing = self.clearing = False
         # Its leader is dead, and still there to be reaped; then reaped, with this status.
         self.exited = False
@@ -79,6 +84,8 @@ class Child:
         self.usage = Usage()
         # The largest resident set that was seen of its leader while it ran.
         self.peak_bytes = 0
+        # What its tree had used when we began to end it.
+        self.seen: Usage | None = None
         # Descendants that were seen when it was signalled: one that leaves its session later
         # is known by that.
         self.family: dict[int, Process] = {}

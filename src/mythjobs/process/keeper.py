@@ -15,7 +15,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
-from mythjobs.process import refusal, used
+from mythjobs.process import refusal, snapshot, used
 from mythjobs.process.child import Child, Stream
 from mythjobs.process.drain import Drain
 from mythjobs.process.kin import Kin, is_dead, members
@@ -107,7 +107,7 @@ class Keeper(Generic[C]):
         if child.not_started:
             if child.born:
                 # We would not hear of its end: then it must not have been started.
-                send(-child.pid, signal.SIGKILL)
+                send(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
                 child.born = None
             self._close_all(child)
@@ -185,7 +185,13 @@ class Keeper(Generic[C]):
 
     def signal(self, child: C, number: int) -> int:
         """To its whole tree; how many processes got it."""
-        return send_all(child.pid, members(child), number) if child.running else 0
+        return send_all(child, members(child), number) if child.running else 0
+
+    def tree(self, child: C) -> list[Process]:
+        """What is there of it: its tree, or what its dead leader left."""
+        if not child.known or child.exit_status is not None:
+            return []
+        return self.kin.left(child) if child.exited else members(child)
 
     def hold(self, child: C, holder: str, on: bool) -> None:
         """It is frozen while anybody holds it; one that is being ended no longer is."""
@@ -207,7 +213,7 @@ class Keeper(Generic[C]):
         stopped: set[int] = set()
         # Who forks between our look and our signal has a child that we see the next time.
         while new := [each for each in members(child) if each.pid not in stopped]:
-            send_all(child.pid, new, signal.SIGSTOP)
+            send_all(child, new, signal.SIGSTOP)
             stopped.update(each.pid for each in new)
 
     def _thaw(self, child: C) -> None:
@@ -215,7 +221,7 @@ class Keeper(Generic[C]):
             return
         child.frozen_ms += self._loop.now.run_ms - child.frozen_since_ms
         child.frozen_since_ms = None
-        send_all(child.pid, members(child), signal.SIGCONT)
+        send_all(child, members(child), signal.SIGCONT)
         self._set_wall(child)
 
     # Ended by us.
@@ -248,13 +254,15 @@ class Keeper(Generic[C]):
     def _terminate(self, child: C) -> None:
         child.wall_timer.clear()
         found = members(child)
+        self._remember(child, found)
         if child.grace_s > 0:
-            send_all(child.pid, found, signal.SIGTERM)
+            send_all(child, found, signal.SIGTERM)
             # What has been stopped (SIGSTOP) sees TERM only when it goes on.
-            send_all(child.pid, found, signal.SIGCONT)
+            send_all(child, found, signal.SIGCONT)
         child.holders.clear()
         child.frozen_since_ms = None
-        child.kill_at_ms = self._loop.now.run_ms + round(child.grace_s * 1000)
+        child.term_ms = self._loop.now.run_ms
+        child.kill_at_ms = child.term_ms + round(child.grace_s * 1000)
         child.timers.append(self._loop.at(child.kill_at_ms, partial(self._kill, child)))
 
     def _kill(self, child: C) -> None:
@@ -264,7 +272,14 @@ class Keeper(Generic[C]):
         if child.exited:
             self._clear(child)
         else:
-            send_all(child.pid, members(child), signal.SIGKILL)
+            found = members(child)
+            self._remember(child, found)
+            send_all(child, found, signal.SIGKILL)
+
+    def _remember(self, child: C, found: list[Process]) -> None:
+        """What is killed together with its parent is waited for by nobody, or not by us."""
+        if len(found) > 1:
+            child.seen = snapshot.usage(child) or child.seen
 
     # Ended.
 
@@ -278,11 +293,13 @@ class Keeper(Generic[C]):
 
     def _clear(self, child: C) -> None:
         """End what the leader left behind, then reap the leader, never the other way round."""
+        if self.kin.adopting:
+            self.reap_orphans()
         if not child.leave_daemons and (left := self.kin.left(child)):
             patient = child.ending is not None and not child.grace_over
             if not patient:
                 # The group at once: some of it may be gone before it is looked at.
-                send(-child.pid, signal.SIGKILL)
+                send_all(child, left, signal.SIGKILL)
             self.reap_orphans()
             self._wait_for(child, left, patient)
             return
@@ -292,11 +309,8 @@ class Keeper(Generic[C]):
         """Each of them that dies brings us here again, with the children that it had."""
         self._clearing[child.pid] = child
         for process in left:
-            watched = process.pid in self._watched or self._watch(process.pid)
-            if not watched:
+            if process.pid not in self._watched and not self._watch(process.pid):
                 self._loop.call_soon(self.orphans_changed)
-            if not patient:
-                send(process.pid, signal.SIGKILL)
         if not patient and not child.killing:
             child.killing = True
             due_ms = self._loop.now.run_ms + _PATIENCE_MS
@@ -346,6 +360,8 @@ class Keeper(Generic[C]):
         assert child.born
         wall_s = (self._loop.now.run_ms - child.born.run_ms) / 1000
         child.usage = used.add(child.usage, usage, max(wall_s, 0.0), child.peak_bytes)
+        if child.seen:
+            child.usage = used.at_least(child.usage, child.seen)
         for stream in child.open[:]:
             if self._drain.read_all(stream):
                 self._close_stream(child, stream)

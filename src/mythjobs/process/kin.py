@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from resource import struct_rusage
-from typing import Protocol
+from typing import Final, Protocol
 
 from mythjobs.process import orphans, tree
 from mythjobs.process.child import Child
@@ -13,7 +13,10 @@ from mythjobs.process.tree import Process
 
 
 class Kin(Protocol):
-    """One of these serves one keeper; its loop's thread calls it."""
+    """One of these serves one keeper; its loop's thread calls it. `adopting`: orphans become
+    ours, and nobody tells when one has died."""
+
+    adopting: bool
 
     def left(self, child: Child) -> list[Process]:
         """What lives on of a child whose leader is dead and not yet reaped."""
@@ -36,7 +39,9 @@ def members(child: Child) -> list[Process]:
 
 class Adopted:
     """For a process whose every orphan is a child's (the reaper: a subreaper, whose loop runs
-    in its main thread and spawns nothing there)."""
+    in its main thread and spawns nothing there). SIGCHLD tells of each."""
+
+    adopting = False
 
     def __init__(
         self, leaders: Mapping[int, Child], by_mark: Callable[[int], Child | None]
@@ -67,3 +72,89 @@ class Adopted:
 def is_dead(pid: int) -> bool:
     """Whether this child of ours is over, reaped or not."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+# So many numbers are asked for one by one; with more of them all of /proc is looked through.
+_FEW: Final = 256
+MARK: Final = "MYTHSYSTEM_TREE"
+
+
+class Guests:
+    """For a thread in somebody's program, whose orphans go to process 1 and whose other
+    children are not ours: a process is known by its session, by the mark in its environment,
+    or because it was seen below the leader.
+
+    What a leader started has a higher number than its own, up to the last one given out; for
+    a child that ends soon these are few, and asking each for its session costs a microsecond.
+    """
+
+    def __init__(self, leaders: Mapping[int, Child]) -> None:
+        self._leaders = leaders
+        self.adopting = False
+        # Found to be of a child of ours when they lived.
+        self._known: dict[int, Process] = {}
+        self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+
+    def left(self, child: Child) -> list[Process]:
+        found = {each.pid: each for each in map(_again, child.family.values()) if each}
+        found.pop(child.pid, None)
+        first = child.pid + 1
+        while (last := self._last_pid()) >= first or last < child.pid:
+            if not 0 <= last - first < _FEW:
+                pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+                found.update(self._among(pids, child))
+                break
+            found.update(self._among(range(first, last + 1), child))
+            first = last + 1
+        if self.adopting:
+            self._known.update(found)
+        return list(found.values())
+
+    def _among(self, pids: Iterable[int], child: Child) -> Iterator[tuple[int, Process]]:
+        for pid in pids:
+            if pid in self._leaders or not self._is_of(pid, child):
+                continue
+            process = tree.read_process(pid)
+            if process and not process.dead:
+                yield pid, process
+
+    def _is_of(self, pid: int, child: Child) -> bool:
+        try:
+            session = os.getsid(pid)
+        except OSError:
+            return False
+        if session == child.pid:
+            return True
+        return (
+            bool(child.mark)
+            and session not in self._leaders
+            and tree.has_mark(pid, MARK, child.mark)
+        )
+
+    def _last_pid(self) -> int:
+        return int(os.pread(self._load, 128, 0).rsplit(None, 1)[1])
+
+    def reap(self) -> Iterator[tuple[Child | None, struct_rusage]]:
+        """Only if we adopt, and only what nobody else here can have started: a child of this
+        process that leads no session and is not in our own was somebody's grandchild."""
+        if not self.adopting:
+            return
+        ours = os.getsid(0)
+        for pid in tree.children(os.getpid(), os.getpid()):
+            process = tree.read_process(pid)
+            if process is None or not process.dead:
+                continue
+            known = self._known.pop(pid, None)
+            if process.session not in (ours, pid) or (known and known.born_ms == process.born_ms):
+                reaped, _, used = os.wait4(pid, os.WNOHANG)
+                if reaped:
+                    yield self._leaders.get(process.session), used
+
+    def close(self) -> None:
+        os.close(self._load)
+
+
+def _again(process: Process) -> Process | None:
+    """The same process as it is now, or None if it is dead or gone."""
+    now = tree.read_process(process.pid)
+    return now if now and not now.dead and now.born_ms == process.born_ms else None

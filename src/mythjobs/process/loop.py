@@ -99,6 +99,11 @@ class Loop:
         due_ms = self._timers[0][0] - machine_now().run_ms
         return max(0, due_ms) / 1000
 
+    def close(self) -> None:
+        """In a forked child, to which it is of no use; it must not be turned any more."""
+        self._epoll.close()
+        os.close(self._bell)
+
     def _run(self, callback: Callable[[], None], fd: int) -> None:
         try:
             callback()

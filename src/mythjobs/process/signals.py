@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable
 
 from mythjobs.process import tree
+from mythjobs.process.child import Child
 from mythjobs.process.tree import Process
 
 
@@ -19,16 +20,16 @@ def send(pid: int, number: int) -> bool:
     return True
 
 
-def send_all(leader: int, members: Iterable[Process], number: int) -> int:
+def send_all(child: Child, members: Iterable[Process], number: int) -> int:
     """To the group of a leader that is not reaped, then to those who have left it; how many.
 
     The group at once: none of it can fork its way out between two signals of ours.
     """
     count = 0
-    grouped = send(-leader, number)
+    grouped = child.session and send(-child.pid, number)
     for process in members:
-        has_it = grouped and _group_of(process.pid) == leader
-        count += has_it or (process.pid != leader and _send_surely(process, number))
+        has_it = grouped and _group_of(process.pid) == child.pid
+        count += has_it or _send_surely(process, number)
     return count
 
 

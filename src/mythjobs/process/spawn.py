@@ -24,8 +24,8 @@ _QUESTIONS: Final = 8
 
 class Program(NamedTuple):
     """`argv` and `env` (NAME=value) are what the child gets, byte for byte; the three numbers
-    are our descriptors that become its 0, 1 and 2, none of them below 3. `search` is the PATH
-    in its environment."""
+    are our descriptors that become its 0, 1 and 2, and -1 leaves it the one that we have.
+    `search` is the PATH in its environment. With `session` it leads one of its own."""
 
     argv: list[bytes]
     env: list[bytes]
@@ -34,6 +34,7 @@ class Program(NamedTuple):
     stdin: int
     stdout: int
     stderr: int
+    session: bool = True
 
 
 Spawn = Callable[[Program], int]
@@ -93,7 +94,7 @@ class Vfork:
         pid = _vfork_exec(
             program.argv, _candidates(program), True, (self._answer,), program.cwd, program.env,
             program.stdin, -1, -1, program.stdout, -1, program.stderr, self._end, self._answer,
-            True, True, -1, None, None, None, -1, None, *_ALLOW_VFORK,
+            True, program.session, -1, None, None, None, -1, None, *_ALLOW_VFORK,
         )  # fmt: skip
         if not self._memory[0]:
             return pid
@@ -140,10 +141,10 @@ def spawn_by_popen(program: Program) -> int:
             program.argv,
             env=dict(pair.split(b"=", 1) for pair in program.env),
             cwd=program.cwd,
-            stdin=program.stdin,
-            stdout=program.stdout,
-            stderr=program.stderr,
-            start_new_session=True,
+            stdin=_or_ours(program.stdin),
+            stdout=_or_ours(program.stdout),
+            stderr=_or_ours(program.stderr),
+            start_new_session=program.session,
         )
     except OSError as error:
         number = error.errno or 0
@@ -153,6 +154,10 @@ def spawn_by_popen(program: Program) -> int:
     # Else Popen would reap our child when the next one starts.
     process.returncode = 0
     return process.pid
+
+
+def _or_ours(fd: int) -> int | None:
+    return None if fd < 0 else fd
 
 
 def _vfork_works() -> bool:

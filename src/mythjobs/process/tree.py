@@ -11,6 +11,7 @@ Key = tuple[int, int]
 
 MARK_JOB: Final = "MYTHJOBS_JOB"
 MARK_ATTEMPT: Final = "MYTHJOBS_ATTEMPT"
+_LISTS_CHILDREN: Final = os.path.exists("/proc/thread-self/children")
 TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -30,13 +31,34 @@ class Process(NamedTuple):
 
 def read_process(pid: int) -> Process | None:
     """None if there is none with this number. A zombie is one still."""
-    text = _read(f"/proc/{pid}/stat")
-    # The name may hold anything, spaces and brackets too; nothing behind it does.
-    fields = text[text.rfind(b")") + 1 :].split()
-    if len(fields) < 20:
+    fields = stat_fields(pid)
+    if not fields:
         return None
     born_ms = int(fields[19]) * TICK_MS
     return Process(pid, fields[0].decode(), int(fields[1]), int(fields[3]), born_ms)
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """The fields of /proc/pid/stat from the third on, or none if there is no such process."""
+    text = _read(f"/proc/{pid}/stat")
+    # The name may hold anything, spaces and brackets too; nothing behind it does.
+    fields = text[text.rfind(b")") + 1 :].split()
+    return fields if len(fields) >= 20 else []
+
+
+def read_io(pid: int) -> tuple[int, int]:
+    """Bytes that it and those it waited for have had read from and written to disks."""
+    found = dict(line.split(b": ") for line in _read(f"/proc/{pid}/io").splitlines())
+    return int(found.get(b"read_bytes", 0)), int(found.get(b"write_bytes", 0))
+
+
+def all_children(pid: int) -> list[int]:
+    """The children of all its threads, the dead ones too."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [child for thread in threads for child in children(pid, int(thread))]
 
 
 def processes() -> Iterator[Process]:
@@ -68,7 +90,7 @@ def family(leader: int) -> list[Process]:
 def children(pid: int, thread: int) -> list[int]:
     """The children that belong to one thread of a process, the dead ones too."""
     text = _read(f"/proc/{pid}/task/{thread}/children")
-    if text:
+    if text or _LISTS_CHILDREN:
         return [int(each) for each in text.split()]
     # A kernel without CONFIG_PROC_CHILDREN.
     return [each.pid for each in processes() if each.parent == pid]
@@ -85,6 +107,15 @@ def mark_of(pid: int) -> Key | None:
         return int(found[MARK_JOB]), int(found[MARK_ATTEMPT])
     except (KeyError, ValueError):
         return None
+
+
+def has_mark(pid: int, name: str, mark: str) -> bool:
+    """Whether this word stands in that variable of the environment it began with."""
+    prefix = f"{name}=".encode()
+    for pair in _read(f"/proc/{pid}/environ").split(b"\0"):
+        if pair.startswith(prefix):
+            return mark.encode() in pair[len(prefix) :].split(b" ")
+    return False
 
 
 def command_line(pid: int) -> bytes:

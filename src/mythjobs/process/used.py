@@ -30,6 +30,23 @@ def add(usage: Usage, more: struct_rusage, wall_s: float, seen_bytes: int = 0) -
     )
 
 
+def at_least(usage: Usage, seen: Usage) -> Usage:
+    """No less than what was seen of the tree while it ran; that there is more than what was
+    waited for says that not all was."""
+    if seen.cpu_s <= usage.cpu_s and seen.peak_bytes <= usage.peak_bytes:
+        return usage
+    return Usage(
+        wall_s=usage.wall_s,
+        user_s=max(usage.user_s, seen.user_s),
+        system_s=max(usage.system_s, seen.system_s),
+        peak_bytes=max(usage.peak_bytes, seen.peak_bytes),
+        read_bytes=max(usage.read_bytes, seen.read_bytes),
+        written_bytes=max(usage.written_bytes, seen.written_bytes),
+        switches=usage.switches,
+        exact=usage.exact and seen.cpu_s <= usage.cpu_s,
+    )
+
+
 def _our_peak(asked_bytes: int) -> int:
     """Read again only when a figure lies above what we know: it never falls."""
     global _floor_bytes

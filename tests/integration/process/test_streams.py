@@ -1,0 +1,178 @@
+"""Streams of the library: feeding, reading as it comes, what is kept, and what is dropped."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mythjobs.process import (
+    ALL,
+    PIPE,
+    Exited,
+    MythSystem,
+    NotStarted,
+    Signalled,
+)
+
+TEN_MB = bytes(range(256)) * 40_000
+
+
+def test_ten_megabytes_in_out_and_err_at_once_do_not_wait_for_each_other() -> None:
+    with MythSystem(["tee", "/dev/stderr"], stdin=PIPE).start() as process:
+        assert process.stdin.write(TEN_MB)
+    done = process.done()
+    assert done.outcome == Exited(0)
+    assert done.stdout.read() == done.stderr.read() == TEN_MB
+
+
+def test_nor_do_they_with_pipes_and_one_thread() -> None:
+    system = MythSystem(["tee", "/dev/stderr"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    with system.start() as process:
+        assert process.stdin.write(TEN_MB)
+        process.stdin.close()
+        read: list[bytes] = []
+        other = threading.Thread(target=lambda: read.append(b"".join(process.stderr)))
+        other.start()
+        assert b"".join(process.stdout) == TEN_MB
+        other.join()
+        assert read == [TEN_MB]
+        assert process.wait() == Exited(0)
+
+
+def test_a_child_that_stops_reading_does_not_harm_us() -> None:
+    with MythSystem(["head", "-c", "10"], stdin=PIPE).start() as process:
+        assert not process.stdin.write(TEN_MB)
+    assert process.done().stdout.read() == TEN_MB[:10]
+
+
+def test_nor_does_it_where_sigpipe_kills() -> None:
+    script = (
+        "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "from mythjobs.process import MythSystem, PIPE\n"
+        "process = MythSystem(['true'], stdin=PIPE).start()\n"
+        "process.wait()\n"
+        "print(process.stdin.write(b'x'), process.stdin.write(b'x' * 10**6))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert said.stdout == b"False False\n"
+
+
+def test_input_from_a_file_and_output_at_the_end_of_one(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"new\n")
+    (tmp_path / "out").write_bytes(b"old\n")
+    done = MythSystem(["cat"], stdin=tmp_path / "in", stdout=tmp_path / "out").run()
+    assert done.outcome == Exited(0)
+    assert (tmp_path / "out").read_bytes() == b"old\nnew\n"
+    with pytest.raises(ValueError, match="not BUFFERED"):
+        _ = done.stdout
+
+
+def test_a_file_that_cannot_be_had_is_an_outcome(tmp_path: Path) -> None:
+    for more in ({"stdin": tmp_path / "no"}, {"stdout": tmp_path / "no" / "no"}):
+        outcome = MythSystem(["true"], **more).run().outcome  # type: ignore[arg-type]
+        assert isinstance(outcome, NotStarted)
+        assert "No such file" in outcome.sentence
+
+
+def test_open_files_and_descriptors_are_taken(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    with (tmp_path / "in").open("w+b") as file:
+        file.write(b"words")
+        file.seek(0)
+        assert MythSystem(["cat"], stdin=file, stdout=theirs).run().outcome == Exited(0)
+    os.close(theirs)
+    assert os.read(ours, 100) == b"words"
+    os.close(ours)
+
+
+def test_nothing_is_inherited_but_what_was_given() -> None:
+    leak = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(leak, True)
+    done = MythSystem.shell("ls /proc/$$/fd").run()
+    os.close(leak)
+    assert done.stdout.text().split() == ["0", "1", "2"]
+
+
+def test_our_own_streams_can_be_its() -> None:
+    script = (
+        "from mythjobs.process import *\n"
+        "MythSystem(['cat'], stdin=INHERIT, stdout=INHERIT, stderr=NULL).run()\n"
+        "MythSystem.shell('echo err >&2', stderr=MERGED, stdout=INHERIT).run()\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], input=b"in\n", capture_output=True, check=True
+    )
+    assert (said.stdout, said.stderr) == (b"in\nerr\n", b"")
+
+
+def test_head_and_tail_are_kept_and_the_rest_is_counted() -> None:
+    done = MythSystem(["seq", "100000"], keep=(100, 200)).run()
+    whole = b"".join(b"%d\n" % i for i in range(1, 100_001))
+    out = done.stdout
+    assert out.written_bytes == len(whole)
+    assert out.dropped_bytes == len(whole) - 300
+    assert (out.head(), out.tail()) == (whole[:100], whole[-200:])
+    assert out.read() == whole[:100] + whole[-200:]
+    assert (out.head(5), out.tail(5)) == (whole[:5], whole[-5:])
+
+
+@pytest.mark.parametrize("keep", [(0, 0), (0, 1000), (1000, 0), (70_000, 70_000), ALL])
+def test_whatever_is_kept_is_right(keep: tuple[int, int | None]) -> None:
+    data = os.urandom(300_000)
+    out = MythSystem(["cat"], stdin=data, keep=keep).run().stdout
+    if keep == ALL:
+        assert out.read() == data
+        return
+    head, tail = keep[0], keep[1] or 0
+    assert out.read() == data[:head] + data[len(data) - tail :]
+    assert out.dropped_bytes == len(data) - head - tail
+
+
+def test_several_follow_one_stream_and_each_sees_all_of_it() -> None:
+    process = MythSystem(["cat"], stdin=PIPE).start()
+    seen: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: seen.append(b"".join(process.stdout))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    process.stdin.write(TEN_MB[:500_000])
+    live = iter(process.stdout)
+    assert next(live)
+    process.stdin.write(TEN_MB[500_000:1_000_000])
+    process.stdin.close()
+    for thread in threads:
+        thread.join()
+    assert seen == [TEN_MB[:1_000_000]] * 3
+
+
+def test_lines_come_whole() -> None:
+    with MythSystem.shell("printf 'a\\nbc'; printf 'd\\ne'", stdout=PIPE).start() as process:
+        assert list(process.stdout.lines()) == [b"a\n", b"bcd\n", b"e"]  # type: ignore[union-attr]
+
+
+def test_closing_our_end_tells_the_writer() -> None:
+    process = MythSystem(["yes"], stdout=PIPE).start()
+    assert process.stdout.read_some()  # type: ignore[union-attr]
+    process.stdout.close()
+    assert process.wait() == Signalled(13)
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_bytes_and_nothing_else() -> None:
+    # A limit on the size of our files fails as a full disk does.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        flood = MythSystem.shell("ulimit -f unlimited; head -c 3000000 /dev/zero").run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert flood.outcome == Exited(0)
+    assert flood.stdout.written_bytes == 3_000_000
+    assert flood.stdout.dropped_bytes >= 2_800_000

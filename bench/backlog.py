@@ -132,7 +132,7 @@ def ask(api: support.Api, batch: int) -> tuple[list[float], list[float], list[fl
     [machine] = api.get("machines")["machines"]
     name, last = machine["name"], api.get(f"batches/{batch}")["last"]
     api.post(f"machines/{name}", {"jobs": 0})
-    while api.get("machines")["machines"][0]["leased"]:
+    while api.get("machines")["machines"][0]["running"]:
         time.sleep(0.1)
     ids: list[int] = []
     submits = [_took_ms(lambda: ids.append(api.submit("true"))) for _ in range(ASKED)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from mythjobs.clock import Now
 from mythjobs.errors import NoSuchJob
+from mythjobs.master import silence
 from mythjobs.master.memory import JobClass, Machine, Memory, read_class
 from mythjobs.master.place import asked
 from mythjobs.master.sites import Sites
@@ -108,7 +109,7 @@ def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any
         ]
         expected = _expected(tx, memory, job, job_id, job_class, places, now)
     else:
-        code, sentence = job.reason_code, job.reason or _stands(memory, job, job_id)
+        code, sentence = job.reason_code, job.reason or _stands(memory, job, job_id, now)
         expected = _running(memory, job_id)
     return {
         "id": job_id,
@@ -121,11 +122,13 @@ def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any
     }
 
 
-def _stands(memory: Memory, job: e.JobFacts, job_id: int) -> str:
+def _stands(memory: Memory, job: e.JobFacts, job_id: int, now: Now) -> str:
     if job.state in FINAL:
         return f"it {job.state}"
     for each in memory.machines.values():
         live = each.live.get(job_id)
+        if live is not None and (silent := silence.told(each, live, now)):
+            return f"{job.state} on {each.name}, {silent}"
         if live is not None and live.frozen:
             return f"frozen on {each.name} by {', '.join(live.frozen)}"
         if live is not None:

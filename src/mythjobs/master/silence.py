@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from mythjobs.clock import Now
 from mythjobs.errors import BadRequest, Conflict, NoSuchMachine
 from mythjobs.master.ends import Ends
 from mythjobs.master.inbox import DeclareDead
-from mythjobs.master.memory import Machine
+from mythjobs.master.memory import Live, Machine
 from mythjobs.master.turn import Turn
 from mythjobs.model.outcome import Lost
-from mythjobs.protocol.lease import IDEMPOTENT, is_presumed_over
+from mythjobs.model.units import say_duration
+from mythjobs.protocol.lease import HOLD, IDEMPOTENT, is_presumed_over, presumed_after_ms
+from mythjobs.protocol.messages import SILENT_S
 
 _MOST_REASON = 500
 
@@ -33,6 +36,20 @@ def expire(turn: Turn, ends: Ends, read_ms: int) -> None:
                 ends.lost(machine, job_id, Lost(why), "presumed: silent")
             else:
                 memory.expect(live)
+
+
+def told(machine: Machine, live: Live, now: Now) -> str:
+    """How long an attempt was not heard of, and what becomes of it; "" while that is usual."""
+    silent_s = (now.steady_ms - live.arrived_ms) / 1000
+    if silent_s <= SILENT_S:
+        return ""
+    after_ms = presumed_after_ms(live.silence, live.lease_s)
+    if after_ms is None:
+        wait = f"it waits for {machine.name}, or for `mythjobs machine dead {machine.name}`"
+    else:
+        what = "held for a person" if live.silence == HOLD else "begun again"
+        wait = f"{what} after {say_duration(after_ms / 1000)} of silence"
+    return f"which was not heard of for {say_duration(round(silent_s))}; {wait}"
 
 
 def declare_dead(turn: Turn, request: DeclareDead) -> list[int]:

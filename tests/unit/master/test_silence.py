@@ -322,3 +322,24 @@ def test_a_machine_that_comes_back_in_one_turn_is_connected(house: SilentHouse) 
     house.turn(inbox.Detached(attic), inbox.Attach(hello, True, 8))
     [machine] = house.core.memory.machines.values()
     assert machine.connection == 8
+
+
+@pytest.mark.parametrize(
+    "policy, says",
+    [
+        ("rerun", "begun again after 37 min 35 s of silence"),
+        ("hold", "held for a person after 37 min 35 s of silence"),
+        ("keep", "`mythjobs machine dead attic`"),
+        ("idempotent", "begun again after 1 min of silence"),
+    ],
+)
+def test_a_job_is_shown_silent_after_20_s_and_what_becomes_of_it(
+    house: SilentHouse, policy: str, says: str
+) -> None:
+    attic, job = running(house, silence=policy)
+    house.leave(attic)
+    house.later(20)
+    assert house.why(job)["sentence"] == "running on attic"
+    house.later(1)
+    assert "running on attic, which was not heard of for 21.0 s" in house.why(job)["sentence"]
+    assert says in house.why(job)["sentence"]

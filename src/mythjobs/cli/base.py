@@ -127,6 +127,17 @@ class CommandName(Text):
         return command_names(context, incomplete)
 
 
+class MachineName(Text):
+    name = "machine"
+
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from mythjobs.cli.completion import machine_names
+
+        return machine_names(context, incomplete)
+
+
 class JobId(click.IntRange):
     name = "job"
 
@@ -143,6 +154,7 @@ class JobId(click.IntRange):
 
 TEXT: Final = Text()
 COMMAND: Final = CommandName()
+MACHINE: Final = MachineName()
 JOB: Final = JobId()
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -1,43 +1,25 @@
-"""`mythjobs command`: the commands that jobs run, defined in TOML files."""
+"""`mythjobs command`: the commands that jobs run; looking at them, and on and off."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sys
-import tempfile
+from collections.abc import Iterator
+from typing import Any, Final
 
 import click
 
-from mythjobs.cli import definition_file, output
+from mythjobs.cli import define, output
 from mythjobs.cli.base import COMMAND, Session, as_json, command, pass_session
 from mythjobs.cli.texts import clean
+from mythjobs.cli.times import say_time
 from mythjobs.cli.toml_text import toml_text
-from mythjobs.client.client import Client, Json, quote
-from mythjobs.errors import BadRequest, Conflict, MythJobsError
+from mythjobs.client.client import Json, quote
+from mythjobs.model.units import say_duration, say_size
 
-
-@command("add", epilog="Example:\n  mythjobs command add transcode-h264.toml")
-@click.argument("file", type=click.Path(allow_dash=True))
-@click.option("--replace", is_flag=True, help="Make a new revision of a command that is there.")
-@as_json
-@pass_session
-def add(session: Session, file: str, replace: bool, as_json: bool) -> None:
-    """Define a command from a TOML file, or from stdin for -."""
-    table = definition_file.parse(definition_file.read_text(file), file)
-    name = table["name"]
-    try:
-        done = _define(session.client(), table, replace)
-    except Conflict:
-        raise Conflict(
-            f"{name} is taken; use `mythjobs command edit {name}`, or "
-            f"`mythjobs command add --replace {file}`"
-        ) from None
-    if as_json:
-        output.say_json(done)
-    else:
-        output.say(_defined(done))
+_SHOW: Final = """Examples:
+  mythjobs command show transcode-h264
+  mythjobs command show transcode-h264 --revisions
+  mythjobs command show transcode-h264 --revision 2"""
+_name = click.argument("name", type=COMMAND)
 
 
 @command("list")
@@ -62,91 +44,115 @@ def list_(session: Session, as_json: bool) -> None:
     output.table(("command", "revision", "", "parameters", "summary"), rows, ("revision",))
 
 
-@command("show")
-@click.argument("name", type=COMMAND)
+@command("show", epilog=_SHOW)
+@_name
+@click.option("--revisions", is_flag=True, help="List its revisions instead, the newest first.")
+@click.option("--revision", type=click.IntRange(min=1), metavar="N", help="Show an older one.")
 @as_json
 @pass_session
-def show(session: Session, name: str, as_json: bool) -> None:
-    """Show a command's definition, as TOML that `command add` takes."""
-    found = session.client().get(f"commands/{quote(name)}")
+def show(session: Session, name: str, revisions: bool, revision: int | None, as_json: bool) -> None:
+    """Show a definition, as TOML that `command add` takes, and what its last jobs were like."""
+    client = session.client()
+    if revisions:
+        if revision is not None:
+            raise click.UsageError("--revisions lists all; leave --revision out")
+        _revisions(client.get(f"commands/{quote(name)}/revisions")["revisions"], as_json)
+        return
+    found = client.get(f"commands/{quote(name)}", {"revision": revision})
     if as_json:
         output.say_json(found)
         return
+    for line in _remarks(found):
+        output.say(clean(f"# {line}"))
     # Control characters stand escaped in it, as TOML demands.
     print(toml_text(found["definition"]), end="")
 
 
-@command("edit")
-@click.argument("name", type=COMMAND)
-@pass_session
-def edit(session: Session, name: str) -> None:
-    """Edit a definition in $EDITOR, as a new revision.
+def _revisions(found: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        output.say_json(found)
+        return
+    rows = [(each["revision"], say_time(each["created_ms"])) for each in found]
+    output.table(("revision", "made"), rows, ("revision",))
 
-    Jobs that were submitted before keep the revision they were submitted with.
-    """
-    client = session.client()
-    before = client.get(f"commands/{quote(name)}")["definition"]
-    file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (kept where it could not be stored)
-        "w", prefix=f"{name}-", suffix=".toml", delete=False, encoding="utf-8"
+
+def _remarks(found: Json) -> Iterator[str]:
+    disabled = "" if found["enabled"] else ", disabled: none of its jobs starts"
+    yield f"revision {found['revision']} of {say_time(found['revised_ms'])}{disabled}"
+    if found["put_off_ms"] is not None:
+        why = f": {found['put_off_reason']}" if found["put_off_reason"] else ""
+        yield f"put off until {say_time(found['put_off_ms'])}{why}"
+    yield from _statistics(found["statistics"])
+
+
+def _statistics(of: Json) -> Iterator[str]:
+    if not of["jobs"]:
+        return
+    rate = "" if of["success_rate"] is None else f" ({100 * of['success_rate']:.0f} % success)"
+    counts = ", ".join(f"{of[each]} {each}" for each in ("succeeded", "failed", "cancelled"))
+    yield f"last {of['jobs']} jobs: {counts}{rate}"
+    if of["median_s"] is None:
+        return
+    yield (
+        f"{of['runs']} runs: half took up to {say_duration(of['median_s'])}, nine of ten up to "
+        f"{say_duration(of['p90_s'])}"
     )
-    with file:
-        file.write(toml_text(before))
-    try:
-        done = _edit_until_right(client, name, file.name)
-    except (MythJobsError, OSError):
-        output.note(f"your text is kept in {file.name}")
-        raise
-    os.unlink(file.name)
-    output.say(_defined(done))
+    read, written = say_size(of["read_bytes"]), say_size(of["written_bytes"])
+    yield (
+        f"CPU: half took up to {say_duration(of['cpu_median_s'] or 0)}, all together "
+        f"{say_duration(of['cpu_total_s'])}; most memory {say_size(of['peak_bytes'])}; "
+        f"read {read}, wrote {written}"
+    )
 
 
-def _edit_until_right(client: Client, name: str, path: str) -> Json:
-    while True:
-        _call_editor(path)
-        try:
-            table = definition_file.parse(definition_file.read_text(path), path)
-            if table["name"] != name:
-                raise BadRequest(f"{path}: the name cannot be changed; add a new command for that")
-            return _define(client, table, replace=True)
-        except BadRequest as error:
-            if not sys.stdin.isatty():
-                raise
-            output.note(error.sentence)
-            if not click.confirm("Edit it again?", default=True, err=True):
-                raise
+@command("enable")
+@_name
+@as_json
+@pass_session
+def enable(session: Session, name: str, as_json: bool) -> None:
+    """Let jobs of a command start again; also at once, where it was put off."""
+    _switch(session, name, True, as_json)
 
 
-def _call_editor(path: str) -> None:
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    try:
-        code = subprocess.run([*shlex.split(editor), path], check=False).returncode
-    except (OSError, ValueError) as error:
-        raise BadRequest(f'the editor "{editor}" cannot be started ({error}); set EDITOR') from None
-    if code != 0:
-        raise BadRequest(f'the editor "{editor}" ended with code {code}; nothing was stored')
+@command("disable")
+@_name
+@as_json
+@pass_session
+def disable(session: Session, name: str, as_json: bool) -> None:
+    """Let no job of a command start. Those that run go on, and new ones are taken in and wait."""
+    _switch(session, name, False, as_json)
+
+
+def _switch(session: Session, name: str, on: bool, as_json: bool) -> None:
+    done = session.client().post(f"commands/{quote(name)}/enabled", {"on": on})
+    if as_json:
+        output.say_json(done)
+    else:
+        output.say(clean(f"command {done['name']} is {'enabled' if on else 'disabled'}"))
 
 
 @command("remove")
-@click.argument("name", type=COMMAND)
+@_name
 @pass_session
 def remove(session: Session, name: str) -> None:
     """Remove a command. Jobs that are over stay in the list."""
     session.client().delete(f"commands/{quote(name)}")
-    output.say(f"command {clean(name)} removed")
-
-
-def _define(client: Client, table: definition_file.Table, replace: bool) -> Json:
-    return client.post("commands", {"definition": table, "replace": replace})
-
-
-def _defined(done: Json) -> str:
-    word = "stored" if done["changed"] else "is as it was"
-    return clean(f"command {done['name']} {word}, revision {done['revision']}")
+    output.say(clean(f"command {name} removed"))
 
 
 command_group = click.Group(
     "command",
-    commands=[add, list_, show, edit, remove],
+    commands=[
+        define.add,
+        list_,
+        show,
+        define.edit,
+        enable,
+        disable,
+        define.export,
+        define.import_,
+        remove,
+    ],
     no_args_is_help=True,
     help="Define commands: what jobs run.",
 )

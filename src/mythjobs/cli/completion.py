@@ -38,6 +38,15 @@ def command_names(context: click.Context, incomplete: str) -> list[CompletionIte
     ]
 
 
+def machine_names(context: click.Context, incomplete: str) -> list[CompletionItem]:
+    found = _ask(context, "machines").get("machines", [])
+    return [
+        CompletionItem(each["name"], help=each["state"])
+        for each in found
+        if each["name"].startswith(incomplete)
+    ]
+
+
 def job_ids(context: click.Context, incomplete: str) -> list[CompletionItem]:
     found = _ask(context, "jobs").get("jobs", [])
     return [

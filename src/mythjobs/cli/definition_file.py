@@ -1,10 +1,11 @@
-"""A command's definition as a file: read and checked; errors name the file and the line."""
+"""Definitions and owners' settings as files: read and checked; errors name file and line."""
 
 from __future__ import annotations
 
 import re
 import sys
 import tomllib
+from collections.abc import Callable
 from typing import Any, Final
 
 from mythjobs.cli.toml_lines import line_of
@@ -36,14 +37,14 @@ def read_text(path: str) -> str:
         ) from None
 
 
-def parse(text: str, path: str) -> Table:
-    """The definition's tables, checked. Raises DefinitionError that names file, line and key."""
+def parse(text: str, path: str, check: Callable[[Table], object] = command_from) -> Table:
+    """The file's tables, checked. Raises DefinitionError that names file, line and key."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DefinitionError("", _syntax(str(error), path)) from None
     try:
-        command_from(table)
+        check(table)
     except DefinitionError as error:
         line = line_of(text, error.key)
         place = f"{path} line {line}" if line else path

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "rerun": "mythjobs.cli.acts:rerun",
     "machines": "mythjobs.cli.machines:machines",
     "machine": "mythjobs.cli.machines:machine",
+    "semaphore": "mythjobs.cli.semaphore:semaphore_group",
     "completion": "mythjobs.cli.completion:completion",
 }
 

@@ -16,8 +16,16 @@ from mythjobs.store.read_jobs import jobs, said, visible_jobs
 from mythjobs.store.statement import Transaction
 
 __all__ = [
-    "attempt_output", "batch", "command", "commands", "counts", "job", "jobs", "owners", "revisions",
-]  # fmt: skip
+    "attempt_output",
+    "batch",
+    "command",
+    "commands",
+    "counts",
+    "job",
+    "jobs",
+    "owners",
+    "revisions",
+]
 
 
 def job(tx: Transaction, job_id: int) -> Record:

@@ -73,6 +73,12 @@ MACHINE: dict[str, Any] = {
     "last_heard_ms": 1_800_000_000_000,
     "boot_id": "b",
 }
+WHOLE_MACHINE: dict[str, Any] = {
+    **MACHINE,
+    "zone": "Europe/Berlin",
+    "settings": {"jobs": 4, "allow": {"except": ["backup"]}},
+    "overrides": [],
+}
 
 STATUS: dict[str, Any] = {
     "version": "0.1.0",
@@ -87,6 +93,15 @@ STATUS: dict[str, Any] = {
         "failed": 0,
         "cancelled": 0,
     },
-    "commands": [{"name": "thumbnail", "queued": 3, "running": 1, "oldest_ms": 1_800_000_000_000}],
+    "commands": [
+        {
+            "name": "thumbnail",
+            "queued": 3,
+            "running": 1,
+            "oldest_ms": 1_800_000_000_000,
+            "enabled": True,
+            "put_off_ms": None,
+        }
+    ],
     "machines": [{"name": "attic", "state": "up", "running": 1, "jobs": 4}],
 }

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cli.conftest import Call
-from tests.integration.cli.samples import MACHINE
+from tests.integration.cli.samples import WHOLE_MACHINE
 from tests.integration.cli.scripted import Master
 
 
@@ -36,12 +36,13 @@ def test_rerun_names_the_new_job(call: Call, master: Master) -> None:
         (["allow", "my attic", "--all"], {"allow": "all"}),
         (["deny", "my attic", "a"], {"deny": ["a"]}),
         (["set", "my attic", "--jobs", "0"], {"jobs": 0}),
+        (["set", "my attic", "--zone", "UTC", "--jobs", "2"], {"zone": "UTC", "jobs": 2}),
     ],
 )
 def test_a_machine_is_changed(
     call: Call, master: Master, words: list[str], body: dict[str, Any]
 ) -> None:
-    master.answers["POST machines/my%20attic"] = MACHINE
+    master.answers["POST machines/my%20attic"] = WHOLE_MACHINE
     done = call("machine", *words)
     assert done == (0, "attic runs at most 4 jobs; allowed: all but backup\n", "")
     assert master.asked[0].json == body

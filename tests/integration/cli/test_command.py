@@ -2,6 +2,7 @@ import json
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,33 @@ from tests.integration.cli.conftest import Call
 from tests.integration.cli.scripted import Master, error
 
 GOOD = 'name = "x"\nargv = ["ls", "{a}"]\n\n[[parameters]]\nname = "a"\n'
-STORED = {"name": "x", "revision": 1, "changed": True}
+STORED = {"name": "x", "revision": 1, "changed": True, "nowhere": ""}
+
+STATISTICS = {
+    "jobs": 10,
+    "runs": 12,
+    "succeeded": 6,
+    "failed": 2,
+    "cancelled": 2,
+    "success_rate": 0.75,
+    "median_s": 61.0,
+    "p90_s": 4080.0,
+    "cpu_median_s": 30.0,
+    "cpu_total_s": 7200.0,
+    "read_bytes": 1024,
+    "written_bytes": 2048,
+    "peak_bytes": 3 * 2**20,
+}
+SHOWN: dict[str, Any] = {
+    "name": "x",
+    "revision": 1,
+    "enabled": True,
+    "created_ms": 0,
+    "revised_ms": 1_800_000_000_000,
+    "put_off_ms": None,
+    "put_off_reason": "",
+    "statistics": STATISTICS,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -66,14 +93,70 @@ def test_commands_are_listed(call: Call, master: Master) -> None:
 
 def shown(master: Master) -> None:
     definition = tomllib.loads(GOOD)
-    facts = {"name": "x", "revision": 1, "enabled": True, "created_ms": 0}
-    master.answers["GET commands/x"] = {**facts, "definition": definition}
+    master.answers["GET commands/x"] = {**SHOWN, "definition": definition}
     master.answers["POST commands"] = {**STORED, "revision": 2}
 
 
 def test_a_definition_is_shown_as_the_file_it_could_come_from(call: Call, master: Master) -> None:
     shown(master)
-    assert call("command", "show", "x").out == GOOD
+    out = call("command", "show", "x").out
+    assert out.endswith(GOOD)
+    assert tomllib.loads(out) == tomllib.loads(GOOD)
+
+
+def test_a_shown_command_says_what_its_jobs_were_like(call: Call, master: Master) -> None:
+    shown(master)
+    lines = call("command", "show", "x").out.splitlines()
+    assert lines[0].startswith("# revision 1 of 20")
+    assert lines[1:4] == [
+        "# last 10 jobs: 6 succeeded, 2 failed, 2 cancelled (75 % success)",
+        "# 12 runs: half took up to 1 min 1 s, nine of ten up to 1 h 8 min",
+        "# CPU: half took up to 30.0 s, all together 2 h; most memory 3.0 MiB; read 1.0 KiB, wrote "
+        "2.0 KiB",
+    ]
+
+
+def test_older_revisions_are_listed_and_shown(call: Call, master: Master) -> None:
+    shown(master)
+    listed = [{"revision": 2, "created_ms": 0}, {"revision": 1, "created_ms": 0}]
+    master.answers["GET commands/x/revisions"] = {"revisions": listed}
+    assert json.loads(call("command", "show", "x", "--revisions", "--json").out) == listed
+    assert call("command", "show", "x", "--revision", "1").code == 0
+    assert master.asked[-1].query == {"revision": "1"}
+
+
+def test_a_command_is_switched_off_and_on(call: Call, master: Master) -> None:
+    master.answers["POST commands/x/enabled"] = lambda asked: {
+        "name": "x",
+        "enabled": asked.json["on"],
+    }
+    assert call("command", "disable", "x") == (0, "command x is disabled\n", "")
+    assert call("command", "enable", "x") == (0, "command x is enabled\n", "")
+
+
+def test_a_command_that_can_run_nowhere_is_stored_and_told(call: Call, master: Master) -> None:
+    why = "will wait: no machine allows x; allow it with `mythjobs machine allow MACHINE x`"
+    master.answers["POST commands"] = {**STORED, "nowhere": why}
+    done = call("command", "add", "x.toml")
+    assert done == (0, "command x stored, revision 1\n", f"mythjobs: its jobs {why}\n")
+
+
+def test_what_is_exported_is_what_import_takes(call: Call, master: Master) -> None:
+    shown(master)
+    names = [{"name": "run"}, {"name": "x"}]
+    master.answers["GET commands"] = {"commands": names}
+    assert call("command", "export", "--dir", "out") == (0, "out/x.toml\n", "")
+    assert Path("out/x.toml").read_text() == GOOD
+    again = call("command", "export", "x", "--dir", "out")
+    assert (again.code, "out/x.toml is there already; --replace" in again.err) == (2, True)
+    assert call("command", "export", "--dir", "out", "--replace").code == 0
+
+    taken = call("command", "import", "out/x.toml")
+    assert (taken.code, "out/x.toml: x is taken; --replace" in taken.err) == (2, True)
+    assert call("command", "import", "out/x.toml", "x.toml", "--replace").code == 2
+    assert [each.method for each in master.asked if each.path == "commands"].count("POST") == 0
+    done = call("command", "import", "out/x.toml", "--replace")
+    assert done == (0, "command x stored, revision 2\n", "")
 
 
 def editor(path: Path, script: str) -> str:

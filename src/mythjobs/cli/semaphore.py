@@ -1,0 +1,57 @@
+"""`mythjobs semaphore`: what jobs share beyond one machine, in units."""
+
+from __future__ import annotations
+
+import click
+
+from mythjobs.cli import output
+from mythjobs.cli.base import TEXT, Session, as_json, command, pass_session
+from mythjobs.client.client import Json, quote
+
+_name = click.argument("name", type=TEXT)
+
+
+@command("list")
+@as_json
+@pass_session
+def list_(session: Session, as_json: bool) -> None:
+    """List the semaphores, and how much of each the jobs that run have taken."""
+    _say(session.client().get("semaphores"), as_json)
+
+
+@command("set", epilog="Example:\n  mythjobs semaphore set nas 3")
+@_name
+@click.argument("size", type=click.IntRange(min=0))
+@as_json
+@pass_session
+def set_(session: Session, name: str, size: int, as_json: bool) -> None:
+    """Make a semaphore, or say how many units it has.
+
+    Jobs that hold more than that run on; no other starts until there is room.
+    """
+    _say(session.client().post(f"semaphores/{quote(name)}", {"size": size}), as_json)
+
+
+@command("remove")
+@_name
+@as_json
+@pass_session
+def remove(session: Session, name: str, as_json: bool) -> None:
+    """Remove a semaphore. Jobs that ask for it wait until it is there again."""
+    _say(session.client().delete(f"semaphores/{quote(name)}"), as_json)
+
+
+def _say(found: Json, as_json: bool) -> None:
+    if as_json:
+        output.say_json(found["semaphores"])
+        return
+    rows = [(each["name"], each["used"], each["size"]) for each in found["semaphores"]]
+    output.table(("semaphore", "taken", "of"), rows, ("taken", "of"))
+
+
+semaphore_group = click.Group(
+    "semaphore",
+    commands=[list_, set_, remove],
+    no_args_is_help=True,
+    help="Share what is scarce: at most N units of it are taken by jobs at once.",
+)

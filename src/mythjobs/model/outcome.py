@@ -35,7 +35,10 @@ class Breached:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """We ended it because somebody asked; `by` says who (user, shutdown, …)."""
+    """We ended it because somebody asked; `by` says who (a person), or what (window, lease, …).
+
+    `window` runs again when it opens, `window_closed` is for good.
+    """
 
     by: str
 
@@ -66,6 +69,14 @@ _KINDS: Final[dict[str, type[Outcome]]] = {
     "lost": Lost,
 }
 _NAMES: Final = {cls: name for name, cls in _KINDS.items()}
+# Stops that no person asked for; any other is told by who did.
+_STOPS: Final = {
+    "lease": "ended by its machine, which had not heard the master until its lease was over",
+    "window": "stopped because its window closed",
+    "window_closed": "ended because its window closed",
+    "stale": "stopped, because it was given to another machine meanwhile",
+    "shutdown": "stopped with all jobs of its machine",
+}
 
 
 def to_json(outcome: Outcome) -> dict[str, object]:
@@ -103,7 +114,7 @@ def sentence(outcome: Outcome) -> str:
         case Breached(limit):
             return f"ended because it broke its {limit} limit"
         case Stopped(by):
-            return f"stopped by {by}"
+            return _STOPS.get(by) or f"stopped by {by}"
         case NotStarted(_, why):
             return f"could not start: {why}"
         case Lost(why):

@@ -8,6 +8,7 @@ from typing import Any
 from mythjobs.master import inbox
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
+from mythjobs.store.check import check
 from tests.unit.master.house import House
 
 
@@ -30,6 +31,13 @@ class SilentHouse(House):
         self._frames[connection] += 1
         frame = m.AgentFrame(self._frames[connection], seen, 0, list(messages))
         self.turn(inbox.AgentSaid(connection, frame))
+
+    def close(self) -> None:
+        """Whatever happened in it, the store keeps its promises."""
+        with self.store.reading() as tx:
+            violations = check(tx)
+        super().close()
+        assert violations == []
 
     def come(
         self, name: str = "attic", boot: str = "boot", held: dict[Any, str] | None = None

@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(PYTHON) scripts/setup
 
-.PHONY: help demo test fix bench lock clean
+.PHONY: help demo test fix bench torture lock clean
 
 help:
 	@echo "make demo    run the main job: make a recording, transcode it, find its commercials"
 	@echo "make test    all checks and tests, as CI runs them"
 	@echo "make fix     format the code and mend what ruff can"
 	@echo "make bench   throughput, latency, backlog, idle, start-up"
+	@echo "make torture kill master, agents and reapers under load: CYCLES=100 SEED=1"
 	@echo "make lock    renew requirements/*.txt from pyproject.toml"
 	@echo "make clean   remove .venv and the caches"
 
@@ -37,6 +38,13 @@ bench:
 	$(BIN)/python bench/backlog.py
 	$(BIN)/python bench/idle.py
 	$(BIN)/python bench/startup.py
+
+CYCLES ?= 100
+SEED ?= 1
+
+torture:
+	@$(SETUP) test
+	$(BIN)/python -m tests.acceptance.torture --cycles $(CYCLES) --seed $(SEED)
 
 # The locks hold for every Python from 3.11 on and every architecture; hashes, no addresses.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

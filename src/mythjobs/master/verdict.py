@@ -20,6 +20,8 @@ WINDOW_CLOSED: Final = "window_closed"
 _MOST_DOUBLINGS: Final = 10
 _LONGEST_BACKOFF_S: Final = 6 * 3600.0
 _MOST_QUOTED: Final = 200
+_FREE_RETURNS: Final = 3
+_LONGEST_RETURN_S: Final = 60.0
 
 
 class Past(NamedTuple):
@@ -70,7 +72,11 @@ def returned(past: Past, why: str) -> Verdict:
     """Never started, and its machine has sworn never to: queued again at no cost."""
     if past.stop_by is not None:
         return Verdict(JobEvent.CANCELLED, "cancelled", f"cancelled by {past.stop_by}; {why}")
-    return Verdict(JobEvent.RETURNED, "again", why, losses=past.losses)
+    # A machine may give back at once whatever it is given, for a reason that only it knows (a
+    # zone it has no rules of): then the two would do nothing else.
+    again = past.n - _FREE_RETURNS
+    wait_s = min(backoff_s(1.0, again, past), _LONGEST_RETURN_S) if again >= 0 else 0.0
+    return Verdict(JobEvent.RETURNED, "again", why, losses=past.losses, wait_s=wait_s)
 
 
 def _lost(past: Past, said: str) -> Verdict:

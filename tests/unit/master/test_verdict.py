@@ -149,3 +149,10 @@ def test_waits_are_spread_and_the_same_everywhere() -> None:
 
 def test_a_long_first_wait_is_not_cut_short() -> None:
     assert backoff_s(100_000.0, 3, past()) >= 75_000
+
+
+def test_what_is_given_back_again_and_again_waits_a_little() -> None:
+    waits = [returned(past(n=n), "its zone is not known here").wait_s for n in range(1, 20)]
+    assert waits[:2] == [0.0, 0.0]
+    assert 0.75 <= waits[2] <= 1.25
+    assert waits[4] < waits[6] < waits[9] == 60.0

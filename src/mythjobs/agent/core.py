@@ -60,6 +60,8 @@ class Core:
         # it acknowledges nothing they are not even sent.
         self.unanswered = 0
         self._seen = 0
+        # The last grant of this connection: what comes twice must not run twice.
+        self._granted = 0
         self._stopping = ""
 
     # The agent's start.
@@ -91,7 +93,7 @@ class Core:
     def connected(self, jobs: int) -> None:
         """A new connection, with the master's ceiling: all that is held is said again."""
         self._turn.connection += 1
-        self._seen = 0
+        self._seen = self._granted = 0
         self._sent.clear()
         self.unanswered = 0
         self._settings(jobs)
@@ -293,6 +295,9 @@ class Core:
         self._roster.ceiling = jobs if self._most is None else min(jobs, self._most)
 
     def _grant(self, message: m.Grant, now: Now) -> None:
+        if message.no <= self._granted:
+            return
+        self._granted = message.no
         self._turn.saw(message.no)
         key = (message.job, message.n)
         sent = self._sent.get(message.hb)

@@ -156,6 +156,20 @@ def test_a_grant_that_is_offered_again_changes_nothing() -> None:
     assert story.core.running == 1
 
 
+def test_a_grant_that_comes_twice_runs_once_also_when_it_is_long_over() -> None:
+    # Seen: once its end was acknowledged, nothing here knew the attempt any more.
+    story = Story()
+    grant = story.grant(1)
+    story.master(grant)
+    story.run(1)
+    story.said()
+    story.acknowledge()
+    assert story.starts() == [1]
+    story.master(grant)
+    assert story.starts() == []
+    assert story.held() == []
+
+
 def test_stop_ends_what_runs_and_bars_what_waits() -> None:
     story = Story(jobs=1)
     story.master(story.grant(1), story.grant(2))

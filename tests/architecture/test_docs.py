@@ -12,7 +12,7 @@ from litestar import Litestar
 from mythjobs.cli.main import group
 from mythjobs.model import life
 from mythjobs.protocol import messages
-from mythjobs.web import batches, commands, jobs, machines, outputs, semaphores
+from mythjobs.web.app import PARTS
 from mythjobs.web.request import ApiRequest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -88,8 +88,7 @@ def routes_described() -> set[tuple[str, str]]:
 
 
 def test_each_route_of_the_api_is_described_and_in_its_schema() -> None:
-    parts = (jobs, batches, commands, machines, semaphores, outputs)
-    routes = [route for part in parts for route in part.ROUTES]
+    routes = [route for part in PARTS for route in part.ROUTES]
     schema = Litestar(routes, request_class=ApiRequest).openapi_schema
     there = {
         (method.upper(), re.sub(r"\{\w+\}", "…", path))

@@ -6,15 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, not_, or_, select
+from sqlalchemy import not_, or_, select
 from sqlalchemy.sql import Select
 
 from mythjobs.model.command import RUN
-from mythjobs.model.life import JobState
 from mythjobs.store import batches
 from mythjobs.store import tables as t
 from mythjobs.store.query import Record, fetch
-from mythjobs.store.read_commands import command_row
+from mythjobs.store.read_filter import Filter, conditions
 from mythjobs.store.statement import Transaction
 
 j = t.job.c
@@ -57,41 +56,18 @@ def jobs(
     batch: int | None = None,
     limit: int = 100,
     before: int | None = None,
+    subject: str | None = None,
 ) -> Record:
     """Newest first. The caller has checked the states and the limit. Raises NoSuchCommand."""
     query = visible_jobs().order_by(t.job.c.job_id.desc()).limit(limit)
     if before is not None:
         query = query.where(t.job.c.job_id < before)
-    if batch is not None:
-        query = query.where(t.job.c.batch_id == batch, *_range(tx, batch))
-    if command is not None:
-        query = query.where(t.job.c.command_id == command_row(tx, command)["command_id"])
-    rows = fetch(tx, query.where(*_of_states(states)))
+    asked = Filter(states=states, command=command, batch=batch, subject=subject)
+    rows = fetch(tx, query.where(*conditions(tx, asked)))
     return {
         "jobs": [said(row) for row in rows],
         "next": rows[-1]["job_id"] if len(rows) == limit else None,
     }
-
-
-def _of_states(states: Sequence[str]) -> list[ColumnElement[bool]]:
-    if not states:
-        return []
-    live = {JobState.LEASED, JobState.RUNNING}
-    if set(states) <= live:
-        # Few jobs are live, and their attempts have an index of their own.
-        ids = select(t.attempt.c.job_id).where(t.attempt.c.over_ms.is_(None))
-        return [t.job.c.job_id.in_(ids), t.job.c.state.in_(states)]
-    return [t.job.c.state.in_(states)]
-
-
-def _range(tx: Transaction, batch_id: int) -> list[ColumnElement[bool]]:
-    found = fetch(
-        tx, select(t.batch.c.first_job_id, t.batch.c.jobs).where(t.batch.c.batch_id == batch_id)
-    )
-    if not found:
-        return []
-    first, count = found[0]["first_job_id"], found[0]["jobs"]
-    return [t.job.c.job_id >= first, t.job.c.job_id < first + count]
 
 
 def said(row: Record) -> Record:

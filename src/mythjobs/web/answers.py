@@ -163,8 +163,19 @@ class Jobs(TypedDict):
     next: int | None
 
 
+class Counts(TypedDict):
+    counts: dict[str, int]
+
+
 class ActedOn(TypedDict):
     jobs: list[Acted]
+
+
+class ActedOnAll(TypedDict):
+    act: str
+    done: int
+    refused: int
+    errors: list[str]
 
 
 class Loaded(TypedDict):

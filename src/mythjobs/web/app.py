@@ -14,7 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 import mythjobs
 from mythjobs.errors import MythJobsError
-from mythjobs.web import batches, commands, faults, jobs, machines, outputs, semaphores
+from mythjobs.web import acts, batches, commands, faults, jobs, machines, outputs, semaphores
 from mythjobs.web.asgi import App, Receive, Scope, Send, refuse
 from mythjobs.web.link import serve_link
 from mythjobs.web.request import ApiRequest
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mythjobs.master.serve import Master
 
 LINK: Final = "/link"
+# Each with its ROUTES.
+PARTS: Final = (jobs, acts, batches, commands, machines, semaphores, outputs)
 
 
 def application(master: Master, links: Links) -> App:
@@ -42,8 +44,8 @@ def application(master: Master, links: Links) -> App:
 
 
 def _api(master: Master) -> Litestar:
-    parts = (jobs, batches, commands, machines, semaphores, outputs)
-    router = Router("/api/v1", route_handlers=[route for part in parts for route in part.ROUTES])
+    routes = [route for part in PARTS for route in part.ROUTES]
+    router = Router("/api/v1", route_handlers=routes)
     return Litestar(
         [router],
         request_class=ApiRequest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from mythjobs.web import answers
 from mythjobs.web.numbers import batch_number, wait_seconds
 from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
 
+_NUMBER: Final = re.compile("[0-9]{1,18}")
+
 
 @post("/batches", summary="Submit a job for each line of the body, a JSON object of arguments")
 async def load(
@@ -27,9 +30,25 @@ async def load(
     subject: FromQuery[str | None] = None,
     hold: FromQuery[bool] = False,
     comment: FromQuery[str] = "",
+    machine: FromQuery[str] = "",
+    prefer: FromQuery[str] = "",
+    label: FromQuery[list[str] | None] = None,
+    semaphore: FromQuery[list[str] | None] = None,
+    limit: FromQuery[list[str] | None] = None,
 ) -> answers.Loaded:
     master = master_of(request)
-    header = BatchSubmit(command, priority, subject, hold, comment)
+    header = BatchSubmit(
+        command,
+        priority,
+        subject,
+        hold,
+        comment,
+        machine,
+        prefer,
+        label or [],
+        _semaphores(semaphore or []),
+        _pairs(limit or [], "limit"),
+    )
     path = master.state.uploads / f"{secrets.token_hex(8)}.jsonl"
     try:
         # Not fsynced: if the power goes, the batch was not acknowledged and is sent again.
@@ -54,6 +73,25 @@ async def batch(
     seconds, gone = wait_seconds(wait), gone_of(request)
     answer = await master.wait_batch(batch_number(batch_id), seconds, gone)
     return cast(answers.Batch, answer)
+
+
+def _pairs(listed: list[str], name: str) -> dict[str, str | int]:
+    """`cpu=1h`, `nice=10`: a whole number is one."""
+    found: dict[str, str | int] = {}
+    for each in listed:
+        key, equals, value = each.partition("=")
+        if not (key and equals and value):
+            raise BadRequest(f"{name}: {each} is not like name=value")
+        found[key] = int(value) if _NUMBER.fullmatch(value) else value
+    return found
+
+
+def _semaphores(listed: list[str]) -> dict[str, int]:
+    units = _pairs(listed, "semaphore")
+    for name, value in units.items():
+        if not isinstance(value, int):
+            raise BadRequest(f"semaphore: {name}={value} does not say how many units")
+    return cast(dict[str, int], units)
 
 
 def clear(uploads: Path) -> None:

@@ -1,4 +1,4 @@
-"""Routes about jobs: submit, list, show, why, and the acts on them."""
+"""Routes about jobs: submit, list, count, show, why."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import inbox
-from mythjobs.protocol.requests import Act, Submit, Submitted
-from mythjobs.store import reads
+from mythjobs.model.life import JobState
+from mythjobs.protocol.requests import Submit, Submitted
+from mythjobs.store import read_filter, reads
 from mythjobs.web import answers
-from mythjobs.web.numbers import checked, ids_of, job_number, wait_seconds
+from mythjobs.web.numbers import checked, instant, job_number, wait_seconds
 from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
 
 MOST_LISTED: Final = 1000
-_STATES: Final = ("queued", "leased", "running", "succeeded", "failed", "cancelled")
 
 
 @post("/jobs", summary="Submit a job")
@@ -34,11 +34,9 @@ async def jobs(
     batch: FromQuery[int | None] = None,
     limit: FromQuery[int] = 100,
     before: FromQuery[int | None] = None,
+    subject: FromQuery[str | None] = None,
 ) -> answers.Jobs:
-    states = tuple(state_is.split(",")) if state_is else ()
-    for each in states:
-        if each not in _STATES:
-            raise BadRequest(f"state: {each} is not a state; states are {', '.join(_STATES)}")
+    states = states_of(state_is)
     if not 1 <= limit <= MOST_LISTED:
         raise BadRequest(f"limit: from 1 to {MOST_LISTED}")
     answer = await master_of(request).read(
@@ -48,8 +46,38 @@ async def jobs(
         batch=None if batch is None else job_number(batch),
         limit=limit,
         before=None if before is None else job_number(before),
+        subject=subject,
     )
     return cast(answers.Jobs, answer)
+
+
+@get("/jobs/count", summary="Count jobs by state")
+async def count(
+    request: ApiRequest,
+    state_is: Annotated[str | None, QueryParameter(name="state")] = None,
+    command: FromQuery[str | None] = None,
+    batch: FromQuery[int | None] = None,
+    subject: FromQuery[str | None] = None,
+    held: FromQuery[bool] = False,
+    ended_before_ms: FromQuery[int | None] = None,
+) -> answers.Counts:
+    which = read_filter.Filter(
+        states_of(state_is),
+        command,
+        None if batch is None else job_number(batch),
+        subject,
+        held,
+        instant(ended_before_ms, "ended_before_ms"),
+    )
+    return {"counts": await master_of(request).read(read_filter.count, which)}
+
+
+def states_of(listed: str | None) -> tuple[str, ...]:
+    states = tuple(listed.split(",")) if listed else ()
+    for each in states:
+        if each not in tuple(JobState):
+            raise BadRequest(f"state: {each} is not a state; states are {', '.join(JobState)}")
+    return states
 
 
 @get("/jobs/{job_id:int}", summary="Show a job; with `wait` once it is over, or after so long")
@@ -68,28 +96,4 @@ async def why(request: ApiRequest, job_id: FromPath[int]) -> answers.Why:
     return cast(answers.Why, await master_of(request).why(job_number(job_id)))
 
 
-@post("/jobs/cancel", status_code=200, summary="Cancel jobs; those that run are stopped")
-async def cancel(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
-    return await _act(request, inbox.CancelJobs(ids_of(data), submitter_of(request)))
-
-
-@post("/jobs/hold", status_code=200, summary="Hold jobs back")
-async def hold(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
-    return await _act(request, inbox.HoldJobs(ids_of(data)))
-
-
-@post("/jobs/release", status_code=200, summary="Release jobs that are held")
-async def release(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
-    return await _act(request, inbox.ReleaseJobs(ids_of(data)))
-
-
-@post("/jobs/rerun", status_code=200, summary="Submit jobs that are over once more")
-async def rerun(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
-    return await _act(request, inbox.RerunJobs(ids_of(data), submitter_of(request)))
-
-
-async def _act(request: ApiRequest, act: inbox.Request) -> answers.ActedOn:
-    return {"jobs": await master_of(request).ask(act)}
-
-
-ROUTES: Final[list[Any]] = [submit, jobs, job, why, cancel, hold, release, rerun]
+ROUTES: Final[list[Any]] = [submit, jobs, count, job, why]

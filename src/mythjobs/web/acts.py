@@ -1,0 +1,140 @@
+"""Routes that act on jobs: on those that are named, and on all that have something in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from litestar import post
+from litestar.params import JSONBody
+from msgspec import Struct, field
+
+from mythjobs.errors import BadRequest
+from mythjobs.master import inbox
+from mythjobs.model.life import FINAL, JobState
+from mythjobs.protocol.requests import Act, Acted
+from mythjobs.store import read_filter
+from mythjobs.web import answers
+from mythjobs.web.numbers import ids_of, job_number
+from mythjobs.web.request import ApiRequest, master_of, submitter_of
+
+Name = Literal["cancel", "hold", "release", "rerun", "pause", "resume"]
+
+# As many jobs share a turn with everything else that has arrived.
+SLICE_JOBS: Final = 500
+_MOST_ERRORS: Final = 20
+_LIVE: Final = (JobState.LEASED, JobState.RUNNING)
+# On jobs in which states an act can do anything.
+_STATES: Final[dict[str, tuple[JobState, ...]]] = {
+    "cancel": (JobState.QUEUED, *_LIVE),
+    "hold": (JobState.QUEUED,),
+    "release": (JobState.QUEUED,),
+    "rerun": tuple(sorted(FINAL)),
+    "pause": _LIVE,
+    "resume": _LIVE,
+}
+
+
+class ActOnAll(Struct, frozen=True, forbid_unknown_fields=True):
+    """An act on all jobs of a command, a batch, a subject, in certain states; what is left out is
+    not asked. Without states: on all that the act can be done to."""
+
+    act: Name
+    states: list[JobState] = field(default_factory=list)
+    command: str | None = None
+    batch: int | None = None
+    subject: str | None = None
+
+
+@post("/jobs/cancel", status_code=200, summary="Cancel jobs; those that run are stopped")
+async def cancel(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
+    return await _act(request, "cancel", data)
+
+
+@post("/jobs/hold", status_code=200, summary="Hold jobs back")
+async def hold(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
+    return await _act(request, "hold", data)
+
+
+@post("/jobs/release", status_code=200, summary="Release jobs that are held")
+async def release(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
+    return await _act(request, "release", data)
+
+
+@post("/jobs/rerun", status_code=200, summary="Submit jobs that are over once more")
+async def rerun(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
+    return await _act(request, "rerun", data)
+
+
+@post("/jobs/pause", status_code=200, summary="Freeze jobs that run")
+async def pause(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
+    return await _act(request, "pause", data)
+
+
+@post("/jobs/resume", status_code=200, summary="Let jobs that were paused go on")
+async def resume(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
+    return await _act(request, "resume", data)
+
+
+async def _act(request: ApiRequest, name: Name, act: Act) -> answers.ActedOn:
+    asked = _request(name, submitter_of(request))
+    return {"jobs": await master_of(request).ask(asked(ids_of(act)))}
+
+
+def _request(name: Name, by: str) -> Callable[[list[int]], inbox.Request]:
+    def made(ids: list[int]) -> inbox.Request:
+        match name:
+            case "cancel":
+                return inbox.CancelJobs(ids, by)
+            case "hold":
+                return inbox.HoldJobs(ids)
+            case "release":
+                return inbox.ReleaseJobs(ids)
+            case "rerun":
+                return inbox.RerunJobs(ids, by)
+            case _:
+                return inbox.FreezeJobs(ids, name == "pause")
+
+    return made
+
+
+@post("/jobs/all", status_code=200, summary="Act on all jobs that have something in common")
+async def act_on_all(request: ApiRequest, data: JSONBody[ActOnAll]) -> answers.ActedOnAll:
+    """Slice by slice, each a turn's part. Jobs that are submitted meanwhile are not meant."""
+    which = _filter(data)
+    asked = _request(data.act, submitter_of(request))
+    master = master_of(request)
+    upto, above, done = await master.read(read_filter.last), 0, 0
+    errors: list[str] = []
+    refused = 0
+    while ids := await master.read(read_filter.numbers, which, above, upto, SLICE_JOBS):
+        acted: list[Acted] = await master.ask(asked(ids))
+        done += sum(not each.error for each in acted)
+        said = [each.error for each in acted if each.error]
+        refused += len(said)
+        errors += said[: _MOST_ERRORS - len(errors)]
+        above = ids[-1]
+    return {"act": data.act, "done": done, "refused": refused, "errors": errors}
+
+
+def _filter(data: ActOnAll) -> read_filter.Filter:
+    can = _STATES[data.act]
+    for each in data.states:
+        if each not in can:
+            raise BadRequest(f"states: {data.act} does nothing to {each} jobs, only to {_or(can)}")
+    if not data.states and data.command is None and data.batch is None and data.subject is None:
+        raise BadRequest("say which jobs: of a command, a batch, a subject, or in which states")
+    return read_filter.Filter(
+        tuple(data.states) or can,
+        data.command,
+        None if data.batch is None else job_number(data.batch),
+        data.subject,
+        held=data.act == "release",
+    )
+
+
+def _or(states: tuple[JobState, ...]) -> str:
+    return " or ".join(states)
+
+
+ROUTES: Final[list[Any]] = [cancel, hold, release, rerun, pause, resume, act_on_all]

@@ -1,0 +1,90 @@
+"""From a seed to a plan. What can happen at all, and how often, is drawn anew for each seed."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from tests.simulation.plan import MASTER, Fault, Plan
+from tests.simulation.work import draw_work
+
+HOUR_MS: Final = 3_600_000
+_RATES: Final = (900, 950, 990, 1000, 1010, 1050, 1100)
+
+
+def draw(seed: int, *, machines: int = 3, jobs: int = 8, hours: float = 1.0) -> Plan:
+    random = Random(f"plan {seed}")
+    calm_ms = round(hours * HOUR_MS)
+    drift = random.random() < 0.7
+    rates = [random.choice(_RATES) if drift else 1000 for _ in range(machines + 1)]
+    commands, settings, work = draw_work(random, machines, jobs, calm_ms)
+    return Plan(
+        seed, machines, calm_ms, rates, commands, settings,
+        draw_faults(random, machines, calm_ms), work, {"nas": random.randint(1, 3)},
+    )  # fmt: skip
+
+
+# Of each kind: how many in an hour at most, how long at least and at most (ms), whether it can
+# befall the master (0), machines (1) or both (2).
+_KINDS: Final[dict[str, tuple[int, int, int, int]]] = {
+    "break": (12, 0, 0, 1),
+    "cut": (8, 2_000, 900_000, 1),
+    "slow": (6, 2_000, 600_000, 1),
+    "kill": (8, 100, 300_000, 2),
+    "stall": (6, 1_000, 240_000, 2),
+    "reaper": (3, 0, 0, 1),
+    "reboot": (3, 3_000, 600_000, 1),
+    "wall": (3, 0, 0, 2),
+    "full": (3, 1_000, 120_000, 2),
+    "disk": (3, 10_000, 600_000, 1),
+}
+_JUMPS_MS: Final = (-3_600_000, -60_000, 5_000, 600_000, 7_200_000)
+
+
+def draw_faults(random: Random, machines: int, calm_ms: int) -> list[Fault]:
+    found: list[Fault] = []
+    for kind, (most, least_ms, most_ms, whom) in _KINDS.items():
+        # Many seeds have none of a kind, so that what others hide is seen too.
+        if random.random() < 0.45:
+            continue
+        share = random.random() ** 2
+        for _ in range(max(1, round(share * most * calm_ms / HOUR_MS))):
+            at_ms = random.randrange(calm_ms - 1000)
+            who = random.randint(1 if whom == 1 else 0, machines)
+            found.append(_one(random, kind, who, at_ms, (least_ms, most_ms), calm_ms))
+    if random.random() < 0.3:
+        found += _swizzle(random, machines, calm_ms)
+    return sorted(found, key=lambda each: each.at_ms)
+
+
+def _one(
+    random: Random, kind: str, who: int, at_ms: int, span: tuple[int, int], calm_ms: int
+) -> Fault:
+    least_ms, most_ms = span
+    # Short ones as often as long ones.
+    for_ms = round(least_ms * (most_ms / least_ms) ** random.random()) if least_ms else 0
+    for_ms = min(for_ms, calm_ms - at_ms)
+    value = 0
+    if kind == "cut":
+        value = random.choice((0, 0, 1, 2))
+    elif kind == "slow":
+        value = random.choice((50, 500, 4_000, 20_000, 150_000))
+    elif kind == "disk":
+        value = random.choice((20, 200, 2_000))
+    elif kind == "wall":
+        value = random.choice(_JUMPS_MS)
+    return Fault(at_ms, kind, who, for_ms, value)
+
+
+def _swizzle(random: Random, machines: int, calm_ms: int) -> list[Fault]:
+    """Links are cut one after the other, and come back in another order."""
+    order = random.sample(range(1, machines + 1), machines)
+    at_ms = random.randrange(calm_ms // 2)
+    found = []
+    for who in order:
+        at_ms += random.randrange(60_000)
+        for_ms = random.randrange(1000, max(2000, min(1_500_000, calm_ms - at_ms)))
+        found.append(Fault(at_ms, "cut", who, for_ms))
+    if random.random() < 0.5:
+        found.append(Fault(at_ms, "kill", MASTER, random.randrange(100, 20_000)))
+    return found

@@ -1,0 +1,115 @@
+"""The work of a plan: commands of every kind, settings of machines, and what people do."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final
+
+from tests.simulation.plan import Step
+
+Table = dict[str, Any]
+
+_PARAMETERS: Final = [
+    {"name": "seconds", "type": "int"},
+    {"name": "codes", "type": "text", "default": "0"},
+    {"name": "manner", "type": "text", "default": "obeys"},
+    {"name": "about", "type": "text", "default": "none"},
+]
+_ARGV: Final = ["work", "{seconds}", "{codes}", "{manner}", "{about}"]
+# Open for some minutes of each half hour, so that a run of an hour sees them open and close.
+_HOURS: Final = (
+    [f"{hour:02}:{start:02}-{hour:02}:{start + 18:02}" for hour in range(24) for start in (2, 32)],
+    [f"{hour:02}:00-{hour:02}:50" for hour in range(24)],
+    [f"{hour:02}:10-{hour:02}:40 at most 1" for hour in range(24)],
+)
+_CLOSINGS: Final = ("finish", "freeze", "requeue", "terminate")
+
+
+def draw_work(
+    random: Random, machines: int, jobs: int, calm_ms: int
+) -> tuple[list[Table], list[Table], list[Step]]:
+    commands = [_command(random, number) for number in range(random.randint(2, 4))]
+    settings = [_machine(random) for _ in range(machines)]
+    names = [str(each["name"]) for each in commands]
+    steps = [_submit(random, number, names, calm_ms) for number in range(jobs)]
+    steps += _deeds(random, machines, jobs, names, calm_ms)
+    return commands, settings, sorted(steps, key=lambda each: each.at_ms)
+
+
+def _command(random: Random, number: int) -> Table:
+    table: Table = {"name": f"c{number}", "argv": _ARGV, "parameters": _PARAMETERS}
+    silence = random.choice(("", "rerun", "rerun", "hold", "keep", "idempotent"))
+    if silence:
+        table["silence"] = silence
+    if silence in ("rerun", "hold") and random.random() < 0.85:
+        table["lease"] = random.choice(("60s", "90s", "3m", "10m"))
+    if random.random() < 0.5:
+        table["retry"] = {"failures": random.randint(1, 3), "backoff": "10s"}
+    if random.random() < 0.3:
+        table["windows"] = _windows(random)
+    if random.random() < 0.3:
+        table["limits"] = {"grace": random.choice(("1s", "10s", "2m"))}
+    if random.random() < 0.2:
+        table["semaphores"] = {"nas": 1}
+    if random.random() < 0.2:
+        table["at_most"] = random.randint(1, 2)
+    return table
+
+
+def _windows(random: Random) -> Table:
+    table = {"open": random.choice(_HOURS), "closing": random.choice(_CLOSINGS)}
+    if table["closing"] not in ("finish", "freeze"):
+        table["grace"] = random.choice(("1s", "10s", "60s"))
+    return table
+
+
+def _machine(random: Random) -> Table:
+    table: Table = {"allow": "all", "jobs": random.randint(1, 3)}
+    if random.random() < 0.2:
+        table["windows"] = _windows(random)
+    return table
+
+
+def _submit(random: Random, number: int, names: list[str], calm_ms: int) -> Step:
+    subject = random.choice((None, None, "film a", "film b"))
+    seconds = round(10 ** random.uniform(0, 3.2))
+    arguments = {
+        "seconds": seconds,
+        "codes": random.choice(("0", "0", "0", "1", "1,0", "75,0")),
+        "manner": random.choice(("obeys", "deaf")),
+        "about": subject or "none",
+    }
+    what: Table = {
+        "command": random.choice(names),
+        "arguments": arguments,
+        "subject": subject,
+        "priority": random.choice((0, 0, 0, 5, -5)),
+    }
+    if number and random.random() < 0.2:
+        when = random.choice(("ok", "any", "failure"))
+        what["after"] = [{"job": random.randrange(number), "when": when}]
+    if random.random() < 0.1:
+        what["not_before_s"] = random.randrange(600)
+    if random.random() < 0.05:
+        what["deadline_s"] = random.randrange(60, 1200)
+    return Step(random.randrange(5000, calm_ms * 2 // 3), "submit", what)
+
+
+def _deeds(random: Random, machines: int, jobs: int, names: list[str], calm_ms: int) -> list[Step]:
+    found = []
+    for _ in range(random.randrange(6)):
+        at_ms = random.randrange(10_000, calm_ms)
+        job = random.randrange(jobs)
+        do = random.choice(("cancel", "hold", "freeze", "hours", "enable"))
+        what: Table = {"job": job}
+        if do == "freeze":
+            found.append(Step(min(calm_ms, at_ms + 90_000), do, {"job": job, "on": False}))
+            what["on"] = True
+        elif do == "hours":
+            name = f"m{random.randint(1, machines)}"
+            what = {"name": name, "kind": random.choice(("allow", "pause"))}
+            what["for_ms"] = random.randrange(60_000, 900_000)
+        elif do == "enable":
+            what = {"name": random.choice(names), "on": random.random() < 0.5}
+        found.append(Step(at_ms, do, what))
+    return found

@@ -24,7 +24,8 @@ _OPEN_ON = Statement(
 _MEET = Statement(
     update(dependency)
     .where(dependency.c.job_id == given("waiting"), dependency.c.on_job_id == given("on"))
-    .values(met=1)
+    .values(met=1),
+    distinct=True,
 )
 _FEWER = Statement(
     update(job).where(job.c.job_id == given("waiting")).values(unmet=job.c.unmet - 1)

@@ -112,7 +112,8 @@ _TELL = Statement(
     .values(
         progress=func.coalesce(given("tenths"), job.c.progress),
         comment=func.coalesce(given("said"), job.c.comment),
-    )
+    ),
+    distinct=True,
 )
 _NEXT_ID = Statement(select(meta.c.value).where(meta.c.name == word("next_job_id")))
 _SAVE_NEXT_ID = Statement(

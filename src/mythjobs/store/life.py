@@ -103,7 +103,8 @@ _START = Statement(
         job.c.attempts == given("n"),
         job.c.state.in_(_in(JobEvent.STARTED)),
     )
-    .values(state=word(target(JobEvent.STARTED)))
+    .values(state=word(target(JobEvent.STARTED))),
+    distinct=True,
 )
 _STARTED = Statement(
     update(attempt)
@@ -112,7 +113,8 @@ _STARTED = Statement(
         attempt.c.n == given("n"),
         attempt.c.over_ms.is_(None),
     )
-    .values(started_ms=given("at"))
+    .values(started_ms=given("at")),
+    distinct=True,
 )
 _CLOSE = Statement(
     update(attempt)
@@ -128,7 +130,8 @@ _CLOSE = Statement(
         usage=given("used"),
         output=given("wrote"),
         evidence=given("known"),
-    )
+    ),
+    distinct=True,
 )
 
 
@@ -154,7 +157,7 @@ def _end(event: JobEvent) -> Statement:
             "not_before_ms": given("not_before"),
             "progress": None,
         }
-    return Statement(changes.values(values))
+    return Statement(changes.values(values), distinct=True)
 
 
 _ENDS: Final = {

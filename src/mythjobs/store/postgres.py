@@ -29,6 +29,11 @@ _SETTLE_S: Final = 60.0
 _LOOK_S: Final = 0.2
 _LOCK: Final = int.from_bytes(b"mythjobs", "big")
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text"
+# Every statement of a turn has its index. The planner, which may have seen the queue last when it
+# was empty, must not choose to read all of it.
+_PLANS: Final = (
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+)
 _UNSAFE: Final = {
     "fsync": ("off", "acknowledged jobs are lost with the power"),
     "synchronous_commit": ("off", "acknowledged jobs are lost with the server"),
@@ -77,6 +82,7 @@ class PostgresStore(Store):
         writer = self._connect()
         try:
             self._refuse_unsafe(writer)
+            writer.execute(_PLANS)
             # Of a session, so that the server lets go of it when we are gone.
             [taken] = writer.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() or [0]
             if not taken:

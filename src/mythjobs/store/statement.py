@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Executable, bindparam, literal_column
+from sqlalchemy import BindParameter, ColumnElement, Executable, Insert, bindparam, literal_column
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import Boolean, NullType
 
+from mythjobs.store.at_once import at_once
+
 _PREFIX: Final = "given_"
+_ROWS: Final = "given_rows"
 
 Row = tuple[Any, ...]
 
@@ -34,6 +37,11 @@ class Transaction:
         self.tally: Counter[tuple[int, str]] = Counter()
         self.over: Counter[tuple[int, str]] = Counter()
         self.completed: list[int] = []
+
+
+def _name_given(parameter: BindParameter[Any]) -> str | None:
+    name = parameter.key
+    return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else None
 
 
 def given(name: str) -> BindParameter[Any]:
@@ -148,12 +156,18 @@ class Statement:
     `columns` names the columns of an INSERT whose values come from run().
     """
 
-    __slots__ = ("_columns", "_compiled", "_expression")
+    __slots__ = ("_at_once", "_columns", "_compiled", "_distinct", "_expression")
 
-    def __init__(self, expression: Executable, columns: Sequence[str] = ()) -> None:
+    def __init__(
+        self, expression: Executable, columns: Sequence[str] = (), *, distinct: bool = False
+    ) -> None:
+        """`distinct`: run_many() is never given two rows of values for one row of the table, so
+        PostgreSQL can take them all at once."""
         self._expression = expression
         self._columns = columns
+        self._distinct = distinct or isinstance(expression, Insert)
         self._compiled: dict[str, _Compiled] = {}
+        self._at_once: _Compiled | None = None
 
     def _for(self, dialect: Dialect) -> _Compiled:
         found = self._compiled.get(dialect.name)
@@ -173,9 +187,25 @@ class Statement:
         """Executes it once for each row of values; answers how many rows it touched."""
         if not rows:
             return 0
-        compiled = self._for(tx.dialect)
-        tx.cursor.executemany(compiled.sql, compiled.many(rows))
-        return int(tx.cursor.rowcount)
+        cursor = tx.cursor
+        if tx.dialect.name == "postgresql" and (len(rows) == 1 or self._distinct):
+            self._run_at_once(tx, rows)
+        else:
+            compiled = self._for(tx.dialect)
+            cursor.executemany(compiled.sql, compiled.many(rows))
+        return int(cursor.rowcount)
+
+    def _run_at_once(self, tx: Transaction, rows: Sequence[Mapping[str, object]]) -> None:
+        # One round trip and one parameter, however many rows there are.
+        if len(rows) == 1:
+            compiled = self._for(tx.dialect)
+            tx.cursor.execute(compiled.sql, compiled.one(rows[0]))
+            return
+        if self._at_once is None:
+            whole = at_once(self._expression, self._columns, _name_given, _ROWS)
+            self._at_once = _Compiled(whole, (), tx.dialect)
+        values = {"rows": json.dumps(rows, separators=(",", ":"))}
+        tx.cursor.execute(self._at_once.sql, self._at_once.one(values))
 
     def plan(self, tx: Transaction) -> list[str]:
         """How SQLite would find its rows, step by step (EXPLAIN QUERY PLAN); nothing is done."""

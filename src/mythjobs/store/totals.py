@@ -11,7 +11,8 @@ from mythjobs.store.statement import Statement, Transaction, given
 _ADD = Statement(
     update(t.tally)
     .where(t.tally.c.command_id == given("command"), t.tally.c.state == given("was"))
-    .values(jobs=t.tally.c.jobs + given("more"))
+    .values(jobs=t.tally.c.jobs + given("more")),
+    distinct=True,
 )
 _NEW = Statement(insert(t.tally), ("command_id", "state", "jobs"))
 _OVER = {

@@ -10,7 +10,8 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import output
-from mythjobs.cli.base import COMMAND, JOB, Session, as_json, command, pass_session
+from mythjobs.cli.base import COMMAND, JOB, TEXT, Session, as_json, command, pass_session
+from mythjobs.cli.kinds import STATES
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_clock, say_time
 from mythjobs.cli.waiting import why_so
@@ -27,12 +28,14 @@ _PAGE: Final = 500
 @click.option(
     "--state",
     "states",
-    multiple=True,
+    type=STATES,
+    default=(),
     metavar="STATE[,STATE…]",
     help=f"Only jobs in these states: {', '.join(JobState)}.",
 )
 @click.option("--command", "of", type=COMMAND, metavar="COMMAND", help="Only jobs of this command.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this batch.")
+@click.option("--subject", type=TEXT, help="Only jobs about this subject.")
 @click.option(
     "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most so many."
 )
@@ -43,11 +46,12 @@ def jobs(
     states: tuple[str, ...],
     of: str | None,
     batch: int | None,
+    subject: str | None,
     limit: int,
     as_json: bool,
 ) -> None:
     """List jobs, the newest first."""
-    query = {"state": _states(states), "command": of, "batch": batch}
+    query = {"state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject}
     found = list(_pages(session.client(), query, limit))
     if as_json:
         output.say_json(found)
@@ -68,14 +72,6 @@ def jobs(
     ]
     headings = ("job", "state", "command", "subject", "priority", "done", "submitted", "reason")
     output.table(headings, rows, ("job", "priority", "done"))
-
-
-def _states(given: tuple[str, ...]) -> str | None:
-    words = [word.strip() for each in given for word in each.split(",")]
-    for word in words:
-        if word not in tuple(JobState):
-            raise click.UsageError(f'"{word}" is no state; there are {", ".join(JobState)}')
-    return ",".join(words) or None
 
 
 def _pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:

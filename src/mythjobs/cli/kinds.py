@@ -10,7 +10,8 @@ from mythjobs import clock
 from mythjobs.cli.base import Text
 from mythjobs.cli.times import instant_ms
 from mythjobs.client.client import Json
-from mythjobs.model.units import duration_s
+from mythjobs.model.life import JobState
+from mythjobs.model.units import duration_s, size_bytes
 
 _WHEN: Final = {"": "ok", "ok": "ok", "any": "any", "failure": "failure"}
 
@@ -67,7 +68,68 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
+class Size(click.ParamType[str]):
+    """`2GiB`; stays as it was written."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> str:
+        try:
+            size_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, context)
+        return str(value)
+
+
+class Units(click.ParamType[tuple[str, int]]):
+    """`nas=2`; the name alone is one unit."""
+
+    name = "units"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> tuple[str, int]:
+        key, equals, count = value.partition("=")
+        if not key or (equals and not (_is_number(count) and int(count))):
+            self.fail(f'"{value}" must be like nas or nas=2', param, context)
+        return Text().convert(key, param, context), int(count or 1)
+
+
+class Limit(click.ParamType[tuple[str, "str | int"]]):
+    """`wall=6h`, `memory=2GiB`, `processes=100`, as in the [limits] of a definition."""
+
+    name = "limit"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> tuple[str, str | int]:
+        key, _, text = value.partition("=")
+        if not key or not text:
+            self.fail(f'"{value}" must be like wall=6h or memory=2GiB', param, context)
+        said = Text(f'"{key}"').convert(text, param, context)
+        return Text().convert(key, param, context), int(said) if _is_number(said) else said
+
+
+class States(click.ParamType[tuple[str, ...]]):
+    """`queued,running`."""
+
+    name = "states"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = tuple(word.strip() for word in value.split(","))
+        for word in words:
+            if word not in tuple(JobState):
+                self.fail(f'"{word}" is no state; there are {", ".join(JobState)}', param, context)
+        return words
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 19
+
+
 PARAMETER: Final = Argument()
 AFTER: Final = After()
 INSTANT: Final = Instant()
 DURATION: Final = Duration()
+SIZE: Final = Size()
+UNITS: Final = Units()
+LIMIT: Final = Limit()
+STATES: Final = States()

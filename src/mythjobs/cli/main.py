@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "hold": "mythjobs.cli.acts:hold",
     "release": "mythjobs.cli.acts:release",
     "rerun": "mythjobs.cli.acts:rerun",
+    "pause": "mythjobs.cli.acts:pause",
+    "resume": "mythjobs.cli.acts:resume",
     "machines": "mythjobs.cli.machines:machines",
     "machine": "mythjobs.cli.machines:machine",
     "semaphore": "mythjobs.cli.semaphore:semaphore_group",

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -15,14 +15,17 @@ from mythjobs.cli import ending, output
 from mythjobs.cli.base import TEXT, Session, command, pass_session
 from mythjobs.cli.bytes_out import BytesOut, to_stderr, to_stdout
 from mythjobs.cli.follow import Follower, tell_missing
-from mythjobs.cli.kinds import DURATION
+from mythjobs.cli.kinds import DURATION, SIZE
 from mythjobs.cli.paths import current_directory
 from mythjobs.cli.waiting import Patience, until_over
 from mythjobs.errors import BadRequest, MythJobsError
+from mythjobs.model.bounds import IO_CLASSES
 
 _EXAMPLES: Final = """Examples:
   mythjobs run -- rsync -a /srv/tv/ backup:/srv/tv/
-  mythjobs run --wall 10m --priority 20 -- sh -c 'make clean && make'"""
+  mythjobs run --wall 10m --priority 20 -- sh -c 'make clean && make'
+  mythjobs run --memory 2GiB --processes 200 --nice 10 --io idle -- ./unpack"""
+IO: Final = IO_CLASSES[1:]
 _INTERRUPTED: Final = 130
 
 
@@ -33,17 +36,32 @@ class _Asked(KeyboardInterrupt):
 @command("run", epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})
 @click.argument("program", metavar="PROGRAM [ARGUMENT…]", nargs=-1, type=TEXT, required=True)
 @click.option("--wall", "wall_s", type=DURATION, metavar="TIME", help="End it after this long.")
+@click.option("--cpu", type=DURATION, metavar="TIME", help="End it past this much CPU time.")
+@click.option("--idle", type=DURATION, metavar="TIME", help="End it if it does nothing so long.")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="The most memory, like 2GiB.")
+@click.option("--output", type=SIZE, metavar="SIZE", help="The most output.")
+@click.option(
+    "--processes", type=click.IntRange(1, 4_194_304), metavar="N", help="The most at once."
+)
+@click.option("--nice", type=click.IntRange(0, 19), help="Be polite about the CPU.")
+@click.option("--io", metavar="CLASS", type=click.Choice(IO), help="idle, or best-effort:0 to 7.")
 @click.option("--priority", type=click.IntRange(-100, 100), default=0, help="-100 to 100.")
 @click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
 @pass_session
 def run(
-    session: Session, program: tuple[str, ...], wall_s: float | None, priority: int, comment: str
+    session: Session,
+    /,
+    program: tuple[str, ...],
+    wall_s: float | None,
+    priority: int,
+    comment: str,
+    **limits: Any,
 ) -> int:
     """Run a program as a job, as if it were called here.
 
     It gets this environment and this directory; its stdin is empty. Its output comes here
     while it runs, and its exit code is this command's: 128 + N if signal N ended it, 124 if
-    it ran into --wall, 125 if it could not be started, 143 if somebody stopped it. Ctrl-C
+    it ran into a limit, 125 if it could not be started, 143 if somebody stopped it. Ctrl-C
     cancels the job.
     """
     try:
@@ -51,12 +69,21 @@ def run(
     except FileNotFoundError:
         raise BadRequest("the current directory was removed; go to another one") from None
     what = {"argv": list(program), "env": _environment(), "cwd": directory, "wall_s": wall_s}
-    body = {"command": "run", "run": what, "priority": priority, "comment": comment}
+    body = {
+        "command": "run",
+        "run": what,
+        "priority": priority,
+        "comment": comment,
+        "limits": _limits(limits),
+    }
     signal.signal(signal.SIGTERM, _raise_asked)
     streams: _Streams | None = None
     try:
         with _not_interrupted():
-            job_id = int(session.client().post("jobs", body)["id"])
+            submitted = session.client().post("jobs", body)
+            job_id = int(submitted["id"])
+            if submitted["reason"].startswith("will wait"):
+                output.note(f"job {job_id} {submitted['reason']}")
             streams = _Streams(session, job_id)
         # A signal that came meanwhile is raised here.
         streams.wait()
@@ -70,6 +97,15 @@ def run(
     if sentence:
         output.note(sentence)
     return code
+
+
+def _limits(given: Mapping[str, Any]) -> dict[str, str | int]:
+    """As a definition's [limits] has them."""
+    return {
+        name: f"{value:g}s" if isinstance(value, float) else value
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 class _Streams:

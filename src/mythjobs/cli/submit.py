@@ -10,8 +10,8 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import output, sets, waiting
-from mythjobs.cli.base import COMMAND, TEXT, Session, as_json, command, pass_session
-from mythjobs.cli.kinds import AFTER, INSTANT, PARAMETER
+from mythjobs.cli.base import COMMAND, MACHINE, TEXT, Session, as_json, command, pass_session
+from mythjobs.cli.kinds import AFTER, INSTANT, LIMIT, PARAMETER, UNITS
 from mythjobs.cli.paths import absolute, current_directory
 from mythjobs.cli.texts import clean
 from mythjobs.client.client import Client, Json, quote
@@ -22,6 +22,7 @@ _EXAMPLES: Final = """Examples:
   mythjobs submit transcode-h264 --param source=news.ts --param target=news.mp4
   mythjobs submit thumbnail --param source=news.mp4 --param target=news.jpg --after 42
   mythjobs submit transcode-h264 --each recordings.csv --param preset=medium --wait
+  mythjobs submit backup --deadline 06:00 --machine attic --semaphore nas --limit wall=2h
   find . -name '*.ts' | jq -R '{source: ., target: (. + ".mp4")}' -c |
       mythjobs submit transcode-h264 --each -"""
 # Below this an upload is over before anyone wonders.
@@ -37,6 +38,12 @@ class Wishes(NamedTuple):
     key: str | None
     hold: bool
     not_before_ms: int | None
+    deadline_ms: int | None
+    machine: str
+    prefer: str
+    label: tuple[str, ...]
+    semaphore: tuple[tuple[str, int], ...]
+    limit: tuple[tuple[str, str | int], ...]
     comment: str
 
 
@@ -64,6 +71,21 @@ class Wishes(NamedTuple):
 @click.option(
     "--not-before", "not_before_ms", type=INSTANT, metavar="TIME",
     help='Do not start before: "+2h", "22:00" or "2026-11-03 22:00".',
+)  # fmt: skip
+@click.option(
+    "--deadline", "deadline_ms", type=INSTANT, metavar="TIME",
+    help="Cancel it if it has not started by then.",
+)  # fmt: skip
+@click.option("--machine", type=MACHINE, default="", help="Run it on this machine alone.")
+@click.option("--prefer", type=MACHINE, default="", metavar="MACHINE", help="Run it there if there "
+              "is room.")  # fmt: skip
+@click.option("--label", type=TEXT, multiple=True, help="Run it where there is this label.")
+@click.option("--semaphore", type=UNITS, multiple=True, metavar="NAME[=N]",
+              help="Take N units of a semaphore while it runs.")  # fmt: skip
+@click.option(
+    "--limit", type=LIMIT, multiple=True, metavar="KEY=VALUE",
+    help="End it past wall, cpu, idle, memory, output or processes; run it at nice or io. Only "
+    "tighter than its command's.",
 )  # fmt: skip
 @click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
 @click.option(
@@ -127,7 +149,15 @@ def _shape(
 def _fields(wished: Wishes) -> Json:
     fields = wished._asdict()
     fields["after"] = list(wished.after)
-    return fields
+    seldom = {
+        "deadline_ms": fields.pop("deadline_ms"),
+        "machine": fields.pop("machine"),
+        "prefer": fields.pop("prefer"),
+        "labels": list(fields.pop("label")),
+        "semaphores": dict(fields.pop("semaphore")),
+        "limits": dict(fields.pop("limit")),
+    }
+    return fields | {name: value for name, value in seldom.items() if value}
 
 
 def _said(submitted: Json, key: str | None) -> str:
@@ -147,14 +177,20 @@ def _submit_each(
     wait: bool,
     as_json: bool,
 ) -> int:
-    if wished.after or wished.key is not None or wished.not_before_ms is not None:
-        raise BadRequest("--after, --key and --not-before do not go with --each")
+    single = (wished.key, wished.not_before_ms, wished.deadline_ms)
+    if wished.after or single != (None, None, None):
+        raise BadRequest("--after, --key, --not-before and --deadline do not go with --each")
     query = {
         "command": name,
         "subject": wished.subject,
         "priority": wished.priority,
         "hold": wished.hold,
         "comment": wished.comment,
+        "machine": wished.machine or None,
+        "prefer": wished.prefer or None,
+        "label": wished.label,
+        "semaphore": [f"{key}={units}" for key, units in wished.semaphore],
+        "limit": [f"{key}={value}" for key, value in wished.limit],
     }
     loaded = _upload(client, query, file, shape)
     first, last = loaded["ids"]

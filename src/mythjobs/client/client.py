@@ -162,11 +162,12 @@ def quote(text: str) -> str:
 
 def _target(path: str, query: Query) -> str:
     parts = []
-    for name, value in query.items():
-        if isinstance(value, bool):
-            value = "true" if value else "false"
-        if value is not None:
-            parts.append(f"{name}={quote(str(value))}")
+    for name, given in query.items():
+        for value in given if isinstance(given, list | tuple) else (given,):
+            if isinstance(value, bool):
+                value = "true" if value else "false"
+            if value is not None:
+                parts.append(f"{name}={quote(str(value))}")
     return f"{path}?{'&'.join(parts)}" if parts else path
 
 

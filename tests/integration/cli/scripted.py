@@ -24,6 +24,7 @@ class Request(NamedTuple):
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    target: str  # as it was asked
 
     @property
     def json(self) -> Any:
@@ -129,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             dict(parse_qsl(parts.query, keep_blank_values=True)),
             headers,
             self._body(headers),
+            self.path.removeprefix("/api/v1/"),
         )
         reply = self.scripted.reply(request)
         self.close_connection = True

@@ -8,7 +8,7 @@ from tests.integration.cli.samples import WHOLE_MACHINE
 from tests.integration.cli.scripted import Master
 
 
-@pytest.mark.parametrize("act", ["cancel", "hold", "release"])
+@pytest.mark.parametrize("act", ["cancel", "hold", "release", "pause", "resume"])
 def test_what_was_done_is_said_and_what_could_not_is_told(
     call: Call, master: Master, act: str
 ) -> None:
@@ -53,3 +53,90 @@ def test_allow_needs_commands_or_all(call: Call) -> None:
         "mythjobs: name commands, or give --all; see `mythjobs machine allow --help`\n"
     )
     assert call("machine", "allow", "attic", "a", "--all").code == 2
+
+
+COUNTS = {"queued": 312, "leased": 0, "running": 4, "succeeded": 9, "failed": 2, "cancelled": 0}
+
+
+def by_filter(master: Master, act: str, done: int = 312, **more: Any) -> None:
+    master.answers["GET jobs/count"] = {"counts": COUNTS}
+    answer = {"act": act, "done": done, "refused": 0, "errors": [], **more}
+    master.answers["POST jobs/all"] = answer
+
+
+def test_how_many_are_meant_is_said_first(
+    call: Call, master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_filter(master, "cancel")
+    words = ("cancel", "--command", "x", "--state", "queued")
+    with open("/dev/null") as empty:
+        monkeypatch.setattr("sys.stdin", empty)
+        refused = call(*words)
+    assert refused == (
+        2,
+        "",
+        "mythjobs: 312 waiting, 4 running are kept; nobody can be asked here, so give --yes to go "
+        "on\n",
+    )
+    assert [each.method for each in master.asked] == ["GET"]
+    assert master.asked[0].query == {"command": "x"}
+
+    assert call(*words, "--yes") == (0, "312 jobs cancelled or asked to end\n", "")
+    sent = {"act": "cancel", "states": ["queued"], "command": "x", "batch": None, "subject": None}
+    assert master.asked[-1].json == sent
+
+
+@pytest.mark.parametrize(
+    "words, states, question",
+    [
+        (["cancel", "--batch", "7"], ["queued", "leased", "running"], "312 waiting and 4 running"),
+        (["rerun", "--subject", "s"], ["failed"], "2 failed, 312 waiting and 4 running are kept"),
+        (["pause", "--command", "x"], ["leased", "running"], "4 running, 312 waiting are kept"),
+    ],
+)
+def test_an_act_means_what_it_can_be_done_to(
+    call: Call,
+    master: Master,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    states: list[str],
+    question: str,
+) -> None:
+    by_filter(master, words[0])
+    with open("/dev/null") as empty:
+        monkeypatch.setattr("sys.stdin", empty)
+        assert f"mythjobs: {question}; nobody" in call(*words).err
+    assert call(*words, "--yes").code == 0
+    assert master.asked[-1].json["states"] == states
+
+
+def test_what_could_not_be_done_is_told_and_counted(call: Call, master: Master) -> None:
+    by_filter(master, "pause", done=1, refused=3, errors=["machine attic cannot freeze a job"])
+    done = call("pause", "--command", "x", "--yes")
+    assert done == (
+        2,
+        "1 job asked to stand still\n",
+        "mythjobs: machine attic cannot freeze a job\nmythjobs: 2 more could not be done\n",
+    )
+
+
+def test_where_nothing_is_meant_nothing_is_asked(call: Call, master: Master) -> None:
+    by_filter(master, "rerun")
+    assert call("rerun", "--command", "x", "--state", "cancelled").out == "no jobs run again\n"
+    assert [each.method for each in master.asked] == ["GET"]
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["cancel"], "name jobs by their numbers, or by --command"),
+        (["cancel", "7", "--command", "x"], "name jobs by their numbers, or by --command"),
+        (["hold", "--state", "running"], "hold does nothing to running jobs, only to queued"),
+        (["cancel", "--state", "lost"], '"lost" is no state'),
+    ],
+)
+def test_which_jobs_are_meant_must_be_clear(
+    call: Call, master: Master, words: list[str], sentence: str
+) -> None:
+    done = call(*words)
+    assert (done.code, sentence in done.err, master.asked) == (2, True, [])

@@ -136,6 +136,24 @@ def test_run_says_that_a_limit_was_broken(master: Master) -> None:
     assert done.stderr == b"mythjobs: job 7: ended because it broke its wall limit\n"
 
 
+def test_run_passes_limits_on_and_says_if_no_machine_can_keep_them(master: Master) -> None:
+    ad_hoc(master, succeeded())
+    why = "will wait: no machine can run it: attic cannot enforce memory by itself"
+    master.answers["POST jobs"] = {"id": 7, "state": "queued", "new": True, "reason": why}
+    limits = ["--cpu", "1h", "--idle", "90s", "--memory", "2GiB", "--output", "1 MB"]
+    done = master.run("run", *limits, "--processes", "9", "--nice", "10", "--io", "idle", "true")
+    assert (done.returncode, done.stderr.decode()) == (0, f"mythjobs: job 7 {why}\n")
+    assert master.asked[0].json["limits"] == {
+        "cpu": "3600s",
+        "idle": "90s",
+        "memory": "2GiB",
+        "output": "1 MB",
+        "processes": 9,
+        "nice": 10,
+        "io": "idle",
+    }
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_run_cancels_its_job_when_it_is_interrupted(
     master: Master, number: signal.Signals, code: int

@@ -51,7 +51,9 @@ def test_every_wish_is_passed_on(call: Call, master: Master) -> None:
     call(
         "submit", "thumbnail", "--subject", "s", "--priority", "-5", "--after", "4",
         "--after", "5:any", "--after", "6:failure", "--key", "k", "--hold", "--comment", "c",
-        "--not-before", "2027-01-01 00:00+00:00",
+        "--not-before", "2027-01-01 00:00+00:00", "--deadline", "2027-01-01 00:00:01+00:00",
+        "--machine", "attic", "--prefer", "cellar", "--label", "gpu", "--label", "big",
+        "--semaphore", "nas", "--semaphore", "tuner=2", "--limit", "wall=6h", "--limit", "nice=10",
     )  # fmt: skip
     body = master.asked[-1].json
     del body["arguments"], body["command"]
@@ -66,8 +68,25 @@ def test_every_wish_is_passed_on(call: Call, master: Master) -> None:
         "key": "k",
         "hold": True,
         "not_before_ms": 1_798_761_600_000,
+        "deadline_ms": 1_798_761_601_000,
+        "machine": "attic",
+        "prefer": "cellar",
+        "labels": ["gpu", "big"],
+        "semaphores": {"nas": 1, "tuner": 2},
+        "limits": {"wall": "6h", "nice": 10},
         "comment": "c",
     }
+
+
+def test_a_batch_says_where_and_within_what_its_jobs_run(call: Call, master: Master) -> None:
+    Path("a.jsonl").write_text('{"title": "x"}\n')
+    words = ("--machine", "attic", "--label", "a", "--label", "b", "--semaphore", "nas")
+    done = call("submit", "thumbnail", "--each", "a.jsonl", *words, "--limit", "wall=6h")
+    assert done.code == 0
+    assert master.asked[-1].target == (
+        "batches?command=thumbnail&priority=0&hold=false&comment=&machine=attic&label=a&label=b"
+        "&semaphore=nas%3D1&limit=wall%3D6h"
+    )
 
 
 def test_a_key_that_is_there_names_the_first_job(call: Call, master: Master) -> None:
@@ -89,7 +108,10 @@ def test_a_key_that_is_there_names_the_first_job(call: Call, master: Master) -> 
         (["--not-before", "soon"], '"soon" is no time; write it like "+2h"'),
         (["--each", "none.csv"], "none.csv cannot be read: No such file or directory"),
         (["--each", "."], ". cannot be read: Is a directory"),
-        (["--each", "-", "--key", "k"], "--after, --key and --not-before do not go with --each"),
+        (["--each", "-", "--key", "k"], "--after, --key, --not-before and --deadline do not go"),
+        (["--each", "-", "--deadline", "+1h"], "--deadline do not go with --each"),
+        (["--semaphore", "nas=0"], '"nas=0" must be like nas or nas=2'),
+        (["--limit", "wall"], '"wall" must be like wall=6h'),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_submits_nothing(

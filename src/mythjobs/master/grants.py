@@ -11,7 +11,7 @@ from mythjobs.master.memory import JobClass, Live, Machine
 from mythjobs.master.turn import Turn
 from mythjobs.model.arguments import fill_argv, parameter_environment
 from mythjobs.model.bounds import Bounds
-from mythjobs.model.command import RUN
+from mythjobs.model.command import RUN, Command
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import L_S, start_by_s
@@ -22,12 +22,13 @@ from mythjobs.store import jobs, life
 
 
 class Chosen(NamedTuple):
-    """Where a job shall go, and on what terms."""
+    """Where jobs of a class shall go, and on what terms. `run` lacks what is each job's own."""
 
     machine: Machine
-    site: Site
+    hours: Hours | None
     silence: str
     lease_s: float | None
+    run: m.Run
 
 
 def chosen(turn: Turn, machine: Machine, job_class: JobClass, site: Site) -> Chosen:
@@ -39,7 +40,8 @@ def chosen(turn: Turn, machine: Machine, job_class: JobClass, site: Site) -> Cho
         machines=_may_ever(turn, job_class) if not command.silence else 0,
         can_lease="leases" in machine.can,
     )
-    return Chosen(machine, site, silence, lease_s)
+    run = common_run(job_class.command, site.bounds, machine.can)
+    return Chosen(machine, site.hours, silence, lease_s, run)
 
 
 def _may_ever(turn: Turn, job_class: JobClass) -> int:
@@ -77,13 +79,13 @@ def _grant(turn: Turn, leased: life.Leased, place: Chosen) -> None:
         lease_s=place.lease_s,
         arrived_ms=turn.now.steady_ms,
         grant_no=machine.grants + 1,
-        told=place.site.hours,
+        told=place.hours,
     )
     turn.memory.lease(machine, leased.job_id, live)
     if leased.subject is not None:
         turn.subjects.add(leased.subject)
     turn.placed[leased.job_id] = machine.name
-    _say(turn, machine, leased.job_id, live, leased.arguments, place.site)
+    _say(turn, place, leased.job_id, live, leased.arguments)
 
 
 def again(turn: Turn) -> None:
@@ -98,7 +100,8 @@ def again(turn: Turn) -> None:
         site = turn.book.sites.spot(turn.memory, machine, job_class).site
         live = live.with_grant(machine.grants + 1, turn.now.steady_ms).with_told(site.hours)
         turn.memory.lease(machine, job_id, live)
-        _say(turn, machine, job_id, live, row["arguments"], site)
+        place = chosen(turn, machine, job_class, site)
+        _say(turn, place, job_id, live, row["arguments"])
     turn.again.clear()
 
 
@@ -115,10 +118,11 @@ def tell_hours(turn: Turn) -> None:
                 turn.say(machine.connection, m.HoursChanged(job_id, live.n, hours_said(hours)))
 
 
-def _say(turn: Turn, machine: Machine, job_id: int, live: Live, arguments: str, site: Site) -> None:
+def _say(turn: Turn, place: Chosen, job_id: int, live: Live, arguments: str) -> None:
+    machine = place.machine
     assert machine.connection is not None
     machine.grants += 1
-    job_class = turn.book.job_class(turn.tx, live.class_id)
+    command = turn.book.job_class(turn.tx, live.class_id).command
     turn.say(
         machine.connection,
         m.Grant(
@@ -127,12 +131,12 @@ def _say(turn: Turn, machine: Machine, job_id: int, live: Live, arguments: str, 
             job_id,
             live.n,
             live.priority,
-            run_of(job_class, arguments, site.bounds, machine.can),
+            run_of(command, arguments, place.run),
             live.silence,
             live.lease_s,
             start_by_s(live.silence, live.lease_s),
-            hours_said(site.hours),
-            job_class.command.name,
+            hours_said(place.hours),
+            command.name,
         ),
     )
 
@@ -149,41 +153,18 @@ def hours_said(hours: Hours | None) -> m.Hours | None:
     )
 
 
-def run_of(
-    job_class: JobClass, arguments: str, bounds: Bounds, can: frozenset[str] = frozenset()
-) -> m.Run:
-    """What the machine executes: the author's command line with the arguments as data in it."""
-    command = job_class.command
+def common_run(command: Command, bounds: Bounds, can: frozenset[str]) -> m.Run:
+    """What is the same in every run of a command on a machine."""
     limits = bounds.limits()
-    if command.name == RUN:
-        adhoc = msgspec.json.decode(arguments, type=AdHoc)
-        walls = [each for each in (adhoc.wall_s, limits.wall_s) if each is not None]
-        run = m.Run(
-            adhoc.argv,
-            adhoc.env,
-            bare_env=True,
-            cwd=adhoc.cwd,
-            separate_stderr=True,
-            wall_s=min(walls, default=None),
-        )
-    else:
-        values: dict[str, str] = json.loads(arguments)
-        run = m.Run(
-            fill_argv(command, values),
-            {**command.env, **parameter_environment(values)},
-            cwd=command.cwd,
-            scratch=command.scratch,
-            separate_stderr=command.separate_stderr,
-            progress=command.progress,
-            wall_s=limits.wall_s,
-            keep=command.keep_bytes,
-            later=command.retry.later,
-            best_effort=command.best_effort,
-            leave_daemons=command.leave_daemons,
-        )
-    return msgspec.structs.replace(
-        run,
+    return m.Run(
+        [],
+        cwd=command.cwd,
+        scratch=command.scratch,
+        separate_stderr=command.separate_stderr,
+        progress=command.progress,
+        wall_s=limits.wall_s,
         grace_s=limits.grace_s,
+        keep=command.keep_bytes,
         cpu_s=limits.cpu_s,
         idle_s=limits.idle_s,
         memory_bytes=limits.memory_bytes,
@@ -193,4 +174,28 @@ def run_of(
         io=bounds.io or "",
         # Where there are no containers a job still runs; what needs one is not placed there.
         contain=command.contain and "contain" in can,
+        best_effort=command.best_effort,
+        leave_daemons=command.leave_daemons,
+        later=command.retry.later,
+    )
+
+
+def run_of(command: Command, arguments: str, common: m.Run) -> m.Run:
+    """What the machine executes: the author's command line with the arguments as data in it."""
+    if command.name == RUN:
+        adhoc = msgspec.json.decode(arguments, type=AdHoc)
+        walls = [each for each in (adhoc.wall_s, common.wall_s) if each is not None]
+        return msgspec.structs.replace(
+            common,
+            argv=adhoc.argv,
+            env=adhoc.env,
+            bare_env=True,
+            cwd=adhoc.cwd,
+            wall_s=min(walls, default=None),
+        )
+    values: dict[str, str] = json.loads(arguments)
+    return msgspec.structs.replace(
+        common,
+        argv=fill_argv(command, values),
+        env={**command.env, **parameter_environment(values)},
     )

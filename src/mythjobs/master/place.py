@@ -127,6 +127,7 @@ class _Pass:
         self._full: set[int] = set()
         self._subjects: dict[str, bool] = {}
         self._chosen: dict[int, Chosen] = {}
+        self._terms: dict[tuple[int, int], Chosen] = {}  # by class and machine
         self._taken: Counter[int] = Counter()  # of the class, in this pass
 
     def choose(self) -> dict[int, Chosen]:
@@ -204,7 +205,11 @@ class _Pass:
         typical_s = self._turn.memory.typical_s(job_class.command_id, machine_id)
         self._plan.shares.charge(key, job_class.ask.submitter, job_class.command_id, typical_s)
         self._plan.blocked.pop(class_id, None)
-        self._chosen[job.job_id] = grants.chosen(self._turn, room.machine, job_class, spot.site)
+        terms = self._terms.get((class_id, machine_id))
+        if terms is None:
+            terms = grants.chosen(self._turn, room.machine, job_class, spot.site)
+            self._terms[class_id, machine_id] = terms
+        self._chosen[job.job_id] = terms
         self._taken[class_id] += 1
         if job.subject is not None:
             self._subjects[job.subject] = bool(job.overlap)

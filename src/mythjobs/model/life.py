@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from mythjobs.errors import IllegalTransition
@@ -66,6 +67,7 @@ def sources(event: JobEvent) -> tuple[JobState, ...]:
     return tuple(state for state in JobState if (state, event) in TRANSITIONS)
 
 
+@cache
 def target(event: JobEvent) -> JobState:
     """The state an event leads to; it is the same from wherever it is seen."""
     (state,) = {to for (_, seen), to in TRANSITIONS.items() if seen is event}

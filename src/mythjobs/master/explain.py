@@ -107,9 +107,12 @@ def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any
             {"machine": each[0].name, "rules": [rule._asdict() for rule in e.rules(ask, *each)]}
             for each in places
         ]
-        expected = _expected(tx, memory, job, job_id, job_class, places, now)
+        expected = _expected(tx, memory, job, job_id, ask, places, now)
     else:
-        code, sentence = job.reason_code, job.reason or _stands(memory, job, job_id, now)
+        code, sentence = job.reason_code, job.reason or f"it {job.state}"
+        if job.state not in FINAL:
+            # What is stored is why an earlier attempt was not the last.
+            code, sentence = stands(memory, job.state, job_id, now)
         expected = _running(memory, job_id)
     return {
         "id": job_id,
@@ -122,18 +125,18 @@ def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any
     }
 
 
-def _stands(memory: Memory, job: e.JobFacts, job_id: int, now: Now) -> str:
-    if job.state in FINAL:
-        return f"it {job.state}"
+def stands(memory: Memory, state: str, job_id: int, now: Now) -> tuple[str, str]:
+    """The code and sentence of how it is with a job that a machine has."""
     for each in memory.machines.values():
         live = each.live.get(job_id)
-        if live is not None and (silent := silence.told(each, live, now)):
-            return f"{job.state} on {each.name}, {silent}"
-        if live is not None and live.frozen:
-            return f"frozen on {each.name} by {', '.join(live.frozen)}"
-        if live is not None:
-            return f"{job.state} on {each.name}"
-    return f"{job.state} on a machine"
+        if live is None:
+            continue
+        if silent := silence.told(each, live, now):
+            return "silent", f"{state} on {each.name}, {silent}"
+        if live.frozen:
+            return "frozen", f"frozen on {each.name} by {', '.join(live.frozen)}"
+        return state, f"{state} on {each.name}"
+    return state, f"{state} on a machine"
 
 
 def _running(memory: Memory, job_id: int) -> Expected | None:
@@ -152,19 +155,18 @@ def _expected(
     memory: Memory,
     job: e.JobFacts,
     job_id: int,
-    job_class: JobClass,
+    ask: e.Ask,
     places: list[Place],
     now: Now,
 ) -> Expected | None:
     """Where it starts first: its share of the places that may run it, after all before it."""
     if job.hold or job.unmet or (not job.ready and job.subject is not None):
         return None
-    ask = View.ask(view_of(tx, memory), job_class)
     can = [each for each in places if each[0].connected and e.stands(ask, *each)]
     if not can or not ask.enabled:
         return None
     begin_ms = max(now.wall_ms, ask.put_off_ms or 0, job.not_before_ms or 0)
-    ahead = placement.ahead(tx, job_class.class_id, job_id)
+    ahead = placement.ahead(tx, ask.class_id, job_id)
     # Classes take turns, so with k of them waiting, k - 1 jobs of others come between two of one.
     rivals = max(len(memory.plan.ready | memory.waking), 1)
     best: Expected | None = None

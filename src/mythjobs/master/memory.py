@@ -306,6 +306,7 @@ def recall(tx: Transaction, now: Now) -> Memory:
         next_due_ms=readiness.next_due_ms(tx),
         put_off={each: PutOff(at, why) for each, at, why in commands.every_put_off(tx)},
     )
+    overrides.expire(tx, now.wall_ms)
     memory.plan.overrides = {
         (each.machine_id, each.command_id): (each.kind, each.until_ms)
         for each in overrides.every(tx)

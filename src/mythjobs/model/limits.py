@@ -30,7 +30,8 @@ class Usage:
 
     user_s, system_s: CPU of the leader and of every descendant that was waited for
     (wait4, getrusage(2)). peak_bytes: largest resident set of one of them. read_bytes and
-    written_bytes: of block devices, 512-byte units of ru_inblock and ru_oublock.
+    written_bytes: of block devices, 512-byte units of ru_inblock and ru_oublock. processes:
+    the most of them at once that were counted (a short one may be missed), 0 if nobody did.
     """
 
     wall_s: float = 0.0
@@ -40,6 +41,7 @@ class Usage:
     read_bytes: int = 0
     written_bytes: int = 0
     switches: int = 0
+    processes: int = 0
     exact: bool = True
 
     @property

@@ -65,7 +65,9 @@ class Cluster:
         self.people = People(world, self.master, plan)
         for fault in plan.faults:
             world.at(fault.at_ms, faults.happen, self, fault)
-        world.run(plan.calm_ms, lambda: False)
+        # What faults do where nothing is left to do is not worth the time.
+        last_ms = max((each.at_ms for each in plan.work), default=0)
+        world.run(plan.calm_ms, lambda: world.now > last_ms and self._is_over())
         self.people.calm()
         world.say("calm", "no more faults")
         world.run(plan.calm_ms + BOUND_MS, self._is_over)

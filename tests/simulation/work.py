@@ -16,11 +16,12 @@ _PARAMETERS: Final = [
     {"name": "about", "type": "text", "default": "none"},
 ]
 _ARGV: Final = ["work", "{seconds}", "{codes}", "{manner}", "{about}"]
-# Open for some minutes of each half hour, so that a run of an hour sees them open and close.
+# Runs begin at noon and last some hours; clocks are set an hour back at most, and two forth.
+_AROUND: Final = ["00:00-10:00", "20:00-24:00"]
 _HOURS: Final = (
-    [f"{hour:02}:{start:02}-{hour:02}:{start + 18:02}" for hour in range(24) for start in (2, 32)],
-    [f"{hour:02}:00-{hour:02}:50" for hour in range(24)],
-    [f"{hour:02}:10-{hour:02}:40 at most 1" for hour in range(24)],
+    [*_AROUND, *(f"{hour}:02-{hour}:32" for hour in range(10, 20))],
+    [*_AROUND, *(f"{hour}:00-{hour}:50" for hour in range(10, 20))],
+    [*_AROUND, *(f"{hour}:10-{hour}:40 at most 1" for hour in range(10, 20))],
 )
 _CLOSINGS: Final = ("finish", "freeze", "requeue", "terminate")
 

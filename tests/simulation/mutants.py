@@ -1,0 +1,163 @@
+"""The faults that the simulation must be able to find: each spoils one rule of the leases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, Final
+from unittest.mock import patch
+
+import msgspec
+
+from mythjobs.agent import core as agent_core
+from mythjobs.agent import enforcer, roster
+from mythjobs.clock import Now
+from mythjobs.master import agents, late
+from mythjobs.master import core as master_core
+from mythjobs.master.memory import Live, Machine, Memory, recall
+from mythjobs.protocol import lease
+
+Patch = tuple[Any, str, Any]
+_EVER_MS: Final = 2**60
+
+
+def _regrant_without_note() -> list[Patch]:
+    """A grant that is offered again does not renew the master's note."""
+
+    def with_grant(self: Live, grant_no: int, arrived_ms: int) -> Live:
+        return replace(self, grant_no=grant_no)
+
+    return [(Live, "with_grant", with_grant)]
+
+
+def _lease_from_arrival() -> list[Patch]:
+    """The machine counts its lease from the arrival of the answer, not from what it sent."""
+    renew, grant = enforcer.Enforcer.renew, agent_core.Core._grant
+
+    def late_renew(self: Any, sent_ms: int, held: Any, excepted: Any, now: Now) -> None:
+        renew(self, now.steady_ms, held, excepted, now)
+
+    def late_grant(self: Any, message: Any, now: Now) -> None:
+        sent = self._sent.get(message.hb)
+        if sent is not None:
+            self._sent[message.hb] = sent._replace(at_ms=now.steady_ms)
+        grant(self, message, now)
+        if sent is not None:
+            self._sent[message.hb] = sent
+
+    return [(enforcer.Enforcer, "renew", late_renew), (agent_core.Core, "_grant", late_grant)]
+
+
+def _no_kill_budget() -> list[Patch]:
+    """The machine begins to end an attempt only when its lease is over."""
+    return [(lease, "kill_ms", lambda end_ms, lease_s: end_ms)]
+
+
+def _late_grant_accepted() -> list[Patch]:
+    """A grant is started however late it comes."""
+    grant = agent_core.Core._grant
+
+    def any_grant(self: Any, message: Any, now: Now) -> None:
+        if self._sent and message.hb not in self._sent:
+            message = msgspec.structs.replace(message, hb=max(self._sent))
+        grant(self, message, now)
+
+    def start_by_ms(sent_ms: int, by_s: float) -> int:
+        return _EVER_MS
+
+    return [
+        (agent_core.Core, "_grant", any_grant),
+        (agent_core, "start_by_ms", start_by_ms),
+        (roster, "start_by_ms", start_by_ms),
+    ]
+
+
+def _restart_from_disk() -> list[Patch]:
+    """A master that starts believes the last instants that were written down."""
+
+    def old_recall(tx: Any, now: Now) -> Memory:
+        found = recall(tx, now)
+        for machine in found.machines.values():
+            for job_id, live in machine.live.items():
+                tx.cursor.execute(
+                    "SELECT coalesce(started_ms, leased_ms) FROM attempt"
+                    f" WHERE job_id = {job_id:d} AND n = {live.n:d}"
+                )
+                # When its row was last written, as the steady clock stood then.
+                ago_ms = now.wall_ms - tx.cursor.fetchone()[0]
+                found.lease(machine, job_id, live.with_note(now.steady_ms - ago_ms))
+        return found
+
+    return [(master_core, "recall", old_recall)]
+
+
+def _any_number() -> list[Patch]:
+    """An end is taken for that of the job's present attempt, whatever its number."""
+    said, is_live, late_ended = agents.said, agents._is_live, late.Late.ended
+
+    def said_with_ends(turn: Any, message: Any, ends: Any, gathered: Any) -> None:
+        gathered.ends = ends
+        said(turn, message, ends, gathered)
+
+    def any_live(machine: Machine, job_id: int, n: int, of: Any = None) -> bool:
+        return (of is None and job_id in machine.live) or is_live(machine, job_id, n, of)
+
+    def ended(self: Any, machine: Machine, message: Any) -> None:
+        for other in self._turn.memory.machines.values():
+            if (live := other.live.get(message.job)) is not None:
+                self.ends.ended(other, msgspec.structs.replace(message, n=live.n))
+                return
+        late_ended(self, machine, message)
+
+    return [
+        (agents, "said", said_with_ends),
+        (agents, "_is_live", any_live),
+        (late.Late, "ended", ended),
+    ]
+
+
+def _boot_ids_forgotten() -> list[Patch]:
+    """A master that starts no longer knows of which boot of its machine an attempt is."""
+    after_reboot = agents._after_reboot
+
+    def forgetful(tx: Any, now: Now) -> Memory:
+        found = recall(tx, now)
+        for machine in found.machines.values():
+            for job_id, live in machine.live.items():
+                machine.live[job_id] = replace(live, boot_id="")
+        return found
+
+    def of_this_boot(machine: Machine, held: Any, ends: Any) -> None:
+        for job_id, live in machine.live.items():
+            if not live.boot_id:
+                machine.live[job_id] = replace(live, boot_id=machine.boot_id)
+        after_reboot(machine, held, ends)
+
+    return [(master_core, "recall", forgetful), (agents, "_after_reboot", of_this_boot)]
+
+
+def _no_rate_margin() -> list[Patch]:
+    """The master waits just as long as the lease is, by its own clock."""
+    return [(lease, "STRETCH", 1.0), (lease, "DELTA_S", 0.0)]
+
+
+MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
+    "regrant-without-note": _regrant_without_note,
+    "lease-from-arrival": _lease_from_arrival,
+    "no-kill-budget": _no_kill_budget,
+    "late-grant-accepted": _late_grant_accepted,
+    "restart-from-disk": _restart_from_disk,
+    "any-number": _any_number,
+    "boot-ids-forgotten": _boot_ids_forgotten,
+    "no-rate-margin": _no_rate_margin,
+}
+
+
+@contextmanager
+def applied(name: str) -> Iterator[None]:
+    """With the mutant of this name in place of the rule; "" is the true code."""
+    with ExitStack() as stack:
+        for where, what, instead in MUTANTS[name]() if name else ():
+            stack.enter_context(patch.object(where, what, instead))
+        yield

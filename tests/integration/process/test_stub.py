@@ -37,10 +37,9 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def run(argv: Sequence[str | bytes], wishes: Wishes = PLAIN, search: str = _PATH) -> Done:
     """Its exit code, its output, and what came through the report."""
     ours, theirs = os.pipe()
-    command = stub.command(theirs, wishes, search, [os.fsencode(each) for each in argv])
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, pass_fds=[theirs], env={"A": "1", "B": "\udcff"}
-    ) as child:
+    env = [b"A=1", b"B=\xff"]
+    command = stub.command(theirs, wishes, search, env, [os.fsencode(each) for each in argv])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[theirs], env={}) as child:
         os.close(theirs)
         with open(ours, "rb") as report:
             said = report.read()
@@ -52,6 +51,18 @@ def test_the_program_gets_its_arguments_and_environment_as_they_are(kind: str) -
     odd = b"$(touch x) `id` \" ' -rf \n \xff \xe2\x82\xac"
     done = run(["sh", "-c", 'printf %s "$1"; tr "\\0" "|" </proc/$$/environ', "sh", odd])
     assert done == Done(0, odd + b"A=1|B=\xff|", b"")
+
+
+def test_what_the_environment_tells_the_linker_is_for_the_program_only(kind: str) -> None:
+    ours, theirs = os.pipe()
+    env = [b"LD_PRELOAD=/none.so", b"PYTHONVERBOSE=1"]
+    command = stub.command(theirs, PLAIN, _PATH, env, [b"true"])
+    done = subprocess.run(command, stderr=subprocess.PIPE, pass_fds=[theirs], env={}, check=True)
+    os.close(theirs)
+    os.close(ours)
+    # Once, by the program; the stub, which may still be root, has not even heard of it.
+    assert done.stderr.count(b"/none.so") == 1
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_the_report_is_closed_when_the_program_begins(kind: str) -> None:
@@ -110,7 +121,16 @@ def test_a_child_that_became_another_user_cannot_come_back(kind: str) -> None:
 def test_who_may_not_become_another_user_does_not_run_at_all(kind: str) -> None:
     if kind == "interpreted":
         pytest.skip("the interpreter may be where only root can read")
-    again: list[str | bytes] = [*stub.program(), "2", "u0:0:", "p/usr/bin", "--", "echo", "ran"]
+    again: list[str | bytes] = [
+        *stub.program(),
+        "2",
+        "u0:0:",
+        "p/usr/bin",
+        "--",
+        "--",
+        "echo",
+        "ran",
+    ]
     done = run(again, Wishes(user=User(_NOBODY, _NOBODY)))
     assert (done.code, done.out) == (127, b"")
 

@@ -75,10 +75,14 @@ def words(wishes: Wishes) -> list[bytes]:
     return [os.fsencode(each) for each in asked]
 
 
-def command(report: int, wishes: Wishes, search: str, argv: Sequence[bytes]) -> list[bytes]:
-    """What to execute instead of `argv`, with the descriptor `report` left open in it."""
+def command(
+    report: int, wishes: Wishes, search: str, env: Sequence[bytes], argv: Sequence[bytes]
+) -> list[bytes]:
+    """What to execute instead of `argv`, with the descriptor `report` left open in it and an
+    empty environment: the program's is among the arguments, for it may be another user's, and
+    what it tells the dynamic linker must not act on us."""
     where = b"p" + search.encode("utf-8", "surrogateescape")
-    return [*program(), b"%d" % report, *words(wishes), where, b"--", *argv]
+    return [*program(), b"%d" % report, *words(wishes), where, b"--", *env, b"--", *argv]
 
 
 def failure(said: bytes) -> tuple[int, str]:
@@ -97,7 +101,9 @@ def program() -> tuple[bytes, ...]:
 
 def interpreted() -> tuple[bytes, ...]:
     """It takes 10 ms where the compiled one takes a tenth of one."""
-    return (os.fsencode(sys.executable), b"-I", b"-S", os.fsencode(_DIRECTORY / "stub.py"))
+    # UTF-8 whatever the locale is: every byte goes through it unchanged.
+    options = (b"-I", b"-S", b"-X", b"utf8")
+    return (os.fsencode(sys.executable), *options, os.fsencode(_DIRECTORY / "stub.py"))
 
 
 def compiled() -> tuple[bytes, ...]:
@@ -108,12 +114,13 @@ def _works(stub: tuple[bytes, ...]) -> bool:
     """The question starts no program: it is whether a wrong path is told as one."""
     try:
         done = subprocess.run(
-            [*stub, b"2", b"p", b"--", b"/dev/null/none"],
+            [*stub, b"2", b"p", b"--", b"A=1", b"--", b"/dev/null/none"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             timeout=_TEST_S,
             check=False,
+            env={},
         )
     except (OSError, subprocess.SubprocessError):
         return False

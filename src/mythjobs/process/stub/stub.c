@@ -1,8 +1,10 @@
 /* Between fork and the program: what only the process can do to itself, then exec.
  *
- *   stub FD WORD... -- PROGRAM ARGUMENT...
+ *   stub FD WORD... -- NAME=VALUE... -- PROGRAM ARGUMENT...
  *
  * FD gets "ERRNO WORD" if something fails, and is closed by exec; then the exit code is 127.
+ * It is started with an empty environment and brings the program's as arguments: what LD_PRELOAD
+ * and its like say is the program's business, and must not act on us while we are root.
  * The words, in the order in which they are given:
  *   jPATH             join the cgroup whose cgroup.procs this is
  *   rRES:SOFT:HARD    setrlimit(2), by number
@@ -26,8 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-extern char **environ;
-
+static char **env;
 static int report;
 
 static void fail(const char *word)
@@ -86,7 +87,7 @@ static void start(const char *search, char **argv)
     char path[PATH_MAX];
     int denied = 0, length;
     if (strchr(argv[0], '/')) {
-        execve(argv[0], argv, environ);
+        execve(argv[0], argv, env);
         fail("exec");
     }
     for (const char *end = search; search; search = end ? end + 1 : NULL) {
@@ -94,10 +95,10 @@ static void start(const char *search, char **argv)
         length = end ? (int)(end - search) : (int)strlen(search);
         if (snprintf(path, sizeof path, "%.*s%s%s", length, search,
                      length && search[length - 1] != '/' ? "/" : "", argv[0]) >= PATH_MAX) {
-            errno = ENAMETOOLONG;
-            fail("exec");
+            denied = denied ? denied : ENAMETOOLONG;
+            continue;
         }
-        execve(path, argv, environ);
+        execve(path, argv, env);
         if (errno != ENOENT && errno != ENOTDIR && !denied)
             denied = errno;
     }
@@ -110,7 +111,7 @@ int main(int argc, char **argv)
     const char *search = "";
     char *end;
     int i;
-    if (argc < 4)
+    if (argc < 5)
         return 126;
     report = atoi(argv[1]);
     if (fcntl(report, F_SETFD, FD_CLOEXEC))
@@ -132,9 +133,13 @@ int main(int argc, char **argv)
         default: errno = EINVAL; fail("word");
         }
     }
+    env = argv + ++i;
+    while (i < argc && strcmp(argv[i], "--"))
+        i++;
     if (i + 1 >= argc) {
         errno = EINVAL;
         fail("word");
     }
+    argv[i] = NULL;
     start(search, argv + i + 1);
 }

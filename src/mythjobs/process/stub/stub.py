@@ -1,6 +1,6 @@
 """What stub.c is, for machines where it could not be compiled; the contract stands there.
 
-Run by itself: python -I -S stub.py FD WORD… -- PROGRAM ARGUMENT…
+Run by itself: python -I -S stub.py FD WORD… -- NAME=VALUE… -- PROGRAM ARGUMENT…
 """
 
 import errno
@@ -17,12 +17,12 @@ def main() -> None:
     report = int(sys.argv[1])
     os.set_inheritable(report, False)
     words = [os.fsencode(each) for each in sys.argv[2:]]
-    split = words.index(b"--")
     search = b""
     doing = "word"
-    # Before anything: another user could not read it.
-    env = _environment()
     try:
+        split = words.index(b"--")
+        last = words.index(b"--", split + 1)
+        env = dict(pair.split(b"=", 1) for pair in words[split + 1 : last])
         for each in words[:split]:
             letter, text = each[:1].decode(), each[1:]
             if letter == "p":
@@ -31,7 +31,7 @@ def main() -> None:
             doing, do = _ACTS[letter]
             do(text.decode("utf-8", "surrogateescape"))
         doing = "exec"
-        _start(search, words[split + 1 :], env)
+        _start(search, words[last + 1 :], env)
     except OSError as error:
         number = error.errno or errno.EINVAL
     except (KeyError, ValueError, IndexError):
@@ -86,12 +86,6 @@ def _become(text: str) -> None:
         except OSError:
             return
         raise OSError(errno.EPERM, "root can be had back")
-
-
-def _environment() -> dict[bytes, bytes]:
-    """As we got it: of its own the interpreter may have changed something (PEP 538)."""
-    with open("/proc/self/environ", "rb") as file:
-        return dict(pair.split(b"=", 1) for pair in file.read().split(b"\0") if b"=" in pair)
 
 
 def _start(search: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:

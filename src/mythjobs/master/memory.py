@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from mythjobs.clock import Now
 from mythjobs.errors import NoSuchCommand
 from mythjobs.master.asks import NO_WORDS, OwnWords, ask_of, limits_of
+from mythjobs.master.copying import copier
 from mythjobs.master.plan import Plan
 from mythjobs.master.sites import Sites
 from mythjobs.model.bounds import Bounds
@@ -66,28 +67,43 @@ class Live:
     told: Hours | Literal["?"] | None = "?"
 
     def with_start(self, at_ms: int) -> Live:
-        return replace(self, started_ms=at_ms)
+        copy = _copy_live(self)
+        copy.started_ms = at_ms
+        return copy
 
     def with_stop(self, by: str) -> Live:
-        return replace(self, stop_by=by)
+        copy = _copy_live(self)
+        copy.stop_by = by
+        return copy
 
     def with_note(self, arrived_ms: int) -> Live:
-        return replace(self, arrived_ms=arrived_ms)
+        copy = _copy_live(self)
+        copy.arrived_ms = arrived_ms
+        return copy
 
     def with_grant(self, grant_no: int, arrived_ms: int) -> Live:
-        return replace(self, grant_no=grant_no, arrived_ms=arrived_ms)
+        copy = _copy_live(self)
+        copy.grant_no, copy.arrived_ms = grant_no, arrived_ms
+        return copy
 
     def with_told(self, hours: Hours | None) -> Live:
-        return replace(self, told=hours)
+        copy = _copy_live(self)
+        copy.told = hours
+        return copy
 
     def with_frozen(self, holders: tuple[str, ...]) -> Live:
-        return replace(self, frozen=holders)
+        copy = _copy_live(self)
+        copy.frozen = holders
+        return copy
 
     @property
     def expires_ms(self) -> int | None:
         """When, on the steady clock, it is presumed over if nothing is heard; None: never."""
         after_ms = presumed_after_ms(self.silence, self.lease_s)
         return None if after_ms is None else self.arrived_ms + after_ms
+
+
+_copy_live = copier(Live)
 
 
 @dataclass(slots=True)
@@ -135,7 +151,12 @@ class Machine:
         )
 
     def draft(self) -> Machine:
-        return replace(self, live=dict(self.live))
+        copy = _copy_machine(self)
+        copy.live = dict(self.live)
+        return copy
+
+
+_copy_machine = copier(Machine)
 
 
 @dataclass(slots=True)
@@ -172,14 +193,13 @@ class Memory:
     plan: Plan = field(default_factory=Plan)
 
     def draft(self) -> Memory:
-        return replace(
-            self,
-            machines={key: each.draft() for key, each in self.machines.items()},
-            waking=set(self.waking),
-            footprints=dict(self.footprints),
-            put_off=dict(self.put_off),
-            plan=self.plan.draft(),
-        )
+        copy = _copy_memory(self)
+        copy.machines = {key: each.draft() for key, each in self.machines.items()}
+        copy.waking = set(self.waking)
+        copy.footprints = dict(self.footprints)
+        copy.put_off = dict(self.put_off)
+        copy.plan = self.plan.draft()
+        return copy
 
     def lease(self, machine: Machine, job_id: int, live: Live) -> None:
         """The machine has it from now on."""
@@ -215,6 +235,9 @@ class Memory:
             runs + 1,
             round(old_us + rate * (wall_us - old_us)),
         )
+
+
+_copy_memory = copier(Memory)
 
 
 class Book:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from mythjobs.master.copying import copier
 from mythjobs.model.window import Overrides
 from mythjobs.scheduler.order import STARVING_S, Shares
 from mythjobs.store.overrides import EVERY_COMMAND
@@ -50,16 +51,15 @@ class Plan:
     blocked: dict[int, Blocked] = field(default_factory=dict)
 
     def draft(self) -> Plan:
-        return replace(
-            self,
-            overrides=dict(self.overrides),
-            sizes=dict(self.sizes),
-            shares=self.shares.draft(),
-            ready=set(self.ready),
-            heads=dict(self.heads),
-            nowhere=set(self.nowhere),
-            blocked=dict(self.blocked),
-        )
+        copy = _copy(self)
+        copy.overrides = dict(self.overrides)
+        copy.sizes = dict(self.sizes)
+        copy.shares = self.shares.draft()
+        copy.ready = set(self.ready)
+        copy.heads = dict(self.heads)
+        copy.nowhere = set(self.nowhere)
+        copy.blocked = dict(self.blocked)
+        return copy
 
     def notice(self, classes: Iterable[int]) -> None:
         """Something about the jobs of these classes is new: what was read of them is old."""
@@ -94,3 +94,6 @@ class Plan:
             if steady_ms - each.since_ms >= 1000 * STARVING_S
         ]
         return sorted(found, key=lambda each: (each[1].since_ms, each[1].job_id))
+
+
+_copy = copier(Plan)

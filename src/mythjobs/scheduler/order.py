@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
 from typing import Final, NamedTuple
 
@@ -36,7 +36,7 @@ class Shares:
     last: float = 0.0
 
     def draft(self) -> Shares:
-        return replace(self, spent=dict(self.spent), served=dict(self.served))
+        return Shares(dict(self.spent), dict(self.served), self.last)
 
     def key(self, priority: int, submitter: str, command_id: int, job_id: int) -> Key:
         return Key(

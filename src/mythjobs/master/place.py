@@ -128,6 +128,7 @@ class _Pass:
         self._subjects: dict[str, bool] = {}
         self._chosen: dict[int, Chosen] = {}
         self._terms: dict[tuple[int, int], Chosen] = {}  # by class and machine
+        self._placed: list[Running] = []
         self._taken: Counter[int] = Counter()  # of the class, in this pass
 
     def choose(self) -> dict[int, Chosen]:
@@ -200,8 +201,10 @@ class _Pass:
         self._waiting[class_id].pop()
         room.take(job_class.command_id, job.priority)
         machine_id = room.machine.machine_id
-        if not all(each.plain for _, each in self._spots[class_id]) or "_counts" in self.__dict__:
-            self._counts.add(Running(machine_id, job_class.command_id, job_class.ask.semaphores))
+        placed = Running(machine_id, job_class.command_id, job_class.ask.semaphores)
+        self._placed.append(placed)
+        if "_counts" in self.__dict__:
+            self._counts.add(placed)
         typical_s = self._turn.memory.typical_s(job_class.command_id, machine_id)
         self._plan.shares.charge(key, job_class.ask.submitter, job_class.command_id, typical_s)
         self._plan.blocked.pop(class_id, None)
@@ -297,15 +300,16 @@ class _Pass:
     @cached_property
     def _counts(self) -> Counts:
         book, tx = self._turn.book, self._turn.tx
-        return Counts(
+        live = (
             Running(
                 machine.machine_id,
-                live.command_id,
-                book.job_class(tx, live.class_id).ask.semaphores,
+                each.command_id,
+                book.job_class(tx, each.class_id).ask.semaphores,
             )
             for machine in self._turn.memory.machines.values()
-            for live in machine.live.values()
+            for each in machine.live.values()
         )
+        return Counts([*live, *self._placed])
 
     @cached_property
     def _reserved(self) -> dict[str, tuple[int, int]]:

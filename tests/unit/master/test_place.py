@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mythjobs.master import inbox
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import House
 
@@ -48,8 +49,6 @@ def test_a_higher_priority_goes_first_whoever_has_had_less(house: House) -> None
 
 
 def test_a_job_that_is_cancelled_while_it_is_known_as_next_is_not_granted(house: House) -> None:
-    from mythjobs.master import inbox
-
     attic = house.join("attic", 1)
     house.define()
     jobs = house.queue(4)
@@ -89,3 +88,17 @@ def test_silence_is_keep_where_one_machine_may_run_it_and_rerun_where_two_may(
     house.submit("careful")
     [grant] = house.heard(m.Grant, "attic") + house.heard(m.Grant, "cellar")
     assert (grant.silence, grant.lease_s, grant.start_by_s) == ("hold", 600.0, 300.0)
+
+
+def test_a_ceiling_that_a_new_revision_brings_counts_jobs_of_the_old_one(house: House) -> None:
+    attic = house.join("attic", 1)
+    house.define("busy")
+    [busy] = house.queue(1, "busy")
+    house.define()
+    old = house.queue(2, by="ben")
+    house.define(at_most=2)
+    new = house.queue(2)
+    house.ask(inbox.SetMachine("attic", jobs=9))
+    assert sorted(house.granted()) == [busy, *old, new[0]]
+    assert house.why(new[1])["code"] == "at_most"
+    assert attic

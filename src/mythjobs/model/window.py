@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -75,6 +76,20 @@ def _spans(ranges: Sequence[Range], zone: str, from_ms: int, to_ms: int) -> list
     return found
 
 
+class _Spans:
+    """Those of one set, found by the instant: of many hours only the few near it are looked at."""
+
+    def __init__(self, spans: list[_Span]) -> None:
+        self.all = sorted(spans, key=lambda each: each.start_ms)
+        self._starts = [each.start_ms for each in self.all]
+        self._longest_ms = max((each.end_ms - each.start_ms for each in spans), default=0)
+
+    def covering(self, at_ms: int) -> list[Range]:
+        first = bisect_right(self._starts, at_ms - self._longest_ms)
+        last = bisect_right(self._starts, at_ms)
+        return [each.range for each in self.all[first:last] if at_ms < each.end_ms]
+
+
 class _Timeline:
     """The level of hours at every instant of [from_ms, to_ms]."""
 
@@ -82,14 +97,14 @@ class _Timeline:
         self, sets: Sets, zone: str, overrides: Overrides, from_ms: int, to_ms: int
     ) -> None:
         self._sets = [
-            (ranges, _spans(ranges, zone, from_ms, to_ms))
+            (ranges, _Spans(_spans(ranges, zone, from_ms, to_ms)))
             for ranges in (parse_set(each) for each in sets if each)
         ]
         self._overrides = overrides
         edges = {until_ms for _, until_ms in overrides}
         for _, spans in self._sets:
-            edges.update(each.start_ms for each in spans)
-            edges.update(each.end_ms for each in spans)
+            edges.update(each.start_ms for each in spans.all)
+            edges.update(each.end_ms for each in spans.all)
         self._edges = sorted(each for each in edges if from_ms < each <= to_ms)
         self._from_ms = from_ms
 
@@ -101,8 +116,7 @@ class _Timeline:
             return FULL
         level = FULL
         for ranges, spans in self._sets:
-            covering = (each.range for each in spans if each.start_ms <= at_ms < each.end_ms)
-            level = min(level, level_of(ranges, covering))
+            level = min(level, level_of(ranges, spans.covering(at_ms)))
         return level
 
     def changes(self) -> Iterator[tuple[int, int]]:

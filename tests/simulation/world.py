@@ -15,6 +15,8 @@ from mythjobs.clock import Now
 
 # Tuesday 2026-11-24, 12:00 UTC.
 NOON_MS: Final = 1_795_521_600_000
+# Whoever does so much at one instant does it for ever.
+_MOST_AT_ONCE: Final = 10_000
 
 
 class Event:
@@ -40,7 +42,7 @@ class World:
         # What the simulation itself did, for whoever looks at what it covers.
         self.counts: dict[str, int] = {}
         self._trace = trace
-        self._seq = 0
+        self._seq = self._at_once = 0
         self._heap: list[tuple[int, int, Event]] = []
 
     def at(self, at_ms: int, do: Callable[..., object], *args: Any) -> Event:
@@ -59,9 +61,13 @@ class World:
             if at_ms > until_ms:
                 heapq.heappush(self._heap, (at_ms, self._seq, event))
                 break
-            if event.do is not None:
-                self.now = at_ms
-                event.do(*event.args)
+            if event.do is None:
+                continue
+            self._at_once = self._at_once + 1 if at_ms == self.now else 0
+            if self._at_once > _MOST_AT_ONCE:
+                self.broken("SPIN", f"time stands still at {event.do}")
+            self.now = at_ms
+            event.do(*event.args)
 
     def say(self, who: str, what: str) -> None:
         if self._trace:

@@ -16,6 +16,7 @@ from mythjobs.process.files import open_input
 from mythjobs.process.output import Spool, stream_path
 from mythjobs.process.spawn import Program, program
 from mythjobs.process.status import StatusPipe
+from mythjobs.process.stub import PLAIN, Wishes, io_class
 from mythjobs.process.tree import Key
 from mythjobs.process.wire import Message
 
@@ -35,6 +36,7 @@ class Attempt(Child):
     __slots__ = (
         "acts", "argv", "cwd", "env", "job", "keep", "n", "places", "scratch", "separate", "status",
         "stdin_path",
+        "wishes",
         # Below: filled in by the reaper, then by the spawner.
         "scratch_path", "spools", "status_pipe", "stdin",
     )  # fmt: skip
@@ -50,6 +52,9 @@ class Attempt(Child):
             self.cwd: str = message.get("cwd") or ""
             self.stdin_path: str = message.get("stdin") or ""
             self.separate: bool = message.get("streams", 1) == 2
+            self.contain = bool(message.get("contain"))
+            self.best_effort = bool(message.get("best_effort"))
+            self.wishes = wishes_of(message)
             self.acts: list[Act] = read_acts(message.get("acts") or ())
             head, tail = message["keep"]
             self.keep: tuple[int, int] = (int(head), int(tail))
@@ -92,11 +97,22 @@ class Attempt(Child):
         if self.stdin_path:
             self.stdin = open_input(self.stdin_path)
         ends = self.ends
-        return program(self.argv, env, cwd or "/", self.stdin, ends[0], ends[-1])
+        what = program(self.argv, env, cwd or "/", self.stdin, ends[0], ends[-1])
+        return what if self.wishes is PLAIN else what._replace(wishes=self.wishes)
 
     def prepared(self) -> None:
         if self.stdin != self.places.null:
             os.close(self.stdin)
+
+
+def wishes_of(message: Message) -> Wishes:
+    """Raises TypeError and ValueError."""
+    nice, io = int(message.get("nice") or 0), message.get("io") or ""
+    if not nice and not io:
+        return PLAIN
+    if io:
+        io_class(io)
+    return Wishes(nice=nice, io=io)
 
 
 def limits_of(message: Message) -> Limits:

@@ -52,6 +52,10 @@ class Attempts:
         key = tree.mark_of(pid)
         return self.live.get(key) if key else None
 
+    def close(self) -> None:
+        self._acts.close()
+        self._keeper.close()
+
     # Asked for.
 
     def start(self, attempt: Attempt) -> None:

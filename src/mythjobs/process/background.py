@@ -109,6 +109,7 @@ class Background:
             self.stop(child, "exit", None)
         for child in ending:
             child.wait_ended(child.grace_s + _PATIENCE_S)
+        self._keeper.close()
 
     def abandon(self) -> None:
         """In a forked child: what is here is its parent's."""

@@ -9,8 +9,10 @@ from typing import NamedTuple, Protocol
 from mythjobs.clock import Now
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.model.outcome import Breached, Exited, NotStarted, Outcome, Signalled
+from mythjobs.process.contain import Containment
 from mythjobs.process.spawn import Program
 from mythjobs.process.tree import Process
+from mythjobs.process.watchman import Watchman
 
 _SIGXCPU = 24
 
@@ -43,17 +45,21 @@ class Child:
     """
 
     __slots__ = (
-        "leave_daemons", "limits", "mark", "session", "watch",
+        "best_effort", "contain", "leave_daemons", "limits", "mark", "session", "watch",
         # Below: filled in by the spawner, then by the keeper.
-        "after_ms", "born", "clearing", "ending", "ends", "exit_status", "exited", "family",
-        "frozen_ms", "frozen_since_ms", "grace_over", "grace_s", "holders", "kill_at_ms",
-        "killing", "known", "lasting", "not_started", "open", "peak_bytes", "pid", "pidfd",
-        "seen", "streams", "term_ms", "timers", "usage", "wall_timer",
+        "after_ms", "ask_timer", "born", "clearing", "ending", "ends", "exit_status", "exited",
+        "family", "frozen_ms", "frozen_since_ms", "grace_over", "grace_s", "heard_fds",
+        "holders", "kill_at_ms", "killing", "known", "lasting", "look_timer", "not_started", "open",
+        "peak_bytes", "pid", "pidfd", "seen", "streams", "term_ms", "timers", "tree",
+        "unenforced", "usage", "wall_timer", "watchman",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, leave_daemons: bool = False) -> None:
         self.limits = limits
         self.leave_daemons = leave_daemons
+        # Whether it is held in a container where there is one (its limits may ask for it too),
+        # and starts although a limit of it cannot be enforced.
+        self.contain = self.best_effort = False
         # A word in its environment that is in no other child's, or none; and whether it leads
         # a session of its own.
         self.mark = ""
@@ -93,6 +99,13 @@ class Child:
         self.holders: set[str] = set()
         self.frozen_since_ms: int | None = None
         self.frozen_ms = 0
+        # What holds its tree, if anything does; sentences on limits that nothing enforces.
+        self.tree: Containment | None = None
+        self.unenforced: list[str] = []
+        self.heard_fds: list[int] = []
+        self.watchman: Watchman | None = None
+        self.look_timer: Timer = []
+        self.ask_timer: Timer = []
         self.timers: list[Timer] = []
         self.wall_timer: Timer = []
 
@@ -109,6 +122,11 @@ class Child:
         return sum(stream.sink.written for stream in self.streams)
 
     @property
+    def outlives(self) -> bool:
+        """Whether something of it may be there when its keeper is not."""
+        return self.leave_daemons
+
+    @property
     def running(self) -> bool:
         return self.known and not self.exited
 
@@ -117,6 +135,8 @@ class Child:
             timer.clear()
         self.timers.clear()
         self.wall_timer.clear()
+        self.look_timer.clear()
+        self.ask_timer.clear()
 
     def outcome(self) -> Outcome:
         """What happened. That we ended it goes before how it took that."""

@@ -15,6 +15,7 @@ from mythjobs.process.buffer import Buffer
 from mythjobs.process.child import Child, Stream
 from mythjobs.process.pipes import Reader, Writer
 from mythjobs.process.spawn import Program
+from mythjobs.process.stub import Wishes
 
 
 class To(Enum):
@@ -47,6 +48,9 @@ class Wanted(NamedTuple):
     limits: Limits
     leave_daemons: bool
     at_exit: str
+    wishes: Wishes
+    contain: bool
+    best_effort: bool
 
 
 class Ends(NamedTuple):
@@ -70,6 +74,8 @@ class Held(Child):
         self.wanted = wanted
         self.session = wanted.session
         self.mark = wanted.mark
+        self.contain = wanted.contain
+        self.best_effort = wanted.best_effort
         self.at_exit = wanted.at_exit
         # The caller's ends, to be closed in a fork of us.
         self.ours: list[weakref.ref[Reader | Writer]] = []
@@ -84,6 +90,10 @@ class Held(Child):
         self._started.acquire()
         self._ended = threading.Lock()
         self._ended.acquire()
+
+    @property
+    def outlives(self) -> bool:
+        return self.leave_daemons or self.at_exit == "leave"
 
     # Before its spawn.
 
@@ -126,7 +136,7 @@ class Held(Child):
             fds[2] = self._output(2, wanted.stderr)
         return Program(
             wanted.argv, wanted.env, wanted.search, wanted.cwd, fds[0], fds[1], fds[2],
-            wanted.session,
+            wanted.session, wanted.wishes,
         )  # fmt: skip
 
     def _input(self, source: To | bytes | File) -> int:

@@ -7,21 +7,24 @@ journalled, said or woken is their own, and they hear of it through `Owner`.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
-from mythjobs.process import refusal, snapshot, used
+from mythjobs.process import freezing, refusal, snapshot, used
 from mythjobs.process.child import Child, Stream
+from mythjobs.process.containers import Containers
 from mythjobs.process.drain import Drain
+from mythjobs.process.guard import Guard
 from mythjobs.process.kin import Kin, is_dead, members
 from mythjobs.process.loop import Loop, log_exception
+from mythjobs.process.owner import Owner
 from mythjobs.process.refusal import CannotStart
-from mythjobs.process.signals import send, send_all
+from mythjobs.process.rlimits import set_backstop
+from mythjobs.process.signals import kill_all, send, send_all
 from mythjobs.process.spawn import Spawn
 from mythjobs.process.spawners import Spawners
 from mythjobs.process.tree import Process
@@ -34,23 +37,6 @@ _LASTING_AFTER_MS: Final = 10
 _PATIENCE_MS: Final = 2000
 
 C = TypeVar("C", bound=Child)
-C_contra = TypeVar("C_contra", bound=Child, contravariant=True)
-
-
-class Owner(Protocol[C_contra]):
-    """What a keeper tells, in its loop's thread."""
-
-    def spawned(self, child: C_contra) -> None:
-        """There is a process."""
-
-    def lasting(self, child: C_contra) -> None:
-        """It has lived longer than a moment."""
-
-    def grew(self, child: C_contra) -> None:
-        """It has written something, and is watched."""
-
-    def over(self, child: C_contra) -> None:
-        """It has ended and nothing of it is left, or it never came to be."""
 
 
 class Keeper(Generic[C]):
@@ -61,12 +47,18 @@ class Keeper(Generic[C]):
         self._spawners = spawners
         self._owner = owner
         self._drain = Drain()
+        self._containers = Containers()
+        self._guard = Guard(loop, self._breach)
         # Children whose leader is not reaped, by its pid.
         self.leaders: dict[int, C] = {}
         # Their leader is dead, and something it left behind is not, yet.
         self._clearing: dict[int, C] = {}
         self._watched: set[int] = set()
         self.kin: Kin
+
+    def close(self) -> None:
+        """No more children will come."""
+        self._containers.close()
 
     # Started.
 
@@ -82,11 +74,15 @@ class Keeper(Generic[C]):
     def _spawn(self, child: C, spawn: Spawn) -> None:
         """In a spawner's thread. What goes wrong is the child's outcome."""
         try:
+            self._containers.hold(child)
             what = child.prepare()
+            if child.tree:
+                joins = tuple(child.tree.joins())
+                what = what._replace(wishes=what.wishes._replace(joins=joins))
             child.after_ms = machine_now().steady_ms
             child.pid = spawn(what)
             child.born = machine_now()
-            _set_backstop(child)
+            set_backstop(child)
             child.pidfd = os.pidfd_open(child.pid)
         except CannotStart as refused:
             child.not_started = refused.outcome()
@@ -110,6 +106,8 @@ class Keeper(Generic[C]):
                 send(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
                 child.born = None
+            if child.tree:
+                child.tree.close()
             self._close_all(child)
             self._finish(child)
             return
@@ -133,6 +131,11 @@ class Keeper(Generic[C]):
             child.timers.append(self._loop.at(due_ms, partial(self._last, child)))
         if child.limits.wall_s is not None:
             self._set_wall(child)
+        self._guard.begin(child)
+
+    def _breach(self, child: Child, why: Outcome) -> None:
+        if child.pid in self.leaders:
+            self.stop(self.leaders[child.pid], why)
 
     def _set_wall(self, child: C) -> None:
         """Frozen time does not count: while it is frozen no timer runs."""
@@ -179,7 +182,8 @@ class Keeper(Generic[C]):
         child.limits = limits
         if child.running:
             self._set_wall(child)
-            _set_backstop(child)
+            set_backstop(child)
+            self._guard.change(child)
             if limits.output_bytes is not None:
                 self._last(child)
 
@@ -208,21 +212,16 @@ class Keeper(Generic[C]):
             self._thaw(child)
 
     def _freeze(self, child: C) -> None:
-        child.frozen_since_ms = self._loop.now.run_ms
         child.wall_timer.clear()
-        stopped: set[int] = set()
-        # Who forks between our look and our signal has a child that we see the next time.
-        while new := [each for each in members(child) if each.pid not in stopped]:
-            send_all(child, new, signal.SIGSTOP)
-            stopped.update(each.pid for each in new)
+        self._guard.froze(child)
+        freezing.freeze(child, self._loop.now.run_ms)
 
     def _thaw(self, child: C) -> None:
         if child.frozen_since_ms is None:
             return
-        child.frozen_ms += self._loop.now.run_ms - child.frozen_since_ms
-        child.frozen_since_ms = None
-        send_all(child, members(child), signal.SIGCONT)
+        frozen_ms = freezing.thaw(child, self._loop.now.run_ms)
         self._set_wall(child)
+        self._guard.thawed(child, frozen_ms)
 
     # Ended by us.
 
@@ -259,6 +258,8 @@ class Keeper(Generic[C]):
             send_all(child, found, signal.SIGTERM)
             # What has been stopped (SIGSTOP) sees TERM only when it goes on.
             send_all(child, found, signal.SIGCONT)
+        if child.tree and child.frozen_since_ms is not None:
+            child.tree.thaw()
         child.holders.clear()
         child.frozen_since_ms = None
         child.term_ms = self._loop.now.run_ms
@@ -274,7 +275,7 @@ class Keeper(Generic[C]):
         else:
             found = members(child)
             self._remember(child, found)
-            send_all(child, found, signal.SIGKILL)
+            kill_all(child, found)
 
     def _remember(self, child: C, found: list[Process]) -> None:
         """What is killed together with its parent is waited for by nobody, or not by us."""
@@ -289,6 +290,10 @@ class Keeper(Generic[C]):
         self._loop.unwatch(child.pidfd)
         os.close(child.pidfd)
         child.exited = True
+        self._guard.end(child)
+        if child.tree and not child.ending and (limit := child.tree.breach()):
+            # The kernel ended it, or it gave up itself, before we heard of it.
+            child.ending = Breached(limit)
         self._clear(child)
 
     def _clear(self, child: C) -> None:
@@ -298,8 +303,7 @@ class Keeper(Generic[C]):
         if not child.leave_daemons and (left := self.kin.left(child)):
             patient = child.ending is not None and not child.grace_over
             if not patient:
-                # The group at once: some of it may be gone before it is looked at.
-                send_all(child, left, signal.SIGKILL)
+                kill_all(child, left)
             self.reap_orphans()
             self._wait_for(child, left, patient)
             return
@@ -360,7 +364,10 @@ class Keeper(Generic[C]):
         assert child.born
         wall_s = (self._loop.now.run_ms - child.born.run_ms) / 1000
         child.usage = used.add(child.usage, usage, max(wall_s, 0.0), child.peak_bytes)
-        if child.seen:
+        if child.tree:
+            child.usage = used.of_tree(child.usage, child.tree.usage())
+            child.tree.close()
+        elif child.seen:
             child.usage = used.at_least(child.usage, child.seen)
         for stream in child.open[:]:
             if self._drain.read_all(stream):
@@ -385,19 +392,3 @@ class Keeper(Generic[C]):
     def _finish(self, child: C) -> None:
         child.call_off()
         self._owner.over(child)
-
-
-def _set_backstop(child: Child) -> None:
-    """The kernel's own limit of CPU time, for each process by itself: should we be late or
-    dead, it stands. What it ends by SIGXCPU is a breach as ours is."""
-    cpu_s = child.limits.cpu_s
-    if cpu_s is None:
-        return
-    most = int(cpu_s) + 2
-    try:
-        _, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.prlimit(child.pid, resource.RLIMIT_CPU, (soft, hard))
-    except (OSError, ValueError):
-        # It is over already, or has become another user.
-        pass

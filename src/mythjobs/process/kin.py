@@ -29,12 +29,22 @@ class Kin(Protocol):
 
 
 def members(child: Child) -> list[Process]:
-    """Its tree while its leader lives: its session, and who descends from one of those. The
-    leader comes first. What was found is remembered."""
+    """Its tree while its leader lives: what is in its container, else its session and who
+    descends from one of those. The leader comes first. What was found is remembered."""
+    if child.tree:
+        return sorted(inside(child), key=lambda each: each.pid != child.pid)
     found = tree.family(child.pid)
     for each in found:
         child.family[each.pid] = each
     return found
+
+
+def inside(child: Child) -> list[Process]:
+    """What lives in its container."""
+    if child.tree is None or child.tree.empty():
+        return []
+    found = (tree.read_process(pid) for pid in child.tree.pids())
+    return [each for each in found if each and not each.dead]
 
 
 class Adopted:
@@ -51,6 +61,8 @@ class Adopted:
         self._by_mark = by_mark
 
     def left(self, child: Child) -> list[Process]:
+        if child.tree:
+            return inside(child)
         # Whoever lives on of it has lost a parent, or somebody above it has.
         if not orphans.any_left():
             return []
@@ -96,6 +108,8 @@ class Guests:
         self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
 
     def left(self, child: Child) -> list[Process]:
+        if child.tree:
+            return inside(child)
         found = {each.pid: each for each in map(_again, child.family.values()) if each}
         found.pop(child.pid, None)
         first = child.pid + 1

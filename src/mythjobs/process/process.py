@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Done:
     """A program that is over: its outcome, what it used, and what is kept of its output."""
 
-    __slots__ = ("_stderr", "_stdout", "outcome", "usage")
+    __slots__ = ("_stderr", "_stdout", "outcome", "unenforced", "usage")
 
     def __init__(
         self,
@@ -31,9 +31,12 @@ class Done:
         usage: Usage,
         stdout: Reader | Buffer | None,
         stderr: Reader | Buffer | None,
+        unenforced: tuple[str, ...] = (),
     ) -> None:
         self.outcome = outcome
         self.usage = usage
+        # Limits that could not be enforced, and why; only with best_effort.
+        self.unenforced = unenforced
         self._stdout = stdout
         self._stderr = stderr
 
@@ -148,7 +151,13 @@ class Process:
         """All that is known of it. Blocks until it has ended."""
         self.wait()
         child = self._child
-        return Done(child.outcome(), child.usage, self._ends.stdout, self._ends.stderr)
+        return Done(
+            child.outcome(),
+            child.usage,
+            self._ends.stdout,
+            self._ends.stderr,
+            tuple(child.unenforced),
+        )
 
     # Steering. Each returns once it is done, and does nothing to one that has ended.
 
@@ -213,6 +222,12 @@ class Process:
         found = self._keeper.ask(lambda keeper: keeper.tree(self._child))
         assert isinstance(found, list)
         return tuple(each.pid for each in found)
+
+    @property
+    def unenforced(self) -> tuple[str, ...]:
+        """Limits that cannot be enforced here, and why: only best_effort starts it all the
+        same. Known once it has started."""
+        return tuple(self._child.unenforced)
 
     def usage(self) -> Usage:
         """What its tree uses now, or has used in all."""

@@ -63,6 +63,7 @@ class Reaper:
             self._end_turn()
         self._control.close()
         self._spawners.finish()
+        self._attempts.close()
         self._journal.close()
         if self._nothing_left():
             shutil.rmtree(self._directory, ignore_errors=True)

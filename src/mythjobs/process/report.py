@@ -12,7 +12,7 @@ from mythjobs.process.wire import encode_json
 _STARTED = '{"type":"started","job":%d,"n":%d,"pid":%d,"at_ms":%d}'
 _ENDED = (
     '{"type":"ended","seq":%d,"job":%d,"n":%d,"outcome":%s,"usage":%s,'
-    '"started_ms":%s,"ended_ms":%d,"output":%s}'
+    '"started_ms":%s,"ended_ms":%d,"output":%s%s}'
 )
 _EXITED = '{"kind":"exited","code":%d}'
 _USAGE = (
@@ -75,6 +75,7 @@ def ended(attempt: Attempt, seq: int, ended_ms: int) -> str:
             usage.written_bytes, usage.switches, "true" if usage.exact else "false",
         ),
         attempt.born.wall_ms if attempt.born else "null", ended_ms, output(attempt),
+        f',"unenforced":{encode_json(attempt.unenforced)}' if attempt.unenforced else "",
     )  # fmt: skip
 
 

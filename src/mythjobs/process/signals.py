@@ -33,6 +33,14 @@ def send_all(child: Child, members: Iterable[Process], number: int) -> int:
     return count
 
 
+def kill_all(child: Child, found: list[Process]) -> None:
+    """At once, where that can be: what forks meanwhile would else get away from us."""
+    if child.tree:
+        child.tree.kill()
+    else:
+        send_all(child, found, signal.SIGKILL)
+
+
 def _send_surely(process: Process, number: int) -> bool:
     """Through a pidfd, and only if the number was not given to another since we looked."""
     try:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from mythjobs.process import refusal
+from mythjobs.process import refusal, stubbed
 from mythjobs.process.refusal import CannotStart
+from mythjobs.process.stub import PLAIN, Wishes
 
 # Its signature differs by version, and typeshed knows it as subprocess uses it only.
 _vfork_exec: Final[Callable[..., int]] = _posixsubprocess.fork_exec
@@ -25,7 +26,8 @@ _QUESTIONS: Final = 8
 class Program(NamedTuple):
     """`argv` and `env` (NAME=value) are what the child gets, byte for byte; the three numbers
     are our descriptors that become its 0, 1 and 2, and -1 leaves it the one that we have.
-    `search` is the PATH in its environment. With `session` it leads one of its own."""
+    `search` is the PATH in its environment. With `session` it leads one of its own. What `wishes`
+    asks for is done to it before its program begins; `report` is a descriptor that stays open."""
 
     argv: list[bytes]
     env: list[bytes]
@@ -35,6 +37,8 @@ class Program(NamedTuple):
     stdout: int
     stderr: int
     session: bool = True
+    wishes: Wishes = PLAIN
+    report: int = -1
 
 
 Spawn = Callable[[Program], int]
@@ -84,15 +88,20 @@ class Vfork:
     """
 
     def __init__(self) -> None:
-        self._answer = os.memfd_create("answer", os.MFD_CLOEXEC)
+        self._answer: int = os.memfd_create("answer", os.MFD_CLOEXEC)
         os.ftruncate(self._answer, _LARGEST_ANSWER)
         self._memory = mmap.mmap(self._answer, _LARGEST_ANSWER)
         # The child closes what it takes for the other end of the pipe.
         self._end = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def spawn(self, program: Program) -> int:
+        if program.wishes is not PLAIN:
+            return stubbed.spawn(program, self.spawn, _at_exec)
+        keep: tuple[int, ...] = (self._answer,)
+        if program.report >= 0:
+            keep = tuple(sorted((self._answer, program.report)))
         pid = _vfork_exec(
-            program.argv, _candidates(program), True, (self._answer,), program.cwd, program.env,
+            program.argv, _candidates(program), True, keep, program.cwd, program.env,
             program.stdin, -1, -1, program.stdout, -1, program.stderr, self._end, self._answer,
             True, program.session, -1, None, None, None, -1, None, *_ALLOW_VFORK,
         )  # fmt: skip
@@ -127,6 +136,10 @@ def _refused(number: int, before_exec: bool, program: Program) -> CannotStart:
         # Of what comes before exec only chdir(2) can fail on account of the job.
         where = refusal.printable(os.fsdecode(program.cwd))
         return refusal.at_preparing(OSError(number, ""), f"its working directory {where}")
+    return _at_exec(number, program)
+
+
+def _at_exec(number: int, program: Program) -> CannotStart:
     name = program.argv[0].decode("utf-8", "surrogateescape")
     present = number == errno.ENOENT and any(
         os.path.exists(os.path.join(program.cwd, each)) for each in _candidates(program)
@@ -136,6 +149,8 @@ def _refused(number: int, before_exec: bool, program: Program) -> CannotStart:
 
 def spawn_by_popen(program: Program) -> int:
     """The same by the public way, for a Python whose private one is not as we know it."""
+    if program.wishes is not PLAIN:
+        return stubbed.spawn(program, spawn_by_popen, _at_exec)
     try:
         process = subprocess.Popen(
             program.argv,
@@ -145,6 +160,7 @@ def spawn_by_popen(program: Program) -> int:
             stdout=_or_ours(program.stdout),
             stderr=_or_ours(program.stderr),
             start_new_session=program.session,
+            pass_fds=() if program.report < 0 else (program.report,),
         )
     except OSError as error:
         number = error.errno or 0

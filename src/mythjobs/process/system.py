@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pwd
 from collections.abc import Mapping, Sequence
 from typing import IO, Final, Literal
 
@@ -13,6 +14,7 @@ from mythjobs.process.buffer import KEEP
 from mythjobs.process.held import File, Held, To, Wanted
 from mythjobs.process.kin import MARK
 from mythjobs.process.process import Done, Process, check_limits
+from mythjobs.process.stub import PLAIN, User, Wishes, io_class
 
 INHERIT: Final = To.INHERIT
 NULL: Final = To.NULL
@@ -40,6 +42,11 @@ class MythSystem:
     keep: how many bytes of the beginning and of the end of a buffered stream are kept, or ALL.
     env: the whole environment; None is ours, to which one variable is added that marks the
         processes of this tree (MYTHSYSTEM_TREE).
+    nice, io, umask, user, rlimits: in force before its first instruction; `io` is "idle" or
+        "best-effort:0" to "best-effort:7", `user` a name, becoming whom is for good, `rlimits`
+        are by number (resource.RLIMIT_…), (soft, hard).
+    contain: hold its tree in a container where there is one; limits of trees ask for it anyway.
+    best_effort: start it although a limit cannot be enforced here; `unenforced` says which.
     session: False leaves it in our session and process group (a terminal's program).
     leave_daemons: what it leaves behind lives on; else nothing does.
     at_exit: what becomes of it when our program ends: "end" or "leave".
@@ -59,6 +66,13 @@ class MythSystem:
         cwd: Path | None = None,
         env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         limits: Limits = _NO_LIMITS,
+        nice: int = 0,
+        io: str = "",
+        umask: int | None = None,
+        user: str | None = None,
+        rlimits: Mapping[int, tuple[int, int]] | None = None,
+        contain: bool = False,
+        best_effort: bool = False,
         session: bool = True,
         leave_daemons: bool = False,
         at_exit: Literal["end", "leave"] = "end",
@@ -81,6 +95,9 @@ class MythSystem:
         if min(keep[0], keep[1] or 0) < 0:
             raise ValueError(f"keep is below zero: {keep!r}")
         self._keep = (2**63, None) if keep[1] is None else keep
+        self._wishes = _wishes(nice, io, umask, user, rlimits)
+        self._contain = contain
+        self._best_effort = best_effort
         self._limits = limits
         self._session = session
         self._leave_daemons = leave_daemons
@@ -120,7 +137,8 @@ class MythSystem:
         cwd = b"." if self._cwd is None else self._cwd
         return Wanted(
             self._argv, env, search, cwd, self._stdin, self._stdout, self._stderr, self._keep,
-            self._session, mark, self._limits, self._leave_daemons, self._at_exit,
+            self._session, mark, self._limits, self._leave_daemons, self._at_exit, self._wishes,
+            self._contain, self._best_effort,
         )  # fmt: skip
 
 
@@ -165,3 +183,36 @@ def _place(given: To | Path | IO[bytes] | int | None, inward: bool = False) -> T
     if isinstance(given, str | bytes | os.PathLike):
         return os.fsdecode(_encoded(os.fspath(given)))
     return given.fileno()
+
+
+def _wishes(
+    nice: int,
+    io: str,
+    umask: int | None,
+    user: str | None,
+    rlimits: Mapping[int, tuple[int, int]] | None,
+) -> Wishes:
+    """Raises ValueError for what no machine could do."""
+    if not (nice or io or umask is not None or user or rlimits):
+        return PLAIN
+    if io:
+        io_class(io)
+    if umask is not None and not 0 <= umask <= 0o777:
+        raise ValueError(f"not a umask: {umask!r}")
+    return Wishes(
+        rlimits=dict(rlimits or {}),
+        nice=nice,
+        io=io,
+        umask=-1 if umask is None else umask,
+        user=None if user is None else _user(user),
+    )
+
+
+def _user(name: str) -> User:
+    """With all the groups that a login would have. Raises ValueError."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        raise ValueError(f"this machine knows no user {name!r}") from None
+    groups = os.getgrouplist(name, found.pw_gid)
+    return User(found.pw_uid, found.pw_gid, tuple(groups))

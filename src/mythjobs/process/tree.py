@@ -52,6 +52,12 @@ def read_io(pid: int) -> tuple[int, int]:
     return int(found.get(b"read_bytes", 0)), int(found.get(b"write_bytes", 0))
 
 
+def moved_bytes(pid: int) -> int:
+    """Bytes that passed through its reads and writes, whatever lies behind them."""
+    found = dict(line.split(b": ") for line in _read(f"/proc/{pid}/io").splitlines())
+    return int(found.get(b"rchar", 0)) + int(found.get(b"wchar", 0))
+
+
 def all_children(pid: int) -> list[int]:
     """The children of all its threads, the dead ones too."""
     try:

@@ -30,6 +30,20 @@ def add(usage: Usage, more: struct_rusage, wall_s: float, seen_bytes: int = 0) -
     )
 
 
+def of_tree(usage: Usage, container: Usage) -> Usage:
+    """CPU as its container counted it, which misses nothing; the rest as far as it did."""
+    return Usage(
+        wall_s=usage.wall_s,
+        user_s=container.user_s,
+        system_s=container.system_s,
+        peak_bytes=max(usage.peak_bytes, container.peak_bytes),
+        read_bytes=max(usage.read_bytes, container.read_bytes),
+        written_bytes=max(usage.written_bytes, container.written_bytes),
+        switches=usage.switches,
+        exact=True,
+    )
+
+
 def at_least(usage: Usage, seen: Usage) -> Usage:
     """No less than what was seen of the tree while it ran; that there is more than what was
     waited for says that not all was."""

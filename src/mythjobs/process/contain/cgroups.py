@@ -16,6 +16,7 @@ from mythjobs.process.contain.leaf import CONTROLLED, Leaf
 _PREFIX: Final = "mythjobs-"
 # To make and remove a group takes 40 µs; so many empty ones are kept for the next children.
 _MOST_KEPT: Final = 64
+_names: Final = itertools.count(1)
 
 
 def best_here(places: mounts.Places | None = None) -> Cgroups | None:
@@ -137,12 +138,14 @@ def sweep(places: mounts.Places) -> list[str]:
 
 
 def _name(pid: int) -> str:
+    """A process may have several (a library's and its own), each with a name to itself."""
     process = tree.read_process(pid)
-    return f"{_PREFIX}{pid}-{process.born_ms if process else 0}"
+    return f"{_PREFIX}{pid}-{process.born_ms if process else 0}.{next(_names)}"
 
 
 def _is_alive(name: str) -> bool:
-    pid, _, born_ms = name.removeprefix(_PREFIX).partition("-")
+    pid, _, rest = name.removeprefix(_PREFIX).partition("-")
+    born_ms = rest.partition(".")[0]
     process = tree.read_process(int(pid)) if pid.isdigit() else None
     return process is not None and str(process.born_ms) == born_ms and not process.dead
 

@@ -1,0 +1,167 @@
+"""Limits of whole trees, and what is in force before the first instruction."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mythjobs.process import (
+    PIPE,
+    Breached,
+    Exited,
+    Limits,
+    MythSystem,
+    NotStarted,
+)
+from tests.integration.process.agentside import Agent, sh
+
+BURN = "while :; do :; done"
+
+
+def starts(limits: Limits) -> bool:
+    return MythSystem(["true"], limits=limits).run().outcome == Exited(0)
+
+
+def contained() -> bool:
+    said = MythSystem(["cat", "/proc/self/cgroup"], contain=True).run().stdout.text()
+    return "/mythjobs-" in said
+
+
+@pytest.mark.slow
+def test_cpu_is_limited_for_the_whole_tree() -> None:
+    text = f"({BURN}) & ({BURN}) & wait"
+    done = MythSystem.shell(text, limits=Limits(cpu_s=0.3, grace_s=2)).run()
+    assert done.outcome == Breached("cpu")
+    assert 0.3 <= done.usage.cpu_s < 1.5
+
+
+@pytest.mark.slow
+def test_cpu_of_jobs_is_limited_too(agent: Agent) -> None:
+    end = agent.run(1, sh(f"({BURN}) & ({BURN}) & wait"), cpu_s=0.3, grace_s=2)
+    assert end["outcome"] == {"kind": "breached", "limit": "cpu"}
+    assert end["usage"]["user_s"] + end["usage"]["system_s"] >= 0.3
+
+
+@pytest.mark.slow
+def test_one_that_does_nothing_is_idle_and_one_that_writes_is_not() -> None:
+    limits = Limits(idle_s=0.5, grace_s=1)
+    assert MythSystem(["sleep", "600"], limits=limits).run().outcome == Breached("idle")
+    busy = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.15; done"
+    assert MythSystem.shell(busy, limits=limits).run().outcome == Exited(0)
+
+
+@pytest.mark.slow
+def test_a_frozen_job_is_not_idle(agent: Agent) -> None:
+    agent.start(2, ["sleep", "600"], idle_s=0.5)
+    agent.until("started", 2)
+    freeze = {"type": "freeze", "job": 2, "n": 1, "holder": "user", "on": True}
+    agent.send(freeze)
+    agent.run(3, ["sleep", "0.8"])
+    assert not [each for each in agent.said if each["type"] == "ended" and each["job"] == 2]
+    agent.send({**freeze, "on": False})
+    assert agent.ended(2)["outcome"] == {"kind": "breached", "limit": "idle"}
+
+
+def test_a_fork_bomb_is_ended_whole() -> None:
+    if not starts(Limits(processes=30)):
+        pytest.skip("no pids controller is writable")
+    bomb = "f() { f | f & }; f; wait; sleep 600"
+    process = MythSystem.shell(bomb, limits=Limits(processes=30, grace_s=0.2)).start()
+    assert process.wait() == Breached("processes")
+
+
+def test_memory_is_limited() -> None:
+    if not starts(Limits(memory_bytes=2**30)):
+        pytest.skip("no memory controller is writable")
+    limits = Limits(memory_bytes=32 * 2**20, grace_s=0.2)
+    hog = ["python3", "-c", "x = bytearray(200 * 2**20); input()"]
+    assert MythSystem(hog, stdin=PIPE, limits=limits).start().wait() == Breached("memory")
+
+
+def test_what_cannot_be_enforced_is_refused_or_said() -> None:
+    script = (
+        "from mythjobs.process import containers\n"
+        "containers.best_here = lambda: None\n"
+        "from mythjobs.process import *\n"
+        "limits = Limits(processes=3, grace_s=0.2)\n"
+        "print(MythSystem(['true'], limits=limits).run().outcome)\n"
+        "done = MythSystem(['true'], limits=limits, best_effort=True).run()\n"
+        "print(done.outcome, done.unenforced)\n"
+        "text = 'sleep 60 & sleep 60 & sleep 60 & wait'\n"
+        "print(MythSystem.shell(text, limits=limits, best_effort=True).run().outcome)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    first, second, third = said.stdout.splitlines()
+    sentence = "the limit processes cannot be enforced here"
+    assert first.startswith("NotStarted(errno=0")
+    assert second.startswith("Exited(code=0)")
+    assert sentence in first
+    assert sentence in second
+    assert third == "Breached(limit='processes')"
+
+
+def test_limits_of_a_running_tree_can_be_changed() -> None:
+    process = MythSystem.shell(BURN).start()
+    assert process.pid
+    process.limit(Limits(cpu_s=0.1, grace_s=1))
+    assert process.wait() == Breached("cpu")
+
+
+def test_priorities_and_rlimits_are_there_from_the_first_instruction() -> None:
+    text = "nice; ionice -p $$; umask; ulimit -n; ulimit -Hn"
+    rlimits = {resource.RLIMIT_NOFILE: (100, 200)}
+    done = MythSystem.shell(text, nice=7, io="idle", umask=0o27, rlimits=rlimits).run()
+    assert done.stdout.text().split() == ["7", "idle", "0027", "100", "200"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_it_can_be_run_as_another_user() -> None:
+    done = MythSystem(["id", "-un"], user="nobody").run()
+    assert done.stdout.text() == "nobody\n"
+    with pytest.raises(ValueError, match="knows no user"):
+        MythSystem(["id"], user="nobody-of-that-name")
+
+
+def test_refusals_through_the_stub_are_the_kernels_own_too(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("echo\n")
+    straight = [MythSystem([name]).run().outcome for name in ("/no/such", "nosuch", str(plain))]
+    nice = [MythSystem([name], nice=1).run().outcome for name in ("/no/such", "nosuch", str(plain))]
+    assert straight == nice
+    outcome = MythSystem(["true"], rlimits={resource.RLIMIT_CPU: (10, 5)}).run().outcome
+    assert isinstance(outcome, NotStarted)
+    assert outcome.sentence.startswith("its resource limits: ")
+
+
+def test_jobs_have_their_priority(agent: Agent, shared_home: object) -> None:
+    end = agent.run(4, sh("[ $(nice) = 5 ] && ionice -p $$ | grep -q 'best-effort: prio 7'"),
+                    nice=5, io="best-effort:7")  # fmt: skip
+    assert end["outcome"] == {"kind": "exited", "code": 0}
+
+
+def test_a_contained_job_leaves_nothing_however_it_hides(agent: Agent, tmp_path: Path) -> None:
+    leash = tmp_path / "leash"
+    os.mkfifo(leash)
+    end = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)
+    hiding = f"exec 3<>{leash}; (env -i setsid sh -c 'trap \"\" TERM HUP; sleep 600' &); exit 3"
+    assert agent.run(5, sh(hiding), contain=True)["outcome"] == {"kind": "exited", "code": 3}
+    os.set_blocking(end, True)
+    with open(end, "rb") as file:
+        file.read()
+
+
+def test_what_a_contained_tree_used_is_exact(tmp_path: Path) -> None:
+    if not contained():
+        pytest.skip("no cgroup is writable")
+    burner = 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo >"$1"'
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    text = f'(setsid sh -c \'{burner}\' sh "$1" &); read done <"$1"'
+    done = MythSystem.shell(text, str(fifo), contain=True).run()
+    assert done.usage.exact
+    assert done.usage.cpu_s >= 0.1

@@ -20,6 +20,7 @@ from mythjobs.cli.paths import current_directory
 from mythjobs.cli.waiting import Patience, until_over
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model.bounds import IO_CLASSES
+from mythjobs.model.units import write_duration
 
 _EXAMPLES: Final = """Examples:
   mythjobs run -- rsync -a /srv/tv/ backup:/srv/tv/
@@ -102,7 +103,7 @@ def run(
 def _limits(given: Mapping[str, Any]) -> dict[str, str | int]:
     """As a definition's [limits] has them."""
     return {
-        name: f"{value:g}s" if isinstance(value, float) else value
+        name: write_duration(value) or "" if isinstance(value, float) else value
         for name, value in given.items()
         if value is not None
     }

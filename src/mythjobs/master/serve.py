@@ -17,7 +17,7 @@ import mythjobs
 from mythjobs.clock import master_now
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchMachine
-from mythjobs.master import explain, explain_machine, inbox, load, policy, whatif
+from mythjobs.master import explain, explain_machine, inbox, load, policy, reasons, whatif
 from mythjobs.master.core import Core, Result
 from mythjobs.master.link import Links
 from mythjobs.master.memory import Memory, read_command
@@ -170,6 +170,14 @@ class Master:
                 return policy.settings_of(each)
         raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
 
+    async def job(self, job_id: int) -> dict[str, Any]:
+        """Raises NoSuchJob."""
+        return await self.read(reasons.job, self._core.memory, master_now(), job_id)
+
+    async def jobs(self, **query: Any) -> dict[str, Any]:
+        """Raises NoSuchCommand."""
+        return await self.read(reasons.jobs, self._core.memory, master_now(), **query)
+
     async def look(self, job: int, n: int | None) -> Attempt:
         """What the store knows of an attempt's output. Raises NoSuchJob, BadRequest."""
         found = await self.read(reads.attempt_output, job, n)
@@ -187,7 +195,7 @@ class Master:
     ) -> dict[str, Any]:
         """The job once it is over, or as it is after `seconds`, or when who asked is `gone`.
         Raises NoSuchJob."""
-        page = partial(self.read, reads.job, job_id)
+        page = partial(self.job, job_id)
         over = partial(self._wait, "job", job_id, seconds, gone, page)
         return await over(lambda job: job["state"] in FINAL)
 

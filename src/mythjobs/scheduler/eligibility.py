@@ -275,7 +275,8 @@ def waits_for(job: JobFacts) -> tuple[str, str] | None:
     if job.hold:
         return ("batch_opening", "its batch is being made ready")
     if job.not_before_ms is not None:
-        return ("not_before", "waits for its time")
+        # What is stored is how the last attempt ended, if that is what it waits after.
+        return ("not_before", f"waits for its time{': ' if job.reason else ''}{job.reason}")
     if job.unmet:
         jobs = "another job" if job.unmet == 1 else f"{job.unmet} other jobs"
         return ("dependency", f"waits for {jobs} to end")

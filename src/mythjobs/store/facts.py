@@ -42,10 +42,17 @@ _SLICE = Statement(
 
 _CLASS = Statement(select(job.c.class_id).where(job.c.job_id == given("which")))
 
+_CLASSES = Statement(select(job.c.job_id, job.c.class_id).where(one_of(job.c.job_id, "job_ids")))
+
 
 def class_of(tx: Transaction, job_id: int) -> int:
     """The class of a job that is there."""
     return int(_CLASS.run(tx, which=job_id)[0][0])
+
+
+def classes_of(tx: Transaction, job_ids: Sequence[int]) -> dict[int, int]:
+    """The class of each of these jobs."""
+    return {row[0]: row[1] for row in _CLASSES.run(tx, job_ids=list(job_ids))}
 
 
 def job_facts(tx: Transaction, job_id: int) -> JobFacts | None:

@@ -24,6 +24,8 @@ _JOB_COLUMNS: Final = (
     j.hold, j.stop_requested, j.batch_id, j.comment, j.not_before_ms,
     j.submitted_ms, j.ended_ms, j.progress, j.attempts, j.reason_code,
     j.reason, j.rerun_of, j.unmet, j.ready_class, j.class_id,
+    j.deadline_ms, j.failures, j.losses, t.job_class.c.pin, t.job_class.c.preferred,
+    t.job_class.c.labels, t.job_class.c.semaphores, t.job_class.c.limits,
     t.job_class.c.submitter, t.command_revision.c.number, t.command_revision.c.definition,
 )  # fmt: skip
 
@@ -89,6 +91,14 @@ def said(row: Record) -> Record:
         "submitter": row["submitter"],
         "comment": row["comment"],
         "not_before_ms": row["not_before_ms"],
+        "deadline_ms": row["deadline_ms"],
+        "machine": row["pin"],
+        "prefer": row["preferred"],
+        "labels": json.loads(row["labels"] or "[]"),
+        "semaphores": dict(json.loads(row["semaphores"] or "[]")),
+        "limits": json.loads(row["limits"] or "{}"),
+        "failures": row["failures"],
+        "losses": row["losses"],
         "submitted_ms": row["submitted_ms"],
         "ended_ms": row["ended_ms"],
         "progress": None if progress is None else progress / 10,

@@ -82,6 +82,7 @@ def _attempt(row: Record) -> Record:
         "machine": row["name"],
         "state": state,
         "silence": row["silence"],
+        "lease_s": row["lease_s"],
         "leased_ms": row["leased_ms"],
         "started_ms": row["started_ms"],
         "over_ms": row["over_ms"],

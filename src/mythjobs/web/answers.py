@@ -114,6 +114,8 @@ class Attempt(TypedDict):
     n: int
     machine: str
     state: str
+    silence: str
+    lease_s: float | None
     leased_ms: int
     started_ms: int | None
     over_ms: int | None
@@ -135,7 +137,7 @@ class ListedJob(TypedDict):
     command: str
     revision: int
     state: str
-    reason: Reason | None
+    reason: Reason
     priority: int
     subject: str | None
     arguments: dict[str, Any]
@@ -146,14 +148,24 @@ class ListedJob(TypedDict):
     submitter: str
     comment: str
     not_before_ms: int | None
+    deadline_ms: int | None
+    machine: str
+    prefer: str
+    labels: list[str]
+    semaphores: dict[str, int]
+    limits: dict[str, str | int]
+    failures: int
+    losses: int
+    frozen: list[str]
     submitted_ms: int
     ended_ms: int | None
-    after: list[Met]
     progress: float | None
     attempt: int
+    rerun_of: int | None
 
 
 class Job(ListedJob):
+    after: list[Met]
     attempts: list[Attempt]
     events: list[Event]
 

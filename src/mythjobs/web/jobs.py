@@ -11,7 +11,7 @@ from mythjobs.errors import BadRequest
 from mythjobs.master import inbox
 from mythjobs.model.life import JobState
 from mythjobs.protocol.requests import Submit, Submitted
-from mythjobs.store import read_filter, reads
+from mythjobs.store import read_filter
 from mythjobs.web import answers
 from mythjobs.web.numbers import checked, instant, job_number, wait_seconds
 from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
@@ -39,8 +39,7 @@ async def jobs(
     states = states_of(state_is)
     if not 1 <= limit <= MOST_LISTED:
         raise BadRequest(f"limit: from 1 to {MOST_LISTED}")
-    answer = await master_of(request).read(
-        reads.jobs,
+    answer = await master_of(request).jobs(
         states=states,
         command=command,
         batch=None if batch is None else job_number(batch),
@@ -86,7 +85,7 @@ async def job(
 ) -> answers.Job:
     master = master_of(request)
     if wait is None:
-        return cast(answers.Job, await master.read(reads.job, job_number(job_id)))
+        return cast(answers.Job, await master.job(job_number(job_id)))
     seconds, gone = wait_seconds(wait), gone_of(request)
     return cast(answers.Job, await master.wait_job(job_number(job_id), seconds, gone))
 

@@ -11,7 +11,6 @@ from msgspec import Struct
 from mythjobs.clock import master_now
 from mythjobs.errors import BadRequest
 from mythjobs.master import inbox, pages
-from mythjobs.master.explain_machine import why_machine
 from mythjobs.protocol.requests import MachineSettings, Override
 from mythjobs.web import answers
 from mythjobs.web.numbers import instant
@@ -101,7 +100,7 @@ async def dead(
 @get("/machines/{name:str}/why", summary="Say what a machine waits for")
 async def why(request: ApiRequest, name: FromPath[str]) -> answers.WhyMachine:
     master = master_of(request)
-    found = await master.read(why_machine, master.memory, name, master_now())
+    found = await master.why_machine(name)
     return cast(answers.WhyMachine, found)
 
 

@@ -144,8 +144,8 @@ def test_run_passes_limits_on_and_says_if_no_machine_can_keep_them(master: Maste
     done = master.run("run", *limits, "--processes", "9", "--nice", "10", "--io", "idle", "true")
     assert (done.returncode, done.stderr.decode()) == (0, f"mythjobs: job 7 {why}\n")
     assert master.asked[0].json["limits"] == {
-        "cpu": "3600s",
-        "idle": "90s",
+        "cpu": "1h",
+        "idle": "1m30s",
         "memory": "2GiB",
         "output": "1 MB",
         "processes": 9,

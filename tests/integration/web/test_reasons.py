@@ -1,0 +1,55 @@
+"""Why a job waits stands wherever the job is shown, and says the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.integration.web.served import NOTE, Served, run
+
+
+def test_why_a_job_waits_is_the_same_in_lists_pages_and_why(tmp_path: Path) -> None:
+    async def story(master: Served) -> None:
+        await master.ask("POST", "/api/v1/commands", {"definition": NOTE | {"subject": "{text}"}})
+        body = {"command": "note"}
+        submits = (
+            {"arguments": {"text": "a"}},
+            {"arguments": {"text": "a"}},
+            {"hold": True},
+            {"after": [{"job": 1}]},
+            {"not_before_ms": 4_000_000_000_000},
+            {"deadline_ms": 4_000_000_000_000, "machine": "attic", "limits": {"wall": "1h"}},
+        )
+        for more in submits:
+            done = await master.ask("POST", "/api/v1/jobs", body | more)
+            assert done.status == 201, done.body
+        listed = (await master.ask("GET", "/api/v1/jobs")).json["jobs"]
+        assert [each["reason"]["code"] for each in reversed(listed)] == [
+            "no_machine",
+            "subject_taken",
+            "held",
+            "dependency",
+            "not_before",
+            "no_machine",
+        ]
+        for each in listed:
+            job = (await master.ask("GET", f"/api/v1/jobs/{each['id']}?wait=0")).json
+            why = (await master.ask("GET", f"/api/v1/jobs/{each['id']}/why")).json
+            assert job["reason"] == each["reason"]
+            assert (why["code"], why["sentence"]) == tuple(each["reason"].values())
+        last = listed[0]
+        assert (last["machine"], last["deadline_ms"]) == ("attic", 4_000_000_000_000)
+        assert (last["limits"], last["labels"], last["frozen"]) == ({"wall": "1h"}, [], [])
+
+    run(tmp_path, story)
+
+
+def test_a_job_that_is_over_says_what_ended_it(tmp_path: Path) -> None:
+    async def story(master: Served) -> None:
+        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.ask("POST", "/api/v1/jobs", {"command": "note"})
+        await master.ask("POST", "/api/v1/jobs/cancel", {"ids": [1]})
+        job = (await master.ask("GET", "/api/v1/jobs/1")).json
+        assert job["reason"]["code"] == "cancelled"
+        assert job["reason"]["sentence"].startswith("cancelled by ")
+
+    run(tmp_path, story)

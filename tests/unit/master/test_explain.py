@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mythjobs.master import inbox
+from mythjobs.model import outcome as o
+from mythjobs.protocol import messages as m
 from tests.unit.master.house import HOUR_S, NOON, House
 
 
@@ -66,8 +68,6 @@ def test_a_job_about_a_file_prefers_the_machine_that_has_it(house: House) -> Non
 
 
 def test_limits_of_the_job_itself_only_make_those_of_its_command_tighter(house: House) -> None:
-    from mythjobs.protocol import messages as m
-
     house.join()
     house.define(limits={"wall": "1h"})
     house.submit(limits={"wall": "2h", "memory": "1GiB"})
@@ -138,9 +138,6 @@ def test_a_put_off_command_says_so_and_comes_back_by_itself(house: House) -> Non
     house.define(retry={"later": "NAS offline", "backoff": "1h"})
     first = house.submit().id
     house.granted()
-    from mythjobs.model import outcome as o
-    from mythjobs.protocol import messages as m
-
     del house.held["attic"][first, 1]
     outcome = dict(o.to_json(o.Exited(1)))
     ended = m.Ended(first, 1, outcome, NOON, NOON, {}, later="NAS offline")  # type: ignore[arg-type]
@@ -152,3 +149,16 @@ def test_a_put_off_command_says_so_and_comes_back_by_itself(house: House) -> Non
     assert "NAS offline" in why["sentence"]
     house.later(2 * HOUR_S)
     assert house.granted() == [first]
+
+
+def test_at_full_places_stop_and_pause_still_work(house: House) -> None:
+    # MythTV looked at neither while all its slots were taken.
+    house.join("attic", 2)
+    house.define()
+    first, second = house.queue(2)
+    house.queue(3)
+    assert house.granted() == [first, second]
+    house.ask(inbox.CancelJobs([first], "anna"))
+    house.ask(inbox.FreezeJobs([second], True))
+    assert [each.job for each in house.heard(m.Stop)] == [first]
+    assert [(each.job, each.on) for each in house.heard(m.Freeze)] == [(second, True)]

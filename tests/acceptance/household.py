@@ -29,6 +29,14 @@ MACHINES: Final = ("attic", "cellar")
 READY: Final = b"mythjobs master is up"
 PATIENCE_S: Final = 60.0
 _STEP_S: Final = 0.02
+_WITNESS: Final = Path(__file__).with_name("witness_job.py")
+
+
+def witness_command(directory: Path) -> dict[str, Any]:
+    """The definition of a command whose jobs testify there (witness_job.py)."""
+    words = [sys.executable, "-I", "-S", str(_WITNESS), str(directory), "{seconds}", "{code}"]
+    parameters = [{"name": "seconds", "type": "text"}, {"name": "code", "type": "int"}]
+    return {"name": "witness", "argv": words, "parameters": parameters, "silence": "rerun"}
 
 
 class TortureError(Exception):
@@ -115,6 +123,9 @@ class Household:
     def kill_agent(self, name: str) -> None:
         self._agents[name].kill()
         self._agents[name].wait()
+
+    def signal_agent(self, name: str, number: signal.Signals) -> None:
+        self._agents[name].send_signal(number)
 
     def kill_reaper(self, name: str) -> int | None:
         """When (CLOCK_BOOTTIME) the reaper of a machine was killed; None if it has none now."""

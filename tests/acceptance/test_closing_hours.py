@@ -11,8 +11,7 @@ import pytest
 
 from mythjobs.model.units import write_duration
 from tests.acceptance import testimony
-from tests.acceptance.household import Household, a_household, boottime_ns, until
-from tests.acceptance.torture import command
+from tests.acceptance.household import Household, a_household, boottime_ns, until, witness_command
 
 CLOSINGS = ("finish", "freeze", "requeue", "terminate")
 # Long enough for four jobs to start and two programs to be killed before.
@@ -35,7 +34,7 @@ def household(tmp_path: Path) -> Iterator[Household]:
         for closing in CLOSINGS:
             grace = {} if closing == "finish" else {"grace": write_duration(1)}
             windows = {"closing": closing, **grace}
-            definition = command(tmp_path) | {"name": closing, "windows": windows}
+            definition = witness_command(tmp_path) | {"name": closing, "windows": windows}
             household.post("commands", {"definition": definition, "replace": False})
         yield household
 

@@ -1,8 +1,8 @@
 """Kill master, agents and reapers at random moments under load, then hold everything against what
 the witnesses saw: `make torture CYCLES=100`.
 
-One cycle kills each of the three once. The last line says what was found; the exit code is 1 if
-any promise was broken.
+One cycle kills each of the three once. Beside it, on machines of its own, an agent hangs for longer
+than a lease. The last line says what was found; the exit code is 1 if any promise was broken.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from mythjobs.errors import Unreachable
 from tests.acceptance import testimony
-from tests.acceptance.household import MACHINES, Household, TortureError, a_household, boottime_ns
-from tests.acceptance.household import until as wait_until
+from tests.acceptance.household import (
+    MACHINES,
+    Household,
+    TortureError,
+    a_household,
+    boottime_ns,
+    until,
+    witness_command,
+)
+from tests.acceptance.silence import silence
 from tests.acceptance.testimony import Kill, Report
 
-WITNESS: Final = Path(__file__).with_name("witness_job.py")
 # Kept waiting, so that no machine is ever without work.
 _BACKLOG: Final = 6
 _LONGEST_PAUSE_S: Final = 0.6
 _ALL_OVER_S: Final = 120.0
-
-
-def command(directory: Path) -> dict[str, Any]:
-    """Held by no container: a reaper that is killed has to be cleaned up after in any case."""
-    words = [sys.executable, "-I", "-S", str(WITNESS), str(directory), "{seconds}", "{code}"]
-    parameters = [{"name": "seconds", "type": "text"}, {"name": "code", "type": "int"}]
-    return {"name": "witness", "argv": words, "parameters": parameters, "silence": "rerun"}
 
 
 class Load(threading.Thread):
@@ -123,7 +125,7 @@ class Torture:
 
     def _kill_reaper(self, machine: str) -> None:
         """Of the one that is there; one that was just killed is waited for."""
-        wait_until(lambda: self._try_reaper(machine), f"{machine} has no reaper")
+        until(lambda: self._try_reaper(machine), f"{machine} has no reaper")
 
     def _try_reaper(self, machine: str) -> bool:
         at_ns = self._household.kill_reaper(machine)
@@ -146,21 +148,24 @@ def settle(household: Household) -> None:
             household.post("jobs/release", {"ids": held})
         return False
 
-    wait_until(over, "jobs are left over", _ALL_OVER_S)
+    until(over, "jobs are left over", _ALL_OVER_S)
 
 
-def torture(directory: Path, cycles: int, seed: int) -> tuple[Report, list[Kill]]:
+def torture(directory: Path, more: Callable[[int], bool], seed: int) -> tuple[Report, list[Kill]]:
+    """`more`: whether another cycle is wanted after so many."""
     witnessed = directory / "witness"
-    witnessed.mkdir()
+    witnessed.mkdir(parents=True)
     left_over = ""
     with a_household(directory) as household:
-        household.post("commands", {"definition": command(witnessed), "replace": False})
+        household.post("commands", {"definition": witness_command(witnessed), "replace": False})
         load = Load(household, Random(seed))
         load.start()
         tormentor = Torture(household, Random(seed + 1))
         try:
-            for _ in range(cycles):
+            cycles = 0
+            while more(cycles):
                 tormentor.cycle()
+                cycles += 1
         finally:
             load.stop()
         try:
@@ -186,7 +191,10 @@ def main() -> int:
     given = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="torture-"))
     began = time.monotonic()
-    report, kills = torture(directory, given.cycles, given.seed)
+    with ThreadPoolExecutor(1) as pool:
+        hung = pool.submit(silence, directory / "silence")
+        report, kills = torture(directory / "cycles", lambda done: done < given.cycles, given.seed)
+    report.violations += hung.result()
     count = Counter(each.who for each in kills)
     for each in report.violations:
         print(each)

@@ -91,14 +91,10 @@ def _pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[s
 @pass_session
 def show(session: Session, job: int, as_json: bool) -> None:
     """Show all about one job."""
-    client = session.client()
-    found = client.get(f"jobs/{job}")
+    found = session.client().get(f"jobs/{job}")
     if as_json:
         output.say_json(found)
         return
-    if found["state"] == JobState.QUEUED and not why_so(found):
-        # What a job waits for is not stored but worked out when it is asked for.
-        found["reason"] = client.get(f"jobs/{job}/why")
     output.say(f"job {found['id']}  {clean(found['command'])}")
     output.facts(_facts(found))
     if found["command"] != RUN:
@@ -112,9 +108,10 @@ def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
         output.state_word(job["state"]),
         percent(job["progress"]),
         "held" if job["hold"] else "",
-        "asked to stop" if job["stop_requested"] else "",
+        f"asked to stop by {job['stop_requested']}" if job["stop_requested"] else "",
+        f"frozen by {', '.join(job['frozen'])}" if job["frozen"] else "",
     ]
-    yield "state", ", ".join(word for word in words if word)
+    yield "state", ", ".join(clean(word) if word != words[0] else word for word in words if word)
     yield "reason", clean(why_so(job))
     yield "program", clean(_program(job))
     yield "subject", clean(job["subject"] or "")
@@ -124,9 +121,22 @@ def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "after", ", ".join(_dependency(each) for each in job["after"])
     yield "comment", clean(job["comment"])
     yield "not before", say_time(job["not_before_ms"])
+    yield "deadline", say_time(job["deadline_ms"])
+    yield "machine", clean(job["machine"])
+    yield "prefers", clean(job["prefer"])
+    yield "labels", clean(", ".join(job["labels"]))
+    yield "semaphores", _pairs(job["semaphores"])
+    yield "limits", _pairs(job["limits"])
+    yield "failures", str(job["failures"] or "")
+    yield "lost", f"{job['losses']} times in a row" if job["losses"] else ""
     by = f" by {clean(job['submitter'])}" if job["submitter"] else ""
     yield "submitted", say_time(job["submitted_ms"]) + by
     yield "ended", say_time(job["ended_ms"])
+    yield "runs again", f"job {job['rerun_of']}" if job["rerun_of"] else ""
+
+
+def _pairs(pairs: dict[str, Any]) -> str:
+    return clean(", ".join(f"{name}={value}" for name, value in pairs.items()))
 
 
 def _about(job: dict[str, Any]) -> str:
@@ -153,7 +163,14 @@ def _attempt(attempt: dict[str, Any]) -> str:
         parts.append(f"CPU {say_duration(usage['cpu_s'])}")
     if usage.get("peak_bytes"):
         parts.append(f"peak {say_size(usage['peak_bytes'])}")
+    if attempt["state"] != "over":
+        parts.append(f"if its machine falls silent: {_silence(attempt)}")
     return "  ".join(part for part in parts if part)
+
+
+def _silence(attempt: dict[str, Any]) -> str:
+    lease_s = attempt["lease_s"]
+    return f"{attempt['silence']}" + (f" after {say_duration(lease_s)}" if lease_s else "")
 
 
 def _event(event: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from mythjobs import clock
 from mythjobs.cli import output
 from mythjobs.cli.base import Session, as_json, command, pass_session
 from mythjobs.cli.texts import clean
-from mythjobs.cli.times import say_time
+from mythjobs.cli.times import say_clock, say_time
 from mythjobs.model.units import say_duration
 
 
@@ -25,6 +25,7 @@ def status(session: Session, as_json: bool) -> None:
     version, since_ms = clean(found["version"]), found["started_ms"]
     up_s = max(0, now_ms - since_ms) / 1000
     output.say(f"mythjobs {version}, up since {say_time(since_ms)} ({say_duration(up_s)})")
+    output.say(f"store {clean(found['store'])}")
     counts = found["counts"]
     output.say("jobs  " + ", ".join(f"{counts[state]} {state}" for state in counts))
     _commands(found["commands"], now_ms)
@@ -41,10 +42,20 @@ def _commands(commands: list[dict[str, Any]], now_ms: int) -> None:
             each["queued"],
             each["running"],
             _age(each["oldest_ms"], now_ms) if each["queued"] else "",
+            _off(each, now_ms),
         )
         for each in commands
     ]
-    output.plain_table(("command", "queued", "running", "oldest"), rows, ("queued", "running"))
+    headings = ("command", "queued", "running", "oldest waits", "")
+    output.plain_table(headings, rows, ("queued", "running"))
+
+
+def _off(command: dict[str, Any], now_ms: int) -> str:
+    """Why none of its jobs starts, whatever machines say."""
+    if not command["enabled"]:
+        return "disabled"
+    until_ms = command["put_off_ms"]
+    return "" if until_ms is None else f"put off until {say_clock(until_ms, now_ms)}"
 
 
 def _age(since_ms: int | None, now_ms: int) -> str:

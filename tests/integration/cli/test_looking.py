@@ -57,7 +57,8 @@ def test_status_says_jobs_commands_and_machines(call: Call) -> None:
     assert done.code == 0
     lines = done.out.splitlines()
     assert lines[0].startswith("mythjobs 0.1.0, up since 20")
-    assert lines[1].startswith("jobs  3 queued, 0 leased, 1 running, 5 succeeded")
+    assert lines[1] == "store sqlite"
+    assert lines[2].startswith("jobs  3 queued, 0 leased, 1 running, 5 succeeded")
     assert "\nthumbnail       3        1" in done.out
     assert "\nattic    up           1        4\n" in done.out
 
@@ -107,9 +108,60 @@ def test_show_says_attempts_dependencies_and_events(call: Call, master: Master) 
     assert out.endswith("  submitted\n")
 
 
-def test_show_says_what_a_job_waits_for(call: Call, master: Master) -> None:
-    master.answers["GET jobs/7"] = job(7, reason={"code": "", "sentence": ""})
-    assert "reason     no machine allows thumbnail\n" in call("show", "7").out
+def test_show_says_where_when_and_within_what_a_job_runs(call: Call, master: Master) -> None:
+    live = attempt(2, state="running", over_ms=None, sentence="", usage=None)
+    master.answers["GET jobs/7"] = job(
+        7,
+        state="running",
+        reason={"code": "frozen", "sentence": "frozen on attic by user, window"},
+        attempts=[attempt(1, sentence="exit code 1"), live],
+        machine="attic",
+        labels=["big", "gpu"],
+        semaphores={"nas": 2},
+        limits={"wall": "1h"},
+        failures=1,
+        frozen=["user", "window"],
+        stop_requested="ann\x1b",
+    )
+    out = call("show", "7").out
+    assert "state       running, asked to stop by ann, frozen by user, window\n" in out
+    assert "labels      big, gpu\nsemaphores  nas=2\nlimits      wall=1h\nfailures    1\n" in out
+    assert "running  if its machine falls silent: rerun after 30 min\n" in out
+
+
+def test_why_tells_what_a_machine_waits_for(call: Call, master: Master) -> None:
+    keeps = {"command": "thumbnail", "waiting": 3, "code": "window_closed", "detail": "opens 22:00"}
+    found = {
+        "machine": "attic",
+        "code": "window_closed",
+        "sentence": "3 of thumbnail wait: opens 22:00",
+        "commands": [keeps],
+    }
+    master.answers["GET machines/attic/why"] = found
+    assert call("why", "--machine", "attic").out == (
+        "window_closed: 3 of thumbnail wait: opens 22:00\n"
+        "command    waiting  code           reason\n"
+        "thumbnail        3  window_closed  opens 22:00\n"
+    )
+    assert json.loads(call("why", "--machine", "attic", "--json").out) == found
+    assert call("why").code == call("why", "7", "--machine", "attic").code == 2
+
+
+def test_why_says_when_a_job_may_start_and_end(call: Call, master: Master) -> None:
+    times = {"expected_start_ms": 4_000_000_000_000, "expected_end_ms": 4_000_004_080_000}
+    master.answers["GET jobs/7/why"] = {**WHY, **times}
+    line = call("why", "7").out.splitlines()[-1]
+    assert line.startswith("expected start 2096-10-02 ")
+    assert line.endswith(" (usually 1 h 8 min)")
+
+
+def test_status_says_of_a_command_that_none_of_its_jobs_starts(call: Call, master: Master) -> None:
+    off = {"name": "a", "queued": 1, "running": 0, "oldest_ms": None, "put_off_ms": None}
+    late = off | {"name": "b", "put_off_ms": 4_000_000_000_000, "enabled": True}
+    master.answers["GET status"] = {**STATUS, "commands": [off | {"enabled": False}, late]}
+    out = call("status").out
+    assert "\na             1        0                disabled\n" in out
+    assert "put off until 2096-10-02 " in out
 
 
 def test_an_ad_hoc_job_is_listed_by_its_program(call: Call, master: Master) -> None:

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.model.zone import zone_of
+from mythjobs.process.contain import Groups, best_here
 
 _LOCALTIME: Final = Path("/etc/localtime")
 _TIMEZONE: Final = Path("/etc/timezone")
 _MARK: Final = "zoneinfo/"
+
+# By timers, by looking at what a tree used, and by what the kernel gives every process.
+_ALWAYS: Final = (
+    "leases", "windows", "freeze", "wall", "cpu", "idle", "output", "nice", "io",
+)  # fmt: skip
 
 
 def machine_zone(
@@ -48,6 +54,22 @@ def _is_known(name: str) -> bool:
     return True
 
 
-def abilities() -> list[str]:
-    """What this machine enforces by itself, its agent dead included; words of messages.CAN."""
-    return ["wall", "leases", "windows", "freeze"]
+def abilities(groups: Groups | None) -> tuple[str, ...]:
+    """What this machine enforces by itself, its agent dead included; words of messages.CAN.
+
+    `groups` is what holds the trees of processes here, if anything does. Memory and
+    processes are only said where the kernel holds to them: looking now and then comes late.
+    """
+    if groups is None:
+        return _ALWAYS
+    return (*_ALWAYS, "contain", *sorted(groups.enforces()))
+
+
+def abilities_here() -> tuple[str, ...]:
+    """Found by trying, and left as it was found."""
+    groups = best_here()
+    try:
+        return abilities(groups)
+    finally:
+        if groups is not None:
+            groups.close()

@@ -89,7 +89,7 @@ class Agent:
             self._boot_id,
             secrets.token_hex(16),
             ability.machine_zone(os.environ),
-            tuple(ability.abilities()),
+            ability.abilities_here(),
         )
         self._link = Link(state, myself, self)
         self._reapers = Reapers(self._places, runtime.runtime_dir(state), self._boot_id, self)

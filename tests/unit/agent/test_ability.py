@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mythjobs.agent.ability import abilities, machine_zone
+from mythjobs.process.contain import Containment
 from mythjobs.protocol.messages import CAN
 
 
@@ -24,5 +25,19 @@ def test_a_zone_that_nobody_knows_is_not_said(tmp_path: Path) -> None:
     assert machine_zone({"TZ": "CET-1CEST"}, link, tmp_path / "timezone") == ""
 
 
-def test_what_is_said_to_be_enforced_are_words_of_the_protocol() -> None:
-    assert set(abilities()) <= CAN
+class Groups:
+    """Containers of a kernel that holds to the number of processes alone."""
+
+    def take(self) -> Containment:
+        raise AssertionError("nothing is to be held here")
+
+    def enforces(self) -> frozenset[str]:
+        return frozenset({"processes"})
+
+    def close(self) -> None: ...
+
+
+def test_memory_and_processes_are_said_only_where_the_kernel_holds_to_them() -> None:
+    tree = {"contain", "memory", "processes"}
+    assert set(abilities(None)) == CAN - tree
+    assert set(abilities(Groups())) == CAN - {"memory"}

@@ -15,7 +15,10 @@ def sources() -> list[Path]:
         path
         for folder in FOLDERS
         for path in sorted((ROOT / folder).rglob("*"))
-        if path.is_file() and path.suffix in texts and "__pycache__" not in path.parts
+        if path.is_file()
+        and path.suffix in texts
+        and "__pycache__" not in path.parts
+        and path.name != "mythjobs-stub"  # compiled
     ]
 
 

@@ -19,6 +19,10 @@ def test_an_example_defines_the_command_it_is_named_after(path: Path) -> None:
     assert all(parameter.help for parameter in command.parameters)
 
 
-def test_the_definition_in_the_readme_is_accepted() -> None:
-    [text] = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert command_from(tomllib.loads(text)).name == "checksum"
+def test_the_definitions_in_the_readme_are_accepted() -> None:
+    first, more = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert command_from(tomllib.loads(first)).name == "checksum"
+    # The second shows what may be said beside a program.
+    command = command_from({"name": "x", "argv": ["true"], **tomllib.loads(more)})
+    assert command.limits.idle_s == 600
+    assert command.retry.failures == 2

@@ -37,7 +37,7 @@ class Attempts:
         self._spawners = spawners
         self._say = say
         self._news = news
-        self._seq = 0
+        self.seq = 0
         self._wanted: list[Attempt] = []
         self.live: dict[Key, Attempt] = {}
         self.ends: dict[Key, str] = {}
@@ -165,9 +165,9 @@ class Attempts:
         if attempt.scratch_path:
             self._spawners.do(partial(_remove, attempt.scratch_path))
         self._acts.forget(attempt.key)
-        self._seq += 1
-        self.unsynced = self._seq
-        text = report.ended(attempt, self._seq, self._loop.now.wall_ms)
+        self.seq += 1
+        self.unsynced = self.seq
+        text = report.ended(attempt, self.seq, self._loop.now.wall_ms)
         self._journal.append(f'{{"end":{text}}}')
         self._say(text)
         del self.live[attempt.key]

@@ -23,13 +23,18 @@ _RENEWED_AT: Final = 16 * 2**20
 class Journal:
     """Appends lines; a thread makes them durable, all that have come with one fdatasync.
 
-    `synced` is called from that thread with the number of the last end that is durable.
+    `synced` is called from that thread with the number of the last end that is durable,
+    `failed` once when the disk failed: until it is written anew (renew) nothing is durable.
     """
 
-    def __init__(self, path: str, first: str, synced: Callable[[int], None]) -> None:
+    def __init__(
+        self, path: str, first: str, synced: Callable[[int], None], failed: Callable[[], None]
+    ) -> None:
         self._path = path
         self._first = first
         self._synced = synced
+        self._failed = failed
+        self._broken = False
         self._lines: list[str] = [first]
         self._unwritten = b""
         self._size = 0
@@ -76,20 +81,31 @@ class Journal:
             self._lines.append(self._first)
             self.write()
         elif self._size > _RENEWED_AT:
-            self._renew("\n".join([self._first, *lines(), ""]).encode("ascii"))
+            data = "\n".join([self._first, *lines(), ""]).encode("ascii")
+            if len(data) * 2 <= self._size:
+                self._replace(data)
 
-    def _renew(self, data: bytes) -> None:
-        if len(data) * 2 > self._size:
-            return
+    def renew(self, lines: list[str]) -> None:
+        """Another file with what matters, whole and durable. Raises OSError."""
+        self._replace("\n".join([self._first, *lines, ""]).encode("ascii"))
+        self._lines.clear()
+        self._unwritten = b""
+
+    def _replace(self, data: bytes) -> None:
         new = self._path + ".new"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb", closefd=False) as file:
-            file.write(data)
-        os.fsync(fd)
+        try:
+            with open(fd, "wb", closefd=False) as file:
+                file.write(data)
+            os.fsync(fd)
+        except OSError:
+            os.close(fd)
+            raise
         with self._lock:
             os.rename(new, self._path)
             os.close(self._fd)
             self._fd = fd
+            self._broken = False
         self._size = len(data)
         _sync_directory(os.path.dirname(self._path))
 
@@ -105,15 +121,23 @@ class Journal:
                 later = self._wanted.get()
                 last = later is None
                 seq = seq if later is None else later
-            with self._lock:
-                try:
-                    os.fdatasync(self._fd)
-                except OSError as error:
-                    log(f"the journal cannot be made durable any more: {error}")
-                    # What the kernel dropped here it will not write again (fsync(2), and
-                    # PostgreSQL's experience): never say that these ends are durable.
-                    return
-            self._synced(seq)
+            if self._sync_once():
+                self._synced(seq)
+
+    def _sync_once(self) -> bool:
+        with self._lock:
+            if self._broken:
+                return False
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                log(f"the journal could not be made durable: {error}")
+                # What the kernel dropped here it will not write again, and will not say so
+                # twice (fsync(2), and PostgreSQL's experience): this file is not to be trusted.
+                self._broken = True
+        if self._broken:
+            self._failed()
+        return not self._broken
 
 
 def _sync_directory(path: str) -> None:

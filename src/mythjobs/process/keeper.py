@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
-from mythjobs.process import freezing, refusal, snapshot, used
+from mythjobs.process import freezing, refusal, rlimits, snapshot, used
 from mythjobs.process.child import Child, Stream
 from mythjobs.process.containers import Containers
 from mythjobs.process.drain import Drain
@@ -23,7 +23,6 @@ from mythjobs.process.kin import Kin, is_dead, members
 from mythjobs.process.loop import Loop, log_exception
 from mythjobs.process.owner import Owner
 from mythjobs.process.refusal import CannotStart
-from mythjobs.process.rlimits import set_backstop
 from mythjobs.process.signals import kill_all, send, send_all
 from mythjobs.process.spawn import Spawn
 from mythjobs.process.spawners import Spawners
@@ -82,7 +81,7 @@ class Keeper(Generic[C]):
             child.after_ms = machine_now().steady_ms
             child.pid = spawn(what)
             child.born = machine_now()
-            set_backstop(child)
+            rlimits.settle(child)
             child.pidfd = os.pidfd_open(child.pid)
         except CannotStart as refused:
             child.not_started = refused.outcome()
@@ -182,7 +181,7 @@ class Keeper(Generic[C]):
         child.limits = limits
         if child.running:
             self._set_wall(child)
-            set_backstop(child)
+            rlimits.set_backstop(child)
             self._guard.change(child)
             if limits.output_bytes is not None:
                 self._last(child)

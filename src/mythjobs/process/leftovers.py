@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mythjobs.process import tree
+from mythjobs.process.contain import cgroups, mounts
 from mythjobs.process.journal import Spawned
 from mythjobs.process.tree import Key, Process
 
@@ -27,6 +28,8 @@ def end_leftovers(attempts: Mapping[Key, Spawned | None]) -> dict[Key, str]:
     The caller holds the dead reaper's lock, and this machine has not been restarted since.
     Blocks until three looks in a row have found nothing: 30 milliseconds if there is nothing.
     """
+    # The cgroups of every dead reaper: from these nothing gets away.
+    cgroups.sweep(mounts.here())
     killed: Counter[Key] = Counter()
     left: set[tuple[Key, int]] = set()
     clean = 0

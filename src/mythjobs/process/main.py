@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from mythjobs.process import address
+from mythjobs.process import address, rlimits, stubbed
 from mythjobs.process.attempt import Places
 from mythjobs.process.kernel import adopt_orphans
 from mythjobs.process.reaper import Reaper, install
@@ -30,6 +30,7 @@ def main() -> None:
     os.chdir("/")
     os.umask(0o077)
     clean_signals()
+    rlimits.raise_descriptors()
     try:
         lock = address.take_lock(Path(directory))
         if lock is None:
@@ -53,6 +54,7 @@ def _make(directory: str, output: str, scratch: str, runtime: str) -> tuple[Reap
     for each in (output, scratch, runtime):
         os.makedirs(each, mode=0o700, exist_ok=True)
     path = _prepare_socket(directory, runtime)
+    stubbed.keep()
     adopt_orphans()
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     reaper = Reaper(directory, path, Places(output, scratch, runtime, null))

@@ -44,6 +44,7 @@ class Reaper:
             os.path.join(directory, "journal"),
             encode_json({"reaper": self._who}),
             lambda seq: self.loop.call_soon(partial(self._synced, seq)),
+            lambda: self.loop.call_soon(self._renew_journal),
         )
         self._control = Control(self.loop, path, self._hello, self._receive)
         self._news = News(self.loop, self._control.send, lambda: self._control.behind)
@@ -116,6 +117,16 @@ class Reaper:
     def _retry(self) -> None:
         # That the loop has turned is all that is needed: _end_turn() writes again.
         self._retrying = False
+
+    def _renew_journal(self) -> None:
+        """Its file could not be made durable; in a new one everything is, or we try again."""
+        try:
+            self._journal.renew(self._attempts.journal_lines())
+        except OSError as error:
+            log(f"the journal: {error}")
+            self.loop.at(self.loop.now.run_ms + _RETRY_MS, self._renew_journal)
+        else:
+            self._journal.sync(self._attempts.seq)
 
     def _nothing_left(self) -> bool:
         return not self._attempts.live and not self._attempts.ends

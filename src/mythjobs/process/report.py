@@ -17,7 +17,7 @@ _ENDED = (
 _EXITED = '{"kind":"exited","code":%d}'
 _USAGE = (
     '{"wall_s":%.3f,"user_s":%.6f,"system_s":%.6f,"peak_bytes":%d,'
-    '"read_bytes":%d,"written_bytes":%d,"switches":%d,"exact":%s}'
+    '"read_bytes":%d,"written_bytes":%d,"switches":%d,"processes":%d,"exact":%s}'
 )
 
 
@@ -72,7 +72,8 @@ def ended(attempt: Attempt, seq: int, ended_ms: int) -> str:
         seq, attempt.job, attempt.n, _outcome(attempt.outcome()),
         _USAGE % (
             usage.wall_s, usage.user_s, usage.system_s, usage.peak_bytes, usage.read_bytes,
-            usage.written_bytes, usage.switches, "true" if usage.exact else "false",
+            usage.written_bytes, usage.switches, usage.processes,
+            "true" if usage.exact else "false",
         ),
         attempt.born.wall_ms if attempt.born else "null", ended_ms, output(attempt),
         f',"unenforced":{encode_json(attempt.unenforced)}' if attempt.unenforced else "",

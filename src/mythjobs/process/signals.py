@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from mythjobs.process import tree
 from mythjobs.process.child import Child
@@ -20,16 +20,16 @@ def send(pid: int, number: int) -> bool:
     return True
 
 
-def send_all(child: Child, members: Iterable[Process], number: int) -> int:
+def send_all(child: Child, members: Sequence[Process], number: int) -> int:
     """To the group of a leader that is not reaped, then to those who have left it; how many.
 
     The group at once: none of it can fork its way out between two signals of ours.
     """
-    count = 0
-    grouped = child.session and send(-child.pid, number)
-    for process in members:
-        has_it = grouped and _group_of(process.pid) == child.pid
-        count += has_it or _send_surely(process, number)
+    # Counted before: who dies of it at once is in no group any more.
+    apart = [each for each in members if not (child.session and _is_in_group(each, child.pid))]
+    count = len(members) - len(apart) if child.session and send(-child.pid, number) else 0
+    for process in apart:
+        count += _send_surely(process, number)
     return count
 
 
@@ -59,8 +59,8 @@ def _send_surely(process: Process, number: int) -> bool:
         os.close(fd)
 
 
-def _group_of(pid: int) -> int:
+def _is_in_group(process: Process, group: int) -> bool:
     try:
-        return os.getpgid(pid)
+        return os.getpgid(process.pid) == group
     except ProcessLookupError:
-        return 0
+        return False

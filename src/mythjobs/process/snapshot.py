@@ -32,6 +32,7 @@ def usage(child: Child) -> Usage | None:
         read_bytes=child.usage.read_bytes + found.read,
         written_bytes=child.usage.written_bytes + found.written,
         switches=child.usage.switches,
+        processes=found.processes,
         exact=False,
     )
     return used.of_tree(now, child.tree.usage()) if child.tree else now

@@ -26,6 +26,7 @@ def add(usage: Usage, more: struct_rusage, wall_s: float, seen_bytes: int = 0) -
         read_bytes=usage.read_bytes + more.ru_inblock * 512,
         written_bytes=usage.written_bytes + more.ru_oublock * 512,
         switches=usage.switches + more.ru_nvcsw + more.ru_nivcsw,
+        processes=usage.processes,
         exact=usage.exact,
     )
 
@@ -40,6 +41,7 @@ def of_tree(usage: Usage, container: Usage) -> Usage:
         read_bytes=max(usage.read_bytes, container.read_bytes),
         written_bytes=max(usage.written_bytes, container.written_bytes),
         switches=usage.switches,
+        processes=max(usage.processes, container.processes),
         exact=True,
     )
 
@@ -47,8 +49,6 @@ def of_tree(usage: Usage, container: Usage) -> Usage:
 def at_least(usage: Usage, seen: Usage) -> Usage:
     """No less than what was seen of the tree while it ran; that there is more than what was
     waited for says that not all was."""
-    if seen.cpu_s <= usage.cpu_s and seen.peak_bytes <= usage.peak_bytes:
-        return usage
     return Usage(
         wall_s=usage.wall_s,
         user_s=max(usage.user_s, seen.user_s),
@@ -57,6 +57,7 @@ def at_least(usage: Usage, seen: Usage) -> Usage:
         read_bytes=max(usage.read_bytes, seen.read_bytes),
         written_bytes=max(usage.written_bytes, seen.written_bytes),
         switches=usage.switches,
+        processes=max(usage.processes, seen.processes),
         exact=usage.exact and seen.cpu_s <= usage.cpu_s,
     )
 

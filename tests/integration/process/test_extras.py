@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 from tests.integration.process.agentside import Agent, Home, reaper, sh
@@ -62,3 +63,11 @@ def test_one_endless_line_of_status_costs_no_memory(agent: Agent) -> None:
     lines = [line for each in told for line in each["lines"]]
     assert lines[-1] == "end"
     assert max(map(len, lines)) <= 4096
+
+
+def test_a_job_has_the_descriptor_limit_that_we_were_given(agent: Agent, shared_home: Home) -> None:
+    end = agent.run(60, sh("sleep 0.05; ulimit -Sn"))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert shared_home.kept(end) == f"{soft}\n".encode()
+    soft, hard = resource.prlimit(agent.hello["pid"], resource.RLIMIT_NOFILE)
+    assert soft == hard

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from queue import SimpleQueue
 
+import pytest
+
 from mythjobs.process.journal import Journal, Records, Spawned, read_journal, read_lines
 
 END = '{"end":{"job":1,"n":1,"seq":1}}'
@@ -13,7 +15,9 @@ END = '{"end":{"job":1,"n":1,"seq":1}}'
 
 def a_journal(path: Path) -> tuple[Journal, SimpleQueue[int]]:
     synced: SimpleQueue[int] = SimpleQueue()
-    return Journal(str(path), '{"reaper":{"reaper":"r1"}}', synced.put), synced
+    return Journal(
+        str(path), '{"reaper":{"reaper":"r1"}}', synced.put, lambda: synced.put(-1)
+    ), synced
 
 
 def test_what_is_open_what_has_ended_and_what_is_forgotten() -> None:
@@ -98,4 +102,27 @@ def test_it_is_written_anew_when_little_of_it_matters(tmp_path: Path) -> None:
     assert set(records.ends) == {(1, 1)}
     assert set(records.open) == {(2, 1)}
     assert os.listdir(tmp_path) == ["journal"]
+    journal.close()
+
+
+def test_after_a_failed_sync_nothing_is_durable_until_it_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, synced = a_journal(tmp_path / "journal")
+
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    journal.append(END)
+    journal.write()
+    monkeypatch.setattr(os, "fdatasync", fail)
+    journal.sync(1)
+    assert synced.get(timeout=10) == -1
+    monkeypatch.undo()
+    # The kernel would say yes now, and the bytes would be gone all the same.
+    journal.sync(2)
+    journal.renew([END])
+    journal.sync(3)
+    assert synced.get(timeout=10) == 3
+    assert set(read_journal(tmp_path / "journal").ends) == {(1, 1)}
     journal.close()

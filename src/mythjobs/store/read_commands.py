@@ -123,7 +123,9 @@ def counts(tx: Transaction) -> Record:
 def _oldest(tx: Transaction, command_id: int) -> int | None:
     query = (
         select(t.job.c.submitted_ms)
-        .where(t.job.c.command_id == command_id, t.job.c.state == "queued")
+        .where(
+            t.job.c.command_id == command_id, t.job.c.ended_ms.is_(None), t.job.c.state == "queued"
+        )
         .order_by(t.job.c.job_id)
         .limit(1)
     )

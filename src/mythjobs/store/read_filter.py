@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.sql import Select
 
-from mythjobs.model.life import JobState
+from mythjobs.model.life import FINAL, JobState
 from mythjobs.store import batches
 from mythjobs.store import tables as t
 from mythjobs.store.query import fetch
 from mythjobs.store.read_commands import command_row
-from mythjobs.store.statement import Transaction
+from mythjobs.store.statement import Transaction, word
 
 j = t.job.c
 
@@ -54,7 +54,13 @@ def of_states(states: Sequence[str]) -> list[ColumnElement[bool]]:
         # Few jobs are live, and their attempts have an index of their own.
         ids = select(t.attempt.c.job_id).where(t.attempt.c.over_ms.is_(None))
         return [j.job_id.in_(ids), j.state.in_(states)]
-    return [j.state.in_(states)]
+    # With the words as literals, and the end said as such, each finds the index made for it.
+    found: list[ColumnElement[bool]] = [j.state.in_([word(JobState(each)) for each in states])]
+    if set(states) <= FINAL:
+        found.append(j.ended_ms.is_not(None))
+    elif not set(states) & FINAL:
+        found.append(j.ended_ms.is_(None))
+    return found
 
 
 def _range(tx: Transaction, batch_id: int) -> list[ColumnElement[bool]]:

@@ -211,6 +211,21 @@ Index(
     sqlite_where=text("ended_ms IS NOT NULL"),
     postgresql_where=text("ended_ms IS NOT NULL"),
 )
+# Lists of one command, its oldest job that waits, and lists of what is over.
+Index("job_command", job.c.command_id, job.c.job_id)
+Index(
+    "job_open",
+    job.c.command_id,
+    job.c.job_id,
+    sqlite_where=text("ended_ms IS NULL"),
+    postgresql_where=text("ended_ms IS NULL"),
+)
+Index(
+    "job_over",
+    job.c.job_id,
+    sqlite_where=text("ended_ms IS NOT NULL"),
+    postgresql_where=text("ended_ms IS NOT NULL"),
+)
 # Lists by a state that few jobs have need not read past the many.
 for _word in ("failed", "cancelled"):
     Index(

@@ -45,3 +45,9 @@ def upgrade() -> None:
         "job_ended", "job", ["command_id", "ended_ms"], sqlite_where=ended, postgresql_where=ended
     )
     op.create_index("dependency_on", "dependency", ["on_job_id"])
+    waits = sa.text("ended_ms IS NULL")
+    op.create_index("job_command", "job", ["command_id", "job_id"])
+    op.create_index(
+        "job_open", "job", ["command_id", "job_id"], sqlite_where=waits, postgresql_where=waits
+    )
+    op.create_index("job_over", "job", ["job_id"], sqlite_where=ended, postgresql_where=ended)

@@ -19,6 +19,7 @@ from mythjobs.master.turn import Turn
 from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store import batches, commands
 from mythjobs.store.machines import EVERYTHING, NOTHING
+from mythjobs.store.prune import prune
 from mythjobs.store.statement import Transaction
 
 # A slice of upkeep shares its turn with everything else; it must stay short.
@@ -145,6 +146,8 @@ class Core:
                 return silence.declare_dead(turn, request)
             case inbox.FreezeJobs():
                 return pausing.freeze(turn, request)
+            case inbox.PruneJobs(before_ms, states, above, most):
+                return prune(turn.tx, before_ms=before_ms, states=states, above=above, most=most)
             case inbox.Attach():
                 raise AssertionError("machines come before anything else of a turn")
 

@@ -139,6 +139,16 @@ class FreezeJobs(Struct, frozen=True):
     on: bool
 
 
+class PruneJobs(Struct, frozen=True):
+    """Of the next `most` jobs after number `above`, those that ended before an instant in one of
+    these states are deleted; answered with a `store.prune.Slice`."""
+
+    before_ms: int
+    states: list[str]
+    above: int
+    most: int
+
+
 class Attach(Struct, frozen=True):
     """A machine proved its key on a connection. `trusted`: it came through the own socket."""
 
@@ -170,6 +180,7 @@ Request = (
     | EnableCommand
     | DeclareDead
     | FreezeJobs
+    | PruneJobs
     | Attach
 )
 

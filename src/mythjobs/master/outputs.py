@@ -67,6 +67,11 @@ class Outputs:
         """Fetches what is offered, until it is cancelled."""
         await self._gathering.run()
 
+    async def remove(self, attempts: Sequence[tuple[int, int]]) -> None:
+        """The kept output of attempts (job, n) that are pruned."""
+        if attempts:
+            await asyncio.to_thread(self._spool.remove, attempts)
+
     # From the links.
 
     def attached(self, peer: Peer) -> None:

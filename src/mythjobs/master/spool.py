@@ -98,6 +98,13 @@ class Spool:
         with suppress(FileNotFoundError):
             os.unlink(f"{self.path(key)}.part")
 
+    def remove(self, attempts: Sequence[tuple[int, int]]) -> None:
+        """The kept output of these attempts (job, n) goes."""
+        for job, n in attempts:
+            for stream in (1, 2):
+                with suppress(FileNotFoundError):
+                    os.unlink(self.path(Key(job, n, stream)))
+
 
 def _sync(parts: Sequence[Part]) -> None:
     if len(parts) >= _MANY and _syncfs(parts[0].fd):

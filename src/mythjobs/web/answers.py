@@ -283,3 +283,54 @@ class Semaphore(TypedDict):
 
 class Semaphores(TypedDict):
     semaphores: list[Semaphore]
+
+
+class Violation(TypedDict):
+    invariant: str
+    job: int | None
+    sentence: str
+
+
+class Checked(TypedDict):
+    violations: list[Violation]
+    count: int
+
+
+class Pruned(TypedDict):
+    jobs: int
+
+
+class Replayed(TypedDict):
+    mean_wait_s: float | None
+    last_end_ms: int | None
+    never: int
+    cut: int
+
+
+class ReplayedCommand(TypedDict):
+    command: str
+    jobs: int
+    now: Replayed
+    then: Replayed
+
+
+class Run(TypedDict):
+    machine: str | None
+    start_ms: int | None
+    end_ms: int | None
+    cut: bool
+
+
+class ReplayedJob(TypedDict):
+    id: int
+    command: str
+    submitted_ms: int
+    now: Run
+    then: Run
+
+
+class WhatIf(TypedDict):
+    since_ms: int
+    jobs: int
+    commands: list[ReplayedCommand]
+    changed: list[ReplayedJob]

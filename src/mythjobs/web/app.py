@@ -14,7 +14,17 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 import mythjobs
 from mythjobs.errors import MythJobsError
-from mythjobs.web import acts, batches, commands, faults, jobs, machines, outputs, semaphores
+from mythjobs.web import (
+    acts,
+    batches,
+    commands,
+    faults,
+    jobs,
+    machines,
+    outputs,
+    semaphores,
+    upkeep,
+)
 from mythjobs.web.asgi import App, Receive, Scope, Send, refuse
 from mythjobs.web.link import serve_link
 from mythjobs.web.request import ApiRequest
@@ -25,7 +35,7 @@ if TYPE_CHECKING:
 
 LINK: Final = "/link"
 # Each with its ROUTES.
-PARTS: Final = (jobs, acts, batches, commands, machines, semaphores, outputs)
+PARTS: Final = (jobs, acts, batches, commands, machines, semaphores, outputs, upkeep)
 
 
 def application(master: Master, links: Links) -> App:

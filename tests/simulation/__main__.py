@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
@@ -37,15 +38,18 @@ def run(plan: Plan, mutant: str = "", *, trace: bool = False) -> Report:
         return Cluster(plan, storeroom(), trace=trace).run()
 
 
-def _some(seeds: range, large: bool, mutant: str) -> list[Report]:
+def _some(seeds: range, large: bool, mutant: str) -> tuple[list[Report], float]:
+    """And what they took of a core."""
     try:
-        return [run(plan_of(seed, large), mutant) for seed in seeds]
+        began_s = time.process_time()
+        reports = [run(plan_of(seed, large), mutant) for seed in seeds]
+        return reports, time.process_time() - began_s
     finally:
         storeroom().close()
         storeroom.cache_clear()
 
 
-def _reports(args: argparse.Namespace) -> Iterator[Report]:
+def _reports(args: argparse.Namespace) -> Iterator[tuple[list[Report], float]]:
     last = args.first + args.seeds
     with ProcessPoolExecutor(args.processes) as pool:
         ranges = [
@@ -54,7 +58,7 @@ def _reports(args: argparse.Namespace) -> Iterator[Report]:
         futures = [pool.submit(_some, each, args.large, args.mutant) for each in ranges]
         try:
             for future in futures:
-                yield from future.result()
+                yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -80,21 +84,21 @@ def _keep(report: Report, args: argparse.Namespace) -> None:
 
 
 def _seeds(args: argparse.Namespace) -> int:
-    began = time.monotonic()
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     done = bad = 0
-    for report in _reports(args):
-        done += 1
-        for name, number in report.counts.items():
-            counts[name] = counts.get(name, 0) + number
-        if report.violations:
-            bad += 1
-            _keep(report, args)
-            if args.mutant and not args.all:
-                break
+    cpu_s = 0.0
+    for reports, took_s in _reports(args):
+        done += len(reports)
+        cpu_s += took_s
+        for report in reports:
+            counts.update(report.counts)
+            if report.violations:
+                bad += 1
+                _keep(report, args)
+        if bad and args.mutant and not args.all:
+            break
     print(", ".join(f"{name} {number}" for name, number in sorted(counts.items())))
-    each_s = (time.monotonic() - began) * args.processes / max(done, 1)
-    print(f"{each_s:.3f} s of a core for each seed")
+    print(f"{cpu_s / max(done, 1):.3f} s of a core for each seed")
     print(f"{done} seeds, {bad} violations")
     return 1 if bad else 0
 

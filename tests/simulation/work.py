@@ -91,7 +91,7 @@ def _submit(random: Random, number: int, names: list[str], calm_ms: int) -> Step
         what["after"] = [{"job": random.randrange(number), "when": when}]
     if random.random() < 0.1:
         what["not_before_s"] = random.randrange(600)
-    if random.random() < 0.05:
+    elif random.random() < 0.05:
         what["deadline_s"] = random.randrange(60, 1200)
     return Step(random.randrange(5000, calm_ms * 2 // 3), "submit", what)
 

@@ -49,10 +49,12 @@ class Usage:
         return self.user_s + self.system_s
 
 
+_USAGE = frozenset(field.name for field in dataclasses.fields(Usage))
+
+
 def usage_from_json(value: dict[str, object]) -> Usage:
     """Unknown fields are left out, missing ones take their default. Raises ValueError."""
-    names = {field.name for field in dataclasses.fields(Usage)}
-    known = {name: given for name, given in value.items() if name in names}
+    known = {name: given for name, given in value.items() if name in _USAGE}
     if any(not isinstance(given, int | float) for given in known.values()):
         raise ValueError(f"not a usage: {value!r}")
     return Usage(**known)  # type: ignore[arg-type]

@@ -69,6 +69,10 @@ _KINDS: Final[dict[str, type[Outcome]]] = {
     "lost": Lost,
 }
 _NAMES: Final = {cls: name for name, cls in _KINDS.items()}
+# Names and types; to ask the class each time takes longer than all that is done with them.
+_FIELDS: Final = {
+    cls: [(field.name, field.type) for field in dataclasses.fields(cls)] for cls in _NAMES
+}
 # Stops that no person asked for; any other is told by who did.
 _STOPS: Final = {
     "lease": "ended by its machine, which had not heard the master until its lease was over",
@@ -81,7 +85,8 @@ _STOPS: Final = {
 
 def to_json(outcome: Outcome) -> dict[str, object]:
     """As it stands in journals, on the link and in the store: `{"kind": "exited", "code": 0}`."""
-    return {"kind": _NAMES[type(outcome)], **dataclasses.asdict(outcome)}
+    kind = type(outcome)
+    return {"kind": _NAMES[kind], **{name: getattr(outcome, name) for name, _ in _FIELDS[kind]}}
 
 
 def from_json(value: Json) -> Outcome:
@@ -91,13 +96,13 @@ def from_json(value: Json) -> Outcome:
     except KeyError:
         raise ValueError(f"not an outcome: {value!r}") from None
     known = {}
-    for field in dataclasses.fields(kind):
-        if field.name not in value:
+    for name, wanted in _FIELDS[kind]:
+        if name not in value:
             continue
-        given = value[field.name]
-        if type(given).__name__ != field.type:
-            raise ValueError(f"{value['kind']}: {field.name} is not {field.type}")
-        known[field.name] = given
+        given = value[name]
+        if type(given).__name__ != wanted:
+            raise ValueError(f"{value['kind']}: {name} is not {wanted}")
+        known[name] = given
     try:
         return kind(**known)  # type: ignore[arg-type]
     except TypeError as error:

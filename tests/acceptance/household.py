@@ -162,6 +162,12 @@ class Household:
     def get(self, path: str, **query: object) -> dict[str, Any]:
         return self._client().get(path, query)
 
+    def output(self, job_id: int) -> bytes:
+        """What is kept of the last attempt, wherever it lies."""
+        kept: list[bytes] = []
+        self._client().stream(f"jobs/{job_id}/output", {}, kept.append)
+        return b"".join(kept)
+
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._client().post(path, body)
 

@@ -89,6 +89,15 @@ def lives(lines: Iterable[str]) -> dict[Key, Life]:
     return found
 
 
+def read_outputs(path: Path) -> dict[Key, bytes]:
+    """What each attempt wrote to its standard output: the same lines."""
+    found: dict[Key, bytes] = {}
+    for line in path.read_bytes().splitlines(keepends=True):
+        _, job, n, *_ = line.split(b" ")
+        found[int(job), int(n)] = found.get((int(job), int(n)), b"") + line
+    return found
+
+
 def read_store(path: Path) -> tuple[dict[int, Job], dict[Key, Attempt], list[str]]:
     """Jobs, attempts, and what `mythjobs check` finds. The master must be over."""
     store = open_store(path)

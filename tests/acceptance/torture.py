@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -151,11 +151,25 @@ def settle(household: Household) -> None:
     until(over, "jobs are left over", _ALL_OVER_S)
 
 
+def lost_output(household: Household, witnessed: Path, jobs: Iterable[int]) -> list[str]:
+    """Where what is kept of a job that ended by itself is not what it wrote, to the byte."""
+    wrote = testimony.read_outputs(witnessed / "testimony")
+    found = []
+    for job_id in jobs:
+        attempts = household.get(f"jobs/{job_id}")["attempts"]
+        if attempts and attempts[-1]["outcome"]["kind"] == "exited":
+            kept = household.output(job_id)
+            told = wrote.get((job_id, attempts[-1]["n"]), b"")
+            if kept != told:
+                found.append(f"I12: {len(told)} bytes of job {job_id}, {len(kept)} are kept")
+    return found
+
+
 def torture(directory: Path, more: Callable[[int], bool], seed: int) -> tuple[Report, list[Kill]]:
     """`more`: whether another cycle is wanted after so many."""
     witnessed = directory / "witness"
     witnessed.mkdir(parents=True)
-    left_over = ""
+    found: list[str] = []
     with a_household(directory) as household:
         household.post("commands", {"definition": witness_command(witnessed), "replace": False})
         load = Load(household, Random(seed))
@@ -170,16 +184,15 @@ def torture(directory: Path, more: Callable[[int], bool], seed: int) -> tuple[Re
             load.stop()
         try:
             settle(household)
+            found += lost_output(household, witnessed, load.acknowledged.values())
         except TortureError as error:
-            left_over = f"I7: {error}"
+            found.append(f"I7: {error}")
     jobs, attempts, broken = testimony.read_store(household.state.store)
     told = testimony.read_testimony(witnessed / "testimony")
     report = testimony.audit(
         told, jobs, attempts, load.acknowledged, load.cancelled, tormentor.kills
     )
-    report.violations += broken
-    if left_over:
-        report.violations.append(left_over)
+    report.violations += [*broken, *found]
     return report, tormentor.kills
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
+from typing import Final
+
+import msgspec
 
 from mythjobs.errors import ProtocolError
 from mythjobs.master.memory import Live, Machine, PutOff
@@ -13,6 +17,8 @@ from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.model.limits import usage_from_json
 from mythjobs.protocol.messages import Ended
 from mythjobs.store import commands, jobs, life, machines, readiness
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Ends:
@@ -49,8 +55,8 @@ class Ends:
             outcome,
             self._judge(message.job, live, outcome, message.later),
             started_ms=message.started_ms,
-            usage=json.dumps(message.usage),
-            output=json.dumps(message.output) if message.output else "",
+            usage=_encode(message.usage).decode(),
+            output=_encode(message.output).decode() if message.output else "",
             evidence=message.proof or "observed",
         )
 
@@ -98,7 +104,7 @@ class Ends:
             was,
             verdict.event,
             live.started_ms if started_ms is None else started_ms,
-            json.dumps(o.to_json(outcome)),
+            _stored(outcome),
             usage,
             output,
             evidence,
@@ -146,6 +152,12 @@ class Ends:
         )
         again = [each.job_id for each in ends if target(each.event) not in FINAL]
         turn.wake(readiness.refresh(turn.tx, again))
+
+
+@lru_cache(256)
+def _stored(outcome: o.Outcome) -> str:
+    """As text; most jobs of a busy queue end in one of a few ways."""
+    return json.dumps(o.to_json(outcome))
 
 
 def _past(job_id: int, live: Live) -> Past:

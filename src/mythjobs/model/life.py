@@ -68,6 +68,7 @@ def sources(event: JobEvent) -> tuple[JobState, ...]:
 
 
 @cache
+@cache
 def target(event: JobEvent) -> JobState:
     """The state an event leads to; it is the same from wherever it is seen."""
     (state,) = {to for (_, seen), to in TRANSITIONS.items() if seen is event}

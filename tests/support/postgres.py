@@ -21,7 +21,8 @@ class Server:
     """A server in a directory of its own. `database()` gives the URL of a new database, by
     default an empty one."""
 
-    def __init__(self, binaries: Path, directory: Path, user: str) -> None:
+    def __init__(self, binaries: Path, directory: Path, user: str, *settings: str) -> None:
+        self._settings = [each for setting in settings for each in ("-c", setting)]
         self.socket = directory
         self._program = binaries / "postgres"
         self._user = user
@@ -33,7 +34,7 @@ class Server:
         data = self.socket / "data"
         with (self.socket / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, "-D", data, "-k", self.socket, *_SETTINGS],
+                [self._program, "-D", data, "-k", self.socket, *_SETTINGS, *self._settings],
                 cwd=self.socket,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -95,8 +96,9 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def server(binaries: Path) -> Iterator[Server]:
-    """Runs one until the end of the block; what it wrote is deleted with it."""
+def server(binaries: Path, *settings: str) -> Iterator[Server]:
+    """Runs one until the end of the block; what it wrote is deleted with it. Settings are like
+    `fsync=on`, and stand above those that make tests quick."""
     # It refuses to run as root, and its user must reach the directory: pytest's own it cannot.
     user = _user()
     directory = Path(tempfile.mkdtemp(prefix="mythjobs-postgres-", dir="/tmp"))
@@ -106,7 +108,7 @@ def server(binaries: Path) -> Iterator[Server]:
     try:
         data = directory / "data"
         _run([binaries / "initdb", "-A", "trust", "-N", "-U", user, "-D", data], user, directory)
-        running = Server(binaries, directory, user)
+        running = Server(binaries, directory, user, *settings)
         try:
             yield running
         finally:

@@ -42,7 +42,7 @@ def parse(text: str, path: str, check: Callable[[Table], object] = command_from)
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise DefinitionError("", _syntax(str(error), path)) from None
+        raise DefinitionError("", syntax(str(error), path)) from None
     try:
         check(table)
     except DefinitionError as error:
@@ -52,7 +52,8 @@ def parse(text: str, path: str, check: Callable[[Table], object] = command_from)
     return table
 
 
-def _syntax(message: str, path: str) -> str:
+def syntax(message: str, path: str) -> str:
+    """What tomllib said, with the file and the line in front."""
     found = _TOML_PLACE.search(message)
     if not found:
         return f"{path}: is not TOML: {message}"

@@ -40,6 +40,10 @@ COMMANDS: Final = {
     "machines": "mythjobs.cli.machines:machines",
     "machine": "mythjobs.cli.machines:machine",
     "semaphore": "mythjobs.cli.semaphore:semaphore_group",
+    "what-if": "mythjobs.cli.what_if:what_if",
+    "prune": "mythjobs.cli.upkeep:prune",
+    "backup": "mythjobs.cli.upkeep:backup",
+    "check": "mythjobs.cli.upkeep:check",
     "completion": "mythjobs.cli.completion:completion",
 }
 

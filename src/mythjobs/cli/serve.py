@@ -11,6 +11,10 @@ from mythjobs.cli import output
 from mythjobs.cli.base import TEXT, Session, command, pass_session
 
 PORT: Final = 6545
+_EXAMPLES: Final = """Examples:
+  mythjobs up
+  mythjobs up --jobs 2 --stop-jobs
+  mythjobs up --store postgresql://mythjobs@/mythjobs"""
 
 _port = click.option(
     "--port",
@@ -25,14 +29,22 @@ _most_jobs = click.option(
     metavar="N",
     help="At most N jobs at once on this machine; else as many as it has cores.",
 )
+_store = click.option(
+    "--store",
+    type=TEXT,
+    metavar="URL",
+    help="A PostgreSQL database instead of a file in the state directory. With a password better "
+    "in MYTHJOBS_STORE, or in master.toml there.",
+)
 
 
-@command("up")
+@command("up", epilog=_EXAMPLES)
 @_port
 @_most_jobs
+@_store
 @click.option("--stop-jobs", is_flag=True, help="At the end, end running jobs too.")
 @pass_session
-def up(session: Session, port: int, jobs: int | None, stop_jobs: bool) -> int:
+def up(session: Session, port: int, jobs: int | None, store: str | None, stop_jobs: bool) -> int:
     """Start a queue on this machine: master, agent and page.
 
     Ctrl-C or SIGTERM ends it. Jobs that run go on, and the next `mythjobs up` takes them over;
@@ -47,14 +59,16 @@ def up(session: Session, port: int, jobs: int | None, stop_jobs: bool) -> int:
         jobs=jobs,
         local_agent=True,
         stop_jobs=stop_jobs,
+        store=store,
         ready=lambda address: _ready("mythjobs is up", address, session),
     )
 
 
 @command("master")
 @_port
+@_store
 @pass_session
-def master(session: Session, port: int) -> int:
+def master(session: Session, port: int, store: str | None) -> int:
     """Start the master alone: the queue, without running jobs here."""
     from mythjobs.config.state import open_state
     from mythjobs.web.serve import run_master
@@ -65,6 +79,7 @@ def master(session: Session, port: int) -> int:
         jobs=None,
         local_agent=False,
         stop_jobs=False,
+        store=store,
         ready=lambda address: _ready("mythjobs master is up", address, session),
     )
 

@@ -29,6 +29,11 @@ class StateDir:
         return self.root / "master.json"
 
     @property
+    def master_toml(self) -> Path:
+        """What its owner sets, if anything."""
+        return self.root / "master.toml"
+
+    @property
     def master_lock(self) -> Path:
         return self.root / "master.lock"
 
@@ -102,6 +107,7 @@ class MasterInfo:
     port: int
     socket: str
     version: str
+    store: str = ""  # without a password
 
 
 def default_path(environ: Mapping[str, str]) -> Path:

@@ -30,7 +30,7 @@ from mythjobs.model.life import FINAL
 from mythjobs.protocol.messages import MasterFrame
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store import commands, reads
-from mythjobs.store.open import open_store
+from mythjobs.store.open import open_store, without_password
 from mythjobs.store.statement import Transaction
 
 P = ParamSpec("P")
@@ -45,12 +45,20 @@ class Master:
     """
 
     def __init__(
-        self, state: StateDir, key: Ed25519PrivateKey, *, allow_local: bool, local_jobs: int | None
+        self,
+        state: StateDir,
+        key: Ed25519PrivateKey,
+        *,
+        allow_local: bool,
+        local_jobs: int | None,
+        store: str | Path | None = None,
     ) -> None:
+        """`store` is a path or a URL, else the file of the state directory."""
         self.state = state
+        self.store = without_password(str(store or state.store))
         self.key = key
         self.started_ms = master_now().wall_ms
-        self._store = open_store(state.store)
+        self._store = open_store(store or state.store)
         self._core = Core(allow_local=allow_local, local_jobs=local_jobs)
         self.outputs = Outputs(state.output, self)
         self.links = Links(key, self, self.outputs)
@@ -133,7 +141,7 @@ class Master:
             "version": mythjobs.__version__,
             "pid": os.getpid(),
             "started_ms": self.started_ms,
-            "store": str(self.state.store),
+            "store": self.store,
             **counts,
             "machines": [
                 {name: each[name] for name in ("name", "state", "running", "jobs")}

@@ -23,6 +23,7 @@ def back_up(where: str | Path, target: Path) -> int:
     part = target.with_name(f".{target.name}.part")
     try:
         part.unlink(missing_ok=True)
+        part.touch(mode=0o600)  # arguments of jobs are nobody else's to read
         _copy(Path(where), part)
         _sync(part)
         os.link(part, target)  # unlike a rename, never over what came there meanwhile

@@ -14,6 +14,18 @@ T = TypeVar("T")
 _MOST_TRIES: Final = 6
 
 
+def without_password(where: str) -> str:
+    """A path or URL as people and logs may see it. A password may stand before the host, or among
+    the parameters."""
+    scheme, found, rest = where.partition("://")
+    if not found:
+        return where
+    place, mark, query = rest.partition("?")
+    name, at, host = place.rpartition("@")
+    shown = [each for each in query.split("&") if not each.startswith(("password=", "passfile="))]
+    return f"{scheme}://{name.partition(':')[0]}{at}{host}{mark}{'&'.join(shown)}"
+
+
 class Again(Exception):
     """The transaction met another (deadlock, serialization); rolled back, it may run again."""
 

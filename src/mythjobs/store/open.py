@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mythjobs.store.base import Store
+from mythjobs.store.base import Store, without_password
 from mythjobs.store.sqlite import SqliteStore
 
-__all__ = ["Store", "is_url", "open_store"]
+__all__ = ["Store", "is_url", "open_store", "without_password"]
 
 
 def is_url(where: str | Path) -> bool:

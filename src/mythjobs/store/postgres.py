@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import errors
@@ -17,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from mythjobs.errors import ConfigError, StoreAway, StoreFailed, StoreFull, Taken
 from mythjobs.store import totals
-from mythjobs.store.base import Again, Store
+from mythjobs.store.base import Again, Store, without_password
 from mythjobs.store.migrate import migrate
 from mythjobs.store.statement import Transaction
 
@@ -49,7 +48,7 @@ class PostgresStore(Store):
     def __init__(self, url: str, *, unsafe: bool = False, settle_s: float = _SETTLE_S) -> None:
         """Raises ConfigError, StoreAway, Taken."""
         self._url = url
-        self._said_url = _without_password(url)
+        self._said_url = without_password(url)
         self._unsafe = unsafe
         self._settle_s = settle_s
         # Values by position, so that our statements are the same tuples for both drivers.
@@ -239,9 +238,3 @@ def _status(connection: Connection, transaction_id: str) -> str:
     row = connection.execute("SELECT pg_xact_status(%s::xid8)", (transaction_id,)).fetchone()
     # NULL: so long ago that the server has forgotten it, which cannot be.
     return str(row[0]) if row is not None and row[0] is not None else "in progress"
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    name, at, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{name.partition(':')[0]}{at}{host}"))

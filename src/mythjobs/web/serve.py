@@ -17,6 +17,7 @@ import uvloop
 
 import mythjobs
 from mythjobs.config import keys, locks, runtime, tokens
+from mythjobs.config.settings import VARIABLE, store_of
 from mythjobs.config.state import MasterInfo, StateDir, write_master
 from mythjobs.errors import MythJobsError
 from mythjobs.master.serve import Master
@@ -44,8 +45,10 @@ def run_master(
     local_agent: bool,
     stop_jobs: bool,
     ready: Callable[[str], None],
+    store: str | None = None,
 ) -> int:
-    """Serve until a signal comes; the exit code. `ready` is told the address.
+    """Serve until a signal comes; the exit code. `ready` is told the address. `store` is a URL
+    that stands above what the configuration says.
 
     Raises Taken, StoreFailed, ConfigError, StateNotWritable and BadRequest, each with the exit
     code that belongs to it. A loop that fails ends the program: no half-dead master.
@@ -58,7 +61,10 @@ def run_master(
     sys.setswitchinterval(0.0005)
     with locks.hold(state.master_lock, "a master"):
         agent = LocalAgent(state) if local_agent else None
-        program = Program(state, agent, stop_jobs)
+        where = store_of(state, store, os.environ)
+        # What it starts must not inherit a password.
+        os.environ.pop(VARIABLE, None)
+        program = Program(state, agent, stop_jobs, where)
         try:
             uvloop.run(program.run(port, jobs, ready))
         except MythJobsError:
@@ -70,8 +76,11 @@ def run_master(
 
 
 class Program:
-    def __init__(self, state: StateDir, agent: LocalAgent | None, stop_jobs: bool) -> None:
+    def __init__(
+        self, state: StateDir, agent: LocalAgent | None, stop_jobs: bool, store: str | Path
+    ) -> None:
         self._state = state
+        self._store = store
         self._agent = agent
         self._stop_jobs = stop_jobs
         self._told: asyncio.Future[signal.Signals] | None = None
@@ -86,7 +95,13 @@ class Program:
             token = tokens.own_token(self._state)
             key = keys.master_key(self._state)
             batches.clear(self._state.uploads)
-            master = Master(self._state, key, allow_local=self._agent is not None, local_jobs=jobs)
+            master = Master(
+                self._state,
+                key,
+                allow_local=self._agent is not None,
+                local_jobs=jobs,
+                store=self._store,
+            )
             stack.push_async_callback(master.close)
             master.start()
             address = await self._open(stack, master, sock, token)
@@ -132,7 +147,7 @@ class Program:
             stack.push_async_callback(door.close, GRACE_S)
         port = sock.getsockname()[1]
         address = f"http://{LOOPBACK}:{port}"
-        info = MasterInfo(os.getpid(), address, port, str(path), mythjobs.__version__)
+        info = MasterInfo(os.getpid(), address, port, str(path), mythjobs.__version__, master.store)
         write_master(self._state, info)
         stack.callback(_remove, self._state.master_json)
         return address

@@ -42,7 +42,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
     open_store(tmp_path / "store.db", unsafe=True).close()
-    with pytest.raises(StateNotWritable, match="cannot take the copy"):
+    with pytest.raises(StateNotWritable, match="cannot be written"):
         back_up(tmp_path / "store.db", tmp_path / "nowhere" / "copy.db")
 
 

@@ -1,0 +1,60 @@
+"""`STATE/master.toml`, for what a master cannot find out by itself: where its store is."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from mythjobs.config.state import StateDir
+from mythjobs.errors import BadRequest, ConfigError
+
+_KEYS: Final = ("store",)
+_SCHEMES: Final = ("postgresql", "postgres")
+_EXAMPLE: Final = "postgresql://mythjobs@localhost/mythjobs"
+VARIABLE: Final = "MYTHJOBS_STORE"
+
+
+def store_of(state: StateDir, given: str | None, environ: Mapping[str, str]) -> str | Path:
+    """The URL that was given, else that of the environment, else that of the file; else the
+    SQLite file of the state directory.
+
+    Raises BadRequest for what was given, ConfigError for the other two.
+    """
+    if given is not None:
+        if not _is_url(given):
+            raise BadRequest(f'--store "{given}" is no PostgreSQL URL; write it like {_EXAMPLE}')
+        return given
+    for source, url in (
+        (VARIABLE, environ.get(VARIABLE)),
+        (str(state.master_toml), _of_file(state.master_toml)),
+    ):
+        if url:
+            if not _is_url(url):
+                raise ConfigError(
+                    f'{source}: the store "{url}" is no PostgreSQL URL; write it like {_EXAMPLE}, '
+                    "or leave it out for a file in the state directory"
+                )
+            return url
+    return state.store
+
+
+def _is_url(text: str) -> bool:
+    return text.partition("://")[0] in _SCHEMES and "://" in text
+
+
+def _of_file(path: Path) -> str:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    for key in table:
+        if key not in _KEYS:
+            raise ConfigError(f"{path}: unknown key {key}; known are {', '.join(_KEYS)}")
+    store = table.get("store", "")
+    if not isinstance(store, str):
+        raise ConfigError(f'{path}: store must be text in quotes, like "{_EXAMPLE}"')
+    return store

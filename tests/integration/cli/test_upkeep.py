@@ -1,0 +1,146 @@
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mythjobs.cli.main import run
+from mythjobs.store.open import open_store
+from tests.integration.cli.conftest import Call
+from tests.integration.cli.samples import STATUS
+from tests.integration.cli.scripted import Master
+
+SOUND: dict[str, Any] = {"violations": [], "count": 0}
+BROKEN: dict[str, Any] = {
+    "violations": [{"invariant": "I2", "job": 7, "sentence": "job 7 has two live attempts"}],
+    "count": 3,
+}
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A state directory with a store, and no master."""
+    root = tmp_path / "stopped"
+    root.mkdir(mode=0o700)
+    open_store(root / "store.db", unsafe=True).close()
+    return root
+
+
+def test_check_says_what_the_master_finds(call: Call, master: Master) -> None:
+    master.answers["GET check"] = SOUND
+    assert call("check") == (0, "the store keeps its promises\n", "")
+    master.answers["GET check"] = BROKEN
+    assert call("check") == (
+        1,
+        "",
+        "mythjobs: I2: job 7 has two live attempts\nmythjobs: and 2 more\n",
+    )
+    assert json.loads(call("check", "--json").out) == BROKEN
+
+
+def test_check_opens_a_store_that_no_master_has(
+    stopped: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--state-dir", str(stopped), "check"]) == 0
+    with sqlite3.connect(stopped / "store.db") as store:
+        store.execute("INSERT INTO tally VALUES (9, 'queued', 4)")
+    store.close()
+    assert run(["--state-dir", str(stopped), "check"]) == 1
+    assert "mythjobs: COUNT: " in capfd.readouterr().err
+
+
+def test_check_has_nothing_to_look_at(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--state-dir", str(tmp_path), "check"]) == 69
+    assert "there is no store to look at" in capfd.readouterr().err
+
+
+def test_a_backup_is_a_whole_store(stopped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    target = stopped / "copy.db"
+    assert run(["--state-dir", str(stopped), "backup", str(target)]) == 0
+    assert capfd.readouterr().out.startswith(f"{target} holds the store (")
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert run(["--state-dir", str(stopped), "backup", str(target)]) == 2
+    assert "is there already" in capfd.readouterr().err
+    open_store(target, unsafe=True).close()
+
+
+def test_a_backup_is_of_the_store_that_the_master_has(call: Call, master: Master) -> None:
+    master.answers["GET status"] = {**STATUS, "store": "postgresql://ann@db/jobs"}
+    done = call("backup", "copy.db")
+    assert (done.code, "pg_dump" in done.err) == (2, True)
+
+
+def test_prune_says_how_many_first(
+    call: Call, master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"queued": 0, "succeeded": 312, "failed": 2}
+    master.answers["GET jobs/count"] = {"counts": counts}
+    master.answers["POST jobs/prune"] = {"jobs": 310}
+    words = ("prune", "--older-than", "30d", "--state", "succeeded,failed")
+    with open("/dev/null") as empty:
+        monkeypatch.setattr("sys.stdin", empty)
+        refused = call(*words)
+    assert refused.code == 2
+    assert "312 succeeded and 2 failed before 20" in refused.err
+    assert "are deleted for good; nobody can be asked here" in refused.err
+    assert call(*words, "--yes") == (0, "310 jobs deleted\n", "")
+    sent = master.asked[-1].json
+    assert sent["states"] == ["succeeded", "failed"]
+    assert sent["before_ms"] == int(master.asked[-2].query["ended_before_ms"])
+
+
+def test_prune_asks_nothing_where_there_is_nothing_old(call: Call, master: Master) -> None:
+    master.answers["GET jobs/count"] = {"counts": {"failed": 0}}
+    assert call("prune", "--older-than", "30d") == (0, "no jobs deleted\n", "")
+    assert master.asked[0].query["state"] == "cancelled,failed,succeeded"
+    assert call("prune", "--older-than", "30d", "--state", "queued").code == 2
+
+
+WHAT_IF: dict[str, Any] = {
+    "since_ms": 1_800_000_000_000,
+    "jobs": 2,
+    "commands": [
+        {
+            "command": "thumbnail",
+            "jobs": 2,
+            "now": {"mean_wait_s": 0.5, "last_end_ms": 1_800_000_060_000, "never": 0, "cut": 0},
+            "then": {"mean_wait_s": None, "last_end_ms": None, "never": 1, "cut": 1},
+        }
+    ],
+    "changed": [
+        {
+            "id": number,
+            "command": "thumbnail",
+            "submitted_ms": 1_800_000_000_000,
+            "now": {
+                "machine": "attic",
+                "start_ms": 1_800_000_000_000,
+                "end_ms": 1_800_000_060_000,
+                "cut": False,
+            },
+            "then": {"machine": None, "start_ms": None, "end_ms": None, "cut": False},
+        }
+        for number in (7, 8)
+    ],
+}
+
+
+def test_what_if_shows_both_replays(call: Call, master: Master, tmp_path: Path) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text("[machines.attic]\njobs = 1\n")
+    master.answers["POST what-if"] = WHAT_IF
+    out = call("what-if", str(file), "--limit", "1").out
+    assert master.asked[0].json == {"machines": {"attic": {"jobs": 1}}}
+    assert out.startswith("2 jobs since 20")
+    assert "1 never, 1 cut" in out
+    assert "  7  thumbnail  attic 20" in out
+    assert out.endswith("  never\n1 more run otherwise; see --limit and --json\n")
+    assert json.loads(call("what-if", str(file), "--json").out) == WHAT_IF
+
+
+def test_what_if_names_the_line_of_what_is_no_toml(call: Call, tmp_path: Path) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text("[machines.attic]\njobs = \n")
+    done = call("what-if", str(file))
+    assert (done.code, f"{file} line 2: is not TOML" in done.err) == (2, True)

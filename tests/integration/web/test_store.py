@@ -1,0 +1,45 @@
+"""A master whose store is a PostgreSQL database."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from mythjobs.client.client import Client
+from mythjobs.client.locate import of_state_directory
+from mythjobs.config.state import open_state, read_master
+from tests.integration.web.test_serve import end, first_line, master
+from tests.support import postgres
+
+
+@pytest.mark.slow
+def test_a_master_keeps_its_queue_in_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binaries = postgres.programs()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres.server(binaries, "fsync=on", "full_page_writes=on") as server:
+        url = server.database()
+        monkeypatch.setenv("MYTHJOBS_STORE", f"{url}&password=secret")
+        for jobs in (1, 2):
+            with master(tmp_path / "s") as process:
+                assert first_line(process).startswith("http://127.0.0.1:")
+                said = read_master(open_state(tmp_path / "s"))
+                assert said is not None
+                assert said.store == url
+                client = Client(of_state_directory(str(tmp_path / "s")))
+                run = {"argv": ["true"], "env": {}, "cwd": "/"}
+                client.post("jobs", {"command": "run", "run": run})
+                status = client.get("status")
+                assert (status["store"], status["counts"]["queued"]) == (url, jobs)
+                assert client.get("check")["count"] == 0
+                assert end(process, signal.SIGTERM) == 0
+        assert not (tmp_path / "s/store.db").exists()
+
+        monkeypatch.setenv("MYTHJOBS_STORE", "mysql://x")
+        with master(tmp_path / "s") as process:
+            assert first_line(process).startswith("MYTHJOBS_STORE: the store")
+            assert process.wait(20) == 78

@@ -1,0 +1,56 @@
+"""Where a master's store is: what is given, the environment, the file, and what is shown of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mythjobs.config.settings import store_of
+from mythjobs.config.state import StateDir
+from mythjobs.errors import BadRequest, ConfigError
+from mythjobs.store.open import without_password
+
+URL = "postgresql://ann:secret@db/jobs"
+
+
+def test_what_is_given_stands_above_the_environment_and_that_above_the_file(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    assert store_of(state, None, {}) == tmp_path / "store.db"
+    state.master_toml.write_text(f'store = "{URL}"\n')
+    assert store_of(state, None, {}) == URL
+    assert store_of(state, None, {"MYTHJOBS_STORE": "postgres:///a"}) == "postgres:///a"
+    assert store_of(state, "postgresql:///b", {"MYTHJOBS_STORE": "postgres:///a"}) == (
+        "postgresql:///b"
+    )
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ('store = "mysql://x"', "is no PostgreSQL URL"),
+        ("store = 3", "store must be text in quotes"),
+        ('stores = "x"', "unknown key stores; known are store"),
+        ("store", "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_our_configurations_fault(tmp_path: Path, text: str, sentence: str) -> None:
+    state = StateDir(tmp_path)
+    state.master_toml.write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        store_of(state, None, {})
+
+
+def test_a_wrong_url_is_the_fault_of_who_gave_it(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r'--store "store\.db" is no PostgreSQL URL'):
+        store_of(StateDir(tmp_path), "store.db", {})
+    with pytest.raises(ConfigError, match="MYTHJOBS_STORE"):
+        store_of(StateDir(tmp_path), None, {"MYTHJOBS_STORE": "x"})
+
+
+def test_a_password_is_never_shown(tmp_path: Path) -> None:
+    assert without_password(URL) == "postgresql://ann@db/jobs"
+    assert without_password("postgresql:///jobs?user=ann&password=secret&host=/run") == (
+        "postgresql:///jobs?user=ann&host=/run"
+    )
+    assert without_password(f"{tmp_path}/store.db") == f"{tmp_path}/store.db"

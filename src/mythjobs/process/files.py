@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from mythjobs.process import refusal
 from mythjobs.process.refusal import CannotStart
@@ -19,6 +20,12 @@ def open_input(path: str) -> int:
     except ValueError:
         raise CannotStart(0, "the name of its input has a NUL byte in it") from None
     return fd
+
+
+@lru_cache(maxsize=1)
+def null(pid: int) -> int:
+    """A descriptor of /dev/null for this process, not to be closed."""
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 
 def open_output(path: str) -> int:

@@ -152,7 +152,7 @@ class Held(Child):
             case str():
                 fd = files.open_input(source)
             case _:
-                fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                return files.null(os.getpid())
         self._close_fds.append(fd)
         return fd
 
@@ -167,7 +167,7 @@ class Held(Child):
             case str():
                 fd = files.open_output(to)
             case _:
-                fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                return files.null(os.getpid())
         self._close_fds.append(fd)
         return fd
 

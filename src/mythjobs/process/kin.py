@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from resource import struct_rusage
 from typing import Final, Protocol
 
+from mythjobs.clock import machine_now
 from mythjobs.process import orphans, tree
 from mythjobs.process.child import Child
 from mythjobs.process.tree import Process
@@ -88,6 +89,8 @@ def is_dead(pid: int) -> bool:
 
 # So many numbers are asked for one by one; with more of them all of /proc is looked through.
 _FEW: Final = 256
+# An older one may have seen the numbers go round, of which there may be 32,768.
+_YOUNG_MS: Final = 1000
 MARK: Final = "MYTHSYSTEM_TREE"
 
 
@@ -113,8 +116,11 @@ class Guests:
         found = {each.pid: each for each in map(_again, child.family.values()) if each}
         found.pop(child.pid, None)
         first = child.pid + 1
+        assert child.born
+        if machine_now().run_ms - child.born.run_ms > _YOUNG_MS:
+            first = -1
         while (last := self._last_pid()) >= first or last < child.pid:
-            if not 0 <= last - first < _FEW:
+            if first < 0 or not 0 <= last - first < _FEW:
                 pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
                 found.update(self._among(pids, child))
                 break

@@ -125,7 +125,13 @@ class MythSystem:
         """Start it, wait for its end, and say what became of it."""
         if PIPE in (self._stdin, self._stdout, self._stderr):
             raise ValueError("a PIPE is for start(): nobody would be at its other end")
-        return self.start().done()
+        process = self.start()
+        try:
+            return process.done()
+        except BaseException:
+            # Ctrl-C, most likely: it was ours to wait for, and has no other owner.
+            process.stop()
+            raise
 
     def _wanted(self) -> Wanted:
         env, mark = self._env, ""

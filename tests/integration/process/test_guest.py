@@ -209,6 +209,32 @@ def test_asyncio_waits_without_a_thread() -> None:
     asyncio.run(story())
 
 
+def test_whoever_is_interrupted_in_run_ends_the_program(leash: tuple[str, int]) -> None:
+    path, end = leash
+
+    def wake(number: int, frame: FrameType | None) -> None:
+        raise Woken
+
+    before = signal.signal(signal.SIGUSR1, wake)
+    text = 'exec 3<>"$2"; kill -USR1 "$1"; sleep 600'
+    try:
+        with pytest.raises(Woken):
+            MythSystem.shell(text, str(os.getpid()), path).run()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    gone(end)
+
+
+def test_a_program_of_the_terminal_stays_in_our_session() -> None:
+    text = "ps -o sid= -p $$; (sleep 600 >&- 2>&- & ) ; exit 3"
+    done = MythSystem.shell(text, session=False).run()
+    assert done.outcome == Exited(3)
+    assert int(done.stdout.text()) == os.getsid(0)
+    process = MythSystem.shell("sleep 600 & wait", session=False).start()
+    assert process.pid
+    assert process.terminate() == Stopped("user")
+
+
 def test_many_threads_start_and_wait() -> None:
     said: list[str] = []
 

@@ -15,9 +15,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import processes
 
@@ -35,6 +36,8 @@ END_WITHIN_S: Final = 10.0
 # The reaper stays for a minute after its agent, for the next one; nobody waits for that here.
 LEFT_WITHIN_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60  # of one request with `wait`
+
+_numbers = count()
 
 TRUE: Final = {"name": "true", "argv": ["/bin/true"], "contain": False}
 
@@ -180,10 +183,31 @@ def _message(text: bytes) -> str:
 
 
 @contextmanager
-def mythjobs_up(directory: Path, jobs: int) -> Iterator[System]:
+def new_database(url: str) -> Iterator[str]:
+    """A database of its own on the server of a PostgreSQL URL, dropped at the end."""
+    import psycopg
+
+    name = f"mythjobs_bench_{os.getpid()}_{next(_numbers)}"
+    try:
+        with psycopg.connect(url, autocommit=True) as server:
+            server.execute(f"CREATE DATABASE {name}")
+    except psycopg.Error as error:
+        raise BenchError(f"no database can be made at {url}: {error}") from error
+    parts = urlsplit(url)
+    try:
+        yield f"postgresql://{parts.netloc}/{name}?{parts.query}"
+    finally:
+        with psycopg.connect(url, autocommit=True) as server:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def mythjobs_up(directory: Path, jobs: int, store: str | None = None) -> Iterator[System]:
     """`mythjobs up --jobs N` on a new state directory; at the end nothing of it is left."""
     state = Path(tempfile.mkdtemp(prefix="state-", dir=directory))
     options = ["--port", "0", "--jobs", str(jobs), "--stop-jobs"]
+    if store is not None:
+        options += ["--store", store]
     # In a session of its own, so that Ctrl-C comes to us alone and we end it in order.
     up = subprocess.Popen(
         [MYTHJOBS, "--state-dir", state, "up", *options],

@@ -17,6 +17,7 @@ BATCH = 100
 WARM_UP = 500
 SETTLE_S = 1.0
 BAR = {8: 0.35}
+STORE_BAR = 0.6
 
 
 class Figures(TypedDict):
@@ -26,6 +27,8 @@ class Figures(TypedDict):
     ratio: float
     contained_ratio: float | None
     contained_reason: str | None
+    store_jobs_per_s: float | None
+    store_ratio: float | None
     fsync_p50_ms: float
     cpu_us_per_job: dict[str, float]
 
@@ -33,15 +36,26 @@ class Figures(TypedDict):
 def measure(arguments: argparse.Namespace) -> list[Figures]:
     with support.workplace() as place:
         raw = support.compiled("raw_spawn.c", place)
-        return [
-            measure_at(in_flight, arguments.jobs, arguments.rounds, raw, place)
-            for in_flight in arguments.in_flight
-        ]
+        found = []
+        for in_flight in arguments.in_flight:
+            plain = measure_at(in_flight, arguments.jobs, arguments.rounds, raw, place)
+            if arguments.store is not None:
+                with support.new_database(arguments.store) as url:
+                    other = measure_at(
+                        in_flight, arguments.jobs, arguments.rounds, raw, place, store=url
+                    )
+                plain["store_jobs_per_s"] = other["jobs_per_s"]
+                # Each beside the C of its own minutes: a machine is not always as fast.
+                plain["store_ratio"] = other["ratio"] / plain["ratio"]
+            found.append(plain)
+        return found
 
 
-def measure_at(in_flight: int, jobs: int, rounds: int, raw: Path, place: Path) -> Figures:
+def measure_at(
+    in_flight: int, jobs: int, rounds: int, raw: Path, place: Path, store: str | None = None
+) -> Figures:
     disk = figures.Disk(place)
-    with support.mythjobs_up(place, in_flight) as system:
+    with support.mythjobs_up(place, in_flight, store) as system:
         api = system.api
         api.post("commands", {"definition": support.TRUE, "replace": False})
         commands, reason = ["true"], None
@@ -77,6 +91,8 @@ def measure_at(in_flight: int, jobs: int, rounds: int, raw: Path, place: Path) -
         "ratio": median["true"] / median["raw"],
         "contained_ratio": None if reason else median["true-contained"] / median["raw"],
         "contained_reason": reason,
+        "store_jobs_per_s": None,
+        "store_ratio": None,
         "fsync_p50_ms": disk.p50_ms,
         "cpu_us_per_job": {name: statistics.median(values) for name, values in cpu.items()},
     }
@@ -125,6 +141,7 @@ def rows(results: list[Figures]) -> tuple[str, list[figures.Row]]:
                 each["ratio"] >= bar if bar else None,
             ),
             figures.Row("  contained", "–", ratio="–" if contained is None else f"{contained:.2f}"),
+            *_store_rows(each),
             figures.Row("  fsync p50", f"{each['fsync_p50_ms']:.2f} ms"),
         ]
         lines += [
@@ -136,9 +153,26 @@ def rows(results: list[Figures]) -> tuple[str, list[figures.Row]]:
     return title + "".join(f"\n  contained: {reason}" for reason in reasons), lines
 
 
+def _store_rows(each: Figures) -> list[figures.Row]:
+    jobs_per_s, ratio = each["store_jobs_per_s"], each["store_ratio"]
+    if jobs_per_s is None or ratio is None:
+        return []
+    return [
+        figures.Row(
+            "  on PostgreSQL",
+            f"{jobs_per_s:,.0f}/s",
+            f"SQLite {each['jobs_per_s']:,.0f}/s",
+            f"{ratio:.2f}",
+            f"≥ {STORE_BAR:.2f}",
+            ratio >= STORE_BAR,
+        )
+    ]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="throughput", description=__doc__)
     parser.add_argument("--jobs", type=int, default=5000, help="jobs a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[2, 8])
+    parser.add_argument("--store", metavar="URL", help="a PostgreSQL server to compare with")
     figures.run(parser, measure, rows)

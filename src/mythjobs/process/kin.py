@@ -115,17 +115,19 @@ class Guests:
             return inside(child)
         found = {each.pid: each for each in map(_again, child.family.values()) if each}
         found.pop(child.pid, None)
-        first = child.pid + 1
         assert child.born
-        if machine_now().run_ms - child.born.run_ms > _YOUNG_MS:
-            first = -1
-        while (last := self._last_pid()) >= first or last < child.pid:
-            if first < 0 or not 0 <= last - first < _FEW:
-                pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-                found.update(self._among(pids, child))
+        last = self._last_pid()
+        young = machine_now().run_ms - child.born.run_ms < _YOUNG_MS
+        pids: Iterable[int] = range(child.pid + 1, last + 1)
+        if not young or not 0 <= last - child.pid < _FEW:
+            pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        while True:
+            found.update(self._among(pids, child))
+            # Who forked while we looked, and died, has left a child with a higher number.
+            before, last = last, self._last_pid()
+            if not 0 < last - before < _FEW:
                 break
-            found.update(self._among(range(first, last + 1), child))
-            first = last + 1
+            pids = range(before + 1, last + 1)
         if self.adopting:
             self._known.update(found)
         return list(found.values())

@@ -26,7 +26,7 @@ from mythjobs.process.refusal import CannotStart
 from mythjobs.process.signals import kill_all, send, send_all
 from mythjobs.process.spawn import Spawn
 from mythjobs.process.spawners import Spawners
-from mythjobs.process.tree import Process
+from mythjobs.process.tree import Census, Process
 
 # A child that ends within this time is drained once, at its end; only a longer one has its
 # pipes watched meanwhile. It saves the short ones four system calls and a wake-up.
@@ -46,6 +46,7 @@ class Keeper(Generic[C]):
         self._spawners = spawners
         self._owner = owner
         self._drain = Drain()
+        self._census = Census()
         self._containers = Containers()
         self._guard = Guard(loop, self._breach)
         # Children whose leader is not reaped, by its pid.
@@ -251,9 +252,9 @@ class Keeper(Generic[C]):
 
     def _terminate(self, child: C) -> None:
         child.wall_timer.clear()
-        found = members(child)
-        self._remember(child, found)
         if child.grace_s > 0:
+            found = self._members(child)
+            self._remember(child, found)
             send_all(child, found, signal.SIGTERM)
             # What has been stopped (SIGSTOP) sees TERM only when it goes on.
             send_all(child, found, signal.SIGCONT)
@@ -272,9 +273,12 @@ class Keeper(Generic[C]):
         if child.exited:
             self._clear(child)
         else:
-            found = members(child)
+            found = self._members(child)
             self._remember(child, found)
             kill_all(child, found)
+
+    def _members(self, child: C) -> list[Process]:
+        return members(child, partial(self._census.at, self._loop.now))
 
     def _remember(self, child: C, found: list[Process]) -> None:
         """What is killed together with its parent is waited for by nobody, or not by us."""

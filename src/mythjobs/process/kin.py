@@ -29,12 +29,15 @@ class Kin(Protocol):
         ...
 
 
-def members(child: Child) -> list[Process]:
+def members(
+    child: Child, everyone: Callable[[], Iterable[Process]] = tree.processes
+) -> list[Process]:
     """Its tree while its leader lives: what is in its container, else its session and who
-    descends from one of those. The leader comes first. What was found is remembered."""
+    descends from one of those. The leader comes first. What was found is remembered.
+    `everyone` tells of all processes of the machine, as they are now or were a moment ago."""
     if child.tree:
         return sorted(inside(child), key=lambda each: each.pid != child.pid)
-    found = tree.family(child.pid)
+    found = tree.family(child.pid, everyone())
     for each in found:
         child.family[each.pid] = each
     return found

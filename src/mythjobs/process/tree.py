@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
+
+from mythjobs.clock import Now
 
 # A job is named by its number and the number of its attempt.
 Key = tuple[int, int]
@@ -74,12 +76,28 @@ def processes() -> Iterator[Process]:
             yield found
 
 
-def family(leader: int) -> list[Process]:
-    """Who is in the session of this leader or descends from one who is, the leader first; the
-    dead that are not reaped are left out. One look at all of /proc."""
+class Census:
+    """All processes of this machine, looked for once in a turn of a loop: a thousand children
+    that are to be ended together would be a thousand looks. Who is born after it is found when
+    the leader is dead."""
+
+    def __init__(self) -> None:
+        self._taken: Now | None = None
+        self._found: list[Process] = []
+
+    def at(self, now: Now) -> list[Process]:
+        """`now` is the loop's: another object is another turn."""
+        if self._taken is not now:
+            self._taken, self._found = now, list(processes())
+        return self._found
+
+
+def family(leader: int, everyone: Iterable[Process]) -> list[Process]:
+    """Who of them is in the session of this leader or descends from one who is, the leader
+    first; the dead that are not reaped are left out."""
     below: dict[int, list[Process]] = {}
     found: dict[int, Process] = {}
-    for each in processes():
+    for each in everyone:
         below.setdefault(each.parent, []).append(each)
         if each.pid == leader or each.session == leader:
             found[each.pid] = each

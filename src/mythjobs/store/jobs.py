@@ -163,7 +163,13 @@ def tell(tx: Transaction, rows: Sequence[tuple[int, int, int | None, str | None]
     _TELL.run_many(
         tx,
         [
-            {"which": job_id, "n": n, "tenths": tenths, "said": comment}
+            # A program may write anything; PostgreSQL has no NUL in its texts.
+            {
+                "which": job_id,
+                "n": n,
+                "tenths": tenths,
+                "said": comment and comment.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            }
             for job_id, n, tenths, comment in rows
         ],
     )

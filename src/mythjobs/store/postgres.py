@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.pool import NullPool
 
-from mythjobs.errors import ConfigError, StoreAway, StoreFailed, StoreFull, Taken
+from mythjobs.errors import BadRequest, ConfigError, StoreAway, StoreFailed, StoreFull, Taken
 from mythjobs.store import totals
 from mythjobs.store.base import Again, Store, without_password
 from mythjobs.store.migrate import migrate
@@ -28,6 +28,7 @@ _SETTLE_S: Final = 60.0
 _LOOK_S: Final = 0.2
 _LOCK: Final = int.from_bytes(b"mythjobs", "big")
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text"
+_OLDEST: Final = 130_000  # pg_xact_status() of 64 bits
 # Every statement of a turn has its index. The planner, which may have seen the queue last when it
 # was empty, must not choose to read all of it.
 _PLANS: Final = (
@@ -92,6 +93,11 @@ class PostgresStore(Store):
         return writer
 
     def _refuse_unsafe(self, connection: Connection) -> None:
+        if connection.info.server_version < _OLDEST:
+            raise ConfigError(
+                f"{self._said_url} is PostgreSQL {connection.info.server_version // 10000}; "
+                f"mythjobs needs {_OLDEST // 10000} or newer"
+            )
         if self._unsafe:
             return
         for name, (bad, why) in _UNSAFE.items():
@@ -170,6 +176,8 @@ class PostgresStore(Store):
             raise StoreFull(
                 f"the disk of {self._said_url} is full; nothing new is taken until there is room"
             ) from error
+        if isinstance(error, psycopg.DataError):
+            raise BadRequest(f"a text cannot be stored in PostgreSQL: {error}") from error
         if isinstance(error, errors.IoError):
             raise StoreFailed(f"{self._said_url} failed: {error}; nothing was lost") from error
         if writer.closed:

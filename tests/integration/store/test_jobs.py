@@ -93,6 +93,15 @@ def test_progress_of_an_old_attempt_is_not_taken(store: Store) -> None:
         assert (q.column(tx, job_id, "progress"), q.column(tx, job_id, "comment")) == (500, "half")
 
 
+def test_a_comment_may_be_any_bytes_that_a_program_wrote(store: Store) -> None:
+    with store.turn() as tx:
+        q.machines_join(tx)
+        job_id = q.queue_job(tx)
+        q.lease(tx, job_id)
+        jobs.tell(tx, [(job_id, 1, None, "a\0b")])
+        assert q.column(tx, job_id, "comment") == "a\N{REPLACEMENT CHARACTER}b"
+
+
 def test_a_copy_begins_from_the_columns_of_the_old_job(store: Store) -> None:
     with store.turn() as tx:
         job_id = q.queue_job(tx, arguments='{"a": "1"}', priority=7, subject="news")

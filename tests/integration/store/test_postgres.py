@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from mythjobs.errors import ConfigError, StoreAway, StoreFailed, StoreFull, Taken
+from mythjobs.errors import BadRequest, ConfigError, StoreAway, StoreFailed, StoreFull, Taken
 from mythjobs.store.base import Again
 from mythjobs.store.postgres import PostgresStore
 from mythjobs.store.statement import Transaction
@@ -178,6 +178,16 @@ def test_a_full_disk_of_the_server_is_told_as_one(database: PostgresStore) -> No
 
     with pytest.raises(StoreFull, match="nothing new is taken until there is room"):
         database.transact(body)
+    with database.turn() as tx:
+        q.queue_job(tx)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_text_that_it_cannot_store_is_the_askers_fault(
+    database: PostgresStore, count: int
+) -> None:
+    with pytest.raises(BadRequest, match="a text cannot be stored in PostgreSQL"):
+        database.transact(lambda tx: q.queue_jobs(tx, count, subject="a\0b"))
     with database.turn() as tx:
         q.queue_job(tx)
 

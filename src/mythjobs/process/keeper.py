@@ -295,8 +295,10 @@ class Keeper(Generic[C]):
         child.exited = True
         self._guard.end(child)
         if child.tree and not child.ending and (limit := child.tree.breach()):
-            # The kernel ended it, or it gave up itself, before we heard of it.
+            # The kernel ended it, or it gave up itself, before we heard of it. It is over: a
+            # grace would be for nobody.
             child.ending = Breached(limit)
+            child.grace_over = True
         self._clear(child)
 
     def _clear(self, child: C) -> None:

@@ -165,3 +165,11 @@ def test_what_a_contained_tree_used_is_exact(tmp_path: Path) -> None:
     done = MythSystem.shell(text, str(fifo), contain=True).run()
     assert done.usage.exact
     assert done.usage.cpu_s >= 0.1
+
+
+def test_what_a_leader_that_could_not_fork_leaves_behind_is_ended() -> None:
+    # The shell gives up at the limit (exit 2) before anybody has heard of the breach.
+    text = "for i in 1 2 3 4 5 6 7 8 9; do sleep 600 & done; wait"
+    limits = Limits(processes=5, grace_s=600)
+    done = MythSystem.shell(text, limits=limits, best_effort=True).run()
+    assert done.outcome == Breached("processes")

@@ -171,7 +171,9 @@ def _act_on_all(client: Client, act: _Act, which: _Which, yes: bool, as_json: bo
     meant = {str(state): counts[state] for state in JobState if state in states and counts[state]}
     if meant:
         agree(_question(counts, meant), yes)
-        done = client.post("jobs/all", {"act": act.name, "states": list(states), **asked})
+        body = {"act": act.name, "states": list(states), **asked}
+        # A million of them take a while.
+        done = client.post("jobs/all", body, timeout_s=None)
     else:
         done = {"act": act.name, "done": 0, "refused": 0, "errors": []}
     if as_json:

@@ -58,7 +58,7 @@ def show(session: Session, name: str, revisions: bool, revision: int | None, as_
             raise click.UsageError("--revisions lists all; leave --revision out")
         _revisions(client.get(f"commands/{quote(name)}/revisions")["revisions"], as_json)
         return
-    found = client.get(f"commands/{quote(name)}", {"revision": revision})
+    found = client.get(f"commands/{quote(name)}", {"revision": revision, "statistics": True})
     if as_json:
         output.say_json(found)
         return
@@ -105,7 +105,7 @@ def _statistics(of: Json) -> Iterator[str]:
     )
 
 
-@command("enable")
+@command("enable", epilog="Example:\n  mythjobs command enable transcode-h264")
 @_name
 @as_json
 @pass_session
@@ -114,7 +114,7 @@ def enable(session: Session, name: str, as_json: bool) -> None:
     _switch(session, name, True, as_json)
 
 
-@command("disable")
+@command("disable", epilog="Example:\n  mythjobs command disable transcode-h264")
 @_name
 @as_json
 @pass_session

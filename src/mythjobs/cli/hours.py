@@ -69,7 +69,7 @@ def close(
     _override(session, machine, "pause", of, _instant(until_ms, for_s), as_json)
 
 
-@command("hours")
+@command("hours", epilog="Example:\n  mythjobs machine hours attic transcode-h264")
 @name
 @_which
 @as_json

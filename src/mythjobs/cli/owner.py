@@ -103,7 +103,11 @@ def set_(
     _say(client.post(f"machines/{quote(machine)}", change), as_json)
 
 
-@command("allow")
+@command(
+    "allow",
+    epilog="Examples:\n  mythjobs machine allow attic transcode-h264 backup\n"
+    "  mythjobs machine allow attic --all",
+)
 @name
 @click.argument("commands", metavar="[COMMAND…]", type=COMMAND, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every command, also those to come.")
@@ -119,7 +123,7 @@ def allow(
     _say(session.client().post(f"machines/{quote(machine)}", body), as_json)
 
 
-@command("deny")
+@command("deny", epilog="Example:\n  mythjobs machine deny attic backup")
 @name
 @click.argument("commands", metavar="COMMAND…", type=COMMAND, nargs=-1, required=True)
 @as_json

@@ -34,7 +34,7 @@ def check(session: Session, as_json: bool) -> int:
     master can start until it is done. Exits with 1 if a promise is broken.
     """
     try:
-        found = session.client().get("check")
+        found = session.client().get("check", timeout_s=None)
     except Unreachable:
         found = _check_here(session)
     if as_json:
@@ -142,7 +142,9 @@ def prune(
     done: Json = {"jobs": 0}
     if meant:
         agree(f"{' and '.join(meant)} before {say_time(before_ms)} are deleted for good", yes)
-        done = client.post("jobs/prune", {"before_ms": before_ms, "states": list(states)})
+        done = client.post(
+            "jobs/prune", {"before_ms": before_ms, "states": list(states)}, timeout_s=None
+        )
     if as_json:
         output.say_json(done)
     else:

@@ -47,7 +47,7 @@ def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DefinitionError("", definition_file.syntax(str(error), file)) from None
-    found = session.client().post("what-if", table)
+    found = session.client().post("what-if", table, timeout_s=None)
     if as_json:
         output.say_json(found)
         return

@@ -38,16 +38,17 @@ class Client:
         query: Query | None = None,
         *,
         wait_s: float = 0.0,
-        timeout_s: float = PATIENCE_S,
+        timeout_s: float | None = PATIENCE_S,
     ) -> Json:
-        """`wait_s` is how long the master itself may wait before it answers."""
+        """`wait_s` is how long the master itself may wait before it answers; without a timeout
+        it may take as long as it likes."""
         asked = dict(query or {})
         if wait_s:
             asked["wait"] = f"{wait_s:g}"
-        return self._json("GET", path, asked, b"", timeout_s + wait_s)
+        return self._json("GET", path, asked, b"", timeout_s and timeout_s + wait_s)
 
-    def post(self, path: str, body: Json, query: Query | None = None) -> Json:
-        return self._json("POST", path, query or {}, _encode(body), PATIENCE_S)
+    def post(self, path: str, body: Json, *, timeout_s: float | None = PATIENCE_S) -> Json:
+        return self._json("POST", path, {}, _encode(body), timeout_s)
 
     def delete(self, path: str) -> Json:
         return self._json("DELETE", path, {}, b"", PATIENCE_S)

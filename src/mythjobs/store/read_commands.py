@@ -45,9 +45,11 @@ def command_row(tx: Transaction, name: str) -> Record:
     return rows[0]
 
 
-def command(tx: Transaction, name: str, number: int | None = None) -> Record:
-    """A command with its definition, or with that of an older revision, and what its last jobs
-    were like. Raises NoSuchCommand, BadRequest."""
+def command(
+    tx: Transaction, name: str, number: int | None = None, *, statistics: bool = False
+) -> Record:
+    """A command with its definition, or with that of an older revision, and if wanted with what
+    its last jobs were like. Raises NoSuchCommand, BadRequest."""
     row = command_row(tx, name)
     query = select(revision).where(revision.c.command_id == row["command_id"])
     if number is None:
@@ -69,7 +71,7 @@ def command(tx: Transaction, name: str, number: int | None = None) -> Record:
         "put_off_ms": row["put_off_ms"],
         "put_off_reason": row["put_off_reason"],
         "definition": json.loads(found["definition"]),
-        "statistics": of_command(tx, row["command_id"])._asdict(),
+        "statistics": of_command(tx, row["command_id"])._asdict() if statistics else None,
     }
 
 

@@ -16,7 +16,7 @@ from mythjobs.protocol.requests import Act, Acted
 from mythjobs.store import read_filter
 from mythjobs.web import answers
 from mythjobs.web.numbers import ids_of, job_number
-from mythjobs.web.request import ApiRequest, master_of, submitter_of
+from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
 
 Name = Literal["cancel", "hold", "release", "rerun", "pause", "resume"]
 
@@ -100,14 +100,18 @@ def _request(name: Name, by: str) -> Callable[[list[int]], inbox.Request]:
 
 @post("/jobs/all", status_code=200, summary="Act on all jobs that have something in common")
 async def act_on_all(request: ApiRequest, data: JSONBody[ActOnAll]) -> answers.ActedOnAll:
-    """Slice by slice, each a turn's part. Jobs that are submitted meanwhile are not meant."""
+    """Slice by slice, each a turn's part, as long as somebody waits for it. Jobs that are
+    submitted meanwhile are not meant."""
     which = _filter(data)
     asked = _request(data.act, submitter_of(request))
-    master = master_of(request)
+    master, gone = master_of(request), gone_of(request)
     upto, above, done = await master.read(read_filter.last), 0, 0
     errors: list[str] = []
     refused = 0
-    while ids := await master.read(read_filter.numbers, which, above, upto, SLICE_JOBS):
+    while not gone.done():
+        ids = await master.read(read_filter.numbers, which, above, upto, SLICE_JOBS)
+        if not ids:
+            break
         acted: list[Acted] = await master.ask(asked(ids))
         done += sum(not each.error for each in acted)
         said = [each.error for each in acted if each.error]

@@ -78,7 +78,7 @@ class Command(TypedDict):
     put_off_ms: int | None
     put_off_reason: str
     definition: dict[str, Any]
-    statistics: Statistics
+    statistics: Statistics | None
 
 
 class Revision(TypedDict):

@@ -36,10 +36,14 @@ async def commands(request: ApiRequest) -> answers.Commands:
 
 @get("/commands/{name:str}", summary="Show a command, or an older revision")
 async def command(
-    request: ApiRequest, name: FromPath[str], revision: FromQuery[int | None] = None
+    request: ApiRequest,
+    name: FromPath[str],
+    revision: FromQuery[int | None] = None,
+    statistics: FromQuery[bool] = False,
 ) -> answers.Command:
     number = None if revision is None else revision_number(revision)
-    return cast(answers.Command, await master_of(request).read(reads.command, name, number))
+    read = master_of(request).read(reads.command, name, number, statistics=statistics)
+    return cast(answers.Command, await read)
 
 
 @get("/commands/{name:str}/revisions", summary="List the revisions of a command, newest first")

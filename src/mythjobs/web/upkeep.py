@@ -14,7 +14,7 @@ from mythjobs.store.check import check as check_store
 from mythjobs.store.prune import Slice
 from mythjobs.web import answers
 from mythjobs.web.numbers import instant
-from mythjobs.web.request import ApiRequest, master_of
+from mythjobs.web.request import ApiRequest, gone_of, master_of
 
 Over = Literal["succeeded", "failed", "cancelled"]
 # So many jobs are looked at in one turn.
@@ -51,14 +51,14 @@ async def check(request: ApiRequest) -> answers.Checked:
 
 @post("/jobs/prune", status_code=200, summary="Delete old jobs that are over, with their output")
 async def prune(request: ApiRequest, data: JSONBody[Prune]) -> answers.Pruned:
-    """Slice by slice, each a turn's part."""
+    """Slice by slice, each a turn's part, as long as somebody waits for it."""
     before_ms = instant(data.before_ms, "before_ms")
     assert before_ms is not None
-    master = master_of(request)
+    master, gone = master_of(request), gone_of(request)
     states = list(data.states or Over.__args__)  # type: ignore[attr-defined]
     above: int | None = 0
     jobs = 0
-    while above is not None:
+    while above is not None and not gone.done():
         done: Slice = await master.ask(inbox.PruneJobs(before_ms, states, above, SLICE_JOBS))
         await master.outputs.remove(done.attempts)
         jobs += done.jobs

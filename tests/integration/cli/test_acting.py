@@ -1,11 +1,13 @@
 import json
+import os
+import subprocess
 from typing import Any
 
 import pytest
 
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import WHOLE_MACHINE
-from tests.integration.cli.scripted import Master
+from tests.integration.cli.scripted import Master, environment
 
 
 @pytest.mark.parametrize("act", ["cancel", "hold", "release", "pause", "resume"])
@@ -140,3 +142,24 @@ def test_which_jobs_are_meant_must_be_clear(
 ) -> None:
     done = call(*words)
     assert (done.code, sentence in done.err, master.asked) == (2, True, [])
+
+
+@pytest.mark.parametrize(
+    "answer, code, said", [(b"y\n", 0, b"312 jobs"), (b"\n", 1, b"nothing was")]
+)
+def test_on_a_terminal_it_is_asked(master: Master, answer: bytes, code: int, said: bytes) -> None:
+    by_filter(master, "cancel")
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, answer)
+        words = master.command("cancel", "--command", "x", "--state", "queued")
+        done = subprocess.run(
+            words, env=environment(), stdin=theirs, capture_output=True, check=False
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert b"312 waiting, 4 running are kept; go on? [y/N]" in done.stderr
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert [each.method for each in master.asked][1:] == ["POST"] * (code == 0)

@@ -122,7 +122,7 @@ def test_older_revisions_are_listed_and_shown(call: Call, master: Master) -> Non
     master.answers["GET commands/x/revisions"] = {"revisions": listed}
     assert json.loads(call("command", "show", "x", "--revisions", "--json").out) == listed
     assert call("command", "show", "x", "--revision", "1").code == 0
-    assert master.asked[-1].query == {"revision": "1"}
+    assert master.asked[-1].query == {"revision": "1", "statistics": "true"}
 
 
 def test_a_command_is_switched_off_and_on(call: Call, master: Master) -> None:

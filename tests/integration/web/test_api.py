@@ -34,7 +34,8 @@ def test_commands_are_defined_listed_and_shown(tmp_path: Path) -> None:
 
         listed = (await master.ask("GET", "/api/v1/commands")).json["commands"]
         assert {each["name"]: each["parameters"] for each in listed}["note"] == ["text", "times"]
-        shown = (await master.ask("GET", "/api/v1/commands/note")).json
+        assert (await master.ask("GET", "/api/v1/commands/note")).json["statistics"] is None
+        shown = (await master.ask("GET", "/api/v1/commands/note?statistics=true")).json
         assert shown["definition"]["summary"] == "Say it"
         assert (shown["statistics"]["jobs"], shown["statistics"]["median_s"]) == (0, None)
 

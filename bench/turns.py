@@ -72,6 +72,8 @@ def measure(directory: Path, queued: int, classes: int) -> Cost:
         return _turns(store, waiting)
     finally:
         store.close()
+        for each in directory.glob("turns-*"):
+            each.unlink()
 
 
 def _turns(store: Store, waiting: Queue) -> Cost:

@@ -18,9 +18,15 @@ def draw(seed: int, *, machines: int = 3, jobs: int = 8, hours: float = 1.0) -> 
     drift = random.random() < 0.7
     rates = [random.choice(_RATES) if drift else 1000 for _ in range(machines + 1)]
     commands, settings, work = draw_work(random, machines, jobs, calm_ms)
+    faults = draw_faults(random, machines, calm_ms)
+    if random.random() < 0.6:
+        moments = [each.at_ms for each in work if each.do == "submit"]
+        for _ in range(random.randint(1, 5)):
+            faults += _storm(random, machines, calm_ms, random.choice(moments))
+    faults.sort(key=lambda each: each.at_ms)
     return Plan(
         seed, machines, calm_ms, rates, commands, settings,
-        draw_faults(random, machines, calm_ms), work, {"nas": random.randint(1, 3)},
+        faults, work, {"nas": random.randint(1, 3)},
     )  # fmt: skip
 
 
@@ -54,7 +60,7 @@ def draw_faults(random: Random, machines: int, calm_ms: int) -> list[Fault]:
             found.append(_one(random, kind, who, at_ms, (least_ms, most_ms), calm_ms))
     if random.random() < 0.3:
         found += _swizzle(random, machines, calm_ms)
-    return sorted(found, key=lambda each: each.at_ms)
+    return found
 
 
 def _one(
@@ -68,7 +74,7 @@ def _one(
     if kind == "cut":
         value = random.choice((0, 0, 1, 2))
     elif kind == "slow":
-        value = random.choice((50, 500, 4_000, 20_000, 150_000))
+        value = random.choice((50, 500, 4_000, 10_000, 20_000, 150_000))
     elif kind == "disk":
         value = random.choice((20, 200, 2_000))
     elif kind == "wall":
@@ -87,4 +93,28 @@ def _swizzle(random: Random, machines: int, calm_ms: int) -> list[Fault]:
         found.append(Fault(at_ms, "cut", who, for_ms))
     if random.random() < 0.5:
         found.append(Fault(at_ms, "kill", MASTER, random.randrange(100, 20_000)))
+    return found
+
+
+_STORMY: Final = ("cut", "slow", "stall", "kill", "disk", "break", "reboot", "reaper")
+
+
+def _storm(random: Random, machines: int, calm_ms: int, at_ms: int) -> list[Fault]:
+    """Faults close together, about when a job begins, and then long silence: what hurts is that
+    a word was said and not heard."""
+    who = random.randint(1, machines)
+    at_ms += random.randrange(3000) if random.random() < 0.5 else random.randrange(120_000)
+    found: list[Fault] = []
+    for _ in range(random.randint(1, 4)):
+        if at_ms >= calm_ms - 5000:
+            return found
+        kind = random.choice(_STORMY)
+        whom = MASTER if kind in ("kill", "stall") and random.random() < 0.5 else who
+        fault = _one(random, kind, whom, at_ms, (300, 60_000), calm_ms)
+        if kind in ("break", "reaper"):
+            fault = Fault(at_ms, kind, whom)
+        found.append(fault)
+        at_ms += random.choice((0, fault.for_ms)) + random.randrange(4000)
+    if at_ms < calm_ms - 5000:
+        found.append(_one(random, "cut", who, at_ms, (60_000, 900_000), calm_ms))
     return found

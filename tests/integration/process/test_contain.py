@@ -40,7 +40,8 @@ def start(leaf: Leaf, text: str) -> subprocess.Popen[bytes]:
     """A shell in it, whose output is a pipe."""
     ours, theirs = os.pipe()
     argv = [b"sh", b"-c", text.encode()]
-    command = stub.command(theirs, Wishes(joins=tuple(leaf.joins())), "/usr/bin:/bin", argv)
+    wishes = Wishes(joins=tuple(leaf.joins()))
+    command = stub.command(theirs, wishes, "/usr/bin:/bin", [b"PATH=/usr/bin:/bin"], argv)
     child = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[theirs])
     os.close(theirs)
     with open(ours, "rb") as report:

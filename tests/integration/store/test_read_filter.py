@@ -1,0 +1,69 @@
+"""Jobs by what they have in common, on both kinds of store."""
+
+from __future__ import annotations
+
+import pytest
+
+from mythjobs.errors import NoSuchCommand
+from mythjobs.model.life import JobEvent
+from mythjobs.store import batches, jobs, reads
+from mythjobs.store.open import Store
+from mythjobs.store.read_filter import Filter, count, last, numbers
+from mythjobs.store.statement import Transaction
+from tests.support import queue as q
+
+
+def found(tx: Transaction, which: Filter) -> dict[str, int]:
+    return {state: jobs for state, jobs in count(tx, which).items() if jobs}
+
+
+def all_numbers(tx: Transaction, which: Filter) -> list[int]:
+    return numbers(tx, which, 0, last(tx), 100)
+
+
+def test_jobs_are_found_by_what_they_have_in_common(store: Store) -> None:
+    with store.turn() as tx:
+        q.machines_join(tx)
+        q.queue_jobs(tx, 3)
+        q.queue_jobs(tx, 2, command="other", subject="a")
+        batch = q.a_batch(tx, 2)
+        jobs.hold(tx, [2], True, "held")
+        q.start(tx, *q.lease(tx, 1))
+        q.run(tx, 3, JobEvent.FAILED, at_ms=q.NOON + 5)
+    with store.reading() as tx:
+        assert last(tx) == 7
+        assert found(tx, Filter()) == {"queued": 5, "running": 1, "failed": 1}
+        for which, counted, ids in (
+            (Filter(command="true"), {"queued": 3, "running": 1, "failed": 1}, [1, 2, 3, 6, 7]),
+            (Filter(("queued",), command="true"), {"queued": 3}, [2, 6, 7]),
+            (Filter(("leased", "running")), {"running": 1}, [1]),
+            (Filter(subject="a"), {"queued": 2}, [4, 5]),
+            (Filter(batch=batch), {"queued": 2}, [6, 7]),
+            (Filter(held=True), {"queued": 1}, [2]),
+            (Filter(ended_before_ms=q.NOON + 6), {"failed": 1}, [3]),
+            (Filter(ended_before_ms=q.NOON + 5), {}, []),
+            (Filter(("queued", "failed"), command="true", held=False), {"queued": 3, "failed": 1},
+             [2, 3, 6, 7]),
+        ):  # fmt: skip
+            assert (found(tx, which), all_numbers(tx, which)) == (counted, ids), which
+            assert sum(count(tx, which).values()) == len(ids)
+        assert numbers(tx, Filter(), 2, 6, 3) == [3, 4, 5]
+        with pytest.raises(NoSuchCommand):
+            count(tx, Filter(command="none"))
+
+
+def test_a_batch_that_is_not_whole_is_not_among_them(store: Store) -> None:
+    with store.turn() as tx:
+        q.queue_jobs(tx, 2, hold=batches.CLOSED)
+    with store.reading() as tx:
+        assert all_numbers(tx, Filter(command="true")) == []
+
+
+def test_lists_and_pages_say_what_a_job_asks(store: Store) -> None:
+    with store.turn() as tx:
+        q.queue_job(tx, subject="a", deadline_ms=q.NOON + 9, failures=1)
+    with store.reading() as tx:
+        [listed] = reads.jobs(tx, subject="a")["jobs"]
+        assert (listed["deadline_ms"], listed["failures"]) == (q.NOON + 9, 1)
+        assert (listed["machine"], listed["labels"], listed["semaphores"]) == ("", [], {})
+        assert reads.jobs(tx, subject="b")["jobs"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from mythjobs.process.acts import Act, read_acts
 from mythjobs.process.child import Child, Stream
 from mythjobs.process.files import open_input
 from mythjobs.process.output import Spool, stream_path
+from mythjobs.process.scribe import Scribe, Written
 from mythjobs.process.spawn import Program, program
 from mythjobs.process.status import StatusPipe
 from mythjobs.process.stub import PLAIN, Wishes, io_class
@@ -38,7 +40,7 @@ class Attempt(Child):
         "stdin_path",
         "wishes",
         # Below: filled in by the reaper, then by the spawner.
-        "scratch_path", "spools", "status_pipe", "stdin",
+        "ending_waits", "scratch_path", "spools", "status_pipe", "stdin",
     )  # fmt: skip
 
     def __init__(self, message: Message, places: Places) -> None:
@@ -64,22 +66,25 @@ class Attempt(Child):
         except (LookupError, TypeError, ValueError) as error:
             raise ProtocolError(f"not a start: {error!r}") from None
         self.places = places
-        self.spools: list[Spool] = []
+        self.spools: list[Written] = []
         self.status_pipe: StatusPipe | None = None
         self.scratch_path = ""
+        # It is over but for its output, which is on its way to the disk.
+        self.ending_waits = False
         self.stdin = places.null
 
     @property
     def key(self) -> Key:
         return (self.job, self.n)
 
-    def make_streams(self) -> None:
+    def make_streams(self, scribe: Scribe, then: Callable[[], None]) -> None:
         """Its pipes: one, or two if stderr is to be apart. Raises OSError."""
         for stream in range(1, 3 if self.separate else 2):
             ours, theirs = os.pipe2(os.O_CLOEXEC)
-            spool = Spool(stream_path(self.places.output, self.job, self.n, stream), *self.keep)
-            self.spools.append(spool)
-            self.streams.append(Stream(ours, spool))
+            path = stream_path(self.places.output, self.job, self.n, stream)
+            written = Written(scribe, Spool(path, *self.keep), then)
+            self.spools.append(written)
+            self.streams.append(Stream(ours, written))
             self.ends.append(theirs)
             os.set_blocking(ours, False)
 

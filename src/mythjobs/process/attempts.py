@@ -17,6 +17,7 @@ from mythjobs.process.kin import Adopted
 from mythjobs.process.loop import Loop
 from mythjobs.process.news import News
 from mythjobs.process.refusal import at_preparing
+from mythjobs.process.scribe import Scribe
 from mythjobs.process.spawners import Spawners
 from mythjobs.process.tree import Key
 
@@ -37,6 +38,7 @@ class Attempts:
         self._spawners = spawners
         self._say = say
         self._news = news
+        self._scribe = Scribe()
         self.seq = 0
         self._wanted: list[Attempt] = []
         self.live: dict[Key, Attempt] = {}
@@ -71,7 +73,8 @@ class Attempts:
     def spawn_wanted(self) -> None:
         for attempt in self._wanted:
             try:
-                attempt.make_streams()
+                then = partial(self._loop.call_soon, partial(self._written, attempt))
+                attempt.make_streams(self._scribe, then)
             except OSError as error:
                 what = at_preparing(error, "a pipe for its output")
                 self._keeper.refuse(attempt, what.outcome())
@@ -156,9 +159,18 @@ class Attempts:
         self._news.follow(attempt)
 
     def grew(self, attempt: Attempt) -> None:
-        self._news.grew(attempt)
+        """That is told when it is on the disk."""
+
+    def _written(self, attempt: Attempt) -> None:
+        if attempt.ending_waits:
+            self.over(attempt)
+        elif attempt.watch and attempt.key in self.live:
+            self._news.grew(attempt)
 
     def over(self, attempt: Attempt) -> None:
+        attempt.ending_waits = any(each.busy for each in attempt.spools)
+        if attempt.ending_waits:
+            return
         self._news.last(attempt)
         for stream in attempt.streams:
             stream.sink.close()

@@ -62,6 +62,13 @@ class Spool:
         if data:
             self._turn(offset, data)
 
+    def lose(self, size: int) -> None:
+        """So many bytes came that cannot be kept: what follows them is a new tail."""
+        self.written += size
+        self._head_open = False
+        self._close_head()
+        self._tail_from = self.written
+
     def _append(self, data: memoryview) -> int:
         done = 0
         try:

@@ -1,0 +1,140 @@
+"""Any bytes as arguments and environment, and any order of what a caller can do."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mythjobs.process import (
+    PIPE,
+    Exited,
+    MythSystem,
+    Process,
+    Reader,
+    Signalled,
+    Stopped,
+    stub,
+    stubbed,
+)
+
+pytestmark = pytest.mark.slow
+EXAMPLES = int(os.environ.get("MYTHJOBS_EXAMPLES", "60"))
+anything = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+texts = st.binary(max_size=300).filter(lambda text: b"\0" not in text)
+names = texts.filter(lambda name: bool(name) and b"=" not in name)
+SHOW = "/bin/cat /proc/$$/cmdline; echo; /bin/cat /proc/$$/environ"
+
+
+@pytest.fixture(params=["plainly", "compiled", "interpreted"])
+def more(request: pytest.FixtureRequest) -> Iterator[dict[str, int]]:
+    """What makes it start in this way."""
+    if request.param == "plainly":
+        yield {}
+        return
+    if request.param == "compiled" and not os.access(stub.compiled()[0], os.X_OK):
+        pytest.skip("the stub was not compiled here")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stub, "program", getattr(stub, str(request.param)))
+        stubbed._kept.cache_clear()
+        yield {"umask": 0o22}
+    stubbed._kept.cache_clear()
+
+
+@anything
+@given(args=st.lists(texts, max_size=8), env=st.dictionaries(names, texts, max_size=8))
+def test_arguments_and_environment_arrive_byte_for_byte(
+    more: dict[str, int], args: list[bytes], env: dict[bytes, bytes]
+) -> None:
+    given_argv = [b"/bin/sh", b"-c", SHOW.encode(), *args]
+    done = MythSystem(given_argv, env=env, **more).run()
+    assert done.outcome == Exited(0)
+    pairs = [name + b"=" + value for name, value in env.items()]
+    expected = b"".join(each + b"\0" for each in given_argv) + b"\n"
+    shown = done.stdout.read()
+    assert shown.startswith(expected)
+    assert sorted(shown[len(expected) :].split(b"\0")[:-1]) == sorted(pairs)
+
+
+# Its daemon holds what the test reads to its end, and reads nothing itself.
+ECHO = "(trap '' TERM HUP; setsid sleep 600 </dev/null >/dev/null &); exec cat"
+ACTS = ("write", "read", "close", "pause", "resume", "usage", "pids", "wait", "hup", "stop")
+
+
+@pytest.mark.parametrize("contain", [False, True])
+@anything
+@given(acts=st.lists(st.sampled_from(ACTS), max_size=25), last=st.sampled_from(("end", "kill")))
+def test_any_order_of_acts_leaves_a_legal_outcome_and_no_process(
+    contain: bool, acts: list[str], last: str
+) -> None:
+    process = MythSystem.shell(
+        ECHO, stdin=PIPE, stdout=PIPE, stderr=PIPE, contain=contain, session=True
+    ).start()
+    assert isinstance(process.stdout, Reader)
+    fed = b""
+    heard = b""
+    for act in acts:
+        match act:
+            case "write":
+                if process.stdin.write(b"some words\n"):
+                    fed += b"some words\n"
+            case "read":
+                heard += _read_what_is_there(process.stdout)
+            case _:
+                _do(process, act)
+    legal = {Exited(0)}
+    if "hup" in acts:
+        legal.add(Signalled(signal.SIGHUP))
+    if "stop" in acts or last == "kill":
+        legal.add(Stopped("user"))
+    process.stdin.close()
+    if last == "kill":
+        process.kill()
+    process.resume()
+    outcome = process.wait(30)
+    assert outcome in legal
+    heard += process.stdout.read()
+    assert fed.startswith(heard)
+    if outcome == Exited(0) and "pause" not in acts and "stop" not in acts and last != "kill":
+        assert heard == fed
+    # Whoever is left would hold this pipe open.
+    assert isinstance(process.stderr, Reader)
+    assert process.stderr.read() == b""
+    assert process.pids() == ()
+
+
+def _read_what_is_there(stream: Reader) -> bytes:
+    if not select.select([stream], [], [], 0)[0]:
+        return b""
+    return stream.read_some()
+
+
+def _do(process: Process, act: str) -> None:
+    match act:
+        case "close":
+            process.stdin.close()
+        case "pause":
+            process.pause()
+        case "resume":
+            process.resume()
+        case "usage":
+            assert process.usage().cpu_s >= 0
+        case "pids":
+            process.pids()
+        case "wait":
+            process.wait(0)
+        case "hup":
+            process.signal(signal.SIGHUP)
+        case "stop":
+            process.stop(grace_s=0.02)

@@ -125,12 +125,14 @@ class MythSystem:
         """Start it, wait for its end, and say what became of it."""
         if PIPE in (self._stdin, self._stdout, self._stderr):
             raise ValueError("a PIPE is for start(): nobody would be at its other end")
-        process = self.start()
+        keeper = background()
+        child = Held(self._wanted())
         try:
-            return process.done()
+            return Process(child, keeper.start(child), keeper).done()
         except BaseException:
-            # Ctrl-C, most likely: it was ours to wait for, and has no other owner.
-            process.stop()
+            # Ctrl-C, most likely: it was ours to wait for, and has no other owner. It may have
+            # come while the program was only just being started.
+            keeper.stop(child, "user", None)
             raise
 
     def _wanted(self) -> Wanted:

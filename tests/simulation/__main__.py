@@ -38,7 +38,7 @@ def run(plan: Plan, mutant: str = "", *, trace: bool = False) -> Report:
         return Cluster(plan, storeroom(), trace=trace).run()
 
 
-def _some(seeds: range, large: bool, mutant: str) -> tuple[list[Report], float]:
+def some(seeds: range, large: bool = False, mutant: str = "") -> tuple[list[Report], float]:
     """And what they took of a core."""
     try:
         began_s = time.process_time()
@@ -55,7 +55,7 @@ def _reports(args: argparse.Namespace) -> Iterator[tuple[list[Report], float]]:
         ranges = [
             range(first, min(first + _AT_ONCE, last)) for first in range(args.first, last, _AT_ONCE)
         ]
-        futures = [pool.submit(_some, each, args.large, args.mutant) for each in ranges]
+        futures = [pool.submit(some, each, args.large, args.mutant) for each in ranges]
         try:
             for future in futures:
                 yield future.result()

@@ -52,9 +52,10 @@ class Log:
         self._durable = max(self._durable, min(upto, len(self._lines)))
         done()
 
-    def power_cut(self, random: Random) -> None:
-        """The kernel may have written some of the rest, from its beginning."""
-        self._lines = self._lines[: random.randint(self._durable, len(self._lines))]
+    def power_cut(self, random: Random | None) -> None:
+        """The kernel may have written some of the rest, from its beginning; None: it has not."""
+        kept = random.randint(self._durable, len(self._lines)) if random else self._durable
+        self._lines = self._lines[:kept]
         self._durable = len(self._lines)
 
     def make_durable(self) -> None:

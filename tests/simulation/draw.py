@@ -75,6 +75,8 @@ def _one(
         value = random.choice((0, 0, 1, 2))
     elif kind == "slow":
         value = random.choice((50, 500, 4_000, 10_000, 20_000, 150_000))
+    elif kind == "reboot":
+        value = random.randrange(2)
     elif kind == "disk":
         value = random.choice((20, 200, 2_000))
     elif kind == "wall":

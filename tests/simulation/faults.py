@@ -63,8 +63,8 @@ def _reaper(cluster: Cluster, fault: Fault) -> None:
 
 
 def _reboot(cluster: Cluster, fault: Fault) -> None:
-    """A power cut, and another boot after `for_ms`."""
-    cluster.machine(fault.who).reboot(fault.for_ms)
+    """A power cut, another boot after `for_ms`; value 1: what was not synced is lost."""
+    cluster.machine(fault.who).reboot(fault.for_ms, all_lost=fault.value == 1)
 
 
 def _wall(cluster: Cluster, fault: Fault) -> None:

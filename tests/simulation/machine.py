@@ -50,20 +50,21 @@ class Machine:
         self.clock = Clock(self.world, self._rate, self.world.random.randrange(1, 500_000))
         self.start_agent()
 
-    def reboot(self, off_ms: int) -> None:
+    def reboot(self, off_ms: int, *, all_lost: bool = False) -> None:
         """The power is cut. Nobody is told."""
         if not self.on:
             return
         self.world.say(self.name, "POWER CUT")
         self.on = False
         self._end_agent(vanish=True)
+        random = None if all_lost else self.world.random
         if self.journal is not None:
-            self.journal.power_cut(self.world.random)
+            self.journal.power_cut(random)
         for reaper in self.reapers.values():
             programs = [each.program for each in reaper.live.values() if each.program]
             reaper.killed()
             reaper.live.clear()
-            reaper.journal.power_cut(self.world.random)
+            reaper.journal.power_cut(random)
             for program in programs:
                 program.kill()
         self.world.after(off_ms, self._power)

@@ -9,13 +9,13 @@ from tests.simulation.plan import Step
 
 Table = dict[str, Any]
 
-_PARAMETERS: Final = [
+PARAMETERS: Final = [
     {"name": "seconds", "type": "int"},
     {"name": "codes", "type": "text", "default": "0"},
     {"name": "manner", "type": "text", "default": "obeys"},
     {"name": "about", "type": "text", "default": "none"},
 ]
-_ARGV: Final = ["work", "{seconds}", "{codes}", "{manner}", "{about}"]
+ARGV: Final = ["work", "{seconds}", "{codes}", "{manner}", "{about}"]
 # Runs begin at noon and last some hours; clocks are set an hour back at most, and two forth.
 _AROUND: Final = ["00:00-10:00", "20:00-24:00"]
 _HOURS: Final = (
@@ -38,7 +38,7 @@ def draw_work(
 
 
 def _command(random: Random, number: int) -> Table:
-    table: Table = {"name": f"c{number}", "argv": _ARGV, "parameters": _PARAMETERS}
+    table: Table = {"name": f"c{number}", "argv": ARGV, "parameters": PARAMETERS}
     silence = random.choice(("", "rerun", "rerun", "hold", "keep", "idempotent"))
     if silence:
         table["silence"] = silence
@@ -93,13 +93,13 @@ def _submit(random: Random, number: int, names: list[str], calm_ms: int) -> Step
         what["not_before_s"] = random.randrange(600)
     elif random.random() < 0.05:
         what["deadline_s"] = random.randrange(60, 1200)
-    return Step(random.randrange(5000, calm_ms * 2 // 3), "submit", what)
+    return Step(random.randrange(5000, calm_ms * 2 // 5), "submit", what)
 
 
 def _deeds(random: Random, machines: int, jobs: int, names: list[str], calm_ms: int) -> list[Step]:
     found = []
     for _ in range(random.randrange(6)):
-        at_ms = random.randrange(10_000, calm_ms)
+        at_ms = random.randrange(10_000, calm_ms // 2)
         job = random.randrange(jobs)
         do = random.choice(("cancel", "hold", "freeze", "hours", "enable"))
         what: Table = {"job": job}

@@ -1,0 +1,61 @@
+"""Seeds of the simulation, those that ever broke a promise, and mutants that it must catch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.simulation.__main__ import run, some, storeroom
+from tests.simulation.plan import read
+from tests.simulation.scenarios import SCENARIOS
+
+KEPT: Final = Path(__file__).parent / "seeds"
+SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "1000"))
+_TOGETHER: Final = 100
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room() -> Iterator[None]:
+    yield
+    storeroom().close()
+    storeroom.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, _TOGETHER))
+def test_no_seed_breaks_a_promise(first: int, pool: ProcessPoolExecutor) -> None:
+    half = _TOGETHER // 2
+    ranges = range(first, first + half), range(first + half, first + _TOGETHER)
+    futures = [pool.submit(some, each) for each in ranges]
+    reports = [report for future in futures for report in future.result()[0]]
+    broken = {each.seed: each.violations for each in reports if each.violations}
+    assert not broken, "replay one with `make simulate SEED=…`"
+    # That nothing broke says something only where something ran.
+    assert sum(each.counts.get("starts", 0) for each in reports) > 5 * _TOGETHER
+
+
+@pytest.mark.parametrize("path", sorted(KEPT.glob("*.json")), ids=lambda path: path.stem)
+def test_what_once_broke_a_promise_does_so_no_more(path: Path) -> None:
+    assert run(read(path)).violations == []
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_holds_with_the_true_rules_and_catches_its_mutant(name: str) -> None:
+    plan, promises = SCENARIOS[name]
+    assert run(plan).violations == []
+    broken = run(plan, name).violations
+    assert broken
+    assert broken[0].partition(":")[0] in promises

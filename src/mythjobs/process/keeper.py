@@ -372,6 +372,7 @@ class Keeper(Generic[C]):
         if child.tree:
             child.usage = used.of_tree(child.usage, child.tree.usage())
             child.tree.close()
+            child.tree = None
         elif child.seen:
             child.usage = used.at_least(child.usage, child.seen)
         for stream in child.open[:]:

@@ -114,8 +114,12 @@ class Guests:
         self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
 
     def left(self, child: Child) -> list[Process]:
-        if child.tree:
-            return inside(child)
+        found = inside(child) if child.tree else self._look_for(child)
+        if self.adopting:
+            self._known.update((each.pid, each) for each in found)
+        return found
+
+    def _look_for(self, child: Child) -> list[Process]:
         found = {each.pid: each for each in map(_again, child.family.values()) if each}
         found.pop(child.pid, None)
         assert child.born
@@ -131,8 +135,6 @@ class Guests:
             if not 0 < last - before < _FEW:
                 break
             pids = range(before + 1, last + 1)
-        if self.adopting:
-            self._known.update(found)
         return list(found.values())
 
     def _among(self, pids: Iterable[int], child: Child) -> Iterator[tuple[int, Process]]:

@@ -234,7 +234,11 @@ class Process:
         child = self._child
         if child.is_over or not child.born:
             return child.usage
-        return snapshot.usage(child) or child.usage
+        if child.tree is None:
+            return snapshot.usage(child) or child.usage
+        # The keeper gives its container to another child when this one is over.
+        found = self._keeper.ask(lambda _: snapshot.usage(child))
+        return found if isinstance(found, Usage) else child.usage
 
     def _check_ours(self) -> None:
         if self._owner_pid != os.getpid():

@@ -49,22 +49,24 @@ class Parrot:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("contain", [False, True])
 def test_a_frozen_job_does_nothing_until_its_last_holder_lets_go(
-    agent: Agent, tmp_path: Path
+    agent: Agent, tmp_path: Path, contain: bool
 ) -> None:
-    parrot = Parrot(agent, 1, tmp_path)
+    job = 30 + contain
+    parrot = Parrot(agent, job, tmp_path, contain=contain)
     parrot.hear("a")
     parrot.until_said(1)
     assert parrot.freeze("user", True) == ["user"]
     assert parrot.freeze("pressure", True) == ["pressure", "user"]
     parrot.hear("b")
     assert parrot.freeze("user", False) == ["pressure"]
-    agent.run(2, ["sleep", "0.3"])
-    assert not [each for each in agent.said if each["type"] == "grew" and each["job"] == 1]
+    agent.run(40 + contain, ["sleep", "0.3"])
+    assert not [each for each in agent.said if each["type"] == "grew" and each["job"] == job]
     assert parrot.freeze("pressure", False) == []
     parrot.until_said(2)
     parrot.end()
-    assert agent.ended(1)["outcome"] == {"kind": "exited", "code": 0}
+    assert agent.ended(job)["outcome"] == {"kind": "exited", "code": 0}
 
 
 @pytest.mark.slow
@@ -81,11 +83,13 @@ def test_frozen_time_does_not_count_for_the_wall_limit(agent: Agent, tmp_path: P
     parrot.end()
 
 
-def test_a_frozen_job_can_be_stopped(agent: Agent, tmp_path: Path) -> None:
-    parrot = Parrot(agent, 5, tmp_path)
+@pytest.mark.parametrize("contain", [False, True])
+def test_a_frozen_job_can_be_stopped(agent: Agent, tmp_path: Path, contain: bool) -> None:
+    job = 20 + contain
+    parrot = Parrot(agent, job, tmp_path, contain=contain)
     parrot.freeze("user", True)
-    agent.send({"type": "stop", "job": 5, "n": 1, "by": "user"})
-    end = agent.ended(5)
+    agent.send({"type": "stop", "job": job, "n": 1, "by": "user"})
+    end = agent.ended(job)
     assert end["outcome"] == {"kind": "stopped", "by": "user"}
     assert end["usage"]["wall_s"] < 5
     parrot.end()

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(PYTHON) scripts/setup
 
-.PHONY: help demo test fix bench torture lock clean
+.PHONY: help demo test fix bench torture simulate lock clean
 
 help:
 	@echo "make demo    run the main job: make a recording, transcode it, find its commercials"
@@ -11,6 +11,7 @@ help:
 	@echo "make fix     format the code and mend what ruff can"
 	@echo "make bench   throughput, latency, backlog, idle, start-up"
 	@echo "make torture kill master, agents and reapers under load: CYCLES=100 SEED=1"
+	@echo "make simulate SEEDS=N FIRST=S  whole clusters in simulated time (docs/simulation.md)"
 	@echo "make lock    renew requirements/*.txt from pyproject.toml"
 	@echo "make clean   remove .venv and the caches"
 
@@ -45,6 +46,15 @@ SEED ?= 1
 torture:
 	@$(SETUP) test
 	$(BIN)/python -m tests.acceptance.torture --cycles $(CYCLES) --seed $(SEED)
+
+# One seed again with REPLAY=S, a kept list of faults with PLAN=FILE, a spoilt rule with MUTANT=NAME.
+SEEDS ?= 200
+FIRST ?= 1
+simulate:
+	@$(SETUP) test
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) \
+		$(if $(REPLAY),--seed $(REPLAY)) $(if $(PLAN),--plan $(PLAN)) \
+		$(if $(MUTANT),--mutant $(MUTANT)) $(if $(LARGE),--large)
 
 # The locks hold for every Python from 3.11 on and every architecture; hashes, no addresses.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

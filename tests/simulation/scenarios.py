@@ -72,11 +72,11 @@ SCENARIOS: Final[dict[str, tuple[Plan, tuple[str, ...]]]] = {
         _story(Fault(30_000, "cut", _M1, 300_000), rates=(1100, 900, 1000)),
         ("I9",),
     ),
-    # The first grant never arrives. The second does, 36 s later, and then nothing more.
+    # The first grant never arrives. The second does, half a minute later, and then nothing more.
     "regrant-without-note": (
         _story(
-            Fault(9_990, "cut", _M1, 33_000, _CUT_DOWN),
-            Fault(48_000, "cut", _M1, 300_000),
+            Fault(9_990, "cut", _M1, 25_000, _CUT_DOWN),
+            Fault(44_000, "cut", _M1, 300_000),
         ),
         ("I9",),
     ),

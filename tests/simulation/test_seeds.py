@@ -42,7 +42,7 @@ def test_no_seed_breaks_a_promise(first: int, pool: ProcessPoolExecutor) -> None
     futures = [pool.submit(some, each) for each in ranges]
     reports = [report for future in futures for report in future.result()[0]]
     broken = {each.seed: each.violations for each in reports if each.violations}
-    assert not broken, "replay one with `make simulate SEED=…`"
+    assert not broken, "replay one with `make simulate REPLAY=…`"
     # That nothing broke says something only where something ran.
     assert sum(each.counts.get("starts", 0) for each in reports) > 5 * _TOGETHER
 

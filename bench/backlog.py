@@ -58,8 +58,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
         stamp = support.compiled("stamp.c", place)
         disk = figures.Disk(place)
         disk.probe()
-        few = turns.measure(place, FEW_JOBS, arguments.classes)
-        many = turns.measure(place, arguments.jobs, arguments.classes)
+        few, many = turns.measure(place, FEW_JOBS, arguments.jobs, arguments.classes)
         with support.mythjobs_up(place, IN_FLIGHT) as system:
             api = system.api
             api.post("commands", {"definition": support.TRUE, "replace": False})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from dataclasses import dataclass
@@ -60,40 +61,53 @@ class Queue:
         return jobs.NewJob(job_id, class_id, command_id, "{}", 0, ready_class=class_id)
 
 
-def measure(directory: Path, queued: int, classes: int) -> Cost:
-    """With so many jobs queued all the time: what a turn takes away is queued again."""
-    store = open_store(directory / f"turns-{queued}.db")
-    try:
-        waiting = Queue(store, classes)
+class Side:
+    """A core on a queue of its own. What a round takes away is queued again."""
+
+    def __init__(self, directory: Path, queued: int, classes: int) -> None:
+        self.store = open_store(directory / f"turns-{queued}.db")
+        self._waiting = Queue(self.store, classes)
         for done in range(0, queued, SLICE):
             support.note(f"turns: {done:,} of {queued:,} jobs queued in {classes} classes …")
-            waiting.add(min(SLICE, queued - done))
-        store.checkpoint()
-        return _turns(store, waiting)
-    finally:
-        store.close()
-        for each in directory.glob("turns-*"):
-            each.unlink()
+            self._waiting.add(min(SLICE, queued - done))
+        self.store.checkpoint()
+        self._core = Core(allow_local=True, local_jobs=PLACES)
+        self.store.transact(lambda tx: self._core.load(tx, master_now()))
+        _turn(self.store, self._core, inbox.Attach(_hello(), trusted=True, connection=CONNECTION))
+        self._hb = 0
 
-
-def _turns(store: Store, waiting: Queue) -> Cost:
-    core = Core(allow_local=True, local_jobs=PLACES)
-    store.transact(lambda tx: core.load(tx, master_now()))
-    _turn(store, core, inbox.Attach(_hello(), trusted=True, connection=CONNECTION))
-    cores: list[float] = []
-    turns: list[float] = []
-    for hb in range(1, ROUNDS + WARM_UP + 1):
-        [machine] = core.memory.machines.values()
+    def round(self) -> tuple[float, float]:
+        self._hb += 1
+        [machine] = self._core.memory.machines.values()
         ends: list[m.AgentMessage] = [_ended(key, each.n) for key, each in machine.live.items()]
-        if hb > 1 and len(ends) != PLACES:
+        if self._hb > 1 and len(ends) != PLACES:
             raise support.BenchError(f"a turn leased {len(ends)} jobs and not {PLACES}")
-        frame = m.AgentFrame(hb, 10**9, PLACES, [*ends, m.Heartbeat(hb)])
-        core_ms, turn_ms = _turn(store, core, inbox.AgentSaid(CONNECTION, frame))
-        core.memory.waking |= waiting.add(PLACES)
-        if hb > WARM_UP:
-            cores.append(core_ms)
-            turns.append(turn_ms)
-    return Cost(statistics.median(cores), statistics.median(turns))
+        frame = m.AgentFrame(self._hb, 10**9, PLACES, [*ends, m.Heartbeat(self._hb)])
+        took = _turn(self.store, self._core, inbox.AgentSaid(CONNECTION, frame))
+        self._core.memory.waking |= self._waiting.add(PLACES)
+        return took
+
+
+def measure(directory: Path, few: int, many: int, classes: int) -> tuple[Cost, Cost]:
+    """With so few and with so many jobs queued all the time, in turn: a machine that is busy
+    meanwhile is so for both."""
+    sides: list[Side] = []
+    try:
+        for name, queued in (("few", few), ("many", many)):
+            (directory / name).mkdir()
+            sides.append(Side(directory / name, queued, classes))
+        support.note(f"turns: {ROUNDS} turns of each …")
+        took = [[side.round() for side in sides] for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
+    finally:
+        for side in sides:
+            side.store.close()
+    costs = [
+        Cost(*(statistics.median(each) for each in zip(*rounds, strict=True)))
+        for rounds in zip(*took, strict=True)
+    ]
+    shutil.rmtree(directory / "few")
+    shutil.rmtree(directory / "many")
+    return costs[0], costs[1]
 
 
 def _turn(store: Store, core: Core, what: inbox.Request | inbox.Message) -> tuple[float, float]:

@@ -116,9 +116,9 @@ def rerun(session: Session, /, as_json: bool, yes: bool, **which: Any) -> int:
 @_selecting
 @pass_session
 def pause(session: Session, /, as_json: bool, yes: bool, **which: Any) -> int:
-    """Freeze jobs that run: they keep memory and place, and use no CPU until they are resumed.
+    """Let jobs that run stand still until they are resumed.
 
-    While one stands still its time limits do not run.
+    They keep memory and place and use no CPU, and their limits of time stand still too.
     """
     return _act(session, _PAUSE, _Which(**which), yes, as_json)
 

@@ -51,7 +51,10 @@ def list_(session: Session, as_json: bool) -> None:
 @as_json
 @pass_session
 def show(session: Session, name: str, revisions: bool, revision: int | None, as_json: bool) -> None:
-    """Show a definition, as TOML that `command add` takes, and what its last jobs were like."""
+    """Show a definition, and what its last jobs were like.
+
+    As TOML that `command add` takes.
+    """
     client = session.client()
     if revisions:
         if revision is not None:
@@ -110,7 +113,10 @@ def _statistics(of: Json) -> Iterator[str]:
 @as_json
 @pass_session
 def enable(session: Session, name: str, as_json: bool) -> None:
-    """Let jobs of a command start again; also at once, where it was put off."""
+    """Let jobs of a command start again.
+
+    At once, also where it was put off.
+    """
     _switch(session, name, True, as_json)
 
 

@@ -75,7 +75,10 @@ def edit(session: Session, name: str) -> None:
 def export(
     session: Session, names: tuple[str, ...], directory: str, replace: bool, as_json: bool
 ) -> None:
-    """Write definitions to files, NAME.toml each; without names all of them."""
+    """Write definitions to files.
+
+    NAME.toml each; without names all of them.
+    """
     client = session.client()
     wanted = names or tuple(
         each["name"] for each in client.get("commands")["commands"] if each["name"] != RUN

@@ -42,7 +42,10 @@ def open_(
     for_s: float | None,
     as_json: bool,
 ) -> None:
-    """Let a machine run jobs, or those of one command, until then, whatever its windows say."""
+    """Let a machine run jobs until then, whatever its windows say.
+
+    All jobs, or those of one command.
+    """
     _override(session, machine, "allow", of, _instant(until_ms, for_s), as_json)
 
 
@@ -61,9 +64,9 @@ def close(
     for_s: float | None,
     as_json: bool,
 ) -> None:
-    """Let a machine run no jobs, or none of one command, until then.
+    """Let a machine run no jobs until then, whatever its windows say.
 
-    What runs is treated as when its window closes: finished, frozen, run again later or ended,
+    None at all, or none of one command. What runs is treated as when its window closes: finished, frozen, run again later or ended,
     as its command or the machine says.
     """
     _override(session, machine, "pause", of, _instant(until_ms, for_s), as_json)
@@ -75,7 +78,7 @@ def close(
 @as_json
 @pass_session
 def hours(session: Session, machine: str, of: str | None, as_json: bool) -> None:
-    """Take back `machine open` or `machine close`: the usual hours hold again."""
+    """Take back `open` or `close`: the usual hours hold again."""
     _override(session, machine, "hours", of, None, as_json)
 
 

@@ -28,7 +28,10 @@ name = click.argument("machine", type=MACHINE)
 @as_json
 @pass_session
 def show(session: Session, machine: str, as_json: bool) -> None:
-    """Show what a machine's owner says of it, as TOML that `machine set` takes."""
+    """Show what a machine's owner says of it.
+
+    As TOML that `machine set` takes.
+    """
     found = session.client().get(f"machines/{quote(machine)}")
     if as_json:
         output.say_json(found)
@@ -88,9 +91,9 @@ def set_(
     zone: str | None,
     as_json: bool,
 ) -> None:
-    """Set one thing that a machine's owner says of it, or all of it from a TOML file.
+    """Set what a machine's owner says of it.
 
-    A file replaces all that was said. It holds at once; what runs already runs on.
+    One thing of it, or all of it from a TOML file. A file replaces all that was said. It holds at once; what runs already runs on.
     """
     if (file is None) == (jobs is None and zone is None):
         raise click.UsageError("give a file, or --jobs or --zone", click.get_current_context())

@@ -53,5 +53,5 @@ semaphore_group = click.Group(
     "semaphore",
     commands=[list_, set_, remove],
     no_args_is_help=True,
-    help="Share what is scarce: at most N units of it are taken by jobs at once.",
+    help="Share what is scarce: jobs at once take at most so much.",
 )

@@ -28,10 +28,11 @@ _BROKEN: Final = 1
 @as_json
 @pass_session
 def check(session: Session, as_json: bool) -> int:
-    """Look whether the store keeps its promises: no job lost, none run twice at once, and more.
+    """Look whether the store keeps its promises.
 
-    While a master runs it is asked, and goes on meanwhile; else the store is opened here, and no
-    master can start until it is done. Exits with 1 if a promise is broken.
+    No job is lost, none runs twice at once, counts are right, and more. While a master runs it
+    is asked, and goes on meanwhile; else the store is opened here, and no master can start until
+    it is done. Exits with 1 if a promise is broken.
     """
     try:
         found = session.client().get("check", timeout_s=None)
@@ -82,9 +83,10 @@ def _check_here(session: Session) -> Json:
 @as_json
 @pass_session
 def backup(session: Session, file: str, as_json: bool) -> None:
-    """Copy the store to a new file, whole and of one instant, while the master goes on.
+    """Copy the store to a new file while the master goes on.
 
-    A store in PostgreSQL is backed up with pg_dump. Kept output is not in the store.
+    The copy is whole and of one instant. A store in PostgreSQL is backed up with pg_dump. Kept
+    output is not in the store.
     """
     from mythjobs.store.backup import back_up
 
@@ -127,9 +129,10 @@ def _store_here(session: Session) -> str | Path:
 def prune(
     session: Session, age_s: float, states: tuple[str, ...], yes: bool, as_json: bool
 ) -> None:
-    """Delete jobs that have been over for long, with their output and history.
+    """Delete jobs that have been over for long.
 
-    Those stay that an open batch or an open job needs. How many those are is said first.
+    With their output and history. Those stay that an open batch or an open job needs. How many
+    those are is said first.
     """
     for each in states:
         if JobState(each) not in FINAL:

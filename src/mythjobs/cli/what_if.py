@@ -37,10 +37,11 @@ _EXAMPLE: Final = """Example, with a file night.toml of
 @as_json
 @pass_session
 def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
-    """Replay the last week's jobs under changed settings, and under those of now.
+    """Replay the last week's jobs under changed settings.
 
-    FILE has [machines.NAME] and [commands.NAME] with the keys to change, as in their own files,
-    and [semaphores]. Nothing is changed. Every job takes as long as it took.
+    And under those of now, to compare. FILE has [machines.NAME] and [commands.NAME] with the keys
+    to change, as in their own files, and [semaphores]. Nothing is changed. Every job takes as
+    long as it took.
     """
     text = definition_file.read_text(file)
     try:

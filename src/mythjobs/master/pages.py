@@ -60,11 +60,16 @@ def nowhere(tx: Transaction, memory: Memory, name: str, now: Now) -> str:
         0, defined.command_id, defined.revision_id, command, ask_of(row, command), FREE
     )
     for semaphore, units in command.semaphores:
-        if units > memory.plan.sizes.get(semaphore, 0):
+        size = memory.plan.sizes.get(semaphore)
+        if size is None:
             return (
-                f"{name} takes {units} of semaphore {semaphore}, which has "
-                f"{memory.plan.sizes.get(semaphore, 0)}; `mythjobs semaphore set {semaphore} N` "
-                "makes it larger"
+                f"there is no semaphore {semaphore}; make it with `mythjobs semaphore set "
+                f"{semaphore} N`"
+            )
+        if units > size:
+            return (
+                f"{name} takes {units} of semaphore {semaphore}, which has {size}; `mythjobs "
+                f"semaphore set {semaphore} N` makes it larger"
             )
     view = view_of(tx, memory)
     places = view.places(job_class, now.wall_ms)

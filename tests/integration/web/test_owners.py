@@ -112,7 +112,9 @@ def test_a_command_that_can_run_nowhere_is_told_so_when_it_is_defined(tmp_path: 
 
         assert await nowhere() == ""
         assert "no label gpu" in await nowhere(labels=["gpu"])
-        assert "`mythjobs semaphore set nas N`" in await nowhere(semaphores={"nas": 2})
+        assert "there is no semaphore nas" in await nowhere(semaphores={"nas": 2})
+        await master.ask("POST", "/api/v1/semaphores/nas", {"size": 1})
+        assert "nas, which has 1" in await nowhere(semaphores={"nas": 2})
         await master.ask("POST", "/api/v1/semaphores/nas", {"size": 2})
         assert await nowhere(semaphores={"nas": 2}) == ""
         await master.ask("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})

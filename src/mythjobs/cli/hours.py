@@ -66,8 +66,8 @@ def close(
 ) -> None:
     """Let a machine run no jobs until then, whatever its windows say.
 
-    None at all, or none of one command. What runs is treated as when its window closes: finished, frozen, run again later or ended,
-    as its command or the machine says.
+    None at all, or none of one command. What runs is treated as when its window closes:
+    finished, frozen, run again later or ended, as its command or the machine says.
     """
     _override(session, machine, "pause", of, _instant(until_ms, for_s), as_json)
 

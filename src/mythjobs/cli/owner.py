@@ -93,7 +93,8 @@ def set_(
 ) -> None:
     """Set what a machine's owner says of it.
 
-    One thing of it, or all of it from a TOML file. A file replaces all that was said. It holds at once; what runs already runs on.
+    One thing of it, or all of it from a TOML file. A file replaces all that was said. It holds at
+    once; what runs already runs on.
     """
     if (file is None) == (jobs is None and zone is None):
         raise click.UsageError("give a file, or --jobs or --zone", click.get_current_context())

@@ -14,7 +14,7 @@ from mythjobs.cli.base import COMMAND, JOB, TEXT, Session, as_json, command, pas
 from mythjobs.cli.kinds import STATES
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_clock, say_time
-from mythjobs.cli.waiting import why_so
+from mythjobs.cli.waiting import said_batch, why_so
 from mythjobs.client.client import Client
 from mythjobs.model.command import RUN
 from mythjobs.model.life import JobState
@@ -85,16 +85,26 @@ def _pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[s
             return
 
 
-@command("show")
-@click.argument("job", type=JOB)
+@command("show", epilog="Examples:\n  mythjobs show 42\n  mythjobs show --batch 7")
+@click.argument("job", type=JOB, required=False)
+@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="How far a batch is.")
 @as_json
 @pass_session
-def show(session: Session, job: int, as_json: bool) -> None:
-    """Show all about one job."""
-    found = session.client().get(f"jobs/{job}")
+def show(session: Session, job: int | None, batch: int | None, as_json: bool) -> None:
+    """Show all about one job, or how far a batch is."""
+    if (job is None) == (batch is None):
+        raise click.UsageError("name a job, or give --batch", click.get_current_context())
+    client = session.client()
+    found = client.get(f"batches/{batch}" if job is None else f"jobs/{job}")
     if as_json:
         output.say_json(found)
-        return
+    elif job is None:
+        output.say(said_batch(found))
+    else:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
     output.say(f"job {found['id']}  {clean(found['command'])}")
     output.facts(_facts(found))
     if found["command"] != RUN:

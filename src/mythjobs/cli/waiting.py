@@ -132,6 +132,15 @@ def said_counts(counts: dict[str, Any]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
+def said_batch(batch: Json) -> str:
+    """`batch 7 of thumbnail, jobs 11 to 310: 40 % over, 118 succeeded, 2 failed, 180 open`."""
+    over = batch["jobs"] - batch["counts"]["open"]
+    return clean(
+        f"batch {batch['batch']} of {batch['command']}, jobs {batch['first']} to {batch['last']}: "
+        f"{100 * over // batch['jobs']} % over, {said_counts(batch['counts'])}"
+    )
+
+
 def why_so(job: Json) -> str:
     """Why a job is in its state; nothing to say of one that succeeded."""
     return str((job["reason"] or {}).get("sentence") or "")

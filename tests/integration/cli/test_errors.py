@@ -71,7 +71,7 @@ def test_an_answer_that_is_none(
     "words, sentence",
     [
         (["statsu"], "no such command 'statsu'"),
-        (["show"], "missing argument 'JOB'"),
+        (["log"], "missing argument 'JOB'"),
         (["show", "x"], "'x' is not a valid job"),
         (["show", "0"], "0 is not in the range"),
         (["jobs", "--nope"], "no such option"),

@@ -129,6 +129,30 @@ def test_show_says_where_when_and_within_what_a_job_runs(call: Call, master: Mas
     assert "running  if its machine falls silent: rerun after 30 min\n" in out
 
 
+def test_a_batch_is_shown_by_how_far_it_is(call: Call, master: Master) -> None:
+    counts = {"succeeded": 118, "failed": 2, "cancelled": 0, "open": 180}
+    batch = {
+        "batch": 7,
+        "command": "thumbnail",
+        "jobs": 300,
+        "counts": counts,
+        "first": 11,
+        "last": 310,
+        "over": False,
+    }
+    master.answers["GET batches/7"] = batch
+    said = "batch 7 of thumbnail, jobs 11 to 310: 40 % over, 118 succeeded, 2 failed, 180 open\n"
+    assert call("show", "--batch", "7") == (0, said, "")
+    assert json.loads(call("show", "--batch", "7", "--json").out) == batch
+    assert call("show").code == call("show", "7", "--batch", "7").code == 2
+
+    counts |= {"succeeded": 298, "open": 0}
+    master.answers["GET batches/7"] = {**batch, "over": True}
+    done = call("wait", "--batch", "7")
+    assert (done.code, done.out.endswith(": 100 % over, 298 succeeded, 2 failed\n")) == (1, True)
+    assert call("wait").code == 2
+
+
 def test_why_tells_what_a_machine_waits_for(call: Call, master: Master) -> None:
     keeps = {"command": "thumbnail", "waiting": 3, "code": "window_closed", "detail": "opens 22:00"}
     found = {

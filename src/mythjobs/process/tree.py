@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from mythjobs.clock import Now
+from mythjobs.clock import Now, machine_now
 
 # A job is named by its number and the number of its attempt.
 Key = tuple[int, int]
@@ -14,6 +15,9 @@ Key = tuple[int, int]
 MARK_JOB: Final = "MYTHJOBS_JOB"
 MARK_ATTEMPT: Final = "MYTHJOBS_ATTEMPT"
 _LISTS_CHILDREN: Final = os.path.exists("/proc/thread-self/children")
+_LOOKS: Final = 40
+_PAUSE_S: Final = 0.0005
+_YOUNG_MS: Final = 1000
 TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -123,7 +127,7 @@ def children(pid: int, thread: int) -> list[int]:
 def mark_of(pid: int) -> Key | None:
     """The attempt that this process was started for, by the environment it began with."""
     found: dict[str, str] = {}
-    for pair in _read(f"/proc/{pid}/environ").split(b"\0"):
+    for pair in _environment(pid).split(b"\0"):
         if pair.startswith(b"MYTHJOBS_"):
             name, _, value = pair.decode("ascii", "replace").partition("=")
             found.setdefault(name, value)
@@ -136,10 +140,29 @@ def mark_of(pid: int) -> Key | None:
 def has_mark(pid: int, name: str, mark: str) -> bool:
     """Whether this word stands in that variable of the environment it began with."""
     prefix = f"{name}=".encode()
-    for pair in _read(f"/proc/{pid}/environ").split(b"\0"):
+    for pair in _environment(pid).split(b"\0"):
         if pair.startswith(prefix):
             return mark.encode() in pair[len(prefix) :].split(b" ")
     return False
+
+
+def _environment(pid: int) -> bytes:
+    """While it is in exec(2) there is none to be read for a moment: for one that is young and
+    ours to read that moment is waited for, as its mark would be missed else."""
+    data = _read(f"/proc/{pid}/environ")
+    for _ in range(_LOOKS):
+        if data or not _may_be_in_exec(pid):
+            break
+        time.sleep(_PAUSE_S)
+        data = _read(f"/proc/{pid}/environ")
+    return data
+
+
+def _may_be_in_exec(pid: int) -> bool:
+    process = read_process(pid)
+    if process is None or process.dead or not os.access(f"/proc/{pid}/environ", os.R_OK):
+        return False
+    return machine_now().steady_ms - process.born_ms < _YOUNG_MS
 
 
 def command_line(pid: int) -> bytes:

@@ -77,11 +77,14 @@ class Spawners:
         if not self._guest:
             while work := self._work.get():
                 work(spawn)
+                del work
             return
         block_signals()
         spawn = _unblocked(spawn)
         while work := self._work.get():
             work(spawn)
+            # It holds the child, and with it a file of output that may be dropped by now.
+            del work
             with self._lock:
                 self._unfinished -= 1
 

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from mythjobs.process import (
     PIPE,
     Exited,
     MythSystem,
+    Outcome,
     Process,
     Reader,
     Signalled,
@@ -38,7 +40,7 @@ SHOW = "/bin/cat /proc/$$/cmdline; echo; /bin/cat /proc/$$/environ"
 
 
 @pytest.fixture(params=["plainly", "compiled", "interpreted"])
-def more(request: pytest.FixtureRequest) -> Iterator[dict[str, int]]:
+def more(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     """What makes it start in this way."""
     if request.param == "plainly":
         yield {}
@@ -55,7 +57,7 @@ def more(request: pytest.FixtureRequest) -> Iterator[dict[str, int]]:
 @anything
 @given(args=st.lists(texts, max_size=8), env=st.dictionaries(names, texts, max_size=8))
 def test_arguments_and_environment_arrive_byte_for_byte(
-    more: dict[str, int], args: list[bytes], env: dict[bytes, bytes]
+    more: dict[str, Any], args: list[bytes], env: dict[bytes, bytes]
 ) -> None:
     given_argv = [b"/bin/sh", b"-c", SHOW.encode(), *args]
     done = MythSystem(given_argv, env=env, **more).run()
@@ -93,7 +95,7 @@ def test_any_order_of_acts_leaves_a_legal_outcome_and_no_process(
                 heard += _read_what_is_there(process.stdout)
             case _:
                 _do(process, act)
-    legal = {Exited(0)}
+    legal: set[Outcome] = {Exited(0)}
     if "hup" in acts:
         legal.add(Signalled(signal.SIGHUP))
     if "stop" in acts or last == "kill":

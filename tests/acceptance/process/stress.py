@@ -1,0 +1,143 @@
+"""Many children, long ones, hostile ones; and what is left of them: stress.py KIND SIZE
+
+Raises, and so exits with 1, if anything is left that should not be.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+import time
+from collections import deque
+
+from mythjobs.process import Breached, Exited, Limits, MythSystem, NotStarted, Process, Stopped
+from mythjobs.process.spawners import THREADS
+
+IN_FLIGHT = 64
+PATIENCE_S = 10
+MOST_GROWTH_BYTES = 32 * 2**20
+MOST_ON_DISK_BYTES = 17 * 2**20
+
+
+def short(count: int) -> None:
+    """Each says who it is on both streams."""
+    system = [
+        MythSystem.shell('echo "out $1"; echo "err $1" >&2', str(number), contain=number % 8 == 0)
+        for number in range(IN_FLIGHT)
+    ]
+    flying: deque[tuple[int, Process]] = deque()
+    for number in range(count):
+        if len(flying) == IN_FLIGHT:
+            _check_short(*flying.popleft())
+        which = number % IN_FLIGHT
+        flying.append((which, system[which].start()))
+    while flying:
+        _check_short(*flying.popleft())
+
+
+def _check_short(which: int, process: Process) -> None:
+    done = process.done()
+    assert done.outcome == Exited(0), done
+    assert done.stdout.read() == b"out %d\n" % which
+    assert done.stderr.read() == b"err %d\n" % which
+
+
+def long(count: int) -> None:
+    """All at once, each asked how it is, then ended."""
+    running = [MythSystem(["sleep", "600"]).start() for _ in range(count)]
+    assert all(each.pid for each in running), [each.outcome for each in running]
+    assert all(each.usage().processes == 1 for each in running)
+    for each in running:
+        each.stop(grace_s=0)
+    assert {each.wait() for each in running} == {Stopped("user")}
+
+
+def bomb(processes: int) -> None:
+    """It forks as fast as it can, in sessions of their own, and is deaf to TERM."""
+    text = "trap '' TERM; bomb() { setsid sh -c : & bomb & bomb & wait; }; bomb"
+    limits = Limits(processes=processes, grace_s=0, wall_s=60)
+    system = MythSystem.shell(text, limits=limits)
+    others = [MythSystem(["true"]).start() for _ in range(20)]
+    done = system.run()
+    if isinstance(done.outcome, NotStarted):
+        # Without a cgroup it could not be held, and was refused.
+        assert "processes" in done.outcome.sentence
+    else:
+        assert done.outcome == Breached("processes"), done
+    assert {each.wait() for each in others} == {Exited(0)}
+
+
+def flood(gibibytes: int) -> None:
+    """More output than any disk should take; its head and tail are kept."""
+    before = _peak_bytes()
+    text = 'yes "0123456789abcde" | head -c "$1"G'
+    process = MythSystem.shell(text, str(gibibytes)).start()
+    most = 0
+    while process.wait(0.05) is None:
+        most = max(most, _on_disk_bytes())
+    done = process.done()
+    size = gibibytes * 2**30
+    assert (done.outcome, done.stdout.written) == (Exited(0), size)
+    kept = done.stdout.read()
+    assert kept[:16] == b"0123456789abcde\n"
+    assert kept[-16:] == b"0123456789abcde\n"
+    assert len(kept) + done.stdout.dropped_bytes == size
+    assert max(most, _on_disk_bytes()) <= MOST_ON_DISK_BYTES
+    # `kept` is what we have read of it ourselves, twice while it is put together.
+    assert _peak_bytes() - before <= MOST_GROWTH_BYTES + 2 * len(kept)
+
+
+def _on_disk_bytes() -> int:
+    """Of files without a name, which only we can have."""
+    place = os.environ["TMPDIR"]
+    total = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith(place):
+                total += os.stat(f"/proc/self/fd/{name}").st_blocks * 512
+        except OSError:
+            continue
+    return total
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _fds() -> dict[str, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            # The one that listed them.
+            continue
+    return found
+
+
+def main() -> None:
+    kind, size = sys.argv[1], int(sys.argv[2])
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # What is made once and stays is there now: threads that spawn, and what each of them has.
+    while threading.active_count() < 2 + THREADS:
+        short(IN_FLIGHT)
+    fds, threads = _fds(), threading.active_count()
+    {"short": short, "long": long, "bomb": bomb, "flood": flood}[kind](size)
+    # The last of a tree that was killed are seen to be gone a moment after its end is told.
+    until_s = time.monotonic() + PATIENCE_S
+    while _fds() != fds and time.monotonic() < until_s:
+        assert MythSystem(["true"]).run().outcome == Exited(0)
+    assert _fds() == fds
+    assert threading.active_count() == threads
+    try:
+        left = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        raise AssertionError(f"a child is left: {left}")
+    except ChildProcessError:
+        pass
+
+
+if __name__ == "__main__":
+    main()

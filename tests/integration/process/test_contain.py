@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -157,7 +158,7 @@ def test_signals_reach_all_of_it(groups: Cgroups) -> None:
 
 def test_what_a_dead_owner_left_behind_is_swept_up(groups: Cgroups) -> None:
     # A group of a process that has this pid no more: it was born at another time.
-    path = f"{_unified()}/mythjobs-{os.getpid()}-1"
+    path = f"{_unified()}/mythjobs-{os.getpid()}-1-{cgroups._world()}.1"
     os.mkdir(path)
     child = subprocess.Popen(["sleep", "600"])
     with open(f"{path}/cgroup.procs", "w") as procs:
@@ -166,6 +167,29 @@ def test_what_a_dead_owner_left_behind_is_swept_up(groups: Cgroups) -> None:
     assert child.wait(_PATIENCE_S) == -signal.SIGKILL
     cgroups.sweep(mounts.here())
     assert not os.path.exists(path)
+
+
+def test_what_is_of_another_namespace_of_processes_is_left_alone(groups: Cgroups) -> None:
+    # Seen: whoever looked for containers in a sandbox that shares our cgroup ended our jobs,
+    # whose reaper has no number there.
+    leaf = groups.take()
+    child = start(leaf, "echo ready; sleep 600")
+    assert child.stdout is not None
+    child.stdout.readline()
+    look = "from mythjobs.process.contain import best_here as b; g = b(); g and g.close()"
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", look]
+    try:
+        looked = subprocess.run(apart, capture_output=True, timeout=_PATIENCE_S, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare(1)")
+    if b"unshare" in looked.stderr:
+        pytest.skip("nobody here may have a namespace of processes")
+    assert looked.returncode == 0, looked.stderr
+    assert not leaf.empty()
+    leaf.kill()
+    until(leaf, None)
+    child.communicate()
+    leaf.close()
 
 
 def test_a_machine_without_cgroups_has_none() -> None:

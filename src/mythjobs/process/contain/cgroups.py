@@ -128,7 +128,7 @@ def sweep(places: mounts.Places) -> list[str]:
             continue
         for group in Group(path).below():
             name = group.path.rpartition("/")[2]
-            if not name.startswith(_PREFIX) or _is_alive(name):
+            if not name.startswith(_PREFIX) or not _is_dead(name):
                 continue
             if not group.write("cgroup.kill", "1"):
                 group.kill_one_by_one()
@@ -140,14 +140,29 @@ def sweep(places: mounts.Places) -> list[str]:
 def _name(pid: int) -> str:
     """A process may have several (a library's and its own), each with a name to itself."""
     process = tree.read_process(pid)
-    return f"{_PREFIX}{pid}-{process.born_ms if process else 0}.{next(_names)}"
+    return f"{_PREFIX}{pid}-{process.born_ms if process else 0}-{_world()}.{next(_names)}"
 
 
-def _is_alive(name: str) -> bool:
+def _world() -> str:
+    """Where numbers of processes and times of birth mean what they mean to us: a sandbox with
+    namespaces of its own may share our groups with us."""
+    found = []
+    for kind in ("pid", "time"):
+        try:
+            found.append(str(os.stat(f"/proc/self/ns/{kind}").st_ino))
+        except OSError:
+            found.append("0")
+    return "-".join(found)
+
+
+def _is_dead(name: str) -> bool:
+    """Whether the owner of this group is. Of one in another world that cannot be known here."""
     pid, _, rest = name.removeprefix(_PREFIX).partition("-")
-    born_ms = rest.partition(".")[0]
+    born_ms, _, world = rest.partition(".")[0].partition("-")
+    if world != _world():
+        return False
     process = tree.read_process(int(pid)) if pid.isdigit() else None
-    return process is not None and str(process.born_ms) == born_ms and not process.dead
+    return process is None or str(process.born_ms) != born_ms or process.dead
 
 
 def _limited(leaf: Leaf) -> bool:

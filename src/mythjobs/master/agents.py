@@ -99,11 +99,13 @@ def said(turn: Turn, message: AgentSaid, ends: Ends, late: Late) -> None:
             case m.Progress():
                 if _is_live(machine, each.job, each.n):
                     tenths = None if each.percent is None else round(10 * each.percent)
-                    comment = each.comment and each.comment[:_MOST_COMMENT]
+                    # A job may write anything there, and not every store can hold a NUL.
+                    comment = each.comment and each.comment[:_MOST_COMMENT].replace("\0", "\ufffd")
                     ends.progress[each.job, each.n] = (tenths, comment)
             case m.Returned():
                 if _is_live(machine, each.job, each.n, late):
-                    ends.never_started(machine, each.job, NotStarted(0, each.reason[:500]))
+                    reason = each.reason[:500].replace("\0", "\ufffd")
+                    ends.never_started(machine, each.job, NotStarted(0, reason))
             case m.Frozen():
                 if _is_live(machine, each.job, each.n):
                     holders = tuple(sorted({holder[:20] for holder in each.holders[:10]}))

@@ -89,6 +89,8 @@ def _check(asked: Submit) -> None:
         raise BadRequest("a job can wait for at most 1000 others")
     if len(asked.comment) > 10_000:
         raise BadRequest("comment must have at most 10000 characters")
+    if "\0" in asked.comment or "\0" in (asked.key or ""):
+        raise BadRequest("key and comment must not have a NUL character")
     if asked.deadline_ms is not None and asked.deadline_ms < (asked.not_before_ms or 0):
         raise BadRequest("its deadline is before the time that it waits for")
     if (asked.command == RUN) != (asked.run is not None):
@@ -149,6 +151,8 @@ def job_arguments(
 def _check_subject(subject: str | None) -> str | None:
     if subject is not None and len(subject) > _MOST_SUBJECT:
         raise BadRequest(f"subject must have at most {_MOST_SUBJECT} characters")
+    if "\0" in (subject or ""):
+        raise BadRequest("subject must not have a NUL character")
     return subject or None
 
 

@@ -90,7 +90,8 @@ def to_json(outcome: Outcome) -> dict[str, object]:
 
 
 def from_json(value: Json) -> Outcome:
-    """Raises ValueError if this is not an outcome."""
+    """Raises ValueError if this is not an outcome. A NUL in a text, which not every store can
+    hold, is taken for a character that is not known."""
     try:
         kind = _KINDS[str(value["kind"])]
     except KeyError:
@@ -102,7 +103,7 @@ def from_json(value: Json) -> Outcome:
         given = value[name]
         if type(given).__name__ != wanted:
             raise ValueError(f"{value['kind']}: {name} is not {wanted}")
-        known[name] = given
+        known[name] = given.replace("\0", "\ufffd") if isinstance(given, str) else given
     try:
         return kind(**known)  # type: ignore[arg-type]
     except TypeError as error:

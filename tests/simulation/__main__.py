@@ -66,16 +66,16 @@ def _reports(args: argparse.Namespace) -> Iterator[tuple[list[Report], float]]:
 def _keep(report: Report, args: argparse.Namespace) -> None:
     """Says what broke, and keeps the fewest faults with which it still breaks."""
     print(f"seed {report.seed}: {report.violations[0]}", flush=True)
-    if args.mutant or args.no_shrink:
+    if args.no_shrink:
         return
     name = report.violations[0].partition(":")[0]
 
     def breaks(plan: Plan) -> bool:
-        return any(each.startswith(f"{name}:") for each in run(plan).violations)
+        return any(each.startswith(f"{name}:") for each in run(plan, args.mutant).violations)
 
     small = shrink(plan_of(report.seed, args.large), breaks)
     _FOUND.mkdir(exist_ok=True)
-    path = _FOUND / f"{name.lower()}-{report.seed}.json"
+    path = _FOUND / f"{args.mutant or name.lower()}.{report.seed}.json"
     path.write_text(write(small), encoding="utf-8")
     for fault in small.faults:
         print(f"    {fault.at_ms / 1000:10.3f} s  {fault.kind} of {fault.who or 'the master'}"

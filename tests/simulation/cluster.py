@@ -126,5 +126,12 @@ class Cluster:
             )
             for job_id, n, outcome in tx.cursor.fetchall():
                 self.witness.told_end((job_id, n), int(outcome.split('"code": ')[1].rstrip("}")))
+            tx.cursor.execute("SELECT job_id, n FROM attempt WHERE outcome LIKE '%not_started%'")
+            for job_id, n in tx.cursor.fetchall():
+                self.witness.told_unstarted((job_id, n))
             tx.cursor.execute("SELECT job_id, state FROM job")
             self.people.judge(dict(tx.cursor.fetchall()))
+            for what in ("kind FROM event", "evidence FROM attempt"):
+                tx.cursor.execute(f"SELECT {what}")
+                for (word,) in tx.cursor.fetchall():
+                    self.world.count(f"{what.split()[2]} {word}")

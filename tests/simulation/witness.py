@@ -152,5 +152,9 @@ class Witness:
         if self.ends.get(key) != code:
             self._broken("I21", f"{key} ended with {self.ends.get(key)}, the store says {code}")
 
+    def told_unstarted(self, key: Key) -> None:
+        if key in self.started:
+            self._broken("I21", f"{key} ran on {self.started[key]}, the store says it never did")
+
     def _broken(self, promise: str, what: str) -> None:
         self._world.broken(promise, what)

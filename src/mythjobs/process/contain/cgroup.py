@@ -46,10 +46,18 @@ class Group:
     def read(self, name: str) -> str:
         """Empty if there is none."""
         try:
-            with open(self.file(name), encoding="ascii", errors="replace") as file:
-                return file.read()
+            fd = os.open(self.file(name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return ""
+        parts = []
+        try:
+            while part := os.read(fd, 65536):
+                parts.append(part)
+        except OSError:
+            return ""
+        finally:
+            os.close(fd)
+        return b"".join(parts).decode("ascii", "replace")
 
     def write(self, name: str, text: str) -> bool:
         try:

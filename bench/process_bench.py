@@ -43,17 +43,21 @@ class Figures(TypedDict):
     capture_growth_mb: float
     usage_100_ms: float
     idle_cpu_s_per_min: float
+    fsync_p50_ms: float
 
 
 def measure(arguments: argparse.Namespace) -> Figures:
     with support.workplace() as place:
         raw = support.compiled("raw_process.c", place)
+        disk = figures.Disk(place)
+        disk.probe()
         rates = spawn_rates(raw, place, arguments.jobs, arguments.rounds)
         sizes = captures(place, arguments.megabytes, arguments.rounds)
         support.note("process: usage of 100 trees …")
         usage_ms = float(work(place, "usage", TREES))
         support.note("process: 1,000 idle children …")
         idle_s = float(work(place, "idle", SLEEPERS, arguments.idle_s))
+        disk.probe()
     median = {name: statistics.median(values) for name, values in (rates | sizes).items()}
     return {
         "raw_c_per_s": median["raw"],
@@ -72,6 +76,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
         "capture_growth_mb": max(sizes["growth"]),
         "usage_100_ms": usage_ms,
         "idle_cpu_s_per_min": idle_s,
+        "fsync_p50_ms": disk.p50_ms,
     }
 
 

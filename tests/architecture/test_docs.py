@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from litestar import Litestar
 
+from mythjobs import errors
 from mythjobs.cli.main import group
 from mythjobs.model import life
 from mythjobs.protocol import messages
@@ -67,6 +68,26 @@ def tags() -> list[str]:
 def test_each_message_of_the_link_is_described(tag: str) -> None:
     text = (DOCS / "protocol.md").read_text(encoding="utf-8")
     assert re.search(rf"`{tag}\b", text), f"docs/protocol.md does not describe {tag}"
+
+
+def codes() -> set[str]:
+    """Of errors that are raised while a request is answered."""
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    found = {each.code for each in classes if issubclass(each, errors.MythJobsError)}
+    # These end a master at its start, or a connection of a machine.
+    return (
+        found
+        - {"error", "configuration", "state_not_writable", "protocol", "taken"}
+        - {
+            "illegal_transition",
+            "stale_attempt",
+        }
+    )
+
+
+@pytest.mark.parametrize("code", sorted(codes()))
+def test_each_error_of_the_api_is_described(code: str) -> None:
+    assert f"`{code}`" in (DOCS / "api.md").read_text(encoding="utf-8")
 
 
 def test_the_drawing_of_a_jobs_life_is_the_table_of_its_life() -> None:

@@ -113,7 +113,7 @@ def captured(megabytes: int, everything: bool) -> dict[str, float]:
     began = time.monotonic()
     done = system.run()
     took_s = time.monotonic() - began
-    written = done.stdout.written
+    written = done.stdout.written_bytes
     if done.outcome != Exited(0) or written != megabytes * 2**20:
         raise SystemExit(f"head: {done.outcome}, {written} bytes captured")
     if everything and done.stdout.dropped_bytes:

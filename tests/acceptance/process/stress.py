@@ -79,7 +79,7 @@ def flood(gibibytes: int) -> None:
         most = max(most, _on_disk_bytes())
     done = process.done()
     size = gibibytes * 2**30
-    assert (done.outcome, done.stdout.written) == (Exited(0), size)
+    assert (done.outcome, done.stdout.written_bytes) == (Exited(0), size)
     kept = done.stdout.read()
     assert kept[:16] == b"0123456789abcde\n"
     assert kept[-16:] == b"0123456789abcde\n"

@@ -98,7 +98,7 @@ def limits_of_trees(contained: bool) -> None:
 def on_a_full_disk() -> None:
     done = MythSystem(["head", "-c", "10000000", "/dev/zero"], keep=ALL).run()
     assert done.outcome == Exited(0)
-    assert done.stdout.written == 10_000_000
+    assert done.stdout.written_bytes == 10_000_000
     assert done.stdout.dropped_bytes > 0
 
 

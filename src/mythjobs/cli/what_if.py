@@ -12,6 +12,7 @@ from mythjobs import clock
 from mythjobs.cli import definition_file, output
 from mythjobs.cli.base import Session, as_json, command, pass_session
 from mythjobs.cli.times import say_clock, say_time
+from mythjobs.cli.toml_lines import line_of
 from mythjobs.client.client import Json
 from mythjobs.errors import DefinitionError
 from mythjobs.model.units import say_duration
@@ -48,7 +49,12 @@ def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DefinitionError("", definition_file.syntax(str(error), file)) from None
-    found = session.client().post("what-if", table, timeout_s=None)
+    try:
+        found = session.client().post("what-if", table, timeout_s=None)
+    except DefinitionError as error:
+        line = line_of(text, error.sentence.partition(": ")[0])
+        place = f"{file} line {line}" if line else file
+        raise DefinitionError("", f"{place}: {error.sentence}") from None
     if as_json:
         output.say_json(found)
         return

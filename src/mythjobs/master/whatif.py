@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,15 +80,26 @@ def read_changes(tx: Transaction, memory: Memory, table: r.Table) -> Changes:
     for name, given in _tables(table, "machines"):
         if name not in there:
             raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
-        owners[name] = owner_from({**settings_of(there[name]), **given})
+        with _under(f"machines.{name}"):
+            owners[name] = owner_from({**settings_of(there[name]), **given})
     changed = {}
     for name, given in _tables(table, "commands"):
         defined = commands.by_name(tx, name)
         if defined is None:
             raise NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
-        changed[name] = command_from({**json.loads(defined.definition), **given, "name": name})
+        with _under(f"commands.{name}"):
+            changed[name] = command_from({**json.loads(defined.definition), **given, "name": name})
     sizes = dict(read_semaphores(table.get("semaphores", {})))
     return Changes(owners, changed, sizes)
+
+
+@contextmanager
+def _under(key: str) -> Iterator[None]:
+    """What is wrong is told with its whole key in the file."""
+    try:
+        yield
+    except DefinitionError as error:
+        raise DefinitionError("", f"{key}.{error.sentence}") from None
 
 
 def _tables(table: r.Table, key: str) -> Iterable[tuple[str, dict[str, object]]]:

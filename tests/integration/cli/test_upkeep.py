@@ -9,7 +9,7 @@ from mythjobs.cli.main import run
 from mythjobs.store.open import open_store
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import STATUS
-from tests.integration.cli.scripted import Master
+from tests.integration.cli.scripted import Master, error
 
 SOUND: dict[str, Any] = {"violations": [], "count": 0}
 BROKEN: dict[str, Any] = {
@@ -144,3 +144,13 @@ def test_what_if_names_the_line_of_what_is_no_toml(call: Call, tmp_path: Path) -
     file.write_text("[machines.attic]\njobs = \n")
     done = call("what-if", str(file))
     assert (done.code, f"{file} line 2: is not TOML" in done.err) == (2, True)
+
+
+def test_what_if_names_the_line_of_what_the_master_refuses(
+    call: Call, master: Master, tmp_path: Path
+) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text("[machines.attic]\njobs = 1\nlimit = 3\n")
+    said = "machines.attic.limit: unknown key"
+    master.answers["POST what-if"] = error(400, "bad_definition", said)
+    assert call("what-if", str(file)) == (2, "", f"mythjobs: {file} line 3: {said}\n")

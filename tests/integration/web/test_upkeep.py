@@ -79,6 +79,9 @@ def test_what_if_takes_settings_to_try(tmp_path: Path) -> None:
         missing = await master.ask("POST", url, {"machines": {"none": {}}})
         assert (missing.status, missing.json["code"]) == (404, "no_such_machine")
         wrong = await master.ask("POST", url, {"machines": {"attic": {"job": 1}}})
-        assert (wrong.status, "job: unknown key" in wrong.json["message"]) == (400, True)
+        assert (wrong.status, "machines.attic.job: unknown key" in wrong.json["message"]) == (
+            400,
+            True,
+        )
 
     run(tmp_path, story)

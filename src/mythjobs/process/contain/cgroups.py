@@ -26,10 +26,20 @@ def best_here(places: mounts.Places | None = None) -> Cgroups | None:
     if places.unified is None:
         return None
     sweep(places)
-    try:
-        return Cgroups(places)
-    except OSError:
-        return None
+    for unified in _unified(places):
+        try:
+            return Cgroups(places._replace(unified=unified))
+        except OSError:
+            continue
+    return None
+
+
+def _unified(places: mounts.Places) -> list[str]:
+    """Where our groups may be in the unified hierarchy, the best first."""
+    if places.unified is None:
+        return []
+    better = None if places.controllers else mounts.with_limits(places.unified)
+    return [places.unified] if better is None else [better, places.unified]
 
 
 class Cgroups:
@@ -123,9 +133,7 @@ def sweep(places: mounts.Places) -> list[str]:
     """End what dead processes of ours left in their groups, and remove these. Answers their
     names; a group that has not emptied yet is left for the next time."""
     swept = []
-    for path in [places.unified, *places.controllers.values()]:
-        if path is None:
-            continue
+    for path in [*_unified(places), *places.controllers.values()]:
         for group in Group(path).below():
             name = group.path.rpartition("/")[2]
             if not name.startswith(_PREFIX) or not _is_dead(name):

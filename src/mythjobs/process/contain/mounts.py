@@ -49,6 +49,42 @@ def here() -> Places:
         return Places(None, {})
 
 
+def with_limits(own: str) -> str | None:
+    """The nearest group above `own` that hands on what limits need, if we may make groups in it.
+
+    Where processes are, no controllers are handed on (cgroup-v2.rst, "no internal processes"),
+    and in our own group we are. Not looked for above the group that the manager of the machine
+    has delegated (systemd marks it): what lies there is not ours, were we root.
+    """
+    found = None
+    path = own
+    while not _is_delegated(path):
+        path = os.path.dirname(path)
+        if not os.path.exists(f"{path}/cgroup.procs"):
+            return None
+        if found is None and _hands_on(path) and os.access(path, os.W_OK):
+            found = path
+    return found
+
+
+def _is_delegated(path: str) -> bool:
+    for name in ("user.delegate", "trusted.delegate"):
+        try:
+            if os.getxattr(path, name) == b"1":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _hands_on(path: str) -> bool:
+    try:
+        with open(f"{path}/cgroup.subtree_control", encoding="ascii") as file:
+            return set(_WANTED) <= set(file.read().split())
+    except OSError:
+        return False
+
+
 def _ours(cgroup: str) -> dict[str, str]:
     """By controller; the unified hierarchy has an empty name."""
     found: dict[str, str] = {}

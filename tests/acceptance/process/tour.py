@@ -119,7 +119,6 @@ def main() -> None:
     except BaseException:
         text = traceback.format_exc()
     given.result.write_text(text)
-    os._exit(0)
 
 
 def _tour(given: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from mythjobs.process import snapshot
 from mythjobs.process.background import Background
 from mythjobs.process.buffer import Buffer
 from mythjobs.process.held import Ends, Held
+from mythjobs.process.keeper import Keeper
 from mythjobs.process.pipes import Reader, Writer
 
 if TYPE_CHECKING:
@@ -163,25 +165,21 @@ class Process:
 
     def signal(self, number: int) -> int:
         """Send a signal to its whole tree; how many processes got it."""
-        self._check_ours()
-        count = self._keeper.ask(lambda keeper: keeper.signal(self._child, number))
+        count = self._ask(lambda keeper: keeper.signal(self._child, number))
         assert isinstance(count, int)
         return count
 
     def pause(self) -> None:
         """Freeze its whole tree; the time does not count for `wall_s` and `idle_s`."""
-        self._check_ours()
-        self._keeper.ask(lambda keeper: keeper.hold(self._child, "user", True))
+        self._ask(lambda keeper: keeper.hold(self._child, "user", True))
 
     def resume(self) -> None:
-        self._check_ours()
-        self._keeper.ask(lambda keeper: keeper.hold(self._child, "user", False))
+        self._ask(lambda keeper: keeper.hold(self._child, "user", False))
 
     def limit(self, limits: Limits) -> None:
         """Other limits from now on, counted from its start all the same."""
         check_limits(limits)
-        self._check_ours()
-        self._keeper.ask(lambda keeper: keeper.change(self._child, limits))
+        self._ask(lambda keeper: keeper.change(self._child, limits))
 
     # Ending.
 
@@ -218,8 +216,7 @@ class Process:
 
     def pids(self) -> tuple[int, ...]:
         """The processes of its tree, the leader first."""
-        self._check_ours()
-        found = self._keeper.ask(lambda keeper: keeper.tree(self._child))
+        found = self._ask(lambda keeper: keeper.tree(self._child))
         assert isinstance(found, list)
         return tuple(each.pid for each in found)
 
@@ -237,8 +234,14 @@ class Process:
         if child.tree is None:
             return snapshot.usage(child) or child.usage
         # The keeper gives its container to another child when this one is over.
-        found = self._keeper.ask(lambda _: snapshot.usage(child))
+        found = self._ask(lambda _: snapshot.usage(child))
         return found if isinstance(found, Usage) else child.usage
+
+    def _ask(self, question: Callable[[Keeper[Held]], object]) -> object:
+        """Once it has started: what it says may come before the keeper has seen it start."""
+        self._check_ours()
+        self._child.wait_started()
+        return self._keeper.ask(question)
 
     def _check_ours(self) -> None:
         if self._owner_pid != os.getpid():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
+import msgspec
+
 from tests.simulation.plan import MASTER, Fault, Plan
 from tests.simulation.work import draw_work
 
@@ -22,7 +24,8 @@ def draw(seed: int, *, machines: int = 3, jobs: int = 8, hours: float = 1.0) -> 
     if random.random() < 0.6:
         moments = [each.at_ms for each in work if each.do == "submit"]
         for _ in range(random.randint(1, 5)):
-            faults += _storm(random, machines, calm_ms, random.choice(moments))
+            storm = random.choice((_storm, _storm, _flapping, _blackout))
+            faults += storm(random, machines, calm_ms, random.choice(moments))
     faults.sort(key=lambda each: each.at_ms)
     return Plan(
         seed, machines, calm_ms, rates, commands, settings,
@@ -120,3 +123,31 @@ def _storm(random: Random, machines: int, calm_ms: int, at_ms: int) -> list[Faul
     if at_ms < calm_ms - 5000:
         found.append(_one(random, "cut", who, at_ms, (60_000, 900_000), calm_ms))
     return found
+
+
+def _flapping(random: Random, machines: int, calm_ms: int, at_ms: int) -> list[Fault]:
+    """A link that comes and goes, so that what is granted is not heard, or not heard of again."""
+    who = random.randint(1, machines)
+    at_ms = max(0, at_ms - random.randrange(5000))
+    found = []
+    for _ in range(random.randint(2, 6)):
+        if at_ms >= calm_ms - 5000:
+            break
+        found.append(_one(random, "cut", who, at_ms, (5_000, 120_000), calm_ms))
+        at_ms += found[-1].for_ms + random.randrange(1000, 20_000)
+    return found
+
+
+def _blackout(random: Random, machines: int, calm_ms: int, at_ms: int) -> list[Fault]:
+    """The power fails just as a job begins: of the switch, of a machine whose disk is busy, and
+    of the master."""
+    who = random.randint(1, machines)
+    at_ms = min(at_ms, calm_ms - 70_000)
+    off_ms = at_ms + random.randrange(100, 2500)
+    cut = Fault(at_ms + random.randrange(60), "cut", who, random.randrange(3000, 60_000))
+    return [
+        Fault(max(0, at_ms - 3000), "disk", who, 20_000, random.choice((200, 2000, 10_000))),
+        msgspec.structs.replace(cut, value=random.choice((0, 1))),
+        Fault(off_ms, "reboot", who, random.randrange(2000, 30_000), random.randrange(2)),
+        Fault(random.randrange(at_ms + 100, off_ms + 3000), "kill", MASTER, 2000),
+    ]

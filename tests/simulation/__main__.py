@@ -90,6 +90,8 @@ def _seeds(args: argparse.Namespace) -> int:
     for reports, took_s in _reports(args):
         done += len(reports)
         cpu_s += took_s
+        if done % 500 == 0:
+            print(f"… {done} seeds, {bad} violations", flush=True)
         for report in reports:
             counts.update(report.counts)
             if report.violations:

@@ -17,7 +17,7 @@ from tests.simulation.plan import read
 from tests.simulation.scenarios import SCENARIOS
 
 KEPT: Final = Path(__file__).parent / "seeds"
-SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "1000"))
+SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "200"))
 _TOGETHER: Final = 100
 
 

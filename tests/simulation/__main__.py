@@ -21,7 +21,7 @@ from tests.simulation.shrink import shrink
 from tests.simulation.storeroom import Storeroom
 
 _FOUND: Final = Path("simulation-found")
-_AT_ONCE: Final = 20
+_AT_ONCE: Final = 10
 
 
 @lru_cache(maxsize=1)

@@ -107,6 +107,19 @@ def test_frozen_processes_stand_still_and_can_be_killed(groups: Cgroups) -> None
     leaf.close()
 
 
+def test_a_group_that_was_left_frozen_is_none_to_the_next(groups: Cgroups) -> None:
+    # Seen: a child was paused, then killed; the stub of the next one in its group never ended.
+    leaf = groups.take()
+    path = leaf.unified.path
+    leaf.freeze()
+    leaf.close()
+    again = groups.take()
+    assert again.unified.path == path
+    assert finish(start(again, "echo moves")) == b"moves\n"
+    until(again, None)
+    again.close()
+
+
 def test_cpu_of_grandchildren_is_counted_that_nobody_waited_for(groups: Cgroups) -> None:
     leaf = groups.take()
     burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"

@@ -33,6 +33,7 @@ class Leaf:
         self.made: dict[str, Group] = {}
         self._events: dict[int, int] = {}
         self._also: list[int] = []
+        self._frozen = False
         self._cpu_before = unified.table("cpu.stat")
         self._met_before: dict[str, int] = {}
         self._limited: set[str] = set()
@@ -56,9 +57,11 @@ class Leaf:
             self.thaw()
 
     def freeze(self) -> None:
+        self._frozen = True
         self.unified.write("cgroup.freeze", "1")
 
     def thaw(self) -> None:
+        self._frozen = False
         self.unified.write("cgroup.freeze", "0")
 
     def empty(self) -> bool:
@@ -120,6 +123,9 @@ class Leaf:
             os.close(fd)
         self._events.clear()
         self._also.clear()
+        if self._frozen:
+            # Whoever joins it next would stand still before his first instruction.
+            self.thaw()
         self._release(self)
 
     # Controllers.

@@ -133,7 +133,10 @@ class Witness:
         orphaned_ms = program.orphaned_ms
         if orphaned_ms is None:
             return False
-        return min(machine.minded_ms, self._world.now - orphaned_ms) < _SETTLED_MS
+        excused = min(machine.minded_ms, self._world.now - orphaned_ms) < _SETTLED_MS
+        if excused:
+            self._world.count("excused")
+        return excused
 
     # What the master concludes.
 

@@ -24,6 +24,8 @@ def tour(
     around: Sequence[str] = (),
     python: str = sys.executable,
     user: int | None = None,
+    sources: Path = SOURCES,
+    script: Path = TOUR,
 ) -> None:
     """Take it, with `around` as the beginning of the command line."""
     directory.chmod(0o777)
@@ -31,9 +33,9 @@ def tour(
     files = directory / "files"
     files.mkdir(exist_ok=True)
     files.chmod(0o777)
-    env = {**os.environ, "PYTHONPATH": str(SOURCES), "TMPDIR": str(files)}
+    env = {**os.environ, "PYTHONPATH": str(sources), "TMPDIR": str(files)}
     done = subprocess.run(
-        [*around, python, TOUR, result, *options],
+        [*around, python, script, result, *options],
         env=env, user=user, group=user, extra_groups=None if user is None else [],
         stdin=subprocess.DEVNULL, capture_output=True, timeout=100, check=False, cwd="/",
     )  # fmt: skip
@@ -68,7 +70,13 @@ def test_as_an_ordinary_user(tmp_path: Path) -> None:
     place = Path("/tmp") / f"mythsystem-tour-{os.getpid()}"
     place.mkdir()
     try:
-        tour(place, "--cgroups", "none", python=python, user=NOBODY)
+        # The checkout itself may be where an ordinary user cannot read.
+        sources = shutil.copytree(SOURCES, place / "src")
+        script = Path(shutil.copy(TOUR, place))
+        tour(
+            place, "--cgroups", "none",
+            python=python, user=NOBODY, sources=sources, script=script,
+        )  # fmt: skip
     finally:
         shutil.rmtree(place)
 

@@ -126,15 +126,19 @@ def _storm(random: Random, machines: int, calm_ms: int, at_ms: int) -> list[Faul
 
 
 def _flapping(random: Random, machines: int, calm_ms: int, at_ms: int) -> list[Fault]:
-    """A link that comes and goes, so that what is granted is not heard, or not heard of again."""
+    """A link, or the switch of all, that comes and goes, so that what is granted is not heard,
+    or not heard of again."""
     who = random.randint(1, machines)
+    all_ = range(1, machines + 1) if random.random() < 0.5 else (who,)
     at_ms = max(0, at_ms - random.randrange(5000))
-    found = []
+    found: list[Fault] = []
     for _ in range(random.randint(2, 6)):
         if at_ms >= calm_ms - 5000:
             break
-        found.append(_one(random, "cut", who, at_ms, (5_000, 120_000), calm_ms))
-        at_ms += found[-1].for_ms + random.randrange(1000, 20_000)
+        cut = _one(random, "cut", who, at_ms, (15_000, 120_000), calm_ms)
+        found += [msgspec.structs.replace(cut, who=each) for each in all_]
+        # So soon that what begins in between is silent again before its first heartbeat.
+        at_ms += cut.for_ms + random.randrange(500, 14_000)
     return found
 
 

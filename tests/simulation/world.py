@@ -57,9 +57,9 @@ class World:
     def run(self, until_ms: int, over: Callable[[], bool]) -> None:
         """What is due up to `until_ms`, unless it is `over`, or a promise was broken, before."""
         while self._heap and not self.violations and not over():
-            at_ms, _, event = heapq.heappop(self._heap)
+            at_ms, seq, event = heapq.heappop(self._heap)
             if at_ms > until_ms:
-                heapq.heappush(self._heap, (at_ms, self._seq, event))
+                heapq.heappush(self._heap, (at_ms, seq, event))
                 break
             if event.do is None:
                 continue

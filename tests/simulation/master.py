@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mythjobs.clock import Now
+from mythjobs.errors import StoreFull
 from mythjobs.master import inbox
 from mythjobs.master.core import Core
 from mythjobs.master.turns import Arrived, Committed
@@ -20,6 +21,7 @@ _TURN_MS: Final = 3
 _COMMIT_MS: Final = 5
 _MOST_TOGETHER: Final = 512
 _RETRY_MS: Final = 1000
+_BEGUN_AGAIN_MS: Final = 5000
 
 Answer = Callable[[Any], None]
 
@@ -39,7 +41,12 @@ class Master:
     def start(self) -> None:
         if not self._down and self.process is None:
             self.world.say("master", "starts")
-            self.process = Process(self)
+            try:
+                self.process = Process(self)
+            except StoreFull:
+                # It ends with a sentence; whoever watches over it begins it again.
+                self.world.say("master", "cannot start: the disk of its store is full")
+                self.world.after(_BEGUN_AGAIN_MS, self.start)
 
     def kill(self, away_ms: int) -> None:
         self._down += 1

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from signal import SIGKILL
 from typing import Final
 
 from mythjobs.process import tree
 from mythjobs.process.contain import cgroups, mounts
 from mythjobs.process.journal import Spawned
+from mythjobs.process.signals import send_surely
 from mythjobs.process.tree import Key, Process
 
 # Who is forking while we look can be missed once; not in three looks with nothing found.
@@ -36,7 +37,7 @@ def end_leftovers(attempts: Mapping[Key, Spawned | None]) -> dict[Key, str]:
     give_up_s = time.monotonic() + _PATIENCE_S
     while clean < _LOOKS and time.monotonic() < give_up_s:
         found = {(key, process.pid): process for key, process in _find(attempts)}
-        killed.update(key for (key, _), each in found.items() if _kill(each))
+        killed.update(key for (key, _), each in found.items() if send_surely(each, SIGKILL))
         left = set(found)
         clean = 0 if found else clean + 1
         time.sleep(_PAUSE_S)
@@ -96,21 +97,3 @@ def _ancestors(pid: int, seen: Mapping[int, Process]) -> Iterator[Process]:
     while at and (at := seen.get(at.parent)) and at.pid not in passed:
         passed.add(at.pid)
         yield at
-
-
-def _kill(process: Process) -> bool:
-    """Whether it was there to be killed; the number may have been given to another since."""
-    try:
-        fd = os.pidfd_open(process.pid)
-    except OSError:
-        return False
-    try:
-        now = tree.read_process(process.pid)
-        if now is None or now.dead or now.born_ms != process.born_ms:
-            return False
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(fd)

@@ -29,7 +29,7 @@ def send_all(child: Child, members: Sequence[Process], number: int) -> int:
     apart = [each for each in members if not (child.session and _is_in_group(each, child.pid))]
     count = len(members) - len(apart) if child.session and send(-child.pid, number) else 0
     for process in apart:
-        count += _send_surely(process, number)
+        count += send_surely(process, number)
     return count
 
 
@@ -41,7 +41,7 @@ def kill_all(child: Child, found: list[Process]) -> None:
         send_all(child, found, signal.SIGKILL)
 
 
-def _send_surely(process: Process, number: int) -> bool:
+def send_surely(process: Process, number: int) -> bool:
     """Through a pidfd, and only if the number was not given to another since we looked."""
     try:
         fd = os.pidfd_open(process.pid)

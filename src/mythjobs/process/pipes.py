@@ -14,22 +14,38 @@ _CHUNK: Final = 256 * 1024
 _PIPE_ONLY: Final = {signal.SIGPIPE}
 
 
-class Reader:
-    """What a child writes, chunk by chunk as it comes. A child whose reader is slow waits.
-
-    Several threads may read; each chunk goes to one of them.
-    """
+class _End:
+    """One end of a pipe, which is not waited for and closed with its owner."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
         self._lock = threading.Lock()
-        # Read ahead so that the child could go on reading what it is fed (Writer).
-        self._ahead: deque[bytes] = deque()
 
     def fileno(self) -> int:
-        """Readable when there is something; for an event loop. -1 once it is closed."""
+        """For an event loop. -1 once it is closed."""
         return self._fd
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Reader(_End):
+    """What a child writes, chunk by chunk as it comes. A child whose reader is slow waits.
+
+    Several threads may read; each chunk goes to one of them. It is readable, for an event
+    loop, when there is something. Once it is closed, whoever writes into it gets SIGPIPE.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        # Read ahead so that the child could go on reading what it is fed (Writer).
+        self._ahead: deque[bytes] = deque()
 
     def read_some(self) -> bytes:
         """What is there, or comes next; empty at the end, when nobody holds the pipe any more."""
@@ -73,32 +89,18 @@ class Reader:
         finally:
             self._lock.release()
 
-    def close(self) -> None:
-        """Whoever writes into it hereafter is told so by SIGPIPE."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
-    def __del__(self) -> None:
-        self.close()
-
-
-class Writer:
+class Writer(_End):
     """Feeds a child while it runs.
 
     `write` waits for a child that reads slowly. Meanwhile it takes what that child writes into
-    pipes of ours, so that the two cannot wait for each other for ever.
+    pipes of ours, so that the two cannot wait for each other for ever. After `close` the child
+    reads to the end of what was written.
     """
 
     def __init__(self, fd: int, readers: Sequence[Reader]) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
+        super().__init__(fd)
         self._readers = readers
-        self._lock = threading.Lock()
-
-    def fileno(self) -> int:
-        """-1 once it is closed."""
-        return self._fd
 
     def write(self, data: bytes | bytearray | memoryview) -> bool:
         """All of it; False if the child does not read any more, or it was closed. Never a
@@ -128,15 +130,6 @@ class Writer:
             elif fd in readers:
                 # It is at its end; asking again and again would keep a core busy.
                 self._readers = [each for each in self._readers if each.fileno() != fd]
-
-    def close(self) -> None:
-        """The child reads to the end of what was written."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def _wait(fd: int, events: int) -> None:

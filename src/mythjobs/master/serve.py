@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import mythjobs
 from mythjobs.clock import master_now
 from mythjobs.config.state import StateDir
-from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchMachine
-from mythjobs.master import explain, explain_machine, inbox, load, policy, reasons, whatif
+from mythjobs.errors import BadRequest, NoSuchCommand
+from mythjobs.master import explain, explain_machine, inbox, load, reasons, whatif
 from mythjobs.master.core import Core, Result
 from mythjobs.master.link import Links
 from mythjobs.master.memory import Memory, read_command
@@ -170,13 +170,6 @@ class Master:
     async def what_if(self, table: Mapping[str, object]) -> dict[str, Any]:
         """The last week's jobs against changed settings. Raises what whatif.what_if raises."""
         return await self.read(whatif.what_if, self._core.memory, table, master_now())
-
-    def machine_settings(self, name: str) -> dict[str, object]:
-        """All that is said of a machine, as the tables of its TOML. Raises NoSuchMachine."""
-        for each in self._core.memory.machines.values():
-            if each.name == name:
-                return policy.settings_of(each)
-        raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
 
     async def job(self, job_id: int) -> dict[str, Any]:
         """Raises NoSuchJob."""

@@ -6,7 +6,6 @@ import datetime as dt
 from functools import lru_cache
 from typing import Final
 
-MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import msgspec
+
 from mythjobs.agent import journal as journals
 from mythjobs.agent.actions import Action, Bury, Journal, Tell
 from mythjobs.agent.core import Core
@@ -121,7 +123,7 @@ class Agent:
 
     def _heard_reaper(self, reaper: Reaper, messages: list[Json]) -> None:
         now = self.machine.clock.now()
-        decoded = json.loads(json.dumps(messages))
+        decoded = _sent(messages)
         if decoded[0]["type"] == "hello":
             hello = decoded.pop(0)
             self.carry_out(
@@ -158,7 +160,7 @@ class Agent:
         for action in actions:
             match action:
                 case Tell():
-                    messages = json.loads(json.dumps(action.messages))
+                    messages = _sent(action.messages)
                     if (reaper := self.machine.reapers.get(action.reaper)) is not None:
                         self.machine.to_reaper(reaper, messages)
                 case Journal():
@@ -199,3 +201,8 @@ class Agent:
         else:
             self._syncing = False
         self.carry_out(self.core.journalled(token, self.machine.clock.now()))
+
+
+def _sent(messages: Sequence[Any]) -> list[Any]:
+    """As who reads them at the other end of a socket has them."""
+    return cast(list[Any], msgspec.json.decode(msgspec.json.encode(messages)))

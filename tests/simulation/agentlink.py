@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tests.simulation.agent import Agent
 
 _HANDSHAKE_MS: Final = 10_000
-_BEAT_MS: Final = round(1000 * m.HEARTBEAT_S)
 _MOST_UNANSWERED: Final = 3
 _FIRST_TRIES: Final = 25
 _FIRST_MS: Final = 200
@@ -27,7 +26,7 @@ class AgentLink:
         self._world = agent.world
         self._wire: Wire | None = None
         self._connected = False
-        self._tries = 0
+        self._tries = self._beat_ms = 0
         # As the witness counts: when each heartbeat was sent, and what it told of.
         self._sent: dict[int, tuple[int, list[Key]]] = {}
 
@@ -57,7 +56,10 @@ class AgentLink:
                     held = [(one.job, one.n) for one in each.held]
                     self._sent[each.hb] = self._machine.clock.steady(), held
                     self._sent.pop(each.hb - 2, None)
-                elif self._world.tracing:
+                    continue
+                if isinstance(each, m.Ended | m.Returned):
+                    self._machine.witness.told(self._machine, (each.job, each.n))
+                if self._world.tracing:
                     self._world.say(self._machine.name, f"says {each}")
             self._wire.send(UP, codec.encode(frame))
 
@@ -102,7 +104,8 @@ class AgentLink:
         self._tries = 0
         self._sent.clear()
         self._agent.core.connected(welcome.jobs)
-        self._agent.later(_BEAT_MS, self._beat, self._wire)
+        self._beat_ms = round(1000 * welcome.heartbeat_s)
+        self._agent.later(self._beat_ms, self._beat, self._wire)
         self.wake()
 
     def _beat(self, wire: Wire) -> None:
@@ -111,7 +114,7 @@ class AgentLink:
         core = self._agent.core
         self._agent.carry_out(core.beat(self._machine.clock.now()))
         if core.unanswered < _MOST_UNANSWERED:
-            self._agent.later(_BEAT_MS, self._beat, wire)
+            self._agent.later(self._beat_ms, self._beat, wire)
         elif wire is self._wire:
             self._world.say(self._machine.name, "is not answered, and hangs up")
             wire.close(UP)

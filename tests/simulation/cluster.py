@@ -56,12 +56,14 @@ class Cluster:
 
     def _run(self) -> None:
         plan, world = self.plan, self.world
-        self.master = Master(world, self.store, plan.rates[0])
+        self.master = Master(world, self.store, plan.rates[0], plan.beat_s)
         self.master.committed = self._committed
         self._machines = [
             Machine(world, self.master, self.witness, number, plan.rates[number])
             for number in range(1, plan.machines + 1)
         ]
+        for machine in self._machines:
+            machine.path.backoff_ms = plan.backoff_ms
         self.people = People(world, self.master, plan)
         for fault in plan.faults:
             world.at(fault.at_ms, faults.happen, self, fault)
@@ -85,12 +87,14 @@ class Cluster:
             for machine in result.memory.machines.values()
             for job_id, each in machine.live.items()
         }
-        for key in self._live - live:
-            self.witness.is_over(key)
-        for job_id, n in live - self._live:
-            if job_id in self.people.cancelled:
-                self.world.broken("I13", f"{job_id, n} is leased after its cancel was answered")
-        self._live = live
+        if live != self._live:
+            for key in self._live - live:
+                self.witness.is_over(key)
+            for job_id, n in live - self._live:
+                if job_id in self.people.cancelled:
+                    said = f"{job_id, n} is leased after its cancel was answered"
+                    self.world.broken("I13", said)
+            self._live = live
         for asked, answer in committed.answers:
             if isinstance(answer, BaseException) and not isinstance(answer, MythJobsError):
                 self.world.broken("CRASH", f"{asked} was answered {answer!r}")

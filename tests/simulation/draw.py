@@ -7,11 +7,16 @@ from typing import Final
 
 import msgspec
 
+from mythjobs.protocol.messages import HEARTBEAT_S
 from tests.simulation.plan import MASTER, Fault, Plan
 from tests.simulation.work import draw_work
 
 HOUR_MS: Final = 3_600_000
 _RATES: Final = (900, 950, 990, 1000, 1010, 1050, 1100)
+# The first is what a master says; what is promised must not hang on it, and a heartbeat is what
+# a seed costs.
+_BEATS_S: Final = (HEARTBEAT_S, 8.0, 10.0, 12.0, 15.0)
+_BACKOFFS_MS: Final = (0, 0, 3_000, 30_000, 120_000)
 
 
 def draw(seed: int, *, machines: int = 3, jobs: int = 8, hours: float = 1.0) -> Plan:
@@ -30,6 +35,7 @@ def draw(seed: int, *, machines: int = 3, jobs: int = 8, hours: float = 1.0) -> 
     return Plan(
         seed, machines, calm_ms, rates, commands, settings,
         faults, work, {"nas": random.randint(1, 3)},
+        random.choice(_BEATS_S), random.choice(_BACKOFFS_MS),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from mythjobs.errors import StoreFull
 from mythjobs.master import inbox
 from mythjobs.master.core import Core
 from mythjobs.master.turns import Arrived, Committed
+from mythjobs.protocol.messages import Grant
 from tests.simulation.masterlink import MasterLink
 from tests.simulation.patience import Patience
 from tests.simulation.storeroom import SimStore
@@ -29,9 +30,11 @@ Answer = Callable[[Any], None]
 class Master:
     """The place where a process is, or is not."""
 
-    def __init__(self, world: World, store: SimStore, rate: int) -> None:
+    def __init__(self, world: World, store: SimStore, rate: int, beat_s: float) -> None:
         self.world = world
         self.store = store
+        self.beat_s = beat_s
+        self.offered: set[tuple[int, int]] = set()
         self.clock = Clock(world, rate, 1_000_000)
         self.process: Process | None = None
         self.committed: Callable[[Process, Committed], None] = lambda *_: None
@@ -80,6 +83,7 @@ class Process:
         self.world = master.world
         self.alive = True
         self.stalled = 0
+        self.beat_s = master.beat_s
         self._master = master
         self._clock = master.clock
         self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -150,6 +154,12 @@ class Process:
         for other in list(self._links.values()):
             if other.machine_id == machine_id:
                 other.close()
+
+    def offers(self, grant: Grant) -> None:
+        key = grant.job, grant.n
+        if key in self._master.offered:
+            self.world.count("grants offered again")
+        self._master.offered.add(key)
 
     # Turns.
 

@@ -14,7 +14,8 @@ from tests.simulation.wire import DOWN, UP, Wire
 if TYPE_CHECKING:
     from tests.simulation.master import Process
 
-_SILENCE_MS: Final = round(1000 * SILENCE_S)
+# As master/link.py has it, in heartbeats.
+_SILENT_BEATS: Final = SILENCE_S / m.HEARTBEAT_S
 _HANDSHAKE_MS: Final = 10_000
 
 
@@ -31,9 +32,10 @@ class MasterLink:
         self._ack = 0
         self._messages: list[m.MasterMessage] = []
         self._heard_ms = 0
+        self._silence_ms = round(1000 * _SILENT_BEATS * process.beat_s)
         wire.reads(UP, self)
         wire.send(DOWN, codec.encode(m.Challenge("", m.OLDEST, m.VERSION, "")))
-        process.later(_HANDSHAKE_MS, self._patience)
+        process.later(_HANDSHAKE_MS, self._out_of_patience)
 
     # The wire's end.
 
@@ -67,22 +69,27 @@ class MasterLink:
             return
         assert isinstance(answer, Attached)
         self._attached = True
-        welcome = m.Welcome(m.VERSION, "", answer.machine_id, answer.jobs)
+        beat_s = self._process.beat_s
+        welcome = m.Welcome(m.VERSION, "", answer.machine_id, answer.jobs, beat_s)
         self._wire.send(DOWN, codec.encode(welcome))
         self._process.supersede(answer.machine_id)
         self.machine_id = answer.machine_id
         self._heard_ms = self._process.steady()
-        self._process.later(_SILENCE_MS, self._patience)
+        self._process.later(self._silence_ms, self._patience)
         self._write()
         early, self._early = self._early, []
         for data in early:
             self._received(data)
 
+    def _out_of_patience(self) -> None:
+        if not self._attached:
+            self.close()
+
     def _patience(self) -> None:
         if self.closed:
             return
-        left_ms = self._heard_ms + _SILENCE_MS - self._process.steady()
-        if not self._attached or left_ms <= 0:
+        left_ms = self._heard_ms + self._silence_ms - self._process.steady()
+        if left_ms <= 0:
             self.close()
         else:
             self._process.later(left_ms, self._patience)
@@ -92,6 +99,9 @@ class MasterLink:
     def deliver(self, ack: int, messages: list[m.MasterMessage]) -> None:
         self._ack = max(self._ack, ack)
         self._messages += messages
+        for each in messages:
+            if isinstance(each, m.Grant):
+                self._process.offers(each)
         if self._attached:
             self._write()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -46,8 +47,8 @@ class People:
     def done(self) -> bool:
         return not self._open and len(self._ids) == self._submits
 
-    def every_job(self, result: Result) -> list[int]:
-        return list(range(1, result.memory.next_job_id))
+    def every_job(self, result: Result) -> Sequence[int]:
+        return range(1, result.memory.next_job_id)
 
     # One step after the other.
 

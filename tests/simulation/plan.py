@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from mythjobs.protocol.messages import HEARTBEAT_S
+
 MASTER = 0
 
 
@@ -41,6 +43,9 @@ class Plan(Struct, frozen=True):
     faults: list[Fault]
     work: list[Step]
     semaphores: dict[str, int] = field(default_factory=dict)
+    beat_s: float = HEARTBEAT_S
+    # After a cut a connection tries again so late at most; a new one is not held up by it.
+    backoff_ms: int = 0
 
 
 def write(plan: Plan) -> str:

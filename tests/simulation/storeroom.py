@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,13 +21,21 @@ _RESERVE_BYTES: Final = 4096
 
 
 class SimStore(SqliteStore):
-    def __init__(self, path: Path) -> None:
+    """A copy of an empty store. Its one connection also reads: nothing here happens at once."""
+
+    def __init__(self, path: Path, empty: sqlite3.Connection) -> None:
+        self._empty = empty
         super().__init__(path, unsafe=True, reserve_bytes=_RESERVE_BYTES)
-        # Durability is not what is simulated here: a commit is what was committed.
-        self._writer.execute("PRAGMA synchronous = OFF")
         self.filled = 0  # how many faults fill it now
         self._noticed = False
         self._checked = -1
+
+    def _open_writer(self) -> sqlite3.Connection:
+        writer = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
+        self._empty.backup(writer)
+        for pragma in ("foreign_keys = OFF", "temp_store = MEMORY"):
+            writer.execute(f"PRAGMA {pragma}").fetchall()
+        return writer
 
     @contextmanager
     def turn(self) -> Iterator[Transaction]:
@@ -37,14 +46,19 @@ class SimStore(SqliteStore):
                 self._noticed = True
                 raise StoreFull("the disk of the store is full")
 
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        assert not self._writer.in_transaction, "nothing reads in the middle of a turn"
+        yield Transaction(self._writer.cursor(), self._dialect)
+
     def has_room(self) -> bool:
         self._noticed = self._noticed and bool(self.filled)
         return not self._noticed
 
-    def checkpoint(self, *, least_bytes: int = 0) -> None:
+    def checkpoint(self, *, least_bytes: int | None = None) -> None:
         """It is small, and gone soon."""
 
-    def broken(self, jobs: list[int] | None) -> list[Violation]:
+    def broken(self, jobs: Sequence[int] | None) -> list[Violation]:
         """What is not as promised in what is committed, if anything was since the last time."""
         changes = self._writer.total_changes
         if jobs is not None and changes == self._checked:
@@ -55,26 +69,22 @@ class SimStore(SqliteStore):
 
 
 class Storeroom:
-    """Stores one after the other, each a copy of an empty one."""
+    """Stores one after the other, each a copy of an empty one that is migrated once."""
 
     def __init__(self) -> None:
         where = _SHM if os.access(_SHM, os.W_OK) else None
         self._root = Path(tempfile.mkdtemp(prefix="mythjobs-simulation-", dir=where))
-        self._empty = self._root / "empty.db"
-        SimStore(self._empty).close()
+        SqliteStore(self._root / "empty.db", unsafe=True, reserve_bytes=_RESERVE_BYTES).close()
+        self._empty = sqlite3.connect(self._root / "empty.db")
 
     @contextmanager
     def store(self) -> Iterator[SimStore]:
-        folder = Path(tempfile.mkdtemp(dir=self._root))
+        store = SimStore(self._root / "store.db", self._empty)
         try:
-            shutil.copyfile(self._empty, folder / "store.db")
-            store = SimStore(folder / "store.db")
-            try:
-                yield store
-            finally:
-                store.close()
+            yield store
         finally:
-            shutil.rmtree(folder)
+            store.close()
 
     def close(self) -> None:
+        self._empty.close()
         shutil.rmtree(self._root, ignore_errors=True)

@@ -52,6 +52,23 @@ def test_a_cut_holds_what_is_under_way_until_it_is_over() -> None:
     assert reader.heard == [b"a", b"b", b"c", "hung up"]
 
 
+def test_a_connection_finds_out_late_that_a_cut_is_over_and_a_new_one_overtakes_it() -> None:
+    world, path, old, reader = connected()
+    path.backoff_ms = 30_000
+    path.set_cut(UP, 1)
+    old.send(UP, b"old")
+    pass_time(world, 60_000)
+    path.set_cut(UP, -1)
+    new = Wire(path)
+    new.reads(UP, reader)
+    new.send(UP, b"new")
+    pass_time(world, 100)
+    assert reader.heard == [b"new"]
+    pass_time(world, 30_000)
+    assert reader.heard == [b"new", b"old"]
+    assert world.counts == {"late on an old connection": 1}
+
+
 def test_what_is_sent_later_never_comes_first_also_where_the_network_gets_faster() -> None:
     world, path, wire, reader = connected()
     path.slow_ms[UP] = 5000

@@ -49,6 +49,9 @@ def test_no_seed_breaks_a_promise(first: int, pool: ProcessPoolExecutor) -> None
     assert not broken, "replay one with `make simulate REPLAY=…`"
     # That nothing broke says something only where something ran.
     assert sum(each.counts.get("starts", 0) for each in reports) > 5 * _TOGETHER
+    # What a connection lost is said again on the next one, and what an old one had comes late.
+    for what in ("ends said again", "grants offered again", "late on an old connection"):
+        assert any(what in each.counts for each in reports), what
 
 
 @pytest.mark.parametrize("path", sorted(KEPT.glob("*.json")), ids=lambda path: path.stem)

@@ -27,7 +27,9 @@ class Path:
         self.world = world
         self.cut = [0, 0]  # how many faults cut it now
         self.slow_ms = [0, 0]
+        self.backoff_ms = 0
         self.wires: list[Wire] = []
+        self.newest: Wire | None = None
 
     @property
     def there(self) -> bool:
@@ -37,7 +39,7 @@ class Path:
         self.cut[way] += change
         if not self.cut[way]:
             for wire in list(self.wires):
-                wire.flow(way)
+                wire.resume(way)
 
     def reset(self) -> None:
         """Every connection breaks, at both ends at once, with all that is under way."""
@@ -58,8 +60,10 @@ class Wire:
         self._under_way: tuple[deque[bytes | None], ...] = (deque(), deque())
         self._due_ms: list[deque[int]] = [deque(), deque()]
         self._last_ms = [0, 0]
+        self._tries_ms = [0, 0]  # when it finds out that a cut is over
         self._shut = [False, False]
         path.wires.append(self)
+        path.newest = self
 
     def reads(self, way: int, end: End) -> None:
         self._ends[way] = end
@@ -101,15 +105,27 @@ class Wire:
         self._due_ms[way].append(at_ms)
         world.at(at_ms, self.flow, way)
 
+    def resume(self, way: int) -> None:
+        """A cut is over. What was lost in it is sent again only some time later."""
+        world, backoff_ms = self._path.world, self._path.backoff_ms
+        if backoff_ms and self._under_way[way]:
+            self._tries_ms[way] = world.now + world.random.randrange(backoff_ms)
+            world.at(self._tries_ms[way], self.flow, way)
+        else:
+            self.flow(way)
+
     def flow(self, way: int) -> None:
         """All that is due comes in, unless the way is cut."""
         waiting, due_ms = self._under_way[way], self._due_ms[way]
-        while waiting and due_ms[0] <= self._path.world.now and not self._path.cut[way]:
+        now = self._path.world.now
+        while waiting and due_ms[0] <= now >= self._tries_ms[way] and not self._path.cut[way]:
             due_ms.popleft()
             data = waiting.popleft()
             end = self._ends[way]
             if end is None:
                 continue
+            if self._path.newest is not self:
+                self._path.world.count("late on an old connection")
             if data is None:
                 self._ends[way] = None
                 self._forget()

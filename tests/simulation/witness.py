@@ -57,6 +57,7 @@ class Witness:
         # What the master holds to be over.
         self.over: set[Key] = set()
         self.hours = HoursWatch(world)
+        self._told: set[tuple[str, Key]] = set()
 
     # What machines are told.
 
@@ -74,6 +75,12 @@ class Witness:
             there.renew(sent_ms)
 
     # What machines do.
+
+    def told(self, machine: Seen, key: Key) -> None:
+        """A machine says what became of an attempt."""
+        if (machine.name, key) in self._told:
+            self._world.count("ends said again")
+        self._told.add((machine.name, key))
 
     def began(self, machine: Seen, program: Program) -> None:
         key = program.key

@@ -17,6 +17,8 @@ from mythjobs.clock import Now
 NOON_MS: Final = 1_795_521_600_000
 # Whoever does so much at one instant does it for ever.
 _MOST_AT_ONCE: Final = 10_000
+# So often it is looked at whether all is over.
+_LOOKS_MS: Final = 1000
 
 
 class Event:
@@ -56,10 +58,15 @@ class World:
 
     def run(self, until_ms: int, over: Callable[[], bool]) -> None:
         """What is due up to `until_ms`, unless it is `over`, or a promise was broken, before."""
-        while self._heap and not self.violations and not over():
-            at_ms, seq, event = heapq.heappop(self._heap)
+        heap, look_ms = self._heap, self.now
+        while heap and not self.violations:
+            if self.now >= look_ms:
+                if over():
+                    break
+                look_ms = self.now + _LOOKS_MS
+            at_ms, seq, event = heapq.heappop(heap)
             if at_ms > until_ms:
-                heapq.heappush(self._heap, (at_ms, seq, event))
+                heapq.heappush(heap, (at_ms, seq, event))
                 break
             if event.do is None:
                 continue
@@ -101,7 +108,8 @@ class Clock:
         return self._steady0_ms + (self._world.now - self._began) * self._rate // 1000
 
     def now(self) -> Now:
-        steady_ms = self.steady()
+        # As steady() has it, which this calls too often.
+        steady_ms = self._steady0_ms + (self._world.now - self._began) * self._rate // 1000
         return Now(steady_ms + self._wall0_ms, steady_ms, steady_ms)
 
     def wall(self) -> int:

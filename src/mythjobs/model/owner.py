@@ -32,13 +32,10 @@ class Rights(NamedTuple):
 
     def changed(self, *, allow: frozenset[str], deny: frozenset[str]) -> Rights:
         """With these commands allowed or denied as well; what is denied stands above."""
-        match self.mode:
-            case "all":
-                return Rights("except", deny) if deny else self
-            case "except":
-                return Rights("except", (self.commands - allow) | deny)
-            case _:
-                return Rights("listed", (self.commands | allow) - deny)
+        if self.mode == "listed":
+            return Rights("listed", (self.commands | allow) - deny)
+        excepted = (self.commands - allow) | deny
+        return Rights("except", excepted) if excepted else EVERYTHING
 
 
 # A machine with nothing said allows nothing.

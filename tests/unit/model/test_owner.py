@@ -13,6 +13,7 @@ from mythjobs.model.bounds import IO_CLASSES, Bounds, tighter
 from mythjobs.model.command import Command
 from mythjobs.model.definition import command_from
 from mythjobs.model.owner import (
+    EVERYTHING,
     NOTHING,
     Owner,
     combined_limits,
@@ -82,6 +83,12 @@ def test_what_is_said_of_one_command_refines_what_is_said_of_all(
 ) -> None:
     rights = owner_from({"allow": allow, "commands": commands}).rights
     assert {name for name in ("flag", "backup") if rights.allow(name)} == allowed
+
+
+def test_the_last_exception_allowed_again_leaves_none() -> None:
+    some = owner_from({"allow": "all"}).rights.changed(allow=frozenset(), deny=frozenset({"flag"}))
+    assert not some.allow("flag")
+    assert some.changed(allow=frozenset({"flag"}), deny=frozenset()) == EVERYTHING
 
 
 @pytest.mark.parametrize(

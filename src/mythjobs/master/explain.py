@@ -114,6 +114,8 @@ def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any
             # What is stored is why an earlier attempt was not the last.
             code, sentence = stands(memory, job.state, job_id, now)
         expected = _running(memory, job_id)
+    if job.state not in FINAL:
+        sentence = or_late(sentence, job.deadline_ms, now)
     return {
         "id": job_id,
         "state": job.state,
@@ -137,6 +139,13 @@ def stands(memory: Memory, state: str, job_id: int, now: Now) -> tuple[str, str]
             return "frozen", f"frozen on {each.name} by {', '.join(live.frozen)}"
         return state, f"{state} on {each.name}"
     return state, f"{state} on a machine"
+
+
+def or_late(sentence: str, deadline_ms: int | None, now: Now) -> str:
+    """What is to be said of a job that is not over, and that its deadline has passed: then it
+    had started in time, or it would be cancelled."""
+    late = deadline_ms is not None and deadline_ms <= now.wall_ms
+    return f"{sentence}; late, its deadline has passed" if late else sentence
 
 
 def _running(memory: Memory, job_id: int) -> Expected | None:

@@ -150,7 +150,9 @@ class _Pass:
     def _key(self, class_id: int, head: Candidate) -> Key:
         job_class = self._class(class_id)
         submitter = job_class.ask.submitter
-        return self._plan.shares.key(head.priority, submitter, job_class.command_id, head.job_id)
+        return self._plan.shares.key(
+            head.priority, submitter, job_class.command_id, head.job_id, head.deadline_order
+        )
 
     def _standing(self, class_id: int) -> Key | None:
         head = self._head(class_id)

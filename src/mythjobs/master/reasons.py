@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mythjobs.clock import Now
-from mythjobs.master.explain import View, stands, view_of
+from mythjobs.master.explain import View, or_late, stands, view_of
 from mythjobs.master.memory import Memory, read_class
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.scheduler import eligibility as e
@@ -36,9 +36,13 @@ def _tell(tx: Transaction, memory: Memory, now: Now, pages: list[Record]) -> Non
     waits = _Waits(tx, memory, now, queued) if queued else None
     for page in pages:
         if page["state"] == JobState.QUEUED and waits is not None:
-            page["reason"] = _reason(*waits.of(page["id"]))
+            code, sentence = waits.of(page["id"])
         elif page["state"] not in FINAL:
-            page["reason"] = _reason(*stands(memory, page["state"], page["id"], now))
+            code, sentence = stands(memory, page["state"], page["id"], now)
+        else:
+            code = ""
+        if code:
+            page["reason"] = _reason(code, or_late(sentence, page["deadline_ms"], now))
         page["frozen"] = _frozen(memory, page["id"])
 
 

@@ -54,6 +54,7 @@ def what_if(tx: Transaction, memory: Memory, table: r.Table, now: Now) -> dict[s
             each.class_id,
             each.priority,
             max(each.over_ms - each.started_ms, 1) / 1000,
+            each.deadline_ms,
         )
         for each in rows
     ]

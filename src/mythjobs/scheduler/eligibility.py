@@ -91,6 +91,7 @@ class JobFacts(NamedTuple):
     subject: str | None
     reason_code: str
     reason: str
+    deadline_ms: int | None = None
 
 
 # Each check answers "" if its rule is met, else why not, as it stands behind the machine's

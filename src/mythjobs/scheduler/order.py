@@ -1,4 +1,5 @@
-"""Who comes first: priority, then fairness between submitters and commands, then age."""
+"""Who comes first: priority, fairness between submitters, the deadline, fairness between the
+commands of a submitter, age."""
 
 from __future__ import annotations
 
@@ -11,6 +12,13 @@ from typing import Final, NamedTuple
 UNLEARNED_S: Final = 10.0
 # One that is blocked so long by what others take is given what becomes free.
 STARVING_S: Final = 60.0
+# Later than every deadline: instants end with the year 9999.
+_NEVER_MS: Final = 2**53
+
+
+def deadline_order(deadline_ms: int | None) -> int:
+    """The deadline as it sorts: the earlier the smaller, and 0, the last, without one."""
+    return 0 if deadline_ms is None else deadline_ms - _NEVER_MS
 
 
 class Key(NamedTuple):
@@ -18,6 +26,7 @@ class Key(NamedTuple):
 
     priority: int  # negated
     submitter: float
+    deadline: int  # deadline_order
     command: float
     job_id: int
 
@@ -38,10 +47,15 @@ class Shares:
     def draft(self) -> Shares:
         return Shares(dict(self.spent), dict(self.served), self.last)
 
-    def key(self, priority: int, submitter: str, command_id: int, job_id: int) -> Key:
+    def key(
+        self, priority: int, submitter: str, command_id: int, job_id: int, deadline: int = 0
+    ) -> Key:
+        """Among the jobs of one submitter a deadline stands above the turns of commands; among
+        submitters it does not, or one could have everything by writing deadlines."""
         return Key(
             -priority,
             max(self.spent.get((submitter, 0), 0.0), self.last),
+            deadline,
             max(self.spent.get((submitter, command_id), 0.0), self.served.get(submitter, 0.0)),
             job_id,
         )
@@ -66,13 +80,13 @@ class Line:
     def __init__(self, key: Callable[[int], Key | None]) -> None:
         self._key = key
         # Keys are as they were when they were pushed: they can only have grown since.
-        self._lines: dict[tuple[int, str], list[tuple[float, int, int]]] = {}
+        self._lines: dict[tuple[int, str], list[tuple[int, float, int, int]]] = {}
         self._firsts: list[tuple[Key, tuple[int, str]]] = []
 
     def push(self, key: Key, submitter: str, class_id: int) -> None:
         name = (key.priority, submitter)
         line = self._lines.setdefault(name, [])
-        entry = (key.command, key.job_id, class_id)
+        entry = (key.deadline, key.command, key.job_id, class_id)
         if not line or entry < line[0]:
             heappush(self._firsts, (key, name))
         heappush(line, entry)
@@ -88,10 +102,12 @@ class Line:
                 heappush(self._firsts, (now, name))
                 continue
             line = self._lines[name]
-            class_id = heappop(line)[2]
+            class_id = heappop(line)[3]
             if line:
-                command, job_id, _ = line[0]
-                heappush(self._firsts, (now._replace(command=command, job_id=job_id), name))
+                # The key of the line's new first, as it was when that was pushed.
+                deadline, command, job_id, _ = line[0]
+                first = Key(now.priority, now.submitter, deadline, command, job_id)
+                heappush(self._firsts, (first, name))
             return now, class_id
         return None
 
@@ -99,12 +115,12 @@ class Line:
         """The key of the first of a line, after those that have grown were put in their place."""
         line = self._lines[name]
         while line:
-            class_id = line[0][2]
+            class_id = line[0][3]
             now = self._key(class_id)
             if now is None:
                 heappop(line)
-            elif (now.command, now.job_id) > line[0][:2]:
-                heapreplace(line, (now.command, now.job_id, class_id))
+            elif now[2:] > line[0][:3]:
+                heapreplace(line, (now.deadline, now.command, now.job_id, class_id))
             else:
                 return now
         return None

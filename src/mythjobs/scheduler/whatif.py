@@ -11,7 +11,7 @@ from mythjobs.model.zone import DAY_MS
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.counts import Counts, Running
 from mythjobs.scheduler.opening import Opening, opening
-from mythjobs.scheduler.order import Key, Shares
+from mythjobs.scheduler.order import Key, Shares, deadline_order
 
 # What has not ended so long after the last submit never will under these settings.
 _LONGEST_MS: Final = 60 * DAY_MS
@@ -25,6 +25,7 @@ class PastJob(NamedTuple):
     class_id: int
     priority: int
     duration_s: float
+    deadline_ms: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -70,7 +71,9 @@ class _Replay:
         self._world = world
         self._coming = [(each.submitted_ms, each.job_id, each) for each in jobs]
         heapify(self._coming)
-        self._queued: dict[int, list[tuple[int, int, PastJob]]] = {}
+        # By class, in its order: priority, deadline, age.
+        self._queued: dict[int, list[tuple[int, int, int, PastJob]]] = {}
+        self._begun: set[int] = set()
         self._live: dict[int, _Live] = {}
         self._over: dict[int, Outcome] = {}
         self._shares = Shares()
@@ -93,8 +96,11 @@ class _Replay:
 
     def _arrive(self, now_ms: int) -> None:
         while self._coming and self._coming[0][0] <= now_ms:
-            job = heappop(self._coming)[2]
-            heappush(self._queued.setdefault(job.class_id, []), (-job.priority, job.job_id, job))
+            self._wait(heappop(self._coming)[2])
+
+    def _wait(self, job: PastJob) -> None:
+        place = (-job.priority, deadline_order(job.deadline_ms), job.job_id, job)
+        heappush(self._queued.setdefault(job.class_id, []), place)
 
     def _opening(self, live: _Live, now_ms: int) -> Opening | None:
         return self._at(self._world.sites[live.job.class_id, live.machine_id], now_ms)
@@ -124,8 +130,7 @@ class _Replay:
                 live.frozen = shut
             elif shut and closing == "requeue":
                 del self._live[job_id]
-                waiting = self._queued.setdefault(live.job.class_id, [])
-                heappush(waiting, (-live.job.priority, job_id, live.job))
+                self._wait(live.job)
             elif shut and closing == "terminate":
                 self._finish(live, now_ms, True)
 
@@ -146,16 +151,18 @@ class _Replay:
         open_classes = {class_id for class_id, waiting in self._queued.items() if waiting}
         while open_classes and len(full) < len(world.machines):
             class_id = min(open_classes, key=self._key)
-            job = self._queued[class_id][0][2]
+            job = self._queued[class_id][0][3]
+            if self._too_late(job, now_ms):
+                self._leave(class_id, open_classes)
+                continue
             machine_id = self._where(class_id, job, counts, full, now_ms)
             if machine_id is None:
                 open_classes.discard(class_id)
                 continue
-            heappop(self._queued[class_id])
-            if not self._queued[class_id]:
-                open_classes.discard(class_id)
+            key = self._key(class_id)
+            self._leave(class_id, open_classes)
+            self._begun.add(job.job_id)
             ask = world.asks[class_id]
-            key = self._shares.key(job.priority, ask.submitter, ask.command_id, job.job_id)
             self._shares.charge(key, ask.submitter, ask.command_id, job.duration_s)
             counts.add(Running(machine_id, ask.command_id, ask.semaphores))
             wall_s = world.sites[class_id, machine_id].bounds.wall_s
@@ -165,9 +172,21 @@ class _Replay:
             self._live[job.job_id] = _Live(job, machine_id, now_ms, left_ms, now_ms, cut=cut)
 
     def _key(self, class_id: int) -> Key:
-        job = self._queued[class_id][0][2]
+        _, deadline, _, job = self._queued[class_id][0]
         ask = self._world.asks[class_id]
-        return self._shares.key(job.priority, ask.submitter, ask.command_id, job.job_id)
+        return self._shares.key(job.priority, ask.submitter, ask.command_id, job.job_id, deadline)
+
+    def _leave(self, class_id: int, open_classes: set[int]) -> None:
+        """The first of its class waits no more."""
+        heappop(self._queued[class_id])
+        if not self._queued[class_id]:
+            open_classes.discard(class_id)
+
+    def _too_late(self, job: PastJob, now_ms: int) -> bool:
+        """Whether it would be cancelled: its deadline has come, and it has never started."""
+        if job.deadline_ms is None or job.job_id in self._begun:
+            return False
+        return job.deadline_ms <= now_ms
 
     def _where(
         self, class_id: int, job: PastJob, counts: Counts, full: set[int], now_ms: int

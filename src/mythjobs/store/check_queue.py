@@ -48,7 +48,16 @@ _before_it = exists().where(
     or_(other.c.overlap == 1, job.c.overlap == 0, ~_live_sibling),
     or_(
         other.c.priority > job.c.priority,
-        and_(other.c.priority == job.c.priority, other.c.job_id < job.c.job_id),
+        and_(
+            other.c.priority == job.c.priority,
+            or_(
+                other.c.deadline_order < job.c.deadline_order,
+                and_(
+                    other.c.deadline_order == job.c.deadline_order,
+                    other.c.job_id < job.c.job_id,
+                ),
+            ),
+        ),
     ),
 )
 

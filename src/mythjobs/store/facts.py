@@ -27,6 +27,7 @@ _ASK = select(
     job.c.subject,
     job.c.reason_code,
     job.c.reason,
+    job.c.deadline_ms,
 ).select_from(
     job.outerjoin(t.batch, t.batch.c.batch_id == job.c.batch_id).outerjoin(
         t.command, t.command.c.command_id == job.c.command_id
@@ -74,7 +75,7 @@ def queued_after(tx: Transaction, above: int, most: int) -> dict[int, JobFacts]:
 
 
 def _from(row: Row) -> JobFacts:
-    state, name, hold, not_before_ms, unmet, ready_class, subject, code, why = row[3:]
+    state, name, hold, not_before_ms, unmet, ready_class, subject, code, why, deadline = row[3:]
     values: dict[str, Any] = {
         "state": state,
         "command": name or "",
@@ -85,5 +86,6 @@ def _from(row: Row) -> JobFacts:
         "subject": subject,
         "reason_code": code,
         "reason": why,
+        "deadline_ms": deadline,
     }
     return JobFacts(**values)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, insert, select, update
 
 from mythjobs.model.life import JobState
+from mythjobs.scheduler.order import deadline_order
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, Transaction, given, one_of, word
 
@@ -81,7 +82,7 @@ class JobFlags(NamedTuple):
     subject: str | None
 
 
-_INSERT = Statement(insert(job), _COLUMNS)
+_INSERT = Statement(insert(job), (*_COLUMNS, "deadline_order"))
 _BY_KEY = Statement(select(job.c.job_id, job.c.state).where(job.c.key == given("called")))
 _FLAGS = Statement(
     select(
@@ -123,7 +124,9 @@ _SAVE_NEXT_ID = Statement(
 
 def add(tx: Transaction, rows: Sequence[NewJob]) -> None:
     """Inserts new jobs, all of which are queued, and counts them."""
-    _INSERT.run_many(tx, [row._asdict() for row in rows])
+    _INSERT.run_many(
+        tx, [row._asdict() | {"deadline_order": deadline_order(row.deadline_ms)} for row in rows]
+    )
     for row in rows:
         tx.tally[row.command_id, JobState.QUEUED] += 1
 

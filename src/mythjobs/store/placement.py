@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select, union_all
 
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, Transaction, given
@@ -20,39 +20,49 @@ class Candidate(NamedTuple):
     priority: int
     subject: str | None
     overlap: int
+    deadline_order: int = 0
 
 
 _NEXT = Statement(
-    select(job.c.job_id, job.c.ready_class, job.c.priority, job.c.subject, job.c.overlap)
+    select(
+        job.c.job_id,
+        job.c.ready_class,
+        job.c.priority,
+        job.c.subject,
+        job.c.overlap,
+        job.c.deadline_order,
+    )
     .where(job.c.ready_class == given("of"), job.c.ready_class.is_not(None))
-    .order_by(job.c.priority.desc(), job.c.job_id)
+    .order_by(job.c.priority.desc(), job.c.deadline_order, job.c.job_id)
     .limit(given("most"))
 )
 
 
 def next_of_class(tx: Transaction, class_id: int, most: int) -> list[Candidate]:
-    """The first ready jobs of a class by priority, then age."""
+    """The first ready jobs of a class by priority, deadline, then age."""
     return [Candidate(*row) for row in _NEXT.run(tx, of=class_id, most=most)]
 
 
 # Far enough for a person; the rest of a long queue is not counted for a sentence.
 _MOST_COUNTED: Final = 10_000
-_PLACE = Statement(select(job.c.priority).where(job.c.job_id == given("which")))
+_PLACE = Statement(
+    select(job.c.priority, job.c.deadline_order).where(job.c.job_id == given("which"))
+)
+_READY = (job.c.ready_class == given("of"), job.c.ready_class.is_not(None))
+_EQUAL = (*_READY, job.c.priority == given("priority"))
+# One range of the index each: an OR of them would read all of the class behind it as well.
 _AHEAD = Statement(
-    select(job.c.job_id)
-    .where(
-        job.c.ready_class == given("of"),
-        job.c.ready_class.is_not(None),
-        or_(
-            job.c.priority > given("priority"),
-            and_(job.c.priority == given("same"), job.c.job_id < given("which")),
+    union_all(
+        select(job.c.job_id).where(*_READY, job.c.priority > given("priority")),
+        select(job.c.job_id).where(*_EQUAL, job.c.deadline_order < given("deadline")),
+        select(job.c.job_id).where(
+            *_EQUAL, job.c.deadline_order == given("deadline"), job.c.job_id < given("which")
         ),
-    )
-    .limit(_MOST_COUNTED)
+    ).limit(_MOST_COUNTED)
 )
 
 
 def ahead(tx: Transaction, class_id: int, job_id: int) -> int:
     """How many ready jobs of its class come before this one, up to 10,000."""
-    [(priority,)] = _PLACE.run(tx, which=job_id)
-    return len(_AHEAD.run(tx, of=class_id, priority=priority, same=priority, which=job_id))
+    [(priority, deadline)] = _PLACE.run(tx, which=job_id)
+    return len(_AHEAD.run(tx, of=class_id, priority=priority, deadline=deadline, which=job_id))

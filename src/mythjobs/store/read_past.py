@@ -22,6 +22,7 @@ _PAST = Statement(
         attempt.c.started_ms,
         attempt.c.over_ms,
         attempt.c.machine_id,
+        job.c.deadline_ms,
     )
     .where(
         job.c.state.in_([word(state) for state in sorted(FINAL)]),
@@ -46,6 +47,7 @@ class Past(NamedTuple):
     started_ms: int
     over_ms: int
     machine_id: int
+    deadline_ms: int | None
 
 
 def past(tx: Transaction, since_ms: int) -> list[Past]:

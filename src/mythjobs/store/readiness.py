@@ -60,7 +60,7 @@ _FIRST = Statement(
         job.c.overlap >= given("least"),
         _FREE,
     )
-    .order_by(job.c.class_id, job.c.priority.desc(), job.c.job_id)
+    .order_by(job.c.class_id, job.c.priority.desc(), job.c.deadline_order, job.c.job_id)
     .limit(1)
 )
 _PROMOTE = Statement(

@@ -138,6 +138,8 @@ job = Table(
     Column("stop_requested", Text),  # who asked
     Column("not_before_ms", BigInteger),  # null once it is due: being due is sticky
     Column("deadline_ms", BigInteger),
+    # The deadline as it sorts: 0 without one, which comes last, and takes no room in SQLite.
+    Column("deadline_order", BigInteger, nullable=False, server_default="0"),
     Column("unmet", Integer, nullable=False),  # dependencies that are still open
     Column("ready_class", Id),  # the class, if nothing but a place is missing; else null
     Column("attempts", Integer, nullable=False),  # the last number given; never counted back
@@ -157,6 +159,7 @@ Index(
     "job_ready",
     job.c.ready_class,
     job.c.priority.desc(),
+    job.c.deadline_order,
     job.c.job_id,
     sqlite_where=text("ready_class IS NOT NULL"),
     postgresql_where=text("ready_class IS NOT NULL"),
@@ -174,6 +177,7 @@ Index(
     job.c.subject,
     job.c.class_id,
     job.c.priority.desc(),
+    job.c.deadline_order,
     job.c.job_id,
     sqlite_where=text("subject IS NOT NULL AND state = 'queued'"),
     postgresql_where=text("subject IS NOT NULL AND state = 'queued'"),

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 import mythjobs.store
 from mythjobs.errors import ConfigError
+from mythjobs.scheduler.order import deadline_order
 from mythjobs.store.migrate import HEAD, migrate
 from mythjobs.store.tables import metadata
 
@@ -68,7 +69,7 @@ def test_the_newest_migration_is_the_one_the_code_names() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_rows_of_the_first_schema_are_there_after_the_second(engine: Engine) -> None:
+def test_rows_of_the_first_schema_are_there_in_the_last(engine: Engine) -> None:
     _upgrade(engine, "0001")
     with engine.begin() as connection:
         connection.execute(
@@ -81,6 +82,35 @@ def test_rows_of_the_first_schema_are_there_after_the_second(engine: Engine) -> 
     with engine.connect() as connection:
         row = connection.execute(text("SELECT name, settings, zone FROM machine")).one()
     assert tuple(row) == ("attic", "{}", "")
+
+
+def test_jobs_of_the_second_schema_are_ordered_by_their_deadlines(engine: Engine) -> None:
+    _upgrade(engine, "0002")
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # The jobs alone are looked at here.
+            connection.execute(text("ALTER TABLE job DROP CONSTRAINT job_class_id_fkey"))
+        for number, deadline in ((1, "NULL"), (2, "1795521600000"), (3, "1795521500000")):
+            connection.execute(
+                text(
+                    "INSERT INTO job (job_id, class_id, command_id, arguments, overlap, priority, "
+                    "state, hold, deadline_ms, unmet, ready_class, attempts, losses, submitted_ms, "
+                    "comment, reason_code, reason) VALUES "
+                    f"({number}, 1, 1, '{{}}', 0, 0, 'queued', 0, {deadline}, 0, 1, 0, 0, 1, "
+                    "'', '', '')"
+                )
+            )
+    migrate(engine)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT job_id, deadline_order FROM job WHERE ready_class = 1 "
+                "ORDER BY ready_class, priority DESC, deadline_order, job_id"
+            )
+        ).all()
+    assert [tuple(row) for row in rows] == [
+        (3, deadline_order(1795521500000)), (2, deadline_order(1795521600000)), (1, 0),
+    ]  # fmt: skip
 
 
 def test_a_schema_of_a_newer_program_is_refused_and_left_alone(engine: Engine) -> None:

@@ -66,3 +66,21 @@ def test_a_lease_looks_up_its_jobs_and_does_not_read_all_that_are_ready(tmp_path
     with store.turn() as tx:
         assert life._LEASE.plan(tx)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
     store.close()
+
+
+def test_the_next_of_a_class_come_from_the_index_in_their_order(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store.db")
+    with store.turn() as tx:
+        # Nothing is sorted: there may be a million of them.
+        assert placement._NEXT.plan(tx) == ["SEARCH job USING INDEX job_ready (ready_class=?)"]
+        assert readiness._FIRST.plan(tx) == [
+            "SEARCH job USING INDEX job_subject (subject=? AND class_id>?)"
+        ]
+        ahead = [each for each in placement._AHEAD.plan(tx) if each.startswith("SEARCH")]
+    store.close()
+    # And nothing behind a job is read to count what is before it.
+    ranges = ["priority>?", "priority=? AND deadline_order<?",
+              "priority=? AND deadline_order=? AND job_id<?"]  # fmt: skip
+    assert ahead == [
+        f"SEARCH job USING COVERING INDEX job_ready (ready_class=? AND {each})" for each in ranges
+    ]

@@ -90,7 +90,7 @@ def test_a_lease_and_its_end_leave_the_rest_of_the_subject_in_order(store: Store
         assert order == ids
 
 
-def test_placement_reads_a_class_by_priority_and_then_age(store: Store) -> None:
+def test_placement_reads_a_class_by_priority_then_deadline_then_age(store: Store) -> None:
     with store.turn() as tx:
         q.queue_jobs(tx, 3)
         q.queue_jobs(tx, 1, priority=5)
@@ -99,6 +99,12 @@ def test_placement_reads_a_class_by_priority_and_then_age(store: Store) -> None:
         found = placement.next_of_class(tx, 1, 3)
         assert [each.job_id for each in found] == [4, 1, 2]
         assert readiness.ready_classes(tx) == {1, 2}
+        q.queue_job(tx, deadline_ms=q.NOON + 2)
+        q.queue_job(tx, deadline_ms=q.NOON + 1)
+        q.queue_job(tx, deadline_ms=q.NOON + 1)
+        found = placement.next_of_class(tx, 1, 9)
+        assert [each.job_id for each in found] == [4, 8, 9, 7, 1, 2, 3]
+        assert [placement.ahead(tx, 1, each.job_id) for each in found] == list(range(7))
 
 
 def test_a_stop_that_was_asked_for_keeps_a_job_from_being_ready(store: Store) -> None:
@@ -108,3 +114,14 @@ def test_a_stop_that_was_asked_for_keeps_a_job_from_being_ready(store: Store) ->
         readiness.refresh(tx, [job_id])
         assert _ready(tx) == []
         assert q.state_of(tx, job_id) == JobState.QUEUED
+
+
+def test_of_one_subject_the_earlier_deadline_is_ready_at_one_priority(store: Store) -> None:
+    with store.turn() as tx:
+        q.queue_job(tx, subject="news")
+        soon = q.queue_job(tx, subject="news", deadline_ms=q.NOON + 1)
+        assert _ready(tx) == [soon]
+        urgent = q.queue_job(tx, subject="news", priority=1)
+        assert _ready(tx) == [urgent]
+    with store.turn() as tx:
+        assert check(tx) == []

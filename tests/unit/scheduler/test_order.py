@@ -1,4 +1,4 @@
-"""Priority, then fairness between submitters and commands, then age."""
+"""Priority, fairness between submitters, deadlines, fairness between commands, then age."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from mythjobs.scheduler.order import Key, Line, Shares
+from mythjobs.scheduler.order import Key, Line, Shares, deadline_order
 
 Waiting = dict[tuple[str, int], list[tuple[int, int]]]  # (submitter, command) to (priority, job)
 
@@ -94,12 +94,15 @@ def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
     random = Random(7)
     for _ in range(50):
         shares = Shares()
-        # class: (submitter, command, priorities of its jobs)
+        # class: (submitter, command, priority (negated) and deadline of each of its jobs)
         classes = {
             number: (
                 random.choice("abc"),
                 number % 7,
-                sorted((random.randint(0, 2) for _ in range(random.randint(0, 6))), reverse=True),
+                sorted(
+                    (-random.randint(0, 2), deadline_order(random.choice([None, 7, 9])))
+                    for _ in range(random.randint(0, 6))
+                ),
             )
             for number in range(20)
         }
@@ -108,7 +111,8 @@ def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
             submitter, command, jobs = classes[number]
             if not jobs:
                 return None
-            return shares.key(jobs[0], submitter, command, 100 * number + len(jobs))
+            priority, deadline = jobs[0]
+            return shares.key(-priority, submitter, command, 100 * number + len(jobs), deadline)
 
         line = Line(key)
         for number in classes:
@@ -123,3 +127,19 @@ def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
             if (at := key(number)) is not None:
                 line.push(at, submitter, number)
         assert not any(jobs for _, _, jobs in classes.values())
+
+
+def test_a_deadline_stands_between_the_shares_of_submitters_and_those_of_commands() -> None:
+    shares = Shares()
+    served = shares.key(0, "anna", 1, 1)
+    shares.charge(served, "anna", 1, 60.0)
+    soon, later = deadline_order(1_000), deadline_order(2_000)
+    keys = [
+        shares.key(5, "anna", 1, 5),
+        shares.key(0, "ben", 1, 4),
+        shares.key(0, "anna", 1, 9, soon),
+        shares.key(0, "anna", 2, 3, later),
+        shares.key(0, "anna", 2, 6),
+        shares.key(0, "anna", 1, 2),
+    ]
+    assert sorted(keys) == keys

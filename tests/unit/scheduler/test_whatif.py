@@ -79,3 +79,12 @@ def test_the_same_past_gives_the_same_answer_and_nothing_gives_nothing() -> None
     world = a_world(Hours((("12:00-13:00", "20:00-22:00"), (), ())), jobs=2)
     assert replay(world, past) == replay(world, list(reversed(past)))
     assert replay(world, []) == []
+
+
+def test_deadlines_sort_and_end_what_waits_in_the_replay_too() -> None:
+    past = [each._replace(deadline_ms=NOON + deadline * HOUR_MS) for each, deadline in zip(
+        jobs((2, 0.1, 1), (3, 0.1, 1), (4, 0.1, 1)), (9, 5, 3), strict=True
+    )]  # fmt: skip
+    past = [*jobs((1, 0, 4)), *past, *jobs((5, 0.1, 1))]
+    # Job 4 could not start before its deadline; 3 comes before 2, and 5, without one, last.
+    assert hours_of(replay(a_world(), past)) == [(0, 4), (5, 6), (4, 5), None, (6, 7)]

@@ -1,0 +1,35 @@
+"""Of jobs with one priority the one with the earlier deadline comes first, by the same indexes."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "job", sa.Column("deadline_order", sa.BigInteger(), nullable=False, server_default="0")
+    )
+    # scheduler/order.py, as it was when this was written.
+    op.execute(
+        "UPDATE job SET deadline_order = deadline_ms - 9007199254740992 "
+        "WHERE deadline_ms IS NOT NULL"
+    )
+    _index("job_ready", ["ready_class"], "ready_class IS NOT NULL")
+    _index("job_subject", ["subject", "class_id"], "subject IS NOT NULL AND state = 'queued'")
+
+
+def _index(name: str, first: list[str], where: str) -> None:
+    """The same index, with the deadline between priority and age."""
+    op.drop_index(name, "job")
+    only = sa.text(where)
+    columns: list[str | sa.ColumnElement[object]] = [
+        *first,
+        sa.literal_column("priority DESC"),
+        "deadline_order",
+        "job_id",
+    ]
+    op.create_index(name, "job", columns, sqlite_where=only, postgresql_where=only)

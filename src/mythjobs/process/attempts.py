@@ -46,8 +46,8 @@ class Attempts:
         # The number of the last end that the journal has yet to make durable.
         self.unsynced = 0
         self._keeper = Keeper(loop, spawners, self)
-        self._keeper.kin = Adopted(self._keeper.leaders, self._by_mark)
-        self.orphans_changed = self._keeper.orphans_changed
+        self._keeper.clearing.kin = Adopted(self._keeper.leaders, self._by_mark)
+        self.orphans_changed = self._keeper.clearing.orphans_changed
         self._acts = Acts(loop, self._carry_out)
 
     def _by_mark(self, pid: int) -> Attempt | None:

@@ -29,7 +29,7 @@ class Background:
         self._spawners = Spawners(guest=True)
         self._keeper: Keeper[Held] = Keeper(self._loop, self._spawners, self)
         self._kin = Guests(self._keeper.leaders)
-        self._keeper.kin = self._kin
+        self._keeper.clearing.kin = self._kin
         # Children that are not over. Who drops its Process has it reaped all the same.
         self._live: set[Held] = set()
         self._thread = threading.Thread(target=self._run, name="mythsystem", daemon=True)

@@ -16,10 +16,11 @@ from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
 from mythjobs.process import freezing, refusal, rlimits, snapshot, used
 from mythjobs.process.child import Child, Stream
+from mythjobs.process.clearing import Clearing
 from mythjobs.process.containers import Containers
 from mythjobs.process.drain import Drain
 from mythjobs.process.guard import Guard
-from mythjobs.process.kin import Kin, is_dead, members
+from mythjobs.process.kin import is_dead, members
 from mythjobs.process.loop import Loop, log_exception
 from mythjobs.process.owner import Owner
 from mythjobs.process.refusal import CannotStart
@@ -31,8 +32,8 @@ from mythjobs.process.tree import Census, Process
 # A child that ends within this time is drained once, at its end; only a longer one has its
 # pipes watched meanwhile. It saves the short ones four system calls and a wake-up.
 _LASTING_AFTER_MS: Final = 10
-# How long we wait for what should be a matter of microseconds: that killed processes are
-# gone, and that the pipe they held comes to its end.
+# How long we wait for what should be a matter of microseconds: that a pipe which nobody holds
+# any more comes to its end.
 _PATIENCE_MS: Final = 2000
 
 C = TypeVar("C", bound=Child)
@@ -51,10 +52,7 @@ class Keeper(Generic[C]):
         self._guard = Guard(loop, self._breach)
         # Children whose leader is not reaped, by its pid.
         self.leaders: dict[int, C] = {}
-        # Their leader is dead, and something it left behind is not, yet.
-        self._clearing: dict[int, C] = {}
-        self._watched: set[int] = set()
-        self.kin: Kin
+        self.clearing = Clearing(loop, self._collect)
 
     def close(self) -> None:
         """No more children will come."""
@@ -195,7 +193,7 @@ class Keeper(Generic[C]):
         """What is there of it: its tree, or what its dead leader left."""
         if not child.known or child.exit_status is not None:
             return []
-        return self.kin.left(child) if child.exited else members(child)
+        return self.clearing.kin.left(child) if child.exited else members(child)
 
     def hold(self, child: C, holder: str, on: bool) -> None:
         """It is frozen while anybody holds it; one that is being ended no longer is."""
@@ -271,7 +269,7 @@ class Keeper(Generic[C]):
             return
         child.grace_over = True
         if child.exited:
-            self._clear(child)
+            self.clearing.clear(child)
         else:
             found = self._members(child)
             self._remember(child, found)
@@ -299,69 +297,9 @@ class Keeper(Generic[C]):
             # grace would be for nobody.
             child.ending = Breached(limit)
             child.grace_over = True
-        self._clear(child)
-
-    def _clear(self, child: C) -> None:
-        """End what the leader left behind, then reap the leader, never the other way round."""
-        if self.kin.adopting:
-            self.reap_orphans()
-        if not child.leave_daemons and (left := self.kin.left(child)):
-            patient = child.ending is not None and not child.grace_over
-            if not patient:
-                kill_all(child, left)
-            self.reap_orphans()
-            self._wait_for(child, left, patient)
-            return
-        self._collect(child)
-
-    def _wait_for(self, child: C, left: list[Process], patient: bool) -> None:
-        """Each of them that dies brings us here again, with the children that it had."""
-        self._clearing[child.pid] = child
-        for process in left:
-            if process.pid not in self._watched and not self._watch(process.pid):
-                self._loop.call_soon(self.orphans_changed)
-        if not patient and not child.killing:
-            child.killing = True
-            due_ms = self._loop.now.run_ms + _PATIENCE_MS
-            child.timers.append(self._loop.at(due_ms, partial(self._give_up, child)))
-
-    def _watch(self, pid: int) -> bool:
-        """SIGCHLD is not enough to wait for: two at a time are one, and that one may go to the
-        spawner's thread whose child the other was, which does not wake the loop. False if it
-        is gone already, or no descriptor is left (then the patience ends the wait)."""
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
-        self._watched.add(pid)
-        self._loop.watch(fd, partial(self._left_died, pid, fd))
-        return True
-
-    def _left_died(self, pid: int, fd: int) -> None:
-        self._loop.unwatch(fd)
-        os.close(fd)
-        self._watched.discard(pid)
-        self.orphans_changed()
-
-    def _give_up(self, child: C) -> None:
-        if child.pid in self._clearing:
-            self._collect(child)
-
-    def orphans_changed(self) -> None:
-        """A process died that had lost its parent before."""
-        self.reap_orphans()
-        for child in list(self._clearing.values()):
-            self._clear(child)
-
-    def reap_orphans(self) -> None:
-        for child, usage in self.kin.reap():
-            if child:
-                child.usage = used.add(child.usage, usage, 0.0)
+        self.clearing.clear(child)
 
     def _collect(self, child: C) -> None:
-        self._clearing.pop(child.pid, None)
         child.call_off()
         _, status, usage = os.wait4(child.pid, 0)
         del self.leaders[child.pid]

@@ -25,7 +25,7 @@ test:
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	SIMULATION_SEEDS=$(or $(SIMULATION_SEEDS),1200) $(BIN)/pytest
+	SIMULATION_SEEDS=$(or $(SIMULATION_SEEDS),2000) $(BIN)/pytest
 
 fix:
 	@$(SETUP) test

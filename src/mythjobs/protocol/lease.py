@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mythjobs.protocol.messages import HEARTBEAT_S
-
-# H, L, K, rho and delta of the proof, in seconds where they are times.
-H_S: Final = HEARTBEAT_S
+# L, K, rho and delta of the proof, in seconds where they are times; H is messages.HEARTBEAT_S.
 L_S: Final = 1800.0
 K_S: Final = 30.0
 # chrony may slew a clock by 8.3 %, so 1 % would not be safe.

@@ -62,7 +62,7 @@ def explain_new(turn: Turn, job_id: int, new: bool) -> Submitted:
     assert job is not None
     if job.state != JobState.QUEUED:
         return Submitted(job_id, job.state, new, job.reason)
-    waits = e.waits_for(job)
+    waits = e.waits_for(job, turn.now.wall_ms)
     if waits is None:
         waits = _where_now(turn, facts.class_of(turn.tx, job_id))
     return Submitted(job_id, job.state, new, waits[1])
@@ -102,7 +102,7 @@ def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any
         job_class = read_class(tx, facts.class_of(tx, job_id))
         view = view_of(tx, memory)
         ask, places = view.ask(job_class), view.places(job_class, now.wall_ms)
-        code, sentence = e.waits_for(job) or waits_where(ask, places, now.wall_ms)
+        code, sentence = e.waits_for(job, now.wall_ms) or waits_where(ask, places, now.wall_ms)
         machines = [
             {"machine": each[0].name, "rules": [rule._asdict() for rule in e.rules(ask, *each)]}
             for each in places

@@ -70,7 +70,7 @@ class _Waits:
         self._known: dict[int, tuple[str, str]] = {}
 
     def of(self, job_id: int) -> tuple[str, str]:
-        own = e.waits_for(self._facts[job_id])
+        own = e.waits_for(self._facts[job_id], self._now_ms)
         return self._where(self._classes[job_id]) if own is None else own
 
     def _where(self, class_id: int) -> tuple[str, str]:

@@ -269,15 +269,17 @@ def off(ask: Ask, now_ms: int) -> tuple[str, str] | None:
     return None
 
 
-def waits_for(job: JobFacts) -> tuple[str, str] | None:
+def waits_for(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
     """The code and sentence of what a queued job itself waits for; None if it is ready."""
     if job.hold == 1:
         return (job.reason_code or "held", job.reason or "held; `mythjobs release` lets it go on")
     if job.hold:
         return ("batch_opening", "its batch is being made ready")
     if job.not_before_ms is not None:
+        left_s = max(job.not_before_ms - now_ms, 0) / 1000
         # What is stored is how the last attempt ended, if that is what it waits after.
-        return ("not_before", f"waits for its time{': ' if job.reason else ''}{job.reason}")
+        after = f": {job.reason}" if job.reason else ""
+        return ("not_before", f"waits for its time (in {say_duration(left_s)}){after}")
     if job.unmet:
         jobs = "another job" if job.unmet == 1 else f"{job.unmet} other jobs"
         return ("dependency", f"waits for {jobs} to end")

@@ -35,7 +35,7 @@ def waits_where(ask: Ask, places: Sequence[Place], now_ms: int) -> tuple[str, st
     if stopped is not None:
         return stopped
     if not places:
-        return ("no_machine", "no machine has joined yet; start one with `mythjobs up`")
+        return ("no_machine", "no machine has joined yet; that of `mythjobs up` does in seconds")
     left = list(places)
     for name, check in ALL:
         met = [each for each in left if not check(ask, *each)]

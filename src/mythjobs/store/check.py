@@ -78,7 +78,7 @@ def _unready(queued: dict[int, JobFacts]) -> list[Violation]:
     """Where `ready_class` and the rules that explain a wait disagree about the job itself."""
     found = []
     for job_id, each in queued.items():
-        hindrance = waits_for(each._replace(subject=None))
+        hindrance = waits_for(each._replace(subject=None), now_ms=0)
         if each.ready and hindrance is not None:
             said = f"job {job_id} is ready, but {hindrance[1]}"
         elif not each.ready and hindrance is None and each.subject is None:

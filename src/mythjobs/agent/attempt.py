@@ -46,6 +46,7 @@ class Attempt:
 
     __slots__ = (
         "acked",
+        "code",
         "end",
         "holders",
         "key",
@@ -88,7 +89,9 @@ class Attempt:
         # The master has acknowledged its start, and its end.
         self.told = False
         self.acked = False
+        # Why it is given back: a sentence, and a word that the master acts on.
         self.reason = ""
+        self.code = ""
         # What it last said of its progress.
         self.said: Said | None = None
         self.end: m.Ended | None = None

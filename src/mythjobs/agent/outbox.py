@@ -107,7 +107,7 @@ class Outbox:
             self._hb_due = False
             self._hb = hb = self._hb + 1
             held = [m.Held(*each.key, HELD[each.phase]) for each in known if not each.acked]
-            messages.append(m.Heartbeat(hb, held))
+            messages.append(m.Heartbeat(hb, held, now.wall_ms))
         started, final = list(self._started), self._final
         for each in started:
             messages.append(m.Started(*each.key, each.started_ms or now.wall_ms))
@@ -148,7 +148,7 @@ class Outbox:
 def _say_final(attempt: Attempt, messages: list[m.AgentMessage]) -> None:
     job, n = attempt.key
     if attempt.end is None:
-        messages.append(m.Returned(job, n, attempt.reason))
+        messages.append(m.Returned(job, n, attempt.reason, attempt.code))
         return
     if not attempt.acked:
         messages.append(attempt.end)

@@ -18,6 +18,7 @@ from mythjobs.clock import Now
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import start_by_ms
+from mythjobs.protocol.messages import CLOSED
 from mythjobs.scheduler.room import room
 
 
@@ -97,11 +98,11 @@ class Roster:
         self._waiting += 1
         heapq.heappush(self._queue, (-attempt.priority, *attempt.key))
 
-    def never(self, attempt: Attempt, reason: str) -> None:
+    def never(self, attempt: Attempt, reason: str, code: str = "") -> None:
         """It will not be started; the master hears of it once that is durable."""
         self._waiting -= attempt.phase is Phase.WAITING
         attempt.phase = Phase.NEVER
-        attempt.reason = reason
+        attempt.reason, attempt.code = reason, code
         attempt.run = None
         self._drop_terms(attempt)
         self._turn.never(attempt)
@@ -119,6 +120,10 @@ class Roster:
                 continue
             if now.steady_ms >= attempt.start_by_ms:
                 self.never(attempt, "it could not be started in time")
+                continue
+            if self._shut_too_long(attempt, now):
+                # The master's clock says otherwise. Elsewhere it may run meanwhile.
+                self.never(attempt, "its hours are closed by this machine's clock", CLOSED)
                 continue
             if attempt.wanted or not self._is_open(attempt, now):
                 later.append(place)
@@ -140,6 +145,17 @@ class Roster:
         runs = (Phase.STARTING, Phase.RUNNING)
         others = (each.terms.command for each in self.termed if each.phase in runs)
         return self._openings.lets(terms, self.busy, others, now.wall_ms)
+
+    def _shut_too_long(self, attempt: Attempt, now: Now) -> bool:
+        """Whether its hours are closed, and will not open before it must have started."""
+        hours = attempt.terms.hours
+        if hours is None:
+            return False
+        found = self._openings.opening(hours, now.wall_ms)
+        if found.open:
+            return False
+        left_ms = attempt.start_by_ms - now.steady_ms
+        return found.opens_ms is None or found.opens_ms >= now.wall_ms + left_ms
 
     def _start_on(self, reaper: str, attempt: Attempt, run: m.Run, now: Now) -> None:
         todo = acts(attempt.terms, now) if attempt in self.termed else []

@@ -8,6 +8,7 @@ from mythjobs import clock
 from mythjobs.cli import hours, output, owner
 from mythjobs.cli.base import Session, as_json, command, pass_session
 from mythjobs.cli.times import say_clock
+from mythjobs.model.units import clock_said
 
 
 @command("machines")
@@ -23,7 +24,7 @@ def machines(session: Session, as_json: bool) -> None:
     rows = [
         (
             each["name"],
-            each["state"],
+            ", ".join(filter(None, (each["state"], clock_said(each["clock_ms"])))),
             each["running"],
             each["jobs"],
             each["cores"] or "",

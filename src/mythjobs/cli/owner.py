@@ -15,6 +15,7 @@ from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_clock
 from mythjobs.cli.toml_text import toml_text
 from mythjobs.client.client import Client, Json, quote
+from mythjobs.model.units import clock_said
 
 _EXAMPLES: Final = """Examples:
   mythjobs machine set attic --jobs 2
@@ -45,6 +46,8 @@ def _remarks(found: Json) -> Iterator[str]:
     now_ms = clock.master_now().wall_ms
     zone = f", its clock shows {found['zone']}" if found["zone"] else ""
     yield f"{found['name']}: {found['state']}, runs {found['running']} of {found['jobs']}{zone}"
+    if differs := clock_said(found["clock_ms"]):
+        yield differs
     for each in found["overrides"]:
         word = "open" if each["kind"] == "allow" else "closed"
         what = each["command"] or "every command"

@@ -11,6 +11,7 @@ from mythjobs.master.late import Late
 from mythjobs.master.memory import Machine, machine_from
 from mythjobs.master.turn import Turn
 from mythjobs.model.outcome import Lost, NotStarted
+from mythjobs.model.units import CLOCK_MS
 from mythjobs.protocol import messages as m
 from mythjobs.store import machines
 
@@ -43,6 +44,8 @@ def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Att
         at_ms=turn.now.wall_ms,
     )
     machine.boot_id, machine.cores = hello.boot_id, hello.cores
+    if zone != machine.zone:
+        turn.memory.plan.forget_declined(machine.machine_id)
     machine.zone, machine.can = zone, m.CAN.intersection(hello.can)
     # Grants are numbered anew: what was given before counts as known to be there, or is asked for.
     machine.live = {
@@ -104,8 +107,7 @@ def said(turn: Turn, message: AgentSaid, ends: Ends, late: Late) -> None:
                     ends.progress[each.job, each.n] = (tenths, comment)
             case m.Returned():
                 if _is_live(machine, each.job, each.n, late):
-                    reason = each.reason[:500].replace("\0", "\ufffd")
-                    ends.never_started(machine, each.job, NotStarted(0, reason))
+                    _returned(turn, machine, each, ends)
             case m.Frozen():
                 if _is_live(machine, each.job, each.n):
                     holders = tuple(sorted({holder[:20] for holder in each.holders[:10]}))
@@ -114,6 +116,15 @@ def said(turn: Turn, message: AgentSaid, ends: Ends, late: Late) -> None:
                 _heartbeat(turn, machine, each, frame.seen, ends, late)
             case _:
                 pass  # offers and transfers of output, which the loop has taken already
+
+
+def _returned(turn: Turn, machine: Machine, message: m.Returned, ends: Ends) -> None:
+    reason = message.reason[:500].replace("\0", "\ufffd")
+    closed = message.code == m.CLOSED
+    if closed:
+        class_id = machine.live[message.job].class_id
+        turn.memory.plan.decline(machine.machine_id, class_id, turn.now.wall_ms)
+    ends.never_started(machine, message.job, NotStarted(0, reason), closed=closed)
 
 
 def _is_live(machine: Machine, job_id: int, n: int, late: Late | None = None) -> bool:
@@ -132,6 +143,12 @@ def _heartbeat(
     """Renews what it holds and is still its own; concludes from what it does not hold."""
     assert machine.connection is not None
     first = machine.hb == 0
+    if beat.wall_ms is not None:
+        clock_ms = beat.wall_ms - turn.now.wall_ms
+        if abs(clock_ms - machine.clock_ms) >= CLOCK_MS:
+            # Somebody set a clock: what it said by the old one says nothing now.
+            turn.memory.plan.forget_declined(machine.machine_id)
+        machine.clock_ms = clock_ms
     machine.hb = max(machine.hb, beat.hb)
     held = {(each.job, each.n): each.state for each in beat.held}
     if first:

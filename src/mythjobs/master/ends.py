@@ -65,9 +65,13 @@ class Ends:
         verdict = self._judge(job_id, machine.live[job_id], outcome)
         self._close(machine, job_id, outcome, verdict, evidence=evidence)
 
-    def never_started(self, machine: Machine, job_id: int, outcome: o.NotStarted) -> None:
-        """The machine has sworn never to start it: it is queued again, at no cost."""
-        verdict = returned(_past(job_id, machine.live[job_id]), o.sentence(outcome))
+    def never_started(
+        self, machine: Machine, job_id: int, outcome: o.NotStarted, *, closed: bool = False
+    ) -> None:
+        """The machine has sworn never to start it: it is queued again, at no cost. closed: and is
+        not offered this for a while, so that the job itself need not wait."""
+        past = _past(job_id, machine.live[job_id])
+        verdict = returned(past, o.sentence(outcome), at_once=closed)
         self._close(machine, job_id, outcome, verdict)
 
     def _judge(self, job_id: int, live: Live, outcome: o.Outcome, later: str = "") -> Verdict:

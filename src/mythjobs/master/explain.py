@@ -13,6 +13,7 @@ from mythjobs.master.place import asked
 from mythjobs.master.sites import Sites
 from mythjobs.master.turn import Turn
 from mythjobs.model.life import FINAL, JobState
+from mythjobs.model.units import CLOCK_MS
 from mythjobs.protocol.messages import SILENT_S
 from mythjobs.protocol.requests import Submitted
 from mythjobs.scheduler import eligibility as e
@@ -50,6 +51,9 @@ class View:
             self._memory.plan.sizes,
             None if site.fault else self._sites.opening(site.hours, now_ms),
             self._memory.typical_s(job_class.command_id, machine.machine_id),
+            declined_ms=self._memory.plan.declined_ms(
+                machine.machine_id, job_class.class_id, now_ms
+            ),
         )
         return machine.facts(), site, moment
 
@@ -218,6 +222,7 @@ def machine_page(machine: Machine, now: Now) -> dict[str, Any]:
         "cores": machine.cores,
         "last_heard_ms": machine.heard_ms and now.wall_ms - (now.steady_ms - machine.heard_ms),
         "boot_id": machine.boot_id,
+        "clock_ms": machine.clock_ms if abs(machine.clock_ms) >= CLOCK_MS else 0,
     }
 
 

@@ -8,6 +8,7 @@ from mythjobs.clock import Now
 from mythjobs.errors import NoSuchMachine
 from mythjobs.master.explain import View, view_of
 from mythjobs.master.memory import JobClass, Machine, Memory, read_class
+from mythjobs.model.units import clock_said
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.room import room
 from mythjobs.scheduler.waiting import CODES
@@ -42,6 +43,9 @@ def why_machine(tx: Transaction, memory: Memory, name: str, now: Now) -> dict[st
                 "detail": told[2],
             }
     code, sentence = _sentence(machine, commands)
+    differs = clock_said(machine.clock_ms)
+    if differs and code != "clock_differs":
+        sentence = f"{sentence}; {differs}"
     rows = sorted(commands.values(), key=lambda each: (-each.pop("rank"), each["command"]))
     return {"machine": name, "code": code, "sentence": sentence, "commands": rows[:_MOST_TOLD]}
 

@@ -124,6 +124,7 @@ class Machine:
     draining: bool = False  # it ends all it has; what it is granted now it would only return
     heard_ms: int = 0  # steady
     zone: str = ""  # as it says itself
+    clock_ms: int = 0  # how much its clock on the wall was ahead of ours at the last heartbeat
     can: frozenset[str] = frozenset()  # what it enforces by itself, as it said when it came
     owner: Owner = field(default_factory=Owner)  # rights and ceiling stand above
     live: dict[int, Live] = field(default_factory=dict)
@@ -148,6 +149,7 @@ class Machine:
             self.owner,
             self.owner.zone or self.zone,
             self.can,
+            self.clock_ms,
         )
 
     def draft(self) -> Machine:

@@ -293,8 +293,11 @@ class _Pass:
             opening,
             self._turn.memory.typical_s(ask.command_id, machine.machine_id),
             reserved,
+            self._plan.declined_ms(machine.machine_id, ask.class_id, now_ms),
         )
         broken = e.blocked(ask, machine.facts(), spot.site, moment)
+        if broken == "clock":
+            self._turn.memory.due(now_ms + moment.declined_ms)
         if broken and opening is not None and opening.until_ms is not None:
             self._turn.memory.due(opening.until_ms)
         return broken

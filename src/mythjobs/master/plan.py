@@ -14,6 +14,8 @@ from mythjobs.store.placement import Candidate
 
 # How many next jobs of a class are kept: memory does not grow with the backlog.
 MOST_HEADS: Final = 64
+# So long a machine is offered nothing more of a class that it gave back as closed.
+DECLINED_MS: Final = 60_000
 
 
 class Heads(NamedTuple):
@@ -49,6 +51,8 @@ class Plan:
     nowhere: set[int] = field(default_factory=set)
     standing: object = None
     blocked: dict[int, Blocked] = field(default_factory=dict)
+    # (machine, class), until when (wall): the machine gave it back, its own hours being closed.
+    declined: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def draft(self) -> Plan:
         copy = _copy(self)
@@ -59,6 +63,7 @@ class Plan:
         copy.heads = dict(self.heads)
         copy.nowhere = set(self.nowhere)
         copy.blocked = dict(self.blocked)
+        copy.declined = dict(self.declined)
         return copy
 
     def notice(self, classes: Iterable[int]) -> None:
@@ -79,6 +84,25 @@ class Plan:
             return ()
         keys = ((machine_id, EVERY_COMMAND), (machine_id, command_id))
         return tuple(self.overrides[key] for key in keys if key in self.overrides)
+
+    def decline(self, machine_id: int, class_id: int, now_ms: int) -> None:
+        """This machine's clock has other hours: it is not asked again at once, which would use
+        up the numbers of attempts and do nothing."""
+        self.declined = {
+            key: until_ms
+            for key, until_ms in self.declined.items()
+            if 0 < until_ms - now_ms <= DECLINED_MS
+        }
+        self.declined[machine_id, class_id] = now_ms + DECLINED_MS
+
+    def declined_ms(self, machine_id: int, class_id: int, now_ms: int) -> int:
+        """How long that lasts yet; 0 if it does not. A clock that stepped back ends it."""
+        left_ms = self.declined.get((machine_id, class_id), 0) - now_ms
+        return left_ms if 0 < left_ms <= DECLINED_MS else 0
+
+    def forget_declined(self, machine_id: int) -> None:
+        for key in [key for key in self.declined if key[0] == machine_id]:
+            del self.declined[key]
 
     def block(self, class_id: int, job: Candidate, steady_ms: int) -> None:
         """This job is the first of its class, and semaphores alone keep it waiting."""

@@ -60,6 +60,7 @@ def keep(turn: Turn, machine: Machine, owner: Owner) -> None:
     if machine.hb:
         assert machine.connection is not None
         turn.say(machine.connection, Settings(machine.jobs))
+    turn.memory.plan.forget_declined(machine.machine_id)
     turn.wake(readiness.ready_classes(turn.tx))
 
 
@@ -89,6 +90,7 @@ def override_hours(turn: Turn, request: inbox.OverrideHours) -> dict[str, Any]:
     overrides.expire(turn.tx, now_ms)
     for each in [each for each, (_, until_ms) in there.items() if until_ms <= now_ms]:
         del there[each]
+    turn.memory.plan.forget_declined(machine.machine_id)
     turn.wake(readiness.ready_classes(turn.tx))
     stand = overrides_of(turn.tx, turn.memory, machine, now_ms)
     return machine_page(machine, turn.now) | {"overrides": stand}

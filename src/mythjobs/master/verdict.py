@@ -68,14 +68,16 @@ def judge(outcome: o.Outcome, command: Command, past: Past, later: str = "") -> 
             return _failed(outcome, command, past, later, said)
 
 
-def returned(past: Past, why: str) -> Verdict:
-    """Never started, and its machine has sworn never to: queued again at no cost."""
+def returned(past: Past, why: str, *, at_once: bool = False) -> Verdict:
+    """Never started, and its machine has sworn never to: queued again at no cost. at_once: however
+    often."""
     if past.stop_by is not None:
         return Verdict(JobEvent.CANCELLED, "cancelled", f"cancelled by {past.stop_by}; {why}")
     # A machine may give back at once whatever it is given, for a reason that only it knows (a
     # zone it has no rules of): then the two would do nothing else.
     again = past.n - _FREE_RETURNS
-    wait_s = min(backoff_s(1.0, again, past), _LONGEST_RETURN_S) if again >= 0 else 0.0
+    waits = again >= 0 and not at_once
+    wait_s = min(backoff_s(1.0, again, past), _LONGEST_RETURN_S) if waits else 0.0
     return Verdict(JobEvent.RETURNED, "again", why, losses=past.losses, wait_s=wait_s)
 
 

@@ -84,3 +84,16 @@ def say_size(count: int) -> str:
         if value < 1023.95:
             return f"{value:.1f} {unit}"
     return f"{value / 1024:.1f} TiB"
+
+
+# A heartbeat takes its time to arrive; a clock is said to differ only by at least this.
+CLOCK_MS: Final = 5000
+
+
+def clock_said(clock_ms: int) -> str:
+    """What is to be told of a machine's clock that is so far ahead of the master's; "" while it
+    shows the time, as far as can be known."""
+    if abs(clock_ms) < CLOCK_MS:
+        return ""
+    way = "ahead of" if clock_ms > 0 else "behind"
+    return f"its clock is {say_duration(abs(clock_ms) / 1000)} {way} the master's"

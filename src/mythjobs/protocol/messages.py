@@ -35,6 +35,9 @@ CAN: Final = frozenset(
     }
 )
 
+# Returned.code of what was granted while this machine's own hours were closed.
+CLOSED: Final = "closed"
+
 # The handshake: one message a frame, before anything else.
 
 
@@ -97,10 +100,12 @@ class Held(Struct, frozen=True, array_like=True):
 
 class Heartbeat(Struct, tag="hb", frozen=True):
     """Also the request for work. `held` is everything the machine has, once its journal is
-    read; the agent notes when it *sent* this, and leases count from there."""
+    read; the agent notes when it *sent* this, and leases count from there. wall_ms is its clock
+    on the wall then, by which it tells its hours; nothing is counted by it."""
 
     hb: int
     held: list[Held] = field(default_factory=list)
+    wall_ms: int | None = None
 
 
 class Started(Struct, tag="started", frozen=True):
@@ -142,11 +147,13 @@ class Ended(Struct, tag="ended", frozen=True):
 
 
 class Returned(Struct, tag="returned", frozen=True):
-    """Never started, and a durable mark on the machine says it never will be."""
+    """Never started, and a durable mark on the machine says it never will be. code "closed": its
+    hours are closed by the machine's own clock, and do not open in time."""
 
     job: int
     n: int
     reason: str
+    code: str = ""
 
 
 class OutputOffer(Struct, tag="output_offer", frozen=True):

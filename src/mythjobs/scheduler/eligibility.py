@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.bounds import TREE, Bounds, said
 from mythjobs.model.owner import Owner, Rights
-from mythjobs.model.units import say_duration
+from mythjobs.model.units import clock_said, say_duration
 from mythjobs.model.window import Hours
 from mythjobs.model.zone import say_when
 from mythjobs.scheduler.counts import Counts, Units
@@ -38,7 +38,8 @@ class Ask(NamedTuple):
 class MachineFacts(NamedTuple):
     """A machine as placement sees it. `running` counts leased attempts too.
 
-    can: what it enforces by itself (`protocol.messages.CAN`).
+    can: what it enforces by itself (`protocol.messages.CAN`). clock_ms: how much its clock on
+    the wall is ahead of the master's, as its last heartbeat came.
     """
 
     name: str
@@ -50,6 +51,7 @@ class MachineFacts(NamedTuple):
     owner: Owner = Owner()
     zone: str = ""
     can: frozenset[str] = frozenset()
+    clock_ms: int = 0
 
 
 class Site(NamedTuple):
@@ -69,6 +71,7 @@ class Moment(NamedTuple):
     opening: Opening | None = None
     typical_s: float | None = None
     reserved: Mapping[str, int] = MappingProxyType({})  # semaphore to the class it is kept for
+    declined_ms: int = 0  # so long nothing of the class is offered there, which gave it back
 
 
 class Rule(NamedTuple):
@@ -145,6 +148,15 @@ def _window(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
     return f"opens {say_when(opening.opens_ms, moment.now_ms, site.hours.zone)}"
 
 
+def _clock(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+    if moment.declined_ms <= 0:
+        return ""
+    differs = clock_said(machine.clock_ms)
+    why = f" ({differs})" if differs else ""
+    left_s = -(-moment.declined_ms // 1000)
+    return f"gave it back, closed by its own clock{why}; offered again in {left_s} s"
+
+
 def _fits(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
     opening = moment.opening
     if opening is None or site.hours is None or site.hours.closing == "finish":
@@ -215,6 +227,7 @@ _NEVER: Final = Moment(0, Counts(()), {})
 # What time and other jobs change.
 PASSING: Final[tuple[tuple[str, Check], ...]] = (
     ("window", _window),
+    ("clock", _clock),
     ("fits", _fits),
     ("ceiling", _ceiling),
     ("at_most", _everywhere),
@@ -223,7 +236,7 @@ PASSING: Final[tuple[tuple[str, Check], ...]] = (
 ALL: Final = (*STANDING, ("connected", _connected), *PASSING, ("room", _room))
 # Told only where there is something to tell.
 _QUIET: Final = frozenset(
-    {"pin", "labels", "limits", "zone", "fits", "ceiling", "at_most", "semaphores"}
+    {"pin", "labels", "limits", "zone", "clock", "fits", "ceiling", "at_most", "semaphores"}
 )
 
 
@@ -234,6 +247,9 @@ def rules(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> list[R
         why = check(ask, machine, site, moment)
         if why or name not in _QUIET:
             found.append(Rule(name, not why, why))
+    differs = clock_said(machine.clock_ms)
+    if differs and moment.declined_ms <= 0:
+        found.append(Rule("clock", True, differs))
     return found
 
 

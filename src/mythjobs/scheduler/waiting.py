@@ -18,6 +18,7 @@ CODES: Final = {
     "zone": "unknown_zone",
     "connected": "not_connected",
     "window": "window_closed",
+    "clock": "clock_differs",
     "fits": "does_not_fit",
     "ceiling": "ceiling",
     "at_most": "at_most",

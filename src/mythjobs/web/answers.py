@@ -238,6 +238,7 @@ class Machine(TypedDict):
     cores: int
     last_heard_ms: int | None
     boot_id: str
+    clock_ms: int
 
 
 class Machines(TypedDict):

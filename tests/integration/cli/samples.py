@@ -84,6 +84,7 @@ MACHINE: dict[str, Any] = {
     "cores": 8,
     "last_heard_ms": 1_800_000_000_000,
     "boot_id": "b",
+    "clock_ms": 0,
 }
 WHOLE_MACHINE: dict[str, Any] = {
     **MACHINE,

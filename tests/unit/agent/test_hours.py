@@ -203,3 +203,34 @@ def test_a_paused_job_does_not_start_until_it_is_let_go() -> None:
     assert story.starts() == []
     story.master(m.Freeze(1, 1, "user", False))
     assert story.starts() == [1]
+
+
+def test_what_opens_too_late_to_be_started_is_given_back_as_closed() -> None:
+    # Seen: it was kept until its start-by, and the master granted it again, attempt by attempt.
+    story = Story()
+    story.said()
+    shut = hours([f"{clock(3600)}-{clock(7200)}"])
+    story.master(story.grant(1, hours=shut), story.grant(2, hours=hours([until(1)])))
+    assert story.starts() == [2]
+    [returned] = [each for each in story.said() if isinstance(each, m.Returned)]
+    assert (returned.job, returned.code) == (1, m.CLOSED)
+    assert returned.reason == "its hours are closed by this machine's clock"
+
+
+def test_what_waits_is_given_back_when_it_is_closed_for_longer() -> None:
+    story = Story(jobs=1)
+    story.master(story.grant(1), story.grant(2, hours=hours([until(1)])))
+    assert story.starts() == [1]
+    pause = [("pause", at(3600).wall_ms)]
+    story.master(m.HoursChanged(2, 1, hours([until(1)], overrides=pause)))
+    story.run(1)
+    [returned] = [each for each in story.said() if isinstance(each, m.Returned)]
+    assert (returned.job, returned.code) == (2, m.CLOSED)
+
+
+def test_a_heartbeat_tells_the_clock_by_which_hours_are_kept() -> None:
+    story = Story()
+    story.now = 5
+    story.carry_out(story.core.beat(at(5)))
+    [beat] = [each for each in story.said() if isinstance(each, m.Heartbeat)]
+    assert beat.wall_ms == at(5).wall_ms

@@ -10,7 +10,7 @@ import msgspec
 
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
-from mythjobs.master import explain, inbox
+from mythjobs.master import explain, explain_machine, inbox
 from mythjobs.master.core import Core
 from mythjobs.model import outcome as o
 from mythjobs.protocol import codec
@@ -178,6 +178,15 @@ class House:
     def why(self, job_id: int) -> dict[str, Any]:
         with self.store.reading() as tx:
             return explain.why(tx, self.core.memory, job_id, self.now)
+
+    def machine(self, name: str = "attic") -> dict[str, Any]:
+        """As `machines` shows it."""
+        [found] = [each for each in self.core.memory.machines.values() if each.name == name]
+        return explain.machine_page(found, self.now)
+
+    def why_machine(self, name: str = "attic") -> dict[str, Any]:
+        with self.store.reading() as tx:
+            return explain_machine.why_machine(tx, self.core.memory, name, self.now)
 
     def rules(self, job_id: int) -> dict[str, dict[str, str]]:
         """Of `why`: by machine, by rule, "" if it is met."""

@@ -21,13 +21,11 @@ def _started(house: House, connection: int, count: int) -> list[int]:
 def test_within_a_class_the_earlier_deadline_goes_first(house: House) -> None:
     attic = house.join("attic", 1)
     house.define()
-    _, plain, late, early, later, urgent = (
-        house.submit(**fields).id
-        for fields in (
-            {}, {}, {"deadline_ms": NOON + 9_000_000}, {"deadline_ms": NOON + 5_000_000},
-            {"deadline_ms": NOON + 9_000_000}, {"priority": 1},
-        )
-    )  # fmt: skip
+    _, plain = house.queue(2)
+    late = house.submit(deadline_ms=NOON + 9_000_000).id
+    early = house.submit(deadline_ms=NOON + 5_000_000).id
+    later = house.submit(deadline_ms=NOON + 9_000_000).id
+    urgent = house.submit(priority=1).id
     assert _started(house, attic, 5) == [urgent, early, late, later, plain]
 
 

@@ -19,7 +19,7 @@ from mythjobs.protocol.requests import Submitted
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.counts import Counts, Running
 from mythjobs.scheduler.forecast import Expected, forecast
-from mythjobs.scheduler.waiting import Place, waits_where
+from mythjobs.scheduler.waiting import Place, or_strangers, waits_where
 from mythjobs.store import facts, placement
 from mythjobs.store.statement import Transaction
 
@@ -61,15 +61,33 @@ class View:
 def explain_new(turn: Turn, job_id: int, new: bool) -> Submitted:
     """The answer to a submit, once this turn has placed what it could."""
     if job_id in turn.placed:
-        return Submitted(job_id, JobState.LEASED, new, f"starts on {turn.placed[job_id]}")
+        return Submitted(job_id, JobState.LEASED, new, _starts(turn, job_id))
     job = facts.job_facts(turn.tx, job_id)
     assert job is not None
     if job.state != JobState.QUEUED:
         return Submitted(job_id, job.state, new, job.reason)
     waits = e.waits_for(job, turn.now.wall_ms)
+    class_id = facts.class_of(turn.tx, job_id)
     if waits is None:
-        waits = _where_now(turn, facts.class_of(turn.tx, job_id))
-    return Submitted(job_id, job.state, new, waits[1])
+        waits = _where_now(turn, class_id)
+    ask = turn.book.job_class(turn.tx, class_id).ask
+    _, sentence = or_strangers(waits, ask, _names(turn.memory))
+    return Submitted(job_id, job.state, new, sentence)
+
+
+def _starts(turn: Turn, job_id: int) -> str:
+    """Of a job that was placed: it may have been meant for a machine that nobody knows."""
+    sentence = f"starts on {turn.placed[job_id]}"
+    for each in turn.memory.machines.values():
+        live = each.live.get(job_id)
+        if live is not None:
+            ask = turn.book.job_class(turn.tx, live.class_id).ask
+            return or_strangers(("", sentence), ask, _names(turn.memory))[1]
+    return sentence
+
+
+def _names(memory: Memory) -> set[str]:
+    return {each.name for each in memory.machines.values()}
 
 
 def _where_now(turn: Turn, class_id: int) -> tuple[str, str]:
@@ -106,7 +124,8 @@ def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any
         job_class = read_class(tx, facts.class_of(tx, job_id))
         view = view_of(tx, memory)
         ask, places = view.ask(job_class), view.places(job_class, now.wall_ms)
-        code, sentence = e.waits_for(job, now.wall_ms) or waits_where(ask, places, now.wall_ms)
+        waits = e.waits_for(job, now.wall_ms) or waits_where(ask, places, now.wall_ms)
+        code, sentence = or_strangers(waits, ask, _names(memory))
         machines = [
             {"machine": each[0].name, "rules": [rule._asdict() for rule in e.rules(ask, *each)]}
             for each in places

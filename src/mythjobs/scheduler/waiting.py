@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from mythjobs.model.units import say_duration
@@ -10,6 +10,7 @@ from mythjobs.model.zone import say_when
 from mythjobs.scheduler.eligibility import ALL, Ask, Check, MachineFacts, Moment, Site, off
 
 Place = tuple[MachineFacts, Site, Moment]
+NO_SUCH_MACHINE: Final = "no_such_machine"
 CODES: Final = {
     "rights": "not_allowed",
     "pin": "pinned",
@@ -35,6 +36,11 @@ def waits_where(ask: Ask, places: Sequence[Place], now_ms: int) -> tuple[str, st
     stopped = off(ask, now_ms)
     if stopped is not None:
         return stopped
+    if ask.pin and all(machine.name != ask.pin for machine, _, _ in places):
+        return (
+            NO_SUCH_MACHINE,
+            f"will wait: no machine named {ask.pin} has ever joined; one that does takes it",
+        )
     if not places:
         return ("no_machine", "no machine has joined yet; that of `mythjobs up` does in seconds")
     left = list(places)
@@ -44,6 +50,17 @@ def waits_where(ask: Ask, places: Sequence[Place], now_ms: int) -> tuple[str, st
             return CODES[name], _sentence(name, check, ask, left)
         left = met
     return ("starting", "is about to start")
+
+
+def or_strangers(waits: tuple[str, str], ask: Ask, names: Collection[str]) -> tuple[str, str]:
+    """The same, and which machines the job names that have never joined."""
+    code, sentence = waits
+    if ask.pin and ask.pin not in names and code != NO_SUCH_MACHINE:
+        sentence += f"; no machine named {ask.pin} has ever joined, and it runs nowhere else"
+    unknown = ", ".join(each for each in ask.preferred if each not in names)
+    if unknown:
+        sentence += f"; it prefers {unknown}, and no machine of that name has ever joined"
+    return code, sentence
 
 
 def _sentence(name: str, check: Check, ask: Ask, places: Sequence[Place]) -> str:

@@ -43,7 +43,7 @@ def test_pin_label_and_limit_are_told_where_nothing_can_run_it(house: House) -> 
     assert "cannot enforce freeze by itself" in house.submit().reason
     house.define()
     assert house.submit(machine="cellar").reason == (
-        "will wait: it is pinned to cellar, and no machine of that name allows it"
+        "will wait: no machine named cellar has ever joined; one that does takes it"
     )
 
 
@@ -162,3 +162,23 @@ def test_at_full_places_stop_and_pause_still_work(house: House) -> None:
     house.ask(inbox.FreezeJobs([second], True))
     assert [each.job for each in house.heard(m.Stop)] == [first]
     assert [(each.job, each.on) for each in house.heard(m.Freeze)] == [(second, True)]
+
+
+def test_a_machine_that_never_joined_is_told_at_submit_and_takes_its_jobs_when_it_does(
+    house: House,
+) -> None:
+    house.define()
+    told = "will wait: no machine named celar has ever joined; one that does takes it"
+    assert house.submit(machine="celar").reason == told
+    house.join("attic")
+    job = house.submit(machine="celar")
+    assert job.reason == told
+    found = house.why(job.id)
+    assert (found["code"], found["sentence"]) == ("no_such_machine", told)
+    held = house.submit(machine="celar", hold=True).reason
+    assert held.endswith("; no machine named celar has ever joined, and it runs nowhere else")
+    strange = "it prefers celar, and no machine of that name has ever joined"
+    assert house.submit(prefer="celar").reason == f"starts on attic; {strange}"
+    house.join("celar")
+    assert job.id in house.granted("celar")
+    assert "prefers" not in house.submit(prefer="celar").reason

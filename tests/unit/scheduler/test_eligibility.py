@@ -178,7 +178,7 @@ def test_units_that_are_kept_for_another_class_are_not_taken() -> None:
             "put_off",
             "flag is put off for 1 min 30 s (NAS offline)",
         ),
-        ({"pin": "cellar"}, "pinned", "no machine of that name allows it"),
+        ({"pin": "cellar"}, "no_such_machine", "no machine named cellar has ever joined"),
         ({"labels": ("gpu",)}, "no_label", "attic has no label gpu"),
         ({"semaphores": (("nas", 4),)}, "semaphore", "takes 4 of semaphore nas, which has 3"),
     ],

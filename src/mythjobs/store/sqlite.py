@@ -23,7 +23,7 @@ from mythjobs.store.reserve import Reserve
 from mythjobs.store.statement import Transaction
 
 # Checkpoints are ours (the writing connection alone makes them), so that a turn decides when.
-_CHECKPOINT_BYTES: Final = 16 * 2**20
+CHECKPOINT_BYTES: Final = 16 * 2**20
 RESERVE_BYTES: Final = 8 * 2**20
 
 _FAILED: Final = frozenset((sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
@@ -32,10 +32,15 @@ _IOERR_SHMSIZE: Final = sqlite3.SQLITE_IOERR | 19 << 8
 
 
 class SqliteStore(Store):
-    """`unsafe` takes a network or FUSE file system; `reserve_bytes` is smaller in tests only."""
+    """`unsafe` takes a network or FUSE file system; the sizes are smaller in tests only."""
 
     def __init__(
-        self, path: Path, *, unsafe: bool = False, reserve_bytes: int = RESERVE_BYTES
+        self,
+        path: Path,
+        *,
+        unsafe: bool = False,
+        reserve_bytes: int = RESERVE_BYTES,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
     ) -> None:
         """Raises ConfigError, StateNotWritable, StoreFailed."""
         kind = "" if unsafe else network_file_system(path.parent)
@@ -47,6 +52,7 @@ class SqliteStore(Store):
         self._path = path
         self._wal = Path(f"{path}-wal")
         self._reserve = Reserve(Path(f"{path}-reserve"), reserve_bytes)
+        self._checkpoint_bytes = checkpoint_bytes
         self._full = False
         self._broken: StoreFailed | None = None
         self._dialect = sqlite_dialect.dialect()
@@ -149,17 +155,18 @@ class SqliteStore(Store):
             connection.execute("ROLLBACK")
             self._readers.append(connection)
 
-    def checkpoint(self, *, least_bytes: int = _CHECKPOINT_BYTES) -> None:
-        """Moves the write-ahead log into the file, if it has grown to `least_bytes`.
+    def checkpoint(self, *, least_bytes: int | None = None) -> None:
+        """Moves the write-ahead log into the file, if it has grown to `least_bytes` (16 MiB).
 
         Raises StoreFailed. A full disk only puts it off: the log has what was acknowledged.
         """
         size = self._wal_bytes()
+        least_bytes = self._checkpoint_bytes if least_bytes is None else least_bytes
         if size < least_bytes or self._broken is not None:
             return
         try:
             _, pages, moved = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if pages == moved and size >= 4 * _CHECKPOINT_BYTES:
+            if pages == moved and size >= 4 * self._checkpoint_bytes:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             try:

@@ -177,9 +177,8 @@ def _submit_each(
     wait: bool,
     as_json: bool,
 ) -> int:
-    single = (wished.key, wished.not_before_ms, wished.deadline_ms)
-    if wished.after or single != (None, None, None):
-        raise BadRequest("--after, --key, --not-before and --deadline do not go with --each")
+    if wished.after or wished.key is not None:
+        raise BadRequest("--after and --key do not go with --each")
     query = {
         "command": name,
         "subject": wished.subject,
@@ -191,6 +190,8 @@ def _submit_each(
         "label": wished.label,
         "semaphore": [f"{key}={units}" for key, units in wished.semaphore],
         "limit": [f"{key}={value}" for key, value in wished.limit],
+        "not_before_ms": wished.not_before_ms,
+        "deadline_ms": wished.deadline_ms,
     }
     loaded = _upload(client, query, file, shape)
     first, last = loaded["ids"]

@@ -160,6 +160,8 @@ class Core:
             return
         for class_id, subject in batches.open_slice(turn.tx, work, _UPKEEP_JOBS):
             turn.memory.waking.add(class_id)
+            # Their time, or their deadline, may have come while they were made ready.
+            turn.memory.due(turn.now.wall_ms)
             if subject is not None:
                 turn.subjects.add(subject)
 

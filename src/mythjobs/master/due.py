@@ -6,13 +6,13 @@ from mythjobs.master.turn import Turn
 from mythjobs.store import commands, deadlines, readiness
 
 # A turn stays short; what is left comes with the next one.
-_MOST_DEADLINES = 500
+_MOST = 500
 
 
 def come(turn: Turn) -> None:
     """Does what is due, and sets when the next is."""
     now_ms = turn.now.wall_ms
-    turn.wake(readiness.refresh(turn.tx, readiness.due(turn.tx, now_ms)))
+    turn.wake(readiness.refresh(turn.tx, readiness.due(turn.tx, now_ms, _MOST)))
     more = _deadlines(turn, now_ms)
     _put_off(turn, now_ms)
     turn.memory.next_due_ms = min(
@@ -31,12 +31,12 @@ def come(turn: Turn) -> None:
 
 def _deadlines(turn: Turn, now_ms: int) -> bool:
     """Whether there may be more of them."""
-    passed = deadlines.passed(turn.tx, now_ms, _MOST_DEADLINES)
+    passed = deadlines.passed(turn.tx, now_ms, _MOST)
     if passed:
         turn.cancel_queued(
             passed, lambda _: "it had not started by its deadline", code="deadline_passed"
         )
-    return len(passed) == _MOST_DEADLINES
+    return len(passed) == _MOST
 
 
 def _put_off(turn: Turn, now_ms: int) -> None:

@@ -50,6 +50,8 @@ class BatchSlice(Struct, frozen=True):
     comment: str
     last: bool
     words: OwnWords = NO_WORDS
+    not_before_ms: int | None = None
+    deadline_ms: int | None = None
 
 
 class DropBatch(Struct, frozen=True):

@@ -265,6 +265,8 @@ class Master:
             hold=header.hold,
             comment=header.comment,
             words=own_words(header),
+            not_before_ms=header.not_before_ms,
+            deadline_ms=header.deadline_ms,
         )
         if jobs <= load.SLICE_JOBS:
             rows = list(load.rows(path, command, header))

@@ -91,10 +91,15 @@ def _check(asked: Submit) -> None:
         raise BadRequest("comment must have at most 10000 characters")
     if "\0" in asked.comment or "\0" in (asked.key or ""):
         raise BadRequest("key and comment must not have a NUL character")
-    if asked.deadline_ms is not None and asked.deadline_ms < (asked.not_before_ms or 0):
-        raise BadRequest("its deadline is before the time that it waits for")
+    check_times(asked)
     if (asked.command == RUN) != (asked.run is not None):
         raise BadRequest('command "run" and what to run belong together')
+
+
+def check_times(asked: Submit | BatchSubmit) -> None:
+    """Raises BadRequest."""
+    if asked.deadline_ms is not None and asked.deadline_ms < (asked.not_before_ms or 0):
+        raise BadRequest("its deadline is before the time that it waits for")
 
 
 def own_words(asked: Submit | BatchSubmit, prefer: str = "") -> OwnWords:
@@ -241,6 +246,9 @@ def batch_slice(turn: Turn, request: BatchSlice) -> BatchPlace:
             at_ms=turn.now.wall_ms,
         )
         turn.memory.upkeep = True
+        for each in (request.not_before_ms, request.deadline_ms):
+            if each is not None:
+                turn.memory.due(each)
     return place
 
 
@@ -265,6 +273,8 @@ def _batch_job(
         overlap=int(command.overlap),
         priority=request.priority,
         hold=batches.CLOSED,
+        not_before_ms=request.not_before_ms,
+        deadline_ms=request.deadline_ms,
         comment=request.comment,
     )
 

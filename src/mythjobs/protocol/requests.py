@@ -63,7 +63,8 @@ class Submitted(Struct, frozen=True):
 
 
 class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
-    """What all jobs of a batch share; the argument sets follow as JSON lines."""
+    """What all jobs of a batch share, as of a single submit; the argument sets follow as JSON
+    lines."""
 
     command: str
     priority: int = 0
@@ -75,6 +76,8 @@ class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
     labels: list[str] = field(default_factory=list)
     semaphores: dict[str, int] = field(default_factory=dict)
     limits: dict[str, str | int] = field(default_factory=dict)
+    not_before_ms: int | None = None
+    deadline_ms: int | None = None
 
 
 class Act(Struct, frozen=True, forbid_unknown_fields=True):

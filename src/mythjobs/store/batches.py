@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import and_, case, delete, func, insert, select, update
 
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, Transaction, given
@@ -75,7 +75,10 @@ _MAKE_READY = Statement(
     )
     .values(
         hold=0,
-        ready_class=case((job.c.subject.is_(None), job.c.class_id), else_=None),
+        ready_class=case(
+            (and_(job.c.subject.is_(None), job.c.not_before_ms.is_(None)), job.c.class_id),
+            else_=None,
+        ),
     )
 )
 _MAKE_HELD = Statement(

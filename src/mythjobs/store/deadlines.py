@@ -6,6 +6,7 @@ from sqlalchemy import exists, select
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
+from mythjobs.store.batches import CLOSED
 from mythjobs.store.statement import Statement, Transaction, given, word
 
 job, attempt = t.job, t.attempt
@@ -16,6 +17,8 @@ _PASSED = Statement(
     .where(
         *_WAITING,
         job.c.deadline_ms <= given("at"),
+        # Not of a batch that is still being made ready: it may yet be taken away.
+        job.c.hold != CLOSED,
         # One that had started in time, and is queued again, only is late.
         ~exists().where(attempt.c.job_id == job.c.job_id, attempt.c.started_ms.is_not(None)),
     )

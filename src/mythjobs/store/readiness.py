@@ -68,7 +68,15 @@ _PROMOTE = Statement(
 )
 _DUE = Statement(
     update(job)
-    .where(job.c.not_before_ms.is_not(None), job.c.not_before_ms <= given("at"))
+    .where(
+        job.c.job_id.in_(
+            select(job.c.job_id)
+            .where(job.c.not_before_ms.is_not(None), job.c.not_before_ms <= given("at"))
+            .order_by(job.c.not_before_ms)
+            .limit(given("most"))
+            .correlate(None)
+        )
+    )
     .values(not_before_ms=None)
     .returning(job.c.job_id)
 )
@@ -116,9 +124,10 @@ def settle(tx: Transaction, subjects: Iterable[str]) -> set[int]:
     return classes
 
 
-def due(tx: Transaction, at_ms: int) -> list[int]:
-    """Jobs whose `not_before` has come. It is taken away: a stepped clock undoes nothing."""
-    return [row[0] for row in _DUE.run(tx, at=at_ms)]
+def due(tx: Transaction, at_ms: int, most: int = 1000) -> list[int]:
+    """The first of the jobs whose `not_before` has come. It is taken away: a stepped clock undoes
+    nothing."""
+    return [row[0] for row in _DUE.run(tx, at=at_ms, most=most)]
 
 
 def next_due_ms(tx: Transaction) -> int | None:

@@ -16,7 +16,7 @@ from mythjobs.errors import BadRequest
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store import reads
 from mythjobs.web import answers
-from mythjobs.web.numbers import batch_number, wait_seconds
+from mythjobs.web.numbers import batch_number, instant, wait_seconds
 from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
 
 _NUMBER: Final = re.compile("[0-9]{1,18}")
@@ -35,6 +35,8 @@ async def load(
     label: FromQuery[list[str] | None] = None,
     semaphore: FromQuery[list[str] | None] = None,
     limit: FromQuery[list[str] | None] = None,
+    not_before_ms: FromQuery[int | None] = None,
+    deadline_ms: FromQuery[int | None] = None,
 ) -> answers.Loaded:
     master = master_of(request)
     header = BatchSubmit(
@@ -48,6 +50,8 @@ async def load(
         label or [],
         _semaphores(semaphore or []),
         _pairs(limit or [], "limit"),
+        instant(not_before_ms, "not_before_ms"),
+        instant(deadline_ms, "deadline_ms"),
     )
     path = master.state.uploads / f"{secrets.token_hex(8)}.jsonl"
     try:

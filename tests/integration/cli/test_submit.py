@@ -80,12 +80,13 @@ def test_every_wish_is_passed_on(call: Call, master: Master) -> None:
 
 def test_a_batch_says_where_and_within_what_its_jobs_run(call: Call, master: Master) -> None:
     Path("a.jsonl").write_text('{"title": "x"}\n')
-    words = ("--machine", "attic", "--label", "a", "--label", "b", "--semaphore", "nas")
+    words = ["--machine", "attic", "--label", "a", "--label", "b", "--semaphore", "nas"]
+    words += ["--not-before", "2027-01-01 00:00+00:00", "--deadline", "2027-01-01 00:00:01+00:00"]
     done = call("submit", "thumbnail", "--each", "a.jsonl", *words, "--limit", "wall=6h")
     assert done.code == 0
     assert master.asked[-1].target == (
         "batches?command=thumbnail&priority=0&hold=false&comment=&machine=attic&label=a&label=b"
-        "&semaphore=nas%3D1&limit=wall%3D6h"
+        "&semaphore=nas%3D1&limit=wall%3D6h&not_before_ms=1798761600000&deadline_ms=1798761601000"
     )
 
 
@@ -108,8 +109,7 @@ def test_a_key_that_is_there_names_the_first_job(call: Call, master: Master) -> 
         (["--not-before", "soon"], '"soon" is no time; write it like "+2h"'),
         (["--each", "none.csv"], "none.csv cannot be read: No such file or directory"),
         (["--each", "."], ". cannot be read: Is a directory"),
-        (["--each", "-", "--key", "k"], "--after, --key, --not-before and --deadline do not go"),
-        (["--each", "-", "--deadline", "+1h"], "--deadline do not go with --each"),
+        (["--each", "-", "--key", "k"], "--after and --key do not go with --each"),
         (["--semaphore", "nas=0"], '"nas=0" must be like nas or nas=2'),
         (["--limit", "wall"], '"wall" must be like wall=6h'),
     ],

@@ -81,8 +81,12 @@ def test_a_batch_says_where_and_within_what_its_jobs_run(tmp_path: Path) -> None
         more = "&machine=attic&label=gpu&label=big&semaphore=nas=2&limit=wall=1h&limit=nice=10"
         await queue(master, "note", 1, more)
         why = (await master.ask("GET", "/api/v1/jobs/1/why")).json
-        assert why["code"] == "no_machine"
+        assert why["code"] == "no_such_machine"
         job = (await master.ask("GET", "/api/v1/jobs/1")).json
         assert job["id"] == 1
+        times = "&not_before_ms=4000000000000&deadline_ms=4000000001000"
+        await queue(master, "note", 1, times)
+        job = (await master.ask("GET", "/api/v1/jobs/2")).json
+        assert (job["not_before_ms"], job["deadline_ms"]) == (4_000_000_000_000, 4_000_000_001_000)
 
     run(tmp_path, story)

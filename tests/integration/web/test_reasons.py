@@ -29,7 +29,7 @@ def test_why_a_job_waits_is_the_same_in_lists_pages_and_why(tmp_path: Path) -> N
             "held",
             "dependency",
             "not_before",
-            "no_machine",
+            "no_such_machine",
         ]
         for each in listed:
             job = (await master.ask("GET", f"/api/v1/jobs/{each['id']}?wait=0")).json

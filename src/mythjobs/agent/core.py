@@ -159,6 +159,8 @@ class Core:
                         self._enforcer.renew(sent.at_ms, sent.held, message.excepted, now)
                 case m.HoursChanged():
                     self._enforcer.hours((message.job, message.n), message.hours, now)
+                case m.LimitsChanged():
+                    self._enforcer.limits(message)
                 case m.Freeze():
                     self._enforcer.freeze((message.job, message.n), message.holder, message.on)
                 case m.Stop():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from mythjobs.agent import terms as t
 from mythjobs.agent.attempt import Attempt, Key, Phase
@@ -20,6 +22,7 @@ _GROWN_SHARE: Final = 8
 _STALE_MS: Final = 86_400_000
 _STEP_MS: Final = 1000
 
+_LIMITS: Final = m.LimitsChanged.__struct_fields__[2:]
 _RUNS: Final = (Phase.STARTING, Phase.RUNNING)
 
 
@@ -65,6 +68,19 @@ class Enforcer:
         self._roster.set_terms(attempt, attempt.terms._replace(hours=hours))
         self._turn.rehoured(attempt)
         self._tell(attempt, now)
+
+    def limits(self, said: m.LimitsChanged) -> None:
+        """Other limits for what is held. What runs keeps them also if we die: its reaper has them,
+        and the master tells them again on a new connection."""
+        attempt = self._roster.attempts.get((said.job, said.n))
+        if attempt is None or attempt.phase >= Phase.OVER:
+            return
+        limits: dict[str, Any] = {name: getattr(said, name) for name in _LIMITS}
+        if attempt.run is not None:
+            attempt.run = msgspec.structs.replace(attempt.run, **limits)
+        if attempt.phase in _RUNS:
+            message = {"type": "limits", "job": said.job, "n": said.n, **limits}
+            self._turn.tell(attempt.reaper, message)
 
     def freeze(self, key: Key, holder: str, on: bool) -> None:
         attempt = self._roster.attempts.get(key)

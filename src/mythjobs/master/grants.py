@@ -12,6 +12,7 @@ from mythjobs.master.turn import Turn
 from mythjobs.model.arguments import fill_argv, parameter_environment
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
+from mythjobs.model.limits import Limits
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import L_S, start_by_s
@@ -26,6 +27,7 @@ class Chosen(NamedTuple):
 
     machine: Machine
     hours: Hours | None
+    limits: Limits
     silence: str
     lease_s: float | None
     run: m.Run
@@ -41,7 +43,7 @@ def chosen(turn: Turn, machine: Machine, job_class: JobClass, site: Site) -> Cho
         can_lease="leases" in machine.can,
     )
     run = common_run(job_class.command, site.bounds, machine.can)
-    return Chosen(machine, site.hours, silence, lease_s, run)
+    return Chosen(machine, site.hours, site.bounds.limits(), silence, lease_s, run)
 
 
 def _may_ever(turn: Turn, job_class: JobClass) -> int:
@@ -80,6 +82,7 @@ def _grant(turn: Turn, leased: life.Leased, place: Chosen) -> None:
         arrived_ms=turn.now.steady_ms,
         grant_no=machine.grants + 1,
         told=place.hours,
+        limits=place.limits,
     )
     turn.memory.lease(machine, leased.job_id, live)
     if leased.subject is not None:
@@ -98,24 +101,51 @@ def again(turn: Turn) -> None:
             continue
         job_class = turn.book.job_class(turn.tx, live.class_id)
         site = turn.book.sites.spot(turn.memory, machine, job_class).site
-        live = live.with_grant(machine.grants + 1, turn.now.steady_ms).with_told(site.hours)
-        turn.memory.lease(machine, job_id, live)
         place = chosen(turn, machine, job_class, site)
+        live = live.with_grant(machine.grants + 1, turn.now.steady_ms)
+        live = live.with_told(place.hours, place.limits)
+        turn.memory.lease(machine, job_id, live)
         _say(turn, place, job_id, live, row["arguments"])
     turn.again.clear()
 
 
-def tell_hours(turn: Turn) -> None:
-    """Every machine that is there hears of other hours for what it has, once."""
+def tell_terms(turn: Turn) -> None:
+    """Every machine that is there hears of other hours and limits for what it has, once."""
     for machine in turn.memory.machines.values():
         if machine.connection is None or not machine.hb:
             continue
         for job_id, live in machine.live.items():
             job_class = turn.book.job_class(turn.tx, live.class_id)
-            hours = turn.book.sites.spot(turn.memory, machine, job_class).site.hours
-            if live.told != hours:
-                machine.live[job_id] = live.with_told(hours)
-                turn.say(machine.connection, m.HoursChanged(job_id, live.n, hours_said(hours)))
+            site = turn.book.sites.spot(turn.memory, machine, job_class).site
+            limits = site.bounds.limits()
+            if live.told != site.hours:
+                said = hours_said(site.hours)
+                turn.say(machine.connection, m.HoursChanged(job_id, live.n, said))
+            if live.limits != limits:
+                turn.say(machine.connection, _limits_said(turn, machine, job_id, live, site))
+            if (live.told, live.limits) != (site.hours, limits):
+                machine.live[job_id] = live.with_told(site.hours, limits)
+
+
+def _limits_said(
+    turn: Turn, machine: Machine, job_id: int, live: Live, site: Site
+) -> m.LimitsChanged:
+    command = turn.book.job_class(turn.tx, live.class_id).command
+    run = common_run(command, site.bounds, machine.can)
+    if command.name == RUN and (row := jobs.whole(turn.tx, job_id)) is not None:
+        # An ad-hoc run has a wall limit of its own.
+        run = run_of(command, row["arguments"], run)
+    return m.LimitsChanged(
+        job_id,
+        live.n,
+        run.wall_s,
+        run.cpu_s,
+        run.idle_s,
+        run.memory_bytes,
+        run.output_bytes,
+        run.processes,
+        run.grace_s,
+    )
 
 
 def _say(turn: Turn, place: Chosen, job_id: int, live: Live, arguments: str) -> None:

@@ -20,6 +20,7 @@ from mythjobs.master.sites import Sites
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.definition import command_from
+from mythjobs.model.limits import Limits
 from mythjobs.model.owner import Owner, Rights, owner_from
 from mythjobs.model.window import Hours
 from mythjobs.protocol.lease import KEEP, presumed_after_ms
@@ -65,6 +66,7 @@ class Live:
     frozen: tuple[str, ...] = ()  # by whom, as its machine says
     # The hours that its machine was told on this connection, in its grant or after it.
     told: Hours | Literal["?"] | None = "?"
+    limits: Limits | Literal["?"] = "?"  # those that it was told
 
     def with_start(self, at_ms: int) -> Live:
         copy = _copy_live(self)
@@ -86,9 +88,9 @@ class Live:
         copy.grant_no, copy.arrived_ms = grant_no, arrived_ms
         return copy
 
-    def with_told(self, hours: Hours | None) -> Live:
+    def with_told(self, hours: Hours | None, limits: Limits) -> Live:
         copy = _copy_live(self)
-        copy.told = hours
+        copy.told, copy.limits = hours, limits
         return copy
 
     def with_frozen(self, holders: tuple[str, ...]) -> Live:

@@ -96,7 +96,7 @@ def place(turn: Turn) -> None:
     if turn.again:
         grants.again(turn)
     if changed:
-        grants.tell_hours(turn)
+        grants.tell_terms(turn)
     for _ in range(_MOST_TRIES):
         rooms = [_Room(turn, each) for each in memory.machines.values() if each.takes]
         rooms = [each for each in rooms if not each.shut]

@@ -267,6 +267,21 @@ class HoursChanged(Struct, tag="hours", frozen=True):
     hours: Hours | None = None
 
 
+class LimitsChanged(Struct, tag="limits", frozen=True):
+    """Other limits for an attempt that the machine holds, all of them; None is no limit. They count
+    from its start all the same. nice and io stay as they were at its start."""
+
+    job: int
+    n: int
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    idle_s: float | None = None
+    memory_bytes: int | None = None
+    output_bytes: int | None = None
+    processes: int | None = None
+    grace_s: float = 10.0
+
+
 class Freeze(Struct, tag="freeze", frozen=True):
     """Freeze an attempt for this holder (`user`, `pressure`), or let it go. It stands still
     while anyone holds it; one that has not started does not start so long."""
@@ -337,6 +352,7 @@ class OutputKept(Struct, tag="output_kept", frozen=True):
 MasterMessage = (
     Grant
     | HoursChanged
+    | LimitsChanged
     | Freeze
     | Renew
     | Stop

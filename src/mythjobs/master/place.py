@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Final
 
@@ -97,18 +97,22 @@ def place(turn: Turn) -> None:
         grants.again(turn)
     if changed:
         grants.tell_terms(turn)
+    leased: dict[str, bool] = {}  # subjects, and whether they may be had by two
     for _ in range(_MOST_TRIES):
         rooms = [_Room(turn, each) for each in memory.machines.values() if each.takes]
         rooms = [each for each in rooms if not each.shut]
         classes = plan.ready - plan.nowhere
         if not rooms or not classes:
             return
-        chosen = _Pass(turn, rooms, classes).choose()
+        walk = _Pass(turn, rooms, classes, leased)
+        chosen = walk.choose()
         if not chosen:
             return
-        gone = chosen.keys() - grants.lease(turn, chosen)
-        if not gone:
+        there = grants.lease(turn, chosen)
+        if not chosen.keys() - there:
             return
+        # Others of their subjects are ready in the store until the end of the turn.
+        leased |= walk.subjects_of(there)
         # What was read of these classes is old.
         plan.notice([each for each in plan.heads if each in classes])
 
@@ -116,7 +120,10 @@ def place(turn: Turn) -> None:
 class _Pass:
     """One walk through the first jobs of all classes, in order, until nothing more fits."""
 
-    def __init__(self, turn: Turn, rooms: list[_Room], classes: set[int]) -> None:
+    def __init__(
+        self, turn: Turn, rooms: list[_Room], classes: set[int], leased: Mapping[str, bool]
+    ) -> None:
+        """`leased`: the subjects that this turn has leased before."""
         self._turn = turn
         self._rooms = rooms
         self._classes = classes
@@ -125,7 +132,8 @@ class _Pass:
         self._whole: dict[int, bool] = {}
         self._spots: dict[int, list[tuple[_Room, Spot]]] = {}
         self._full: set[int] = set()
-        self._subjects: dict[str, bool] = {}
+        self._subjects = dict(leased)
+        self._about: dict[int, tuple[str, bool]] = {}  # what was chosen
         self._chosen: dict[int, Chosen] = {}
         self._terms: dict[tuple[int, int], Chosen] = {}  # by class and machine
         self._placed: list[Running] = []
@@ -143,6 +151,10 @@ class _Pass:
                 self._push(line, class_id)
         self._remember()
         return self._chosen
+
+    def subjects_of(self, job_ids: Iterable[int]) -> dict[str, bool]:
+        """Of these of the jobs that were chosen, those that have one."""
+        return dict(self._about[each] for each in job_ids if each in self._about)
 
     def _class(self, class_id: int) -> JobClass:
         return self._turn.book.job_class(self._turn.tx, class_id)
@@ -218,6 +230,7 @@ class _Pass:
         self._taken[class_id] += 1
         if job.subject is not None:
             self._subjects[job.subject] = bool(job.overlap)
+            self._about[job.job_id] = (job.subject, bool(job.overlap))
         return True
 
     def _free(self, job: Candidate) -> bool:

@@ -22,14 +22,19 @@ def list_(session: Session, as_json: bool) -> None:
 @command("set", epilog="Example:\n  mythjobs semaphore set nas 3")
 @_name
 @click.argument("size", type=click.IntRange(min=0))
+@click.option(
+    "--free-when-frozen/--keep-when-frozen", "free", default=None,
+    help="Whether a frozen job gives its units back until it goes on. It keeps them by itself.",
+)  # fmt: skip
 @as_json
 @pass_session
-def set_(session: Session, name: str, size: int, as_json: bool) -> None:
+def set_(session: Session, name: str, size: int, free: bool | None, as_json: bool) -> None:
     """Make a semaphore, or say how many units it has.
 
     Jobs that hold more than that run on; no other starts until there is room.
     """
-    _say(session.client().post(f"semaphores/{quote(name)}", {"size": size}), as_json)
+    body = {"size": size} | ({} if free is None else {"free_when_frozen": free})
+    _say(session.client().post(f"semaphores/{quote(name)}", body), as_json)
 
 
 @command("remove")

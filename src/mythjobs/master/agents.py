@@ -49,7 +49,7 @@ def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Att
     machine.zone, machine.can = zone, m.CAN.intersection(hello.can)
     # Grants are numbered anew: what was given before counts as known to be there, or is asked for.
     machine.live = {
-        job_id: replace(each, grant_no=0, told="?", limits="?")
+        job_id: replace(each, grant_no=0, told="?", limits="?", frozen=())
         for job_id, each in machine.live.items()
     }
     machine.connection, machine.incarnation = request.connection, hello.incarnation

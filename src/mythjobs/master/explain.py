@@ -32,7 +32,13 @@ class View:
         self._sites = sites
         sites.begin(memory)
         self._counts = Counts(
-            Running(machine.machine_id, live.command_id, classes[live.class_id].ask.semaphores)
+            Running(
+                machine.machine_id,
+                live.command_id,
+                memory.plan.taken(
+                    classes[live.class_id].ask.semaphores, frozen=machine.stands(live)
+                ),
+            )
             for machine in memory.machines.values()
             for live in machine.live.values()
         )

@@ -115,10 +115,11 @@ class OverrideHours(Struct, frozen=True):
 
 
 class SetSemaphore(Struct, frozen=True):
-    """`size` None takes it away."""
+    """`size` None takes it away; `free_when_frozen` None leaves that as it is."""
 
     name: str
     size: int | None
+    free_when_frozen: bool | None = None
 
 
 class EnableCommand(Struct, frozen=True):

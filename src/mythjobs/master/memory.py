@@ -140,6 +140,10 @@ class Machine:
         """Whether it may be granted anything now."""
         return self.hb > 0 and not self.draining
 
+    def stands(self, live: Live) -> bool:
+        """Whether this attempt is known to be frozen; of a machine that is away nothing is."""
+        return bool(live.frozen) and self.connection is not None
+
     def facts(self) -> MachineFacts:
         return MachineFacts(
             self.name,
@@ -339,6 +343,7 @@ def recall(tx: Transaction, now: Now) -> Memory:
         for each in overrides.every(tx)
     }
     memory.plan.sizes = semaphores.every(tx)
+    memory.plan.freed = semaphores.freed(tx)
     memory.plan.disabled = frozenset(commands.disabled(tx))
     times = [each.until_ms for each in memory.put_off.values()]
     deadline_ms = deadlines.next_ms(tx, 0)

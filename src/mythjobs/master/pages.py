@@ -36,14 +36,26 @@ def machine(tx: Transaction, memory: Memory, name: str, now: Now) -> dict[str, A
 
 def semaphores(tx: Transaction, memory: Memory) -> dict[str, Any]:
     """Each with how much of it the jobs that run have taken."""
-    lives = [live for each in memory.machines.values() for live in each.live.values()]
+    lives = [
+        (live, each.stands(live))
+        for each in memory.machines.values()
+        for live in each.live.values()
+    ]
     units = {
-        each: read_class(tx, each).ask.semaphores for each in {each.class_id for each in lives}
+        each: read_class(tx, each).ask.semaphores for each in {live.class_id for live, _ in lives}
     }
-    counts = Counts(Running(0, each.command_id, units[each.class_id]) for each in lives)
+    counts = Counts(
+        Running(0, live.command_id, memory.plan.taken(units[live.class_id], frozen=frozen))
+        for live, frozen in lives
+    )
     return {
         "semaphores": [
-            {"name": name, "size": size, "used": counts.units[name]}
+            {
+                "name": name,
+                "size": size,
+                "used": counts.units[name],
+                "free_when_frozen": name in memory.plan.freed,
+            }
             for name, size in sorted(memory.plan.sizes.items())
         ]
     }

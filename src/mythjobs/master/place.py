@@ -322,7 +322,10 @@ class _Pass:
             Running(
                 machine.machine_id,
                 each.command_id,
-                book.job_class(tx, each.class_id).ask.semaphores,
+                self._plan.taken(
+                    book.job_class(tx, each.class_id).ask.semaphores,
+                    frozen=machine.stands(each),
+                ),
             )
             for machine in self._turn.memory.machines.values()
             for each in machine.live.values()

@@ -123,11 +123,17 @@ def set_semaphore(turn: Turn, request: inbox.SetSemaphore) -> dict[str, int]:
             raise BadRequest(f'there is no semaphore "{request.name}"')
         semaphores.remove(turn.tx, request.name)
         del sizes[request.name]
+        turn.memory.plan.freed -= {request.name}
     elif not 0 <= request.size <= _MOST_UNITS:
         raise BadRequest(f"a semaphore has 0 to {_MOST_UNITS} units")
     else:
-        semaphores.put(turn.tx, request.name, request.size)
+        plan = turn.memory.plan
+        free = request.free_when_frozen
+        if free is None:
+            free = request.name in plan.freed
+        semaphores.put(turn.tx, request.name, request.size, free_when_frozen=free)
         sizes[request.name] = request.size
+        plan.freed = plan.freed | {request.name} if free else plan.freed - {request.name}
     turn.wake(readiness.ready_classes(turn.tx))
     return dict(sizes)
 

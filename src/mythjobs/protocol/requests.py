@@ -127,9 +127,11 @@ class Override(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SemaphoreSize(Struct, frozen=True, forbid_unknown_fields=True):
-    """None takes the semaphore away."""
+    """None takes the semaphore away. free_when_frozen: a frozen job gives its units back, and
+    takes them again when it goes on; None leaves that as it is."""
 
     size: int | None
+    free_when_frozen: bool | None = None
 
 
 class Enable(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,7 +10,8 @@ from mythjobs.store.statement import Statement, Transaction, given
 semaphore = t.semaphore
 
 _ALL = Statement(select(semaphore.c.name, semaphore.c.size).order_by(semaphore.c.name))
-_ADD = Statement(insert(semaphore), ("name", "size"))
+_FREED = Statement(select(semaphore.c.name).where(semaphore.c.free_when_frozen == 1))
+_ADD = Statement(insert(semaphore), ("name", "size", "free_when_frozen"))
 _REMOVE = Statement(delete(semaphore).where(semaphore.c.name == given("called")))
 
 
@@ -18,9 +19,14 @@ def every(tx: Transaction) -> dict[str, int]:
     return {row[0]: row[1] for row in _ALL.run(tx)}
 
 
-def put(tx: Transaction, name: str, size: int) -> None:
+def freed(tx: Transaction) -> frozenset[str]:
+    """Those whose units a frozen job gives back."""
+    return frozenset(row[0] for row in _FREED.run(tx))
+
+
+def put(tx: Transaction, name: str, size: int, *, free_when_frozen: bool = False) -> None:
     remove(tx, name)
-    _ADD.run(tx, name=name, size=size)
+    _ADD.run(tx, name=name, size=size, free_when_frozen=int(free_when_frozen))
 
 
 def remove(tx: Transaction, name: str) -> None:

@@ -87,6 +87,7 @@ semaphore = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("size", Integer, nullable=False),
+    Column("free_when_frozen", Integer, nullable=False, server_default="0"),
 )
 
 # What a job itself says that placement needs. Jobs that ask the same share a row.

@@ -280,6 +280,7 @@ class Semaphore(TypedDict):
     name: str
     size: int
     used: int
+    free_when_frozen: bool
 
 
 class Semaphores(TypedDict):

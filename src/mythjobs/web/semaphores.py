@@ -22,7 +22,7 @@ async def semaphores(request: ApiRequest) -> answers.Semaphores:
 async def set_semaphore(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SemaphoreSize]
 ) -> answers.Semaphores:
-    await master_of(request).ask(inbox.SetSemaphore(name, data.size))
+    await master_of(request).ask(inbox.SetSemaphore(name, data.size, data.free_when_frozen))
     return await _all(request)
 
 

@@ -117,5 +117,7 @@ def test_semaphores_are_listed_set_and_removed(call: Call, master: Master) -> No
     assert call("semaphore", "list") == (0, table, "")
     assert call("semaphore", "set", "nas", "3") == (0, table, "")
     assert master.asked[-1].json == {"size": 3}
+    assert call("semaphore", "set", "nas", "3", "--free-when-frozen").code == 0
+    assert master.asked[-1].json == {"size": 3, "free_when_frozen": True}
     assert call("semaphore", "remove", "nas").code == 0
     assert json.loads(call("semaphore", "list", "--json").out) == found["semaphores"]

@@ -127,7 +127,7 @@ def test_semaphores_are_made_resized_and_removed(tmp_path: Path) -> None:
     async def story(master: Served) -> None:
         url = "/api/v1/semaphores"
         made = await master.ask("POST", f"{url}/nas", {"size": 3})
-        nas = {"name": "nas", "size": 3, "used": 0}
+        nas = {"name": "nas", "size": 3, "used": 0, "free_when_frozen": False}
         assert (made.status, made.json) == (200, {"semaphores": [nas]})
         await master.ask("POST", f"{url}/tuner", {"size": 2})
         assert [each["name"] for each in (await master.ask("GET", url)).json["semaphores"]] == [
@@ -137,5 +137,9 @@ def test_semaphores_are_made_resized_and_removed(tmp_path: Path) -> None:
         assert (await master.ask("DELETE", f"{url}/tuner")).json == {"semaphores": [nas]}
         assert (await master.ask("DELETE", f"{url}/tuner")).status == 400
         assert (await master.ask("POST", f"{url}/nas", {"size": -1})).status == 400
+        free = await master.ask("POST", f"{url}/nas", {"size": 3, "free_when_frozen": True})
+        assert free.json == {"semaphores": [nas | {"free_when_frozen": True}]}
+        # What is left out stays.
+        assert (await master.ask("POST", f"{url}/nas", {"size": 3})).json == free.json
 
     run(tmp_path, story)

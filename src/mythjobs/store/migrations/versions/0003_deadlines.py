@@ -1,4 +1,4 @@
-"""Of jobs with one priority the one with the earlier deadline comes first, by the same indexes."""
+"""Semaphores that frozen jobs give back; the earlier deadline first at one priority."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    op.add_column(
+        "semaphore",
+        sa.Column("free_when_frozen", sa.Integer(), nullable=False, server_default="0"),
+    )
     op.add_column(
         "job", sa.Column("deadline_order", sa.BigInteger(), nullable=False, server_default="0")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from mythjobs.store.statement import Transaction
 # Checkpoints are ours (the writing connection alone makes them), so that a turn decides when.
 CHECKPOINT_BYTES: Final = 16 * 2**20
 RESERVE_BYTES: Final = 8 * 2**20
+_PIECE_BYTES: Final = 2**20
 
 _FAILED: Final = frozenset((sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 # The index of the write-ahead log could not grow: a full disk, told as an I/O error.
@@ -62,6 +64,8 @@ class SqliteStore(Store):
 
     def _open_writer(self) -> sqlite3.Connection:
         unclean = self._wal_bytes() > 0
+        if unclean:
+            self._write_log_again()
         try:
             return self._connected(unclean)
         except sqlite3.Error as error:
@@ -88,6 +92,22 @@ class SqliteStore(Store):
             writer.close()
             raise
         return writer
+
+    def _write_log_again(self) -> None:
+        """After an fsync that failed the page cache may hold of the log what the disk does not,
+        and calls it written (fsync(2)). What is built on that would be lost with it, so it is
+        written once more, in its place, and made durable. Raises StoreFailed."""
+        try:
+            with open(self._wal, "r+b", buffering=0) as log:
+                while data := log.read(_PIECE_BYTES):
+                    log.seek(-len(data), os.SEEK_CUR)
+                    left = memoryview(data)
+                    while left:
+                        left = left[log.write(left) :]
+                os.fsync(log.fileno())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFailed(f"{self._wal} cannot be written: {error.strerror}") from error
 
     def _look_at(self, writer: sqlite3.Connection) -> None:
         """The last master did not end by itself. What it committed is in the log; that the file

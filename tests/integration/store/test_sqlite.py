@@ -147,6 +147,31 @@ def test_a_damaged_file_is_found_after_an_unclean_end(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "killed.db", unsafe=True)
 
 
+def test_the_log_of_a_killed_master_is_made_durable_before_it_is_built_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "store.db", unsafe=True)
+    with store.turn() as tx:
+        q.queue_jobs(tx, 2000)
+    killed = tmp_path / "killed.db"
+    shutil.copy(tmp_path / "store.db", killed)
+    log = Path(shutil.copy(tmp_path / "store.db-wal", f"{killed}-wal"))
+    store.close()
+    before = log.read_bytes()
+    synced: list[bytes] = []
+
+    def fsync(fd: int) -> None:
+        if os.fstat(fd).st_ino == log.stat().st_ino:
+            synced.append(log.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    again = SqliteStore(killed, unsafe=True)
+    assert synced == [before]
+    with again.turn() as tx:
+        assert q.queue_job(tx) == 2001
+    again.close()
+
+
 def test_what_was_committed_before_a_kill_is_there(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
     with store.turn() as tx:

@@ -77,7 +77,8 @@ def _check_here(session: Session) -> Json:
 @command(
     "backup",
     epilog="Examples:\n  mythjobs backup /srv/backup/mythjobs-$(date +%F).db\n"
-    "To go back: stop the master, put the copy in the place of store.db, and remove\n  store.db-wal and store.db-shm.",
+    "To go back: stop the master, put the copy in the place of store.db, and remove\n"
+    "  store.db-wal and store.db-shm.",
 )
 @click.argument("file", type=click.Path())
 @as_json

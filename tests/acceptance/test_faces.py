@@ -148,12 +148,13 @@ def test_users_say_where_and_within_what_a_job_runs(queue: Queue) -> None:
     queue("semaphore", "set", "nas", "1")
     found = queue.until(job, lambda found: found["state"] == "running")
     assert (found["semaphores"], found["limits"]) == ({"nas": 1}, {"wall": "5m"})
-    assert queue("semaphore", "list", "--json").json == [{"name": "nas", "size": 1, "used": 1}]
+    [nas] = queue("semaphore", "list", "--json").json
+    assert (nas["name"], nas["size"], nas["used"]) == ("nas", 1, 1)
     gate.write_text("go\n")
     queue("wait", job)
 
     elsewhere = queue.submit("gated", "--param", "gate=none", "--machine", "nowhere")
-    assert queue.job(elsewhere)["reason"]["code"] == "pinned"
+    assert queue.job(elsewhere)["reason"]["code"] == "no_such_machine"
     breach = queue("run", "--output", "1kB", "--nice", "5", "--", "yes", code=124)
     assert "output limit" in breach.err
 

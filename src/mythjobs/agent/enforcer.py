@@ -22,7 +22,6 @@ _GROWN_SHARE: Final = 8
 _STALE_MS: Final = 86_400_000
 _STEP_MS: Final = 1000
 
-_LIMITS: Final = m.LimitsChanged.__struct_fields__[2:]
 _RUNS: Final = (Phase.STARTING, Phase.RUNNING)
 
 
@@ -75,7 +74,7 @@ class Enforcer:
         attempt = self._roster.attempts.get((said.job, said.n))
         if attempt is None or attempt.phase >= Phase.OVER:
             return
-        limits: dict[str, Any] = {name: getattr(said, name) for name in _LIMITS}
+        limits: dict[str, Any] = {name: getattr(said, name) for name in m.LIMITS}
         if attempt.run is not None:
             attempt.run = msgspec.structs.replace(attempt.run, **limits)
         if attempt.phase in _RUNS:

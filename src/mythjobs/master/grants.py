@@ -135,17 +135,7 @@ def _limits_said(
     if command.name == RUN and (row := jobs.whole(turn.tx, job_id)) is not None:
         # An ad-hoc run has a wall limit of its own.
         run = run_of(command, row["arguments"], run)
-    return m.LimitsChanged(
-        job_id,
-        live.n,
-        run.wall_s,
-        run.cpu_s,
-        run.idle_s,
-        run.memory_bytes,
-        run.output_bytes,
-        run.processes,
-        run.grace_s,
-    )
+    return m.LimitsChanged(job_id, live.n, *(getattr(run, name) for name in m.LIMITS))
 
 
 def _say(turn: Turn, place: Chosen, job_id: int, live: Live, arguments: str) -> None:

@@ -282,6 +282,10 @@ class LimitsChanged(Struct, tag="limits", frozen=True):
     grace_s: float = 10.0
 
 
+# The limits by name: those of a Run that may change while it runs.
+LIMITS: Final = LimitsChanged.__struct_fields__[2:]
+
+
 class Freeze(Struct, tag="freeze", frozen=True):
     """Freeze an attempt for this holder (`user`, `pressure`), or let it go. It stands still
     while anyone holds it; one that has not started does not start so long."""

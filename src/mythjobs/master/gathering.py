@@ -108,10 +108,14 @@ class Gathering:
         self._wake.set()
 
     def _is_owner(self, owners: Mapping[tuple[int, int], int], key: Key, peer: Peer) -> bool:
-        if owners.get((key.job, key.n)) == peer.machine_id:
-            return True
-        log.warning("machine %s offered output of job %d, not its own", peer.name, key.job)
-        return False
+        owner = owners.get((key.job, key.n))
+        if owner is None:
+            # Its job was pruned, or the store put back: nobody can ask for it any more.
+            log.info("%s lets go of output of job %d, which is not known", peer.name, key.job)
+            peer.send(m.OutputKept(*key))
+        elif owner != peer.machine_id:
+            log.warning("machine %s offered output of job %d, not its own", peer.name, key.job)
+        return owner == peer.machine_id
 
     def _begin(self, offers: list[tuple[Key, int]]) -> list[Part | OSError | None]:
         begun: list[Part | OSError | None] = []

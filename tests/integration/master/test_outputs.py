@@ -74,6 +74,16 @@ def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None
     uvloop.run(story())
 
 
+def test_output_that_nobody_can_ask_for_is_let_go(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master, master.agent() as agent:
+            await agent.say(m.OutputOffer(8, 1, 1, 5))
+            assert await agent.hear() == [m.OutputKept(8, 1, 1)]
+        assert not list(tmp_path.glob("output/*/*"))
+
+    uvloop.run(story())
+
+
 def test_many_small_outputs_are_all_kept(tmp_path: Path) -> None:
     async def story() -> None:
         jobs = range(1, 101)

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "what-if": "mythjobs.cli.what_if:what_if",
     "prune": "mythjobs.cli.upkeep:prune",
     "backup": "mythjobs.cli.upkeep:backup",
+    "restore": "mythjobs.cli.restore:restore",
     "check": "mythjobs.cli.upkeep:check",
     "completion": "mythjobs.cli.completion:completion",
 }

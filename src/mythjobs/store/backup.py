@@ -24,11 +24,11 @@ def back_up(where: str | Path, target: Path) -> int:
     try:
         part.unlink(missing_ok=True)
         part.touch(mode=0o600)  # arguments of jobs are nobody else's to read
-        _copy(Path(where), part)
-        _sync(part)
+        copy_whole(Path(where), part)
+        sync(part)
         os.link(part, target)  # unlike a rename, never over what came there meanwhile
         part.unlink()
-        _sync(target.parent)
+        sync(target.parent)
     except FileExistsError:
         raise BadRequest(f"{target} is there already; name a new file") from None
     except OSError as error:
@@ -38,7 +38,9 @@ def back_up(where: str | Path, target: Path) -> int:
     return target.stat().st_size
 
 
-def _copy(source: Path, part: Path) -> None:
+def copy_whole(source: Path, part: Path) -> None:
+    """Writes all that is committed in a store into an empty file. Raises BadRequest if there is
+    none or it is none, StoreFull, StateNotWritable."""
     if not source.exists():
         raise BadRequest(f"there is no store {source}")
     connection = sqlite3.connect(source, timeout=10, isolation_level=None)
@@ -50,11 +52,13 @@ def _copy(source: Path, part: Path) -> None:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
             raise StoreFull(f"there is no room for {part.parent}; the copy was not made") from error
         raise StateNotWritable(f"{part.parent} cannot take the copy: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise BadRequest(f"{source} is no store, or is damaged ({error})") from error
     finally:
         connection.close()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,0 +1,156 @@
+"""A backup put back: whole, beside what stood there, and with numbers that nobody had."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mythjobs.errors import BadRequest
+from mythjobs.store import jobs, numbers
+from mythjobs.store.backup import back_up
+from mythjobs.store.check import check
+from mythjobs.store.open import Store, open_store
+from mythjobs.store.restore import in_use, prepared, put_in_place
+from tests.support import queue as q
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """A store with one job that ran."""
+    store = open_store(tmp_path / "store.db", unsafe=True)
+    with store.turn() as tx:
+        q.machines_join(tx)
+        q.run(tx, q.queue_job(tx))
+    store.close()
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def backup(target: Path) -> Path:
+    back_up(target, target.with_name("backup.db"))
+    return target.with_name("backup.db")
+
+
+def _next_id(path: Path) -> int:
+    store = open_store(path, unsafe=True)
+    with store.reading() as tx:
+        found = jobs.next_id(tx)
+    store.close()
+    return found
+
+
+def _add_a_job(path: Path) -> None:
+    store = open_store(path, unsafe=True)
+    with store.turn() as tx:
+        q.queue_job(tx)
+    store.close()
+
+
+def test_the_backup_is_in_place_and_the_store_beside_it(target: Path, backup: Path) -> None:
+    _add_a_job(target)
+    aside = target.with_name("aside.db")
+    with prepared(backup, target) as part:
+        assert part.stat().st_mode & 0o777 == 0o600
+        assert put_in_place(part, target, aside)
+    names = sorted(each.name for each in target.parent.iterdir() if each.suffix == ".db")
+    assert names == ["aside.db", "backup.db", "store.db"]
+    assert (_next_id(target), _next_id(aside)) == (2, 3)
+
+
+def test_what_the_log_of_the_store_had_is_kept_with_it(target: Path, backup: Path) -> None:
+    killed = sqlite3.connect(target, isolation_level=None)
+    killed.execute("PRAGMA wal_autocheckpoint = 0")
+    killed.execute("UPDATE meta SET value = '77' WHERE name = 'next_job_id'")
+    aside = target.with_name("aside.db")
+    with prepared(backup, target) as part:
+        with in_use(target) as used:
+            assert used is not None
+            assert used.next_job_id == 77
+        put_in_place(part, target, aside)
+    killed.close()
+    assert (_next_id(target), _next_id(aside)) == (2, 77)
+
+
+def test_a_store_that_cannot_be_read_is_kept_too(target: Path, backup: Path) -> None:
+    target.write_bytes(b"nonsense" * 1000)
+    Path(f"{target}-wal").write_bytes(b"more of it")
+    aside = target.with_name("aside.db")
+    with prepared(backup, target) as part:
+        with in_use(target) as used:
+            assert used is None
+        put_in_place(part, target, aside)
+    assert _next_id(target) == 2
+    assert aside.read_bytes() == b"nonsense" * 1000
+    assert Path(f"{aside}-wal").read_bytes() == b"more of it"
+
+
+def test_where_no_store_is_there_is_one_then(target: Path, backup: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new" / "store.db"
+    new.parent.mkdir()
+    with in_use(new) as used:
+        assert used is None
+    with prepared(backup, new) as part:
+        assert not put_in_place(part, new, new.with_name("aside.db"))
+    assert sorted(each.name for each in new.parent.iterdir()) == ["store.db"]
+    assert _next_id(new) == 2
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "is not a backup of a mythjobs store"),
+        (b"name = 'true'\n", "is no store, or is damaged"),
+    ],
+)
+def test_what_is_no_backup_is_not_put_back(target: Path, content: bytes, said: str) -> None:
+    other = target.with_name("other")
+    other.write_bytes(content)
+    before = target.read_bytes()
+    with pytest.raises(BadRequest, match=said), prepared(other, target):
+        pass
+    assert target.read_bytes() == before
+    assert not list(target.parent.glob(".store.db.part*"))
+
+
+def test_a_damaged_backup_is_not_put_back(target: Path, backup: Path) -> None:
+    with closing(sqlite3.connect(backup)) as connection:
+        [pages] = connection.execute("PRAGMA page_count").fetchone()
+    with backup.open("r+b") as file:
+        file.seek(4096 * (pages // 2))
+        file.write(b"\xff" * 4096 * (pages // 4))
+    with pytest.raises(BadRequest, match="damaged"), prepared(backup, target):
+        pass
+
+
+def test_numbers_rise_above_those_of_the_store_in_use(store: Store, tmp_path: Path) -> None:
+    later = open_store(tmp_path / "later.db", unsafe=True)
+    with later.turn() as tx:
+        q.machines_join(tx)
+        q.queue_jobs(tx, 4)
+        q.run(tx, 2)
+    with store.turn() as tx:
+        q.queue_jobs(tx, 3)
+    with later.reading() as old, store.turn() as tx:
+        assert numbers.rise(tx, numbers.later(old)) == 5
+        assert [q.column(tx, each, "attempts") for each in (1, 2, 3)] == [0, 1, 0]
+        assert jobs.next_id(tx) == 5
+    later.close()
+    with store.reading() as tx:
+        assert check(tx) == []
+
+
+def test_where_nothing_is_known_of_it_numbers_are_left_out(store: Store) -> None:
+    with store.turn() as tx:
+        q.machines_join(tx)
+        done, waiting = q.queue_jobs(tx, 2)
+        q.run(tx, done)
+        assert numbers.hold_queued(tx, "held: who knows") == 1
+        assert numbers.rise(tx, None) == 2 * numbers.JOBS_LEFT_OUT
+        assert q.column(tx, done, "attempts") == 1
+        assert q.column(tx, waiting, "attempts") == numbers.ATTEMPTS_LEFT_OUT
+        assert not q.is_ready(tx, waiting)
+    with store.reading() as tx:
+        assert check(tx) == []

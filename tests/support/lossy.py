@@ -12,6 +12,9 @@ class Lossy:
 
     "answer": passes it on, waits for the server's answer and drops that with the connection;
     "request": drops the connection and the request with it. "" passes everything on.
+
+    With "unseen" the client loses the connection at its next word, and the server, as behind a
+    network that is cut, does not notice.
     """
 
     def __init__(self, directory: Path, server: Path) -> None:
@@ -44,6 +47,10 @@ class Lossy:
 
     def _to_server(self, client: socket.socket, server: socket.socket) -> None:
         while data := _received(client):
+            if self.lose == "unseen":
+                self.lose = ""
+                _shut(client)
+                return
             if b"COMMIT\0" in data and self.lose == "request":
                 self.lose = ""
                 _shut(client, server)

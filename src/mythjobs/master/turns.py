@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import MythJobsError, StoreAway, StoreFailed, StoreFull
+from mythjobs.errors import MythJobsError, StoreAway, StoreFailed, StoreFull, Taken
 from mythjobs.master import inbox
 from mythjobs.master.core import Core, Result
 from mythjobs.store.open import Store
@@ -23,6 +23,8 @@ _log = logging.getLogger("mythjobs.master")
 _MOST_TOGETHER: Final = 512
 _RETRY_MS: Final = 1000
 
+# After these nothing is written any more.
+_LAST: Final = (StoreFailed, Taken)
 # What is refused while the disk is full: the rest is needed to finish what runs.
 _GROWS: Final = (
     inbox.SubmitJob | inbox.BeginBatch | inbox.BatchSlice | inbox.RerunJobs | inbox.Define
@@ -143,7 +145,7 @@ class Turns:
                     self._alone(arrived[0])
                     del arrived[0]
                 break
-            except StoreFailed:
+            except _LAST:
                 raise
             except (StoreFull, StoreAway) as error:
                 self._wait_out(arrived, error)
@@ -208,7 +210,7 @@ class Turns:
     def _alone(self, each: Arrived) -> None:
         try:
             self._together([each])
-        except (StoreFailed, StoreFull, StoreAway):
+        except (*_LAST, StoreFull, StoreAway):
             raise
         except Exception as error:
             _log.exception("one message could not be handled")

@@ -38,8 +38,9 @@ class Store(ABC):
         """One transaction on the writing connection: committed at the end, durable after it.
 
         Any exception rolls all of it back. Raises StoreFull if there is no room, StoreAway if
-        the store cannot be reached (nothing was committed then), StoreFailed if it failed: then
-        nothing may be acknowledged any more, and the process ends.
+        the store cannot be reached (nothing was committed then), StoreFailed if it failed, and
+        Taken if another master has it now: then nothing may be acknowledged any more, and the
+        process ends.
         """
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import psycopg
 from psycopg import errors
@@ -27,6 +27,11 @@ _SILENT_MS: Final = 15_000
 _SETTLE_S: Final = 60.0
 _LOOK_S: Final = 0.2
 _LOCK: Final = int.from_bytes(b"mythjobs", "big")
+_HOLDER: Final = (
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND (classid::bigint << 32 | objid::bigint) = %s"
+)
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text"
 _OLDEST: Final = 130_000  # pg_xact_status() of 64 bits
 # Every statement of a turn has its index. The planner, which may have seen the queue last when it
@@ -47,7 +52,8 @@ class PostgresStore(Store):
     """`unsafe` takes a server that may lose what it has acknowledged: in tests only."""
 
     def __init__(self, url: str, *, unsafe: bool = False, settle_s: float = _SETTLE_S) -> None:
-        """Raises ConfigError, StoreAway, Taken."""
+        """Raises ConfigError, StoreAway, Taken. `turn()` raises Taken as well, once another master
+        has the database."""
         self._url = url
         self._said_url = without_password(url)
         self._unsafe = unsafe
@@ -56,6 +62,7 @@ class PostgresStore(Store):
         self._dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
         self._readers: list[Connection] = []
         self._writer: Connection | None = None
+        self._session = 0  # the server's process that has the lock for us
         self._writer = self._open_writer()
         engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=self._connect)
         migrate(engine)
@@ -86,11 +93,24 @@ class PostgresStore(Store):
             # Of a session, so that the server lets go of it when we are gone.
             [taken] = writer.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() or [0]
             if not taken:
-                raise Taken(f"another master uses {self._said_url}; end it first")
+                self._give_way(writer)
         except BaseException:
             writer.close()
             raise
+        self._session = writer.info.backend_pid
         return writer
+
+    def _give_way(self, connection: Connection) -> NoReturn:
+        """Somebody has the lock. Raises Taken; or StoreAway if it is the session that we lost,
+        which the server may not notice for hours: that is ended."""
+        row = connection.execute(_HOLDER, (_LOCK,)).fetchone()
+        holder = None if row is None else row[0]
+        if holder == self._session:
+            connection.execute("SELECT pg_terminate_backend(%s)", (holder,))
+        if self._session and holder in (None, self._session):
+            raise StoreAway(f"{self._said_url} has not let go of the connection that was lost")
+        what = "has taken" if self._session else "uses"
+        raise Taken(f"another master {what} {self._said_url}; end it first")
 
     def _refuse_unsafe(self, connection: Connection) -> None:
         if connection.info.server_version < _OLDEST:
@@ -146,15 +166,11 @@ class PostgresStore(Store):
         raise AssertionError("unreachable")
 
     def _there(self) -> Connection:
-        """The writing connection, made again if it was lost. Raises StoreAway."""
+        """The writing connection, made again if it was lost. Raises StoreAway, Taken."""
         if self._writer is not None and self._writer.closed:
             self._forget(self._writer)
         if self._writer is None:
-            try:
-                self._writer = self._open_writer()
-            except Taken as error:
-                # Most likely by the session that we lost, which the server has not noticed yet.
-                raise StoreAway(error.sentence) from error
+            self._writer = self._open_writer()
         return self._writer
 
     def _roll_back(self, writer: Connection) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from mythjobs.clock import master_now
-from mythjobs.errors import MythJobsError, StoreAway, StoreFull
+from mythjobs.errors import MythJobsError, StoreAway, StoreFull, Taken
 from mythjobs.master import inbox
 from mythjobs.master.core import Core
 from mythjobs.master.turns import Committed, Turns
@@ -129,3 +130,21 @@ def test_while_the_database_is_away_requests_are_refused_and_messages_wait(
         assert check(tx) == []
     assert program.failures == []
     program.close()
+
+
+def test_a_master_whose_database_another_has_taken_ends(server: postgres.Server) -> None:
+    url = server.database()
+    program = Program(open_store(url, unsafe=True))
+    assert program.submit().id == 1
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    other = open_store(url, unsafe=True)
+    refused = program.submit()
+    assert isinstance(refused, Taken)
+    assert refused.exit_code == 75
+    program.close()
+    assert [type(each) for each in program.failures] == [Taken]
+    other.close()

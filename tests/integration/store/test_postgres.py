@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +149,37 @@ def test_a_commit_that_nobody_can_tell_of_ends_the_master(url: str, lossy: Lossy
     with pytest.raises(StoreFailed, match="does not say whether it was made"):
         store.transact(q.queue_job)
     store.close()
+
+
+def test_a_lost_session_that_the_server_does_not_notice_is_ended(url: str, lossy: Lossy) -> None:
+    store = _through(url, lossy)
+    with store.turn() as tx:
+        q.queue_job(tx)
+    lossy.lose = "unseen"
+    with pytest.raises(StoreAway, match="has not let go"), store.turn() as tx:
+        q.queue_job(tx)
+    for _ in range(200):
+        try:
+            with store.turn() as tx:
+                assert q.queue_job(tx) == 2
+            break
+        except StoreAway:
+            time.sleep(0.05)
+    else:
+        pytest.fail("the lost session kept the lock")
+    store.close()
+
+
+def test_a_master_whose_database_another_has_taken_is_told_so(
+    url: str, database: PostgresStore
+) -> None:
+    _end_sessions(url)
+    other = PostgresStore(url, unsafe=True)
+    with pytest.raises(Taken, match="another master has taken"), database.turn():
+        pass
+    with other.turn() as tx:
+        assert q.queue_job(tx) == 1
+    other.close()
 
 
 def test_a_turn_that_met_another_runs_again_five_times_and_no_more(

@@ -11,7 +11,7 @@ from mythjobs.master.late import Late
 from mythjobs.master.memory import Machine, machine_from
 from mythjobs.master.turn import Turn
 from mythjobs.model.outcome import Lost, NotStarted
-from mythjobs.model.units import CLOCK_MS
+from mythjobs.model.units import clock_differs
 from mythjobs.protocol import messages as m
 from mythjobs.store import machines
 
@@ -146,7 +146,7 @@ def _heartbeat(
     first = machine.hb == 0
     if beat.wall_ms is not None:
         clock_ms = beat.wall_ms - turn.now.wall_ms
-        if abs(clock_ms - machine.clock_ms) >= CLOCK_MS:
+        if clock_differs(clock_ms - machine.clock_ms):
             # Somebody set a clock: what it said by the old one says nothing now.
             turn.memory.plan.forget_declined(machine.machine_id)
         machine.clock_ms = clock_ms

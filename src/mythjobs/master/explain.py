@@ -10,14 +10,15 @@ from mythjobs.errors import NoSuchJob
 from mythjobs.master import silence
 from mythjobs.master.memory import JobClass, Machine, Memory, read_class
 from mythjobs.master.place import asked
+from mythjobs.master.running import running
 from mythjobs.master.sites import Sites
 from mythjobs.master.turn import Turn
 from mythjobs.model.life import FINAL, JobState
-from mythjobs.model.units import CLOCK_MS
+from mythjobs.model.units import clock_differs
 from mythjobs.protocol.messages import SILENT_S
 from mythjobs.protocol.requests import Submitted
 from mythjobs.scheduler import eligibility as e
-from mythjobs.scheduler.counts import Counts, Running
+from mythjobs.scheduler.counts import Counts
 from mythjobs.scheduler.forecast import Expected, forecast
 from mythjobs.scheduler.waiting import Place, or_strangers, waits_where
 from mythjobs.store import facts, placement
@@ -31,17 +32,7 @@ class View:
         self._memory = memory
         self._sites = sites
         sites.begin(memory)
-        self._counts = Counts(
-            Running(
-                machine.machine_id,
-                live.command_id,
-                memory.plan.taken(
-                    classes[live.class_id].ask.semaphores, frozen=machine.stands(live)
-                ),
-            )
-            for machine in memory.machines.values()
-            for live in machine.live.values()
-        )
+        self._counts = Counts(running(memory, lambda each: classes[each].ask.semaphores))
 
     def ask(self, job_class: JobClass) -> e.Ask:
         return asked(self._memory.plan.disabled, self._memory.put_off, job_class)
@@ -247,7 +238,7 @@ def machine_page(machine: Machine, now: Now) -> dict[str, Any]:
         "cores": machine.cores,
         "last_heard_ms": machine.heard_ms and now.wall_ms - (now.steady_ms - machine.heard_ms),
         "boot_id": machine.boot_id,
-        "clock_ms": machine.clock_ms if abs(machine.clock_ms) >= CLOCK_MS else 0,
+        "clock_ms": machine.clock_ms if clock_differs(machine.clock_ms) else 0,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from mythjobs.clock import Now
@@ -10,9 +11,10 @@ from mythjobs.master.asks import ask_of
 from mythjobs.master.explain import machine_page, view_of
 from mythjobs.master.memory import JobClass, Memory, read_class, read_command
 from mythjobs.master.policy import overrides_of, settings_of
+from mythjobs.master.running import running
 from mythjobs.model.bounds import FREE
 from mythjobs.scheduler import eligibility as e
-from mythjobs.scheduler.counts import Counts, Running
+from mythjobs.scheduler.counts import Counts
 from mythjobs.scheduler.waiting import CODES, waits_where
 from mythjobs.store import commands
 from mythjobs.store.commands import ClassRow
@@ -36,18 +38,8 @@ def machine(tx: Transaction, memory: Memory, name: str, now: Now) -> dict[str, A
 
 def semaphores(tx: Transaction, memory: Memory) -> dict[str, Any]:
     """Each with how much of it the jobs that run have taken."""
-    lives = [
-        (live, each.stands(live))
-        for each in memory.machines.values()
-        for live in each.live.values()
-    ]
-    units = {
-        each: read_class(tx, each).ask.semaphores for each in {live.class_id for live, _ in lives}
-    }
-    counts = Counts(
-        Running(0, live.command_id, memory.plan.taken(units[live.class_id], frozen=frozen))
-        for live, frozen in lives
-    )
+    units_of = cache(lambda class_id: read_class(tx, class_id).ask.semaphores)
+    counts = Counts(running(memory, units_of))
     return {
         "semaphores": [
             {

@@ -11,6 +11,7 @@ from mythjobs.master import grants
 from mythjobs.master.grants import Chosen
 from mythjobs.master.memory import JobClass, Machine
 from mythjobs.master.plan import MOST_HEADS, Heads
+from mythjobs.master.running import running
 from mythjobs.master.sites import Spot
 from mythjobs.master.turn import Turn
 from mythjobs.scheduler import eligibility as e
@@ -318,18 +319,7 @@ class _Pass:
     @cached_property
     def _counts(self) -> Counts:
         book, tx = self._turn.book, self._turn.tx
-        live = (
-            Running(
-                machine.machine_id,
-                each.command_id,
-                self._plan.taken(
-                    book.job_class(tx, each.class_id).ask.semaphores,
-                    frozen=machine.stands(each),
-                ),
-            )
-            for machine in self._turn.memory.machines.values()
-            for each in machine.live.values()
-        )
+        live = running(self._turn.memory, lambda each: book.job_class(tx, each).ask.semaphores)
         return Counts([*live, *self._placed])
 
     @cached_property

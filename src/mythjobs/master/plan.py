@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 from mythjobs.master.copying import copier
 from mythjobs.model.window import Overrides
-from mythjobs.scheduler.counts import Units
 from mythjobs.scheduler.order import STARVING_S, Shares
 from mythjobs.store.overrides import EVERY_COMMAND
 from mythjobs.store.placement import Candidate
@@ -105,13 +104,6 @@ class Plan:
     def forget_declined(self, machine_id: int) -> None:
         for key in [key for key in self.declined if key[0] == machine_id]:
             del self.declined[key]
-
-    def taken(self, units: Units, *, frozen: bool) -> Units:
-        """What a live attempt takes. One that thaws takes it again at once, even if that is more
-        than there is: nothing else starts then until it fits."""
-        if not frozen or not self.freed:
-            return units
-        return tuple(each for each in units if each[0] not in self.freed)
 
     def block(self, class_id: int, job: Candidate, steady_ms: int) -> None:
         """This job is the first of its class, and semaphores alone keep it waiting."""

@@ -87,13 +87,18 @@ def say_size(count: int) -> str:
 
 
 # A heartbeat takes its time to arrive; a clock is said to differ only by at least this.
-CLOCK_MS: Final = 5000
+_CLOCK_MS: Final = 5000
+
+
+def clock_differs(clock_ms: int) -> bool:
+    """Whether a clock that is so far ahead of another (or behind) shows another time."""
+    return abs(clock_ms) >= _CLOCK_MS
 
 
 def clock_said(clock_ms: int) -> str:
     """What is to be told of a machine's clock that is so far ahead of the master's; "" while it
     shows the time, as far as can be known."""
-    if abs(clock_ms) < CLOCK_MS:
+    if not clock_differs(clock_ms):
         return ""
     way = "ahead of" if clock_ms > 0 else "behind"
     return f"its clock is {say_duration(abs(clock_ms) / 1000)} {way} the master's"

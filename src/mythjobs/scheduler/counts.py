@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 Units = tuple[tuple[str, int], ...]
+
+
+def taken(units: Units, freed: Collection[str], *, frozen: bool) -> Units:
+    """What a live attempt takes of semaphores; `freed` are those that frozen ones give back.
+
+    One that thaws takes its units again at once, even if that is more than there are: nothing
+    else starts then until it fits.
+    """
+    if not frozen or not freed:
+        return units
+    return tuple(each for each in units if each[0] not in freed)
 
 
 class Running(NamedTuple):

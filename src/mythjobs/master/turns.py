@@ -22,6 +22,8 @@ _log = logging.getLogger("mythjobs.master")
 # Enough to share one fsync among all that a busy moment brings, few enough to keep a turn short.
 _MOST_TOGETHER: Final = 512
 _RETRY_MS: Final = 1000
+# A job may wait for a year that no wait of the system knows.
+_LONGEST_S: Final = 3600.0
 
 # After these nothing is written any more.
 _LAST: Final = (StoreFailed, Taken)
@@ -129,7 +131,8 @@ class Turns:
             if self._inbox.empty():
                 self._store.checkpoint()
             return None
-        return max(memory.next_due_ms - self._clock().wall_ms, 0) / 1000
+        left_s = max(memory.next_due_ms - self._clock().wall_ms, 0) / 1000
+        return min(left_s, _LONGEST_S)
 
     def _turn(self, arrived: list[Arrived]) -> None:
         """Handles and removes what arrived; while the store cannot take it, waits with it."""

@@ -19,6 +19,8 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 _MOST_EVENTS: Final = 256
 _FEW_TIMERS: Final = 1024
+# epoll_wait(2) takes ms in 31 bits, which is 24 days; a limit may be further off.
+_LONGEST_S: Final = 86_400.0
 
 
 class Loop:
@@ -97,7 +99,7 @@ class Loop:
         if not self._timers:
             return None
         due_ms = self._timers[0][0] - machine_now().run_ms
-        return max(0, due_ms) / 1000
+        return min(max(0, due_ms) / 1000, _LONGEST_S)
 
     def close(self) -> None:
         """In a forked child, to which it is of no use; it must not be turned any more."""

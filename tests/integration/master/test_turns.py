@@ -148,3 +148,16 @@ def test_a_master_whose_database_another_has_taken_ends(server: postgres.Server)
     program.close()
     assert [type(each) for each in program.failures] == [Taken]
     other.close()
+
+
+def test_a_job_may_wait_for_a_year_that_no_wait_of_the_system_knows(tmp_path: Path) -> None:
+    for _ in range(2):
+        program = Program(open_store(tmp_path / "store.db", unsafe=True))
+        run = AdHoc(["/bin/true"])
+        far_ms = 253_402_300_799_000  # the end of the year 9999
+        asked = Submit("run", run=run, not_before_ms=far_ms, deadline_ms=far_ms)
+        assert program.ask(inbox.SubmitJob(asked, "anna")).state == "queued"
+        # A turn after the wait was worked out.
+        assert program.submit().new
+        assert program.failures == []
+        program.close()

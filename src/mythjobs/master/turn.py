@@ -57,6 +57,11 @@ class Turn:
         self, job_ids: list[int], sentence: Callable[[int], str], code: str = "cancelled"
     ) -> set[int]:
         """Cancels those that are queued, with all that wait for them in vain."""
+        done = self._cancel(job_ids, sentence, code)
+        self.ended(dict.fromkeys(done, JobState.CANCELLED))
+        return done
+
+    def _cancel(self, job_ids: list[int], sentence: Callable[[int], str], code: str) -> set[int]:
         done: set[int] = set()
         for job_id in job_ids:
             found = life.cancel_queued(
@@ -64,7 +69,6 @@ class Turn:
             )
             done |= {each.job_id for each in found}
             self.subjects |= {each.subject for each in found if each.subject is not None}
-        self.ended(dict.fromkeys(done, JobState.CANCELLED))
         return done
 
     def ended(self, states: dict[int, JobState]) -> None:
@@ -72,15 +76,18 @@ class Turn:
         self.over.extend(states)
         if not states or not self.memory.open_dependencies:
             return
-        freed, vain = dependencies.over(self.tx, states)
-        dependencies.close(self.tx, list(states))
-        self.wake(readiness.refresh(self.tx, freed))
-        if vain:
-            self.cancel_queued(
-                list(vain),
-                lambda job_id: f"job {vain[job_id]}, which it waits for, is {states[vain[job_id]]}",
-                code="dependency_failed",
-            )
+        # Who waits in vain is over as well; a chain of such jobs may be as long as it likes.
+        while states:
+            freed, vain = dependencies.over(self.tx, states)
+            dependencies.close(self.tx, list(states))
+            self.wake(readiness.refresh(self.tx, freed))
+            why = {
+                job_id: f"job {on}, which it waits for, is {states[on]}"
+                for job_id, on in vain.items()
+            }
+            cancelled = self._cancel(list(vain), why.__getitem__, "dependency_failed")
+            states = dict.fromkeys(cancelled, JobState.CANCELLED)
+            self.over.extend(states)
         self.memory.open_dependencies = dependencies.count_open(self.tx)
 
     def finish(self) -> None:

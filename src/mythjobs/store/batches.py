@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, case, delete, func, insert, select, update
 
+from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given
+from mythjobs.store.statement import Statement, Transaction, given, word
 
 batch, job, upkeep = t.batch, t.job, t.upkeep
 
@@ -72,6 +73,7 @@ _MAKE_READY = Statement(
         job.c.job_id >= given("first"),
         job.c.job_id <= given("last"),
         job.c.hold == CLOSED,
+        job.c.state == word(JobState.QUEUED),
     )
     .values(
         hold=0,
@@ -87,6 +89,7 @@ _MAKE_HELD = Statement(
         job.c.job_id >= given("first"),
         job.c.job_id <= given("last"),
         job.c.hold == CLOSED,
+        job.c.state == word(JobState.QUEUED),
     )
     .values(hold=1)
 )

@@ -180,6 +180,7 @@ def _cancel() -> Update:
             state=word(target(JobEvent.CANCELLED)),
             ended_ms=given("at"),
             ready_class=None,
+            hold=0,
             reason_code=given("code"),
             reason=given("sentence"),
         )

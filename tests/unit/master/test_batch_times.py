@@ -101,3 +101,21 @@ def test_a_deadline_before_the_time_of_a_batch_is_refused(tmp_path: Path) -> Non
     header = BatchSubmit("flag", not_before_ms=NOON, deadline_ms=NOON - 1)
     with pytest.raises(BadRequest, match="its deadline is before the time"):
         load.count(path, Command("flag", argv=("/bin/true",)), header)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_job_is_cancelled_while_its_batch_is_made_ready(house: House, held: bool) -> None:
+    house.define()
+    with house.store.reading() as tx:
+        defined = commands.by_name(tx, "flag")
+    assert defined is not None
+    rows = [inbox.BatchRow("{}", None) for _ in range(700)]
+    place = house.ask(
+        inbox.BatchSlice(None, "flag", defined.revision_id, "anna", 0, rows, 0, held, "", True)
+    )
+    last = place.first + 699
+    [acted] = house.ask(inbox.CancelJobs([last], "anna"))
+    assert acted.done == "cancelled"
+    house.turn()
+    assert house.state(last) == "cancelled"
+    _is_whole(house)

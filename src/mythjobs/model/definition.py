@@ -234,8 +234,9 @@ def _progress(value: object) -> str:
         if set(value) != {"regex"} or not isinstance(pattern, str):
             raise DefinitionError("progress", "as a table is { regex = '…' }")
         try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
+            # As it is used: on the bytes of the output, of which \u and \N name none.
+            groups = re.compile(pattern.encode()).groups
+        except (re.error, UnicodeEncodeError) as error:
             raise DefinitionError(
                 "progress.regex", f"is not a regular expression: {error}"
             ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -28,11 +29,7 @@ class ProgressReader:
         self._line = b""
         self.percent: float | None = None
         self._preset = progress
-        self._regex = (
-            re.compile(progress.removeprefix("regex:").encode())
-            if progress.startswith("regex:")
-            else _PERCENT
-        )
+        self._regex = _own(progress) if progress.startswith("regex:") else _PERCENT
 
     def feed(self, data: bytes) -> None:
         *lines, rest = re.split(rb"[\r\n]", self._line + data)
@@ -52,12 +49,22 @@ class ProgressReader:
             return
         for found in self._regex.finditer(line):
             try:
-                self._set(float(found[1]))
+                percent = float(found[1])
             except (TypeError, ValueError):
                 continue
+            if math.isfinite(percent):
+                self._set(percent)
 
     def _set(self, percent: float) -> None:
         self.percent = round(min(max(percent, 0.0), 100.0), 1)
+
+
+def _own(progress: str) -> re.Pattern[bytes]:
+    try:
+        return re.compile(progress.removeprefix("regex:").encode())
+    except re.error:
+        # Another Python's: what cannot be looked for is not found.
+        return re.compile(rb"(?!)")
 
 
 def _seconds(found: re.Match[bytes]) -> float:

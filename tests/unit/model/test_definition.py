@@ -10,6 +10,7 @@ from mythjobs.errors import DefinitionError
 from mythjobs.model.command import Command
 from mythjobs.model.definition import command_from
 from mythjobs.model.policy import FAILURES, Retry, Windows
+from mythjobs.model.progress import ProgressReader
 
 
 def defined(**table: object) -> Command:
@@ -113,3 +114,15 @@ def test_a_wrong_value_is_refused_with_its_key_and_the_remedy(
 
 def test_a_limit_of_the_leader_alone_needs_no_container() -> None:
     assert not defined(contain=False, limits={"wall": "1m", "output": "1MiB"}).contain
+
+
+@pytest.mark.parametrize("regex", [r"(\d+) \u2030", r"(?u)(\d+)%", r"\N{PER MILLE SIGN} (\d+)"])
+def test_an_expression_that_bytes_do_not_have_is_refused(regex: str) -> None:
+    said = refusal(progress={"regex": regex})
+    assert said.startswith("progress.regex: is not a regular expression")
+
+
+def test_an_expression_is_looked_for_in_the_bytes_of_the_output() -> None:
+    reader = ProgressReader(defined(progress={"regex": "([a-z0-9]+) ‰"}).progress)
+    reader.feed("42 ‰\nnan ‰\ninf ‰\n".encode())
+    assert reader.percent == 42.0

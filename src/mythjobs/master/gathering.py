@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from mythjobs.errors import ProtocolError
+from mythjobs.errors import MythJobsError, ProtocolError
 from mythjobs.master.spool import Key, Part, Spool
 from mythjobs.master.transfers import LOST, Peer, Transfer, Transfers
 from mythjobs.protocol import messages as m
@@ -93,7 +93,13 @@ class Gathering:
         if not keys:
             return
         offers = [(key, *self._offers.pop(key)) for key in keys]
-        owners = await self._owners([(key.job, key.n) for key in keys])
+        try:
+            owners = await self._owners([(key.job, key.n) for key in keys])
+        except MythJobsError as error:
+            # The store cannot be read now; what was offered is there later as well.
+            for key, peer, kept in offers:
+                self._later(key, peer, kept, error)
+            return
         owned = [each for each in offers if self._is_owner(owners, each[0], each[1])]
         begun = await self._in_thread(self._begin, [(key, kept) for key, _, kept in owned])
         for (key, peer, kept), part in zip(owned, begun, strict=True):
@@ -189,7 +195,7 @@ class Gathering:
         fetch.part.close()
         self._later(key, fetch.peer, fetch.kept, error)
 
-    def _later(self, key: Key, peer: Peer, kept: int, error: OSError) -> None:
+    def _later(self, key: Key, peer: Peer, kept: int, error: Exception) -> None:
         log.warning("output of job %d cannot be kept: %s", key.job, error)
         offer = m.OutputOffer(*key, kept=kept)
         asyncio.get_running_loop().call_later(RETRY_S, self.offered, peer, offer)

@@ -33,6 +33,7 @@ _HOLDER: Final = (
     "AND (classid::bigint << 32 | objid::bigint) = %s"
 )
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text"
+_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _OLDEST: Final = 130_000  # pg_xact_status() of 64 bits
 # Every statement of a turn has its index. The planner, which may have seen the queue last when it
 # was empty, must not choose to read all of it.
@@ -230,9 +231,8 @@ class PostgresStore(Store):
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
-        connection = self._reader()
+        connection = self._begun_reader()
         try:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield Transaction(connection.cursor(), self._dialect)
         except psycopg.Error as error:
             if connection.closed:
@@ -245,12 +245,24 @@ class PostgresStore(Store):
             else:
                 self._readers.append(connection)
 
-    def _reader(self) -> Connection:
-        while self._readers:
-            connection = self._readers.pop()
-            if not connection.closed:
+    def _begun_reader(self) -> Connection:
+        """A session in a snapshot. One that was lost while it was idle is found out here."""
+        while True:
+            pooled = self._pooled()
+            connection = pooled or self._connect()
+            try:
+                connection.execute(_SNAPSHOT)
                 return connection
-        return self._connect()
+            except psycopg.OperationalError as error:
+                connection.close()
+                if pooled is None:
+                    raise self._away(error) from error
+
+    def _pooled(self) -> Connection | None:
+        try:
+            return self._readers.pop()
+        except IndexError:
+            return None
 
     def close(self) -> None:
         for connection in (*self._readers, self._writer):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import uvloop
 from websockets.exceptions import ConnectionClosed
 
-from mythjobs.errors import Unreachable
+from mythjobs.errors import StoreAway, Unreachable
+from mythjobs.master import gathering
 from mythjobs.master import outputs as outputs_module
 from mythjobs.master.outputs import Reading
 from mythjobs.protocol import messages as m
@@ -80,6 +82,33 @@ def test_output_that_nobody_can_ask_for_is_let_go(tmp_path: Path) -> None:
             await agent.say(m.OutputOffer(8, 1, 1, 5))
             assert await agent.hear() == [m.OutputKept(8, 1, 1)]
         assert not list(tmp_path.glob("output/*/*"))
+
+    uvloop.run(story())
+
+
+def test_what_is_offered_while_the_store_is_away_is_kept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "RETRY_S", 0.05)
+
+    async def story() -> None:
+        async with Master(tmp_path).serving() as master, master.agent() as agent:
+            master.store.ran(8, (5, 5, 0))
+            there, asked = master.store.owners, 0
+
+            async def owners(of: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+                nonlocal asked
+                asked += 1
+                if asked == 1:
+                    raise StoreAway("the store cannot be reached")
+                return await there(of)
+
+            monkeypatch.setattr(master.outputs._gathering, "_owners", owners)
+            await agent.say(m.OutputOffer(8, 1, 1, 5))
+            await agent.serve(await agent.fetched(), b"hello")
+            while m.OutputKept(8, 1, 1) not in await agent.hear():
+                pass
+            assert asked == 2
 
     uvloop.run(story())
 

@@ -114,6 +114,17 @@ def test_a_snapshot_that_lost_its_connection_says_so_and_the_next_is_good(
         tx.cursor.execute("SELECT 1")
 
 
+def test_a_session_that_was_lost_while_nothing_was_read_is_made_again(
+    url: str, database: PostgresStore
+) -> None:
+    with database.reading() as first, database.reading() as second:
+        for tx in (first, second):
+            tx.cursor.execute("SELECT 1")
+    _end_sessions(url)
+    with database.reading() as tx:
+        tx.cursor.execute("SELECT 1")
+
+
 def _end_sessions(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as other:
         other.execute(

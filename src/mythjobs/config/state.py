@@ -140,7 +140,14 @@ def open_state(path: Path | str | None = None, *, create: bool = True) -> StateD
 
 
 def write_master(state: StateDir, info: MasterInfo) -> None:
-    files.replace(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
+    """Raises StateNotWritable."""
+    try:
+        files.replace(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
+    except OSError as error:
+        raise StateNotWritable(
+            f"{state.master_json} cannot be written ({error.strerror}); make room, or name "
+            "another --state-dir"
+        ) from error
 
 
 def read_master(state: StateDir) -> MasterInfo | None:

@@ -78,6 +78,7 @@ class Turns:
         self._committed = committed
         self._failed = failed
         self._told = ""  # what is being waited out
+        self._rests = False
         self._inbox: queue.SimpleQueue[Arrived | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
 
@@ -124,6 +125,8 @@ class Turns:
 
     def _wait_s(self) -> float | None:
         memory = self._core.memory
+        if self._rests:
+            return _RETRY_MS / 1000
         if memory.upkeep:
             return 0.0
         if memory.next_due_ms is None:
@@ -152,13 +155,24 @@ class Turns:
                 raise
             except (StoreFull, StoreAway) as error:
                 self._wait_out(arrived, error)
-            except Exception:
+            except Exception as error:
+                if not arrived:
+                    self._rest(error)
+                    return
                 if not together:
                     raise
                 _log.exception("a turn was rolled back; its messages run again one by one")
                 together = False
-        self._told = ""
+        self._told, self._rests = "", False
         self._store.checkpoint()
+
+    def _rest(self, error: Exception) -> None:
+        """What was due could not be done, and nobody's message is at fault: said once, and tried
+        again every second."""
+        self._rests = True
+        if self._told != (told := repr(error)):
+            self._told = told
+            _log.exception("what is due cannot be done; it is tried again every second")
 
     def _wait_out(self, arrived: list[Arrived], error: StoreFull | StoreAway) -> None:
         """Who asked is told at once; what machines said is kept until it can be written."""

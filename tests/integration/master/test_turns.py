@@ -13,8 +13,10 @@ import pytest
 
 from mythjobs.clock import master_now
 from mythjobs.errors import MythJobsError, StoreAway, StoreFull, Taken
-from mythjobs.master import inbox
+from mythjobs.master import due as due_module
+from mythjobs.master import inbox, turns
 from mythjobs.master.core import Core
+from mythjobs.master.turn import Turn
 from mythjobs.master.turns import Committed, Turns
 from mythjobs.protocol.messages import AgentFrame, Hello
 from mythjobs.protocol.requests import AdHoc, Submit
@@ -161,3 +163,33 @@ def test_a_job_may_wait_for_a_year_that_no_wait_of_the_system_knows(tmp_path: Pa
         assert program.submit().new
         assert program.failures == []
         program.close()
+
+
+def test_what_is_due_and_cannot_be_done_is_tried_again_in_peace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(turns, "_RETRY_MS", 20)
+    program = Program(open_store(tmp_path / "store.db", unsafe=True))
+    tries: queue.SimpleQueue[None] = queue.SimpleQueue()
+    broken, due = True, due_module.come
+
+    def come(turn: Turn) -> None:
+        tries.put(None)
+        if broken:
+            raise ZeroDivisionError
+        due(turn)
+
+    monkeypatch.setattr(due_module, "come", come)
+    soon = Submit("run", run=AdHoc(["/bin/true"]), not_before_ms=master_now().wall_ms + 100)
+    job = program.ask(inbox.SubmitJob(soon, "anna")).id
+    for _ in range(5):
+        tries.get(timeout=30)
+    assert [each.message for each in caplog.records] == [
+        "what is due cannot be done; it is tried again every second"
+    ]
+    broken = False
+    program.submit()
+    with program.store.reading() as tx:
+        assert reads.job(tx, job)["not_before_ms"] is None
+    assert program.failures == []
+    program.close()

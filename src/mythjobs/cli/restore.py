@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,15 +81,24 @@ def _here(where: str | Path, yes: bool) -> Begun:
 def _from(backup: Path, target: Path, yes: bool) -> tuple[Begun, Path | None]:
     from mythjobs.store import restore as files
 
-    aside = target.with_name(f"{target.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    aside = _free_name(target)
     with files.prepared(backup, target) as part:
         with files.in_use(target) as used:
             begun = _begin_again(part, used)
         if used is None and target.exists():
-            output.note(f"{target} cannot be read; numbers rise by as much as it may have given")
+            output.note(
+                f"{target} cannot be read, or did not end by itself; numbers rise by as much as it "
+                "may have given"
+            )
         agree(f"{target} is replaced by {backup}", yes)
         there = files.put_in_place(part, target, aside)
     return begun, aside if there else None
+
+
+def _free_name(target: Path) -> Path:
+    name = f"{target.name}.{time.strftime('%Y%m%d-%H%M%S')}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(each for each in map(target.with_name, names) if not each.exists())
 
 
 def _begin_again(where: str | Path, used: Later | None) -> Begun:

@@ -53,12 +53,13 @@ def _remove(part: Path) -> None:
 
 @contextmanager
 def in_use(target: Path) -> Iterator[numbers.Later | None]:
-    """The store that is there now, with its log moved into the file; None if it cannot be read."""
+    """The store that is there now; None if it cannot be read, or has a log: it did not end by
+    itself then, and of a log that was damaged SQLite reads what stands before the damage, as if
+    that were all."""
     found, connection = None, None
     try:
         if _is_readable(target):
             connection = sqlite3.connect(target, isolation_level=None)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             found = numbers.later(Transaction(connection.cursor(), sqlite_dialect.dialect()))
     except sqlite3.Error:
         found = None
@@ -72,6 +73,9 @@ def in_use(target: Path) -> Iterator[numbers.Later | None]:
 
 def _is_readable(target: Path) -> bool:
     """Looked at by ourselves: of what is no store SQLite deletes the log that lies beside it."""
+    log = Path(f"{target}-wal")
+    if log.exists() and log.stat().st_size:
+        return False
     try:
         with target.open("rb") as file:
             return file.read(len(_HEADER)) == _HEADER
@@ -88,7 +92,6 @@ def put_in_place(part: Path, target: Path, aside: Path) -> bool:
         sync(part)
         there = target.exists()
         for suffix in ("", "-wal"):
-            # A log is left only of a store that could not be read.
             if Path(f"{target}{suffix}").exists():
                 os.link(f"{target}{suffix}", f"{aside}{suffix}")
         sync(target.parent)

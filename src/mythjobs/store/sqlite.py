@@ -116,7 +116,8 @@ class SqliteStore(Store):
         if found != "ok":
             what = found.splitlines()[-1]
             raise StoreFailed(
-                f"the store {self._path} is damaged ({what}); put a backup in its place"
+                f"the store {self._path} is damaged ({what}); `mythjobs restore FILE` puts a "
+                "backup in its place"
             )
 
     def _wal_bytes(self) -> int:

@@ -37,6 +37,9 @@ def test_the_store_goes_back_and_the_other_is_kept(
         "1 job is held; the next new job is number 2",
     ]
     assert not list(root.glob(".store*"))
+    for _ in range(2):
+        assert _restore(root, str(root.parent / "b.db"), "--yes") == 0
+    assert len(list(root.glob("store.db.2*"))) == 3
     store = open_store(root / "store.db", unsafe=True)
     with store.reading() as tx:
         assert q.column(tx, 1, "hold") == 1

@@ -143,7 +143,7 @@ def test_a_damaged_file_is_found_after_an_unclean_end(tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "killed.db")
     shutil.copy(f"{path}-wal", tmp_path / "killed.db-wal")
     again.close()
-    with pytest.raises(StoreFailed, match="put a backup in its place"):
+    with pytest.raises(StoreFailed, match="puts a backup in its place"):
         SqliteStore(tmp_path / "killed.db", unsafe=True)
 
 

@@ -187,6 +187,8 @@ def set_machine(turn: Turn, request: inbox.SetMachine) -> dict[str, Any]:
         jobs=machine.ceiling if request.jobs is None else request.jobs,
         zone=machine.owner.zone if request.zone is None else request.zone,
     )
+    if request.jobs is not None:
+        machine.most_now = None
     policy.keep(turn, machine, said)
     return machine_page(machine, turn.now)
 

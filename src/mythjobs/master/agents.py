@@ -57,7 +57,7 @@ def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Att
     machine.draining = False
     machine.heard_ms = turn.now.steady_ms
     if request.trusted and jobs is not None:
-        machine.ceiling = jobs
+        machine.most_now = jobs
     return Attached(machine.machine_id, machine.jobs)
 
 

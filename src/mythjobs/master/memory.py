@@ -116,7 +116,7 @@ class Machine:
     name: str
     key: str
     rights: Rights
-    ceiling: int | None
+    ceiling: int | None  # the owner's
     cores: int
     boot_id: str
     connection: int | None = None
@@ -129,11 +129,15 @@ class Machine:
     clock_ms: int = 0  # how much its clock on the wall was ahead of ours at the last heartbeat
     can: frozenset[str] = frozenset()  # what it enforces by itself, as it said when it came
     owner: Owner = field(default_factory=Owner)  # rights and ceiling stand above
+    most_now: int | None = None  # `up --jobs N`, which nobody writes down
     live: dict[int, Live] = field(default_factory=dict)
 
     @property
     def jobs(self) -> int:
-        return self.cores if self.ceiling is None else self.ceiling
+        for most in (self.most_now, self.ceiling):
+            if most is not None:
+                return most
+        return self.cores
 
     @property
     def takes(self) -> bool:

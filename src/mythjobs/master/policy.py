@@ -56,6 +56,8 @@ def keep(turn: Turn, machine: Machine, owner: Owner) -> None:
         turn.tx, machine.machine_id, rights=write_rights(owner.rights), jobs=owner.jobs
     )
     machines.set_settings(turn.tx, machine.machine_id, settings=text, zone=machine.zone)
+    if owner.jobs != machine.ceiling:
+        machine.most_now = None
     machine.owner, machine.rights, machine.ceiling = rest, owner.rights, owner.jobs
     if machine.hb:
         assert machine.connection is not None

@@ -8,6 +8,7 @@ import pytest
 
 from mythjobs.errors import BadRequest, DefinitionError, NoSuchCommand, NoSuchMachine
 from mythjobs.master import inbox
+from mythjobs.master.core import Core
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import HOUR_S, NOON, House
 
@@ -238,3 +239,20 @@ def test_levels_of_windows_are_counted_each_for_whom_they_are_said(house: House)
     edit(house, windows={"open": ["00:00-24:00 at most 5"]})
     late = house.submit("other")
     assert late.reason == "waits: attic at most 5 at this hour"
+
+
+def test_the_number_of_jobs_of_one_run_is_not_written_down(house: House) -> None:
+    house.core = Core(allow_local=True, local_jobs=3)
+    with house.store.turn() as tx:
+        house.core.load(tx, house.now)
+    house.join("attic", 8)
+    house.define()
+    house.ask(inbox.SetMachine("attic", deny=["flag"]))
+    assert house.machine()["jobs"] == 3
+    house.restart()
+    house.join("attic", 8)
+    assert house.machine()["jobs"] == 8
+
+    house.core.memory.machines[1].most_now = 3
+    house.ask(inbox.SetMachine("attic", jobs=5))
+    assert house.machine()["jobs"] == 5

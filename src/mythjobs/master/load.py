@@ -10,7 +10,7 @@ import msgspec
 
 from mythjobs.errors import BadRequest
 from mythjobs.master.inbox import BatchRow
-from mythjobs.master.submit import check_times, job_arguments
+from mythjobs.master.submit import check_words, job_arguments
 from mythjobs.model.command import Command
 from mythjobs.protocol.requests import MOST_BATCH_JOBS, BatchSubmit
 
@@ -37,9 +37,7 @@ def rows(path: Path, command: Command, header: BatchSubmit) -> Iterator[BatchRow
 
 def count(path: Path, command: Command, header: BatchSubmit) -> int:
     """How many jobs the file holds. Raises BadRequest if one of them is wrong, or none is there."""
-    if not -100 <= header.priority <= 100:
-        raise BadRequest(f"priority {header.priority} is not between -100 and 100")
-    check_times(header)
+    check_words(header)
     jobs = sum(1 for _ in rows(path, command, header))
     if not 0 < jobs <= MOST_BATCH_JOBS:
         raise BadRequest(f"a batch has 1 to {MOST_BATCH_JOBS} jobs; this one has {jobs}")

@@ -24,6 +24,7 @@ _MOST_RUN_BYTES = 2**20
 _MOST_KEY = 200
 _MOST_SUBJECT = 4096
 _MOST_NAME = 100
+_MOST_COMMENT = 10_000
 
 
 def submit(turn: Turn, request: SubmitJob) -> tuple[int, bool]:
@@ -81,23 +82,25 @@ def submit(turn: Turn, request: SubmitJob) -> tuple[int, bool]:
 
 
 def _check(asked: Submit) -> None:
-    if not -100 <= asked.priority <= 100:
-        raise BadRequest(f"priority {asked.priority} is not between -100 and 100")
+    check_words(asked)
     if asked.key is not None and not 0 < len(asked.key) <= _MOST_KEY:
         raise BadRequest(f"key must have 1 to {_MOST_KEY} characters")
     if len(asked.after) > 1000:
         raise BadRequest("a job can wait for at most 1000 others")
-    if len(asked.comment) > 10_000:
-        raise BadRequest("comment must have at most 10000 characters")
-    if "\0" in asked.comment or "\0" in (asked.key or ""):
-        raise BadRequest("key and comment must not have a NUL character")
-    check_times(asked)
+    if "\0" in (asked.key or ""):
+        raise BadRequest("key must not have a NUL character")
     if (asked.command == RUN) != (asked.run is not None):
         raise BadRequest('command "run" and what to run belong together')
 
 
-def check_times(asked: Submit | BatchSubmit) -> None:
-    """Raises BadRequest."""
+def check_words(asked: Submit | BatchSubmit) -> None:
+    """What is the same for one job and for many. Raises BadRequest."""
+    if not -100 <= asked.priority <= 100:
+        raise BadRequest(f"priority {asked.priority} is not between -100 and 100")
+    if len(asked.comment) > _MOST_COMMENT:
+        raise BadRequest(f"comment must have at most {_MOST_COMMENT} characters")
+    if "\0" in asked.comment:
+        raise BadRequest("comment must not have a NUL character")
     if asked.deadline_ms is not None and asked.deadline_ms < (asked.not_before_ms or 0):
         raise BadRequest("its deadline is before the time that it waits for")
 
@@ -221,10 +224,10 @@ def begin_batch(turn: Turn, request: BeginBatch) -> BatchPlace:
 
 def batch_slice(turn: Turn, request: BatchSlice) -> BatchPlace:
     """Inserts rows that cannot be seen yet; the last ones open the batch."""
-    place = request.place or begin_batch(turn, BeginBatch(request.command, len(request.rows)))
     defined = commands.by_revision(turn.tx, request.revision_id)
     if defined is None:
         raise Conflict("the command of this batch was removed meanwhile")
+    place = request.place or begin_batch(turn, BeginBatch(request.command, len(request.rows)))
     command = turn.book.command(defined)
     class_id = turn.book.class_id(turn.tx, defined, request.submitter, request.words)
     first = place.first + request.offset

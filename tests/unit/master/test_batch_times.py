@@ -119,3 +119,20 @@ def test_a_job_is_cancelled_while_its_batch_is_made_ready(house: House, held: bo
     house.turn()
     assert house.state(last) == "cancelled"
     _is_whole(house)
+
+
+@pytest.mark.parametrize(
+    "header, said",
+    [
+        (BatchSubmit("flag", priority=101), "priority 101 is not between"),
+        (BatchSubmit("flag", comment="a\0b"), "NUL"),
+        (BatchSubmit("flag", comment="a" * 10_001), "at most 10000 characters"),
+    ],
+)
+def test_a_batch_is_looked_at_as_a_single_job_is(
+    tmp_path: Path, header: BatchSubmit, said: str
+) -> None:
+    path = tmp_path / "batch"
+    path.write_text("{}\n")
+    with pytest.raises(BadRequest, match=said):
+        load.count(path, Command("flag", argv=("/bin/true",)), header)

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,9 +16,11 @@ from mythjobs.process.loop import log
 from mythjobs.process.tree import Key
 
 # Emptied when nothing in it matters any more and it has this size; written anew with what
-# matters when it has the other, and most of it does not.
+# matters when it has the other, and most of it does not. If that cannot be done it is tried
+# again when so much has been added.
 _EMPTIED_AT: Final = 256 * 1024
 _RENEWED_AT: Final = 16 * 2**20
+_MORE: Final = 2**20
 
 
 class Journal:
@@ -34,10 +37,14 @@ class Journal:
         self._first = first
         self._synced = synced
         self._failed = failed
-        self._broken = False
+        # What is in the file may be gone after a power cut, whatever a later sync says.
+        self.broken = False
         self._lines: list[str] = [first]
         self._unwritten = b""
         self._size = 0
+        # The sizes at which it is worth while to try to empty it, and to write it anew.
+        self._emptied_at = _EMPTIED_AT
+        self._renewed_at = _RENEWED_AT
         self._wanted: SimpleQueue[int | None] = SimpleQueue()
         # Held while the file is synced or replaced.
         self._lock = threading.Lock()
@@ -73,21 +80,43 @@ class Journal:
 
     def trim(self, lines: Callable[[], list[str]], empty: bool) -> None:
         """Forget what was acknowledged, if it is worth while. All that was appended must be
-        written; `lines` gives what is still to be said, `empty` says that it is nothing."""
-        if empty and self._size > _EMPTIED_AT:
-            with self._lock:
-                os.ftruncate(self._fd, 0)
-            self._size = 0
-            self._lines.append(self._first)
-            self.write()
-        elif self._size > _RENEWED_AT:
-            data = "\n".join([self._first, *lines(), ""]).encode("ascii")
+        written; `lines` gives what is still to be said, `empty` says that it is nothing.
+
+        Raises OSError if the disk does not allow it: then it is as it was, unless it is
+        `broken` now, and is not tried again before more has been added.
+        """
+        if self.broken:
+            return
+        if empty and self._size > self._emptied_at:
+            self._emptied_at = self._size + _MORE
+            self._empty()
+        elif self._size > self._renewed_at:
+            self._renewed_at = self._size + _MORE
+            data = self._anew(lines())
             if len(data) * 2 <= self._size:
                 self._replace(data)
+            else:
+                # It is much to go through, and in vain until most of it is acknowledged.
+                self._renewed_at = 2 * len(data)
+
+    def _empty(self) -> None:
+        with self._lock:
+            os.ftruncate(self._fd, 0)
+        self._size_is(0)
+        self._lines.append(self._first)
+        self.write()
+
+    def _size_is(self, size: int) -> None:
+        self._size = size
+        self._emptied_at = _EMPTIED_AT
+        self._renewed_at = _RENEWED_AT
+
+    def _anew(self, lines: list[str]) -> bytes:
+        return "\n".join([self._first, *lines, ""]).encode("ascii")
 
     def renew(self, lines: list[str]) -> None:
         """Another file with what matters, whole and durable. Raises OSError."""
-        self._replace("\n".join([self._first, *lines, ""]).encode("ascii"))
+        self._replace(self._anew(lines))
         self._lines.clear()
         self._unwritten = b""
 
@@ -98,16 +127,20 @@ class Journal:
             with open(fd, "wb", closefd=False) as file:
                 file.write(data)
             os.fsync(fd)
+            with self._lock:
+                os.rename(new, self._path)
+                fd, self._fd = self._fd, fd
+                self._size_is(len(data))
+                # Until the name is durable too, a power cut brings the old file back.
+                self.broken = True
+                _sync_directory(os.path.dirname(self._path))
+                self.broken = False
         except OSError:
-            os.close(fd)
+            with suppress(OSError):
+                os.unlink(new)
             raise
-        with self._lock:
-            os.rename(new, self._path)
-            os.close(self._fd)
-            self._fd = fd
-            self._broken = False
-        self._size = len(data)
-        _sync_directory(os.path.dirname(self._path))
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         self._wanted.put(None)
@@ -126,7 +159,7 @@ class Journal:
 
     def _sync_once(self) -> bool:
         with self._lock:
-            if self._broken:
+            if self.broken:
                 return False
             try:
                 os.fdatasync(self._fd)
@@ -134,10 +167,10 @@ class Journal:
                 log(f"the journal could not be made durable: {error}")
                 # What the kernel dropped here it will not write again, and will not say so
                 # twice (fsync(2), and PostgreSQL's experience): this file is not to be trusted.
-                self._broken = True
-        if self._broken:
+                self.broken = True
+        if self.broken:
             self._failed()
-        return not self._broken
+        return not self.broken
 
 
 def _sync_directory(path: str) -> None:

@@ -104,7 +104,7 @@ class Reaper:
             if attempts.unsynced:
                 self._journal.sync(attempts.unsynced)
                 attempts.unsynced = 0
-            self._journal.trim(attempts.journal_lines, self._nothing_left())
+            self._trim()
         self._control.flush()
         self._count_alone()
 
@@ -117,6 +117,15 @@ class Reaper:
     def _retry(self) -> None:
         # That the loop has turned is all that is needed: _end_turn() writes again.
         self._retrying = False
+
+    def _trim(self) -> None:
+        """It is as good as before if it cannot be made smaller; it says when to try again."""
+        try:
+            self._journal.trim(self._attempts.journal_lines, self._nothing_left())
+        except OSError as error:
+            log(f"the journal could not be made smaller: {error}")
+            if self._journal.broken:
+                self.loop.at(self.loop.now.run_ms + _RETRY_MS, self._renew_journal)
 
     def _renew_journal(self) -> None:
         """Its file could not be made durable; in a new one everything is, or we try again."""

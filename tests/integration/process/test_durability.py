@@ -153,6 +153,30 @@ def test_what_the_journal_does_not_take_is_not_started_and_is_told_when_it_can(
         assert set(records.ends) == {(1, 1), (2, 1), (3, 1)}
 
 
+def test_a_journal_that_cannot_be_written_anew_costs_nothing_but_space(home: Home) -> None:
+    with reaper(home) as agent:
+        journal = home.reapers / "r1" / "journal"
+        in_its_way = home.reapers / "r1" / "journal.new"
+        in_its_way.mkdir()
+        agent.start(1, ["sleep", "600"])
+        # A name of 1 MiB is in the sentence of its end.
+        too_long = ["/" + "x" * 2**20]
+        for job in range(2, 20):
+            end = agent.run(job, too_long)
+            assert end["outcome"]["kind"] == "not_started"
+            agent.ack(end)
+        assert agent.run(20, ["true"])["outcome"] == {"kind": "exited", "code": 0}
+        assert journal.stat().st_size > 17 * 2**20
+        in_its_way.rmdir()
+        for job in (21, 22):
+            agent.ack(agent.run(job, too_long))
+        agent.synced(agent.run(23, ["true"]))
+        assert journal.stat().st_size < 4 * 2**20
+        records = read_journal(journal)
+        assert set(records.open) == {(1, 1)}
+        assert set(records.ends) == {(20, 1), (23, 1)}
+
+
 def test_two_reapers_work_side_by_side_and_each_directory_has_one(home: Home) -> None:
     with reaper(home, "old") as old, reaper(home, "new") as new:
         assert old.hello["pid"] != new.hello["pid"]

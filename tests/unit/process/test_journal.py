@@ -105,6 +105,76 @@ def test_it_is_written_anew_when_little_of_it_matters(tmp_path: Path) -> None:
     journal.close()
 
 
+def a_big_journal(path: Path) -> Journal:
+    journal, _ = a_journal(path)
+    line = '{"start":[1,1],"pad":"' + "x" * 100_000 + '"}'
+    for _ in range(200):
+        journal.append(line)
+    journal.write()
+    return journal
+
+
+def test_one_that_cannot_be_written_anew_stays_as_it_is_and_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    journal = a_big_journal(path)
+
+    def fail(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        journal.trim(lambda: [END], empty=False)
+    assert os.listdir(tmp_path) == ["journal"]
+    assert not journal.broken
+    monkeypatch.undo()
+    # Not every turn: nothing has been added that would make it more urgent.
+    journal.trim(lambda: pytest.fail("asked at once"), empty=False)
+    journal.append('{"pad":"' + "x" * 2**20 + '"}')
+    journal.write()
+    journal.trim(lambda: [END], empty=False)
+    assert path.stat().st_size < 1000
+    journal.close()
+
+
+def test_one_that_is_mostly_not_acknowledged_is_not_gone_through_every_turn(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal"
+    journal = a_big_journal(path)
+    size = path.stat().st_size
+    journal.trim(lambda: ["x" * (size - 100)], empty=False)
+    journal.trim(lambda: pytest.fail("asked again"), empty=False)
+    assert path.stat().st_size == size
+    # With the last of it acknowledged it is emptied all the same.
+    journal.trim(list, empty=True)
+    assert path.stat().st_size < 100
+    journal.close()
+
+
+def test_a_new_file_whose_name_is_not_durable_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    journal = a_big_journal(path)
+    real, count = os.fsync, iter(range(9))
+
+    def fail_for_the_directory(fd: int) -> None:
+        if next(count) == 1:
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fail_for_the_directory)
+    with pytest.raises(OSError, match="Input"):
+        journal.trim(lambda: [END], empty=False)
+    assert journal.broken
+    journal.renew([END])
+    assert not journal.broken
+    assert set(read_journal(path).ends) == {(1, 1)}
+    journal.close()
+
+
 def test_after_a_failed_sync_nothing_is_durable_until_it_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,8 +158,9 @@ class Attempts:
     def lasting(self, attempt: Attempt) -> None:
         self._news.follow(attempt)
 
-    def grew(self, attempt: Attempt) -> None:
-        """That is told when it is on the disk."""
+    def let_go(self, attempt: Attempt) -> None:
+        if attempt.known:
+            self._say(report.frozen(attempt))
 
     def _written(self, attempt: Attempt) -> None:
         if attempt.ending_waits:

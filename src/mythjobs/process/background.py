@@ -93,7 +93,7 @@ class Background:
     def lasting(self, child: Held) -> None:
         pass
 
-    def grew(self, child: Held) -> None:
+    def let_go(self, child: Held) -> None:
         pass
 
     def over(self, child: Held) -> None:

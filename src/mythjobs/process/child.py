@@ -47,8 +47,8 @@ class Child:
     __slots__ = (
         "best_effort", "contain", "leave_daemons", "limits", "mark", "session", "watch",
         # Below: filled in by the spawner, then by the keeper.
-        "after_ms", "ask_timer", "born", "clearing", "ending", "ends", "exit_status", "exited",
-        "family", "frozen_ms", "frozen_since_ms", "grace_over", "grace_s", "heard_fds",
+        "after_ms", "ask_timer", "backstop_s", "born", "clearing", "ending", "ends", "exit_status",
+        "exited", "family", "frozen_ms", "frozen_since_ms", "grace_over", "grace_s", "heard_fds",
         "holders", "kill_at_ms", "killing", "known", "lasting", "look_timer", "not_started", "open",
         "peak_bytes", "pid", "pidfd", "seen", "streams", "term_ms", "timers", "tree",
         "unenforced", "usage", "wall_timer", "watchman",
@@ -64,7 +64,7 @@ class Child:
         # a session of its own.
         self.mark = ""
         self.session = True
-        # Its keeper tells when it has written something.
+        # Whoever hears of it wants to know when it has written something.
         self.watch = False
         self.pid = self.pidfd = -1
         # The keeper's loop has seen it start, and has said so.
@@ -99,9 +99,11 @@ class Child:
         self.holders: set[str] = set()
         self.frozen_since_ms: int | None = None
         self.frozen_ms = 0
-        # What holds its tree, if anything does; sentences on limits that nothing enforces.
+        # What holds its tree, if anything does; which limits nothing enforces, and why not.
         self.tree: Containment | None = None
-        self.unenforced: list[str] = []
+        self.unenforced: dict[str, str] = {}
+        # The limit of CPU time that each process of it has from the kernel (rlimits.py).
+        self.backstop_s: float | None = None
         self.heard_fds: list[int] = []
         self.watchman: Watchman | None = None
         self.look_timer: Timer = []
@@ -125,6 +127,14 @@ class Child:
     def outlives(self) -> bool:
         """Whether something of it may be there when its keeper is not."""
         return self.leave_daemons
+
+    @property
+    def shortcomings(self) -> list[str]:
+        """A sentence for each limit that nothing enforces."""
+        return [
+            f"the limit {name} cannot be enforced here: {why}"
+            for name, why in self.unenforced.items()
+        ]
 
     @property
     def running(self) -> bool:

@@ -28,11 +28,11 @@ class Containers:
         child.tree = None if child.outlives else self._take()
         if child.tree is None:
             why = "it may outlive us" if child.outlives else "there is no cgroup to write to"
-            child.unenforced = _without_container(limits, why)
+            child.unenforced = without_container(limits, why)
         else:
             child.unenforced = child.tree.set_limits(limits)
         if child.unenforced and not child.best_effort:
-            raise CannotStart(0, "; ".join(child.unenforced))
+            raise CannotStart(0, "; ".join(child.shortcomings))
 
     def _take(self) -> Containment | None:
         with self._lock:
@@ -59,10 +59,7 @@ def needs_tree(limits: Limits) -> bool:
     )
 
 
-def _without_container(limits: Limits, why: str) -> list[str]:
+def without_container(limits: Limits, why: str) -> dict[str, str]:
+    """Those of these limits that only a container enforces, each with this reason."""
     asked = {"memory": limits.memory_bytes, "processes": limits.processes}
-    return [
-        f"the limit {name} cannot be enforced here: {why}"
-        for name, value in asked.items()
-        if value is not None
-    ]
+    return {name: why for name, value in asked.items() if value is not None}

@@ -9,11 +9,12 @@ from typing import Final
 from mythjobs.model.outcome import Breached, Outcome
 from mythjobs.process import snapshot
 from mythjobs.process.child import Child
-from mythjobs.process.containers import needs_tree
+from mythjobs.process.containers import without_container
 from mythjobs.process.loop import Loop
 from mythjobs.process.watchman import Watchman
 
 _ASKED_MS: Final = 100
+_LATE: Final = "it was started without a cgroup"
 
 
 class Guard:
@@ -38,6 +39,11 @@ class Guard:
         self._unhear(child)
         if child.tree:
             child.unenforced = child.tree.set_limits(child.limits)
+        else:
+            missing = without_container(child.limits, _LATE)
+            child.unenforced = {
+                name: child.unenforced.get(name, why) for name, why in missing.items()
+            }
         child.watchman = None
         self.begin(child)
 
@@ -119,11 +125,6 @@ def _needs_looking(child: Child) -> bool:
 
 
 def _sampled(child: Child) -> frozenset[str]:
-    if not child.unenforced or not needs_tree(child.limits):
-        return frozenset()
-    asked = {"memory": child.limits.memory_bytes, "processes": child.limits.processes}
-    return frozenset(
-        name
-        for name, value in asked.items()
-        if value is not None and any(f"the limit {name} " in each for each in child.unenforced)
-    )
+    limits = child.limits
+    asked = {"memory": limits.memory_bytes, "processes": limits.processes}
+    return frozenset(name for name in child.unenforced if asked.get(name) is not None)

@@ -112,6 +112,8 @@ class Keeper(Generic[C]):
         self._loop.watch(child.pidfd, partial(self._exited, child))
         self.leaders[child.pid] = child
         child.known = True
+        # Its limits may have changed while it was being spawned.
+        rlimits.move_backstop(child)
         self._owner.spawned(child)
         self._set_timers(child)
         if child.ending:
@@ -164,8 +166,6 @@ class Keeper(Generic[C]):
         most = child.limits.output_bytes
         if most is not None and child.written > most:
             self.stop(child, Breached("output"))
-        if child.watch:
-            self._owner.grew(child)
 
     def _close_stream(self, child: C, stream: Stream) -> None:
         if child.lasting:
@@ -180,8 +180,10 @@ class Keeper(Generic[C]):
         child.limits = limits
         if child.running:
             self._set_wall(child)
-            rlimits.set_backstop(child)
+            rlimits.move_backstop(child)
             self._guard.change(child)
+            if child.frozen_since_ms is not None:
+                self._guard.froze(child)
             if limits.output_bytes is not None:
                 self._last(child)
 
@@ -197,12 +199,14 @@ class Keeper(Generic[C]):
 
     def hold(self, child: C, holder: str, on: bool) -> None:
         """It is frozen while anybody holds it; one that is being ended no longer is."""
+        if child.ending or child.exited:
+            return
         was = bool(child.holders)
         if on:
             child.holders.add(holder)
         else:
             child.holders.discard(holder)
-        if bool(child.holders) == was or not child.running or child.ending:
+        if bool(child.holders) == was or not child.known:
             return
         if child.holders:
             self._freeze(child)
@@ -237,8 +241,12 @@ class Keeper(Generic[C]):
         child.ending = why
         if grace_s is not None:
             child.grace_s = grace_s
+        held = bool(child.holders)
+        child.holders.clear()
         if child.known:
             self._terminate(child)
+        if held:
+            self._owner.let_go(child)
 
     def _hurry(self, child: C, grace_s: float | None) -> None:
         if grace_s is None or not child.known:
@@ -258,7 +266,6 @@ class Keeper(Generic[C]):
             send_all(child, found, signal.SIGCONT)
         if child.tree and child.frozen_since_ms is not None:
             child.tree.thaw()
-        child.holders.clear()
         child.frozen_since_ms = None
         child.term_ms = self._loop.now.run_ms
         child.kill_at_ms = child.term_ms + round(child.grace_s * 1000)

@@ -18,8 +18,8 @@ class Owner(Protocol[C_contra]):
     def lasting(self, child: C_contra) -> None:
         """It has lived longer than a moment."""
 
-    def grew(self, child: C_contra) -> None:
-        """It has written something, and is watched."""
+    def let_go(self, child: C_contra) -> None:
+        """It was held frozen, and no longer is, as it is being ended."""
 
     def over(self, child: C_contra) -> None:
         """It has ended and nothing of it is left, or it never came to be."""

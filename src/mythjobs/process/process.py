@@ -158,7 +158,7 @@ class Process:
             child.usage,
             self._ends.stdout,
             self._ends.stderr,
-            tuple(child.unenforced),
+            tuple(child.shortcomings),
         )
 
     # Steering. Each returns once it is done, and does nothing to one that has ended.
@@ -224,7 +224,7 @@ class Process:
     def unenforced(self) -> tuple[str, ...]:
         """Limits that cannot be enforced here, and why: only best_effort starts it all the
         same. Known once it has started."""
-        return tuple(self._child.unenforced)
+        return tuple(self._child.shortcomings)
 
     def usage(self) -> Usage:
         """What its tree uses now, or has used in all."""

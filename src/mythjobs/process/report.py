@@ -76,7 +76,7 @@ def ended(attempt: Attempt, seq: int, ended_ms: int) -> str:
             "true" if usage.exact else "false",
         ),
         attempt.born.wall_ms if attempt.born else "null", ended_ms, output(attempt),
-        f',"unenforced":{encode_json(attempt.unenforced)}' if attempt.unenforced else "",
+        f',"unenforced":{encode_json(attempt.shortcomings)}' if attempt.unenforced else "",
     )  # fmt: skip
 
 

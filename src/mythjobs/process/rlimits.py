@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 
 from mythjobs.process.child import Child
+from mythjobs.process.kin import members
 
 # What children are to have, if we have more for ourselves.
 _before: tuple[int, int] | None = None
@@ -31,21 +32,54 @@ def settle(child: Child) -> None:
             resource.prlimit(child.pid, resource.RLIMIT_NOFILE, _before)
         except (OSError, ValueError):
             pass
-    if child.limits.cpu_s is not None:
-        set_backstop(child)
+    child.backstop_s = child.limits.cpu_s
+    if child.backstop_s is not None:
+        try:
+            _, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
+            soft = _soft(child.backstop_s, hard)
+            resource.prlimit(child.pid, resource.RLIMIT_CPU, (soft, hard))
+        except (OSError, ValueError):
+            # It is over already, or has become another user.
+            pass
 
 
-def set_backstop(child: Child) -> None:
+def move_backstop(child: Child) -> None:
     """The kernel's own limit of CPU time, for each process by itself: should we be late or
-    dead, it stands. What it ends by SIGXCPU is a breach as ours is."""
-    cpu_s = child.limits.cpu_s
-    if cpu_s is None:
+    dead, it stands. What it ends by SIGXCPU is a breach as ours is. It follows the limit of
+    the tree, tighter or looser; nothing is done while that is as it was."""
+    before_s, now_s = child.backstop_s, child.limits.cpu_s
+    if before_s == now_s:
         return
-    most = int(cpu_s) + 2
+    child.backstop_s = now_s
+    moved = True
+    while moved:
+        # Who was forked while we looked has what its parent had, and is seen the next time.
+        moved = sum(_move(each.pid, before_s, now_s) for each in members(child)) > 0
+
+
+def _move(pid: int, before_s: float | None, now_s: float | None) -> bool:
     try:
-        _, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.prlimit(child.pid, resource.RLIMIT_CPU, (soft, hard))
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
+        wanted = _soft(now_s, hard)
+        # A tighter one that is not from us it has set itself, and keeps.
+        its_own = _is_below(soft, wanted) and soft != _soft(before_s, hard)
+        if soft == wanted or its_own:
+            return False
+        resource.prlimit(pid, resource.RLIMIT_CPU, (wanted, hard))
     except (OSError, ValueError):
         # It is over already, or has become another user.
-        pass
+        return False
+    return True
+
+
+def _soft(cpu_s: float | None, hard: int) -> int:
+    if cpu_s is None:
+        return hard
+    most = int(cpu_s) + 2
+    return most if hard == resource.RLIM_INFINITY else min(most, hard)
+
+
+def _is_below(one: int, other: int) -> bool:
+    if one == resource.RLIM_INFINITY:
+        return False
+    return other == resource.RLIM_INFINITY or one < other

@@ -89,10 +89,21 @@ def test_a_frozen_job_can_be_stopped(agent: Agent, tmp_path: Path, contain: bool
     parrot = Parrot(agent, job, tmp_path, contain=contain)
     parrot.freeze("user", True)
     agent.send({"type": "stop", "job": job, "n": 1, "by": "user"})
+    assert agent.until("frozen", job, lambda _: True)["holders"] == []
     end = agent.ended(job)
     assert end["outcome"] == {"kind": "stopped", "by": "user"}
     assert end["usage"]["wall_s"] < 5
     parrot.end()
+
+
+def test_what_is_being_ended_is_not_frozen(agent: Agent) -> None:
+    # Deaf, so that it is there until its grace is over.
+    agent.start(11, sh("trap '' TERM; echo; while :; do sleep 60; done"), watch=True, grace_s=0.2)
+    agent.until("grew", 11)
+    stop = {"type": "stop", "job": 11, "n": 1, "by": "user"}
+    agent.send(stop, {"type": "freeze", "job": 11, "n": 1, "holder": "pressure", "on": True})
+    assert agent.ended(11)["outcome"] == {"kind": "stopped", "by": "user"}
+    assert not [each for each in agent.said if each["type"] == "frozen" and each["job"] == 11]
 
 
 def test_an_act_that_is_late_is_done_at_once_and_the_others_in_their_order(

@@ -140,7 +140,7 @@ def test_a_fork_bomb_meets_the_limit_of_processes(groups: Cgroups) -> None:
     if "processes" not in groups.enforces():
         pytest.skip("no controller of processes can be written here")
     leaf = groups.take()
-    assert leaf.set_limits(Limits(processes=30)) == []
+    assert leaf.set_limits(Limits(processes=30)) == {}
     leaf.events()
     child = start(leaf, "b() { b | b & b | b; }; b 2>/dev/null")
     until(leaf, "processes")
@@ -155,7 +155,7 @@ def test_more_memory_than_allowed_ends_the_tree(groups: Cgroups) -> None:
     if "memory" not in groups.enforces():
         pytest.skip("no controller of memory can be written here")
     leaf = groups.take()
-    assert leaf.set_limits(Limits(memory_bytes=32 << 20)) == []
+    assert leaf.set_limits(Limits(memory_bytes=32 << 20)) == {}
     leaf.events()
     child = start(leaf, "exec head -c 200000000 /dev/zero | tail")
     until(leaf, "memory")

@@ -60,7 +60,8 @@ def test_a_frozen_job_is_not_idle(agent: Agent) -> None:
     agent.start(2, ["sleep", "600"], idle_s=0.5)
     agent.until("started", 2)
     freeze = {"type": "freeze", "job": 2, "n": 1, "holder": "user", "on": True}
-    agent.send(freeze)
+    # Limits that come meanwhile, as on every new connection, do not make it idle either.
+    agent.send(freeze, {"type": "limits", "job": 2, "n": 1, "idle_s": 0.5})
     agent.run(3, ["sleep", "0.8"])
     assert not [each for each in agent.said if each["type"] == "ended" and each["job"] == 2]
     agent.send({**freeze, "on": False})
@@ -110,6 +111,54 @@ def test_limits_of_a_running_tree_can_be_changed() -> None:
     assert process.pid
     process.limit(Limits(cpu_s=0.1, grace_s=1))
     assert process.wait() == Breached("cpu")
+
+
+@pytest.mark.parametrize("outlives", [False, True])
+def test_the_kernels_own_cpu_limit_follows_ours_tighter_and_looser(outlives: bool) -> None:
+    text = "sleep 600 & echo; wait"
+    wanted = MythSystem.shell(
+        text, stdout=PIPE, leave_daemons=outlives, limits=Limits(cpu_s=100, grace_s=0)
+    )
+    with wanted.start() as process:
+        assert next(iter(process.stdout)) == b"\n"
+
+        def backstops() -> set[tuple[int, int]]:
+            pids = process.pids()
+            assert len(pids) == 2
+            return {resource.prlimit(pid, resource.RLIMIT_CPU) for pid in pids}
+
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        process.limit(Limits(cpu_s=50))
+        assert backstops() == {(52, hard)}
+        process.limit(Limits(cpu_s=200))
+        assert backstops() == {(202, hard)}
+        process.limit(Limits())
+        assert backstops() == {(hard, hard)}
+        # One that a process has given itself is its own.
+        resource.prlimit(process.pids()[1], resource.RLIMIT_CPU, (7, hard))
+        process.limit(Limits(cpu_s=50))
+        assert backstops() == {(52, hard), (7, hard)}
+        process.limit(Limits())
+        assert backstops() == {(hard, hard), (7, hard)}
+        process.kill()
+
+
+def test_a_limit_that_comes_late_is_looked_at_where_no_cgroup_enforces_it() -> None:
+    text = "sleep 600 & sleep 600 & sleep 600 & wait"
+    process = MythSystem.shell(text).start()
+    process.limit(Limits(processes=2, grace_s=0))
+    assert process.unenforced == (
+        "the limit processes cannot be enforced here: it was started without a cgroup",
+    )
+    assert process.wait(20) == Breached("processes")
+
+
+def test_a_wall_limit_may_be_months_away(agent: Agent) -> None:
+    # epoll_wait(2) sleeps for 24 days at most.
+    process = MythSystem(["sleep", "0.1"], limits=Limits(wall_s=40 * 86_400)).start()
+    assert process.wait(20) == Exited(0)
+    end = agent.run(6, ["sleep", "0.1"], wall_s=40 * 86_400)
+    assert end["outcome"] == {"kind": "exited", "code": 0}
 
 
 def test_priorities_and_rlimits_are_there_from_the_first_instruction() -> None:

@@ -50,9 +50,9 @@ class Containment(Protocol):
         `wall_s` is not known here."""
         ...
 
-    def set_limits(self, limits: Limits) -> list[str]:
-        """Memory and processes, by the kernel; may be called again. Answers sentences: what
-        cannot be enforced here, and why."""
+    def set_limits(self, limits: Limits) -> dict[str, str]:
+        """Memory and processes, by the kernel; may be called again. Answers which of them
+        cannot be enforced here ("memory", "processes"), and why."""
         ...
 
     def breach(self) -> str | None:

@@ -102,13 +102,14 @@ class Leaf:
             user_s=max(user_us, 0) / 1e6, system_s=max(system_us, 0) / 1e6, peak_bytes=peak or 0
         )
 
-    def set_limits(self, limits: Limits) -> list[str]:
-        refused = []
+    def set_limits(self, limits: Limits) -> dict[str, str]:
+        refused = {}
         for controller, value in (("memory", limits.memory_bytes), ("pids", limits.processes)):
             if value is None and controller not in self._limited:
                 continue
             if not self._set(controller, value):
-                refused.append(_refusal(controller))
+                why = f"there is no writable cgroup with the {controller} controller"
+                refused[CONTROLLED[controller]] = why
         return refused
 
     def breach(self) -> str | None:
@@ -202,10 +203,3 @@ def _met(group: Group, controller: str) -> int:
 def _peak(group: Group) -> int | None:
     found = group.number("memory.peak")
     return group.number("memory.max_usage_in_bytes") if found is None else found
-
-
-def _refusal(controller: str) -> str:
-    return (
-        f"the limit {CONTROLLED[controller]} cannot be enforced here: there is no writable "
-        f"cgroup with the {controller} controller"
-    )

@@ -12,6 +12,7 @@ from mythjobs.model.units import clock_said
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.room import room
 from mythjobs.scheduler.waiting import CODES
+from mythjobs.store import placement
 from mythjobs.store.read_waiting import waiting
 from mythjobs.store.statement import Transaction
 
@@ -30,6 +31,8 @@ def why_machine(tx: Transaction, memory: Memory, name: str, now: Now) -> dict[st
     counts = waiting(tx)
     commands: dict[str, dict[str, Any]] = {}
     for class_id in sorted(memory.plan.ready | memory.waking)[:10_000]:
+        if not placement.next_of_class(tx, class_id, 1):
+            continue  # it may have had one, and nobody has looked since
         job_class = read_class(tx, class_id)
         command = job_class.command.name
         told = _keeps(view, machine, job_class, now)

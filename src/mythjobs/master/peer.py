@@ -25,7 +25,7 @@ class Link:
     """Who is at the other end, and what waits to be sent there.
 
     Frames are merged until the writer comes to them, so a turn costs one send however many
-    messages it has, and a slow reader gets fewer and larger frames.
+    messages it has (if they are not very large), and a slow reader gets fewer and larger frames.
     """
 
     def __init__(self, connection: int, channel: Channel) -> None:
@@ -80,7 +80,8 @@ class Link:
                     break
                 frame = m.MasterFrame(self._ack, self._messages)
                 self._ack, self._messages = 0, []
-                await self.channel.send_text(codec.encode(frame))
+                for data in codec.master_frames(frame):
+                    await self.channel.send_text(data)
         except OSError:
             return  # the reader sees it too
         except Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ T = TypeVar("T")
 _CHUNK: Final = struct.Struct(">QQ")
 MOST_CHUNK_BYTES: Final = 64 * 1024
 CREDIT_BYTES: Final = 256 * 1024
+_LARGE_BYTES: Final = m.MOST_FRAME_BYTES // 4
 
 _encode = msgspec.json.Encoder().encode
 _handshake: msgspec.json.Decoder[Handshake] = msgspec.json.Decoder(Handshake)
@@ -32,6 +34,18 @@ class Chunk(NamedTuple):
 
 def encode(message: Handshake | m.AgentFrame | m.MasterFrame) -> bytes:
     return _encode(message)
+
+
+def master_frames(frame: m.MasterFrame) -> Iterator[bytes]:
+    """A frame as one, or as several if it is large: a run of one job may carry 1 MiB, and the
+    other side reads none above its bound. The last acknowledges."""
+    data = _encode(frame)
+    if len(data) <= _LARGE_BYTES or len(frame.messages) < 2:
+        yield data
+        return
+    half = len(frame.messages) // 2
+    yield from master_frames(m.MasterFrame(0, frame.messages[:half]))
+    yield from master_frames(m.MasterFrame(frame.ack, frame.messages[half:]))
 
 
 def handshake(data: bytes | str) -> Handshake:

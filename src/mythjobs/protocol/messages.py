@@ -12,7 +12,7 @@ OLDEST: Final = 1
 # A heartbeat goes every 5 s; both sides give the connection up after three without an answer.
 HEARTBEAT_S: Final = 5.0
 SILENT_S: Final = 20.0
-# A text frame is refused unread above this; a grant of 256 attempts is well below.
+# A text frame is refused unread above this.
 MOST_FRAME_BYTES: Final = 16 * 2**20
 
 

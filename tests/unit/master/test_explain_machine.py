@@ -50,3 +50,16 @@ def test_the_command_that_comes_furthest_is_named_first(house: House) -> None:
     assert [(each["command"], each["code"]) for each in told["commands"]] == [
         ("nightly", "window_closed"), ("forbidden", "not_allowed"), ("off", "disabled"),
     ]  # fmt: skip
+
+
+def test_what_was_cancelled_keeps_nothing_waiting(house: House) -> None:
+    house.join("attic", 2)
+    house.define()
+    gone = house.submit(semaphores={"nas": 2}).id
+    assert "there is no semaphore nas" in why(house)["sentence"]
+    house.ask(inbox.CancelJobs([gone], "anna"))
+    assert why(house)["code"] == "idle"
+    assert why(house)["commands"] == []
+    house.ask(inbox.SetSemaphore("nas", 1))
+    house.submit(semaphores={"nas": 5})
+    assert why(house)["sentence"] == "1 of flag wait: takes 5 of semaphore nas, which has 1"

@@ -15,7 +15,7 @@ from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol.requests import Act, Acted
 from mythjobs.store import read_filter
 from mythjobs.web import answers
-from mythjobs.web.numbers import ids_of, job_number
+from mythjobs.web.numbers import batch_number, ids_of, may_be_job
 from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
 
 Name = Literal["cancel", "hold", "release", "rerun", "pause", "resume"]
@@ -77,8 +77,16 @@ async def resume(request: ApiRequest, data: JSONBody[Act]) -> answers.ActedOn:
 
 
 async def _act(request: ApiRequest, name: Name, act: Act) -> answers.ActedOn:
-    asked = _request(name, submitter_of(request))
-    return {"jobs": await master_of(request).ask(asked(ids_of(act)))}
+    asked, ids = _request(name, submitter_of(request)), ids_of(act)
+    # The store could not even be asked for the others.
+    known = [each for each in ids if may_be_job(each)]
+    acted: list[Acted] = await master_of(request).ask(asked(known)) if known else []
+    told = iter(acted)
+    return {"jobs": [next(told) if may_be_job(each) else _missing(each) for each in ids]}
+
+
+def _missing(job_id: int) -> Acted:
+    return Acted(job_id, "", "", f"there is no job {job_id}")
 
 
 def _request(name: Name, by: str) -> Callable[[list[int]], inbox.Request]:
@@ -131,7 +139,7 @@ def _filter(data: ActOnAll) -> read_filter.Filter:
     return read_filter.Filter(
         tuple(data.states) or can,
         data.command,
-        None if data.batch is None else job_number(data.batch),
+        None if data.batch is None else batch_number(data.batch),
         data.subject,
         held=data.act == "release",
     )

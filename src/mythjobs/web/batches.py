@@ -86,6 +86,8 @@ def _pairs(listed: list[str], name: str) -> dict[str, str | int]:
         key, equals, value = each.partition("=")
         if not (key and equals and value):
             raise BadRequest(f"{name}: {each} is not like name=value")
+        if key in found:
+            raise BadRequest(f"{name}: {key} is given twice")
         found[key] = int(value) if _NUMBER.fullmatch(value) else value
     return found
 

@@ -8,7 +8,11 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import (
+    HTTPException,
+    InternalServerException,
+    ValidationException,
+)
 
 from mythjobs.errors import MythJobsError
 
@@ -67,6 +71,13 @@ def invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[F
         return _answer(400, "bad_request", "the body is missing; send JSON", 2)
     parts = [f"{each.get('key', 'query')}: {each['message']}" for each in extra]
     return _answer(400, "bad_request", "; ".join(parts) or error.detail, 2)
+
+
+def cut_off(request: Request[Any, Any, Any], error: InternalServerException) -> Response[Fault]:
+    """What Litestar raises where a body ends early. Its asker is gone: nobody reads this."""
+    if not request.scope["state"]["connection"].gone.done():
+        return unknown(request, error)
+    return _answer(400, "bad_request", "the body is not whole", 2)
 
 
 def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Fault]:

@@ -30,7 +30,7 @@ class Guard:
 
     def __init__(self, app: App, token: str | None) -> None:
         self._app = app
-        self._bearer = None if token is None else b"Bearer " + token.encode()
+        self._token = None if token is None else token.encode()
         self._owner = os.getuid()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +54,7 @@ class Guard:
             # The asker went away while he was answered, or the master ends: no traceback.
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        if self._bearer is None:
+        if self._token is None:
             uid = scope["state"]["peer_uid"]
             if uid not in (self._owner, 0):
                 owner = user_name(self._owner)
@@ -67,7 +67,7 @@ class Guard:
                 raise Refusal(
                     421, "misdirected", "the Host must be localhost or a loopback address", 77
                 )
-            if not hmac.compare_digest(headers.authorization, self._bearer):
+            if not hmac.compare_digest(headers.bearer, self._token):
                 raise Refusal(
                     401,
                     "not_allowed",
@@ -98,6 +98,12 @@ class Headers:
             if (take := _TAKEN.get(name)) is not None:
                 take(self, value if name not in seen else b"")
                 seen.add(name)
+
+    @property
+    def bearer(self) -> bytes:
+        """The token; nothing with another scheme, whose name is in any case (RFC 9110 §11.1)."""
+        scheme, _, token = self.authorization.partition(b" ")
+        return token.strip(b" ") if scheme.lower() == b"bearer" else b""
 
     def same_origin(self) -> bool:
         """True also where no browser is at work: it would say so in one of the two headers."""

@@ -13,7 +13,7 @@ from mythjobs.model.life import JobState
 from mythjobs.protocol.requests import Submit, Submitted
 from mythjobs.store import read_filter
 from mythjobs.web import answers
-from mythjobs.web.numbers import checked, instant, job_number, wait_seconds
+from mythjobs.web.numbers import batch_number, checked, instant, job_number, wait_seconds
 from mythjobs.web.request import ApiRequest, gone_of, master_of, submitter_of
 
 MOST_LISTED: Final = 1000
@@ -42,7 +42,7 @@ async def jobs(
     answer = await master_of(request).jobs(
         states=states,
         command=command,
-        batch=None if batch is None else job_number(batch),
+        batch=None if batch is None else batch_number(batch),
         limit=limit,
         before=None if before is None else job_number(before),
         subject=subject,
@@ -63,7 +63,7 @@ async def count(
     which = read_filter.Filter(
         states_of(state_is),
         command,
-        None if batch is None else job_number(batch),
+        None if batch is None else batch_number(batch),
         subject,
         held,
         instant(ended_before_ms, "ended_before_ms"),

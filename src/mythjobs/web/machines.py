@@ -13,7 +13,6 @@ from mythjobs.errors import BadRequest
 from mythjobs.master import inbox, pages
 from mythjobs.protocol.requests import MachineSettings, Override
 from mythjobs.web import answers
-from mythjobs.web.numbers import instant
 from mythjobs.web.request import ApiRequest, master_of, submitter_of
 
 _MOST_JOBS: Final = 10_000
@@ -80,8 +79,8 @@ async def edit_machine(
 async def override(
     request: ApiRequest, name: FromPath[str], data: JSONBody[Override]
 ) -> answers.WholeMachine:
-    until_ms = instant(data.until_ms, "until_ms")
-    await master_of(request).ask(inbox.OverrideHours(name, data.kind, until_ms, data.command))
+    asked = inbox.OverrideHours(name, data.kind, data.until_ms, data.command)
+    await master_of(request).ask(asked)
     return await _whole(request, name)
 
 

@@ -16,7 +16,7 @@ _LAST_MS: Final = 253_402_300_799_999
 
 
 def job_number(number: int) -> int:
-    if not 0 < number <= _MOST:
+    if not may_be_job(number):
         raise NoSuchJob(f"there is no job {number}")
     return number
 
@@ -42,10 +42,11 @@ def instant(at_ms: int | None, name: str) -> int | None:
 def ids_of(act: Act) -> list[int]:
     if not act.ids:
         raise BadRequest("ids: name at least one job")
-    for number in act.ids:
-        if not 0 < number <= _MOST:
-            raise BadRequest(f"ids: {number} is no number of a job")
     return act.ids
+
+
+def may_be_job(number: int) -> bool:
+    return 0 < number <= _MOST
 
 
 def checked(submit: Submit) -> Submit:

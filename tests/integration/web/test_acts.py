@@ -76,6 +76,20 @@ def test_what_cannot_be_done_is_counted_and_told(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_a_number_that_no_job_can_have_does_not_keep_the_others(tmp_path: Path) -> None:
+    async def story(master: Served) -> None:
+        await queue(master, "note", 2)
+        ids = [1, 2**63, 2, 0, 2**70]
+        acted = (await master.ask("POST", "/api/v1/jobs/cancel", {"ids": ids})).json["jobs"]
+        assert [each["id"] for each in acted] == ids
+        assert [each["done"] for each in acted] == ["cancelled", "", "cancelled", "", ""]
+        assert acted[1]["error"] == f"there is no job {2**63}"
+        [acted] = (await master.ask("POST", "/api/v1/jobs/pause", {"ids": [2**70]})).json["jobs"]
+        assert acted["error"] == f"there is no job {2**70}"
+
+    run(tmp_path, story)
+
+
 def test_a_batch_says_where_and_within_what_its_jobs_run(tmp_path: Path) -> None:
     async def story(master: Served) -> None:
         more = "&machine=attic&label=gpu&label=big&semaphore=nas=2&limit=wall=1h&limit=nice=10"

@@ -83,6 +83,15 @@ def test_a_host_that_can_only_be_this_machine_is_served(tmp_path: Path, host: st
     run(tmp_path, story)
 
 
+def test_the_name_of_the_scheme_is_in_any_case(tmp_path: Path) -> None:
+    async def story(master: Served) -> None:
+        for said, status in (("bearer", 200), ("BEARER ", 200), ("bear", 401), ("", 401)):
+            headers: dict[str, str | None] = {"Authorization": f"{said} {TOKEN}"}
+            assert (await master.port_ask("GET", "/api/v1/jobs", None, headers)).status == status
+
+    run(tmp_path, story)
+
+
 def test_what_stands_twice_does_not_count(tmp_path: Path) -> None:
     async def story(master: Served) -> None:
         for twice, status in (("Host: localhost", 421), (f"Authorization: Bearer {TOKEN}", 401)):
@@ -196,6 +205,23 @@ def test_a_body_that_trickles_is_cut_off_and_one_that_flows_is_not(
             assert b"200" in await reader.readline()
 
     run(tmp_path, story)
+
+
+def test_who_goes_away_while_he_asks_leaves_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(master: Served) -> None:
+        for path in ("jobs", "batches?command=note"):
+            async with master.raw() as (reader, writer):
+                head = f"POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\n"
+                head += f"Authorization: Bearer {TOKEN}\r\nExpect: 100-continue\r\n"
+                writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+                # It is read from now on.
+                assert b"100" in await reader.readline()
+                writer.write(b"3\r\n{}\n\r\n")
+
+    run(tmp_path, story)
+    assert [each for each in caplog.records if each.exc_info] == []
 
 
 def test_who_goes_away_while_he_is_answered_leaves_no_traceback(

@@ -67,8 +67,9 @@ def test_hours_are_overridden_for_once(tmp_path: Path) -> None:
         ]
         gone = await master.ask("POST", f"{ATTIC}/hours", {"kind": "hours", "command": "note"})
         assert [each["command"] for each in gone.json["overrides"]] == [None]
-        past = await master.ask("POST", f"{ATTIC}/hours", {"kind": "allow", "until_ms": 1})
-        assert (past.status, "within a year" in past.json["message"]) == (400, True)
+        for odd_ms in (1, -1, 2**53, 2**70):
+            odd = await master.ask("POST", f"{ATTIC}/hours", {"kind": "allow", "until_ms": odd_ms})
+            assert (odd.status, "within a year" in odd.json["message"]) == (400, True)
 
     run(tmp_path, story)
 

@@ -12,7 +12,7 @@ from mythjobs.cli import output
 from mythjobs.cli.base import Session
 from mythjobs.cli.texts import clean
 from mythjobs.client.client import Client, Json, WentAway
-from mythjobs.errors import Unreachable
+from mythjobs.errors import StoreAway, Unreachable
 from mythjobs.model.life import FINAL
 from mythjobs.model.units import say_duration
 
@@ -45,7 +45,7 @@ class Patience:
             try:
                 answer = question(self._session.client())
             except Unreachable as error:
-                self._met = self._met or isinstance(error, WentAway)
+                self._met = self._met or isinstance(error, WentAway | StoreAway)
                 now_ms = clock.master_now().steady_ms
                 if not self._met or (until_ms is not None and now_ms > until_ms):
                     raise

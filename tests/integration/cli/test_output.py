@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import attempt, failed, job, succeeded
-from tests.integration.cli.scripted import Answer, Master, Reply, Request, environment
+from tests.integration.cli.scripted import Answer, Master, Reply, Request, environment, error
 
 BYTES = bytes(range(256)) * 3 + b"no line end"
 
@@ -89,6 +89,17 @@ def test_wait_goes_on_when_the_master_was_away(call: Call, master: Master) -> No
     # Its first answer counts too: it was there, so it was met.
     for first in (running(), cut):
         answers: list[Answer] = [first, cut, succeeded()]
+        master.answers["GET jobs/7"] = answers
+        done = call("wait", "7")
+        assert (done.code, done.out) == (0, "job 7 succeeded (took 2.0 s)\n")
+        assert done.err.startswith("mythjobs: the master is away; jobs go on")
+
+
+def test_wait_goes_on_when_the_store_was_away(call: Call, master: Master) -> None:
+    away = error(503, "store_away", "the database cannot be reached", 69)
+    # Its first answer counts too: the master is there.
+    for first in (running(), away):
+        answers: list[Answer] = [first, away, succeeded()]
         master.answers["GET jobs/7"] = answers
         done = call("wait", "7")
         assert (done.code, done.out) == (0, "job 7 succeeded (took 2.0 s)\n")

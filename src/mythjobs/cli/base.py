@@ -144,6 +144,14 @@ class JobId(click.IntRange):
     def __init__(self) -> None:
         super().__init__(min=1)
 
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> Any:
+        # Python reads 1_0 as 10.
+        if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
+            self.fail(f"{value!r} is not a valid job", param, context)
+        return super().convert(value, param, context)
+
     def shell_complete(
         self, context: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:

@@ -12,7 +12,8 @@ from mythjobs.cli.base import COMMAND, Session, as_json, command, pass_session
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_time
 from mythjobs.cli.toml_text import toml_text
-from mythjobs.client.client import Json, quote
+from mythjobs.client.client import Json
+from mythjobs.client.paths import of_command
 from mythjobs.model.units import say_duration, say_size
 
 _SHOW: Final = """Examples:
@@ -59,9 +60,9 @@ def show(session: Session, name: str, revisions: bool, revision: int | None, as_
     if revisions:
         if revision is not None:
             raise click.UsageError("--revisions lists all; leave --revision out")
-        _revisions(client.get(f"commands/{quote(name)}/revisions")["revisions"], as_json)
+        _revisions(client.get(f"{of_command(name)}/revisions")["revisions"], as_json)
         return
-    found = client.get(f"commands/{quote(name)}", {"revision": revision, "statistics": True})
+    found = client.get(of_command(name), {"revision": revision, "statistics": True})
     if as_json:
         output.say_json(found)
         return
@@ -130,7 +131,7 @@ def disable(session: Session, name: str, as_json: bool) -> None:
 
 
 def _switch(session: Session, name: str, on: bool, as_json: bool) -> None:
-    done = session.client().post(f"commands/{quote(name)}/enabled", {"on": on})
+    done = session.client().post(f"{of_command(name)}/enabled", {"on": on})
     if as_json:
         output.say_json(done)
     else:
@@ -142,7 +143,7 @@ def _switch(session: Session, name: str, on: bool, as_json: bool) -> None:
 @pass_session
 def remove(session: Session, name: str) -> None:
     """Remove a command. Jobs that are over stay in the list."""
-    session.client().delete(f"commands/{quote(name)}")
+    session.client().delete(of_command(name))
     output.say(clean(f"command {name} removed"))
 
 

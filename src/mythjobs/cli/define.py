@@ -12,7 +12,8 @@ from mythjobs.cli.base import COMMAND, Session, as_json, command, pass_session
 from mythjobs.cli.editor import edit_text
 from mythjobs.cli.texts import clean
 from mythjobs.cli.toml_text import toml_text
-from mythjobs.client.client import Client, Json, quote
+from mythjobs.client.client import Client, Json
+from mythjobs.client.paths import of_command
 from mythjobs.errors import BadRequest, Conflict
 from mythjobs.model.command import RUN
 
@@ -55,7 +56,7 @@ def edit(session: Session, name: str) -> None:
     Jobs that were submitted before keep the revision they were submitted with.
     """
     client = session.client()
-    before = client.get(f"commands/{quote(name)}")["definition"]
+    before = client.get(of_command(name))["definition"]
 
     def store(text: str, path: str) -> Json:
         table = definition_file.parse(text, path)
@@ -84,7 +85,7 @@ def export(
         each["name"] for each in client.get("commands")["commands"] if each["name"] != RUN
     )
     texts = {
-        os.path.join(directory, f"{name}.toml"): client.get(f"commands/{quote(name)}")["definition"]
+        os.path.join(directory, f"{name}.toml"): client.get(of_command(name))["definition"]
         for name in wanted
     }
     try:

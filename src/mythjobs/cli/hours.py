@@ -14,7 +14,8 @@ from mythjobs.cli.kinds import DURATION, INSTANT
 from mythjobs.cli.owner import name
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_clock
-from mythjobs.client.client import Json, quote
+from mythjobs.client.client import Json
+from mythjobs.client.paths import of_machine
 
 _OPEN: Final = """Examples:
   mythjobs machine open attic --until 23:00
@@ -95,7 +96,7 @@ def _override(
     session: Session, machine: str, kind: str, of: str | None, until_ms: int | None, as_json: bool
 ) -> None:
     body: Json = {"kind": kind, "command": of, "until_ms": until_ms}
-    found = session.client().post(f"machines/{quote(machine)}/hours", body)
+    found = session.client().post(f"{of_machine(machine)}/hours", body)
     if as_json:
         output.say_json(found)
         return
@@ -123,10 +124,10 @@ def dead(session: Session, machine: str, reason: str, yes: bool, as_json: bool) 
     still run them, they run twice.
     """
     client = session.client()
-    found = client.get(f"machines/{quote(machine)}")
+    found = client.get(of_machine(machine))
     jobs = "1 job" if found["leased"] == 1 else f"{found['leased']} jobs"
     agree(f"{machine} has {jobs}, which may be begun again elsewhere", yes)
-    done = client.post(f"machines/{quote(machine)}/dead", {"reason": reason})
+    done = client.post(f"{of_machine(machine)}/dead", {"reason": reason})
     if as_json:
         output.say_json(done)
         return

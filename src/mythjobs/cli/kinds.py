@@ -13,10 +13,13 @@ from mythjobs.client.client import Json
 from mythjobs.model.life import JobState
 from mythjobs.model.units import duration_s, size_bytes
 
+# More milliseconds than this are no 64-bit number.
+_LONGEST_S: Final = 2.0**53
 _WHEN: Final = {"": "ok", "ok": "ok", "any": "any", "failure": "failure"}
 
 Context = click.Context | None
 Parameter = click.Parameter | None
+Pairs = tuple[tuple[str, Any], ...]
 
 
 class Argument(click.ParamType[tuple[str, str]]):
@@ -65,6 +68,8 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, context)
         if seconds <= 0:
             self.fail("must be longer than nothing", param, context)
+        if seconds > _LONGEST_S:
+            self.fail(f'"{value}" is too long', param, context)
         return seconds
 
 
@@ -119,6 +124,15 @@ class States(click.ParamType[tuple[str, ...]]):
             if word not in tuple(JobState):
                 self.fail(f'"{word}" is no state; there are {", ".join(JobState)}', param, context)
         return words
+
+
+def each_once(context: click.Context, option: Parameter, given: Pairs) -> Pairs:
+    """A callback of options like `name=value` that may stand several times: each name once."""
+    names = [name for name, _ in given]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.BadParameter(f'"{name}" is given twice', context, option)
+    return given
 
 
 def _is_number(text: str) -> bool:

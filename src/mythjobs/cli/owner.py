@@ -14,7 +14,8 @@ from mythjobs.cli.editor import edit_text
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_clock
 from mythjobs.cli.toml_text import toml_text
-from mythjobs.client.client import Client, Json, quote
+from mythjobs.client.client import Client, Json
+from mythjobs.client.paths import of_machine
 from mythjobs.model.units import clock_said
 
 _EXAMPLES: Final = """Examples:
@@ -33,7 +34,7 @@ def show(session: Session, machine: str, as_json: bool) -> None:
 
     As TOML that `machine set` takes.
     """
-    found = session.client().get(f"machines/{quote(machine)}")
+    found = session.client().get(of_machine(machine))
     if as_json:
         output.say_json(found)
         return
@@ -65,7 +66,7 @@ def edit(session: Session, machine: str) -> None:
     command [commands.NAME] with allow, jobs, windows and limits of its own.
     """
     client = session.client()
-    before = client.get(f"machines/{quote(machine)}")["settings"]
+    before = client.get(of_machine(machine))["settings"]
     done = edit_text(
         machine, toml_text(before), lambda text, path: _store(client, machine, text, path)
     )
@@ -76,7 +77,7 @@ def _store(client: Client, machine: str, text: str, path: str) -> Json:
     from mythjobs.model.owner import owner_from
 
     table = definition_file.parse(text, path, owner_from)
-    return client.post(f"machines/{quote(machine)}/settings", {"settings": table})
+    return client.post(f"{of_machine(machine)}/settings", {"settings": table})
 
 
 @command("set", epilog=_EXAMPLES)
@@ -107,7 +108,7 @@ def set_(
         return
     given = {"jobs": jobs, "zone": zone}
     change = {key: value for key, value in given.items() if value is not None}
-    _say(client.post(f"machines/{quote(machine)}", change), as_json)
+    _say(client.post(of_machine(machine), change), as_json)
 
 
 @command(
@@ -127,7 +128,7 @@ def allow(
     if bool(commands) == everything:
         raise click.UsageError("name commands, or give --all", click.get_current_context())
     body = {"allow": "all" if everything else list(commands)}
-    _say(session.client().post(f"machines/{quote(machine)}", body), as_json)
+    _say(session.client().post(of_machine(machine), body), as_json)
 
 
 @command("deny", epilog="Example:\n  mythjobs machine deny attic backup")
@@ -138,7 +139,7 @@ def allow(
 def deny(session: Session, machine: str, commands: tuple[str, ...], as_json: bool) -> None:
     """Do not let a machine run these commands. What runs already runs on."""
     body = {"deny": list(commands)}
-    _say(session.client().post(f"machines/{quote(machine)}", body), as_json)
+    _say(session.client().post(of_machine(machine), body), as_json)
 
 
 def _say(found: Json, as_json: bool) -> None:

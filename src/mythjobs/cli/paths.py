@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+from mythjobs.errors import BadRequest
+
 
 def absolute(path: str, directory: str) -> str:
-    """The path from the root. An empty one stays empty, for the master to refuse.
+    """The path from the root. An empty one stays empty.
 
     `..` stays in it: behind a symbolic link it leads elsewhere than its text says.
     """
@@ -14,6 +16,13 @@ def absolute(path: str, directory: str) -> str:
         return path
     joined = os.path.join(directory, path)
     return joined if ".." in joined.split("/") else os.path.normpath(joined)
+
+
+def given_path(parameter: str, path: str, directory: str) -> str:
+    """An argument that is a path, from the root. Raises BadRequest for an empty one."""
+    if not path:
+        raise BadRequest(f'the parameter "{parameter}" is empty; it must be a path')
+    return absolute(path, directory)
 
 
 def current_directory() -> str:

@@ -6,7 +6,8 @@ import click
 
 from mythjobs.cli import output
 from mythjobs.cli.base import TEXT, Session, as_json, command, pass_session
-from mythjobs.client.client import Json, quote
+from mythjobs.client.client import Json
+from mythjobs.client.paths import of_semaphore
 
 _name = click.argument("name", type=TEXT)
 
@@ -34,7 +35,7 @@ def set_(session: Session, name: str, size: int, free: bool | None, as_json: boo
     Jobs that hold more than that run on; no other starts until there is room.
     """
     body = {"size": size} | ({} if free is None else {"free_when_frozen": free})
-    _say(session.client().post(f"semaphores/{quote(name)}", body), as_json)
+    _say(session.client().post(of_semaphore(name), body), as_json)
 
 
 @command("remove")
@@ -43,7 +44,7 @@ def set_(session: Session, name: str, size: int, free: bool | None, as_json: boo
 @pass_session
 def remove(session: Session, name: str, as_json: bool) -> None:
     """Remove a semaphore. Jobs that ask for it wait until it is there again."""
-    _say(session.client().delete(f"semaphores/{quote(name)}"), as_json)
+    _say(session.client().delete(of_semaphore(name)), as_json)
 
 
 def _say(found: Json, as_json: bool) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, AnyStr, Final, NamedTuple
 
-from mythjobs.cli.paths import absolute
+from mythjobs.cli.paths import given_path
 from mythjobs.errors import BadRequest
 
 Arguments = dict[str, Any]
 
 # Lines are sent in pieces of about this size: one system call for some hundred of them.
 _PIECE_BYTES: Final = 65_536
+# A line is held in memory; what has no end, like /dev/zero, is refused.
+LONGEST_LINE: Final = 2**20
+_PLACE: Final = re.compile(r"line (\d+): (.*)", re.DOTALL)
 _JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 
 
@@ -27,11 +31,13 @@ class Shape(NamedTuple):
     directory: str
 
 
-def pieces(source: io.BufferedReader, name: str, shape: Shape) -> Iterator[tuple[int, bytes]]:
+def pieces(
+    source: io.BufferedReader, name: str, shape: Shape, numbers: list[int]
+) -> Iterator[tuple[int, bytes]]:
     """The file as JSON lines in pieces, each with how many sets were read so far.
 
-    Nothing is read ahead, so a pipe may be as long as it likes. Raises BadRequest that names
-    the file and the line.
+    Nothing is read ahead, so a pipe may be as long as it likes. `numbers` gets the line of the
+    file for each set. Raises BadRequest that names the file and the line.
     """
     count, lines, size = 0, list[bytes](), 0
     try:
@@ -39,6 +45,7 @@ def pieces(source: io.BufferedReader, name: str, shape: Shape) -> Iterator[tuple
             written = _write(arguments, name, line, shape)
             count, size = count + 1, size + len(written)
             lines.append(written)
+            numbers.append(line)
             if size >= _PIECE_BYTES:
                 yield count, b"".join(lines)
                 lines, size = [], 0
@@ -50,6 +57,14 @@ def pieces(source: io.BufferedReader, name: str, shape: Shape) -> Iterator[tuple
         yield count, b"".join(lines)
 
 
+def placed(sentence: str, name: str, numbers: list[int]) -> str | None:
+    """What the master says of a line it was sent, as said of the file; None if of no line."""
+    found = _PLACE.fullmatch(sentence)
+    if found is None or not 0 < int(found[1]) <= len(numbers):
+        return None
+    return f"{name} line {numbers[int(found[1]) - 1]}: {found[2]}"
+
+
 def _sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
     if name.lower().endswith(".csv"):
         return _csv_sets(source, name)
@@ -59,12 +74,23 @@ def _sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments
     return (_json_sets if begins[:1] in (b"{", b"[", b"") else _csv_sets)(source, name)
 
 
+def _lines(source: IO[AnyStr], name: str) -> Iterator[AnyStr]:
+    line = 0
+    while data := source.readline(LONGEST_LINE + 1):
+        line += 1
+        if len(data) > LONGEST_LINE:
+            raise BadRequest(f"{name} line {line}: is longer than {LONGEST_LINE >> 20} MiB")
+        yield data
+
+
 def _json_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
-    for line, data in enumerate(source, start=1):
+    for line, data in enumerate(_lines(source, name), start=1):
         if not data.strip():
             continue
         try:
-            value = json.loads(data.removeprefix(b"\xef\xbb\xbf"))
+            value = json.loads(data.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=_each_once)
+        except BadRequest as error:
+            raise BadRequest(f"{name} line {line}: {error.sentence}") from None
         except UnicodeDecodeError:
             raise BadRequest(f"{name} line {line}: is not UTF-8 text") from None
         except ValueError as error:
@@ -78,14 +104,24 @@ def _json_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Argu
         yield line, value
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> Arguments:
+    found: Arguments = {}
+    for key, value in pairs:
+        if key in found:
+            raise BadRequest(f'the parameter "{key}" is given twice')
+        found[key] = value
+    return found
+
+
 def _csv_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
     """An empty field leaves its parameter out, so that its default holds."""
     text = io.TextIOWrapper(source, "utf-8-sig", newline="")
     rows, line = csv.reader([""]), 1
     try:
-        first = text.readline()
+        lines = _lines(text, name)
+        first = next(lines, "")
         marks = [mark for mark in ",;\t" if mark in first]
-        rows = csv.reader(chain([first], text), delimiter=marks[0] if marks else ",", strict=True)
+        rows = csv.reader(chain([first], lines), delimiter=marks[0] if marks else ",", strict=True)
         header = next(rows, [])
         if first and (not all(header) or len(set(header)) < len(header)):
             raise BadRequest(f"{name} line 1: the header needs a name for each column, each once")
@@ -108,7 +144,10 @@ def _csv_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Argum
 def _write(arguments: Arguments, name: str, line: int, shape: Shape) -> bytes:
     for path in shape.paths & arguments.keys():
         if isinstance(arguments[path], str):
-            arguments[path] = absolute(arguments[path], shape.directory)
+            try:
+                arguments[path] = given_path(path, arguments[path], shape.directory)
+            except BadRequest as error:
+                raise BadRequest(f"{name} line {line}: {error.sentence}") from None
     if shape.shared:
         arguments = {**shape.shared, **arguments}
     try:

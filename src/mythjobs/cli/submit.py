@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple
 
 import click
@@ -11,10 +12,11 @@ import click
 from mythjobs import clock
 from mythjobs.cli import output, sets, waiting
 from mythjobs.cli.base import COMMAND, MACHINE, TEXT, Session, as_json, command, pass_session
-from mythjobs.cli.kinds import AFTER, INSTANT, LIMIT, PARAMETER, UNITS
-from mythjobs.cli.paths import absolute, current_directory
+from mythjobs.cli.kinds import AFTER, INSTANT, LIMIT, PARAMETER, UNITS, each_once
+from mythjobs.cli.paths import current_directory, given_path
 from mythjobs.cli.texts import clean
-from mythjobs.client.client import Client, Json, quote
+from mythjobs.client.client import Client, Json
+from mythjobs.client.paths import of_command
 from mythjobs.errors import BadRequest
 from mythjobs.model.units import say_size
 
@@ -80,12 +82,12 @@ class Wishes(NamedTuple):
 @click.option("--prefer", type=MACHINE, default="", metavar="MACHINE", help="Run it there if there "
               "is room.")  # fmt: skip
 @click.option("--label", type=TEXT, multiple=True, help="Run it where there is this label.")
-@click.option("--semaphore", type=UNITS, multiple=True, metavar="NAME[=N]",
+@click.option("--semaphore", type=UNITS, multiple=True, callback=each_once, metavar="NAME[=N]",
               help="Take N units of a semaphore while it runs.")  # fmt: skip
 @click.option(
-    "--limit", type=LIMIT, multiple=True, metavar="KEY=VALUE",
-    help="End it past wall, cpu, idle, memory, output or processes; run it at nice or io. Only "
-    "tighter than its command's.",
+    "--limit", type=LIMIT, multiple=True, callback=each_once, metavar="KEY=VALUE",
+    help="End it past wall, cpu, idle, memory, output or processes, and kill it after grace; run "
+    "it at nice or io. Only tighter than its command's.",
 )  # fmt: skip
 @click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
 @click.option(
@@ -136,13 +138,13 @@ def _shape(
         shared[key] = value
     if not ask:
         return sets.Shape(shared, frozenset(), "/")
-    definition = client.get(f"commands/{quote(name)}")["definition"]
+    definition = client.get(of_command(name))["definition"]
     paths = frozenset(
         each["name"] for each in definition.get("parameters", []) if each.get("type") == "path"
     )
     directory = current_directory()
     for key in paths & shared.keys():
-        shared[key] = absolute(shared[key], directory)
+        shared[key] = given_path(key, shared[key], directory)
     return sets.Shape(shared, paths, directory)
 
 
@@ -214,20 +216,29 @@ def _submit_each(
 
 def _upload(client: Client, query: Json, file: str, shape: sets.Shape) -> Json:
     ticker = waiting.Ticker()
+    name = "stdin" if file == "-" else file
+    lines: list[int] = []
     try:
-        if file == "-":
-            return client.upload("batches", query, _told(sys.stdin.buffer, "stdin", shape, ticker))
-        with open(file, "rb") as source:
-            return client.upload("batches", query, _told(source, file, shape, ticker))
+        with _opened(file) as source:
+            pieces = sets.pieces(source, name, shape, lines)
+            return client.upload("batches", query, _told(pieces, ticker))
     except (IsADirectoryError, FileNotFoundError, PermissionError) as error:
         raise BadRequest(f"{file} cannot be read: {error.strerror}") from None
+    except BadRequest as error:
+        if (placed := sets.placed(error.sentence, name, lines)) is None:
+            raise
+        raise BadRequest(placed) from None
     finally:
         ticker.clear()
 
 
-def _told(source: Any, name: str, shape: sets.Shape, ticker: waiting.Ticker) -> Iterator[bytes]:
+def _opened(file: str) -> AbstractContextManager[Any]:
+    return nullcontext(sys.stdin.buffer) if file == "-" else open(file, "rb")
+
+
+def _told(pieces: Iterable[tuple[int, bytes]], ticker: waiting.Ticker) -> Iterator[bytes]:
     began_ms, sent = clock.master_now().steady_ms, 0
-    for count, piece in sets.pieces(source, name, shape):
+    for count, piece in pieces:
         yield piece
         sent += len(piece)
         if clock.master_now().steady_ms - began_ms > _SILENT_MS:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from mythjobs.model.units import duration_s
+
+# The end of the year 9999: later instants cannot be shown as dates.
+_LAST_MS: Final = 253_402_300_799_999
 
 
 def say_time(at_ms: int | None) -> str:
@@ -28,8 +32,15 @@ def instant_ms(text: str, now_ms: int) -> int:
 
     Raises ValueError with a sentence.
     """
+    at_ms = _instant_ms(text, now_ms)
+    if not 0 <= at_ms <= _LAST_MS:
+        raise ValueError(f'"{text}" is too far off; the years are 1970 to 9999')
+    return round(at_ms)
+
+
+def _instant_ms(text: str, now_ms: int) -> float:
     if text.startswith("+"):
-        return now_ms + round(duration_s(text[1:]) * 1000)
+        return now_ms + duration_s(text[1:]) * 1000
     now = _local(now_ms)
     try:
         if len(text) <= 5:
@@ -40,7 +51,7 @@ def instant_ms(text: str, now_ms: int) -> int:
             at = datetime.fromisoformat(text)
         # The offset of that day, not of today: summer time may lie between.
         at = at.replace(tzinfo=None).astimezone() if len(text) <= 5 else at.astimezone()
-        return round(at.timestamp() * 1000)
+        return at.timestamp() * 1000
     except (ValueError, OverflowError):
         raise ValueError(
             f'"{text}" is no time; write it like "+2h", "22:00" or "2026-11-03 22:00"'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ from mythjobs.cli.paths import absolute, current_directory
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_time
 from mythjobs.client.client import Json
-from mythjobs.errors import BadRequest, Unreachable
+from mythjobs.errors import BadRequest, StoreFailed, Unreachable
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.model.units import say_size
 
@@ -60,7 +62,7 @@ def _check_here(session: Session) -> Json:
     where = store_of(state, None, os.environ)
     if isinstance(where, Path) and not where.exists():
         raise Unreachable(f"no master runs on {session.root}, and there is no store to look at")
-    with locks.hold(state.master_lock, "a master"):
+    with locks.hold(state.master_lock, "a master"), _told_if_damaged(where):
         store = open_store(where)
         try:
             with store.reading() as tx:
@@ -74,11 +76,25 @@ def _check_here(session: Session) -> Json:
     return {"violations": violations, "count": len(violations)}
 
 
+@contextmanager
+def _told_if_damaged(where: str | Path) -> Iterator[None]:
+    """Raises StoreFailed where SQLite finds only on the way that the file is not whole."""
+    import sqlite3
+
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise StoreFailed(
+            f"the store {where} is damaged ({error}); `mythjobs restore FILE` puts a backup in "
+            "its place"
+        ) from error
+
+
 @command(
     "backup",
     epilog="Examples:\n  mythjobs backup /srv/backup/mythjobs-$(date +%F).db\n"
-    "To go back: stop the master, put the copy in the place of store.db, and remove\n"
-    "  store.db-wal and store.db-shm.",
+    "To go back: stop the master, then `mythjobs restore FILE`, which gives no number of a job\n"
+    "  twice, as the copy in the place of store.db would.",
 )
 @click.argument("file", type=click.Path())
 @as_json
@@ -139,7 +155,8 @@ def prune(
         if JobState(each) not in FINAL:
             raise BadRequest(f"a {each} job is not over; only {' or '.join(sorted(FINAL))}")
     client = session.client()
-    before_ms = clock.master_now().wall_ms - round(1000 * age_s)
+    # Nothing ended before 1970.
+    before_ms = max(0, clock.master_now().wall_ms - round(1000 * age_s))
     query = {"state": ",".join(states), "ended_before_ms": before_ms}
     counts: dict[str, Any] = client.get("jobs/count", query)["counts"]
     meant = [f"{count} {state}" for state, count in counts.items() if count]

@@ -11,7 +11,7 @@ from mythjobs.cli import output
 from mythjobs.cli.base import JOB, MACHINE, Session, as_json, command, pass_session
 from mythjobs.cli.texts import clean, width
 from mythjobs.cli.times import say_clock
-from mythjobs.client.client import quote
+from mythjobs.client.paths import of_machine
 from mythjobs.model.units import say_duration
 
 
@@ -28,7 +28,7 @@ def why(session: Session, job: int | None, machine: str | None, as_json: bool) -
     """
     if (job is None) == (machine is None):
         raise click.UsageError("name a job, or give --machine", click.get_current_context())
-    path = f"jobs/{job}/why" if machine is None else f"machines/{quote(machine)}/why"
+    path = f"jobs/{job}/why" if machine is None else f"{of_machine(machine)}/why"
     found = session.client().get(path)
     if as_json:
         output.say_json(found)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from mythjobs import __version__, errors
 from mythjobs.client import http
 from mythjobs.client.locate import Address, not_yours, nothing_runs
+from mythjobs.client.paths import quote
 from mythjobs.errors import BadRequest, DefinitionError, MythJobsError, Unreachable
 
 # What the API says, as it came: docs/api.md.
@@ -153,12 +154,6 @@ class Client:
             f"the master on {self._address.said} went away before it answered; "
             f"whether it did what was asked is not known"
         )
-
-
-def quote(text: str) -> str:
-    """Any text as one part of a path or a query (RFC 3986)."""
-    safe = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-    return "".join(chr(c) if c in safe else f"%{c:02X}" for c in text.encode())
 
 
 def _target(path: str, query: Query) -> str:

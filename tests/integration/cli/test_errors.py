@@ -73,6 +73,8 @@ def test_an_answer_that_is_none(
         (["statsu"], "no such command 'statsu'"),
         (["log"], "missing argument 'JOB'"),
         (["show", "x"], "'x' is not a valid job"),
+        (["show", "1_0"], "'1_0' is not a valid job"),
+        (["cancel", "7", "+8"], "'+8' is not a valid job"),
         (["show", "0"], "0 is not in the range"),
         (["jobs", "--nope"], "no such option"),
     ],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mythjobs.model.policy import BOUND_KEYS
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import failed, succeeded
 from tests.integration.cli.scripted import Master, Reply, Request, error
@@ -112,6 +113,13 @@ def test_a_key_that_is_there_names_the_first_job(call: Call, master: Master) -> 
         (["--each", "-", "--key", "k"], "--after and --key do not go with --each"),
         (["--semaphore", "nas=0"], '"nas=0" must be like nas or nas=2'),
         (["--limit", "wall"], '"wall" must be like wall=6h'),
+        (["--limit", "wall=1h", "--limit", "wall=2h"], "'--limit': \"wall\" is given twice"),
+        (["--semaphore", "a=3", "--semaphore", "a"], "'--semaphore': \"a\" is given twice"),
+        (["--not-before", "+99999999h"], "'--not-before': \"+99999999h\" is too far off"),
+        (["--deadline", "+" + "9" * 400 + "h"], "is too far off; the years are 1970 to 9999"),
+        (["--deadline", "1960-01-01 00:00"], "is too far off"),
+        (["--param", "source="], 'the parameter "source" is empty; it must be a path'),
+        (["--each", "/dev/zero"], "/dev/zero line 1: is longer than 1 MiB"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_submits_nothing(
@@ -201,6 +209,24 @@ def test_a_refusal_in_the_middle_of_an_upload_is_told(
     (tmp_path / "list").write_text('{"title": "x"}\n')
     done = call("submit", "thumbnail", "--each", "list")
     assert done == (2, "", "mythjobs: the body is larger than 64 MiB\n")
+
+
+def test_a_line_that_the_master_refuses_is_said_as_the_files(master: Master) -> None:
+    sentence = 'parameter "title": must not have a NUL character'
+    master.answers["POST batches"] = error(400, "bad_request", f"line 2: {sentence}")
+    lines = b'{"title": "x"}\n\n{"title": "\\u0000"}\n'
+    done = master.run("submit", "thumbnail", "--each", "-", input=lines)
+    assert (done.returncode, done.stderr.decode()) == (2, f"mythjobs: stdin line 3: {sentence}\n")
+    # What is said of no line stays as it is.
+    master.answers["POST batches"] = error(400, "bad_request", "line 9: beyond")
+    done = master.run("submit", "thumbnail", "--each", "-", input=lines)
+    assert done.stderr == b"mythjobs: line 9: beyond\n"
+
+
+def test_the_help_names_every_limit(call: Call) -> None:
+    said = " ".join(call("submit", "--help").out.split())
+    limits = said.partition("--limit KEY=VALUE ")[2].partition("--comment")[0]
+    assert all(each in limits for each in BOUND_KEYS)
 
 
 def test_stdin_is_sent_as_it_comes(master: Master) -> None:

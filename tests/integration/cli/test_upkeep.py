@@ -50,6 +50,20 @@ def test_check_opens_a_store_that_no_master_has(
     assert "mythjobs: COUNT: " in capfd.readouterr().err
 
 
+def test_check_says_that_a_store_is_damaged(
+    stopped: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # It opens, and is found to be damaged only where it is read.
+    with open(stopped / "store.db", "r+b") as file:
+        file.seek(20_000)
+        file.write(b"\xa5" * 4_000)
+    assert run(["--state-dir", str(stopped), "check"]) == 74
+    said = capfd.readouterr().err
+    assert said.startswith(f"mythjobs: the store {stopped}/store.db is damaged (")
+    assert said.endswith("; `mythjobs restore FILE` puts a backup in its place\n")
+    assert said.count("\n") == 1
+
+
 def test_check_has_nothing_to_look_at(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["--state-dir", str(tmp_path), "check"]) == 69
     assert "there is no store to look at" in capfd.readouterr().err
@@ -63,6 +77,11 @@ def test_a_backup_is_a_whole_store(stopped: Path, capfd: pytest.CaptureFixture[s
     assert run(["--state-dir", str(stopped), "backup", str(target)]) == 2
     assert "is there already" in capfd.readouterr().err
     open_store(target, unsafe=True).close()
+
+
+def test_the_way_back_is_restore(call: Call) -> None:
+    # By hand, numbers of jobs were given twice.
+    assert "mythjobs restore FILE" in call("backup", "--help").out
 
 
 def test_a_backup_is_of_the_store_that_the_master_has(call: Call, master: Master) -> None:
@@ -88,6 +107,14 @@ def test_prune_says_how_many_first(
     sent = master.asked[-1].json
     assert sent["states"] == ["succeeded", "failed"]
     assert sent["before_ms"] == int(master.asked[-2].query["ended_before_ms"])
+
+
+def test_prune_of_what_is_older_than_time_means_nothing(call: Call, master: Master) -> None:
+    master.answers["GET jobs/count"] = {"counts": {"failed": 0}}
+    assert call("prune", "--older-than", "99999999d") == (0, "no jobs deleted\n", "")
+    assert master.asked[0].query["ended_before_ms"] == "0"
+    done = call("prune", "--older-than", "9" * 400 + "d")
+    assert (done.code, "is too long" in done.err) == (2, True)
 
 
 def test_prune_asks_nothing_where_there_is_nothing_old(call: Call, master: Master) -> None:

@@ -65,12 +65,6 @@ class Conflict(BadRequest):
     http = 409
 
 
-class IllegalTransition(Conflict):
-    """A job in this state cannot see this event; nothing was changed."""
-
-    code = "illegal_transition"
-
-
 class NotAllowed(MythJobsError):
     """Who asks may not: no token, a wrong one, another user on the socket."""
 
@@ -145,12 +139,4 @@ class Taken(MythJobsError):
 
     code = "taken"
     http = 503
-    exit_code = os.EX_TEMPFAIL
-
-
-class StaleAttempt(MythJobsError):
-    """A message of an attempt that is no longer the last one, or is over."""
-
-    code = "stale_attempt"
-    http = 409
     exit_code = os.EX_TEMPFAIL

@@ -27,7 +27,6 @@ _EXAMPLES: Final = """Examples:
   mythjobs run --wall 10m --priority 20 -- sh -c 'make clean && make'
   mythjobs run --memory 2GiB --processes 200 --nice 10 --io idle -- ./unpack"""
 IO: Final = IO_CLASSES[1:]
-_INTERRUPTED: Final = 130
 
 
 class _Asked(KeyboardInterrupt):

@@ -45,7 +45,7 @@ _store = click.option(
 @click.option("--stop-jobs", is_flag=True, help="At the end, end running jobs too.")
 @pass_session
 def up(session: Session, port: int, jobs: int | None, store: str | None, stop_jobs: bool) -> int:
-    """Start a queue on this machine: master, agent and page.
+    """Start a queue on this machine: master and agent.
 
     Ctrl-C or SIGTERM ends it. Jobs that run go on, and the next `mythjobs up` takes them over;
     with --stop-jobs they are ended.

@@ -38,7 +38,8 @@ class Result:
 
 
 class Core:
-    """Holds the memory between turns. `local_rights` is what our own machine may when it joins."""
+    """Holds the memory between turns. `allow_local`: our own machine may run every command when it
+    joins; `local_jobs` is how many at once in this run."""
 
     def __init__(self, *, allow_local: bool, local_jobs: int | None) -> None:
         self._rights = EVERYTHING if allow_local else NOTHING

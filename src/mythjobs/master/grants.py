@@ -47,7 +47,7 @@ def chosen(turn: Turn, machine: Machine, job_class: JobClass, site: Site) -> Cho
 
 
 def _may_ever(turn: Turn, job_class: JobClass) -> int:
-    """How many machines are eligible by rights and pins, here or away."""
+    """How many machines are eligible by rights, pins and labels, here or away."""
     return sum(may_ever(job_class.ask, each.facts()) for each in turn.memory.machines.values())
 
 

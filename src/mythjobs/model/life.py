@@ -7,8 +7,6 @@ from enum import StrEnum
 from functools import cache
 from typing import Final
 
-from mythjobs.errors import IllegalTransition
-
 
 class JobState(StrEnum):
     QUEUED = "queued"
@@ -54,20 +52,11 @@ TRANSITIONS: Final[Mapping[tuple[JobState, JobEvent], JobState]] = {
 FINAL: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
 
 
-def next_state(state: JobState, event: JobEvent) -> JobState:
-    """Raises IllegalTransition if a job in this state cannot see this event."""
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise IllegalTransition(f"a {state} job cannot be {event}") from None
-
-
 def sources(event: JobEvent) -> tuple[JobState, ...]:
     """The states in which a job can see this event, in the order of their declaration."""
     return tuple(state for state in JobState if (state, event) in TRANSITIONS)
 
 
-@cache
 @cache
 def target(event: JobEvent) -> JobState:
     """The state an event leads to; it is the same from wherever it is seen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -141,8 +142,8 @@ def _limits(
 ) -> Limits:
     """Most attempts of one command have the same, and making them is slow."""
     mosts = (wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, grace_s)
-    if any(most is not None and not most >= 0 for most in mosts):
-        raise ValueError(f"a limit is below zero: {mosts!r}")
+    if not all(most is None or 0 <= most < math.inf for most in mosts):
+        raise ValueError(f"a limit is below zero, or no figure: {mosts!r}")
     return Limits(
         wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, float(grace_s)
     )  # fmt: skip

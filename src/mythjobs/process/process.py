@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -280,5 +281,5 @@ def check_limits(limits: Limits) -> None:
         limits.wall_s, limits.cpu_s, limits.idle_s, limits.memory_bytes, limits.output_bytes,
         limits.processes, limits.grace_s,
     )  # fmt: skip
-    if any(most is not None and not most >= 0 for most in mosts):
-        raise ValueError(f"a limit is below zero: {limits!r}")
+    if not all(most is None or 0 <= most < math.inf for most in mosts):
+        raise ValueError(f"a limit is below zero, or no figure (None is none): {limits!r}")

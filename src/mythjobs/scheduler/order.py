@@ -41,8 +41,8 @@ class Shares:
     """
 
     spent: dict[tuple[str, int], float] = field(default_factory=dict)
-    served: dict[str, float] = field(default_factory=dict)  # "": the last submitter's start
-    last: float = 0.0
+    served: dict[str, float] = field(default_factory=dict)
+    last: float = 0.0  # where the last one that was served began
 
     def draft(self) -> Shares:
         return Shares(dict(self.spent), dict(self.served), self.last)

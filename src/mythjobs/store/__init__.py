@@ -1,1 +1,1 @@
-"""The store: SQLite (or, later, PostgreSQL), opened by the master alone. Decides nothing."""
+"""The store: SQLite or PostgreSQL, opened by the master alone. Decides nothing."""

@@ -24,9 +24,6 @@ class Defined(NamedTuple):
     revision_id: int
     number: int
     definition: str
-    enabled: int = 1
-    put_off_ms: int | None = None
-    put_off_reason: str = ""
 
 
 class ClassRow(NamedTuple):
@@ -48,9 +45,6 @@ _DEFINED = (
     revision.c.revision_id,
     revision.c.number,
     revision.c.definition,
-    command.c.enabled,
-    command.c.put_off_ms,
-    command.c.put_off_reason,
 )
 _BY_NAME = Statement(
     select(*_DEFINED).where(

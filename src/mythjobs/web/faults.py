@@ -60,10 +60,6 @@ def not_decoded(_: Request[Any, Any, Any], error: msgspec.DecodeError) -> Respon
     return _answer(400, "bad_request", str(error).replace(" - at `$.", " - at `"), 2)
 
 
-def too_deep(_: Request[Any, Any, Any], error: RecursionError) -> Response[Fault]:
-    return _answer(400, "bad_request", "the body is nested too deeply", 2)
-
-
 def invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[Fault]:
     """A query or path parameter that is missing or of another type, or no body at all."""
     extra = error.extra if isinstance(error.extra, list) else []

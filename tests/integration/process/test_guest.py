@@ -379,6 +379,7 @@ def test_the_package_imports_with_the_standard_library_alone() -> None:
         lambda: MythSystem(["a"], env={"A=B": "c"}),
         lambda: MythSystem(["a"], cwd="a\0b"),
         lambda: MythSystem(["a"], limits=Limits(wall_s=-1)),
+        lambda: MythSystem(["a"], limits=Limits(cpu_s=float("inf"))),
         lambda: MythSystem(["a"], stdout=PIPE).run(),
         lambda: MythSystem(["true"]).start().stdin,
     ],

@@ -96,7 +96,8 @@ class Turns:
     def close(self) -> None:
         """Carries out what has arrived, then ends. Blocks until the last commit."""
         self._inbox.put(None)
-        self._thread.join()
+        if self._thread.ident is not None:  # else its start failed, by the store's fault
+            self._thread.join()
 
     def _run(self) -> None:
         arrived: list[Arrived] = []

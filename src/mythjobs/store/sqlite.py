@@ -114,11 +114,7 @@ class SqliteStore(Store):
         bears it is looked at before anything is built on it."""
         [found] = writer.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            what = found.splitlines()[-1]
-            raise StoreFailed(
-                f"the store {self._path} is damaged ({what}); `mythjobs restore FILE` puts a "
-                "backup in its place"
-            )
+            raise _damaged(self._path, found.splitlines()[-1])
 
     def _wal_bytes(self) -> int:
         try:
@@ -243,6 +239,12 @@ def _is_full(error: sqlite3.Error) -> bool:
     return _code(error) & 0xFF == sqlite3.SQLITE_FULL or _code(error) == _IOERR_SHMSIZE
 
 
+def _damaged(path: Path, what: str) -> StoreFailed:
+    return StoreFailed(
+        f"the store {path} is damaged ({what}); `mythjobs restore FILE` puts a backup in its place"
+    )
+
+
 def _said(
     error: sqlite3.Error, path: Path
 ) -> StateNotWritable | ConfigError | StoreFailed | StoreFull:
@@ -254,6 +256,8 @@ def _said(
         )
     if code == sqlite3.SQLITE_NOTADB:
         return ConfigError(f"{path} is not a mythjobs store; move it away and start again")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return _damaged(path, str(error))
     if _is_full(error):
         return StoreFull(f"the disk of the store {path} is full; make room, then start again")
     return StoreFailed(

@@ -212,3 +212,17 @@ def test_a_port_that_cannot_be_is_the_askers_fault(tmp_path: Path) -> None:
     with master(tmp_path / "state", 70_000) as process:
         assert "port 70000" in first_line(process)
         assert process.wait(WAIT_S) == 2
+
+
+def test_a_store_that_is_damaged_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with master(tmp_path / "s") as process:
+        assert first_line(process).startswith("http://")
+        assert end(process, signal.SIGTERM) == 0
+    with (tmp_path / "s/store.db").open("r+b") as file:
+        file.seek(20_000)
+        file.write(b"x" * 40_000)
+    with master(tmp_path / "s") as process:
+        said = first_line(process)
+        assert "store.db is damaged" in said
+        assert said.strip().endswith("`mythjobs restore FILE` puts a backup in its place")
+        assert process.wait(WAIT_S) == 74

@@ -1,4 +1,4 @@
-"""The only reader of clocks. Everything else takes `now` as an argument."""
+"""What time it is. Whatever decides takes `now` as an argument; others only measure how long."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Met(TypedDict):
 
 class Attempt(TypedDict):
     n: int
-    machine: str
+    machine: str | None
     state: str
     silence: str
     lease_s: float | None
@@ -127,6 +127,7 @@ class Attempt(TypedDict):
 
 
 class Event(TypedDict):
+    n: int
     at_ms: int
     kind: str
     detail: Any
@@ -198,7 +199,7 @@ class Loaded(TypedDict):
 
 class Batch(TypedDict):
     batch: int
-    command: str
+    command: str | None
     jobs: int
     counts: dict[str, int]
     first: int

@@ -109,32 +109,34 @@ def release(turn: Turn, request: inbox.ReleaseJobs) -> list[Acted]:
 
 
 def rerun(turn: Turn, request: inbox.RerunJobs) -> list[Acted]:
-    """A new job with the same revision and arguments; the old one is never changed."""
+    """A new job with the same revision and arguments, of who asks; the old one is never changed."""
 
     def act(flags: jobs.JobFlags) -> tuple[str, str]:
         if flags.state not in FINAL:
             return "", f"job {flags.job_id} is not over yet ({flags.state})"
         old = jobs.whole(turn.tx, flags.job_id)
         assert old is not None
+        class_id = commands.class_for(turn.tx, flags.class_id, request.submitter)
+        if class_id is None:
+            return "", f"the command of job {flags.job_id} was removed"
         job_id = turn.take_ids(1)
-        ready = None if old["subject"] else flags.class_id
+        ready = None if old["subject"] else class_id
         kept = {
             name: old[name]
-            for name in (
-                "class_id", "command_id", "arguments", "subject", "overlap", "priority", "comment"
-            )
-        }  # fmt: skip
+            for name in ("command_id", "arguments", "subject", "overlap", "priority", "comment")
+        }
         row = jobs.NewJob(
             job_id=job_id,
             submitted_ms=turn.now.wall_ms,
             ready_class=ready,
             rerun_of=flags.job_id,
+            class_id=class_id,
             **kept,
         )
         jobs.add(turn.tx, [row])
         if ready is None:
             turn.subjects.add(old["subject"])
-        turn.wake({flags.class_id})
+        turn.wake({class_id})
         return str(job_id), ""
 
     return _each(turn, request.ids, act)

@@ -217,5 +217,16 @@ def class_of(
     return class_id
 
 
+def class_for(tx: Transaction, class_id: int, submitter: str) -> int | None:
+    """The class that asks the same for another submitter; None if its command was removed."""
+    row = class_row(tx, class_id)
+    defined = by_revision(tx, row.revision_id)
+    if defined is None:
+        return None
+    words = {"pin": row.pin, "preferred": row.preferred, "labels": row.labels}
+    words |= {"semaphores": row.semaphores, "limits": row.limits}
+    return class_of(tx, defined, submitter, **words)
+
+
 def class_row(tx: Transaction, class_id: int) -> ClassRow:
     return ClassRow(*_CLASS.run(tx, which=class_id)[0])

@@ -134,10 +134,9 @@ class Machine:
 
     @property
     def jobs(self) -> int:
-        for most in (self.most_now, self.ceiling):
-            if most is not None:
-                return most
-        return self.cores
+        if self.most_now is not None:
+            return self.most_now
+        return self.cores if self.ceiling is None else self.ceiling
 
     @property
     def takes(self) -> bool:

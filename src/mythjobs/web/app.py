@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from litestar import Litestar, Router
-from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import (
     HTTPException,
     InternalServerException,
-    NotFoundException,
     ValidationException,
 )
-from litestar.handlers import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -62,7 +59,7 @@ def application(master: Master, links: Links) -> App:
 
 def _api(master: Master) -> Litestar:
     routes = [route for part in PARTS for route in part.ROUTES]
-    router = Router("/api/v1", route_handlers=routes, guards=[_plain_numbers])
+    router = Router("/api/v1", route_handlers=routes)
     return Litestar(
         [router],
         request_class=ApiRequest,
@@ -82,16 +79,6 @@ def _api(master: Master) -> Litestar:
         logging_config=None,
         debug=False,
     )
-
-
-def _plain_numbers(
-    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
-) -> None:
-    """Litestar reads the numbers of a path as Python does: `1_0` is 10 to it, and `+1` is 1."""
-    parts = connection.scope["path"].split("/")
-    for value in connection.path_params.values():
-        if isinstance(value, int) and str(value) not in parts:
-            raise NotFoundException
 
 
 def _schema() -> OpenAPIConfig:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +17,7 @@ from mythjobs.cli.paths import absolute, current_directory
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_time
 from mythjobs.client.client import Json
-from mythjobs.errors import BadRequest, StoreFailed, Unreachable
+from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.model.units import say_size
 
@@ -62,7 +60,7 @@ def _check_here(session: Session) -> Json:
     where = store_of(state, None, os.environ)
     if isinstance(where, Path) and not where.exists():
         raise Unreachable(f"no master runs on {session.root}, and there is no store to look at")
-    with locks.hold(state.master_lock, "a master"), _told_if_damaged(where):
+    with locks.hold(state.master_lock, "a master"):
         store = open_store(where)
         try:
             with store.reading() as tx:
@@ -74,20 +72,6 @@ def _check_here(session: Session) -> Json:
         for each in found
     ]
     return {"violations": violations, "count": len(violations)}
-
-
-@contextmanager
-def _told_if_damaged(where: str | Path) -> Iterator[None]:
-    """Raises StoreFailed where SQLite finds only on the way that the file is not whole."""
-    import sqlite3
-
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise StoreFailed(
-            f"the store {where} is damaged ({error}); `mythjobs restore FILE` puts a backup in "
-            "its place"
-        ) from error
 
 
 @command(

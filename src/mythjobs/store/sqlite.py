@@ -168,6 +168,10 @@ class SqliteStore(Store):
         connection.execute("BEGIN")
         try:
             yield Transaction(connection.cursor(), self._dialect)
+        except sqlite3.Error as error:
+            if _code(error) & 0xFF in _FAILED:
+                raise _said(error, self._path) from error
+            raise
         finally:
             connection.execute("ROLLBACK")
             self._readers.append(connection)

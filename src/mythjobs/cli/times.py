@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
 
-from mythjobs.model.units import duration_s
-
-# The end of the year 9999: later instants cannot be shown as dates.
-_LAST_MS: Final = 253_402_300_799_999
+from mythjobs.model.units import LAST_MS, duration_s
 
 
 def say_time(at_ms: int | None) -> str:
@@ -33,7 +29,7 @@ def instant_ms(text: str, now_ms: int) -> int:
     Raises ValueError with a sentence.
     """
     at_ms = _instant_ms(text, now_ms)
-    if not 0 <= at_ms <= _LAST_MS:
+    if not 0 <= at_ms <= LAST_MS:
         raise ValueError(f'"{text}" is too far off; the years are 1970 to 9999')
     return round(at_ms)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+# The end of the year 9999, in ms since 1970: later instants cannot be shown as dates.
+LAST_MS: Final = 253_402_300_799_999
+
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES: Final = {
     "B": 1,

@@ -6,13 +6,12 @@ import math
 from typing import Final
 
 from mythjobs.errors import BadRequest, NoSuchJob
+from mythjobs.model.units import LAST_MS
 from mythjobs.protocol.requests import Act, Submit
 
 LONGEST_WAIT_S: Final = 60.0
 # Ids are 64-bit in the store; a larger one is only a job that does not exist.
 _MOST: Final = 2**63 - 1
-# The end of the year 9999: later instants cannot be shown as dates.
-_LAST_MS: Final = 253_402_300_799_999
 
 
 def job_number(number: int) -> int:
@@ -34,8 +33,8 @@ def revision_number(number: int) -> int:
 
 
 def instant(at_ms: int | None, name: str) -> int | None:
-    if at_ms is not None and not 0 <= at_ms <= _LAST_MS:
-        raise BadRequest(f"{name}: milliseconds since 1970, from 0 to {_LAST_MS}")
+    if at_ms is not None and not 0 <= at_ms <= LAST_MS:
+        raise BadRequest(f"{name}: milliseconds since 1970, from 0 to {LAST_MS}")
     return at_ms
 
 

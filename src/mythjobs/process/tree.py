@@ -15,7 +15,10 @@ Key = tuple[int, int]
 MARK_JOB: Final = "MYTHJOBS_JOB"
 MARK_ATTEMPT: Final = "MYTHJOBS_ATTEMPT"
 _LISTS_CHILDREN: Final = os.path.exists("/proc/thread-self/children")
+# Looks at one that shows no environment; the second for one that shows no command line either,
+# as in exec(2), in which a busy machine may leave it for a while.
 _LOOKS: Final = 40
+_LOOKS_IN_EXEC: Final = 400
 _PAUSE_S: Final = 0.0005
 _YOUNG_MS: Final = 1000
 TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
@@ -150,8 +153,10 @@ def _environment(pid: int) -> bytes:
     """While it is in exec(2) there is none to be read for a moment: for one that is young and
     ours to read that moment is waited for, as its mark would be missed else."""
     data = _read(f"/proc/{pid}/environ")
-    for _ in range(_LOOKS):
+    for look in range(_LOOKS_IN_EXEC):
         if data or not _may_be_in_exec(pid):
+            break
+        if look >= _LOOKS and command_line(pid):
             break
         time.sleep(_PAUSE_S)
         data = _read(f"/proc/{pid}/environ")

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from mythjobs.clock import machine_now
 from mythjobs.process import tree
 
@@ -51,3 +53,38 @@ def test_a_name_with_brackets_and_spaces_confuses_nobody() -> None:
     assert found
     assert (found.parent, found.session) == (os.getpid(), os.getsid(0))
     child.communicate(b"\n")
+
+
+def _looks(monkeypatch: pytest.MonkeyPatch, *, command: bytes, after: int) -> tuple[bool, int]:
+    """Whether the mark of a young process is found that shows its environment at the look after
+    so many, and how often was looked."""
+    looks = 0
+
+    def read(path: str) -> bytes:
+        nonlocal looks
+        if path.endswith("/cmdline"):
+            return command
+        looks += 1
+        return b"TREE=abc\0" if looks > after else b""
+
+    with subprocess.Popen(["sleep", "60"]) as young:
+        monkeypatch.setattr(tree, "_PAUSE_S", 0.0)
+        monkeypatch.setattr(tree, "_may_be_in_exec", lambda pid: True)
+        monkeypatch.setattr(tree, "_read", read)
+        found = tree.has_mark(young.pid, "TREE", "abc")
+        young.kill()
+    return found, looks
+
+
+def test_a_process_that_a_busy_machine_leaves_in_exec_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _looks(monkeypatch, command=b"", after=300) == (True, 301)
+
+
+def test_one_that_has_no_environment_is_not_waited_for_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, looks = _looks(monkeypatch, command=b"sleep\0", after=300)
+    assert not found
+    assert looks == 41

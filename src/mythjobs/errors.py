@@ -58,6 +58,14 @@ class NoSuchMachine(BadRequest):
     http = 404
 
 
+def no_such_command(name: str) -> NoSuchCommand:
+    return NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
+
+
+def no_such_machine(name: str) -> NoSuchMachine:
+    return NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
+
+
 class Conflict(BadRequest):
     """What was asked for does not fit what is there: a name that is taken, a job that is over."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchMachine
+from mythjobs.errors import BadRequest, no_such_command, no_such_machine
 
 
 def quote(text: str) -> str:
@@ -14,14 +14,14 @@ def quote(text: str) -> str:
 def of_command(name: str) -> str:
     """Raises NoSuchCommand."""
     if _leads_elsewhere(name):
-        raise NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
+        raise no_such_command(name)
     return f"commands/{quote(name)}"
 
 
 def of_machine(name: str) -> str:
     """Raises NoSuchMachine."""
     if _leads_elsewhere(name):
-        raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
+        raise no_such_machine(name)
     return f"machines/{quote(name)}"
 
 

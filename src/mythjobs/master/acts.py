@@ -173,7 +173,7 @@ def remove(turn: Turn, request: inbox.RemoveCommand) -> str:
 
 def set_machine(turn: Turn, request: inbox.SetMachine) -> dict[str, Any]:
     """Raises NoSuchMachine, NoSuchCommand, BadRequest."""
-    machine = policy.machine_of(turn, request.name)
+    machine = turn.memory.machine(request.name)
     if request.jobs is not None and not 0 <= request.jobs <= MOST_JOBS:
         raise BadRequest(f"jobs {request.jobs} is not between 0 and {MOST_JOBS}")
     for name in [*(request.deny or []), *_listed(request.allow)]:

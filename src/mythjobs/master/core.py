@@ -9,10 +9,11 @@ from typing import Any, Final
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
 from mythjobs.master import acts, agents, due, inbox, pausing, policy, silence
+from mythjobs.master.book import Book
 from mythjobs.master.ends import Ends
 from mythjobs.master.explain import explain_new
 from mythjobs.master.late import Late
-from mythjobs.master.memory import Book, Memory, recall
+from mythjobs.master.memory import Memory, recall
 from mythjobs.master.place import place
 from mythjobs.master.submit import batch_slice, begin_batch, drop_batch, submit
 from mythjobs.master.turn import Turn

@@ -8,7 +8,8 @@ from typing import Any
 from mythjobs.clock import Now
 from mythjobs.errors import NoSuchJob
 from mythjobs.master import silence
-from mythjobs.master.memory import JobClass, Machine, Memory, read_class
+from mythjobs.master.book import JobClass, read_class
+from mythjobs.master.memory import Machine, Memory
 from mythjobs.master.place import asked
 from mythjobs.master.running import running
 from mythjobs.master.sites import Sites

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import NoSuchMachine
+from mythjobs.master.book import JobClass, read_class
 from mythjobs.master.explain import View, view_of
-from mythjobs.master.memory import JobClass, Machine, Memory, read_class
+from mythjobs.master.memory import Machine, Memory
 from mythjobs.model.units import clock_said
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.room import room
@@ -24,9 +24,7 @@ def why_machine(tx: Transaction, memory: Memory, name: str, now: Now) -> dict[st
 
     Raises NoSuchMachine.
     """
-    machine = next((each for each in memory.machines.values() if each.name == name), None)
-    if machine is None:
-        raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
+    machine = memory.machine(name)
     view = view_of(tx, memory)
     counts = waiting(tx)
     commands: dict[str, dict[str, Any]] = {}

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from mythjobs.master.memory import JobClass, Live, Machine
+from mythjobs.master.book import JobClass
+from mythjobs.master.memory import Live, Machine
 from mythjobs.master.turn import Turn
 from mythjobs.model.arguments import fill_argv, parameter_environment
 from mythjobs.model.bounds import Bounds

@@ -7,24 +7,18 @@ a draft that replaces the memory only after its commit.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from mythjobs.clock import Now
-from mythjobs.errors import NoSuchCommand
-from mythjobs.master.asks import NO_WORDS, OwnWords, ask_of, limits_of
+from mythjobs.errors import no_such_machine
 from mythjobs.master.copying import copier
 from mythjobs.master.plan import Plan
-from mythjobs.master.sites import Sites
-from mythjobs.model.bounds import Bounds
-from mythjobs.model.command import RUN, Command
-from mythjobs.model.definition import command_from
 from mythjobs.model.limits import Limits
 from mythjobs.model.owner import Owner, Rights, owner_from
 from mythjobs.model.window import Hours
 from mythjobs.protocol.lease import KEEP, presumed_after_ms
-from mythjobs.scheduler.eligibility import Ask, MachineFacts
+from mythjobs.scheduler.eligibility import MachineFacts
 from mythjobs.store import (
     commands,
     deadlines,
@@ -170,18 +164,6 @@ class Machine:
 _copy_machine = copier(Machine)
 
 
-@dataclass(slots=True)
-class JobClass:
-    """What a class id stands for. `command` is the revision as its author defined it."""
-
-    class_id: int
-    command_id: int
-    revision_id: int
-    command: Command
-    ask: Ask
-    limits: Bounds
-
-
 class PutOff(NamedTuple):
     """No job of a command starts before this, and why."""
 
@@ -227,6 +209,13 @@ class Memory:
         """Something is to be done at this instant."""
         self.next_due_ms = min(self.next_due_ms or wall_ms, wall_ms)
 
+    def machine(self, name: str) -> Machine:
+        """Raises NoSuchMachine."""
+        for each in self.machines.values():
+            if each.name == name:
+                return each
+        raise no_such_machine(name)
+
     def by_connection(self, connection: int) -> Machine | None:
         for each in self.machines.values():
             if each.connection == connection:
@@ -249,81 +238,6 @@ class Memory:
 
 
 _copy_memory = copier(Memory)
-
-
-class Book:
-    """Commands and classes by id, read once from the store. Cleared when a turn is rolled back."""
-
-    def __init__(self) -> None:
-        self._classes: dict[int, JobClass] = {}
-        self._names: dict[str, commands.Defined] = {}
-        self._commands: dict[int, Command] = {}
-        self._class_ids: dict[tuple[int, str, OwnWords], int] = {}
-        self.sites = Sites()
-
-    def clear(self) -> None:
-        for each in (self._classes, self._names, self._commands, self._class_ids, self.sites):
-            each.clear()
-
-    def named(self, tx: Transaction, name: str) -> commands.Defined:
-        """Raises NoSuchCommand."""
-        found = self._names.get(name) or commands.by_name(tx, name)
-        if found is None:
-            raise NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
-        self._names[name] = found
-        return found
-
-    def forget(self, name: str) -> None:
-        self._names.pop(name, None)
-
-    def command(self, defined: commands.Defined) -> Command:
-        found = self._commands.get(defined.revision_id)
-        if found is None:
-            found = self._commands[defined.revision_id] = read_command(defined.definition)
-        return found
-
-    def class_id(
-        self,
-        tx: Transaction,
-        defined: commands.Defined,
-        submitter: str,
-        words: OwnWords = NO_WORDS,
-    ) -> int:
-        key = (defined.revision_id, submitter, words)
-        found = self._class_ids.get(key)
-        if found is None:
-            found = commands.class_of(tx, defined, submitter, **words.columns())
-            self._class_ids[key] = found
-        return found
-
-    def job_class(self, tx: Transaction, class_id: int) -> JobClass:
-        found = self._classes.get(class_id)
-        if found is None:
-            found = self._classes[class_id] = read_class(tx, class_id, self.command)
-        return found
-
-
-def read_class(
-    tx: Transaction, class_id: int, command_of: Callable[[commands.Defined], Command] | None = None
-) -> JobClass:
-    row = commands.class_row(tx, class_id)
-    defined = commands.by_revision(tx, row.revision_id)
-    if defined is None:
-        # Its command was removed; its jobs are all over, but can still be asked about.
-        command = Command("")
-    else:
-        command = command_of(defined) if command_of else read_command(defined.definition)
-    return JobClass(
-        class_id, row.command_id, row.revision_id, command, ask_of(row, command), limits_of(row)
-    )
-
-
-def read_command(definition: str) -> Command:
-    """A stored definition as a command; the built-in one has no program of its own."""
-    table = json.loads(definition)
-    if table.get("name") == RUN:
-        return Command(RUN, summary=table.get("summary", ""), separate_stderr=True)
-    return command_from(table)
 
 
 def recall(tx: Transaction, now: Now) -> Memory:

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 from mythjobs.clock import Now
-from mythjobs.errors import NoSuchMachine
 from mythjobs.master.asks import ask_of
+from mythjobs.master.book import JobClass, read_class, read_command
 from mythjobs.master.explain import machine_page, view_of
-from mythjobs.master.memory import JobClass, Memory, read_class, read_command
+from mythjobs.master.memory import Memory
 from mythjobs.master.policy import overrides_of, settings_of
 from mythjobs.master.running import running
 from mythjobs.model.bounds import FREE
@@ -26,14 +26,12 @@ _STANDING = {"no_machine", *(CODES[name] for name, _ in e.STANDING)}
 
 def machine(tx: Transaction, memory: Memory, name: str, now: Now) -> dict[str, Any]:
     """A machine with all that its owner says of it. Raises NoSuchMachine."""
-    for each in memory.machines.values():
-        if each.name == name:
-            return machine_page(each, now) | {
-                "zone": each.owner.zone or each.zone,
-                "settings": settings_of(each),
-                "overrides": overrides_of(tx, memory, each, now.wall_ms),
-            }
-    raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
+    found = memory.machine(name)
+    return machine_page(found, now) | {
+        "zone": found.owner.zone or found.zone,
+        "settings": settings_of(found),
+        "overrides": overrides_of(tx, memory, found, now.wall_ms),
+    }
 
 
 def semaphores(tx: Transaction, memory: Memory) -> dict[str, Any]:

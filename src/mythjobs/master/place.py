@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Final
 
 from mythjobs.master import grants
+from mythjobs.master.book import JobClass
 from mythjobs.master.grants import Chosen
-from mythjobs.master.memory import JobClass, Machine
+from mythjobs.master.memory import Machine
 from mythjobs.master.plan import MOST_HEADS, Heads
 from mythjobs.master.running import running
 from mythjobs.master.sites import Spot

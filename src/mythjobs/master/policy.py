@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any, Final
 
-from mythjobs.errors import BadRequest, NoSuchMachine
+from mythjobs.errors import BadRequest
 from mythjobs.master import inbox
 from mythjobs.master.explain import machine_page
 from mythjobs.master.memory import Machine, Memory, write_rights
@@ -23,13 +23,6 @@ _MOST_UNITS: Final = 1_000_000
 _LONGEST_MS: Final = 366 * 86_400_000
 
 
-def machine_of(turn: Turn, name: str) -> Machine:
-    for each in turn.memory.machines.values():
-        if each.name == name:
-            return each
-    raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
-
-
 def settings_of(machine: Machine) -> dict[str, object]:
     """All that is said of a machine, as the tables of its TOML."""
     whole = replace(machine.owner, jobs=machine.ceiling, rights=machine.rights)
@@ -38,7 +31,7 @@ def settings_of(machine: Machine) -> dict[str, object]:
 
 def edit_machine(turn: Turn, request: inbox.EditMachine) -> dict[str, Any]:
     """Raises NoSuchMachine, NoSuchCommand, DefinitionError."""
-    machine = machine_of(turn, request.name)
+    machine = turn.memory.machine(request.name)
     owner = owner_from(request.settings)
     for name in sorted(owner.rights.commands | owner.commands.keys()):
         turn.book.named(turn.tx, name)
@@ -68,7 +61,7 @@ def keep(turn: Turn, machine: Machine, owner: Owner) -> None:
 
 def override_hours(turn: Turn, request: inbox.OverrideHours) -> dict[str, Any]:
     """Raises NoSuchMachine, NoSuchCommand, BadRequest."""
-    machine = machine_of(turn, request.name)
+    machine = turn.memory.machine(request.name)
     command_id = overrides.EVERY_COMMAND
     if request.command is not None:
         command_id = turn.book.named(turn.tx, request.command).command_id

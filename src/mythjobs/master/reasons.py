@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mythjobs.clock import Now
+from mythjobs.master.book import read_class
 from mythjobs.master.explain import View, or_late, stands, view_of
-from mythjobs.master.memory import Memory, read_class
+from mythjobs.master.memory import Memory
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.waiting import waits_where

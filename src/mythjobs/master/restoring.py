@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from mythjobs.clock import Now
+from mythjobs.master.book import Book
 from mythjobs.master.ends import Ends
-from mythjobs.master.memory import Book, recall
+from mythjobs.master.memory import recall
 from mythjobs.master.turn import Turn
 from mythjobs.model.outcome import Lost
 from mythjobs.store import batches, numbers

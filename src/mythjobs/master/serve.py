@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import mythjobs
 from mythjobs.clock import master_now
 from mythjobs.config.state import StateDir
-from mythjobs.errors import BadRequest, NoSuchCommand
+from mythjobs.errors import BadRequest, no_such_command
 from mythjobs.master import explain, explain_machine, inbox, load, reasons, whatif
+from mythjobs.master.book import read_command
 from mythjobs.master.core import Core, Result
 from mythjobs.master.link import Links
-from mythjobs.master.memory import Memory, read_command
+from mythjobs.master.memory import Memory
 from mythjobs.master.outputs import Attempt, Outputs
 from mythjobs.master.patience import Patience
 from mythjobs.master.submit import own_words
@@ -251,7 +252,7 @@ class Master:
         nothing is kept of such a batch."""
         defined = await self.read(commands.by_name, header.command)
         if defined is None:
-            raise NoSuchCommand(f'there is no command "{header.command}"')
+            raise no_such_command(header.command)
         if header.command == RUN:
             raise BadRequest('"run" takes no batches')
         command = read_command(defined.definition)

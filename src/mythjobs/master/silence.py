@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mythjobs.clock import Now
-from mythjobs.errors import BadRequest, Conflict, NoSuchMachine
+from mythjobs.errors import BadRequest, Conflict
 from mythjobs.master.ends import Ends
 from mythjobs.master.inbox import DeclareDead
 from mythjobs.master.memory import Live, Machine
@@ -57,7 +57,7 @@ def declare_dead(turn: Turn, request: DeclareDead) -> list[int]:
 
     Raises NoSuchMachine, BadRequest, Conflict while the machine is connected.
     """
-    machine = _named(turn, request.name)
+    machine = turn.memory.machine(request.name)
     if not request.reason.strip():
         raise BadRequest("say why it is dead: its jobs are begun again on your word")
     if machine.connection is not None:
@@ -73,10 +73,3 @@ def declare_dead(turn: Turn, request: DeclareDead) -> list[int]:
         ends.lost(machine, job_id, Lost(why), "presumed: declared_dead")
     ends.write()
     return jobs
-
-
-def _named(turn: Turn, name: str) -> Machine:
-    for each in turn.memory.machines.values():
-        if each.name == name:
-            return each
-    raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')

@@ -12,7 +12,8 @@ from mythjobs.scheduler.counts import Counts
 from mythjobs.scheduler.opening import Opening, opening
 
 if TYPE_CHECKING:
-    from mythjobs.master.memory import JobClass, Machine, Memory
+    from mythjobs.master.book import JobClass
+    from mythjobs.master.memory import Machine, Memory
 
 
 class Spot(NamedTuple):

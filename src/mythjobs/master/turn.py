@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mythjobs.clock import Now
-from mythjobs.master.memory import Book, Memory
+from mythjobs.master.book import Book
+from mythjobs.master.memory import Memory
 from mythjobs.model.life import JobState
 from mythjobs.protocol.messages import MasterMessage, Stale
 from mythjobs.store import dependencies, events, jobs, life, readiness

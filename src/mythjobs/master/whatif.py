@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import DefinitionError, NoSuchCommand, NoSuchMachine
+from mythjobs.errors import DefinitionError, no_such_command, no_such_machine
 from mythjobs.master.asks import ask_of, limits_of
-from mythjobs.master.memory import Memory, read_command
+from mythjobs.master.book import read_command
+from mythjobs.master.memory import Memory
 from mythjobs.master.policy import settings_of
 from mythjobs.model import reading as r
 from mythjobs.model.command import Command
@@ -80,14 +81,14 @@ def read_changes(tx: Transaction, memory: Memory, table: r.Table) -> Changes:
     owners = {}
     for name, given in _tables(table, "machines"):
         if name not in there:
-            raise NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
+            raise no_such_machine(name)
         with _under(f"machines.{name}"):
             owners[name] = owner_from({**settings_of(there[name]), **given})
     changed = {}
     for name, given in _tables(table, "commands"):
         defined = commands.by_name(tx, name)
         if defined is None:
-            raise NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
+            raise no_such_command(name)
         with _under(f"commands.{name}"):
             changed[name] = command_from({**json.loads(defined.definition), **given, "name": name})
     sizes = dict(read_semaphores(table.get("semaphores", {})))

@@ -6,7 +6,7 @@ import json
 
 from sqlalchemy import select
 
-from mythjobs.errors import BadRequest, NoSuchCommand
+from mythjobs.errors import BadRequest, no_such_command
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
 from mythjobs.store.query import Record, fetch
@@ -41,7 +41,7 @@ def commands(tx: Transaction) -> Record:
 def command_row(tx: Transaction, name: str) -> Record:
     rows = fetch(tx, select(t.command).where(t.command.c.name == name))
     if not rows:
-        raise NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
+        raise no_such_command(name)
     return rows[0]
 
 

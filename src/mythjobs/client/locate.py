@@ -78,7 +78,28 @@ def of_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
 
 
 def nothing_runs(root: str) -> Unreachable:
+    if pid := _master_of(root):
+        return Unreachable(
+            f"a master (pid {pid}) has {root} and does not answer there: it is only starting, or "
+            "its socket was deleted; if it is the same in a moment, end it and start it again"
+        )
     return Unreachable(f"nothing runs on {root}; start it with `mythjobs up`")
+
+
+def _master_of(root: str) -> int:
+    """Who holds the master's lock, else 0. To try it would be in the way of one that starts, so
+    it is looked for in /proc/locks (proc_locks(5))."""
+    path = os.path.join(root, "master.lock")
+    try:
+        with open(path, encoding="ascii") as file:
+            pid, inode = int(file.read()), os.fstat(file.fileno()).st_ino
+        with open("/proc/locks", encoding="ascii") as locks:
+            held = [line.split() for line in locks if " FLOCK " in line]
+    except (OSError, ValueError):
+        return 0
+    # Of a file system with several devices its number here is another than stat(2) says.
+    there = any(each[4] == str(pid) and each[5].endswith(f":{inode}") for each in held)
+    return pid if there else 0
 
 
 def not_yours(root: str) -> NotAllowed:

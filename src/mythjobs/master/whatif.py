@@ -91,7 +91,7 @@ def read_changes(tx: Transaction, memory: Memory, table: r.Table) -> Changes:
             raise no_such_command(name)
         with _under(f"commands.{name}"):
             changed[name] = command_from({**json.loads(defined.definition), **given, "name": name})
-    sizes = dict(read_semaphores(table.get("semaphores", {})))
+    sizes = dict(read_semaphores(table.get("semaphores", {}), least=0))
     return Changes(owners, changed, sizes)
 
 

@@ -119,8 +119,10 @@ def read_retry(value: object) -> Retry:
     )
 
 
-def read_semaphores(value: object, key: str = "semaphores") -> tuple[tuple[str, int], ...]:
-    """Names and units, sorted."""
+def read_semaphores(
+    value: object, key: str = "semaphores", least: int = 1
+) -> tuple[tuple[str, int], ...]:
+    """Names and units, sorted. A job takes one unit at least; a semaphore may have none."""
     if not isinstance(value, dict):
         raise DefinitionError(key, "must be a table, like semaphores = { nas = 1 }")
     for name in value:
@@ -128,7 +130,7 @@ def read_semaphores(value: object, key: str = "semaphores") -> tuple[tuple[str, 
             raise DefinitionError(
                 f"{key}.{name}", "is no name; write small letters and digits, joined by - _ or ."
             )
-        r.whole(value, name, 1, _MOST_UNITS, f"{key}.")
+        r.whole(value, name, least, _MOST_UNITS, f"{key}.")
     return tuple(sorted(value.items()))
 
 

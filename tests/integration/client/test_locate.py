@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.client import locate
+from mythjobs.config import locks
 from mythjobs.config.state import default_path
 
 
@@ -32,3 +33,12 @@ def test_the_socket_is_where_the_master_says(tmp_path: Path) -> None:
     for broken in ("", "[]", "{}", '{"socket": 3}'):
         said.write_text(broken)
         assert locate.of_state_directory(str(tmp_path)).socket == f"{tmp_path}/master.sock"
+
+
+def test_a_master_that_holds_its_lock_runs_though_nobody_answers(tmp_path: Path) -> None:
+    lock = tmp_path / "master.lock"
+    with locks.hold(lock, "a master"):
+        assert f"a master (pid {os.getpid()})" in locate.nothing_runs(str(tmp_path)).sentence
+    # What it wrote into its lock stays when it ends.
+    assert lock.read_bytes()
+    assert "start it with `mythjobs up`" in locate.nothing_runs(str(tmp_path)).sentence

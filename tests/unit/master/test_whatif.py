@@ -61,6 +61,8 @@ def test_a_tighter_limit_and_more_places_are_tried_too(house: House) -> None:
     text = "semaphores.nas = 1\nmachines.attic.jobs = 3\ncommands.flag.semaphores.nas = 1\n"
     [flag] = what(house, text)["commands"]
     assert flag["then"] == flag["now"]
+    [flag] = what(house, text.replace("nas = 1\nmach", "nas = 0\nmach"))["commands"]
+    assert flag["then"]["never"] == 3
 
 
 def test_nothing_changed_changes_nothing(house: House) -> None:

@@ -69,7 +69,7 @@ def explain_new(turn: Turn, job_id: int, new: bool) -> Submitted:
     if waits is None:
         waits = _where_now(turn, class_id)
     ask = turn.book.job_class(turn.tx, class_id).ask
-    _, sentence = or_strangers(waits, ask, _names(turn.memory))
+    _, sentence = or_strangers(waits, ask, names(turn.memory))
     return Submitted(job_id, job.state, new, sentence)
 
 
@@ -80,11 +80,11 @@ def _starts(turn: Turn, job_id: int) -> str:
         live = each.live.get(job_id)
         if live is not None:
             ask = turn.book.job_class(turn.tx, live.class_id).ask
-            return or_strangers(("", sentence), ask, _names(turn.memory))[1]
+            return or_strangers(("", sentence), ask, names(turn.memory))[1]
     return sentence
 
 
-def _names(memory: Memory) -> set[str]:
+def names(memory: Memory) -> set[str]:
     return {each.name for each in memory.machines.values()}
 
 
@@ -123,7 +123,7 @@ def why(tx: Transaction, memory: Memory, job_id: int, now: Now) -> dict[str, Any
         view = view_of(tx, memory)
         ask, places = view.ask(job_class), view.places(job_class, now.wall_ms)
         waits = e.waits_for(job, now.wall_ms) or waits_where(ask, places, now.wall_ms)
-        code, sentence = or_strangers(waits, ask, _names(memory))
+        code, sentence = or_strangers(waits, ask, names(memory))
         machines = [
             {"machine": each[0].name, "rules": [rule._asdict() for rule in e.rules(ask, *each)]}
             for each in places

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from mythjobs.clock import Now
-from mythjobs.master.book import read_class
-from mythjobs.master.explain import View, or_late, stands, view_of
+from mythjobs.master.book import JobClass, read_class
+from mythjobs.master.explain import View, names, or_late, stands, view_of
 from mythjobs.master.memory import Memory
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.scheduler import eligibility as e
-from mythjobs.scheduler.waiting import waits_where
+from mythjobs.scheduler.waiting import or_strangers, waits_where
 from mythjobs.store import facts, reads
 from mythjobs.store.statement import Transaction
 
@@ -67,20 +68,31 @@ class _Waits:
         self._now_ms = now.wall_ms
         self._facts = facts.of_queued(tx, ids)
         self._classes = facts.classes_of(tx, ids)
-        self._view: View | None = None
+        self._names = names(memory)
+        self._asks: dict[int, tuple[JobClass, e.Ask]] = {}
         self._known: dict[int, tuple[str, str]] = {}
 
     def of(self, job_id: int) -> tuple[str, str]:
+        class_id = self._classes[job_id]
         own = e.waits_for(self._facts[job_id], self._now_ms)
-        return self._where(self._classes[job_id]) if own is None else own
+        waits = self._where(class_id) if own is None else own
+        return or_strangers(waits, self._ask(class_id)[1], self._names)
+
+    def _ask(self, class_id: int) -> tuple[JobClass, e.Ask]:
+        found = self._asks.get(class_id)
+        if found is None:
+            job_class = read_class(self._tx, class_id)
+            found = self._asks[class_id] = (job_class, self._view.ask(job_class))
+        return found
 
     def _where(self, class_id: int) -> tuple[str, str]:
         found = self._known.get(class_id)
         if found is None:
-            if self._view is None:
-                self._view = view_of(self._tx, self._memory)
-            job_class = read_class(self._tx, class_id)
+            job_class, ask = self._ask(class_id)
             places = self._view.places(job_class, self._now_ms)
-            ask = self._view.ask(job_class)
             found = self._known[class_id] = waits_where(ask, places, self._now_ms)
         return found
+
+    @cached_property
+    def _view(self) -> View:
+        return view_of(self._tx, self._memory)

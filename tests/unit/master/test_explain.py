@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.master import inbox
+from mythjobs.master import inbox, reasons
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import HOUR_S, NOON, House
@@ -175,8 +175,13 @@ def test_a_machine_that_never_joined_is_told_at_submit_and_takes_its_jobs_when_i
     assert job.reason == told
     found = house.why(job.id)
     assert (found["code"], found["sentence"]) == ("no_such_machine", told)
-    held = house.submit(machine="celar", hold=True).reason
-    assert held.endswith("; no machine named celar has ever joined, and it runs nowhere else")
+    held = house.submit(machine="celar", hold=True)
+    nowhere = "; no machine named celar has ever joined, and it runs nowhere else"
+    assert held.reason.endswith(nowhere)
+    with house.store.reading() as tx:
+        listed = reasons.jobs(tx, house.core.memory, house.now)["jobs"]
+    sentences = [each["reason"]["sentence"] for each in listed]
+    assert sentences == [held.reason, told, told]
     strange = "it prefers celar, and no machine of that name has ever joined"
     assert house.submit(prefer="celar").reason == f"starts on attic; {strange}"
     house.join("celar")

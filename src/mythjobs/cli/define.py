@@ -16,6 +16,7 @@ from mythjobs.client.client import Client, Json
 from mythjobs.client.paths import of_command
 from mythjobs.errors import BadRequest, Conflict
 from mythjobs.model.command import RUN
+from mythjobs.model.template import unset_variable
 
 _EXPORT: Final = """Examples:
   mythjobs command export                        all of them, into the current directory
@@ -44,7 +45,7 @@ def add(session: Session, file: str, replace: bool, as_json: bool) -> None:
     if as_json:
         output.say_json(done)
     else:
-        _say_defined(done)
+        _say_defined(done, table)
 
 
 @command("edit", epilog="Example:\n  EDITOR=nano mythjobs command edit transcode-h264")
@@ -57,14 +58,17 @@ def edit(session: Session, name: str) -> None:
     """
     client = session.client()
     before = client.get(of_command(name))["definition"]
+    tables: list[definition_file.Table] = []
 
     def store(text: str, path: str) -> Json:
         table = definition_file.parse(text, path)
         if table["name"] != name:
             raise BadRequest(f"{path}: the name cannot be changed; add a new command for that")
+        tables.append(table)
         return _define(client, table, replace=True)
 
-    _say_defined(edit_text(name, toml_text(before), store))
+    done = edit_text(name, toml_text(before), store)
+    _say_defined(done, tables[-1])
 
 
 @command("export", epilog=_EXPORT)
@@ -124,8 +128,8 @@ def import_(session: Session, files: tuple[str, ...], replace: bool, as_json: bo
     if as_json:
         output.say_json(done)
     else:
-        for each in done:
-            _say_defined(each)
+        for each, table in zip(done, tables.values(), strict=True):
+            _say_defined(each, table)
 
 
 def _refuse_doubles(client: Client, tables: dict[str, dict[str, Any]], replace: bool) -> None:
@@ -144,9 +148,16 @@ def _define(client: Client, table: definition_file.Table, replace: bool) -> Json
     return client.post("commands", {"definition": table, "replace": replace})
 
 
-def _say_defined(done: Json) -> None:
+def _say_defined(done: Json, table: definition_file.Table) -> None:
     word = "stored" if done["changed"] else "is as it was"
     output.say(clean(f"command {done['name']} {word}, revision {done['revision']}"))
     if done["nowhere"]:
         why = done["nowhere"]
         output.note(f"its jobs {why}" if why.startswith("will ") else f"its jobs will wait: {why}")
+    names = [each["name"] for each in table.get("parameters", ())]
+    missed = unset_variable(table.get("shell", ""), names)
+    if missed is not None and missed not in table.get("env", {}):
+        output.note(
+            f"its shell text reads ${missed}, which nothing sets; the parameter is "
+            f'"$MYTHJOBS_P_{missed.upper()}"'
+        )

@@ -64,3 +64,13 @@ def shell_placeholder(text: str, names: Sequence[str]) -> tuple[int, str] | None
     pattern = re.compile(r"(?<!\$)\{(" + "|".join(map(re.escape, names)) + r")\}")
     found = pattern.search(text)
     return None if found is None else (text.count("\n", 0, found.start()) + 1, found[1])
+
+
+def unset_variable(text: str, names: Sequence[str]) -> str | None:
+    """The first of the names that the text of a shell reads as `$name`, and never has without a
+    `$`: so it sets it nowhere, and whoever wrote it took it for the parameter."""
+    for name in names:
+        reads = re.search(rf"\$(?:\{{[#!]?)?{re.escape(name)}\b", text)
+        if reads and not re.search(rf"(?<![\w$#!{{]){re.escape(name)}\b", text):
+            return name
+    return None

@@ -141,6 +141,25 @@ def test_a_command_that_can_run_nowhere_is_stored_and_told(call: Call, master: M
     assert done == (0, "command x stored, revision 1\n", f"mythjobs: its jobs {why}\n")
 
 
+def test_a_shell_that_reads_a_parameter_by_its_plain_name_is_told_the_right_one(
+    call: Call, master: Master
+) -> None:
+    master.answers["POST commands"] = STORED
+    told = 'its shell text reads $title, which nothing sets; the parameter is "$MYTHJOBS_P_TITLE"'
+    head = 'name = "x"\nparameters = [{ name = "title", type = "text" }]\n'
+    for shell, note in (
+        ("shell = 'echo \"$title\"'", f"mythjobs: {told}\n"),
+        ("shell = 'echo \"${title%.ts}\"'", f"mythjobs: {told}\n"),
+        ("shell = 'echo \"$MYTHJOBS_P_TITLE\" $titles'", ""),
+        ("shell = 'read title; echo \"$title\"'", ""),
+        ("shell = 'title=1; echo \"$title\"'", ""),
+        ("shell = 'echo $title'\nenv = { title = \"1\" }", ""),
+    ):
+        Path("shell.toml").write_text(head + shell)
+        done = call("command", "add", "shell.toml")
+        assert done == (0, "command x stored, revision 1\n", note)
+
+
 def test_what_is_exported_is_what_import_takes(call: Call, master: Master) -> None:
     shown(master)
     names = [{"name": "run"}, {"name": "x"}]

@@ -131,9 +131,6 @@ class Turns:
         if memory.upkeep:
             return 0.0
         if memory.next_due_ms is None:
-            # Nothing is due: a good moment to move the log into the file.
-            if self._inbox.empty():
-                self._store.checkpoint()
             return None
         left_s = max(memory.next_due_ms - self._clock().wall_ms, 0) / 1000
         return min(left_s, _LONGEST_S)

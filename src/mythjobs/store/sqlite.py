@@ -57,6 +57,8 @@ class SqliteStore(Store):
         self._checkpoint_bytes = checkpoint_bytes
         self._full = False
         self._broken: StoreFailed | None = None
+        self._log_bytes = 0  # after the last turn
+        self._next_bytes = checkpoint_bytes
         self._dialect = sqlite_dialect.dialect()
         self._readers: list[sqlite3.Connection] = []  # idle; list operations are atomic
         self._writer = self._open_writer()
@@ -133,6 +135,9 @@ class SqliteStore(Store):
             yield tx
             tx.completed = totals.write(tx)
             writer.execute("COMMIT")
+            # Now, and not in checkpoint(): a thread that hands on what it has committed and then
+            # calls the system competes for the interpreter with the one that it has woken.
+            self._log_bytes = self._wal_bytes()
         except BaseException as error:
             if isinstance(error, sqlite3.Error):
                 self._take_in(error)
@@ -181,20 +186,22 @@ class SqliteStore(Store):
 
         Raises StoreFailed. A full disk only puts it off: the log has what was acknowledged.
         """
-        size = self._wal_bytes()
-        least_bytes = self._checkpoint_bytes if least_bytes is None else least_bytes
-        if size < least_bytes or self._broken is not None:
+        size = self._log_bytes
+        if size < (self._next_bytes if least_bytes is None else least_bytes):
+            return
+        if self._broken is not None:
             return
         try:
             _, pages, moved = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if pages == moved and size >= 4 * self._checkpoint_bytes:
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             try:
                 self._take_in(error)
             except StoreFull:
                 return
             raise
+        # What somebody still reads stays in the log, which grows until he is done.
+        whole = pages == moved
+        self._next_bytes = self._checkpoint_bytes if whole else size + self._checkpoint_bytes // 4
 
     def close(self) -> None:
         for reader in self._readers:
@@ -223,6 +230,9 @@ def _connect(path: Path) -> sqlite3.Connection:
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
+            # A log that was moved is begun again and cut to what is in it: its size says whether
+            # there is anything to move. Else every turn would move its few pages, and sync both.
+            "journal_size_limit = 0",
             "foreign_keys = OFF",
             "temp_store = MEMORY",
             "cache_size = -8000",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
+from mythjobs.store import reads
 from mythjobs.store.check import check
 from mythjobs.store.disk import network_file_system
 from mythjobs.store.life import Leased
@@ -83,6 +84,7 @@ def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path) -> Non
 import resource, signal, sys
 from pathlib import Path
 from mythjobs.errors import StoreFailed
+from mythjobs.store import reads
 from mythjobs.store.life import Leased
 from mythjobs.store.sqlite import SqliteStore
 from tests.support import disks
@@ -208,6 +210,33 @@ def test_a_log_that_has_grown_is_moved_into_the_file(tmp_path: Path) -> None:
     assert (tmp_path / "store.db").stat().st_size == before
     store.checkpoint(least_bytes=1)
     assert (tmp_path / "store.db").stat().st_size > before
+    store.close()
+
+
+def test_what_comes_after_a_log_was_moved_is_not_moved_turn_by_turn(tmp_path: Path) -> None:
+    bound = 128 * 1024
+    store = SqliteStore(tmp_path / "store.db", unsafe=True, checkpoint_bytes=bound)
+    log = tmp_path / "store.db-wal"
+
+    def turn(jobs: int) -> int:
+        with store.turn() as tx:
+            q.queue_jobs(tx, jobs)
+        store.checkpoint()
+        return (tmp_path / "store.db").stat().st_mtime_ns
+
+    moved = turn(4000)
+    assert log.stat().st_size > bound
+    assert [turn(1) for _ in range(3)] == [moved] * 3
+    assert log.stat().st_size < bound
+    # What is read stays in the log; it is tried again when that has grown, not at once.
+    with store.reading() as tx:
+        reads.counts(tx)
+        turn(4000)
+        tried = turn(1)
+        assert [turn(1) for _ in range(3)] == [tried] * 3
+    assert turn(2000) > tried
+    turn(1)
+    assert log.stat().st_size < bound
     store.close()
 
 

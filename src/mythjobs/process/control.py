@@ -36,6 +36,9 @@ class Control:
         self._receive = receive
         self._agent: socket.socket | None = None
         self._reader = LineReader()
+        # recv() would map and unmap as much for each message.
+        self._buffer = bytearray(_CHUNK)
+        self._view = memoryview(self._buffer)
         self._texts: list[str] = []
         self._unsent = memoryview(b"")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -108,17 +111,17 @@ class Control:
         if self._unsent:
             self._write(agent, self._unsent)
         try:
-            data = agent.recv(_CHUNK)
+            size = agent.recv_into(self._buffer)
         except BlockingIOError:
             return
         except OSError as error:
             self._drop(str(error))
             return
-        if not data:
+        if not size:
             self._drop("")
             return
         try:
-            self._receive(self._reader.feed(data))
+            self._receive(self._reader.feed(bytes(self._view[:size])))
         except ProtocolError as error:
             self._drop(error.sentence)
         except Exception:

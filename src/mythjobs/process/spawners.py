@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # typeshed has only signal
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
@@ -36,14 +37,19 @@ class Spawners:
 
     As a guest in somebody's program, threads are made when there is work for them, and have
     their signals blocked but for the moment of a spawn: a child inherits the mask.
+
+    Each thread has a mailbox of its own, and the one that became free last is the next: it is
+    still in the caches. On one queue for all, each that takes something wakes another for nothing
+    (SimpleQueue is one lock), which then competes for the interpreter with the one that spawns.
     """
 
     def __init__(self, guest: bool = False) -> None:
-        self._work: SimpleQueue[Work | None] = SimpleQueue()
         self._spawner = spawners()
         self._guest = guest
         self._lock = threading.Lock()
-        self._unfinished = 0
+        self._idle: list[SimpleQueue[Work | None]] = []
+        # What came while no thread was idle.
+        self._waiting: deque[Work | None] = deque()
         # They never end before the process does: a child dies with the thread that started
         # it if it asked for that (PR_SET_PDEATHSIG), and is the child of that thread.
         self._threads: list[threading.Thread] = []
@@ -58,35 +64,43 @@ class Spawners:
 
     def do(self, work: Work) -> None:
         """It must not raise."""
-        self._work.put(work)
-        if self._guest:
-            with self._lock:
-                self._unfinished += 1
-                if self._unfinished > len(self._threads) and len(self._threads) < THREADS:
+        self._give(work)
+
+    def _give(self, work: Work | None) -> None:
+        with self._lock:
+            mailbox = self._idle.pop() if self._idle else None
+            if mailbox is None:
+                self._waiting.append(work)
+                if self._guest and len(self._threads) < THREADS:
                     self._add()
+        if mailbox is not None:
+            mailbox.put(work)
 
     def finish(self) -> None:
         """Wait until all that was asked for is done."""
         for _ in self._threads:
-            self._work.put(None)
+            self._give(None)
         for thread in self._threads:
             thread.join()
 
     def _serve(self) -> None:
         spawn = self._spawner()
-        if not self._guest:
-            while work := self._work.get():
-                work(spawn)
-                del work
-            return
-        block_signals()
-        spawn = _unblocked(spawn)
-        while work := self._work.get():
+        if self._guest:
+            block_signals()
+            spawn = _unblocked(spawn)
+        mailbox: SimpleQueue[Work | None] = SimpleQueue()
+        while work := self._next(mailbox):
             work(spawn)
             # It holds the child, and with it a file of output that may be dropped by now.
             del work
-            with self._lock:
-                self._unfinished -= 1
+
+    def _next(self, mailbox: SimpleQueue[Work | None]) -> Work | None:
+        """What is to be done; None when all is."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._idle.append(mailbox)
+        return mailbox.get()
 
 
 def _unblocked(spawn: Spawn) -> Spawn:

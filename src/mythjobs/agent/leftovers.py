@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +15,9 @@ from mythjobs.config.state import AgentDir
 from mythjobs.process.journal import Records, read_journal
 from mythjobs.process.leftovers import end_leftovers
 from mythjobs.process.output import stream_path
+from mythjobs.process.removal import remove_tree
+
+log = logging.getLogger(__name__)
 
 
 class Estate(NamedTuple):
@@ -33,7 +36,7 @@ def settle(directory: Path, places: AgentDir, runtime: Path, boot_id: str) -> Es
     left = _end(records, boot_id)
     for job, n in records.open:
         # Nobody removes these when the reaper cannot.
-        shutil.rmtree(places.scratch / f"{job}.{n}", ignore_errors=True)
+        remove_tree(str(places.scratch / f"{job}.{n}"))
         with suppress(OSError):
             os.unlink(runtime / f"{job}.{n}.status")
     return Estate(
@@ -51,13 +54,20 @@ def drop_output(directory: Path, key: Key, output: Output) -> None:
                     os.unlink(each)
 
 
-def drop_unknown(directory: Path, known: set[Key]) -> None:
-    """Output of attempts that are forgotten: we died between the two."""
+def unknown(directory: Path, known: set[Key]) -> list[str]:
+    """Output, or scratch, of attempts that are forgotten: somebody died between the two."""
+    found = []
     for name in os.listdir(directory):
         job, n, *_ = [*name.split("."), "", ""]
         if job.isdigit() and n.isdigit() and (int(job), int(n)) not in known:
-            with suppress(OSError):
-                os.unlink(directory / name)
+            found.append(str(directory / name))
+    return found
+
+
+def drop(paths: Sequence[str]) -> None:
+    for path in paths:
+        if not remove_tree(path):
+            log.warning("%s could not be removed as a whole", path)
 
 
 def _make_durable(journal: Path) -> None:

@@ -132,11 +132,15 @@ class Agent:
         await self._reapers.adopt()
         self._do(self._core.adopted(machine_now()))
         self._adopted = True
-        leftovers.drop_unknown(self._places.output, self._core.known())
+        known = self._core.known()
+        leftovers.drop(leftovers.unknown(self._places.output, known))
+        # Which they are is found out before anything new is started; to remove them may take long.
+        stale = leftovers.unknown(self._places.scratch, known)
         # What is here now stays: the collector need not look through it again.
         gc.collect()
         gc.freeze()
-        await asyncio.gather(self._reapers.keep(), self._link.keep())
+        removal = asyncio.to_thread(leftovers.drop, stale)
+        await asyncio.gather(self._reapers.keep(), self._link.keep(), removal)
 
     async def _stop_jobs(self) -> None:
         # Until every reaper has been heard, what runs here is not known.

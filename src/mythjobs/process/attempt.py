@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from mythjobs.process.acts import Act, read_acts
 from mythjobs.process.child import Child, Stream
 from mythjobs.process.files import open_input
 from mythjobs.process.output import Spool, stream_path
+from mythjobs.process.removal import remove_tree
 from mythjobs.process.scribe import Scribe, Written
 from mythjobs.process.spawn import Program, program
 from mythjobs.process.status import StatusPipe
@@ -153,16 +153,11 @@ def _make_scratch(attempt: Attempt, directory: str) -> str:
     path = os.path.join(directory, f"{attempt.job}.{attempt.n}")
     try:
         # What is there by this name was left by a machine that lost its power.
-        remove_scratch(path)
+        remove_tree(path)
         os.mkdir(path, 0o700)
     except OSError as error:
         raise refusal.at_preparing(error, "its scratch directory") from None
     return path
-
-
-def remove_scratch(path: str) -> None:
-    """rmtree() follows no symbolic link here, also if one is put in place meanwhile."""
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def _make_status_pipe(attempt: Attempt, directory: str) -> StatusPipe:

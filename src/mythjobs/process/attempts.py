@@ -10,13 +10,14 @@ from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import NotStarted, Stopped
 from mythjobs.process import report, tree
 from mythjobs.process.acts import STOP, THAW, Act, Acts
-from mythjobs.process.attempt import Attempt, remove_scratch
+from mythjobs.process.attempt import Attempt
 from mythjobs.process.journal import Journal
 from mythjobs.process.keeper import Keeper
 from mythjobs.process.kin import Adopted
-from mythjobs.process.loop import Loop
+from mythjobs.process.loop import Loop, log
 from mythjobs.process.news import News
 from mythjobs.process.refusal import at_preparing
+from mythjobs.process.removal import remove_tree
 from mythjobs.process.scribe import Scribe
 from mythjobs.process.spawners import Spawners
 from mythjobs.process.tree import Key
@@ -188,4 +189,5 @@ class Attempts:
 
 
 def _remove(path: str, _: object) -> None:
-    remove_scratch(path)
+    if not remove_tree(path):
+        log(f"{path} could not be removed as a whole")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
+from mythjobs.process.loop import log_exception
 from mythjobs.process.spawn import Program, Spawn, spawners
 
 # vfork suspends its thread until the child has done its exec, which on a busy machine takes
@@ -90,7 +91,11 @@ class Spawners:
             spawn = _unblocked(spawn)
         mailbox: SimpleQueue[Work | None] = SimpleQueue()
         while work := self._next(mailbox):
-            work(spawn)
+            try:
+                work(spawn)
+            except Exception:
+                # A bug of ours must not cost the thread, of which there are few.
+                log_exception()
             # It holds the child, and with it a file of output that may be dropped by now.
             del work
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from mythjobs.process.kernel import BootTimer
-from mythjobs.process.loop import Loop
+from mythjobs.process.loop import Loop, log_exception
 from mythjobs.process.tree import Key
 
 STOP: Final = "stop"
@@ -90,7 +90,11 @@ class Acts:
                 self._push(key, acts)
             else:
                 del self._of[key]
-            self._carry_out(key, act)
+            try:
+                self._carry_out(key, act)
+            except Exception:
+                # It must not cost the others theirs: this timer is for all of them.
+                log_exception()
         self._arm()
 
     def _arm(self) -> None:

@@ -44,7 +44,8 @@ class Guard:
             child.unenforced = {
                 name: child.unenforced.get(name, why) for name, why in missing.items()
             }
-        child.watchman = None
+        if not _needs_looking(child):
+            child.watchman = None
         self.begin(child)
 
     def froze(self, child: Child) -> None:
@@ -99,9 +100,12 @@ class Guard:
     # What we look at.
 
     def _watch(self, child: Child) -> None:
-        now_ms = self._loop.now.run_ms
+        before, now_ms = child.watchman, self._loop.now.run_ms
         child.watchman = Watchman(child.limits, _sampled(child), now_ms)
-        self._look(child)
+        if before is not None:
+            child.watchman.follow(before)
+        if child.frozen_since_ms is None:
+            self._look(child)
 
     def _look_at(self, child: Child, run_ms: int) -> None:
         child.look_timer.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -177,6 +178,8 @@ class Keeper(Generic[C]):
 
     def change(self, child: C, limits: Limits) -> None:
         """Other limits from now on, counted from its start all the same."""
+        if limits == child.limits:
+            return
         child.limits = limits
         if child.running:
             self._set_wall(child)
@@ -258,6 +261,10 @@ class Keeper(Generic[C]):
 
     def _terminate(self, child: C) -> None:
         child.wall_timer.clear()
+        # First of all: whatever goes wrong with the asking, the end comes.
+        child.term_ms = self._loop.now.run_ms
+        child.kill_at_ms = child.term_ms + round(child.grace_s * 1000)
+        child.timers.append(self._loop.at(child.kill_at_ms, partial(self._kill, child)))
         if child.grace_s > 0:
             found = self._members(child)
             self._remember(child, found)
@@ -267,9 +274,6 @@ class Keeper(Generic[C]):
         if child.tree and child.frozen_since_ms is not None:
             child.tree.thaw()
         child.frozen_since_ms = None
-        child.term_ms = self._loop.now.run_ms
-        child.kill_at_ms = child.term_ms + round(child.grace_s * 1000)
-        child.timers.append(self._loop.at(child.kill_at_ms, partial(self._kill, child)))
 
     def _kill(self, child: C) -> None:
         if child.grace_over:
@@ -283,12 +287,18 @@ class Keeper(Generic[C]):
             kill_all(child, found)
 
     def _members(self, child: C) -> list[Process]:
-        return members(child, partial(self._census.at, self._loop.now))
+        """All that can be found; of a machine without a free descriptor, whom it has seen."""
+        try:
+            return members(child, partial(self._census.at, self._loop.now))
+        except OSError:
+            log_exception()
+            return list(child.family.values())
 
     def _remember(self, child: C, found: list[Process]) -> None:
         """What is killed together with its parent is waited for by nobody, or not by us."""
         if len(found) > 1:
-            child.seen = snapshot.usage(child) or child.seen
+            with suppress(OSError):
+                child.seen = snapshot.usage(child) or child.seen
 
     # Ended.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from typing import Final
 
 from mythjobs.model.kept import Kept
@@ -101,15 +102,20 @@ class Spool:
             self._tail_from = self.written
 
     def _close_head(self) -> None:
-        if self._head_fd >= 0:
-            os.close(self._head_fd)
-            self._head_fd = -1
+        self._head_fd = _closed(self._head_fd)
 
     def close(self) -> None:
         self._close_head()
-        if self._ring_fd >= 0:
-            os.close(self._ring_fd)
-            self._ring_fd = -1
+        self._ring_fd = _closed(self._ring_fd)
+
+
+def _closed(fd: int) -> int:
+    """A network disk may tell only now that it did not take all (close(2)); the number is free
+    all the same."""
+    if fd >= 0:
+        with suppress(OSError):
+            os.close(fd)
+    return -1
 
 
 def read_range(path: str, kept: Kept, offset: int, size: int) -> tuple[int, bytes]:

@@ -37,6 +37,11 @@ class Watchman:
         self._active_ms = now_ms
         self._before: Seen | None = None
 
+    def follow(self, other: Watchman) -> None:
+        """Instead of one with other limits: when there was a sign of life does not change."""
+        self._active_ms = other._active_ms
+        self._before = other._before
+
     def frozen_for(self, duration_ms: int) -> None:
         """It stood still for so long, and was not idle."""
         self._active_ms += duration_ms

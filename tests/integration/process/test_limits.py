@@ -68,6 +68,32 @@ def test_a_frozen_job_is_not_idle(agent: Agent) -> None:
     assert agent.ended(2)["outcome"] == {"kind": "breached", "limit": "idle"}
 
 
+@pytest.mark.slow
+def test_limits_that_come_again_or_change_do_not_begin_its_idle_time_anew(agent: Agent) -> None:
+    agent.start(40, ["sleep", "600"], idle_s=0.5)
+    agent.until("started", 40)
+    for job, grace_s in ((41, 10.0), (42, 5.0), (43, 5.0), (44, 4.0)):
+        agent.run(job, ["sleep", "0.3"])
+        agent.send({"type": "limits", "job": 40, "n": 1, "idle_s": 0.5, "grace_s": grace_s})
+    agent.run(45, ["true"])
+    [end] = [each for each in agent.said if each["type"] == "ended" and each["job"] == 40]
+    assert end["outcome"] == {"kind": "breached", "limit": "idle"}
+
+
+def test_a_limit_holds_though_no_descriptor_is_left_to_look_with(agent: Agent) -> None:
+    agent.start(46, ["sleep", "600"], wall_s=0.4, grace_s=1)
+    agent.until("started", 46)
+    reaper = agent.hello["pid"]
+    used = {int(name) for name in os.listdir(f"/proc/{reaper}/fd")}
+    free = next(number for number in range(len(used) + 1) if number not in used)
+    soft, hard = resource.prlimit(reaper, resource.RLIMIT_NOFILE)
+    resource.prlimit(reaper, resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        assert agent.ended(46)["outcome"] == {"kind": "breached", "limit": "wall"}
+    finally:
+        resource.prlimit(reaper, resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_a_fork_bomb_is_ended_whole() -> None:
     if not starts(Limits(processes=30)):
         pytest.skip("no pids controller is writable")

@@ -47,7 +47,8 @@ class Ends:
             raise ProtocolError(f"end of job {message.job}: {error}") from None
         live = machine.live[message.job]
         if isinstance(outcome, o.Exited) and message.started_ms is not None:
-            self._turn.memory.learn(live.command_id, machine.machine_id, usage.wall_s)
+            active_s = usage.wall_s - usage.frozen_s
+            self._turn.memory.learn(live.command_id, machine.machine_id, active_s)
             self._learned.add((live.command_id, machine.machine_id))
         self._close(
             machine,

@@ -32,6 +32,7 @@ class Usage:
     (wait4, getrusage(2)). peak_bytes: largest resident set of one of them. read_bytes and
     written_bytes: of block devices, 512-byte units of ru_inblock and ru_oublock. processes:
     the most of them at once that were counted (a short one may be missed), 0 if nobody did.
+    frozen_s: how much of wall_s it was made to stand still.
     """
 
     wall_s: float = 0.0
@@ -43,6 +44,7 @@ class Usage:
     switches: int = 0
     processes: int = 0
     exact: bool = True
+    frozen_s: float = 0.0
 
     @property
     def cpu_s(self) -> float:

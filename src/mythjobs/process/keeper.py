@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -271,9 +272,11 @@ class Keeper(Generic[C]):
             send_all(child, found, signal.SIGTERM)
             # What has been stopped (SIGSTOP) sees TERM only when it goes on.
             send_all(child, found, signal.SIGCONT)
-        if child.tree and child.frozen_since_ms is not None:
-            child.tree.thaw()
-        child.frozen_since_ms = None
+        if child.frozen_since_ms is not None:
+            child.frozen_ms += child.term_ms - child.frozen_since_ms
+            child.frozen_since_ms = None
+            if child.tree:
+                child.tree.thaw()
 
     def _kill(self, child: C) -> None:
         if child.grace_over:
@@ -330,6 +333,8 @@ class Keeper(Generic[C]):
             child.tree = None
         elif child.seen:
             child.usage = used.at_least(child.usage, child.seen)
+        if child.frozen_ms:
+            child.usage = replace(child.usage, frozen_s=child.frozen_ms / 1000)
         for stream in child.open[:]:
             if self._drain.read_all(stream):
                 self._close_stream(child, stream)

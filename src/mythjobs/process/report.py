@@ -17,7 +17,7 @@ _ENDED = (
 _EXITED = '{"kind":"exited","code":%d}'
 _USAGE = (
     '{"wall_s":%.3f,"user_s":%.6f,"system_s":%.6f,"peak_bytes":%d,'
-    '"read_bytes":%d,"written_bytes":%d,"switches":%d,"processes":%d,"exact":%s}'
+    '"read_bytes":%d,"written_bytes":%d,"switches":%d,"processes":%d,"exact":%s%s}'
 )
 
 
@@ -74,6 +74,7 @@ def ended(attempt: Attempt, seq: int, ended_ms: int) -> str:
             usage.wall_s, usage.user_s, usage.system_s, usage.peak_bytes, usage.read_bytes,
             usage.written_bytes, usage.switches, usage.processes,
             "true" if usage.exact else "false",
+            f',"frozen_s":{usage.frozen_s:.3f}' if usage.frozen_s else "",
         ),
         attempt.born.wall_ms if attempt.born else "null", ended_ms, output(attempt),
         f',"unenforced":{encode_json(attempt.shortcomings)}' if attempt.unenforced else "",

@@ -32,7 +32,8 @@ def forecast(
     if not places:
         return None
     left_ms = ahead_s * 1000
-    for start, end, level in _open(now_ms, hours):
+    windows = _open(now_ms, hours)
+    for number, (start, end, level) in enumerate(windows):
         free = sorted(max(start, each) for each in places)[:level]
         work = sum(max(0, end - each) for each in free)
         if work <= left_ms and not (left_ms == 0 and free[0] < end):
@@ -44,7 +45,19 @@ def forecast(
             continue
         if typical_s is None:
             return Expected(at, None)
-        return Expected(at, round(at + 1000 * typical_s))
+        if hours is None or hours.closing != "freeze":
+            return Expected(at, round(at + 1000 * typical_s))
+        return Expected(at, _thawed_end(at, windows[number:], 1000 * typical_s))
+    return None
+
+
+def _thawed_end(at: int, windows: Sequence[tuple[int, int, int]], left_ms: float) -> int | None:
+    """Of what stands still outside of these; None if it lies further than they were looked for."""
+    for begin, end, _ in windows:
+        begin = max(begin, at)
+        if left_ms <= end - begin:
+            return round(begin + left_ms)
+        left_ms -= end - begin
     return None
 
 
@@ -71,6 +84,7 @@ def _after(free: list[int], left_ms: float) -> int:
 
 
 def _fits(at: int, end: int, hours: Hours | None, typical_s: float | None) -> bool:
-    if hours is None or hours.closing == "finish" or typical_s is None:
+    # As in eligibility.py.
+    if hours is None or hours.closing in ("finish", "freeze") or typical_s is None:
         return True
     return at + 1000 * typical_s <= end

@@ -80,6 +80,8 @@ def test_frozen_time_does_not_count_for_the_wall_limit(agent: Agent, tmp_path: P
     end = agent.ended(3)
     assert end["outcome"] == {"kind": "breached", "limit": "wall"}
     assert end["usage"]["wall_s"] >= 2.1
+    assert end["usage"]["wall_s"] - end["usage"]["frozen_s"] >= 1.0
+    assert end["usage"]["frozen_s"] >= 1.1
     parrot.end()
 
 
@@ -92,7 +94,7 @@ def test_a_frozen_job_can_be_stopped(agent: Agent, tmp_path: Path, contain: bool
     assert agent.until("frozen", job, lambda _: True)["holders"] == []
     end = agent.ended(job)
     assert end["outcome"] == {"kind": "stopped", "by": "user"}
-    assert end["usage"]["wall_s"] < 5
+    assert 0 < end["usage"]["frozen_s"] <= end["usage"]["wall_s"] < 5
     parrot.end()
 
 

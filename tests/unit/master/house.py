@@ -130,7 +130,14 @@ class House:
             self.held[name][each.job, each.n] = "leased"
         return [each.job for each in grants]
 
-    def run(self, connection: int, *jobs: int, seconds: float = 10.0, code: int = 0) -> None:
+    def run(
+        self,
+        connection: int,
+        *jobs: int,
+        seconds: float = 10.0,
+        code: int = 0,
+        frozen_s: float = 0.0,
+    ) -> None:
         """These jobs end on their machine, after so long each."""
         name = self._names[connection]
         ended = []
@@ -143,7 +150,7 @@ class House:
                     dict(o.to_json(o.Exited(code))),  # type: ignore[arg-type]
                     began_ms,
                     self.now.wall_ms,
-                    {"wall_s": seconds},
+                    {"wall_s": seconds, "frozen_s": frozen_s},
                 )
             )
         self.hear(connection, *ended)

@@ -187,3 +187,13 @@ def test_a_machine_that_never_joined_is_told_at_submit_and_takes_its_jobs_when_i
     house.join("celar")
     assert job.id in house.granted("celar")
     assert "prefers" not in house.submit(prefer="celar").reason
+
+
+def test_the_time_that_a_job_stood_still_is_not_what_its_command_takes(house: House) -> None:
+    attic = house.join("attic", 1)
+    house.define(windows={"open": ["12:00-14:00"], "closing": "requeue"})
+    for _ in range(3):
+        job = house.submit().id
+        assert house.granted() == [job]
+        house.run(attic, job, seconds=30 * HOUR_S, frozen_s=29 * HOUR_S)
+    assert house.submit().reason == "starts on attic"

@@ -113,14 +113,16 @@ def test_a_closed_window_says_when_it_opens() -> None:
     assert broken(an_ask(), a_machine(), never) == {"window": "its hours never open"}
 
 
-@pytest.mark.parametrize("closing", ["freeze", "requeue", "terminate"])
+@pytest.mark.parametrize("closing", ["requeue", "terminate"])
 def test_what_does_not_fit_is_not_started_unless_it_may_finish(closing: str) -> None:
     site = hours("10:00-13:00", closing=closing)
     for typical_s, fits in ((3600, True), (3601, False), (None, True)):
         moment = a_moment(site=site, typical_s=typical_s)
         assert (broken(an_ask(), a_machine(), site, moment) == {}) is fits
-    site = hours("10:00-13:00", closing="finish")
-    assert broken(an_ask(), a_machine(), site, a_moment(site=site, typical_s=10**6)) == {}
+    for patient in ("finish", "freeze"):
+        site = hours("10:00-13:00", closing=patient)
+        moment = a_moment(site=site, typical_s=10**6)
+        assert broken(an_ask(), a_machine(), site, moment) == {}
 
 
 def test_each_level_counts_those_of_whom_it_is_said() -> None:

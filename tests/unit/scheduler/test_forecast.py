@@ -48,3 +48,13 @@ def test_what_does_not_fit_waits_for_a_time_that_is_long_enough() -> None:
     assert forecast(NOON, hours, [NOON], 0, 30 * HOUR_S) is None
     finishing = Hours((("10:00-13:00",), (), ()))
     assert forecast(NOON, finishing, [NOON], 0, 30 * HOUR_S) == Expected(NOON, NOON + 30 * HOUR_MS)
+
+
+def test_what_is_frozen_between_its_hours_ends_when_they_have_been_long_enough() -> None:
+    night = Hours((("22:00-06:00",), (), ()), closing="freeze")
+    start = NOON + 10 * HOUR_MS
+    assert forecast(NOON, night, [NOON], 0, 7 * HOUR_S) == Expected(start, start + 7 * HOUR_MS)
+    # Eight hours in the first night, eight in the second, four in the third.
+    ends = start + (48 + 4) * HOUR_MS
+    assert forecast(NOON, night, [NOON], 0, 20 * HOUR_S) == Expected(start, ends)
+    assert forecast(NOON, night, [NOON], 0, 10_000 * HOUR_S) == Expected(start, None)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from mythjobs.agent.attempt import Key, Output
+from mythjobs.agent.bounded import TooLong, bounded
 from mythjobs.model.kept import Kept
 from mythjobs.process.output import read_range, stream_path
 
-# What a program says of its failure stands at the end. A bound on lines too: the expression
-# is the author's, and need not be a fast one.
+# What a program says of its failure stands at the end.
 _TAIL_BYTES: Final = 64 * 1024
 _LONGEST_LINE: Final = 4096
 _MOST_SAID: Final = 200
 _DONE: Final = {"kind": "exited", "code": 0}
+log = logging.getLogger(__name__)
 
 
 def look(directory: Path, ended: Any, expression: str) -> str:
@@ -28,6 +30,26 @@ def look(directory: Path, ended: Any, expression: str) -> str:
 
 
 def found(directory: Path, key: Key, output: Output | Sequence[Any], expression: str) -> str:
+    lines = [line for data in _tails(directory, key, output) for line in reversed(data)]
+    pattern = _pattern(expression)
+    try:
+        with bounded():
+            return _first(lines, pattern)
+    except TooLong:
+        log.warning(
+            "job %d: its retry.later took too long to look for; it counts as not found", key[0]
+        )
+        return ""
+
+
+def _first(lines: Sequence[str], pattern: re.Pattern[str]) -> str:
+    for line in lines:
+        if match := pattern.search(line[:_LONGEST_LINE]):
+            return (match[0] or line)[:_MOST_SAID]
+    return ""
+
+
+def _tails(directory: Path, key: Key, output: Output | Sequence[Any]) -> Iterator[list[str]]:
     for stream, (written, head, tail) in enumerate(output, 1):
         begin = max(0, written - _TAIL_BYTES)
         path = stream_path(directory, *key, stream)
@@ -39,10 +61,7 @@ def found(directory: Path, key: Key, output: Output | Sequence[Any], expression:
                 break
             begin += len(more)
             data += more
-        for line in reversed(data.decode("utf-8", "replace").splitlines()):
-            if match := _pattern(expression).search(line[:_LONGEST_LINE]):
-                return (match[0] or line)[:_MOST_SAID]
-    return ""
+        yield data.decode("utf-8", "replace").splitlines()
 
 
 @lru_cache(maxsize=64)

@@ -1,8 +1,15 @@
 """What a failed job's output says of another time."""
 
+import signal
+import time
 from pathlib import Path
 
+import pytest
+
+from mythjobs.agent.attempt import Attempt, Phase
+from mythjobs.agent.followers import Followers
 from mythjobs.agent.later import look
+from mythjobs.agent.terms import Terms
 from mythjobs.process.output import Spool
 
 
@@ -34,3 +41,30 @@ def test_it_is_found_in_the_ring_and_on_stderr_too(tmp_path: Path) -> None:
 def test_an_expression_that_this_python_does_not_know_finds_nothing(tmp_path: Path) -> None:
     (tmp_path / "1.1.1").write_bytes(b"(\n")
     assert look(tmp_path, ended([[2, 2, 0]]), "(") == ""
+
+
+def test_an_expression_that_takes_for_ever_finds_nothing_and_holds_nobody_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = b"\n".join([b"busy", *[b"a" * 60] * 100])
+    (tmp_path / "1.1.1").write_bytes(text)
+    before = signal.getsignal(signal.SIGVTALRM)
+    began_s = time.process_time()
+    assert look(tmp_path, ended([[len(text), len(text), 0]]), "(a+)+b") == ""
+    assert time.process_time() - began_s < 10  # for ever is 10 ** 10 of them
+    assert "took too long" in caplog.text
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGVTALRM) == before
+    assert look(tmp_path, ended([[len(text), len(text), 0]]), "b+usy") == "busy"
+
+
+def test_progress_that_takes_for_ever_is_looked_for_no_more(tmp_path: Path) -> None:
+    attempt = Attempt((1, 1), Phase.RUNNING)
+    attempt.terms = Terms(progress=r"regex:^(?:\w+\s?)*: (\d+)%$")
+    followers = Followers(tmp_path)
+    text = b""
+    for line, percent in ((b"done: 20%\n", 20.0), (b"a" * 60 + b"\n", None), (b"x: 30%\n", None)):
+        text += line
+        (tmp_path / "1.1.1").write_bytes(text)
+        attempt.output = [(len(text), len(text), 0)]
+        assert followers.grew(attempt) == percent

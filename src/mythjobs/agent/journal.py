@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -93,9 +95,11 @@ class Journal:
         self._took_s = 0.0
         self._fd = -1
         self._size = 0
-        # What was written since the file began to be renewed: the new one lacks it.
+        # What was written since the file began to be renewed: the new one lacks it until it takes
+        # the place of the old one. The lock is held meanwhile, and by whoever writes.
         self._since: list[bytes] | None = None
-        self._use(self._renewed(renewed(snapshot(), boot_id)))
+        self._lock = threading.Lock()
+        self._renew(renewed(snapshot(), boot_id))
 
     def write(self, wanted: Wanted) -> None:
         """It is in the file when this returns, and durable later. Raises StoreFailed."""
@@ -118,10 +122,10 @@ class Journal:
     def _sync(self) -> None:
         token = self._token
         loop = asyncio.get_running_loop()
-        job: Callable[[], int | None]
+        job: Callable[[], None]
         if self._size > _RENEWED_AT:
             self._since = []
-            job = partial(self._renewed, renewed(self._snapshot(), self._boot_id))
+            job = partial(self._renew, renewed(self._snapshot(), self._boot_id))
         else:
             job = partial(os.fdatasync, self._fd)
             if self._took_s < _QUICK_S:
@@ -132,24 +136,18 @@ class Journal:
             lambda done: loop.call_soon_threadsafe(self._synced, token, done.result())
         )
 
-    def _try(self, job: Callable[[], int | None]) -> int | Exception | None:
+    def _try(self, job: Callable[[], None]) -> Exception | None:
         began = time.monotonic()
         try:
-            return job()
+            job()
         except Exception as error:
             return error
         finally:
             self._took_s = time.monotonic() - began
+        return None
 
-    def _synced(self, token: int, done: int | Exception | None) -> None:
-        since, self._since = self._since, None
-        try:
-            if isinstance(done, Exception):
-                raise done
-            if done is not None:
-                self._use(done)
-                self._append(b"".join(since or ()))
-        except Exception as error:
+    def _synced(self, token: int, error: Exception | None) -> None:
+        if error is not None:
             self._failed(self._said(error))
             return
         self._busy = self._token > token
@@ -158,23 +156,31 @@ class Journal:
         self._durable(token)
 
     def _append(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._since is not None:
-            self._since.append(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        with self._lock:
+            if self._since is not None:
+                self._since.append(data)
+            self._size += len(data)
+            _write(self._fd, data)
 
-    def _renewed(self, data: bytes) -> int:
-        """A new file with this in it, durable, and open to be appended to."""
-        files.replace(self._path, data)
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-
-    def _use(self, fd: int) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = fd
-        self._size = os.fstat(fd).st_size
+    def _renew(self, data: bytes) -> None:
+        """A new file with this in it, and with what was written meanwhile, durable."""
+        aside = files.write_aside(self._path, data)
+        try:
+            fd = os.open(aside, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            with self._lock:
+                # Who reads the new file must find all that has been told to a reaper by now.
+                _write(fd, b"".join(self._since or ()))
+                os.replace(aside, self._path)
+                old, self._fd, self._since = self._fd, fd, None
+                self._size = os.fstat(fd).st_size
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(aside)
+            raise
+        if old >= 0:
+            os.close(old)
+        os.fdatasync(fd)
+        files.sync_directory(self._path.parent)
 
     def _said(self, error: Exception) -> StoreFailed:
         return StoreFailed(f"{self._path} cannot be written: {error}")
@@ -192,6 +198,12 @@ def _records(path: Path) -> Iterable[Any]:
             continue
         if isinstance(record, dict):
             yield record
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _line(record: dict[str, Any]) -> bytes:

@@ -37,8 +37,9 @@ def settle(directory: Path, places: AgentDir, runtime: Path, boot_id: str) -> Es
     for job, n in records.open:
         # Nobody removes these when the reaper cannot.
         remove_tree(str(places.scratch / f"{job}.{n}"))
-        with suppress(OSError):
-            os.unlink(runtime / f"{job}.{n}.status")
+        for place in (runtime, places.scratch):
+            with suppress(OSError):
+                os.unlink(place / f"{job}.{n}.status")
     return Estate(
         list(records.ends.values()),
         [each._replace(output=_output(places.output, each.key)) for each in left],

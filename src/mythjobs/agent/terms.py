@@ -108,8 +108,8 @@ def to_json(terms: Terms) -> list[Any]:
 
 
 def from_json(values: list[Any]) -> Terms:
-    """Raises TypeError for what is none."""
-    terms = Terms(*values)
+    """What a newer version added is passed over."""
+    terms = Terms(*values[: len(Terms._fields)])
     return terms._replace(hours=hours_from_json(terms.hours))
 
 

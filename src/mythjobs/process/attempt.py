@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -97,9 +98,8 @@ class Attempt(Child):
             env["MYTHJOBS_DIR"] = self.scratch_path
             cwd = cwd or self.scratch_path
         if self.status:
-            runtime = self.places.runtime
-            self.status_pipe = _make_status_pipe(self, runtime)
-            env["MYTHJOBS_STATUS"] = os.path.join(runtime, f"{self.job}.{self.n}.status")
+            self.status_pipe = _make_status_pipe(self, self.places)
+            env["MYTHJOBS_STATUS"] = self.status_pipe.path
         if self.stdin_path:
             self.stdin = open_input(self.stdin_path)
         ends = self.ends
@@ -160,11 +160,19 @@ def _make_scratch(attempt: Attempt, directory: str) -> str:
     return path
 
 
-def _make_status_pipe(attempt: Attempt, directory: str) -> StatusPipe:
-    path = os.path.join(directory, f"{attempt.job}.{attempt.n}.status")
+def _make_status_pipe(attempt: Attempt, places: Places) -> StatusPipe:
+    name = f"{attempt.job}.{attempt.n}.status"
     try:
-        if os.path.lexists(path):
-            os.unlink(path)
-        return StatusPipe(path)
+        try:
+            return _new_pipe(os.path.join(places.runtime, name))
+        except FileNotFoundError:
+            # $XDG_RUNTIME_DIR goes with the last session of its user; we, and our jobs, stay.
+            return _new_pipe(os.path.join(places.scratch, name))
     except OSError as error:
         raise refusal.at_preparing(error, "its status pipe") from None
+
+
+def _new_pipe(path: str) -> StatusPipe:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return StatusPipe(path)

@@ -14,14 +14,18 @@ class StatusPipe:
     """Held open for reading and writing, so that neither side ever waits to open it, and
     no end of file comes when one writer has closed it."""
 
-    __slots__ = ("_lines", "_path", "_rest", "fd")
+    __slots__ = ("_lines", "_rest", "fd", "path")
 
     def __init__(self, path: str) -> None:
         os.mkfifo(path, 0o600)
-        self._path = path
+        self.path = path
         self._lines: list[str] = []
         self._rest = b""
-        self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            os.unlink(path)
+            raise
 
     def read(self) -> None:
         try:
@@ -41,6 +45,6 @@ class StatusPipe:
     def close(self) -> None:
         os.close(self.fd)
         try:
-            os.unlink(self._path)
+            os.unlink(self.path)
         except OSError:
             pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 from pathlib import Path
 
 from tests.integration.process.agentside import Agent, Home, reaper, sh
@@ -39,6 +40,26 @@ def test_lines_in_the_status_pipe_are_passed_on(agent: Agent, shared_home: Home)
     lines = agent.until("status", 3)["lines"]
     assert lines == ["progress 42.5", "comment \ufffd é"]
     assert not os.path.lexists(shared_home.runtime / "3.1.status")
+
+
+def test_the_status_pipe_is_elsewhere_when_the_runtime_directory_is_gone(home: Home) -> None:
+    with reaper(home) as agent:
+        shutil.rmtree(home.runtime)
+        end = agent.run(1, sh('echo progress 1 >"$MYTHJOBS_STATUS"'), status=True)
+        assert end["outcome"] == {"kind": "exited", "code": 0}
+        assert agent.until("status", 1)["lines"] == ["progress 1"]
+        assert not os.listdir(home.scratch)
+
+
+def test_a_spawner_outlives_scratch_that_nothing_could_remove_by_recursion(home: Home) -> None:
+    deep = ["python3", "-c", "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')"]
+    with reaper(home) as agent:
+        threads = os.listdir(f"/proc/{agent.hello['pid']}/task")
+        for job in range(1, 4):
+            agent.run(job, deep, scratch=True)
+        assert os.listdir(f"/proc/{agent.hello['pid']}/task") == threads
+    # It ends only when its spawners have done all that they were asked for.
+    assert not os.listdir(home.scratch)
 
 
 def test_status_is_told_while_the_job_runs(agent: Agent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zlib
 from typing import Final, NamedTuple
 
@@ -22,6 +23,12 @@ _LONGEST_BACKOFF_S: Final = 6 * 3600.0
 _MOST_QUOTED: Final = 200
 _FREE_RETURNS: Final = 3
 _LONGEST_RETURN_S: Final = 60.0
+# What a start may lack for a while: descriptors, processes, memory, room on a disk.
+_SHORT: Final = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
+)
+_SHORT_FIRST_S: Final = 10.0
+_LONGEST_SHORT_S: Final = 600.0
 
 
 class Past(NamedTuple):
@@ -64,6 +71,8 @@ def judge(outcome: o.Outcome, command: Command, past: Past, later: str = "") -> 
             return _lost(past, said)
         case o.Stopped(by):
             return _stopped(by, past, said)
+        case o.NotStarted(number, _) if number in _SHORT:
+            return _short(past, said)
         case _:
             return _failed(outcome, command, past, later, said)
 
@@ -79,6 +88,13 @@ def returned(past: Past, why: str, *, at_once: bool = False) -> Verdict:
     waits = again >= 0 and not at_once
     wait_s = min(backoff_s(1.0, again, past), _LONGEST_RETURN_S) if waits else 0.0
     return Verdict(JobEvent.RETURNED, "again", why, losses=past.losses, wait_s=wait_s)
+
+
+def _short(past: Past, said: str) -> Verdict:
+    """Its machine was short of something; the job is not at fault, and did not run."""
+    wait_s = min(backoff_s(_SHORT_FIRST_S, past.n - 1, past), _LONGEST_SHORT_S)
+    sentence = f"{said}; its machine was short of that, so it is tried again"
+    return Verdict(JobEvent.REQUEUED, "again", sentence, losses=past.losses, wait_s=wait_s)
 
 
 def _lost(past: Past, said: str) -> Verdict:

@@ -38,6 +38,7 @@ def past(**given: Any) -> Past:
         (o.Signalled(11), FAILED, "signalled"),
         (o.Breached("wall"), FAILED, "breached"),
         (o.NotStarted(2, "no such file"), FAILED, "not_started"),
+        (o.NotStarted(24, "a pipe for its output: Too many open files"), AGAIN, "again"),
         (o.Exited(75), AGAIN, "later"),
         (o.Lost("the machine restarted"), AGAIN, "again"),
         (o.Stopped("shutdown"), AGAIN, "again"),
@@ -60,6 +61,16 @@ def test_a_stop_that_was_asked_for_decides_unless_it_came_too_late() -> None:
     assert judge(o.Lost("x"), a_command(), asked).event is CANCELLED
     assert judge(o.Exited(0), a_command(), asked).event is DONE
     assert returned(asked, "never").event is CANCELLED
+
+
+def test_a_machine_that_is_short_of_something_costs_its_jobs_nothing_but_time() -> None:
+    short = o.NotStarted(11, "this machine: Resource temporarily unavailable")
+    command = a_command(failures=1)
+    for n, least_s, most_s in ((1, 7, 13), (2, 15, 25), (9, 450, 750)):
+        verdict = judge(short, command, past(n=n, losses=1))
+        assert (verdict.event, verdict.failed, verdict.losses) == (AGAIN, 0, 1)
+        assert least_s <= verdict.wait_s <= most_s
+    assert judge(short, command, past(stop_by="anna")).event is CANCELLED
 
 
 def test_failures_are_run_again_until_the_budget_is_used_up() -> None:

@@ -26,12 +26,14 @@ from mythjobs.process.wire import Message
 
 
 class Places(NamedTuple):
-    """Where what belongs to attempts is put; `null` is /dev/null, open for reading."""
+    """Where what belongs to attempts is put; `null` is /dev/null, open for reading. `umask` is the
+    one that their programs begin with."""
 
     output: str
     scratch: str
     runtime: str
     null: int
+    umask: int
 
 
 class Attempt(Child):
@@ -104,7 +106,7 @@ class Attempt(Child):
             self.stdin = open_input(self.stdin_path)
         ends = self.ends
         what = program(self.argv, env, cwd or "/", self.stdin, ends[0], ends[-1])
-        return what if self.wishes is PLAIN else what._replace(wishes=self.wishes)
+        return what._replace(wishes=self.wishes, umask=self.places.umask)
 
     def prepared(self) -> None:
         if self.stdin != self.places.null:

@@ -28,14 +28,15 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     os.chdir("/")
-    os.umask(0o077)
+    # Ours are private; what jobs make is as open as their owner has it.
+    umask = os.umask(0o077)
     clean_signals()
     rlimits.raise_descriptors()
     try:
         lock = address.take_lock(Path(directory))
         if lock is None:
             sys.exit("another reaper runs in this directory")
-        reaper, path = _make(directory, output, scratch, runtime)
+        reaper, path = _make(directory, output, scratch, runtime, umask)
     except OSError as error:
         sys.exit(str(error))
     os.write(ready, b"1")
@@ -49,7 +50,9 @@ def main() -> None:
             os.unlink(path)
 
 
-def _make(directory: str, output: str, scratch: str, runtime: str) -> tuple[Reaper, str]:
+def _make(
+    directory: str, output: str, scratch: str, runtime: str, umask: int
+) -> tuple[Reaper, str]:
     """The reaper and the path of its socket. Raises OSError."""
     for each in (output, scratch, runtime):
         os.makedirs(each, mode=0o700, exist_ok=True)
@@ -57,7 +60,7 @@ def _make(directory: str, output: str, scratch: str, runtime: str) -> tuple[Reap
     stubbed.keep()
     adopt_orphans()
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    reaper = Reaper(directory, path, Places(output, scratch, runtime, null))
+    reaper = Reaper(directory, path, Places(output, scratch, runtime, null, umask))
     install(reaper)
     return reaper, path
 

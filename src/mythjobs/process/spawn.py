@@ -27,7 +27,8 @@ class Program(NamedTuple):
     """`argv` and `env` (NAME=value) are what the child gets, byte for byte; the three numbers
     are our descriptors that become its 0, 1 and 2, and -1 leaves it the one that we have.
     `search` is the PATH in its environment. With `session` it leads one of its own. What `wishes`
-    asks for is done to it before its program begins; `report` is a descriptor that stays open."""
+    asks for is done to it before its program begins; `report` is a descriptor that stays open.
+    With a `umask` of -1 it has ours."""
 
     argv: list[bytes]
     env: list[bytes]
@@ -39,6 +40,7 @@ class Program(NamedTuple):
     session: bool = True
     wishes: Wishes = PLAIN
     report: int = -1
+    umask: int = -1
 
 
 Spawn = Callable[[Program], int]
@@ -103,7 +105,7 @@ class Vfork:
         pid = _vfork_exec(
             program.argv, _candidates(program), True, keep, program.cwd, program.env,
             program.stdin, -1, -1, program.stdout, -1, program.stderr, self._end, self._answer,
-            True, program.session, -1, None, None, None, -1, None, *_ALLOW_VFORK,
+            True, program.session, -1, None, None, None, program.umask, None, *_ALLOW_VFORK,
         )  # fmt: skip
         if not self._memory[0]:
             return pid
@@ -160,6 +162,7 @@ def spawn_by_popen(program: Program) -> int:
             stdout=_or_ours(program.stdout),
             stderr=_or_ours(program.stderr),
             start_new_session=program.session,
+            umask=program.umask,
             pass_fds=() if program.report < 0 else (program.report,),
         )
     except OSError as error:

@@ -92,3 +92,15 @@ def test_a_job_has_the_descriptor_limit_that_we_were_given(agent: Agent, shared_
     assert shared_home.kept(end) == f"{soft}\n".encode()
     soft, hard = resource.prlimit(agent.hello["pid"], resource.RLIMIT_NOFILE)
     assert soft == hard
+
+
+def test_a_job_has_the_umask_of_who_started_its_reaper(home: Home) -> None:
+    before = os.umask(0o027)
+    try:
+        with reaper(home) as agent:
+            for job, more in ((1, {}), (2, {"nice": 5})):
+                end = agent.run(job, ["sh", "-c", "umask"], **more)
+                assert home.kept(end) == b"0027\n"
+            assert (home.output / "1.1.1").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mythjobs.errors import BadRequest, NotAllowed, Unreachable
+
+# A name may begin like that too, and be anybody's.
+_LOOPBACK: Final = re.compile(r"127(\.[0-9]{1,3}){3}")
 
 
 class Address(NamedTuple):
@@ -61,15 +65,17 @@ def of_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
     """
     scheme, _, rest = url.rstrip("/").partition("://")
     host, colon, port = rest.rpartition(":")
-    if scheme != "http" or not colon or not port.isdecimal():
+    if scheme != "http" or not colon or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise BadRequest(f'MYTHJOBS_URL is "{url}"; it must be like http://127.0.0.1:6545')
-    if host not in ("localhost", "[::1]") and not host.startswith("127."):
+    if host not in ("localhost", "[::1]") and not _LOOPBACK.fullmatch(host):
         raise BadRequest(f"MYTHJOBS_URL names {host}; a token goes only to this machine itself")
     path = environ.get("MYTHJOBS_TOKEN_FILE") or os.path.join(root, "token")
     try:
         with open(path, encoding="ascii") as file:
             token = file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        if not (token.isprintable() and token and " " not in token):
+            raise ValueError("it is no token")
+    except (OSError, ValueError) as error:
         why = getattr(error, "strerror", "") or "it is no token"
         raise NotAllowed(
             f"the token in {path} cannot be read ({why}); name its file with MYTHJOBS_TOKEN_FILE"
@@ -80,8 +86,8 @@ def of_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
 def nothing_runs(root: str) -> Unreachable:
     if pid := _master_of(root):
         return Unreachable(
-            f"a master (pid {pid}) has {root} and does not answer there: it is only starting, or "
-            "its socket was deleted; if it is the same in a moment, end it and start it again"
+            f"a master (pid {pid}) has {root} and cannot be reached: it is only starting, or files "
+            "of it were deleted there; if it is the same in a moment, end it and start it again"
         )
     return Unreachable(f"nothing runs on {root}; start it with `mythjobs up`")
 

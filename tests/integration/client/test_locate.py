@@ -7,6 +7,7 @@ import pytest
 from mythjobs.client import locate
 from mythjobs.config import locks
 from mythjobs.config.state import default_path
+from mythjobs.errors import BadRequest, NotAllowed
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,28 @@ def test_a_master_that_holds_its_lock_runs_though_nobody_answers(tmp_path: Path)
     # What it wrote into its lock stays when it ends.
     assert lock.read_bytes()
     assert "start it with `mythjobs up`" in locate.nothing_runs(str(tmp_path)).sentence
+
+
+@pytest.mark.parametrize(
+    "url, text",
+    [
+        ("http://127.evil.example:80", "a token goes only to this machine itself"),
+        ("http://127.0.0.1.evil.example:80", "a token goes only to this machine itself"),
+        ("http://127.0.0.1@evil.example:80", "a token goes only to this machine itself"),
+        ("http://127.0.0.1:99999", "it must be like http://127.0.0.1:6545"),
+        ("http://127.0.0.1:0", "it must be like http://127.0.0.1:6545"),
+    ],
+)
+def test_a_token_goes_nowhere_else(url: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret-token_1\n")
+    with pytest.raises(BadRequest, match=text):
+        locate.of_url(url, str(tmp_path), {})
+    for good in ("http://127.0.0.1:80", "http://127.1.2.3:80/", "http://localhost:80"):
+        assert locate.of_url(good, str(tmp_path), {}).token == "secret-token_1"
+
+
+def test_a_file_that_is_no_token_is_not_sent(tmp_path: Path) -> None:
+    for text in ("a\nb", "", "two words"):
+        (tmp_path / "token").write_text(text)
+        with pytest.raises(NotAllowed, match="it is no token"):
+            locate.of_url("http://127.0.0.1:80", str(tmp_path), {})

@@ -62,6 +62,7 @@ class SqliteStore(Store):
         self._dialect = sqlite_dialect.dialect()
         self._readers: list[sqlite3.Connection] = []  # idle; list operations are atomic
         self._writer = self._open_writer()
+        self._inode = path.stat().st_ino
         self._full = not self._reserve.make()
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -138,12 +139,26 @@ class SqliteStore(Store):
             # Now, and not in checkpoint(): a thread that hands on what it has committed and then
             # calls the system competes for the interpreter with the one that it has woken.
             self._log_bytes = self._wal_bytes()
+            self._look_that_it_is_there()
         except BaseException as error:
             if isinstance(error, sqlite3.Error):
                 self._take_in(error)
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
             raise
+
+    def _look_that_it_is_there(self) -> None:
+        """A file that somebody deleted takes all that is written, and loses it with us."""
+        try:
+            there = os.stat(self._path).st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            self._broken = StoreFailed(
+                f"the store {self._path} was deleted or replaced while it was in use; nothing of "
+                "the last turn was acknowledged. `mythjobs restore FILE` puts a backup in its place"
+            )
+            raise self._broken
 
     def _take_in(self, error: sqlite3.Error) -> None:
         """Raises StoreFull or StoreFailed if the disk is what failed."""

@@ -253,3 +253,20 @@ def test_file_systems_of_others_are_known(tmp_path: Path, kind: str, found: str)
         f"22 1 {number} / / rw,relatime shared:1 - {kind} /dev/x rw\n"
     )
     assert network_file_system(tmp_path, mounts) == found
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_deleted_or_replaced_ends_the_store(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(path, unsafe=True)
+    with store.turn() as tx:
+        q.queue_jobs(tx, 1)
+    if replaced:
+        shutil.copy(path, tmp_path / "other.db")
+        os.replace(tmp_path / "other.db", path)
+    else:
+        path.unlink()
+    for _ in range(2):
+        with pytest.raises(StoreFailed, match="deleted or replaced"), store.turn() as tx:
+            q.queue_jobs(tx, 1)
+    store.close()

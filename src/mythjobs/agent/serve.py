@@ -31,6 +31,7 @@ from mythjobs.agent.start import base_env
 from mythjobs.agent.transfers import Transfers
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
+from mythjobs.config.hangup import hangup
 from mythjobs.config.state import StateDir
 from mythjobs.errors import StoreFailed
 from mythjobs.protocol import messages as m
@@ -106,7 +107,7 @@ class Agent:
 
     async def run(self, stop_jobs: bool) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup()):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         serving = asyncio.create_task(self._serve())
         try:
@@ -115,7 +116,8 @@ class Agent:
                 await self._either(self._stop_jobs(), self._signals.get())
             if told is not None and self._core.running:
                 pids = ", ".join(self._reapers.pids())
-                log.info("%d jobs go on, kept by their reaper (pid %s)", self._core.running, pids)
+                what = "1 job goes" if self._core.running == 1 else f"{self._core.running} jobs go"
+                log.info("%s on, kept by their reaper (pid %s)", what, pids)
         finally:
             serving.cancel()
             if self._timer is not None:

@@ -175,6 +175,8 @@ def _act_on_all(client: Client, act: _Act, which: _Which, yes: bool, as_json: bo
         # A million of them take a while.
         done = client.post("jobs/all", body, timeout_s=None)
     else:
+        if which.batch is not None:
+            client.get(f"batches/{which.batch}")  # says so if there is none
         done = {"act": act.name, "done": 0, "refused": 0, "errors": []}
     if as_json:
         output.say_json(done)

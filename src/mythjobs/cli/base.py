@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from mythjobs.cli.texts import utf8
+from mythjobs.errors import BadRequest
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -29,6 +30,8 @@ class Session:
     def root(self) -> str:
         from mythjobs.client.locate import default_root
 
+        if self.state_dir == "":
+            raise BadRequest("--state-dir is empty; name a directory, or leave it out")
         return os.path.abspath(self.state_dir or default_root(os.environ))
 
     def client(self) -> Client:

@@ -128,10 +128,7 @@ def _flush(code: int) -> int:
 
 
 def _cannot_write(error: OSError) -> int:
-    # What is left in the buffer would be written again at exit, and fail again, with words.
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.close(devnull)
+    output.to_nowhere(1)
     if error.errno == errno.EPIPE:
         return BROKEN_PIPE
     output.note(f"the answer cannot be written: {error.strerror}")

@@ -38,7 +38,18 @@ def say_now(line: str) -> None:
 
 def note(sentence: str) -> None:
     """What is no part of the answer, on stderr: errors, and what happens meanwhile."""
-    print(f"mythjobs: {clean(sentence)}", file=sys.stderr, flush=True)
+    try:
+        print(f"mythjobs: {clean(sentence)}", file=sys.stderr, flush=True)
+    except OSError:
+        # Nobody can be told; the exit code still says what it is to say.
+        to_nowhere(2)
+
+
+def to_nowhere(fd: int) -> None:
+    """What is left in its buffer would be written again at exit, and fail again, with words."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, fd)
+    os.close(devnull)
 
 
 def say_json(value: object) -> None:

@@ -25,6 +25,15 @@ def given_path(parameter: str, path: str, directory: str) -> str:
     return absolute(path, directory)
 
 
+def is_text(path: str) -> bool:
+    """Whether all of it is UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def current_directory() -> str:
     """Raises FileNotFoundError where it was removed."""
     return os.fsencode(os.getcwd()).decode("utf-8", "surrogateescape")

@@ -16,7 +16,7 @@ from mythjobs.cli.base import TEXT, Session, command, pass_session
 from mythjobs.cli.bytes_out import BytesOut, to_stderr, to_stdout
 from mythjobs.cli.follow import Follower, tell_missing
 from mythjobs.cli.kinds import DURATION, SIZE
-from mythjobs.cli.paths import current_directory
+from mythjobs.cli.paths import current_directory, is_text
 from mythjobs.cli.waiting import Patience, until_over
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model.bounds import IO_CLASSES
@@ -30,7 +30,7 @@ IO: Final = IO_CLASSES[1:]
 
 
 class _Asked(KeyboardInterrupt):
-    """SIGTERM: end as Ctrl-C does, with the code of a program that it ended."""
+    """SIGTERM and SIGHUP: end as Ctrl-C does, with the code of a program that it ended."""
 
 
 @command("run", epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})
@@ -68,6 +68,8 @@ def run(
         directory = current_directory()
     except FileNotFoundError:
         raise BadRequest("the current directory was removed; go to another one") from None
+    if not is_text(directory):
+        raise BadRequest("the name of the current directory is not UTF-8; go to another one")
     what = {"argv": list(program), "env": _environment(), "cwd": directory, "wall_s": wall_s}
     body = {
         "command": "run",
@@ -77,6 +79,9 @@ def run(
         "limits": _limits(limits),
     }
     signal.signal(signal.SIGTERM, _raise_asked)
+    # Its terminal was closed; with nohup(1) that is ignored.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _raise_asked)
     streams: _Streams | None = None
     try:
         with _not_interrupted():
@@ -173,7 +178,9 @@ def _raise_asked(number: int, frame: object) -> None:
 @contextmanager
 def _not_interrupted() -> Iterator[None]:
     # Between the master's commit and its answer Ctrl-C would leave a job that nobody knows of.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    )
     try:
         yield
     finally:

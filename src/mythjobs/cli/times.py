@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from mythjobs.model.units import LAST_MS, duration_s
 
@@ -55,4 +55,7 @@ def _instant_ms(text: str, now_ms: int) -> float:
 
 
 def _local(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000).astimezone()
+    try:
+        return datetime.fromtimestamp(at_ms / 1000).astimezone()
+    except ValueError:  # TZ has an offset of a day or more, which datetime does not know
+        return datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -79,4 +79,7 @@ def _sentence(machine: Machine, commands: dict[str, dict[str, Any]]) -> tuple[st
     if not commands:
         return "idle", f"{machine.name} has room, and nothing is ready that could use it"
     first = max(commands.values(), key=lambda each: (each["rank"], each["waiting"]))
-    return first["code"], f"{first['waiting']} of {first['command']} wait: {first['detail']}"
+    # Of the others something else may be true.
+    several = f"{first['waiting']} of {first['command']} wait, the first that could run here: "
+    one = f"{first['command']} waits: "
+    return first["code"], (one if first["waiting"] == 1 else several) + first["detail"]

@@ -18,6 +18,7 @@ import uvloop
 
 import mythjobs
 from mythjobs.config import keys, locks, runtime, tokens
+from mythjobs.config.hangup import hangup
 from mythjobs.config.settings import VARIABLE, store_of
 from mythjobs.config.state import MasterInfo, StateDir, write_master
 from mythjobs.errors import MythJobsError
@@ -123,7 +124,7 @@ class Program:
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, *hangup()):
             loop.add_signal_handler(number, self._tell, number)
 
     def _tell(self, number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -188,3 +189,29 @@ def test_another_users_state_directory_is_a_sentence(master: Master) -> None:
         f"mythjobs: the state directory {master.root} belongs to ".encode()
     )
     assert master.asked == []
+
+
+def test_an_exit_code_stands_though_nobody_can_be_told(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "mythjobs", "--state-dir", str(tmp_path / "none"), "status"]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(words, stderr=full, check=False).returncode == 69
+
+
+def test_an_empty_state_directory_is_not_the_usual_one(call: Call) -> None:
+    code, _, said = call("--state-dir", "", "status")
+    assert (code, "--state-dir is empty" in said) == (2, True)
+
+
+def test_ctrl_c_while_it_is_loaded_says_nothing() -> None:
+    # Stopped for sure in the middle of its imports, by one of them.
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "import mythjobs.__main__ as program\n"
+        "program.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")

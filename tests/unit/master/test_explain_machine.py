@@ -46,7 +46,10 @@ def test_the_command_that_comes_furthest_is_named_first(house: House) -> None:
     house.queue(2, "nightly")
     house.queue(1, "off")
     told = why(house)
-    assert (told["code"], told["sentence"]) == ("window_closed", "2 of nightly wait: opens 22:00")
+    assert (told["code"], told["sentence"]) == (
+        "window_closed",
+        "2 of nightly wait, the first that could run here: opens 22:00",
+    )
     assert [(each["command"], each["code"]) for each in told["commands"]] == [
         ("nightly", "window_closed"), ("forbidden", "not_allowed"), ("off", "disabled"),
     ]  # fmt: skip
@@ -62,4 +65,4 @@ def test_what_was_cancelled_keeps_nothing_waiting(house: House) -> None:
     assert why(house)["commands"] == []
     house.ask(inbox.SetSemaphore("nas", 1))
     house.submit(semaphores={"nas": 5})
-    assert why(house)["sentence"] == "1 of flag wait: takes 5 of semaphore nas, which has 1"
+    assert why(house)["sentence"] == "flag waits: takes 5 of semaphore nas, which has 1"

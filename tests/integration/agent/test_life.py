@@ -63,7 +63,7 @@ def test_jobs_go_on_when_the_agent_ends(state: StateDir, tmp_path: Path) -> None
                 agent.signal(signal.SIGTERM)
                 assert await agent.ended() == 0
                 [pid] = living_reapers(state)
-                assert f"1 jobs go on, kept by their reaper (pid {pid})" in agent.log
+                assert f"1 job goes on, kept by their reaper (pid {pid})" in agent.log
             # It ends while no agent is there.
             await asyncio.to_thread((tmp_path / "go").write_text, "\n")
             async with an_agent(state):

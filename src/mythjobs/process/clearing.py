@@ -44,6 +44,8 @@ class Clearing(Generic[C]):
             self._reap_orphans()
             self._wait_for(child, left, patient)
             return
+        if child.leave_daemons:
+            self.kin.spare(child)
         self._is_clear(child)
 
     def orphans_changed(self) -> None:

@@ -23,6 +23,10 @@ class Kin(Protocol):
         """What lives on of a child whose leader is dead and not yet reaped."""
         ...
 
+    def spare(self, child: Child) -> None:
+        """The same of a child whose daemons may stay: they are nobody's from now on."""
+        ...
+
     def reap(self) -> Iterator[tuple[Child | None, struct_rusage]]:
         """Every process that became ours by its parent's death and has died, with what it
         used; it is gone once the next is asked for."""
@@ -63,6 +67,9 @@ class Adopted:
         """`leaders` by their pid; `by_mark` says whose mark a process carries."""
         self._leaders = leaders
         self._by_mark = by_mark
+        # Sessions of daemons that may stay: those that they are in, and those that they may yet
+        # begin, which have their own number.
+        self._spared: set[int] = set()
 
     def left(self, child: Child) -> list[Process]:
         if child.tree:
@@ -72,6 +79,12 @@ class Adopted:
             return []
         return [each for each in orphans.living() if self._is_of(each, child)]
 
+    def spare(self, child: Child) -> None:
+        living = orphans.living() if orphans.any_left() else []
+        # Of a session that has ended the number may be given to another.
+        self._spared &= _sessions(living)
+        self._spared |= _sessions(each for each in living if self._is_of(each, child))
+
     def reap(self) -> Iterator[tuple[Child | None, struct_rusage]]:
         for process, used in orphans.reap():
             yield self._leaders.get(process.session) if process else None, used
@@ -79,10 +92,16 @@ class Adopted:
     def _is_of(self, process: Process, child: Child) -> bool:
         """By its session, else by its mark. One that has shed both is known by nothing; it is
         ended with the last child that is here, as it cannot be of any that lives."""
+        if process.session in self._spared:
+            return False
         owner = self._leaders.get(process.session) or self._by_mark(process.pid)
         if owner is None:
             return len(self._leaders) == 1
         return owner is child
+
+
+def _sessions(found: Iterable[Process]) -> set[int]:
+    return {number for each in found for number in (each.session, each.pid)}
 
 
 def is_dead(pid: int) -> bool:
@@ -118,6 +137,9 @@ class Guests:
         if self.adopting:
             self._known.update((each.pid, each) for each in found)
         return found
+
+    def spare(self, child: Child) -> None:
+        """They go to process 1, and no other child is taken for theirs."""
 
     def _look_for(self, child: Child) -> list[Process]:
         found = {each.pid: each for each in map(_again, child.family.values()) if each}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -152,3 +153,19 @@ def test_others_go_on_while_one_is_ended(agent: Agent) -> None:
     leader = agent.until("started", 11)["pid"]
     os.killpg(leader, 9)
     assert agent.ended(11)["outcome"] == {"kind": "stopped", "by": "user"}
+
+
+def test_a_daemon_that_may_stay_outlives_the_jobs_that_come_after(home: Home) -> None:
+    script = "setsid sleep 7777 </dev/null >/dev/null 2>&1 & echo $!"
+    with reaper(home) as agent:
+        left = int(home.kept(agent.run(1, sh(script), leave_daemons=True)))
+        daemon = os.pidfd_open(left)
+        try:
+            # It was taken for what the only child that is here had left.
+            agent.run(2, ["true"])
+            agent.run(3, ["true"], leave_daemons=True)
+            agent.run(4, sh("sleep 60 & exit 0"))
+            os.kill(left, 0)
+        finally:
+            signal.pidfd_send_signal(daemon, signal.SIGKILL)
+            os.close(daemon)

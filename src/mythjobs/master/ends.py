@@ -10,8 +10,9 @@ import msgspec
 
 from mythjobs.errors import ProtocolError
 from mythjobs.master.memory import Live, Machine, PutOff
+from mythjobs.master.pausing import USER
 from mythjobs.master.turn import Turn
-from mythjobs.master.verdict import Past, Verdict, judge, returned
+from mythjobs.master.verdict import Past, Verdict, as_paused, judge, returned
 from mythjobs.model import outcome as o
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.model.limits import usage_from_json
@@ -97,6 +98,8 @@ class Ends:
         was = JobState.RUNNING if live.started_ms is not None and not begun else JobState.LEASED
         if live.subject is not None:
             turn.subjects.add(live.subject)
+        if verdict.event is JobEvent.REQUEUED and USER in live.frozen:
+            verdict = as_paused(verdict)
         if verdict.event in (JobEvent.REQUEUED, JobEvent.RETURNED):
             turn.note(job_id, live.n, str(verdict.event), verdict.sentence)
         if verdict.put_off:

@@ -90,6 +90,12 @@ def returned(past: Past, why: str, *, at_once: bool = False) -> Verdict:
     return Verdict(JobEvent.RETURNED, "again", why, losses=past.losses, wait_s=wait_s)
 
 
+def as_paused(verdict: Verdict) -> Verdict:
+    """Of one that its user had made stand still: it does not go on by itself elsewhere."""
+    sentence = f"{verdict.sentence}; held, because it was paused; `mythjobs release` runs it again"
+    return verdict._replace(hold=1, code="held", sentence=sentence)
+
+
 def _short(past: Past, said: str) -> Verdict:
     """Its machine was short of something; the job is not at fault, and did not run."""
     wait_s = min(backoff_s(_SHORT_FIRST_S, past.n - 1, past), _LONGEST_SHORT_S)

@@ -199,3 +199,18 @@ def test_what_cannot_be_paused_is_said(house: SilentHouse) -> None:
     house.leave(ATTIC)
     [away] = house.ask(inbox.FreezeJobs([running], True))
     assert "attic is not connected" in away.error
+
+
+def test_a_paused_job_that_is_lost_is_held_and_one_that_its_hours_froze_is_not(
+    house: SilentHouse,
+) -> None:
+    house.define()
+    for holder, held in (("user", True), ("window", False)):
+        job = house.submit().id
+        assert house.granted() == [job]
+        house.hear(ATTIC, m.Frozen(job, 1, [holder]))
+        house.end(ATTIC, job, 1, o.Lost("the reaper died"))
+        assert house.granted() == ([] if held else [job])
+        assert (house.why(job)["code"] == "held") is held
+    house.ask(inbox.ReleaseJobs([job - 1]))
+    assert house.granted() == [job - 1]

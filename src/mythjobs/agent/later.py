@@ -30,7 +30,11 @@ def look(directory: Path, ended: Any, expression: str) -> str:
 
 
 def found(directory: Path, key: Key, output: Output | Sequence[Any], expression: str) -> str:
-    lines = [line for data in _tails(directory, key, output) for line in reversed(data)]
+    try:
+        lines = [line for data in _tails(directory, key, output) for line in reversed(data)]
+    except OSError as error:
+        log.warning("the output of job %d cannot be read for its retry.later: %s", key[0], error)
+        return ""
     pattern = _pattern(expression)
     try:
         with bounded():

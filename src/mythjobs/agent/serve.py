@@ -203,7 +203,12 @@ class Agent:
 
     def _look_at(self, attempt: Attempt) -> None:
         if attempt.progress:
-            percent = self._followers.grew(attempt)
+            try:
+                percent = self._followers.grew(attempt)
+            except OSError as error:
+                # Its disk may come back, and nothing else depends on it.
+                log.warning("the output of job %d cannot be read: %s", attempt.key[0], error)
+                percent = None
             if percent is not None:
                 self._core.progress(attempt.key, percent)
         self._transfers.grew(attempt)

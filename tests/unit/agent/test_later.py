@@ -68,3 +68,11 @@ def test_progress_that_takes_for_ever_is_looked_for_no_more(tmp_path: Path) -> N
         (tmp_path / "1.1.1").write_bytes(text)
         attempt.output = [(len(text), len(text), 0)]
         assert followers.grew(attempt) == percent
+
+
+def test_output_that_cannot_be_read_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "1.1.1").symlink_to(tmp_path / "1.1.1")
+    assert look(tmp_path, ended([[5, 5, 0]]), "x") == ""
+    assert "cannot be read" in caplog.text

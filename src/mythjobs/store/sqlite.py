@@ -62,7 +62,7 @@ class SqliteStore(Store):
         self._dialect = sqlite_dialect.dialect()
         self._readers: list[sqlite3.Connection] = []  # idle; list operations are atomic
         self._writer = self._open_writer()
-        self._inode = path.stat().st_ino
+        self._identity = self._identity_now()
         self._full = not self._reserve.make()
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -149,16 +149,19 @@ class SqliteStore(Store):
 
     def _look_that_it_is_there(self) -> None:
         """A file that somebody deleted takes all that is written, and loses it with us."""
-        try:
-            there = os.stat(self._path).st_ino == self._inode
-        except OSError:
-            there = False
-        if not there:
+        if self._identity_now() != self._identity:
             self._broken = StoreFailed(
                 f"the store {self._path} was deleted or replaced while it was in use; nothing of "
                 "the last turn was acknowledged. `mythjobs restore FILE` puts a backup in its place"
             )
             raise self._broken
+
+    def _identity_now(self) -> tuple[int, int] | None:
+        try:
+            there = os.stat(self._path)
+        except OSError:
+            return None
+        return there.st_dev, there.st_ino
 
     def _take_in(self, error: sqlite3.Error) -> None:
         """Raises StoreFull or StoreFailed if the disk is what failed."""

@@ -177,7 +177,7 @@ class Memory:
     waking: set[int] = field(default_factory=set)  # classes that may have a ready job
     footprints: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     next_job_id: int = 1
-    open_dependencies: int = 0
+    open_dependencies: bool = False
     upkeep: bool = True  # there may be upkeep to do
     next_due_ms: int | None = None  # wall
     # Steady; not later than the first instant at which an attempt can be presumed over.
@@ -250,7 +250,7 @@ def recall(tx: Transaction, now: Now) -> Memory:
         waking=readiness.ready_classes(tx),
         footprints=machines.footprints(tx),
         next_job_id=jobs.next_id(tx),
-        open_dependencies=dependencies.count_open(tx),
+        open_dependencies=dependencies.any_open(tx),
         next_due_ms=readiness.next_due_ms(tx),
         put_off={each: PutOff(at, why) for each, at, why in commands.every_put_off(tx)},
     )

@@ -205,7 +205,8 @@ def _depend(turn: Turn, job_id: int, after: list[tuple[After, JobState]]) -> Non
     if after:
         rows = [(job_id, each.job, each.when, state in FINAL) for each, state in after]
         dependencies.add(turn.tx, rows)
-        turn.memory.open_dependencies += sum(state not in FINAL for _, state in after)
+        if any(state not in FINAL for _, state in after):
+            turn.memory.open_dependencies = True
 
 
 def begin_batch(turn: Turn, request: BeginBatch) -> BatchPlace:

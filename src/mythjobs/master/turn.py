@@ -89,7 +89,7 @@ class Turn:
             cancelled = self._cancel(list(vain), why.__getitem__, "dependency_failed")
             states = dict.fromkeys(cancelled, JobState.CANCELLED)
             self.over.extend(states)
-        self.memory.open_dependencies = dependencies.count_open(self.tx)
+        self.memory.open_dependencies = dependencies.any_open(self.tx)
 
     def finish(self) -> None:
         """What is written once for the whole turn."""

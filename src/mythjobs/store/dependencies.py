@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, insert, literal_column, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
@@ -35,7 +35,7 @@ _CLOSE = Statement(
     .where(one_of(dependency.c.job_id, "job_ids"), dependency.c.met == OPEN)
     .values(met=1)
 )
-_COUNT = Statement(select(func.count()).select_from(dependency).where(dependency.c.met == OPEN))
+_ANY_OPEN = Statement(select(dependency.c.job_id).where(dependency.c.met == OPEN).limit(1))
 
 ACCEPTED: Final[Mapping[str, frozenset[JobState]]] = {
     "ok": frozenset({JobState.SUCCEEDED}),
@@ -82,5 +82,6 @@ def close(tx: Transaction, job_ids: Sequence[int]) -> None:
     _CLOSE.run(tx, job_ids=list(job_ids))
 
 
-def count_open(tx: Transaction) -> int:
-    return int(_COUNT.run(tx)[0][0])
+def any_open(tx: Transaction) -> bool:
+    """Whether any job waits for another. To count them would take longer the more there are."""
+    return bool(_ANY_OPEN.run(tx))

@@ -251,7 +251,8 @@ class Mounted:
             while True:
                 try:
                     found.append(pickle.load(file))
-                except EOFError:
+                except (EOFError, pickle.UnpicklingError):
+                    # The last may be written this moment: then it is not done yet.
                     return found
 
 

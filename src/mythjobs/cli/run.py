@@ -18,6 +18,7 @@ from mythjobs.cli.follow import Follower, tell_missing
 from mythjobs.cli.kinds import DURATION, SIZE
 from mythjobs.cli.paths import current_directory, is_text
 from mythjobs.cli.waiting import Patience, until_over
+from mythjobs.config.hangup import hangup
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model.bounds import IO_CLASSES
 from mythjobs.model.units import write_duration
@@ -78,10 +79,8 @@ def run(
         "comment": comment,
         "limits": _limits(limits),
     }
-    signal.signal(signal.SIGTERM, _raise_asked)
-    # Its terminal was closed; with nohup(1) that is ignored.
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _raise_asked)
+    for number in (signal.SIGTERM, *hangup()):
+        signal.signal(number, _raise_asked)
     streams: _Streams | None = None
     try:
         with _not_interrupted():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import DefinitionError, no_such_command, no_such_machine
+from mythjobs.errors import DefinitionError, no_such_command
 from mythjobs.master.asks import ask_of, limits_of
 from mythjobs.master.book import read_command
 from mythjobs.master.memory import Memory
@@ -77,13 +77,11 @@ def read_changes(tx: Transaction, memory: Memory, table: r.Table) -> Changes:
     for key in table:
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
-    there = {each.name: each for each in memory.machines.values()}
     owners = {}
     for name, given in _tables(table, "machines"):
-        if name not in there:
-            raise no_such_machine(name)
+        machine = memory.machine(name)
         with _under(f"machines.{name}"):
-            owners[name] = owner_from({**settings_of(there[name]), **given})
+            owners[name] = owner_from({**settings_of(machine), **given})
     changed = {}
     for name, given in _tables(table, "commands"):
         defined = commands.by_name(tx, name)

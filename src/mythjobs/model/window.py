@@ -51,6 +51,12 @@ class Hours(NamedTuple):
     grace_s: float = 10.0
     overrides: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def must_fit(self) -> bool:
+        """Whether a job that is likely to outlast them must not begin: it would lose its work. One
+        that may finish, or goes on when they open again, need not fit."""
+        return self.closing not in ("finish", "freeze")
+
 
 class _Span(NamedTuple):
     start_ms: int

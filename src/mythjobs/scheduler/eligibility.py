@@ -159,8 +159,7 @@ def _clock(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
 
 def _fits(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
     opening = moment.opening
-    # What may finish, or goes on when they open again, need not fit.
-    if opening is None or site.hours is None or site.hours.closing in ("finish", "freeze"):
+    if opening is None or site.hours is None or not site.hours.must_fit:
         return ""
     if moment.typical_s is None or opening.closes_ms is None:
         return ""

@@ -84,7 +84,6 @@ def _after(free: list[int], left_ms: float) -> int:
 
 
 def _fits(at: int, end: int, hours: Hours | None, typical_s: float | None) -> bool:
-    # As in eligibility.py.
-    if hours is None or hours.closing in ("finish", "freeze") or typical_s is None:
+    if hours is None or not hours.must_fit or typical_s is None:
         return True
     return at + 1000 * typical_s <= end

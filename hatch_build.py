@@ -1,6 +1,6 @@
-"""Compiles the stub (src/mythjobs/process/stub/stub.c) while mythjobs is built or installed.
+"""Compiles the stub (src/mythjobs/process/spawn/stub.c) while mythjobs is built or installed.
 
-Without a C compiler nothing is lost but speed: stub.py does the same.
+Without a C compiler nothing is lost but speed: stub_fallback.py does the same.
 """
 
 import shutil
@@ -11,7 +11,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-STUB = Path("src/mythjobs/process/stub")
+STUB = Path("src/mythjobs/process/spawn")
 
 
 class StubBuild(BuildHookInterface[Any]):
@@ -22,7 +22,7 @@ class StubBuild(BuildHookInterface[Any]):
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             program.unlink(missing_ok=True)
-            self.app.display_info("no C compiler: children are started through stub.py, slower")
+            self.app.display_info("no C compiler: children start through stub_fallback.py, slower")
             return
         source = program.parent / "stub.c"
         # Static, as it starts twice as fast; a C library without its archive links it otherwise.
@@ -36,7 +36,9 @@ class StubBuild(BuildHookInterface[Any]):
                 break
         else:
             program.unlink(missing_ok=True)
-            self.app.display_warning(f"{compiler} cannot compile stub.c; stub.py is used, slower")
+            self.app.display_warning(
+                f"{compiler} cannot compile stub.c; stub_fallback.py replaces it"
+            )
             return
         build_data["pure_python"] = False
         # Any Python 3, this kind of machine.

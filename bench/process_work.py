@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from mythjobs.process import ALL, Exited, MythSystem, Process
-from mythjobs.process.address import socket_path
-from mythjobs.process.launch import launch
-from mythjobs.process.wire import LineReader, encode_line
+from mythjobs.process.reaper.address import socket_path
+from mythjobs.process.reaper.launch import launch
+from mythjobs.process.reaper.wire import LineReader, encode_line
 
 WARM_UP = 200
 TRUE = ["/bin/true"]

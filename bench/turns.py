@@ -11,11 +11,11 @@ from typing import Final
 
 import support
 from mythjobs.clock import master_now
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.master.core import Core
 from mythjobs.protocol import messages as m
-from mythjobs.store import commands, jobs
 from mythjobs.store.open import Store, open_store
+from mythjobs.store.writes import commands, jobs
 
 PLACES: Final = 64
 ROUNDS: Final = 60
@@ -73,7 +73,9 @@ class Side:
         self.store.checkpoint()
         self._core = Core(allow_local=True, local_jobs=PLACES)
         self.store.transact(lambda tx: self._core.load(tx, master_now()))
-        _turn(self.store, self._core, inbox.Attach(_hello(), trusted=True, connection=CONNECTION))
+        _turn(
+            self.store, self._core, requests.Attach(_hello(), trusted=True, connection=CONNECTION)
+        )
         self._hb = 0
 
     def round(self) -> tuple[float, float]:
@@ -83,7 +85,7 @@ class Side:
         if self._hb > 1 and len(ends) != PLACES:
             raise support.BenchError(f"a turn leased {len(ends)} jobs and not {PLACES}")
         frame = m.AgentFrame(self._hb, 10**9, PLACES, [*ends, m.Heartbeat(self._hb)])
-        took = _turn(self.store, self._core, inbox.AgentSaid(CONNECTION, frame))
+        took = _turn(self.store, self._core, requests.AgentSaid(CONNECTION, frame))
         self._core.memory.waking |= self._waiting.add(PLACES)
         return took
 
@@ -110,7 +112,9 @@ def measure(directory: Path, few: int, many: int, classes: int) -> tuple[Cost, C
     return costs[0], costs[1]
 
 
-def _turn(store: Store, core: Core, what: inbox.Request | inbox.Message) -> tuple[float, float]:
+def _turn(
+    store: Store, core: Core, what: requests.Request | requests.Message
+) -> tuple[float, float]:
     began = time.perf_counter()
     with store.turn() as tx:
         result = core.turn(tx, [what], master_now())

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import open_store
 
 Key = tuple[int, int]

@@ -13,8 +13,8 @@ from mythjobs import errors
 from mythjobs.cli.main import group
 from mythjobs.model import life
 from mythjobs.protocol import messages
-from mythjobs.web.app import PARTS
-from mythjobs.web.request import ApiRequest
+from mythjobs.web.routes.request import ApiRequest
+from mythjobs.web.server.app import PARTS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

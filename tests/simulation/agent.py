@@ -1,4 +1,4 @@
-"""An agent's process around the real core: what agent/serve.py and agent/reapers.py wait for."""
+"""An agent around the real core: what agent/service.py and agent/reaper_client.py wait for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from mythjobs.agent import journal as journals
-from mythjobs.agent.actions import Action, Bury, Journal, Tell
-from mythjobs.agent.core import Core
-from mythjobs.agent.ends import RESTARTED, Left
+from mythjobs.agent.core.actions import Action, Bury, Journal, Tell
+from mythjobs.agent.core.core import Core
+from mythjobs.agent.core.outcome import RESTARTED, Left
 from tests.simulation.agentlink import AgentLink
 from tests.simulation.disk import Log
 from tests.simulation.reaper import Json, Reaper

@@ -1,4 +1,4 @@
-"""The agent's connection, as agent/link.py keeps it: found again, written to, given up."""
+"""The agent's connection, as agent/master_link.py keeps it: found again, written to, given up."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import traceback
 from typing import Final, NamedTuple
 
 from mythjobs.errors import MythJobsError
-from mythjobs.master.turns import Committed
+from mythjobs.master.turn_runner import Committed
 from mythjobs.model.life import FINAL
 from tests.simulation import faults
 from tests.simulation.machine import Machine

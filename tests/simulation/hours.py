@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mythjobs.agent.terms import hours_from
+from mythjobs.agent.core.terms import hours_from
 from mythjobs.model import window
 from mythjobs.model.weekly import CLOSED
 from mythjobs.model.window import Hours

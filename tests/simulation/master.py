@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from mythjobs.clock import Now
 from mythjobs.errors import StoreFull
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.master.core import Core
-from mythjobs.master.turns import Arrived, Committed
+from mythjobs.master.turn_runner import Arrived, Committed
 from mythjobs.protocol.messages import Grant
 from tests.simulation.masterlink import MasterLink
 from tests.simulation.patience import Patience
@@ -70,7 +70,7 @@ class Master:
         else:
             self.process.run(self.process.accept, wire)
 
-    def ask(self, request: inbox.Request, answer: Answer) -> bool:
+    def ask(self, request: requests.Request, answer: Answer) -> bool:
         """Whether there is a master to ask. One that is killed never answers."""
         if self.process is None:
             return False
@@ -96,7 +96,7 @@ class Process:
         self.core = Core(allow_local=True, local_jobs=None)
         self._turns = SimTurns(master.store, self.core, self.now, self._committed)
         self._turns.load()
-        self._patience = Patience(self, lambda read_ms: self.post(inbox.Tick(read_ms)))
+        self._patience = Patience(self, lambda read_ms: self.post(requests.Tick(read_ms)))
         self._patience.until(self.core.memory.next_expiry_ms)
         self._wait()
 
@@ -163,10 +163,10 @@ class Process:
 
     # Turns.
 
-    def ask(self, request: inbox.Request, answer: Answer) -> None:
+    def ask(self, request: requests.Request, answer: Answer) -> None:
         self._put(Arrived(request, answer))  # type: ignore[arg-type]
 
-    def post(self, message: inbox.Message) -> None:
+    def post(self, message: requests.Message) -> None:
         self._put(Arrived(message))
 
     def _put(self, arrived: Arrived) -> None:

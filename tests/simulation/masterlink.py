@@ -1,12 +1,12 @@
-"""One machine's connection at the master, as master/link.py serves it."""
+"""One machine's connection at the master, as master/link/server.py serves it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from mythjobs.errors import MythJobsError
-from mythjobs.master.inbox import AgentSaid, Attach, Attached, Detached
-from mythjobs.master.link import SILENCE_S
+from mythjobs.master.link.server import SILENCE_S
+from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 from tests.simulation.wire import DOWN, UP, Wire
@@ -14,7 +14,7 @@ from tests.simulation.wire import DOWN, UP, Wire
 if TYPE_CHECKING:
     from tests.simulation.master import Process
 
-# As master/link.py has it, in heartbeats.
+# As master/link/server.py has it, in heartbeats.
 _SILENT_BEATS: Final = SILENCE_S / m.HEARTBEAT_S
 _HANDSHAKE_MS: Final = 10_000
 

@@ -10,12 +10,13 @@ from unittest.mock import patch
 
 import msgspec
 
-from mythjobs.agent import core as agent_core
-from mythjobs.agent import enforcer, roster
+from mythjobs.agent.core import admission, leases
+from mythjobs.agent.core import core as agent_core
 from mythjobs.clock import Now
-from mythjobs.master import agents, late
 from mythjobs.master import core as master_core
-from mythjobs.master.memory import Live, Machine, Memory, recall
+from mythjobs.master.attempts import late_results
+from mythjobs.master.handlers import agents
+from mythjobs.master.state import Live, Machine, Memory, recall
 from mythjobs.protocol import lease
 
 Patch = tuple[Any, str, Any]
@@ -33,7 +34,7 @@ def _regrant_without_note() -> list[Patch]:
 
 def _lease_from_arrival() -> list[Patch]:
     """The machine counts its lease from the arrival of the answer, not from what it sent."""
-    renew, grant = enforcer.Enforcer.renew, agent_core.Core._grant
+    renew, grant = leases.Enforcer.renew, agent_core.Core._grant
 
     def late_renew(self: Any, sent_ms: int, held: Any, excepted: Any, now: Now) -> None:
         renew(self, now.steady_ms, held, excepted, now)
@@ -46,7 +47,7 @@ def _lease_from_arrival() -> list[Patch]:
         if sent is not None:
             self._sent[message.hb] = sent
 
-    return [(enforcer.Enforcer, "renew", late_renew), (agent_core.Core, "_grant", late_grant)]
+    return [(leases.Enforcer, "renew", late_renew), (agent_core.Core, "_grant", late_grant)]
 
 
 def _no_kill_budget() -> list[Patch]:
@@ -69,7 +70,7 @@ def _late_grant_accepted() -> list[Patch]:
     return [
         (agent_core.Core, "_grant", any_grant),
         (agent_core, "start_by_ms", start_by_ms),
-        (roster, "start_by_ms", start_by_ms),
+        (admission, "start_by_ms", start_by_ms),
     ]
 
 
@@ -94,7 +95,7 @@ def _restart_from_disk() -> list[Patch]:
 
 def _any_number() -> list[Patch]:
     """An end is taken for that of the job's present attempt, whatever its number."""
-    said, is_live, late_ended = agents.said, agents._is_live, late.Late.ended
+    said, is_live, late_ended = agents.said, agents._is_live, late_results.Late.ended
 
     def said_with_ends(turn: Any, message: Any, ends: Any, gathered: Any) -> None:
         gathered.ends = ends
@@ -113,7 +114,7 @@ def _any_number() -> list[Patch]:
     return [
         (agents, "said", said_with_ends),
         (agents, "_is_live", any_live),
-        (late.Late, "ended", ended),
+        (late_results.Late, "ended", ended),
     ]
 
 

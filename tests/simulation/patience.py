@@ -1,4 +1,4 @@
-"""When machines that are silent are given up, as master/patience.py has it."""
+"""When machines that are silent are given up, as master/link/lease_timer.py has it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from mythjobs.errors import MythJobsError, NoSuchMachine, StoreAway, StoreFull
-from mythjobs.master import inbox
+from mythjobs.master import requests as master_requests
 from mythjobs.master.core import Result
 from mythjobs.protocol.requests import Submit, Submitted
 from tests.simulation.master import Master
@@ -32,11 +32,11 @@ class People:
         self._open = 0
         self._submits = 0
         for each in plan.commands:
-            self._ask(inbox.Define(each, True))
+            self._ask(master_requests.Define(each, True))
         for name, size in plan.semaphores.items():
-            self._ask(inbox.SetSemaphore(name, size))
+            self._ask(master_requests.SetSemaphore(name, size))
         for number, settings in enumerate(plan.settings, 1):
-            self._ask(inbox.EditMachine(f"m{number}", settings))
+            self._ask(master_requests.EditMachine(f"m{number}", settings))
         for step in plan.work:
             place = None
             if step.do == "submit":
@@ -63,21 +63,21 @@ class People:
             case "cancel" | "hold" | "release" | "freeze" if job_id is None:
                 pass  # it is not there yet
             case "cancel":
-                self._ask(inbox.CancelJobs([job_id or 0], "anna"))
+                self._ask(master_requests.CancelJobs([job_id or 0], "anna"))
             case "hold":
-                self._ask(inbox.HoldJobs([job_id or 0]))
+                self._ask(master_requests.HoldJobs([job_id or 0]))
             case "release":
-                self._ask(inbox.ReleaseJobs([job_id or 0]))
+                self._ask(master_requests.ReleaseJobs([job_id or 0]))
             case "freeze":
-                self._ask(inbox.FreezeJobs([job_id or 0], what["on"]))
+                self._ask(master_requests.FreezeJobs([job_id or 0], what["on"]))
             case "hours":
                 for_ms = what.pop("for_ms", 0)
                 until_ms = self._master.clock.wall() + for_ms if for_ms else None
-                self._ask(inbox.OverrideHours(**what, until_ms=until_ms))
+                self._ask(master_requests.OverrideHours(**what, until_ms=until_ms))
             case "edit":
-                self._ask(inbox.EditMachine(what["name"], what["settings"]))
+                self._ask(master_requests.EditMachine(what["name"], what["settings"]))
             case "enable":
-                self._ask(inbox.EnableCommand(what["name"], what["on"]))
+                self._ask(master_requests.EnableCommand(what["name"], what["on"]))
             case _:
                 raise AssertionError(f"nobody knows how to {step.do}")
 
@@ -91,15 +91,15 @@ class People:
             if (seconds := what.pop(f"{name}_s", None)) is not None:
                 what[f"{name}_ms"] = self._master.clock.wall() + 1000 * seconds
         submit = msgspec.convert(what | {"key": f"key {place}", "after": after}, Submit)
-        self._ask(inbox.SubmitJob(submit, what["subject"] or "anna"), place)
+        self._ask(master_requests.SubmitJob(submit, what["subject"] or "anna"), place)
 
     # Asking until there is an answer.
 
-    def _ask(self, request: inbox.Request, place: int | None = None) -> None:
+    def _ask(self, request: master_requests.Request, place: int | None = None) -> None:
         self._open += 1
         self._try(request, place, [])
 
-    def _try(self, request: inbox.Request, place: int | None, tries: list[bool]) -> None:
+    def _try(self, request: master_requests.Request, place: int | None, tries: list[bool]) -> None:
         """`tries` has one entry for each time it was asked, and is closed by an answer."""
         if True in tries:
             return
@@ -120,16 +120,21 @@ class People:
         self._master.ask(request, answered)
         self._world.after(_AGAIN_MS, self._try, request, place, tries)
 
-    def _take(self, request: inbox.Request, place: int | None, answer: Any, *, first: bool) -> None:
+    def _take(
+        self, request: master_requests.Request, place: int | None, answer: Any, *, first: bool
+    ) -> None:
         if isinstance(answer, MythJobsError):
             self._world.say("people", f"refused: {answer.sentence}")
-            if first and isinstance(request, inbox.SubmitJob | inbox.Define | inbox.EditMachine):
+            if first and isinstance(
+                request,
+                master_requests.SubmitJob | master_requests.Define | master_requests.EditMachine,
+            ):
                 self._world.broken("WORK", f"what was drawn is refused: {answer.sentence}")
         elif isinstance(answer, Submitted) and place is not None:
             self._world.say("people", f"submit {place} is {answer}")
             if self._ids.setdefault(place, answer.id) != answer.id:
                 self._world.broken("I2", f"submit {place} is job {self._ids[place]} and {answer}")
-        elif isinstance(request, inbox.CancelJobs):
+        elif isinstance(request, master_requests.CancelJobs):
             for each in answer:
                 if each.done:
                     self.cancelled.add(each.id)
@@ -141,13 +146,15 @@ class People:
     def calm(self) -> None:
         """From now on everything that waits for a person is let go."""
         ids = sorted(self._ids.values())
-        requests: list[inbox.Request] = [inbox.EnableCommand(each, True) for each in self._commands]
+        requests: list[master_requests.Request] = [
+            master_requests.EnableCommand(each, True) for each in self._commands
+        ]
         # Some jobs are longer than any of their hours.
         until_ms = self._master.clock.wall() + _LONG_MS
         for number in range(1, self._machines + 1):
-            requests.append(inbox.OverrideHours(f"m{number}", "allow", until_ms))
+            requests.append(master_requests.OverrideHours(f"m{number}", "allow", until_ms))
         if ids:
-            requests += [inbox.ReleaseJobs(ids), inbox.FreezeJobs(ids, False)]
+            requests += [master_requests.ReleaseJobs(ids), master_requests.FreezeJobs(ids, False)]
         for each in requests:
             self._master.ask(each, lambda _: None)
         self._world.after(_TIDY_MS, self.calm)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from mythjobs.process.journal import read_lines
+from mythjobs.process.reaper.journal import read_lines
 from tests.simulation.disk import Disk, Log
 from tests.simulation.program import Key, Program
 from tests.simulation.witness import Seen, Witness

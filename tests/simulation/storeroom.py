@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.errors import StoreFull
-from mythjobs.store.check import Violation, check
-from mythjobs.store.sqlite import SqliteStore
+from mythjobs.store.backends.sqlite import SqliteStore
+from mythjobs.store.invariants.run import Violation, check
 from mythjobs.store.statement import Transaction
 
 _SHM: Final = Path("/dev/shm")

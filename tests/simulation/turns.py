@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from mythjobs.clock import Now
 from mythjobs.errors import StoreAway, StoreFull
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.master.core import Core
-from mythjobs.master.turns import _GROWS, Arrived, Committed, Turns
+from mythjobs.master.turn_runner import _GROWS, Arrived, Committed, Turns
 from mythjobs.store.open import Store
 
 
@@ -49,7 +49,7 @@ class SimTurns(Turns):
     def _wait_out(self, arrived: list[Arrived], error: StoreFull | StoreAway) -> None:
         if isinstance(error, StoreFull) and self._refuse_those(arrived, _GROWS, error):
             return
-        self._refuse_those(arrived, inbox.Request, error)
+        self._refuse_those(arrived, requests.Request, error)
         raise Later
 
 

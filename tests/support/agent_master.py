@@ -18,8 +18,8 @@ from websockets.exceptions import ConnectionClosed
 
 from mythjobs.config import keys
 from mythjobs.config.state import StateDir
-from mythjobs.process import address
-from mythjobs.process.journal import read_journal
+from mythjobs.process.reaper import address
+from mythjobs.process.reaper.journal import read_journal
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 

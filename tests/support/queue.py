@@ -8,8 +8,17 @@ from typing import Any, Final
 
 from mythjobs.model import outcome as o
 from mythjobs.model.life import JobEvent, JobState
-from mythjobs.store import batches, commands, dependencies, events, jobs, life, machines, readiness
 from mythjobs.store.statement import Transaction
+from mythjobs.store.writes import (
+    batches,
+    commands,
+    dependencies,
+    events,
+    job_state,
+    jobs,
+    machines,
+    readiness,
+)
 
 NOON: Final = 1_800_000_000_000
 ATTIC, CELLAR = 1, 2
@@ -72,21 +81,21 @@ def queue_job(tx: Transaction, **columns: Any) -> int:
 
 def lease(
     tx: Transaction, *job_ids: int, machine: int = ATTIC, at_ms: int = NOON
-) -> list[life.Leased]:
+) -> list[job_state.Leased]:
     """What placement does: leases, and lets the subjects of what it leased settle."""
-    placed = [life.Placed(job_id, machine, "boot", "rerun", 1800.0) for job_id in job_ids]
-    leased = life.lease(tx, placed, at_ms=at_ms)
+    placed = [job_state.Placed(job_id, machine, "boot", "rerun", 1800.0) for job_id in job_ids]
+    leased = job_state.lease(tx, placed, at_ms=at_ms)
     readiness.settle(tx, {each.subject for each in leased if each.subject is not None})
     return sorted(leased)
 
 
-def start(tx: Transaction, *leased: life.Leased, at_ms: int = NOON) -> None:
-    life.start(tx, [life.Start(e.job_id, e.n, e.command_id, at_ms) for e in leased])
+def start(tx: Transaction, *leased: job_state.Leased, at_ms: int = NOON) -> None:
+    job_state.start(tx, [job_state.Start(e.job_id, e.n, e.command_id, at_ms) for e in leased])
 
 
 def end(
     tx: Transaction,
-    leased: life.Leased,
+    leased: job_state.Leased,
     event: JobEvent = JobEvent.SUCCEEDED,
     *,
     was: JobState = JobState.RUNNING,
@@ -101,11 +110,11 @@ def end(
         "reason_code": "" if event is JobEvent.SUCCEEDED else str(event),
         "reason": "" if event is JobEvent.SUCCEEDED else f"it was {event}",
     } | columns  # fmt: skip
-    ended = life.End(
+    ended = job_state.End(
         leased.job_id, leased.n, leased.command_id, leased.batch_id, was, event,
         outcome=outcome, **row,
     )  # fmt: skip
-    life.end(tx, [ended], at_ms=at_ms)
+    job_state.end(tx, [ended], at_ms=at_ms)
     if event in (JobEvent.REQUEUED, JobEvent.RETURNED):
         events.add(tx, [events.Event(leased.job_id, leased.n, at_ms, str(event), "")])
         readiness.refresh(tx, [leased.job_id])

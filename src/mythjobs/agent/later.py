@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from mythjobs.agent.attempt import Key, Output
 from mythjobs.agent.bounded import TooLong, bounded
-from mythjobs.model.kept import Kept
-from mythjobs.process.output import read_range, stream_path
+from mythjobs.agent.core.attempt import Key, Output
+from mythjobs.model.output_window import Kept
+from mythjobs.process.reaper.output import read_range, stream_path
 
 # What a program says of its failure stands at the end.
 _TAIL_BYTES: Final = 64 * 1024

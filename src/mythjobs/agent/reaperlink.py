@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from mythjobs.agent.actions import Json
+from mythjobs.agent.core.actions import Json
 from mythjobs.errors import ProtocolError
-from mythjobs.process import address, wire
+from mythjobs.process.reaper import address, wire
 
 # A tenth and a fifth of what the standard library takes, which was a third of all the CPU
 # that the agent spent on a short job. It stands in where msgspec does not know what to do.

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from mythjobs.cli import output
+from mythjobs.cli import terminal
 from mythjobs.errors import BadRequest
 
 yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
@@ -21,5 +21,5 @@ def agree(what: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise BadRequest(f"{what}; nobody can be asked here, so give --yes to go on")
     if not click.confirm(f"{what}; go on?", default=False, err=True):
-        output.note("nothing was done")
+        terminal.note("nothing was done")
         raise click.exceptions.Exit(_NO)

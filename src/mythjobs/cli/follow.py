@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from mythjobs import clock
-from mythjobs.cli import output
-from mythjobs.cli.base import Session
+from mythjobs.cli import terminal
+from mythjobs.cli.session import Session
 from mythjobs.cli.waiting import Patience, is_over
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest, Unreachable
@@ -72,7 +72,7 @@ class Follower:
 
     def _begin(self, attempt: int) -> None:
         if self._attempt and not self._quiet:
-            output.note(f"job {self._job_id} is run again, attempt {attempt}")
+            terminal.note(f"job {self._job_id} is run again, attempt {attempt}")
         self._attempt = attempt
         self._offset = 0
 
@@ -111,4 +111,4 @@ class Follower:
 
 def tell_missing(count: int) -> None:
     if count:
-        output.note(f"{count} bytes ({say_size(count)}) from the middle of it were not kept")
+        terminal.note(f"{count} bytes ({say_size(count)}) from the middle of it were not kept")

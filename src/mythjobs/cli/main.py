@@ -10,8 +10,8 @@ from typing import Final
 import click
 
 from mythjobs import __version__
-from mythjobs.cli import output
-from mythjobs.cli.base import LazyGroup, Session, state_dir_option
+from mythjobs.cli import terminal
+from mythjobs.cli.session import LazyGroup, Session, state_dir_option
 from mythjobs.errors import MythJobsError
 
 INTERRUPTED: Final = 130
@@ -19,33 +19,33 @@ BROKEN_PIPE: Final = 141
 
 # In the order of the help: what one starts, defines, submits, looks at, acts on.
 COMMANDS: Final = {
-    "up": "mythjobs.cli.serve:up",
-    "master": "mythjobs.cli.serve:master",
-    "agent": "mythjobs.cli.serve:agent",
-    "command": "mythjobs.cli.command:command_group",
-    "submit": "mythjobs.cli.submit:submit",
-    "run": "mythjobs.cli.run:run",
-    "status": "mythjobs.cli.status:status",
-    "jobs": "mythjobs.cli.jobs:jobs",
-    "show": "mythjobs.cli.jobs:show",
-    "why": "mythjobs.cli.why:why",
-    "log": "mythjobs.cli.log:log",
-    "wait": "mythjobs.cli.wait:wait",
-    "cancel": "mythjobs.cli.acts:cancel",
-    "hold": "mythjobs.cli.acts:hold",
-    "release": "mythjobs.cli.acts:release",
-    "rerun": "mythjobs.cli.acts:rerun",
-    "pause": "mythjobs.cli.acts:pause",
-    "resume": "mythjobs.cli.acts:resume",
-    "machines": "mythjobs.cli.machines:machines",
-    "machine": "mythjobs.cli.machines:machine",
-    "semaphore": "mythjobs.cli.semaphore:semaphore_group",
-    "what-if": "mythjobs.cli.what_if:what_if",
-    "prune": "mythjobs.cli.upkeep:prune",
-    "backup": "mythjobs.cli.upkeep:backup",
-    "restore": "mythjobs.cli.restore:restore",
-    "check": "mythjobs.cli.upkeep:check",
-    "completion": "mythjobs.cli.completion:completion",
+    "up": "mythjobs.cli.commands.services:up",
+    "master": "mythjobs.cli.commands.services:master",
+    "agent": "mythjobs.cli.commands.services:agent",
+    "command": "mythjobs.cli.commands.command:command_group",
+    "submit": "mythjobs.cli.commands.submit:submit",
+    "run": "mythjobs.cli.commands.run:run",
+    "status": "mythjobs.cli.commands.status:status",
+    "jobs": "mythjobs.cli.commands.jobs:jobs",
+    "show": "mythjobs.cli.commands.jobs:show",
+    "why": "mythjobs.cli.commands.why:why",
+    "log": "mythjobs.cli.commands.log:log",
+    "wait": "mythjobs.cli.commands.wait:wait",
+    "cancel": "mythjobs.cli.commands.job_actions:cancel",
+    "hold": "mythjobs.cli.commands.job_actions:hold",
+    "release": "mythjobs.cli.commands.job_actions:release",
+    "rerun": "mythjobs.cli.commands.job_actions:rerun",
+    "pause": "mythjobs.cli.commands.job_actions:pause",
+    "resume": "mythjobs.cli.commands.job_actions:resume",
+    "machines": "mythjobs.cli.commands.machines:machines",
+    "machine": "mythjobs.cli.commands.machines:machine",
+    "semaphore": "mythjobs.cli.commands.semaphore:semaphore_group",
+    "what-if": "mythjobs.cli.commands.what_if:what_if",
+    "prune": "mythjobs.cli.commands.maintenance:prune",
+    "backup": "mythjobs.cli.commands.maintenance:backup",
+    "restore": "mythjobs.cli.commands.restore:restore",
+    "check": "mythjobs.cli.commands.maintenance:check",
+    "completion": "mythjobs.cli.commands.completion:completion",
 }
 
 group = LazyGroup(
@@ -75,7 +75,7 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
     except MythJobsError as error:
-        output.note(error.sentence)
+        terminal.note(error.sentence)
         code = error.exit_code
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
@@ -102,7 +102,7 @@ def _invoke(arguments: list[str]) -> int:
         sentence = error.format_message().rstrip(".")
         context_of = getattr(error, "ctx", None)
         where = context_of.command_path if context_of else "mythjobs"
-        output.note(f"{sentence[:1].lower()}{sentence[1:]}; see `{where} --help`")
+        terminal.note(f"{sentence[:1].lower()}{sentence[1:]}; see `{where} --help`")
         return error.exit_code
 
 
@@ -128,10 +128,10 @@ def _flush(code: int) -> int:
 
 
 def _cannot_write(error: OSError) -> int:
-    output.to_nowhere(1)
+    terminal.to_nowhere(1)
     if error.errno == errno.EPIPE:
         return BROKEN_PIPE
-    output.note(f"the answer cannot be written: {error.strerror}")
+    terminal.note(f"the answer cannot be written: {error.strerror}")
     return os.EX_IOERR
 
 
@@ -139,5 +139,5 @@ def _bug() -> int:
     import traceback
 
     traceback.print_exc()
-    output.note("this is a fault of mythjobs itself; please report it with the lines above")
+    terminal.note("this is a fault of mythjobs itself; please report it with the lines above")
     return os.EX_SOFTWARE

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from mythjobs import clock
-from mythjobs.cli import output
-from mythjobs.cli.base import Session
+from mythjobs.cli import terminal
+from mythjobs.cli.session import Session
 from mythjobs.cli.texts import clean
 from mythjobs.client.client import Client, Json, WentAway
 from mythjobs.errors import StoreAway, Unreachable
@@ -59,7 +59,7 @@ class Patience:
 
     def _tell(self) -> None:
         if not self._quiet:
-            output.note("the master is away; jobs go on, waiting for it to come back")
+            terminal.note("the master is away; jobs go on, waiting for it to come back")
 
 
 class Ticker:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import Command
-from mythjobs.model.policy import read_bounds
+from mythjobs.model.policy_tables import read_bounds
 from mythjobs.scheduler.eligibility import Ask
-from mythjobs.store.commands import ClassRow
+from mythjobs.store.writes.commands import ClassRow
 
 
 class OwnWords(NamedTuple):

@@ -8,20 +8,22 @@ from typing import Any, Final
 
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
-from mythjobs.master import acts, agents, due, inbox, pausing, policy, silence
-from mythjobs.master.book import Book
-from mythjobs.master.ends import Ends
-from mythjobs.master.explain import explain_new
-from mythjobs.master.late import Late
-from mythjobs.master.memory import Memory, recall
-from mythjobs.master.place import place
-from mythjobs.master.submit import batch_slice, begin_batch, drop_batch, submit
-from mythjobs.master.turn import Turn
+from mythjobs.master import requests
+from mythjobs.master.attempts import lease_expiry, timers
+from mythjobs.master.attempts.completion import Ends
+from mythjobs.master.attempts.late_results import Late
+from mythjobs.master.catalog import Book
+from mythjobs.master.explain.job import explain_new
+from mythjobs.master.handlers import agents, jobs, machines, pausing
+from mythjobs.master.handlers.submit import batch_slice, begin_batch, drop_batch, submit
+from mythjobs.master.placement.scheduler import place
+from mythjobs.master.state import Memory, recall
+from mythjobs.master.turn_context import Turn
 from mythjobs.protocol.messages import MasterMessage
-from mythjobs.store import batches, commands
-from mythjobs.store.machines import EVERYTHING, NOTHING
-from mythjobs.store.prune import prune
 from mythjobs.store.statement import Transaction
+from mythjobs.store.writes import batches, commands
+from mythjobs.store.writes.machines import EVERYTHING, NOTHING
+from mythjobs.store.writes.prune import prune
 
 # A slice of upkeep shares its turn with everything else; it must stay short.
 _UPKEEP_JOBS: Final = 500
@@ -55,7 +57,7 @@ class Core:
         self.memory = recall(tx, now)
 
     def turn(
-        self, tx: Transaction, batch: Sequence[inbox.Request | inbox.Message], now: Now
+        self, tx: Transaction, batch: Sequence[requests.Request | requests.Message], now: Now
     ) -> Result:
         """Handles everything that arrived together, in order, and places what can run.
 
@@ -66,14 +68,14 @@ class Core:
         answers = self._machines(turn, batch)
         submitted: dict[int, tuple[int, bool]] = {}
         for number, each in enumerate(batch):
-            if isinstance(each, inbox.Message | inbox.Attach):
+            if isinstance(each, requests.Message | requests.Attach):
                 continue
             try:
                 answers[number] = self._answer(turn, each)
             except MythJobsError as error:
                 answers[number] = error
                 continue
-            if isinstance(each, inbox.SubmitJob):
+            if isinstance(each, requests.SubmitJob):
                 submitted[number] = answers[number]
         self._upkeep(turn)
         self._due(turn)
@@ -85,7 +87,7 @@ class Core:
         return Result(turn.memory, answers, turn.said, turn.acks, turn.over)
 
     def _machines(
-        self, turn: Turn, batch: Sequence[inbox.Request | inbox.Message]
+        self, turn: Turn, batch: Sequence[requests.Request | requests.Message]
     ) -> dict[int, Any]:
         """What machines said and how they came and went, in that order. Answers who came."""
         ends, late = Ends(turn), Late(turn)
@@ -93,13 +95,13 @@ class Core:
         read_ms = 0
         for number, each in enumerate(batch):
             match each:
-                case inbox.AgentSaid():
+                case requests.AgentSaid():
                     agents.said(turn, each, ends, late)
-                case inbox.Detached():
+                case requests.Detached():
                     agents.detached(turn, each)
-                case inbox.Tick():
+                case requests.Tick():
                     read_ms = max(read_ms, each.read_ms)
-                case inbox.Attach():
+                case requests.Attach():
                     try:
                         answers[number] = agents.attach(
                             turn, each, rights=self._rights, jobs=self._jobs
@@ -107,50 +109,50 @@ class Core:
                     except MythJobsError as error:
                         answers[number] = error
         # Only now: what has arrived is read before anything is given up.
-        silence.expire(turn, ends, read_ms)
+        lease_expiry.expire(turn, ends, read_ms)
         ends.write()
         late.write()
         return answers
 
-    def _answer(self, turn: Turn, request: inbox.Request) -> Any:
+    def _answer(self, turn: Turn, request: requests.Request) -> Any:
         match request:
-            case inbox.SubmitJob():
+            case requests.SubmitJob():
                 return submit(turn, request)
-            case inbox.BatchSlice():
+            case requests.BatchSlice():
                 return batch_slice(turn, request)
-            case inbox.BeginBatch():
+            case requests.BeginBatch():
                 return begin_batch(turn, request)
-            case inbox.DropBatch():
+            case requests.DropBatch():
                 return drop_batch(turn, request)
-            case inbox.CancelJobs():
-                return acts.cancel(turn, request)
-            case inbox.HoldJobs():
-                return acts.hold(turn, request)
-            case inbox.ReleaseJobs():
-                return acts.release(turn, request)
-            case inbox.RerunJobs():
-                return acts.rerun(turn, request)
-            case inbox.Define():
-                return acts.define(turn, request)
-            case inbox.RemoveCommand():
-                return acts.remove(turn, request)
-            case inbox.SetMachine():
-                return acts.set_machine(turn, request)
-            case inbox.EditMachine():
-                return policy.edit_machine(turn, request)
-            case inbox.OverrideHours():
-                return policy.override_hours(turn, request)
-            case inbox.SetSemaphore():
-                return policy.set_semaphore(turn, request)
-            case inbox.EnableCommand():
-                return policy.enable_command(turn, request)
-            case inbox.DeclareDead():
-                return silence.declare_dead(turn, request)
-            case inbox.FreezeJobs():
+            case requests.CancelJobs():
+                return jobs.cancel(turn, request)
+            case requests.HoldJobs():
+                return jobs.hold(turn, request)
+            case requests.ReleaseJobs():
+                return jobs.release(turn, request)
+            case requests.RerunJobs():
+                return jobs.rerun(turn, request)
+            case requests.Define():
+                return jobs.define(turn, request)
+            case requests.RemoveCommand():
+                return jobs.remove(turn, request)
+            case requests.SetMachine():
+                return jobs.set_machine(turn, request)
+            case requests.EditMachine():
+                return machines.edit_machine(turn, request)
+            case requests.OverrideHours():
+                return machines.override_hours(turn, request)
+            case requests.SetSemaphore():
+                return machines.set_semaphore(turn, request)
+            case requests.EnableCommand():
+                return machines.enable_command(turn, request)
+            case requests.DeclareDead():
+                return lease_expiry.declare_dead(turn, request)
+            case requests.FreezeJobs():
                 return pausing.freeze(turn, request)
-            case inbox.PruneJobs(before_ms, states, above, most):
+            case requests.PruneJobs(before_ms, states, above, most):
                 return prune(turn.tx, before_ms=before_ms, states=states, above=above, most=most)
-            case inbox.Attach():
+            case requests.Attach():
                 raise AssertionError("machines come before anything else of a turn")
 
     def _upkeep(self, turn: Turn) -> None:
@@ -170,4 +172,4 @@ class Core:
     def _due(self, turn: Turn) -> None:
         due_ms = turn.memory.next_due_ms
         if due_ms is not None and due_ms <= turn.now.wall_ms:
-            due.come(turn)
+            timers.come(turn)

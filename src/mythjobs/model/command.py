@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from mythjobs.model.limits import Limits
-from mythjobs.model.policy import Retry, Windows
+from mythjobs.model.policy_tables import Retry, Windows
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
 PARAMETER_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")

@@ -8,10 +8,10 @@ from typing import Final
 
 from mythjobs.errors import DefinitionError
 from mythjobs.model import command as c
-from mythjobs.model import reading as r
+from mythjobs.model import toml_values as r
 from mythjobs.model.arguments import check_value
 from mythjobs.model.bounds import TREE
-from mythjobs.model.policy import (
+from mythjobs.model.policy_tables import (
     BREACHES,
     read_bounds,
     read_labels,
@@ -20,8 +20,8 @@ from mythjobs.model.policy import (
     read_windows,
 )
 from mythjobs.model.progress import PRESETS
-from mythjobs.model.reading import Table
 from mythjobs.model.template import Template, TemplateError, shell_placeholder
+from mythjobs.model.toml_values import Table
 from mythjobs.model.units import size_bytes
 
 _KEYS: Final = (

@@ -10,18 +10,10 @@ from mythjobs.model.outcome import (
     Signalled,
     Stopped,
 )
-from mythjobs.process.buffer import Buffer
-from mythjobs.process.pipes import Reader, Writer
-from mythjobs.process.process import Done, Process, Stopping
-from mythjobs.process.system import (
-    ALL,
-    BUFFERED,
-    INHERIT,
-    MERGED,
-    NULL,
-    PIPE,
-    MythSystem,
-)
+from mythjobs.process.library.api import ALL, BUFFERED, INHERIT, MERGED, NULL, PIPE, MythSystem
+from mythjobs.process.library.buffer import Buffer
+from mythjobs.process.library.handle import Done, Process, Stopping
+from mythjobs.process.library.pipes import Reader, Writer
 
 __all__ = [
     "ALL",

@@ -7,13 +7,13 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from mythjobs.model.bounds import TREE, Bounds, said
-from mythjobs.model.owner import Owner, Rights
+from mythjobs.model.machine_policy import Owner, Rights
 from mythjobs.model.units import clock_said, say_duration
 from mythjobs.model.window import Hours
 from mythjobs.model.zone import say_when
+from mythjobs.scheduler.capacity import room
 from mythjobs.scheduler.counts import Counts, Units
-from mythjobs.scheduler.opening import Opening
-from mythjobs.scheduler.room import room
+from mythjobs.scheduler.window_state import Opening
 
 
 class Ask(NamedTuple):

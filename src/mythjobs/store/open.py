@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mythjobs.store.base import Store, without_password
-from mythjobs.store.sqlite import SqliteStore
+from mythjobs.store.backends.sqlite import SqliteStore
+from mythjobs.store.transaction import Store, without_password
 
 __all__ = ["Store", "is_url", "open_store", "without_password"]
 
@@ -22,7 +22,7 @@ def open_store(where: str | Path, *, unsafe: bool = False) -> Store:
     """
     if is_url(where):
         # psycopg costs 60 ms at a start, which most do without.
-        from mythjobs.store.postgres import PostgresStore
+        from mythjobs.store.backends.postgres import PostgresStore
 
         return PostgresStore(str(where), unsafe=unsafe)
     return SqliteStore(Path(where), unsafe=unsafe)

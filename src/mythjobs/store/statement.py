@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import Boolean, NullType
 
-from mythjobs.store.at_once import at_once
+from mythjobs.store.backends.at_once import at_once
 
 _PREFIX: Final = "given_"
 _ROWS: Final = "given_rows"

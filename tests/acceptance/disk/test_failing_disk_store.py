@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from mythjobs.errors import MythJobsError, StoreFailed
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.protocol.requests import AdHoc, Submit
 from tests.acceptance.disk.test_power_cut_store import Writer, cut_at, look, write
 from tests.integration.master.test_turns import Asked
@@ -35,7 +35,7 @@ def submit_until_it_fails(program: Writer) -> list[str]:
         run = AdHoc(["/bin/true", "x" * 3000])
         key = f"f{len(answered)}.{id(program)}"
         asked = Asked()
-        program.turns.ask(inbox.SubmitJob(Submit("run", run=run, key=key), "anna"), asked)  # type: ignore[arg-type]
+        program.turns.ask(requests.SubmitJob(Submit("run", run=run, key=key), "anna"), asked)  # type: ignore[arg-type]
         while not program.failures:
             try:
                 answer = asked.answers.get(timeout=0.1)

@@ -18,11 +18,11 @@ from typing import Any, Final
 import pytest
 
 from mythjobs.errors import MythJobsError, StoreFailed
-from mythjobs.master import inbox
-from mythjobs.master.turns import Committed
+from mythjobs.master import requests
+from mythjobs.master.turn_runner import Committed
 from mythjobs.protocol.requests import AdHoc, Submit
-from mythjobs.store.check import check
-from mythjobs.store.sqlite import SqliteStore
+from mythjobs.store.backends.sqlite import SqliteStore
+from mythjobs.store.invariants.run import check
 from tests.integration.master.test_turns import Program
 from tests.support.powercut import Disk
 from tests.support.powerdisk import Mounted, Record, power_disk
@@ -66,12 +66,12 @@ class Writer(Program):
             Committed(turn.result, [each for each in turn.answers if _waits(each)], [], [])
         )
 
-    def let(self, what: str, request: inbox.Request) -> None:
+    def let(self, what: str, request: requests.Request) -> None:
         """Asks without waiting for the answer, so that turns have more than one request."""
         self.turns.ask(request, Noted(what))  # type: ignore[arg-type]
 
     def barrier(self) -> None:
-        self.ask(inbox.HoldJobs([]))
+        self.ask(requests.HoldJobs([]))
 
 
 def _waits(answered: tuple[Any, Any]) -> bool:
@@ -86,13 +86,13 @@ def write(program: Writer, random: Random, rounds: int, first: int = 0) -> None:
         for each in range(some):
             run = AdHoc(["/bin/true", "x" * random.choice([0, 10, 3000])])
             submit = Submit("run", run=run, key=f"k{number}.{each}", subject=random.choice("ab"))
-            program.let(f"queued k{number}.{each}", inbox.SubmitJob(submit, "anna"))
+            program.let(f"queued k{number}.{each}", requests.SubmitJob(submit, "anna"))
         for _ in range(min(len(mine), random.randint(0, 3))):
             job_id = mine.pop(random.randrange(len(mine)))
             if random.random() < 0.5:
-                program.let(f"held {job_id}", inbox.HoldJobs([job_id]))
+                program.let(f"held {job_id}", requests.HoldJobs([job_id]))
             else:
-                program.let(f"cancelled {job_id}", inbox.CancelJobs([job_id], "anna"))
+                program.let(f"cancelled {job_id}", requests.CancelJobs([job_id], "anna"))
         program.barrier()
         mine += [answer.id for what, answer in program.answered[-some:] if "queued" in what]
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 
 from mythjobs.process import Breached, Exited, Limits, MythSystem, NotStarted, Process, Stopped
-from mythjobs.process.spawners import THREADS
+from mythjobs.process.spawn.pool import THREADS
 
 IN_FLIGHT = 64
 PATIENCE_S = 10

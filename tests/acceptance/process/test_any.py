@@ -12,18 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mythjobs.process import (
-    PIPE,
-    Exited,
-    MythSystem,
-    Outcome,
-    Process,
-    Reader,
-    Signalled,
-    Stopped,
-    stub,
-    stubbed,
-)
+from mythjobs.process import PIPE, Exited, MythSystem, Outcome, Process, Reader, Signalled, Stopped
+from mythjobs.process.spawn import stub, stubbed
 
 pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("MYTHJOBS_EXAMPLES", "60"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.process.contain import mounts
+from mythjobs.process.cgroup import mounts
 
 STRESS = Path(__file__).parent / "stress.py"
 FULL = bool(os.environ.get("MYTHJOBS_STRESS"))

@@ -25,9 +25,9 @@ from mythjobs.process import (
     Reader,
     Signalled,
     Stopped,
-    stub,
 )
-from mythjobs.process import contain as containers
+from mythjobs.process import cgroup as containers
+from mythjobs.process.spawn import stub
 
 # A daemon by the book: a session of its own, no parent, and an ear that is deaf to TERM.
 DAEMON = "(trap '' TERM HUP; setsid sh -c 'echo up; sleep 600 & exec sleep 600' &); exec sleep 600"

@@ -147,8 +147,8 @@ def test_what_is_no_message_costs_the_connection_and_not_the_agent(state: StateD
 OLD_REAPER = """
 import socket, sys
 from pathlib import Path
-from mythjobs.process import address, wire
-from mythjobs.process.launch import launch
+from mythjobs.process.reaper import address, wire
+from mythjobs.process.reaper.launch import launch
 
 agent, runtime, argv = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 directory = agent / "reapers" / "0.0.1-old"

@@ -179,7 +179,7 @@ def test_a_wrong_address_is_told(
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may be another user")
 def test_another_users_state_directory_is_a_sentence(master: Master) -> None:
     asked = (
-        "import os, sys; import mythjobs.cli.main as m; import mythjobs.cli.status; "
+        "import os, sys; import mythjobs.cli.main as m; import mythjobs.cli.commands.status; "
         "import mythjobs.client.client; os.setuid(65534); sys.exit(m.run(sys.argv[1:]))"
     )
     words = [sys.executable, "-c", asked, "--state-dir", str(master.root), "status"]

@@ -5,7 +5,7 @@ import pytest
 
 from mythjobs.cli.main import run
 from mythjobs.config import locks
-from mythjobs.store.backup import back_up
+from mythjobs.store.backends.backup import back_up
 from mythjobs.store.open import open_store
 from tests.support import queue as q
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.model.policy import BOUND_KEYS
+from mythjobs.model.policy_tables import BOUND_KEYS
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import failed, succeeded
 from tests.integration.cli.scripted import Master, Reply, Request, error

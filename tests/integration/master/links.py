@@ -12,16 +12,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection, unix_connect
 
 from mythjobs.errors import NotAllowed
-from mythjobs.master.inbox import AgentSaid, Attach, Attached, Detached, Message, Request
-from mythjobs.master.link import Links
-from mythjobs.master.outputs import Attempt, Outputs
+from mythjobs.master.link.server import Links
+from mythjobs.master.output.reader import Attempt, Outputs
+from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached, Message, Request
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
-from mythjobs.web.connection import LocalConnection
-from mythjobs.web.doors import bind_path
-from mythjobs.web.guard import Guard
-from mythjobs.web.link import serve_link
-from mythjobs.web.listener import Listener
+from mythjobs.web.routes.agent_link import serve_link
+from mythjobs.web.security.access import Guard
+from mythjobs.web.security.http_limits import LocalConnection
+from mythjobs.web.server.listener import Listener
+from mythjobs.web.server.sockets import bind_path
 
 ATTIC = 1
 

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from websockets.exceptions import ConnectionClosed
 
-from mythjobs.master import link as link_module
+from mythjobs.master.link import server as link_module
 from mythjobs.protocol import handshake
 from mythjobs.protocol import messages as m
 from tests.integration.master.links import Agent, Master

@@ -12,9 +12,9 @@ import uvloop
 from websockets.exceptions import ConnectionClosed
 
 from mythjobs.errors import StoreAway, Unreachable
-from mythjobs.master import gathering
-from mythjobs.master import outputs as outputs_module
-from mythjobs.master.outputs import Reading
+from mythjobs.master.output import collector
+from mythjobs.master.output import reader as outputs_module
+from mythjobs.master.output.reader import Reading
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES, MOST_CHUNK_BYTES
 from tests.integration.master.links import Master
@@ -89,7 +89,7 @@ def test_output_that_nobody_can_ask_for_is_let_go(tmp_path: Path) -> None:
 def test_what_is_offered_while_the_store_is_away_is_kept_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathering, "RETRY_S", 0.05)
+    monkeypatch.setattr(collector, "RETRY_S", 0.05)
 
     async def story() -> None:
         async with Master(tmp_path).serving() as master, master.agent() as agent:

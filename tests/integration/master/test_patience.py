@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from mythjobs.clock import master_now
-from mythjobs.master.patience import Patience
+from mythjobs.master.link.lease_timer import Patience
 
 pytestmark = pytest.mark.slow
 

@@ -13,17 +13,17 @@ import pytest
 
 from mythjobs.clock import master_now
 from mythjobs.errors import MythJobsError, StoreAway, StoreFull, Taken
-from mythjobs.master import due as due_module
-from mythjobs.master import inbox, turns
+from mythjobs.master import requests, turn_runner
+from mythjobs.master.attempts import timers as due_module
 from mythjobs.master.core import Core
-from mythjobs.master.turn import Turn
-from mythjobs.master.turns import Committed, Turns
+from mythjobs.master.turn_context import Turn
+from mythjobs.master.turn_runner import Committed, Turns
 from mythjobs.protocol.messages import AgentFrame, Hello
 from mythjobs.protocol.requests import AdHoc, Submit
-from mythjobs.store import reads
-from mythjobs.store.check import check
+from mythjobs.store.backends.sqlite import SqliteStore
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store, open_store
-from mythjobs.store.sqlite import SqliteStore
+from mythjobs.store.queries import details
 from tests.support import disks, postgres
 
 
@@ -57,14 +57,14 @@ class Program:
         for asked, answer in turn.answers:
             asked.answers.put(answer)  # type: ignore[attr-defined]
 
-    def ask(self, request: inbox.Request) -> Any:
+    def ask(self, request: requests.Request) -> Any:
         asked = Asked()
         self.turns.ask(request, asked)  # type: ignore[arg-type]
         return asked.answers.get(timeout=30)
 
     def submit(self, program: str = "/bin/true") -> Any:
         run = AdHoc([program])
-        return self.ask(inbox.SubmitJob(Submit("run", run=run), "anna"))
+        return self.ask(requests.SubmitJob(Submit("run", run=run), "anna"))
 
     def close(self) -> None:
         self.turns.close()
@@ -88,7 +88,7 @@ def test_a_full_disk_refuses_submits_and_heals(small_disk: Path) -> None:
     assert isinstance(answer, StoreFull)
     assert answer.http == 507
     # What is needed to end what there is goes on.
-    [acted] = program.ask(inbox.CancelJobs([1], "anna"))
+    [acted] = program.ask(requests.CancelJobs([1], "anna"))
     assert (acted.done, acted.state) == ("cancelled", "cancelled")
     assert isinstance(program.submit(), StoreFull)
     ballast.unlink()
@@ -115,11 +115,11 @@ def test_while_the_database_is_away_requests_are_refused_and_messages_wait(
     program = Program(open_store(url, unsafe=True))
     assert program.submit().id == 1
     hello = Hello(1, "key", "", "", "attic", "boot", "first", 1)
-    attach = inbox.Attach(hello, trusted=True, connection=7)
+    attach = requests.Attach(hello, trusted=True, connection=7)
     assert program.ask(attach).machine_id == 1
     with server.stopped():
         assert isinstance(program.submit(), StoreAway)
-        program.turns.post(inbox.AgentSaid(7, AgentFrame(5, 0, 0, [])))
+        program.turns.post(requests.AgentSaid(7, AgentFrame(5, 0, 0, [])))
         # Behind the message, so that it is known to wait when this is refused.
         refused = program.submit()
         assert isinstance(refused, StoreAway)
@@ -128,7 +128,7 @@ def test_while_the_database_is_away_requests_are_refused_and_messages_wait(
     assert program.acked.get(timeout=30) == 5
     assert program.submit().id == 2
     with program.store.reading() as tx:
-        assert len(reads.jobs(tx)["jobs"]) == 2
+        assert len(details.jobs(tx)["jobs"]) == 2
         assert check(tx) == []
     assert program.failures == []
     program.close()
@@ -158,7 +158,7 @@ def test_a_job_may_wait_for_a_year_that_no_wait_of_the_system_knows(tmp_path: Pa
         run = AdHoc(["/bin/true"])
         far_ms = 253_402_300_799_000  # the end of the year 9999
         asked = Submit("run", run=run, not_before_ms=far_ms, deadline_ms=far_ms)
-        assert program.ask(inbox.SubmitJob(asked, "anna")).state == "queued"
+        assert program.ask(requests.SubmitJob(asked, "anna")).state == "queued"
         # A turn after the wait was worked out.
         assert program.submit().new
         assert program.failures == []
@@ -168,7 +168,7 @@ def test_a_job_may_wait_for_a_year_that_no_wait_of_the_system_knows(tmp_path: Pa
 def test_what_is_due_and_cannot_be_done_is_tried_again_in_peace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(turns, "_RETRY_MS", 20)
+    monkeypatch.setattr(turn_runner, "_RETRY_MS", 20)
     program = Program(open_store(tmp_path / "store.db", unsafe=True))
     tries: queue.SimpleQueue[None] = queue.SimpleQueue()
     broken, due = True, due_module.come
@@ -181,7 +181,7 @@ def test_what_is_due_and_cannot_be_done_is_tried_again_in_peace(
 
     monkeypatch.setattr(due_module, "come", come)
     soon = Submit("run", run=AdHoc(["/bin/true"]), not_before_ms=master_now().wall_ms + 100)
-    job = program.ask(inbox.SubmitJob(soon, "anna")).id
+    job = program.ask(requests.SubmitJob(soon, "anna")).id
     for _ in range(5):
         tries.get(timeout=30)
     told = [each.message for each in caplog.records if each.name == "mythjobs.master"]
@@ -189,6 +189,6 @@ def test_what_is_due_and_cannot_be_done_is_tried_again_in_peace(
     broken = False
     program.submit()
     with program.store.reading() as tx:
-        assert reads.job(tx, job)["not_before_ms"] is None
+        assert details.job(tx, job)["not_before_ms"] is None
     assert program.failures == []
     program.close()

@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mythjobs.model.kept import Kept
-from mythjobs.process import address
-from mythjobs.process.launch import launch
-from mythjobs.process.output import read_kept, stream_path
-from mythjobs.process.wire import LineReader, Message, encode_line
+from mythjobs.model.output_window import Kept
+from mythjobs.process.reaper import address
+from mythjobs.process.reaper.launch import launch
+from mythjobs.process.reaper.output import read_kept, stream_path
+from mythjobs.process.reaper.wire import LineReader, Message, encode_line
 
 PATIENCE_S = 20.0
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}

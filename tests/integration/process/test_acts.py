@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.process.journal import read_journal
+from mythjobs.process.reaper.journal import read_journal
 from tests.integration.process.agentside import Agent, Home, reaper, sh
 
 # Says each line that it reads, in capitals: proof that it runs, or that it does not.

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from mythjobs.model.limits import Limits
-from mythjobs.process import stub
-from mythjobs.process.contain import best_here, cgroups, mounts
-from mythjobs.process.contain.cgroups import Cgroups
-from mythjobs.process.contain.leaf import Leaf
-from mythjobs.process.stub import Wishes
+from mythjobs.process.cgroup import best_here, mounts, pool
+from mythjobs.process.cgroup.leaf import Leaf
+from mythjobs.process.cgroup.pool import Cgroups
+from mythjobs.process.spawn import stub
+from mythjobs.process.spawn.stub import Wishes
 
 _PATIENCE_S = 20
 
@@ -179,14 +179,14 @@ def test_signals_reach_all_of_it(groups: Cgroups) -> None:
 
 def test_what_a_dead_owner_left_behind_is_swept_up(groups: Cgroups) -> None:
     # A group of a process that has this pid no more: it was born at another time.
-    path = f"{_unified()}/mythjobs-{os.getpid()}-1-{cgroups._world()}.1"
+    path = f"{_unified()}/mythjobs-{os.getpid()}-1-{pool._world()}.1"
     os.mkdir(path)
     child = subprocess.Popen(["sleep", "600"])
     with open(f"{path}/cgroup.procs", "w") as procs:
         procs.write(str(child.pid))
-    cgroups.sweep(mounts.here())
+    pool.sweep(mounts.here())
     assert child.wait(_PATIENCE_S) == -signal.SIGKILL
-    cgroups.sweep(mounts.here())
+    pool.sweep(mounts.here())
     assert not os.path.exists(path)
 
 
@@ -197,7 +197,7 @@ def test_what_is_of_another_namespace_of_processes_is_left_alone(groups: Cgroups
     child = start(leaf, "echo ready; sleep 600")
     assert child.stdout is not None
     child.stdout.readline()
-    look = "from mythjobs.process.contain import best_here as b; g = b(); g and g.close()"
+    look = "from mythjobs.process.cgroup import best_here as b; g = b(); g and g.close()"
     apart = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", look]
     try:
         looked = subprocess.run(apart, capture_output=True, timeout=_PATIENCE_S, check=False)

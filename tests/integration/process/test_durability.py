@@ -15,10 +15,10 @@ import pytest
 
 import mythjobs
 from mythjobs.errors import Unreachable
-from mythjobs.process import address
-from mythjobs.process.journal import read_journal
-from mythjobs.process.launch import launch
-from mythjobs.process.leftovers import end_leftovers
+from mythjobs.process.reaper import address
+from mythjobs.process.reaper.journal import read_journal
+from mythjobs.process.reaper.launch import launch
+from mythjobs.process.reaper.recovery import end_leftovers
 from tests.integration.process.agentside import (
     Agent,
     Home,
@@ -234,7 +234,7 @@ def test_the_program_may_be_gone_from_the_disk_while_it_runs(home: Home) -> None
     code = (
         f"import sys; sys.path.insert(0, {str(copy.parent)!r})\n"
         "from pathlib import Path\n"
-        "from mythjobs.process.launch import launch\n"
+        "from mythjobs.process.reaper.launch import launch\n"
         "launch(*map(Path, sys.argv[1:2]), **{k: Path(v) for k, v in"
         " zip(('output', 'scratch', 'runtime'), sys.argv[2:])})"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mythjobs.model.kept import Kept
-from mythjobs.process.output import read_range, stream_path
+from mythjobs.model.output_window import Kept
+from mythjobs.process.reaper.output import read_range, stream_path
 from tests.integration.process.agentside import Agent, Home, reaper, sh
 
 MIB = 2**20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.process.removal import remove_tree
+from mythjobs.process.reaper.rmtree import remove_tree
 
 DEEP = """
 import os
@@ -22,7 +22,7 @@ for number in range(3000):
 AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
-from mythjobs.process.removal import remove_tree
+from mythjobs.process.reaper.rmtree import remove_tree
 if os.getuid() == 0:
     os.chown(sys.argv[1], 65534, 65534)
     os.setgroups([])
@@ -85,7 +85,8 @@ def test_what_is_mounted_in_it_is_not_entered(tmp_path: Path) -> None:
         'touch "$1/$m/mine"; done && exec "$2" -c "$3" "$1"'
     )
     code = (
-        "import sys, os; from mythjobs.process.removal import remove_tree; path = sys.argv[1]\n"
+        "import sys, os; from mythjobs.process.reaper.rmtree import remove_tree\n"
+        "path = sys.argv[1]\n"
         "assert not remove_tree(path)\n"
         "assert not os.path.exists(path + '/file')\n"
         "print(sum('mine' in files for _, _, files in os.walk(path)))"

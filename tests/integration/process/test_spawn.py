@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.process.refusal import CannotStart
-from mythjobs.process.spawn import Spawn, Vfork, program, spawn_by_popen, spawners
+from mythjobs.process.spawn.errors import CannotStart
+from mythjobs.process.spawn.vfork import Spawn, Vfork, program, spawn_by_popen, spawners
 
 
 @pytest.fixture(params=["vfork", "popen"])

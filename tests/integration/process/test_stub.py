@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from mythjobs.process import stub
-from mythjobs.process.stub import PLAIN, User, Wishes
+from mythjobs.process.spawn import stub
+from mythjobs.process.spawn.stub import PLAIN, User, Wishes
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _NOBODY = 65534

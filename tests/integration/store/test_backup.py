@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mythjobs.errors import BadRequest, StateNotWritable
-from mythjobs.store.backup import back_up
-from mythjobs.store.check import check
+from mythjobs.store.backends.backup import back_up
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import open_store
 from tests.support import queue as q
 

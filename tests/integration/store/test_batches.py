@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mythjobs.model.life import JobEvent
-from mythjobs.store import batches, life, readiness, reads
-from mythjobs.store.batches import CLOSED
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
+from mythjobs.store.queries import details
+from mythjobs.store.writes import batches, job_state, readiness
+from mythjobs.store.writes.batches import CLOSED
 from tests.support import queue as q
 
 
@@ -19,7 +20,7 @@ def test_rows_of_a_batch_that_is_not_open_are_not_seen_and_not_ready(store: Stor
         q.queue_jobs(tx, 2, batch_id=batch_id, hold=CLOSED)
         assert not q.is_ready(tx, 1)
         assert not batches.is_open(tx, batch_id)
-        assert reads.jobs(tx)["jobs"] == []
+        assert details.jobs(tx)["jobs"] == []
     with store.turn() as tx:
         assert check(tx) == []
 
@@ -39,7 +40,7 @@ def test_a_batch_that_never_became_whole_is_dropped_at_the_next_start(store: Sto
         assert batches.is_open(tx, kept)
     with store.turn() as tx:
         assert check(tx) == []
-        assert reads.counts(tx)["counts"]["queued"] == 2
+        assert details.counts(tx)["counts"]["queued"] == 2
 
 
 def test_an_opened_batch_becomes_ready_slice_by_slice_also_after_a_restart(store: Store) -> None:
@@ -89,11 +90,11 @@ def test_the_turn_that_ends_the_last_job_says_that_the_batch_is_over(store: Stor
         q.run(tx, 2, JobEvent.FAILED)
     assert tx.completed == []
     with store.turn() as tx:
-        assert reads.batch(tx, batch_id)["counts"] == {
+        assert details.batch(tx, batch_id)["counts"] == {
             "succeeded": 1, "failed": 1, "cancelled": 0, "open": 1,
         }  # fmt: skip
-        life.cancel_queued(tx, [3], code="cancelled", sentence="by anna", at_ms=q.NOON)
+        job_state.cancel_queued(tx, [3], code="cancelled", sentence="by anna", at_ms=q.NOON)
     assert tx.completed == [batch_id]
     with store.turn() as tx:
-        assert reads.batch(tx, batch_id)["over"]
+        assert details.batch(tx, batch_id)["over"]
         assert check(tx) == []

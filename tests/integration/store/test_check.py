@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mythjobs.model.life import JobEvent, JobState
-from mythjobs.store import batches
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
 from mythjobs.store.statement import Transaction
+from mythjobs.store.writes import batches
 from tests.support import queue as q
 
 

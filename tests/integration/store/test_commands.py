@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mythjobs.model.command import RUN
-from mythjobs.store import commands, machines, overrides, semaphores
 from mythjobs.store.open import Store
-from mythjobs.store.overrides import EVERY_COMMAND, Override
+from mythjobs.store.writes import commands, machines, overrides, semaphores
+from mythjobs.store.writes.overrides import EVERY_COMMAND, Override
 from tests.support import queue as q
 
 

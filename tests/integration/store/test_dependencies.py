@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mythjobs.model.life import JobEvent, JobState
-from mythjobs.store import dependencies
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
+from mythjobs.store.writes import dependencies
 from tests.support import queue as q
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mythjobs.model.life import JobState
-from mythjobs.store import events, jobs, reads
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
+from mythjobs.store.queries import details
 from mythjobs.store.statement import Transaction
+from mythjobs.store.writes import events, jobs
 from tests.support import queue as q
 
 
@@ -41,7 +42,7 @@ def test_a_turn_that_raises_leaves_nothing_behind(store: Store) -> None:
         store.transact(body)
     with store.turn() as tx:
         assert check(tx) == []
-        assert reads.counts(tx)["counts"]["queued"] == 0
+        assert details.counts(tx)["counts"]["queued"] == 0
         assert q.queue_job(tx) == 1
 
 
@@ -49,12 +50,12 @@ def test_a_snapshot_does_not_see_what_is_committed_meanwhile(store: Store) -> No
     with store.turn() as tx:
         q.queue_job(tx)
     with store.reading() as before:
-        assert len(reads.jobs(before)["jobs"]) == 1
+        assert len(details.jobs(before)["jobs"]) == 1
         with store.turn() as tx:
             q.queue_job(tx)
-        assert len(reads.jobs(before)["jobs"]) == 1
+        assert len(details.jobs(before)["jobs"]) == 1
     with store.reading() as after:
-        assert len(reads.jobs(after)["jobs"]) == 2
+        assert len(details.jobs(after)["jobs"]) == 2
 
 
 def test_a_snapshot_cannot_write(store: Store) -> None:
@@ -116,7 +117,7 @@ def test_events_stand_in_the_order_in_which_they_came(store: Store) -> None:
         job_id = q.queue_job(tx)
         events.add(tx, [events.Event(job_id, 0, q.NOON, "held", "by anna")])
         events.add(tx, [events.Event(job_id, 0, q.NOON - 5, "released", "")])
-        found = reads.job(tx, job_id)["events"]
+        found = details.job(tx, job_id)["events"]
     assert [each["kind"] for each in found] == ["held", "released"]
     assert found[0] == {"at_ms": q.NOON, "n": 0, "kind": "held", "detail": "by anna"}
 
@@ -139,7 +140,7 @@ def test_totals_follow_every_move(store: Store) -> None:
         q.lease(tx, 1)
         q.run(tx, 2)
     with store.reading() as tx:
-        found = reads.counts(tx)
+        found = details.counts(tx)
     assert found["counts"] == {
         "queued": 3, "leased": 1, "running": 0, "succeeded": 1, "failed": 0, "cancelled": 0,
     }  # fmt: skip

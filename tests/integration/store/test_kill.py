@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import open_store
 from tests.support import queue as q
 
@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys
 from mythjobs.model.life import JobEvent
-from mythjobs.store import life, readiness
 from mythjobs.store.open import open_store
+from mythjobs.store.writes import job_state, readiness
 from tests.support import queue as q
 store = open_store(sys.argv[1], unsafe=True)
 with store.turn() as tx:
@@ -32,7 +32,7 @@ while True:
         [leased] = q.lease(tx, second)
         q.start(tx, leased)
         q.end(tx, leased, JobEvent.REQUEUED)
-        life.cancel_queued(tx, [second], code="cancelled", sentence="x", at_ms=1)
+        job_state.cancel_queued(tx, [second], code="cancelled", sentence="x", at_ms=1)
         readiness.settle(tx, {"news"})
     store.checkpoint()
     print(second, flush=True)

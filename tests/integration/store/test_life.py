@@ -8,9 +8,9 @@ import pytest
 
 from mythjobs.model import outcome as o
 from mythjobs.model.life import JobEvent, JobState
-from mythjobs.store import late, life, machines
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
+from mythjobs.store.writes import job_state, late_results, machines
 from tests.support import queue as q
 
 LOST = json.dumps(o.to_json(o.Lost("its machine is silent")))
@@ -28,7 +28,7 @@ def test_a_job_is_leased_started_and_over(home: Store) -> None:
     with home.turn() as tx:
         job_id = q.queue_job(tx, priority=3, arguments='{"a": "b"}')
         [leased] = q.lease(tx, job_id, machine=q.CELLAR)
-        assert leased == life.Leased(job_id, 1, 1, 1, None, 3, None, 0, '{"a": "b"}', 0)
+        assert leased == job_state.Leased(job_id, 1, 1, 1, None, 3, None, 0, '{"a": "b"}', 0)
         assert q.state_of(tx, job_id) == JobState.LEASED
         assert not q.is_ready(tx, job_id)
     with home.turn() as tx:
@@ -52,7 +52,7 @@ def test_a_job_that_is_no_longer_to_be_had_is_left_out_of_a_lease(home: Store) -
     with home.turn() as tx:
         free, held, gone, taken = q.queue_jobs(tx, 4)
         q.queue_jobs(tx, 1, hold=1)
-        life.cancel_queued(tx, [gone], code="cancelled", sentence="by anna", at_ms=q.NOON)
+        job_state.cancel_queued(tx, [gone], code="cancelled", sentence="by anna", at_ms=q.NOON)
         q.lease(tx, taken)
         assert [each.job_id for each in q.lease(tx, free, held, gone, taken, 5, 99)] == [1, 2]
 
@@ -86,15 +86,15 @@ def test_an_end_that_was_presumed_is_adopted_if_nobody_began_again(home: Store) 
         [leased] = q.lease(tx, job_id)
         q.start(tx, leased)
         q.end(tx, leased, JobEvent.REQUEUED, outcome=LOST, evidence="presumed: silent", losses=1)
-        [old] = late.old(tx, [(job_id, 1), (job_id, 2)]).values()
+        [old] = late_results.old(tx, [(job_id, 1), (job_id, 2)]).values()
         assert (old.presumed, old.state, old.last_n) == (True, "queued", 1)
-        end = life.End(
+        end = job_state.End(
             job_id, 1, leased.command_id, None, "queued", JobEvent.SUCCEEDED, q.NOON,
-            q.EXITED, "", "", late.ADOPTED, "", "",
+            q.EXITED, "", "", late_results.ADOPTED, "", "",
         )  # fmt: skip
-        late.adopt(tx, end, at_ms=q.NOON + 60)
+        late_results.adopt(tx, end, at_ms=q.NOON + 60)
         assert q.state_of(tx, job_id) == JobState.SUCCEEDED
-        assert not late.old(tx, [(job_id, 1)])[job_id, 1].presumed
+        assert not late_results.old(tx, [(job_id, 1)])[job_id, 1].presumed
     with home.turn() as tx:
         assert check(tx) == []
 
@@ -148,7 +148,7 @@ def test_only_queued_jobs_are_cancelled_at_once(home: Store) -> None:
         ids = q.queue_jobs(tx, 3, subject="news")
         q.run(tx, ids[0])
         q.lease(tx, ids[1])
-        done = life.cancel_queued(tx, ids, code="cancelled", sentence="by anna", at_ms=q.NOON)
+        done = job_state.cancel_queued(tx, ids, code="cancelled", sentence="by anna", at_ms=q.NOON)
         assert done == [(ids[2], 1, None, "news")]
         assert q.column(tx, ids[2], "reason") == "by anna"
         assert [str(q.state_of(tx, each)) for each in ids] == ["succeeded", "leased", "cancelled"]
@@ -161,7 +161,7 @@ def test_many_ends_of_a_turn_are_written_together_or_not_at_all(home: Store) -> 
         leased = q.lease(tx, *q.queue_jobs(tx, 3))
         q.start(tx, *leased)
         ends = [
-            life.End(
+            job_state.End(
                 each.job_id, each.n, each.command_id, None, "running", event, q.NOON,
                 q.EXITED, "", "", "observed", "x", "y",
             )
@@ -170,9 +170,9 @@ def test_many_ends_of_a_turn_are_written_together_or_not_at_all(home: Store) -> 
             )
         ]  # fmt: skip
     with pytest.raises(AssertionError), home.turn() as tx:
-        life.end(tx, [*ends, ends[0]], at_ms=q.NOON)
+        job_state.end(tx, [*ends, ends[0]], at_ms=q.NOON)
     with home.turn() as tx:
         assert len(machines.live(tx)) == 3
-        life.end(tx, ends, at_ms=q.NOON)
+        job_state.end(tx, ends, at_ms=q.NOON)
     with home.turn() as tx:
         assert check(tx) == []

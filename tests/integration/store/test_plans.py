@@ -8,26 +8,24 @@ from types import ModuleType
 
 import pytest
 
-from mythjobs.store import (
+from mythjobs.store.open import open_store
+from mythjobs.store.queries import job_facts, ready_jobs, statistics
+from mythjobs.store.statement import Statement
+from mythjobs.store.writes import (
     batches,
+    counters,
     deadlines,
     dependencies,
-    facts,
+    job_state,
     jobs,
-    late,
-    life,
-    placement,
+    late_results,
     prune,
     readiness,
-    statistics,
-    totals,
 )
-from mythjobs.store.open import open_store
-from mythjobs.store.statement import Statement
 
 HOT = (
-    batches, deadlines, dependencies, facts, jobs, late, life, placement, prune, readiness,
-    statistics, totals,
+    batches, counters, deadlines, dependencies, job_facts, job_state, jobs, late_results,
+    prune, readiness, ready_jobs, statistics,
 )  # fmt: skip
 # Tables that stay small whatever waits.
 SMALL = ("batch", "upkeep", "json_each")
@@ -64,7 +62,7 @@ def test_a_lease_looks_up_its_jobs_and_does_not_read_all_that_are_ready(tmp_path
     # Seen: 20 ms a turn with 100,000 ready jobs, for the reading of all of them.
     store = open_store(tmp_path / "store.db")
     with store.turn() as tx:
-        assert life._LEASE.plan(tx)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
+        assert job_state._LEASE.plan(tx)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
     store.close()
 
 
@@ -72,11 +70,11 @@ def test_the_next_of_a_class_come_from_the_index_in_their_order(tmp_path: Path) 
     store = open_store(tmp_path / "store.db")
     with store.turn() as tx:
         # Nothing is sorted: there may be a million of them.
-        assert placement._NEXT.plan(tx) == ["SEARCH job USING INDEX job_ready (ready_class=?)"]
+        assert ready_jobs._NEXT.plan(tx) == ["SEARCH job USING INDEX job_ready (ready_class=?)"]
         assert readiness._FIRST.plan(tx) == [
             "SEARCH job USING INDEX job_subject (subject=? AND class_id>?)"
         ]
-        ahead = [each for each in placement._AHEAD.plan(tx) if each.startswith("SEARCH")]
+        ahead = [each for each in ready_jobs._AHEAD.plan(tx) if each.startswith("SEARCH")]
     store.close()
     # And nothing behind a job is read to count what is before it.
     ranges = ["priority>?", "priority=? AND deadline_order<?",

@@ -12,9 +12,9 @@ import pytest
 from psycopg import errors
 
 from mythjobs.errors import BadRequest, ConfigError, StoreAway, StoreFailed, StoreFull, Taken
-from mythjobs.store.base import Again
-from mythjobs.store.postgres import PostgresStore
+from mythjobs.store.backends.postgres import PostgresStore
 from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Again
 from tests.support import postgres
 from tests.support import queue as q
 from tests.support.lossy import Lossy

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mythjobs.model.life import FINAL, JobEvent
-from mythjobs.store import batches, jobs
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
-from mythjobs.store.prune import Slice, prune
 from mythjobs.store.statement import Transaction
+from mythjobs.store.writes import batches, jobs
+from mythjobs.store.writes.prune import Slice, prune
 from tests.support import queue as q
 
 EVERY = sorted(FINAL)

@@ -6,10 +6,11 @@ import pytest
 
 from mythjobs.errors import NoSuchCommand
 from mythjobs.model.life import JobEvent
-from mythjobs.store import batches, jobs, reads
 from mythjobs.store.open import Store
-from mythjobs.store.read_filter import Filter, count, last, numbers
+from mythjobs.store.queries import details
+from mythjobs.store.queries.filters import Filter, count, last, numbers
 from mythjobs.store.statement import Transaction
+from mythjobs.store.writes import batches, jobs
 from tests.support import queue as q
 
 
@@ -63,7 +64,7 @@ def test_lists_and_pages_say_what_a_job_asks(store: Store) -> None:
     with store.turn() as tx:
         q.queue_job(tx, subject="a", deadline_ms=q.NOON + 9, failures=1)
     with store.reading() as tx:
-        [listed] = reads.jobs(tx, subject="a")["jobs"]
+        [listed] = details.jobs(tx, subject="a")["jobs"]
         assert (listed["deadline_ms"], listed["failures"]) == (q.NOON + 9, 1)
         assert (listed["machine"], listed["labels"], listed["semaphores"]) == ("", [], {})
-        assert reads.jobs(tx, subject="b")["jobs"] == []
+        assert details.jobs(tx, subject="b")["jobs"] == []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mythjobs.model.life import JobState
-from mythjobs.store import jobs, placement, readiness
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
+from mythjobs.store.queries import ready_jobs
 from mythjobs.store.statement import Transaction
+from mythjobs.store.writes import jobs, readiness
 from tests.support import queue as q
 
 
@@ -96,15 +97,15 @@ def test_placement_reads_a_class_by_priority_then_deadline_then_age(store: Store
         q.queue_jobs(tx, 1, priority=5)
         q.queue_jobs(tx, 1, hold=1, priority=9)
         q.queue_jobs(tx, 1, command="other")
-        found = placement.next_of_class(tx, 1, 3)
+        found = ready_jobs.next_of_class(tx, 1, 3)
         assert [each.job_id for each in found] == [4, 1, 2]
         assert readiness.ready_classes(tx) == {1, 2}
         q.queue_job(tx, deadline_ms=q.NOON + 2)
         q.queue_job(tx, deadline_ms=q.NOON + 1)
         q.queue_job(tx, deadline_ms=q.NOON + 1)
-        found = placement.next_of_class(tx, 1, 9)
+        found = ready_jobs.next_of_class(tx, 1, 9)
         assert [each.job_id for each in found] == [4, 8, 9, 7, 1, 2, 3]
-        assert [placement.ahead(tx, 1, each.job_id) for each in found] == list(range(7))
+        assert [ready_jobs.ahead(tx, 1, each.job_id) for each in found] == list(range(7))
 
 
 def test_a_stop_that_was_asked_for_keeps_a_job_from_being_ready(store: Store) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mythjobs.errors import BadRequest
-from mythjobs.store import jobs, numbers
-from mythjobs.store.backup import back_up
-from mythjobs.store.check import check
+from mythjobs.store.backends.backup import back_up
+from mythjobs.store.backends.restore import in_use, prepared, put_in_place
+from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store, open_store
-from mythjobs.store.restore import in_use, prepared, put_in_place
+from mythjobs.store.writes import id_recovery, jobs
 from tests.support import queue as q
 
 
@@ -136,7 +136,7 @@ def test_numbers_rise_above_those_of_the_store_in_use(store: Store, tmp_path: Pa
     with store.turn() as tx:
         q.queue_jobs(tx, 3)
     with later.reading() as old, store.turn() as tx:
-        assert numbers.rise(tx, numbers.later(old)) == 5
+        assert id_recovery.rise(tx, id_recovery.later(old)) == 5
         assert [q.column(tx, each, "attempts") for each in (1, 2, 3)] == [0, 1, 0]
         assert jobs.next_id(tx) == 5
     later.close()
@@ -149,10 +149,10 @@ def test_where_nothing_is_known_of_it_numbers_are_left_out(store: Store) -> None
         q.machines_join(tx)
         done, waiting = q.queue_jobs(tx, 2)
         q.run(tx, done)
-        assert numbers.hold_queued(tx, "held: who knows") == 1
-        assert numbers.rise(tx, None) == 2 * numbers.JOBS_LEFT_OUT
+        assert id_recovery.hold_queued(tx, "held: who knows") == 1
+        assert id_recovery.rise(tx, None) == 2 * id_recovery.JOBS_LEFT_OUT
         assert q.column(tx, done, "attempts") == 1
-        assert q.column(tx, waiting, "attempts") == numbers.ATTEMPTS_LEFT_OUT
+        assert q.column(tx, waiting, "attempts") == id_recovery.ATTEMPTS_LEFT_OUT
         assert not q.is_ready(tx, waiting)
     with store.reading() as tx:
         assert check(tx) == []

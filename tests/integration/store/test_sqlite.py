@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
-from mythjobs.store import reads
-from mythjobs.store.check import check
-from mythjobs.store.disk import network_file_system
-from mythjobs.store.life import Leased
-from mythjobs.store.sqlite import SqliteStore
+from mythjobs.store.backends.disk import network_file_system
+from mythjobs.store.backends.sqlite import SqliteStore
+from mythjobs.store.invariants.run import check
+from mythjobs.store.queries import details
+from mythjobs.store.writes.job_state import Leased
 from tests.support import disks
 from tests.support import queue as q
 
@@ -84,9 +84,9 @@ def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path) -> Non
 import resource, signal, sys
 from pathlib import Path
 from mythjobs.errors import StoreFailed
-from mythjobs.store import reads
-from mythjobs.store.life import Leased
-from mythjobs.store.sqlite import SqliteStore
+from mythjobs.store.queries import details
+from mythjobs.store.writes.job_state import Leased
+from mythjobs.store.backends.sqlite import SqliteStore
 from tests.support import disks
 from tests.support import queue as q
 store = SqliteStore(Path(sys.argv[1]), unsafe=True)
@@ -230,7 +230,7 @@ def test_what_comes_after_a_log_was_moved_is_not_moved_turn_by_turn(tmp_path: Pa
     assert log.stat().st_size < bound
     # What is read stays in the log; it is tried again when that has grown, not at once.
     with store.reading() as tx:
-        reads.counts(tx)
+        details.counts(tx)
         turn(4000)
         tried = turn(1)
         assert [turn(1) for _ in range(3)] == [tried] * 3

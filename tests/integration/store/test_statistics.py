@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from mythjobs.model.life import JobEvent
-from mythjobs.store import commands
 from mythjobs.store.open import Store
-from mythjobs.store.statistics import of_command, percentile
+from mythjobs.store.queries.statistics import of_command, percentile
+from mythjobs.store.writes import commands
 from tests.support import queue as q
 
 

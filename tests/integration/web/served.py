@@ -16,13 +16,13 @@ import uvloop
 
 from mythjobs.config import keys
 from mythjobs.config.state import StateDir, open_state
-from mythjobs.master.serve import Master
-from mythjobs.web import batches
-from mythjobs.web.app import application
-from mythjobs.web.connection import Connection, LocalConnection
-from mythjobs.web.doors import bind_path, bind_port
-from mythjobs.web.guard import Guard
-from mythjobs.web.listener import Listener
+from mythjobs.master.service import Master
+from mythjobs.web.routes import batches
+from mythjobs.web.security.access import Guard
+from mythjobs.web.security.http_limits import Connection, LocalConnection
+from mythjobs.web.server.app import application
+from mythjobs.web.server.listener import Listener
+from mythjobs.web.server.sockets import bind_path, bind_port
 
 TOKEN = "t" * 43
 NOTE: dict[str, Any] = {

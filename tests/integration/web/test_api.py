@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mythjobs.errors import StoreFull
-from mythjobs.web import batches
+from mythjobs.web.routes import batches
 from tests.integration.web.served import NOTE, Served, run
 
 

@@ -13,13 +13,13 @@ import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from mythjobs.web import connection as connection_module
-from mythjobs.web import guard as guard_module
-from mythjobs.web.asgi import Receive, Scope, Send
-from mythjobs.web.connection import LocalConnection
-from mythjobs.web.doors import bind_path
-from mythjobs.web.guard import Guard
-from mythjobs.web.listener import Listener
+from mythjobs.web.security import access as guard_module
+from mythjobs.web.security import http_limits as connection_module
+from mythjobs.web.security.access import Guard
+from mythjobs.web.security.http_limits import LocalConnection
+from mythjobs.web.server.asgi import Receive, Scope, Send
+from mythjobs.web.server.listener import Listener
+from mythjobs.web.server.sockets import bind_path
 from tests.integration.web.served import TOKEN, Served, run
 
 FOREIGN: list[tuple[int, dict[str, str | None]]] = [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from mythjobs.master.outputs import Attempt
+from mythjobs.master.output.reader import Attempt
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES
 from tests.integration.master.links import Agent

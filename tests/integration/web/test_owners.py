@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mythjobs.clock import master_now
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.protocol.messages import CAN, Hello
 from tests.integration.web.served import NOTE, Served, run
 
@@ -16,12 +16,12 @@ ATTIC = "/api/v1/machines/attic"
 async def joins(served: Served, name: str = "attic") -> None:
     """A machine comes, and says nothing more."""
     hello = Hello(1, f"key of {name}", "", "", name, "boot", "one", 4, zone="UTC", can=sorted(CAN))
-    await served.master.ask(inbox.Attach(hello, True, 1))
+    await served.master.ask(requests.Attach(hello, True, 1))
 
 
 async def goes(served: Served) -> None:
-    served.master.post(inbox.Detached(1))
-    await served.master.ask(inbox.HoldJobs([1]))  # a turn later it has gone
+    served.master.post(requests.Detached(1))
+    await served.master.ask(requests.HoldJobs([1]))  # a turn later it has gone
 
 
 def test_all_that_an_owner_says_of_a_machine_is_replaced_and_shown(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ PROGRAM = """
 import sys
 from mythjobs.config.state import open_state
 from mythjobs.errors import MythJobsError
-from mythjobs.web.serve import run_master
+from mythjobs.web.server.program import run_master
 root, port, local = sys.argv[1:]
 try:
     code = run_master(open_state(root), port=int(port), jobs=1, local_agent=local == "local",
@@ -185,7 +185,7 @@ def _connected(root: Path) -> bool:
 FAILING = """
 import asyncio
 from mythjobs.errors import StoreFailed
-from mythjobs.master.serve import Master
+from mythjobs.master.service import Master
 start = Master.start
 def failing(self):
     start(self)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mythjobs.clock import master_now
-from mythjobs.master.spool import Key, Spool
+from mythjobs.master.output.spool import Key, Spool
 from tests.integration.web.served import NOTE, Served, run
 from tests.integration.web.test_owners import joins
 

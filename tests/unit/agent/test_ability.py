@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mythjobs.agent.ability import abilities, machine_zone
-from mythjobs.process.contain import Containment
+from mythjobs.agent.capabilities import abilities, machine_zone
+from mythjobs.process.cgroup import Containment
 from mythjobs.protocol.messages import CAN
 
 

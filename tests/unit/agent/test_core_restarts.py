@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mythjobs.agent.core import Found
-from mythjobs.agent.ends import REAPER_DIED, RESTARTED, Left
-from mythjobs.agent.terms import PLAIN, Terms
+from mythjobs.agent.core.core import Found
+from mythjobs.agent.core.outcome import REAPER_DIED, RESTARTED, Left
+from mythjobs.agent.core.terms import PLAIN, Terms
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import Story, at
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, cast
 
-from mythjobs.agent.core import Core
+from mythjobs.agent.core.core import Core
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import BASE, Story, at

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.agent.attempt import Attempt, Phase
-from mythjobs.agent.followers import Followers
+from mythjobs.agent.core.attempt import Attempt, Phase
+from mythjobs.agent.core.terms import Terms
 from mythjobs.agent.later import look
-from mythjobs.agent.terms import Terms
-from mythjobs.process.output import Spool
+from mythjobs.agent.output_scan import Followers
+from mythjobs.process.reaper.output import Spool
 
 
 def ended(output: list[list[int]], code: int = 1) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from mythjobs.agent.core import Core
+from mythjobs.agent.core.core import Core
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import BASE, Story, at
 

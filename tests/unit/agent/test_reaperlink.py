@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mythjobs.agent.reaperlink import ReaperLink, decode, encode
 from mythjobs.errors import ProtocolError
-from mythjobs.process import wire
+from mythjobs.process.reaper import wire
 
 # Also what came as bytes that are no text.
 TEXT = st.text(st.characters(exclude_categories=[])).map(

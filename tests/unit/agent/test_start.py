@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mythjobs.agent.start import base_env, start_message
+from mythjobs.agent.core.start import base_env, start_message
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import a_run

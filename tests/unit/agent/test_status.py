@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mythjobs.agent.status import Said, read_status
+from mythjobs.agent.core.status import Said, read_status
 
 
 def test_each_line_changes_what_it_says() -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.cli import definition_file
+from mythjobs.cli.files import definition_file
 from mythjobs.errors import DefinitionError
 
 

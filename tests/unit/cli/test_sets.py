@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from mythjobs.cli.sets import LONGEST_LINE, Shape, pieces, placed
+from mythjobs.cli.files.batch_input import LONGEST_LINE, Shape, pieces, placed
 from mythjobs.errors import BadRequest
 
 SHAPE = Shape({}, frozenset({"source"}), "/home/ann")

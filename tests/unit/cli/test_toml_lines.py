@@ -1,6 +1,6 @@
 import pytest
 
-from mythjobs.cli.toml_lines import line_of
+from mythjobs.cli.files.toml_lines import line_of
 
 TEXT = '''name = "x"
 argv = [

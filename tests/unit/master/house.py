@@ -10,8 +10,10 @@ import msgspec
 
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
-from mythjobs.master import explain, explain_machine, inbox
+from mythjobs.master import requests
 from mythjobs.master.core import Core
+from mythjobs.master.explain import job
+from mythjobs.master.explain import machine as explain_machine
 from mythjobs.model import outcome as o
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
@@ -57,7 +59,7 @@ class House:
         self.now = Now(*(each + ms for each in self.now))
         self.turn()
 
-    def turn(self, *arrived: inbox.Request | inbox.Message) -> dict[int, Any]:
+    def turn(self, *arrived: requests.Request | requests.Message) -> dict[int, Any]:
         with self.store.turn() as tx:
             result = self.core.turn(tx, list(arrived), self.now)
         self.core.memory = result.memory
@@ -66,7 +68,7 @@ class House:
             self.said.setdefault(self._names[connection], []).extend(frame.messages)
         return result.answers
 
-    def ask(self, request: inbox.Request) -> Any:
+    def ask(self, request: requests.Request) -> Any:
         answer = self.turn(request)[0]
         if isinstance(answer, MythJobsError):
             raise answer
@@ -91,7 +93,7 @@ class House:
             1, f"key of {name}", "", "", name, "boot", f"incarnation {connection}", cores,
             zone=zone, can=sorted(can),
         )  # fmt: skip
-        self.ask(inbox.Attach(hello, True, connection))
+        self.ask(requests.Attach(hello, True, connection))
         self.beat(connection)
         return connection
 
@@ -111,10 +113,10 @@ class House:
         ]
         frame = m.AgentFrame(self._frames[connection], max(grants, default=0), 0, list(messages))
         frame = codec.agent_frame(codec.encode(frame))
-        self.turn(inbox.AgentSaid(connection, frame))
+        self.turn(requests.AgentSaid(connection, frame))
 
     def leave(self, connection: int) -> None:
-        self.turn(inbox.Detached(connection))
+        self.turn(requests.Detached(connection))
 
     def heard(self, kind: type[T], name: str = "attic") -> list[T]:
         """What a machine was told of this kind since the last time it was asked."""
@@ -166,11 +168,11 @@ class House:
 
     def define(self, name: str = "flag", **table: Any) -> None:
         definition = {"name": name, "argv": ["/bin/true"]} | table
-        self.ask(inbox.Define(definition, True))
+        self.ask(requests.Define(definition, True))
 
     def submit(self, command: str = "flag", by: str = "anna", **fields: Any) -> Submitted:
         asked = msgspec.convert({"command": command} | fields, Submit)
-        answer = self.ask(inbox.SubmitJob(asked, by))
+        answer = self.ask(requests.SubmitJob(asked, by))
         assert isinstance(answer, Submitted)
         return answer
 
@@ -179,17 +181,17 @@ class House:
     ) -> list[int]:
         """So many jobs submitted in one turn; their numbers."""
         asked = msgspec.convert({"command": command} | fields, Submit)
-        answers = self.turn(*[inbox.SubmitJob(asked, by) for _ in range(count)])
+        answers = self.turn(*[requests.SubmitJob(asked, by) for _ in range(count)])
         return [answers[number].id for number in range(count)]
 
     def why(self, job_id: int) -> dict[str, Any]:
         with self.store.reading() as tx:
-            return explain.why(tx, self.core.memory, job_id, self.now)
+            return job.why(tx, self.core.memory, job_id, self.now)
 
     def machine(self, name: str = "attic") -> dict[str, Any]:
         """As `machines` shows it."""
         [found] = [each for each in self.core.memory.machines.values() if each.name == name]
-        return explain.machine_page(found, self.now)
+        return job.machine_page(found, self.now)
 
     def why_machine(self, name: str = "attic") -> dict[str, Any]:
         with self.store.reading() as tx:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from tests.unit.master.house import House
 
 
@@ -30,7 +30,7 @@ class SilentHouse(House):
             return
         self._frames[connection] += 1
         frame = m.AgentFrame(self._frames[connection], seen, 0, list(messages))
-        self.turn(inbox.AgentSaid(connection, frame))
+        self.turn(requests.AgentSaid(connection, frame))
 
     def close(self) -> None:
         """Whatever happened in it, the store keeps its promises."""
@@ -59,19 +59,19 @@ class SilentHouse(House):
             2,
             can=sorted(m.CAN),
         )
-        self.ask(inbox.Attach(hello, True, connection))
+        self.ask(requests.Attach(hello, True, connection))
         self.beat(connection)
         return connection
 
     def cellar(self) -> None:
         """A second machine that may run everything, and has no room for anything."""
         self.join("cellar")
-        self.ask(inbox.SetMachine("cellar", jobs=0))
+        self.ask(requests.SetMachine("cellar", jobs=0))
 
     def pass_time(self, seconds: float) -> None:
         """Time passes without a word, and the master has read all that there was."""
         self.later(seconds)
-        self.turn(inbox.Tick(self.now.steady_ms))
+        self.turn(requests.Tick(self.now.steady_ms))
 
     def end(self, connection: int, job: int, n: int, outcome: o.Outcome, **more: Any) -> None:
         """One attempt ends, whether the master still knows it or not."""

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from mythjobs.errors import BadRequest
-from mythjobs.master import inbox, load
+from mythjobs.master import requests
+from mythjobs.master.handlers import batch_file
 from mythjobs.model.command import Command
 from mythjobs.protocol.requests import BatchSubmit
-from mythjobs.store import commands
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
+from mythjobs.store.writes import commands
 from tests.unit.master.house import NOON, House
 
 
@@ -22,9 +23,9 @@ def _batch(
     with house.store.reading() as tx:
         defined = commands.by_name(tx, "flag")
     assert defined is not None
-    rows = [inbox.BatchRow("{}", subject and f"{subject} {n}") for n in range(jobs)]
+    rows = [requests.BatchRow("{}", subject and f"{subject} {n}") for n in range(jobs)]
     place = house.ask(
-        inbox.BatchSlice(
+        requests.BatchSlice(
             None, "flag", defined.revision_id, "anna", 0, rows, 0, hold, "", True, **times
         )
     )
@@ -89,7 +90,7 @@ def test_a_held_batch_is_released_to_wait_for_its_time(house: House) -> None:
     house.define()
     jobs = _batch(house, 2, hold=True, not_before_ms=NOON + 60_000)
     assert house.why(jobs[0])["code"] == "held"
-    house.ask(inbox.ReleaseJobs(jobs))
+    house.ask(requests.ReleaseJobs(jobs))
     assert house.why(jobs[0])["code"] == "not_before"
     house.later(60)
     assert house.granted() == jobs
@@ -100,7 +101,7 @@ def test_a_deadline_before_the_time_of_a_batch_is_refused(tmp_path: Path) -> Non
     path.write_text("{}")
     header = BatchSubmit("flag", not_before_ms=NOON, deadline_ms=NOON - 1)
     with pytest.raises(BadRequest, match="its deadline is before the time"):
-        load.count(path, Command("flag", argv=("/bin/true",)), header)
+        batch_file.count(path, Command("flag", argv=("/bin/true",)), header)
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -109,12 +110,12 @@ def test_a_job_is_cancelled_while_its_batch_is_made_ready(house: House, held: bo
     with house.store.reading() as tx:
         defined = commands.by_name(tx, "flag")
     assert defined is not None
-    rows = [inbox.BatchRow("{}", None) for _ in range(700)]
+    rows = [requests.BatchRow("{}", None) for _ in range(700)]
     place = house.ask(
-        inbox.BatchSlice(None, "flag", defined.revision_id, "anna", 0, rows, 0, held, "", True)
+        requests.BatchSlice(None, "flag", defined.revision_id, "anna", 0, rows, 0, held, "", True)
     )
     last = place.first + 699
-    [acted] = house.ask(inbox.CancelJobs([last], "anna"))
+    [acted] = house.ask(requests.CancelJobs([last], "anna"))
     assert acted.done == "cancelled"
     house.turn()
     assert house.state(last) == "cancelled"
@@ -135,4 +136,4 @@ def test_a_batch_is_looked_at_as_a_single_job_is(
     path = tmp_path / "batch"
     path.write_text("{}\n")
     with pytest.raises(BadRequest, match=said):
-        load.count(path, Command("flag", argv=("/bin/true",)), header)
+        batch_file.count(path, Command("flag", argv=("/bin/true",)), header)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import House
 
 
 def _edit(house: House, **settings: Any) -> None:
-    house.ask(inbox.EditMachine("attic", {"allow": "all"} | settings))
+    house.ask(requests.EditMachine("attic", {"allow": "all"} | settings))
 
 
 def test_limits_of_a_machine_and_of_a_command_on_it_reach_what_runs(house: House) -> None:

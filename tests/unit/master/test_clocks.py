@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import House
 
@@ -70,7 +70,7 @@ def test_why_says_that_it_was_given_back_and_that_the_clocks_differ(house: House
 def test_a_clock_that_differs_is_told_also_where_nothing_came_of_it(house: House) -> None:
     attic = house.join("attic")
     house.define(windows=NIGHT)
-    house.ask(inbox.SetMachine("attic", jobs=0))
+    house.ask(requests.SetMachine("attic", jobs=0))
     job = house.submit().id
     assert "clock" not in house.rules(job)["attic"]
     assert house.machine()["clock_ms"] == 0
@@ -94,5 +94,5 @@ def test_whoever_sets_the_clock_or_says_other_hours_ends_the_wait(house: House) 
     _says_the_time(house, attic, 0)
     assert _gives_back(house, attic) == [job]
     until_ms = house.now.wall_ms + 3_600_000
-    house.ask(inbox.OverrideHours("attic", "allow", until_ms))
+    house.ask(requests.OverrideHours("attic", "allow", until_ms))
     assert house.granted() == [job]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mythjobs.master import inbox, reasons
+from mythjobs.master import requests
+from mythjobs.master.explain import reasons
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import NOON, House
 
@@ -91,9 +92,9 @@ def test_a_started_job_whose_deadline_has_passed_is_told_late(house: House) -> N
 def test_a_rerun_has_no_deadline_of_the_old_one(house: House) -> None:
     house.join("attic", 1)
     house.define()
-    house.ask(inbox.SetMachine("attic", jobs=0))
+    house.ask(requests.SetMachine("attic", jobs=0))
     job = house.submit(deadline_ms=NOON + 1000).id
     house.later(2)
-    [again] = house.ask(inbox.RerunJobs([job], "anna"))
+    [again] = house.ask(requests.RerunJobs([job], "anna"))
     house.later(60)
     assert house.state(int(again.done)) == "queued"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.store.check import check
+from mythjobs.store.invariants.run import check
 from tests.unit.master.house import House
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mythjobs.master import inbox, reasons
+from mythjobs.master import requests
+from mythjobs.master.explain import reasons
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import HOUR_S, NOON, House
@@ -12,7 +13,7 @@ def test_why_says_code_sentence_and_every_rule_of_every_machine(house: House) ->
     house.join("attic", 1)
     house.join("cellar", 1, zone="Europe/Berlin")
     house.define(windows={"open": ["22:00-06:00"]})
-    house.ask(inbox.EditMachine("attic", {"allow": []}))
+    house.ask(requests.EditMachine("attic", {"allow": []}))
     said = house.submit()
     why = house.why(said.id)
     assert (why["code"], why["state"]) == ("window_closed", "queued")
@@ -62,7 +63,7 @@ def test_a_job_about_a_file_prefers_the_machine_that_has_it(house: House) -> Non
     house.join("attic", 4)
     house.join("cellar", 1)
     house.define()
-    house.ask(inbox.EditMachine("cellar", {"allow": "all", "files": ["/srv/tv"]}))
+    house.ask(requests.EditMachine("cellar", {"allow": "all", "files": ["/srv/tv"]}))
     jobs = [house.submit(subject=f"/srv/tv/{n}.ts").id for n in range(2)]
     assert (house.granted("cellar"), house.granted("attic")) == ([jobs[0]], [jobs[1]])
 
@@ -96,13 +97,13 @@ def test_queued_future_and_nowhere_allowed_jobs_are_cancelled_at_once(house: Hou
     attic = house.join("attic", 1)
     house.define()
     house.define("forbidden")
-    house.ask(inbox.EditMachine("attic", {"allow": ["flag"]}))
+    house.ask(requests.EditMachine("attic", {"allow": ["flag"]}))
     running = house.submit().id
     queued = house.submit().id
     future = house.submit(not_before_ms=NOON + 10**8).id
     nowhere = house.submit("forbidden").id
     asked = [queued, future, nowhere, running]
-    done = house.ask(inbox.CancelJobs(asked, "anna"))
+    done = house.ask(requests.CancelJobs(asked, "anna"))
     assert [each.done for each in done] == ["cancelled", "cancelled", "cancelled", "stopping"]
     assert [house.state(each) for each in asked] == ["cancelled"] * 3 + ["leased"]
     assert attic
@@ -158,8 +159,8 @@ def test_at_full_places_stop_and_pause_still_work(house: House) -> None:
     first, second = house.queue(2)
     house.queue(3)
     assert house.granted() == [first, second]
-    house.ask(inbox.CancelJobs([first], "anna"))
-    house.ask(inbox.FreezeJobs([second], True))
+    house.ask(requests.CancelJobs([first], "anna"))
+    house.ask(requests.FreezeJobs([second], True))
     assert [each.job for each in house.heard(m.Stop)] == [first]
     assert [(each.job, each.on) for each in house.heard(m.Freeze)] == [(second, True)]
 

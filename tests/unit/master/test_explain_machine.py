@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mythjobs.errors import NoSuchMachine
-from mythjobs.master import inbox
-from mythjobs.master.explain_machine import why_machine
+from mythjobs.master import requests
+from mythjobs.master.explain.machine import why_machine
 from tests.unit.master.house import House
 
 
@@ -40,8 +40,8 @@ def test_the_command_that_comes_furthest_is_named_first(house: House) -> None:
     house.define("forbidden")
     house.define("nightly", windows={"open": ["22:00-06:00"]})
     house.define("off")
-    house.ask(inbox.EditMachine("attic", {"allow": {"except": ["forbidden"]}}))
-    house.ask(inbox.EnableCommand("off", False))
+    house.ask(requests.EditMachine("attic", {"allow": {"except": ["forbidden"]}}))
+    house.ask(requests.EnableCommand("off", False))
     house.queue(3, "forbidden")
     house.queue(2, "nightly")
     house.queue(1, "off")
@@ -60,9 +60,9 @@ def test_what_was_cancelled_keeps_nothing_waiting(house: House) -> None:
     house.define()
     gone = house.submit(semaphores={"nas": 2}).id
     assert "there is no semaphore nas" in why(house)["sentence"]
-    house.ask(inbox.CancelJobs([gone], "anna"))
+    house.ask(requests.CancelJobs([gone], "anna"))
     assert why(house)["code"] == "idle"
     assert why(house)["commands"] == []
-    house.ask(inbox.SetSemaphore("nas", 1))
+    house.ask(requests.SetSemaphore("nas", 1))
     house.submit(semaphores={"nas": 5})
     assert why(house)["sentence"] == "flag waits: takes 5 of semaphore nas, which has 1"

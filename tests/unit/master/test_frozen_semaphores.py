@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mythjobs.master import inbox, pages
+from mythjobs.master import requests
+from mythjobs.master.explain import pages
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import House
 
@@ -16,7 +17,7 @@ def _used(house: House) -> int:
 def _running(house: House, *, free: bool) -> tuple[int, int, int]:
     """A machine's connection, a job that runs there and has the only unit, and one that waits."""
     attic = house.join("attic", 4)
-    house.ask(inbox.SetSemaphore("nas", 1, free))
+    house.ask(requests.SetSemaphore("nas", 1, free))
     house.define(semaphores={"nas": 1})
     first, second = house.queue(2)
     assert house.granted() == [first]
@@ -50,7 +51,7 @@ def test_a_frozen_job_gives_back_what_says_so_and_takes_it_again_when_it_goes_on
 
 def test_on_a_machine_that_is_away_nothing_counts_as_frozen(house: House) -> None:
     attic, first, second = _running(house, free=True)
-    house.ask(inbox.SetMachine("attic", jobs=1))
+    house.ask(requests.SetMachine("attic", jobs=1))
     house.hear(attic, m.Frozen(first, 1, ["user"]))
     assert (house.granted(), _used(house)) == ([], 0)
     house.leave(attic)
@@ -71,5 +72,5 @@ def test_a_restart_of_the_master_knows_which_semaphores_are_given_back(house: Ho
     house.hear(attic, m.Frozen(first, 1, ["window"]))
     assert house.granted() == [second]
     # And it is a person's to say otherwise.
-    house.ask(inbox.SetSemaphore("nas", 1, False))
+    house.ask(requests.SetSemaphore("nas", 1, False))
     assert _used(house) == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
 from tests.unit.master.silent import SilentHouse
@@ -33,7 +33,7 @@ def given_up(house: SilentHouse, subject: str | None = None, **table: Any) -> in
     house.leave(attic)
     house.pass_time(2256)
     assert house.state(job) == "queued"
-    house.ask(inbox.SetMachine("attic", jobs=0))
+    house.ask(requests.SetMachine("attic", jobs=0))
     return job
 
 
@@ -84,7 +84,7 @@ def test_an_end_that_we_forced_changes_nothing(house: SilentHouse, outcome: o.Ou
 
 def test_an_end_of_a_job_that_was_begun_again_changes_nothing(house: SilentHouse) -> None:
     job = given_up(house)
-    house.ask(inbox.SetMachine("cellar", jobs=1))
+    house.ask(requests.SetMachine("cellar", jobs=1))
     assert house.granted("cellar") == [job]
     tell(house, job, o.Exited(0))
     assert house.state(job) == "leased"
@@ -106,7 +106,7 @@ def test_a_late_end_frees_its_subject_and_those_that_wait_for_it(house: SilentHo
     after = house.submit(after=[{"job": job}]).id
     sibling = house.submit(subject="/srv/news.ts").id
     tell(house, job, o.Exited(0))
-    house.ask(inbox.SetMachine("cellar", jobs=2))
+    house.ask(requests.SetMachine("cellar", jobs=2))
     assert sorted(house.granted("cellar")) == [after, sibling]
 
 
@@ -119,7 +119,7 @@ def test_a_held_job_takes_its_late_end(house: SilentHouse) -> None:
 
 def test_a_cancelled_job_stays_cancelled(house: SilentHouse) -> None:
     job = given_up(house)
-    house.ask(inbox.CancelJobs([job], "anna"))
+    house.ask(requests.CancelJobs([job], "anna"))
     tell(house, job, o.Exited(0))
     assert house.state(job) == "cancelled"
 

@@ -6,9 +6,9 @@ import contextlib
 
 import pytest
 
-from mythjobs.master import inbox
-from mythjobs.store import placement
-from mythjobs.store.placement import Candidate
+from mythjobs.master import requests
+from mythjobs.store.queries import ready_jobs
+from mythjobs.store.queries.ready_jobs import Candidate
 from mythjobs.store.statement import Transaction
 from tests.unit.master.house import House
 
@@ -17,7 +17,7 @@ def test_a_job_that_takes_a_whole_semaphore_is_not_starved_by_many_that_take_one
     house: House,
 ) -> None:
     attic = house.join("attic", 8)
-    house.ask(inbox.SetSemaphore("nas", 3))
+    house.ask(requests.SetSemaphore("nas", 3))
     house.define("small", semaphores={"nas": 1})
     house.define("big", semaphores={"nas": 3})
     smalls = house.queue(50, "small")
@@ -44,7 +44,7 @@ def test_a_job_that_takes_a_whole_semaphore_is_not_starved_by_many_that_take_one
 
 def test_an_urgent_job_may_take_what_is_kept_for_one_that_waits(house: House) -> None:
     attic = house.join("attic", 8)
-    house.ask(inbox.SetSemaphore("nas", 2))
+    house.ask(requests.SetSemaphore("nas", 2))
     house.define("small", semaphores={"nas": 1})
     house.define("big", semaphores={"nas": 2})
     first, second = house.queue(2, "small")
@@ -83,13 +83,13 @@ def test_a_turn_that_fills_one_place_reads_no_class_again(
     house.run(attic, running)
     [running] = house.granted()
     read: list[int] = []
-    real = placement.next_of_class
+    real = ready_jobs.next_of_class
 
     def counting(tx: Transaction, class_id: int, most: int) -> list[Candidate]:
         read.append(class_id)
         return real(tx, class_id, most)
 
-    monkeypatch.setattr(placement, "next_of_class", counting)
+    monkeypatch.setattr(ready_jobs, "next_of_class", counting)
     started = []
     for _ in range(48):
         house.run(attic, running)
@@ -115,7 +115,7 @@ def test_classes_that_no_machine_may_run_cost_nothing_until_somebody_says_otherw
     house.run(attic, jobs[0])
     assert house.granted() == [jobs[1]]
     settings = {"allow": "all", "labels": ["gpu"], "jobs": 30}
-    house.ask(inbox.EditMachine("attic", settings))
+    house.ask(requests.EditMachine("attic", settings))
     assert len(house.granted()) == 21
     assert house.core.memory.plan.nowhere == set()
 
@@ -139,7 +139,7 @@ def test_a_turn_that_is_rolled_back_leaves_placement_as_it_was(house: House) -> 
     assert house.granted() == [jobs[0]]
     before = house.core.memory
     with contextlib.suppress(ZeroDivisionError), house.store.turn() as tx:
-        house.core.turn(tx, [inbox.CancelJobs([jobs[1]], "anna")], house.now)
+        house.core.turn(tx, [requests.CancelJobs([jobs[1]], "anna")], house.now)
         raise ZeroDivisionError
     house.core.book.clear()
     assert house.core.memory is before

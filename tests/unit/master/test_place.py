@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import House
 
@@ -53,7 +53,7 @@ def test_a_job_that_is_cancelled_while_it_is_known_as_next_is_not_granted(house:
     house.define()
     jobs = house.queue(4)
     assert house.granted() == [jobs[0]]
-    house.ask(inbox.CancelJobs([jobs[1]], "anna"))
+    house.ask(requests.CancelJobs([jobs[1]], "anna"))
     house.run(attic, jobs[0])
     assert house.granted() == [jobs[2]]
 
@@ -98,7 +98,7 @@ def test_a_ceiling_that_a_new_revision_brings_counts_jobs_of_the_old_one(house: 
     old = house.queue(2, by="ben")
     house.define(at_most=2)
     new = house.queue(2)
-    house.ask(inbox.SetMachine("attic", jobs=9))
+    house.ask(requests.SetMachine("attic", jobs=9))
     assert sorted(house.granted()) == [busy, *old, new[0]]
     assert house.why(new[1])["code"] == "at_most"
     assert attic

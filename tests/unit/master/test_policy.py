@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mythjobs.errors import BadRequest, DefinitionError, NoSuchCommand, NoSuchMachine
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.master.core import Core
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import HOUR_S, NOON, House
@@ -16,14 +16,14 @@ NIGHT: dict[str, Any] = {"windows": {"open": ["22:00-06:00"]}}
 
 
 def edit(house: House, name: str = "attic", **settings: Any) -> dict[str, Any]:
-    answer = house.ask(inbox.EditMachine(name, {"allow": "all"} | settings))
+    answer = house.ask(requests.EditMachine(name, {"allow": "all"} | settings))
     assert isinstance(answer, dict)
     return answer
 
 
 def override(house: House, kind: str, hours: float = 0, command: str | None = None) -> None:
     until_ms = house.now.wall_ms + round(3_600_000 * hours) if hours else None
-    house.ask(inbox.OverrideHours("attic", kind, until_ms, command))
+    house.ask(requests.OverrideHours("attic", kind, until_ms, command))
 
 
 def test_settings_are_kept_shown_and_there_after_a_restart(house: House) -> None:
@@ -59,13 +59,13 @@ def test_settings_that_are_wrong_change_nothing(house: House) -> None:
 def test_a_bare_machine_runs_nothing_it_was_not_allowed(house: House) -> None:
     house.join()
     house.define()
-    house.ask(inbox.EditMachine("attic", {}))
+    house.ask(requests.EditMachine("attic", {}))
     said = house.submit()
     assert said.state == "queued"
     assert said.reason.startswith("will wait: no machine allows flag; allow it with")
     assert house.granted() == []
     # And once it is allowed, it starts in the same turn.
-    house.ask(inbox.SetMachine("attic", allow=["flag"]))
+    house.ask(requests.SetMachine("attic", allow=["flag"]))
     assert house.granted() == [said.id]
 
 
@@ -89,7 +89,7 @@ def test_hours_are_read_in_the_zone_of_the_machine(house: House) -> None:
     house.define(**NIGHT)
     said = house.submit()
     assert "opens at 22:00 Europe/Berlin (in 9 h)" in said.reason
-    house.ask(inbox.SetMachine("attic", zone="America/New_York"))
+    house.ask(requests.SetMachine("attic", zone="America/New_York"))
     assert house.why(said.id)["sentence"].endswith("opens at 22:00 America/New_York (in 15 h)")
 
 
@@ -192,29 +192,29 @@ def test_a_semaphore_bounds_what_runs_on_all_machines(house: House) -> None:
     jobs = house.queue(4)
     assert house.why(jobs[0])["code"] == "semaphore"
     assert "`mythjobs semaphore set nas N`" in house.why(jobs[0])["sentence"]
-    house.ask(inbox.SetSemaphore("nas", 5))
+    house.ask(requests.SetSemaphore("nas", 5))
     on_attic, on_cellar = house.granted("attic"), house.granted("cellar")
     assert sorted(on_attic + on_cellar) == jobs[:2]
     assert house.why(jobs[2])["sentence"] == "waits: 4 of 5 of semaphore nas are taken"
     house.run(attic, *on_attic)
     assert sorted(house.granted("attic") + house.granted("cellar")) == [jobs[2]]
     # Smaller: nothing is stopped, nothing starts until there is room.
-    house.ask(inbox.SetSemaphore("nas", 1))
+    house.ask(requests.SetSemaphore("nas", 1))
     assert "takes 2 of semaphore nas, which has 1" in house.why(jobs[3])["sentence"]
     with pytest.raises(BadRequest, match="there is no semaphore"):
-        house.ask(inbox.SetSemaphore("tuner", None))
+        house.ask(requests.SetSemaphore("tuner", None))
 
 
 def test_a_disabled_command_starts_nothing_until_it_is_enabled(house: House) -> None:
     house.join()
     house.define()
-    house.ask(inbox.EnableCommand("flag", False))
+    house.ask(requests.EnableCommand("flag", False))
     said = house.submit()
     assert (house.granted(), house.why(said.id)["code"]) == ([], "disabled")
     house.restart()
     house.join()
     assert house.granted() == []
-    house.ask(inbox.EnableCommand("flag", True))
+    house.ask(requests.EnableCommand("flag", True))
     assert house.granted() == [said.id]
 
 
@@ -247,12 +247,12 @@ def test_the_number_of_jobs_of_one_run_is_not_written_down(house: House) -> None
         house.core.load(tx, house.now)
     house.join("attic", 8)
     house.define()
-    house.ask(inbox.SetMachine("attic", deny=["flag"]))
+    house.ask(requests.SetMachine("attic", deny=["flag"]))
     assert house.machine()["jobs"] == 3
     house.restart()
     house.join("attic", 8)
     assert house.machine()["jobs"] == 8
 
     house.core.memory.machines[1].most_now = 3
-    house.ask(inbox.SetMachine("attic", jobs=5))
+    house.ask(requests.SetMachine("attic", jobs=5))
     assert house.machine()["jobs"] == 5

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mythjobs.master import inbox
-from mythjobs.master.restoring import Begun, begin_again
+from mythjobs.master import requests
+from mythjobs.master.attempts.restore import Begun, begin_again
 from mythjobs.protocol import messages as m
-from mythjobs.store import check, numbers
-from mythjobs.store.backup import back_up
-from mythjobs.store.numbers import ATTEMPTS_LEFT_OUT, JOBS_LEFT_OUT
+from mythjobs.store.backends.backup import back_up
+from mythjobs.store.invariants import run
 from mythjobs.store.open import open_store
+from mythjobs.store.writes import id_recovery
+from mythjobs.store.writes.id_recovery import ATTEMPTS_LEFT_OUT, JOBS_LEFT_OUT
 from tests.unit.master.house import House
 
 
@@ -18,12 +19,12 @@ def _back(house: House, path: Path, *, known: bool = True) -> Begun:
     """The house goes back to this copy; its machines know what they know."""
     there = open_store(path)
     with house.store.reading() as old, there.turn() as tx:
-        begun = begin_again(tx, house.now, numbers.later(old) if known else None)
+        begun = begin_again(tx, house.now, id_recovery.later(old) if known else None)
     house.store.close()
     house.store = there
     house.restart()
     with there.reading() as tx:
-        assert check.check(tx) == []
+        assert run.check(tx) == []
     return begun
 
 
@@ -47,7 +48,7 @@ def test_what_was_not_over_is_held_and_goes_on_under_a_number_of_its_own(
     assert house.granted() == []
 
     house.held["attic"].clear()
-    house.ask(inbox.ReleaseJobs([running, waiting]))
+    house.ask(requests.ReleaseJobs([running, waiting]))
     grants = house.heard(m.Grant)
     assert sorted((each.job, each.n) for each in grants) == [
         (running, 1 + ATTEMPTS_LEFT_OUT + 1),
@@ -72,7 +73,7 @@ def test_what_runs_by_the_word_of_both_stores_goes_on(house: House, tmp_path: Pa
     house.run(connection, running)
     assert house.state(running) == "succeeded"
     assert house.state(ended) == "queued"
-    house.ask(inbox.ReleaseJobs([ended]))
+    house.ask(requests.ReleaseJobs([ended]))
     assert [(each.job, each.n) for each in house.heard(m.Grant)] == [(ended, 2)]
 
 
@@ -82,7 +83,7 @@ def test_what_was_to_be_stopped_is_cancelled(house: House, tmp_path: Path) -> No
     running = house.submit().id
     follower = house.submit(after=[{"job": running, "when": "ok"}]).id
     assert house.granted() == [running]
-    house.ask(inbox.CancelJobs([running], "anna"))
+    house.ask(requests.CancelJobs([running], "anna"))
     back_up(tmp_path / "store.db", tmp_path / "copy.db")
     assert _back(house, tmp_path / "copy.db", known=False).held == 0
     assert house.state(running) == "cancelled"

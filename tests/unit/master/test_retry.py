@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.requests import Acted
@@ -135,7 +135,7 @@ def test_a_breach_that_holds_waits_for_a_person(house: SilentHouse) -> None:
     house.end(ATTIC, job, 1, o.Breached("wall"))
     row = house.row(job)
     assert (row["state"], row["hold"], row["reason_code"]) == ("queued", 1, "breached")
-    house.ask(inbox.ReleaseJobs([job]))
+    house.ask(requests.ReleaseJobs([job]))
     assert house.granted() == [job]
 
 
@@ -144,7 +144,7 @@ def test_a_breach_that_holds_waits_for_a_person(house: SilentHouse) -> None:
 
 def test_a_job_that_has_not_started_by_its_deadline_is_cancelled(house: SilentHouse) -> None:
     house.define()
-    house.ask(inbox.SetMachine("attic", jobs=0))
+    house.ask(requests.SetMachine("attic", jobs=0))
     job = house.submit(deadline_ms=house.now.wall_ms + 60_000).id
     after = house.submit(after=[{"job": job}]).id
     house.later(59)
@@ -177,11 +177,11 @@ def test_a_person_pauses_and_resumes_a_running_job(house: SilentHouse) -> None:
     house.define()
     job = house.submit().id
     house.granted()
-    [paused] = house.ask(inbox.FreezeJobs([job], True))
+    [paused] = house.ask(requests.FreezeJobs([job], True))
     assert paused == Acted(job, "leased", "pausing", "")
     house.hear(ATTIC, m.Frozen(job, 1, ["user"]))
     assert house.core.memory.machines[1].live[job].frozen == ("user",)
-    house.ask(inbox.FreezeJobs([job], False))
+    house.ask(requests.FreezeJobs([job], False))
     assert house.heard(m.Freeze) == [
         m.Freeze(job, 1, "user", True),
         m.Freeze(job, 1, "user", False),
@@ -193,11 +193,11 @@ def test_what_cannot_be_paused_is_said(house: SilentHouse) -> None:
     waiting = house.submit(hold=True).id
     running = house.submit().id
     house.granted()
-    answers = house.ask(inbox.FreezeJobs([waiting, 99], True))
+    answers = house.ask(requests.FreezeJobs([waiting, 99], True))
     assert "not running" in answers[0].error
     assert "no job 99" in answers[1].error
     house.leave(ATTIC)
-    [away] = house.ask(inbox.FreezeJobs([running], True))
+    [away] = house.ask(requests.FreezeJobs([running], True))
     assert "attic is not connected" in away.error
 
 
@@ -212,5 +212,5 @@ def test_a_paused_job_that_is_lost_is_held_and_one_that_its_hours_froze_is_not(
         house.end(ATTIC, job, 1, o.Lost("the reaper died"))
         assert house.granted() == ([] if held else [job])
         assert (house.why(job)["code"] == "held") is held
-    house.ask(inbox.ReleaseJobs([job - 1]))
+    house.ask(requests.ReleaseJobs([job - 1]))
     assert house.granted() == [job - 1]

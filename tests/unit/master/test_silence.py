@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mythjobs.errors import BadRequest, Conflict, NoSuchMachine
-from mythjobs.master import inbox
+from mythjobs.master import requests
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
 from tests.unit.master.silent import SilentHouse
@@ -116,9 +116,9 @@ def test_what_arrived_before_the_master_looked_is_read_first(house: SilentHouse)
     # The master stood still for an hour; then it reads what has come, and only then looks.
     attic, job = running(house)
     house.now = type(house.now)(*(each + 3_600_000 for each in house.now))
-    tick = inbox.Tick(house.now.steady_ms)
+    tick = requests.Tick(house.now.steady_ms)
     beat = m.Heartbeat(9, [m.Held(job, 1, "running")])
-    house.turn(tick, inbox.AgentSaid(attic, m.AgentFrame(9, 1, 0, [beat])))
+    house.turn(tick, requests.AgentSaid(attic, m.AgentFrame(9, 1, 0, [beat])))
     assert house.state(job) == "running"
 
 
@@ -128,7 +128,7 @@ def test_nobody_is_presumed_over_by_a_turn_that_read_nothing(house: SilentHouse)
     house.later(100_000)
     assert house.state(job) == "running"
     # What was read an hour ago proves nothing about now.
-    house.turn(inbox.Tick(house.now.steady_ms - 99_000_000))
+    house.turn(requests.Tick(house.now.steady_ms - 99_000_000))
     assert house.state(job) == "running"
 
 
@@ -179,7 +179,7 @@ def test_a_machine_that_cannot_end_a_job_with_its_lease_is_waited_for(house: Sil
 
 def test_a_job_that_was_to_be_stopped_is_cancelled_with_its_machine(house: SilentHouse) -> None:
     attic, job = running(house)
-    house.ask(inbox.CancelJobs([job], "anna"))
+    house.ask(requests.CancelJobs([job], "anna"))
     house.leave(attic)
     house.pass_time(PRESUMED_S + 1)
     assert house.state(job) == "cancelled"
@@ -234,7 +234,7 @@ def test_a_hello_of_an_old_boot_alone_ends_nothing(house: SilentHouse) -> None:
     attic, job = running(house)
     house.leave(attic)
     hello = m.Hello(1, "key of attic", "", "", "attic", "older", "i", 2, can=sorted(m.CAN))
-    house.ask(inbox.Attach(hello, True, 99))
+    house.ask(requests.Attach(hello, True, 99))
     assert house.state(job) == "running"
 
 
@@ -244,13 +244,13 @@ def test_a_hello_of_an_old_boot_alone_ends_nothing(house: SilentHouse) -> None:
 def test_a_machine_that_is_declared_dead_gives_its_jobs_back(house: SilentHouse) -> None:
     attic, job = running(house, silence="keep")
     with pytest.raises(Conflict):
-        house.ask(inbox.DeclareDead("attic", "anna", "burnt down"))
+        house.ask(requests.DeclareDead("attic", "anna", "burnt down"))
     house.leave(attic)
     with pytest.raises(BadRequest):
-        house.ask(inbox.DeclareDead("attic", "anna", " "))
+        house.ask(requests.DeclareDead("attic", "anna", " "))
     with pytest.raises(NoSuchMachine):
-        house.ask(inbox.DeclareDead("shed", "anna", "burnt down"))
-    assert house.ask(inbox.DeclareDead("attic", "anna", "burnt down")) == [job]
+        house.ask(requests.DeclareDead("shed", "anna", "burnt down"))
+    assert house.ask(requests.DeclareDead("attic", "anna", "burnt down")) == [job]
     assert house.state(job) == "queued"
     assert "burnt down" in house.row(job)["reason"]
     assert house.attempt(job, 1)["evidence"] == "presumed: declared_dead"
@@ -311,7 +311,7 @@ def test_what_the_machine_holds_without_a_right_is_excepted_and_stopped(house: S
 def test_a_connection_that_ends_in_the_turn_it_began_is_not_kept(house: SilentHouse) -> None:
     # Seen: the end was handled before the beginning, and the machine stayed attached.
     hello = m.Hello(1, "key of attic", "", "", "attic", "boot", "i", 2)
-    house.turn(inbox.Attach(hello, True, 7), inbox.Detached(7))
+    house.turn(requests.Attach(hello, True, 7), requests.Detached(7))
     [machine] = house.core.memory.machines.values()
     assert machine.connection is None
 
@@ -319,7 +319,7 @@ def test_a_connection_that_ends_in_the_turn_it_began_is_not_kept(house: SilentHo
 def test_a_machine_that_comes_back_in_one_turn_is_connected(house: SilentHouse) -> None:
     attic = house.join("attic")
     hello = m.Hello(1, "key of attic", "", "", "attic", "boot", "i", 2)
-    house.turn(inbox.Detached(attic), inbox.Attach(hello, True, 8))
+    house.turn(requests.Detached(attic), requests.Attach(hello, True, 8))
     [machine] = house.core.memory.machines.values()
     assert machine.connection == 8
 

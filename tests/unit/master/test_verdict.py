@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from mythjobs.master.verdict import Past, backoff_s, judge, returned
+from mythjobs.master.attempts.retry import Past, backoff_s, judge, returned
 from mythjobs.model import outcome as o
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import JobEvent
-from mythjobs.model.policy import Retry
+from mythjobs.model.policy_tables import Retry
 
 DONE, FAILED, AGAIN, CANCELLED, RETURNED = (
     JobEvent.SUCCEEDED,

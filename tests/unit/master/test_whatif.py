@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mythjobs.errors import DefinitionError, NoSuchCommand, NoSuchMachine
-from mythjobs.master.whatif import what_if
+from mythjobs.master.explain.replay import what_if
 from mythjobs.protocol import messages as m
 from tests.unit.master.house import NOON, House
 

@@ -9,7 +9,7 @@ import pytest
 from mythjobs.errors import DefinitionError
 from mythjobs.model.command import Command
 from mythjobs.model.definition import command_from
-from mythjobs.model.policy import FAILURES, Retry, Windows
+from mythjobs.model.policy_tables import FAILURES, Retry, Windows
 from mythjobs.model.progress import ProgressReader
 
 

@@ -12,7 +12,7 @@ from mythjobs.errors import DefinitionError
 from mythjobs.model.bounds import IO_CLASSES, Bounds, tighter
 from mythjobs.model.command import Command
 from mythjobs.model.definition import command_from
-from mythjobs.model.owner import (
+from mythjobs.model.machine_policy import (
     EVERYTHING,
     NOTHING,
     Owner,

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from mythjobs.process.journal import Journal, Records, Spawned, read_journal, read_lines
+from mythjobs.process.reaper.journal import Journal, Records, Spawned, read_journal, read_lines
 
 END = '{"end":{"job":1,"n":1,"seq":1}}'
 

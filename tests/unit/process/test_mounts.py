@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.process.contain.mounts import Places, places, with_limits
+from mythjobs.process.cgroup.mounts import Places, places, with_limits
 
 _UNIFIED = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 _HYBRID = (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.model.kept import Kept
-from mythjobs.process.output import Spool, read_kept, read_range
+from mythjobs.model.output_window import Kept
+from mythjobs.process.reaper.output import Spool, read_kept, read_range
 
 
 def test_head_and_tail_agree_with_slices_of_the_stream(tmp_path: Path) -> None:

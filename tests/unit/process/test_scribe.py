@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.process.output import Spool
-from mythjobs.process.scribe import Scribe, Written
+from mythjobs.process.reaper.output import Spool
+from mythjobs.process.reaper.scribe import Scribe, Written
 
 PART = 256 * 1024
 

@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from mythjobs.clock import machine_now
-from mythjobs.process import tree
+from mythjobs.process import procfs
 
 
 def test_we_see_ourselves() -> None:
-    us = tree.read_process(os.getpid())
+    us = procfs.read_process(os.getpid())
     assert us
     assert (us.parent, us.session, us.dead) == (os.getppid(), os.getsid(0), False)
-    assert us in list(tree.processes())
+    assert us in list(procfs.processes())
 
 
 def test_a_childs_birth_lies_between_the_instants_around_its_start() -> None:
@@ -28,17 +28,17 @@ def test_a_childs_birth_lies_between_the_instants_around_its_start() -> None:
         env={"MYTHJOBS_JOB": "12", "MYTHJOBS_ATTEMPT": "3", "MYTHJOBS_P_X": "é"},
     )
     after_ms = machine_now().steady_ms
-    found = tree.read_process(child.pid)
+    found = procfs.read_process(child.pid)
     assert found
-    assert before_ms - tree.TICK_MS <= found.born_ms <= after_ms
+    assert before_ms - procfs.TICK_MS <= found.born_ms <= after_ms
     # The kernel answers for the exec a moment before the new environment can be read.
     assert child.stdout
     assert child.stdout.readline() == b"\n"
-    assert tree.mark_of(child.pid) == (12, 3)
-    assert child.pid in tree.children(os.getpid(), os.getpid())
+    assert procfs.mark_of(child.pid) == (12, 3)
+    assert child.pid in procfs.children(os.getpid(), os.getpid())
     child.communicate(b"\n")
-    assert tree.read_process(child.pid) is None
-    assert tree.mark_of(child.pid) is None
+    assert procfs.read_process(child.pid) is None
+    assert procfs.mark_of(child.pid) is None
 
 
 def test_a_name_with_brackets_and_spaces_confuses_nobody() -> None:
@@ -49,7 +49,7 @@ def test_a_name_with_brackets_and_spaces_confuses_nobody() -> None:
     )
     assert child.stdout
     child.stdout.readline()
-    found = tree.read_process(child.pid)
+    found = procfs.read_process(child.pid)
     assert found
     assert (found.parent, found.session) == (os.getpid(), os.getsid(0))
     child.communicate(b"\n")
@@ -68,10 +68,10 @@ def _looks(monkeypatch: pytest.MonkeyPatch, *, command: bytes, after: int) -> tu
         return b"TREE=abc\0" if looks > after else b""
 
     with subprocess.Popen(["sleep", "60"]) as young:
-        monkeypatch.setattr(tree, "_PAUSE_S", 0.0)
-        monkeypatch.setattr(tree, "_may_be_in_exec", lambda pid: True)
-        monkeypatch.setattr(tree, "_read", read)
-        found = tree.has_mark(young.pid, "TREE", "abc")
+        monkeypatch.setattr(procfs, "_PAUSE_S", 0.0)
+        monkeypatch.setattr(procfs, "_may_be_in_exec", lambda pid: True)
+        monkeypatch.setattr(procfs, "_read", read)
+        found = procfs.has_mark(young.pid, "TREE", "abc")
         young.kill()
     return found, looks
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mythjobs.errors import ProtocolError
-from mythjobs.process.wire import LineReader, Message, encode_line
+from mythjobs.process.reaper.wire import LineReader, Message, encode_line
 
 MESSAGES: list[Message] = [
     {"type": "start", "argv": ["é\n\U0001f4fa", "\udcff"], "wall_s": None},

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from mythjobs.model.bounds import Bounds
-from mythjobs.model.owner import EVERYTHING, Owner, Rights, owner_from
+from mythjobs.model.machine_policy import EVERYTHING, Owner, Rights, owner_from
 from mythjobs.model.window import Hours
 from mythjobs.scheduler import eligibility as e
+from mythjobs.scheduler.blocked import waits_where
 from mythjobs.scheduler.counts import Counts, Running
-from mythjobs.scheduler.opening import opening
-from mythjobs.scheduler.waiting import waits_where
+from mythjobs.scheduler.window_state import opening
 
 NOON = 1_795_521_600_000  # Tuesday
 ATTIC = 1

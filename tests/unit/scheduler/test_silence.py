@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mythjobs.scheduler.silence import terms
+from mythjobs.scheduler.lease_policy import terms
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mythjobs.model.owner import EVERYTHING
+from mythjobs.model.machine_policy import EVERYTHING
 from mythjobs.model.window import Hours
 from mythjobs.scheduler import eligibility as e
-from mythjobs.scheduler.whatif import Outcome, PastJob, World, replay
+from mythjobs.scheduler.replay import Outcome, PastJob, World, replay
 
 NOON = 1_795_521_600_000
 HOUR_MS, HOUR_S = 3_600_000, 3600.0

@@ -1,0 +1,69 @@
+"""From a grant to the reaper's `start` message: environment, directory, streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mythjobs.agent.core.actions import Json
+from mythjobs.agent.core.attempt import Key
+from mythjobs.agent.core.terms import Act
+from mythjobs.protocol import messages as m
+
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def base_env(environ: Mapping[str, str], *, user: str, home: str, shell: str) -> dict[str, str]:
+    """What every job of this user finds in its environment, before its command adds to it.
+
+    Nothing else of the agent's own environment reaches a job.
+    """
+    env = {
+        "PATH": environ.get("PATH") or _PATH,
+        "HOME": home,
+        "USER": user,
+        "LOGNAME": user,
+        "SHELL": shell or "/bin/sh",
+        "LANG": environ.get("LANG") or "C.UTF-8",
+    }
+    if zone := environ.get("TZ"):
+        env["TZ"] = zone
+    return env
+
+
+def watched(run: m.Run) -> bool:
+    """Whether its progress is read from its output."""
+    return bool(run.progress) and run.progress != "status"
+
+
+def start_message(key: Key, run: m.Run, base: Mapping[str, str], acts: Sequence[Act] = ()) -> Json:
+    """docs/reaper.md, `start`. With scratch, an empty cwd means the scratch directory."""
+    job, n = key
+    env = run.env if run.bare_env else {**base, **run.env}
+    return {
+        "type": "start",
+        "job": job,
+        "n": n,
+        "argv": run.argv,
+        "env": {**env, "MYTHJOBS_JOB": str(job), "MYTHJOBS_ATTEMPT": str(n)},
+        "cwd": run.cwd or ("" if run.scratch else "/"),
+        "stdin": run.stdin,
+        "streams": 2 if run.separate_stderr else 1,
+        "keep": run.keep,
+        "wall_s": run.wall_s,
+        "grace_s": run.grace_s,
+        "cpu_s": run.cpu_s,
+        "idle_s": run.idle_s,
+        "memory_bytes": run.memory_bytes,
+        "output_bytes": run.output_bytes,
+        "processes": run.processes,
+        "nice": run.nice,
+        "io": run.io,
+        "contain": run.contain,
+        "best_effort": run.best_effort,
+        "leave_daemons": run.leave_daemons,
+        "acts": acts,
+        "watch": watched(run),
+        "scratch": run.scratch,
+        "status": run.progress == "status",
+    }

@@ -1,0 +1,198 @@
+"""`mythjobs jobs` and `mythjobs show`: what jobs there are, and all about one."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli import terminal
+from mythjobs.cli.options import STATES
+from mythjobs.cli.session import COMMAND, JOB, TEXT, Session, as_json, command, pass_session
+from mythjobs.cli.texts import clean
+from mythjobs.cli.times import say_clock, say_time
+from mythjobs.cli.waiting import said_batch, why_so
+from mythjobs.client.client import Client
+from mythjobs.model.command import RUN
+from mythjobs.model.life import JobState
+from mythjobs.model.units import say_duration, say_size
+
+# The most that is asked for at once; more comes page by page.
+_PAGE: Final = 500
+
+
+@command("jobs")
+@click.option(
+    "--state",
+    "states",
+    type=STATES,
+    default=(),
+    metavar="STATE[,STATE…]",
+    help=f"Only jobs in these states: {', '.join(JobState)}.",
+)
+@click.option("--command", "of", type=COMMAND, metavar="COMMAND", help="Only jobs of this command.")
+@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this batch.")
+@click.option("--subject", type=TEXT, help="Only jobs about this subject.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most so many."
+)
+@as_json
+@pass_session
+def jobs(
+    session: Session,
+    states: tuple[str, ...],
+    of: str | None,
+    batch: int | None,
+    subject: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List jobs, the newest first."""
+    query = {"state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject}
+    found = list(_pages(session.client(), query, limit))
+    if as_json:
+        terminal.say_json(found)
+        return
+    now_ms = clock.master_now().wall_ms
+    rows = [
+        (
+            each["id"],
+            each["state"],
+            each["command"],
+            _about(each),
+            each["priority"] or "",
+            percent(each["progress"]),
+            say_clock(each["submitted_ms"], now_ms),
+            why_so(each),
+        )
+        for each in found
+    ]
+    headings = ("job", "state", "command", "subject", "priority", "done", "submitted", "reason")
+    terminal.table(headings, rows, ("job", "priority", "done"))
+
+
+def _pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
+    before = None
+    while limit > 0:
+        page = client.get("jobs", {**query, "limit": min(limit, _PAGE), "before": before})
+        yield from page["jobs"]
+        limit -= len(page["jobs"])
+        before = page["next"]
+        if before is None or not page["jobs"]:
+            return
+
+
+@command("show", epilog="Examples:\n  mythjobs show 42\n  mythjobs show --batch 7")
+@click.argument("job", type=JOB, required=False)
+@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="How far a batch is.")
+@as_json
+@pass_session
+def show(session: Session, job: int | None, batch: int | None, as_json: bool) -> None:
+    """Show all about one job, or how far a batch is."""
+    if (job is None) == (batch is None):
+        raise click.UsageError("name a job, or give --batch", click.get_current_context())
+    client = session.client()
+    found = client.get(f"batches/{batch}" if job is None else f"jobs/{job}")
+    if as_json:
+        terminal.say_json(found)
+    elif job is None:
+        terminal.say(said_batch(found))
+    else:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    terminal.say(f"job {found['id']}  {clean(found['command'])}")
+    terminal.facts(_facts(found))
+    if found["command"] != RUN:
+        _list("arguments", [f"{name} = {value}" for name, value in found["arguments"].items()])
+    _list("attempts", [_attempt(each) for each in found["attempts"]])
+    _list("events", [_event(each) for each in found["events"]])
+
+
+def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    words = [
+        terminal.state_word(job["state"]),
+        percent(job["progress"]),
+        "held" if job["hold"] else "",
+        f"asked to stop by {job['stop_requested']}" if job["stop_requested"] else "",
+        f"frozen by {', '.join(job['frozen'])}" if job["frozen"] else "",
+    ]
+    yield "state", ", ".join(clean(word) if word != words[0] else word for word in words if word)
+    yield "reason", clean(why_so(job))
+    yield "program", clean(_program(job))
+    yield "subject", clean(job["subject"] or "")
+    yield "priority", str(job["priority"])
+    yield "key", clean(job["key"] or "")
+    yield "batch", str(job["batch"] or "")
+    yield "after", ", ".join(_dependency(each) for each in job["after"])
+    yield "comment", clean(job["comment"])
+    yield "not before", say_time(job["not_before_ms"])
+    yield "deadline", say_time(job["deadline_ms"])
+    yield "machine", clean(job["machine"])
+    yield "prefers", clean(job["prefer"])
+    yield "labels", clean(", ".join(job["labels"]))
+    yield "semaphores", _pairs(job["semaphores"])
+    yield "limits", _pairs(job["limits"])
+    yield "failures", str(job["failures"] or "")
+    yield "lost", f"{job['losses']} times in a row" if job["losses"] else ""
+    by = f" by {clean(job['submitter'])}" if job["submitter"] else ""
+    yield "submitted", say_time(job["submitted_ms"]) + by
+    yield "ended", say_time(job["ended_ms"])
+    yield "runs again", f"job {job['rerun_of']}" if job["rerun_of"] else ""
+
+
+def _pairs(pairs: dict[str, Any]) -> str:
+    return clean(", ".join(f"{name}={value}" for name, value in pairs.items()))
+
+
+def _about(job: dict[str, Any]) -> str:
+    """The subject; of an ad-hoc job, which has none, what it runs."""
+    return job["subject"] or _program(job) or ""
+
+
+def _program(job: dict[str, Any]) -> str:
+    return shlex.join(job["arguments"].get("argv") or []) if job["command"] == RUN else ""
+
+
+def _dependency(after: dict[str, Any]) -> str:
+    word = {"ok": "succeeded", "any": "over", "failure": "failed"}.get(after["when"], after["when"])
+    return f"{after['job']} {word}{' ✔' if after['met'] else ''}"
+
+
+def _attempt(attempt: dict[str, Any]) -> str:
+    parts = [str(attempt["n"]), str(attempt["machine"]), say_time(attempt["started_ms"])]
+    parts.append(attempt["sentence"] or attempt["state"])
+    usage = attempt.get("usage") or {}
+    if usage.get("wall_s"):
+        parts.append(f"took {say_duration(usage['wall_s'])}")
+    if usage.get("cpu_s"):
+        parts.append(f"CPU {say_duration(usage['cpu_s'])}")
+    if usage.get("peak_bytes"):
+        parts.append(f"peak {say_size(usage['peak_bytes'])}")
+    if attempt["state"] != "over":
+        parts.append(f"if its machine falls silent: {_silence(attempt)}")
+    return "  ".join(part for part in parts if part)
+
+
+def _silence(attempt: dict[str, Any]) -> str:
+    lease_s = attempt["lease_s"]
+    return f"{attempt['silence']}" + (f" after {say_duration(lease_s)}" if lease_s else "")
+
+
+def _event(event: dict[str, Any]) -> str:
+    return f"{say_time(event['at_ms'])}  {event['kind']}  {event['detail'] or ''}"
+
+
+def _list(heading: str, lines: list[str]) -> None:
+    if lines:
+        terminal.say(heading)
+    for line in lines:
+        terminal.say(f"  {clean(line)}".rstrip())
+
+
+def percent(progress: float | None) -> str:
+    return "" if progress is None else f"{progress:g} %"

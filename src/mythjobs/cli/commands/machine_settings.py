@@ -1,0 +1,166 @@
+"""`mythjobs machine show`, `edit`, `set`, `allow` and `deny`: what an owner says for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli import terminal
+from mythjobs.cli.files import definition_file
+from mythjobs.cli.files.editor import edit_text
+from mythjobs.cli.files.toml_text import toml_text
+from mythjobs.cli.session import COMMAND, MACHINE, TEXT, Session, as_json, command, pass_session
+from mythjobs.cli.texts import clean
+from mythjobs.cli.times import say_clock
+from mythjobs.client.client import Client, Json
+from mythjobs.client.paths import of_machine
+from mythjobs.model.units import clock_said
+
+_EXAMPLES: Final = """Examples:
+  mythjobs machine set attic --jobs 2
+  mythjobs machine set attic --zone Europe/Berlin
+  mythjobs machine show attic > attic.toml; mythjobs machine set cellar attic.toml"""
+name = click.argument("machine", type=MACHINE)
+
+
+@command("show")
+@name
+@as_json
+@pass_session
+def show(session: Session, machine: str, as_json: bool) -> None:
+    """Show what a machine's owner says of it.
+
+    As TOML that `machine set` takes.
+    """
+    found = session.client().get(of_machine(machine))
+    if as_json:
+        terminal.say_json(found)
+        return
+    for line in _remarks(found):
+        terminal.say(clean(f"# {line}"))
+    print(toml_text(found["settings"]), end="")
+
+
+def _remarks(found: Json) -> Iterator[str]:
+    now_ms = clock.master_now().wall_ms
+    zone = f", its clock shows {found['zone']}" if found["zone"] else ""
+    yield f"{found['name']}: {found['state']}, runs {found['running']} of {found['jobs']}{zone}"
+    if differs := clock_said(found["clock_ms"]):
+        yield differs
+    for each in found["overrides"]:
+        word = "open" if each["kind"] == "allow" else "closed"
+        what = each["command"] or "every command"
+        when = say_clock(each["until_ms"], now_ms)
+        yield f"{word} for {what} until {when}, whatever windows say"
+
+
+@command("edit", epilog="Example:\n  EDITOR=nano mythjobs machine edit attic")
+@name
+@pass_session
+def edit(session: Session, machine: str) -> None:
+    """Edit in $EDITOR what a machine's owner says of it.
+
+    Keys: jobs, zone, labels, files, allow, [windows] open closing grace, [limits], and for one
+    command [commands.NAME] with allow, jobs, windows and limits of its own.
+    """
+    client = session.client()
+    before = client.get(of_machine(machine))["settings"]
+    done = edit_text(
+        machine, toml_text(before), lambda text, path: _store(client, machine, text, path)
+    )
+    terminal.say(_changed(done))
+
+
+def _store(client: Client, machine: str, text: str, path: str) -> Json:
+    from mythjobs.model.machine_policy import owner_from
+
+    table = definition_file.parse(text, path, owner_from)
+    return client.post(f"{of_machine(machine)}/settings", {"settings": table})
+
+
+@command("set", epilog=_EXAMPLES)
+@name
+@click.argument("file", required=False, type=click.Path(allow_dash=True))
+@click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="At most N jobs at once.")
+@click.option("--zone", type=TEXT, help="The time zone of its windows, like Europe/Berlin.")
+@as_json
+@pass_session
+def set_(
+    session: Session,
+    machine: str,
+    file: str | None,
+    jobs: int | None,
+    zone: str | None,
+    as_json: bool,
+) -> None:
+    """Set what a machine's owner says of it.
+
+    One thing of it, or all of it from a TOML file. A file replaces all that was said. It holds at
+    once; what runs already runs on.
+    """
+    if (file is None) == (jobs is None and zone is None):
+        raise click.UsageError("give a file, or --jobs or --zone", click.get_current_context())
+    client = session.client()
+    if file is not None:
+        _say(_store(client, machine, definition_file.read_text(file), file), as_json)
+        return
+    given = {"jobs": jobs, "zone": zone}
+    change = {key: value for key, value in given.items() if value is not None}
+    _say(client.post(of_machine(machine), change), as_json)
+
+
+@command(
+    "allow",
+    epilog="Examples:\n  mythjobs machine allow attic transcode-h264 backup\n"
+    "  mythjobs machine allow attic --all",
+)
+@name
+@click.argument("commands", metavar="[COMMAND…]", type=COMMAND, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every command, also those to come.")
+@as_json
+@pass_session
+def allow(
+    session: Session, machine: str, commands: tuple[str, ...], everything: bool, as_json: bool
+) -> None:
+    """Let a machine run these commands."""
+    if bool(commands) == everything:
+        raise click.UsageError("name commands, or give --all", click.get_current_context())
+    body = {"allow": "all" if everything else list(commands)}
+    _say(session.client().post(of_machine(machine), body), as_json)
+
+
+@command("deny", epilog="Example:\n  mythjobs machine deny attic backup")
+@name
+@click.argument("commands", metavar="COMMAND…", type=COMMAND, nargs=-1, required=True)
+@as_json
+@pass_session
+def deny(session: Session, machine: str, commands: tuple[str, ...], as_json: bool) -> None:
+    """Do not let a machine run these commands. What runs already runs on."""
+    body = {"deny": list(commands)}
+    _say(session.client().post(of_machine(machine), body), as_json)
+
+
+def _say(found: Json, as_json: bool) -> None:
+    if as_json:
+        terminal.say_json(found)
+    else:
+        terminal.say(_changed(found))
+
+
+def _changed(found: Json) -> str:
+    jobs = "1 job" if found["jobs"] == 1 else f"{found['jobs']} jobs"
+    words = f"{found['name']} runs at most {jobs}; allowed: {allowed(found['allow'])}"
+    windows = found["settings"].get("windows", {}).get("open", [])
+    return clean(words + (f"; open {', '.join(windows)}" if windows else ""))
+
+
+def allowed(allow: Any) -> str:
+    """Which commands a machine may run, from what the API says."""
+    if allow == "all":
+        return "all"
+    if "except" in allow:
+        return f"all but {', '.join(allow['except'])}"
+    return ", ".join(allow["listed"]) or "nothing"

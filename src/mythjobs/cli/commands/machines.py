@@ -1,0 +1,50 @@
+"""`mythjobs machines` and the group `mythjobs machine`: who runs jobs, and what owners say."""
+
+from __future__ import annotations
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli import terminal
+from mythjobs.cli.commands import machine_hours, machine_settings
+from mythjobs.cli.session import Session, as_json, command, pass_session
+from mythjobs.cli.times import say_clock
+from mythjobs.model.units import clock_said
+
+
+@command("machines")
+@as_json
+@pass_session
+def machines(session: Session, as_json: bool) -> None:
+    """List the machines."""
+    found = session.client().get("machines")["machines"]
+    if as_json:
+        terminal.say_json(found)
+        return
+    now_ms = clock.master_now().wall_ms
+    rows = [
+        (
+            each["name"],
+            ", ".join(filter(None, (each["state"], clock_said(each["clock_ms"])))),
+            each["running"],
+            each["jobs"],
+            each["cores"] or "",
+            machine_settings.allowed(each["allow"]),
+            say_clock(each["last_heard_ms"], now_ms),
+        )
+        for each in found
+    ]
+    headings = ("machine", "state", "running", "at most", "cores", "allowed", "last heard")
+    terminal.table(headings, rows, ("running", "at most", "cores"))
+
+
+machine = click.Group(
+    "machine",
+    commands=[
+        machine_settings.show, machine_settings.edit, machine_settings.set_,
+        machine_settings.allow, machine_settings.deny,
+        machine_hours.open_, machine_hours.close, machine_hours.hours, machine_hours.dead,
+    ],
+    no_args_is_help=True,
+    help="Say what a machine may run, how much, and when.",
+)  # fmt: skip

@@ -1,0 +1,158 @@
+"""`mythjobs check`, `backup` and `prune`: is the store sound, is it safe, what is old in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli import terminal
+from mythjobs.cli.asking import agree, yes_option
+from mythjobs.cli.options import DURATION, STATES
+from mythjobs.cli.paths import absolute, current_directory
+from mythjobs.cli.session import Session, as_json, command, pass_session
+from mythjobs.cli.texts import clean
+from mythjobs.cli.times import say_time
+from mythjobs.client.client import Json
+from mythjobs.errors import BadRequest, Unreachable
+from mythjobs.model.life import FINAL, JobState
+from mythjobs.model.units import say_size
+
+_BROKEN: Final = 1
+
+
+@command("check", epilog="Example:\n  mythjobs check")
+@as_json
+@pass_session
+def check(session: Session, as_json: bool) -> int:
+    """Look whether the store keeps its promises.
+
+    No job is lost, none runs twice at once, counts are right, and more. While a master runs it
+    is asked, and goes on meanwhile; else the store is opened here, and no master can start until
+    it is done. Exits with 1 if a promise is broken.
+    """
+    try:
+        found = session.client().get("check", timeout_s=None)
+    except Unreachable:
+        found = _check_here(session)
+    if as_json:
+        terminal.say_json(found)
+    elif not found["count"]:
+        terminal.say("the store keeps its promises")
+    for each in found["violations"]:
+        terminal.note(f"{each['invariant']}: {each['sentence']}")
+    if found["count"] > len(found["violations"]):
+        terminal.note(f"and {found['count'] - len(found['violations'])} more")
+    return _BROKEN if found["count"] else 0
+
+
+def _check_here(session: Session) -> Json:
+    from mythjobs.config import locks
+    from mythjobs.config.settings import store_of
+    from mythjobs.config.state import open_state
+    from mythjobs.store.invariants import run as checks
+    from mythjobs.store.open import open_store
+
+    state = open_state(session.state_dir, create=False)
+    where = store_of(state, None, os.environ)
+    if isinstance(where, Path) and not where.exists():
+        raise Unreachable(f"no master runs on {session.root}, and there is no store to look at")
+    with locks.hold(state.master_lock, "a master"):
+        store = open_store(where)
+        try:
+            with store.reading() as tx:
+                found = checks.check(tx)
+        finally:
+            store.close()
+    violations = [
+        {"invariant": each.invariant, "job": each.job_id, "sentence": each.sentence}
+        for each in found
+    ]
+    return {"violations": violations, "count": len(violations)}
+
+
+@command(
+    "backup",
+    epilog="Examples:\n  mythjobs backup /srv/backup/mythjobs-$(date +%F).db\n"
+    "To go back: stop the master, then `mythjobs restore FILE`, which gives no number of a job\n"
+    "  twice, as the copy in the place of store.db would.",
+)
+@click.argument("file", type=click.Path())
+@as_json
+@pass_session
+def backup(session: Session, file: str, as_json: bool) -> None:
+    """Copy the store to a new file while the master goes on.
+
+    The copy is whole and of one instant. A store in PostgreSQL is backed up with pg_dump. Kept
+    output is not in the store.
+    """
+    from mythjobs.store.backends.backup import back_up
+
+    target = Path(absolute(file, current_directory()))
+    size = back_up(_store_here(session), target)
+    if as_json:
+        terminal.say_json({"file": str(target), "bytes": size})
+    else:
+        terminal.say(clean(f"{target} holds the store ({say_size(size)})"))
+
+
+def _store_here(session: Session) -> str | Path:
+    """What the running master uses, else what one that is started would."""
+    from mythjobs.config.settings import store_of
+    from mythjobs.config.state import open_state
+
+    state = open_state(session.state_dir, create=False)
+    try:
+        return str(session.client().get("status")["store"])
+    except Unreachable:
+        return store_of(state, None, os.environ)
+
+
+@command(
+    "prune",
+    epilog="Examples:\n  mythjobs prune --older-than 30d\n"
+    "  mythjobs prune --older-than 7d --state succeeded --yes",
+)
+@click.option(
+    "--older-than", "age_s", type=DURATION, required=True, metavar="DURATION",
+    help="Jobs that have been over for longer than this.",
+)  # fmt: skip
+@click.option(
+    "--state", "states", type=STATES, default=tuple(sorted(FINAL)), metavar="STATE[,STATE…]",
+    help="Only succeeded, failed or cancelled ones.",
+)  # fmt: skip
+@yes_option
+@as_json
+@pass_session
+def prune(
+    session: Session, age_s: float, states: tuple[str, ...], yes: bool, as_json: bool
+) -> None:
+    """Delete jobs that have been over for long.
+
+    With their output and history. Those stay that an open batch or an open job needs. How many
+    those are is said first.
+    """
+    for each in states:
+        if JobState(each) not in FINAL:
+            raise BadRequest(f"a {each} job is not over; only {' or '.join(sorted(FINAL))}")
+    client = session.client()
+    # Nothing ended before 1970.
+    before_ms = max(0, clock.master_now().wall_ms - round(1000 * age_s))
+    query = {"state": ",".join(states), "ended_before_ms": before_ms}
+    counts: dict[str, Any] = client.get("jobs/count", query)["counts"]
+    meant = [f"{count} {state}" for state, count in counts.items() if count]
+    done: Json = {"jobs": 0}
+    if meant:
+        agree(f"{' and '.join(meant)} before {say_time(before_ms)} are deleted for good", yes)
+        done = client.post(
+            "jobs/prune", {"before_ms": before_ms, "states": list(states)}, timeout_s=None
+        )
+    if as_json:
+        terminal.say_json(done)
+    else:
+        terminal.say(
+            "1 job deleted" if done["jobs"] == 1 else f"{done['jobs'] or 'no'} jobs deleted"
+        )

@@ -1,0 +1,125 @@
+"""`mythjobs what-if`: what the last week would have been like under other settings."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli import terminal
+from mythjobs.cli.files import definition_file
+from mythjobs.cli.files.toml_lines import line_of
+from mythjobs.cli.session import Session, as_json, command, pass_session
+from mythjobs.cli.times import say_clock, say_time
+from mythjobs.client.client import Json
+from mythjobs.errors import DefinitionError
+from mythjobs.model.units import say_duration
+
+_EXAMPLE: Final = """Example, with a file night.toml of
+
+  [machines.attic]
+  jobs = 1
+  windows = { open = ["22:00-06:00"], closing = "freeze" }
+
+  [commands.transcode-h264]
+  limits = { wall = "4h" }
+
+  mythjobs what-if night.toml"""
+
+
+@command("what-if", epilog=_EXAMPLE)
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(min=0), metavar="N",
+    help="Show at most N of the jobs whose times differ.",
+)  # fmt: skip
+@as_json
+@pass_session
+def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
+    """Replay the last week's jobs under changed settings.
+
+    And under those of now, to compare. FILE has [machines.NAME] and [commands.NAME] with the keys
+    to change, as in their own files, and [semaphores]. Nothing is changed. Every job takes as
+    long as it took.
+    """
+    text = definition_file.read_text(file)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DefinitionError("", definition_file.syntax(str(error), file)) from None
+    try:
+        found = session.client().post("what-if", table, timeout_s=None)
+    except DefinitionError as error:
+        line = line_of(text, error.sentence.partition(": ")[0])
+        place = f"{file} line {line}" if line else file
+        raise DefinitionError("", f"{place}: {error.sentence}") from None
+    if as_json:
+        terminal.say_json(found)
+        return
+    terminal.say(f"{found['jobs']} jobs since {say_time(found['since_ms'])}")
+    _commands(found["commands"])
+    _changed(found["changed"], limit)
+
+
+def _commands(commands: list[Json]) -> None:
+    if not commands:
+        return
+    headings = (
+        "command",
+        "jobs",
+        "mean wait",
+        "then",
+        "last end",
+        "then ",
+        "lost or cut",
+        "then  ",
+    )
+    now_ms = clock.master_now().wall_ms
+    rows = [
+        (each["command"], each["jobs"], *_two_by_two(each["now"], each["then"], now_ms))
+        for each in commands
+    ]
+    terminal.say()
+    terminal.table(headings, rows, ("jobs",))
+
+
+def _two_by_two(now: Json, then: Json, at_ms: int) -> Iterator[str]:
+    for each in (now, then):
+        yield "" if each["mean_wait_s"] is None else say_duration(each["mean_wait_s"])
+    for each in (now, then):
+        yield say_clock(each["last_end_ms"], at_ms)
+    for each in (now, then):
+        yield _bad(each)
+
+
+def _bad(sums: Json) -> str:
+    parts = [f"{sums['never']} never" if sums["never"] else ""]
+    parts.append(f"{sums['cut']} cut" if sums["cut"] else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _changed(changed: list[dict[str, Any]], limit: int) -> None:
+    terminal.say()
+    if not changed:
+        terminal.say("no job would have run otherwise")
+        return
+    rows = [
+        (each["id"], each["command"], _run(each["now"]), _run(each["then"])) for each in changed
+    ]
+    if limit:
+        terminal.table(("job", "command", "now", "then"), rows[:limit], ("job",))
+    if len(rows) > limit:
+        terminal.say(f"{len(rows) - limit} more run otherwise; see --limit and --json")
+
+
+def _run(run: Json) -> str:
+    """`attic 2026-11-03 22:00 to 23:10`."""
+    if run["start_ms"] is None:
+        return "never"
+    start, end = say_time(run["start_ms"])[:16], say_time(run["end_ms"])[:16]
+    end = end[11:] if end[:10] == start[:10] else end
+    cut = ", cut short" if run["cut"] else ""
+    return f"{run['machine']} {start} to {end or 'never'}{cut}"

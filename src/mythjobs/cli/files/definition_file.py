@@ -1,0 +1,63 @@
+"""Definitions and owners' settings as files: read and checked; errors name file and line."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Callable
+from typing import Any, Final
+
+from mythjobs.cli.files.toml_lines import line_of
+from mythjobs.errors import DefinitionError
+from mythjobs.model.definition import command_from
+
+Table = dict[str, Any]
+
+_TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def read_text(path: str) -> str:
+    """The text of the file, or of stdin for `-`. Raises DefinitionError in one sentence."""
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                data = file.read()
+        return data.decode("utf-8")
+    except IsADirectoryError:
+        raise DefinitionError("", f"{path} is a directory; name the .toml file in it") from None
+    except OSError as error:
+        raise DefinitionError("", f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DefinitionError(
+            "", f"{path} line {line}: is not UTF-8 text; save it as such"
+        ) from None
+
+
+def parse(text: str, path: str, check: Callable[[Table], object] = command_from) -> Table:
+    """The file's tables, checked. Raises DefinitionError that names file, line and key."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DefinitionError("", syntax(str(error), path)) from None
+    try:
+        check(table)
+    except DefinitionError as error:
+        line = line_of(text, error.key)
+        place = f"{path} line {line}" if line else path
+        raise DefinitionError("", f"{place}: {error.sentence}") from None
+    return table
+
+
+def syntax(message: str, path: str) -> str:
+    """What tomllib said, with the file and the line in front."""
+    found = _TOML_PLACE.search(message)
+    if not found:
+        return f"{path}: is not TOML: {message}"
+    what = message[: found.start()]
+    if not found[1]:
+        return f"{path}: is not TOML: {what} at its end"
+    return f"{path} line {found[1]}: is not TOML: {what} (column {found[2]})"

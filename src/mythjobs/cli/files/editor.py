@@ -1,0 +1,64 @@
+"""A text in the user's editor, again and again until it can be stored."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+import click
+
+from mythjobs.cli import terminal
+from mythjobs.cli.files import definition_file
+from mythjobs.client.client import Json
+from mythjobs.errors import BadRequest, MythJobsError
+
+
+def edit_text(name: str, before: str, store: Callable[[str, str], Json]) -> Json:
+    """What `store` answers to the edited text and its path.
+
+    Where it cannot be stored, the file is kept and named. Raises what `store` raises.
+    """
+    file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (kept where it could not be stored)
+        "w", prefix=f"{_harmless(name)}-", suffix=".toml", delete=False, encoding="utf-8"
+    )
+    with file:
+        file.write(before)
+    try:
+        done = _until_right(file.name, store)
+    except (MythJobsError, OSError):
+        terminal.note(f"your text is kept in {file.name}")
+        raise
+    os.unlink(file.name)
+    return done
+
+
+def _harmless(name: str) -> str:
+    """A machine may be called anything; a part of a path may not."""
+    return "".join(each if each.isalnum() or each in "-._" else "_" for each in name)
+
+
+def _until_right(path: str, store: Callable[[str, str], Json]) -> Json:
+    while True:
+        _call_editor(path)
+        try:
+            return store(definition_file.read_text(path), path)
+        except BadRequest as error:
+            if not sys.stdin.isatty():
+                raise
+            terminal.note(error.sentence)
+            if not click.confirm("Edit it again?", default=True, err=True):
+                raise
+
+
+def _call_editor(path: str) -> None:
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        code = subprocess.run([*shlex.split(editor), path], check=False).returncode
+    except (OSError, ValueError) as error:
+        raise BadRequest(f'the editor "{editor}" cannot be started ({error}); set EDITOR') from None
+    if code != 0:
+        raise BadRequest(f'the editor "{editor}" ended with code {code}; nothing was stored')

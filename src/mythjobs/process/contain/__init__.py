@@ -1,6 +1,0 @@
-"""What holds the process tree of one child: a cgroup of its own, where this machine has them."""
-
-from mythjobs.process.contain.base import Containment, Groups
-from mythjobs.process.contain.cgroups import best_here
-
-__all__ = ["Containment", "Groups", "best_here"]

@@ -1,0 +1,145 @@
+/* Between fork and the program: what only the process can do to itself, then exec.
+ *
+ *   stub FD WORD... -- NAME=VALUE... -- PROGRAM ARGUMENT...
+ *
+ * FD gets "ERRNO WORD" if something fails, and is closed by exec; then the exit code is 127.
+ * It is started with an empty environment and brings the program's as arguments: what LD_PRELOAD
+ * and its like say is the program's business, and must not act on us while we are root.
+ * The words, in the order in which they are given:
+ *   jPATH             join the cgroup whose cgroup.procs this is
+ *   rRES:SOFT:HARD    setrlimit(2), by number
+ *   nNICE             setpriority(2)
+ *   iCLASS:LEVEL      ioprio_set(2)
+ *   mMASK             umask(2), octal
+ *   uUID:GID:G,G,...  become this user, for good
+ *   pDIR:DIR...       where a PROGRAM without a slash is looked for, as execvp(3) does
+ * stub_fallback.py has the same contract, for machines without a C compiler.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static char **env;
+static int report;
+
+static void fail(const char *word)
+{
+    char said[64];
+    int length = snprintf(said, sizeof said, "%d %.40s", errno, word);
+    if (write(report, said, length) < 0)
+        _exit(126);
+    _exit(127);
+}
+
+static void join(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "0", 1) != 1)
+        fail("join");
+    close(fd);
+}
+
+static void limit(const char *text)
+{
+    char *end;
+    struct rlimit new;
+    int which = strtol(text, &end, 10);
+    new.rlim_cur = strtoull(end + 1, &end, 10);
+    new.rlim_max = strtoull(end + 1, &end, 10);
+    if (setrlimit(which, &new))
+        fail("rlimit");
+}
+
+static void become(const char *text)
+{
+    static gid_t groups[65536];
+    size_t count = 0;
+    char *end;
+    uid_t user = strtoul(text, &end, 10), real, effective, saved;
+    gid_t group = strtoul(end + 1, &end, 10), rgid, egid, sgid;
+    while (*end && end[1] && count < sizeof groups / sizeof *groups)
+        groups[count++] = strtoul(end + 1, &end, 10);
+    if (setgroups(count, groups) || setresgid(group, group, group) || setresuid(user, user, user))
+        fail("user");
+    if (getresuid(&real, &effective, &saved) || getresgid(&rgid, &egid, &sgid))
+        fail("user");
+    errno = EPERM;
+    if (real != user || effective != user || saved != user)
+        fail("user");
+    if (rgid != group || egid != group || sgid != group)
+        fail("user");
+    /* The one proof: root cannot be had back. */
+    if (user != 0 && (setuid(0) == 0 || seteuid(0) == 0))
+        fail("user");
+}
+
+static void start(const char *search, char **argv)
+{
+    char path[PATH_MAX];
+    int denied = 0, length;
+    if (strchr(argv[0], '/')) {
+        execve(argv[0], argv, env);
+        fail("exec");
+    }
+    for (const char *end = search; search; search = end ? end + 1 : NULL) {
+        end = strchr(search, ':');
+        length = end ? (int)(end - search) : (int)strlen(search);
+        if (snprintf(path, sizeof path, "%.*s%s%s", length, search,
+                     length && search[length - 1] != '/' ? "/" : "", argv[0]) >= PATH_MAX) {
+            denied = denied ? denied : ENAMETOOLONG;
+            continue;
+        }
+        execve(path, argv, env);
+        if (errno != ENOENT && errno != ENOTDIR && !denied)
+            denied = errno;
+    }
+    errno = denied ? denied : ENOENT;
+    fail("exec");
+}
+
+int main(int argc, char **argv)
+{
+    const char *search = "";
+    char *end;
+    int i;
+    if (argc < 5)
+        return 126;
+    report = atoi(argv[1]);
+    if (fcntl(report, F_SETFD, FD_CLOEXEC))
+        return 126;
+    for (i = 2; i < argc && strcmp(argv[i], "--"); i++) {
+        const char *text = argv[i] + 1;
+        switch (argv[i][0]) {
+        case 'j': join(text); break;
+        case 'r': limit(text); break;
+        case 'n': if (setpriority(PRIO_PROCESS, 0, atoi(text))) fail("nice"); break;
+        case 'i':
+            /* 1: a process; the class stands above the 13 bits of the level. */
+            if (syscall(SYS_ioprio_set, 1, 0, strtol(text, &end, 10) << 13 | atoi(end + 1)))
+                fail("io");
+            break;
+        case 'm': umask(strtol(text, NULL, 8)); break;
+        case 'u': become(text); break;
+        case 'p': search = text; break;
+        default: errno = EINVAL; fail("word");
+        }
+    }
+    env = argv + ++i;
+    while (i < argc && strcmp(argv[i], "--"))
+        i++;
+    if (i + 1 >= argc) {
+        errno = EINVAL;
+        fail("word");
+    }
+    argv[i] = NULL;
+    start(search, argv + i + 1);
+}

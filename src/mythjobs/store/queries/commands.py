@@ -1,0 +1,135 @@
+"""Pages about commands, and what is counted of their jobs."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import select
+
+from mythjobs.errors import BadRequest, no_such_command
+from mythjobs.model.life import JobState
+from mythjobs.store import tables as t
+from mythjobs.store.queries.statistics import of_command
+from mythjobs.store.query import Record, fetch
+from mythjobs.store.statement import Transaction
+
+revision = t.command_revision
+
+
+def commands(tx: Transaction) -> Record:
+    query = (
+        select(t.command.c.name, t.command.c.enabled, t.command.c.created_ms, revision)
+        .select_from(t.command.join(revision, revision.c.revision_id == t.command.c.revision_id))
+        .order_by(t.command.c.name)
+    )
+    listed = []
+    for row in fetch(tx, query):
+        definition = json.loads(row["definition"])
+        listed.append(
+            {
+                "name": row["name"],
+                "summary": definition.get("summary", ""),
+                "revision": row["number"],
+                "enabled": bool(row["enabled"]),
+                "created_ms": row["created_ms"],
+                "parameters": [each["name"] for each in definition.get("parameters", [])],
+            }
+        )
+    return {"commands": listed}
+
+
+def command_row(tx: Transaction, name: str) -> Record:
+    rows = fetch(tx, select(t.command).where(t.command.c.name == name))
+    if not rows:
+        raise no_such_command(name)
+    return rows[0]
+
+
+def command(
+    tx: Transaction, name: str, number: int | None = None, *, statistics: bool = False
+) -> Record:
+    """A command with its definition, or with that of an older revision, and if wanted with what
+    its last jobs were like. Raises NoSuchCommand, BadRequest."""
+    row = command_row(tx, name)
+    query = select(revision).where(revision.c.command_id == row["command_id"])
+    if number is None:
+        query = query.where(revision.c.revision_id == row["revision_id"])
+    else:
+        query = query.where(revision.c.number == number)
+    rows = fetch(tx, query)
+    if not rows:
+        raise BadRequest(
+            f"{name} has no revision {number}; see `mythjobs command show --revisions {name}`"
+        )
+    found = rows[0]
+    return {
+        "name": name,
+        "revision": found["number"],
+        "enabled": bool(row["enabled"]),
+        "created_ms": row["created_ms"],
+        "revised_ms": found["created_ms"],
+        "put_off_ms": row["put_off_ms"],
+        "put_off_reason": row["put_off_reason"],
+        "definition": json.loads(found["definition"]),
+        "statistics": of_command(tx, row["command_id"])._asdict() if statistics else None,
+    }
+
+
+def revisions(tx: Transaction, name: str) -> Record:
+    """Every revision, the newest first. Raises NoSuchCommand."""
+    query = (
+        select(revision.c.number, revision.c.created_ms)
+        .where(revision.c.command_id == command_row(tx, name)["command_id"])
+        .order_by(revision.c.number.desc())
+    )
+    rows = fetch(tx, query)
+    return {
+        "revisions": [
+            {"revision": each["number"], "created_ms": each["created_ms"]} for each in rows
+        ]
+    }
+
+
+def counts(tx: Transaction) -> Record:
+    """Jobs by state, and for each command how many wait and since when."""
+    total = {str(state): 0 for state in JobState}
+    by_command: dict[int, dict[str, int]] = {}
+    for row in fetch(tx, select(t.tally)):
+        total[row["state"]] += row["jobs"]
+        by_command.setdefault(row["command_id"], {})[row["state"]] = row["jobs"]
+    listed = []
+    for row in fetch(
+        tx,
+        select(
+            t.command.c.command_id, t.command.c.name, t.command.c.enabled, t.command.c.put_off_ms
+        ).order_by(t.command.c.name),
+    ):
+        of = by_command.get(row["command_id"], {})
+        waiting = of.get("queued", 0)
+        running = of.get("running", 0) + of.get("leased", 0)
+        if waiting or running:
+            oldest = _oldest(tx, row["command_id"]) if waiting else None
+            listed.append(
+                {
+                    "name": row["name"],
+                    "queued": waiting,
+                    "running": running,
+                    "oldest_ms": oldest,
+                    "enabled": bool(row["enabled"]),
+                    "put_off_ms": row["put_off_ms"],
+                }
+            )
+    return {"counts": total, "commands": listed}
+
+
+def _oldest(tx: Transaction, command_id: int) -> int | None:
+    query = (
+        select(t.job.c.submitted_ms)
+        .where(
+            t.job.c.command_id == command_id, t.job.c.ended_ms.is_(None), t.job.c.state == "queued"
+        )
+        .order_by(t.job.c.job_id)
+        .limit(1)
+    )
+    rows = fetch(tx, query)
+    return rows[0]["submitted_ms"] if rows else None

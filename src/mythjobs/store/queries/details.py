@@ -1,0 +1,157 @@
+"""What lists and pages read, as docs/api.md has it, on connections that cannot write."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import select
+
+from mythjobs.errors import BadRequest, NoSuchJob
+from mythjobs.model import outcome as o
+from mythjobs.model.limits import usage_from_json
+from mythjobs.store import tables as t
+from mythjobs.store.queries.commands import command, commands, counts, revisions
+from mythjobs.store.queries.jobs import jobs, said, visible_jobs
+from mythjobs.store.query import Record, fetch
+from mythjobs.store.statement import Transaction
+
+__all__ = [
+    "attempt_output",
+    "batch",
+    "command",
+    "commands",
+    "counts",
+    "job",
+    "jobs",
+    "owners",
+    "revisions",
+]
+
+
+def job(tx: Transaction, job_id: int) -> Record:
+    """One job with its dependencies, attempts and events. Raises NoSuchJob."""
+    rows = fetch(tx, visible_jobs().where(t.job.c.job_id == job_id))
+    if not rows:
+        raise NoSuchJob(f"there is no job {job_id}")
+    after = fetch(
+        tx,
+        select(t.dependency.c.on_job_id, t.dependency.c.accept, t.dependency.c.met).where(
+            t.dependency.c.job_id == job_id
+        ),
+    )
+    events = fetch(
+        tx,
+        select(t.event.c.at_ms, t.event.c.n, t.event.c.kind, t.event.c.detail)
+        .where(t.event.c.job_id == job_id)
+        .order_by(t.event.c.event_id),
+    )
+    return {
+        **said(rows[0]),
+        "after": [
+            {"job": each["on_job_id"], "when": each["accept"], "met": bool(each["met"])}
+            for each in after
+        ],
+        "attempts": _attempts(tx, job_id),
+        "events": events,
+    }
+
+
+def _attempts(tx: Transaction, job_id: int) -> list[Record]:
+    query = (
+        select(t.attempt, t.machine.c.name)
+        .select_from(
+            t.attempt.outerjoin(t.machine, t.machine.c.machine_id == t.attempt.c.machine_id)
+        )
+        .where(t.attempt.c.job_id == job_id)
+        .order_by(t.attempt.c.n)
+    )
+    return [_attempt(row) for row in fetch(tx, query)]
+
+
+def _attempt(row: Record) -> Record:
+    outcome = json.loads(row["outcome"]) if row["outcome"] else None
+    usage = json.loads(row["usage"]) if row["usage"] else None
+    if usage is not None:
+        usage["cpu_s"] = usage_from_json(usage).cpu_s
+    if row["over_ms"] is not None:
+        state = "over"
+    else:
+        state = "leased" if row["started_ms"] is None else "running"
+    return {
+        "n": row["n"],
+        "machine": row["name"],
+        "state": state,
+        "silence": row["silence"],
+        "lease_s": row["lease_s"],
+        "leased_ms": row["leased_ms"],
+        "started_ms": row["started_ms"],
+        "over_ms": row["over_ms"],
+        "outcome": outcome,
+        "sentence": o.sentence(o.from_json(outcome)) if outcome else "",
+        "evidence": row["evidence"],
+        "usage": usage,
+        "output": json.loads(row["output"]) if row["output"] else [],
+    }
+
+
+def attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
+    """Where an attempt's output is. `n` None is the last one. Raises NoSuchJob, BadRequest."""
+    page = job(tx, job_id)
+    number = page["attempt"] if n is None else n
+    query = select(
+        t.attempt.c.n,
+        t.attempt.c.machine_id,
+        t.attempt.c.over_ms,
+        t.attempt.c.started_ms,
+        t.attempt.c.output,
+    ).where(t.attempt.c.job_id == job_id, t.attempt.c.n == number)
+    rows = fetch(tx, query)
+    if not rows:
+        raise BadRequest(
+            f"job {job_id} has not run yet"
+            if not page["attempt"]
+            else f"job {job_id} has no attempt {number}; the last is {page['attempt']}"
+        )
+    row = rows[0]
+    return {
+        "n": row["n"],
+        "machine_id": row["machine_id"],
+        "state": "over" if row["over_ms"] is not None else "live",
+        "output": json.loads(row["output"]) if row["output"] else [],
+    }
+
+
+def batch(tx: Transaction, batch_id: int) -> Record:
+    """A batch and how far it is. Raises NoSuchJob."""
+    rows = fetch(
+        tx,
+        select(t.batch, t.command.c.name)
+        .select_from(t.batch.outerjoin(t.command, t.command.c.command_id == t.batch.c.command_id))
+        .where(t.batch.c.batch_id == batch_id, t.batch.c.opened_ms.is_not(None)),
+    )
+    if not rows:
+        raise NoSuchJob(f"there is no batch {batch_id}")
+    row = rows[0]
+    over = {state: row[state] for state in ("succeeded", "failed", "cancelled")}
+    first = row["first_job_id"]
+    return {
+        "batch": batch_id,
+        "command": row["name"],
+        "jobs": row["jobs"],
+        "counts": {**over, "open": row["jobs"] - sum(over.values())},
+        "first": first,
+        "last": first + row["jobs"] - 1,
+        "over": sum(over.values()) == row["jobs"],
+    }
+
+
+def owners(tx: Transaction, of: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """The machine of each of these attempts (job, n); one that is not there is left out."""
+    found = {}
+    for job_id, n in of:
+        query = select(t.attempt.c.machine_id).where(
+            t.attempt.c.job_id == job_id, t.attempt.c.n == n
+        )
+        for row in fetch(tx, query):
+            found[job_id, n] = row["machine_id"]
+    return found

@@ -1,0 +1,115 @@
+"""Lists of jobs, newest first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import not_, or_, select
+from sqlalchemy.sql import Select
+
+from mythjobs.model.command import RUN
+from mythjobs.store import tables as t
+from mythjobs.store.queries.filters import Filter, conditions
+from mythjobs.store.query import Record, fetch
+from mythjobs.store.statement import Transaction
+from mythjobs.store.writes import batches
+
+j = t.job.c
+
+
+_JOB_COLUMNS: Final = (
+    j.job_id, j.state, j.priority, j.subject, j.arguments, j.key,
+    j.hold, j.stop_requested, j.batch_id, j.comment, j.not_before_ms,
+    j.submitted_ms, j.ended_ms, j.progress, j.attempts, j.reason_code,
+    j.reason, j.rerun_of, j.unmet, j.ready_class, j.class_id,
+    j.deadline_ms, j.failures, j.losses, t.job_class.c.pin, t.job_class.c.preferred,
+    t.job_class.c.labels, t.job_class.c.semaphores, t.job_class.c.limits,
+    t.job_class.c.submitter, t.command_revision.c.number, t.command_revision.c.definition,
+)  # fmt: skip
+
+
+def visible_jobs() -> Select[Any]:
+    return (
+        select(*_JOB_COLUMNS)
+        .select_from(
+            t.job.join(t.job_class, t.job_class.c.class_id == t.job.c.class_id).join(
+                t.command_revision, t.command_revision.c.revision_id == t.job_class.c.revision_id
+            )
+        )
+        .where(
+            or_(
+                t.job.c.hold != batches.CLOSED,
+                not_(
+                    t.job.c.batch_id.in_(
+                        select(t.batch.c.batch_id).where(t.batch.c.opened_ms.is_(None))
+                    )
+                ),
+            )
+        )
+    )
+
+
+def jobs(
+    tx: Transaction,
+    states: Sequence[str] = (),
+    command: str | None = None,
+    batch: int | None = None,
+    limit: int = 100,
+    before: int | None = None,
+    subject: str | None = None,
+) -> Record:
+    """Newest first. The caller has checked the states and the limit. Raises NoSuchCommand."""
+    query = visible_jobs().order_by(t.job.c.job_id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(t.job.c.job_id < before)
+    asked = Filter(states=states, command=command, batch=batch, subject=subject)
+    rows = fetch(tx, query.where(*conditions(tx, asked)))
+    return {
+        "jobs": [said(row) for row in rows],
+        "next": rows[-1]["job_id"] if len(rows) == limit else None,
+    }
+
+
+def said(row: Record) -> Record:
+    definition = json.loads(row["definition"])
+    progress = row["progress"]
+    return {
+        "id": row["job_id"],
+        "command": definition["name"],
+        "revision": row["number"],
+        "state": row["state"],
+        "reason": {"code": row["reason_code"], "sentence": row["reason"]},
+        "priority": row["priority"],
+        "subject": row["subject"],
+        "arguments": _arguments(row["arguments"], definition["name"]),
+        "key": row["key"],
+        "hold": row["hold"] == 1,
+        "stop_requested": row["stop_requested"],
+        "batch": row["batch_id"],
+        "submitter": row["submitter"],
+        "comment": row["comment"],
+        "not_before_ms": row["not_before_ms"],
+        "deadline_ms": row["deadline_ms"],
+        "machine": row["pin"],
+        "prefer": row["preferred"],
+        "labels": json.loads(row["labels"] or "[]"),
+        "semaphores": dict(json.loads(row["semaphores"] or "[]")),
+        "limits": json.loads(row["limits"] or "{}"),
+        "failures": row["failures"],
+        "losses": row["losses"],
+        "submitted_ms": row["submitted_ms"],
+        "ended_ms": row["ended_ms"],
+        "progress": None if progress is None else progress / 10,
+        "attempt": row["attempts"],
+        "rerun_of": row["rerun_of"],
+    }
+
+
+def _arguments(text: str, command: str) -> Record:
+    """As submitted; but an ad-hoc job's environment is its caller's, and may hold secrets."""
+    arguments: Record = json.loads(text)
+    if command == RUN:
+        arguments.pop("env", None)
+    return arguments

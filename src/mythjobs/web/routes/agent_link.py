@@ -1,0 +1,46 @@
+"""The agents' WebSocket as the link's channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mythjobs.web.server.asgi import Event, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from mythjobs.master.link.server import Links
+
+
+class AsgiChannel:
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+
+    async def receive(self) -> bytes | str | None:
+        event = await self._receive()
+        if event["type"] != "websocket.receive":
+            return None
+        text: str | None = event.get("text")
+        if text is not None:
+            return text
+        data: bytes = event["bytes"]
+        return data
+
+    async def send_text(self, data: bytes) -> None:
+        await self._tell({"type": "websocket.send", "text": data.decode()})
+
+    async def close(self) -> None:
+        await self._tell({"type": "websocket.close", "code": 1000})
+
+    async def _tell(self, event: Event) -> None:
+        try:
+            await self._send(event)
+        except RuntimeError as error:
+            # uvicorn's word for "closed already", and uvloop's until the loss is announced.
+            raise ConnectionResetError(str(error)) from None
+
+
+async def serve_link(links: Links, scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()  # websocket.connect
+    await send({"type": "websocket.accept"})
+    # Only the socket's door knows who asks; what comes through the port shows a token.
+    await links.serve(AsgiChannel(receive, send), trusted="peer_uid" in scope["state"])

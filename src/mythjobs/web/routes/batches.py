@@ -1,0 +1,115 @@
+"""Routes about batches: many jobs of one command in one request, streamed to a file first."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, cast
+
+from litestar import get, post
+from litestar.params import FromPath, FromQuery
+
+from mythjobs.errors import BadRequest
+from mythjobs.protocol.requests import BatchSubmit
+from mythjobs.store.queries import details
+from mythjobs.web.routes.request import ApiRequest, gone_of, master_of, submitter_of
+from mythjobs.web.routes.validation import batch_number, instant, wait_seconds
+from mythjobs.web.server import schema
+
+_NUMBER: Final = re.compile("[0-9]{1,18}")
+
+
+@post("/batches", summary="Submit a job for each line of the body, a JSON object of arguments")
+async def load(
+    request: ApiRequest,
+    command: FromQuery[str],
+    priority: FromQuery[int] = 0,
+    subject: FromQuery[str | None] = None,
+    hold: FromQuery[bool] = False,
+    comment: FromQuery[str] = "",
+    machine: FromQuery[str] = "",
+    prefer: FromQuery[str] = "",
+    label: FromQuery[list[str] | None] = None,
+    semaphore: FromQuery[list[str] | None] = None,
+    limit: FromQuery[list[str] | None] = None,
+    not_before_ms: FromQuery[int | None] = None,
+    deadline_ms: FromQuery[int | None] = None,
+) -> schema.Loaded:
+    master = master_of(request)
+    header = BatchSubmit(
+        command,
+        priority,
+        subject,
+        hold,
+        comment,
+        machine,
+        prefer,
+        label or [],
+        _semaphores(semaphore or []),
+        _pairs(limit or [], "limit"),
+        instant(not_before_ms, "not_before_ms"),
+        instant(deadline_ms, "deadline_ms"),
+    )
+    path = master.state.uploads / f"{secrets.token_hex(8)}.jsonl"
+    try:
+        # Not fsynced: if the power goes, the batch was not acknowledged and is sent again.
+        with open(path, "xb", opener=_private) as file:
+            async for piece in request.stream():
+                file.write(piece)
+        loaded = await master.load_batch(header, path, submitter_of(request))
+    except UnicodeDecodeError:
+        raise BadRequest("the lines are not UTF-8") from None
+    finally:
+        path.unlink(missing_ok=True)
+    return cast(schema.Loaded, loaded)
+
+
+@get("/batches/{batch_id:int}", summary="Show a batch; with `wait` once all of it is over")
+async def batch(
+    request: ApiRequest, batch_id: FromPath[int], wait: FromQuery[float | None] = None
+) -> schema.Batch:
+    master = master_of(request)
+    if wait is None:
+        return cast(schema.Batch, await master.read(details.batch, batch_number(batch_id)))
+    seconds, gone = wait_seconds(wait), gone_of(request)
+    answer = await master.wait_batch(batch_number(batch_id), seconds, gone)
+    return cast(schema.Batch, answer)
+
+
+def _pairs(listed: list[str], name: str) -> dict[str, str | int]:
+    """`cpu=1h`, `nice=10`: a whole number is one."""
+    found: dict[str, str | int] = {}
+    for each in listed:
+        key, equals, value = each.partition("=")
+        if not (key and equals and value):
+            raise BadRequest(f"{name}: {each} is not like name=value")
+        if key in found:
+            raise BadRequest(f"{name}: {key} is given twice")
+        found[key] = int(value) if _NUMBER.fullmatch(value) else value
+    return found
+
+
+def _semaphores(listed: list[str]) -> dict[str, int]:
+    units = _pairs(listed, "semaphore")
+    for name, value in units.items():
+        if not isinstance(value, int):
+            raise BadRequest(f"semaphore: {name}={value} does not say how many units")
+    return cast(dict[str, int], units)
+
+
+def clear(uploads: Path) -> None:
+    """Remove what an earlier master left when it died in the middle of a request."""
+    uploads.mkdir(mode=0o700, exist_ok=True)
+    for path in uploads.iterdir():
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+ROUTES: Final[list[Any]] = [load, batch]

@@ -1,0 +1,98 @@
+"""The route of a job's output: bytes as they were written, from an offset on, live if wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from litestar import get
+from litestar.datastructures import ResponseHeader
+from litestar.params import FromPath, FromQuery
+from litestar.response.base import ASGIResponse
+
+from mythjobs.errors import BadRequest, MythJobsError
+from mythjobs.master.output.reader import Reading
+from mythjobs.web.routes.request import ApiRequest, master_of
+from mythjobs.web.routes.validation import job_number
+from mythjobs.web.server.asgi import Receive, Send, gone
+
+_MOST_OFFSET: Final = 2**63 - 1
+_MOST_ATTEMPTS: Final = 2**31 - 1
+log = logging.getLogger(__name__)
+
+
+class Streamed(ASGIResponse):
+    """Bytes as they come; given up when the asker goes away, cut short when they fail."""
+
+    def __init__(self, reading: Reading) -> None:
+        headers = {"x-attempt": str(reading.n)}
+        if reading.dropped is not None:
+            headers["x-dropped"] = str(reading.dropped)
+        if reading.length is not None:
+            headers["content-length"] = str(reading.length)
+        super().__init__(media_type="application/octet-stream", headers=headers)
+        self._chunks = reading.chunks
+
+    # Without a length it is chunked, and the last chunk says that it is whole.
+    _should_set_content_length = False
+
+    async def send_body(self, send: Send, receive: Receive) -> None:  # type: ignore[override]
+        sending = asyncio.create_task(_send(self._chunks, send))
+        going = asyncio.create_task(gone(receive))
+        try:
+            await asyncio.wait((sending, going), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            going.cancel()
+            sending.cancel()
+            await asyncio.wait((sending, going))
+        if not sending.cancelled() and (error := sending.exception()):
+            if not isinstance(error, MythJobsError):
+                raise error
+            # The answer has begun: all that can be said now is that it is not whole.
+            log.warning("output was cut short: %s", error.sentence)
+
+
+async def _send(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
+    async with aclosing(chunks):
+        async for data in chunks:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@get(
+    "/jobs/{job_id:int}/output",
+    summary="Read a job's output",
+    media_type="application/octet-stream",
+    response_description="The bytes",
+    response_headers=[
+        ResponseHeader("X-Attempt", documentation_only=True, description="The attempt's number"),
+        ResponseHeader(
+            "X-Dropped",
+            documentation_only=True,
+            description="How many bytes were not kept; missing while the attempt is not over",
+        ),
+    ],
+)
+async def output(
+    request: ApiRequest,
+    job_id: FromPath[int],
+    stream: FromQuery[int] = 1,
+    offset: FromQuery[int] = 0,
+    attempt: FromQuery[int | None] = None,
+    follow: FromQuery[bool] = False,
+) -> Streamed:
+    if stream not in (1, 2):
+        raise BadRequest("stream: 1 is standard output, 2 is standard error")
+    if not 0 <= offset <= _MOST_OFFSET:
+        raise BadRequest("offset: from 0 on")
+    if attempt is not None and not 1 <= attempt <= _MOST_ATTEMPTS:
+        raise BadRequest("attempt: from 1 on")
+    outputs = master_of(request).outputs
+    number = job_number(job_id)
+    return Streamed(await outputs.read(number, attempt, stream, offset, follow=follow))
+
+
+ROUTES: Final[list[Any]] = [output]

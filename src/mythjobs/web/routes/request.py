@@ -1,0 +1,48 @@
+"""A request as the routes see it: its body decoded once and strictly, its asker, the master."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from litestar import Request
+
+from mythjobs.errors import BadRequest
+
+if TYPE_CHECKING:
+    from mythjobs.master.service import Master
+
+
+class ApiRequest(Request[Any, Any, Any]):
+    async def json(self) -> Any:
+        """The body as the type that the route declares for `data`.
+
+        Litestar's own way decodes to dicts and converts these leniently ("5" is 5, "true" is
+        true), so that an argument would not arrive as it was written.
+        """
+        field = self.scope["route_handler"].parsed_data_field
+        assert field is not None
+        try:
+            return _decoder(field.annotation).decode(await self.body())
+        except RecursionError:
+            raise BadRequest("the body is nested too deeply") from None
+        except UnicodeDecodeError:
+            raise BadRequest("the body is not UTF-8") from None
+
+
+_decoder = lru_cache(64)(msgspec.json.Decoder[Any])
+
+
+def master_of(request: ApiRequest) -> Master:
+    return cast("Master", request.app.state.master)
+
+
+def gone_of(request: ApiRequest) -> asyncio.Future[None]:
+    """Done once the asker is no longer there, so that nothing need be waited for any more."""
+    return cast("asyncio.Future[None]", request.scope["state"]["connection"].gone)
+
+
+def submitter_of(request: ApiRequest) -> str:
+    return cast(str, request.scope["state"]["submitter"])

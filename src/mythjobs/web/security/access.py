@@ -1,0 +1,171 @@
+"""Who may ask at all, and how much: every request passes here before anything of it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import os
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, Final
+
+from mythjobs.config.state import user_name
+from mythjobs.protocol.requests import MOST_BATCH_BYTES, MOST_REQUEST_BYTES
+from mythjobs.web.server.asgi import App, Event, Receive, Scope, Send, refuse
+from mythjobs.web.server.errors import Refusal
+
+BATCHES: Final = "/api/v1/batches"
+# A browser says where a request comes from; these two mean: from a page that is not ours.
+_FOREIGN_SITES: Final = (b"cross-site", b"same-site")
+
+
+class Guard:
+    """The door of one listener.
+
+    With a token it is the TCP port's: Bearer token, and a Host that can only be this machine,
+    so that no web page reaches us under a name of its own (DNS rebinding). Without one it is
+    the socket's, where the kernel says who asks, and `state["peer_uid"]` is there.
+    """
+
+    def __init__(self, app: App, token: str | None) -> None:
+        self._app = app
+        self._token = None if token is None else token.encode()
+        self._owner = os.getuid()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope["headers"])
+        try:
+            self._check(scope, headers)
+            most = MOST_BATCH_BYTES if scope["path"] == BATCHES else MOST_REQUEST_BYTES
+            if headers.length > most:
+                raise _too_large(most)
+        except Refusal as refusal:
+            await refuse(scope, send, refusal)
+            return
+        if headers.chunked:
+            # Else the HTTP parser lets no more through than Content-Length says.
+            receive = _counted(receive, most)
+        try:
+            await self._app(scope, receive, send)
+        except (Exception, asyncio.CancelledError):
+            if not scope["state"]["connection"].transport.is_closing():
+                raise
+            # The asker went away while he was answered, or the master ends: no traceback.
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        if self._token is None:
+            uid = scope["state"]["peer_uid"]
+            if uid not in (self._owner, 0):
+                owner = user_name(self._owner)
+                raise Refusal(
+                    403, "not_allowed", f"this socket belongs to {owner}; ask as that user", 77
+                )
+        else:
+            uid = self._owner
+            if not _is_local(headers.host):
+                raise Refusal(
+                    421, "misdirected", "the Host must be localhost or a loopback address", 77
+                )
+            if not hmac.compare_digest(headers.bearer, self._token):
+                raise Refusal(
+                    401,
+                    "not_allowed",
+                    "a token is needed: Authorization: Bearer, and the text of the file `token` "
+                    "in the state directory",
+                    77,
+                )
+        scope["state"]["submitter"] = _name(uid)
+        if headers.encoded:
+            raise Refusal(415, "encoded", "a body with Content-Encoding is not read; send it plain")
+        if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD"):
+            if not headers.same_origin():
+                raise Refusal(403, "foreign_origin", "this request comes from another site's page")
+
+
+class Headers:
+    """What the guard wants to know of a request's headers. Of what stands twice, nothing counts."""
+
+    __slots__ = ("authorization", "chunked", "encoded", "host", "length", "origin", "site")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        self.authorization = self.host = b""
+        self.origin = self.site = None
+        self.chunked = self.encoded = False
+        self.length = 0
+        seen: set[bytes] = set()
+        for name, value in raw:
+            if (take := _TAKEN.get(name)) is not None:
+                take(self, value if name not in seen else b"")
+                seen.add(name)
+
+    @property
+    def bearer(self) -> bytes:
+        """The token; nothing with another scheme, whose name is in any case (RFC 9110 §11.1)."""
+        scheme, _, token = self.authorization.partition(b" ")
+        return token.strip(b" ") if scheme.lower() == b"bearer" else b""
+
+    def same_origin(self) -> bool:
+        """True also where no browser is at work: it would say so in one of the two headers."""
+        if self.site in _FOREIGN_SITES:
+            return False
+        if self.origin is None:
+            return True
+        scheme, _, host = self.origin.partition(b"://")
+        return scheme in (b"http", b"https") and host == self.host and _is_local(host)
+
+
+def _length(headers: Headers, value: bytes) -> None:
+    headers.length = int(value) if value.isdigit() and len(value) < 20 else 0
+
+
+def _setter(name: str, to: Callable[[bytes], Any] = bytes) -> Callable[[Headers, bytes], None]:
+    return lambda headers, value: setattr(headers, name, to(value))
+
+
+_TAKEN: Final[dict[bytes, Callable[[Headers, bytes], None]]] = {
+    b"host": _setter("host"),
+    b"authorization": _setter("authorization"),
+    b"origin": _setter("origin"),
+    b"sec-fetch-site": _setter("site"),
+    b"content-encoding": _setter("encoded", lambda _: True),
+    b"transfer-encoding": _setter("chunked", lambda _: True),
+    b"content-length": _length,
+}
+
+
+@lru_cache(64)
+def _is_local(host: bytes) -> bool:
+    """Whether this Host, with or without a port, can only be this machine."""
+    name = host.decode("latin-1").lower()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    else:
+        name = name.partition(":")[0]
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+_name = lru_cache(64)(user_name)
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, "too_large", f"the body is larger than {most // 2**20} MiB")
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    left = most
+
+    async def counted() -> Event:
+        nonlocal left
+        event = await receive()
+        left -= len(event.get("body", b""))
+        if left < 0:
+            raise _too_large(most)
+        return event
+
+    return counted

@@ -1,0 +1,94 @@
+"""The application behind both doors: the API's routes, its schema, and the agents' link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.exceptions import (
+    HTTPException,
+    InternalServerException,
+    ValidationException,
+)
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+import mythjobs
+from mythjobs.errors import MythJobsError
+from mythjobs.web.routes import (
+    batches,
+    commands,
+    job_actions,
+    jobs,
+    machines,
+    maintenance,
+    outputs,
+    semaphores,
+)
+from mythjobs.web.routes.agent_link import serve_link
+from mythjobs.web.routes.request import ApiRequest
+from mythjobs.web.server import errors
+from mythjobs.web.server.asgi import App, Receive, Scope, Send, refuse
+
+if TYPE_CHECKING:
+    from mythjobs.master.link.server import Links
+    from mythjobs.master.service import Master
+
+LINK: Final = "/link"
+# Each with its ROUTES.
+PARTS: Final = (jobs, job_actions, batches, commands, machines, semaphores, outputs, maintenance)
+
+
+def application(master: Master, links: Links) -> App:
+    api: Any = _api(master)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await api(scope, receive, send)
+        elif scope["path"] == LINK:
+            await serve_link(links, scope, receive, send)
+        else:
+            sentence = f"there is no WebSocket at {scope['path']}"
+            await refuse(scope, send, errors.Refusal(404, "not_found", sentence))
+
+    return app
+
+
+def _api(master: Master) -> Litestar:
+    routes = [route for part in PARTS for route in part.ROUTES]
+    router = Router("/api/v1", route_handlers=routes)
+    return Litestar(
+        [router],
+        request_class=ApiRequest,
+        state=State({"master": master}),
+        openapi_config=_schema(),
+        exception_handlers={
+            MythJobsError: errors.ours,
+            errors.Refusal: errors.refused,
+            msgspec.DecodeError: errors.not_decoded,
+            ValidationException: errors.invalid,
+            InternalServerException: errors.cut_off,
+            HTTPException: errors.of_http,
+            Exception: errors.unknown,
+        },
+        # The guard holds bodies within their bounds, before they are read.
+        request_max_body_size=None,
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _schema() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="mythjobs",
+        version=mythjobs.__version__,
+        path="/api",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        components=Components(
+            security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}
+        ),
+        security=[{"token": []}],
+    )

@@ -1,0 +1,86 @@
+"""uvicorn's HTTP and WebSocket on a socket of ours, in the loop that runs the master."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, Final, cast
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from mythjobs.protocol.messages import MOST_FRAME_BYTES
+from mythjobs.web.security.http_limits import Connection
+from mythjobs.web.server.asgi import App
+
+_BACKLOG: Final = 512
+# A WebSocket frame above this is not read to its end; the link's own bound is a little below.
+_MOST_WS_BYTES: Final = MOST_FRAME_BYTES + 4096
+# For browsers, on every answer: nothing of ours is a page, and no page may have it.
+_HEADERS: Final = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+]
+
+
+class Listener:
+    """One socket that is served.
+
+    uvicorn's `Server` is not used: it wakes up ten times a second, installs signal handlers,
+    and ends the program when it cannot begin.
+    """
+
+    def __init__(self, app: App, connection: type[Connection], *, browsers: bool) -> None:
+        self._config = uvicorn.Config(
+            cast(Any, app),
+            http=connection,
+            ws="websockets-sansio",
+            ws_max_size=_MOST_WS_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+        self._config.load()
+        self._state = ServerState()
+        if browsers:
+            self._state.default_headers = _HEADERS
+        self._server: asyncio.Server | None = None
+
+    async def open(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            make = cast(type[Connection], self._config.http_protocol_class)
+            return make(config=self._config, server_state=self._state, app_state={}, _loop=loop)
+
+        if sock.family == socket.AF_UNIX:
+            self._server = await loop.create_unix_server(protocol, sock=sock, backlog=_BACKLOG)
+        else:
+            self._server = await loop.create_server(protocol, sock=sock, backlog=_BACKLOG)
+
+    async def close(self, grace_s: float) -> None:
+        """No new connections; answers that are under way may end within the grace."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        tasks = set(self._state.tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_s)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        late = set(self._state.tasks)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)

@@ -17,7 +17,7 @@ from mythjobs.web.security import access as guard_module
 from mythjobs.web.security import http_limits as connection_module
 from mythjobs.web.security.access import Guard
 from mythjobs.web.security.http_limits import LocalConnection
-from mythjobs.web.server.asgi import Receive, Scope, Send
+from mythjobs.web.server.errors import Receive, Scope, Send
 from mythjobs.web.server.listener import Listener
 from mythjobs.web.server.sockets import bind_path
 from tests.integration.web.served import TOKEN, Served, run

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from mythjobs.web.server.asgi import Event, Receive, Scope, Send
-
-if TYPE_CHECKING:
-    from mythjobs.master.link.server import Links
+from mythjobs.master.link.server import Links
+from mythjobs.web.server.errors import Event, Receive, Scope, Send
 
 
 class AsgiChannel:

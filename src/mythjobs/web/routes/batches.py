@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery
 
 from mythjobs.errors import BadRequest
 from mythjobs.protocol.requests import BatchSubmit
-from mythjobs.store.queries import details
+from mythjobs.store.queries.batches import read_batch
 from mythjobs.web.routes.request import ApiRequest, gone_of, master_of, submitter_of
 from mythjobs.web.routes.validation import batch_number, instant, wait_seconds
 from mythjobs.web.server import schema
@@ -73,7 +73,7 @@ async def batch(
 ) -> schema.Batch:
     master = master_of(request)
     if wait is None:
-        return cast(schema.Batch, await master.read(details.batch, batch_number(batch_id)))
+        return cast(schema.Batch, await master.read(read_batch, batch_number(batch_id)))
     seconds, gone = wait_seconds(wait), gone_of(request)
     answer = await master.wait_batch(batch_number(batch_id), seconds, gone)
     return cast(schema.Batch, answer)

@@ -11,7 +11,7 @@ from mythjobs.clock import master_now
 from mythjobs.master import requests
 from mythjobs.master.explain import pages
 from mythjobs.protocol.requests import DefineCommand, Defined, Enable
-from mythjobs.store.queries import details
+from mythjobs.store.queries.commands import list_commands, list_revisions, read_command
 from mythjobs.web.routes.request import ApiRequest, master_of
 from mythjobs.web.routes.validation import revision_number
 from mythjobs.web.server import schema
@@ -32,7 +32,7 @@ async def define(request: ApiRequest, data: JSONBody[DefineCommand]) -> schema.D
 
 @get("/commands", summary="List commands")
 async def commands(request: ApiRequest) -> schema.Commands:
-    return cast(schema.Commands, await master_of(request).read(details.commands))
+    return cast(schema.Commands, await master_of(request).read(list_commands))
 
 
 @get("/commands/{name:str}", summary="Show a command, or an older revision")
@@ -43,13 +43,13 @@ async def command(
     statistics: FromQuery[bool] = False,
 ) -> schema.Command:
     number = None if revision is None else revision_number(revision)
-    read = master_of(request).read(details.command, name, number, statistics=statistics)
+    read = master_of(request).read(read_command, name, number, statistics=statistics)
     return cast(schema.Command, await read)
 
 
 @get("/commands/{name:str}/revisions", summary="List the revisions of a command, newest first")
 async def revisions(request: ApiRequest, name: FromPath[str]) -> schema.Revisions:
-    return cast(schema.Revisions, await master_of(request).read(details.revisions, name))
+    return cast(schema.Revisions, await master_of(request).read(list_revisions, name))
 
 
 @post(

@@ -17,7 +17,7 @@ from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.master.output.reader import Reading
 from mythjobs.web.routes.request import ApiRequest, master_of
 from mythjobs.web.routes.validation import job_number
-from mythjobs.web.server.asgi import Receive, Send, gone
+from mythjobs.web.server.errors import Receive, Send
 
 _MOST_OFFSET: Final = 2**63 - 1
 _MOST_ATTEMPTS: Final = 2**31 - 1
@@ -60,6 +60,12 @@ async def _send(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
         async for data in chunks:
             await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def gone(receive: Receive) -> None:
+    """Wait until the other side has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 @get(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import msgspec
 from litestar import Request
 
 from mythjobs.errors import BadRequest
-
-if TYPE_CHECKING:
-    from mythjobs.master.service import Master
+from mythjobs.master.service import Master
 
 
 class ApiRequest(Request[Any, Any, Any]):
@@ -36,7 +34,7 @@ _decoder = lru_cache(64)(msgspec.json.Decoder[Any])
 
 
 def master_of(request: ApiRequest) -> Master:
-    return cast("Master", request.app.state.master)
+    return cast(Master, request.app.state.master)
 
 
 def gone_of(request: ApiRequest) -> asyncio.Future[None]:

@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from mythjobs.errors import BadRequest, NoSuchJob
-from mythjobs.model.units import LAST_MS
+from mythjobs.model.units import MAX_WALL_MS
 from mythjobs.protocol.requests import Act, Submit
 
 LONGEST_WAIT_S: Final = 60.0
@@ -33,8 +33,8 @@ def revision_number(number: int) -> int:
 
 
 def instant(at_ms: int | None, name: str) -> int | None:
-    if at_ms is not None and not 0 <= at_ms <= LAST_MS:
-        raise BadRequest(f"{name}: milliseconds since 1970, from 0 to {LAST_MS}")
+    if at_ms is not None and not 0 <= at_ms <= MAX_WALL_MS:
+        raise BadRequest(f"{name}: milliseconds since 1970, from 0 to {MAX_WALL_MS}")
     return at_ms
 
 

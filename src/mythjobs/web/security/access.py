@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from mythjobs.config.state import user_name
 from mythjobs.protocol.requests import MOST_BATCH_BYTES, MOST_REQUEST_BYTES
-from mythjobs.web.server.asgi import App, Event, Receive, Scope, Send, refuse
-from mythjobs.web.server.errors import Refusal
+from mythjobs.web.server.errors import App, Event, Receive, Refusal, Scope, Send, refuse
 
 BATCHES: Final = "/api/v1/batches"
 # A browser says where a request comes from; these two mean: from a page that is not ours.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, Router
@@ -18,10 +18,11 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 import mythjobs
 from mythjobs.errors import MythJobsError
+from mythjobs.master.link.server import Links
+from mythjobs.master.service import Master
 from mythjobs.web.routes import (
     batches,
     commands,
-    job_actions,
     jobs,
     machines,
     maintenance,
@@ -31,15 +32,11 @@ from mythjobs.web.routes import (
 from mythjobs.web.routes.agent_link import serve_link
 from mythjobs.web.routes.request import ApiRequest
 from mythjobs.web.server import errors
-from mythjobs.web.server.asgi import App, Receive, Scope, Send, refuse
-
-if TYPE_CHECKING:
-    from mythjobs.master.link.server import Links
-    from mythjobs.master.service import Master
+from mythjobs.web.server.errors import App, Receive, Scope, Send, refuse
 
 LINK: Final = "/link"
 # Each with its ROUTES.
-PARTS: Final = (jobs, job_actions, batches, commands, machines, semaphores, outputs, maintenance)
+PARTS: Final = (jobs, batches, commands, machines, semaphores, outputs, maintenance)
 
 
 def application(master: Master, links: Links) -> App:

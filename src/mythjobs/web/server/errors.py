@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,12 @@ from mythjobs.errors import MythJobsError
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
+
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
@@ -43,6 +50,21 @@ class Fault(msgspec.Struct, frozen=True):
 
 def body_of(code: str, sentence: str, exit_code: int) -> bytes:
     return _encode(Fault(code, sentence, exit_code))
+
+
+async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
+    """Answer with an error and close: what may come yet of the request is not read."""
+    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+    body = body_of(refusal.code, refusal.sentence, refusal.exit_code)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    if refusal.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body, "more_body": False})
 
 
 def ours(_: Request[Any, Any, Any], error: MythJobsError) -> Response[Fault]:

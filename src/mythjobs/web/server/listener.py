@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from mythjobs.protocol.messages import MOST_FRAME_BYTES
 from mythjobs.web.security.http_limits import Connection
-from mythjobs.web.server.asgi import App
+from mythjobs.web.server.errors import App
 
 _BACKLOG: Final = 512
 # A WebSocket frame above this is not read to its end; the link's own bound is a little below.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from mythjobs.agent import journal as journals
-from mythjobs.agent.core.actions import Action, Bury, Journal, Tell
 from mythjobs.agent.core.core import Core
 from mythjobs.agent.core.outcome import RESTARTED, Left
+from mythjobs.agent.core.turn import Action, Bury, Journal, Tell
 from tests.simulation.agentlink import AgentLink
 from tests.simulation.disk import Log
 from tests.simulation.reaper import Json, Reaper

@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mythjobs.agent.core.actions import Action, Bury, Drop, Follow, Journal, Json, Tell, Transfer
 from mythjobs.agent.core.core import Core
 from mythjobs.agent.core.outcome import Left
+from mythjobs.agent.core.turn import Action, Bury, Drop, Follow, Journal, Json, Tell, Transfer
 from mythjobs.clock import Now
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mythjobs.model.zone import zone_of
+from mythjobs.model.zone import load_zone
 from mythjobs.process.cgroup import Groups, best_here
 
 _LOCALTIME: Final = Path("/etc/localtime")
@@ -48,7 +48,7 @@ def _written(path: Path) -> str:
 
 def _is_known(name: str) -> bool:
     try:
-        zone_of(name)
+        load_zone(name)
     except ValueError:
         return False
     return True

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from mythjobs.agent.core.actions import Journal as Wanted
 from mythjobs.agent.core.attempt import Key
 from mythjobs.agent.core.core import Found
-from mythjobs.agent.core.terms import Terms, from_json, hours_from_json, to_json
+from mythjobs.agent.core.lease_terms import Terms, from_json, hours_from_json, to_json
+from mythjobs.agent.core.turn import Journal as Wanted
 from mythjobs.config import files
 from mythjobs.errors import StoreFailed
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from mythjobs.agent import greeting
-from mythjobs.agent.greeting import Myself
+from mythjobs import __version__
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys
 from mythjobs.config.state import StateDir, read_master
 from mythjobs.errors import ProtocolError
-from mythjobs.protocol import codec
+from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 
 _HANDSHAKE_S: Final = 10.0
@@ -32,6 +33,65 @@ _FIRST_S: Final = 0.2
 _LAST_S: Final = 5.0
 
 log = logging.getLogger(__name__)
+
+
+class Myself(NamedTuple):
+    """Who this agent is. `incarnation` is another for each agent process."""
+
+    key: Ed25519PrivateKey
+    name: str
+    boot_id: str
+    incarnation: str
+    zone: str = ""
+    can: tuple[str, ...] = ()
+
+
+def answer(
+    challenge: m.Challenge, myself: Myself, nonce: str, trusted: str | None
+) -> tuple[m.Hello, bytes]:
+    """The hello for this challenge, and what the master's welcome must have signed.
+
+    `trusted` is the only master key that is accepted. Raises ProtocolError.
+    """
+    if challenge.master_key != trusted:
+        raise ProtocolError(
+            "the master's key is not the one in master.pub of this state directory; whoever "
+            "answers there is not this machine's master"
+        )
+    version = min(challenge.newest, m.VERSION)
+    if version < max(challenge.oldest, m.OLDEST):
+        raise ProtocolError(
+            f"the master speaks versions {challenge.oldest} to {challenge.newest} of the link, "
+            f"this agent {m.OLDEST} to {m.VERSION}; upgrade the older of the two"
+        )
+    ours = handshake.public_hex(myself.key)
+    said = (challenge.nonce, nonce, challenge.master_key, ours)
+    hello = m.Hello(
+        version,
+        ours,
+        nonce,
+        handshake.sign(myself.key, handshake.statement("machine", *said)),
+        myself.name,
+        myself.boot_id,
+        myself.incarnation,
+        cores=os.cpu_count() or 1,
+        program=f"mythjobs {__version__}",
+        zone=myself.zone,
+        can=list(myself.can),
+    )
+    return hello, handshake.statement("master", *said)
+
+
+def welcomed(
+    message: m.Challenge | m.Hello | m.Welcome | m.Refused, trusted: str, said: bytes
+) -> m.Welcome:
+    """The welcome, if the holder of the trusted key gave it. Raises ProtocolError."""
+    if isinstance(message, m.Refused):
+        raise ProtocolError(f"the master refused this machine: {message.sentence}")
+    if not isinstance(message, m.Welcome):
+        raise ProtocolError("the master answers hello with welcome or refused")
+    handshake.verify(trusted, message.signature, said)
+    return message
 
 
 class Desk(Protocol):
@@ -117,9 +177,9 @@ class Link:
             raise ProtocolError("the master speaks first, with a challenge")
         trusted = keys.master_public(self._state)
         nonce = secrets.token_hex(32)
-        hello, said = greeting.answer(challenge, self._myself, nonce, trusted)
+        hello, said = answer(challenge, self._myself, nonce, trusted)
         await socket.send(codec.encode(hello), text=True)
-        return greeting.welcomed(codec.handshake(await socket.recv()), challenge.master_key, said)
+        return welcomed(codec.handshake(await socket.recv()), challenge.master_key, said)
 
     async def _serve(self, socket: ClientConnection, heartbeat_s: float) -> None:
         """Until the connection ends; then both helpers end with it."""

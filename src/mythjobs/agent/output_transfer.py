@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mythjobs.agent.core.attempt import Attempt, Key
-from mythjobs.model.output_window import Kept
+from mythjobs.model.output_window import OutputWindow
 from mythjobs.process.reaper.output import read_kept, read_range, stream_path
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 
-_NOTHING = Kept(0, 0, 0)
+_NOTHING = OutputWindow(0, 0, 0)
 GONE = "gone"
 
 
@@ -32,9 +32,9 @@ class _Transfer:
         self.watching = False
 
     @property
-    def state(self) -> Kept:
+    def state(self) -> OutputWindow:
         output = self.attempt.output
-        return Kept(*output[self.stream - 1]) if self.stream <= len(output) else _NOTHING
+        return OutputWindow(*output[self.stream - 1]) if self.stream <= len(output) else _NOTHING
 
 
 class Transfers:

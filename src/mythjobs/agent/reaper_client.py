@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 
 from mythjobs import __version__
 from mythjobs.agent import reaperlink, recovery
-from mythjobs.agent.core.actions import Json
 from mythjobs.agent.core.attempt import Key
+from mythjobs.agent.core.turn import Json
 from mythjobs.agent.recovery import Estate
 from mythjobs.config.state import AgentDir
 from mythjobs.errors import Unreachable

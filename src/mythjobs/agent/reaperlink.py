@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from mythjobs.agent.core.actions import Json
+from mythjobs.agent.core.turn import Json
 from mythjobs.errors import ProtocolError
 from mythjobs.process.reaper import address, wire
 

@@ -18,13 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from mythjobs.agent import capabilities, journal, later, recovery
-from mythjobs.agent.core.actions import Action, Bury, Drop, Follow, Journal, Tell, Transfer
+from mythjobs.agent import capabilities, journal, output_scan, recovery
 from mythjobs.agent.core.attempt import Attempt, Key
 from mythjobs.agent.core.core import Core
 from mythjobs.agent.core.start import base_env
-from mythjobs.agent.greeting import Myself
-from mythjobs.agent.master_link import Link
+from mythjobs.agent.core.turn import Action, Bury, Drop, Follow, Journal, Tell, Transfer
+from mythjobs.agent.master_link import Link, Myself
 from mythjobs.agent.output_scan import Followers
 from mythjobs.agent.output_transfer import Transfers
 from mythjobs.agent.reaper_client import Reapers
@@ -238,7 +237,7 @@ class Agent:
             if "outcome" in each and each["output"]:
                 attempt = self._core.get((each["job"], each["n"]))
                 if attempt is not None and attempt.terms.later:
-                    each["later"] = later.look(self._places.output, each, attempt.terms.later)
+                    each["later"] = output_scan.look(self._places.output, each, attempt.terms.later)
 
     def reaper_died(self, reaper: str, estate: Estate) -> None:
         self._look_for_later(estate.ended)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mythjobs.model.output_window import Kept
+from mythjobs.model.output_window import OutputWindow
 from mythjobs.process.reaper import address
 from mythjobs.process.reaper.launch import launch
 from mythjobs.process.reaper.output import read_kept, stream_path
@@ -39,7 +39,7 @@ class Home:
 
     def kept(self, end: Message, stream: int = 1) -> bytes:
         """All that is kept of a stream of an attempt that is over."""
-        kept = Kept(*end["output"][stream - 1])
+        kept = OutputWindow(*end["output"][stream - 1])
         path = stream_path(self.output, end["job"], end["n"], stream)
         data = b""
         while part := read_kept(path, kept, len(data), 2**20):

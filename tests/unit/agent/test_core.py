@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.agent.core.actions import Journal, Tell
+from mythjobs.agent.core.turn import Journal, Tell
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import Story, at
 

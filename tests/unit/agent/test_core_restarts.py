@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mythjobs.agent.core.core import Found
+from mythjobs.agent.core.lease_terms import PLAIN, Terms
 from mythjobs.agent.core.outcome import REAPER_DIED, RESTARTED, Left
-from mythjobs.agent.core.terms import PLAIN, Terms
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import Story, at
 

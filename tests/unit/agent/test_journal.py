@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from mythjobs.agent import journal
-from mythjobs.agent.core.actions import Journal
 from mythjobs.agent.core.core import Found
-from mythjobs.agent.core.terms import PLAIN, Terms
+from mythjobs.agent.core.lease_terms import PLAIN, Terms
+from mythjobs.agent.core.turn import Journal
 from mythjobs.errors import StoreFailed
 
 BOOT = "b1"

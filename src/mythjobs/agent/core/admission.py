@@ -6,20 +6,46 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from mythjobs.agent.core.actions import Bury, Drop, Follow
 from mythjobs.agent.core.attempt import Attempt, Key, Phase
-from mythjobs.agent.core.openings import Openings
+from mythjobs.agent.core.lease_terms import Terms, acts, terms_of
 from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.start import start_message
 from mythjobs.agent.core.status import Said
-from mythjobs.agent.core.terms import Terms, acts, terms_of
-from mythjobs.agent.core.turn import Turn
+from mythjobs.agent.core.turn import Bury, Drop, Follow, Turn
 from mythjobs.clock import Now
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import start_by_ms
 from mythjobs.protocol.messages import CLOSED
 from mythjobs.scheduler.capacity import room
+from mythjobs.scheduler.window_state import Opening, opening
+
+
+class Openings:
+    """What hours say is worked out once, and again when it changes or the clock steps."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hours, Opening] = {}
+
+    def opening(self, hours: Hours, wall_ms: int) -> Opening:
+        """Raises ValueError for a zone that this machine does not know."""
+        found = self._known.get(hours)
+        if found is None or not found.holds(wall_ms):
+            if len(self._known) > 1000:
+                self._known.clear()
+            found = self._known[hours] = opening(hours, wall_ms)
+        return found
+
+    def lets(self, terms: Terms, busy: int, others: Iterable[str], wall_ms: int) -> bool:
+        """`busy` attempts run here, `others` are the commands of those whose names are known.
+        The level of the machine's hours counts all, those of the command its own."""
+        if terms.hours is None:
+            return True
+        levels = self.opening(terms.hours, wall_ms)
+        if not levels.open or busy >= levels.machine:
+            return False
+        least = min(levels.command, levels.both)
+        return sum(each == terms.command for each in others) < least
 
 
 class Roster:

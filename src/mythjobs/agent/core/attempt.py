@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from mythjobs.agent.core.lease_terms import PLAIN, Terms
 from mythjobs.agent.core.status import Said
-from mythjobs.agent.core.terms import PLAIN, Terms
 from mythjobs.protocol import messages as m
 
 Key = tuple[int, int]

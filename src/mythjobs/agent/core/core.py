@@ -11,14 +11,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mythjobs.agent.core import outcome
-from mythjobs.agent.core.actions import Action, Follow, Transfer
 from mythjobs.agent.core.admission import Roster
 from mythjobs.agent.core.attempt import Attempt, Key, Output, Phase
+from mythjobs.agent.core.lease_terms import Terms, hours_from
 from mythjobs.agent.core.leases import Enforcer
 from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.status import Said, read_status
-from mythjobs.agent.core.terms import Terms, hours_from
-from mythjobs.agent.core.turn import Turn
+from mythjobs.agent.core.turn import Action, Follow, Transfer, Turn
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import start_by_ms

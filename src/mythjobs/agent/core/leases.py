@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mythjobs.agent.core import terms as t
+from mythjobs.agent.core import lease_terms as t
 from mythjobs.agent.core.admission import Roster
 from mythjobs.agent.core.attempt import Attempt, Key, Phase
 from mythjobs.agent.core.turn import Turn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from mythjobs.agent.core.attempt import Key, Output
-from mythjobs.agent.core.terms import BY_WINDOW, WINDOW_CLOSED, Terms
+from mythjobs.agent.core.lease_terms import BY_WINDOW, WINDOW_CLOSED, Terms
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from mythjobs.agent.core.actions import Json
 from mythjobs.agent.core.attempt import Key
-from mythjobs.agent.core.terms import Act
+from mythjobs.agent.core.lease_terms import Act
+from mythjobs.agent.core.turn import Json
 from mythjobs.protocol import messages as m
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -87,7 +87,7 @@ def acts(terms: Terms, now: Now, holders: tuple[str, ...] = ()) -> list[Act]:
         found.append((now.steady_ms, THAW, BY_WINDOW, 0.0))
     if hours is not None and hours.closing != "finish":
         # The calendar is told by the wall clock; from here on it is a matter of the steady one.
-        for wall_ms, act in window.acts(hours, now.wall_ms, now.wall_ms + HORIZON_MS):
+        for wall_ms, act in window.window_actions(hours, now.wall_ms, now.wall_ms + HORIZON_MS):
             at_ms = now.steady_ms + wall_ms - now.wall_ms
             if freezes:
                 found.append((at_ms, FREEZE if act == "close" else THAW, BY_WINDOW, 0.0))

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from mythjobs.agent.core.attempt import Attempt, Phase
-from mythjobs.agent.core.terms import Terms
-from mythjobs.agent.later import look
-from mythjobs.agent.output_scan import Followers
+from mythjobs.agent.core.lease_terms import Terms
+from mythjobs.agent.output_scan import Followers, look
 from mythjobs.process.reaper.output import Spool
 
 

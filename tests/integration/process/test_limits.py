@@ -112,8 +112,8 @@ def test_memory_is_limited() -> None:
 
 def test_what_cannot_be_enforced_is_refused_or_said() -> None:
     script = (
-        "from mythjobs.process.cgroup import containers\n"
-        "containers.best_here = lambda: None\n"
+        "from mythjobs.process.supervise import limits as supervise_limits\n"
+        "supervise_limits.best_here = lambda: None\n"
         "from mythjobs.process import *\n"
         "limits = Limits(processes=3, grace_s=0.2)\n"
         "print(MythSystem(['true'], limits=limits).run().outcome)\n"

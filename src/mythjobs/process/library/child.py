@@ -15,7 +15,8 @@ from mythjobs.process.library.pipes import Reader, Writer
 from mythjobs.process.spawn import files
 from mythjobs.process.spawn.stub import Wishes
 from mythjobs.process.spawn.vfork import Program
-from mythjobs.process.supervise.child import Child, Stream
+from mythjobs.process.supervise.child import Child
+from mythjobs.process.supervise.streams import Stream
 
 
 class To(Enum):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mythjobs.errors import ProtocolError
 from mythjobs.model.limits import Limits
@@ -15,14 +15,14 @@ from mythjobs.process.procfs import Key
 from mythjobs.process.reaper.output import Spool, stream_path
 from mythjobs.process.reaper.rmtree import remove_tree
 from mythjobs.process.reaper.scribe import Scribe, Written
-from mythjobs.process.reaper.status import StatusPipe
+from mythjobs.process.reaper.status_pipe import StatusPipe, create_status_pipe
 from mythjobs.process.reaper.timed_actions import Act, read_acts
-from mythjobs.process.reaper.wire import Message
 from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.files import open_input
 from mythjobs.process.spawn.stub import PLAIN, Wishes, io_class
 from mythjobs.process.spawn.vfork import Program, program
-from mythjobs.process.supervise.child import Child, Stream
+from mythjobs.process.supervise.child import Child
+from mythjobs.process.supervise.streams import Stream
 
 
 class Places(NamedTuple):
@@ -47,7 +47,7 @@ class Attempt(Child):
         "ending_waits", "scratch_path", "spools", "status_pipe", "stdin",
     )  # fmt: skip
 
-    def __init__(self, message: Message, places: Places) -> None:
+    def __init__(self, message: Mapping[str, Any], places: Places) -> None:
         """Raises ProtocolError if this is no `start`."""
         try:
             super().__init__(limits_of(message), bool(message.get("leave_daemons")))
@@ -100,7 +100,9 @@ class Attempt(Child):
             env["MYTHJOBS_DIR"] = self.scratch_path
             cwd = cwd or self.scratch_path
         if self.status:
-            self.status_pipe = _make_status_pipe(self, self.places)
+            self.status_pipe = create_status_pipe(
+                f"{self.job}.{self.n}.status", self.places.runtime, self.places.scratch
+            )
             env["MYTHJOBS_STATUS"] = self.status_pipe.path
         if self.stdin_path:
             self.stdin = open_input(self.stdin_path)
@@ -113,7 +115,7 @@ class Attempt(Child):
             os.close(self.stdin)
 
 
-def wishes_of(message: Message) -> Wishes:
+def wishes_of(message: Mapping[str, Any]) -> Wishes:
     """Raises TypeError and ValueError."""
     nice, io = int(message.get("nice") or 0), message.get("io") or ""
     if not nice and not io:
@@ -123,7 +125,7 @@ def wishes_of(message: Message) -> Wishes:
     return Wishes(nice=nice, io=io)
 
 
-def limits_of(message: Message) -> Limits:
+def limits_of(message: Mapping[str, Any]) -> Limits:
     """The limits that a `start` or `limits` names. Raises TypeError and ValueError."""
     get = message.get
     return _limits(
@@ -160,21 +162,3 @@ def _make_scratch(attempt: Attempt, directory: str) -> str:
     except OSError as error:
         raise errors.at_preparing(error, "its scratch directory") from None
     return path
-
-
-def _make_status_pipe(attempt: Attempt, places: Places) -> StatusPipe:
-    name = f"{attempt.job}.{attempt.n}.status"
-    try:
-        try:
-            return _new_pipe(os.path.join(places.runtime, name))
-        except FileNotFoundError:
-            # $XDG_RUNTIME_DIR goes with the last session of its user; we, and our jobs, stay.
-            return _new_pipe(os.path.join(places.scratch, name))
-    except OSError as error:
-        raise errors.at_preparing(error, "its status pipe") from None
-
-
-def _new_pipe(path: str) -> StatusPipe:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    return StatusPipe(path)

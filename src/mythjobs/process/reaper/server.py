@@ -18,7 +18,7 @@ from mythjobs.process.reaper.timed_actions import read_acts
 from mythjobs.process.reaper.updates import News
 from mythjobs.process.reaper.wire import Message, encode_json
 from mythjobs.process.spawn.pool import Spawners
-from mythjobs.process.supervise import orphans
+from mythjobs.process.supervise import descendants
 from mythjobs.process.supervise.loop import Loop, log
 
 # With nothing to do, nothing to tell and nobody to tell it to, it goes after this time.
@@ -78,7 +78,7 @@ class Reaper:
         """The handler of SIGCHLD, so in the loop's thread between any two of its steps. Most
         of these signals are for children that have a pidfd, and tell nothing new. One that is
         missed leaves a zombie until the next; who waits for an orphan watches it."""
-        if orphans.any_dead():
+        if descendants.has_dead_orphans():
             self.loop.call_soon(self._attempts.orphans_changed)
 
     def shut_down(self, *_: object) -> None:

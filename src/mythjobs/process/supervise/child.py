@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol, TypeVar
 
 from mythjobs.clock import Now
 from mythjobs.model.limits import Limits, Usage
@@ -12,29 +12,12 @@ from mythjobs.model.outcome import Breached, Exited, NotStarted, Outcome, Signal
 from mythjobs.process.cgroup import Containment
 from mythjobs.process.procfs import Process
 from mythjobs.process.spawn.vfork import Program
-from mythjobs.process.supervise.watchman import Watchman
+from mythjobs.process.supervise.limit_check import Watchman
+from mythjobs.process.supervise.streams import Stream
 
 _SIGXCPU = 24
 
 Timer = list[Callable[[], None]]
-
-
-class Sink(Protocol):
-    """Takes what a child writes and never waits; `written` counts it, kept or not."""
-
-    @property
-    def written(self) -> int: ...
-
-    def write(self, data: memoryview, /) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Stream(NamedTuple):
-    """A pipe that the child writes into, and what is done with what comes out of it."""
-
-    fd: int
-    sink: Sink
 
 
 class Child:
@@ -163,3 +146,22 @@ class Child:
             # The kernel's own limit, which stands behind ours, was quicker (keeper.py).
             return Breached("cpu")
         return Signalled(number, os.WCOREDUMP(status))
+
+
+C_contra = TypeVar("C_contra", bound=Child, contravariant=True)
+
+
+class Owner(Protocol[C_contra]):
+    """What a keeper tells, in its loop's thread."""
+
+    def spawned(self, child: C_contra) -> None:
+        """There is a process."""
+
+    def lasting(self, child: C_contra) -> None:
+        """It has lived longer than a moment."""
+
+    def let_go(self, child: C_contra) -> None:
+        """It was held frozen, and no longer is, as it is being ended."""
+
+    def over(self, child: C_contra) -> None:
+        """It has ended and nothing of it is left, or it never came to be."""

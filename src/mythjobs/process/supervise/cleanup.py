@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from mythjobs.process.procfs import Process
-from mythjobs.process.supervise import used
+from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import Kin
 from mythjobs.process.supervise.loop import Loop
@@ -96,4 +96,4 @@ class Clearing(Generic[C]):
     def _reap_orphans(self) -> None:
         for child, usage in self.kin.reap():
             if child:
-                child.usage = used.add(child.usage, usage, 0.0)
+                child.usage = supervise_usage.add(child.usage, usage, 0.0)

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 from mythjobs.clock import machine_now
 from mythjobs.process import procfs
+from mythjobs.process.kernel import WNOTHREAD
 from mythjobs.process.procfs import Process
-from mythjobs.process.supervise import orphans
 from mythjobs.process.supervise.child import Child
 
 
@@ -76,18 +76,18 @@ class Adopted:
         if child.tree:
             return inside(child)
         # Whoever lives on of it has lost a parent, or somebody above it has.
-        if not orphans.any_left():
+        if not has_orphans():
             return []
-        return [each for each in orphans.living() if self._is_of(each, child)]
+        return [each for each in list_orphans() if self._is_of(each, child)]
 
     def spare(self, child: Child) -> None:
-        living = orphans.living() if orphans.any_left() else []
+        living = list_orphans() if has_orphans() else []
         # Of a session that has ended the number may be given to another.
         self._spared &= _sessions(living)
         self._spared |= _sessions(each for each in living if self._is_of(each, child))
 
     def reap(self) -> Iterator[tuple[Child | None, struct_rusage]]:
-        for process, used in orphans.reap():
+        for process, used in reap_orphans():
             yield self._leaders.get(process.session) if process else None, used
 
     def _is_of(self, process: Process, child: Child) -> bool:
@@ -208,3 +208,47 @@ def _again(process: Process) -> Process | None:
     """The same process as it is now, or None if it is dead or gone."""
     now = procfs.read_process(process.pid)
     return now if now and not now.dead and now.born_ms == process.born_ms else None
+
+
+# The kernel hands an orphan to the first thread of its new parent (find_new_reaper() in
+# kernel/exit.c), which is the loop's; what the spawners start are children of theirs. So
+# "children of this thread" is "orphans", in one call and without a list of all children.
+_ORPHANS: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT | WNOTHREAD
+
+
+def has_orphans() -> bool:
+    """Whether there is an orphan at all, alive or to be reaped. Costs a microsecond."""
+    try:
+        os.waitid(os.P_ALL, 0, _ORPHANS)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def has_dead_orphans() -> bool:
+    """Whether there is an orphan to be reaped."""
+    try:
+        return os.waitid(os.P_ALL, 0, _ORPHANS) is not None
+    except ChildProcessError:
+        return False
+
+
+def reap_orphans() -> Iterator[tuple[Process | None, struct_rusage]]:
+    """Every orphan that has died, with what it used, and gone once the next is asked for."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, _ORPHANS)
+        except ChildProcessError:
+            return
+        if found is None:
+            return
+        # A zombie has its session still; once reaped, nothing tells whose it was.
+        process = procfs.read_process(found.si_pid)
+        _, _, usage = os.wait4(found.si_pid, 0)
+        yield process, usage
+
+
+def list_orphans() -> list[Process]:
+    pids = procfs.children(os.getpid(), os.getpid())
+    found = (procfs.read_process(pid) for pid in pids)
+    return [process for process in found if process and not process.dead]

@@ -16,22 +16,20 @@ from typing import Final, Generic, TypeVar
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
-from mythjobs.process.cgroup.containers import Containers
 from mythjobs.process.procfs import Census, Process
 from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.spawn.pool import Spawners
 from mythjobs.process.spawn.vfork import Spawn
-from mythjobs.process.supervise import freezing, rlimits, used
+from mythjobs.process.supervise import rlimits, signals
 from mythjobs.process.supervise import usage as supervise_usage
-from mythjobs.process.supervise.child import Child, Stream
+from mythjobs.process.supervise.child import Child, Owner
 from mythjobs.process.supervise.cleanup import Clearing
 from mythjobs.process.supervise.descendants import is_dead, members
-from mythjobs.process.supervise.drain import Drain
-from mythjobs.process.supervise.limits import Guard
+from mythjobs.process.supervise.limits import Containers, Guard
 from mythjobs.process.supervise.loop import Loop, log_exception
-from mythjobs.process.supervise.owner import Owner
 from mythjobs.process.supervise.signals import kill_all, send, send_all
+from mythjobs.process.supervise.streams import Drain, Stream
 
 # A child that ends within this time is drained once, at its end; only a longer one has its
 # pipes watched meanwhile. It saves the short ones four system calls and a wake-up.
@@ -156,7 +154,7 @@ class Keeper(Generic[C]):
             return
         child.lasting = True
         if not child.exited:
-            child.peak_bytes = used.peak_of(child.pid)
+            child.peak_bytes = supervise_usage.peak_of(child.pid)
         for stream in child.open:
             self._loop.watch(stream.fd, partial(self._readable, child, stream))
         self._owner.lasting(child)
@@ -222,12 +220,12 @@ class Keeper(Generic[C]):
     def _freeze(self, child: C) -> None:
         child.wall_timer.clear()
         self._guard.froze(child)
-        freezing.freeze(child, self._loop.now.run_ms)
+        signals.freeze(child, self._loop.now.run_ms)
 
     def _thaw(self, child: C) -> None:
         if child.frozen_since_ms is None:
             return
-        frozen_ms = freezing.thaw(child, self._loop.now.run_ms)
+        frozen_ms = signals.thaw(child, self._loop.now.run_ms)
         self._set_wall(child)
         self._guard.thawed(child, frozen_ms)
 
@@ -328,13 +326,13 @@ class Keeper(Generic[C]):
         child.exit_status = status
         assert child.born
         wall_s = (self._loop.now.run_ms - child.born.run_ms) / 1000
-        child.usage = used.add(child.usage, usage, max(wall_s, 0.0), child.peak_bytes)
+        child.usage = supervise_usage.add(child.usage, usage, max(wall_s, 0.0), child.peak_bytes)
         if child.tree:
-            child.usage = used.of_tree(child.usage, child.tree.usage())
+            child.usage = supervise_usage.of_tree(child.usage, child.tree.usage())
             child.tree.close()
             child.tree = None
         elif child.seen:
-            child.usage = used.at_least(child.usage, child.seen)
+            child.usage = supervise_usage.at_least(child.usage, child.seen)
         if child.frozen_ms:
             child.usage = replace(child.usage, frozen_s=child.frozen_ms / 1000)
         for stream in child.open[:]:

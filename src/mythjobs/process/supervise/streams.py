@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import Final
-
-from mythjobs.process.supervise.child import Stream
+from typing import Final, NamedTuple, Protocol
 
 _SIZE: Final = 256 * 1024
 # What a pipe holds if nobody asks for more (pipe(7)); one found full has a heavy writer.
 _USUAL_PIPE: Final = 64 * 1024
+
+
+class Sink(Protocol):
+    """Takes what a child writes and never waits; `written` counts it, kept or not."""
+
+    @property
+    def written(self) -> int: ...
+
+    def write(self, data: memoryview, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Stream(NamedTuple):
+    """A pipe that the child writes into, and what is done with what comes out of it."""
+
+    fd: int
+    sink: Sink
 
 
 class Drain:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mythjobs.model.limits import Limits
-from mythjobs.process.supervise.watchman import Seen, Watchman
+from mythjobs.process.supervise.limit_check import Seen, Watchman
 
 NONE: frozenset[str] = frozenset()
 

@@ -14,7 +14,7 @@ from mythjobs.cli.main import group
 from mythjobs.model import life
 from mythjobs.protocol import messages
 from mythjobs.web.routes.request import ApiRequest
-from mythjobs.web.server.app import PARTS
+from mythjobs.web.server.app import ROUTE_MODULES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -109,7 +109,7 @@ def routes_described() -> set[tuple[str, str]]:
 
 
 def test_each_route_of_the_api_is_described_and_in_its_schema() -> None:
-    routes = [route for part in PARTS for route in part.ROUTES]
+    routes = [route for part in ROUTE_MODULES for route in part.ROUTES]
     schema = Litestar(routes, request_class=ApiRequest).openapi_schema
     there = {
         (method.upper(), re.sub(r"\{\w+\}", "…", path))

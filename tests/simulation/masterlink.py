@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mythjobs.errors import MythJobsError
-from mythjobs.master.link.server import SILENCE_S
+from mythjobs.master.link.server import SILENCE_TIMEOUT_S
 from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.simulation.master import Process
 
 # As master/link/server.py has it, in heartbeats.
-_SILENT_BEATS: Final = SILENCE_S / m.HEARTBEAT_S
+_SILENT_BEATS: Final = SILENCE_TIMEOUT_S / m.HEARTBEAT_S
 _HANDSHAKE_MS: Final = 10_000
 
 

@@ -22,21 +22,23 @@ from mythjobs.master.catalog import read_command
 from mythjobs.master.core import Core, Result
 from mythjobs.master.explain import job as explain_job
 from mythjobs.master.explain import machine as explain_machine
-from mythjobs.master.explain import reasons, replay
-from mythjobs.master.handlers import batch_file
+from mythjobs.master.explain import replay
+from mythjobs.master.handlers import batches
 from mythjobs.master.handlers.submit import own_words
-from mythjobs.master.link.lease_timer import Patience
-from mythjobs.master.link.server import Links
-from mythjobs.master.output.reader import Attempt, Outputs
+from mythjobs.master.link.lease_timer import LeaseTimer
+from mythjobs.master.link.server import LinkServer
+from mythjobs.master.output.reader import AttemptOutput, OutputReader
 from mythjobs.master.state import Memory
 from mythjobs.master.turn_runner import Committed, Turns
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL
 from mythjobs.protocol.messages import MasterFrame
 from mythjobs.protocol.requests import BatchSubmit
-from mythjobs.store.open import open_store, without_password
-from mythjobs.store.queries import details
-from mythjobs.store.statement import Transaction
+from mythjobs.store.open import open_store, redact_password
+from mythjobs.store.queries.batches import read_batch
+from mythjobs.store.queries.commands import read_queue_counts
+from mythjobs.store.queries.job_details import find_attempt_machines, read_attempt_output
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
 
 P = ParamSpec("P")
@@ -52,7 +54,7 @@ class Master:
 
     def __init__(
         self,
-        state: StateDir,
+        state_dir: StateDir,
         key: Ed25519PrivateKey,
         *,
         allow_local: bool,
@@ -60,49 +62,49 @@ class Master:
         store: str | Path | None = None,
     ) -> None:
         """`store` is a path or a URL, else the file of the state directory."""
-        self.state = state
-        self.store = without_password(str(store or state.store))
+        self.state_dir = state_dir
+        self.store = redact_password(str(store or state_dir.store))
         self.key = key
         self.started_ms = master_now().wall_ms
-        self._store = open_store(store or state.store)
+        self._store = open_store(store or state_dir.store)
         self._core = Core(allow_local=allow_local, local_jobs=local_jobs)
-        self.outputs = Outputs(state.output, self)
-        self.links = Links(key, self, self.outputs)
-        self._patience = Patience(lambda read_ms: self.post(requests.Tick(read_ms)))
+        self.outputs = OutputReader(state_dir.output, self)
+        self.links = LinkServer(key, self, self.outputs)
+        self._lease_timer = LeaseTimer(lambda read_ms: self.post(requests.Tick(read_ms)))
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
-        self._waiting: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
-        self._turns = Turns(
+        self._waiters: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
+        self._turn_runner = Turns(
             self._store,
             self._core,
             master_now,
-            committed=lambda turn: _in(self._loop, self._deliver, turn),
-            failed=lambda error: _in(self._loop, self._fail, error),
+            committed=lambda turn: _call_in_loop(self._loop, self._publish, turn),
+            failed=lambda error: _call_in_loop(self._loop, self._fail, error),
         )
 
     def start(self) -> None:
-        self._turns.start()
-        self._patience.until(self._core.memory.next_expiry_ms)
+        self._turn_runner.start()
+        self._lease_timer.set_due(self._core.memory.next_expiry_ms)
 
     async def close(self) -> None:
-        self._patience.close()
-        await asyncio.to_thread(self._turns.close)
+        self._lease_timer.close()
+        await asyncio.to_thread(self._turn_runner.close)
         self._store.close()
 
-    async def ask(self, request: requests.Request) -> Any:
+    async def execute(self, request: requests.Request) -> Any:
         """Into the next turn; answered after its commit. Raises the MythJobsError of a refusal."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._turns.ask(request, answer)
+        self._turn_runner.ask(request, answer)
         return await answer
 
     def post(self, message: requests.Message) -> None:
-        self._turns.post(message)
+        self._turn_runner.post(message)
 
-    def _deliver(self, committed: Committed) -> None:
+    def _publish(self, committed: Committed) -> None:
         if committed.result is not None:
-            self._say(committed.result)
+            self._send_frames(committed.result)
         for connection in committed.broken:
-            self.links.close(connection)
+            self.links.close_connection(connection)
         # Grants go first: a machine can begin while the one who asked still reads its answer.
         for asked, answer in committed.answers:
             if asked.done():
@@ -112,16 +114,16 @@ class Master:
             else:
                 asked.set_result(answer)
         for batch_id in committed.completed:
-            self._wake("batch", batch_id)
+            self._wake_waiters("batch", batch_id)
 
-    def _say(self, result: Result) -> None:
-        self._patience.until(result.memory.next_expiry_ms)
+    def _send_frames(self, result: Result) -> None:
+        self._lease_timer.set_due(result.memory.next_expiry_ms)
         for connection in result.said.keys() | result.acks.keys():
             frame = MasterFrame(result.acks.get(connection, 0), result.said.get(connection, []))
-            self.links.deliver(connection, frame)
-        if self._waiting:
+            self.links.send_frame(connection, frame)
+        if self._waiters:
             for job_id in result.over:
-                self._wake("job", job_id)
+                self._wake_waiters("job", job_id)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
@@ -135,14 +137,14 @@ class Master:
         """function(tx, …) on a snapshot, in a thread."""
 
         def run() -> T:
-            with self._store.reading() as tx:
+            with self._store.snapshot() as tx:
                 return function(tx, *args, **kwargs)
 
         return await asyncio.to_thread(run)
 
-    async def status(self) -> dict[str, Any]:
-        counts = await self.read(details.counts)
-        machines = await self.machines()
+    async def read_status(self) -> dict[str, Any]:
+        counts = await self.read(read_queue_counts)
+        machines = await self.list_machines()
         return {
             "version": mythjobs.__version__,
             "pid": os.getpid(),
@@ -155,45 +157,45 @@ class Master:
             ],
         }
 
-    async def machines(self) -> dict[str, Any]:
+    async def list_machines(self) -> dict[str, Any]:
         now = master_now()
         machines = self._core.memory.machines.values()
-        return {"machines": [explain_job.machine_page(each, now) for each in machines]}
+        return {"machines": [explain_machine.machine_page(each, now) for each in machines]}
 
     @property
-    def memory(self) -> Memory:
+    def state(self) -> Memory:
         """As of the last commit; a snapshot that nobody changes."""
         return self._core.memory
 
-    async def why(self, job_id: int) -> dict[str, Any]:
+    async def explain_job(self, job_id: int) -> dict[str, Any]:
         return await self.read(explain_job.why, self._core.memory, job_id, master_now())
 
-    async def why_machine(self, name: str) -> dict[str, Any]:
+    async def explain_machine(self, name: str) -> dict[str, Any]:
         """What a machine waits for. Raises NoSuchMachine."""
         memory, now = self._core.memory, master_now()
         return await self.read(explain_machine.why_machine, memory, name, now)
 
-    async def what_if(self, table: Mapping[str, object]) -> dict[str, Any]:
+    async def replay(self, table: Mapping[str, object]) -> dict[str, Any]:
         """The last week's jobs against changed settings. Raises what whatif.what_if raises."""
         return await self.read(replay.what_if, self._core.memory, table, master_now())
 
-    async def job(self, job_id: int) -> dict[str, Any]:
+    async def read_job(self, job_id: int) -> dict[str, Any]:
         """Raises NoSuchJob."""
-        return await self.read(reasons.job, self._core.memory, master_now(), job_id)
+        return await self.read(explain_job.job, self._core.memory, master_now(), job_id)
 
-    async def jobs(self, **query: Any) -> dict[str, Any]:
+    async def list_jobs(self, **query: Any) -> dict[str, Any]:
         """Raises NoSuchCommand."""
-        return await self.read(reasons.jobs, self._core.memory, master_now(), **query)
+        return await self.read(explain_job.jobs, self._core.memory, master_now(), **query)
 
-    async def look(self, job: int, n: int | None) -> Attempt:
+    async def find_attempt_output(self, job: int, n: int | None) -> AttemptOutput:
         """What the store knows of an attempt's output. Raises NoSuchJob, BadRequest."""
-        found = await self.read(details.attempt_output, job, n)
+        found = await self.read(read_attempt_output, job, n)
         machine = self._core.memory.machines[found["machine_id"]]
         over = found["state"] == "over"
-        return Attempt(found["n"], machine.machine_id, machine.name, over, found["output"])
+        return AttemptOutput(found["n"], machine.machine_id, machine.name, over, found["output"])
 
-    async def owners(self, of: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]:
-        return await self.read(details.owners, list(of))
+    async def find_machines(self, of: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]:
+        return await self.read(find_attempt_machines, list(of))
 
     # Waits.
 
@@ -202,18 +204,18 @@ class Master:
     ) -> dict[str, Any]:
         """The job once it is over, or as it is after `seconds`, or when who asked is `gone`.
         Raises NoSuchJob."""
-        page = partial(self.job, job_id)
-        over = partial(self._wait, "job", job_id, seconds, gone, page)
+        page = partial(self.read_job, job_id)
+        over = partial(self._wait_until_ended, "job", job_id, seconds, gone, page)
         return await over(lambda job: job["state"] in FINAL)
 
     async def wait_batch(
         self, batch_id: int, seconds: float, gone: asyncio.Future[None] | None = None
     ) -> dict[str, Any]:
-        page = partial(self.read, details.batch, batch_id)
-        over = partial(self._wait, "batch", batch_id, seconds, gone, page)
+        page = partial(self.read, read_batch, batch_id)
+        over = partial(self._wait_until_ended, "batch", batch_id, seconds, gone, page)
         return await over(lambda batch: batch["over"])
 
-    async def _wait(
+    async def _wait_until_ended(
         self,
         kind: str,
         number: int,
@@ -223,7 +225,7 @@ class Master:
         over: Callable[[dict[str, Any]], bool],
     ) -> dict[str, Any]:
         # Waiting begins before the first look, so that an end between the two is not missed.
-        with self._waiter(kind, number) as ended:
+        with self._register_waiter(kind, number) as ended:
             found = await page()
             if over(found):
                 return found
@@ -232,8 +234,8 @@ class Master:
             return await page()
 
     @contextlib.contextmanager
-    def _waiter(self, kind: str, number: int) -> Iterator[asyncio.Future[None]]:
-        waiters = self._waiting.setdefault((kind, number), set())
+    def _register_waiter(self, kind: str, number: int) -> Iterator[asyncio.Future[None]]:
+        waiters = self._waiters.setdefault((kind, number), set())
         future: asyncio.Future[None] = self._loop.create_future()
         waiters.add(future)
         try:
@@ -241,27 +243,27 @@ class Master:
         finally:
             waiters.discard(future)
             if not waiters:
-                self._waiting.pop((kind, number), None)
+                self._waiters.pop((kind, number), None)
 
-    def _wake(self, kind: str, number: int) -> None:
-        for future in self._waiting.get((kind, number), ()):
+    def _wake_waiters(self, kind: str, number: int) -> None:
+        for future in self._waiters.get((kind, number), ()):
             if not future.done():
                 future.set_result(None)
 
     # Batches.
 
-    async def load_batch(
+    async def submit_batch(
         self, header: BatchSubmit, path: Path, submitter: str
     ) -> dict[str, int | list[int]]:
         """Submits a job for each line of a file. Raises BadRequest naming the line that is wrong;
         nothing is kept of such a batch."""
-        defined = await self.read(commands.by_name, header.command)
+        defined = await self.read(commands.find_by_name, header.command)
         if defined is None:
             raise no_such_command(header.command)
         if header.command == RUN:
-            raise BadRequest('"run" takes no batches')
+            raise BadRequest('"run" takes no batch file')
         command = read_command(defined.definition)
-        jobs = await asyncio.to_thread(batch_file.count, path, command, header)
+        jobs = await asyncio.to_thread(batches.count, path, command, header)
         slice_ = partial(
             requests.BatchSlice,
             command=header.command,
@@ -274,14 +276,14 @@ class Master:
             not_before_ms=header.not_before_ms,
             deadline_ms=header.deadline_ms,
         )
-        if jobs <= batch_file.SLICE_JOBS:
-            rows = list(batch_file.rows(path, command, header))
-            place = await self.ask(slice_(place=None, offset=0, rows=rows, last=True))
+        if jobs <= batches.SLICE_JOBS:
+            rows = list(batches.rows(path, command, header))
+            place = await self.execute(slice_(place=None, offset=0, rows=rows, last=True))
         else:
-            place = await self._load_slices(slice_, header, path, command, jobs)
+            place = await self._submit_slices(slice_, header, path, command, jobs)
         return {"batch": place.batch, "ids": [place.first, place.first + jobs - 1], "jobs": jobs}
 
-    async def _load_slices(
+    async def _submit_slices(
         self,
         slice_: Callable[..., requests.BatchSlice],
         header: BatchSubmit,
@@ -289,20 +291,22 @@ class Master:
         command: Command,
         jobs: int,
     ) -> requests.BatchPlace:
-        place: requests.BatchPlace = await self.ask(requests.BeginBatch(header.command, jobs))
-        rows = batch_file.rows(path, command, header)
+        place: requests.BatchPlace = await self.execute(requests.BeginBatch(header.command, jobs))
+        rows = batches.rows(path, command, header)
         try:
-            for offset in range(0, jobs, batch_file.SLICE_JOBS):
-                some = await asyncio.to_thread(lambda: list(islice(rows, batch_file.SLICE_JOBS)))
+            for offset in range(0, jobs, batches.SLICE_JOBS):
+                some = await asyncio.to_thread(lambda: list(islice(rows, batches.SLICE_JOBS)))
                 last = offset + len(some) >= jobs
-                await self.ask(slice_(place=place, offset=offset, rows=some, last=last))
+                await self.execute(slice_(place=place, offset=offset, rows=some, last=last))
         except BaseException:
-            await asyncio.shield(self.ask(requests.DropBatch(place)))
+            await asyncio.shield(self.execute(requests.DropBatch(place)))
             raise
         return place
 
 
-def _in(loop: asyncio.AbstractEventLoop, function: Callable[[T], None], argument: T) -> None:
+def _call_in_loop(
+    loop: asyncio.AbstractEventLoop, function: Callable[[T], None], argument: T
+) -> None:
     # The loop may have ended while the last turn was committed: then nobody is left to tell.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, argument)

@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection, unix_connect
 
 from mythjobs.errors import NotAllowed
-from mythjobs.master.link.server import Links
-from mythjobs.master.output.reader import Attempt, Outputs
+from mythjobs.master.link.server import LinkServer
+from mythjobs.master.output.reader import AttemptOutput, OutputReader
 from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached, Message, Request
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
-from mythjobs.web.routes.agent_link import serve_link
-from mythjobs.web.security.access import Guard
+from mythjobs.web.routes.agent_link import serve_agent_link
+from mythjobs.web.security.access import AccessControl
 from mythjobs.web.security.http_limits import LocalConnection
 from mythjobs.web.server.listener import Listener
 from mythjobs.web.server.sockets import bind_path
@@ -27,14 +27,14 @@ ATTIC = 1
 
 
 @dataclass
-class Desk:
+class FakeMasterPort:
     """Stands where the turns stand: it keeps what it was told, and lets every machine in."""
 
     refuse: str = ""
     attached: list[Attach] = field(default_factory=list)
     posted: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
 
-    async def ask(self, request: Request) -> object:
+    async def execute(self, request: Request) -> object:
         assert isinstance(request, Attach)
         self.attached.append(request)
         if self.refuse:
@@ -44,47 +44,47 @@ class Desk:
     def post(self, message: Message) -> None:
         self.posted.put_nowait(message)
 
-    async def frame(self) -> m.AgentFrame:
+    async def next_frame(self) -> m.AgentFrame:
         said = await self.posted.get()
         assert isinstance(said, AgentSaid), said
         return said.frame
 
-    async def detached(self) -> None:
+    async def wait_detached(self) -> None:
         while not isinstance(await self.posted.get(), Detached):
             pass
 
 
 @dataclass
-class Store:
+class FakeAttemptStore:
     """Which attempts there are, as (job, n)."""
 
-    attempts: dict[tuple[int, int], Attempt] = field(default_factory=dict)
+    attempts: dict[tuple[int, int], AttemptOutput] = field(default_factory=dict)
 
-    def ran(self, job: int, *streams: tuple[int, int, int], over: bool = True) -> None:
-        self.attempts[job, 1] = Attempt(1, ATTIC, "attic", over, streams)
+    def add_attempt(self, job: int, *streams: tuple[int, int, int], is_ended: bool = True) -> None:
+        self.attempts[job, 1] = AttemptOutput(1, ATTIC, "attic", is_ended, streams)
 
-    async def look(self, job: int, n: int | None) -> Attempt:
+    async def find_attempt_output(self, job: int, n: int | None) -> AttemptOutput:
         return self.attempts[job, n or 1]
 
-    async def owners(self, of: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    async def find_machines(self, of: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
         return {each: self.attempts[each].machine_id for each in of if each in self.attempts}
 
 
-class Master:
+class LinkMaster:
     def __init__(self, root: Path) -> None:
         self.key = Ed25519PrivateKey.generate()
-        self.desk = Desk()
-        self.store = Store()
-        self.outputs = Outputs(root / "output", self.store)
-        self.links = Links(self.key, self.desk, self.outputs)
+        self.port = FakeMasterPort()
+        self.store = FakeAttemptStore()
+        self.outputs = OutputReader(root / "output", self.store)
+        self.links = LinkServer(self.key, self.port, self.outputs)
         self.path = root / "sock"
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Master]:
+    async def serving(self) -> AsyncIterator[LinkMaster]:
         async def app(scope, receive, send):  # type: ignore[no-untyped-def]
-            await serve_link(self.links, scope, receive, send)
+            await serve_agent_link(self.links, scope, receive, send)
 
-        listener = Listener(Guard(app, None), LocalConnection, browsers=False)
+        listener = Listener(AccessControl(app, None), LocalConnection, browser_headers=False)
         await listener.open(bind_path(self.path))
         gathering = asyncio.create_task(self.outputs.run())
         try:
@@ -103,34 +103,36 @@ class Master:
             yield socket
 
     @asynccontextmanager
-    async def agent(self) -> AsyncIterator[Agent]:
+    async def agent(self) -> AsyncIterator[FakeAgent]:
         """An agent that has been welcomed."""
         async with self.connected() as socket:
-            agent = Agent(socket)
-            welcome = await agent.greet()
+            agent = FakeAgent(socket)
+            welcome = await agent.send_hello()
             assert isinstance(welcome, m.Welcome), welcome
             yield agent
 
 
-class Agent:
+class FakeAgent:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.key = Ed25519PrivateKey.generate()
         self.no = 0
         self.acked = 0
 
-    async def greet(self, **changed: object) -> codec.Handshake:
+    async def send_hello(self, **changed: object) -> codec.Handshake:
         """Answer the challenge, with these fields of the hello changed; the master's answer."""
         challenge = codec.handshake(await self.socket.recv())
         assert isinstance(challenge, m.Challenge)
         mine = handshake.public_hex(self.key)
         nonce = "ab" * 32
-        self.said = (challenge.nonce, nonce, challenge.master_key, mine)
+        self.signed_fields = (challenge.nonce, nonce, challenge.master_key, mine)
         fields: dict[str, object] = {
             "version": m.VERSION,
             "machine_key": mine,
             "nonce": nonce,
-            "signature": handshake.sign(self.key, handshake.statement("machine", *self.said)),
+            "signature": handshake.sign(
+                self.key, handshake.statement("machine", *self.signed_fields)
+            ),
             "name": "attic",
             "boot_id": "b",
             "incarnation": "i",
@@ -140,15 +142,15 @@ class Agent:
         await self.socket.send(codec.encode(hello).decode())
         return codec.handshake(await self.socket.recv())
 
-    async def say(self, *messages: m.AgentMessage) -> None:
+    async def send_messages(self, *messages: m.AgentMessage) -> None:
         self.no += 1
         frame = m.AgentFrame(self.no, 0, 4, list(messages))
         await self.socket.send(codec.encode(frame).decode())
 
-    async def send(self, transfer: int, offset: int, data: bytes) -> None:
+    async def send_chunk(self, transfer: int, offset: int, data: bytes) -> None:
         await self.socket.send(codec.encode_chunk(codec.Chunk(transfer, offset, data)))
 
-    async def hear(self) -> list[m.MasterMessage]:
+    async def receive_messages(self) -> list[m.MasterMessage]:
         """The next messages; a frame that only acknowledges has none."""
         while True:
             frame = codec.master_frame(await self.socket.recv())
@@ -156,21 +158,21 @@ class Agent:
             if frame.messages:
                 return frame.messages
 
-    async def fetched(self) -> m.OutputFetch:
-        [fetch] = await self.hear()
+    async def receive_fetch(self) -> m.OutputFetch:
+        [fetch] = await self.receive_messages()
         assert isinstance(fetch, m.OutputFetch), fetch
         return fetch
 
-    async def serve(self, fetch: m.OutputFetch, data: bytes) -> None:
+    async def send_stream(self, fetch: m.OutputFetch, data: bytes) -> None:
         """Send all of a stream (or of its kept bytes) from where it is wanted, within credit."""
         credit, at = codec.CREDIT_BYTES, fetch.offset
         while at < len(data):
             size = min(codec.MOST_CHUNK_BYTES, credit, len(data) - at)
             if size == 0:
-                for message in await self.hear():
+                for message in await self.receive_messages():
                     assert isinstance(message, m.OutputCredit), message
                     credit += message.bytes
                 continue
-            await self.send(fetch.transfer, at, data[at : at + size])
+            await self.send_chunk(fetch.transfer, at, data[at : at + size])
             at, credit = at + size, credit - size
-        await self.say(m.OutputEnd(fetch.transfer))
+        await self.send_messages(m.OutputEnd(fetch.transfer))

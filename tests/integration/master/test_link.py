@@ -12,20 +12,22 @@ from websockets.exceptions import ConnectionClosed
 from mythjobs.master.link import server as link_module
 from mythjobs.protocol import handshake
 from mythjobs.protocol import messages as m
-from tests.integration.master.links import Agent, Master
+from tests.integration.master.links import FakeAgent, LinkMaster
 
 
 def test_an_agent_and_a_master_prove_their_keys_to_each_other(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.connected() as socket:
-            agent = Agent(socket)
-            welcome = await agent.greet()
+        async with LinkMaster(tmp_path).serving() as master, master.connected() as socket:
+            agent = FakeAgent(socket)
+            welcome = await agent.send_hello()
             assert isinstance(welcome, m.Welcome)
             assert (welcome.machine_id, welcome.jobs) == (1, 4)
             public = handshake.public_hex(master.key)
-            handshake.verify(public, welcome.signature, handshake.statement("master", *agent.said))
+            handshake.verify(
+                public, welcome.signature, handshake.statement("master", *agent.signed_fields)
+            )
 
-            [attach] = master.desk.attached
+            [attach] = master.port.attached
             assert attach.trusted  # it came through the socket of the state directory
             assert attach.hello.name == "attic"
 
@@ -51,26 +53,26 @@ def test_a_hello_that_is_wrong_is_refused_with_a_sentence(
     tmp_path: Path, changed: dict[str, object]
 ) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.connected() as socket:
-            refused = await Agent(socket).greet(**changed)
+        async with LinkMaster(tmp_path).serving() as master, master.connected() as socket:
+            refused = await FakeAgent(socket).send_hello(**changed)
             assert isinstance(refused, m.Refused)
             assert refused.sentence
             with pytest.raises(ConnectionClosed):
                 await socket.recv()
             # The turns never hear of it.
-            assert master.desk.attached == []
-            assert master.desk.posted.empty()
+            assert master.port.attached == []
+            assert master.port.posted.empty()
 
     uvloop.run(story())
 
 
 def test_a_machine_that_the_turn_refuses_is_told_why(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.connected() as socket:
-            master.desk.refuse = "this machine is not known here"
-            refused = await Agent(socket).greet()
+        async with LinkMaster(tmp_path).serving() as master, master.connected() as socket:
+            master.port.refuse = "this machine is not known here"
+            refused = await FakeAgent(socket).send_hello()
             assert refused == m.Refused("not_allowed", "this machine is not known here")
-            await master.desk.detached()
+            await master.port.wait_detached()
 
     uvloop.run(story())
 
@@ -78,46 +80,48 @@ def test_a_machine_that_the_turn_refuses_is_told_why(tmp_path: Path) -> None:
 def test_silence_ends_a_connection_before_and_after_the_handshake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "HANDSHAKE_S", 0.05)
-    monkeypatch.setattr(link_module, "SILENCE_S", 0.05)
+    monkeypatch.setattr(link_module, "HANDSHAKE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(link_module, "SILENCE_TIMEOUT_S", 0.05)
 
     async def story() -> None:
-        async with Master(tmp_path).serving() as master:
+        async with LinkMaster(tmp_path).serving() as master:
             async with master.connected() as socket:
                 await socket.recv()  # the challenge, which nobody answers
                 with pytest.raises(ConnectionClosed):
                     await socket.recv()
-            assert master.desk.posted.empty()
+            assert master.port.posted.empty()
             async with master.agent() as agent:
                 with pytest.raises(ConnectionClosed):
-                    await agent.hear()
-                await master.desk.detached()
+                    await agent.receive_messages()
+                await master.port.wait_detached()
 
     uvloop.run(story())
 
 
 def test_frames_are_passed_on_in_order_and_without_output(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
-            await agent.say(m.Heartbeat(1), m.OutputOffer(7, 1, 1, 10), m.Started(8, 1, 5))
-            await agent.say(m.OutputOffer(9, 1, 1, 10))
-            first, second = await master.desk.frame(), await master.desk.frame()
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            await agent.send_messages(
+                m.Heartbeat(1), m.OutputOffer(7, 1, 1, 10), m.Started(8, 1, 5)
+            )
+            await agent.send_messages(m.OutputOffer(9, 1, 1, 10))
+            first, second = await master.port.next_frame(), await master.port.next_frame()
             assert first.messages == [m.Heartbeat(1), m.Started(8, 1, 5)]
             # Nothing is left of the second, but it wants its acknowledgement.
             assert (second.no, second.messages) == (2, [])
-        await asyncio.wait_for(master.desk.detached(), 5)
+        await asyncio.wait_for(master.port.wait_detached(), 5)
 
     uvloop.run(story())
 
 
 def test_all_that_a_turn_has_to_say_is_one_frame(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
-            connection = master.desk.attached[0].connection
-            master.links.deliver(connection, m.MasterFrame(1, [m.Renew(1)]))
-            master.links.deliver(connection, m.MasterFrame(2, [m.Settings(3)]))
-            master.links.deliver(connection + 1, m.MasterFrame(9, []))  # gone: nothing happens
-            assert await agent.hear() == [m.Renew(1), m.Settings(3)]
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            connection = master.port.attached[0].connection
+            master.links.send_frame(connection, m.MasterFrame(1, [m.Renew(1)]))
+            master.links.send_frame(connection, m.MasterFrame(2, [m.Settings(3)]))
+            master.links.send_frame(connection + 1, m.MasterFrame(9, []))  # gone: nothing happens
+            assert await agent.receive_messages() == [m.Renew(1), m.Settings(3)]
             assert agent.acked == 2
 
     uvloop.run(story())
@@ -128,11 +132,11 @@ def test_what_is_not_a_message_closes_the_connection_and_nothing_else(
     tmp_path: Path, frame: str | bytes
 ) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as well:
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as well:
             async with master.agent() as agent:
                 await agent.socket.send(frame)
                 with pytest.raises(ConnectionClosed):
-                    await agent.hear()
+                    await agent.receive_messages()
             await well.socket.close()
 
     uvloop.run(story())
@@ -141,14 +145,14 @@ def test_what_is_not_a_message_closes_the_connection_and_nothing_else(
 def test_a_new_connection_of_a_machine_closes_the_old_one(tmp_path: Path) -> None:
     async def story() -> None:
         async with (
-            Master(tmp_path).serving() as master,
+            LinkMaster(tmp_path).serving() as master,
             master.agent() as old,
             master.agent() as new,
         ):
             with pytest.raises(ConnectionClosed):
-                await old.hear()
-            connection = master.desk.attached[1].connection
-            master.links.deliver(connection, m.MasterFrame(0, [m.Settings(2)]))
-            assert await new.hear() == [m.Settings(2)]
+                await old.receive_messages()
+            connection = master.port.attached[1].connection
+            master.links.send_frame(connection, m.MasterFrame(0, [m.Settings(2)]))
+            assert await new.receive_messages() == [m.Settings(2)]
 
     uvloop.run(story())

@@ -14,34 +14,34 @@ from websockets.exceptions import ConnectionClosed
 from mythjobs.errors import StoreAway, Unreachable
 from mythjobs.master.output import collector
 from mythjobs.master.output import reader as outputs_module
-from mythjobs.master.output.reader import Reading
+from mythjobs.master.output.reader import OutputStream
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES, MOST_CHUNK_BYTES
-from tests.integration.master.links import Master
+from tests.integration.master.links import LinkMaster
 
 BYTES = random.Random(7).randbytes(1_000_003)
 
 
-async def _all(reading: Reading) -> bytes:
+async def _all(reading: OutputStream) -> bytes:
     return b"".join([data async for data in reading.chunks])
 
 
 def test_what_was_kept_is_taken_to_the_spool_and_read_from_there(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master:
-            master.store.ran(1042, (len(BYTES), len(BYTES), 0))
+        async with LinkMaster(tmp_path).serving() as master:
+            master.store.add_attempt(1042, (len(BYTES), len(BYTES), 0))
             async with master.agent() as agent:
-                await agent.say(m.OutputOffer(1042, 1, 1, len(BYTES)))
-                fetch = await agent.fetched()
+                await agent.send_messages(m.OutputOffer(1042, 1, 1, len(BYTES)))
+                fetch = await agent.receive_fetch()
                 assert (fetch.job, fetch.n, fetch.stream, fetch.offset) == (1042, 1, 1, 0)
                 assert fetch.kept
-                await agent.serve(fetch, BYTES)
-                while (messages := await agent.hear()) != [m.OutputKept(1042, 1, 1)]:
+                await agent.send_stream(fetch, BYTES)
+                while (messages := await agent.receive_messages()) != [m.OutputKept(1042, 1, 1)]:
                     assert all(isinstance(each, m.OutputCredit) for each in messages)
 
                 # Offered again, it is there already.
-                await agent.say(m.OutputOffer(1042, 1, 1, len(BYTES)))
-                assert await agent.hear() == [m.OutputKept(1042, 1, 1)]
+                await agent.send_messages(m.OutputOffer(1042, 1, 1, len(BYTES)))
+                assert await agent.receive_messages() == [m.OutputKept(1042, 1, 1)]
 
             assert (tmp_path / "output/1/1042.1.1").read_bytes() == BYTES
             assert not list(tmp_path.glob("output/*/*.part"))
@@ -55,21 +55,23 @@ def test_what_was_kept_is_taken_to_the_spool_and_read_from_there(tmp_path: Path)
 
 def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master:
-            master.store.ran(7, (300_000, 300_000, 0))
+        async with LinkMaster(tmp_path).serving() as master:
+            master.store.add_attempt(7, (300_000, 300_000, 0))
             async with master.agent() as agent:
-                await agent.say(m.OutputOffer(7, 1, 1, 300_000))
-                fetch = await agent.fetched()
-                await agent.send(fetch.transfer, 0, BYTES[:MOST_CHUNK_BYTES])
-                await agent.send(fetch.transfer, MOST_CHUNK_BYTES, BYTES[MOST_CHUNK_BYTES:100_000])
-                [credit] = await agent.hear()  # so it was written
+                await agent.send_messages(m.OutputOffer(7, 1, 1, 300_000))
+                fetch = await agent.receive_fetch()
+                await agent.send_chunk(fetch.transfer, 0, BYTES[:MOST_CHUNK_BYTES])
+                await agent.send_chunk(
+                    fetch.transfer, MOST_CHUNK_BYTES, BYTES[MOST_CHUNK_BYTES:100_000]
+                )
+                [credit] = await agent.receive_messages()  # so it was written
                 assert credit == m.OutputCredit(fetch.transfer, 100_000)
             async with master.agent() as agent:
-                await agent.say(m.OutputOffer(7, 1, 1, 300_000))
-                fetch = await agent.fetched()
+                await agent.send_messages(m.OutputOffer(7, 1, 1, 300_000))
+                fetch = await agent.receive_fetch()
                 assert fetch.offset == 100_000
-                await agent.serve(fetch, BYTES[:300_000])
-                while (messages := await agent.hear()) != [m.OutputKept(7, 1, 1)]:
+                await agent.send_stream(fetch, BYTES[:300_000])
+                while (messages := await agent.receive_messages()) != [m.OutputKept(7, 1, 1)]:
                     assert all(isinstance(each, m.OutputCredit) for each in messages)
             assert (tmp_path / "output/0/7.1.1").read_bytes() == BYTES[:300_000]
 
@@ -78,9 +80,9 @@ def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None
 
 def test_output_that_nobody_can_ask_for_is_let_go(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
-            await agent.say(m.OutputOffer(8, 1, 1, 5))
-            assert await agent.hear() == [m.OutputKept(8, 1, 1)]
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            await agent.send_messages(m.OutputOffer(8, 1, 1, 5))
+            assert await agent.receive_messages() == [m.OutputKept(8, 1, 1)]
         assert not list(tmp_path.glob("output/*/*"))
 
     uvloop.run(story())
@@ -92,9 +94,9 @@ def test_what_is_offered_while_the_store_is_away_is_kept_later(
     monkeypatch.setattr(collector, "RETRY_S", 0.05)
 
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
-            master.store.ran(8, (5, 5, 0))
-            there, asked = master.store.owners, 0
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            master.store.add_attempt(8, (5, 5, 0))
+            there, asked = master.store.find_machines, 0
 
             async def owners(of: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
                 nonlocal asked
@@ -103,10 +105,10 @@ def test_what_is_offered_while_the_store_is_away_is_kept_later(
                     raise StoreAway("the store cannot be reached")
                 return await there(of)
 
-            monkeypatch.setattr(master.outputs._gathering, "_owners", owners)
-            await agent.say(m.OutputOffer(8, 1, 1, 5))
-            await agent.serve(await agent.fetched(), b"hello")
-            while m.OutputKept(8, 1, 1) not in await agent.hear():
+            monkeypatch.setattr(master.outputs._collector, "_find_machines", owners)
+            await agent.send_messages(m.OutputOffer(8, 1, 1, 5))
+            await agent.send_stream(await agent.receive_fetch(), b"hello")
+            while m.OutputKept(8, 1, 1) not in await agent.receive_messages():
                 pass
             assert asked == 2
 
@@ -116,15 +118,15 @@ def test_what_is_offered_while_the_store_is_away_is_kept_later(
 def test_many_small_outputs_are_all_kept(tmp_path: Path) -> None:
     async def story() -> None:
         jobs = range(1, 101)
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             for job in jobs:
-                master.store.ran(job, (5, 5, 0))
-            await agent.say(*(m.OutputOffer(job, 1, 1, 5) for job in jobs))
+                master.store.add_attempt(job, (5, 5, 0))
+            await agent.send_messages(*(m.OutputOffer(job, 1, 1, 5) for job in jobs))
             kept: set[int] = set()
             while len(kept) < len(jobs):
-                for message in await agent.hear():
+                for message in await agent.receive_messages():
                     if isinstance(message, m.OutputFetch):
-                        await agent.serve(message, b"%05d" % message.job)
+                        await agent.send_stream(message, b"%05d" % message.job)
                     else:
                         assert isinstance(message, m.OutputKept)
                         kept.add(message.job)
@@ -135,12 +137,12 @@ def test_many_small_outputs_are_all_kept(tmp_path: Path) -> None:
 
 def test_an_output_of_another_machine_is_not_taken(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
-            master.store.ran(7, (5, 5, 0))
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            master.store.add_attempt(7, (5, 5, 0))
             master.store.attempts[7, 1] = master.store.attempts[7, 1]._replace(machine_id=2)
-            master.store.ran(8, (5, 5, 0))
-            await agent.say(m.OutputOffer(7, 1, 1, 5), m.OutputOffer(8, 1, 1, 5))
-            assert (await agent.fetched()).job == 8
+            master.store.add_attempt(8, (5, 5, 0))
+            await agent.send_messages(m.OutputOffer(7, 1, 1, 5), m.OutputOffer(8, 1, 1, 5))
+            assert (await agent.receive_fetch()).job == 8
 
     uvloop.run(story())
 
@@ -148,71 +150,73 @@ def test_an_output_of_another_machine_is_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["more than its credit", "out of place", "never asked for"])
 def test_bytes_that_may_not_come_close_the_connection(tmp_path: Path, wrong: str) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
-            master.store.ran(7, over=False)
-            master.store.ran(8, (9, 9, 0))
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            master.store.add_attempt(7, is_ended=False)
+            master.store.add_attempt(8, (9, 9, 0))
             if wrong == "more than its credit":
                 reading = await master.outputs.read(7, None, 1, 0, follow=True)
                 reader = asyncio.ensure_future(anext(reading.chunks))
-                fetch = await agent.fetched()
+                fetch = await agent.receive_fetch()
                 for at in range(0, CREDIT_BYTES + 1, MOST_CHUNK_BYTES):
-                    await agent.send(fetch.transfer, at, bytes(MOST_CHUNK_BYTES))
+                    await agent.send_chunk(fetch.transfer, at, bytes(MOST_CHUNK_BYTES))
                 await reader
             elif wrong == "out of place":
-                await agent.say(m.OutputOffer(8, 1, 1, 9))
-                await agent.send((await agent.fetched()).transfer, 1, b"x")
+                await agent.send_messages(m.OutputOffer(8, 1, 1, 9))
+                await agent.send_chunk((await agent.receive_fetch()).transfer, 1, b"x")
             else:
-                await agent.send(99, 0, b"x")
+                await agent.send_chunk(99, 0, b"x")
             with pytest.raises(ConnectionClosed):
-                await agent.hear()
+                await agent.receive_messages()
 
     uvloop.run(story())
 
 
 def test_a_reader_who_does_not_read_gets_no_more_than_the_credit(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
-            master.store.ran(7, over=False)
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            master.store.add_attempt(7, is_ended=False)
             reading = await master.outputs.read(7, None, 1, 0, follow=True)
             first = asyncio.ensure_future(anext(reading.chunks))
-            fetch = await agent.fetched()
+            fetch = await agent.receive_fetch()
             assert fetch.follow
             for at in range(0, CREDIT_BYTES, MOST_CHUNK_BYTES):
-                await agent.send(fetch.transfer, at, BYTES[at : at + MOST_CHUNK_BYTES])
+                await agent.send_chunk(fetch.transfer, at, BYTES[at : at + MOST_CHUNK_BYTES])
             assert await first == BYTES[:MOST_CHUNK_BYTES]
             # It is given only what was read: the heartbeat's answer is what comes next.
-            master.links.deliver(1, m.MasterFrame(0, [m.Renew(1)]))
-            assert await agent.hear() == [m.Renew(1)]
+            master.links.send_frame(1, m.MasterFrame(0, [m.Renew(1)]))
+            assert await agent.receive_messages() == [m.Renew(1)]
             assert await anext(reading.chunks) == BYTES[MOST_CHUNK_BYTES : 2 * MOST_CHUNK_BYTES]
-            assert await agent.hear() == [m.OutputCredit(fetch.transfer, MOST_CHUNK_BYTES)]
+            assert await agent.receive_messages() == [
+                m.OutputCredit(fetch.transfer, MOST_CHUNK_BYTES)
+            ]
             await reading.chunks.aclose()
-            assert await agent.hear() == [m.OutputStop(fetch.transfer)]
+            assert await agent.receive_messages() == [m.OutputStop(fetch.transfer)]
             # What was under way then is let go.
-            await agent.send(fetch.transfer, CREDIT_BYTES, b"x")
-            await agent.say(m.OutputEnd(fetch.transfer))
-            await master.desk.frame()
+            await agent.send_chunk(fetch.transfer, CREDIT_BYTES, b"x")
+            await agent.send_messages(m.OutputEnd(fetch.transfer))
+            await master.port.next_frame()
 
     uvloop.run(story())
 
 
 def test_a_reader_who_follows_does_not_notice_that_the_agent_was_restarted(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master:
-            master.store.ran(7, over=False)
+        async with LinkMaster(tmp_path).serving() as master:
+            master.store.add_attempt(7, is_ended=False)
             async with master.agent() as agent:
                 reading = await master.outputs.read(7, None, 1, 0, follow=True)
                 first = asyncio.ensure_future(anext(reading.chunks))
-                fetch = await agent.fetched()
-                await agent.send(fetch.transfer, 0, b"one ")
+                fetch = await agent.receive_fetch()
+                await agent.send_chunk(fetch.transfer, 0, b"one ")
                 assert await first == b"one "
                 second = asyncio.ensure_future(anext(reading.chunks))
             async with master.agent() as agent:
-                fetch = await agent.fetched()
+                fetch = await agent.receive_fetch()
                 assert fetch.offset == 4
-                await agent.send(fetch.transfer, 4, b"two")
+                await agent.send_chunk(fetch.transfer, 4, b"two")
                 assert await second == b"two"
                 end = asyncio.ensure_future(anext(reading.chunks, None))
-                await agent.say(m.OutputEnd(fetch.transfer))
+                await agent.send_messages(m.OutputEnd(fetch.transfer))
                 assert await end is None
 
     uvloop.run(story())
@@ -221,14 +225,14 @@ def test_a_reader_who_follows_does_not_notice_that_the_agent_was_restarted(tmp_p
 def test_an_output_on_a_machine_that_is_away_says_which(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs_module, "COMES_BACK_S", 0.05)
+    monkeypatch.setattr(outputs_module, "RECONNECT_TIMEOUT_S", 0.05)
 
     async def story() -> None:
-        async with Master(tmp_path).serving() as master:
-            master.store.ran(7, (5, 5, 0))
+        async with LinkMaster(tmp_path).serving() as master:
+            master.store.add_attempt(7, (5, 5, 0))
             with pytest.raises(Unreachable, match="attic"):
                 await master.outputs.read(7, None, 1, 0, follow=False)
-            master.store.ran(8, over=False)
+            master.store.add_attempt(8, is_ended=False)
             async with master.agent():
                 reading = await master.outputs.read(8, None, 1, 0, follow=True)
                 end = asyncio.ensure_future(_all(reading))
@@ -240,16 +244,16 @@ def test_an_output_on_a_machine_that_is_away_says_which(
 
 def test_what_went_to_the_spool_meanwhile_is_read_from_there(tmp_path: Path) -> None:
     async def story() -> None:
-        async with Master(tmp_path).serving() as master, master.agent() as agent:
-            master.store.ran(7, over=False)
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            master.store.add_attempt(7, is_ended=False)
             asked = asyncio.ensure_future(master.outputs.read(7, None, 1, 2, follow=False))
-            fetch = await agent.fetched()
+            fetch = await agent.receive_fetch()
             # It ended, and the agent has passed on its output and forgotten it.
-            master.store.ran(7, (5, 5, 0))
+            master.store.add_attempt(7, (5, 5, 0))
             path = tmp_path / "output/0/7.1.1"
             path.parent.mkdir()
             path.write_bytes(b"hello")
-            await agent.say(m.OutputEnd(fetch.transfer, error="gone"))
+            await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
             assert await _all(await asked) == b"llo"
 
     uvloop.run(story())
@@ -272,8 +276,8 @@ def test_offsets_are_those_of_the_stream_also_past_a_dropped_middle(
     tmp_path: Path, offset: int, expected: bytes
 ) -> None:
     async def story() -> None:
-        master = Master(tmp_path)
-        master.store.ran(7, (100, 4, 4))
+        master = LinkMaster(tmp_path)
+        master.store.add_attempt(7, (100, 4, 4))
         path = tmp_path / "output/0/7.1.1"
         path.parent.mkdir()
         path.write_bytes(b"headtail")
@@ -287,8 +291,8 @@ def test_offsets_are_those_of_the_stream_also_past_a_dropped_middle(
 
 def test_a_stream_that_wrote_nothing_is_empty(tmp_path: Path) -> None:
     async def story() -> None:
-        master = Master(tmp_path)
-        master.store.ran(7)
+        master = LinkMaster(tmp_path)
+        master.store.add_attempt(7)
         reading = await master.outputs.read(7, None, 2, 0, follow=True)
         assert (reading.dropped, await _all(reading)) == (0, b"")
 

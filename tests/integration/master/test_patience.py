@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from mythjobs.clock import master_now
-from mythjobs.master.link.lease_timer import Patience
+from mythjobs.master.link.lease_timer import LeaseTimer
 
 pytestmark = pytest.mark.slow
 
@@ -25,16 +25,16 @@ def test_what_had_come_is_read_before_it_is_said_to_be_read() -> None:
                 heard.append(data)
 
         listening = asyncio.create_task(listen())
-        patience = Patience(lambda read_ms: told.set_result((read_ms, b"".join(heard))))
+        patience = LeaseTimer(lambda read_ms: told.set_result((read_ms, b"".join(heard))))
         due_ms = master_now().steady_ms
-        patience.until(due_ms)
+        patience.set_due(due_ms)
         # What was said before the loop came to look at anything.
         there.sendall(b"held: 1")
         read_ms, said = await asyncio.wait_for(told, 20)
         assert read_ms >= due_ms
         assert said == b"held: 1"
         # Looking ahead costs no time of its own, and can be called off.
-        patience.until(master_now().steady_ms + 10**9)
+        patience.set_due(master_now().steady_ms + 10**9)
         patience.close()
         there.close()
         await listening

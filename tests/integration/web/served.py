@@ -18,9 +18,9 @@ from mythjobs.config import keys
 from mythjobs.config.state import StateDir, open_state
 from mythjobs.master.service import Master
 from mythjobs.web.routes import batches
-from mythjobs.web.security.access import Guard
-from mythjobs.web.security.http_limits import Connection, LocalConnection
-from mythjobs.web.server.app import application
+from mythjobs.web.security.access import AccessControl
+from mythjobs.web.security.http_limits import LimitedConnection, LocalConnection
+from mythjobs.web.server.app import build_app
 from mythjobs.web.server.listener import Listener
 from mythjobs.web.server.sockets import bind_path, bind_port
 
@@ -36,7 +36,7 @@ NOTE: dict[str, Any] = {
 
 
 @dataclass
-class Answer:
+class HttpResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -47,28 +47,28 @@ class Answer:
 
 
 @dataclass
-class Served:
+class ServedMaster:
     state: StateDir
     port: int
     path: Path
     master: Master
     # What every request through the port says, unless a test says otherwise.
-    said: dict[str, str] = field(default_factory=lambda: {"Authorization": f"Bearer {TOKEN}"})
+    headers: dict[str, str] = field(default_factory=lambda: {"Authorization": f"Bearer {TOKEN}"})
 
-    async def port_ask(
+    async def request_tcp(
         self, method: str, path: str, body: Any = None, headers: dict[str, str | None] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         """Through the TCP port; a header that is None is left out."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        said = {**self.said, **(headers or {})}
-        return await asyncio.to_thread(_ask, connection, method, path, body, said)
+        said = {**self.headers, **(headers or {})}
+        return await asyncio.to_thread(_send_request, connection, method, path, body, said)
 
-    async def ask(self, method: str, path: str, body: Any = None) -> Answer:
+    async def request(self, method: str, path: str, body: Any = None) -> HttpResponse:
         """Through the socket."""
         connection = http.client.HTTPConnection("localhost", timeout=20)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(str(self.path))
-        return await asyncio.to_thread(_ask, connection, method, path, body, {})
+        return await asyncio.to_thread(_send_request, connection, method, path, body, {})
 
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -81,13 +81,13 @@ class Served:
                 await writer.wait_closed()
 
 
-def _ask(
+def _send_request(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
     body: Any,
     headers: Mapping[str, str | None],
-) -> Answer:
+) -> HttpResponse:
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     try:
         connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
@@ -103,30 +103,30 @@ def _ask(
             except OSError:
                 pass  # refused before it was read
         response = connection.getresponse()
-        return Answer(response.status, dict(response.headers), response.read())
+        return HttpResponse(response.status, dict(response.headers), response.read())
     finally:
         connection.close()
 
 
 @asynccontextmanager
-async def served(root: Path) -> AsyncIterator[Served]:
+async def serve_master(root: Path) -> AsyncIterator[ServedMaster]:
     state = open_state(root / "state")
-    batches.clear(state.uploads)
+    batches.remove_stale_uploads(state.uploads)
     master = Master(state, keys.master_key(state), allow_local=True, local_jobs=2)
     master.start()
-    app = application(master, master.links)
+    app = build_app(master, master.links)
     port = bind_port(0)
     number: int = port.getsockname()[1]
     path = root / "sock"
     doors = [
-        Listener(Guard(app, TOKEN), Connection, browsers=True),
-        Listener(Guard(app, None), LocalConnection, browsers=False),
+        Listener(AccessControl(app, TOKEN), LimitedConnection, browser_headers=True),
+        Listener(AccessControl(app, None), LocalConnection, browser_headers=False),
     ]
     await doors[0].open(port)
     await doors[1].open(bind_path(path))
     gathering = asyncio.create_task(master.outputs.run())
     try:
-        yield Served(state, number, path, master)
+        yield ServedMaster(state, number, path, master)
     finally:
         for door in doors:
             await door.close(1.0)
@@ -135,9 +135,9 @@ async def served(root: Path) -> AsyncIterator[Served]:
         await master.close()
 
 
-def run(root: Path, story: Callable[[Served], Awaitable[None]]) -> None:
+def run(root: Path, story: Callable[[ServedMaster], Awaitable[None]]) -> None:
     async def whole() -> None:
-        async with served(root) as master:
+        async with serve_master(root) as master:
             await story(master)
 
     uvloop.run(whole())

@@ -5,33 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.integration.web.served import NOTE, Served, run
+from tests.integration.web.served import NOTE, ServedMaster, run
 
 ALL = "/api/v1/jobs/all"
 
 
-async def queue(master: Served, command: str, jobs: int, more: str = "") -> int:
+async def queue(master: ServedMaster, command: str, jobs: int, more: str = "") -> int:
     """The number of a batch of that many jobs."""
     definition = NOTE | {"name": command}
-    await master.ask("POST", "/api/v1/commands", {"definition": definition, "replace": True})
+    await master.request("POST", "/api/v1/commands", {"definition": definition, "replace": True})
     url = f"/api/v1/batches?command={command}{more}"
-    loaded = await master.ask("POST", url, b"{}\n" * jobs)
+    loaded = await master.request("POST", url, b"{}\n" * jobs)
     assert loaded.status == 201, loaded.body
     return int(loaded.json["batch"])
 
 
-async def counts(master: Served, query: str) -> dict[str, int]:
-    found = (await master.ask("GET", f"/api/v1/jobs/count?{query}")).json["counts"]
+async def counts(master: ServedMaster, query: str) -> dict[str, int]:
+    found = (await master.request("GET", f"/api/v1/jobs/count?{query}")).json["counts"]
     return {state: count for state, count in found.items() if count}
 
 
 def test_all_jobs_of_a_command_are_cancelled_slice_by_slice(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await queue(master, "note", 1200)
         await queue(master, "other", 3)
-        await master.ask("POST", "/api/v1/jobs/hold", {"ids": [1]})
+        await master.request("POST", "/api/v1/jobs/hold", {"ids": [1]})
         assert await counts(master, "command=note") == {"queued": 1200}
-        done = await master.ask("POST", ALL, {"act": "cancel", "command": "note"})
+        done = await master.request("POST", ALL, {"act": "cancel", "command": "note"})
         assert done.json == {"act": "cancel", "done": 1200, "refused": 0, "errors": []}
         assert await counts(master, "command=note") == {"cancelled": 1200}
         assert await counts(master, "") == {"cancelled": 1200, "queued": 3}
@@ -40,14 +40,14 @@ def test_all_jobs_of_a_command_are_cancelled_slice_by_slice(tmp_path: Path) -> N
 
 
 def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         batch = await queue(master, "note", 4, "&subject=a")
         await queue(master, "note", 2, "&subject=b")
         assert await counts(master, f"batch={batch}") == {"queued": 4}
         assert await counts(master, "subject=b&state=queued") == {"queued": 2}
 
         async def act(**asked: Any) -> int:
-            return int((await master.ask("POST", ALL, asked)).json["done"])
+            return int((await master.request("POST", ALL, asked)).json["done"])
 
         assert await act(act="hold", batch=batch) == 4
         assert await counts(master, "held=true") == {"queued": 4}
@@ -57,50 +57,52 @@ def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -
         # The new jobs of a rerun are not run again themselves.
         assert await act(act="rerun", command="note") == 2
         assert await counts(master, "subject=b") == {"cancelled": 2, "queued": 2}
-        listed = (await master.ask("GET", "/api/v1/jobs?subject=b&state=queued")).json["jobs"]
+        listed = (await master.request("GET", "/api/v1/jobs?subject=b&state=queued")).json["jobs"]
         assert [each["rerun_of"] for each in listed] == [6, 5]
 
     run(tmp_path, story)
 
 
 def test_what_cannot_be_done_is_counted_and_told(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
-        await master.ask("POST", "/api/v1/jobs", {"command": "note"})
-        [acted] = (await master.ask("POST", "/api/v1/jobs/pause", {"ids": [1]})).json["jobs"]
+    async def story(master: ServedMaster) -> None:
+        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.request("POST", "/api/v1/jobs", {"command": "note"})
+        [acted] = (await master.request("POST", "/api/v1/jobs/pause", {"ids": [1]})).json["jobs"]
         assert "`mythjobs hold`" in acted["error"]
-        nothing = await master.ask("POST", ALL, {"act": "pause", "command": "note"})
+        nothing = await master.request("POST", ALL, {"act": "pause", "command": "note"})
         assert (nothing.json["done"], nothing.json["refused"]) == (0, 0)
-        assert (await master.ask("POST", ALL, {"act": "hold", "command": "no"})).status == 404
+        assert (await master.request("POST", ALL, {"act": "hold", "command": "no"})).status == 404
 
     run(tmp_path, story)
 
 
 def test_a_number_that_no_job_can_have_does_not_keep_the_others(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await queue(master, "note", 2)
         ids = [1, 2**63, 2, 0, 2**70]
-        acted = (await master.ask("POST", "/api/v1/jobs/cancel", {"ids": ids})).json["jobs"]
+        acted = (await master.request("POST", "/api/v1/jobs/cancel", {"ids": ids})).json["jobs"]
         assert [each["id"] for each in acted] == ids
         assert [each["done"] for each in acted] == ["cancelled", "", "cancelled", "", ""]
         assert acted[1]["error"] == f"there is no job {2**63}"
-        [acted] = (await master.ask("POST", "/api/v1/jobs/pause", {"ids": [2**70]})).json["jobs"]
+        [acted] = (await master.request("POST", "/api/v1/jobs/pause", {"ids": [2**70]})).json[
+            "jobs"
+        ]
         assert acted["error"] == f"there is no job {2**70}"
 
     run(tmp_path, story)
 
 
 def test_a_batch_says_where_and_within_what_its_jobs_run(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         more = "&machine=attic&label=gpu&label=big&semaphore=nas=2&limit=wall=1h&limit=nice=10"
         await queue(master, "note", 1, more)
-        why = (await master.ask("GET", "/api/v1/jobs/1/why")).json
+        why = (await master.request("GET", "/api/v1/jobs/1/why")).json
         assert why["code"] == "no_such_machine"
-        job = (await master.ask("GET", "/api/v1/jobs/1")).json
+        job = (await master.request("GET", "/api/v1/jobs/1")).json
         assert job["id"] == 1
         times = "&not_before_ms=4000000000000&deadline_ms=4000000001000"
         await queue(master, "note", 1, times)
-        job = (await master.ask("GET", "/api/v1/jobs/2")).json
+        job = (await master.request("GET", "/api/v1/jobs/2")).json
         assert (job["not_before_ms"], job["deadline_ms"]) == (4_000_000_000_000, 4_000_000_001_000)
 
     run(tmp_path, story)

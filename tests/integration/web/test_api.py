@@ -11,126 +11,130 @@ import pytest
 
 from mythjobs.errors import StoreFull
 from mythjobs.web.routes import batches
-from tests.integration.web.served import NOTE, Served, run
+from tests.integration.web.served import NOTE, ServedMaster, run
 
 
-async def _define(master: Served, **changed: Any) -> None:
-    answer = await master.ask("POST", "/api/v1/commands", {"definition": NOTE | changed})
+async def _define(master: ServedMaster, **changed: Any) -> None:
+    answer = await master.request("POST", "/api/v1/commands", {"definition": NOTE | changed})
     assert answer.status == 201, answer.body
 
 
 def test_commands_are_defined_listed_and_shown(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await _define(master)
-        again = await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
+        again = await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         assert (again.status, again.json["code"], again.json["exit"]) == (409, "conflict", 2)
         changed = NOTE | {"summary": "Say it"}
-        answer = await master.ask(
+        answer = await master.request(
             "POST", "/api/v1/commands", {"definition": changed, "replace": True}
         )
         done = answer.json
         assert (done["name"], done["revision"], done["changed"]) == ("note", 2, True)
         assert "no machine has joined" in done["nowhere"]
 
-        listed = (await master.ask("GET", "/api/v1/commands")).json["commands"]
+        listed = (await master.request("GET", "/api/v1/commands")).json["commands"]
         assert {each["name"]: each["parameters"] for each in listed}["note"] == ["text", "times"]
-        assert (await master.ask("GET", "/api/v1/commands/note")).json["statistics"] is None
-        shown = (await master.ask("GET", "/api/v1/commands/note?statistics=true")).json
+        assert (await master.request("GET", "/api/v1/commands/note")).json["statistics"] is None
+        shown = (await master.request("GET", "/api/v1/commands/note?statistics=true")).json
         assert shown["definition"]["summary"] == "Say it"
         assert (shown["statistics"]["jobs"], shown["statistics"]["median_s"]) == (0, None)
 
         # What jobs were submitted with stays readable.
-        old = (await master.ask("GET", "/api/v1/commands/note?revision=1")).json
+        old = (await master.request("GET", "/api/v1/commands/note?revision=1")).json
         assert (old["revision"], "summary" in old["definition"]) == (1, False)
-        every = (await master.ask("GET", "/api/v1/commands/note/revisions")).json["revisions"]
+        every = (await master.request("GET", "/api/v1/commands/note/revisions")).json["revisions"]
         assert [each["revision"] for each in every] == [2, 1]
-        missing = await master.ask("GET", "/api/v1/commands/note?revision=3")
+        missing = await master.request("GET", "/api/v1/commands/note?revision=3")
         assert (missing.status, "no revision 3" in missing.json["message"]) == (400, True)
 
     run(tmp_path, story)
 
 
 def test_a_command_is_disabled_and_its_jobs_say_so(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await _define(master)
         url = "/api/v1/commands/note/enabled"
-        off = await master.ask("POST", url, {"on": False})
+        off = await master.request("POST", url, {"on": False})
         assert off.json == {"name": "note", "enabled": False}
-        submitted = (await master.ask("POST", "/api/v1/jobs", {"command": "note"})).json
+        submitted = (await master.request("POST", "/api/v1/jobs", {"command": "note"})).json
         assert "`mythjobs command enable note`" in submitted["reason"]
-        [load] = (await master.ask("GET", "/api/v1/status")).json["commands"]
+        [load] = (await master.request("GET", "/api/v1/status")).json["commands"]
         assert (load["name"], load["queued"], load["enabled"]) == ("note", 1, False)
-        assert (await master.ask("POST", url, {"on": True})).json["enabled"] is True
-        assert (await master.ask("POST", "/api/v1/commands/no/enabled", {"on": True})).status == 404
+        assert (await master.request("POST", url, {"on": True})).json["enabled"] is True
+        assert (
+            await master.request("POST", "/api/v1/commands/no/enabled", {"on": True})
+        ).status == 404
 
     run(tmp_path, story)
 
 
 def test_a_command_is_removed(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await _define(master)
-        assert (await master.ask("DELETE", "/api/v1/commands/note")).json == {"name": "note"}
-        assert (await master.ask("GET", "/api/v1/commands/note")).status == 404
+        assert (await master.request("DELETE", "/api/v1/commands/note")).json == {"name": "note"}
+        assert (await master.request("GET", "/api/v1/commands/note")).status == 404
 
     run(tmp_path, story)
 
 
 def test_a_job_is_submitted_shown_held_and_cancelled(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await _define(master)
         body = {"command": "note", "arguments": {"text": "7"}, "key": "k", "comment": "ü\n"}
-        first = await master.ask("POST", "/api/v1/jobs", body)
+        first = await master.request("POST", "/api/v1/jobs", body)
         assert (first.status, first.json["new"], first.json["state"]) == (201, True, "queued")
         job_id = first.json["id"]
-        again = await master.ask("POST", "/api/v1/jobs", body)
+        again = await master.request("POST", "/api/v1/jobs", body)
         assert (again.status, again.json["new"], again.json["id"]) == (200, False, job_id)
 
-        job = (await master.ask("GET", f"/api/v1/jobs/{job_id}")).json
+        job = (await master.request("GET", f"/api/v1/jobs/{job_id}")).json
         # An argument arrives as it was written: this "7" is no number.
         assert job["arguments"]["text"] == "7"
         assert job["submitter"]
-        why = (await master.ask("GET", f"/api/v1/jobs/{job_id}/why")).json
+        why = (await master.request("GET", f"/api/v1/jobs/{job_id}/why")).json
         assert why["sentence"]
 
         act = {"ids": [job_id, 999]}
         for name, done in (("hold", "held"), ("release", "released"), ("cancel", "cancelled")):
-            [acted, missing] = (await master.ask("POST", f"/api/v1/jobs/{name}", act)).json["jobs"]
+            [acted, missing] = (await master.request("POST", f"/api/v1/jobs/{name}", act)).json[
+                "jobs"
+            ]
             assert (acted["id"], acted["done"], acted["error"]) == (job_id, done, "")
             assert missing["error"]
-        listed = (await master.ask("GET", "/api/v1/jobs?state=cancelled&limit=1")).json
+        listed = (await master.request("GET", "/api/v1/jobs?state=cancelled&limit=1")).json
         assert [each["id"] for each in listed["jobs"]] == [job_id]
 
     run(tmp_path, story)
 
 
 def test_a_wait_ends_with_the_job_or_with_its_seconds(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await _define(master)
-        await master.ask("POST", "/api/v1/jobs", {"command": "note"})
-        assert (await master.ask("GET", "/api/v1/jobs/1?wait=0.01")).json["state"] == "queued"
-        waiting = asyncio.ensure_future(master.ask("GET", "/api/v1/jobs/1?wait=20"))
-        await master.ask("POST", "/api/v1/jobs/cancel", {"ids": [1]})
+        await master.request("POST", "/api/v1/jobs", {"command": "note"})
+        assert (await master.request("GET", "/api/v1/jobs/1?wait=0.01")).json["state"] == "queued"
+        waiting = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/1?wait=20"))
+        await master.request("POST", "/api/v1/jobs/cancel", {"ids": [1]})
         assert (await asyncio.wait_for(waiting, 10)).json["state"] == "cancelled"
 
     run(tmp_path, story)
 
 
 def test_a_batch_is_streamed_to_a_file_that_does_not_stay(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await _define(master)
         url = "/api/v1/batches?command=note&priority=3&comment=all"
         lines = b"".join(b'{"text": "%d"}\n' % number for number in range(5000))
-        loaded = (await master.ask("POST", url, lines)).json
+        loaded = (await master.request("POST", url, lines)).json
         assert loaded["jobs"] == 5000
         assert loaded["ids"][1] - loaded["ids"][0] == 4999
-        batch = (await master.ask("GET", f"/api/v1/batches/{loaded['batch']}")).json
+        batch = (await master.request("GET", f"/api/v1/batches/{loaded['batch']}")).json
         assert (batch["jobs"], batch["over"]) == (5000, False)
-        job = (await master.ask("GET", f"/api/v1/jobs/{loaded['ids'][1]}")).json
+        job = (await master.request("GET", f"/api/v1/jobs/{loaded['ids'][1]}")).json
         assert (job["priority"], job["comment"], job["arguments"]["text"]) == (3, "all", "4999")
 
-        bad = await master.ask("POST", url, b'{"text": "a"}\n{"text": 1, "no": 2}\n')
+        bad = await master.request("POST", url, b'{"text": "a"}\n{"text": 1, "no": 2}\n')
         assert (bad.status, "2" in bad.json["message"]) == (400, True)
-        assert (await master.ask("POST", "/api/v1/batches", b"")).status == 400
+        assert (await master.request("POST", "/api/v1/batches", b"")).status == 400
         assert list(master.state.uploads.iterdir()) == []
 
     run(tmp_path, story)
@@ -139,7 +143,7 @@ def test_a_batch_is_streamed_to_a_file_that_does_not_stay(tmp_path: Path) -> Non
 def test_what_a_dead_master_left_of_uploads_is_removed(tmp_path: Path) -> None:
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads/0.jsonl").write_bytes(b"{}")
-    batches.clear(tmp_path / "uploads")
+    batches.remove_stale_uploads(tmp_path / "uploads")
     assert list((tmp_path / "uploads").iterdir()) == []
 
 
@@ -203,10 +207,10 @@ DEEP = b'{"definition": {"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
 def test_what_is_wrong_with_a_request_is_said(
     tmp_path: Path, method: str, path: str, body: Any, names: str
 ) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await _define(master)
-        await master.ask("POST", "/api/v1/jobs", {"command": "note", "hold": True})
-        answer = await master.ask(method, "/api/v1" + path, body)
+        await master.request("POST", "/api/v1/jobs", {"command": "note", "hold": True})
+        answer = await master.request(method, "/api/v1" + path, body)
         assert answer.status in (400, 404), answer.body
         assert set(answer.json) == {"code", "message", "exit"}
         assert answer.json["exit"] == 2
@@ -235,8 +239,8 @@ def test_what_is_wrong_with_a_request_is_said(
 def test_what_is_not_there_is_an_error_like_the_others(
     tmp_path: Path, method: str, path: str, status: int, code: str | None
 ) -> None:
-    async def story(master: Served) -> None:
-        answer = await master.ask(method, path, {} if method == "POST" else None)
+    async def story(master: ServedMaster) -> None:
+        answer = await master.request(method, path, {} if method == "POST" else None)
         assert answer.status == status, answer.body
         assert set(answer.json) == {"code", "message", "exit"}
         assert code in (None, answer.json["code"])
@@ -247,12 +251,12 @@ def test_what_is_not_there_is_an_error_like_the_others(
 def test_a_bug_is_answered_and_its_traceback_is_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         async def broken() -> dict[str, Any]:
             raise ZeroDivisionError("secret")
 
-        monkeypatch.setattr(master.master, "status", broken)
-        answer = await master.ask("GET", "/api/v1/status")
+        monkeypatch.setattr(master.master, "read_status", broken)
+        answer = await master.request("GET", "/api/v1/status")
         assert (answer.status, answer.json["exit"]) == (500, 70)
         assert "secret" not in answer.json["message"]
         assert "ZeroDivisionError: secret" in caplog.text
@@ -260,8 +264,8 @@ def test_a_bug_is_answered_and_its_traceback_is_in_the_log(
         async def ill() -> dict[str, Any]:
             raise StoreFull("the disk is full")
 
-        monkeypatch.setattr(master.master, "status", ill)
-        answer = await master.ask("GET", "/api/v1/status")
+        monkeypatch.setattr(master.master, "read_status", ill)
+        answer = await master.request("GET", "/api/v1/status")
         assert answer.status == 507
         assert answer.json == {"code": "store_full", "message": "the disk is full", "exit": 74}
 
@@ -269,8 +273,8 @@ def test_a_bug_is_answered_and_its_traceback_is_in_the_log(
 
 
 def test_the_schema_names_routes_and_no_other_server(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
-        answer = await master.ask("GET", "/api/openapi.json")
+    async def story(master: ServedMaster) -> None:
+        answer = await master.request("GET", "/api/openapi.json")
         text = json.dumps(answer.json)
         assert "cdn" not in text
         # Which routes there are, docs/api.md says: tests/architecture/test_docs.py.
@@ -281,9 +285,9 @@ def test_the_schema_names_routes_and_no_other_server(tmp_path: Path) -> None:
 
 
 def test_nobody_is_waited_for_who_has_gone_away(tmp_path: Path) -> None:
-    async def story(served: Served) -> None:
+    async def story(served: ServedMaster) -> None:
         await _define(served)
-        await served.ask("POST", "/api/v1/jobs", {"command": "note", "hold": True})
+        await served.request("POST", "/api/v1/jobs", {"command": "note", "hold": True})
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(served.master.wait_job(1, 3600.0, gone))
         gone.set_result(None)

@@ -15,12 +15,12 @@ from websockets.exceptions import InvalidStatus
 
 from mythjobs.web.security import access as guard_module
 from mythjobs.web.security import http_limits as connection_module
-from mythjobs.web.security.access import Guard
+from mythjobs.web.security.access import AccessControl
 from mythjobs.web.security.http_limits import LocalConnection
 from mythjobs.web.server.errors import Receive, Scope, Send
 from mythjobs.web.server.listener import Listener
 from mythjobs.web.server.sockets import bind_path
-from tests.integration.web.served import TOKEN, Served, run
+from tests.integration.web.served import TOKEN, ServedMaster, run
 
 FOREIGN: list[tuple[int, dict[str, str | None]]] = [
     (401, {"Authorization": None}),
@@ -51,21 +51,21 @@ def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.slow
 def test_every_route_refuses_whom_it_does_not_know(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
-        schema = (await master.port_ask("GET", "/api/openapi.json")).json
+    async def story(master: ServedMaster) -> None:
+        schema = (await master.request_tcp("GET", "/api/openapi.json")).json
         operations = [*_operations(schema), ("GET", "/api/openapi.json"), ("GET", "/nothing")]
         assert len(operations) > 15
         for method, path in operations:
             for status, headers in FOREIGN:
-                answer = await master.port_ask(method, path, None, headers)
+                answer = await master.request_tcp(method, path, None, headers)
                 assert answer.status == status, (method, path, headers)
                 assert set(answer.json) == {"code", "message", "exit"}
                 assert answer.headers["x-content-type-options"] == "nosniff"
                 assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
             for headers in FOREIGN_PAGES:
-                answer = await master.port_ask(method, path, None, headers)
+                answer = await master.request_tcp(method, path, None, headers)
                 assert (answer.status == 403) == (method != "GET"), (method, path, headers)
-        assert (await master.port_ask("GET", "/api/v1/jobs")).json["jobs"] == []
+        assert (await master.request_tcp("GET", "/api/v1/jobs")).json["jobs"] == []
 
     run(tmp_path, story)
 
@@ -74,26 +74,26 @@ def test_every_route_refuses_whom_it_does_not_know(tmp_path: Path) -> None:
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.8.8.8:6545", "[::1]:1"]
 )
 def test_a_host_that_can_only_be_this_machine_is_served(tmp_path: Path, host: str) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         headers: dict[str, str | None] = {"Host": host, "Origin": f"http://{host}"}
-        assert (await master.port_ask("GET", "/api/v1/jobs", None, headers)).status == 200
-        answer = await master.port_ask("POST", "/api/v1/jobs/hold", {"ids": [1]}, headers)
+        assert (await master.request_tcp("GET", "/api/v1/jobs", None, headers)).status == 200
+        answer = await master.request_tcp("POST", "/api/v1/jobs/hold", {"ids": [1]}, headers)
         assert answer.status == 200
 
     run(tmp_path, story)
 
 
 def test_the_name_of_the_scheme_is_in_any_case(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         for said, status in (("bearer", 200), ("BEARER ", 200), ("bear", 401), ("", 401)):
             headers: dict[str, str | None] = {"Authorization": f"{said} {TOKEN}"}
-            assert (await master.port_ask("GET", "/api/v1/jobs", None, headers)).status == status
+            assert (await master.request_tcp("GET", "/api/v1/jobs", None, headers)).status == status
 
     run(tmp_path, story)
 
 
 def test_what_stands_twice_does_not_count(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         for twice, status in (("Host: localhost", 421), (f"Authorization: Bearer {TOKEN}", 401)):
             lines = [
                 "GET /api/v1/status HTTP/1.1",
@@ -110,7 +110,7 @@ def test_what_stands_twice_does_not_count(tmp_path: Path) -> None:
 
 
 def test_the_link_is_guarded_like_a_request(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         url = f"ws://127.0.0.1:{master.port}/link"
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         for status, headers in [
@@ -134,10 +134,10 @@ def test_the_link_is_guarded_like_a_request(tmp_path: Path) -> None:
 def test_a_body_without_length_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard_module, "MOST_REQUEST_BYTES", 1000)
 
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         body = b"%x\r\n%s\r\n0\r\n\r\n" % (1001, b"x" * 1001)
         headers: dict[str, str | None] = {"Transfer-Encoding": "chunked"}
-        answer = await master.port_ask("POST", "/api/v1/jobs", body, headers)
+        answer = await master.request_tcp("POST", "/api/v1/jobs", body, headers)
         assert (answer.status, answer.json["code"]) == (413, "too_large")
 
     run(tmp_path, story)
@@ -146,11 +146,11 @@ def test_a_body_without_length_is_counted(tmp_path: Path, monkeypatch: pytest.Mo
 def test_another_user_on_the_socket_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story(master: Served) -> None:
-        assert (await master.ask("GET", "/api/v1/status")).status == 200
+    async def story(master: ServedMaster) -> None:
+        assert (await master.request("GET", "/api/v1/status")).status == 200
         # As if the kernel had named somebody else: a test cannot change its own user.
         monkeypatch.setattr(connection_module, "_UCRED", _OtherUser())
-        answer = await master.ask("GET", "/api/v1/status")
+        answer = await master.request("GET", "/api/v1/status")
         assert (answer.status, answer.json["exit"]) == (403, 77)
         assert "belongs to" in answer.json["message"]
 
@@ -167,9 +167,9 @@ class _OtherUser:
 def test_a_head_that_is_too_large_or_never_ends_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "STEP_S", 0.05)
+    monkeypatch.setattr(connection_module, "CHECK_INTERVAL_S", 0.05)
 
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         async with master.raw() as (reader, writer):
             writer.write(b"GET / HTTP/1.1\r\nHost: " + b"x" * (40 * 1024))
             assert b"431" in await reader.readline()
@@ -184,18 +184,18 @@ def test_a_head_that_is_too_large_or_never_ends_is_cut_off(
 def test_a_body_that_trickles_is_cut_off_and_one_that_flows_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "STEP_S", 0.05)
+    monkeypatch.setattr(connection_module, "CHECK_INTERVAL_S", 0.05)
     head = (
         f"POST /api/v1/jobs/hold HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
         "Content-Length: %d\r\n\r\n"
     )
 
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         async with master.raw() as (reader, writer):
             writer.write((head % 100).encode() + b'{"ids"')
             assert await reader.read() == b""
 
-        monkeypatch.setattr(connection_module, "SLOWEST_BYTES", 1)
+        monkeypatch.setattr(connection_module, "MIN_BYTES_PER_INTERVAL", 1)
         body = b'{"ids": [1]' + b" " * 20 + b"}"
         async with master.raw() as (reader, writer):
             writer.write((head % len(body)).encode())
@@ -210,7 +210,7 @@ def test_a_body_that_trickles_is_cut_off_and_one_that_flows_is_not(
 def test_who_goes_away_while_he_asks_leaves_no_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         for path in ("jobs", "batches?command=note"):
             async with master.raw() as (reader, writer):
                 head = f"POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\n"
@@ -235,7 +235,7 @@ def test_who_goes_away_while_he_is_answered_leaves_no_traceback(
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def story() -> None:
-        listener = Listener(Guard(app, None), LocalConnection, browsers=False)
+        listener = Listener(AccessControl(app, None), LocalConnection, browser_headers=False)
         await listener.open(bind_path(tmp_path / "sock"))
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "sock"))
         writer.write(b"GET / HTTP/1.1\r\n\r\n" * 2)

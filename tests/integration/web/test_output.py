@@ -11,38 +11,38 @@ from typing import Any
 import pytest
 import uvloop
 
-from mythjobs.master.output.reader import Attempt
+from mythjobs.master.output.reader import AttemptOutput
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES
-from tests.integration.master.links import Agent
-from tests.integration.web.served import Served, run, served
+from tests.integration.master.links import FakeAgent
+from tests.integration.web.served import ServedMaster, run, serve_master
 
 
-def _ran(master: Served, *streams: tuple[int, int, int], over: bool = True) -> None:
+def _ran(master: ServedMaster, *streams: tuple[int, int, int], over: bool = True) -> None:
     """As if job 7 had run on machine 1: what the store would say."""
 
-    async def look(job: int, n: int | None) -> Attempt:
-        return Attempt(n or 1, 1, "attic", over, streams)
+    async def look(job: int, n: int | None) -> AttemptOutput:
+        return AttemptOutput(n or 1, 1, "attic", over, streams)
 
-    master.master.look = look  # type: ignore[method-assign]
+    master.master.find_attempt_output = look  # type: ignore[method-assign]
 
 
-async def _agent(master: Served) -> Agent:
+async def _agent(master: ServedMaster) -> FakeAgent:
     from websockets.asyncio.client import unix_connect
 
-    agent = Agent(await unix_connect(str(master.path), "ws://localhost/link", compression=None))
-    welcome = await agent.greet()
+    agent = FakeAgent(await unix_connect(str(master.path), "ws://localhost/link", compression=None))
+    welcome = await agent.send_hello()
     assert isinstance(welcome, m.Welcome)
     return agent
 
 
 def test_output_comes_from_the_spool_with_its_length(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         _ran(master, (100, 4, 4))
         path = master.state.output / "0/7.1.1"
         path.parent.mkdir()
         path.write_bytes(b"headtail")
-        answer = await master.ask("GET", "/api/v1/jobs/7/output?offset=2")
+        answer = await master.request("GET", "/api/v1/jobs/7/output?offset=2")
         assert (answer.status, answer.body) == (200, b"adtail")
         assert answer.headers["content-type"] == "application/octet-stream"
         assert answer.headers["content-length"] == "6"
@@ -52,7 +52,7 @@ def test_output_comes_from_the_spool_with_its_length(tmp_path: Path) -> None:
 
 
 def test_output_is_followed_until_the_attempt_is_over(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _ran(master, over=False)
         reader, writer = await asyncio.open_unix_connection(str(master.path))
@@ -60,12 +60,12 @@ def test_output_is_followed_until_the_attempt_is_over(tmp_path: Path) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"transfer-encoding: chunked" in head
         assert b"x-dropped" not in head
-        fetch = await agent.fetched()
+        fetch = await agent.receive_fetch()
         for at, word in ((0, b"one"), (3, b"two")):
-            await agent.send(fetch.transfer, at, word)
+            await agent.send_chunk(fetch.transfer, at, word)
             # Each is there before the next is sent.
             assert await reader.readuntil(word + b"\r\n") == b"3\r\n" + word + b"\r\n"
-        await agent.say(m.OutputEnd(fetch.transfer))
+        await agent.send_messages(m.OutputEnd(fetch.transfer))
         assert await reader.readuntil(b"0\r\n\r\n") == b"0\r\n\r\n"
         writer.close()
         await writer.wait_closed()
@@ -75,23 +75,23 @@ def test_output_is_followed_until_the_attempt_is_over(tmp_path: Path) -> None:
 
 
 def test_a_reader_who_goes_away_stops_the_transfer(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _ran(master, over=False)
         reader, writer = await asyncio.open_unix_connection(str(master.path))
         writer.write(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
-        fetch = await agent.fetched()
+        fetch = await agent.receive_fetch()
         writer.close()
         await writer.wait_closed()
-        assert await agent.hear() == [m.OutputStop(fetch.transfer)]
+        assert await agent.receive_messages() == [m.OutputStop(fetch.transfer)]
         await agent.socket.close()
 
     run(tmp_path, story)
 
 
 def test_a_reader_who_does_not_read_holds_back_the_machine(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _ran(master, over=False)
         # Its window is small, and nothing is read from it.
@@ -99,17 +99,17 @@ def test_a_reader_who_does_not_read_holds_back_the_machine(tmp_path: Path) -> No
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(str(master.path))
         sock.sendall(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        fetch = await agent.fetched()
+        fetch = await agent.receive_fetch()
         sent = 0
         credit = CREDIT_BYTES
         while credit:
             size = min(credit, 65536)
-            await agent.send(fetch.transfer, sent, bytes(size))
+            await agent.send_chunk(fetch.transfer, sent, bytes(size))
             sent, credit = sent + size, credit - size
             try:
                 async with asyncio.timeout(0.3):
                     while not credit:
-                        credit += sum(_credit(each) for each in await agent.hear())
+                        credit += sum(_credit(each) for each in await agent.receive_messages())
             except TimeoutError:
                 break
         # What the buffers of socket and server took, and not a byte more.
@@ -126,22 +126,22 @@ def _credit(message: m.MasterMessage) -> int:
 
 
 def test_output_that_fails_on_the_way_is_not_taken_for_whole(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _ran(master, over=False)
-        asked = asyncio.ensure_future(master.ask("GET", "/api/v1/jobs/7/output?follow=true"))
-        fetch = await agent.fetched()
-        await agent.send(fetch.transfer, 0, b"one")
-        await agent.say(m.OutputEnd(fetch.transfer, error="gone"))
+        asked = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output?follow=true"))
+        fetch = await agent.receive_fetch()
+        await agent.send_chunk(fetch.transfer, 0, b"one")
+        await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
         try:
             answer: Any = await asked
         except (http.client.IncompleteRead, ConnectionError) as error:
             answer = error
         assert isinstance(answer, http.client.IncompleteRead)
         # Before the first byte, it is an answer like any other.
-        asked = asyncio.ensure_future(master.ask("GET", "/api/v1/jobs/7/output"))
-        fetch = await agent.fetched()
-        await agent.say(m.OutputEnd(fetch.transfer, error="gone"))
+        asked = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output"))
+        fetch = await agent.receive_fetch()
+        await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
         refused = await asked
         assert (refused.status, refused.json["exit"]) == (503, 69)
         assert "attic" in refused.json["message"]
@@ -154,13 +154,13 @@ def test_a_log_that_is_followed_is_cut_off_when_the_master_ends(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        async with served(tmp_path) as master:
+        async with serve_master(tmp_path) as master:
             agent = await _agent(master)
             _ran(master, over=False)
             reader, writer = await asyncio.open_unix_connection(str(master.path))
             writer.write(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await reader.readuntil(b"\r\n\r\n")
-            await agent.fetched()
+            await agent.receive_fetch()
         assert await reader.read() == b""  # no last chunk: it is not whole
         writer.close()
         await writer.wait_closed()

@@ -8,26 +8,26 @@ from typing import Any
 from mythjobs.clock import master_now
 from mythjobs.master import requests
 from mythjobs.protocol.messages import CAN, Hello
-from tests.integration.web.served import NOTE, Served, run
+from tests.integration.web.served import NOTE, ServedMaster, run
 
 ATTIC = "/api/v1/machines/attic"
 
 
-async def joins(served: Served, name: str = "attic") -> None:
+async def joins(served: ServedMaster, name: str = "attic") -> None:
     """A machine comes, and says nothing more."""
     hello = Hello(1, f"key of {name}", "", "", name, "boot", "one", 4, zone="UTC", can=sorted(CAN))
-    await served.master.ask(requests.Attach(hello, True, 1))
+    await served.master.execute(requests.Attach(hello, True, 1))
 
 
-async def goes(served: Served) -> None:
+async def goes(served: ServedMaster) -> None:
     served.master.post(requests.Detached(1))
-    await served.master.ask(requests.HoldJobs([1]))  # a turn later it has gone
+    await served.master.execute(requests.HoldJobs([1]))  # a turn later it has gone
 
 
 def test_all_that_an_owner_says_of_a_machine_is_replaced_and_shown(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await joins(master)
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         settings: dict[str, Any] = {
             "jobs": 2,
             "zone": "Europe/Berlin",
@@ -36,17 +36,17 @@ def test_all_that_an_owner_says_of_a_machine_is_replaced_and_shown(tmp_path: Pat
             "windows": {"open": ["22:00-06:00"], "closing": "freeze"},
             "commands": {"note": {"jobs": 1}},
         }
-        said = await master.ask("POST", f"{ATTIC}/settings", {"settings": settings})
+        said = await master.request("POST", f"{ATTIC}/settings", {"settings": settings})
         assert said.status == 200, said.body
-        shown = (await master.ask("GET", ATTIC)).json
+        shown = (await master.request("GET", ATTIC)).json
         assert shown == said.json | {"last_heard_ms": shown["last_heard_ms"]}
         assert shown["settings"] == settings
         assert (shown["jobs"], shown["zone"]) == (2, "Europe/Berlin")
 
         # One thing of it is changed, the rest stays.
-        changed = (await master.ask("POST", ATTIC, {"jobs": 3, "zone": "UTC"})).json
+        changed = (await master.request("POST", ATTIC, {"jobs": 3, "zone": "UTC"})).json
         assert changed["settings"] == settings | {"jobs": 3, "zone": "UTC"}
-        wrong = await master.ask("POST", f"{ATTIC}/settings", {"settings": {"window": {}}})
+        wrong = await master.request("POST", f"{ATTIC}/settings", {"settings": {"window": {}}})
         assert (wrong.status, wrong.json["code"]) == (400, "bad_definition")
         assert "window: unknown key" in wrong.json["message"]
 
@@ -54,33 +54,35 @@ def test_all_that_an_owner_says_of_a_machine_is_replaced_and_shown(tmp_path: Pat
 
 
 def test_hours_are_overridden_for_once(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await joins(master)
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         until_ms = master_now().wall_ms + 3_600_000
         body = {"kind": "pause", "until_ms": until_ms, "command": "note"}
-        await master.ask("POST", f"{ATTIC}/hours", {"kind": "allow", "until_ms": until_ms})
-        shown = (await master.ask("POST", f"{ATTIC}/hours", body)).json
+        await master.request("POST", f"{ATTIC}/hours", {"kind": "allow", "until_ms": until_ms})
+        shown = (await master.request("POST", f"{ATTIC}/hours", body)).json
         assert shown["overrides"] == [
             {"command": None, "kind": "allow", "until_ms": until_ms},
             {"command": "note", "kind": "pause", "until_ms": until_ms},
         ]
-        gone = await master.ask("POST", f"{ATTIC}/hours", {"kind": "hours", "command": "note"})
+        gone = await master.request("POST", f"{ATTIC}/hours", {"kind": "hours", "command": "note"})
         assert [each["command"] for each in gone.json["overrides"]] == [None]
         for odd_ms in (1, -1, 2**53, 2**70):
-            odd = await master.ask("POST", f"{ATTIC}/hours", {"kind": "allow", "until_ms": odd_ms})
+            odd = await master.request(
+                "POST", f"{ATTIC}/hours", {"kind": "allow", "until_ms": odd_ms}
+            )
             assert (odd.status, "within a year" in odd.json["message"]) == (400, True)
 
     run(tmp_path, story)
 
 
 def test_a_machine_is_declared_dead_once_it_has_gone(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await joins(master)
         body = {"reason": "the disk burned"}
-        assert (await master.ask("POST", f"{ATTIC}/dead", body)).status == 409
+        assert (await master.request("POST", f"{ATTIC}/dead", body)).status == 409
         await goes(master)
-        assert (await master.ask("POST", f"{ATTIC}/dead", body)).json == {
+        assert (await master.request("POST", f"{ATTIC}/dead", body)).json == {
             "name": "attic",
             "jobs": [],
         }
@@ -89,58 +91,58 @@ def test_a_machine_is_declared_dead_once_it_has_gone(tmp_path: Path) -> None:
 
 
 def test_a_machine_says_what_it_waits_for(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await joins(master)
-        await master.ask("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
-        await master.ask("POST", "/api/v1/jobs", {"command": "note"})
-        found = (await master.ask("GET", f"{ATTIC}/why")).json
+        await master.request("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})
+        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.request("POST", "/api/v1/jobs", {"command": "note"})
+        found = (await master.request("GET", f"{ATTIC}/why")).json
         assert found["code"] == "not_allowed"
         [keeps] = found["commands"]
         assert (keeps["command"], keeps["waiting"]) == ("note", 1)
-        assert (await master.ask("GET", "/api/v1/machines/none/why")).status == 404
+        assert (await master.request("GET", "/api/v1/machines/none/why")).status == 404
 
     run(tmp_path, story)
 
 
 def test_a_command_that_can_run_nowhere_is_told_so_when_it_is_defined(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await joins(master)
 
         async def nowhere(**more: Any) -> str:
             body = {"definition": NOTE | more, "replace": True}
-            return str((await master.ask("POST", "/api/v1/commands", body)).json["nowhere"])
+            return str((await master.request("POST", "/api/v1/commands", body)).json["nowhere"])
 
         assert await nowhere() == ""
         assert "no label gpu" in await nowhere(labels=["gpu"])
         assert "there is no semaphore nas" in await nowhere(semaphores={"nas": 2})
-        await master.ask("POST", "/api/v1/semaphores/nas", {"size": 1})
+        await master.request("POST", "/api/v1/semaphores/nas", {"size": 1})
         assert "nas, which has 1" in await nowhere(semaphores={"nas": 2})
-        await master.ask("POST", "/api/v1/semaphores/nas", {"size": 2})
+        await master.request("POST", "/api/v1/semaphores/nas", {"size": 2})
         assert await nowhere(semaphores={"nas": 2}) == ""
-        await master.ask("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})
+        await master.request("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})
         assert "no machine allows note" in await nowhere()
 
     run(tmp_path, story)
 
 
 def test_semaphores_are_made_resized_and_removed(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         url = "/api/v1/semaphores"
-        made = await master.ask("POST", f"{url}/nas", {"size": 3})
+        made = await master.request("POST", f"{url}/nas", {"size": 3})
         nas = {"name": "nas", "size": 3, "used": 0, "free_when_frozen": False}
         assert (made.status, made.json) == (200, {"semaphores": [nas]})
-        await master.ask("POST", f"{url}/tuner", {"size": 2})
-        assert [each["name"] for each in (await master.ask("GET", url)).json["semaphores"]] == [
+        await master.request("POST", f"{url}/tuner", {"size": 2})
+        assert [each["name"] for each in (await master.request("GET", url)).json["semaphores"]] == [
             "nas",
             "tuner",
         ]
-        assert (await master.ask("DELETE", f"{url}/tuner")).json == {"semaphores": [nas]}
-        assert (await master.ask("DELETE", f"{url}/tuner")).status == 400
-        assert (await master.ask("POST", f"{url}/nas", {"size": -1})).status == 400
-        free = await master.ask("POST", f"{url}/nas", {"size": 3, "free_when_frozen": True})
+        assert (await master.request("DELETE", f"{url}/tuner")).json == {"semaphores": [nas]}
+        assert (await master.request("DELETE", f"{url}/tuner")).status == 400
+        assert (await master.request("POST", f"{url}/nas", {"size": -1})).status == 400
+        free = await master.request("POST", f"{url}/nas", {"size": 3, "free_when_frozen": True})
         assert free.json == {"semaphores": [nas | {"free_when_frozen": True}]}
         # What is left out stays.
-        assert (await master.ask("POST", f"{url}/nas", {"size": 3})).json == free.json
+        assert (await master.request("POST", f"{url}/nas", {"size": 3})).json == free.json
 
     run(tmp_path, story)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.web.served import NOTE, Served, run
+from tests.integration.web.served import NOTE, ServedMaster, run
 
 
 def test_why_a_job_waits_is_the_same_in_lists_pages_and_why(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE | {"subject": "{text}"}})
+    async def story(master: ServedMaster) -> None:
+        await master.request(
+            "POST", "/api/v1/commands", {"definition": NOTE | {"subject": "{text}"}}
+        )
         body = {"command": "note"}
         submits = (
             {"arguments": {"text": "a"}},
@@ -20,9 +22,9 @@ def test_why_a_job_waits_is_the_same_in_lists_pages_and_why(tmp_path: Path) -> N
             {"deadline_ms": 4_000_000_000_000, "machine": "attic", "limits": {"wall": "1h"}},
         )
         for more in submits:
-            done = await master.ask("POST", "/api/v1/jobs", body | more)
+            done = await master.request("POST", "/api/v1/jobs", body | more)
             assert done.status == 201, done.body
-        listed = (await master.ask("GET", "/api/v1/jobs")).json["jobs"]
+        listed = (await master.request("GET", "/api/v1/jobs")).json["jobs"]
         assert [each["reason"]["code"] for each in reversed(listed)] == [
             "no_machine",
             "subject_taken",
@@ -32,8 +34,8 @@ def test_why_a_job_waits_is_the_same_in_lists_pages_and_why(tmp_path: Path) -> N
             "no_such_machine",
         ]
         for each in listed:
-            job = (await master.ask("GET", f"/api/v1/jobs/{each['id']}?wait=0")).json
-            why = (await master.ask("GET", f"/api/v1/jobs/{each['id']}/why")).json
+            job = (await master.request("GET", f"/api/v1/jobs/{each['id']}?wait=0")).json
+            why = (await master.request("GET", f"/api/v1/jobs/{each['id']}/why")).json
             assert job["reason"] == each["reason"]
             assert (why["code"], why["sentence"]) == tuple(each["reason"].values())
         last = listed[0]
@@ -44,11 +46,11 @@ def test_why_a_job_waits_is_the_same_in_lists_pages_and_why(tmp_path: Path) -> N
 
 
 def test_a_job_that_is_over_says_what_ended_it(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
-        await master.ask("POST", "/api/v1/jobs", {"command": "note"})
-        await master.ask("POST", "/api/v1/jobs/cancel", {"ids": [1]})
-        job = (await master.ask("GET", "/api/v1/jobs/1")).json
+    async def story(master: ServedMaster) -> None:
+        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.request("POST", "/api/v1/jobs", {"command": "note"})
+        await master.request("POST", "/api/v1/jobs/cancel", {"ids": [1]})
+        job = (await master.request("GET", "/api/v1/jobs/1")).json
         assert job["reason"]["code"] == "cancelled"
         assert job["reason"]["sentence"].startswith("cancelled by ")
 

@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from mythjobs.clock import master_now
-from mythjobs.master.output.spool import Key, Spool
-from tests.integration.web.served import NOTE, Served, run
+from mythjobs.master.output.spool import OutputKey, OutputSpool
+from tests.integration.web.served import NOTE, ServedMaster, run
 from tests.integration.web.test_owners import joins
 
 
 def test_a_sound_store_has_no_violation_and_a_broken_one_tells_it(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
-        await master.ask("POST", "/api/v1/jobs", {"command": "note"})
+    async def story(master: ServedMaster) -> None:
+        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.request("POST", "/api/v1/jobs", {"command": "note"})
         url = "/api/v1/check"
-        assert (await master.ask("GET", url)).json == {"violations": [], "count": 0}
+        assert (await master.request("GET", url)).json == {"violations": [], "count": 0}
         # What no turn does: somebody wrote into the file.
         with sqlite3.connect(master.state.store) as other:
             other.execute("UPDATE job SET ready_class = NULL")
         other.close()
-        found = (await master.ask("GET", url)).json
+        found = (await master.request("GET", url)).json
         assert found["count"] == len(found["violations"]) == 1
         assert (found["violations"][0]["invariant"], found["violations"][0]["job"]) == ("READY", 1)
 
@@ -30,55 +30,59 @@ def test_a_sound_store_has_no_violation_and_a_broken_one_tells_it(tmp_path: Path
 
 
 def test_old_jobs_are_pruned_with_their_output(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
+    async def story(master: ServedMaster) -> None:
+        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         url = "/api/v1/batches?command=note"
-        await master.ask("POST", url, b"{}\n" * 2500)
-        await master.ask("POST", "/api/v1/jobs", {"command": "note"})
-        await master.ask("POST", "/api/v1/jobs/all", {"act": "cancel", "batch": 1})
+        await master.request("POST", url, b"{}\n" * 2500)
+        await master.request("POST", "/api/v1/jobs", {"command": "note"})
+        await master.request("POST", "/api/v1/jobs/all", {"act": "cancel", "batch": 1})
         before_ms = master_now().wall_ms + 1000
 
         async def prune(**more: Any) -> int:
             body = {"before_ms": before_ms, **more}
-            return int((await master.ask("POST", "/api/v1/jobs/prune", body)).json["jobs"])
+            return int((await master.request("POST", "/api/v1/jobs/prune", body)).json["jobs"])
 
         assert await prune(before_ms=1000) == 0
         assert await prune(states=["failed"]) == 0
-        counts = await master.ask("GET", f"/api/v1/jobs/count?ended_before_ms={before_ms}")
+        counts = await master.request("GET", f"/api/v1/jobs/count?ended_before_ms={before_ms}")
         assert counts.json["counts"]["cancelled"] == 2500
         assert await prune(states=["cancelled"]) == 2500
-        assert [e["id"] for e in (await master.ask("GET", "/api/v1/jobs")).json["jobs"]] == [2501]
-        assert (await master.ask("GET", "/api/v1/check")).json["count"] == 0
-        wrong = await master.ask("POST", "/api/v1/jobs/prune", {"before_ms": 1, "states": ["x"]})
+        assert [e["id"] for e in (await master.request("GET", "/api/v1/jobs")).json["jobs"]] == [
+            2501
+        ]
+        assert (await master.request("GET", "/api/v1/check")).json["count"] == 0
+        wrong = await master.request(
+            "POST", "/api/v1/jobs/prune", {"before_ms": 1, "states": ["x"]}
+        )
         assert wrong.status == 400
 
     run(tmp_path, story)
 
 
 def test_the_output_of_what_is_pruned_goes_too(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
-    keys = [Key(7, 1, 1), Key(7, 1, 2), Key(8, 1, 1)]
+    spool = OutputSpool(tmp_path / "spool")
+    keys = [OutputKey(7, 1, 1), OutputKey(7, 1, 2), OutputKey(8, 1, 1)]
     for key in keys:
-        part = spool.begin(key, 3)
+        part = spool.open_partial(key, 3)
         assert part is not None
         part.write(b"abc")
-        spool.settle([part])
+        spool.commit([part])
     spool.remove([(7, 1), (9, 1)])
-    assert [spool.has(key) for key in keys] == [False, False, True]
+    assert [spool.contains(key) for key in keys] == [False, False, True]
 
 
 def test_what_if_takes_settings_to_try(tmp_path: Path) -> None:
-    async def story(master: Served) -> None:
+    async def story(master: ServedMaster) -> None:
         await joins(master)
-        await master.ask("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         url = "/api/v1/what-if"
         tried = {"machines": {"attic": {"jobs": 1}}, "commands": {"note": {"at_most": 1}}}
-        found = (await master.ask("POST", url, tried | {"semaphores": {"nas": 2}})).json
+        found = (await master.request("POST", url, tried | {"semaphores": {"nas": 2}})).json
         assert (found["jobs"], found["commands"], found["changed"]) == (0, [], [])
-        assert (await master.ask("POST", url, {})).status == 400
-        missing = await master.ask("POST", url, {"machines": {"none": {}}})
+        assert (await master.request("POST", url, {})).status == 400
+        missing = await master.request("POST", url, {"machines": {"none": {}}})
         assert (missing.status, missing.json["code"]) == (404, "no_such_machine")
-        wrong = await master.ask("POST", url, {"machines": {"attic": {"job": 1}}})
+        wrong = await master.request("POST", url, {"machines": {"attic": {"job": 1}}})
         assert (wrong.status, "machines.attic.job: unknown key" in wrong.json["message"]) == (
             400,
             True,

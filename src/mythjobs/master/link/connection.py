@@ -1,4 +1,4 @@
-"""One agent's connection as the master writes to it: all of a turn in one frame."""
+"""Connection to one agent: merges outgoing messages into frames and writes them."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import Final, Protocol
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 
-_CLOSE_S: Final = 1.0
+_CLOSE_TIMEOUT_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
 class Channel(Protocol):
-    """A WebSocket. Writing to one that is closed raises OSError, reading gives None."""
+    """A WebSocket. On a closed one, sending raises OSError and receive() returns None."""
 
     async def receive(self) -> bytes | str | None: ...
     async def send_text(self, data: bytes) -> None: ...
     async def close(self) -> None: ...
 
 
-class Link:
-    """Who is at the other end, and what waits to be sent there.
+class AgentConnection:
+    """One agent's connection and its queue of outgoing messages.
 
-    Frames are merged until the writer comes to them, so a turn costs one send however many
-    messages it has (if they are not very large), and a slow reader gets fewer and larger frames.
+    Queued frames are merged until the writer task sends them: a turn costs one send however many
+    messages it has (unless they are very large), and a slow agent gets fewer, larger frames.
     """
 
-    def __init__(self, connection: int, channel: Channel) -> None:
-        self.connection = connection
+    def __init__(self, connection_id: int, channel: Channel) -> None:
+        self.connection_id = connection_id
         self.channel = channel
         self.name = ""
         self.machine_id = 0
-        self.closed = False
+        self.is_closing = False
         self._ack = 0
         self._messages: list[m.MasterMessage] = []
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
-        return f"the agent of {self.name} (link {self.connection})"
+        return f"agent {self.name or 'of unknown name'} (connection {self.connection_id})"
 
-    async def say(self, message: codec.Handshake) -> None:
+    async def send_handshake(self, message: codec.Handshake) -> None:
         await self.channel.send_text(codec.encode(message))
 
-    def start(self, machine_id: int) -> None:
-        """The handshake is over: what was delivered meanwhile goes out, after the welcome."""
+    def start_writer(self, machine_id: int) -> None:
+        """Start sending queued frames. Called once the welcome, which must go first, was sent."""
         self.machine_id = machine_id
         self._writer = asyncio.create_task(self._write())
 
-    def deliver(self, frame: m.MasterFrame) -> None:
+    def send_frame(self, frame: m.MasterFrame) -> None:
         self._ack = max(self._ack, frame.ack)
         self._messages += frame.messages
         self._wake.set()
@@ -59,13 +59,13 @@ class Link:
         self._messages.append(message)
         self._wake.set()
 
-    def close(self) -> None:
-        self.closed = True
+    def request_close(self) -> None:
+        self.is_closing = True
         self._wake.set()
 
-    async def ended(self) -> None:
-        """Close the connection, and stop writing to it."""
-        self.close()
+    async def aclose(self) -> None:
+        """Stop the writer and close the connection."""
+        self.request_close()
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait([self._writer])
@@ -76,23 +76,23 @@ class Link:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                if self.closed:
+                if self.is_closing:
                     break
                 frame = m.MasterFrame(self._ack, self._messages)
                 self._ack, self._messages = 0, []
                 for data in codec.master_frames(frame):
                     await self.channel.send_text(data)
         except OSError:
-            return  # the reader sees it too
+            return  # the reading side sees the lost connection too
         except Exception:
-            log.exception("writing to %s", self)
-        # Whoever reads from it gets its end, and clears up.
+            log.exception("cannot write to %s", self)
+        # The reading side then gets end of file and cleans up.
         await self._close_channel()
 
     async def _close_channel(self) -> None:
-        # Closing waits until the other side reads, and a stopped one never does.
+        # A WebSocket close waits for the peer, and a stopped process never answers.
         try:
-            async with asyncio.timeout(_CLOSE_S):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self.channel.close()
         except (OSError, TimeoutError):
             pass

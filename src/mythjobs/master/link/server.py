@@ -1,4 +1,4 @@
-"""The agents' connections: who is there, what they say, and what goes to them after a commit."""
+"""Link server: handshake, receiving and sending on the agents' connections."""
 
 from __future__ import annotations
 
@@ -11,134 +11,149 @@ from typing import Final, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mythjobs.errors import MythJobsError, ProtocolError
-from mythjobs.master.link.connection import Channel, Link
-from mythjobs.master.output.reader import Outputs
+from mythjobs.master.link.connection import AgentConnection, Channel
+from mythjobs.master.output.reader import OutputReader
 from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached, Message, Request
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 
-HANDSHAKE_S: Final = 10.0
-SILENCE_S: Final = 3 * m.HEARTBEAT_S
-# A hello has some 500 bytes; more is not read from someone who is not known yet.
-_MOST_HELLO_BYTES: Final = 16 * 1024
-_MOST_NAME: Final = 253
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+SILENCE_TIMEOUT_S: Final = 3 * m.HEARTBEAT_S
+# A hello has about 500 bytes; the limit applies before the peer is authenticated.
+_MAX_HELLO_BYTES: Final = 16 * 1024
+_MAX_NAME_LENGTH: Final = 253
 
 log = logging.getLogger(__name__)
 
 
-class Desk(Protocol):
-    """Where the agents' words go: into the next turn."""
+class MasterPort(Protocol):
+    """The master's queue of requests and messages for the next turn."""
 
-    async def ask(self, request: Request) -> object: ...
+    async def execute(self, request: Request) -> object: ...
     def post(self, message: Message) -> None: ...
 
 
-class Links:
-    def __init__(self, key: Ed25519PrivateKey, desk: Desk, outputs: Outputs) -> None:
+class LinkServer:
+    """Holds the agents' connections and passes their frames to the master."""
+
+    def __init__(self, key: Ed25519PrivateKey, master: MasterPort, outputs: OutputReader) -> None:
         self._key = key
-        self._public = handshake.public_hex(key)
-        self._desk = desk
+        self._public_key = handshake.public_hex(key)
+        self._master = master
         self._outputs = outputs
-        self._links: dict[int, Link] = {}
-        self._numbers = itertools.count(1)
+        self._connections: dict[int, AgentConnection] = {}
+        self._connection_ids = itertools.count(1)
 
-    def deliver(self, connection: int, frame: m.MasterFrame) -> None:
-        """What a turn has to say to an agent, once it is committed. A closed one is let go."""
-        if link := self._links.get(connection):
-            link.deliver(frame)
+    def send_frame(self, connection_id: int, frame: m.MasterFrame) -> None:
+        """Send a committed turn's frame to an agent; drop it if the connection is closed."""
+        if connection := self._connections.get(connection_id):
+            connection.send_frame(frame)
 
-    def close(self, connection: int) -> None:
-        if link := self._links.get(connection):
-            link.close()
+    def close_connection(self, connection_id: int) -> None:
+        if connection := self._connections.get(connection_id):
+            connection.request_close()
 
     async def serve(self, channel: Channel, trusted: bool) -> None:
-        """One agent's connection, from its first word to its last.
+        """Serve one agent's connection from handshake to close.
 
-        `trusted`: it came through the socket of the state directory, so that a key which is
-        not known is enrolled.
+        `trusted`: the connection came through the state directory's socket, so an unknown key
+        is enrolled.
         """
-        link = Link(next(self._numbers), channel)
+        connection = AgentConnection(next(self._connection_ids), channel)
         try:
-            async with asyncio.timeout(HANDSHAKE_S) as patience:
-                await self._serve(link, trusted, patience)
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S) as deadline:
+                await self._run_session(connection, trusted, deadline)
         except TimeoutError:
-            log.warning("%s said nothing for too long; closed", link)
+            log.warning("%s sent nothing within the timeout; connection closed", connection)
         except ProtocolError as error:
-            log.warning("%s broke the protocol, closed: %s", link, error.sentence)
+            log.warning(
+                "%s violated the protocol; connection closed: %s", connection, error.sentence
+            )
         except OSError:
-            pass  # the other side is gone
+            pass  # the agent disconnected
         finally:
-            await link.ended()
+            await connection.aclose()
 
-    async def _serve(self, link: Link, trusted: bool, patience: asyncio.Timeout) -> None:
+    async def _run_session(
+        self, connection: AgentConnection, trusted: bool, deadline: asyncio.Timeout
+    ) -> None:
         nonce = secrets.token_hex(32)
-        await link.say(m.Challenge(nonce, m.OLDEST, m.VERSION, self._public))
+        await connection.send_handshake(m.Challenge(nonce, m.OLDEST, m.VERSION, self._public_key))
         try:
-            hello = _hello(await link.channel.receive(), nonce, self._public)
+            hello = _check_hello(await connection.channel.receive(), nonce, self._public_key)
         except ProtocolError as error:
-            await link.say(m.Refused(error.code, error.sentence))
+            await connection.send_handshake(m.Refused(error.code, error.sentence))
             raise
         if hello is None:
             return
-        self._links[link.connection] = link
-        link.name = hello.name
+        self._connections[connection.connection_id] = connection
+        connection.name = hello.name
         try:
-            attached = await self._attach(link, hello, trusted)
+            attached = await self._attach(connection, hello, trusted)
             if attached is not None:
-                await link.say(self._welcome(hello, nonce, attached))
-                self._supersede(attached.machine_id)
-                link.start(attached.machine_id)
-                self._outputs.attached(link)
-                await self._listen(link, patience)
+                await connection.send_handshake(self._make_welcome(hello, nonce, attached))
+                self._close_superseded(attached.machine_id)
+                connection.start_writer(attached.machine_id)
+                self._outputs.add_agent(connection)
+                await self._receive_messages(connection, deadline)
         finally:
-            del self._links[link.connection]
-            link.close()
-            self._desk.post(Detached(link.connection))
-            self._outputs.detached(link)
+            del self._connections[connection.connection_id]
+            connection.request_close()
+            self._master.post(Detached(connection.connection_id))
+            self._outputs.remove_agent(connection)
 
-    def _supersede(self, machine_id: int) -> None:
-        """Close what is left of an earlier connection of this machine: half open, surely."""
-        for other in self._links.values():
+    def _close_superseded(self, machine_id: int) -> None:
+        """Close earlier connections of this machine, which are half open."""
+        for other in self._connections.values():
             if other.machine_id == machine_id:
-                other.close()
+                other.request_close()
 
-    async def _attach(self, link: Link, hello: m.Hello, trusted: bool) -> Attached | None:
+    async def _attach(
+        self, connection: AgentConnection, hello: m.Hello, trusted: bool
+    ) -> Attached | None:
         try:
-            attached = await self._desk.ask(Attach(hello, trusted, link.connection))
+            attached = await self._master.execute(Attach(hello, trusted, connection.connection_id))
         except MythJobsError as error:
-            log.warning("%s is refused: %s", link, error.sentence)
-            await link.say(m.Refused(error.code, error.sentence))
+            log.warning("%s was rejected: %s", connection, error.sentence)
+            await connection.send_handshake(m.Refused(error.code, error.sentence))
             return None
         assert isinstance(attached, Attached)
         return attached
 
-    def _welcome(self, hello: m.Hello, nonce: str, attached: Attached) -> m.Welcome:
-        said = handshake.statement("master", nonce, hello.nonce, self._public, hello.machine_key)
-        signature = handshake.sign(self._key, said)
+    def _make_welcome(self, hello: m.Hello, nonce: str, attached: Attached) -> m.Welcome:
+        statement = handshake.statement(
+            "master", nonce, hello.nonce, self._public_key, hello.machine_key
+        )
+        signature = handshake.sign(self._key, statement)
         return m.Welcome(hello.version, signature, attached.machine_id, attached.jobs)
 
-    async def _listen(self, link: Link, patience: asyncio.Timeout) -> None:
+    async def _receive_messages(
+        self, connection: AgentConnection, deadline: asyncio.Timeout
+    ) -> None:
         now = asyncio.get_running_loop().time
-        receive = link.channel.receive
+        receive = connection.channel.receive
         while True:
-            patience.reschedule(now() + SILENCE_S)
+            deadline.reschedule(now() + SILENCE_TIMEOUT_S)
             data = await receive()
             if data is None:
                 return
             if isinstance(data, bytes):
-                self._outputs.take(link, codec.decode_chunk(data))
+                self._outputs.receive_chunk(connection, codec.decode_chunk(data))
             else:
-                frame = self._without_output(link, codec.agent_frame(data))
-                # Posted also when nothing is left in it: it wants to be acknowledged.
-                self._desk.post(AgentSaid(link.connection, frame))
+                frame = self._take_output_messages(connection, codec.agent_frame(data))
+                # An empty frame is posted too, because it must be acknowledged.
+                self._master.post(AgentSaid(connection.connection_id, frame))
 
-    def _without_output(self, link: Link, frame: m.AgentFrame) -> m.AgentFrame:
+    def _take_output_messages(
+        self, connection: AgentConnection, frame: m.AgentFrame
+    ) -> m.AgentFrame:
+        """Handle the output messages of a frame; return the frame without them."""
         rest: list[m.AgentMessage] = []
         for message in frame.messages:
             if isinstance(message, m.OutputOffer):
-                self._outputs.offered(link, message)
+                self._outputs.receive_offer(connection, message)
             elif isinstance(message, m.OutputEnd):
-                self._outputs.end(link, message)
+                self._outputs.receive_end(connection, message)
             else:
                 rest.append(message)
         if len(rest) == len(frame.messages):
@@ -146,27 +161,32 @@ class Links:
         return m.AgentFrame(frame.no, frame.seen, frame.room, rest, frame.draining)
 
 
-def _hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hello | None:
-    """The agent's hello, signed by the key it names; None if it went away instead."""
+def _check_hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hello | None:
+    """Return the agent's hello, signed by the key it names; None if the agent disconnected.
+
+    Raises ProtocolError if `data` is not a valid hello.
+    """
     if data is None:
         return None
-    if len(data) > _MOST_HELLO_BYTES:
-        raise ProtocolError(f"a hello of {len(data)} bytes")
+    if len(data) > _MAX_HELLO_BYTES:
+        raise ProtocolError(f"hello has {len(data)} bytes, the limit is {_MAX_HELLO_BYTES}")
     hello = codec.handshake(data)
     if not isinstance(hello, m.Hello):
-        raise ProtocolError("the first message of an agent is hello")
+        raise ProtocolError("the first message is not a hello")
     if not m.OLDEST <= hello.version <= m.VERSION:
         raise ProtocolError(
-            f"this master speaks versions {m.OLDEST} to {m.VERSION} of the link, the agent "
-            f"version {hello.version}; upgrade the older of the two"
+            f"this master supports versions {m.OLDEST} to {m.VERSION} of the link protocol, the "
+            f"agent uses version {hello.version}; upgrade the older of the two"
         )
-    # A machine is its key: one key must not be two machines by being written in two ways.
+    # The key identifies the machine, so each key must have exactly one spelling.
     if not (_is_hex32(hello.machine_key) and _is_hex32(hello.nonce)):
-        raise ProtocolError("key and nonce are 32 bytes each, in lower-case hex")
-    if not (0 < len(hello.name) <= _MOST_NAME and hello.name.isprintable()):
-        raise ProtocolError("the machine's name is empty, too long or not printable")
-    said = handshake.statement("machine", nonce, hello.nonce, master_key, hello.machine_key)
-    handshake.verify(hello.machine_key, hello.signature, said)
+        raise ProtocolError("machine key and nonce must be 32 bytes each, in lower-case hex")
+    if not (0 < len(hello.name) <= _MAX_NAME_LENGTH and hello.name.isprintable()):
+        raise ProtocolError(
+            f"the machine name must be printable and have 1 to {_MAX_NAME_LENGTH} characters"
+        )
+    statement = handshake.statement("machine", nonce, hello.nonce, master_key, hello.machine_key)
+    handshake.verify(hello.machine_key, hello.signature, statement)
     return hello
 
 

@@ -1,4 +1,4 @@
-"""Kept output of attempts that are over: fetched from the machines into the spool."""
+"""Output collector: copies ended attempts' kept output from the agents to the spool."""
 
 from __future__ import annotations
 
@@ -9,70 +9,85 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from mythjobs.errors import MythJobsError, ProtocolError
-from mythjobs.master.output.spool import Key, Part, Spool
-from mythjobs.master.output.transfers import LOST, Peer, Transfer, Transfers
+from mythjobs.master.output.spool import OutputKey, OutputSpool, PartialFile
+from mythjobs.master.output.transfers import CONNECTION_LOST, Transfer, TransferPeer, TransferTable
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import Chunk
 
-# So many are fetched at a time: at their credit of 256 KiB they hold 4 MiB.
-MOST_AT_A_TIME: Final = 16
-# After the disk refused, so much later the same output is tried again.
+# At 256 KiB of credit each, 16 concurrent transfers buffer at most 4 MiB.
+MAX_TRANSFERS: Final = 16
+# Delay before an offer is retried after a disk or store error.
 RETRY_S: Final = 30.0
 
-# The machine of each of these attempts; one that is not known is left out.
-Owners = Callable[[Sequence[tuple[int, int]]], Awaitable[Mapping[tuple[int, int], int]]]
+# Return the machine ids of attempts (job, n); unknown attempts are omitted.
+FindMachines = Callable[[Sequence[tuple[int, int]]], Awaitable[Mapping[tuple[int, int], int]]]
 A = TypeVar("A")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Fetch(Transfer):
-    """One stream on its way into its file, from the file's present end to `kept` bytes."""
+class SpoolTransfer(Transfer):
+    """A transfer into a spool file, from the file's present size to `kept_bytes`."""
 
-    def __init__(self, number: int, peer: Peer, part: Part, kept: int, wake: asyncio.Event) -> None:
-        super().__init__(number, peer, part.size)
-        self.part = part
-        self.kept = kept
-        self.pieces: list[bytes] = []
+    def __init__(
+        self,
+        number: int,
+        peer: TransferPeer,
+        file: PartialFile,
+        kept_bytes: int,
+        wake: asyncio.Event,
+    ) -> None:
+        super().__init__(number, peer, file.size)
+        self.file = file
+        self.kept_bytes = kept_bytes
+        self.unwritten: list[bytes] = []
         self._wake = wake
 
-    def take(self, chunk: Chunk) -> None:
-        if chunk.offset != self.offset or chunk.offset + len(chunk.data) > self.kept:
-            raise ProtocolError(f"transfer {self.number}: bytes at {chunk.offset} are out of place")
-        super().take(chunk)
+    def receive(self, chunk: Chunk) -> None:
+        if chunk.offset != self.offset or chunk.offset + len(chunk.data) > self.kept_bytes:
+            raise ProtocolError(
+                f"transfer {self.number} sent {len(chunk.data)} bytes at offset {chunk.offset}, "
+                f"expected offset {self.offset} and an end of at most {self.kept_bytes}"
+            )
+        super().receive(chunk)
 
-    def received(self, chunk: Chunk) -> None:
-        self.pieces.append(chunk.data)
+    def store_chunk(self, chunk: Chunk) -> None:
+        self.unwritten.append(chunk.data)
         self._wake.set()
 
-    def end(self, end: m.OutputEnd) -> None:
-        super().end(end)
+    def finish(self, end: m.OutputEnd) -> None:
+        super().finish(end)
         self._wake.set()
 
     @property
-    def full(self) -> bool:
-        return self.part.size == self.kept
+    def is_complete(self) -> bool:
+        return self.file.size == self.kept_bytes
 
 
-class Gathering:
-    def __init__(self, spool: Spool, transfers: Transfers, owners: Owners) -> None:
+class OutputCollector:
+    """Fetches offered output, MAX_TRANSFERS streams at a time, and acknowledges it once durable."""
+
+    def __init__(
+        self, spool: OutputSpool, transfers: TransferTable, find_machines: FindMachines
+    ) -> None:
         self._spool = spool
         self._transfers = transfers
-        self._owners = owners
-        self._offers: dict[Key, tuple[Peer, int]] = {}
-        self._active: dict[Key, Fetch] = {}
+        self._find_machines = find_machines
+        self._offers: dict[OutputKey, tuple[TransferPeer, int]] = {}
+        self._active: dict[OutputKey, SpoolTransfer] = {}
         self._wake = asyncio.Event()
-        # What is done while one round is on the disk is the next round: as turns do.
+        # Chunks that arrive while one round is written to disk form the next round.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
 
-    def offered(self, peer: Peer, offer: m.OutputOffer) -> None:
-        if peer.closed:
+    def add_offer(self, peer: TransferPeer, offer: m.OutputOffer) -> None:
+        if peer.is_closing:
             return
-        self._offers[Key(offer.job, offer.n, offer.stream)] = peer, offer.kept
+        self._offers[OutputKey(offer.job, offer.n, offer.stream)] = peer, offer.kept
         self._wake.set()
 
-    def lose(self, connection: int) -> None:
-        for key in [k for k, (peer, _) in self._offers.items() if peer.connection == connection]:
+    def drop_connection(self, connection_id: int) -> None:
+        lost = [k for k, (peer, _) in self._offers.items() if peer.connection_id == connection_id]
+        for key in lost:
             del self._offers[key]
 
     async def run(self) -> None:
@@ -80,125 +95,147 @@ class Gathering:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                await self._store()
-                await self._start()
+                await self._write_received()
+                await self._start_transfers()
         finally:
             self._thread.shutdown()
-            for fetch in self._active.values():
-                fetch.part.close()
+            for transfer in self._active.values():
+                transfer.file.close()
 
-    async def _start(self) -> None:
-        room = MOST_AT_A_TIME - len(self._active)
-        keys = [key for key in self._offers if key not in self._active][:room]
+    async def _start_transfers(self) -> None:
+        free = MAX_TRANSFERS - len(self._active)
+        keys = [key for key in self._offers if key not in self._active][:free]
         if not keys:
             return
         offers = [(key, *self._offers.pop(key)) for key in keys]
         try:
-            owners = await self._owners([(key.job, key.n) for key in keys])
+            machines = await self._find_machines([(key.job, key.n) for key in keys])
         except MythJobsError as error:
-            # The store cannot be read now; what was offered is there later as well.
-            for key, peer, kept in offers:
-                self._later(key, peer, kept, error)
+            # The store is unavailable; the agents keep the output until it is fetched.
+            for key, peer, kept_bytes in offers:
+                self._retry_later(key, peer, kept_bytes, error)
             return
-        owned = [each for each in offers if self._is_owner(owners, each[0], each[1])]
-        begun = await self._in_thread(self._begin, [(key, kept) for key, _, kept in owned])
-        for (key, peer, kept), part in zip(owned, begun, strict=True):
-            if isinstance(part, OSError):
-                self._later(key, peer, kept, part)
-            elif part is None:
+        valid = [each for each in offers if self._check_machine(machines, each[0], each[1])]
+        opened = await self._run_in_thread(
+            self._open_files, [(key, kept) for key, _, kept in valid]
+        )
+        for (key, peer, kept_bytes), file in zip(valid, opened, strict=True):
+            if isinstance(file, OSError):
+                self._retry_later(key, peer, kept_bytes, file)
+            elif file is None:
                 peer.send(m.OutputKept(*key))
-            elif peer.closed:
-                part.close()
+            elif peer.is_closing:
+                file.close()
             else:
-                self._fetch(key, peer, part, kept)
+                self._start_transfer(key, peer, file, kept_bytes)
         self._wake.set()
 
-    def _is_owner(self, owners: Mapping[tuple[int, int], int], key: Key, peer: Peer) -> bool:
-        owner = owners.get((key.job, key.n))
-        if owner is None:
-            # Its job was pruned, or the store put back: nobody can ask for it any more.
-            log.info("%s lets go of output of job %d, which is not known", peer.name, key.job)
+    def _check_machine(
+        self, machines: Mapping[tuple[int, int], int], key: OutputKey, peer: TransferPeer
+    ) -> bool:
+        """Return whether the attempt ran on the machine that offers its output."""
+        machine_id = machines.get((key.job, key.n))
+        if machine_id is None:
+            # The job was pruned or the store restored: nobody can request this output any more.
+            log.info("%s may delete the output of unknown job %d", peer.name, key.job)
             peer.send(m.OutputKept(*key))
-        elif owner != peer.machine_id:
-            log.warning("machine %s offered output of job %d, not its own", peer.name, key.job)
-        return owner == peer.machine_id
+        elif machine_id != peer.machine_id:
+            log.warning(
+                "ignored output of job %d from machine %s: the job did not run there",
+                key.job,
+                peer.name,
+            )
+        return machine_id == peer.machine_id
 
-    def _begin(self, offers: list[tuple[Key, int]]) -> list[Part | OSError | None]:
-        begun: list[Part | OSError | None] = []
-        for key, kept in offers:
+    def _open_files(
+        self, offers: list[tuple[OutputKey, int]]
+    ) -> list[PartialFile | OSError | None]:
+        opened: list[PartialFile | OSError | None] = []
+        for key, kept_bytes in offers:
             try:
-                begun.append(self._spool.begin(key, kept))
+                opened.append(self._spool.open_partial(key, kept_bytes))
             except OSError as error:
-                begun.append(error)
-        return begun
+                opened.append(error)
+        return opened
 
-    def _fetch(self, key: Key, peer: Peer, part: Part, kept: int) -> None:
-        fetch = Fetch(self._transfers.number(), peer, part, kept, self._wake)
-        self._active[key] = fetch
-        self._transfers.add(fetch)
-        peer.send(m.OutputFetch(fetch.number, *key, offset=part.size, kept=True))
+    def _start_transfer(
+        self, key: OutputKey, peer: TransferPeer, file: PartialFile, kept_bytes: int
+    ) -> None:
+        number = self._transfers.next_number()
+        transfer = SpoolTransfer(number, peer, file, kept_bytes, self._wake)
+        self._active[key] = transfer
+        self._transfers.add(transfer)
+        peer.send(m.OutputFetch(number, *key, offset=file.size, kept=True))
 
-    async def _store(self) -> None:
-        work = [(f, f.pieces, f.ended) for f in self._active.values() if f.pieces or f.ended]
-        for fetch, _, _ in work:
-            fetch.pieces = []
+    async def _write_received(self) -> None:
+        work = [
+            (t, t.unwritten, t.end_message)
+            for t in self._active.values()
+            if t.unwritten or t.end_message
+        ]
+        for transfer, _, _ in work:
+            transfer.unwritten = []
         if not work:
             return
-        failed = await self._in_thread(self._carry_out, work)
-        for fetch, pieces, ended in work:
-            if error := failed.get(fetch.part.key):
-                self._give_up(fetch, error)
-            elif ended is None:
-                fetch.consumed(sum(map(len, pieces)))
+        failed = await self._run_in_thread(self._write_and_sync, work)
+        for transfer, pieces, end in work:
+            if error := failed.get(transfer.file.key):
+                self._abort_transfer(transfer, error)
+            elif end is None:
+                transfer.release_bytes(sum(map(len, pieces)))
             else:
-                self._over(fetch, ended)
+                self._finish_transfer(transfer, end)
 
-    def _carry_out(
-        self, work: list[tuple[Fetch, list[bytes], m.OutputEnd | None]]
-    ) -> dict[Key, OSError]:
-        """In the thread: write what came, make durable what is full. Answers what failed."""
-        failed: dict[Key, OSError] = {}
-        full: list[Part] = []
-        for fetch, pieces, ended in work:
+    def _write_and_sync(
+        self, work: list[tuple[SpoolTransfer, list[bytes], m.OutputEnd | None]]
+    ) -> dict[OutputKey, OSError]:
+        """Write received bytes and commit complete files (in the thread); return the errors."""
+        failed: dict[OutputKey, OSError] = {}
+        complete: list[PartialFile] = []
+        for transfer, pieces, end in work:
+            file = transfer.file
             try:
-                fetch.part.write(b"".join(pieces))
+                file.write(b"".join(pieces))
             except OSError as error:
-                failed[fetch.part.key] = error
+                failed[file.key] = error
                 continue
-            if ended is not None and fetch.full:
-                full.append(fetch.part)
-            elif ended is not None:
-                fetch.part.close()
+            if end is not None and transfer.is_complete:
+                complete.append(file)
+            elif end is not None:
+                file.close()
         try:
-            self._spool.settle(full)
+            self._spool.commit(complete)
         except OSError as error:
-            # After a failed fsync nobody knows what is on the disk: all of it comes again.
-            for part in full:
-                self._spool.forget(part.key)
-                failed[part.key] = error
+            # After a failed fsync the content on disk is unknown: fetch all of it again.
+            for file in complete:
+                self._spool.discard_partial(file.key)
+                failed[file.key] = error
         return failed
 
-    def _over(self, fetch: Fetch, end: m.OutputEnd) -> None:
-        key = fetch.part.key
+    def _finish_transfer(self, transfer: SpoolTransfer, end: m.OutputEnd) -> None:
+        key = transfer.file.key
         del self._active[key]
-        if fetch.full:
-            fetch.peer.send(m.OutputKept(*key))
-        elif end.error != LOST:
-            log.warning("output of job %d did not come: %s", key.job, end.error or "too short")
-            self._spool.forget(key)
+        if transfer.is_complete:
+            transfer.peer.send(m.OutputKept(*key))
+        elif end.error != CONNECTION_LOST:
+            reason = end.error or "the agent sent too few bytes"
+            log.warning("cannot collect output of job %d: %s", key.job, reason)
+            self._spool.discard_partial(key)
         self._wake.set()
 
-    def _give_up(self, fetch: Fetch, error: OSError) -> None:
-        key = fetch.part.key
+    def _abort_transfer(self, transfer: SpoolTransfer, error: OSError) -> None:
+        key = transfer.file.key
         del self._active[key]
-        self._transfers.close(fetch)
-        fetch.part.close()
-        self._later(key, fetch.peer, fetch.kept, error)
+        self._transfers.stop(transfer)
+        transfer.file.close()
+        self._retry_later(key, transfer.peer, transfer.kept_bytes, error)
 
-    def _later(self, key: Key, peer: Peer, kept: int, error: Exception) -> None:
-        log.warning("output of job %d cannot be kept: %s", key.job, error)
-        offer = m.OutputOffer(*key, kept=kept)
-        asyncio.get_running_loop().call_later(RETRY_S, self.offered, peer, offer)
+    def _retry_later(
+        self, key: OutputKey, peer: TransferPeer, kept_bytes: int, error: Exception
+    ) -> None:
+        log.warning("cannot store output of job %d: %s (retrying in %g s)", key.job, error, RETRY_S)
+        offer = m.OutputOffer(*key, kept=kept_bytes)
+        asyncio.get_running_loop().call_later(RETRY_S, self.add_offer, peer, offer)
 
-    async def _in_thread(self, function: Callable[[A], T], argument: A) -> T:
+    async def _run_in_thread(self, function: Callable[[A], T], argument: A) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, argument)

@@ -1,4 +1,4 @@
-"""Output of attempts for whoever asks: from the spool, else from the machine, as it comes."""
+"""Output reader: streams attempts' output to API clients, from the spool or the agent."""
 
 from __future__ import annotations
 
@@ -10,43 +10,53 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from mythjobs.errors import Unreachable
-from mythjobs.master.output.collector import Gathering
-from mythjobs.master.output.spool import Key, Spool
-from mythjobs.master.output.transfers import LOST, Live, Peer, Transfers
-from mythjobs.model.output_window import Kept
+from mythjobs.master.output.collector import OutputCollector
+from mythjobs.master.output.spool import OutputKey, OutputSpool
+from mythjobs.master.output.transfers import (
+    CONNECTION_LOST,
+    LiveTransfer,
+    TransferPeer,
+    TransferTable,
+)
+from mythjobs.model.output_window import OutputWindow
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import Chunk
 
-# An agent that is restarted is back within a second; a reader who follows need not notice.
-COMES_BACK_S: Final = 30.0
+# A restarted agent reconnects within a second; a follow request waits for it.
+RECONNECT_TIMEOUT_S: Final = 30.0
 
 
-class Attempt(NamedTuple):
-    """What the store knows of an attempt: where it ran, and what it wrote once it is over."""
+class AttemptOutput(NamedTuple):
+    """Where an attempt ran; once it has ended, (written, head, tail) of each stream."""
 
     n: int
     machine_id: int
     machine: str
-    over: bool
+    is_ended: bool
     streams: Sequence[tuple[int, int, int]]
 
-    def kept(self, stream: int) -> Kept | None:
-        """None while it is not over. A stream that is not in the list wrote nothing."""
-        if not self.over:
+    def window(self, stream: int) -> OutputWindow | None:
+        """Return the bytes kept of a stream, None before the end of the attempt."""
+        if not self.is_ended:
             return None
-        return Kept(*self.streams[stream - 1]) if stream <= len(self.streams) else Kept(0, 0, 0)
+        if stream > len(self.streams):
+            return OutputWindow(0, 0, 0)  # streams without bytes may be missing from the list
+        return OutputWindow(*self.streams[stream - 1])
 
 
-class Attempts(Protocol):
-    """The store's word on attempts."""
+class AttemptOutputStore(Protocol):
+    """The reads of the store that the reader and the collector need."""
 
-    async def look(self, job: int, n: int | None) -> Attempt: ...
-    async def owners(self, of: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]: ...
+    async def find_attempt_output(self, job: int, n: int | None) -> AttemptOutput: ...
+
+    async def find_machines(
+        self, of: Sequence[tuple[int, int]]
+    ) -> Mapping[tuple[int, int], int]: ...
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One read of output. `dropped` and `length` are None while the attempt is not over."""
+class OutputStream:
+    """The answer to a read. `dropped` and `length` are None before the end of the attempt."""
 
     n: int
     dropped: int | None
@@ -54,136 +64,144 @@ class Reading:
     chunks: AsyncGenerator[bytes, None]
 
 
-class Outputs:
-    def __init__(self, root: Path, attempts: Attempts) -> None:
-        self._attempts = attempts
-        self._spool = Spool(root)
-        self._transfers = Transfers()
-        self._gathering = Gathering(self._spool, self._transfers, attempts.owners)
-        self._peers: dict[int, Peer] = {}
-        self._came: asyncio.Event = asyncio.Event()
+class OutputReader:
+    """Owns spool, transfers and collector; routes agents' output messages to them."""
+
+    def __init__(self, root: Path, store: AttemptOutputStore) -> None:
+        self._store = store
+        self._spool = OutputSpool(root)
+        self._transfers = TransferTable()
+        self._collector = OutputCollector(self._spool, self._transfers, store.find_machines)
+        self._peers: dict[int, TransferPeer] = {}
+        self._agent_added: asyncio.Event = asyncio.Event()
 
     async def run(self) -> None:
-        """Fetches what is offered, until it is cancelled."""
-        await self._gathering.run()
+        """Collect offered output until cancelled."""
+        await self._collector.run()
 
     async def remove(self, attempts: Sequence[tuple[int, int]]) -> None:
-        """The kept output of attempts (job, n) that are pruned."""
+        """Delete the spooled output of pruned attempts (job, n)."""
         if attempts:
             await asyncio.to_thread(self._spool.remove, attempts)
 
-    # From the links.
+    # Called by the link server.
 
-    def attached(self, peer: Peer) -> None:
+    def add_agent(self, peer: TransferPeer) -> None:
         self._peers[peer.machine_id] = peer
-        self._came.set()
-        self._came = asyncio.Event()
+        self._agent_added.set()
+        self._agent_added = asyncio.Event()
 
-    def detached(self, peer: Peer) -> None:
+    def remove_agent(self, peer: TransferPeer) -> None:
         if self._peers.get(peer.machine_id) is peer:
             del self._peers[peer.machine_id]
-        self._gathering.lose(peer.connection)
-        self._transfers.lose(peer.connection)
+        self._collector.drop_connection(peer.connection_id)
+        self._transfers.drop_connection(peer.connection_id)
 
-    def offered(self, peer: Peer, offer: m.OutputOffer) -> None:
-        self._gathering.offered(peer, offer)
+    def receive_offer(self, peer: TransferPeer, offer: m.OutputOffer) -> None:
+        self._collector.add_offer(peer, offer)
 
-    def take(self, peer: Peer, chunk: Chunk) -> None:
-        self._transfers.take(peer.connection, chunk)
+    def receive_chunk(self, peer: TransferPeer, chunk: Chunk) -> None:
+        self._transfers.receive(peer.connection_id, chunk)
 
-    def end(self, peer: Peer, end: m.OutputEnd) -> None:
-        self._transfers.end(peer.connection, end)
+    def receive_end(self, peer: TransferPeer, end: m.OutputEnd) -> None:
+        self._transfers.finish(peer.connection_id, end)
 
-    # For the API.
+    # Called by the API.
 
     async def read(
         self, job: int, n: int | None, stream: int, offset: int, *, follow: bool
-    ) -> Reading:
-        """A stream's bytes from an offset of the stream; those that were dropped are left out.
+    ) -> OutputStream:
+        """Read a stream's kept bytes from an offset in the stream; dropped bytes are omitted.
 
-        Without `n` those of the last attempt. With `follow` they go on until it is over.
-        Raises NoSuchJob, and Unreachable if its machine has them and is not connected.
+        `n` is the attempt, by default the last. With `follow`, read until the attempt ends.
+        Raises NoSuchJob, and Unreachable if the output is on a machine that is not connected.
         """
-        attempt = await self._attempts.look(job, n)
-        key = Key(job, attempt.n, stream)
-        kept = attempt.kept(stream)
-        if kept is not None and (kept.written <= offset or kept.dropped == kept.written):
-            return Reading(attempt.n, kept.dropped, 0, _nothing())
-        if kept is not None and await asyncio.to_thread(self._spool.has, key):
-            at, _ = kept.place(offset)
-            length = kept.head + kept.tail - at
-            return Reading(attempt.n, kept.dropped, length, self._from_spool(key, at))
-        self._peer(attempt, job)
-        chunks = self._from_anywhere(attempt, key, offset, follow)
+        attempt = await self._store.find_attempt_output(job, n)
+        key = OutputKey(job, attempt.n, stream)
+        window = attempt.window(stream)
+        if window is not None and (window.written <= offset or window.dropped == window.written):
+            return OutputStream(attempt.n, window.dropped, 0, _stream_nothing())
+        if window is not None and await asyncio.to_thread(self._spool.contains, key):
+            at, _ = window.place(offset)
+            length = window.head + window.tail - at
+            return OutputStream(attempt.n, window.dropped, length, self._stream_from_spool(key, at))
+        self._find_peer(attempt, job)
+        chunks = self._stream_from_agent(attempt, key, offset, follow)
         if not follow:
-            # What is wrong shows with the first bytes, while it can still be answered.
-            chunks = await _begun(chunks)
-        return Reading(attempt.n, kept and kept.dropped, None, chunks)
+            # An error before the first chunk can still be answered with an HTTP status.
+            chunks = await _await_first_chunk(chunks)
+        return OutputStream(attempt.n, window and window.dropped, None, chunks)
 
-    def _peer(self, attempt: Attempt, job: int) -> Peer:
+    def _find_peer(self, attempt: AttemptOutput, job: int) -> TransferPeer:
         try:
             return self._peers[attempt.machine_id]
         except KeyError:
             raise Unreachable(
-                f"the output of job {job} is on machine {attempt.machine}, which is not connected"
+                f"cannot read output of job {job}: it is on machine {attempt.machine}, which is "
+                "not connected"
             ) from None
 
-    async def _from_anywhere(
-        self, attempt: Attempt, key: Key, offset: int, follow: bool
+    async def _stream_from_agent(
+        self, attempt: AttemptOutput, key: OutputKey, offset: int, follow: bool
     ) -> AsyncGenerator[bytes, None]:
         while True:
-            live = self._live(self._peer(attempt, key.job), key, offset, follow)
+            transfer = self._start_transfer(self._find_peer(attempt, key.job), key, offset, follow)
             try:
-                while chunk := await live.next():
+                while chunk := await transfer.next_chunk():
                     offset = chunk.offset + len(chunk.data)
                     yield chunk.data
-                    live.consumed(len(chunk.data))
+                    transfer.release_bytes(len(chunk.data))
             finally:
-                self._transfers.close(live)
-            assert live.ended is not None
-            if not live.ended.error:
+                self._transfers.stop(transfer)
+            assert transfer.end_message is not None
+            if not transfer.end_message.error:
                 return
-            if live.ended.error == LOST and follow:
-                await self._comes_back(attempt.machine_id)
+            if transfer.end_message.error == CONNECTION_LOST and follow:
+                await self._wait_reconnected(attempt.machine_id)
                 continue
-            # It ended and was taken to the spool between the look and the fetch.
-            attempt = await self._attempts.look(key.job, key.n)
-            kept = attempt.kept(key.stream)
-            if kept is not None and kept.written <= offset:
+            # The attempt ended and its output moved to the spool after the lookup above.
+            attempt = await self._store.find_attempt_output(key.job, key.n)
+            window = attempt.window(key.stream)
+            if window is not None and window.written <= offset:
                 return
-            if kept is None or not await asyncio.to_thread(self._spool.has, key):
-                raise Unreachable(f"machine {attempt.machine} has no output of job {key.job} now")
-            async with aclosing(self._from_spool(key, kept.place(offset)[0])) as rest:
+            if window is None or not await asyncio.to_thread(self._spool.contains, key):
+                raise Unreachable(
+                    f"cannot read output of job {key.job}: machine {attempt.machine} does not "
+                    "have it now; try again in a moment"
+                )
+            async with aclosing(self._stream_from_spool(key, window.place(offset)[0])) as rest:
                 async for data in rest:
                     yield data
             return
 
-    def _live(self, peer: Peer, key: Key, offset: int, follow: bool) -> Live:
-        live = Live(self._transfers.number(), peer, offset)
-        self._transfers.add(live)
-        peer.send(m.OutputFetch(live.number, *key, offset=offset, follow=follow))
-        return live
+    def _start_transfer(
+        self, peer: TransferPeer, key: OutputKey, offset: int, follow: bool
+    ) -> LiveTransfer:
+        transfer = LiveTransfer(self._transfers.next_number(), peer, offset)
+        self._transfers.add(transfer)
+        peer.send(m.OutputFetch(transfer.number, *key, offset=offset, follow=follow))
+        return transfer
 
-    async def _from_spool(self, key: Key, at: int) -> AsyncGenerator[bytes, None]:
-        chunks = self._spool.chunks(key, at)
+    async def _stream_from_spool(self, key: OutputKey, at: int) -> AsyncGenerator[bytes, None]:
+        chunks = self._spool.read_chunks(key, at)
         while data := await asyncio.to_thread(next, chunks, b""):
             yield data
 
-    async def _comes_back(self, machine_id: int) -> None:
+    async def _wait_reconnected(self, machine_id: int) -> None:
         try:
-            async with asyncio.timeout(COMES_BACK_S):
+            async with asyncio.timeout(RECONNECT_TIMEOUT_S):
                 while machine_id not in self._peers:
-                    await self._came.wait()
+                    await self._agent_added.wait()
         except TimeoutError:
-            pass  # then _peer says that it is not connected
+            pass  # _find_peer raises Unreachable
 
 
-async def _nothing() -> AsyncGenerator[bytes, None]:
+async def _stream_nothing() -> AsyncGenerator[bytes, None]:
     return
     yield b""
 
 
-async def _begun(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _await_first_chunk(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     first = await anext(chunks, b"")
 
     async def rest() -> AsyncGenerator[bytes, None]:

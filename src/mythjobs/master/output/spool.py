@@ -1,4 +1,4 @@
-"""The kept output of attempts as files: resumed where they broke off, made durable in groups."""
+"""Output spool: files of ended attempts' kept output, resumable and synced in groups."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 from mythjobs.config import files
 
 READ_BYTES: Final = 256 * 1024
-# One fsync of a small new file costs 0.5 to 1 ms here and each forces a commit of the file
-# system's journal; 100 of them cost 70 to 90 ms, one syncfs for all of them 3 to 18 ms.
-# It also waits for what others have written, so it has to pay.
-_MANY: Final = 8
+# One fsync of a small new file costs 0.5 to 1 ms and forces a commit of the file system's journal.
+# 100 of them cost 70 to 90 ms (measured), one syncfs for all of them 3 to 18 ms. syncfs also waits
+# for other programs' writes, so it pays only for several files.
+_MIN_SYNCFS_FILES: Final = 8
 
 
-class Key(NamedTuple):
+class OutputKey(NamedTuple):
     """One stream (1 stdout, 2 stderr) of attempt n of a job."""
 
     job: int
@@ -28,10 +28,10 @@ class Key(NamedTuple):
 
 
 @dataclass
-class Part:
-    """A file that is being filled; `size` is how much of it is there."""
+class PartialFile:
+    """A file that is being filled; `size` is the number of bytes written so far."""
 
-    key: Key
+    key: OutputKey
     path: Path
     fd: int
     size: int
@@ -49,21 +49,21 @@ class Part:
             self.fd = -1
 
 
-class Spool:
-    """Blocking, all of it: called from threads. One thread alone writes."""
+class OutputSpool:
+    """All methods block and are called in threads; only one thread writes."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(mode=0o700, exist_ok=True)
 
-    def path(self, key: Key) -> Path:
+    def path(self, key: OutputKey) -> Path:
         return self._root / str(key.job // 1000) / f"{key.job}.{key.n}.{key.stream}"
 
-    def has(self, key: Key) -> bool:
+    def contains(self, key: OutputKey) -> bool:
         return self.path(key).exists()
 
-    def begin(self, key: Key, kept: int) -> Part | None:
-        """The file to be filled, with what an earlier connection brought; None if all is there."""
+    def open_partial(self, key: OutputKey, kept_bytes: int) -> PartialFile | None:
+        """Open the file to be filled, with the bytes of an earlier connection; None if complete."""
         path = self.path(key)
         if path.exists():
             return None
@@ -72,49 +72,52 @@ class Spool:
             files.sync_directory(self._root)
         fd = os.open(f"{path}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(fd).st_size
-        if size > kept:
-            # What is there belongs to another offer, so nothing of it can be trusted.
+        if size > kept_bytes:
+            # The bytes belong to a different offer, so none of them can be trusted.
             os.ftruncate(fd, 0)
             size = 0
-        return Part(key, path, fd, size)
+        return PartialFile(key, path, fd, size)
 
-    def settle(self, parts: Sequence[Part]) -> None:
-        """Make full files durable under their names, and close them."""
-        _sync(parts)
-        for part in parts:
-            os.rename(f"{part.path}.part", part.path)
-            part.close()
-        for directory in {part.path.parent for part in parts}:
+    def commit(self, partials: Sequence[PartialFile]) -> None:
+        """Make complete files durable under their final names, and close them."""
+        _sync_files(partials)
+        for partial in partials:
+            os.rename(f"{partial.path}.part", partial.path)
+            partial.close()
+        for directory in {partial.path.parent for partial in partials}:
             files.sync_directory(directory)
 
-    def chunks(self, key: Key, at: int) -> Iterator[bytes]:
-        """The file's bytes from `at`. Raises FileNotFoundError if it is not there."""
+    def read_chunks(self, key: OutputKey, at: int) -> Iterator[bytes]:
+        """Yield the file's bytes from `at`. Raises FileNotFoundError if there is no such file."""
         with open(self.path(key), "rb", buffering=0) as file:
             file.seek(at)
             while data := file.read(READ_BYTES):
                 yield data
 
-    def forget(self, key: Key) -> None:
+    def discard_partial(self, key: OutputKey) -> None:
         with suppress(FileNotFoundError):
             os.unlink(f"{self.path(key)}.part")
 
     def remove(self, attempts: Sequence[tuple[int, int]]) -> None:
-        """The kept output of these attempts (job, n) goes."""
+        """Delete the output of these attempts (job, n)."""
         for job, n in attempts:
             for stream in (1, 2):
                 with suppress(FileNotFoundError):
-                    os.unlink(self.path(Key(job, n, stream)))
+                    os.unlink(self.path(OutputKey(job, n, stream)))
 
 
-def _sync(parts: Sequence[Part]) -> None:
-    if len(parts) >= _MANY and _syncfs(parts[0].fd):
+def _sync_files(partials: Sequence[PartialFile]) -> None:
+    if len(partials) >= _MIN_SYNCFS_FILES and _syncfs(partials[0].fd):
         return
-    for part in parts:
-        os.fsync(part.fd)
+    for partial in partials:
+        os.fsync(partial.fd)
 
 
 def _syncfs(fd: int) -> bool:
-    """syncfs(2) reports the errors of writing back since Linux 5.8; fsync stays the judge."""
+    """Call syncfs(2); False on any error, so that fsync decides.
+
+    syncfs(2) reports write-back errors since Linux 5.8.
+    """
     try:
         return bool(ctypes.CDLL(None).syncfs(fd) == 0)
     except (AttributeError, OSError):

@@ -1,4 +1,4 @@
-"""Output that is under way on a link: numbers, and the credit that bounds what may come."""
+"""Output transfers in progress: their numbers, and the credit that bounds buffered bytes."""
 
 from __future__ import annotations
 
@@ -11,129 +11,136 @@ from mythjobs.errors import ProtocolError
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES, Chunk
 
-# Credit goes back in quarters: one small message for several chunks, and never a standstill.
-_CREDIT_STEP: Final = CREDIT_BYTES // 4
-LOST: Final = "lost"
+# Granting credit in quarters takes one small message per several chunks and never stalls the
+# sender.
+_CREDIT_STEP_BYTES: Final = CREDIT_BYTES // 4
+CONNECTION_LOST: Final = "lost"
 
 
-class Peer(Protocol):
-    """An agent that is connected."""
+class TransferPeer(Protocol):
+    """The connection of the agent that sends the bytes."""
 
     @property
-    def connection(self) -> int: ...
+    def connection_id(self) -> int: ...
     @property
     def machine_id(self) -> int: ...
     @property
     def name(self) -> str: ...
     @property
-    def closed(self) -> bool: ...
+    def is_closing(self) -> bool: ...
     def send(self, message: m.MasterMessage) -> None: ...
 
 
 class Transfer:
-    """One stream's bytes on their way here. `offset` is where the next may begin."""
+    """One stream's bytes on their way to the master. `offset`: the lowest the next chunk may have.
 
-    def __init__(self, number: int, peer: Peer, offset: int) -> None:
+    `end_message` is set once the transfer has ended.
+    """
+
+    def __init__(self, number: int, peer: TransferPeer, offset: int) -> None:
         self.number = number
         self.peer = peer
         self.offset = offset
-        self.ended: m.OutputEnd | None = None
-        self._credit = CREDIT_BYTES
-        self._owed = 0
+        self.end_message: m.OutputEnd | None = None
+        self._credit_bytes = CREDIT_BYTES
+        self._ungranted_bytes = 0
 
-    def take(self, chunk: Chunk) -> None:
-        """A chunk has come. Raises ProtocolError if it may not: the connection is closed."""
-        self._credit -= len(chunk.data)
-        if self._credit < 0:
+    def receive(self, chunk: Chunk) -> None:
+        """Accept a chunk. Raises ProtocolError if it exceeds the credit or goes backwards."""
+        self._credit_bytes -= len(chunk.data)
+        if self._credit_bytes < 0:
             raise ProtocolError(f"transfer {self.number} sent more than its credit")
         if chunk.offset < self.offset:
-            raise ProtocolError(f"transfer {self.number} went back to {chunk.offset}")
+            raise ProtocolError(
+                f"transfer {self.number} went back from offset {self.offset} to {chunk.offset}"
+            )
         self.offset = chunk.offset + len(chunk.data)
         if chunk.data:
-            self.received(chunk)
+            self.store_chunk(chunk)
 
-    def consumed(self, size: int) -> None:
-        """These bytes take no memory any more: as many may come."""
-        self._owed += size
-        if self._owed >= _CREDIT_STEP and self.ended is None:
-            self.peer.send(m.OutputCredit(self.number, self._owed))
-            self._credit += self._owed
-            self._owed = 0
+    def release_bytes(self, size: int) -> None:
+        """Return the credit of `size` bytes that are no longer buffered."""
+        self._ungranted_bytes += size
+        if self._ungranted_bytes >= _CREDIT_STEP_BYTES and self.end_message is None:
+            self.peer.send(m.OutputCredit(self.number, self._ungranted_bytes))
+            self._credit_bytes += self._ungranted_bytes
+            self._ungranted_bytes = 0
 
-    def end(self, end: m.OutputEnd) -> None:
-        self.ended = end
+    def finish(self, end: m.OutputEnd) -> None:
+        self.end_message = end
 
-    def received(self, chunk: Chunk) -> None:
+    def store_chunk(self, chunk: Chunk) -> None:
         raise NotImplementedError
 
 
-class Live(Transfer):
-    """A stream that one reader follows; nothing comes faster than it is read."""
+class LiveTransfer(Transfer):
+    """A transfer to one reader, no faster than the reader takes the chunks."""
 
-    def __init__(self, number: int, peer: Peer, offset: int) -> None:
+    def __init__(self, number: int, peer: TransferPeer, offset: int) -> None:
         super().__init__(number, peer, offset)
         self._chunks: deque[Chunk] = deque()
-        self._more = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def received(self, chunk: Chunk) -> None:
+    def store_chunk(self, chunk: Chunk) -> None:
         self._chunks.append(chunk)
-        self._more.set()
+        self._changed.set()
 
-    def end(self, end: m.OutputEnd) -> None:
-        super().end(end)
-        self._more.set()
+    def finish(self, end: m.OutputEnd) -> None:
+        super().finish(end)
+        self._changed.set()
 
-    async def next(self) -> Chunk | None:
-        """The next chunk, or None when `ended` says why there is no more."""
+    async def next_chunk(self) -> Chunk | None:
+        """Wait for the next chunk; return None at the end (`end_message` has the reason)."""
         while not self._chunks:
-            if self.ended is not None:
+            if self.end_message is not None:
                 return None
-            self._more.clear()
-            await self._more.wait()
+            self._changed.clear()
+            await self._changed.wait()
         return self._chunks.popleft()
 
 
-class Transfers:
-    """All transfers by their number. A number is never used twice, by no connection."""
+class TransferTable:
+    """All open transfers by number. Numbers are never reused, on no connection."""
 
     def __init__(self) -> None:
         self._open: dict[int, Transfer] = {}
         self._numbers = itertools.count(1)
-        self._last = 0
+        self._last_number = 0
 
-    def number(self) -> int:
-        self._last = next(self._numbers)
-        return self._last
+    def next_number(self) -> int:
+        self._last_number = next(self._numbers)
+        return self._last_number
 
     def add(self, transfer: Transfer) -> None:
         self._open[transfer.number] = transfer
 
-    def close(self, transfer: Transfer) -> None:
-        """Give up what is still under way. What comes later under its number is let go."""
-        if self._open.pop(transfer.number, None) is not None and transfer.ended is None:
+    def stop(self, transfer: Transfer) -> None:
+        """Remove a transfer and stop its sender. Chunks that still arrive are dropped."""
+        if self._open.pop(transfer.number, None) is not None and transfer.end_message is None:
             transfer.peer.send(m.OutputStop(transfer.number))
 
-    def take(self, connection: int, chunk: Chunk) -> None:
-        if transfer := self._find(connection, chunk.transfer):
-            transfer.take(chunk)
+    def receive(self, connection_id: int, chunk: Chunk) -> None:
+        if transfer := self._find(connection_id, chunk.transfer):
+            transfer.receive(chunk)
 
-    def end(self, connection: int, end: m.OutputEnd) -> None:
-        if transfer := self._find(connection, end.transfer):
+    def finish(self, connection_id: int, end: m.OutputEnd) -> None:
+        if transfer := self._find(connection_id, end.transfer):
             del self._open[end.transfer]
-            transfer.end(end)
+            transfer.finish(end)
 
-    def lose(self, connection: int) -> None:
-        """The connection is gone, and with it everything that was under way on it."""
-        for transfer in [t for t in self._open.values() if t.peer.connection == connection]:
+    def drop_connection(self, connection_id: int) -> None:
+        """End all transfers of a closed connection with CONNECTION_LOST."""
+        for transfer in [t for t in self._open.values() if t.peer.connection_id == connection_id]:
             del self._open[transfer.number]
-            transfer.end(m.OutputEnd(transfer.number, error=LOST))
+            transfer.finish(m.OutputEnd(transfer.number, error=CONNECTION_LOST))
 
-    def _find(self, connection: int, number: int) -> Transfer | None:
+    def _find(self, connection_id: int, number: int) -> Transfer | None:
+        """Return an open transfer, None if it was closed. Raises ProtocolError for all others."""
         transfer = self._open.get(number)
         if transfer is None:
-            if not 0 < number <= self._last:
-                raise ProtocolError(f"transfer {number} was never asked for")
+            if not 0 < number <= self._last_number:
+                raise ProtocolError(f"transfer {number} was never requested")
             return None
-        if transfer.peer.connection != connection:
-            raise ProtocolError(f"transfer {number} was asked of another machine")
+        if transfer.peer.connection_id != connection_id:
+            raise ProtocolError(f"transfer {number} was requested from another machine")
         return transfer

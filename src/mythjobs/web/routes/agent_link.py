@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mythjobs.master.link.server import Links
+from mythjobs.master.link.server import LinkServer
 from mythjobs.web.server.errors import Event, Receive, Scope, Send
 
 
-class AsgiChannel:
+class WebSocketChannel:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
@@ -22,12 +22,12 @@ class AsgiChannel:
         return data
 
     async def send_text(self, data: bytes) -> None:
-        await self._tell({"type": "websocket.send", "text": data.decode()})
+        await self._send_event({"type": "websocket.send", "text": data.decode()})
 
     async def close(self) -> None:
-        await self._tell({"type": "websocket.close", "code": 1000})
+        await self._send_event({"type": "websocket.close", "code": 1000})
 
-    async def _tell(self, event: Event) -> None:
+    async def _send_event(self, event: Event) -> None:
         try:
             await self._send(event)
         except RuntimeError as error:
@@ -35,8 +35,8 @@ class AsgiChannel:
             raise ConnectionResetError(str(error)) from None
 
 
-async def serve_link(links: Links, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
     await send({"type": "websocket.accept"})
     # Only the socket's door knows who asks; what comes through the port shows a token.
-    await links.serve(AsgiChannel(receive, send), trusted="peer_uid" in scope["state"])
+    await links.serve(WebSocketChannel(receive, send), trusted="peer_uid" in scope["state"])

@@ -15,15 +15,15 @@ from litestar.params import FromPath, FromQuery
 from mythjobs.errors import BadRequest
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store.queries.batches import read_batch
-from mythjobs.web.routes.request import ApiRequest, gone_of, master_of, submitter_of
-from mythjobs.web.routes.validation import batch_number, instant, wait_seconds
+from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master, get_submitter
+from mythjobs.web.routes.validation import check_batch_id, check_time_ms, check_wait_s
 from mythjobs.web.server import schema
 
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
 @post("/batches", summary="Submit a job for each line of the body, a JSON object of arguments")
-async def load(
+async def submit_batch(
     request: ApiRequest,
     command: FromQuery[str],
     priority: FromQuery[int] = 0,
@@ -37,8 +37,8 @@ async def load(
     limit: FromQuery[list[str] | None] = None,
     not_before_ms: FromQuery[int | None] = None,
     deadline_ms: FromQuery[int | None] = None,
-) -> schema.Loaded:
-    master = master_of(request)
+) -> schema.SubmittedBatch:
+    master = get_master(request)
     header = BatchSubmit(
         command,
         priority,
@@ -48,38 +48,38 @@ async def load(
         machine,
         prefer,
         label or [],
-        _semaphores(semaphore or []),
-        _pairs(limit or [], "limit"),
-        instant(not_before_ms, "not_before_ms"),
-        instant(deadline_ms, "deadline_ms"),
+        _parse_semaphores(semaphore or []),
+        _parse_pairs(limit or [], "limit"),
+        check_time_ms(not_before_ms, "not_before_ms"),
+        check_time_ms(deadline_ms, "deadline_ms"),
     )
-    path = master.state.uploads / f"{secrets.token_hex(8)}.jsonl"
+    path = master.state_dir.uploads / f"{secrets.token_hex(8)}.jsonl"
     try:
         # Not fsynced: if the power goes, the batch was not acknowledged and is sent again.
-        with open(path, "xb", opener=_private) as file:
+        with open(path, "xb", opener=_open_private) as file:
             async for piece in request.stream():
                 file.write(piece)
-        loaded = await master.load_batch(header, path, submitter_of(request))
+        loaded = await master.submit_batch(header, path, get_submitter(request))
     except UnicodeDecodeError:
         raise BadRequest("the lines are not UTF-8") from None
     finally:
         path.unlink(missing_ok=True)
-    return cast(schema.Loaded, loaded)
+    return cast(schema.SubmittedBatch, loaded)
 
 
 @get("/batches/{batch_id:int}", summary="Show a batch; with `wait` once all of it is over")
-async def batch(
+async def show_batch(
     request: ApiRequest, batch_id: FromPath[int], wait: FromQuery[float | None] = None
 ) -> schema.Batch:
-    master = master_of(request)
+    master = get_master(request)
     if wait is None:
-        return cast(schema.Batch, await master.read(read_batch, batch_number(batch_id)))
-    seconds, gone = wait_seconds(wait), gone_of(request)
-    answer = await master.wait_batch(batch_number(batch_id), seconds, gone)
+        return cast(schema.Batch, await master.read(read_batch, check_batch_id(batch_id)))
+    seconds, gone = check_wait_s(wait), get_disconnect(request)
+    answer = await master.wait_batch(check_batch_id(batch_id), seconds, gone)
     return cast(schema.Batch, answer)
 
 
-def _pairs(listed: list[str], name: str) -> dict[str, str | int]:
+def _parse_pairs(listed: list[str], name: str) -> dict[str, str | int]:
     """`cpu=1h`, `nice=10`: a whole number is one."""
     found: dict[str, str | int] = {}
     for each in listed:
@@ -92,15 +92,15 @@ def _pairs(listed: list[str], name: str) -> dict[str, str | int]:
     return found
 
 
-def _semaphores(listed: list[str]) -> dict[str, int]:
-    units = _pairs(listed, "semaphore")
+def _parse_semaphores(listed: list[str]) -> dict[str, int]:
+    units = _parse_pairs(listed, "semaphore")
     for name, value in units.items():
         if not isinstance(value, int):
             raise BadRequest(f"semaphore: {name}={value} does not say how many units")
     return cast(dict[str, int], units)
 
 
-def clear(uploads: Path) -> None:
+def remove_stale_uploads(uploads: Path) -> None:
     """Remove what an earlier master left when it died in the middle of a request."""
     uploads.mkdir(mode=0o700, exist_ok=True)
     for path in uploads.iterdir():
@@ -108,8 +108,8 @@ def clear(uploads: Path) -> None:
             path.unlink()
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-ROUTES: Final[list[Any]] = [load, batch]
+ROUTES: Final[list[Any]] = [submit_batch, show_batch]

@@ -11,12 +11,12 @@ from msgspec import Struct
 from mythjobs.clock import master_now
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
-from mythjobs.master.explain import pages
+from mythjobs.master.explain import machine as machine_pages
 from mythjobs.protocol.requests import MachineSettings, Override
-from mythjobs.web.routes.request import ApiRequest, master_of, submitter_of
+from mythjobs.web.routes.request import ApiRequest, get_master, get_submitter
 from mythjobs.web.server import schema
 
-_MOST_JOBS: Final = 10_000
+_MAX_JOBS: Final = 10_000
 
 
 class SetMachine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,29 +35,29 @@ class Dead(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get("/status", summary="Say how the master and its queue are")
-async def status(request: ApiRequest) -> schema.Status:
-    return cast(schema.Status, await master_of(request).status())
+async def show_status(request: ApiRequest) -> schema.Status:
+    return cast(schema.Status, await get_master(request).read_status())
 
 
 @get("/machines", summary="List machines")
-async def machines(request: ApiRequest) -> schema.Machines:
-    return cast(schema.Machines, await master_of(request).machines())
+async def list_machines(request: ApiRequest) -> schema.Machines:
+    return cast(schema.Machines, await get_master(request).list_machines())
 
 
 @get("/machines/{name:str}", summary="Show a machine, and what its owner says of it")
-async def machine(request: ApiRequest, name: FromPath[str]) -> schema.WholeMachine:
-    return await _whole(request, name)
+async def show_machine(request: ApiRequest, name: FromPath[str]) -> schema.MachineDetails:
+    return await _read_machine(request, name)
 
 
 @post("/machines/{name:str}", status_code=200, summary="Change a machine's ceiling, rights, zone")
 async def set_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SetMachine]
-) -> schema.WholeMachine:
-    if data.jobs is not None and not 0 <= data.jobs <= _MOST_JOBS:
-        raise BadRequest(f"jobs: from 0 to {_MOST_JOBS}")
+) -> schema.MachineDetails:
+    if data.jobs is not None and not 0 <= data.jobs <= _MAX_JOBS:
+        raise BadRequest(f"jobs: from 0 to {_MAX_JOBS}")
     asked = requests.SetMachine(name, data.jobs, data.allow, data.deny, data.zone)
-    await master_of(request).ask(asked)
-    return await _whole(request, name)
+    await get_master(request).execute(asked)
+    return await _read_machine(request, name)
 
 
 @post(
@@ -67,9 +67,9 @@ async def set_machine(
 )
 async def edit_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[MachineSettings]
-) -> schema.WholeMachine:
-    await master_of(request).ask(requests.EditMachine(name, data.settings))
-    return await _whole(request, name)
+) -> schema.MachineDetails:
+    await get_master(request).execute(requests.EditMachine(name, data.settings))
+    return await _read_machine(request, name)
 
 
 @post(
@@ -77,12 +77,12 @@ async def edit_machine(
     status_code=200,
     summary="Open or close a machine until an instant, whatever its windows say",
 )
-async def override(
+async def override_hours(
     request: ApiRequest, name: FromPath[str], data: JSONBody[Override]
-) -> schema.WholeMachine:
+) -> schema.MachineDetails:
     asked = requests.OverrideHours(name, data.kind, data.until_ms, data.command)
-    await master_of(request).ask(asked)
-    return await _whole(request, name)
+    await get_master(request).execute(asked)
+    return await _read_machine(request, name)
 
 
 @post(
@@ -90,26 +90,26 @@ async def override(
     status_code=200,
     summary="Declare that a machine runs nothing any more; its jobs are begun again elsewhere",
 )
-async def dead(
+async def declare_dead(
     request: ApiRequest, name: FromPath[str], data: JSONBody[Dead]
 ) -> schema.DeadMachine:
-    asked = requests.DeclareDead(name, submitter_of(request), data.reason)
-    return {"name": name, "jobs": await master_of(request).ask(asked)}
+    asked = requests.DeclareDead(name, get_submitter(request), data.reason)
+    return {"name": name, "jobs": await get_master(request).execute(asked)}
 
 
 @get("/machines/{name:str}/why", summary="Say what a machine waits for")
-async def why(request: ApiRequest, name: FromPath[str]) -> schema.WhyMachine:
-    master = master_of(request)
-    found = await master.why_machine(name)
+async def explain_machine(request: ApiRequest, name: FromPath[str]) -> schema.WhyMachine:
+    master = get_master(request)
+    found = await master.explain_machine(name)
     return cast(schema.WhyMachine, found)
 
 
-async def _whole(request: ApiRequest, name: str) -> schema.WholeMachine:
-    master = master_of(request)
-    found = await master.read(pages.machine, master.memory, name, master_now())
-    return cast(schema.WholeMachine, found)
+async def _read_machine(request: ApiRequest, name: str) -> schema.MachineDetails:
+    master = get_master(request)
+    found = await master.read(machine_pages.machine, master.state, name, master_now())
+    return cast(schema.MachineDetails, found)
 
 
 ROUTES: Final[list[Any]] = [
-    status, machines, machine, set_machine, edit_machine, override, dead, why,
+    show_status, list_machines, show_machine, set_machine, edit_machine, override_hours, declare_dead, explain_machine,
 ]  # fmt: skip

@@ -11,22 +11,22 @@ from msgspec import Struct, field
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.store.invariants.run import check as check_store
-from mythjobs.store.writes.prune import Slice
-from mythjobs.web.routes.request import ApiRequest, gone_of, master_of
-from mythjobs.web.routes.validation import instant
+from mythjobs.store.writes.prune import PruneSlice
+from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master
+from mythjobs.web.routes.validation import check_time_ms
 from mythjobs.web.server import schema
 
-Over = Literal["succeeded", "failed", "cancelled"]
+FinalState = Literal["succeeded", "failed", "cancelled"]
 # So many jobs are looked at in one turn.
 SLICE_JOBS: Final = 1000
-_MOST_VIOLATIONS: Final = 1000
+_MAX_VIOLATIONS: Final = 1000
 
 
 class Prune(Struct, frozen=True, forbid_unknown_fields=True):
     """Jobs that ended before an instant, in one of these states; without states in any."""
 
     before_ms: int
-    states: list[Over] = field(default_factory=list)
+    states: list[FinalState] = field(default_factory=list)
 
 
 class WhatIf(Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,28 +38,30 @@ class WhatIf(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get("/check", summary="Look whether the store keeps its promises")
-async def check(request: ApiRequest) -> schema.Checked:
-    found = await master_of(request).read(check_store)
+async def check_invariants(request: ApiRequest) -> schema.Checked:
+    found = await get_master(request).read(check_store)
     return {
         "violations": [
             {"invariant": each.invariant, "job": each.job_id, "sentence": each.sentence}
-            for each in found[:_MOST_VIOLATIONS]
+            for each in found[:_MAX_VIOLATIONS]
         ],
         "count": len(found),
     }
 
 
 @post("/jobs/prune", status_code=200, summary="Delete old jobs that are over, with their output")
-async def prune(request: ApiRequest, data: JSONBody[Prune]) -> schema.Pruned:
+async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> schema.Pruned:
     """Slice by slice, each a turn's part, as long as somebody waits for it."""
-    before_ms = instant(data.before_ms, "before_ms")
+    before_ms = check_time_ms(data.before_ms, "before_ms")
     assert before_ms is not None
-    master, gone = master_of(request), gone_of(request)
-    states = list(data.states or Over.__args__)  # type: ignore[attr-defined]
+    master, gone = get_master(request), get_disconnect(request)
+    states = list(data.states or FinalState.__args__)  # type: ignore[attr-defined]
     above: int | None = 0
     jobs = 0
     while above is not None and not gone.done():
-        done: Slice = await master.ask(requests.PruneJobs(before_ms, states, above, SLICE_JOBS))
+        done: PruneSlice = await master.execute(
+            requests.PruneJobs(before_ms, states, above, SLICE_JOBS)
+        )
         await master.outputs.remove(done.attempts)
         jobs += done.jobs
         above = done.above
@@ -67,7 +69,7 @@ async def prune(request: ApiRequest, data: JSONBody[Prune]) -> schema.Pruned:
 
 
 @post("/what-if", status_code=200, summary="Replay the last week's jobs against changed settings")
-async def what_if(request: ApiRequest, data: JSONBody[WhatIf]) -> schema.WhatIf:
+async def replay_jobs(request: ApiRequest, data: JSONBody[WhatIf]) -> schema.WhatIf:
     if not (data.machines or data.commands or data.semaphores):
         raise BadRequest("say what is to be changed: machines, commands or semaphores")
     table = {
@@ -75,7 +77,7 @@ async def what_if(request: ApiRequest, data: JSONBody[WhatIf]) -> schema.WhatIf:
         "commands": data.commands,
         "semaphores": data.semaphores,
     }
-    return cast(schema.WhatIf, await master_of(request).what_if(table))
+    return cast(schema.WhatIf, await get_master(request).replay(table))
 
 
-ROUTES: Final[list[Any]] = [check, prune, what_if]
+ROUTES: Final[list[Any]] = [check_invariants, prune_jobs, replay_jobs]

@@ -14,20 +14,20 @@ from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 
 from mythjobs.errors import BadRequest, MythJobsError
-from mythjobs.master.output.reader import Reading
-from mythjobs.web.routes.request import ApiRequest, master_of
-from mythjobs.web.routes.validation import job_number
+from mythjobs.master.output.reader import OutputStream
+from mythjobs.web.routes.request import ApiRequest, get_master
+from mythjobs.web.routes.validation import check_job_id
 from mythjobs.web.server.errors import Receive, Send
 
-_MOST_OFFSET: Final = 2**63 - 1
-_MOST_ATTEMPTS: Final = 2**31 - 1
+_MAX_OFFSET: Final = 2**63 - 1
+_MAX_ATTEMPT_NUMBER: Final = 2**31 - 1
 log = logging.getLogger(__name__)
 
 
-class Streamed(ASGIResponse):
+class OutputResponse(ASGIResponse):
     """Bytes as they come; given up when the asker goes away, cut short when they fail."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: OutputStream) -> None:
         headers = {"x-attempt": str(reading.n)}
         if reading.dropped is not None:
             headers["x-dropped"] = str(reading.dropped)
@@ -40,8 +40,8 @@ class Streamed(ASGIResponse):
     _should_set_content_length = False
 
     async def send_body(self, send: Send, receive: Receive) -> None:  # type: ignore[override]
-        sending = asyncio.create_task(_send(self._chunks, send))
-        going = asyncio.create_task(gone(receive))
+        sending = asyncio.create_task(_send_chunks(self._chunks, send))
+        going = asyncio.create_task(_wait_disconnect(receive))
         try:
             await asyncio.wait((sending, going), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -55,14 +55,14 @@ class Streamed(ASGIResponse):
             log.warning("output was cut short: %s", error.sentence)
 
 
-async def _send(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
+async def _send_chunks(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
     async with aclosing(chunks):
         async for data in chunks:
             await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def gone(receive: Receive) -> None:
+async def _wait_disconnect(receive: Receive) -> None:
     """Wait until the other side has gone away."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -82,23 +82,23 @@ async def gone(receive: Receive) -> None:
         ),
     ],
 )
-async def output(
+async def read_output(
     request: ApiRequest,
     job_id: FromPath[int],
     stream: FromQuery[int] = 1,
     offset: FromQuery[int] = 0,
     attempt: FromQuery[int | None] = None,
     follow: FromQuery[bool] = False,
-) -> Streamed:
+) -> OutputResponse:
     if stream not in (1, 2):
         raise BadRequest("stream: 1 is standard output, 2 is standard error")
-    if not 0 <= offset <= _MOST_OFFSET:
+    if not 0 <= offset <= _MAX_OFFSET:
         raise BadRequest("offset: from 0 on")
-    if attempt is not None and not 1 <= attempt <= _MOST_ATTEMPTS:
+    if attempt is not None and not 1 <= attempt <= _MAX_ATTEMPT_NUMBER:
         raise BadRequest("attempt: from 1 on")
-    outputs = master_of(request).outputs
-    number = job_number(job_id)
-    return Streamed(await outputs.read(number, attempt, stream, offset, follow=follow))
+    outputs = get_master(request).outputs
+    number = check_job_id(job_id)
+    return OutputResponse(await outputs.read(number, attempt, stream, offset, follow=follow))
 
 
-ROUTES: Final[list[Any]] = [output]
+ROUTES: Final[list[Any]] = [read_output]

@@ -33,14 +33,14 @@ class ApiRequest(Request[Any, Any, Any]):
 _decoder = lru_cache(64)(msgspec.json.Decoder[Any])
 
 
-def master_of(request: ApiRequest) -> Master:
+def get_master(request: ApiRequest) -> Master:
     return cast(Master, request.app.state.master)
 
 
-def gone_of(request: ApiRequest) -> asyncio.Future[None]:
+def get_disconnect(request: ApiRequest) -> asyncio.Future[None]:
     """Done once the asker is no longer there, so that nothing need be waited for any more."""
     return cast("asyncio.Future[None]", request.scope["state"]["connection"].gone)
 
 
-def submitter_of(request: ApiRequest) -> str:
+def get_submitter(request: ApiRequest) -> str:
     return cast(str, request.scope["state"]["submitter"])

@@ -8,34 +8,34 @@ from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from mythjobs.master import requests
-from mythjobs.master.explain import pages
+from mythjobs.master.explain import machine
 from mythjobs.protocol.requests import SemaphoreSize
-from mythjobs.web.routes.request import ApiRequest, master_of
+from mythjobs.web.routes.request import ApiRequest, get_master
 from mythjobs.web.server import schema
 
 
 @get("/semaphores", summary="List semaphores, and how much of each is taken")
-async def semaphores(request: ApiRequest) -> schema.Semaphores:
-    return await _all(request)
+async def list_semaphores(request: ApiRequest) -> schema.Semaphores:
+    return await _read_semaphores(request)
 
 
 @post("/semaphores/{name:str}", status_code=200, summary="Say how many units a semaphore has")
 async def set_semaphore(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SemaphoreSize]
 ) -> schema.Semaphores:
-    await master_of(request).ask(requests.SetSemaphore(name, data.size, data.free_when_frozen))
-    return await _all(request)
+    await get_master(request).execute(requests.SetSemaphore(name, data.size, data.free_when_frozen))
+    return await _read_semaphores(request)
 
 
 @delete("/semaphores/{name:str}", status_code=200, summary="Remove a semaphore")
 async def remove_semaphore(request: ApiRequest, name: FromPath[str]) -> schema.Semaphores:
-    await master_of(request).ask(requests.SetSemaphore(name, None))
-    return await _all(request)
+    await get_master(request).execute(requests.SetSemaphore(name, None))
+    return await _read_semaphores(request)
 
 
-async def _all(request: ApiRequest) -> schema.Semaphores:
-    master = master_of(request)
-    return cast(schema.Semaphores, await master.read(pages.semaphores, master.memory))
+async def _read_semaphores(request: ApiRequest) -> schema.Semaphores:
+    master = get_master(request)
+    return cast(schema.Semaphores, await master.read(machine.semaphores, master.state))
 
 
-ROUTES: Final[list[Any]] = [semaphores, set_semaphore, remove_semaphore]
+ROUTES: Final[list[Any]] = [list_semaphores, set_semaphore, remove_semaphore]

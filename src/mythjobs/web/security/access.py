@@ -12,14 +12,22 @@ from typing import Any, Final
 
 from mythjobs.config.state import user_name
 from mythjobs.protocol.requests import MOST_BATCH_BYTES, MOST_REQUEST_BYTES
-from mythjobs.web.server.errors import App, Event, Receive, Refusal, Scope, Send, refuse
+from mythjobs.web.server.errors import (
+    App,
+    Event,
+    Receive,
+    RequestRejected,
+    Scope,
+    Send,
+    send_rejection,
+)
 
-BATCHES: Final = "/api/v1/batches"
+BATCHES_PATH: Final = "/api/v1/batches"
 # A browser says where a request comes from; these two mean: from a page that is not ours.
-_FOREIGN_SITES: Final = (b"cross-site", b"same-site")
+_CROSS_ORIGIN_SITES: Final = (b"cross-site", b"same-site")
 
 
-class Guard:
+class AccessControl:
     """The door of one listener.
 
     With a token it is the TCP port's: Bearer token, and a Host that can only be this machine,
@@ -30,21 +38,21 @@ class Guard:
     def __init__(self, app: App, token: str | None) -> None:
         self._app = app
         self._token = None if token is None else token.encode()
-        self._owner = os.getuid()
+        self._owner_uid = os.getuid()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope["headers"])
+        headers = AccessHeaders(scope["headers"])
         try:
             self._check(scope, headers)
-            most = MOST_BATCH_BYTES if scope["path"] == BATCHES else MOST_REQUEST_BYTES
+            most = MOST_BATCH_BYTES if scope["path"] == BATCHES_PATH else MOST_REQUEST_BYTES
             if headers.length > most:
                 raise _too_large(most)
-        except Refusal as refusal:
-            await refuse(scope, send, refusal)
+        except RequestRejected as refusal:
+            await send_rejection(scope, send, refusal)
             return
         if headers.chunked:
             # Else the HTTP parser lets no more through than Content-Length says.
-            receive = _counted(receive, most)
+            receive = _limit_body(receive, most)
         try:
             await self._app(scope, receive, send)
         except (Exception, asyncio.CancelledError):
@@ -52,37 +60,41 @@ class Guard:
                 raise
             # The asker went away while he was answered, or the master ends: no traceback.
 
-    def _check(self, scope: Scope, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: AccessHeaders) -> None:
         if self._token is None:
             uid = scope["state"]["peer_uid"]
-            if uid not in (self._owner, 0):
-                owner = user_name(self._owner)
-                raise Refusal(
+            if uid not in (self._owner_uid, 0):
+                owner = user_name(self._owner_uid)
+                raise RequestRejected(
                     403, "not_allowed", f"this socket belongs to {owner}; ask as that user", 77
                 )
         else:
-            uid = self._owner
+            uid = self._owner_uid
             if not _is_local(headers.host):
-                raise Refusal(
+                raise RequestRejected(
                     421, "misdirected", "the Host must be localhost or a loopback address", 77
                 )
             if not hmac.compare_digest(headers.bearer, self._token):
-                raise Refusal(
+                raise RequestRejected(
                     401,
                     "not_allowed",
                     "a token is needed: Authorization: Bearer, and the text of the file `token` "
                     "in the state directory",
                     77,
                 )
-        scope["state"]["submitter"] = _name(uid)
+        scope["state"]["submitter"] = _cached_user_name(uid)
         if headers.encoded:
-            raise Refusal(415, "encoded", "a body with Content-Encoding is not read; send it plain")
+            raise RequestRejected(
+                415, "encoded", "a body with Content-Encoding is not read; send it plain"
+            )
         if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD"):
-            if not headers.same_origin():
-                raise Refusal(403, "foreign_origin", "this request comes from another site's page")
+            if not headers.is_same_origin():
+                raise RequestRejected(
+                    403, "foreign_origin", "this request comes from another site's page"
+                )
 
 
-class Headers:
+class AccessHeaders:
     """What the guard wants to know of a request's headers. Of what stands twice, nothing counts."""
 
     __slots__ = ("authorization", "chunked", "encoded", "host", "length", "origin", "site")
@@ -94,7 +106,7 @@ class Headers:
         self.length = 0
         seen: set[bytes] = set()
         for name, value in raw:
-            if (take := _TAKEN.get(name)) is not None:
+            if (take := _HEADER_PARSERS.get(name)) is not None:
                 take(self, value if name not in seen else b"")
                 seen.add(name)
 
@@ -104,9 +116,9 @@ class Headers:
         scheme, _, token = self.authorization.partition(b" ")
         return token.strip(b" ") if scheme.lower() == b"bearer" else b""
 
-    def same_origin(self) -> bool:
+    def is_same_origin(self) -> bool:
         """True also where no browser is at work: it would say so in one of the two headers."""
-        if self.site in _FOREIGN_SITES:
+        if self.site in _CROSS_ORIGIN_SITES:
             return False
         if self.origin is None:
             return True
@@ -114,22 +126,24 @@ class Headers:
         return scheme in (b"http", b"https") and host == self.host and _is_local(host)
 
 
-def _length(headers: Headers, value: bytes) -> None:
+def _set_length(headers: AccessHeaders, value: bytes) -> None:
     headers.length = int(value) if value.isdigit() and len(value) < 20 else 0
 
 
-def _setter(name: str, to: Callable[[bytes], Any] = bytes) -> Callable[[Headers, bytes], None]:
+def _setter(
+    name: str, to: Callable[[bytes], Any] = bytes
+) -> Callable[[AccessHeaders, bytes], None]:
     return lambda headers, value: setattr(headers, name, to(value))
 
 
-_TAKEN: Final[dict[bytes, Callable[[Headers, bytes], None]]] = {
+_HEADER_PARSERS: Final[dict[bytes, Callable[[AccessHeaders, bytes], None]]] = {
     b"host": _setter("host"),
     b"authorization": _setter("authorization"),
     b"origin": _setter("origin"),
     b"sec-fetch-site": _setter("site"),
     b"content-encoding": _setter("encoded", lambda _: True),
     b"transfer-encoding": _setter("chunked", lambda _: True),
-    b"content-length": _length,
+    b"content-length": _set_length,
 }
 
 
@@ -149,14 +163,14 @@ def _is_local(host: bytes) -> bool:
         return False
 
 
-_name = lru_cache(64)(user_name)
+_cached_user_name = lru_cache(64)(user_name)
 
 
-def _too_large(most: int) -> Refusal:
-    return Refusal(413, "too_large", f"the body is larger than {most // 2**20} MiB")
+def _too_large(most: int) -> RequestRejected:
+    return RequestRejected(413, "too_large", f"the body is larger than {most // 2**20} MiB")
 
 
-def _counted(receive: Receive, most: int) -> Receive:
+def _limit_body(receive: Receive, most: int) -> Receive:
     left = most
 
     async def counted() -> Event:

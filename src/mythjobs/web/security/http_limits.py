@@ -11,38 +11,38 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 # A request is in at 1 kB/s at least, its head within one step; nothing is the master's fault
 # while it does not read itself.
-STEP_S: Final = 10.0
-SLOWEST_BYTES: Final = 10_000
-MOST_HEAD_BYTES: Final = 32 * 1024
+CHECK_INTERVAL_S: Final = 10.0
+MIN_BYTES_PER_INTERVAL: Final = 10_000
+MAX_HEAD_BYTES: Final = 32 * 1024
 
 
-class Connection(HttpToolsProtocol):
+class LimitedConnection(HttpToolsProtocol):
     """uvicorn's, with an end to patience (slow-loris) and to heads, which it does not have."""
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
-    _received = 0
+    _received_bytes = 0
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # Done once nobody is there any more to read an answer.
-        self.gone: asyncio.Future[None] = self.loop.create_future()
+        self.disconnected: asyncio.Future[None] = self.loop.create_future()
         # Copied into the scope of each request, and of the WebSocket that one may become.
         self.app_state: dict[str, Any] = {"connection": self}
-        self._watch()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._rest()
-        self.gone.set_result(None)
+        self._cancel_timer()
+        self.disconnected.set_result(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._received += len(data)
+        self._received_bytes += len(data)
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
+            if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.write(STATUS_LINE[431] + b"connection: close\r\n\r\n")
                 self.transport.close()
 
@@ -51,34 +51,36 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         if self._timer is None:
-            self._watch()
+            self._start_timer()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._rest()
+        self._cancel_timer()
         super().on_message_complete()
 
-    def _watch(self) -> None:
-        self._received = 0
-        self._timer = self.loop.call_later(STEP_S, self._step)
+    def _start_timer(self) -> None:
+        self._received_bytes = 0
+        self._timer = self.loop.call_later(CHECK_INTERVAL_S, self._check_progress)
 
-    def _rest(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _step(self) -> None:
+    def _check_progress(self) -> None:
         self._timer = None
-        if self._in_head or (self._received < SLOWEST_BYTES and not self.flow.read_paused):
+        if self._in_head or (
+            self._received_bytes < MIN_BYTES_PER_INTERVAL and not self.flow.read_paused
+        ):
             self.transport.close()
         else:
-            self._watch()
+            self._start_timer()
 
 
-class LocalConnection(Connection):
+class LocalConnection(LimitedConnection):
     """Through the socket in the state directory: the kernel says who is at the other end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

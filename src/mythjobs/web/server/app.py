@@ -18,7 +18,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 import mythjobs
 from mythjobs.errors import MythJobsError
-from mythjobs.master.link.server import Links
+from mythjobs.master.link.server import LinkServer
 from mythjobs.master.service import Master
 from mythjobs.web.routes import (
     batches,
@@ -29,47 +29,47 @@ from mythjobs.web.routes import (
     outputs,
     semaphores,
 )
-from mythjobs.web.routes.agent_link import serve_link
+from mythjobs.web.routes.agent_link import serve_agent_link
 from mythjobs.web.routes.request import ApiRequest
 from mythjobs.web.server import errors
-from mythjobs.web.server.errors import App, Receive, Scope, Send, refuse
+from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
 
-LINK: Final = "/link"
+LINK_PATH: Final = "/link"
 # Each with its ROUTES.
-PARTS: Final = (jobs, batches, commands, machines, semaphores, outputs, maintenance)
+ROUTE_MODULES: Final = (jobs, batches, commands, machines, semaphores, outputs, maintenance)
 
 
-def application(master: Master, links: Links) -> App:
-    api: Any = _api(master)
+def build_app(master: Master, links: LinkServer) -> App:
+    api: Any = _build_api(master)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await api(scope, receive, send)
-        elif scope["path"] == LINK:
-            await serve_link(links, scope, receive, send)
+        elif scope["path"] == LINK_PATH:
+            await serve_agent_link(links, scope, receive, send)
         else:
             sentence = f"there is no WebSocket at {scope['path']}"
-            await refuse(scope, send, errors.Refusal(404, "not_found", sentence))
+            await send_rejection(scope, send, errors.RequestRejected(404, "not_found", sentence))
 
     return app
 
 
-def _api(master: Master) -> Litestar:
-    routes = [route for part in PARTS for route in part.ROUTES]
+def _build_api(master: Master) -> Litestar:
+    routes = [route for part in ROUTE_MODULES for route in part.ROUTES]
     router = Router("/api/v1", route_handlers=routes)
     return Litestar(
         [router],
         request_class=ApiRequest,
         state=State({"master": master}),
-        openapi_config=_schema(),
+        openapi_config=_openapi_config(),
         exception_handlers={
-            MythJobsError: errors.ours,
-            errors.Refusal: errors.refused,
-            msgspec.DecodeError: errors.not_decoded,
-            ValidationException: errors.invalid,
-            InternalServerException: errors.cut_off,
-            HTTPException: errors.of_http,
-            Exception: errors.unknown,
+            MythJobsError: errors.handle_mythjobs_error,
+            errors.RequestRejected: errors.handle_rejection,
+            msgspec.DecodeError: errors.handle_decode_error,
+            ValidationException: errors.handle_validation_error,
+            InternalServerException: errors.handle_truncated_body,
+            HTTPException: errors.handle_http_exception,
+            Exception: errors.handle_unexpected_error,
         },
         # The guard holds bodies within their bounds, before they are read.
         request_max_body_size=None,
@@ -78,7 +78,7 @@ def _api(master: Master) -> Litestar:
     )
 
 
-def _schema() -> OpenAPIConfig:
+def _openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="mythjobs",
         version=mythjobs.__version__,

@@ -10,14 +10,14 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from mythjobs.protocol.messages import MOST_FRAME_BYTES
-from mythjobs.web.security.http_limits import Connection
+from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.server.errors import App
 
 _BACKLOG: Final = 512
 # A WebSocket frame above this is not read to its end; the link's own bound is a little below.
-_MOST_WS_BYTES: Final = MOST_FRAME_BYTES + 4096
+_MAX_WEBSOCKET_BYTES: Final = MOST_FRAME_BYTES + 4096
 # For browsers, on every answer: nothing of ours is a page, and no page may have it.
-_HEADERS: Final = [
+_SECURITY_HEADERS: Final = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -34,12 +34,14 @@ class Listener:
     and ends the program when it cannot begin.
     """
 
-    def __init__(self, app: App, connection: type[Connection], *, browsers: bool) -> None:
+    def __init__(
+        self, app: App, connection: type[LimitedConnection], *, browser_headers: bool
+    ) -> None:
         self._config = uvicorn.Config(
             cast(Any, app),
             http=connection,
             ws="websockets-sansio",
-            ws_max_size=_MOST_WS_BYTES,
+            ws_max_size=_MAX_WEBSOCKET_BYTES,
             ws_per_message_deflate=False,
             ws_ping_interval=None,
             lifespan="off",
@@ -52,15 +54,15 @@ class Listener:
         )
         self._config.load()
         self._state = ServerState()
-        if browsers:
-            self._state.default_headers = _HEADERS
+        if browser_headers:
+            self._state.default_headers = _SECURITY_HEADERS
         self._server: asyncio.Server | None = None
 
     async def open(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
 
         def protocol() -> asyncio.Protocol:
-            make = cast(type[Connection], self._config.http_protocol_class)
+            make = cast(type[LimitedConnection], self._config.http_protocol_class)
             return make(config=self._config, server_state=self._state, app_state={}, _loop=loop)
 
         if sock.family == socket.AF_UNIX:

@@ -16,11 +16,11 @@ from mythjobs.config import locks
 from mythjobs.config.state import StateDir
 
 # One that lived this long was well: the next start is at once again.
-WELL_S: Final = 60.0
-FIRST_WAIT_S: Final = 1.0
-LONGEST_WAIT_S: Final = 30.0
-LEAVES_S: Final = 10.0
-LEAVES_WITH_JOBS_S: Final = 60.0
+STABLE_S: Final = 60.0
+MIN_BACKOFF_S: Final = 1.0
+MAX_BACKOFF_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 10.0
+STOP_WITH_JOBS_TIMEOUT_S: Final = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +33,21 @@ class LocalAgent:
         self._pidfd = -1
         self._child: subprocess.Popen[bytes] | None = None
 
-    async def keep(self) -> None:
+    async def keep_running(self) -> None:
         """Have one running, for ever: at once when it dies, then with more and more patience."""
         wait_s = 0.0
         while True:
             began = time.monotonic()
-            if not self._adopt():
+            if not self._attach_to_running():
                 self._start()
-            await self._gone()
-            if time.monotonic() - began >= WELL_S:
+            await self._wait_exit()
+            if time.monotonic() - began >= STABLE_S:
                 wait_s = 0.0
             log.warning("the agent of this machine is gone; another starts in %g s", wait_s)
             await asyncio.sleep(wait_s)
-            wait_s = min(max(2 * wait_s, FIRST_WAIT_S), LONGEST_WAIT_S)
+            wait_s = min(max(2 * wait_s, MIN_BACKOFF_S), MAX_BACKOFF_S)
 
-    async def end(self, *, stop_jobs: bool) -> bool:
+    async def stop(self, *, stop_jobs: bool) -> bool:
         """Tell it to end, and wait for that. False if it is still there after its time.
 
         Its jobs go on, kept by the reaper; with `stop_jobs` it ends them before it goes.
@@ -58,15 +58,15 @@ class LocalAgent:
             number = signal.SIGUSR1 if stop_jobs else signal.SIGTERM
             signal.pidfd_send_signal(self._pidfd, number)
         try:
-            async with asyncio.timeout(LEAVES_WITH_JOBS_S if stop_jobs else LEAVES_S):
-                await self._gone()
+            async with asyncio.timeout(STOP_WITH_JOBS_TIMEOUT_S if stop_jobs else STOP_TIMEOUT_S):
+                await self._wait_exit()
         except TimeoutError:
             return False
         return True
 
-    def _adopt(self) -> bool:
+    def _attach_to_running(self) -> bool:
         path = self._state.agent.lock
-        if not self._is_held():
+        if not self._is_lock_held():
             return False
         pid = locks.holder(path)
         if pid in (None, os.getpid()):
@@ -77,13 +77,13 @@ class LocalAgent:
         except ProcessLookupError:
             return False
         # If it is still held, it was the holder that was opened and not a later owner of its pid.
-        if not self._is_held():
-            self._close()
+        if not self._is_lock_held():
+            self._close_pidfd()
             return False
         log.info("the agent of this machine runs already (pid %d)", pid)
         return True
 
-    def _is_held(self) -> bool:
+    def _is_lock_held(self) -> bool:
         self._state.agent.root.mkdir(mode=0o700, exist_ok=True)
         lock = locks.try_hold(self._state.agent.lock)
         if lock is None:
@@ -104,7 +104,7 @@ class LocalAgent:
         )
         self._pidfd = os.pidfd_open(self._child.pid)
 
-    async def _gone(self) -> None:
+    async def _wait_exit(self) -> None:
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
         loop.add_reader(self._pidfd, gone.set)
@@ -115,8 +115,8 @@ class LocalAgent:
         if self._child is not None:
             self._child.wait()
             self._child = None
-        self._close()
+        self._close_pidfd()
 
-    def _close(self) -> None:
+    def _close_pidfd(self) -> None:
         os.close(self._pidfd)
         self._pidfd = -1

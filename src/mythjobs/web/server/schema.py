@@ -104,7 +104,7 @@ class Reason(TypedDict):
     sentence: str
 
 
-class Met(TypedDict):
+class JobDependency(TypedDict):
     job: int
     when: str
     met: bool
@@ -166,7 +166,7 @@ class ListedJob(TypedDict):
 
 
 class Job(ListedJob):
-    after: list[Met]
+    after: list[JobDependency]
     attempts: list[Attempt]
     events: list[Event]
 
@@ -180,18 +180,18 @@ class Counts(TypedDict):
     counts: dict[str, int]
 
 
-class ActedOn(TypedDict):
+class ActionResults(TypedDict):
     jobs: list[Acted]
 
 
-class ActedOnAll(TypedDict):
+class MatchingActionResult(TypedDict):
     act: str
     done: int
     refused: int
     errors: list[str]
 
 
-class Loaded(TypedDict):
+class SubmittedBatch(TypedDict):
     batch: int
     ids: list[int]
     jobs: int
@@ -246,16 +246,16 @@ class Machines(TypedDict):
     machines: list[Machine]
 
 
-class StandingOverride(TypedDict):
+class ActiveOverride(TypedDict):
     command: str | None
     kind: str
     until_ms: int
 
 
-class WholeMachine(Machine):
+class MachineDetails(Machine):
     zone: str
     settings: dict[str, Any]
-    overrides: list[StandingOverride]
+    overrides: list[ActiveOverride]
 
 
 class DeadMachine(TypedDict):
@@ -263,7 +263,7 @@ class DeadMachine(TypedDict):
     jobs: list[int]
 
 
-class Keeps(TypedDict):
+class WaitingCommand(TypedDict):
     command: str
     waiting: int
     code: str
@@ -274,7 +274,7 @@ class WhyMachine(TypedDict):
     machine: str
     code: str
     sentence: str
-    commands: list[Keeps]
+    commands: list[WaitingCommand]
 
 
 class Semaphore(TypedDict):

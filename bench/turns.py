@@ -38,18 +38,18 @@ class Queue:
     def __init__(self, store: Store, classes: int) -> None:
         self._store = store
         self._next = 1
-        with store.turn() as tx:
+        with store.transaction() as tx:
             self._made = [
                 commands.define(tx, name, {"name": name, "argv": ["/bin/true"]}, at_ms=0)
                 for name in (f"c{number}" for number in range(classes))
             ]
-            self._class_ids = [commands.class_of(tx, each, "bench") for each in self._made]
+            self._class_ids = [commands.ensure_class(tx, each, "bench") for each in self._made]
 
     def add(self, count: int) -> set[int]:
         """Queues so many more; answers their classes."""
         first, self._next = self._next, self._next + count
         rows = [self._row(job_id) for job_id in range(first, self._next)]
-        with self._store.turn() as tx:
+        with self._store.transaction() as tx:
             jobs.add(tx, rows)
             jobs.save_next_id(tx, self._next)
         return {each.class_id for each in rows}
@@ -72,7 +72,7 @@ class Side:
             self._waiting.add(min(SLICE, queued - done))
         self.store.checkpoint()
         self._core = Core(allow_local=True, local_jobs=PLACES)
-        self.store.transact(lambda tx: self._core.load(tx, master_now()))
+        self.store.run_transaction(lambda tx: self._core.load(tx, master_now()))
         _turn(
             self.store, self._core, requests.Attach(_hello(), trusted=True, connection=CONNECTION)
         )
@@ -81,12 +81,12 @@ class Side:
     def round(self) -> tuple[float, float]:
         self._hb += 1
         [machine] = self._core.memory.machines.values()
-        ends: list[m.AgentMessage] = [_ended(key, each.n) for key, each in machine.live.items()]
+        ends: list[m.AgentMessage] = [_ended(key, each.n) for key, each in machine.live_attempts.items()]
         if self._hb > 1 and len(ends) != PLACES:
             raise support.BenchError(f"a turn leased {len(ends)} jobs and not {PLACES}")
         frame = m.AgentFrame(self._hb, 10**9, PLACES, [*ends, m.Heartbeat(self._hb)])
         took = _turn(self.store, self._core, requests.AgentSaid(CONNECTION, frame))
-        self._core.memory.waking |= self._waiting.add(PLACES)
+        self._core.memory.classes_to_recheck |= self._waiting.add(PLACES)
         return took
 
 
@@ -116,7 +116,7 @@ def _turn(
     store: Store, core: Core, what: requests.Request | requests.Message
 ) -> tuple[float, float]:
     began = time.perf_counter()
-    with store.turn() as tx:
+    with store.transaction() as tx:
         result = core.turn(tx, [what], master_now())
         decided = time.perf_counter()
     committed = time.perf_counter()

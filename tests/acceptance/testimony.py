@@ -102,7 +102,7 @@ def read_store(path: Path) -> tuple[dict[int, Job], dict[Key, Attempt], list[str
     """Jobs, attempts, and what `mythjobs check` finds. The master must be over."""
     store = open_store(path)
     try:
-        with store.reading() as tx:
+        with store.snapshot() as tx:
             broken = [f"{each.invariant}: {each.sentence}" for each in check(tx)]
             tx.cursor.execute("SELECT job_id, state, attempts, key, stop_requested FROM job")
             jobs = {

@@ -85,7 +85,7 @@ class Cluster:
         live = {
             (job_id, each.n)
             for machine in result.memory.machines.values()
-            for job_id, each in machine.live.items()
+            for job_id, each in machine.live_attempts.items()
         }
         if live != self._live:
             for key in self._live - live:
@@ -113,7 +113,7 @@ class Cluster:
     _final_at: int | None = None
 
     def _unfinished(self) -> list[tuple[int, str, str]]:
-        with self.store.reading() as tx:
+        with self.store.snapshot() as tx:
             tx.cursor.execute("SELECT job_id, state, reason_code FROM job")
             rows = tx.cursor.fetchall()
         return [(job_id, state, code) for job_id, state, code in rows if state not in FINAL]
@@ -124,7 +124,7 @@ class Cluster:
             self.world.broken("BOUND", f"job {job_id} is still {state} ({code})")
         for each in self.store.broken(None):
             self.world.broken(each.invariant, each.sentence)
-        with self.store.reading() as tx:
+        with self.store.snapshot() as tx:
             tx.cursor.execute(
                 "SELECT job_id, n, outcome FROM attempt WHERE outcome LIKE '%exited%'"
             )

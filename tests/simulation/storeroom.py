@@ -14,7 +14,7 @@ from typing import Final
 from mythjobs.errors import StoreFull
 from mythjobs.store.backends.sqlite import SqliteStore
 from mythjobs.store.invariants.run import Violation, check
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 
 _SHM: Final = Path("/dev/shm")
 _RESERVE_BYTES: Final = 4096
@@ -38,20 +38,20 @@ class SimStore(SqliteStore):
         return writer
 
     @contextmanager
-    def turn(self) -> Iterator[Transaction]:
+    def transaction(self) -> Iterator[Transaction]:
         before = self._writer.total_changes
-        with super().turn() as tx:
+        with super().transaction() as tx:
             yield tx
             if self.filled and self._writer.total_changes != before:
                 self._noticed = True
                 raise StoreFull("the disk of the store is full")
 
     @contextmanager
-    def reading(self) -> Iterator[Transaction]:
+    def snapshot(self) -> Iterator[Transaction]:
         assert not self._writer.in_transaction, "nothing reads in the middle of a turn"
         yield Transaction(self._writer.cursor(), self._dialect)
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         self._noticed = self._noticed and bool(self.filled)
         return not self._noticed
 
@@ -64,7 +64,7 @@ class SimStore(SqliteStore):
         if jobs is not None and changes == self._checked:
             return []
         self._checked = changes
-        with self.reading() as tx:
+        with self.snapshot() as tx:
             return check(tx, jobs)
 
 

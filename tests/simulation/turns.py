@@ -31,7 +31,7 @@ class SimTurns(Turns):
         super().__init__(store, core, clock, committed=committed, failed=_raise)
 
     def load(self) -> None:
-        self._store.transact(lambda tx: self._core.load(tx, self._clock()))
+        self._store.run_transaction(lambda tx: self._core.load(tx, self._clock()))
 
     def turn(self, arrived: list[Arrived]) -> None:
         """Raises Later, with what is left in `arrived`."""

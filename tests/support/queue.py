@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mythjobs.model import outcome as o
 from mythjobs.model.life import JobEvent, JobState
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import (
     batches,
     commands,
@@ -25,7 +25,9 @@ ATTIC, CELLAR = 1, 2
 EXITED: Final = json.dumps(o.to_json(o.Exited(0)))
 
 
-def a_command(tx: Transaction, name: str = "true", **definition: object) -> commands.Defined:
+def a_command(
+    tx: Transaction, name: str = "true", **definition: object
+) -> commands.CommandRevision:
     return commands.define(tx, name, {"name": name, "argv": ["/bin/true"]} | definition, at_ms=NOON)
 
 
@@ -33,7 +35,7 @@ def machines_join(tx: Transaction) -> None:
     """The attic and the cellar."""
     for name in ("attic", "cellar"):
         machines.enrol(
-            tx, name=name, key=f"key of {name}", rights=machines.EVERYTHING, cores=4,
+            tx, name=name, key=f"key of {name}", rights=machines.RIGHTS_ALL, cores=4,
             boot_id="boot", at_ms=NOON,
         )  # fmt: skip
 
@@ -48,9 +50,9 @@ def queue_jobs(
     **columns: Any,
 ) -> list[int]:
     """Queues jobs as a submit does, the command made if it is not there; answers their ids."""
-    defined = commands.by_name(tx, command) or a_command(tx, command)
-    class_id = commands.class_of(tx, defined, submitter)
-    first = jobs.next_id(tx)
+    defined = commands.find_by_name(tx, command) or a_command(tx, command)
+    class_id = commands.ensure_class(tx, defined, submitter)
+    first = jobs.read_next_id(tx)
     jobs.save_next_id(tx, first + count)
     ids = list(range(first, first + count))
     row: dict[str, Any] = {"arguments": "{}", "submitted_ms": NOON, "unmet": len(after)} | columns
@@ -62,15 +64,17 @@ def queue_jobs(
 
 def a_batch(tx: Transaction, count: int, **columns: Any) -> int:
     """A batch whose jobs are ready; answers its number. Its jobs have the next numbers."""
-    defined = commands.by_name(tx, "true") or a_command(tx)
-    first = jobs.next_id(tx)
-    batch_id = batches.begin(
+    defined = commands.find_by_name(tx, "true") or a_command(tx)
+    first = jobs.read_next_id(tx)
+    batch_id = batches.begin_batch(
         tx, command_id=defined.command_id, first=first, jobs=count, at_ms=NOON, opened_ms=None
     )
-    queue_jobs(tx, count, batch_id=batch_id, hold=batches.CLOSED, **columns)
-    batches.open_(tx, batch_id, first, first + count - 1, held=False, at_ms=NOON)
-    while work := batches.next_upkeep(tx):
-        readiness.settle(tx, {each for _, each in batches.open_slice(tx, work, 500) if each})
+    queue_jobs(tx, count, batch_id=batch_id, hold=batches.HOLD_UNOPENED, **columns)
+    batches.open_batch(tx, batch_id, first, first + count - 1, held=False, at_ms=NOON)
+    while work := batches.find_next_upkeep(tx):
+        readiness.refresh_subjects(
+            tx, {each for _, each in batches.run_upkeep_slice(tx, work, 500) if each}
+        )
     return batch_id
 
 
@@ -81,21 +85,23 @@ def queue_job(tx: Transaction, **columns: Any) -> int:
 
 def lease(
     tx: Transaction, *job_ids: int, machine: int = ATTIC, at_ms: int = NOON
-) -> list[job_state.Leased]:
+) -> list[job_state.LeasedJob]:
     """What placement does: leases, and lets the subjects of what it leased settle."""
-    placed = [job_state.Placed(job_id, machine, "boot", "rerun", 1800.0) for job_id in job_ids]
+    placed = [job_state.Placement(job_id, machine, "boot", "rerun", 1800.0) for job_id in job_ids]
     leased = job_state.lease(tx, placed, at_ms=at_ms)
-    readiness.settle(tx, {each.subject for each in leased if each.subject is not None})
+    readiness.refresh_subjects(tx, {each.subject for each in leased if each.subject is not None})
     return sorted(leased)
 
 
-def start(tx: Transaction, *leased: job_state.Leased, at_ms: int = NOON) -> None:
-    job_state.start(tx, [job_state.Start(e.job_id, e.n, e.command_id, at_ms) for e in leased])
+def start(tx: Transaction, *leased: job_state.LeasedJob, at_ms: int = NOON) -> None:
+    job_state.start(
+        tx, [job_state.AttemptStart(e.job_id, e.n, e.command_id, at_ms) for e in leased]
+    )
 
 
 def end(
     tx: Transaction,
-    leased: job_state.Leased,
+    leased: job_state.LeasedJob,
     event: JobEvent = JobEvent.SUCCEEDED,
     *,
     was: JobState = JobState.RUNNING,
@@ -110,7 +116,7 @@ def end(
         "reason_code": "" if event is JobEvent.SUCCEEDED else str(event),
         "reason": "" if event is JobEvent.SUCCEEDED else f"it was {event}",
     } | columns  # fmt: skip
-    ended = job_state.End(
+    ended = job_state.AttemptEnd(
         leased.job_id, leased.n, leased.command_id, leased.batch_id, was, event,
         outcome=outcome, **row,
     )  # fmt: skip
@@ -119,11 +125,11 @@ def end(
         events.add(tx, [events.Event(leased.job_id, leased.n, at_ms, str(event), "")])
         readiness.refresh(tx, [leased.job_id])
     else:
-        freed, _ = dependencies.over(tx, {leased.job_id: JobState(event)})
-        dependencies.close(tx, [leased.job_id])
+        freed, _ = dependencies.resolve_ended(tx, {leased.job_id: JobState(event)})
+        dependencies.close_all(tx, [leased.job_id])
         readiness.refresh(tx, freed)
     if leased.subject is not None:
-        readiness.settle(tx, {leased.subject})
+        readiness.refresh_subjects(tx, {leased.subject})
 
 
 def run(tx: Transaction, job_id: int, event: JobEvent = JobEvent.SUCCEEDED, **columns: Any) -> None:

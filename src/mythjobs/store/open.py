@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mythjobs.store.backends.sqlite import SqliteStore
-from mythjobs.store.transaction import Store, without_password
+from mythjobs.store.transaction import Store, redact_password
 
-__all__ = ["Store", "is_url", "open_store", "without_password"]
+__all__ = ["Store", "is_url", "open_store", "redact_password"]
 
 
 def is_url(where: str | Path) -> bool:

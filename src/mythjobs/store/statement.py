@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Executable, Insert, bindparam, literal_column
+from sqlalchemy import (
+    JSON,
+    BindParameter,
+    ColumnElement,
+    Executable,
+    Insert,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import Select, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import Boolean, NullType
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import Boolean, NullType, TypeEngine
 
-from mythjobs.store.backends.at_once import at_once
+from mythjobs.store.transaction import Transaction
 
 _PREFIX: Final = "given_"
 _ROWS: Final = "given_rows"
 
 Row = tuple[Any, ...]
-
-
-class Transaction:
-    """One open transaction: the driver's cursor, and what must be added up before its commit.
-
-    `tally` counts jobs by (command, state) and `over` those of a batch by (batch, state);
-    totals.py writes both once per transaction. `completed` are the batches that became over.
-    """
-
-    __slots__ = ("completed", "cursor", "dialect", "over", "tally")
-
-    def __init__(self, cursor: Any, dialect: Dialect) -> None:
-        self.cursor = cursor
-        self.dialect = dialect
-        self.tally: Counter[tuple[int, str]] = Counter()
-        self.over: Counter[tuple[int, str]] = Counter()
-        self.completed: list[int] = []
+Record = dict[str, Any]
 
 
 def _name_given(parameter: BindParameter[Any]) -> str | None:
@@ -44,12 +43,12 @@ def _name_given(parameter: BindParameter[Any]) -> str | None:
     return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else None
 
 
-def given(name: str) -> BindParameter[Any]:
+def param(name: str) -> BindParameter[Any]:
     """A value that the caller of run() gives under this name."""
     return bindparam(_PREFIX + name)
 
 
-def word(text: str) -> ColumnElement[str]:
+def literal(text: str) -> ColumnElement[str]:
     """A literal. SQLite uses a partial index only where it sees the literal itself."""
     if not text.replace("_", "").isalnum():
         raise ValueError(f"not a word: {text!r}")
@@ -70,7 +69,7 @@ _LISTS: Final[Mapping[str, Callable[[Sequence[int]], str]]] = {
 }
 
 
-class OneOf(ColumnElement[bool]):
+class InList(ColumnElement[bool]):
     """`column` is one of the numbers given under a name; one parameter, so the text never
     changes."""
 
@@ -81,26 +80,26 @@ class OneOf(ColumnElement[bool]):
         self.column = column
         self.given = bindparam(_PREFIX + name, type_=_List())
 
-    def self_group(self, against: object = None) -> OneOf:
+    def self_group(self, against: object = None) -> InList:
         # Core would write `= 1` behind it for a dialect without booleans, and SQLite would
         # then read the whole table instead of the rows that are named.
         return self
 
 
-@compiles(OneOf, "sqlite")
-def _one_of_sqlite(element: OneOf, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(InList, "sqlite")
+def _one_of_sqlite(element: InList, compiler: SQLCompiler, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
     return f"{column} IN (SELECT value FROM json_each({compiler.process(element.given, **kw)}))"
 
 
-@compiles(OneOf, "postgresql")
-def _one_of_postgresql(element: OneOf, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(InList, "postgresql")
+def _one_of_postgresql(element: InList, compiler: SQLCompiler, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
     return f"{column} = ANY(CAST({compiler.process(element.given, **kw)} AS BIGINT[]))"
 
 
-def one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    return OneOf(column, name)
+def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    return InList(column, name)
 
 
 class _Compiled:
@@ -202,14 +201,75 @@ class Statement:
             tx.cursor.execute(compiled.sql, compiled.one(rows[0]))
             return
         if self._at_once is None:
-            whole = at_once(self._expression, self._columns, _name_given, _ROWS)
+            whole = multi_row_statement(self._expression, self._columns, _name_given, _ROWS)
             self._at_once = _Compiled(whole, (), tx.dialect)
         values = {"rows": json.dumps(rows, separators=(",", ":"))}
         tx.cursor.execute(self._at_once.sql, self._at_once.one(values))
 
-    def plan(self, tx: Transaction) -> list[str]:
+    def query_plan(self, tx: Transaction) -> list[str]:
         """How SQLite would find its rows, step by step (EXPLAIN QUERY PLAN); nothing is done."""
         compiled = self._for(tx.dialect)
         unknown = [None] * compiled.parameters
         tx.cursor.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", unknown)
         return [str(step[3]) for step in tx.cursor.fetchall()]
+
+
+Given = Callable[[BindParameter[Any]], str | None]
+
+
+def multi_row_statement(
+    expression: Executable, columns: Sequence[str], given: Given, rows: str
+) -> Executable:
+    """The same for all rows, which come as one JSON text under the name `rows`.
+
+    `given` says under which name a parameter's value stands in a row, None for a constant. An
+    UPDATE joins the rows with its table, so no two of them may touch the same row there.
+    """
+    if isinstance(expression, Insert):
+        table = expression.table
+        values = _values({name: table.c[name].type for name in columns}, rows)
+        return expression.from_select(list(columns), select(*(values.c[name] for name in columns)))
+    assert isinstance(expression, Update), "only inserts and updates have rows of values"
+    types = _types(expression, given)
+    values = _values(types, rows)
+
+    def replace(element: Any, **_: Any) -> ColumnElement[Any] | None:
+        name = given(element) if isinstance(element, BindParameter) else None
+        return None if name is None else values.c[name]
+
+    joined: Update = visitors.replacement_traverse(expression, {}, replace)  # type: ignore[assignment]
+    return joined
+
+
+def _values(types: dict[str, TypeEngine[Any]], rows: str) -> TableValuedAlias:
+    text = cast(bindparam(rows, type_=Text()), JSON)
+    columns = [column(name, type_) for name, type_ in types.items()]
+    values = func.json_to_recordset(text).table_valued(*columns, name="v")
+    return values.render_derived(with_types=True)
+
+
+def _types(expression: Update, given: Given) -> dict[str, TypeEngine[Any]]:
+    """What each value is compared with or becomes says its type."""
+    found: dict[str, TypeEngine[Any]] = {}
+
+    def take(part: Any, of: TypeEngine[Any]) -> None:
+        for element in visitors.iterate(part):
+            if isinstance(element, BindParameter) and (called := given(element)) is not None:
+                found[called] = of if isinstance(element.type, NullType) else element.type
+
+    for target, value in (expression._values or {}).items():
+        name = target if isinstance(target, str) else target.key
+        if isinstance(value, ColumnElement):
+            take(value, expression.table.c[name].type)
+    for condition in expression._where_criteria:
+        take(condition, Text())
+    return found
+
+
+def fetch_records(tx: Transaction, query: Select[Any]) -> list[Record]:
+    """The rows by column name."""
+    compiled = query.compile(dialect=tx.dialect, compile_kwargs={"render_postcompile": True})
+    names = compiled.positiontup or []
+    tx.cursor.execute(str(compiled), tuple(compiled.params[name] for name in names))
+    keys = query.selected_columns.keys()
+    return [dict(zip(keys, row, strict=True)) for row in tx.cursor.fetchall()]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from mythjobs.store.statement import Transaction
+from sqlalchemy.engine import Dialect
 
 T = TypeVar("T")
 
 _MOST_TRIES: Final = 6
 
 
-def without_password(where: str) -> str:
+def redact_password(where: str) -> str:
     """A path or URL as people and logs may see it. A password may stand before the host, or among
     the parameters."""
     scheme, found, rest = where.partition("://")
@@ -26,7 +27,30 @@ def without_password(where: str) -> str:
     return f"{scheme}://{name.partition(':')[0]}{at}{host}{mark}{'&'.join(shown)}"
 
 
-class Again(Exception):
+class Transaction:
+    """One open transaction: the driver's cursor, and what must be added up before its commit.
+
+    `tally` counts jobs by (command, state) and `over` those of a batch by (batch, state);
+    totals.py writes both once per transaction. `completed` are the batches that became over.
+    """
+
+    __slots__ = (
+        "batch_count_changes",
+        "completed_batches",
+        "cursor",
+        "dialect",
+        "job_count_changes",
+    )
+
+    def __init__(self, cursor: Any, dialect: Dialect) -> None:
+        self.cursor = cursor
+        self.dialect = dialect
+        self.job_count_changes: Counter[tuple[int, str]] = Counter()
+        self.batch_count_changes: Counter[tuple[int, str]] = Counter()
+        self.completed_batches: list[int] = []
+
+
+class RetryTransaction(Exception):
     """The transaction met another (deadlock, serialization); rolled back, it may run again."""
 
 
@@ -34,7 +58,7 @@ class Store(ABC):
     """`turn()` and `transact()` are for the one thread that writes, `reading()` for any other."""
 
     @abstractmethod
-    def turn(self) -> AbstractContextManager[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """One transaction on the writing connection: committed at the end, durable after it.
 
         Any exception rolls all of it back. Raises StoreFull if there is no room, StoreAway if
@@ -44,25 +68,25 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def reading(self) -> AbstractContextManager[Transaction]:
+    def snapshot(self) -> AbstractContextManager[Transaction]:
         """A snapshot for lists and pages, on a connection of its own that cannot write."""
 
-    def transact(self, body: Callable[[Transaction], T]) -> tuple[T, list[int]]:
+    def run_transaction(self, body: Callable[[Transaction], T]) -> tuple[T, list[int]]:
         """What `body` returns, and the batches that became over, after a commit.
 
         Where two transactions met, `body` runs again, at most five times.
         """
         for tries in range(1, _MOST_TRIES + 1):
             try:
-                with self.turn() as tx:
+                with self.transaction() as tx:
                     result = body(tx)
-                return result, tx.completed
-            except Again:
+                return result, tx.completed_batches
+            except RetryTransaction:
                 if tries == _MOST_TRIES:
                     raise
         raise AssertionError("unreachable")
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         """Whether what lets the store grow may come in. Looks again if it could not before."""
         return True
 

@@ -66,7 +66,7 @@ def test_nothing_is_answered_after_a_failed_fsync_and_a_restart_has_the_rest(
         [failure] = program.failures
         assert isinstance(failure, StoreFailed)
         assert "nothing of the last turn was acknowledged" in failure.sentence
-        with pytest.raises(StoreFailed), program.store.turn():
+        with pytest.raises(StoreFailed), program.store.transaction():
             pass
         program.close()
         assert look(disk.path, answered) == []

@@ -118,7 +118,7 @@ def look(directory: Path, marks: Sequence[str]) -> list[str]:
         return []
     store = SqliteStore(path, **SMALL)  # type: ignore[arg-type]
     try:
-        with store.reading() as tx:
+        with store.snapshot() as tx:
             wrong = [each.sentence for each in check(tx)]
     finally:
         store.close()

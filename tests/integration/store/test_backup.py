@@ -15,17 +15,17 @@ from tests.support import queue as q
 
 def test_a_copy_made_in_the_middle_of_a_turn_has_what_was_committed(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.db", unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.run(tx, q.queue_job(tx))
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_job(tx)
         size = back_up(tmp_path / "store.db", tmp_path / "copy.db")
     store.close()
     assert size == (tmp_path / "copy.db").stat().st_size > 0
     assert sorted(each.name for each in tmp_path.iterdir() if "copy" in each.name) == ["copy.db"]
     copy = open_store(tmp_path / "copy.db", unsafe=True)
-    with copy.turn() as tx:
+    with copy.transaction() as tx:
         assert check(tx) == []
         # The second job was not committed, and its number was not given.
         assert q.queue_job(tx) == 2

@@ -5,96 +5,98 @@ from __future__ import annotations
 from mythjobs.model.life import JobEvent
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
-from mythjobs.store.queries import details
+from mythjobs.store.queries.batches import read_batch
+from mythjobs.store.queries.commands import read_queue_counts
+from mythjobs.store.queries.jobs import list_jobs
 from mythjobs.store.writes import batches, job_state, readiness
-from mythjobs.store.writes.batches import CLOSED
+from mythjobs.store.writes.batches import HOLD_UNOPENED
 from tests.support import queue as q
 
 
 def test_rows_of_a_batch_that_is_not_open_are_not_seen_and_not_ready(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         defined = q.a_command(tx)
-        batch_id = batches.begin(
+        batch_id = batches.begin_batch(
             tx, command_id=defined.command_id, first=1, jobs=3, at_ms=q.NOON, opened_ms=None
         )
-        q.queue_jobs(tx, 2, batch_id=batch_id, hold=CLOSED)
+        q.queue_jobs(tx, 2, batch_id=batch_id, hold=HOLD_UNOPENED)
         assert not q.is_ready(tx, 1)
         assert not batches.is_open(tx, batch_id)
-        assert details.jobs(tx)["jobs"] == []
-    with store.turn() as tx:
+        assert list_jobs(tx)["jobs"] == []
+    with store.transaction() as tx:
         assert check(tx) == []
 
 
 def test_a_batch_that_never_became_whole_is_dropped_at_the_next_start(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         defined = q.a_command(tx)
         kept = q.a_batch(tx, 2)
         for number in range(2):
-            batches.begin(
+            batches.begin_batch(
                 tx, command_id=defined.command_id, first=3 + number, jobs=1, at_ms=1, opened_ms=None
             )
-        q.queue_jobs(tx, 2, batch_id=2, hold=CLOSED)
+        q.queue_jobs(tx, 2, batch_id=2, hold=HOLD_UNOPENED)
         assert batches.drop_unopened(tx, only=3) == 1
         assert batches.drop_unopened(tx) == 1
         assert batches.drop_unopened(tx) == 0
         assert batches.is_open(tx, kept)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []
-        assert details.counts(tx)["counts"]["queued"] == 2
+        assert read_queue_counts(tx)["counts"]["queued"] == 2
 
 
 def test_an_opened_batch_becomes_ready_slice_by_slice_also_after_a_restart(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         defined = q.a_command(tx)
-        batch_id = batches.begin(
+        batch_id = batches.begin_batch(
             tx, command_id=defined.command_id, first=1, jobs=5, at_ms=q.NOON, opened_ms=None
         )
-        q.queue_jobs(tx, 3, batch_id=batch_id, hold=CLOSED)
-        q.queue_jobs(tx, 2, batch_id=batch_id, hold=CLOSED, subject="news")
-        batches.open_(tx, batch_id, 1, 5, held=False, at_ms=q.NOON)
+        q.queue_jobs(tx, 3, batch_id=batch_id, hold=HOLD_UNOPENED)
+        q.queue_jobs(tx, 2, batch_id=batch_id, hold=HOLD_UNOPENED, subject="news")
+        batches.open_batch(tx, batch_id, 1, 5, held=False, at_ms=q.NOON)
     for expected in ([1, 2], [1, 2, 3, 4], [1, 2, 3, 4]):
-        with store.turn() as tx:
+        with store.transaction() as tx:
             assert check(tx) == []
-            work = batches.next_upkeep(tx)
+            work = batches.find_next_upkeep(tx)
             assert work is not None
-            for _, subject in batches.open_slice(tx, work, 2):
+            for _, subject in batches.run_upkeep_slice(tx, work, 2):
                 if subject is not None:
-                    readiness.settle(tx, {subject})
+                    readiness.refresh_subjects(tx, {subject})
             assert [each for each in range(1, 6) if q.is_ready(tx, each)] == expected
-    with store.turn() as tx:
-        assert batches.next_upkeep(tx) is None
+    with store.transaction() as tx:
+        assert batches.find_next_upkeep(tx) is None
         assert check(tx) == []
 
 
 def test_a_batch_that_was_submitted_held_is_held_when_it_is_open(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         defined = q.a_command(tx)
-        batch_id = batches.begin(
+        batch_id = batches.begin_batch(
             tx, command_id=defined.command_id, first=1, jobs=2, at_ms=q.NOON, opened_ms=None
         )
-        q.queue_jobs(tx, 2, batch_id=batch_id, hold=CLOSED)
-        batches.open_(tx, batch_id, 1, 2, held=True, at_ms=q.NOON)
-        work = batches.next_upkeep(tx)
+        q.queue_jobs(tx, 2, batch_id=batch_id, hold=HOLD_UNOPENED)
+        batches.open_batch(tx, batch_id, 1, 2, held=True, at_ms=q.NOON)
+        work = batches.find_next_upkeep(tx)
         assert work is not None
-        batches.open_slice(tx, work, 500)
+        batches.run_upkeep_slice(tx, work, 500)
         assert [q.column(tx, each, "hold") for each in (1, 2)] == [1, 1]
         assert not q.is_ready(tx, 1)
 
 
 def test_the_turn_that_ends_the_last_job_says_that_the_batch_is_over(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         batch_id = q.a_batch(tx, 3)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.run(tx, 1)
         q.run(tx, 2, JobEvent.FAILED)
-    assert tx.completed == []
-    with store.turn() as tx:
-        assert details.batch(tx, batch_id)["counts"] == {
+    assert tx.completed_batches == []
+    with store.transaction() as tx:
+        assert read_batch(tx, batch_id)["counts"] == {
             "succeeded": 1, "failed": 1, "cancelled": 0, "open": 1,
         }  # fmt: skip
         job_state.cancel_queued(tx, [3], code="cancelled", sentence="by anna", at_ms=q.NOON)
-    assert tx.completed == [batch_id]
-    with store.turn() as tx:
-        assert details.batch(tx, batch_id)["over"]
+    assert tx.completed_batches == [batch_id]
+    with store.transaction() as tx:
+        assert read_batch(tx, batch_id)["over"]
         assert check(tx) == []

@@ -7,29 +7,31 @@ import pytest
 from mythjobs.model.life import JobState
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
-from mythjobs.store.queries import details
-from mythjobs.store.statement import Transaction
+from mythjobs.store.queries.commands import read_queue_counts
+from mythjobs.store.queries.job_details import read_job
+from mythjobs.store.queries.jobs import list_jobs
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import events, jobs
 from tests.support import queue as q
 
 
 def test_numbers_only_rise(store: Store) -> None:
-    with store.turn() as tx:
-        assert jobs.next_id(tx) == 1
+    with store.transaction() as tx:
+        assert jobs.read_next_id(tx) == 1
         jobs.save_next_id(tx, 40)
-    with store.turn() as tx:
-        assert jobs.next_id(tx) == 40
+    with store.transaction() as tx:
+        assert jobs.read_next_id(tx) == 40
         assert q.queue_job(tx) == 40
 
 
 def test_a_key_finds_its_job_and_a_second_row_of_it_is_refused(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         job_id = q.queue_job(tx, key="once")
-        assert jobs.by_key(tx, "once") == (job_id, "queued")
-        assert jobs.by_key(tx, "twice") is None
-    with pytest.raises(Exception, match=r"(?i)unique"), store.turn() as tx:
+        assert jobs.find_by_key(tx, "once") == (job_id, "queued")
+        assert jobs.find_by_key(tx, "twice") is None
+    with pytest.raises(Exception, match=r"(?i)unique"), store.transaction() as tx:
         q.queue_job(tx, key="once")
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []
 
 
@@ -39,108 +41,108 @@ def test_a_turn_that_raises_leaves_nothing_behind(store: Store) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.transact(body)
-    with store.turn() as tx:
+        store.run_transaction(body)
+    with store.transaction() as tx:
         assert check(tx) == []
-        assert details.counts(tx)["counts"]["queued"] == 0
+        assert read_queue_counts(tx)["counts"]["queued"] == 0
         assert q.queue_job(tx) == 1
 
 
 def test_a_snapshot_does_not_see_what_is_committed_meanwhile(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_job(tx)
-    with store.reading() as before:
-        assert len(details.jobs(before)["jobs"]) == 1
-        with store.turn() as tx:
+    with store.snapshot() as before:
+        assert len(list_jobs(before)["jobs"]) == 1
+        with store.transaction() as tx:
             q.queue_job(tx)
-        assert len(details.jobs(before)["jobs"]) == 1
-    with store.reading() as after:
-        assert len(details.jobs(after)["jobs"]) == 2
+        assert len(list_jobs(before)["jobs"]) == 1
+    with store.snapshot() as after:
+        assert len(list_jobs(after)["jobs"]) == 2
 
 
 def test_a_snapshot_cannot_write(store: Store) -> None:
-    with pytest.raises(Exception, match=r"(?i)read-?only"), store.reading() as tx:
+    with pytest.raises(Exception, match=r"(?i)read-?only"), store.snapshot() as tx:
         q.a_command(tx)
 
 
 def test_flags_are_of_the_jobs_that_are_there(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_jobs(tx, 2, subject="news")
         jobs.request_stop(tx, [2], "anna")
-        found = jobs.flags(tx, [1, 2, 3])
+        found = jobs.read_flags(tx, [1, 2, 3])
         assert found[1] == (1, 1, 1, None, "queued", 0, None, "news")
         assert (found[2].stop_requested, 3 in found) == ("anna", False)
 
 
 def test_only_a_queued_job_can_be_held(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.queue_jobs(tx, 2)
         q.lease(tx, 1)
-        jobs.hold(tx, [1, 2], True, "by anna")
+        jobs.set_hold(tx, [1, 2], True, "by anna")
         assert [q.column(tx, each, "hold") for each in (1, 2)] == [0, 1]
 
 
 def test_progress_of_an_old_attempt_is_not_taken(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         job_id = q.queue_job(tx, comment="at first")
         q.lease(tx, job_id)
-        jobs.tell(tx, [(job_id, 1, 500, None)])
+        jobs.record_progress(tx, [(job_id, 1, 500, None)])
         assert (q.column(tx, job_id, "progress"), q.column(tx, job_id, "comment")) == (
             500, "at first",
         )  # fmt: skip
-        jobs.tell(tx, [(job_id, 1, None, "half"), (job_id, 2, 900, "other")])
+        jobs.record_progress(tx, [(job_id, 1, None, "half"), (job_id, 2, 900, "other")])
         assert (q.column(tx, job_id, "progress"), q.column(tx, job_id, "comment")) == (500, "half")
 
 
 def test_a_comment_may_be_any_bytes_that_a_program_wrote(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         job_id = q.queue_job(tx)
         q.lease(tx, job_id)
-        jobs.tell(tx, [(job_id, 1, None, "a\0b")])
+        jobs.record_progress(tx, [(job_id, 1, None, "a\0b")])
         assert q.column(tx, job_id, "comment") == "a\N{REPLACEMENT CHARACTER}b"
 
 
 def test_a_copy_begins_from_the_columns_of_the_old_job(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         job_id = q.queue_job(tx, arguments='{"a": "1"}', priority=7, subject="news")
-        row = jobs.whole(tx, job_id)
+        row = jobs.read_submission(tx, job_id)
         assert row is not None
         assert (row["arguments"], row["priority"], row["subject"]) == ('{"a": "1"}', 7, "news")
-        assert jobs.whole(tx, 99) is None
+        assert jobs.read_submission(tx, 99) is None
 
 
 def test_events_stand_in_the_order_in_which_they_came(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         job_id = q.queue_job(tx)
         events.add(tx, [events.Event(job_id, 0, q.NOON, "held", "by anna")])
         events.add(tx, [events.Event(job_id, 0, q.NOON - 5, "released", "")])
-        found = details.job(tx, job_id)["events"]
+        found = read_job(tx, job_id)["events"]
     assert [each["kind"] for each in found] == ["held", "released"]
     assert found[0] == {"at_ms": q.NOON, "n": 0, "kind": "held", "detail": "by anna"}
 
 
 def test_texts_come_back_as_they_went_in(store: Store) -> None:
     text = "Größe 🎬 50 % 'quoted' \"twice\" back\\slash {brace} %s ?"
-    with store.turn() as tx:
+    with store.transaction() as tx:
         job_id = q.queue_job(tx, subject=text, comment=text, key=text, arguments=f'"{text}"')
-    with store.reading() as tx:
+    with store.snapshot() as tx:
         assert [q.column(tx, job_id, name) for name in ("subject", "comment", "key")] == [text] * 3
-        assert jobs.by_key(tx, text) == (job_id, JobState.QUEUED)
+        assert jobs.find_by_key(tx, text) == (job_id, JobState.QUEUED)
 
 
 def test_totals_follow_every_move(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.queue_jobs(tx, 4)
         q.queue_jobs(tx, 1, command="other")
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.lease(tx, 1)
         q.run(tx, 2)
-    with store.reading() as tx:
-        found = details.counts(tx)
+    with store.snapshot() as tx:
+        found = read_queue_counts(tx)
     assert found["counts"] == {
         "queued": 3, "leased": 1, "running": 0, "succeeded": 1, "failed": 0, "cancelled": 0,
     }  # fmt: skip

@@ -13,8 +13,7 @@ from psycopg import errors
 
 from mythjobs.errors import BadRequest, ConfigError, StoreAway, StoreFailed, StoreFull, Taken
 from mythjobs.store.backends.postgres import PostgresStore
-from mythjobs.store.statement import Transaction
-from mythjobs.store.transaction import Again
+from mythjobs.store.transaction import RetryTransaction, Transaction
 from tests.support import postgres
 from tests.support import queue as q
 from tests.support.lossy import Lossy
@@ -79,10 +78,10 @@ def test_a_second_master_is_refused_until_the_first_is_gone(url: str) -> None:
 def test_a_connection_lost_between_two_turns_is_made_again(
     url: str, database: PostgresStore
 ) -> None:
-    with database.turn() as tx:
+    with database.transaction() as tx:
         q.queue_job(tx)
     _end_sessions(url)
-    with database.turn() as tx:
+    with database.transaction() as tx:
         assert q.queue_job(tx) == 2
 
 
@@ -95,8 +94,8 @@ def test_a_turn_that_lost_its_connection_changed_nothing_and_says_so(
         q.queue_job(tx)
 
     with pytest.raises(StoreAway, match="cannot be reached"):
-        database.transact(body)
-    with database.turn() as tx:
+        database.run_transaction(body)
+    with database.transaction() as tx:
         assert q.queue_job(tx) == 1
 
 
@@ -104,24 +103,24 @@ def test_a_snapshot_that_lost_its_connection_says_so_and_the_next_is_good(
     url: str, database: PostgresStore
 ) -> None:
     def read() -> None:
-        with database.reading() as tx:
+        with database.snapshot() as tx:
             _end_sessions(url)
             tx.cursor.execute("SELECT 1")
 
     with pytest.raises(StoreAway):
         read()
-    with database.reading() as tx:
+    with database.snapshot() as tx:
         tx.cursor.execute("SELECT 1")
 
 
 def test_a_session_that_was_lost_while_nothing_was_read_is_made_again(
     url: str, database: PostgresStore
 ) -> None:
-    with database.reading() as first, database.reading() as second:
+    with database.snapshot() as first, database.snapshot() as second:
         for tx in (first, second):
             tx.cursor.execute("SELECT 1")
     _end_sessions(url)
-    with database.reading() as tx:
+    with database.snapshot() as tx:
         tx.cursor.execute("SELECT 1")
 
 
@@ -136,10 +135,10 @@ def _end_sessions(url: str) -> None:
 def test_a_commit_whose_answer_was_lost_counts_once(url: str, lossy: Lossy) -> None:
     store = _through(url, lossy)
     lossy.lose = "answer"
-    with store.turn() as tx:
+    with store.transaction() as tx:
         job_id = q.queue_job(tx, key="once")
     # The turn ended well: the server had it.
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert q.state_of(tx, job_id) == "queued"
     store.close()
 
@@ -147,9 +146,9 @@ def test_a_commit_whose_answer_was_lost_counts_once(url: str, lossy: Lossy) -> N
 def test_a_commit_that_never_arrived_is_said_not_to_be_made(url: str, lossy: Lossy) -> None:
     store = _through(url, lossy)
     lossy.lose = "request"
-    with pytest.raises(StoreAway), store.turn() as tx:
+    with pytest.raises(StoreAway), store.transaction() as tx:
         q.queue_job(tx, key="once")
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert q.queue_job(tx, key="once") == 1
     store.close()
 
@@ -158,20 +157,20 @@ def test_a_commit_that_nobody_can_tell_of_ends_the_master(url: str, lossy: Lossy
     store = _through(url, lossy, settle_s=0)
     lossy.lose = "answer"
     with pytest.raises(StoreFailed, match="does not say whether it was made"):
-        store.transact(q.queue_job)
+        store.run_transaction(q.queue_job)
     store.close()
 
 
 def test_a_lost_session_that_the_server_does_not_notice_is_ended(url: str, lossy: Lossy) -> None:
     store = _through(url, lossy)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_job(tx)
     lossy.lose = "unseen"
-    with pytest.raises(StoreAway, match="has not let go"), store.turn() as tx:
+    with pytest.raises(StoreAway, match="has not let go"), store.transaction() as tx:
         q.queue_job(tx)
     for _ in range(200):
         try:
-            with store.turn() as tx:
+            with store.transaction() as tx:
                 assert q.queue_job(tx) == 2
             break
         except StoreAway:
@@ -186,9 +185,9 @@ def test_a_master_whose_database_another_has_taken_is_told_so(
 ) -> None:
     _end_sessions(url)
     other = PostgresStore(url, unsafe=True)
-    with pytest.raises(Taken, match="another master has taken"), database.turn():
+    with pytest.raises(Taken, match="another master has taken"), database.transaction():
         pass
-    with other.turn() as tx:
+    with other.transaction() as tx:
         assert q.queue_job(tx) == 1
     other.close()
 
@@ -206,12 +205,12 @@ def test_a_turn_that_met_another_runs_again_five_times_and_no_more(
         return tries[-1]
 
     meets = 5
-    assert database.transact(body) == (1, [])
+    assert database.run_transaction(body) == (1, [])
     assert tries == [1] * 6
     tries.clear()
     meets = 6
-    with pytest.raises(Again):
-        database.transact(body)
+    with pytest.raises(RetryTransaction):
+        database.run_transaction(body)
     assert tries == [2] * 6
 
 
@@ -220,8 +219,8 @@ def test_a_full_disk_of_the_server_is_told_as_one(database: PostgresStore) -> No
         tx.cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53100'; END $$")
 
     with pytest.raises(StoreFull, match="nothing new is taken until there is room"):
-        database.transact(body)
-    with database.turn() as tx:
+        database.run_transaction(body)
+    with database.transaction() as tx:
         q.queue_job(tx)
 
 
@@ -230,13 +229,13 @@ def test_a_text_that_it_cannot_store_is_the_askers_fault(
     database: PostgresStore, count: int
 ) -> None:
     with pytest.raises(BadRequest, match="a text cannot be stored in PostgreSQL"):
-        database.transact(lambda tx: q.queue_jobs(tx, count, subject="a\0b"))
-    with database.turn() as tx:
+        database.run_transaction(lambda tx: q.queue_jobs(tx, count, subject="a\0b"))
+    with database.transaction() as tx:
         q.queue_job(tx)
 
 
 def test_a_statement_that_is_wrong_is_nobody_elses_fault(database: PostgresStore) -> None:
-    with pytest.raises(errors.UndefinedTable), database.turn() as tx:
+    with pytest.raises(errors.UndefinedTable), database.transaction() as tx:
         tx.cursor.execute("SELECT * FROM nowhere")
-    with database.turn() as tx:
+    with database.transaction() as tx:
         q.queue_job(tx)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from mythjobs.model.life import FINAL, JobEvent
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches, jobs
-from mythjobs.store.writes.prune import Slice, prune
+from mythjobs.store.writes.prune import PruneSlice, prune
 from tests.support import queue as q
 
 EVERY = sorted(FINAL)
@@ -20,18 +20,18 @@ def _count(tx: Transaction, table: str) -> int:
 
 
 def test_jobs_go_slice_by_slice_with_attempts_and_events(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         ids = q.queue_jobs(tx, 5)
         q.run(tx, ids[0], JobEvent.REQUEUED)
         for each in ids[:4]:
             q.run(tx, each)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         first = prune(tx, before_ms=LATER, states=EVERY, above=0, most=3)
-        assert first == Slice(above=3, jobs=3, attempts=[(1, 1), (1, 2), (2, 1), (3, 1)])
+        assert first == PruneSlice(above=3, jobs=3, attempts=[(1, 1), (1, 2), (2, 1), (3, 1)])
         second = prune(tx, before_ms=LATER, states=EVERY, above=3, most=3)
-        assert second == Slice(above=None, jobs=1, attempts=[(4, 1)])
-    with store.turn() as tx:
+        assert second == PruneSlice(above=None, jobs=1, attempts=[(4, 1)])
+    with store.transaction() as tx:
         assert [_count(tx, table) for table in ("job", "attempt", "event")] == [1, 0, 0]
         assert check(tx) == []
         # The numbers of what went are not given again.
@@ -39,7 +39,7 @@ def test_jobs_go_slice_by_slice_with_attempts_and_events(store: Store) -> None:
 
 
 def test_only_what_is_old_enough_and_in_an_asked_state_goes(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.queue_jobs(tx, 3)
         q.run(tx, 1)
@@ -51,7 +51,7 @@ def test_only_what_is_old_enough_and_in_an_asked_state_goes(store: Store) -> Non
 
 
 def test_what_an_open_job_waited_for_stays_until_that_is_over(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         first = q.queue_job(tx)
         second = q.queue_job(tx, after=[(first, "ok")])
@@ -63,27 +63,27 @@ def test_what_an_open_job_waited_for_stays_until_that_is_over(store: Store) -> N
 
 
 def test_a_batch_goes_as_a_whole_and_its_row_with_its_last_job(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.a_batch(tx, 3)
         q.run(tx, 1)
         q.run(tx, 2)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert prune(tx, before_ms=LATER, states=EVERY, above=0, most=9).jobs == 0
         q.run(tx, 3)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert prune(tx, before_ms=LATER, states=EVERY, above=0, most=2).jobs == 2
         assert batches.is_open(tx, 1)
         assert prune(tx, before_ms=LATER, states=EVERY, above=2, most=2).jobs == 1
         assert not batches.is_open(tx, 1)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []
 
 
 def test_the_key_of_a_pruned_job_is_free_again(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.run(tx, q.queue_job(tx, key="once"))
         prune(tx, before_ms=LATER, states=EVERY, above=0, most=9)
-        assert jobs.by_key(tx, "once") is None
+        assert jobs.find_by_key(tx, "once") is None
         q.queue_job(tx, key="once")

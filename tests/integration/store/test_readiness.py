@@ -6,7 +6,7 @@ from mythjobs.model.life import JobState
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
 from mythjobs.store.queries import ready_jobs
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import jobs, readiness
 from tests.support import queue as q
 
@@ -17,13 +17,13 @@ def _ready(tx: Transaction) -> list[int]:
 
 
 def test_a_held_job_is_not_ready_until_it_is_released(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         [job_id] = q.queue_jobs(tx, 1)
-        jobs.hold(tx, [job_id], True, "by anna")
+        jobs.set_hold(tx, [job_id], True, "by anna")
         assert readiness.refresh(tx, [job_id]) == set()
         assert _ready(tx) == []
         assert q.column(tx, job_id, "reason") == "by anna"
-        jobs.hold(tx, [job_id], False, "")
+        jobs.set_hold(tx, [job_id], False, "")
         assert readiness.refresh(tx, [job_id]) == {1}
         assert _ready(tx) == [job_id]
 
@@ -31,26 +31,26 @@ def test_a_held_job_is_not_ready_until_it_is_released(store: Store) -> None:
 def test_a_job_waits_for_its_time_and_a_clock_that_steps_back_undoes_nothing(
     store: Store,
 ) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         early = q.queue_job(tx, not_before_ms=q.NOON + 10)
         late = q.queue_job(tx, not_before_ms=q.NOON + 20)
         assert _ready(tx) == []
-        assert readiness.next_due_ms(tx) == q.NOON + 10
-        assert readiness.due(tx, q.NOON + 9) == []
-        assert readiness.due(tx, q.NOON + 10) == [early]
+        assert readiness.find_next_due_ms(tx) == q.NOON + 10
+        assert readiness.clear_due(tx, q.NOON + 9) == []
+        assert readiness.clear_due(tx, q.NOON + 10) == [early]
         readiness.refresh(tx, [early])
         assert _ready(tx) == [early]
-        assert readiness.next_due_ms(tx) == q.NOON + 20
+        assert readiness.find_next_due_ms(tx) == q.NOON + 20
         # The wall clock steps back an hour: what was due stays due.
-        assert readiness.due(tx, q.NOON - 3_600_000) == []
+        assert readiness.clear_due(tx, q.NOON - 3_600_000) == []
         readiness.refresh(tx, [early, late])
         assert _ready(tx) == [early]
-        readiness.due(tx, q.NOON + 99)
-        assert readiness.next_due_ms(tx) is None
+        readiness.clear_due(tx, q.NOON + 99)
+        assert readiness.find_next_due_ms(tx) is None
 
 
 def test_of_one_subject_the_first_of_each_class_is_ready(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.queue_jobs(tx, 2, subject="news")
         q.queue_jobs(tx, 1, subject="news", priority=9)
@@ -66,7 +66,7 @@ def test_of_one_subject_the_first_of_each_class_is_ready(store: Store) -> None:
 
 
 def test_two_jobs_of_a_subject_run_together_only_if_both_may(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.queue_jobs(tx, 3, subject="news", overlap=1)
         q.queue_jobs(tx, 1, subject="news", command="strict")
@@ -75,12 +75,12 @@ def test_two_jobs_of_a_subject_run_together_only_if_both_may(store: Store) -> No
         assert _ready(tx) == [2]
         q.lease(tx, 2)
         assert _ready(tx) == [3]
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []
 
 
 def test_a_lease_and_its_end_leave_the_rest_of_the_subject_in_order(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         ids = q.queue_jobs(tx, 4, subject="news")
         order = []
@@ -92,24 +92,24 @@ def test_a_lease_and_its_end_leave_the_rest_of_the_subject_in_order(store: Store
 
 
 def test_placement_reads_a_class_by_priority_then_deadline_then_age(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_jobs(tx, 3)
         q.queue_jobs(tx, 1, priority=5)
         q.queue_jobs(tx, 1, hold=1, priority=9)
         q.queue_jobs(tx, 1, command="other")
-        found = ready_jobs.next_of_class(tx, 1, 3)
+        found = ready_jobs.read_next(tx, 1, 3)
         assert [each.job_id for each in found] == [4, 1, 2]
-        assert readiness.ready_classes(tx) == {1, 2}
+        assert readiness.read_ready_classes(tx) == {1, 2}
         q.queue_job(tx, deadline_ms=q.NOON + 2)
         q.queue_job(tx, deadline_ms=q.NOON + 1)
         q.queue_job(tx, deadline_ms=q.NOON + 1)
-        found = ready_jobs.next_of_class(tx, 1, 9)
+        found = ready_jobs.read_next(tx, 1, 9)
         assert [each.job_id for each in found] == [4, 8, 9, 7, 1, 2, 3]
-        assert [ready_jobs.ahead(tx, 1, each.job_id) for each in found] == list(range(7))
+        assert [ready_jobs.count_ahead(tx, 1, each.job_id) for each in found] == list(range(7))
 
 
 def test_a_stop_that_was_asked_for_keeps_a_job_from_being_ready(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         [job_id] = q.queue_jobs(tx, 1)
         jobs.request_stop(tx, [job_id], "anna")
         readiness.refresh(tx, [job_id])
@@ -118,11 +118,11 @@ def test_a_stop_that_was_asked_for_keeps_a_job_from_being_ready(store: Store) ->
 
 
 def test_of_one_subject_the_earlier_deadline_is_ready_at_one_priority(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_job(tx, subject="news")
         soon = q.queue_job(tx, subject="news", deadline_ms=q.NOON + 1)
         assert _ready(tx) == [soon]
         urgent = q.queue_job(tx, subject="news", priority=1)
         assert _ready(tx) == [urgent]
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []

@@ -10,7 +10,7 @@ import pytest
 
 from mythjobs.errors import BadRequest
 from mythjobs.store.backends.backup import back_up
-from mythjobs.store.backends.restore import in_use, prepared, put_in_place
+from mythjobs.store.backends.restore import install_backup, open_replaced_store, stage_backup
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store, open_store
 from mythjobs.store.writes import id_recovery, jobs
@@ -21,7 +21,7 @@ from tests.support import queue as q
 def target(tmp_path: Path) -> Path:
     """A store with one job that ran."""
     store = open_store(tmp_path / "store.db", unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.run(tx, q.queue_job(tx))
     store.close()
@@ -36,15 +36,15 @@ def backup(target: Path) -> Path:
 
 def _next_id(path: Path) -> int:
     store = open_store(path, unsafe=True)
-    with store.reading() as tx:
-        found = jobs.next_id(tx)
+    with store.snapshot() as tx:
+        found = jobs.read_next_id(tx)
     store.close()
     return found
 
 
 def _add_a_job(path: Path) -> None:
     store = open_store(path, unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_job(tx)
     store.close()
 
@@ -52,9 +52,9 @@ def _add_a_job(path: Path) -> None:
 def test_the_backup_is_in_place_and_the_store_beside_it(target: Path, backup: Path) -> None:
     _add_a_job(target)
     aside = target.with_name("aside.db")
-    with prepared(backup, target) as part:
+    with stage_backup(backup, target) as part:
         assert part.stat().st_mode & 0o777 == 0o600
-        assert put_in_place(part, target, aside)
+        assert install_backup(part, target, aside)
     names = sorted(each.name for each in target.parent.iterdir() if each.suffix == ".db")
     assert names == ["aside.db", "backup.db", "store.db"]
     assert (_next_id(target), _next_id(aside)) == (2, 3)
@@ -67,10 +67,10 @@ def test_of_a_store_that_did_not_end_by_itself_nothing_is_believed(
     killed.execute("PRAGMA wal_autocheckpoint = 0")
     killed.execute("UPDATE meta SET value = '77' WHERE name = 'next_job_id'")
     aside = target.with_name("aside.db")
-    with prepared(backup, target) as part:
-        with in_use(target) as used:
+    with stage_backup(backup, target) as part:
+        with open_replaced_store(target) as used:
             assert used is None
-        put_in_place(part, target, aside)
+        install_backup(part, target, aside)
     killed.close()
     # Its log is kept with it.
     assert (_next_id(target), _next_id(aside)) == (2, 77)
@@ -80,10 +80,10 @@ def test_a_store_that_cannot_be_read_is_kept_too(target: Path, backup: Path) -> 
     target.write_bytes(b"nonsense" * 1000)
     Path(f"{target}-wal").write_bytes(b"more of it")
     aside = target.with_name("aside.db")
-    with prepared(backup, target) as part:
-        with in_use(target) as used:
+    with stage_backup(backup, target) as part:
+        with open_replaced_store(target) as used:
             assert used is None
-        put_in_place(part, target, aside)
+        install_backup(part, target, aside)
     assert _next_id(target) == 2
     assert aside.read_bytes() == b"nonsense" * 1000
     assert Path(f"{aside}-wal").read_bytes() == b"more of it"
@@ -92,10 +92,10 @@ def test_a_store_that_cannot_be_read_is_kept_too(target: Path, backup: Path) -> 
 def test_where_no_store_is_there_is_one_then(target: Path, backup: Path, tmp_path: Path) -> None:
     new = tmp_path / "new" / "store.db"
     new.parent.mkdir()
-    with in_use(new) as used:
+    with open_replaced_store(new) as used:
         assert used is None
-    with prepared(backup, new) as part:
-        assert not put_in_place(part, new, new.with_name("aside.db"))
+    with stage_backup(backup, new) as part:
+        assert not install_backup(part, new, new.with_name("aside.db"))
     assert sorted(each.name for each in new.parent.iterdir()) == ["store.db"]
     assert _next_id(new) == 2
 
@@ -111,7 +111,7 @@ def test_what_is_no_backup_is_not_put_back(target: Path, content: bytes, said: s
     other = target.with_name("other")
     other.write_bytes(content)
     before = target.read_bytes()
-    with pytest.raises(BadRequest, match=said), prepared(other, target):
+    with pytest.raises(BadRequest, match=said), stage_backup(other, target):
         pass
     assert target.read_bytes() == before
     assert not list(target.parent.glob(".store.db.part*"))
@@ -123,36 +123,36 @@ def test_a_damaged_backup_is_not_put_back(target: Path, backup: Path) -> None:
     with backup.open("r+b") as file:
         file.seek(4096 * (pages // 2))
         file.write(b"\xff" * 4096 * (pages // 4))
-    with pytest.raises(BadRequest, match="damaged"), prepared(backup, target):
+    with pytest.raises(BadRequest, match="damaged"), stage_backup(backup, target):
         pass
 
 
 def test_numbers_rise_above_those_of_the_store_in_use(store: Store, tmp_path: Path) -> None:
     later = open_store(tmp_path / "later.db", unsafe=True)
-    with later.turn() as tx:
+    with later.transaction() as tx:
         q.machines_join(tx)
         q.queue_jobs(tx, 4)
         q.run(tx, 2)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_jobs(tx, 3)
-    with later.reading() as old, store.turn() as tx:
-        assert id_recovery.rise(tx, id_recovery.later(old)) == 5
+    with later.snapshot() as old, store.transaction() as tx:
+        assert id_recovery.raise_ids(tx, id_recovery.read_restored_ids(old)) == 5
         assert [q.column(tx, each, "attempts") for each in (1, 2, 3)] == [0, 1, 0]
-        assert jobs.next_id(tx) == 5
+        assert jobs.read_next_id(tx) == 5
     later.close()
-    with store.reading() as tx:
+    with store.snapshot() as tx:
         assert check(tx) == []
 
 
 def test_where_nothing_is_known_of_it_numbers_are_left_out(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         done, waiting = q.queue_jobs(tx, 2)
         q.run(tx, done)
         assert id_recovery.hold_queued(tx, "held: who knows") == 1
-        assert id_recovery.rise(tx, None) == 2 * id_recovery.JOBS_LEFT_OUT
+        assert id_recovery.raise_ids(tx, None) == 2 * id_recovery.JOB_IDS_SKIPPED
         assert q.column(tx, done, "attempts") == 1
-        assert q.column(tx, waiting, "attempts") == id_recovery.ATTEMPTS_LEFT_OUT
+        assert q.column(tx, waiting, "attempts") == id_recovery.ATTEMPTS_SKIPPED
         assert not q.is_ready(tx, waiting)
-    with store.reading() as tx:
+    with store.snapshot() as tx:
         assert check(tx) == []

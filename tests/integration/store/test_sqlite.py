@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
-from mythjobs.store.backends.disk import network_file_system
+from mythjobs.store.backends.disk import find_network_file_system
 from mythjobs.store.backends.sqlite import SqliteStore
 from mythjobs.store.invariants.run import check
-from mythjobs.store.queries import details
-from mythjobs.store.writes.job_state import Leased
+from mythjobs.store.queries.commands import read_queue_counts
+from mythjobs.store.writes.job_state import LeasedJob
 from tests.support import disks
 from tests.support import queue as q
 
@@ -32,36 +32,36 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def _submit_for_ever(store: SqliteStore) -> None:
     while True:
-        with store.turn() as tx:
+        with store.transaction() as tx:
             q.queue_job(tx)
 
 
 def test_a_full_disk_refuses_what_grows_and_lets_what_runs_be_finished(small_disk: Path) -> None:
     store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         ids = q.queue_jobs(tx, 40)
         for each in ids[:20]:
             q.start(tx, *q.lease(tx, each))
-        live = [Leased(each, 1, 1, 1, None, 0, None, 0, "{}", 0) for each in ids[:20]]
+        live = [LeasedJob(each, 1, 1, 1, None, 0, None, 0, "{}", 0) for each in ids[:20]]
     for _ in range(3):
         ballast = disks.fill(small_disk)
         with pytest.raises(StoreFull, match="nothing new is taken until there is room"):
             _submit_for_ever(store)
-        assert not store.has_room()
+        assert not store.has_free_space()
         # The reserve is dropped now: the ends of what runs still find room, one turn each.
         for _ in range(5):
-            with store.turn() as tx:
+            with store.transaction() as tx:
                 q.end(tx, live.pop())
         ballast.unlink()
-        assert store.has_room()
-        with store.turn() as tx:
+        assert store.has_free_space()
+        with store.transaction() as tx:
             q.queue_job(tx)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []
     store.close()
     store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []
         assert q.state_of(tx, ids[19]) == "succeeded"
     store.close()
@@ -71,10 +71,10 @@ def test_a_store_opens_on_a_full_disk_by_what_was_kept_back(small_disk: Path) ->
     SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE).close()
     ballast = disks.fill(small_disk)
     store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
     ballast.unlink()
-    assert store.has_room()
+    assert store.has_free_space()
     store.close()
 
 
@@ -84,20 +84,18 @@ def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path) -> Non
 import resource, signal, sys
 from pathlib import Path
 from mythjobs.errors import StoreFailed
-from mythjobs.store.queries import details
-from mythjobs.store.writes.job_state import Leased
 from mythjobs.store.backends.sqlite import SqliteStore
 from tests.support import disks
 from tests.support import queue as q
 store = SqliteStore(Path(sys.argv[1]), unsafe=True)
-with store.turn() as tx:
+with store.transaction() as tx:
     q.queue_job(tx)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 size = Path(sys.argv[1] + "-wal").stat().st_size
 resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 for _ in range(2):
     try:
-        with store.turn() as tx:
+        with store.transaction() as tx:
             q.queue_jobs(tx, 2000)
     except StoreFailed as error:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
@@ -121,7 +119,7 @@ print(Path(sys.argv[1] + "-wal").exists())
     assert lines[0].startswith(f"{os.EX_IOERR} the store ")
     assert "nothing of the last turn was acknowledged" in lines[0]
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []
         assert q.queue_job(tx) == 2
     store.close()
@@ -130,7 +128,7 @@ print(Path(sys.argv[1] + "-wal").exists())
 def test_a_damaged_file_is_found_after_an_unclean_end(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = SqliteStore(path, unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_jobs(tx, 2000)
     store.close()
     data = bytearray(path.read_bytes())
@@ -153,7 +151,7 @@ def test_the_log_of_a_killed_master_is_made_durable_before_it_is_built_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_jobs(tx, 2000)
     killed = tmp_path / "killed.db"
     shutil.copy(tmp_path / "store.db", killed)
@@ -169,21 +167,21 @@ def test_the_log_of_a_killed_master_is_made_durable_before_it_is_built_on(
     monkeypatch.setattr(os, "fsync", fsync)
     again = SqliteStore(killed, unsafe=True)
     assert synced == [before]
-    with again.turn() as tx:
+    with again.transaction() as tx:
         assert q.queue_job(tx) == 2001
     again.close()
 
 
 def test_what_was_committed_before_a_kill_is_there(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_jobs(tx, 10)
     for name in ("store.db", "store.db-wal"):
         shutil.copy(tmp_path / name, tmp_path / f"killed-{name}")
     (tmp_path / "killed-store.db-wal").rename(tmp_path / "killed-store.db-wal")
     store.close()
     killed = SqliteStore(tmp_path / "killed-store.db", unsafe=True)
-    with killed.turn() as tx:
+    with killed.transaction() as tx:
         assert check(tx) == []
         assert q.queue_job(tx) == 11
     killed.close()
@@ -203,7 +201,7 @@ def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_a_log_that_has_grown_is_moved_into_the_file(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_jobs(tx, 1000)
     before = (tmp_path / "store.db").stat().st_size
     store.checkpoint()
@@ -219,7 +217,7 @@ def test_what_comes_after_a_log_was_moved_is_not_moved_turn_by_turn(tmp_path: Pa
     log = tmp_path / "store.db-wal"
 
     def turn(jobs: int) -> int:
-        with store.turn() as tx:
+        with store.transaction() as tx:
             q.queue_jobs(tx, jobs)
         store.checkpoint()
         return (tmp_path / "store.db").stat().st_mtime_ns
@@ -229,8 +227,8 @@ def test_what_comes_after_a_log_was_moved_is_not_moved_turn_by_turn(tmp_path: Pa
     assert [turn(1) for _ in range(3)] == [moved] * 3
     assert log.stat().st_size < bound
     # What is read stays in the log; it is tried again when that has grown, not at once.
-    with store.reading() as tx:
-        details.counts(tx)
+    with store.snapshot() as tx:
+        read_queue_counts(tx)
         turn(4000)
         tried = turn(1)
         assert [turn(1) for _ in range(3)] == [tried] * 3
@@ -252,14 +250,14 @@ def test_file_systems_of_others_are_known(tmp_path: Path, kind: str, found: str)
         "21 1 9:99 / /other rw - nfs4 host:/x rw\n"
         f"22 1 {number} / / rw,relatime shared:1 - {kind} /dev/x rw\n"
     )
-    assert network_file_system(tmp_path, mounts) == found
+    assert find_network_file_system(tmp_path, mounts) == found
 
 
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_file_that_is_deleted_or_replaced_ends_the_store(tmp_path: Path, replaced: bool) -> None:
     path = tmp_path / "store.db"
     store = SqliteStore(path, unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_jobs(tx, 1)
     if replaced:
         shutil.copy(path, tmp_path / "other.db")
@@ -267,6 +265,6 @@ def test_a_file_that_is_deleted_or_replaced_ends_the_store(tmp_path: Path, repla
     else:
         path.unlink()
     for _ in range(2):
-        with pytest.raises(StoreFailed, match="deleted or replaced"), store.turn() as tx:
+        with pytest.raises(StoreFailed, match="deleted or replaced"), store.transaction() as tx:
             q.queue_jobs(tx, 1)
     store.close()

@@ -6,7 +6,7 @@ import json
 
 from mythjobs.model.life import JobEvent
 from mythjobs.store.open import Store
-from mythjobs.store.queries.statistics import of_command, percentile
+from mythjobs.store.queries.statistics import compute_percentile, compute_statistics
 from mythjobs.store.writes import commands
 from tests.support import queue as q
 
@@ -18,9 +18,9 @@ def _usage(wall_s: float) -> str:
 
 
 def test_a_command_that_never_ran_has_no_figures(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_job(tx)
-        found = of_command(tx, 1)
+        found = compute_statistics(tx, 1)
     assert found.jobs == found.runs == 0
     assert found.success_rate is found.median_s is found.p90_s is None
 
@@ -28,7 +28,7 @@ def test_a_command_that_never_ran_has_no_figures(store: Store) -> None:
 def test_runs_are_counted_of_one_command_and_cancelled_ones_do_not_spoil_the_rate(
     store: Store,
 ) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         q.queue_jobs(tx, 5)
         other = q.queue_job(tx, command="other")
@@ -38,7 +38,7 @@ def test_runs_are_counted_of_one_command_and_cancelled_ones_do_not_spoil_the_rat
         q.run(tx, 2, usage=_usage(3.0))
         q.run(tx, 3, JobEvent.FAILED, usage=_usage(4.0))
         q.run(tx, 4, JobEvent.CANCELLED, usage=_usage(5.0))
-        found = of_command(tx, 1)
+        found = compute_statistics(tx, 1)
     assert (found.jobs, found.runs) == (4, 5)
     assert (found.succeeded, found.failed, found.cancelled) == (2, 1, 1)
     assert found.success_rate == 2 / 3
@@ -48,17 +48,17 @@ def test_runs_are_counted_of_one_command_and_cancelled_ones_do_not_spoil_the_rat
 
 
 def test_only_the_last_jobs_are_looked_at(store: Store) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
         for number, job_id in enumerate(q.queue_jobs(tx, 4)):
             q.run(tx, job_id, usage=_usage(number), at_ms=q.NOON + number)
-        defined = commands.by_name(tx, "true")
+        defined = commands.find_by_name(tx, "true")
         assert defined is not None
-        found = of_command(tx, defined.command_id, most=2)
+        found = compute_statistics(tx, defined.command_id, most=2)
     assert (found.jobs, found.median_s) == (2, 2.5)
 
 
 def test_a_percentile_is_one_of_the_values() -> None:
-    assert percentile([1.0], 90) == 1.0
-    assert percentile([float(each) for each in range(1, 11)], 90) == 9.0
-    assert percentile([3.0, 1.0], 50) == 1.0
+    assert compute_percentile([1.0], 90) == 1.0
+    assert compute_percentile([float(each) for each in range(1, 11)], 90) == 9.0
+    assert compute_percentile([3.0, 1.0], 50) == 1.0

@@ -24,11 +24,11 @@ def back_up(where: str | Path, target: Path) -> int:
     try:
         part.unlink(missing_ok=True)
         part.touch(mode=0o600)  # arguments of jobs are nobody else's to read
-        copy_whole(Path(where), part)
-        sync(part)
+        copy_store(Path(where), part)
+        fsync_path(part)
         os.link(part, target)  # unlike a rename, never over what came there meanwhile
         part.unlink()
-        sync(target.parent)
+        fsync_path(target.parent)
     except FileExistsError:
         raise BadRequest(f"{target} is there already; name a new file") from None
     except OSError as error:
@@ -38,7 +38,7 @@ def back_up(where: str | Path, target: Path) -> int:
     return target.stat().st_size
 
 
-def copy_whole(source: Path, part: Path) -> None:
+def copy_store(source: Path, part: Path) -> None:
     """Writes all that is committed in a store into an empty file. Raises BadRequest if there is
     none or it is none, StoreFull, StateNotWritable."""
     if not source.exists():
@@ -58,7 +58,7 @@ def copy_whole(source: Path, part: Path) -> None:
         connection.close()
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

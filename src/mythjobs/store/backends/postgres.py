@@ -16,8 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from mythjobs.errors import BadRequest, ConfigError, StoreAway, StoreFailed, StoreFull, Taken
 from mythjobs.store.migrate import migrate
-from mythjobs.store.statement import Transaction
-from mythjobs.store.transaction import Again, Store, without_password
+from mythjobs.store.transaction import RetryTransaction, Store, Transaction, redact_password
 from mythjobs.store.writes import counters
 
 _CONNECT_S: Final = 5
@@ -56,7 +55,7 @@ class PostgresStore(Store):
         """Raises ConfigError, StoreAway, Taken. `turn()` raises Taken as well, once another master
         has the database."""
         self._url = url
-        self._said_url = without_password(url)
+        self._said_url = redact_password(url)
         self._unsafe = unsafe
         self._settle_s = settle_s
         # Values by position, so that our statements are the same tuples for both drivers.
@@ -129,11 +128,11 @@ class PostgresStore(Store):
                 )
 
     @contextmanager
-    def turn(self) -> Iterator[Transaction]:
+    def transaction(self) -> Iterator[Transaction]:
         writer, tx, transaction_id = self._begun()
         try:
             yield tx
-            tx.completed = counters.write(tx)
+            tx.completed_batches = counters.write_changes(tx)
         except BaseException as error:
             self._roll_back(writer)
             if isinstance(error, psycopg.Error):
@@ -188,7 +187,7 @@ class PostgresStore(Store):
     def _take_in(self, error: psycopg.Error, writer: Connection) -> None:
         """Raises our own error for what is not the statement's fault."""
         if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
-            raise Again from error
+            raise RetryTransaction from error
         if isinstance(error, errors.DiskFull):
             raise StoreFull(
                 f"the disk of {self._said_url} is full; nothing new is taken until there is room"
@@ -230,7 +229,7 @@ class PostgresStore(Store):
         return StoreAway(f"{self._said_url} cannot be reached: {first}")
 
     @contextmanager
-    def reading(self) -> Iterator[Transaction]:
+    def snapshot(self) -> Iterator[Transaction]:
         connection = self._begun_reader()
         try:
             yield Transaction(connection.cursor(), self._dialect)

@@ -12,22 +12,22 @@ from typing import Final
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from mythjobs.errors import BadRequest, StateNotWritable
-from mythjobs.store.backends.backup import copy_whole, sync
-from mythjobs.store.statement import Transaction
+from mythjobs.store.backends.backup import copy_store, fsync_path
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import id_recovery
 
 _HEADER: Final = b"SQLite format 3\0"
 
 
 @contextmanager
-def prepared(backup: Path, target: Path) -> Iterator[Path]:
+def stage_backup(backup: Path, target: Path) -> Iterator[Path]:
     """A copy of the backup in the directory of the store, which is gone afterwards if it was not
     put in place. Raises BadRequest if that is no sound store, StateNotWritable, StoreFull."""
     part = target.with_name(f".{target.name}.part")
     _remove(part)
     try:
         part.touch(mode=0o600)
-        copy_whole(backup, part)
+        copy_store(backup, part)
         with closing(sqlite3.connect(part)) as connection:
             _look_at(connection, backup)
         yield part
@@ -52,7 +52,7 @@ def _remove(part: Path) -> None:
 
 
 @contextmanager
-def in_use(target: Path) -> Iterator[id_recovery.Later | None]:
+def open_replaced_store(target: Path) -> Iterator[id_recovery.RestoredIds | None]:
     """The store that is there now; None if it cannot be read, or has a log: it did not end by
     itself then, and of a log that was damaged SQLite reads what stands before the damage, as if
     that were all."""
@@ -60,7 +60,9 @@ def in_use(target: Path) -> Iterator[id_recovery.Later | None]:
     try:
         if _is_readable(target):
             connection = sqlite3.connect(target, isolation_level=None)
-            found = id_recovery.later(Transaction(connection.cursor(), sqlite_dialect.dialect()))
+            found = id_recovery.read_restored_ids(
+                Transaction(connection.cursor(), sqlite_dialect.dialect())
+            )
     except sqlite3.Error:
         found = None
     try:
@@ -83,22 +85,22 @@ def _is_readable(target: Path) -> bool:
         return False
 
 
-def put_in_place(part: Path, target: Path, aside: Path) -> bool:
+def install_backup(part: Path, target: Path, aside: Path) -> bool:
     """At every instant there is a whole store or the old one: its files get second names first.
 
     Answers whether something stood there. Raises StateNotWritable.
     """
     try:
-        sync(part)
+        fsync_path(part)
         there = target.exists()
         for suffix in ("", "-wal"):
             if Path(f"{target}{suffix}").exists():
                 os.link(f"{target}{suffix}", f"{aside}{suffix}")
-        sync(target.parent)
+        fsync_path(target.parent)
         for suffix in ("-wal", "-shm"):
             Path(f"{target}{suffix}").unlink(missing_ok=True)
         os.replace(part, target)
-        sync(target.parent)
+        fsync_path(target.parent)
     except OSError as error:
         raise StateNotWritable(f"{target.parent} cannot be written: {error.strerror}") from error
     return there

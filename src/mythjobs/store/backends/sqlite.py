@@ -16,11 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
-from mythjobs.store.backends.disk import network_file_system
-from mythjobs.store.backends.disk_reserve import Reserve
+from mythjobs.store.backends.disk import DiskReserve, find_network_file_system
 from mythjobs.store.migrate import migrate
-from mythjobs.store.statement import Transaction
-from mythjobs.store.transaction import Store
+from mythjobs.store.transaction import Store, Transaction
 from mythjobs.store.writes import counters
 
 # Checkpoints are ours (the writing connection alone makes them), so that a turn decides when.
@@ -45,7 +43,7 @@ class SqliteStore(Store):
         checkpoint_bytes: int = CHECKPOINT_BYTES,
     ) -> None:
         """Raises ConfigError, StateNotWritable, StoreFailed."""
-        kind = "" if unsafe else network_file_system(path.parent)
+        kind = "" if unsafe else find_network_file_system(path.parent)
         if kind:
             raise ConfigError(
                 f"{path} would be on a {kind} file system, where SQLite is not safe; "
@@ -53,7 +51,7 @@ class SqliteStore(Store):
             )
         self._path = path
         self._wal = Path(f"{path}-wal")
-        self._reserve = Reserve(Path(f"{path}-reserve"), reserve_bytes)
+        self._reserve = DiskReserve(Path(f"{path}-reserve"), reserve_bytes)
         self._checkpoint_bytes = checkpoint_bytes
         self._full = False
         self._broken: StoreFailed | None = None
@@ -63,7 +61,7 @@ class SqliteStore(Store):
         self._readers: list[sqlite3.Connection] = []  # idle; list operations are atomic
         self._writer = self._open_writer()
         self._identity = self._identity_now()
-        self._full = not self._reserve.make()
+        self._full = not self._reserve.allocate()
 
     def _open_writer(self) -> sqlite3.Connection:
         unclean = self._wal_bytes() > 0
@@ -72,7 +70,7 @@ class SqliteStore(Store):
         try:
             return self._connected(unclean)
         except sqlite3.Error as error:
-            if not (_is_full(error) and self._reserve.drop()):
+            if not (_is_full(error) and self._reserve.release()):
                 raise _said(error, self._path) from error
         try:
             return self._connected(unclean)
@@ -126,7 +124,7 @@ class SqliteStore(Store):
             return 0
 
     @contextmanager
-    def turn(self) -> Iterator[Transaction]:
+    def transaction(self) -> Iterator[Transaction]:
         if self._broken is not None:
             raise self._broken
         writer = self._writer
@@ -134,7 +132,7 @@ class SqliteStore(Store):
         try:
             writer.execute("BEGIN IMMEDIATE")
             yield tx
-            tx.completed = counters.write(tx)
+            tx.completed_batches = counters.write_changes(tx)
             writer.execute("COMMIT")
             # Now, and not in checkpoint(): a thread that hands on what it has committed and then
             # calls the system competes for the interpreter with the one that it has woken.
@@ -169,7 +167,7 @@ class SqliteStore(Store):
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             self._full = True
-            self._reserve.drop()
+            self._reserve.release()
             raise StoreFull(
                 f"the disk of the store {self._path} is full; what runs is finished, "
                 "but nothing new is taken until there is room"
@@ -180,13 +178,13 @@ class SqliteStore(Store):
             self._broken = said if isinstance(said, StoreFailed) else None
             raise said from error
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         if self._full:
-            self._full = not self._reserve.make()
+            self._full = not self._reserve.allocate()
         return not self._full
 
     @contextmanager
-    def reading(self) -> Iterator[Transaction]:
+    def snapshot(self) -> Iterator[Transaction]:
         connection = self._readers.pop() if self._readers else _reader(self._path)
         connection.execute("BEGIN")
         try:

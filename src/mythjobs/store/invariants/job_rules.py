@@ -9,12 +9,12 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, s
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.store import tables as t
 from mythjobs.store.invariants.rule import Rule
-from mythjobs.store.statement import word
+from mythjobs.store.statement import literal
 
 job, attempt = t.job, t.attempt
 
-_FINAL: Final = [word(state) for state in sorted(FINAL)]
-_LIVE: Final = [word(JobState.LEASED), word(JobState.RUNNING)]
+_FINAL: Final = [literal(state) for state in sorted(FINAL)]
+_LIVE: Final = [literal(JobState.LEASED), literal(JobState.RUNNING)]
 _EXITED: Final[ColumnElement[str]] = literal_column("""'{"kind": "exited",%'""")
 
 _is_live = attempt.c.over_ms.is_(None)
@@ -66,7 +66,7 @@ _UNSAID = Rule(
     "job {0} is queued again after attempt {1}, and no event says why",
     select(job.c.job_id, attempt.c.n).where(
         _last,
-        job.c.state == word(JobState.QUEUED),
+        job.c.state == literal(JobState.QUEUED),
         ~exists().where(t.event.c.job_id == job.c.job_id, t.event.c.n == job.c.attempts),
     ),
     job.c.job_id,
@@ -75,7 +75,7 @@ _NO_REASON = Rule(
     "I7",
     "job {0} is {1}, and no reason is given",
     select(job.c.job_id, job.c.state).where(
-        job.c.state.in_([word(JobState.FAILED), word(JobState.CANCELLED)]),
+        job.c.state.in_([literal(JobState.FAILED), literal(JobState.CANCELLED)]),
         job.c.reason_code == literal_column("''"),
     ),
     job.c.job_id,
@@ -99,7 +99,7 @@ _CANCELLED = Rule(
     "I13",
     "job {0} was to be stopped (by {1}), but is queued",
     select(job.c.job_id, job.c.stop_requested).where(
-        job.c.state == word(JobState.QUEUED), job.c.stop_requested.is_not(None)
+        job.c.state == literal(JobState.QUEUED), job.c.stop_requested.is_not(None)
     ),
     job.c.job_id,
 )
@@ -110,8 +110,8 @@ _STATE = Rule(
         _last,
         _is_live,
         or_(
-            and_(job.c.state == word(JobState.RUNNING), attempt.c.started_ms.is_(None)),
-            and_(job.c.state == word(JobState.LEASED), attempt.c.started_ms.is_not(None)),
+            and_(job.c.state == literal(JobState.RUNNING), attempt.c.started_ms.is_(None)),
+            and_(job.c.state == literal(JobState.LEASED), attempt.c.started_ms.is_not(None)),
         ),
     ),
     job.c.job_id,
@@ -131,7 +131,7 @@ _UNTRIED = Rule(
     "I16",
     "job {0} is {1}, but never had an attempt that is over",
     select(job.c.job_id, job.c.state).where(
-        job.c.state.in_([word(JobState.SUCCEEDED), word(JobState.FAILED)]),
+        job.c.state.in_([literal(JobState.SUCCEEDED), literal(JobState.FAILED)]),
         ~exists().where(_of_job, attempt.c.over_ms.is_not(None)),
     ),
     job.c.job_id,
@@ -157,7 +157,7 @@ _GUESSED = Rule(
     "job {0} succeeded, but no exit of its last attempt was seen: {1}",
     select(job.c.job_id, attempt.c.outcome).where(
         _last,
-        job.c.state == word(JobState.SUCCEEDED),
+        job.c.state == literal(JobState.SUCCEEDED),
         or_(attempt.c.outcome.is_(None), attempt.c.outcome.not_like(_EXITED)),
     ),
     job.c.job_id,

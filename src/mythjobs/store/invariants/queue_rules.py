@@ -9,22 +9,23 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, s
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.store import tables as t
 from mythjobs.store.invariants.rule import Rule, Violation
-from mythjobs.store.statement import Statement, Transaction, one_of, word
-from mythjobs.store.writes.batches import CLOSED
-from mythjobs.store.writes.dependencies import ACCEPTED, OPEN
+from mythjobs.store.statement import Statement, in_list, literal
+from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes.batches import HOLD_UNOPENED
+from mythjobs.store.writes.dependencies import ACCEPTED_STATES, UNMET
 
 job, dependency, batch, tally = t.job, t.dependency, t.batch, t.tally
 other = job.alias("other")
 
-_FINAL: Final = [word(state) for state in sorted(FINAL)]
-_LIVE: Final = [word(JobState.LEASED), word(JobState.RUNNING)]
-_queued = job.c.state == word(JobState.QUEUED)
+_FINAL: Final = [literal(state) for state in sorted(FINAL)]
+_LIVE: Final = [literal(JobState.LEASED), literal(JobState.RUNNING)]
+_queued = job.c.state == literal(JobState.QUEUED)
 
 
 def _free(row: Any) -> ColumnElement[bool]:
     """Nothing but a place and its subject hinders this job."""
     return and_(
-        row.c.state == word(JobState.QUEUED),
+        row.c.state == literal(JobState.QUEUED),
         row.c.hold == 0,
         row.c.stop_requested.is_(None),
         row.c.not_before_ms.is_(None),
@@ -74,7 +75,7 @@ _WRONG_CLASS = Rule(
     "job {0} is {1} and ready in class {2}, but of class {3}",
     select(job.c.job_id, job.c.state, job.c.ready_class, job.c.class_id).where(
         job.c.ready_class.is_not(None),
-        or_(job.c.ready_class != job.c.class_id, job.c.state != word(JobState.QUEUED)),
+        or_(job.c.ready_class != job.c.class_id, job.c.state != literal(JobState.QUEUED)),
     ),
     job.c.job_id,
 )
@@ -110,7 +111,7 @@ _FORGOTTEN = Rule(
 _open_count = (
     select(func.count())
     .select_from(dependency)
-    .where(dependency.c.job_id == job.c.job_id, dependency.c.met == OPEN)
+    .where(dependency.c.job_id == job.c.job_id, dependency.c.met == UNMET)
     .scalar_subquery()
 )
 _UNMET = Rule(
@@ -125,7 +126,7 @@ _WAITS_FOR_NONE = Rule(
     "I7",
     "job {0} waits for job {1}, which is over or not there",
     select(dependency.c.job_id, dependency.c.on_job_id).where(
-        dependency.c.met == OPEN,
+        dependency.c.met == UNMET,
         ~exists().where(job.c.job_id == dependency.c.on_job_id, job.c.state.not_in(_FINAL)),
     ),
     dependency.c.job_id,
@@ -134,7 +135,7 @@ _OVER_AND_WAITS = Rule(
     "I7",
     "job {0} is over, but still waits for job {1}",
     select(dependency.c.job_id, dependency.c.on_job_id).where(
-        dependency.c.met == OPEN,
+        dependency.c.met == UNMET,
         ~exists().where(job.c.job_id == dependency.c.job_id, job.c.state.not_in(_FINAL)),
     ),
     dependency.c.job_id,
@@ -150,10 +151,10 @@ _IN_VAIN = Rule(
         or_(
             *(
                 and_(
-                    dependency.c.accept == word(accept),
-                    other.c.state.not_in([word(state) for state in sorted(states)]),
+                    dependency.c.accept == literal(accept),
+                    other.c.state.not_in([literal(state) for state in sorted(states)]),
                 )
-                for accept, states in ACCEPTED.items()
+                for accept, states in ACCEPTED_STATES.items()
             )
         ),
     ),
@@ -164,7 +165,7 @@ _STUCK = Rule(
     "job {0} is kept back until its batch {1} is opened, which nothing will do",
     select(job.c.job_id, job.c.batch_id).where(
         _queued,
-        job.c.hold == CLOSED,
+        job.c.hold == HOLD_UNOPENED,
         ~exists().where(batch.c.batch_id == job.c.batch_id, batch.c.opened_ms.is_(None)),
         ~exists().where(
             t.upkeep.c.next_job_id <= job.c.job_id, t.upkeep.c.last_job_id >= job.c.job_id
@@ -200,13 +201,13 @@ _BATCH = Rule(
     select(batch.c.first_job_id, batch.c.succeeded, batch.c.failed, batch.c.cancelled).where(
         batch.c.opened_ms.is_not(None),
         or_(
-            batch.c.succeeded < _of_batch(word(JobState.SUCCEEDED)),
-            batch.c.failed < _of_batch(word(JobState.FAILED)),
-            batch.c.cancelled < _of_batch(word(JobState.CANCELLED)),
+            batch.c.succeeded < _of_batch(literal(JobState.SUCCEEDED)),
+            batch.c.failed < _of_batch(literal(JobState.FAILED)),
+            batch.c.cancelled < _of_batch(literal(JobState.CANCELLED)),
             _over != batch.c.jobs - _of_batch() + _of_batch(*_FINAL),
         ),
     ),
-    within=batch.c.batch_id.in_(select(job.c.batch_id).where(one_of(job.c.job_id, "job_ids"))),
+    within=batch.c.batch_id.in_(select(job.c.batch_id).where(in_list(job.c.job_id, "job_ids"))),
 )
 
 RULES: Final = (

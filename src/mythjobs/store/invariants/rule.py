@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement
 from sqlalchemy.sql import Select
 
-from mythjobs.store.statement import Statement, Transaction, one_of
+from mythjobs.store.statement import Statement, in_list
+from mythjobs.store.transaction import Transaction
 
 
 class Violation(NamedTuple):
@@ -37,7 +38,7 @@ class Rule:
         self._sentence = sentence
         self._whole = Statement(broken)
         if by is not None:
-            within = one_of(by, "job_ids")
+            within = in_list(by, "job_ids")
         assert within is not None, "a rule can be narrowed to given jobs"
         self._some = Statement(broken.where(within))
 

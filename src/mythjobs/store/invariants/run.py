@@ -18,8 +18,9 @@ from mythjobs.store import tables as t
 from mythjobs.store.invariants import job_rules, queue_rules
 from mythjobs.store.invariants.rule import Rule, Violation
 from mythjobs.store.queries import job_facts
-from mythjobs.store.statement import Statement, Transaction, one_of, word
-from mythjobs.store.writes.dependencies import OPEN
+from mythjobs.store.statement import Statement, in_list, literal
+from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes.dependencies import UNMET
 
 __all__ = ["Violation", "check"]
 
@@ -31,14 +32,14 @@ _SLICE_JOBS: Final = 5000
 # Whom a change of a job concerns too: who waits for it, and who waits for its subject.
 _WAITING = Statement(
     select(dependency.c.job_id).where(
-        one_of(dependency.c.on_job_id, "job_ids"), dependency.c.met == OPEN
+        in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET
     )
 )
 _SIBLINGS = Statement(
     select(job.c.job_id).where(
         job.c.subject.is_not(None),
-        job.c.state == word(JobState.QUEUED),
-        job.c.subject.in_(select(job.c.subject).where(one_of(job.c.job_id, "job_ids"))),
+        job.c.state == literal(JobState.QUEUED),
+        job.c.subject.in_(select(job.c.subject).where(in_list(job.c.job_id, "job_ids"))),
     )
 )
 
@@ -55,7 +56,7 @@ def check(tx: Transaction, jobs: Sequence[int] | None = None) -> list[Violation]
     ids = None if jobs is None else _concerned(tx, jobs)
     found = [each for rule in _RULES for each in rule.broken(tx, ids)]
     if ids is not None:
-        return found + _unready(job_facts.of_queued(tx, ids))
+        return found + _unready(job_facts.read_queued(tx, ids))
     return found + queue_rules.tallies(tx) + _all_unready(tx)
 
 
@@ -69,7 +70,7 @@ def _concerned(tx: Transaction, jobs: Sequence[int]) -> list[int]:
 def _all_unready(tx: Transaction) -> list[Violation]:
     found: list[Violation] = []
     above = 0
-    while some := job_facts.queued_after(tx, above, _SLICE_JOBS):
+    while some := job_facts.read_queued_above(tx, above, _SLICE_JOBS):
         found += _unready(some)
         above = max(some)
     return found

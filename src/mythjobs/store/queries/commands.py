@@ -9,21 +9,27 @@ from sqlalchemy import select
 from mythjobs.errors import BadRequest, no_such_command
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.queries.statistics import of_command
-from mythjobs.store.query import Record, fetch
-from mythjobs.store.statement import Transaction
+from mythjobs.store.queries.statistics import compute_statistics
+from mythjobs.store.statement import Record, Statement, fetch_records, literal
+from mythjobs.store.transaction import Transaction
 
 revision = t.command_revision
 
+_WAITING = Statement(
+    select(t.tally.c.command_id, t.tally.c.jobs).where(
+        t.tally.c.state == literal(JobState.QUEUED), t.tally.c.jobs > 0
+    )
+)
 
-def commands(tx: Transaction) -> Record:
+
+def list_commands(tx: Transaction) -> Record:
     query = (
         select(t.command.c.name, t.command.c.enabled, t.command.c.created_ms, revision)
         .select_from(t.command.join(revision, revision.c.revision_id == t.command.c.revision_id))
         .order_by(t.command.c.name)
     )
     listed = []
-    for row in fetch(tx, query):
+    for row in fetch_records(tx, query):
         definition = json.loads(row["definition"])
         listed.append(
             {
@@ -38,25 +44,25 @@ def commands(tx: Transaction) -> Record:
     return {"commands": listed}
 
 
-def command_row(tx: Transaction, name: str) -> Record:
-    rows = fetch(tx, select(t.command).where(t.command.c.name == name))
+def read_command_row(tx: Transaction, name: str) -> Record:
+    rows = fetch_records(tx, select(t.command).where(t.command.c.name == name))
     if not rows:
         raise no_such_command(name)
     return rows[0]
 
 
-def command(
+def read_command(
     tx: Transaction, name: str, number: int | None = None, *, statistics: bool = False
 ) -> Record:
     """A command with its definition, or with that of an older revision, and if wanted with what
     its last jobs were like. Raises NoSuchCommand, BadRequest."""
-    row = command_row(tx, name)
+    row = read_command_row(tx, name)
     query = select(revision).where(revision.c.command_id == row["command_id"])
     if number is None:
         query = query.where(revision.c.revision_id == row["revision_id"])
     else:
         query = query.where(revision.c.number == number)
-    rows = fetch(tx, query)
+    rows = fetch_records(tx, query)
     if not rows:
         raise BadRequest(
             f"{name} has no revision {number}; see `mythjobs command show --revisions {name}`"
@@ -71,18 +77,18 @@ def command(
         "put_off_ms": row["put_off_ms"],
         "put_off_reason": row["put_off_reason"],
         "definition": json.loads(found["definition"]),
-        "statistics": of_command(tx, row["command_id"])._asdict() if statistics else None,
+        "statistics": compute_statistics(tx, row["command_id"])._asdict() if statistics else None,
     }
 
 
-def revisions(tx: Transaction, name: str) -> Record:
+def list_revisions(tx: Transaction, name: str) -> Record:
     """Every revision, the newest first. Raises NoSuchCommand."""
     query = (
         select(revision.c.number, revision.c.created_ms)
-        .where(revision.c.command_id == command_row(tx, name)["command_id"])
+        .where(revision.c.command_id == read_command_row(tx, name)["command_id"])
         .order_by(revision.c.number.desc())
     )
-    rows = fetch(tx, query)
+    rows = fetch_records(tx, query)
     return {
         "revisions": [
             {"revision": each["number"], "created_ms": each["created_ms"]} for each in rows
@@ -90,15 +96,15 @@ def revisions(tx: Transaction, name: str) -> Record:
     }
 
 
-def counts(tx: Transaction) -> Record:
+def read_queue_counts(tx: Transaction) -> Record:
     """Jobs by state, and for each command how many wait and since when."""
     total = {str(state): 0 for state in JobState}
     by_command: dict[int, dict[str, int]] = {}
-    for row in fetch(tx, select(t.tally)):
+    for row in fetch_records(tx, select(t.tally)):
         total[row["state"]] += row["jobs"]
         by_command.setdefault(row["command_id"], {})[row["state"]] = row["jobs"]
     listed = []
-    for row in fetch(
+    for row in fetch_records(
         tx,
         select(
             t.command.c.command_id, t.command.c.name, t.command.c.enabled, t.command.c.put_off_ms
@@ -131,5 +137,10 @@ def _oldest(tx: Transaction, command_id: int) -> int | None:
         .order_by(t.job.c.job_id)
         .limit(1)
     )
-    rows = fetch(tx, query)
+    rows = fetch_records(tx, query)
     return rows[0]["submitted_ms"] if rows else None
+
+
+def count_queued_by_command(tx: Transaction) -> dict[int, int]:
+    """Queued jobs by command, as of the last commit; commands without any are left out."""
+    return {row[0]: row[1] for row in _WAITING.run(tx)}

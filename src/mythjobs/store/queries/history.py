@@ -8,7 +8,8 @@ from sqlalchemy import select
 
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, word
+from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.transaction import Transaction
 
 job, attempt = t.job, t.attempt
 
@@ -25,19 +26,19 @@ _PAST = Statement(
         job.c.deadline_ms,
     )
     .where(
-        job.c.state.in_([word(state) for state in sorted(FINAL)]),
+        job.c.state.in_([literal(state) for state in sorted(FINAL)]),
         attempt.c.job_id == job.c.job_id,
         attempt.c.n == job.c.attempts,
         attempt.c.started_ms.is_not(None),
         attempt.c.over_ms.is_not(None),
-        job.c.submitted_ms >= given("since"),
+        job.c.submitted_ms >= param("since"),
     )
     .order_by(job.c.job_id.desc())
     .limit(_MOST)
 )
 
 
-class Past(NamedTuple):
+class EndedJob(NamedTuple):
     """A job that is over, with its last run."""
 
     job_id: int
@@ -50,6 +51,6 @@ class Past(NamedTuple):
     deadline_ms: int | None
 
 
-def past(tx: Transaction, since_ms: int) -> list[Past]:
+def read_ended_jobs(tx: Transaction, since_ms: int) -> list[EndedJob]:
     """Jobs submitted since then that ran and are over, up to the last 20,000, oldest first."""
-    return [Past(*row) for row in reversed(_PAST.run(tx, since=since_ms))]
+    return [EndedJob(*row) for row in reversed(_PAST.run(tx, since=since_ms))]

@@ -11,9 +11,9 @@ from sqlalchemy.sql import Select
 
 from mythjobs.model.command import RUN
 from mythjobs.store import tables as t
-from mythjobs.store.queries.filters import Filter, conditions
-from mythjobs.store.query import Record, fetch
-from mythjobs.store.statement import Transaction
+from mythjobs.store.queries.filters import JobFilter, build_conditions
+from mythjobs.store.statement import Record, fetch_records
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
 
 j = t.job.c
@@ -30,7 +30,7 @@ _JOB_COLUMNS: Final = (
 )  # fmt: skip
 
 
-def visible_jobs() -> Select[Any]:
+def select_visible_jobs() -> Select[Any]:
     return (
         select(*_JOB_COLUMNS)
         .select_from(
@@ -40,7 +40,7 @@ def visible_jobs() -> Select[Any]:
         )
         .where(
             or_(
-                t.job.c.hold != batches.CLOSED,
+                t.job.c.hold != batches.HOLD_UNOPENED,
                 not_(
                     t.job.c.batch_id.in_(
                         select(t.batch.c.batch_id).where(t.batch.c.opened_ms.is_(None))
@@ -51,7 +51,7 @@ def visible_jobs() -> Select[Any]:
     )
 
 
-def jobs(
+def list_jobs(
     tx: Transaction,
     states: Sequence[str] = (),
     command: str | None = None,
@@ -61,18 +61,18 @@ def jobs(
     subject: str | None = None,
 ) -> Record:
     """Newest first. The caller has checked the states and the limit. Raises NoSuchCommand."""
-    query = visible_jobs().order_by(t.job.c.job_id.desc()).limit(limit)
+    query = select_visible_jobs().order_by(t.job.c.job_id.desc()).limit(limit)
     if before is not None:
         query = query.where(t.job.c.job_id < before)
-    asked = Filter(states=states, command=command, batch=batch, subject=subject)
-    rows = fetch(tx, query.where(*conditions(tx, asked)))
+    asked = JobFilter(states=states, command=command, batch=batch, subject=subject)
+    rows = fetch_records(tx, query.where(*build_conditions(tx, asked)))
     return {
-        "jobs": [said(row) for row in rows],
+        "jobs": [job_to_record(row) for row in rows],
         "next": rows[-1]["job_id"] if len(rows) == limit else None,
     }
 
 
-def said(row: Record) -> Record:
+def job_to_record(row: Record) -> Record:
     definition = json.loads(row["definition"])
     progress = row["progress"]
     return {

@@ -12,14 +12,15 @@ from sqlalchemy import select
 from mythjobs.model.life import JobState
 from mythjobs.model.limits import Usage, usage_from_json
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given
+from mythjobs.store.statement import Statement, param
+from mythjobs.store.transaction import Transaction
 
 job, attempt = t.job, t.attempt
 
 MOST_JOBS: Final = 1000
 
 
-class Statistics(NamedTuple):
+class CommandStatistics(NamedTuple):
     """Of the last jobs of a command that are over, at most MOST_JOBS.
 
     `runs` are their attempts that had a process; durations and CPU are of these, in seconds, None
@@ -44,18 +45,20 @@ class Statistics(NamedTuple):
 
 _LAST = Statement(
     select(job.c.job_id, job.c.state)
-    .where(job.c.command_id == given("which"), job.c.ended_ms.is_not(None))
+    .where(job.c.command_id == param("which"), job.c.ended_ms.is_not(None))
     .order_by(job.c.ended_ms.desc())
-    .limit(given("most"))
+    .limit(param("most"))
 )
 _USED = Statement(
     select(attempt.c.usage).where(
-        attempt.c.job_id == given("which"), attempt.c.started_ms.is_not(None)
+        attempt.c.job_id == param("which"), attempt.c.started_ms.is_not(None)
     )
 )
 
 
-def of_command(tx: Transaction, command_id: int, *, most: int = MOST_JOBS) -> Statistics:
+def compute_statistics(
+    tx: Transaction, command_id: int, *, most: int = MOST_JOBS
+) -> CommandStatistics:
     last = _LAST.run(tx, which=command_id, most=most)
     used = [
         usage_from_json(json.loads(text))
@@ -67,11 +70,11 @@ def of_command(tx: Transaction, command_id: int, *, most: int = MOST_JOBS) -> St
     return _summed(count, used)
 
 
-def _summed(count: dict[JobState, int], used: Sequence[Usage]) -> Statistics:
+def _summed(count: dict[JobState, int], used: Sequence[Usage]) -> CommandStatistics:
     good, bad = count[JobState.SUCCEEDED], count[JobState.FAILED]
     walls = [each.wall_s for each in used]
     cpus = [each.cpu_s for each in used]
-    return Statistics(
+    return CommandStatistics(
         jobs=sum(count.values()),
         runs=len(used),
         succeeded=good,
@@ -79,7 +82,7 @@ def _summed(count: dict[JobState, int], used: Sequence[Usage]) -> Statistics:
         cancelled=count[JobState.CANCELLED],
         success_rate=good / (good + bad) if good + bad else None,
         median_s=statistics.median(walls) if walls else None,
-        p90_s=percentile(walls, 90) if walls else None,
+        p90_s=compute_percentile(walls, 90) if walls else None,
         cpu_median_s=statistics.median(cpus) if cpus else None,
         cpu_total_s=sum(cpus),
         read_bytes=sum(each.read_bytes for each in used),
@@ -88,6 +91,6 @@ def _summed(count: dict[JobState, int], used: Sequence[Usage]) -> Statistics:
     )
 
 
-def percentile(values: Sequence[float], percent: int) -> float:
+def compute_percentile(values: Sequence[float], percent: int) -> float:
     """The smallest value that at least this share of all do not exceed."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]

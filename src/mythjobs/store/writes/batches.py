@@ -8,12 +8,13 @@ from sqlalchemy import and_, case, delete, func, insert, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, word
+from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.transaction import Transaction
 
 batch, job, upkeep = t.batch, t.job, t.upkeep
 
 # The hold of a job whose batch is not open yet; a person's hold is 1.
-CLOSED = 2
+HOLD_UNOPENED = 2
 
 
 class Upkeep(NamedTuple):
@@ -39,23 +40,23 @@ _BEGIN = Statement(
     ),
 )
 _OPEN = Statement(
-    update(batch).where(batch.c.batch_id == given("which")).values(opened_ms=given("at"))
+    update(batch).where(batch.c.batch_id == param("which")).values(opened_ms=param("at"))
 )
 _UNOPENED = Statement(
     select(batch.c.batch_id, batch.c.first_job_id, batch.c.jobs, batch.c.command_id).where(
         batch.c.opened_ms.is_(None)
     )
 )
-_OPENED = Statement(select(batch.c.opened_ms).where(batch.c.batch_id == given("which")))
+_OPENED = Statement(select(batch.c.opened_ms).where(batch.c.batch_id == param("which")))
 _COUNT = Statement(
     select(func.count())
     .select_from(job)
-    .where(job.c.job_id >= given("first"), job.c.job_id <= given("last"))
+    .where(job.c.job_id >= param("first"), job.c.job_id <= param("last"))
 )
 _DROP_JOBS = Statement(
-    delete(job).where(job.c.job_id >= given("first"), job.c.job_id <= given("last"))
+    delete(job).where(job.c.job_id >= param("first"), job.c.job_id <= param("last"))
 )
-_DROP = Statement(delete(batch).where(batch.c.batch_id == given("which")))
+_DROP = Statement(delete(batch).where(batch.c.batch_id == param("which")))
 _NEXT_UPKEEP = Statement(select(func.coalesce(func.max(upkeep.c.upkeep_id), 0) + 1))
 _ADD_UPKEEP = Statement(insert(upkeep), ("upkeep_id", "kind", "next_job_id", "last_job_id"))
 _FIRST_UPKEEP = Statement(
@@ -64,16 +65,16 @@ _FIRST_UPKEEP = Statement(
     .limit(1)
 )
 _MOVE_UPKEEP = Statement(
-    update(upkeep).where(upkeep.c.upkeep_id == given("which")).values(next_job_id=given("next"))
+    update(upkeep).where(upkeep.c.upkeep_id == param("which")).values(next_job_id=param("next"))
 )
-_END_UPKEEP = Statement(delete(upkeep).where(upkeep.c.upkeep_id == given("which")))
+_END_UPKEEP = Statement(delete(upkeep).where(upkeep.c.upkeep_id == param("which")))
 _MAKE_READY = Statement(
     update(job)
     .where(
-        job.c.job_id >= given("first"),
-        job.c.job_id <= given("last"),
-        job.c.hold == CLOSED,
-        job.c.state == word(JobState.QUEUED),
+        job.c.job_id >= param("first"),
+        job.c.job_id <= param("last"),
+        job.c.hold == HOLD_UNOPENED,
+        job.c.state == literal(JobState.QUEUED),
     )
     .values(
         hold=0,
@@ -86,21 +87,21 @@ _MAKE_READY = Statement(
 _MAKE_HELD = Statement(
     update(job)
     .where(
-        job.c.job_id >= given("first"),
-        job.c.job_id <= given("last"),
-        job.c.hold == CLOSED,
-        job.c.state == word(JobState.QUEUED),
+        job.c.job_id >= param("first"),
+        job.c.job_id <= param("last"),
+        job.c.hold == HOLD_UNOPENED,
+        job.c.state == literal(JobState.QUEUED),
     )
     .values(hold=1)
 )
 _ABOUT = Statement(
     select(job.c.class_id, job.c.subject)
-    .where(job.c.job_id >= given("first"), job.c.job_id <= given("last"))
+    .where(job.c.job_id >= param("first"), job.c.job_id <= param("last"))
     .distinct()
 )
 
 
-def begin(
+def begin_batch(
     tx: Transaction, *, command_id: int, first: int, jobs: int, at_ms: int, opened_ms: int | None
 ) -> int:
     batch_id = int(_NEXT.run(tx)[0][0])
@@ -119,7 +120,9 @@ def begin(
     return batch_id
 
 
-def open_(tx: Transaction, batch_id: int, first: int, last: int, *, held: bool, at_ms: int) -> None:
+def open_batch(
+    tx: Transaction, batch_id: int, first: int, last: int, *, held: bool, at_ms: int
+) -> None:
     """The fact, and the work it makes: the jobs become ready (or held) slice by slice."""
     _OPEN.run(tx, which=batch_id, at=at_ms)
     _ADD_UPKEEP.run(
@@ -150,17 +153,17 @@ def drop_unopened(tx: Transaction, only: int | None = None) -> int:
         count = int(_COUNT.run(tx, first=first, last=last)[0][0])
         _DROP_JOBS.run(tx, first=first, last=last)
         _DROP.run(tx, which=batch_id)
-        tx.tally[command_id, "queued"] -= count
+        tx.job_count_changes[command_id, "queued"] -= count
         dropped += count
     return dropped
 
 
-def next_upkeep(tx: Transaction) -> Upkeep | None:
+def find_next_upkeep(tx: Transaction) -> Upkeep | None:
     rows = _FIRST_UPKEEP.run(tx)
     return Upkeep(*rows[0]) if rows else None
 
 
-def open_slice(tx: Transaction, work: Upkeep, most: int) -> list[tuple[int, str | None]]:
+def run_upkeep_slice(tx: Transaction, work: Upkeep, most: int) -> list[tuple[int, str | None]]:
     """Does the next slice of one piece; answers (class, subject) of the jobs in it."""
     first, last = work.next_job_id, min(work.next_job_id + most - 1, work.last_job_id)
     statement = _MAKE_HELD if work.kind == "open_held" else _MAKE_READY

@@ -10,7 +10,8 @@ from sqlalchemy import delete, func, insert, select, update
 from mythjobs.model.command import RUN
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, word
+from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import counters
 
 command, revision, job_class = t.command, t.command_revision, t.job_class
@@ -19,14 +20,14 @@ command, revision, job_class = t.command, t.command_revision, t.job_class
 RUN_DEFINITION: Final = {"name": RUN, "summary": "Ad-hoc jobs of `mythjobs run`"}
 
 
-class Defined(NamedTuple):
+class CommandRevision(NamedTuple):
     command_id: int
     revision_id: int
     number: int
     definition: str
 
 
-class ClassRow(NamedTuple):
+class JobClassRow(NamedTuple):
     """What jobs of one class ask alike; empty where they ask nothing."""
 
     class_id: int
@@ -48,12 +49,12 @@ _DEFINED = (
 )
 _BY_NAME = Statement(
     select(*_DEFINED).where(
-        command.c.name == given("called"), revision.c.revision_id == command.c.revision_id
+        command.c.name == param("called"), revision.c.revision_id == command.c.revision_id
     )
 )
 _BY_REVISION = Statement(
     select(*_DEFINED).where(
-        revision.c.revision_id == given("which"), command.c.command_id == revision.c.command_id
+        revision.c.revision_id == param("which"), command.c.command_id == revision.c.command_id
     )
 )
 _NEXT_COMMAND = Statement(select(func.coalesce(func.max(revision.c.command_id), 0) + 1))
@@ -64,39 +65,39 @@ _REVISE = Statement(
 )
 _POINT = Statement(
     update(command)
-    .where(command.c.command_id == given("which"))
-    .values(revision_id=given("newest"))
+    .where(command.c.command_id == param("which"))
+    .values(revision_id=param("newest"))
 )
-_REMOVE = Statement(delete(command).where(command.c.command_id == given("which")))
+_REMOVE = Statement(delete(command).where(command.c.command_id == param("which")))
 _OPEN_JOBS = Statement(
     select(func.coalesce(func.sum(t.tally.c.jobs), 0)).where(
-        t.tally.c.command_id == given("which"),
-        t.tally.c.state.not_in([word(state) for state in sorted(FINAL)]),
+        t.tally.c.command_id == param("which"),
+        t.tally.c.state.not_in([literal(state) for state in sorted(FINAL)]),
     )
 )
 _CLASS_KEY = ("submitter", "pin", "preferred", "labels", "semaphores", "limits")
 _FIND_CLASS = Statement(
     select(job_class.c.class_id).where(
-        job_class.c.revision_id == given("which"),
-        *(job_class.c[name] == given(name + "_") for name in _CLASS_KEY),
+        job_class.c.revision_id == param("which"),
+        *(job_class.c[name] == param(name + "_") for name in _CLASS_KEY),
     )
 )
 _CLASS = Statement(
-    select(*(job_class.c[name] for name in ClassRow._fields)).where(
-        job_class.c.class_id == given("which")
+    select(*(job_class.c[name] for name in JobClassRow._fields)).where(
+        job_class.c.class_id == param("which")
     )
 )
 _NEXT_CLASS = Statement(select(func.coalesce(func.max(job_class.c.class_id), 0) + 1))
-_ADD_CLASS = Statement(insert(job_class), ClassRow._fields)
+_ADD_CLASS = Statement(insert(job_class), JobClassRow._fields)
 _ENABLE = Statement(
-    update(command).where(command.c.command_id == given("which")).values(enabled=given("on"))
+    update(command).where(command.c.command_id == param("which")).values(enabled=param("on"))
 )
 _NAMES = Statement(select(command.c.command_id, command.c.name))
 _DISABLED = Statement(select(command.c.command_id).where(command.c.enabled == 0))
 _PUT_OFF = Statement(
     update(command)
-    .where(command.c.command_id == given("which"))
-    .values(put_off_ms=given("until"), put_off_reason=given("why"))
+    .where(command.c.command_id == param("which"))
+    .values(put_off_ms=param("until"), put_off_reason=param("why"))
 )
 _EVERY_PUT_OFF = Statement(
     select(command.c.command_id, command.c.put_off_ms, command.c.put_off_reason).where(
@@ -105,19 +106,21 @@ _EVERY_PUT_OFF = Statement(
 )
 
 
-def by_name(tx: Transaction, name: str) -> Defined | None:
+def find_by_name(tx: Transaction, name: str) -> CommandRevision | None:
     rows = _BY_NAME.run(tx, called=name)
-    return Defined(*rows[0]) if rows else None
+    return CommandRevision(*rows[0]) if rows else None
 
 
-def by_revision(tx: Transaction, revision_id: int) -> Defined | None:
+def find_by_revision(tx: Transaction, revision_id: int) -> CommandRevision | None:
     rows = _BY_REVISION.run(tx, which=revision_id)
-    return Defined(*rows[0]) if rows else None
+    return CommandRevision(*rows[0]) if rows else None
 
 
-def define(tx: Transaction, name: str, definition: dict[str, object], *, at_ms: int) -> Defined:
+def define(
+    tx: Transaction, name: str, definition: dict[str, object], *, at_ms: int
+) -> CommandRevision:
     """Stores a new command, or a new revision of one that is there under this name."""
-    old = by_name(tx, name)
+    old = find_by_name(tx, name)
     revision_id = int(_NEXT_REVISION.run(tx)[0][0])
     command_id = old.command_id if old else int(_NEXT_COMMAND.run(tx)[0][0])
     number = old.number + 1 if old else 1
@@ -133,7 +136,7 @@ def define(tx: Transaction, name: str, definition: dict[str, object], *, at_ms: 
     if old:
         _POINT.run(tx, which=command_id, newest=revision_id)
     else:
-        counters.begin_command(tx, command_id)
+        counters.create_command_counters(tx, command_id)
         _ADD.run(
             tx,
             command_id=command_id,
@@ -142,16 +145,16 @@ def define(tx: Transaction, name: str, definition: dict[str, object], *, at_ms: 
             revision_id=revision_id,
             created_ms=at_ms,
         )
-    return Defined(command_id, revision_id, number, text)
+    return CommandRevision(command_id, revision_id, number, text)
 
 
-def ensure_run(tx: Transaction, *, at_ms: int) -> None:
+def ensure_run_command(tx: Transaction, *, at_ms: int) -> None:
     """The built-in command of ad-hoc jobs is there."""
-    if by_name(tx, RUN) is None:
+    if find_by_name(tx, RUN) is None:
         define(tx, RUN, dict(RUN_DEFINITION), at_ms=at_ms)
 
 
-def open_jobs(tx: Transaction, command_id: int) -> int:
+def count_open_jobs(tx: Transaction, command_id: int) -> int:
     """How many jobs of a command are not over."""
     return int(_OPEN_JOBS.run(tx, which=command_id)[0][0])
 
@@ -161,20 +164,20 @@ def remove(tx: Transaction, command_id: int) -> None:
     _REMOVE.run(tx, which=command_id)
 
 
-def enable(tx: Transaction, command_id: int, on: bool) -> None:
+def set_enabled(tx: Transaction, command_id: int, on: bool) -> None:
     """Whether jobs of it may start; those that run go on."""
     _ENABLE.run(tx, which=command_id, on=int(on))
 
 
-def names(tx: Transaction) -> dict[int, str]:
+def read_names(tx: Transaction) -> dict[int, str]:
     return {row[0]: row[1] for row in _NAMES.run(tx)}
 
 
-def disabled(tx: Transaction) -> list[int]:
+def read_disabled(tx: Transaction) -> list[int]:
     return [row[0] for row in _DISABLED.run(tx)]
 
 
-def every_put_off(tx: Transaction) -> list[tuple[int, int, str]]:
+def read_put_off(tx: Transaction) -> list[tuple[int, int, str]]:
     """Command, until when, and why."""
     return [(row[0], row[1], row[2]) for row in _EVERY_PUT_OFF.run(tx)]
 
@@ -184,9 +187,9 @@ def put_off(tx: Transaction, command_id: int, until_ms: int | None, reason: str)
     _PUT_OFF.run(tx, which=command_id, until=until_ms, why=reason)
 
 
-def class_of(
+def ensure_class(
     tx: Transaction,
-    defined: Defined,
+    defined: CommandRevision,
     submitter: str,
     *,
     pin: str = "",
@@ -217,16 +220,16 @@ def class_of(
     return class_id
 
 
-def class_for(tx: Transaction, class_id: int, submitter: str) -> int | None:
+def ensure_class_for(tx: Transaction, class_id: int, submitter: str) -> int | None:
     """The class that asks the same for another submitter; None if its command was removed."""
-    row = class_row(tx, class_id)
-    defined = by_revision(tx, row.revision_id)
+    row = read_class(tx, class_id)
+    defined = find_by_revision(tx, row.revision_id)
     if defined is None:
         return None
     words = {"pin": row.pin, "preferred": row.preferred, "labels": row.labels}
     words |= {"semaphores": row.semaphores, "limits": row.limits}
-    return class_of(tx, defined, submitter, **words)
+    return ensure_class(tx, defined, submitter, **words)
 
 
-def class_row(tx: Transaction, class_id: int) -> ClassRow:
-    return ClassRow(*_CLASS.run(tx, which=class_id)[0])
+def read_class(tx: Transaction, class_id: int) -> JobClassRow:
+    return JobClassRow(*_CLASS.run(tx, which=class_id)[0])

@@ -9,35 +9,36 @@ from sqlalchemy import ColumnElement, insert, literal_column, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, one_of
+from mythjobs.store.statement import Statement, in_list, param
+from mythjobs.store.transaction import Transaction
 
 dependency, job = t.dependency, t.job
 # As a literal, for SQLite to see that the index of open ones holds them all.
-OPEN: Final[ColumnElement[int]] = literal_column("0")
+UNMET: Final[ColumnElement[int]] = literal_column("0")
 
 _ADD = Statement(insert(dependency), ("job_id", "on_job_id", "accept", "met"))
 _OPEN_ON = Statement(
     select(dependency.c.job_id, dependency.c.on_job_id, dependency.c.accept).where(
-        one_of(dependency.c.on_job_id, "job_ids"), dependency.c.met == OPEN
+        in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET
     )
 )
 _MEET = Statement(
     update(dependency)
-    .where(dependency.c.job_id == given("waiting"), dependency.c.on_job_id == given("on"))
+    .where(dependency.c.job_id == param("waiting"), dependency.c.on_job_id == param("on"))
     .values(met=1),
     distinct=True,
 )
 _FEWER = Statement(
-    update(job).where(job.c.job_id == given("waiting")).values(unmet=job.c.unmet - 1)
+    update(job).where(job.c.job_id == param("waiting")).values(unmet=job.c.unmet - 1)
 )
 _CLOSE = Statement(
     update(dependency)
-    .where(one_of(dependency.c.job_id, "job_ids"), dependency.c.met == OPEN)
+    .where(in_list(dependency.c.job_id, "job_ids"), dependency.c.met == UNMET)
     .values(met=1)
 )
-_ANY_OPEN = Statement(select(dependency.c.job_id).where(dependency.c.met == OPEN).limit(1))
+_ANY_OPEN = Statement(select(dependency.c.job_id).where(dependency.c.met == UNMET).limit(1))
 
-ACCEPTED: Final[Mapping[str, frozenset[JobState]]] = {
+ACCEPTED_STATES: Final[Mapping[str, frozenset[JobState]]] = {
     "ok": frozenset({JobState.SUCCEEDED}),
     "any": frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
     "failure": frozenset({JobState.FAILED}),
@@ -46,7 +47,7 @@ ACCEPTED: Final[Mapping[str, frozenset[JobState]]] = {
 
 def accepts(when: str, state: JobState) -> bool:
     """Whether a final state is what the dependency waits for."""
-    return state in ACCEPTED[when]
+    return state in ACCEPTED_STATES[when]
 
 
 def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
@@ -60,7 +61,9 @@ def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
     )
 
 
-def over(tx: Transaction, ended: Mapping[int, JobState]) -> tuple[list[int], dict[int, int]]:
+def resolve_ended(
+    tx: Transaction, ended: Mapping[int, JobState]
+) -> tuple[list[int], dict[int, int]]:
     """What the ends of these jobs mean for those that wait for them.
 
     Answers the jobs that wait for one less now, and those that wait in vain (for which job).
@@ -77,11 +80,11 @@ def over(tx: Transaction, ended: Mapping[int, JobState]) -> tuple[list[int], dic
     return [int(str(row["waiting"])) for row in met], vain
 
 
-def close(tx: Transaction, job_ids: Sequence[int]) -> None:
+def close_all(tx: Transaction, job_ids: Sequence[int]) -> None:
     """These jobs are over: whatever they still waited for, they wait no more."""
     _CLOSE.run(tx, job_ids=list(job_ids))
 
 
-def any_open(tx: Transaction) -> bool:
+def has_unmet(tx: Transaction) -> bool:
     """Whether any job waits for another. To count them would take longer the more there are."""
     return bool(_ANY_OPEN.run(tx))

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import insert
 
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction
+from mythjobs.store.statement import Statement
+from mythjobs.store.transaction import Transaction
 
 _ADD = Statement(insert(t.event), ("job_id", "n", "at_ms", "kind", "detail"))
 

@@ -9,12 +9,13 @@ from sqlalchemy import Update, insert, update
 
 from mythjobs.model.life import FINAL, JobEvent, JobState, sources, target
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, one_of, word
+from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.transaction import Transaction
 
 job, attempt = t.job, t.attempt
 
 
-class Leased(NamedTuple):
+class LeasedJob(NamedTuple):
     """A job just promised: attempt `n` of it, and what its run needs."""
 
     job_id: int
@@ -29,7 +30,7 @@ class Leased(NamedTuple):
     failures: int
 
 
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     job_id: int
     machine_id: int
     boot_id: str
@@ -37,14 +38,14 @@ class Placed(NamedTuple):
     lease_s: float | None = None  # None: for ever
 
 
-class End(NamedTuple):
+class AttemptEnd(NamedTuple):
     """An attempt that is over. `was` is the job's state in the store as this turn found it."""
 
     job_id: int
     n: int
     command_id: int
     batch_id: int | None
-    was: str
+    old_state: str
     event: JobEvent
     started_ms: int | None
     outcome: str
@@ -60,7 +61,7 @@ class End(NamedTuple):
 
 
 def _in(event: JobEvent) -> list[object]:
-    return [word(state) for state in sources(event)]
+    return [literal(state) for state in sources(event)]
 
 
 # Attempts are counted on the job and never counted back, so a higher number always fences
@@ -68,16 +69,16 @@ def _in(event: JobEvent) -> list[object]:
 _LEASE = Statement(
     update(job)
     .where(
-        one_of(job.c.job_id, "job_ids"),
+        in_list(job.c.job_id, "job_ids"),
         job.c.state.in_(_in(JobEvent.LEASED)),
         job.c.ready_class.is_not(None),
     )
     .values(
-        state=word(target(JobEvent.LEASED)),
+        state=literal(target(JobEvent.LEASED)),
         attempts=job.c.attempts + 1,
         ready_class=None,
-        reason_code=given("code"),
-        reason=given("sentence"),
+        reason_code=param("code"),
+        reason=param("sentence"),
     )
     .returning(
         job.c.job_id,
@@ -99,37 +100,37 @@ _OPEN = Statement(
 _START = Statement(
     update(job)
     .where(
-        job.c.job_id == given("job"),
-        job.c.attempts == given("n"),
+        job.c.job_id == param("job"),
+        job.c.attempts == param("n"),
         job.c.state.in_(_in(JobEvent.STARTED)),
     )
-    .values(state=word(target(JobEvent.STARTED))),
+    .values(state=literal(target(JobEvent.STARTED))),
     distinct=True,
 )
 _STARTED = Statement(
     update(attempt)
     .where(
-        attempt.c.job_id == given("job"),
-        attempt.c.n == given("n"),
+        attempt.c.job_id == param("job"),
+        attempt.c.n == param("n"),
         attempt.c.over_ms.is_(None),
     )
-    .values(started_ms=given("at")),
+    .values(started_ms=param("at")),
     distinct=True,
 )
 _CLOSE = Statement(
     update(attempt)
     .where(
-        attempt.c.job_id == given("job"),
-        attempt.c.n == given("n"),
+        attempt.c.job_id == param("job"),
+        attempt.c.n == param("n"),
         attempt.c.over_ms.is_(None),
     )
     .values(
-        started_ms=given("begun"),
-        over_ms=given("at"),
-        outcome=given("how"),
-        usage=given("used"),
-        output=given("wrote"),
-        evidence=given("known"),
+        started_ms=param("begun"),
+        over_ms=param("at"),
+        outcome=param("how"),
+        usage=param("used"),
+        output=param("wrote"),
+        evidence=param("known"),
     ),
     distinct=True,
 )
@@ -137,24 +138,24 @@ _CLOSE = Statement(
 
 def _end(event: JobEvent) -> Statement:
     changes = update(job).where(
-        job.c.job_id == given("job"),
-        job.c.attempts == given("number"),
+        job.c.job_id == param("job"),
+        job.c.attempts == param("number"),
         job.c.state.in_(_in(event)),
     )
     to = target(event)
     values: dict[str, object] = {
-        "state": word(to),
-        "reason_code": given("code"),
-        "reason": given("sentence"),
-        "losses": given("lost"),
-        "failures": job.c.failures + given("failed"),
+        "state": literal(to),
+        "reason_code": param("code"),
+        "reason": param("sentence"),
+        "losses": param("lost"),
+        "failures": job.c.failures + param("failed"),
     }
     if to in FINAL:
-        values |= {"ended_ms": given("at"), "ready_class": None}
+        values |= {"ended_ms": param("at"), "ready_class": None}
     else:
         values |= {
-            "hold": given("held"),
-            "not_before_ms": given("not_before"),
+            "hold": param("held"),
+            "not_before_ms": param("not_before"),
             "progress": None,
         }
     return Statement(changes.values(values), distinct=True)
@@ -175,14 +176,14 @@ _ENDS: Final = {
 def _cancel() -> Update:
     return (
         update(job)
-        .where(one_of(job.c.job_id, "job_ids"), job.c.state == word(JobState.QUEUED))
+        .where(in_list(job.c.job_id, "job_ids"), job.c.state == literal(JobState.QUEUED))
         .values(
-            state=word(target(JobEvent.CANCELLED)),
-            ended_ms=given("at"),
+            state=literal(target(JobEvent.CANCELLED)),
+            ended_ms=param("at"),
             ready_class=None,
             hold=0,
-            reason_code=given("code"),
-            reason=given("sentence"),
+            reason_code=param("code"),
+            reason=param("sentence"),
         )
     )
 
@@ -192,14 +193,14 @@ _CANCEL_QUEUED = Statement(
 )
 
 
-def lease(tx: Transaction, placed: Sequence[Placed], *, at_ms: int) -> list[Leased]:
+def lease(tx: Transaction, placed: Sequence[Placement], *, at_ms: int) -> list[LeasedJob]:
     """Promises each job to the machine chosen for it.
 
     A job that is no longer to be had is left out of the answer, so a decision made on an
     old snapshot does no harm.
     """
     ids = [each.job_id for each in placed]
-    leased = [Leased(*row) for row in _LEASE.run(tx, job_ids=ids, code="", sentence="")]
+    leased = [LeasedJob(*row) for row in _LEASE.run(tx, job_ids=ids, code="", sentence="")]
     chosen = {each.job_id: each for each in placed}
     _OPEN.run_many(
         tx,
@@ -216,27 +217,27 @@ def lease(tx: Transaction, placed: Sequence[Placed], *, at_ms: int) -> list[Leas
             for each in leased
         ],
     )
-    move(tx, ((each.command_id, JobState.QUEUED, JobState.LEASED) for each in leased))
+    count_transitions(tx, ((each.command_id, JobState.QUEUED, JobState.LEASED) for each in leased))
     return leased
 
 
-class Start(NamedTuple):
+class AttemptStart(NamedTuple):
     job_id: int
     n: int
     command_id: int
     at_ms: int
 
 
-def start(tx: Transaction, starts: Sequence[Start]) -> None:
+def start(tx: Transaction, starts: Sequence[AttemptStart]) -> None:
     """The processes exist. Raises AssertionError if one is not the leased last attempt."""
     rows = [{"job": each.job_id, "n": each.n, "at": each.at_ms} for each in starts]
     moved = _START.run_many(tx, rows)
     assert moved == len(starts), f"{moved} of {len(starts)} jobs were there to be started"
     _STARTED.run_many(tx, rows)
-    move(tx, ((each.command_id, JobState.LEASED, JobState.RUNNING) for each in starts))
+    count_transitions(tx, ((each.command_id, JobState.LEASED, JobState.RUNNING) for each in starts))
 
 
-def end(tx: Transaction, ends: Sequence[End], *, at_ms: int) -> None:
+def end(tx: Transaction, ends: Sequence[AttemptEnd], *, at_ms: int) -> None:
     """Closes live attempts and moves their jobs. Raises AssertionError if one was not live."""
     closed = _CLOSE.run_many(
         tx,
@@ -273,11 +274,13 @@ def end(tx: Transaction, ends: Sequence[End], *, at_ms: int) -> None:
     for event, rows in by_event.items():
         moved = _ENDS[event].run_many(tx, rows)
         assert moved == len(rows), f"{moved} of {len(rows)} jobs were there to be {event}"
-    move(tx, ((each.command_id, JobState(each.was), target(each.event)) for each in ends))
-    count_over(tx, ((each.batch_id, target(each.event)) for each in ends))
+    count_transitions(
+        tx, ((each.command_id, JobState(each.old_state), target(each.event)) for each in ends)
+    )
+    count_ended(tx, ((each.batch_id, target(each.event)) for each in ends))
 
 
-class Cancelled(NamedTuple):
+class CancelledJob(NamedTuple):
     job_id: int
     command_id: int
     batch_id: int | None
@@ -286,23 +289,23 @@ class Cancelled(NamedTuple):
 
 def cancel_queued(
     tx: Transaction, job_ids: Sequence[int], *, code: str, sentence: str, at_ms: int
-) -> list[Cancelled]:
+) -> list[CancelledJob]:
     """Cancels those of the jobs that are queued, and answers which."""
     rows = _CANCEL_QUEUED.run(tx, job_ids=list(job_ids), code=code, sentence=sentence, at=at_ms)
-    done = [Cancelled(*row) for row in rows]
-    move(tx, ((each.command_id, JobState.QUEUED, JobState.CANCELLED) for each in done))
-    count_over(tx, ((each.batch_id, JobState.CANCELLED) for each in done))
+    done = [CancelledJob(*row) for row in rows]
+    count_transitions(tx, ((each.command_id, JobState.QUEUED, JobState.CANCELLED) for each in done))
+    count_ended(tx, ((each.batch_id, JobState.CANCELLED) for each in done))
     return done
 
 
-def move(tx: Transaction, moves: Iterable[tuple[int, JobState, JobState]]) -> None:
-    tally = tx.tally
+def count_transitions(tx: Transaction, moves: Iterable[tuple[int, JobState, JobState]]) -> None:
+    tally = tx.job_count_changes
     for command_id, was, to in moves:
         tally[command_id, was] -= 1
         tally[command_id, to] += 1
 
 
-def count_over(tx: Transaction, moves: Iterable[tuple[int | None, JobState]]) -> None:
+def count_ended(tx: Transaction, moves: Iterable[tuple[int | None, JobState]]) -> None:
     for batch_id, to in moves:
         if batch_id is not None and to in FINAL:
-            tx.over[batch_id, to] += 1
+            tx.batch_count_changes[batch_id, to] += 1

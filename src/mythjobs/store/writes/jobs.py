@@ -10,7 +10,8 @@ from sqlalchemy import func, insert, select, update
 from mythjobs.model.life import JobState
 from mythjobs.scheduler.order import deadline_order
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, one_of, word
+from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.transaction import Transaction
 
 job, meta = t.job, t.meta
 
@@ -83,7 +84,7 @@ class JobFlags(NamedTuple):
 
 
 _INSERT = Statement(insert(job), (*_COLUMNS, "deadline_order"))
-_BY_KEY = Statement(select(job.c.job_id, job.c.state).where(job.c.key == given("called")))
+_BY_KEY = Statement(select(job.c.job_id, job.c.state).where(job.c.key == param("called")))
 _FLAGS = Statement(
     select(
         job.c.job_id,
@@ -94,31 +95,31 @@ _FLAGS = Statement(
         job.c.hold,
         job.c.stop_requested,
         job.c.subject,
-    ).where(one_of(job.c.job_id, "job_ids"))
+    ).where(in_list(job.c.job_id, "job_ids"))
 )
 _WHOLE = Statement(
-    select(*(job.c[name] for name in _COLUMNS)).where(job.c.job_id == given("which"))
+    select(*(job.c[name] for name in _COLUMNS)).where(job.c.job_id == param("which"))
 )
 _HOLD = Statement(
     update(job)
-    .where(one_of(job.c.job_id, "job_ids"), job.c.state == word(JobState.QUEUED))
-    .values(hold=given("held"), reason_code=given("code"), reason=given("sentence"))
+    .where(in_list(job.c.job_id, "job_ids"), job.c.state == literal(JobState.QUEUED))
+    .values(hold=param("held"), reason_code=param("code"), reason=param("sentence"))
 )
 _STOP = Statement(
-    update(job).where(one_of(job.c.job_id, "job_ids")).values(stop_requested=given("by"))
+    update(job).where(in_list(job.c.job_id, "job_ids")).values(stop_requested=param("by"))
 )
 _TELL = Statement(
     update(job)
-    .where(job.c.job_id == given("which"), job.c.attempts == given("n"))
+    .where(job.c.job_id == param("which"), job.c.attempts == param("n"))
     .values(
-        progress=func.coalesce(given("tenths"), job.c.progress),
-        comment=func.coalesce(given("said"), job.c.comment),
+        progress=func.coalesce(param("tenths"), job.c.progress),
+        comment=func.coalesce(param("said"), job.c.comment),
     ),
     distinct=True,
 )
-_NEXT_ID = Statement(select(meta.c.value).where(meta.c.name == word("next_job_id")))
+_NEXT_ID = Statement(select(meta.c.value).where(meta.c.name == literal("next_job_id")))
 _SAVE_NEXT_ID = Statement(
-    update(meta).where(meta.c.name == word("next_job_id")).values(value=given("next"))
+    update(meta).where(meta.c.name == literal("next_job_id")).values(value=param("next"))
 )
 
 
@@ -128,26 +129,26 @@ def add(tx: Transaction, rows: Sequence[NewJob]) -> None:
         tx, [row._asdict() | {"deadline_order": deadline_order(row.deadline_ms)} for row in rows]
     )
     for row in rows:
-        tx.tally[row.command_id, JobState.QUEUED] += 1
+        tx.job_count_changes[row.command_id, JobState.QUEUED] += 1
 
 
-def by_key(tx: Transaction, key: str) -> tuple[int, str] | None:
+def find_by_key(tx: Transaction, key: str) -> tuple[int, str] | None:
     """Id and state of the job that was submitted with this key."""
     rows = _BY_KEY.run(tx, called=key)
     return (rows[0][0], rows[0][1]) if rows else None
 
 
-def flags(tx: Transaction, job_ids: Sequence[int]) -> dict[int, JobFlags]:
+def read_flags(tx: Transaction, job_ids: Sequence[int]) -> dict[int, JobFlags]:
     return {row[0]: JobFlags(*row) for row in _FLAGS.run(tx, job_ids=list(job_ids))}
 
 
-def whole(tx: Transaction, job_id: int) -> dict[str, Any] | None:
+def read_submission(tx: Transaction, job_id: int) -> dict[str, Any] | None:
     """The columns of a job that a copy of it (`rerun`) begins from."""
     rows = _WHOLE.run(tx, which=job_id)
     return dict(zip(_COLUMNS, rows[0], strict=True)) if rows else None
 
 
-def hold(tx: Transaction, job_ids: Sequence[int], held: bool, sentence: str) -> None:
+def set_hold(tx: Transaction, job_ids: Sequence[int], held: bool, sentence: str) -> None:
     _HOLD.run(
         tx,
         job_ids=list(job_ids),
@@ -161,7 +162,9 @@ def request_stop(tx: Transaction, job_ids: Sequence[int], by: str) -> None:
     _STOP.run(tx, job_ids=list(job_ids), by=by)
 
 
-def tell(tx: Transaction, rows: Sequence[tuple[int, int, int | None, str | None]]) -> None:
+def record_progress(
+    tx: Transaction, rows: Sequence[tuple[int, int, int | None, str | None]]
+) -> None:
     """Progress (tenths of a percent) and comment of (job, n); a stale n changes nothing."""
     _TELL.run_many(
         tx,
@@ -178,7 +181,7 @@ def tell(tx: Transaction, rows: Sequence[tuple[int, int, int | None, str | None]
     )
 
 
-def next_id(tx: Transaction) -> int:
+def read_next_id(tx: Transaction) -> int:
     """The number that the next job gets; numbers are never given twice, also after a prune."""
     return int(_NEXT_ID.run(tx)[0][0])
 

@@ -9,19 +9,20 @@ from sqlalchemy import and_, select, update
 
 from mythjobs.model.life import JobEvent, JobState, sources, target
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, one_of, word
-from mythjobs.store.writes.job_state import End, count_over, move
+from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes.job_state import AttemptEnd, count_ended, count_transitions
 
 job, attempt = t.job, t.attempt
 
 # How it is known that an attempt is over: begins the evidence of those nobody saw end.
 PRESUMED: Final = "presumed"
 # The evidence of a presumed end whose real one was told later.
-ADOPTED: Final = "observed late"
+ACCEPTED_LATE: Final = "observed late"
 TOO_LATE: Final = "presumed, and told too late"
 
 
-class Old(NamedTuple):
+class EndedAttempt(NamedTuple):
     """An attempt that is over, and where its job stands now."""
 
     job_id: int
@@ -39,7 +40,7 @@ class Old(NamedTuple):
     silence: str
 
     @property
-    def presumed(self) -> bool:
+    def is_presumed(self) -> bool:
         return self.evidence.startswith(PRESUMED) and self.evidence != TOO_LATE
 
 
@@ -59,7 +60,7 @@ _OLD = Statement(
         job.c.failures,
         attempt.c.silence,
     ).where(
-        one_of(attempt.c.job_id, "job_ids"),
+        in_list(attempt.c.job_id, "job_ids"),
         attempt.c.over_ms.is_not(None),
         job.c.job_id == attempt.c.job_id,
     )
@@ -67,16 +68,16 @@ _OLD = Statement(
 _RETOLD = Statement(
     update(attempt)
     .where(
-        attempt.c.job_id == given("job"),
-        attempt.c.n == given("n"),
+        attempt.c.job_id == param("job"),
+        attempt.c.n == param("n"),
         attempt.c.over_ms.is_not(None),
     )
     .values(
-        started_ms=given("begun"),
-        outcome=given("how"),
-        usage=given("used"),
-        output=given("wrote"),
-        evidence=given("known"),
+        started_ms=param("begun"),
+        outcome=param("how"),
+        usage=param("used"),
+        output=param("wrote"),
+        evidence=param("known"),
     )
 )
 
@@ -85,21 +86,21 @@ def _adopt(event: JobEvent) -> Statement:
     return Statement(
         update(job)
         .where(
-            job.c.job_id == given("job"),
-            job.c.attempts == given("n"),
+            job.c.job_id == param("job"),
+            job.c.attempts == param("n"),
             and_(
-                job.c.state == word(JobState.QUEUED),
-                job.c.state.in_([word(each) for each in sources(event)]),
+                job.c.state == literal(JobState.QUEUED),
+                job.c.state.in_([literal(each) for each in sources(event)]),
             ),
         )
         .values(
-            state=word(target(event)),
-            ended_ms=given("at"),
+            state=literal(target(event)),
+            ended_ms=param("at"),
             ready_class=None,
             hold=0,
             not_before_ms=None,
-            reason_code=given("code"),
-            reason=given("sentence"),
+            reason_code=param("code"),
+            reason=param("sentence"),
             losses=0,
         )
     )
@@ -108,14 +109,18 @@ def _adopt(event: JobEvent) -> Statement:
 _ADOPT: Final = {event: _adopt(event) for event in (JobEvent.SUCCEEDED, JobEvent.FAILED)}
 
 
-def old(tx: Transaction, keys: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Old]:
+def find_ended_attempts(
+    tx: Transaction, keys: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], EndedAttempt]:
     """Those of these attempts that are over."""
     wanted = set(keys)
-    rows = [Old(*row) for row in _OLD.run(tx, job_ids=sorted({job_id for job_id, _ in wanted}))]
+    rows = [
+        EndedAttempt(*row) for row in _OLD.run(tx, job_ids=sorted({job_id for job_id, _ in wanted}))
+    ]
     return {(each.job_id, each.n): each for each in rows if (each.job_id, each.n) in wanted}
 
 
-def retell(tx: Transaction, end: End) -> None:
+def record_late_result(tx: Transaction, end: AttemptEnd) -> None:
     """What its machine tells now stands in place of what was presumed."""
     _RETOLD.run(
         tx,
@@ -129,7 +134,7 @@ def retell(tx: Transaction, end: End) -> None:
     )
 
 
-def adopt(tx: Transaction, end: End, *, at_ms: int) -> None:
+def accept_late_result(tx: Transaction, end: AttemptEnd, *, at_ms: int) -> None:
     """A queued job that nobody began again takes this end. Raises AssertionError otherwise."""
     moved = _ADOPT[end.event].run_many(
         tx,
@@ -144,6 +149,6 @@ def adopt(tx: Transaction, end: End, *, at_ms: int) -> None:
         ],
     )
     assert moved == 1, f"job {end.job_id} was not there to take its late end"
-    retell(tx, end)
-    move(tx, [(end.command_id, JobState.QUEUED, target(end.event))])
-    count_over(tx, [(end.batch_id, target(end.event))])
+    record_late_result(tx, end)
+    count_transitions(tx, [(end.command_id, JobState.QUEUED, target(end.event))])
+    count_ended(tx, [(end.batch_id, target(end.event))])

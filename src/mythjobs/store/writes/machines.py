@@ -9,12 +9,13 @@ from typing import Final, NamedTuple
 from sqlalchemy import func, insert, select, update
 
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given
+from mythjobs.store.statement import Statement, param
+from mythjobs.store.transaction import Transaction
 
 machine, footprint, attempt, job = t.machine, t.footprint, t.attempt, t.job
 
-NOTHING: Final = json.dumps({"mode": "listed", "commands": []})
-EVERYTHING: Final = json.dumps({"mode": "all", "commands": []})
+RIGHTS_NONE: Final = json.dumps({"mode": "listed", "commands": []})
+RIGHTS_ALL: Final = json.dumps({"mode": "all", "commands": []})
 
 
 class MachineRow(NamedTuple):
@@ -29,7 +30,7 @@ class MachineRow(NamedTuple):
     zone: str = ""
 
 
-class LiveRow(NamedTuple):
+class LiveAttemptRow(NamedTuple):
     """A live attempt, as the store has it."""
 
     job_id: int
@@ -83,20 +84,20 @@ _ADD = Statement(
 )
 _ATTACH = Statement(
     update(machine)
-    .where(machine.c.machine_id == given("which"))
+    .where(machine.c.machine_id == param("which"))
     .values(
-        boot_id=given("boot"), cores=given("count"), zone=given("where"), attached_ms=given("at")
+        boot_id=param("boot"), cores=param("count"), zone=param("where"), attached_ms=param("at")
     )
 )
 _SET = Statement(
     update(machine)
-    .where(machine.c.machine_id == given("which"))
-    .values(rights=given("may"), jobs=given("most"))
+    .where(machine.c.machine_id == param("which"))
+    .values(rights=param("may"), jobs=param("most"))
 )
 _SETTINGS = Statement(
     update(machine)
-    .where(machine.c.machine_id == given("which"))
-    .values(settings=given("said"), zone=given("where"))
+    .where(machine.c.machine_id == param("which"))
+    .values(settings=param("said"), zone=param("where"))
 )
 _LIVE = Statement(
     select(
@@ -124,13 +125,13 @@ _FOOTPRINTS = Statement(
 )
 _LEARN = Statement(
     update(footprint)
-    .where(footprint.c.command_id == given("command"), footprint.c.machine_id == given("on"))
-    .values(runs=given("count"), wall_us=given("typical"))
+    .where(footprint.c.command_id == param("command"), footprint.c.machine_id == param("on"))
+    .values(runs=param("count"), wall_us=param("typical"))
 )
 _FIRST = Statement(insert(footprint), ("command_id", "machine_id", "runs", "wall_us"))
 
 
-def every(tx: Transaction) -> list[MachineRow]:
+def read_all(tx: Transaction) -> list[MachineRow]:
     return [MachineRow(*row) for row in _ALL.run(tx)]
 
 
@@ -138,7 +139,7 @@ def enrol(
     tx: Transaction, *, name: str, key: str, rights: str, cores: int, boot_id: str, at_ms: int
 ) -> MachineRow:
     """A machine is its key; a name that another has gets a number behind it."""
-    taken = {each.name for each in every(tx)}
+    taken = {each.name for each in read_all(tx)}
     free, number = name, 2
     while free in taken:
         free, number = f"{name}-{number}", number + 1
@@ -163,17 +164,17 @@ def set_settings(tx: Transaction, machine_id: int, *, settings: str, zone: str) 
     _SETTINGS.run(tx, which=machine_id, said=settings, where=zone)
 
 
-def live(tx: Transaction) -> list[LiveRow]:
+def read_live_attempts(tx: Transaction) -> list[LiveAttemptRow]:
     """Every live attempt: a few hundred a machine at most, however long the queue."""
-    return [LiveRow(*row) for row in _LIVE.run(tx)]
+    return [LiveAttemptRow(*row) for row in _LIVE.run(tx)]
 
 
-def footprints(tx: Transaction) -> dict[tuple[int, int], tuple[int, int]]:
+def read_footprints(tx: Transaction) -> dict[tuple[int, int], tuple[int, int]]:
     """(command, machine) → runs and typical µs."""
     return {(row[0], row[1]): (row[2], row[3]) for row in _FOOTPRINTS.run(tx)}
 
 
-def learn(tx: Transaction, rows: Iterable[tuple[int, int, int, int]]) -> None:
+def record_footprints(tx: Transaction, rows: Iterable[tuple[int, int, int, int]]) -> None:
     """Rows of (command, machine, runs, typical µs); the first run of a pair makes its row."""
     for command_id, machine_id, runs, wall_us in rows:
         values = {"count": runs, "typical": wall_us}

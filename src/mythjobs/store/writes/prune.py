@@ -9,13 +9,14 @@ from sqlalchemy import delete, exists, func, literal_column, or_, select
 
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, one_of, word
+from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.transaction import Transaction
 
 job, batch, dependency = t.job, t.batch, t.dependency
 waiting = job.alias("waiting")
 
 
-class Slice(NamedTuple):
+class PruneSlice(NamedTuple):
     """`above` is where the next slice goes on, None after the last; `attempts` (job, n) are those
     whose kept output can go too."""
 
@@ -24,17 +25,17 @@ class Slice(NamedTuple):
     attempts: list[tuple[int, int]]
 
 
-_FINAL = [word(state) for state in sorted(FINAL)]
+_FINAL = [literal(state) for state in sorted(FINAL)]
 _LOOK = Statement(
     select(job.c.job_id, job.c.state, job.c.ended_ms)
-    .where(job.c.job_id > given("above"))
+    .where(job.c.job_id > param("above"))
     .order_by(job.c.job_id)
-    .limit(given("most"))
+    .limit(param("most"))
 )
 # A batch goes as a whole, and whoever is not over keeps what it waited for.
 _FREE = Statement(
     select(job.c.job_id).where(
-        one_of(job.c.job_id, "job_ids"),
+        in_list(job.c.job_id, "job_ids"),
         or_(
             job.c.batch_id.is_(None),
             ~exists().where(
@@ -51,19 +52,19 @@ _FREE = Statement(
 )
 _ATTEMPTS = Statement(
     delete(t.attempt)
-    .where(one_of(t.attempt.c.job_id, "job_ids"))
+    .where(in_list(t.attempt.c.job_id, "job_ids"))
     .returning(t.attempt.c.job_id, t.attempt.c.n)
 )
-_EVENTS = Statement(delete(t.event).where(one_of(t.event.c.job_id, "job_ids")))
-_DEPENDENCIES = Statement(delete(dependency).where(one_of(dependency.c.job_id, "job_ids")))
+_EVENTS = Statement(delete(t.event).where(in_list(t.event.c.job_id, "job_ids")))
+_DEPENDENCIES = Statement(delete(dependency).where(in_list(dependency.c.job_id, "job_ids")))
 _JOBS = Statement(
     delete(job)
-    .where(one_of(job.c.job_id, "job_ids"))
+    .where(in_list(job.c.job_id, "job_ids"))
     .returning(job.c.command_id, job.c.state, func.coalesce(job.c.batch_id, literal_column("0")))
 )
 _BATCHES = Statement(
     delete(batch).where(
-        one_of(batch.c.batch_id, "batch_ids"),
+        in_list(batch.c.batch_id, "batch_ids"),
         ~exists().where(
             job.c.job_id >= batch.c.first_job_id,
             job.c.job_id < batch.c.first_job_id + batch.c.jobs,
@@ -74,7 +75,7 @@ _BATCHES = Statement(
 
 def prune(
     tx: Transaction, *, before_ms: int, states: Sequence[str], above: int, most: int
-) -> Slice:
+) -> PruneSlice:
     """Of the next `most` jobs after number `above`, deletes those that ended before an instant
     in one of these states.
 
@@ -89,7 +90,7 @@ def prune(
     ]
     ids = [row[0] for row in _FREE.run(tx, job_ids=old)] if old else []
     attempts = _delete(tx, ids) if ids else []
-    return Slice(rows[-1][0] if len(rows) == most else None, len(ids), attempts)
+    return PruneSlice(rows[-1][0] if len(rows) == most else None, len(ids), attempts)
 
 
 def _delete(tx: Transaction, ids: list[int]) -> list[tuple[int, int]]:
@@ -98,7 +99,7 @@ def _delete(tx: Transaction, ids: list[int]) -> list[tuple[int, int]]:
     _DEPENDENCIES.run(tx, job_ids=ids)
     batch_ids = set()
     for command_id, state, batch_id in _JOBS.run(tx, job_ids=ids):
-        tx.tally[command_id, state] -= 1
+        tx.job_count_changes[command_id, state] -= 1
         batch_ids.add(batch_id)
     _BATCHES.run(tx, batch_ids=sorted(batch_ids))
     return attempts

@@ -9,13 +9,14 @@ from sqlalchemy import and_, case, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, Transaction, given, one_of, word
+from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.transaction import Transaction
 
 job = t.job
 
 # What a job itself must have, apart from its subject. eligibility.py explains the same.
 _FREE = and_(
-    job.c.state == word(JobState.QUEUED),
+    job.c.state == literal(JobState.QUEUED),
     job.c.hold == 0,
     job.c.stop_requested.is_(None),
     job.c.not_before_ms.is_(None),
@@ -24,28 +25,28 @@ _FREE = and_(
 
 _REFRESH = Statement(
     update(job)
-    .where(one_of(job.c.job_id, "job_ids"), job.c.subject.is_(None))
+    .where(in_list(job.c.job_id, "job_ids"), job.c.subject.is_(None))
     .values(ready_class=case((_FREE, job.c.class_id), else_=None))
     .returning(job.c.ready_class)
 )
 _SUBJECTS = Statement(
     select(job.c.subject)
-    .where(one_of(job.c.job_id, "job_ids"), job.c.subject.is_not(None))
+    .where(in_list(job.c.job_id, "job_ids"), job.c.subject.is_not(None))
     .distinct()
 )
 _LIVE = Statement(
     select(job.c.overlap)
     .where(
-        job.c.subject == given("about"),
+        job.c.subject == param("about"),
         job.c.subject.is_not(None),
-        job.c.state.in_([word(JobState.LEASED), word(JobState.RUNNING)]),
+        job.c.state.in_([literal(JobState.LEASED), literal(JobState.RUNNING)]),
     )
     .order_by(job.c.overlap)
 )
 _CLEAR = Statement(
     update(job)
     .where(
-        job.c.subject == given("about"),
+        job.c.subject == param("about"),
         job.c.subject.is_not(None),
         job.c.ready_class.is_not(None),
     )
@@ -54,26 +55,26 @@ _CLEAR = Statement(
 _FIRST = Statement(
     select(job.c.class_id, job.c.job_id)
     .where(
-        job.c.subject == given("about"),
+        job.c.subject == param("about"),
         job.c.subject.is_not(None),
-        job.c.class_id > given("above"),
-        job.c.overlap >= given("least"),
+        job.c.class_id > param("above"),
+        job.c.overlap >= param("least"),
         _FREE,
     )
     .order_by(job.c.class_id, job.c.priority.desc(), job.c.deadline_order, job.c.job_id)
     .limit(1)
 )
 _PROMOTE = Statement(
-    update(job).where(one_of(job.c.job_id, "job_ids")).values(ready_class=job.c.class_id)
+    update(job).where(in_list(job.c.job_id, "job_ids")).values(ready_class=job.c.class_id)
 )
 _DUE = Statement(
     update(job)
     .where(
         job.c.job_id.in_(
             select(job.c.job_id)
-            .where(job.c.not_before_ms.is_not(None), job.c.not_before_ms <= given("at"))
+            .where(job.c.not_before_ms.is_not(None), job.c.not_before_ms <= param("at"))
             .order_by(job.c.not_before_ms)
-            .limit(given("most"))
+            .limit(param("most"))
             .correlate(None)
         )
     )
@@ -98,10 +99,10 @@ def refresh(tx: Transaction, job_ids: Sequence[int]) -> set[int]:
     ids = list(job_ids)
     classes = {row[0] for row in _REFRESH.run(tx, job_ids=ids) if row[0] is not None}
     subjects = [row[0] for row in _SUBJECTS.run(tx, job_ids=ids)]
-    return classes | settle(tx, subjects)
+    return classes | refresh_subjects(tx, subjects)
 
 
-def settle(tx: Transaction, subjects: Iterable[str]) -> set[int]:
+def refresh_subjects(tx: Transaction, subjects: Iterable[str]) -> set[int]:
     """Of each subject, makes the first job of each class ready that may run beside the live ones.
 
     Only one a class: a turn that leases many must not find two of one subject. Answers the
@@ -124,26 +125,26 @@ def settle(tx: Transaction, subjects: Iterable[str]) -> set[int]:
     return classes
 
 
-def due(tx: Transaction, at_ms: int, most: int = 1000) -> list[int]:
+def clear_due(tx: Transaction, at_ms: int, most: int = 1000) -> list[int]:
     """The first of the jobs whose `not_before` has come. It is taken away: a stepped clock undoes
     nothing."""
     return [row[0] for row in _DUE.run(tx, at=at_ms, most=most)]
 
 
-def next_due_ms(tx: Transaction) -> int | None:
+def find_next_due_ms(tx: Transaction) -> int | None:
     rows = _NEXT_DUE.run(tx)
     return rows[0][0] if rows else None
 
 
 _CLASS_ABOVE = Statement(
     select(job.c.ready_class)
-    .where(job.c.ready_class.is_not(None), job.c.ready_class > given("above"))
+    .where(job.c.ready_class.is_not(None), job.c.ready_class > param("above"))
     .order_by(job.c.ready_class)
     .limit(1)
 )
 
 
-def ready_classes(tx: Transaction) -> set[int]:
+def read_ready_classes(tx: Transaction) -> set[int]:
     """Every class with a ready job: one look into the index for each, not one for each job."""
     classes: set[int] = set()
     above: Any = 0

@@ -7,7 +7,7 @@ import pytest
 from mythjobs.model.life import JobEvent, JobState
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
 from tests.support import queue as q
 
@@ -30,13 +30,13 @@ def _a_queue(tx: Transaction) -> None:
 
 @pytest.fixture
 def whole(store: Store) -> Store:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         _a_queue(tx)
     return store
 
 
 def test_a_queue_in_every_state_is_as_promised(whole: Store) -> None:
-    with whole.turn() as tx:
+    with whole.transaction() as tx:
         assert check(tx) == []
         assert check(tx, range(1, 11)) == []
 
@@ -77,7 +77,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("damage, invariant, job_id", BROKEN)
 def test_a_broken_promise_is_named(whole: Store, damage: str, invariant: str, job_id: int) -> None:
-    with whole.turn() as tx:
+    with whole.transaction() as tx:
         tx.cursor.execute(damage)
         assert (invariant, job_id) in {each[:2] for each in check(tx)}
         assert (invariant, job_id) in {each[:2] for each in check(tx, [job_id])}
@@ -86,7 +86,7 @@ def test_a_broken_promise_is_named(whole: Store, damage: str, invariant: str, jo
 def test_two_jobs_of_one_key_and_two_live_attempts_are_found_without_their_indexes(
     whole: Store,
 ) -> None:
-    with whole.turn() as tx:
+    with whole.transaction() as tx:
         tx.cursor.execute("DROP INDEX job_key")
         tx.cursor.execute("DROP INDEX attempt_live")
         tx.cursor.execute("UPDATE job SET key = 'once' WHERE job_id = 4")
@@ -101,7 +101,7 @@ def test_two_jobs_of_one_key_and_two_live_attempts_are_found_without_their_index
 def test_the_next_job_of_a_free_subject_that_was_forgotten_is_found_from_its_sibling(
     whole: Store,
 ) -> None:
-    with whole.turn() as tx:
+    with whole.transaction() as tx:
         tx.cursor.execute("UPDATE job SET state = 'queued', attempts = 0 WHERE job_id = 1")
         tx.cursor.execute("DELETE FROM attempt WHERE job_id = 1")
         # Job 1 is the first again, and nobody has made it ready.
@@ -109,7 +109,7 @@ def test_the_next_job_of_a_free_subject_that_was_forgotten_is_found_from_its_sib
 
 
 def test_a_tally_that_does_not_agree_with_a_count_is_found(whole: Store) -> None:
-    with whole.turn() as tx:
+    with whole.transaction() as tx:
         tx.cursor.execute("UPDATE tally SET jobs = jobs + 1 WHERE state = 'queued'")
         [found] = check(tx)
     assert found.invariant == "COUNT"
@@ -119,25 +119,25 @@ def test_a_tally_that_does_not_agree_with_a_count_is_found(whole: Store) -> None
 def test_the_counts_of_a_batch_are_held_to_its_jobs_also_after_some_were_pruned(
     store: Store,
 ) -> None:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         defined = q.a_command(tx)
-        batch_id = batches.begin(
+        batch_id = batches.begin_batch(
             tx, command_id=defined.command_id, first=1, jobs=3, at_ms=1, opened_ms=None
         )
         q.machines_join(tx)
-        ids = q.queue_jobs(tx, 3, batch_id=batch_id, hold=batches.CLOSED)
-        batches.open_(tx, batch_id, 1, 3, held=False, at_ms=2)
-        work = batches.next_upkeep(tx)
+        ids = q.queue_jobs(tx, 3, batch_id=batch_id, hold=batches.HOLD_UNOPENED)
+        batches.open_batch(tx, batch_id, 1, 3, held=False, at_ms=2)
+        work = batches.find_next_upkeep(tx)
         assert work is not None
-        batches.open_slice(tx, work, 10)
+        batches.run_upkeep_slice(tx, work, 10)
         for job_id in ids[:2]:
             q.run(tx, job_id)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         assert check(tx) == []
         tx.cursor.execute("DELETE FROM attempt WHERE job_id = 1")
         tx.cursor.execute("DELETE FROM job WHERE job_id = 1")
-        tx.tally[defined.command_id, JobState.SUCCEEDED] -= 1
-    with store.turn() as tx:
+        tx.job_count_changes[defined.command_id, JobState.SUCCEEDED] -= 1
+    with store.transaction() as tx:
         assert check(tx) == []
         tx.cursor.execute("UPDATE batch SET failed = 1")
         assert [each.invariant for each in check(tx, [2])] == ["COUNT"]

@@ -23,17 +23,17 @@ from mythjobs.store.open import open_store
 from mythjobs.store.writes import job_state, readiness
 from tests.support import queue as q
 store = open_store(sys.argv[1], unsafe=True)
-with store.turn() as tx:
+with store.transaction() as tx:
     q.machines_join(tx)
 while True:
-    with store.turn() as tx:
+    with store.transaction() as tx:
         first, second = q.queue_jobs(tx, 2, subject="news")
         q.run(tx, first)
         [leased] = q.lease(tx, second)
         q.start(tx, leased)
         q.end(tx, leased, JobEvent.REQUEUED)
         job_state.cancel_queued(tx, [second], code="cancelled", sentence="x", at_ms=1)
-        readiness.settle(tx, {"news"})
+        readiness.refresh_subjects(tx, {"news"})
     store.checkpoint()
     print(second, flush=True)
 """
@@ -59,7 +59,7 @@ def test_every_acknowledged_turn_is_there_and_none_is_half_there(where: str) -> 
                 heard = int(line)
         child.wait()
         store = open_store(where, unsafe=True)
-        with store.turn() as tx:
+        with store.transaction() as tx:
             assert check(tx) == []
             assert [str(q.state_of(tx, heard - 1)), str(q.state_of(tx, heard))] == [
                 "succeeded",

@@ -47,8 +47,8 @@ def _statements(module: ModuleType) -> Iterator[tuple[str, Statement]]:
 )
 def test_a_turn_reads_by_index_alone(tmp_path: Path, name: str, statement: Statement) -> None:
     store = open_store(tmp_path / "store.db")
-    with store.turn() as tx:
-        plan = statement.plan(tx)
+    with store.transaction() as tx:
+        plan = statement.query_plan(tx)
     store.close()
     scans = [
         step
@@ -61,20 +61,22 @@ def test_a_turn_reads_by_index_alone(tmp_path: Path, name: str, statement: State
 def test_a_lease_looks_up_its_jobs_and_does_not_read_all_that_are_ready(tmp_path: Path) -> None:
     # Seen: 20 ms a turn with 100,000 ready jobs, for the reading of all of them.
     store = open_store(tmp_path / "store.db")
-    with store.turn() as tx:
-        assert job_state._LEASE.plan(tx)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
+    with store.transaction() as tx:
+        assert job_state._LEASE.query_plan(tx)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
     store.close()
 
 
 def test_the_next_of_a_class_come_from_the_index_in_their_order(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.db")
-    with store.turn() as tx:
+    with store.transaction() as tx:
         # Nothing is sorted: there may be a million of them.
-        assert ready_jobs._NEXT.plan(tx) == ["SEARCH job USING INDEX job_ready (ready_class=?)"]
-        assert readiness._FIRST.plan(tx) == [
+        assert ready_jobs._NEXT.query_plan(tx) == [
+            "SEARCH job USING INDEX job_ready (ready_class=?)"
+        ]
+        assert readiness._FIRST.query_plan(tx) == [
             "SEARCH job USING INDEX job_subject (subject=? AND class_id>?)"
         ]
-        ahead = [each for each in ready_jobs._AHEAD.plan(tx) if each.startswith("SEARCH")]
+        ahead = [each for each in ready_jobs._AHEAD.query_plan(tx) if each.startswith("SEARCH")]
     store.close()
     # And nothing behind a job is read to count what is before it.
     ranges = ["priority>?", "priority=? AND deadline_order<?",

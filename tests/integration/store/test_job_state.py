@@ -19,37 +19,37 @@ LOST = json.dumps(o.to_json(o.Lost("its machine is silent")))
 @pytest.fixture
 def home(store: Store) -> Store:
     """A store that knows the attic and the cellar."""
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.machines_join(tx)
     return store
 
 
 def test_a_job_is_leased_started_and_over(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         job_id = q.queue_job(tx, priority=3, arguments='{"a": "b"}')
         [leased] = q.lease(tx, job_id, machine=q.CELLAR)
-        assert leased == job_state.Leased(job_id, 1, 1, 1, None, 3, None, 0, '{"a": "b"}', 0)
+        assert leased == job_state.LeasedJob(job_id, 1, 1, 1, None, 3, None, 0, '{"a": "b"}', 0)
         assert q.state_of(tx, job_id) == JobState.LEASED
         assert not q.is_ready(tx, job_id)
-    with home.turn() as tx:
+    with home.transaction() as tx:
         q.start(tx, leased, at_ms=q.NOON + 5)
         assert q.state_of(tx, job_id) == JobState.RUNNING
-        [live] = machines.live(tx)
+        [live] = machines.read_live_attempts(tx)
         assert (live.job_id, live.n, live.machine_id, live.started_ms) == (1, 1, 2, q.NOON + 5)
         assert (live.silence, live.lease_s, live.leased_ms) == ("rerun", 1800.0, q.NOON)
-    with home.turn() as tx:
+    with home.transaction() as tx:
         assert check(tx) == []
-    with home.turn() as tx:
+    with home.transaction() as tx:
         q.end(tx, leased, at_ms=q.NOON + 9)
         assert q.state_of(tx, job_id) == JobState.SUCCEEDED
         assert q.column(tx, job_id, "ended_ms") == q.NOON + 9
-        assert machines.live(tx) == []
-    with home.turn() as tx:
+        assert machines.read_live_attempts(tx) == []
+    with home.transaction() as tx:
         assert check(tx) == []
 
 
 def test_a_job_that_is_no_longer_to_be_had_is_left_out_of_a_lease(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         free, held, gone, taken = q.queue_jobs(tx, 4)
         q.queue_jobs(tx, 1, hold=1)
         job_state.cancel_queued(tx, [gone], code="cancelled", sentence="by anna", at_ms=q.NOON)
@@ -58,7 +58,7 @@ def test_a_job_that_is_no_longer_to_be_had_is_left_out_of_a_lease(home: Store) -
 
 
 def test_a_machine_that_lost_its_lease_cannot_finish_the_job(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         job_id = q.queue_job(tx)
         [first] = q.lease(tx, job_id, machine=q.ATTIC)
         q.start(tx, first)
@@ -68,12 +68,12 @@ def test_a_machine_that_lost_its_lease_cannot_finish_the_job(home: Store) -> Non
         )  # fmt: skip
         [second] = q.lease(tx, job_id, machine=q.CELLAR)
         assert (second.n, second.losses) == (2, 1)
-    with home.turn() as tx:
+    with home.transaction() as tx:
         assert check(tx) == []
     # It was only cut off: its process ran on, and now it reports success.
-    with pytest.raises(AssertionError, match="0 of 1 attempts were live"), home.turn() as tx:
+    with pytest.raises(AssertionError, match="0 of 1 attempts were live"), home.transaction() as tx:
         q.end(tx, first)
-    with home.turn() as tx:
+    with home.transaction() as tx:
         assert q.state_of(tx, job_id) == JobState.LEASED
         # A start of the old number would be one too many as well.
         with pytest.raises(AssertionError, match="0 of 1 jobs were there to be started"):
@@ -81,38 +81,38 @@ def test_a_machine_that_lost_its_lease_cannot_finish_the_job(home: Store) -> Non
 
 
 def test_an_end_that_was_presumed_is_adopted_if_nobody_began_again(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         job_id = q.queue_job(tx)
         [leased] = q.lease(tx, job_id)
         q.start(tx, leased)
         q.end(tx, leased, JobEvent.REQUEUED, outcome=LOST, evidence="presumed: silent", losses=1)
-        [old] = late_results.old(tx, [(job_id, 1), (job_id, 2)]).values()
-        assert (old.presumed, old.state, old.last_n) == (True, "queued", 1)
-        end = job_state.End(
+        [old] = late_results.find_ended_attempts(tx, [(job_id, 1), (job_id, 2)]).values()
+        assert (old.is_presumed, old.state, old.last_n) == (True, "queued", 1)
+        end = job_state.AttemptEnd(
             job_id, 1, leased.command_id, None, "queued", JobEvent.SUCCEEDED, q.NOON,
-            q.EXITED, "", "", late_results.ADOPTED, "", "",
+            q.EXITED, "", "", late_results.ACCEPTED_LATE, "", "",
         )  # fmt: skip
-        late_results.adopt(tx, end, at_ms=q.NOON + 60)
+        late_results.accept_late_result(tx, end, at_ms=q.NOON + 60)
         assert q.state_of(tx, job_id) == JobState.SUCCEEDED
-        assert not late_results.old(tx, [(job_id, 1)])[job_id, 1].presumed
-    with home.turn() as tx:
+        assert not late_results.find_ended_attempts(tx, [(job_id, 1)])[job_id, 1].is_presumed
+    with home.transaction() as tx:
         assert check(tx) == []
 
 
 def test_a_job_is_returned_by_a_machine_that_never_began_it(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         job_id = q.queue_job(tx)
         [leased] = q.lease(tx, job_id)
         q.end(tx, leased, JobEvent.RETURNED, was=JobState.LEASED)
         assert q.state_of(tx, job_id) == JobState.QUEUED
         assert q.is_ready(tx, job_id)
         assert [each.n for each in q.lease(tx, job_id)] == [2]
-    with home.turn() as tx:
+    with home.transaction() as tx:
         assert check(tx) == []
 
 
 def test_failures_add_up_and_the_next_run_waits_for_its_time(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         job_id = q.queue_job(tx)
         for times in (1, 2):
             q.run(tx, job_id, JobEvent.REQUEUED, failed=1)
@@ -122,12 +122,12 @@ def test_failures_add_up_and_the_next_run_waits_for_its_time(home: Store) -> Non
         assert q.column(tx, job_id, "failures") == 2
         assert not q.is_ready(tx, job_id)
         assert q.lease(tx, job_id) == []
-    with home.turn() as tx:
+    with home.transaction() as tx:
         assert check(tx) == []
 
 
 def test_a_job_that_is_held_at_its_end_is_not_begun_again(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         job_id = q.queue_job(tx)
         q.run(tx, job_id, JobEvent.REQUEUED, outcome=LOST, losses=3, hold=1)
         assert q.lease(tx, job_id) == []
@@ -135,16 +135,16 @@ def test_a_job_that_is_held_at_its_end_is_not_begun_again(home: Store) -> None:
 
 
 def test_an_end_before_its_start_was_heard_of_is_an_end(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         [leased] = q.lease(tx, q.queue_job(tx))
         q.end(tx, leased, JobEvent.FAILED, was=JobState.LEASED, started_ms=q.NOON)
         assert q.state_of(tx, leased.job_id) == JobState.FAILED
-    with home.turn() as tx:
+    with home.transaction() as tx:
         assert check(tx) == []
 
 
 def test_only_queued_jobs_are_cancelled_at_once(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         ids = q.queue_jobs(tx, 3, subject="news")
         q.run(tx, ids[0])
         q.lease(tx, ids[1])
@@ -152,16 +152,16 @@ def test_only_queued_jobs_are_cancelled_at_once(home: Store) -> None:
         assert done == [(ids[2], 1, None, "news")]
         assert q.column(tx, ids[2], "reason") == "by anna"
         assert [str(q.state_of(tx, each)) for each in ids] == ["succeeded", "leased", "cancelled"]
-    with home.turn() as tx:
+    with home.transaction() as tx:
         assert check(tx) == []
 
 
 def test_many_ends_of_a_turn_are_written_together_or_not_at_all(home: Store) -> None:
-    with home.turn() as tx:
+    with home.transaction() as tx:
         leased = q.lease(tx, *q.queue_jobs(tx, 3))
         q.start(tx, *leased)
         ends = [
-            job_state.End(
+            job_state.AttemptEnd(
                 each.job_id, each.n, each.command_id, None, "running", event, q.NOON,
                 q.EXITED, "", "", "observed", "x", "y",
             )
@@ -169,10 +169,10 @@ def test_many_ends_of_a_turn_are_written_together_or_not_at_all(home: Store) -> 
                 leased, (JobEvent.SUCCEEDED, JobEvent.FAILED, JobEvent.CANCELLED), strict=True
             )
         ]  # fmt: skip
-    with pytest.raises(AssertionError), home.turn() as tx:
+    with pytest.raises(AssertionError), home.transaction() as tx:
         job_state.end(tx, [*ends, ends[0]], at_ms=q.NOON)
-    with home.turn() as tx:
-        assert len(machines.live(tx)) == 3
+    with home.transaction() as tx:
+        assert len(machines.read_live_attempts(tx)) == 3
         job_state.end(tx, ends, at_ms=q.NOON)
-    with home.turn() as tx:
+    with home.transaction() as tx:
         assert check(tx) == []

@@ -10,43 +10,30 @@ from mythjobs.errors import BadRequest, NoSuchJob
 from mythjobs.model import outcome as o
 from mythjobs.model.limits import usage_from_json
 from mythjobs.store import tables as t
-from mythjobs.store.queries.commands import command, commands, counts, revisions
-from mythjobs.store.queries.jobs import jobs, said, visible_jobs
-from mythjobs.store.query import Record, fetch
-from mythjobs.store.statement import Transaction
-
-__all__ = [
-    "attempt_output",
-    "batch",
-    "command",
-    "commands",
-    "counts",
-    "job",
-    "jobs",
-    "owners",
-    "revisions",
-]
+from mythjobs.store.queries.jobs import job_to_record, select_visible_jobs
+from mythjobs.store.statement import Record, fetch_records
+from mythjobs.store.transaction import Transaction
 
 
-def job(tx: Transaction, job_id: int) -> Record:
+def read_job(tx: Transaction, job_id: int) -> Record:
     """One job with its dependencies, attempts and events. Raises NoSuchJob."""
-    rows = fetch(tx, visible_jobs().where(t.job.c.job_id == job_id))
+    rows = fetch_records(tx, select_visible_jobs().where(t.job.c.job_id == job_id))
     if not rows:
         raise NoSuchJob(f"there is no job {job_id}")
-    after = fetch(
+    after = fetch_records(
         tx,
         select(t.dependency.c.on_job_id, t.dependency.c.accept, t.dependency.c.met).where(
             t.dependency.c.job_id == job_id
         ),
     )
-    events = fetch(
+    events = fetch_records(
         tx,
         select(t.event.c.at_ms, t.event.c.n, t.event.c.kind, t.event.c.detail)
         .where(t.event.c.job_id == job_id)
         .order_by(t.event.c.event_id),
     )
     return {
-        **said(rows[0]),
+        **job_to_record(rows[0]),
         "after": [
             {"job": each["on_job_id"], "when": each["accept"], "met": bool(each["met"])}
             for each in after
@@ -65,7 +52,7 @@ def _attempts(tx: Transaction, job_id: int) -> list[Record]:
         .where(t.attempt.c.job_id == job_id)
         .order_by(t.attempt.c.n)
     )
-    return [_attempt(row) for row in fetch(tx, query)]
+    return [_attempt(row) for row in fetch_records(tx, query)]
 
 
 def _attempt(row: Record) -> Record:
@@ -87,16 +74,16 @@ def _attempt(row: Record) -> Record:
         "started_ms": row["started_ms"],
         "over_ms": row["over_ms"],
         "outcome": outcome,
-        "sentence": o.sentence(o.from_json(outcome)) if outcome else "",
+        "sentence": o.describe(o.from_json(outcome)) if outcome else "",
         "evidence": row["evidence"],
         "usage": usage,
         "output": json.loads(row["output"]) if row["output"] else [],
     }
 
 
-def attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
+def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
     """Where an attempt's output is. `n` None is the last one. Raises NoSuchJob, BadRequest."""
-    page = job(tx, job_id)
+    page = read_job(tx, job_id)
     number = page["attempt"] if n is None else n
     query = select(
         t.attempt.c.n,
@@ -105,7 +92,7 @@ def attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
         t.attempt.c.started_ms,
         t.attempt.c.output,
     ).where(t.attempt.c.job_id == job_id, t.attempt.c.n == number)
-    rows = fetch(tx, query)
+    rows = fetch_records(tx, query)
     if not rows:
         raise BadRequest(
             f"job {job_id} has not run yet"
@@ -121,37 +108,13 @@ def attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
     }
 
 
-def batch(tx: Transaction, batch_id: int) -> Record:
-    """A batch and how far it is. Raises NoSuchJob."""
-    rows = fetch(
-        tx,
-        select(t.batch, t.command.c.name)
-        .select_from(t.batch.outerjoin(t.command, t.command.c.command_id == t.batch.c.command_id))
-        .where(t.batch.c.batch_id == batch_id, t.batch.c.opened_ms.is_not(None)),
-    )
-    if not rows:
-        raise NoSuchJob(f"there is no batch {batch_id}")
-    row = rows[0]
-    over = {state: row[state] for state in ("succeeded", "failed", "cancelled")}
-    first = row["first_job_id"]
-    return {
-        "batch": batch_id,
-        "command": row["name"],
-        "jobs": row["jobs"],
-        "counts": {**over, "open": row["jobs"] - sum(over.values())},
-        "first": first,
-        "last": first + row["jobs"] - 1,
-        "over": sum(over.values()) == row["jobs"],
-    }
-
-
-def owners(tx: Transaction, of: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
+def find_attempt_machines(tx: Transaction, of: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
     """The machine of each of these attempts (job, n); one that is not there is left out."""
     found = {}
     for job_id, n in of:
         query = select(t.attempt.c.machine_id).where(
             t.attempt.c.job_id == job_id, t.attempt.c.n == n
         )
-        for row in fetch(tx, query):
+        for row in fetch_records(tx, query):
             found[job_id, n] = row["machine_id"]
     return found

@@ -1,0 +1,34 @@
+"""One batch, as the API returns it."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from mythjobs.errors import NoSuchJob
+from mythjobs.store import tables as t
+from mythjobs.store.statement import Record, fetch_records
+from mythjobs.store.transaction import Transaction
+
+
+def read_batch(tx: Transaction, batch_id: int) -> Record:
+    """A batch and how far it is. Raises NoSuchJob."""
+    rows = fetch_records(
+        tx,
+        select(t.batch, t.command.c.name)
+        .select_from(t.batch.outerjoin(t.command, t.command.c.command_id == t.batch.c.command_id))
+        .where(t.batch.c.batch_id == batch_id, t.batch.c.opened_ms.is_not(None)),
+    )
+    if not rows:
+        raise NoSuchJob(f"there is no batch {batch_id}")
+    row = rows[0]
+    over = {state: row[state] for state in ("succeeded", "failed", "cancelled")}
+    first = row["first_job_id"]
+    return {
+        "batch": batch_id,
+        "command": row["name"],
+        "jobs": row["jobs"],
+        "counts": {**over, "open": row["jobs"] - sum(over.values())},
+        "first": first,
+        "last": first + row["jobs"] - 1,
+        "over": sum(over.values()) == row["jobs"],
+    }

@@ -1,0 +1,70 @@
+"""Jobs by what they have in common, on both kinds of store."""
+
+from __future__ import annotations
+
+import pytest
+
+from mythjobs.errors import NoSuchCommand
+from mythjobs.model.life import JobEvent
+from mythjobs.store.open import Store
+from mythjobs.store.queries.filters import JobFilter, count_jobs, find_ids, find_last_id
+from mythjobs.store.queries.jobs import list_jobs
+from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes import batches, jobs
+from tests.support import queue as q
+
+
+def found(tx: Transaction, which: JobFilter) -> dict[str, int]:
+    return {state: jobs for state, jobs in count_jobs(tx, which).items() if jobs}
+
+
+def all_numbers(tx: Transaction, which: JobFilter) -> list[int]:
+    return find_ids(tx, which, 0, find_last_id(tx), 100)
+
+
+def test_jobs_are_found_by_what_they_have_in_common(store: Store) -> None:
+    with store.transaction() as tx:
+        q.machines_join(tx)
+        q.queue_jobs(tx, 3)
+        q.queue_jobs(tx, 2, command="other", subject="a")
+        batch = q.a_batch(tx, 2)
+        jobs.set_hold(tx, [2], True, "held")
+        q.start(tx, *q.lease(tx, 1))
+        q.run(tx, 3, JobEvent.FAILED, at_ms=q.NOON + 5)
+    with store.snapshot() as tx:
+        assert find_last_id(tx) == 7
+        assert found(tx, JobFilter()) == {"queued": 5, "running": 1, "failed": 1}
+        for which, counted, ids in (
+            (JobFilter(command="true"), {"queued": 3, "running": 1, "failed": 1}, [1, 2, 3, 6, 7]),
+            (JobFilter(("queued",), command="true"), {"queued": 3}, [2, 6, 7]),
+            (JobFilter(("leased", "running")), {"running": 1}, [1]),
+            (JobFilter(subject="a"), {"queued": 2}, [4, 5]),
+            (JobFilter(batch=batch), {"queued": 2}, [6, 7]),
+            (JobFilter(held=True), {"queued": 1}, [2]),
+            (JobFilter(ended_before_ms=q.NOON + 6), {"failed": 1}, [3]),
+            (JobFilter(ended_before_ms=q.NOON + 5), {}, []),
+            (JobFilter(("queued", "failed"), command="true", held=False),
+             {"queued": 3, "failed": 1}, [2, 3, 6, 7]),
+        ):  # fmt: skip
+            assert (found(tx, which), all_numbers(tx, which)) == (counted, ids), which
+            assert sum(count_jobs(tx, which).values()) == len(ids)
+        assert find_ids(tx, JobFilter(), 2, 6, 3) == [3, 4, 5]
+        with pytest.raises(NoSuchCommand):
+            count_jobs(tx, JobFilter(command="none"))
+
+
+def test_a_batch_that_is_not_whole_is_not_among_them(store: Store) -> None:
+    with store.transaction() as tx:
+        q.queue_jobs(tx, 2, hold=batches.HOLD_UNOPENED)
+    with store.snapshot() as tx:
+        assert all_numbers(tx, JobFilter(command="true")) == []
+
+
+def test_lists_and_pages_say_what_a_job_asks(store: Store) -> None:
+    with store.transaction() as tx:
+        q.queue_job(tx, subject="a", deadline_ms=q.NOON + 9, failures=1)
+    with store.snapshot() as tx:
+        [listed] = list_jobs(tx, subject="a")["jobs"]
+        assert (listed["deadline_ms"], listed["failures"]) == (q.NOON + 9, 1)
+        assert (listed["machine"], listed["labels"], listed["semaphores"]) == ("", [], {})
+        assert list_jobs(tx, subject="b")["jobs"] == []

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from mythjobs.model.units import say_duration
-from mythjobs.model.zone import say_when
-from mythjobs.scheduler.eligibility import ALL, Ask, Check, MachineFacts, Moment, Site, off
+from mythjobs.model.units import humanize_duration
+from mythjobs.model.zone import format_local_time
+from mythjobs.scheduler.eligibility import (
+    ALL_RULES,
+    Check,
+    Conditions,
+    EffectiveSettings,
+    MachineFacts,
+    Requirements,
+    find_command_stop,
+)
 
-Place = tuple[MachineFacts, Site, Moment]
+CandidateMachine = tuple[MachineFacts, EffectiveSettings, Conditions]
 NO_SUCH_MACHINE: Final = "no_such_machine"
-CODES: Final = {
+REASON_CODES: Final = {
     "rights": "not_allowed",
     "pin": "pinned",
     "labels": "no_label",
@@ -28,31 +36,35 @@ CODES: Final = {
 }
 
 
-def waits_where(ask: Ask, places: Sequence[Place], now_ms: int) -> tuple[str, str]:
+def explain_wait(
+    ask: Requirements, machines: Sequence[CandidateMachine], now_ms: int
+) -> tuple[str, str]:
     """The code and sentence of why a ready job of this class has no place.
 
     The first rule that leaves no machine names the reason, told of those it stopped.
     """
-    stopped = off(ask, now_ms)
+    stopped = find_command_stop(ask, now_ms)
     if stopped is not None:
         return stopped
-    if ask.pin and all(machine.name != ask.pin for machine, _, _ in places):
+    if ask.pin and all(machine.name != ask.pin for machine, _, _ in machines):
         return (
             NO_SUCH_MACHINE,
             f"will wait: no machine named {ask.pin} has ever joined; one that does takes it",
         )
-    if not places:
+    if not machines:
         return ("no_machine", "no machine has joined yet; that of `mythjobs up` does in seconds")
-    left = list(places)
-    for name, check in ALL:
+    left = list(machines)
+    for name, check in ALL_RULES:
         met = [each for each in left if not check(ask, *each)]
         if not met:
-            return CODES[name], _sentence(name, check, ask, left)
+            return REASON_CODES[name], _sentence(name, check, ask, left)
         left = met
     return ("starting", "is about to start")
 
 
-def or_strangers(waits: tuple[str, str], ask: Ask, names: Collection[str]) -> tuple[str, str]:
+def add_unknown_machines(
+    waits: tuple[str, str], ask: Requirements, names: Collection[str]
+) -> tuple[str, str]:
     """The same, and which machines the job names that have never joined."""
     code, sentence = waits
     if ask.pin and ask.pin not in names and code != NO_SUCH_MACHINE:
@@ -63,7 +75,9 @@ def or_strangers(waits: tuple[str, str], ask: Ask, names: Collection[str]) -> tu
     return code, sentence
 
 
-def _sentence(name: str, check: Check, ask: Ask, places: Sequence[Place]) -> str:
+def _sentence(
+    name: str, check: Check, ask: Requirements, places: Sequence[CandidateMachine]
+) -> str:
     names = ", ".join(machine.name for machine, _, _ in places)
     match name:
         case "rights":
@@ -90,20 +104,20 @@ def _sentence(name: str, check: Check, ask: Ask, places: Sequence[Place]) -> str
             return f"waits: {told}"
 
 
-def _opens(ask: Ask, places: Sequence[Place]) -> str:
+def _opens(ask: Requirements, places: Sequence[CandidateMachine]) -> str:
     """The machine whose hours open first."""
     coming = [
-        (moment.opening.opens_ms, machine.name, site.hours, moment)
+        (moment.window.opens_ms, machine.name, site.hours, moment)
         for machine, site, moment in places
-        if moment.opening is not None
-        and moment.opening.opens_ms is not None
+        if moment.window is not None
+        and moment.window.opens_ms is not None
         and site.hours is not None
     ]
     if not coming:
         names = ", ".join(machine.name for machine, _, _ in places)
         return f"will wait: the hours of {ask.command} never open on {names}"
     at_ms, name, hours, moment = min(coming, key=lambda each: each[:2])
-    when = say_when(at_ms, moment.now_ms, hours.zone)
-    left = say_duration((at_ms - moment.now_ms) / 1000)
+    when = format_local_time(at_ms, moment.now_ms, hours.zone)
+    left = humanize_duration((at_ms - moment.now_ms) / 1000)
     zone = f" {hours.zone}" if hours.zone else ""
     return f"waits for the window of machine {name}, opens at {when}{zone} (in {left})"

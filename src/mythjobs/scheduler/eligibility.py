@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from mythjobs.model.bounds import TREE, Bounds, said
-from mythjobs.model.machine_policy import Owner, Rights
-from mythjobs.model.units import clock_said, say_duration
+from mythjobs.model.bounds import TREE_LIMITS, Bounds, names_of_set_bounds
+from mythjobs.model.machine_policy import MachinePolicy, Rights
+from mythjobs.model.units import describe_clock_skew, humanize_duration
 from mythjobs.model.window import Hours
-from mythjobs.model.zone import say_when
-from mythjobs.scheduler.capacity import room
-from mythjobs.scheduler.counts import Counts, Units
-from mythjobs.scheduler.window_state import Opening
+from mythjobs.model.zone import format_local_time
+from mythjobs.scheduler.capacity import Units, UsageCounts, free_slots
+from mythjobs.scheduler.window_state import WindowState
 
 
-class Ask(NamedTuple):
+class Requirements(NamedTuple):
     """What every job of a class asks, and what is true of its command now."""
 
     command: str
@@ -32,7 +31,7 @@ class Ask(NamedTuple):
     semaphores: Units = ()
     best_effort: bool = False
     at_most: int | None = None
-    needs: tuple[str, ...] = ()  # words of Hello.can that no combination of limits tells
+    capabilities: tuple[str, ...] = ()  # words of Hello.can that no combination of limits tells
 
 
 class MachineFacts(NamedTuple):
@@ -48,27 +47,27 @@ class MachineFacts(NamedTuple):
     jobs: int
     running: int
     machine_id: int = 0
-    owner: Owner = Owner()
+    policy: MachinePolicy = MachinePolicy()
     zone: str = ""
     can: frozenset[str] = frozenset()
-    clock_ms: int = 0
+    clock_skew_ms: int = 0
 
 
-class Site(NamedTuple):
+class EffectiveSettings(NamedTuple):
     """A class on a machine, as far as it follows from what both say: cached between turns."""
 
     hours: Hours | None = None
     bounds: Bounds = Bounds()
-    fault: str = ""  # why its hours cannot be told
+    hours_error: str = ""  # why its hours cannot be told
 
 
-class Moment(NamedTuple):
+class Conditions(NamedTuple):
     """What changes without anybody saying so: time, what runs, what was learned."""
 
     now_ms: int
-    counts: Counts
-    sizes: Mapping[str, int]
-    opening: Opening | None = None
+    counts: UsageCounts
+    semaphore_sizes: Mapping[str, int]
+    window: WindowState | None = None
     typical_s: float | None = None
     reserved: Mapping[str, int] = MappingProxyType({})  # semaphore to the class it is kept for
     declined_ms: int = 0  # so long nothing of the class is offered there, which gave it back
@@ -99,26 +98,34 @@ class JobFacts(NamedTuple):
 
 # Each check answers "" if its rule is met, else why not, as it stands behind the machine's
 # name. Checks of what people said come first, then those that time alone can change.
-Check = Callable[[Ask, MachineFacts, Site, Moment], str]
+Check = Callable[[Requirements, MachineFacts, EffectiveSettings, Conditions], str]
 
 
-def _rights(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
-    return "" if machine.rights.allow(ask.command) else f"{ask.command} is not allowed here"
+def _rights(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
+    return "" if machine.rights.allows(ask.command) else f"{ask.command} is not allowed here"
 
 
-def _pin(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+def _pin(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
     return "" if ask.pin in ("", machine.name) else f"it is pinned to {ask.pin}"
 
 
-def _labels(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
-    missing = [each for each in ask.labels if each not in machine.owner.labels]
+def _labels(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
+    missing = [each for each in ask.labels if each not in machine.policy.labels]
     return f"has no label {', '.join(missing)}" if missing else ""
 
 
-def _limits(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
-    needed = {*ask.needs, *said(site.bounds)} - {"wall", "grace"}
+def _limits(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
+    needed = {*ask.capabilities, *names_of_set_bounds(site.bounds)} - {"wall", "grace"}
     if ask.best_effort:
-        needed -= set(TREE)
+        needed -= set(TREE_LIMITS)
     if site.hours is not None:
         needed.add("windows")
         if site.hours.closing == "freeze":
@@ -126,39 +133,49 @@ def _limits(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
     missing = sorted(needed - machine.can)
     if not missing:
         return ""
-    hint = "; best_effort = true takes what it can" if set(missing) <= set(TREE) else ""
+    hint = "; best_effort = true takes what it can" if set(missing) <= set(TREE_LIMITS) else ""
     return f"cannot enforce {', '.join(missing)} by itself{hint}"
 
 
-def _zone(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
-    return site.fault
+def _zone(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
+    return site.hours_error
 
 
-def _connected(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+def _connected(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
     return "" if machine.connected else "not connected"
 
 
-def _window(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
-    opening = moment.opening
-    if opening is None or opening.open:
+def _window(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
+    opening = moment.window
+    if opening is None or opening.is_open:
         return ""
     assert site.hours is not None
     if opening.opens_ms is None:
         return "its hours never open"
-    return f"opens {say_when(opening.opens_ms, moment.now_ms, site.hours.zone)}"
+    return f"opens {format_local_time(opening.opens_ms, moment.now_ms, site.hours.zone)}"
 
 
-def _clock(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+def _clock(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
     if moment.declined_ms <= 0:
         return ""
-    differs = clock_said(machine.clock_ms)
+    differs = describe_clock_skew(machine.clock_skew_ms)
     why = f" ({differs})" if differs else ""
     left_s = -(-moment.declined_ms // 1000)
     return f"gave it back, closed by its own clock{why}; offered again in {left_s} s"
 
 
-def _fits(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
-    opening = moment.opening
+def _fits(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
+    opening = moment.window
     if opening is None or site.hours is None or not site.hours.must_fit:
         return ""
     if moment.typical_s is None or opening.closes_ms is None:
@@ -167,65 +184,73 @@ def _fits(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
     if moment.typical_s <= left_s:
         return ""
     return (
-        f"closes {say_when(opening.closes_ms, moment.now_ms, site.hours.zone)}, too soon for what "
-        f"usually takes {say_duration(moment.typical_s)}"
+        f"closes {format_local_time(opening.closes_ms, moment.now_ms, site.hours.zone)}, too soon for what "
+        f"usually takes {humanize_duration(moment.typical_s)}"
     )
 
 
-def _ceiling(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+def _ceiling(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
     counts, key = moment.counts, (machine.machine_id, ask.command_id)
-    most = machine.owner.command(ask.command).jobs
-    if most is not None and counts.both[key] >= most:
+    most = machine.policy.command(ask.command).jobs
+    if most is not None and counts.by_machine_and_command[key] >= most:
         return f"at most {most} of {ask.command} at once here"
-    opening = moment.opening
+    opening = moment.window
     if opening is not None:
-        level = min(opening.command, opening.both)
-        if 0 < level <= counts.both[key]:
+        level = min(opening.command_level, opening.shared_level)
+        if 0 < level <= counts.by_machine_and_command[key]:
             return f"at most {level} of {ask.command} at this hour"
-        if 0 < opening.machine <= counts.machine[machine.machine_id]:
-            return f"at most {opening.machine} at this hour"
+        if 0 < opening.machine_level <= counts.by_machine[machine.machine_id]:
+            return f"at most {opening.machine_level} at this hour"
     return ""
 
 
-def _everywhere(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
-    if ask.at_most is not None and moment.counts.command[ask.command_id] >= ask.at_most:
+def _everywhere(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
+    if ask.at_most is not None and moment.counts.by_command[ask.command_id] >= ask.at_most:
         return f"at most {ask.at_most} of {ask.command} at once"
     return ""
 
 
-def _semaphores(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+def _semaphores(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
     for name, units in ask.semaphores:
-        size = moment.sizes.get(name)
+        size = moment.semaphore_sizes.get(name)
         if size is None:
             return f"there is no semaphore {name}; make it with `mythjobs semaphore set {name} N`"
         if units > size:
             return f"takes {units} of semaphore {name}, which has {size}"
         if moment.reserved.get(name, ask.class_id) != ask.class_id:
             return f"what becomes free of semaphore {name} is kept for a job that waited long"
-        used = moment.counts.units[name]
+        used = moment.counts.semaphore_units[name]
         if used + units > size:
             return f"{used} of {size} of semaphore {name} are taken"
     return ""
 
 
-def _room(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
-    free = room(machine.jobs, machine.running) > 0
+def _room(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
+    free = free_slots(machine.jobs, machine.running) > 0
     return "" if free else f"all {machine.jobs} places are taken"
 
 
 # What follows from what people said; an act of theirs alone changes it.
-STANDING: Final[tuple[tuple[str, Check], ...]] = (
+POLICY_RULES: Final[tuple[tuple[str, Check], ...]] = (
     ("rights", _rights),
     ("pin", _pin),
     ("labels", _labels),
     ("limits", _limits),
     ("zone", _zone),
 )
-_NOWHERE: Final = Site()
-_NEVER: Final = Moment(0, Counts(()), {})
+_NOWHERE: Final = EffectiveSettings()
+_NEVER: Final = Conditions(0, UsageCounts(()), {})
 
 # What time and other jobs change.
-PASSING: Final[tuple[tuple[str, Check], ...]] = (
+STATE_RULES: Final[tuple[tuple[str, Check], ...]] = (
     ("window", _window),
     ("clock", _clock),
     ("fits", _fits),
@@ -233,45 +258,51 @@ PASSING: Final[tuple[tuple[str, Check], ...]] = (
     ("at_most", _everywhere),
     ("semaphores", _semaphores),
 )
-ALL: Final = (*STANDING, ("connected", _connected), *PASSING, ("room", _room))
+ALL_RULES: Final = (*POLICY_RULES, ("connected", _connected), *STATE_RULES, ("room", _room))
 # Told only where there is something to tell.
 _QUIET: Final = frozenset(
     {"pin", "labels", "limits", "zone", "clock", "fits", "ceiling", "at_most", "semaphores"}
 )
 
 
-def rules(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> list[Rule]:
+def check_rules(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> list[Rule]:
     """Every rule of this machine for a class, in the order in which they are told."""
     found = []
-    for name, check in ALL:
+    for name, check in ALL_RULES:
         why = check(ask, machine, site, moment)
         if why or name not in _QUIET:
             found.append(Rule(name, not why, why))
-    differs = clock_said(machine.clock_ms)
+    differs = describe_clock_skew(machine.clock_skew_ms)
     if differs and moment.declined_ms <= 0:
         found.append(Rule("clock", True, differs))
     return found
 
 
-def stands(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> bool:
+def is_permitted(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> bool:
     """Whether all that people said lets it run there, at some hour, with room."""
-    return not any(check(ask, machine, site, moment) for _, check in STANDING)
+    return not any(check(ask, machine, site, moment) for _, check in POLICY_RULES)
 
 
-def may_ever(ask: Ask, machine: MachineFacts) -> bool:
+def may_ever_run(ask: Requirements, machine: MachineFacts) -> bool:
     """Whether rights, pin and labels let it run there, whatever else is so now."""
-    return not any(check(ask, machine, _NOWHERE, _NEVER) for _, check in STANDING[:3])
+    return not any(check(ask, machine, _NOWHERE, _NEVER) for _, check in POLICY_RULES[:3])
 
 
-def blocked(ask: Ask, machine: MachineFacts, site: Site, moment: Moment) -> str:
+def find_blocking_rule(
+    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+) -> str:
     """The first rule that time or other jobs break here, room not asked; "" if none."""
-    for name, check in PASSING:
+    for name, check in STATE_RULES:
         if check(ask, machine, site, moment):
             return name
     return ""
 
 
-def off(ask: Ask, now_ms: int) -> tuple[str, str] | None:
+def find_command_stop(ask: Requirements, now_ms: int) -> tuple[str, str] | None:
     """Why the whole command may not start now, on no machine."""
     if not ask.enabled:
         return (
@@ -279,13 +310,13 @@ def off(ask: Ask, now_ms: int) -> tuple[str, str] | None:
             f"{ask.command} is disabled; `mythjobs command enable {ask.command}` lets it go on",
         )
     if ask.put_off_ms is not None and now_ms < ask.put_off_ms:
-        left = say_duration((ask.put_off_ms - now_ms) / 1000)
+        left = humanize_duration((ask.put_off_ms - now_ms) / 1000)
         why = f" ({ask.put_off_reason})" if ask.put_off_reason else ""
         return ("put_off", f"{ask.command} is put off for {left}{why}")
     return None
 
 
-def waits_for(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
+def find_job_wait(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
     """The code and sentence of what a queued job itself waits for; None if it is ready."""
     if job.hold == 1:
         return (job.reason_code or "held", job.reason or "held; `mythjobs release` lets it go on")
@@ -295,7 +326,7 @@ def waits_for(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
         left_s = max(job.not_before_ms - now_ms, 0) / 1000
         # What is stored is how the last attempt ended, if that is what it waits after.
         after = f": {job.reason}" if job.reason else ""
-        return ("not_before", f"waits for its time (in {say_duration(left_s)}){after}")
+        return ("not_before", f"waits for its time (in {humanize_duration(left_s)}){after}")
     if job.unmet:
         jobs = "another job" if job.unmet == 1 else f"{job.unmet} other jobs"
         return ("dependency", f"waits for {jobs} to end")

@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from mythjobs.model.window import Hours, changes, closes_ms
+from mythjobs.model.window import Hours, changes, next_close_ms
 from mythjobs.model.zone import DAY_MS
 
 _FAR_MS: Final = 22 * DAY_MS
 
 
-class Expected(NamedTuple):
+class ExpectedTimes(NamedTuple):
     start_ms: int
     end_ms: int | None
 
 
-def forecast(
+def forecast_times(
     now_ms: int,
     hours: Hours | None,
-    places: Sequence[int],
+    slots_free_ms: Sequence[int],
     ahead_s: float,
     typical_s: float | None,
-) -> Expected | None:
+) -> ExpectedTimes | None:
     """None if nobody can tell, or it never starts.
 
     places: for each place of the machine the instant at which it becomes free. ahead_s: the
     machine time of all that comes before, which the places share while the hours are open.
     typical_s: what the job itself usually takes there.
     """
-    if not places:
+    if not slots_free_ms:
         return None
     left_ms = ahead_s * 1000
     windows = _open(now_ms, hours)
     for number, (start, end, level) in enumerate(windows):
-        free = sorted(max(start, each) for each in places)[:level]
+        free = sorted(max(start, each) for each in slots_free_ms)[:level]
         work = sum(max(0, end - each) for each in free)
         if work <= left_ms and not (left_ms == 0 and free[0] < end):
             left_ms -= work
@@ -44,10 +44,10 @@ def forecast(
         if at >= end or not _fits(at, end, hours, typical_s):
             continue
         if typical_s is None:
-            return Expected(at, None)
+            return ExpectedTimes(at, None)
         if hours is None or hours.closing != "freeze":
-            return Expected(at, round(at + 1000 * typical_s))
-        return Expected(at, _thawed_end(at, windows[number:], 1000 * typical_s))
+            return ExpectedTimes(at, round(at + 1000 * typical_s))
+        return ExpectedTimes(at, _thawed_end(at, windows[number:], 1000 * typical_s))
     return None
 
 
@@ -67,7 +67,7 @@ def _open(now_ms: int, hours: Hours | None) -> list[tuple[int, int, int]]:
         return [(now_ms, now_ms + 100 * _FAR_MS, 2**31)]
     until_ms = now_ms + _FAR_MS
     marks = changes(hours.sets, hours.zone, now_ms, until_ms, hours.overrides)
-    last = closes_ms(hours.sets, hours.zone, marks[-1][0], hours.overrides)
+    last = next_close_ms(hours.sets, hours.zone, marks[-1][0], hours.overrides)
     ends = [*(each for each, _ in marks[1:]), now_ms + 100 * _FAR_MS if last is None else last]
     return [(at, end, level) for (at, level), end in zip(marks, ends, strict=True) if level]
 

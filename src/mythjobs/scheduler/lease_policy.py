@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 
 
-def terms(
-    silence: str, lease_s: float | None, *, usual_s: float, machines: int, can_lease: bool
+def choose_lease_terms(
+    silence: str,
+    lease_s: float | None,
+    *,
+    default_lease_s: float,
+    eligible_machines: int,
+    can_enforce_lease: bool,
 ) -> tuple[str, float | None]:
     """The author's word, else `keep` where one machine at most may run it, else `rerun`; and the
     lease that goes with it, None for ever.
@@ -16,8 +21,8 @@ def terms(
     itself; one that does not must be waited for.
     """
     if not silence:
-        silence = "rerun" if machines > 1 and can_lease else "keep"
-    length_s = usual_s if lease_s is None else lease_s
+        silence = "rerun" if eligible_machines > 1 and can_enforce_lease else "keep"
+    length_s = default_lease_s if lease_s is None else lease_s
     if silence not in ("rerun", "hold") or length_s == math.inf:
         return silence, None
     return silence, length_s

@@ -21,7 +21,7 @@ def deadline_order(deadline_ms: int | None) -> int:
     return 0 if deadline_ms is None else deadline_ms - _NEVER_MS
 
 
-class Key(NamedTuple):
+class SortKey(NamedTuple):
     """The place of a class's first job in the order; the smallest comes first."""
 
     priority: int  # negated
@@ -32,7 +32,7 @@ class Key(NamedTuple):
 
 
 @dataclass(slots=True)
-class Shares:
+class FairShares:
     """Machine time that was promised, by submitter and by command of a submitter.
 
     Start-time fair queueing (Goyal, Vin and Cheng 1996): each starts where it ended last, but
@@ -40,36 +40,43 @@ class Shares:
     who waits always has its turn. No clock is read, so equal histories give equal orders.
     """
 
-    spent: dict[tuple[str, int], float] = field(default_factory=dict)
-    served: dict[str, float] = field(default_factory=dict)
-    last: float = 0.0  # where the last one that was served began
+    finish_tags: dict[tuple[str, int], float] = field(default_factory=dict)
+    command_virtual_times: dict[str, float] = field(default_factory=dict)
+    virtual_time: float = 0.0  # where the last one that was served began
 
-    def draft(self) -> Shares:
-        return Shares(dict(self.spent), dict(self.served), self.last)
+    def copy(self) -> FairShares:
+        return FairShares(
+            dict(self.finish_tags), dict(self.command_virtual_times), self.virtual_time
+        )
 
-    def key(
+    def sort_key(
         self, priority: int, submitter: str, command_id: int, job_id: int, deadline: int = 0
-    ) -> Key:
+    ) -> SortKey:
         """Among the jobs of one submitter a deadline stands above the turns of commands; among
         submitters it does not, or one could have everything by writing deadlines."""
-        return Key(
+        return SortKey(
             -priority,
-            max(self.spent.get((submitter, 0), 0.0), self.last),
+            max(self.finish_tags.get((submitter, 0), 0.0), self.virtual_time),
             deadline,
-            max(self.spent.get((submitter, command_id), 0.0), self.served.get(submitter, 0.0)),
+            max(
+                self.finish_tags.get((submitter, command_id), 0.0),
+                self.command_virtual_times.get(submitter, 0.0),
+            ),
             job_id,
         )
 
-    def charge(self, key: Key, submitter: str, command_id: int, typical_s: float | None) -> None:
+    def charge(
+        self, key: SortKey, submitter: str, command_id: int, typical_s: float | None
+    ) -> None:
         """One more job of this command was promised to a machine, when `key` was its place."""
         cost = UNLEARNED_S if typical_s is None else typical_s
-        self.last = key.submitter
-        self.served[submitter] = key.command
-        self.spent[submitter, 0] = key.submitter + cost
-        self.spent[submitter, command_id] = key.command + cost
+        self.virtual_time = key.submitter
+        self.command_virtual_times[submitter] = key.command
+        self.finish_tags[submitter, 0] = key.submitter + cost
+        self.finish_tags[submitter, command_id] = key.command + cost
 
 
-class Line:
+class ClassQueue:
     """Classes in the order of their keys, though keys grow with everything that is promised.
 
     Every job promised moves all classes of its submitter back. So classes of one priority and
@@ -77,13 +84,13 @@ class Line:
     `key` is where a class stands now; None takes it out.
     """
 
-    def __init__(self, key: Callable[[int], Key | None]) -> None:
+    def __init__(self, key: Callable[[int], SortKey | None]) -> None:
         self._key = key
         # Keys are as they were when they were pushed: they can only have grown since.
         self._lines: dict[tuple[int, str], list[tuple[int, float, int, int]]] = {}
-        self._firsts: list[tuple[Key, tuple[int, str]]] = []
+        self._firsts: list[tuple[SortKey, tuple[int, str]]] = []
 
-    def push(self, key: Key, submitter: str, class_id: int) -> None:
+    def push(self, key: SortKey, submitter: str, class_id: int) -> None:
         name = (key.priority, submitter)
         line = self._lines.setdefault(name, [])
         entry = (key.deadline, key.command, key.job_id, class_id)
@@ -91,7 +98,7 @@ class Line:
             heappush(self._firsts, (key, name))
         heappush(line, entry)
 
-    def pop(self) -> tuple[Key, int] | None:
+    def pop(self) -> tuple[SortKey, int] | None:
         """The class whose key is the smallest now."""
         while self._firsts:
             key, name = heappop(self._firsts)
@@ -106,12 +113,12 @@ class Line:
             if line:
                 # The key of the line's new first, as it was when that was pushed.
                 deadline, command, job_id, _ = line[0]
-                first = Key(now.priority, now.submitter, deadline, command, job_id)
+                first = SortKey(now.priority, now.submitter, deadline, command, job_id)
                 heappush(self._firsts, (first, name))
             return now, class_id
         return None
 
-    def _first(self, name: tuple[int, str]) -> Key | None:
+    def _first(self, name: tuple[int, str]) -> SortKey | None:
         """The key of the first of a line, after those that have grown were put in their place."""
         line = self._lines[name]
         while line:

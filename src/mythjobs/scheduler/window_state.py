@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mythjobs.model.weekly import FULL
-from mythjobs.model.window import Hours, closes_ms, level_at, next_change, opens_ms
+from mythjobs.model.window import Hours, level_at, next_change_ms, next_close_ms, next_open_ms
 
 
-class Opening(NamedTuple):
+class WindowState(NamedTuple):
     """Hours at an instant, true for every instant of [from_ms, until_ms).
 
     command, machine, both: how many jobs the command's, the machine's and their common set
@@ -17,31 +17,31 @@ class Opening(NamedTuple):
 
     from_ms: int
     until_ms: int | None
-    command: int = FULL
-    machine: int = FULL
-    both: int = FULL
+    command_level: int = FULL
+    machine_level: int = FULL
+    shared_level: int = FULL
     opens_ms: int | None = None
     closes_ms: int | None = None
 
     @property
-    def open(self) -> bool:
-        return min(self.command, self.machine, self.both) > 0
+    def is_open(self) -> bool:
+        return min(self.command_level, self.machine_level, self.shared_level) > 0
 
-    def holds(self, now_ms: int) -> bool:
+    def is_valid_at(self, now_ms: int) -> bool:
         return self.from_ms <= now_ms and (self.until_ms is None or now_ms < self.until_ms)
 
 
-def opening(hours: Hours, now_ms: int) -> Opening:
+def compute_window_state(hours: Hours, now_ms: int) -> WindowState:
     """Raises ValueError for a zone that is not known here."""
     zone, overrides = hours.zone, hours.overrides
     command, machine, both = (level_at([each], zone, now_ms, overrides) for each in hours.sets)
-    changes = [next_change([each], zone, now_ms, overrides) for each in hours.sets]
-    return Opening(
+    changes = [next_change_ms([each], zone, now_ms, overrides) for each in hours.sets]
+    return WindowState(
         now_ms,
         min((each for each in changes if each is not None), default=None),
         command,
         machine,
         both,
-        opens_ms(hours.sets, zone, now_ms, overrides),
-        closes_ms(hours.sets, zone, now_ms, overrides),
+        next_open_ms(hours.sets, zone, now_ms, overrides),
+        next_close_ms(hours.sets, zone, now_ms, overrides),
     )

@@ -8,13 +8,13 @@ import pytest
 
 from mythjobs.errors import NoSuchMachine
 from mythjobs.master import requests
-from mythjobs.master.explain.machine import why_machine
+from mythjobs.master.explain.machine import explain_machine
 from tests.unit.master.house import House
 
 
 def why(house: House, name: str = "attic") -> dict[str, Any]:
-    with house.store.reading() as tx:
-        return why_machine(tx, house.core.memory, name, house.now)
+    with house.store.snapshot() as tx:
+        return explain_machine(tx, house.core.state, name, house.now)
 
 
 def test_a_machine_says_why_it_does_not_run_more(house: House) -> None:
@@ -29,7 +29,7 @@ def test_a_machine_says_why_it_does_not_run_more(house: House) -> None:
     assert told["commands"] == [
         {"command": "flag", "waiting": 1, "code": "no_room", "detail": "all 1 places are taken"}
     ]
-    house.leave(attic)
+    house.disconnect(attic)
     assert why(house)["code"] == "not_connected"
     with pytest.raises(NoSuchMachine):
         why(house, "cellar")
@@ -40,8 +40,8 @@ def test_the_command_that_comes_furthest_is_named_first(house: House) -> None:
     house.define("forbidden")
     house.define("nightly", windows={"open": ["22:00-06:00"]})
     house.define("off")
-    house.ask(requests.EditMachine("attic", {"allow": {"except": ["forbidden"]}}))
-    house.ask(requests.EnableCommand("off", False))
+    house.request(requests.EditMachine("attic", {"allow": {"except": ["forbidden"]}}))
+    house.request(requests.EnableCommand("off", False))
     house.queue(3, "forbidden")
     house.queue(2, "nightly")
     house.queue(1, "off")
@@ -60,9 +60,9 @@ def test_what_was_cancelled_keeps_nothing_waiting(house: House) -> None:
     house.define()
     gone = house.submit(semaphores={"nas": 2}).id
     assert "there is no semaphore nas" in why(house)["sentence"]
-    house.ask(requests.CancelJobs([gone], "anna"))
+    house.request(requests.CancelJobs([gone], "anna"))
     assert why(house)["code"] == "idle"
     assert why(house)["commands"] == []
-    house.ask(requests.SetSemaphore("nas", 1))
+    house.request(requests.SetSemaphore("nas", 1))
     house.submit(semaphores={"nas": 5})
     assert why(house)["sentence"] == "flag waits: takes 5 of semaphore nas, which has 1"

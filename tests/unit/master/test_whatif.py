@@ -16,8 +16,8 @@ HOUR_MS = 3_600_000
 
 
 def what(house: House, text: str) -> dict[str, Any]:
-    with house.store.reading() as tx:
-        return what_if(tx, house.core.memory, tomllib.loads(text), house.now)
+    with house.store.snapshot() as tx:
+        return what_if(tx, house.core.state, tomllib.loads(text), house.now)
 
 
 def lived(house: House, hours: float = 1.0) -> list[int]:
@@ -26,11 +26,11 @@ def lived(house: House, hours: float = 1.0) -> list[int]:
     house.define()
     jobs = house.queue(3)
     for job_id in jobs:
-        assert house.granted() == [job_id]
-        key = next(iter(house.held["attic"]))
-        house.hear(attic, m.Started(*key, house.now.wall_ms))
-        house.later(3600 * hours)
-        house.run(attic, job_id, seconds=3600 * hours)
+        assert house.take_grants() == [job_id]
+        key = next(iter(house.attempts["attic"]))
+        house.send_frame(attic, m.Started(*key, house.now.wall_ms))
+        house.advance(3600 * hours)
+        house.finish(attic, job_id, seconds=3600 * hours)
     return jobs
 
 

@@ -3,58 +3,62 @@
 from __future__ import annotations
 
 from mythjobs.model.window import Hours
-from mythjobs.scheduler.forecast import Expected, forecast
+from mythjobs.scheduler.forecast import ExpectedTimes, forecast_times
 
 NOON = 1_795_521_600_000
 HOUR_MS, HOUR_S = 3_600_000, 3600.0
 
 
 def test_a_free_place_starts_it_now() -> None:
-    assert forecast(NOON, None, [NOON], 0, HOUR_S) == Expected(NOON, NOON + HOUR_MS)
-    assert forecast(NOON, None, [NOON], 0, None) == Expected(NOON, None)
-    assert forecast(NOON, None, [], 0, HOUR_S) is None
+    assert forecast_times(NOON, None, [NOON], 0, HOUR_S) == ExpectedTimes(NOON, NOON + HOUR_MS)
+    assert forecast_times(NOON, None, [NOON], 0, None) == ExpectedTimes(NOON, None)
+    assert forecast_times(NOON, None, [], 0, HOUR_S) is None
 
 
 def test_what_comes_before_is_shared_by_the_places() -> None:
     both = [NOON, NOON + HOUR_MS]
     # One hour on the first alone, then the rest on both.
-    assert forecast(NOON, None, both, 0, HOUR_S) == Expected(NOON, NOON + HOUR_MS)
-    found = forecast(NOON, None, both, 3 * HOUR_S, HOUR_S)
-    assert found == Expected(NOON + 2 * HOUR_MS, NOON + 3 * HOUR_MS)
+    assert forecast_times(NOON, None, both, 0, HOUR_S) == ExpectedTimes(NOON, NOON + HOUR_MS)
+    found = forecast_times(NOON, None, both, 3 * HOUR_S, HOUR_S)
+    assert found == ExpectedTimes(NOON + 2 * HOUR_MS, NOON + 3 * HOUR_MS)
 
 
 def test_it_starts_when_the_hours_open() -> None:
     night = Hours((("22:00-06:00",), (), ()))
-    assert forecast(NOON, night, [NOON], 0, HOUR_S) == Expected(
+    assert forecast_times(NOON, night, [NOON], 0, HOUR_S) == ExpectedTimes(
         NOON + 10 * HOUR_MS, NOON + 11 * HOUR_MS
     )
 
 
 def test_work_before_it_that_fills_a_night_moves_it_to_the_next() -> None:
     night = Hours((("22:00-06:00",), (), ()))
-    found = forecast(NOON, night, [NOON], 9 * HOUR_S, HOUR_S)
+    found = forecast_times(NOON, night, [NOON], 9 * HOUR_S, HOUR_S)
     assert found is not None
     assert found.start_ms == NOON + (24 + 11) * HOUR_MS
     # At half the night two may run.
     level = Hours((("22:00-06:00 at most 1",), (), ()))
-    assert forecast(NOON, level, [NOON, NOON], 9 * HOUR_S, HOUR_S) == found
+    assert forecast_times(NOON, level, [NOON, NOON], 9 * HOUR_S, HOUR_S) == found
 
 
 def test_what_does_not_fit_waits_for_a_time_that_is_long_enough() -> None:
     hours = Hours((("10:00-13:00", "sat 00:00-24:00"), (), ()), closing="requeue")
-    found = forecast(NOON, hours, [NOON], 0, 5 * HOUR_S)
+    found = forecast_times(NOON, hours, [NOON], 0, 5 * HOUR_S)
     assert found is not None
     assert found.start_ms == NOON + (12 + 3 * 24) * HOUR_MS  # Saturday 00:00
-    assert forecast(NOON, hours, [NOON], 0, 30 * HOUR_S) is None
+    assert forecast_times(NOON, hours, [NOON], 0, 30 * HOUR_S) is None
     finishing = Hours((("10:00-13:00",), (), ()))
-    assert forecast(NOON, finishing, [NOON], 0, 30 * HOUR_S) == Expected(NOON, NOON + 30 * HOUR_MS)
+    assert forecast_times(NOON, finishing, [NOON], 0, 30 * HOUR_S) == ExpectedTimes(
+        NOON, NOON + 30 * HOUR_MS
+    )
 
 
 def test_what_is_frozen_between_its_hours_ends_when_they_have_been_long_enough() -> None:
     night = Hours((("22:00-06:00",), (), ()), closing="freeze")
     start = NOON + 10 * HOUR_MS
-    assert forecast(NOON, night, [NOON], 0, 7 * HOUR_S) == Expected(start, start + 7 * HOUR_MS)
+    assert forecast_times(NOON, night, [NOON], 0, 7 * HOUR_S) == ExpectedTimes(
+        start, start + 7 * HOUR_MS
+    )
     # Eight hours in the first night, eight in the second, four in the third.
     ends = start + (48 + 4) * HOUR_MS
-    assert forecast(NOON, night, [NOON], 0, 20 * HOUR_S) == Expected(start, ends)
-    assert forecast(NOON, night, [NOON], 0, 10_000 * HOUR_S) == Expected(start, None)
+    assert forecast_times(NOON, night, [NOON], 0, 20 * HOUR_S) == ExpectedTimes(start, ends)
+    assert forecast_times(NOON, night, [NOON], 0, 10_000 * HOUR_S) == ExpectedTimes(start, None)

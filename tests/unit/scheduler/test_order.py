@@ -6,17 +6,19 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from mythjobs.scheduler.order import Key, Line, Shares, deadline_order
+from mythjobs.scheduler.order import ClassQueue, FairShares, SortKey, deadline_order
 
 Waiting = dict[tuple[str, int], list[tuple[int, int]]]  # (submitter, command) to (priority, job)
 
 
-def drain(shares: Shares, waiting: Waiting, count: int, cost: float | None = 1.0) -> list[int]:
+def drain(shares: FairShares, waiting: Waiting, count: int, cost: float | None = 1.0) -> list[int]:
     """The first `count` jobs in order, each promised before the next is chosen."""
     chosen = []
     for _ in range(count):
         key, who = min(
-            (shares.key(jobs[0][0], *who, jobs[0][1]), who) for who, jobs in waiting.items() if jobs
+            (shares.sort_key(jobs[0][0], *who, jobs[0][1]), who)
+            for who, jobs in waiting.items()
+            if jobs
         )
         chosen.append(waiting[who].pop(0)[1])
         shares.charge(key, *who, cost)
@@ -28,19 +30,19 @@ def jobs(first: int, count: int, priority: int = 0) -> list[tuple[int, int]]:
 
 
 def test_jobs_of_one_kind_go_by_priority_then_age() -> None:
-    shares = Shares()
+    shares = FairShares()
     waiting = {("anna", 1): [(5, 9), (0, 1), (0, 2)]}
     assert drain(shares, waiting, 3) == [9, 1, 2]
 
 
 def test_priority_stands_above_fairness() -> None:
-    shares = Shares()
+    shares = FairShares()
     waiting = {("anna", 1): jobs(1, 3, priority=1), ("ben", 2): jobs(4, 1)}
     assert drain(shares, waiting, 4) == [1, 2, 3, 4]
 
 
 def test_submitters_and_then_their_commands_take_turns() -> None:
-    shares = Shares()
+    shares = FairShares()
     waiting = {
         ("anna", 1): jobs(1, 100),
         ("anna", 2): jobs(101, 100),
@@ -54,10 +56,10 @@ def test_submitters_and_then_their_commands_take_turns() -> None:
 
 
 def test_a_command_of_long_jobs_gets_as_much_time_as_one_of_short_ones() -> None:
-    shares = Shares()
+    shares = FairShares()
     spent: Counter[int] = Counter()
     for _ in range(100):
-        keys = {command: shares.key(0, "anna", command, command) for command in (1, 2)}
+        keys = {command: shares.sort_key(0, "anna", command, command) for command in (1, 2)}
         command = min(keys, key=lambda each: keys[each])
         cost = 60.0 if command == 1 else 5.0
         shares.charge(keys[command], "anna", command, cost)
@@ -66,7 +68,7 @@ def test_a_command_of_long_jobs_gets_as_much_time_as_one_of_short_ones() -> None
 
 
 def test_who_was_idle_has_saved_up_nothing() -> None:
-    shares = Shares()
+    shares = FairShares()
     drain(shares, {("anna", 1): jobs(1, 50)}, 50)
     # Ben comes late: he takes turns from now on, and does not get fifty at once.
     chosen = drain(shares, {("anna", 1): jobs(51, 50), ("ben", 1): jobs(101, 50)}, 10)
@@ -74,7 +76,7 @@ def test_who_was_idle_has_saved_up_nothing() -> None:
 
 
 def test_nobody_who_waits_is_passed_for_ever() -> None:
-    shares = Shares()
+    shares = FairShares()
     waiting = {("anna", 1): jobs(1, 1)} | {(f"user{n}", 2): jobs(100 * n, 50) for n in range(1, 10)}
     assert 1 in drain(shares, waiting, 10)
 
@@ -82,7 +84,7 @@ def test_nobody_who_waits_is_passed_for_ever() -> None:
 def test_equal_histories_give_equal_orders() -> None:
     def once() -> list[int]:
         return drain(
-            Shares(),
+            FairShares(),
             {("anna", 1): jobs(1, 9), ("ben", 2): jobs(20, 9), ("ben", 3): jobs(40, 9)},
             20,
         )
@@ -93,7 +95,7 @@ def test_equal_histories_give_equal_orders() -> None:
 def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
     random = Random(7)
     for _ in range(50):
-        shares = Shares()
+        shares = FairShares()
         # class: (submitter, command, priority (negated) and deadline of each of its jobs)
         classes = {
             number: (
@@ -107,14 +109,16 @@ def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
             for number in range(20)
         }
 
-        def key(number: int, shares: Shares = shares, classes: Any = classes) -> Key | None:
+        def key(number: int, shares: FairShares = shares, classes: Any = classes) -> SortKey | None:
             submitter, command, jobs = classes[number]
             if not jobs:
                 return None
             priority, deadline = jobs[0]
-            return shares.key(-priority, submitter, command, 100 * number + len(jobs), deadline)
+            return shares.sort_key(
+                -priority, submitter, command, 100 * number + len(jobs), deadline
+            )
 
-        line = Line(key)
+        line = ClassQueue(key)
         for number in classes:
             if (at := key(number)) is not None:
                 line.push(at, classes[number][0], number)
@@ -130,16 +134,16 @@ def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
 
 
 def test_a_deadline_stands_between_the_shares_of_submitters_and_those_of_commands() -> None:
-    shares = Shares()
-    served = shares.key(0, "anna", 1, 1)
+    shares = FairShares()
+    served = shares.sort_key(0, "anna", 1, 1)
     shares.charge(served, "anna", 1, 60.0)
     soon, later = deadline_order(1_000), deadline_order(2_000)
     keys = [
-        shares.key(5, "anna", 1, 5),
-        shares.key(0, "ben", 1, 4),
-        shares.key(0, "anna", 1, 9, soon),
-        shares.key(0, "anna", 2, 3, later),
-        shares.key(0, "anna", 2, 6),
-        shares.key(0, "anna", 1, 2),
+        shares.sort_key(5, "anna", 1, 5),
+        shares.sort_key(0, "ben", 1, 4),
+        shares.sort_key(0, "anna", 1, 9, soon),
+        shares.sort_key(0, "anna", 2, 3, later),
+        shares.sort_key(0, "anna", 2, 6),
+        shares.sort_key(0, "anna", 1, 2),
     ]
     assert sorted(keys) == keys

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mythjobs.scheduler.lease_policy import terms
+from mythjobs.scheduler.lease_policy import choose_lease_terms
 
 
 @pytest.mark.parametrize(
@@ -29,5 +29,11 @@ def test_terms_of_a_grant(
     can_lease: bool,
     expected: tuple[str, float | None],
 ) -> None:
-    found = terms(silence, lease_s, usual_s=1800.0, machines=machines, can_lease=can_lease)
+    found = choose_lease_terms(
+        silence,
+        lease_s,
+        default_lease_s=1800.0,
+        eligible_machines=machines,
+        can_enforce_lease=can_lease,
+    )
     assert found == expected

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from mythjobs.model.machine_policy import EVERYTHING
+from mythjobs.model.machine_policy import ALLOW_ALL
 from mythjobs.model.window import Hours
 from mythjobs.scheduler import eligibility as e
-from mythjobs.scheduler.replay import Outcome, PastJob, World, replay
+from mythjobs.scheduler.replay import PastJob, ReplayedJob, Scenario, replay
 
 NOON = 1_795_521_600_000
 HOUR_MS, HOUR_S = 3_600_000, 3600.0
 CAN = frozenset({"windows", "freeze"})
 
 
-def a_world(hours: Hours | None = None, jobs: int = 1, **ask: Any) -> World:
+def a_world(hours: Hours | None = None, jobs: int = 1, **ask: Any) -> Scenario:
     """One machine; class 1 has these hours, class 2 none."""
-    return World(
+    return Scenario(
         {
-            1: e.Ask("flag", 1, 1, "anna", **ask),
-            2: e.Ask("other", 2, 2, "ben"),
+            1: e.Requirements("flag", 1, 1, "anna", **ask),
+            2: e.Requirements("other", 2, 2, "ben"),
         },
-        {1: e.MachineFacts("attic", EVERYTHING, True, jobs, 0, 1, can=CAN)},
-        {(1, 1): e.Site(hours), (2, 1): e.Site()},
+        {1: e.MachineFacts("attic", ALLOW_ALL, True, jobs, 0, 1, can=CAN)},
+        {(1, 1): e.EffectiveSettings(hours), (2, 1): e.EffectiveSettings()},
         {"nas": 1},
     )
 
@@ -35,7 +35,7 @@ def jobs(*rows: tuple[int, float, float], class_id: int = 1) -> list[PastJob]:
     ]
 
 
-def hours_of(outcomes: list[Outcome]) -> list[tuple[float, float] | None]:
+def hours_of(outcomes: list[ReplayedJob]) -> list[tuple[float, float] | None]:
     return [
         None
         if each.started_ms is None or each.ended_ms is None

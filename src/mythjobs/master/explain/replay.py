@@ -10,20 +10,24 @@ from typing import Any, Final
 
 from mythjobs.clock import Now
 from mythjobs.errors import DefinitionError, no_such_command
-from mythjobs.master.asks import ask_of, limits_of
-from mythjobs.master.catalog import read_command
-from mythjobs.master.handlers.machines import settings_of
-from mythjobs.master.state import Memory
+from mythjobs.master.catalog import class_limits, class_requirements, decode_command
+from mythjobs.master.explain.machine import settings_of
+from mythjobs.master.state import MasterState
 from mythjobs.model import toml_values as r
 from mythjobs.model.command import Command
-from mythjobs.model.definition import command_from
-from mythjobs.model.machine_policy import Owner, combined_limits, hours, owner_from
+from mythjobs.model.definition import command_from_table
+from mythjobs.model.machine_policy import (
+    MachinePolicy,
+    combined_hours,
+    combined_limits,
+    policy_from_table,
+)
 from mythjobs.model.policy_tables import read_semaphores
-from mythjobs.model.zone import DAY_MS, zone_of
+from mythjobs.model.zone import DAY_MS, load_zone
 from mythjobs.scheduler import eligibility as e
-from mythjobs.scheduler.replay import Outcome, PastJob, World, replay
-from mythjobs.store.queries.history import Past, past
-from mythjobs.store.statement import Transaction
+from mythjobs.scheduler.replay import PastJob, ReplayedJob, Scenario, replay
+from mythjobs.store.queries.history import EndedJob, read_ended_jobs
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
 
 _LOOK_BACK_MS: Final = 7 * DAY_MS
@@ -32,22 +36,22 @@ _KEYS: Final = ("machines", "commands", "semaphores")
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class SettingsChanges:
     """Settings to try: of machines and of commands by name, and sizes of semaphores."""
 
-    machines: Mapping[str, Owner]
+    machines: Mapping[str, MachinePolicy]
     commands: Mapping[str, Command]
-    sizes: Mapping[str, int]
+    semaphore_sizes: Mapping[str, int]
 
 
-def what_if(tx: Transaction, memory: Memory, table: r.Table, now: Now) -> dict[str, Any]:
+def what_if(tx: Transaction, memory: MasterState, table: r.Table, now: Now) -> dict[str, Any]:
     """Both replays summed up by command, and the jobs whose times differ.
 
     `table` is the file: [machines.NAME] and [commands.NAME] with the keys to change, and
     semaphores. Raises DefinitionError, NoSuchMachine, NoSuchCommand.
     """
     changes = read_changes(tx, memory, table)
-    rows = past(tx, now.wall_ms - _LOOK_BACK_MS)
+    rows = read_ended_jobs(tx, now.wall_ms - _LOOK_BACK_MS)
     jobs = [
         PastJob(
             each.job_id,
@@ -60,11 +64,11 @@ def what_if(tx: Transaction, memory: Memory, table: r.Table, now: Now) -> dict[s
         for each in rows
     ]
     classes = {each.class_id for each in rows}
-    nothing = Changes({}, {}, {})
+    nothing = SettingsChanges({}, {}, {})
     before = replay(_world(tx, memory, classes, nothing), jobs)
     after_world = _world(tx, memory, classes, changes)
     after = replay(after_world, jobs)
-    names = {class_id: ask.command for class_id, ask in after_world.asks.items()}
+    names = {class_id: ask.command for class_id, ask in after_world.requirements.items()}
     return {
         "since_ms": now.wall_ms - _LOOK_BACK_MS,
         "jobs": len(rows),
@@ -73,24 +77,26 @@ def what_if(tx: Transaction, memory: Memory, table: r.Table, now: Now) -> dict[s
     }
 
 
-def read_changes(tx: Transaction, memory: Memory, table: r.Table) -> Changes:
+def read_changes(tx: Transaction, memory: MasterState, table: r.Table) -> SettingsChanges:
     for key in table:
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
     owners = {}
     for name, given in _tables(table, "machines"):
-        machine = memory.machine(name)
+        machine = memory.find_machine(name)
         with _under(f"machines.{name}"):
-            owners[name] = owner_from({**settings_of(machine), **given})
+            owners[name] = policy_from_table({**settings_of(machine), **given})
     changed = {}
     for name, given in _tables(table, "commands"):
-        defined = commands.by_name(tx, name)
+        defined = commands.find_by_name(tx, name)
         if defined is None:
             raise no_such_command(name)
         with _under(f"commands.{name}"):
-            changed[name] = command_from({**json.loads(defined.definition), **given, "name": name})
+            changed[name] = command_from_table(
+                {**json.loads(defined.definition), **given, "name": name}
+            )
     sizes = dict(read_semaphores(table.get("semaphores", {}), least=0))
-    return Changes(owners, changed, sizes)
+    return SettingsChanges(owners, changed, sizes)
 
 
 @contextmanager
@@ -109,45 +115,51 @@ def _tables(table: r.Table, key: str) -> Iterable[tuple[str, dict[str, object]]]
     return value.items()
 
 
-def _world(tx: Transaction, memory: Memory, classes: set[int], changes: Changes) -> World:
-    asks: dict[int, e.Ask] = {}
-    sites: dict[tuple[int, int], e.Site] = {}
+def _world(
+    tx: Transaction, memory: MasterState, classes: set[int], changes: SettingsChanges
+) -> Scenario:
+    asks: dict[int, e.Requirements] = {}
+    sites: dict[tuple[int, int], e.EffectiveSettings] = {}
     machines = {}
     for machine_id, machine in memory.machines.items():
         facts = machine.facts()
         owner = changes.machines.get(machine.name)
         if owner is not None:
             jobs = machine.cores if owner.jobs is None else owner.jobs
-            facts = facts._replace(owner=owner, rights=owner.rights, jobs=jobs)
+            facts = facts._replace(policy=owner, rights=owner.rights, jobs=jobs)
         machines[machine_id] = facts._replace(connected=True, running=0)
     for class_id in classes:
-        row = commands.class_row(tx, class_id)
-        defined = commands.by_revision(tx, row.revision_id)
-        command = read_command(defined.definition) if defined else Command("")
+        row = commands.read_class(tx, class_id)
+        defined = commands.find_by_revision(tx, row.revision_id)
+        command = decode_command(defined.definition) if defined else Command("")
         command = changes.commands.get(command.name, command)
-        asks[class_id] = ask_of(row, command)
+        asks[class_id] = class_requirements(row, command)
         for machine_id, facts in machines.items():
             sites[class_id, machine_id] = _site(
-                command, facts, memory.machines[machine_id].zone, limits_of(row)
+                command, facts, memory.machines[machine_id].zone, class_limits(row)
             )
-    return World(asks, machines, sites, {**memory.plan.sizes, **changes.sizes})
+    return Scenario(
+        asks, machines, sites, {**memory.placement.semaphore_sizes, **changes.semaphore_sizes}
+    )
 
 
-def _site(command: Command, machine: e.MachineFacts, zone: str, job: Any) -> e.Site:
-    site = e.Site(hours(command, machine.owner, zone), combined_limits(command, machine.owner, job))
+def _site(command: Command, machine: e.MachineFacts, zone: str, job: Any) -> e.EffectiveSettings:
+    site = e.EffectiveSettings(
+        combined_hours(command, machine.policy, zone), combined_limits(command, machine.policy, job)
+    )
     if site.hours is not None:
         try:
-            zone_of(site.hours.zone)
+            load_zone(site.hours.zone)
         except ValueError as error:
-            return e.Site(None, site.bounds, f"its hours cannot be told: {error}")
+            return e.EffectiveSettings(None, site.bounds, f"its hours cannot be told: {error}")
     return site
 
 
 def _sums(
-    rows: Sequence[Past],
+    rows: Sequence[EndedJob],
     names: Mapping[int, str],
-    before: Sequence[Outcome],
-    after: Sequence[Outcome],
+    before: Sequence[ReplayedJob],
+    after: Sequence[ReplayedJob],
 ) -> list[dict[str, Any]]:
     found = []
     for name in sorted(set(names.values())):
@@ -163,7 +175,7 @@ def _sums(
     return found
 
 
-def _sum(rows: Sequence[Past], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _sum(rows: Sequence[EndedJob], outcomes: Sequence[ReplayedJob]) -> dict[str, Any]:
     """Mean wait of those that start, the last end, and how many never end or are cut short."""
     waits = [
         (each.started_ms - row.submitted_ms) / 1000
@@ -180,10 +192,10 @@ def _sum(rows: Sequence[Past], outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _changed(
-    rows: Sequence[Past],
+    rows: Sequence[EndedJob],
     names: Mapping[int, str],
-    before: Sequence[Outcome],
-    after: Sequence[Outcome],
+    before: Sequence[ReplayedJob],
+    after: Sequence[ReplayedJob],
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for row, old, new in zip(rows, before, after, strict=True):
@@ -200,7 +212,7 @@ def _changed(
     return found
 
 
-def _times(outcome: Outcome) -> dict[str, Any]:
+def _times(outcome: ReplayedJob) -> dict[str, Any]:
     return {
         "machine": outcome.machine,
         "start_ms": outcome.started_ms,

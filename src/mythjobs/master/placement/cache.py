@@ -6,26 +6,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from mythjobs.master.copying import copier
 from mythjobs.model.window import Overrides
-from mythjobs.scheduler.order import STARVING_S, Shares
-from mythjobs.store.queries.ready_jobs import Candidate
+from mythjobs.scheduler.order import STARVING_S, FairShares
+from mythjobs.store.queries.ready_jobs import ReadyJob
 from mythjobs.store.writes.overrides import EVERY_COMMAND
 
 # How many next jobs of a class are kept: memory does not grow with the backlog.
-MOST_HEADS: Final = 64
+MAX_NEXT_JOBS: Final = 64
 # So long a machine is offered nothing more of a class that it gave back as closed.
 DECLINED_MS: Final = 60_000
 
 
-class Heads(NamedTuple):
+class NextJobs(NamedTuple):
     """The next ready jobs of a class, in order. `whole`: there were no more when it was read."""
 
-    jobs: tuple[Candidate, ...]
-    whole: bool
+    jobs: tuple[ReadyJob, ...]
+    is_complete: bool
 
 
-class Blocked(NamedTuple):
+class BlockedJob(NamedTuple):
     """The first job of a class, and since when (steady) semaphores alone keep it waiting."""
 
     job_id: int
@@ -34,7 +33,7 @@ class Blocked(NamedTuple):
 
 
 @dataclass(slots=True)
-class Plan:
+class PlacementCache:
     """Part of the memory. Values are replaced, never changed, so that drafts may share them.
 
     overrides: `allow` or `pause` and until when, by (machine, command), command 0 for all.
@@ -43,75 +42,78 @@ class Plan:
     """
 
     overrides: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    freed: frozenset[str] = frozenset()  # semaphores that frozen jobs give back
+    semaphore_sizes: dict[str, int] = field(default_factory=dict)
+    freed_by_freeze: frozenset[str] = frozenset()  # semaphores that frozen jobs give back
     disabled: frozenset[int] = frozenset()
-    shares: Shares = field(default_factory=Shares)
-    ready: set[int] = field(default_factory=set)
-    heads: dict[int, Heads] = field(default_factory=dict)
-    nowhere: set[int] = field(default_factory=set)
-    standing: object = None
-    blocked: dict[int, Blocked] = field(default_factory=dict)
+    shares: FairShares = field(default_factory=FairShares)
+    ready_classes: set[int] = field(default_factory=set)
+    next_jobs: dict[int, NextJobs] = field(default_factory=dict)
+    unplaceable: set[int] = field(default_factory=set)
+    policy_snapshot: object = None
+    blocked: dict[int, BlockedJob] = field(default_factory=dict)
     # (machine, class), until when (wall): the machine gave it back, its own hours being closed.
-    declined: dict[tuple[int, int], int] = field(default_factory=dict)
+    declined_until_ms: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def draft(self) -> Plan:
-        copy = _copy(self)
-        copy.overrides = dict(self.overrides)
-        copy.sizes = dict(self.sizes)
-        copy.shares = self.shares.draft()
-        copy.ready = set(self.ready)
-        copy.heads = dict(self.heads)
-        copy.nowhere = set(self.nowhere)
-        copy.blocked = dict(self.blocked)
-        copy.declined = dict(self.declined)
-        return copy
+    def draft(self) -> PlacementCache:
+        return PlacementCache(
+            overrides=dict(self.overrides),
+            semaphore_sizes=dict(self.semaphore_sizes),
+            freed_by_freeze=self.freed_by_freeze,
+            disabled=self.disabled,
+            shares=self.shares.copy(),
+            ready_classes=set(self.ready_classes),
+            next_jobs=dict(self.next_jobs),
+            unplaceable=set(self.unplaceable),
+            policy_snapshot=self.policy_snapshot,
+            blocked=dict(self.blocked),
+            declined_until_ms=dict(self.declined_until_ms),
+        )
 
-    def notice(self, classes: Iterable[int]) -> None:
+    def invalidate(self, classes: Iterable[int]) -> None:
         """Something about the jobs of these classes is new: what was read of them is old."""
         for class_id in classes:
-            self.heads.pop(class_id, None)
-            self.ready.add(class_id)
+            self.next_jobs.pop(class_id, None)
+            self.ready_classes.add(class_id)
 
-    def over(self, class_id: int) -> None:
+    def remove_class(self, class_id: int) -> None:
         """It has no ready job; whoever makes one ready wakes it."""
-        self.ready.discard(class_id)
-        self.heads.pop(class_id, None)
+        self.ready_classes.discard(class_id)
+        self.next_jobs.pop(class_id, None)
         self.blocked.pop(class_id, None)
 
-    def overrides_of(self, machine_id: int, command_id: int) -> Overrides:
+    def active_overrides(self, machine_id: int, command_id: int) -> Overrides:
         """What was said until a time, of all commands there and of this one."""
         if not self.overrides:
             return ()
         keys = ((machine_id, EVERY_COMMAND), (machine_id, command_id))
         return tuple(self.overrides[key] for key in keys if key in self.overrides)
 
-    def decline(self, machine_id: int, class_id: int, now_ms: int) -> None:
+    def record_decline(self, machine_id: int, class_id: int, now_ms: int) -> None:
         """This machine's clock has other hours: it is not asked again at once, which would use
         up the numbers of attempts and do nothing."""
-        self.declined = {
+        self.declined_until_ms = {
             key: until_ms
-            for key, until_ms in self.declined.items()
+            for key, until_ms in self.declined_until_ms.items()
             if 0 < until_ms - now_ms <= DECLINED_MS
         }
-        self.declined[machine_id, class_id] = now_ms + DECLINED_MS
+        self.declined_until_ms[machine_id, class_id] = now_ms + DECLINED_MS
 
-    def declined_ms(self, machine_id: int, class_id: int, now_ms: int) -> int:
+    def decline_left_ms(self, machine_id: int, class_id: int, now_ms: int) -> int:
         """How long that lasts yet; 0 if it does not. A clock that stepped back ends it."""
-        left_ms = self.declined.get((machine_id, class_id), 0) - now_ms
+        left_ms = self.declined_until_ms.get((machine_id, class_id), 0) - now_ms
         return left_ms if 0 < left_ms <= DECLINED_MS else 0
 
-    def forget_declined(self, machine_id: int) -> None:
-        for key in [key for key in self.declined if key[0] == machine_id]:
-            del self.declined[key]
+    def clear_declines(self, machine_id: int) -> None:
+        for key in [key for key in self.declined_until_ms if key[0] == machine_id]:
+            del self.declined_until_ms[key]
 
-    def block(self, class_id: int, job: Candidate, steady_ms: int) -> None:
+    def record_blocked(self, class_id: int, job: ReadyJob, steady_ms: int) -> None:
         """This job is the first of its class, and semaphores alone keep it waiting."""
         there = self.blocked.get(class_id)
         if there is None or there.job_id != job.job_id:
-            self.blocked[class_id] = Blocked(job.job_id, job.priority, steady_ms)
+            self.blocked[class_id] = BlockedJob(job.job_id, job.priority, steady_ms)
 
-    def starving(self, steady_ms: int) -> list[tuple[int, Blocked]]:
+    def find_starving(self, steady_ms: int) -> list[tuple[int, BlockedJob]]:
         """Classes whose first job has waited too long for units, the longest first."""
         found = [
             (class_id, each)
@@ -119,6 +121,3 @@ class Plan:
             if steady_ms - each.since_ms >= 1000 * STARVING_S
         ]
         return sorted(found, key=lambda each: (each[1].since_ms, each[1].job_id))
-
-
-_copy = copier(Plan)

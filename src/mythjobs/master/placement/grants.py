@@ -8,8 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from mythjobs.master.catalog import JobClass
-from mythjobs.master.state import Live, Machine
-from mythjobs.master.turn_context import Turn
+from mythjobs.master.state import LiveAttempt, Machine
+from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.arguments import fill_argv, parameter_environment
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
@@ -18,12 +18,12 @@ from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import L_S, start_by_s
 from mythjobs.protocol.requests import AdHoc
-from mythjobs.scheduler.eligibility import Site, may_ever
-from mythjobs.scheduler.lease_policy import terms
+from mythjobs.scheduler.eligibility import EffectiveSettings, may_ever_run
+from mythjobs.scheduler.lease_policy import choose_lease_terms
 from mythjobs.store.writes import job_state, jobs
 
 
-class Chosen(NamedTuple):
+class GrantTerms(NamedTuple):
     """Where jobs of a class shall go, and on what terms. `run` lacks what is each job's own."""
 
     machine: Machine
@@ -34,28 +34,32 @@ class Chosen(NamedTuple):
     run: m.Run
 
 
-def chosen(turn: Turn, machine: Machine, job_class: JobClass, site: Site) -> Chosen:
+def build_terms(
+    turn: TurnContext, machine: Machine, job_class: JobClass, site: EffectiveSettings
+) -> GrantTerms:
     command = job_class.command
-    silence, lease_s = terms(
+    silence, lease_s = choose_lease_terms(
         command.silence,
         command.lease_s,
-        usual_s=L_S,
-        machines=_may_ever(turn, job_class) if not command.silence else 0,
-        can_lease="leases" in machine.can,
+        default_lease_s=L_S,
+        eligible_machines=_may_ever(turn, job_class) if not command.silence else 0,
+        can_enforce_lease="leases" in machine.capabilities,
     )
-    run = common_run(job_class.command, site.bounds, machine.can)
-    return Chosen(machine, site.hours, site.bounds.limits(), silence, lease_s, run)
+    run = build_common_run(job_class.command, site.bounds, machine.capabilities)
+    return GrantTerms(machine, site.hours, site.bounds.limits(), silence, lease_s, run)
 
 
-def _may_ever(turn: Turn, job_class: JobClass) -> int:
+def _may_ever(turn: TurnContext, job_class: JobClass) -> int:
     """How many machines are eligible by rights, pins and labels, here or away."""
-    return sum(may_ever(job_class.ask, each.facts()) for each in turn.memory.machines.values())
+    return sum(
+        may_ever_run(job_class.requirements, each.facts()) for each in turn.state.machines.values()
+    )
 
 
-def lease(turn: Turn, places: dict[int, Chosen]) -> set[int]:
+def lease_jobs(turn: TurnContext, places: dict[int, GrantTerms]) -> set[int]:
     """Answers the jobs that were to be had."""
     rows = [
-        job_state.Placed(
+        job_state.Placement(
             job_id, each.machine.machine_id, each.machine.boot_id, each.silence, each.lease_s
         )
         for job_id, each in places.items()
@@ -66,9 +70,9 @@ def lease(turn: Turn, places: dict[int, Chosen]) -> set[int]:
     return {each.job_id for each in leased}
 
 
-def _grant(turn: Turn, leased: job_state.Leased, place: Chosen) -> None:
+def _grant(turn: TurnContext, leased: job_state.LeasedJob, place: GrantTerms) -> None:
     machine = place.machine
-    live = Live(
+    live = LiveAttempt(
         leased.n,
         leased.class_id,
         leased.command_id,
@@ -80,89 +84,91 @@ def _grant(turn: Turn, leased: job_state.Leased, place: Chosen) -> None:
         boot_id=machine.boot_id,
         silence=place.silence,
         lease_s=place.lease_s,
-        arrived_ms=turn.now.steady_ms,
-        grant_no=machine.grants + 1,
-        told=place.hours,
-        limits=place.limits,
+        renewed_ms=turn.now.steady_ms,
+        grant_no=machine.last_grant_no + 1,
+        sent_hours=place.hours,
+        sent_limits=place.limits,
     )
-    turn.memory.lease(machine, leased.job_id, live)
+    turn.state.add_attempt(machine, leased.job_id, live)
     if leased.subject is not None:
-        turn.subjects.add(leased.subject)
+        turn.changed_subjects.add(leased.subject)
     turn.placed[leased.job_id] = machine.name
     _say(turn, place, leased.job_id, live, leased.arguments)
 
 
-def again(turn: Turn) -> None:
+def resend_grants(turn: TurnContext) -> None:
     """Grants once more what a connection that broke may have lost, under the same numbers."""
-    for machine_id, job_id in turn.again:
-        machine = turn.memory.machines[machine_id]
-        live = machine.live.get(job_id)
-        row = jobs.whole(turn.tx, job_id)
-        if live is None or row is None or not machine.takes:
+    for machine_id, job_id in turn.regrants:
+        machine = turn.state.machines[machine_id]
+        live = machine.live_attempts.get(job_id)
+        row = jobs.read_submission(turn.tx, job_id)
+        if live is None or row is None or not machine.accepts_grants:
             continue
-        job_class = turn.book.job_class(turn.tx, live.class_id)
-        site = turn.book.sites.spot(turn.memory, machine, job_class).site
-        place = chosen(turn, machine, job_class, site)
-        live = live.with_grant(machine.grants + 1, turn.now.steady_ms)
-        live = live.with_told(place.hours, place.limits)
-        turn.memory.lease(machine, job_id, live)
+        job_class = turn.catalog.job_class(turn.tx, live.class_id)
+        site = turn.fits.fit(turn.state, machine, job_class).settings
+        place = build_terms(turn, machine, job_class, site)
+        live = live.with_grant(machine.last_grant_no + 1, turn.now.steady_ms)
+        live = live.with_sent_terms(place.hours, place.limits)
+        turn.state.add_attempt(machine, job_id, live)
         _say(turn, place, job_id, live, row["arguments"])
-    turn.again.clear()
+    turn.regrants.clear()
 
 
-def tell_terms(turn: Turn) -> None:
+def send_changed_terms(turn: TurnContext) -> None:
     """Every machine that is there hears of other hours and limits for what it has, once."""
-    for machine in turn.memory.machines.values():
-        if machine.connection is None or not machine.hb:
+    for machine in turn.state.machines.values():
+        if machine.connection is None or not machine.heartbeat_no:
             continue
-        for job_id, live in machine.live.items():
-            job_class = turn.book.job_class(turn.tx, live.class_id)
-            site = turn.book.sites.spot(turn.memory, machine, job_class).site
+        for job_id, live in machine.live_attempts.items():
+            job_class = turn.catalog.job_class(turn.tx, live.class_id)
+            site = turn.fits.fit(turn.state, machine, job_class).settings
             limits = site.bounds.limits()
-            if live.told != site.hours:
-                said = hours_said(site.hours)
-                turn.say(machine.connection, m.HoursChanged(job_id, live.n, said))
-            if live.limits != limits:
-                turn.say(machine.connection, _limits_said(turn, machine, job_id, live, site))
-            if (live.told, live.limits) != (site.hours, limits):
-                machine.live[job_id] = live.with_told(site.hours, limits)
+            if live.sent_hours != site.hours:
+                said = encode_hours(site.hours)
+                turn.send(machine.connection, m.HoursChanged(job_id, live.n, said))
+            if live.sent_limits != limits:
+                turn.send(machine.connection, _limits_said(turn, machine, job_id, live, site))
+            if (live.sent_hours, live.sent_limits) != (site.hours, limits):
+                machine.live_attempts[job_id] = live.with_sent_terms(site.hours, limits)
 
 
 def _limits_said(
-    turn: Turn, machine: Machine, job_id: int, live: Live, site: Site
+    turn: TurnContext, machine: Machine, job_id: int, live: LiveAttempt, site: EffectiveSettings
 ) -> m.LimitsChanged:
-    command = turn.book.job_class(turn.tx, live.class_id).command
-    run = common_run(command, site.bounds, machine.can)
-    if command.name == RUN and (row := jobs.whole(turn.tx, job_id)) is not None:
+    command = turn.catalog.job_class(turn.tx, live.class_id).command
+    run = build_common_run(command, site.bounds, machine.capabilities)
+    if command.name == RUN and (row := jobs.read_submission(turn.tx, job_id)) is not None:
         # An ad-hoc run has a wall limit of its own.
-        run = run_of(command, row["arguments"], run)
+        run = build_run(command, row["arguments"], run)
     return m.LimitsChanged(job_id, live.n, *(getattr(run, name) for name in m.LIMITS))
 
 
-def _say(turn: Turn, place: Chosen, job_id: int, live: Live, arguments: str) -> None:
+def _say(
+    turn: TurnContext, place: GrantTerms, job_id: int, live: LiveAttempt, arguments: str
+) -> None:
     machine = place.machine
     assert machine.connection is not None
-    machine.grants += 1
-    command = turn.book.job_class(turn.tx, live.class_id).command
-    turn.say(
+    machine.last_grant_no += 1
+    command = turn.catalog.job_class(turn.tx, live.class_id).command
+    turn.send(
         machine.connection,
         m.Grant(
-            machine.grants,
-            machine.hb,
+            machine.last_grant_no,
+            machine.heartbeat_no,
             job_id,
             live.n,
             live.priority,
-            run_of(command, arguments, place.run),
+            build_run(command, arguments, place.run),
             live.silence,
             live.lease_s,
             start_by_s(live.silence, live.lease_s),
-            hours_said(place.hours),
+            encode_hours(place.hours),
             command.name,
         ),
     )
 
 
-def hours_said(hours: Hours | None) -> m.Hours | None:
+def encode_hours(hours: Hours | None) -> m.Hours | None:
     if hours is None:
         return None
     return m.Hours(
@@ -174,7 +180,7 @@ def hours_said(hours: Hours | None) -> m.Hours | None:
     )
 
 
-def common_run(command: Command, bounds: Bounds, can: frozenset[str]) -> m.Run:
+def build_common_run(command: Command, bounds: Bounds, can: frozenset[str]) -> m.Run:
     """What is the same in every run of a command on a machine."""
     limits = bounds.limits()
     return m.Run(
@@ -201,7 +207,7 @@ def common_run(command: Command, bounds: Bounds, can: frozenset[str]) -> m.Run:
     )
 
 
-def run_of(command: Command, arguments: str, common: m.Run) -> m.Run:
+def build_run(command: Command, arguments: str, common: m.Run) -> m.Run:
     """What the machine executes: the author's command line with the arguments as data in it."""
     if command.name == RUN:
         adhoc = msgspec.json.decode(arguments, type=AdHoc)

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mythjobs.process import ALL, Exited, MythSystem, Process
-from mythjobs.process.reaper.address import socket_path
-from mythjobs.process.reaper.launch import launch
-from mythjobs.process.reaper.wire import LineReader, encode_line
+from mythjobs.process.reaper.launch import find_socket_path, launch_reaper
+from mythjobs.process.reaper.messages import LineReader, encode_line
 
 WARM_UP = 200
 TRUE = ["/bin/true"]
@@ -58,9 +57,11 @@ def _check(process: Process) -> None:
 def reaped(jobs: int, in_flight: int, place: Path) -> float:
     """The same through a reaper's process, as the agent does it, up to the news of each end."""
     directory = place / "reaper"
-    launch(directory, output=place / "output", scratch=place / "scratch", runtime=place / "runtime")
+    launch_reaper(
+        directory, output=place / "output", scratch=place / "scratch", runtime=place / "runtime"
+    )
     with socket.socket(socket.AF_UNIX) as link:
-        link.connect(str(socket_path(directory)))
+        link.connect(str(find_socket_path(directory)))
         reader = LineReader()
         _feed(link, reader, 1, WARM_UP, in_flight)
         began = time.monotonic()

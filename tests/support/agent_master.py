@@ -18,8 +18,8 @@ from websockets.exceptions import ConnectionClosed
 
 from mythjobs.config import keys
 from mythjobs.config.state import StateDir
-from mythjobs.process.reaper import address
 from mythjobs.process.reaper.journal import read_journal
+from mythjobs.process.reaper.launch import try_lock
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 
@@ -193,7 +193,7 @@ def living_reapers(state: StateDir) -> list[int]:
     """Their pids; a reaper lives as long as its lock is held."""
     pids = []
     for directory in sorted(state.agent.reapers.glob("*")):
-        lock = address.take_lock(directory)
+        lock = try_lock(directory)
         if lock is not None:
             os.close(lock)
         else:

@@ -33,7 +33,7 @@ def test_another_master_than_ours_is_told_nothing(state: StateDir) -> None:
             await master.connected()
             agent.signal(signal.SIGTERM)
             assert await agent.ended() == 0
-            assert agent.log.count("no master: the master's key is not the one") == 1
+            assert agent.log.count("cannot connect to the master: the master's key is not the one") == 1
 
     asyncio.run(story())
 
@@ -63,7 +63,7 @@ def test_jobs_go_on_when_the_agent_ends(state: StateDir, tmp_path: Path) -> None
                 agent.signal(signal.SIGTERM)
                 assert await agent.ended() == 0
                 [pid] = living_reapers(state)
-                assert f"1 job goes on, kept by their reaper (pid {pid})" in agent.log
+                assert f"1 job keeps running under the reaper (pid {pid})" in agent.log
             # It ends while no agent is there.
             await asyncio.to_thread((tmp_path / "go").write_text, "\n")
             async with an_agent(state):
@@ -147,16 +147,16 @@ def test_what_is_no_message_costs_the_connection_and_not_the_agent(state: StateD
 OLD_REAPER = """
 import socket, sys
 from pathlib import Path
-from mythjobs.process.reaper import address, wire
-from mythjobs.process.reaper.launch import launch
+from mythjobs.process.reaper.launch import find_socket_path, launch_reaper
+from mythjobs.process.reaper.messages import encode_line
 
 agent, runtime, argv = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 directory = agent / "reapers" / "0.0.1-old"
-launch(directory, output=agent / "output", scratch=agent / "scratch", runtime=runtime)
+launch_reaper(directory, output=agent / "output", scratch=agent / "scratch", runtime=runtime)
 with socket.socket(socket.AF_UNIX) as reaper:
-    reaper.connect(str(address.socket_path(directory)))
+    reaper.connect(str(find_socket_path(directory)))
     start = {"type": "start", "job": 1, "n": 1, "argv": argv, "env": {"PATH": "/bin"}}
-    reaper.sendall(wire.encode_line([{**start, "keep": [9, 9]}]))
+    reaper.sendall(encode_line([{**start, "keep": [9, 9]}]))
     lines = reaper.makefile("rb")
     assert b'"hello"' in next(lines) and b'"started"' in next(lines)
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.process.agentside import Agent, Home, reaper
+from tests.integration.process.reaper_agent import Agent, Home, reaper
 
 
 @pytest.fixture

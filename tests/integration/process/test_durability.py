@@ -15,11 +15,10 @@ import pytest
 
 import mythjobs
 from mythjobs.errors import Unreachable
-from mythjobs.process.reaper import address
 from mythjobs.process.reaper.journal import read_journal
-from mythjobs.process.reaper.launch import launch
-from mythjobs.process.reaper.recovery import end_leftovers
-from tests.integration.process.agentside import (
+from mythjobs.process.reaper.launch import find_socket_path, launch_reaper, try_lock
+from mythjobs.process.reaper.recovery import kill_leftovers
+from tests.integration.process.reaper_agent import (
     Agent,
     Home,
     read_to_end,
@@ -34,8 +33,8 @@ def test_an_end_is_said_at_once_and_durable_afterwards(home: Home) -> None:
         end = agent.run(1, ["true"])
         agent.synced(end)
         records = read_journal(home.reapers / "r1" / "journal")
-        assert records.ends[1, 1] == end
-        assert not records.open
+        assert records.ended[1, 1] == end
+        assert not records.unfinished
         assert records.reaper["pid"] == agent.hello["pid"]
 
 
@@ -98,7 +97,7 @@ def test_nonsense_closes_the_connection_and_nothing_else(home: Home) -> None:
             agent = Agent(directory)
             assert [each["job"] for each in agent.hello["attempts"]] == [1]
         agent.close()
-        assert "not a start" in (directory / "log").read_text()
+        assert "invalid start message" in (directory / "log").read_text()
 
 
 def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home) -> None:
@@ -118,15 +117,15 @@ def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home
     agent.until("grew", 3)
 
     agent.end_reaper(signal.SIGKILL)
-    lock = address.take_lock(directory)
+    lock = try_lock(directory)
     assert lock is not None
     records = read_journal(directory / "journal")
-    assert records.ends == {(1, 1): done}
-    assert set(records.open) == {(3, 1)}
-    spawned = records.open[3, 1]
+    assert records.ended == {(1, 1): done}
+    assert set(records.unfinished) == {(3, 1)}
+    spawned = records.unfinished[3, 1]
     assert spawned
     assert spawned.pid == pid
-    proofs = end_leftovers(records.open)
+    proofs = kill_leftovers(records.unfinished)
     # Each of the two sits in a shell and in a `sleep` of its own.
     assert proofs[3, 1].startswith(f"session {pid} and environment mark: none found in 3 looks")
     os.set_blocking(held, True)
@@ -144,13 +143,13 @@ def test_what_the_journal_does_not_take_is_not_started_and_is_told_when_it_can(
         before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
         end = agent.run(2, ["true"])
         assert end["outcome"]["kind"] == "not_started"
-        assert "the journal of its machine" in end["outcome"]["sentence"]
+        assert "writing the reaper's journal" in end["outcome"]["sentence"]
         resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
         later = agent.run(3, ["true"])
         assert later["outcome"] == {"kind": "exited", "code": 0}
         agent.synced(later)
         records = read_journal(home.reapers / "r1" / "journal")
-        assert set(records.ends) == {(1, 1), (2, 1), (3, 1)}
+        assert set(records.ended) == {(1, 1), (2, 1), (3, 1)}
 
 
 def test_a_journal_that_cannot_be_written_anew_costs_nothing_but_space(home: Home) -> None:
@@ -173,16 +172,16 @@ def test_a_journal_that_cannot_be_written_anew_costs_nothing_but_space(home: Hom
         agent.synced(agent.run(23, ["true"]))
         assert journal.stat().st_size < 4 * 2**20
         records = read_journal(journal)
-        assert set(records.open) == {(1, 1)}
-        assert set(records.ends) == {(20, 1), (23, 1)}
+        assert set(records.unfinished) == {(1, 1)}
+        assert set(records.ended) == {(20, 1), (23, 1)}
 
 
 def test_two_reapers_work_side_by_side_and_each_directory_has_one(home: Home) -> None:
     with reaper(home, "old") as old, reaper(home, "new") as new:
         assert old.hello["pid"] != new.hello["pid"]
         assert old.run(1, ["true"])["outcome"] == new.run(2, ["true"])["outcome"]
-        assert address.take_lock(home.reapers / "old") is None
-        with pytest.raises(Unreachable, match="another reaper runs in this directory"):
+        assert try_lock(home.reapers / "old") is None
+        with pytest.raises(Unreachable, match="another reaper runs in .*/old"):
             home.launch("old")
         assert old.run(3, ["true"])["outcome"] == {"kind": "exited", "code": 0}
 
@@ -207,7 +206,7 @@ def test_a_shutdown_ends_jobs_and_leaves_their_ends_for_the_next_agent(home: Hom
     agent.start(1, ["sleep", "600"])
     agent.until("started", 1)
     agent.end_reaper(signal.SIGTERM)
-    [end] = read_journal(directory / "journal").ends.values()
+    [end] = read_journal(directory / "journal").ended.values()
     assert end["outcome"] == {"kind": "stopped", "by": "shutdown"}
 
 
@@ -215,15 +214,15 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
     deep = Home(tmp_path.joinpath(*["deep" * 10] * 4))
     deep.runtime = tmp_path / "run"
     with reaper(deep) as agent:
-        assert address.socket_path(deep.reapers / "r1").parent == deep.runtime
+        assert find_socket_path(deep.reapers / "r1").parent == deep.runtime
         assert agent.run(1, ["true"])["outcome"] == {"kind": "exited", "code": 0}
 
 
 def test_a_reaper_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     bad = tmp_path / "file" / "below"
-    with pytest.raises(Unreachable, match=r"^the reaper did not start: \[Errno 20\] Not a dir"):
-        launch(tmp_path / "r1", output=bad, scratch=tmp_path, runtime=tmp_path)
+    with pytest.raises(Unreachable, match=r"^cannot start a reaper in .*/r1: \[Errno 20\] Not a dir"):
+        launch_reaper(tmp_path / "r1", output=bad, scratch=tmp_path, runtime=tmp_path)
 
 
 def test_the_program_may_be_gone_from_the_disk_while_it_runs(home: Home) -> None:
@@ -234,8 +233,8 @@ def test_the_program_may_be_gone_from_the_disk_while_it_runs(home: Home) -> None
     code = (
         f"import sys; sys.path.insert(0, {str(copy.parent)!r})\n"
         "from pathlib import Path\n"
-        "from mythjobs.process.reaper.launch import launch\n"
-        "launch(*map(Path, sys.argv[1:2]), **{k: Path(v) for k, v in"
+        "from mythjobs.process.reaper.launch import launch_reaper\n"
+        "launch_reaper(*map(Path, sys.argv[1:2]), **{k: Path(v) for k, v in"
         " zip(('output', 'scratch', 'runtime'), sys.argv[2:])})"
     )
     places = [directory, home.output, home.scratch, home.runtime]
@@ -262,7 +261,7 @@ def test_only_the_same_user_and_root_are_heard(home: Home) -> None:
     if os.geteuid():
         pytest.skip("only root can try to be another user")
     with reaper(home) as agent:
-        path = address.socket_path(home.reapers / "r1")
+        path = find_socket_path(home.reapers / "r1")
         # The directories keep strangers out already; here they stand open.
         for parent in (path, *path.parents):
             if parent.is_relative_to(home.base.parent.parent):

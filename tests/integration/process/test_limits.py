@@ -18,7 +18,7 @@ from mythjobs.process import (
     MythSystem,
     NotStarted,
 )
-from tests.integration.process.agentside import Agent, sh
+from tests.integration.process.reaper_agent import Agent, sh
 
 BURN = "while :; do :; done"
 
@@ -113,7 +113,7 @@ def test_memory_is_limited() -> None:
 def test_what_cannot_be_enforced_is_refused_or_said() -> None:
     script = (
         "from mythjobs.process.supervise import limits as supervise_limits\n"
-        "supervise_limits.best_here = lambda: None\n"
+        "supervise_limits.open_cgroup_pool = lambda: None\n"
         "from mythjobs.process import *\n"
         "limits = Limits(processes=3, grace_s=0.2)\n"
         "print(MythSystem(['true'], limits=limits).run().outcome)\n"
@@ -198,7 +198,7 @@ def test_priorities_and_rlimits_are_there_from_the_first_instruction() -> None:
 def test_it_can_be_run_as_another_user() -> None:
     done = MythSystem(["id", "-un"], user="nobody").run()
     assert done.stdout.text() == "nobody\n"
-    with pytest.raises(ValueError, match="knows no user"):
+    with pytest.raises(ValueError, match="does not exist on this machine"):
         MythSystem(["id"], user="nobody-of-that-name")
 
 
@@ -210,7 +210,7 @@ def test_refusals_through_the_stub_are_the_kernels_own_too(tmp_path: Path) -> No
     assert straight == nice
     outcome = MythSystem(["true"], rlimits={resource.RLIMIT_CPU: (10, 5)}).run().outcome
     assert isinstance(outcome, NotStarted)
-    assert outcome.sentence.startswith("its resource limits: ")
+    assert outcome.sentence.startswith("setting resource limits: ")
 
 
 def test_jobs_have_their_priority(agent: Agent, shared_home: object) -> None:

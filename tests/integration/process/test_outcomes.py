@@ -1,4 +1,4 @@
-"""What is said of how an attempt ended, or why it never began."""
+"""Outcomes of attempts as the reaper reports them, and reasons why an attempt did not start."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.process.agentside import Agent, Home, sh
+from tests.integration.process.reaper_agent import Agent, Home, sh
 
 
 @pytest.mark.parametrize("code", [0, 1, 126, 127, 128, 142, 200, 255])
-def test_an_exit_code_is_an_exit_code_whatever_it_is(agent: Agent, code: int) -> None:
+def test_every_exit_code_is_reported_as_such(agent: Agent, code: int) -> None:
     end = agent.run(100 + code, sh(f"exit {code}"))
     assert end["outcome"] == {"kind": "exited", "code": code}
     assert end["output"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE])
-def test_a_signal_that_was_not_ours_is_named(agent: Agent, number: int) -> None:
+def test_a_foreign_signal_is_reported(agent: Agent, number: int) -> None:
     end = agent.run(400 + number, sh(f"ulimit -c 0; kill -{int(number)} $$"))
     assert end["outcome"] == {"kind": "signalled", "signal": number, "core": False}
 
 
-def test_times_and_usage_are_told(agent: Agent) -> None:
+def test_times_and_usage_are_reported(agent: Agent) -> None:
     agent.start(500, sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"))
     started = agent.until("started", 500)
     end = agent.ended(500)
@@ -34,71 +34,71 @@ def test_times_and_usage_are_told(agent: Agent) -> None:
     assert end["usage"]["exact"] is True
 
 
-def test_children_that_were_waited_for_are_in_the_usage(agent: Agent) -> None:
+def test_usage_includes_children_that_were_waited_for(agent: Agent) -> None:
     busy = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
     end = agent.run(501, sh(f"sh -c '{busy}'; exit 0"))
     assert end["usage"]["user_s"] > 0.01
 
 
-def refused(agent: Agent, job: int, argv: list[str], **more: object) -> tuple[int, str]:
+def start_error(agent: Agent, job: int, argv: list[str], **more: object) -> tuple[int, str]:
     end = agent.run(job, argv, **more)
     assert end["outcome"]["kind"] == "not_started"
     assert end["started_ms"] is None
     return end["outcome"]["errno"], end["outcome"]["sentence"]
 
 
-def test_a_missing_program_is_looked_for_in_the_path_of_its_own_environment(agent: Agent) -> None:
-    number, why = refused(agent, 600, ["no-such-program"], env={"PATH": "/usr/bin:/bin"})
+def test_a_program_is_searched_in_the_path_of_its_own_environment(agent: Agent) -> None:
+    number, why = start_error(agent, 600, ["no-such-program"], env={"PATH": "/usr/bin:/bin"})
     assert (number, why) == (
         errno.ENOENT,
-        "there is no program no-such-program in its PATH (/usr/bin:/bin)",
+        "no-such-program: not found in PATH (/usr/bin:/bin)",
     )
-    assert refused(agent, 601, ["/no/such"]) == (errno.ENOENT, "/no/such does not exist")
-    assert refused(agent, 602, ["true"], env={"PATH": "/nowhere"})[0] == errno.ENOENT
+    assert start_error(agent, 601, ["/no/such"]) == (errno.ENOENT, "/no/such: no such file")
+    assert start_error(agent, 602, ["true"], env={"PATH": "/nowhere"})[0] == errno.ENOENT
     assert agent.run(603, ["true"])["outcome"] == {"kind": "exited", "code": 0}
 
 
-def test_what_is_no_program_is_refused_by_the_kernel_and_said(agent: Agent, tmp_path: Path) -> None:
+def test_files_that_cannot_be_executed_are_reported(agent: Agent, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("echo\n")
-    number, why = refused(agent, 610, [str(plain)])
+    number, why = start_error(agent, 610, [str(plain)])
     assert number == errno.EACCES
-    assert "may not be executed" in why
+    assert "permission denied" in why
     plain.chmod(0o755)
-    number, why = refused(agent, 611, [str(plain)])
+    number, why = start_error(agent, 611, [str(plain)])
     assert number == errno.ENOEXEC
     assert "no #! line" in why
     plain.write_text("#!/no/such/interpreter\n")
-    number, why = refused(agent, 612, [str(plain)])
+    number, why = start_error(agent, 612, [str(plain)])
     assert number == errno.ENOENT
     assert "interpreter" in why
-    assert refused(agent, 613, [str(tmp_path)])[0] == errno.EACCES
-    assert refused(agent, 614, [str(plain / "below")])[0] == errno.ENOTDIR
+    assert start_error(agent, 613, [str(tmp_path)])[0] == errno.EACCES
+    assert start_error(agent, 614, [str(plain / "below")])[0] == errno.ENOTDIR
 
 
-def test_too_long_arguments_are_refused_by_the_kernel_and_said(agent: Agent) -> None:
-    # One argument may have 128 KiB with its NUL (execve(2)).
+def test_too_long_arguments_are_reported(agent: Agent) -> None:
+    # One argument may be 128 KiB long including its NUL (execve(2)).
     assert agent.run(620, ["true", "x" * 131_071])["outcome"] == {"kind": "exited", "code": 0}
-    number, why = refused(agent, 621, ["true", "x" * 131_072])
+    number, why = start_error(agent, 621, ["true", "x" * 131_072])
     assert number == errno.E2BIG
-    assert "longer than the kernel takes" in why
+    assert "exceed the kernel's size limit" in why
 
 
-def test_a_missing_directory_or_input_is_named(agent: Agent, tmp_path: Path) -> None:
-    assert refused(agent, 630, ["true"], cwd="/no/such") == (
+def test_a_missing_directory_or_input_file_is_named(agent: Agent, tmp_path: Path) -> None:
+    assert start_error(agent, 630, ["true"], cwd="/no/such") == (
         errno.ENOENT,
-        "its working directory /no/such: No such file or directory",
+        "working directory /no/such: No such file or directory",
     )
-    number, why = refused(agent, 631, ["true"], stdin="/no/such")
-    assert (number, why) == (errno.ENOENT, "its input /no/such: No such file or directory")
+    number, why = start_error(agent, 631, ["true"], stdin="/no/such")
+    assert (number, why) == (errno.ENOENT, "input file /no/such: No such file or directory")
 
 
-def test_text_that_no_process_can_have_is_refused_and_nothing_else_suffers(agent: Agent) -> None:
-    assert "NUL" in refused(agent, 640, ["true", "a\0b"])[1]
-    assert "is no text" in refused(agent, 641, ["true", "\ud800"])[1]
-    assert "empty" in refused(agent, 642, [])[1]
-    assert '"="' in refused(agent, 643, ["true"], env={"A=B": "c"})[1]
-    assert "a bug of ours" in refused(agent, 644, ["true", 7])[1]  # type: ignore[list-item]
+def test_text_that_cannot_be_passed_to_a_program_is_reported(agent: Agent) -> None:
+    assert "NUL" in start_error(agent, 640, ["true", "a\0b"])[1]
+    assert "cannot be encoded" in start_error(agent, 641, ["true", "\ud800"])[1]
+    assert "empty" in start_error(agent, 642, [])[1]
+    assert '"="' in start_error(agent, 643, ["true"], env={"A=B": "c"})[1]
+    assert "internal error" in start_error(agent, 644, ["true", 7])[1]  # type: ignore[list-item]
     assert agent.run(645, ["true"])["outcome"] == {"kind": "exited", "code": 0}
 
 
@@ -127,13 +127,13 @@ def test_arguments_and_environment_arrive_byte_for_byte(agent: Agent, shared_hom
     assert not any(each.startswith((b"MYTHJOBS_DIR", b"MYTHJOBS_STATUS")) for each in environ)
 
 
-def test_a_job_has_a_session_of_its_own_and_clean_signals_and_descriptors(
+def test_a_job_has_its_own_session_and_default_signals_and_descriptors(
     agent: Agent, shared_home: Home
 ) -> None:
     end = agent.run(660, ["grep", "-E", "^(SigBlk|SigIgn)", "/proc/self/status"])
     lines = shared_home.kept(end).decode().split()
     assert lines[:3] == ["SigBlk:", "0" * 16, "SigIgn:"]
-    # 32 and 33 are the C library's own: a program can neither see nor set them, only inherit.
+    # 32 and 33 belong to the C library: programs inherit them, and can neither see nor set them.
     assert int(lines[3], 16) & ~(3 << 31) == 0
     end = agent.run(661, sh("ls -l /proc/$$/fd; ps -o sid= -p $$; pwd"))
     lines = shared_home.kept(end).decode().splitlines()
@@ -144,7 +144,7 @@ def test_a_job_has_a_session_of_its_own_and_clean_signals_and_descriptors(
     assert lines[-1] == "/"
 
 
-def test_stdin_is_the_file_that_was_named(agent: Agent, shared_home: Home, tmp_path: Path) -> None:
+def test_stdin_is_read_from_the_named_file(agent: Agent, shared_home: Home, tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.write_bytes(b"\0\xff in")
     assert shared_home.kept(agent.run(670, ["cat"], stdin=str(given))) == b"\0\xff in"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mythjobs.model.output_window import Kept
+from mythjobs.model.output_window import OutputWindow
 from mythjobs.process.reaper.output import read_range, stream_path
-from tests.integration.process.agentside import Agent, Home, reaper, sh
+from tests.integration.process.reaper_agent import Agent, Home, reaper, sh
 
 MIB = 2**20
 
@@ -46,7 +46,7 @@ def test_head_and_tail_are_kept_and_the_middle_is_counted(agent: Agent, shared_h
     assert shared_home.kept(end) == whole[:1000] + whole[-5000:]
     # By the stream's own offsets: what was dropped is left out, and it is told where.
     path = stream_path(shared_home.output, 6, 1, 1)
-    kept = Kept(*end["output"][0])
+    kept = OutputWindow(*end["output"][0])
     assert read_range(path, kept, 990, 100) == (990, whole[990:1000])
     assert read_range(path, kept, 1000, 50) == (len(whole) - 5000, whole[-5000:-4950])
     assert read_range(path, kept, len(whole) - 7, 100) == (len(whole) - 7, b"999999\n")
@@ -71,7 +71,7 @@ def memory_of(pid: int) -> int:
 def test_output_can_be_read_while_it_grows(agent: Agent, shared_home: Home) -> None:
     agent.start(8, sh("printf early; read line <&0"), watch=True, stdin=fifo(shared_home, "gate"))
     grew = agent.until("grew", 8)
-    kept = Kept(*grew["output"][0])
+    kept = OutputWindow(*grew["output"][0])
     path = stream_path(shared_home.output, 8, 1, 1)
     assert read_range(path, kept, 0, 100) == (0, b"early")
     agent.send({"type": "stop", "job": 8, "n": 1, "by": "user"})

@@ -6,12 +6,21 @@ import os
 import random
 import resource
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
-from mythjobs.model.output_window import Kept
-from mythjobs.process.reaper.output import Spool, read_kept, read_range
+from mythjobs.model.output_window import OutputWindow
+from mythjobs.process.reaper.output import (
+    OutputFile,
+    OutputSink,
+    OutputWriter,
+    read_range,
+    read_window,
+)
+
+PART = 256 * 1024
 
 
 def test_head_and_tail_agree_with_slices_of_the_stream(tmp_path: Path) -> None:
@@ -20,18 +29,18 @@ def test_head_and_tail_agree_with_slices_of_the_stream(tmp_path: Path) -> None:
         head, tail = chance.choice([0, 1, 5, 64]), chance.choice([0, 1, 7, 64])
         data = chance.randbytes(chance.randrange(1, 300))
         path = str(tmp_path / str(case))
-        spool = Spool(path, head, tail)
+        spool = OutputFile(path, head, tail)
         position = 0
         while position < len(data):
             size = chance.choice([1, 3, 50, 200])
             spool.write(memoryview(data)[position : position + size])
             position += size
-            check(path, spool.kept, data[:position], head, tail)
+            check(path, spool.window, data[:position], head, tail)
         spool.close()
-        check(path, spool.kept, data, head, tail)
+        check(path, spool.window, data, head, tail)
 
 
-def check(path: str, kept: Kept, data: bytes, head: int, tail: int) -> None:
+def check(path: str, kept: OutputWindow, data: bytes, head: int, tail: int) -> None:
     """`data` is all that was written so far."""
     assert kept.written == len(data)
     assert kept.head == min(head, len(data))
@@ -45,18 +54,18 @@ def check(path: str, kept: Kept, data: bytes, head: int, tail: int) -> None:
         assert got or begin == len(data)
 
 
-def read_all(path: str, kept: Kept) -> bytes:
+def read_all(path: str, kept: OutputWindow) -> bytes:
     data = b""
-    while part := read_kept(path, kept, len(data), 13):
+    while part := read_window(path, kept, len(data), 13):
         data += part
     return data
 
 
 def test_a_reader_is_told_what_was_overwritten_behind_its_back(tmp_path: Path) -> None:
     path = str(tmp_path / "stream")
-    spool = Spool(path, 0, 100)
+    spool = OutputFile(path, 0, 100)
     spool.write(memoryview(bytes(range(100))))
-    known = spool.kept
+    known = spool.window
     spool.write(memoryview(b"x" * 30))
     # It knows of 100 bytes, and the first 30 of them are not there any more.
     assert read_range(path, known, 0, 50) == (30, bytes(range(30, 50)))
@@ -65,11 +74,11 @@ def test_a_reader_is_told_what_was_overwritten_behind_its_back(tmp_path: Path) -
 
 
 def test_no_file_is_made_before_the_first_byte(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path / "stream"), 10, 10)
+    spool = OutputFile(str(tmp_path / "stream"), 10, 10)
     spool.close()
     assert not os.listdir(tmp_path)
-    assert spool.kept == Kept(0, 0, 0)
-    assert read_range(str(tmp_path / "stream"), spool.kept, 0, 10) == (0, b"")
+    assert spool.window == OutputWindow(0, 0, 0)
+    assert read_range(str(tmp_path / "stream"), spool.window, 0, 10) == (0, b"")
 
 
 @pytest.mark.parametrize("limit", [0, 5, 10, 12])
@@ -83,17 +92,50 @@ def test_what_the_disk_does_not_take_is_counted_as_dropped(tmp_path: Path, limit
 
 def write_under(path: str, limit: int) -> int:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    spool = Spool(path, 10, 8)
+    spool = OutputFile(path, 10, 8)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     spool.write(memoryview(b"0123456789ab"))
     spool.write(memoryview(b"cdefghijklmn"))
-    refused = spool.kept
+    refused = spool.window
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     spool.write(memoryview(b"opq"))
     whole = b"0123456789abcdefghijklmnopq"
-    got = read_all(path, spool.kept)
-    kept = spool.kept
+    got = read_all(path, spool.window)
+    kept = spool.window
     right = whole[: kept.head] + whole[len(whole) - kept.tail :]
     # The head ends where the disk did; the tail begins once there is room again.
     ok = refused == (24, min(limit, 10), 0) and kept == (27, min(limit, 10), 3) and got == right
     return 0 if ok else 1
+
+
+def test_what_was_written_is_on_the_disk_when_that_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "stream"
+    told = threading.Event()
+    stream = OutputSink(OutputWriter(), OutputFile(str(path), 1000, 1000), told.set)
+    for i in range(100):
+        stream.write(memoryview(b"%d\n" % i))
+    while stream.has_queued:
+        assert told.wait(10)
+        told.clear()
+    assert path.read_bytes() == b"".join(b"%d\n" % i for i in range(100))
+    assert stream.written_bytes == stream.window.written == stream.window.head
+    stream.close()
+
+
+@pytest.mark.slow
+def test_a_disk_that_hangs_costs_bytes_and_nothing_else(tmp_path: Path) -> None:
+    # To open a FIFO that nobody reads hangs as a dead network disk does.
+    path = tmp_path / "stream"
+    os.mkfifo(path)
+    told = threading.Event()
+    stream = OutputSink(OutputWriter(), OutputFile(str(path), 100 * 2**20, 100), told.set)
+    for _ in range(40):
+        stream.write(memoryview(bytes(PART)))
+    assert stream.written_bytes == 40 * PART
+    assert stream.has_queued
+    with path.open("rb") as file:
+        assert len(file.read(32 * PART)) == 32 * PART
+        assert told.wait(10)
+    assert stream.window.head == 32 * PART
+    assert stream.window.dropped == 8 * PART
+    stream.close()

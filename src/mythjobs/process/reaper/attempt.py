@@ -1,141 +1,144 @@
-"""One attempt as the reaper holds it: a child with a number, scratch and a status pipe."""
+"""One attempt in the reaper: a supervised child with output files, scratch and a status pipe."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mythjobs.errors import ProtocolError
 from mythjobs.model.limits import Limits
-from mythjobs.process.procfs import Key
-from mythjobs.process.reaper.output import Spool, stream_path
+from mythjobs.process.procfs import AttemptKey
+from mythjobs.process.reaper.output import OutputFile, OutputSink, OutputWriter, stream_path
 from mythjobs.process.reaper.rmtree import remove_tree
-from mythjobs.process.reaper.scribe import Scribe, Written
 from mythjobs.process.reaper.status_pipe import StatusPipe, create_status_pipe
-from mythjobs.process.reaper.timed_actions import Act, read_acts
+from mythjobs.process.reaper.timed_actions import TimedAction, parse_timed_actions
 from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.files import open_input
-from mythjobs.process.spawn.stub import PLAIN, Wishes, io_class
-from mythjobs.process.spawn.vfork import Program, program
+from mythjobs.process.spawn.program import (
+    NO_SETUP,
+    ChildSetup,
+    Program,
+    make_program,
+    parse_io_class,
+)
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.streams import Stream
 
 
-class Places(NamedTuple):
-    """Where what belongs to attempts is put; `null` is /dev/null, open for reading. `umask` is the
-    one that their programs begin with."""
+class AttemptDirectories(NamedTuple):
+    """Directories for the files of attempts, and two settings of every program.
+
+    `null_fd` is /dev/null, open for reading; `umask` is the initial umask.
+    """
 
     output: str
     scratch: str
     runtime: str
-    null: int
+    null_fd: int
     umask: int
 
 
-class Attempt(Child):
-    """The fields above the line are what was asked for, those below what became of it."""
-
+class ReaperAttempt(Child):
     __slots__ = (
-        "acts", "argv", "cwd", "env", "job", "keep", "n", "places", "scratch", "separate", "status",
-        "stdin_path",
-        "wishes",
-        # Below: filled in by the reaper, then by the spawner.
-        "ending_waits", "scratch_path", "spools", "status_pipe", "stdin",
+        # Requested by the start message.
+        "argv", "cwd", "directories", "env", "has_stderr_pipe", "job", "keep_bytes", "n",
+        "reports_output", "setup", "stdin_path", "timed_actions", "wants_scratch", "wants_status",
+        # Set by the reaper's loop and by the spawn thread.
+        "is_flushing_output", "scratch_path", "sinks", "status_pipe", "stdin_fd",
     )  # fmt: skip
 
-    def __init__(self, message: Mapping[str, Any], places: Places) -> None:
-        """Raises ProtocolError if this is no `start`."""
+    def __init__(self, message: Mapping[str, Any], directories: AttemptDirectories) -> None:
+        """Parse a `start` message. Raises ProtocolError if it is invalid."""
         try:
-            super().__init__(limits_of(message), bool(message.get("leave_daemons")))
+            super().__init__(parse_limits(message), bool(message.get("leave_daemons")))
             self.job: int = int(message["job"])
             self.n: int = int(message["n"])
             self.argv: list[str] = message["argv"]
             self.env: dict[str, str] = message["env"]
             self.cwd: str = message.get("cwd") or ""
             self.stdin_path: str = message.get("stdin") or ""
-            self.separate: bool = message.get("streams", 1) == 2
+            self.has_stderr_pipe: bool = message.get("streams", 1) == 2
             self.contain = bool(message.get("contain"))
             self.best_effort = bool(message.get("best_effort"))
-            self.wishes = wishes_of(message)
-            self.acts: list[Act] = read_acts(message.get("acts") or ())
+            self.setup = parse_child_setup(message)
+            self.timed_actions: list[TimedAction] = parse_timed_actions(message.get("acts") or ())
             head, tail = message["keep"]
-            self.keep: tuple[int, int] = (int(head), int(tail))
-            self.watch = bool(message.get("watch"))
-            self.scratch: bool = bool(message.get("scratch"))
-            self.status: bool = bool(message.get("status"))
+            self.keep_bytes: tuple[int, int] = (int(head), int(tail))
+            self.reports_output = bool(message.get("watch"))
+            self.wants_scratch: bool = bool(message.get("scratch"))
+            self.wants_status: bool = bool(message.get("status"))
         except (LookupError, TypeError, ValueError) as error:
-            raise ProtocolError(f"not a start: {error!r}") from None
-        self.places = places
-        self.spools: list[Written] = []
+            raise ProtocolError(f"invalid start message: {error!r}") from None
+        self.directories = directories
+        self.sinks: list[OutputSink] = []
         self.status_pipe: StatusPipe | None = None
         self.scratch_path = ""
-        # It is over but for its output, which is on its way to the disk.
-        self.ending_waits = False
-        self.stdin = places.null
+        # The attempt has ended, but some of its output is not on disk yet.
+        self.is_flushing_output = False
+        self.stdin_fd = directories.null_fd
 
     @property
-    def key(self) -> Key:
+    def key(self) -> AttemptKey:
         return (self.job, self.n)
 
-    def make_streams(self, scribe: Scribe, then: Callable[[], None]) -> None:
-        """Its pipes: one, or two if stderr is to be apart. Raises OSError."""
-        for stream in range(1, 3 if self.separate else 2):
-            ours, theirs = os.pipe2(os.O_CLOEXEC)
-            path = stream_path(self.places.output, self.job, self.n, stream)
-            written = Written(scribe, Spool(path, *self.keep), then)
-            self.spools.append(written)
-            self.streams.append(Stream(ours, written))
-            self.ends.append(theirs)
-            os.set_blocking(ours, False)
+    def create_pipes(self, writer: OutputWriter, on_written: Callable[[], None]) -> None:
+        """Create one output pipe, or two with a separate stderr. Raises OSError."""
+        for stream in range(1, 3 if self.has_stderr_pipe else 2):
+            read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+            path = stream_path(self.directories.output, self.job, self.n, stream)
+            sink = OutputSink(writer, OutputFile(path, *self.keep_bytes), on_written)
+            self.sinks.append(sink)
+            self.streams.append(Stream(read_fd, sink))
+            self.child_fds.append(write_fd)
+            os.set_blocking(read_fd, False)
 
     def prepare(self) -> Program:
         env = self.env
         cwd = self.cwd
-        if self.scratch:
-            self.scratch_path = _make_scratch(self, self.places.scratch)
+        if self.wants_scratch:
+            self.scratch_path = _create_scratch(self, self.directories.scratch)
             env["MYTHJOBS_DIR"] = self.scratch_path
             cwd = cwd or self.scratch_path
-        if self.status:
+        if self.wants_status:
             self.status_pipe = create_status_pipe(
-                f"{self.job}.{self.n}.status", self.places.runtime, self.places.scratch
+                f"{self.job}.{self.n}.status", self.directories.runtime, self.directories.scratch
             )
             env["MYTHJOBS_STATUS"] = self.status_pipe.path
         if self.stdin_path:
-            self.stdin = open_input(self.stdin_path)
-        ends = self.ends
-        what = program(self.argv, env, cwd or "/", self.stdin, ends[0], ends[-1])
-        return what._replace(wishes=self.wishes, umask=self.places.umask)
+            self.stdin_fd = open_input(self.stdin_path)
+        fds = self.child_fds
+        program = make_program(self.argv, env, cwd or "/", self.stdin_fd, fds[0], fds[-1])
+        return program._replace(setup=self.setup, umask=self.directories.umask)
 
-    def prepared(self) -> None:
-        if self.stdin != self.places.null:
-            os.close(self.stdin)
+    def release_resources(self) -> None:
+        if self.stdin_fd != self.directories.null_fd:
+            os.close(self.stdin_fd)
 
 
-def wishes_of(message: Mapping[str, Any]) -> Wishes:
-    """Raises TypeError and ValueError."""
+def parse_child_setup(message: Mapping[str, Any]) -> ChildSetup:
+    """Return the nice value and I/O class of a `start`. Raises TypeError and ValueError."""
     nice, io = int(message.get("nice") or 0), message.get("io") or ""
     if not nice and not io:
-        return PLAIN
+        return NO_SETUP
     if io:
-        io_class(io)
-    return Wishes(nice=nice, io=io)
+        parse_io_class(io)
+    return ChildSetup(nice=nice, io=io)
 
 
-def limits_of(message: Mapping[str, Any]) -> Limits:
-    """The limits that a `start` or `limits` names. Raises TypeError and ValueError."""
+def parse_limits(message: Mapping[str, Any]) -> Limits:
+    """Return the limits of a `start` or `limits` message. Raises TypeError and ValueError."""
     get = message.get
-    return _limits(
+    return _make_limits(
         get("wall_s"), get("cpu_s"), get("idle_s"), get("memory_bytes"), get("output_bytes"),
         get("processes"), get("grace_s", 10.0),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=64)
-def _limits(
+def _make_limits(
     wall_s: float | None,
     cpu_s: float | None,
     idle_s: float | None,
@@ -144,21 +147,21 @@ def _limits(
     processes: int | None,
     grace_s: float,
 ) -> Limits:
-    """Most attempts of one command have the same, and making them is slow."""
-    mosts = (wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, grace_s)
-    if not all(most is None or 0 <= most < math.inf for most in mosts):
-        raise ValueError(f"a limit is below zero, or no figure: {mosts!r}")
+    # Cached: attempts of one command usually share their limits, and creating Limits is slow.
+    values = (wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, grace_s)
+    if not all(value is None or 0 <= value < math.inf for value in values):
+        raise ValueError(f"limits must be finite and not negative: {values!r}")
     return Limits(
         wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, float(grace_s)
     )  # fmt: skip
 
 
-def _make_scratch(attempt: Attempt, directory: str) -> str:
+def _create_scratch(attempt: ReaperAttempt, directory: str) -> str:
     path = os.path.join(directory, f"{attempt.job}.{attempt.n}")
     try:
-        # What is there by this name was left by a machine that lost its power.
+        # A power failure can leave a directory of this name.
         remove_tree(path)
         os.mkdir(path, 0o700)
     except OSError as error:
-        raise errors.at_preparing(error, "its scratch directory") from None
+        raise errors.setup_error(error, f"scratch directory {path}") from None
     return path

@@ -1,4 +1,4 @@
-"""The attempts of one reaper: what is journalled and said of each while the keeper keeps it."""
+"""All attempts of one reaper: journals and reports each while the supervisor runs it."""
 
 from __future__ import annotations
 
@@ -9,186 +9,190 @@ from functools import partial
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import NotStarted, Stopped
 from mythjobs.process import procfs
-from mythjobs.process.procfs import Key
+from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.reaper import messages
-from mythjobs.process.reaper.attempt import Attempt
-from mythjobs.process.reaper.journal import Journal
+from mythjobs.process.reaper.attempt import ReaperAttempt
+from mythjobs.process.reaper.journal import ReaperJournal
+from mythjobs.process.reaper.output import OutputWriter
 from mythjobs.process.reaper.rmtree import remove_tree
-from mythjobs.process.reaper.scribe import Scribe
-from mythjobs.process.reaper.timed_actions import STOP, THAW, Act, Acts
-from mythjobs.process.reaper.updates import News
-from mythjobs.process.spawn.errors import at_preparing
-from mythjobs.process.spawn.pool import Spawners
-from mythjobs.process.supervise.descendants import Adopted
-from mythjobs.process.supervise.loop import Loop, log
-from mythjobs.process.supervise.supervisor import Keeper
+from mythjobs.process.reaper.timed_actions import STOP, THAW, TimedAction, TimedActions
+from mythjobs.process.reaper.updates import UpdateQueue
+from mythjobs.process.spawn.errors import setup_error
+from mythjobs.process.spawn.pool import SpawnPool
+from mythjobs.process.supervise.descendants import SubreaperDescendants
+from mythjobs.process.supervise.loop import EventLoop, log
+from mythjobs.process.supervise.supervisor import Supervisor
 
 
-class Attempts:
-    """`live` are those without an end, `ends` those whose end is not acknowledged, as text."""
+class ReaperAttempts:
+    """Attempts by key: `live` have not ended, `unacknowledged` maps to encoded `ended` messages."""
 
     def __init__(
         self,
-        loop: Loop,
-        journal: Journal,
-        spawners: Spawners,
-        say: Callable[[str], None],
-        news: News,
+        loop: EventLoop,
+        journal: ReaperJournal,
+        spawners: SpawnPool,
+        send: Callable[[str], None],
+        updates: UpdateQueue,
     ) -> None:
         self._loop = loop
         self._journal = journal
         self._spawners = spawners
-        self._say = say
-        self._news = news
-        self._scribe = Scribe()
+        self._send = send
+        self._updates = updates
+        self._writer = OutputWriter()
         self.seq = 0
-        self._wanted: list[Attempt] = []
-        self.live: dict[Key, Attempt] = {}
-        self.ends: dict[Key, str] = {}
-        # The number of the last end that the journal has yet to make durable.
-        self.unsynced = 0
-        self._keeper = Keeper(loop, spawners, self)
-        self._keeper.clearing.kin = Adopted(self._keeper.leaders, self._by_mark)
-        self.orphans_changed = self._keeper.clearing.orphans_changed
-        self._acts = Acts(loop, self._carry_out)
+        self._pending: list[ReaperAttempt] = []
+        self.live: dict[AttemptKey, ReaperAttempt] = {}
+        self.unacknowledged: dict[AttemptKey, str] = {}
+        # Sequence number of the last end that has not been submitted for sync; 0 if none.
+        self.unsynced_seq = 0
+        self._supervisor = Supervisor(loop, spawners, self)
+        self._supervisor.cleanup.descendants = SubreaperDescendants(
+            self._supervisor.leaders, self._by_mark
+        )
+        self.orphans_changed = self._supervisor.cleanup.orphan_exited
+        self._timed_actions = TimedActions(loop, self._perform)
 
-    def _by_mark(self, pid: int) -> Attempt | None:
-        key = procfs.mark_of(pid)
+    def _by_mark(self, pid: int) -> ReaperAttempt | None:
+        key = procfs.read_attempt_mark(pid)
         return self.live.get(key) if key else None
 
     def close(self) -> None:
-        self._acts.close()
-        self._keeper.close()
+        self._timed_actions.close()
+        self._supervisor.close()
 
-    # Asked for.
+    # Requests of the agent.
 
-    def start(self, attempt: Attempt) -> None:
-        """It is spawned after this turn's journal is written: see spawn_wanted()."""
-        if attempt.key in self.live or attempt.key in self.ends:
+    def start(self, attempt: ReaperAttempt) -> None:
+        """Record the start, unless the attempt is known. spawn_pending() spawns it."""
+        if attempt.key in self.live or attempt.key in self.unacknowledged:
             return
         self.live[attempt.key] = attempt
-        if attempt.acts:
-            self._acts.replace(attempt.key, attempt.acts)
-        self._journal.append(messages.start_line(attempt.key))
-        self._wanted.append(attempt)
+        if attempt.timed_actions:
+            self._timed_actions.replace(attempt.key, attempt.timed_actions)
+        self._journal.append(messages.encode_start_record(attempt.key))
+        self._pending.append(attempt)
 
-    def spawn_wanted(self) -> None:
-        for attempt in self._wanted:
+    def spawn_pending(self) -> None:
+        """Spawn the started attempts; their start records must be written."""
+        for attempt in self._pending:
             try:
-                then = partial(self._loop.call_soon, partial(self._written, attempt))
-                attempt.make_streams(self._scribe, then)
+                on_written = partial(self._loop.call_soon, partial(self._output_written, attempt))
+                attempt.create_pipes(self._writer, on_written)
             except OSError as error:
-                what = at_preparing(error, "a pipe for its output")
-                self._keeper.refuse(attempt, what.outcome())
+                failure = setup_error(error, "creating an output pipe")
+                self._supervisor.fail_start(attempt, failure.outcome())
             else:
-                self._keeper.spawn(attempt)
-        self._wanted.clear()
+                self._supervisor.spawn(attempt)
+        self._pending.clear()
 
-    def refuse_wanted(self, error: OSError) -> None:
-        """What cannot be remembered must not be started."""
-        sentence = f"the journal of its machine: {os.strerror(error.errno or 0)}"
-        for attempt in self._wanted:
-            self._keeper.refuse(attempt, NotStarted(error.errno or 0, sentence))
-        self._wanted.clear()
+    def reject_pending(self, error: OSError) -> None:
+        """End the pending attempts as not started, because their start cannot be journalled."""
+        sentence = f"writing the reaper's journal: {os.strerror(error.errno or 0)}"
+        for attempt in self._pending:
+            self._supervisor.fail_start(attempt, NotStarted(error.errno or 0, sentence))
+        self._pending.clear()
 
-    def stop(self, key: Key, by: str, grace_s: float | None = None) -> None:
+    def stop(self, key: AttemptKey, by: str, grace_s: float | None = None) -> None:
         if attempt := self.live.get(key):
-            self._keeper.stop(attempt, Stopped(by), grace_s)
+            self._supervisor.stop(attempt, Stopped(by), grace_s)
 
-    def watch(self, key: Key, on: bool) -> None:
+    def set_watched(self, key: AttemptKey, on: bool) -> None:
         if attempt := self.live.get(key):
-            attempt.watch = on
+            attempt.reports_output = on
             if on:
-                self._news.grew(attempt)
+                self._updates.add_output(attempt)
 
-    def hold(self, key: Key, holder: str, on: bool) -> None:
+    def set_frozen(self, key: AttemptKey, holder: str, on: bool) -> None:
         if attempt := self.live.get(key):
-            before = set(attempt.holders)
-            self._keeper.hold(attempt, holder, on)
-            if attempt.known and attempt.holders != before:
-                self._say(messages.frozen(attempt))
+            before = set(attempt.freeze_holders)
+            self._supervisor.set_freeze_holder(attempt, holder, on)
+            if attempt.has_spawned and attempt.freeze_holders != before:
+                self._send(messages.encode_frozen(attempt))
 
-    def limit(self, key: Key, limits: Limits) -> None:
+    def change_limits(self, key: AttemptKey, limits: Limits) -> None:
         if attempt := self.live.get(key):
-            self._keeper.change(attempt, limits)
+            self._supervisor.change_limits(attempt, limits)
 
-    def replace_acts(self, key: Key, acts: list[Act]) -> None:
+    def replace_timed_actions(self, key: AttemptKey, actions: list[TimedAction]) -> None:
         if key in self.live:
-            self._acts.replace(key, acts)
+            self._timed_actions.replace(key, actions)
 
-    def _carry_out(self, key: Key, act: Act) -> None:
-        if act.act == STOP:
-            self.stop(key, act.by, act.grace_s)
+    def _perform(self, key: AttemptKey, action: TimedAction) -> None:
+        if action.kind == STOP:
+            self.stop(key, action.by, action.grace_s)
         else:
-            self.hold(key, act.by, act.act != THAW)
+            self.set_frozen(key, action.by, action.kind != THAW)
 
-    def acknowledged(self, keys: list[Key]) -> None:
-        gone = [key for key in keys if self.ends.pop(key, None) is not None]
-        if gone:
-            self._journal.append(messages.ack_line(gone))
+    def acknowledge(self, keys: list[AttemptKey]) -> None:
+        known = [key for key in keys if self.unacknowledged.pop(key, None) is not None]
+        if known:
+            self._journal.append(messages.encode_ack_record(known))
 
-    # What is known.
+    # State for the journal and for a new agent.
 
-    def journal_lines(self) -> list[str]:
-        """What a journal must say now, if it says nothing else."""
-        lines = [f'{{"end":{text}}}' for text in self.ends.values()]
+    def encode_records(self) -> list[str]:
+        """Return the records from which the whole state can be read."""
+        lines = [f'{{"end":{text}}}' for text in self.unacknowledged.values()]
         for attempt in self.live.values():
-            lines.append(messages.start_line(attempt.key))
-            if attempt.known:
-                lines.append(messages.spawned_line(attempt))
+            lines.append(messages.encode_start_record(attempt.key))
+            if attempt.has_spawned:
+                lines.append(messages.encode_pid_record(attempt))
         return lines
 
-    def told(self) -> list[str]:
-        """All there is to tell a new agent."""
-        known = [each for each in self.live.values() if each.known]
+    def encode_attempts(self) -> list[str]:
+        """Return the `started` and `ended` messages for `hello`."""
+        spawned = [each for each in self.live.values() if each.has_spawned]
+        return [*map(messages.encode_started, spawned), *self.unacknowledged.values()]
+
+    def encode_frozen(self) -> list[str]:
         return [
-            *map(messages.started, known),
-            *self.ends.values(),
+            messages.encode_frozen(each)
+            for each in self.live.values()
+            if each.has_spawned and each.freeze_holders
         ]
 
-    def frozen(self) -> list[str]:
-        return [messages.frozen(each) for each in self.live.values() if each.known and each.holders]
+    # Events from the supervisor (ChildEvents).
 
-    # The keeper tells (Owner).
+    def spawned(self, attempt: ReaperAttempt) -> None:
+        self._journal.append(messages.encode_pid_record(attempt))
+        self._send(messages.encode_started(attempt))
+        if attempt.freeze_holders:
+            self._send(messages.encode_frozen(attempt))
 
-    def spawned(self, attempt: Attempt) -> None:
-        self._journal.append(messages.spawned_line(attempt))
-        self._say(messages.started(attempt))
-        if attempt.holders:
-            self._say(messages.frozen(attempt))
+    def outlived_start(self, attempt: ReaperAttempt) -> None:
+        self._updates.watch_status_pipe(attempt)
 
-    def lasting(self, attempt: Attempt) -> None:
-        self._news.follow(attempt)
+    def thawed_for_stop(self, attempt: ReaperAttempt) -> None:
+        if attempt.has_spawned:
+            self._send(messages.encode_frozen(attempt))
 
-    def let_go(self, attempt: Attempt) -> None:
-        if attempt.known:
-            self._say(messages.frozen(attempt))
+    def _output_written(self, attempt: ReaperAttempt) -> None:
+        if attempt.is_flushing_output:
+            self.ended(attempt)
+        elif attempt.reports_output and attempt.key in self.live:
+            self._updates.add_output(attempt)
 
-    def _written(self, attempt: Attempt) -> None:
-        if attempt.ending_waits:
-            self.over(attempt)
-        elif attempt.watch and attempt.key in self.live:
-            self._news.grew(attempt)
-
-    def over(self, attempt: Attempt) -> None:
-        attempt.ending_waits = any(each.busy for each in attempt.spools)
-        if attempt.ending_waits:
+    def ended(self, attempt: ReaperAttempt) -> None:
+        attempt.is_flushing_output = any(each.has_queued for each in attempt.sinks)
+        if attempt.is_flushing_output:
             return
-        self._news.last(attempt)
+        self._updates.flush(attempt)
         for stream in attempt.streams:
             stream.sink.close()
         if attempt.scratch_path:
-            self._spawners.do(partial(_remove, attempt.scratch_path))
-        self._acts.forget(attempt.key)
+            self._spawners.submit(partial(_remove_scratch, attempt.scratch_path))
+        self._timed_actions.discard(attempt.key)
         self.seq += 1
-        self.unsynced = self.seq
-        text = messages.ended(attempt, self.seq, self._loop.now.wall_ms)
+        self.unsynced_seq = self.seq
+        text = messages.encode_ended(attempt, self.seq, self._loop.now.wall_ms)
         self._journal.append(f'{{"end":{text}}}')
-        self._say(text)
+        self._send(text)
         del self.live[attempt.key]
-        self.ends[attempt.key] = text
+        self.unacknowledged[attempt.key] = text
 
 
-def _remove(path: str, _: object) -> None:
+def _remove_scratch(path: str, _: object) -> None:
     if not remove_tree(path):
-        log(f"{path} could not be removed as a whole")
+        log(f"cannot remove all of {path}")

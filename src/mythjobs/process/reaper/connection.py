@@ -1,4 +1,4 @@
-"""The reaper's end of its socket: one agent at a time, and never waiting for it."""
+"""The reaper's socket: serves one agent at a time and never blocks on it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable
 from typing import Final
 
 from mythjobs.errors import ProtocolError
-from mythjobs.process.reaper.wire import LineReader, Message
-from mythjobs.process.supervise.loop import READ, WRITE, Loop, log, log_exception
+from mythjobs.process.reaper.messages import LineReader, Message
+from mythjobs.process.supervise.loop import READ, WRITE, EventLoop, log, log_exception
 
-_CHUNK: Final = 256 * 1024
-# An agent this far behind is cut off; the next one is told everything by `hello`.
-_FURTHEST_BEHIND: Final = 32 * 2**20
-# What can be said later in one go (output grew, status lines) waits while this much is unsent.
-_BEHIND: Final = 256 * 1024
+_READ_BYTES: Final = 256 * 1024
+# An agent with more unsent bytes is disconnected; the next connection gets everything in `hello`.
+_MAX_UNSENT_BYTES: Final = 32 * 2**20
+# Updates that can be merged (`grew`, `status`) wait while more bytes are unsent.
+_BACKLOG_BYTES: Final = 256 * 1024
 _RETRY_MS: Final = 1000
 _UCRED: Final = struct.Struct("3i")
 
 
-class Control:
-    """`send` takes messages as JSON text; they leave with `flush`, one line for all of them."""
+class AgentSocket:
+    """Queues encoded messages with `send` and writes them as one line with `flush`."""
 
     def __init__(
         self,
-        loop: Loop,
+        loop: EventLoop,
         path: str,
         hello: Callable[[], str],
         receive: Callable[[list[Message]], None],
@@ -36,10 +36,10 @@ class Control:
         self._receive = receive
         self._agent: socket.socket | None = None
         self._reader = LineReader()
-        # recv() would map and unmap as much for each message.
-        self._buffer = bytearray(_CHUNK)
+        # recv() would map and unmap a buffer of this size for each message.
+        self._buffer = bytearray(_READ_BYTES)
         self._view = memoryview(self._buffer)
-        self._texts: list[str] = []
+        self._queued: list[str] = []
         self._unsent = memoryview(b"")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._listener.bind(path)
@@ -47,33 +47,33 @@ class Control:
         self._listen()
 
     @property
-    def connected(self) -> bool:
+    def is_connected(self) -> bool:
         return self._agent is not None
 
     @property
-    def behind(self) -> bool:
-        return len(self._unsent) > _BEHIND
+    def is_backlogged(self) -> bool:
+        return len(self._unsent) > _BACKLOG_BYTES
 
     def send(self, text: str) -> None:
-        """Without an agent it is dropped: a new one hears all there is to know in `hello`."""
+        """Queue a message; drop it without an agent, as the next one gets all state in `hello`."""
         if self._agent is not None:
-            self._texts.append(text)
+            self._queued.append(text)
 
     def flush(self) -> None:
-        if not self._texts or self._agent is None:
+        if not self._queued or self._agent is None:
             return
-        line = f"[{','.join(self._texts)}]\n".encode("ascii")
-        self._texts.clear()
+        line = f"[{','.join(self._queued)}]\n".encode("ascii")
+        self._queued.clear()
         if not self._unsent:
             self._write(self._agent, memoryview(line))
-        elif len(self._unsent) + len(line) > _FURTHEST_BEHIND:
-            self._drop("it does not read what it is sent")
+        elif len(self._unsent) + len(line) > _MAX_UNSENT_BYTES:
+            self._disconnect(f"more than {_MAX_UNSENT_BYTES} bytes are unread")
         else:
             self._unsent = memoryview(bytes(self._unsent) + line)
 
     def close(self) -> None:
         if self._agent is not None:
-            self._drop("")
+            self._disconnect("")
         self._loop.unwatch(self._listener.fileno())
         self._listener.close()
 
@@ -81,16 +81,16 @@ class Control:
         self._loop.watch(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:
-        """The next agent waits in the queue of the kernel until this one's words are read."""
+        """Accept one agent. The next one waits in the kernel's backlog until it disconnects."""
         try:
             agent, _ = self._listener.accept()
         except BlockingIOError:
             return
         except OSError as error:
-            # No descriptor is left: some job will give one back.
-            log(f"no agent can be heard: {error}")
+            # Out of descriptors: a job that ends frees some.
+            log(f"cannot accept an agent: {error}")
             self._loop.unwatch(self._listener.fileno())
-            self._loop.at(self._loop.now.run_ms + _RETRY_MS, self._listen)
+            self._loop.call_at(self._loop.now.run_ms + _RETRY_MS, self._listen)
             return
         raw = agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, user, _ = _UCRED.unpack(raw)
@@ -101,10 +101,10 @@ class Control:
         self._loop.unwatch(self._listener.fileno())
         self._agent = agent
         self._reader = LineReader()
-        self._loop.watch(agent.fileno(), self._ready)
+        self._loop.watch(agent.fileno(), self._on_ready)
         self.send(self._hello())
 
-    def _ready(self) -> None:
+    def _on_ready(self) -> None:
         agent = self._agent
         if agent is None:
             return
@@ -115,41 +115,41 @@ class Control:
         except BlockingIOError:
             return
         except OSError as error:
-            self._drop(str(error))
+            self._disconnect(str(error))
             return
         if not size:
-            self._drop("")
+            self._disconnect("")
             return
         try:
             self._receive(self._reader.feed(bytes(self._view[:size])))
         except ProtocolError as error:
-            self._drop(error.sentence)
+            self._disconnect(error.sentence)
         except Exception:
             log_exception()
-            self._drop("its message could not be carried out")
+            self._disconnect("internal error in the reaper; the traceback is above")
 
     def _write(self, agent: socket.socket, data: memoryview) -> None:
-        """Send what the kernel takes; the rest waits, and we are told when there is room."""
-        waiting = bool(self._unsent)
+        """Send what fits into the socket; watch for WRITE while bytes are left."""
+        was_waiting = bool(self._unsent)
         try:
             data = data[agent.send(data) :]
         except BlockingIOError:
             pass
         except OSError:
-            # It is gone; what it wrote last is still to be read, and then its end is seen.
+            # The agent has disconnected. Its last messages are still read, up to the end of file.
             data = data[:0]
         self._unsent = data
-        if bool(data) != waiting:
-            self._loop.rewatch(agent.fileno(), READ | WRITE if data else READ)
+        if bool(data) != was_waiting:
+            self._loop.modify(agent.fileno(), READ | WRITE if data else READ)
 
-    def _drop(self, why: str) -> None:
+    def _disconnect(self, reason: str) -> None:
         agent, self._agent = self._agent, None
         if agent is None:
             return
-        if why:
-            log(f"the agent's connection was closed: {why}")
+        if reason:
+            log(f"agent disconnected: {reason}")
         self._loop.unwatch(agent.fileno())
         agent.close()
-        self._texts.clear()
+        self._queued.clear()
         self._unsent = memoryview(b"")
         self._listen()

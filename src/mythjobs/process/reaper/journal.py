@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
-from mythjobs.process.procfs import Key
+from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.supervise.loop import log
 
 # Emptied when nothing in it matters any more and it has this size; written anew with what
@@ -23,7 +23,7 @@ _RENEWED_AT: Final = 16 * 2**20
 _MORE: Final = 2**20
 
 
-class Journal:
+class ReaperJournal:
     """Appends lines; a thread makes them durable, all that have come with one fdatasync.
 
     `synced` is called from that thread with the number of the last end that is durable,
@@ -38,7 +38,7 @@ class Journal:
         self._synced = synced
         self._failed = failed
         # What is in the file may be gone after a power cut, whatever a later sync says.
-        self.broken = False
+        self.is_broken = False
         self._lines: list[str] = [first]
         self._unwritten = b""
         self._size = 0
@@ -74,25 +74,25 @@ class Journal:
         finally:
             self._unwritten = data
 
-    def sync(self, seq: int) -> None:
+    def request_sync(self, seq: int) -> None:
         """Make what is written durable, then say so with this number."""
         self._wanted.put(seq)
 
-    def trim(self, lines: Callable[[], list[str]], empty: bool) -> None:
+    def compact(self, encode_records: Callable[[], list[str]], is_idle: bool) -> None:
         """Forget what was acknowledged, if it is worth while. All that was appended must be
         written; `lines` gives what is still to be said, `empty` says that it is nothing.
 
         Raises OSError if the disk does not allow it: then it is as it was, unless it is
         `broken` now, and is not tried again before more has been added.
         """
-        if self.broken:
+        if self.is_broken:
             return
-        if empty and self._size > self._emptied_at:
+        if is_idle and self._size > self._emptied_at:
             self._emptied_at = self._size + _MORE
             self._empty()
         elif self._size > self._renewed_at:
             self._renewed_at = self._size + _MORE
-            data = self._anew(lines())
+            data = self._anew(encode_records())
             if len(data) * 2 <= self._size:
                 self._replace(data)
             else:
@@ -114,9 +114,9 @@ class Journal:
     def _anew(self, lines: list[str]) -> bytes:
         return "\n".join([self._first, *lines, ""]).encode("ascii")
 
-    def renew(self, lines: list[str]) -> None:
+    def rewrite(self, records: list[str]) -> None:
         """Another file with what matters, whole and durable. Raises OSError."""
-        self._replace(self._anew(lines))
+        self._replace(self._anew(records))
         self._lines.clear()
         self._unwritten = b""
 
@@ -132,9 +132,9 @@ class Journal:
                 fd, self._fd = self._fd, fd
                 self._size_is(len(data))
                 # Until the name is durable too, a power cut brings the old file back.
-                self.broken = True
+                self.is_broken = True
                 _sync_directory(os.path.dirname(self._path))
-                self.broken = False
+                self.is_broken = False
         except OSError:
             with suppress(OSError):
                 os.unlink(new)
@@ -159,7 +159,7 @@ class Journal:
 
     def _sync_once(self) -> bool:
         with self._lock:
-            if self.broken:
+            if self.is_broken:
                 return False
             try:
                 os.fdatasync(self._fd)
@@ -167,10 +167,10 @@ class Journal:
                 log(f"the journal could not be made durable: {error}")
                 # What the kernel dropped here it will not write again, and will not say so
                 # twice (fsync(2), and PostgreSQL's experience): this file is not to be trusted.
-                self.broken = True
-        if self.broken:
+                self.is_broken = True
+        if self.is_broken:
             self._failed()
-        return not self.broken
+        return not self.is_broken
 
 
 def _sync_directory(path: str) -> None:
@@ -182,18 +182,18 @@ def _sync_directory(path: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Spawned:
+class Leader:
     """The leader of an attempt: its pid, and the milliseconds of CLOCK_BOOTTIME between which
     it was born. A process with this pid born at another time is a stranger."""
 
     pid: int
-    after_ms: int
-    before_ms: int
-    at_ms: int
+    born_after_ms: int
+    born_before_ms: int
+    started_ms: int
 
 
 @dataclass(slots=True)
-class Records:
+class JournalState:
     """What a journal says of attempts that are not acknowledged.
 
     `open`: started and not ended as far as is known; None if perhaps it never came to be.
@@ -201,21 +201,21 @@ class Records:
     """
 
     reaper: dict[str, Any] = field(default_factory=dict)
-    open: dict[Key, Spawned | None] = field(default_factory=dict)
-    ends: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    unfinished: dict[AttemptKey, Leader | None] = field(default_factory=dict)
+    ended: dict[AttemptKey, dict[str, Any]] = field(default_factory=dict)
 
 
-def read_journal(path: str | os.PathLike[str]) -> Records:
+def read_journal(path: str | os.PathLike[str]) -> JournalState:
     """Of a reaper that is dead. A last line that was torn by a power cut is left out."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
-        return Records()
-    return read_lines(data.split(b"\n"))
+        return JournalState()
+    return parse_journal(data.split(b"\n"))
 
 
-def read_lines(lines: Iterable[bytes]) -> Records:
-    records = Records()
+def parse_journal(lines: Iterable[bytes]) -> JournalState:
+    records = JournalState()
     for line in lines:
         try:
             record = json.loads(line)
@@ -225,21 +225,21 @@ def read_lines(lines: Iterable[bytes]) -> Records:
     return records
 
 
-def _take(records: Records, record: dict[str, Any]) -> None:
+def _take(records: JournalState, record: dict[str, Any]) -> None:
     if "start" in record:
         job, n = record["start"]
-        records.open[job, n] = None
+        records.unfinished[job, n] = None
     elif "pid" in record:
         job, n, pid, after_ms, before_ms, at_ms = record["pid"]
-        records.open[job, n] = Spawned(pid, after_ms, before_ms, at_ms)
+        records.unfinished[job, n] = Leader(pid, after_ms, before_ms, at_ms)
     elif "end" in record:
         end = record["end"]
         key = (end["job"], end["n"])
-        records.ends[key] = end
-        records.open.pop(key, None)
+        records.ended[key] = end
+        records.unfinished.pop(key, None)
     elif "ack" in record:
         for job, n in record["ack"]:
-            records.ends.pop((job, n), None)
-            records.open.pop((job, n), None)
+            records.ended.pop((job, n), None)
+            records.unfinished.pop((job, n), None)
     elif "reaper" in record:
         records.reaper = record["reaper"]

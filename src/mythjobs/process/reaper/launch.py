@@ -1,7 +1,8 @@
-"""Starting a reaper that outlives whoever starts it."""
+"""Launching a reaper process; its socket path and its lock."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import subprocess
@@ -11,59 +12,98 @@ from typing import Final
 
 from mythjobs.errors import Unreachable
 
-# No site, no environment, no working directory on its path: what runs is this package.
+# sys.path has only the standard library and this package: no site-packages, no environment.
 _CODE: Final = (
     "import sys; sys.path.insert(0, {parent!r}); "
     "from mythjobs.process.reaper.main import main; main()"
 )
-_TAIL: Final = 2000
+_LOG_TAIL_BYTES: Final = 2000
 
 
-def launch(
-    directory: Path, *, output: Path, scratch: Path, runtime: Path, deadline_s: float = 20.0
+def launch_reaper(
+    directory: Path, *, output: Path, scratch: Path, runtime: Path, timeout_s: float = 20.0
 ) -> None:
-    """Start a reaper in `directory`, and come back once it listens (`address.socket_path`).
+    """Start a reaper in `directory` and wait until its socket accepts connections.
 
-    It is a session of its own and nobody's child. Its log is `directory/log`. Raises
-    Unreachable with the end of that log if it does not come up in time.
+    The reaper runs in its own session as a child of process 1 and logs to `directory/log`.
+    Raises Unreachable with the end of that log if the reaper is not ready in time.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     parent = str(Path(__file__).resolve().parents[3])
-    ours, theirs = os.pipe()
+    ready_fd, child_fd = os.pipe()
     argv = [
         sys.executable, "-I", "-S", "-c", _CODE.format(parent=parent),
-        str(directory), str(output), str(scratch), str(runtime), str(theirs),
+        str(directory), str(output), str(scratch), str(runtime), str(child_fd),
     ]  # fmt: skip
     log = directory / "log"
     try:
-        with log.open("ab") as written:
-            first = subprocess.Popen(
+        with log.open("ab") as log_file:
+            process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                stdout=written,
-                stderr=written,
+                stdout=log_file,
+                stderr=log_file,
                 start_new_session=True,
-                pass_fds=(theirs,),
+                pass_fds=(child_fd,),
             )
-        os.close(theirs)
-        theirs = -1
-        if not _is_ready(ours, deadline_s):
-            first.kill()
-            first.wait()
-            raise Unreachable(f"the reaper did not start: {_end_of(log)}")
-        first.wait()
+        os.close(child_fd)
+        child_fd = -1
+        if not _wait_ready(ready_fd, timeout_s):
+            process.kill()
+            process.wait()
+            raise Unreachable(f"cannot start a reaper in {directory}: {_read_log_tail(log)}")
+        # This process forks the reaper and exits.
+        process.wait()
     finally:
-        os.close(ours)
-        if theirs >= 0:
-            os.close(theirs)
+        os.close(ready_fd)
+        if child_fd >= 0:
+            os.close(child_fd)
 
 
-def _is_ready(fd: int, deadline_s: float) -> bool:
-    """It says so by one byte; the end of file without it says that it died."""
-    readable, _, _ = select.select([fd], [], [], deadline_s)
+def _wait_ready(fd: int, timeout_s: float) -> bool:
+    """Return whether the reaper wrote its byte. End of file without one means that it exited."""
+    readable, _, _ = select.select([fd], [], [], timeout_s)
     return bool(readable) and os.read(fd, 1) == b"1"
 
 
-def _end_of(log: Path) -> str:
-    text = log.read_bytes()[-_TAIL:].decode("utf-8", "replace").strip()
-    return text or f"it wrote nothing into {log}"
+def _read_log_tail(log: Path) -> str:
+    text = log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
+    return text or f"its log {log} is empty"
+
+
+# sun_path of unix(7) has 108 bytes, including a NUL.
+_MAX_SOCKET_PATH_BYTES: Final = 107
+
+
+def choose_socket_path(directory: str, runtime: str) -> str:
+    """Return the path for a new socket: in `directory`, or in `runtime` if that is too long."""
+    path = os.path.join(directory, "socket")
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
+        return path
+    path = os.path.join(runtime, f"{os.path.basename(directory)}.socket")
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
+        raise OSError(f"socket path is too long: {path}")
+    return path
+
+
+def find_socket_path(directory: Path) -> Path:
+    """Return the path of the socket of the reaper in `directory`."""
+    try:
+        return Path((directory / "address").read_text(encoding="utf-8", errors="surrogateescape"))
+    except FileNotFoundError:
+        return directory / "socket"
+
+
+def try_lock(directory: Path) -> int | None:
+    """Return a descriptor that holds the reaper's lock, or None while the reaper runs.
+
+    The holder of the lock may read the journal, kill leftovers and remove the directory.
+    Closing the descriptor releases the lock. Raises OSError if the directory is missing.
+    """
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd

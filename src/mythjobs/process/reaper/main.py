@@ -1,4 +1,4 @@
-"""The reaper's process. Everything is imported here: an upgrade may delete the files later."""
+"""Entry point of the reaper process. Imports all modules now: an upgrade may delete the files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from mythjobs.process.kernel import adopt_orphans
-from mythjobs.process.reaper import address
-from mythjobs.process.reaper.attempt import Places
-from mythjobs.process.reaper.server import Reaper, install
-from mythjobs.process.spawn import stubbed
-from mythjobs.process.spawn.vfork import clean_signals
+from mythjobs.process.kernel import become_subreaper
+from mythjobs.process.reaper.attempt import AttemptDirectories
+from mythjobs.process.reaper.launch import choose_socket_path, try_lock
+from mythjobs.process.reaper.server import Reaper, install_signal_handlers
+from mythjobs.process.spawn.stub import pin_stub
+from mythjobs.process.spawn.vfork import reset_signals
 from mythjobs.process.supervise import rlimits
 
 USAGE = "usage: DIR OUTPUT_DIR SCRATCH_DIR RUNTIME_DIR READY_FD"
@@ -25,25 +25,25 @@ def main() -> None:
     directory, output, scratch, runtime = (os.path.abspath(each) for each in sys.argv[1:5])
     ready = int(sys.argv[5])
     os.set_inheritable(ready, False)
-    # Whoever launched us waits for our first process and is rid of it; from here on we are
-    # nobody's child but process 1's, and lead no session that a terminal could be tied to.
+    # The launcher waits for this first process. Its child belongs to process 1 and, as it leads no
+    # session, can never get a controlling terminal.
     if os.fork():
         os._exit(0)
     os.chdir("/")
-    # Ours are private; what jobs make is as open as their owner has it.
+    # The reaper's own files are private; jobs get the umask that the reaper inherited.
     umask = os.umask(0o077)
-    clean_signals()
-    rlimits.raise_descriptors()
+    reset_signals()
+    rlimits.raise_nofile_limit()
     try:
-        lock = address.take_lock(Path(directory))
+        lock = try_lock(Path(directory))
         if lock is None:
-            sys.exit("another reaper runs in this directory")
-        reaper, path = _make(directory, output, scratch, runtime, umask)
+            sys.exit(f"another reaper runs in {directory}")
+        reaper, path = _create_reaper(directory, output, scratch, runtime, umask)
     except OSError as error:
         sys.exit(str(error))
     os.write(ready, b"1")
     os.close(ready)
-    # What is here now is here for good; only what jobs leave behind is worth looking through.
+    # Exclude the objects that live as long as the process from garbage collection.
     gc.collect()
     gc.freeze()
     reaper.run()
@@ -52,23 +52,23 @@ def main() -> None:
             os.unlink(path)
 
 
-def _make(
+def _create_reaper(
     directory: str, output: str, scratch: str, runtime: str, umask: int
 ) -> tuple[Reaper, str]:
-    """The reaper and the path of its socket. Raises OSError."""
+    """Return the reaper and the path of its socket. Raises OSError."""
     for each in (output, scratch, runtime):
         os.makedirs(each, mode=0o700, exist_ok=True)
     path = _prepare_socket(directory, runtime)
-    stubbed.keep()
-    adopt_orphans()
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    reaper = Reaper(directory, path, Places(output, scratch, runtime, null, umask))
-    install(reaper)
+    pin_stub()
+    become_subreaper()
+    null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    reaper = Reaper(directory, path, AttemptDirectories(output, scratch, runtime, null_fd, umask))
+    install_signal_handlers(reaper)
     return reaper, path
 
 
 def _prepare_socket(directory: str, runtime: str) -> str:
-    path = address.choose(directory, runtime)
+    path = choose_socket_path(directory, runtime)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     if os.path.dirname(path) != directory:

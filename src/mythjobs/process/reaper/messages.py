@@ -1,14 +1,73 @@
-"""What the reaper says of an attempt, as JSON text: once made, for journal and socket alike."""
+"""Messages on the reaper's socket and records of its journal, as lines of JSON (docs/reaper.md)."""
 
 from __future__ import annotations
 
-from mythjobs.model.outcome import Exited, Outcome, to_json
-from mythjobs.process.procfs import Key
-from mythjobs.process.reaper.attempt import Attempt
-from mythjobs.process.reaper.wire import encode_json
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-# Written out, because a general encoder takes four times as long and this is said of every
-# attempt. All that is filled in is a number or is JSON already.
+from mythjobs.errors import ProtocolError
+from mythjobs.model.outcome import Exited, Outcome, to_json
+from mythjobs.process.procfs import AttemptKey
+from mythjobs.process.reaper.attempt import ReaperAttempt
+
+Message = dict[str, Any]
+
+# 256 start messages, each with the 2 MiB that the kernel allows argv and environment.
+MAX_LINE_BYTES: Final = 512 * 2**20
+
+_decode: Final = json.JSONDecoder().decode
+encode_json: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def encode_line(messages: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return one line in ASCII; surrogate escapes in text are written as JSON escapes."""
+    return encode_json(messages).encode("ascii") + b"\n"
+
+
+class LineReader:
+    """Splits received bytes into lines and decodes their messages."""
+
+    def __init__(self, max_bytes: int = MAX_LINE_BYTES) -> None:
+        self._partial = bytearray()
+        self._max_bytes = max_bytes
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Return the messages of all lines completed by `data`. Raises ProtocolError."""
+        *whole, rest = data.split(b"\n")
+        if not whole:
+            self._buffer(rest)
+            return []
+        self._partial += whole[0]
+        first = bytes(self._partial)
+        self._partial.clear()
+        self._buffer(rest)
+        return [message for line in (first, *whole[1:]) for message in decode_line(line)]
+
+    def _buffer(self, rest: bytes) -> None:
+        self._partial += rest
+        if len(self._partial) > self._max_bytes:
+            raise ProtocolError(f"line exceeds {self._max_bytes} bytes")
+
+
+def decode_line(line: bytes) -> list[Message]:
+    """Return the messages of one line without its newline. Raises ProtocolError."""
+    try:
+        messages = _decode(line.decode("ascii"))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"line is not valid JSON: {error}") from None
+    if not isinstance(messages, list):
+        raise ProtocolError("line is not a JSON array of messages")
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise ProtocolError("message is not a JSON object with a type")
+    return messages
+
+
+# Templates, because the general encoder takes four times as long and these are sent for every
+# attempt. Each placeholder takes a number or encoded JSON.
+_START_RECORD = '{"start":[%d,%d]}'
+_PID_RECORD = '{"pid":[%d,%d,%d,%d,%d,%d]}'
 _STARTED = '{"type":"started","job":%d,"n":%d,"pid":%d,"at_ms":%d}'
 _ENDED = (
     '{"type":"ended","seq":%d,"job":%d,"n":%d,"outcome":%s,"usage":%s,'
@@ -20,75 +79,73 @@ _USAGE = (
     '"read_bytes":%d,"written_bytes":%d,"switches":%d,"processes":%d,"exact":%s%s}'
 )
 
-
-_START_LINE = '{"start":[%d,%d]}'
-_SPAWNED_LINE = '{"pid":[%d,%d,%d,%d,%d,%d]}'
 _GREW = '{"type":"grew","job":%d,"n":%d,"output":%s}'
 _FROZEN = '{"type":"frozen","job":%d,"n":%d,"holders":%s}'
 _STATUS = '{"type":"status","job":%d,"n":%d,"lines":%s}'
 
-# For the journal; journal.py reads them.
+# Journal records, parsed by journal.py.
 
 
-def start_line(key: Key) -> str:
-    return _START_LINE % key
+def encode_start_record(key: AttemptKey) -> str:
+    return _START_RECORD % key
 
 
-def spawned_line(attempt: Attempt) -> str:
-    born = attempt.born
+def encode_pid_record(attempt: ReaperAttempt) -> str:
+    born = attempt.spawned_at
     assert born
-    return _SPAWNED_LINE % (
-        attempt.job, attempt.n, attempt.pid, attempt.after_ms, born.steady_ms, born.wall_ms
+    return _PID_RECORD % (
+        attempt.job, attempt.n, attempt.pid, attempt.spawn_ms, born.steady_ms, born.wall_ms
     )  # fmt: skip
 
 
-def ack_line(keys: list[Key]) -> str:
+def encode_ack_record(keys: list[AttemptKey]) -> str:
     return encode_json({"ack": keys})
 
 
-# For the agent.
+# Messages to the agent.
 
 
-def grew(attempt: Attempt) -> str:
-    return _GREW % (attempt.job, attempt.n, output(attempt))
+def encode_grew(attempt: ReaperAttempt) -> str:
+    return _GREW % (attempt.job, attempt.n, encode_output(attempt))
 
 
-def status(attempt: Attempt, lines: list[str]) -> str:
+def encode_status(attempt: ReaperAttempt, lines: list[str]) -> str:
     return _STATUS % (attempt.job, attempt.n, encode_json(lines))
 
 
-def frozen(attempt: Attempt) -> str:
-    return _FROZEN % (attempt.job, attempt.n, encode_json(sorted(attempt.holders)))
+def encode_frozen(attempt: ReaperAttempt) -> str:
+    return _FROZEN % (attempt.job, attempt.n, encode_json(sorted(attempt.freeze_holders)))
 
 
-def started(attempt: Attempt) -> str:
-    assert attempt.born
-    return _STARTED % (attempt.job, attempt.n, attempt.pid, attempt.born.wall_ms)
+def encode_started(attempt: ReaperAttempt) -> str:
+    assert attempt.spawned_at
+    return _STARTED % (attempt.job, attempt.n, attempt.pid, attempt.spawned_at.wall_ms)
 
 
-def ended(attempt: Attempt, seq: int, ended_ms: int) -> str:
+def encode_ended(attempt: ReaperAttempt, seq: int, ended_ms: int) -> str:
     usage = attempt.usage
     return _ENDED % (
-        seq, attempt.job, attempt.n, _outcome(attempt.outcome()),
+        seq, attempt.job, attempt.n, _encode_outcome(attempt.outcome()),
         _USAGE % (
             usage.wall_s, usage.user_s, usage.system_s, usage.peak_bytes, usage.read_bytes,
             usage.written_bytes, usage.switches, usage.processes,
             "true" if usage.exact else "false",
             f',"frozen_s":{usage.frozen_s:.3f}' if usage.frozen_s else "",
         ),
-        attempt.born.wall_ms if attempt.born else "null", ended_ms, output(attempt),
-        f',"unenforced":{encode_json(attempt.shortcomings)}' if attempt.unenforced else "",
+        attempt.spawned_at.wall_ms if attempt.spawned_at else "null", ended_ms,
+        encode_output(attempt),
+        f',"unenforced":{encode_json(attempt.unenforced_sentences)}' if attempt.unenforced else "",
     )  # fmt: skip
 
 
-def output(attempt: Attempt) -> str:
-    """`[[written, head, tail], …]`, the second for stderr; empty if nothing was written."""
-    if not any(spool.written for spool in attempt.spools):
+def encode_output(attempt: ReaperAttempt) -> str:
+    """Return `[[written, head, tail], …]`, stderr second; empty if nothing was written."""
+    if not any(sink.written_bytes for sink in attempt.sinks):
         return "[]"
-    return encode_json([spool.kept for spool in attempt.spools])
+    return encode_json([sink.window for sink in attempt.sinks])
 
 
-def _outcome(outcome: Outcome) -> str:
+def _encode_outcome(outcome: Outcome) -> str:
     if type(outcome) is Exited:
         return _EXITED % outcome.code
     return encode_json(to_json(outcome))

@@ -1,80 +1,86 @@
-"""What is kept of one output stream: its head in one file, its tail in a ring in another."""
+"""Output files of attempts: head and tail ring of a stream, their readers, the writer thread."""
 
 from __future__ import annotations
 
 import os
 import struct
+import threading
+from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Final
 
-from mythjobs.model.output_window import Kept
+from mythjobs.model.output_window import OutputWindow
+from mythjobs.process.supervise.loop import log_exception
 
-# Behind the ring stands how much had been written when it was last turned. It is
-# renewed before the bytes are, so who reads the ring meanwhile can tell what was lost.
-_MARK: Final = struct.Struct("<Q")
-_FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+# Follows the ring: the length of the stream at the last write. The trailer is written before the
+# bytes, so a concurrent reader can tell which bytes were overwritten.
+_RING_TRAILER: Final = struct.Struct("<Q")
+_OPEN_FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def stream_path(directory: str | os.PathLike[str], job: int, n: int, stream: int) -> str:
-    """Where a stream (1 stdout, 2 stderr) of an attempt is kept; its ring is in `….tail`."""
+    """Return the path of a stream's head (stream: 1 stdout, 2 stderr); its ring is `….tail`."""
     return os.path.join(directory, f"{job}.{n}.{stream}")
 
 
-class Spool:
-    """Takes a stream and keeps its two ends. Makes no file before the first byte.
+class OutputFile:
+    """Stores the head and the tail of one stream. Creates no file before the first byte.
 
-    A disk that is full, or fails, costs bytes and nothing else: they are counted as dropped.
+    Bytes that the disk does not take are counted as dropped; no method raises OSError.
     """
 
-    __slots__ = ("_head_fd", "_head_open", "_path", "_ring_fd", "_sizes", "_tail_from", "head",
-                 "written")  # fmt: skip
+    __slots__ = (
+        "_head_fd", "_head_open", "_limits_bytes", "_path", "_ring_fd", "_tail_start", "head",
+        "written",
+    )  # fmt: skip
 
     def __init__(self, path: str, head_bytes: int, tail_bytes: int) -> None:
         self._path = path
-        self._sizes = (head_bytes, tail_bytes)
+        self._limits_bytes = (head_bytes, tail_bytes)
         self._head_open = head_bytes > 0
         self._head_fd = self._ring_fd = -1
-        self._tail_from = 0
+        self._tail_start = 0
         self.written = self.head = 0
 
     @property
-    def kept(self) -> Kept:
-        tail = 0 if self._head_open else min(self.written - self._tail_from, self._sizes[1])
-        return Kept(self.written, self.head, tail)
+    def window(self) -> OutputWindow:
+        tail = 0 if self._head_open else min(self.written - self._tail_start, self._limits_bytes[1])
+        return OutputWindow(self.written, self.head, tail)
 
     def write(self, data: memoryview) -> None:
         offset = self.written
         self.written += len(data)
         if self._head_open:
-            part = data[: self._sizes[0] - self.head]
-            done = self._append(part)
+            part = data[: self._limits_bytes[0] - self.head]
+            done = self._write_head(part)
             self.head += done
-            if done == len(part) and self.head < self._sizes[0]:
+            if done == len(part) and self.head < self._limits_bytes[0]:
                 return
             self._head_open = False
             self._close_head()
-            # What the disk did not take is lost, and the tail can only begin behind it.
+            # Bytes that the disk refused are lost; the tail can only begin after them.
             lost = done < len(part)
-            self._tail_from = self.written if lost else self.head
+            self._tail_start = self.written if lost else self.head
             if lost:
                 return
             data = data[done:]
             offset += done
         if data:
-            self._turn(offset, data)
+            self._write_ring(offset, data)
 
-    def lose(self, size: int) -> None:
-        """So many bytes came that cannot be kept: what follows them is a new tail."""
+    def drop(self, size: int) -> None:
+        """Count `size` bytes as lost. The tail restarts after them."""
         self.written += size
         self._head_open = False
         self._close_head()
-        self._tail_from = self.written
+        self._tail_start = self.written
 
-    def _append(self, data: memoryview) -> int:
+    def _write_head(self, data: memoryview) -> int:
         done = 0
         try:
             if self._head_fd < 0:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC | _FLAGS
+                flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC | _OPEN_FLAGS
                 self._head_fd = os.open(self._path, flags, 0o600)
             while done < len(data):
                 done += os.write(self._head_fd, data[done:])
@@ -82,54 +88,53 @@ class Spool:
             pass
         return done
 
-    def _turn(self, offset: int, data: memoryview) -> None:
-        """The byte at offset o of the stream stands at o modulo the size of the ring."""
-        size = self._sizes[1]
+    def _write_ring(self, offset: int, data: memoryview) -> None:
+        """Write the byte at offset o of the stream at position o modulo the ring's size."""
+        size = self._limits_bytes[1]
         if not size:
-            self._tail_from = self.written
+            self._tail_start = self.written
             return
         offset += max(0, len(data) - size)
         data = data[-size:]
         position = offset % size
         try:
             if self._ring_fd < 0:
-                flags = os.O_WRONLY | os.O_TRUNC | _FLAGS
+                flags = os.O_WRONLY | os.O_TRUNC | _OPEN_FLAGS
                 self._ring_fd = os.open(self._path + ".tail", flags, 0o600)
-            _write_at(self._ring_fd, memoryview(_MARK.pack(self.written)), size)
+            _write_at(self._ring_fd, memoryview(_RING_TRAILER.pack(self.written)), size)
             _write_at(self._ring_fd, data[: size - position], position)
             _write_at(self._ring_fd, data[size - position :], 0)
         except OSError:
-            self._tail_from = self.written
+            self._tail_start = self.written
 
     def _close_head(self) -> None:
-        self._head_fd = _closed(self._head_fd)
+        self._head_fd = _close_fd(self._head_fd)
 
     def close(self) -> None:
         self._close_head()
-        self._ring_fd = _closed(self._ring_fd)
+        self._ring_fd = _close_fd(self._ring_fd)
 
 
-def _closed(fd: int) -> int:
-    """A network disk may tell only now that it did not take all (close(2)); the number is free
-    all the same."""
+def _close_fd(fd: int) -> int:
     if fd >= 0:
+        # A network file system may report failed writes here (close(2)); the fd is closed anyway.
         with suppress(OSError):
             os.close(fd)
     return -1
 
 
-def read_range(path: str, kept: Kept, offset: int, size: int) -> tuple[int, bytes]:
-    """At most `size` bytes of a stream from `offset` on, and where they really begin.
+def read_range(path: str, window: OutputWindow, offset: int, size: int) -> tuple[int, bytes]:
+    """Return up to `size` bytes of a stream from `offset`, and the offset of the first one.
 
-    They begin later if what is asked for was dropped, also while this reads; there are none
-    at or behind the end of what `kept` says. The stream may still be growing.
+    That offset is later than `offset` if bytes were dropped before or during the read. The
+    result is empty at the end of `window`. The stream may still be growing.
     """
-    if offset < kept.head:
-        return offset, _read_at(path, offset, min(size, kept.head - offset))
-    offset = max(offset, kept.written - kept.tail)
-    size = min(size, kept.written - offset)
+    if offset < window.head:
+        return offset, _read_at(path, offset, min(size, window.head - offset))
+    offset = max(offset, window.written - window.tail)
+    size = min(size, window.written - offset)
     if size <= 0:
-        return kept.written, b""
+        return window.written, b""
     return _read_ring(path + ".tail", offset, size)
 
 
@@ -139,25 +144,25 @@ def _read_ring(path: str, offset: int, size: int) -> tuple[int, bytes]:
     except FileNotFoundError:
         return offset + size, b""
     try:
-        ring = os.fstat(fd).st_size - _MARK.size
+        ring = os.fstat(fd).st_size - _RING_TRAILER.size
         position = offset % ring
         size = min(size, ring)
         data = os.pread(fd, min(size, ring - position), position)
         if len(data) < size:
             data += os.pread(fd, size - len(data), 0)
-        (turned,) = _MARK.unpack(os.pread(fd, _MARK.size, ring))
+        (turned,) = _RING_TRAILER.unpack(os.pread(fd, _RING_TRAILER.size, ring))
     finally:
         os.close(fd)
     lost = min(max(0, turned - ring - offset), len(data))
     return offset + lost, data[lost:]
 
 
-def read_kept(path: str, kept: Kept, offset: int, size: int) -> bytes:
-    """At most `size` of the bytes that are kept, head then tail, of a stream that is over."""
-    if offset < kept.head:
-        return _read_at(path, offset, min(size, kept.head - offset))
-    begin = kept.written - kept.tail + offset - kept.head
-    return read_range(path, kept, begin, size)[1]
+def read_window(path: str, window: OutputWindow, offset: int, size: int) -> bytes:
+    """Return up to `size` stored bytes, counting head and tail as one; for ended attempts."""
+    if offset < window.head:
+        return _read_at(path, offset, min(size, window.head - offset))
+    begin = window.written - window.tail + offset - window.head
+    return read_range(path, window, begin, size)[1]
 
 
 def _read_at(path: str, offset: int, size: int) -> bytes:
@@ -176,3 +181,107 @@ def _write_at(fd: int, data: memoryview, position: int) -> None:
         done = os.pwrite(fd, data, position)
         data = data[done:]
         position += done
+
+
+# Limit for all streams together.
+_MAX_QUEUED_BYTES: Final = 8 * 2**20
+# Longest wait of a sink for space; then its bytes are dropped. A disk that hangs must not stop the
+# event loop, which enforces limits and leases.
+_MAX_WAIT_S: Final = 0.05
+
+
+class OutputWriter:
+    """Writes the output of all attempts to disk in one thread, started with the first byte."""
+
+    def __init__(self) -> None:
+        self._sinks: SimpleQueue[OutputSink] = SimpleQueue()
+        self._space_freed = threading.Condition()
+        self._queued_bytes = 0
+        self._thread: threading.Thread | None = None
+
+    def reserve(self, size: int) -> bool:
+        """Reserve space for `size` bytes. Return False if the queue stays full."""
+        with self._space_freed:
+            if self._queued_bytes and self._queued_bytes + size > _MAX_QUEUED_BYTES:
+                self._space_freed.wait_for(
+                    lambda: self._queued_bytes < _MAX_QUEUED_BYTES // 2, _MAX_WAIT_S
+                )
+            if self._queued_bytes and self._queued_bytes + size > _MAX_QUEUED_BYTES:
+                return False
+            self._queued_bytes += size
+            return True
+
+    def enqueue(self, sink: OutputSink) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="output-writer", daemon=True)
+            self._thread.start()
+        self._sinks.put(sink)
+
+    def _run(self) -> None:
+        while True:
+            sink = self._sinks.get()
+            try:
+                done = sink.write_queued()
+            except Exception:
+                log_exception()
+                continue
+            with self._space_freed:
+                self._queued_bytes -= done
+                self._space_freed.notify_all()
+
+
+class OutputSink:
+    """Queues a stream for the output writer. `window` describes what is on disk already."""
+
+    __slots__ = ("_file", "_lock", "_on_written", "_queue", "_writer", "window", "written_bytes")
+
+    def __init__(
+        self, writer: OutputWriter, file: OutputFile, on_written: Callable[[], None]
+    ) -> None:
+        """`on_written` is called in the writer's thread whenever the queue becomes empty."""
+        self._writer = writer
+        self._file = file
+        self._on_written = on_written
+        self._lock = threading.Lock()
+        # Bytes to write, or counts of dropped bytes; None if everything is on disk.
+        self._queue: list[bytes | int] | None = None
+        self.written_bytes = 0
+        self.window = OutputWindow(0, 0, 0)
+
+    @property
+    def has_queued(self) -> bool:
+        return self._queue is not None
+
+    def write(self, data: memoryview, /) -> None:
+        size = len(data)
+        self.written_bytes += size
+        part: bytes | int = bytes(data) if self._writer.reserve(size) else size
+        with self._lock:
+            if self._queue is not None:
+                self._queue.append(part)
+                return
+            self._queue = [part]
+        self._writer.enqueue(self)
+
+    def write_queued(self) -> int:
+        """Write the queue to disk, in the writer's thread; return the number of bytes."""
+        done = 0
+        while True:
+            with self._lock:
+                parts = self._queue
+                self._queue = [] if parts else None
+            if not parts:
+                break
+            for part in parts:
+                if isinstance(part, int):
+                    self._file.drop(part)
+                else:
+                    self._file.write(memoryview(part))
+                    done += len(part)
+            self.window = self._file.window
+        self._on_written()
+        return done
+
+    def close(self) -> None:
+        """Close the files. Only if has_queued is False."""
+        self._file.close()

@@ -1,4 +1,4 @@
-"""What is to be done with attempts at which instant, whoever is there to ask for it or not."""
+"""Timed actions: stops, freezes and thaws of attempts at given instants, even without an agent."""
 
 from __future__ import annotations
 
@@ -8,99 +8,99 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from mythjobs.process.kernel import BootTimer
-from mythjobs.process.procfs import Key
-from mythjobs.process.supervise.loop import Loop, log_exception
+from mythjobs.process.procfs import AttemptKey
+from mythjobs.process.supervise.loop import EventLoop, log_exception
 
 STOP: Final = "stop"
 FREEZE: Final = "freeze"
 THAW: Final = "thaw"
-_FEW: Final = 1024
+_MIN_HEAP: Final = 1024
 
 
-class Act(NamedTuple):
-    """`boot_ms` is an instant of CLOCK_BOOTTIME; `by` says who, and holds what it freezes."""
+class TimedAction(NamedTuple):
+    """`boot_ms` is on CLOCK_BOOTTIME. `by` is the reason of a stop, or the freeze holder."""
 
     boot_ms: int
-    act: str
+    kind: str
     by: str
     grace_s: float
 
 
-def read_acts(given: Iterable[Iterable[Any]]) -> list[Act]:
-    """From a message. Raises TypeError and ValueError."""
-    acts = []
-    for boot_ms, act, by, grace_s in given:
-        if act not in (STOP, FREEZE, THAW):
-            raise ValueError(f"an unknown act: {act!r}")
-        acts.append(Act(int(boot_ms), act, str(by), float(grace_s)))
-    return sorted(acts)
+def parse_timed_actions(given: Iterable[Iterable[Any]]) -> list[TimedAction]:
+    """Return the actions of a message, earliest first. Raises TypeError and ValueError."""
+    actions = []
+    for boot_ms, kind, by, grace_s in given:
+        if kind not in (STOP, FREEZE, THAW):
+            raise ValueError(f"unknown timed action: {kind!r}")
+        actions.append(TimedAction(int(boot_ms), kind, str(by), float(grace_s)))
+    return sorted(actions)
 
 
-class Acts:
-    """One timer for all; it runs only while an act is to come."""
+class TimedActions:
+    """Performs the actions of all attempts with one timer, armed only while actions are due."""
 
-    def __init__(self, loop: Loop, carry_out: Callable[[Key, Act], None]) -> None:
+    def __init__(self, loop: EventLoop, perform: Callable[[AttemptKey, TimedAction], None]) -> None:
         self._loop = loop
-        self._carry_out = carry_out
+        self._perform = perform
         self._timer = BootTimer()
         self._armed_ms: int | None = None
-        self._of: dict[Key, list[Act]] = {}
-        # An entry whose list is no longer that of its attempt was replaced.
-        self._heap: list[tuple[int, int, Key, list[Act]]] = []
-        self._most = _FEW
+        self._by_attempt: dict[AttemptKey, list[TimedAction]] = {}
+        # An entry is stale if its list is no longer the one in _by_attempt.
+        self._heap: list[tuple[int, int, AttemptKey, list[TimedAction]]] = []
+        self._max_heap = _MIN_HEAP
         self._numbers = itertools.count()
-        loop.watch(self._timer.fd, self._due)
+        loop.watch(self._timer.fd, self._perform_due)
 
-    def replace(self, key: Key, acts: list[Act]) -> None:
-        """Instead of all that was to be done with it. What is late is done this turn."""
-        self._of.pop(key, None)
-        if acts:
-            self._of[key] = acts
-            self._push(key, acts)
-            if len(self._heap) > self._most:
-                self._forget_replaced()
+    def replace(self, key: AttemptKey, actions: list[TimedAction]) -> None:
+        """Replace all actions of the attempt. Overdue actions are performed in this turn."""
+        self._by_attempt.pop(key, None)
+        if actions:
+            self._by_attempt[key] = actions
+            self._push(key, actions)
+            if len(self._heap) > self._max_heap:
+                self._compact()
         self._arm()
 
-    def forget(self, key: Key) -> None:
-        """Its entry is passed over when it comes up; the timer is not set anew for that."""
-        self._of.pop(key, None)
+    def discard(self, key: AttemptKey) -> None:
+        """Forget the actions of an ended attempt. Its stale heap entry stays until it is due."""
+        self._by_attempt.pop(key, None)
 
     def close(self) -> None:
         self._loop.unwatch(self._timer.fd)
         self._timer.close()
 
-    def _push(self, key: Key, acts: list[Act]) -> None:
-        heapq.heappush(self._heap, (acts[0].boot_ms, next(self._numbers), key, acts))
+    def _push(self, key: AttemptKey, actions: list[TimedAction]) -> None:
+        heapq.heappush(self._heap, (actions[0].boot_ms, next(self._numbers), key, actions))
 
-    def _forget_replaced(self) -> None:
-        self._heap = [each for each in self._heap if self._of.get(each[2]) is each[3]]
+    def _compact(self) -> None:
+        self._heap = [each for each in self._heap if self._by_attempt.get(each[2]) is each[3]]
         heapq.heapify(self._heap)
-        self._most = 2 * len(self._heap) + _FEW
+        self._max_heap = 2 * len(self._heap) + _MIN_HEAP
 
-    def _due(self) -> None:
-        self._timer.take()
+    def _perform_due(self) -> None:
+        self._timer.acknowledge()
         self._armed_ms = None
         now_ms = self._loop.now.steady_ms
         while self._heap and self._heap[0][0] <= now_ms:
-            _, _, key, acts = heapq.heappop(self._heap)
-            if self._of.get(key) is not acts:
+            _, _, key, actions = heapq.heappop(self._heap)
+            if self._by_attempt.get(key) is not actions:
                 continue
-            act = acts.pop(0)
-            if acts:
-                self._push(key, acts)
+            action = actions.pop(0)
+            if actions:
+                self._push(key, actions)
             else:
-                del self._of[key]
+                del self._by_attempt[key]
             try:
-                self._carry_out(key, act)
+                self._perform(key, action)
             except Exception:
-                # It must not cost the others theirs: this timer is for all of them.
+                # The actions of other attempts depend on this timer.
                 log_exception()
         self._arm()
 
     def _arm(self) -> None:
-        while self._heap and self._of.get(self._heap[0][2]) is not self._heap[0][3]:
+        while self._heap and self._by_attempt.get(self._heap[0][2]) is not self._heap[0][3]:
             heapq.heappop(self._heap)
         due_ms = self._heap[0][0] if self._heap else None
         if due_ms != self._armed_ms:
             self._armed_ms = due_ms
-            self._timer.set(due_ms)
+            self._timer.arm(due_ms)

@@ -1,4 +1,4 @@
-"""What is told of running attempts now and then: that output grew, what they say themselves."""
+"""Rate-limited updates about running attempts: output growth and status lines."""
 
 from __future__ import annotations
 
@@ -6,77 +6,82 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from mythjobs.process.procfs import Key
+from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.reaper import messages
-from mythjobs.process.reaper.attempt import Attempt
-from mythjobs.process.supervise.loop import Loop
+from mythjobs.process.reaper.attempt import ReaperAttempt
+from mythjobs.process.supervise.loop import EventLoop
 
-_EVERY_MS: Final = 200
+_INTERVAL_MS: Final = 200
 
 
-class News:
-    """At most five times a second, all attempts together; not while the agent is behind."""
+class UpdateQueue:
+    """Sends the updates of all attempts together, at most five times a second.
 
-    def __init__(self, loop: Loop, say: Callable[[str], None], behind: Callable[[], bool]) -> None:
+    Sends nothing while the agent is backlogged.
+    """
+
+    def __init__(
+        self, loop: EventLoop, send: Callable[[str], None], is_backlogged: Callable[[], bool]
+    ) -> None:
         self._loop = loop
-        self._say = say
-        self._behind = behind
-        self._grown: dict[Key, Attempt] = {}
-        self._spoken: dict[Key, Attempt] = {}
-        self._due = False
-        self._next_ms = 0
+        self._send = send
+        self._is_backlogged = is_backlogged
+        self._with_output: dict[AttemptKey, ReaperAttempt] = {}
+        self._with_status: dict[AttemptKey, ReaperAttempt] = {}
+        self._is_scheduled = False
+        self._earliest_ms = 0
 
-    def grew(self, attempt: Attempt) -> None:
-        self._grown[attempt.key] = attempt
-        self._set()
+    def add_output(self, attempt: ReaperAttempt) -> None:
+        self._with_output[attempt.key] = attempt
+        self._schedule()
 
-    def follow(self, attempt: Attempt) -> None:
-        """Read what it writes into its status pipe, until its end."""
+    def watch_status_pipe(self, attempt: ReaperAttempt) -> None:
+        """Read the attempt's status lines as they arrive, until flush()."""
         if attempt.status_pipe:
-            self._loop.watch(attempt.status_pipe.fd, partial(self._speaks, attempt))
+            self._loop.watch(attempt.status_pipe.fd, partial(self._read_status_pipe, attempt))
 
-    def _speaks(self, attempt: Attempt) -> None:
+    def _read_status_pipe(self, attempt: ReaperAttempt) -> None:
         pipe = attempt.status_pipe
         if pipe is None:
             return
         pipe.read()
-        # Not read again until it is told: a job that floods its pipe has to wait, not we.
+        # Pause reading until these lines are sent, so that a job that floods its pipe blocks.
         self._loop.unwatch(pipe.fd)
-        self._spoken[attempt.key] = attempt
-        self._set()
+        self._with_status[attempt.key] = attempt
+        self._schedule()
 
-    def last(self, attempt: Attempt) -> None:
-        """It is over: say what is unsaid, before its end is said."""
-        self._grown.pop(attempt.key, None)
-        if attempt.watch and attempt.written:
-            self._say(messages.grew(attempt))
+    def flush(self, attempt: ReaperAttempt) -> None:
+        """Send the attempt's pending updates and close its status pipe; before its end is sent."""
+        self._with_output.pop(attempt.key, None)
+        if attempt.reports_output and attempt.written_bytes:
+            self._send(messages.encode_grew(attempt))
         pipe, attempt.status_pipe = attempt.status_pipe, None
         if pipe is None:
             return
         pipe.read()
-        if attempt.lasting and not self._spoken.pop(attempt.key, None):
+        if attempt.is_draining and not self._with_status.pop(attempt.key, None):
             self._loop.unwatch(pipe.fd)
-        if lines := pipe.take():
-            self._say(messages.status(attempt, lines))
+        if lines := pipe.take_lines():
+            self._send(messages.encode_status(attempt, lines))
         pipe.close()
 
-    def _set(self) -> None:
-        if not self._due:
-            self._due = True
-            self._loop.at(max(self._next_ms, self._loop.now.run_ms), self._tell)
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_at(max(self._earliest_ms, self._loop.now.run_ms), self._send_pending)
 
-    def _tell(self) -> None:
-        self._due = False
-        self._next_ms = self._loop.now.run_ms + _EVERY_MS
-        if self._behind():
-            self._set()
+    def _send_pending(self) -> None:
+        self._is_scheduled = False
+        self._earliest_ms = self._loop.now.run_ms + _INTERVAL_MS
+        if self._is_backlogged():
+            self._schedule()
             return
-        for attempt in self._grown.values():
-            self._say(messages.grew(attempt))
-        self._grown.clear()
-        spoken, self._spoken = self._spoken, {}
-        for attempt in spoken.values():
+        for attempt in self._with_output.values():
+            self._send(messages.encode_grew(attempt))
+        self._with_output.clear()
+        with_status, self._with_status = self._with_status, {}
+        for attempt in with_status.values():
             if attempt.status_pipe:
-                if lines := attempt.status_pipe.take():
-                    self._say(messages.status(attempt, lines))
-                self.follow(attempt)
+                if lines := attempt.status_pipe.take_lines():
+                    self._send(messages.encode_status(attempt, lines))
+                self.watch_status_pipe(attempt)

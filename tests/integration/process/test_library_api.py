@@ -1,5 +1,5 @@
-"""What MythTV's two test programs of its MythSystem assert, the skipped ones too, without a
-sleep; and one test for each known limit of its class."""
+"""Assertions of MythTV's two test programs for MythSystem, including skipped ones, without
+sleeping; and one test per known limitation of MythTV's class."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_wait_returns_exit_code(code: int) -> None:
     assert process.outcome == Exited(code)
 
 
-def test_getexitcode_returns_when_signal_seen() -> None:
+def test_a_signal_ends_the_wait() -> None:
     assert MythSystem.shell("kill -KILL $$").run().outcome == Signalled(9)
 
 
-def test_it_is_none_while_it_runs() -> None:
+def test_outcome_is_none_while_the_program_runs() -> None:
     process = MythSystem(["cat"], stdin=PIPE).start()
     assert process.pid
     assert process.outcome is None
@@ -68,7 +68,7 @@ def test_stdin_works(tmp_path: Path) -> None:
     assert path.read_bytes() == TEXT
 
 
-def test_stdin_works_while_it_runs(tmp_path: Path) -> None:
+def test_stdin_works_while_the_program_runs(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with MythSystem(["cat"], stdin=PIPE, stdout=path).start() as process:
         assert process.stdin.write(TEXT)
@@ -104,28 +104,28 @@ def test_a_starting_directory_is_used(tmp_path: Path) -> None:
     assert MythSystem(["pwd"], cwd=tmp_path).run().stdout.text() == f"{tmp_path}\n"
 
 
-def test_without_a_starting_directory_it_is_ours() -> None:
+def test_the_default_directory_is_ours() -> None:
     assert MythSystem(["pwd", "-P"]).run().stdout.text() == f"{os.getcwd()}\n"
 
 
-def test_arguments_do_not_show_in_what_a_log_would_print() -> None:
+def test_repr_does_not_show_arguments() -> None:
     process = MythSystem(["true", "--password", "secret"]).start()
     process.wait()
     assert "secret" not in repr(process)
     assert "true" in repr(process)
 
 
-# Its known limits.
+# Known limitations of MythTV's class.
 
 
-def test_two_timeouts_are_two() -> None:
+def test_wait_timeout_and_wall_limit_are_independent() -> None:
     limits = Limits(wall_s=0.2, grace_s=5)
     process = MythSystem(["sleep", "600"], limits=limits).start()
     assert process.wait(0.01) is None
     assert process.wait() == Breached("wall")
 
 
-def test_input_is_not_cut_at_a_nul_and_may_be_of_any_size() -> None:
+def test_input_may_contain_nul_and_have_any_size() -> None:
     data = b"a\0b" * 1_000_000
     assert MythSystem(["wc", "-c"], stdin=data).run().stdout.text() == "3000000\n"
     with MythSystem(["cat"], stdin=PIPE, stdout=PIPE).start() as process:
@@ -150,21 +150,21 @@ def test_empty_and_blank_arguments_arrive() -> None:
     assert done.stdout.text() == "[][ ][a  b][\\]"
 
 
-def test_what_it_used_is_known() -> None:
+def test_usage_is_reported() -> None:
     usage = MythSystem.shell("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done").run().usage
     assert usage.cpu_s > 0.01
     assert usage.wall_s > 0.01
     assert usage.switches > 0
 
 
-def test_more_output_than_a_pipe_holds_comes_whole() -> None:
+def test_output_larger_than_a_pipe_is_complete() -> None:
     done = MythSystem(["head", "-c", "1000000", "/dev/zero"]).run()
     assert done.outcome == Exited(0)
     assert done.stdout.written_bytes == 1_000_000
     assert done.stdout.dropped_bytes == 0
 
 
-def test_output_never_races_with_the_end() -> None:
+def test_output_is_complete_at_the_end() -> None:
     processes = [MythSystem(["echo", str(i)]).start() for i in range(200)]
     for i, process in enumerate(processes):
         assert process.done().stdout.text() == f"{i}\n"
@@ -175,7 +175,7 @@ def test_merged_output_is_in_order() -> None:
     assert done.stdout.text() == "1\n2\n3\n"
 
 
-def test_one_that_is_stopped_was_not_killed_by_a_stranger() -> None:
+def test_termination_is_reported_as_stopped() -> None:
     process = MythSystem(["sleep", "600"]).start()
     begun_s = time.monotonic()
     assert process.terminate() == Stopped("user")

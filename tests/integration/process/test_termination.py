@@ -1,4 +1,4 @@
-"""Ending an attempt: asked for, by its wall limit, or because its leader is gone."""
+"""Termination of attempts: by a stop, by the wall limit, and after the exit of the leader."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.process.agentside import Agent, Home, read_to_end, reaper, sh
+from tests.integration.process.reaper_agent import Agent, Home, read_to_end, reaper, sh
 
-# Says on stdout when it is ready, so that no test has to guess; the fifo that it reads from
-# has no end.
+# Writes "ready" to stdout, so that no test has to guess; the FIFO that it reads
+# never reaches EOF.
 STUBBORN = "trap '' TERM; echo ready; while :; do read line <&3 || sleep 1; done"
 
 
 @pytest.fixture
 def leash(tmp_path: Path) -> tuple[str, int]:
-    """A FIFO for jobs to hold open for writing; its reading end sees when the last has gone."""
+    """A FIFO for jobs to hold open for writing; the reading end gets EOF after the last."""
     path = tmp_path / "leash"
     os.mkfifo(path)
     return str(path), os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -28,30 +28,30 @@ def stop(agent: Agent, job: int, by: str = "user") -> None:
     agent.send({"type": "stop", "job": job, "n": 1, "by": by})
 
 
-def until_ready(agent: Agent, job: int) -> None:
+def wait_until_ready(agent: Agent, job: int) -> None:
     agent.until("grew", job, where=lambda each: each["output"][0][0] >= len("ready\n"))
 
 
-def gone(leash: int) -> None:
+def wait_all_closed(leash: int) -> None:
     os.set_blocking(leash, True)
     read_to_end(leash)
 
 
-def test_a_stop_is_an_outcome_of_its_own(agent: Agent) -> None:
+def test_a_stop_is_reported_as_stopped(agent: Agent) -> None:
     agent.start(1, ["sleep", "600"])
     agent.until("started", 1)
     stop(agent, 1, "shutdown")
     assert agent.ended(1)["outcome"] == {"kind": "stopped", "by": "shutdown"}
 
 
-def test_how_it_takes_a_stop_is_its_own_affair(agent: Agent) -> None:
+def test_an_exit_code_after_a_stop_is_still_reported_as_stopped(agent: Agent) -> None:
     agent.start(2, sh("trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"), watch=True)
-    until_ready(agent, 2)
+    wait_until_ready(agent, 2)
     stop(agent, 2)
     assert agent.ended(2)["outcome"] == {"kind": "stopped", "by": "user"}
 
 
-def test_a_stop_overtakes_a_start_and_still_ends_it(agent: Agent) -> None:
+def test_a_stop_before_the_start_ends_the_attempt(agent: Agent) -> None:
     agent.start(3, ["sleep", "600"])
     stop(agent, 3)
     assert agent.ended(3)["outcome"] == {"kind": "stopped", "by": "user"}
@@ -68,20 +68,20 @@ def test_a_tree_that_ignores_term_is_killed_after_the_grace(
     stop(agent, 4)
     assert agent.ended(4)["outcome"] == {"kind": "stopped", "by": "user"}
     assert 0.3 <= time.monotonic() - begun_s < 5
-    gone(end)
+    wait_all_closed(end)
 
 
-def test_children_have_the_grace_too_when_their_shell_has_gone_at_once(
+def test_the_grace_holds_for_children_after_the_shell_has_exited(
     agent: Agent, shared_home: Home
 ) -> None:
-    # As with `sh -c "ffmpeg …; …"`: the shell dies of TERM, and ffmpeg finishes its file.
+    # As with `sh -c "ffmpeg …; …"`: SIGTERM kills the shell, and ffmpeg finishes its file.
     child = "trap 'sleep 0.2; echo finished; exit' TERM; echo ready; while :; do sleep 0.01; done"
     agent.start(5, sh(f'sh -c "{child}" & wait'), watch=True)
-    until_ready(agent, 5)
+    wait_until_ready(agent, 5)
     stop(agent, 5)
     end = agent.ended(5)
     assert end["outcome"] == {"kind": "stopped", "by": "user"}
-    # The inner shell says too that its `sleep` was terminated.
+    # The inner shell also reports that its `sleep` was terminated.
     assert shared_home.kept(end).endswith(b"finished\n")
     assert end["usage"]["wall_s"] < 5
 
@@ -92,21 +92,21 @@ def test_the_wall_limit_is_a_breach_and_counts_from_the_start(agent: Agent) -> N
     assert 0.2 <= end["usage"]["wall_s"] < 5
 
 
-def test_a_job_within_its_wall_limit_is_not_touched(agent: Agent) -> None:
+def test_a_job_within_its_wall_limit_is_not_ended(agent: Agent) -> None:
     end = agent.run(7, ["sleep", "0.1"], wall_s=60)
     assert end["outcome"] == {"kind": "exited", "code": 0}
 
 
-def test_a_stopped_job_is_terminated_as_well(agent: Agent) -> None:
+def test_a_job_stopped_by_sigstop_is_terminated(agent: Agent) -> None:
     agent.start(8, sh("echo ready; kill -STOP $$"), watch=True)
-    until_ready(agent, 8)
+    wait_until_ready(agent, 8)
     stop(agent, 8)
     assert agent.ended(8)["outcome"] == {"kind": "stopped", "by": "user"}
 
 
-def test_nothing_of_a_finished_job_lives_on(agent: Agent, leash: tuple[str, int]) -> None:
+def test_no_process_of_a_finished_job_is_left(agent: Agent, leash: tuple[str, int]) -> None:
     path, end = leash
-    # One in its group, one in its session, one in a session of its own with two parents dead.
+    # One in its process group, one in its own session, one orphan with ended parents.
     script = f"""
         exec 3<>{path}
         sleep 600 &
@@ -116,19 +116,19 @@ def test_nothing_of_a_finished_job_lives_on(agent: Agent, leash: tuple[str, int]
     """
     ended = agent.run(9, sh(script))
     assert ended["outcome"] == {"kind": "exited", "code": 7}
-    gone(end)
+    wait_all_closed(end)
 
 
-def test_one_that_left_its_session_and_its_environment_is_ended_with_the_last_job(
+def test_a_daemon_without_session_and_environment_is_ended_with_the_last_job(
     home: Home, leash: tuple[str, int]
 ) -> None:
     path, end = leash
-    # The pipe `$(…)` comes to its end when the daemon has cleared its environment.
+    # `$(…)` returns when the daemon has cleared its environment.
     daemon = "exec >&- 2>&-; trap '' HUP TERM; while :; do sleep 60; done"
     script = f'exec 3<>{path}; x=$(setsid env -i sh -c "{daemon}" &); exit 4'
     with reaper(home) as agent:
         assert agent.run(1, sh(script))["outcome"] == {"kind": "exited", "code": 4}
-        gone(end)
+        wait_all_closed(end)
 
 
 def test_orphans_that_die_while_their_job_runs_are_reaped(agent: Agent, shared_home: Home) -> None:
@@ -140,28 +140,28 @@ def test_orphans_that_die_while_their_job_runs_are_reaped(agent: Agent, shared_h
     assert end["outcome"] == {"kind": "exited", "code": 0}
 
 
-def test_others_go_on_while_one_is_ended(agent: Agent) -> None:
+def test_other_attempts_are_not_affected_by_a_stop(agent: Agent) -> None:
     agent.start(11, sh(f"exec 3<>/dev/null; {STUBBORN}"), watch=True, grace_s=30)
-    until_ready(agent, 11)
+    wait_until_ready(agent, 11)
     stop(agent, 11)
     assert agent.run(12, ["true"])["outcome"] == {"kind": "exited", "code": 0}
     agent.start(13, ["sleep", "600"])
     agent.until("started", 13)
     stop(agent, 13)
     agent.ended(13)
-    # The shared reaper is ended with this file; it must not have to wait for the grace.
+    # The shared reaper stops after this file; its stop must not wait for the grace period.
     leader = agent.until("started", 11)["pid"]
     os.killpg(leader, 9)
     assert agent.ended(11)["outcome"] == {"kind": "stopped", "by": "user"}
 
 
-def test_a_daemon_that_may_stay_outlives_the_jobs_that_come_after(home: Home) -> None:
+def test_a_daemon_that_may_stay_survives_later_jobs(home: Home) -> None:
     script = "setsid sleep 7777 </dev/null >/dev/null 2>&1 & echo $!"
     with reaper(home) as agent:
         left = int(home.kept(agent.run(1, sh(script), leave_daemons=True)))
         daemon = os.pidfd_open(left)
         try:
-            # It was taken for what the only child that is here had left.
+            # Seen: the daemon was taken for an orphan of the only running child.
             agent.run(2, ["true"])
             agent.run(3, ["true"], leave_daemons=True)
             agent.run(4, sh("sleep 60 & exit 0"))

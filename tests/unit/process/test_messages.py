@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mythjobs.errors import ProtocolError
-from mythjobs.process.reaper.wire import LineReader, Message, encode_line
+from mythjobs.process.reaper.messages import LineReader, Message, encode_line
 
 MESSAGES: list[Message] = [
     {"type": "start", "argv": ["é\n\U0001f4fa", "\udcff"], "wall_s": None},
@@ -33,7 +33,7 @@ def test_what_is_no_line_of_messages_is_the_peers_fault(line: bytes) -> None:
 
 
 def test_a_line_without_end_is_given_up() -> None:
-    reader = LineReader(longest=10)
+    reader = LineReader(max_bytes=10)
     reader.feed(b"0123456789")
-    with pytest.raises(ProtocolError, match="longer than 10 bytes"):
+    with pytest.raises(ProtocolError, match="line exceeds 10 bytes"):
         reader.feed(b"0")

@@ -1,4 +1,4 @@
-"""The library as a guest in a program: its threads, forks, signals, event loop, and its end."""
+"""MythSystem in a host program: threads, forks, signals, asyncio, exit."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def run_script(script: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def leash(tmp_path: Path) -> tuple[str, int]:
-    """A FIFO for children to hold open for writing; its reading end sees the last one go."""
+    """A FIFO for children to hold open for writing; the reading end gets EOF after the last."""
     path = tmp_path / "leash"
     os.mkfifo(path)
     return str(path), os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
 
-def gone(leash: int) -> None:
+def wait_all_closed(leash: int) -> None:
     os.set_blocking(leash, True)
     with open(leash, "rb") as file:
         file.read()
@@ -49,7 +49,7 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
-def test_what_is_left_behind_is_ended(leash: tuple[str, int]) -> None:
+def test_processes_left_behind_are_ended(leash: tuple[str, int]) -> None:
     path, end = leash
     script = """
         exec 3<>"$1"
@@ -60,28 +60,28 @@ def test_what_is_left_behind_is_ended(leash: tuple[str, int]) -> None:
     """
     done = MythSystem.shell(script, path).run()
     assert done.outcome == Exited(7)
-    gone(end)
+    wait_all_closed(end)
 
 
-def test_what_was_left_after_a_long_run_is_ended_too(leash: tuple[str, int]) -> None:
+def test_processes_left_behind_by_a_long_run_are_ended(leash: tuple[str, int]) -> None:
     path, end = leash
-    # So many processes later that its descendants are looked for in all of /proc.
+    # After so many processes, descendants are searched in all of /proc.
     script = 'exec 3<>"$1"; for i in $(seq 300); do (:); done; setsid sleep 600 & exit 0'
     assert MythSystem.shell(script, path).run().outcome == Exited(0)
-    gone(end)
+    wait_all_closed(end)
 
 
-def test_daemons_may_be_left_if_that_is_asked_for(leash: tuple[str, int]) -> None:
+def test_leave_daemons_keeps_daemons_running(leash: tuple[str, int]) -> None:
     path, end = leash
     text = 'exec 3<>"$1" >&- 2>&-; (trap "" HUP; read x <&3) & echo $! >"$2"'
     pids = Path(path).parent / "pid"
     done = MythSystem.shell(text, path, str(pids), leave_daemons=True).run()
     assert done.outcome == Exited(0)
     os.kill(int(pids.read_text()), signal.SIGKILL)
-    gone(end)
+    wait_all_closed(end)
 
 
-def test_a_stop_can_be_watched() -> None:
+def test_the_progress_of_a_stop_is_visible() -> None:
     text = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     process = MythSystem.shell(text, stdout=PIPE).start()
     assert process.stopping is None
@@ -102,7 +102,7 @@ def test_pause_and_resume_reach_the_whole_tree() -> None:
     assert next(iter(process.stdout)) == b"a\n"
     process.pause()
     while {state_of(pid) for pid in process.pids()} != {"T"}:
-        # A signal is on its way for a moment.
+        # Delivery of a signal takes a moment.
         os.sched_yield()
     process.resume()
     process.stdin.write(b"b\n")
@@ -121,7 +121,7 @@ def test_paused_time_does_not_count() -> None:
     assert process.wait() == Exited(0)
 
 
-def test_usage_can_be_asked_for_at_any_time() -> None:
+def test_usage_is_available_while_running_and_after() -> None:
     process = MythSystem.shell("(echo ready; while :; do :; done) & wait", stdout=PIPE).start()
     assert next(iter(process.stdout)) == b"ready\n"
     while process.usage().cpu_s < 0.05:
@@ -131,30 +131,30 @@ def test_usage_can_be_asked_for_at_any_time() -> None:
     assert process.usage().cpu_s >= 0.05
 
 
-def test_children_of_others_are_left_alone() -> None:
+def test_children_of_the_host_are_not_reaped() -> None:
     theirs = subprocess.Popen(["sh", "-c", "exit 5"])
     for _ in range(20):
         MythSystem(["true"]).run()
     assert theirs.wait() == 5
 
 
-def test_handlers_of_others_are_left_alone() -> None:
-    heard: list[int] = []
+def test_signal_handlers_of_the_host_are_kept() -> None:
+    received: list[int] = []
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         try:
             while True:
-                # As many programs do; a child of ours is reaped by us all the same.
+                # Common in programs; the supervisor reaps its own child nevertheless.
                 os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 break
         except ChildProcessError:
             pass
 
-    before = signal.signal(signal.SIGCHLD, hear)
+    before = signal.signal(signal.SIGCHLD, handle)
     try:
         assert MythSystem(["true"]).run().outcome == Exited(0)
-        assert signal.getsignal(signal.SIGCHLD) is hear
+        assert signal.getsignal(signal.SIGCHLD) is handle
     finally:
         signal.signal(signal.SIGCHLD, before)
 
@@ -163,26 +163,26 @@ class Woken(Exception):
     pass
 
 
-def let_go_and_sleep(killer: Process) -> None:
+def start_signals_and_sleep(killer: Process) -> None:
     killer.stdin.write(b"go\n")
     time.sleep(60)
 
 
 def test_a_signal_still_interrupts_the_program() -> None:
-    heard: list[int] = []
+    received: list[int] = []
 
     def wake(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
-        if len(heard) == 1:
+        received.append(number)
+        if len(received) == 1:
             raise Woken
 
     before = signal.signal(signal.SIGUSR1, wake)
-    # More than once: one that comes between a last look and the sleep would be slept through.
+    # Repeatedly: a signal between the last check and the sleep would not interrupt the sleep.
     text = 'read go; while kill -USR1 "$1"; do sleep 0.05; done'
     killer = MythSystem.shell(text, str(os.getpid()), stdin=PIPE).start()
     try:
         with pytest.raises(Woken):
-            let_go_and_sleep(killer)
+            start_signals_and_sleep(killer)
     finally:
         killer.kill()
         signal.signal(signal.SIGUSR1, before)
@@ -201,9 +201,9 @@ def test_asyncio_waits_without_a_thread() -> None:
     async def story() -> None:
         processes = [MythSystem(["cat"], stdin=PIPE).start() for _ in range(10)]
         waiting = [asyncio.create_task(each.ended()) for each in processes]
-        impatient = asyncio.create_task(processes[0].ended())
+        cancelled = asyncio.create_task(processes[0].ended())
         await asyncio.sleep(0)
-        impatient.cancel()
+        cancelled.cancel()
         for each in processes:
             each.stdin.close()
         assert await asyncio.gather(*waiting) == [Exited(0)] * 10
@@ -214,27 +214,27 @@ def test_asyncio_waits_without_a_thread() -> None:
     asyncio.run(story())
 
 
-def test_whoever_is_interrupted_in_run_ends_the_program(leash: tuple[str, int]) -> None:
+def test_an_interrupted_run_ends_the_program(leash: tuple[str, int]) -> None:
     path, end = leash
-    heard: list[int] = []
+    received: list[int] = []
 
     def wake(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
-        if len(heard) == 1:
+        received.append(number)
+        if len(received) == 1:
             raise Woken
 
     before = signal.signal(signal.SIGUSR1, wake)
-    # More than once, as above: Python may be about to wait for its lock.
+    # Repeatedly, as above: Python may be about to wait for its lock.
     text = 'exec 3<>"$2"; while kill -USR1 "$1"; do sleep 0.05; done'
     try:
         with pytest.raises(Woken):
             MythSystem.shell(text, str(os.getpid()), path).run()
-        gone(end)
+        wait_all_closed(end)
     finally:
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_program_of_the_terminal_stays_in_our_session() -> None:
+def test_without_session_a_program_stays_in_our_session() -> None:
     text = "ps -o sid= -p $$; (sleep 600 >&- 2>&- & ) ; exit 3"
     done = MythSystem.shell(text, session=False).run()
     assert done.outcome == Exited(3)
@@ -245,21 +245,21 @@ def test_a_program_of_the_terminal_stays_in_our_session() -> None:
 
 
 def test_many_threads_start_and_wait() -> None:
-    said: list[str] = []
+    outputs: list[str] = []
 
     def work(i: int) -> None:
         for n in range(10):
-            said.append(MythSystem(["echo", f"{i}.{n}"]).run().stdout.text().strip())
+            outputs.append(MythSystem(["echo", f"{i}.{n}"]).run().stdout.text().strip())
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(said) == sorted(f"{i}.{n}" for i in range(20) for n in range(10))
+    assert sorted(outputs) == sorted(f"{i}.{n}" for i in range(20) for n in range(10))
 
 
-def test_a_fork_has_a_keeper_of_its_own() -> None:
+def test_a_forked_process_has_its_own_supervisor() -> None:
     process = MythSystem(["cat"], stdin=PIPE).start()
     assert process.pid
     child = os.fork()
@@ -273,18 +273,18 @@ def test_a_fork_has_a_keeper_of_its_own() -> None:
                 code = 0 if ours else 2
         finally:
             os._exit(code)
-    # The fork holds no end of its pipe: it comes to its end although the fork may live on.
+    # The forked process holds no end of this pipe, so it reaches EOF while that process lives.
     process.stdin.close()
     assert process.wait() == Exited(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_one_that_was_dropped_is_reaped() -> None:
+def test_a_dropped_process_is_reaped() -> None:
     process = MythSystem(["cat"], stdin=PIPE).start()
     pid = process.pid
     assert pid
     fd = os.pidfd_open(pid)
-    # Dropping it closes its input, and so ends it.
+    # Dropping the handle closes stdin, which ends cat.
     del process
     limit_s = time.monotonic() + 20
     while Path(f"/proc/{pid}").exists():
@@ -293,32 +293,32 @@ def test_one_that_was_dropped_is_reaped() -> None:
     os.close(fd)
 
 
-def test_the_end_of_the_program_ends_its_children(leash: tuple[str, int]) -> None:
+def test_exit_of_the_host_ends_its_children(leash: tuple[str, int]) -> None:
     path, end = leash
     script = (
         "process = MythSystem.shell('exec 3<>\"$1\"; echo ready; sleep 600', sys.argv[1],"
         " stdout=PIPE).start()\n"
         "next(iter(process.stdout))\n"
     )
-    said = run_script(script, path)
-    assert said.returncode == 0, said.stderr
-    gone(end)
+    done = run_script(script, path)
+    assert done.returncode == 0, done.stderr
+    wait_all_closed(end)
 
 
-def test_or_leaves_them_by_choice(leash: tuple[str, int]) -> None:
+def test_exit_of_the_host_leaves_children_with_at_exit_leave(leash: tuple[str, int]) -> None:
     path, end = leash
     script = (
         "process = MythSystem.shell('exec 3<>\"$1\"; exec sleep 600', sys.argv[1],"
         " at_exit='leave').start()\n"
         "print(process.pid)\n"
     )
-    said = run_script(script, path)
-    assert said.returncode == 0, said.stderr
-    os.kill(int(said.stdout), signal.SIGKILL)
-    gone(end)
+    done = run_script(script, path)
+    assert done.returncode == 0, done.stderr
+    os.kill(int(done.stdout), signal.SIGKILL)
+    wait_all_closed(end)
 
 
-def test_orphans_are_adopted_and_reaped_when_asked() -> None:
+def test_adopt_orphans_reaps_orphans() -> None:
     script = (
         "MythSystem.adopt_orphans()\n"
         "import subprocess\n"
@@ -331,23 +331,23 @@ def test_orphans_are_adopted_and_reaped_when_asked() -> None:
         "    try: os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)\n"
         "    except ChildProcessError: print('none'); break\n"
     )
-    said = run_script(script)
-    assert said.returncode == 0, said.stderr
-    assert said.stdout == "none\n"
+    done = run_script(script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "none\n"
 
 
 def test_it_works_with_stdin_stdout_and_stderr_closed(tmp_path: Path) -> None:
     script = (
         "os.close(0); os.close(1); os.close(2)\n"
         "done = MythSystem.shell('cat; echo out; echo err >&2', stdin=b'in\\n').run()\n"
-        "said = (done.stdout.text(), done.stderr.text())\n"
-        "open(sys.argv[1], 'w').write(repr(said))\n"
+        "result = (done.stdout.text(), done.stderr.text())\n"
+        "open(sys.argv[1], 'w').write(repr(result))\n"
     )
-    run_script(script, str(tmp_path / "said"))
-    assert (tmp_path / "said").read_text() == "('in\\nout\\n', 'err\\n')"
+    run_script(script, str(tmp_path / "result"))
+    assert (tmp_path / "result").read_text() == "('in\\nout\\n', 'err\\n')"
 
 
-def test_without_descriptors_it_is_an_outcome_and_heals() -> None:
+def test_running_out_of_descriptors_is_an_outcome_and_temporary() -> None:
     script = (
         "import resource\n"
         "MythSystem(['true']).run()\n"
@@ -358,9 +358,9 @@ def test_without_descriptors_it_is_an_outcome_and_heals() -> None:
         "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))\n"
         "print(MythSystem(['true']).run().outcome)\n"
     )
-    said = run_script(script).stdout.splitlines()
-    assert said[0].startswith("NotStarted(errno=24")
-    assert said[1] == "Exited(code=0)"
+    lines = run_script(script).stdout.splitlines()
+    assert lines[0].startswith("NotStarted(errno=24")
+    assert lines[1] == "Exited(code=0)"
 
 
 def test_the_package_imports_with_the_standard_library_alone() -> None:

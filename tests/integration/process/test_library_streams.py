@@ -1,4 +1,4 @@
-"""Streams of the library: feeding, reading as it comes, what is kept, and what is dropped."""
+"""Standard streams of MythSystem: writing stdin, reading pipes, buffers with head and tail."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from mythjobs.process import (
     ALL,
     PIPE,
+    Buffer,
     Exited,
     MythSystem,
     NotStarted,
@@ -23,7 +24,7 @@ from mythjobs.process import (
 TEN_MB = bytes(range(256)) * 40_000
 
 
-def test_ten_megabytes_in_out_and_err_at_once_do_not_wait_for_each_other() -> None:
+def test_ten_megabytes_on_all_streams_do_not_deadlock() -> None:
     with MythSystem(["tee", "/dev/stderr"], stdin=PIPE).start() as process:
         assert process.stdin.write(TEN_MB)
     done = process.done()
@@ -31,7 +32,7 @@ def test_ten_megabytes_in_out_and_err_at_once_do_not_wait_for_each_other() -> No
     assert done.stdout.read() == done.stderr.read() == TEN_MB
 
 
-def test_nor_do_they_with_pipes_and_one_thread() -> None:
+def test_ten_megabytes_through_pipes_do_not_deadlock() -> None:
     system = MythSystem(["tee", "/dev/stderr"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
     with system.start() as process:
         assert process.stdin.write(TEN_MB)
@@ -45,13 +46,13 @@ def test_nor_do_they_with_pipes_and_one_thread() -> None:
         assert process.wait() == Exited(0)
 
 
-def test_a_child_that_stops_reading_does_not_harm_us() -> None:
+def test_write_returns_false_when_the_child_stops_reading() -> None:
     with MythSystem(["head", "-c", "10"], stdin=PIPE).start() as process:
         assert not process.stdin.write(TEN_MB)
     assert process.done().stdout.read() == TEN_MB[:10]
 
 
-def test_nor_does_it_where_sigpipe_kills() -> None:
+def test_write_returns_false_with_the_default_sigpipe_handler() -> None:
     script = (
         "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
         "from mythjobs.process import MythSystem, PIPE\n"
@@ -59,11 +60,11 @@ def test_nor_does_it_where_sigpipe_kills() -> None:
         "process.wait()\n"
         "print(process.stdin.write(b'x'), process.stdin.write(b'x' * 10**6))\n"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert said.stdout == b"False False\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stdout == b"False False\n"
 
 
-def test_input_from_a_file_and_output_at_the_end_of_one(tmp_path: Path) -> None:
+def test_input_from_a_file_and_output_appended_to_a_file(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"new\n")
     (tmp_path / "out").write_bytes(b"old\n")
     done = MythSystem(["cat"], stdin=tmp_path / "in", stdout=tmp_path / "out").run()
@@ -73,14 +74,14 @@ def test_input_from_a_file_and_output_at_the_end_of_one(tmp_path: Path) -> None:
         _ = done.stdout
 
 
-def test_a_file_that_cannot_be_had_is_an_outcome(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_an_outcome(tmp_path: Path) -> None:
     for more in ({"stdin": tmp_path / "no"}, {"stdout": tmp_path / "no" / "no"}):
         outcome = MythSystem(["true"], **more).run().outcome  # type: ignore[arg-type]
         assert isinstance(outcome, NotStarted)
         assert "No such file" in outcome.sentence
 
 
-def test_open_files_and_descriptors_are_taken(tmp_path: Path) -> None:
+def test_open_files_and_descriptors_are_accepted(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     with (tmp_path / "in").open("w+b") as file:
         file.write(b"words")
@@ -91,7 +92,7 @@ def test_open_files_and_descriptors_are_taken(tmp_path: Path) -> None:
     os.close(ours)
 
 
-def test_nothing_is_inherited_but_what_was_given() -> None:
+def test_only_the_standard_descriptors_are_inherited() -> None:
     leak = os.open(os.devnull, os.O_RDONLY)
     os.set_inheritable(leak, True)
     done = MythSystem.shell("ls /proc/$$/fd").run()
@@ -99,16 +100,16 @@ def test_nothing_is_inherited_but_what_was_given() -> None:
     assert done.stdout.text().split() == ["0", "1", "2"]
 
 
-def test_our_own_streams_can_be_its() -> None:
+def test_our_own_streams_can_be_inherited() -> None:
     script = (
         "from mythjobs.process import *\n"
         "MythSystem(['cat'], stdin=INHERIT, stdout=INHERIT, stderr=NULL).run()\n"
         "MythSystem.shell('echo err >&2', stderr=MERGED, stdout=INHERIT).run()\n"
     )
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", script], input=b"in\n", capture_output=True, check=True
     )
-    assert (said.stdout, said.stderr) == (b"in\nerr\n", b"")
+    assert (done.stdout, done.stderr) == (b"in\nerr\n", b"")
 
 
 def test_head_and_tail_are_kept_and_the_rest_is_counted() -> None:
@@ -123,7 +124,7 @@ def test_head_and_tail_are_kept_and_the_rest_is_counted() -> None:
 
 
 @pytest.mark.parametrize("keep", [(0, 0), (0, 1000), (1000, 0), (70_000, 70_000), ALL])
-def test_whatever_is_kept_is_right(keep: tuple[int, int | None]) -> None:
+def test_kept_bytes_are_correct_for_every_head_and_tail(keep: tuple[int, int | None]) -> None:
     data = os.urandom(300_000)
     out = MythSystem(["cat"], stdin=data, keep=keep).run().stdout
     if keep == ALL:
@@ -134,7 +135,7 @@ def test_whatever_is_kept_is_right(keep: tuple[int, int | None]) -> None:
     assert out.dropped_bytes == len(data) - head - tail
 
 
-def test_several_follow_one_stream_and_each_sees_all_of_it() -> None:
+def test_several_readers_of_a_buffer_each_get_all_of_it() -> None:
     process = MythSystem(["cat"], stdin=PIPE).start()
     seen: list[bytes] = []
     threads = [
@@ -152,12 +153,12 @@ def test_several_follow_one_stream_and_each_sees_all_of_it() -> None:
     assert seen == [TEN_MB[:1_000_000]] * 3
 
 
-def test_lines_come_whole() -> None:
+def test_lines_are_joined_across_chunks() -> None:
     with MythSystem.shell("printf 'a\\nbc'; printf 'd\\ne'", stdout=PIPE).start() as process:
         assert list(process.stdout.lines()) == [b"a\n", b"bcd\n", b"e"]  # type: ignore[union-attr]
 
 
-def test_closing_our_end_tells_the_writer() -> None:
+def test_closing_stdout_sends_sigpipe_to_the_child() -> None:
     process = MythSystem(["yes"], stdout=PIPE).start()
     assert process.stdout.read_some()  # type: ignore[union-attr]
     process.stdout.close()
@@ -165,8 +166,8 @@ def test_closing_our_end_tells_the_writer() -> None:
 
 
 @pytest.mark.slow
-def test_a_full_disk_costs_bytes_and_nothing_else() -> None:
-    # A limit on the size of our files fails as a full disk does.
+def test_bytes_that_a_full_disk_does_not_take_are_counted_as_dropped() -> None:
+    # A limit on the size of our files has the effect of a full disk.
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
@@ -176,3 +177,21 @@ def test_a_full_disk_costs_bytes_and_nothing_else() -> None:
     assert flood.outcome == Exited(0)
     assert flood.stdout.written_bytes == 3_000_000
     assert flood.stdout.dropped_bytes >= 2_800_000
+
+
+def test_output_that_a_full_disk_lost_leaves_no_gap_in_the_head() -> None:
+    # Seen: after a partial move from memory to the file, later output followed directly in the
+    # head, so bytes that were never adjacent were shown as adjacent.
+    data = os.urandom(200_000)
+    buffer = Buffer(150_000, 20_000)
+    buffer.write(memoryview(data[:60_000]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        buffer.write(memoryview(data[60_000:70_000]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    buffer.write(memoryview(data[70_000:]))
+    assert buffer.head() == data[:1000]
+    assert buffer.tail() == data[-20_000:]
+    assert buffer.dropped_bytes == 200_000 - 21_000

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mythjobs.agent.reaperlink import ReaperLink, decode, encode
+from mythjobs.agent.reaper_client import ReaperConnection, decode, encode
 from mythjobs.errors import ProtocolError
-from mythjobs.process.reaper import wire
+from mythjobs.process.reaper.messages import decode_line, encode_line
 
 # Also what came as bytes that are no text.
 TEXT = st.text(st.characters(exclude_categories=[])).map(
@@ -27,13 +27,13 @@ def test_what_the_agent_writes_the_reaper_reads(messages: list[dict[str, Any]]) 
     line = encode(messages)
     assert line.isascii()
     assert line.count(b"\n") == 1
-    assert wire.decode_line(line[:-1]) == messages
+    assert decode_line(line[:-1]) == messages
 
 
 @given(MESSAGES)
 def test_what_the_reaper_writes_the_agent_reads(messages: list[dict[str, Any]]) -> None:
     messages = [{**each, "type": "ended"} for each in messages]
-    assert decode(wire.encode_line(messages)[:-1]) == messages
+    assert decode(encode_line(messages)[:-1]) == messages
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"{}", b"nul", b"[1", b"\xff"])
@@ -45,7 +45,7 @@ def test_what_is_no_line_is_refused(line: bytes) -> None:
 def test_messages_come_when_their_line_is_whole() -> None:
     async def story() -> None:
         heard: list[Any] = []
-        link = ReaperLink(heard.append)
+        link = ReaperConnection(heard.append)
         data = b"".join(json.dumps([{"type": "x", "no": no}]).encode() + b"\n" for no in range(3))
         for cut in range(len(data)):
             heard.clear()

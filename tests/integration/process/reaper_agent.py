@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mythjobs.model.output_window import OutputWindow
-from mythjobs.process.reaper import address
-from mythjobs.process.reaper.launch import launch
-from mythjobs.process.reaper.output import read_kept, stream_path
-from mythjobs.process.reaper.wire import LineReader, Message, encode_line
+from mythjobs.process.reaper.launch import find_socket_path, launch_reaper
+from mythjobs.process.reaper.messages import LineReader, Message, encode_line
+from mythjobs.process.reaper.output import read_window, stream_path
 
 PATIENCE_S = 20.0
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -34,7 +33,7 @@ class Home:
 
     def launch(self, name: str = "r1") -> Path:
         directory = self.reapers / name
-        launch(directory, output=self.output, scratch=self.scratch, runtime=self.runtime)
+        launch_reaper(directory, output=self.output, scratch=self.scratch, runtime=self.runtime)
         return directory
 
     def kept(self, end: Message, stream: int = 1) -> bytes:
@@ -42,7 +41,7 @@ class Home:
         kept = OutputWindow(*end["output"][stream - 1])
         path = stream_path(self.output, end["job"], end["n"], stream)
         data = b""
-        while part := read_kept(path, kept, len(data), 2**20):
+        while part := read_window(path, kept, len(data), 2**20):
             data += part
         return data
 
@@ -53,7 +52,7 @@ class Agent:
     def __init__(self, directory: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE_S)
-        self.socket.connect(str(address.socket_path(directory)))
+        self.socket.connect(str(find_socket_path(directory)))
         self._reader = LineReader()
         self.said: list[Message] = []
         self.hello = self.until("hello")

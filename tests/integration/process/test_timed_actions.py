@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.process.reaper.journal import read_journal
-from tests.integration.process.agentside import Agent, Home, reaper, sh
+from tests.integration.process.reaper_agent import Agent, Home, reaper, sh
 
 # Says each line that it reads, in capitals: proof that it runs, or that it does not.
 PARROT = 'while read line; do echo "SAID $line"; done'
@@ -144,7 +144,7 @@ def test_an_act_is_done_with_the_agent_dead(home: Home) -> None:
         first.close()
         journal = home.reapers / "r1" / "journal"
         limit_s = time.monotonic() + 20
-        while not read_journal(journal).ends:
+        while not read_journal(journal).ended:
             assert time.monotonic() < limit_s
             os.sched_yield()
         again = Agent(home.reapers / "r1")

@@ -1,4 +1,4 @@
-"""What is made for a job that asks for it: scratch directory and status pipe."""
+"""Scratch directory, status pipe, descriptor limit and umask of an attempt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import resource
 import shutil
 from pathlib import Path
 
-from tests.integration.process.agentside import Agent, Home, reaper, sh
+from tests.integration.process.reaper_agent import Agent, Home, reaper, sh
 
 
-def test_scratch_is_private_is_its_directory_and_is_gone_afterwards(
+def test_scratch_is_private_is_the_working_directory_and_is_removed(
     home: Home, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -21,17 +21,17 @@ def test_scratch_is_private_is_its_directory_and_is_gone_afterwards(
         end = agent.run(1, sh(script, str(outside)), scratch=True)
     path = home.scratch / "1.1"
     assert home.kept(end).decode() == f"{path}\n700\n{path}\n"
-    # A thread removes it once the end was told; the reaper does not end before that is done.
+    # A thread removes it after the end was reported; the reaper waits for that before it exits.
     assert not path.exists()
     assert (outside / "precious").exists()
 
 
-def test_a_directory_of_its_own_choice_goes_before_scratch(agent: Agent, shared_home: Home) -> None:
+def test_cwd_takes_precedence_over_scratch(agent: Agent, shared_home: Home) -> None:
     end = agent.run(2, sh('pwd; echo "$MYTHJOBS_DIR"'), scratch=True, cwd="/usr")
     assert shared_home.kept(end).decode() == f"/usr\n{shared_home.scratch / '2.1'}\n"
 
 
-def test_lines_in_the_status_pipe_are_passed_on(agent: Agent, shared_home: Home) -> None:
+def test_lines_in_the_status_pipe_are_reported(agent: Agent, shared_home: Home) -> None:
     script = (
         'echo progress 42.5 >>"$MYTHJOBS_STATUS"; printf "comment \\377 é\\n" >"$MYTHJOBS_STATUS"'
     )
@@ -42,7 +42,7 @@ def test_lines_in_the_status_pipe_are_passed_on(agent: Agent, shared_home: Home)
     assert not os.path.lexists(shared_home.runtime / "3.1.status")
 
 
-def test_the_status_pipe_is_elsewhere_when_the_runtime_directory_is_gone(home: Home) -> None:
+def test_the_status_pipe_has_a_fallback_without_runtime_directory(home: Home) -> None:
     with reaper(home) as agent:
         shutil.rmtree(home.runtime)
         end = agent.run(1, sh('echo progress 1 >"$MYTHJOBS_STATUS"'), status=True)
@@ -51,42 +51,42 @@ def test_the_status_pipe_is_elsewhere_when_the_runtime_directory_is_gone(home: H
         assert not os.listdir(home.scratch)
 
 
-def test_a_spawner_outlives_scratch_that_nothing_could_remove_by_recursion(home: Home) -> None:
+def test_removal_of_deep_scratch_directories_does_not_end_a_thread(home: Home) -> None:
     deep = ["python3", "-c", "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')"]
     with reaper(home) as agent:
         threads = os.listdir(f"/proc/{agent.hello['pid']}/task")
         for job in range(1, 4):
             agent.run(job, deep, scratch=True)
         assert os.listdir(f"/proc/{agent.hello['pid']}/task") == threads
-    # It ends only when its spawners have done all that they were asked for.
+    # The reaper exits only after its threads have done all their work.
     assert not os.listdir(home.scratch)
 
 
-def test_status_is_told_while_the_job_runs(agent: Agent) -> None:
+def test_status_is_reported_while_the_job_runs(agent: Agent) -> None:
     agent.start(4, sh('echo progress 1 >"$MYTHJOBS_STATUS"; sleep 600'), status=True)
     assert agent.until("status", 4)["lines"] == ["progress 1"]
     agent.send({"type": "stop", "job": 4, "n": 1, "by": "user"})
     agent.ended(4)
 
 
-def test_a_flood_of_status_is_thinned_and_its_last_line_comes_through(agent: Agent) -> None:
+def test_frequent_status_lines_are_dropped_except_the_last(agent: Agent) -> None:
     script = 'seq -f "progress %g" 1 20000 >"$MYTHJOBS_STATUS"'
     agent.run(5, sh(script), status=True)
-    told = [each for each in agent.said if each["type"] == "status" and each["job"] == 5]
-    assert told[-1]["lines"][-1] == "progress 20000"
-    assert sum(len(each["lines"]) for each in told) <= 64 * len(told) < 20_000
+    reports = [each for each in agent.said if each["type"] == "status" and each["job"] == 5]
+    assert reports[-1]["lines"][-1] == "progress 20000"
+    assert sum(len(each["lines"]) for each in reports) <= 64 * len(reports) < 20_000
 
 
-def test_one_endless_line_of_status_costs_no_memory(agent: Agent) -> None:
+def test_a_long_status_line_is_cut(agent: Agent) -> None:
     script = '{ head -c 500000 /dev/zero | tr "\\0" x; echo; echo end; } >"$MYTHJOBS_STATUS"'
     agent.run(6, sh(script), status=True)
-    told = [each for each in agent.said if each["type"] == "status" and each["job"] == 6]
-    lines = [line for each in told for line in each["lines"]]
+    reports = [each for each in agent.said if each["type"] == "status" and each["job"] == 6]
+    lines = [line for each in reports for line in each["lines"]]
     assert lines[-1] == "end"
     assert max(map(len, lines)) <= 4096
 
 
-def test_a_job_has_the_descriptor_limit_that_we_were_given(agent: Agent, shared_home: Home) -> None:
+def test_a_job_has_the_descriptor_limit_of_the_starter(agent: Agent, shared_home: Home) -> None:
     end = agent.run(60, sh("sleep 0.05; ulimit -Sn"))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert shared_home.kept(end) == f"{soft}\n".encode()

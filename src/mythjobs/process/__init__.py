@@ -1,4 +1,7 @@
-"""Children: starting, draining, limiting, ending and reaping them. Standard library only."""
+"""MythSystem, the library that runs programs: start, streams, limits, termination, usage.
+
+Standard library only.
+"""
 
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.model.outcome import (

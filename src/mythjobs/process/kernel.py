@@ -1,4 +1,4 @@
-"""What the kernel offers and Python does not (ctypes, in this file only)."""
+"""System calls that Python does not offer, through ctypes: prctl(2), timerfd_create(2)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 import time
 from typing import Final
 
-# prctl(2), wait(2); Python has no names for them.
+# From prctl(2) and wait(2).
 _PR_SET_CHILD_SUBREAPER: Final = 36
 WNOTHREAD: Final = 0x20000000
 
 
-def adopt_orphans() -> None:
-    """From now on a descendant whose parent dies becomes our child, not process 1's."""
+def become_subreaper() -> None:
+    """Become the new parent of descendants whose parent dies, in place of process 1."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise _failed("PR_SET_CHILD_SUBREAPER")
+        raise _last_error("PR_SET_CHILD_SUBREAPER")
 
 
 class _Timespec(ctypes.Structure):
@@ -31,8 +31,11 @@ _TFD_TIMER_ABSTIME: Final = 1
 
 
 class BootTimer:
-    """A descriptor that becomes readable at an instant of CLOCK_BOOTTIME, so the time that the
-    machine sleeps counts: epoll's own timeouts stand still meanwhile (timerfd_create(2))."""
+    """Timer descriptor that becomes readable at an instant of CLOCK_BOOTTIME.
+
+    CLOCK_BOOTTIME counts the time that the machine is suspended; epoll's timeouts do not
+    (timerfd_create(2)).
+    """
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -40,19 +43,19 @@ class BootTimer:
         flags = os.O_CLOEXEC | os.O_NONBLOCK
         self.fd: int = self._libc.timerfd_create(time.CLOCK_BOOTTIME, flags)
         if self.fd < 0:
-            raise _failed("timerfd_create")
+            raise _last_error("timerfd_create")
 
-    def set(self, boot_ms: int | None) -> None:
-        """Readable once it is that late, at once if it is already; None: never."""
-        # Zero would disarm it, and nothing is due at the instant of the boot.
+    def arm(self, boot_ms: int | None) -> None:
+        """Set the instant, which may be in the past; None disarms the timer."""
+        # Zero would disarm the timer.
         due_ms = 0 if boot_ms is None else max(boot_ms, 1)
         value = _Timespec(due_ms // 1000, due_ms % 1000 * 1_000_000)
         new = _Itimerspec(_Timespec(0, 0), value)
         if self._libc.timerfd_settime(self.fd, _TFD_TIMER_ABSTIME, ctypes.byref(new), None):
-            raise _failed("timerfd_settime")
+            raise _last_error("timerfd_settime")
 
-    def take(self) -> None:
-        """It was readable; it is so again when it is due again."""
+    def acknowledge(self) -> None:
+        """Make the descriptor unreadable until the timer expires again."""
         try:
             os.read(self.fd, 8)
         except BlockingIOError:
@@ -62,6 +65,6 @@ class BootTimer:
         os.close(self.fd)
 
 
-def _failed(call: str) -> OSError:
+def _last_error(call: str) -> OSError:
     number = ctypes.get_errno()
     return OSError(number, f"{call}: {os.strerror(number)}")

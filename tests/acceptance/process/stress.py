@@ -1,6 +1,6 @@
-"""Many children, long ones, hostile ones; and what is left of them: stress.py KIND SIZE
+"""Stress test with many, long or hostile children: stress.py KIND SIZE
 
-Raises, and so exits with 1, if anything is left that should not be.
+Exits with 1 if processes, threads or descriptors are left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mythjobs.process import Breached, Exited, Limits, MythSystem, NotStarted, P
 from mythjobs.process.spawn.pool import THREADS
 
 IN_FLIGHT = 64
-PATIENCE_S = 10
+CLEANUP_TIMEOUT_S = 10
 MOST_GROWTH_BYTES = 32 * 2**20
 MOST_ON_DISK_BYTES = 17 * 2**20
 
@@ -45,7 +45,7 @@ def _check_short(which: int, process: Process) -> None:
 
 
 def long(count: int) -> None:
-    """All at once, each asked how it is, then ended."""
+    """Start all at once, read the usage of each, then end them."""
     running = [MythSystem(["sleep", "600"]).start() for _ in range(count)]
     assert all(each.pid for each in running), [each.outcome for each in running]
     assert all(each.usage().processes == 1 for each in running)
@@ -55,14 +55,14 @@ def long(count: int) -> None:
 
 
 def bomb(processes: int) -> None:
-    """It forks as fast as it can, in sessions of their own, and is deaf to TERM."""
+    """Run a fork bomb whose processes have their own sessions and ignore SIGTERM."""
     text = "trap '' TERM; bomb() { setsid sh -c : & bomb & bomb & wait; }; bomb"
     limits = Limits(processes=processes, grace_s=0, wall_s=60)
     system = MythSystem.shell(text, limits=limits)
     others = [MythSystem(["true"]).start() for _ in range(20)]
     done = system.run()
     if isinstance(done.outcome, NotStarted):
-        # Without a cgroup it could not be held, and was refused.
+        # Without a cgroup the limit cannot be enforced, so the start fails.
         assert "processes" in done.outcome.sentence
     else:
         assert done.outcome == Breached("processes"), done
@@ -70,7 +70,7 @@ def bomb(processes: int) -> None:
 
 
 def flood(gibibytes: int) -> None:
-    """More output than any disk should take; its head and tail are kept."""
+    """Write more output than a disk should hold; head and tail are kept."""
     before = _peak_bytes()
     text = 'yes "0123456789abcde" | head -c "$1"G'
     process = MythSystem.shell(text, str(gibibytes)).start()
@@ -85,12 +85,12 @@ def flood(gibibytes: int) -> None:
     assert kept[-16:] == b"0123456789abcde\n"
     assert len(kept) + done.stdout.dropped_bytes == size
     assert max(most, _on_disk_bytes()) <= MOST_ON_DISK_BYTES
-    # `kept` is what we have read of it ourselves, twice while it is put together.
+    # `kept` is our own copy, held twice while it is joined.
     assert _peak_bytes() - before <= MOST_GROWTH_BYTES + 2 * len(kept)
 
 
 def _on_disk_bytes() -> int:
-    """Of files without a name, which only we can have."""
+    """Return the size of our unnamed files."""
     place = os.environ["TMPDIR"]
     total = 0
     for name in os.listdir("/proc/self/fd"):
@@ -112,7 +112,7 @@ def _fds() -> dict[str, str]:
         try:
             found[name] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
-            # The one that listed them.
+            # The descriptor of the listing itself.
             continue
     return found
 
@@ -121,20 +121,20 @@ def main() -> None:
     kind, size = sys.argv[1], int(sys.argv[2])
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # What is made once and stays is there now: threads that spawn, and what each of them has.
+    # First create what stays: the spawning threads and their descriptors.
     while threading.active_count() < 2 + THREADS:
         short(IN_FLIGHT)
     fds, threads = _fds(), threading.active_count()
     {"short": short, "long": long, "bomb": bomb, "flood": flood}[kind](size)
-    # The last of a tree that was killed are seen to be gone a moment after its end is told.
-    until_s = time.monotonic() + PATIENCE_S
+    # The last processes of a killed tree are reaped shortly after the end is reported.
+    until_s = time.monotonic() + CLEANUP_TIMEOUT_S
     while _fds() != fds and time.monotonic() < until_s:
         assert MythSystem(["true"]).run().outcome == Exited(0)
     assert _fds() == fds
     assert threading.active_count() == threads
     try:
         left = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        raise AssertionError(f"a child is left: {left}")
+        raise AssertionError(f"a child was left: {left}")
     except ChildProcessError:
         pass
 

@@ -1,4 +1,4 @@
-"""Great numbers and hostile programs, and nothing left. MYTHJOBS_STRESS=1: in full size."""
+"""Many programs, hostile programs, and no leftovers. MYTHJOBS_STRESS=1 runs the full size."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONGEST_S + 20)]
         ("flood", 100 if FULL else 1),
     ],
 )
-def test_nothing_is_left_of(kind: str, size: int, tmp_path: Path) -> None:
+def test_nothing_is_left_after(kind: str, size: int, tmp_path: Path) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     child = subprocess.Popen(
         [sys.executable, STRESS, kind, str(size)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
     )  # fmt: skip
     try:
-        said, _ = child.communicate(timeout=LONGEST_S)
+        output, _ = child.communicate(timeout=LONGEST_S)
     finally:
         child.kill()
         child.wait()
-    assert (child.returncode, said.decode(errors="replace")) == (0, "")
+    assert (child.returncode, output.decode(errors="replace")) == (0, "")
     assert list(tmp_path.iterdir()) == []
     assert cgroups_of(child.pid) == []
 
 
 def cgroups_of(pid: int) -> list[str]:
-    places = mounts.here()
+    places = mounts.read_cgroup_mounts()
     parents = [each for each in (places.unified, *places.controllers.values()) if each]
     return [
         f"{parent}/{name}"

@@ -1,8 +1,8 @@
-"""A walk through what MythSystem promises, to be run where things are not as usual.
+"""Tour of MythSystem's guarantees, to be run in unusual environments.
 
 tour.py RESULT [cgroups|none] [--open COUNT] [--ballast MB] [--full] [--interpreted]
 
-Writes "toured" or what went wrong into RESULT: stdout and stderr may be closed.
+Writes "toured" or a traceback into RESULT, as stdout and stderr may be closed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mythjobs.process import (
 from mythjobs.process import cgroup as containers
 from mythjobs.process.spawn import stub
 
-# A daemon by the book: a session of its own, no parent, and an ear that is deaf to TERM.
+# A daemon with its own session and no parent that ignores SIGTERM.
 DAEMON = "(trap '' TERM HUP; setsid sh -c 'echo up; sleep 600 & exec sleep 600' &); exec sleep 600"
 
 
@@ -56,7 +56,7 @@ def streams() -> None:
         assert isinstance(process.stdout, Reader)
         assert process.stdout.read() == b"fed\0\n"
     assert process.outcome == Exited(0)
-    # What it was not given it does not have: its own three, and the directory it lists.
+    # Only the three standard descriptors, and the directory that ls reads.
     listed = MythSystem(["ls", "/proc/self/fd"]).run().stdout.read().split()
     assert listed == [b"0", b"1", b"2", b"3"], listed
 
@@ -68,7 +68,7 @@ def whole_trees_end(contain: bool) -> None:
     process.pause()
     process.resume()
     assert process.terminate(grace_s=0.05) == Stopped("user")
-    # The end of the pipe is the proof that nobody who held it is left.
+    # EOF on the pipe proves that no process that held it is left.
     assert process.stdout.read() == b""
 
 
@@ -111,8 +111,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--interpreted", action="store_true")
     given = parser.parse_args()
-    # Before anything else: if they are closed, no file of ours must become one of them by
-    # chance and be written into.
+    # If the standard descriptors are closed, no file of ours may become one of them by
+    # chance and be written to.
     try:
         _tour(given)
         text = "toured"
@@ -122,15 +122,15 @@ def main() -> None:
 
 
 def _tour(given: argparse.Namespace) -> None:
-    groups = containers.best_here()
+    groups = containers.open_cgroup_pool()
     contained = groups is not None
     if groups:
         groups.close()
     if given.cgroups:
         assert contained == (given.cgroups == "there")
     if given.interpreted:
-        program = stub.interpreted()
-        stub.program = lambda: program  # type: ignore[assignment]
+        program = stub.interpreted_stub()
+        stub.find_stub = lambda: program  # type: ignore[assignment]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if given.open:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -14,7 +14,6 @@ import pytest
 from mythjobs.process import (
     ALL,
     PIPE,
-    Buffer,
     Exited,
     MythSystem,
     NotStarted,
@@ -177,21 +176,3 @@ def test_bytes_that_a_full_disk_does_not_take_are_counted_as_dropped() -> None:
     assert flood.outcome == Exited(0)
     assert flood.stdout.written_bytes == 3_000_000
     assert flood.stdout.dropped_bytes >= 2_800_000
-
-
-def test_output_that_a_full_disk_lost_leaves_no_gap_in_the_head() -> None:
-    # Seen: after a partial move from memory to the file, later output followed directly in the
-    # head, so bytes that were never adjacent were shown as adjacent.
-    data = os.urandom(200_000)
-    buffer = Buffer(150_000, 20_000)
-    buffer.write(memoryview(data[:60_000]))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        buffer.write(memoryview(data[60_000:70_000]))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    buffer.write(memoryview(data[70_000:]))
-    assert buffer.head() == data[:1000]
-    assert buffer.tail() == data[-20_000:]
-    assert buffer.dropped_bytes == 200_000 - 21_000

@@ -1,4 +1,4 @@
-"""MythSystem: one class that starts, feeds, drains, limits, measures and ends programs."""
+"""MythSystem: the specification of a program to run, and its start."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Final, Literal
 
 from mythjobs.model.limits import Limits
-from mythjobs.process.library.buffer import KEEP
-from mythjobs.process.library.child import File, Held, To, Wanted
+from mythjobs.process.library.buffer import DEFAULT_KEEP
+from mythjobs.process.library.child import ChildSpec, LibraryChild, PathOrFd, Stdio
 from mythjobs.process.library.handle import Done, Process, check_limits
-from mythjobs.process.library.thread import background
-from mythjobs.process.spawn.stub import PLAIN, User, Wishes, io_class
-from mythjobs.process.supervise.descendants import MARK
+from mythjobs.process.library.thread import supervisor_thread
+from mythjobs.process.spawn.program import NO_SETUP, ChildSetup, User, parse_io_class
+from mythjobs.process.supervise.descendants import TREE_VARIABLE
 
-INHERIT: Final = To.INHERIT
-NULL: Final = To.NULL
-PIPE: Final = To.PIPE
-BUFFERED: Final = To.BUFFERED
-MERGED: Final = To.MERGED
-# For `keep`: the whole output, however long it gets.
+INHERIT: Final = Stdio.INHERIT
+NULL: Final = Stdio.NULL
+PIPE: Final = Stdio.PIPE
+BUFFERED: Final = Stdio.BUFFERED
+MERGED: Final = Stdio.MERGED
+# Value of `keep` that keeps the whole output.
 ALL: Final = (0, None)
 
 Text = str | bytes
@@ -31,38 +31,37 @@ _NO_LIMITS: Final = Limits()
 
 
 class MythSystem:
-    """A program and how it is to be run. Nothing happens before `start` or `run`, which may be
-    called any number of times, from any thread.
+    """A program and how to run it. `start` and `run` may be called repeatedly, from any thread.
 
-    argv: the program, found in the PATH of its environment, and its arguments; text or bytes.
+    argv: the program, searched in the PATH of its environment, and its arguments; text or bytes.
     stdin: None (empty), bytes, a path, a file or descriptor, PIPE (`process.stdin.write`) or
         INHERIT.
     stdout, stderr: BUFFERED (`process.stdout.read()`), PIPE (`for chunk in process.stdout`), a
         path to append to, a file or descriptor, NULL or INHERIT; stderr also MERGED.
-    keep: how many bytes of the beginning and of the end of a buffered stream are kept, or ALL.
-    env: the whole environment; None is ours, to which one variable is added that marks the
-        processes of this tree (MYTHSYSTEM_TREE).
-    nice, io, umask, user, rlimits: in force before its first instruction; `io` is "idle" or
-        "best-effort:0" to "best-effort:7", `user` a name, becoming whom is for good, `rlimits`
-        are by number (resource.RLIMIT_…), (soft, hard).
-    contain: hold its tree in a container where there is one; limits of trees ask for it anyway.
-    best_effort: start it although a limit cannot be enforced here; `unenforced` says which.
-    session: False leaves it in our session and process group (a terminal's program).
-    leave_daemons: what it leaves behind lives on; else nothing does.
-    at_exit: what becomes of it when our program ends: "end" or "leave".
+    keep: bytes of the head and of the tail of a BUFFERED stream to keep, or ALL.
+    env: the whole environment; None inherits ours and adds MYTHSYSTEM_TREE, which marks the
+        processes of this tree.
+    nice, io, umask, user, rlimits: take effect before its first instruction. `io` is "idle" or
+        "best-effort:0" to "best-effort:7", `user` a name, `rlimits` maps a number
+        (resource.RLIMIT_…) to (soft, hard).
+    contain: run the tree in a cgroup if available; limits on the tree request one anyway.
+    best_effort: start although a limit cannot be enforced here; `unenforced` lists those.
+    session: False keeps it in our session and process group (for programs on a terminal).
+    leave_daemons: do not end processes that outlive the program.
+    at_exit: "end" or "leave" the program when our process exits.
 
-    Raises ValueError for what no program can be given. All else that goes wrong with a program
-    is its outcome.
+    Raises ValueError for arguments that no program can be given. Every other failure is an
+    outcome.
     """
 
     def __init__(
         self,
         argv: Sequence[Text],
         *,
-        stdin: To | bytes | Path | IO[bytes] | int | None = None,
-        stdout: To | Path | IO[bytes] | int = BUFFERED,
-        stderr: To | Path | IO[bytes] | int = BUFFERED,
-        keep: tuple[int, int | None] = KEEP,
+        stdin: Stdio | bytes | Path | IO[bytes] | int | None = None,
+        stdout: Stdio | Path | IO[bytes] | int = BUFFERED,
+        stderr: Stdio | Path | IO[bytes] | int = BUFFERED,
+        keep: tuple[int, int | None] = DEFAULT_KEEP,
         cwd: Path | None = None,
         env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         limits: Limits = _NO_LIMITS,
@@ -78,24 +77,24 @@ class MythSystem:
         at_exit: Literal["end", "leave"] = "end",
     ) -> None:
         if isinstance(argv, str | bytes):
-            raise ValueError("argv is a list of arguments; for shell text use MythSystem.shell")
-        self._argv = [_encoded(each) for each in argv]
+            raise ValueError("argv must be a list; for shell text use MythSystem.shell")
+        self._argv = [_encode(each) for each in argv]
         if not self._argv or not self._argv[0]:
-            raise ValueError("argv is empty, or its first element is")
-        self._env = None if env is None else _pairs(env)
-        self._cwd = None if cwd is None else _encoded(os.fspath(cwd))
-        self._stdin = stdin if isinstance(stdin, bytes) else _place(stdin, inward=True)
-        self._stdout = _place(stdout)
-        self._stderr = _place(stderr)
+            raise ValueError("argv[0], the program to run, is missing or empty")
+        self._env = None if env is None else _encode_environment(env)
+        self._cwd = None if cwd is None else _encode(os.fspath(cwd))
+        self._stdin = stdin if isinstance(stdin, bytes) else _check_stream(stdin, is_input=True)
+        self._stdout = _check_stream(stdout)
+        self._stderr = _check_stream(stderr)
         if self._stdout is MERGED:
-            raise ValueError("stdout cannot be MERGED; stderr can")
+            raise ValueError("stdout cannot be MERGED; only stderr can")
         check_limits(limits)
         if at_exit not in ("end", "leave"):
-            raise ValueError(f'at_exit is "end" or "leave", not {at_exit!r}')
+            raise ValueError(f'at_exit must be "end" or "leave", not {at_exit!r}')
         if min(keep[0], keep[1] or 0) < 0:
-            raise ValueError(f"keep is below zero: {keep!r}")
+            raise ValueError(f"keep must not be negative: {keep!r}")
         self._keep = (2**63, None) if keep[1] is None else keep
-        self._wishes = _wishes(nice, io, umask, user, rlimits)
+        self._setup = _make_setup(nice, io, umask, user, rlimits)
         self._contain = contain
         self._best_effort = best_effort
         self._limits = limits
@@ -105,122 +104,123 @@ class MythSystem:
 
     @classmethod
     def shell(cls, text: str, *args: Text, **more: object) -> MythSystem:
-        """Bourne shell: constant text, in which the arguments are "$1", "$2", …: data, never
-        part of the text. The rest is as for MythSystem itself."""
+        """Run constant text with the Bourne shell. `args` are its "$1", "$2", …: data that the
+        shell does not parse. `more` are keyword arguments of MythSystem."""
         return cls(["/bin/sh", "-c", text, "sh", *args], **more)  # type: ignore[arg-type]
 
     @staticmethod
     def adopt_orphans() -> None:
-        """Make this process the new parent of orphans below it (PR_SET_CHILD_SUBREAPER), so
-        that descendants which daemonize stay ours to reap. For the whole process, for good."""
-        background().adopt_orphans()
+        """Become the parent of descendants that daemonize (PR_SET_CHILD_SUBREAPER), and reap
+        them. Applies to the whole process and cannot be undone."""
+        supervisor_thread().adopt_orphans()
 
     def start(self) -> Process:
-        """Returns at once; whether it could be started is seen at `pid`, or as its outcome."""
-        keeper = background()
-        child = Held(self._wanted())
-        return Process(child, keeper.start(child), keeper)
+        """Start the program and return at once. `pid` and the outcome tell if that failed."""
+        thread = supervisor_thread()
+        child = LibraryChild(self._make_spec())
+        return Process(child, thread.start(child), thread)
 
     def run(self) -> Done:
-        """Start it, wait for its end, and say what became of it."""
+        """Start the program and wait for its end."""
         if PIPE in (self._stdin, self._stdout, self._stderr):
-            raise ValueError("a PIPE is for start(): nobody would be at its other end")
-        keeper = background()
-        child = Held(self._wanted())
+            raise ValueError("run() cannot serve a PIPE; use start(), or BUFFERED")
+        thread = supervisor_thread()
+        child = LibraryChild(self._make_spec())
         try:
-            return Process(child, keeper.start(child), keeper).done()
+            return Process(child, thread.start(child), thread).done()
         except BaseException:
-            # Ctrl-C, most likely: it was ours to wait for, and has no other owner. It may have
-            # come while the program was only just being started.
-            keeper.stop(child, "user", None)
+            # Usually Ctrl-C, perhaps during the start: nothing else can stop this program.
+            thread.stop(child, "user", None)
             raise
 
-    def _wanted(self) -> Wanted:
+    def _make_spec(self) -> ChildSpec:
         env, mark = self._env, ""
         if env is None:
             mark = f"{os.getpid()}.{next(_numbers)}"
-            env = _our_environment(mark)
+            env = _marked_environment(mark)
         path = next((each[5:] for each in env if each.startswith(b"PATH=")), None)
         search = os.defpath if path is None else path.decode("utf-8", "surrogateescape")
         cwd = b"." if self._cwd is None else self._cwd
-        return Wanted(
+        return ChildSpec(
             self._argv, env, search, cwd, self._stdin, self._stdout, self._stderr, self._keep,
-            self._session, mark, self._limits, self._leave_daemons, self._at_exit, self._wishes,
+            self._session, mark, self._limits, self._leave_daemons, self._at_exit, self._setup,
             self._contain, self._best_effort,
         )  # fmt: skip
 
 
-def _encoded(text: Text) -> bytes:
-    """As the kernel takes it. Raises ValueError (UnicodeEncodeError is one) and TypeError."""
+def _encode(text: Text) -> bytes:
+    """Encode for the kernel. Raises ValueError (UnicodeEncodeError is one) and TypeError."""
     data = os.fsencode(text)
     if b"\0" in data:
         raise ValueError(f"a NUL byte cannot be passed to a program: {text!r}")
     return data
 
 
-def _pairs(env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[bytes]:
+def _encode_environment(env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[bytes]:
     pairs = []
     for name, value in env.items():
-        key = _encoded(name)
+        key = _encode(name)
         if not key or b"=" in key:
-            raise ValueError(f'the name of a variable is empty or has a "=": {name!r}')
-        pairs.append(key + b"=" + _encoded(value))
+            raise ValueError(f'an environment variable\'s name is empty or contains "=": {name!r}')
+        pairs.append(key + b"=" + _encode(value))
     return pairs
 
 
-def _our_environment(mark: str) -> list[bytes]:
-    """As it is now, and the mark behind those of the trees that we are in ourselves."""
+def _marked_environment(mark: str) -> list[bytes]:
+    """Return our environment with `mark` appended to the marks of the trees that we are in."""
     environment = dict(os.environb)
-    name = MARK.encode()
+    name = TREE_VARIABLE.encode()
     above = environment.get(name, b"")
     environment[name] = b"%s %s" % (above, mark.encode()) if above else mark.encode()
     return [key + b"=" + value for key, value in environment.items()]
 
 
-def _place(given: To | Path | IO[bytes] | int | None, inward: bool = False) -> To | File:
-    if isinstance(given, To):
-        if inward and given in (BUFFERED, MERGED):
+def _check_stream(
+    given: Stdio | Path | IO[bytes] | int | None, is_input: bool = False
+) -> Stdio | PathOrFd:
+    if isinstance(given, Stdio):
+        if is_input and given in (BUFFERED, MERGED):
             raise ValueError(f"stdin cannot be {given.name}")
         return given
     if given is None:
         return NULL
     if isinstance(given, int):
         if given < 0:
-            raise ValueError(f"not a descriptor: {given}")
+            raise ValueError(f"a file descriptor must not be negative: {given}")
         return given
     if isinstance(given, str | bytes | os.PathLike):
-        return os.fsdecode(_encoded(os.fspath(given)))
+        return os.fsdecode(_encode(os.fspath(given)))
     return given.fileno()
 
 
-def _wishes(
+def _make_setup(
     nice: int,
     io: str,
     umask: int | None,
     user: str | None,
     rlimits: Mapping[int, tuple[int, int]] | None,
-) -> Wishes:
-    """Raises ValueError for what no machine could do."""
+) -> ChildSetup:
+    """Raises ValueError for values that are invalid on every machine."""
     if not (nice or io or umask is not None or user or rlimits):
-        return PLAIN
+        return NO_SETUP
     if io:
-        io_class(io)
+        parse_io_class(io)
     if umask is not None and not 0 <= umask <= 0o777:
-        raise ValueError(f"not a umask: {umask!r}")
-    return Wishes(
+        raise ValueError(f"umask must be from 0 to 0o777: {umask!r}")
+    return ChildSetup(
         rlimits=dict(rlimits or {}),
         nice=nice,
         io=io,
         umask=-1 if umask is None else umask,
-        user=None if user is None else _user(user),
+        user=None if user is None else _find_user(user),
     )
 
 
-def _user(name: str) -> User:
-    """With all the groups that a login would have. Raises ValueError."""
+def _find_user(name: str) -> User:
+    """Return the user with all groups of a login. Raises ValueError."""
     try:
         found = pwd.getpwnam(name)
     except KeyError:
-        raise ValueError(f"this machine knows no user {name!r}") from None
+        raise ValueError(f"user {name!r} does not exist on this machine") from None
     groups = os.getgrouplist(name, found.pw_gid)
     return User(found.pw_uid, found.pw_gid, tuple(groups))

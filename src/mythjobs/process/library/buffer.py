@@ -1,4 +1,4 @@
-"""Output that is kept for whoever asks: its head, its tail, and how much was dropped between."""
+"""Buffer of a child's output: keeps the head and the tail, and counts the dropped bytes."""
 
 from __future__ import annotations
 
@@ -7,115 +7,109 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-# What is larger goes into a file that has no name.
-_IN_MEMORY: Final = 64 * 1024
+# Larger output goes into an unnamed file.
+_MEMORY_BYTES: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
-# So much is kept of each stream if nobody asks for more: its beginning and its end.
-KEEP: Final = (4 * 2**20, 12 * 2**20)
+# Head and tail of each stream that are kept by default.
+DEFAULT_KEEP: Final = (4 * 2**20, 12 * 2**20)
 
 
 class Buffer:
-    """Takes all that a child writes, at once, and never makes it wait.
+    """Accepts all output of a child without blocking it.
 
-    `head_bytes` from the beginning and `tail_bytes` of the end are kept; what lies between is
-    dropped and counted. Any number of threads may read meanwhile, each at its own pace. A disk
-    that is full costs bytes, which are counted as dropped, and nothing else.
+    Keeps the first `head_bytes` and the last `tail_bytes`; drops and counts the bytes between.
+    Any number of threads may read while the child writes. Bytes that a full disk does not take
+    are counted as dropped.
     """
 
     def __init__(self, head_bytes: int, tail_bytes: int | None) -> None:
-        """Without `tail_bytes` all is kept."""
+        """`tail_bytes` None keeps everything."""
         self._head_bytes = head_bytes
         self._tail_bytes = tail_bytes
-        self._small: bytearray | None = bytearray()
+        self._memory: bytearray | None = bytearray()
         self._fd = -1
-        self._head = 0
-        # Where the ring of the tail begins to hold what was written; None: still in the head.
-        self._tail_from: int | None = None
-        self._over = False
+        self._head_size = 0
+        # Offset in the stream from which the ring holds the output; None while the head grows.
+        self._tail_start: int | None = None
+        self._closed = False
         self._lock = threading.Lock()
-        self._grown: threading.Condition | None = None
+        self._changed: threading.Condition | None = None
         self._written = 0
 
-    # The keeper's side (Sink).
-
-    @property
-    def written(self) -> int:
-        return self._written
+    # Called by the supervisor (Sink).
 
     def write(self, data: memoryview, /) -> None:
         with self._lock:
-            small = self._small
-            if small is not None and self._written + len(data) <= min(_IN_MEMORY, self._head_bytes):
-                small += data
-                self._head += len(data)
+            memory = self._memory
+            end = self._written + len(data)
+            if memory is not None and end <= min(_MEMORY_BYTES, self._head_bytes):
+                memory += data
+                self._head_size += len(data)
                 self._written += len(data)
             else:
                 self._write_file(data)
-            if self._grown:
-                self._grown.notify_all()
+            if self._changed:
+                self._changed.notify_all()
 
     def close(self) -> None:
-        """No more will come."""
         with self._lock:
-            self._over = True
-            if self._grown:
-                self._grown.notify_all()
+            self._closed = True
+            if self._changed:
+                self._changed.notify_all()
 
     def _write_file(self, data: memoryview) -> None:
-        if self._small is not None:
-            self._spill()
+        if self._memory is not None:
+            self._move_to_file()
         offset = self._written
         self._written += len(data)
-        if self._tail_from is None:
-            part = data if self._tail_bytes is None else data[: self._head_bytes - self._head]
-            done = self._put(part, self._head)
-            self._head += done
-            if done == len(part) and (self._tail_bytes is None or self._head < self._head_bytes):
+        if self._tail_start is None:
+            part = data if self._tail_bytes is None else data[: self._head_bytes - self._head_size]
+            done = self._write_at(part, self._head_size)
+            self._head_size += done
+            if done == len(part) and (
+                self._tail_bytes is None or self._head_size < self._head_bytes
+            ):
                 return
-            # What the disk did not take is lost, and the tail can only begin behind it.
-            self._tail_from = self._head if done == len(part) else self._written
+            # Bytes that the disk did not take are lost; the tail begins after them.
+            self._tail_start = self._head_size if done == len(part) else self._written
             if done < len(part):
                 return
             data = data[done:]
             offset += done
-        self._turn(offset, data)
+        self._write_tail(offset, data)
 
-    def _spill(self) -> None:
-        small, self._small = self._small, None
-        assert small is not None
+    def _move_to_file(self) -> None:
+        memory, self._memory = self._memory, None
+        assert memory is not None
         try:
-            self._fd = _nameless_file()
+            self._fd = _open_unnamed_file()
         except OSError:
-            # Nowhere to put it: what is there already is all that can be kept.
-            self._small_only(small)
-            return
-        self._head = self._put(memoryview(small), 0)
+            # No disk: keep the head as it is, and a tail of limited size, in memory.
+            self._fd = os.memfd_create("output", os.MFD_CLOEXEC)
+            self._head_bytes = len(memory)
+            self._tail_bytes = min(_MEMORY_BYTES, self._tail_bytes or _MEMORY_BYTES)
+        self._head_size = self._write_at(memoryview(memory), 0)
 
-    def _small_only(self, small: bytearray) -> None:
-        self._fd = os.memfd_create("output", os.MFD_CLOEXEC)
-        self._head = self._put(memoryview(small), 0)
-        self._head_bytes = self._head
-        self._tail_bytes = min(_IN_MEMORY, self._tail_bytes or _IN_MEMORY)
-
-    def _turn(self, offset: int, data: memoryview) -> None:
-        """The byte at offset o of the stream stands at o modulo the size of the ring, which
-        begins where the head may end."""
+    def _write_tail(self, offset: int, data: memoryview) -> None:
+        """Write into the ring, which follows the head in the file. The byte at offset o of the
+        stream is at o modulo the size of the ring."""
         size = self._tail_bytes
         if not data:
             return
         if not size:
-            self._tail_from = self._written
+            self._tail_start = self._written
             return
         offset += max(0, len(data) - size)
         data = data[-size:]
         position = offset % size
         first = data[: size - position]
         rest = data[size - position :]
-        done = self._put(first, self._head_bytes + position) + self._put(rest, self._head_bytes)
+        done = self._write_at(first, self._head_bytes + position)
+        done += self._write_at(rest, self._head_bytes)
         if done < len(data):
-            self._tail_from = self._written
+            self._tail_start = self._written
 
-    def _put(self, data: memoryview, position: int) -> int:
+    def _write_at(self, data: memoryview, position: int) -> int:
         done = 0
         try:
             while done < len(data):
@@ -124,84 +118,83 @@ class Buffer:
             pass
         return done
 
-    # The readers' side.
+    # Called by readers.
 
     @property
     def written_bytes(self) -> int:
-        """How much the child has written."""
+        """Bytes that the child has written."""
         return self._written
 
     @property
     def dropped_bytes(self) -> int:
-        """How much of that is not kept."""
+        """Bytes written that are not kept."""
         with self._lock:
-            return self._dropped()
+            return self._count_dropped()
 
     def head(self, size: int = -1) -> bytes:
-        """The beginning, at most `size` bytes of it; all there is if nothing was dropped."""
+        """Return at most `size` bytes of the head; of all output if nothing was dropped."""
         with self._lock:
-            most = self._head if self._dropped() else self._written
-            return self._span(0, most if size < 0 else min(size, most))
+            most = self._head_size if self._count_dropped() else self._written
+            return self._read_between(0, most if size < 0 else min(size, most))
 
     def tail(self, size: int = -1) -> bytes:
-        """The end, at most `size` bytes of it; all there is if nothing was dropped."""
+        """Return at most `size` last bytes of the tail; of all output if nothing was dropped."""
         with self._lock:
-            begin = self._written - self._tail_size() if self._dropped() else 0
+            begin = self._written - self._tail_size() if self._count_dropped() else 0
             if size >= 0:
                 begin = max(begin, self._written - size)
-            return self._span(begin, self._written)
+            return self._read_between(begin, self._written)
 
     def read(self) -> bytes:
-        """All that is kept so far: head and tail with nothing between them."""
+        """Return all bytes kept so far: the head, directly followed by the tail."""
         with self._lock:
-            return self._span(0, self._written)
+            return self._read_between(0, self._written)
 
     def text(self, encoding: str = "utf-8", errors: str = "replace") -> str:
-        """The same as text."""
         return self.read().decode(encoding, errors)
 
     def __bytes__(self) -> bytes:
         return self.read()
 
     def __iter__(self) -> Iterator[bytes]:
-        """What is there and then what comes, until the child has ended. A reader that is too
-        slow misses what was dropped before it came to it."""
+        """Yield the output from its beginning until the child has ended. A slow reader misses
+        bytes that are dropped before it reads them."""
         offset = 0
         while True:
             with self._lock:
-                while offset >= self._written and not self._over:
-                    if self._grown is None:
-                        self._grown = threading.Condition(self._lock)
-                    self._grown.wait()
+                while offset >= self._written and not self._closed:
+                    if self._changed is None:
+                        self._changed = threading.Condition(self._lock)
+                    self._changed.wait()
                 if offset >= self._written:
                     return
-                offset, data = self._range(offset, _CHUNK)
+                offset, data = self._read_part(offset, _CHUNK)
             offset += len(data)
             if data:
                 yield data
 
-    def _dropped(self) -> int:
-        return self._written - self._head - self._tail_size()
+    def _count_dropped(self) -> int:
+        return self._written - self._head_size - self._tail_size()
 
     def _tail_size(self) -> int:
-        if self._tail_from is None or not self._tail_bytes:
+        if self._tail_start is None or not self._tail_bytes:
             return 0
-        return min(self._written - self._tail_from, self._tail_bytes)
+        return min(self._written - self._tail_start, self._tail_bytes)
 
-    def _span(self, offset: int, end: int) -> bytes:
+    def _read_between(self, offset: int, end: int) -> bytes:
         parts = []
         while offset < end:
-            offset, data = self._range(offset, end - offset)
+            offset, data = self._read_part(offset, end - offset)
             offset += len(data)
             parts.append(data)
         return b"".join(parts)
 
-    def _range(self, offset: int, size: int) -> tuple[int, bytes]:
-        """At most `size` bytes from `offset` on, and where they really begin."""
-        if self._small is not None:
-            return offset, bytes(self._small[offset : offset + size])
-        if offset < self._head:
-            return offset, os.pread(self._fd, min(size, self._head - offset), offset)
+    def _read_part(self, offset: int, size: int) -> tuple[int, bytes]:
+        """Return at most `size` bytes from `offset` or the next kept byte, after their offset."""
+        if self._memory is not None:
+            return offset, bytes(self._memory[offset : offset + size])
+        if offset < self._head_size:
+            return offset, os.pread(self._fd, min(size, self._head_size - offset), offset)
         offset = max(offset, self._written - self._tail_size())
         size = min(size, self._written - offset)
         if size <= 0 or not self._tail_bytes:
@@ -215,13 +208,13 @@ class Buffer:
             os.close(self._fd)
 
 
-def _nameless_file() -> int:
-    """In $TMPDIR or /tmp; it is gone when it is closed. Raises OSError."""
+def _open_unnamed_file() -> int:
+    """Return a file in $TMPDIR or /tmp that is deleted when closed. Raises OSError."""
     directory = os.environ.get("TMPDIR") or "/tmp"
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | os.O_EXCL, 0o600)
     except OSError:
-        # A file system that does not know nameless files: make one and take its name away.
+        # The file system does not support O_TMPFILE.
         path = os.path.join(directory, f".mythsystem-{os.getpid()}-{os.urandom(8).hex()}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.unlink(path)

@@ -1,4 +1,4 @@
-"""A child of the library: what its caller asked for, its ends of pipes, and who waits for it."""
+"""Children started through MythSystem: specification, standard streams, and waiting threads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from mythjobs.model.limits import Limits
 from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.pipes import Reader, Writer
 from mythjobs.process.spawn import files
-from mythjobs.process.spawn.stub import Wishes
-from mythjobs.process.spawn.vfork import Program
+from mythjobs.process.spawn.program import ChildSetup, Program
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.streams import Stream
 
 
-class To(Enum):
-    """Where a stream goes, if not to a file."""
+class Stdio(Enum):
+    """Destination (or source) of a standard stream other than a file."""
 
     INHERIT = "inherit"
     NULL = "null"
@@ -29,204 +28,204 @@ class To(Enum):
     MERGED = "merged"
 
 
-# A path, or the number of a descriptor that is open while the child is started.
-File = str | int
+# A path, or a descriptor that stays open while the child is started.
+PathOrFd = str | int
 
 
-class Wanted(NamedTuple):
-    """One start, all checked and turned into what the kernel takes."""
+class ChildSpec(NamedTuple):
+    """One start, validated and encoded for the kernel."""
 
     argv: list[bytes]
     env: list[bytes]
     search: str
     cwd: bytes
-    stdin: To | bytes | File
-    stdout: To | File
-    stderr: To | File
+    stdin: Stdio | bytes | PathOrFd
+    stdout: Stdio | PathOrFd
+    stderr: Stdio | PathOrFd
     keep: tuple[int, int | None]
     session: bool
     mark: str
     limits: Limits
     leave_daemons: bool
     at_exit: str
-    wishes: Wishes
+    setup: ChildSetup
     contain: bool
     best_effort: bool
 
 
-class Ends(NamedTuple):
-    """The caller's side of a child's streams, where there is one."""
+class CallerStreams(NamedTuple):
+    """The caller's side of a child's streams; None where there is none."""
 
     stdin: Writer | None = None
     stdout: Reader | Buffer | None = None
     stderr: Reader | Buffer | None = None
 
 
-class Held(Child):
-    """What the caller holds of its pipes is not here: whoever drops them closes them."""
+class LibraryChild(Child):
+    """Holds only weak references to the caller's pipe ends: dropping an end closes it."""
 
     __slots__ = (
-        "_close_fds", "_ended", "_fds", "_lock", "_started", "_then", "at_exit", "ours",
-        "wanted",
+        "_close_fds", "_done_callbacks", "_ended", "_fds", "_lock", "_started", "at_exit",
+        "caller_ends", "spec",
     )  # fmt: skip
 
-    def __init__(self, wanted: Wanted) -> None:
-        super().__init__(wanted.limits, wanted.leave_daemons)
-        self.wanted = wanted
-        self.session = wanted.session
-        self.mark = wanted.mark
-        self.contain = wanted.contain
-        self.best_effort = wanted.best_effort
-        self.at_exit = wanted.at_exit
-        # The caller's ends, to be closed in a fork of us.
-        self.ours: list[weakref.ref[Reader | Writer]] = []
-        # What its descriptors 0, 1 and 2 will be, -1 for ours.
+    def __init__(self, spec: ChildSpec) -> None:
+        super().__init__(spec.limits, spec.leave_daemons)
+        self.spec = spec
+        self.is_session_leader = spec.session
+        self.mark = spec.mark
+        self.contain = spec.contain
+        self.best_effort = spec.best_effort
+        self.at_exit = spec.at_exit
+        # Closed in the forked child of this process.
+        self.caller_ends: list[weakref.ref[Reader | Writer]] = []
+        # Our descriptors that become its 0, 1 and 2; -1 inherits ours.
         self._fds: list[int] = [-1, -1, -1]
-        # Opened by the spawner for it.
+        # Opened by prepare() for the spawn only.
         self._close_fds: list[int] = []
         self._lock = threading.Lock()
-        self._then: list[Callable[[], None]] | None = []
-        # Locks that are free once it has: waiting for one takes no more than acquiring it.
+        self._done_callbacks: list[Callable[[], None]] | None = []
+        # Locked until the child has started, and until it has ended.
         self._started = threading.Lock()
         self._started.acquire()
         self._ended = threading.Lock()
         self._ended.acquire()
 
     @property
-    def outlives(self) -> bool:
+    def may_outlive_supervisor(self) -> bool:
         return self.leave_daemons or self.at_exit == "leave"
 
-    # Before its spawn.
+    # Before the spawn.
 
-    def make_ends(self) -> Ends:
-        """The pipes, in the caller's thread. Raises OSError."""
-        stdout = self._make_output(1, self.wanted.stdout)
-        stderr = self._make_output(2, self.wanted.stderr)
-        if self.wanted.stdin is not To.PIPE:
-            return Ends(None, stdout, stderr)
+    def create_pipes(self) -> CallerStreams:
+        """Create the pipes, in the caller's thread. Raises OSError."""
+        stdout = self._create_output_pipe(1, self.spec.stdout)
+        stderr = self._create_output_pipe(2, self.spec.stderr)
+        if self.spec.stdin is not Stdio.PIPE:
+            return CallerStreams(None, stdout, stderr)
         theirs, ours = os.pipe2(os.O_CLOEXEC)
         self._fds[0] = theirs
-        self.ends.append(theirs)
+        self.child_fds.append(theirs)
         stdin = Writer(ours, [each for each in (stdout, stderr) if isinstance(each, Reader)])
-        self.ours.append(weakref.ref(stdin))
-        return Ends(stdin, stdout, stderr)
+        self.caller_ends.append(weakref.ref(stdin))
+        return CallerStreams(stdin, stdout, stderr)
 
-    def _make_output(self, number: int, to: To | File) -> Reader | Buffer | None:
-        if to is not To.PIPE and to is not To.BUFFERED:
+    def _create_output_pipe(self, number: int, to: Stdio | PathOrFd) -> Reader | Buffer | None:
+        if to is not Stdio.PIPE and to is not Stdio.BUFFERED:
             return None
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         self._fds[number] = theirs
-        self.ends.append(theirs)
-        if to is To.PIPE:
+        self.child_fds.append(theirs)
+        if to is Stdio.PIPE:
             reader = Reader(ours)
-            self.ours.append(weakref.ref(reader))
+            self.caller_ends.append(weakref.ref(reader))
             return reader
-        buffer = Buffer(*self.wanted.keep)
+        buffer = Buffer(*self.spec.keep)
         self.streams.append(Stream(ours, buffer))
         os.set_blocking(ours, False)
         return buffer
 
     def prepare(self) -> Program:
-        wanted = self.wanted
+        spec = self.spec
         fds = self._fds
-        fds[0] = self._input(wanted.stdin)
-        fds[1] = self._output(1, wanted.stdout)
-        if wanted.stderr is To.MERGED:
+        fds[0] = self._open_input(spec.stdin)
+        fds[1] = self._open_output(1, spec.stdout)
+        if spec.stderr is Stdio.MERGED:
             fds[2] = 1 if fds[1] < 0 else fds[1]
         else:
-            fds[2] = self._output(2, wanted.stderr)
+            fds[2] = self._open_output(2, spec.stderr)
         return Program(
-            wanted.argv, wanted.env, wanted.search, wanted.cwd, fds[0], fds[1], fds[2],
-            wanted.session, wanted.wishes,
+            spec.argv, spec.env, spec.search, spec.cwd, fds[0], fds[1], fds[2],
+            spec.session, spec.setup,
         )  # fmt: skip
 
-    def _input(self, source: To | bytes | File) -> int:
+    def _open_input(self, source: Stdio | bytes | PathOrFd) -> int:
         match source:
-            case To.PIPE:
+            case Stdio.PIPE:
                 return self._fds[0]
-            case To.INHERIT:
+            case Stdio.INHERIT:
                 return -1
             case int():
                 return source
             case bytes():
-                fd = files.input_of(source)
+                fd = files.create_input(source)
             case str():
                 fd = files.open_input(source)
             case _:
-                return files.null(os.getpid())
+                return files.dev_null(os.getpid())
         self._close_fds.append(fd)
         return fd
 
-    def _output(self, number: int, to: To | File) -> int:
+    def _open_output(self, number: int, to: Stdio | PathOrFd) -> int:
         match to:
-            case To.PIPE | To.BUFFERED:
+            case Stdio.PIPE | Stdio.BUFFERED:
                 return self._fds[number]
-            case To.INHERIT:
+            case Stdio.INHERIT:
                 return -1
             case int():
                 return to
             case str():
                 fd = files.open_output(to)
             case _:
-                return files.null(os.getpid())
+                return files.dev_null(os.getpid())
         self._close_fds.append(fd)
         return fd
 
-    def prepared(self) -> None:
+    def release_resources(self) -> None:
         for fd in self._close_fds:
             os.close(fd)
 
-    # Who waits.
+    # Waiting threads.
 
-    def has_started(self) -> None:
+    def mark_started(self) -> None:
         self._started.release()
 
-    def has_ended(self) -> None:
-        """All of it is known; nothing changes any more."""
+    def mark_ended(self) -> None:
+        """Outcome, usage and output are final: wake waiting threads and call the callbacks."""
         for stream in self.streams:
             stream.sink.close()
         with self._lock:
-            then, self._then = self._then, None
-        if not self.born:
+            callbacks, self._done_callbacks = self._done_callbacks, None
+        if not self.spawned_at:
             self._started.release()
         self._ended.release()
-        for each in then or ():
-            each()
+        for callback in callbacks or ():
+            callback()
 
     @property
-    def is_over(self) -> bool:
-        return self._then is None
+    def is_done(self) -> bool:
+        return self._done_callbacks is None
 
     def wait_started(self) -> None:
         with self._started:
             pass
 
     def wait_ended(self, timeout_s: float | None) -> bool:
-        if self._then is None:
+        if self._done_callbacks is None:
             return True
         if not self._ended.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0)):
             return False
         self._ended.release()
         return True
 
-    def when_ended(self, then: Callable[[], None]) -> None:
-        """Called in the keeper's thread once it has, or at once in this one."""
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        """Call `callback` in the supervisor's thread at the end, or here if it has ended."""
         with self._lock:
-            if self._then is not None:
-                self._then.append(then)
+            if self._done_callbacks is not None:
+                self._done_callbacks.append(callback)
                 return
-        then()
+        callback()
 
-    def forget(self, then: Callable[[], None]) -> None:
+    def remove_done_callback(self, callback: Callable[[], None]) -> None:
         with self._lock:
-            if self._then and then in self._then:
-                self._then.remove(then)
+            if self._done_callbacks and callback in self._done_callbacks:
+                self._done_callbacks.remove(callback)
 
-    def close_in_fork(self) -> None:
-        """We are a forked child of whoever started it: its pipes must not depend on us."""
+    def close_after_fork(self) -> None:
+        """In a forked copy of this process: close the pipes, which keep the real ones open."""
         for stream in self.streams:
-            if stream in self.open or not self.known:
+            if stream in self.open_streams or not self.has_spawned:
                 os.close(stream.fd)
-        for end in self.ours:
-            if held := end():
-                held.close()
+        for reference in self.caller_ends:
+            if end := reference():
+                end.close()

@@ -1,4 +1,4 @@
-"""One program that was started: waiting for it, steering it, ending it, and what it used."""
+"""Handle of one started program: waiting, signals, limits, termination and usage."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.model.outcome import Outcome
 from mythjobs.process.library.buffer import Buffer
-from mythjobs.process.library.child import Ends, Held
+from mythjobs.process.library.child import CallerStreams, LibraryChild
 from mythjobs.process.library.pipes import Reader, Writer
-from mythjobs.process.library.thread import Background
+from mythjobs.process.library.thread import SupervisorThread
 from mythjobs.process.supervise import usage as supervise_usage
-from mythjobs.process.supervise.supervisor import Keeper
+from mythjobs.process.supervise.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import asyncio
 
 
 class Done:
-    """A program that is over: its outcome, what it used, and what is kept of its output."""
+    """An ended program: outcome, usage and kept output."""
 
     __slots__ = ("_stderr", "_stdout", "outcome", "unenforced", "usage")
 
@@ -38,7 +38,7 @@ class Done:
     ) -> None:
         self.outcome = outcome
         self.usage = usage
-        # Limits that could not be enforced, and why; only with best_effort.
+        # One sentence per limit that could not be enforced; only with best_effort.
         self.unenforced = unenforced
         self._stdout = stdout
         self._stderr = stderr
@@ -46,27 +46,26 @@ class Done:
     @property
     def stdout(self) -> Buffer:
         """Raises ValueError if it was not BUFFERED."""
-        return _buffered(self._stdout, "stdout")
+        return _require_buffer(self._stdout, "stdout")
 
     @property
     def stderr(self) -> Buffer:
         """Raises ValueError if it was not BUFFERED."""
-        return _buffered(self._stderr, "stderr")
+        return _require_buffer(self._stderr, "stderr")
 
     def __repr__(self) -> str:
         return f"Done({self.outcome!r}, {self.usage!r})"
 
 
-def _buffered(stream: Reader | Buffer | None, name: str) -> Buffer:
+def _require_buffer(stream: Reader | Buffer | None, name: str) -> Buffer:
     if isinstance(stream, Buffer):
         return stream
-    raise ValueError(f"{name} was not BUFFERED, so nothing of it is kept here")
+    raise ValueError(f"{name} was not BUFFERED, so none of it was kept")
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """How far a stop has come: TERM was sent so long ago, KILL comes when the grace is over,
-    and these processes are still there."""
+    """Progress of a stop: seconds since SIGTERM, seconds until SIGKILL, remaining processes."""
 
     since_s: float
     grace_left_s: float
@@ -74,137 +73,141 @@ class Stopping:
 
 
 class Process:
-    """One that was started. It may be dropped: it runs on, and is reaped when it ends.
+    """A started program. If the handle is dropped, the program continues and is reaped.
 
-    As a context manager it closes its pipes and waits for its end; if the block raises, it is
-    terminated first. The methods may be called from any thread.
+    Leaving the context manager closes the pipes and waits for the end; if the block raised, the
+    program is terminated first. All methods may be called from any thread.
     """
 
-    def __init__(self, child: Held, ends: Ends, keeper: Background) -> None:
+    def __init__(
+        self, child: LibraryChild, streams: CallerStreams, thread: SupervisorThread
+    ) -> None:
         self._child = child
-        self._ends = ends
-        self._keeper = keeper
+        self._streams = streams
+        self._thread = thread
         self._owner_pid = os.getpid()
 
-    # Its streams.
+    # Standard streams.
 
     @property
     def stdin(self) -> Writer:
-        """Raises ValueError if stdin is no PIPE."""
-        if self._ends.stdin is None:
-            raise ValueError("stdin is no PIPE, so there is nothing to write into")
-        return self._ends.stdin
+        """Raises ValueError if stdin is not a PIPE."""
+        if self._streams.stdin is None:
+            raise ValueError("stdin is not a PIPE; start the program with stdin=PIPE")
+        return self._streams.stdin
 
     @property
     def stdout(self) -> Reader | Buffer:
         """Raises ValueError if stdout is neither BUFFERED nor a PIPE."""
-        return _there(self._ends.stdout, "stdout")
+        return _require_stream(self._streams.stdout, "stdout")
 
     @property
     def stderr(self) -> Reader | Buffer:
         """Raises ValueError if stderr is neither BUFFERED nor a PIPE."""
-        return _there(self._ends.stderr, "stderr")
+        return _require_stream(self._streams.stderr, "stderr")
 
     # Waiting.
 
     @property
     def pid(self) -> int | None:
-        """Blocks until the kernel has answered its exec; None if it could not be started."""
+        """The pid, once exec has succeeded or failed (blocks); None if it failed."""
         self._child.wait_started()
-        return self._child.pid if self._child.born else None
+        return self._child.pid if self._child.spawned_at else None
 
     @property
     def outcome(self) -> Outcome | None:
-        """None while anything of it is left."""
-        return self._child.outcome() if self._child.is_over else None
+        """None while any process of the tree is left."""
+        return self._child.outcome() if self._child.is_done else None
 
     def wait(self, timeout_s: float | None = None) -> Outcome | None:
-        """Its outcome, or None if it still runs after that time, unharmed."""
-        self._check_ours()
+        """Wait for the outcome; None if the program still runs after `timeout_s`."""
+        self._check_same_process()
         return self._child.outcome() if self._child.wait_ended(timeout_s) else None
 
     async def ended(self) -> Outcome:
-        """The same for asyncio. To cancel it harms nothing but the waiting."""
-        self._check_ours()
-        # Whoever awaits has it already; the reaper, and programs without it, do without.
+        """Wait for the outcome in asyncio. Cancelling this cancels only the waiting."""
+        self._check_same_process()
+        # Imported here because the reaper, and programs without asyncio, do not need it.
         from asyncio import get_running_loop
 
         loop = get_running_loop()
-        over: asyncio.Future[None] = loop.create_future()
+        future: asyncio.Future[None] = loop.create_future()
 
-        def tell() -> None:
-            if not over.done():
-                over.set_result(None)
+        def set_result() -> None:
+            if not future.done():
+                future.set_result(None)
 
-        def then() -> None:
+        def notify() -> None:
             try:
-                loop.call_soon_threadsafe(tell)
+                loop.call_soon_threadsafe(set_result)
             except RuntimeError:
-                # The loop that waited is closed.
+                # The event loop was closed meanwhile.
                 pass
 
-        self._child.when_ended(then)
+        self._child.add_done_callback(notify)
         try:
-            await over
+            await future
         finally:
-            self._child.forget(then)
+            self._child.remove_done_callback(notify)
         return self._child.outcome()
 
     def done(self) -> Done:
-        """All that is known of it. Blocks until it has ended."""
+        """Wait for the end; return outcome, usage and output."""
         self.wait()
         child = self._child
         return Done(
             child.outcome(),
             child.usage,
-            self._ends.stdout,
-            self._ends.stderr,
-            tuple(child.shortcomings),
+            self._streams.stdout,
+            self._streams.stderr,
+            tuple(child.unenforced_sentences),
         )
 
-    # Steering. Each returns once it is done, and does nothing to one that has ended.
+    # Control. Each method returns when it has taken effect; none affects an ended program.
 
     def signal(self, number: int) -> int:
-        """Send a signal to its whole tree; how many processes got it."""
-        count = self._ask(lambda keeper: keeper.signal(self._child, number))
+        """Send a signal to the whole tree; return the number of processes that got it."""
+        count = self._call(lambda supervisor: supervisor.signal(self._child, number))
         assert isinstance(count, int)
         return count
 
     def pause(self) -> None:
-        """Freeze its whole tree; the time does not count for `wall_s` and `idle_s`."""
-        self._ask(lambda keeper: keeper.hold(self._child, "user", True))
+        """Freeze the whole tree. Frozen time does not count for `wall_s` and `idle_s`."""
+        self._call(lambda supervisor: supervisor.set_freeze_holder(self._child, "user", True))
 
     def resume(self) -> None:
-        self._ask(lambda keeper: keeper.hold(self._child, "user", False))
+        self._call(lambda supervisor: supervisor.set_freeze_holder(self._child, "user", False))
 
     def limit(self, limits: Limits) -> None:
-        """Other limits from now on, counted from its start all the same."""
+        """Replace the limits, which still count from the start of the program."""
         check_limits(limits)
-        self._ask(lambda keeper: keeper.change(self._child, limits))
+        self._call(lambda supervisor: supervisor.change_limits(self._child, limits))
 
-    # Ending.
+    # Termination.
 
     def stop(self, grace_s: float | None = None, by: str = "user") -> None:
-        """Ask for its end and do not wait: TERM to the whole tree, KILL after the grace (that
-        of its limits, if none is given). One asked for again can only come sooner."""
-        self._check_ours()
-        self._keeper.stop(self._child, by, grace_s)
+        """Send SIGTERM to the whole tree, and SIGKILL after the grace period; do not wait.
+
+        `grace_s` None is the grace of its limits. A second stop can only shorten the grace.
+        """
+        self._check_same_process()
+        self._thread.stop(self._child, by, grace_s)
 
     def terminate(self, grace_s: float | None = None, by: str = "user") -> Outcome:
-        """The same, and wait until nothing of it is left."""
+        """Stop the tree, and wait until no process of it is left."""
         self.stop(grace_s, by)
         self._child.wait_ended(None)
         return self._child.outcome()
 
     def kill(self, by: str = "user") -> Outcome:
-        """KILL to the whole tree, and wait until nothing of it is left."""
+        """Send SIGKILL to the whole tree, and wait until no process of it is left."""
         return self.terminate(0.0, by)
 
     @property
     def stopping(self) -> Stopping | None:
-        """How far its stop has come; None if there is none, or it has ended."""
+        """Progress of the stop; None if none was requested or the program has ended."""
         child = self._child
-        if child.is_over or not child.term_ms:
+        if child.is_done or not child.term_ms:
             return None
         now_ms = machine_now().run_ms
         return Stopping(
@@ -213,40 +216,46 @@ class Process:
             self.pids(),
         )
 
-    # What it is and uses.
+    # Process tree and usage.
 
     def pids(self) -> tuple[int, ...]:
-        """The processes of its tree, the leader first."""
-        found = self._ask(lambda keeper: keeper.tree(self._child))
+        """Return the processes of the tree, the leader first."""
+        found = self._call(lambda supervisor: supervisor.list_tree(self._child))
         assert isinstance(found, list)
         return tuple(each.pid for each in found)
 
     @property
     def unenforced(self) -> tuple[str, ...]:
-        """Limits that cannot be enforced here, and why: only best_effort starts it all the
-        same. Known once it has started."""
-        return tuple(self._child.shortcomings)
+        """One sentence per limit that cannot be enforced here; known after the start.
+
+        Only with best_effort does such a program start.
+        """
+        return tuple(self._child.unenforced_sentences)
 
     def usage(self) -> Usage:
-        """What its tree uses now, or has used in all."""
+        """Return what the tree has used so far, or in total after its end."""
         child = self._child
-        if child.is_over or not child.born:
+        if child.is_done or not child.spawned_at:
             return child.usage
-        if child.tree is None:
-            return supervise_usage.usage(child) or child.usage
-        # The keeper gives its container to another child when this one is over.
-        found = self._ask(lambda _: supervise_usage.usage(child))
+        if child.cgroup is None:
+            return supervise_usage.read_usage(child) or child.usage
+        # In the supervisor's thread, which reuses the cgroup for another child after this one.
+        found = self._call(lambda _: supervise_usage.read_usage(child))
         return found if isinstance(found, Usage) else child.usage
 
-    def _ask(self, question: Callable[[Keeper[Held]], object]) -> object:
-        """Once it has started: what it says may come before the keeper has seen it start."""
-        self._check_ours()
+    def _call(self, function: Callable[[Supervisor[LibraryChild]], object]) -> object:
+        """Run `function` in the supervisor's thread, not before that has seen the start: output
+        of the program may reach the caller earlier."""
+        self._check_same_process()
         self._child.wait_started()
-        return self._keeper.ask(question)
+        return self._thread.call(function)
 
-    def _check_ours(self) -> None:
+    def _check_same_process(self) -> None:
         if self._owner_pid != os.getpid():
-            raise ValueError("it belongs to the process that started it, not to its fork")
+            raise ValueError(
+                "this Process belongs to the parent of this fork; use it in the process that "
+                "started the program"
+            )
 
     def __enter__(self) -> Process:
         return self
@@ -257,7 +266,7 @@ class Process:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for stream in self._ends:
+        for stream in self._streams:
             if isinstance(stream, Reader | Writer):
                 stream.close()
         if kind is not None:
@@ -265,21 +274,21 @@ class Process:
         self._child.wait_ended(None)
 
     def __repr__(self) -> str:
-        what = self.outcome or f"pid {self._child.pid}" * self._child.known or "starting"
-        return f"<Process {os.fsdecode(self._child.wanted.argv[0])}: {what}>"
+        what = self.outcome or f"pid {self._child.pid}" * self._child.has_spawned or "starting"
+        return f"<Process {os.fsdecode(self._child.spec.argv[0])}: {what}>"
 
 
-def _there(stream: Reader | Buffer | None, name: str) -> Reader | Buffer:
+def _require_stream(stream: Reader | Buffer | None, name: str) -> Reader | Buffer:
     if stream is None:
-        raise ValueError(f"{name} is neither PIPE nor BUFFERED, so there is nothing here to use")
+        raise ValueError(f"{name} is neither PIPE nor BUFFERED, so it cannot be read here")
     return stream
 
 
 def check_limits(limits: Limits) -> None:
-    """Raises ValueError for what cannot be meant."""
-    mosts = (
+    """Raises ValueError for a negative, infinite or NaN limit."""
+    values = (
         limits.wall_s, limits.cpu_s, limits.idle_s, limits.memory_bytes, limits.output_bytes,
         limits.processes, limits.grace_s,
     )  # fmt: skip
-    if not all(most is None or 0 <= most < math.inf for most in mosts):
-        raise ValueError(f"a limit is below zero, or no figure (None is none): {limits!r}")
+    if not all(value is None or 0 <= value < math.inf for value in values):
+        raise ValueError(f"limits must be finite and at least 0, or None for no limit: {limits!r}")

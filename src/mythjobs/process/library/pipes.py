@@ -1,4 +1,4 @@
-"""The ends of pipes that a caller holds himself: feeding a child, and reading it as it comes."""
+"""Pipe ends that a caller holds: writing to a child's stdin, and reading its output."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _CHUNK: Final = 256 * 1024
 _PIPE_ONLY: Final = {signal.SIGPIPE}
 
 
-class _End:
-    """One end of a pipe, which is not waited for and closed with its owner."""
+class _PipeEnd:
+    """Non-blocking pipe end that is closed when it is garbage-collected."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
@@ -23,7 +23,7 @@ class _End:
         self._lock = threading.Lock()
 
     def fileno(self) -> int:
-        """For an event loop. -1 once it is closed."""
+        """Return the descriptor, for an event loop; -1 after close()."""
         return self._fd
 
     def close(self) -> None:
@@ -35,32 +35,32 @@ class _End:
         self.close()
 
 
-class Reader(_End):
-    """What a child writes, chunk by chunk as it comes. A child whose reader is slow waits.
+class Reader(_PipeEnd):
+    """Reads a child's output in chunks as they arrive. A slow reader blocks the child.
 
-    Several threads may read; each chunk goes to one of them. It is readable, for an event
-    loop, when there is something. Once it is closed, whoever writes into it gets SIGPIPE.
+    Several threads may read; each chunk goes to one of them. After close(), the child gets
+    SIGPIPE when it writes.
     """
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
-        # Read ahead so that the child could go on reading what it is fed (Writer).
-        self._ahead: deque[bytes] = deque()
+        # Chunks that Writer read so that the child could continue to read its stdin.
+        self._read_ahead: deque[bytes] = deque()
 
     def read_some(self) -> bytes:
-        """What is there, or comes next; empty at the end, when nobody holds the pipe any more."""
+        """Return the next chunk, waiting for it; empty at the end of the output."""
         with self._lock:
-            if self._ahead:
-                return self._ahead.popleft()
+            if self._read_ahead:
+                return self._read_ahead.popleft()
             while self._fd >= 0:
                 try:
                     return os.read(self._fd, _CHUNK)
                 except BlockingIOError:
-                    _wait(self._fd, select.POLLIN)
+                    _wait_for(self._fd, select.POLLIN)
             return b""
 
     def read(self) -> bytes:
-        """All that comes, up to the end."""
+        """Return all output up to its end."""
         return b"".join(self)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -68,7 +68,7 @@ class Reader(_End):
             yield data
 
     def lines(self) -> Iterator[bytes]:
-        """Line by line, each with its newline; the last one perhaps without."""
+        """Yield lines with their newline; the last one may lack it."""
         rest = b""
         for data in self:
             *whole, rest = (rest + data).split(b"\n")
@@ -78,24 +78,23 @@ class Reader(_End):
             yield rest
 
     def read_ahead(self) -> None:
-        """Take what is there into memory, unless somebody is reading it this moment."""
+        """Move one available chunk into memory, unless another thread is reading."""
         if not self._lock.acquire(blocking=False):
             return
         try:
             if self._fd >= 0 and (data := os.read(self._fd, _CHUNK)):
-                self._ahead.append(data)
+                self._read_ahead.append(data)
         except BlockingIOError:
             pass
         finally:
             self._lock.release()
 
 
-class Writer(_End):
-    """Feeds a child while it runs.
+class Writer(_PipeEnd):
+    """Writes to a child's stdin.
 
-    `write` waits for a child that reads slowly. Meanwhile it takes what that child writes into
-    pipes of ours, so that the two cannot wait for each other for ever. After `close` the child
-    reads to the end of what was written.
+    `write` blocks while the child reads slowly, and reads the child's output pipes meanwhile,
+    so that the two cannot deadlock. After close() the child reads up to the end of file.
     """
 
     def __init__(self, fd: int, readers: Sequence[Reader]) -> None:
@@ -103,22 +102,24 @@ class Writer(_End):
         self._readers = readers
 
     def write(self, data: bytes | bytearray | memoryview) -> bool:
-        """All of it; False if the child does not read any more, or it was closed. Never a
-        SIGPIPE, whatever this program does with that signal."""
+        """Write all of `data`; return False if the child closed its end, or this end is closed.
+
+        Raises no SIGPIPE, whatever this program's handling of that signal is.
+        """
         with self._lock, memoryview(data).cast("B") as left:
             done = 0
             while done < len(left):
                 if self._fd < 0:
                     return False
                 try:
-                    done += _write(self._fd, left[done : done + _CHUNK])
+                    done += _write_without_sigpipe(self._fd, left[done : done + _CHUNK])
                 except BlockingIOError:
-                    self._wait()
+                    self._wait_while_reading()
                 except BrokenPipeError:
                     return False
             return self._fd >= 0
 
-    def _wait(self) -> None:
+    def _wait_while_reading(self) -> None:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         readers = {reader.fileno(): reader for reader in self._readers if reader.fileno() >= 0}
@@ -128,19 +129,22 @@ class Writer(_End):
             if fd in readers and event & select.POLLIN:
                 readers[fd].read_ahead()
             elif fd in readers:
-                # It is at its end; asking again and again would keep a core busy.
+                # End of output: polling this descriptor again would return at once, forever.
                 self._readers = [each for each in self._readers if each.fileno() != fd]
 
 
-def _wait(fd: int, events: int) -> None:
+def _wait_for(fd: int, events: int) -> None:
     poll = select.poll()
     poll.register(fd, events)
     poll.poll()
 
 
-def _write(fd: int, data: memoryview) -> int:
-    """Python ignores SIGPIPE, but a program may have given it its default back. Blocked, it is
-    pending in this thread, and taken back if it came from us."""
+def _write_without_sigpipe(fd: int, data: memoryview) -> int:
+    """Write, and suppress SIGPIPE.
+
+    Python ignores SIGPIPE, but the host program may have restored its default. Then the signal
+    is blocked for the write, and consumed if this write made it pending.
+    """
     if signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN:
         return os.write(fd, data)
     pending = signal.SIGPIPE in signal.sigpending()

@@ -1,4 +1,4 @@
-"""The thread that keeps the children of a program that uses the library. One a process."""
+"""Supervisor thread of a host program: runs its children. One per process."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Final
 
 from mythjobs.model.outcome import Stopped
 from mythjobs.process import kernel
-from mythjobs.process.library.child import Ends, Held
-from mythjobs.process.spawn import errors
-from mythjobs.process.spawn.pool import Spawners, block_signals
-from mythjobs.process.supervise.descendants import Guests
-from mythjobs.process.supervise.loop import Loop, log_exception
-from mythjobs.process.supervise.supervisor import Keeper
+from mythjobs.process.library.child import CallerStreams, LibraryChild
+from mythjobs.process.spawn.errors import setup_error
+from mythjobs.process.spawn.pool import SpawnPool, block_signals
+from mythjobs.process.supervise.descendants import GuestDescendants
+from mythjobs.process.supervise.loop import EventLoop, log_exception
+from mythjobs.process.supervise.supervisor import Supervisor
 
-# How long the end of the program waits for children to go, after their grace.
-_PATIENCE_S: Final = 5.0
+# How long the exit of the host program waits for children after their grace period.
+_EXIT_WAIT_S: Final = 5.0
 
 
-class Background:
-    """It installs no signal handler, waits for no child but its own, and takes no signal."""
+class SupervisorThread:
+    """Installs no signal handler, receives no signal, and reaps only its own children."""
 
     def __init__(self) -> None:
-        self._loop = Loop()
-        self._spawners = Spawners(guest=True)
-        self._keeper: Keeper[Held] = Keeper(self._loop, self._spawners, self)
-        self._kin = Guests(self._keeper.leaders)
-        self._keeper.clearing.kin = self._kin
-        # Children that are not over. Who drops its Process has it reaped all the same.
-        self._live: set[Held] = set()
+        self._loop = EventLoop()
+        self._pool = SpawnPool(embedded=True)
+        self._supervisor: Supervisor[LibraryChild] = Supervisor(self._loop, self._pool, self)
+        self._descendants = GuestDescendants(self._supervisor.leaders)
+        self._supervisor.cleanup.descendants = self._descendants
+        # Children that have not ended, so that they are reaped even if the caller drops them.
+        self._live: set[LibraryChild] = set()
         self._thread = threading.Thread(target=self._run, name="mythsystem", daemon=True)
         self._thread.start()
 
@@ -40,111 +40,111 @@ class Background:
         block_signals()
         while True:
             try:
-                self._loop.turn()
+                self._loop.run_once()
             except Exception:
                 log_exception()
 
-    # From any thread.
+    # Called from any thread.
 
-    def start(self, child: Held) -> Ends:
+    def start(self, child: LibraryChild) -> CallerStreams:
         self._live.add(child)
         try:
-            ends = child.make_ends()
+            streams = child.create_pipes()
         except OSError as error:
-            what = errors.at_preparing(error, "a pipe for it").outcome()
-            self._loop.call_soon(partial(self._keeper.refuse, child, what))
-            return Ends()
-        self._keeper.spawn(child)
-        return ends
+            outcome = setup_error(error, "creating a pipe").outcome()
+            self._loop.call_soon(partial(self._supervisor.fail_start, child, outcome))
+            return CallerStreams()
+        self._supervisor.spawn(child)
+        return streams
 
-    def stop(self, child: Held, by: str, grace_s: float | None) -> None:
-        self._loop.call_soon(partial(self._keeper.stop, child, Stopped(by), grace_s))
+    def stop(self, child: LibraryChild, by: str, grace_s: float | None) -> None:
+        self._loop.call_soon(partial(self._supervisor.stop, child, Stopped(by), grace_s))
 
-    def ask(self, question: Callable[[Keeper[Held]], object]) -> object:
-        """What the keeper answers in its own thread. Raises what that raises."""
-        answers: list[object] = []
+    def call(self, function: Callable[[Supervisor[LibraryChild]], object]) -> object:
+        """Run `function` in the supervisor's thread; return or raise what it does."""
+        results: list[object] = []
         done = threading.Lock()
         done.acquire()
 
-        def answer() -> None:
+        def run() -> None:
             try:
-                answers.append(question(self._keeper))
+                results.append(function(self._supervisor))
             except Exception as error:
-                answers.append(error)
+                results.append(error)
             finally:
                 done.release()
 
-        self._loop.call_soon(answer)
+        self._loop.call_soon(run)
         with done:
             pass
-        [found] = answers
-        if isinstance(found, Exception):
-            raise found
-        return found
+        [result] = results
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def adopt_orphans(self) -> None:
-        kernel.adopt_orphans()
-        self._kin.adopting = True
+        kernel.become_subreaper()
+        self._descendants.is_host_subreaper = True
 
-    # The keeper tells (Owner).
+    # Events from the supervisor (ChildEvents).
 
-    def spawned(self, child: Held) -> None:
-        child.has_started()
+    def spawned(self, child: LibraryChild) -> None:
+        child.mark_started()
 
-    def lasting(self, child: Held) -> None:
+    def outlived_start(self, child: LibraryChild) -> None:
         pass
 
-    def let_go(self, child: Held) -> None:
+    def thawed_for_stop(self, child: LibraryChild) -> None:
         pass
 
-    def over(self, child: Held) -> None:
+    def ended(self, child: LibraryChild) -> None:
         self._live.discard(child)
-        child.has_ended()
+        child.mark_ended()
 
-    # The ends of the program, and of its twin.
+    # Exit and fork of the host program.
 
-    def end_all(self) -> None:
-        """At the end of the program: end the children that are not to outlive it."""
+    def end_children(self) -> None:
+        """At exit: end the children that must not outlive the program."""
         ending = [child for child in self._live.copy() if child.at_exit == "end"]
         for child in ending:
             self.stop(child, "exit", None)
         for child in ending:
-            child.wait_ended(child.grace_s + _PATIENCE_S)
-        self._keeper.close()
+            child.wait_ended(child.grace_s + _EXIT_WAIT_S)
+        self._supervisor.close()
 
-    def abandon(self) -> None:
-        """In a forked child: what is here is its parent's."""
+    def close_after_fork(self) -> None:
+        """In a forked copy of this process: close descriptors that belong to the parent."""
         for child in self._live:
-            child.close_in_fork()
+            child.close_after_fork()
         self._loop.close()
-        self._kin.close()
+        self._descendants.close()
 
 
-_one: Background | None = None
+_instance: SupervisorThread | None = None
 _lock = threading.Lock()
 
 
-def background() -> Background:
-    global _one
-    if _one is None:
+def supervisor_thread() -> SupervisorThread:
+    global _instance
+    if _instance is None:
         with _lock:
-            if _one is None:
-                _one = Background()
-    return _one
+            if _instance is None:
+                _instance = SupervisorThread()
+    return _instance
 
 
-def _forked() -> None:
-    global _one, _lock
+def _after_fork_in_child() -> None:
+    global _instance, _lock
     _lock = threading.Lock()
-    abandoned, _one = _one, None
-    if abandoned:
-        abandoned.abandon()
+    inherited, _instance = _instance, None
+    if inherited:
+        inherited.close_after_fork()
 
 
 def _at_exit() -> None:
-    if _one:
-        _one.end_all()
+    if _instance:
+        _instance.end_children()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_at_exit)

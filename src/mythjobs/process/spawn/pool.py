@@ -1,4 +1,4 @@
-"""A few threads that spawn, and do what else may take its time; the loop must not wait."""
+"""Thread pool for spawning and other blocking work, so that the event loop never blocks."""
 
 from __future__ import annotations
 
@@ -10,105 +10,106 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
-from mythjobs.process.spawn.vfork import Program, Spawn, spawners
+from mythjobs.process.spawn.program import Program
+from mythjobs.process.spawn.vfork import Spawn, choose_spawn
 from mythjobs.process.supervise.loop import log_exception
 
-# vfork suspends its thread until the child has done its exec, which on a busy machine takes
-# milliseconds. Measured with both cores of a machine full: 1 thread starts 1,200 programs a
-# second, 2 start 2,000, 4 start 3,000, 8 start 5,500; idle, it is the same for all.
+# vfork suspends the calling thread until the child's exec, which takes milliseconds on a busy
+# machine. Programs started per second with both cores busy: 1 thread 1,200, 2 threads 2,000,
+# 4 threads 3,000, 8 threads 5,500. On an idle machine the number makes no difference.
 THREADS: Final = 8
 
 Work = Callable[[Spawn], None]
-# signal.pthread_sigmask() makes an enum of each of the 64, which takes 30 µs.
+# signal.pthread_sigmask() converts each of 64 signals to an enum, which takes 30 µs.
 _set_mask: Final[Callable[[int, object], object]] = _signal.pthread_sigmask
 _NONE: Final[frozenset[int]] = frozenset()
 _ALL: Final = frozenset(map(int, signal.valid_signals()))
 
 
 def block_signals() -> None:
-    """In a thread that lives in somebody else's program: its signals are for its own threads,
-    also those that it blocks everywhere to wait for them with sigwait(3)."""
+    """Block all signals in this thread.
+
+    In a host program, its signals must reach its own threads, including those that it blocks
+    in every thread to wait for them with sigwait(3).
+    """
     _set_mask(_signal.SIG_SETMASK, _ALL)
 
 
-class Spawners:
-    """The loop's own thread never spawns, not even when nothing else waits for it: what it
-    started it would take for an orphan (orphans.py), and a program on a network disk that
-    hangs would hang it, in exec(), together with everything that runs.
+class SpawnPool:
+    """The event loop's thread never spawns, not even when it is idle. It would take a child of
+    its own for an orphan (supervise/descendants.py), and a program on a network disk that hangs
+    in exec() would block every other job.
 
-    As a guest in somebody's program, threads are made when there is work for them, and have
-    their signals blocked but for the moment of a spawn: a child inherits the mask.
+    With `embedded` (in a host program) threads are created on demand, and block all signals
+    except while they spawn, because a child inherits the mask.
 
-    Each thread has a mailbox of its own, and the one that became free last is the next: it is
-    still in the caches. On one queue for all, each that takes something wakes another for nothing
-    (SimpleQueue is one lock), which then competes for the interpreter with the one that spawns.
+    Each thread has its own mailbox, and the most recently idle thread is used next: its data is
+    still in the CPU caches. With one shared queue (SimpleQueue is one lock) every get wakes a
+    second thread for nothing, which then competes with the spawning thread for the interpreter.
     """
 
-    def __init__(self, guest: bool = False) -> None:
-        self._spawner = spawners()
-        self._guest = guest
+    def __init__(self, embedded: bool = False) -> None:
+        self._make_spawn = choose_spawn()
+        self._embedded = embedded
         self._lock = threading.Lock()
         self._idle: list[SimpleQueue[Work | None]] = []
-        # What came while no thread was idle.
-        self._waiting: deque[Work | None] = deque()
-        # They never end before the process does: a child dies with the thread that started
-        # it if it asked for that (PR_SET_PDEATHSIG), and is the child of that thread.
+        # Submitted while no thread was idle.
+        self._backlog: deque[Work | None] = deque()
+        # Threads must live as long as the process: a child is the child of its thread, and with
+        # PR_SET_PDEATHSIG it is signalled when that thread ends.
         self._threads: list[threading.Thread] = []
-        for _ in range(0 if guest else THREADS):
-            self._add()
+        for _ in range(0 if embedded else THREADS):
+            self._start_thread()
 
-    def _add(self) -> None:
+    def _start_thread(self) -> None:
         name = f"spawner-{len(self._threads)}"
-        thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def do(self, work: Work) -> None:
-        """It must not raise."""
-        self._give(work)
-
-    def _give(self, work: Work | None) -> None:
+    def submit(self, work: Work | None) -> None:
+        """Run `work`, which must not raise, in a thread of the pool; None ends one thread."""
         with self._lock:
             mailbox = self._idle.pop() if self._idle else None
             if mailbox is None:
-                self._waiting.append(work)
-                if self._guest and len(self._threads) < THREADS:
-                    self._add()
+                self._backlog.append(work)
+                if self._embedded and len(self._threads) < THREADS:
+                    self._start_thread()
         if mailbox is not None:
             mailbox.put(work)
 
-    def finish(self) -> None:
-        """Wait until all that was asked for is done."""
+    def shut_down(self) -> None:
+        """Finish all submitted work, then end the threads."""
         for _ in self._threads:
-            self._give(None)
+            self.submit(None)
         for thread in self._threads:
             thread.join()
 
-    def _serve(self) -> None:
-        spawn = self._spawner()
-        if self._guest:
+    def _run_thread(self) -> None:
+        spawn = self._make_spawn()
+        if self._embedded:
             block_signals()
-            spawn = _unblocked(spawn)
+            spawn = _with_unblocked_signals(spawn)
         mailbox: SimpleQueue[Work | None] = SimpleQueue()
-        while work := self._next(mailbox):
+        while work := self._next_work(mailbox):
             try:
                 work(spawn)
             except Exception:
-                # A bug of ours must not cost the thread, of which there are few.
+                # A bug in `work` must not end one of the few threads.
                 log_exception()
-            # It holds the child, and with it a file of output that may be dropped by now.
+            # `work` references the child, and through it an output file that may be unused by now.
             del work
 
-    def _next(self, mailbox: SimpleQueue[Work | None]) -> Work | None:
-        """What is to be done; None when all is."""
+    def _next_work(self, mailbox: SimpleQueue[Work | None]) -> Work | None:
+        """Wait for work; None ends the thread."""
         with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
+            if self._backlog:
+                return self._backlog.popleft()
             self._idle.append(mailbox)
         return mailbox.get()
 
 
-def _unblocked(spawn: Spawn) -> Spawn:
+def _with_unblocked_signals(spawn: Spawn) -> Spawn:
     def spawn_unblocked(program: Program) -> int:
         _set_mask(_signal.SIG_SETMASK, _NONE)
         try:

@@ -1,19 +1,19 @@
-/* Between fork and the program: what only the process can do to itself, then exec.
+/* Stub: applies settings to its own process (cgroup, rlimits, user, ...), then executes a program.
  *
  *   stub FD WORD... -- NAME=VALUE... -- PROGRAM ARGUMENT...
  *
- * FD gets "ERRNO WORD" if something fails, and is closed by exec; then the exit code is 127.
- * It is started with an empty environment and brings the program's as arguments: what LD_PRELOAD
- * and its like say is the program's business, and must not act on us while we are root.
- * The words, in the order in which they are given:
+ * On failure the stub writes "ERRNO STEP" to FD and exits with 127; a successful exec closes FD.
+ * The stub starts with an empty environment and gets the program's as arguments, because the
+ * program's LD_PRELOAD must not act on the stub, which may be root.
+ * WORDs are settings, applied in the order given:
  *   jPATH             join the cgroup whose cgroup.procs this is
  *   rRES:SOFT:HARD    setrlimit(2), by number
  *   nNICE             setpriority(2)
  *   iCLASS:LEVEL      ioprio_set(2)
  *   mMASK             umask(2), octal
- *   uUID:GID:G,G,...  become this user, for good
- *   pDIR:DIR...       where a PROGRAM without a slash is looked for, as execvp(3) does
- * stub_fallback.py has the same contract, for machines without a C compiler.
+ *   uUID:GID:G,G,...  setresuid(2), setresgid(2), setgroups(2)
+ *   pDIR:DIR...       search path for a PROGRAM without a slash, as in execvp(3)
+ * stub_fallback.py does the same on machines without a C compiler.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -31,11 +31,11 @@
 static char **env;
 static int report;
 
-static void fail(const char *word)
+static void fail(const char *step)
 {
-    char said[64];
-    int length = snprintf(said, sizeof said, "%d %.40s", errno, word);
-    if (write(report, said, length) < 0)
+    char text[64];
+    int length = snprintf(text, sizeof text, "%d %.40s", errno, step);
+    if (write(report, text, length) < 0)
         _exit(126);
     _exit(127);
 }
@@ -77,7 +77,7 @@ static void become(const char *text)
         fail("user");
     if (rgid != group || egid != group || sgid != group)
         fail("user");
-    /* The one proof: root cannot be had back. */
+    /* Verify that the process cannot regain root. */
     if (user != 0 && (setuid(0) == 0 || seteuid(0) == 0))
         fail("user");
 }
@@ -123,7 +123,7 @@ int main(int argc, char **argv)
         case 'r': limit(text); break;
         case 'n': if (setpriority(PRIO_PROCESS, 0, atoi(text))) fail("nice"); break;
         case 'i':
-            /* 1: a process; the class stands above the 13 bits of the level. */
+            /* IOPRIO_WHO_PROCESS is 1; the class is above the 13 bits of the level. */
             if (syscall(SYS_ioprio_set, 1, 0, strtol(text, &end, 10) << 13 | atoi(end + 1)))
                 fail("io");
             break;

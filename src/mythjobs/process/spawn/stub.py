@@ -1,7 +1,8 @@
-"""A small program between fork and exec, for what only the process can do to itself.
+"""Spawning through the stub: a small program that applies ChildSetup between fork and exec.
 
 Cgroups, rlimits, priorities and the user of a child take effect before its program's first
-instruction, and no code of this interpreter runs in it (no preexec_fn): see stub.c.
+instruction, and no Python code runs in the forked child (no preexec_fn). stub.c describes the
+stub's arguments and its report.
 """
 
 from __future__ import annotations
@@ -9,119 +10,148 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+from mythjobs.process.spawn.errors import setup_error
+from mythjobs.process.spawn.program import (
+    NO_SETUP,
+    ChildSetup,
+    Program,
+    exec_error,
+    parse_io_class,
+)
 
 _DIRECTORY: Final = Path(__file__).parent
 _COMPILED: Final = _DIRECTORY / "mythjobs-stub"
-# "no limit" as the C library writes it: all bits of an rlim_t.
+# RLIM_INFINITY of the C library: all bits of an rlim_t set.
 _INFINITY: Final = 2**64 - 1
-_IO_CLASSES: Final = {"realtime": 1, "best-effort": 2, "idle": 3}
-_TEST_S: Final = 10.0
+_PROBE_TIMEOUT_S: Final = 10.0
+# By the first letter of the step that the stub reports.
+_STEPS: Final = {
+    "j": "joining the cgroup",
+    "r": "setting resource limits",
+    "n": "setting the priority (nice)",
+    "i": "setting the I/O class",
+    "m": "setting the umask",
+    "u": "changing the user",
+}
 
 
-class User(NamedTuple):
-    """Whom the child becomes, for good."""
+def spawn_via_stub(program: Program, spawn_direct: Callable[[Program], int]) -> int:
+    """Spawn the stub with `spawn_direct`; the stub applies the setup and executes the program.
 
-    uid: int
-    gid: int
-    groups: tuple[int, ...] = ()
-
-
-class Wishes(NamedTuple):
-    """What is to be done to the child before its program; nothing of it by default.
-
-    `rlimits`: by number (resource.RLIMIT_…), (soft, hard), -1 for none. `io`: "idle" or
-    "best-effort:0" to "best-effort:7".
+    The pid is the program's: the stub does not fork. A pipe that exec closes carries its errors.
+    Raises CannotStart and OSError.
     """
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    try:
+        argv = stub_argv(write_fd, program.setup, program.search, program.env, program.argv)
+        argv[: len(find_stub())] = _pinned_stub(os.getpid())
+        stub = program._replace(argv=argv, env=[], setup=NO_SETUP, report_fd=write_fd)
+        pid = spawn_direct(stub)
+    except BaseException:
+        os.close(read_fd)
+        raise
+    finally:
+        os.close(write_fd)
+    with open(read_fd, "rb") as pipe:
+        report = pipe.read()
+    if not report:
+        return pid
+    os.waitpid(pid, 0)
+    number, step = parse_report(report)
+    if step == "exec":
+        raise exec_error(number, program)
+    raise setup_error(OSError(number, ""), _STEPS.get(step[:1], f"child setup ({step})"))
 
-    joins: tuple[str, ...] = ()
-    rlimits: Mapping[int, tuple[int, int]] | None = None
-    nice: int = 0
-    io: str = ""
-    umask: int = -1
-    user: User | None = None
 
-
-PLAIN: Final = Wishes()
-
-
-def io_class(text: str) -> tuple[int, int]:
-    """The kernel's class and level. Raises ValueError with what would be right."""
-    name, _, level = text.partition(":")
-    if name not in _IO_CLASSES or (level and not (level.isdecimal() and int(level) < 8)):
-        raise ValueError(f'"{text}" must be idle, or best-effort:0 (first) to best-effort:7')
-    return _IO_CLASSES[name], int(level or (0 if name == "idle" else 4))
-
-
-def words(wishes: Wishes) -> list[bytes]:
-    """In the order in which they can be carried out: a user who is none can do little."""
-    asked = [f"j{path}" for path in wishes.joins]
-    for number, limits in (wishes.rlimits or {}).items():
+def encode_setup(setup: ChildSetup) -> list[bytes]:
+    """Return the stub's arguments, in an order that works: the change of user comes last, as an
+    unprivileged user may not do the rest."""
+    steps = [f"j{path}" for path in setup.cgroup_files]
+    for number, limits in (setup.rlimits or {}).items():
         soft, hard = (_INFINITY if each < 0 else each for each in limits)
-        asked.append(f"r{number}:{soft}:{hard}")
-    if wishes.nice:
-        asked.append(f"n{wishes.nice}")
-    if wishes.io:
-        kind, level = io_class(wishes.io)
-        asked.append(f"i{kind}:{level}")
-    if wishes.umask >= 0:
-        asked.append(f"m{wishes.umask:o}")
-    if wishes.user is not None:
-        groups = ",".join(str(each) for each in wishes.user.groups)
-        asked.append(f"u{wishes.user.uid}:{wishes.user.gid}:{groups}")
-    return [os.fsencode(each) for each in asked]
+        steps.append(f"r{number}:{soft}:{hard}")
+    if setup.nice:
+        steps.append(f"n{setup.nice}")
+    if setup.io:
+        io_class, level = parse_io_class(setup.io)
+        steps.append(f"i{io_class}:{level}")
+    if setup.umask >= 0:
+        steps.append(f"m{setup.umask:o}")
+    if setup.user is not None:
+        groups = ",".join(str(each) for each in setup.user.groups)
+        steps.append(f"u{setup.user.uid}:{setup.user.gid}:{groups}")
+    return [os.fsencode(each) for each in steps]
 
 
-def command(
-    report: int, wishes: Wishes, search: str, env: Sequence[bytes], argv: Sequence[bytes]
+def stub_argv(
+    report_fd: int, setup: ChildSetup, search: str, env: Sequence[bytes], argv: Sequence[bytes]
 ) -> list[bytes]:
-    """What to execute instead of `argv`, with the descriptor `report` left open in it and an
-    empty environment: the program's is among the arguments, for it may be another user's, and
-    what it tells the dynamic linker must not act on us."""
-    where = b"p" + search.encode("utf-8", "surrogateescape")
-    return [*program(), b"%d" % report, *words(wishes), where, b"--", *env, b"--", *argv]
+    """Return the stub's command line. The stub must have `report_fd` open.
+
+    The stub itself gets an empty environment, and the program's as arguments: the program may
+    run as another user, and its LD_PRELOAD must not act on the privileged stub.
+    """
+    path = b"p" + search.encode("utf-8", "surrogateescape")
+    return [*find_stub(), b"%d" % report_fd, *encode_setup(setup), path, b"--", *env, b"--", *argv]
 
 
-def failure(said: bytes) -> tuple[int, str]:
-    """What came through `report`: errno and the step, "exec" or the word that failed."""
-    number, _, step = said.partition(b" ")
+def parse_report(report: bytes) -> tuple[int, str]:
+    """Return the errno and the step that failed: "exec", or the name of a setup step."""
+    number, _, step = report.partition(b" ")
     return (int(number) if number.isdigit() else 0), step.decode("ascii", "replace")
 
 
 @lru_cache(maxsize=1)
-def program() -> tuple[bytes, ...]:
-    """The compiled stub if it is there and does what it should, else the Python one."""
-    if _works((os.fsencode(_COMPILED),)):
-        return (os.fsencode(_COMPILED),)
-    return interpreted()
+def find_stub() -> tuple[bytes, ...]:
+    """Return the command of the compiled stub if that works here, else of the Python one."""
+    compiled = compiled_stub()
+    return compiled if _stub_works(compiled) else interpreted_stub()
 
 
-def interpreted() -> tuple[bytes, ...]:
-    """It takes 10 ms where the compiled one takes a tenth of one."""
-    # UTF-8 whatever the locale is: every byte goes through it unchanged.
+def compiled_stub() -> tuple[bytes, ...]:
+    return (os.fsencode(_COMPILED),)
+
+
+def interpreted_stub() -> tuple[bytes, ...]:
+    """The fallback takes 10 ms to start; the compiled stub takes 0.1 ms."""
+    # UTF-8 mode in any locale, so that every byte passes unchanged.
     options = (b"-I", b"-S", b"-X", b"utf8")
     return (os.fsencode(sys.executable), *options, os.fsencode(_DIRECTORY / "stub_fallback.py"))
 
 
-def compiled() -> tuple[bytes, ...]:
-    return (os.fsencode(_COMPILED),)
-
-
-def _works(stub: tuple[bytes, ...]) -> bool:
-    """The question starts no program: it is whether a wrong path is told as one."""
+def _stub_works(stub: tuple[bytes, ...]) -> bool:
+    """Probe a stub without starting a program: a nonexistent path must be reported as such."""
     try:
         done = subprocess.run(
             [*stub, b"2", b"p", b"--", b"A=1", b"--", b"/dev/null/none"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=_TEST_S,
+            timeout=_PROBE_TIMEOUT_S,
             check=False,
             env={},
         )
     except (OSError, subprocess.SubprocessError):
         return False
-    return done.returncode == 127 and failure(done.stderr) == (20, "exec")
+    return done.returncode == 127 and parse_report(done.stderr) == (20, "exec")
+
+
+@lru_cache(maxsize=1)
+def _pinned_stub(pid: int) -> tuple[bytes, ...]:
+    """Return a command of the stub that keeps working after an upgrade deletes its file."""
+    command = find_stub()
+    if len(command) == 1:
+        fd = os.open(command[0], os.O_RDONLY | os.O_CLOEXEC)
+        return (b"/proc/%d/fd/%d" % (pid, fd),)
+    with open(command[-1], "rb") as file:
+        return (*command[:-1], b"-c", file.read())
+
+
+def pin_stub() -> None:
+    """Find the stub and keep it open from now on. Raises OSError."""
+    _pinned_stub(os.getpid())

@@ -1,6 +1,6 @@
-"""What stub.c is, for machines where it could not be compiled; the contract stands there.
+"""Stub in Python, for machines that cannot compile stub.c, which describes the arguments.
 
-Run by itself: python -I -S stub_fallback.py FD WORD… -- NAME=VALUE… -- PROGRAM ARGUMENT…
+Run as a script: python -I -S stub_fallback.py FD WORD… -- NAME=VALUE… -- PROGRAM ARGUMENT…
 """
 
 import errno
@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 
-# ioprio_set(2) has no function in any C library; its number is the kernel's, by machine.
+# System call numbers by machine: no C library has a function for ioprio_set(2).
 _IOPRIO_SET = {"x86_64": 251, "i686": 289, "armv7l": 314, "ppc64le": 273, "s390x": 282}
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     os.set_inheritable(report, False)
     words = [os.fsencode(each) for each in sys.argv[2:]]
     search = b""
-    doing = "word"
+    step = "word"
     try:
         split = words.index(b"--")
         last = words.index(b"--", split + 1)
@@ -28,68 +28,68 @@ def main() -> None:
             if letter == "p":
                 search = text
                 continue
-            doing, do = _ACTS[letter]
-            do(text.decode("utf-8", "surrogateescape"))
-        doing = "exec"
-        _start(search, words[last + 1 :], env)
+            step, apply = _STEPS[letter]
+            apply(text.decode("utf-8", "surrogateescape"))
+        step = "exec"
+        _execute(search, words[last + 1 :], env)
     except OSError as error:
         number = error.errno or errno.EINVAL
     except (KeyError, ValueError, IndexError):
         number = errno.EINVAL
-    os.write(report, f"{number} {doing}".encode())
+    os.write(report, f"{number} {step}".encode())
     os._exit(127)
 
 
-def _join(path: str) -> None:
+def _join_cgroup(path: str) -> None:
     with open(path, "wb", buffering=0) as file:
         file.write(b"0")
 
 
-def _limit(text: str) -> None:
+def _set_rlimit(text: str) -> None:
     which, soft, hard = (int(each) for each in text.split(":"))
-    # The C library's "no limit" is all bits set, Python's is -1.
-    most = resource.RLIM_INFINITY
-    soft, hard = (most if each >= 2**63 else each for each in (soft, hard))
+    # RLIM_INFINITY is all bits set in C, and -1 in Python.
+    infinity = resource.RLIM_INFINITY
+    soft, hard = (infinity if each >= 2**63 else each for each in (soft, hard))
     resource.setrlimit(which, (soft, hard))
 
 
-def _nice(text: str) -> None:
+def _set_nice(text: str) -> None:
     os.setpriority(os.PRIO_PROCESS, 0, int(text))
 
 
-def _io(text: str) -> None:
+def _set_io_class(text: str) -> None:
     import ctypes
 
-    kind, level = (int(each) for each in text.split(":"))
+    io_class, level = (int(each) for each in text.split(":"))
     number = _IOPRIO_SET.get(os.uname().machine, 30)
     library = ctypes.CDLL(None, use_errno=True)
-    if library.syscall(number, 1, 0, kind << 13 | level):
+    if library.syscall(number, 1, 0, io_class << 13 | level):
         raise OSError(ctypes.get_errno(), "ioprio_set")
 
 
-def _umask(text: str) -> None:
+def _set_umask(text: str) -> None:
     os.umask(int(text, 8))
 
 
-def _become(text: str) -> None:
+def _set_user(text: str) -> None:
     user, group, rest = text.split(":")
     uid, gid = int(user), int(group)
     os.setgroups([int(each) for each in rest.split(",") if each])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
-        raise OSError(errno.EPERM, "it did not become that user")
+        raise OSError(errno.EPERM, "the user did not change")
     if uid:
-        # The one proof: root cannot be had back.
+        # Verify that the process cannot regain root.
         try:
             os.seteuid(0)
         except OSError:
             return
-        raise OSError(errno.EPERM, "root can be had back")
+        raise OSError(errno.EPERM, "the process can regain root")
 
 
-def _start(search: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
-    # The interpreter ignores these, and exec would hand that on.
+def _execute(search: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+    # The interpreter ignores these signals, and exec keeps ignored signals ignored.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     name = argv[0]
@@ -106,13 +106,13 @@ def _start(search: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
     raise OSError(denied or errno.ENOENT, "exec")
 
 
-_ACTS = {
-    "j": ("join", _join),
-    "r": ("rlimit", _limit),
-    "n": ("nice", _nice),
-    "i": ("io", _io),
-    "m": ("umask", _umask),
-    "u": ("user", _become),
+_STEPS = {
+    "j": ("join", _join_cgroup),
+    "r": ("rlimit", _set_rlimit),
+    "n": ("nice", _set_nice),
+    "i": ("io", _set_io_class),
+    "m": ("umask", _set_umask),
+    "u": ("user", _set_user),
 }
 
 if __name__ == "__main__":

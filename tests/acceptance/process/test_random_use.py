@@ -1,4 +1,4 @@
-"""Any bytes as arguments and environment, and any order of what a caller can do."""
+"""Random arguments, environments and call sequences on MythSystem."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mythjobs.process import PIPE, Exited, MythSystem, Outcome, Process, Reader, Signalled, Stopped
-from mythjobs.process.spawn import stub, stubbed
+from mythjobs.process.spawn import stub
 
 pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("MYTHJOBS_EXAMPLES", "60"))
@@ -29,19 +29,19 @@ names = texts.filter(lambda name: bool(name) and b"=" not in name)
 SHOW = "/bin/cat /proc/$$/cmdline; echo; /bin/cat /proc/$$/environ"
 
 
-@pytest.fixture(params=["plainly", "compiled", "interpreted"])
+@pytest.fixture(params=["direct", "compiled", "interpreted"])
 def more(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """What makes it start in this way."""
-    if request.param == "plainly":
+    """Keyword arguments that select this way to spawn."""
+    if request.param == "direct":
         yield {}
         return
-    if request.param == "compiled" and not os.access(stub.compiled()[0], os.X_OK):
-        pytest.skip("the stub was not compiled here")
+    if request.param == "compiled" and not os.access(stub.compiled_stub()[0], os.X_OK):
+        pytest.skip("the stub is not compiled here")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stub, "program", getattr(stub, str(request.param)))
-        stubbed._kept.cache_clear()
+        patch.setattr(stub, "find_stub", getattr(stub, f"{request.param}_stub"))
+        stub._pinned_stub.cache_clear()
         yield {"umask": 0o22}
-    stubbed._kept.cache_clear()
+    stub._pinned_stub.cache_clear()
 
 
 @anything
@@ -59,36 +59,36 @@ def test_arguments_and_environment_arrive_byte_for_byte(
     assert sorted(shown[len(expected) :].split(b"\0")[:-1]) == sorted(pairs)
 
 
-# Its daemon holds what the test reads to its end, and reads nothing itself.
+# The daemon holds the pipe that the test reads to EOF, and reads nothing itself.
 ECHO = "(trap '' TERM HUP; setsid sleep 600 </dev/null >/dev/null &); exec cat"
-ACTS = ("write", "read", "close", "pause", "resume", "usage", "pids", "wait", "hup", "stop")
+CALLS = ("write", "read", "close", "pause", "resume", "usage", "pids", "wait", "hup", "stop")
 
 
 @pytest.mark.parametrize("contain", [False, True])
 @anything
-@given(acts=st.lists(st.sampled_from(ACTS), max_size=25), last=st.sampled_from(("end", "kill")))
-def test_any_order_of_acts_leaves_a_legal_outcome_and_no_process(
-    contain: bool, acts: list[str], last: str
+@given(calls=st.lists(st.sampled_from(CALLS), max_size=25), last=st.sampled_from(("end", "kill")))
+def test_any_sequence_of_calls_ends_with_a_legal_outcome_and_no_process(
+    contain: bool, calls: list[str], last: str
 ) -> None:
     process = MythSystem.shell(
         ECHO, stdin=PIPE, stdout=PIPE, stderr=PIPE, contain=contain, session=True
     ).start()
     assert isinstance(process.stdout, Reader)
     fed = b""
-    heard = b""
-    for act in acts:
-        match act:
+    received = b""
+    for call in calls:
+        match call:
             case "write":
                 if process.stdin.write(b"some words\n"):
                     fed += b"some words\n"
             case "read":
-                heard += _read_what_is_there(process.stdout)
+                received += _read_available(process.stdout)
             case _:
-                _do(process, act)
+                _call(process, call)
     legal: set[Outcome] = {Exited(0)}
-    if "hup" in acts:
+    if "hup" in calls:
         legal.add(Signalled(signal.SIGHUP))
-    if "stop" in acts or last == "kill":
+    if "stop" in calls or last == "kill":
         legal.add(Stopped("user"))
     process.stdin.close()
     if last == "kill":
@@ -96,24 +96,24 @@ def test_any_order_of_acts_leaves_a_legal_outcome_and_no_process(
     process.resume()
     outcome = process.wait(30)
     assert outcome in legal
-    heard += process.stdout.read()
-    assert fed.startswith(heard)
-    if outcome == Exited(0) and "pause" not in acts and "stop" not in acts and last != "kill":
-        assert heard == fed
-    # Whoever is left would hold this pipe open.
+    received += process.stdout.read()
+    assert fed.startswith(received)
+    if outcome == Exited(0) and "pause" not in calls and "stop" not in calls and last != "kill":
+        assert received == fed
+    # A process that was left would hold this pipe open.
     assert isinstance(process.stderr, Reader)
     assert process.stderr.read() == b""
     assert process.pids() == ()
 
 
-def _read_what_is_there(stream: Reader) -> bytes:
+def _read_available(stream: Reader) -> bytes:
     if not select.select([stream], [], [], 0)[0]:
         return b""
     return stream.read_some()
 
 
-def _do(process: Process, act: str) -> None:
-    match act:
+def _call(process: Process, call: str) -> None:
+    match call:
         case "close":
             process.stdin.close()
         case "pause":

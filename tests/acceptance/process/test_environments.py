@@ -1,4 +1,4 @@
-"""MythSystem where things are not as usual: each time the same tour, in a process of its own."""
+"""MythSystem in unusual environments: the same tour of checks, each in its own process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tour(
     sources: Path = SOURCES,
     script: Path = TOUR,
 ) -> None:
-    """Take it, with `around` as the beginning of the command line."""
+    """Run the tour, with `around` in front of its command line."""
     directory.chmod(0o777)
     result = directory / "result"
     files = directory / "files"
@@ -45,7 +45,7 @@ def tour(
 
 
 @pytest.mark.parametrize("stub", ["chosen", "interpreted"])
-def test_in_a_usual_place(tmp_path: Path, stub: str) -> None:
+def test_in_the_usual_environment(tmp_path: Path, stub: str) -> None:
     tour(tmp_path, *(["--interpreted"] if stub == "interpreted" else []))
 
 
@@ -65,12 +65,12 @@ def test_from_a_process_of_1_gib(tmp_path: Path) -> None:
 def test_as_an_ordinary_user(tmp_path: Path) -> None:
     python = python_for_nobody()
     if python is None:
-        pytest.skip("no Python from 3.11 on that an ordinary user can run")
-    # pytest's own directories are for their owner only.
+        pytest.skip("no Python 3.11 or later that an ordinary user can run")
+    # pytest's directories are accessible to their owner only.
     place = Path("/tmp") / f"mythsystem-tour-{os.getpid()}"
     place.mkdir()
     try:
-        # The checkout itself may be where an ordinary user cannot read.
+        # The checkout may be in a directory that an ordinary user cannot read.
         sources = shutil.copytree(SOURCES, place / "src")
         script = Path(shutil.copy(TOUR, place))
         tour(
@@ -94,12 +94,12 @@ def python_for_nobody() -> str | None:
 
 
 def unshared(*options: str) -> list[str]:
-    """The beginning of a command line. Skips where namespaces cannot be had."""
+    """Return the command prefix; skip where namespaces are not available."""
     around = ["unshare", *options]
     if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare(1)")
+        pytest.skip("unshare(1) is not installed")
     if subprocess.run([*around, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine gives no namespaces")
+        pytest.skip("this machine allows no namespaces")
     return around
 
 
@@ -120,7 +120,7 @@ def test_on_a_full_file_system(tmp_path: Path) -> None:
 
 @as_root
 def test_under_a_process_1_that_does_not_reap(tmp_path: Path) -> None:
-    # It waits for its own child only.
+    # Process 1 waits for its own child only.
     text = "import os, sys; os.waitpid(os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:]), 0)"
     one = [*unshared("--pid", "--fork", "--mount-proc"), sys.executable, "-c", text]
     tour(tmp_path, around=one)

@@ -1,0 +1,129 @@
+"""Description of one program to start: argv, environment, descriptors, and child setup."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from mythjobs.process.spawn.errors import CannotStart, escape_undecodable
+
+_IO_CLASSES: Final = {"realtime": 1, "best-effort": 2, "idle": 3}
+
+
+class User(NamedTuple):
+    """User and groups of the child; the change is irreversible."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+class ChildSetup(NamedTuple):
+    """Settings that the child applies to itself before exec.
+
+    `cgroup_files` are paths of cgroup.procs to join. `rlimits`: number (resource.RLIMIT_…) to
+    (soft, hard), -1 for unlimited. `io`: "idle" or "best-effort:0" to "best-effort:7".
+    """
+
+    cgroup_files: tuple[str, ...] = ()
+    rlimits: Mapping[int, tuple[int, int]] | None = None
+    nice: int = 0
+    io: str = ""
+    umask: int = -1
+    user: User | None = None
+
+
+NO_SETUP: Final = ChildSetup()
+
+
+class Program(NamedTuple):
+    """`argv` and `env` (NAME=value) reach the child byte for byte.
+
+    `stdin`, `stdout` and `stderr` are our descriptors that become its 0, 1 and 2; -1 lets it
+    inherit ours. `search` is the PATH of its environment. With `session` it leads a new session.
+    `report_fd` stays open in it. A `umask` of -1 inherits ours.
+    """
+
+    argv: list[bytes]
+    env: list[bytes]
+    search: str
+    cwd: bytes
+    stdin: int
+    stdout: int
+    stderr: int
+    session: bool = True
+    setup: ChildSetup = NO_SETUP
+    report_fd: int = -1
+    umask: int = -1
+
+
+def make_program(
+    argv: list[str], env: dict[str, str], cwd: str, stdin: int, stdout: int, stderr: int
+) -> Program:
+    """Encode text for the kernel. Raises CannotStart for text that execve(2) cannot pass."""
+    try:
+        args = [each.encode("utf-8", "surrogateescape") for each in argv]
+        pairs = [f"{k}={v}".encode("utf-8", "surrogateescape") for k, v in env.items()]
+        directory = cwd.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.end]
+        raise CannotStart(0, f"arguments or environment: {bad!a} cannot be encoded") from None
+    if not args or not args[0]:
+        raise CannotStart(0, "argv[0], the program to run, is empty")
+    if any(b"\0" in text for text in (*args, *pairs, directory)):
+        raise CannotStart(0, "arguments or environment: a NUL byte cannot be passed to a program")
+    if any(not name or "=" in name for name in env):
+        raise CannotStart(0, 'environment: a variable\'s name is empty or contains "="')
+    return Program(args, pairs, env.get("PATH", os.defpath), directory, stdin, stdout, stderr)
+
+
+def parse_io_class(text: str) -> tuple[int, int]:
+    """Return the kernel's class and level. Raises ValueError that names the valid values."""
+    name, _, level = text.partition(":")
+    if name not in _IO_CLASSES or (level and not (level.isdecimal() and int(level) < 8)):
+        raise ValueError(
+            f'I/O class "{text}" must be idle, or best-effort:0 (highest priority) to best-effort:7'
+        )
+    return _IO_CLASSES[name], int(level or (0 if name == "idle" else 4))
+
+
+@lru_cache(maxsize=64)
+def _search_directories(search: str) -> tuple[bytes, ...]:
+    # An empty element is the current directory (environ(7)); join() treats it the same.
+    return tuple(each.encode("utf-8", "surrogateescape") for each in search.split(":"))
+
+
+def candidate_paths(program: Program) -> tuple[bytes, ...]:
+    """Return the paths to try with execve(2), in order, as execvp(3) does."""
+    name = program.argv[0]
+    if b"/" in name:
+        return (name,)
+    return tuple(os.path.join(each, name) for each in _search_directories(program.search))
+
+
+def exec_error(number: int, program: Program) -> CannotStart:
+    """Return the error for execve(2) of `program` that failed with errno `number`."""
+    name = program.argv[0].decode("utf-8", "backslashreplace")
+    match number:
+        case errno.ENOENT if _exists(program):
+            why = f"{name}: the interpreter named in its #! line does not exist"
+        case errno.ENOENT if "/" in name:
+            why = f"{name}: no such file"
+        case errno.ENOENT:
+            why = f"{name}: not found in PATH ({escape_undecodable(program.search)})"
+        case errno.EACCES:
+            why = f"{name}: permission denied (not executable, or in a closed directory)"
+        case errno.E2BIG:
+            why = f"{name}: arguments and environment exceed the kernel's size limit"
+        case errno.ENOEXEC:
+            why = f"{name}: not an executable format (no #! line, and no format the kernel knows)"
+        case _:
+            why = f"{name}: {os.strerror(number)}"
+    return CannotStart(number, why)
+
+
+def _exists(program: Program) -> bool:
+    return any(os.path.exists(os.path.join(program.cwd, each)) for each in candidate_paths(program))

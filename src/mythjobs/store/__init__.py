@@ -1,1 +1,1 @@
-"""The store: SQLite or PostgreSQL, opened by the master alone. Decides nothing."""
+"""Persistent store in SQLite or PostgreSQL. Only the master opens it; it decides nothing."""

@@ -1,4 +1,4 @@
-"""Brings a store to the schema of this version, in one transaction; refuses a newer one."""
+"""Schema migration: upgrades a store in one transaction, refuses one of a newer version."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from mythjobs.errors import ConfigError
 
-# The newest revision in migrations/versions. A store that has it is opened without Alembic,
-# whose import costs more than everything else at a start.
+# The newest revision in migrations/versions. A store of this revision is opened without Alembic,
+# whose import takes longer than the rest of a start.
 HEAD: Final = "0003"
 _BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 
 
 def migrate(engine: Engine) -> None:
-    """Raises ConfigError if the store was written by a newer version; then nothing is changed."""
+    """Upgrade the store to HEAD.
+
+    Raises ConfigError, and changes nothing, if a newer version wrote the store.
+    """
     with engine.connect() as connection:
-        version = _version(connection)
-        if version == HEAD:
-            return
-        _upgrade(connection, version)
+        version = _read_version(connection)
+        if version != HEAD:
+            _upgrade(connection, version)
 
 
-def _version(connection: Connection) -> str | None:
+def _read_version(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
+    version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if version is None else str(version)
 
 
 def _upgrade(connection: Connection, version: str | None) -> None:
@@ -42,12 +44,12 @@ def _upgrade(connection: Connection, version: str | None) -> None:
     known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     if version is not None and version not in known:
         raise ConfigError(
-            f"this store has schema {version}, written by a newer mythjobs; this version knows "
-            f"up to {HEAD}. Upgrade mythjobs, or name another --state-dir"
+            f"the store has schema {version}, written by a newer mythjobs; this version knows "
+            f"schemas up to {HEAD}. Upgrade mythjobs, or name another --state-dir"
         )
     config.attributes["connection"] = connection
-    # The driver is in autocommit mode; this makes the whole upgrade one transaction, so that a
-    # kill leaves the old schema or the new one, never something between.
+    # The driver is in autocommit mode. The explicit transaction covers the whole upgrade, so that
+    # a kill leaves the old schema or the new one.
     connection.exec_driver_sql(_BEGIN[connection.dialect.name])
     command.upgrade(config, "head")
     connection.exec_driver_sql("COMMIT")

@@ -1,4 +1,4 @@
-"""Opens a store where it is: a path is a SQLite file, a URL a PostgreSQL database."""
+"""Opens a store: a path names a SQLite file, a URL a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ def is_url(where: str | Path) -> bool:
 
 
 def open_store(where: str | Path, *, unsafe: bool = False) -> Store:
-    """`unsafe` takes a disk or a server that may lose what was acknowledged: for tests.
+    """Open the store and migrate it to this version's schema.
 
-    Raises ConfigError for a store of a newer version or one that would not be durable,
-    StateNotWritable, StoreFailed, StoreAway, and Taken if another master has it.
+    `unsafe` accepts a disk or server that may lose acknowledged data: for tests only.
+
+    Raises ConfigError if a newer version wrote the store or if it would not be durable,
+    StateNotWritable, StoreFailed, StoreAway, and Taken if another master uses it.
     """
     if is_url(where):
-        # psycopg costs 60 ms at a start, which most do without.
+        # Importing psycopg takes 60 ms; stores in SQLite start without it.
         from mythjobs.store.backends.postgres import PostgresStore
 
         return PostgresStore(str(where), unsafe=unsafe)

@@ -1,4 +1,4 @@
-"""SQLAlchemy Core expressions compiled once per dialect and run on the driver's cursor."""
+"""SQL statements: SQLAlchemy Core expressions compiled once, run on the driver's cursor."""
 
 from __future__ import annotations
 
@@ -31,71 +31,79 @@ from sqlalchemy.types import Boolean, NullType, TypeEngine
 
 from mythjobs.store.transaction import Transaction
 
-_PREFIX: Final = "given_"
-_ROWS: Final = "given_rows"
+# Marks the parameters whose values run() gets. Others are constants of the expression, which
+# SQLAlchemy names after their column or "param_1".
+_PREFIX: Final = "run_param_"
+_ROWS: Final = "run_param_rows"
 
 Row = tuple[Any, ...]
 Record = dict[str, Any]
 
 
-def _name_given(parameter: BindParameter[Any]) -> str | None:
+def param(name: str) -> BindParameter[Any]:
+    """Return a parameter whose value the caller of run() passes under this name."""
+    return bindparam(_PREFIX + name)
+
+
+def _param_name(parameter: BindParameter[Any]) -> str | None:
     name = parameter.key
     return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else None
 
 
-def param(name: str) -> BindParameter[Any]:
-    """A value that the caller of run() gives under this name."""
-    return bindparam(_PREFIX + name)
-
-
 def literal(text: str) -> ColumnElement[str]:
-    """A literal. SQLite uses a partial index only where it sees the literal itself."""
+    """Return an SQL string literal. SQLite uses a partial index only for literals, not parameters.
+
+    Raises ValueError for anything but letters, digits and underscores.
+    """
     if not text.replace("_", "").isalnum():
-        raise ValueError(f"not a word: {text!r}")
+        raise ValueError(f"not a plain word: {text!r}")
     return literal_column(f"'{text}'")
 
 
-class _List(NullType):
-    """Marks a parameter that is a whole list of numbers."""
+class _ListType(NullType):
+    """Type of a parameter that is a list of integers."""
 
     cache_ok = True
 
 
-# A list as the one text that each kind of store takes. The driver of PostgreSQL could adapt a
-# Python list, number by number: 50 µs for each thousand, this takes a tenth.
-_LISTS: Final[Mapping[str, Callable[[Sequence[int]], str]]] = {
+# A list goes in as one text. psycopg could adapt a Python list, but element by element: 50 µs per
+# thousand; this takes a tenth.
+_LIST_ENCODERS: Final[Mapping[str, Callable[[Sequence[int]], str]]] = {
     "sqlite": json.dumps,
     "postgresql": lambda numbers: "{" + ",".join(map(str, numbers)) + "}",
 }
 
 
 class InList(ColumnElement[bool]):
-    """`column` is one of the numbers given under a name; one parameter, so the text never
-    changes."""
+    """Condition that `column` is in a list of integers, passed as one parameter.
+
+    The statement's text is the same for lists of any length.
+    """
 
     inherit_cache = False
     type = Boolean()
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
-        self.given = bindparam(_PREFIX + name, type_=_List())
+        self.list_param = bindparam(_PREFIX + name, type_=_ListType())
 
     def self_group(self, against: object = None) -> InList:
-        # Core would write `= 1` behind it for a dialect without booleans, and SQLite would
-        # then read the whole table instead of the rows that are named.
+        # For a dialect without booleans Core would append `= 1`, and SQLite would then scan the
+        # whole table instead of looking up the listed rows.
         return self
 
 
 @compiles(InList, "sqlite")
-def _one_of_sqlite(element: InList, compiler: SQLCompiler, **kw: Any) -> str:
+def _compile_in_list_sqlite(element: InList, compiler: SQLCompiler, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
-    return f"{column} IN (SELECT value FROM json_each({compiler.process(element.given, **kw)}))"
+    values = compiler.process(element.list_param, **kw)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
 
 
 @compiles(InList, "postgresql")
-def _one_of_postgresql(element: InList, compiler: SQLCompiler, **kw: Any) -> str:
+def _compile_in_list_postgresql(element: InList, compiler: SQLCompiler, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
-    return f"{column} = ANY(CAST({compiler.process(element.given, **kw)} AS BIGINT[]))"
+    return f"{column} = ANY(CAST({compiler.process(element.list_param, **kw)} AS BIGINT[]))"
 
 
 def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -103,9 +111,9 @@ def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
 
 class _Compiled:
-    """The text for one dialect, and how to make the driver's parameters from ours."""
+    """Text of a statement for one dialect, and the conversion of values to its parameters."""
 
-    __slots__ = ("_defaults", "_lists", "_many", "_names", "_write_list", "sql")
+    __slots__ = ("_constants", "_encode_list", "_lists", "_names", "_pick", "sql")
 
     def __init__(self, expression: Executable, columns: Sequence[str], dialect: Dialect) -> None:
         kwargs = {"column_keys": list(columns)} if columns else {}
@@ -113,7 +121,7 @@ class _Compiled:
         self.sql: str = str(compiled)
         order: list[str] = compiled.positiontup or []
         self._names = [each.removeprefix(_PREFIX) for each in order]
-        self._defaults = {
+        self._constants = {
             name: value
             for name, value in compiled.params.items()
             if name not in columns and not name.startswith(_PREFIX)
@@ -121,153 +129,153 @@ class _Compiled:
         self._lists = {
             name.removeprefix(_PREFIX)
             for name, bind in compiled.binds.items()
-            if isinstance(bind.type, _List)
+            if isinstance(bind.type, _ListType)
         }
-        self._write_list: Callable[..., str] = _LISTS[dialect.name]
-        self._many: Callable[[Mapping[str, object]], Row] | None = None
-        if not self._defaults and len(self._names) > 1:
-            self._many = itemgetter(*self._names)
+        self._encode_list: Callable[..., str] = _LIST_ENCODERS[dialect.name]
+        self._pick: Callable[[Mapping[str, object]], Row] | None = None
+        if not self._constants and len(self._names) > 1:
+            self._pick = itemgetter(*self._names)
 
     @property
-    def parameters(self) -> int:
+    def param_count(self) -> int:
         return len(self._names)
 
-    def one(self, values: Mapping[str, object]) -> Row:
+    def bind(self, values: Mapping[str, object]) -> Row:
         if self._lists:
             values = {
-                name: self._write_list(value) if name in self._lists else value
+                name: self._encode_list(value) if name in self._lists else value
                 for name, value in values.items()
             }
-        if self._defaults:
-            values = {**self._defaults, **values}
+        if self._constants:
+            values = {**self._constants, **values}
         return tuple([values[name] for name in self._names])
 
-    def many(self, rows: Sequence[Mapping[str, object]]) -> list[Row]:
-        if self._many is not None:
-            return list(map(self._many, rows))
-        return [self.one(row) for row in rows]
+    def bind_many(self, rows: Sequence[Mapping[str, object]]) -> list[Row]:
+        if self._pick is not None:
+            return list(map(self._pick, rows))
+        return [self.bind(row) for row in rows]
 
 
 class Statement:
-    """One Core expression. Hot paths run these; pages and lists use Core as it comes.
+    """One Core expression, compiled once per dialect; for hot paths.
 
-    Core's own execute() costs 150 to 200 µs a statement in Python; this costs a few.
-    `columns` names the columns of an INSERT whose values come from run().
+    Core's own execute() costs 150 to 200 µs of Python per statement; this costs a few. Lists and
+    pages use fetch_records() instead.
     """
 
-    __slots__ = ("_at_once", "_columns", "_compiled", "_distinct", "_expression")
+    __slots__ = ("_columns", "_compiled", "_expression", "_multi_row", "_unique_rows")
 
     def __init__(
-        self, expression: Executable, columns: Sequence[str] = (), *, distinct: bool = False
+        self, expression: Executable, columns: Sequence[str] = (), *, unique_rows: bool = False
     ) -> None:
-        """`distinct`: run_many() is never given two rows of values for one row of the table, so
-        PostgreSQL can take them all at once."""
+        """`columns` are those of an INSERT whose values come from run().
+
+        `unique_rows` promises that run_many() never gets two rows of values for the same table
+        row. PostgreSQL then takes them all in one statement.
+        """
         self._expression = expression
         self._columns = columns
-        self._distinct = distinct or isinstance(expression, Insert)
+        self._unique_rows = unique_rows or isinstance(expression, Insert)
         self._compiled: dict[str, _Compiled] = {}
-        self._at_once: _Compiled | None = None
+        self._multi_row: _Compiled | None = None
 
-    def _for(self, dialect: Dialect) -> _Compiled:
-        found = self._compiled.get(dialect.name)
-        if found is None:
-            found = _Compiled(self._expression, self._columns, dialect)
-            self._compiled[dialect.name] = found
-        return found
+    def _compile(self, dialect: Dialect) -> _Compiled:
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = _Compiled(self._expression, self._columns, dialect)
+            self._compiled[dialect.name] = compiled
+        return compiled
 
     def run(self, tx: Transaction, **values: object) -> list[Row]:
-        """Executes it and returns all rows (none for a statement without any)."""
-        compiled = self._for(tx.dialect)
+        """Execute the statement; return all rows, none if the statement returns no rows."""
+        compiled = self._compile(tx.dialect)
         cursor = tx.cursor
-        cursor.execute(compiled.sql, compiled.one(values))
+        cursor.execute(compiled.sql, compiled.bind(values))
         return cursor.fetchall() if cursor.description is not None else []
 
     def run_many(self, tx: Transaction, rows: Sequence[Mapping[str, object]]) -> int:
-        """Executes it once for each row of values; answers how many rows it touched."""
+        """Execute the statement for each row of values; return the number of affected rows."""
         if not rows:
             return 0
         cursor = tx.cursor
-        if tx.dialect.name == "postgresql" and (len(rows) == 1 or self._distinct):
-            self._run_at_once(tx, rows)
+        if tx.dialect.name == "postgresql" and (len(rows) == 1 or self._unique_rows):
+            self._run_multi_row(tx, rows)
         else:
-            compiled = self._for(tx.dialect)
-            cursor.executemany(compiled.sql, compiled.many(rows))
+            compiled = self._compile(tx.dialect)
+            cursor.executemany(compiled.sql, compiled.bind_many(rows))
         return int(cursor.rowcount)
 
-    def _run_at_once(self, tx: Transaction, rows: Sequence[Mapping[str, object]]) -> None:
-        # One round trip and one parameter, however many rows there are.
+    def _run_multi_row(self, tx: Transaction, rows: Sequence[Mapping[str, object]]) -> None:
+        # One round trip and one parameter for any number of rows. psycopg's executemany in
+        # pipeline mode takes 1.2 times as long for one row and more than twice for 1,000.
         if len(rows) == 1:
-            compiled = self._for(tx.dialect)
-            tx.cursor.execute(compiled.sql, compiled.one(rows[0]))
+            compiled = self._compile(tx.dialect)
+            tx.cursor.execute(compiled.sql, compiled.bind(rows[0]))
             return
-        if self._at_once is None:
-            whole = multi_row_statement(self._expression, self._columns, _name_given, _ROWS)
-            self._at_once = _Compiled(whole, (), tx.dialect)
+        if self._multi_row is None:
+            expression = _to_multi_row(self._expression, self._columns)
+            self._multi_row = _Compiled(expression, (), tx.dialect)
         values = {"rows": json.dumps(rows, separators=(",", ":"))}
-        tx.cursor.execute(self._at_once.sql, self._at_once.one(values))
+        tx.cursor.execute(self._multi_row.sql, self._multi_row.bind(values))
 
     def query_plan(self, tx: Transaction) -> list[str]:
-        """How SQLite would find its rows, step by step (EXPLAIN QUERY PLAN); nothing is done."""
-        compiled = self._for(tx.dialect)
-        unknown = [None] * compiled.parameters
+        """Return the steps of SQLite's EXPLAIN QUERY PLAN, without running the statement."""
+        compiled = self._compile(tx.dialect)
+        unknown = [None] * compiled.param_count
         tx.cursor.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", unknown)
         return [str(step[3]) for step in tx.cursor.fetchall()]
 
 
-Given = Callable[[BindParameter[Any]], str | None]
+def _to_multi_row(expression: Executable, columns: Sequence[str]) -> Executable:
+    """Return the same INSERT or UPDATE for many rows, passed as one JSON text (`rows`).
 
-
-def multi_row_statement(
-    expression: Executable, columns: Sequence[str], given: Given, rows: str
-) -> Executable:
-    """The same for all rows, which come as one JSON text under the name `rows`.
-
-    `given` says under which name a parameter's value stands in a row, None for a constant. An
-    UPDATE joins the rows with its table, so no two of them may touch the same row there.
+    An UPDATE joins the rows with its table, so no two of them may affect the same table row.
     """
     if isinstance(expression, Insert):
         table = expression.table
-        values = _values({name: table.c[name].type for name in columns}, rows)
+        values = _json_rows({name: table.c[name].type for name in columns})
         return expression.from_select(list(columns), select(*(values.c[name] for name in columns)))
-    assert isinstance(expression, Update), "only inserts and updates have rows of values"
-    types = _types(expression, given)
-    values = _values(types, rows)
+    assert isinstance(expression, Update), "only INSERT and UPDATE take rows of values"
+    values = _json_rows(_find_param_types(expression))
 
     def replace(element: Any, **_: Any) -> ColumnElement[Any] | None:
-        name = given(element) if isinstance(element, BindParameter) else None
+        name = _param_name(element) if isinstance(element, BindParameter) else None
         return None if name is None else values.c[name]
 
     joined: Update = visitors.replacement_traverse(expression, {}, replace)  # type: ignore[assignment]
     return joined
 
 
-def _values(types: dict[str, TypeEngine[Any]], rows: str) -> TableValuedAlias:
-    text = cast(bindparam(rows, type_=Text()), JSON)
+def _json_rows(types: dict[str, TypeEngine[Any]]) -> TableValuedAlias:
+    text = cast(bindparam(_ROWS, type_=Text()), JSON)
     columns = [column(name, type_) for name, type_ in types.items()]
     values = func.json_to_recordset(text).table_valued(*columns, name="v")
     return values.render_derived(with_types=True)
 
 
-def _types(expression: Update, given: Given) -> dict[str, TypeEngine[Any]]:
-    """What each value is compared with or becomes says its type."""
-    found: dict[str, TypeEngine[Any]] = {}
+def _find_param_types(expression: Update) -> dict[str, TypeEngine[Any]]:
+    """Return each parameter's type: that of the column it is compared with or assigned to."""
+    types: dict[str, TypeEngine[Any]] = {}
 
-    def take(part: Any, of: TypeEngine[Any]) -> None:
+    def collect(part: Any, default: TypeEngine[Any]) -> None:
         for element in visitors.iterate(part):
-            if isinstance(element, BindParameter) and (called := given(element)) is not None:
-                found[called] = of if isinstance(element.type, NullType) else element.type
+            if isinstance(element, BindParameter) and (name := _param_name(element)) is not None:
+                types[name] = default if isinstance(element.type, NullType) else element.type
 
     for target, value in (expression._values or {}).items():
         name = target if isinstance(target, str) else target.key
         if isinstance(value, ColumnElement):
-            take(value, expression.table.c[name].type)
+            collect(value, expression.table.c[name].type)
     for condition in expression._where_criteria:
-        take(condition, Text())
-    return found
+        collect(condition, Text())
+    return types
 
 
 def fetch_records(tx: Transaction, query: Select[Any]) -> list[Record]:
-    """The rows by column name."""
+    """Run a query, compiled on each call, and return its rows by column name.
+
+    For lists and pages, which are not hot.
+    """
     compiled = query.compile(dialect=tx.dialect, compile_kwargs={"render_postcompile": True})
     names = compiled.positiontup or []
     tx.cursor.execute(str(compiled), tuple(compiled.params[name] for name in names))

@@ -1,6 +1,8 @@
-"""Every table and index, as SQLAlchemy Core. Instants are ms UTC, words are text, JSON is text."""
+"""Schema: every table and index, in SQLAlchemy Core. Times are ms UTC; JSON is stored as text."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -19,8 +21,14 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# SQLite numbers rows by itself only where the key is called INTEGER.
+# SQLite makes a primary key an alias of the rowid only if its type is INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return the arguments that make an index partial on both kinds of store."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 meta = Table(
     "meta",
@@ -35,14 +43,14 @@ command = Table(
     Column("command_id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("enabled", Integer, nullable=False),
-    Column("revision_id", Id, nullable=False),  # the one that new jobs get
+    Column("revision_id", Id, nullable=False),  # for new jobs
     Column("created_ms", BigInteger, nullable=False),
-    # Until when no job of it starts, because its output said "later"; null: it may.
+    # No job of the command starts before this time, because one reported "later"; null: none.
     Column("put_off_ms", BigInteger),
     Column("put_off_reason", Text, nullable=False, server_default=""),
 )
 
-# A job keeps the revision it was submitted with; rows are never changed.
+# A job keeps the revision it was submitted with. Rows are never updated.
 command_revision = Table(
     "command_revision",
     metadata,
@@ -61,27 +69,27 @@ machine = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("key", Text, nullable=False, unique=True),
     Column("rights", Text, nullable=False),  # {"mode": "all" | "listed" | "except", "commands": []}
-    Column("jobs", Integer),  # the ceiling an owner set; null: the machine's cores
+    Column("jobs", Integer),  # job limit set by the owner; null: number of cores
     Column("cores", Integer, nullable=False),
     Column("boot_id", Text, nullable=False),
     Column("enrolled_ms", BigInteger, nullable=False),
     Column("attached_ms", BigInteger, nullable=False),
-    Column("settings", Text, nullable=False, server_default="{}"),  # the owner's TOML, as JSON
-    Column("zone", Text, nullable=False, server_default=""),  # of its clock on the wall
+    Column("settings", Text, nullable=False, server_default="{}"),  # policy TOML as JSON
+    Column("zone", Text, nullable=False, server_default=""),  # time zone
 )
 
-# "Open until" and "closed until": what an owner says once, beside the weekly windows.
+# One-off overrides of the weekly run windows: "open until", "closed until".
 window_override = Table(
     "window_override",
     metadata,
     Column("machine_id", Id, nullable=False),
-    Column("command_id", Id, nullable=False),  # 0: every command
+    Column("command_id", Id, nullable=False),  # 0: all commands
     Column("kind", Text, nullable=False),  # allow | pause
     Column("until_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("machine_id", "command_id"),
 )
 
-# What jobs share beyond one machine ("nas", 3): jobs that name it take of it while they run.
+# Resources shared across machines ("nas", size 3). Running jobs hold the units they name.
 semaphore = Table(
     "semaphore",
     metadata,
@@ -90,7 +98,7 @@ semaphore = Table(
     Column("free_when_frozen", Integer, nullable=False, server_default="0"),
 )
 
-# What a job itself says that placement needs. Jobs that ask the same share a row.
+# Placement requirements of jobs. Jobs with the same requirements share a row.
 job_class = Table(
     "job_class",
     metadata,
@@ -116,7 +124,7 @@ batch = Table(
     Column("first_job_id", Id, nullable=False),
     Column("jobs", Integer, nullable=False),
     Column("submitted_ms", BigInteger, nullable=False),
-    Column("opened_ms", BigInteger),  # null while its rows come in: invisible, never ready
+    Column("opened_ms", BigInteger),  # null while jobs are inserted: invisible, not ready
     Column("succeeded", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
     Column("cancelled", Integer, nullable=False),
@@ -129,50 +137,48 @@ job = Table(
     Column("class_id", Id, ForeignKey("job_class.class_id"), nullable=False),
     Column("command_id", Id, nullable=False),
     Column("batch_id", Id),
-    Column("arguments", Text, nullable=False),  # JSON: parameter to text; for a run, the run itself
+    Column("arguments", Text, nullable=False),  # JSON: parameter to text; for `run`, the program
     Column("key", Text),
     Column("subject", Text),
     Column("overlap", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("state", Text, nullable=False),
-    Column("hold", Integer, nullable=False),  # 1: by a person; 2: its batch is not open yet
-    Column("stop_requested", Text),  # who asked
-    Column("not_before_ms", BigInteger),  # null once it is due: being due is sticky
+    Column("hold", Integer, nullable=False),  # 1: held by a user; 2: its batch is not open yet
+    Column("stop_requested", Text),  # user who asked
+    Column("not_before_ms", BigInteger),  # set to null once due, so a clock step cannot undo it
     Column("deadline_ms", BigInteger),
-    # The deadline as it sorts: 0 without one, which comes last, and takes no room in SQLite.
+    # Sort key of the deadline. 0: no deadline; sorts last, and takes no space in SQLite.
     Column("deadline_order", BigInteger, nullable=False, server_default="0"),
-    Column("unmet", Integer, nullable=False),  # dependencies that are still open
-    Column("ready_class", Id),  # the class, if nothing but a place is missing; else null
-    Column("attempts", Integer, nullable=False),  # the last number given; never counted back
-    Column("losses", Integer, nullable=False),  # in a row
+    Column("unmet", Integer, nullable=False),  # number of unmet dependencies
+    Column("ready_class", Id),  # class_id if only a machine is missing; else null
+    Column("attempts", Integer, nullable=False),  # last attempt number; never decreases
+    Column("losses", Integer, nullable=False),  # consecutive
     Column("submitted_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
-    Column("progress", Integer),  # tenths of a percent
+    Column("progress", Integer),  # 0.1 percent
     Column("comment", Text, nullable=False),
     Column("reason_code", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("rerun_of", Id),
-    Column("failures", Integer, nullable=False, server_default="0"),  # that count for [retry]
+    Column("failures", Integer, nullable=False, server_default="0"),  # counted by [retry]
 )
 
-# Placement reads the next jobs of a class here, and nothing else of the backlog.
+# Placement reads the next jobs of a class from this index, and nothing else of the backlog.
 Index(
     "job_ready",
     job.c.ready_class,
     job.c.priority.desc(),
     job.c.deadline_order,
     job.c.job_id,
-    sqlite_where=text("ready_class IS NOT NULL"),
-    postgresql_where=text("ready_class IS NOT NULL"),
+    **_where("ready_class IS NOT NULL"),
 )
 Index(
     "job_key",
     job.c.key,
     unique=True,
-    sqlite_where=text("key IS NOT NULL"),
-    postgresql_where=text("key IS NOT NULL"),
+    **_where("key IS NOT NULL"),
 )
-# The next of a subject, class by class, when the subject becomes free.
+# The next job of a subject in each class, read when the subject becomes free.
 Index(
     "job_subject",
     job.c.subject,
@@ -180,64 +186,55 @@ Index(
     job.c.priority.desc(),
     job.c.deadline_order,
     job.c.job_id,
-    sqlite_where=text("subject IS NOT NULL AND state = 'queued'"),
-    postgresql_where=text("subject IS NOT NULL AND state = 'queued'"),
+    **_where("subject IS NOT NULL AND state = 'queued'"),
 )
-# Who has a subject now, and who may get it: few rows, however many wait.
+# Live and ready jobs of a subject: few rows, even if many jobs are queued.
 Index(
     "job_subject_live",
     job.c.subject,
-    sqlite_where=text("subject IS NOT NULL AND state IN ('leased', 'running')"),
-    postgresql_where=text("subject IS NOT NULL AND state IN ('leased', 'running')"),
+    **_where("subject IS NOT NULL AND state IN ('leased', 'running')"),
 )
 Index(
     "job_subject_ready",
     job.c.subject,
-    sqlite_where=text("subject IS NOT NULL AND ready_class IS NOT NULL"),
-    postgresql_where=text("subject IS NOT NULL AND ready_class IS NOT NULL"),
+    **_where("subject IS NOT NULL AND ready_class IS NOT NULL"),
 )
 Index(
     "job_due",
     job.c.not_before_ms,
-    sqlite_where=text("not_before_ms IS NOT NULL"),
-    postgresql_where=text("not_before_ms IS NOT NULL"),
+    **_where("not_before_ms IS NOT NULL"),
 )
 Index(
     "job_deadline",
     job.c.deadline_ms,
-    sqlite_where=text("deadline_ms IS NOT NULL AND state = 'queued'"),
-    postgresql_where=text("deadline_ms IS NOT NULL AND state = 'queued'"),
+    **_where("deadline_ms IS NOT NULL AND state = 'queued'"),
 )
-# The jobs of a command that are over, newest first: statistics, and the last week for what-if.
+# Ended jobs of a command by end time: statistics.
 Index(
     "job_ended",
     job.c.command_id,
     job.c.ended_ms,
-    sqlite_where=text("ended_ms IS NOT NULL"),
-    postgresql_where=text("ended_ms IS NOT NULL"),
+    **_where("ended_ms IS NOT NULL"),
 )
-# Lists of one command, its oldest job that waits, and lists of what is over.
+# Lists of one command, its oldest queued job, and lists of ended jobs.
 Index("job_command", job.c.command_id, job.c.job_id)
 Index(
     "job_open",
     job.c.command_id,
     job.c.job_id,
-    sqlite_where=text("ended_ms IS NULL"),
-    postgresql_where=text("ended_ms IS NULL"),
+    **_where("ended_ms IS NULL"),
 )
 Index(
     "job_over",
     job.c.job_id,
-    sqlite_where=text("ended_ms IS NOT NULL"),
-    postgresql_where=text("ended_ms IS NOT NULL"),
+    **_where("ended_ms IS NOT NULL"),
 )
-# Lists by a state that few jobs have need not read past the many.
-for _word in ("failed", "cancelled"):
+# Lists by a rare state skip the jobs in other states.
+for _state in ("failed", "cancelled"):
     Index(
-        f"job_{_word}",
+        f"job_{_state}",
         job.c.job_id,
-        sqlite_where=text(f"state = '{_word}'"),
-        postgresql_where=text(f"state = '{_word}'"),
+        **_where(f"state = '{_state}'"),
     )
 
 dependency = Table(
@@ -252,10 +249,9 @@ dependency = Table(
 Index(
     "dependency_open",
     dependency.c.on_job_id,
-    sqlite_where=text("met = 0"),
-    postgresql_where=text("met = 0"),
+    **_where("met = 0"),
 )
-# Who waited for a job, also when it is over: nothing of what is open is pruned.
+# Dependents of a job, met or not: prune keeps the dependencies of jobs that have not ended.
 Index("dependency_on", dependency.c.on_job_id)
 
 attempt = Table(
@@ -270,23 +266,22 @@ attempt = Table(
     Column("started_ms", BigInteger),
     Column("over_ms", BigInteger),
     Column("outcome", Text),
-    Column("evidence", Text),  # observed | presumed, and how it is known
+    Column("evidence", Text),  # observed | presumed, and the source
     Column("usage", Text),
-    Column("output", Text),  # [[written, head, tail], …] per stream
-    Column("lease_s", Float),  # null: for ever
+    Column("output", Text),  # [[written, head, tail], …], one per stream
+    Column("lease_s", Float),  # null: unlimited
     PrimaryKeyConstraint("job_id", "n"),
     sqlite_with_rowid=False,
 )
-# At most one live attempt a job, whatever the code above believes.
+# At most one live attempt per job, enforced by the database.
 Index(
     "attempt_live",
     attempt.c.job_id,
     unique=True,
-    sqlite_where=text("over_ms IS NULL"),
-    postgresql_where=text("over_ms IS NULL"),
+    **_where("over_ms IS NULL"),
 )
 
-# What job and attempt rows do not say: holds, returns, losses, late results.
+# History that job and attempt rows do not show: holds, returns, losses, late results.
 event = Table(
     "event",
     metadata,
@@ -298,7 +293,7 @@ event = Table(
     Column("detail", Text, nullable=False),
 )
 
-# How long a command usually takes on a machine (exponentially weighted).
+# Typical duration of a command on a machine (exponentially weighted average).
 footprint = Table(
     "footprint",
     metadata,
@@ -309,7 +304,7 @@ footprint = Table(
     PrimaryKeyConstraint("command_id", "machine_id"),
 )
 
-# Work on many rows that a committed fact made necessary; following turns do it in slices.
+# Pending work on many rows, done in slices by later transactions.
 upkeep = Table(
     "upkeep",
     metadata,
@@ -319,7 +314,7 @@ upkeep = Table(
     Column("last_job_id", Id, nullable=False),
 )
 
-# Jobs by command and state, counted as they move: a million rows are not counted to be shown.
+# Number of jobs by command and state, updated with each transition instead of counted on demand.
 tally = Table(
     "tally",
     metadata,

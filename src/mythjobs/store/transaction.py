@@ -1,4 +1,4 @@
-"""What both kinds of store promise: one transaction a turn, snapshots beside it."""
+"""Transaction and the Store interface that the SQLite and PostgreSQL backends implement."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from sqlalchemy.engine import Dialect
 
 T = TypeVar("T")
 
-_MOST_TRIES: Final = 6
+_MAX_TRIES: Final = 6
 
 
 def redact_password(where: str) -> str:
-    """A path or URL as people and logs may see it. A password may stand before the host, or among
-    the parameters."""
-    scheme, found, rest = where.partition("://")
-    if not found:
+    """Return a path or URL without its password, for logs and messages.
+
+    A URL may carry a password before the host or among the parameters.
+    """
+    scheme, separator, rest = where.partition("://")
+    if not separator:
         return where
-    place, mark, query = rest.partition("?")
-    name, at, host = place.rpartition("@")
+    location, mark, query = rest.partition("?")
+    user, at, host = location.rpartition("@")
     shown = [each for each in query.split("&") if not each.startswith(("password=", "passfile="))]
-    return f"{scheme}://{name.partition(':')[0]}{at}{host}{mark}{'&'.join(shown)}"
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}{mark}{'&'.join(shown)}"
 
 
 class Transaction:
-    """One open transaction: the driver's cursor, and what must be added up before its commit.
+    """One open transaction: the driver's cursor, and counter changes to write before the commit.
 
-    `tally` counts jobs by (command, state) and `over` those of a batch by (batch, state);
-    totals.py writes both once per transaction. `completed` are the batches that became over.
+    `job_count_changes` are by (command, state), `batch_count_changes` by (batch, final state);
+    counters.py writes both once per transaction and sets `completed_batches`, the batches whose
+    last job has ended.
     """
 
     __slots__ = (
@@ -51,47 +54,51 @@ class Transaction:
 
 
 class RetryTransaction(Exception):
-    """The transaction met another (deadlock, serialization); rolled back, it may run again."""
+    """A deadlock or serialization failure rolled the transaction back; it may be run again."""
 
 
 class Store(ABC):
-    """`turn()` and `transact()` are for the one thread that writes, `reading()` for any other."""
+    """`transaction()` and `run_transaction()` are for the one writing thread, `snapshot()` for any
+    thread."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """One transaction on the writing connection: committed at the end, durable after it.
+        """Return one transaction on the writing connection, durably committed when the block ends.
 
-        Any exception rolls all of it back. Raises StoreFull if there is no room, StoreAway if
-        the store cannot be reached (nothing was committed then), StoreFailed if it failed, and
-        Taken if another master has it now: then nothing may be acknowledged any more, and the
-        process ends.
+        Any exception rolls all of it back. Raises StoreFull if the disk is full, StoreAway if the
+        store cannot be reached (then nothing was committed), StoreFailed if the store failed, and
+        Taken if another master uses it. After StoreFailed and Taken nothing may be acknowledged
+        any more, and the process ends.
         """
 
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[Transaction]:
-        """A snapshot for lists and pages, on a connection of its own that cannot write."""
+        """Return a consistent view for lists and pages, on a read-only connection of its own."""
 
     def run_transaction(self, body: Callable[[Transaction], T]) -> tuple[T, list[int]]:
-        """What `body` returns, and the batches that became over, after a commit.
+        """Run `body` in a transaction; return its result and the batches that it completed.
 
-        Where two transactions met, `body` runs again, at most five times.
+        After a deadlock or serialization failure, `body` runs again, at most five times.
         """
-        for tries in range(1, _MOST_TRIES + 1):
+        for tries in range(1, _MAX_TRIES + 1):
             try:
                 with self.transaction() as tx:
                     result = body(tx)
                 return result, tx.completed_batches
             except RetryTransaction:
-                if tries == _MOST_TRIES:
+                if tries == _MAX_TRIES:
                     raise
         raise AssertionError("unreachable")
 
     def has_free_space(self) -> bool:
-        """Whether what lets the store grow may come in. Looks again if it could not before."""
+        """Return whether requests that let the store grow may be accepted.
+
+        After the disk was full, each call checks again.
+        """
         return True
 
-    def checkpoint(self) -> None:  # noqa: B027 - most stores do this by themselves
-        """Does what the store's own upkeep needs, when a turn has just ended."""
+    def checkpoint(self) -> None:  # noqa: B027 - PostgreSQL does this by itself
+        """Do the store's own maintenance. The master calls this after each transaction."""
 
     @abstractmethod
     def close(self) -> None: ...

@@ -35,7 +35,8 @@ def submit_until_it_fails(program: Writer) -> list[str]:
         run = AdHoc(["/bin/true", "x" * 3000])
         key = f"f{len(answered)}.{id(program)}"
         asked = Asked()
-        program.turns.ask(requests.SubmitJob(Submit("run", run=run, key=key), "anna"), asked)  # type: ignore[arg-type]
+        request = requests.SubmitJob(Submit("run", run=run, key=key), "anna")
+        program.turns.put_request(request, asked)  # type: ignore[arg-type]
         while not program.failures:
             try:
                 answer = asked.answers.get(timeout=0.1)
@@ -65,7 +66,7 @@ def test_nothing_is_answered_after_a_failed_fsync_and_a_restart_has_the_rest(
         # Later requests are not answered either, although the disk is good again.
         [failure] = program.failures
         assert isinstance(failure, StoreFailed)
-        assert "nothing of the last turn was acknowledged" in failure.sentence
+        assert "nothing of the last transaction was acknowledged" in failure.sentence
         with pytest.raises(StoreFailed), program.store.transaction():
             pass
         program.close()

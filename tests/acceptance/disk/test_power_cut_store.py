@@ -19,7 +19,7 @@ import pytest
 
 from mythjobs.errors import MythJobsError, StoreFailed
 from mythjobs.master import requests
-from mythjobs.master.turn_runner import Committed
+from mythjobs.master.turn_runner import CommittedTurn
 from mythjobs.protocol.requests import AdHoc, Submit
 from mythjobs.store.backends.sqlite import SqliteStore
 from mythjobs.store.invariants.run import check
@@ -56,19 +56,19 @@ class Writer(Program):
             store._writer.execute("PRAGMA synchronous = OFF")
         super().__init__(store)
 
-    def _committed(self, turn: Committed) -> None:
-        for asked, answer in turn.answers:
+    def _committed(self, turn: CommittedTurn) -> None:
+        for asked, answer in turn.responses:
             if isinstance(asked, Noted) and not isinstance(answer, MythJobsError):
                 given = answer.id if asked.what.startswith("queued") else ""
                 self._disk.mark(f"{asked.what} {given}")
                 self.answered.append((asked.what, answer))
         super()._committed(
-            Committed(turn.result, [each for each in turn.answers if _waits(each)], [], [])
+            CommittedTurn(turn.result, [each for each in turn.responses if _waits(each)], [], [])
         )
 
     def let(self, what: str, request: requests.Request) -> None:
         """Asks without waiting for the answer, so that turns have more than one request."""
-        self.turns.ask(request, Noted(what))  # type: ignore[arg-type]
+        self.turns.put_request(request, Noted(what))  # type: ignore[arg-type]
 
     def barrier(self) -> None:
         self.ask(requests.HoldJobs([]))

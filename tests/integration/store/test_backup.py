@@ -35,14 +35,14 @@ def test_a_copy_made_in_the_middle_of_a_turn_has_what_was_committed(tmp_path: Pa
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     open_store(tmp_path / "store.db", unsafe=True).close()
     (tmp_path / "copy.db").write_text("mine")
-    with pytest.raises(BadRequest, match="is there already"):
+    with pytest.raises(BadRequest, match="already exists"):
         back_up(tmp_path / "store.db", tmp_path / "copy.db")
     assert (tmp_path / "copy.db").read_text() == "mine"
 
 
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
     open_store(tmp_path / "store.db", unsafe=True).close()
-    with pytest.raises(StateNotWritable, match="cannot be written"):
+    with pytest.raises(StateNotWritable, match="cannot write"):
         back_up(tmp_path / "store.db", tmp_path / "nowhere" / "copy.db")
 
 

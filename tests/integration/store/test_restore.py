@@ -104,7 +104,7 @@ def test_where_no_store_is_there_is_one_then(target: Path, backup: Path, tmp_pat
     "content, said",
     [
         (b"", "is not a backup of a mythjobs store"),
-        (b"name = 'true'\n", "is no store, or is damaged"),
+        (b"name = 'true'\n", "is not a store, or is damaged"),
     ],
 )
 def test_what_is_no_backup_is_not_put_back(target: Path, content: bytes, said: str) -> None:

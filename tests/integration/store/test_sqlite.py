@@ -46,7 +46,7 @@ def test_a_full_disk_refuses_what_grows_and_lets_what_runs_be_finished(small_dis
         live = [LeasedJob(each, 1, 1, 1, None, 0, None, 0, "{}", 0) for each in ids[:20]]
     for _ in range(3):
         ballast = disks.fill(small_disk)
-        with pytest.raises(StoreFull, match="nothing new is taken until there is room"):
+        with pytest.raises(StoreFull, match="requests that need space are refused"):
             _submit_for_ever(store)
         assert not store.has_free_space()
         # The reserve is dropped now: the ends of what runs still find room, one turn each.
@@ -117,7 +117,7 @@ print(Path(sys.argv[1] + "-wal").exists())
     assert len(lines) == 3
     assert lines[0] == lines[1]
     assert lines[0].startswith(f"{os.EX_IOERR} the store ")
-    assert "nothing of the last turn was acknowledged" in lines[0]
+    assert "nothing of the last transaction was acknowledged" in lines[0]
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
     with store.transaction() as tx:
         assert check(tx) == []
@@ -143,7 +143,7 @@ def test_a_damaged_file_is_found_after_an_unclean_end(tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "killed.db")
     shutil.copy(f"{path}-wal", tmp_path / "killed.db-wal")
     again.close()
-    with pytest.raises(StoreFailed, match="puts a backup in its place"):
+    with pytest.raises(StoreFailed, match="restore a backup with"):
         SqliteStore(tmp_path / "killed.db", unsafe=True)
 
 
@@ -195,7 +195,7 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StateNotWritable, match="cannot be opened for writing"):
+    with pytest.raises(StateNotWritable, match="cannot open the store"):
         SqliteStore(tmp_path / "nowhere" / "store.db", unsafe=True)
 
 

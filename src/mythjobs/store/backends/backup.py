@@ -1,4 +1,4 @@
-"""A copy of a SQLite store while it is in use: whole, of one instant, and on the disk."""
+"""Online backup of a SQLite store: a consistent, durable copy while the store is in use."""
 
 from __future__ import annotations
 
@@ -11,49 +11,51 @@ from mythjobs.store.open import is_url
 
 
 def back_up(where: str | Path, target: Path) -> int:
-    """Writes the store as it is now to a new file; answers its size in bytes.
+    """Copy the store to a new file; return its size in bytes.
 
-    It reads on a connection of its own and keeps nobody waiting. When this returns the copy is
-    durable; before, the file is not there. Raises BadRequest, StateNotWritable, StoreFull.
+    The copy uses its own connection and blocks nobody. The file appears only once it is durable.
+    Raises BadRequest, StateNotWritable, StoreFull.
     """
     if is_url(where):
-        raise BadRequest("a store in PostgreSQL is backed up with pg_dump, which comes with it")
+        raise BadRequest("a store in PostgreSQL cannot be copied by mythjobs; use pg_dump")
     if target.exists():
-        raise BadRequest(f"{target} is there already; name a new file")
+        raise BadRequest(f"{target} already exists; name a new file")
     part = target.with_name(f".{target.name}.part")
     try:
         part.unlink(missing_ok=True)
-        part.touch(mode=0o600)  # arguments of jobs are nobody else's to read
+        part.touch(mode=0o600)  # arguments of jobs are private
         copy_store(Path(where), part)
         fsync_path(part)
-        os.link(part, target)  # unlike a rename, never over what came there meanwhile
+        os.link(part, target)  # unlike rename, fails if the target was created meanwhile
         part.unlink()
         fsync_path(target.parent)
     except FileExistsError:
-        raise BadRequest(f"{target} is there already; name a new file") from None
+        raise BadRequest(f"{target} already exists; name a new file") from None
     except OSError as error:
-        raise StateNotWritable(f"{target} cannot be written: {error.strerror}") from error
+        raise StateNotWritable(f"cannot write {target}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
     return target.stat().st_size
 
 
 def copy_store(source: Path, part: Path) -> None:
-    """Writes all that is committed in a store into an empty file. Raises BadRequest if there is
-    none or it is none, StoreFull, StateNotWritable."""
+    """Write all committed data of a store into an empty file.
+
+    Raises BadRequest if the source is not a store, StateNotWritable, StoreFull.
+    """
     if not source.exists():
         raise BadRequest(f"there is no store {source}")
     connection = sqlite3.connect(source, timeout=10, isolation_level=None)
     try:
-        # It writes into the copy alone: checkpoints stay the master's.
+        # Only the master checkpoints; this connection writes into the copy alone.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("VACUUM INTO ?", (str(part),))
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-            raise StoreFull(f"there is no room for {part.parent}; the copy was not made") from error
-        raise StateNotWritable(f"{part.parent} cannot take the copy: {error}") from error
+            raise StoreFull(f"the disk of {part.parent} is full; the copy was not made") from error
+        raise StateNotWritable(f"cannot write the copy in {part.parent}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise BadRequest(f"{source} is no store, or is damaged ({error})") from error
+        raise BadRequest(f"{source} is not a store, or is damaged ({error})") from error
     finally:
         connection.close()
 

@@ -1,4 +1,4 @@
-"""Room kept back on the store's disk, so that what runs can be finished when it is full."""
+"""Disk of a SQLite store: file system type, and space reserved for when the disk is full."""
 
 from __future__ import annotations
 
@@ -6,51 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-
-class DiskReserve:
-    """A file of `size` bytes. Dropped once the disk is full, made again when there is room."""
-
-    def __init__(self, path: Path, size: int) -> None:
-        self._path = path
-        self._size = size
-
-    def allocate(self) -> bool:
-        """Whether it is there, whole."""
-        try:
-            # As much again must be free: dropping it is no room to come back for.
-            if not self._there() and self._free() < 2 * self._size:
-                return False
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return False
-        try:
-            # Reserved blocks, not a hole: a hole would be no room.
-            os.posix_fallocate(fd, 0, self._size)
-        except OSError:
-            self.release()
-            return False
-        finally:
-            os.close(fd)
-        return True
-
-    def _there(self) -> bool:
-        return self._path.exists() and self._path.stat().st_size == self._size
-
-    def _free(self) -> int:
-        disk = os.statvfs(self._path.parent)
-        return disk.f_bavail * disk.f_frsize
-
-    def release(self) -> bool:
-        """Whether that made room."""
-        try:
-            self._path.unlink()
-        except FileNotFoundError:
-            return False
-        return True
-
-
-# Locks and fsync of these are somebody else's word; SQLite's manual warns of them.
-_REMOTE: Final = frozenset(
+# SQLite's manual warns that locks and fsync of network file systems may not work.
+_NETWORK_TYPES: Final = frozenset(
     ("9p", "afs", "ceph", "cifs", "coda", "glusterfs", "lustre", "nfs", "nfs4", "smb3", "smbfs")
 )
 
@@ -58,10 +15,10 @@ _REMOTE: Final = frozenset(
 def find_network_file_system(
     directory: Path, mountinfo: Path = Path("/proc/self/mountinfo")
 ) -> str:
-    """The kind of network (or FUSE) file system that a directory is on; empty if it is on none.
+    """Return the type of the network or FUSE file system that holds a directory, or "".
 
-    Source: proc(5), /proc/pid/mountinfo: the third field is the device, the first behind the
-    single dash the kind.
+    Source: proc(5), /proc/pid/mountinfo: the third field is the device; the type follows the
+    single dash.
     """
     try:
         device = os.stat(directory).st_dev
@@ -73,5 +30,47 @@ def find_network_file_system(
         fields = line.split()
         if fields[2] == number:
             kind = fields[fields.index(b"-") + 1].decode(errors="replace")
-            return kind if kind in _REMOTE or kind.split(".")[0] == "fuse" else ""
+            return kind if kind in _NETWORK_TYPES or kind.split(".")[0] == "fuse" else ""
     return ""
+
+
+class DiskReserve:
+    """File of `size` bytes, deleted when the disk is full so that running jobs can be finished."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    def allocate(self) -> bool:
+        """Create the file unless it exists; return whether it exists in full size."""
+        try:
+            # Twice the size must be free: a reserve that fills the disk itself would be useless.
+            if not self._exists() and self._free_bytes() < 2 * self._size:
+                return False
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
+        try:
+            # Allocate blocks: a sparse file would reserve nothing.
+            os.posix_fallocate(fd, 0, self._size)
+        except OSError:
+            self.release()
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def _exists(self) -> bool:
+        return self._path.exists() and self._path.stat().st_size == self._size
+
+    def _free_bytes(self) -> int:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize
+
+    def release(self) -> bool:
+        """Delete the file; return whether that freed space."""
+        try:
+            self._path.unlink()
+        except FileNotFoundError:
+            return False
+        return True

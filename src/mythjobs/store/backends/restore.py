@@ -1,4 +1,4 @@
-"""A backup put in the place of a SQLite store; what stood there is kept beside it."""
+"""Restore of a SQLite store from a backup. The replaced store is kept beside it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ _HEADER: Final = b"SQLite format 3\0"
 
 @contextmanager
 def stage_backup(backup: Path, target: Path) -> Iterator[Path]:
-    """A copy of the backup in the directory of the store, which is gone afterwards if it was not
-    put in place. Raises BadRequest if that is no sound store, StateNotWritable, StoreFull."""
+    """Yield a checked copy of the backup in the store's directory, deleted afterwards unless
+    installed.
+
+    Raises BadRequest if the backup is damaged or not a store, StateNotWritable, StoreFull.
+    """
     part = target.with_name(f".{target.name}.part")
     _remove(part)
     try:
         part.touch(mode=0o600)
         copy_store(backup, part)
         with closing(sqlite3.connect(part)) as connection:
-            _look_at(connection, backup)
+            _check_backup(connection, backup)
         yield part
     except OSError as error:
-        raise StateNotWritable(f"{target.parent} cannot be written: {error.strerror}") from error
+        raise StateNotWritable(f"cannot write {target.parent}: {error.strerror}") from error
     finally:
         _remove(part)
 
 
-def _look_at(connection: sqlite3.Connection, backup: Path) -> None:
-    [found] = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    if found != "ok":
-        raise BadRequest(f"{backup} is damaged ({found.splitlines()[-1]})")
+def _check_backup(connection: sqlite3.Connection, backup: Path) -> None:
+    [result] = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if result != "ok":
+        raise BadRequest(f"{backup} is damaged ({result.splitlines()[-1]})")
     tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
     if not tables.fetchone()[0]:
         raise BadRequest(f"{backup} is not a backup of a mythjobs store")
@@ -53,28 +56,32 @@ def _remove(part: Path) -> None:
 
 @contextmanager
 def open_replaced_store(target: Path) -> Iterator[id_recovery.RestoredIds | None]:
-    """The store that is there now; None if it cannot be read, or has a log: it did not end by
-    itself then, and of a log that was damaged SQLite reads what stands before the damage, as if
-    that were all."""
-    found, connection = None, None
+    """Yield the ids issued by the store that the restore replaces, None if they are unknown.
+
+    Ids are unknown if the store cannot be read or has a write-ahead log, that is, was not closed
+    cleanly: SQLite silently reads a damaged log only up to the damage.
+    """
+    ids, connection = None, None
     try:
-        if _is_readable(target):
+        if _is_cleanly_closed(target):
             connection = sqlite3.connect(target, isolation_level=None)
-            found = id_recovery.read_restored_ids(
-                Transaction(connection.cursor(), sqlite_dialect.dialect())
-            )
+            tx = Transaction(connection.cursor(), sqlite_dialect.dialect())
+            ids = id_recovery.read_restored_ids(tx)
     except sqlite3.Error:
-        found = None
+        ids = None
     try:
-        yield found
+        yield ids
     finally:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
 
 
-def _is_readable(target: Path) -> bool:
-    """Looked at by ourselves: of what is no store SQLite deletes the log that lies beside it."""
+def _is_cleanly_closed(target: Path) -> bool:
+    """Return whether the file is a SQLite database without a log.
+
+    Checked without SQLite, which deletes the log beside a file that is not a database.
+    """
     log = Path(f"{target}-wal")
     if log.exists() and log.stat().st_size:
         return False
@@ -86,13 +93,14 @@ def _is_readable(target: Path) -> bool:
 
 
 def install_backup(part: Path, target: Path, aside: Path) -> bool:
-    """At every instant there is a whole store or the old one: its files get second names first.
+    """Replace the store by the staged backup; return whether there was a store.
 
-    Answers whether something stood there. Raises StateNotWritable.
+    The old store's files are first linked as `aside`, so that a kill leaves the old store or the
+    new one. Raises StateNotWritable.
     """
     try:
         fsync_path(part)
-        there = target.exists()
+        existed = target.exists()
         for suffix in ("", "-wal"):
             if Path(f"{target}{suffix}").exists():
                 os.link(f"{target}{suffix}", f"{aside}{suffix}")
@@ -102,5 +110,5 @@ def install_backup(part: Path, target: Path, aside: Path) -> bool:
         os.replace(part, target)
         fsync_path(target.parent)
     except OSError as error:
-        raise StateNotWritable(f"{target.parent} cannot be written: {error.strerror}") from error
-    return there
+        raise StateNotWritable(f"cannot write {target.parent}: {error.strerror}") from error
+    return existed

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import select
 
 from mythjobs.model.life import JobState
-from mythjobs.scheduler.eligibility import JobFacts, waits_for
+from mythjobs.scheduler.eligibility import JobFacts, find_job_wait
 from mythjobs.store import tables as t
 from mythjobs.store.invariants import job_rules, queue_rules
 from mythjobs.store.invariants.rule import Rule, Violation
@@ -80,7 +80,7 @@ def _unready(queued: dict[int, JobFacts]) -> list[Violation]:
     """Where `ready_class` and the rules that explain a wait disagree about the job itself."""
     found = []
     for job_id, each in queued.items():
-        hindrance = waits_for(each._replace(subject=None), now_ms=0)
+        hindrance = find_job_wait(each._replace(subject=None), now_ms=0)
         if each.ready and hindrance is not None:
             said = f"job {job_id} is ready, but {hindrance[1]}"
         elif not each.ready and hindrance is None and each.subject is None:

@@ -13,7 +13,7 @@ _ADD = Statement(
     update(t.tally)
     .where(t.tally.c.command_id == param("command"), t.tally.c.state == param("was"))
     .values(jobs=t.tally.c.jobs + param("more")),
-    distinct=True,
+    unique_rows=True,
 )
 _NEW = Statement(insert(t.tally), ("command_id", "state", "jobs"))
 _OVER = {

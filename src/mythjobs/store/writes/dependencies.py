@@ -26,7 +26,7 @@ _MEET = Statement(
     update(dependency)
     .where(dependency.c.job_id == param("waiting"), dependency.c.on_job_id == param("on"))
     .values(met=1),
-    distinct=True,
+    unique_rows=True,
 )
 _FEWER = Statement(
     update(job).where(job.c.job_id == param("waiting")).values(unmet=job.c.unmet - 1)

@@ -36,7 +36,7 @@ _ATTEMPTS = Statement(
 )
 _LIVE = Statement(select(attempt.c.job_id, attempt.c.n).where(attempt.c.over_ms.is_(None)))
 _SET_ATTEMPTS = Statement(
-    update(job).where(job.c.job_id == param("which")).values(attempts=param("n")), distinct=True
+    update(job).where(job.c.job_id == param("which")).values(attempts=param("n")), unique_rows=True
 )
 _HOLD = Statement(
     update(job)

@@ -105,7 +105,7 @@ _START = Statement(
         job.c.state.in_(_in(JobEvent.STARTED)),
     )
     .values(state=literal(target(JobEvent.STARTED))),
-    distinct=True,
+    unique_rows=True,
 )
 _STARTED = Statement(
     update(attempt)
@@ -115,7 +115,7 @@ _STARTED = Statement(
         attempt.c.over_ms.is_(None),
     )
     .values(started_ms=param("at")),
-    distinct=True,
+    unique_rows=True,
 )
 _CLOSE = Statement(
     update(attempt)
@@ -132,7 +132,7 @@ _CLOSE = Statement(
         output=param("wrote"),
         evidence=param("known"),
     ),
-    distinct=True,
+    unique_rows=True,
 )
 
 
@@ -158,7 +158,7 @@ def _end(event: JobEvent) -> Statement:
             "not_before_ms": param("not_before"),
             "progress": None,
         }
-    return Statement(changes.values(values), distinct=True)
+    return Statement(changes.values(values), unique_rows=True)
 
 
 _ENDS: Final = {

@@ -115,7 +115,7 @@ _TELL = Statement(
         progress=func.coalesce(param("tenths"), job.c.progress),
         comment=func.coalesce(param("said"), job.c.comment),
     ),
-    distinct=True,
+    unique_rows=True,
 )
 _NEXT_ID = Statement(select(meta.c.value).where(meta.c.name == literal("next_job_id")))
 _SAVE_NEXT_ID = Statement(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from mythjobs.agent import journal as journals
-from mythjobs.agent.core.core import Core
-from mythjobs.agent.core.outcome import RESTARTED, Left
-from mythjobs.agent.core.turn import Action, Bury, Journal, Tell
+from mythjobs.agent.core.core import AgentCore
+from mythjobs.agent.core.outcome import MACHINE_RESTARTED, LostAttempt
+from mythjobs.agent.core.turn import Action, RemoveReaper, SendToReaper, WriteJournal
 from tests.simulation.agentlink import AgentLink
 from tests.simulation.disk import Log
 from tests.simulation.reaper import Json, Reaper
@@ -36,14 +36,14 @@ class Agent:
         self.resumed_ms = 0
         self.stalled = 0
         self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self.core = Core({})
+        self.core = AgentCore({})
         if machine.journal is not None:
             path = cast(Any, machine.journal)
-            self.core.found(journals.read(path, machine.boot_id))
+            self.core.restore(journals.read_journal(path, machine.boot_id))
         if machine.disk.full:
             raise OSError("no room for a journal")
         boot_id = machine.boot_id
-        machine.journal = Log(machine.disk, journals.renewed(self.core.snapshot(), boot_id))
+        machine.journal = Log(machine.disk, journals.encode_journal(self.core.snapshot(), boot_id))
         self._journal = machine.journal
         self._token = 0
         self._syncing = False
@@ -101,7 +101,7 @@ class Agent:
         if self._unheard or self.adopted_ms is not None:
             return
         self.adopted_ms = self.world.now
-        self.carry_out(self.core.adopted(self.machine.clock.now()))
+        self.carry_out(self.core.finish_recovery(self.machine.clock.now()))
         self._have_reaper()
         self.link.keep()
 
@@ -109,7 +109,7 @@ class Agent:
         """Always one for new starts."""
         living = next((each for each in self.machine.reapers.values() if each.alive), None)
         if living is not None:
-            self.carry_out(self.core.use_reaper(living.name, self.machine.clock.now()))
+            self.carry_out(self.core.set_start_reaper(living.name, self.machine.clock.now()))
         elif not self._launching:
             self._launching = True
             self.later(_LAUNCH_MS, self._launch)
@@ -127,16 +127,16 @@ class Agent:
         if decoded[0]["type"] == "hello":
             hello = decoded.pop(0)
             self.carry_out(
-                self.core.on_hello(reaper.name, hello["attempts"], reaper.starting(), now)
+                self.core.on_reaper_hello(reaper.name, hello["attempts"], reaper.starting(), now)
             )
-            self.carry_out(self.core.on_reaper(reaper.name, decoded, now))
+            self.carry_out(self.core.on_reaper_messages(reaper.name, decoded, now))
             self._unheard.discard(reaper.name)
             if self.adopted_ms is None:
                 self._adopted_if_all()
             else:
                 self._have_reaper()
         else:
-            self.carry_out(self.core.on_reaper(reaper.name, decoded, now))
+            self.carry_out(self.core.on_reaper_messages(reaper.name, decoded, now))
 
     def reaper_is_dead(self, reaper: Reaper) -> None:
         self.later(self.machine.settle_ms(), self._settle, reaper)
@@ -144,10 +144,10 @@ class Agent:
     def _settle(self, reaper: Reaper) -> None:
         ended, opened = reaper.settle()
         rebooted = reaper.boot_id != self.machine.boot_id
-        why = (RESTARTED,) if rebooted else ()
-        left = [Left(key, at_ms, [], "session", *why) for key, at_ms in opened.items()]
+        why = (MACHINE_RESTARTED,) if rebooted else ()
+        left = [LostAttempt(key, at_ms, [], "session", *why) for key, at_ms in opened.items()]
         now = self.machine.clock.now()
-        self.carry_out(self.core.reaper_died(reaper.name, ended, left, now))
+        self.carry_out(self.core.on_reaper_death(reaper.name, ended, left, now))
         self._unheard.discard(reaper.name)
         if self.adopted_ms is None:
             self._adopted_if_all()
@@ -159,27 +159,27 @@ class Agent:
     def carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
-                case Tell():
+                case SendToReaper():
                     messages = _sent(action.messages)
                     if (reaper := self.machine.reapers.get(action.reaper)) is not None:
                         self.machine.to_reaper(reaper, messages)
-                case Journal():
+                case WriteJournal():
                     if not self._write(action):
                         return
-                case Bury():
+                case RemoveReaper():
                     self.machine.reapers.pop(action.reaper, None)
                 case _:
                     pass  # of output there is none here
         self.link.wake()
-        if not self._checking and self.core.on_terms:
+        if not self._checking and self.core.has_deadlines:
             self._checking = True
             self.later(_CHECK_MS, self._check)
 
     def _check(self) -> None:
         self._checking = False
-        self.carry_out(self.core.check(self.machine.clock.now()))
+        self.carry_out(self.core.check_deadlines(self.machine.clock.now()))
 
-    def _write(self, action: Journal) -> bool:
+    def _write(self, action: WriteJournal) -> bool:
         try:
             self._journal.append(json.dumps(action.record).encode() + b"\n")
         except OSError:
@@ -200,7 +200,7 @@ class Agent:
             self._sync()
         else:
             self._syncing = False
-        self.carry_out(self.core.journalled(token, self.machine.clock.now()))
+        self.carry_out(self.core.on_journal_synced(token, self.machine.clock.now()))
 
 
 def _sent(messages: Sequence[Any]) -> list[Any]:

@@ -50,7 +50,7 @@ class AgentLink:
         if not self._connected:
             return
         assert self._wire is not None
-        while frame := self._agent.core.frame(self._machine.clock.now()):
+        while frame := self._agent.core.next_frame(self._machine.clock.now()):
             for each in frame.messages:
                 if isinstance(each, m.Heartbeat):
                     held = [(one.job, one.n) for one in each.held]
@@ -78,7 +78,7 @@ class AgentLink:
             frame = codec.master_frame(data)
             self._witness(frame)
             now = self._machine.clock.now()
-            self._agent.carry_out(self._agent.core.on_master(frame, now))
+            self._agent.carry_out(self._agent.core.on_master_frame(frame, now))
             return
         message = codec.handshake(data)
         match message:
@@ -103,7 +103,7 @@ class AgentLink:
         self._connected = True
         self._tries = 0
         self._sent.clear()
-        self._agent.core.connected(welcome.jobs)
+        self._agent.core.on_connected(welcome.jobs)
         self._beat_ms = round(1000 * welcome.heartbeat_s)
         self._agent.later(self._beat_ms, self._beat, self._wire)
         self.wake()
@@ -112,8 +112,8 @@ class AgentLink:
         if wire is not self._wire:
             return
         core = self._agent.core
-        self._agent.carry_out(core.beat(self._machine.clock.now()))
-        if core.unanswered < _MOST_UNANSWERED:
+        self._agent.carry_out(core.on_heartbeat_due(self._machine.clock.now()))
+        if core.unanswered_heartbeats < _MOST_UNANSWERED:
             self._agent.later(self._beat_ms, self._beat, wire)
         elif wire is self._wire:
             self._world.say(self._machine.name, "is not answered, and hangs up")

@@ -16,7 +16,7 @@ from mythjobs.clock import Now
 from mythjobs.master import core as master_core
 from mythjobs.master.attempts import late_results
 from mythjobs.master.handlers import agents
-from mythjobs.master.state import Live, Machine, Memory, recall
+from mythjobs.master.state import LiveAttempt, Machine, MasterState, load_state
 from mythjobs.protocol import lease
 
 Patch = tuple[Any, str, Any]
@@ -26,28 +26,31 @@ _EVER_MS: Final = 2**60
 def _regrant_without_note() -> list[Patch]:
     """A grant that is offered again does not renew the master's note."""
 
-    def with_grant(self: Live, grant_no: int, arrived_ms: int) -> Live:
+    def with_grant(self: LiveAttempt, grant_no: int, arrived_ms: int) -> LiveAttempt:
         return replace(self, grant_no=grant_no)
 
-    return [(Live, "with_grant", with_grant)]
+    return [(LiveAttempt, "with_grant", with_grant)]
 
 
 def _lease_from_arrival() -> list[Patch]:
     """The machine counts its lease from the arrival of the answer, not from what it sent."""
-    renew, grant = leases.Enforcer.renew, agent_core.Core._grant
+    renew, grant = leases.LeaseEnforcer.renew, agent_core.AgentCore._handle_grant
 
     def late_renew(self: Any, sent_ms: int, held: Any, excepted: Any, now: Now) -> None:
         renew(self, now.steady_ms, held, excepted, now)
 
     def late_grant(self: Any, message: Any, now: Now) -> None:
-        sent = self._sent.get(message.hb)
+        sent = self._sent_heartbeats.get(message.hb)
         if sent is not None:
-            self._sent[message.hb] = sent._replace(at_ms=now.steady_ms)
+            self._sent_heartbeats[message.hb] = sent._replace(sent_ms=now.steady_ms)
         grant(self, message, now)
         if sent is not None:
-            self._sent[message.hb] = sent
+            self._sent_heartbeats[message.hb] = sent
 
-    return [(leases.Enforcer, "renew", late_renew), (agent_core.Core, "_grant", late_grant)]
+    return [
+        (leases.LeaseEnforcer, "renew", late_renew),
+        (agent_core.AgentCore, "_handle_grant", late_grant),
+    ]
 
 
 def _no_kill_budget() -> list[Patch]:
@@ -57,18 +60,19 @@ def _no_kill_budget() -> list[Patch]:
 
 def _late_grant_accepted() -> list[Patch]:
     """A grant is started however late it comes."""
-    grant = agent_core.Core._grant
+    grant = agent_core.AgentCore._handle_grant
 
     def any_grant(self: Any, message: Any, now: Now) -> None:
-        if self._sent and message.hb not in self._sent:
-            message = msgspec.structs.replace(message, hb=max(self._sent))
+        sent = self._sent_heartbeats
+        if sent and message.hb not in sent:
+            message = msgspec.structs.replace(message, hb=max(sent))
         grant(self, message, now)
 
     def start_by_ms(sent_ms: int, by_s: float) -> int:
         return _EVER_MS
 
     return [
-        (agent_core.Core, "_grant", any_grant),
+        (agent_core.AgentCore, "_handle_grant", any_grant),
         (agent_core, "start_by_ms", start_by_ms),
         (admission, "start_by_ms", start_by_ms),
     ]
@@ -77,65 +81,68 @@ def _late_grant_accepted() -> list[Patch]:
 def _restart_from_disk() -> list[Patch]:
     """A master that starts believes the last instants that were written down."""
 
-    def old_recall(tx: Any, now: Now) -> Memory:
-        found = recall(tx, now)
+    def old_recall(tx: Any, now: Now) -> MasterState:
+        found = load_state(tx, now)
         for machine in found.machines.values():
-            for job_id, live in machine.live.items():
+            for job_id, live in machine.live_attempts.items():
                 tx.cursor.execute(
                     "SELECT coalesce(started_ms, leased_ms) FROM attempt"
                     f" WHERE job_id = {job_id:d} AND n = {live.n:d}"
                 )
                 # When its row was last written, as the steady clock stood then.
                 ago_ms = now.wall_ms - tx.cursor.fetchone()[0]
-                found.lease(machine, job_id, live.with_note(now.steady_ms - ago_ms))
+                found.add_attempt(machine, job_id, live.with_renewal(now.steady_ms - ago_ms))
         return found
 
-    return [(master_core, "recall", old_recall)]
+    return [(master_core, "load_state", old_recall)]
 
 
 def _any_number() -> list[Patch]:
     """An end is taken for that of the job's present attempt, whatever its number."""
-    said, is_live, late_ended = agents.said, agents._is_live, late_results.Late.ended
+    handle_frame, is_live = agents.handle_frame, agents._is_live
+    add_late_result = late_results.LateResults.add_result
 
-    def said_with_ends(turn: Any, message: Any, ends: Any, gathered: Any) -> None:
-        gathered.ends = ends
-        said(turn, message, ends, gathered)
+    def handle_with_completions(turn: Any, message: Any, completions: Any, late: Any) -> None:
+        late.completions = completions
+        handle_frame(turn, message, completions, late)
 
-    def any_live(machine: Machine, job_id: int, n: int, of: Any = None) -> bool:
-        return (of is None and job_id in machine.live) or is_live(machine, job_id, n, of)
+    def any_live(machine: Machine, job_id: int, n: int, late: Any = None) -> bool:
+        any_number = late is None and job_id in machine.live_attempts
+        return any_number or is_live(machine, job_id, n, late)
 
-    def ended(self: Any, machine: Machine, message: Any) -> None:
-        for other in self._turn.memory.machines.values():
-            if (live := other.live.get(message.job)) is not None:
-                self.ends.ended(other, msgspec.structs.replace(message, n=live.n))
+    def add_result(self: Any, machine: Machine, message: Any) -> None:
+        for other in self._turn.state.machines.values():
+            if (attempt := other.live_attempts.get(message.job)) is not None:
+                message = msgspec.structs.replace(message, n=attempt.n)
+                self.completions.record_end(other, message)
                 return
-        late_ended(self, machine, message)
+        add_late_result(self, machine, message)
 
     return [
-        (agents, "said", said_with_ends),
+        (agents, "handle_frame", handle_with_completions),
         (agents, "_is_live", any_live),
-        (late_results.Late, "ended", ended),
+        (late_results.LateResults, "add_result", add_result),
     ]
 
 
 def _boot_ids_forgotten() -> list[Patch]:
     """A master that starts no longer knows of which boot of its machine an attempt is."""
-    after_reboot = agents._after_reboot
+    after_reboot = agents._end_previous_boot
 
-    def forgetful(tx: Any, now: Now) -> Memory:
-        found = recall(tx, now)
+    def forgetful(tx: Any, now: Now) -> MasterState:
+        found = load_state(tx, now)
         for machine in found.machines.values():
-            for job_id, live in machine.live.items():
-                machine.live[job_id] = replace(live, boot_id="")
+            for job_id, live in machine.live_attempts.items():
+                machine.live_attempts[job_id] = replace(live, boot_id="")
         return found
 
     def of_this_boot(machine: Machine, held: Any, ends: Any) -> None:
-        for job_id, live in machine.live.items():
+        for job_id, live in machine.live_attempts.items():
             if not live.boot_id:
-                machine.live[job_id] = replace(live, boot_id=machine.boot_id)
+                machine.live_attempts[job_id] = replace(live, boot_id=machine.boot_id)
         after_reboot(machine, held, ends)
 
-    return [(master_core, "recall", forgetful), (agents, "_after_reboot", of_this_boot)]
+    return [(master_core, "load_state", forgetful), (agents, "_end_previous_boot", of_this_boot)]
 
 
 def _no_rate_margin() -> list[Patch]:

@@ -10,9 +10,18 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mythjobs.agent.core.core import Core
-from mythjobs.agent.core.outcome import Left
-from mythjobs.agent.core.turn import Action, Bury, Drop, Follow, Journal, Json, Tell, Transfer
+from mythjobs.agent.core.core import AgentCore
+from mythjobs.agent.core.outcome import LostAttempt
+from mythjobs.agent.core.turn import (
+    Action,
+    DeleteOutput,
+    ForwardTransfer,
+    Json,
+    ReadNewOutput,
+    RemoveReaper,
+    SendToReaper,
+    WriteJournal,
+)
 from mythjobs.clock import Now
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
@@ -33,7 +42,7 @@ class Story:
     """An agent with one reaper `r1`, connected, whose first heartbeat (hb 1) is sent at 0."""
 
     def __init__(self, *, jobs: int = 2, most: int | None = None, connect: bool = True) -> None:
-        self.core = Core(BASE, jobs=most)
+        self.core = AgentCore(BASE, jobs=most)
         self.now = 0.0
         # What the core asked for last.
         self.actions: list[Action] = []
@@ -47,13 +56,13 @@ class Story:
         self._grants = 0
         # While the disk is slow, what is written waits for `disk`.
         self.slow_disk = False
-        self._unwritten: list[Journal] = []
+        self._unwritten: list[WriteJournal] = []
         self._seq = 0
-        self.carry_out(self.core.adopted(at(0)))
+        self.carry_out(self.core.finish_recovery(at(0)))
         self.hello("r1")
-        self.carry_out(self.core.use_reaper("r1", at(0)))
+        self.carry_out(self.core.set_start_reaper("r1", at(0)))
         if connect:
-            self.core.connected(jobs)
+            self.core.on_connected(jobs)
             self.said()
             self.acknowledge()
 
@@ -68,12 +77,12 @@ class Story:
 
     def master(self, *messages: m.MasterMessage, ack: int = 0) -> None:
         frame = codec.master_frame(codec.encode(m.MasterFrame(ack, list(messages))))
-        self.carry_out(self.core.on_master(frame, at(self.now)))
+        self.carry_out(self.core.on_master_frame(frame, at(self.now)))
 
     def said(self) -> list[m.AgentMessage]:
         """What the agent says now: every frame that it may send."""
         messages: list[m.AgentMessage] = []
-        while frame := self.core.frame(at(self.now)):
+        while frame := self.core.next_frame(at(self.now)):
             self.frames.append(codec.agent_frame(codec.encode(frame)))
             messages += self.frames[-1].messages
         return messages
@@ -84,10 +93,10 @@ class Story:
     # The reaper.
 
     def hello(self, reaper: str, *attempts: Json, starting: Sequence[tuple[int, int]] = ()) -> None:
-        self.carry_out(self.core.on_hello(reaper, _json(attempts), starting, at(self.now)))
+        self.carry_out(self.core.on_reaper_hello(reaper, _json(attempts), starting, at(self.now)))
 
     def reaper(self, *messages: Json, reaper: str = "r1") -> None:
-        self.carry_out(self.core.on_reaper(reaper, _json(messages), at(self.now)))
+        self.carry_out(self.core.on_reaper_messages(reaper, _json(messages), at(self.now)))
 
     def started(self, job: int, n: int = 1) -> Json:
         return {"type": "started", "job": job, "n": n, "pid": 77, "at_ms": at(self.now).wall_ms}
@@ -113,8 +122,10 @@ class Story:
         """It starts and ends, durably."""
         self.reaper(self.started(job, n), self.ended(job, n, output=output), self.synced())
 
-    def reaper_dies(self, *ended: Json, left: Sequence[Left] = (), reaper: str = "r1") -> None:
-        self.carry_out(self.core.reaper_died(reaper, _json(ended), left, at(self.now)))
+    def reaper_dies(
+        self, *ended: Json, left: Sequence[LostAttempt] = (), reaper: str = "r1"
+    ) -> None:
+        self.carry_out(self.core.on_reaper_death(reaper, _json(ended), left, at(self.now)))
 
     # What came of it.
 
@@ -122,18 +133,18 @@ class Story:
         self.actions = list(actions)
         for action in actions:
             match action:
-                case Tell():
+                case SendToReaper():
                     self.told += _json([{**each, "to": action.reaper} for each in action.messages])
-                case Journal():
+                case WriteJournal():
                     self.records += _json([action.record])
                     self._unwritten.append(action)
-                case Transfer():
+                case ForwardTransfer():
                     self.transfers.append(action.message)
-                case Drop():
+                case DeleteOutput():
                     self.dropped.append(action.key)
-                case Bury():
+                case RemoveReaper():
                     self.buried.append(action.reaper)
-                case Follow():
+                case ReadNewOutput():
                     self.followed.append(action.attempt.key)
         if not self.slow_disk:
             self.disk()
@@ -142,7 +153,7 @@ class Story:
         """All that was written is durable."""
         while self._unwritten:
             token = self._unwritten.pop(0).token
-            self.carry_out(self.core.journalled(token, at(self.now)))
+            self.carry_out(self.core.on_journal_synced(token, at(self.now)))
 
     def take(self, kind: str) -> list[Json]:
         """The messages of this type that the reapers were told since last time."""
@@ -155,7 +166,7 @@ class Story:
 
     def held(self) -> list[tuple[int, int, str]]:
         """What a heartbeat of this moment says."""
-        self.carry_out(self.core.beat(at(self.now)))
+        self.carry_out(self.core.on_heartbeat_due(at(self.now)))
         if self.frames:
             self.acknowledge()
         [heartbeat] = [each for each in self.said() if isinstance(each, m.Heartbeat)]

@@ -1,4 +1,4 @@
-"""What this machine says of itself to the master: its time zone, and what it enforces."""
+"""Capabilities of this machine: its time zone, and the limits that it can enforce."""
 
 from __future__ import annotations
 
@@ -8,45 +8,49 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.model.zone import load_zone
-from mythjobs.process.cgroup import Groups, best_here
+from mythjobs.process.cgroup import CgroupProvider, open_cgroup_pool
 
 _LOCALTIME: Final = Path("/etc/localtime")
 _TIMEZONE: Final = Path("/etc/timezone")
-_MARK: Final = "zoneinfo/"
+_ZONE_DIRECTORY: Final = "zoneinfo/"
 
-# By timers, by looking at what a tree used, and by what the kernel gives every process.
+# Enforced by timers, by sampling the usage of process trees, and by kernel calls per process.
 _ALWAYS: Final = (
     "leases", "windows", "freeze", "wall", "cpu", "idle", "output", "nice", "io",
 )  # fmt: skip
 
 
-def machine_zone(
+def find_time_zone(
     environ: Mapping[str, str], localtime: Path = _LOCALTIME, timezone: Path = _TIMEZONE
 ) -> str:
-    """The IANA name of this machine's zone; "" where it has none that is known (UTC then)."""
-    for name in (environ.get("TZ", "").lstrip(":"), _linked(localtime), _written(timezone)):
-        if name and _is_known(name):
+    """Return the IANA name of this machine's time zone; "" if unknown, which means UTC."""
+    for name in (
+        environ.get("TZ", "").lstrip(":"),
+        _zone_of_link(localtime),
+        _zone_in_file(timezone),
+    ):
+        if name and _is_known_zone(name):
             return name
     return ""
 
 
-def _linked(path: Path) -> str:
+def _zone_of_link(path: Path) -> str:
     try:
         target = os.readlink(path)
     except OSError:
         return ""
-    _, found, name = target.partition(_MARK)
+    _, found, name = target.partition(_ZONE_DIRECTORY)
     return name if found else ""
 
 
-def _written(path: Path) -> str:
+def _zone_in_file(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
 
 
-def _is_known(name: str) -> bool:
+def _is_known_zone(name: str) -> bool:
     try:
         load_zone(name)
     except ValueError:
@@ -54,22 +58,21 @@ def _is_known(name: str) -> bool:
     return True
 
 
-def abilities(groups: Groups | None) -> tuple[str, ...]:
-    """What this machine enforces by itself, its agent dead included; words of messages.CAN.
+def capabilities_with(groups: CgroupProvider | None) -> tuple[str, ...]:
+    """Return what this machine enforces even without an agent, as names in messages.CAN.
 
-    `groups` is what holds the trees of processes here, if anything does. Memory and
-    processes are only said where the kernel holds to them: looking now and then comes late.
+    `memory` and `processes` need a cgroup that enforces them: sampling would notice too late.
     """
     if groups is None:
         return _ALWAYS
-    return (*_ALWAYS, "contain", *sorted(groups.enforces()))
+    return (*_ALWAYS, "contain", *sorted(groups.enforced_limits()))
 
 
-def abilities_here() -> tuple[str, ...]:
-    """Found by trying, and left as it was found."""
-    groups = best_here()
+def detect_capabilities() -> tuple[str, ...]:
+    """Detect the capabilities by creating cgroups, which are removed afterwards."""
+    groups = open_cgroup_pool()
     try:
-        return abilities(groups)
+        return capabilities_with(groups)
     finally:
         if groups is not None:
             groups.close()

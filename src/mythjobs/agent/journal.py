@@ -17,10 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from mythjobs.agent.core.attempt import Key
-from mythjobs.agent.core.core import Found
-from mythjobs.agent.core.lease_terms import Terms, from_json, hours_from_json, to_json
-from mythjobs.agent.core.turn import Journal as Wanted
+from mythjobs.agent.core.attempt import JournalSnapshot, Key
+from mythjobs.agent.core.lease_terms import (
+    LeaseTerms,
+    hours_from_json,
+    terms_from_json,
+    terms_to_json,
+)
+from mythjobs.agent.core.turn import WriteJournal as Wanted
 from mythjobs.config import files
 from mythjobs.errors import StoreFailed
 
@@ -32,17 +36,17 @@ _QUICK_S: Final = 0.001
 _RENEWED_AT: Final = 4 * 2**20
 
 
-def read(path: Path, boot_id: str) -> Found:
+def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
     """What a journal tells at this boot. A line that a power cut tore is left out: nothing
     that depended on it had begun."""
-    granted: dict[Key, Terms] = {}
+    granted: dict[Key, LeaseTerms] = {}
     never: dict[Key, None] = {}
     lost: set[Key] = set()
     boot = boot_id
     for record in _records(path):
         boot = record.get("boot", boot)
         for job, n, *terms in record.get("grant", ()):
-            granted[job, n] = from_json(terms)
+            granted[job, n] = terms_from_json(terms)
         for job, n, end_ms in record.get("lease", ()):
             if (job, n) in granted:
                 granted[job, n] = granted[job, n]._replace(end_ms=end_ms)
@@ -59,17 +63,17 @@ def read(path: Path, boot_id: str) -> Found:
     # At another boot what was granted may have been started, and its reaper's note of that
     # is only as durable as the page cache was.
     lost = lost & granted.keys() if boot == boot_id else set(granted)
-    return Found(granted, list(never), lost)
+    return JournalSnapshot(granted, list(never), lost)
 
 
-def renewed(found: Found, boot_id: str) -> bytes:
+def encode_journal(found: JournalSnapshot, boot_id: str) -> bytes:
     """A whole journal that says this and nothing else."""
-    grants = [[*key, *to_json(terms)] for key, terms in found.granted.items()]
-    never, lost = list(found.never), list(found.lost)
+    grants = [[*key, *terms_to_json(terms)] for key, terms in found.granted.items()]
+    never, lost = list(found.never_start), list(found.maybe_started)
     return _line({"boot": boot_id, "grant": grants, "never": never, "lost": lost})
 
 
-class Journal:
+class AgentJournal:
     """Writes records at once, and makes all that came meanwhile durable with one fdatasync.
 
     `durable` is called in the event loop with the token of the last record that is durable,
@@ -80,7 +84,7 @@ class Journal:
         self,
         path: Path,
         boot_id: str,
-        snapshot: Callable[[], Found],
+        snapshot: Callable[[], JournalSnapshot],
         durable: Callable[[int], None],
         failed: Callable[[StoreFailed], None],
     ) -> None:
@@ -99,7 +103,7 @@ class Journal:
         # the place of the old one. The lock is held meanwhile, and by whoever writes.
         self._since: list[bytes] | None = None
         self._lock = threading.Lock()
-        self._renew(renewed(snapshot(), boot_id))
+        self._renew(encode_journal(snapshot(), boot_id))
 
     def write(self, wanted: Wanted) -> None:
         """It is in the file when this returns, and durable later. Raises StoreFailed."""
@@ -125,7 +129,7 @@ class Journal:
         job: Callable[[], None]
         if self._size > _RENEWED_AT:
             self._since = []
-            job = partial(self._renew, renewed(self._snapshot(), self._boot_id))
+            job = partial(self._renew, encode_journal(self._snapshot(), self._boot_id))
         else:
             job = partial(os.fdatasync, self._fd)
             if self._took_s < _QUICK_S:

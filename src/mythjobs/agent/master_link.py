@@ -1,4 +1,4 @@
-"""The connection to the master: found again whenever it is lost, and one frame a turn."""
+"""Connection to the master: handshake, reconnection, heartbeats and frames."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 
 _HANDSHAKE_S: Final = 10.0
-_MOST_UNANSWERED: Final = 3
-# At first often: `up` starts master and agent together. Then a master that is away for the
-# night costs next to nothing.
-_FIRST_TRIES: Final = 25
-_FIRST_S: Final = 0.2
-_LAST_S: Final = 5.0
+_MAX_UNANSWERED: Final = 3
+# Frequent at first: `mythjobs up` starts master and agent together. Rare later: a master that
+# is down for hours must cost little.
+_FAST_RETRIES: Final = 25
+_FAST_RETRY_S: Final = 0.2
+_MAX_RETRY_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 
 
-class Myself(NamedTuple):
-    """Who this agent is. `incarnation` is another for each agent process."""
+class AgentIdentity(NamedTuple):
+    """What the agent tells the master about itself. `incarnation` differs per agent process."""
 
     key: Ed25519PrivateKey
     name: str
@@ -46,112 +46,112 @@ class Myself(NamedTuple):
     can: tuple[str, ...] = ()
 
 
-def answer(
-    challenge: m.Challenge, myself: Myself, nonce: str, trusted: str | None
+def build_hello(
+    challenge: m.Challenge, identity: AgentIdentity, nonce: str, trusted_key: str | None
 ) -> tuple[m.Hello, bytes]:
-    """The hello for this challenge, and what the master's welcome must have signed.
+    """Return the hello for this challenge, and the statement that the welcome must sign.
 
-    `trusted` is the only master key that is accepted. Raises ProtocolError.
+    Raises ProtocolError for any master key but `trusted_key`, and if no version is common.
     """
-    if challenge.master_key != trusted:
+    if challenge.master_key != trusted_key:
         raise ProtocolError(
-            "the master's key is not the one in master.pub of this state directory; whoever "
-            "answers there is not this machine's master"
+            "the master's key is not the one in master.pub of this state directory: another "
+            "program answers at the master's socket"
         )
     version = min(challenge.newest, m.VERSION)
     if version < max(challenge.oldest, m.OLDEST):
         raise ProtocolError(
-            f"the master speaks versions {challenge.oldest} to {challenge.newest} of the link, "
-            f"this agent {m.OLDEST} to {m.VERSION}; upgrade the older of the two"
+            f"no common version of the link protocol: the master has {challenge.oldest} to "
+            f"{challenge.newest}, this agent {m.OLDEST} to {m.VERSION}; upgrade the older one"
         )
-    ours = handshake.public_hex(myself.key)
-    said = (challenge.nonce, nonce, challenge.master_key, ours)
+    machine_key = handshake.public_hex(identity.key)
+    signed = (challenge.nonce, nonce, challenge.master_key, machine_key)
     hello = m.Hello(
         version,
-        ours,
+        machine_key,
         nonce,
-        handshake.sign(myself.key, handshake.statement("machine", *said)),
-        myself.name,
-        myself.boot_id,
-        myself.incarnation,
+        handshake.sign(identity.key, handshake.statement("machine", *signed)),
+        identity.name,
+        identity.boot_id,
+        identity.incarnation,
         cores=os.cpu_count() or 1,
         program=f"mythjobs {__version__}",
-        zone=myself.zone,
-        can=list(myself.can),
+        zone=identity.zone,
+        can=list(identity.can),
     )
-    return hello, handshake.statement("master", *said)
+    return hello, handshake.statement("master", *signed)
 
 
-def welcomed(
-    message: m.Challenge | m.Hello | m.Welcome | m.Refused, trusted: str, said: bytes
+def verify_welcome(
+    message: m.Challenge | m.Hello | m.Welcome | m.Refused, trusted_key: str, statement: bytes
 ) -> m.Welcome:
-    """The welcome, if the holder of the trusted key gave it. Raises ProtocolError."""
+    """Return the welcome if the trusted key signed it. Raises ProtocolError otherwise."""
     if isinstance(message, m.Refused):
         raise ProtocolError(f"the master refused this machine: {message.sentence}")
     if not isinstance(message, m.Welcome):
-        raise ProtocolError("the master answers hello with welcome or refused")
-    handshake.verify(trusted, message.signature, said)
+        raise ProtocolError("unexpected handshake message from the master; welcome expected")
+    handshake.verify(trusted_key, message.signature, statement)
     return message
 
 
-class Desk(Protocol):
-    """Who knows what to say, and what is said."""
+class LinkHandler(Protocol):
+    """Source of frames to send, and receiver of the master's frames."""
 
-    def connected(self, jobs: int) -> None: ...
-    def disconnected(self) -> None: ...
-    def hear(self, frame: m.MasterFrame, now: Now) -> None: ...
-    def beat(self, now: Now) -> None: ...
-    def frame(self, now: Now) -> m.AgentFrame | None: ...
-    def chunk(self) -> bytes | None: ...
-    def wake_ms(self) -> int | None: ...
+    def on_connected(self, jobs: int) -> None: ...
+    def on_disconnected(self) -> None: ...
+    def on_frame(self, frame: m.MasterFrame, now: Now) -> None: ...
+    def on_heartbeat_due(self, now: Now) -> None: ...
+    def next_frame(self, now: Now) -> m.AgentFrame | None: ...
+    def next_chunk(self) -> bytes | None: ...
+    def next_frame_ms(self) -> int | None: ...
 
     @property
-    def unanswered(self) -> int: ...
+    def unanswered_heartbeats(self) -> int: ...
 
 
-class Link:
-    def __init__(self, state: StateDir, myself: Myself, desk: Desk) -> None:
+class MasterLink:
+    def __init__(self, state: StateDir, identity: AgentIdentity, handler: LinkHandler) -> None:
         self._state = state
-        self._myself = myself
-        self._desk = desk
+        self._identity = identity
+        self._handler = handler
         self._wake = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
-        self.connected = False
+        self.is_connected = False
 
     def wake(self) -> None:
-        """There may be something to say."""
+        """Send the next frame, if there is one."""
         self._wake.set()
 
-    async def keep(self) -> None:
-        """Serve one connection after another, for ever."""
-        waits = _waits()
-        told = ""
+    async def run(self) -> None:
+        """Keep a connection to the master until cancelled. Logs each new cause of failure once."""
+        delays = _retry_delays()
+        logged = ""
         while True:
             try:
                 await self._connect()
-                told = ""
-                waits = _waits()
+                logged = ""
+                delays = _retry_delays()
             except (OSError, TimeoutError, ProtocolError, WebSocketException) as error:
-                if self.connected:
-                    told = ""
-                    waits = _waits()
-                if (sentence := _why(error)) != told:
-                    log.warning("no master: %s", told := sentence)
+                if self.is_connected:
+                    logged = ""
+                    delays = _retry_delays()
+                if (cause := _describe(error)) != logged:
+                    log.warning("cannot connect to the master: %s", logged := cause)
             finally:
-                self._lost()
-            await asyncio.sleep(next(waits))
+                self._on_disconnected()
+            await asyncio.sleep(next(delays))
 
-    def _lost(self) -> None:
-        if self.connected:
-            self.connected = False
-            self._desk.disconnected()
-            log.warning("the master is gone; jobs go on, and it is looked for")
+    def _on_disconnected(self) -> None:
+        if self.is_connected:
+            self.is_connected = False
+            self._handler.on_disconnected()
+            log.warning("connection to the master lost; jobs keep running, reconnecting")
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
     async def _connect(self) -> None:
-        # Every local master says where its socket is; the path may be too long for STATE.
+        # The master publishes its socket path: a path below STATE may be too long for a socket.
         info = read_master(self._state)
         path = Path(info.socket) if info else self._state.root / "master.sock"
         async with unix_connect(
@@ -165,67 +165,65 @@ class Link:
             close_timeout=1.0,
         ) as socket:
             async with asyncio.timeout(_HANDSHAKE_S):
-                welcome = await self._greet(socket)
-            self.connected = True
+                welcome = await self._handshake(socket)
+            self.is_connected = True
             log.info("connected to the master as machine %d", welcome.machine_id)
-            self._desk.connected(welcome.jobs)
+            self._handler.on_connected(welcome.jobs)
             await self._serve(socket, welcome.heartbeat_s)
 
-    async def _greet(self, socket: ClientConnection) -> m.Welcome:
+    async def _handshake(self, socket: ClientConnection) -> m.Welcome:
         challenge = codec.handshake(await socket.recv())
         if not isinstance(challenge, m.Challenge):
-            raise ProtocolError("the master speaks first, with a challenge")
-        trusted = keys.master_public(self._state)
+            raise ProtocolError("unexpected handshake message from the master; challenge expected")
+        trusted_key = keys.master_public(self._state)
         nonce = secrets.token_hex(32)
-        hello, said = answer(challenge, self._myself, nonce, trusted)
+        hello, statement = build_hello(challenge, self._identity, nonce, trusted_key)
         await socket.send(codec.encode(hello), text=True)
-        return welcomed(codec.handshake(await socket.recv()), challenge.master_key, said)
+        answer = codec.handshake(await socket.recv())
+        return verify_welcome(answer, challenge.master_key, statement)
 
     async def _serve(self, socket: ClientConnection, heartbeat_s: float) -> None:
-        """Until the connection ends; then both helpers end with it."""
-        helpers = [
-            asyncio.create_task(self._write(socket)),
-            asyncio.create_task(self._beat(socket, heartbeat_s)),
+        """Exchange frames until the connection ends, or sending fails."""
+        senders = [
+            asyncio.create_task(self._send_frames(socket)),
+            asyncio.create_task(self._send_heartbeats(socket, heartbeat_s)),
         ]
         try:
             while True:
                 frame = codec.master_frame(await socket.recv(decode=False))
-                self._desk.hear(frame, machine_now())
+                self._handler.on_frame(frame, machine_now())
         except ConnectionClosed:
             pass
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.wait(helpers)
-        for helper in helpers:
-            if not helper.cancelled() and (error := helper.exception()):
+            for sender in senders:
+                sender.cancel()
+            await asyncio.wait(senders)
+        for sender in senders:
+            if not sender.cancelled() and (error := sender.exception()):
                 if not isinstance(error, ConnectionClosed | OSError):
                     raise error
 
-    async def _beat(self, socket: ClientConnection, heartbeat_s: float) -> None:
+    async def _send_heartbeats(self, socket: ClientConnection, heartbeat_s: float) -> None:
         try:
-            while self._desk.unanswered < _MOST_UNANSWERED:
+            while self._handler.unanswered_heartbeats < _MAX_UNANSWERED:
                 await asyncio.sleep(heartbeat_s)
-                self._desk.beat(machine_now())
-            log.warning("the master has not answered %d heartbeats", _MOST_UNANSWERED)
+                self._handler.on_heartbeat_due(machine_now())
+            log.warning("the master did not answer %d heartbeats; reconnecting", _MAX_UNANSWERED)
         finally:
             socket.transport.abort()
 
-    async def _write(self, socket: ClientConnection) -> None:
-        desk = self._desk
+    async def _send_frames(self, socket: ClientConnection) -> None:
+        handler = self._handler
         self._wake.set()
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                frame = desk.frame(machine_now())
-                if frame is not None:
+                if (frame := handler.next_frame(machine_now())) is not None:
                     await socket.send(codec.encode(frame), text=True)
-                elif (chunk := desk.chunk()) is not None:
-                    await socket.send(chunk)
                     self._wake.set()
-                    continue
-                if frame is not None:
+                elif (chunk := handler.next_chunk()) is not None:
+                    await socket.send(chunk)
                     self._wake.set()
                 else:
                     self._set_alarm()
@@ -233,29 +231,29 @@ class Link:
             socket.transport.abort()
 
     def _set_alarm(self) -> None:
-        """Progress that is held back goes when it may, also if nothing else happens."""
-        due_ms = self._desk.wake_ms()
+        """Wake the sender when delayed progress is due."""
+        due_ms = self._handler.next_frame_ms()
         if due_ms is None or self._alarm is not None:
             return
         delay_s = max(0.0, (due_ms - machine_now().steady_ms) / 1000)
-        self._alarm = asyncio.get_running_loop().call_later(delay_s, self._ring)
+        self._alarm = asyncio.get_running_loop().call_later(delay_s, self._on_alarm)
 
-    def _ring(self) -> None:
+    def _on_alarm(self) -> None:
         self._alarm = None
         self._wake.set()
 
 
-def _waits() -> Iterator[float]:
-    yield from itertools.repeat(_FIRST_S, _FIRST_TRIES)
-    wait_s = _FIRST_S
+def _retry_delays() -> Iterator[float]:
+    yield from itertools.repeat(_FAST_RETRY_S, _FAST_RETRIES)
+    wait_s = _FAST_RETRY_S
     while True:
-        wait_s = min(wait_s * 1.5, _LAST_S)
+        wait_s = min(wait_s * 1.5, _MAX_RETRY_S)
         yield wait_s * random.uniform(0.7, 1.0)
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, ProtocolError):
         return error.sentence
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return "none runs on this state directory"
+        return "no master runs in this state directory"
     return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Progress read from the output of running attempts, as it grows."""
+"""Output scanner: progress of running attempts, and the `retry.later` match of failed ones."""
 
 from __future__ import annotations
 
@@ -11,120 +11,120 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from mythjobs.agent.core.attempt import Attempt, Key, Output
+from mythjobs.agent.core.attempt import AgentAttempt, Key, OutputWindows
 from mythjobs.model.output_window import OutputWindow
 from mythjobs.model.progress import PRESETS, ProgressReader
 from mythjobs.process.reaper.output import read_range, stream_path
 
-# At the beginning stands what the figures refer to (ffmpeg's "Duration:"); of what comes
-# between two looks only the end says how far it is.
+# Progress may refer to figures at the start of the output (ffmpeg's "Duration:"). Of the output
+# since the last scan only the end is needed.
 _HEAD_BYTES: Final = 64 * 1024
-_LAST_BYTES: Final = 16 * 1024
+_NEW_BYTES: Final = 16 * 1024
+# Programs report the cause of a failure at the end of their output.
+_TAIL_BYTES: Final = 64 * 1024
+_MAX_LINE_LETTERS: Final = 4096
+_MAX_MATCH_LETTERS: Final = 200
+_SUCCESS: Final = {"kind": "exited", "code": 0}
+# CPU time of one search. Load of the machine does not shorten it.
+_SEARCH_CPU_S: Final = 0.1
+
 log = logging.getLogger(__name__)
 
 
-class Followers:
-    def __init__(self, output: Path) -> None:
-        self._output = output
-        self._followed: dict[Attempt, dict[int, _Stream]] = {}
+class OutputScanner:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._streams: dict[AgentAttempt, dict[int, _ProgressStream]] = {}
 
-    def grew(self, attempt: Attempt) -> float | None:
-        """How many percent are done now, if what is new in the output says so."""
-        streams = self._followed.setdefault(attempt, {})
+    def scan_progress(self, attempt: AgentAttempt) -> float | None:
+        """Return the percentage in the new output, or None if it did not change."""
+        streams = self._streams.setdefault(attempt, {})
         percent = None
-        for number, kept in enumerate(attempt.output, 1):
-            stream = streams.get(number) or streams.setdefault(number, _Stream(attempt.progress))
-            path = stream_path(self._output, *attempt.key, number)
-            if stream.read(path, OutputWindow(*kept)):
-                percent = stream.reader.percent
-        if attempt.over:
-            del self._followed[attempt]
+        for number, window in enumerate(attempt.output, 1):
+            if number not in streams:
+                streams[number] = _ProgressStream(attempt.progress_source)
+            path = stream_path(self._directory, *attempt.key, number)
+            if streams[number].scan_new(path, OutputWindow(*window)):
+                percent = streams[number].reader.percent
+        if attempt.is_output_complete:
+            del self._streams[attempt]
         return percent
 
 
-class _Stream:
+class _ProgressStream:
     def __init__(self, progress: str) -> None:
         self.reader = ProgressReader(progress)
-        # Ours are fast; a regular expression is its author's.
-        self._is_ours = progress in PRESETS
-        self._given_up = False
+        # Presets are known to be fast. Expressions of authors need a time limit.
+        self._is_preset = progress in PRESETS
+        self._timed_out = False
         self._offset = 0
 
-    def read(self, path: str, kept: OutputWindow) -> bool:
-        """Whether the figure has changed."""
+    def scan_new(self, path: str, window: OutputWindow) -> bool:
+        """Scan the output since the last call. Return whether the percentage changed."""
         before = self.reader.percent
         if self._offset < _HEAD_BYTES:
-            self._feed(path, kept, _HEAD_BYTES - self._offset)
-        if self._offset < kept.written - _LAST_BYTES:
-            # A line that is cut here has no figure yet, or a wrong one: end it, and pass it.
-            self._offset = kept.written - _LAST_BYTES
-            self._read(b"\n")
-        self._feed(path, kept, _LAST_BYTES)
+            self._scan_range(path, window, _HEAD_BYTES - self._offset)
+        if self._offset < window.written - _NEW_BYTES:
+            # End the line that the gap cuts: joined with later text its figure would be wrong.
+            self._offset = window.written - _NEW_BYTES
+            self._scan(b"\n")
+        self._scan_range(path, window, _NEW_BYTES)
         return self.reader.percent != before
 
-    def _feed(self, path: str, kept: OutputWindow, size: int) -> None:
-        begin, data = read_range(path, kept, self._offset, size)
+    def _scan_range(self, path: str, window: OutputWindow, size_bytes: int) -> None:
+        begin, data = read_range(path, window, self._offset, size_bytes)
         self._offset = begin + len(data)
-        self._read(data)
+        self._scan(data)
 
-    def _read(self, data: bytes) -> None:
-        if self._is_ours:
+    def _scan(self, data: bytes) -> None:
+        if self._is_preset:
             self.reader.feed(data)
-        elif not self._given_up:
+        elif not self._timed_out:
             try:
-                with bounded():
+                with _limit_search():
                     self.reader.feed(data)
-            except TooLong:
-                self._given_up = True
-                log.warning("a progress expression took too long; it is looked for no more")
+            except SearchTimeout:
+                self._timed_out = True
+                log.warning("a progress expression took too long; ignoring it for this attempt")
 
 
-# What a program says of its failure stands at the end.
-_TAIL_BYTES: Final = 64 * 1024
-_LONGEST_LINE: Final = 4096
-_MOST_SAID: Final = 200
-_DONE: Final = {"kind": "exited", "code": 0}
+def find_later_match(directory: Path, ended: Any, regex: str) -> str:
+    """Return the last match of `retry.later` in the kept tail of a failed attempt's output.
 
-
-def look(directory: Path, ended: Any, expression: str) -> str:
-    """The text that the expression matched in the kept tail of a failed run; "" if none did."""
-    if not expression or not ended["output"] or ended["outcome"] == _DONE:
+    "" without a match, and if the output cannot be read or the search takes too long.
+    """
+    if not regex or not ended["output"] or ended["outcome"] == _SUCCESS:
         return ""
-    return found(directory, (ended["job"], ended["n"]), ended["output"], expression)
-
-
-def found(directory: Path, key: Key, output: Output | Sequence[Any], expression: str) -> str:
+    key = (ended["job"], ended["n"])
+    pattern = _compile(regex)
     try:
-        lines = [line for data in _tails(directory, key, output) for line in reversed(data)]
+        tails = _read_tails(directory, key, ended["output"])
+        lines = [line for tail in tails for line in reversed(tail)]
+        with _limit_search():
+            return _search_lines(lines, pattern)
     except OSError as error:
-        log.warning("the output of job %d cannot be read for its retry.later: %s", key[0], error)
-        return ""
-    pattern = _pattern(expression)
-    try:
-        with bounded():
-            return _first(lines, pattern)
-    except TooLong:
-        log.warning(
-            "job %d: its retry.later took too long to look for; it counts as not found", key[0]
-        )
-        return ""
-
-
-def _first(lines: Sequence[str], pattern: re.Pattern[str]) -> str:
-    for line in lines:
-        if match := pattern.search(line[:_LONGEST_LINE]):
-            return (match[0] or line)[:_MOST_SAID]
+        log.warning("job %d: cannot read its output for retry.later: %s", key[0], error)
+    except SearchTimeout:
+        log.warning("job %d: search for retry.later took too long; counts as no match", key[0])
     return ""
 
 
-def _tails(directory: Path, key: Key, output: Output | Sequence[Any]) -> Iterator[list[str]]:
-    for stream, (written, head, tail) in enumerate(output, 1):
-        begin = max(0, written - _TAIL_BYTES)
+def _search_lines(lines: Sequence[str], pattern: re.Pattern[str]) -> str:
+    for line in lines:
+        if match := pattern.search(line[:_MAX_LINE_LETTERS]):
+            return (match[0] or line)[:_MAX_MATCH_LETTERS]
+    return ""
+
+
+def _read_tails(directory: Path, key: Key, output: OutputWindows) -> Iterator[list[str]]:
+    """Yield the last lines of each stream."""
+    for stream, sizes in enumerate(output, 1):
         path = stream_path(directory, *key, stream)
-        kept = OutputWindow(written, head, tail)
+        window = OutputWindow(*sizes)
+        begin = max(0, window.written - _TAIL_BYTES)
         data = b""
-        while begin < written:
-            begin, more = read_range(path, kept, begin, written - begin)
+        while begin < window.written:
+            begin, more = read_range(path, window, begin, window.written - begin)
             if not more:
                 break
             begin += len(more)
@@ -133,33 +133,30 @@ def _tails(directory: Path, key: Key, output: Output | Sequence[Any]) -> Iterato
 
 
 @lru_cache(maxsize=64)
-def _pattern(expression: str) -> re.Pattern[str]:
+def _compile(regex: str) -> re.Pattern[str]:
     try:
-        return re.compile(expression)
+        return re.compile(regex)
     except re.error:
-        # Another Python's: what cannot be looked for is not found.
+        # The master's Python accepted the expression, this one does not: match nothing.
         return re.compile(r"(?!)")
 
 
-# Of CPU: a machine that is busy with something else takes nothing from it.
-MOST_S: Final = 0.1
-
-
-class TooLong(Exception):
-    """It was broken off."""
+class SearchTimeout(Exception):
+    """The search of an expression exceeded its CPU time."""
 
 
 @contextmanager
-def bounded(seconds: float = MOST_S) -> Iterator[None]:
-    """Raises TooLong once the block has computed for so long. In the main thread only.
+def _limit_search() -> Iterator[None]:
+    """Raise SearchTimeout once the block has used _SEARCH_CPU_S of CPU. Main thread only.
 
-    An expression like `(a+)+b` may take for ever on a short line, and everything else that this
-    machine runs would wait for it. CPython looks for signals while `re` searches (_sre.c), so a
-    timer ends it. The block may be broken off anywhere: it must touch nothing.
+    An expression like `(a+)+b` can take years on a short line and would block the whole agent.
+    CPython checks for signals while `re` searches (_sre.c), so a timer can interrupt a search.
+    The exception may arise anywhere in the block, which therefore must have no side effects.
+    The package `regex` has timeouts, but is slower per line and reads `x{e}` as fuzzy matching.
     """
-    before = signal.signal(signal.SIGVTALRM, _break_off)
+    before = signal.signal(signal.SIGVTALRM, _raise_timeout)
     try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        signal.setitimer(signal.ITIMER_VIRTUAL, _SEARCH_CPU_S)
         try:
             yield
         finally:
@@ -168,5 +165,5 @@ def bounded(seconds: float = MOST_S) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-def _break_off(*_: object) -> None:
-    raise TooLong
+def _raise_timeout(*_: object) -> None:
+    raise SearchTimeout

@@ -1,4 +1,4 @@
-"""Output on its way to the master: read in pieces, never more than the master has credit for."""
+"""Output transfers to the master, in chunks limited by the master's credit."""
 
 from __future__ import annotations
 
@@ -6,86 +6,88 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from mythjobs.agent.core.attempt import Attempt, Key
+from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.model.output_window import OutputWindow
-from mythjobs.process.reaper.output import read_kept, read_range, stream_path
+from mythjobs.process.reaper.output import read_range, read_window, stream_path
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 
-_NOTHING = OutputWindow(0, 0, 0)
+_EMPTY = OutputWindow(0, 0, 0)
 GONE = "gone"
 
 
-class _Transfer:
-    """`offset` is the next byte to send: of the stream, or of what is kept of it."""
+class _OutgoingTransfer:
+    """`offset` is the next byte to send: of the stream, or with `kept` of its kept bytes."""
 
-    def __init__(self, asked: m.OutputFetch, attempt: Attempt) -> None:
-        self.no = asked.transfer
+    def __init__(self, request: m.OutputFetch, attempt: AgentAttempt) -> None:
+        self.no = request.transfer
         self.attempt = attempt
-        self.stream = asked.stream
-        self.offset = asked.offset
-        self.kept = asked.kept
-        self.follow = asked.follow
+        self.stream = request.stream
+        self.offset = request.offset
+        self.kept = request.kept
+        self.follow = request.follow
         self.credit = codec.CREDIT_BYTES
-        # How much there is is known once the reaper has said so, or the end.
-        self.known = attempt.over
-        self.watching = False
+        # The size is unknown until the reaper reports new output or the end.
+        self.is_size_known = attempt.is_output_complete
+        self.is_watching = False
 
     @property
-    def state(self) -> OutputWindow:
+    def window(self) -> OutputWindow:
         output = self.attempt.output
-        return OutputWindow(*output[self.stream - 1]) if self.stream <= len(output) else _NOTHING
+        return OutputWindow(*output[self.stream - 1]) if self.stream <= len(output) else _EMPTY
 
 
-class Transfers:
-    """`watch` says that so many more, or less, follow an attempt; `end` takes the last word."""
+class OutputTransfers:
+    """Transfers of one connection.
+
+    `change_watchers` starts or stops the reaper's updates on new output of an attempt.
+    """
 
     def __init__(
         self,
         output: Path,
-        find: Callable[[Key], Attempt | None],
-        watch: Callable[[Key, int], None],
-        end: Callable[[m.OutputEnd], None],
+        find_attempt: Callable[[Key], AgentAttempt | None],
+        change_watchers: Callable[[Key, int], None],
+        send_end: Callable[[m.OutputEnd], None],
     ) -> None:
         self._output = output
-        self._find = find
-        self._watch = watch
-        self._end = end
-        self._open: dict[int, _Transfer] = {}
-        # Those that may have something to send, in turns: one large output does not keep
-        # the others waiting.
-        self._ready: deque[_Transfer] = deque()
+        self._find_attempt = find_attempt
+        self._change_watchers = change_watchers
+        self._send_end = send_end
+        self._transfers: dict[int, _OutgoingTransfer] = {}
+        # Transfers that may have data, in round robin: a large output must not block others.
+        self._ready: deque[_OutgoingTransfer] = deque()
 
-    def hear(self, message: m.OutputFetch | m.OutputCredit | m.OutputStop) -> None:
+    def on_message(self, message: m.OutputFetch | m.OutputCredit | m.OutputStop) -> None:
         match message:
             case m.OutputFetch():
-                self._fetch(message)
+                self._open_transfer(message)
             case m.OutputCredit():
-                if transfer := self._open.get(message.transfer):
+                if transfer := self._transfers.get(message.transfer):
                     transfer.credit += message.bytes
-                    self._wake(transfer)
+                    self._mark_ready(transfer)
             case m.OutputStop():
-                if transfer := self._open.get(message.transfer):
+                if transfer := self._transfers.get(message.transfer):
                     self._close(transfer)
 
-    def grew(self, attempt: Attempt) -> None:
-        """Its output has grown, or it is over."""
-        for transfer in self._open.values():
+    def on_new_output(self, attempt: AgentAttempt) -> None:
+        """Continue transfers of an attempt that has new output or has ended."""
+        for transfer in self._transfers.values():
             if transfer.attempt is attempt:
-                transfer.known = True
-                self._wake(transfer)
+                transfer.is_size_known = True
+                self._mark_ready(transfer)
 
-    def clear(self) -> None:
-        """The connection is gone, and all that was under way on it."""
-        for transfer in list(self._open.values()):
+    def close_all(self) -> None:
+        """Close all transfers: their connection was lost."""
+        for transfer in list(self._transfers.values()):
             self._close(transfer)
         self._ready.clear()
 
-    def next(self) -> bytes | None:
-        """The next binary frame, or None while there is nothing that may be sent."""
+    def next_chunk(self) -> bytes | None:
+        """Return the next binary frame, or None if no transfer has data and credit."""
         while self._ready:
             transfer = self._ready.popleft()
-            if self._open.get(transfer.no) is not transfer or not transfer.known:
+            if self._transfers.get(transfer.no) is not transfer or not transfer.is_size_known:
                 continue
             if transfer.credit <= 0:
                 continue
@@ -96,45 +98,49 @@ class Transfers:
                 transfer.credit -= len(data)
                 self._ready.append(transfer)
                 return codec.encode_chunk(codec.Chunk(transfer.no, begin, data))
-            if transfer.attempt.over or not transfer.follow:
+            if transfer.attempt.is_output_complete or not transfer.follow:
                 self._finish(transfer)
         return None
 
-    def _fetch(self, asked: m.OutputFetch) -> None:
-        attempt = self._find((asked.job, asked.n))
-        if attempt is None or asked.stream not in (1, 2) or asked.transfer in self._open:
-            self._end(m.OutputEnd(asked.transfer, GONE))
+    def _open_transfer(self, request: m.OutputFetch) -> None:
+        number = request.transfer
+        attempt = self._find_attempt((request.job, request.n))
+        if attempt is None or request.stream not in (1, 2) or number in self._transfers:
+            self._send_end(m.OutputEnd(number, GONE))
             return
-        if asked.kept and not attempt.over:
-            self._end(m.OutputEnd(asked.transfer, "the attempt is not over"))
+        if request.kept and not attempt.is_output_complete:
+            self._send_end(m.OutputEnd(number, "the attempt has not ended"))
             return
-        transfer = self._open[asked.transfer] = _Transfer(asked, attempt)
-        if not attempt.over:
-            # The reaper answers at once with how much there is by now.
-            transfer.watching = True
-            self._watch(attempt.key, 1)
-        self._wake(transfer)
+        transfer = self._transfers[number] = _OutgoingTransfer(request, attempt)
+        if not attempt.is_output_complete:
+            # The reaper answers immediately with the current size.
+            transfer.is_watching = True
+            self._change_watchers(attempt.key, 1)
+        self._mark_ready(transfer)
 
-    def _read(self, transfer: _Transfer, size: int) -> tuple[int, bytes]:
+    def _read(self, transfer: _OutgoingTransfer, size: int) -> tuple[int, bytes]:
         path = stream_path(self._output, *transfer.attempt.key, transfer.stream)
         if transfer.kept:
-            return transfer.offset, read_kept(path, transfer.state, transfer.offset, size)
-        return read_range(path, transfer.state, transfer.offset, size)
+            return transfer.offset, read_window(path, transfer.window, transfer.offset, size)
+        return read_range(path, transfer.window, transfer.offset, size)
 
-    def _finish(self, transfer: _Transfer) -> None:
+    def _finish(self, transfer: _OutgoingTransfer) -> None:
         self._close(transfer)
-        kept = transfer.state
-        there = kept.head + kept.tail if transfer.kept else kept.written
-        # Short of that: its files are forgotten, or the disk lost them.
-        error = GONE if transfer.offset < there and transfer.attempt.over else ""
-        self._end(m.OutputEnd(transfer.no, error, kept.dropped if transfer.attempt.over else 0))
+        if not transfer.attempt.is_output_complete:
+            self._send_end(m.OutputEnd(transfer.no))
+            return
+        window = transfer.window
+        size = window.head + window.tail if transfer.kept else window.written
+        # Fewer bytes than the window says: the files were deleted, or the disk lost data.
+        error = GONE if transfer.offset < size else ""
+        self._send_end(m.OutputEnd(transfer.no, error, window.dropped))
 
-    def _close(self, transfer: _Transfer) -> None:
-        self._open.pop(transfer.no, None)
-        if transfer.watching:
-            transfer.watching = False
-            self._watch(transfer.attempt.key, -1)
+    def _close(self, transfer: _OutgoingTransfer) -> None:
+        self._transfers.pop(transfer.no, None)
+        if transfer.is_watching:
+            transfer.is_watching = False
+            self._change_watchers(transfer.attempt.key, -1)
 
-    def _wake(self, transfer: _Transfer) -> None:
+    def _mark_ready(self, transfer: _OutgoingTransfer) -> None:
         if transfer not in self._ready:
             self._ready.append(transfer)

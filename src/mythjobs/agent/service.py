@@ -1,7 +1,4 @@
-"""The agent's process: waits for master, reapers and signals, and carries out what the core says.
-
-It decides nothing; see `core.py`.
-"""
+"""Agent process: waits for master, reapers and signals, and executes the actions of its core."""
 
 from __future__ import annotations
 
@@ -19,15 +16,23 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mythjobs.agent import capabilities, journal, output_scan, recovery
-from mythjobs.agent.core.attempt import Attempt, Key
-from mythjobs.agent.core.core import Core
-from mythjobs.agent.core.start import base_env
-from mythjobs.agent.core.turn import Action, Bury, Drop, Follow, Journal, Tell, Transfer
-from mythjobs.agent.master_link import Link, Myself
-from mythjobs.agent.output_scan import Followers
-from mythjobs.agent.output_transfer import Transfers
-from mythjobs.agent.reaper_client import Reapers
-from mythjobs.agent.recovery import Estate
+from mythjobs.agent.core.attempt import AgentAttempt, Key
+from mythjobs.agent.core.core import AgentCore
+from mythjobs.agent.core.start import base_environment
+from mythjobs.agent.core.turn import (
+    Action,
+    DeleteOutput,
+    ForwardTransfer,
+    ReadNewOutput,
+    RemoveReaper,
+    SendToReaper,
+    WriteJournal,
+)
+from mythjobs.agent.master_link import AgentIdentity, MasterLink
+from mythjobs.agent.output_scan import OutputScanner
+from mythjobs.agent.output_transfer import OutputTransfers
+from mythjobs.agent.reaper_client import ReaperPool
+from mythjobs.agent.recovery import DeadReaper
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
 from mythjobs.config.hangup import hangup
@@ -35,10 +40,10 @@ from mythjobs.config.state import StateDir
 from mythjobs.errors import StoreFailed
 from mythjobs.protocol import messages as m
 
-# How long the master is given, once all jobs are ended, to hear so and to take their output.
-_LAST_WORDS_S: Final = 5.0
-# While something is held that must end, start or stand still by the clock.
-_CHECK_S: Final = 1.0
+# Once all jobs have ended: time for the master to acknowledge the ends and collect the output.
+_FINAL_REPORT_S: Final = 5.0
+# Interval of deadline checks while any attempt has a lease or hours.
+_CHECK_INTERVAL_S: Final = 1.0
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -51,11 +56,11 @@ def run_agent(
     jobs: int | None = None,
     stop_jobs: bool = False,
 ) -> None:
-    """Serve this machine until a signal ends it. Raises Taken, StoreFailed, ConfigError.
+    """Run the agent until a signal ends it. Raises AlreadyRunning, StoreFailed, ConfigError.
 
-    `jobs` is the most that run at once here, whatever the master's ceiling. TERM and INT end
-    the agent; its jobs go on, and the next agent adopts them. With `stop_jobs`, and always
-    on USR1, they are ended first. A second signal ends the agent at once.
+    `jobs` limits how many jobs run at once, in addition to the master's limit. TERM and INT
+    end the agent; its jobs keep running and the next agent adopts them. With `stop_jobs`, and
+    always on USR1, the agent stops its jobs first. A second signal ends the agent at once.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s agent: %(message)s")
     logging.getLogger("websockets").setLevel(logging.WARNING)
@@ -73,34 +78,41 @@ def run_agent(
 
 class Agent:
     def __init__(self, state: StateDir, name: str, jobs: int | None) -> None:
-        self._places = state.agent
-        self._boot_id = boot_id()
+        self._directory = state.agent
+        self._boot_id = read_boot_id()
         user = pwd.getpwuid(os.getuid())
-        env = base_env(os.environ, user=user.pw_name, home=user.pw_dir, shell=user.pw_shell)
-        self._core = Core(env, jobs=jobs)
-        self._core.found(journal.read(self._places.journal, self._boot_id))
-        self._journal = journal.Journal(
-            self._places.journal, self._boot_id, self._core.snapshot, self._durable, self.failed
+        env = base_environment(os.environ, user=user.pw_name, home=user.pw_dir, shell=user.pw_shell)
+        self._core = AgentCore(env, jobs=jobs)
+        self._core.restore(journal.read_journal(self._directory.journal, self._boot_id))
+        self._journal = journal.AgentJournal(
+            self._directory.journal,
+            self._boot_id,
+            self._core.snapshot,
+            self._on_journal_synced,
+            self.failed,
         )
-        key = keys.own_key(self._places.key)
-        myself = Myself(
+        key = keys.own_key(self._directory.key)
+        identity = AgentIdentity(
             key,
             name,
             self._boot_id,
             secrets.token_hex(16),
-            capabilities.machine_zone(os.environ),
-            capabilities.abilities_here(),
+            capabilities.find_time_zone(os.environ),
+            capabilities.detect_capabilities(),
         )
-        self._link = Link(state, myself, self)
-        self._reapers = Reapers(self._places, runtime.runtime_dir(state), self._boot_id, self)
-        self._transfers = Transfers(
-            self._places.output, self._core.get, self._follow, self._output_end
+        self._link = MasterLink(state, identity, self)
+        self._reapers = ReaperPool(self._directory, runtime.runtime_dir(state), self._boot_id, self)
+        self._transfers = OutputTransfers(
+            self._directory.output,
+            self._core.find_attempt,
+            self._change_watchers,
+            self._queue_output_end,
         )
-        self._followers = Followers(self._places.output)
+        self._scanner = OutputScanner(self._directory.output)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        self._failed_with: Exception | None = None
-        self._adopted = False
-        # Set by whatever the core is told.
+        self._failure: Exception | None = None
+        self._is_recovered = False
+        # Set after every call of the core.
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -110,13 +122,13 @@ class Agent:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         serving = asyncio.create_task(self._serve())
         try:
-            told = await self._either(serving, self._signals.get())
-            if told is not None and (stop_jobs or told is signal.SIGUSR1):
-                await self._either(self._stop_jobs(), self._signals.get())
-            if told is not None and self._core.running:
+            received = await self._first_of(serving, self._signals.get())
+            if received is not None and (stop_jobs or received is signal.SIGUSR1):
+                await self._first_of(self._stop_jobs(), self._signals.get())
+            if received is not None and (count := self._core.running_count):
                 pids = ", ".join(self._reapers.pids())
-                what = "1 job goes" if self._core.running == 1 else f"{self._core.running} jobs go"
-                log.info("%s on, kept by their reaper (pid %s)", what, pids)
+                jobs = "1 job keeps" if count == 1 else f"{count} jobs keep"
+                log.info("%s running under the reaper (pid %s)", jobs, pids)
         finally:
             serving.cancel()
             if self._timer is not None:
@@ -126,164 +138,170 @@ class Agent:
             self._journal.close()
         if not serving.cancelled():
             serving.result()
-        if self._failed_with is not None:
-            raise self._failed_with
+        if self._failure is not None:
+            raise self._failure
 
     async def _serve(self) -> None:
-        await self._reapers.adopt()
-        self._do(self._core.adopted(machine_now()))
-        self._adopted = True
-        known = self._core.known()
-        recovery.drop(recovery.unknown(self._places.output, known))
-        # Which they are is found out before anything new is started; to remove them may take long.
-        stale = recovery.unknown(self._places.scratch, known)
-        # What is here now stays: the collector need not look through it again.
+        await self._reapers.adopt_existing()
+        self._execute(self._core.finish_recovery(machine_now()))
+        self._is_recovered = True
+        known = self._core.known_keys()
+        recovery.delete_trees(recovery.find_unknown(self._directory.output, known))
+        # Stale directories are listed before any job starts. Removing them may take long.
+        stale = recovery.find_unknown(self._directory.scratch, known)
+        # Objects that exist now live as long as the process: exclude them from collections.
         gc.collect()
         gc.freeze()
-        removal = asyncio.to_thread(recovery.drop, stale)
-        await asyncio.gather(self._reapers.keep(), self._link.keep(), removal)
+        removal = asyncio.to_thread(recovery.delete_trees, stale)
+        await asyncio.gather(self._reapers.maintain(), self._link.run(), removal)
 
     async def _stop_jobs(self) -> None:
-        # Until every reaper has been heard, what runs here is not known.
-        await self._until(lambda: self._adopted)
-        log.info("ending %d jobs", self._core.running)
-        self._do(self._core.stop_all("shutdown"))
-        await self._until(lambda: not self._core.running)
+        # Running jobs are known only after every reaper has reported.
+        await self._wait_until(lambda: self._is_recovered)
+        log.info("stopping %d jobs", self._core.running_count)
+        self._execute(self._core.stop_all_jobs("shutdown"))
+        await self._wait_until(lambda: not self._core.running_count)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await self._until(lambda: not (self._core.unsaid and self._link.connected))
-        await self._reapers.end(_LAST_WORDS_S)
-        log.info("all jobs are ended")
+            async with asyncio.timeout(_FINAL_REPORT_S):
+                await self._wait_until(
+                    lambda: not (self._core.unacknowledged_count and self._link.is_connected)
+                )
+        await self._reapers.terminate(_FINAL_REPORT_S)
+        log.info("all jobs have ended")
 
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        while not is_so():
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
             self._changed.clear()
             await self._changed.wait()
 
-    async def _either(self, serving: Awaitable[object], told: Awaitable[T]) -> T | None:
-        """What was told, or None if the other was over first, or the disk failed."""
-        first = asyncio.ensure_future(serving)
-        second = asyncio.ensure_future(told)
-        failed = asyncio.ensure_future(self._until(lambda: self._failed_with is not None))
-        await asyncio.wait([first, second, failed], return_when=asyncio.FIRST_COMPLETED)
+    async def _first_of(self, work: Awaitable[object], event: Awaitable[T]) -> T | None:
+        """Return the event's result, or None if the work ended first or the agent failed."""
+        working = asyncio.ensure_future(work)
+        waiting = asyncio.ensure_future(event)
+        failed = asyncio.ensure_future(self._wait_until(lambda: self._failure is not None))
+        await asyncio.wait([working, waiting, failed], return_when=asyncio.FIRST_COMPLETED)
         failed.cancel()
-        if second.done():
-            return second.result()
-        second.cancel()
+        if waiting.done():
+            return waiting.result()
+        waiting.cancel()
         return None
 
-    def _do(self, actions: Sequence[Action]) -> None:
+    def _execute(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
-                case Tell():
-                    self._reapers.tell(action.reaper, action.messages)
-                case Journal():
+                case SendToReaper():
+                    self._reapers.send(action.reaper, action.messages)
+                case WriteJournal():
                     try:
                         self._journal.write(action)
                     except StoreFailed as error:
                         self.failed(error)
                         return
-                case Follow():
-                    self._look_at(action.attempt)
-                case Transfer():
-                    self._transfers.hear(action.message)
-                case Drop():
-                    recovery.drop_output(self._places.output, action.key, action.output)
-                case Bury():
-                    self._reapers.bury(action.reaper)
+                case ReadNewOutput():
+                    self._read_new_output(action.attempt)
+                case ForwardTransfer():
+                    self._transfers.on_message(action.message)
+                case DeleteOutput():
+                    recovery.delete_output(self._directory.output, action.key, action.output)
+                case RemoveReaper():
+                    self._reapers.remove(action.reaper)
         self._changed.set()
         self._link.wake()
-        if self._timer is None and self._core.on_terms:
-            self._timer = asyncio.get_running_loop().call_later(_CHECK_S, self._check)
+        if self._timer is None and self._core.has_deadlines:
+            self._timer = asyncio.get_running_loop().call_later(
+                _CHECK_INTERVAL_S, self._check_deadlines
+            )
 
-    def _check(self) -> None:
+    def _check_deadlines(self) -> None:
         self._timer = None
-        self._do(self._core.check(machine_now()))
+        self._execute(self._core.check_deadlines(machine_now()))
 
-    def _look_at(self, attempt: Attempt) -> None:
-        if attempt.progress:
+    def _read_new_output(self, attempt: AgentAttempt) -> None:
+        if attempt.progress_source:
             try:
-                percent = self._followers.grew(attempt)
+                percent = self._scanner.scan_progress(attempt)
             except OSError as error:
-                # Its disk may come back, and nothing else depends on it.
-                log.warning("the output of job %d cannot be read: %s", attempt.key[0], error)
+                # The disk may recover, and only the progress depends on this output.
+                log.warning("cannot read output of job %d: %s", attempt.key[0], error)
                 percent = None
             if percent is not None:
-                self._core.progress(attempt.key, percent)
-        self._transfers.grew(attempt)
+                self._core.record_progress(attempt.key, percent)
+        self._transfers.on_new_output(attempt)
 
-    # The journal's desk.
+    # Callbacks of AgentJournal.
 
-    def _durable(self, token: int) -> None:
-        self._do(self._core.journalled(token, machine_now()))
+    def _on_journal_synced(self, token: int) -> None:
+        self._execute(self._core.on_journal_synced(token, machine_now()))
 
     def failed(self, error: Exception) -> None:
-        self._failed_with = error
+        self._failure = error
         self._changed.set()
 
-    # The reapers' desk.
+    # ReaperHandler.
 
-    def reaper_said_hello(self, reaper: str, attempts: Sequence[Any], starting: set[Key]) -> None:
-        self._look_for_later(attempts)
-        self._do(self._core.on_hello(reaper, attempts, starting, machine_now()))
+    def on_reaper_hello(self, reaper: str, attempts: Sequence[Any], starting: set[Key]) -> None:
+        self._add_later_matches(attempts)
+        self._execute(self._core.on_reaper_hello(reaper, attempts, starting, machine_now()))
 
-    def reaper_said(self, reaper: str, messages: Sequence[Any]) -> None:
-        self._look_for_later(messages)
-        self._do(self._core.on_reaper(reaper, messages, machine_now()))
+    def on_reaper_messages(self, reaper: str, messages: Sequence[Any]) -> None:
+        self._add_later_matches(messages)
+        self._execute(self._core.on_reaper_messages(reaper, messages, machine_now()))
 
-    def _look_for_later(self, messages: Sequence[Any]) -> None:
-        """An end is told with what its output says of another time, if its command looks for it."""
+    def _add_later_matches(self, messages: Sequence[Any]) -> None:
+        """Add the match of the command's `retry.later` in the output to each end."""
         for each in messages:
             if "outcome" in each and each["output"]:
-                attempt = self._core.get((each["job"], each["n"]))
-                if attempt is not None and attempt.terms.later:
-                    each["later"] = output_scan.look(self._places.output, each, attempt.terms.later)
+                attempt = self._core.find_attempt((each["job"], each["n"]))
+                if attempt is not None and attempt.terms.later_regex:
+                    each["later"] = output_scan.find_later_match(
+                        self._directory.output, each, attempt.terms.later_regex
+                    )
 
-    def reaper_died(self, reaper: str, estate: Estate) -> None:
-        self._look_for_later(estate.ended)
-        self._do(self._core.reaper_died(reaper, estate.ended, estate.left, machine_now()))
+    def on_reaper_death(self, reaper: str, dead: DeadReaper) -> None:
+        self._add_later_matches(dead.ended)
+        self._execute(self._core.on_reaper_death(reaper, dead.ended, dead.lost, machine_now()))
 
-    def use_reaper(self, reaper: str) -> None:
-        self._do(self._core.use_reaper(reaper, machine_now()))
+    def on_reaper_ready(self, reaper: str) -> None:
+        self._execute(self._core.set_start_reaper(reaper, machine_now()))
 
-    # The link's desk.
+    # LinkHandler.
 
-    def connected(self, jobs: int) -> None:
-        self._core.connected(jobs)
+    def on_connected(self, jobs: int) -> None:
+        self._core.on_connected(jobs)
         self._link.wake()
 
-    def disconnected(self) -> None:
-        self._transfers.clear()
+    def on_disconnected(self) -> None:
+        self._transfers.close_all()
         self._changed.set()
 
-    def hear(self, frame: m.MasterFrame, now: Now) -> None:
-        self._do(self._core.on_master(frame, now))
+    def on_frame(self, frame: m.MasterFrame, now: Now) -> None:
+        self._execute(self._core.on_master_frame(frame, now))
 
-    def beat(self, now: Now) -> None:
-        self._do(self._core.beat(now))
+    def on_heartbeat_due(self, now: Now) -> None:
+        self._execute(self._core.on_heartbeat_due(now))
 
-    def frame(self, now: Now) -> m.AgentFrame | None:
-        return self._core.frame(now)
+    def next_frame(self, now: Now) -> m.AgentFrame | None:
+        return self._core.next_frame(now)
 
-    def chunk(self) -> bytes | None:
-        return self._transfers.next()
+    def next_chunk(self) -> bytes | None:
+        return self._transfers.next_chunk()
 
-    def wake_ms(self) -> int | None:
-        return self._core.wake_ms()
+    def next_frame_ms(self) -> int | None:
+        return self._core.next_frame_ms()
 
     @property
-    def unanswered(self) -> int:
-        return self._core.unanswered
+    def unanswered_heartbeats(self) -> int:
+        return self._core.unanswered_heartbeats
 
-    # The transfers' desk.
+    # Callbacks of OutputTransfers.
 
-    def _follow(self, key: Key, change: int) -> None:
-        self._do(self._core.watch(key, change))
+    def _change_watchers(self, key: Key, change: int) -> None:
+        self._execute(self._core.change_watchers(key, change))
 
-    def _output_end(self, end: m.OutputEnd) -> None:
-        self._core.output_end(end)
+    def _queue_output_end(self, end: m.OutputEnd) -> None:
+        self._core.queue_output_end(end)
         self._link.wake()
 
 
-def boot_id() -> str:
+def read_boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -95,7 +95,7 @@ def test_output_is_followed_while_the_job_runs(state: StateDir, tmp_path: Path) 
             assert await master.hear(m.OutputEnd) == m.OutputEnd(2)
             assert master.bytes_of(2) == b"one\n"
             await master.fetch(3, 1, kept=True)
-            assert (await master.hear(m.OutputEnd)).error == "the attempt is not over"
+            assert (await master.hear(m.OutputEnd)).error == "the attempt has not ended"
             await asyncio.to_thread((tmp_path / "go").write_text, "\n")
             assert await master.hear(m.OutputEnd) == m.OutputEnd(1)
             assert master.bytes_of(1) == b"one\ntwo\n"

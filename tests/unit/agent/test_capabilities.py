@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mythjobs.agent.capabilities import abilities, machine_zone
-from mythjobs.process.cgroup import Containment
+from mythjobs.agent.capabilities import capabilities_with, find_time_zone
+from mythjobs.process.cgroup import ChildCgroup
 from mythjobs.protocol.messages import CAN
 
 
@@ -11,27 +11,27 @@ def test_the_zone_is_that_of_the_environment_then_of_the_link_then_of_the_file(
     tmp_path: Path,
 ) -> None:
     link, file = tmp_path / "localtime", tmp_path / "timezone"
-    assert machine_zone({}, link, file) == ""
+    assert find_time_zone({}, link, file) == ""
     file.write_text("Europe/Paris\n")
-    assert machine_zone({}, link, file) == "Europe/Paris"
+    assert find_time_zone({}, link, file) == "Europe/Paris"
     link.symlink_to("/usr/share/zoneinfo/Europe/Berlin")
-    assert machine_zone({}, link, file) == "Europe/Berlin"
-    assert machine_zone({"TZ": ":America/New_York"}, link, file) == "America/New_York"
+    assert find_time_zone({}, link, file) == "Europe/Berlin"
+    assert find_time_zone({"TZ": ":America/New_York"}, link, file) == "America/New_York"
 
 
 def test_a_zone_that_nobody_knows_is_not_said(tmp_path: Path) -> None:
     link = tmp_path / "localtime"
     link.symlink_to("/etc/zoneinfo/Mars/Olympus")
-    assert machine_zone({"TZ": "CET-1CEST"}, link, tmp_path / "timezone") == ""
+    assert find_time_zone({"TZ": "CET-1CEST"}, link, tmp_path / "timezone") == ""
 
 
 class Groups:
     """Containers of a kernel that holds to the number of processes alone."""
 
-    def take(self) -> Containment:
+    def take(self) -> ChildCgroup:
         raise AssertionError("nothing is to be held here")
 
-    def enforces(self) -> frozenset[str]:
+    def enforced_limits(self) -> frozenset[str]:
         return frozenset({"processes"})
 
     def close(self) -> None: ...
@@ -39,5 +39,5 @@ class Groups:
 
 def test_memory_and_processes_are_said_only_where_the_kernel_holds_to_them() -> None:
     tree = {"contain", "memory", "processes"}
-    assert set(abilities(None)) == CAN - tree
-    assert set(abilities(Groups())) == CAN - {"memory"}
+    assert set(capabilities_with(None)) == CAN - tree
+    assert set(capabilities_with(Groups())) == CAN - {"memory"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.agent.core.turn import Journal, Tell
+from mythjobs.agent.core.turn import SendToReaper, WriteJournal
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import Story, at
 
@@ -39,7 +39,7 @@ def test_nothing_starts_before_its_grant_is_written() -> None:
     story = Story()
     story.slow_disk = True
     story.master(story.grant(1), story.grant(2))
-    assert [type(each) for each in story.actions] == [Journal, Tell]
+    assert [type(each) for each in story.actions] == [WriteJournal, SendToReaper]
     assert story.starts() == [1, 2]
     story.reaper(story.started(1))
     story.said()
@@ -58,7 +58,7 @@ def test_starts_keep_to_the_ceiling_and_to_priority() -> None:
     story = Story(jobs=2)
     story.master(*[story.grant(job) for job in (1, 2, 3)], story.grant(4, priority=100))
     assert story.starts() == [4, 1]
-    assert story.core.running == 2
+    assert story.core.running_count == 2
     # A slot is free at the end, though that is not durable yet.
     story.reaper(story.started(4), story.ended(4))
     assert story.starts() == [2]
@@ -106,8 +106,8 @@ def test_a_grant_under_an_old_heartbeat_is_given_back() -> None:
     assert story.records[-1] == {"grant": [[1, 1]], "never": [[2, 1], [3, 1]]}
     story.acknowledge()
     assert story.said() == [
-        m.Returned(2, 1, "the grant came too late"),
-        m.Returned(3, 1, "the grant came too late"),
+        m.Returned(2, 1, "the grant arrived after its start-by time"),
+        m.Returned(3, 1, "the grant arrived after its start-by time"),
     ]
 
 
@@ -141,9 +141,9 @@ def test_what_waits_too_long_is_given_back_at_the_next_heartbeat() -> None:
     story = Story(jobs=1)
     story.master(story.grant(1), story.grant(2, start_by_s=15.0))
     story.now = 15
-    story.carry_out(story.core.beat(at(15)))
+    story.carry_out(story.core.on_heartbeat_due(at(15)))
     said = story.said()
-    assert m.Returned(2, 1, "it could not be started in time") in said
+    assert m.Returned(2, 1, "the job could not be started before its start-by time") in said
 
 
 def test_a_grant_that_is_offered_again_changes_nothing() -> None:
@@ -153,7 +153,7 @@ def test_a_grant_that_is_offered_again_changes_nothing() -> None:
     story.reaper(story.started(1))
     story.master(story.grant(1))
     assert story.starts() == [1]
-    assert story.core.running == 1
+    assert story.core.running_count == 1
 
 
 def test_a_grant_that_comes_twice_runs_once_also_when_it_is_long_over() -> None:
@@ -211,7 +211,7 @@ def test_a_stale_attempt_is_stopped_or_forgotten() -> None:
     assert story.held() == [(1, 1, "ended"), (3, 1, "leased")]
     story.master(m.Stale(1, 1))
     assert story.take("ack") == [{"type": "ack", "ends": [[1, 1]], "to": "r1"}]
-    assert story.core.running == 1
+    assert story.core.running_count == 1
 
 
 def test_at_most_two_frames_are_unacknowledged() -> None:
@@ -237,7 +237,7 @@ def test_a_new_connection_says_everything_again() -> None:
     story.run(3)
     story.said()
 
-    story.core.connected(3)
+    story.core.on_connected(3)
     heartbeat, *rest = story.said()
     assert isinstance(heartbeat, m.Heartbeat)
     assert {(each.job, each.state) for each in heartbeat.held} == {
@@ -255,7 +255,7 @@ def test_grants_journalled_for_an_old_connection_are_not_seen_on_the_new() -> No
     story = Story()
     story.slow_disk = True
     story.master(story.grant(1))
-    story.core.connected(2)
+    story.core.on_connected(2)
     story.disk()
     story.said()
     assert story.frames[-1].seen == 0
@@ -266,15 +266,15 @@ def test_heartbeats_without_an_answer_are_counted() -> None:
     story = Story()
     # It acknowledges nothing either, so the third is not sent; it counts all the same.
     for _ in range(3):
-        story.carry_out(story.core.beat(at(0)))
+        story.carry_out(story.core.on_heartbeat_due(at(0)))
         story.said()
     assert len(story.frames) == 3
-    assert story.core.unanswered == 3
+    assert story.core.unanswered_heartbeats == 3
     story.master(m.Renew(2))
-    assert story.core.unanswered == 0
+    assert story.core.unanswered_heartbeats == 0
     story.held()
-    story.core.connected(2)
-    assert story.core.unanswered == 0
+    story.core.on_connected(2)
+    assert story.core.unanswered_heartbeats == 0
 
 
 # A restart of the agent.
@@ -288,16 +288,16 @@ def test_progress_is_sent_when_it_changes_and_at_most_twice_a_second() -> None:
     story.reaper(story.started(1), {"type": "grew", "job": 1, "n": 1, "output": [[5, 5, 0]]})
     assert story.followed == [(1, 1)]
     story.now = 10
-    story.core.progress((1, 1), 10.0)
+    story.core.record_progress((1, 1), 10.0)
     assert m.Progress(1, 1, 10.0) in story.said()
     story.acknowledge()
 
-    story.core.progress((1, 1), 10.0)
-    assert story.core.wake_ms() is None
-    story.core.progress((1, 1), 11.0)
-    story.core.progress((1, 1), 12.0)
+    story.core.record_progress((1, 1), 10.0)
+    assert story.core.next_frame_ms() is None
+    story.core.record_progress((1, 1), 11.0)
+    story.core.record_progress((1, 1), 12.0)
     assert story.said() == []
-    assert story.core.wake_ms() == 10_500
+    assert story.core.next_frame_ms() == 10_500
     story.now = 10.5
     assert story.said() == [m.Progress(1, 1, 12.0)]
 
@@ -322,7 +322,7 @@ def test_the_agent_that_ends_its_jobs_takes_no_more() -> None:
     story = Story(jobs=1)
     story.master(story.grant(1), story.grant(2))
     story.reaper(story.started(1))
-    story.carry_out(story.core.stop_all("shutdown"))
+    story.carry_out(story.core.stop_all_jobs("shutdown"))
     assert [each["by"] for each in story.take("stop")] == ["shutdown"]
     story.master(story.grant(3))
     story.run(1)
@@ -333,7 +333,7 @@ def test_the_agent_that_ends_its_jobs_takes_no_more() -> None:
     story.acknowledge()
     story.said()
     story.acknowledge()
-    assert story.core.unsaid == 0
+    assert story.core.unacknowledged_count == 0
 
 
 def test_progress_read_from_an_end_that_is_durable_already_goes_before_it() -> None:
@@ -343,6 +343,6 @@ def test_progress_read_from_an_end_that_is_durable_already_goes_before_it() -> N
     story.master(story.grant(1, run={"progress": "percent"}))
     story.run(1, output=[[10, 10, 0]])
     assert story.followed == [(1, 1)]
-    story.core.progress((1, 1), 80.0)
+    story.core.record_progress((1, 1), 80.0)
     kinds = [type(each) for each in story.said()]
     assert kinds[:2] == [m.Progress, m.Ended]

@@ -17,7 +17,7 @@ def test_output_is_offered_and_kept_until_the_master_has_it() -> None:
     assert story.take("ack") == []
 
     # A new connection: the end is acknowledged, the output still to be taken.
-    story.core.connected(2)
+    story.core.on_connected(2)
     assert [type(each) for each in story.said()] == [m.Heartbeat, m.OutputOffer, m.OutputOffer]
     story.master(m.OutputKept(1, 1, 2), m.OutputKept(1, 1, 1))
     assert story.dropped == [(1, 1)]
@@ -47,17 +47,17 @@ def test_only_standard_error_may_have_been_written() -> None:
 def test_an_output_is_watched_while_anybody_follows_it() -> None:
     story = Story()
     story.master(story.grant(1))
-    story.carry_out(story.core.watch((1, 1), 1))
+    story.carry_out(story.core.change_watchers((1, 1), 1))
     assert story.take("watch") == []  # there is no process yet
     story.reaper(story.started(1))
     assert [each["on"] for each in story.take("watch")] == [True]
     # The second wants to hear how much there is by now, too.
-    story.carry_out(story.core.watch((1, 1), 1))
-    story.carry_out(story.core.watch((1, 1), -1))
+    story.carry_out(story.core.change_watchers((1, 1), 1))
+    story.carry_out(story.core.change_watchers((1, 1), -1))
     assert [each["on"] for each in story.take("watch")] == [True]
-    story.carry_out(story.core.watch((1, 1), -1))
+    story.carry_out(story.core.change_watchers((1, 1), -1))
     assert [each["on"] for each in story.take("watch")] == [False]
-    story.carry_out(story.core.watch((9, 9), 1))
+    story.carry_out(story.core.change_watchers((9, 9), 1))
 
 
 def test_requests_for_output_are_handed_on() -> None:

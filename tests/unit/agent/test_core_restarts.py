@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from mythjobs.agent.core.core import Found
-from mythjobs.agent.core.lease_terms import PLAIN, Terms
-from mythjobs.agent.core.outcome import REAPER_DIED, RESTARTED, Left
+from mythjobs.agent.core.attempt import JournalSnapshot
+from mythjobs.agent.core.lease_terms import NO_TERMS, LeaseTerms
+from mythjobs.agent.core.outcome import MACHINE_RESTARTED, REAPER_DIED, LostAttempt
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import Story, at
 
 
-def restarted(found: Found, *, hello: list[dict[str, object]] | None = None) -> Story:
+def restarted(found: JournalSnapshot, *, hello: list[dict[str, object]] | None = None) -> Story:
     story = Story(connect=False)
-    story.core.found(found)
+    story.core.restore(found)
     story.hello("r1", *(hello or []))
     return story
 
 
 def test_a_new_agent_adopts_what_runs_and_gives_back_what_never_started() -> None:
     story = restarted(
-        Found({(1, 1): Terms("ffmpeg"), (2, 1): PLAIN, (3, 1): PLAIN}, [(4, 1)], set()),
+        JournalSnapshot(
+            {(1, 1): LeaseTerms("ffmpeg"), (2, 1): NO_TERMS, (3, 1): NO_TERMS}, [(4, 1)], set()
+        ),
         hello=[Story().started(1), Story().ended(2)],
     )
-    story.carry_out(story.core.adopted(at(0)))
+    story.carry_out(story.core.finish_recovery(at(0)))
     # Its progress is read on.
     assert story.take("watch") == [{"type": "watch", "job": 1, "n": 1, "on": True, "to": "r1"}]
     assert story.records == [{"never": [[3, 1]]}]
-    story.core.connected(2)
+    story.core.on_connected(2)
     heartbeat, *rest = story.said()
     assert isinstance(heartbeat, m.Heartbeat)
     assert {(each.job, each.state) for each in heartbeat.held} == {
@@ -33,8 +35,8 @@ def test_a_new_agent_adopts_what_runs_and_gives_back_what_never_started() -> Non
     }  # fmt: skip
     assert rest == [
         m.Started(1, 1, at(0).wall_ms),
-        m.Returned(3, 1, "the agent restarted before it was started"),
-        m.Returned(4, 1, "this machine gave it back"),
+        m.Returned(3, 1, "the agent restarted before the job was started"),
+        m.Returned(4, 1, "returned before the agent restarted"),
     ]
     # The end of 2 is durable only when the reaper says so.
     story.acknowledge()
@@ -45,41 +47,41 @@ def test_a_new_agent_adopts_what_runs_and_gives_back_what_never_started() -> Non
 
 def test_what_the_reaper_is_about_to_start_is_not_given_back() -> None:
     story = Story(connect=False)
-    story.core.found(Found({(1, 1): PLAIN}, [], set()))
+    story.core.restore(JournalSnapshot({(1, 1): NO_TERMS}, [], set()))
     story.hello("r1", starting=[(1, 1)])
-    story.carry_out(story.core.adopted(at(0)))
+    story.carry_out(story.core.finish_recovery(at(0)))
     assert story.records == []
-    story.core.connected(1)
+    story.core.on_connected(1)
     story.reaper(story.started(1))
-    assert story.core.running == 1
+    assert story.core.running_count == 1
     assert m.Started(1, 1, at(0).wall_ms) in story.said()
 
 
 def test_an_attempt_that_no_journal_of_ours_knows_is_adopted() -> None:
-    story = restarted(Found({}, [], set()), hello=[Story().started(6, 2)])
-    story.carry_out(story.core.adopted(at(0)))
-    assert story.core.running == 1
-    story.core.connected(2)
+    story = restarted(JournalSnapshot({}, [], set()), hello=[Story().started(6, 2)])
+    story.carry_out(story.core.finish_recovery(at(0)))
+    assert story.core.running_count == 1
+    story.core.on_connected(2)
     assert story.held() == [(6, 2, "running")]
 
 
 def test_after_a_restart_of_the_machine_nothing_is_started_and_all_is_lost() -> None:
     story = Story(connect=False)
-    story.core.found(Found({(1, 1): PLAIN, (2, 1): PLAIN}, [], {(1, 1), (2, 1)}))
+    story.core.restore(JournalSnapshot({(1, 1): NO_TERMS, (2, 1): NO_TERMS}, [], {(1, 1), (2, 1)}))
     # The journal of its dead reaper has the end of one.
     story.reaper_dies(story.ended(2, code=3), reaper="r0")
-    story.carry_out(story.core.adopted(at(0)))
-    story.core.connected(2)
+    story.carry_out(story.core.finish_recovery(at(0)))
+    story.core.on_connected(2)
     _, *ends = story.said()
     assert {each.job: each.outcome for each in ends if isinstance(each, m.Ended)} == {
-        1: {"kind": "lost", "why": RESTARTED},
+        1: {"kind": "lost", "why": MACHINE_RESTARTED},
         2: {"kind": "exited", "code": 3},
     }
     assert story.starts() == []
-    assert set(story.core.snapshot().lost) == {(1, 1), (2, 1)}
+    assert set(story.core.snapshot().maybe_started) == {(1, 1), (2, 1)}
     story.acknowledge()
     assert story.buried == ["r0"]
-    assert story.core.snapshot() == Found({}, [], [])
+    assert story.core.snapshot() == JournalSnapshot({}, [], [])
 
 
 # The death of a reaper.
@@ -95,12 +97,12 @@ def test_what_a_dead_reaper_ran_is_lost_and_what_it_had_not_begun_starts_elsewhe
     assert story.starts() == [1, 2, 3, 4]
 
     # Of the two ends it had written one; we have heard the other, which is as good.
-    left = [Left((1, 1), 5, [(3, 3, 0)], "no process of its session is left"),
-            Left((3, 1), 5, [], "…")]  # fmt: skip
+    left = [LostAttempt((1, 1), 5, [(3, 3, 0)], "no process of its session is left"),
+            LostAttempt((3, 1), 5, [], "…")]  # fmt: skip
     story.reaper_dies(story.ended(2), left=left)
-    assert story.core.running == 0
+    assert story.core.running_count == 0
     story.hello("r2")
-    story.carry_out(story.core.use_reaper("r2", at(0)))
+    story.carry_out(story.core.set_start_reaper("r2", at(0)))
     assert [each["to"] for each in story.take("start")] == ["r2"]
     said = {each.job: each for each in story.said() if isinstance(each, m.Ended)}
     assert said[1].outcome == {"kind": "lost", "why": REAPER_DIED}
@@ -123,7 +125,7 @@ def test_a_reaper_that_left_nothing_is_buried_at_once() -> None:
     story.master(story.grant(1))
     assert story.starts() == []  # none is there to start it
     story.hello("r2")
-    story.carry_out(story.core.use_reaper("r2", at(0)))
+    story.carry_out(story.core.set_start_reaper("r2", at(0)))
     assert story.starts() == [1]
 
 
@@ -144,7 +146,7 @@ def test_a_broken_connection_to_a_living_reaper_loses_no_start() -> None:
     # It has the first only; to say a start twice does no harm.
     story.hello("r1", story.started(1))
     assert story.starts() == [2]
-    assert story.core.running == 2
+    assert story.core.running_count == 2
 
 
 # Progress, and the end of the agent.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, cast
 
-from mythjobs.agent.core.core import Core
+from mythjobs.agent.core.core import AgentCore
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import BASE, Story, at
@@ -77,7 +77,7 @@ def test_nothing_is_started_while_its_window_is_closed() -> None:
     story.master(story.grant(1, hours=hours([f"{clock(3600)}-{clock(7200)}"])))
     assert story.starts() == []
     story.now = 600
-    story.carry_out(story.core.check(at(600)))
+    story.carry_out(story.core.check_deadlines(at(600)))
     assert story.starts() == []
 
 
@@ -85,7 +85,7 @@ def test_what_waits_starts_by_itself_when_its_window_opens() -> None:
     story = Story()
     story.master(story.grant(1, hours=hours([f"{clock(300)}-{clock(7200)}"])))
     assert story.starts() == []
-    story.carry_out(story.core.check(at(300)))
+    story.carry_out(story.core.check_deadlines(at(300)))
     assert story.starts() == [1]
 
 
@@ -132,24 +132,24 @@ def test_a_job_frozen_by_hours_that_are_no_more_goes_on() -> None:
 
 def test_a_clock_that_steps_moves_the_acts() -> None:
     story = running(hours([until(1)]))
-    story.carry_out(story.core.check(at(1)))
+    story.carry_out(story.core.check_deadlines(at(1)))
     acts_of(story, "acts")
     # Half an hour forward on the wall, nothing on the steady clock.
     stepped = Now(at(2).wall_ms + HOUR_MS // 2, 2000, 2000)
-    story.carry_out(story.core.check(stepped))
+    story.carry_out(story.core.check_deadlines(stepped))
     acts = acts_of(story, "acts")
     assert [closes_ms(0.5), "freeze", "window", 0.0] in acts
     story.carry_out(
-        story.core.check(stepped._replace(steady_ms=2500, wall_ms=stepped.wall_ms + 500))
+        story.core.check_deadlines(stepped._replace(steady_ms=2500, wall_ms=stepped.wall_ms + 500))
     )
     assert acts_of(story, "acts") == []
 
 
 def test_the_acts_are_told_anew_before_they_run_out() -> None:
     story = running(hours([until(1)]))
-    story.carry_out(story.core.check(at(1)))
+    story.carry_out(story.core.check_deadlines(at(1)))
     acts_of(story, "acts")
-    story.carry_out(story.core.check(at(86_402)))
+    story.carry_out(story.core.check_deadlines(at(86_402)))
     assert acts_of(story, "acts")
 
 
@@ -171,9 +171,9 @@ def test_a_job_stopped_by_its_window_is_told_as_what_its_closing_means() -> None
 
 def test_hours_survive_the_agent_and_go_to_the_reaper_again() -> None:
     story = running(hours([until(1)], closing="requeue"))
-    after = Core(BASE)
-    after.found(story.core.snapshot())
-    [tell] = after.on_hello("r1", [story.started(1)], (), at(10))
+    after = AgentCore(BASE)
+    after.restore(story.core.snapshot())
+    [tell] = after.on_reaper_hello("r1", [story.started(1)], (), at(10))
     [acts] = [each for each in tell.messages if each["type"] == "acts"]  # type: ignore[union-attr]
     assert acts["acts"] == [(closes_ms(1), "stop", "window", 10.0)]
 
@@ -192,7 +192,7 @@ def test_the_master_is_told_who_freezes_and_again_on_a_new_connection() -> None:
     story.acknowledge()
     story.reaper({"type": "frozen", "job": 1, "n": 1, "holders": ["user", "window"]})
     assert m.Frozen(1, 1, ["user", "window"]) in story.said()
-    story.core.connected(2)
+    story.core.on_connected(2)
     assert m.Frozen(1, 1, ["user", "window"]) in story.said()
 
 
@@ -214,7 +214,7 @@ def test_what_opens_too_late_to_be_started_is_given_back_as_closed() -> None:
     assert story.starts() == [2]
     [returned] = [each for each in story.said() if isinstance(each, m.Returned)]
     assert (returned.job, returned.code) == (1, m.CLOSED)
-    assert returned.reason == "its hours are closed by this machine's clock"
+    assert returned.reason == "the job's hours are closed by this machine's clock"
 
 
 def test_what_waits_is_given_back_when_it_is_closed_for_longer() -> None:
@@ -231,6 +231,6 @@ def test_what_waits_is_given_back_when_it_is_closed_for_longer() -> None:
 def test_a_heartbeat_tells_the_clock_by_which_hours_are_kept() -> None:
     story = Story()
     story.now = 5
-    story.carry_out(story.core.beat(at(5)))
+    story.carry_out(story.core.on_heartbeat_due(at(5)))
     [beat] = [each for each in story.said() if isinstance(each, m.Heartbeat)]
     assert beat.wall_ms == at(5).wall_ms

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from mythjobs.agent import journal
-from mythjobs.agent.core.core import Found
-from mythjobs.agent.core.lease_terms import PLAIN, Terms
-from mythjobs.agent.core.turn import Journal
+from mythjobs.agent.core.attempt import JournalSnapshot
+from mythjobs.agent.core.lease_terms import NO_TERMS, LeaseTerms
+from mythjobs.agent.core.turn import WriteJournal
 from mythjobs.errors import StoreFailed
 
 BOOT = "b1"
-EMPTY = Found({}, [], set())
+EMPTY = JournalSnapshot({}, [], set())
 
 
 def write(path: Path, *records: object, torn: bytes = b"") -> None:
@@ -27,7 +27,7 @@ def write(path: Path, *records: object, torn: bytes = b"") -> None:
 
 
 def test_a_missing_journal_tells_nothing(tmp_path: Path) -> None:
-    assert journal.read(tmp_path / "journal", BOOT) == EMPTY
+    assert journal.read_journal(tmp_path / "journal", BOOT) == EMPTY
 
 
 def test_what_is_over_is_told_no_more(tmp_path: Path) -> None:
@@ -38,42 +38,50 @@ def test_what_is_over_is_told_no_more(tmp_path: Path) -> None:
         {"never": [[3, 1], [4, 2]], "over": [[1, 1]]},
         {"grant": [[5, 1]], "over": [[4, 2]]},
     )
-    found = journal.read(tmp_path / "journal", BOOT)
-    assert found == Found({(2, 1): Terms("ffmpeg"), (5, 1): PLAIN}, [(3, 1)], set())
+    found = journal.read_journal(tmp_path / "journal", BOOT)
+    assert found == JournalSnapshot(
+        {(2, 1): LeaseTerms("ffmpeg"), (5, 1): NO_TERMS}, [(3, 1)], set()
+    )
 
 
 def test_terms_of_a_newer_version_are_read_as_far_as_they_are_known(tmp_path: Path) -> None:
-    known = [*Terms("ffmpeg", command="flag")]
+    known = [*LeaseTerms("ffmpeg", command="flag")]
     write(tmp_path / "journal", {"boot": BOOT, "grant": [[1, 1, *known, "new", 7]]})
-    found = journal.read(tmp_path / "journal", BOOT)
-    assert found.granted == {(1, 1): Terms("ffmpeg", command="flag")}
+    found = journal.read_journal(tmp_path / "journal", BOOT)
+    assert found.granted == {(1, 1): LeaseTerms("ffmpeg", command="flag")}
 
 
 @pytest.mark.parametrize("torn", [b'{"grant":[[9,', b"\0" * 512, b"[1]\n", b'{"never":[[1,1]]'])
 def test_a_torn_tail_is_left_out(tmp_path: Path, torn: bytes) -> None:
     write(tmp_path / "journal", {"boot": BOOT, "grant": [[1, 1]]}, torn=torn)
-    assert journal.read(tmp_path / "journal", BOOT) == Found({(1, 1): PLAIN}, [], set())
+    assert journal.read_journal(tmp_path / "journal", BOOT) == JournalSnapshot(
+        {(1, 1): NO_TERMS}, [], set()
+    )
 
 
 def test_at_another_boot_all_that_was_granted_may_have_run(tmp_path: Path) -> None:
     write(tmp_path / "journal", {"boot": "b0", "grant": [[1, 1], [2, 1]], "never": [[3, 1]]})
-    found = journal.read(tmp_path / "journal", BOOT)
-    assert found == Found({(1, 1): PLAIN, (2, 1): PLAIN}, [(3, 1)], {(1, 1), (2, 1)})
+    found = journal.read_journal(tmp_path / "journal", BOOT)
+    assert found == JournalSnapshot(
+        {(1, 1): NO_TERMS, (2, 1): NO_TERMS}, [(3, 1)], {(1, 1), (2, 1)}
+    )
 
     # It is still so if the agent dies at once and another begins at the same boot.
-    (tmp_path / "journal").write_bytes(journal.renewed(found, BOOT))
-    assert journal.read(tmp_path / "journal", BOOT) == found
+    (tmp_path / "journal").write_bytes(journal.encode_journal(found, BOOT))
+    assert journal.read_journal(tmp_path / "journal", BOOT) == found
 
 
 class Disk:
     """A journal in an event loop, and what it said."""
 
-    def __init__(self, path: Path, found: Found = EMPTY) -> None:
+    def __init__(self, path: Path, found: JournalSnapshot = EMPTY) -> None:
         self.found = found
         self.durable: list[int] = []
         self.error: StoreFailed | None = None
         self.said = asyncio.Event()
-        self.journal = journal.Journal(path, BOOT, lambda: self.found, self._durable, self._failed)
+        self.journal = journal.AgentJournal(
+            path, BOOT, lambda: self.found, self._durable, self._failed
+        )
 
     def _durable(self, token: int) -> None:
         self.durable.append(token)
@@ -94,9 +102,9 @@ def test_records_that_come_together_share_one_sync(tmp_path: Path) -> None:
     async def story() -> None:
         disk = Disk(tmp_path / "journal")
         for token in range(1, 6):
-            disk.journal.write(Journal({"grant": [(token, 1)]}, token))
+            disk.journal.write(WriteJournal({"grant": [(token, 1)]}, token))
         # All of them are in the file at once, and durable together.
-        found = journal.read(tmp_path / "journal", BOOT)
+        found = journal.read_journal(tmp_path / "journal", BOOT)
         assert list(found.granted) == [(job, 1) for job in range(1, 6)]
         assert disk.durable == []
         await disk.until(5)
@@ -112,30 +120,30 @@ def test_a_large_journal_is_written_anew_from_what_is_held(tmp_path: Path) -> No
     async def story() -> None:
         disk = Disk(path)
         many = [(job, 1) for job in range(600_000)]
-        disk.journal.write(Journal({"grant": many, "over": many}, 1))
+        disk.journal.write(WriteJournal({"grant": many, "over": many}, 1))
         await disk.until(1)
-        disk.found = Found({(700_000, 1): PLAIN}, [], set())
-        disk.journal.write(Journal({"grant": [(700_000, 1)]}, 2))
+        disk.found = JournalSnapshot({(700_000, 1): NO_TERMS}, [], set())
+        disk.journal.write(WriteJournal({"grant": [(700_000, 1)]}, 2))
         await asyncio.sleep(0)
         # It is being written anew now; what comes meanwhile must be in the new one too.
-        disk.journal.write(Journal({"never": [(700_002, 1)]}, 3))
+        disk.journal.write(WriteJournal({"never": [(700_002, 1)]}, 3))
         # Also in the instant in which it takes the old one's place: an agent that is killed there
         # says no more. Nothing else of this loop runs meanwhile.
         give_up_s = time.monotonic() + 20
         while path.stat().st_size > 1000:
             assert time.monotonic() < give_up_s
             os.sched_yield()
-        assert journal.read(path, BOOT).never == [(700_002, 1)]
+        assert journal.read_journal(path, BOOT).never_start == [(700_002, 1)]
         await disk.until(3)
         assert path.stat().st_size < 1000
-        disk.journal.write(Journal({"grant": [(700_001, 1)]}, 4))
+        disk.journal.write(WriteJournal({"grant": [(700_001, 1)]}, 4))
         await disk.until(4)
         disk.journal.close()
 
     asyncio.run(story())
-    found = journal.read(path, BOOT)
+    found = journal.read_journal(path, BOOT)
     assert list(found.granted) == [(700_000, 1), (700_001, 1)]
-    assert found.never == [(700_002, 1)]
+    assert found.never_start == [(700_002, 1)]
 
 
 def test_a_disk_that_fails_is_told_and_nothing_is_durable(tmp_path: Path) -> None:
@@ -147,7 +155,7 @@ def test_a_disk_that_fails_is_told_and_nothing_is_durable(tmp_path: Path) -> Non
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
         try:
             with pytest.raises(StoreFailed, match="cannot be written") as failed:
-                disk.journal.write(Journal({"grant": [(job, 1) for job in range(99)]}, 1))
+                disk.journal.write(WriteJournal({"grant": [(job, 1) for job in range(99)]}, 1))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert failed.value.exit_code == os.EX_IOERR

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from mythjobs.agent.core.core import Core
+from mythjobs.agent.core.core import AgentCore
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import BASE, Story, at
 
 LEASE_S = 1800.0
 END = 1_800_000
-TOO_LATE = "the grant came too late"
+TOO_LATE = "the grant arrived after its start-by time"
 
 
 def leased(story: Story, job: int = 1, **given: Any) -> m.Grant:
@@ -28,7 +28,7 @@ def running(**given: Any) -> Story:
 def beat(story: Story, seconds: float) -> int:
     """A heartbeat that is sent then; its number."""
     story.now = seconds
-    story.carry_out(story.core.beat(at(seconds)))
+    story.carry_out(story.core.on_heartbeat_due(at(seconds)))
     [hb] = [each.hb for each in story.said() if isinstance(each, m.Heartbeat)]
     return hb
 
@@ -124,16 +124,16 @@ def test_small_growth_is_kept_from_reaper_and_journal() -> None:
     assert stop_acts(story) == []
     assert len(story.records) == records
     # It counts all the same: the agent's own eyes see the longer lease.
-    story.carry_out(story.core.check(at(1771)))
+    story.carry_out(story.core.check_deadlines(at(1771)))
     assert story.take("stop") == []
 
 
 def test_the_agent_ends_what_the_reaper_did_not_once() -> None:
     story = running()
-    story.carry_out(story.core.check(at(1769.9)))
+    story.carry_out(story.core.check_deadlines(at(1769.9)))
     assert story.take("stop") == []
-    story.carry_out(story.core.check(at(1770)))
-    story.carry_out(story.core.check(at(1771)))
+    story.carry_out(story.core.check_deadlines(at(1770)))
+    story.carry_out(story.core.check_deadlines(at(1771)))
     assert [(each["job"], each["by"]) for each in story.take("stop")] == [(1, "lease")]
 
 
@@ -143,7 +143,7 @@ def test_it_is_not_started_past_its_start_by() -> None:
     story.now = 900
     story.master(m.Settings(1))
     assert story.starts() == []
-    assert m.Returned(1, 1, "it could not be started in time") in story.said()
+    assert m.Returned(1, 1, "the job could not be started before its start-by time") in story.said()
 
 
 def test_a_grant_that_comes_at_its_start_by_is_given_back() -> None:
@@ -171,15 +171,15 @@ def test_a_restarted_agent_goes_on_from_the_lease_that_its_reaper_has() -> None:
     story.master(m.Renew(hb))
     told = stop_acts(story)
 
-    after = Core(BASE)
-    after.found(story.core.snapshot())
-    after.on_hello("r1", [story.started(1)], (), at(700))
-    after.adopted(at(700))
+    after = AgentCore(BASE)
+    after.restore(story.core.snapshot())
+    after.on_reaper_hello("r1", [story.started(1)], (), at(700))
+    after.finish_recovery(at(700))
     [terms] = after.snapshot().granted.values()
     assert terms.kill_ms == told[-1]
     # No heartbeat of the new agent was answered yet, and the end comes.
-    assert after.check(at(600 + 1769)) == []
-    [tell] = after.check(at(600 + 1770))
+    assert after.check_deadlines(at(600 + 1769)) == []
+    [tell] = after.check_deadlines(at(600 + 1770))
     assert tell.messages == [{"type": "stop", "job": 1, "n": 1, "by": "lease"}]  # type: ignore[union-attr]
 
 

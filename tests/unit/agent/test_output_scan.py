@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.agent.core.attempt import Attempt, Phase
-from mythjobs.agent.core.lease_terms import Terms
-from mythjobs.agent.output_scan import Followers, look
-from mythjobs.process.reaper.output import Spool
+from mythjobs.agent.core.attempt import AgentAttempt, Phase
+from mythjobs.agent.core.lease_terms import LeaseTerms
+from mythjobs.agent.output_scan import OutputScanner, find_later_match
+from mythjobs.process.reaper.output import OutputFile
 
 
 def ended(output: list[list[int]], code: int = 1) -> dict[str, object]:
@@ -20,26 +20,28 @@ def test_the_last_line_that_matches_is_what_was_said(tmp_path: Path) -> None:
     text = b"NAS offline (1)\nretrying\nNAS offline (2)\nbye\n"
     (tmp_path / "1.1.1").write_bytes(text)
     size = len(text)
-    assert look(tmp_path, ended([[size, size, 0]]), r"NAS offline.*") == "NAS offline (2)"
-    assert look(tmp_path, ended([[size, size, 0]]), r"disk full") == ""
+    assert (
+        find_later_match(tmp_path, ended([[size, size, 0]]), r"NAS offline.*") == "NAS offline (2)"
+    )
+    assert find_later_match(tmp_path, ended([[size, size, 0]]), r"disk full") == ""
 
 
 def test_success_and_silence_are_not_looked_at(tmp_path: Path) -> None:
-    assert look(tmp_path, ended([[5, 5, 0]], code=0), "x") == ""
-    assert look(tmp_path, ended([]), "x") == ""
+    assert find_later_match(tmp_path, ended([[5, 5, 0]], code=0), "x") == ""
+    assert find_later_match(tmp_path, ended([]), "x") == ""
 
 
 def test_it_is_found_in_the_ring_and_on_stderr_too(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path / "1.1.2"), 10, 64)
+    spool = OutputFile(str(tmp_path / "1.1.2"), 10, 64)
     spool.write(memoryview(b"x" * 1000 + b"\ntuner busy\n"))
     spool.close()
-    output = [[0, 0, 0], [spool.kept.written, spool.kept.head, spool.kept.tail]]
-    assert look(tmp_path, ended(output), "tuner .*") == "tuner busy"
+    output = [[0, 0, 0], [spool.window.written, spool.window.head, spool.window.tail]]
+    assert find_later_match(tmp_path, ended(output), "tuner .*") == "tuner busy"
 
 
 def test_an_expression_that_this_python_does_not_know_finds_nothing(tmp_path: Path) -> None:
     (tmp_path / "1.1.1").write_bytes(b"(\n")
-    assert look(tmp_path, ended([[2, 2, 0]]), "(") == ""
+    assert find_later_match(tmp_path, ended([[2, 2, 0]]), "(") == ""
 
 
 def test_an_expression_that_takes_for_ever_finds_nothing_and_holds_nobody_up(
@@ -49,29 +51,29 @@ def test_an_expression_that_takes_for_ever_finds_nothing_and_holds_nobody_up(
     (tmp_path / "1.1.1").write_bytes(text)
     before = signal.getsignal(signal.SIGVTALRM)
     began_s = time.process_time()
-    assert look(tmp_path, ended([[len(text), len(text), 0]]), "(a+)+b") == ""
+    assert find_later_match(tmp_path, ended([[len(text), len(text), 0]]), "(a+)+b") == ""
     assert time.process_time() - began_s < 10  # for ever is 10 ** 10 of them
     assert "took too long" in caplog.text
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGVTALRM) == before
-    assert look(tmp_path, ended([[len(text), len(text), 0]]), "b+usy") == "busy"
+    assert find_later_match(tmp_path, ended([[len(text), len(text), 0]]), "b+usy") == "busy"
 
 
 def test_progress_that_takes_for_ever_is_looked_for_no_more(tmp_path: Path) -> None:
-    attempt = Attempt((1, 1), Phase.RUNNING)
-    attempt.terms = Terms(progress=r"regex:^(?:\w+\s?)*: (\d+)%$")
-    followers = Followers(tmp_path)
+    attempt = AgentAttempt((1, 1), Phase.RUNNING)
+    attempt.terms = LeaseTerms(progress=r"regex:^(?:\w+\s?)*: (\d+)%$")
+    followers = OutputScanner(tmp_path)
     text = b""
     for line, percent in ((b"done: 20%\n", 20.0), (b"a" * 60 + b"\n", None), (b"x: 30%\n", None)):
         text += line
         (tmp_path / "1.1.1").write_bytes(text)
         attempt.output = [(len(text), len(text), 0)]
-        assert followers.grew(attempt) == percent
+        assert followers.scan_progress(attempt) == percent
 
 
 def test_output_that_cannot_be_read_says_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "1.1.1").symlink_to(tmp_path / "1.1.1")
-    assert look(tmp_path, ended([[5, 5, 0]]), "x") == ""
-    assert "cannot be read" in caplog.text
+    assert find_later_match(tmp_path, ended([[5, 5, 0]]), "x") == ""
+    assert "cannot read its output" in caplog.text

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mythjobs.agent.core.start import base_env, start_message
+from mythjobs.agent.core.start import base_environment, build_start_message
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 from tests.support.agent_story import a_run
@@ -17,7 +17,7 @@ HOSTILE = "$(touch /tmp/pwned); `id` \"' -rf\n\x01🎬\u2028{title}"
 
 def test_the_base_environment_is_the_users_and_nothing_else() -> None:
     ours = {"TZ": "Europe/Berlin", "PATH": "/opt/bin", "SECRET": "x", "HOME": "/elsewhere"}
-    assert base_env(ours, user="mythtv", home="/home/mythtv", shell="") == {
+    assert base_environment(ours, user="mythtv", home="/home/mythtv", shell="") == {
         "PATH": "/opt/bin",
         "HOME": "/home/mythtv",
         "USER": "mythtv",
@@ -26,12 +26,12 @@ def test_the_base_environment_is_the_users_and_nothing_else() -> None:
         "LANG": "C.UTF-8",
         "TZ": "Europe/Berlin",
     }
-    assert "TZ" not in base_env({}, user="u", home="/", shell="/bin/zsh")
+    assert "TZ" not in base_environment({}, user="u", home="/", shell="/bin/zsh")
 
 
 def test_a_command_adds_to_the_base_and_cannot_change_who_it_is() -> None:
     run = a_run(env={"LANG": "de_DE.UTF-8", "MYTHJOBS_P_X": "1", "MYTHJOBS_JOB": "99"})
-    assert start_message((7, 2), run, BASE)["env"] == {
+    assert build_start_message((7, 2), run, BASE)["env"] == {
         "PATH": "/bin",
         "HOME": "/root",
         "LANG": "de_DE.UTF-8",
@@ -43,7 +43,7 @@ def test_a_command_adds_to_the_base_and_cannot_change_who_it_is() -> None:
 
 def test_a_callers_environment_is_the_whole_of_it() -> None:
     run = a_run(env={"A": "1"}, bare_env=True)
-    env = start_message((7, 2), run, BASE)["env"]
+    env = build_start_message((7, 2), run, BASE)["env"]
     assert env == {"A": "1", "MYTHJOBS_JOB": "7", "MYTHJOBS_ATTEMPT": "2"}
 
 
@@ -53,7 +53,7 @@ def test_a_callers_environment_is_the_whole_of_it() -> None:
      ({"scratch": True, "cwd": "/srv"}, "/srv")],
 )  # fmt: skip
 def test_where_it_runs(given: dict[str, object], cwd: str) -> None:
-    assert start_message((1, 1), a_run(**given), BASE)["cwd"] == cwd
+    assert build_start_message((1, 1), a_run(**given), BASE)["cwd"] == cwd
 
 
 def test_hostile_text_comes_through_both_lines_unchanged() -> None:
@@ -61,7 +61,7 @@ def test_hostile_text_comes_through_both_lines_unchanged() -> None:
     grant = m.Grant(1, 1, 1, 1, 0, run)
     [got] = codec.master_frame(codec.encode(m.MasterFrame(0, [grant]))).messages
     assert isinstance(got, m.Grant)
-    message = json.loads(json.dumps(start_message((1, 1), got.run, BASE)))
+    message = json.loads(json.dumps(build_start_message((1, 1), got.run, BASE)))
     assert message["argv"] == ["printf", HOSTILE]
     assert message["env"]["MYTHJOBS_P_TITLE"] == HOSTILE
 
@@ -71,5 +71,5 @@ def test_hostile_text_comes_through_both_lines_unchanged() -> None:
                               (r"regex:(\d+)%", True, False)]
 )  # fmt: skip
 def test_how_its_progress_is_heard(progress: str, watch: bool, status: bool) -> None:
-    message = start_message((1, 1), a_run(progress=progress), BASE)
+    message = build_start_message((1, 1), a_run(progress=progress), BASE)
     assert (message["watch"], message["status"]) == (watch, status)

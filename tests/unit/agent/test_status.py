@@ -6,25 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mythjobs.agent.core.status import Said, read_status
+from mythjobs.agent.core.status import JobStatus, parse_status_lines
 
 
 def test_each_line_changes_what_it_says() -> None:
-    said = read_status(Said(), ["progress 42.5", "comment Encoding pass 2", "eta 310"])
-    assert said == Said(42.5, "Encoding pass 2", 310.0)
-    assert read_status(said, ["progress 99 %"]) == Said(99.0, "Encoding pass 2", 310.0)
-    assert read_status(said, ["comment"]).comment == ""
+    said = parse_status_lines(JobStatus(), ["progress 42.5", "comment Encoding pass 2", "eta 310"])
+    assert said == JobStatus(42.5, "Encoding pass 2", 310.0)
+    assert parse_status_lines(said, ["progress 99 %"]) == JobStatus(99.0, "Encoding pass 2", 310.0)
+    assert parse_status_lines(said, ["comment"]).comment == ""
 
 
 @pytest.mark.parametrize(
     "line", ["", "progress", "progress nan", "progress inf", "eta soon", "PROGRESS 5", "rm -rf /"]
 )
 def test_what_is_none_of_ours_is_passed_over(line: str) -> None:
-    assert read_status(Said(), [line]) == Said()
+    assert parse_status_lines(JobStatus(), [line]) == JobStatus()
 
 
 def test_figures_are_kept_in_bounds_and_comments_in_one_short_line() -> None:
-    said = read_status(Said(), ["progress 1e9", "eta -5", "comment a\x1b]0;b\x07" + "c" * 9999])
+    said = parse_status_lines(
+        JobStatus(), ["progress 1e9", "eta -5", "comment a\x1b]0;b\x07" + "c" * 9999]
+    )
     assert said.percent == 100.0
     assert said.eta_s == 0.0
     assert said.comment is not None
@@ -34,5 +36,7 @@ def test_figures_are_kept_in_bounds_and_comments_in_one_short_line() -> None:
 
 @given(st.lists(st.text()))
 def test_no_line_is_an_error(lines: list[str]) -> None:
-    said = read_status(Said(), [f"{word} {line}" for line in lines for word in ("progress", "x")])
+    said = parse_status_lines(
+        JobStatus(), [f"{word} {line}" for line in lines for word in ("progress", "x")]
+    )
     assert said.percent is None or 0 <= said.percent <= 100

@@ -1,316 +1,332 @@
-"""The attempts that this machine has, and each step of theirs from grant to oblivion."""
+"""Admission: this machine's attempts, their start queue, and every change of their phase."""
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
+from typing import Final
 
-from mythjobs.agent.core.attempt import Attempt, Key, Phase
-from mythjobs.agent.core.lease_terms import Terms, acts, terms_of
+from mythjobs.agent.core.attempt import AgentAttempt, Key, Phase
+from mythjobs.agent.core.lease_terms import LeaseTerms, reaper_actions, terms_from_grant
 from mythjobs.agent.core.outbox import Outbox
-from mythjobs.agent.core.start import start_message
-from mythjobs.agent.core.status import Said
-from mythjobs.agent.core.turn import Bury, Drop, Follow, Turn
+from mythjobs.agent.core.start import build_start_message
+from mythjobs.agent.core.status import JobStatus
+from mythjobs.agent.core.turn import AgentTurn, DeleteOutput, ReadNewOutput, RemoveReaper
 from mythjobs.clock import Now
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import start_by_ms
 from mythjobs.protocol.messages import CLOSED
-from mythjobs.scheduler.capacity import room
-from mythjobs.scheduler.window_state import Opening, opening
+from mythjobs.scheduler.capacity import free_slots
+from mythjobs.scheduler.window_state import WindowState, compute_window_state
+
+START_BY_PASSED: Final = "the job could not be started before its start-by time"
+_CLOSED_HERE: Final = "the job's hours are closed by this machine's clock"
 
 
-class Openings:
-    """What hours say is worked out once, and again when it changes or the clock steps."""
+class WindowCounts:
+    """Running limits of windows. Each window's state is cached until it changes."""
 
     def __init__(self) -> None:
-        self._known: dict[Hours, Opening] = {}
+        self._states: dict[Hours, WindowState] = {}
 
-    def opening(self, hours: Hours, wall_ms: int) -> Opening:
-        """Raises ValueError for a zone that this machine does not know."""
-        found = self._known.get(hours)
-        if found is None or not found.holds(wall_ms):
-            if len(self._known) > 1000:
-                self._known.clear()
-            found = self._known[hours] = opening(hours, wall_ms)
+    def find_state(self, hours: Hours, wall_ms: int) -> WindowState:
+        """Raises ValueError for an unknown time zone."""
+        found = self._states.get(hours)
+        if found is None or not found.is_valid_at(wall_ms):
+            if len(self._states) > 1000:
+                self._states.clear()
+            found = self._states[hours] = compute_window_state(hours, wall_ms)
         return found
 
-    def lets(self, terms: Terms, busy: int, others: Iterable[str], wall_ms: int) -> bool:
-        """`busy` attempts run here, `others` are the commands of those whose names are known.
-        The level of the machine's hours counts all, those of the command its own."""
+    def permits(
+        self, terms: LeaseTerms, running_count: int, running_commands: Iterable[str], wall_ms: int
+    ) -> bool:
+        """Return whether the hours allow one more attempt of this command to run.
+
+        The level of the machine's hours counts all running attempts; levels of the command's
+        hours count `running_commands`, the commands of attempts that have terms.
+        """
         if terms.hours is None:
             return True
-        levels = self.opening(terms.hours, wall_ms)
-        if not levels.open or busy >= levels.machine:
+        levels = self.find_state(terms.hours, wall_ms)
+        if not levels.is_open or running_count >= levels.machine_level:
             return False
-        least = min(levels.command, levels.both)
-        return sum(each == terms.command for each in others) < least
+        least = min(levels.command_level, levels.shared_level)
+        return sum(each == terms.command for each in running_commands) < least
 
 
-class Roster:
-    """Part of the core. What its steps ask for gathers in `turn` and `out`."""
+class Admission:
+    """Part of the core. Adds actions to `turn` and messages for the master to `outbox`."""
 
-    def __init__(self, base_env: Mapping[str, str], turn: Turn, out: Outbox) -> None:
+    def __init__(self, base_env: Mapping[str, str], turn: AgentTurn, outbox: Outbox) -> None:
         self._base_env = base_env
         self._turn = turn
-        self._out = out
-        self.attempts: dict[Key, Attempt] = {}
-        # (-priority, job, n): the order in which they start. What is no longer WAITING is
-        # passed over when it comes up.
+        self._outbox = outbox
+        self.attempts: dict[Key, AgentAttempt] = {}
+        # Heap of (-priority, job, n). Entries that are no longer WAITING are skipped.
         self._queue: list[tuple[int, int, int]] = []
-        self._waiting = 0
-        self.busy = 0
-        self.ceiling = 0
+        self._waiting_count = 0
+        self.running_count = 0
+        self.max_running = 0
         # The reaper that gets new starts.
-        self.reaper: str | None = None
-        # By reaper: ends that are not yet durable, in the order of their seq.
-        self._unsynced: dict[str, deque[tuple[int, Attempt]]] = {}
-        # By dead reaper: what its journal tells and the master has not acknowledged.
-        self._dead: dict[str, set[Key]] = {}
-        # Those that are held on terms, and of them those with a lease that ends.
-        self.termed: dict[Attempt, None] = {}
-        self.leased: dict[Attempt, None] = {}
-        self._openings = Openings()
+        self.start_reaper: str | None = None
+        # By reaper: ends that are not yet durable, sorted by seq.
+        self._unsynced_ends: dict[str, deque[tuple[int, AgentAttempt]]] = {}
+        # By dead reaper: attempts in its journal that are not forgotten yet.
+        self._dead_reapers: dict[str, set[Key]] = {}
+        # Attempts with a lease or hours, and those with a lease.
+        self.with_terms: dict[AgentAttempt, None] = {}
+        self.with_lease: dict[AgentAttempt, None] = {}
+        self._windows = WindowCounts()
 
-    def new(self, key: Key, phase: Phase) -> Attempt:
-        attempt = self.attempts[key] = Attempt(key, phase)
+    def add_attempt(self, key: Key, phase: Phase) -> AgentAttempt:
+        attempt = self.attempts[key] = AgentAttempt(key, phase)
         return attempt
 
-    def of(self, reaper: str) -> Iterable[Attempt]:
+    def attempts_of(self, reaper: str) -> Iterable[AgentAttempt]:
         return [each for each in self.attempts.values() if each.reaper == reaper]
 
     @property
-    def free(self) -> int:
-        """How many more grants would start at once."""
-        return room(self.ceiling, self.busy + self._waiting)
+    def open_slots(self) -> int:
+        """How many more grants would start immediately."""
+        return free_slots(self.max_running, self.running_count + self._waiting_count)
 
-    def set_terms(self, attempt: Attempt, terms: Terms) -> None:
+    def set_terms(self, attempt: AgentAttempt, terms: LeaseTerms) -> None:
         attempt.terms = terms
-        self._drop_terms(attempt)
+        self._clear_terms(attempt)
         if terms.lease_s is not None or terms.hours is not None:
-            self.termed[attempt] = None
+            self.with_terms[attempt] = None
         if terms.lease_s is not None:
-            self.leased[attempt] = None
+            self.with_lease[attempt] = None
 
-    def _drop_terms(self, attempt: Attempt) -> None:
-        self.termed.pop(attempt, None)
-        self.leased.pop(attempt, None)
+    def _clear_terms(self, attempt: AgentAttempt) -> None:
+        self.with_terms.pop(attempt, None)
+        self.with_lease.pop(attempt, None)
 
-    def knows(self, hours: Hours | None, now: Now) -> bool:
-        """Whether these can be told here: they name a zone, and machines know different ones."""
+    def knows_zone(self, hours: Hours | None, now: Now) -> bool:
+        """Return whether this machine's time zone database has the zone of the hours."""
         try:
-            return hours is None or bool(self._openings.opening(hours, now.wall_ms))
+            return hours is None or bool(self._windows.find_state(hours, now.wall_ms))
         except ValueError:
             return False
 
-    # Before its start.
+    # Before the start.
 
-    def grant(self, message: m.Grant, sent_ms: int) -> None:
-        """It may start as soon as its note is written: the kernel keeps that if we die. A power cut
-        may take it, but then the boot id says that whatever was granted here may have run."""
-        attempt = self.new((message.job, message.n), Phase.WAITING)
+    def add_grant(self, message: m.Grant, sent_ms: int) -> None:
+        """Queue a granted attempt for its start.
+
+        The start needs its journal record written, not durable: the kernel writes the record
+        even if the agent dies. A power cut may lose it, but then the boot id has changed and
+        every granted attempt counts as possibly started.
+        """
+        attempt = self.add_attempt((message.job, message.n), Phase.WAITING)
         attempt.priority = message.priority
         attempt.run = message.run
         attempt.start_by_ms = start_by_ms(sent_ms, message.start_by_s)
-        self.set_terms(attempt, terms_of(message, sent_ms))
-        attempt.told_end_ms = attempt.terms.end_ms
-        self._turn.granted(attempt)
-        self.wait(attempt)
+        self.set_terms(attempt, terms_from_grant(message, sent_ms))
+        attempt.reaper_lease_end_ms = attempt.terms.end_ms
+        self._turn.record_grant(attempt)
+        self.queue_for_start(attempt)
 
-    def wait(self, attempt: Attempt) -> None:
+    def queue_for_start(self, attempt: AgentAttempt) -> None:
         attempt.phase = Phase.WAITING
         attempt.reaper = ""
-        self._waiting += 1
+        self._waiting_count += 1
         heapq.heappush(self._queue, (-attempt.priority, *attempt.key))
 
-    def never(self, attempt: Attempt, reason: str, code: str = "") -> None:
-        """It will not be started; the master hears of it once that is durable."""
-        self._waiting -= attempt.phase is Phase.WAITING
-        attempt.phase = Phase.NEVER
+    def mark_never_start(self, attempt: AgentAttempt, reason: str, code: str = "") -> None:
+        """Bar an attempt from starting. The master is told once the journal record is durable."""
+        self._waiting_count -= attempt.phase is Phase.WAITING
+        attempt.phase = Phase.NEVER_START
         attempt.reason, attempt.code = reason, code
         attempt.run = None
-        self._drop_terms(attempt)
-        self._turn.never(attempt)
+        self._clear_terms(attempt)
+        self._turn.record_never_start(attempt)
 
-    def start_more(self, now: Now) -> None:
-        """Start what waits, the highest priority first, while there is room."""
-        if self.reaper is None or not self._waiting:
+    def start_waiting(self, now: Now) -> None:
+        """Start waiting attempts, highest priority first, while slots are free."""
+        if self.start_reaper is None or not self._waiting_count:
             return
-        free = room(self.ceiling, self.busy)
-        later = []
+        free = free_slots(self.max_running, self.running_count)
+        postponed = []
         while free and self._queue:
-            place = heapq.heappop(self._queue)
-            attempt = self.attempts.get(place[1:])
+            entry = heapq.heappop(self._queue)
+            attempt = self.attempts.get(entry[1:])
             if attempt is None or attempt.phase is not Phase.WAITING or attempt.run is None:
                 continue
             if now.steady_ms >= attempt.start_by_ms:
-                self.never(attempt, "it could not be started in time")
+                self.mark_never_start(attempt, START_BY_PASSED)
                 continue
-            if self._shut_too_long(attempt, now):
-                # The master's clock says otherwise. Elsewhere it may run meanwhile.
-                self.never(attempt, "its hours are closed by this machine's clock", CLOSED)
+            if self._opens_too_late(attempt, now):
+                # The master's clock differs. Another machine may run the job meanwhile.
+                self.mark_never_start(attempt, _CLOSED_HERE, CLOSED)
                 continue
-            if attempt.wanted or not self._is_open(attempt, now):
-                later.append(place)
+            if attempt.freeze_requests or not self._is_open(attempt, now):
+                postponed.append(entry)
                 continue
             free -= 1
-            self._waiting -= 1
-            self.busy += 1
+            self._waiting_count -= 1
+            self.running_count += 1
             attempt.phase = Phase.STARTING
-            attempt.reaper = self.reaper
-            attempt.watchers += bool(attempt.progress)
-            self._start_on(self.reaper, attempt, attempt.run, now)
-        for place in later:
-            heapq.heappush(self._queue, place)
+            attempt.reaper = self.start_reaper
+            attempt.watchers += bool(attempt.progress_source)
+            self._send_start(self.start_reaper, attempt, attempt.run, now)
+        for entry in postponed:
+            heapq.heappush(self._queue, entry)
 
-    def _is_open(self, attempt: Attempt, now: Now) -> bool:
+    def _is_open(self, attempt: AgentAttempt, now: Now) -> bool:
         terms = attempt.terms
         if terms.hours is None:
             return True
-        runs = (Phase.STARTING, Phase.RUNNING)
-        others = (each.terms.command for each in self.termed if each.phase in runs)
-        return self._openings.lets(terms, self.busy, others, now.wall_ms)
+        phases = (Phase.STARTING, Phase.RUNNING)
+        commands = (each.terms.command for each in self.with_terms if each.phase in phases)
+        return self._windows.permits(terms, self.running_count, commands, now.wall_ms)
 
-    def _shut_too_long(self, attempt: Attempt, now: Now) -> bool:
-        """Whether its hours are closed, and will not open before it must have started."""
+    def _opens_too_late(self, attempt: AgentAttempt, now: Now) -> bool:
+        """Return whether the hours are closed and stay closed past the attempt's start-by time."""
         hours = attempt.terms.hours
         if hours is None:
             return False
-        found = self._openings.opening(hours, now.wall_ms)
-        if found.open:
+        found = self._windows.find_state(hours, now.wall_ms)
+        if found.is_open:
             return False
         left_ms = attempt.start_by_ms - now.steady_ms
         return found.opens_ms is None or found.opens_ms >= now.wall_ms + left_ms
 
-    def _start_on(self, reaper: str, attempt: Attempt, run: m.Run, now: Now) -> None:
-        todo = acts(attempt.terms, now) if attempt in self.termed else []
-        self._turn.tell(reaper, start_message(attempt.key, run, self._base_env, todo))
+    def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.Run, now: Now) -> None:
+        actions = reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
+        self._turn.send(reaper, build_start_message(attempt.key, run, self._base_env, actions))
 
-    def not_started(self, attempt: Attempt) -> None:
-        """Its reaper died without a trace of it: there was no process, it may be started."""
-        self.busy -= 1
-        attempt.watchers -= bool(attempt.progress)
+    def requeue_unstarted(self, attempt: AgentAttempt) -> None:
+        """Queue an attempt again whose reaper died without a record of it: it had no process."""
+        self.running_count -= 1
+        attempt.watchers -= bool(attempt.progress_source)
         if attempt.run is None:
-            self.never(attempt, "its reaper died before it was started")
+            self.mark_never_start(attempt, "the reaper died before the job was started")
         else:
-            self.wait(attempt)
+            self.queue_for_start(attempt)
 
-    # While it runs, and its end.
+    # From the start to the end.
 
-    def running(self, reaper: str, key: Key, started_ms: int | None) -> Attempt:
-        """Its process exists, or did. It may be one that an agent before us had started."""
-        attempt = self.attempts.get(key) or self.new(key, Phase.FOUND)
-        if attempt.phase < Phase.RUNNING or attempt.phase >= Phase.NEVER:
-            self.busy += attempt.phase is not Phase.STARTING
+    def mark_running(self, reaper: str, key: Key, started_ms: int | None) -> AgentAttempt:
+        """Record that an attempt's process exists or existed, and return the attempt. It may have
+        been started by an earlier agent process."""
+        attempt = self.attempts.get(key) or self.add_attempt(key, Phase.FOUND)
+        if attempt.phase < Phase.RUNNING or attempt.phase >= Phase.NEVER_START:
+            self.running_count += attempt.phase is not Phase.STARTING
             attempt.phase = Phase.RUNNING
             attempt.reaper = reaper
             attempt.started_ms = started_ms
             attempt.run = None
         return attempt
 
-    def over(self, attempt: Attempt, end: m.Ended) -> None:
-        """Its process is gone, its slot is free."""
-        self.busy -= attempt.phase is Phase.RUNNING
-        attempt.phase = Phase.OVER
-        self._drop_terms(attempt)
+    def mark_ended(self, attempt: AgentAttempt, end: m.Ended) -> None:
+        """Record the end of an attempt's process and free its slot."""
+        self.running_count -= attempt.phase is Phase.RUNNING
+        attempt.phase = Phase.ENDED
+        self._clear_terms(attempt)
         attempt.end = end
         attempt.output = end.output
         if end.output:
             streams = {no for no, (written, *_) in enumerate(end.output, 1) if written}
-            attempt.streams = streams or None
+            attempt.pending_streams = streams or None
         if attempt.watchers:
-            # However it ended: who follows it is waiting for that.
-            self._turn.do(Follow(attempt))
+            # Followers wait for the end, whatever the outcome.
+            self._turn.add(ReadNewOutput(attempt))
 
-    def synced(self, reaper: str, seq: int) -> None:
-        unsynced = self._unsynced[reaper]
+    def report_synced_ends(self, reaper: str, seq: int) -> None:
+        unsynced = self._unsynced_ends[reaper]
         while unsynced and unsynced[0][0] <= seq:
-            self.report(unsynced.popleft()[1])
+            self.report_end(unsynced.popleft()[1])
 
-    def unsynced(self, reaper: str, seq: int, attempt: Attempt) -> None:
-        self._unsynced[reaper].append((seq, attempt))
+    def add_unsynced_end(self, reaper: str, seq: int, attempt: AgentAttempt) -> None:
+        self._unsynced_ends[reaper].append((seq, attempt))
 
-    def report(self, attempt: Attempt) -> None:
-        """Its outcome is durable here."""
-        if attempt.phase is Phase.OVER:
-            attempt.phase = Phase.REPORTED
-            self._out.final(attempt)
+    def report_end(self, attempt: AgentAttempt) -> None:
+        """Report an attempt's end to the master: its outcome is durable here."""
+        if attempt.phase is Phase.ENDED:
+            attempt.phase = Phase.REPORTING
+            self._outbox.queue_end(attempt)
 
-    def say(self, attempt: Attempt, said: Said) -> None:
-        if said != attempt.said:
-            attempt.said = said
-            self._out.progress(attempt)
+    def set_status(self, attempt: AgentAttempt, status: JobStatus) -> None:
+        if status != attempt.status:
+            attempt.status = status
+            self._outbox.queue_progress(attempt)
 
-    def watch(self, attempt: Attempt, change: int) -> None:
-        """So many more, or less, want to know when its output grows."""
+    def change_watchers(self, attempt: AgentAttempt, change: int) -> None:
+        """Add `change` to the number of those that need updates on new output."""
         attempt.watchers += change
-        # Also for a second watcher: the reaper answers with how much there is by now.
+        # Sent for a second watcher too: the reaper answers with the current output size.
         if attempt.phase is Phase.RUNNING and (change > 0 or not attempt.watchers):
-            self.tell_watch(attempt)
+            self.send_watch(attempt)
 
-    def tell_watch(self, attempt: Attempt) -> None:
+    def send_watch(self, attempt: AgentAttempt) -> None:
         job, n = attempt.key
         on = attempt.watchers > 0
-        self._turn.tell(attempt.reaper, {"type": "watch", "job": job, "n": n, "on": on})
+        self._turn.send(attempt.reaper, {"type": "watch", "job": job, "n": n, "on": on})
 
-    # Until nobody needs it.
+    # After the end.
 
-    def forget_if_done(self, attempt: Attempt) -> None:
-        if attempt.acked and not attempt.streams:
+    def forget_if_done(self, attempt: AgentAttempt) -> None:
+        if attempt.end_acknowledged and not attempt.pending_streams:
             self.forget(attempt)
 
-    def forget(self, attempt: Attempt) -> None:
+    def forget(self, attempt: AgentAttempt) -> None:
         key = attempt.key
         if self.attempts.pop(key, None) is None:
             return
-        self._waiting -= attempt.phase is Phase.WAITING
+        self._waiting_count -= attempt.phase is Phase.WAITING
         attempt.phase = Phase.FORGOTTEN
-        self._drop_terms(attempt)
-        self._out.forget(attempt)
-        self._turn.over(key)
+        self._clear_terms(attempt)
+        self._outbox.remove(attempt)
+        self._turn.record_forgotten(key)
         if attempt.end is not None and attempt.end.output:
-            self._turn.do(Drop(key, attempt.end.output))
+            self._turn.add(DeleteOutput(key, attempt.end.output))
         reaper = attempt.reaper
-        if reaper in self._dead:
-            self._dead[reaper].discard(key)
-            self._bury_if_done(reaper)
+        if reaper in self._dead_reapers:
+            self._dead_reapers[reaper].discard(key)
+            self._remove_reaper_if_done(reaper)
         elif reaper:
-            self._turn.acknowledge(reaper, key)
+            self._turn.acknowledge_end(reaper, key)
 
     # Reapers.
 
-    def reaper_lives(self, reaper: str, has: set[Key], starting: Iterable[Key], now: Now) -> None:
-        """It says that it `has` these; those that are `starting` have no process yet."""
-        self._unsynced[reaper] = deque()
+    def reconcile_reaper(
+        self, reaper: str, reported: set[Key], starting: Iterable[Key], now: Now
+    ) -> None:
+        """Compare attempts with those that a connected reaper reported, and with those that its
+        journal shows as `starting`, without a process yet."""
+        self._unsynced_ends[reaper] = deque()
         for key in starting:
-            attempt = self.attempts.get(key) or self.new(key, Phase.FOUND)
-            if attempt.phase is Phase.FOUND and key not in has:
+            attempt = self.attempts.get(key) or self.add_attempt(key, Phase.FOUND)
+            if attempt.phase is Phase.FOUND and key not in reported:
                 attempt.phase = Phase.STARTING
                 attempt.reaper = reaper
-                self.busy += 1
-        for attempt in self.of(reaper):
-            if attempt.phase is Phase.STARTING and attempt.run and attempt.key not in has:
-                # The connection may have broken before it came over; twice does no harm.
-                self._start_on(reaper, attempt, attempt.run, now)
+                self.running_count += 1
+        for attempt in self.attempts_of(reaper):
+            if attempt.phase is Phase.STARTING and attempt.run and attempt.key not in reported:
+                # The start may have been lost with the old connection. A repeated start is ignored.
+                self._send_start(reaper, attempt, attempt.run, now)
 
-    def watch_again(self, reaper: str) -> None:
-        """A new connection: a reaper tells of growing output only where it was asked to."""
-        for attempt in self.of(reaper):
+    def resend_watches(self, reaper: str) -> None:
+        """Ask a newly connected reaper for output updates: requests end with the connection."""
+        for attempt in self.attempts_of(reaper):
             if attempt.phase is Phase.RUNNING:
-                attempt.watchers += bool(attempt.progress and not attempt.watchers)
+                attempt.watchers += bool(attempt.progress_source and not attempt.watchers)
                 if attempt.watchers:
-                    self.tell_watch(attempt)
+                    self.send_watch(attempt)
 
-    def reaper_died(self, reaper: str, told: set[Key]) -> None:
-        """`told` is what its journal tells; the directory goes when all of it is forgotten."""
-        self._unsynced.pop(reaper, None)
-        if self.reaper == reaper:
-            self.reaper = None
-        self._dead[reaper] = told & self.attempts.keys()
-        self._bury_if_done(reaper)
+    def mark_reaper_dead(self, reaper: str, journaled: set[Key]) -> None:
+        """Remove the reaper's directory once all attempts in its journal are forgotten."""
+        self._unsynced_ends.pop(reaper, None)
+        if self.start_reaper == reaper:
+            self.start_reaper = None
+        self._dead_reapers[reaper] = journaled & self.attempts.keys()
+        self._remove_reaper_if_done(reaper)
 
-    def _bury_if_done(self, reaper: str) -> None:
-        if not self._dead[reaper]:
-            del self._dead[reaper]
-            self._turn.do(Bury(reaper))
+    def _remove_reaper_if_done(self, reaper: str) -> None:
+        if not self._dead_reapers[reaper]:
+            del self._dead_reapers[reaper]
+            self._turn.add(RemoveReaper(reaper))

@@ -1,70 +1,82 @@
-"""One attempt as its machine knows it, and the phases it goes through here."""
+"""State of one attempt on its machine, and the phases of an attempt there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
-from mythjobs.agent.core.lease_terms import PLAIN, Terms
-from mythjobs.agent.core.status import Said
+from mythjobs.agent.core.lease_terms import NO_TERMS, LeaseTerms
+from mythjobs.agent.core.status import JobStatus
 from mythjobs.protocol import messages as m
 
+# (job id, attempt number).
 Key = tuple[int, int]
-Output = list[tuple[int, int, int]]
+# By stream: (bytes written, bytes kept of the head, bytes kept of the tail).
+OutputWindows = list[tuple[int, int, int]]
+
+
+class JournalSnapshot(NamedTuple):
+    """Content of the agent's journal: terms of granted attempts, attempts barred from starting,
+    and granted attempts that may have started before the machine restarted."""
+
+    granted: Mapping[Key, LeaseTerms]
+    never_start: Iterable[Key]
+    maybe_started: Iterable[Key]
 
 
 class Phase(IntEnum):
-    """What is known of an attempt. None of these is stored: journals tell them again."""
+    """Phase of an attempt. Phases are not stored: a new agent derives them from the journals."""
 
-    FOUND = 0  # the journal has its grant; what became of it the reapers must tell
-    WAITING = 1  # may start as soon as there is room
-    STARTING = 2  # handed to the reaper; counts as running
+    FOUND = 0  # granted according to the journal; only the reapers know what followed
+    WAITING = 1  # ready to start, waits for a slot
+    STARTING = 2  # sent to the reaper; takes a slot
     RUNNING = 3  # its process exists
-    OVER = 4  # its process is gone; the outcome is not yet durable
-    REPORTED = 5  # the outcome is durable; it is told to the master until acknowledged
-    NEVER = 6  # it will not be started; that mark is not yet durable
-    RETURNED = 7  # the mark is durable; the master is told until it acknowledges
+    ENDED = 4  # its process is gone; the outcome is not yet durable
+    REPORTING = 5  # the outcome is durable and sent to the master until acknowledged
+    NEVER_START = 6  # will not be started; the journal record is not yet durable
+    RETURNED = 7  # the record is durable; the return is sent until acknowledged
     FORGOTTEN = 8
 
 
-# What the heartbeat says. Until its outcome is durable an attempt counts as running: after
-# a power cut its end would not be known.
-HELD: Final = {
+# State in heartbeats. An attempt counts as running until its outcome is durable: a power cut
+# before that loses the outcome.
+HEARTBEAT_STATES: Final = {
     Phase.FOUND: "leased",
     Phase.WAITING: "leased",
     Phase.STARTING: "leased",
     Phase.RUNNING: "running",
-    Phase.OVER: "running",
-    Phase.REPORTED: "ended",
-    Phase.NEVER: "leased",
+    Phase.ENDED: "running",
+    Phase.REPORTING: "ended",
+    Phase.NEVER_START: "leased",
     Phase.RETURNED: "leased",
 }
 
 
-class Attempt:
-    """Everything the agent holds of one (job, n), from grant to the last acknowledgement."""
+class AgentAttempt:
+    """What the agent knows of one attempt, from its grant to the last acknowledgement."""
 
     __slots__ = (
-        "acked",
         "code",
         "end",
-        "holders",
+        "end_acknowledged",
+        "freeze_requests",
+        "frozen_by",
         "key",
+        "lease_stop_sent",
         "output",
+        "pending_streams",
         "phase",
         "priority",
         "reaper",
+        "reaper_lease_end_ms",
         "reason",
         "run",
-        "said",
+        "start_acknowledged",
         "start_by_ms",
         "started_ms",
-        "stopped",
-        "streams",
+        "status",
         "terms",
-        "told",
-        "told_end_ms",
-        "wanted",
         "watchers",
     )
 
@@ -72,42 +84,37 @@ class Attempt:
         self.key = key
         self.phase = phase
         self.priority = 0
-        # What to run; given up once it runs, when only the way to read its progress is needed.
+        # Dropped once the attempt runs: only `terms.progress` is needed from then on.
         self.run: m.Run | None = None
-        self.terms: Terms = PLAIN
-        # The lease's end that the reaper and the journal know; it may be longer by now.
-        self.told_end_ms = 0
-        # Its lease is over, and the reaper was told so.
-        self.stopped = False
-        # Who asked here that it be frozen, and by whom it is.
-        self.wanted: set[str] = set()
-        self.holders: tuple[str, ...] = ()
-        # On the machine's steady clock.
+        self.terms: LeaseTerms = NO_TERMS
+        # Lease end known to the reaper and the journal. `terms.end_ms` may be later.
+        self.reaper_lease_end_ms = 0
+        self.lease_stop_sent = False
+        # Holders that asked for a freeze, and holders that the reaper reports.
+        self.freeze_requests: set[str] = set()
+        self.frozen_by: tuple[str, ...] = ()
+        # On the steady clock.
         self.start_by_ms = 0
         self.reaper = ""
         self.started_ms: int | None = None
-        # The master has acknowledged its start, and its end.
-        self.told = False
-        self.acked = False
-        # Why it is given back: a sentence, and a word that the master acts on.
+        self.start_acknowledged = False
+        self.end_acknowledged = False
+        # Why the attempt is returned: a sentence for people, and a code for the master.
         self.reason = ""
         self.code = ""
-        # What it last said of its progress.
-        self.said: Said | None = None
+        self.status: JobStatus | None = None
         self.end: m.Ended | None = None
-        # Streams whose kept bytes the master has not yet taken over; None: none ever were.
-        self.streams: set[int] | None = None
-        # What is known of its output, by stream: [written, head kept, tail kept].
-        self.output: Output = []
-        # Who wants to know when it grows: its progress, and each transfer that follows it.
+        # Streams whose kept bytes the master has yet to collect. None: there are none.
+        self.pending_streams: set[int] | None = None
+        self.output: OutputWindows = []
+        # How many need updates on new output: the progress scanner and following transfers.
         self.watchers = 0
 
     @property
-    def progress(self) -> str:
-        """How its progress is read from its output; "" if it is not."""
+    def progress_source(self) -> str:
+        """How to read progress from the output: a preset or `regex:…`. "" if not from output."""
         return self.terms.progress
 
     @property
-    def over(self) -> bool:
-        """Nothing more of its output comes."""
-        return self.phase in (Phase.OVER, Phase.REPORTED, Phase.FORGOTTEN)
+    def is_output_complete(self) -> bool:
+        return self.phase in (Phase.ENDED, Phase.REPORTING, Phase.FORGOTTEN)

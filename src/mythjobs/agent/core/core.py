@@ -1,6 +1,6 @@
-"""What the agent knows and decides. Synchronous: a message and `now` in, actions out.
+"""Agent core: the agent's state and decisions, synchronous and without IO.
 
-It waits for nothing and touches nothing; `serve.py` carries out what it returns.
+Each call takes a message and the time and returns actions; service.py carries them out.
 """
 
 from __future__ import annotations
@@ -11,385 +11,390 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mythjobs.agent.core import outcome
-from mythjobs.agent.core.admission import Roster
-from mythjobs.agent.core.attempt import Attempt, Key, Output, Phase
-from mythjobs.agent.core.lease_terms import Terms, hours_from
-from mythjobs.agent.core.leases import Enforcer
+from mythjobs.agent.core.admission import START_BY_PASSED, Admission
+from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, OutputWindows, Phase
+from mythjobs.agent.core.lease_terms import hours_from_message
+from mythjobs.agent.core.leases import LeaseEnforcer
 from mythjobs.agent.core.outbox import Outbox
-from mythjobs.agent.core.status import Said, read_status
-from mythjobs.agent.core.turn import Action, Follow, Transfer, Turn
+from mythjobs.agent.core.status import JobStatus, parse_status_lines
+from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer, ReadNewOutput
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import start_by_ms
 
-# Somebody deleted it. That nothing runs any more cannot be shown then, and is not claimed.
+# Somebody deleted the journal. Without it the end of all processes cannot be proved.
 _NO_JOURNAL: Final = "the reaper died, and its journal is gone"
 
 
-class Found(NamedTuple):
-    """What the agent's journal tells. `granted` maps to the terms it was granted on; the `lost`
-    may have run before this boot."""
+class _SentHeartbeat(NamedTuple):
+    """Send time of a heartbeat on the steady clock, and the attempts in it."""
 
-    granted: Mapping[Key, Terms]
-    never: Iterable[Key]
-    lost: Iterable[Key]
+    sent_ms: int
+    reported: frozenset[Key]
 
 
-class _Sent(NamedTuple):
-    """A heartbeat: when it was sent, on the steady clock, and what it told of."""
-
-    at_ms: int
-    held: frozenset[Key]
-
-
-_NONE: Final[frozenset[Key]] = frozenset()
-
-
-class Core:
+class AgentCore:
     def __init__(self, base_env: Mapping[str, str], *, jobs: int | None = None) -> None:
-        self._most = jobs
-        self._out = Outbox()
-        self._turn = Turn()
-        self._roster = Roster(base_env, self._turn, self._out)
-        self._lost: set[Key] = set()
-        self._enforcer = Enforcer(self._roster, self._turn)
-        # The last two heartbeats: leases count from when they were sent.
-        self._sent: dict[int, _Sent] = {}
-        # Heartbeats that were due on this connection since the master last answered one. While
-        # it acknowledges nothing they are not even sent.
-        self.unanswered = 0
-        self._seen = 0
-        # The last grant of this connection: what comes twice must not run twice.
-        self._granted = 0
-        self._stopping = ""
+        self._jobs_limit = jobs
+        self._outbox = Outbox()
+        self._turn = AgentTurn()
+        self._admission = Admission(base_env, self._turn, self._outbox)
+        self._maybe_started: set[Key] = set()
+        self._enforcer = LeaseEnforcer(self._admission, self._turn)
+        # The last two heartbeats. Leases count from the send of the heartbeat.
+        self._sent_heartbeats: dict[int, _SentHeartbeat] = {}
+        # Heartbeats due on this connection since the master last answered one. Counts heartbeats
+        # that were not sent because too many frames are unacknowledged.
+        self.unanswered_heartbeats = 0
+        self._durable_grant = 0
+        # Last grant number of this connection: a repeated grant must not run twice.
+        self._last_grant = 0
+        self._stopped_by = ""
 
-    # The agent's start.
+    # Start of the agent.
 
-    def found(self, found: Found) -> None:
-        """The first thing a new agent knows."""
-        for key, terms in found.granted.items():
-            attempt = self._roster.new(key, Phase.FOUND)
-            self._roster.set_terms(attempt, terms)
-            attempt.told_end_ms = terms.end_ms
-        for key in found.never:
-            self._roster.new(key, Phase.RETURNED).reason = "this machine gave it back"
-        self._lost = set(found.lost)
+    def restore(self, snapshot: JournalSnapshot) -> None:
+        """Restore the attempts in the agent's journal. The first call on a new core."""
+        for key, terms in snapshot.granted.items():
+            attempt = self._admission.add_attempt(key, Phase.FOUND)
+            self._admission.set_terms(attempt, terms)
+            attempt.reaper_lease_end_ms = terms.end_ms
+        for key in snapshot.never_start:
+            attempt = self._admission.add_attempt(key, Phase.RETURNED)
+            attempt.reason = "returned before the agent restarted"
+        self._maybe_started = set(snapshot.maybe_started)
 
-    def adopted(self, now: Now) -> list[Action]:
-        """Every reaper has been heard, or read. What none of them knows was never started, but
-        if the machine restarted: then a power cut may have taken the note of its start."""
-        for attempt in self._of(Phase.FOUND):
-            if attempt.key in self._lost:
-                left = outcome.Left(
-                    attempt.key, None, [], "the machine's boot id", outcome.RESTARTED
+    def finish_recovery(self, now: Now) -> list[Action]:
+        """Decide on attempts that no reaper knows, once all reapers or their journals were read.
+
+        They were never started. After a restart of the machine they count as lost: a power cut
+        may have lost the reaper's record of the start.
+        """
+        for attempt in self._in_phase(Phase.FOUND):
+            if attempt.key in self._maybe_started:
+                lost = outcome.LostAttempt(
+                    attempt.key, None, [], "the machine's boot id", outcome.MACHINE_RESTARTED
                 )
-                self._roster.over(attempt, outcome.lost(attempt.key, now, left))
-                self._roster.report(attempt)
+                self._admission.mark_ended(attempt, outcome.ended_from_lost(lost, now))
+                self._admission.report_end(attempt)
             else:
-                self._roster.never(attempt, "the agent restarted before it was started")
-        return self._turn.take()
+                reason = "the agent restarted before the job was started"
+                self._admission.mark_never_start(attempt, reason)
+        return self._turn.take_actions()
 
     # The link.
 
-    def connected(self, jobs: int) -> None:
-        """A new connection, with the master's ceiling: all that is held is said again."""
+    def on_connected(self, jobs: int) -> None:
+        """Start a new connection, with at most `jobs` at once; all attempts are reported again."""
         self._turn.connection += 1
-        self._seen = self._granted = 0
-        self._sent.clear()
-        self.unanswered = 0
-        self._settings(jobs)
-        self._out.reset(self._roster.attempts.values())
+        self._durable_grant = self._last_grant = 0
+        self._sent_heartbeats.clear()
+        self.unanswered_heartbeats = 0
+        self._apply_settings(jobs)
+        self._outbox.reset(self._admission.attempts.values())
 
-    def beat(self, now: Now) -> list[Action]:
-        """A heartbeat is due."""
-        self.unanswered += 1
-        self._out.heartbeat()
-        return self.check(now)
+    def on_heartbeat_due(self, now: Now) -> list[Action]:
+        self.unanswered_heartbeats += 1
+        self._outbox.queue_heartbeat()
+        return self.check_deadlines(now)
 
-    def check(self, now: Now) -> list[Action]:
-        """Time has passed: leases may be over, hours have opened, the clock may have stepped."""
-        for attempt in self._of(Phase.WAITING):
+    def check_deadlines(self, now: Now) -> list[Action]:
+        """Return what is due now: expired leases, opened hours, changes of the wall clock."""
+        for attempt in self._in_phase(Phase.WAITING):
             if now.steady_ms >= attempt.start_by_ms:
-                self._roster.never(attempt, "it could not be started in time")
-        self._enforcer.check(now)
-        return self._done(now)
+                self._admission.mark_never_start(attempt, START_BY_PASSED)
+        self._enforcer.check_deadlines(now)
+        return self._finish_turn(now)
 
     @property
-    def on_terms(self) -> bool:
-        """Whether something here must be looked after by the clock."""
-        return bool(self._roster.termed)
+    def has_deadlines(self) -> bool:
+        """Whether any attempt has a lease or hours."""
+        return bool(self._admission.with_terms)
 
-    def frame(self, now: Now) -> m.AgentFrame | None:
-        """The next frame, if there is something to say and it may be said now. To be sent at
-        once: leases count from here."""
-        taken = self._out.take(
+    def next_frame(self, now: Now) -> m.AgentFrame | None:
+        """Return the next frame to send, or None if nothing may be sent now.
+
+        The caller sends the frame immediately: leases count from this call.
+        """
+        taken = self._outbox.take_frame(
             now,
-            seen=self._seen,
-            room=0 if self._stopping else self._roster.free,
-            known=self._roster.attempts.values(),
+            durable_grant=self._durable_grant,
+            room=0 if self._stopped_by else self._admission.open_slots,
+            attempts=self._admission.attempts.values(),
         )
         if taken is None:
             return None
         frame, hb = taken
-        if self._stopping:
+        if self._stopped_by:
             frame = msgspec.structs.replace(frame, draining=True)
         if hb is not None:
             held = next(each for each in frame.messages if isinstance(each, m.Heartbeat)).held
-            # Only what it tells of is renewed by its answer: of what is granted meanwhile the
-            # master counts from an earlier one.
-            keys = frozenset((each.job, each.n) for each in held) if self._roster.leased else _NONE
-            self._sent[hb] = _Sent(now.steady_ms, keys)
-            self._sent.pop(hb - 2, None)
+            # The answer renews the attempts in this heartbeat only. The master counts the leases
+            # of attempts granted meanwhile from an earlier heartbeat.
+            has_leases = bool(self._admission.with_lease)
+            keys = frozenset((each.job, each.n) for each in held) if has_leases else frozenset()
+            self._sent_heartbeats[hb] = _SentHeartbeat(now.steady_ms, keys)
+            self._sent_heartbeats.pop(hb - 2, None)
         return frame
 
-    def wake_ms(self) -> int | None:
-        """When, on the steady clock, `frame` will have something that it holds back now."""
-        return self._out.wake_ms()
+    def next_frame_ms(self) -> int | None:
+        """Return when (steady) `next_frame` has progress that is too early to send now."""
+        return self._outbox.next_progress_ms()
 
-    def on_master(self, frame: m.MasterFrame, now: Now) -> list[Action]:
-        for attempt in self._out.acknowledge(frame.ack):
-            attempt.acked = True
-            self._roster.forget_if_done(attempt)
+    def on_master_frame(self, frame: m.MasterFrame, now: Now) -> list[Action]:
+        for attempt in self._outbox.acknowledge(frame.ack):
+            attempt.end_acknowledged = True
+            self._admission.forget_if_done(attempt)
         for message in frame.messages:
             match message:
                 case m.Grant():
-                    self._grant(message, now)
+                    self._handle_grant(message, now)
                 case m.Renew():
-                    self.unanswered = 0
-                    if sent := self._sent.get(message.hb):
-                        self._enforcer.renew(sent.at_ms, sent.held, message.excepted, now)
+                    self.unanswered_heartbeats = 0
+                    if sent := self._sent_heartbeats.get(message.hb):
+                        self._enforcer.renew(sent.sent_ms, sent.reported, message.excepted, now)
                 case m.HoursChanged():
-                    self._enforcer.hours((message.job, message.n), message.hours, now)
+                    self._enforcer.change_hours((message.job, message.n), message.hours, now)
                 case m.LimitsChanged():
-                    self._enforcer.limits(message)
+                    self._enforcer.change_limits(message)
                 case m.Freeze():
-                    self._enforcer.freeze((message.job, message.n), message.holder, message.on)
+                    self._enforcer.set_frozen((message.job, message.n), message.holder, message.on)
                 case m.Stop():
                     self._stop((message.job, message.n), message.by)
                 case m.Stale():
-                    self._stale((message.job, message.n))
+                    self._drop_stale((message.job, message.n))
                 case m.Settings():
-                    self._settings(message.jobs)
+                    self._apply_settings(message.jobs)
                 case m.OutputKept():
-                    self._kept((message.job, message.n), message.stream)
+                    self._release_output((message.job, message.n), message.stream)
                 case _:
-                    self._turn.do(Transfer(message))
-        return self._done(now)
+                    self._turn.add(ForwardTransfer(message))
+        return self._finish_turn(now)
 
-    def output_end(self, end: m.OutputEnd) -> None:
-        self._out.output_end(end)
+    def queue_output_end(self, end: m.OutputEnd) -> None:
+        self._outbox.queue_output_end(end)
 
-    def journalled(self, token: int, now: Now) -> list[Action]:
-        """Records up to this one are durable: what they bar is given back."""
-        for pending in self._turn.durable(token):
-            for attempt in pending.never:
-                if attempt.phase is Phase.NEVER:
+    def on_journal_synced(self, token: int, now: Now) -> list[Action]:
+        """Report grants and never-start marks whose journal records are durable."""
+        for pending in self._turn.take_synced(token):
+            for attempt in pending.never_start:
+                if attempt.phase is Phase.NEVER_START:
                     attempt.phase = Phase.RETURNED
-                    self._out.final(attempt)
-            if pending.seen and pending.connection == self._turn.connection:
-                self._seen = pending.seen
-        return self._done(now)
+                    self._outbox.queue_end(attempt)
+            if pending.grant_no and pending.connection == self._turn.connection:
+                self._durable_grant = pending.grant_no
+        return self._finish_turn(now)
 
     # Reapers.
 
-    def use_reaper(self, reaper: str, now: Now) -> list[Action]:
-        """This one gets the starts from now on."""
-        self._roster.reaper = reaper
-        return self._done(now)
+    def set_start_reaper(self, reaper: str, now: Now) -> list[Action]:
+        """Send starts to this reaper from now on."""
+        self._admission.start_reaper = reaper
+        return self._finish_turn(now)
 
-    def on_hello(
+    def on_reaper_hello(
         self, reaper: str, attempts: Sequence[Any], starting: Iterable[Key], now: Now
     ) -> list[Action]:
-        """A living reaper says all it has, also what an agent before us had it start.
-        `starting` is what its journal has beside: it is about to make their processes."""
-        has = {(each["job"], each["n"]) for each in attempts}
-        self._roster.reaper_lives(reaper, has, starting, now)
-        self._hear(reaper, attempts)
-        self._roster.watch_again(reaper)
-        self._enforcer.again(reaper, now)
-        return self._done(now)
+        """Adopt the attempts of a connected reaper, including those started for an earlier agent.
 
-    def on_reaper(self, reaper: str, messages: Sequence[Any], now: Now) -> list[Action]:
-        self._hear(reaper, messages)
-        return self._done(now)
+        `starting` are attempts in its journal that have no process yet.
+        """
+        reported = {(each["job"], each["n"]) for each in attempts}
+        self._admission.reconcile_reaper(reaper, reported, starting, now)
+        self._apply_reaper_messages(reaper, attempts)
+        self._admission.resend_watches(reaper)
+        self._enforcer.resend_actions(reaper, now)
+        return self._finish_turn(now)
 
-    def reaper_died(
-        self, reaper: str, ended: Sequence[Any], left: Sequence[outcome.Left], now: Now
+    def on_reaper_messages(self, reaper: str, messages: Sequence[Any], now: Now) -> list[Action]:
+        self._apply_reaper_messages(reaper, messages)
+        return self._finish_turn(now)
+
+    def on_reaper_death(
+        self, reaper: str, ended: Sequence[Any], lost: Sequence[outcome.LostAttempt], now: Now
     ) -> list[Action]:
-        """Its journal is read and durable, and nothing is left of what it had running."""
+        """Record the ends of a dead reaper's attempts.
+
+        `ended` are the ends in its journal, which is durable. `lost` are the attempts without
+        an end there; all their processes are gone.
+        """
         for each in ended:
-            self._over(reaper, each)
-        for each in left:
-            attempt = self._roster.running(reaper, each.key, each.started_ms)
+            self._record_end(reaper, each)
+        for each in lost:
+            attempt = self._admission.mark_running(reaper, each.key, each.started_ms)
             if attempt.phase is Phase.RUNNING:
-                self._roster.over(attempt, outcome.lost(each.key, now, each))
-        for attempt in self._roster.of(reaper):
-            if attempt.phase is Phase.OVER:
-                self._roster.report(attempt)
+                self._admission.mark_ended(attempt, outcome.ended_from_lost(each, now))
+        for attempt in self._admission.attempts_of(reaper):
+            if attempt.phase is Phase.ENDED:
+                self._admission.report_end(attempt)
             elif attempt.phase is Phase.STARTING:
-                # The journal is final and has no start of it: there was no process.
-                self._roster.not_started(attempt)
+                # The journal is complete and has no record of a start: there was no process.
+                self._admission.requeue_unstarted(attempt)
             elif attempt.phase is Phase.RUNNING:
-                gone = outcome.Left(attempt.key, attempt.started_ms, [], "", _NO_JOURNAL)
-                self._roster.over(attempt, outcome.lost(attempt.key, now, gone))
-                self._roster.report(attempt)
-        told = {(each["job"], each["n"]) for each in ended} | {each.key for each in left}
-        self._roster.reaper_died(reaper, told)
-        return self._done(now)
+                gone = outcome.LostAttempt(attempt.key, attempt.started_ms, [], "", _NO_JOURNAL)
+                self._admission.mark_ended(attempt, outcome.ended_from_lost(gone, now))
+                self._admission.report_end(attempt)
+        journaled = {(each["job"], each["n"]) for each in ended} | {each.key for each in lost}
+        self._admission.mark_reaper_dead(reaper, journaled)
+        return self._finish_turn(now)
 
-    def watch(self, key: Key, change: int) -> list[Action]:
-        """So many more, or less, follow the output of this attempt."""
-        if attempt := self._roster.attempts.get(key):
-            self._roster.watch(attempt, change)
-        return self._turn.take()
+    def change_watchers(self, key: Key, change: int) -> list[Action]:
+        """Add `change` to the number of transfers that follow the output of this attempt."""
+        if attempt := self._admission.attempts.get(key):
+            self._admission.change_watchers(attempt, change)
+        return self._turn.take_actions()
 
-    def progress(self, key: Key, percent: float) -> None:
-        """Read from its output."""
-        attempt = self._roster.attempts.get(key)
-        # Also when its end is durable already: it goes before the end into the same frame.
-        if attempt is not None and attempt.phase <= Phase.REPORTED and not attempt.acked:
-            self._roster.say(attempt, (attempt.said or Said())._replace(percent=percent))
+    def record_progress(self, key: Key, percent: float) -> None:
+        """Record progress that was read from the attempt's output."""
+        attempt = self._admission.attempts.get(key)
+        if attempt is None or attempt.phase > Phase.REPORTING or attempt.end_acknowledged:
+            return
+        # An end that is already durable goes into the same frame, after the progress.
+        status = (attempt.status or JobStatus())._replace(percent=percent)
+        self._admission.set_status(attempt, status)
 
-    # The agent's end.
+    # End of the agent.
 
-    def stop_all(self, by: str) -> list[Action]:
-        """Take no more grants, give back what has not started, end what runs."""
-        self._stopping = by
-        for attempt in list(self._roster.attempts.values()):
-            if attempt.phase < Phase.OVER:
+    def stop_all_jobs(self, by: str) -> list[Action]:
+        """Reject further grants, return waiting attempts and stop running ones."""
+        self._stopped_by = by
+        for attempt in list(self._admission.attempts.values()):
+            if attempt.phase < Phase.ENDED:
                 self._stop(attempt.key, by)
-        return self._turn.take()
+        return self._turn.take_actions()
 
     @property
-    def running(self) -> int:
-        return self._roster.busy
+    def running_count(self) -> int:
+        return self._admission.running_count
 
     @property
-    def unsaid(self) -> int:
-        """Attempts that the master has yet to acknowledge, or whose output it has yet to take."""
-        return len(self._roster.attempts)
+    def unacknowledged_count(self) -> int:
+        """Attempts whose end or output the master has yet to acknowledge."""
+        return len(self._admission.attempts)
 
-    def known(self) -> set[Key]:
-        return set(self._roster.attempts)
+    def known_keys(self) -> set[Key]:
+        return set(self._admission.attempts)
 
-    def get(self, key: Key) -> Attempt | None:
-        return self._roster.attempts.get(key)
+    def find_attempt(self, key: Key) -> AgentAttempt | None:
+        return self._admission.attempts.get(key)
 
-    def snapshot(self) -> Found:
-        """All that a journal written anew must hold."""
-        attempts = self._roster.attempts.values()
-        barred = (Phase.NEVER, Phase.RETURNED)
-        return Found(
+    def snapshot(self) -> JournalSnapshot:
+        """Return the content for a compacted journal."""
+        attempts = self._admission.attempts.values()
+        barred = (Phase.NEVER_START, Phase.RETURNED)
+        return JournalSnapshot(
             {each.key: each.terms for each in attempts if each.phase not in barred},
             [each.key for each in attempts if each.phase in barred],
-            [key for key in self._lost if key in self._roster.attempts],
+            [key for key in self._maybe_started if key in self._admission.attempts],
         )
 
-    # What each message means.
+    # Handlers.
 
-    def _done(self, now: Now) -> list[Action]:
-        self._roster.start_more(now)
-        return self._turn.take()
+    def _finish_turn(self, now: Now) -> list[Action]:
+        self._admission.start_waiting(now)
+        return self._turn.take_actions()
 
-    def _of(self, phase: Phase) -> list[Attempt]:
-        return [each for each in self._roster.attempts.values() if each.phase is phase]
+    def _in_phase(self, phase: Phase) -> list[AgentAttempt]:
+        return [each for each in self._admission.attempts.values() if each.phase is phase]
 
-    def _settings(self, jobs: int) -> None:
-        self._roster.ceiling = jobs if self._most is None else min(jobs, self._most)
+    def _apply_settings(self, jobs: int) -> None:
+        limit = self._jobs_limit
+        self._admission.max_running = jobs if limit is None else min(jobs, limit)
 
-    def _grant(self, message: m.Grant, now: Now) -> None:
-        if message.no <= self._granted:
+    def _handle_grant(self, message: m.Grant, now: Now) -> None:
+        if message.no <= self._last_grant:
             return
-        self._granted = message.no
-        self._turn.saw(message.no)
+        self._last_grant = message.no
+        self._turn.record_grant_no(message.no)
         key = (message.job, message.n)
-        sent = self._sent.get(message.hb)
-        if (held := self._roster.attempts.get(key)) is not None:
-            # Offered again: it is held, or the mark against it is on its way.
+        sent = self._sent_heartbeats.get(message.hb)
+        if (known := self._admission.attempts.get(key)) is not None:
+            # A repeated grant: the attempt exists, or its return is not durable yet.
             if sent is not None:
-                self._enforcer.lengthen(held, sent.at_ms, now)
+                self._enforcer.extend(known, sent.sent_ms, now)
             return
-        if self._stopping:
-            reason = "the machine ends its jobs"
-        elif sent is None or now.steady_ms >= start_by_ms(sent.at_ms, message.start_by_s):
-            reason = "the grant came too late"
-        elif not self._roster.knows(hours_from(message.hours), now):
+        if self._stopped_by:
+            reason = "the agent is stopping its jobs and takes no new ones"
+        elif sent is None or now.steady_ms >= start_by_ms(sent.sent_ms, message.start_by_s):
+            reason = "the grant arrived after its start-by time"
+        elif not self._admission.knows_zone(hours_from_message(message.hours), now):
             zone = message.hours.zone if message.hours else ""
-            reason = f"the time zone {zone} is not known here; install tzdata"
+            reason = f"this machine does not know the time zone {zone}; install tzdata"
         else:
-            self._roster.grant(message, sent.at_ms)
+            self._admission.add_grant(message, sent.sent_ms)
             return
-        self._roster.never(self._roster.new(key, Phase.FOUND), reason)
+        self._admission.mark_never_start(self._admission.add_attempt(key, Phase.FOUND), reason)
 
     def _stop(self, key: Key, by: str) -> None:
-        attempt = self._roster.attempts.get(key)
+        attempt = self._admission.attempts.get(key)
         if attempt is None:
-            # Not held, so not started: sworn and answered all the same.
-            attempt = self._roster.new(key, Phase.FOUND)
+            # Not started here. Record never-start and answer, in case its grant comes later.
+            attempt = self._admission.add_attempt(key, Phase.FOUND)
         if attempt.phase in (Phase.STARTING, Phase.RUNNING):
             job, n = key
-            self._turn.tell(attempt.reaper, {"type": "stop", "job": job, "n": n, "by": by})
+            self._turn.send(attempt.reaper, {"type": "stop", "job": job, "n": n, "by": by})
         elif attempt.phase < Phase.STARTING:
-            self._roster.never(attempt, f"stopped by {by}")
+            self._admission.mark_never_start(attempt, f"stopped by {by}")
 
-    def _stale(self, key: Key) -> None:
-        attempt = self._roster.attempts.get(key)
+    def _drop_stale(self, key: Key) -> None:
+        attempt = self._admission.attempts.get(key)
         if attempt is None:
             return
         if attempt.phase in (Phase.STARTING, Phase.RUNNING):
             self._stop(key, "stale")
-        elif attempt.phase is not Phase.OVER:
-            # Nothing runs; a restarted agent starts nothing of an old journal either.
-            self._roster.forget(attempt)
+        elif attempt.phase is not Phase.ENDED:
+            # No process exists, and a restarted agent starts nothing from an old journal.
+            self._admission.forget(attempt)
 
-    def _kept(self, key: Key, stream: int) -> None:
-        attempt = self._roster.attempts.get(key)
-        if attempt is not None and attempt.streams:
-            attempt.streams.discard(stream)
-            self._roster.forget_if_done(attempt)
+    def _release_output(self, key: Key, stream: int) -> None:
+        attempt = self._admission.attempts.get(key)
+        if attempt is not None and attempt.pending_streams:
+            attempt.pending_streams.discard(stream)
+            self._admission.forget_if_done(attempt)
 
-    def _hear(self, reaper: str, messages: Sequence[Any]) -> None:
-        roster = self._roster
+    def _apply_reaper_messages(self, reaper: str, messages: Sequence[Any]) -> None:
+        admission = self._admission
         for each in messages:
             kind = each["type"]
             if kind == "synced":
-                roster.synced(reaper, each["seq"])
+                admission.report_synced_ends(reaper, each["seq"])
                 continue
             key = (each["job"], each["n"])
             if kind == "started":
-                self._started(roster.running(reaper, key, each["at_ms"]))
+                self._record_start(admission.mark_running(reaper, key, each["at_ms"]))
             elif kind == "frozen":
-                self._frozen(key, tuple(each["holders"]))
+                self._record_frozen(key, tuple(each["holders"]))
             elif kind == "ended":
-                roster.unsynced(reaper, each["seq"], self._over(reaper, each))
+                admission.add_unsynced_end(reaper, each["seq"], self._record_end(reaper, each))
             elif kind == "grew":
-                self._grew(key, each["output"])
+                self._record_output(key, each["output"])
             elif kind == "status":
-                if attempt := roster.attempts.get(key):
-                    roster.say(attempt, read_status(attempt.said or Said(), each["lines"]))
+                if attempt := admission.attempts.get(key):
+                    status = parse_status_lines(attempt.status or JobStatus(), each["lines"])
+                    admission.set_status(attempt, status)
 
-    def _started(self, attempt: Attempt) -> None:
+    def _record_start(self, attempt: AgentAttempt) -> None:
         if attempt.phase is Phase.RUNNING:
-            self._out.started(attempt)
-            self._enforcer.running(attempt)
-            if attempt.watchers and not attempt.progress:
-                # Somebody began to follow it before there was anything to follow.
-                self._roster.tell_watch(attempt)
+            self._outbox.queue_start(attempt)
+            self._enforcer.send_freezes(attempt)
+            if attempt.watchers and not attempt.progress_source:
+                # A transfer began to follow the output before the process existed.
+                self._admission.send_watch(attempt)
 
-    def _over(self, reaper: str, ended: Any) -> Attempt:
+    def _record_end(self, reaper: str, ended: Any) -> AgentAttempt:
         key = (ended["job"], ended["n"])
-        attempt = self._roster.running(reaper, key, ended["started_ms"])
+        attempt = self._admission.mark_running(reaper, key, ended["started_ms"])
         if attempt.phase is Phase.RUNNING:
-            self._roster.over(attempt, outcome.from_reaper(ended, attempt.terms))
+            self._admission.mark_ended(attempt, outcome.ended_from_reaper(ended, attempt.terms))
         return attempt
 
-    def _frozen(self, key: Key, holders: tuple[str, ...]) -> None:
-        attempt = self._roster.attempts.get(key)
-        if attempt is not None and attempt.phase < Phase.OVER and attempt.holders != holders:
-            attempt.holders = holders
-            self._out.frozen(attempt)
+    def _record_frozen(self, key: Key, holders: tuple[str, ...]) -> None:
+        attempt = self._admission.attempts.get(key)
+        if attempt is not None and attempt.phase < Phase.ENDED and attempt.frozen_by != holders:
+            attempt.frozen_by = holders
+            self._outbox.queue_frozen(attempt)
 
-    def _grew(self, key: Key, output: Output) -> None:
-        if attempt := self._roster.attempts.get(key):
+    def _record_output(self, key: Key, output: OutputWindows) -> None:
+        if attempt := self._admission.attempts.get(key):
             attempt.output = output
-            self._turn.do(Follow(attempt))
+            self._turn.add(ReadNewOutput(attempt))

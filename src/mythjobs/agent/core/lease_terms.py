@@ -1,4 +1,4 @@
-"""On which terms an attempt is here: its lease and hours, what to do about them, and as JSON."""
+"""Lease terms of an attempt: lease, hours, the timed actions that follow, and journal format."""
 
 from __future__ import annotations
 
@@ -10,83 +10,93 @@ from mythjobs.model.window import Hours
 from mythjobs.protocol import lease
 from mythjobs.protocol import messages as m
 
-# How far ahead the reaper is told what to do, should nobody tell it more.
+# How far ahead timed actions are sent to the reaper, which needs them while no agent runs.
 HORIZON_MS: Final = 8 * 86_400_000
 
-# (boot_ms, act, by, grace_s), as in docs/reaper.md.
-Act = tuple[int, str, str, float]
+# (steady_ms, action, by, grace_s), as in docs/reaper.md.
+ReaperAction = tuple[int, str, str, float]
 
 STOP: Final = "stop"
 FREEZE: Final = "freeze"
 THAW: Final = "thaw"
 BY_LEASE: Final = "lease"
 BY_WINDOW: Final = "window"
-# How the master is told that a window ended it for good (model/outcome.py, Stopped).
+# Sent to the master for a window that ends jobs instead of requeueing them (model/outcome.py).
 WINDOW_CLOSED: Final = "window_closed"
 
 
-class Terms(NamedTuple):
-    """What is kept of a grant while its attempt is here, also by the journal.
+class LeaseTerms(NamedTuple):
+    """What agent and journal keep of a grant until the attempt is forgotten.
 
-    lease_s None: for ever. end_ms: the lease's end on this machine's steady clock. later: the
-    expression that is looked for in its output. command: its name, to count by.
+    lease_s: None without an expiry. end_ms: lease end on the steady clock. later_regex: the
+    command's `retry.later`. command: its name, for limits per command.
     """
 
     progress: str = ""
     lease_s: float | None = None
     end_ms: int = 0
     hours: Hours | None = None
-    later: str = ""
+    later_regex: str = ""
     command: str = ""
 
     @property
     def kill_ms(self) -> int | None:
-        """When its end must begin for nothing to live at the lease's end; None: never."""
+        """When the job must be terminated for its processes to be gone at the lease end."""
         return None if self.lease_s is None else lease.kill_ms(self.end_ms, self.lease_s)
 
-    def renewed(self, sent_ms: int) -> Terms:
-        """As of a heartbeat sent then. An older one shortens nothing."""
+    def with_renewal(self, sent_ms: int) -> LeaseTerms:
+        """Return the terms renewed by a heartbeat sent at `sent_ms`. Leases never get shorter."""
         if self.lease_s is None:
             return self
         return self._replace(end_ms=max(self.end_ms, lease.lease_end_ms(sent_ms, self.lease_s)))
 
 
-PLAIN: Final = Terms()
+NO_TERMS: Final = LeaseTerms()
 
 
-def terms_of(grant: m.Grant, sent_ms: int) -> Terms:
+def terms_from_grant(grant: m.Grant, sent_ms: int) -> LeaseTerms:
     run = grant.run
     progress = run.progress if run.progress != "status" else ""
     if grant.lease_s is None and grant.hours is None and not run.later and not progress:
-        return PLAIN
-    terms = Terms(progress, grant.lease_s, 0, hours_from(grant.hours), run.later, grant.command)
-    return terms.renewed(sent_ms)
-
-
-def hours_from(said: m.Hours | None) -> Hours | None:
-    if said is None:
-        return None
-    return Hours(
-        tuple(tuple(each) for each in said.sets),
-        said.zone,
-        said.closing,
-        said.grace_s,
-        tuple((kind, until_ms) for kind, until_ms in said.overrides),
+        return NO_TERMS
+    terms = LeaseTerms(
+        progress, grant.lease_s, 0, hours_from_message(grant.hours), run.later, grant.command
     )
+    return terms.with_renewal(sent_ms)
 
 
-def acts(terms: Terms, now: Now, holders: tuple[str, ...] = ()) -> list[Act]:
-    """All that must be done with a running attempt in the next days, by instants on
-    CLOCK_BOOTTIME. `holders` is by whom it is frozen as far as is known."""
-    found: list[Act] = []
+def hours_from_message(message: m.Hours | None) -> Hours | None:
+    if message is None:
+        return None
+    return _hours(*(getattr(message, name) for name in Hours._fields))
+
+
+def hours_from_json(value: Any) -> Hours | None:
+    return None if value is None else _hours(*(value[name] for name in Hours._fields))
+
+
+def _hours(sets: Any, zone: str, closing: str, grace_s: float, overrides: Any) -> Hours:
+    """Return hours with tuples for lists: hours are keys of a cache."""
+    limits = tuple((kind, until_ms) for kind, until_ms in overrides)
+    return Hours(tuple(tuple(each) for each in sets), zone, closing, grace_s, limits)
+
+
+def reaper_actions(
+    terms: LeaseTerms, now: Now, frozen_by: tuple[str, ...] = ()
+) -> list[ReaperAction]:
+    """Return the actions due until HORIZON_MS from now, sorted by time on the steady clock.
+
+    `frozen_by` are the holders that freeze the attempt now, as far as is known.
+    """
+    found: list[ReaperAction] = []
     if terms.lease_s is not None and terms.kill_ms is not None:
         found.append((terms.kill_ms, STOP, BY_LEASE, lease.kill_grace_s(terms.lease_s)))
     hours = terms.hours
     freezes = hours is not None and hours.closing == "freeze"
-    if BY_WINDOW in holders and not freezes:
+    if BY_WINDOW in frozen_by and not freezes:
         found.append((now.steady_ms, THAW, BY_WINDOW, 0.0))
     if hours is not None and hours.closing != "finish":
-        # The calendar is told by the wall clock; from here on it is a matter of the steady one.
+        # Windows follow the wall clock; the reaper counts on the steady clock.
         for wall_ms, act in window.window_actions(hours, now.wall_ms, now.wall_ms + HORIZON_MS):
             at_ms = now.steady_ms + wall_ms - now.wall_ms
             if freezes:
@@ -97,29 +107,17 @@ def acts(terms: Terms, now: Now, holders: tuple[str, ...] = ()) -> list[Act]:
     return sorted(found, key=lambda each: each[0])
 
 
-# In the journal: a list that ends with the last field that says something.
+# In the journal: a list without the trailing fields that have their default.
 
 
-def to_json(terms: Terms) -> list[Any]:
+def terms_to_json(terms: LeaseTerms) -> list[Any]:
     values = [each._asdict() if isinstance(each, Hours) else each for each in terms]
-    while values and values[-1] == PLAIN[len(values) - 1]:
+    while values and values[-1] == NO_TERMS[len(values) - 1]:
         values.pop()
     return values
 
 
-def from_json(values: list[Any]) -> Terms:
-    """What a newer version added is passed over."""
-    terms = Terms(*values[: len(Terms._fields)])
+def terms_from_json(values: list[Any]) -> LeaseTerms:
+    """Fields added by a newer version are ignored."""
+    terms = LeaseTerms(*values[: len(LeaseTerms._fields)])
     return terms._replace(hours=hours_from_json(terms.hours))
-
-
-def hours_from_json(value: Any) -> Hours | None:
-    if value is None:
-        return None
-    return Hours(
-        tuple(tuple(each) for each in value["sets"]),
-        value["zone"],
-        value["closing"],
-        value["grace_s"],
-        tuple((kind, until_ms) for kind, until_ms in value["overrides"]),
-    )

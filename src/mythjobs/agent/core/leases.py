@@ -1,4 +1,4 @@
-"""Leases, hours and freezing of what this machine holds: what the reaper must know of them."""
+"""Lease enforcer: renews leases, changes hours and limits, sends timed actions to reapers."""
 
 from __future__ import annotations
 
@@ -8,131 +8,128 @@ from typing import Any, Final
 import msgspec
 
 from mythjobs.agent.core import lease_terms as t
-from mythjobs.agent.core.admission import Roster
-from mythjobs.agent.core.attempt import Attempt, Key, Phase
-from mythjobs.agent.core.turn import Turn
+from mythjobs.agent.core.admission import Admission
+from mythjobs.agent.core.attempt import AgentAttempt, Key, Phase
+from mythjobs.agent.core.turn import AgentTurn
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 
-# The reaper and the journal are told of a longer lease when it has grown so much, or by this
-# share: sooner costs a write every heartbeat, later a job its life when the agent is away.
-_GROWN_MS: Final = 60_000
-_GROWN_SHARE: Final = 8
-# Acts reach eight days ahead, and are told anew well before that is used up.
-_STALE_MS: Final = 86_400_000
-_STEP_MS: Final = 1000
+# A renewal goes to reaper and journal once the lease end moved by this much, or by this share
+# of the lease. More often costs a write per heartbeat. Less often ends jobs too early while no
+# agent runs.
+_MAX_UNSENT_MS: Final = 60_000
+_MAX_UNSENT_SHARE: Final = 8
+# Timed actions cover eight days and are refreshed long before they run out.
+_ACTIONS_REFRESH_MS: Final = 86_400_000
+_CLOCK_STEP_MS: Final = 1000
 
-_RUNS: Final = (Phase.STARTING, Phase.RUNNING)
+_RUNNING_PHASES: Final = (Phase.STARTING, Phase.RUNNING)
 
 
-class Enforcer:
-    """Part of the core. `told` is, by attempt, the lease end that the reaper acts by."""
+class LeaseEnforcer:
+    """Part of the core: leases, hours, limits and freezing of this machine's attempts."""
 
-    def __init__(self, roster: Roster, turn: Turn) -> None:
-        self._roster = roster
+    def __init__(self, admission: Admission, turn: AgentTurn) -> None:
+        self._admission = admission
         self._turn = turn
-        # Wall clock minus steady clock, and when (steady) the acts were last worked out.
-        self._offset_ms: int | None = None
-        self._told_ms = 0
+        # Wall clock minus steady clock, and when (steady) actions were last computed for all.
+        self._clock_offset_ms: int | None = None
+        self._actions_sent_ms = 0
 
-    def renew(self, sent_ms: int, held: Collection[Key], excepted: Iterable[Key], now: Now) -> None:
-        """The master answered a heartbeat that was sent then and told of these."""
+    def renew(
+        self, sent_ms: int, reported: Collection[Key], excepted: Iterable[Key], now: Now
+    ) -> None:
+        """Renew the leases that an answered heartbeat, sent at `sent_ms`, had reported."""
         barred = set(excepted)
-        for attempt in self._roster.leased:
-            if attempt.key in held and attempt.key not in barred:
-                self.lengthen(attempt, sent_ms, now)
+        for attempt in self._admission.with_lease:
+            if attempt.key in reported and attempt.key not in barred:
+                self.extend(attempt, sent_ms, now)
 
-    def lengthen(self, attempt: Attempt, sent_ms: int, now: Now) -> None:
+    def extend(self, attempt: AgentAttempt, sent_ms: int, now: Now) -> None:
         lease_s = attempt.terms.lease_s
         if lease_s is None:
             return
-        attempt.terms = attempt.terms.renewed(sent_ms)
-        grown_ms = attempt.terms.end_ms - attempt.told_end_ms
-        if grown_ms >= min(_GROWN_MS, lease_s * 1000 / _GROWN_SHARE):
-            attempt.told_end_ms = attempt.terms.end_ms
-            self._turn.renewed(attempt)
-            self._tell(attempt, now)
+        attempt.terms = attempt.terms.with_renewal(sent_ms)
+        unsent_ms = attempt.terms.end_ms - attempt.reaper_lease_end_ms
+        if unsent_ms >= min(_MAX_UNSENT_MS, lease_s * 1000 / _MAX_UNSENT_SHARE):
+            attempt.reaper_lease_end_ms = attempt.terms.end_ms
+            self._turn.record_renewal(attempt)
+            self._send_actions(attempt, now)
 
-    def hours(self, key: Key, said: m.Hours | None, now: Now) -> None:
-        """Other hours for what is held."""
-        attempt = self._roster.attempts.get(key)
-        if attempt is None or attempt.phase >= Phase.OVER:
+    def change_hours(self, key: Key, message: m.Hours | None, now: Now) -> None:
+        attempt = self._find_unended(key)
+        hours = t.hours_from_message(message)
+        if attempt is None or hours == attempt.terms.hours:
             return
-        hours = t.hours_from(said)
-        if hours == attempt.terms.hours:
+        if message is not None and not self._admission.knows_zone(hours, now):
+            # Unknown time zone: the attempt keeps its old hours.
             return
-        if said is not None and not self._roster.knows(hours, now):
-            # A zone that is not known here: it goes on by the hours that it has.
-            return
-        self._roster.set_terms(attempt, attempt.terms._replace(hours=hours))
-        self._turn.rehoured(attempt)
-        self._tell(attempt, now)
+        self._admission.set_terms(attempt, attempt.terms._replace(hours=hours))
+        self._turn.record_hours(attempt)
+        self._send_actions(attempt, now)
 
-    def limits(self, said: m.LimitsChanged) -> None:
-        """Other limits for what is held. What runs keeps them also if we die: its reaper has them,
-        and the master tells them again on a new connection."""
-        attempt = self._roster.attempts.get((said.job, said.n))
-        if attempt is None or attempt.phase >= Phase.OVER:
+    def change_limits(self, message: m.LimitsChanged) -> None:
+        """Change the limits of an attempt. The journal does not record them: the reaper keeps them
+        for running attempts, and the master repeats them on a new connection."""
+        attempt = self._find_unended((message.job, message.n))
+        if attempt is None:
             return
-        limits: dict[str, Any] = {name: getattr(said, name) for name in m.LIMITS}
+        limits: dict[str, Any] = {name: getattr(message, name) for name in m.LIMITS}
         if attempt.run is not None:
             attempt.run = msgspec.structs.replace(attempt.run, **limits)
-        if attempt.phase in _RUNS:
-            message = {"type": "limits", "job": said.job, "n": said.n, **limits}
-            self._turn.tell(attempt.reaper, message)
+        if attempt.phase in _RUNNING_PHASES:
+            self._send(attempt, "limits", **limits)
 
-    def freeze(self, key: Key, holder: str, on: bool) -> None:
-        attempt = self._roster.attempts.get(key)
-        if attempt is None or attempt.phase >= Phase.OVER:
+    def set_frozen(self, key: Key, holder: str, on: bool) -> None:
+        attempt = self._find_unended(key)
+        if attempt is None:
             return
         if on:
-            attempt.wanted.add(holder)
+            attempt.freeze_requests.add(holder)
         else:
-            attempt.wanted.discard(holder)
-        if attempt.phase in _RUNS:
-            self._tell_freeze(attempt, holder, on)
+            attempt.freeze_requests.discard(holder)
+        if attempt.phase in _RUNNING_PHASES:
+            self._send(attempt, "freeze", holder=holder, on=on)
 
-    def running(self, attempt: Attempt) -> None:
-        """Its process exists, and a reaper has it: also one whose agent before us died."""
-        for holder in sorted(attempt.wanted - set(attempt.holders)):
-            self._tell_freeze(attempt, holder, True)
+    def send_freezes(self, attempt: AgentAttempt) -> None:
+        """Send the freeze requests that were made before the reaper had the attempt."""
+        for holder in sorted(attempt.freeze_requests - set(attempt.frozen_by)):
+            self._send(attempt, "freeze", holder=holder, on=True)
 
-    def again(self, reaper: str, now: Now) -> None:
-        """A reaper is connected anew; an agent before us may have died while the clock stepped."""
-        for attempt in self._roster.termed:
+    def resend_actions(self, reaper: str, now: Now) -> None:
+        """Send all timed actions to a newly connected reaper: the clock may have stepped while no
+        agent was running."""
+        for attempt in self._admission.with_terms:
             if attempt.reaper == reaper:
-                self._tell(attempt, now)
+                self._send_actions(attempt, now)
 
-    def check(self, now: Now) -> None:
-        """Once a second while anything is held on terms: a second pair of eyes on leases, and
-        the first on clocks that step."""
-        for attempt in self._roster.leased:
+    def check_deadlines(self, now: Now) -> None:
+        """Recheck lease deadlines, which reapers enforce too, and detect clock steps. Called once
+        a second while any attempt has a lease or hours."""
+        for attempt in self._admission.with_lease:
             kill_ms = attempt.terms.kill_ms
-            if attempt.phase in _RUNS and kill_ms is not None and now.steady_ms >= kill_ms:
-                if not attempt.stopped:
-                    attempt.stopped = True
-                    self._stop(attempt)
+            if attempt.phase in _RUNNING_PHASES and kill_ms is not None:
+                if now.steady_ms >= kill_ms and not attempt.lease_stop_sent:
+                    attempt.lease_stop_sent = True
+                    self._send(attempt, "stop", by=t.BY_LEASE)
         offset_ms = now.wall_ms - now.steady_ms
-        stepped = self._offset_ms is not None and abs(offset_ms - self._offset_ms) >= _STEP_MS
-        if self._offset_ms is None or stepped or now.steady_ms - self._told_ms >= _STALE_MS:
-            self._offset_ms, self._told_ms = offset_ms, now.steady_ms
-            for attempt in self._roster.termed:
+        old_ms = self._clock_offset_ms
+        is_stepped = old_ms is None or abs(offset_ms - old_ms) >= _CLOCK_STEP_MS
+        if is_stepped or now.steady_ms - self._actions_sent_ms >= _ACTIONS_REFRESH_MS:
+            self._clock_offset_ms, self._actions_sent_ms = offset_ms, now.steady_ms
+            for attempt in self._admission.with_terms:
                 if attempt.terms.hours is not None:
-                    self._tell(attempt, now)
+                    self._send_actions(attempt, now)
 
-    def _tell(self, attempt: Attempt, now: Now) -> None:
-        if attempt.phase not in _RUNS:
-            return
-        job, n = attempt.key
-        acts = t.acts(attempt.terms, now, attempt.holders)
-        self._turn.tell(attempt.reaper, {"type": "acts", "job": job, "n": n, "acts": acts})
+    def _find_unended(self, key: Key) -> AgentAttempt | None:
+        attempt = self._admission.attempts.get(key)
+        return attempt if attempt is not None and attempt.phase < Phase.ENDED else None
 
-    def _tell_freeze(self, attempt: Attempt, holder: str, on: bool) -> None:
-        job, n = attempt.key
-        self._turn.tell(
-            attempt.reaper, {"type": "freeze", "job": job, "n": n, "holder": holder, "on": on}
-        )
+    def _send_actions(self, attempt: AgentAttempt, now: Now) -> None:
+        if attempt.phase in _RUNNING_PHASES:
+            acts = t.reaper_actions(attempt.terms, now, attempt.frozen_by)
+            self._send(attempt, "acts", acts=acts)
 
-    def _stop(self, attempt: Attempt) -> None:
+    def _send(self, attempt: AgentAttempt, kind: str, **fields: Any) -> None:
         job, n = attempt.key
-        self._turn.tell(attempt.reaper, {"type": "stop", "job": job, "n": n, "by": t.BY_LEASE})
+        self._turn.send(attempt.reaper, {"type": kind, "job": job, "n": n, **fields})

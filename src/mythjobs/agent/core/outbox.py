@@ -1,4 +1,4 @@
-"""What is to be said to the master: gathered between frames, said again until acknowledged."""
+"""Outbox: messages for the master, collected into frames and repeated until acknowledged."""
 
 from __future__ import annotations
 
@@ -6,152 +6,157 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from mythjobs.agent.core.attempt import HELD, Attempt, Phase
+from mythjobs.agent.core.attempt import HEARTBEAT_STATES, AgentAttempt, Phase
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 
-# docs/protocol.md: what comes up meanwhile goes into the next frame.
-_MOST_UNACKNOWLEDGED: Final = 2
-_PROGRESS_MS: Final = 500
+# See docs/protocol.md. Further messages wait for the next frame.
+_MAX_UNACKNOWLEDGED: Final = 2
+_PROGRESS_INTERVAL_MS: Final = 500
 
 
-class _Frame(NamedTuple):
+class _SentFrame(NamedTuple):
     no: int
-    started: Sequence[Attempt]
-    final: Sequence[Attempt]
+    started: Sequence[AgentAttempt]
+    ended: Sequence[AgentAttempt]
 
 
 class Outbox:
-    """Frames of one connection after another; `reset` begins the next."""
+    """Pending messages and unacknowledged frames of the current connection."""
 
     def __init__(self) -> None:
-        self._no = 0
-        self._hb = 0
-        self._frames: deque[_Frame] = deque()
-        self._hb_due = False
-        self._started: dict[Attempt, None] = {}
-        self._final: list[Attempt] = []
-        self._frozen: dict[Attempt, None] = {}
-        self._said: dict[Attempt, None] = {}
-        # When progress of an attempt was last sent: it goes at most twice a second.
-        self._said_ms: dict[Attempt, int] = {}
-        self._ends: list[m.OutputEnd] = []
+        self._frame_no = 0
+        self._heartbeat_no = 0
+        self._unacknowledged: deque[_SentFrame] = deque()
+        self._heartbeat_due = False
+        self._started: dict[AgentAttempt, None] = {}
+        self._ended: list[AgentAttempt] = []
+        self._frozen: dict[AgentAttempt, None] = {}
+        self._progress: dict[AgentAttempt, None] = {}
+        # When progress of an attempt was last sent, to send it at most twice a second.
+        self._progress_sent_ms: dict[AgentAttempt, int] = {}
+        self._output_ends: list[m.OutputEnd] = []
 
-    def reset(self, known: Collection[Attempt]) -> None:
-        """A new connection: nothing of an old frame counts, so all of it is said again."""
-        self._no = 0
-        self._frames.clear()
-        self._ends.clear()
-        self._said_ms.clear()
-        self._said = {each: None for each in known if each.phase < Phase.REPORTED and each.said}
-        self._hb_due = True
-        self._frozen = {
-            each: None for each in known if each.phase is Phase.RUNNING and each.holders
-        }
-        self._started = {
-            each: None for each in known if each.phase is Phase.RUNNING and not each.told
-        }
-        self._final = [
-            each
-            for each in known
-            if each.phase is Phase.RETURNED
-            or (each.phase is Phase.REPORTED and (not each.acked or each.streams))
-        ]
+    def reset(self, attempts: Collection[AgentAttempt]) -> None:
+        """Start a new connection: frames of the old one are void, so report all attempts again."""
+        self._frame_no = 0
+        self._unacknowledged.clear()
+        self._output_ends.clear()
+        self._progress_sent_ms.clear()
+        self._heartbeat_due = True
+        self._started, self._ended, self._frozen, self._progress = {}, [], {}, {}
+        for each in attempts:
+            if each.status and each.phase < Phase.REPORTING:
+                self._progress[each] = None
+            if each.phase is Phase.RUNNING:
+                if each.frozen_by:
+                    self._frozen[each] = None
+                if not each.start_acknowledged:
+                    self._started[each] = None
+            elif each.phase is Phase.RETURNED or (
+                each.phase is Phase.REPORTING
+                and (not each.end_acknowledged or each.pending_streams)
+            ):
+                self._ended.append(each)
 
-    def heartbeat(self) -> None:
-        self._hb_due = True
+    def queue_heartbeat(self) -> None:
+        self._heartbeat_due = True
 
-    def started(self, attempt: Attempt) -> None:
+    def queue_start(self, attempt: AgentAttempt) -> None:
         self._started[attempt] = None
 
-    def final(self, attempt: Attempt) -> None:
-        """Its end is durable, or the mark that it will never start."""
-        # The end says also when it started.
+    def queue_end(self, attempt: AgentAttempt) -> None:
+        """Queue an end or a return whose record is durable."""
+        # The end contains the start time.
         self._started.pop(attempt, None)
-        self._final.append(attempt)
+        self._ended.append(attempt)
 
-    def frozen(self, attempt: Attempt) -> None:
-        """It is frozen by others than before."""
+    def queue_frozen(self, attempt: AgentAttempt) -> None:
         self._frozen[attempt] = None
 
-    def progress(self, attempt: Attempt) -> None:
-        self._said[attempt] = None
+    def queue_progress(self, attempt: AgentAttempt) -> None:
+        self._progress[attempt] = None
 
-    def output_end(self, end: m.OutputEnd) -> None:
-        self._ends.append(end)
+    def queue_output_end(self, end: m.OutputEnd) -> None:
+        self._output_ends.append(end)
 
-    def forget(self, attempt: Attempt) -> None:
+    def remove(self, attempt: AgentAttempt) -> None:
         self._frozen.pop(attempt, None)
-        self._said.pop(attempt, None)
-        self._said_ms.pop(attempt, None)
+        self._progress.pop(attempt, None)
+        self._progress_sent_ms.pop(attempt, None)
 
-    def wake_ms(self) -> int | None:
-        """When, on the steady clock, progress that was held back may go; None if none was."""
-        if len(self._frames) >= _MOST_UNACKNOWLEDGED:
+    def next_progress_ms(self) -> int | None:
+        """Return when (steady) delayed progress may be sent. None without delayed progress."""
+        if len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED:
             return None
-        return min(
-            (self._said_ms.get(each, -_PROGRESS_MS) + _PROGRESS_MS for each in self._said),
-            default=None,
-        )
+        return min(map(self._progress_due_ms, self._progress), default=None)
 
-    def take(
-        self, now: Now, *, seen: int, room: int, known: Iterable[Attempt]
+    def _progress_due_ms(self, attempt: AgentAttempt) -> int:
+        sent_ms = self._progress_sent_ms.get(attempt)
+        return 0 if sent_ms is None else sent_ms + _PROGRESS_INTERVAL_MS
+
+    def take_frame(
+        self, now: Now, *, durable_grant: int, room: int, attempts: Iterable[AgentAttempt]
     ) -> tuple[m.AgentFrame, int | None] | None:
-        """The next frame, and the `hb` in it; None while nothing is to be said, or the master
-        has not acknowledged enough."""
-        if len(self._frames) >= _MOST_UNACKNOWLEDGED:
+        """Return the next frame and its heartbeat number. None without pending messages, or with
+        too many unacknowledged frames."""
+        if len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED:
             return None
         messages: list[m.AgentMessage] = []
         hb = None
-        if self._hb_due:
-            self._hb_due = False
-            self._hb = hb = self._hb + 1
-            held = [m.Held(*each.key, HELD[each.phase]) for each in known if not each.acked]
+        if self._heartbeat_due:
+            self._heartbeat_due = False
+            self._heartbeat_no = hb = self._heartbeat_no + 1
+            held = [
+                m.Held(*each.key, HEARTBEAT_STATES[each.phase])
+                for each in attempts
+                if not each.end_acknowledged
+            ]
             messages.append(m.Heartbeat(hb, held, now.wall_ms))
-        started, final = list(self._started), self._final
+        started, ended = list(self._started), self._ended
         for each in started:
             messages.append(m.Started(*each.key, each.started_ms or now.wall_ms))
         for each in self._frozen:
-            messages.append(m.Frozen(*each.key, list(each.holders)))
-        if self._said:
-            self._take_progress(messages, now)
-        for each in final:
-            _say_final(each, messages)
-        messages += self._ends
+            messages.append(m.Frozen(*each.key, list(each.frozen_by)))
+        if self._progress:
+            self._add_progress(messages, now)
+        for each in ended:
+            _add_end(each, messages)
+        messages += self._output_ends
         if not messages:
             return None
-        self._started, self._final, self._ends, self._frozen = {}, [], [], {}
-        self._no += 1
-        self._frames.append(_Frame(self._no, started, final))
-        return m.AgentFrame(self._no, seen, room, messages), hb
+        self._started, self._ended, self._output_ends, self._frozen = {}, [], [], {}
+        self._frame_no += 1
+        self._unacknowledged.append(_SentFrame(self._frame_no, started, ended))
+        return m.AgentFrame(self._frame_no, durable_grant, room, messages), hb
 
-    def acknowledge(self, no: int) -> list[Attempt]:
-        """The attempts whose end or return the master has now; told are those that started."""
-        done: list[Attempt] = []
-        while self._frames and self._frames[0].no <= no:
-            frame = self._frames.popleft()
+    def acknowledge(self, no: int) -> list[AgentAttempt]:
+        """Mark frames up to `no` as acknowledged. Return attempts whose end or return they had."""
+        done: list[AgentAttempt] = []
+        while self._unacknowledged and self._unacknowledged[0].no <= no:
+            frame = self._unacknowledged.popleft()
             for each in frame.started:
-                each.told = True
-            done += frame.final
+                each.start_acknowledged = True
+            done += frame.ended
         return done
 
-    def _take_progress(self, messages: list[m.AgentMessage], now: Now) -> None:
-        for each in list(self._said):
-            # What it said last goes before its end, whenever that is.
-            due = each.phase >= Phase.REPORTED
-            if due or now.steady_ms >= self._said_ms.get(each, -_PROGRESS_MS) + _PROGRESS_MS:
-                del self._said[each]
-                self._said_ms[each] = now.steady_ms
-                messages.append(m.Progress(*each.key, *(each.said or ())))
+    def _add_progress(self, messages: list[m.AgentMessage], now: Now) -> None:
+        for each in list(self._progress):
+            # The last progress goes before the end, without delay.
+            is_last = each.phase >= Phase.REPORTING
+            if is_last or now.steady_ms >= self._progress_due_ms(each):
+                del self._progress[each]
+                self._progress_sent_ms[each] = now.steady_ms
+                messages.append(m.Progress(*each.key, *(each.status or ())))
 
 
-def _say_final(attempt: Attempt, messages: list[m.AgentMessage]) -> None:
+def _add_end(attempt: AgentAttempt, messages: list[m.AgentMessage]) -> None:
     job, n = attempt.key
     if attempt.end is None:
         messages.append(m.Returned(job, n, attempt.reason, attempt.code))
         return
-    if not attempt.acked:
+    if not attempt.end_acknowledged:
         messages.append(attempt.end)
-    for stream in sorted(attempt.streams or ()):
+    for stream in sorted(attempt.pending_streams or ()):
         _, head, tail = attempt.end.output[stream - 1]
         messages.append(m.OutputOffer(job, n, stream, head + tail))

@@ -1,36 +1,40 @@
-"""How an attempt ended, as the master is told."""
+"""Ends of attempts as messages for the master."""
 
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from mythjobs.agent.core.attempt import Key, Output
-from mythjobs.agent.core.lease_terms import BY_WINDOW, WINDOW_CLOSED, Terms
+from mythjobs.agent.core.attempt import Key, OutputWindows
+from mythjobs.agent.core.lease_terms import BY_WINDOW, WINDOW_CLOSED, LeaseTerms
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 
-# Why it is lost: the machine was off meanwhile, or who watched it died.
-RESTARTED: Final = "the machine restarted"
+# Why an attempt is lost.
+MACHINE_RESTARTED: Final = "the machine restarted"
 REAPER_DIED: Final = "the reaper died"
 
 _BY_WINDOW: Final = {"kind": "stopped", "by": BY_WINDOW}
 
 
-class Left(NamedTuple):
-    """What a dead reaper's journal has started and not ended, once nothing of it is left.
+class LostAttempt(NamedTuple):
+    """An attempt that a dead reaper had started, without an end in its journal.
 
-    `output` is what of its output lies here, `proof` how it is known that it is gone.
+    `output` is the output on this machine. `proof` says how the end of its processes is known.
     """
 
     key: Key
     started_ms: int | None
-    output: Output
+    output: OutputWindows
     proof: str
     why: str = REAPER_DIED
 
 
-def from_reaper(ended: Any, terms: Terms) -> m.Ended:
-    """docs/reaper.md, `ended`. That its window closed for good only who has its hours knows."""
+def ended_from_reaper(ended: Any, terms: LeaseTerms) -> m.Ended:
+    """Return the end that a reaper reported (docs/reaper.md, `ended`).
+
+    A stop by a window becomes `window_closed` if the window ends jobs: only the agent knows
+    the hours.
+    """
     outcome = ended["outcome"]
     if outcome == _BY_WINDOW and terms.hours is not None and terms.hours.closing == "terminate":
         outcome = {**outcome, "by": WINDOW_CLOSED}
@@ -46,13 +50,13 @@ def from_reaper(ended: Any, terms: Terms) -> m.Ended:
     )
 
 
-def lost(key: Key, now: Now, left: Left) -> m.Ended:
-    """Its end was not seen. When it was is not known either: `ended_ms` is when it was found."""
+def ended_from_lost(lost: LostAttempt, now: Now) -> m.Ended:
+    """Return the end of a lost attempt. `ended_ms` is now: the real time is unknown."""
     return m.Ended(
-        *key,
-        {"kind": "lost", "why": left.why},
-        left.started_ms,
+        *lost.key,
+        {"kind": "lost", "why": lost.why},
+        lost.started_ms,
         now.wall_ms,
-        output=left.output,
-        proof=left.proof,
+        output=lost.output,
+        proof=lost.proof,
     )

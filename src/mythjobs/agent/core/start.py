@@ -1,4 +1,4 @@
-"""From a grant to the reaper's `start` message: environment, directory, streams."""
+"""The `start` message for the reaper, with the job's environment."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mythjobs.agent.core.attempt import Key
-from mythjobs.agent.core.lease_terms import Act
+from mythjobs.agent.core.lease_terms import ReaperAction
 from mythjobs.agent.core.turn import Json
 from mythjobs.protocol import messages as m
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def base_env(environ: Mapping[str, str], *, user: str, home: str, shell: str) -> dict[str, str]:
-    """What every job of this user finds in its environment, before its command adds to it.
+def base_environment(
+    environ: Mapping[str, str], *, user: str, home: str, shell: str
+) -> dict[str, str]:
+    """Return the environment of every job of this user, before the command adds to it.
 
-    Nothing else of the agent's own environment reaches a job.
+    No other variables of the agent's environment are passed to jobs.
     """
     env = {
         "PATH": environ.get("PATH") or _PATH,
@@ -31,12 +33,14 @@ def base_env(environ: Mapping[str, str], *, user: str, home: str, shell: str) ->
     return env
 
 
-def watched(run: m.Run) -> bool:
-    """Whether its progress is read from its output."""
+def has_output_progress(run: m.Run) -> bool:
+    """Return whether progress is read from the output."""
     return bool(run.progress) and run.progress != "status"
 
 
-def start_message(key: Key, run: m.Run, base: Mapping[str, str], acts: Sequence[Act] = ()) -> Json:
+def build_start_message(
+    key: Key, run: m.Run, base: Mapping[str, str], actions: Sequence[ReaperAction] = ()
+) -> Json:
     """docs/reaper.md, `start`. With scratch, an empty cwd means the scratch directory."""
     job, n = key
     env = run.env if run.bare_env else {**base, **run.env}
@@ -62,8 +66,8 @@ def start_message(key: Key, run: m.Run, base: Mapping[str, str], acts: Sequence[
         "contain": run.contain,
         "best_effort": run.best_effort,
         "leave_daemons": run.leave_daemons,
-        "acts": acts,
-        "watch": watched(run),
+        "acts": actions,
+        "watch": has_output_progress(run),
         "scratch": run.scratch,
         "status": run.progress == "status",
     }

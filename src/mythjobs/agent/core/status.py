@@ -1,4 +1,4 @@
-"""The lines that a program writes into $MYTHJOBS_STATUS, read with patience."""
+"""Parser of the status lines that a job writes into the FIFO $MYTHJOBS_STATUS."""
 
 from __future__ import annotations
 
@@ -6,38 +6,37 @@ import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-# A comment is one line in a list of jobs.
-_LONGEST_COMMENT: Final = 500
+# A comment has to fit one line of a job list.
+_MAX_COMMENT_LETTERS: Final = 500
 
 
-class Said(NamedTuple):
-    """What a job says of itself; None is what it has not said."""
+class JobStatus(NamedTuple):
+    """Progress that a job reported; None where it reported nothing."""
 
     percent: float | None = None
     comment: str | None = None
     eta_s: float | None = None
 
 
-def read_status(said: Said, lines: Iterable[str]) -> Said:
-    """What is said after these lines. A line that is none of ours is passed over: it is the
-    job's own business, and no reason to end it."""
+def parse_status_lines(status: JobStatus, lines: Iterable[str]) -> JobStatus:
+    """Return the status after these lines. Lines in another format are ignored."""
     for line in lines:
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()
         if word == "comment":
-            said = said._replace(comment=_printable(rest)[:_LONGEST_COMMENT])
+            status = status._replace(comment=_replace_unprintable(rest)[:_MAX_COMMENT_LETTERS])
         elif word in ("progress", "eta"):
-            number = _number(rest.removesuffix("%"))
+            number = _parse_number(rest.removesuffix("%"))
             if number is None:
                 continue
             if word == "eta":
-                said = said._replace(eta_s=max(number, 0.0))
+                status = status._replace(eta_s=max(number, 0.0))
             else:
-                said = said._replace(percent=round(min(max(number, 0.0), 100.0), 1))
-    return said
+                status = status._replace(percent=round(min(max(number, 0.0), 100.0), 1))
+    return status
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     try:
         number = float(text)
     except ValueError:
@@ -45,5 +44,5 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _printable(text: str) -> str:
+def _replace_unprintable(text: str) -> str:
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -1,153 +1,163 @@
-"""What one turn of the core gathers, so that each journal and each reaper is written once."""
+"""Actions that the core returns, and the turn that collects them.
+
+A turn writes the journal once and sends each reaper its messages at once.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import NamedTuple
 
-from mythjobs.agent.core.attempt import Attempt, Key, Output
-from mythjobs.agent.core.lease_terms import to_json
+from mythjobs.agent.core.attempt import AgentAttempt, Key, OutputWindows
+from mythjobs.agent.core.lease_terms import terms_to_json
 from mythjobs.protocol import messages as m
 
 Json = dict[str, object]
 
 
-class Journal(NamedTuple):
-    """Write this record, before any reaper is told more; once it is durable, call
-    `journalled(token)`."""
+class WriteJournal(NamedTuple):
+    """Write this record before any later action. Call `on_journal_synced(token)` once durable."""
 
     record: Json
     token: int
 
 
-class Tell(NamedTuple):
+class SendToReaper(NamedTuple):
     """Send these messages to this reaper, in this order."""
 
     reaper: str
     messages: list[Json]
 
 
-class Follow(NamedTuple):
-    """This attempt has new output, or is over: read its progress, send what is followed."""
+class ReadNewOutput(NamedTuple):
+    """Scan the attempt's new output for progress, and feed the transfers that follow it."""
 
-    attempt: Attempt
+    attempt: AgentAttempt
 
 
-class Transfer(NamedTuple):
-    """The master's word about a transfer of output."""
+class ForwardTransfer(NamedTuple):
+    """Pass a message about an output transfer from the master to OutputTransfers."""
 
     message: m.OutputFetch | m.OutputCredit | m.OutputStop
 
 
-class Drop(NamedTuple):
-    """The master has the output of this attempt: delete what is kept here."""
+class DeleteOutput(NamedTuple):
+    """Delete the kept output of an attempt: the master has collected it."""
 
     key: Key
-    output: Output
+    output: OutputWindows
 
 
-class Bury(NamedTuple):
-    """All that this dead reaper's journal tells is acknowledged: remove its directory."""
+class RemoveReaper(NamedTuple):
+    """Remove a dead reaper's directory: the master acknowledged all ends in its journal."""
 
     reaper: str
 
 
-Action = Journal | Tell | Follow | Transfer | Drop | Bury
+Action = WriteJournal | SendToReaper | ReadNewOutput | ForwardTransfer | DeleteOutput | RemoveReaper
 
 
-class Pending(NamedTuple):
-    """What may go on once the record of this token is durable."""
+class PendingSync(NamedTuple):
+    """What may be reported once the journal record `token` is durable."""
 
     token: int
-    never: list[Attempt]
+    never_start: list[AgentAttempt]
     connection: int
-    seen: int
+    grant_no: int
 
 
-class Turn:
-    """Gathers until `take`; of a journal record, also what waits for it to be durable."""
+class AgentTurn:
+    """Collects journal entries, reaper messages and other actions until `take_actions`."""
 
     def __init__(self) -> None:
+        # Number of the connection to the master: grant numbers are per connection.
         self.connection = 0
         self._actions: list[Action] = []
-        self._told: dict[str, list[Json]] = {}
+        self._messages: dict[str, list[Json]] = {}
         self._acks: dict[str, list[Key]] = {}
-        self._granted: list[Attempt] = []
-        self._never: list[Attempt] = []
-        self._over: list[Key] = []
-        self._renewed: list[Attempt] = []
-        self._rehoured: list[Attempt] = []
-        self._seen = 0
+        self._granted: list[AgentAttempt] = []
+        self._never_start: list[AgentAttempt] = []
+        self._forgotten: list[Key] = []
+        self._renewed: list[AgentAttempt] = []
+        self._hours_changed: list[AgentAttempt] = []
+        self._grant_no = 0
         self._token = 0
-        self._pending: deque[Pending] = deque()
+        self._pending: deque[PendingSync] = deque()
 
-    def do(self, action: Action) -> None:
+    def add(self, action: Action) -> None:
         self._actions.append(action)
 
-    def tell(self, reaper: str, message: Json) -> None:
-        self._told.setdefault(reaper, []).append(message)
+    def send(self, reaper: str, message: Json) -> None:
+        self._messages.setdefault(reaper, []).append(message)
 
-    def acknowledge(self, reaper: str, key: Key) -> None:
+    def acknowledge_end(self, reaper: str, key: Key) -> None:
         self._acks.setdefault(reaper, []).append(key)
 
-    def granted(self, attempt: Attempt) -> None:
+    def record_grant(self, attempt: AgentAttempt) -> None:
         self._granted.append(attempt)
 
-    def saw(self, grant_no: int) -> None:
-        self._seen = grant_no
+    def record_grant_no(self, grant_no: int) -> None:
+        self._grant_no = grant_no
 
-    def never(self, attempt: Attempt) -> None:
-        self._never.append(attempt)
+    def record_never_start(self, attempt: AgentAttempt) -> None:
+        self._never_start.append(attempt)
 
-    def renewed(self, attempt: Attempt) -> None:
-        """Its lease is longer now."""
+    def record_renewal(self, attempt: AgentAttempt) -> None:
         self._renewed.append(attempt)
 
-    def rehoured(self, attempt: Attempt) -> None:
-        """It has other hours now."""
-        self._rehoured.append(attempt)
+    def record_hours(self, attempt: AgentAttempt) -> None:
+        self._hours_changed.append(attempt)
 
-    def over(self, key: Key) -> None:
-        """Not worth a write: it goes with the next record, and is found out again without."""
-        self._over.append(key)
+    def record_forgotten(self, key: Key) -> None:
+        """Written with the next record only. If lost, a new agent forgets the attempt again."""
+        self._forgotten.append(key)
 
-    def durable(self, token: int) -> list[Pending]:
-        done = []
+    def take_synced(self, token: int) -> list[PendingSync]:
+        """Remove and return what waited for records up to `token`."""
+        synced = []
         while self._pending and self._pending[0].token <= token:
-            done.append(self._pending.popleft())
-        return done
+            synced.append(self._pending.popleft())
+        return synced
 
-    def take(self) -> list[Action]:
+    def take_actions(self) -> list[Action]:
         actions, self._actions = self._actions, []
-        if self._granted or self._never or self._seen or self._renewed or self._rehoured:
-            # Before any Tell: it is written before a reaper is told to start what it grants.
-            actions.append(self._journal())
+        if (
+            self._granted
+            or self._never_start
+            or self._grant_no
+            or self._renewed
+            or self._hours_changed
+        ):
+            # Before any SendToReaper: a grant is written before a reaper may start it.
+            actions.append(self._build_journal_write())
         for reaper, ends in self._acks.items():
-            self.tell(reaper, {"type": "ack", "ends": ends})
+            self.send(reaper, {"type": "ack", "ends": ends})
         self._acks = {}
-        for reaper, messages in self._told.items():
-            actions.append(Tell(reaper, messages))
-        self._told = {}
+        for reaper, messages in self._messages.items():
+            actions.append(SendToReaper(reaper, messages))
+        self._messages = {}
         return actions
 
-    def _journal(self) -> Journal:
+    def _build_journal_write(self) -> WriteJournal:
         record: Json = {}
         if self._granted:
-            record["grant"] = [[*each.key, *to_json(each.terms)] for each in self._granted]
-        if self._never:
-            record["never"] = [each.key for each in self._never]
+            record["grant"] = [[*each.key, *terms_to_json(each.terms)] for each in self._granted]
+        if self._never_start:
+            record["never"] = [each.key for each in self._never_start]
         if self._renewed:
             record["lease"] = [[*each.key, each.terms.end_ms] for each in self._renewed]
-        if self._rehoured:
+        if self._hours_changed:
             record["hours"] = [
                 [*each.key, hours and hours._asdict()]
-                for each in self._rehoured
+                for each in self._hours_changed
                 for hours in [each.terms.hours]
             ]
-        if self._over:
-            record["over"] = self._over
+        if self._forgotten:
+            record["over"] = self._forgotten
         self._token += 1
-        self._pending.append(Pending(self._token, self._never, self.connection, self._seen))
-        self._granted, self._never, self._over, self._seen = [], [], [], 0
-        self._renewed, self._rehoured = [], []
-        return Journal(record, self._token)
+        self._pending.append(
+            PendingSync(self._token, self._never_start, self.connection, self._grant_no)
+        )
+        self._granted, self._never_start, self._forgotten, self._grant_no = [], [], [], 0
+        self._renewed, self._hours_changed = [], []
+        return WriteJournal(record, self._token)

@@ -15,21 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from mythjobs.agent import capabilities, journal, output_scan, recovery
+from mythjobs.agent import journal, recovery
+from mythjobs.agent.capabilities import detect_capabilities, find_time_zone
+from mythjobs.agent.core import turn
 from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.start import base_environment
-from mythjobs.agent.core.turn import (
-    Action,
-    DeleteOutput,
-    ForwardTransfer,
-    ReadNewOutput,
-    RemoveReaper,
-    SendToReaper,
-    WriteJournal,
-)
 from mythjobs.agent.master_link import AgentIdentity, MasterLink
-from mythjobs.agent.output_scan import OutputScanner
+from mythjobs.agent.output_scan import OutputScanner, find_later_match
 from mythjobs.agent.output_transfer import OutputTransfers
 from mythjobs.agent.reaper_client import ReaperPool
 from mythjobs.agent.recovery import DeadReaper
@@ -78,37 +71,25 @@ def run_agent(
 
 class Agent:
     def __init__(self, state: StateDir, name: str, jobs: int | None) -> None:
-        self._directory = state.agent
-        self._boot_id = read_boot_id()
+        self._directory = directory = state.agent
+        boot_id = read_boot_id()
         user = pwd.getpwuid(os.getuid())
         env = base_environment(os.environ, user=user.pw_name, home=user.pw_dir, shell=user.pw_shell)
-        self._core = AgentCore(env, jobs=jobs)
-        self._core.restore(journal.read_journal(self._directory.journal, self._boot_id))
+        self._core = core = AgentCore(env, jobs=jobs)
+        core.restore(journal.read_journal(directory.journal, boot_id))
         self._journal = journal.AgentJournal(
-            self._directory.journal,
-            self._boot_id,
-            self._core.snapshot,
-            self._on_journal_synced,
-            self.failed,
+            directory.journal, boot_id, core.snapshot, self._on_journal_synced, self.failed
         )
-        key = keys.own_key(self._directory.key)
-        identity = AgentIdentity(
-            key,
-            name,
-            self._boot_id,
-            secrets.token_hex(16),
-            capabilities.find_time_zone(os.environ),
-            capabilities.detect_capabilities(),
-        )
+        incarnation = secrets.token_hex(16)
+        zone, can = find_time_zone(os.environ), detect_capabilities()
+        key = keys.own_key(directory.key)
+        identity = AgentIdentity(key, name, boot_id, incarnation, zone, can)
         self._link = MasterLink(state, identity, self)
-        self._reapers = ReaperPool(self._directory, runtime.runtime_dir(state), self._boot_id, self)
+        self._reapers = ReaperPool(directory, runtime.runtime_dir(state), boot_id, self)
         self._transfers = OutputTransfers(
-            self._directory.output,
-            self._core.find_attempt,
-            self._change_watchers,
-            self._queue_output_end,
+            directory.output, core.find_attempt, self._change_watchers, self._queue_output_end
         )
-        self._scanner = OutputScanner(self._directory.output)
+        self._scanner = OutputScanner(directory.output)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._failure: Exception | None = None
         self._is_recovered = False
@@ -186,31 +167,30 @@ class Agent:
         waiting.cancel()
         return None
 
-    def _execute(self, actions: Sequence[Action]) -> None:
+    def _execute(self, actions: Sequence[turn.Action]) -> None:
         for action in actions:
             match action:
-                case SendToReaper():
+                case turn.SendToReaper():
                     self._reapers.send(action.reaper, action.messages)
-                case WriteJournal():
+                case turn.WriteJournal():
                     try:
                         self._journal.write(action)
                     except StoreFailed as error:
                         self.failed(error)
                         return
-                case ReadNewOutput():
+                case turn.ReadNewOutput():
                     self._read_new_output(action.attempt)
-                case ForwardTransfer():
+                case turn.ForwardTransfer():
                     self._transfers.on_message(action.message)
-                case DeleteOutput():
+                case turn.DeleteOutput():
                     recovery.delete_output(self._directory.output, action.key, action.output)
-                case RemoveReaper():
+                case turn.RemoveReaper():
                     self._reapers.remove(action.reaper)
         self._changed.set()
         self._link.wake()
         if self._timer is None and self._core.has_deadlines:
-            self._timer = asyncio.get_running_loop().call_later(
-                _CHECK_INTERVAL_S, self._check_deadlines
-            )
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_CHECK_INTERVAL_S, self._check_deadlines)
 
     def _check_deadlines(self) -> None:
         self._timer = None
@@ -252,10 +232,8 @@ class Agent:
         for each in messages:
             if "outcome" in each and each["output"]:
                 attempt = self._core.find_attempt((each["job"], each["n"]))
-                if attempt is not None and attempt.terms.later_regex:
-                    each["later"] = output_scan.find_later_match(
-                        self._directory.output, each, attempt.terms.later_regex
-                    )
+                if attempt is not None and (regex := attempt.terms.later_regex):
+                    each["later"] = find_later_match(self._directory.output, each, regex)
 
     def on_reaper_death(self, reaper: str, dead: DeadReaper) -> None:
         self._add_later_matches(dead.ended)

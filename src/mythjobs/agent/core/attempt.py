@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -53,62 +54,38 @@ HEARTBEAT_STATES: Final = {
 }
 
 
+@dataclass(slots=True, eq=False)
 class AgentAttempt:
     """What the agent knows of one attempt, from its grant to the last acknowledgement."""
 
-    __slots__ = (
-        "code",
-        "end",
-        "end_acknowledged",
-        "freeze_requests",
-        "frozen_by",
-        "key",
-        "lease_stop_sent",
-        "output",
-        "pending_streams",
-        "phase",
-        "priority",
-        "reaper",
-        "reaper_lease_end_ms",
-        "reason",
-        "run",
-        "start_acknowledged",
-        "start_by_ms",
-        "started_ms",
-        "status",
-        "terms",
-        "watchers",
-    )
-
-    def __init__(self, key: Key, phase: Phase) -> None:
-        self.key = key
-        self.phase = phase
-        self.priority = 0
-        # Dropped once the attempt runs: only `terms.progress` is needed from then on.
-        self.run: m.Run | None = None
-        self.terms: LeaseTerms = NO_TERMS
-        # Lease end known to the reaper and the journal. `terms.end_ms` may be later.
-        self.reaper_lease_end_ms = 0
-        self.lease_stop_sent = False
-        # Holders that asked for a freeze, and holders that the reaper reports.
-        self.freeze_requests: set[str] = set()
-        self.frozen_by: tuple[str, ...] = ()
-        # On the steady clock.
-        self.start_by_ms = 0
-        self.reaper = ""
-        self.started_ms: int | None = None
-        self.start_acknowledged = False
-        self.end_acknowledged = False
-        # Why the attempt is returned: a sentence for people, and a code for the master.
-        self.reason = ""
-        self.code = ""
-        self.status: JobStatus | None = None
-        self.end: m.Ended | None = None
-        # Streams whose kept bytes the master has yet to collect. None: there are none.
-        self.pending_streams: set[int] | None = None
-        self.output: OutputWindows = []
-        # How many need updates on new output: the progress scanner and following transfers.
-        self.watchers = 0
+    key: Key
+    phase: Phase
+    priority: int = 0
+    # Dropped once the attempt runs: only `terms.progress` is needed from then on.
+    run: m.Run | None = None
+    terms: LeaseTerms = NO_TERMS
+    # Lease end known to the reaper and the journal. `terms.end_ms` may be later.
+    reaper_lease_end_ms: int = 0
+    lease_stop_sent: bool = False
+    # Holders that asked for a freeze, and holders that the reaper reports.
+    freeze_requests: set[str] = field(default_factory=set)
+    frozen_by: tuple[str, ...] = ()
+    # On the steady clock.
+    start_by_ms: int = 0
+    reaper: str = ""
+    started_ms: int | None = None
+    start_acknowledged: bool = False
+    end_acknowledged: bool = False
+    # Why the attempt is returned: a sentence for people, and a code for the master.
+    reason: str = ""
+    code: str = ""
+    status: JobStatus | None = None
+    end: m.Ended | None = None
+    # Streams whose kept bytes the master has yet to collect. None: there are none.
+    pending_streams: set[int] | None = None
+    output: OutputWindows = field(default_factory=list)
+    # How many need updates on new output: the progress scanner and following transfers.
+    watchers: int = 0
 
     @property
     def progress_source(self) -> str:

@@ -121,13 +121,8 @@ class AgentTurn:
 
     def take_actions(self) -> list[Action]:
         actions, self._actions = self._actions, []
-        if (
-            self._granted
-            or self._never_start
-            or self._grant_no
-            or self._renewed
-            or self._hours_changed
-        ):
+        never_start, hours, no = self._never_start, self._hours_changed, self._grant_no
+        if self._granted or never_start or no or self._renewed or hours:
             # Before any SendToReaper: a grant is written before a reaper may start it.
             actions.append(self._build_journal_write())
         for reaper, ends in self._acks.items():

@@ -1,18 +1,15 @@
-"""The agent's journal: which grants it holds, and which attempts it swore never to start.
+"""Journal of the agent: granted attempts, and attempts durably marked never-start.
 
-One JSON object a line. What was started and how it ended is in the journals of the reapers.
+Starts and ends of attempts are in the journals of the reapers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,26 +21,27 @@ from mythjobs.agent.core.lease_terms import (
     terms_from_json,
     terms_to_json,
 )
-from mythjobs.agent.core.turn import WriteJournal as Wanted
-from mythjobs.config import files
+from mythjobs.agent.core.turn import WriteJournal
 from mythjobs.errors import StoreFailed
+from mythjobs.process.record_log import RecordLog, read_records
 
-# A disk that answers within this is waited for: to hand the work to a thread and back takes
-# two wake-ups, which cost an idle machine about as much.
-_QUICK_S: Final = 0.001
-# Written anew from what is held when it has this size; at 3,000 jobs a second that is once
-# in a minute.
-_RENEWED_AT: Final = 4 * 2**20
+# If the last sync took less, the event loop waits for the next one: passing the work to a thread
+# and back takes two wake-ups, which cost an idle machine about as much.
+_QUICK_SYNC_S: Final = 0.001
+# A larger journal is rewritten from the snapshot; at 3,000 jobs a second, once a minute.
+_REWRITE_ABOVE_BYTES: Final = 4 * 2**20
 
 
 def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
-    """What a journal tells at this boot. A line that a power cut tore is left out: nothing
-    that depended on it had begun."""
+    """Return the state in a journal, as seen by an agent of this boot. Raises OSError.
+
+    A line torn by a power failure is skipped: no action that depends on it had begun.
+    """
     granted: dict[Key, LeaseTerms] = {}
     never: dict[Key, None] = {}
     lost: set[Key] = set()
     boot = boot_id
-    for record in _records(path):
+    for record in read_records(path):
         boot = record.get("boot", boot)
         for job, n, *terms in record.get("grant", ()):
             granted[job, n] = terms_from_json(terms)
@@ -60,24 +58,24 @@ def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
         for job, n in record.get("over", ()):
             granted.pop((job, n), None)
             never.pop((job, n), None)
-    # At another boot what was granted may have been started, and its reaper's note of that
-    # is only as durable as the page cache was.
+    # After a restart of the machine, any granted attempt may have been started: the start record in
+    # its reaper's journal was not synced.
     lost = lost & granted.keys() if boot == boot_id else set(granted)
     return JournalSnapshot(granted, list(never), lost)
 
 
-def encode_journal(found: JournalSnapshot, boot_id: str) -> bytes:
-    """A whole journal that says this and nothing else."""
-    grants = [[*key, *terms_to_json(terms)] for key, terms in found.granted.items()]
-    never, lost = list(found.never_start), list(found.maybe_started)
-    return _line({"boot": boot_id, "grant": grants, "never": never, "lost": lost})
+def encode_journal(snapshot: JournalSnapshot, boot_id: str) -> bytes:
+    """Return a whole journal with this state."""
+    grants = [[*key, *terms_to_json(terms)] for key, terms in snapshot.granted.items()]
+    never, lost = list(snapshot.never_start), list(snapshot.maybe_started)
+    return _encode({"boot": boot_id, "grant": grants, "never": never, "lost": lost})
 
 
 class AgentJournal:
-    """Writes records at once, and makes all that came meanwhile durable with one fdatasync.
+    """Writes records at once, and makes all records written since the last sync durable together.
 
-    `durable` is called in the event loop with the token of the last record that is durable,
-    `failed` if the disk does not take them: then nothing more may be started.
+    `on_durable` is called in the event loop with the token of the last durable record, `on_failed`
+    if the disk fails; then no attempt may be started.
     """
 
     def __init__(
@@ -85,130 +83,77 @@ class AgentJournal:
         path: Path,
         boot_id: str,
         snapshot: Callable[[], JournalSnapshot],
-        durable: Callable[[int], None],
-        failed: Callable[[StoreFailed], None],
+        on_durable: Callable[[int], None],
+        on_failed: Callable[[StoreFailed], None],
     ) -> None:
         self._path = path
         self._boot_id = boot_id
         self._snapshot = snapshot
-        self._durable = durable
-        self._failed = failed
+        self._on_durable = on_durable
+        self._on_failed = on_failed
         self._token = 0
-        self._busy = False
-        self._thread = ThreadPoolExecutor(1, "journal")
-        self._took_s = 0.0
-        self._fd = -1
-        self._size = 0
-        # What was written since the file began to be renewed: the new one lacks it until it takes
-        # the place of the old one. The lock is held meanwhile, and by whoever writes.
-        self._since: list[bytes] | None = None
-        self._lock = threading.Lock()
-        self._renew(encode_journal(snapshot(), boot_id))
+        self._is_syncing = False
+        self._executor = ThreadPoolExecutor(1, "journal")
+        self._last_sync_s = 0.0
+        self._log = RecordLog(path)
+        self._log.rewrite(encode_journal(snapshot(), boot_id))
 
-    def write(self, wanted: Wanted) -> None:
-        """It is in the file when this returns, and durable later. Raises StoreFailed."""
-        data = _line(wanted.record)
+    def write(self, action: WriteJournal) -> None:
+        """Write a record and schedule a sync. Raises StoreFailed."""
         try:
-            self._append(data)
+            self._log.append(_encode(action.record))
         except OSError as error:
-            raise self._said(error) from error
-        self._token = wanted.token
-        if not self._busy:
-            self._busy = True
-            # Not now: what waits to be sent to a reaper goes first.
+            raise self._store_failed(error) from error
+        self._token = action.token
+        if not self._is_syncing:
+            self._is_syncing = True
+            # Not now: messages that wait to be sent to a reaper go first.
             asyncio.get_running_loop().call_soon(self._sync)
 
     def close(self) -> None:
-        """What is under way is finished first."""
-        self._thread.shutdown()
-        os.close(self._fd)
+        """Finish a running sync, then close the file."""
+        self._executor.shutdown()
+        self._log.close()
 
     def _sync(self) -> None:
         token = self._token
         loop = asyncio.get_running_loop()
-        job: Callable[[], None]
-        if self._size > _RENEWED_AT:
-            self._since = []
-            job = partial(self._renew, encode_journal(self._snapshot(), self._boot_id))
+        work: Callable[[], None]
+        if self._log.size_bytes > _REWRITE_ABOVE_BYTES:
+            self._log.begin_rewrite()
+            work = partial(self._log.rewrite, encode_journal(self._snapshot(), self._boot_id))
         else:
-            job = partial(os.fdatasync, self._fd)
-            if self._took_s < _QUICK_S:
-                self._synced(token, self._try(job))
+            work = self._log.sync
+            if self._last_sync_s < _QUICK_SYNC_S:
+                self._finish_sync(token, self._run(work))
                 return
-        future = self._thread.submit(self._try, job)
+        future = self._executor.submit(self._run, work)
         future.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(self._synced, token, done.result())
+            lambda done: loop.call_soon_threadsafe(self._finish_sync, token, done.result())
         )
 
-    def _try(self, job: Callable[[], None]) -> Exception | None:
-        began = time.monotonic()
+    def _run(self, work: Callable[[], None]) -> Exception | None:
+        started_s = time.monotonic()
         try:
-            job()
+            work()
         except Exception as error:
             return error
         finally:
-            self._took_s = time.monotonic() - began
+            self._last_sync_s = time.monotonic() - started_s
         return None
 
-    def _synced(self, token: int, error: Exception | None) -> None:
+    def _finish_sync(self, token: int, error: Exception | None) -> None:
         if error is not None:
-            self._failed(self._said(error))
+            self._on_failed(self._store_failed(error))
             return
-        self._busy = self._token > token
-        if self._busy:
+        self._is_syncing = self._token > token
+        if self._is_syncing:
             asyncio.get_running_loop().call_soon(self._sync)
-        self._durable(token)
+        self._on_durable(token)
 
-    def _append(self, data: bytes) -> None:
-        with self._lock:
-            if self._since is not None:
-                self._since.append(data)
-            self._size += len(data)
-            _write(self._fd, data)
-
-    def _renew(self, data: bytes) -> None:
-        """A new file with this in it, and with what was written meanwhile, durable."""
-        aside = files.write_aside(self._path, data)
-        try:
-            fd = os.open(aside, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            with self._lock:
-                # Who reads the new file must find all that has been told to a reaper by now.
-                _write(fd, b"".join(self._since or ()))
-                os.replace(aside, self._path)
-                old, self._fd, self._since = self._fd, fd, None
-                self._size = os.fstat(fd).st_size
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(aside)
-            raise
-        if old >= 0:
-            os.close(old)
-        os.fdatasync(fd)
-        files.sync_directory(self._path.parent)
-
-    def _said(self, error: Exception) -> StoreFailed:
-        return StoreFailed(f"{self._path} cannot be written: {error}")
+    def _store_failed(self, error: Exception) -> StoreFailed:
+        return StoreFailed(f"cannot write the agent's journal {self._path}: {error}")
 
 
-def _records(path: Path) -> Iterable[Any]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return
-    for line in data.split(b"\n"):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            yield record
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _line(record: dict[str, Any]) -> bytes:
+def _encode(record: dict[str, Any]) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"

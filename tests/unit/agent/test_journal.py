@@ -154,7 +154,7 @@ def test_a_disk_that_fails_is_told_and_nothing_is_durable(tmp_path: Path) -> Non
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
         try:
-            with pytest.raises(StoreFailed, match="cannot be written") as failed:
+            with pytest.raises(StoreFailed, match="cannot write the agent's journal") as failed:
                 disk.journal.write(WriteJournal({"grant": [(job, 1) for job in range(99)]}, 1))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

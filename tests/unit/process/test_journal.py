@@ -8,20 +8,26 @@ from queue import SimpleQueue
 
 import pytest
 
-from mythjobs.process.reaper.journal import Journal, Records, Spawned, read_journal, read_lines
+from mythjobs.process.reaper.journal import (
+    JournalState,
+    Leader,
+    ReaperJournal,
+    parse_journal,
+    read_journal,
+)
 
 END = '{"end":{"job":1,"n":1,"seq":1}}'
 
 
-def a_journal(path: Path) -> tuple[Journal, SimpleQueue[int]]:
+def a_journal(path: Path) -> tuple[ReaperJournal, SimpleQueue[int]]:
     synced: SimpleQueue[int] = SimpleQueue()
-    return Journal(
+    return ReaperJournal(
         str(path), '{"reaper":{"reaper":"r1"}}', synced.put, lambda: synced.put(-1)
     ), synced
 
 
 def test_what_is_open_what_has_ended_and_what_is_forgotten() -> None:
-    records = read_lines(
+    records = parse_journal(
         [
             b'{"reaper":{"reaper":"r1","boot_id":"b"}}',
             b'{"start":[1,1]}',
@@ -36,15 +42,15 @@ def test_what_is_open_what_has_ended_and_what_is_forgotten() -> None:
             b'{"end":{"job":3,"n":1,"se',
         ]
     )
-    assert records == Records(
+    assert records == JournalState(
         reaper={"reaper": "r1", "boot_id": "b"},
-        open={(3, 1): Spawned(4712, 100, 101, 5000), (4, 1): None},
-        ends={(2, 1): {"job": 2, "n": 1, "seq": 2}},
+        unfinished={(3, 1): Leader(4712, 100, 101, 5000), (4, 1): None},
+        ended={(2, 1): {"job": 2, "n": 1, "seq": 2}},
     )
 
 
 def test_a_journal_that_is_not_there_says_nothing(tmp_path: Path) -> None:
-    assert read_journal(tmp_path / "journal") == Records()
+    assert read_journal(tmp_path / "journal") == JournalState()
 
 
 def test_lines_are_on_disk_once_synced_and_many_share_one_sync(tmp_path: Path) -> None:
@@ -52,11 +58,11 @@ def test_lines_are_on_disk_once_synced_and_many_share_one_sync(tmp_path: Path) -
     journal.append('{"start":[1,1]}')
     journal.append(END)
     journal.write()
-    journal.sync(1)
+    journal.request_sync(1)
     assert synced.get(timeout=10) == 1
-    assert set(read_journal(tmp_path / "journal").ends) == {(1, 1)}
+    assert set(read_journal(tmp_path / "journal").ended) == {(1, 1)}
     for seq in range(2, 1000):
-        journal.sync(seq)
+        journal.request_sync(seq)
     while synced.get(timeout=10) != 999:
         pass
     journal.close()
@@ -66,7 +72,7 @@ def test_what_was_asked_for_last_is_synced_before_it_is_closed(tmp_path: Path) -
     journal, synced = a_journal(tmp_path / "journal")
     journal.append(END)
     journal.write()
-    journal.sync(1)
+    journal.request_sync(1)
     journal.close()
     assert synced.get(timeout=0) == 1
 
@@ -77,7 +83,7 @@ def test_it_is_emptied_when_nothing_in_it_matters(tmp_path: Path) -> None:
     for job in range(20_000):
         journal.append(f'{{"start":[{job},1]}}')
     journal.write()
-    journal.trim(list, empty=True)
+    journal.compact(list, is_idle=True)
     journal.append(END)
     journal.write()
     assert path.read_text() == f'{{"reaper":{{"reaper":"r1"}}}}\n{END}\n'
@@ -92,20 +98,20 @@ def test_it_is_written_anew_when_little_of_it_matters(tmp_path: Path) -> None:
         journal.append(line)
     journal.write()
     before = os.stat(path).st_ino
-    journal.trim(lambda: [END], empty=False)
+    journal.compact(lambda: [END], is_idle=False)
     assert os.stat(path).st_ino != before
     journal.append('{"start":[2,1]}')
     journal.write()
-    journal.sync(1)
+    journal.request_sync(1)
     assert synced.get(timeout=10) == 1
     records = read_journal(path)
-    assert set(records.ends) == {(1, 1)}
-    assert set(records.open) == {(2, 1)}
+    assert set(records.ended) == {(1, 1)}
+    assert set(records.unfinished) == {(2, 1)}
     assert os.listdir(tmp_path) == ["journal"]
     journal.close()
 
 
-def a_big_journal(path: Path) -> Journal:
+def a_big_journal(path: Path) -> ReaperJournal:
     journal, _ = a_journal(path)
     line = '{"start":[1,1],"pad":"' + "x" * 100_000 + '"}'
     for _ in range(200):
@@ -125,15 +131,15 @@ def test_one_that_cannot_be_written_anew_stays_as_it_is_and_is_tried_again_later
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
-        journal.trim(lambda: [END], empty=False)
+        journal.compact(lambda: [END], is_idle=False)
     assert os.listdir(tmp_path) == ["journal"]
-    assert not journal.broken
+    assert not journal.is_broken
     monkeypatch.undo()
     # Not every turn: nothing has been added that would make it more urgent.
-    journal.trim(lambda: pytest.fail("asked at once"), empty=False)
+    journal.compact(lambda: pytest.fail("asked at once"), is_idle=False)
     journal.append('{"pad":"' + "x" * 2**20 + '"}')
     journal.write()
-    journal.trim(lambda: [END], empty=False)
+    journal.compact(lambda: [END], is_idle=False)
     assert path.stat().st_size < 1000
     journal.close()
 
@@ -144,11 +150,11 @@ def test_one_that_is_mostly_not_acknowledged_is_not_gone_through_every_turn(
     path = tmp_path / "journal"
     journal = a_big_journal(path)
     size = path.stat().st_size
-    journal.trim(lambda: ["x" * (size - 100)], empty=False)
-    journal.trim(lambda: pytest.fail("asked again"), empty=False)
+    journal.compact(lambda: ["x" * (size - 100)], is_idle=False)
+    journal.compact(lambda: pytest.fail("asked again"), is_idle=False)
     assert path.stat().st_size == size
     # With the last of it acknowledged it is emptied all the same.
-    journal.trim(list, empty=True)
+    journal.compact(list, is_idle=True)
     assert path.stat().st_size < 100
     journal.close()
 
@@ -167,11 +173,11 @@ def test_a_new_file_whose_name_is_not_durable_is_not_trusted(
 
     monkeypatch.setattr(os, "fsync", fail_for_the_directory)
     with pytest.raises(OSError, match="Input"):
-        journal.trim(lambda: [END], empty=False)
-    assert journal.broken
-    journal.renew([END])
-    assert not journal.broken
-    assert set(read_journal(path).ends) == {(1, 1)}
+        journal.compact(lambda: [END], is_idle=False)
+    assert journal.is_broken
+    journal.rewrite([END])
+    assert not journal.is_broken
+    assert set(read_journal(path).ended) == {(1, 1)}
     journal.close()
 
 
@@ -186,13 +192,13 @@ def test_after_a_failed_sync_nothing_is_durable_until_it_is_written_anew(
     journal.append(END)
     journal.write()
     monkeypatch.setattr(os, "fdatasync", fail)
-    journal.sync(1)
+    journal.request_sync(1)
     assert synced.get(timeout=10) == -1
     monkeypatch.undo()
     # The kernel would say yes now, and the bytes would be gone all the same.
-    journal.sync(2)
-    journal.renew([END])
-    journal.sync(3)
+    journal.request_sync(2)
+    journal.rewrite([END])
+    journal.request_sync(3)
     assert synced.get(timeout=10) == 3
-    assert set(read_journal(tmp_path / "journal").ends) == {(1, 1)}
+    assert set(read_journal(tmp_path / "journal").ended) == {(1, 1)}
     journal.close()

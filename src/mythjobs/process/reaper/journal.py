@@ -1,190 +1,138 @@
-"""The reaper's memory on disk: what was started, with which pid, and how it ended."""
+"""Journal of a reaper: a durable record of started attempts, their pids, and their ends."""
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
 from mythjobs.process.procfs import AttemptKey
+from mythjobs.process.record_log import LogBroken, RecordLog, parse_records, read_records
 from mythjobs.process.supervise.loop import log
 
-# Emptied when nothing in it matters any more and it has this size; written anew with what
-# matters when it has the other, and most of it does not. If that cannot be done it is tried
-# again when so much has been added.
-_EMPTIED_AT: Final = 256 * 1024
-_RENEWED_AT: Final = 16 * 2**20
-_MORE: Final = 2**20
+# Sizes above which an idle reaper empties its journal, and above which a busy one rewrites it if
+# less than half of it is live. After a failure it is tried again when the file has grown.
+_TRUNCATE_ABOVE_BYTES: Final = 256 * 1024
+_REWRITE_ABOVE_BYTES: Final = 16 * 2**20
+_RETRY_GROWTH_BYTES: Final = 2**20
 
 
 class ReaperJournal:
-    """Appends lines; a thread makes them durable, all that have come with one fdatasync.
+    """Writes records once a turn; a thread syncs them, all pending requests with one fdatasync.
 
-    `synced` is called from that thread with the number of the last end that is durable,
-    `failed` once when the disk failed: until it is written anew (renew) nothing is durable.
+    That thread calls `on_synced` with the number of the last durable end, and `on_failed` once
+    after a failed sync; then nothing is durable before rewrite().
     """
 
     def __init__(
-        self, path: str, first: str, synced: Callable[[int], None], failed: Callable[[], None]
+        self,
+        path: str,
+        header: str,
+        on_synced: Callable[[int], None],
+        on_failed: Callable[[], None],
     ) -> None:
-        self._path = path
-        self._first = first
-        self._synced = synced
-        self._failed = failed
-        # What is in the file may be gone after a power cut, whatever a later sync says.
-        self.is_broken = False
-        self._lines: list[str] = [first]
-        self._unwritten = b""
-        self._size = 0
-        # The sizes at which it is worth while to try to empty it, and to write it anew.
-        self._emptied_at = _EMPTIED_AT
-        self._renewed_at = _RENEWED_AT
-        self._wanted: SimpleQueue[int | None] = SimpleQueue()
-        # Held while the file is synced or replaced.
-        self._lock = threading.Lock()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
-        self._thread = threading.Thread(target=self._keep_syncing, name="journal", daemon=True)
+        self._header = header
+        self._on_synced = on_synced
+        self._on_failed = on_failed
+        self._records: list[str] = [header]
+        self._file = RecordLog(path)
+        self._truncate_above = _TRUNCATE_ABOVE_BYTES
+        self._rewrite_above = _REWRITE_ABOVE_BYTES
+        self._sync_requests: SimpleQueue[int | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run_syncs, name="journal", daemon=True)
         self._thread.start()
 
-    def append(self, line: str) -> None:
-        self._lines.append(line)
+    @property
+    def is_broken(self) -> bool:
+        """Whether a power failure may lose records, even if a later fsync succeeds."""
+        return self._file.is_broken
+
+    def append(self, record: str) -> None:
+        self._records.append(record)
 
     def write(self) -> None:
-        """All lines since the last time, at once. They survive our death, not a power cut.
+        """Write all appended records at once. They survive a crash, but not a power failure.
 
-        Raises OSError if the disk does not take them; they are kept and tried again next time.
+        Raises OSError; the next call writes what was not written.
         """
-        if not self._lines and not self._unwritten:
-            return
-        self._lines.append("")
-        data = self._unwritten + "\n".join(self._lines).encode("ascii")
-        self._lines.clear()
-        try:
-            while data:
-                done = os.write(self._fd, data)
-                self._size += done
-                data = data[done:]
-        finally:
-            self._unwritten = data
+        records, self._records = self._records, []
+        self._file.append(_encode(records))
 
     def request_sync(self, seq: int) -> None:
-        """Make what is written durable, then say so with this number."""
-        self._wanted.put(seq)
+        """Make written records durable in the thread, then report `seq`."""
+        self._sync_requests.put(seq)
 
     def compact(self, encode_records: Callable[[], list[str]], is_idle: bool) -> None:
-        """Forget what was acknowledged, if it is worth while. All that was appended must be
-        written; `lines` gives what is still to be said, `empty` says that it is nothing.
+        """Drop acknowledged attempts if the journal is large. All records must be written.
 
-        Raises OSError if the disk does not allow it: then it is as it was, unless it is
-        `broken` now, and is not tried again before more has been added.
+        `encode_records` returns the live records; there are none if `is_idle`. Raises OSError;
+        the journal is then unchanged or `is_broken`, and is compacted after it has grown.
         """
+        size = self._file.size_bytes
         if self.is_broken:
             return
-        if is_idle and self._size > self._emptied_at:
-            self._emptied_at = self._size + _MORE
-            self._empty()
-        elif self._size > self._renewed_at:
-            self._renewed_at = self._size + _MORE
-            data = self._anew(encode_records())
-            if len(data) * 2 <= self._size:
-                self._replace(data)
+        if is_idle and size > self._truncate_above:
+            self._truncate_above = size + _RETRY_GROWTH_BYTES
+            self._file.truncate()
+            self._reset_thresholds()
+            self.append(self._header)
+            self.write()
+        elif size > self._rewrite_above:
+            self._rewrite_above = size + _RETRY_GROWTH_BYTES
+            data = _encode([self._header, *encode_records()])
+            if 2 * len(data) <= size:
+                self._file.rewrite(data)
+                self._reset_thresholds()
             else:
-                # It is much to go through, and in vain until most of it is acknowledged.
-                self._renewed_at = 2 * len(data)
-
-    def _empty(self) -> None:
-        with self._lock:
-            os.ftruncate(self._fd, 0)
-        self._size_is(0)
-        self._lines.append(self._first)
-        self.write()
-
-    def _size_is(self, size: int) -> None:
-        self._size = size
-        self._emptied_at = _EMPTIED_AT
-        self._renewed_at = _RENEWED_AT
-
-    def _anew(self, lines: list[str]) -> bytes:
-        return "\n".join([self._first, *lines, ""]).encode("ascii")
+                # Encoding the records is expensive, and useless until most are acknowledged.
+                self._rewrite_above = 2 * len(data)
 
     def rewrite(self, records: list[str]) -> None:
-        """Another file with what matters, whole and durable. Raises OSError."""
-        self._replace(self._anew(records))
-        self._lines.clear()
-        self._unwritten = b""
-
-    def _replace(self, data: bytes) -> None:
-        new = self._path + ".new"
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            with open(fd, "wb", closefd=False) as file:
-                file.write(data)
-            os.fsync(fd)
-            with self._lock:
-                os.rename(new, self._path)
-                fd, self._fd = self._fd, fd
-                self._size_is(len(data))
-                # Until the name is durable too, a power cut brings the old file back.
-                self.is_broken = True
-                _sync_directory(os.path.dirname(self._path))
-                self.is_broken = False
-        except OSError:
-            with suppress(OSError):
-                os.unlink(new)
-            raise
-        finally:
-            os.close(fd)
+        """Replace the journal durably by `records`, which must be complete. Raises OSError."""
+        self._file.rewrite(_encode([self._header, *records]))
+        self._reset_thresholds()
+        self._records.clear()
 
     def close(self) -> None:
-        self._wanted.put(None)
+        self._sync_requests.put(None)
         self._thread.join()
-        os.close(self._fd)
+        self._file.close()
 
-    def _keep_syncing(self) -> None:
-        last = False
-        while not last and (seq := self._wanted.get()) is not None:
-            while not last and not self._wanted.empty():
-                later = self._wanted.get()
-                last = later is None
+    def _reset_thresholds(self) -> None:
+        self._truncate_above = _TRUNCATE_ABOVE_BYTES
+        self._rewrite_above = _REWRITE_ABOVE_BYTES
+
+    def _run_syncs(self) -> None:
+        is_last = False
+        while not is_last and (seq := self._sync_requests.get()) is not None:
+            while not is_last and not self._sync_requests.empty():
+                later = self._sync_requests.get()
+                is_last = later is None
                 seq = seq if later is None else later
-            if self._sync_once():
-                self._synced(seq)
-
-    def _sync_once(self) -> bool:
-        with self._lock:
-            if self.is_broken:
-                return False
             try:
-                os.fdatasync(self._fd)
+                self._file.sync()
+            except LogBroken:
+                continue
             except OSError as error:
-                log(f"the journal could not be made durable: {error}")
-                # What the kernel dropped here it will not write again, and will not say so
-                # twice (fsync(2), and PostgreSQL's experience): this file is not to be trusted.
-                self.is_broken = True
-        if self.is_broken:
-            self._failed()
-        return not self.is_broken
+                log(f"cannot sync the journal: {error}")
+                self._on_failed()
+            else:
+                self._on_synced(seq)
 
 
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _encode(records: list[str]) -> bytes:
+    return "\n".join([*records, ""]).encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """The leader of an attempt: its pid, and the milliseconds of CLOCK_BOOTTIME between which
-    it was born. A process with this pid born at another time is a stranger."""
+    """Process of an attempt. It was born between two instants of CLOCK_BOOTTIME, in milliseconds.
+
+    A process with this pid that was born at another time is unrelated.
+    """
 
     pid: int
     born_after_ms: int
@@ -194,10 +142,10 @@ class Leader:
 
 @dataclass(slots=True)
 class JournalState:
-    """What a journal says of attempts that are not acknowledged.
+    """Unacknowledged attempts of a journal.
 
-    `open`: started and not ended as far as is known; None if perhaps it never came to be.
-    `ends`: as in the message `ended`.
+    `unfinished`: started without a recorded end, with None if perhaps never spawned.
+    `ended`: the `ended` messages.
     """
 
     reaper: dict[str, Any] = field(default_factory=dict)
@@ -205,41 +153,40 @@ class JournalState:
     ended: dict[AttemptKey, dict[str, Any]] = field(default_factory=dict)
 
 
-def read_journal(path: str | os.PathLike[str]) -> JournalState:
-    """Of a reaper that is dead. A last line that was torn by a power cut is left out."""
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        return JournalState()
-    return parse_journal(data.split(b"\n"))
+def read_journal(path: Path) -> JournalState:
+    """Return the state in a journal; empty if the file is missing. Raises OSError."""
+    return _replay(read_records(path))
 
 
 def parse_journal(lines: Iterable[bytes]) -> JournalState:
-    records = JournalState()
-    for line in lines:
+    return _replay(parse_records(lines))
+
+
+def _replay(records: Iterable[dict[str, Any]]) -> JournalState:
+    state = JournalState()
+    for record in records:
         try:
-            record = json.loads(line)
-            _take(records, record)
+            _apply(state, record)
         except (ValueError, LookupError, TypeError):
             continue
-    return records
+    return state
 
 
-def _take(records: JournalState, record: dict[str, Any]) -> None:
+def _apply(state: JournalState, record: dict[str, Any]) -> None:
     if "start" in record:
         job, n = record["start"]
-        records.unfinished[job, n] = None
+        state.unfinished[job, n] = None
     elif "pid" in record:
-        job, n, pid, after_ms, before_ms, at_ms = record["pid"]
-        records.unfinished[job, n] = Leader(pid, after_ms, before_ms, at_ms)
+        job, n, *leader = record["pid"]
+        state.unfinished[job, n] = Leader(*leader)
     elif "end" in record:
         end = record["end"]
         key = (end["job"], end["n"])
-        records.ended[key] = end
-        records.unfinished.pop(key, None)
+        state.ended[key] = end
+        state.unfinished.pop(key, None)
     elif "ack" in record:
         for job, n in record["ack"]:
-            records.ended.pop((job, n), None)
-            records.unfinished.pop((job, n), None)
+            state.ended.pop((job, n), None)
+            state.unfinished.pop((job, n), None)
     elif "reaper" in record:
-        records.reaper = record["reaper"]
+        state.reaper = record["reaper"]

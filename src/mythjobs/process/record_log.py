@@ -1,0 +1,149 @@
+"""Append-only log: a file of JSON records, one per line, with fsync and atomic rewrite."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+class LogBroken(OSError):
+    """An earlier fsync failed: records may be lost. Only rewrite() makes the log durable again."""
+
+
+class RecordLog:
+    """Writes the file. One thread appends; sync() and rewrite() may run in another thread.
+
+    Data is bytes of whole lines. append() never waits for an fsync.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        self._fd = os.open(self._path, _FLAGS, 0o600)
+        self.size_bytes = os.fstat(self._fd).st_size
+        # A power failure may lose records of the file, whatever later calls of fsync return.
+        self.is_broken = False
+        self._unwritten = b""
+        self._appended: list[bytes] | None = None
+        # Held while the file is written or replaced.
+        self._append_lock = threading.Lock()
+        # Held while the file is synced or replaced; taken before _append_lock.
+        self._sync_lock = threading.Lock()
+
+    def append(self, data: bytes) -> None:
+        """Write records. They survive a crash of the process; sync() makes them durable.
+
+        Raises OSError. The bytes that were not written are kept, and the next call writes them.
+        """
+        with self._append_lock:
+            if self._appended is not None:
+                self._appended.append(data)
+            data = self._unwritten + data
+            try:
+                while data:
+                    done = os.write(self._fd, data)
+                    self.size_bytes += done
+                    data = data[done:]
+            finally:
+                self._unwritten = data
+
+    def sync(self) -> None:
+        """Make all written records durable. Raises LogBroken, and OSError for the first failure."""
+        with self._sync_lock:
+            if self.is_broken:
+                raise LogBroken(errno.EIO, f"an earlier fsync of {self._path} failed")
+            try:
+                os.fdatasync(self._fd)
+            except OSError:
+                # The kernel drops pages that it could not write, and reports the error only once
+                # (fsync(2), and PostgreSQL's experience).
+                self.is_broken = True
+                raise
+
+    def truncate(self) -> None:
+        """Remove all records. Raises OSError."""
+        with self._sync_lock:
+            os.ftruncate(self._fd, 0)
+        self.size_bytes = 0
+
+    def begin_rewrite(self) -> None:
+        """Collect the records appended from now on for rewrite(), which runs in another thread."""
+        self._appended = []
+
+    def rewrite(self, data: bytes) -> None:
+        """Replace all records, durably, by `data` and what was appended since begin_rewrite().
+
+        Raises OSError. The old file then stays in place, unless is_broken is True now.
+        """
+        new = self._path + ".new"
+        fd = os.open(new, _FLAGS | os.O_TRUNC, 0o600)
+        try:
+            _write_all(fd, data)
+            os.fsync(fd)
+            with self._sync_lock:
+                with self._append_lock:
+                    # At every instant a reader of the path finds all records that were written.
+                    appended = b"".join(self._appended or ())
+                    _write_all(fd, appended)
+                    os.rename(new, self._path)
+                    fd, self._fd = self._fd, fd
+                    self.size_bytes = len(data) + len(appended)
+                    self._appended, self._unwritten = None, b""
+                # Until the rename is durable, a power failure brings the old file back.
+                self.is_broken = True
+                if appended:
+                    os.fdatasync(self._fd)
+                _sync_directory(os.path.dirname(self._path))
+                self.is_broken = False
+        except BaseException:
+            with self._append_lock:
+                self._appended = None
+            with suppress(OSError):
+                os.unlink(new)
+            raise
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a log; none if the file is missing. Raises OSError."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    yield from parse_records(data.split(b"\n"))
+
+
+def parse_records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the records of `lines`. Skip lines that are no JSON object: torn by a power failure."""
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

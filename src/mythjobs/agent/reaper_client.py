@@ -1,4 +1,4 @@
-"""The reapers of this machine: adopted when the agent starts, replaced when one dies."""
+"""The agent's reapers: launched, adopted when the agent starts, replaced when one dies."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from mythjobs.config.state import AgentDir
 from mythjobs.errors import ProtocolError, Unreachable
 from mythjobs.process.reaper.journal import read_journal
 from mythjobs.process.reaper.launch import find_socket_path, launch_reaper, try_lock
-from mythjobs.process.reaper.messages import MAX_LINE_BYTES, decode_line, encode_line
+from mythjobs.process.reaper.messages import LineReader, decode_line, encode_line
 
-# A tenth and a fifth of what the standard library takes, which was a third of all the CPU
-# that the agent spent on a short job. It stands in where msgspec does not know what to do.
+# msgspec takes a tenth (encoding) and a fifth (decoding) of the CPU of the standard library, which
+# took a third of the agent's CPU for a short job. Cases that msgspec refuses use the latter.
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder().decode
 _RETRY_S: Final = 0.05
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class ReaperHandler(Protocol):
-    """What is to be made of what reapers say, and of their deaths."""
+    """Receiver of the reapers' messages and deaths."""
 
     def on_reaper_hello(self, reaper: str, attempts: Sequence[Any], starting: set[Key]) -> None: ...
 
@@ -54,16 +54,18 @@ class _Reaper:
         self.id = directory.name
         self.directory = directory
         self.connection: ReaperConnection | None = None
-        # As it said in its last hello.
+        # `pid` and `version` of the last hello.
         self.identity: Json = {}
         self.greeted = asyncio.Event()
         self.dead = asyncio.Event()
-        # Held from its death until what its journal tells is acknowledged.
+        # Lock of a dead reaper, held until the ends in its journal are acknowledged.
         self.lock = -1
         self.task: asyncio.Task[None] | None = None
 
 
 class ReaperPool:
+    """Connects to all reapers and recovers dead ones. New attempts go to one of our version."""
+
     def __init__(
         self, agent_dir: AgentDir, runtime: Path, boot_id: str, handler: ReaperHandler
     ) -> None:
@@ -75,7 +77,7 @@ class ReaperPool:
         self._terminating = False
 
     async def adopt_existing(self) -> None:
-        """Until every reaper there is has said what it has, or its estate is settled."""
+        """Wait until every existing reaper has sent its hello or has been recovered."""
         for directory in sorted(self._agent_dir.reapers.iterdir()):
             self._track(directory)
         adopted = list(self._reapers.values())
@@ -83,11 +85,11 @@ class ReaperPool:
             await _wait_first(reaper.greeted, reaper.dead)
         for reaper in adopted:
             if reaper.greeted.is_set() and reaper.identity.get("version") != __version__:
-                # It keeps its jobs until the last is over; new ones get one of our version.
+                # It keeps its jobs until the last one has ended; new jobs get a reaper of ours.
                 self.send(reaper.id, [{"type": "retire"}])
 
     async def maintain(self) -> None:
-        """Always have one reaper for new starts."""
+        """Keep one reaper for new starts running, until terminate()."""
         wait_s = 0.0
         while not self._terminating:
             reaper = next(filter(_is_current, self._reapers.values()), None)
@@ -100,16 +102,16 @@ class ReaperPool:
                 if not reaper.dead.is_set():
                     self._handler.on_reaper_ready(reaper.id)
                     await reaper.dead.wait()
-                    log.warning("reaper %s is gone", reaper.id)
+                    log.warning("reaper %s has exited; launching another one", reaper.id)
 
     def send(self, reaper: str, messages: Sequence[Json]) -> None:
-        """What is said to one that is gone is lost, as to one whose connection broke."""
+        """Send messages; drop them if the reaper is dead or disconnected."""
         found = self._reapers.get(reaper)
         if found is not None and found.connection is not None:
             found.connection.send(messages)
 
     def remove(self, reaper: str) -> None:
-        """Its journal has told all it had to tell."""
+        """Remove a dead reaper's directory; all ends in its journal are acknowledged."""
         found = self._reapers.pop(reaper, None)
         if found is not None:
             shutil.rmtree(found.directory, ignore_errors=True)
@@ -117,12 +119,12 @@ class ReaperPool:
                 os.close(found.lock)
 
     async def terminate(self, timeout_s: float) -> None:
-        """End them: what they have not had acknowledged stays in their journals."""
+        """Stop all reapers and their jobs. Unacknowledged ends stay in their journals."""
         self._terminating = True
         living = [e for e in self._reapers.values() if "pid" in e.identity and not e.dead.is_set()]
         for reaper in living:
             with suppress(OSError):
-                # Nobody else can have this pid: we are connected to it.
+                # The pid is not reused: the reaper is connected.
                 os.kill(int(str(reaper.identity["pid"])), signal.SIGTERM)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -130,7 +132,7 @@ class ReaperPool:
                     await reaper.dead.wait()
 
     async def close(self) -> None:
-        """Let go of them; they and their jobs go on."""
+        """Disconnect. The reapers and their jobs continue to run."""
         tasks = [each.task for each in self._reapers.values() if each.task]
         for task in tasks:
             task.cancel()
@@ -158,7 +160,7 @@ class ReaperPool:
         try:
             await asyncio.to_thread(start)
         except (OSError, Unreachable) as error:
-            log.error("no job can start: %s", error)
+            log.error("cannot launch a reaper, so no job can start: %s", error)
             return None
         return self._track(directory)
 
@@ -169,44 +171,44 @@ class ReaperPool:
         return reaper
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        # A fault of ours; without this one here the agent would be half dead.
+        # An internal error. Without this task the agent would work only in part.
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._handler.failed(error)
 
     async def _follow(self, reaper: _Reaper) -> None:
-        """From its birth, or ours, to its death."""
+        """Stay connected to the reaper until it dies, then recover it."""
         waited_s = 0.0
         while True:
             try:
                 lock = try_lock(reaper.directory)
             except FileNotFoundError:
-                await self._recover(reaper, None)  # it had nothing left and cleared up
+                # The reaper retired and removed its directory.
+                await self._recover(reaper, None)
                 return
             if lock is not None:
                 reaper.lock = lock
                 await self._recover(reaper, lock)
                 return
             try:
-                link = await connect_reaper(
-                    reaper.directory, partial(self._handle_messages, reaper)
-                )
+                on_messages = partial(self._handle_messages, reaper)
+                connection = await connect_reaper(reaper.directory, on_messages)
             except OSError:
-                # It begins, or it is ending: its lock tells which in a moment.
+                # The reaper is starting or exiting; its lock will show which.
                 await asyncio.sleep(_RETRY_S)
                 waited_s += _RETRY_S
                 if abs(waited_s - _WARN_AFTER_S) < _RETRY_S / 2:
-                    log.warning("reaper %s does not answer; waiting for it", reaper.id)
+                    log.warning("cannot connect to reaper %s yet; still trying", reaper.id)
                 continue
-            reaper.connection = link
-            await link.closed.wait()
+            reaper.connection = connection
+            await connection.closed.wait()
             reaper.connection = None
 
     def _handle_messages(self, reaper: _Reaper, messages: Sequence[Any]) -> None:
         first = messages[0]
         if first["type"] == "hello":
             reaper.identity = {name: first[name] for name in ("pid", "version")}
-            # It has read all that an agent before us wrote: what it is about to start is in
-            # its journal by now, though it may not have a process that hello could tell of.
+            # The reaper has processed all messages of an earlier agent. Attempts that it is about
+            # to spawn are in its journal, but not in `hello`.
             starting = set(read_journal(reaper.directory / "journal").unfinished)
             self._handler.on_reaper_hello(reaper.id, first["attempts"], starting)
             reaper.greeted.set()
@@ -214,9 +216,9 @@ class ReaperPool:
         self._handler.on_reaper_messages(reaper.id, messages)
 
     async def _recover(self, reaper: _Reaper, lock: int | None) -> None:
-        estate = DeadReaper((), ())
+        dead = DeadReaper((), ())
         if lock is not None:
-            settle = partial(
+            recover = partial(
                 recovery.recover_reaper,
                 reaper.directory,
                 self._agent_dir,
@@ -225,15 +227,15 @@ class ReaperPool:
             )
             while True:
                 try:
-                    estate = await asyncio.to_thread(settle)
+                    dead = await asyncio.to_thread(recover)
                     break
                 except OSError as error:
-                    # Without its journal nobody can say what it ran, and nobody guesses.
-                    log.error("the estate of reaper %s cannot be read: %s", reaper.id, error)
+                    # Without its journal it is unknown which attempts it ran.
+                    log.error("cannot recover reaper %s, trying again: %s", reaper.id, error)
                     await asyncio.sleep(_MAX_RETRY_S)
-        if estate.lost:
-            log.warning("reaper %s died; %d of its jobs are lost", reaper.id, len(estate.lost))
-        self._handler.on_reaper_death(reaper.id, estate)
+        if dead.lost:
+            log.warning("reaper %s died; %d of its jobs are lost", reaper.id, len(dead.lost))
+        self._handler.on_reaper_death(reaper.id, dead)
         reaper.dead.set()
 
 
@@ -244,31 +246,31 @@ def _is_current(reaper: _Reaper) -> bool:
 
 
 async def _wait_first(first: asyncio.Event, second: asyncio.Event) -> None:
-    waits = [asyncio.create_task(each.wait()) for each in (first, second)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for each in waits:
-        each.cancel()
+    tasks = [asyncio.create_task(each.wait()) for each in (first, second)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 class ReaperConnection(asyncio.Protocol):
-    """`hear` gets the messages of everything that was read at once; `lost` is set at the end."""
+    """Connection to one reaper. `on_messages` gets all messages of one read together."""
 
     def __init__(self, on_messages: Callable[[Sequence[Any]], None]) -> None:
         self._on_messages = on_messages
-        self._partial = bytearray()
+        self._reader = LineReader(decode=decode_messages)
         self._transport: asyncio.Transport | None = None
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are not asyncio's by class, only by what they do.
+        # uvloop's transports do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         try:
-            if messages := self._parse(data):
+            if messages := self._reader.feed(data):
                 self._on_messages(messages)
         except (ProtocolError, LookupError, TypeError) as error:
-            log.exception("a reaper said what it should not: %r", error)
+            log.exception("closing the connection after an invalid message of a reaper: %r", error)
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -276,28 +278,17 @@ class ReaperConnection(asyncio.Protocol):
         self.closed.set()
 
     def send(self, messages: Sequence[Json]) -> None:
-        """Lost if the connection is: on the next one all that matters is said again."""
+        """Send messages. They may be lost; the next connection's `hello` shows which arrived."""
         if self._transport is not None:
-            self._transport.write(encode(messages))
+            self._transport.write(encode_messages(messages))
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
-    def _parse(self, data: bytes) -> list[Any]:
-        """Those of every line that is complete now."""
-        *whole, rest = data.split(b"\n")
-        if whole:
-            whole[0] = bytes(self._partial) + whole[0]
-            self._partial.clear()
-        self._partial += rest
-        if len(self._partial) > MAX_LINE_BYTES:
-            raise ProtocolError(f"a line is longer than {MAX_LINE_BYTES} bytes")
-        return [message for line in whole for message in decode(line)]
 
-
-def encode(messages: Sequence[Json]) -> bytes:
-    """A line, in ASCII as docs/reaper.md has it: text that is not takes the long way."""
+def encode_messages(messages: Sequence[Json]) -> bytes:
+    """Return the messages as one line of ASCII (docs/reaper.md)."""
     try:
         line = _encode(messages)
     except UnicodeEncodeError:
@@ -305,8 +296,8 @@ def encode(messages: Sequence[Json]) -> bytes:
     return line + b"\n" if line.isascii() else encode_line(messages)
 
 
-def decode(line: bytes) -> list[Any]:
-    """The messages of a line, bytes that were no text included (surrogateescape)."""
+def decode_messages(line: bytes) -> list[Any]:
+    """Return the messages of a line; undecodable bytes are surrogates. Raises ProtocolError."""
     try:
         messages = _decode(line)
     except msgspec.DecodeError:
@@ -317,8 +308,8 @@ def decode(line: bytes) -> list[Any]:
 async def connect_reaper(
     directory: Path, on_messages: Callable[[Sequence[Any]], None]
 ) -> ReaperConnection:
-    """Raises OSError while nobody listens there."""
+    """Raises OSError if the reaper does not listen."""
     loop = asyncio.get_running_loop()
     path = str(find_socket_path(directory))
-    _, link = await loop.create_unix_connection(lambda: ReaperConnection(on_messages), path)
-    return link
+    _, connection = await loop.create_unix_connection(lambda: ReaperConnection(on_messages), path)
+    return connection

@@ -1,4 +1,4 @@
-"""What a dead reaper has left: its journal, processes of its attempts, their files."""
+"""Recovery after the death of a reaper: its journal, processes and files."""
 
 from __future__ import annotations
 
@@ -21,42 +21,40 @@ log = logging.getLogger(__name__)
 
 
 class DeadReaper(NamedTuple):
-    """`ended` as in the reaper's message; `left` had no end, and nothing of it is left now."""
+    """Attempts in a dead reaper's journal: `ended` messages, and attempts that had no end."""
 
     ended: Sequence[Any]
     lost: Sequence[outcome.LostAttempt]
 
 
 def recover_reaper(directory: Path, agent_dir: AgentDir, runtime: Path, boot_id: str) -> DeadReaper:
-    """Read the journal of a dead reaper, and end what it had running. Blocks until all of it
-    is gone; the caller holds the reaper's lock. Raises OSError."""
+    """Read a dead reaper's journal and kill the processes it left; block until they are gone.
+
+    The caller holds the reaper's lock. Raises OSError.
+    """
     journal = directory / "journal"
     _sync_file(journal)
-    records = read_journal(journal)
-    left = _kill_unfinished(records, boot_id)
-    for job, n in records.unfinished:
-        # Nobody removes these when the reaper cannot.
+    state = read_journal(journal)
+    lost = _kill_unfinished(state, boot_id, agent_dir.output)
+    for job, n in state.unfinished:
         remove_tree(str(agent_dir.scratch / f"{job}.{n}"))
-        for place in (runtime, agent_dir.scratch):
+        for parent in (runtime, agent_dir.scratch):
             with suppress(OSError):
-                os.unlink(place / f"{job}.{n}.status")
-    return DeadReaper(
-        list(records.ended.values()),
-        [each._replace(output=_measure_output(agent_dir.output, each.key)) for each in left],
-    )
+                os.unlink(parent / f"{job}.{n}.status")
+    return DeadReaper(list(state.ended.values()), lost)
 
 
 def delete_output(directory: Path, key: Key, output: OutputWindows) -> None:
     for stream, (_, head, tail) in enumerate(output, 1):
         path = stream_path(directory, *key, stream)
-        for each, size in ((path, head), (path + ".tail", tail)):
+        for file, size in ((path, head), (path + ".tail", tail)):
             if size:
                 with suppress(FileNotFoundError):
-                    os.unlink(each)
+                    os.unlink(file)
 
 
 def find_unknown(directory: Path, known: set[Key]) -> list[str]:
-    """Output, or scratch, of attempts that are forgotten: somebody died between the two."""
+    """Return paths of output or scratch of unknown attempts, left by a crash."""
     found = []
     for name in os.listdir(directory):
         job, n, *_ = [*name.split("."), "", ""]
@@ -68,37 +66,36 @@ def find_unknown(directory: Path, known: set[Key]) -> list[str]:
 def delete_trees(paths: Sequence[str]) -> None:
     for path in paths:
         if not remove_tree(path):
-            log.warning("%s could not be removed as a whole", path)
+            log.warning("cannot remove all of %s", path)
 
 
 def _sync_file(journal: Path) -> None:
-    """What is to be reported as the end must not be unsaid by a power cut afterwards."""
+    # A power failure after the report of an end must not lose the end.
     with suppress(FileNotFoundError), journal.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _kill_unfinished(records: JournalState, boot_id: str) -> list[outcome.LostAttempt]:
-    if records.reaper.get("boot_id") not in (None, boot_id):
-        # Its pids are strangers' by now.
-        return [
-            outcome.LostAttempt(
-                key,
-                spawned.started_ms if spawned else None,
-                [],
-                "boot_id",
-                outcome.MACHINE_RESTARTED,
-            )
-            for key, spawned in records.unfinished.items()
-        ]
-    proofs = kill_leftovers(records.unfinished) if records.unfinished else {}
+def _kill_unfinished(state: JournalState, boot_id: str, output: Path) -> list[outcome.LostAttempt]:
+    if state.reaper.get("boot_id") not in (None, boot_id):
+        # The pids may belong to unrelated processes now.
+        proofs, why = dict.fromkeys(state.unfinished, "boot_id"), outcome.MACHINE_RESTARTED
+    else:
+        proofs = kill_leftovers(state.unfinished) if state.unfinished else {}
+        why = outcome.REAPER_DIED
     return [
-        outcome.LostAttempt(key, spawned.started_ms if spawned else None, [], proofs[key])
-        for key, spawned in records.unfinished.items()
+        outcome.LostAttempt(
+            key,
+            leader.started_ms if leader else None,
+            _measure_output(output, key),
+            proofs[key],
+            why,
+        )
+        for key, leader in state.unfinished.items()
     ]
 
 
 def _measure_output(directory: Path, key: Key) -> OutputWindows:
-    """The heads that lie there. What the tails hold only the reaper could have told."""
+    """Return the heads on disk. Only the reaper knew the sizes of the tails."""
     sizes = []
     for stream in (1, 2):
         try:

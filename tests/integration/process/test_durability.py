@@ -126,8 +126,9 @@ def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home
     assert spawned
     assert spawned.pid == pid
     proofs = kill_leftovers(records.unfinished)
-    # Each of the two sits in a shell and in a `sleep` of its own.
-    assert proofs[3, 1].startswith(f"session {pid} and environment mark: none found in 3 looks")
+    # Each of the two is a shell and its `sleep`.
+    assert proofs[3, 1].startswith(f"session {pid} and environment mark: killed ")
+    assert proofs[3, 1].endswith(", then none found in 3 scans")
     os.set_blocking(held, True)
     read_to_end(held)
     os.close(lock)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mythjobs.agent.reaper_client import ReaperConnection, decode, encode
+from mythjobs.agent.reaper_client import ReaperConnection, decode_messages, encode_messages
 from mythjobs.errors import ProtocolError
 from mythjobs.process.reaper.messages import decode_line, encode_line
 
@@ -24,7 +24,7 @@ MESSAGES = st.lists(st.dictionaries(TEXT, TEXT | st.lists(TEXT) | st.integers(0,
 @given(MESSAGES)
 def test_what_the_agent_writes_the_reaper_reads(messages: list[dict[str, Any]]) -> None:
     messages = [{**each, "type": "start"} for each in messages]
-    line = encode(messages)
+    line = encode_messages(messages)
     assert line.isascii()
     assert line.count(b"\n") == 1
     assert decode_line(line[:-1]) == messages
@@ -33,13 +33,13 @@ def test_what_the_agent_writes_the_reaper_reads(messages: list[dict[str, Any]]) 
 @given(MESSAGES)
 def test_what_the_reaper_writes_the_agent_reads(messages: list[dict[str, Any]]) -> None:
     messages = [{**each, "type": "ended"} for each in messages]
-    assert decode(encode_line(messages)[:-1]) == messages
+    assert decode_messages(encode_line(messages)[:-1]) == messages
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"{}", b"nul", b"[1", b"\xff"])
 def test_what_is_no_line_is_refused(line: bytes) -> None:
     with pytest.raises(ProtocolError):
-        decode(line)
+        decode_messages(line)
 
 
 def test_messages_come_when_their_line_is_whole() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from mythjobs.errors import ProtocolError
@@ -25,10 +25,29 @@ def encode_line(messages: Sequence[Mapping[str, Any]]) -> bytes:
     return encode_json(messages).encode("ascii") + b"\n"
 
 
+def decode_line(line: bytes) -> list[Message]:
+    """Return the messages of one line without its newline. Raises ProtocolError."""
+    try:
+        messages = _decode(line.decode("ascii"))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"line is not valid JSON: {error}") from None
+    if not isinstance(messages, list):
+        raise ProtocolError("line is not a JSON array of messages")
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise ProtocolError("message is not a JSON object with a type")
+    return messages
+
+
 class LineReader:
     """Splits received bytes into lines and decodes their messages."""
 
-    def __init__(self, max_bytes: int = MAX_LINE_BYTES) -> None:
+    def __init__(
+        self,
+        max_bytes: int = MAX_LINE_BYTES,
+        decode: Callable[[bytes], list[Message]] = decode_line,
+    ) -> None:
+        self._decode = decode
         self._partial = bytearray()
         self._max_bytes = max_bytes
 
@@ -42,26 +61,12 @@ class LineReader:
         first = bytes(self._partial)
         self._partial.clear()
         self._buffer(rest)
-        return [message for line in (first, *whole[1:]) for message in decode_line(line)]
+        return [message for line in (first, *whole[1:]) for message in self._decode(line)]
 
     def _buffer(self, rest: bytes) -> None:
         self._partial += rest
         if len(self._partial) > self._max_bytes:
             raise ProtocolError(f"line exceeds {self._max_bytes} bytes")
-
-
-def decode_line(line: bytes) -> list[Message]:
-    """Return the messages of one line without its newline. Raises ProtocolError."""
-    try:
-        messages = _decode(line.decode("ascii"))
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"line is not valid JSON: {error}") from None
-    if not isinstance(messages, list):
-        raise ProtocolError("line is not a JSON array of messages")
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise ProtocolError("message is not a JSON object with a type")
-    return messages
 
 
 # Templates, because the general encoder takes four times as long and these are sent for every

@@ -1,4 +1,4 @@
-"""Removing a directory that a program had for itself, however it left it."""
+"""Removal of scratch directories: of any depth, with any modes, without following links."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str) -> bool:
-    """Removes it as far as that can be done; whether it is gone.
+    """Remove a tree as far as possible; return whether it is gone.
 
-    It may be deeper than a path may be long, and than Python may recurse: each directory in it
-    is moved to its top before it is entered. What forbids to enter or change it is opened up.
-    No link is followed, and no other file system entered that somebody mounted in it.
+    The tree may be deeper than PATH_MAX and than Python's recursion limit: each directory is moved
+    to the top before it is entered. Modes that forbid access are changed. Links are not followed,
+    and file systems mounted in the tree are not entered.
     """
     try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
@@ -27,9 +27,9 @@ def remove_tree(path: str) -> bool:
     except OSError as error:
         return isinstance(error, FileNotFoundError)
     try:
-        waiting = _empty(top, top)
-        while waiting:
-            waiting += _remove(waiting.pop(), top)
+        names = _empty(top, top)
+        while names:
+            names += _remove(names.pop(), top)
         os.rmdir(path)
     except OSError as error:
         return isinstance(error, FileNotFoundError)
@@ -39,20 +39,20 @@ def remove_tree(path: str) -> bool:
 
 
 def _remove(name: str, top: int) -> list[str]:
-    """A directory in `top`; what was in it and is there now."""
-    found: list[str] = []
+    """Remove a directory in `top`; return the names of its directories, moved to `top`."""
+    moved: list[str] = []
     with suppress(OSError):
         fd = os.open(name, _OPEN, dir_fd=top)
         try:
-            found = _empty(fd, top)
+            moved = _empty(fd, top)
         finally:
             os.close(fd)
         os.rmdir(name, dir_fd=top)
-    return found
+    return moved
 
 
 def _empty(fd: int, top: int) -> list[str]:
-    """Removes the files; the names under which the directories are in `top` now."""
+    """Remove the files and move the directories to `top`; return their new names."""
     with os.scandir(fd) as entries:
         inside = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
     moved = []
@@ -66,12 +66,12 @@ def _empty(fd: int, top: int) -> list[str]:
 
 
 def _move_up(name: str, fd: int, top: int) -> str:
-    """Where something is mounted that fails, before anything of that is touched. Raises OSError."""
+    """Move a directory; return its new name. Raises OSError, also if it is a mount point."""
     new = secrets.token_hex(8)
     try:
         os.rename(name, new, src_dir_fd=fd, dst_dir_fd=top)
     except PermissionError:
-        # Another parent is written into the directory itself (rename(2)).
+        # A rename to another parent updates ".." in the directory, so that must be writable.
         os.chmod(name, 0o700, dir_fd=fd)
         os.rename(name, new, src_dir_fd=fd, dst_dir_fd=top)
     os.chmod(new, 0o700, dir_fd=top)

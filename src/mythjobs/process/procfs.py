@@ -1,4 +1,4 @@
-"""Processes as /proc shows them: sessions, parents, and the mark in a job's environment."""
+"""Process information from /proc: parents, sessions, I/O counters and environment marks."""
 
 from __future__ import annotations
 
@@ -9,173 +9,180 @@ from typing import Final, NamedTuple
 
 from mythjobs.clock import Now, machine_now
 
-# A job is named by its number and the number of its attempt.
-Key = tuple[int, int]
+# Job id and attempt number.
+AttemptKey = tuple[int, int]
 
-MARK_JOB: Final = "MYTHJOBS_JOB"
-MARK_ATTEMPT: Final = "MYTHJOBS_ATTEMPT"
-_LISTS_CHILDREN: Final = os.path.exists("/proc/thread-self/children")
-# Looks at one that shows no environment; the second for one that shows no command line either,
-# as in exec(2), in which a busy machine may leave it for a while.
-_LOOKS: Final = 40
-_LOOKS_IN_EXEC: Final = 400
-_PAUSE_S: Final = 0.0005
-_YOUNG_MS: Final = 1000
+JOB_VARIABLE: Final = "MYTHJOBS_JOB"
+ATTEMPT_VARIABLE: Final = "MYTHJOBS_ATTEMPT"
+_HAS_CHILDREN_FILE: Final = os.path.exists("/proc/thread-self/children")
+# Reads of an environment that is empty; the second number is for a process that has no command
+# line either, as during exec(2), which may take long on a busy machine.
+_ENVIRON_READS: Final = 40
+_ENVIRON_READS_IN_EXEC: Final = 400
+_READ_PAUSE_S: Final = 0.0005
+_MAX_EXEC_AGE_MS: Final = 1000
 TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
 
 
-class Process(NamedTuple):
-    """`born_ms` is on CLOCK_BOOTTIME, cut to a clock tick (proc(5), /proc/pid/stat 22)."""
+class ProcessInfo(NamedTuple):
+    """start_time_ms: on CLOCK_BOOTTIME, truncated to a clock tick (proc(5), /proc/pid/stat 22)."""
 
     pid: int
     state: str
-    parent: int
-    session: int
-    born_ms: int
+    parent_pid: int
+    session_id: int
+    start_time_ms: int
 
     @property
-    def dead(self) -> bool:
+    def is_dead(self) -> bool:
         return self.state in "ZX"
 
 
-def read_process(pid: int) -> Process | None:
-    """None if there is none with this number. A zombie is one still."""
-    fields = stat_fields(pid)
+def read_process(pid: int) -> ProcessInfo | None:
+    """Return the process, possibly a zombie, or None if the pid is not in use."""
+    fields = read_stat_fields(pid)
     if not fields:
         return None
     born_ms = int(fields[19]) * TICK_MS
-    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[3]), born_ms)
+    return ProcessInfo(pid, fields[0].decode(), int(fields[1]), int(fields[3]), born_ms)
 
 
-def stat_fields(pid: int) -> list[bytes]:
-    """The fields of /proc/pid/stat from the third on, or none if there is no such process."""
+def read_stat_fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/pid/stat from the third on; empty if there is no process."""
     text = _read(f"/proc/{pid}/stat")
-    # The name may hold anything, spaces and brackets too; nothing behind it does.
+    # Only the second field, the name in parentheses, may contain spaces and parentheses.
     fields = text[text.rfind(b")") + 1 :].split()
     return fields if len(fields) >= 20 else []
 
 
-def read_io(pid: int) -> tuple[int, int]:
-    """Bytes that it and those it waited for have had read from and written to disks."""
+def read_disk_io_bytes(pid: int) -> tuple[int, int]:
+    """Return bytes read from and written to disks by the process and children it waited for."""
     found = dict(line.split(b": ") for line in _read(f"/proc/{pid}/io").splitlines())
     return int(found.get(b"read_bytes", 0)), int(found.get(b"write_bytes", 0))
 
 
-def moved_bytes(pid: int) -> int:
-    """Bytes that passed through its reads and writes, whatever lies behind them."""
+def read_transferred_bytes(pid: int) -> int:
+    """Return the bytes of all its read and write calls, whether they caused disk I/O or not."""
     found = dict(line.split(b": ") for line in _read(f"/proc/{pid}/io").splitlines())
     return int(found.get(b"rchar", 0)) + int(found.get(b"wchar", 0))
 
 
-def all_children(pid: int) -> list[int]:
-    """The children of all its threads, the dead ones too."""
+def list_children(pid: int) -> list[int]:
+    """Return the children of all threads, including zombies."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
-    return [child for thread in threads for child in children(pid, int(thread))]
+    return [child for thread in threads for child in list_thread_children(pid, int(thread))]
 
 
-def processes() -> Iterator[Process]:
-    """Every process of this machine that we can see, zombies included."""
+def list_processes() -> Iterator[ProcessInfo]:
+    """Yield every visible process of the machine, including zombies."""
     for name in os.listdir("/proc"):
         if name.isdigit() and (found := read_process(int(name))):
             yield found
 
 
-class Census:
-    """All processes of this machine, looked for once in a turn of a loop: a thousand children
-    that are to be ended together would be a thousand looks. Who is born after it is found when
-    the leader is dead."""
+class ProcessSnapshot:
+    """All processes of the machine, read at most once per iteration of the event loop.
+
+    Without it, stopping a thousand children together would read /proc a thousand times. A
+    process created after the snapshot is found when its leader has exited.
+    """
 
     def __init__(self) -> None:
-        self._taken: Now | None = None
-        self._found: list[Process] = []
+        self._taken_at: Now | None = None
+        self._processes: list[ProcessInfo] = []
 
-    def at(self, now: Now) -> list[Process]:
-        """`now` is the loop's: another object is another turn."""
-        if self._taken is not now:
-            self._taken, self._found = now, list(processes())
-        return self._found
+    def read(self, now: Now) -> list[ProcessInfo]:
+        """`now` is the event loop's; each iteration has a new object."""
+        if self._taken_at is not now:
+            self._taken_at, self._processes = now, list(list_processes())
+        return self._processes
 
 
-def family(leader: int, everyone: Iterable[Process]) -> list[Process]:
-    """Who of them is in the session of this leader or descends from one who is, the leader
-    first; the dead that are not reaped are left out."""
-    below: dict[int, list[Process]] = {}
-    found: dict[int, Process] = {}
-    for each in everyone:
-        below.setdefault(each.parent, []).append(each)
-        if each.pid == leader or each.session == leader:
+def find_tree(leader_pid: int, processes: Iterable[ProcessInfo]) -> list[ProcessInfo]:
+    """Return the members of the leader's session and their descendants, the leader first.
+
+    Zombies are omitted.
+    """
+    children: dict[int, list[ProcessInfo]] = {}
+    found: dict[int, ProcessInfo] = {}
+    for each in processes:
+        children.setdefault(each.parent_pid, []).append(each)
+        if each.pid == leader_pid or each.session_id == leader_pid:
             found[each.pid] = each
     waiting = list(found)
     while waiting:
-        for each in below.get(waiting.pop(), ()):
+        for each in children.get(waiting.pop(), ()):
             if each.pid not in found:
                 found[each.pid] = each
                 waiting.append(each.pid)
-    ordered = sorted(found.values(), key=lambda each: each.pid != leader)
-    return [each for each in ordered if not each.dead]
+    ordered = sorted(found.values(), key=lambda each: each.pid != leader_pid)
+    return [each for each in ordered if not each.is_dead]
 
 
-def children(pid: int, thread: int) -> list[int]:
-    """The children that belong to one thread of a process, the dead ones too."""
+def list_thread_children(pid: int, thread: int) -> list[int]:
+    """Return the children of one thread of a process, including zombies."""
     text = _read(f"/proc/{pid}/task/{thread}/children")
-    if text or _LISTS_CHILDREN:
+    if text or _HAS_CHILDREN_FILE:
         return [int(each) for each in text.split()]
-    # A kernel without CONFIG_PROC_CHILDREN.
-    return [each.pid for each in processes() if each.parent == pid]
+    # The kernel lacks CONFIG_PROC_CHILDREN.
+    return [each.pid for each in list_processes() if each.parent_pid == pid]
 
 
-def mark_of(pid: int) -> Key | None:
-    """The attempt that this process was started for, by the environment it began with."""
+def read_attempt_mark(pid: int) -> AttemptKey | None:
+    """Return the attempt that the process belongs to, by its initial environment."""
     found: dict[str, str] = {}
-    for pair in _environment(pid).split(b"\0"):
+    for pair in _read_environment(pid).split(b"\0"):
         if pair.startswith(b"MYTHJOBS_"):
             name, _, value = pair.decode("ascii", "replace").partition("=")
             found.setdefault(name, value)
     try:
-        return int(found[MARK_JOB]), int(found[MARK_ATTEMPT])
+        return int(found[JOB_VARIABLE]), int(found[ATTEMPT_VARIABLE])
     except (KeyError, ValueError):
         return None
 
 
-def has_mark(pid: int, name: str, mark: str) -> bool:
-    """Whether this word stands in that variable of the environment it began with."""
-    prefix = f"{name}=".encode()
-    for pair in _environment(pid).split(b"\0"):
+def has_mark(pid: int, variable: str, mark: str) -> bool:
+    """Return whether `mark` is one of the words of `variable` in the initial environment."""
+    prefix = f"{variable}=".encode()
+    for pair in _read_environment(pid).split(b"\0"):
         if pair.startswith(prefix):
             return mark.encode() in pair[len(prefix) :].split(b" ")
     return False
 
 
-def _environment(pid: int) -> bytes:
-    """While it is in exec(2) there is none to be read for a moment: for one that is young and
-    ours to read that moment is waited for, as its mark would be missed else."""
+def _read_environment(pid: int) -> bytes:
+    """Return the initial environment.
+
+    It reads as empty during exec(2), so a recent and readable process is read repeatedly;
+    otherwise its mark would be missed.
+    """
     data = _read(f"/proc/{pid}/environ")
-    for look in range(_LOOKS_IN_EXEC):
+    for count in range(_ENVIRON_READS_IN_EXEC):
         if data or not _may_be_in_exec(pid):
             break
-        if look >= _LOOKS and command_line(pid):
+        if count >= _ENVIRON_READS and read_command_line(pid):
             break
-        time.sleep(_PAUSE_S)
+        time.sleep(_READ_PAUSE_S)
         data = _read(f"/proc/{pid}/environ")
     return data
 
 
 def _may_be_in_exec(pid: int) -> bool:
     process = read_process(pid)
-    if process is None or process.dead or not os.access(f"/proc/{pid}/environ", os.R_OK):
+    if process is None or process.is_dead or not os.access(f"/proc/{pid}/environ", os.R_OK):
         return False
-    return machine_now().steady_ms - process.born_ms < _YOUNG_MS
+    return machine_now().steady_ms - process.start_time_ms < _MAX_EXEC_AGE_MS
 
 
-def command_line(pid: int) -> bytes:
+def read_command_line(pid: int) -> bytes:
     return _read(f"/proc/{pid}/cmdline")
 
 
 def _read(path: str) -> bytes:
-    """Empty if it is gone, or not ours to read."""
+    """Return the file's content; empty if the process is gone or reading is not permitted."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -184,7 +191,7 @@ def _read(path: str) -> bytes:
         parts = []
         while part := os.read(fd, 65536):
             parts.append(part)
-            # The kernel gives as much as fits into a page of its own, to within one line.
+            # Each read returns at most a page, cut at a line end; a short one is the last.
             if len(part) < 2048:
                 break
         return b"".join(parts)

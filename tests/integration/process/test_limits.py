@@ -1,4 +1,4 @@
-"""Limits of whole trees, and what is in force before the first instruction."""
+"""Limits of process trees, and settings applied before exec."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.integration.process.reaper_agent import Agent, sh
 BURN = "while :; do :; done"
 
 
-def starts(limits: Limits) -> bool:
+def can_start(limits: Limits) -> bool:
     return MythSystem(["true"], limits=limits).run().outcome == Exited(0)
 
 
-def contained() -> bool:
-    said = MythSystem(["cat", "/proc/self/cgroup"], contain=True).run().stdout.text()
-    return "/mythjobs-" in said
+def can_contain() -> bool:
+    text = MythSystem(["cat", "/proc/self/cgroup"], contain=True).run().stdout.text()
+    return "/mythjobs-" in text
 
 
 @pytest.mark.slow
-def test_cpu_is_limited_for_the_whole_tree() -> None:
+def test_cpu_limit_covers_the_whole_tree() -> None:
     text = f"({BURN}) & ({BURN}) & wait"
     done = MythSystem.shell(text, limits=Limits(cpu_s=0.3, grace_s=2)).run()
     assert done.outcome == Breached("cpu")
@@ -41,14 +41,14 @@ def test_cpu_is_limited_for_the_whole_tree() -> None:
 
 
 @pytest.mark.slow
-def test_cpu_of_jobs_is_limited_too(agent: Agent) -> None:
+def test_cpu_limit_of_jobs_covers_the_whole_tree(agent: Agent) -> None:
     end = agent.run(1, sh(f"({BURN}) & ({BURN}) & wait"), cpu_s=0.3, grace_s=2)
     assert end["outcome"] == {"kind": "breached", "limit": "cpu"}
     assert end["usage"]["user_s"] + end["usage"]["system_s"] >= 0.3
 
 
 @pytest.mark.slow
-def test_one_that_does_nothing_is_idle_and_one_that_writes_is_not() -> None:
+def test_idle_limit_ends_a_sleeping_program_and_not_a_writing_one() -> None:
     limits = Limits(idle_s=0.5, grace_s=1)
     assert MythSystem(["sleep", "600"], limits=limits).run().outcome == Breached("idle")
     busy = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.15; done"
@@ -58,44 +58,44 @@ def test_one_that_does_nothing_is_idle_and_one_that_writes_is_not() -> None:
 @pytest.mark.slow
 def test_a_frozen_job_is_not_idle(agent: Agent) -> None:
     agent.start(2, ["sleep", "600"], idle_s=0.5)
-    agent.until("started", 2)
+    agent.wait_for("started", 2)
     freeze = {"type": "freeze", "job": 2, "n": 1, "holder": "user", "on": True}
-    # Limits that come meanwhile, as on every new connection, do not make it idle either.
+    # Neither do limits that are sent again meanwhile, as on every new connection.
     agent.send(freeze, {"type": "limits", "job": 2, "n": 1, "idle_s": 0.5})
     agent.run(3, ["sleep", "0.8"])
-    assert not [each for each in agent.said if each["type"] == "ended" and each["job"] == 2]
+    assert not [each for each in agent.received if each["type"] == "ended" and each["job"] == 2]
     agent.send({**freeze, "on": False})
-    assert agent.ended(2)["outcome"] == {"kind": "breached", "limit": "idle"}
+    assert agent.wait_ended(2)["outcome"] == {"kind": "breached", "limit": "idle"}
 
 
 @pytest.mark.slow
-def test_limits_that_come_again_or_change_do_not_begin_its_idle_time_anew(agent: Agent) -> None:
+def test_repeated_or_changed_limits_do_not_reset_the_idle_time(agent: Agent) -> None:
     agent.start(40, ["sleep", "600"], idle_s=0.5)
-    agent.until("started", 40)
+    agent.wait_for("started", 40)
     for job, grace_s in ((41, 10.0), (42, 5.0), (43, 5.0), (44, 4.0)):
         agent.run(job, ["sleep", "0.3"])
         agent.send({"type": "limits", "job": 40, "n": 1, "idle_s": 0.5, "grace_s": grace_s})
     agent.run(45, ["true"])
-    [end] = [each for each in agent.said if each["type"] == "ended" and each["job"] == 40]
+    [end] = [each for each in agent.received if each["type"] == "ended" and each["job"] == 40]
     assert end["outcome"] == {"kind": "breached", "limit": "idle"}
 
 
-def test_a_limit_holds_though_no_descriptor_is_left_to_look_with(agent: Agent) -> None:
+def test_wall_limit_is_enforced_without_a_free_descriptor(agent: Agent) -> None:
     agent.start(46, ["sleep", "600"], wall_s=0.4, grace_s=1)
-    agent.until("started", 46)
+    agent.wait_for("started", 46)
     reaper = agent.hello["pid"]
     used = {int(name) for name in os.listdir(f"/proc/{reaper}/fd")}
     free = next(number for number in range(len(used) + 1) if number not in used)
     soft, hard = resource.prlimit(reaper, resource.RLIMIT_NOFILE)
     resource.prlimit(reaper, resource.RLIMIT_NOFILE, (free, hard))
     try:
-        assert agent.ended(46)["outcome"] == {"kind": "breached", "limit": "wall"}
+        assert agent.wait_ended(46)["outcome"] == {"kind": "breached", "limit": "wall"}
     finally:
         resource.prlimit(reaper, resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_fork_bomb_is_ended_whole() -> None:
-    if not starts(Limits(processes=30)):
+def test_a_fork_bomb_is_killed_completely() -> None:
+    if not can_start(Limits(processes=30)):
         pytest.skip("no pids controller is writable")
     bomb = "f() { f | f & }; f; wait; sleep 600"
     process = MythSystem.shell(bomb, limits=Limits(processes=30, grace_s=0.2)).start()
@@ -103,14 +103,14 @@ def test_a_fork_bomb_is_ended_whole() -> None:
 
 
 def test_memory_is_limited() -> None:
-    if not starts(Limits(memory_bytes=2**30)):
+    if not can_start(Limits(memory_bytes=2**30)):
         pytest.skip("no memory controller is writable")
     limits = Limits(memory_bytes=32 * 2**20, grace_s=0.2)
     hog = ["python3", "-c", "x = bytearray(200 * 2**20); input()"]
     assert MythSystem(hog, stdin=PIPE, limits=limits).start().wait() == Breached("memory")
 
 
-def test_what_cannot_be_enforced_is_refused_or_said() -> None:
+def test_an_unenforceable_limit_is_rejected_or_reported() -> None:
     script = (
         "from mythjobs.process.supervise import limits as supervise_limits\n"
         "supervise_limits.open_cgroup_pool = lambda: None\n"
@@ -122,8 +122,8 @@ def test_what_cannot_be_enforced_is_refused_or_said() -> None:
         "text = 'sleep 60 & sleep 60 & sleep 60 & wait'\n"
         "print(MythSystem.shell(text, limits=limits, best_effort=True).run().outcome)\n"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    first, second, third = said.stdout.splitlines()
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    first, second, third = result.stdout.splitlines()
     sentence = "the limit processes cannot be enforced here"
     assert first.startswith("NotStarted(errno=0")
     assert second.startswith("Exited(code=0)")
@@ -139,37 +139,37 @@ def test_limits_of_a_running_tree_can_be_changed() -> None:
     assert process.wait() == Breached("cpu")
 
 
-@pytest.mark.parametrize("outlives", [False, True])
-def test_the_kernels_own_cpu_limit_follows_ours_tighter_and_looser(outlives: bool) -> None:
+@pytest.mark.parametrize("leave_daemons", [False, True])
+def test_rlimit_cpu_follows_changes_of_the_cpu_limit(leave_daemons: bool) -> None:
     text = "sleep 600 & echo; wait"
     wanted = MythSystem.shell(
-        text, stdout=PIPE, leave_daemons=outlives, limits=Limits(cpu_s=100, grace_s=0)
+        text, stdout=PIPE, leave_daemons=leave_daemons, limits=Limits(cpu_s=100, grace_s=0)
     )
     with wanted.start() as process:
         assert next(iter(process.stdout)) == b"\n"
 
-        def backstops() -> set[tuple[int, int]]:
+        def cpu_rlimits() -> set[tuple[int, int]]:
             pids = process.pids()
             assert len(pids) == 2
             return {resource.prlimit(pid, resource.RLIMIT_CPU) for pid in pids}
 
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         process.limit(Limits(cpu_s=50))
-        assert backstops() == {(52, hard)}
+        assert cpu_rlimits() == {(52, hard)}
         process.limit(Limits(cpu_s=200))
-        assert backstops() == {(202, hard)}
+        assert cpu_rlimits() == {(202, hard)}
         process.limit(Limits())
-        assert backstops() == {(hard, hard)}
-        # One that a process has given itself is its own.
+        assert cpu_rlimits() == {(hard, hard)}
+        # A limit that a process set itself is kept.
         resource.prlimit(process.pids()[1], resource.RLIMIT_CPU, (7, hard))
         process.limit(Limits(cpu_s=50))
-        assert backstops() == {(52, hard), (7, hard)}
+        assert cpu_rlimits() == {(52, hard), (7, hard)}
         process.limit(Limits())
-        assert backstops() == {(hard, hard), (7, hard)}
+        assert cpu_rlimits() == {(hard, hard), (7, hard)}
         process.kill()
 
 
-def test_a_limit_that_comes_late_is_looked_at_where_no_cgroup_enforces_it() -> None:
+def test_a_limit_set_after_the_start_is_checked_without_a_cgroup() -> None:
     text = "sleep 600 & sleep 600 & sleep 600 & wait"
     process = MythSystem.shell(text).start()
     process.limit(Limits(processes=2, grace_s=0))
@@ -180,14 +180,14 @@ def test_a_limit_that_comes_late_is_looked_at_where_no_cgroup_enforces_it() -> N
 
 
 def test_a_wall_limit_may_be_months_away(agent: Agent) -> None:
-    # epoll_wait(2) sleeps for 24 days at most.
+    # epoll_wait(2) waits for at most 24 days.
     process = MythSystem(["sleep", "0.1"], limits=Limits(wall_s=40 * 86_400)).start()
     assert process.wait(20) == Exited(0)
     end = agent.run(6, ["sleep", "0.1"], wall_s=40 * 86_400)
     assert end["outcome"] == {"kind": "exited", "code": 0}
 
 
-def test_priorities_and_rlimits_are_there_from_the_first_instruction() -> None:
+def test_priorities_and_rlimits_are_set_before_exec() -> None:
     text = "nice; ionice -p $$; umask; ulimit -n; ulimit -Hn"
     rlimits = {resource.RLIMIT_NOFILE: (100, 200)}
     done = MythSystem.shell(text, nice=7, io="idle", umask=0o27, rlimits=rlimits).run()
@@ -195,14 +195,14 @@ def test_priorities_and_rlimits_are_there_from_the_first_instruction() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_it_can_be_run_as_another_user() -> None:
+def test_a_program_can_run_as_another_user() -> None:
     done = MythSystem(["id", "-un"], user="nobody").run()
     assert done.stdout.text() == "nobody\n"
     with pytest.raises(ValueError, match="does not exist on this machine"):
         MythSystem(["id"], user="nobody-of-that-name")
 
 
-def test_refusals_through_the_stub_are_the_kernels_own_too(tmp_path: Path) -> None:
+def test_exec_errors_through_the_stub_equal_those_without(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("echo\n")
     straight = [MythSystem([name]).run().outcome for name in ("/no/such", "nosuch", str(plain))]
@@ -213,13 +213,15 @@ def test_refusals_through_the_stub_are_the_kernels_own_too(tmp_path: Path) -> No
     assert outcome.sentence.startswith("setting resource limits: ")
 
 
-def test_jobs_have_their_priority(agent: Agent, shared_home: object) -> None:
+def test_jobs_run_with_their_priority(agent: Agent, shared_home: object) -> None:
     end = agent.run(4, sh("[ $(nice) = 5 ] && ionice -p $$ | grep -q 'best-effort: prio 7'"),
                     nice=5, io="best-effort:7")  # fmt: skip
     assert end["outcome"] == {"kind": "exited", "code": 0}
 
 
-def test_a_contained_job_leaves_nothing_however_it_hides(agent: Agent, tmp_path: Path) -> None:
+def test_a_contained_job_leaves_no_process_in_a_new_session_behind(
+    agent: Agent, tmp_path: Path
+) -> None:
     leash = tmp_path / "leash"
     os.mkfifo(leash)
     end = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)
@@ -230,8 +232,8 @@ def test_a_contained_job_leaves_nothing_however_it_hides(agent: Agent, tmp_path:
         file.read()
 
 
-def test_what_a_contained_tree_used_is_exact(tmp_path: Path) -> None:
-    if not contained():
+def test_usage_of_a_contained_tree_is_exact(tmp_path: Path) -> None:
+    if not can_contain():
         pytest.skip("no cgroup is writable")
     burner = 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo >"$1"'
     fifo = tmp_path / "fifo"
@@ -242,8 +244,8 @@ def test_what_a_contained_tree_used_is_exact(tmp_path: Path) -> None:
     assert done.usage.cpu_s >= 0.1
 
 
-def test_what_a_leader_that_could_not_fork_leaves_behind_is_ended() -> None:
-    # The shell gives up at the limit (exit 2) before anybody has heard of the breach.
+def test_survivors_of_a_leader_that_could_not_fork_are_killed() -> None:
+    # The shell exits at the limit (code 2) before the breach is read.
     text = "for i in 1 2 3 4 5 6 7 8 9; do sleep 600 & done; wait"
     limits = Limits(processes=5, grace_s=600)
     done = MythSystem.shell(text, limits=limits, best_effort=True).run()

@@ -1,4 +1,4 @@
-"""The zone that a machine says it is in."""
+"""Time zone and capabilities that a machine reports."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from mythjobs.process.cgroup import ChildCgroup
 from mythjobs.protocol.messages import CAN
 
 
-def test_the_zone_is_that_of_the_environment_then_of_the_link_then_of_the_file(
+def test_time_zone_comes_from_environment_then_link_then_file(
     tmp_path: Path,
 ) -> None:
     link, file = tmp_path / "localtime", tmp_path / "timezone"
@@ -19,14 +19,14 @@ def test_the_zone_is_that_of_the_environment_then_of_the_link_then_of_the_file(
     assert find_time_zone({"TZ": ":America/New_York"}, link, file) == "America/New_York"
 
 
-def test_a_zone_that_nobody_knows_is_not_said(tmp_path: Path) -> None:
+def test_unknown_time_zone_is_not_reported(tmp_path: Path) -> None:
     link = tmp_path / "localtime"
     link.symlink_to("/etc/zoneinfo/Mars/Olympus")
     assert find_time_zone({"TZ": "CET-1CEST"}, link, tmp_path / "timezone") == ""
 
 
 class Groups:
-    """Containers of a kernel that holds to the number of processes alone."""
+    """Cgroups of a kernel that limits only the number of processes."""
 
     def take(self) -> ChildCgroup:
         raise AssertionError("nothing is to be held here")
@@ -37,7 +37,7 @@ class Groups:
     def close(self) -> None: ...
 
 
-def test_memory_and_processes_are_said_only_where_the_kernel_holds_to_them() -> None:
+def test_memory_and_processes_need_kernel_enforcement() -> None:
     tree = {"contain", "memory", "processes"}
     assert set(capabilities_with(None)) == CAN - tree
     assert set(capabilities_with(Groups())) == CAN - {"memory"}

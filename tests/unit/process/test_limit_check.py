@@ -1,56 +1,56 @@
-"""Which limit is broken, look after look; hours pass in it without waiting."""
+"""Limit checks on successive samples, with simulated time."""
 
 from __future__ import annotations
 
 from mythjobs.model.limits import Limits
-from mythjobs.process.supervise.limit_check import Seen, Watchman
+from mythjobs.process.supervise.limit_check import LimitCheck, TreeSample
 
 NONE: frozenset[str] = frozenset()
 
 
-def seen(
-    cpu_s: float = 0.0, moved: int = 0, written: int = 0, memory: int = 0, processes: int = 1
-) -> Seen:
-    return Seen(cpu_s, moved, written, memory, processes)
+def sample(
+    cpu_s: float = 0.0, transferred: int = 0, written: int = 0, memory: int = 0, processes: int = 1
+) -> TreeSample:
+    return TreeSample(cpu_s, transferred, written, memory, processes)
 
 
-def test_one_that_shows_no_sign_of_life_is_idle() -> None:
-    watchman = Watchman(Limits(idle_s=60), NONE, 0)
-    assert watchman.look(seen(1.0), 0) is None
-    assert watchman.look(seen(1.0), 59_999) is None
-    assert watchman.look(seen(1.0), 60_000) == "idle"
+def test_no_activity_breaches_the_idle_limit() -> None:
+    check = LimitCheck(Limits(idle_s=60), NONE, 0)
+    assert check.find_breach(sample(1.0), 0) is None
+    assert check.find_breach(sample(1.0), 59_999) is None
+    assert check.find_breach(sample(1.0), 60_000) == "idle"
 
 
-def test_cpu_reads_writes_and_output_are_signs_of_life() -> None:
-    for sign in (seen(1.7), seen(1.0, moved=1), seen(1.0, written=1)):
-        watchman = Watchman(Limits(idle_s=60), NONE, 0)
-        watchman.look(seen(1.0), 0)
-        assert watchman.look(sign, 50_000) is None
-        assert watchman.look(sign, 109_999) is None
-        assert watchman.look(sign, 110_000) == "idle"
+def test_cpu_io_and_output_count_as_activity() -> None:
+    for activity in (sample(1.7), sample(1.0, transferred=1), sample(1.0, written=1)):
+        check = LimitCheck(Limits(idle_s=60), NONE, 0)
+        check.find_breach(sample(1.0), 0)
+        assert check.find_breach(activity, 50_000) is None
+        assert check.find_breach(activity, 109_999) is None
+        assert check.find_breach(activity, 110_000) == "idle"
 
 
-def test_looking_at_a_clock_now_and_then_is_none() -> None:
-    watchman = Watchman(Limits(idle_s=60), NONE, 0)
+def test_cpu_use_within_the_noise_is_no_activity() -> None:
+    check = LimitCheck(Limits(idle_s=60), NONE, 0)
     for second in range(60):
         # A tenth of a percent of a core.
-        assert watchman.look(seen(second * 0.001), second * 1000) is None
-    assert watchman.look(seen(0.06), 60_000) == "idle"
+        assert check.find_breach(sample(second * 0.001), second * 1000) is None
+    assert check.find_breach(sample(0.06), 60_000) == "idle"
 
 
-def test_time_in_which_it_was_frozen_is_not_idle() -> None:
-    watchman = Watchman(Limits(idle_s=60), NONE, 0)
-    watchman.look(seen(), 0)
-    watchman.frozen_for(3_600_000)
-    assert watchman.look(seen(), 3_659_999) is None
-    assert watchman.look(seen(), 3_660_000) == "idle"
+def test_frozen_time_is_excluded_from_idle_time() -> None:
+    check = LimitCheck(Limits(idle_s=60), NONE, 0)
+    check.find_breach(sample(), 0)
+    check.exclude_frozen(3_600_000)
+    assert check.find_breach(sample(), 3_659_999) is None
+    assert check.find_breach(sample(), 3_660_000) == "idle"
 
 
-def test_cpu_is_looked_at_before_it_can_be_far_over() -> None:
-    watchman = Watchman(Limits(cpu_s=100), NONE, 0)
+def test_cpu_is_checked_before_the_limit_is_exceeded_by_much() -> None:
+    check = LimitCheck(Limits(cpu_s=100), NONE, 0)
     now_ms, cpu_s = 0, 0.0
-    while (limit := watchman.look(seen(cpu_s), now_ms)) is None:
-        later_ms = watchman.next_ms(seen(cpu_s), now_ms)
+    while (limit := check.find_breach(sample(cpu_s), now_ms)) is None:
+        later_ms = check.next_check_ms(sample(cpu_s), now_ms)
         assert later_ms > now_ms
         cpu_s += (later_ms - now_ms) / 1000
         now_ms = later_ms
@@ -58,16 +58,16 @@ def test_cpu_is_looked_at_before_it_can_be_far_over() -> None:
     assert 100 <= cpu_s < 100.1
 
 
-def test_memory_and_processes_are_looked_at_only_where_nothing_else_holds_to_them() -> None:
+def test_memory_and_processes_are_checked_only_if_sampled() -> None:
     limits = Limits(memory_bytes=100, processes=2)
-    many = seen(memory=101, processes=3)
-    assert Watchman(limits, NONE, 0).look(many, 0) is None
-    assert Watchman(limits, frozenset({"memory"}), 0).look(many, 0) == "memory"
-    assert Watchman(limits, frozenset({"processes"}), 0).look(many, 0) == "processes"
-    assert Watchman(limits, frozenset({"processes"}), 0).next_ms(many, 0) == 100
+    many = sample(memory=101, processes=3)
+    assert LimitCheck(limits, NONE, 0).find_breach(many, 0) is None
+    assert LimitCheck(limits, frozenset({"memory"}), 0).find_breach(many, 0) == "memory"
+    assert LimitCheck(limits, frozenset({"processes"}), 0).find_breach(many, 0) == "processes"
+    assert LimitCheck(limits, frozenset({"processes"}), 0).next_check_ms(many, 0) == 100
 
 
-def test_idle_says_more_than_cpu() -> None:
-    watchman = Watchman(Limits(idle_s=1, cpu_s=1), NONE, 0)
-    watchman.look(seen(0.999), 0)
-    assert watchman.look(seen(1.0), 5000) == "idle"
+def test_idle_takes_precedence_over_cpu() -> None:
+    check = LimitCheck(Limits(idle_s=1, cpu_s=1), NONE, 0)
+    check.find_breach(sample(0.999), 0)
+    assert check.find_breach(sample(1.0), 5000) == "idle"

@@ -1,4 +1,4 @@
-"""Where our groups are, from what the kernel writes of mounts and of a process."""
+"""Cgroup mounts, parsed from mountinfo and cgroup files of /proc."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.process.cgroup.mounts import Places, places, with_limits
+from mythjobs.process.cgroup.mounts import (
+    CgroupMounts,
+    find_ancestor_with_controllers,
+    parse_cgroup_mounts,
+)
 
 _UNIFIED = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 _HYBRID = (
@@ -18,13 +22,13 @@ _HYBRID = (
 )
 
 
-def test_the_unified_hierarchy_is_found_below_its_mount() -> None:
-    found = places(_UNIFIED, "0::/system.slice/mythjobs.service\n")
-    assert found == Places("/sys/fs/cgroup/system.slice/mythjobs.service", {})
+def test_unified_hierarchy_is_found_below_its_mount() -> None:
+    found = parse_cgroup_mounts(_UNIFIED, "0::/system.slice/mythjobs.service\n")
+    assert found == CgroupMounts("/sys/fs/cgroup/system.slice/mythjobs.service", {})
 
 
-def test_a_hybrid_machine_has_its_limits_in_the_first_version() -> None:
-    found = places(_HYBRID, "5:memory:/a b\n4:pids:/\n3:cpu,cpuacct:/x\n0::/\n")
+def test_hybrid_machine_has_controllers_in_version_1() -> None:
+    found = parse_cgroup_mounts(_HYBRID, "5:memory:/a b\n4:pids:/\n3:cpu,cpuacct:/x\n0::/\n")
     assert found.unified == "/sys/fs/cgroup/unified"
     assert found.controllers == {
         "pids": "/sys/fs/cgroup/pids",
@@ -32,45 +36,45 @@ def test_a_hybrid_machine_has_its_limits_in_the_first_version() -> None:
     }
 
 
-def test_a_mount_of_a_part_of_the_tree_is_ours_only_if_we_are_in_it() -> None:
+def test_mount_of_a_subtree_is_used_only_if_it_contains_the_own_cgroup() -> None:
     line = r"30 23 0:26 /docker/a\040b /cg\040roups ro - cgroup2 cgroup2 rw"
-    assert places(line, "0::/docker/a b/inner\n").unified == "/cg roups/inner"
-    assert places(line, "0::/docker/a bc\n").unified is None
+    assert parse_cgroup_mounts(line, "0::/docker/a b/inner\n").unified == "/cg roups/inner"
+    assert parse_cgroup_mounts(line, "0::/docker/a bc\n").unified is None
 
 
-def test_a_machine_without_cgroups_has_no_place() -> None:
-    assert places("1 1 0:1 / / rw - ext4 /dev/vda rw\n", "") == Places(None, {})
+def test_machine_without_cgroups_has_no_mounts() -> None:
+    assert parse_cgroup_mounts("1 1 0:1 / / rw - ext4 /dev/vda rw\n", "") == CgroupMounts(None, {})
 
 
-def group(path: Path, hands_on: str = "", delegated: bool = False) -> Path:
-    """What a group looks like, made of plain files."""
+def make_cgroup(path: Path, controllers: str = "", is_delegated: bool = False) -> Path:
+    """Create the files of a cgroup as plain files."""
     path.mkdir()
     (path / "cgroup.procs").touch()
-    (path / "cgroup.subtree_control").write_text(hands_on + "\n")
-    if delegated:
+    (path / "cgroup.subtree_control").write_text(controllers + "\n")
+    if is_delegated:
         try:
             os.setxattr(path, "user.delegate", b"1")
         except OSError:
-            pytest.skip("this file system keeps no attributes")
+            pytest.skip("this file system has no extended attributes")
     return path
 
 
-def test_limits_are_to_be_had_above_our_own_group_within_what_was_delegated(
+def test_nearest_ancestor_with_controllers_is_found_below_the_delegated_cgroup(
     tmp_path: Path,
 ) -> None:
-    machine = group(tmp_path / "user.slice", "cpu memory pids")
-    manager = group(machine / "user@1000.service", "memory pids", delegated=True)
-    apps = group(manager / "app.slice", "memory")
-    ours = group(apps / "terminal.scope")
-    assert with_limits(str(ours)) == str(manager)
+    machine = make_cgroup(tmp_path / "user.slice", "cpu memory pids")
+    manager = make_cgroup(machine / "user@1000.service", "memory pids", is_delegated=True)
+    apps = make_cgroup(manager / "app.slice", "memory")
+    own = make_cgroup(apps / "terminal.scope")
+    assert find_ancestor_with_controllers(str(own)) == str(manager)
     (apps / "cgroup.subtree_control").write_text("cpu memory pids\n")
-    assert with_limits(str(ours)) == str(apps)
+    assert find_ancestor_with_controllers(str(own)) == str(apps)
 
 
-def test_what_was_not_delegated_is_left_alone(tmp_path: Path) -> None:
-    machine = group(tmp_path / "system.slice", "cpu memory pids")
-    plain = group(machine / "cron.service")
-    assert with_limits(str(plain)) is None
-    # Here the processes of the service would have to be moved first, ours and others'.
-    service = group(machine / "mythjobs.service", delegated=True)
-    assert with_limits(str(service)) is None
+def test_cgroups_above_the_delegated_one_are_not_used(tmp_path: Path) -> None:
+    machine = make_cgroup(tmp_path / "system.slice", "cpu memory pids")
+    plain = make_cgroup(machine / "cron.service")
+    assert find_ancestor_with_controllers(str(plain)) is None
+    # The delegated cgroup itself holds processes, which would have to be moved first.
+    service = make_cgroup(machine / "mythjobs.service", is_delegated=True)
+    assert find_ancestor_with_controllers(str(service)) is None

@@ -1,4 +1,4 @@
-"""/proc, as it is read."""
+"""Reading /proc."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mythjobs.clock import machine_now
 from mythjobs.process import procfs
 
 
-def test_we_see_ourselves() -> None:
-    us = procfs.read_process(os.getpid())
-    assert us
-    assert (us.parent, us.session, us.dead) == (os.getppid(), os.getsid(0), False)
-    assert us in list(procfs.processes())
+def test_the_own_process_is_found() -> None:
+    own = procfs.read_process(os.getpid())
+    assert own
+    assert (own.parent_pid, own.session_id, own.is_dead) == (os.getppid(), os.getsid(0), False)
+    assert own in list(procfs.list_processes())
 
 
-def test_a_childs_birth_lies_between_the_instants_around_its_start() -> None:
+def test_start_time_of_a_child_is_within_the_interval_of_its_spawn() -> None:
     before_ms = machine_now().steady_ms
     child = subprocess.Popen(
         [sys.executable, "-c", "print(flush=True); input()"],
@@ -30,18 +30,18 @@ def test_a_childs_birth_lies_between_the_instants_around_its_start() -> None:
     after_ms = machine_now().steady_ms
     found = procfs.read_process(child.pid)
     assert found
-    assert before_ms - procfs.TICK_MS <= found.born_ms <= after_ms
-    # The kernel answers for the exec a moment before the new environment can be read.
+    assert before_ms - procfs.TICK_MS <= found.start_time_ms <= after_ms
+    # exec() is reported slightly before the new environment can be read.
     assert child.stdout
     assert child.stdout.readline() == b"\n"
-    assert procfs.mark_of(child.pid) == (12, 3)
-    assert child.pid in procfs.children(os.getpid(), os.getpid())
+    assert procfs.read_attempt_mark(child.pid) == (12, 3)
+    assert child.pid in procfs.list_thread_children(os.getpid(), os.getpid())
     child.communicate(b"\n")
     assert procfs.read_process(child.pid) is None
-    assert procfs.mark_of(child.pid) is None
+    assert procfs.read_attempt_mark(child.pid) is None
 
 
-def test_a_name_with_brackets_and_spaces_confuses_nobody() -> None:
+def test_a_process_name_with_parentheses_and_spaces_is_parsed() -> None:
     rename = "import ctypes; ctypes.CDLL(None).prctl(15, b') Z 1 1 1', 0, 0, 0)"
     script = f"{rename}; print(flush=True); input()"
     child = subprocess.Popen(
@@ -51,40 +51,40 @@ def test_a_name_with_brackets_and_spaces_confuses_nobody() -> None:
     child.stdout.readline()
     found = procfs.read_process(child.pid)
     assert found
-    assert (found.parent, found.session) == (os.getpid(), os.getsid(0))
+    assert (found.parent_pid, found.session_id) == (os.getpid(), os.getsid(0))
     child.communicate(b"\n")
 
 
-def _looks(monkeypatch: pytest.MonkeyPatch, *, command: bytes, after: int) -> tuple[bool, int]:
-    """Whether the mark of a young process is found that shows its environment at the look after
-    so many, and how often was looked."""
-    looks = 0
+def _read_mark(monkeypatch: pytest.MonkeyPatch, *, command: bytes, after: int) -> tuple[bool, int]:
+    """Return whether the mark of a recent process is found, and the number of reads, if its
+    environment is empty for the first `after` reads."""
+    reads = 0
 
     def read(path: str) -> bytes:
-        nonlocal looks
+        nonlocal reads
         if path.endswith("/cmdline"):
             return command
-        looks += 1
-        return b"TREE=abc\0" if looks > after else b""
+        reads += 1
+        return b"TREE=abc\0" if reads > after else b""
 
-    with subprocess.Popen(["sleep", "60"]) as young:
-        monkeypatch.setattr(procfs, "_PAUSE_S", 0.0)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        monkeypatch.setattr(procfs, "_READ_PAUSE_S", 0.0)
         monkeypatch.setattr(procfs, "_may_be_in_exec", lambda pid: True)
         monkeypatch.setattr(procfs, "_read", read)
-        found = procfs.has_mark(young.pid, "TREE", "abc")
-        young.kill()
-    return found, looks
+        found = procfs.has_mark(process.pid, "TREE", "abc")
+        process.kill()
+    return found, reads
 
 
-def test_a_process_that_a_busy_machine_leaves_in_exec_is_waited_for(
+def test_environment_is_read_again_while_a_process_is_in_exec(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert _looks(monkeypatch, command=b"", after=300) == (True, 301)
+    assert _read_mark(monkeypatch, command=b"", after=300) == (True, 301)
 
 
-def test_one_that_has_no_environment_is_not_waited_for_as_long(
+def test_a_process_without_environment_is_read_fewer_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found, looks = _looks(monkeypatch, command=b"sleep\0", after=300)
+    found, reads = _read_mark(monkeypatch, command=b"sleep\0", after=300)
     assert not found
-    assert looks == 41
+    assert reads == 41

@@ -1,6 +1,6 @@
-"""What holds the process tree of one child: a cgroup of its own, where this machine has them."""
+"""Cgroups that hold the process tree of one child each, where the machine allows them."""
 
-from mythjobs.process.cgroup.interface import Containment, Groups
-from mythjobs.process.cgroup.pool import best_here
+from mythjobs.process.cgroup.interface import CgroupProvider, ChildCgroup
+from mythjobs.process.cgroup.pool import open_cgroup_pool
 
-__all__ = ["Containment", "Groups", "best_here"]
+__all__ = ["CgroupProvider", "ChildCgroup", "open_cgroup_pool"]

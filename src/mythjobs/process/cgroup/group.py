@@ -1,4 +1,4 @@
-"""One group in one hierarchy: its files, read and written. Decides nothing."""
+"""One cgroup directory in one hierarchy: reads and writes its files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import signal
 from collections.abc import Iterator
 
 
-class Group:
-    """A directory under a mount of cgroups. What is gone already is no error."""
+class CgroupDirectory:
+    """A directory below a cgroup mount. A directory or file that is gone is no error."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def make(self) -> None:
+    def create(self) -> None:
         """Raises OSError."""
         os.mkdir(self.path, 0o755)
 
     def remove(self) -> bool:
-        """With the groups that were made in it. False while it is not empty (EBUSY)."""
-        for below in self.below():
-            below.remove()
+        """Remove the directory and its children; return False if processes are left (EBUSY)."""
+        for child in self.children():
+            child.remove()
         try:
             os.rmdir(self.path)
         except FileNotFoundError:
@@ -29,24 +29,24 @@ class Group:
             return False
         return True
 
-    def file(self, name: str) -> str:
+    def file_path(self, name: str) -> str:
         return f"{self.path}/{name}"
 
-    def has(self, name: str) -> bool:
-        return os.path.exists(self.file(name))
+    def has_file(self, name: str) -> bool:
+        return os.path.exists(self.file_path(name))
 
-    def below(self) -> Iterator[Group]:
+    def children(self) -> Iterator[CgroupDirectory]:
         try:
             found = [each.path for each in os.scandir(self.path) if each.is_dir()]
         except OSError:
             return
         for path in found:
-            yield Group(path)
+            yield CgroupDirectory(path)
 
     def read(self, name: str) -> str:
-        """Empty if there is none."""
+        """Return the file's content, or "" if it cannot be read."""
         try:
-            fd = os.open(self.file(name), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self.file_path(name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return ""
         parts = []
@@ -61,7 +61,7 @@ class Group:
 
     def write(self, name: str, text: str) -> bool:
         try:
-            fd = os.open(self.file(name), os.O_WRONLY | os.O_CLOEXEC)
+            fd = os.open(self.file_path(name), os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
             return False
         try:
@@ -72,12 +72,12 @@ class Group:
             os.close(fd)
         return True
 
-    def number(self, name: str) -> int | None:
+    def read_number(self, name: str) -> int | None:
         text = self.read(name).strip()
         return int(text) if text.isdigit() else None
 
-    def table(self, name: str) -> dict[str, int]:
-        """A flat keyed file: lines of a word and a number."""
+    def read_keyed_numbers(self, name: str) -> dict[str, int]:
+        """Parse a flat keyed file (cgroup-v2.rst): lines of a key and a number."""
         found = {}
         for line in self.read(name).splitlines():
             key, _, value = line.partition(" ")
@@ -85,26 +85,19 @@ class Group:
                 found[key] = int(value)
         return found
 
-    def pids(self) -> list[int]:
-        """Of the group and of all below it; those of another namespace of pids are 0."""
-        found = [int(each) for each in self.read("cgroup.procs").split() if each != "0"]
-        for below in self.below():
-            found += below.pids()
-        return found
-
-    def signal(self, number: int) -> int:
-        count = 0
-        for pid in self.pids():
-            try:
-                os.kill(pid, number)
-            except OSError:
-                continue
-            count += 1
-        return count
+    def list_pids(self) -> list[int]:
+        """Return the pids in the cgroup and below; omit processes of other pid namespaces (0)."""
+        pids = [int(each) for each in self.read("cgroup.procs").split() if each != "0"]
+        for child in self.children():
+            pids += child.list_pids()
+        return pids
 
     def kill_one_by_one(self) -> None:
-        """For a kernel before 5.14 and for the first version: frozen, none of them can fork."""
-        for pid in self.pids():
+        """Kill each process, for kernels before 5.14 and cgroup v1, which lack cgroup.kill.
+
+        A process that forks meanwhile leaves a child, unless the cgroup is frozen.
+        """
+        for pid in self.list_pids():
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:

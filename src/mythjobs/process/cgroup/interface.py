@@ -1,4 +1,4 @@
-"""What a keeper may ask of a container; it need not know which kind of cgroup is behind it."""
+"""Interfaces of a child's cgroup and of the provider of cgroups, independent of the version."""
 
 from __future__ import annotations
 
@@ -7,72 +7,70 @@ from typing import Protocol
 from mythjobs.model.limits import Limits, Usage
 
 
-class Containment(Protocol):
-    """One tree of processes that cannot leave it. Methods raise nothing: what is gone is gone.
+class ChildCgroup(Protocol):
+    """A cgroup that holds the process tree of one child; its processes cannot leave it.
 
-    It is made empty, joined by the stub before the program's first instruction, and closed
-    once it is empty again.
+    The child's stub joins it before the program starts. Methods ignore processes and files that
+    are already gone, and raise nothing.
     """
 
-    def joins(self) -> list[str]:
-        """Files into which a process writes "0" to be inside, and all that it starts with it."""
+    def list_join_files(self) -> list[str]:
+        """Return the cgroup.procs files to which a process writes "0" to join."""
         ...
 
-    def pids(self) -> list[int]:
-        """Every process inside, zombies not."""
-        ...
-
-    def signal(self, number: int) -> int:
-        """To every process inside; how many got it."""
+    def list_pids(self) -> list[int]:
+        """Return the pids of all processes, without zombies."""
         ...
 
     def kill(self) -> None:
-        """SIGKILL to all of it at once, so that none can fork its way out, frozen or not."""
+        """Send SIGKILL to all processes at once, frozen or not, so that no fork escapes."""
         ...
 
     def freeze(self) -> None: ...
 
     def thaw(self) -> None: ...
 
-    def empty(self) -> bool: ...
+    def is_empty(self) -> bool: ...
 
-    def events(self) -> dict[int, int]:
-        """Descriptors, and what epoll is to watch them for: the last process has left, or a
-        limit was met. They stay ours; who was woken calls `heard`, then `empty` and `breach`."""
+    def open_events(self) -> dict[int, int]:
+        """Return descriptors and their epoll masks; events: the cgroup is empty, a limit was hit.
+
+        The cgroup owns the descriptors. On an event call `clear_events`, then `is_empty` and
+        `find_breach`.
+        """
         ...
 
-    def heard(self) -> None:
-        """Takes away what was told so far."""
-        ...
+    def clear_events(self) -> None: ...
 
-    def usage(self) -> Usage:
-        """CPU of all that ever ran in it, exact; the rest as far as its controllers count it.
-        `wall_s` is not known here."""
+    def read_usage(self) -> Usage:
+        """Return the exact CPU time of all processes that ever ran in it, and the memory peak.
+
+        `wall_s` is not set.
+        """
         ...
 
     def set_limits(self, limits: Limits) -> dict[str, str]:
-        """Memory and processes, by the kernel; may be called again. Answers which of them
-        cannot be enforced here ("memory", "processes"), and why."""
+        """Set the limits "memory" and "processes"; return those that cannot be set, and why."""
         ...
 
-    def breach(self) -> str | None:
-        """Which limit the kernel met since the last `set_limits`: "memory", "processes"."""
+    def find_breach(self) -> str | None:
+        """Return the limit ("memory" or "processes") that was hit since the last `set_limits`."""
         ...
 
     def close(self) -> None:
-        """Back to the pool if it is empty; removed if not, as soon as it can be."""
+        """Return the cgroup to the pool, or remove it, at the latest once it is empty."""
         ...
 
 
-class Groups(Protocol):
-    """The containers of one process (a reaper, or a library user's), which go with it."""
+class CgroupProvider(Protocol):
+    """The cgroups of one process: a reaper, or a program that uses the library."""
 
-    def take(self) -> Containment:
-        """An empty one. Raises OSError if there is none to be had."""
+    def take(self) -> ChildCgroup:
+        """Return an empty cgroup. Raises OSError."""
         ...
 
-    def enforces(self) -> frozenset[str]:
-        """Limits that a container here holds to: of "memory", "processes"."""
+    def enforced_limits(self) -> frozenset[str]:
+        """Return which of "memory" and "processes" its cgroups can enforce."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The container of one child: a group in the unified hierarchy, and in each controller it needs."""
+"""Cgroup of one child: a directory in the unified hierarchy, and one per v1 controller in use."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from mythjobs.model.limits import Limits, Usage
-from mythjobs.process.cgroup.group import Group
+from mythjobs.process.cgroup.group import CgroupDirectory
 
-# Of the limits, those that a controller holds to; by the controller's name.
-CONTROLLED: Final = {"memory": "memory", "pids": "processes"}
+# Limits that a controller can enforce, by controller.
+LIMIT_BY_CONTROLLER: Final = {"memory": "memory", "pids": "processes"}
 
 
-class Leaf:
-    """See base.Containment. `controllers` are groups of the first version, made when a limit
-    asks for one; `unified_has` are the controllers of the second that its parent hands on."""
+class LeafCgroup:
+    """Implements ChildCgroup.
+
+    `controllers` are cgroup v1 directories, created when a limit needs one.
+    `unified_controllers` are the v2 controllers that the parent enables for `unified`.
+    """
 
     def __init__(
         self,
-        unified: Group,
-        unified_has: frozenset[str],
-        controllers: Mapping[str, Group],
-        release: Callable[[Leaf], None],
+        unified: CgroupDirectory,
+        unified_controllers: frozenset[str],
+        controllers: Mapping[str, CgroupDirectory],
+        release: Callable[[LeafCgroup], None],
     ) -> None:
         self.unified = unified
-        self._unified_has = unified_has
+        self._unified_controllers = unified_controllers
         self._controllers = controllers
         self._release = release
-        self.made: dict[str, Group] = {}
-        self._events: dict[int, int] = {}
-        self._also: list[int] = []
-        self._frozen = False
-        self._cpu_before = unified.table("cpu.stat")
-        self._met_before: dict[str, int] = {}
-        self._limited: set[str] = set()
+        self.created: dict[str, CgroupDirectory] = {}
+        self._event_masks: dict[int, int] = {}
+        self._extra_fds: list[int] = []
+        self._is_frozen = False
+        self._cpu_at_start = unified.read_keyed_numbers("cpu.stat")
+        self._hits_before: dict[str, int] = {}
+        self._limited_controllers: set[str] = set()
 
-    # What base.Containment asks.
+    # ChildCgroup.
 
-    def joins(self) -> list[str]:
-        groups = [self.unified, *self.made.values()]
-        return [group.file("cgroup.procs") for group in groups]
+    def list_join_files(self) -> list[str]:
+        directories = [self.unified, *self.created.values()]
+        return [each.file_path("cgroup.procs") for each in directories]
 
-    def pids(self) -> list[int]:
-        return self.unified.pids()
-
-    def signal(self, number: int) -> int:
-        return self.unified.signal(number)
+    def list_pids(self) -> list[int]:
+        return self.unified.list_pids()
 
     def kill(self) -> None:
         if not self.unified.write("cgroup.kill", "1"):
@@ -57,149 +57,153 @@ class Leaf:
             self.thaw()
 
     def freeze(self) -> None:
-        self._frozen = True
+        self._is_frozen = True
         self.unified.write("cgroup.freeze", "1")
 
     def thaw(self) -> None:
-        self._frozen = False
+        self._is_frozen = False
         self.unified.write("cgroup.freeze", "0")
 
-    def empty(self) -> bool:
-        return self.unified.table("cgroup.events").get("populated", 0) == 0
+    def is_empty(self) -> bool:
+        return self.unified.read_keyed_numbers("cgroup.events").get("populated", 0) == 0
 
-    def events(self) -> dict[int, int]:
-        if not self._events:
-            self._watch(self.unified, "cgroup.events")
-            for controller in sorted(self._limited):
-                group = self._group_of(controller)
-                if group is None:
+    def open_events(self) -> dict[int, int]:
+        if not self._event_masks:
+            self._open_event_file(self.unified, "cgroup.events")
+            for controller in sorted(self._limited_controllers):
+                directory = self._find_directory(controller)
+                if directory is None:
                     continue
                 if controller == "pids":
-                    self._watch(group, "pids.events")
-                elif group.has("memory.events"):
-                    self._watch(group, "memory.events")
+                    self._open_event_file(directory, "pids.events")
+                elif directory.has_file("memory.events"):
+                    self._open_event_file(directory, "memory.events")
                 else:
-                    self._watch_memory(group)
-            self.heard()
-        return self._events
+                    self._open_memory_events_v1(directory)
+            self.clear_events()
+        return self._event_masks
 
-    def heard(self) -> None:
-        for fd, mask in self._events.items():
+    def clear_events(self) -> None:
+        for fd, mask in self._event_masks.items():
             if mask == select.EPOLLPRI:
-                # Reading it arms it again (kernfs; cgroup-v2.rst, "events").
+                # Reading the file re-arms the notification (kernfs; cgroup-v2.rst, "events").
                 os.pread(fd, 4096, 0)
             else:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(fd)
 
-    def usage(self) -> Usage:
-        now, before = self.unified.table("cpu.stat"), self._cpu_before
+    def read_usage(self) -> Usage:
+        now, before = self.unified.read_keyed_numbers("cpu.stat"), self._cpu_at_start
         user_us = now.get("user_usec", 0) - before.get("user_usec", 0)
         system_us = now.get("system_usec", 0) - before.get("system_usec", 0)
-        memory = self._group_of("memory")
-        peak = None if memory is None else _peak(memory)
+        memory = self._find_directory("memory")
+        peak_bytes = None if memory is None else _read_peak_bytes(memory)
         return Usage(
-            user_s=max(user_us, 0) / 1e6, system_s=max(system_us, 0) / 1e6, peak_bytes=peak or 0
+            user_s=max(user_us, 0) / 1e6,
+            system_s=max(system_us, 0) / 1e6,
+            peak_bytes=peak_bytes or 0,
         )
 
     def set_limits(self, limits: Limits) -> dict[str, str]:
-        refused = {}
+        unenforced = {}
         for controller, value in (("memory", limits.memory_bytes), ("pids", limits.processes)):
-            if value is None and controller not in self._limited:
+            if value is None and controller not in self._limited_controllers:
                 continue
-            if not self._set(controller, value):
+            if not self._set_limit(controller, value):
                 why = f"there is no writable cgroup with the {controller} controller"
-                refused[CONTROLLED[controller]] = why
-        return refused
+                unenforced[LIMIT_BY_CONTROLLER[controller]] = why
+        return unenforced
 
-    def breach(self) -> str | None:
-        for controller in sorted(self._limited):
-            group = self._group_of(controller)
-            if group is not None and _met(group, controller) > self._met_before[controller]:
-                return CONTROLLED[controller]
+    def find_breach(self) -> str | None:
+        for controller in sorted(self._limited_controllers):
+            directory = self._find_directory(controller)
+            if directory is None:
+                continue
+            if _count_limit_hits(directory, controller) > self._hits_before[controller]:
+                return LIMIT_BY_CONTROLLER[controller]
         return None
 
     def close(self) -> None:
-        for fd in [*self._events, *self._also]:
+        for fd in [*self._event_masks, *self._extra_fds]:
             os.close(fd)
-        self._events.clear()
-        self._also.clear()
-        if self._frozen:
-            # Whoever joins it next would stand still before his first instruction.
+        self._event_masks.clear()
+        self._extra_fds.clear()
+        if self._is_frozen:
+            # The next process to join would otherwise be frozen at once.
             self.thaw()
         self._release(self)
 
     # Controllers.
 
-    def _group_of(self, controller: str) -> Group | None:
-        if controller in self._unified_has:
+    def _find_directory(self, controller: str) -> CgroupDirectory | None:
+        if controller in self._unified_controllers:
             return self.unified
-        return self.made.get(controller)
+        return self.created.get(controller)
 
-    def _set(self, controller: str, value: int | None) -> bool:
-        group = self._group_of(controller)
-        if group is None:
-            group = self._controllers.get(controller)
-            if group is None:
+    def _set_limit(self, controller: str, value: int | None) -> bool:
+        directory = self._find_directory(controller)
+        if directory is None:
+            directory = self._controllers.get(controller)
+            if directory is None:
                 return False
             try:
-                group.make()
+                directory.create()
             except FileExistsError:
                 pass
             except OSError:
                 return False
-            self.made[controller] = group
-            # Who is inside already joins late; the stub joins all of them before the program.
-            for pid in self.pids():
-                group.write("cgroup.procs", str(pid))
-        self._met_before[controller] = _met(group, controller)
-        self._limited.add(controller)
+            self.created[controller] = directory
+            # Processes already inside join now; new ones join all directories before exec.
+            for pid in self.list_pids():
+                directory.write("cgroup.procs", str(pid))
+        self._hits_before[controller] = _count_limit_hits(directory, controller)
+        self._limited_controllers.add(controller)
         if controller == "pids":
-            return group.write("pids.max", "max" if value is None else str(value))
-        return _limit_memory(group, value)
+            return directory.write("pids.max", "max" if value is None else str(value))
+        return _write_memory_limit(directory, value)
 
-    def _watch(self, group: Group, name: str) -> None:
+    def _open_event_file(self, directory: CgroupDirectory, name: str) -> None:
         try:
-            fd = os.open(group.file(name), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(directory.file_path(name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return
-        self._events[fd] = select.EPOLLPRI
+        self._event_masks[fd] = select.EPOLLPRI
 
-    def _watch_memory(self, group: Group) -> None:
-        """The first version tells through an eventfd (cgroup-v1/memory.rst, "OOM control")."""
+    def _open_memory_events_v1(self, directory: CgroupDirectory) -> None:
+        """Cgroup v1 notifies through an eventfd (cgroup-v1/memory.rst, "OOM control")."""
         try:
-            control = os.open(group.file("memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
+            control = os.open(directory.file_path("memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return
-        self._also.append(control)
-        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._events[bell] = select.EPOLLIN
-        group.write("cgroup.event_control", f"{bell} {control}")
+        self._extra_fds.append(control)
+        event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._event_masks[event_fd] = select.EPOLLIN
+        directory.write("cgroup.event_control", f"{event_fd} {control}")
 
 
-def _limit_memory(group: Group, value: int | None) -> bool:
-    if group.has("memory.max"):
+def _write_memory_limit(directory: CgroupDirectory, value: int | None) -> bool:
+    if directory.has_file("memory.max"):
         text = "max" if value is None else str(value)
-        # The tree is one thing: half of it killed is no result.
-        group.write("memory.oom.group", "1")
-        group.write("memory.swap.max", "max" if value is None else "0")
-        return group.write("memory.max", text)
+        # Kill the tree as a whole: a partly killed tree gives no valid result.
+        directory.write("memory.oom.group", "1")
+        directory.write("memory.swap.max", "max" if value is None else "0")
+        return directory.write("memory.max", text)
     text = "-1" if value is None else str(value)
-    group.write("memory.max_usage_in_bytes", "0")
-    return group.write("memory.limit_in_bytes", text)
+    directory.write("memory.max_usage_in_bytes", "0")
+    return directory.write("memory.limit_in_bytes", text)
 
 
-def _memory_events(group: Group) -> str:
-    return "memory.events" if group.has("memory.events") else "memory.oom_control"
+def _memory_events_file(directory: CgroupDirectory) -> str:
+    return "memory.events" if directory.has_file("memory.events") else "memory.oom_control"
 
 
-def _met(group: Group, controller: str) -> int:
-    """How often the kernel came to this limit. Its counters only rise."""
+def _count_limit_hits(directory: CgroupDirectory, controller: str) -> int:
+    """Return how often the limit was hit; the counter never decreases."""
     if controller == "pids":
-        return group.table("pids.events").get("max", 0)
-    return group.table(_memory_events(group)).get("oom_kill", 0)
+        return directory.read_keyed_numbers("pids.events").get("max", 0)
+    return directory.read_keyed_numbers(_memory_events_file(directory)).get("oom_kill", 0)
 
 
-def _peak(group: Group) -> int | None:
-    found = group.number("memory.peak")
-    return group.number("memory.max_usage_in_bytes") if found is None else found
+def _read_peak_bytes(directory: CgroupDirectory) -> int | None:
+    found = directory.read_number("memory.peak")
+    return directory.read_number("memory.max_usage_in_bytes") if found is None else found

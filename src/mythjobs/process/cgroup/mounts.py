@@ -1,24 +1,27 @@
-"""Where cgroups are on this machine, and where in them we are (cgroups(7), proc(5))."""
+"""Cgroup mounts and the cgroups of this process (cgroups(7), proc(5))."""
 
 from __future__ import annotations
 
 import os
 from typing import Final, NamedTuple
 
-# The controllers of the first version that hold limits of ours.
-_WANTED: Final = ("pids", "memory")
+# Controllers that enforce limits.
+_CONTROLLERS: Final = ("pids", "memory")
 
 
-class Places(NamedTuple):
-    """Directories of the groups that we are in; None or missing where there is none for us."""
+class CgroupMounts(NamedTuple):
+    """Directories of the cgroups that this process is in; `controllers` are those of v1.
+
+    None or missing where a hierarchy is not mounted or does not show this process's cgroup.
+    """
 
     unified: str | None
     controllers: dict[str, str]
 
 
-def places(mountinfo: str, cgroup: str) -> Places:
-    """From the texts of /proc/self/mountinfo and /proc/self/cgroup."""
-    ours = _ours(cgroup)
+def parse_cgroup_mounts(mountinfo: str, cgroup: str) -> CgroupMounts:
+    """Parse the contents of /proc/self/mountinfo and /proc/self/cgroup."""
+    own_paths = _parse_own_paths(cgroup)
     unified: str | None = None
     controllers: dict[str, str] = {}
     for line in mountinfo.splitlines():
@@ -26,43 +29,43 @@ def places(mountinfo: str, cgroup: str) -> Places:
         fields, kind = before.split(), after.split()
         if len(fields) < 5 or len(kind) < 3:
             continue
-        root, point = _plain(fields[3]), _plain(fields[4])
-        if kind[0] == "cgroup2" and "" in ours and unified is None:
-            unified = _below(point, root, ours[""])
+        root, point = _unescape(fields[3]), _unescape(fields[4])
+        if kind[0] == "cgroup2" and "" in own_paths and unified is None:
+            unified = _resolve_directory(point, root, own_paths[""])
         elif kind[0] == "cgroup":
             for name in kind[2].split(","):
-                if name in _WANTED and name in ours and name not in controllers:
-                    found = _below(point, root, ours[name])
+                if name in _CONTROLLERS and name in own_paths and name not in controllers:
+                    found = _resolve_directory(point, root, own_paths[name])
                     if found is not None:
                         controllers[name] = found
-    return Places(unified, controllers)
+    return CgroupMounts(unified, controllers)
 
 
-def here() -> Places:
-    """Those of this process. None at all if /proc says nothing."""
+def read_cgroup_mounts() -> CgroupMounts:
+    """Return the mounts of this process, all None or empty if /proc cannot be read."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             mountinfo = file.read()
         with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-            return places(mountinfo, file.read())
+            return parse_cgroup_mounts(mountinfo, file.read())
     except OSError:
-        return Places(None, {})
+        return CgroupMounts(None, {})
 
 
-def with_limits(own: str) -> str | None:
-    """The nearest group above `own` that hands on what limits need, if we may make groups in it.
+def find_ancestor_with_controllers(own_path: str) -> str | None:
+    """Return the nearest writable ancestor that enables the controllers, or None.
 
-    Where processes are, no controllers are handed on (cgroup-v2.rst, "no internal processes"),
-    and in our own group we are. Not looked for above the group that the manager of the machine
-    has delegated (systemd marks it): what lies there is not ours, were we root.
+    `own_path` itself cannot enable them while it contains processes (cgroup-v2.rst, "no
+    internal processes"). The search stops at the cgroup that systemd marked as delegated: what
+    is above it belongs to systemd, even for root.
     """
     found = None
-    path = own
+    path = own_path
     while not _is_delegated(path):
         path = os.path.dirname(path)
         if not os.path.exists(f"{path}/cgroup.procs"):
             return None
-        if found is None and _hands_on(path) and os.access(path, os.W_OK):
+        if found is None and _delegates_controllers(path) and os.access(path, os.W_OK):
             found = path
     return found
 
@@ -77,16 +80,16 @@ def _is_delegated(path: str) -> bool:
     return False
 
 
-def _hands_on(path: str) -> bool:
+def _delegates_controllers(path: str) -> bool:
     try:
         with open(f"{path}/cgroup.subtree_control", encoding="ascii") as file:
-            return set(_WANTED) <= set(file.read().split())
+            return set(_CONTROLLERS) <= set(file.read().split())
     except OSError:
         return False
 
 
-def _ours(cgroup: str) -> dict[str, str]:
-    """By controller; the unified hierarchy has an empty name."""
+def _parse_own_paths(cgroup: str) -> dict[str, str]:
+    """Return the cgroup path by controller; "" is the unified hierarchy."""
     found: dict[str, str] = {}
     for line in cgroup.splitlines():
         _, names, path = line.split(":", 2)
@@ -95,18 +98,17 @@ def _ours(cgroup: str) -> dict[str, str]:
     return found
 
 
-def _below(point: str, root: str, path: str) -> str | None:
-    """Our group's directory, if the mount shows it: it may show a part of the tree only."""
+def _resolve_directory(point: str, root: str, path: str) -> str | None:
+    """Return the directory of cgroup `path`, or None if the mount shows another subtree."""
     if root == "/":
         return os.path.normpath(point + path)
     if path == root or path.startswith(root + "/"):
         return os.path.normpath(point + path.removeprefix(root))
-    # The mount is of a namespace of cgroups that ours is not below.
     return None
 
 
-def _plain(text: str) -> str:
-    r"""As proc(5) has it: blanks and the like are \040 and so on."""
+def _unescape(text: str) -> str:
+    r"""Decode the octal escapes of proc(5): a blank is \040."""
     if "\\" not in text:
         return text
     raw = text.encode("utf-8", "surrogateescape")

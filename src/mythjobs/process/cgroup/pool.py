@@ -1,4 +1,4 @@
-"""The cgroups of this process: found by trying, made in a pool, and swept up after the dead."""
+"""Pool of cgroups of this process, and removal of those that dead processes left behind."""
 
 from __future__ import annotations
 
@@ -10,192 +10,210 @@ from typing import Final
 
 from mythjobs.process import procfs
 from mythjobs.process.cgroup import mounts
-from mythjobs.process.cgroup.group import Group
-from mythjobs.process.cgroup.leaf import CONTROLLED, Leaf
+from mythjobs.process.cgroup.group import CgroupDirectory
+from mythjobs.process.cgroup.leaf import LIMIT_BY_CONTROLLER, LeafCgroup
 
 _PREFIX: Final = "mythjobs-"
-# To make and remove a group takes 40 µs; so many empty ones are kept for the next children.
-_MOST_KEPT: Final = 64
-_names: Final = itertools.count(1)
+# Creating and removing a cgroup takes 40 µs; up to this many empty ones are kept for reuse.
+_MAX_FREE: Final = 64
+_name_numbers: Final = itertools.count(1)
 
 
-def best_here(places: mounts.Places | None = None) -> Cgroups | None:
-    """Groups for this process, or None where it may make none. What dead processes of ours
-    left behind is ended first."""
-    places = mounts.here() if places is None else places
-    if places.unified is None:
+def open_cgroup_pool(cgroup_mounts: mounts.CgroupMounts | None = None) -> CgroupPool | None:
+    """Return a pool for this process, or None if it may not create cgroups.
+
+    Removes stale cgroups first.
+    """
+    cgroup_mounts = mounts.read_cgroup_mounts() if cgroup_mounts is None else cgroup_mounts
+    if cgroup_mounts.unified is None:
         return None
-    sweep(places)
-    for unified in _unified(places):
+    remove_stale_cgroups(cgroup_mounts)
+    for unified in _list_unified_candidates(cgroup_mounts):
         try:
-            return Cgroups(places._replace(unified=unified))
+            return CgroupPool(cgroup_mounts._replace(unified=unified))
         except OSError:
             continue
     return None
 
 
-def _unified(places: mounts.Places) -> list[str]:
-    """Where our groups may be in the unified hierarchy, the best first."""
-    if places.unified is None:
+def _list_unified_candidates(cgroup_mounts: mounts.CgroupMounts) -> list[str]:
+    """Return directories of the unified hierarchy in which to create cgroups, the best first."""
+    unified = cgroup_mounts.unified
+    if unified is None:
         return []
-    better = None if places.controllers else mounts.with_limits(places.unified)
-    return [places.unified] if better is None else [better, places.unified]
+    if not cgroup_mounts.controllers:
+        ancestor = mounts.find_ancestor_with_controllers(unified)
+        if ancestor is not None:
+            return [ancestor, unified]
+    return [unified]
 
 
-class Cgroups:
-    """See base.Groups. Its directory in each hierarchy carries our pid and our birth, so that
-    whoever comes after us knows whether we are still there."""
+class CgroupPool:
+    """Implements CgroupProvider.
 
-    def __init__(self, places: mounts.Places) -> None:
-        """Raises OSError if a process of ours cannot be held here."""
-        assert places.unified is not None
-        name = _name(os.getpid())
-        self._unified = Group(f"{places.unified}/{name}")
-        self._controllers: dict[str, Group] = {}
+    The name of its directory in each hierarchy holds this process's pid and start time, so that
+    later processes can tell whether the owner still runs.
+    """
+
+    def __init__(self, cgroup_mounts: mounts.CgroupMounts) -> None:
+        """Raises OSError if processes cannot be placed in cgroups here."""
+        assert cgroup_mounts.unified is not None
+        name = _make_name(os.getpid())
+        self._unified = CgroupDirectory(f"{cgroup_mounts.unified}/{name}")
+        self._controllers: dict[str, CgroupDirectory] = {}
         self._numbers = itertools.count(1)
-        self._empty: list[Leaf] = []
-        self._full: list[Leaf] = []
+        self._free: list[LeafCgroup] = []
+        self._unremovable: list[LeafCgroup] = []
         self._lock = threading.Lock()
-        self._unified.make()
+        self._unified.create()
         try:
-            if not (self._unified.has("cgroup.freeze") and self._unified.has("cgroup.events")):
-                raise OSError(errno.ENOTSUP, "a kernel before 5.2")
-            self._unified_has = self._handed_on()
-            for controller, path in places.controllers.items():
-                self._try(controller, Group(f"{path}/{name}"))
-            # Whether a process may be moved here shows only when one is.
-            _move_there_and_back(self._unified, Group(places.unified))
+            if not (
+                self._unified.has_file("cgroup.freeze") and self._unified.has_file("cgroup.events")
+            ):
+                raise OSError(errno.ENOTSUP, "the kernel is older than 5.2")
+            self._unified_controllers = self._enable_unified_controllers()
+            for controller, path in cgroup_mounts.controllers.items():
+                self._try_controller(controller, CgroupDirectory(f"{path}/{name}"))
+            # Permission to move a process can only be found out by moving one.
+            _check_can_move_process(self._unified)
         except OSError:
             self.close()
             raise
 
-    def take(self) -> Leaf:
+    def take(self) -> LeafCgroup:
         with self._lock:
-            self._reclaim()
-            if self._empty:
-                number = self._empty.pop().unified.path.rpartition("/")[2]
+            self._remove_emptied()
+            if self._free:
+                number = self._free.pop().unified.path.rpartition("/")[2]
             else:
                 number = str(next(self._numbers))
-        group = Group(f"{self._unified.path}/{number}")
-        if not os.path.isdir(group.path):
-            group.make()
+        unified = CgroupDirectory(f"{self._unified.path}/{number}")
+        if not os.path.isdir(unified.path):
+            unified.create()
         controllers = {
-            name: Group(f"{parent.path}/{number}") for name, parent in self._controllers.items()
+            name: CgroupDirectory(f"{parent.path}/{number}")
+            for name, parent in self._controllers.items()
         }
-        return Leaf(group, self._unified_has, controllers, self._back)
+        return LeafCgroup(unified, self._unified_controllers, controllers, self._release)
 
-    def enforces(self) -> frozenset[str]:
+    def enforced_limits(self) -> frozenset[str]:
         return frozenset(
             limit
-            for controller, limit in CONTROLLED.items()
-            if controller in self._unified_has or controller in self._controllers
+            for controller, limit in LIMIT_BY_CONTROLLER.items()
+            if controller in self._unified_controllers or controller in self._controllers
         )
 
     def close(self) -> None:
         with self._lock:
-            for leaf in [*self._empty, *self._full]:
+            for leaf in [*self._free, *self._unremovable]:
                 _remove(leaf)
-            self._empty.clear()
-            self._full.clear()
-        for group in [self._unified, *self._controllers.values()]:
-            group.remove()
+            self._free.clear()
+            self._unremovable.clear()
+        for directory in [self._unified, *self._controllers.values()]:
+            directory.remove()
 
-    def _back(self, leaf: Leaf) -> None:
+    def _release(self, leaf: LeafCgroup) -> None:
         with self._lock:
-            # Its limits go with the groups that had them: the next child may have none.
-            reusable = leaf.empty() and not leaf.made and len(self._empty) < _MOST_KEPT
-            if reusable and not (self._unified_has and _limited(leaf)):
-                self._empty.append(leaf)
+            # A cgroup with limits is not reused: the next child may have none.
+            is_reusable = leaf.is_empty() and not leaf.created and len(self._free) < _MAX_FREE
+            if is_reusable and not (self._unified_controllers and _has_limits(leaf)):
+                self._free.append(leaf)
             elif not _remove(leaf):
-                self._full.append(leaf)
+                self._unremovable.append(leaf)
 
-    def _reclaim(self) -> None:
-        self._full = [leaf for leaf in self._full if not _remove(leaf)]
+    def _remove_emptied(self) -> None:
+        self._unremovable = [leaf for leaf in self._unremovable if not _remove(leaf)]
 
-    def _handed_on(self) -> frozenset[str]:
-        """The controllers of the second version that groups of ours can have."""
-        there = set(self._unified.read("cgroup.controllers").split()) & set(CONTROLLED)
+    def _enable_unified_controllers(self) -> frozenset[str]:
+        """Enable the v2 controllers for child cgroups; return those that were enabled."""
+        found = set(self._unified.read("cgroup.controllers").split()) & set(LIMIT_BY_CONTROLLER)
         return frozenset(
-            each for each in there if self._unified.write("cgroup.subtree_control", f"+{each}")
+            each for each in found if self._unified.write("cgroup.subtree_control", f"+{each}")
         )
 
-    def _try(self, controller: str, group: Group) -> None:
-        if controller in self._unified_has:
+    def _try_controller(self, controller: str, directory: CgroupDirectory) -> None:
+        if controller in self._unified_controllers:
             return
         try:
-            group.make()
+            directory.create()
         except OSError:
             return
-        self._controllers[controller] = group
+        self._controllers[controller] = directory
 
 
-def sweep(places: mounts.Places) -> list[str]:
-    """End what dead processes of ours left in their groups, and remove these. Answers their
-    names; a group that has not emptied yet is left for the next time."""
-    swept = []
-    for path in [*_unified(places), *places.controllers.values()]:
-        for group in Group(path).below():
-            name = group.path.rpartition("/")[2]
-            if not name.startswith(_PREFIX) or not _is_dead(name):
+def remove_stale_cgroups(cgroup_mounts: mounts.CgroupMounts) -> list[str]:
+    """Kill processes in cgroups whose owner is dead, and remove the cgroups; return their names.
+
+    A cgroup that is not empty yet is left for the next call.
+    """
+    removed = []
+    for path in [*_list_unified_candidates(cgroup_mounts), *cgroup_mounts.controllers.values()]:
+        for directory in CgroupDirectory(path).children():
+            name = directory.path.rpartition("/")[2]
+            if not name.startswith(_PREFIX) or not _is_owner_dead(name):
                 continue
-            if not group.write("cgroup.kill", "1"):
-                group.kill_one_by_one()
-            if group.remove():
-                swept.append(name)
-    return swept
+            if not directory.write("cgroup.kill", "1"):
+                directory.kill_one_by_one()
+            if directory.remove():
+                removed.append(name)
+    return removed
 
 
-def _name(pid: int) -> str:
-    """A process may have several (a library's and its own), each with a name to itself."""
+def _make_name(pid: int) -> str:
+    """Return a unique name: a process may have several pools."""
     process = procfs.read_process(pid)
-    return f"{_PREFIX}{pid}-{process.born_ms if process else 0}-{_world()}.{next(_names)}"
+    start_ms = process.start_time_ms if process else 0
+    return f"{_PREFIX}{pid}-{start_ms}-{_namespace_id()}.{next(_name_numbers)}"
 
 
-def _world() -> str:
-    """Where numbers of processes and times of birth mean what they mean to us: a sandbox with
-    namespaces of its own may share our groups with us."""
-    found = []
+def _namespace_id() -> str:
+    """Identify the pid and time namespaces in which a pid and a start time are valid.
+
+    A sandbox with its own namespaces may share cgroups with this process.
+    """
+    inodes = []
     for kind in ("pid", "time"):
         try:
-            found.append(str(os.stat(f"/proc/self/ns/{kind}").st_ino))
+            inodes.append(str(os.stat(f"/proc/self/ns/{kind}").st_ino))
         except OSError:
-            found.append("0")
-    return "-".join(found)
+            inodes.append("0")
+    return "-".join(inodes)
 
 
-def _is_dead(name: str) -> bool:
-    """Whether the owner of this group is. Of one in another world that cannot be known here."""
+def _is_owner_dead(name: str) -> bool:
+    """Return whether the owner of a cgroup is dead; False for an owner in other namespaces,
+    where this cannot be determined."""
     pid, _, rest = name.removeprefix(_PREFIX).partition("-")
-    born_ms, _, world = rest.partition(".")[0].partition("-")
-    if world != _world():
+    start_ms, _, namespace_id = rest.partition(".")[0].partition("-")
+    if namespace_id != _namespace_id():
         return False
     process = procfs.read_process(int(pid)) if pid.isdigit() else None
-    return process is None or str(process.born_ms) != born_ms or process.dead
+    return process is None or str(process.start_time_ms) != start_ms or process.is_dead
 
 
-def _limited(leaf: Leaf) -> bool:
+def _has_limits(leaf: LeafCgroup) -> bool:
     return any(
         leaf.unified.read(name).strip() not in ("", "max") for name in ("memory.max", "pids.max")
     )
 
 
-def _remove(leaf: Leaf) -> bool:
-    gone = [group.remove() for group in leaf.made.values()]
-    return leaf.unified.remove() and all(gone)
+def _remove(leaf: LeafCgroup) -> bool:
+    removed = [directory.remove() for directory in leaf.created.values()]
+    return leaf.unified.remove() and all(removed)
 
 
-def _move_there_and_back(there: Group, back: Group) -> None:
-    """With a child of ours that does nothing. Raises OSError if it may not be moved."""
-    ours, theirs = os.pipe2(os.O_CLOEXEC)
+def _check_can_move_process(directory: CgroupDirectory) -> None:
+    """Start a shell that joins the cgroup and exits. Raises OSError if it cannot join."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.posix_spawn(
-        "/bin/sh", ["sh", "-c", 'echo 0 >"$1/cgroup.procs"', "sh", there.path], {},
-        file_actions=[(os.POSIX_SPAWN_DUP2, theirs, 2)],
+        "/bin/sh", ["sh", "-c", 'echo 0 >"$1/cgroup.procs"', "sh", directory.path], {},
+        file_actions=[(os.POSIX_SPAWN_DUP2, writer, 2)],
     )  # fmt: skip
-    os.close(theirs)
+    os.close(writer)
     try:
-        said = os.read(ours, 200)
+        message = os.read(reader, 200)
         _, status = os.waitpid(pid, 0)
     finally:
-        os.close(ours)
+        os.close(reader)
     if os.waitstatus_to_exitcode(status):
-        raise OSError(errno.EACCES, said.decode("utf-8", "replace").strip())
+        raise OSError(errno.EACCES, message.decode("utf-8", "replace").strip())

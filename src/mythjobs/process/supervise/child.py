@@ -1,149 +1,148 @@
-"""One child as its keeper holds it: what was asked for, and what became of it."""
+"""One supervised child: its requested settings and its state."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from signal import SIGXCPU
 from typing import Protocol, TypeVar
 
 from mythjobs.clock import Now
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.model.outcome import Breached, Exited, NotStarted, Outcome, Signalled
-from mythjobs.process.cgroup import Containment
-from mythjobs.process.procfs import Process
-from mythjobs.process.spawn.vfork import Program
-from mythjobs.process.supervise.limit_check import Watchman
+from mythjobs.process.cgroup import ChildCgroup
+from mythjobs.process.procfs import ProcessInfo
+from mythjobs.process.spawn.program import Program
+from mythjobs.process.supervise.limit_check import LimitCheck
 from mythjobs.process.supervise.streams import Stream
-
-_SIGXCPU = 24
 
 Timer = list[Callable[[], None]]
 
 
 class Child:
-    """The fields above the line are what was asked for, those below what became of it.
+    """Base class of the library's and the reaper's children.
 
-    They are the keeper's (keeper.py) and change in its loop's thread only, but for those
-    that a spawner fills in before it hands the child over.
+    The supervisor changes the state in its event loop's thread only, except for the fields
+    that a thread of the spawn pool fills in before it hands the child over.
     """
 
     __slots__ = (
-        "best_effort", "contain", "leave_daemons", "limits", "mark", "session", "watch",
-        # Below: filled in by the spawner, then by the keeper.
-        "after_ms", "ask_timer", "backstop_s", "born", "clearing", "ending", "ends", "exit_status",
-        "exited", "family", "frozen_ms", "frozen_since_ms", "grace_over", "grace_s", "heard_fds",
-        "holders", "kill_at_ms", "killing", "known", "lasting", "look_timer", "not_started", "open",
-        "peak_bytes", "pid", "pidfd", "seen", "streams", "term_ms", "timers", "tree",
-        "unenforced", "usage", "wall_timer", "watchman",
+        "best_effort", "contain", "is_session_leader", "leave_daemons", "limits", "mark",
+        # Below: filled in by the spawn pool, then by the supervisor.
+        "cgroup", "check_timer", "child_fds", "cpu_rlimit_s", "event_fds", "event_poll_timer",
+        "exit_status", "freeze_holders", "frozen_ms", "frozen_since_ms", "grace_s", "has_exited",
+        "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "kill_at_ms",
+        "limit_check", "not_started", "open_streams", "peak_bytes", "pid", "pidfd", "seen_members",
+        "spawn_ms", "spawned_at", "stop_reason", "streams", "term_ms", "timers", "unenforced",
+        "usage", "usage_at_stop", "wall_timer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, leave_daemons: bool = False) -> None:
         self.limits = limits
         self.leave_daemons = leave_daemons
-        # Whether it is held in a container where there is one (its limits may ask for it too),
-        # and starts although a limit of it cannot be enforced.
+        # contain: use a cgroup where available, even if no limit needs one.
+        # best_effort: start even if a limit cannot be enforced.
         self.contain = self.best_effort = False
-        # A word in its environment that is in no other child's, or none; and whether it leads
-        # a session of its own.
+        # A value in the child's environment that no other child has, or "".
         self.mark = ""
-        self.session = True
-        # Whoever hears of it wants to know when it has written something.
-        self.watch = False
+        self.is_session_leader = True
         self.pid = self.pidfd = -1
-        # The keeper's loop has seen it start, and has said so.
-        self.known = False
-        self.after_ms = 0
-        self.born: Now | None = None
+        # The supervisor has registered the process and reported its start.
+        self.has_spawned = False
+        # On the steady clock, just before the spawn.
+        self.spawn_ms = 0
+        self.spawned_at: Now | None = None
         self.not_started: NotStarted | None = None
         self.streams: list[Stream] = []
-        # The child's ends of its pipes, until it has been spawned.
-        self.ends: list[int] = []
-        self.open: list[Stream] = []
-        # It has lived longer than a moment: its pipes are watched.
-        self.lasting = False
-        # Why we are ending it, once we are; and whether its time to end by itself is over.
-        self.ending: Outcome | None = None
+        # The child's ends of its pipes; closed here after the spawn.
+        self.child_fds: list[int] = []
+        self.open_streams: list[Stream] = []
+        # The event loop watches the pipes.
+        self.is_draining = False
+        # Set when a stop begins.
+        self.stop_reason: Outcome | None = None
         self.grace_s = limits.grace_s
-        # On CLOCK_MONOTONIC: when TERM was sent, and when KILL will be.
+        # On CLOCK_MONOTONIC: when TERM was sent, and when KILL is due.
         self.term_ms = self.kill_at_ms = 0
-        self.grace_over = self.killing = self.clearing = False
-        # Its leader is dead, and still there to be reaped; then reaped, with this status.
-        self.exited = False
+        # is_kill_timed: survivors were killed, and a timer limits the wait for their exit.
+        self.has_grace_ended = self.is_kill_timed = False
+        # has_exited: the leader is a zombie. exit_status: set once it is reaped.
+        self.has_exited = False
         self.exit_status: int | None = None
         self.usage = Usage()
-        # The largest resident set that was seen of its leader while it ran.
+        # Largest resident set of the leader that was observed while it ran.
         self.peak_bytes = 0
-        # What its tree had used when we began to end it.
-        self.seen: Usage | None = None
-        # Descendants that were seen when it was signalled: one that leaves its session later
-        # is known by that.
-        self.family: dict[int, Process] = {}
-        # Who wants it frozen, since when it is, and how long it has been in all.
-        self.holders: set[str] = set()
+        # Usage of the tree, sampled before it was signalled.
+        self.usage_at_stop: Usage | None = None
+        # Members found by earlier searches; identifies one that leaves the session later.
+        self.seen_members: dict[int, ProcessInfo] = {}
+        self.freeze_holders: set[str] = set()
         self.frozen_since_ms: int | None = None
+        # Total time frozen, without the current freeze.
         self.frozen_ms = 0
-        # What holds its tree, if anything does; which limits nothing enforces, and why not.
-        self.tree: Containment | None = None
+        self.cgroup: ChildCgroup | None = None
+        # Limits that nothing enforces, with the reason.
         self.unenforced: dict[str, str] = {}
-        # The limit of CPU time that each process of it has from the kernel (rlimits.py).
-        self.backstop_s: float | None = None
-        self.heard_fds: list[int] = []
-        self.watchman: Watchman | None = None
-        self.look_timer: Timer = []
-        self.ask_timer: Timer = []
+        # RLIMIT_CPU of each process of the tree (rlimits.py).
+        self.cpu_rlimit_s: float | None = None
+        self.event_fds: list[int] = []
+        self.limit_check: LimitCheck | None = None
+        self.check_timer: Timer = []
+        self.event_poll_timer: Timer = []
         self.timers: list[Timer] = []
         self.wall_timer: Timer = []
 
     def prepare(self) -> Program:
-        """In a spawner's thread: make what else it needs. Raises CannotStart and OSError."""
+        """Create what the program needs; runs in the spawn pool. Raises CannotStart, OSError."""
         raise NotImplementedError
 
-    def prepared(self) -> None:
-        """In a spawner's thread: it has been spawned, or could not be. Must not raise."""
+    def release_resources(self) -> None:
+        """Close what only the spawn needed, whether it succeeded or not; runs in the spawn pool.
+
+        Must not raise.
+        """
 
     @property
-    def written(self) -> int:
-        """Bytes of output so far, on all its pipes that we drain."""
-        return sum(stream.sink.written for stream in self.streams)
+    def written_bytes(self) -> int:
+        """Output so far, on all pipes that the supervisor reads."""
+        return sum(stream.sink.written_bytes for stream in self.streams)
 
     @property
-    def outlives(self) -> bool:
-        """Whether something of it may be there when its keeper is not."""
+    def may_outlive_supervisor(self) -> bool:
         return self.leave_daemons
 
     @property
-    def shortcomings(self) -> list[str]:
-        """A sentence for each limit that nothing enforces."""
+    def unenforced_sentences(self) -> list[str]:
         return [
             f"the limit {name} cannot be enforced here: {why}"
             for name, why in self.unenforced.items()
         ]
 
     @property
-    def running(self) -> bool:
-        return self.known and not self.exited
+    def is_running(self) -> bool:
+        return self.has_spawned and not self.has_exited
 
-    def call_off(self) -> None:
+    def cancel_timers(self) -> None:
         for timer in self.timers:
             timer.clear()
         self.timers.clear()
         self.wall_timer.clear()
-        self.look_timer.clear()
-        self.ask_timer.clear()
+        self.check_timer.clear()
+        self.event_poll_timer.clear()
 
     def outcome(self) -> Outcome:
-        """What happened. That we ended it goes before how it took that."""
+        """Return the outcome; the reason of a stop takes precedence over the exit status."""
         if self.not_started:
             return self.not_started
-        if self.ending:
-            return self.ending
+        if self.stop_reason:
+            return self.stop_reason
         status = self.exit_status
         assert status is not None
         if not os.WIFSIGNALED(status):
             return Exited(os.WEXITSTATUS(status))
         number = os.WTERMSIG(status)
-        if number == _SIGXCPU and self.limits.cpu_s is not None:
-            # The kernel's own limit, which stands behind ours, was quicker (keeper.py).
+        if number == SIGXCPU and self.limits.cpu_s is not None:
+            # RLIMIT_CPU took effect before the supervisor's own check (rlimits.py).
             return Breached("cpu")
         return Signalled(number, os.WCOREDUMP(status))
 
@@ -151,17 +150,17 @@ class Child:
 C_contra = TypeVar("C_contra", bound=Child, contravariant=True)
 
 
-class Owner(Protocol[C_contra]):
-    """What a keeper tells, in its loop's thread."""
+class ChildEvents(Protocol[C_contra]):
+    """Notifications of a supervisor, sent in its event loop's thread."""
 
     def spawned(self, child: C_contra) -> None:
-        """There is a process."""
+        """The process exists."""
 
-    def lasting(self, child: C_contra) -> None:
-        """It has lived longer than a moment."""
+    def outlived_start(self, child: C_contra) -> None:
+        """The supervisor begins to watch the child's pipes: it did not end at once."""
 
-    def let_go(self, child: C_contra) -> None:
-        """It was held frozen, and no longer is, as it is being ended."""
+    def thawed_for_stop(self, child: C_contra) -> None:
+        """The child was frozen and has been thawed because it is being stopped."""
 
-    def over(self, child: C_contra) -> None:
-        """It has ended and nothing of it is left, or it never came to be."""
+    def ended(self, child: C_contra) -> None:
+        """The whole tree has ended and the leader is reaped, or the child was never started."""

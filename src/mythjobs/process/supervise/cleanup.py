@@ -1,4 +1,4 @@
-"""What a dead leader left behind is ended, and only then is the leader reaped."""
+"""Cleanup of descendants that outlive their leader; the leader is reaped after them."""
 
 from __future__ import annotations
 
@@ -7,93 +7,99 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-from mythjobs.process.procfs import Process
+from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child
-from mythjobs.process.supervise.descendants import Kin
-from mythjobs.process.supervise.loop import Loop
-from mythjobs.process.supervise.signals import kill_all
+from mythjobs.process.supervise.descendants import Descendants
+from mythjobs.process.supervise.loop import EventLoop
+from mythjobs.process.supervise.signals import kill_tree
 
-# How long we wait for what should be a matter of microseconds: that killed processes are gone.
-_PATIENCE_MS: Final = 2000
+# How long to wait for killed processes to exit, which normally takes microseconds.
+_KILL_TIMEOUT_MS: Final = 2000
 
 C = TypeVar("C", bound=Child)
 
 
-class Clearing(Generic[C]):
-    """For the thread that runs the loop. `collect` reaps a leader of whom nothing is left."""
+class Cleanup(Generic[C]):
+    """Runs in the event loop's thread; calls `reap_leader` once no descendant is left."""
 
-    kin: Kin
+    descendants: Descendants
 
-    def __init__(self, loop: Loop, collect: Callable[[C], None]) -> None:
+    def __init__(self, loop: EventLoop, reap_leader: Callable[[C], None]) -> None:
         self._loop = loop
-        self._collect = collect
-        # Their leader is dead, and something it left behind is not, yet.
+        self._reap_leader = reap_leader
+        # Children whose leader has exited and whose descendants have not, by the leader's pid.
         self._waiting: dict[int, C] = {}
-        self._watched: set[int] = set()
+        self._watched_pids: set[int] = set()
 
-    def clear(self, child: C) -> None:
-        """End what the leader left behind, then reap the leader, never the other way round: its
-        zombie keeps the number of group and session taken."""
-        if self.kin.adopting:
+    def clean_up(self, child: C) -> None:
+        """Wait for or kill the survivors, then reap the leader.
+
+        In this order, because the leader's zombie keeps its process group and session id from
+        being reused.
+        """
+        if self.descendants.is_host_subreaper:
             self._reap_orphans()
-        if not child.leave_daemons and (left := self.kin.left(child)):
-            patient = child.ending is not None and not child.grace_over
-            if not patient:
-                kill_all(child, left)
+        if not child.leave_daemons and (survivors := self.descendants.find_survivors(child)):
+            has_grace = child.stop_reason is not None and not child.has_grace_ended
+            if not has_grace:
+                kill_tree(child, survivors)
             self._reap_orphans()
-            self._wait_for(child, left, patient)
+            self._wait_for(child, survivors, has_grace)
             return
         if child.leave_daemons:
-            self.kin.spare(child)
-        self._is_clear(child)
+            self.descendants.release_daemons(child)
+        self._complete(child)
 
-    def orphans_changed(self) -> None:
-        """A process died that had lost its parent before."""
+    def orphan_exited(self) -> None:
+        """Reap dead orphans and repeat the cleanup of children that wait for one."""
         self._reap_orphans()
         for child in list(self._waiting.values()):
-            self.clear(child)
+            self.clean_up(child)
 
-    def _is_clear(self, child: C) -> None:
+    def _complete(self, child: C) -> None:
         self._waiting.pop(child.pid, None)
-        self._collect(child)
+        self._reap_leader(child)
 
-    def _wait_for(self, child: C, left: list[Process], patient: bool) -> None:
-        """Each of them that dies brings us here again, with the children that it had."""
+    def _wait_for(self, child: C, survivors: list[ProcessInfo], has_grace: bool) -> None:
+        """Repeat the cleanup when a survivor exits: its own children may remain."""
         self._waiting[child.pid] = child
-        for process in left:
-            if process.pid not in self._watched and not self._watch(process.pid):
-                self._loop.call_soon(self.orphans_changed)
-        if not patient and not child.killing:
-            child.killing = True
-            due_ms = self._loop.now.run_ms + _PATIENCE_MS
-            child.timers.append(self._loop.at(due_ms, partial(self._give_up, child)))
+        for process in survivors:
+            if process.pid not in self._watched_pids and not self._watch(process.pid):
+                self._loop.call_soon(self.orphan_exited)
+        if not has_grace and not child.is_kill_timed:
+            child.is_kill_timed = True
+            due_ms = self._loop.now.run_ms + _KILL_TIMEOUT_MS
+            child.timers.append(self._loop.call_at(due_ms, partial(self._time_out, child)))
 
     def _watch(self, pid: int) -> bool:
-        """SIGCHLD is not enough to wait for: two at a time are one, and that one may go to the
-        spawner's thread whose child the other was, which does not wake the loop. False if it
-        is gone already, or no descriptor is left (then the patience ends the wait)."""
+        """Watch for the exit of `pid`; return False if it is already gone.
+
+        SIGCHLD does not suffice: two pending signals are merged, and the one delivered may go to
+        the spawn thread that is parent of the other process, which does not wake the event loop.
+        If no descriptor is free, the kill timeout ends the wait.
+        """
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
         except OSError:
             return True
-        self._watched.add(pid)
-        self._loop.watch(fd, partial(self._left_died, pid, fd))
+        self._watched_pids.add(pid)
+        self._loop.watch(fd, partial(self._survivor_exited, pid, fd))
         return True
 
-    def _left_died(self, pid: int, fd: int) -> None:
+    def _survivor_exited(self, pid: int, fd: int) -> None:
         self._loop.unwatch(fd)
         os.close(fd)
-        self._watched.discard(pid)
-        self.orphans_changed()
+        self._watched_pids.discard(pid)
+        self.orphan_exited()
 
-    def _give_up(self, child: C) -> None:
+    def _time_out(self, child: C) -> None:
         if child.pid in self._waiting:
-            self._is_clear(child)
+            self._complete(child)
 
     def _reap_orphans(self) -> None:
-        for child, usage in self.kin.reap():
+        for child, rusage in self.descendants.reap_orphans():
             if child:
-                child.usage = supervise_usage.add(child.usage, usage, 0.0)
+                child.usage = supervise_usage.add_rusage(child.usage, rusage, 0.0)

@@ -1,4 +1,4 @@
-"""Which limit a tree has broken, from one look at what it uses to the next. Decides only."""
+"""Limit check: detects breaches in successive samples of a process tree. Pure."""
 
 from __future__ import annotations
 
@@ -7,82 +7,84 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.limits import Limits
 
-# Fewer seconds of CPU, and less than this part of the time, is no sign of life: a program
-# that waits for ever may look at a clock now and then.
-_NOISE_S: Final = 0.02
-_NOISE_PART: Final = 0.01
+# CPU use below both bounds counts as idle: a program that waits may wake up now and then.
+# The share is of one core, since the last activity.
+_NOISE_CPU_S: Final = 0.02
+_NOISE_CPU_SHARE: Final = 0.01
 _CORES: Final = os.cpu_count() or 1
-_SOONEST_MS: Final = 50
-_LATEST_MS: Final = 5000
-# Memory and processes, where nothing but looking enforces them.
-_SAMPLED_MS: Final = 100
+_MIN_INTERVAL_MS: Final = 50
+_MAX_INTERVAL_MS: Final = 5000
+# For memory and processes where no cgroup enforces them.
+_SAMPLED_INTERVAL_MS: Final = 100
 
 
-class Seen(NamedTuple):
-    """One look: what its tree has used and moved so far, and what it is now."""
+class TreeSample(NamedTuple):
+    """Figures of a tree: totals of CPU, I/O and output; current memory and process count."""
 
     cpu_s: float
-    moved_bytes: int
-    written_bytes: int
+    transferred_bytes: int
+    output_bytes: int
     memory_bytes: int
     processes: int
 
 
-class Watchman:
-    """`sampled` are the limits that are enforced by looking alone."""
+class LimitCheck:
+    """Checks one child. `sampled` names the limits that only these checks enforce."""
 
     def __init__(self, limits: Limits, sampled: frozenset[str], now_ms: int) -> None:
         self.limits = limits
         self.sampled = sampled
         self._active_ms = now_ms
-        self._before: Seen | None = None
+        self._active_sample: TreeSample | None = None
 
-    def follow(self, other: Watchman) -> None:
-        """Instead of one with other limits: when there was a sign of life does not change."""
-        self._active_ms = other._active_ms
-        self._before = other._before
+    def continue_from(self, previous: LimitCheck) -> None:
+        """Take over the last activity from the check of the limits before the change."""
+        self._active_ms = previous._active_ms
+        self._active_sample = previous._active_sample
 
-    def frozen_for(self, duration_ms: int) -> None:
-        """It stood still for so long, and was not idle."""
-        self._active_ms += duration_ms
+    def exclude_frozen(self, frozen_ms: int) -> None:
+        """Exclude a freeze of this length from the idle time."""
+        self._active_ms += frozen_ms
 
-    def look(self, seen: Seen, now_ms: int) -> str | None:
-        """The limit that is broken. If several are, the one that says most of the cause: a tree
-        that does nothing, or too much, before one that is merely slow."""
+    def find_breach(self, sample: TreeSample, now_ms: int) -> str | None:
+        """Return the breached limit, or None; of several, the one closest to the cause."""
         limits = self.limits
-        self._note_activity(seen, now_ms)
+        self._record_activity(sample, now_ms)
         if limits.idle_s is not None and now_ms - self._active_ms >= limits.idle_s * 1000:
             return "idle"
-        if limits.cpu_s is not None and seen.cpu_s >= limits.cpu_s:
+        if limits.cpu_s is not None and sample.cpu_s >= limits.cpu_s:
             return "cpu"
-        if "memory" in self.sampled and seen.memory_bytes > (limits.memory_bytes or 0):
+        if "memory" in self.sampled and sample.memory_bytes > (limits.memory_bytes or 0):
             return "memory"
-        if "processes" in self.sampled and seen.processes > (limits.processes or 0):
+        if "processes" in self.sampled and sample.processes > (limits.processes or 0):
             return "processes"
         return None
 
-    def _note_activity(self, seen: Seen, now_ms: int) -> None:
-        before = self._before
+    def _record_activity(self, sample: TreeSample, now_ms: int) -> None:
+        before = self._active_sample
         if before is None:
-            self._before = seen
+            self._active_sample = sample
             return
-        noise_s = max(_NOISE_S, (now_ms - self._active_ms) / 1000 * _NOISE_PART)
-        moved = (seen.moved_bytes, seen.written_bytes) != (before.moved_bytes, before.written_bytes)
-        if moved or seen.cpu_s - before.cpu_s > noise_s:
-            self._before = seen
+        noise_s = max(_NOISE_CPU_S, (now_ms - self._active_ms) / 1000 * _NOISE_CPU_SHARE)
+        has_moved = (sample.transferred_bytes, sample.output_bytes) != (
+            before.transferred_bytes,
+            before.output_bytes,
+        )
+        if has_moved or sample.cpu_s - before.cpu_s > noise_s:
+            self._active_sample = sample
             self._active_ms = now_ms
 
-    def next_ms(self, seen: Seen, now_ms: int) -> int:
-        """When to look again: never so late that a limit could be broken long before."""
-        waits = [float(_LATEST_MS)]
+    def next_check_ms(self, sample: TreeSample, now_ms: int) -> int:
+        """Return when to check again: before a limit can be exceeded by much."""
+        waits = [float(_MAX_INTERVAL_MS)]
         limits = self.limits
         if self.sampled:
-            waits.append(_SAMPLED_MS)
+            waits.append(_SAMPLED_INTERVAL_MS)
         if limits.cpu_s is not None:
-            # All cores at once cannot use it up sooner.
-            waits.append((limits.cpu_s - seen.cpu_s) * 1000 / _CORES)
+            # The earliest time at which all cores together reach the limit.
+            waits.append((limits.cpu_s - sample.cpu_s) * 1000 / _CORES)
         if limits.idle_s is not None:
             left_ms = self._active_ms + limits.idle_s * 1000 - now_ms
-            # A few looks within the time, so that one burst in it is seen.
+            # Several checks per idle period, so that a single burst of activity is noticed.
             waits.append(min(left_ms, limits.idle_s * 250))
-        return now_ms + max(_SOONEST_MS, round(min(waits)))
+        return now_ms + max(_MIN_INTERVAL_MS, round(min(waits)))

@@ -1,4 +1,4 @@
-"""Limits of whole trees: looking at those that need it, hearing of those the kernel holds to."""
+"""Limits of process trees: cgroup assignment and the limit monitor."""
 
 from __future__ import annotations
 
@@ -9,175 +9,184 @@ from typing import Final
 
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, Outcome
-from mythjobs.process.cgroup import Containment, Groups, best_here
+from mythjobs.process.cgroup import CgroupProvider, ChildCgroup, open_cgroup_pool
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.supervise import usage
 from mythjobs.process.supervise.child import Child
-from mythjobs.process.supervise.limit_check import Watchman
-from mythjobs.process.supervise.loop import Loop
+from mythjobs.process.supervise.limit_check import LimitCheck
+from mythjobs.process.supervise.loop import EventLoop
 
-_ASKED_MS: Final = 100
-_LATE: Final = "it was started without a cgroup"
+_EVENT_POLL_MS: Final = 100
 
 
-class Guard:
-    """For the children of one keeper, in its loop's thread. Without such limits it does
-    nothing, and no timer runs."""
+class LimitMonitor:
+    """Enforces limits of a supervisor's children: by cgroup events, else by periodic checks.
 
-    def __init__(self, loop: Loop, stop: Callable[[Child, Outcome], None]) -> None:
+    Runs in the event loop's thread. Children without such limits need no timer.
+    """
+
+    def __init__(self, loop: EventLoop, stop: Callable[[Child, Outcome], None]) -> None:
         self._loop = loop
-        self._stop = stop
+        self._stop_child = stop
 
-    def begin(self, child: Child) -> None:
-        """There is a process."""
+    def start(self, child: Child) -> None:
         limits = child.limits
-        if child.tree and (limits.memory_bytes is not None or limits.processes is not None):
-            self._hear(child)
-        if _needs_looking(child):
-            self._watch(child)
+        if child.cgroup and (limits.memory_bytes is not None or limits.processes is not None):
+            self._watch_events(child)
+        if _needs_checks(child):
+            self._start_checks(child)
 
-    def change(self, child: Child) -> None:
-        """Its limits are others now."""
-        self._call_off(child)
-        self._unhear(child)
-        if child.tree:
-            child.unenforced = child.tree.set_limits(child.limits)
+    def update(self, child: Child) -> None:
+        """Apply changed limits."""
+        self._cancel_timers(child)
+        self._unwatch_events(child)
+        if child.cgroup:
+            child.unenforced = child.cgroup.set_limits(child.limits)
         else:
-            missing = without_container(child.limits, _LATE)
+            missing = _without_cgroup(child.limits, "it was started without a cgroup")
             child.unenforced = {
                 name: child.unenforced.get(name, why) for name, why in missing.items()
             }
-        if not _needs_looking(child):
-            child.watchman = None
-        self.begin(child)
+        if not _needs_checks(child):
+            child.limit_check = None
+        self.start(child)
 
-    def froze(self, child: Child) -> None:
-        self._call_off(child)
+    def pause(self, child: Child) -> None:
+        """Suspend checks while the child is frozen."""
+        self._cancel_timers(child)
 
-    def thawed(self, child: Child, duration_ms: int) -> None:
-        if child.heard_fds:
-            self._ask(child)
-        if child.watchman:
-            child.watchman.frozen_for(duration_ms)
-            self._look_at(child, self._loop.now.run_ms)
+    def resume(self, child: Child, frozen_ms: int) -> None:
+        if child.event_fds:
+            self._poll_events(child)
+        if child.limit_check:
+            child.limit_check.exclude_frozen(frozen_ms)
+            self._schedule_check(child, self._loop.now.run_ms)
 
-    def end(self, child: Child) -> None:
-        """Its leader is dead: no look can tell more than its outcome."""
-        self._call_off(child)
-        self._unhear(child)
+    def stop(self, child: Child) -> None:
+        """End monitoring of a child whose leader has exited."""
+        self._cancel_timers(child)
+        self._unwatch_events(child)
 
-    def _call_off(self, child: Child) -> None:
-        child.look_timer.clear()
-        child.ask_timer.clear()
+    def _cancel_timers(self, child: Child) -> None:
+        child.check_timer.clear()
+        child.event_poll_timer.clear()
 
-    # What the kernel holds to.
+    # Limits that the cgroup enforces.
 
-    def _hear(self, child: Child) -> None:
-        assert child.tree
-        for fd, events in child.tree.events().items():
-            child.heard_fds.append(fd)
-            self._loop.watch(fd, partial(self._told, child), events)
-        self._ask(child)
+    def _watch_events(self, child: Child) -> None:
+        assert child.cgroup
+        for fd, events in child.cgroup.open_events().items():
+            child.event_fds.append(fd)
+            self._loop.watch(fd, partial(self._read_events, child), events)
+        self._poll_events(child)
 
-    def _ask(self, child: Child) -> None:
-        """It may have met a limit before we listened, and of the number of processes not every
-        kernel tells (seen with cgroup v1 on 6.18: pids.events never becomes readable)."""
-        if child.ending or child.exited:
+    def _poll_events(self, child: Child) -> None:
+        """Read the counters: a limit may have been reached before the watch began, and some
+        kernels do not report pids events (cgroup v1 on 6.18: pids.events is never readable)."""
+        if child.stop_reason or child.has_exited:
             return
-        self._told(child)
+        self._read_events(child)
         if child.limits.processes is not None:
-            due_ms = self._loop.now.run_ms + _ASKED_MS
-            child.ask_timer = self._loop.at(due_ms, partial(self._ask, child))
+            due_ms = self._loop.now.run_ms + _EVENT_POLL_MS
+            child.event_poll_timer = self._loop.call_at(due_ms, partial(self._poll_events, child))
 
-    def _unhear(self, child: Child) -> None:
-        for fd in child.heard_fds:
+    def _unwatch_events(self, child: Child) -> None:
+        for fd in child.event_fds:
             self._loop.unwatch(fd)
-        child.heard_fds.clear()
+        child.event_fds.clear()
 
-    def _told(self, child: Child) -> None:
-        assert child.tree
-        child.tree.heard()
-        if limit := child.tree.breach():
-            self._stop(child, Breached(limit))
+    def _read_events(self, child: Child) -> None:
+        assert child.cgroup
+        child.cgroup.clear_events()
+        if limit := child.cgroup.find_breach():
+            self._stop_child(child, Breached(limit))
 
-    # What we look at.
+    # Limits that need checks.
 
-    def _watch(self, child: Child) -> None:
-        before, now_ms = child.watchman, self._loop.now.run_ms
-        child.watchman = Watchman(child.limits, _sampled(child), now_ms)
-        if before is not None:
-            child.watchman.follow(before)
+    def _start_checks(self, child: Child) -> None:
+        previous, now_ms = child.limit_check, self._loop.now.run_ms
+        child.limit_check = LimitCheck(child.limits, _sampled_limits(child), now_ms)
+        if previous is not None:
+            child.limit_check.continue_from(previous)
         if child.frozen_since_ms is None:
-            self._look(child)
+            self._check(child)
 
-    def _look_at(self, child: Child, run_ms: int) -> None:
-        child.look_timer.clear()
-        child.look_timer = self._loop.at(run_ms, partial(self._look, child))
+    def _schedule_check(self, child: Child, run_ms: int) -> None:
+        child.check_timer.clear()
+        child.check_timer = self._loop.call_at(run_ms, partial(self._check, child))
 
-    def _look(self, child: Child) -> None:
-        watchman = child.watchman
-        if watchman is None or child.ending or child.exited:
+    def _check(self, child: Child) -> None:
+        limit_check = child.limit_check
+        if limit_check is None or child.stop_reason or child.has_exited:
             return
         now_ms = self._loop.now.run_ms
-        seen = usage.look(child)
-        if limit := watchman.look(seen, now_ms):
-            self._stop(child, Breached(limit))
+        sample = usage.read_sample(child)
+        if limit := limit_check.find_breach(sample, now_ms):
+            self._stop_child(child, Breached(limit))
         else:
-            self._look_at(child, watchman.next_ms(seen, now_ms))
+            self._schedule_check(child, limit_check.next_check_ms(sample, now_ms))
 
 
-def _needs_looking(child: Child) -> bool:
+def _needs_checks(child: Child) -> bool:
     limits = child.limits
-    return limits.cpu_s is not None or limits.idle_s is not None or bool(_sampled(child))
+    return limits.cpu_s is not None or limits.idle_s is not None or bool(_sampled_limits(child))
 
 
-def _sampled(child: Child) -> frozenset[str]:
+def _sampled_limits(child: Child) -> frozenset[str]:
+    """Return the limits that no cgroup enforces for this child."""
     limits = child.limits
-    asked = {"memory": limits.memory_bytes, "processes": limits.processes}
-    return frozenset(name for name in child.unenforced if asked.get(name) is not None)
+    values = {"memory": limits.memory_bytes, "processes": limits.processes}
+    return frozenset(name for name in child.unenforced if values.get(name) is not None)
 
 
-class Containers:
-    """Looked for when the first child asks, in a spawner's thread: that takes its time."""
+class CgroupAllocator:
+    """Assigns cgroups to children that need one.
+
+    Opens the pool for the first such child, in a spawn thread, because that takes time.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._looked = False
-        self._groups: Groups | None = None
+        self._is_opened = False
+        self._provider: CgroupProvider | None = None
 
-    def hold(self, child: Child) -> None:
-        """Give it a container if it is to have one and there is one. Raises CannotStart with
-        what cannot be enforced, unless the child takes the best effort."""
+    def assign(self, child: Child) -> None:
+        """Assign a cgroup if the child needs one and one is available.
+
+        Raises CannotStart if a limit cannot be enforced, unless `best_effort` is set.
+        """
         limits = child.limits
-        if not child.contain and not needs_tree(limits):
+        if not child.contain and not _needs_cgroup(limits):
             return
-        # Whoever comes after us ends what is in the containers of the dead.
-        child.tree = None if child.outlives else self._take()
-        if child.tree is None:
-            why = "it may outlive us" if child.outlives else "there is no cgroup to write to"
-            child.unenforced = without_container(limits, why)
+        if child.may_outlive_supervisor:
+            # The next supervisor kills what it finds in cgroups of dead owners.
+            why = "a program that may leave processes behind gets no cgroup"
+            child.unenforced = _without_cgroup(limits, why)
+        elif (cgroup := self._take()) is None:
+            child.unenforced = _without_cgroup(limits, "there is no writable cgroup")
         else:
-            child.unenforced = child.tree.set_limits(limits)
+            child.cgroup = cgroup
+            child.unenforced = cgroup.set_limits(limits)
         if child.unenforced and not child.best_effort:
-            raise CannotStart(0, "; ".join(child.shortcomings))
+            raise CannotStart(0, "; ".join(child.unenforced_sentences))
 
-    def _take(self) -> Containment | None:
+    def _take(self) -> ChildCgroup | None:
         with self._lock:
-            if not self._looked:
-                self._groups = best_here()
-                self._looked = True
+            if not self._is_opened:
+                self._provider = open_cgroup_pool()
+                self._is_opened = True
         try:
-            return self._groups.take() if self._groups else None
+            return self._provider.take() if self._provider else None
         except OSError:
             return None
 
     def close(self) -> None:
-        if self._groups:
-            self._groups.close()
+        if self._provider:
+            self._provider.close()
 
 
-def needs_tree(limits: Limits) -> bool:
-    """Whether a limit is about all processes of it together."""
+def _needs_cgroup(limits: Limits) -> bool:
+    """Return whether a limit concerns the process tree as a whole."""
     return not (
         limits.cpu_s is None
         and limits.idle_s is None
@@ -186,7 +195,7 @@ def needs_tree(limits: Limits) -> bool:
     )
 
 
-def without_container(limits: Limits, why: str) -> dict[str, str]:
-    """Those of these limits that only a container enforces, each with this reason."""
-    asked = {"memory": limits.memory_bytes, "processes": limits.processes}
-    return {name: why for name, value in asked.items() if value is not None}
+def _without_cgroup(limits: Limits, why: str) -> dict[str, str]:
+    """Return the limits that only a cgroup enforces, each with the reason `why`."""
+    values = {"memory": limits.memory_bytes, "processes": limits.processes}
+    return {name: why for name, value in values.items() if value is not None}

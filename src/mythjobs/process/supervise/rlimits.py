@@ -1,82 +1,89 @@
-"""Limits of the kernel that are set on a child from outside, right after its exec."""
+"""Resource limits that are set on a child with prlimit(2), after its exec."""
 
 from __future__ import annotations
 
 import resource
 
 from mythjobs.process.supervise.child import Child
-from mythjobs.process.supervise.descendants import members
+from mythjobs.process.supervise.descendants import find_members
 
-# What children are to have, if we have more for ourselves.
-_before: tuple[int, int] | None = None
+# RLIMIT_NOFILE (soft, hard) for children, if this process raised its own.
+_inherited_nofile: tuple[int, int] | None = None
 
 
-def raise_descriptors() -> None:
-    """As many as we may have: a job takes a few, and how many may run is not for this limit to
-    say. Jobs get what there was before, for programs exist that close every possible one."""
-    global _before
+def raise_nofile_limit() -> None:
+    """Raise the soft limit of open files to the hard limit.
+
+    Each job takes a few descriptors, and this limit should not bound the number of jobs. Jobs
+    keep the original limit: some programs close every possible descriptor.
+    """
+    global _inherited_nofile
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        _before = (soft, hard)
+        _inherited_nofile = (soft, hard)
     except (OSError, ValueError):
         pass
 
 
-def settle(child: Child) -> None:
-    """After its spawn, in the spawner's thread."""
-    if _before:
+def set_initial_rlimits(child: Child) -> None:
+    """Set the limits of a new process; runs in the spawn pool."""
+    if _inherited_nofile:
         try:
-            resource.prlimit(child.pid, resource.RLIMIT_NOFILE, _before)
+            resource.prlimit(child.pid, resource.RLIMIT_NOFILE, _inherited_nofile)
         except (OSError, ValueError):
             pass
-    child.backstop_s = child.limits.cpu_s
-    if child.backstop_s is not None:
+    child.cpu_rlimit_s = child.limits.cpu_s
+    if child.cpu_rlimit_s is not None:
         try:
             _, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
-            soft = _soft(child.backstop_s, hard)
+            soft = _soft_limit(child.cpu_rlimit_s, hard)
             resource.prlimit(child.pid, resource.RLIMIT_CPU, (soft, hard))
         except (OSError, ValueError):
-            # It is over already, or has become another user.
+            # The process has exited or changed its user.
             pass
 
 
-def move_backstop(child: Child) -> None:
-    """The kernel's own limit of CPU time, for each process by itself: should we be late or
-    dead, it stands. What it ends by SIGXCPU is a breach as ours is. It follows the limit of
-    the tree, tighter or looser; nothing is done while that is as it was."""
-    before_s, now_s = child.backstop_s, child.limits.cpu_s
+def update_cpu_rlimit(child: Child) -> None:
+    """Set RLIMIT_CPU of every process of the tree to follow the tree's `cpu_s`.
+
+    The kernel enforces it per process, even if the supervisor is late or dead. An exit by
+    SIGXCPU counts as a breach of `cpu_s`.
+    """
+    before_s, now_s = child.cpu_rlimit_s, child.limits.cpu_s
     if before_s == now_s:
         return
-    child.backstop_s = now_s
-    moved = True
-    while moved:
-        # Who was forked while we looked has what its parent had, and is seen the next time.
-        moved = sum(_move(each.pid, before_s, now_s) for each in members(child)) > 0
+    child.cpu_rlimit_s = now_s
+    changed = True
+    while changed:
+        # A process forked during the search has its parent's limit; the next search finds it.
+        changed = (
+            sum(_update_process(each.pid, before_s, now_s) for each in find_members(child)) > 0
+        )
 
 
-def _move(pid: int, before_s: float | None, now_s: float | None) -> bool:
+def _update_process(pid: int, before_s: float | None, now_s: float | None) -> bool:
     try:
         soft, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
-        wanted = _soft(now_s, hard)
-        # A tighter one that is not from us it has set itself, and keeps.
-        its_own = _is_below(soft, wanted) and soft != _soft(before_s, hard)
-        if soft == wanted or its_own:
+        wanted = _soft_limit(now_s, hard)
+        # A tighter limit that the process set itself stays.
+        is_own = _is_below(soft, wanted) and soft != _soft_limit(before_s, hard)
+        if soft == wanted or is_own:
             return False
         resource.prlimit(pid, resource.RLIMIT_CPU, (wanted, hard))
     except (OSError, ValueError):
-        # It is over already, or has become another user.
+        # The process has exited or changed its user.
         return False
     return True
 
 
-def _soft(cpu_s: float | None, hard: int) -> int:
+def _soft_limit(cpu_s: float | None, hard: int) -> int:
     if cpu_s is None:
         return hard
-    most = int(cpu_s) + 2
-    return most if hard == resource.RLIM_INFINITY else min(most, hard)
+    soft = int(cpu_s) + 2
+    return soft if hard == resource.RLIM_INFINITY else min(soft, hard)
 
 
 def _is_below(one: int, other: int) -> bool:

@@ -1,4 +1,4 @@
-"""Sending signals to processes that may be gone, and to a group and those who left it."""
+"""Signals to process trees: delivery to group and stragglers, kill, freeze and thaw."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import signal
 from collections.abc import Sequence
 
 from mythjobs.process import procfs
-from mythjobs.process.procfs import Process
+from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.supervise.child import Child
-from mythjobs.process.supervise.descendants import members
+from mythjobs.process.supervise.descendants import find_members
 
 
-def send(pid: int, number: int) -> bool:
-    """A negative pid is a group. That it is gone already, or not ours to end, is no error."""
+def send_signal(pid: int, number: int) -> bool:
+    """Signal a process, or a group if `pid` is negative; return False if gone or not permitted."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
@@ -21,36 +21,41 @@ def send(pid: int, number: int) -> bool:
     return True
 
 
-def send_all(child: Child, members: Sequence[Process], number: int) -> int:
-    """To the group of a leader that is not reaped, then to those who have left it; how many.
+def signal_tree(child: Child, members: Sequence[ProcessInfo], number: int) -> int:
+    """Signal the leader's process group, then the members outside it; return how many.
 
-    The group at once: none of it can fork its way out between two signals of ours.
+    The leader must not be reaped. One signal to the whole group leaves no gap in which a member
+    could fork a process that receives none.
     """
-    # Counted before: who dies of it at once is in no group any more.
-    apart = [each for each in members if not (child.session and _is_in_group(each, child.pid))]
-    count = len(members) - len(apart) if child.session and send(-child.pid, number) else 0
-    for process in apart:
-        count += send_surely(process, number)
+    # Count first: a member that dies of the signal is no longer in the group.
+    outside = [
+        each for each in members if not (child.is_session_leader and _is_in_group(each, child.pid))
+    ]
+    count = 0
+    if child.is_session_leader and send_signal(-child.pid, number):
+        count = len(members) - len(outside)
+    for process in outside:
+        count += signal_process(process, number)
     return count
 
 
-def kill_all(child: Child, found: list[Process]) -> None:
-    """At once, where that can be: what forks meanwhile would else get away from us."""
-    if child.tree:
-        child.tree.kill()
+def kill_tree(child: Child, members: list[ProcessInfo]) -> None:
+    """Kill the cgroup if there is one, at once, so that no fork escapes; otherwise `members`."""
+    if child.cgroup:
+        child.cgroup.kill()
     else:
-        send_all(child, found, signal.SIGKILL)
+        signal_tree(child, members, signal.SIGKILL)
 
 
-def send_surely(process: Process, number: int) -> bool:
-    """Through a pidfd, and only if the number was not given to another since we looked."""
+def signal_process(process: ProcessInfo, number: int) -> bool:
+    """Signal through a pidfd, unless the pid was reused since `process` was read."""
     try:
         fd = os.pidfd_open(process.pid)
     except OSError:
         return False
     try:
         now = procfs.read_process(process.pid)
-        if now is None or now.dead or now.born_ms != process.born_ms:
+        if now is None or now.is_dead or now.start_time_ms != process.start_time_ms:
             return False
         signal.pidfd_send_signal(fd, number)
         return True
@@ -60,32 +65,32 @@ def send_surely(process: Process, number: int) -> bool:
         os.close(fd)
 
 
-def _is_in_group(process: Process, group: int) -> bool:
+def _is_in_group(process: ProcessInfo, group: int) -> bool:
     try:
         return os.getpgid(process.pid) == group
     except ProcessLookupError:
         return False
 
 
-def freeze(child: Child, run_ms: int) -> None:
+def freeze_tree(child: Child, run_ms: int) -> None:
     child.frozen_since_ms = run_ms
-    if child.tree:
-        child.tree.freeze()
+    if child.cgroup:
+        child.cgroup.freeze()
         return
     stopped: set[int] = set()
-    # Who forks between our look and our signal has a child that we see the next time.
-    while new := [each for each in members(child) if each.pid not in stopped]:
-        send_all(child, new, signal.SIGSTOP)
+    # A process that forks between search and signal has a child that the next search finds.
+    while new := [each for each in find_members(child) if each.pid not in stopped]:
+        signal_tree(child, new, signal.SIGSTOP)
         stopped.update(each.pid for each in new)
 
 
-def thaw(child: Child, run_ms: int) -> int:
-    """For how many milliseconds it was frozen; they do not count for its limits."""
+def thaw_tree(child: Child, run_ms: int) -> int:
+    """Thaw the tree; return how many milliseconds it was frozen."""
     since_ms, child.frozen_since_ms = child.frozen_since_ms, None
     frozen_ms = 0 if since_ms is None else run_ms - since_ms
     child.frozen_ms += frozen_ms
-    if child.tree:
-        child.tree.thaw()
+    if child.cgroup:
+        child.cgroup.thaw()
     else:
-        send_all(child, members(child), signal.SIGCONT)
+        signal_tree(child, find_members(child), signal.SIGCONT)
     return frozen_ms

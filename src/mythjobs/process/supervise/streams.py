@@ -1,4 +1,4 @@
-"""Emptying the pipes that children write into. One buffer a loop, which reads one at a time."""
+"""Pipes that children write into: where their bytes go, and a non-blocking reader."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import fcntl
 import os
 from typing import Final, NamedTuple, Protocol
 
-_SIZE: Final = 256 * 1024
-# What a pipe holds if nobody asks for more (pipe(7)); one found full has a heavy writer.
-_USUAL_PIPE: Final = 64 * 1024
+_BUFFER_BYTES: Final = 256 * 1024
+# Default capacity of a pipe (pipe(7)); a pipe found full has a fast writer.
+_DEFAULT_PIPE_BYTES: Final = 64 * 1024
 
 
 class Sink(Protocol):
-    """Takes what a child writes and never waits; `written` counts it, kept or not."""
+    """Destination of a child's output; its methods never block."""
 
     @property
-    def written(self) -> int: ...
+    def written_bytes(self) -> int:
+        """All bytes that the child wrote, kept or dropped."""
+        ...
 
     def write(self, data: memoryview, /) -> None: ...
 
@@ -23,41 +25,43 @@ class Sink(Protocol):
 
 
 class Stream(NamedTuple):
-    """A pipe that the child writes into, and what is done with what comes out of it."""
+    """The read end of a pipe that the child writes into, and its destination."""
 
     fd: int
     sink: Sink
 
 
-class Drain:
-    """A buffer of its own, because a process may have two loops (a fork has its own too)."""
+class StreamReader:
+    """Reads pipes through one buffer. A process may have two event loops, each with a reader."""
 
-    __slots__ = ("_buffer", "_into", "_view")
+    __slots__ = ("_buffer", "_buffers", "_view")
 
     def __init__(self) -> None:
-        self._buffer = bytearray(_SIZE)
+        self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
-        self._into = [self._buffer]
+        self._buffers = [self._buffer]
 
     def read_once(self, stream: Stream) -> bool:
-        """Pass on what is there, up to one buffer, so that one child's flood leaves room for
-        others. False at the end of file."""
+        """Pass on up to one buffer of bytes; return False at end of file.
+
+        The bound keeps one child with much output from starving others.
+        """
         try:
-            size = os.readv(stream.fd, self._into)
+            size = os.readv(stream.fd, self._buffers)
         except BlockingIOError:
             return True
         if not size:
             return False
         stream.sink.write(self._view[:size])
-        if size == _USUAL_PIPE:
-            _widen(stream.fd)
+        if size == _DEFAULT_PIPE_BYTES:
+            _enlarge_pipe(stream.fd)
         return True
 
     def read_all(self, stream: Stream) -> bool:
-        """Pass on all that is there. False if the end of file is still to come."""
+        """Pass on all available bytes; return True at end of file."""
         while True:
             try:
-                size = os.readv(stream.fd, self._into)
+                size = os.readv(stream.fd, self._buffers)
             except BlockingIOError:
                 return False
             if not size:
@@ -65,9 +69,9 @@ class Drain:
             stream.sink.write(self._view[:size])
 
 
-def _widen(fd: int) -> None:
+def _enlarge_pipe(fd: int) -> None:
     try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _SIZE)
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _BUFFER_BYTES)
     except OSError:
-        # An ordinary user may have so many of them and no more (pipe(7)).
+        # The user has reached /proc/sys/fs/pipe-user-pages-soft (pipe(7)).
         pass

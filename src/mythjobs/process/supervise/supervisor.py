@@ -1,7 +1,6 @@
-"""The life of children, from spawn to the last word: the one owner of all its steps.
+"""Process supervisor: spawns children, enforces their limits, stops and reaps them.
 
-The agent's reaper and the library's thread both keep their children with this; what is to be
-journalled, said or woken is their own, and they hear of it through `Owner`.
+The agent's reaper and the library's thread each run one and are notified through ChildEvents.
 """
 
 from __future__ import annotations
@@ -16,345 +15,357 @@ from typing import Final, Generic, TypeVar
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
-from mythjobs.process.procfs import Census, Process
+from mythjobs.process.procfs import ProcessInfo, ProcessSnapshot
 from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.errors import CannotStart
-from mythjobs.process.spawn.pool import Spawners
+from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise import rlimits, signals
 from mythjobs.process.supervise import usage as supervise_usage
-from mythjobs.process.supervise.child import Child, Owner
-from mythjobs.process.supervise.cleanup import Clearing
-from mythjobs.process.supervise.descendants import is_dead, members
-from mythjobs.process.supervise.limits import Containers, Guard
-from mythjobs.process.supervise.loop import Loop, log_exception
-from mythjobs.process.supervise.signals import kill_all, send, send_all
-from mythjobs.process.supervise.streams import Drain, Stream
+from mythjobs.process.supervise.child import Child, ChildEvents
+from mythjobs.process.supervise.cleanup import Cleanup
+from mythjobs.process.supervise.descendants import find_members, has_child_exited
+from mythjobs.process.supervise.limits import CgroupAllocator, LimitMonitor
+from mythjobs.process.supervise.loop import EventLoop, log_exception
+from mythjobs.process.supervise.signals import kill_tree, send_signal, signal_tree
+from mythjobs.process.supervise.streams import Stream, StreamReader
 
-# A child that ends within this time is drained once, at its end; only a longer one has its
-# pipes watched meanwhile. It saves the short ones four system calls and a wake-up.
-_LASTING_AFTER_MS: Final = 10
-# How long we wait for what should be a matter of microseconds: that a pipe which nobody holds
-# any more comes to its end.
-_PATIENCE_MS: Final = 2000
+# Pipes of a child that ends within this time are read only once, at its end. This saves
+# short-lived children four system calls and a wake-up.
+_DRAIN_AFTER_MS: Final = 10
+# How long to wait for end of file on a child's pipes after its tree has ended. End of file
+# normally follows within microseconds.
+_STREAM_EOF_TIMEOUT_MS: Final = 2000
 
 C = TypeVar("C", bound=Child)
 
 
-class Keeper(Generic[C]):
-    """All but `spawn` is for the thread that runs the loop."""
+class Supervisor(Generic[C]):
+    """All methods but `spawn` must be called in the thread that runs the event loop."""
 
-    def __init__(self, loop: Loop, spawners: Spawners, owner: Owner[C]) -> None:
+    def __init__(self, loop: EventLoop, spawners: SpawnPool, events: ChildEvents[C]) -> None:
         self._loop = loop
         self._spawners = spawners
-        self._owner = owner
-        self._drain = Drain()
-        self._census = Census()
-        self._containers = Containers()
-        self._guard = Guard(loop, self._breach)
-        # Children whose leader is not reaped, by its pid.
+        self._events = events
+        self._reader = StreamReader()
+        self._snapshot = ProcessSnapshot()
+        self._cgroups = CgroupAllocator()
+        self._limit_monitor = LimitMonitor(loop, self._limit_breached)
+        # Children whose leader has not been reaped, by the leader's pid.
         self.leaders: dict[int, C] = {}
-        self.clearing = Clearing(loop, self._collect)
+        self.cleanup = Cleanup(loop, self._reap_leader)
 
     def close(self) -> None:
-        """No more children will come."""
-        self._containers.close()
+        """Release the cgroups; no child may be spawned afterwards."""
+        self._cgroups.close()
 
-    # Started.
+    # Start.
 
     def spawn(self, child: C) -> None:
-        """From any thread. Its end will be told, whatever becomes of it."""
-        self._spawners.do(partial(self._spawn, child))
+        """Spawn `child` in a thread of the pool. Thread-safe. Its end is always reported."""
+        self._spawners.submit(partial(self._spawn, child))
 
-    def refuse(self, child: C, why: NotStarted) -> None:
-        """It is not to be started: what there is of it ends, and is told."""
-        child.not_started = why
+    def fail_start(self, child: C, reason: NotStarted) -> None:
+        """Report that `child` ended without being started."""
+        child.not_started = reason
         self._loop.call_soon(partial(self._spawned, child))
 
     def _spawn(self, child: C, spawn: Spawn) -> None:
-        """In a spawner's thread. What goes wrong is the child's outcome."""
+        """Runs in a thread of the spawn pool. An error becomes the child's outcome."""
         try:
-            self._containers.hold(child)
-            what = child.prepare()
-            if child.tree:
-                joins = tuple(child.tree.joins())
-                what = what._replace(wishes=what.wishes._replace(joins=joins))
-            child.after_ms = machine_now().steady_ms
-            child.pid = spawn(what)
-            child.born = machine_now()
-            rlimits.settle(child)
+            self._cgroups.assign(child)
+            program = child.prepare()
+            if child.cgroup:
+                files = tuple(child.cgroup.list_join_files())
+                program = program._replace(setup=program.setup._replace(cgroup_files=files))
+            child.spawn_ms = machine_now().steady_ms
+            child.pid = spawn(program)
+            child.spawned_at = machine_now()
+            rlimits.set_initial_rlimits(child)
             child.pidfd = os.pidfd_open(child.pid)
-        except CannotStart as refused:
-            child.not_started = refused.outcome()
+        except CannotStart as error:
+            child.not_started = error.outcome()
         except OSError as error:
-            what_failed = "watching its process" if child.born else "this machine"
-            child.not_started = errors.at_preparing(error, what_failed).outcome()
+            step = "opening a pidfd of the process" if child.spawned_at else "creating a process"
+            child.not_started = errors.setup_error(error, step).outcome()
         except Exception as error:
             log_exception()
-            child.not_started = NotStarted(0, f"a bug of ours: {error!r}")
+            child.not_started = NotStarted(0, f"internal error: {error!r}")
         finally:
-            child.prepared()
+            child.release_resources()
             self._loop.call_soon(partial(self._spawned, child))
 
     def _spawned(self, child: C) -> None:
-        for end in child.ends:
+        for end in child.child_fds:
             os.close(end)
-        child.open = child.streams[:]
+        child.open_streams = child.streams[:]
         if child.not_started:
-            if child.born:
-                # We would not hear of its end: then it must not have been started.
-                send(child.pid, signal.SIGKILL)
+            if child.spawned_at:
+                # Without a pidfd its exit would go unnoticed, so it must not run.
+                send_signal(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
-                child.born = None
-            if child.tree:
-                child.tree.close()
-            self._close_all(child)
-            self._finish(child)
+                child.spawned_at = None
+            if child.cgroup:
+                child.cgroup.close()
+            self._close_streams(child)
+            self._report_end(child)
             return
-        self._loop.watch(child.pidfd, partial(self._exited, child))
+        self._loop.watch(child.pidfd, partial(self._leader_exited, child))
         self.leaders[child.pid] = child
-        child.known = True
-        # Its limits may have changed while it was being spawned.
-        rlimits.move_backstop(child)
-        self._owner.spawned(child)
+        child.has_spawned = True
+        # The limits may have changed during the spawn.
+        rlimits.update_cpu_rlimit(child)
+        self._events.spawned(child)
         self._set_timers(child)
-        if child.ending:
-            # It was asked to stop while it was being spawned.
+        if child.stop_reason:
+            # A stop was requested during the spawn.
             self._terminate(child)
-        elif child.holders:
+        elif child.freeze_holders:
             self._freeze(child)
 
     def _set_timers(self, child: C) -> None:
-        assert child.born
+        assert child.spawned_at
         if child.limits.output_bytes is not None:
-            self._last(child)
+            self._start_draining(child)
         else:
-            due_ms = child.born.run_ms + _LASTING_AFTER_MS
-            child.timers.append(self._loop.at(due_ms, partial(self._last, child)))
+            due_ms = child.spawned_at.run_ms + _DRAIN_AFTER_MS
+            child.timers.append(self._loop.call_at(due_ms, partial(self._start_draining, child)))
         if child.limits.wall_s is not None:
-            self._set_wall(child)
-        self._guard.begin(child)
+            self._set_wall_timer(child)
+        self._limit_monitor.start(child)
 
-    def _breach(self, child: Child, why: Outcome) -> None:
+    def _limit_breached(self, child: Child, reason: Outcome) -> None:
         if child.pid in self.leaders:
-            self.stop(self.leaders[child.pid], why)
+            self.stop(self.leaders[child.pid], reason)
 
-    def _set_wall(self, child: C) -> None:
-        """Frozen time does not count: while it is frozen no timer runs."""
+    def _set_wall_timer(self, child: C) -> None:
+        """Frozen time does not count: no timer runs while the child is frozen."""
         child.wall_timer.clear()
         wall_s = child.limits.wall_s
-        if wall_s is None or child.frozen_since_ms is not None or child.ending:
+        if wall_s is None or child.frozen_since_ms is not None or child.stop_reason:
             return
-        assert child.born
-        due_ms = child.born.run_ms + child.frozen_ms + round(wall_s * 1000)
-        child.wall_timer = self._loop.at(due_ms, partial(self.stop, child, Breached("wall")))
+        assert child.spawned_at
+        due_ms = child.spawned_at.run_ms + child.frozen_ms + round(wall_s * 1000)
+        child.wall_timer = self._loop.call_at(due_ms, partial(self.stop, child, Breached("wall")))
 
-    def _last(self, child: C) -> None:
-        if child.lasting:
+    def _start_draining(self, child: C) -> None:
+        if child.is_draining:
             return
-        child.lasting = True
-        if not child.exited:
-            child.peak_bytes = supervise_usage.peak_of(child.pid)
-        for stream in child.open:
-            self._loop.watch(stream.fd, partial(self._readable, child, stream))
-        self._owner.lasting(child)
+        child.is_draining = True
+        if not child.has_exited:
+            child.peak_bytes = supervise_usage.read_peak_bytes(child.pid)
+        for stream in child.open_streams:
+            self._loop.watch(stream.fd, partial(self._read_stream, child, stream))
+        self._events.outlived_start(child)
 
-    def _readable(self, child: C, stream: Stream) -> None:
-        if not self._drain.read_once(stream):
+    def _read_stream(self, child: C, stream: Stream) -> None:
+        if not self._reader.read_once(stream):
             self._close_stream(child, stream)
-            if child.exit_status is not None and not child.open:
-                self._finish(child)
+            if child.exit_status is not None and not child.open_streams:
+                self._report_end(child)
             return
-        most = child.limits.output_bytes
-        if most is not None and child.written > most:
+        max_bytes = child.limits.output_bytes
+        if max_bytes is not None and child.written_bytes > max_bytes:
             self.stop(child, Breached("output"))
 
     def _close_stream(self, child: C, stream: Stream) -> None:
-        if child.lasting:
+        if child.is_draining:
             self._loop.unwatch(stream.fd)
         os.close(stream.fd)
-        child.open.remove(stream)
+        child.open_streams.remove(stream)
 
-    # Told to do something while it runs.
+    # Requests while the child runs.
 
-    def change(self, child: C, limits: Limits) -> None:
-        """Other limits from now on, counted from its start all the same."""
+    def change_limits(self, child: C, limits: Limits) -> None:
+        """Replace the limits of `child`; they still count from its start."""
         if limits == child.limits:
             return
         child.limits = limits
-        if child.running:
-            self._set_wall(child)
-            rlimits.move_backstop(child)
-            self._guard.change(child)
+        if child.is_running:
+            self._set_wall_timer(child)
+            rlimits.update_cpu_rlimit(child)
+            self._limit_monitor.update(child)
             if child.frozen_since_ms is not None:
-                self._guard.froze(child)
+                self._limit_monitor.pause(child)
             if limits.output_bytes is not None:
-                self._last(child)
+                self._start_draining(child)
 
     def signal(self, child: C, number: int) -> int:
-        """To its whole tree; how many processes got it."""
-        return send_all(child, members(child), number) if child.running else 0
+        """Send a signal to the whole tree; return how many processes received it."""
+        return signal_tree(child, find_members(child), number) if child.is_running else 0
 
-    def tree(self, child: C) -> list[Process]:
-        """What is there of it: its tree, or what its dead leader left."""
-        if not child.known or child.exit_status is not None:
+    def list_tree(self, child: C) -> list[ProcessInfo]:
+        """Return the processes of the tree, or the survivors if its leader has exited."""
+        if not child.has_spawned or child.exit_status is not None:
             return []
-        return self.clearing.kin.left(child) if child.exited else members(child)
+        return (
+            self.cleanup.descendants.find_survivors(child)
+            if child.has_exited
+            else find_members(child)
+        )
 
-    def hold(self, child: C, holder: str, on: bool) -> None:
-        """It is frozen while anybody holds it; one that is being ended no longer is."""
-        if child.ending or child.exited:
+    def set_freeze_holder(self, child: C, holder: str, on: bool) -> None:
+        """Add or remove a freeze holder; a child is frozen while it has any.
+
+        Ignored once the child is being stopped: a stop thaws it.
+        """
+        if child.stop_reason or child.has_exited:
             return
-        was = bool(child.holders)
+        was_frozen = bool(child.freeze_holders)
         if on:
-            child.holders.add(holder)
+            child.freeze_holders.add(holder)
         else:
-            child.holders.discard(holder)
-        if bool(child.holders) == was or not child.known:
+            child.freeze_holders.discard(holder)
+        if bool(child.freeze_holders) == was_frozen or not child.has_spawned:
             return
-        if child.holders:
+        if child.freeze_holders:
             self._freeze(child)
         else:
             self._thaw(child)
 
     def _freeze(self, child: C) -> None:
         child.wall_timer.clear()
-        self._guard.froze(child)
-        signals.freeze(child, self._loop.now.run_ms)
+        self._limit_monitor.pause(child)
+        signals.freeze_tree(child, self._loop.now.run_ms)
 
     def _thaw(self, child: C) -> None:
         if child.frozen_since_ms is None:
             return
-        frozen_ms = signals.thaw(child, self._loop.now.run_ms)
-        self._set_wall(child)
-        self._guard.thawed(child, frozen_ms)
+        frozen_ms = signals.thaw_tree(child, self._loop.now.run_ms)
+        self._set_wall_timer(child)
+        self._limit_monitor.resume(child, frozen_ms)
 
-    # Ended by us.
+    # Stop.
 
-    def stop(self, child: C, why: Outcome, grace_s: float | None = None) -> None:
-        """TERM to its tree, KILL after the grace. The first to ask is the one that is told;
-        who asks again can only shorten the grace."""
-        if child.exited or child.not_started:
+    def stop(self, child: C, reason: Outcome, grace_s: float | None = None) -> None:
+        """Send TERM to the tree, and KILL after the grace period.
+
+        The first `reason` becomes the outcome. A repeated stop can only shorten the grace period.
+        """
+        if child.has_exited or child.not_started:
             return
-        if child.ending:
-            self._hurry(child, grace_s)
+        if child.stop_reason:
+            self._shorten_grace(child, grace_s)
             return
-        if child.born and is_dead(child.pid):
-            # It came before us, and what it says of itself is the truth.
+        if child.spawned_at and has_child_exited(child.pid):
+            # The leader exited before the stop: its own exit status is the outcome.
             return
-        child.ending = why
+        child.stop_reason = reason
         if grace_s is not None:
             child.grace_s = grace_s
-        held = bool(child.holders)
-        child.holders.clear()
-        if child.known:
+        was_frozen = bool(child.freeze_holders)
+        child.freeze_holders.clear()
+        if child.has_spawned:
             self._terminate(child)
-        if held:
-            self._owner.let_go(child)
+        if was_frozen:
+            self._events.thawed_for_stop(child)
 
-    def _hurry(self, child: C, grace_s: float | None) -> None:
-        if grace_s is None or not child.known:
+    def _shorten_grace(self, child: C, grace_s: float | None) -> None:
+        if grace_s is None or not child.has_spawned:
             return
         due_ms = self._loop.now.run_ms + round(grace_s * 1000)
         if due_ms < child.kill_at_ms:
             child.kill_at_ms = due_ms
-            child.timers.append(self._loop.at(due_ms, partial(self._kill, child)))
+            child.timers.append(self._loop.call_at(due_ms, partial(self._kill, child)))
 
     def _terminate(self, child: C) -> None:
         child.wall_timer.clear()
-        # First of all: whatever goes wrong with the asking, the end comes.
+        # Set the KILL timer first, so that the child ends even if sending TERM fails.
         child.term_ms = self._loop.now.run_ms
         child.kill_at_ms = child.term_ms + round(child.grace_s * 1000)
-        child.timers.append(self._loop.at(child.kill_at_ms, partial(self._kill, child)))
+        child.timers.append(self._loop.call_at(child.kill_at_ms, partial(self._kill, child)))
         if child.grace_s > 0:
-            found = self._members(child)
-            self._remember(child, found)
-            send_all(child, found, signal.SIGTERM)
-            # What has been stopped (SIGSTOP) sees TERM only when it goes on.
-            send_all(child, found, signal.SIGCONT)
+            found = self._find_members(child)
+            self._record_usage(child, found)
+            signal_tree(child, found, signal.SIGTERM)
+            # A process stopped by SIGSTOP handles TERM only once it is continued.
+            signal_tree(child, found, signal.SIGCONT)
         if child.frozen_since_ms is not None:
             child.frozen_ms += child.term_ms - child.frozen_since_ms
             child.frozen_since_ms = None
-            if child.tree:
-                child.tree.thaw()
+            if child.cgroup:
+                child.cgroup.thaw()
 
     def _kill(self, child: C) -> None:
-        if child.grace_over:
+        if child.has_grace_ended:
             return
-        child.grace_over = True
-        if child.exited:
-            self.clearing.clear(child)
+        child.has_grace_ended = True
+        if child.has_exited:
+            self.cleanup.clean_up(child)
         else:
-            found = self._members(child)
-            self._remember(child, found)
-            kill_all(child, found)
+            found = self._find_members(child)
+            self._record_usage(child, found)
+            kill_tree(child, found)
 
-    def _members(self, child: C) -> list[Process]:
-        """All that can be found; of a machine without a free descriptor, whom it has seen."""
+    def _find_members(self, child: C) -> list[ProcessInfo]:
+        """Return the tree, or the members seen before if no descriptor is free to search with."""
         try:
-            return members(child, partial(self._census.at, self._loop.now))
+            return find_members(child, partial(self._snapshot.read, self._loop.now))
         except OSError:
             log_exception()
-            return list(child.family.values())
+            return list(child.seen_members.values())
 
-    def _remember(self, child: C, found: list[Process]) -> None:
-        """What is killed together with its parent is waited for by nobody, or not by us."""
+    def _record_usage(self, child: C, found: list[ProcessInfo]) -> None:
+        """Sample the usage before a kill: a process that dies together with its parent may be
+        waited for by another process, or by none, and its usage would be missing."""
         if len(found) > 1:
             with suppress(OSError):
-                child.seen = supervise_usage.usage(child) or child.seen
+                child.usage_at_stop = supervise_usage.read_usage(child) or child.usage_at_stop
 
-    # Ended.
+    # End.
 
-    def _exited(self, child: C) -> None:
-        """Its leader is dead and not reaped: its zombie keeps the number taken, as a pid and
-        as the number of group and session, so that none of them can be a stranger's."""
+    def _leader_exited(self, child: C) -> None:
+        """Start the cleanup. The leader is not reaped before it is complete: while the leader is
+        a zombie, its pid cannot be reused as a pid, process group or session id."""
         self._loop.unwatch(child.pidfd)
         os.close(child.pidfd)
-        child.exited = True
-        self._guard.end(child)
-        if child.tree and not child.ending and (limit := child.tree.breach()):
-            # The kernel ended it, or it gave up itself, before we heard of it. It is over: a
-            # grace would be for nobody.
-            child.ending = Breached(limit)
-            child.grace_over = True
-        self.clearing.clear(child)
+        child.has_exited = True
+        self._limit_monitor.stop(child)
+        if child.cgroup and not child.stop_reason and (limit := child.cgroup.find_breach()):
+            # The kernel killed it at the limit, or it gave up by itself, before the event was
+            # read. The leader has exited, so a grace period is useless.
+            child.stop_reason = Breached(limit)
+            child.has_grace_ended = True
+        self.cleanup.clean_up(child)
 
-    def _collect(self, child: C) -> None:
-        child.call_off()
+    def _reap_leader(self, child: C) -> None:
+        child.cancel_timers()
         _, status, usage = os.wait4(child.pid, 0)
         del self.leaders[child.pid]
         child.exit_status = status
-        assert child.born
-        wall_s = (self._loop.now.run_ms - child.born.run_ms) / 1000
-        child.usage = supervise_usage.add(child.usage, usage, max(wall_s, 0.0), child.peak_bytes)
-        if child.tree:
-            child.usage = supervise_usage.of_tree(child.usage, child.tree.usage())
-            child.tree.close()
-            child.tree = None
-        elif child.seen:
-            child.usage = supervise_usage.at_least(child.usage, child.seen)
+        assert child.spawned_at
+        wall_s = (self._loop.now.run_ms - child.spawned_at.run_ms) / 1000
+        child.usage = supervise_usage.add_rusage(
+            child.usage, usage, max(wall_s, 0.0), child.peak_bytes
+        )
+        if child.cgroup:
+            child.usage = supervise_usage.merge_cgroup(child.usage, child.cgroup.read_usage())
+            child.cgroup.close()
+            child.cgroup = None
+        elif child.usage_at_stop:
+            child.usage = supervise_usage.merge_sampled(child.usage, child.usage_at_stop)
         if child.frozen_ms:
             child.usage = replace(child.usage, frozen_s=child.frozen_ms / 1000)
-        for stream in child.open[:]:
-            if self._drain.read_all(stream):
+        for stream in child.open_streams[:]:
+            if self._reader.read_all(stream):
                 self._close_stream(child, stream)
-        if not child.open:
-            self._finish(child)
+        if not child.open_streams:
+            self._report_end(child)
             return
-        # A child that is being spawned this moment has a copy of the pipe until its exec.
-        # Or something got away from us and holds it: that must not hold up the end.
-        self._last(child)
-        due_ms = self._loop.now.run_ms + _PATIENCE_MS
-        child.timers.append(self._loop.at(due_ms, partial(self._cut_off, child)))
+        # Another child that is being spawned has a copy of the pipe until its exec, or an
+        # undetected descendant holds it. The latter must not delay the end.
+        self._start_draining(child)
+        due_ms = self._loop.now.run_ms + _STREAM_EOF_TIMEOUT_MS
+        child.timers.append(self._loop.call_at(due_ms, partial(self._abandon_streams, child)))
 
-    def _cut_off(self, child: C) -> None:
-        self._close_all(child)
-        self._finish(child)
+    def _abandon_streams(self, child: C) -> None:
+        self._close_streams(child)
+        self._report_end(child)
 
-    def _close_all(self, child: C) -> None:
-        for stream in child.open[:]:
+    def _close_streams(self, child: C) -> None:
+        for stream in child.open_streams[:]:
             self._close_stream(child, stream)
 
-    def _finish(self, child: C) -> None:
-        child.call_off()
-        self._owner.over(child)
+    def _report_end(self, child: C) -> None:
+        child.cancel_timers()
+        self._events.ended(child)

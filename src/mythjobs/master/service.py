@@ -1,11 +1,11 @@
-"""The master's loop: requests into turns, what turns say to agents and to those who wait."""
+"""Master service: runs requests in turns, publishes committed turns, serves reads and waits."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,18 +18,18 @@ from mythjobs.clock import master_now
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, no_such_command
 from mythjobs.master import requests
-from mythjobs.master.catalog import read_command
-from mythjobs.master.core import Core, Result
+from mythjobs.master.catalog import decode_command
+from mythjobs.master.core import MasterCore, TurnResult
 from mythjobs.master.explain import job as explain_job
 from mythjobs.master.explain import machine as explain_machine
 from mythjobs.master.explain import replay
 from mythjobs.master.handlers import batches
-from mythjobs.master.handlers.submit import own_words
+from mythjobs.master.handlers.submit import job_requirements
 from mythjobs.master.link.lease_timer import LeaseTimer
 from mythjobs.master.link.server import LinkServer
 from mythjobs.master.output.reader import AttemptOutput, OutputReader
-from mythjobs.master.state import Memory
-from mythjobs.master.turn_runner import Committed, Turns
+from mythjobs.master.state import MasterState
+from mythjobs.master.turn_runner import CommittedTurn, TurnRunner
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL
 from mythjobs.protocol.messages import MasterFrame
@@ -46,10 +46,10 @@ T = TypeVar("T")
 
 
 class Master:
-    """Everything a face needs of a running master. Lives in one event loop.
+    """A running master as the HTTP API uses it. Lives in one event loop.
 
-    Raises what Store raises. `failed` completes, with its exception, if the store or the core
-    cannot go on; nothing is acknowledged after that.
+    All methods may raise the store's errors. `failed` completes with an exception if the store
+    or the core cannot continue; nothing is acknowledged after that.
     """
 
     def __init__(
@@ -61,30 +61,30 @@ class Master:
         local_jobs: int | None,
         store: str | Path | None = None,
     ) -> None:
-        """`store` is a path or a URL, else the file of the state directory."""
+        """`store` is a path or a URL, by default the file in the state directory."""
         self.state_dir = state_dir
         self.store = redact_password(str(store or state_dir.store))
         self.key = key
         self.started_ms = master_now().wall_ms
         self._store = open_store(store or state_dir.store)
-        self._core = Core(allow_local=allow_local, local_jobs=local_jobs)
+        self._core = MasterCore(allow_local=allow_local, local_jobs=local_jobs)
         self.outputs = OutputReader(state_dir.output, self)
         self.links = LinkServer(key, self, self.outputs)
-        self._lease_timer = LeaseTimer(lambda read_ms: self.post(requests.Tick(read_ms)))
+        self._lease_timer = LeaseTimer(lambda read_ms: self.post(requests.LeaseTick(read_ms)))
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._waiters: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
-        self._turn_runner = Turns(
+        self._turn_runner = TurnRunner(
             self._store,
             self._core,
             master_now,
-            committed=lambda turn: _call_in_loop(self._loop, self._publish, turn),
-            failed=lambda error: _call_in_loop(self._loop, self._fail, error),
+            on_commit=lambda turn: _call_in_loop(self._loop, self._publish, turn),
+            on_failure=lambda error: _call_in_loop(self._loop, self._fail, error),
         )
 
     def start(self) -> None:
         self._turn_runner.start()
-        self._lease_timer.set_due(self._core.memory.next_expiry_ms)
+        self._lease_timer.set_due(self._core.state.next_expiry_ms)
 
     async def close(self) -> None:
         self._lease_timer.close()
@@ -92,37 +92,41 @@ class Master:
         self._store.close()
 
     async def execute(self, request: requests.Request) -> Any:
-        """Into the next turn; answered after its commit. Raises the MythJobsError of a refusal."""
+        """Run a request in the next turn; return its answer after the commit.
+
+        Raises the MythJobsError with which the handler rejects the request.
+        """
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._turn_runner.ask(request, answer)
+        self._turn_runner.put_request(request, answer)
         return await answer
 
     def post(self, message: requests.Message) -> None:
-        self._turn_runner.post(message)
+        """Queue a message, which has no answer, for the next turn."""
+        self._turn_runner.put_message(message)
 
-    def _publish(self, committed: Committed) -> None:
+    def _publish(self, committed: CommittedTurn) -> None:
         if committed.result is not None:
             self._send_frames(committed.result)
-        for connection in committed.broken:
+        for connection in committed.failed_connections:
             self.links.close_connection(connection)
-        # Grants go first: a machine can begin while the one who asked still reads its answer.
-        for asked, answer in committed.answers:
-            if asked.done():
-                continue  # who asked is gone
+        # Send grants before answers: the machine starts while the client reads its response.
+        for future, answer in committed.responses:
+            if future.done():
+                continue  # the client disconnected
             if isinstance(answer, BaseException):
-                asked.set_exception(answer)
+                future.set_exception(answer)
             else:
-                asked.set_result(answer)
-        for batch_id in committed.completed:
+                future.set_result(answer)
+        for batch_id in committed.completed_batches:
             self._wake_waiters("batch", batch_id)
 
-    def _send_frames(self, result: Result) -> None:
-        self._lease_timer.set_due(result.memory.next_expiry_ms)
-        for connection in result.said.keys() | result.acks.keys():
-            frame = MasterFrame(result.acks.get(connection, 0), result.said.get(connection, []))
+    def _send_frames(self, result: TurnResult) -> None:
+        self._lease_timer.set_due(result.state.next_expiry_ms)
+        for connection in result.outgoing.keys() | result.acks.keys():
+            frame = MasterFrame(result.acks.get(connection, 0), result.outgoing.get(connection, []))
             self.links.send_frame(connection, frame)
         if self._waiters:
-            for job_id in result.over:
+            for job_id in result.ended:
                 self._wake_waiters("job", job_id)
 
     def _fail(self, error: BaseException) -> None:
@@ -134,7 +138,7 @@ class Master:
     async def read(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """function(tx, …) on a snapshot, in a thread."""
+        """Run function(tx, …) on a snapshot of the store, in a thread."""
 
         def run() -> T:
             with self._store.snapshot() as tx:
@@ -159,40 +163,44 @@ class Master:
 
     async def list_machines(self) -> dict[str, Any]:
         now = master_now()
-        machines = self._core.memory.machines.values()
-        return {"machines": [explain_machine.machine_page(each, now) for each in machines]}
+        machines = self._core.state.machines.values()
+        return {"machines": [explain_machine.summarize_machine(each, now) for each in machines]}
 
     @property
-    def state(self) -> Memory:
-        """As of the last commit; a snapshot that nobody changes."""
-        return self._core.memory
+    def state(self) -> MasterState:
+        """The state as of the last commit; never modified."""
+        return self._core.state
 
     async def explain_job(self, job_id: int) -> dict[str, Any]:
-        return await self.read(explain_job.why, self._core.memory, job_id, master_now())
+        return await self.read(explain_job.explain_job, self._core.state, job_id, master_now())
 
     async def explain_machine(self, name: str) -> dict[str, Any]:
-        """What a machine waits for. Raises NoSuchMachine."""
-        memory, now = self._core.memory, master_now()
-        return await self.read(explain_machine.why_machine, memory, name, now)
+        """Raises NoSuchMachine."""
+        memory, now = self._core.state, master_now()
+        return await self.read(explain_machine.explain_machine, memory, name, now)
 
     async def replay(self, table: Mapping[str, object]) -> dict[str, Any]:
-        """The last week's jobs against changed settings. Raises what whatif.what_if raises."""
-        return await self.read(replay.what_if, self._core.memory, table, master_now())
+        """Replay the last week's jobs against changed settings. Raises as replay.what_if does."""
+        return await self.read(replay.what_if, self._core.state, table, master_now())
 
     async def read_job(self, job_id: int) -> dict[str, Any]:
         """Raises NoSuchJob."""
-        return await self.read(explain_job.job, self._core.memory, master_now(), job_id)
+        return await self.read(
+            explain_job.read_job_with_reason, self._core.state, master_now(), job_id
+        )
 
     async def list_jobs(self, **query: Any) -> dict[str, Any]:
         """Raises NoSuchCommand."""
-        return await self.read(explain_job.jobs, self._core.memory, master_now(), **query)
+        return await self.read(
+            explain_job.list_jobs_with_reasons, self._core.state, master_now(), **query
+        )
 
     async def find_attempt_output(self, job: int, n: int | None) -> AttemptOutput:
-        """What the store knows of an attempt's output. Raises NoSuchJob, BadRequest."""
+        """Raises NoSuchJob, BadRequest."""
         found = await self.read(read_attempt_output, job, n)
-        machine = self._core.memory.machines[found["machine_id"]]
-        over = found["state"] == "over"
-        return AttemptOutput(found["n"], machine.machine_id, machine.name, over, found["output"])
+        machine = self._core.state.machines[found["machine_id"]]
+        ended = found["state"] == "over"
+        return AttemptOutput(found["n"], machine.machine_id, machine.name, ended, found["output"])
 
     async def find_machines(self, of: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]:
         return await self.read(find_attempt_machines, list(of))
@@ -200,41 +208,36 @@ class Master:
     # Waits.
 
     async def wait_job(
-        self, job_id: int, seconds: float, gone: asyncio.Future[None] | None = None
+        self, job_id: int, wait_s: float, disconnected: asyncio.Future[None] | None = None
     ) -> dict[str, Any]:
-        """The job once it is over, or as it is after `seconds`, or when who asked is `gone`.
-        Raises NoSuchJob."""
-        page = partial(self.read_job, job_id)
-        over = partial(self._wait_until_ended, "job", job_id, seconds, gone, page)
-        return await over(lambda job: job["state"] in FINAL)
+        """Return the job once it has ended, or its state after `wait_s` or a disconnect.
+
+        Raises NoSuchJob.
+        """
+        with self._register_waiter("job", job_id) as ended:
+            job = await self.read_job(job_id)
+            if job["state"] not in FINAL:
+                await _wait_first(ended, disconnected, wait_s)
+                job = await self.read_job(job_id)
+            return job
 
     async def wait_batch(
-        self, batch_id: int, seconds: float, gone: asyncio.Future[None] | None = None
+        self, batch_id: int, wait_s: float, disconnected: asyncio.Future[None] | None = None
     ) -> dict[str, Any]:
-        page = partial(self.read, read_batch, batch_id)
-        over = partial(self._wait_until_ended, "batch", batch_id, seconds, gone, page)
-        return await over(lambda batch: batch["over"])
-
-    async def _wait_until_ended(
-        self,
-        kind: str,
-        number: int,
-        seconds: float,
-        gone: asyncio.Future[None] | None,
-        page: Callable[[], Awaitable[dict[str, Any]]],
-        over: Callable[[dict[str, Any]], bool],
-    ) -> dict[str, Any]:
-        # Waiting begins before the first look, so that an end between the two is not missed.
-        with self._register_waiter(kind, number) as ended:
-            found = await page()
-            if over(found):
-                return found
-            waits = [ended] if gone is None else [ended, gone]
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            return await page()
+        """Like wait_job, for a batch."""
+        with self._register_waiter("batch", batch_id) as ended:
+            batch = await self.read(read_batch, batch_id)
+            if not batch["over"]:
+                await _wait_first(ended, disconnected, wait_s)
+                batch = await self.read(read_batch, batch_id)
+            return batch
 
     @contextlib.contextmanager
     def _register_waiter(self, kind: str, number: int) -> Iterator[asyncio.Future[None]]:
+        """Yield a future that completes at the end of the job or batch.
+
+        Callers register before their first read, so an end between the two is not missed.
+        """
         waiters = self._waiters.setdefault((kind, number), set())
         future: asyncio.Future[None] = self._loop.create_future()
         waiters.add(future)
@@ -255,16 +258,18 @@ class Master:
     async def submit_batch(
         self, header: BatchSubmit, path: Path, submitter: str
     ) -> dict[str, int | list[int]]:
-        """Submits a job for each line of a file. Raises BadRequest naming the line that is wrong;
-        nothing is kept of such a batch."""
+        """Submit one job per line of a file.
+
+        Raises BadRequest naming the first invalid line; no job of such a batch is stored.
+        """
         defined = await self.read(commands.find_by_name, header.command)
         if defined is None:
             raise no_such_command(header.command)
         if header.command == RUN:
             raise BadRequest('"run" takes no batch file')
-        command = read_command(defined.definition)
-        jobs = await asyncio.to_thread(batches.count, path, command, header)
-        slice_ = partial(
+        command = decode_command(defined.definition)
+        jobs = await asyncio.to_thread(batches.count_rows, path, command, header)
+        make_slice = partial(
             requests.BatchSlice,
             command=header.command,
             revision_id=defined.revision_id,
@@ -272,41 +277,52 @@ class Master:
             priority=header.priority,
             hold=header.hold,
             comment=header.comment,
-            words=own_words(header),
+            requirements=job_requirements(header),
             not_before_ms=header.not_before_ms,
             deadline_ms=header.deadline_ms,
         )
         if jobs <= batches.SLICE_JOBS:
-            rows = list(batches.rows(path, command, header))
-            place = await self.execute(slice_(place=None, offset=0, rows=rows, last=True))
+            rows = list(batches.read_rows(path, command, header))
+            batch_ids = await self.execute(make_slice(ids=None, offset=0, rows=rows, last=True))
         else:
-            place = await self._submit_slices(slice_, header, path, command, jobs)
-        return {"batch": place.batch, "ids": [place.first, place.first + jobs - 1], "jobs": jobs}
+            batch_ids = await self._submit_slices(make_slice, header, path, command, jobs)
+        return {
+            "batch": batch_ids.batch_id,
+            "ids": [batch_ids.first_job_id, batch_ids.first_job_id + jobs - 1],
+            "jobs": jobs,
+        }
 
     async def _submit_slices(
         self,
-        slice_: Callable[..., requests.BatchSlice],
+        make_slice: Callable[..., requests.BatchSlice],
         header: BatchSubmit,
         path: Path,
         command: Command,
         jobs: int,
-    ) -> requests.BatchPlace:
-        place: requests.BatchPlace = await self.execute(requests.BeginBatch(header.command, jobs))
-        rows = batches.rows(path, command, header)
+    ) -> requests.BatchIds:
+        batch_ids: requests.BatchIds = await self.execute(requests.BeginBatch(header.command, jobs))
+        rows = batches.read_rows(path, command, header)
         try:
             for offset in range(0, jobs, batches.SLICE_JOBS):
                 some = await asyncio.to_thread(lambda: list(islice(rows, batches.SLICE_JOBS)))
                 last = offset + len(some) >= jobs
-                await self.execute(slice_(place=place, offset=offset, rows=some, last=last))
+                await self.execute(make_slice(ids=batch_ids, offset=offset, rows=some, last=last))
         except BaseException:
-            await asyncio.shield(self.execute(requests.DropBatch(place)))
+            await asyncio.shield(self.execute(requests.DropBatch(batch_ids)))
             raise
-        return place
+        return batch_ids
+
+
+async def _wait_first(
+    ended: asyncio.Future[None], disconnected: asyncio.Future[None] | None, wait_s: float
+) -> None:
+    futures = [ended] if disconnected is None else [ended, disconnected]
+    await asyncio.wait(futures, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _call_in_loop(
     loop: asyncio.AbstractEventLoop, function: Callable[[T], None], argument: T
 ) -> None:
-    # The loop may have ended while the last turn was committed: then nobody is left to tell.
+    # call_soon_threadsafe raises RuntimeError if the loop ended while the last turn was committed.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, argument)

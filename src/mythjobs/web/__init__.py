@@ -1,0 +1,1 @@
+"""HTTP API of the master, and the master as a program."""

@@ -1,4 +1,4 @@
-"""The API's answers and its errors, through real sockets to a real master."""
+"""Responses and errors of the API, through real sockets to a real master."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from mythjobs.errors import StoreFull
 from mythjobs.web.routes import batches
-from tests.integration.web.served import NOTE, ServedMaster, run
+from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 
 async def _define(master: ServedMaster, **changed: Any) -> None:
@@ -39,7 +39,7 @@ def test_commands_are_defined_listed_and_shown(tmp_path: Path) -> None:
         assert shown["definition"]["summary"] == "Say it"
         assert (shown["statistics"]["jobs"], shown["statistics"]["median_s"]) == (0, None)
 
-        # What jobs were submitted with stays readable.
+        # Older revisions stay readable.
         old = (await master.request("GET", "/api/v1/commands/note?revision=1")).json
         assert (old["revision"], "summary" in old["definition"]) == (1, False)
         every = (await master.request("GET", "/api/v1/commands/note/revisions")).json["revisions"]
@@ -50,7 +50,7 @@ def test_commands_are_defined_listed_and_shown(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_command_is_disabled_and_its_jobs_say_so(tmp_path: Path) -> None:
+def test_jobs_of_a_disabled_command_wait_for_that_reason(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
         url = "/api/v1/commands/note/enabled"
@@ -88,7 +88,7 @@ def test_a_job_is_submitted_shown_held_and_cancelled(tmp_path: Path) -> None:
         assert (again.status, again.json["new"], again.json["id"]) == (200, False, job_id)
 
         job = (await master.request("GET", f"/api/v1/jobs/{job_id}")).json
-        # An argument arrives as it was written: this "7" is no number.
+        # An argument keeps its type: the string "7" does not become a number.
         assert job["arguments"]["text"] == "7"
         assert job["submitter"]
         why = (await master.request("GET", f"/api/v1/jobs/{job_id}/why")).json
@@ -107,7 +107,7 @@ def test_a_job_is_submitted_shown_held_and_cancelled(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_wait_ends_with_the_job_or_with_its_seconds(tmp_path: Path) -> None:
+def test_a_wait_ends_with_the_job_or_after_its_timeout(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
         await master.request("POST", "/api/v1/jobs", {"command": "note"})
@@ -119,7 +119,7 @@ def test_a_wait_ends_with_the_job_or_with_its_seconds(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_batch_is_streamed_to_a_file_that_does_not_stay(tmp_path: Path) -> None:
+def test_a_batch_is_streamed_to_a_temporary_file(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
         url = "/api/v1/batches?command=note&priority=3&comment=all"
@@ -140,7 +140,7 @@ def test_a_batch_is_streamed_to_a_file_that_does_not_stay(tmp_path: Path) -> Non
     run(tmp_path, story)
 
 
-def test_what_a_dead_master_left_of_uploads_is_removed(tmp_path: Path) -> None:
+def test_uploads_of_a_killed_master_are_deleted(tmp_path: Path) -> None:
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads/0.jsonl").write_bytes(b"{}")
     batches.remove_stale_uploads(tmp_path / "uploads")
@@ -187,8 +187,8 @@ DEEP = b'{"definition": {"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
         ("POST", "/jobs", {"command": "note", "deadline_ms": -1}, "deadline_ms"),
         ("POST", "/jobs", {"command": "note", "limits": {"wall": "soon"}}, "limits.wall"),
         ("POST", "/jobs", {"command": "note", "labels": ["G"]}, "labels"),
-        ("POST", "/jobs/all", {"act": "cancel"}, "say which jobs"),
-        ("POST", "/jobs/all", {"act": "hold", "states": ["running"]}, "only to queued"),
+        ("POST", "/jobs/all", {"act": "cancel"}, "no jobs selected"),
+        ("POST", "/jobs/all", {"act": "hold", "states": ["running"]}, "only on queued"),
         ("POST", "/jobs/all", {"act": "burn", "command": "note"}, "act"),
         ("POST", "/jobs/all", {"act": "hold", "batch": 2**70}, "there is no batch 1180"),
         ("POST", "/batches?command=note&limit=wall=1h&limit=wall=2h", b"{}\n", "given twice"),
@@ -197,14 +197,14 @@ DEEP = b'{"definition": {"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
         ("GET", "/jobs/count?state=lost", None, "state"),
         ("GET", "/jobs/count?ended_before_ms=-1", None, "ended_before_ms"),
         ("POST", "/batches?command=note&limit=wall", b"{}\n", "limit"),
-        ("POST", "/batches?command=note&semaphore=nas=x", b"{}\n", "how many units"),
+        ("POST", "/batches?command=note&semaphore=nas=x", b"{}\n", "number of units"),
         ("GET", "/commands/note?revision=0", None, "revision"),
         ("POST", "/batches?command=note&priority=1000", b"{}\n", ""),
         ("POST", "/batches?command=note", b'{}\n{"text": "\xff"}\n', "line 2"),
         ("POST", "/batches?command=note", b'{"times": "many"}\n', "line 1"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_said(
+def test_an_invalid_request_is_rejected_with_the_reason(
     tmp_path: Path, method: str, path: str, body: Any, names: str
 ) -> None:
     async def story(master: ServedMaster) -> None:
@@ -236,7 +236,7 @@ def test_what_is_wrong_with_a_request_is_said(
         ("GET", "/link", 404, "not_found"),
     ],
 )
-def test_what_is_not_there_is_an_error_like_the_others(
+def test_unknown_objects_and_routes_answer_with_an_error_body(
     tmp_path: Path, method: str, path: str, status: int, code: str | None
 ) -> None:
     async def story(master: ServedMaster) -> None:
@@ -248,7 +248,7 @@ def test_what_is_not_there_is_an_error_like_the_others(
     run(tmp_path, story)
 
 
-def test_a_bug_is_answered_and_its_traceback_is_in_the_log(
+def test_an_internal_error_is_answered_and_its_traceback_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(master: ServedMaster) -> None:
@@ -272,19 +272,19 @@ def test_a_bug_is_answered_and_its_traceback_is_in_the_log(
     run(tmp_path, story)
 
 
-def test_the_schema_names_routes_and_no_other_server(tmp_path: Path) -> None:
+def test_the_schema_lists_the_routes_and_refers_to_no_other_server(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         answer = await master.request("GET", "/api/openapi.json")
         text = json.dumps(answer.json)
         assert "cdn" not in text
-        # Which routes there are, docs/api.md says: tests/architecture/test_docs.py.
+        # tests/architecture/test_docs.py compares the routes with docs/api.md.
         assert len(answer.json["paths"]) > 20
         assert all(path.startswith("/api/v1/") for path in answer.json["paths"])
 
     run(tmp_path, story)
 
 
-def test_nobody_is_waited_for_who_has_gone_away(tmp_path: Path) -> None:
+def test_a_wait_ends_when_the_client_disconnects(tmp_path: Path) -> None:
     async def story(served: ServedMaster) -> None:
         await _define(served)
         await served.request("POST", "/api/v1/jobs", {"command": "note", "hold": True})

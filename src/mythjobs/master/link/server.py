@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mythjobs.errors import MythJobsError, ProtocolError
 from mythjobs.master.link.connection import AgentConnection, Channel
 from mythjobs.master.output.reader import OutputReader
-from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached, Message, Request
+from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived, Message, Request
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 
@@ -142,7 +142,7 @@ class LinkServer:
             else:
                 frame = self._take_output_messages(connection, codec.agent_frame(data))
                 # An empty frame is posted too, because it must be acknowledged.
-                self._master.post(AgentSaid(connection.connection_id, frame))
+                self._master.post(FrameReceived(connection.connection_id, frame))
 
     def _take_output_messages(
         self, connection: AgentConnection, frame: m.AgentFrame

@@ -1,4 +1,4 @@
-"""The agents' WebSocket as the link's channel."""
+"""WebSocket endpoint of the agents' link."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class WebSocketChannel:
         try:
             await self._send(event)
         except RuntimeError as error:
-            # uvicorn's word for "closed already", and uvloop's until the loss is announced.
+            # Raised by uvicorn on a closed connection, and by uvloop until connection_lost() ran.
             raise ConnectionResetError(str(error)) from None
 
 
 async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
     await send({"type": "websocket.accept"})
-    # Only the socket's door knows who asks; what comes through the port shows a token.
+    # Only connections through the Unix socket have a peer uid; TCP clients have a token.
     await links.serve(WebSocketChannel(receive, send), trusted="peer_uid" in scope["state"])

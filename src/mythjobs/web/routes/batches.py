@@ -1,4 +1,4 @@
-"""Routes about batches: many jobs of one command in one request, streamed to a file first."""
+"""Routes for batches: many jobs of one command, streamed to a file before they are stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mythjobs.web.server import schema
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
-@post("/batches", summary="Submit a job for each line of the body, a JSON object of arguments")
+@post("/batches", summary="Submit one job per line of the body, each a JSON object of arguments")
 async def submit_batch(
     request: ApiRequest,
     command: FromQuery[str],
@@ -55,39 +55,39 @@ async def submit_batch(
     )
     path = master.state_dir.uploads / f"{secrets.token_hex(8)}.jsonl"
     try:
-        # Not fsynced: if the power goes, the batch was not acknowledged and is sent again.
+        # No fsync: after a power failure the client, which got no answer, sends the batch again.
         with open(path, "xb", opener=_open_private) as file:
             async for piece in request.stream():
                 file.write(piece)
         loaded = await master.submit_batch(header, path, get_submitter(request))
     except UnicodeDecodeError:
-        raise BadRequest("the lines are not UTF-8") from None
+        raise BadRequest("the body is not UTF-8") from None
     finally:
         path.unlink(missing_ok=True)
     return cast(schema.SubmittedBatch, loaded)
 
 
-@get("/batches/{batch_id:int}", summary="Show a batch; with `wait` once all of it is over")
+@get("/batches/{batch_id:int}", summary="Show a batch; with `wait`, once all its jobs have ended")
 async def show_batch(
     request: ApiRequest, batch_id: FromPath[int], wait: FromQuery[float | None] = None
 ) -> schema.Batch:
     master = get_master(request)
     if wait is None:
         return cast(schema.Batch, await master.read(read_batch, check_batch_id(batch_id)))
-    seconds, gone = check_wait_s(wait), get_disconnect(request)
-    answer = await master.wait_batch(check_batch_id(batch_id), seconds, gone)
+    wait_s, disconnected = check_wait_s(wait), get_disconnect(request)
+    answer = await master.wait_batch(check_batch_id(batch_id), wait_s, disconnected)
     return cast(schema.Batch, answer)
 
 
 def _parse_pairs(listed: list[str], name: str) -> dict[str, str | int]:
-    """`cpu=1h`, `nice=10`: a whole number is one."""
+    """Parse NAME=VALUE items such as `cpu=1h` and `nice=10`; digits become an int."""
     found: dict[str, str | int] = {}
     for each in listed:
         key, equals, value = each.partition("=")
         if not (key and equals and value):
-            raise BadRequest(f"{name}: {each} is not like name=value")
+            raise BadRequest(f'{name}: "{each}" does not have the form NAME=VALUE')
         if key in found:
-            raise BadRequest(f"{name}: {key} is given twice")
+            raise BadRequest(f'{name}: "{key}" is given twice')
         found[key] = int(value) if _NUMBER.fullmatch(value) else value
     return found
 
@@ -96,12 +96,12 @@ def _parse_semaphores(listed: list[str]) -> dict[str, int]:
     units = _parse_pairs(listed, "semaphore")
     for name, value in units.items():
         if not isinstance(value, int):
-            raise BadRequest(f"semaphore: {name}={value} does not say how many units")
+            raise BadRequest(f'semaphore: "{name}={value}": the number of units must be an integer')
     return cast(dict[str, int], units)
 
 
 def remove_stale_uploads(uploads: Path) -> None:
-    """Remove what an earlier master left when it died in the middle of a request."""
+    """Delete the batch files of requests that a killed master did not finish."""
     uploads.mkdir(mode=0o700, exist_ok=True)
     for path in uploads.iterdir():
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Routes about commands: define, list, show, enable, remove."""
+"""Routes for commands: define, list, show, enable, remove."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from mythjobs.web.routes.validation import check_revision
 from mythjobs.web.server import schema
 
 
-@post("/commands", summary="Define a command, or a new revision of it")
+@post("/commands", summary="Define a command or a new revision")
 async def define_command(request: ApiRequest, data: JSONBody[DefineCommand]) -> schema.Defined:
     master = get_master(request)
-    done: Defined = await master.execute(requests.Define(data.definition, data.replace))
-    nowhere = await master.read(machine.nowhere, master.state, done.name, master_now())
+    done: Defined = await master.execute(requests.DefineCommand(data.definition, data.replace))
+    nowhere = await master.read(
+        machine.find_placement_obstacle, master.state, done.name, master_now()
+    )
     return {
         "name": done.name,
         "revision": done.revision,
@@ -35,7 +37,7 @@ async def list_commands(request: ApiRequest) -> schema.Commands:
     return cast(schema.Commands, await get_master(request).read(queries.list_commands))
 
 
-@get("/commands/{name:str}", summary="Show a command, or an older revision")
+@get("/commands/{name:str}", summary="Show a command or an older revision")
 async def show_command(
     request: ApiRequest,
     name: FromPath[str],
@@ -55,7 +57,7 @@ async def list_revisions(request: ApiRequest, name: FromPath[str]) -> schema.Rev
 @post(
     "/commands/{name:str}/enabled",
     status_code=200,
-    summary="Let jobs of a command start, or not; those that run go on",
+    summary="Enable or disable the start of a command's jobs; running jobs continue",
 )
 async def enable_command(
     request: ApiRequest, name: FromPath[str], data: JSONBody[Enable]

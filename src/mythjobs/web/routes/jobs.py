@@ -1,4 +1,4 @@
-"""Routes about jobs: submit, list, count, show, why."""
+"""Routes for jobs: submit, list, count, show, explain, and actions on one or many jobs."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from mythjobs.web.server import schema
 MAX_LISTED: Final = 1000
 Action = Literal["cancel", "hold", "release", "rerun", "pause", "resume"]
 
-# As many jobs share a turn with everything else that has arrived.
+# Jobs per request to the master, so that other requests of the same turn are not delayed.
 SLICE_JOBS: Final = 500
 _MAX_ERRORS: Final = 20
 _LIVE: Final = (JobState.LEASED, JobState.RUNNING)
-# On jobs in which states an act can do anything.
+# The states in which an action has an effect.
 _STATES: Final[dict[str, tuple[JobState, ...]]] = {
     "cancel": (JobState.QUEUED, *_LIVE),
     "hold": (JobState.QUEUED,),
@@ -46,8 +46,8 @@ _STATES: Final[dict[str, tuple[JobState, ...]]] = {
 
 @post("/jobs", summary="Submit a job")
 async def submit_job(request: ApiRequest, data: JSONBody[Submit]) -> Response[Submitted]:
-    asked = requests.SubmitJob(check_submit(data), get_submitter(request))
-    submitted = await get_master(request).execute(asked)
+    submit = requests.SubmitJob(check_submit(data), get_submitter(request))
+    submitted = await get_master(request).execute(submit)
     return Response(submitted, status_code=201 if submitted.new else 200)
 
 
@@ -63,7 +63,7 @@ async def list_jobs(
 ) -> schema.Jobs:
     states = _parse_states(state_is)
     if not 1 <= limit <= MAX_LISTED:
-        raise BadRequest(f"limit: from 1 to {MAX_LISTED}")
+        raise BadRequest(f"limit: must be from 1 to {MAX_LISTED}")
     answer = await get_master(request).list_jobs(
         states=states,
         command=command,
@@ -85,7 +85,7 @@ async def count_jobs(
     held: FromQuery[bool] = False,
     ended_before_ms: FromQuery[int | None] = None,
 ) -> schema.Counts:
-    which = filters.JobFilter(
+    job_filter = filters.JobFilter(
         _parse_states(state_is),
         command,
         None if batch is None else check_batch_id(batch),
@@ -93,36 +93,74 @@ async def count_jobs(
         held,
         check_time_ms(ended_before_ms, "ended_before_ms"),
     )
-    return {"counts": await get_master(request).read(filters.count_jobs, which)}
+    return {"counts": await get_master(request).read(filters.count_jobs, job_filter)}
 
 
 def _parse_states(listed: str | None) -> tuple[str, ...]:
     states = tuple(listed.split(",")) if listed else ()
     for each in states:
         if each not in tuple(JobState):
-            raise BadRequest(f"state: {each} is not a state; states are {', '.join(JobState)}")
+            raise BadRequest(f'state: "{each}" is not one of {", ".join(JobState)}')
     return states
 
 
-@get("/jobs/{job_id:int}", summary="Show a job; with `wait` once it is over, or after so long")
+@get(
+    "/jobs/{job_id:int}",
+    summary="Show a job; with `wait`, once it has ended or after that many seconds",
+)
 async def show_job(
     request: ApiRequest, job_id: FromPath[int], wait: FromQuery[float | None] = None
 ) -> schema.Job:
     master = get_master(request)
     if wait is None:
         return cast(schema.Job, await master.read_job(check_job_id(job_id)))
-    seconds, gone = check_wait_s(wait), get_disconnect(request)
-    return cast(schema.Job, await master.wait_job(check_job_id(job_id), seconds, gone))
+    wait_s, disconnected = check_wait_s(wait), get_disconnect(request)
+    return cast(schema.Job, await master.wait_job(check_job_id(job_id), wait_s, disconnected))
 
 
-@get("/jobs/{job_id:int}/why", summary="Say why a job waits, and on which machines it could run")
+@get("/jobs/{job_id:int}/why", summary="Explain why a job waits and where it could run")
 async def explain_job(request: ApiRequest, job_id: FromPath[int]) -> schema.Why:
     return cast(schema.Why, await get_master(request).explain_job(check_job_id(job_id)))
 
 
+def _make_action_route(action: Action, summary: str) -> Any:
+    @post(f"/jobs/{action}", status_code=200, summary=summary)
+    async def act_on_jobs(request: ApiRequest, data: JSONBody[Act]) -> schema.ActionResults:
+        make_request = _request_maker(action, get_submitter(request))
+        ids = check_ids(data)
+        # The store cannot be queried for ids outside its integer range.
+        valid = [each for each in ids if is_valid_id(each)]
+        master = get_master(request)
+        acted: list[Acted] = await master.execute(make_request(valid)) if valid else []
+        results = iter(acted)
+        return {"jobs": [next(results) if is_valid_id(each) else _no_job(each) for each in ids]}
+
+    return act_on_jobs
+
+
+def _no_job(job_id: int) -> Acted:
+    return Acted(job_id, "", "", f"there is no job {job_id}")
+
+
+def _request_maker(action: Action, by: str) -> Callable[[list[int]], requests.Request]:
+    match action:
+        case "cancel":
+            return lambda ids: requests.CancelJobs(ids, by)
+        case "hold":
+            return requests.HoldJobs
+        case "release":
+            return requests.ReleaseJobs
+        case "rerun":
+            return lambda ids: requests.RerunJobs(ids, by)
+        case _:
+            return lambda ids: requests.FreezeJobs(ids, action == "pause")
+
+
 class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
-    """An act on all jobs of a command, a batch, a subject, in certain states; what is left out is
-    not asked. Without states: on all that the act can be done to."""
+    """An action on all jobs that match every given field.
+
+    Without `states`, in all states in which the action has an effect.
+    """
 
     act: Action
     states: list[JobState] = field(default_factory=list)
@@ -131,102 +169,44 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     subject: str | None = None
 
 
-@post("/jobs/cancel", status_code=200, summary="Cancel jobs; those that run are stopped")
-async def cancel_jobs(request: ApiRequest, data: JSONBody[Act]) -> schema.ActionResults:
-    return await _apply_to_ids(request, "cancel", data)
-
-
-@post("/jobs/hold", status_code=200, summary="Hold jobs back")
-async def hold_jobs(request: ApiRequest, data: JSONBody[Act]) -> schema.ActionResults:
-    return await _apply_to_ids(request, "hold", data)
-
-
-@post("/jobs/release", status_code=200, summary="Release jobs that are held")
-async def release_jobs(request: ApiRequest, data: JSONBody[Act]) -> schema.ActionResults:
-    return await _apply_to_ids(request, "release", data)
-
-
-@post("/jobs/rerun", status_code=200, summary="Submit jobs that are over once more")
-async def rerun_jobs(request: ApiRequest, data: JSONBody[Act]) -> schema.ActionResults:
-    return await _apply_to_ids(request, "rerun", data)
-
-
-@post("/jobs/pause", status_code=200, summary="Freeze jobs that run")
-async def pause_jobs(request: ApiRequest, data: JSONBody[Act]) -> schema.ActionResults:
-    return await _apply_to_ids(request, "pause", data)
-
-
-@post("/jobs/resume", status_code=200, summary="Let jobs that were paused go on")
-async def resume_jobs(request: ApiRequest, data: JSONBody[Act]) -> schema.ActionResults:
-    return await _apply_to_ids(request, "resume", data)
-
-
-async def _apply_to_ids(request: ApiRequest, name: Action, act: Act) -> schema.ActionResults:
-    asked, ids = _request_for(name, get_submitter(request)), check_ids(act)
-    # The store could not even be asked for the others.
-    known = [each for each in ids if is_valid_id(each)]
-    acted: list[Acted] = await get_master(request).execute(asked(known)) if known else []
-    told = iter(acted)
-    return {"jobs": [next(told) if is_valid_id(each) else _no_such_job(each) for each in ids]}
-
-
-def _no_such_job(job_id: int) -> Acted:
-    return Acted(job_id, "", "", f"there is no job {job_id}")
-
-
-def _request_for(name: Action, by: str) -> Callable[[list[int]], requests.Request]:
-    def made(ids: list[int]) -> requests.Request:
-        match name:
-            case "cancel":
-                return requests.CancelJobs(ids, by)
-            case "hold":
-                return requests.HoldJobs(ids)
-            case "release":
-                return requests.ReleaseJobs(ids)
-            case "rerun":
-                return requests.RerunJobs(ids, by)
-            case _:
-                return requests.FreezeJobs(ids, name == "pause")
-
-    return made
-
-
-@post("/jobs/all", status_code=200, summary="Act on all jobs that have something in common")
-async def apply_to_matching(
+@post("/jobs/all", status_code=200, summary="Act on all jobs that match a filter")
+async def act_on_matching(
     request: ApiRequest, data: JSONBody[ActOnMatching]
 ) -> schema.MatchingActionResult:
-    """Slice by slice, each a turn's part, as long as somebody waits for it. Jobs that are
-    submitted meanwhile are not meant."""
-    which = _filter(data)
-    asked = _request_for(data.act, get_submitter(request))
-    master, gone = get_master(request), get_disconnect(request)
-    upto, above, done = await master.read(filters.find_last_id), 0, 0
+    """Act in slices, one per turn, until done or the client disconnects.
+
+    Jobs submitted after the request began are not affected.
+    """
+    job_filter = _make_filter(data)
+    make_request = _request_maker(data.act, get_submitter(request))
+    master, disconnected = get_master(request), get_disconnect(request)
+    last_id, after_id = await master.read(filters.find_max_id), 0
+    done = refused = 0
     errors: list[str] = []
-    refused = 0
-    while not gone.done():
-        ids = await master.read(filters.find_ids, which, above, upto, SLICE_JOBS)
+    while not disconnected.done():
+        ids = await master.read(filters.find_ids, job_filter, after_id, last_id, SLICE_JOBS)
         if not ids:
             break
-        acted: list[Acted] = await master.execute(asked(ids))
-        done += sum(not each.error for each in acted)
-        said = [each.error for each in acted if each.error]
-        refused += len(said)
-        errors += said[: _MAX_ERRORS - len(errors)]
-        above = ids[-1]
+        acted: list[Acted] = await master.execute(make_request(ids))
+        new_errors = [each.error for each in acted if each.error]
+        done += len(acted) - len(new_errors)
+        refused += len(new_errors)
+        errors += new_errors[: _MAX_ERRORS - len(errors)]
+        after_id = ids[-1]
     return {"act": data.act, "done": done, "refused": refused, "errors": errors}
 
 
-def _filter(data: ActOnMatching) -> filters.JobFilter:
-    can = _STATES[data.act]
+def _make_filter(data: ActOnMatching) -> filters.JobFilter:
+    valid = _STATES[data.act]
     for each in data.states:
-        if each not in can:
+        if each not in valid:
             raise BadRequest(
-                f"states: {data.act} does nothing to {each} jobs, only to {_join_or(can)}"
+                f"states: {data.act} has no effect on {each} jobs, only on {' or '.join(valid)}"
             )
     if not data.states and data.command is None and data.batch is None and data.subject is None:
-        raise BadRequest("say which jobs: of a command, a batch, a subject, or in which states")
+        raise BadRequest("no jobs selected; give a command, batch, subject or states")
     return filters.JobFilter(
-        tuple(data.states) or can,
+        tuple(data.states) or valid,
         data.command,
         None if data.batch is None else check_batch_id(data.batch),
         data.subject,
@@ -234,10 +214,17 @@ def _filter(data: ActOnMatching) -> filters.JobFilter:
     )
 
 
-def _join_or(states: tuple[JobState, ...]) -> str:
-    return " or ".join(states)
-
-
 ROUTES: Final[list[Any]] = [
-    submit_job, list_jobs, count_jobs, show_job, explain_job, cancel_jobs, hold_jobs, release_jobs, rerun_jobs, pause_jobs, resume_jobs, apply_to_matching
-]  # fmt: skip
+    submit_job,
+    list_jobs,
+    count_jobs,
+    show_job,
+    explain_job,
+    _make_action_route("cancel", "Cancel jobs and stop running ones"),
+    _make_action_route("hold", "Hold queued jobs"),
+    _make_action_route("release", "Release held jobs"),
+    _make_action_route("rerun", "Submit ended jobs again"),
+    _make_action_route("pause", "Pause (freeze) running jobs"),
+    _make_action_route("resume", "Resume paused jobs"),
+    act_on_matching,
+]

@@ -1,4 +1,4 @@
-"""Routes about machines, and the master's own state."""
+"""Routes for machines, and for the status of the master."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_JOBS: Final = 10_000
 
 
 class SetMachine(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to change of a machine: its ceiling, the commands that may run on it, its zone."""
+    """Changes to a machine: maximum number of jobs, permitted commands, time zone."""
 
     jobs: int | None = None
     allow: Literal["all"] | list[str] | None = None
@@ -29,12 +29,12 @@ class SetMachine(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Dead(Struct, frozen=True, forbid_unknown_fields=True):
-    """How it is known that a machine runs nothing any more."""
+    """Why the user is certain that the machine runs no job any more."""
 
     reason: str
 
 
-@get("/status", summary="Say how the master and its queue are")
+@get("/status", summary="Show the status of the master and its queue")
 async def show_status(request: ApiRequest) -> schema.Status:
     return cast(schema.Status, await get_master(request).read_status())
 
@@ -44,26 +44,26 @@ async def list_machines(request: ApiRequest) -> schema.Machines:
     return cast(schema.Machines, await get_master(request).list_machines())
 
 
-@get("/machines/{name:str}", summary="Show a machine, and what its owner says of it")
+@get("/machines/{name:str}", summary="Show a machine with its settings")
 async def show_machine(request: ApiRequest, name: FromPath[str]) -> schema.MachineDetails:
     return await _read_machine(request, name)
 
 
-@post("/machines/{name:str}", status_code=200, summary="Change a machine's ceiling, rights, zone")
+@post("/machines/{name:str}", status_code=200, summary="Change a machine's job limit, rights, zone")
 async def set_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SetMachine]
 ) -> schema.MachineDetails:
     if data.jobs is not None and not 0 <= data.jobs <= _MAX_JOBS:
-        raise BadRequest(f"jobs: from 0 to {_MAX_JOBS}")
-    asked = requests.SetMachine(name, data.jobs, data.allow, data.deny, data.zone)
-    await get_master(request).execute(asked)
+        raise BadRequest(f"jobs: must be from 0 to {_MAX_JOBS}")
+    change = requests.SetMachine(name, data.jobs, data.allow, data.deny, data.zone)
+    await get_master(request).execute(change)
     return await _read_machine(request, name)
 
 
 @post(
     "/machines/{name:str}/settings",
     status_code=200,
-    summary="Replace all that a machine's owner says of it",
+    summary="Replace all settings of a machine",
 )
 async def edit_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[MachineSettings]
@@ -75,41 +75,46 @@ async def edit_machine(
 @post(
     "/machines/{name:str}/hours",
     status_code=200,
-    summary="Open or close a machine until an instant, whatever its windows say",
+    summary="Override a machine's windows until a given time",
 )
 async def override_hours(
     request: ApiRequest, name: FromPath[str], data: JSONBody[Override]
 ) -> schema.MachineDetails:
-    asked = requests.OverrideHours(name, data.kind, data.until_ms, data.command)
-    await get_master(request).execute(asked)
+    override = requests.OverrideHours(name, data.kind, data.until_ms, data.command)
+    await get_master(request).execute(override)
     return await _read_machine(request, name)
 
 
 @post(
     "/machines/{name:str}/dead",
     status_code=200,
-    summary="Declare that a machine runs nothing any more; its jobs are begun again elsewhere",
+    summary="Declare a machine dead; its jobs are started again elsewhere",
 )
 async def declare_dead(
     request: ApiRequest, name: FromPath[str], data: JSONBody[Dead]
 ) -> schema.DeadMachine:
-    asked = requests.DeclareDead(name, get_submitter(request), data.reason)
-    return {"name": name, "jobs": await get_master(request).execute(asked)}
+    declaration = requests.DeclareDead(name, get_submitter(request), data.reason)
+    return {"name": name, "jobs": await get_master(request).execute(declaration)}
 
 
-@get("/machines/{name:str}/why", summary="Say what a machine waits for")
+@get("/machines/{name:str}/why", summary="Explain why a machine starts no more jobs")
 async def explain_machine(request: ApiRequest, name: FromPath[str]) -> schema.WhyMachine:
-    master = get_master(request)
-    found = await master.explain_machine(name)
-    return cast(schema.WhyMachine, found)
+    return cast(schema.WhyMachine, await get_master(request).explain_machine(name))
 
 
 async def _read_machine(request: ApiRequest, name: str) -> schema.MachineDetails:
     master = get_master(request)
-    found = await master.read(machine_pages.machine, master.state, name, master_now())
+    found = await master.read(machine_pages.read_machine, master.state, name, master_now())
     return cast(schema.MachineDetails, found)
 
 
 ROUTES: Final[list[Any]] = [
-    show_status, list_machines, show_machine, set_machine, edit_machine, override_hours, declare_dead, explain_machine,
-]  # fmt: skip
+    show_status,
+    list_machines,
+    show_machine,
+    set_machine,
+    edit_machine,
+    override_hours,
+    declare_dead,
+    explain_machine,
+]

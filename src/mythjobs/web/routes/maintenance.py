@@ -1,4 +1,4 @@
-"""Routes of upkeep: whether the store keeps its promises, what is old, what would be if."""
+"""Routes for maintenance: check invariants, prune old jobs, replay with other settings."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from mythjobs.web.routes.validation import check_time_ms
 from mythjobs.web.server import schema
 
 FinalState = Literal["succeeded", "failed", "cancelled"]
-# So many jobs are looked at in one turn.
+# Jobs examined per turn.
 SLICE_JOBS: Final = 1000
 _MAX_VIOLATIONS: Final = 1000
 
 
 class Prune(Struct, frozen=True, forbid_unknown_fields=True):
-    """Jobs that ended before an instant, in one of these states; without states in any."""
+    """Selects jobs that ended before `before_ms` in one of `states` (default: all final ones)."""
 
     before_ms: int
     states: list[FinalState] = field(default_factory=list)
 
 
 class WhatIf(Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings to try: the tables of machines and of commands by name, sizes of semaphores."""
+    """Settings to try: tables of machines and commands by name, sizes of semaphores."""
 
     machines: dict[str, dict[str, object]] = field(default_factory=dict)
     commands: dict[str, dict[str, object]] = field(default_factory=dict)
     semaphores: dict[str, int] = field(default_factory=dict)
 
 
-@get("/check", summary="Look whether the store keeps its promises")
+@get("/check", summary="Check the invariants of the store")
 async def check_invariants(request: ApiRequest) -> schema.Checked:
     found = await get_master(request).read(check_store)
     return {
@@ -49,29 +49,29 @@ async def check_invariants(request: ApiRequest) -> schema.Checked:
     }
 
 
-@post("/jobs/prune", status_code=200, summary="Delete old jobs that are over, with their output")
+@post("/jobs/prune", status_code=200, summary="Delete old ended jobs with their output")
 async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> schema.Pruned:
-    """Slice by slice, each a turn's part, as long as somebody waits for it."""
+    """Delete in slices, one per turn, until done or the client disconnects."""
     before_ms = check_time_ms(data.before_ms, "before_ms")
     assert before_ms is not None
-    master, gone = get_master(request), get_disconnect(request)
+    master, disconnected = get_master(request), get_disconnect(request)
     states = list(data.states or FinalState.__args__)  # type: ignore[attr-defined]
     above: int | None = 0
     jobs = 0
-    while above is not None and not gone.done():
+    while above is not None and not disconnected.done():
         done: PruneSlice = await master.execute(
             requests.PruneJobs(before_ms, states, above, SLICE_JOBS)
         )
         await master.outputs.remove(done.attempts)
         jobs += done.jobs
-        above = done.above
+        above = done.resume_after
     return {"jobs": jobs}
 
 
-@post("/what-if", status_code=200, summary="Replay the last week's jobs against changed settings")
+@post("/what-if", status_code=200, summary="Replay the last week's jobs with changed settings")
 async def replay_jobs(request: ApiRequest, data: JSONBody[WhatIf]) -> schema.WhatIf:
     if not (data.machines or data.commands or data.semaphores):
-        raise BadRequest("say what is to be changed: machines, commands or semaphores")
+        raise BadRequest("no settings to change; give machines, commands or semaphores")
     table = {
         "machines": data.machines,
         "commands": data.commands,

@@ -1,4 +1,4 @@
-"""The route of a job's output: bytes as they were written, from an offset on, live if wanted."""
+"""Route for a job's output: raw bytes from an offset, followed live on request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class OutputResponse(ASGIResponse):
-    """Bytes as they come; given up when the asker goes away, cut short when they fail."""
+    """Streams bytes; stops if the client disconnects, truncates the body on an error."""
 
     def __init__(self, reading: OutputStream) -> None:
         headers = {"x-attempt": str(reading.n)}
@@ -36,23 +36,23 @@ class OutputResponse(ASGIResponse):
         super().__init__(media_type="application/octet-stream", headers=headers)
         self._chunks = reading.chunks
 
-    # Without a length it is chunked, and the last chunk says that it is whole.
+    # Without a length the body is chunked, and the last chunk marks it as complete.
     _should_set_content_length = False
 
     async def send_body(self, send: Send, receive: Receive) -> None:  # type: ignore[override]
         sending = asyncio.create_task(_send_chunks(self._chunks, send))
-        going = asyncio.create_task(_wait_disconnect(receive))
+        leaving = asyncio.create_task(_wait_disconnect(receive))
         try:
-            await asyncio.wait((sending, going), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            going.cancel()
+            leaving.cancel()
             sending.cancel()
-            await asyncio.wait((sending, going))
+            await asyncio.wait((sending, leaving))
         if not sending.cancelled() and (error := sending.exception()):
             if not isinstance(error, MythJobsError):
                 raise error
-            # The answer has begun: all that can be said now is that it is not whole.
-            log.warning("output was cut short: %s", error.sentence)
+            # The response has begun; only a missing last chunk can tell the client.
+            log.warning("output response truncated: %s", error.sentence)
 
 
 async def _send_chunks(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
@@ -63,7 +63,7 @@ async def _send_chunks(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
 
 
 async def _wait_disconnect(receive: Receive) -> None:
-    """Wait until the other side has gone away."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -78,7 +78,7 @@ async def _wait_disconnect(receive: Receive) -> None:
         ResponseHeader(
             "X-Dropped",
             documentation_only=True,
-            description="How many bytes were not kept; missing while the attempt is not over",
+            description="Number of bytes not kept; absent before the end of the attempt",
         ),
     ],
 )
@@ -91,11 +91,11 @@ async def read_output(
     follow: FromQuery[bool] = False,
 ) -> OutputResponse:
     if stream not in (1, 2):
-        raise BadRequest("stream: 1 is standard output, 2 is standard error")
+        raise BadRequest("stream: must be 1 (standard output) or 2 (standard error)")
     if not 0 <= offset <= _MAX_OFFSET:
-        raise BadRequest("offset: from 0 on")
+        raise BadRequest("offset: must be 0 or more")
     if attempt is not None and not 1 <= attempt <= _MAX_ATTEMPT_NUMBER:
-        raise BadRequest("attempt: from 1 on")
+        raise BadRequest("attempt: must be 1 or more")
     outputs = get_master(request).outputs
     number = check_job_id(job_id)
     return OutputResponse(await outputs.read(number, attempt, stream, offset, follow=follow))

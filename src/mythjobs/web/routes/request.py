@@ -1,4 +1,4 @@
-"""A request as the routes see it: its body decoded once and strictly, its asker, the master."""
+"""Request class of the routes (strict JSON decoding) and access to master and submitter."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mythjobs.master.service import Master
 
 class ApiRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
-        """The body as the type that the route declares for `data`.
+        """Decode the body as the type that the route declares for `data`.
 
-        Litestar's own way decodes to dicts and converts these leniently ("5" is 5, "true" is
-        true), so that an argument would not arrive as it was written.
+        Litestar decodes to dicts and converts these leniently ("5" to 5, "true" to true), which
+        would change job arguments.
         """
         field = self.scope["route_handler"].parsed_data_field
         assert field is not None
@@ -38,8 +38,8 @@ def get_master(request: ApiRequest) -> Master:
 
 
 def get_disconnect(request: ApiRequest) -> asyncio.Future[None]:
-    """Done once the asker is no longer there, so that nothing need be waited for any more."""
-    return cast("asyncio.Future[None]", request.scope["state"]["connection"].gone)
+    """Return a future that completes when the client disconnects."""
+    return cast("asyncio.Future[None]", request.scope["state"]["connection"].disconnected)
 
 
 def get_submitter(request: ApiRequest) -> str:

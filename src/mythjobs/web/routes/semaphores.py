@@ -1,4 +1,4 @@
-"""Routes about semaphores: what jobs share beyond one machine."""
+"""Routes for semaphores: units that jobs on all machines share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mythjobs.web.routes.request import ApiRequest, get_master
 from mythjobs.web.server import schema
 
 
-@get("/semaphores", summary="List semaphores, and how much of each is taken")
+@get("/semaphores", summary="List semaphores with their units in use")
 async def list_semaphores(request: ApiRequest) -> schema.Semaphores:
     return await _read_semaphores(request)
 
 
-@post("/semaphores/{name:str}", status_code=200, summary="Say how many units a semaphore has")
+@post("/semaphores/{name:str}", status_code=200, summary="Create or resize a semaphore")
 async def set_semaphore(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SemaphoreSize]
 ) -> schema.Semaphores:
@@ -35,7 +35,7 @@ async def remove_semaphore(request: ApiRequest, name: FromPath[str]) -> schema.S
 
 async def _read_semaphores(request: ApiRequest) -> schema.Semaphores:
     master = get_master(request)
-    return cast(schema.Semaphores, await master.read(machine.semaphores, master.state))
+    return cast(schema.Semaphores, await master.read(machine.read_semaphore_usage, master.state))
 
 
 ROUTES: Final[list[Any]] = [list_semaphores, set_semaphore, remove_semaphore]

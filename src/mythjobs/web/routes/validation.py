@@ -1,4 +1,4 @@
-"""Numbers in requests, held within what the store and a waiting client can bear."""
+"""Range checks of numbers in requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mythjobs.model.units import MAX_WALL_MS
 from mythjobs.protocol.requests import Act, Submit
 
 MAX_WAIT_S: Final = 60.0
-# Ids are 64-bit in the store; a larger one is only a job that does not exist.
+# Ids are signed 64-bit in the store; a larger id is answered like any unknown id.
 _MAX_ID: Final = 2**63 - 1
 
 
@@ -28,19 +28,19 @@ def check_batch_id(number: int) -> int:
 
 def check_revision(number: int) -> int:
     if not 0 < number < 2**31:
-        raise BadRequest("revision: from 1 on")
+        raise BadRequest("revision: must be 1 or more")
     return number
 
 
 def check_time_ms(at_ms: int | None, name: str) -> int | None:
     if at_ms is not None and not 0 <= at_ms <= MAX_WALL_MS:
-        raise BadRequest(f"{name}: milliseconds since 1970, from 0 to {MAX_WALL_MS}")
+        raise BadRequest(f"{name}: must be milliseconds since 1970, from 0 to {MAX_WALL_MS}")
     return at_ms
 
 
 def check_ids(act: Act) -> list[int]:
     if not act.ids:
-        raise BadRequest("ids: name at least one job")
+        raise BadRequest("ids: must contain at least one job id")
     return act.ids
 
 
@@ -49,7 +49,7 @@ def is_valid_id(number: int) -> bool:
 
 
 def check_submit(submit: Submit) -> Submit:
-    """The numbers of a submit that the rules of jobs do not look at."""
+    """Check the numbers of a submit that the job rules of the model do not check."""
     check_time_ms(submit.not_before_ms, "not_before_ms")
     check_time_ms(submit.deadline_ms, "deadline_ms")
     for each in submit.after:
@@ -59,5 +59,5 @@ def check_submit(submit: Submit) -> Submit:
 
 def check_wait_s(wait: float) -> float:
     if not math.isfinite(wait) or wait < 0:
-        raise BadRequest("wait: seconds, from 0 to 60")
+        raise BadRequest(f"wait: must be seconds, 0 or more (at most {MAX_WAIT_S:g} are waited)")
     return min(wait, MAX_WAIT_S)

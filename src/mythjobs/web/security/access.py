@@ -1,4 +1,4 @@
-"""Who may ask at all, and how much: every request passes here before anything of it is read."""
+"""Access control: token, host, origin, user and body size, checked before a body is read."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from mythjobs.web.server.errors import (
 )
 
 BATCHES_PATH: Final = "/api/v1/batches"
-# A browser says where a request comes from; these two mean: from a page that is not ours.
+# Values of Sec-Fetch-Site with which browsers mark requests from pages of other origins.
 _CROSS_ORIGIN_SITES: Final = (b"cross-site", b"same-site")
 
 
 class AccessControl:
-    """The door of one listener.
+    """ASGI middleware of one listener.
 
-    With a token it is the TCP port's: Bearer token, and a Host that can only be this machine,
-    so that no web page reaches us under a name of its own (DNS rebinding). Without one it is
-    the socket's, where the kernel says who asks, and `state["peer_uid"]` is there.
+    With a token, for the TCP port: requires the Bearer token and a Host that can only be this
+    machine, which prevents DNS rebinding by web pages. Without a token, for the Unix socket:
+    checks the uid that the kernel reports (`state["peer_uid"]`).
     """
 
     def __init__(self, app: App, token: str | None) -> None:
@@ -44,21 +44,21 @@ class AccessControl:
         headers = AccessHeaders(scope["headers"])
         try:
             self._check(scope, headers)
-            most = MOST_BATCH_BYTES if scope["path"] == BATCHES_PATH else MOST_REQUEST_BYTES
-            if headers.length > most:
-                raise _too_large(most)
-        except RequestRejected as refusal:
-            await send_rejection(scope, send, refusal)
+            max_bytes = MOST_BATCH_BYTES if scope["path"] == BATCHES_PATH else MOST_REQUEST_BYTES
+            if headers.length > max_bytes:
+                raise _too_large(max_bytes)
+        except RequestRejected as rejection:
+            await send_rejection(scope, send, rejection)
             return
         if headers.chunked:
-            # Else the HTTP parser lets no more through than Content-Length says.
-            receive = _limit_body(receive, most)
+            # Without chunked encoding the HTTP parser enforces Content-Length.
+            receive = _limit_body(receive, max_bytes)
         try:
             await self._app(scope, receive, send)
         except (Exception, asyncio.CancelledError):
             if not scope["state"]["connection"].transport.is_closing():
                 raise
-            # The asker went away while he was answered, or the master ends: no traceback.
+            # No traceback: the client disconnected during the response, or the master stops.
 
     def _check(self, scope: Scope, headers: AccessHeaders) -> None:
         if self._token is None:
@@ -66,36 +66,36 @@ class AccessControl:
             if uid not in (self._owner_uid, 0):
                 owner = user_name(self._owner_uid)
                 raise RequestRejected(
-                    403, "not_allowed", f"this socket belongs to {owner}; ask as that user", 77
+                    403, "not_allowed", f"this socket belongs to {owner}; connect as that user", 77
                 )
         else:
             uid = self._owner_uid
             if not _is_local(headers.host):
                 raise RequestRejected(
-                    421, "misdirected", "the Host must be localhost or a loopback address", 77
+                    421, "misdirected", "Host must be localhost or a loopback address", 77
                 )
             if not hmac.compare_digest(headers.bearer, self._token):
                 raise RequestRejected(
                     401,
                     "not_allowed",
-                    "a token is needed: Authorization: Bearer, and the text of the file `token` "
-                    "in the state directory",
+                    'missing or wrong token; send "Authorization: Bearer TOKEN" with the content '
+                    "of the file `token` in the state directory",
                     77,
                 )
         scope["state"]["submitter"] = _cached_user_name(uid)
         if headers.encoded:
             raise RequestRejected(
-                415, "encoded", "a body with Content-Encoding is not read; send it plain"
+                415, "encoded", "Content-Encoding is not supported; send the body uncompressed"
             )
         if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD"):
             if not headers.is_same_origin():
                 raise RequestRejected(
-                    403, "foreign_origin", "this request comes from another site's page"
+                    403, "foreign_origin", "requests from web pages of other origins are rejected"
                 )
 
 
 class AccessHeaders:
-    """What the guard wants to know of a request's headers. Of what stands twice, nothing counts."""
+    """The request headers that AccessControl checks. A repeated header counts as empty."""
 
     __slots__ = ("authorization", "chunked", "encoded", "host", "length", "origin", "site")
 
@@ -106,18 +106,18 @@ class AccessHeaders:
         self.length = 0
         seen: set[bytes] = set()
         for name, value in raw:
-            if (take := _HEADER_PARSERS.get(name)) is not None:
-                take(self, value if name not in seen else b"")
+            if (parse := _HEADER_PARSERS.get(name)) is not None:
+                parse(self, value if name not in seen else b"")
                 seen.add(name)
 
     @property
     def bearer(self) -> bytes:
-        """The token; nothing with another scheme, whose name is in any case (RFC 9110 §11.1)."""
+        """The Bearer token, empty for other schemes (case-insensitive: RFC 9110 §11.1)."""
         scheme, _, token = self.authorization.partition(b" ")
         return token.strip(b" ") if scheme.lower() == b"bearer" else b""
 
     def is_same_origin(self) -> bool:
-        """True also where no browser is at work: it would say so in one of the two headers."""
+        """Return True also for clients other than browsers, which send neither of the headers."""
         if self.site in _CROSS_ORIGIN_SITES:
             return False
         if self.origin is None:
@@ -149,7 +149,7 @@ _HEADER_PARSERS: Final[dict[bytes, Callable[[AccessHeaders, bytes], None]]] = {
 
 @lru_cache(64)
 def _is_local(host: bytes) -> bool:
-    """Whether this Host, with or without a port, can only be this machine."""
+    """Return whether a Host, with or without a port, can only be this machine."""
     name = host.decode("latin-1").lower()
     if name.startswith("["):
         name = name[1:].partition("]")[0]

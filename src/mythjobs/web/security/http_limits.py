@@ -1,4 +1,4 @@
-"""One HTTP connection: how long its client may take, how large a head may be, who it is."""
+"""HTTP connection with limits on time and header size, and with the peer's uid."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-# A request is in at 1 kB/s at least, its head within one step; nothing is the master's fault
-# while it does not read itself.
+# A head must arrive within one interval, a body at 1 kB/s or more. Intervals in which the master
+# itself paused reading do not count.
 CHECK_INTERVAL_S: Final = 10.0
 MIN_BYTES_PER_INTERVAL: Final = 10_000
 MAX_HEAD_BYTES: Final = 32 * 1024
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's, with an end to patience (slow-loris) and to heads, which it does not have."""
+    """uvicorn's protocol plus limits that it lacks: slow requests (slow loris), large heads."""
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
@@ -26,9 +26,9 @@ class LimitedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Done once nobody is there any more to read an answer.
+        # Completes when the client disconnects.
         self.disconnected: asyncio.Future[None] = self.loop.create_future()
-        # Copied into the scope of each request, and of the WebSocket that one may become.
+        # uvicorn copies this into the scope of each request and WebSocket.
         self.app_state: dict[str, Any] = {"connection": self}
         self._start_timer()
 
@@ -81,7 +81,7 @@ class LimitedConnection(HttpToolsProtocol):
 
 
 class LocalConnection(LimitedConnection):
-    """Through the socket in the state directory: the kernel says who is at the other end."""
+    """Connection through the Unix socket, with the peer's uid from the kernel."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         peer: socket.socket = transport.get_extra_info("socket")

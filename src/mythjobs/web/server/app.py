@@ -1,4 +1,4 @@
-"""The application behind both doors: the API's routes, its schema, and the agents' link."""
+"""ASGI application of both listeners: API routes, OpenAPI schema, and the agents' link."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from mythjobs.web.server import errors
 from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
 
 LINK_PATH: Final = "/link"
-# Each with its ROUTES.
+# Each module defines ROUTES.
 ROUTE_MODULES: Final = (jobs, batches, commands, machines, semaphores, outputs, maintenance)
 
 
@@ -71,7 +71,7 @@ def _build_api(master: Master) -> Litestar:
             HTTPException: errors.handle_http_exception,
             Exception: errors.handle_unexpected_error,
         },
-        # The guard holds bodies within their bounds, before they are read.
+        # AccessControl limits body sizes.
         request_max_body_size=None,
         logging_config=None,
         debug=False,

@@ -1,4 +1,4 @@
-"""Every error as the API tells it: `{code, message, exit}`, and the status that belongs to it."""
+"""Error responses of the API (`{code, message, exit}` and a status), and ASGI types."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
+AnyRequest = Request[Any, Any, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
 class RequestRejected(Exception):
-    """An answer that is given before or outside of the application's routes."""
+    """An error response given before or outside the routes."""
 
     def __init__(self, status: int, code: str, sentence: str, exit_code: int = 2) -> None:
         super().__init__(sentence)
@@ -41,7 +42,7 @@ class RequestRejected(Exception):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """What went wrong: a stable word, a sentence, and what the command line exits with."""
+    """`code` is stable, `message` for people, `exit` the exit code of the command line."""
 
     code: str
     message: str
@@ -52,42 +53,40 @@ def encode_error(code: str, sentence: str, exit_code: int) -> bytes:
     return _encode(ErrorBody(code, sentence, exit_code))
 
 
-async def send_rejection(scope: Scope, send: Send, refusal: RequestRejected) -> None:
-    """Answer with an error and close: what may come yet of the request is not read."""
+async def send_rejection(scope: Scope, send: Send, rejection: RequestRejected) -> None:
+    """Send an error response and close the connection without reading the rest of the request."""
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
-    body = encode_error(refusal.code, refusal.sentence, refusal.exit_code)
+    body = encode_error(rejection.code, rejection.sentence, rejection.exit_code)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     ]
-    if refusal.status == 401:
+    if rejection.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+    await send({"type": f"{kind}.start", "status": rejection.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body, "more_body": False})
 
 
-def handle_mythjobs_error(_: Request[Any, Any, Any], error: MythJobsError) -> Response[ErrorBody]:
+def handle_mythjobs_error(_: AnyRequest, error: MythJobsError) -> Response[ErrorBody]:
     return _make_response(error.http, error.code, error.sentence, error.exit_code)
 
 
-def handle_rejection(_: Request[Any, Any, Any], refusal: RequestRejected) -> Response[ErrorBody]:
-    answer = _make_response(refusal.status, refusal.code, refusal.sentence, refusal.exit_code)
-    answer.set_header("connection", "close")  # what is left of the body is not waited for
-    return answer
+def handle_rejection(_: AnyRequest, rejection: RequestRejected) -> Response[ErrorBody]:
+    response = _make_response(
+        rejection.status, rejection.code, rejection.sentence, rejection.exit_code
+    )
+    response.set_header("connection", "close")  # do not wait for the rest of the body
+    return response
 
 
-def handle_decode_error(
-    _: Request[Any, Any, Any], error: msgspec.DecodeError
-) -> Response[ErrorBody]:
-    """A body that is not JSON, or not what this request takes. msgspec names the field."""
+def handle_decode_error(_: AnyRequest, error: msgspec.DecodeError) -> Response[ErrorBody]:
+    """Answer a body that is invalid JSON or has a wrong field, which msgspec names."""
     return _make_response(400, "bad_request", str(error).replace(" - at `$.", " - at `"), 2)
 
 
-def handle_validation_error(
-    _: Request[Any, Any, Any], error: ValidationException
-) -> Response[ErrorBody]:
-    """A query or path parameter that is missing or of another type, or no body at all."""
+def handle_validation_error(_: AnyRequest, error: ValidationException) -> Response[ErrorBody]:
+    """Answer a missing or wrongly typed query or path parameter, or a missing body."""
     extra = error.extra if isinstance(error.extra, list) else []
     if any(each.get("key") == "data" for each in extra):
         return _make_response(400, "bad_request", "the body is missing; send JSON", 2)
@@ -96,19 +95,17 @@ def handle_validation_error(
 
 
 def handle_truncated_body(
-    request: Request[Any, Any, Any], error: InternalServerException
+    request: AnyRequest, error: InternalServerException
 ) -> Response[ErrorBody]:
-    """What Litestar raises where a body ends early. Its asker is gone: nobody reads this."""
-    if not request.scope["state"]["connection"].gone.done():
+    """Answer a body that ends early, for which Litestar raises InternalServerException."""
+    if not request.scope["state"]["connection"].disconnected.done():
         return handle_unexpected_error(request, error)
-    return _make_response(400, "bad_request", "the body is not whole", 2)
+    return _make_response(400, "bad_request", "the body is incomplete", 2)
 
 
-def handle_http_exception(
-    request: Request[Any, Any, Any], error: HTTPException
-) -> Response[ErrorBody]:
+def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
     if error.status_code == 404:
-        sentence = f"there is nothing at {request.scope['path']}"
+        sentence = f"no route matches {request.scope['path']}"
     else:
         sentence = f"{request.scope['method']} {request.scope['path']}: {error.detail}"
     code = _CODES.get(error.status_code, "bad_request")
@@ -117,12 +114,10 @@ def handle_http_exception(
     return _make_response(error.status_code, code, sentence, 2)
 
 
-def handle_unexpected_error(
-    request: Request[Any, Any, Any], error: Exception
-) -> Response[ErrorBody]:
-    """A bug of ours: the asker gets a sentence, the log a traceback."""
+def handle_unexpected_error(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
+    """Answer a bug: the client gets one sentence, the log gets the traceback."""
     log.error("%s %s", request.scope["method"], request.scope["path"], exc_info=error)
-    sentence = f"the master failed at this request ({type(error).__name__}); its log says how"
+    sentence = f"internal error in the master ({type(error).__name__}); see its log"
     return _make_response(500, "internal", sentence, os.EX_SOFTWARE)
 
 

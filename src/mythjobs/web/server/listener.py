@@ -1,4 +1,4 @@
-"""uvicorn's HTTP and WebSocket on a socket of ours, in the loop that runs the master."""
+"""HTTP and WebSocket listener: uvicorn's protocols in the master's event loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.server.errors import App
 
 _BACKLOG: Final = 512
-# A WebSocket frame above this is not read to its end; the link's own bound is a little below.
+# uvicorn stops reading larger WebSocket frames; the link's own limit is slightly lower.
 _MAX_WEBSOCKET_BYTES: Final = MOST_FRAME_BYTES + 4096
-# For browsers, on every answer: nothing of ours is a page, and no page may have it.
+# For browsers, on every response: no response is a page, and no page may embed one.
 _SECURITY_HEADERS: Final = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -28,10 +28,10 @@ _SECURITY_HEADERS: Final = [
 
 
 class Listener:
-    """One socket that is served.
+    """Serves one socket.
 
-    uvicorn's `Server` is not used: it wakes up ten times a second, installs signal handlers,
-    and ends the program when it cannot begin.
+    Replaces uvicorn's `Server`, which wakes up ten times a second, installs signal handlers and
+    exits the program if it cannot start.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Listener:
             self._server = await loop.create_server(protocol, sock=sock, backlog=_BACKLOG)
 
     async def close(self, grace_s: float) -> None:
-        """No new connections; answers that are under way may end within the grace."""
+        """Stop accepting, and give running responses `grace_s` seconds to finish."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._state.connections):

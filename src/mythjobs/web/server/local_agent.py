@@ -1,4 +1,4 @@
-"""The agent of the master's own machine: a child that is kept running, or one that runs already."""
+"""The agent of the master's machine, started as a child process and restarted if it exits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 from mythjobs.config import locks
 from mythjobs.config.state import StateDir
 
-# One that lived this long was well: the next start is at once again.
+# An agent that ran this long resets the back-off.
 STABLE_S: Final = 60.0
 MIN_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalAgent:
-    """`adopted` is an agent that an earlier `up` started; the lock of its directory is held."""
+    """Runs the agent, or watches one that an earlier `up` started and that holds its lock."""
 
     def __init__(self, state: StateDir) -> None:
         self._state = state
@@ -34,7 +34,7 @@ class LocalAgent:
         self._child: subprocess.Popen[bytes] | None = None
 
     async def keep_running(self) -> None:
-        """Have one running, for ever: at once when it dies, then with more and more patience."""
+        """Restart the agent whenever it exits, with exponential back-off. Never returns."""
         wait_s = 0.0
         while True:
             began = time.monotonic()
@@ -43,14 +43,14 @@ class LocalAgent:
             await self._wait_exit()
             if time.monotonic() - began >= STABLE_S:
                 wait_s = 0.0
-            log.warning("the agent of this machine is gone; another starts in %g s", wait_s)
+            log.warning("the local agent exited; restarting it in %g s", wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(max(2 * wait_s, MIN_BACKOFF_S), MAX_BACKOFF_S)
 
     async def stop(self, *, stop_jobs: bool) -> bool:
-        """Tell it to end, and wait for that. False if it is still there after its time.
+        """Stop the agent and wait; return False if it still runs after the timeout.
 
-        Its jobs go on, kept by the reaper; with `stop_jobs` it ends them before it goes.
+        Its jobs continue under the reaper; with `stop_jobs` the agent stops them first.
         """
         if self._pidfd < 0:
             return True
@@ -70,17 +70,17 @@ class LocalAgent:
             return False
         pid = locks.holder(path)
         if pid in (None, os.getpid()):
-            # It has the lock, and has not said yet who it is.
+            # The holder has not written its pid yet.
             return False
         try:
             self._pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
-        # If it is still held, it was the holder that was opened and not a later owner of its pid.
+        # If the lock is still held, the pid was not reused before pidfd_open.
         if not self._is_lock_held():
             self._close_pidfd()
             return False
-        log.info("the agent of this machine runs already (pid %d)", pid)
+        log.info("the local agent is already running (pid %d)", pid)
         return True
 
     def _is_lock_held(self) -> bool:
@@ -92,12 +92,12 @@ class LocalAgent:
         return False
 
     def _start(self) -> None:
-        # -P: the directory where `up` is called must not lend the agent its modules.
-        words = [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(self._state.root)]
-        # A session of its own: Ctrl-C and the end of the terminal are for the master alone.
-        # Its log goes where ours goes. What we print is read by somebody, perhaps to its end.
+        # -P: do not import modules from the current directory.
+        command = [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(self._state.root)]
+        # A new session: Ctrl-C and a closed terminal signal only the master. stderr, the log, is
+        # inherited. stdout is not: its reader may wait for end of file.
         self._child = subprocess.Popen(
-            [*words, "agent"],
+            [*command, "agent"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

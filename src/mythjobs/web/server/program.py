@@ -1,4 +1,4 @@
-"""A master as a program: its two doors, its loops and its agent, from the lock to the last word."""
+"""Master program: state lock, listeners, background tasks, local agent and shutdown."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from mythjobs.web.server.listener import Listener
 from mythjobs.web.server.local_agent import LocalAgent
 from mythjobs.web.server.sockets import LOOPBACK, bind_path, bind_port
 
-# Answers that are under way when the master ends (a log that is followed) get so long.
+# Time for running responses (such as a followed log) to finish when the master stops.
 CLOSE_GRACE_S: Final = 2.0
-# timeout(1) and terminals signal a process and its group: two signals, one wish.
+# timeout(1) and terminals signal a process and its group: two signals for one request.
 DUPLICATE_SIGNAL_S: Final = 0.3
 SOCKET_NAME: Final = "master.sock"
 log = logging.getLogger(__name__)
@@ -49,22 +49,23 @@ def run_master(
     ready: Callable[[str], None],
     store: str | None = None,
 ) -> int:
-    """Serve until a signal comes; the exit code. `ready` is told the address. `store` is a URL
-    that stands above what the configuration says.
+    """Serve until a signal arrives; return the exit code.
 
-    Raises Taken, StoreFailed, ConfigError, StateNotWritable and BadRequest, each with the exit
-    code that belongs to it. A loop that fails ends the program: no half-dead master.
+    `ready` is called with the address. `store` is a URL that overrides the configuration.
+
+    Raises AlreadyRunning, StoreFailed, ConfigError, StateNotWritable and BadRequest. A failed
+    background task ends the program, so that no partly working master remains.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s master: %(message)s")
     for noisy in ("uvicorn", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # The loop must not wait for the turns' thread longer than a request takes: by default a
-    # thread that computes keeps the interpreter for 5 ms.
+    # By default a computing thread keeps the interpreter for 5 ms. The event loop must not wait
+    # that long for the turn runner's thread.
     sys.setswitchinterval(0.0005)
     with locks.hold(state.master_lock, "a master"):
         agent = LocalAgent(state) if local_agent else None
         where = store_of(state, store, os.environ)
-        # What it starts must not inherit a password.
+        # Child processes must not inherit the store's password.
         os.environ.pop(VARIABLE, None)
         program = MasterProgram(state, agent, stop_jobs, where)
         try:
@@ -72,7 +73,7 @@ def run_master(
         except MythJobsError:
             raise
         except Exception:
-            log.exception("the master failed and ends; running jobs go on")
+            log.exception("internal error, the master exits; running jobs continue")
             return os.EX_SOFTWARE
     return os.EX_OK
 
@@ -111,15 +112,15 @@ class MasterProgram:
             if self._agent is not None:
                 loops.append(asyncio.create_task(self._agent.keep_running()))
             stack.push_async_callback(_cancel_tasks, loops)
-            # What is here now stays. To look through it again takes the collector 40 ms, in which
-            # nobody is answered.
+            # Objects created so far live as long as the process. Exempt them from collection: a
+            # full pass takes 40 ms, during which no request is answered.
             gc.collect()
             gc.freeze()
             ready(address)
             ends: list[asyncio.Future[Any]] = [self._stop_signal, master.failed, *loops]
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
-                each.result()  # of what failed: ends us, and no agent is told to end
+                each.result()  # raises the error of a failed task; the agent keeps running
             await self._stop_agent(master, loops)
 
     def _catch_signals(self) -> None:
@@ -134,26 +135,26 @@ class MasterProgram:
             self._stop_signal.set_result(number)
             self._signalled_at_s = now
         elif now - self._signalled_at_s > DUPLICATE_SIGNAL_S:
-            # Asked a second time: at once. Jobs, agent and store can bear that at any moment.
+            # A second signal exits at once, which is safe for jobs, agent and store at any time.
             os._exit(128 + number)
 
     async def _open_listeners(
         self, stack: AsyncExitStack, master: Master, sock: socket.socket, token: str
     ) -> str:
-        """Both doors, and the note that says where they are. Closed again by the stack."""
+        """Open both listeners and write master.json; return the TCP address."""
         app = build_app(master, master.links)
         path = runtime.socket_path(self._state, SOCKET_NAME)
         local_sock = bind_path(path)
         stack.callback(_remove, path)
-        for door, each in (
+        for listener, each in (
             (Listener(AccessControl(app, token), LimitedConnection, browser_headers=True), sock),
             (
                 Listener(AccessControl(app, None), LocalConnection, browser_headers=False),
                 local_sock,
             ),
         ):
-            await door.open(each)
-            stack.push_async_callback(door.close, CLOSE_GRACE_S)
+            await listener.open(each)
+            stack.push_async_callback(listener.close, CLOSE_GRACE_S)
         port = sock.getsockname()[1]
         address = f"http://{LOOPBACK}:{port}"
         info = MasterInfo(os.getpid(), address, port, str(path), mythjobs.__version__, master.store)
@@ -162,25 +163,23 @@ class MasterProgram:
         return address
 
     async def _stop_agent(self, master: Master, loops: list[asyncio.Task[None]]) -> None:
-        """While the doors are open, so that what it has to say last is heard."""
+        """Stop the agent while the listeners are open, so that its last messages arrive."""
         if self._agent is None:
             return
         await _cancel_tasks(loops[1:])
         if self._stop_jobs:
             if not await self._agent.stop(stop_jobs=True):
-                log.warning("the agent did not end its jobs in time; they go on")
+                log.warning("the local agent did not stop its jobs in time; they continue")
             return
         running = await _count_running(master)
         await self._agent.stop(stop_jobs=False)
         if running:
-            what = "1 job goes" if running == 1 else f"{running} jobs go"
-            print(
-                f"{what} on running; `mythjobs up` takes them up again", file=sys.stderr, flush=True
-            )
+            jobs = "1 job keeps" if running == 1 else f"{running} jobs keep"
+            print(f"{jobs} running; `mythjobs up` reconnects to them", file=sys.stderr, flush=True)
 
 
 async def _count_running(master: Master) -> int:
-    """How many jobs run. The store may be what is ill, so this is not waited for."""
+    """Return the number of running jobs, 0 if the store fails or does not answer in time."""
     try:
         async with asyncio.timeout(CLOSE_GRACE_S):
             return int((await master.read_status())["counts"]["running"])

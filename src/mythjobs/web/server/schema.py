@@ -1,4 +1,4 @@
-"""What the API answers, for its schema: docs/api.md as types. Nothing is computed here."""
+"""Response types of the API, from which Litestar generates the OpenAPI schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two sockets of a master: the loopback port, and the one in the state directory."""
+"""Sockets of the master: the TCP loopback port and the Unix socket."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ def bind_port(port: int) -> socket.socket:
     """Raises Taken, or BadRequest if this port cannot be had at all."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Connections of a master that ended a moment ago must not hold the port.
+        # Connections of a master that just exited must not block the port.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((LOOPBACK, port))
-        # Two may bind with SO_REUSEADDR, but only one listens.
+        # With SO_REUSEADDR two processes can bind, but only one can listen.
         sock.listen()
     except (OSError, OverflowError) as error:
         sock.close()
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise Taken(
-                f"port {port} is taken by another program; choose another with --port, or 0"
+                f"port {port} is in use by another program; choose another with --port, or 0"
             ) from None
         raise BadRequest(
-            f"port {port} cannot be used ({error}); choose another with --port, from 1024 to 65535"
+            f"cannot use port {port}: {error}; choose another with --port, from 1024 to 65535"
         ) from None
     return sock
 
 
 def bind_path(path: Path) -> socket.socket:
-    """A socket that its owner alone can open. The caller holds the state directory's lock, so
-    what stands there belongs to a master that is dead."""
+    """Listen on a socket that only its owner can open.
+
+    The caller holds the state directory's lock, so an existing socket is a dead master's.
+    """
     with suppress(FileNotFoundError):
         path.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Between bind and listen nobody can connect, so chmod is early enough.
+        # No client can connect before listen(), so chmod is early enough.
         sock.bind(os.fspath(path))
         os.chmod(path, 0o600)
         sock.listen()

@@ -1,4 +1,4 @@
-"""Output between machine, spool and reader: resumed, bounded by credit, followed."""
+"""Output transfers between agent, spool and reader: resume, credit, follow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mythjobs.master.output import reader as outputs_module
 from mythjobs.master.output.reader import OutputStream
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES, MOST_CHUNK_BYTES
-from tests.integration.master.links import LinkMaster
+from tests.integration.master.link_fixtures import LinkMaster
 
 BYTES = random.Random(7).randbytes(1_000_003)
 
@@ -26,7 +26,7 @@ async def _all(reading: OutputStream) -> bytes:
     return b"".join([data async for data in reading.chunks])
 
 
-def test_what_was_kept_is_taken_to_the_spool_and_read_from_there(tmp_path: Path) -> None:
+def test_offered_output_is_collected_and_read_from_the_spool(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master:
             master.store.add_attempt(1042, (len(BYTES), len(BYTES), 0))
@@ -39,13 +39,13 @@ def test_what_was_kept_is_taken_to_the_spool_and_read_from_there(tmp_path: Path)
                 while (messages := await agent.receive_messages()) != [m.OutputKept(1042, 1, 1)]:
                     assert all(isinstance(each, m.OutputCredit) for each in messages)
 
-                # Offered again, it is there already.
+                # A repeated offer is acknowledged without a transfer.
                 await agent.send_messages(m.OutputOffer(1042, 1, 1, len(BYTES)))
                 assert await agent.receive_messages() == [m.OutputKept(1042, 1, 1)]
 
             assert (tmp_path / "output/1/1042.1.1").read_bytes() == BYTES
             assert not list(tmp_path.glob("output/*/*.part"))
-            # The machine is gone.
+            # The agent is disconnected now.
             reading = await master.outputs.read(1042, None, 1, 0, follow=True)
             assert (reading.n, reading.dropped, reading.length) == (1, 0, len(BYTES))
             assert await _all(reading) == BYTES
@@ -53,7 +53,7 @@ def test_what_was_kept_is_taken_to_the_spool_and_read_from_there(tmp_path: Path)
     uvloop.run(story())
 
 
-def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None:
+def test_an_interrupted_transfer_resumes_at_its_offset(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master:
             master.store.add_attempt(7, (300_000, 300_000, 0))
@@ -64,7 +64,7 @@ def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None
                 await agent.send_chunk(
                     fetch.transfer, MOST_CHUNK_BYTES, BYTES[MOST_CHUNK_BYTES:100_000]
                 )
-                [credit] = await agent.receive_messages()  # so it was written
+                [credit] = await agent.receive_messages()  # so the bytes were written
                 assert credit == m.OutputCredit(fetch.transfer, 100_000)
             async with master.agent() as agent:
                 await agent.send_messages(m.OutputOffer(7, 1, 1, 300_000))
@@ -78,7 +78,7 @@ def test_a_transfer_that_broke_off_goes_on_at_its_offset(tmp_path: Path) -> None
     uvloop.run(story())
 
 
-def test_output_that_nobody_can_ask_for_is_let_go(tmp_path: Path) -> None:
+def test_output_of_an_unknown_job_is_acknowledged_without_transfer(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             await agent.send_messages(m.OutputOffer(8, 1, 1, 5))
@@ -88,7 +88,7 @@ def test_output_that_nobody_can_ask_for_is_let_go(tmp_path: Path) -> None:
     uvloop.run(story())
 
 
-def test_what_is_offered_while_the_store_is_away_is_kept_later(
+def test_an_offer_is_retried_after_the_store_was_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collector, "RETRY_S", 0.05)
@@ -115,7 +115,7 @@ def test_what_is_offered_while_the_store_is_away_is_kept_later(
     uvloop.run(story())
 
 
-def test_many_small_outputs_are_all_kept(tmp_path: Path) -> None:
+def test_many_small_outputs_are_all_collected(tmp_path: Path) -> None:
     async def story() -> None:
         jobs = range(1, 101)
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
@@ -135,7 +135,7 @@ def test_many_small_outputs_are_all_kept(tmp_path: Path) -> None:
     uvloop.run(story())
 
 
-def test_an_output_of_another_machine_is_not_taken(tmp_path: Path) -> None:
+def test_output_of_another_machines_attempt_is_ignored(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             master.store.add_attempt(7, (5, 5, 0))
@@ -147,8 +147,8 @@ def test_an_output_of_another_machine_is_not_taken(tmp_path: Path) -> None:
     uvloop.run(story())
 
 
-@pytest.mark.parametrize("wrong", ["more than its credit", "out of place", "never asked for"])
-def test_bytes_that_may_not_come_close_the_connection(tmp_path: Path, wrong: str) -> None:
+@pytest.mark.parametrize("wrong", ["more than its credit", "wrong offset", "never requested"])
+def test_unexpected_bytes_close_the_connection(tmp_path: Path, wrong: str) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             master.store.add_attempt(7, is_ended=False)
@@ -160,7 +160,7 @@ def test_bytes_that_may_not_come_close_the_connection(tmp_path: Path, wrong: str
                 for at in range(0, CREDIT_BYTES + 1, MOST_CHUNK_BYTES):
                     await agent.send_chunk(fetch.transfer, at, bytes(MOST_CHUNK_BYTES))
                 await reader
-            elif wrong == "out of place":
+            elif wrong == "wrong offset":
                 await agent.send_messages(m.OutputOffer(8, 1, 1, 9))
                 await agent.send_chunk((await agent.receive_fetch()).transfer, 1, b"x")
             else:
@@ -171,7 +171,7 @@ def test_bytes_that_may_not_come_close_the_connection(tmp_path: Path, wrong: str
     uvloop.run(story())
 
 
-def test_a_reader_who_does_not_read_gets_no_more_than_the_credit(tmp_path: Path) -> None:
+def test_credit_is_returned_only_for_bytes_that_were_read(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             master.store.add_attempt(7, is_ended=False)
@@ -182,7 +182,7 @@ def test_a_reader_who_does_not_read_gets_no_more_than_the_credit(tmp_path: Path)
             for at in range(0, CREDIT_BYTES, MOST_CHUNK_BYTES):
                 await agent.send_chunk(fetch.transfer, at, BYTES[at : at + MOST_CHUNK_BYTES])
             assert await first == BYTES[:MOST_CHUNK_BYTES]
-            # It is given only what was read: the heartbeat's answer is what comes next.
+            # No credit arrives for unread bytes: the next message is the heartbeat's answer.
             master.links.send_frame(1, m.MasterFrame(0, [m.Renew(1)]))
             assert await agent.receive_messages() == [m.Renew(1)]
             assert await anext(reading.chunks) == BYTES[MOST_CHUNK_BYTES : 2 * MOST_CHUNK_BYTES]
@@ -191,7 +191,7 @@ def test_a_reader_who_does_not_read_gets_no_more_than_the_credit(tmp_path: Path)
             ]
             await reading.chunks.aclose()
             assert await agent.receive_messages() == [m.OutputStop(fetch.transfer)]
-            # What was under way then is let go.
+            # Bytes that were in flight are dropped.
             await agent.send_chunk(fetch.transfer, CREDIT_BYTES, b"x")
             await agent.send_messages(m.OutputEnd(fetch.transfer))
             await master.port.next_frame()
@@ -199,7 +199,7 @@ def test_a_reader_who_does_not_read_gets_no_more_than_the_credit(tmp_path: Path)
     uvloop.run(story())
 
 
-def test_a_reader_who_follows_does_not_notice_that_the_agent_was_restarted(tmp_path: Path) -> None:
+def test_a_followed_read_continues_after_an_agent_restart(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master:
             master.store.add_attempt(7, is_ended=False)
@@ -222,7 +222,7 @@ def test_a_reader_who_follows_does_not_notice_that_the_agent_was_restarted(tmp_p
     uvloop.run(story())
 
 
-def test_an_output_on_a_machine_that_is_away_says_which(
+def test_output_on_a_disconnected_machine_names_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outputs_module, "RECONNECT_TIMEOUT_S", 0.05)
@@ -242,13 +242,13 @@ def test_an_output_on_a_machine_that_is_away_says_which(
     uvloop.run(story())
 
 
-def test_what_went_to_the_spool_meanwhile_is_read_from_there(tmp_path: Path) -> None:
+def test_output_that_moved_to_the_spool_is_read_from_there(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             master.store.add_attempt(7, is_ended=False)
             asked = asyncio.ensure_future(master.outputs.read(7, None, 1, 2, follow=False))
             fetch = await agent.receive_fetch()
-            # It ended, and the agent has passed on its output and forgotten it.
+            # The attempt ended, and the agent delivered its output and deleted it.
             master.store.add_attempt(7, (5, 5, 0))
             path = tmp_path / "output/0/7.1.1"
             path.parent.mkdir()
@@ -272,9 +272,7 @@ def test_what_went_to_the_spool_meanwhile_is_read_from_there(tmp_path: Path) -> 
         (5000, b""),
     ],
 )
-def test_offsets_are_those_of_the_stream_also_past_a_dropped_middle(
-    tmp_path: Path, offset: int, expected: bytes
-) -> None:
+def test_offsets_count_dropped_bytes(tmp_path: Path, offset: int, expected: bytes) -> None:
     async def story() -> None:
         master = LinkMaster(tmp_path)
         master.store.add_attempt(7, (100, 4, 4))
@@ -289,7 +287,7 @@ def test_offsets_are_those_of_the_stream_also_past_a_dropped_middle(
     uvloop.run(story())
 
 
-def test_a_stream_that_wrote_nothing_is_empty(tmp_path: Path) -> None:
+def test_a_stream_without_bytes_is_empty(tmp_path: Path) -> None:
     async def story() -> None:
         master = LinkMaster(tmp_path)
         master.store.add_attempt(7)

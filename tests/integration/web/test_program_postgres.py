@@ -1,4 +1,4 @@
-"""A master whose store is a PostgreSQL database."""
+"""The master program with a PostgreSQL store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from mythjobs.client.client import Client
 from mythjobs.client.locate import of_state_directory
 from mythjobs.config.state import open_state, read_master
-from tests.integration.web.test_serve import end, first_line, master
+from tests.integration.web.test_program import end, first_line, master
 from tests.support import postgres
 
 
 @pytest.mark.slow
-def test_a_master_keeps_its_queue_in_a_database(
+def test_a_master_keeps_its_queue_in_postgresql(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binaries = postgres.programs()

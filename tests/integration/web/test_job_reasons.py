@@ -1,13 +1,13 @@
-"""Why a job waits stands wherever the job is shown, and says the same everywhere."""
+"""The reason why a job waits, in lists, on the job's page and in `why`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.web.served import NOTE, ServedMaster, run
+from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 
-def test_why_a_job_waits_is_the_same_in_lists_pages_and_why(tmp_path: Path) -> None:
+def test_lists_pages_and_why_show_the_same_reason(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await master.request(
             "POST", "/api/v1/commands", {"definition": NOTE | {"subject": "{text}"}}
@@ -45,7 +45,7 @@ def test_why_a_job_waits_is_the_same_in_lists_pages_and_why(tmp_path: Path) -> N
     run(tmp_path, story)
 
 
-def test_a_job_that_is_over_says_what_ended_it(tmp_path: Path) -> None:
+def test_the_reason_of_an_ended_job_is_what_ended_it(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         await master.request("POST", "/api/v1/jobs", {"command": "note"})

@@ -1,4 +1,4 @@
-"""Upkeep through the API: is all as promised, what is old, what would be if."""
+"""Routes for maintenance: invariants, pruning, replay."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from mythjobs.clock import master_now
 from mythjobs.master.output.spool import OutputKey, OutputSpool
-from tests.integration.web.served import NOTE, ServedMaster, run
-from tests.integration.web.test_owners import joins
+from tests.integration.web.served_master import NOTE, ServedMaster, run
+from tests.integration.web.test_machines import joins
 
 
-def test_a_sound_store_has_no_violation_and_a_broken_one_tells_it(tmp_path: Path) -> None:
+def test_violated_invariants_of_the_store_are_reported(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         await master.request("POST", "/api/v1/jobs", {"command": "note"})
         url = "/api/v1/check"
         assert (await master.request("GET", url)).json == {"violations": [], "count": 0}
-        # What no turn does: somebody wrote into the file.
+        # Corrupt the store from outside, as no turn would.
         with sqlite3.connect(master.state.store) as other:
             other.execute("UPDATE job SET ready_class = NULL")
         other.close()
@@ -59,7 +59,7 @@ def test_old_jobs_are_pruned_with_their_output(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_the_output_of_what_is_pruned_goes_too(tmp_path: Path) -> None:
+def test_the_output_of_pruned_attempts_is_deleted(tmp_path: Path) -> None:
     spool = OutputSpool(tmp_path / "spool")
     keys = [OutputKey(7, 1, 1), OutputKey(7, 1, 2), OutputKey(8, 1, 1)]
     for key in keys:
@@ -71,7 +71,7 @@ def test_the_output_of_what_is_pruned_goes_too(tmp_path: Path) -> None:
     assert [spool.contains(key) for key in keys] == [False, False, True]
 
 
-def test_what_if_takes_settings_to_try(tmp_path: Path) -> None:
+def test_what_if_validates_the_changed_settings(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await joins(master)
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})

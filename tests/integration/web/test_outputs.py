@@ -1,4 +1,4 @@
-"""A job's output over HTTP, from the spool and live from its machine."""
+"""A job's output over HTTP, from the spool and live from the agent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import uvloop
 from mythjobs.master.output.reader import AttemptOutput
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import CREDIT_BYTES
-from tests.integration.master.links import FakeAgent
-from tests.integration.web.served import ServedMaster, run, serve_master
+from tests.integration.master.link_fixtures import FakeAgent
+from tests.integration.web.served_master import ServedMaster, run, serve_master
 
 
 def _ran(master: ServedMaster, *streams: tuple[int, int, int], over: bool = True) -> None:
-    """As if job 7 had run on machine 1: what the store would say."""
+    """Fake the store's answer: job 7 ran on machine 1."""
 
     async def look(job: int, n: int | None) -> AttemptOutput:
         return AttemptOutput(n or 1, 1, "attic", over, streams)
@@ -36,7 +36,7 @@ async def _agent(master: ServedMaster) -> FakeAgent:
     return agent
 
 
-def test_output_comes_from_the_spool_with_its_length(tmp_path: Path) -> None:
+def test_spooled_output_has_a_content_length(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         _ran(master, (100, 4, 4))
         path = master.state.output / "0/7.1.1"
@@ -51,7 +51,7 @@ def test_output_comes_from_the_spool_with_its_length(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_output_is_followed_until_the_attempt_is_over(tmp_path: Path) -> None:
+def test_output_is_followed_until_the_attempt_ends(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _ran(master, over=False)
@@ -63,7 +63,7 @@ def test_output_is_followed_until_the_attempt_is_over(tmp_path: Path) -> None:
         fetch = await agent.receive_fetch()
         for at, word in ((0, b"one"), (3, b"two")):
             await agent.send_chunk(fetch.transfer, at, word)
-            # Each is there before the next is sent.
+            # Each chunk arrives before the next is sent.
             assert await reader.readuntil(word + b"\r\n") == b"3\r\n" + word + b"\r\n"
         await agent.send_messages(m.OutputEnd(fetch.transfer))
         assert await reader.readuntil(b"0\r\n\r\n") == b"0\r\n\r\n"
@@ -74,7 +74,7 @@ def test_output_is_followed_until_the_attempt_is_over(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_reader_who_goes_away_stops_the_transfer(tmp_path: Path) -> None:
+def test_a_client_disconnect_stops_the_transfer(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _ran(master, over=False)
@@ -90,11 +90,11 @@ def test_a_reader_who_goes_away_stops_the_transfer(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_reader_who_does_not_read_holds_back_the_machine(tmp_path: Path) -> None:
+def test_a_client_that_does_not_read_stalls_the_agent(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _ran(master, over=False)
-        # Its window is small, and nothing is read from it.
+        # A client with a small receive buffer that reads nothing.
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(str(master.path))
@@ -112,7 +112,7 @@ def test_a_reader_who_does_not_read_holds_back_the_machine(tmp_path: Path) -> No
                         credit += sum(_credit(each) for each in await agent.receive_messages())
             except TimeoutError:
                 break
-        # What the buffers of socket and server took, and not a byte more.
+        # Bounded by the buffers of socket and server.
         assert sent < 8 * CREDIT_BYTES
         sock.close()
         await agent.socket.close()
@@ -125,7 +125,7 @@ def _credit(message: m.MasterMessage) -> int:
     return message.bytes
 
 
-def test_output_that_fails_on_the_way_is_not_taken_for_whole(tmp_path: Path) -> None:
+def test_a_failed_transfer_is_not_mistaken_for_complete_output(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _ran(master, over=False)
@@ -138,7 +138,7 @@ def test_output_that_fails_on_the_way_is_not_taken_for_whole(tmp_path: Path) -> 
         except (http.client.IncompleteRead, ConnectionError) as error:
             answer = error
         assert isinstance(answer, http.client.IncompleteRead)
-        # Before the first byte, it is an answer like any other.
+        # An error before the first byte has a status and an error body.
         asked = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output"))
         fetch = await agent.receive_fetch()
         await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
@@ -150,7 +150,7 @@ def test_output_that_fails_on_the_way_is_not_taken_for_whole(tmp_path: Path) -> 
     run(tmp_path, story)
 
 
-def test_a_log_that_is_followed_is_cut_off_when_the_master_ends(
+def test_a_followed_log_is_truncated_when_the_master_stops(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -161,7 +161,7 @@ def test_a_log_that_is_followed_is_cut_off_when_the_master_ends(
             writer.write(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await reader.readuntil(b"\r\n\r\n")
             await agent.receive_fetch()
-        assert await reader.read() == b""  # no last chunk: it is not whole
+        assert await reader.read() == b""  # no last chunk: the body is incomplete
         writer.close()
         await writer.wait_closed()
         await agent.socket.close()

@@ -1,4 +1,4 @@
-"""The link on a real socket: who is let in, what is heard, and what goes out."""
+"""Link server on a real socket: handshake, received frames, sent frames."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from websockets.exceptions import ConnectionClosed
 from mythjobs.master.link import server as link_module
 from mythjobs.protocol import handshake
 from mythjobs.protocol import messages as m
-from tests.integration.master.links import FakeAgent, LinkMaster
+from tests.integration.master.link_fixtures import FakeAgent, LinkMaster
 
 
-def test_an_agent_and_a_master_prove_their_keys_to_each_other(tmp_path: Path) -> None:
+def test_agent_and_master_authenticate_each_other(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.connected() as socket:
             agent = FakeAgent(socket)
@@ -28,7 +28,7 @@ def test_an_agent_and_a_master_prove_their_keys_to_each_other(tmp_path: Path) ->
             )
 
             [attach] = master.port.attached
-            assert attach.trusted  # it came through the socket of the state directory
+            assert attach.trusted  # connected through the state directory's socket
             assert attach.hello.name == "attic"
 
     uvloop.run(story())
@@ -49,7 +49,7 @@ def test_an_agent_and_a_master_prove_their_keys_to_each_other(tmp_path: Path) ->
     ],
     ids=str,
 )
-def test_a_hello_that_is_wrong_is_refused_with_a_sentence(
+def test_an_invalid_hello_is_rejected_with_the_reason(
     tmp_path: Path, changed: dict[str, object]
 ) -> None:
     async def story() -> None:
@@ -59,14 +59,14 @@ def test_a_hello_that_is_wrong_is_refused_with_a_sentence(
             assert refused.sentence
             with pytest.raises(ConnectionClosed):
                 await socket.recv()
-            # The turns never hear of it.
+            # The master's turns are not involved.
             assert master.port.attached == []
             assert master.port.posted.empty()
 
     uvloop.run(story())
 
 
-def test_a_machine_that_the_turn_refuses_is_told_why(tmp_path: Path) -> None:
+def test_a_machine_rejected_by_the_master_gets_the_reason(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.connected() as socket:
             master.port.refuse = "this machine is not known here"
@@ -77,7 +77,7 @@ def test_a_machine_that_the_turn_refuses_is_told_why(tmp_path: Path) -> None:
     uvloop.run(story())
 
 
-def test_silence_ends_a_connection_before_and_after_the_handshake(
+def test_a_silent_connection_times_out_before_and_after_the_handshake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link_module, "HANDSHAKE_TIMEOUT_S", 0.05)
@@ -86,7 +86,7 @@ def test_silence_ends_a_connection_before_and_after_the_handshake(
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master:
             async with master.connected() as socket:
-                await socket.recv()  # the challenge, which nobody answers
+                await socket.recv()  # the challenge, left unanswered
                 with pytest.raises(ConnectionClosed):
                     await socket.recv()
             assert master.port.posted.empty()
@@ -98,7 +98,7 @@ def test_silence_ends_a_connection_before_and_after_the_handshake(
     uvloop.run(story())
 
 
-def test_frames_are_passed_on_in_order_and_without_output(tmp_path: Path) -> None:
+def test_frames_are_posted_in_order_without_output_messages(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             await agent.send_messages(
@@ -107,20 +107,22 @@ def test_frames_are_passed_on_in_order_and_without_output(tmp_path: Path) -> Non
             await agent.send_messages(m.OutputOffer(9, 1, 1, 10))
             first, second = await master.port.next_frame(), await master.port.next_frame()
             assert first.messages == [m.Heartbeat(1), m.Started(8, 1, 5)]
-            # Nothing is left of the second, but it wants its acknowledgement.
+            # The second frame is empty now but must still be acknowledged.
             assert (second.no, second.messages) == (2, [])
         await asyncio.wait_for(master.port.wait_detached(), 5)
 
     uvloop.run(story())
 
 
-def test_all_that_a_turn_has_to_say_is_one_frame(tmp_path: Path) -> None:
+def test_queued_frames_are_merged_into_one(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             connection = master.port.attached[0].connection
             master.links.send_frame(connection, m.MasterFrame(1, [m.Renew(1)]))
             master.links.send_frame(connection, m.MasterFrame(2, [m.Settings(3)]))
-            master.links.send_frame(connection + 1, m.MasterFrame(9, []))  # gone: nothing happens
+            master.links.send_frame(
+                connection + 1, m.MasterFrame(9, [])
+            )  # closed connection: ignored
             assert await agent.receive_messages() == [m.Renew(1), m.Settings(3)]
             assert agent.acked == 2
 
@@ -128,7 +130,7 @@ def test_all_that_a_turn_has_to_say_is_one_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frame", ["{}", "[" * 100_000, b"short", b"\0" * 16 + b"x" * 65537])
-def test_what_is_not_a_message_closes_the_connection_and_nothing_else(
+def test_an_invalid_frame_closes_only_its_own_connection(
     tmp_path: Path, frame: str | bytes
 ) -> None:
     async def story() -> None:

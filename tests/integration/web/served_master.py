@@ -1,4 +1,4 @@
-"""A real master behind its two doors, and raw HTTP to them, for the tests of this folder."""
+"""A real master with both listeners, and raw HTTP requests to them."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ class ServedMaster:
     port: int
     path: Path
     master: Master
-    # What every request through the port says, unless a test says otherwise.
+    # Default headers of requests through the TCP port.
     headers: dict[str, str] = field(default_factory=lambda: {"Authorization": f"Bearer {TOKEN}"})
 
     async def request_tcp(
         self, method: str, path: str, body: Any = None, headers: dict[str, str | None] | None = None
     ) -> HttpResponse:
-        """Through the TCP port; a header that is None is left out."""
+        """Send through the TCP port; headers with value None are omitted."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         said = {**self.headers, **(headers or {})}
         return await asyncio.to_thread(_send_request, connection, method, path, body, said)
 
     async def request(self, method: str, path: str, body: Any = None) -> HttpResponse:
-        """Through the socket."""
+        """Send through the Unix socket."""
         connection = http.client.HTTPConnection("localhost", timeout=20)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(str(self.path))
@@ -101,7 +101,7 @@ def _send_request(
             try:
                 connection.send(data)
             except OSError:
-                pass  # refused before it was read
+                pass  # rejected before the body was read
         response = connection.getresponse()
         return HttpResponse(response.status, dict(response.headers), response.read())
     finally:

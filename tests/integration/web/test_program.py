@@ -1,4 +1,4 @@
-"""A master as a process: what it takes, what it leaves, and what it ends with."""
+"""The master program as a process: start, signals, exit codes, files left behind."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def master(
 def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], WAIT_S)
-    assert ready, "it said nothing"
+    assert ready, "the master printed nothing"
     return process.stdout.readline().strip()
 
 
@@ -72,7 +72,7 @@ def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    """For what another process does, and tells nobody."""
+    """Poll until another process has done something that it does not announce."""
     last = time.monotonic() + WAIT_S
     while not is_so():
         assert time.monotonic() < last
@@ -81,7 +81,9 @@ def until(is_so: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_is_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+def test_a_master_prints_its_address_and_removes_its_files_on_exit(
+    tmp_path: Path, number: int
+) -> None:
     state = open_state(tmp_path / "state")
     with master(state.root) as process:
         address = first_line(process)
@@ -93,14 +95,14 @@ def test_it_says_where_it_is_and_leaves_nothing(tmp_path: Path, number: int) -> 
             sock.connect(info.socket)
             sock.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"200" in sock.recv(100)
-            # Also with a connection open that nobody closes.
+            # An open connection does not delay the exit.
             assert end(process, number) == 0
     assert read_master(state) is None
     assert not os.path.exists(info.socket)
 
 
 @pytest.mark.slow
-def test_a_second_master_and_a_taken_port_are_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_a_second_master_and_a_used_port_are_rejected(tmp_path: Path) -> None:
     state = open_state(tmp_path / "state")
     with master(state.root) as first:
         port = first_line(first).rpartition(":")[2]
@@ -112,20 +114,20 @@ def test_a_second_master_and_a_taken_port_are_refused_with_a_sentence(tmp_path: 
         with master(other, int(port)) as second:
             sentence = first_line(second)
             assert second.wait(WAIT_S) == 75
-            assert f"port {port} is taken" in sentence
+            assert f"port {port} is in use" in sentence
             assert "--port" in sentence
-        # Nothing of the first was disturbed.
+        # The first master is unaffected.
         info = read_master(state)
         assert info is not None
         assert os.path.exists(info.socket)
 
 
 @pytest.mark.slow
-def test_what_a_killed_master_left_does_not_hinder_the_next(tmp_path: Path) -> None:
+def test_files_of_a_killed_master_do_not_block_the_next(tmp_path: Path) -> None:
     state = open_state(tmp_path / "state")
     with master(state.root) as process:
         first_line(process)
-    assert read_master(state) is not None  # killed: it left all of it
+    assert read_master(state) is not None  # a killed master leaves its files
     with master(state.root) as process:
         first_line(process)
         info = read_master(state)
@@ -135,13 +137,13 @@ def test_what_a_killed_master_left_does_not_hinder_the_next(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_agent_is_started_again_when_it_dies_and_adopted_by_the_next_master(
+def test_the_local_agent_is_restarted_and_reused_by_the_next_master(
     tmp_path: Path,
 ) -> None:
     state = open_state(tmp_path / "state")
 
     def agent() -> int:
-        """The pid of the agent that runs, 0 for none."""
+        """Return the pid of the running agent, 0 for none."""
         if not state.agent.lock.exists():
             return 0
         lock = locks.try_hold(state.agent.lock)
@@ -157,7 +159,7 @@ def test_the_agent_is_started_again_when_it_dies_and_adopted_by_the_next_master(
         os.kill(first, signal.SIGKILL)
         until(lambda: agent() not in (0, first, os.getpid()))
         second = agent()
-    # That master was killed. Its agent lives, and the next master takes it over.
+    # That master was killed. Its agent still runs, and the next master reuses it.
     assert agent() == second
     with master(state.root, local=True) as process:
         first_line(process)
@@ -198,23 +200,23 @@ Master.start = failing
 @pytest.mark.parametrize(
     "error, code", [("StoreFailed('the disk is full')", 74), ("ZeroDivisionError('a bug')", 70)]
 )
-def test_a_core_that_fails_ends_the_program(tmp_path: Path, error: str, code: int) -> None:
+def test_a_failure_of_the_core_ends_the_program(tmp_path: Path, error: str, code: int) -> None:
     state = open_state(tmp_path / "state")
     with master(state.root, before=FAILING.format(error=error)) as process:
         first_line(process)
         assert process.wait(WAIT_S) == code
-    # Nobody is sent to a master that is not there.
+    # No client is directed to a dead master.
     assert read_master(state) is None
 
 
 @pytest.mark.slow
-def test_a_port_that_cannot_be_is_the_askers_fault(tmp_path: Path) -> None:
+def test_an_invalid_port_is_a_usage_error(tmp_path: Path) -> None:
     with master(tmp_path / "state", 70_000) as process:
         assert "port 70000" in first_line(process)
         assert process.wait(WAIT_S) == 2
 
 
-def test_a_store_that_is_damaged_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_store_is_reported_with_the_remedy(tmp_path: Path) -> None:
     with master(tmp_path / "s") as process:
         assert first_line(process).startswith("http://")
         assert end(process, signal.SIGTERM) == 0
@@ -224,5 +226,5 @@ def test_a_store_that_is_damaged_is_said_in_a_sentence(tmp_path: Path) -> None:
     with master(tmp_path / "s") as process:
         said = first_line(process)
         assert "store.db is damaged" in said
-        assert said.strip().endswith("`mythjobs restore FILE` puts a backup in its place")
+        assert said.strip().endswith("restore a backup with `mythjobs restore FILE`")
         assert process.wait(WAIT_S) == 74

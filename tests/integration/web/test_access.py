@@ -1,4 +1,4 @@
-"""Who may ask: on every route of the schema, through the port and through the socket."""
+"""Access control and connection limits on every route, through TCP port and Unix socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mythjobs.web.security.http_limits import LocalConnection
 from mythjobs.web.server.errors import Receive, Scope, Send
 from mythjobs.web.server.listener import Listener
 from mythjobs.web.server.sockets import bind_path
-from tests.integration.web.served import TOKEN, ServedMaster, run
+from tests.integration.web.served_master import TOKEN, ServedMaster, run
 
 FOREIGN: list[tuple[int, dict[str, str | None]]] = [
     (401, {"Authorization": None}),
@@ -36,7 +36,7 @@ FOREIGN: list[tuple[int, dict[str, str | None]]] = [
 FOREIGN_PAGES: list[dict[str, str | None]] = [
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
-    {"Origin": "http://localhost:1"},  # another program's page on this machine
+    {"Origin": "http://localhost:1"},  # a page of another program on this machine
     {"Origin": ""},
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
@@ -50,7 +50,7 @@ def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_every_route_refuses_whom_it_does_not_know(tmp_path: Path) -> None:
+def test_every_route_rejects_unauthorized_and_cross_origin_requests(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         schema = (await master.request_tcp("GET", "/api/openapi.json")).json
         operations = [*_operations(schema), ("GET", "/api/openapi.json"), ("GET", "/nothing")]
@@ -73,7 +73,7 @@ def test_every_route_refuses_whom_it_does_not_know(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.8.8.8:6545", "[::1]:1"]
 )
-def test_a_host_that_can_only_be_this_machine_is_served(tmp_path: Path, host: str) -> None:
+def test_loopback_hosts_are_accepted(tmp_path: Path, host: str) -> None:
     async def story(master: ServedMaster) -> None:
         headers: dict[str, str | None] = {"Host": host, "Origin": f"http://{host}"}
         assert (await master.request_tcp("GET", "/api/v1/jobs", None, headers)).status == 200
@@ -83,7 +83,7 @@ def test_a_host_that_can_only_be_this_machine_is_served(tmp_path: Path, host: st
     run(tmp_path, story)
 
 
-def test_the_name_of_the_scheme_is_in_any_case(tmp_path: Path) -> None:
+def test_the_bearer_scheme_is_case_insensitive(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         for said, status in (("bearer", 200), ("BEARER ", 200), ("bear", 401), ("", 401)):
             headers: dict[str, str | None] = {"Authorization": f"{said} {TOKEN}"}
@@ -92,7 +92,7 @@ def test_the_name_of_the_scheme_is_in_any_case(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_what_stands_twice_does_not_count(tmp_path: Path) -> None:
+def test_repeated_headers_are_ignored(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         for twice, status in (("Host: localhost", 421), (f"Authorization: Bearer {TOKEN}", 401)):
             lines = [
@@ -109,7 +109,7 @@ def test_what_stands_twice_does_not_count(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_the_link_is_guarded_like_a_request(tmp_path: Path) -> None:
+def test_the_link_requires_token_and_origin_like_a_request(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         url = f"ws://127.0.0.1:{master.port}/link"
         bearer = {"Authorization": f"Bearer {TOKEN}"}
@@ -131,7 +131,9 @@ def test_the_link_is_guarded_like_a_request(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_body_without_length_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_limit_applies_to_chunked_bodies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(guard_module, "MOST_REQUEST_BYTES", 1000)
 
     async def story(master: ServedMaster) -> None:
@@ -143,12 +145,12 @@ def test_a_body_without_length_is_counted(tmp_path: Path, monkeypatch: pytest.Mo
     run(tmp_path, story)
 
 
-def test_another_user_on_the_socket_is_refused(
+def test_another_user_on_the_socket_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(master: ServedMaster) -> None:
         assert (await master.request("GET", "/api/v1/status")).status == 200
-        # As if the kernel had named somebody else: a test cannot change its own user.
+        # Fake the uid that the kernel reports: a test cannot change its own user.
         monkeypatch.setattr(connection_module, "_UCRED", _OtherUser())
         answer = await master.request("GET", "/api/v1/status")
         assert (answer.status, answer.json["exit"]) == (403, 77)
@@ -164,7 +166,7 @@ class _OtherUser:
         return 1, 4242, 4242
 
 
-def test_a_head_that_is_too_large_or_never_ends_is_cut_off(
+def test_a_head_that_is_too_large_or_too_slow_closes_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "CHECK_INTERVAL_S", 0.05)
@@ -181,7 +183,7 @@ def test_a_head_that_is_too_large_or_never_ends_is_cut_off(
     run(tmp_path, story)
 
 
-def test_a_body_that_trickles_is_cut_off_and_one_that_flows_is_not(
+def test_a_body_below_the_minimum_rate_closes_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "CHECK_INTERVAL_S", 0.05)
@@ -207,7 +209,7 @@ def test_a_body_that_trickles_is_cut_off_and_one_that_flows_is_not(
     run(tmp_path, story)
 
 
-def test_who_goes_away_while_he_asks_leaves_no_traceback(
+def test_a_disconnect_during_the_request_logs_no_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(master: ServedMaster) -> None:
@@ -216,7 +218,7 @@ def test_who_goes_away_while_he_asks_leaves_no_traceback(
                 head = f"POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\n"
                 head += f"Authorization: Bearer {TOKEN}\r\nExpect: 100-continue\r\n"
                 writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
-                # It is read from now on.
+                # The master reads the body from now on.
                 assert b"100" in await reader.readline()
                 writer.write(b"3\r\n{}\n\r\n")
 
@@ -224,11 +226,11 @@ def test_who_goes_away_while_he_asks_leaves_no_traceback(
     assert [each for each in caplog.records if each.exc_info] == []
 
 
-def test_who_goes_away_while_he_is_answered_leaves_no_traceback(
+def test_a_disconnect_during_the_response_logs_no_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        # Of pipelined requests, uvicorn tells only the last that the connection is lost.
+        # Of pipelined requests, uvicorn reports the lost connection only to the last.
         scope["state"]["connection"].transport.abort()
         await asyncio.sleep(0.01)
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -1,4 +1,4 @@
-"""When the master looks for what is to be given up: only after it has read what there was."""
+"""Lease timer: fires only after pending input was read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mythjobs.master.link.lease_timer import LeaseTimer
 pytestmark = pytest.mark.slow
 
 
-def test_what_had_come_is_read_before_it_is_said_to_be_read() -> None:
+def test_the_timer_fires_only_after_pending_input_was_read() -> None:
     async def story() -> None:
         here, there = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=here)
@@ -28,12 +28,12 @@ def test_what_had_come_is_read_before_it_is_said_to_be_read() -> None:
         patience = LeaseTimer(lambda read_ms: told.set_result((read_ms, b"".join(heard))))
         due_ms = master_now().steady_ms
         patience.set_due(due_ms)
-        # What was said before the loop came to look at anything.
-        there.sendall(b"held: 1")
+        # Sent before the loop reads anything.
+        there.sendall(b"input")
         read_ms, said = await asyncio.wait_for(told, 20)
         assert read_ms >= due_ms
-        assert said == b"held: 1"
-        # Looking ahead costs no time of its own, and can be called off.
+        assert said == b"input"
+        # A timer that is far in the future can be closed.
         patience.set_due(master_now().steady_ms + 10**9)
         patience.close()
         there.close()

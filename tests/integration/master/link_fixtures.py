@@ -1,4 +1,4 @@
-"""A master's link on a real socket, and agents that speak it, for the tests of this folder."""
+"""A link server on a real socket, and fake agents that connect to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from mythjobs.errors import NotAllowed
 from mythjobs.master.link.server import LinkServer
 from mythjobs.master.output.reader import AttemptOutput, OutputReader
-from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached, Message, Request
+from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived, Message, Request
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 from mythjobs.web.routes.agent_link import serve_agent_link
@@ -28,7 +28,7 @@ ATTIC = 1
 
 @dataclass
 class FakeMasterPort:
-    """Stands where the turns stand: it keeps what it was told, and lets every machine in."""
+    """Records requests and messages, and accepts every machine unless `refuse` is set."""
 
     refuse: str = ""
     attached: list[Attach] = field(default_factory=list)
@@ -46,7 +46,7 @@ class FakeMasterPort:
 
     async def next_frame(self) -> m.AgentFrame:
         said = await self.posted.get()
-        assert isinstance(said, AgentSaid), said
+        assert isinstance(said, FrameReceived), said
         return said.frame
 
     async def wait_detached(self) -> None:
@@ -56,7 +56,7 @@ class FakeMasterPort:
 
 @dataclass
 class FakeAttemptStore:
-    """Which attempts there are, as (job, n)."""
+    """Attempts by (job, n)."""
 
     attempts: dict[tuple[int, int], AttemptOutput] = field(default_factory=dict)
 
@@ -96,7 +96,7 @@ class LinkMaster:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[ClientConnection]:
-        """A WebSocket that has said nothing yet."""
+        """A WebSocket before the handshake."""
         async with unix_connect(
             str(self.path), "ws://localhost/link", compression=None, ping_interval=None
         ) as socket:
@@ -104,7 +104,7 @@ class LinkMaster:
 
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[FakeAgent]:
-        """An agent that has been welcomed."""
+        """An agent after the handshake."""
         async with self.connected() as socket:
             agent = FakeAgent(socket)
             welcome = await agent.send_hello()
@@ -120,7 +120,7 @@ class FakeAgent:
         self.acked = 0
 
     async def send_hello(self, **changed: object) -> codec.Handshake:
-        """Answer the challenge, with these fields of the hello changed; the master's answer."""
+        """Answer the challenge with a hello with changed fields; return the master's answer."""
         challenge = codec.handshake(await self.socket.recv())
         assert isinstance(challenge, m.Challenge)
         mine = handshake.public_hex(self.key)
@@ -151,7 +151,7 @@ class FakeAgent:
         await self.socket.send(codec.encode_chunk(codec.Chunk(transfer, offset, data)))
 
     async def receive_messages(self) -> list[m.MasterMessage]:
-        """The next messages; a frame that only acknowledges has none."""
+        """Return the next messages, skipping frames that only acknowledge."""
         while True:
             frame = codec.master_frame(await self.socket.recv())
             self.acked = max(self.acked, frame.ack)
@@ -164,7 +164,7 @@ class FakeAgent:
         return fetch
 
     async def send_stream(self, fetch: m.OutputFetch, data: bytes) -> None:
-        """Send all of a stream (or of its kept bytes) from where it is wanted, within credit."""
+        """Send a stream (or its kept bytes) from the requested offset on, within the credit."""
         credit, at = codec.CREDIT_BYTES, fetch.offset
         while at < len(data):
             size = min(codec.MOST_CHUNK_BYTES, credit, len(data) - at)

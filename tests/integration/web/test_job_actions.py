@@ -1,17 +1,17 @@
-"""Acts on all jobs that have something in common, and how many those are."""
+"""Actions on all jobs that match a filter, and counts of such jobs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from tests.integration.web.served import NOTE, ServedMaster, run
+from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 ALL = "/api/v1/jobs/all"
 
 
 async def queue(master: ServedMaster, command: str, jobs: int, more: str = "") -> int:
-    """The number of a batch of that many jobs."""
+    """Submit a batch and return its id."""
     definition = NOTE | {"name": command}
     await master.request("POST", "/api/v1/commands", {"definition": definition, "replace": True})
     url = f"/api/v1/batches?command={command}{more}"
@@ -25,7 +25,7 @@ async def counts(master: ServedMaster, query: str) -> dict[str, int]:
     return {state: count for state, count in found.items() if count}
 
 
-def test_all_jobs_of_a_command_are_cancelled_slice_by_slice(tmp_path: Path) -> None:
+def test_all_jobs_of_a_command_are_cancelled_in_slices(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await queue(master, "note", 1200)
         await queue(master, "other", 3)
@@ -51,10 +51,10 @@ def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -
 
         assert await act(act="hold", batch=batch) == 4
         assert await counts(master, "held=true") == {"queued": 4}
-        # Only what is held can be released.
+        # Only held jobs can be released.
         assert await act(act="release", states=["queued"]) == 4
         assert await act(act="cancel", subject="b") == 2
-        # The new jobs of a rerun are not run again themselves.
+        # A rerun does not apply to the jobs that it creates.
         assert await act(act="rerun", command="note") == 2
         assert await counts(master, "subject=b") == {"cancelled": 2, "queued": 2}
         listed = (await master.request("GET", "/api/v1/jobs?subject=b&state=queued")).json["jobs"]
@@ -63,7 +63,7 @@ def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -
     run(tmp_path, story)
 
 
-def test_what_cannot_be_done_is_counted_and_told(tmp_path: Path) -> None:
+def test_rejected_actions_are_counted_and_reported(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         await master.request("POST", "/api/v1/jobs", {"command": "note"})
@@ -76,7 +76,7 @@ def test_what_cannot_be_done_is_counted_and_told(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_number_that_no_job_can_have_does_not_keep_the_others(tmp_path: Path) -> None:
+def test_an_impossible_job_id_does_not_block_the_other_ids(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await queue(master, "note", 2)
         ids = [1, 2**63, 2, 0, 2**70]
@@ -92,7 +92,7 @@ def test_a_number_that_no_job_can_have_does_not_keep_the_others(tmp_path: Path) 
     run(tmp_path, story)
 
 
-def test_a_batch_says_where_and_within_what_its_jobs_run(tmp_path: Path) -> None:
+def test_batch_options_apply_to_all_its_jobs(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         more = "&machine=attic&label=gpu&label=big&semaphore=nas=2&limit=wall=1h&limit=nice=10"
         await queue(master, "note", 1, more)

@@ -1,4 +1,4 @@
-"""What owners say through the API: settings and hours of machines, semaphores."""
+"""Routes for machines and semaphores."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Any
 from mythjobs.clock import master_now
 from mythjobs.master import requests
 from mythjobs.protocol.messages import CAN, Hello
-from tests.integration.web.served import NOTE, ServedMaster, run
+from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 ATTIC = "/api/v1/machines/attic"
 
 
 async def joins(served: ServedMaster, name: str = "attic") -> None:
-    """A machine comes, and says nothing more."""
+    """Attach a machine that then sends nothing."""
     hello = Hello(1, f"key of {name}", "", "", name, "boot", "one", 4, zone="UTC", can=sorted(CAN))
     await served.master.execute(requests.Attach(hello, True, 1))
 
 
 async def goes(served: ServedMaster) -> None:
     served.master.post(requests.Detached(1))
-    await served.master.execute(requests.HoldJobs([1]))  # a turn later it has gone
+    await served.master.execute(
+        requests.HoldJobs([1])
+    )  # the answer of a later turn: the machine is detached by then
 
 
-def test_all_that_an_owner_says_of_a_machine_is_replaced_and_shown(tmp_path: Path) -> None:
+def test_the_settings_of_a_machine_are_replaced_and_shown(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await joins(master)
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
@@ -43,7 +45,7 @@ def test_all_that_an_owner_says_of_a_machine_is_replaced_and_shown(tmp_path: Pat
         assert shown["settings"] == settings
         assert (shown["jobs"], shown["zone"]) == (2, "Europe/Berlin")
 
-        # One thing of it is changed, the rest stays.
+        # Other settings keep their values.
         changed = (await master.request("POST", ATTIC, {"jobs": 3, "zone": "UTC"})).json
         assert changed["settings"] == settings | {"jobs": 3, "zone": "UTC"}
         wrong = await master.request("POST", f"{ATTIC}/settings", {"settings": {"window": {}}})
@@ -53,7 +55,7 @@ def test_all_that_an_owner_says_of_a_machine_is_replaced_and_shown(tmp_path: Pat
     run(tmp_path, story)
 
 
-def test_hours_are_overridden_for_once(tmp_path: Path) -> None:
+def test_windows_are_overridden_until_a_given_time(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await joins(master)
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
@@ -76,7 +78,7 @@ def test_hours_are_overridden_for_once(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_machine_is_declared_dead_once_it_has_gone(tmp_path: Path) -> None:
+def test_only_a_disconnected_machine_can_be_declared_dead(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await joins(master)
         body = {"reason": "the disk burned"}
@@ -90,7 +92,7 @@ def test_a_machine_is_declared_dead_once_it_has_gone(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_machine_says_what_it_waits_for(tmp_path: Path) -> None:
+def test_a_machine_explains_why_it_starts_no_more_jobs(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await joins(master)
         await master.request("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})
@@ -105,7 +107,7 @@ def test_a_machine_says_what_it_waits_for(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_a_command_that_can_run_nowhere_is_told_so_when_it_is_defined(tmp_path: Path) -> None:
+def test_defining_a_command_reports_if_no_machine_can_run_it(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await joins(master)
 
@@ -126,7 +128,7 @@ def test_a_command_that_can_run_nowhere_is_told_so_when_it_is_defined(tmp_path: 
     run(tmp_path, story)
 
 
-def test_semaphores_are_made_resized_and_removed(tmp_path: Path) -> None:
+def test_semaphores_are_created_resized_and_removed(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         url = "/api/v1/semaphores"
         made = await master.request("POST", f"{url}/nas", {"size": 3})
@@ -142,7 +144,7 @@ def test_semaphores_are_made_resized_and_removed(tmp_path: Path) -> None:
         assert (await master.request("POST", f"{url}/nas", {"size": -1})).status == 400
         free = await master.request("POST", f"{url}/nas", {"size": 3, "free_when_frozen": True})
         assert free.json == {"semaphores": [nas | {"free_when_frozen": True}]}
-        # What is left out stays.
+        # Omitted fields keep their values.
         assert (await master.request("POST", f"{url}/nas", {"size": 3})).json == free.json
 
     run(tmp_path, story)

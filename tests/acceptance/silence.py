@@ -8,7 +8,8 @@ import signal
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from mythjobs.model.command import LEAST_LEASE_S
+from mythjobs.model.command import MIN_LEASE_S
+from mythjobs.model.silence import HOLD, IDEMPOTENT, KEEP, RERUN, SILENCE_POLICIES
 from mythjobs.protocol import lease
 from tests.acceptance import testimony
 from tests.acceptance.household import (
@@ -21,9 +22,8 @@ from tests.acceptance.household import (
 )
 from tests.acceptance.testimony import Key, Life
 
-POLICIES: Final = ("rerun", "hold", "keep", "idempotent")
 # How long the agent says nothing: until all are presumed over, and a little more.
-SILENT_S: Final = LEAST_LEASE_S * lease.STRETCH + lease.DELTA_S + 10
+SILENT_S: Final = MIN_LEASE_S * lease.EXPIRY_FACTOR + lease.EXPIRY_MARGIN_S + 10
 # What runs on is over soon after the agent is back.
 _JOB_S: Final = SILENT_S + 5
 _SLOW_S: Final = 5.0
@@ -42,7 +42,7 @@ def silence(directory: Path) -> list[str]:
     directory.mkdir()
     witnessed = directory / "witness"
     witnessed.mkdir()
-    with a_household(directory, jobs=len(POLICIES)) as household:
+    with a_household(directory, jobs=len(SILENCE_POLICIES)) as household:
         try:
             seen = _hang(household, witnessed)
         except TortureError as error:
@@ -52,10 +52,10 @@ def silence(directory: Path) -> list[str]:
 
 
 def _hang(household: Household, witnessed: Path) -> _Silence:
-    for policy in POLICIES:
+    for policy in SILENCE_POLICIES:
         definition = witness_command(witnessed) | {"name": policy, "silence": policy}
-        if policy in (lease.RERUN, lease.HOLD):
-            definition["lease"] = f"{LEAST_LEASE_S:g}s"
+        if policy in (RERUN, HOLD):
+            definition["lease"] = f"{MIN_LEASE_S:g}s"
         household.post("commands", {"definition": definition, "replace": False})
     arguments = {"seconds": f"{_JOB_S:g}", "code": 0}
     jobs = {
@@ -64,7 +64,7 @@ def _hang(household: Household, witnessed: Path) -> _Silence:
                 "id"
             ]
         )
-        for policy in POLICIES
+        for policy in SILENCE_POLICIES
     }
     until(lambda: _all_run_on(household, jobs, "attic"), "the jobs do not start on the attic")
     household.signal_agent("attic", signal.SIGSTOP)
@@ -101,26 +101,26 @@ def _overlaps(told: dict[Key, Life], seen: _Silence) -> list[str]:
 
 def _judge(household: Household, told: dict[Key, Life], seen: _Silence) -> list[str]:
     found = []
-    lease_ns = seen.began_ns + LEAST_LEASE_S * 1e9
+    lease_ns = seen.began_ns + MIN_LEASE_S * 1e9
     for policy, job_id in seen.jobs.items():
         first = told[job_id, 1]
         job: dict[str, Any] = household.get(f"jobs/{job_id}")
-        if policy in (lease.RERUN, lease.HOLD):
+        if policy in (RERUN, HOLD):
             if first.last_ns > lease_ns:
                 found.append(f"silence: {policy} lived {_s(first.last_ns - lease_ns)} too long")
         elif first.last_ns < seen.over_ns:
             found.append(f"silence: {policy} was ended {_s(seen.over_ns - first.last_ns)} early")
         second = told.get((job_id, 2))
-        if policy in (lease.RERUN, lease.IDEMPOTENT):
+        if policy in (RERUN, IDEMPOTENT):
             if second is None:
                 found.append(f"silence: {policy} was not begun again")
-            elif policy == lease.RERUN and second.start_ns <= first.last_ns:
+            elif policy == RERUN and second.start_ns <= first.last_ns:
                 found.append("silence: rerun was begun again too early")
         elif second is not None:
             found.append(f"silence: {policy} was begun again")
-        if policy == lease.HOLD and not (job["state"] == "queued" and job["hold"]):
+        if policy == HOLD and not (job["state"] == "queued" and job["hold"]):
             found.append(f"silence: hold is {job['state']}")
-        if policy == lease.KEEP and job["attempt"] != 1:
+        if policy == KEEP and job["attempt"] != 1:
             found.append("silence: keep has a second attempt")
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.model.units import write_duration
+from mythjobs.model.units import format_duration
 from tests.acceptance import testimony
 from tests.acceptance.household import Household, a_household, boottime_ns, until, witness_command
 
@@ -32,7 +32,7 @@ def household(tmp_path: Path) -> Iterator[Household]:
         }
         household.post("machines/attic/settings", {"settings": settings})
         for closing in CLOSINGS:
-            grace = {} if closing == "finish" else {"grace": write_duration(1)}
+            grace = {} if closing == "finish" else {"grace": format_duration(1)}
             windows = {"closing": closing, **grace}
             definition = witness_command(tmp_path) | {"name": closing, "windows": windows}
             household.post("commands", {"definition": definition, "replace": False})

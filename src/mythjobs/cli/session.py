@@ -28,11 +28,11 @@ class Session:
 
     @property
     def root(self) -> str:
-        from mythjobs.client.locate import default_root
+        from mythjobs.model.state_path import default_state_path
 
         if self.state_dir == "":
             raise BadRequest("--state-dir is empty; name a directory, or leave it out")
-        return os.path.abspath(self.state_dir or default_root(os.environ))
+        return os.path.abspath(self.state_dir or default_state_path(os.environ))
 
     def client(self) -> Client:
         from mythjobs.client import locate

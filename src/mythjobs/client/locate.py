@@ -24,19 +24,6 @@ class Address(NamedTuple):
     token: str = ""
 
 
-def default_root(environ: Mapping[str, str]) -> str:
-    """The same as `config.state.default_path`, which a test holds it to."""
-    if named := environ.get("MYTHJOBS_STATE_DIR"):
-        return named
-    if (state_home := environ.get("XDG_STATE_HOME", "")).startswith("/"):
-        return os.path.join(state_home, "mythjobs")
-    if home := environ.get("HOME"):
-        return os.path.join(home, ".local/state/mythjobs")
-    if os.getuid() == 0:
-        return "/var/lib/mythjobs"
-    return os.path.join(os.path.expanduser("~"), ".local/state/mythjobs")
-
-
 def of_state_directory(root: str) -> Address:
     """The socket that the master says it has, else the one it usually has.
 

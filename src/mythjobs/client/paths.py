@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mythjobs.errors import BadRequest, no_such_command, no_such_machine
+from mythjobs.errors import command_not_found, machine_not_found
+from mythjobs.model.names import invalid_semaphore_name
 
 
 def quote(text: str) -> str:
@@ -14,21 +15,21 @@ def quote(text: str) -> str:
 def of_command(name: str) -> str:
     """Raises NoSuchCommand."""
     if _leads_elsewhere(name):
-        raise no_such_command(name)
+        raise command_not_found(name)
     return f"commands/{quote(name)}"
 
 
 def of_machine(name: str) -> str:
     """Raises NoSuchMachine."""
     if _leads_elsewhere(name):
-        raise no_such_machine(name)
+        raise machine_not_found(name)
     return f"machines/{quote(name)}"
 
 
 def of_semaphore(name: str) -> str:
     """Raises BadRequest."""
     if _leads_elsewhere(name):
-        raise BadRequest(f'"{name}" is no name; write small letters and digits, joined by - _ or .')
+        raise invalid_semaphore_name(name)
     return f"semaphores/{quote(name)}"
 
 

@@ -6,12 +6,12 @@ import json
 import os
 import pwd
 import stat
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mythjobs.config import files
 from mythjobs.errors import NotAllowed, StateNotWritable
+from mythjobs.model.state_path import default_state_path
 
 
 @dataclass(frozen=True)
@@ -110,27 +110,13 @@ class MasterInfo:
     store: str = ""  # without a password
 
 
-def default_path(environ: Mapping[str, str]) -> Path:
-    """The state directory of whoever asks, if `--state-dir` names none."""
-    if named := environ.get("MYTHJOBS_STATE_DIR"):
-        return Path(named)
-    # The specification says that a relative XDG path is to be ignored.
-    if (state_home := environ.get("XDG_STATE_HOME", "")).startswith("/"):
-        return Path(state_home, "mythjobs")
-    if home := environ.get("HOME"):
-        return Path(home, ".local/state/mythjobs")
-    if os.getuid() == 0:
-        return Path("/var/lib/mythjobs")
-    return Path(pwd.getpwuid(os.getuid()).pw_dir, ".local/state/mythjobs")
-
-
 def open_state(path: Path | str | None = None, *, create: bool = True) -> StateDir:
     """The state directory at `path`, or the default one.
 
     With `create` it is made (0700) and must be ours and writable: StateNotWritable. Without,
     nothing is made and it may be missing; NotAllowed if it is another user's and we are not root.
     """
-    root = Path(os.path.abspath(path or default_path(os.environ)))
+    root = Path(os.path.abspath(path or default_state_path(os.environ)))
     if create:
         _make(root)
         _check_ours(root)

@@ -1,1 +1,1 @@
-"""Pure facts and rules: a job's life, commands, limits, outcomes. Standard library only."""
+"""Domain model: job states, commands, limits, windows, outcomes. Pure; standard library only."""

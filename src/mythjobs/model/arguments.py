@@ -1,4 +1,4 @@
-"""Arguments are data: checked against the parameters, then filled into argv or environment."""
+"""Arguments of a job: validation against parameters, and expansion into argv and environment."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from mythjobs.errors import BadRequest
 from mythjobs.model.command import Command, Parameter, ParameterType
 from mythjobs.model.template import Template
 
-# One argument of execve(2) may be 128 KiB with its NUL (MAX_ARG_STRLEN); an environment
-# value shares that with its name.
-MOST_ARGUMENT: Final = 131_071
-_LONGEST_NAME: Final = len("MYTHJOBS_P_=") + 100
+# One argument of execve(2) may be 128 KiB long including its NUL (MAX_ARG_STRLEN); for an
+# environment variable that includes its name.
+MAX_ARGUMENT_BYTES: Final = 131_071
+_MAX_NAME_BYTES: Final = len("MYTHJOBS_P_=") + 100
 
 
 def check_value(parameter: Parameter, value: str) -> str:
-    """The text as the program gets it. Raises ValueError with a sentence of what is right."""
+    """Return the text to pass to the program. Raises ValueError with the reason."""
     if "\0" in value:
         raise ValueError("must not have a NUL character")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise ValueError("has characters that are not valid Unicode") from None
-    if size > MOST_ARGUMENT - _LONGEST_NAME:
-        raise ValueError(f"has {size} bytes; the system takes at most {MOST_ARGUMENT}")
+        raise ValueError("contains characters that are not valid Unicode") from None
+    if size > MAX_ARGUMENT_BYTES - _MAX_NAME_BYTES:
+        raise ValueError(f"is {size} bytes long; the kernel accepts at most {MAX_ARGUMENT_BYTES}")
     match parameter.type:
         case ParameterType.INT:
             try:
@@ -41,7 +41,7 @@ def check_value(parameter: Parameter, value: str) -> str:
                 raise ValueError("must be a finite number")
         case ParameterType.ENUM:
             if value not in parameter.values:
-                raise ValueError(f'"{value[:50]}" is none of {", ".join(parameter.values)}')
+                raise ValueError(f'"{value[:50]}" must be one of {", ".join(parameter.values)}')
         case ParameterType.PATH:
             if not value.startswith("/"):
                 raise ValueError(f'"{value[:80]}" must be an absolute path')
@@ -51,7 +51,7 @@ def check_value(parameter: Parameter, value: str) -> str:
 
 
 def check_arguments(command: Command, given: Mapping[str, object]) -> dict[str, str]:
-    """Every parameter's text, defaults filled in. Raises BadRequest naming the parameter."""
+    """Return each parameter's text, including defaults. Raises BadRequest."""
     values: dict[str, str] = {}
     for parameter in command.parameters:
         name = parameter.name
@@ -60,12 +60,12 @@ def check_arguments(command: Command, given: Mapping[str, object]) -> dict[str, 
             if parameter.default is not None:
                 values[name] = parameter.default
             elif parameter.required:
-                raise BadRequest(f'{command.name} needs the parameter "{name}"; give {name}=…')
+                raise BadRequest(f'{command.name} requires the parameter "{name}"; give {name}=…')
             else:
                 values[name] = ""
             continue
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise BadRequest(f'parameter "{name}" must be a text or a number')
+            raise BadRequest(f'parameter "{name}" must be text or a number')
         try:
             values[name] = check_value(parameter, str(value))
         except ValueError as error:
@@ -74,21 +74,21 @@ def check_arguments(command: Command, given: Mapping[str, object]) -> dict[str, 
         if name not in values:
             known = ", ".join(values) or "none"
             raise BadRequest(f'{command.name} has no parameter "{name}"; it has {known}')
-    _check_dashes(command, values)
+    _check_leading_dashes(command, values)
     return values
 
 
-def _check_dashes(command: Command, values: Mapping[str, str]) -> None:
-    # A value that stands alone and begins with a dash would be read as an option.
+def _check_leading_dashes(command: Command, values: Mapping[str, str]) -> None:
+    # A program would parse a whole argument that begins with a dash as an option.
     for number, element in enumerate(command.argv):
-        name = Template(element).lone if "{" in element else None
+        name = Template(element).sole_placeholder if "{" in element else None
         if name is None or not values[name].startswith("-") or "--" in command.argv[:number]:
             continue
         parameter = command.parameter(name)
         if parameter is not None and not parameter.dash and not _is_number(parameter):
             raise BadRequest(
-                f'parameter "{name}" begins with a dash and {command.name} would read it as an '
-                f'option; say dash = true for it, or put "--" before it in argv'
+                f'parameter "{name}" begins with a dash, and {command.name} would parse it as an '
+                f'option; set dash = true for the parameter, or put "--" before it in argv'
             )
 
 
@@ -97,7 +97,7 @@ def _is_number(parameter: Parameter) -> bool:
 
 
 def fill_argv(command: Command, values: Mapping[str, str]) -> list[str]:
-    """The argument vector that is executed. Shell text stays as its author wrote it."""
+    """Return the argument vector to execute. Shell text is never changed."""
     if command.shell:
         return ["/bin/sh", "-c", command.shell, command.name]
     return [

@@ -1,4 +1,4 @@
-"""Limits as several people set them for one run, and the tighter of two. None: nothing said."""
+"""Limits that one party (author, machine owner, submitter) sets, and their combination."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 from mythjobs.model.limits import Limits
 
-# I/O classes from the least to the most polite; best-effort:4 is what a process has anyway.
+# I/O classes by falling priority; best-effort:4 is the default of a process.
 IO_CLASSES: Final = ("", *(f"best-effort:{level}" for level in range(8)), "idle")
 DEFAULT_GRACE_S: Final = Limits().grace_s
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one side (author, owner, submitter) allows a run at most, and how polite it must be."""
+    """Maximum resource use and priority that one party allows; None where it sets nothing."""
 
     wall_s: float | None = None
     cpu_s: float | None = None
@@ -38,14 +38,14 @@ class Bounds:
         )
 
 
-FREE: Final = Bounds()
+NO_BOUNDS: Final = Bounds()
 
-# Kept of the whole process tree, for which a machine needs a controller or has to sample.
-TREE: Final = ("cpu", "idle", "memory", "processes")
+# Limits on the whole process tree; enforcing them needs a cgroup controller or sampling.
+TREE_LIMITS: Final = ("cpu", "idle", "memory", "processes")
 
 
-def said(bounds: Bounds) -> frozenset[str]:
-    """The words, as a definition writes them, of what is bounded."""
+def names_of_set_bounds(bounds: Bounds) -> frozenset[str]:
+    """Return the keys, as in a definition, of the bounds that are set."""
     return frozenset(
         each.name.removesuffix("_s").removesuffix("_bytes")
         for each in fields(Bounds)
@@ -53,11 +53,11 @@ def said(bounds: Bounds) -> frozenset[str]:
     )
 
 
-def tighter(*sides: Bounds) -> Bounds:
-    """The smallest of each limit that anybody set, and the most polite of nice and I/O class."""
+def tightest(*parties: Bounds) -> Bounds:
+    """Return the smallest value of each limit, and the lowest priority (nice, I/O class)."""
     values: dict[str, object] = {}
     for each in fields(Bounds):
-        given = [getattr(side, each.name) for side in sides]
+        given = [getattr(party, each.name) for party in parties]
         given = [value for value in given if value is not None]
         if not given:
             continue

@@ -1,8 +1,7 @@
-"""What a command is: a named command line with typed parameters, as its author defined it."""
+"""Command: a named command line with typed parameters, as its author defined it."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -10,17 +9,12 @@ from typing import Final
 from mythjobs.model.limits import Limits
 from mythjobs.model.policy_tables import Retry, Windows
 
-NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
-PARAMETER_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-
-# The built-in command behind `mythjobs run`: its argv, environment and directory are the
-# job's own data, so equal runs share a class.
+# The built-in command of `mythjobs run`. The job itself holds its argv, environment and
+# directory, so equal runs share a job class.
 RUN: Final = "run"
 
-# What becomes of an attempt whose machine falls silent; "" is resolved at the grant.
-SILENCES: Final = ("rerun", "hold", "keep", "idempotent")
-# A machine needs half a minute to end a job before its lease does.
-LEAST_LEASE_S: Final = 60.0
+# A machine needs up to 30 s to end a job before its lease expires.
+MIN_LEASE_S: Final = 60.0
 
 
 class ParameterType(StrEnum):
@@ -33,7 +27,8 @@ class ParameterType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter. `default` is its text; None with `required` means it must be given."""
+    """`default` is text; with None and `required`, a submit must give a value. `dash` allows a
+    value that begins with a dash."""
 
     name: str
     type: ParameterType = ParameterType.TEXT
@@ -48,11 +43,12 @@ class Parameter:
 class Command:
     """One revision of a command. Exactly one of `argv` and `shell` is set.
 
-    `progress` is a preset's name, `status`, or a regular expression behind `regex:` whose
-    first group is a percentage. `keep_bytes` is how much of the head and of the tail of the
-    output is kept. `lease_s` None is the usual one, infinite is for ever. `on_breach` "" treats
-    a broken limit like any other failure. `best_effort` takes limits that a machine can only
-    keep by looking now and then. `at_most` is the most jobs of it at once, over all machines.
+    `progress` is a preset, `status`, or `regex:` with a regular expression whose first group is
+    a percentage. `keep_bytes` are the head and tail of the output to keep. `silence` "" is
+    resolved at the grant (model/silence.py). `lease_s` None is the default lease, infinity is
+    unlimited. `on_breach` "" treats a limit breach like any other failure. `best_effort` accepts
+    limits that a machine can enforce only by sampling. `at_most` limits the number of running
+    jobs over all machines.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A job's life: the states, the events, and the one table that joins them. Nothing else."""
+"""Job state machine: states, events, and the table of transitions."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ class JobState(StrEnum):
 
 
 class JobEvent(StrEnum):
-    LEASED = "leased"  # promised to a machine, as attempt n
-    STARTED = "started"  # the machine made its process
-    SUCCEEDED = "succeeded"  # the attempt ended, and its command calls that success
-    FAILED = "failed"  # the attempt ended otherwise, and nothing is to be tried again
-    REQUEUED = "requeued"  # the attempt is over without an end that counts; again
-    RETURNED = "returned"  # the machine gave it back, and has durably sworn never to start it
+    LEASED = "leased"  # leased to a machine, as attempt n
+    STARTED = "started"  # the machine started the process
+    SUCCEEDED = "succeeded"  # the attempt ended with a success code of its command
+    FAILED = "failed"  # the attempt failed, and no retry is due
+    REQUEUED = "requeued"  # the attempt ended without a final result; run again
+    RETURNED = "returned"  # the machine gave it back, durably marked never-start
     CANCELLED = "cancelled"
 
 
-# The whole life of a job. A pair that is not here cannot happen. That someone has
-# asked for a stop is not a state: it is the job's `stop_requested`, and the job stays
-# LEASED or RUNNING until its machine says that the process is gone.
+# All legal transitions. A stop request is a flag (`stop_requested`), not a state: the job stays
+# LEASED or RUNNING until its machine reports that the process is gone.
 TRANSITIONS: Final[Mapping[tuple[JobState, JobEvent], JobState]] = {
     (JobState.QUEUED, JobEvent.LEASED): JobState.LEASED,
     (JobState.QUEUED, JobEvent.CANCELLED): JobState.CANCELLED,
-    # Its machine was given up, nobody began it again, and now it reports its own end.
+    # Late result: the lease had expired, and no new attempt had started.
     (JobState.QUEUED, JobEvent.SUCCEEDED): JobState.SUCCEEDED,
     (JobState.QUEUED, JobEvent.FAILED): JobState.FAILED,
     (JobState.LEASED, JobEvent.STARTED): JobState.RUNNING,
-    # It was over before its start was heard of.
+    # The attempt ended before its start was reported.
     (JobState.LEASED, JobEvent.SUCCEEDED): JobState.SUCCEEDED,
     (JobState.LEASED, JobEvent.FAILED): JobState.FAILED,
     (JobState.LEASED, JobEvent.REQUEUED): JobState.QUEUED,
@@ -53,19 +52,19 @@ FINAL: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
 
 
 def sources(event: JobEvent) -> tuple[JobState, ...]:
-    """The states in which a job can see this event, in the order of their declaration."""
+    """Return the states in which this event is legal, in the order of their declaration."""
     return tuple(state for state in JobState if (state, event) in TRANSITIONS)
 
 
 @cache
 def target(event: JobEvent) -> JobState:
-    """The state an event leads to; it is the same from wherever it is seen."""
+    """Return the state that an event leads to; it does not depend on the state before."""
     (state,) = {to for (_, seen), to in TRANSITIONS.items() if seen is event}
     return state
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documents."""
+    """Return the table as a Mermaid state diagram, for docs/life.md."""
     lines = ["stateDiagram-v2", "    [*] --> queued: submit"]
     lines += [f"    {a} --> {b}: {event}" for (a, event), b in TRANSITIONS.items()]
     lines += [f"    {state} --> [*]" for state in JobState if state in FINAL]

@@ -1,4 +1,4 @@
-"""What a job may use, and what it used. Seconds are float, sizes are bytes; None is no limit."""
+"""Resource limits and usage of an attempt. Seconds are float, sizes bytes; None is no limit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most an attempt may use, of its whole process tree.
+    """Limits on the whole process tree of an attempt.
 
-    `wall_s` runs on CLOCK_MONOTONIC from the moment the process exists, so neither a
-    stepped wall clock nor a suspended machine ends a job. `grace_s` is the time between
-    TERM and KILL when a limit or a person ends it.
+    `wall_s` counts on CLOCK_MONOTONIC from the start of the process, so neither a stepped wall
+    clock nor a suspended machine ends a job. `grace_s` is the time between SIGTERM and SIGKILL.
     """
 
     wall_s: float | None = None
@@ -26,13 +25,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an attempt used. `exact` is false where descendants may be missing from it.
+    """Resource usage of an attempt. `exact` is false if descendants may be missing.
 
-    user_s, system_s: CPU of the leader and of every descendant that was waited for
-    (wait4, getrusage(2)). peak_bytes: largest resident set of one of them. read_bytes and
-    written_bytes: of block devices, 512-byte units of ru_inblock and ru_oublock. processes:
-    the most of them at once that were counted (a short one may be missed), 0 if nobody did.
-    frozen_s: how much of wall_s it was made to stand still.
+    user_s, system_s: CPU time of the leader and of all descendants that were waited for
+    (wait4, getrusage(2)). peak_bytes: largest resident set of one process. read_bytes and
+    written_bytes: block device I/O, from the 512-byte units of ru_inblock and ru_oublock.
+    processes: most processes counted at once (short ones may be missed), 0 if not counted.
+    frozen_s: the part of wall_s during which the tree was frozen.
     """
 
     wall_s: float = 0.0
@@ -51,12 +50,12 @@ class Usage:
         return self.user_s + self.system_s
 
 
-_USAGE = frozenset(field.name for field in dataclasses.fields(Usage))
+_USAGE_FIELDS = frozenset(field.name for field in dataclasses.fields(Usage))
 
 
 def usage_from_json(value: dict[str, object]) -> Usage:
-    """Unknown fields are left out, missing ones take their default. Raises ValueError."""
-    known = {name: given for name, given in value.items() if name in _USAGE}
+    """Ignore unknown fields; use defaults for missing ones. Raises ValueError."""
+    known = {name: given for name, given in value.items() if name in _USAGE_FIELDS}
     if any(not isinstance(given, int | float) for given in known.values()):
-        raise ValueError(f"not a usage: {value!r}")
+        raise ValueError(f"invalid usage: {value!r}")
     return Usage(**known)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How an attempt ended. An outcome is a fact that was seen, never a guess."""
+"""Outcomes of an attempt: how it ended, as observed, never inferred."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Json = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The program ended by itself with this exit code, 0 to 255."""
+    """The program exited with this code, 0 to 255."""
 
     code: int
 
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """A signal that was not ours ended the program; `core` if it left a core dump."""
+    """A signal that we did not send killed the program; `core` if it dumped core."""
 
     signal: int
     core: bool = False
@@ -28,16 +28,16 @@ class Signalled:
 
 @dataclass(frozen=True, slots=True)
 class Breached:
-    """We ended it because it broke this limit: wall, cpu, idle, memory, output, processes."""
+    """Ended for exceeding a limit: wall, cpu, idle, memory, output or processes."""
 
     limit: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """We ended it because somebody asked; `by` says who (a person), or what (window, lease, …).
+    """Ended on request. `by` is a person, or a cause: window, lease, shutdown, ….
 
-    `window` runs again when it opens, `window_closed` is for good.
+    After `window` the job runs again when the window opens; `window_closed` is final.
     """
 
     by: str
@@ -45,7 +45,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """There was never a process: the kernel's answer to exec (0 if it was not asked), and why."""
+    """No process was started: errno of exec (0 if exec was not attempted), and the reason."""
 
     errno: int
     sentence: str
@@ -53,7 +53,7 @@ class NotStarted:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Its end was not seen: the machine restarted, or the reaper that held it died."""
+    """The end was not observed: the machine restarted, or the reaper died."""
 
     why: str
 
@@ -69,33 +69,32 @@ _KINDS: Final[dict[str, type[Outcome]]] = {
     "lost": Lost,
 }
 _NAMES: Final = {cls: name for name, cls in _KINDS.items()}
-# Names and types; to ask the class each time takes longer than all that is done with them.
+# Names and types, cached: dataclasses.fields() takes longer than the rest of the conversion.
 _FIELDS: Final = {
     cls: [(field.name, field.type) for field in dataclasses.fields(cls)] for cls in _NAMES
 }
-# Stops that no person asked for; any other is told by who did.
-_STOPS: Final = {
-    "lease": "ended by its machine, which had not heard the master until its lease was over",
+# Causes of stops that no person requested.
+_STOP_REASONS: Final = {
+    "lease": "ended by its machine: the lease expired without contact to the master",
     "window": "stopped because its window closed",
     "window_closed": "ended because its window closed",
-    "stale": "stopped, because it was given to another machine meanwhile",
+    "stale": "stopped because the job was leased to another machine meanwhile",
     "shutdown": "stopped with all jobs of its machine",
 }
 
 
 def to_json(outcome: Outcome) -> dict[str, object]:
-    """As it stands in journals, on the link and in the store: `{"kind": "exited", "code": 0}`."""
+    """Return the form in journals, messages and the store: `{"kind": "exited", "code": 0}`."""
     kind = type(outcome)
     return {"kind": _NAMES[kind], **{name: getattr(outcome, name) for name, _ in _FIELDS[kind]}}
 
 
 def from_json(value: Json) -> Outcome:
-    """Raises ValueError if this is not an outcome. A NUL in a text, which not every store can
-    hold, is taken for a character that is not known."""
+    """Parse an outcome. Replaces NUL, which PostgreSQL cannot store. Raises ValueError."""
     try:
         kind = _KINDS[str(value["kind"])]
     except KeyError:
-        raise ValueError(f"not an outcome: {value!r}") from None
+        raise ValueError(f"invalid outcome: {value!r}") from None
     known = {}
     for name, wanted in _FIELDS[kind]:
         if name not in value:
@@ -110,17 +109,17 @@ def from_json(value: Json) -> Outcome:
         raise ValueError(str(error)) from None
 
 
-def sentence(outcome: Outcome) -> str:
-    """What happened, for a person: 'ended by signal 9 (SIGKILL)'."""
+def describe(outcome: Outcome) -> str:
+    """Describe an outcome for a person: 'killed by signal 9 (SIGKILL)'."""
     match outcome:
         case Exited(code):
             return f"exit code {code}"
         case Signalled(number, core):
-            return f"ended by signal {number} ({_signal_name(number)})" + core * ", core dumped"
+            return f"killed by signal {number} ({_signal_name(number)})" + core * ", core dumped"
         case Breached(limit):
-            return f"ended because it broke its {limit} limit"
+            return f"ended because it exceeded its {limit} limit"
         case Stopped(by):
-            return _STOPS.get(by) or f"stopped by {by}"
+            return _STOP_REASONS.get(by) or f"stopped by {by}"
         case NotStarted(_, why):
             return f"could not start: {why}"
         case Lost(why):

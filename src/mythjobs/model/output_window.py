@@ -1,12 +1,12 @@
-"""Which bytes of an output are kept: its head and its tail, and what was dropped between."""
+"""Output window: the kept head and tail of an output stream."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
-class Kept(NamedTuple):
-    """Of `written` bytes the first `head` and the last `tail` are kept; as it is on the wire."""
+class OutputWindow(NamedTuple):
+    """Of `written` bytes, the first `head` and the last `tail` are kept. A list in messages."""
 
     written: int
     head: int
@@ -17,9 +17,9 @@ class Kept(NamedTuple):
         return self.written - self.head - self.tail
 
     def place(self, offset: int) -> tuple[int, int]:
-        """Where among the kept bytes a stream's offset stands, and the offset that is found there.
+        """Return the position among the kept bytes of a stream offset, and that offset.
 
-        An offset in the dropped middle becomes the tail's first.
+        An offset in the dropped middle becomes the first offset of the tail.
         """
         if offset < self.head:
             return offset, offset

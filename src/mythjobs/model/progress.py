@@ -1,4 +1,4 @@
-"""Progress read from a program's own output: presets and regular expressions."""
+"""Progress of a job from its output: presets and regular expressions."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 import re
 from typing import Final
 
-# The names that a definition may give; `status` is the FIFO that the program writes itself.
+# Presets of a definition; with `status` the program writes to a FIFO itself.
 PRESETS: Final = ("ffmpeg", "comskip", "percent", "status")
 
 _FFMPEG_DURATION: Final = re.compile(rb"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _FFMPEG_TIME: Final = re.compile(rb"time=(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 # comskip writes "12:34 - 1234 frames in 5.6 sec(220.36 fps), 1.00 sec(230.00 fps), 37%".
 _PERCENT: Final = re.compile(rb"(\d{1,3}(?:\.\d+)?) ?%")
-# One line of a progress display is short; what is longer is data, and a regular expression
-# over it could take for ever.
-_LONGEST_LINE: Final = 4096
+# Progress lines are short. A longer line is data, on which a regular expression could take
+# unbounded time.
+_MAX_LINE_BYTES: Final = 4096
 
 
 class ProgressReader:
-    """Feed it the output as it comes; `percent` is the last figure seen, or None.
+    """Parses output as it arrives; `percent` is the last value found, or None.
 
-    Lines end with a newline or a carriage return: programs redraw their progress.
+    Lines end with a newline or a carriage return, with which programs redraw their progress.
     """
 
     def __init__(self, progress: str) -> None:
@@ -29,23 +29,24 @@ class ProgressReader:
         self._line = b""
         self.percent: float | None = None
         self._preset = progress
-        self._regex = _own(progress) if progress.startswith("regex:") else _PERCENT
+        self._regex = _compile_author_regex(progress) if progress.startswith("regex:") else _PERCENT
 
     def feed(self, data: bytes) -> None:
         *lines, rest = re.split(rb"[\r\n]", self._line + data)
-        self._line = rest[-_LONGEST_LINE:]
+        self._line = rest[-_MAX_LINE_BYTES:]
         for line in lines:
-            self._read(line[:_LONGEST_LINE])
+            self._parse_line(line[:_MAX_LINE_BYTES])
 
-    def _read(self, line: bytes) -> None:
+    def _parse_line(self, line: bytes) -> None:
         if self._preset == "ffmpeg":
             found = _FFMPEG_DURATION.search(line)
-            # The first is the input's; an output has none yet, and a second input is not longer.
+            # The first duration is the input's: the output has none yet, and a second input is
+            # not longer.
             if found and not self._duration_s:
                 self._duration_s = _seconds(found)
             found = _FFMPEG_TIME.search(line)
             if found and self._duration_s:
-                self._set(100 * _seconds(found) / self._duration_s)
+                self._set_percent(100 * _seconds(found) / self._duration_s)
             return
         for found in self._regex.finditer(line):
             try:
@@ -53,17 +54,17 @@ class ProgressReader:
             except (TypeError, ValueError):
                 continue
             if math.isfinite(percent):
-                self._set(percent)
+                self._set_percent(percent)
 
-    def _set(self, percent: float) -> None:
+    def _set_percent(self, percent: float) -> None:
         self.percent = round(min(max(percent, 0.0), 100.0), 1)
 
 
-def _own(progress: str) -> re.Pattern[bytes]:
+def _compile_author_regex(progress: str) -> re.Pattern[bytes]:
     try:
         return re.compile(progress.removeprefix("regex:").encode())
     except re.error:
-        # Another Python's: what cannot be looked for is not found.
+        # Accepted by another Python version: match nothing.
         return re.compile(rb"(?!)")
 
 

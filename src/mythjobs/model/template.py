@@ -1,4 +1,4 @@
-"""`{name}` inside one argv element: data goes in whole, and is never split or read by a shell."""
+"""Placeholders `{name}` in one argv element; a value is never split or parsed by a shell."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-_TOKEN: Final = re.compile(r"\{\{|\}\}|\{([a-z][a-z0-9_]*)\}|[{}]")
+from mythjobs.model.names import PARAMETER_NAME
+
+_TOKEN: Final = re.compile(rf"\{{\{{|\}}\}}|\{{({PARAMETER_NAME.pattern})\}}|[{{}}]")
 
 
 class TemplateError(ValueError):
-    """A brace that is neither a placeholder nor doubled."""
+    """A brace is neither part of a placeholder nor doubled."""
 
 
 class Template:
     """An element of argv (or a subject), split at its placeholders.
 
-    `{{` and `}}` are literal braces. Raises TemplateError on any other stray brace.
+    `{{` and `}}` are literal braces. Raises TemplateError for any other brace.
     """
 
     __slots__ = ("names", "_parts")
 
     def __init__(self, text: str) -> None:
         self.names: list[str] = []
-        # Odd places hold names, even ones literal text.
+        # Names at odd positions, literal text at even ones.
         self._parts: list[str] = [""]
         end = 0
         for found in _TOKEN.finditer(text):
@@ -42,8 +44,8 @@ class Template:
         self._parts[-1] += text[end:]
 
     @property
-    def lone(self) -> str | None:
-        """The name, when the element is that placeholder and nothing else."""
+    def sole_placeholder(self) -> str | None:
+        """The name, if the element is a single placeholder without other text."""
         return (
             self._parts[1]
             if len(self._parts) == 3 and not self._parts[0] + self._parts[2]
@@ -58,7 +60,7 @@ class Template:
 
 
 def shell_placeholder(text: str, names: Sequence[str]) -> tuple[int, str] | None:
-    """The line and name of the first `{name}` of a declared parameter without `$` before it."""
+    """Return line and name of the first `{name}` of a declared parameter without `$` before it."""
     if not names:
         return None
     pattern = re.compile(r"(?<!\$)\{(" + "|".join(map(re.escape, names)) + r")\}")
@@ -67,8 +69,8 @@ def shell_placeholder(text: str, names: Sequence[str]) -> tuple[int, str] | None
 
 
 def unset_variable(text: str, names: Sequence[str]) -> str | None:
-    """The first of the names that the text of a shell reads as `$name`, and never has without a
-    `$`: so it sets it nowhere, and whoever wrote it took it for the parameter."""
+    """Return the first name that shell text reads as `$name` but never sets: the author probably
+    meant the parameter of that name."""
     for name in names:
         reads = re.search(rf"\$(?:\{{[#!]?)?{re.escape(name)}\b", text)
         if reads and not re.search(rf"(?<![\w$#!{{]){re.escape(name)}\b", text):

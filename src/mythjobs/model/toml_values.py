@@ -1,17 +1,17 @@
-"""Values of a TOML table, each checked; what is wrong raises DefinitionError that names the key."""
+"""Typed access to values of a TOML table. Errors are DefinitionErrors that name the key."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
 from mythjobs.errors import DefinitionError
-from mythjobs.model.units import duration_s, size_bytes
+from mythjobs.model.units import parse_duration, parse_size
 
 Table = Mapping[str, object]
 
 
-def table(value: object, key: str, example: str, known: Collection[str]) -> Table:
-    """A table with no other than the known keys. `example` is what it could say."""
+def read_table(value: object, key: str, example: str, known: Collection[str]) -> Table:
+    """Return a table that has only the known keys. `example` is a valid line, for the error."""
     if not isinstance(value, dict):
         raise DefinitionError(key, f"must be a table, like [{key}] with {example}")
     for each in value:
@@ -20,7 +20,7 @@ def table(value: object, key: str, example: str, known: Collection[str]) -> Tabl
     return value
 
 
-def text(given: Table, key: str, default: str = "", prefix: str = "") -> str:
+def read_text(given: Table, key: str, default: str = "", prefix: str = "") -> str:
     value = given.get(key, default)
     if not isinstance(value, str):
         raise DefinitionError(prefix + key, f'must be text in quotes, like {key} = "…"')
@@ -29,22 +29,24 @@ def text(given: Table, key: str, default: str = "", prefix: str = "") -> str:
     return value
 
 
-def one_of(given: Table, key: str, words: Collection[str], default: str, prefix: str = "") -> str:
-    value = text(given, key, default, prefix)
+def read_choice(
+    given: Table, key: str, words: Collection[str], default: str, prefix: str = ""
+) -> str:
+    value = read_text(given, key, default, prefix)
     if value != default and value not in words:
         raise DefinitionError(prefix + key, f'"{value}" must be one of {", ".join(words)}')
     return value
 
 
-def flag(given: Table, key: str, prefix: str = "", default: bool = False) -> bool:
+def read_bool(given: Table, key: str, prefix: str = "", default: bool = False) -> bool:
     value = given.get(key, default)
     if not isinstance(value, bool):
         raise DefinitionError(prefix + key, "must be true or false")
     return value
 
 
-def whole(given: Table, key: str, least: int, most: int, prefix: str = "") -> int | None:
-    """A whole number within the bounds; None if it is not there."""
+def read_int(given: Table, key: str, least: int, most: int, prefix: str = "") -> int | None:
+    """Return an integer within the bounds; None if the key is missing."""
     value = given.get(key)
     if value is None:
         return None
@@ -53,36 +55,36 @@ def whole(given: Table, key: str, least: int, most: int, prefix: str = "") -> in
     return value
 
 
-def duration(given: Table, key: str, prefix: str = "", least_s: float = 0) -> float | None:
-    """Seconds of a duration that is longer than nothing; None if it is not there."""
+def read_duration(given: Table, key: str, prefix: str = "", least_s: float = 0) -> float | None:
+    """Return the seconds of a positive duration; None if the key is missing."""
     if key not in given:
         return None
     try:
-        seconds = duration_s(str(given[key]))
+        seconds = parse_duration(str(given[key]))
     except ValueError as error:
         raise DefinitionError(prefix + key, str(error)) from None
     if seconds <= 0:
-        raise DefinitionError(prefix + key, "must be longer than nothing")
+        raise DefinitionError(prefix + key, "must be longer than 0s")
     if seconds < least_s:
         raise DefinitionError(prefix + key, f"must be at least {least_s:g}s")
     return seconds
 
 
-def size(given: Table, key: str, prefix: str = "") -> int | None:
+def read_size(given: Table, key: str, prefix: str = "") -> int | None:
     if key not in given:
         return None
     try:
-        count = size_bytes(str(given[key]))
+        count = parse_size(str(given[key]))
     except ValueError as error:
         raise DefinitionError(prefix + key, str(error)) from None
     if count <= 0:
-        raise DefinitionError(prefix + key, "must be more than nothing")
+        raise DefinitionError(prefix + key, "must be larger than 0B")
     return count
 
 
-def words(given: Table, key: str, example: str, prefix: str = "") -> tuple[str, ...]:
-    """A list of texts, each once."""
+def read_strings(given: Table, key: str, example: str, prefix: str = "") -> tuple[str, ...]:
+    """Return the strings of a list, without duplicates."""
     value = given.get(key, [])
     if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
-        raise DefinitionError(prefix + key, f"must be a list of texts, like {key} = {example}")
+        raise DefinitionError(prefix + key, f"must be a list of strings, like {key} = {example}")
     return tuple(dict.fromkeys(value))

@@ -1,12 +1,12 @@
-"""Durations and sizes as people write them: `6h`, `90s`, `2GiB`; and back."""
+"""Durations, sizes and clock skew: parsing (`6h`, `2GiB`), exact and human-readable forms."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# The end of the year 9999, in ms since 1970: later instants cannot be shown as dates.
-LAST_MS: Final = 253_402_300_799_999
+# End of the year 9999 in ms since 1970: datetime has no later instants.
+MAX_WALL_MS: Final = 253_402_300_799_999
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES: Final = {
@@ -24,24 +24,24 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?i?B)")
 
 
-def duration_s(text: str) -> float:
-    """Seconds of `90s`, `1h30m`, `250ms`. Raises ValueError with a sentence."""
+def parse_duration(text: str) -> float:
+    """Return the seconds of `90s`, `1h30m`, `250ms`. Raises ValueError."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         raise ValueError(f'"{text}" is not a duration; write it like "90s", "10m" or "1h30m"')
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def size_bytes(text: str) -> int:
-    """Bytes of `2GiB`, `500 MB`. Raises ValueError with a sentence."""
+def parse_size(text: str) -> int:
+    """Return the bytes of `2GiB`, `500 MB`. Raises ValueError."""
     found = _SIZE.fullmatch(text.strip())
     if found is None or found[2] not in _BYTES:
         raise ValueError(f'"{text}" is not a size; write it like "512MiB" or "2GiB"')
     return int(float(found[1]) * _BYTES[found[2]])
 
 
-def write_duration(seconds: float | None) -> str | None:
-    """As `duration_s` reads it, to the millisecond: `1h30m`, `250ms`; None stays None."""
+def format_duration(seconds: float | None) -> str | None:
+    """Return the form that parse_duration reads, to the millisecond: `1h30m`; None for None."""
     if seconds is None:
         return None
     left = round(seconds * 1000)
@@ -53,8 +53,8 @@ def write_duration(seconds: float | None) -> str | None:
     return "".join(parts) or "0s"
 
 
-def write_size(count: int | None) -> str | None:
-    """As `size_bytes` reads it, exactly: `2GiB`, `1000B`; None stays None."""
+def format_size(count: int | None) -> str | None:
+    """Return the exact form that parse_size reads: `2GiB`, `1000B`; None for None."""
     if count is None:
         return None
     for unit in ("TiB", "GiB", "MiB", "KiB"):
@@ -63,8 +63,8 @@ def write_size(count: int | None) -> str | None:
     return f"{count}B"
 
 
-def say_duration(seconds: float) -> str:
-    """`1 h 8 min`, `3.2 s`, `40 ms`: at most two units."""
+def humanize_duration(seconds: float) -> str:
+    """Return `1 h 8 min`, `3.2 s`, `40 ms`: at most two units."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
@@ -77,8 +77,8 @@ def say_duration(seconds: float) -> str:
     return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
 
 
-def say_size(count: int) -> str:
-    """`512 B`, `1.5 MiB`."""
+def humanize_size(count: int) -> str:
+    """Return `512 B`, `1.5 MiB`."""
     if count < 1024:
         return f"{count} B"
     value = float(count)
@@ -89,19 +89,18 @@ def say_size(count: int) -> str:
     return f"{value / 1024:.1f} TiB"
 
 
-# A heartbeat takes its time to arrive; a clock is said to differ only by at least this.
-_CLOCK_MS: Final = 5000
+# Smaller differences may be the transit time of a heartbeat.
+_MIN_CLOCK_SKEW_MS: Final = 5000
 
 
-def clock_differs(clock_ms: int) -> bool:
-    """Whether a clock that is so far ahead of another (or behind) shows another time."""
-    return abs(clock_ms) >= _CLOCK_MS
+def is_clock_skewed(clock_ms: int) -> bool:
+    return abs(clock_ms) >= _MIN_CLOCK_SKEW_MS
 
 
-def clock_said(clock_ms: int) -> str:
-    """What is to be told of a machine's clock that is so far ahead of the master's; "" while it
-    shows the time, as far as can be known."""
-    if not clock_differs(clock_ms):
+def describe_clock_skew(clock_ms: int) -> str:
+    """Return a sentence about the skew of a machine's clock, positive if it is ahead of the
+    master's; "" if the skew is below 5 s."""
+    if not is_clock_skewed(clock_ms):
         return ""
     way = "ahead of" if clock_ms > 0 else "behind"
-    return f"its clock is {say_duration(abs(clock_ms) / 1000)} {way} the master's"
+    return f"its clock is {humanize_duration(abs(clock_ms) / 1000)} {way} the master's"

@@ -1,4 +1,4 @@
-"""Weekly ranges as owners write them: `mon-fri 22:00-06:00`, `sat,sun 00:00-24:00 at most 1`."""
+"""Parser of weekly ranges: `mon-fri 22:00-06:00`, `sat,sun 00:00-24:00 at most 1`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.zone import WEEKDAYS
 
-# How many jobs may run: 0 is closed, FULL is as many as there is room for.
+# Level: how many jobs may run at once. FULL is limited by capacity only.
 CLOSED: Final = 0
 FULL: Final = 2**31
-_MOST: Final = 10_000
+_MAX_JOBS: Final = 10_000
 
 _RANGE: Final = re.compile(
     r"(?:(?P<days>[a-z][a-z,\- ]*?)\s+)?"
@@ -21,11 +21,11 @@ _RANGE: Final = re.compile(
 )
 _TIME: Final = re.compile(r"(\d{1,2}):(\d{2})")
 _DAY_MINUTES: Final = 24 * 60
-_SHAPE: Final = 'write it like "mon-fri 22:00-06:00", "sat,sun 00:00-24:00 at most 1"'
+_SYNTAX: Final = 'write it like "mon-fri 22:00-06:00", "sat,sun 00:00-24:00 at most 1"'
 
 
 class Range(NamedTuple):
-    """On each of `days` (0 is Monday) from minute `start` for `minutes`, at this level."""
+    """On `days` (0 is Monday), from minute `start` of the day for `minutes`, at this level."""
 
     days: frozenset[int]
     start: int
@@ -34,18 +34,18 @@ class Range(NamedTuple):
 
 
 def parse_range(text: str) -> Range:
-    """Raises ValueError with a sentence that names the piece that is wrong and the remedy."""
+    """Raises ValueError that names the wrong part and the remedy."""
     found = _RANGE.fullmatch(" ".join(text.lower().split()))
     if found is None:
-        raise ValueError(f'"{text}" is no range of hours; {_SHAPE}')
+        raise ValueError(f'"{text}" is not a range of hours; {_SYNTAX}')
     start = _minute(found["start"], text)
     end = _minute(found["end"], text)
     if start == _DAY_MINUTES:
-        raise ValueError(f'"{text}" begins at 24:00; write 00:00 and the day after')
+        raise ValueError(f'"{text}" begins at 24:00; write 00:00 of the next day')
     if start == end:
         raise ValueError(
             f'"{text}" starts and ends at {found["start"]}, which could mean never or always; '
-            'write "00:00-24:00" for the whole day, or leave the range out for never'
+            'write "00:00-24:00" for the whole day, or remove the range for never'
         )
     minutes = end - start if end > start else end - start + _DAY_MINUTES
     return Range(_days(found["days"], text), start, minutes, _level(found["level"], text))
@@ -56,7 +56,7 @@ def _minute(piece: str, text: str) -> int:
     assert found is not None
     hour, minute = int(found[1]), int(found[2])
     if minute > 59 or hour > 24 or (hour == 24 and minute):
-        raise ValueError(f'"{piece}" in "{text}" is no time of day; write 00:00 to 24:00')
+        raise ValueError(f'"{piece}" in "{text}" is not a time of day; write 00:00 to 24:00')
     return 60 * hour + minute
 
 
@@ -69,8 +69,8 @@ def _days(piece: str | None, text: str) -> frozenset[int]:
         for name in (first, last or first):
             if name not in WEEKDAYS:
                 raise ValueError(
-                    f'"{part.strip()}" in "{text}" is no day; write mon, tue, wed, thu, fri, sat, '
-                    "sun, ranges like mon-fri, or none for every day"
+                    f'"{part.strip()}" in "{text}" is not a day; write mon, tue, wed, thu, fri, '
+                    "sat, sun, ranges like mon-fri, or none for every day"
                 )
         begin, end = WEEKDAYS.index(first), WEEKDAYS.index(last or first)
         days |= {(begin + i) % 7 for i in range((end - begin) % 7 + 1)}
@@ -83,9 +83,9 @@ def _level(piece: str | None, text: str) -> int:
     if piece == "off":
         return CLOSED
     found = re.fullmatch(r"at most (\d+)", piece)
-    if found is None or not 0 < int(found[1]) <= _MOST:
+    if found is None or not 0 < int(found[1]) <= _MAX_JOBS:
         raise ValueError(
-            f'"{piece}" in "{text}" is no level; write "at most 2", "off", or nothing for full'
+            f'"{piece}" in "{text}" is not a level; write "at most 2", "off", or nothing for full'
         )
     return int(found[1])
 
@@ -95,18 +95,16 @@ def _parsed(texts: tuple[str, ...]) -> tuple[Range, ...]:
     return tuple(parse_range(each) for each in texts)
 
 
-def parse_set(texts: Sequence[str]) -> tuple[Range, ...]:
-    """The ranges of one set, in which the most generous counts and `off` takes away.
-
-    Parsed once for each different set. Raises ValueError with a sentence.
-    """
+def parse_ranges(texts: Sequence[str]) -> tuple[Range, ...]:
+    """Parse one set of ranges; results are cached. Raises ValueError."""
     return _parsed(tuple(texts))
 
 
-def level_of(ranges: Sequence[Range], covering: Iterable[Range]) -> int:
-    """The level of a set at an instant that these of its ranges cover.
+def combine_levels(ranges: Sequence[Range], covering: Iterable[Range]) -> int:
+    """Return the level of a set of ranges at an instant that `covering` of them include.
 
-    No range at all is always open, and so is what a set of nothing but `off` leaves.
+    The highest level counts, and `off` closes. Outside all ranges a set is closed, unless it is
+    empty or has only `off` ranges.
     """
     levels = [each.level for each in covering]
     if CLOSED in levels:

@@ -1,4 +1,4 @@
-"""Whether hours are open at an instant, and when that changes: the one window test of all."""
+"""Execution windows: the level of hours at an instant, and the instants when it changes."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
-from mythjobs.model.weekly import CLOSED, FULL, Range, level_of, parse_set
-from mythjobs.model.zone import DAY_MS, instant_ms, local
+from mythjobs.model.weekly import CLOSED, FULL, Range, combine_levels, parse_ranges
+from mythjobs.model.zone import DAY_MS, instant_ms, to_local
 
 Sets = Sequence[Sequence[str]]
 Overrides = Sequence[tuple[str, int]]
 
 ALLOW: Final = "allow"
 PAUSE: Final = "pause"
-CLOSINGS: Final = ("finish", "freeze", "requeue", "terminate")
+CLOSING_POLICIES: Final = ("finish", "freeze", "requeue", "terminate")
 
-# Hours repeat weekly; a range that a change of the clocks skips is there again a week later,
-# so what does not change within three weeks never does.
+# Hours repeat weekly, and a range that daylight saving skips recurs a week later. So a level
+# that does not change within three weeks never does.
 _HORIZONS_MS: Final = (2 * DAY_MS, 8 * DAY_MS, 22 * DAY_MS)
 
 
 class HoursLike(Protocol):
-    """What decides when an attempt may run on a machine (`protocol.messages.Hours` is one).
+    """Hours of an attempt on a machine; implemented by Hours and protocol.messages.Hours.
 
-    sets: the command's ranges, the machine's, and those of the command on this machine, in
-    that order, as their authors wrote them. All must be open; an empty one always is.
-    overrides: `allow` or `pause` with the wall instant at which it ends.
+    sets: ranges of the command, of the machine, and of the command on this machine, as their
+    authors wrote them. All sets must be open; an empty set always is.
+    overrides: (`allow` or `pause`, wall clock ms at which the override ends).
     """
 
     @property
@@ -43,7 +43,7 @@ class HoursLike(Protocol):
 
 
 class Hours(NamedTuple):
-    """Hours as the master and the scheduler hold them."""
+    """Hours in the master and the scheduler."""
 
     sets: tuple[tuple[str, ...], ...] = ((), (), ())
     zone: str = ""
@@ -53,22 +53,23 @@ class Hours(NamedTuple):
 
     @property
     def must_fit(self) -> bool:
-        """Whether a job that is likely to outlast them must not begin: it would lose its work. One
-        that may finish, or goes on when they open again, need not fit."""
+        """Whether a job must be expected to end before closing, because closing loses its work."""
         return self.closing not in ("finish", "freeze")
 
 
-class _Span(NamedTuple):
+class _Occurrence(NamedTuple):
     start_ms: int
     end_ms: int
     range: Range
 
 
-def _spans(ranges: Sequence[Range], zone: str, from_ms: int, to_ms: int) -> list[_Span]:
-    """Every occurrence that touches [from_ms, to_ms]."""
-    # A day before for ranges past midnight, and one on either side because a zone may skip one.
-    day = local(from_ms, zone).date() - dt.timedelta(days=2)
-    last = local(to_ms, zone).date() + dt.timedelta(days=1)
+def _list_occurrences(
+    ranges: Sequence[Range], zone: str, from_ms: int, to_ms: int
+) -> list[_Occurrence]:
+    """Return all occurrences that touch [from_ms, to_ms]."""
+    # One day earlier for ranges past midnight, and one on each side as a zone may skip a day.
+    day = to_local(from_ms, zone).date() - dt.timedelta(days=2)
+    last = to_local(to_ms, zone).date() + dt.timedelta(days=1)
     found = []
     while day <= last:
         weekday = day.weekday()
@@ -77,15 +78,15 @@ def _spans(ranges: Sequence[Range], zone: str, from_ms: int, to_ms: int) -> list
                 start = instant_ms(day, each.start, zone)
                 end = instant_ms(day, each.start + each.minutes, zone)
                 if start < end and end >= from_ms and start <= to_ms:
-                    found.append(_Span(start, end, each))
+                    found.append(_Occurrence(start, end, each))
         day += dt.timedelta(days=1)
     return found
 
 
-class _Spans:
-    """Those of one set, found by the instant: of many hours only the few near it are looked at."""
+class _Occurrences:
+    """Occurrences of one set, indexed by time."""
 
-    def __init__(self, spans: list[_Span]) -> None:
+    def __init__(self, spans: list[_Occurrence]) -> None:
         self.all = sorted(spans, key=lambda each: each.start_ms)
         self._starts = [each.start_ms for each in self.all]
         self._longest_ms = max((each.end_ms - each.start_ms for each in spans), default=0)
@@ -103,8 +104,8 @@ class _Timeline:
         self, sets: Sets, zone: str, overrides: Overrides, from_ms: int, to_ms: int
     ) -> None:
         self._sets = [
-            (ranges, _Spans(_spans(ranges, zone, from_ms, to_ms)))
-            for ranges in (parse_set(each) for each in sets if each)
+            (ranges, _Occurrences(_list_occurrences(ranges, zone, from_ms, to_ms)))
+            for ranges in (parse_ranges(each) for each in sets if each)
         ]
         self._overrides = overrides
         edges = {until_ms for _, until_ms in overrides}
@@ -122,11 +123,11 @@ class _Timeline:
             return FULL
         level = FULL
         for ranges, spans in self._sets:
-            level = min(level, level_of(ranges, spans.covering(at_ms)))
+            level = min(level, combine_levels(ranges, spans.covering(at_ms)))
         return level
 
     def changes(self) -> Iterator[tuple[int, int]]:
-        """(instant, level), first the one at the beginning, then each that differs."""
+        """Yield (instant, level): first the initial level, then each change."""
         last = self.level(self._from_ms)
         yield self._from_ms, last
         for edge in self._edges:
@@ -137,12 +138,11 @@ class _Timeline:
 
 
 def level_at(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int:
-    """How many jobs the hours let run at an instant: 0 is closed, FULL no bound.
+    """Return the number of jobs that may run at an instant: 0 is closed, FULL unlimited.
 
-    A range begins and ends when the clocks there show it, so 22:00-06:00 is eight hours by
-    the clock on the wall, and seven or nine in the nights in which clocks are changed. A pause
-    stands above an allowance, and both above the hours. Raises ValueError for what is no
-    range or zone.
+    Ranges follow local time, so 22:00-06:00 lasts seven or nine hours when daylight saving
+    begins or ends. `pause` overrides `allow`, and both override the hours. Raises ValueError for
+    an invalid range or zone.
     """
     return _Timeline(sets, zone, overrides, wall_ms, wall_ms).level(wall_ms)
 
@@ -150,11 +150,11 @@ def level_at(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> 
 def changes(
     sets: Sets, zone: str, wall_ms: int, until_ms: int, overrides: Overrides = ()
 ) -> list[tuple[int, int]]:
-    """(instant, level) from `wall_ms`, with the level there, to `until_ms`, each one different."""
+    """Return (instant, level) at `wall_ms` and at each change of level up to `until_ms`."""
     return list(_Timeline(sets, zone, overrides, wall_ms, until_ms).changes())
 
 
-def _first(
+def _find_first(
     sets: Sets,
     zone: str,
     wall_ms: int,
@@ -169,36 +169,35 @@ def _first(
         if not any(sets) and not overrides:
             return None
     later = [until_ms for _, until_ms in overrides if until_ms > wall_ms + _HORIZONS_MS[-1]]
-    return _first(sets, zone, min(later) - 1, overrides, wanted) if later else None
+    return _find_first(sets, zone, min(later) - 1, overrides, wanted) if later else None
 
 
-def next_change(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
-    """The first instant after `wall_ms` with another level; None if it stays for ever."""
-    return _first(sets, zone, wall_ms, overrides, "any")
+def next_change_ms(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
+    """Return the first instant after `wall_ms` with another level, or None."""
+    return _find_first(sets, zone, wall_ms, overrides, "any")
 
 
-def opens_ms(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
-    """The first instant from `wall_ms` on at which anything may run; None if there is none."""
-    return _first(sets, zone, wall_ms, overrides, "open")
+def next_open_ms(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
+    """Return the first instant from `wall_ms` at which jobs may run, or None."""
+    return _find_first(sets, zone, wall_ms, overrides, "open")
 
 
-def closes_ms(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
-    """The first instant from `wall_ms` on at which nothing may run; None if there is none."""
-    return _first(sets, zone, wall_ms, overrides, "shut")
+def next_close_ms(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
+    """Return the first instant from `wall_ms` at which no job may run, or None."""
+    return _find_first(sets, zone, wall_ms, overrides, "shut")
 
 
-def acts(
+def window_actions(
     hours: HoursLike, wall_ms: int, until_ms: int
 ) -> list[tuple[int, Literal["close", "open"]]]:
-    """What a machine must do with a running attempt, and when, up to `until_ms`.
+    """Return (instant, action) for a running attempt up to `until_ms`.
 
-    The first stands at `wall_ms` and says how it is then, so that a job that runs, or was
-    frozen, under other hours is put right at once. An attempt whose closing is `finish` needs
-    none of them.
+    The first action is at `wall_ms`, and corrects at once an attempt that runs, or is frozen,
+    under previous hours. An attempt with `closing` = finish needs no actions.
     """
     found: list[tuple[int, Literal["close", "open"]]] = []
     for at_ms, level in changes(hours.sets, hours.zone, wall_ms, until_ms, hours.overrides):
-        act: Literal["close", "open"] = "open" if level else "close"
-        if not found or found[-1][1] != act:
-            found.append((at_ms, act))
+        action: Literal["close", "open"] = "open" if level else "close"
+        if not found or found[-1][1] != action:
+            found.append((at_ms, action))
     return found

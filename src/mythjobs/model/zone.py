@@ -1,4 +1,4 @@
-"""Local time of a zone to instants and back; the only file that knows of daylight saving."""
+"""Conversion between instants and local time. The only file that handles daylight saving."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ _STEP: Final = dt.timedelta(milliseconds=1)
 
 
 @lru_cache(maxsize=256)
-def zone_of(name: str) -> dt.tzinfo:
-    """The zone of an IANA name; "" is UTC. Raises ValueError with a sentence.
+def load_zone(name: str) -> dt.tzinfo:
+    """Return the zone with an IANA name; "" is UTC. Raises ValueError.
 
-    The rules come from the system's tzdata, else from the Python package of that name; a
-    machine may have neither, or have them older than the zone.
+    The rules come from the system's tzdata or from the Python package tzdata. A machine may have
+    neither, or a version without the zone.
     """
     if name in ("", "UTC"):
         return dt.UTC
-    # Here and not above: whoever only reads a definition starts without it.
+    # Imported here because parsing a definition does not need it.
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f'"{name}" is no time zone known here; write one like "Europe/Berlin", and if that is '
-            "right, install tzdata (the system's package, or `pip install tzdata`)"
+            f'time zone "{name}" is not known on this machine; use a name like "Europe/Berlin", or '
+            "install tzdata (the system's package, or `pip install tzdata`)"
         ) from None
 
 
-def local(wall_ms: int, zone: str) -> dt.datetime:
-    """The local time of an instant."""
-    return (_EPOCH + wall_ms * _STEP).astimezone(zone_of(zone))
+def to_local(wall_ms: int, zone: str) -> dt.datetime:
+    """Return the local time of an instant (ms since 1970)."""
+    return (_EPOCH + wall_ms * _STEP).astimezone(load_zone(zone))
 
 
 @lru_cache(maxsize=8192)
 def instant_ms(day: dt.date, minute: int, zone: str) -> int:
-    """The instant of a local time, `minute` counted from the midnight that begins `day`.
+    """Return the instant of a local time; `minute` counts from the midnight that begins `day`.
 
-    A time that the clocks skip is the first instant after the gap; one that they show twice
-    is the first of both. So every nominal time happens exactly once.
+    A time that daylight saving skips is the first instant after the gap; a time that occurs
+    twice is the first one. So every nominal time occurs exactly once.
     """
-    tz = zone_of(zone)
+    tz = load_zone(zone)
     naive = dt.datetime.combine(day, dt.time()) + dt.timedelta(minutes=minute)
     there = naive.replace(tzinfo=tz)
     before, after = there.utcoffset(), there.replace(fold=1).utcoffset()
@@ -58,7 +58,7 @@ def instant_ms(day: dt.date, minute: int, zone: str) -> int:
     low, high = _utc_ms(there.replace(fold=1)) // 1000, at_ms // 1000
     while high - low > 1:
         middle = (low + high) // 2
-        if local(middle * 1000, zone).utcoffset() == after:
+        if to_local(middle * 1000, zone).utcoffset() == after:
             high = middle
         else:
             low = middle
@@ -69,9 +69,9 @@ def _utc_ms(when: dt.datetime) -> int:
     return (when - _EPOCH) // _STEP
 
 
-def say_when(at_ms: int, now_ms: int, zone: str) -> str:
-    """An instant for a person there: `22:00` today, `mon 22:00` this week, else the date."""
-    when, now = local(at_ms, zone), local(now_ms, zone)
+def format_local_time(at_ms: int, now_ms: int, zone: str) -> str:
+    """Return `22:00` for today, `mon 22:00` for the next days, else `2026-12-01 22:00`."""
+    when, now = to_local(at_ms, zone), to_local(now_ms, zone)
     days = (when.date() - now.date()).days
     if days == 0:
         return f"{when:%H:%M}"

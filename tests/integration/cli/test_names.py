@@ -7,7 +7,10 @@ from tests.integration.cli.scripted import Master
 
 NO_COMMAND = 'there is no command "{}"; see `mythjobs command list`'
 NO_MACHINE = 'there is no machine "{}"; see `mythjobs machines`'
-NO_NAME = '"{}" is no name; write small letters and digits, joined by - _ or .'
+NO_NAME = (
+    'semaphore name "{}" is invalid; use small letters and digits, joined by - _ or . (up to 100 '
+    "characters)"
+)
 
 
 @pytest.mark.parametrize("name", ["", "vm/why", "/"])

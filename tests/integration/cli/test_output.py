@@ -144,7 +144,7 @@ def test_run_says_that_a_limit_was_broken(master: Master) -> None:
     ad_hoc(master, failed(attempts=[ends]))
     done = master.run("run", "sleep", "9")
     assert done.returncode == 124
-    assert done.stderr == b"mythjobs: job 7: ended because it broke its wall limit\n"
+    assert done.stderr == b"mythjobs: job 7: ended because it exceeded its wall limit\n"
 
 
 def test_run_passes_limits_on_and_says_if_no_machine_can_keep_them(master: Master) -> None:

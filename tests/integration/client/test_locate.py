@@ -6,25 +6,7 @@ import pytest
 
 from mythjobs.client import locate
 from mythjobs.config import locks
-from mythjobs.config.state import default_path
 from mythjobs.errors import BadRequest, NotAllowed
-
-
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {"HOME": "/home/ann"},
-        {"HOME": "/home/ann", "XDG_STATE_HOME": "/x/state"},
-        {"HOME": "/home/ann", "XDG_STATE_HOME": "relative"},
-        {"HOME": "/home/ann", "XDG_STATE_HOME": "/x", "MYTHJOBS_STATE_DIR": "here"},
-        {},
-    ],
-)
-def test_client_and_master_agree_on_the_state_directory(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("HOME", raising=False)
-    assert locate.default_root(environ) == os.fspath(default_path(environ))
 
 
 def test_the_socket_is_where_the_master_says(tmp_path: Path) -> None:

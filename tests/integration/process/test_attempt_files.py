@@ -20,7 +20,7 @@ def test_scratch_is_private_is_the_working_directory_and_is_removed(
     with reaper(home) as agent:
         end = agent.run(1, sh(script, str(outside)), scratch=True)
     path = home.scratch / "1.1"
-    assert home.kept(end).decode() == f"{path}\n700\n{path}\n"
+    assert home.read_output(end).decode() == f"{path}\n700\n{path}\n"
     # A thread removes it after the end was reported; the reaper waits for that before it exits.
     assert not path.exists()
     assert (outside / "precious").exists()
@@ -28,7 +28,7 @@ def test_scratch_is_private_is_the_working_directory_and_is_removed(
 
 def test_cwd_takes_precedence_over_scratch(agent: Agent, shared_home: Home) -> None:
     end = agent.run(2, sh('pwd; echo "$MYTHJOBS_DIR"'), scratch=True, cwd="/usr")
-    assert shared_home.kept(end).decode() == f"/usr\n{shared_home.scratch / '2.1'}\n"
+    assert shared_home.read_output(end).decode() == f"/usr\n{shared_home.scratch / '2.1'}\n"
 
 
 def test_lines_in_the_status_pipe_are_reported(agent: Agent, shared_home: Home) -> None:
@@ -37,7 +37,7 @@ def test_lines_in_the_status_pipe_are_reported(agent: Agent, shared_home: Home) 
     )
     end = agent.run(3, sh(script), status=True)
     assert end["outcome"] == {"kind": "exited", "code": 0}
-    lines = agent.until("status", 3)["lines"]
+    lines = agent.wait_for("status", 3)["lines"]
     assert lines == ["progress 42.5", "comment \ufffd é"]
     assert not os.path.lexists(shared_home.runtime / "3.1.status")
 
@@ -47,7 +47,7 @@ def test_the_status_pipe_has_a_fallback_without_runtime_directory(home: Home) ->
         shutil.rmtree(home.runtime)
         end = agent.run(1, sh('echo progress 1 >"$MYTHJOBS_STATUS"'), status=True)
         assert end["outcome"] == {"kind": "exited", "code": 0}
-        assert agent.until("status", 1)["lines"] == ["progress 1"]
+        assert agent.wait_for("status", 1)["lines"] == ["progress 1"]
         assert not os.listdir(home.scratch)
 
 
@@ -64,15 +64,15 @@ def test_removal_of_deep_scratch_directories_does_not_end_a_thread(home: Home) -
 
 def test_status_is_reported_while_the_job_runs(agent: Agent) -> None:
     agent.start(4, sh('echo progress 1 >"$MYTHJOBS_STATUS"; sleep 600'), status=True)
-    assert agent.until("status", 4)["lines"] == ["progress 1"]
+    assert agent.wait_for("status", 4)["lines"] == ["progress 1"]
     agent.send({"type": "stop", "job": 4, "n": 1, "by": "user"})
-    agent.ended(4)
+    agent.wait_ended(4)
 
 
 def test_frequent_status_lines_are_dropped_except_the_last(agent: Agent) -> None:
     script = 'seq -f "progress %g" 1 20000 >"$MYTHJOBS_STATUS"'
     agent.run(5, sh(script), status=True)
-    reports = [each for each in agent.said if each["type"] == "status" and each["job"] == 5]
+    reports = [each for each in agent.received if each["type"] == "status" and each["job"] == 5]
     assert reports[-1]["lines"][-1] == "progress 20000"
     assert sum(len(each["lines"]) for each in reports) <= 64 * len(reports) < 20_000
 
@@ -80,7 +80,7 @@ def test_frequent_status_lines_are_dropped_except_the_last(agent: Agent) -> None
 def test_a_long_status_line_is_cut(agent: Agent) -> None:
     script = '{ head -c 500000 /dev/zero | tr "\\0" x; echo; echo end; } >"$MYTHJOBS_STATUS"'
     agent.run(6, sh(script), status=True)
-    reports = [each for each in agent.said if each["type"] == "status" and each["job"] == 6]
+    reports = [each for each in agent.received if each["type"] == "status" and each["job"] == 6]
     lines = [line for each in reports for line in each["lines"]]
     assert lines[-1] == "end"
     assert max(map(len, lines)) <= 4096
@@ -89,7 +89,7 @@ def test_a_long_status_line_is_cut(agent: Agent) -> None:
 def test_a_job_has_the_descriptor_limit_of_the_starter(agent: Agent, shared_home: Home) -> None:
     end = agent.run(60, sh("sleep 0.05; ulimit -Sn"))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert shared_home.kept(end) == f"{soft}\n".encode()
+    assert shared_home.read_output(end) == f"{soft}\n".encode()
     soft, hard = resource.prlimit(agent.hello["pid"], resource.RLIMIT_NOFILE)
     assert soft == hard
 
@@ -100,7 +100,7 @@ def test_a_job_has_the_umask_of_who_started_its_reaper(home: Home) -> None:
         with reaper(home) as agent:
             for job, more in ((1, {}), (2, {"nice": 5})):
                 end = agent.run(job, ["sh", "-c", "umask"], **more)
-                assert home.kept(end) == b"0027\n"
+                assert home.read_output(end) == b"0027\n"
             assert (home.output / "1.1.1").stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(before)

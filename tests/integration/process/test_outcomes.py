@@ -26,8 +26,8 @@ def test_a_foreign_signal_is_reported(agent: Agent, number: int) -> None:
 
 def test_times_and_usage_are_reported(agent: Agent) -> None:
     agent.start(500, sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"))
-    started = agent.until("started", 500)
-    end = agent.ended(500)
+    started = agent.wait_for("started", 500)
+    end = agent.wait_ended(500)
     assert end["started_ms"] == started["at_ms"] <= end["ended_ms"]
     assert end["usage"]["user_s"] > 0
     assert end["usage"]["peak_bytes"] > 100_000
@@ -119,7 +119,7 @@ def test_arguments_and_environment_arrive_byte_for_byte(agent: Agent, shared_hom
     program = r"""printf '%s\0' "$@"; cat /proc/self/environ"""
     end = agent.run(650, sh(program, *HOSTILE), env=env)
     assert end["outcome"] == {"kind": "exited", "code": 0}
-    got = shared_home.kept(end).split(b"\0")
+    got = shared_home.read_output(end).split(b"\0")
     raw = [text.encode("utf-8", "surrogateescape") for text in HOSTILE]
     assert got[: len(raw)] == raw
     environ = set(got[len(raw) :])
@@ -131,20 +131,20 @@ def test_a_job_has_its_own_session_and_default_signals_and_descriptors(
     agent: Agent, shared_home: Home
 ) -> None:
     end = agent.run(660, ["grep", "-E", "^(SigBlk|SigIgn)", "/proc/self/status"])
-    lines = shared_home.kept(end).decode().split()
+    lines = shared_home.read_output(end).decode().split()
     assert lines[:3] == ["SigBlk:", "0" * 16, "SigIgn:"]
     # 32 and 33 belong to the C library: programs inherit them, and can neither see nor set them.
     assert int(lines[3], 16) & ~(3 << 31) == 0
     end = agent.run(661, sh("ls -l /proc/$$/fd; ps -o sid= -p $$; pwd"))
-    lines = shared_home.kept(end).decode().splitlines()
+    lines = shared_home.read_output(end).decode().splitlines()
     fds = [line.split()[8:] for line in lines[1:-2]]
     assert [fd[0] for fd in fds] == ["0", "1", "2"]
     assert fds[0][2] == "/dev/null"
-    agent.until("started", 661, where=lambda each: each["pid"] == int(lines[-2]))
+    agent.wait_for("started", 661, where=lambda each: each["pid"] == int(lines[-2]))
     assert lines[-1] == "/"
 
 
 def test_stdin_is_read_from_the_named_file(agent: Agent, shared_home: Home, tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.write_bytes(b"\0\xff in")
-    assert shared_home.kept(agent.run(670, ["cat"], stdin=str(given))) == b"\0\xff in"
+    assert shared_home.read_output(agent.run(670, ["cat"], stdin=str(given))) == b"\0\xff in"

@@ -29,7 +29,7 @@ def stop(agent: Agent, job: int, by: str = "user") -> None:
 
 
 def wait_until_ready(agent: Agent, job: int) -> None:
-    agent.until("grew", job, where=lambda each: each["output"][0][0] >= len("ready\n"))
+    agent.wait_for("grew", job, where=lambda each: each["output"][0][0] >= len("ready\n"))
 
 
 def wait_all_closed(leash: int) -> None:
@@ -39,22 +39,22 @@ def wait_all_closed(leash: int) -> None:
 
 def test_a_stop_is_reported_as_stopped(agent: Agent) -> None:
     agent.start(1, ["sleep", "600"])
-    agent.until("started", 1)
+    agent.wait_for("started", 1)
     stop(agent, 1, "shutdown")
-    assert agent.ended(1)["outcome"] == {"kind": "stopped", "by": "shutdown"}
+    assert agent.wait_ended(1)["outcome"] == {"kind": "stopped", "by": "shutdown"}
 
 
 def test_an_exit_code_after_a_stop_is_still_reported_as_stopped(agent: Agent) -> None:
     agent.start(2, sh("trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"), watch=True)
     wait_until_ready(agent, 2)
     stop(agent, 2)
-    assert agent.ended(2)["outcome"] == {"kind": "stopped", "by": "user"}
+    assert agent.wait_ended(2)["outcome"] == {"kind": "stopped", "by": "user"}
 
 
 def test_a_stop_before_the_start_ends_the_attempt(agent: Agent) -> None:
     agent.start(3, ["sleep", "600"])
     stop(agent, 3)
-    assert agent.ended(3)["outcome"] == {"kind": "stopped", "by": "user"}
+    assert agent.wait_ended(3)["outcome"] == {"kind": "stopped", "by": "user"}
 
 
 def test_a_tree_that_ignores_term_is_killed_after_the_grace(
@@ -63,10 +63,10 @@ def test_a_tree_that_ignores_term_is_killed_after_the_grace(
     path, end = leash
     tree = f'exec 3<>{path}; ({STUBBORN}) & setsid sh -c "{STUBBORN}" & {STUBBORN}'
     agent.start(4, sh(tree), watch=True, grace_s=0.3)
-    agent.until("grew", 4, where=lambda each: each["output"][0][0] >= 3 * len("ready\n"))
+    agent.wait_for("grew", 4, where=lambda each: each["output"][0][0] >= 3 * len("ready\n"))
     begun_s = time.monotonic()
     stop(agent, 4)
-    assert agent.ended(4)["outcome"] == {"kind": "stopped", "by": "user"}
+    assert agent.wait_ended(4)["outcome"] == {"kind": "stopped", "by": "user"}
     assert 0.3 <= time.monotonic() - begun_s < 5
     wait_all_closed(end)
 
@@ -79,10 +79,10 @@ def test_the_grace_holds_for_children_after_the_shell_has_exited(
     agent.start(5, sh(f'sh -c "{child}" & wait'), watch=True)
     wait_until_ready(agent, 5)
     stop(agent, 5)
-    end = agent.ended(5)
+    end = agent.wait_ended(5)
     assert end["outcome"] == {"kind": "stopped", "by": "user"}
     # The inner shell also reports that its `sleep` was terminated.
-    assert shared_home.kept(end).endswith(b"finished\n")
+    assert shared_home.read_output(end).endswith(b"finished\n")
     assert end["usage"]["wall_s"] < 5
 
 
@@ -101,7 +101,7 @@ def test_a_job_stopped_by_sigstop_is_terminated(agent: Agent) -> None:
     agent.start(8, sh("echo ready; kill -STOP $$"), watch=True)
     wait_until_ready(agent, 8)
     stop(agent, 8)
-    assert agent.ended(8)["outcome"] == {"kind": "stopped", "by": "user"}
+    assert agent.wait_ended(8)["outcome"] == {"kind": "stopped", "by": "user"}
 
 
 def test_no_process_of_a_finished_job_is_left(agent: Agent, leash: tuple[str, int]) -> None:
@@ -146,19 +146,19 @@ def test_other_attempts_are_not_affected_by_a_stop(agent: Agent) -> None:
     stop(agent, 11)
     assert agent.run(12, ["true"])["outcome"] == {"kind": "exited", "code": 0}
     agent.start(13, ["sleep", "600"])
-    agent.until("started", 13)
+    agent.wait_for("started", 13)
     stop(agent, 13)
-    agent.ended(13)
+    agent.wait_ended(13)
     # The shared reaper stops after this file; its stop must not wait for the grace period.
-    leader = agent.until("started", 11)["pid"]
+    leader = agent.wait_for("started", 11)["pid"]
     os.killpg(leader, 9)
-    assert agent.ended(11)["outcome"] == {"kind": "stopped", "by": "user"}
+    assert agent.wait_ended(11)["outcome"] == {"kind": "stopped", "by": "user"}
 
 
 def test_a_daemon_that_may_stay_survives_later_jobs(home: Home) -> None:
     script = "setsid sleep 7777 </dev/null >/dev/null 2>&1 & echo $!"
     with reaper(home) as agent:
-        left = int(home.kept(agent.run(1, sh(script), leave_daemons=True)))
+        left = int(home.read_output(agent.run(1, sh(script), leave_daemons=True)))
         daemon = os.pidfd_open(left)
         try:
             # Seen: the daemon was taken for an orphan of the only running child.

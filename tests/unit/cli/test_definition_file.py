@@ -19,7 +19,7 @@ from mythjobs.errors import DefinitionError
         ('name = "x"\nargv = ["a"]\n[retries]\nfailures = 2\n', "f.toml line 3: retries: "),
         (
             'name = "x"\nshell = """\necho {p}\n"""\n[[parameters]]\nname = "p"\n',
-            "f.toml line 2: shell: line 1 has {p}; the text of a shell command is constant",
+            "f.toml line 2: shell: line 1 has {p}; shell text is not a template",
         ),
         (
             'name = "x"\nargv = ["a"]\n[[parameters]]\nname = "p"\ntype = "txt"\n',

@@ -16,7 +16,7 @@ def ended(outcome: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
         ({"kind": "exited", "code": 0}, 0, ""),
         ({"kind": "exited", "code": 75}, 75, ""),
         ({"kind": "signalled", "signal": 9, "core": False}, 137, ""),
-        ({"kind": "breached", "limit": "wall"}, 124, "job 7: ended because it broke its wall"),
+        ({"kind": "breached", "limit": "wall"}, 124, "job 7: ended because it exceeded its wall"),
         ({"kind": "stopped", "by": "ann"}, 143, "job 7: stopped by ann"),
         ({"kind": "not_started", "errno": 2, "sentence": "no x"}, 125, "job 7: could not start"),
         ({"kind": "lost", "why": "reboot"}, 75, "job 7: lost: reboot"),

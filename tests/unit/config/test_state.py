@@ -13,16 +13,6 @@ from mythjobs.errors import NotAllowed, StateNotWritable
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 
 
-def test_the_default_follows_xdg_then_home() -> None:
-    assert state.default_path({"MYTHJOBS_STATE_DIR": "/a", "HOME": "/h"}) == Path("/a")
-    assert state.default_path({"XDG_STATE_HOME": "/x", "HOME": "/h"}) == Path("/x/mythjobs")
-    assert state.default_path({"XDG_STATE_HOME": "x", "HOME": "/h"}) == Path(
-        "/h/.local/state/mythjobs"
-    )
-    if os.getuid() == 0:
-        assert state.default_path({}) == Path("/var/lib/mythjobs")
-
-
 def test_a_new_directory_is_closed_to_others(tmp_path: Path) -> None:
     made = state.open_state(tmp_path / "a" / "state")
     assert made.root.stat().st_mode & 0o777 == 0o700

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.model.definition import command_from
+from mythjobs.model.definition import command_from_table
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)
 def test_an_example_defines_the_command_it_is_named_after(path: Path) -> None:
-    command = command_from(tomllib.loads(path.read_text()))
+    command = command_from_table(tomllib.loads(path.read_text()))
     assert command.name == path.stem
     assert command.summary
     assert all(parameter.help for parameter in command.parameters)
@@ -21,8 +21,8 @@ def test_an_example_defines_the_command_it_is_named_after(path: Path) -> None:
 
 def test_the_definitions_in_the_readme_are_accepted() -> None:
     first, more = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert command_from(tomllib.loads(first)).name == "checksum"
+    assert command_from_table(tomllib.loads(first)).name == "checksum"
     # The second shows what may be said beside a program.
-    command = command_from({"name": "x", "argv": ["true"], **tomllib.loads(more)})
+    command = command_from_table({"name": "x", "argv": ["true"], **tomllib.loads(more)})
     assert command.limits.idle_s == 600
     assert command.retry.failures == 2

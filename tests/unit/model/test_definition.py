@@ -1,4 +1,4 @@
-"""Definitions: every key that an author may write, and what is said to a wrong one."""
+"""Parsing of command definitions, and errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import pytest
 
 from mythjobs.errors import DefinitionError
 from mythjobs.model.command import Command
-from mythjobs.model.definition import command_from
-from mythjobs.model.policy_tables import FAILURES, Retry, Windows
+from mythjobs.model.definition import command_from_table
+from mythjobs.model.policy_tables import RETRYABLE_OUTCOMES, Retry, Windows
 from mythjobs.model.progress import ProgressReader
 
 
 def defined(**table: object) -> Command:
-    return command_from({"name": "flag", "argv": ["/bin/true"], **table})
+    return command_from_table({"name": "flag", "argv": ["/bin/true"], **table})
 
 
-def refusal(**table: object) -> str:
+def error_of(**table: object) -> str:
     with pytest.raises(DefinitionError) as caught:
         defined(**table)
     return caught.value.sentence
 
 
-def test_a_command_that_says_nothing_is_free_and_contained() -> None:
+def test_a_minimal_command_has_no_limits_and_a_cgroup() -> None:
     command = defined()
     assert command.contain
-    assert command.retry == Retry(0, 60.0, FAILURES, "")
+    assert command.retry == Retry(0, 60.0, RETRYABLE_OUTCOMES, "")
     assert command.windows == Windows()
     assert (command.semaphores, command.labels, command.at_most) == ((), (), None)
     assert (command.silence, command.lease_s) == ("", None)
 
 
-def test_every_limit_is_read_in_the_units_that_are_written() -> None:
+def test_limits_are_parsed_in_their_units() -> None:
     command = defined(
         limits={
             "wall": "6h", "cpu": "20h", "idle": "10m", "memory": "2GiB", "output": "1GiB",
@@ -46,7 +46,7 @@ def test_every_limit_is_read_in_the_units_that_are_written() -> None:
     assert command.on_breach == "hold"
 
 
-def test_retry_windows_semaphores_and_the_rest_are_read() -> None:
+def test_retry_windows_semaphores_and_other_keys_are_parsed() -> None:
     command = defined(
         retry={"failures": 2, "backoff": "1m", "on": ["exited", "breached"], "later": "NAS off"},
         windows={"open": ["mon-fri 22:00-06:00"], "closing": "freeze", "grace": "30s"},
@@ -65,13 +65,13 @@ def test_retry_windows_semaphores_and_the_rest_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "table,said",
+    "table,error",
     [
         ({"limit": {}}, "limit: unknown key; known are name"),
         ({"limits": {"ram": "2GiB"}}, "limits.ram: unknown key; known are wall"),
         ({"limits": {"memory": "lots"}}, 'limits.memory: "lots" is not a size; write it like'),
-        ({"limits": {"memory": "0B"}}, "limits.memory: must be more than nothing"),
-        ({"limits": {"wall": "0s"}}, "limits.wall: must be longer than nothing"),
+        ({"limits": {"memory": "0B"}}, "limits.memory: must be larger than 0B"),
+        ({"limits": {"wall": "0s"}}, "limits.wall: must be longer than 0s"),
         ({"limits": {"idle": "100ms"}}, "limits.idle: must be at least 1s"),
         ({"limits": {"processes": 0}}, "limits.processes: must be a whole number from 1"),
         ({"limits": {"nice": 20}}, "limits.nice: must be a whole number from 0 to 19"),
@@ -85,44 +85,53 @@ def test_retry_windows_semaphores_and_the_rest_are_read() -> None:
         ({"retry": {"on": ["exited"]}}, "retry.on: needs failures = N"),
         ({"retry": {"backoff": "1m"}}, "retry.backoff: needs failures = N"),
         ({"retry": {"later": "("}}, "retry.later: is not a regular expression"),
-        ({"windows": {"open": ["22-6"]}}, 'windows.open: "22-6" is no range of hours'),
+        ({"windows": {"open": ["22-6"]}}, 'windows.open: "22-6" is not a range of hours'),
         ({"windows": {"open": ["06:00-06:00"]}}, "could mean never or always"),
-        ({"windows": {"open": []}}, "windows.open: is empty; leave it out"),
+        ({"windows": {"open": []}}, "windows.open: is empty; remove it"),
         ({"windows": {"closing": "kill"}}, '"kill" must be one of finish, freeze, requeue'),
-        ({"windows": {"closing": "finish", "grace": "3s"}}, "ends nothing, so there is no grace"),
-        ({"semaphores": {"NAS": 1}}, "semaphores.NAS: is no name"),
+        (
+            {"windows": {"closing": "finish", "grace": "3s"}},
+            "ends no job, so a grace has no effect",
+        ),
+        ({"semaphores": {"NAS": 1}}, "semaphores.NAS: is not a valid name"),
         ({"semaphores": {"nas": 0}}, "semaphores.nas: must be a whole number from 1"),
         ({"semaphores": ["nas"]}, "semaphores: must be a table, like semaphores = { nas = 1 }"),
-        ({"labels": ["my gpu"]}, '"my gpu" is no label'),
-        ({"labels": "gpu"}, 'labels: must be a list of texts, like labels = ["gpu"]'),
+        ({"labels": ["my gpu"]}, '"my gpu" is not a valid label'),
+        ({"labels": "gpu"}, 'labels: must be a list of strings, like labels = ["gpu"]'),
         ({"at_most": 0}, "at_most: must be a whole number from 1"),
         ({"silence": "ignore"}, 'silence: "ignore" must be one of rerun, hold, keep, idempotent'),
-        ({"lease": "6h"}, 'only with silence = "rerun" or "hold"'),
-        ({"silence": "keep", "lease": "6h"}, 'only with silence = "rerun" or "hold"'),
+        ({"lease": "6h"}, 'a lease needs silence = "rerun" or "hold"'),
+        ({"silence": "keep", "lease": "6h"}, 'a lease needs silence = "rerun" or "hold"'),
         ({"silence": "rerun", "lease": "10s"}, "lease: must be at least 60s"),
-        ({"contain": False, "limits": {"memory": "1GiB"}}, "contain: the limit of memory holds"),
-        ({"contain": False, "limits": {"idle": "1m"}}, "leave contain = false out"),
-        ({"contain": False, "windows": {"closing": "freeze"}}, "needs the container"),
-        ({"contain": False, "leave_daemons": True}, "leave_daemons: without a container"),
+        (
+            {"contain": False, "limits": {"memory": "1GiB"}},
+            "contain: the limit memory applies to the process tree",
+        ),
+        ({"contain": False, "limits": {"idle": "1m"}}, "remove contain = false"),
+        ({"contain": False, "windows": {"closing": "freeze"}}, "needs a cgroup"),
+        (
+            {"contain": False, "leave_daemons": True},
+            "leave_daemons: has no effect with contain = false",
+        ),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_key_and_the_remedy(
-    table: dict[str, object], said: str
+def test_an_invalid_value_is_rejected_with_key_and_remedy(
+    table: dict[str, object], error: str
 ) -> None:
-    assert said in refusal(**table)
+    assert error in error_of(**table)
 
 
-def test_a_limit_of_the_leader_alone_needs_no_container() -> None:
+def test_limits_of_the_leader_need_no_cgroup() -> None:
     assert not defined(contain=False, limits={"wall": "1m", "output": "1MiB"}).contain
 
 
 @pytest.mark.parametrize("regex", [r"(\d+) \u2030", r"(?u)(\d+)%", r"\N{PER MILLE SIGN} (\d+)"])
-def test_an_expression_that_bytes_do_not_have_is_refused(regex: str) -> None:
-    said = refusal(progress={"regex": regex})
-    assert said.startswith("progress.regex: is not a regular expression")
+def test_an_expression_that_is_invalid_for_bytes_is_rejected(regex: str) -> None:
+    error = error_of(progress={"regex": regex})
+    assert error.startswith("progress.regex: is not a regular expression")
 
 
-def test_an_expression_is_looked_for_in_the_bytes_of_the_output() -> None:
+def test_an_expression_searches_the_bytes_of_the_output() -> None:
     reader = ProgressReader(defined(progress={"regex": "([a-z0-9]+) ‰"}).progress)
     reader.feed("42 ‰\nnan ‰\ninf ‰\n".encode())
     assert reader.percent == 42.0

@@ -1,4 +1,4 @@
-"""What owners may write as hours, and what is said to those who write something else."""
+"""Parsing of weekly ranges, and errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ DAILY = frozenset(range(7))
         ("mon-tue, thu 08:00-18:00 off", Range(frozenset({0, 1, 3}), 480, 600, CLOSED)),
     ],
 )
-def test_a_range_is_read_as_it_is_written(text: str, expected: Range) -> None:
+def test_a_range_is_parsed(text: str, expected: Range) -> None:
     assert parse_range(text) == expected
 
 
 @pytest.mark.parametrize(
-    "text,said",
+    "text,error",
     [
         ("22:00-22:00", "starts and ends at 22:00"),
         ("00:00-00:00", '"00:00-24:00" for the whole day'),
-        ("22-6", "is no range of hours; write it like"),
-        ("", "is no range of hours"),
-        ("monday 22:00-06:00", '"monday" in "monday 22:00-06:00" is no day; write mon, tue'),
-        ("mon--fri 22:00-06:00", "is no day"),
-        ("25:00-06:00", '"25:00" in "25:00-06:00" is no time of day'),
+        ("22-6", "is not a range of hours; write it like"),
+        ("", "is not a range of hours"),
+        ("monday 22:00-06:00", '"monday" in "monday 22:00-06:00" is not a day; write mon, tue'),
+        ("mon--fri 22:00-06:00", "is not a day"),
+        ("25:00-06:00", '"25:00" in "25:00-06:00" is not a time of day'),
         ("22:00-06:60", '"06:60"'),
-        ("24:00-06:00", "begins at 24:00; write 00:00"),
-        ("22:00-06:00 at most 0", '"at most 0" in "22:00-06:00 at most 0" is no level'),
+        ("24:00-06:00", "begins at 24:00; write 00:00 of the next day"),
+        ("22:00-06:00 at most 0", '"at most 0" in "22:00-06:00 at most 0" is not a level'),
         ("22:00-06:00 sometimes", 'write "at most 2", "off", or nothing'),
     ],
 )
-def test_a_wrong_range_is_refused_with_its_piece_and_the_remedy(text: str, said: str) -> None:
+def test_an_invalid_range_is_rejected_with_part_and_remedy(text: str, error: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_range(text)
-    assert said in str(caught.value)
+    assert error in str(caught.value)

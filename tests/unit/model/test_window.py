@@ -1,4 +1,4 @@
-"""Hours in zones whose clocks are changed, overrides, and the list of acts of a machine."""
+"""Execution windows across daylight saving, overrides, and actions of a machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from mythjobs.model import window as w
 from mythjobs.model.weekly import CLOSED, FULL, parse_range
-from mythjobs.model.zone import DAY_MS, instant_ms, local, say_when, zone_of
+from mythjobs.model.zone import DAY_MS, format_local_time, instant_ms, load_zone, to_local
 
 HOUR_MS = 3_600_000
 NIGHT = [["22:00-06:00"]]
 ALL_DAY = [["00:00-24:00"]]
 
-# The evening before each change of the clocks, and how many hours the night then lasts.
+# The evening before each change of daylight saving, and the hours of the night 22:00-06:00.
 CHANGES = [
     ("Europe/Berlin", "2024-03-30", 7.0),
     ("Europe/Berlin", "2024-10-26", 9.0),
@@ -40,21 +40,19 @@ ZONES = sorted({zone for zone, _, _ in CHANGES})
 
 
 def at(text: str, zone: str = "UTC") -> int:
-    """The instant of a local time, the first one if it comes twice."""
+    """Return the instant of a local time, the first one if it occurs twice."""
     when = dt.datetime.fromisoformat(text)
-    return round(when.replace(tzinfo=zone_of(zone)).timestamp() * 1000)
+    return round(when.replace(tzinfo=load_zone(zone)).timestamp() * 1000)
 
 
 @pytest.mark.parametrize("zone,evening,hours", CHANGES)
-def test_a_night_lasts_what_the_clocks_on_the_wall_say(
-    zone: str, evening: str, hours: float
-) -> None:
+def test_a_night_follows_local_time(zone: str, evening: str, hours: float) -> None:
     noon = at(f"{evening} 12:00", zone)
-    opens = w.opens_ms(NIGHT, zone, noon)
+    opens = w.next_open_ms(NIGHT, zone, noon)
     assert opens == at(f"{evening} 22:00", zone)
-    closes = w.closes_ms(NIGHT, zone, opens)
+    closes = w.next_close_ms(NIGHT, zone, opens)
     assert closes is not None
-    assert f"{local(closes, zone):%H:%M}" == "06:00"
+    assert f"{to_local(closes, zone):%H:%M}" == "06:00"
     assert (closes - opens) / HOUR_MS == hours
     # Not one instant before, and not one after.
     assert w.level_at(NIGHT, zone, opens - 1) == CLOSED
@@ -64,18 +62,16 @@ def test_a_night_lasts_what_the_clocks_on_the_wall_say(
 
 
 @pytest.mark.parametrize("zone,evening,hours", CHANGES)
-def test_the_whole_day_has_no_last_minute_that_is_shut(
-    zone: str, evening: str, hours: float
-) -> None:
+def test_the_whole_day_includes_its_last_minute(zone: str, evening: str, hours: float) -> None:
     begin = at(f"{evening} 00:00", zone)
     assert w.level_at(ALL_DAY, zone, at(f"{evening} 23:59:30", zone)) == FULL
     assert w.changes(ALL_DAY, zone, begin, begin + 3 * DAY_MS) == [(begin, FULL)]
-    assert w.closes_ms(ALL_DAY, zone, begin) is None
+    assert w.next_close_ms(ALL_DAY, zone, begin) is None
 
 
 @pytest.mark.parametrize("zone,evening,hours", CHANGES)
-def test_two_ranges_that_share_a_time_leave_no_gap(zone: str, evening: str, hours: float) -> None:
-    # Also where that time is skipped, or comes twice, in this night.
+def test_adjacent_ranges_leave_no_gap(zone: str, evening: str, hours: float) -> None:
+    # Also where that time is skipped, or occurs twice, in this night.
     begin = at(f"{evening} 00:00", zone)
     for minute in range(0, 6 * 60, 15):
         split = f"{minute // 60:02}:{minute % 60:02}"
@@ -85,15 +81,15 @@ def test_two_ranges_that_share_a_time_leave_no_gap(zone: str, evening: str, hour
         assert w.changes(both, zone, begin, begin + 2 * DAY_MS) == [(begin, FULL)]
 
 
-def test_a_time_that_the_clocks_skip_is_the_first_instant_after() -> None:
+def test_a_skipped_time_is_the_first_instant_after_the_gap() -> None:
     zone = "Europe/Berlin"
     noon = at("2024-03-30 12:00", zone)
-    assert w.opens_ms([["02:30-05:00"]], zone, noon) == at("2024-03-31 03:00", zone)
-    # All of it is skipped: it opens the day after.
-    assert w.opens_ms([["02:10-02:50"]], zone, noon) == at("2024-04-01 02:10", zone)
+    assert w.next_open_ms([["02:30-05:00"]], zone, noon) == at("2024-03-31 03:00", zone)
+    # The whole range is skipped: it opens the next day.
+    assert w.next_open_ms([["02:10-02:50"]], zone, noon) == at("2024-04-01 02:10", zone)
 
 
-def test_a_time_that_comes_twice_is_the_first_of_both() -> None:
+def test_a_time_that_occurs_twice_is_the_first_one() -> None:
     zone = "Europe/Berlin"
     begin = at("2024-10-27 00:00", zone)
     quarter = w.changes([["02:30-02:45"]], zone, begin, begin + DAY_MS)
@@ -101,16 +97,16 @@ def test_a_time_that_comes_twice_is_the_first_of_both() -> None:
     assert quarter == [(begin, CLOSED), (first, FULL), (first + HOUR_MS // 4, CLOSED)]
 
 
-def test_a_day_that_a_zone_left_out_is_no_hole() -> None:
+def test_a_day_that_a_zone_skipped_leaves_no_gap() -> None:
     # Samoa had no 30 December 2011.
     zone = "Pacific/Apia"
-    opens = w.opens_ms([["22:00-06:00"]], zone, at("2011-12-29 12:00", zone))
+    opens = w.next_open_ms([["22:00-06:00"]], zone, at("2011-12-29 12:00", zone))
     assert opens == at("2011-12-29 22:00", zone)
-    # The night that began on the day that was not ends with its morning, as all others do.
-    assert w.closes_ms([["22:00-06:00"]], zone, opens) == at("2011-12-31 06:00", zone)
+    # The night that began on the missing day ends in the morning, like all others.
+    assert w.next_close_ms([["22:00-06:00"]], zone, opens) == at("2011-12-31 06:00", zone)
 
 
-def test_hours_are_open_only_where_all_sets_are() -> None:
+def test_hours_are_open_when_all_sets_are_open() -> None:
     sets = [["20:00-02:00"], ["mon-fri 22:00-06:00 at most 2"], ["00:00-24:00 at most 3"]]
     monday = at("2026-11-23 12:00")
     assert w.changes(sets, "", monday, monday + DAY_MS) == [
@@ -118,10 +114,10 @@ def test_hours_are_open_only_where_all_sets_are() -> None:
         (at("2026-11-23 22:00"), 2),
         (at("2026-11-24 02:00"), CLOSED),
     ]
-    assert w.opens_ms([["mon 10:00-12:00"], ["tue 10:00-12:00"]], "", monday) is None
+    assert w.next_open_ms([["mon 10:00-12:00"], ["tue 10:00-12:00"]], "", monday) is None
 
 
-def test_the_most_generous_range_of_a_set_counts_and_off_takes_away() -> None:
+def test_the_highest_level_of_a_set_counts_and_off_closes() -> None:
     week = ["00:00-24:00 at most 1", "22:00-06:00", "sun 00:00-24:00 off"]
     assert w.level_at([week], "", at("2026-11-23 12:00")) == 1
     assert w.level_at([week], "", at("2026-11-23 23:00")) == FULL
@@ -132,45 +128,45 @@ def test_the_most_generous_range_of_a_set_counts_and_off_takes_away() -> None:
     assert w.level_at([[], []], "", 0) == FULL
 
 
-def test_an_override_stands_above_the_hours_until_it_ends() -> None:
+def test_an_override_takes_precedence_until_it_ends() -> None:
     noon = at("2026-11-23 12:00")
     allow = (w.ALLOW, at("2026-11-23 13:00"))
     pause = (w.PAUSE, at("2026-11-24 04:00"))
     assert w.level_at(NIGHT, "", noon, [allow]) == FULL
-    assert w.closes_ms(NIGHT, "", noon, [allow]) == allow[1]
+    assert w.next_close_ms(NIGHT, "", noon, [allow]) == allow[1]
     assert w.level_at(NIGHT, "", noon, [allow, pause]) == CLOSED
-    assert w.opens_ms(NIGHT, "", noon, [allow, pause]) == pause[1]
-    # A pause of months, longer than anything that repeats.
+    assert w.next_open_ms(NIGHT, "", noon, [allow, pause]) == pause[1]
+    # A pause of months, beyond every search horizon.
     far = noon + 100 * DAY_MS
-    assert w.opens_ms([], "", noon, [(w.PAUSE, far)]) == far
-    assert w.next_change([], "", noon, []) is None
+    assert w.next_open_ms([], "", noon, [(w.PAUSE, far)]) == far
+    assert w.next_change_ms([], "", noon, []) is None
 
 
-def test_the_acts_of_a_machine_begin_with_how_it_is_now() -> None:
+def test_window_actions_begin_with_the_current_state() -> None:
     noon = at("2026-11-23 12:00")
     hours = w.Hours((("22:00-06:00", "00:00-24:00 at most 1"), (), ()), closing="freeze")
-    assert w.acts(hours, noon, noon + 8 * DAY_MS) == [(noon, "open")]
+    assert w.window_actions(hours, noon, noon + 8 * DAY_MS) == [(noon, "open")]
     hours = w.Hours((("22:00-06:00",), (), ()), overrides=((w.ALLOW, noon + HOUR_MS),))
-    assert w.acts(hours, noon, noon + DAY_MS) == [
+    assert w.window_actions(hours, noon, noon + DAY_MS) == [
         (noon, "open"),
         (noon + HOUR_MS, "close"),
         (at("2026-11-23 22:00"), "open"),
         (at("2026-11-24 06:00"), "close"),
     ]
-    assert len(w.acts(w.Hours((("22:00-06:00",), (), ())), noon, noon + 8 * DAY_MS)) == 17
+    assert len(w.window_actions(w.Hours((("22:00-06:00",), (), ())), noon, noon + 8 * DAY_MS)) == 17
 
 
-def test_a_zone_that_is_not_known_is_said_with_the_remedy() -> None:
+def test_an_unknown_zone_is_rejected_with_the_remedy() -> None:
     for name in ("Europe/Bielefeld", "../etc/passwd", "Europe"):
         with pytest.raises(ValueError, match="install tzdata"):
             w.level_at(NIGHT, name, 0)
 
 
-def test_an_instant_is_said_as_a_person_there_would() -> None:
+def test_local_times_are_formatted_for_people() -> None:
     zone, now = "Europe/Berlin", at("2026-11-24 12:00", "Europe/Berlin")
-    assert say_when(now + 10 * HOUR_MS, now, zone) == "22:00"
-    assert say_when(now + 6 * DAY_MS, now, zone) == "mon 12:00"
-    assert say_when(now + 7 * DAY_MS, now, zone) == "2026-12-01 12:00"
+    assert format_local_time(now + 10 * HOUR_MS, now, zone) == "22:00"
+    assert format_local_time(now + 6 * DAY_MS, now, zone) == "mon 12:00"
+    assert format_local_time(now + 7 * DAY_MS, now, zone) == "2026-12-01 12:00"
 
 
 DAYS = st.sampled_from(["", "daily ", "mon-fri ", "sat,sun ", "fri-mon ", "wed ", "sun "])
@@ -188,7 +184,7 @@ def ranges(draw: st.DrawFn) -> str:
 
 
 SETS = st.lists(st.lists(ranges(), max_size=3), max_size=3)
-# Mostly near a change of the clocks, some anywhere in ten years.
+# Mostly near a change of daylight saving, some anywhere in ten years.
 INSTANTS = st.one_of(
     st.sampled_from(CHANGES).flatmap(
         lambda row: st.integers(-2 * 1440, 3 * 1440).map(
@@ -208,27 +204,26 @@ def test_the_level_of_any_instant_agrees_with_the_list_of_changes(
     changes = w.changes(sets, zone, now, end)
     for (begin, level), (until, other) in pairwise([*changes, (end, -1)]):
         assert level != other
-        for instant in {begin, (begin + until) // 2, until - 1}:
+        # A change at `end` itself leaves only its own instant.
+        for instant in {begin, (begin + until) // 2, max(begin, until - 1)}:
             assert w.level_at(sets, zone, instant) == level
     if len(changes) > 1:
-        assert w.next_change(sets, zone, now) == changes[1][0]
-    opens = w.opens_ms(sets, zone, now)
+        assert w.next_change_ms(sets, zone, now) == changes[1][0]
+    opens = w.next_open_ms(sets, zone, now)
     assert opens == next((a for a, level in changes if level), opens)
     assert opens is None or w.level_at(sets, zone, opens) > CLOSED
-    shuts = w.closes_ms(sets, zone, now)
+    shuts = w.next_close_ms(sets, zone, now)
     assert shuts is None or w.level_at(sets, zone, shuts) == CLOSED
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ranges(), max_size=3), st.sampled_from(ZONES), INSTANTS)
-def test_the_level_is_what_the_clock_on_the_wall_says(
-    texts: list[str], zone: str, now: int
-) -> None:
-    here = local(now, zone)
+def test_the_level_follows_local_time(texts: list[str], zone: str, now: int) -> None:
+    here = to_local(now, zone)
     naive = here.replace(tzinfo=None)
-    # Within a day of a change nominal times move to its edge; there the tables above speak.
+    # Nominal times move within a day of a change; the tests above cover that.
     for hours in (-25, 25):
-        if local(now + hours * HOUR_MS, zone).utcoffset() != here.utcoffset():
+        if to_local(now + hours * HOUR_MS, zone).utcoffset() != here.utcoffset():
             return
     levels = []
     parsed = [parse_range(each) for each in texts]
@@ -246,7 +241,7 @@ def test_the_level_is_what_the_clock_on_the_wall_says(
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(CHANGES), st.integers(-2, 2), MINUTES, MINUTES)
-def test_nominal_times_keep_their_order_through_every_change(
+def test_nominal_times_keep_their_order_through_changes(
     row: tuple[str, str, float], days: int, one: int, other: int
 ) -> None:
     zone, evening, _ = row

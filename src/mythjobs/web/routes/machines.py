@@ -12,11 +12,10 @@ from mythjobs.clock import master_now
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.master.explain import machine as machine_pages
-from mythjobs.protocol.requests import MachineSettings, Override
+from mythjobs.model.machine_policy import MAX_JOBS
+from mythjobs.protocol import responses
+from mythjobs.protocol.requests import HoursOverride, MachineSettings
 from mythjobs.web.routes.request import ApiRequest, get_master, get_submitter
-from mythjobs.web.server import schema
-
-_MAX_JOBS: Final = 10_000
 
 
 class SetMachine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,26 +34,26 @@ class Dead(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get("/status", summary="Show the status of the master and its queue")
-async def show_status(request: ApiRequest) -> schema.Status:
-    return cast(schema.Status, await get_master(request).read_status())
+async def show_status(request: ApiRequest) -> responses.Status:
+    return cast(responses.Status, await get_master(request).read_status())
 
 
 @get("/machines", summary="List machines")
-async def list_machines(request: ApiRequest) -> schema.Machines:
-    return cast(schema.Machines, await get_master(request).list_machines())
+async def list_machines(request: ApiRequest) -> responses.Machines:
+    return cast(responses.Machines, await get_master(request).list_machines())
 
 
 @get("/machines/{name:str}", summary="Show a machine with its settings")
-async def show_machine(request: ApiRequest, name: FromPath[str]) -> schema.MachineDetails:
+async def show_machine(request: ApiRequest, name: FromPath[str]) -> responses.MachineDetails:
     return await _read_machine(request, name)
 
 
 @post("/machines/{name:str}", status_code=200, summary="Change a machine's job limit, rights, zone")
 async def set_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SetMachine]
-) -> schema.MachineDetails:
-    if data.jobs is not None and not 0 <= data.jobs <= _MAX_JOBS:
-        raise BadRequest(f"jobs: must be from 0 to {_MAX_JOBS}")
+) -> responses.MachineDetails:
+    if data.jobs is not None and not 0 <= data.jobs <= MAX_JOBS:
+        raise BadRequest(f"jobs: must be from 0 to {MAX_JOBS}")
     change = requests.SetMachine(name, data.jobs, data.allow, data.deny, data.zone)
     await get_master(request).execute(change)
     return await _read_machine(request, name)
@@ -67,7 +66,7 @@ async def set_machine(
 )
 async def edit_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[MachineSettings]
-) -> schema.MachineDetails:
+) -> responses.MachineDetails:
     await get_master(request).execute(requests.EditMachine(name, data.settings))
     return await _read_machine(request, name)
 
@@ -78,8 +77,8 @@ async def edit_machine(
     summary="Override a machine's windows until a given time",
 )
 async def override_hours(
-    request: ApiRequest, name: FromPath[str], data: JSONBody[Override]
-) -> schema.MachineDetails:
+    request: ApiRequest, name: FromPath[str], data: JSONBody[HoursOverride]
+) -> responses.MachineDetails:
     override = requests.OverrideHours(name, data.kind, data.until_ms, data.command)
     await get_master(request).execute(override)
     return await _read_machine(request, name)
@@ -92,20 +91,20 @@ async def override_hours(
 )
 async def declare_dead(
     request: ApiRequest, name: FromPath[str], data: JSONBody[Dead]
-) -> schema.DeadMachine:
+) -> responses.DeadMachine:
     declaration = requests.DeclareDead(name, get_submitter(request), data.reason)
     return {"name": name, "jobs": await get_master(request).execute(declaration)}
 
 
 @get("/machines/{name:str}/why", summary="Explain why a machine starts no more jobs")
-async def explain_machine(request: ApiRequest, name: FromPath[str]) -> schema.WhyMachine:
-    return cast(schema.WhyMachine, await get_master(request).explain_machine(name))
+async def explain_machine(request: ApiRequest, name: FromPath[str]) -> responses.WhyMachine:
+    return cast(responses.WhyMachine, await get_master(request).explain_machine(name))
 
 
-async def _read_machine(request: ApiRequest, name: str) -> schema.MachineDetails:
+async def _read_machine(request: ApiRequest, name: str) -> responses.MachineDetails:
     master = get_master(request)
     found = await master.read(machine_pages.read_machine, master.state, name, master_now())
-    return cast(schema.MachineDetails, found)
+    return cast(responses.MachineDetails, found)
 
 
 ROUTES: Final[list[Any]] = [

@@ -1,0 +1,25 @@
+"""Syntax of names: commands, semaphores and labels; parameters; environment variables."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mythjobs.errors import BadRequest
+
+NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
+NAME_SYNTAX: Final = "small letters and digits, joined by - _ or ."
+MAX_NAME_LENGTH: Final = 100
+PARAMETER_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def is_short_name(name: str) -> bool:
+    return len(name) <= MAX_NAME_LENGTH and NAME.fullmatch(name) is not None
+
+
+def invalid_semaphore_name(name: str) -> BadRequest:
+    return BadRequest(
+        f'semaphore name "{name}" is invalid; use {NAME_SYNTAX} '
+        f"(up to {MAX_NAME_LENGTH} characters)"
+    )

@@ -12,7 +12,7 @@ from typing import Final
 import support
 from mythjobs.clock import master_now
 from mythjobs.master import requests
-from mythjobs.master.core import Core
+from mythjobs.master.core import MasterCore
 from mythjobs.protocol import messages as m
 from mythjobs.store.open import Store, open_store
 from mythjobs.store.writes import commands, jobs
@@ -71,7 +71,7 @@ class Side:
             support.note(f"turns: {done:,} of {queued:,} jobs queued in {classes} classes …")
             self._waiting.add(min(SLICE, queued - done))
         self.store.checkpoint()
-        self._core = Core(allow_local=True, local_jobs=PLACES)
+        self._core = MasterCore(allow_local=True, local_jobs=PLACES)
         self.store.run_transaction(lambda tx: self._core.load(tx, master_now()))
         _turn(
             self.store, self._core, requests.Attach(_hello(), trusted=True, connection=CONNECTION)
@@ -80,13 +80,15 @@ class Side:
 
     def round(self) -> tuple[float, float]:
         self._hb += 1
-        [machine] = self._core.memory.machines.values()
-        ends: list[m.AgentMessage] = [_ended(key, each.n) for key, each in machine.live_attempts.items()]
+        [machine] = self._core.state.machines.values()
+        ends: list[m.AgentMessage] = [
+            _ended(key, each.n) for key, each in machine.live_attempts.items()
+        ]
         if self._hb > 1 and len(ends) != PLACES:
             raise support.BenchError(f"a turn leased {len(ends)} jobs and not {PLACES}")
         frame = m.AgentFrame(self._hb, 10**9, PLACES, [*ends, m.Heartbeat(self._hb)])
-        took = _turn(self.store, self._core, requests.AgentSaid(CONNECTION, frame))
-        self._core.memory.classes_to_recheck |= self._waiting.add(PLACES)
+        took = _turn(self.store, self._core, requests.FrameReceived(CONNECTION, frame))
+        self._core.state.classes_to_recheck |= self._waiting.add(PLACES)
         return took
 
 
@@ -113,15 +115,15 @@ def measure(directory: Path, few: int, many: int, classes: int) -> tuple[Cost, C
 
 
 def _turn(
-    store: Store, core: Core, what: requests.Request | requests.Message
+    store: Store, core: MasterCore, what: requests.Request | requests.Message
 ) -> tuple[float, float]:
     began = time.perf_counter()
     with store.transaction() as tx:
-        result = core.turn(tx, [what], master_now())
+        result = core.run_turn(tx, [what], master_now())
         decided = time.perf_counter()
     committed = time.perf_counter()
     store.checkpoint()
-    core.memory = result.memory
+    core.state = result.state
     return (decided - began) * 1000, (committed - began) * 1000
 
 

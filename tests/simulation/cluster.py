@@ -6,7 +6,7 @@ import traceback
 from typing import Final, NamedTuple
 
 from mythjobs.errors import MythJobsError
-from mythjobs.master.turn_runner import Committed
+from mythjobs.master.turn_runner import CommittedTurn
 from mythjobs.model.life import FINAL
 from tests.simulation import faults
 from tests.simulation.machine import Machine
@@ -76,7 +76,7 @@ class Cluster:
         if not world.violations:
             self._judge()
 
-    def _committed(self, process: Process, committed: Committed) -> None:
+    def _committed(self, process: Process, committed: CommittedTurn) -> None:
         """After every commit: is what it says true of the processes that there are?"""
         result = committed.result
         if result is None:
@@ -84,7 +84,7 @@ class Cluster:
         self.world.count("turns")
         live = {
             (job_id, each.n)
-            for machine in result.memory.machines.values()
+            for machine in result.state.machines.values()
             for job_id, each in machine.live_attempts.items()
         }
         if live != self._live:
@@ -95,7 +95,7 @@ class Cluster:
                     said = f"{job_id, n} is leased after its cancel was answered"
                     self.world.broken("I13", said)
             self._live = live
-        for asked, answer in committed.answers:
+        for asked, answer in committed.responses:
             if isinstance(answer, BaseException) and not isinstance(answer, MythJobsError):
                 self.world.broken("CRASH", f"{asked} was answered {answer!r}")
         for each in self.store.broken(self.people.every_job(result)):

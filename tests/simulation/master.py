@@ -8,8 +8,8 @@ from typing import Any, Final
 from mythjobs.clock import Now
 from mythjobs.errors import StoreFull
 from mythjobs.master import requests
-from mythjobs.master.core import Core
-from mythjobs.master.turn_runner import Arrived, Committed
+from mythjobs.master.core import MasterCore
+from mythjobs.master.turn_runner import Arrival, CommittedTurn
 from mythjobs.protocol.messages import Grant
 from tests.simulation.masterlink import MasterLink
 from tests.simulation.patience import Patience
@@ -37,7 +37,7 @@ class Master:
         self.offered: set[tuple[int, int]] = set()
         self.clock = Clock(world, rate, 1_000_000)
         self.process: Process | None = None
-        self.committed: Callable[[Process, Committed], None] = lambda *_: None
+        self.committed: Callable[[Process, CommittedTurn], None] = lambda *_: None
         self._down = 0
         self.start()
 
@@ -89,15 +89,15 @@ class Process:
         self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._links: dict[int, MasterLink] = {}
         self._connections = 0
-        self._inbox: list[Arrived] = []
+        self._inbox: list[Arrival] = []
         self._turning = False
         self._told_ms = 0
         self._due: Event | None = None
-        self.core = Core(allow_local=True, local_jobs=None)
+        self.core = MasterCore(allow_local=True, local_jobs=None)
         self._turns = SimTurns(master.store, self.core, self.now, self._committed)
         self._turns.load()
-        self._patience = Patience(self, lambda read_ms: self.post(requests.Tick(read_ms)))
-        self._patience.until(self.core.memory.next_expiry_ms)
+        self._patience = Patience(self, lambda read_ms: self.post(requests.LeaseTick(read_ms)))
+        self._patience.until(self.core.state.next_expiry_ms)
         self._wait()
 
     def now(self) -> Now:
@@ -164,12 +164,12 @@ class Process:
     # Turns.
 
     def ask(self, request: requests.Request, answer: Answer) -> None:
-        self._put(Arrived(request, answer))  # type: ignore[arg-type]
+        self._put(Arrival(request, answer))  # type: ignore[arg-type]
 
     def post(self, message: requests.Message) -> None:
-        self._put(Arrived(message))
+        self._put(Arrival(message))
 
-    def _put(self, arrived: Arrived) -> None:
+    def _put(self, arrived: Arrival) -> None:
         self._inbox.append(arrived)
         self._turn_soon(self.world.random.randrange(_TURN_MS))
 
@@ -194,33 +194,33 @@ class Process:
         self._wait()
 
     def _wait(self) -> None:
-        memory = self.core.memory
+        memory = self.core.state
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if memory.upkeep:
+        if memory.has_batch_upkeep:
             self._turn_soon(0)
         elif memory.next_due_ms is not None:
             at_ms = self._clock.when_wall(memory.next_due_ms)
             self._due = self.world.at(at_ms, self.run, self._turn_soon, 0)
 
-    def _committed(self, committed: Committed) -> None:
+    def _committed(self, committed: CommittedTurn) -> None:
         self._master.committed(self, committed)
         # One commit after the other, as the loop is called from the store's thread.
         at_ms = self.world.now + self.world.random.randrange(_COMMIT_MS)
         self._told_ms = max(self._told_ms, at_ms)
         self.world.at(self._told_ms, self.run, self._deliver, committed)
 
-    def _deliver(self, committed: Committed) -> None:
+    def _deliver(self, committed: CommittedTurn) -> None:
         result = committed.result
         if result is not None:
-            self._patience.until(result.memory.next_expiry_ms)
-            for connection in sorted(result.said.keys() | result.acks.keys()):
+            self._patience.until(result.state.next_expiry_ms)
+            for connection in sorted(result.outgoing.keys() | result.acks.keys()):
                 if (link := self._links.get(connection)) is not None:
-                    said = result.said.get(connection, [])
+                    said = result.outgoing.get(connection, [])
                     link.deliver(result.acks.get(connection, 0), said)
-        for connection in committed.broken:
+        for connection in committed.failed_connections:
             if (link := self._links.get(connection)) is not None:
                 link.close()
-        for asked, answer in committed.answers:
+        for asked, answer in committed.responses:
             asked(answer)  # type: ignore[operator]

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from mythjobs.errors import MythJobsError, NoSuchMachine, StoreAway, StoreFull
+from mythjobs.errors import MythJobsError, NoSuchMachine, StoreFull, StoreUnavailable
 from mythjobs.master import requests as master_requests
-from mythjobs.master.core import Result
+from mythjobs.master.core import TurnResult
 from mythjobs.protocol.requests import Submit, Submitted
 from tests.simulation.master import Master
 from tests.simulation.plan import Plan, Step
@@ -32,7 +32,7 @@ class People:
         self._open = 0
         self._submits = 0
         for each in plan.commands:
-            self._ask(master_requests.Define(each, True))
+            self._ask(master_requests.DefineCommand(each, True))
         for name, size in plan.semaphores.items():
             self._ask(master_requests.SetSemaphore(name, size))
         for number, settings in enumerate(plan.settings, 1):
@@ -47,8 +47,8 @@ class People:
     def done(self) -> bool:
         return not self._open and len(self._ids) == self._submits
 
-    def every_job(self, result: Result) -> Sequence[int]:
-        return range(1, result.memory.next_job_id)
+    def every_job(self, result: TurnResult) -> Sequence[int]:
+        return range(1, result.state.next_job_id)
 
     # One step after the other.
 
@@ -108,7 +108,7 @@ class People:
         tries.append(False)
 
         def answered(answer: Any) -> None:
-            again = isinstance(answer, StoreFull | StoreAway | NoSuchMachine)
+            again = isinstance(answer, StoreFull | StoreUnavailable | NoSuchMachine)
             if again or True in tries:
                 # Late, and asked again meanwhile: it says the same, or nothing new.
                 self._take(request, place, answer, first=False)
@@ -127,7 +127,9 @@ class People:
             self._world.say("people", f"refused: {answer.sentence}")
             if first and isinstance(
                 request,
-                master_requests.SubmitJob | master_requests.Define | master_requests.EditMachine,
+                master_requests.SubmitJob
+                | master_requests.DefineCommand
+                | master_requests.EditMachine,
             ):
                 self._world.broken("WORK", f"what was drawn is refused: {answer.sentence}")
         elif isinstance(answer, Submitted) and place is not None:

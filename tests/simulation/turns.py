@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mythjobs.clock import Now
-from mythjobs.errors import StoreAway, StoreFull
+from mythjobs.errors import StoreFull, StoreUnavailable
 from mythjobs.master import requests
-from mythjobs.master.core import Core
-from mythjobs.master.turn_runner import _GROWS, Arrived, Committed, Turns
+from mythjobs.master.core import MasterCore
+from mythjobs.master.turn_runner import _GROWING, Arrival, CommittedTurn, TurnRunner
 from mythjobs.store.open import Store
 
 
@@ -20,36 +20,36 @@ class Unexpected(BaseException):
     """A turn that the core cannot handle is a fault of the product, whoever caused it."""
 
 
-class SimTurns(Turns):
+class SimTurns(TurnRunner):
     def __init__(
         self,
         store: Store,
-        core: Core,
+        core: MasterCore,
         clock: Callable[[], Now],
-        committed: Callable[[Committed], None],
+        committed: Callable[[CommittedTurn], None],
     ) -> None:
-        super().__init__(store, core, clock, committed=committed, failed=_raise)
+        super().__init__(store, core, clock, on_commit=committed, on_failure=_raise)
 
     def load(self) -> None:
         self._store.run_transaction(lambda tx: self._core.load(tx, self._clock()))
 
-    def turn(self, arrived: list[Arrived]) -> None:
+    def turn(self, arrived: list[Arrival]) -> None:
         """Raises Later, with what is left in `arrived`."""
-        self._turn(arrived)
+        self._process(arrived)
 
-    def _together(self, arrived: Sequence[Arrived], broken: Sequence[int] = ()) -> None:
+    def _run_turn(self, arrived: Sequence[Arrival], failed_connections: Sequence[int] = ()) -> None:
         try:
-            super()._together(arrived, broken)
-        except (StoreFull, StoreAway):
+            super()._run_turn(arrived, failed_connections)
+        except (StoreFull, StoreUnavailable):
             raise
         except Exception as error:
-            what = ", ".join(type(each.what).__name__ for each in arrived)
+            what = ", ".join(type(each.item).__name__ for each in arrived)
             raise Unexpected(f"a turn of {what} raised {error!r}") from error
 
-    def _wait_out(self, arrived: list[Arrived], error: StoreFull | StoreAway) -> None:
-        if isinstance(error, StoreFull) and self._refuse_those(arrived, _GROWS, error):
+    def _wait_for_store(self, arrived: list[Arrival], error: StoreFull | StoreUnavailable) -> None:
+        if isinstance(error, StoreFull) and self._reject_kind(arrived, _GROWING, error):
             return
-        self._refuse_those(arrived, requests.Request, error)
+        self._reject_kind(arrived, requests.Request, error)
         raise Later
 
 

@@ -1,104 +1,169 @@
-"""Commands and the classes of jobs, as the core reads them from the store."""
+"""Catalog of commands and job classes: a cache of what the store says about them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from mythjobs.errors import no_such_command
-from mythjobs.master.asks import NO_WORDS, OwnWords, ask_of, limits_of
-from mythjobs.master.placement.sites import Sites
+from mythjobs.errors import command_not_found
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
-from mythjobs.model.definition import command_from
-from mythjobs.scheduler.eligibility import Ask
-from mythjobs.store.statement import Transaction
+from mythjobs.model.definition import command_from_table
+from mythjobs.model.policy_tables import read_bounds
+from mythjobs.model.silence import LEASED_POLICIES
+from mythjobs.scheduler.eligibility import Requirements
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
+from mythjobs.store.writes.commands import JobClassRow
+
+
+class JobRequirements(NamedTuple):
+    """Requirements given at a job's submission; jobs with equal ones share a class.
+
+    limits: a validated [limits] table as in a definition.
+    """
+
+    pin: str = ""
+    preferred: str = ""
+    labels: tuple[str, ...] = ()
+    semaphores: tuple[tuple[str, int], ...] = ()
+    limits: tuple[tuple[str, str | int], ...] = ()
+
+    def columns(self) -> dict[str, str]:
+        """Return the columns of the class's row; equal requirements give equal texts."""
+        return {
+            "pin": self.pin,
+            "preferred": self.preferred,
+            "labels": json.dumps(sorted(self.labels)) if self.labels else "",
+            "semaphores": json.dumps(sorted(self.semaphores)) if self.semaphores else "",
+            "limits": json.dumps(dict(sorted(self.limits))) if self.limits else "",
+        }
+
+
+NO_REQUIREMENTS = JobRequirements()
 
 
 @dataclass(slots=True)
 class JobClass:
-    """What a class id stands for. `command` is the revision as its author defined it."""
+    """Jobs that placement need not tell apart: one command revision, submitter and requirements.
+
+    `command` is the revision as its author defined it, `limits` are those of the submission.
+    """
 
     class_id: int
     command_id: int
     revision_id: int
     command: Command
-    ask: Ask
+    requirements: Requirements
     limits: Bounds
 
 
-class Book:
-    """What was read, by id or by name: once from the store. Cleared when a turn is rolled back."""
+class Catalog:
+    """Reads each class and command from the store once. Cleared when a turn is rolled back."""
 
     def __init__(self) -> None:
         self._classes: dict[int, JobClass] = {}
-        self._names: dict[str, commands.Defined] = {}
+        self._names: dict[str, commands.CommandRevision] = {}
         self._commands: dict[int, Command] = {}
-        self._class_ids: dict[tuple[int, str, OwnWords], int] = {}
-        self.sites = Sites()
+        self._class_ids: dict[tuple[int, str, JobRequirements], int] = {}
 
     def clear(self) -> None:
-        for each in (self._classes, self._names, self._commands, self._class_ids, self.sites):
+        for each in (self._classes, self._names, self._commands, self._class_ids):
             each.clear()
 
-    def named(self, tx: Transaction, name: str) -> commands.Defined:
+    def find_command(self, tx: Transaction, name: str) -> commands.CommandRevision:
         """Raises NoSuchCommand."""
-        found = self._names.get(name) or commands.by_name(tx, name)
+        found = self._names.get(name) or commands.find_by_name(tx, name)
         if found is None:
-            raise no_such_command(name)
+            raise command_not_found(name)
         self._names[name] = found
         return found
 
-    def forget(self, name: str) -> None:
+    def forget_command(self, name: str) -> None:
         self._names.pop(name, None)
 
-    def command(self, defined: commands.Defined) -> Command:
-        found = self._commands.get(defined.revision_id)
+    def decoded_command(self, revision: commands.CommandRevision) -> Command:
+        found = self._commands.get(revision.revision_id)
         if found is None:
-            found = self._commands[defined.revision_id] = read_command(defined.definition)
+            found = self._commands[revision.revision_id] = decode_command(revision.definition)
         return found
 
     def class_id(
         self,
         tx: Transaction,
-        defined: commands.Defined,
+        revision: commands.CommandRevision,
         submitter: str,
-        words: OwnWords = NO_WORDS,
+        requirements: JobRequirements = NO_REQUIREMENTS,
     ) -> int:
-        key = (defined.revision_id, submitter, words)
+        """Return the id of the class of such jobs; insert the class if it is new."""
+        key = (revision.revision_id, submitter, requirements)
         found = self._class_ids.get(key)
         if found is None:
-            found = commands.class_of(tx, defined, submitter, **words.columns())
+            found = commands.ensure_class(tx, revision, submitter, **requirements.columns())
             self._class_ids[key] = found
         return found
 
     def job_class(self, tx: Transaction, class_id: int) -> JobClass:
         found = self._classes.get(class_id)
         if found is None:
-            found = self._classes[class_id] = read_class(tx, class_id, self.command)
+            found = self._classes[class_id] = read_class(tx, class_id, self.decoded_command)
         return found
 
 
 def read_class(
-    tx: Transaction, class_id: int, command_of: Callable[[commands.Defined], Command] | None = None
+    tx: Transaction,
+    class_id: int,
+    decode: Callable[[commands.CommandRevision], Command] | None = None,
 ) -> JobClass:
-    row = commands.class_row(tx, class_id)
-    defined = commands.by_revision(tx, row.revision_id)
-    if defined is None:
-        # Its command was removed; its jobs are all over, but can still be asked about.
+    row = commands.read_class(tx, class_id)
+    revision = commands.find_by_revision(tx, row.revision_id)
+    if revision is None:
+        # The command was removed. All jobs of the class have ended, but can still be shown.
         command = Command("")
     else:
-        command = command_of(defined) if command_of else read_command(defined.definition)
+        command = decode(revision) if decode else decode_command(revision.definition)
     return JobClass(
-        class_id, row.command_id, row.revision_id, command, ask_of(row, command), limits_of(row)
+        class_id,
+        row.command_id,
+        row.revision_id,
+        command,
+        class_requirements(row, command),
+        class_limits(row),
     )
 
 
-def read_command(definition: str) -> Command:
-    """A stored definition as a command; the built-in one has no program of its own."""
+def decode_command(definition: str) -> Command:
+    """Return the command of a stored definition; the built-in "run" has no program of its own."""
     table = json.loads(definition)
     if table.get("name") == RUN:
         return Command(RUN, summary=table.get("summary", ""), separate_stderr=True)
-    return command_from(table)
+    return command_from_table(table)
+
+
+def class_requirements(row: JobClassRow, command: Command) -> Requirements:
+    """Return what the command and the submission require together of a machine."""
+    labels = {*command.labels, *(json.loads(row.labels) if row.labels else ())}
+    units = dict(command.semaphores)
+    if row.semaphores:
+        units |= dict(json.loads(row.semaphores))
+    return Requirements(
+        command.name,
+        row.command_id,
+        row.class_id,
+        row.submitter,
+        pin=row.pin,
+        preferred=(row.preferred,) if row.preferred else (),
+        labels=tuple(sorted(labels)),
+        semaphores=tuple(sorted(units.items())),
+        best_effort=command.best_effort,
+        at_most=command.at_most,
+        # These policies need a machine that ends a job by itself when the lease expires.
+        capabilities=("leases",) if command.silence in LEASED_POLICIES else (),
+    )
+
+
+def class_limits(row: JobClassRow) -> Bounds:
+    """Return the limits given at submission."""
+    return read_bounds(json.loads(row.limits)) if row.limits else Bounds()

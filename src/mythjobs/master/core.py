@@ -1,4 +1,4 @@
-"""The master's core: one batch of what arrived in, what to say and remember out. Never waits."""
+"""Master core: handles one batch of requests and messages per turn. Never blocks, sends nothing."""
 
 from __future__ import annotations
 
@@ -10,134 +10,149 @@ from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
 from mythjobs.master import requests
 from mythjobs.master.attempts import lease_expiry, timers
-from mythjobs.master.attempts.completion import Ends
-from mythjobs.master.attempts.late_results import Late
-from mythjobs.master.catalog import Book
-from mythjobs.master.explain.job import explain_new
-from mythjobs.master.handlers import agents, jobs, machines, pausing
-from mythjobs.master.handlers.submit import batch_slice, begin_batch, drop_batch, submit
-from mythjobs.master.placement.scheduler import place
-from mythjobs.master.state import Memory, recall
-from mythjobs.master.turn_context import Turn
+from mythjobs.master.attempts.completion import Completions
+from mythjobs.master.attempts.late_results import LateResults
+from mythjobs.master.catalog import Catalog
+from mythjobs.master.explain.job import explain_submitted
+from mythjobs.master.handlers import agents, commands, jobs, machines
+from mythjobs.master.handlers.batches import begin_batch, drop_batch, insert_slice
+from mythjobs.master.handlers.submit import submit_job
+from mythjobs.master.placement.fit_cache import FitCache
+from mythjobs.master.placement.scheduler import place_ready_jobs
+from mythjobs.master.state import MasterState, load_state
+from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING
 from mythjobs.protocol.messages import MasterMessage
-from mythjobs.store.statement import Transaction
-from mythjobs.store.writes import batches, commands
-from mythjobs.store.writes.machines import EVERYTHING, NOTHING
+from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes import batches
+from mythjobs.store.writes.commands import ensure_run_command
 from mythjobs.store.writes.prune import prune
 
-# A slice of upkeep shares its turn with everything else; it must stay short.
+# Jobs of an opened batch made ready per turn: the turn serves everything else too.
 _UPKEEP_JOBS: Final = 500
 
 
 @dataclass(slots=True)
-class Result:
-    """What takes effect once the turn is committed. `answers` are by place in the batch."""
+class TurnResult:
+    """What takes effect once the turn is committed. `responses` are by index in the batch."""
 
-    memory: Memory
-    answers: dict[int, Any] = field(default_factory=dict)
-    said: dict[int, list[MasterMessage]] = field(default_factory=dict)
+    state: MasterState
+    responses: dict[int, Any] = field(default_factory=dict)
+    outgoing: dict[int, list[MasterMessage]] = field(default_factory=dict)
     acks: dict[int, int] = field(default_factory=dict)
-    over: list[int] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
 
 
-class Core:
-    """Holds the memory between turns. `allow_local`: our own machine may run every command when it
-    joins; `local_jobs` is how many at once in this run."""
+class MasterCore:
+    """Holds the state between turns.
+
+    allow_local: the machine of the master itself may run every command when it joins.
+    local_jobs: most jobs at once on that machine while this process runs.
+    """
 
     def __init__(self, *, allow_local: bool, local_jobs: int | None) -> None:
-        self._rights = EVERYTHING if allow_local else NOTHING
-        self._jobs = local_jobs
-        self.memory = Memory()
-        self.book = Book()
+        self._local_rights = (ALLOW_ALL if allow_local else ALLOW_NOTHING).to_json()
+        self._local_jobs = local_jobs
+        self.state = MasterState()
+        self.catalog = Catalog()
+        self.fits = FitCache()
 
     def load(self, tx: Transaction, now: Now) -> None:
-        """What a start does first: half-loaded batches go, the memory is read."""
-        commands.ensure_run(tx, at_ms=now.wall_ms)
+        """Delete batches that were never opened, and load the state."""
+        ensure_run_command(tx, at_ms=now.wall_ms)
         batches.drop_unopened(tx)
-        self.memory = recall(tx, now)
+        self.state = load_state(tx, now)
 
-    def turn(
+    def clear_caches(self) -> None:
+        """Drop what a rolled-back turn may have read or inserted."""
+        self.catalog.clear()
+        self.fits.clear()
+
+    def run_turn(
         self, tx: Transaction, batch: Sequence[requests.Request | requests.Message], now: Now
-    ) -> Result:
-        """Handles everything that arrived together, in order, and places what can run.
+    ) -> TurnResult:
+        """Handle a batch in order, then place jobs.
 
-        A request that cannot be carried out is answered with its MythJobsError and has
-        changed nothing. Any other exception means that the whole turn must be rolled back.
+        The response to a request that fails is its MythJobsError; the request has changed
+        nothing. After any other exception the whole turn must be rolled back.
         """
-        turn = Turn(tx, now, self.memory.draft(), self.book)
-        answers = self._machines(turn, batch)
+        turn = TurnContext(tx, now, self.state.draft(), self.catalog, self.fits)
+        responses = self._handle_machines(turn, batch)
         submitted: dict[int, tuple[int, bool]] = {}
         for number, each in enumerate(batch):
             if isinstance(each, requests.Message | requests.Attach):
                 continue
             try:
-                answers[number] = self._answer(turn, each)
+                responses[number] = self._handle_request(turn, each)
             except MythJobsError as error:
-                answers[number] = error
+                responses[number] = error
                 continue
             if isinstance(each, requests.SubmitJob):
-                submitted[number] = answers[number]
-        self._upkeep(turn)
-        self._due(turn)
-        turn.finish()
-        place(turn)
-        turn.finish()
+                submitted[number] = responses[number]
+        self._open_batches(turn)
+        self._run_timers(turn)
+        turn.flush()
+        place_ready_jobs(turn)
+        turn.flush()
         for number, (job_id, new) in submitted.items():
-            answers[number] = explain_new(turn, job_id, new)
-        return Result(turn.memory, answers, turn.said, turn.acks, turn.over)
+            responses[number] = explain_submitted(turn, job_id, new)
+        return TurnResult(turn.state, responses, turn.outgoing, turn.acks, turn.ended)
 
-    def _machines(
-        self, turn: Turn, batch: Sequence[requests.Request | requests.Message]
+    def _handle_machines(
+        self, turn: TurnContext, batch: Sequence[requests.Request | requests.Message]
     ) -> dict[int, Any]:
-        """What machines said and how they came and went, in that order. Answers who came."""
-        ends, late = Ends(turn), Late(turn)
-        answers: dict[int, Any] = {}
-        read_ms = 0
+        """Handle frames, attaches and detaches in order, then expire leases.
+
+        Return the responses to attach requests.
+        """
+        completions, late = Completions(turn), LateResults(turn)
+        responses: dict[int, Any] = {}
+        received_ms = 0
         for number, each in enumerate(batch):
             match each:
-                case requests.AgentSaid():
-                    agents.said(turn, each, ends, late)
+                case requests.FrameReceived():
+                    agents.handle_frame(turn, each, completions, late)
                 case requests.Detached():
-                    agents.detached(turn, each)
-                case requests.Tick():
-                    read_ms = max(read_ms, each.read_ms)
+                    agents.detach_machine(turn, each)
+                case requests.LeaseTick():
+                    received_ms = max(received_ms, each.received_ms)
                 case requests.Attach():
                     try:
-                        answers[number] = agents.attach(
-                            turn, each, rights=self._rights, jobs=self._jobs
+                        responses[number] = agents.attach_machine(
+                            turn, each, rights=self._local_rights, jobs=self._local_jobs
                         )
                     except MythJobsError as error:
-                        answers[number] = error
-        # Only now: what has arrived is read before anything is given up.
-        lease_expiry.expire(turn, ends, read_ms)
-        ends.write()
+                        responses[number] = error
+        # After all frames of the batch, because a heartbeat among them may renew a lease.
+        lease_expiry.expire_leases(turn, completions, received_ms)
+        completions.write()
         late.write()
-        return answers
+        return responses
 
-    def _answer(self, turn: Turn, request: requests.Request) -> Any:
+    def _handle_request(self, turn: TurnContext, request: requests.Request) -> Any:
         match request:
             case requests.SubmitJob():
-                return submit(turn, request)
+                return submit_job(turn, request)
             case requests.BatchSlice():
-                return batch_slice(turn, request)
+                return insert_slice(turn, request)
             case requests.BeginBatch():
                 return begin_batch(turn, request)
             case requests.DropBatch():
                 return drop_batch(turn, request)
             case requests.CancelJobs():
-                return jobs.cancel(turn, request)
+                return jobs.cancel_jobs(turn, request)
             case requests.HoldJobs():
-                return jobs.hold(turn, request)
+                return jobs.hold_jobs(turn, request)
             case requests.ReleaseJobs():
-                return jobs.release(turn, request)
+                return jobs.release_jobs(turn, request)
             case requests.RerunJobs():
-                return jobs.rerun(turn, request)
-            case requests.Define():
-                return jobs.define(turn, request)
+                return jobs.rerun_jobs(turn, request)
+            case requests.DefineCommand():
+                return commands.define_command(turn, request)
             case requests.RemoveCommand():
-                return jobs.remove(turn, request)
+                return commands.remove_command(turn, request)
             case requests.SetMachine():
-                return jobs.set_machine(turn, request)
+                return machines.set_machine(turn, request)
             case requests.EditMachine():
                 return machines.edit_machine(turn, request)
             case requests.OverrideHours():
@@ -145,31 +160,34 @@ class Core:
             case requests.SetSemaphore():
                 return machines.set_semaphore(turn, request)
             case requests.EnableCommand():
-                return machines.enable_command(turn, request)
+                return commands.enable_command(turn, request)
             case requests.DeclareDead():
-                return lease_expiry.declare_dead(turn, request)
+                return lease_expiry.declare_machine_dead(turn, request)
             case requests.FreezeJobs():
-                return pausing.freeze(turn, request)
+                return jobs.freeze_jobs(turn, request)
             case requests.PruneJobs(before_ms, states, above, most):
-                return prune(turn.tx, before_ms=before_ms, states=states, above=above, most=most)
+                return prune(
+                    turn.tx, before_ms=before_ms, states=states, after_job_id=above, limit=most
+                )
             case requests.Attach():
-                raise AssertionError("machines come before anything else of a turn")
+                raise AssertionError("attach requests are handled before all others")
 
-    def _upkeep(self, turn: Turn) -> None:
-        if not turn.memory.upkeep:
+    def _open_batches(self, turn: TurnContext) -> None:
+        """Make the next jobs of an opened batch ready."""
+        if not turn.state.has_batch_upkeep:
             return
-        work = batches.next_upkeep(turn.tx)
+        work = batches.find_next_upkeep(turn.tx)
         if work is None:
-            turn.memory.upkeep = False
+            turn.state.has_batch_upkeep = False
             return
-        for class_id, subject in batches.open_slice(turn.tx, work, _UPKEEP_JOBS):
-            turn.memory.waking.add(class_id)
-            # Their time, or their deadline, may have come while they were made ready.
-            turn.memory.due(turn.now.wall_ms)
+        for class_id, subject in batches.run_upkeep_slice(turn.tx, work, _UPKEEP_JOBS):
+            turn.state.classes_to_recheck.add(class_id)
+            # The start time or deadline of such a job may have passed meanwhile.
+            turn.state.schedule_turn(turn.now.wall_ms)
             if subject is not None:
-                turn.subjects.add(subject)
+                turn.changed_subjects.add(subject)
 
-    def _due(self, turn: Turn) -> None:
-        due_ms = turn.memory.next_due_ms
+    def _run_timers(self, turn: TurnContext) -> None:
+        due_ms = turn.state.next_due_ms
         if due_ms is not None and due_ms <= turn.now.wall_ms:
-            timers.come(turn)
+            timers.run_due(turn)

@@ -1,4 +1,4 @@
-"""Everything that can arrive at the master's core. A request is answered, a message is not."""
+"""Requests to the master core, which it responds to, and messages, which it does not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from mythjobs.master.asks import NO_WORDS, OwnWords
+from mythjobs.master.catalog import NO_REQUIREMENTS, JobRequirements
 from mythjobs.protocol.messages import AgentFrame, Hello
 from mythjobs.protocol.requests import Submit
 
@@ -17,29 +17,31 @@ class SubmitJob(Struct, frozen=True):
 
 
 class BatchRow(Struct, frozen=True):
-    """One job of a batch, checked: its arguments as stored, and its subject."""
+    """One validated job of a batch; `arguments` as stored."""
 
     arguments: str
     subject: str | None
 
 
 class BeginBatch(Struct, frozen=True):
-    """Reserves consecutive numbers for `jobs` jobs; answered with a `BatchPlace`."""
+    """Reserve consecutive ids for `jobs` jobs; the response is a `BatchIds`."""
 
     command: str
     jobs: int
 
 
-class BatchPlace(Struct, frozen=True):
-    batch: int
-    first: int
+class BatchIds(Struct, frozen=True):
+    batch_id: int
+    first_job_id: int
 
 
 class BatchSlice(Struct, frozen=True):
-    """The next rows of a batch; one that is a single slice needs no place reserved before.
-    The last slice opens it, and all are answered with the place."""
+    """Insert the next rows of a batch; the last slice opens the batch.
 
-    place: BatchPlace | None
+    A batch of a single slice needs no ids reserved before. The response is a `BatchIds`.
+    """
+
+    ids: BatchIds | None
     command: str
     revision_id: int
     submitter: str
@@ -49,15 +51,15 @@ class BatchSlice(Struct, frozen=True):
     hold: bool
     comment: str
     last: bool
-    words: OwnWords = NO_WORDS
+    requirements: JobRequirements = NO_REQUIREMENTS
     not_before_ms: int | None = None
     deadline_ms: int | None = None
 
 
 class DropBatch(Struct, frozen=True):
-    """A batch that did not become whole is taken away again."""
+    """Delete an incomplete batch."""
 
-    place: BatchPlace
+    ids: BatchIds
 
 
 class CancelJobs(Struct, frozen=True):
@@ -78,7 +80,7 @@ class RerunJobs(Struct, frozen=True):
     submitter: str
 
 
-class Define(Struct, frozen=True):
+class DefineCommand(Struct, frozen=True):
     definition: dict[str, object]
     replace: bool
 
@@ -88,7 +90,7 @@ class RemoveCommand(Struct, frozen=True):
 
 
 class SetMachine(Struct, frozen=True):
-    """`allow` is "all" or command names; what is None stays as it is."""
+    """Change some settings; None leaves one unchanged. `allow` is "all" or command names."""
 
     name: str
     jobs: int | None = None
@@ -98,15 +100,17 @@ class SetMachine(Struct, frozen=True):
 
 
 class EditMachine(Struct, frozen=True):
-    """`settings` as the TOML of `machine edit` has them; they replace all that was said."""
+    """Replace all settings of a machine; `settings` as in the TOML of `machine edit`."""
 
     name: str
     settings: dict[str, object]
 
 
 class OverrideHours(Struct, frozen=True):
-    """`kind` allow or pause until a wall instant, or hours: none of it any more. `command` None
-    is every command of the machine."""
+    """Override a machine's windows: `kind` is "allow" or "pause" until `until_ms` (wall).
+
+    "hours" removes the override. `command` None means every command.
+    """
 
     name: str
     kind: str
@@ -115,7 +119,7 @@ class OverrideHours(Struct, frozen=True):
 
 
 class SetSemaphore(Struct, frozen=True):
-    """`size` None takes it away; `free_when_frozen` None leaves that as it is."""
+    """`size` None deletes the semaphore; `free_when_frozen` None leaves that unchanged."""
 
     name: str
     size: int | None
@@ -124,11 +128,11 @@ class SetSemaphore(Struct, frozen=True):
 
 class EnableCommand(Struct, frozen=True):
     name: str
-    on: bool
+    enabled: bool
 
 
 class DeclareDead(Struct, frozen=True):
-    """A person's word that a machine runs nothing any more and will not come back with it."""
+    """Declare that a machine's processes are gone and will not come back with the machine."""
 
     name: str
     by: str
@@ -136,24 +140,24 @@ class DeclareDead(Struct, frozen=True):
 
 
 class FreezeJobs(Struct, frozen=True):
-    """Running jobs stand still for their user, or go on."""
+    """Freeze or thaw running jobs for a user."""
 
     ids: list[int]
-    on: bool
+    frozen: bool
 
 
 class PruneJobs(Struct, frozen=True):
-    """Of the next `most` jobs after number `above`, those that ended before an instant in one of
-    these states are deleted; answered with a `store.prune.Slice`."""
+    """Check the next `limit` jobs above an id, and delete those that ended in one of `states`
+    before `before_ms`. The response is a `store.writes.prune.PruneSlice`."""
 
     before_ms: int
     states: list[str]
-    above: int
-    most: int
+    above_id: int
+    limit: int
 
 
 class Attach(Struct, frozen=True):
-    """A machine proved its key on a connection. `trusted`: it came through the own socket."""
+    """Attach a machine that has proved its key. `trusted`: it used the master's Unix socket."""
 
     hello: Hello
     trusted: bool
@@ -174,7 +178,7 @@ Request = (
     | HoldJobs
     | ReleaseJobs
     | RerunJobs
-    | Define
+    | DefineCommand
     | RemoveCommand
     | SetMachine
     | EditMachine
@@ -188,7 +192,7 @@ Request = (
 )
 
 
-class AgentSaid(Struct, frozen=True):
+class FrameReceived(Struct, frozen=True):
     connection: int
     frame: AgentFrame
 
@@ -197,11 +201,10 @@ class Detached(Struct, frozen=True):
     connection: int
 
 
-class Tick(Struct, frozen=True):
-    """All that had arrived by this instant (steady) was posted before this: what is not heard
-    of by now was not said."""
+class LeaseTick(Struct, frozen=True):
+    """Check lease expiry: all frames received by `received_ms` (steady) were queued before."""
 
-    read_ms: int
+    received_ms: int
 
 
-Message = AgentSaid | Detached | Tick
+Message = FrameReceived | Detached | LeaseTick

@@ -1,25 +1,27 @@
-"""What the core remembers between turns: machines, their live attempts, what commands take.
+"""In-memory state of the master between turns: machines, live attempts, run times, timers.
 
-Nothing here grows with the backlog, and all of it can be read again from the store. A turn works on
-a draft that replaces the memory only after its commit.
+Its size does not depend on the backlog, and all of it can be reloaded from the store. A turn
+changes a draft, which replaces the state after the commit.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from mythjobs.clock import Now
-from mythjobs.errors import no_such_machine
-from mythjobs.master.copying import copier
-from mythjobs.master.placement.cache import Plan
+from mythjobs.errors import machine_not_found
+from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.model.limits import Limits
-from mythjobs.model.machine_policy import Owner, Rights, owner_from
+from mythjobs.model.machine_policy import MachinePolicy, Rights, policy_from_table
+from mythjobs.model.silence import KEEP
 from mythjobs.model.window import Hours
-from mythjobs.protocol.lease import KEEP, presumed_after_ms
+from mythjobs.protocol.lease import expiry_after_ms
 from mythjobs.scheduler.eligibility import MachineFacts
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import (
     commands,
     deadlines,
@@ -31,14 +33,28 @@ from mythjobs.store.writes import (
     semaphores,
 )
 
-# A footprint counts as learned after so many runs, and follows a change at this rate.
-LEARNED_RUNS: Final = 3
-_RATE: Final = 0.2
+# The mean run time of a command on a machine is used after this many runs.
+MIN_RUNS: Final = 3
+# Least weight of the newest run in the mean, so that the mean follows a change.
+_MIN_WEIGHT: Final = 0.2
+# Holder of a freeze that a user requested.
+USER_HOLDER: Final = "user"
+
+T = TypeVar("T")
+
+
+def make_copier(of: type[T]) -> Callable[[T], T]:
+    """Return a function that copies instances of a dataclass with slots.
+
+    `dataclasses.replace` inspects every field at each call, which took a tenth of a turn.
+    """
+    values: Callable[[Any], tuple[Any, ...]] = attrgetter(*of.__slots__)  # type: ignore[attr-defined]
+    return lambda original: of(*values(original))
 
 
 @dataclass(slots=True)
-class Live:
-    """A live attempt. Replaced, never changed, so that drafts may share it."""
+class LiveAttempt:
+    """An attempt that a machine holds. Replaced, never changed, so that drafts may share it."""
 
     n: int
     class_id: int
@@ -47,229 +63,224 @@ class Live:
     priority: int
     subject: str | None
     started_ms: int | None = None
-    stop_by: str | None = None
+    stop_requested_by: str | None = None
     losses: int = 0
     failures: int = 0
-    # Of the machine as it was when the attempt was leased: at another boot it is over.
-    boot_id: str = ""
-    # Its terms, and when (steady) the last heartbeat that held it arrived. In memory only.
-    silence: str = KEEP
-    lease_s: float | None = None
-    arrived_ms: int = 0
-    grant_no: int = 0  # of its grant, on this connection; 0 if it is older
-    frozen: tuple[str, ...] = ()  # by whom, as its machine says
-    # The hours that its machine was told on this connection, in its grant or after it.
-    told: Hours | Literal["?"] | None = "?"
-    limits: Limits | Literal["?"] = "?"  # those that it was told
+    boot_id: str = ""  # of the machine when it got the lease; a later boot has ended the attempt
+    silence: str = KEEP  # the lease policy
+    lease_s: float | None = None  # None: does not expire
+    # The rest is not stored.
+    renewed_ms: int = 0  # steady; arrival of the last heartbeat that listed the attempt
+    grant_no: int = 0  # on the current connection; 0 if granted on an earlier one
+    frozen_by: tuple[str, ...] = ()  # holders of the freeze, as the machine reported them
+    # Hours and limits last sent on the current connection; "?" if none were.
+    sent_hours: Hours | Literal["?"] | None = "?"
+    sent_limits: Limits | Literal["?"] = "?"
 
-    def with_start(self, at_ms: int) -> Live:
-        copy = _copy_live(self)
+    def with_start(self, at_ms: int) -> LiveAttempt:
+        copy = _copy_attempt(self)
         copy.started_ms = at_ms
         return copy
 
-    def with_stop(self, by: str) -> Live:
-        copy = _copy_live(self)
-        copy.stop_by = by
+    def with_stop(self, by: str) -> LiveAttempt:
+        copy = _copy_attempt(self)
+        copy.stop_requested_by = by
         return copy
 
-    def with_note(self, arrived_ms: int) -> Live:
-        copy = _copy_live(self)
-        copy.arrived_ms = arrived_ms
+    def with_renewal(self, arrived_ms: int) -> LiveAttempt:
+        copy = _copy_attempt(self)
+        copy.renewed_ms = arrived_ms
         return copy
 
-    def with_grant(self, grant_no: int, arrived_ms: int) -> Live:
-        copy = _copy_live(self)
-        copy.grant_no, copy.arrived_ms = grant_no, arrived_ms
+    def with_grant(self, grant_no: int, arrived_ms: int) -> LiveAttempt:
+        copy = _copy_attempt(self)
+        copy.grant_no, copy.renewed_ms = grant_no, arrived_ms
         return copy
 
-    def with_told(self, hours: Hours | None, limits: Limits) -> Live:
-        copy = _copy_live(self)
-        copy.told, copy.limits = hours, limits
+    def with_sent_terms(self, hours: Hours | None, limits: Limits) -> LiveAttempt:
+        copy = _copy_attempt(self)
+        copy.sent_hours, copy.sent_limits = hours, limits
         return copy
 
-    def with_frozen(self, holders: tuple[str, ...]) -> Live:
-        copy = _copy_live(self)
-        copy.frozen = holders
+    def with_frozen_by(self, holders: tuple[str, ...]) -> LiveAttempt:
+        copy = _copy_attempt(self)
+        copy.frozen_by = holders
         return copy
 
     @property
     def expires_ms(self) -> int | None:
-        """When, on the steady clock, it is presumed over if nothing is heard; None: never."""
-        after_ms = presumed_after_ms(self.silence, self.lease_s)
-        return None if after_ms is None else self.arrived_ms + after_ms
+        """Return when (steady) the lease expires unless it is renewed; None: never."""
+        after_ms = expiry_after_ms(self.silence, self.lease_s)
+        return None if after_ms is None else self.renewed_ms + after_ms
 
 
-_copy_live = copier(Live)
+_copy_attempt = make_copier(LiveAttempt)
 
 
 @dataclass(slots=True)
 class Machine:
-    """A machine: its row, its connection if there is one, and what it has."""
+    """A machine: its stored row, its connection if it has one, and its live attempts."""
 
     machine_id: int
     name: str
     key: str
     rights: Rights
-    ceiling: int | None  # the owner's
+    policy_jobs: int | None  # most jobs at once by the machine's policy; None: one per core
     cores: int
     boot_id: str
     connection: int | None = None
     incarnation: str = ""
-    hb: int = 0  # the last heartbeat heard on this connection; no grant before the first
-    grants: int = 0  # the last grant number given on this connection
-    draining: bool = False  # it ends all it has; what it is granted now it would only return
-    heard_ms: int = 0  # steady
-    zone: str = ""  # as it says itself
-    clock_ms: int = 0  # how much its clock on the wall was ahead of ours at the last heartbeat
-    can: frozenset[str] = frozenset()  # what it enforces by itself, as it said when it came
-    owner: Owner = field(default_factory=Owner)  # rights and ceiling stand above
-    most_now: int | None = None  # `up --jobs N`, which nobody writes down
-    live: dict[int, Live] = field(default_factory=dict)
+    heartbeat_no: int = 0  # the last one on this connection; no grant before the first
+    last_grant_no: int = 0  # on this connection
+    is_draining: bool = False  # stopping its jobs; would return any grant
+    last_frame_ms: int = 0  # steady
+    zone: str = ""  # time zone that the agent reported
+    clock_skew_ms: int = 0  # its wall clock minus the master's, at the last heartbeat
+    capabilities: frozenset[str] = frozenset()  # as its last hello listed them
+    policy: MachinePolicy = field(default_factory=MachinePolicy)  # without `rights` and `jobs`
+    temporary_jobs: int | None = None  # `up --jobs N`; not stored
+    live_attempts: dict[int, LiveAttempt] = field(default_factory=dict)  # by job id
 
     @property
-    def jobs(self) -> int:
-        if self.most_now is not None:
-            return self.most_now
-        return self.cores if self.ceiling is None else self.ceiling
+    def max_jobs(self) -> int:
+        if self.temporary_jobs is not None:
+            return self.temporary_jobs
+        return self.cores if self.policy_jobs is None else self.policy_jobs
 
     @property
-    def takes(self) -> bool:
-        """Whether it may be granted anything now."""
-        return self.hb > 0 and not self.draining
+    def accepts_grants(self) -> bool:
+        return self.heartbeat_no > 0 and not self.is_draining
 
-    def stands(self, live: Live) -> bool:
-        """Whether this attempt is known to be frozen; of a machine that is away nothing is."""
-        return bool(live.frozen) and self.connection is not None
+    def is_frozen(self, attempt: LiveAttempt) -> bool:
+        """Return whether the attempt is known to be frozen; unknown while disconnected: False."""
+        return bool(attempt.frozen_by) and self.connection is not None
 
     def facts(self) -> MachineFacts:
         return MachineFacts(
             self.name,
             self.rights,
-            self.takes,
-            self.jobs,
-            len(self.live),
+            self.accepts_grants,
+            self.max_jobs,
+            len(self.live_attempts),
             self.machine_id,
-            self.owner,
-            self.owner.zone or self.zone,
-            self.can,
-            self.clock_ms,
+            self.policy,
+            self.policy.zone or self.zone,
+            self.capabilities,
+            self.clock_skew_ms,
         )
 
     def draft(self) -> Machine:
         copy = _copy_machine(self)
-        copy.live = dict(self.live)
+        copy.live_attempts = dict(self.live_attempts)
         return copy
 
 
-_copy_machine = copier(Machine)
+_copy_machine = make_copier(Machine)
 
 
-class PutOff(NamedTuple):
-    """No job of a command starts before this, and why."""
+class Deferral(NamedTuple):
+    """Until when (wall) no job of a command starts, and why."""
 
     until_ms: int
     reason: str
 
 
 @dataclass(slots=True)
-class Memory:
+class MasterState:
     machines: dict[int, Machine] = field(default_factory=dict)
-    waking: set[int] = field(default_factory=set)  # classes that may have a ready job
-    footprints: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    # Classes that may have new ready jobs, which the placement pass has to read.
+    classes_to_recheck: set[int] = field(default_factory=set)
+    # Number of runs and mean µs, by (command, machine).
+    run_times: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     next_job_id: int = 1
-    open_dependencies: bool = False
-    upkeep: bool = True  # there may be upkeep to do
-    next_due_ms: int | None = None  # wall
-    # Steady; not later than the first instant at which an attempt can be presumed over.
-    next_expiry_ms: int | None = None
-    put_off: dict[int, PutOff] = field(default_factory=dict)  # by command
-    plan: Plan = field(default_factory=Plan)
+    has_open_dependencies: bool = False
+    has_batch_upkeep: bool = True  # opened batches may have jobs that are not ready yet
+    next_due_ms: int | None = None  # wall; when the next timer fires
+    next_expiry_ms: int | None = None  # steady; not later than the first expiry of a lease
+    deferrals: dict[int, Deferral] = field(default_factory=dict)  # by command
+    placement: PlacementCache = field(default_factory=PlacementCache)
 
-    def draft(self) -> Memory:
-        copy = _copy_memory(self)
+    def draft(self) -> MasterState:
+        copy = _copy_state(self)
         copy.machines = {key: each.draft() for key, each in self.machines.items()}
-        copy.waking = set(self.waking)
-        copy.footprints = dict(self.footprints)
-        copy.put_off = dict(self.put_off)
-        copy.plan = self.plan.draft()
+        copy.classes_to_recheck = set(self.classes_to_recheck)
+        copy.run_times = dict(self.run_times)
+        copy.deferrals = dict(self.deferrals)
+        copy.placement = self.placement.draft()
         return copy
 
-    def lease(self, machine: Machine, job_id: int, live: Live) -> None:
-        """The machine has it from now on."""
-        machine.live[job_id] = live
-        self.expect(live)
+    def add_attempt(self, machine: Machine, job_id: int, attempt: LiveAttempt) -> None:
+        machine.live_attempts[job_id] = attempt
+        self.schedule_expiry(attempt)
 
-    def expect(self, live: Live) -> None:
-        """Its end is to be presumed when its time is over."""
-        expires_ms = live.expires_ms
+    def schedule_expiry(self, attempt: LiveAttempt) -> None:
+        expires_ms = attempt.expires_ms
         if expires_ms is not None:
             self.next_expiry_ms = min(self.next_expiry_ms or expires_ms, expires_ms)
 
-    def due(self, wall_ms: int) -> None:
-        """Something is to be done at this instant."""
+    def schedule_turn(self, wall_ms: int) -> None:
+        """Run the timers at this instant, or earlier if another is due before."""
         self.next_due_ms = min(self.next_due_ms or wall_ms, wall_ms)
 
-    def machine(self, name: str) -> Machine:
+    def find_machine(self, name: str) -> Machine:
         """Raises NoSuchMachine."""
         for each in self.machines.values():
             if each.name == name:
                 return each
-        raise no_such_machine(name)
+        raise machine_not_found(name)
 
-    def by_connection(self, connection: int) -> Machine | None:
+    def machine_on_connection(self, connection: int) -> Machine | None:
         for each in self.machines.values():
             if each.connection == connection:
                 return each
         return None
 
     def typical_s(self, command_id: int, machine_id: int) -> float | None:
-        """How long a command usually takes there; None until it is learned."""
-        runs, wall_us = self.footprints.get((command_id, machine_id), (0, 0))
-        return wall_us / 1e6 if runs >= LEARNED_RUNS else None
+        """Return the mean run time of a command on a machine; None before MIN_RUNS runs."""
+        runs, wall_us = self.run_times.get((command_id, machine_id), (0, 0))
+        return wall_us / 1e6 if runs >= MIN_RUNS else None
 
-    def learn(self, command_id: int, machine_id: int, wall_s: float) -> None:
-        runs, old_us = self.footprints.get((command_id, machine_id), (0, 0))
+    def record_run_time(self, command_id: int, machine_id: int, wall_s: float) -> None:
+        runs, old_us = self.run_times.get((command_id, machine_id), (0, 0))
         wall_us = round(wall_s * 1e6)
-        rate = max(_RATE, 1 / (runs + 1))
-        self.footprints[command_id, machine_id] = (
-            runs + 1,
-            round(old_us + rate * (wall_us - old_us)),
-        )
+        weight = max(_MIN_WEIGHT, 1 / (runs + 1))
+        mean_us = round(old_us + weight * (wall_us - old_us))
+        self.run_times[command_id, machine_id] = (runs + 1, mean_us)
 
 
-_copy_memory = copier(Memory)
+_copy_state = make_copier(MasterState)
 
 
-def recall(tx: Transaction, now: Now) -> Memory:
-    """The memory at a start, from the store alone.
+def load_state(tx: Transaction, now: Now) -> MasterState:
+    """Return the state at a start of the master, from the store alone.
 
-    When the machines were last heard nobody wrote down: every note is set to now, so that no
-    lease ends earlier than its machine believes.
+    The store does not record renewals. Every lease counts from now, so that none expires at the
+    master before it expires at its machine.
     """
-    memory = Memory(
-        waking=readiness.ready_classes(tx),
-        footprints=machines.footprints(tx),
-        next_job_id=jobs.next_id(tx),
-        open_dependencies=dependencies.any_open(tx),
-        next_due_ms=readiness.next_due_ms(tx),
-        put_off={each: PutOff(at, why) for each, at, why in commands.every_put_off(tx)},
+    state = MasterState(
+        classes_to_recheck=readiness.read_ready_classes(tx),
+        run_times=machines.read_footprints(tx),
+        next_job_id=jobs.read_next_id(tx),
+        has_open_dependencies=dependencies.has_unmet(tx),
+        next_due_ms=readiness.find_next_due_ms(tx),
+        deferrals={each: Deferral(at, why) for each, at, why in commands.read_put_off(tx)},
     )
-    overrides.expire(tx, now.wall_ms)
-    memory.plan.overrides = {
+    overrides.remove_expired(tx, now.wall_ms)
+    state.placement.overrides = {
         (each.machine_id, each.command_id): (each.kind, each.until_ms)
-        for each in overrides.every(tx)
+        for each in overrides.read_all(tx)
     }
-    memory.plan.sizes = semaphores.every(tx)
-    memory.plan.freed = semaphores.freed(tx)
-    memory.plan.disabled = frozenset(commands.disabled(tx))
-    times = [each.until_ms for each in memory.put_off.values()]
-    deadline_ms = deadlines.next_ms(tx, 0)
+    state.placement.semaphore_sizes = semaphores.read_all(tx)
+    state.placement.freed_by_freeze = semaphores.read_free_when_frozen(tx)
+    state.placement.disabled = frozenset(commands.read_disabled(tx))
+    times = [each.until_ms for each in state.deferrals.values()]
+    deadline_ms = deadlines.find_next_ms(tx, 0)
     for each_ms in times if deadline_ms is None else [*times, deadline_ms]:
-        memory.due(each_ms)
-    for found in machines.every(tx):
-        memory.machines[found.machine_id] = machine_from(found)
-    for row in machines.live(tx):
-        live = Live(
+        state.schedule_turn(each_ms)
+    for found in machines.read_all(tx):
+        state.machines[found.machine_id] = machine_from_row(found)
+    for row in machines.read_live_attempts(tx):
+        attempt = LiveAttempt(
             row.n,
             row.class_id,
             row.command_id,
@@ -283,30 +294,21 @@ def recall(tx: Transaction, now: Now) -> Memory:
             row.boot_id,
             row.silence,
             row.lease_s,
-            arrived_ms=now.steady_ms,
+            renewed_ms=now.steady_ms,
         )
-        memory.lease(memory.machines[row.machine_id], row.job_id, live)
-    return memory
+        state.add_attempt(state.machines[row.machine_id], row.job_id, attempt)
+    return state
 
 
-def machine_from(row: machines.MachineRow) -> Machine:
+def machine_from_row(row: machines.MachineRow) -> Machine:
     return Machine(
         row.machine_id,
         row.name,
         row.key,
-        read_rights(row.rights),
+        Rights.from_json(row.rights),
         row.jobs,
         row.cores,
         row.boot_id,
         zone=row.zone,
-        owner=owner_from(json.loads(row.settings), known_zone=False),
+        policy=policy_from_table(json.loads(row.settings), known_zone=False),
     )
-
-
-def read_rights(text: str) -> Rights:
-    value = json.loads(text)
-    return Rights(value["mode"], frozenset(value["commands"]))
-
-
-def write_rights(rights: Rights) -> str:
-    return json.dumps({"mode": rights.mode, "commands": sorted(rights.commands)})

@@ -1,4 +1,4 @@
-"""One turn: its transaction, its instant, the draft of the memory, and what it will say."""
+"""Context of a turn: its transaction, its time, the draft of the state, messages to send."""
 
 from __future__ import annotations
 
@@ -6,96 +6,104 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mythjobs.clock import Now
-from mythjobs.master.catalog import Book
-from mythjobs.master.state import Memory
+from mythjobs.master.catalog import Catalog
+from mythjobs.master.placement.fit_cache import FitCache
+from mythjobs.master.state import MasterState
 from mythjobs.model.life import JobState
 from mythjobs.protocol.messages import MasterMessage, Stale
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import dependencies, events, job_state, jobs, readiness
 
 
 @dataclass(slots=True)
-class Turn:
-    """What the functions of the core work on. Nothing of it takes effect before the commit."""
+class TurnContext:
+    """Argument of every function of the core. Nothing takes effect before the commit."""
 
     tx: Transaction
     now: Now
-    memory: Memory
-    book: Book
-    # What leaves after the commit.
-    said: dict[int, list[MasterMessage]] = field(default_factory=dict)
-    acks: dict[int, int] = field(default_factory=dict)
-    over: list[int] = field(default_factory=list)
-    # What is gathered for one statement at the turn's end.
+    state: MasterState
+    catalog: Catalog
+    fits: FitCache = field(default_factory=FitCache)
+    # Published after the commit.
+    outgoing: dict[int, list[MasterMessage]] = field(default_factory=dict)  # by connection
+    acks: dict[int, int] = field(default_factory=dict)  # last frame, by connection
+    ended: list[int] = field(default_factory=list)  # jobs that reached a final state
+    # Collected over the turn and written by flush().
     events: list[events.Event] = field(default_factory=list)
-    subjects: set[str] = field(default_factory=set)
-    placed: dict[int, str] = field(default_factory=dict)
-    reasons: dict[int, tuple[str, str]] = field(default_factory=dict)  # by class, for submits
-    # (machine, job): granted on an earlier connection that broke, and to be granted again.
-    again: list[tuple[int, int]] = field(default_factory=list)
+    changed_subjects: set[str] = field(default_factory=set)
+    placed: dict[int, str] = field(default_factory=dict)  # machine name, by job
+    wait_reasons: dict[int, tuple[str, str]] = field(default_factory=dict)  # by class
+    # (machine, job): granted on an earlier connection, and lost with that connection.
+    regrants: list[tuple[int, int]] = field(default_factory=list)
 
-    def say(self, connection: int, message: MasterMessage) -> None:
-        self.said.setdefault(connection, []).append(message)
+    def send(self, connection: int, message: MasterMessage) -> None:
+        self.outgoing.setdefault(connection, []).append(message)
 
-    def stale(self, connection: int, job_id: int, n: int) -> None:
-        """The machine has nothing more to do with this attempt."""
-        self.say(connection, Stale(job_id, n))
+    def send_stale(self, connection: int, job_id: int, n: int) -> None:
+        """Tell a machine to stop and forget an attempt that is not its own any more."""
+        self.send(connection, Stale(job_id, n))
 
-    def note(self, job_id: int, n: int, kind: str, detail: str = "") -> None:
+    def add_event(self, job_id: int, n: int, kind: str, detail: str = "") -> None:
         self.events.append(events.Event(job_id, n, self.now.wall_ms, kind, detail))
 
-    def wake(self, classes: set[int]) -> None:
-        self.memory.waking |= classes
+    def recheck(self, classes: set[int]) -> None:
+        """Have the placement pass read the ready jobs of these classes again."""
+        self.state.classes_to_recheck |= classes
 
-    def take_ids(self, count: int) -> int:
-        """The first of `count` consecutive job numbers that nobody had before."""
-        first = self.memory.next_job_id
-        self.memory.next_job_id += count
-        jobs.save_next_id(self.tx, self.memory.next_job_id)
+    def allocate_ids(self, count: int) -> int:
+        """Return the first of `count` consecutive job ids that were never used before."""
+        first = self.state.next_job_id
+        self.state.next_job_id += count
+        jobs.save_next_id(self.tx, self.state.next_job_id)
         return first
 
     def cancel_queued(
         self, job_ids: list[int], sentence: Callable[[int], str], code: str = "cancelled"
     ) -> set[int]:
-        """Cancels those that are queued, with all that wait for them in vain."""
-        done = self._cancel(job_ids, sentence, code)
-        self.ended(dict.fromkeys(done, JobState.CANCELLED))
-        return done
+        """Cancel those jobs that are queued, and dependents that can never run."""
+        cancelled = self._cancel_rows(job_ids, sentence, code)
+        self.record_final(dict.fromkeys(cancelled, JobState.CANCELLED))
+        return cancelled
 
-    def _cancel(self, job_ids: list[int], sentence: Callable[[int], str], code: str) -> set[int]:
-        done: set[int] = set()
+    def _cancel_rows(
+        self, job_ids: list[int], sentence: Callable[[int], str], code: str
+    ) -> set[int]:
+        cancelled: set[int] = set()
         for job_id in job_ids:
             found = job_state.cancel_queued(
                 self.tx, [job_id], code=code, sentence=sentence(job_id), at_ms=self.now.wall_ms
             )
-            done |= {each.job_id for each in found}
-            self.subjects |= {each.subject for each in found if each.subject is not None}
-        return done
+            cancelled |= {each.job_id for each in found}
+            self.changed_subjects |= {each.subject for each in found if each.subject is not None}
+        return cancelled
 
-    def ended(self, states: dict[int, JobState]) -> None:
-        """These jobs are over for good: tells who waits for them, and cancels who waits in vain."""
-        self.over.extend(states)
-        if not states or not self.memory.open_dependencies:
+    def record_final(self, states: dict[int, JobState]) -> None:
+        """Record jobs that reached a final state, and resolve the jobs that depend on them.
+
+        Dependents that can never run are cancelled.
+        """
+        self.ended.extend(states)
+        if not states or not self.state.has_open_dependencies:
             return
-        # Who waits in vain is over as well; a chain of such jobs may be as long as it likes.
+        # Cancelled dependents have dependents too; such a chain has no maximum length.
         while states:
-            freed, vain = dependencies.over(self.tx, states)
-            dependencies.close(self.tx, list(states))
-            self.wake(readiness.refresh(self.tx, freed))
+            freed, never = dependencies.resolve_ended(self.tx, states)
+            dependencies.mark_all_met(self.tx, list(states))
+            self.recheck(readiness.refresh(self.tx, freed))
             why = {
-                job_id: f"job {on}, which it waits for, is {states[on]}"
-                for job_id, on in vain.items()
+                job_id: f"the job depends on job {on}, which is {states[on]}"
+                for job_id, on in never.items()
             }
-            cancelled = self._cancel(list(vain), why.__getitem__, "dependency_failed")
+            cancelled = self._cancel_rows(list(never), why.__getitem__, "dependency_failed")
             states = dict.fromkeys(cancelled, JobState.CANCELLED)
-            self.over.extend(states)
-        self.memory.open_dependencies = dependencies.any_open(self.tx)
+            self.ended.extend(states)
+        self.state.has_open_dependencies = dependencies.has_unmet(self.tx)
 
-    def finish(self) -> None:
-        """What is written once for the whole turn."""
-        if self.subjects:
-            self.wake(readiness.settle(self.tx, self.subjects))
-            self.subjects.clear()
+    def flush(self) -> None:
+        """Write what the turn has collected, each kind in one statement."""
+        if self.changed_subjects:
+            self.recheck(readiness.refresh_subjects(self.tx, self.changed_subjects))
+            self.changed_subjects.clear()
         if self.events:
             events.add(self.tx, self.events)
             self.events.clear()

@@ -1,4 +1,4 @@
-"""The store's thread: takes all that has arrived, runs one turn, commits, hands on what it says."""
+"""Turn runner: the store's thread, which runs queued requests and messages in transactions."""
 
 from __future__ import annotations
 
@@ -11,117 +11,116 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import MythJobsError, StoreAway, StoreFailed, StoreFull, Taken
+from mythjobs.errors import AlreadyRunning, MythJobsError, StoreFailed, StoreFull, StoreUnavailable
 from mythjobs.master import requests
-from mythjobs.master.core import Core, Result
+from mythjobs.master.core import MasterCore, TurnResult
 from mythjobs.store.open import Store
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 
 _log = logging.getLogger("mythjobs.master")
 
-# Enough to share one fsync among all that a busy moment brings, few enough to keep a turn short.
-_MOST_TOGETHER: Final = 512
+# Enough to share one fsync in a burst, few enough to keep a turn short.
+_MAX_BATCH: Final = 512
 _RETRY_MS: Final = 1000
-# A job may wait for a year that no wait of the system knows.
-_LONGEST_S: Final = 3600.0
+# A job's start time may be so far away that the system rejects it as a timeout.
+_MAX_WAIT_S: Final = 3600.0
 
-# After these nothing is written any more.
-_LAST: Final = (StoreFailed, Taken)
-# What is refused while the disk is full: the rest is needed to finish what runs.
-_GROWS: Final = (
+# The master stops after these errors.
+_FATAL: Final = (StoreFailed, AlreadyRunning)
+# Rejected while the disk is full. The other requests are needed to finish running jobs.
+_GROWING: Final = (
     requests.SubmitJob
     | requests.BeginBatch
     | requests.BatchSlice
     | requests.RerunJobs
-    | requests.Define
+    | requests.DefineCommand
 )
-_NO_ROOM: Final = "the disk of the store is full; make room there, then ask again"
+_DISK_FULL: Final = "the disk of the store is full; free space there, then try again"
 
 
 @dataclass(slots=True)
-class Arrived:
-    """One thing in the inbox; `answer` is for requests."""
+class Arrival:
+    """An item of the queue; a request has a `future` for its response."""
 
-    what: requests.Request | requests.Message
-    answer: Future[Any] | None = None
+    item: requests.Request | requests.Message
+    future: Future[Any] | None = None
 
 
 @dataclass(slots=True)
-class Committed:
-    """A turn that is durable, or has failed: what to say, and to whom.
+class CommittedTurn:
+    """A turn that is durable, or has failed; then `result` is None and the responses are errors.
 
-    `result` is None after a failure, `answers` then hold the exception. `broken` are
-    connections that end, for a message that could not be handled.
+    failed_connections: to be closed, because a message on them could not be handled.
     """
 
-    result: Result | None
-    answers: list[tuple[Future[Any], Any]]
-    completed: list[int] = field(default_factory=list)  # batches
-    broken: list[int] = field(default_factory=list)
+    result: TurnResult | None
+    responses: list[tuple[Future[Any], Any]]
+    completed_batches: list[int] = field(default_factory=list)
+    failed_connections: list[int] = field(default_factory=list)
 
 
-class Turns:
-    """Runs turns on a thread of its own until closed.
+class TurnRunner:
+    """Runs turns on its own thread until closed.
 
-    `committed` is called on that thread after each commit, `failed` once if the store or the
-    core cannot go on. Futures are only handed through: they belong to the caller's loop.
+    `on_commit` is called on that thread after each commit, `on_failure` once after a fatal error
+    of the store or the core. Futures belong to the caller's event loop and are only passed on.
     """
 
     def __init__(
         self,
         store: Store,
-        core: Core,
+        core: MasterCore,
         clock: Callable[[], Now],
         *,
-        committed: Callable[[Committed], None],
-        failed: Callable[[BaseException], None],
+        on_commit: Callable[[CommittedTurn], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._store = store
         self._core = core
         self._clock = clock
-        self._committed = committed
-        self._failed = failed
-        self._told = ""  # what is being waited out
-        self._rests = False
-        self._inbox: queue.SimpleQueue[Arrived | None] = queue.SimpleQueue()
+        self._on_commit = on_commit
+        self._on_failure = on_failure
+        self._logged_error = ""  # logged once while turns are retried
+        self._is_backing_off = False
+        self._inbox: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
 
     def start(self) -> None:
-        self._store.transact(lambda tx: self._core.load(tx, self._clock()))
+        self._store.run_transaction(lambda tx: self._core.load(tx, self._clock()))
         self._thread.start()
 
-    def ask(self, request: requests.Request, answer: Future[Any]) -> None:
-        """The answer is handed on after the commit, or the MythJobsError why not."""
-        self._inbox.put(Arrived(request, answer))
+    def put_request(self, request: requests.Request, future: Future[Any]) -> None:
+        """Queue a request; `on_commit` gets its response, or the MythJobsError it failed with."""
+        self._inbox.put(Arrival(request, future))
 
-    def post(self, message: requests.Message) -> None:
-        self._inbox.put(Arrived(message))
+    def put_message(self, message: requests.Message) -> None:
+        self._inbox.put(Arrival(message))
 
     def close(self) -> None:
-        """Carries out what has arrived, then ends. Blocks until the last commit."""
+        """Process the queue, then stop. Blocks until the last commit."""
         self._inbox.put(None)
-        if self._thread.ident is not None:  # else its start failed, by the store's fault
+        if self._thread.ident is not None:  # None: start() failed at the store
             self._thread.join()
 
     def _run(self) -> None:
-        arrived: list[Arrived] = []
+        arrived: list[Arrival] = []
         try:
-            while self._take(arrived):
-                self._turn(arrived)
+            while self._receive(arrived):
+                self._process(arrived)
                 arrived = []
             if arrived:
-                self._turn(arrived)
+                self._process(arrived)
         except BaseException as error:
-            self._refuse(arrived, error)
-            self._failed(error)
+            self._reject(arrived, error)
+            self._on_failure(error)
 
-    def _take(self, arrived: list[Arrived]) -> bool:
-        """Waits for the first thing, then takes what is there too. False when it is over."""
+    def _receive(self, arrived: list[Arrival]) -> bool:
+        """Wait for an item, then take all that are queued. Return False after close()."""
         try:
             first = self._inbox.get(timeout=self._wait_s())
             while first is not None:
                 arrived.append(first)
-                if len(arrived) >= _MOST_TOGETHER:
+                if len(arrived) >= _MAX_BATCH:
                     return True
                 first = self._inbox.get_nowait()
             return False
@@ -129,63 +128,62 @@ class Turns:
             return True
 
     def _wait_s(self) -> float | None:
-        memory = self._core.memory
-        if self._rests:
+        state = self._core.state
+        if self._is_backing_off:
             return _RETRY_MS / 1000
-        if memory.upkeep:
+        if state.has_batch_upkeep:
             return 0.0
-        if memory.next_due_ms is None:
+        if state.next_due_ms is None:
             return None
-        left_s = max(memory.next_due_ms - self._clock().wall_ms, 0) / 1000
-        return min(left_s, _LONGEST_S)
+        left_s = max(state.next_due_ms - self._clock().wall_ms, 0) / 1000
+        return min(left_s, _MAX_WAIT_S)
 
-    def _turn(self, arrived: list[Arrived]) -> None:
-        """Handles and removes what arrived; while the store cannot take it, waits with it."""
+    def _process(self, arrived: list[Arrival]) -> None:
+        """Handle and remove all arrivals; wait while the store is full or unavailable."""
         together = True
         while True:
             try:
-                if not self._store.has_room():
-                    self._refuse_those(arrived, _GROWS, StoreFull(_NO_ROOM))
+                if not self._store.has_free_space():
+                    self._reject_kind(arrived, _GROWING, StoreFull(_DISK_FULL))
                 if together:
-                    self._together(arrived)
+                    self._run_turn(arrived)
                     arrived.clear()
                 while arrived:
-                    self._alone(arrived[0])
+                    self._run_single(arrived[0])
                     del arrived[0]
                 break
-            except _LAST:
+            except _FATAL:
                 raise
-            except (StoreFull, StoreAway) as error:
-                self._wait_out(arrived, error)
+            except (StoreFull, StoreUnavailable) as error:
+                self._wait_for_store(arrived, error)
             except Exception as error:
                 if not arrived:
-                    self._rest(error)
+                    self._back_off(error)
                     return
                 if not together:
                     raise
-                _log.exception("a turn was rolled back; its messages run again one by one")
+                _log.exception("turn rolled back; retrying its messages one by one")
                 together = False
-        self._told, self._rests = "", False
+        self._logged_error, self._is_backing_off = "", False
         self._store.checkpoint()
 
-    def _rest(self, error: Exception) -> None:
-        """What was due could not be done, and nobody's message is at fault: said once, and tried
-        again every second."""
-        self._rests = True
-        if self._told != (told := repr(error)):
-            self._told = told
-            _log.exception("what is due cannot be done; it is tried again every second")
+    def _back_off(self, error: Exception) -> None:
+        """Log once that timers, upkeep or placement failed; the next turn is in a second."""
+        self._is_backing_off = True
+        if self._logged_error != (text := repr(error)):
+            self._logged_error = text
+            _log.exception("timers or placement failed; retrying every second")
 
-    def _wait_out(self, arrived: list[Arrived], error: StoreFull | StoreAway) -> None:
-        """Who asked is told at once; what machines said is kept until it can be written."""
-        if isinstance(error, StoreFull) and self._refuse_those(arrived, _GROWS, error):
+    def _wait_for_store(self, arrived: list[Arrival], error: StoreFull | StoreUnavailable) -> None:
+        """Reject requests at once; keep messages of agents until they can be stored."""
+        if isinstance(error, StoreFull) and self._reject_kind(arrived, _GROWING, error):
             return
-        if self._told != error.sentence:
-            self._told = error.sentence
-            _log.warning("%s; tried again every second", error.sentence)
+        if self._logged_error != error.sentence:
+            self._logged_error = error.sentence
+            _log.warning("%s; retrying every second", error.sentence)
         until_ms = self._clock().steady_ms + _RETRY_MS
         while True:
-            self._refuse_those(arrived, requests.Request, error)
+            self._reject_kind(arrived, requests.Request, error)
             try:
                 left_s = max(until_ms - self._clock().steady_ms, 0) / 1000
                 more = self._inbox.get(timeout=left_s)
@@ -195,50 +193,50 @@ class Turns:
                 raise error
             arrived.append(more)
 
-    def _refuse_those(self, arrived: list[Arrived], kind: Any, error: MythJobsError) -> bool:
-        """Whether there were any."""
-        those = [each for each in arrived if isinstance(each.what, kind)]
-        if those:
-            arrived[:] = [each for each in arrived if not isinstance(each.what, kind)]
-            self._refuse(those, error)
-        return bool(those)
+    def _reject_kind(self, arrived: list[Arrival], kind: Any, error: MythJobsError) -> bool:
+        """Reject and remove all arrivals of a kind. Return whether there were any."""
+        rejected = [each for each in arrived if isinstance(each.item, kind)]
+        if rejected:
+            arrived[:] = [each for each in arrived if not isinstance(each.item, kind)]
+            self._reject(rejected, error)
+        return bool(rejected)
 
-    def _together(self, arrived: Sequence[Arrived], broken: Sequence[int] = ()) -> None:
+    def _run_turn(self, arrived: Sequence[Arrival], failed_connections: Sequence[int] = ()) -> None:
         tries = 0
 
-        def body(tx: Transaction) -> Result:
+        def body(tx: Transaction) -> TurnResult:
             nonlocal tries
             tries += 1
             if tries > 1:
-                self._core.book.clear()
-            return self._core.turn(tx, [each.what for each in arrived], self._clock())
+                self._core.clear_caches()
+            return self._core.run_turn(tx, [each.item for each in arrived], self._clock())
 
         try:
-            result, completed = self._store.transact(body)
+            result, completed = self._store.run_transaction(body)
         except BaseException:
-            self._core.book.clear()
+            self._core.clear_caches()
             raise
-        self._core.memory = result.memory
-        answers = [
-            (asked, answer)
-            for number, answer in result.answers.items()
-            if (asked := arrived[number].answer) is not None
+        self._core.state = result.state
+        responses = [
+            (future, response)
+            for number, response in result.responses.items()
+            if (future := arrived[number].future) is not None
         ]
-        self._committed(Committed(result, answers, completed, list(broken)))
+        self._on_commit(CommittedTurn(result, responses, completed, list(failed_connections)))
 
-    def _alone(self, each: Arrived) -> None:
+    def _run_single(self, each: Arrival) -> None:
         try:
-            self._together([each])
-        except (*_LAST, StoreFull, StoreAway):
+            self._run_turn([each])
+        except (*_FATAL, StoreFull, StoreUnavailable):
             raise
         except Exception as error:
-            _log.exception("one message could not be handled")
-            self._refuse([each], error)
-            if isinstance(each.what, requests.AgentSaid):
-                # The fault may be the connection's own; it ends, and the machine comes again.
-                connection = each.what.connection
-                self._together([Arrived(requests.Detached(connection))], [connection])
+            _log.exception("cannot handle a %s", type(each.item).__name__)
+            self._reject([each], error)
+            if isinstance(each.item, requests.FrameReceived):
+                # The agent may have sent an invalid frame: close the connection, it reconnects.
+                connection = each.item.connection
+                self._run_turn([Arrival(requests.Detached(connection))], [connection])
 
-    def _refuse(self, arrived: Sequence[Arrived], error: BaseException) -> None:
-        answers = [(each.answer, error) for each in arrived if each.answer is not None]
-        self._committed(Committed(None, answers))
+    def _reject(self, arrived: Sequence[Arrival], error: BaseException) -> None:
+        responses = [(each.future, error) for each in arrived if each.future is not None]
+        self._on_commit(CommittedTurn(None, responses))

@@ -14,9 +14,9 @@ import pytest
 
 from mythjobs.errors import MythJobsError, StoreFailed
 from mythjobs.master import requests
-from mythjobs.protocol.requests import AdHoc, Submit
+from mythjobs.protocol.requests import AdHocRun, Submit
 from tests.acceptance.disk.test_power_cut_store import Writer, cut_at, look, write
-from tests.integration.master.test_turns import Asked
+from tests.integration.master.test_turn_runner import Asked
 from tests.support.powerdisk import Mounted, power_disk
 
 FAULTS: Final = int(os.environ.get("POWER_FAULTS", "0")) or 40
@@ -32,7 +32,7 @@ def submit_until_it_fails(program: Writer) -> list[str]:
     """What was answered with success; the failure is the last that is."""
     answered: list[str] = []
     while True:
-        run = AdHoc(["/bin/true", "x" * 3000])
+        run = AdHocRun(["/bin/true", "x" * 3000])
         key = f"f{len(answered)}.{id(program)}"
         asked = Asked()
         request = requests.SubmitJob(Submit("run", run=run, key=key), "anna")

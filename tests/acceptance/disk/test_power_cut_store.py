@@ -20,10 +20,10 @@ import pytest
 from mythjobs.errors import MythJobsError, StoreFailed
 from mythjobs.master import requests
 from mythjobs.master.turn_runner import CommittedTurn
-from mythjobs.protocol.requests import AdHoc, Submit
+from mythjobs.protocol.requests import AdHocRun, Submit
 from mythjobs.store.backends.sqlite import SqliteStore
 from mythjobs.store.invariants.run import check
-from tests.integration.master.test_turns import Program
+from tests.integration.master.test_turn_runner import Program
 from tests.support.powercut import Disk
 from tests.support.powerdisk import Mounted, Record, power_disk
 
@@ -84,7 +84,7 @@ def write(program: Writer, random: Random, rounds: int, first: int = 0) -> None:
     for number in range(first, first + rounds):
         some = random.randint(1, 6)
         for each in range(some):
-            run = AdHoc(["/bin/true", "x" * random.choice([0, 10, 3000])])
+            run = AdHocRun(["/bin/true", "x" * random.choice([0, 10, 3000])])
             submit = Submit("run", run=run, key=f"k{number}.{each}", subject=random.choice("ab"))
             program.let(f"queued k{number}.{each}", requests.SubmitJob(submit, "anna"))
         for _ in range(min(len(mine), random.randint(0, 3))):

@@ -119,11 +119,11 @@ class FakeAgent:
         self.no = 0
         self.acked = 0
 
-    async def send_hello(self, **changed: object) -> codec.Handshake:
+    async def send_hello(self, **changed: object) -> codec.HandshakeMessage:
         """Answer the challenge with a hello with changed fields; return the master's answer."""
-        challenge = codec.handshake(await self.socket.recv())
+        challenge = codec.decode_handshake(await self.socket.recv())
         assert isinstance(challenge, m.Challenge)
-        mine = handshake.public_hex(self.key)
+        mine = handshake.encode_public_key(self.key)
         nonce = "ab" * 32
         self.signed_fields = (challenge.nonce, nonce, challenge.master_key, mine)
         fields: dict[str, object] = {
@@ -131,7 +131,7 @@ class FakeAgent:
             "machine_key": mine,
             "nonce": nonce,
             "signature": handshake.sign(
-                self.key, handshake.statement("machine", *self.signed_fields)
+                self.key, handshake.build_transcript("machine", *self.signed_fields)
             ),
             "name": "attic",
             "boot_id": "b",
@@ -140,7 +140,7 @@ class FakeAgent:
         }
         hello = m.Hello(**(fields | changed))  # type: ignore[arg-type]
         await self.socket.send(codec.encode(hello).decode())
-        return codec.handshake(await self.socket.recv())
+        return codec.decode_handshake(await self.socket.recv())
 
     async def send_messages(self, *messages: m.AgentMessage) -> None:
         self.no += 1
@@ -148,12 +148,12 @@ class FakeAgent:
         await self.socket.send(codec.encode(frame).decode())
 
     async def send_chunk(self, transfer: int, offset: int, data: bytes) -> None:
-        await self.socket.send(codec.encode_chunk(codec.Chunk(transfer, offset, data)))
+        await self.socket.send(codec.encode_chunk(codec.OutputChunk(transfer, offset, data)))
 
     async def receive_messages(self) -> list[m.MasterMessage]:
         """Return the next messages, skipping frames that only acknowledge."""
         while True:
-            frame = codec.master_frame(await self.socket.recv())
+            frame = codec.decode_master_frame(await self.socket.recv())
             self.acked = max(self.acked, frame.ack)
             if frame.messages:
                 return frame.messages
@@ -165,9 +165,9 @@ class FakeAgent:
 
     async def send_stream(self, fetch: m.OutputFetch, data: bytes) -> None:
         """Send a stream (or its kept bytes) from the requested offset on, within the credit."""
-        credit, at = codec.CREDIT_BYTES, fetch.offset
+        credit, at = codec.TRANSFER_WINDOW_BYTES, fetch.offset
         while at < len(data):
-            size = min(codec.MOST_CHUNK_BYTES, credit, len(data) - at)
+            size = min(codec.MAX_CHUNK_BYTES, credit, len(data) - at)
             if size == 0:
                 for message in await self.receive_messages():
                     assert isinstance(message, m.OutputCredit), message

@@ -22,9 +22,11 @@ def test_agent_and_master_authenticate_each_other(tmp_path: Path) -> None:
             welcome = await agent.send_hello()
             assert isinstance(welcome, m.Welcome)
             assert (welcome.machine_id, welcome.jobs) == (1, 4)
-            public = handshake.public_hex(master.key)
+            public = handshake.encode_public_key(master.key)
             handshake.verify(
-                public, welcome.signature, handshake.statement("master", *agent.signed_fields)
+                public,
+                welcome.signature,
+                handshake.build_transcript("master", *agent.signed_fields),
             )
 
             [attach] = master.port.attached

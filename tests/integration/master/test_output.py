@@ -11,12 +11,12 @@ import pytest
 import uvloop
 from websockets.exceptions import ConnectionClosed
 
-from mythjobs.errors import StoreAway, Unreachable
+from mythjobs.errors import StoreUnavailable, Unreachable
 from mythjobs.master.output import collector
 from mythjobs.master.output import reader as outputs_module
 from mythjobs.master.output.reader import OutputStream
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.codec import CREDIT_BYTES, MOST_CHUNK_BYTES
+from mythjobs.protocol.codec import MAX_CHUNK_BYTES, TRANSFER_WINDOW_BYTES
 from tests.integration.master.link_fixtures import LinkMaster
 
 BYTES = random.Random(7).randbytes(1_000_003)
@@ -60,9 +60,9 @@ def test_an_interrupted_transfer_resumes_at_its_offset(tmp_path: Path) -> None:
             async with master.agent() as agent:
                 await agent.send_messages(m.OutputOffer(7, 1, 1, 300_000))
                 fetch = await agent.receive_fetch()
-                await agent.send_chunk(fetch.transfer, 0, BYTES[:MOST_CHUNK_BYTES])
+                await agent.send_chunk(fetch.transfer, 0, BYTES[:MAX_CHUNK_BYTES])
                 await agent.send_chunk(
-                    fetch.transfer, MOST_CHUNK_BYTES, BYTES[MOST_CHUNK_BYTES:100_000]
+                    fetch.transfer, MAX_CHUNK_BYTES, BYTES[MAX_CHUNK_BYTES:100_000]
                 )
                 [credit] = await agent.receive_messages()  # so the bytes were written
                 assert credit == m.OutputCredit(fetch.transfer, 100_000)
@@ -102,7 +102,7 @@ def test_an_offer_is_retried_after_the_store_was_unavailable(
                 nonlocal asked
                 asked += 1
                 if asked == 1:
-                    raise StoreAway("the store cannot be reached")
+                    raise StoreUnavailable("the store cannot be reached")
                 return await there(of)
 
             monkeypatch.setattr(master.outputs._collector, "_find_machines", owners)
@@ -157,8 +157,8 @@ def test_unexpected_bytes_close_the_connection(tmp_path: Path, wrong: str) -> No
                 reading = await master.outputs.read(7, None, 1, 0, follow=True)
                 reader = asyncio.ensure_future(anext(reading.chunks))
                 fetch = await agent.receive_fetch()
-                for at in range(0, CREDIT_BYTES + 1, MOST_CHUNK_BYTES):
-                    await agent.send_chunk(fetch.transfer, at, bytes(MOST_CHUNK_BYTES))
+                for at in range(0, TRANSFER_WINDOW_BYTES + 1, MAX_CHUNK_BYTES):
+                    await agent.send_chunk(fetch.transfer, at, bytes(MAX_CHUNK_BYTES))
                 await reader
             elif wrong == "wrong offset":
                 await agent.send_messages(m.OutputOffer(8, 1, 1, 9))
@@ -179,20 +179,20 @@ def test_credit_is_returned_only_for_bytes_that_were_read(tmp_path: Path) -> Non
             first = asyncio.ensure_future(anext(reading.chunks))
             fetch = await agent.receive_fetch()
             assert fetch.follow
-            for at in range(0, CREDIT_BYTES, MOST_CHUNK_BYTES):
-                await agent.send_chunk(fetch.transfer, at, BYTES[at : at + MOST_CHUNK_BYTES])
-            assert await first == BYTES[:MOST_CHUNK_BYTES]
+            for at in range(0, TRANSFER_WINDOW_BYTES, MAX_CHUNK_BYTES):
+                await agent.send_chunk(fetch.transfer, at, BYTES[at : at + MAX_CHUNK_BYTES])
+            assert await first == BYTES[:MAX_CHUNK_BYTES]
             # No credit arrives for unread bytes: the next message is the heartbeat's answer.
             master.links.send_frame(1, m.MasterFrame(0, [m.Renew(1)]))
             assert await agent.receive_messages() == [m.Renew(1)]
-            assert await anext(reading.chunks) == BYTES[MOST_CHUNK_BYTES : 2 * MOST_CHUNK_BYTES]
+            assert await anext(reading.chunks) == BYTES[MAX_CHUNK_BYTES : 2 * MAX_CHUNK_BYTES]
             assert await agent.receive_messages() == [
-                m.OutputCredit(fetch.transfer, MOST_CHUNK_BYTES)
+                m.OutputCredit(fetch.transfer, MAX_CHUNK_BYTES)
             ]
             await reading.chunks.aclose()
             assert await agent.receive_messages() == [m.OutputStop(fetch.transfer)]
             # Bytes that were in flight are dropped.
-            await agent.send_chunk(fetch.transfer, CREDIT_BYTES, b"x")
+            await agent.send_chunk(fetch.transfer, TRANSFER_WINDOW_BYTES, b"x")
             await agent.send_messages(m.OutputEnd(fetch.transfer))
             await master.port.next_frame()
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.master.house import House
+from tests.unit.master.harness import Harness
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def master(tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(tmp_path)
     yield made
     made.close()

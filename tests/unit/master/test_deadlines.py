@@ -3,98 +3,100 @@
 from __future__ import annotations
 
 from mythjobs.master import requests
-from mythjobs.master.explain import reasons
+from mythjobs.master.explain import job as explain_job
 from mythjobs.protocol import messages as m
-from tests.unit.master.house import NOON, House
+from tests.unit.master.harness import NOON, Harness
 
 
-def _started(house: House, connection: int, count: int) -> list[int]:
+def _started(master: Harness, connection: int, count: int) -> list[int]:
     """The next jobs that a machine with one place gets, each after the end of the last."""
-    [running] = house.granted()
+    [running] = master.take_grants()
     order = []
     for _ in range(count):
-        house.run(connection, running)
-        [running] = house.granted()
+        master.finish(connection, running)
+        [running] = master.take_grants()
         order.append(running)
     return order
 
 
-def test_within_a_class_the_earlier_deadline_goes_first(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    _, plain = house.queue(2)
-    late = house.submit(deadline_ms=NOON + 9_000_000).id
-    early = house.submit(deadline_ms=NOON + 5_000_000).id
-    later = house.submit(deadline_ms=NOON + 9_000_000).id
-    urgent = house.submit(priority=1).id
-    assert _started(house, attic, 5) == [urgent, early, late, later, plain]
+def test_within_a_class_the_earlier_deadline_goes_first(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    _, plain = master.queue(2)
+    late = master.submit(deadline_ms=NOON + 9_000_000).id
+    early = master.submit(deadline_ms=NOON + 5_000_000).id
+    later = master.submit(deadline_ms=NOON + 9_000_000).id
+    urgent = master.submit(priority=1).id
+    assert _started(master, attic, 5) == [urgent, early, late, later, plain]
 
 
-def test_between_commands_of_a_submitter_it_goes_before_their_turns(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    house.define("other")
-    plain = house.queue(3)
-    soon = house.queue(3, "other", deadline_ms=NOON + 5_000_000)
-    above = house.submit(priority=1).id
-    assert _started(house, attic, 6) == [above, *soon, *plain[1:]]
+def test_between_commands_of_a_submitter_it_goes_before_their_turns(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    master.define("other")
+    plain = master.queue(3)
+    soon = master.queue(3, "other", deadline_ms=NOON + 5_000_000)
+    above = master.submit(priority=1).id
+    assert _started(master, attic, 6) == [above, *soon, *plain[1:]]
 
 
-def test_nobody_gains_over_other_submitters_by_writing_deadlines(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    soon = house.queue(6, by="anna", deadline_ms=NOON + 5_000_000)
-    plain = house.queue(6, by="ben")
-    started = _started(house, attic, 6)
+def test_nobody_gains_over_other_submitters_by_writing_deadlines(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    soon = master.queue(6, by="anna", deadline_ms=NOON + 5_000_000)
+    plain = master.queue(6, by="ben")
+    started = _started(master, attic, 6)
     assert sorted(set(started) & set(plain)) == plain[:3]
     assert sorted(set(started) & set(soon)) == soon[1:4]
 
 
-def test_of_one_subject_the_earlier_deadline_is_the_one_that_is_ready(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    house.submit(subject="news")
-    plain = house.submit(subject="news").id
-    soon = house.submit(subject="news", deadline_ms=NOON + 5_000_000).id
-    assert house.why(plain)["code"] == "subject_taken"
-    assert _started(house, attic, 2) == [soon, plain]
+def test_of_one_subject_the_earlier_deadline_is_the_one_that_is_ready(
+    master: Harness,
+) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    master.submit(subject="news")
+    plain = master.submit(subject="news").id
+    soon = master.submit(subject="news", deadline_ms=NOON + 5_000_000).id
+    assert master.explain(plain)["code"] == "subject_taken"
+    assert _started(master, attic, 2) == [soon, plain]
 
 
-def test_the_expected_start_counts_those_with_an_earlier_deadline(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    house.learn(attic, 60)
-    house.submit()
-    plain = house.submit().id
-    first = house.why(plain)["expected_start_ms"]
-    house.queue(2, deadline_ms=NOON + 5_000_000)
-    assert house.why(plain)["expected_start_ms"] == first + 120_000
+def test_the_expected_start_counts_those_with_an_earlier_deadline(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    master.learn_run_time(attic, 60)
+    master.submit()
+    plain = master.submit().id
+    first = master.explain(plain)["expected_start_ms"]
+    master.queue(2, deadline_ms=NOON + 5_000_000)
+    assert master.explain(plain)["expected_start_ms"] == first + 120_000
 
 
-def test_a_started_job_whose_deadline_has_passed_is_told_late(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    job = house.submit(deadline_ms=NOON + 5000).id
-    house.granted()
-    house.hear(attic, m.Started(job, 1, NOON))
-    assert house.why(job)["sentence"] == "running on attic"
-    house.later(5)
+def test_a_started_job_whose_deadline_has_passed_is_told_late(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    job = master.submit(deadline_ms=NOON + 5000).id
+    master.take_grants()
+    master.send_frame(attic, m.Started(job, 1, NOON))
+    assert master.explain(job)["sentence"] == "running on attic"
+    master.advance(5)
     late = "running on attic; late, its deadline has passed"
-    assert house.why(job)["sentence"] == late
-    with house.store.reading() as tx:
-        page = reasons.job(tx, house.core.memory, house.now, job)
+    assert master.explain(job)["sentence"] == late
+    with master.store.snapshot() as tx:
+        page = explain_job.read_job_with_reason(tx, master.core.state, master.now, job)
     assert page["reason"] == {"code": "running", "sentence": late}
     # Nor is one that is over said to be late.
-    house.run(attic, job)
-    assert "late" not in house.why(job)["sentence"]
+    master.finish(attic, job)
+    assert "late" not in master.explain(job)["sentence"]
 
 
-def test_a_rerun_has_no_deadline_of_the_old_one(house: House) -> None:
-    house.join("attic", 1)
-    house.define()
-    house.ask(requests.SetMachine("attic", jobs=0))
-    job = house.submit(deadline_ms=NOON + 1000).id
-    house.later(2)
-    [again] = house.ask(requests.RerunJobs([job], "anna"))
-    house.later(60)
-    assert house.state(int(again.done)) == "queued"
+def test_a_rerun_has_no_deadline_of_the_old_one(master: Harness) -> None:
+    master.join("attic", 1)
+    master.define()
+    master.request(requests.SetMachine("attic", jobs=0))
+    job = master.submit(deadline_ms=NOON + 1000).id
+    master.advance(2)
+    [again] = master.request(requests.RerunJobs([job], "anna"))
+    master.advance(60)
+    assert master.state(int(again.done)) == "queued"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from mythjobs.store.invariants.run import check
-from tests.unit.master.house import House
+from tests.unit.master.harness import Harness
 
 
-def test_who_waits_in_vain_is_cancelled_along_a_chain_of_any_length(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    [first] = chain = house.queue(1)
-    assert house.granted() == [first]
+def test_who_waits_in_vain_is_cancelled_along_a_chain_of_any_length(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    [first] = chain = master.queue(1)
+    assert master.take_grants() == [first]
     for _ in range(700):
-        chain.append(house.submit(after=[{"job": chain[-1], "when": "ok"}]).id)
-    house.run(attic, first, code=1)
-    assert house.state(first) == "failed"
-    assert {house.state(each) for each in chain[1:]} == {"cancelled"}
-    with house.store.reading() as tx:
+        chain.append(master.submit(after=[{"job": chain[-1], "when": "ok"}]).id)
+    master.finish(attic, first, code=1)
+    assert master.state(first) == "failed"
+    assert {master.state(each) for each in chain[1:]} == {"cancelled"}
+    with master.store.snapshot() as tx:
         assert check(tx) == []

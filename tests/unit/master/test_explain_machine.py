@@ -9,43 +9,43 @@ import pytest
 from mythjobs.errors import NoSuchMachine
 from mythjobs.master import requests
 from mythjobs.master.explain.machine import explain_machine
-from tests.unit.master.house import House
+from tests.unit.master.harness import Harness
 
 
-def why(house: House, name: str = "attic") -> dict[str, Any]:
-    with house.store.snapshot() as tx:
-        return explain_machine(tx, house.core.state, name, house.now)
+def why(master: Harness, name: str = "attic") -> dict[str, Any]:
+    with master.store.snapshot() as tx:
+        return explain_machine(tx, master.core.state, name, master.now)
 
 
-def test_a_machine_says_why_it_does_not_run_more(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    assert why(house)["code"] == "idle"
-    running = house.submit().id
-    house.submit()
-    told = why(house)
+def test_a_machine_says_why_it_does_not_run_more(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    assert why(master)["code"] == "idle"
+    running = master.submit().id
+    master.submit()
+    told = why(master)
     assert told["code"] == "no_room"
     assert told["sentence"] == f"all 1 places of attic are taken: jobs {running}"
     assert told["commands"] == [
         {"command": "flag", "waiting": 1, "code": "no_room", "detail": "all 1 places are taken"}
     ]
-    house.disconnect(attic)
-    assert why(house)["code"] == "not_connected"
+    master.disconnect(attic)
+    assert why(master)["code"] == "not_connected"
     with pytest.raises(NoSuchMachine):
-        why(house, "cellar")
+        why(master, "cellar")
 
 
-def test_the_command_that_comes_furthest_is_named_first(house: House) -> None:
-    house.join("attic", 1)
-    house.define("forbidden")
-    house.define("nightly", windows={"open": ["22:00-06:00"]})
-    house.define("off")
-    house.request(requests.EditMachine("attic", {"allow": {"except": ["forbidden"]}}))
-    house.request(requests.EnableCommand("off", False))
-    house.queue(3, "forbidden")
-    house.queue(2, "nightly")
-    house.queue(1, "off")
-    told = why(house)
+def test_the_command_that_comes_furthest_is_named_first(master: Harness) -> None:
+    master.join("attic", 1)
+    master.define("forbidden")
+    master.define("nightly", windows={"open": ["22:00-06:00"]})
+    master.define("off")
+    master.request(requests.EditMachine("attic", {"allow": {"except": ["forbidden"]}}))
+    master.request(requests.EnableCommand("off", False))
+    master.queue(3, "forbidden")
+    master.queue(2, "nightly")
+    master.queue(1, "off")
+    told = why(master)
     assert (told["code"], told["sentence"]) == (
         "window_closed",
         "2 of nightly wait, the first that could run here: opens 22:00",
@@ -55,14 +55,14 @@ def test_the_command_that_comes_furthest_is_named_first(house: House) -> None:
     ]  # fmt: skip
 
 
-def test_what_was_cancelled_keeps_nothing_waiting(house: House) -> None:
-    house.join("attic", 2)
-    house.define()
-    gone = house.submit(semaphores={"nas": 2}).id
-    assert "there is no semaphore nas" in why(house)["sentence"]
-    house.request(requests.CancelJobs([gone], "anna"))
-    assert why(house)["code"] == "idle"
-    assert why(house)["commands"] == []
-    house.request(requests.SetSemaphore("nas", 1))
-    house.submit(semaphores={"nas": 5})
-    assert why(house)["sentence"] == "flag waits: takes 5 of semaphore nas, which has 1"
+def test_what_was_cancelled_keeps_nothing_waiting(master: Harness) -> None:
+    master.join("attic", 2)
+    master.define()
+    gone = master.submit(semaphores={"nas": 2}).id
+    assert "there is no semaphore nas" in why(master)["sentence"]
+    master.request(requests.CancelJobs([gone], "anna"))
+    assert why(master)["code"] == "idle"
+    assert why(master)["commands"] == []
+    master.request(requests.SetSemaphore("nas", 1))
+    master.submit(semaphores={"nas": 5})
+    assert why(master)["sentence"] == "flag waits: takes 5 of semaphore nas, which has 1"

@@ -10,78 +10,78 @@ from mythjobs.master import requests
 from mythjobs.store.queries import ready_jobs
 from mythjobs.store.queries.ready_jobs import ReadyJob
 from mythjobs.store.transaction import Transaction
-from tests.unit.master.house import House
+from tests.unit.master.harness import Harness
 
 
 def test_a_job_that_takes_a_whole_semaphore_is_not_starved_by_many_that_take_one(
-    house: House,
+    master: Harness,
 ) -> None:
-    attic = house.join("attic", 8)
-    house.request(requests.SetSemaphore("nas", 3))
-    house.define("small", semaphores={"nas": 1})
-    house.define("big", semaphores={"nas": 3})
-    smalls = house.queue(50, "small")
-    running = house.take_grants()
+    attic = master.join("attic", 8)
+    master.request(requests.SetSemaphore("nas", 3))
+    master.define("small", semaphores={"nas": 1})
+    master.define("big", semaphores={"nas": 3})
+    smalls = master.queue(50, "small")
+    running = master.take_grants()
     assert running == smalls[:3]
-    big = house.submit("big").id
-    assert house.explain(big)["sentence"] == "waits: 3 of 3 of semaphore nas are taken"
+    big = master.submit("big").id
+    assert master.explain(big)["sentence"] == "waits: 3 of 3 of semaphore nas are taken"
     # They end one by one, so never are three units free by chance.
     order = []
     for _ in range(8):
-        house.advance(10)
+        master.advance(10)
         done, *running = running
-        house.finish(attic, done)
-        started = house.take_grants()
+        master.finish(attic, done)
+        started = master.take_grants()
         running += started
         order += started
     # After a minute what becomes free is kept for it.
     assert order == [*smalls[3:8], big]
     assert running == [big]
     # While it runs, and after it, the small ones go on.
-    house.finish(attic, big)
-    assert len(house.take_grants()) == 3
+    master.finish(attic, big)
+    assert len(master.take_grants()) == 3
 
 
-def test_an_urgent_job_may_take_what_is_kept_for_one_that_waits(house: House) -> None:
-    attic = house.join("attic", 8)
-    house.request(requests.SetSemaphore("nas", 2))
-    house.define("small", semaphores={"nas": 1})
-    house.define("big", semaphores={"nas": 2})
-    first, second = house.queue(2, "small")
-    house.submit("big")
-    house.advance(61)
-    assert house.take_grants() == [first, second]
-    house.finish(attic, first)
-    assert house.take_grants() == []
-    urgent = house.submit("small", priority=1).id
-    assert house.take_grants() == [urgent]
+def test_an_urgent_job_may_take_what_is_kept_for_one_that_waits(master: Harness) -> None:
+    attic = master.join("attic", 8)
+    master.request(requests.SetSemaphore("nas", 2))
+    master.define("small", semaphores={"nas": 1})
+    master.define("big", semaphores={"nas": 2})
+    first, second = master.queue(2, "small")
+    master.submit("big")
+    master.advance(61)
+    assert master.take_grants() == [first, second]
+    master.finish(attic, first)
+    assert master.take_grants() == []
+    urgent = master.submit("small", priority=1).id
+    assert master.take_grants() == [urgent]
 
 
-def test_a_full_machine_lets_nothing_smaller_pass_what_is_first(house: House) -> None:
-    attic = house.join("attic", 2)
-    house.define()
-    house.define("short")
-    house.learn_run_time(attic, 0.01, "short")
-    running = house.queue(2)
-    assert house.take_grants() == running
-    first = house.submit(priority=1).id
-    house.queue(5, "short")
-    assert house.take_grants() == []
-    house.finish(attic, running[0])
-    assert house.take_grants()[0] == first
+def test_a_full_machine_lets_nothing_smaller_pass_what_is_first(master: Harness) -> None:
+    attic = master.join("attic", 2)
+    master.define()
+    master.define("short")
+    master.learn_run_time(attic, 0.01, "short")
+    running = master.queue(2)
+    assert master.take_grants() == running
+    first = master.submit(priority=1).id
+    master.queue(5, "short")
+    assert master.take_grants() == []
+    master.finish(attic, running[0])
+    assert master.take_grants()[0] == first
 
 
 def test_a_turn_that_fills_one_place_reads_no_class_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    master: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attic = house.join("attic", 1)
+    attic = master.join("attic", 1)
     names = [f"c{number}" for number in range(50)]
     for name in names:
-        house.define(name)
-        house.queue(3, name)
-    [running] = house.take_grants()
-    house.finish(attic, running)
-    [running] = house.take_grants()
+        master.define(name)
+        master.queue(3, name)
+    [running] = master.take_grants()
+    master.finish(attic, running)
+    [running] = master.take_grants()
     read: list[int] = []
     real = ready_jobs.read_next
 
@@ -92,8 +92,8 @@ def test_a_turn_that_fills_one_place_reads_no_class_again(
     monkeypatch.setattr(ready_jobs, "read_next", counting)
     started = []
     for _ in range(48):
-        house.finish(attic, running)
-        [running] = house.take_grants()
+        master.finish(attic, running)
+        [running] = master.take_grants()
         started.append(running)
     assert read == []
     # And each command had its turn.
@@ -101,60 +101,62 @@ def test_a_turn_that_fills_one_place_reads_no_class_again(
 
 
 def test_classes_that_no_machine_may_run_cost_nothing_until_somebody_says_otherwise(
-    house: House,
+    master: Harness,
 ) -> None:
-    attic = house.join("attic", 1)
+    attic = master.join("attic", 1)
     for number in range(20):
-        house.define(f"gpu{number}", labels=["gpu"])
-        house.submit(f"gpu{number}")
-    house.define()
-    jobs = house.queue(3)
-    plan = house.core.state.placement
+        master.define(f"gpu{number}", labels=["gpu"])
+        master.submit(f"gpu{number}")
+    master.define()
+    jobs = master.queue(3)
+    plan = master.core.state.placement
     assert len(plan.unplaceable) == 20
-    assert house.take_grants() == [jobs[0]]
-    house.finish(attic, jobs[0])
-    assert house.take_grants() == [jobs[1]]
+    assert master.take_grants() == [jobs[0]]
+    master.finish(attic, jobs[0])
+    assert master.take_grants() == [jobs[1]]
     settings = {"allow": "all", "labels": ["gpu"], "jobs": 30}
-    house.request(requests.EditMachine("attic", settings))
-    assert len(house.take_grants()) == 21
-    assert house.core.state.placement.unplaceable == set()
+    master.request(requests.EditMachine("attic", settings))
+    assert len(master.take_grants()) == 21
+    assert master.core.state.placement.unplaceable == set()
 
 
-def test_a_job_of_higher_priority_goes_before_those_that_are_known_as_next(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    jobs = house.queue(5)
-    house.take_grants()
-    urgent = house.submit(priority=3).id
-    house.finish(attic, jobs[0])
-    assert house.take_grants() == [urgent]
-    house.finish(attic, urgent)
-    assert house.take_grants() == [jobs[1]]
+def test_a_job_of_higher_priority_goes_before_those_that_are_known_as_next(
+    master: Harness,
+) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    jobs = master.queue(5)
+    master.take_grants()
+    urgent = master.submit(priority=3).id
+    master.finish(attic, jobs[0])
+    assert master.take_grants() == [urgent]
+    master.finish(attic, urgent)
+    assert master.take_grants() == [jobs[1]]
 
 
-def test_a_turn_that_is_rolled_back_leaves_placement_as_it_was(house: House) -> None:
-    attic = house.join("attic", 1)
-    house.define()
-    jobs = house.queue(3)
-    assert house.take_grants() == [jobs[0]]
-    before = house.core.state
-    with contextlib.suppress(ZeroDivisionError), house.store.transaction() as tx:
-        house.core.run_turn(tx, [requests.CancelJobs([jobs[1]], "anna")], house.now)
+def test_a_turn_that_is_rolled_back_leaves_placement_as_it_was(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    jobs = master.queue(3)
+    assert master.take_grants() == [jobs[0]]
+    before = master.core.state
+    with contextlib.suppress(ZeroDivisionError), master.store.transaction() as tx:
+        master.core.run_turn(tx, [requests.CancelJobs([jobs[1]], "anna")], master.now)
         raise ZeroDivisionError
-    house.core.catalog.clear()
-    assert house.core.state is before
-    house.finish(attic, jobs[0])
-    assert house.take_grants() == [jobs[1]]
+    master.core.catalog.clear()
+    assert master.core.state is before
+    master.finish(attic, jobs[0])
+    assert master.take_grants() == [jobs[1]]
 
 
-def test_a_wall_clock_that_steps_back_asks_the_hours_again(house: House) -> None:
-    house.join("attic", 2)
-    house.define(windows={"open": ["12:00-13:00"]})
-    first = house.submit().id
-    assert house.take_grants() == [first]
-    house.now = house.now._replace(wall_ms=house.now.wall_ms - 3_600_000)
-    second = house.submit()
-    assert house.take_grants() == []
+def test_a_wall_clock_that_steps_back_asks_the_hours_again(master: Harness) -> None:
+    master.join("attic", 2)
+    master.define(windows={"open": ["12:00-13:00"]})
+    first = master.submit().id
+    assert master.take_grants() == [first]
+    master.now = master.now._replace(wall_ms=master.now.wall_ms - 3_600_000)
+    second = master.submit()
+    assert master.take_grants() == []
     assert second.reason == "waits for the window of machine attic, opens at 12:00 (in 1 h)"
-    house.advance(3600)
-    assert house.take_grants() == [second.id]
+    master.advance(3600)
+    assert master.take_grants() == [second.id]

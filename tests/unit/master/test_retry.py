@@ -1,216 +1,169 @@
-"""Jobs that are run again: when, how often, and what waits with them."""
+"""What each kind of end makes of a job."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mythjobs.master import requests
+from mythjobs.master.attempts.retry import AttemptHistory, backoff_s, decide, decide_returned
 from mythjobs.model import outcome as o
-from mythjobs.protocol import messages as m
-from mythjobs.protocol.requests import Acted
-from tests.unit.master.silent import SilentHouse
+from mythjobs.model.command import RUN, Command
+from mythjobs.model.life import JobEvent
+from mythjobs.model.policy_tables import Retry
 
-ATTIC = 1
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[SilentHouse]:
-    house = SilentHouse(tmp_path)
-    house.join("attic")
-    yield house
-    house.close()
+DONE, FAILED, AGAIN, CANCELLED, RETURNED = (
+    JobEvent.SUCCEEDED,
+    JobEvent.FAILED,
+    JobEvent.REQUEUED,
+    JobEvent.CANCELLED,
+    JobEvent.RETURNED,
+)
 
 
-def fail(house: SilentHouse, job: int, n: int, code: int = 1, **more: Any) -> None:
-    assert house.granted() == [job]
-    house.end(ATTIC, job, n, o.Exited(code), **more)
+def a_command(**given: Any) -> Command:
+    retry = Retry(**{name: given.pop(name) for name in list(given) if name in Retry.__slots__})
+    return Command(given.pop("name", "transcode"), argv=("x",), retry=retry, **given)
 
 
-def test_a_failure_is_run_again_after_its_backoff_and_then_fails(house: SilentHouse) -> None:
-    house.define(retry={"failures": 1, "backoff": "1m"})
-    job = house.submit().id
-    fail(house, job, 1)
-    row = house.row(job)
-    assert (row["state"], row["failures"], row["reason_code"]) == ("queued", 1, "retry")
-    house.later(44)
-    assert house.granted() == []
-    house.later(32)
-    fail(house, job, 2)
-    row = house.row(job)
-    assert (row["state"], row["failures"], row["attempts"]) == ("failed", 2, 2)
+def past(**given: Any) -> AttemptHistory:
+    return AttemptHistory(**{"job_id": 7, "n": 1, **given})
 
 
-def test_the_turn_that_a_retry_waits_for_comes_by_itself(house: SilentHouse) -> None:
-    house.define(retry={"failures": 1, "backoff": "1m"})
-    job = house.submit().id
-    fail(house, job, 1)
-    due_ms = house.core.memory.next_due_ms
-    assert due_ms == house.row(job)["not_before_ms"]
+@pytest.mark.parametrize(
+    "outcome, event, code",
+    [
+        (o.Exited(0), DONE, ""),
+        (o.Exited(1), FAILED, "exited"),
+        (o.Signalled(11), FAILED, "signalled"),
+        (o.Breached("wall"), FAILED, "breached"),
+        (o.NotStarted(2, "no such file"), FAILED, "not_started"),
+        (o.NotStarted(24, "a pipe for its output: Too many open files"), AGAIN, "again"),
+        (o.Exited(75), AGAIN, "later"),
+        (o.Lost("the machine restarted"), AGAIN, "again"),
+        (o.Stopped("shutdown"), AGAIN, "again"),
+        (o.Stopped("window"), AGAIN, "again"),
+        (o.Stopped("window_closed"), FAILED, "window_closed"),
+        (o.Stopped("lease"), AGAIN, "again"),
+    ],
+)
+def test_without_a_budget(outcome: o.Outcome, event: JobEvent, code: str) -> None:
+    verdict = decide(outcome, a_command(), past())
+    assert (verdict.event, verdict.reason_code) == (event, code)
+    assert verdict.hold == 0
+    assert bool(verdict.reason) == (event is not DONE)
 
 
-def test_exit_code_75_is_tried_later_however_often(house: SilentHouse) -> None:
-    house.define(retry={"failures": 1})
-    job = house.submit().id
-    for n in range(1, 6):
-        fail(house, job, n, code=75)
-        assert house.row(job)["failures"] == 0
-        house.later(3600)
-    house.end(ATTIC, job, 6, o.Exited(0))
-    assert house.state(job) == "succeeded"
+def test_a_stop_that_was_asked_for_decides_unless_it_came_too_late() -> None:
+    asked = past(stop_requested_by="anna")
+    assert decide(o.Stopped("anna"), a_command(), asked).event is CANCELLED
+    assert decide(o.Exited(1), a_command(failures=3), asked).event is CANCELLED
+    assert decide(o.Lost("x"), a_command(), asked).event is CANCELLED
+    assert decide(o.Exited(0), a_command(), asked).event is DONE
+    assert decide_returned(asked, "never").event is CANCELLED
 
 
-def test_an_output_that_says_later_puts_the_whole_command_off(house: SilentHouse) -> None:
-    house.define(retry={"later": "NAS offline"})
-    job, other = house.queue(2)
-    third = house.submit().id
-    assert house.granted() == [job, other]
-    house.end(ATTIC, job, 1, o.Exited(1), later="NAS offline")
-    house.end(ATTIC, other, 1, o.Exited(0))
-    # The third would have room, and waits with its command; `why` says for what.
-    assert house.granted() == []
-    why = house.why(third)
-    assert why["code"] == "put_off"
-    assert "NAS offline" in why["sentence"]
-    # A job of another command does not wait.
-    house.define("backup")
-    assert house.granted() == []
-    free = house.submit("backup").id
-    assert house.granted() == [free]
-    house.later(76)
-    assert house.granted()
+def test_a_machine_that_is_short_of_something_costs_its_jobs_nothing_but_time() -> None:
+    short = o.NotStarted(11, "this machine: Resource temporarily unavailable")
+    command = a_command(failures=1)
+    for n, least_s, most_s in ((1, 7, 13), (2, 15, 25), (9, 450, 750)):
+        verdict = decide(short, command, past(n=n, losses=1))
+        assert (verdict.event, verdict.failed, verdict.losses) == (AGAIN, 0, 1)
+        assert least_s <= verdict.wait_s <= most_s
+    assert decide(short, command, past(stop_requested_by="anna")).event is CANCELLED
 
 
-def test_a_command_that_is_put_off_still_is_after_a_restart(house: SilentHouse) -> None:
-    house.define(retry={"later": "NAS offline"})
-    job = house.submit().id
-    assert house.granted() == [job]
-    house.end(ATTIC, job, 1, o.Exited(1), later="NAS offline")
-    house.restart()
-    [put_off] = house.core.memory.put_off.values()
-    assert "NAS offline" in put_off.reason
-    house.come(held={})
-    assert house.granted() == []
-    house.later(76)
-    assert house.granted() == [job]
-    assert house.core.memory.put_off == {}
+def test_failures_are_run_again_until_the_budget_is_used_up() -> None:
+    command = a_command(failures=2, backoff_s=60.0)
+    verdicts = [decide(o.Exited(1), command, past(n=n + 1, failures=n)) for n in range(3)]
+    assert [each.event for each in verdicts] == [AGAIN, AGAIN, FAILED]
+    assert [each.failed for each in verdicts] == [1, 1, 1]
+    assert 45 <= verdicts[0].wait_s <= 75
+    assert 90 <= verdicts[1].wait_s <= 150
 
 
-def test_a_window_that_closed_uses_no_retry(house: SilentHouse) -> None:
-    house.define(retry={"failures": 1})
-    job = house.submit().id
-    assert house.granted() == [job]
-    house.end(ATTIC, job, 1, o.Stopped("window"))
-    row = house.row(job)
-    assert (row["failures"], row["losses"], row["attempts"]) == (0, 0, 2)
+def test_only_the_outcomes_that_were_named_are_run_again() -> None:
+    command = a_command(failures=2, on=("signalled",))
+    assert decide(o.Exited(1), command, past()).event is FAILED
+    assert decide(o.Signalled(9), command, past()).event is AGAIN
 
 
-def test_a_window_that_closed_for_good_fails_the_job(house: SilentHouse) -> None:
-    house.define(retry={"failures": 1})
-    job = house.submit().id
-    assert house.granted() == [job]
-    house.end(ATTIC, job, 1, o.Stopped("window_closed"))
-    row = house.row(job)
-    assert (row["state"], row["reason_code"]) == ("failed", "window_closed")
+@pytest.mark.parametrize("outcome", [o.Exited(75), o.Lost("x"), o.Stopped("window")])
+def test_what_is_not_the_commands_fault_uses_no_budget(outcome: o.Outcome) -> None:
+    verdict = decide(outcome, a_command(failures=1), past())
+    assert (verdict.event, verdict.failed) == (AGAIN, 0)
 
 
-def test_what_was_given_back_is_queued_at_no_cost(house: SilentHouse) -> None:
-    house.define(retry={"failures": 1})
-    job = house.submit().id
-    assert house.granted() == [job]
-    house.held["attic"].clear()
-    house.hear(ATTIC, m.Returned(job, 1, "the grant came too late"))
-    assert house.granted() == [job]
-    row = house.row(job)
-    assert (row["failures"], row["losses"], row["attempts"]) == (0, 0, 2)
+def test_later_waits_longer_each_time_and_not_for_ever() -> None:
+    waits = [decide(o.Exited(75), a_command(), past(n=n)).wait_s for n in range(1, 40)]
+    assert waits[0] < waits[2] < waits[5]
+    assert max(waits) <= 1.25 * 6 * 3600
 
 
-def test_a_breach_that_holds_waits_for_a_person(house: SilentHouse) -> None:
-    house.define(limits={"wall": "1h", "on_breach": "hold"})
-    job = house.submit().id
-    assert house.granted() == [job]
-    house.end(ATTIC, job, 1, o.Breached("wall"))
-    row = house.row(job)
-    assert (row["state"], row["hold"], row["reason_code"]) == ("queued", 1, "breached")
-    house.ask(requests.ReleaseJobs([job]))
-    assert house.granted() == [job]
+def test_the_code_of_an_ad_hoc_run_is_its_own() -> None:
+    assert decide(o.Exited(75), a_command(name=RUN), past()).event is FAILED
 
 
-# Deadlines.
+def test_seventy_five_may_mean_success() -> None:
+    assert decide(o.Exited(75), a_command(success=(0, 75)), past()).event is DONE
 
 
-def test_a_job_that_has_not_started_by_its_deadline_is_cancelled(house: SilentHouse) -> None:
-    house.define()
-    house.ask(requests.SetMachine("attic", jobs=0))
-    job = house.submit(deadline_ms=house.now.wall_ms + 60_000).id
-    after = house.submit(after=[{"job": job}]).id
-    house.later(59)
-    assert house.state(job) == "queued"
-    house.later(1)
-    row = house.row(job)
-    assert (row["state"], row["reason_code"]) == ("cancelled", "deadline_passed")
-    assert house.state(after) == "cancelled"
-    assert house.core.memory.next_due_ms is None
+def test_what_the_output_says_puts_the_whole_command_off() -> None:
+    verdict = decide(o.Exited(1), a_command(), past(), later_match="NAS offline")
+    assert (verdict.event, verdict.reason_code, verdict.defers_command, verdict.failed) == (
+        AGAIN, "later", True, 0,
+    )  # fmt: skip
+    assert '"NAS offline"' in verdict.reason
+    assert verdict.wait_s > 0
+    assert not decide(o.Exited(0), a_command(), past(), later_match="NAS offline").defers_command
 
 
-def test_a_job_that_had_started_in_time_is_run_again_past_its_deadline(house: SilentHouse) -> None:
-    house.define(retry={"failures": 1, "backoff": "10m"})
-    job = house.submit(deadline_ms=house.now.wall_ms + 60_000).id
-    assert house.granted() == [job]
-    house.hear(ATTIC, m.Started(job, 1, house.now.wall_ms))
-    house.end(ATTIC, job, 1, o.Exited(1))
-    house.later(70)
-    assert house.state(job) == "queued"
-    # It is passed, and asked for no more.
-    assert (house.core.memory.next_due_ms or 0) > house.now.wall_ms
-    house.later(700)
-    assert house.granted() == [job]
-
-
-# Standing still.
-
-
-def test_a_person_pauses_and_resumes_a_running_job(house: SilentHouse) -> None:
-    house.define()
-    job = house.submit().id
-    house.granted()
-    [paused] = house.ask(requests.FreezeJobs([job], True))
-    assert paused == Acted(job, "leased", "pausing", "")
-    house.hear(ATTIC, m.Frozen(job, 1, ["user"]))
-    assert house.core.memory.machines[1].live[job].frozen == ("user",)
-    house.ask(requests.FreezeJobs([job], False))
-    assert house.heard(m.Freeze) == [
-        m.Freeze(job, 1, "user", True),
-        m.Freeze(job, 1, "user", False),
-    ]
-
-
-def test_what_cannot_be_paused_is_said(house: SilentHouse) -> None:
-    house.define()
-    waiting = house.submit(hold=True).id
-    running = house.submit().id
-    house.granted()
-    answers = house.ask(requests.FreezeJobs([waiting, 99], True))
-    assert "not running" in answers[0].error
-    assert "no job 99" in answers[1].error
-    house.leave(ATTIC)
-    [away] = house.ask(requests.FreezeJobs([running], True))
-    assert "attic is not connected" in away.error
-
-
-def test_a_paused_job_that_is_lost_is_held_and_one_that_its_hours_froze_is_not(
-    house: SilentHouse,
+@pytest.mark.parametrize(
+    "on_breach, failures, event, hold",
+    [
+        ("", 0, FAILED, 0),
+        ("", 1, AGAIN, 0),
+        ("fail", 5, FAILED, 0),
+        ("retry", 0, AGAIN, 0),
+        ("hold", 0, AGAIN, 1),
+    ],
+)
+def test_a_broken_limit_is_treated_as_its_command_says(
+    on_breach: str, failures: int, event: JobEvent, hold: int
 ) -> None:
-    house.define()
-    for holder, held in (("user", True), ("window", False)):
-        job = house.submit().id
-        assert house.granted() == [job]
-        house.hear(ATTIC, m.Frozen(job, 1, [holder]))
-        house.end(ATTIC, job, 1, o.Lost("the reaper died"))
-        assert house.granted() == ([] if held else [job])
-        assert (house.why(job)["code"] == "held") is held
-    house.ask(requests.ReleaseJobs([job - 1]))
-    assert house.granted() == [job - 1]
+    command = a_command(on_breach=on_breach, failures=failures)
+    verdict = decide(o.Breached("memory"), command, past())
+    assert (verdict.event, verdict.hold) == (event, hold)
+
+
+def test_a_job_that_is_lost_three_times_in_a_row_is_held() -> None:
+    verdicts = [decide(o.Lost("x"), a_command(), past(n=n + 1, losses=n)) for n in range(3)]
+    assert [(each.losses, each.hold) for each in verdicts] == [(1, 0), (2, 0), (3, 1)]
+    # One that ends otherwise begins the count anew; one that never started leaves it.
+    assert decide(o.Stopped("window"), a_command(), past(losses=2)).losses == 0
+    assert decide_returned(past(losses=2), "it came too late").losses == 2
+
+
+@pytest.mark.parametrize("outcome", [o.Lost("x"), o.Stopped("lease")])
+def test_a_command_that_says_hold_is_held_when_its_machine_is_lost(outcome: o.Outcome) -> None:
+    verdict = decide(outcome, a_command(), past(silence="hold"))
+    assert (verdict.event, verdict.hold, verdict.reason_code) == (AGAIN, 1, "lost")
+
+
+def test_waits_are_spread_and_the_same_everywhere() -> None:
+    waits = [backoff_s(60.0, 0, past(job_id=job)) for job in range(200)]
+    assert waits == [backoff_s(60.0, 0, past(job_id=job)) for job in range(200)]
+    assert min(waits) < 50
+    assert max(waits) > 70
+    assert all(45 <= each <= 75 for each in waits)
+
+
+def test_a_long_first_wait_is_not_cut_short() -> None:
+    assert backoff_s(100_000.0, 3, past()) >= 75_000
+
+
+def test_what_is_given_back_again_and_again_waits_a_little() -> None:
+    waits = [decide_returned(past(n=n), "its zone is not known here").wait_s for n in range(1, 20)]
+    assert waits[:2] == [0.0, 0.0]
+    assert 0.75 <= waits[2] <= 1.25
+    assert waits[4] < waits[6] < waits[9] == 60.0

@@ -10,33 +10,33 @@ import pytest
 from mythjobs.errors import DefinitionError, NoSuchCommand, NoSuchMachine
 from mythjobs.master.explain.replay import what_if
 from mythjobs.protocol import messages as m
-from tests.unit.master.house import NOON, House
+from tests.unit.master.harness import NOON, Harness
 
 HOUR_MS = 3_600_000
 
 
-def what(house: House, text: str) -> dict[str, Any]:
-    with house.store.snapshot() as tx:
-        return what_if(tx, house.core.state, tomllib.loads(text), house.now)
+def what(master: Harness, text: str) -> dict[str, Any]:
+    with master.store.snapshot() as tx:
+        return what_if(tx, master.core.state, tomllib.loads(text), master.now)
 
 
-def lived(house: House, hours: float = 1.0) -> list[int]:
+def lived(master: Harness, hours: float = 1.0) -> list[int]:
     """Three jobs, submitted together at noon and run one after the other."""
-    attic = house.join("attic", 1)
-    house.define()
-    jobs = house.queue(3)
+    attic = master.join("attic", 1)
+    master.define()
+    jobs = master.queue(3)
     for job_id in jobs:
-        assert house.take_grants() == [job_id]
-        key = next(iter(house.attempts["attic"]))
-        house.send_frame(attic, m.Started(*key, house.now.wall_ms))
-        house.advance(3600 * hours)
-        house.finish(attic, job_id, seconds=3600 * hours)
+        assert master.take_grants() == [job_id]
+        key = next(iter(master.attempts["attic"]))
+        master.send_frame(attic, m.Started(*key, master.now.wall_ms))
+        master.advance(3600 * hours)
+        master.finish(attic, job_id, seconds=3600 * hours)
     return jobs
 
 
-def test_a_changed_window_shows_what_would_have_ended_when(house: House) -> None:
-    jobs = lived(house)
-    answer = what(house, '[machines.attic.windows]\nopen = ["22:00-06:00"]\n')
+def test_a_changed_window_shows_what_would_have_ended_when(master: Harness) -> None:
+    jobs = lived(master)
+    answer = what(master, '[machines.attic.windows]\nopen = ["22:00-06:00"]\n')
     assert answer["jobs"] == 3
     [flag] = answer["commands"]
     assert flag["now"] == {
@@ -50,28 +50,28 @@ def test_a_changed_window_shows_what_would_have_ended_when(house: House) -> None
     }  # fmt: skip
 
 
-def test_a_tighter_limit_and_more_places_are_tried_too(house: House) -> None:
-    lived(house)
-    [flag] = what(house, "machines.attic.jobs = 3")["commands"]
+def test_a_tighter_limit_and_more_places_are_tried_too(master: Harness) -> None:
+    lived(master)
+    [flag] = what(master, "machines.attic.jobs = 3")["commands"]
     assert flag["then"]["last_end_ms"] == NOON + HOUR_MS
-    [flag] = what(house, '[commands.flag.limits]\nwall = "30m"\n')["commands"]
+    [flag] = what(master, '[commands.flag.limits]\nwall = "30m"\n')["commands"]
     assert (flag["then"]["cut"], flag["then"]["last_end_ms"]) == (3, NOON + 3 * HOUR_MS // 2)
-    [flag] = what(house, "machines.attic.allow = []")["commands"]
+    [flag] = what(master, "machines.attic.allow = []")["commands"]
     assert flag["then"]["never"] == 3
     text = "semaphores.nas = 1\nmachines.attic.jobs = 3\ncommands.flag.semaphores.nas = 1\n"
-    [flag] = what(house, text)["commands"]
+    [flag] = what(master, text)["commands"]
     assert flag["then"] == flag["now"]
-    [flag] = what(house, text.replace("nas = 1\nmach", "nas = 0\nmach"))["commands"]
+    [flag] = what(master, text.replace("nas = 1\nmach", "nas = 0\nmach"))["commands"]
     assert flag["then"]["never"] == 3
 
 
-def test_nothing_changed_changes_nothing(house: House) -> None:
-    lived(house)
-    assert what(house, "")["changed"] == []
+def test_nothing_changed_changes_nothing(master: Harness) -> None:
+    lived(master)
+    assert what(master, "")["changed"] == []
 
 
-def test_a_file_that_is_wrong_is_refused_with_its_key(house: House) -> None:
-    house.join()
+def test_a_file_that_is_wrong_is_refused_with_its_key(master: Harness) -> None:
+    master.join()
     for text, error in (
         ("machine.attic.jobs = 1", DefinitionError),
         ("machines.attic = 1", DefinitionError),
@@ -80,4 +80,4 @@ def test_a_file_that_is_wrong_is_refused_with_its_key(house: House) -> None:
         ("commands.flog.at_most = 1", NoSuchCommand),
     ):
         with pytest.raises(error):
-            what(house, text)
+            what(master, text)

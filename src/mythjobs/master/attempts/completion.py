@@ -1,4 +1,4 @@
-"""What the ends of attempts mean for their jobs, gathered over a turn and written at once."""
+"""Completions: starts, progress and ends of live attempts, collected over a turn."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import Final
 import msgspec
 
 from mythjobs.errors import ProtocolError
-from mythjobs.master.attempts.retry import Past, Verdict, as_paused, judge, returned
-from mythjobs.master.handlers.pausing import USER
-from mythjobs.master.state import Live, Machine, PutOff
-from mythjobs.master.turn_context import Turn
+from mythjobs.master.attempts.retry import (
+    AttemptHistory,
+    RetryDecision,
+    decide,
+    decide_returned,
+    hold_paused,
+)
+from mythjobs.master.state import USER_HOLDER, Deferral, LiveAttempt, Machine
+from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.model.limits import usage_from_json
@@ -22,70 +27,82 @@ from mythjobs.store.writes import commands, job_state, jobs, machines, readiness
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Ends:
-    """Gathers starts, ends and progress of one turn. An attempt that began and ended within
-    one turn is written once."""
+class Completions:
+    """Collects a turn's starts, ends and progress, and writes each kind in one statement.
 
-    def __init__(self, turn: Turn) -> None:
+    An attempt that starts and ends in one turn is written once.
+    """
+
+    def __init__(self, turn: TurnContext) -> None:
         self._turn = turn
-        self._starts: dict[int, job_state.Start] = {}
-        self._ends: dict[int, job_state.End] = {}
-        self._learned: set[tuple[int, int]] = set()  # (command, machine)
+        self._started: dict[int, job_state.AttemptStart] = {}
+        self._ended: dict[int, job_state.AttemptEnd] = {}
+        self._run_times: set[tuple[int, int]] = set()  # (command, machine)
         self.progress: dict[tuple[int, int], tuple[int | None, str | None]] = {}
 
-    def started(self, machine: Machine, job_id: int, at_ms: int) -> None:
-        live = machine.live[job_id]
-        if live.started_ms is None:
-            self._starts[job_id] = job_state.Start(job_id, live.n, live.command_id, at_ms)
-            machine.live[job_id] = live.with_start(at_ms)
+    def record_start(self, machine: Machine, job_id: int, at_ms: int) -> None:
+        attempt = machine.live_attempts[job_id]
+        if attempt.started_ms is None:
+            self._started[job_id] = job_state.AttemptStart(
+                job_id, attempt.n, attempt.command_id, at_ms
+            )
+            machine.live_attempts[job_id] = attempt.with_start(at_ms)
 
-    def ended(self, machine: Machine, message: Ended) -> None:
-        """Raises ProtocolError for what is no outcome or no usage."""
+    def record_end(self, machine: Machine, message: Ended) -> None:
+        """Record an end that the machine reported.
+
+        Raises ProtocolError if its outcome or usage is invalid.
+        """
         try:
             outcome = o.from_json(message.outcome)
             usage = usage_from_json(dict(message.usage))
         except ValueError as error:
             raise ProtocolError(f"end of job {message.job}: {error}") from None
-        live = machine.live[message.job]
+        attempt = machine.live_attempts[message.job]
         if isinstance(outcome, o.Exited) and message.started_ms is not None:
             active_s = usage.wall_s - usage.frozen_s
-            self._turn.memory.learn(live.command_id, machine.machine_id, active_s)
-            self._learned.add((live.command_id, machine.machine_id))
-        self._close(
+            self._turn.state.record_run_time(attempt.command_id, machine.machine_id, active_s)
+            self._run_times.add((attempt.command_id, machine.machine_id))
+        self._end_attempt(
             machine,
             message.job,
             outcome,
-            self._judge(message.job, live, outcome, message.later),
+            self._decide(message.job, attempt, outcome, message.later),
             started_ms=message.started_ms,
             usage=_encode(message.usage).decode(),
             output=_encode(message.output).decode() if message.output else "",
             evidence=message.proof or "observed",
         )
 
-    def lost(self, machine: Machine, job_id: int, outcome: o.Lost, evidence: str) -> None:
-        """Its end was not seen. `evidence` is how it is known, or presumed, to be over."""
-        verdict = self._judge(job_id, machine.live[job_id], outcome)
-        self._close(machine, job_id, outcome, verdict, evidence=evidence)
+    def record_loss(self, machine: Machine, job_id: int, outcome: o.Lost, evidence: str) -> None:
+        """Record an end that no machine saw. `evidence` says how it is known or why presumed."""
+        decision = self._decide(job_id, machine.live_attempts[job_id], outcome)
+        self._end_attempt(machine, job_id, outcome, decision, evidence=evidence)
 
-    def never_started(
+    def record_never_started(
         self, machine: Machine, job_id: int, outcome: o.NotStarted, *, closed: bool = False
     ) -> None:
-        """The machine has sworn never to start it: it is queued again, at no cost. closed: and is
-        not offered this for a while, so that the job itself need not wait."""
-        past = _past(job_id, machine.live[job_id])
-        verdict = returned(past, o.sentence(outcome), at_once=closed)
-        self._close(machine, job_id, outcome, verdict)
+        """Queue a job again that its machine durably marked never-start, at no cost.
 
-    def _judge(self, job_id: int, live: Live, outcome: o.Outcome, later: str = "") -> Verdict:
-        command = self._turn.book.job_class(self._turn.tx, live.class_id).command
-        return judge(outcome, command, _past(job_id, live), later)
+        closed: the machine's window was closed. It gets no job of the class for a while, so the
+        job itself needs no delay.
+        """
+        history = _history(job_id, machine.live_attempts[job_id])
+        decision = decide_returned(history, o.describe(outcome), at_once=closed)
+        self._end_attempt(machine, job_id, outcome, decision)
 
-    def _close(
+    def _decide(
+        self, job_id: int, attempt: LiveAttempt, outcome: o.Outcome, later: str = ""
+    ) -> RetryDecision:
+        command = self._turn.catalog.job_class(self._turn.tx, attempt.class_id).command
+        return decide(outcome, command, _history(job_id, attempt), later)
+
+    def _end_attempt(
         self,
         machine: Machine,
         job_id: int,
         outcome: o.Outcome,
-        verdict: Verdict,
+        decision: RetryDecision,
         *,
         started_ms: int | None = None,
         usage: str = "",
@@ -93,80 +110,88 @@ class Ends:
         evidence: str = "observed",
     ) -> None:
         turn = self._turn
-        live = machine.live.pop(job_id)
-        begun = self._starts.pop(job_id, None)
-        was = JobState.RUNNING if live.started_ms is not None and not begun else JobState.LEASED
-        if live.subject is not None:
-            turn.subjects.add(live.subject)
-        if verdict.event is JobEvent.REQUEUED and USER in live.frozen:
-            verdict = as_paused(verdict)
-        if verdict.event in (JobEvent.REQUEUED, JobEvent.RETURNED):
-            turn.note(job_id, live.n, str(verdict.event), verdict.sentence)
-        if verdict.put_off:
-            self._put_off(live.command_id, verdict)
-        self._ends[job_id] = job_state.End(
+        attempt = machine.live_attempts.pop(job_id)
+        started_now = self._started.pop(job_id, None) is not None
+        was_running = attempt.started_ms is not None and not started_now
+        if attempt.subject is not None:
+            turn.changed_subjects.add(attempt.subject)
+        if decision.event is JobEvent.REQUEUED and USER_HOLDER in attempt.frozen_by:
+            decision = hold_paused(decision)
+        if decision.event in (JobEvent.REQUEUED, JobEvent.RETURNED):
+            turn.add_event(job_id, attempt.n, str(decision.event), decision.reason)
+        if decision.defers_command:
+            self._defer_command(attempt.command_id, decision)
+        self._ended[job_id] = job_state.AttemptEnd(
             job_id,
-            live.n,
-            live.command_id,
-            live.batch_id,
-            was,
-            verdict.event,
-            live.started_ms if started_ms is None else started_ms,
-            _stored(outcome),
+            attempt.n,
+            attempt.command_id,
+            attempt.batch_id,
+            JobState.RUNNING if was_running else JobState.LEASED,
+            decision.event,
+            attempt.started_ms if started_ms is None else started_ms,
+            _encode_outcome(outcome),
             usage,
             output,
             evidence,
-            verdict.code,
-            verdict.sentence,
-            verdict.losses,
-            verdict.hold,
-            verdict.failed,
-            self._not_before(verdict),
+            decision.reason_code,
+            decision.reason,
+            decision.losses,
+            decision.hold,
+            decision.failed,
+            self._not_before(decision),
         )
 
-    def _not_before(self, verdict: Verdict) -> int | None:
-        if not verdict.wait_s:
+    def _not_before(self, decision: RetryDecision) -> int | None:
+        if not decision.wait_s:
             return None
-        at_ms = self._turn.now.wall_ms + int(verdict.wait_s * 1000)
-        self._turn.memory.due(at_ms)
+        at_ms = self._turn.now.wall_ms + int(decision.wait_s * 1000)
+        self._turn.state.schedule_turn(at_ms)
         return at_ms
 
-    def _put_off(self, command_id: int, verdict: Verdict) -> None:
-        until_ms = self._not_before(verdict)
-        there = self._turn.memory.put_off.get(command_id)
-        if until_ms is None or (there is not None and there.until_ms >= until_ms):
+    def _defer_command(self, command_id: int, decision: RetryDecision) -> None:
+        until_ms = self._not_before(decision)
+        current = self._turn.state.deferrals.get(command_id)
+        if until_ms is None or (current is not None and current.until_ms >= until_ms):
             return
-        self._turn.memory.put_off[command_id] = PutOff(until_ms, verdict.sentence)
-        commands.put_off(self._turn.tx, command_id, until_ms, verdict.sentence)
+        self._turn.state.deferrals[command_id] = Deferral(until_ms, decision.reason)
+        commands.put_off(self._turn.tx, command_id, until_ms, decision.reason)
 
     def write(self) -> None:
-        """Everything gathered, in as many statements as there are kinds of it."""
         turn = self._turn
-        if self._starts:
-            job_state.start(turn.tx, list(self._starts.values()))
+        if self._started:
+            job_state.start(turn.tx, list(self._started.values()))
         if self.progress:
-            rows = [(job_id, n, *told) for (job_id, n), told in self.progress.items()]
-            jobs.tell(turn.tx, rows)
-        if self._ends:
+            rows = [(job_id, n, *progress) for (job_id, n), progress in self.progress.items()]
+            jobs.record_progress(turn.tx, rows)
+        if self._ended:
             self._write_ends()
 
     def _write_ends(self) -> None:
         turn = self._turn
-        ends = list(self._ends.values())
+        ends = list(self._ended.values())
         job_state.end(turn.tx, ends, at_ms=turn.now.wall_ms)
-        machines.learn(turn.tx, [(*each, *turn.memory.footprints[each]) for each in self._learned])
-        turn.ended(
+        machines.record_footprints(
+            turn.tx, [(*each, *turn.state.run_times[each]) for each in self._run_times]
+        )
+        turn.record_final(
             {each.job_id: target(each.event) for each in ends if target(each.event) in FINAL}
         )
         again = [each.job_id for each in ends if target(each.event) not in FINAL]
-        turn.wake(readiness.refresh(turn.tx, again))
+        turn.recheck(readiness.refresh(turn.tx, again))
 
 
 @lru_cache(256)
-def _stored(outcome: o.Outcome) -> str:
-    """As text; most jobs of a busy queue end in one of a few ways."""
+def _encode_outcome(outcome: o.Outcome) -> str:
+    """Return an outcome as JSON; cached, because most jobs end in one of a few ways."""
     return json.dumps(o.to_json(outcome))
 
 
-def _past(job_id: int, live: Live) -> Past:
-    return Past(job_id, live.n, live.failures, live.losses, live.stop_by, live.silence)
+def _history(job_id: int, attempt: LiveAttempt) -> AttemptHistory:
+    return AttemptHistory(
+        job_id,
+        attempt.n,
+        attempt.failures,
+        attempt.losses,
+        attempt.stop_requested_by,
+        attempt.silence,
+    )

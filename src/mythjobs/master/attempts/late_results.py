@@ -1,98 +1,108 @@
-"""Words about attempts that are over: adopted where nobody began the job again, else stale."""
+"""Late results: reports about attempts that are not live any more, accepted or rejected."""
 
 from __future__ import annotations
 
 import json
 
 from mythjobs.errors import ProtocolError
-from mythjobs.master.attempts.retry import Past, judge
+from mythjobs.master.attempts.retry import AttemptHistory, decide
 from mythjobs.master.state import Machine
-from mythjobs.master.turn_context import Turn
+from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.protocol.messages import Ended
 from mythjobs.store.writes import job_state, late_results
 
-# Ends that were not ours. One that we forced says nothing of what the command would have done.
-_BY_ITSELF = (o.Exited, o.Signalled)
+# Outcomes of the command itself. A forced end does not tell how the command would have ended.
+_OWN_OUTCOMES = (o.Exited, o.Signalled)
 
 
-class Late:
-    """Gathers what a turn was told of attempts that are not live, and settles it once their jobs
-    stand where this turn put them."""
+class LateResults:
+    """Collects a turn's late reports. write() handles them after all other state changes."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: TurnContext) -> None:
         self._turn = turn
-        self._ended: list[tuple[Machine, Ended]] = []
-        self._stale: dict[tuple[int, int, int], Machine] = {}
+        self._results: list[tuple[Machine, Ended]] = []
+        self._rejected: dict[tuple[int, int, int], Machine] = {}
 
-    def ended(self, machine: Machine, message: Ended) -> None:
-        self._ended.append((machine, message))
+    def add_result(self, machine: Machine, message: Ended) -> None:
+        self._results.append((machine, message))
 
-    def stale(self, machine: Machine, job_id: int, n: int) -> None:
-        """It is told to stop this one. What it said changes nothing, and is written down."""
+    def reject(self, machine: Machine, job_id: int, n: int) -> None:
+        """Ignore a machine's report about an attempt, and tell it to stop the attempt."""
         key = (machine.machine_id, job_id, n)
-        if key not in self._stale:
+        if key not in self._rejected:
             assert machine.connection is not None
-            self._turn.stale(machine.connection, job_id, n)
-            self._stale[key] = machine
+            self._turn.send_stale(machine.connection, job_id, n)
+            self._rejected[key] = machine
 
     def write(self) -> None:
-        keys = [(each.job, each.n) for _, each in self._ended]
-        keys += [(job_id, n) for _, job_id, n in self._stale]
+        keys = [(each.job, each.n) for _, each in self._results]
+        keys += [(job_id, n) for _, job_id, n in self._rejected]
         if not keys:
             return
-        old = late_results.old(self._turn.tx, keys)
-        for (_, job_id, n), machine in self._stale.items():
-            found = old.get((job_id, n))
-            # A machine can only have been given what stands there; others' numbers are not
-            # worth a row.
+        ended = late_results.find_ended_attempts(self._turn.tx, keys)
+        for (_, job_id, n), machine in self._rejected.items():
+            found = ended.get((job_id, n))
+            # No event for attempts that the machine never had.
             if found is not None and found.machine_id == machine.machine_id:
-                self._turn.note(job_id, n, "stale", f"{machine.name} still had it")
-        over: dict[int, JobState] = {}
-        for machine, message in self._ended:
-            found = old.get((message.job, message.n))
-            if found is None or found.machine_id != machine.machine_id or not found.presumed:
-                continue  # told before: the frame's ack answers it
-            event = self._settle(machine, message, found)
+                detail = f"{machine.name} still had this attempt; rejected as stale"
+                self._turn.add_event(job_id, n, "stale", detail)
+        final: dict[int, JobState] = {}
+        for machine, message in self._results:
+            found = ended.get((message.job, message.n))
+            if found is None or found.machine_id != machine.machine_id or not found.is_presumed:
+                continue  # a repeated report; the frame's ack is enough
+            event = self._apply(machine, message, found)
             if event is not None and target(event) in FINAL:
-                over[message.job] = target(event)
-        self._turn.ended(over)
+                final[message.job] = target(event)
+        self._turn.record_final(final)
 
-    def _settle(self, machine: Machine, message: Ended, old: late_results.Old) -> JobEvent | None:
-        """T8 of a job's life; None where the end comes too late to change anything."""
+    def _apply(
+        self, machine: Machine, message: Ended, old: late_results.EndedAttempt
+    ) -> JobEvent | None:
+        """Accept the result (transition T8 of the job) and return its event, or record it only.
+
+        A result is accepted while the job waits for its next attempt.
+        """
         turn = self._turn
         try:
             outcome = o.from_json(message.outcome)
         except ValueError as error:
             raise ProtocolError(f"end of job {message.job}: {error}") from None
-        defined = turn.book.job_class(turn.tx, old.class_id)
-        past = Past(old.job_id, old.n, old.failures, 0, old.stop_requested, old.silence)
-        said = judge(outcome, defined.command, past, message.later)
-        free = old.state == JobState.QUEUED and old.last_n == old.n
-        adopted = free and isinstance(outcome, _BY_ITSELF) and target(said.event) in FINAL
-        end = job_state.End(
+        command = turn.catalog.job_class(turn.tx, old.class_id).command
+        history = AttemptHistory(
+            old.job_id, old.n, old.failures, 0, old.stop_requested, old.silence
+        )
+        decision = decide(outcome, command, history, message.later)
+        accepted = (
+            old.state == JobState.QUEUED
+            and old.last_n == old.n
+            and isinstance(outcome, _OWN_OUTCOMES)
+            and target(decision.event) in FINAL
+        )
+        end = job_state.AttemptEnd(
             old.job_id,
             old.n,
             old.command_id,
             old.batch_id,
             old.state,
-            said.event,
+            decision.event,
             message.started_ms,
             json.dumps(o.to_json(outcome)),
             json.dumps(message.usage),
             json.dumps(message.output) if message.output else "",
-            late_results.ADOPTED if adopted else late_results.TOO_LATE,
-            said.code,
-            said.sentence,
+            late_results.ACCEPTED_LATE if accepted else late_results.TOO_LATE,
+            decision.reason_code,
+            decision.reason,
         )
-        how = o.sentence(outcome)
-        if not adopted:
-            late_results.retell(turn.tx, end)
-            turn.note(old.job_id, old.n, "late", f"{machine.name} told its end too late: {how}")
+        report = f"{machine.name} reported: {o.describe(outcome)}"
+        if not accepted:
+            late_results.record_late_result(turn.tx, end)
+            turn.add_event(old.job_id, old.n, "late", f"late result rejected; {report}")
             return None
-        late_results.adopt(turn.tx, end, at_ms=turn.now.wall_ms)
-        turn.note(old.job_id, old.n, "adopted", f"{machine.name} was heard of again: {how}")
+        late_results.accept_late_result(turn.tx, end, at_ms=turn.now.wall_ms)
+        turn.add_event(old.job_id, old.n, "adopted", f"late result accepted; {report}")
         if old.subject is not None:
-            turn.subjects.add(old.subject)
-        return said.event
+            turn.changed_subjects.add(old.subject)
+        return decision.event

@@ -1,75 +1,78 @@
-"""Attempts whose machines are not heard of: presumed over when their time is, or by a person."""
+"""Lease expiry: ends attempts of silent machines, by time or when a user declares one dead."""
 
 from __future__ import annotations
 
 from mythjobs.clock import Now
 from mythjobs.errors import BadRequest, Conflict
-from mythjobs.master.attempts.completion import Ends
+from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.requests import DeclareDead
-from mythjobs.master.state import Live, Machine
-from mythjobs.master.turn_context import Turn
+from mythjobs.master.state import LiveAttempt, Machine
+from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.outcome import Lost
-from mythjobs.model.units import say_duration
-from mythjobs.protocol.lease import HOLD, IDEMPOTENT, is_presumed_over, presumed_after_ms
-from mythjobs.protocol.messages import SILENT_S
+from mythjobs.model.silence import HOLD, IDEMPOTENT
+from mythjobs.model.units import humanize_duration
+from mythjobs.protocol.lease import expiry_after_ms, has_expired
+from mythjobs.protocol.messages import SILENT_AFTER_S
 
-_MOST_REASON = 500
+_MAX_REASON = 500
 
 
-def expire(turn: Turn, ends: Ends, read_ms: int) -> None:
-    """Presumes over what was not heard of for too long.
+def expire_leases(turn: TurnContext, completions: Completions, received_ms: int) -> None:
+    """End the attempts whose lease has expired.
 
-    `read_ms`: everything that had arrived by this instant (steady) has been handled. Time in
-    which the master itself stood still and read nothing is no machine's silence.
+    received_ms: all frames received by this time (steady) have been handled. Expiry is measured
+    at this time and not at now, because machines are not silent while the master does not read.
     """
-    memory = turn.memory
-    if memory.next_expiry_ms is None or memory.next_expiry_ms > read_ms:
+    state = turn.state
+    if state.next_expiry_ms is None or state.next_expiry_ms > received_ms:
         return
-    memory.next_expiry_ms = None
-    for machine in memory.machines.values():
-        for job_id, live in list(machine.live.items()):
-            if is_presumed_over(live.arrived_ms, live.silence, live.lease_s, read_ms):
-                silent_s = (read_ms - live.arrived_ms) // 1000
-                why = f"{machine.name} was not heard of for {silent_s} s"
-                if live.silence == IDEMPOTENT:
-                    why += "; it may still run there, which its command allows"
-                ends.lost(machine, job_id, Lost(why), "presumed: silent")
+    state.next_expiry_ms = None
+    for machine in state.machines.values():
+        for job_id, attempt in list(machine.live_attempts.items()):
+            renewed_ms = attempt.renewed_ms
+            if has_expired(renewed_ms, attempt.silence, attempt.lease_s, received_ms):
+                why = f"no heartbeat from {machine.name} for {(received_ms - renewed_ms) // 1000} s"
+                if attempt.silence == IDEMPOTENT:
+                    why += "; the job may still run there, which its command allows"
+                completions.record_loss(machine, job_id, Lost(why), "presumed: silent")
             else:
-                memory.expect(live)
+                state.schedule_expiry(attempt)
 
 
-def told(machine: Machine, live: Live, now: Now) -> str:
-    """How long an attempt was not heard of, and what becomes of it; "" while that is usual."""
-    silent_s = (now.steady_ms - live.arrived_ms) / 1000
-    if silent_s <= SILENT_S:
+def describe_silence(machine: Machine, attempt: LiveAttempt, now: Now) -> str:
+    """Return how long an attempt was not renewed and what follows; "" up to SILENT_S seconds."""
+    silent_s = (now.steady_ms - attempt.renewed_ms) / 1000
+    if silent_s <= SILENT_AFTER_S:
         return ""
-    after_ms = presumed_after_ms(live.silence, live.lease_s)
+    after_ms = expiry_after_ms(attempt.silence, attempt.lease_s)
     if after_ms is None:
-        wait = f"it waits for {machine.name}, or for `mythjobs machine dead {machine.name}`"
+        then = f"waits for {machine.name}, or for `mythjobs machine dead {machine.name}`"
     else:
-        what = "held for a person" if live.silence == HOLD else "begun again"
-        wait = f"{what} after {say_duration(after_ms / 1000)} of silence"
-    return f"which was not heard of for {say_duration(round(silent_s))}; {wait}"
+        action = "held" if attempt.silence == HOLD else "run again"
+        then = f"{action} after {humanize_duration(after_ms / 1000)} of silence"
+    return f"no heartbeat for {humanize_duration(round(silent_s))}; {then}"
 
 
-def declare_dead(turn: Turn, request: DeclareDead) -> list[int]:
-    """A person knows that this machine runs nothing any more. Answers the jobs it had.
+def declare_machine_dead(turn: TurnContext, request: DeclareDead) -> list[int]:
+    """End all attempts of a machine that a user knows to be dead. Return their job ids.
 
     Raises NoSuchMachine, BadRequest, Conflict while the machine is connected.
     """
-    machine = turn.memory.machine(request.name)
+    machine = turn.state.find_machine(request.name)
     if not request.reason.strip():
-        raise BadRequest("say why it is dead: its jobs are begun again on your word")
+        raise BadRequest(
+            f"cannot declare {machine.name} dead without a reason: its jobs run again elsewhere"
+        )
     if machine.connection is not None:
         raise Conflict(
             f"machine {machine.name} is connected, so it is not dead; stop its agent's jobs with "
             "`mythjobs agent --stop-jobs`, or cancel them"
         )
-    why = f"{request.by} declared {machine.name} dead: {request.reason[:_MOST_REASON]}"
-    ends = Ends(turn)
-    jobs = sorted(machine.live)
+    why = f"{request.by} declared {machine.name} dead: {request.reason[:_MAX_REASON]}"
+    completions = Completions(turn)
+    jobs = sorted(machine.live_attempts)
     for job_id in jobs:
-        turn.note(job_id, machine.live[job_id].n, "declared_dead", why)
-        ends.lost(machine, job_id, Lost(why), "presumed: declared_dead")
-    ends.write()
+        turn.add_event(job_id, machine.live_attempts[job_id].n, "declared_dead", why)
+        completions.record_loss(machine, job_id, Lost(why), "presumed: declared_dead")
+    completions.write()
     return jobs

@@ -1,49 +1,52 @@
-"""What a store begins with after it was put back to an earlier state: nothing runs by itself."""
+"""Preparation of a restored store: unfinished jobs are held, ids are never reused."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 from mythjobs.clock import Now
-from mythjobs.master.attempts.completion import Ends
-from mythjobs.master.catalog import Book
-from mythjobs.master.state import recall
-from mythjobs.master.turn_context import Turn
+from mythjobs.master.attempts.completion import Completions
+from mythjobs.master.catalog import Catalog
+from mythjobs.master.state import load_state
+from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.outcome import Lost
-from mythjobs.store.statement import Transaction
+from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches, id_recovery
 
-_WHY: Final = "the store was put back to an earlier state"
-_HELD: Final = f"held: {_WHY}, so it may have run since; `mythjobs release` lets it run"
+_WHY: Final = "the store was restored from a backup"
+_HELD: Final = f"held: {_WHY}, so the job may have run since; `mythjobs release` runs it"
 _SLICE_JOBS: Final = 5000
 
 
-class Begun(NamedTuple):
-    """How many jobs are held now, and the number of the next new one."""
+class RestoreResult(NamedTuple):
+    """Number of jobs held, and the id of the next new job."""
 
     held: int
     next_job_id: int
 
 
-def begin_again(tx: Transaction, now: Now, used: id_recovery.Later | None) -> Begun:
-    """What was not over then may be over by now, or run: each such job is held for a person, and
-    its next attempt has a number above all that machines may know. What they still run of it
-    they are told to stop when they come.
+def prepare_restored_store(
+    tx: Transaction, now: Now, used: id_recovery.RestoredIds | None
+) -> RestoreResult:
+    """Hold all unfinished jobs, because they may have run or ended since the backup.
 
-    `used` is the store that was in use until now; what runs by its word as well goes on. With
-    None nothing is known of it.
+    The next attempt of each has a number above all that machines may know. A machine that still
+    runs an older attempt is told to stop it.
+
+    used: ids of the replaced store. Attempts that are live there too go on. None: the replaced
+    store is lost.
     """
-    runs = frozenset[tuple[int, int]]() if used is None else used.live
+    live = frozenset[tuple[int, int]]() if used is None else used.live
     batches.drop_unopened(tx)
-    turn = Turn(tx, now, recall(tx, now), Book())
-    while (work := batches.next_upkeep(tx)) is not None:
-        batches.open_slice(tx, work, _SLICE_JOBS)
-    ends = Ends(turn)
-    for machine in turn.memory.machines.values():
-        for job_id, live in sorted(machine.live.items()):
-            if (job_id, live.n) not in runs:
-                ends.lost(machine, job_id, Lost(_WHY), "presumed: restored")
-    ends.write()
-    turn.finish()
+    turn = TurnContext(tx, now, load_state(tx, now), Catalog())
+    while (work := batches.find_next_upkeep(tx)) is not None:
+        batches.run_upkeep_slice(tx, work, _SLICE_JOBS)
+    completions = Completions(turn)
+    for machine in turn.state.machines.values():
+        for job_id, attempt in sorted(machine.live_attempts.items()):
+            if (job_id, attempt.n) not in live:
+                completions.record_loss(machine, job_id, Lost(_WHY), "presumed: restored")
+    completions.write()
+    turn.flush()
     held = id_recovery.hold_queued(tx, _HELD)
-    return Begun(held, id_recovery.rise(tx, used))
+    return RestoreResult(held, id_recovery.raise_ids(tx, used))

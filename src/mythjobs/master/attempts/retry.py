@@ -1,4 +1,4 @@
-"""What an end makes of its job: over, again at once, again later, or held. Pure."""
+"""Retry decisions: whether a job ends, runs again at once or later, or is held. Pure."""
 
 from __future__ import annotations
 
@@ -9,156 +9,177 @@ from typing import Final, NamedTuple
 from mythjobs.model import outcome as o
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import JobEvent
-from mythjobs.protocol.lease import HOLD
+from mythjobs.model.silence import HOLD
 
-# A job that was lost so often in a row may be what takes its machines down.
-MOST_LOSSES: Final = 3
-# sysexits.h: a temporary failure, and not one of the command.
+# A job that is lost so often in a row may be what takes its machines down.
+MAX_LOSSES: Final = 3
+# sysexits.h: a temporary failure; the command asks to be run again later.
 EX_TEMPFAIL: Final = 75
-# The stop of a machine whose window closed on `terminate`; by `window` alone it is run again.
+# Reason of a stop when a window with `closing = terminate` closes. After the reason `window` the
+# job runs again.
 WINDOW_CLOSED: Final = "window_closed"
 
-_MOST_DOUBLINGS: Final = 10
-_LONGEST_BACKOFF_S: Final = 6 * 3600.0
-_MOST_QUOTED: Final = 200
+_MAX_DOUBLINGS: Final = 10
+_MAX_BACKOFF_S: Final = 6 * 3600.0
+_MAX_QUOTED: Final = 200
 _FREE_RETURNS: Final = 3
-_LONGEST_RETURN_S: Final = 60.0
-# What a start may lack for a while: descriptors, processes, memory, room on a disk.
-_SHORT: Final = frozenset(
+_MAX_RETURN_DELAY_S: Final = 60.0
+# Start failures for lack of descriptors, processes, memory or disk space, which may pass.
+_SHORTAGES: Final = frozenset(
     (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 )
-_SHORT_FIRST_S: Final = 10.0
-_LONGEST_SHORT_S: Final = 600.0
+_FIRST_SHORTAGE_DELAY_S: Final = 10.0
+_MAX_SHORTAGE_DELAY_S: Final = 600.0
 
 
-class Past(NamedTuple):
-    """What of an attempt and its job decides about its end."""
+class AttemptHistory(NamedTuple):
+    """Facts about an attempt and its job that a retry decision depends on."""
 
     job_id: int
     n: int
     failures: int = 0
     losses: int = 0
-    stop_by: str | None = None
+    stop_requested_by: str | None = None
     silence: str = ""
 
 
-class Verdict(NamedTuple):
-    """`failed` counts against [retry]; `wait_s` is how long the job waits before it is run
-    again, and with `put_off` its whole command waits as long."""
+class RetryDecision(NamedTuple):
+    """The event for the job, and the reason to show.
+
+    losses: new count of losses in a row.
+    failed: 1 if the attempt counts against [retry].
+    wait_s: delay before the next attempt; with `defers_command` before any job of the command.
+    """
 
     event: JobEvent
-    code: str
-    sentence: str
+    reason_code: str
+    reason: str
     losses: int = 0
     hold: int = 0
     failed: int = 0
     wait_s: float = 0.0
-    put_off: bool = False
+    defers_command: bool = False
 
 
-def judge(outcome: o.Outcome, command: Command, past: Past, later: str = "") -> Verdict:
-    """`later` is what the command's expression for "try later" found in its output.
+def decide(
+    outcome: o.Outcome, command: Command, history: AttemptHistory, later_match: str = ""
+) -> RetryDecision:
+    """Decide about an attempt that has ended.
 
-    A stop that was asked for decides unless it came too late.
+    later_match: text in the output that the command's `later` expression matched, or "".
+    A requested stop means that the job is cancelled, unless it had already succeeded.
     """
-    said = o.sentence(outcome)
+    description = o.describe(outcome)
     match outcome:
         case o.Exited(code) if code in command.success:
-            return Verdict(JobEvent.SUCCEEDED, "", "")
-        case _ if past.stop_by is not None:
-            return Verdict(JobEvent.CANCELLED, "cancelled", f"cancelled by {past.stop_by}; {said}")
+            return RetryDecision(JobEvent.SUCCEEDED, "", "")
+        case _ if history.stop_requested_by is not None:
+            return RetryDecision(
+                JobEvent.CANCELLED,
+                "cancelled",
+                f"cancelled by {history.stop_requested_by}; {description}",
+            )
         case o.Lost():
-            return _lost(past, said)
+            return _lost(history, description)
         case o.Stopped(by):
-            return _stopped(by, past, said)
-        case o.NotStarted(number, _) if number in _SHORT:
-            return _short(past, said)
+            return _stopped(by, history, description)
+        case o.NotStarted(number, _) if number in _SHORTAGES:
+            return _machine_shortage(history, description)
         case _:
-            return _failed(outcome, command, past, later, said)
+            return _failed(outcome, command, history, later_match, description)
 
 
-def returned(past: Past, why: str, *, at_once: bool = False) -> Verdict:
-    """Never started, and its machine has sworn never to: queued again at no cost. at_once: however
-    often."""
-    if past.stop_by is not None:
-        return Verdict(JobEvent.CANCELLED, "cancelled", f"cancelled by {past.stop_by}; {why}")
-    # A machine may give back at once whatever it is given, for a reason that only it knows (a
-    # zone it has no rules of): then the two would do nothing else.
-    again = past.n - _FREE_RETURNS
+def decide_returned(history: AttemptHistory, why: str, *, at_once: bool = False) -> RetryDecision:
+    """Decide about an attempt that its machine durably marked never-start: queue the job again.
+
+    at_once: without a delay, however often.
+    """
+    if history.stop_requested_by is not None:
+        return RetryDecision(
+            JobEvent.CANCELLED, "cancelled", f"cancelled by {history.stop_requested_by}; {why}"
+        )
+    # A machine may return every grant at once for a reason of its own (say, an unknown time zone).
+    # Without a delay master and machine would loop.
+    again = history.n - _FREE_RETURNS
     waits = again >= 0 and not at_once
-    wait_s = min(backoff_s(1.0, again, past), _LONGEST_RETURN_S) if waits else 0.0
-    return Verdict(JobEvent.RETURNED, "again", why, losses=past.losses, wait_s=wait_s)
+    wait_s = min(backoff_s(1.0, again, history), _MAX_RETURN_DELAY_S) if waits else 0.0
+    return RetryDecision(JobEvent.RETURNED, "again", why, losses=history.losses, wait_s=wait_s)
 
 
-def as_paused(verdict: Verdict) -> Verdict:
-    """Of one that its user had made stand still: it does not go on by itself elsewhere."""
-    sentence = f"{verdict.sentence}; held, because it was paused; `mythjobs release` runs it again"
-    return verdict._replace(hold=1, code="held", sentence=sentence)
+def hold_paused(decision: RetryDecision) -> RetryDecision:
+    """Hold a job that a user had paused, instead of running it again elsewhere."""
+    reason = f"{decision.reason}; held because it was paused; `mythjobs release` runs it again"
+    return decision._replace(hold=1, reason_code="held", reason=reason)
 
 
-def _short(past: Past, said: str) -> Verdict:
-    """Its machine was short of something; the job is not at fault, and did not run."""
-    wait_s = min(backoff_s(_SHORT_FIRST_S, past.n - 1, past), _LONGEST_SHORT_S)
-    sentence = f"{said}; its machine was short of that, so it is tried again"
-    return Verdict(JobEvent.REQUEUED, "again", sentence, losses=past.losses, wait_s=wait_s)
+def _machine_shortage(history: AttemptHistory, description: str) -> RetryDecision:
+    delay_s = backoff_s(_FIRST_SHORTAGE_DELAY_S, history.n - 1, history)
+    wait_s = min(delay_s, _MAX_SHORTAGE_DELAY_S)
+    reason = f"{description}; the machine lacked resources, so the job is tried again"
+    return RetryDecision(JobEvent.REQUEUED, "again", reason, losses=history.losses, wait_s=wait_s)
 
 
-def _lost(past: Past, said: str) -> Verdict:
-    losses = past.losses + 1
-    if losses >= MOST_LOSSES:
-        sentence = f"lost {losses} times in a row, so it is held; {said}"
-        return Verdict(JobEvent.REQUEUED, "lost_often", sentence, losses, hold=1)
-    if past.silence == HOLD:
-        return Verdict(JobEvent.REQUEUED, "lost", _held(said), losses, hold=1)
-    return Verdict(JobEvent.REQUEUED, "again", said, losses)
+def _lost(history: AttemptHistory, description: str) -> RetryDecision:
+    losses = history.losses + 1
+    if losses >= MAX_LOSSES:
+        reason = f"held because it was lost {losses} times in a row; {description}"
+        return RetryDecision(JobEvent.REQUEUED, "lost_often", reason, losses, hold=1)
+    if history.silence == HOLD:
+        return RetryDecision(JobEvent.REQUEUED, "lost", _held(description), losses, hold=1)
+    return RetryDecision(JobEvent.REQUEUED, "again", description, losses)
 
 
-def _stopped(by: str, past: Past, said: str) -> Verdict:
+def _stopped(by: str, history: AttemptHistory, description: str) -> RetryDecision:
     if by == WINDOW_CLOSED:
-        sentence = "ended by its machine when its window closed"
-        return Verdict(JobEvent.FAILED, WINDOW_CLOSED, sentence)
-    if by == "lease" and past.silence == HOLD:
-        return Verdict(JobEvent.REQUEUED, "lost", _held(said), hold=1)
-    # Nobody asked for the job's end: it was its machine's, its hours', or an owner's who
-    # stopped all.
-    return Verdict(JobEvent.REQUEUED, "again", said)
+        reason = "terminated by its machine when the window closed"
+        return RetryDecision(JobEvent.FAILED, WINDOW_CLOSED, reason)
+    if by == "lease" and history.silence == HOLD:
+        return RetryDecision(JobEvent.REQUEUED, "lost", _held(description), hold=1)
+    # No user asked for this job's end: an expired lease, a closed window or an agent's
+    # `--stop-jobs` ended the attempt.
+    return RetryDecision(JobEvent.REQUEUED, "again", description)
 
 
-def _held(said: str) -> str:
-    return f"{said}; held, because its command says so; `mythjobs release` runs it again"
+def _held(description: str) -> str:
+    return f'{description}; held, as its command sets silence = "hold"; `mythjobs release` runs it'
 
 
-def _failed(outcome: o.Outcome, command: Command, past: Past, later: str, said: str) -> Verdict:
+def _failed(
+    outcome: o.Outcome, command: Command, history: AttemptHistory, later: str, description: str
+) -> RetryDecision:
     retry = command.retry
     if later:
-        wait_s = backoff_s(retry.backoff_s, past.n - 1 - past.failures, past)
-        sentence = f'its output says "{later[:_MOST_QUOTED]}" ({said}); {command.name} is put off'
-        return Verdict(JobEvent.REQUEUED, "later", sentence, wait_s=wait_s, put_off=True)
-    # Whoever typed `mythjobs run` waits for the code, not for another time.
+        wait_s = backoff_s(retry.backoff_s, history.n - 1 - history.failures, history)
+        match = later[:_MAX_QUOTED]
+        reason = f'its output says "{match}" ({description}); jobs of {command.name} wait'
+        return RetryDecision(JobEvent.REQUEUED, "later", reason, wait_s=wait_s, defers_command=True)
+    # The user of `mythjobs run` waits for the exit code, not for another attempt.
     if outcome == o.Exited(EX_TEMPFAIL) and command.name != RUN:
-        wait_s = backoff_s(retry.backoff_s, past.n - 1 - past.failures, past)
-        sentence = f"says to try it later ({said})"
-        return Verdict(JobEvent.REQUEUED, "later", sentence, wait_s=wait_s)
+        wait_s = backoff_s(retry.backoff_s, history.n - 1 - history.failures, history)
+        reason = f"exit code {EX_TEMPFAIL} asks to be run again later"
+        return RetryDecision(JobEvent.REQUEUED, "later", reason, wait_s=wait_s)
     kind = str(o.to_json(outcome)["kind"])
     budget, counts = retry.failures, kind in retry.on
     if isinstance(outcome, o.Breached) and command.on_breach:
         if command.on_breach == "hold":
-            sentence = f"{said}; held, `mythjobs release` runs it again"
-            return Verdict(JobEvent.REQUEUED, "breached", sentence, hold=1)
+            reason = f"{description}; held, `mythjobs release` runs it again"
+            return RetryDecision(JobEvent.REQUEUED, "breached", reason, hold=1)
         counts = command.on_breach == "retry"
-        # Who asks for a retry and names no number means one.
+        # on_breach = "retry" without a number of failures allows one.
         budget = max(budget, 1)
-    if counts and past.failures < budget:
-        wait_s = backoff_s(retry.backoff_s, past.failures, past)
-        sentence = f"{said}; failure {past.failures + 1}, run again up to {budget} times"
-        return Verdict(JobEvent.REQUEUED, "retry", sentence, failed=1, wait_s=wait_s)
-    return Verdict(JobEvent.FAILED, kind, said, failed=1)
+    if counts and history.failures < budget:
+        wait_s = backoff_s(retry.backoff_s, history.failures, history)
+        reason = f"{description}; failure {history.failures + 1}, run again up to {budget} times"
+        return RetryDecision(JobEvent.REQUEUED, "retry", reason, failed=1, wait_s=wait_s)
+    return RetryDecision(JobEvent.FAILED, kind, description, failed=1)
 
 
-def backoff_s(first_s: float, before: int, past: Past) -> float:
-    """Twice as long each time, and up to a quarter more or less, so that jobs that failed
-    together do not come again together. The same (job, n) waits equally long everywhere."""
-    wait_s = first_s * 2.0 ** min(max(before, 0), _MOST_DOUBLINGS)
-    wait_s = min(wait_s, max(first_s, _LONGEST_BACKOFF_S))
-    share = zlib.crc32(b"%d.%d" % (past.job_id, past.n)) / 2**32
+def backoff_s(first_s: float, before: int, history: AttemptHistory) -> float:
+    """Return an exponential back-off with ± 25 % jitter, which spreads jobs that failed together.
+
+    The jitter is derived from (job, n), so every call returns the same delay.
+    """
+    wait_s = first_s * 2.0 ** min(max(before, 0), _MAX_DOUBLINGS)
+    wait_s = min(wait_s, max(first_s, _MAX_BACKOFF_S))
+    share = zlib.crc32(b"%d.%d" % (history.job_id, history.n)) / 2**32
     return wait_s * (0.75 + share / 2)

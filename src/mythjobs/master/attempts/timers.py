@@ -1,27 +1,27 @@
-"""What comes with time: jobs that are due, passed deadlines, commands no longer put off."""
+"""Wall-clock timers: start times and deadlines of jobs, ends of command deferrals."""
 
 from __future__ import annotations
 
-from mythjobs.master.turn_context import Turn
+from mythjobs.master.turn_context import TurnContext
 from mythjobs.store.writes import commands, deadlines, readiness
 
-# A turn stays short; what is left comes with the next one.
-_MOST = 500
+# Jobs per turn, which must stay short. The next turn handles the rest.
+_MAX_JOBS = 500
 
 
-def come(turn: Turn) -> None:
-    """Does what is due, and sets when the next is."""
+def run_due(turn: TurnContext) -> None:
+    """Fire the timers that are due, and set the time of the next one."""
     now_ms = turn.now.wall_ms
-    turn.wake(readiness.refresh(turn.tx, readiness.due(turn.tx, now_ms, _MOST)))
-    more = _deadlines(turn, now_ms)
-    _put_off(turn, now_ms)
-    turn.memory.next_due_ms = min(
+    turn.recheck(readiness.refresh(turn.tx, readiness.clear_due(turn.tx, now_ms, _MAX_JOBS)))
+    more = _cancel_past_deadline(turn, now_ms)
+    _end_deferrals(turn, now_ms)
+    turn.state.next_due_ms = min(
         (
             each
             for each in (
-                readiness.next_due_ms(turn.tx),
-                now_ms if more else deadlines.next_ms(turn.tx, now_ms),
-                *(put_off.until_ms for put_off in turn.memory.put_off.values()),
+                readiness.find_next_due_ms(turn.tx),
+                now_ms if more else deadlines.find_next_ms(turn.tx, now_ms),
+                *(deferral.until_ms for deferral in turn.state.deferrals.values()),
             )
             if each is not None
         ),
@@ -29,20 +29,21 @@ def come(turn: Turn) -> None:
     )
 
 
-def _deadlines(turn: Turn, now_ms: int) -> bool:
-    """Whether there may be more of them."""
-    passed = deadlines.passed(turn.tx, now_ms, _MOST)
-    if passed:
+def _cancel_past_deadline(turn: TurnContext, now_ms: int) -> bool:
+    """Cancel queued jobs whose deadline has passed. Return whether there may be more."""
+    missed = deadlines.find_missed(turn.tx, now_ms, _MAX_JOBS)
+    if missed:
         turn.cancel_queued(
-            passed, lambda _: "it had not started by its deadline", code="deadline_passed"
+            missed, lambda _: "the job had not started by its deadline", code="deadline_passed"
         )
-    return len(passed) == _MOST
+    return len(missed) == _MAX_JOBS
 
 
-def _put_off(turn: Turn, now_ms: int) -> None:
-    over = [each for each, put_off in turn.memory.put_off.items() if put_off.until_ms <= now_ms]
-    for command_id in over:
-        del turn.memory.put_off[command_id]
+def _end_deferrals(turn: TurnContext, now_ms: int) -> None:
+    deferrals = turn.state.deferrals
+    expired = [each for each, deferral in deferrals.items() if deferral.until_ms <= now_ms]
+    for command_id in expired:
+        del deferrals[command_id]
         commands.put_off(turn.tx, command_id, None, "")
-    if over:
-        turn.wake(readiness.ready_classes(turn.tx))
+    if expired:
+        turn.recheck(readiness.read_ready_classes(turn.tx))

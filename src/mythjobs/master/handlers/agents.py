@@ -1,40 +1,47 @@
-"""What agents say: joining, heartbeats, starts and progress. Ends are in ends.py."""
+"""Handlers of agent connections and frames: attach, detach, heartbeats, reports on attempts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from mythjobs.errors import ConfigError, NotAllowed, Taken
-from mythjobs.master.attempts.completion import Ends
-from mythjobs.master.attempts.late_results import Late
-from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached
-from mythjobs.master.state import Machine, machine_from
-from mythjobs.master.turn_context import Turn
+from mythjobs.errors import AlreadyRunning, ConfigError, NotAllowed
+from mythjobs.master.attempts.completion import Completions
+from mythjobs.master.attempts.late_results import LateResults
+from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived
+from mythjobs.master.state import Machine, machine_from_row
+from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.outcome import Lost, NotStarted
-from mythjobs.model.units import clock_differs
+from mythjobs.model.units import is_clock_skewed
 from mythjobs.protocol import messages as m
 from mythjobs.store.writes import machines
 
-_MOST_COMMENT = 1000
-_MOST_ZONE = 100
+_MAX_COMMENT = 1000
+_MAX_ZONE = 100
 
 
-def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Attached:
-    """The connection of a machine that proved its key. `rights` and `jobs` are for our own.
+def attach_machine(
+    turn: TurnContext, request: Attach, *, rights: str, jobs: int | None
+) -> Attached:
+    """Attach a machine that proved its key to its connection; enroll the master's own machine.
 
-    Raises NotAllowed for a key that is not enrolled, Taken if the machine is connected already.
+    `rights` and `jobs` apply to the master's own machine only. Raises NotAllowed for a key that
+    is not enrolled, Taken if the machine is connected already.
     """
     hello = request.hello
     if hello.cores < 1 or not hello.name:
-        raise ConfigError("the agent names no machine, or no cores")
-    machine = next((e for e in turn.memory.machines.values() if e.key == hello.machine_key), None)
+        raise ConfigError("cannot attach an agent whose hello has no machine name or no cores")
+    machine = next((e for e in turn.state.machines.values() if e.key == hello.machine_key), None)
     if machine is None:
         if not request.trusted:
-            raise NotAllowed("this machine has not joined; machines join over the network later")
-        machine = _enrol(turn, hello, rights)
+            raise NotAllowed(
+                "this machine's key is not enrolled; only the master's own machine can join"
+            )
+        machine = _enroll(turn, hello, rights)
     elif machine.connection is not None and machine.incarnation != hello.incarnation:
-        raise Taken(f"machine {machine.name} is connected already; two agents have the same key")
-    zone = hello.zone[:_MOST_ZONE]
+        raise AlreadyRunning(
+            f"machine {machine.name} is already connected; two agents use the same key"
+        )
+    zone = hello.zone[:_MAX_ZONE]
     machines.attach(
         turn.tx,
         machine.machine_id,
@@ -45,23 +52,24 @@ def attach(turn: Turn, request: Attach, *, rights: str, jobs: int | None) -> Att
     )
     machine.boot_id, machine.cores = hello.boot_id, hello.cores
     if zone != machine.zone:
-        turn.memory.plan.forget_declined(machine.machine_id)
-    machine.zone, machine.can = zone, m.CAN.intersection(hello.can)
-    # Grants are numbered anew: what was given before counts as known to be there, or is asked for.
-    machine.live = {
-        job_id: replace(each, grant_no=0, told="?", limits="?", frozen=())
-        for job_id, each in machine.live.items()
+        turn.state.placement.clear_declines(machine.machine_id)
+    machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
+    # Grant numbers start again on each connection. Earlier grants count as journalled (number 0);
+    # the first heartbeat shows which of them the machine has.
+    machine.live_attempts = {
+        job_id: replace(each, grant_no=0, sent_hours="?", sent_limits="?", frozen_by=())
+        for job_id, each in machine.live_attempts.items()
     }
     machine.connection, machine.incarnation = request.connection, hello.incarnation
-    machine.hb = machine.grants = 0
-    machine.draining = False
-    machine.heard_ms = turn.now.steady_ms
+    machine.heartbeat_no = machine.last_grant_no = 0
+    machine.is_draining = False
+    machine.last_frame_ms = turn.now.steady_ms
     if request.trusted and jobs is not None:
-        machine.most_now = jobs
-    return Attached(machine.machine_id, machine.jobs)
+        machine.temporary_jobs = jobs
+    return Attached(machine.machine_id, machine.max_jobs)
 
 
-def _enrol(turn: Turn, hello: m.Hello, rights: str) -> Machine:
+def _enroll(turn: TurnContext, hello: m.Hello, rights: str) -> Machine:
     row = machines.enrol(
         turn.tx,
         name=hello.name[:100],
@@ -71,134 +79,158 @@ def _enrol(turn: Turn, hello: m.Hello, rights: str) -> Machine:
         boot_id=hello.boot_id,
         at_ms=turn.now.wall_ms,
     )
-    machine = turn.memory.machines[row.machine_id] = machine_from(row)
+    machine = turn.state.machines[row.machine_id] = machine_from_row(row)
     return machine
 
 
-def detached(turn: Turn, message: Detached) -> None:
-    machine = turn.memory.by_connection(message.connection)
+def detach_machine(turn: TurnContext, message: Detached) -> None:
+    machine = turn.state.machine_on_connection(message.connection)
     if machine is not None:
-        machine.connection, machine.hb = None, 0
+        machine.connection, machine.heartbeat_no = None, 0
 
 
-def said(turn: Turn, message: AgentSaid, ends: Ends, late: Late) -> None:
-    """One frame: notes what must be written, answers what can be answered."""
-    machine = turn.memory.by_connection(message.connection)
+def handle_frame(
+    turn: TurnContext, message: FrameReceived, completions: Completions, late: LateResults
+) -> None:
+    """Handle all messages of a frame. Frames of a detached connection are ignored."""
+    machine = turn.state.machine_on_connection(message.connection)
     if machine is None:
         return
     frame = message.frame
     turn.acks[message.connection] = frame.no
-    machine.heard_ms = turn.now.steady_ms
-    machine.draining = frame.draining
+    machine.last_frame_ms = turn.now.steady_ms
+    machine.is_draining = frame.draining
     for each in frame.messages:
         match each:
             case m.Started():
                 if _is_live(machine, each.job, each.n, late):
-                    ends.started(machine, each.job, each.at_ms)
+                    completions.record_start(machine, each.job, each.at_ms)
             case m.Ended():
                 if _is_live(machine, each.job, each.n):
-                    ends.ended(machine, each)
+                    completions.record_end(machine, each)
                 else:
-                    late.ended(machine, each)
+                    late.add_result(machine, each)
             case m.Progress():
                 if _is_live(machine, each.job, each.n):
                     tenths = None if each.percent is None else round(10 * each.percent)
-                    # A job may write anything there, and not every store can hold a NUL.
-                    comment = each.comment and each.comment[:_MOST_COMMENT].replace("\0", "\ufffd")
-                    ends.progress[each.job, each.n] = (tenths, comment)
+                    # The comment is text of the job. PostgreSQL cannot store a NUL.
+                    comment = each.comment and each.comment[:_MAX_COMMENT].replace("\0", "\ufffd")
+                    completions.progress[each.job, each.n] = (tenths, comment)
             case m.Returned():
                 if _is_live(machine, each.job, each.n, late):
-                    _returned(turn, machine, each, ends)
+                    _handle_returned(turn, machine, each, completions)
             case m.Frozen():
                 if _is_live(machine, each.job, each.n):
                     holders = tuple(sorted({holder[:20] for holder in each.holders[:10]}))
-                    machine.live[each.job] = machine.live[each.job].with_frozen(holders)
+                    attempt = machine.live_attempts[each.job]
+                    machine.live_attempts[each.job] = attempt.with_frozen_by(holders)
             case m.Heartbeat():
-                _heartbeat(turn, machine, each, frame.seen, ends, late)
+                _handle_heartbeat(turn, machine, each, frame.seen, completions, late)
             case _:
-                pass  # offers and transfers of output, which the loop has taken already
+                pass  # offers and transfers of output, which the link server has handled
 
 
-def _returned(turn: Turn, machine: Machine, message: m.Returned, ends: Ends) -> None:
+def _handle_returned(
+    turn: TurnContext, machine: Machine, message: m.Returned, completions: Completions
+) -> None:
     reason = message.reason[:500].replace("\0", "\ufffd")
-    closed = message.code == m.CLOSED
+    closed = message.code == m.HOURS_CLOSED
     if closed:
-        class_id = machine.live[message.job].class_id
-        turn.memory.plan.decline(machine.machine_id, class_id, turn.now.wall_ms)
-    ends.never_started(machine, message.job, NotStarted(0, reason), closed=closed)
+        class_id = machine.live_attempts[message.job].class_id
+        turn.state.placement.record_decline(machine.machine_id, class_id, turn.now.wall_ms)
+    completions.record_never_started(machine, message.job, NotStarted(0, reason), closed=closed)
 
 
-def _is_live(machine: Machine, job_id: int, n: int, late: Late | None = None) -> bool:
-    """Whether this attempt is live there. `late` hears of one that is not."""
-    live = machine.live.get(job_id)
-    if live is not None and live.n == n:
+def _is_live(machine: Machine, job_id: int, n: int, late: LateResults | None = None) -> bool:
+    """Return whether the machine holds this attempt; if not, reject it through `late`."""
+    attempt = machine.live_attempts.get(job_id)
+    if attempt is not None and attempt.n == n:
         return True
     if late is not None:
-        late.stale(machine, job_id, n)
+        late.reject(machine, job_id, n)
     return False
 
 
-def _heartbeat(
-    turn: Turn, machine: Machine, beat: m.Heartbeat, seen: int, ends: Ends, late: Late
+def _handle_heartbeat(
+    turn: TurnContext,
+    machine: Machine,
+    beat: m.Heartbeat,
+    seen: int,
+    completions: Completions,
+    late: LateResults,
 ) -> None:
-    """Renews what it holds and is still its own; concludes from what it does not hold."""
+    """Renew the leases of listed attempts, and resolve those that the machine does not list.
+
+    seen: number of the last grant that the machine had journalled.
+    """
     assert machine.connection is not None
-    first = machine.hb == 0
+    first = machine.heartbeat_no == 0
     if beat.wall_ms is not None:
         clock_ms = beat.wall_ms - turn.now.wall_ms
-        if clock_differs(clock_ms - machine.clock_ms):
-            # Somebody set a clock: what it said by the old one says nothing now.
-            turn.memory.plan.forget_declined(machine.machine_id)
-        machine.clock_ms = clock_ms
-    machine.hb = max(machine.hb, beat.hb)
-    held = {(each.job, each.n): each.state for each in beat.held}
+        if is_clock_skewed(clock_ms - machine.clock_skew_ms):
+            # A clock was set; windows that were closed by the old time may be open.
+            turn.state.placement.clear_declines(machine.machine_id)
+        machine.clock_skew_ms = clock_ms
+    machine.heartbeat_no = max(machine.heartbeat_no, beat.hb)
+    held: dict[tuple[int, int], str] = {(each.job, each.n): each.state for each in beat.held}
     if first:
-        _after_reboot(machine, held, ends)
+        _end_previous_boot(machine, held, completions)
     excepted = []
     for (job_id, n), state in held.items():
-        live = machine.live.get(job_id)
-        if live is not None and live.n == n:
-            machine.live[job_id] = live.with_note(turn.now.steady_ms)
+        attempt = machine.live_attempts.get(job_id)
+        if attempt is not None and attempt.n == n:
+            machine.live_attempts[job_id] = attempt.with_renewal(turn.now.steady_ms)
         elif state != "ended":
             excepted.append((job_id, n))
-            late.stale(machine, job_id, n)
-    turn.say(machine.connection, m.Renew(beat.hb, excepted))
-    for job_id, live in list(machine.live.items()):
-        here = held.get((job_id, live.n))
-        if here is not None:
+            late.reject(machine, job_id, n)
+    turn.send(machine.connection, m.Renew(beat.hb, excepted))
+    for job_id, attempt in list(machine.live_attempts.items()):
+        held_state = held.get((job_id, attempt.n))
+        if held_state is not None:
             if first:
-                _held_again(turn, machine, job_id, here, ends)
-        elif first or live.grant_no <= seen:
-            _missing(turn, machine, job_id, first, ends)
+                _resume_held(turn, machine, job_id, held_state, completions)
+        elif first or attempt.grant_no <= seen:
+            _resolve_missing(turn, machine, job_id, first, completions)
 
 
-def _after_reboot(machine: Machine, held: dict[tuple[int, int], str], ends: Ends) -> None:
-    # Asked when the first heartbeat comes, not at the handshake: only who has read our welcome
-    # sends one, so that a hello that was long under way cannot end what a later boot runs.
-    for job_id, live in list(machine.live.items()):
-        # What it has the end of it tells itself, with what was seen of it.
-        if live.boot_id != machine.boot_id and held.get((job_id, live.n)) != "ended":
-            ends.lost(machine, job_id, Lost("its machine restarted"), "observed: rebooted")
+def _end_previous_boot(
+    machine: Machine, held: dict[tuple[int, int], str], completions: Completions
+) -> None:
+    # At the first heartbeat, not at the handshake: a delayed hello of an old boot must not end
+    # attempts of a later one, and only an agent that has read the welcome sends a heartbeat.
+    for job_id, attempt in list(machine.live_attempts.items()):
+        # The agent reports the end of an attempt listed as "ended", with outcome and usage.
+        if attempt.boot_id != machine.boot_id and held.get((job_id, attempt.n)) != "ended":
+            completions.record_loss(
+                machine, job_id, Lost("the machine restarted"), "observed: rebooted"
+            )
 
 
-def _held_again(turn: Turn, machine: Machine, job_id: int, state: str, ends: Ends) -> None:
-    """It has it still, on a new connection: what either side may have missed is made up for."""
+def _resume_held(
+    turn: TurnContext, machine: Machine, job_id: int, state: str, completions: Completions
+) -> None:
+    """Repeat what a lost connection may have dropped for an attempt: its start, a stop request."""
     assert machine.connection is not None
-    live = machine.live[job_id]
-    if state == "running" and live.started_ms is None:
-        ends.started(machine, job_id, turn.now.wall_ms)
-    if live.stop_by is not None and state != "ended":
-        turn.say(machine.connection, m.Stop(job_id, live.n, live.stop_by))
+    attempt = machine.live_attempts[job_id]
+    if state == "running" and attempt.started_ms is None:
+        completions.record_start(machine, job_id, turn.now.wall_ms)
+    if attempt.stop_requested_by is not None and state != "ended":
+        turn.send(machine.connection, m.Stop(job_id, attempt.n, attempt.stop_requested_by))
 
 
-def _missing(turn: Turn, machine: Machine, job_id: int, first: bool, ends: Ends) -> None:
-    # All that was granted on an old connection has arrived or never will, and what was granted
-    # on this one it has journalled: what the machine does not hold now it never had, or lost
-    # with its state.
-    live = machine.live[job_id]
-    if live.started_ms is not None:
-        ends.lost(machine, job_id, Lost("the machine no longer knows it"), "observed: forgotten")
-    elif first and live.stop_by is None and machine.takes:
-        turn.again.append((machine.machine_id, job_id))
+def _resolve_missing(
+    turn: TurnContext, machine: Machine, job_id: int, first: bool, completions: Completions
+) -> None:
+    # The machine has journalled every grant up to `seen`, and a grant of an earlier connection
+    # cannot arrive any more. So the machine never had this attempt, or lost its own state.
+    attempt = machine.live_attempts[job_id]
+    if attempt.started_ms is not None:
+        completions.record_loss(
+            machine, job_id, Lost("the machine has no record of it any more"), "observed: forgotten"
+        )
+    elif first and attempt.stop_requested_by is None and machine.accepts_grants:
+        turn.regrants.append((machine.machine_id, job_id))
     else:
-        ends.never_started(machine, job_id, NotStarted(0, "the machine never had it"))
+        completions.record_never_started(
+            machine, job_id, NotStarted(0, "the grant did not reach the machine")
+        )

@@ -1,4 +1,4 @@
-"""What owners say of machines and commands: settings, hours for once, semaphores, on and off."""
+"""Handlers of requests about machines (settings, window overrides) and semaphores."""
 
 from __future__ import annotations
 
@@ -8,146 +8,152 @@ from typing import Any, Final
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
-from mythjobs.master.explain.job import machine_page
-from mythjobs.master.state import Machine, Memory, write_rights
-from mythjobs.master.turn_context import Turn
-from mythjobs.model.machine_policy import Owner, owner_from, owner_to_table
-from mythjobs.model.policy_tables import WORD
+from mythjobs.master.explain.machine import overrides_of, settings_of, summarize_machine
+from mythjobs.master.state import Machine
+from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.machine_policy import (
+    ALLOW_ALL,
+    MAX_JOBS,
+    MachinePolicy,
+    Rights,
+    policy_from_table,
+    policy_to_table,
+)
+from mythjobs.model.names import invalid_semaphore_name, is_short_name
 from mythjobs.model.window import ALLOW, PAUSE
+from mythjobs.model.zone import load_zone
 from mythjobs.protocol.messages import Settings
-from mythjobs.store.statement import Transaction
-from mythjobs.store.writes import commands, machines, overrides, readiness, semaphores
+from mythjobs.store.writes import machines, overrides, readiness, semaphores
 
-_MOST_UNITS: Final = 1_000_000
-# Longer is no exception any more: it belongs into the hours.
-_LONGEST_MS: Final = 366 * 86_400_000
-
-
-def settings_of(machine: Machine) -> dict[str, object]:
-    """All that is said of a machine, as the tables of its TOML."""
-    whole = replace(machine.owner, jobs=machine.ceiling, rights=machine.rights)
-    return owner_to_table(whole)
+_MAX_UNITS: Final = 1_000_000
+# A longer exception belongs in the machine's windows.
+_MAX_OVERRIDE_MS: Final = 366 * 86_400_000
 
 
-def edit_machine(turn: Turn, request: requests.EditMachine) -> dict[str, Any]:
-    """Raises NoSuchMachine, NoSuchCommand, DefinitionError."""
-    machine = turn.memory.machine(request.name)
-    owner = owner_from(request.settings)
-    for name in sorted(owner.rights.commands | owner.commands.keys()):
-        turn.book.named(turn.tx, name)
-    keep(turn, machine, owner)
-    return machine_page(machine, turn.now) | {"settings": settings_of(machine)}
+def edit_machine(turn: TurnContext, request: requests.EditMachine) -> dict[str, Any]:
+    """Replace a machine's policy. Raises NoSuchMachine, NoSuchCommand, DefinitionError."""
+    machine = turn.state.find_machine(request.name)
+    policy = policy_from_table(request.settings)
+    for name in sorted(policy.rights.commands | policy.commands.keys()):
+        turn.catalog.find_command(turn.tx, name)
+    store_policy(turn, machine, policy)
+    return summarize_machine(machine, turn.now) | {"settings": settings_of(machine)}
 
 
-def keep(turn: Turn, machine: Machine, owner: Owner) -> None:
-    """Writes down what an owner says now, and tells the machine what it must know of it."""
-    # Rights and ceiling have columns of their own.
-    rest = replace(owner, jobs=None, rights=Owner().rights)
-    table = {name: value for name, value in owner_to_table(rest).items() if name != "allow"}
+def store_policy(turn: TurnContext, machine: Machine, policy: MachinePolicy) -> None:
+    """Store a machine's policy, apply it, and send the machine its number of jobs."""
+    # Rights and the number of jobs have their own columns.
+    rest = replace(policy, jobs=None, rights=MachinePolicy().rights)
+    table = {name: value for name, value in policy_to_table(rest).items() if name != "allow"}
     text = json.dumps(table, ensure_ascii=False)
     machines.set_policy(
-        turn.tx, machine.machine_id, rights=write_rights(owner.rights), jobs=owner.jobs
+        turn.tx, machine.machine_id, rights=policy.rights.to_json(), jobs=policy.jobs
     )
     machines.set_settings(turn.tx, machine.machine_id, settings=text, zone=machine.zone)
-    if owner.jobs != machine.ceiling:
-        machine.most_now = None
-    machine.owner, machine.rights, machine.ceiling = rest, owner.rights, owner.jobs
-    if machine.hb:
+    if policy.jobs != machine.policy_jobs:
+        machine.temporary_jobs = None
+    machine.policy, machine.rights, machine.policy_jobs = rest, policy.rights, policy.jobs
+    if machine.heartbeat_no:
         assert machine.connection is not None
-        turn.say(machine.connection, Settings(machine.jobs))
-    turn.memory.plan.forget_declined(machine.machine_id)
-    turn.wake(readiness.ready_classes(turn.tx))
+        turn.send(machine.connection, Settings(machine.max_jobs))
+    turn.state.placement.clear_declines(machine.machine_id)
+    turn.recheck(readiness.read_ready_classes(turn.tx))
 
 
-def override_hours(turn: Turn, request: requests.OverrideHours) -> dict[str, Any]:
-    """Raises NoSuchMachine, NoSuchCommand, BadRequest."""
-    machine = turn.memory.machine(request.name)
+def override_hours(turn: TurnContext, request: requests.OverrideHours) -> dict[str, Any]:
+    """Set or remove an override. Raises NoSuchMachine, NoSuchCommand, BadRequest."""
+    machine = turn.state.find_machine(request.name)
     command_id = overrides.EVERY_COMMAND
     if request.command is not None:
-        command_id = turn.book.named(turn.tx, request.command).command_id
+        command_id = turn.catalog.find_command(turn.tx, request.command).command_id
     key = machine.machine_id, command_id
     now_ms = turn.now.wall_ms
-    there = turn.memory.plan.overrides
+    active = turn.state.placement.overrides
     if request.kind in (ALLOW, PAUSE):
         until_ms = request.until_ms
-        if until_ms is None or not now_ms < until_ms <= now_ms + _LONGEST_MS:
+        if until_ms is None or not now_ms < until_ms <= now_ms + _MAX_OVERRIDE_MS:
             raise BadRequest(
-                "say until when, within a year; what shall be so for good belongs into the "
+                "an override needs an end within a year; a permanent exception belongs in the "
                 "machine's windows"
             )
-        overrides.put(turn.tx, overrides.Override(*key, request.kind, until_ms))
-        there[key] = request.kind, until_ms
+        overrides.save(turn.tx, overrides.OverrideRow(*key, request.kind, until_ms))
+        active[key] = request.kind, until_ms
     elif request.kind == "hours":
         overrides.remove(turn.tx, *key)
-        there.pop(key, None)
+        active.pop(key, None)
     else:
-        raise BadRequest(f'"{request.kind}" is none of allow, pause, hours')
-    overrides.expire(turn.tx, now_ms)
-    for each in [each for each, (_, until_ms) in there.items() if until_ms <= now_ms]:
-        del there[each]
-    turn.memory.plan.forget_declined(machine.machine_id)
-    turn.wake(readiness.ready_classes(turn.tx))
-    stand = overrides_of(turn.tx, turn.memory, machine, now_ms)
-    return machine_page(machine, turn.now) | {"overrides": stand}
+        raise BadRequest(f'override kind "{request.kind}" is not one of allow, pause, hours')
+    overrides.remove_expired(turn.tx, now_ms)
+    for each in [each for each, (_, until_ms) in active.items() if until_ms <= now_ms]:
+        del active[each]
+    turn.state.placement.clear_declines(machine.machine_id)
+    turn.recheck(readiness.read_ready_classes(turn.tx))
+    found = overrides_of(turn.tx, turn.state, machine, now_ms)
+    return summarize_machine(machine, turn.now) | {"overrides": found}
 
 
-def overrides_of(
-    tx: Transaction, memory: Memory, machine: Machine, now_ms: int
-) -> list[dict[str, object]]:
-    """What stands above the hours of a machine now; `command` None is all of them."""
-    named = commands.names(tx)
-    return [
-        {"command": named.get(command_id), "kind": kind, "until_ms": until_ms}
-        for (machine_id, command_id), (kind, until_ms) in sorted(memory.plan.overrides.items())
-        if machine_id == machine.machine_id and until_ms > now_ms
-    ]
+def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str, int]:
+    """Create, resize or delete a semaphore. Return the sizes of all. Raises BadRequest.
 
-
-def set_semaphore(turn: Turn, request: requests.SetSemaphore) -> dict[str, int]:
-    """Jobs that hold more than the new size run on; no other starts until there is room.
-
-    Answers all semaphores. Raises BadRequest.
+    If the new size is less than the units in use, running jobs keep theirs and no other starts.
     """
-    if not WORD.fullmatch(request.name) or len(request.name) > 100:
-        raise BadRequest(
-            f'"{request.name}" is no name; write small letters and digits, joined by - _ or .'
-        )
-    sizes = turn.memory.plan.sizes
+    if not is_short_name(request.name):
+        raise invalid_semaphore_name(request.name)
+    placement = turn.state.placement
+    sizes = placement.semaphore_sizes
+    freed = placement.freed_by_freeze
     if request.size is None:
         if request.name not in sizes:
             raise BadRequest(f'there is no semaphore "{request.name}"')
         semaphores.remove(turn.tx, request.name)
         del sizes[request.name]
-        turn.memory.plan.freed -= {request.name}
-    elif not 0 <= request.size <= _MOST_UNITS:
-        raise BadRequest(f"a semaphore has 0 to {_MOST_UNITS} units")
+        placement.freed_by_freeze = freed - {request.name}
+    elif not 0 <= request.size <= _MAX_UNITS:
+        raise BadRequest(f"semaphore size {request.size} is not between 0 and {_MAX_UNITS}")
     else:
-        plan = turn.memory.plan
         free = request.free_when_frozen
         if free is None:
-            free = request.name in plan.freed
-        semaphores.put(turn.tx, request.name, request.size, free_when_frozen=free)
+            free = request.name in freed
+        semaphores.save(turn.tx, request.name, request.size, free_when_frozen=free)
         sizes[request.name] = request.size
-        plan.freed = plan.freed | {request.name} if free else plan.freed - {request.name}
-    turn.wake(readiness.ready_classes(turn.tx))
+        placement.freed_by_freeze = freed | {request.name} if free else freed - {request.name}
+    turn.recheck(readiness.read_ready_classes(turn.tx))
     return dict(sizes)
 
 
-def enable_command(turn: Turn, request: requests.EnableCommand) -> dict[str, Any]:
-    """Whether its jobs may start; those that run go on. Enabling ends a put-off as well.
+def set_machine(turn: TurnContext, request: requests.SetMachine) -> dict[str, Any]:
+    """Change some of a machine's settings. Raises NoSuchMachine, NoSuchCommand, BadRequest."""
+    machine = turn.state.find_machine(request.name)
+    if request.jobs is not None and not 0 <= request.jobs <= MAX_JOBS:
+        raise BadRequest(f"jobs {request.jobs} is not between 0 and {MAX_JOBS}")
+    for name in [*(request.deny or []), *_command_names(request.allow)]:
+        turn.catalog.find_command(turn.tx, name)
+    if request.zone is not None:
+        try:
+            load_zone(request.zone)
+        except ValueError as error:
+            raise BadRequest(f"zone: {error}") from None
+    policy = replace(
+        machine.policy,
+        rights=_changed_rights(machine.rights, request),
+        jobs=machine.policy_jobs if request.jobs is None else request.jobs,
+        zone=machine.policy.zone if request.zone is None else request.zone,
+    )
+    if request.jobs is not None:
+        machine.temporary_jobs = None
+    store_policy(turn, machine, policy)
+    return summarize_machine(machine, turn.now)
 
-    Raises NoSuchCommand.
-    """
-    defined = turn.book.named(turn.tx, request.name)
-    command_id = defined.command_id
-    commands.enable(turn.tx, command_id, request.on)
-    plan = turn.memory.plan
-    if request.on:
-        plan.disabled -= {command_id}
-        if turn.memory.put_off.pop(command_id, None) is not None:
-            commands.put_off(turn.tx, command_id, None, "")
-        turn.wake(readiness.ready_classes(turn.tx))
-    else:
-        plan.disabled |= {command_id}
-    turn.book.forget(request.name)
-    return {"name": request.name, "enabled": request.on}
+
+def _command_names(allow: str | list[str] | None) -> list[str]:
+    if isinstance(allow, str) and allow != "all":
+        raise BadRequest(f'allow "{allow}" is neither "all" nor a list of command names')
+    return allow if isinstance(allow, list) else []
+
+
+def _changed_rights(rights: Rights, request: requests.SetMachine) -> Rights:
+    if request.allow == "all":
+        rights = ALLOW_ALL
+    return rights.with_changes(
+        allow=frozenset(_command_names(request.allow)), deny=frozenset(request.deny or [])
+    )

@@ -12,18 +12,19 @@ import psycopg
 import pytest
 
 from mythjobs.clock import master_now
-from mythjobs.errors import MythJobsError, StoreAway, StoreFull, Taken
+from mythjobs.errors import AlreadyRunning, MythJobsError, StoreFull, StoreUnavailable
 from mythjobs.master import requests, turn_runner
-from mythjobs.master.attempts import timers as due_module
-from mythjobs.master.core import Core
-from mythjobs.master.turn_context import Turn
-from mythjobs.master.turn_runner import Committed, Turns
+from mythjobs.master.attempts import timers
+from mythjobs.master.core import MasterCore
+from mythjobs.master.turn_context import TurnContext
+from mythjobs.master.turn_runner import CommittedTurn, TurnRunner
 from mythjobs.protocol.messages import AgentFrame, Hello
-from mythjobs.protocol.requests import AdHoc, Submit
+from mythjobs.protocol.requests import AdHocRun, Submit
 from mythjobs.store.backends.sqlite import SqliteStore
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store, open_store
-from mythjobs.store.queries import details
+from mythjobs.store.queries.job_details import read_job
+from mythjobs.store.queries.jobs import list_jobs
 from tests.support import disks, postgres
 
 
@@ -41,29 +42,29 @@ class Program:
         self.store = store
         self.acked: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.failures: list[BaseException] = []
-        self.turns = Turns(
+        self.turns = TurnRunner(
             store,
-            Core(allow_local=True, local_jobs=1),
+            MasterCore(allow_local=True, local_jobs=1),
             master_now,
-            committed=self._committed,
-            failed=self.failures.append,
+            on_commit=self._committed,
+            on_failure=self.failures.append,
         )
         self.turns.start()
 
-    def _committed(self, turn: Committed) -> None:
+    def _committed(self, turn: CommittedTurn) -> None:
         if turn.result is not None:
             for frame_no in turn.result.acks.values():
                 self.acked.put(frame_no)
-        for asked, answer in turn.answers:
+        for asked, answer in turn.responses:
             asked.answers.put(answer)  # type: ignore[attr-defined]
 
     def ask(self, request: requests.Request) -> Any:
         asked = Asked()
-        self.turns.ask(request, asked)  # type: ignore[arg-type]
+        self.turns.put_request(request, asked)  # type: ignore[arg-type]
         return asked.answers.get(timeout=30)
 
     def submit(self, program: str = "/bin/true") -> Any:
-        run = AdHoc([program])
+        run = AdHocRun([program])
         return self.ask(requests.SubmitJob(Submit("run", run=run), "anna"))
 
     def close(self) -> None:
@@ -94,7 +95,7 @@ def test_a_full_disk_refuses_submits_and_heals(small_disk: Path) -> None:
     ballast.unlink()
     assert program.submit().id > 1
     assert program.failures == []
-    with program.store.reading() as tx:
+    with program.store.snapshot() as tx:
         assert check(tx) == []
     program.close()
 
@@ -118,17 +119,17 @@ def test_while_the_database_is_away_requests_are_refused_and_messages_wait(
     attach = requests.Attach(hello, trusted=True, connection=7)
     assert program.ask(attach).machine_id == 1
     with server.stopped():
-        assert isinstance(program.submit(), StoreAway)
-        program.turns.post(requests.AgentSaid(7, AgentFrame(5, 0, 0, [])))
+        assert isinstance(program.submit(), StoreUnavailable)
+        program.turns.put_message(requests.FrameReceived(7, AgentFrame(5, 0, 0, [])))
         # Behind the message, so that it is known to wait when this is refused.
         refused = program.submit()
-        assert isinstance(refused, StoreAway)
+        assert isinstance(refused, StoreUnavailable)
         assert refused.http == 503
         assert program.acked.empty()
     assert program.acked.get(timeout=30) == 5
     assert program.submit().id == 2
-    with program.store.reading() as tx:
-        assert len(details.jobs(tx)["jobs"]) == 2
+    with program.store.snapshot() as tx:
+        assert len(list_jobs(tx)["jobs"]) == 2
         assert check(tx) == []
     assert program.failures == []
     program.close()
@@ -145,17 +146,17 @@ def test_a_master_whose_database_another_has_taken_ends(server: postgres.Server)
         )
     other = open_store(url, unsafe=True)
     refused = program.submit()
-    assert isinstance(refused, Taken)
+    assert isinstance(refused, AlreadyRunning)
     assert refused.exit_code == 75
     program.close()
-    assert [type(each) for each in program.failures] == [Taken]
+    assert [type(each) for each in program.failures] == [AlreadyRunning]
     other.close()
 
 
 def test_a_job_may_wait_for_a_year_that_no_wait_of_the_system_knows(tmp_path: Path) -> None:
     for _ in range(2):
         program = Program(open_store(tmp_path / "store.db", unsafe=True))
-        run = AdHoc(["/bin/true"])
+        run = AdHocRun(["/bin/true"])
         far_ms = 253_402_300_799_000  # the end of the year 9999
         asked = Submit("run", run=run, not_before_ms=far_ms, deadline_ms=far_ms)
         assert program.ask(requests.SubmitJob(asked, "anna")).state == "queued"
@@ -171,24 +172,24 @@ def test_what_is_due_and_cannot_be_done_is_tried_again_in_peace(
     monkeypatch.setattr(turn_runner, "_RETRY_MS", 20)
     program = Program(open_store(tmp_path / "store.db", unsafe=True))
     tries: queue.SimpleQueue[None] = queue.SimpleQueue()
-    broken, due = True, due_module.come
+    broken, original = True, timers.run_due
 
-    def come(turn: Turn) -> None:
+    def run_due(turn: TurnContext) -> None:
         tries.put(None)
         if broken:
             raise ZeroDivisionError
-        due(turn)
+        original(turn)
 
-    monkeypatch.setattr(due_module, "come", come)
-    soon = Submit("run", run=AdHoc(["/bin/true"]), not_before_ms=master_now().wall_ms + 100)
+    monkeypatch.setattr(timers, "run_due", run_due)
+    soon = Submit("run", run=AdHocRun(["/bin/true"]), not_before_ms=master_now().wall_ms + 100)
     job = program.ask(requests.SubmitJob(soon, "anna")).id
     for _ in range(5):
         tries.get(timeout=30)
     told = [each.message for each in caplog.records if each.name == "mythjobs.master"]
-    assert told == ["what is due cannot be done; it is tried again every second"]
+    assert told == ["timers or placement failed; retrying every second"]
     broken = False
     program.submit()
-    with program.store.reading() as tx:
-        assert details.job(tx, job)["not_before_ms"] is None
+    with program.store.snapshot() as tx:
+        assert read_job(tx, job)["not_before_ms"] is None
     assert program.failures == []
     program.close()

@@ -7,23 +7,25 @@ import pytest
 from mythjobs.errors import BadRequest
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
-from tests.unit.master.house import House
+from tests.unit.master.harness import Harness
 
 
 @pytest.mark.parametrize("field", ["key", "comment", "subject"])
-def test_a_submit_with_a_nul_in_it_is_refused(house: House, field: str) -> None:
-    house.define()
+def test_a_submit_with_a_nul_in_it_is_refused(master: Harness, field: str) -> None:
+    master.define()
     with pytest.raises(BadRequest, match="must not have a NUL character"):
-        house.submit(**{field: "a\0b"})
-    assert house.submit(**{field: "a b"}).id == 1
+        master.submit(**{field: "a\0b"})
+    assert master.submit(**{field: "a b"}).id == 1
 
 
-def test_a_job_that_tells_a_nul_as_its_comment_is_heard_without_it(house: House) -> None:
-    house.define()
-    attic = house.join("attic")
-    house.submit()
-    house.hear(attic, m.Started(1, 1, house.now.wall_ms), m.Progress(1, 1, 50.0, "pass\0two"))
-    with house.store.reading() as tx:
+def test_a_job_that_tells_a_nul_as_its_comment_is_heard_without_it(master: Harness) -> None:
+    master.define()
+    attic = master.join("attic")
+    master.submit()
+    master.send_frame(
+        attic, m.Started(1, 1, master.now.wall_ms), m.Progress(1, 1, 50.0, "pass\0two")
+    )
+    with master.store.snapshot() as tx:
         tx.cursor.execute("SELECT comment FROM job")
         assert tx.cursor.fetchall() == [("pass�two",)]
 

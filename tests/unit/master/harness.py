@@ -11,7 +11,7 @@ import msgspec
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
 from mythjobs.master import requests
-from mythjobs.master.core import Core
+from mythjobs.master.core import MasterCore
 from mythjobs.master.explain import job
 from mythjobs.master.explain import machine as explain_machine
 from mythjobs.model import outcome as o
@@ -27,22 +27,22 @@ NOON: Final = 1_795_521_600_000
 HOUR_S: Final = 3600.0
 
 
-class House:
+class Harness:
     """Time is a number; each method is one turn. Machines hear and speak through the codec."""
 
     def __init__(self, path: Path) -> None:
         self.store = open_store(path / "store.db")
         self.now = Now(NOON, 1_000_000, 1_000_000)
-        self.said: dict[str, list[m.MasterMessage]] = {}
+        self.sent: dict[str, list[m.MasterMessage]] = {}
         self._names: dict[int, str] = {}
         self._frames: dict[int, int] = {}
         self._seen: dict[int, int] = {}
-        self.held: dict[str, dict[tuple[int, int], str]] = {}
+        self.attempts: dict[str, dict[tuple[int, int], str]] = {}
         self._start()
 
     def _start(self) -> None:
-        self.core = Core(allow_local=True, local_jobs=None)
-        with self.store.turn() as tx:
+        self.core = MasterCore(allow_local=True, local_jobs=None)
+        with self.store.transaction() as tx:
             self.core.load(tx, self.now)
 
     def restart(self) -> None:
@@ -53,22 +53,22 @@ class House:
     def close(self) -> None:
         self.store.close()
 
-    def later(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Time passes, and a turn."""
         ms = round(1000 * seconds)
         self.now = Now(*(each + ms for each in self.now))
         self.turn()
 
     def turn(self, *arrived: requests.Request | requests.Message) -> dict[int, Any]:
-        with self.store.turn() as tx:
-            result = self.core.turn(tx, list(arrived), self.now)
-        self.core.memory = result.memory
-        for connection, messages in result.said.items():
-            frame = codec.master_frame(codec.encode(m.MasterFrame(0, messages)))
-            self.said.setdefault(self._names[connection], []).extend(frame.messages)
-        return result.answers
+        with self.store.transaction() as tx:
+            result = self.core.run_turn(tx, list(arrived), self.now)
+        self.core.state = result.state
+        for connection, messages in result.outgoing.items():
+            frame = codec.decode_master_frame(codec.encode(m.MasterFrame(0, messages)))
+            self.sent.setdefault(self._names[connection], []).extend(frame.messages)
+        return result.responses
 
-    def ask(self, request: requests.Request) -> Any:
+    def request(self, request: requests.Request) -> Any:
         answer = self.turn(request)[0]
         if isinstance(answer, MythJobsError):
             raise answer
@@ -82,57 +82,58 @@ class House:
         cores: int = 2,
         *,
         zone: str = "",
-        can: frozenset[str] | set[str] = m.CAN,
+        can: frozenset[str] | set[str] = m.CAPABILITIES,
     ) -> int:
         """The connection of a machine that has said its first heartbeat."""
         connection = len(self._frames) + 1
         self._frames[connection] = 0
         self._names[connection] = name
-        self.held.setdefault(name, {})
+        self.attempts.setdefault(name, {})
         hello = m.Hello(
             1, f"key of {name}", "", "", name, "boot", f"incarnation {connection}", cores,
             zone=zone, can=sorted(can),
         )  # fmt: skip
-        self.ask(requests.Attach(hello, True, connection))
-        self.beat(connection)
+        self.request(requests.Attach(hello, True, connection))
+        self.heartbeat(connection)
         return connection
 
-    def beat(self, connection: int) -> None:
-        held = self.held[self._names[connection]]
+    def heartbeat(self, connection: int) -> None:
+        held = self.attempts[self._names[connection]]
         beat = m.Heartbeat(
-            self._frames[connection] + 1, [m.Held(*key, state) for key, state in held.items()]
+            self._frames[connection] + 1,
+            [m.HeldAttempt(*key, state) for key, state in held.items()],
         )
-        self.hear(connection, beat)
+        self.send_frame(connection, beat)
 
-    def hear(self, connection: int, *messages: m.AgentMessage) -> None:
+    def send_frame(self, connection: int, *messages: m.AgentMessage) -> None:
         self._frames[connection] += 1
         grants = [
             each.no
-            for each in self.said.get(self._names[connection], ())
+            for each in self.sent.get(self._names[connection], ())
             if isinstance(each, m.Grant)
         ]
         frame = m.AgentFrame(self._frames[connection], max(grants, default=0), 0, list(messages))
-        frame = codec.agent_frame(codec.encode(frame))
-        self.turn(requests.AgentSaid(connection, frame))
+        frame = codec.decode_agent_frame(codec.encode(frame))
+        self.turn(requests.FrameReceived(connection, frame))
 
-    def leave(self, connection: int) -> None:
+    def disconnect(self, connection: int) -> None:
         self.turn(requests.Detached(connection))
 
-    def heard(self, kind: type[T], name: str = "attic") -> list[T]:
+    def received(self, kind: type[T], name: str = "attic") -> list[T]:
         """What a machine was told of this kind since the last time it was asked."""
-        told = self.said.get(name, [])
+        told = self.sent.get(name, [])
         found: list[Any] = [each for each in told if isinstance(each, kind)]
-        self.said[name] = [each for each in told if not isinstance(each, kind)]
+        self.sent[name] = [each for each in told if not isinstance(each, kind)]
         return found
 
-    def granted(self, name: str = "attic") -> list[int]:
+    def take_grants(self, name: str = "attic") -> list[int]:
         """The jobs that a machine was newly granted, in order."""
-        grants = self.heard(m.Grant, name)
+        grants = self.received(m.Grant, name)
         for each in grants:
-            self.held[name][each.job, each.n] = "leased"
+            self.attempts[name][each.job, each.n] = "leased"
         return [each.job for each in grants]
 
-    def run(
+    def finish(
         self,
         connection: int,
         *jobs: int,
@@ -143,8 +144,8 @@ class House:
         """These jobs end on their machine, after so long each."""
         name = self._names[connection]
         ended = []
-        for key in [each for each in self.held[name] if each[0] in jobs]:
-            del self.held[name][key]
+        for key in [each for each in self.attempts[name] if each[0] in jobs]:
+            del self.attempts[name][key]
             began_ms = self.now.wall_ms - round(1000 * seconds)
             ended.append(
                 m.Ended(
@@ -155,24 +156,24 @@ class House:
                     {"wall_s": seconds, "frozen_s": frozen_s},
                 )
             )
-        self.hear(connection, *ended)
+        self.send_frame(connection, *ended)
 
-    def learn(self, connection: int, seconds: float, command: str = "flag") -> None:
+    def learn_run_time(self, connection: int, seconds: float, command: str = "flag") -> None:
         """What a command takes on this machine is learned from three runs."""
         for _ in range(3):
             job_id = self.submit(command).id
-            assert self.granted(self._names[connection]) == [job_id]
-            self.run(connection, job_id, seconds=seconds)
+            assert self.take_grants(self._names[connection]) == [job_id]
+            self.finish(connection, job_id, seconds=seconds)
 
     # People.
 
     def define(self, name: str = "flag", **table: Any) -> None:
         definition = {"name": name, "argv": ["/bin/true"]} | table
-        self.ask(requests.Define(definition, True))
+        self.request(requests.DefineCommand(definition, True))
 
     def submit(self, command: str = "flag", by: str = "anna", **fields: Any) -> Submitted:
         asked = msgspec.convert({"command": command} | fields, Submit)
-        answer = self.ask(requests.SubmitJob(asked, by))
+        answer = self.request(requests.SubmitJob(asked, by))
         assert isinstance(answer, Submitted)
         return answer
 
@@ -184,18 +185,18 @@ class House:
         answers = self.turn(*[requests.SubmitJob(asked, by) for _ in range(count)])
         return [answers[number].id for number in range(count)]
 
-    def why(self, job_id: int) -> dict[str, Any]:
-        with self.store.reading() as tx:
-            return job.why(tx, self.core.memory, job_id, self.now)
+    def explain(self, job_id: int) -> dict[str, Any]:
+        with self.store.snapshot() as tx:
+            return job.explain_job(tx, self.core.state, job_id, self.now)
 
-    def machine(self, name: str = "attic") -> dict[str, Any]:
+    def machine_page(self, name: str = "attic") -> dict[str, Any]:
         """As `machines` shows it."""
-        [found] = [each for each in self.core.memory.machines.values() if each.name == name]
-        return job.machine_page(found, self.now)
+        [found] = [each for each in self.core.state.machines.values() if each.name == name]
+        return explain_machine.summarize_machine(found, self.now)
 
-    def why_machine(self, name: str = "attic") -> dict[str, Any]:
-        with self.store.reading() as tx:
-            return explain_machine.why_machine(tx, self.core.memory, name, self.now)
+    def explain_machine(self, name: str = "attic") -> dict[str, Any]:
+        with self.store.snapshot() as tx:
+            return explain_machine.explain_machine(tx, self.core.state, name, self.now)
 
     def rules(self, job_id: int) -> dict[str, dict[str, str]]:
         """Of `why`: by machine, by rule, "" if it is met."""
@@ -204,11 +205,11 @@ class House:
                 rule["rule"]: rule["detail"] or ("" if rule["ok"] else "no")
                 for rule in each["rules"]
             }
-            for each in self.why(job_id)["machines"]
+            for each in self.explain(job_id)["machines"]
         }
 
     def state(self, job_id: int) -> str:
-        with self.store.reading() as tx:
+        with self.store.snapshot() as tx:
             tx.cursor.execute(f"SELECT state FROM job WHERE job_id = {job_id:d}")
             return str(tx.cursor.fetchone()[0])
 

@@ -1,0 +1,67 @@
+"""Handlers of requests about commands: define, remove, enable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mythjobs.errors import BadRequest, Conflict
+from mythjobs.master import requests
+from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.command import RUN
+from mythjobs.model.definition import command_from_table
+from mythjobs.protocol.requests import DefineResult
+from mythjobs.store.writes import commands, readiness
+
+
+def define_command(turn: TurnContext, request: requests.DefineCommand) -> DefineResult:
+    """Define or replace a command; an unchanged definition makes no new revision.
+
+    Raises DefinitionError, Conflict if the name is taken and `replace` is not set.
+    """
+    command = command_from_table(request.definition)
+    current = commands.find_by_name(turn.tx, command.name)
+    if current is not None and not request.replace:
+        raise Conflict(
+            f'the name "{command.name}" is taken; change it with `mythjobs command edit`, '
+            "or choose another"
+        )
+    if current is not None and turn.catalog.decoded_command(current) == command:
+        return DefineResult(command.name, current.number, False)
+    revision = commands.define(
+        turn.tx, command.name, dict(request.definition), at_ms=turn.now.wall_ms
+    )
+    turn.catalog.forget_command(command.name)
+    return DefineResult(command.name, revision.number, True)
+
+
+def remove_command(turn: TurnContext, request: requests.RemoveCommand) -> str:
+    """Raises NoSuchCommand, BadRequest for "run", Conflict while the command has open jobs."""
+    defined = turn.catalog.find_command(turn.tx, request.name)
+    if request.name == RUN:
+        raise BadRequest('"run" is built in and cannot be removed')
+    open_jobs = commands.count_open_jobs(turn.tx, defined.command_id)
+    if open_jobs:
+        raise Conflict(f"{open_jobs} jobs of {request.name} have not ended; cancel them first")
+    commands.remove(turn.tx, defined.command_id)
+    turn.catalog.forget_command(request.name)
+    return request.name
+
+
+def enable_command(turn: TurnContext, request: requests.EnableCommand) -> dict[str, Any]:
+    """Allow or forbid starts of a command's jobs. Enabling also ends a deferral of the command.
+
+    Running jobs are not affected. Raises NoSuchCommand.
+    """
+    defined = turn.catalog.find_command(turn.tx, request.name)
+    command_id = defined.command_id
+    commands.set_enabled(turn.tx, command_id, request.enabled)
+    placement = turn.state.placement
+    if request.enabled:
+        placement.disabled -= {command_id}
+        if turn.state.deferrals.pop(command_id, None) is not None:
+            commands.put_off(turn.tx, command_id, None, "")
+        turn.recheck(readiness.read_ready_classes(turn.tx))
+    else:
+        placement.disabled |= {command_id}
+    turn.catalog.forget_command(request.name)
+    return {"name": request.name, "enabled": request.enabled}

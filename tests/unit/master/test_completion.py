@@ -1,0 +1,218 @@
+"""Jobs that are run again: when, how often, and what waits with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mythjobs.master import requests
+from mythjobs.model import outcome as o
+from mythjobs.protocol import messages as m
+from mythjobs.protocol.requests import JobActionResult
+from tests.unit.master.lease_harness import LeaseHarness
+
+ATTIC = 1
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[LeaseHarness]:
+    master = LeaseHarness(tmp_path)
+    master.join("attic")
+    yield master
+    master.close()
+
+
+def fail(master: LeaseHarness, job: int, n: int, code: int = 1, **more: Any) -> None:
+    assert master.take_grants() == [job]
+    master.end(ATTIC, job, n, o.Exited(code), **more)
+
+
+def test_a_failure_is_run_again_after_its_backoff_and_then_fails(master: LeaseHarness) -> None:
+    master.define(retry={"failures": 1, "backoff": "1m"})
+    job = master.submit().id
+    fail(master, job, 1)
+    row = master.row(job)
+    assert (row["state"], row["failures"], row["reason_code"]) == ("queued", 1, "retry")
+    master.advance(44)
+    assert master.take_grants() == []
+    master.advance(32)
+    fail(master, job, 2)
+    row = master.row(job)
+    assert (row["state"], row["failures"], row["attempts"]) == ("failed", 2, 2)
+
+
+def test_the_turn_that_a_retry_waits_for_comes_by_itself(master: LeaseHarness) -> None:
+    master.define(retry={"failures": 1, "backoff": "1m"})
+    job = master.submit().id
+    fail(master, job, 1)
+    due_ms = master.core.state.next_due_ms
+    assert due_ms == master.row(job)["not_before_ms"]
+
+
+def test_exit_code_75_is_tried_later_however_often(master: LeaseHarness) -> None:
+    master.define(retry={"failures": 1})
+    job = master.submit().id
+    for n in range(1, 6):
+        fail(master, job, n, code=75)
+        assert master.row(job)["failures"] == 0
+        master.advance(3600)
+    master.end(ATTIC, job, 6, o.Exited(0))
+    assert master.state(job) == "succeeded"
+
+
+def test_an_output_that_says_later_puts_the_whole_command_off(master: LeaseHarness) -> None:
+    master.define(retry={"later": "NAS offline"})
+    job, other = master.queue(2)
+    third = master.submit().id
+    assert master.take_grants() == [job, other]
+    master.end(ATTIC, job, 1, o.Exited(1), later="NAS offline")
+    master.end(ATTIC, other, 1, o.Exited(0))
+    # The third would have room, and waits with its command; `why` says for what.
+    assert master.take_grants() == []
+    why = master.explain(third)
+    assert why["code"] == "put_off"
+    assert "NAS offline" in why["sentence"]
+    # A job of another command does not wait.
+    master.define("backup")
+    assert master.take_grants() == []
+    free = master.submit("backup").id
+    assert master.take_grants() == [free]
+    master.advance(76)
+    assert master.take_grants()
+
+
+def test_a_command_that_is_put_off_still_is_after_a_restart(master: LeaseHarness) -> None:
+    master.define(retry={"later": "NAS offline"})
+    job = master.submit().id
+    assert master.take_grants() == [job]
+    master.end(ATTIC, job, 1, o.Exited(1), later="NAS offline")
+    master.restart()
+    [put_off] = master.core.state.deferrals.values()
+    assert "NAS offline" in put_off.reason
+    master.come(held={})
+    assert master.take_grants() == []
+    master.advance(76)
+    assert master.take_grants() == [job]
+    assert master.core.state.deferrals == {}
+
+
+def test_a_window_that_closed_uses_no_retry(master: LeaseHarness) -> None:
+    master.define(retry={"failures": 1})
+    job = master.submit().id
+    assert master.take_grants() == [job]
+    master.end(ATTIC, job, 1, o.Stopped("window"))
+    row = master.row(job)
+    assert (row["failures"], row["losses"], row["attempts"]) == (0, 0, 2)
+
+
+def test_a_window_that_closed_for_good_fails_the_job(master: LeaseHarness) -> None:
+    master.define(retry={"failures": 1})
+    job = master.submit().id
+    assert master.take_grants() == [job]
+    master.end(ATTIC, job, 1, o.Stopped("window_closed"))
+    row = master.row(job)
+    assert (row["state"], row["reason_code"]) == ("failed", "window_closed")
+
+
+def test_what_was_given_back_is_queued_at_no_cost(master: LeaseHarness) -> None:
+    master.define(retry={"failures": 1})
+    job = master.submit().id
+    assert master.take_grants() == [job]
+    master.attempts["attic"].clear()
+    master.send_frame(ATTIC, m.Returned(job, 1, "the grant came too late"))
+    assert master.take_grants() == [job]
+    row = master.row(job)
+    assert (row["failures"], row["losses"], row["attempts"]) == (0, 0, 2)
+
+
+def test_a_breach_that_holds_waits_for_a_person(master: LeaseHarness) -> None:
+    master.define(limits={"wall": "1h", "on_breach": "hold"})
+    job = master.submit().id
+    assert master.take_grants() == [job]
+    master.end(ATTIC, job, 1, o.Breached("wall"))
+    row = master.row(job)
+    assert (row["state"], row["hold"], row["reason_code"]) == ("queued", 1, "breached")
+    master.request(requests.ReleaseJobs([job]))
+    assert master.take_grants() == [job]
+
+
+# Deadlines.
+
+
+def test_a_job_that_has_not_started_by_its_deadline_is_cancelled(master: LeaseHarness) -> None:
+    master.define()
+    master.request(requests.SetMachine("attic", jobs=0))
+    job = master.submit(deadline_ms=master.now.wall_ms + 60_000).id
+    after = master.submit(after=[{"job": job}]).id
+    master.advance(59)
+    assert master.state(job) == "queued"
+    master.advance(1)
+    row = master.row(job)
+    assert (row["state"], row["reason_code"]) == ("cancelled", "deadline_passed")
+    assert master.state(after) == "cancelled"
+    assert master.core.state.next_due_ms is None
+
+
+def test_a_job_that_had_started_in_time_is_run_again_past_its_deadline(
+    master: LeaseHarness,
+) -> None:
+    master.define(retry={"failures": 1, "backoff": "10m"})
+    job = master.submit(deadline_ms=master.now.wall_ms + 60_000).id
+    assert master.take_grants() == [job]
+    master.send_frame(ATTIC, m.Started(job, 1, master.now.wall_ms))
+    master.end(ATTIC, job, 1, o.Exited(1))
+    master.advance(70)
+    assert master.state(job) == "queued"
+    # It is passed, and asked for no more.
+    assert (master.core.state.next_due_ms or 0) > master.now.wall_ms
+    master.advance(700)
+    assert master.take_grants() == [job]
+
+
+# Standing still.
+
+
+def test_a_person_pauses_and_resumes_a_running_job(master: LeaseHarness) -> None:
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    [paused] = master.request(requests.FreezeJobs([job], True))
+    assert paused == JobActionResult(job, "leased", "pausing", "")
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
+    assert master.core.state.machines[1].live_attempts[job].frozen_by == ("user",)
+    master.request(requests.FreezeJobs([job], False))
+    assert master.received(m.Freeze) == [
+        m.Freeze(job, 1, "user", True),
+        m.Freeze(job, 1, "user", False),
+    ]
+
+
+def test_what_cannot_be_paused_is_said(master: LeaseHarness) -> None:
+    master.define()
+    waiting = master.submit(hold=True).id
+    running = master.submit().id
+    master.take_grants()
+    answers = master.request(requests.FreezeJobs([waiting, 99], True))
+    assert "not running" in answers[0].error
+    assert "no job 99" in answers[1].error
+    master.disconnect(ATTIC)
+    [away] = master.request(requests.FreezeJobs([running], True))
+    assert "attic is not connected" in away.error
+
+
+def test_a_paused_job_that_is_lost_is_held_and_one_that_its_hours_froze_is_not(
+    master: LeaseHarness,
+) -> None:
+    master.define()
+    for holder, held in (("user", True), ("window", False)):
+        job = master.submit().id
+        assert master.take_grants() == [job]
+        master.send_frame(ATTIC, m.Frozen(job, 1, [holder]))
+        master.end(ATTIC, job, 1, o.Lost("the reaper died"))
+        assert master.take_grants() == ([] if held else [job])
+        assert (master.explain(job)["code"] == "held") is held
+    master.request(requests.ReleaseJobs([job - 1]))
+    assert master.take_grants() == [job - 1]

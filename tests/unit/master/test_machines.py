@@ -1,0 +1,264 @@
+"""What owners say, and what it does at once: settings, overrides, semaphores, on and off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mythjobs.errors import BadRequest, DefinitionError, NoSuchCommand, NoSuchMachine
+from mythjobs.master import requests
+from mythjobs.master.core import MasterCore
+from mythjobs.protocol import messages as m
+from tests.unit.master.harness import HOUR_S, NOON, Harness
+
+NIGHT: dict[str, Any] = {"windows": {"open": ["22:00-06:00"]}}
+
+
+def edit(master: Harness, name: str = "attic", **settings: Any) -> dict[str, Any]:
+    answer = master.request(requests.EditMachine(name, {"allow": "all"} | settings))
+    assert isinstance(answer, dict)
+    return answer
+
+
+def override(master: Harness, kind: str, hours: float = 0, command: str | None = None) -> None:
+    until_ms = master.now.wall_ms + round(3_600_000 * hours) if hours else None
+    master.request(requests.OverrideHours("attic", kind, until_ms, command))
+
+
+def test_settings_are_kept_shown_and_there_after_a_restart(master: Harness) -> None:
+    master.join(cores=4)
+    master.define()
+    settings: dict[str, Any] = {
+        "jobs": 3, "zone": "Europe/Berlin", "labels": ["gpu"], "allow": ["flag"], **NIGHT,
+        "commands": {"flag": {"jobs": 1, "closing": "freeze"}},
+    }  # fmt: skip
+    answer = edit(master, **settings)
+    assert answer["jobs"] == 3
+    assert answer["settings"]["commands"] == {"flag": {"jobs": 1, "windows": {"closing": "freeze"}}}
+    assert master.received(m.Settings)[-1].jobs == 3
+    before = master.core.state.machines[1]
+    master.restart()
+    after = master.core.state.machines[1]
+    assert (after.policy, after.rights, after.policy_jobs) == (before.policy, before.rights, 3)
+
+
+def test_settings_that_are_wrong_change_nothing(master: Harness) -> None:
+    master.join()
+    master.define()
+    before = master.core.state.machines[1].policy
+    with pytest.raises(DefinitionError, match="zone"):
+        edit(master, zone="Mars/Olympus")
+    with pytest.raises(NoSuchCommand):
+        edit(master, commands={"flog": {"jobs": 1}})
+    with pytest.raises(NoSuchMachine):
+        edit(master, "cellar")
+    assert master.core.state.machines[1].policy == before
+
+
+def test_a_bare_machine_runs_nothing_it_was_not_allowed(master: Harness) -> None:
+    master.join()
+    master.define()
+    master.request(requests.EditMachine("attic", {}))
+    said = master.submit()
+    assert said.state == "queued"
+    assert said.reason.startswith("will wait: no machine allows flag; allow it with")
+    assert master.take_grants() == []
+    # And once it is allowed, it starts in the same turn.
+    master.request(requests.SetMachine("attic", allow=["flag"]))
+    assert master.take_grants() == [said.id]
+
+
+def test_a_job_waits_for_the_window_and_starts_when_it_opens(master: Harness) -> None:
+    master.join()
+    master.define(**NIGHT)
+    said = master.submit()
+    assert said.reason == "waits for the window of machine attic, opens at 22:00 (in 10 h)"
+    # The master wakes by itself, then and not later.
+    assert master.core.state.next_due_ms == NOON + 10 * 3_600_000
+    master.advance(10 * HOUR_S - 1)
+    assert master.take_grants() == []
+    master.advance(1)
+    [grant] = master.received(m.Grant)
+    assert grant.job == said.id
+    assert grant.hours == m.HoursSpec([["22:00-06:00"], [], []], "", "finish", 10.0, [])
+
+
+def test_hours_are_read_in_the_zone_of_the_machine(master: Harness) -> None:
+    master.join(zone="Europe/Berlin")
+    master.define(**NIGHT)
+    said = master.submit()
+    assert "opens at 22:00 Europe/Berlin (in 9 h)" in said.reason
+    master.request(requests.SetMachine("attic", zone="America/New_York"))
+    assert master.explain(said.id)["sentence"].endswith("opens at 22:00 America/New_York (in 15 h)")
+
+
+def test_a_zone_that_the_master_does_not_know_is_said_and_stops_nobody_else(
+    master: Harness,
+) -> None:
+    master.join(zone="Mars/Olympus")
+    master.define()
+    master.define("nightly", **NIGHT)
+    assert master.submit("nightly").reason.startswith(
+        'will wait: no machine can run it: attic its hours cannot be told: time zone "Mars/Olympus"'
+    )
+    ready = master.submit("flag")
+    assert master.take_grants() == [ready.id]
+
+
+def test_a_job_that_would_not_fit_before_the_close_is_not_started(master: Harness) -> None:
+    attic = master.join(cores=1)
+    master.define(windows={"open": ["10:00-13:00"], "closing": "requeue"})
+    master.learn_run_time(attic, 4000)
+    said = master.submit()
+    assert master.take_grants() == []
+    assert said.reason == ("waits: attic closes 13:00, too soon for what usually takes 1 h 6 min")
+    assert master.explain(said.id)["code"] == "does_not_fit"
+    master.advance(22 * HOUR_S)
+    assert master.take_grants() == [said.id]
+
+
+def test_what_runs_over_the_close_is_started_where_it_may_finish(master: Harness) -> None:
+    attic = master.join(cores=1)
+    master.define(windows={"open": ["10:00-13:00"]})
+    master.learn_run_time(attic, 4000)
+    said = master.submit()
+    assert master.take_grants() == [said.id]
+
+
+def test_an_override_opens_and_closes_at_once_and_ends_by_itself(master: Harness) -> None:
+    master.join()
+    master.define(**NIGHT)
+    [first, second, third] = master.queue(3)
+    override(master, "allow", hours=1)
+    assert master.take_grants() == [first, second]
+    override(master, "pause", hours=2, command="flag")
+    [changed, _] = master.received(m.HoursChanged)
+    assert changed.job == first
+    assert changed.hours is not None
+    assert changed.hours.overrides == [
+        ("allow", NOON + 3_600_000), ("pause", NOON + 2 * 3_600_000),
+    ]  # fmt: skip
+    override(master, "hours")
+    override(master, "hours", command="flag")
+    [*_, last] = master.received(m.HoursChanged)
+    assert last.hours is not None
+    assert last.hours.overrides == []
+    assert master.explain(third)["code"] == "window_closed"
+
+
+def test_an_override_is_there_after_a_restart_and_gone_after_its_time(
+    master: Harness,
+) -> None:
+    master.join()
+    master.define()
+    override(master, "pause", hours=2)
+    said = master.submit()
+    assert master.explain(said.id)["sentence"] == (
+        "waits for the window of machine attic, opens at 14:00 (in 2 h)"
+    )
+    master.restart()
+    master.join()
+    assert master.take_grants() == []
+    master.advance(2 * HOUR_S)
+    assert master.take_grants() == [said.id]
+
+
+def test_an_override_without_an_end_is_refused(master: Harness) -> None:
+    master.join()
+    with pytest.raises(BadRequest, match="needs an end within a year"):
+        override(master, "pause")
+    with pytest.raises(BadRequest, match="end within a year"):
+        override(master, "allow", hours=24 * 400)
+    with pytest.raises(BadRequest, match="not one of allow, pause, hours"):
+        override(master, "open", hours=1)
+
+
+def test_a_machine_that_was_away_hears_of_the_hours_that_changed_meanwhile(
+    master: Harness,
+) -> None:
+    attic = master.join()
+    master.define()
+    said = master.submit()
+    assert master.take_grants() == [said.id]
+    master.disconnect(attic)
+    edit(master, **NIGHT)
+    assert master.received(m.HoursChanged) == []
+    attic = master.join()
+    [changed] = master.received(m.HoursChanged)
+    assert changed.hours == m.HoursSpec([[], ["22:00-06:00"], []], "", "finish", 10.0, [])
+    master.heartbeat(attic)
+    assert master.received(m.HoursChanged) == []
+
+
+def test_a_semaphore_bounds_what_runs_on_all_machines(master: Harness) -> None:
+    attic = master.join("attic", 4)
+    master.join("cellar", 4)
+    master.define(semaphores={"nas": 2})
+    jobs = master.queue(4)
+    assert master.explain(jobs[0])["code"] == "semaphore"
+    assert "`mythjobs semaphore set nas N`" in master.explain(jobs[0])["sentence"]
+    master.request(requests.SetSemaphore("nas", 5))
+    on_attic, on_cellar = master.take_grants("attic"), master.take_grants("cellar")
+    assert sorted(on_attic + on_cellar) == jobs[:2]
+    assert master.explain(jobs[2])["sentence"] == "waits: 4 of 5 of semaphore nas are taken"
+    master.finish(attic, *on_attic)
+    assert sorted(master.take_grants("attic") + master.take_grants("cellar")) == [jobs[2]]
+    # Smaller: nothing is stopped, nothing starts until there is room.
+    master.request(requests.SetSemaphore("nas", 1))
+    assert "takes 2 of semaphore nas, which has 1" in master.explain(jobs[3])["sentence"]
+    with pytest.raises(BadRequest, match="there is no semaphore"):
+        master.request(requests.SetSemaphore("tuner", None))
+
+
+def test_a_disabled_command_starts_nothing_until_it_is_enabled(master: Harness) -> None:
+    master.join()
+    master.define()
+    master.request(requests.EnableCommand("flag", False))
+    said = master.submit()
+    assert (master.take_grants(), master.explain(said.id)["code"]) == ([], "disabled")
+    master.restart()
+    master.join()
+    assert master.take_grants() == []
+    master.request(requests.EnableCommand("flag", True))
+    assert master.take_grants() == [said.id]
+
+
+def test_ceilings_of_a_command_here_and_everywhere(master: Harness) -> None:
+    master.join("attic", 4)
+    master.define(at_most=2)
+    master.define("other")
+    edit(master, commands={"other": {"jobs": 1}})
+    flags, others = master.queue(3), master.queue(3, "other")
+    assert master.take_grants() == [*flags[:2], others[0]]
+    assert master.explain(flags[2])["sentence"] == "waits: at most 2 of flag at once"
+    assert master.explain(others[1])["sentence"] == "waits: attic at most 1 of other at once here"
+
+
+def test_levels_of_windows_are_counted_each_for_whom_they_are_said(master: Harness) -> None:
+    master.join("attic", 8)
+    master.define(windows={"open": ["00:00-24:00 at most 2"]})
+    master.define("other")
+    flags, others = master.queue(3), master.queue(3, "other")
+    assert sorted(master.take_grants()) == flags[:2] + others
+    assert master.rules(flags[2])["attic"]["ceiling"] == "at most 2 of flag at this hour"
+    edit(master, windows={"open": ["00:00-24:00 at most 5"]})
+    late = master.submit("other")
+    assert late.reason == "waits: attic at most 5 at this hour"
+
+
+def test_the_number_of_jobs_of_one_run_is_not_written_down(master: Harness) -> None:
+    master.core = MasterCore(allow_local=True, local_jobs=3)
+    with master.store.transaction() as tx:
+        master.core.load(tx, master.now)
+    master.join("attic", 8)
+    master.define()
+    master.request(requests.SetMachine("attic", deny=["flag"]))
+    assert master.machine_page()["jobs"] == 3
+    master.restart()
+    master.join("attic", 8)
+    assert master.machine_page()["jobs"] == 8
+
+    master.core.state.machines[1].temporary_jobs = 3
+    master.request(requests.SetMachine("attic", jobs=5))
+    assert master.machine_page()["jobs"] == 5

@@ -1,0 +1,92 @@
+"""A store that was put back: nothing of it runs by itself, and no number is given twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mythjobs.master import requests
+from mythjobs.master.attempts.restore import RestoreResult, prepare_restored_store
+from mythjobs.protocol import messages as m
+from mythjobs.store.backends.backup import back_up
+from mythjobs.store.invariants import run
+from mythjobs.store.open import open_store
+from mythjobs.store.writes import id_recovery
+from mythjobs.store.writes.id_recovery import ATTEMPTS_SKIPPED, JOB_IDS_SKIPPED
+from tests.unit.master.harness import Harness
+
+
+def _back(master: Harness, path: Path, *, known: bool = True) -> RestoreResult:
+    """The master goes back to this copy; its machines know what they know."""
+    there = open_store(path)
+    with master.store.snapshot() as old, there.transaction() as tx:
+        begun = prepare_restored_store(
+            tx, master.now, id_recovery.read_restored_ids(old) if known else None
+        )
+    master.store.close()
+    master.store = there
+    master.restart()
+    with there.snapshot() as tx:
+        assert run.check(tx) == []
+    return begun
+
+
+def test_what_was_not_over_is_held_and_goes_on_under_a_number_of_its_own(
+    master: Harness, tmp_path: Path
+) -> None:
+    master.define()
+    master.join(cores=1)
+    running, waiting = master.queue(2)
+    assert master.take_grants() == [running]
+    back_up(tmp_path / "store.db", tmp_path / "copy.db")
+    later = master.submit().id
+
+    begun = _back(master, tmp_path / "copy.db", known=False)
+    assert begun == RestoreResult(held=2, next_job_id=2 * JOB_IDS_SKIPPED)
+    assert later < begun.next_job_id
+    assert master.explain(waiting)["sentence"].startswith("held: the store was restored")
+    # The machine has it still, under a number that is over: it is told to stop.
+    connection = master.join(cores=2)
+    assert [(each.job, each.n) for each in master.received(m.Stale)] == [(running, 1)]
+    assert master.take_grants() == []
+
+    master.attempts["attic"].clear()
+    master.request(requests.ReleaseJobs([running, waiting]))
+    grants = master.received(m.Grant)
+    assert sorted((each.job, each.n) for each in grants) == [
+        (running, 1 + ATTEMPTS_SKIPPED + 1),
+        (waiting, ATTEMPTS_SKIPPED + 1),
+    ]
+    master.attempts["attic"] = {(each.job, each.n): "running" for each in grants}
+    master.finish(connection, running, waiting)
+    assert {master.state(running), master.state(waiting)} == {"succeeded"}
+
+
+def test_what_runs_by_the_word_of_both_stores_goes_on(master: Harness, tmp_path: Path) -> None:
+    master.define()
+    connection = master.join(cores=2)
+    [running, ended] = master.queue(2)
+    assert master.take_grants() == [running, ended]
+    back_up(tmp_path / "store.db", tmp_path / "copy.db")
+    master.finish(connection, ended)
+
+    assert _back(master, tmp_path / "copy.db").held == 1
+    connection = master.join(cores=2)
+    assert master.received(m.Stale) == []
+    master.finish(connection, running)
+    assert master.state(running) == "succeeded"
+    assert master.state(ended) == "queued"
+    master.request(requests.ReleaseJobs([ended]))
+    assert [(each.job, each.n) for each in master.received(m.Grant)] == [(ended, 2)]
+
+
+def test_what_was_to_be_stopped_is_cancelled(master: Harness, tmp_path: Path) -> None:
+    master.define()
+    master.join(cores=1)
+    running = master.submit().id
+    follower = master.submit(after=[{"job": running, "when": "ok"}]).id
+    assert master.take_grants() == [running]
+    master.request(requests.CancelJobs([running], "anna"))
+    back_up(tmp_path / "store.db", tmp_path / "copy.db")
+    assert _back(master, tmp_path / "copy.db", known=False).held == 0
+    assert master.state(running) == "cancelled"
+    assert master.state(follower) == "cancelled"

@@ -8,15 +8,10 @@ from typing import Final
 
 from mythjobs.errors import DefinitionError
 from mythjobs.model import command as c
+from mythjobs.model import names
+from mythjobs.model import toml_values as toml
 from mythjobs.model.arguments import check_value
 from mythjobs.model.bounds import TREE_LIMITS
-from mythjobs.model.names import (
-    ENVIRONMENT_NAME,
-    MAX_NAME_LENGTH,
-    NAME_SYNTAX,
-    PARAMETER_NAME,
-    is_short_name,
-)
 from mythjobs.model.policy_tables import (
     BREACH_ACTIONS,
     read_bounds,
@@ -28,14 +23,6 @@ from mythjobs.model.policy_tables import (
 from mythjobs.model.progress import PRESETS
 from mythjobs.model.silence import LEASED_POLICIES, SILENCE_POLICIES
 from mythjobs.model.template import Template, TemplateError, shell_placeholder
-from mythjobs.model.toml_values import (
-    Table,
-    read_bool,
-    read_choice,
-    read_duration,
-    read_int,
-    read_text,
-)
 from mythjobs.model.units import parse_size
 
 _KEYS: Final = (
@@ -46,7 +33,7 @@ _KEYS: Final = (
 _PARAMETER_KEYS: Final = ("name", "type", "values", "default", "required", "help", "dash")
 
 
-def command_from_table(table: Table) -> c.Command:
+def command_from_table(table: toml.Table) -> c.Command:
     """Parse a definition. Raises DefinitionError, which names the key."""
     for key in table:
         if key not in _KEYS:
@@ -56,19 +43,19 @@ def command_from_table(table: Table) -> c.Command:
     argv, shell = _parse_program(table, parameters)
     command = c.Command(
         name=_parse_name(table),
-        summary=read_text(table, "summary"),
+        summary=toml.read_text(table, "summary"),
         argv=argv,
         shell=shell,
         parameters=parameters,
-        subject=_check_template(read_text(table, "subject"), "subject", parameters),
-        overlap=read_bool(table, "overlap"),
+        subject=_check_template(toml.read_text(table, "subject"), "subject", parameters),
+        overlap=toml.read_bool(table, "overlap"),
         success=_parse_success(table.get("success", [0])),
         progress=_parse_progress(table.get("progress", "")),
-        scratch=read_bool(table, "scratch"),
-        contain=read_bool(table, "contain", default=True),
-        best_effort=read_bool(table, "best_effort"),
-        leave_daemons=read_bool(table, "leave_daemons"),
-        silence=read_choice(table, "silence", SILENCE_POLICIES, ""),
+        scratch=toml.read_bool(table, "scratch"),
+        contain=toml.read_bool(table, "contain", default=True),
+        best_effort=toml.read_bool(table, "best_effort"),
+        leave_daemons=toml.read_bool(table, "leave_daemons"),
+        silence=toml.read_choice(table, "silence", SILENCE_POLICIES, ""),
         lease_s=_parse_lease(table),
         cwd=_parse_cwd(table),
         env=_parse_env(table.get("env", {})),
@@ -76,24 +63,26 @@ def command_from_table(table: Table) -> c.Command:
         limits=bounds.limits(),
         nice=bounds.nice or 0,
         io=bounds.io or "",
-        on_breach=read_choice(_limits_table(table), "on_breach", BREACH_ACTIONS, "", "limits."),
+        on_breach=toml.read_choice(
+            _limits_table(table), "on_breach", BREACH_ACTIONS, "", "limits."
+        ),
         keep_bytes=_parse_output(table.get("output", {})),
         retry=read_retry(table.get("retry", {})),
         windows=read_windows(table.get("windows", {})),
         semaphores=read_semaphores(table.get("semaphores", {})),
         labels=read_labels(table),
-        at_most=read_int(table, "at_most", 1, 100_000),
+        at_most=toml.read_int(table, "at_most", 1, 100_000),
     )
     _check_consistency(table, command)
     return command
 
 
-def _limits_table(table: Table) -> Table:
+def _limits_table(table: toml.Table) -> toml.Table:
     value = table.get("limits", {})
     return value if isinstance(value, dict) else {}
 
 
-def _check_consistency(table: Table, command: c.Command) -> None:
+def _check_consistency(table: toml.Table, command: c.Command) -> None:
     """Raises DefinitionError for keys that are valid but contradict each other."""
     if command.lease_s is not None and command.silence not in LEASED_POLICIES:
         raise DefinitionError(
@@ -122,14 +111,13 @@ def _check_consistency(table: Table, command: c.Command) -> None:
         )
 
 
-def _parse_name(table: Table) -> str:
-    name = read_text(table, "name")
+def _parse_name(table: toml.Table) -> str:
+    name = toml.read_text(table, "name")
     if not name:
         raise DefinitionError("name", 'is missing; add it, like name = "transcode-h264"')
-    if not is_short_name(name):
-        raise DefinitionError(
-            "name", f'"{name}" is invalid; use {NAME_SYNTAX} (up to {MAX_NAME_LENGTH} characters)'
-        )
+    if not names.is_short_name(name):
+        syntax = f"{names.NAME_SYNTAX} (up to {names.MAX_NAME_LENGTH} characters)"
+        raise DefinitionError("name", f'"{name}" is invalid; use {syntax}')
     if name == c.RUN:
         raise DefinitionError(
             "name", '"run" is the built-in command for ad-hoc jobs; choose another name'
@@ -138,12 +126,12 @@ def _parse_name(table: Table) -> str:
 
 
 def _parse_program(
-    table: Table, parameters: tuple[c.Parameter, ...]
+    table: toml.Table, parameters: tuple[c.Parameter, ...]
 ) -> tuple[tuple[str, ...], str]:
     if ("argv" in table) == ("shell" in table):
         raise DefinitionError("argv", 'give either argv = ["program", …] or shell = """…"""')
     if "shell" in table:
-        return (), _check_shell(read_text(table, "shell"), parameters)
+        return (), _check_shell(toml.read_text(table, "shell"), parameters)
     argv = table["argv"]
     if not isinstance(argv, list) or not all(isinstance(each, str) for each in argv):
         raise DefinitionError(
@@ -174,10 +162,10 @@ def _check_shell(text: str, parameters: tuple[c.Parameter, ...]) -> str:
 
 def _check_template(text: str, key: str, parameters: tuple[c.Parameter, ...]) -> str:
     try:
-        names = Template(text).names
+        placeholders = Template(text).names
     except TemplateError as error:
         raise DefinitionError(key, str(error)) from None
-    for name in names:
+    for name in placeholders:
         if name not in {each.name for each in parameters}:
             raise DefinitionError(
                 key,
@@ -200,13 +188,13 @@ def _parse_parameters(value: object) -> tuple[c.Parameter, ...]:
     return tuple(found.values())
 
 
-def _parse_parameter(table: Table, key: str) -> c.Parameter:
+def _parse_parameter(table: toml.Table, key: str) -> c.Parameter:
     for each in table:
         if each not in _PARAMETER_KEYS:
             known = ", ".join(_PARAMETER_KEYS)
             raise DefinitionError(f"{key}.{each}", f"unknown key; known are {known}")
     name = table.get("name")
-    if not isinstance(name, str) or not PARAMETER_NAME.fullmatch(name):
+    if not isinstance(name, str) or not names.PARAMETER_NAME.fullmatch(name):
         raise DefinitionError(
             f"{key}.name", "must be small letters, digits and _, beginning with a letter"
         )
@@ -234,7 +222,13 @@ def _parse_parameter(table: Table, key: str) -> c.Parameter:
     if not isinstance(help_, str):
         raise DefinitionError(f"{key}.help", "must be text")
     parameter = c.Parameter(
-        name, kind, tuple(values), default, required, read_bool(table, "dash", f"{key}."), help_
+        name,
+        kind,
+        tuple(values),
+        default,
+        required,
+        toml.read_bool(table, "dash", f"{key}."),
+        help_,
     )
     if default is not None:
         try:
@@ -273,21 +267,21 @@ def _parse_progress(value: object) -> str:
     return value
 
 
-def _parse_lease(table: Table) -> float | None:
+def _parse_lease(table: toml.Table) -> float | None:
     if table.get("lease") == "forever":
         return math.inf
-    return read_duration(table, "lease", least_s=c.MIN_LEASE_S)
+    return toml.read_duration(table, "lease", least_s=c.MIN_LEASE_S)
 
 
-def _parse_stderr(table: Table) -> bool:
-    value = read_text(table, "stderr", "merged")
+def _parse_stderr(table: toml.Table) -> bool:
+    value = toml.read_text(table, "stderr", "merged")
     if value not in ("merged", "separate"):
         raise DefinitionError("stderr", 'must be "merged" (in order with stdout) or "separate"')
     return value == "separate"
 
 
-def _parse_cwd(table: Table) -> str:
-    cwd = read_text(table, "cwd")
+def _parse_cwd(table: toml.Table) -> str:
+    cwd = toml.read_text(table, "cwd")
     if cwd and not cwd.startswith("/"):
         raise DefinitionError("cwd", "must be an absolute path")
     return cwd
@@ -297,7 +291,7 @@ def _parse_env(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise DefinitionError("env", 'must be a table, like [env] with LANG = "C.UTF-8"')
     for name, text in value.items():
-        if not ENVIRONMENT_NAME.fullmatch(name) or name.startswith("MYTHJOBS_"):
+        if not names.ENVIRONMENT_NAME.fullmatch(name) or name.startswith("MYTHJOBS_"):
             raise DefinitionError(f"env.{name}", "is not a variable name that may be set here")
         if not isinstance(text, str) or "\0" in text:
             raise DefinitionError(f"env.{name}", "must be text without NUL")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from mythjobs.errors import DefinitionError
+from mythjobs.model import toml_values as toml
 from mythjobs.model.bounds import DEFAULT_GRACE_S, NO_BOUNDS, Bounds, tightest
 from mythjobs.model.command import Command
 from mythjobs.model.names import NAME
@@ -16,14 +17,6 @@ from mythjobs.model.policy_tables import (
     read_closing,
     read_labels,
     read_windows,
-)
-from mythjobs.model.toml_values import (
-    Table,
-    read_bool,
-    read_int,
-    read_strings,
-    read_table,
-    read_text,
 )
 from mythjobs.model.units import format_duration, format_size
 from mythjobs.model.window import Hours, Overrides
@@ -97,7 +90,7 @@ class MachinePolicy:
         return self.commands.get(name, _NO_POLICY)
 
 
-def policy_from_table(given: Table, *, known_zone: bool = True) -> MachinePolicy:
+def policy_from_table(given: toml.Table, *, known_zone: bool = True) -> MachinePolicy:
     """Parse a policy. Raises DefinitionError, which names the key.
 
     known_zone: require the zone's rules on this machine. A stored policy is read without them,
@@ -106,13 +99,13 @@ def policy_from_table(given: Table, *, known_zone: bool = True) -> MachinePolicy
     for key in given:
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
-    zone = read_text(given, "zone")
+    zone = toml.read_text(given, "zone")
     if known_zone:
         try:
             load_zone(zone)
         except ValueError as error:
             raise DefinitionError("zone", str(error)) from None
-    files = read_strings(given, "files", '["/srv/tv"]')
+    files = toml.read_strings(given, "files", '["/srv/tv"]')
     for each in files:
         if not each.startswith("/"):
             raise DefinitionError("files", f'"{each}" must be an absolute path')
@@ -130,7 +123,7 @@ def policy_from_table(given: Table, *, known_zone: bool = True) -> MachinePolicy
                 allow=one if allow else _NONE, deny=_NONE if allow else one
             )
     return MachinePolicy(
-        jobs=read_int(given, "jobs", 0, MAX_JOBS),
+        jobs=toml.read_int(given, "jobs", 0, MAX_JOBS),
         zone=zone,
         labels=read_labels(given),
         files=files,
@@ -174,7 +167,7 @@ def _check_name(name: object, key: str) -> None:
 
 def _parse_command(value: object, key: str) -> tuple[CommandPolicy, bool | None]:
     """Return the policy of one command, and its `allow` if set."""
-    given = read_table(value, key, "jobs = 1", _COMMAND_KEYS)
+    given = toml.read_table(value, key, "jobs = 1", _COMMAND_KEYS)
     prefix = f"{key}."
     windows = read_windows(given.get("windows", {}), f"{key}.windows")
     closing, grace_s = read_closing(given, prefix)
@@ -186,8 +179,8 @@ def _parse_command(value: object, key: str) -> tuple[CommandPolicy, bool | None]
         grace_s=windows.grace_s if grace_s is None else grace_s,
     )
     limits = read_bounds(given.get("limits", {}), f"{key}.limits")
-    allow = read_bool(given, "allow", prefix) if "allow" in given else None
-    return CommandPolicy(windows, limits, read_int(given, "jobs", 0, MAX_JOBS, prefix)), allow
+    allow = toml.read_bool(given, "allow", prefix) if "allow" in given else None
+    return CommandPolicy(windows, limits, toml.read_int(given, "jobs", 0, MAX_JOBS, prefix)), allow
 
 
 def combined_limits(command: Command, policy: MachinePolicy, job: Bounds = NO_BOUNDS) -> Bounds:

@@ -7,18 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mythjobs.errors import DefinitionError
+from mythjobs.model import toml_values as toml
 from mythjobs.model.bounds import IO_CLASSES, Bounds
 from mythjobs.model.names import NAME, NAME_SYNTAX
-from mythjobs.model.toml_values import (
-    Table,
-    read_choice,
-    read_duration,
-    read_int,
-    read_size,
-    read_strings,
-    read_table,
-    read_text,
-)
 from mythjobs.model.weekly import parse_range
 from mythjobs.model.window import CLOSING_POLICIES
 
@@ -60,18 +51,18 @@ class Retry:
 
 def read_bounds(value: object, key: str = "limits", extra: tuple[str, ...] = ()) -> Bounds:
     """Parse a [limits] table; `extra` are keys that the caller reads."""
-    given = read_table(value, key, 'wall = "6h"', (*BOUND_KEYS, *extra))
+    given = toml.read_table(value, key, 'wall = "6h"', (*BOUND_KEYS, *extra))
     prefix = f"{key}."
-    io = read_choice(given, "io", IO_CLASSES[1:], "", prefix)
+    io = toml.read_choice(given, "io", IO_CLASSES[1:], "", prefix)
     return Bounds(
-        wall_s=read_duration(given, "wall", prefix),
-        cpu_s=read_duration(given, "cpu", prefix),
-        idle_s=read_duration(given, "idle", prefix, least_s=1),
-        memory_bytes=read_size(given, "memory", prefix),
-        output_bytes=read_size(given, "output", prefix),
-        processes=read_int(given, "processes", 1, 4_194_304, prefix),
-        grace_s=read_duration(given, "grace", prefix),
-        nice=read_int(given, "nice", 0, 19, prefix),
+        wall_s=toml.read_duration(given, "wall", prefix),
+        cpu_s=toml.read_duration(given, "cpu", prefix),
+        idle_s=toml.read_duration(given, "idle", prefix, least_s=1),
+        memory_bytes=toml.read_size(given, "memory", prefix),
+        output_bytes=toml.read_size(given, "output", prefix),
+        processes=toml.read_int(given, "processes", 1, 4_194_304, prefix),
+        grace_s=toml.read_duration(given, "grace", prefix),
+        nice=toml.read_int(given, "nice", 0, 19, prefix),
         io=io or None,
     )
 
@@ -79,9 +70,9 @@ def read_bounds(value: object, key: str = "limits", extra: tuple[str, ...] = ())
 def read_windows(value: object, key: str = "windows") -> Windows:
     if isinstance(value, list):
         value = {"open": value}
-    given = read_table(value, key, 'open = ["22:00-06:00"]', ("open", "closing", "grace"))
+    given = toml.read_table(value, key, 'open = ["22:00-06:00"]', ("open", "closing", "grace"))
     prefix = f"{key}."
-    ranges = read_strings(given, "open", '["mon-fri 22:00-06:00"]', prefix)
+    ranges = toml.read_strings(given, "open", '["mon-fri 22:00-06:00"]', prefix)
     if "open" in given and not ranges:
         raise DefinitionError(f"{prefix}open", "is empty; remove it for hours that are always open")
     if len(ranges) > _MAX_RANGES:
@@ -95,9 +86,9 @@ def read_windows(value: object, key: str = "windows") -> Windows:
     return Windows(ranges, closing, grace_s)
 
 
-def read_closing(given: Table, prefix: str) -> tuple[str, float | None]:
-    closing = read_choice(given, "closing", CLOSING_POLICIES, "", prefix)
-    grace_s = read_duration(given, "grace", prefix)
+def read_closing(given: toml.Table, prefix: str) -> tuple[str, float | None]:
+    closing = toml.read_choice(given, "closing", CLOSING_POLICIES, "", prefix)
+    grace_s = toml.read_duration(given, "grace", prefix)
     if grace_s is not None and closing == "finish":
         raise DefinitionError(
             f"{prefix}grace",
@@ -107,10 +98,10 @@ def read_closing(given: Table, prefix: str) -> tuple[str, float | None]:
 
 
 def read_retry(value: object) -> Retry:
-    given = read_table(value, "retry", "failures = 2", ("failures", "backoff", "on", "later"))
-    failures = read_int(given, "failures", 0, 1000, "retry.") or 0
-    later = read_text(given, "later", prefix="retry.")
-    on = read_strings(given, "on", '["exited"]', "retry.")
+    given = toml.read_table(value, "retry", "failures = 2", ("failures", "backoff", "on", "later"))
+    failures = toml.read_int(given, "failures", 0, 1000, "retry.") or 0
+    later = toml.read_text(given, "later", prefix="retry.")
+    on = toml.read_strings(given, "on", '["exited"]', "retry.")
     for each in on:
         if each not in RETRYABLE_OUTCOMES:
             raise DefinitionError(
@@ -124,7 +115,7 @@ def read_retry(value: object) -> Retry:
         re.compile(later)
     except re.error as error:
         raise DefinitionError("retry.later", f"is not a regular expression: {error}") from None
-    backoff_s = read_duration(given, "backoff", "retry.")
+    backoff_s = toml.read_duration(given, "backoff", "retry.")
     return Retry(
         failures,
         DEFAULT_BACKOFF_S if backoff_s is None else backoff_s,
@@ -142,12 +133,12 @@ def read_semaphores(
     for name in value:
         if not NAME.fullmatch(name):
             raise DefinitionError(f"{key}.{name}", f"is not a valid name; use {NAME_SYNTAX}")
-        read_int(value, name, least, _MAX_SEMAPHORE_UNITS, f"{key}.")
+        toml.read_int(value, name, least, _MAX_SEMAPHORE_UNITS, f"{key}.")
     return tuple(sorted(value.items()))
 
 
-def read_labels(given: Table, prefix: str = "") -> tuple[str, ...]:
-    labels = read_strings(given, "labels", '["gpu"]', prefix)
+def read_labels(given: toml.Table, prefix: str = "") -> tuple[str, ...]:
+    labels = toml.read_strings(given, "labels", '["gpu"]', prefix)
     for each in labels:
         if not NAME.fullmatch(each):
             raise DefinitionError(

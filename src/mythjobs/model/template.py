@@ -8,7 +8,7 @@ from typing import Final
 
 from mythjobs.model.names import PARAMETER_NAME
 
-_TOKEN: Final = re.compile(rf"\{{\{{|\}}\}}|\{{({PARAMETER_NAME.pattern})\}}|[{{}}]")
+_TOKEN: Final = re.compile(r"\{\{|\}\}|\{(" + PARAMETER_NAME.pattern + r")\}|[{}]")
 
 
 class TemplateError(ValueError):

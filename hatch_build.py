@@ -1,6 +1,6 @@
-"""Compiles the stub (src/mythjobs/process/spawn/stub.c) while mythjobs is built or installed.
+"""Build hook: compiles the stub (src/mythjobs/process/spawn/stub.c) into the wheel.
 
-Without a C compiler nothing is lost but speed: stub_fallback.py does the same.
+Without a C compiler, the slower stub_fallback.py replaces the stub.
 """
 
 import shutil
@@ -22,17 +22,17 @@ class StubBuild(BuildHookInterface[Any]):
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             program.unlink(missing_ok=True)
-            self.app.display_info("no C compiler: children start through stub_fallback.py, slower")
+            self.app.display_info("no C compiler found; the slower stub_fallback.py replaces it")
             return
         source = program.parent / "stub.c"
-        # Static, as it starts twice as fast; a C library without its archive links it otherwise.
-        for how in (["-static"], []):
-            made = subprocess.run(
-                [compiler, "-O2", "-s", *how, "-o", program, source],
+        # A static program starts twice as fast; dynamic if the C library has no static archive.
+        for options in (["-static"], []):
+            done = subprocess.run(
+                [compiler, "-O2", "-s", *options, "-o", program, source],
                 capture_output=True,
                 check=False,
             )
-            if made.returncode == 0:
+            if done.returncode == 0:
                 break
         else:
             program.unlink(missing_ok=True)
@@ -41,6 +41,6 @@ class StubBuild(BuildHookInterface[Any]):
             )
             return
         build_data["pure_python"] = False
-        # Any Python 3, this kind of machine.
+        # Any Python 3 on this platform.
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_')}"
         build_data["artifacts"].append(f"/{STUB}/mythjobs-stub")

@@ -1,4 +1,4 @@
-"""The agent's side of a reaper's socket, for tests: asks, and waits for what is said."""
+"""Agent for tests: sends requests to a reaper's socket and waits for its messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mythjobs.process.reaper.launch import find_socket_path, launch_reaper
 from mythjobs.process.reaper.messages import LineReader, Message, encode_line
 from mythjobs.process.reaper.output import read_window, stream_path
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -36,26 +36,26 @@ class Home:
         launch_reaper(directory, output=self.output, scratch=self.scratch, runtime=self.runtime)
         return directory
 
-    def kept(self, end: Message, stream: int = 1) -> bytes:
-        """All that is kept of a stream of an attempt that is over."""
-        kept = OutputWindow(*end["output"][stream - 1])
+    def read_output(self, end: Message, stream: int = 1) -> bytes:
+        """Return all stored output of a stream of an ended attempt."""
+        window = OutputWindow(*end["output"][stream - 1])
         path = stream_path(self.output, end["job"], end["n"], stream)
         data = b""
-        while part := read_window(path, kept, len(data), 2**20):
+        while part := read_window(path, window, len(data), 2**20):
             data += part
         return data
 
 
 class Agent:
-    """One connection. What was said and not yet asked for stays in `said`."""
+    """One connection. `received` holds the messages that no wait has consumed."""
 
     def __init__(self, directory: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE_S)
+        self.socket.settimeout(TIMEOUT_S)
         self.socket.connect(str(find_socket_path(directory)))
         self._reader = LineReader()
-        self.said: list[Message] = []
-        self.hello = self.until("hello")
+        self.received: list[Message] = []
+        self.hello = self.wait_for("hello")
         self._process = os.pidfd_open(self.hello["pid"])
 
     def send(self, *messages: Message) -> None:
@@ -64,37 +64,37 @@ class Agent:
     def start(self, job: int, argv: list[str], **more: Any) -> None:
         self.send(start(job, argv, **more))
 
-    def until(
+    def wait_for(
         self, kind: str, job: int | None = None, where: Callable[[Message], bool] = bool
     ) -> Message:
-        """The next message of this kind, about this job, of which `where` is true."""
-        limit_s = time.monotonic() + PATIENCE_S
+        """Return the next message of this kind, about this job, that satisfies `where`."""
+        deadline_s = time.monotonic() + TIMEOUT_S
         while True:
-            for each in self.said:
+            for each in self.received:
                 if each["type"] == kind and job in (None, each.get("job")) and where(each):
-                    self.said.remove(each)
+                    self.received.remove(each)
                     return each
-            assert time.monotonic() < limit_s, f"no {kind} came: {self.said}"
-            assert self.hear(), f"the reaper is gone; no {kind} came: {self.said}"
+            assert time.monotonic() < deadline_s, f"no {kind} message: {self.received}"
+            assert self.receive(), f"connection closed before {kind}: {self.received}"
 
-    def hear(self) -> bool:
-        """What has come, or comes next; False at the end of the connection."""
+    def receive(self) -> bool:
+        """Receive the next messages; return False at the end of the connection."""
         data = self.socket.recv(2**20)
-        self.said += self._reader.feed(data)
+        self.received += self._reader.feed(data)
         return bool(data)
 
-    def ended(self, job: int) -> Message:
-        return self.until("ended", job)
+    def wait_ended(self, job: int) -> Message:
+        return self.wait_for("ended", job)
 
     def ack(self, *ends: Message) -> None:
         self.send({"type": "ack", "ends": [[end["job"], end["n"]] for end in ends]})
 
-    def synced(self, end: Message) -> None:
-        self.until("synced", where=lambda each: each["seq"] >= end["seq"])
+    def wait_synced(self, end: Message) -> None:
+        self.wait_for("synced", where=lambda each: each["seq"] >= end["seq"])
 
     def run(self, job: int, argv: list[str], **more: Any) -> Message:
         self.start(job, argv, **more)
-        return self.ended(job)
+        return self.wait_ended(job)
 
     def close(self) -> None:
         self.socket.close()
@@ -102,14 +102,14 @@ class Agent:
             os.close(self._process)
             self._process = -1
 
-    def end_reaper(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """TERM ends its jobs first."""
+    def stop_reaper(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal to the reaper and wait for its exit. TERM stops its jobs first."""
         signal.pidfd_send_signal(self._process, number)
-        self.outlive_reaper()
+        self.wait_reaper_exit()
 
-    def outlive_reaper(self) -> None:
-        """Returns once it is gone, and with it all that it held."""
-        assert select.select([self._process], [], [], PATIENCE_S)[0], "the reaper lives on"
+    def wait_reaper_exit(self) -> None:
+        """Wait until the reaper has exited and released all descriptors."""
+        assert select.select([self._process], [], [], TIMEOUT_S)[0], "the reaper did not exit"
         self.close()
 
 
@@ -130,7 +130,7 @@ def sh(text: str, *args: str) -> list[str]:
 
 @contextmanager
 def reaper(home: Home, name: str = "r1") -> Iterator[Agent]:
-    """A reaper with an agent that has said nothing yet; both are gone afterwards."""
+    """Launch a reaper and connect an agent; terminate both afterwards."""
     directory = home.launch(name)
     agent = Agent(directory)
     process = os.pidfd_open(agent.hello["pid"])
@@ -140,11 +140,11 @@ def reaper(home: Home, name: str = "r1") -> Iterator[Agent]:
         agent.close()
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(process, signal.SIGTERM)
-        assert select.select([process], [], [], PATIENCE_S)[0], "the reaper lives on"
+        assert select.select([process], [], [], TIMEOUT_S)[0], "the reaper did not exit"
         os.close(process)
 
 
 def read_to_end(fd: int) -> bytes:
-    """Returns when the last process that holds the other end is gone."""
+    """Read until the last process that holds the other end has exited."""
     with open(fd, "rb") as file:
         return file.read()

@@ -1,4 +1,4 @@
-"""What outlives an agent, a connection, and the reaper itself."""
+"""State that survives the death of an agent, of a connection, and of the reaper."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from tests.integration.process.reaper_agent import (
 )
 
 
-def test_an_end_is_said_at_once_and_durable_afterwards(home: Home) -> None:
+def test_an_end_is_reported_at_once_and_durable_later(home: Home) -> None:
     with reaper(home) as agent:
         end = agent.run(1, ["true"])
-        agent.synced(end)
+        agent.wait_synced(end)
         records = read_journal(home.reapers / "r1" / "journal")
         assert records.ended[1, 1] == end
         assert not records.unfinished
         assert records.reaper["pid"] == agent.hello["pid"]
 
 
-def test_a_new_agent_hears_of_everything_that_is_not_acknowledged(home: Home) -> None:
+def test_a_new_agent_receives_all_unacknowledged_attempts(home: Home) -> None:
     with reaper(home) as first:
         acknowledged = first.run(1, ["true"])
         told = first.run(2, ["true"])
-        first.synced(told)
+        first.wait_synced(told)
         first.ack(acknowledged)
         fifo = home.base / "gate"
         os.mkfifo(fifo)
         gate = os.open(fifo, os.O_RDWR)
         first.start(3, ["cat"], stdin=str(fifo))
-        started = first.until("started", 3)
-        # Started by an agent that is gone before it could hear of it.
+        started = first.wait_for("started", 3)
+        # The agent disconnects before it can receive `started`.
         first.send(start(4, ["true"]))
         first.close()
 
@@ -58,40 +58,40 @@ def test_a_new_agent_hears_of_everything_that_is_not_acknowledged(home: Home) ->
         assert 1 not in by_job
         assert by_job[2] == told
         assert by_job[3] == started
-        second.synced(told)
+        second.wait_synced(told)
         if 4 not in by_job or by_job[4]["type"] == "started":
-            second.ended(4)
-        # It knows what it has: none of them is started again.
+            second.wait_ended(4)
+        # Starts of known attempts are ignored.
         second.send(start(2, sh("exit 9")), start(3, sh("exit 9")), start(4, sh("exit 9")))
         second.send({"type": "stop", "job": 3, "n": 1, "by": "user"})
-        assert second.ended(3)["outcome"] == {"kind": "stopped", "by": "user"}
-        more = [(each["type"], each["job"]) for each in second.said if "job" in each]
+        assert second.wait_ended(3)["outcome"] == {"kind": "stopped", "by": "user"}
+        more = [(each["type"], each["job"]) for each in second.received if "job" in each]
         assert more in ([], [("started", 4)])
         os.close(gate)
         second.close()
 
 
-def test_an_agent_that_does_not_read_holds_nobody_up(home: Home) -> None:
+def test_an_agent_that_does_not_read_blocks_no_job(home: Home) -> None:
     with reaper(home) as first:
-        # More than the socket takes: 3,000 ends, none of them read.
+        # More than the socket holds: 3,000 unread ends.
         for job in range(1, 3001, 50):
             first.send(*(start(each, ["true"]) for each in range(job, job + 50)))
         last = home.base / "last"
         os.mkfifo(last)
         first.send(start(5000, sh('echo through >"$1"', str(last))))
         assert last.read_text() == "through\n"
-        ends = [first.ended(each) for each in range(1, 3001)]
+        ends = [first.wait_ended(each) for each in range(1, 3001)]
         assert {end["outcome"]["code"] for end in ends} == {0}
 
 
-def test_nonsense_closes_the_connection_and_nothing_else(home: Home) -> None:
+def test_an_invalid_message_only_closes_the_connection(home: Home) -> None:
     directory = home.reapers / "r1"
     with reaper(home) as agent:
         agent.start(1, ["sleep", "600"])
-        agent.until("started", 1)
+        agent.wait_for("started", 1)
         for nonsense in (b"{}\n", b"nonsense\n", b'[{"type":"start"}]\n', b'[{"type":"stop"}]\n'):
             agent.socket.sendall(nonsense)
-            while agent.hear():
+            while agent.receive():
                 pass
             agent.close()
             agent = Agent(directory)
@@ -100,7 +100,7 @@ def test_nonsense_closes_the_connection_and_nothing_else(home: Home) -> None:
         assert "invalid start message" in (directory / "log").read_text()
 
 
-def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home) -> None:
+def test_leftovers_of_a_killed_reaper_are_killed_by_its_journal(home: Home) -> None:
     directory = home.launch()
     agent = Agent(directory)
     leash = home.base / "leash"
@@ -109,14 +109,14 @@ def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home
     done = agent.run(1, ["true"])
     acknowledged = agent.run(2, ["true"])
     agent.ack(acknowledged)
-    # Its leader, one in another session with the mark, both deaf.
+    # The leader, and a marked process in another session; both ignore TERM.
     deaf = "trap '' TERM HUP PIPE; while :; do sleep 60; done"
     script = f'exec 3<>{leash}; setsid sh -c "{deaf}" & echo ready; {deaf}'
     agent.start(3, sh(script), watch=True)
-    pid = agent.until("started", 3)["pid"]
-    agent.until("grew", 3)
+    pid = agent.wait_for("started", 3)["pid"]
+    agent.wait_for("grew", 3)
 
-    agent.end_reaper(signal.SIGKILL)
+    agent.stop_reaper(signal.SIGKILL)
     lock = try_lock(directory)
     assert lock is not None
     records = read_journal(directory / "journal")
@@ -134,13 +134,13 @@ def test_a_killed_reaper_leaves_a_journal_and_its_leftovers_are_ended(home: Home
     os.close(lock)
 
 
-def test_what_the_journal_does_not_take_is_not_started_and_is_told_when_it_can(
+def test_an_attempt_that_cannot_be_journalled_is_not_started(
     home: Home,
 ) -> None:
     with reaper(home) as agent:
         pid = agent.hello["pid"]
-        agent.synced(agent.run(1, ["true"]))
-        # A limit on the size of its files fails as a full disk does.
+        agent.wait_synced(agent.run(1, ["true"]))
+        # Writes over RLIMIT_FSIZE fail as on a full disk.
         before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
         end = agent.run(2, ["true"])
         assert end["outcome"]["kind"] == "not_started"
@@ -148,18 +148,18 @@ def test_what_the_journal_does_not_take_is_not_started_and_is_told_when_it_can(
         resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
         later = agent.run(3, ["true"])
         assert later["outcome"] == {"kind": "exited", "code": 0}
-        agent.synced(later)
+        agent.wait_synced(later)
         records = read_journal(home.reapers / "r1" / "journal")
         assert set(records.ended) == {(1, 1), (2, 1), (3, 1)}
 
 
-def test_a_journal_that_cannot_be_written_anew_costs_nothing_but_space(home: Home) -> None:
+def test_a_failed_rewrite_of_the_journal_only_costs_space(home: Home) -> None:
     with reaper(home) as agent:
         journal = home.reapers / "r1" / "journal"
         in_its_way = home.reapers / "r1" / "journal.new"
         in_its_way.mkdir()
         agent.start(1, ["sleep", "600"])
-        # A name of 1 MiB is in the sentence of its end.
+        # The error in its end contains the name of 1 MiB.
         too_long = ["/" + "x" * 2**20]
         for job in range(2, 20):
             end = agent.run(job, too_long)
@@ -170,48 +170,48 @@ def test_a_journal_that_cannot_be_written_anew_costs_nothing_but_space(home: Hom
         in_its_way.rmdir()
         for job in (21, 22):
             agent.ack(agent.run(job, too_long))
-        agent.synced(agent.run(23, ["true"]))
+        agent.wait_synced(agent.run(23, ["true"]))
         assert journal.stat().st_size < 4 * 2**20
         records = read_journal(journal)
         assert set(records.unfinished) == {(1, 1)}
         assert set(records.ended) == {(20, 1), (23, 1)}
 
 
-def test_two_reapers_work_side_by_side_and_each_directory_has_one(home: Home) -> None:
+def test_reapers_run_side_by_side_in_their_own_directories(home: Home) -> None:
     with reaper(home, "old") as old, reaper(home, "new") as new:
         assert old.hello["pid"] != new.hello["pid"]
         assert old.run(1, ["true"])["outcome"] == new.run(2, ["true"])["outcome"]
         assert try_lock(home.reapers / "old") is None
-        with pytest.raises(Unreachable, match="another reaper runs in .*/old"):
+        with pytest.raises(Unreachable, match=r"another reaper runs in .*/old$"):
             home.launch("old")
         assert old.run(3, ["true"])["outcome"] == {"kind": "exited", "code": 0}
 
 
-def test_it_retires_when_everything_is_acknowledged_and_clears_up(home: Home) -> None:
+def test_a_retired_reaper_exits_and_removes_its_directory(home: Home) -> None:
     directory = home.launch()
     agent = Agent(directory)
     end = agent.run(1, sh("exit 5"), scratch=True)
     agent.send({"type": "retire"})
-    agent.synced(end)
+    agent.wait_synced(end)
     agent.ack(end)
-    while agent.hear():
+    while agent.receive():
         pass
-    agent.outlive_reaper()
+    agent.wait_reaper_exit()
     assert not directory.exists()
     assert not list(home.scratch.iterdir())
 
 
-def test_a_shutdown_ends_jobs_and_leaves_their_ends_for_the_next_agent(home: Home) -> None:
+def test_a_shutdown_stops_jobs_and_keeps_their_ends_in_the_journal(home: Home) -> None:
     directory = home.launch()
     agent = Agent(directory)
     agent.start(1, ["sleep", "600"])
-    agent.until("started", 1)
-    agent.end_reaper(signal.SIGTERM)
+    agent.wait_for("started", 1)
+    agent.stop_reaper(signal.SIGTERM)
     [end] = read_journal(directory / "journal").ended.values()
     assert end["outcome"] == {"kind": "stopped", "by": "shutdown"}
 
 
-def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_long_path_moves_the_socket_to_the_runtime_directory(tmp_path: Path) -> None:
     deep = Home(tmp_path.joinpath(*["deep" * 10] * 4))
     deep.runtime = tmp_path / "run"
     with reaper(deep) as agent:
@@ -219,15 +219,17 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
         assert agent.run(1, ["true"])["outcome"] == {"kind": "exited", "code": 0}
 
 
-def test_a_reaper_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_failed_launch_reports_the_reapers_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     bad = tmp_path / "file" / "below"
-    with pytest.raises(Unreachable, match=r"^cannot start a reaper in .*/r1: \[Errno 20\] Not a dir"):
+    with pytest.raises(
+        Unreachable, match=r"^cannot start a reaper in .*/r1: \[Errno 20\] Not a dir"
+    ):
         launch_reaper(tmp_path / "r1", output=bad, scratch=tmp_path, runtime=tmp_path)
 
 
-def test_the_program_may_be_gone_from_the_disk_while_it_runs(home: Home) -> None:
-    """An upgrade deletes its files under it: all that is imported is imported at the start."""
+def test_a_reaper_works_after_its_files_are_deleted(home: Home) -> None:
+    """An upgrade deletes the files of a running reaper, so it imports everything at start."""
     copy = home.base / "site" / "mythjobs"
     shutil.copytree(Path(mythjobs.__file__).parent, copy)
     directory = home.reapers / "r1"
@@ -245,25 +247,25 @@ def test_the_program_may_be_gone_from_the_disk_while_it_runs(home: Home) -> None
     assert agent.run(1, ["true"], scratch=True, status=True)["outcome"]["kind"] == "exited"
     assert agent.run(2, ["/no/such"])["outcome"]["kind"] == "not_started"
     agent.start(3, sh("sleep 600 & wait"))
-    agent.until("started", 3)
+    agent.wait_for("started", 3)
     agent.send({"type": "stop", "job": 3, "n": 1, "by": "user"})
-    assert agent.ended(3)["outcome"]["kind"] == "stopped"
+    assert agent.wait_ended(3)["outcome"]["kind"] == "stopped"
     end = agent.run(4, sh("head -c 9999 /dev/zero"), keep=[10, 10])
     assert end["output"] == [[9999, 10, 10]]
     agent.ack(*({"job": job, "n": 1} for job in (1, 2, 3, 4)))
     agent.send({"type": "retire"})
-    while agent.hear():
+    while agent.receive():
         pass
-    agent.outlive_reaper()
+    agent.wait_reaper_exit()
     assert not directory.exists()
 
 
-def test_only_the_same_user_and_root_are_heard(home: Home) -> None:
+def test_only_the_same_user_and_root_may_connect(home: Home) -> None:
     if os.geteuid():
         pytest.skip("only root can try to be another user")
     with reaper(home) as agent:
         path = find_socket_path(home.reapers / "r1")
-        # The directories keep strangers out already; here they stand open.
+        # Open the directories, which otherwise keep other users out already.
         for parent in (path, *path.parents):
             if parent.is_relative_to(home.base.parent.parent):
                 parent.chmod(0o777)

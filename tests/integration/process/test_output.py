@@ -1,4 +1,4 @@
-"""Output as real programs write it: exact, bounded, and never in the way of its end."""
+"""Output of real programs: exact, limited, and never delaying the end of an attempt."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from tests.integration.process.reaper_agent import Agent, Home, reaper, sh
 MIB = 2**20
 
 
-def test_bytes_are_kept_as_they_are(agent: Agent, shared_home: Home, tmp_path: Path) -> None:
+def test_output_is_stored_byte_for_byte(agent: Agent, shared_home: Home, tmp_path: Path) -> None:
     raw = bytes(range(256)) * 300 + b"\xff\xfe\0 no newline at the end"
     source = tmp_path / "raw"
     source.write_bytes(raw)
     end = agent.run(1, ["cat", str(source)])
     assert end["output"] == [[len(raw), len(raw), 0]]
-    assert shared_home.kept(end) == raw
+    assert shared_home.read_output(end) == raw
 
 
 def test_stderr_shares_the_pipe_or_has_its_own(agent: Agent, shared_home: Home) -> None:
     script = sh("echo one; echo two >&2; echo three")
     end = agent.run(2, script)
-    assert shared_home.kept(end) == b"one\ntwo\nthree\n"
+    assert shared_home.read_output(end) == b"one\ntwo\nthree\n"
     end = agent.run(3, script, streams=2)
-    assert shared_home.kept(end, 1) == b"one\nthree\n"
-    assert shared_home.kept(end, 2) == b"two\n"
+    assert shared_home.read_output(end, 1) == b"one\nthree\n"
+    assert shared_home.read_output(end, 2) == b"two\n"
     end = agent.run(4, sh("echo two >&2"), streams=2)
     assert end["output"] == [[0, 0, 0], [4, 4, 0]]
 
 
-def test_nothing_is_made_for_a_job_that_writes_nothing(agent: Agent, shared_home: Home) -> None:
+def test_no_files_are_created_for_a_job_without_output(agent: Agent, shared_home: Home) -> None:
     agent.run(5, ["true"], streams=2)
     assert not list(shared_home.output.glob("5.1.*"))
     assert not list(shared_home.scratch.glob("5.1*"))
     assert not list(shared_home.runtime.glob("5.1*"))
 
 
-def test_head_and_tail_are_kept_and_the_middle_is_counted(agent: Agent, shared_home: Home) -> None:
+def test_head_and_tail_are_stored_and_the_middle_is_counted(
+    agent: Agent, shared_home: Home
+) -> None:
     end = agent.run(6, ["seq", "-w", "0", "999999"], keep=[1000, 5000])
     whole = b"".join(b"%06d\n" % i for i in range(1_000_000))
     assert end["output"] == [[len(whole), 1000, 5000]]
-    assert shared_home.kept(end) == whole[:1000] + whole[-5000:]
-    # By the stream's own offsets: what was dropped is left out, and it is told where.
+    assert shared_home.read_output(end) == whole[:1000] + whole[-5000:]
+    # Reads by stream offset skip the dropped bytes and return the actual offset.
     path = stream_path(shared_home.output, 6, 1, 1)
     kept = OutputWindow(*end["output"][0])
     assert read_range(path, kept, 990, 100) == (990, whole[990:1000])
@@ -53,7 +55,7 @@ def test_head_and_tail_are_kept_and_the_middle_is_counted(agent: Agent, shared_h
     assert read_range(path, kept, len(whole), 100) == (len(whole), b"")
 
 
-def test_a_flood_stays_within_its_bounds(agent: Agent, shared_home: Home) -> None:
+def test_large_output_stays_within_its_limits(agent: Agent, shared_home: Home) -> None:
     size = 200 * MIB
     end = agent.run(7, sh(f"yes | head -c {size}"), keep=[MIB, MIB])
     assert end["output"] == [[size, MIB, MIB]]
@@ -70,49 +72,50 @@ def memory_of(pid: int) -> int:
 
 def test_output_can_be_read_while_it_grows(agent: Agent, shared_home: Home) -> None:
     agent.start(8, sh("printf early; read line <&0"), watch=True, stdin=fifo(shared_home, "gate"))
-    grew = agent.until("grew", 8)
+    grew = agent.wait_for("grew", 8)
     kept = OutputWindow(*grew["output"][0])
     path = stream_path(shared_home.output, 8, 1, 1)
     assert read_range(path, kept, 0, 100) == (0, b"early")
     agent.send({"type": "stop", "job": 8, "n": 1, "by": "user"})
-    assert agent.ended(8)["outcome"] == {"kind": "stopped", "by": "user"}
+    assert agent.wait_ended(8)["outcome"] == {"kind": "stopped", "by": "user"}
 
 
 def fifo(home: Home, name: str) -> str:
-    """A file to read that has no end while this test runs."""
+    """Return a FIFO that never reaches end of file during the test."""
     path = home.base / name
     os.mkfifo(path)
     os.open(path, os.O_RDWR)
     return str(path)
 
 
-def test_growth_is_told_when_watching_begins_later(agent: Agent, shared_home: Home) -> None:
+def test_output_growth_is_reported_when_watching_begins_later(
+    agent: Agent, shared_home: Home
+) -> None:
     agent.start(9, sh("printf early; read line"), stdin=fifo(shared_home, "gate9"))
-    agent.until("started", 9)
+    agent.wait_for("started", 9)
     agent.send({"type": "watch", "job": 9, "n": 1, "on": True})
-    agent.until("grew", 9, where=lambda each: each["output"] == [[5, 5, 0]])
+    agent.wait_for("grew", 9, where=lambda each: each["output"] == [[5, 5, 0]])
     agent.send({"type": "stop", "job": 9, "n": 1, "by": "user"})
-    agent.ended(9)
+    agent.wait_ended(9)
 
 
-def test_the_last_growth_is_told_before_the_end(agent: Agent) -> None:
-    # Shorter than we look into pipes for, so nothing was told while it ran.
+def test_the_last_output_growth_is_reported_before_the_end(agent: Agent) -> None:
+    # The job is too short for its pipes to be watched, so nothing was reported while it ran.
     agent.start(11, ["echo", "100 %"], watch=True)
-    end = agent.ended(11)
-    assert agent.until("grew", 11)["output"] == end["output"] == [[6, 6, 0]]
+    end = agent.wait_ended(11)
+    assert agent.wait_for("grew", 11)["output"] == end["output"] == [[6, 6, 0]]
 
 
-def test_what_a_job_leaves_behind_does_not_hold_up_its_end(agent: Agent, shared_home: Home) -> None:
-    # It holds the pipe; the end of file, and so the end, comes only because it is killed.
+def test_a_leftover_process_does_not_delay_the_end(agent: Agent, shared_home: Home) -> None:
+    # The leftover holds the pipe, so end of file comes only when it is killed.
     end = agent.run(10, sh("sleep 600 & echo done; exit 3"))
     assert end["outcome"] == {"kind": "exited", "code": 3}
-    assert shared_home.kept(end) == b"done\n"
+    assert shared_home.read_output(end) == b"done\n"
     assert end["usage"]["wall_s"] < 10
 
 
-def test_a_full_disk_costs_output_and_nothing_else(home: Home) -> None:
-    """/dev/full stands for the disk: the file of the stream is a link that leads there, which
-    the reaper does not follow, so the file cannot be opened at all."""
+def test_a_full_disk_only_loses_output(home: Home) -> None:
+    """The output file is a link to /dev/full, which the reaper does not follow, so open() fails."""
     with reaper(home) as agent:
         home.output.joinpath("1.1.1").symlink_to("/dev/full")
         home.output.joinpath("1.1.1.tail").symlink_to("/dev/full")

@@ -1,4 +1,4 @@
-"""Scratch directories as programs leave them: deep, closed, full of links."""
+"""Removal of scratch directories: deep trees, closed modes, links, mounts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ for number in range(3000):
     os.chdir("directory-of-a-job")
     open("file", "w").close()
 """
-# As somebody whom modes bind; the directory is theirs, and all code is loaded by then.
+# Runs as a user bound by file modes, who owns the directory. All code is imported before.
 AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
@@ -39,7 +39,7 @@ assert not os.path.lexists(path)
 """
 
 
-def test_a_tree_that_is_deeper_than_a_path_may_be_long(tmp_path: Path) -> None:
+def test_a_tree_deeper_than_path_max_is_removed(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     subprocess.run([sys.executable, "-c", DEEP], cwd=scratch, check=True)
@@ -47,7 +47,7 @@ def test_a_tree_that_is_deeper_than_a_path_may_be_long(tmp_path: Path) -> None:
     assert not scratch.exists()
 
 
-def test_what_may_not_be_entered_or_changed_is_opened_up(tmp_path: Path) -> None:
+def test_modes_that_forbid_access_are_changed(tmp_path: Path) -> None:
     place = tmp_path / "theirs"
     place.mkdir()
     for each in (tmp_path, *tmp_path.parents):
@@ -57,7 +57,7 @@ def test_what_may_not_be_entered_or_changed_is_opened_up(tmp_path: Path) -> None
     subprocess.run([sys.executable, "-I", "-S", "-c", AS_NOBODY, str(place), source], check=True)
 
 
-def test_links_are_removed_and_what_they_lead_to_is_not(tmp_path: Path) -> None:
+def test_links_are_removed_but_not_followed(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("mine")
@@ -72,10 +72,11 @@ def test_links_are_removed_and_what_they_lead_to_is_not(tmp_path: Path) -> None:
     alias.symlink_to(kept)
     assert remove_tree(str(alias))
     assert (kept / "file").read_text() == "mine"
-    assert remove_tree(str(scratch))  # nothing is there, as it should be
+    # A missing tree counts as removed.
+    assert remove_tree(str(scratch))
 
 
-def test_what_is_mounted_in_it_is_not_entered(tmp_path: Path) -> None:
+def test_mounted_file_systems_are_not_entered(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     (scratch / "a" / "mount").mkdir(parents=True)
     (scratch / "mount").mkdir()

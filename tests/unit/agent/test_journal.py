@@ -1,4 +1,4 @@
-"""The agent's journal: what it tells after a crash, a power cut, and another boot."""
+"""Journal of the agent after a crash, a power failure, and a restart of the machine."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def write(path: Path, *records: object, torn: bytes = b"") -> None:
     path.write_bytes(b"".join(json.dumps(each).encode() + b"\n" for each in records) + torn)
 
 
-def test_a_missing_journal_tells_nothing(tmp_path: Path) -> None:
+def test_a_missing_journal_is_empty(tmp_path: Path) -> None:
     assert journal.read_journal(tmp_path / "journal", BOOT) == EMPTY
 
 
-def test_what_is_over_is_told_no_more(tmp_path: Path) -> None:
+def test_ended_attempts_are_not_restored(tmp_path: Path) -> None:
     write(
         tmp_path / "journal",
         {"boot": BOOT, "grant": [], "never": [], "lost": []},
@@ -44,7 +44,7 @@ def test_what_is_over_is_told_no_more(tmp_path: Path) -> None:
     )
 
 
-def test_terms_of_a_newer_version_are_read_as_far_as_they_are_known(tmp_path: Path) -> None:
+def test_unknown_terms_of_a_newer_version_are_ignored(tmp_path: Path) -> None:
     known = [*LeaseTerms("ffmpeg", command="flag")]
     write(tmp_path / "journal", {"boot": BOOT, "grant": [[1, 1, *known, "new", 7]]})
     found = journal.read_journal(tmp_path / "journal", BOOT)
@@ -52,92 +52,92 @@ def test_terms_of_a_newer_version_are_read_as_far_as_they_are_known(tmp_path: Pa
 
 
 @pytest.mark.parametrize("torn", [b'{"grant":[[9,', b"\0" * 512, b"[1]\n", b'{"never":[[1,1]]'])
-def test_a_torn_tail_is_left_out(tmp_path: Path, torn: bytes) -> None:
+def test_a_torn_last_line_is_skipped(tmp_path: Path, torn: bytes) -> None:
     write(tmp_path / "journal", {"boot": BOOT, "grant": [[1, 1]]}, torn=torn)
     assert journal.read_journal(tmp_path / "journal", BOOT) == JournalSnapshot(
         {(1, 1): NO_TERMS}, [], set()
     )
 
 
-def test_at_another_boot_all_that_was_granted_may_have_run(tmp_path: Path) -> None:
+def test_after_a_machine_restart_all_granted_attempts_may_have_run(tmp_path: Path) -> None:
     write(tmp_path / "journal", {"boot": "b0", "grant": [[1, 1], [2, 1]], "never": [[3, 1]]})
     found = journal.read_journal(tmp_path / "journal", BOOT)
     assert found == JournalSnapshot(
         {(1, 1): NO_TERMS, (2, 1): NO_TERMS}, [(3, 1)], {(1, 1), (2, 1)}
     )
 
-    # It is still so if the agent dies at once and another begins at the same boot.
+    # The same holds if the agent dies at once and another one starts at the same boot.
     (tmp_path / "journal").write_bytes(journal.encode_journal(found, BOOT))
     assert journal.read_journal(tmp_path / "journal", BOOT) == found
 
 
-class Disk:
-    """A journal in an event loop, and what it said."""
+class JournalRecorder:
+    """A journal in an event loop, and its reports."""
 
     def __init__(self, path: Path, found: JournalSnapshot = EMPTY) -> None:
         self.found = found
         self.durable: list[int] = []
         self.error: StoreFailed | None = None
-        self.said = asyncio.Event()
+        self.reported = asyncio.Event()
         self.journal = journal.AgentJournal(
             path, BOOT, lambda: self.found, self._durable, self._failed
         )
 
     def _durable(self, token: int) -> None:
         self.durable.append(token)
-        self.said.set()
+        self.reported.set()
 
     def _failed(self, error: StoreFailed) -> None:
         self.error = error
-        self.said.set()
+        self.reported.set()
 
-    async def until(self, token: int) -> None:
+    async def wait_durable(self, token: int) -> None:
         async with asyncio.timeout(10):
             while self.error is None and (not self.durable or self.durable[-1] < token):
-                self.said.clear()
-                await self.said.wait()
+                self.reported.clear()
+                await self.reported.wait()
 
 
-def test_records_that_come_together_share_one_sync(tmp_path: Path) -> None:
+def test_records_written_together_share_one_sync(tmp_path: Path) -> None:
     async def story() -> None:
-        disk = Disk(tmp_path / "journal")
+        disk = JournalRecorder(tmp_path / "journal")
         for token in range(1, 6):
             disk.journal.write(WriteJournal({"grant": [(token, 1)]}, token))
-        # All of them are in the file at once, and durable together.
+        # All records are in the file at once, and become durable together.
         found = journal.read_journal(tmp_path / "journal", BOOT)
         assert list(found.granted) == [(job, 1) for job in range(1, 6)]
         assert disk.durable == []
-        await disk.until(5)
+        await disk.wait_durable(5)
         assert disk.durable == [5]
         disk.journal.close()
 
     asyncio.run(story())
 
 
-def test_a_large_journal_is_written_anew_from_what_is_held(tmp_path: Path) -> None:
+def test_a_large_journal_is_rewritten_from_the_snapshot(tmp_path: Path) -> None:
     path = tmp_path / "journal"
 
     async def story() -> None:
-        disk = Disk(path)
+        disk = JournalRecorder(path)
         many = [(job, 1) for job in range(600_000)]
         disk.journal.write(WriteJournal({"grant": many, "over": many}, 1))
-        await disk.until(1)
+        await disk.wait_durable(1)
         disk.found = JournalSnapshot({(700_000, 1): NO_TERMS}, [], set())
         disk.journal.write(WriteJournal({"grant": [(700_000, 1)]}, 2))
         await asyncio.sleep(0)
-        # It is being written anew now; what comes meanwhile must be in the new one too.
+        # The rewrite is running; the new file must also get this record.
         disk.journal.write(WriteJournal({"never": [(700_002, 1)]}, 3))
-        # Also in the instant in which it takes the old one's place: an agent that is killed there
-        # says no more. Nothing else of this loop runs meanwhile.
+        # The record must be in the file at the instant of the rename, as the agent may be killed
+        # then. The loop is not run meanwhile, so it cannot add the record later.
         give_up_s = time.monotonic() + 20
         while path.stat().st_size > 1000:
             assert time.monotonic() < give_up_s
             os.sched_yield()
         assert journal.read_journal(path, BOOT).never_start == [(700_002, 1)]
-        await disk.until(3)
+        await disk.wait_durable(3)
         assert path.stat().st_size < 1000
         disk.journal.write(WriteJournal({"grant": [(700_001, 1)]}, 4))
-        await disk.until(4)
+        await disk.wait_durable(4)
         disk.journal.close()
 
     asyncio.run(story())
@@ -146,10 +146,10 @@ def test_a_large_journal_is_written_anew_from_what_is_held(tmp_path: Path) -> No
     assert found.never_start == [(700_002, 1)]
 
 
-def test_a_disk_that_fails_is_told_and_nothing_is_durable(tmp_path: Path) -> None:
+def test_a_failed_write_raises_and_nothing_is_durable(tmp_path: Path) -> None:
     async def story() -> None:
-        disk = Disk(tmp_path / "journal")
-        # What is too large for the limit fails as on a full disk (EFBIG, not a signal).
+        disk = JournalRecorder(tmp_path / "journal")
+        # A write over the limit fails as on a full disk (EFBIG, not a signal).
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))

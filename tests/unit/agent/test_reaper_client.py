@@ -1,4 +1,4 @@
-"""The lines between agent and reaper, on the agent's side: the same as the reaper's."""
+"""The agent's encoder and decoder of reaper messages agree with the reaper's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mythjobs.agent.reaper_client import ReaperConnection, decode_messages, enco
 from mythjobs.errors import ProtocolError
 from mythjobs.process.reaper.messages import decode_line, encode_line
 
-# Also what came as bytes that are no text.
+# Includes surrogates for undecodable bytes.
 TEXT = st.text(st.characters(exclude_categories=[])).map(
     lambda text: text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
 )
@@ -22,7 +22,7 @@ MESSAGES = st.lists(st.dictionaries(TEXT, TEXT | st.lists(TEXT) | st.integers(0,
 
 
 @given(MESSAGES)
-def test_what_the_agent_writes_the_reaper_reads(messages: list[dict[str, Any]]) -> None:
+def test_the_reaper_decodes_messages_of_the_agent(messages: list[dict[str, Any]]) -> None:
     messages = [{**each, "type": "start"} for each in messages]
     line = encode_messages(messages)
     assert line.isascii()
@@ -31,18 +31,18 @@ def test_what_the_agent_writes_the_reaper_reads(messages: list[dict[str, Any]]) 
 
 
 @given(MESSAGES)
-def test_what_the_reaper_writes_the_agent_reads(messages: list[dict[str, Any]]) -> None:
+def test_the_agent_decodes_messages_of_the_reaper(messages: list[dict[str, Any]]) -> None:
     messages = [{**each, "type": "ended"} for each in messages]
     assert decode_messages(encode_line(messages)[:-1]) == messages
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"{}", b"nul", b"[1", b"\xff"])
-def test_what_is_no_line_is_refused(line: bytes) -> None:
+def test_an_invalid_line_raises_protocol_error(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_messages(line)
 
 
-def test_messages_come_when_their_line_is_whole() -> None:
+def test_messages_are_delivered_when_their_line_is_complete() -> None:
     async def story() -> None:
         heard: list[Any] = []
         link = ReaperConnection(heard.append)

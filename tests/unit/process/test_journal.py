@@ -1,4 +1,4 @@
-"""The journal as it is read back, whole, torn and trimmed."""
+"""Journal of a reaper: reading back, syncing, compacting, and failures of the disk."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mythjobs.process.reaper.journal import (
 END = '{"end":{"job":1,"n":1,"seq":1}}'
 
 
-def a_journal(path: Path) -> tuple[ReaperJournal, SimpleQueue[int]]:
+def create_journal(path: Path) -> tuple[ReaperJournal, SimpleQueue[int]]:
     synced: SimpleQueue[int] = SimpleQueue()
     return ReaperJournal(
         str(path), '{"reaper":{"reaper":"r1"}}', synced.put, lambda: synced.put(-1)
     ), synced
 
 
-def test_what_is_open_what_has_ended_and_what_is_forgotten() -> None:
+def test_read_back_unfinished_ended_and_acknowledged_attempts() -> None:
     records = parse_journal(
         [
             b'{"reaper":{"reaper":"r1","boot_id":"b"}}',
@@ -49,12 +49,12 @@ def test_what_is_open_what_has_ended_and_what_is_forgotten() -> None:
     )
 
 
-def test_a_journal_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+def test_a_missing_journal_has_no_attempts(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "journal") == JournalState()
 
 
-def test_lines_are_on_disk_once_synced_and_many_share_one_sync(tmp_path: Path) -> None:
-    journal, synced = a_journal(tmp_path / "journal")
+def test_records_are_on_disk_once_synced_and_requests_share_a_sync(tmp_path: Path) -> None:
+    journal, synced = create_journal(tmp_path / "journal")
     journal.append('{"start":[1,1]}')
     journal.append(END)
     journal.write()
@@ -68,8 +68,8 @@ def test_lines_are_on_disk_once_synced_and_many_share_one_sync(tmp_path: Path) -
     journal.close()
 
 
-def test_what_was_asked_for_last_is_synced_before_it_is_closed(tmp_path: Path) -> None:
-    journal, synced = a_journal(tmp_path / "journal")
+def test_close_completes_the_last_requested_sync(tmp_path: Path) -> None:
+    journal, synced = create_journal(tmp_path / "journal")
     journal.append(END)
     journal.write()
     journal.request_sync(1)
@@ -77,9 +77,9 @@ def test_what_was_asked_for_last_is_synced_before_it_is_closed(tmp_path: Path) -
     assert synced.get(timeout=0) == 1
 
 
-def test_it_is_emptied_when_nothing_in_it_matters(tmp_path: Path) -> None:
+def test_an_idle_journal_is_truncated(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    journal, _ = a_journal(path)
+    journal, _ = create_journal(path)
     for job in range(20_000):
         journal.append(f'{{"start":[{job},1]}}')
     journal.write()
@@ -90,9 +90,9 @@ def test_it_is_emptied_when_nothing_in_it_matters(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_it_is_written_anew_when_little_of_it_matters(tmp_path: Path) -> None:
+def test_a_journal_is_rewritten_when_less_than_half_is_live(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    journal, synced = a_journal(path)
+    journal, synced = create_journal(path)
     line = '{"start":[1,1],"pad":"' + "x" * 100_000 + '"}'
     for _ in range(200):
         journal.append(line)
@@ -111,8 +111,8 @@ def test_it_is_written_anew_when_little_of_it_matters(tmp_path: Path) -> None:
     journal.close()
 
 
-def a_big_journal(path: Path) -> ReaperJournal:
-    journal, _ = a_journal(path)
+def create_large_journal(path: Path) -> ReaperJournal:
+    journal, _ = create_journal(path)
     line = '{"start":[1,1],"pad":"' + "x" * 100_000 + '"}'
     for _ in range(200):
         journal.append(line)
@@ -120,11 +120,11 @@ def a_big_journal(path: Path) -> ReaperJournal:
     return journal
 
 
-def test_one_that_cannot_be_written_anew_stays_as_it_is_and_is_tried_again_later(
+def test_a_failed_rewrite_keeps_the_journal_and_is_retried_after_growth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal"
-    journal = a_big_journal(path)
+    journal = create_large_journal(path)
 
     def fail(fd: int) -> None:
         raise OSError(28, "No space left on device")
@@ -135,7 +135,7 @@ def test_one_that_cannot_be_written_anew_stays_as_it_is_and_is_tried_again_later
     assert os.listdir(tmp_path) == ["journal"]
     assert not journal.is_broken
     monkeypatch.undo()
-    # Not every turn: nothing has been added that would make it more urgent.
+    # Not in every turn: the journal has not grown since.
     journal.compact(lambda: pytest.fail("asked at once"), is_idle=False)
     journal.append('{"pad":"' + "x" * 2**20 + '"}')
     journal.write()
@@ -144,26 +144,26 @@ def test_one_that_cannot_be_written_anew_stays_as_it_is_and_is_tried_again_later
     journal.close()
 
 
-def test_one_that_is_mostly_not_acknowledged_is_not_gone_through_every_turn(
+def test_a_mostly_live_journal_is_not_encoded_every_turn(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "journal"
-    journal = a_big_journal(path)
+    journal = create_large_journal(path)
     size = path.stat().st_size
     journal.compact(lambda: ["x" * (size - 100)], is_idle=False)
     journal.compact(lambda: pytest.fail("asked again"), is_idle=False)
     assert path.stat().st_size == size
-    # With the last of it acknowledged it is emptied all the same.
+    # Once everything is acknowledged, it is truncated all the same.
     journal.compact(list, is_idle=True)
     assert path.stat().st_size < 100
     journal.close()
 
 
-def test_a_new_file_whose_name_is_not_durable_is_not_trusted(
+def test_a_rewrite_without_a_directory_sync_leaves_the_journal_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal"
-    journal = a_big_journal(path)
+    journal = create_large_journal(path)
     real, count = os.fsync, iter(range(9))
 
     def fail_for_the_directory(fd: int) -> None:
@@ -181,10 +181,10 @@ def test_a_new_file_whose_name_is_not_durable_is_not_trusted(
     journal.close()
 
 
-def test_after_a_failed_sync_nothing_is_durable_until_it_is_written_anew(
+def test_after_a_failed_sync_nothing_is_durable_until_a_rewrite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal, synced = a_journal(tmp_path / "journal")
+    journal, synced = create_journal(tmp_path / "journal")
 
     def fail(fd: int) -> None:
         raise OSError(5, "Input/output error")
@@ -195,7 +195,7 @@ def test_after_a_failed_sync_nothing_is_durable_until_it_is_written_anew(
     journal.request_sync(1)
     assert synced.get(timeout=10) == -1
     monkeypatch.undo()
-    # The kernel would say yes now, and the bytes would be gone all the same.
+    # A second fsync would succeed, although the bytes are lost.
     journal.request_sync(2)
     journal.rewrite([END])
     journal.request_sync(3)

@@ -1,4 +1,4 @@
-"""Lines of messages, however they are cut up on their way."""
+"""Lines of messages: encoding, splitting, and invalid lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MESSAGES: list[Message] = [
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_lines_come_out_whole_however_they_were_cut(size: int) -> None:
+def test_messages_are_decoded_however_the_bytes_are_split(size: int) -> None:
     data = encode_line(MESSAGES) + encode_line([]) + encode_line(MESSAGES[:1])
     assert data.isascii()
     reader = LineReader()
@@ -27,12 +27,12 @@ def test_lines_come_out_whole_however_they_were_cut(size: int) -> None:
 @pytest.mark.parametrize(
     "line", [b"nonsense", b"{}", b"[1]", b'[{"job":1}]', b'[{"type":1}]', b"\xff", b"[" * 100_000]
 )
-def test_what_is_no_line_of_messages_is_the_peers_fault(line: bytes) -> None:
+def test_an_invalid_line_raises_protocol_error(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         LineReader().feed(line + b"\n")
 
 
-def test_a_line_without_end_is_given_up() -> None:
+def test_a_line_over_the_limit_raises_protocol_error() -> None:
     reader = LineReader(max_bytes=10)
     reader.feed(b"0123456789")
     with pytest.raises(ProtocolError, match="line exceeds 10 bytes"):

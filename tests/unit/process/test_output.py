@@ -1,4 +1,4 @@
-"""Which bytes of a stream are kept, against the plain definition of it."""
+"""Output files: stored head and tail of a stream, concurrent readers, and the writer thread."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_head_and_tail_agree_with_slices_of_the_stream(tmp_path: Path) -> None:
             size = chance.choice([1, 3, 50, 200])
             spool.write(memoryview(data)[position : position + size])
             position += size
-            check(path, spool.window, data[:position], head, tail)
+            check_window(path, spool.window, data[:position], head, tail)
         spool.close()
-        check(path, spool.window, data, head, tail)
+        check_window(path, spool.window, data, head, tail)
 
 
-def check(path: str, kept: OutputWindow, data: bytes, head: int, tail: int) -> None:
-    """`data` is all that was written so far."""
+def check_window(path: str, kept: OutputWindow, data: bytes, head: int, tail: int) -> None:
+    """Check the window and all reads; `data` is everything written so far."""
     assert kept.written == len(data)
     assert kept.head == min(head, len(data))
     assert kept.tail == min(tail, len(data) - kept.head)
@@ -61,19 +61,19 @@ def read_all(path: str, kept: OutputWindow) -> bytes:
     return data
 
 
-def test_a_reader_is_told_what_was_overwritten_behind_its_back(tmp_path: Path) -> None:
+def test_a_reader_learns_which_bytes_were_overwritten(tmp_path: Path) -> None:
     path = str(tmp_path / "stream")
     spool = OutputFile(path, 0, 100)
     spool.write(memoryview(bytes(range(100))))
     known = spool.window
     spool.write(memoryview(b"x" * 30))
-    # It knows of 100 bytes, and the first 30 of them are not there any more.
+    # The reader knows of 100 bytes, of which the first 30 are overwritten.
     assert read_range(path, known, 0, 50) == (30, bytes(range(30, 50)))
     assert read_range(path, known, 0, 20) == (20, b"")
     spool.close()
 
 
-def test_no_file_is_made_before_the_first_byte(tmp_path: Path) -> None:
+def test_no_file_is_created_before_the_first_byte(tmp_path: Path) -> None:
     spool = OutputFile(str(tmp_path / "stream"), 10, 10)
     spool.close()
     assert not os.listdir(tmp_path)
@@ -82,8 +82,8 @@ def test_no_file_is_made_before_the_first_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 5, 10, 12])
-def test_what_the_disk_does_not_take_is_counted_as_dropped(tmp_path: Path, limit: int) -> None:
-    """The limit is that of a child's files (RLIMIT_FSIZE), which fails as a full disk does."""
+def test_bytes_refused_by_the_disk_are_counted_as_dropped(tmp_path: Path, limit: int) -> None:
+    """RLIMIT_FSIZE of a child process makes writes fail as on a full disk."""
     child = os.fork()
     if child == 0:
         os._exit(write_under(str(tmp_path / "stream"), limit))
@@ -103,12 +103,12 @@ def write_under(path: str, limit: int) -> int:
     got = read_all(path, spool.window)
     kept = spool.window
     right = whole[: kept.head] + whole[len(whole) - kept.tail :]
-    # The head ends where the disk did; the tail begins once there is room again.
+    # The head ends where the disk was full; the tail begins once there is space again.
     ok = refused == (24, min(limit, 10), 0) and kept == (27, min(limit, 10), 3) and got == right
     return 0 if ok else 1
 
 
-def test_what_was_written_is_on_the_disk_when_that_is_told(tmp_path: Path) -> None:
+def test_output_is_on_disk_when_on_written_is_called(tmp_path: Path) -> None:
     path = tmp_path / "stream"
     told = threading.Event()
     stream = OutputSink(OutputWriter(), OutputFile(str(path), 1000, 1000), told.set)
@@ -123,8 +123,8 @@ def test_what_was_written_is_on_the_disk_when_that_is_told(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_disk_that_hangs_costs_bytes_and_nothing_else(tmp_path: Path) -> None:
-    # To open a FIFO that nobody reads hangs as a dead network disk does.
+def test_a_hanging_disk_drops_bytes_and_blocks_nothing(tmp_path: Path) -> None:
+    # Opening a FIFO without a reader blocks as a dead network file system does.
     path = tmp_path / "stream"
     os.mkfifo(path)
     told = threading.Event()

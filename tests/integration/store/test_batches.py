@@ -17,7 +17,7 @@ def test_rows_of_a_batch_that_is_not_open_are_not_seen_and_not_ready(store: Stor
     with store.transaction() as tx:
         defined = q.a_command(tx)
         batch_id = batches.begin_batch(
-            tx, command_id=defined.command_id, first=1, jobs=3, at_ms=q.NOON, opened_ms=None
+            tx, command_id=defined.command_id, first_job_id=1, jobs=3, at_ms=q.NOON, opened_ms=None
         )
         q.queue_jobs(tx, 2, batch_id=batch_id, hold=HOLD_UNOPENED)
         assert not q.is_ready(tx, 1)
@@ -33,10 +33,15 @@ def test_a_batch_that_never_became_whole_is_dropped_at_the_next_start(store: Sto
         kept = q.a_batch(tx, 2)
         for number in range(2):
             batches.begin_batch(
-                tx, command_id=defined.command_id, first=3 + number, jobs=1, at_ms=1, opened_ms=None
+                tx,
+                command_id=defined.command_id,
+                first_job_id=3 + number,
+                jobs=1,
+                at_ms=1,
+                opened_ms=None,
             )
         q.queue_jobs(tx, 2, batch_id=2, hold=HOLD_UNOPENED)
-        assert batches.drop_unopened(tx, only=3) == 1
+        assert batches.drop_unopened(tx, batch_id=3) == 1
         assert batches.drop_unopened(tx) == 1
         assert batches.drop_unopened(tx) == 0
         assert batches.is_open(tx, kept)
@@ -49,7 +54,7 @@ def test_an_opened_batch_becomes_ready_slice_by_slice_also_after_a_restart(store
     with store.transaction() as tx:
         defined = q.a_command(tx)
         batch_id = batches.begin_batch(
-            tx, command_id=defined.command_id, first=1, jobs=5, at_ms=q.NOON, opened_ms=None
+            tx, command_id=defined.command_id, first_job_id=1, jobs=5, at_ms=q.NOON, opened_ms=None
         )
         q.queue_jobs(tx, 3, batch_id=batch_id, hold=HOLD_UNOPENED)
         q.queue_jobs(tx, 2, batch_id=batch_id, hold=HOLD_UNOPENED, subject="news")
@@ -72,7 +77,7 @@ def test_a_batch_that_was_submitted_held_is_held_when_it_is_open(store: Store) -
     with store.transaction() as tx:
         defined = q.a_command(tx)
         batch_id = batches.begin_batch(
-            tx, command_id=defined.command_id, first=1, jobs=2, at_ms=q.NOON, opened_ms=None
+            tx, command_id=defined.command_id, first_job_id=1, jobs=2, at_ms=q.NOON, opened_ms=None
         )
         q.queue_jobs(tx, 2, batch_id=batch_id, hold=HOLD_UNOPENED)
         batches.open_batch(tx, batch_id, 1, 2, held=True, at_ms=q.NOON)

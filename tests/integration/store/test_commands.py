@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mythjobs.model.command import RUN
+from mythjobs.model.machine_policy import ALLOW_NOTHING
 from mythjobs.store.open import Store
 from mythjobs.store.writes import commands, machines, overrides, semaphores
 from mythjobs.store.writes.overrides import EVERY_COMMAND, OverrideRow
@@ -76,7 +77,7 @@ def test_a_machine_is_its_key_and_a_name_that_is_taken_gets_a_number(store: Stor
                 tx,
                 name="attic",
                 key=key,
-                rights=machines.RIGHTS_NONE,
+                rights=ALLOW_NOTHING.to_json(),
                 cores=2,
                 boot_id="b",
                 at_ms=1,
@@ -86,7 +87,7 @@ def test_a_machine_is_its_key_and_a_name_that_is_taken_gets_a_number(store: Stor
         assert names == ["attic", "attic-2", "attic-3"]
     with pytest.raises(Exception, match=r"(?i)unique"), store.transaction() as tx:
         machines.enrol(
-            tx, name="other", key="a", rights=machines.RIGHTS_NONE, cores=2, boot_id="b", at_ms=1
+            tx, name="other", key="a", rights=ALLOW_NOTHING.to_json(), cores=2, boot_id="b", at_ms=1
         )
 
 
@@ -96,7 +97,7 @@ def test_what_a_machine_says_of_itself_and_what_its_owner_says_are_kept_apart(
     with store.transaction() as tx:
         q.machines_join(tx)
         machines.attach(tx, q.ATTIC, boot_id="second", cores=8, zone="Europe/Berlin", at_ms=q.NOON)
-        machines.set_policy(tx, q.ATTIC, rights=machines.RIGHTS_NONE, jobs=3)
+        machines.set_policy(tx, q.ATTIC, rights=ALLOW_NOTHING.to_json(), jobs=3)
         machines.set_settings(tx, q.ATTIC, settings='{"jobs": 3}', zone="Europe/Rome")
         attic, cellar = machines.read_all(tx)
     assert (attic.boot_id, attic.cores, attic.jobs) == ("second", 8, 3)

@@ -59,7 +59,7 @@ def test_a_job_that_is_over_waits_for_nothing_more(store: Store) -> None:
     with store.transaction() as tx:
         first, second = q.queue_jobs(tx, 2)
         waits = q.queue_job(tx, after=[(first, "any"), (second, "any")])
-        dependencies.close_all(tx, [waits])
+        dependencies.mark_all_met(tx, [waits])
         assert not dependencies.has_unmet(tx)
         assert dependencies.resolve_ended(tx, {first: JobState.SUCCEEDED}) == ([], {})
 

@@ -7,7 +7,7 @@ import pytest
 from mythjobs.errors import NoSuchCommand
 from mythjobs.model.life import JobEvent
 from mythjobs.store.open import Store
-from mythjobs.store.queries.filters import JobFilter, count_jobs, find_ids, find_last_id
+from mythjobs.store.queries.filters import JobFilter, count_jobs, find_ids, find_max_id
 from mythjobs.store.queries.jobs import list_jobs
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches, jobs
@@ -19,7 +19,7 @@ def found(tx: Transaction, which: JobFilter) -> dict[str, int]:
 
 
 def all_numbers(tx: Transaction, which: JobFilter) -> list[int]:
-    return find_ids(tx, which, 0, find_last_id(tx), 100)
+    return find_ids(tx, which, 0, find_max_id(tx), 100)
 
 
 def test_jobs_are_found_by_what_they_have_in_common(store: Store) -> None:
@@ -32,7 +32,7 @@ def test_jobs_are_found_by_what_they_have_in_common(store: Store) -> None:
         q.start(tx, *q.lease(tx, 1))
         q.run(tx, 3, JobEvent.FAILED, at_ms=q.NOON + 5)
     with store.snapshot() as tx:
-        assert find_last_id(tx) == 7
+        assert find_max_id(tx) == 7
         assert found(tx, JobFilter()) == {"queued": 5, "running": 1, "failed": 1}
         for which, counted, ids in (
             (JobFilter(command="true"), {"queued": 3, "running": 1, "failed": 1}, [1, 2, 3, 6, 7]),

@@ -122,7 +122,7 @@ def test_the_counts_of_a_batch_are_held_to_its_jobs_also_after_some_were_pruned(
     with store.transaction() as tx:
         defined = q.a_command(tx)
         batch_id = batches.begin_batch(
-            tx, command_id=defined.command_id, first=1, jobs=3, at_ms=1, opened_ms=None
+            tx, command_id=defined.command_id, first_job_id=1, jobs=3, at_ms=1, opened_ms=None
         )
         q.machines_join(tx)
         ids = q.queue_jobs(tx, 3, batch_id=batch_id, hold=batches.HOLD_UNOPENED)

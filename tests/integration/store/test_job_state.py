@@ -76,7 +76,7 @@ def test_a_machine_that_lost_its_lease_cannot_finish_the_job(home: Store) -> Non
     with home.transaction() as tx:
         assert q.state_of(tx, job_id) == JobState.LEASED
         # A start of the old number would be one too many as well.
-        with pytest.raises(AssertionError, match="0 of 1 jobs were there to be started"):
+        with pytest.raises(AssertionError, match="0 of 1 jobs were leased for these attempts"):
             q.start(tx, second._replace(n=1))
 
 
@@ -115,7 +115,7 @@ def test_failures_add_up_and_the_next_run_waits_for_its_time(home: Store) -> Non
     with home.transaction() as tx:
         job_id = q.queue_job(tx)
         for times in (1, 2):
-            q.run(tx, job_id, JobEvent.REQUEUED, failed=1)
+            q.run(tx, job_id, JobEvent.REQUEUED, failures_added=1)
             assert q.column(tx, job_id, "failures") == times
         # A loss is none of its failures.
         q.run(tx, job_id, JobEvent.REQUEUED, losses=1, not_before_ms=q.NOON + 500)

@@ -11,7 +11,14 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from mythjobs.errors import BadRequest, ConfigError, StoreAway, StoreFailed, StoreFull, Taken
+from mythjobs.errors import (
+    AlreadyRunning,
+    BadRequest,
+    ConfigError,
+    StoreFailed,
+    StoreFull,
+    StoreUnavailable,
+)
 from mythjobs.store.backends.postgres import PostgresStore
 from mythjobs.store.transaction import RetryTransaction, Transaction
 from tests.support import postgres
@@ -44,24 +51,28 @@ def _through(url: str, proxy: Lossy, *, commit_check_s: float = 60) -> PostgresS
     name = url.removeprefix("postgresql:///").partition("?")[0]
     user = url.rpartition("user=")[2]
     return PostgresStore(
-        f"postgresql:///{name}?host={directory}&user={user}", unsafe=True, commit_check_s=commit_check_s
+        f"postgresql:///{name}?host={directory}&user={user}",
+        unsafe=True,
+        commit_check_s=commit_check_s,
     )
 
 
 def test_a_server_that_does_not_keep_what_it_says_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="has fsync = off: a power failure loses acknowledged jobs"):
+    with pytest.raises(
+        ConfigError, match="has fsync = off: a power failure loses acknowledged jobs"
+    ):
         PostgresStore(url)
 
 
 def test_what_is_no_url_and_who_does_not_answer_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a PostgreSQL URL"):
         PostgresStore("postgresql://host/db?nonsense=1", unsafe=True)
-    with pytest.raises(StoreAway, match="cannot reach"):
+    with pytest.raises(StoreUnavailable, match="cannot reach"):
         PostgresStore(f"postgresql:///db?host={tmp_path}", unsafe=True)
 
 
 def test_a_password_is_in_no_sentence() -> None:
-    with pytest.raises(StoreAway) as caught:
+    with pytest.raises(StoreUnavailable) as caught:
         PostgresStore("postgresql://anna:secret@127.0.0.1:1/jobs", unsafe=True)
     assert "postgresql://anna@127.0.0.1:1/jobs" in caught.value.sentence
     assert "secret" not in caught.value.sentence
@@ -69,7 +80,7 @@ def test_a_password_is_in_no_sentence() -> None:
 
 def test_a_second_master_is_refused_until_the_first_is_gone(url: str) -> None:
     first = PostgresStore(url, unsafe=True)
-    with pytest.raises(Taken, match="another master uses"):
+    with pytest.raises(AlreadyRunning, match="another master uses"):
         PostgresStore(url, unsafe=True)
     first.close()
     PostgresStore(url, unsafe=True).close()
@@ -93,7 +104,7 @@ def test_a_turn_that_lost_its_connection_changed_nothing_and_says_so(
         _end_sessions(url)
         q.queue_job(tx)
 
-    with pytest.raises(StoreAway, match="cannot reach"):
+    with pytest.raises(StoreUnavailable, match="cannot reach"):
         database.run_transaction(body)
     with database.transaction() as tx:
         assert q.queue_job(tx) == 1
@@ -107,7 +118,7 @@ def test_a_snapshot_that_lost_its_connection_says_so_and_the_next_is_good(
             _end_sessions(url)
             tx.cursor.execute("SELECT 1")
 
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         read()
     with database.snapshot() as tx:
         tx.cursor.execute("SELECT 1")
@@ -146,7 +157,7 @@ def test_a_commit_whose_answer_was_lost_counts_once(url: str, lossy: Lossy) -> N
 def test_a_commit_that_never_arrived_is_said_not_to_be_made(url: str, lossy: Lossy) -> None:
     store = _through(url, lossy)
     lossy.lose = "request"
-    with pytest.raises(StoreAway), store.transaction() as tx:
+    with pytest.raises(StoreUnavailable), store.transaction() as tx:
         q.queue_job(tx, key="once")
     with store.transaction() as tx:
         assert q.queue_job(tx, key="once") == 1
@@ -166,14 +177,14 @@ def test_a_lost_session_that_the_server_does_not_notice_is_ended(url: str, lossy
     with store.transaction() as tx:
         q.queue_job(tx)
     lossy.lose = "unseen"
-    with pytest.raises(StoreAway, match="still holds the lock"), store.transaction() as tx:
+    with pytest.raises(StoreUnavailable, match="still holds the lock"), store.transaction() as tx:
         q.queue_job(tx)
     for _ in range(200):
         try:
             with store.transaction() as tx:
                 assert q.queue_job(tx) == 2
             break
-        except StoreAway:
+        except StoreUnavailable:
             time.sleep(0.05)
     else:
         pytest.fail("the lost session kept the lock")
@@ -185,7 +196,10 @@ def test_a_master_whose_database_another_has_taken_is_told_so(
 ) -> None:
     _end_sessions(url)
     other = PostgresStore(url, unsafe=True)
-    with pytest.raises(Taken, match="another master has taken over"), database.transaction():
+    with (
+        pytest.raises(AlreadyRunning, match="another master has taken over"),
+        database.transaction(),
+    ):
         pass
     with other.transaction() as tx:
         assert q.queue_job(tx) == 1

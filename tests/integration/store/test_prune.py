@@ -27,10 +27,12 @@ def test_jobs_go_slice_by_slice_with_attempts_and_events(store: Store) -> None:
         for each in ids[:4]:
             q.run(tx, each)
     with store.transaction() as tx:
-        first = prune(tx, before_ms=LATER, states=EVERY, above=0, most=3)
-        assert first == PruneSlice(above=3, jobs=3, attempts=[(1, 1), (1, 2), (2, 1), (3, 1)])
-        second = prune(tx, before_ms=LATER, states=EVERY, above=3, most=3)
-        assert second == PruneSlice(above=None, jobs=1, attempts=[(4, 1)])
+        first = prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=3)
+        assert first == PruneSlice(
+            resume_after=3, jobs=3, attempts=[(1, 1), (1, 2), (2, 1), (3, 1)]
+        )
+        second = prune(tx, before_ms=LATER, states=EVERY, after_job_id=3, limit=3)
+        assert second == PruneSlice(resume_after=None, jobs=1, attempts=[(4, 1)])
     with store.transaction() as tx:
         assert [_count(tx, table) for table in ("job", "attempt", "event")] == [1, 0, 0]
         assert check(tx) == []
@@ -44,9 +46,9 @@ def test_only_what_is_old_enough_and_in_an_asked_state_goes(store: Store) -> Non
         q.queue_jobs(tx, 3)
         q.run(tx, 1)
         q.run(tx, 2, JobEvent.FAILED)
-        assert prune(tx, before_ms=q.NOON, states=EVERY, above=0, most=9).jobs == 0
-        assert prune(tx, before_ms=LATER, states=["failed"], above=0, most=9).jobs == 1
-        assert prune(tx, before_ms=LATER, states=EVERY, above=0, most=9).jobs == 1
+        assert prune(tx, before_ms=q.NOON, states=EVERY, after_job_id=0, limit=9).jobs == 0
+        assert prune(tx, before_ms=LATER, states=["failed"], after_job_id=0, limit=9).jobs == 1
+        assert prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=9).jobs == 1
         assert q.state_of(tx, 3) == "queued"
 
 
@@ -56,9 +58,9 @@ def test_what_an_open_job_waited_for_stays_until_that_is_over(store: Store) -> N
         first = q.queue_job(tx)
         second = q.queue_job(tx, after=[(first, "ok")])
         q.run(tx, first)
-        assert prune(tx, before_ms=LATER, states=EVERY, above=0, most=9).jobs == 0
+        assert prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=9).jobs == 0
         q.run(tx, second)
-        assert prune(tx, before_ms=LATER, states=EVERY, above=0, most=9).jobs == 2
+        assert prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=9).jobs == 2
         assert _count(tx, "dependency") == 0
 
 
@@ -69,12 +71,12 @@ def test_a_batch_goes_as_a_whole_and_its_row_with_its_last_job(store: Store) -> 
         q.run(tx, 1)
         q.run(tx, 2)
     with store.transaction() as tx:
-        assert prune(tx, before_ms=LATER, states=EVERY, above=0, most=9).jobs == 0
+        assert prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=9).jobs == 0
         q.run(tx, 3)
     with store.transaction() as tx:
-        assert prune(tx, before_ms=LATER, states=EVERY, above=0, most=2).jobs == 2
+        assert prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=2).jobs == 2
         assert batches.is_open(tx, 1)
-        assert prune(tx, before_ms=LATER, states=EVERY, above=2, most=2).jobs == 1
+        assert prune(tx, before_ms=LATER, states=EVERY, after_job_id=2, limit=2).jobs == 1
         assert not batches.is_open(tx, 1)
     with store.transaction() as tx:
         assert check(tx) == []
@@ -84,6 +86,6 @@ def test_the_key_of_a_pruned_job_is_free_again(store: Store) -> None:
     with store.transaction() as tx:
         q.machines_join(tx)
         q.run(tx, q.queue_job(tx, key="once"))
-        prune(tx, before_ms=LATER, states=EVERY, above=0, most=9)
+        prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=9)
         assert jobs.find_by_key(tx, "once") is None
         q.queue_job(tx, key="once")

@@ -73,7 +73,7 @@ def test_the_next_of_a_class_come_from_the_index_in_their_order(tmp_path: Path) 
         assert ready_jobs._NEXT.query_plan(tx) == [
             "SEARCH job USING INDEX job_ready (ready_class=?)"
         ]
-        assert readiness._FIRST.query_plan(tx) == [
+        assert readiness._FIND_FIRST.query_plan(tx) == [
             "SEARCH job USING INDEX job_subject (subject=? AND class_id>?)"
         ]
         ahead = [each for each in ready_jobs._AHEAD.query_plan(tx) if each.startswith("SEARCH")]

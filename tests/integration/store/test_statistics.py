@@ -54,7 +54,7 @@ def test_only_the_last_jobs_are_looked_at(store: Store) -> None:
             q.run(tx, job_id, usage=_usage(number), at_ms=q.NOON + number)
         defined = commands.find_by_name(tx, "true")
         assert defined is not None
-        found = compute_statistics(tx, defined.command_id, most=2)
+        found = compute_statistics(tx, defined.command_id, max_jobs=2)
     assert (found.jobs, found.median_s) == (2, 2.5)
 
 

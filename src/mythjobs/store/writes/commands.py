@@ -1,4 +1,4 @@
-"""Commands, their revisions, and the classes that jobs of one revision fall into."""
+"""Commands, their revisions, and job classes: jobs of a revision with the same requirements."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from mythjobs.store.writes import counters
 
 command, revision, job_class = t.command, t.command_revision, t.job_class
 
-# The built-in command's definition: what it runs is each job's own data.
+# Definition of the built-in command; each job has its own program.
 RUN_DEFINITION: Final = {"name": RUN, "summary": "Ad-hoc jobs of `mythjobs run`"}
 
 
 class CommandRevision(NamedTuple):
+    """One revision of a command. `definition` is JSON."""
+
     command_id: int
     revision_id: int
     number: int
@@ -28,7 +30,7 @@ class CommandRevision(NamedTuple):
 
 
 class JobClassRow(NamedTuple):
-    """What jobs of one class ask alike; empty where they ask nothing."""
+    """Requirements that the jobs of one class share; "" where there are none."""
 
     class_id: int
     command_id: int
@@ -41,65 +43,69 @@ class JobClassRow(NamedTuple):
     limits: str
 
 
-_DEFINED = (
+_REVISION_COLUMNS = (
     command.c.command_id,
     revision.c.revision_id,
     revision.c.number,
     revision.c.definition,
 )
-_BY_NAME = Statement(
-    select(*_DEFINED).where(
-        command.c.name == param("called"), revision.c.revision_id == command.c.revision_id
+_FIND_BY_NAME = Statement(
+    select(*_REVISION_COLUMNS).where(
+        command.c.name == param("name"), revision.c.revision_id == command.c.revision_id
     )
 )
-_BY_REVISION = Statement(
-    select(*_DEFINED).where(
-        revision.c.revision_id == param("which"), command.c.command_id == revision.c.command_id
+_FIND_BY_REVISION = Statement(
+    select(*_REVISION_COLUMNS).where(
+        revision.c.revision_id == param("revision_id"),
+        command.c.command_id == revision.c.command_id,
     )
 )
-_NEXT_COMMAND = Statement(select(func.coalesce(func.max(revision.c.command_id), 0) + 1))
-_NEXT_REVISION = Statement(select(func.coalesce(func.max(revision.c.revision_id), 0) + 1))
-_ADD = Statement(insert(command), ("command_id", "name", "enabled", "revision_id", "created_ms"))
-_REVISE = Statement(
+# From the revisions, which are never deleted, so that the id of a removed command is not reused.
+_FIND_NEXT_COMMAND_ID = Statement(select(func.coalesce(func.max(revision.c.command_id), 0) + 1))
+_FIND_NEXT_REVISION_ID = Statement(select(func.coalesce(func.max(revision.c.revision_id), 0) + 1))
+_INSERT = Statement(insert(command), ("command_id", "name", "enabled", "revision_id", "created_ms"))
+_INSERT_REVISION = Statement(
     insert(revision), ("revision_id", "command_id", "number", "definition", "created_ms")
 )
-_POINT = Statement(
+_SET_REVISION = Statement(
     update(command)
-    .where(command.c.command_id == param("which"))
-    .values(revision_id=param("newest"))
+    .where(command.c.command_id == param("command_id"))
+    .values(revision_id=param("revision_id"))
 )
-_REMOVE = Statement(delete(command).where(command.c.command_id == param("which")))
-_OPEN_JOBS = Statement(
+_DELETE = Statement(delete(command).where(command.c.command_id == param("command_id")))
+_COUNT_OPEN_JOBS = Statement(
     select(func.coalesce(func.sum(t.tally.c.jobs), 0)).where(
-        t.tally.c.command_id == param("which"),
+        t.tally.c.command_id == param("command_id"),
         t.tally.c.state.not_in([literal(state) for state in sorted(FINAL)]),
     )
 )
-_CLASS_KEY = ("submitter", "pin", "preferred", "labels", "semaphores", "limits")
+_REQUIREMENTS = ("submitter", "pin", "preferred", "labels", "semaphores", "limits")
 _FIND_CLASS = Statement(
     select(job_class.c.class_id).where(
-        job_class.c.revision_id == param("which"),
-        *(job_class.c[name] == param(name + "_") for name in _CLASS_KEY),
+        job_class.c.revision_id == param("revision_id"),
+        *(job_class.c[name] == param(name) for name in _REQUIREMENTS),
     )
 )
-_CLASS = Statement(
+_READ_CLASS = Statement(
     select(*(job_class.c[name] for name in JobClassRow._fields)).where(
-        job_class.c.class_id == param("which")
+        job_class.c.class_id == param("class_id")
     )
 )
-_NEXT_CLASS = Statement(select(func.coalesce(func.max(job_class.c.class_id), 0) + 1))
-_ADD_CLASS = Statement(insert(job_class), JobClassRow._fields)
-_ENABLE = Statement(
-    update(command).where(command.c.command_id == param("which")).values(enabled=param("on"))
-)
-_NAMES = Statement(select(command.c.command_id, command.c.name))
-_DISABLED = Statement(select(command.c.command_id).where(command.c.enabled == 0))
-_PUT_OFF = Statement(
+_FIND_NEXT_CLASS_ID = Statement(select(func.coalesce(func.max(job_class.c.class_id), 0) + 1))
+_INSERT_CLASS = Statement(insert(job_class), JobClassRow._fields)
+_SET_ENABLED = Statement(
     update(command)
-    .where(command.c.command_id == param("which"))
-    .values(put_off_ms=param("until"), put_off_reason=param("why"))
+    .where(command.c.command_id == param("command_id"))
+    .values(enabled=param("enabled"))
 )
-_EVERY_PUT_OFF = Statement(
+_READ_NAMES = Statement(select(command.c.command_id, command.c.name))
+_READ_DISABLED = Statement(select(command.c.command_id).where(command.c.enabled == 0))
+_SET_PUT_OFF = Statement(
+    update(command)
+    .where(command.c.command_id == param("command_id"))
+    .values(put_off_ms=param("until_ms"), put_off_reason=param("reason"))
+)
+_READ_PUT_OFF = Statement(
     select(command.c.command_id, command.c.put_off_ms, command.c.put_off_reason).where(
         command.c.put_off_ms.is_not(None)
     )
@@ -107,25 +113,25 @@ _EVERY_PUT_OFF = Statement(
 
 
 def find_by_name(tx: Transaction, name: str) -> CommandRevision | None:
-    rows = _BY_NAME.run(tx, called=name)
+    rows = _FIND_BY_NAME.run(tx, name=name)
     return CommandRevision(*rows[0]) if rows else None
 
 
 def find_by_revision(tx: Transaction, revision_id: int) -> CommandRevision | None:
-    rows = _BY_REVISION.run(tx, which=revision_id)
+    rows = _FIND_BY_REVISION.run(tx, revision_id=revision_id)
     return CommandRevision(*rows[0]) if rows else None
 
 
 def define(
     tx: Transaction, name: str, definition: dict[str, object], *, at_ms: int
 ) -> CommandRevision:
-    """Stores a new command, or a new revision of one that is there under this name."""
+    """Store a new command, or a new revision of the command with this name."""
     old = find_by_name(tx, name)
-    revision_id = int(_NEXT_REVISION.run(tx)[0][0])
-    command_id = old.command_id if old else int(_NEXT_COMMAND.run(tx)[0][0])
+    revision_id = int(_FIND_NEXT_REVISION_ID.run(tx)[0][0])
+    command_id = old.command_id if old else int(_FIND_NEXT_COMMAND_ID.run(tx)[0][0])
     number = old.number + 1 if old else 1
     text = json.dumps(definition, ensure_ascii=False)
-    _REVISE.run(
+    _INSERT_REVISION.run(
         tx,
         revision_id=revision_id,
         command_id=command_id,
@@ -134,10 +140,10 @@ def define(
         created_ms=at_ms,
     )
     if old:
-        _POINT.run(tx, which=command_id, newest=revision_id)
+        _SET_REVISION.run(tx, command_id=command_id, revision_id=revision_id)
     else:
         counters.create_command_counters(tx, command_id)
-        _ADD.run(
+        _INSERT.run(
             tx,
             command_id=command_id,
             name=name,
@@ -149,47 +155,47 @@ def define(
 
 
 def ensure_run_command(tx: Transaction, *, at_ms: int) -> None:
-    """The built-in command of ad-hoc jobs is there."""
+    """Define the built-in command of ad-hoc jobs unless it exists."""
     if find_by_name(tx, RUN) is None:
         define(tx, RUN, dict(RUN_DEFINITION), at_ms=at_ms)
 
 
 def count_open_jobs(tx: Transaction, command_id: int) -> int:
-    """How many jobs of a command are not over."""
-    return int(_OPEN_JOBS.run(tx, which=command_id)[0][0])
+    """Return how many jobs of a command have not ended."""
+    return int(_COUNT_OPEN_JOBS.run(tx, command_id=command_id)[0][0])
 
 
 def remove(tx: Transaction, command_id: int) -> None:
-    """The name is free again; revisions and jobs stay readable."""
-    _REMOVE.run(tx, which=command_id)
+    """Remove a command and free its name; its revisions and jobs stay readable."""
+    _DELETE.run(tx, command_id=command_id)
 
 
-def set_enabled(tx: Transaction, command_id: int, on: bool) -> None:
-    """Whether jobs of it may start; those that run go on."""
-    _ENABLE.run(tx, which=command_id, on=int(on))
+def set_enabled(tx: Transaction, command_id: int, enabled: bool) -> None:
+    """Set whether new attempts of the command may start; running ones continue."""
+    _SET_ENABLED.run(tx, command_id=command_id, enabled=int(enabled))
 
 
 def read_names(tx: Transaction) -> dict[int, str]:
-    return {row[0]: row[1] for row in _NAMES.run(tx)}
+    return {row[0]: row[1] for row in _READ_NAMES.run(tx)}
 
 
 def read_disabled(tx: Transaction) -> list[int]:
-    return [row[0] for row in _DISABLED.run(tx)]
+    return [row[0] for row in _READ_DISABLED.run(tx)]
 
 
 def read_put_off(tx: Transaction) -> list[tuple[int, int, str]]:
-    """Command, until when, and why."""
-    return [(row[0], row[1], row[2]) for row in _EVERY_PUT_OFF.run(tx)]
+    """Return (command_id, until_ms, reason) of each command that is put off."""
+    return [(row[0], row[1], row[2]) for row in _READ_PUT_OFF.run(tx)]
 
 
 def put_off(tx: Transaction, command_id: int, until_ms: int | None, reason: str) -> None:
-    """No job of it starts before then; None lets them start again."""
-    _PUT_OFF.run(tx, which=command_id, until=until_ms, why=reason)
+    """Let no job of the command start before `until_ms`; None ends this."""
+    _SET_PUT_OFF.run(tx, command_id=command_id, until_ms=until_ms, reason=reason)
 
 
 def ensure_class(
     tx: Transaction,
-    defined: CommandRevision,
+    revision: CommandRevision,
     submitter: str,
     *,
     pin: str = "",
@@ -198,38 +204,46 @@ def ensure_class(
     semaphores: str = "",
     limits: str = "",
 ) -> int:
-    """The class of a job of this revision, made if no job asked the same before.
+    """Return the id of the class with these requirements, inserted if it is new.
 
-    Lists and tables are JSON in one spelling (sorted), so that equal ones are equal texts.
+    Lists and tables are JSON with sorted keys, so that equal requirements are equal texts.
     """
-    key = dict(
-        zip(_CLASS_KEY, (submitter, pin, preferred, labels, semaphores, limits), strict=True)
-    )
-    rest = {f"{name}_": value for name, value in key.items()}
-    rows = _FIND_CLASS.run(tx, which=defined.revision_id, **rest)
+    values = (submitter, pin, preferred, labels, semaphores, limits)
+    requirements = dict(zip(_REQUIREMENTS, values, strict=True))
+    rows = _FIND_CLASS.run(tx, revision_id=revision.revision_id, **requirements)
     if rows:
         return int(rows[0][0])
-    class_id = int(_NEXT_CLASS.run(tx)[0][0])
-    _ADD_CLASS.run(
+    class_id = int(_FIND_NEXT_CLASS_ID.run(tx)[0][0])
+    _INSERT_CLASS.run(
         tx,
         class_id=class_id,
-        revision_id=defined.revision_id,
-        command_id=defined.command_id,
-        **key,
+        revision_id=revision.revision_id,
+        command_id=revision.command_id,
+        **requirements,
     )
     return class_id
 
 
 def ensure_class_for(tx: Transaction, class_id: int, submitter: str) -> int | None:
-    """The class that asks the same for another submitter; None if its command was removed."""
+    """Return the class with the same requirements for another submitter.
+
+    Return None if the command was removed.
+    """
     row = read_class(tx, class_id)
-    defined = find_by_revision(tx, row.revision_id)
-    if defined is None:
+    revision = find_by_revision(tx, row.revision_id)
+    if revision is None:
         return None
-    words = {"pin": row.pin, "preferred": row.preferred, "labels": row.labels}
-    words |= {"semaphores": row.semaphores, "limits": row.limits}
-    return ensure_class(tx, defined, submitter, **words)
+    return ensure_class(
+        tx,
+        revision,
+        submitter,
+        pin=row.pin,
+        preferred=row.preferred,
+        labels=row.labels,
+        semaphores=row.semaphores,
+        limits=row.limits,
+    )
 
 
 def read_class(tx: Transaction, class_id: int) -> JobClassRow:
-    return JobClassRow(*_CLASS.run(tx, which=class_id)[0])
+    return JobClassRow(*_READ_CLASS.run(tx, class_id=class_id)[0])

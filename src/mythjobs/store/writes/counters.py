@@ -1,4 +1,4 @@
-"""Writes what a transaction counted: jobs by command and state, and the ends of batches."""
+"""Counters: jobs by command and state, and ended jobs of batches, written once a transaction."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from mythjobs.store.transaction import Transaction
 
 _ADD = Statement(
     update(t.tally)
-    .where(t.tally.c.command_id == param("command"), t.tally.c.state == param("was"))
-    .values(jobs=t.tally.c.jobs + param("more")),
+    .where(t.tally.c.command_id == param("command_id"), t.tally.c.state == param("state"))
+    .values(jobs=t.tally.c.jobs + param("added")),
     unique_rows=True,
 )
-_NEW = Statement(insert(t.tally), ("command_id", "state", "jobs"))
-_OVER = {
+_INSERT = Statement(insert(t.tally), ("command_id", "state", "jobs"))
+# For each final state; returns the number of jobs of the batch that have not ended.
+_ADD_ENDED = {
     state: Statement(
         update(t.batch)
-        .where(t.batch.c.batch_id == param("batch"))
-        .values({state.value: t.batch.c[state.value] + param("more")})
+        .where(t.batch.c.batch_id == param("batch_id"))
+        .values({state.value: t.batch.c[state.value] + param("added")})
         .returning(t.batch.c.jobs - t.batch.c.succeeded - t.batch.c.failed - t.batch.c.cancelled)
     )
     for state in sorted(FINAL)
@@ -28,25 +29,24 @@ _OVER = {
 
 
 def create_command_counters(tx: Transaction, command_id: int) -> None:
-    """Makes the rows that a new command is counted in."""
+    """Insert the counters of a new command."""
     rows = [{"command_id": command_id, "state": str(state), "jobs": 0} for state in JobState]
-    _NEW.run_many(tx, rows)
+    _INSERT.run_many(tx, rows)
 
 
 def write_changes(tx: Transaction) -> list[int]:
-    """Answers the batches of which nothing is left to do."""
-    if tx.job_count_changes:
-        rows = [
-            {"command": command, "was": state, "more": more}
-            for (command, state), more in tx.job_count_changes.items()
-            if more
-        ]
-        _ADD.run_many(tx, rows)
-        tx.job_count_changes.clear()
+    """Write the counter changes of a transaction; return the batches whose last job has ended."""
+    rows = [
+        {"command_id": command_id, "state": state, "added": added}
+        for (command_id, state), added in tx.job_count_changes.items()
+        if added
+    ]
+    _ADD.run_many(tx, rows)
+    tx.job_count_changes.clear()
     completed = []
-    for (batch, state), more in tx.batch_count_changes.items():
-        left = _OVER[JobState(state)].run(tx, batch=batch, more=more)
+    for (batch_id, state), added in tx.batch_count_changes.items():
+        left = _ADD_ENDED[JobState(state)].run(tx, batch_id=batch_id, added=added)
         if left and left[0][0] == 0:
-            completed.append(batch)
+            completed.append(batch_id)
     tx.batch_count_changes.clear()
     return completed

@@ -1,4 +1,4 @@
-"""Jobs that must have started by an instant, found by an index of those that have not."""
+"""Deadlines: times by which jobs must have started."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from mythjobs.store.writes.batches import HOLD_UNOPENED
 
 job, attempt = t.job, t.attempt
 
-_WAITING = (job.c.deadline_ms.is_not(None), job.c.state == literal(JobState.QUEUED))
-_PASSED = Statement(
+_QUEUED = (job.c.deadline_ms.is_not(None), job.c.state == literal(JobState.QUEUED))
+_FIND_MISSED = Statement(
     select(job.c.job_id)
     .where(
-        *_WAITING,
-        job.c.deadline_ms <= param("at"),
-        # Not of a batch that is still being made ready: it may yet be taken away.
+        *_QUEUED,
+        job.c.deadline_ms <= param("at_ms"),
+        # An unopened batch may still be dropped.
         job.c.hold != HOLD_UNOPENED,
-        # One that had started in time, and is queued again, only is late.
+        # A job that started in time and was requeued has met its deadline.
         ~exists().where(attempt.c.job_id == job.c.job_id, attempt.c.started_ms.is_not(None)),
     )
     .order_by(job.c.deadline_ms)
-    .limit(param("most"))
+    .limit(param("limit"))
 )
-_NEXT = Statement(
+_FIND_NEXT = Statement(
     select(job.c.deadline_ms)
-    .where(*_WAITING, job.c.deadline_ms > param("after"))
+    .where(*_QUEUED, job.c.deadline_ms > param("after_ms"))
     .order_by(job.c.deadline_ms)
     .limit(1)
 )
 
 
-def find_missed(tx: Transaction, at_ms: int, most: int) -> list[int]:
-    """Jobs that have never started and whose deadline has come, the earliest first."""
-    return [row[0] for row in _PASSED.run(tx, at=at_ms, most=most)]
+def find_missed(tx: Transaction, at_ms: int, limit: int) -> list[int]:
+    """Return jobs that have never started and whose deadline has passed, earliest first."""
+    return [row[0] for row in _FIND_MISSED.run(tx, at_ms=at_ms, limit=limit)]
 
 
 def find_next_ms(tx: Transaction, after_ms: int) -> int | None:
-    """The first deadline behind this instant that anything waits for."""
-    rows = _NEXT.run(tx, after=after_ms)
+    """Return the first deadline of a queued job after this time."""
+    rows = _FIND_NEXT.run(tx, after_ms=after_ms)
     return rows[0][0] if rows else None

@@ -1,4 +1,4 @@
-"""Rows that say which job waits for which."""
+"""Dependencies between jobs: which job waits for which, and what the end of a job resolves."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from mythjobs.store.statement import Statement, in_list, param
 from mythjobs.store.transaction import Transaction
 
 dependency, job = t.dependency, t.job
-# As a literal, for SQLite to see that the index of open ones holds them all.
+# A literal, without which SQLite would not use the partial index of unmet dependencies.
 UNMET: Final[ColumnElement[int]] = literal_column("0")
 
-_ADD = Statement(insert(dependency), ("job_id", "on_job_id", "accept", "met"))
-_OPEN_ON = Statement(
+_INSERT = Statement(insert(dependency), ("job_id", "on_job_id", "accept", "met"))
+_FIND_DEPENDENTS = Statement(
     select(dependency.c.job_id, dependency.c.on_job_id, dependency.c.accept).where(
         in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET
     )
 )
-_MEET = Statement(
+_SET_MET = Statement(
     update(dependency)
-    .where(dependency.c.job_id == param("waiting"), dependency.c.on_job_id == param("on"))
+    .where(
+        dependency.c.job_id == param("dependent_id"), dependency.c.on_job_id == param("on_job_id")
+    )
     .values(met=1),
     unique_rows=True,
 )
-_FEWER = Statement(
-    update(job).where(job.c.job_id == param("waiting")).values(unmet=job.c.unmet - 1)
+_DECREMENT_UNMET = Statement(
+    update(job).where(job.c.job_id == param("dependent_id")).values(unmet=job.c.unmet - 1)
 )
-_CLOSE = Statement(
+_MARK_ALL_MET = Statement(
     update(dependency)
     .where(in_list(dependency.c.job_id, "job_ids"), dependency.c.met == UNMET)
     .values(met=1)
 )
-_ANY_OPEN = Statement(select(dependency.c.job_id).where(dependency.c.met == UNMET).limit(1))
+_FIND_UNMET = Statement(select(dependency.c.job_id).where(dependency.c.met == UNMET).limit(1))
 
 ACCEPTED_STATES: Final[Mapping[str, frozenset[JobState]]] = {
     "ok": frozenset({JobState.SUCCEEDED}),
@@ -46,17 +48,17 @@ ACCEPTED_STATES: Final[Mapping[str, frozenset[JobState]]] = {
 
 
 def accepts(when: str, state: JobState) -> bool:
-    """Whether a final state is what the dependency waits for."""
+    """Return whether this final state meets the dependency."""
     return state in ACCEPTED_STATES[when]
 
 
 def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
-    """Rows of (waiting job, job it waits for, accept, met already)."""
-    _ADD.run_many(
+    """Insert rows of (dependent job, job it waits for, accept, already met)."""
+    _INSERT.run_many(
         tx,
         [
-            {"job_id": waiting, "on_job_id": on, "accept": accept, "met": int(met)}
-            for waiting, on, accept, met in rows
+            {"job_id": dependent_id, "on_job_id": on_job_id, "accept": accept, "met": int(met)}
+            for dependent_id, on_job_id, accept, met in rows
         ],
     )
 
@@ -64,27 +66,28 @@ def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
 def resolve_ended(
     tx: Transaction, ended: Mapping[int, JobState]
 ) -> tuple[list[int], dict[int, int]]:
-    """What the ends of these jobs mean for those that wait for them.
+    """Resolve the dependencies on jobs that have ended.
 
-    Answers the jobs that wait for one less now, and those that wait in vain (for which job).
+    Return the dependents with one unmet dependency less, and those that can never run with the
+    job they waited for.
     """
     met: list[dict[str, object]] = []
-    vain: dict[int, int] = {}
-    for waiting, on, accept in _OPEN_ON.run(tx, job_ids=list(ended)):
-        if accepts(accept, ended[on]):
-            met.append({"waiting": waiting, "on": on})
+    impossible: dict[int, int] = {}
+    for dependent_id, on_job_id, accept in _FIND_DEPENDENTS.run(tx, job_ids=list(ended)):
+        if accepts(accept, ended[on_job_id]):
+            met.append({"dependent_id": dependent_id, "on_job_id": on_job_id})
         else:
-            vain[waiting] = on
-    _MEET.run_many(tx, met)
-    _FEWER.run_many(tx, met)
-    return [int(str(row["waiting"])) for row in met], vain
+            impossible[dependent_id] = on_job_id
+    _SET_MET.run_many(tx, met)
+    _DECREMENT_UNMET.run_many(tx, met)
+    return [int(str(row["dependent_id"])) for row in met], impossible
 
 
-def close_all(tx: Transaction, job_ids: Sequence[int]) -> None:
-    """These jobs are over: whatever they still waited for, they wait no more."""
-    _CLOSE.run(tx, job_ids=list(job_ids))
+def mark_all_met(tx: Transaction, job_ids: Sequence[int]) -> None:
+    """Close all dependencies of jobs that have ended."""
+    _MARK_ALL_MET.run(tx, job_ids=list(job_ids))
 
 
 def has_unmet(tx: Transaction) -> bool:
-    """Whether any job waits for another. To count them would take longer the more there are."""
-    return bool(_ANY_OPEN.run(tx))
+    """Return whether any job waits for another. A count would take longer the more there are."""
+    return bool(_FIND_UNMET.run(tx))

@@ -1,4 +1,4 @@
-"""The history that job and attempt rows do not tell by themselves; rows are only added."""
+"""Job events: history that job and attempt rows do not show. Rows are only inserted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
-_ADD = Statement(insert(t.event), ("job_id", "n", "at_ms", "kind", "detail"))
-
 
 class Event(NamedTuple):
     job_id: int
@@ -22,5 +20,8 @@ class Event(NamedTuple):
     detail: str
 
 
+_INSERT = Statement(insert(t.event), Event._fields)
+
+
 def add(tx: Transaction, events: Sequence[Event]) -> None:
-    _ADD.run_many(tx, [each._asdict() for each in events])
+    _INSERT.run_many(tx, [each._asdict() for each in events])

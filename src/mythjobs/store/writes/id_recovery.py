@@ -1,7 +1,7 @@
-"""Numbers that nobody had, for a store that was put back to an earlier state.
+"""Id recovery: after a restore, ids and attempt numbers rise above all that were ever issued.
 
-What it gave since then it does not know; machines may hold, and directories keep, what bears
-those numbers (I5 of docs/store.md).
+A restored store does not know which ids were issued after the backup. Machines may run attempts
+with those ids, and directories may hold their output (I5 of docs/store.md).
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from mythjobs.store.writes.batches import HOLD_UNOPENED
 
 job, attempt = t.job, t.attempt
 
-# Of what was given meanwhile nothing is known if the later store is lost: so much is left out.
+# How many numbers are skipped if the replaced store cannot tell which were issued.
 JOB_IDS_SKIPPED: Final = 1_000_000
 ATTEMPTS_SKIPPED: Final = 1000
 _SLICE_JOBS: Final = 5000
 
-_QUEUED = Statement(
+_READ_QUEUED = Statement(
     select(job.c.job_id, job.c.attempts)
-    .where(job.c.state == literal(JobState.QUEUED), job.c.job_id > param("above"))
+    .where(job.c.state == literal(JobState.QUEUED), job.c.job_id > param("after_job_id"))
     .order_by(job.c.job_id)
     .limit(_SLICE_JOBS)
 )
-_ATTEMPTS = Statement(
-    select(job.c.job_id, job.c.attempts).where(in_list(job.c.job_id, "job_ids")),
+_READ_ATTEMPTS = Statement(
+    select(job.c.job_id, job.c.attempts).where(in_list(job.c.job_id, "job_ids"))
 )
-_LIVE = Statement(select(attempt.c.job_id, attempt.c.n).where(attempt.c.over_ms.is_(None)))
+_READ_LIVE = Statement(select(attempt.c.job_id, attempt.c.n).where(attempt.c.over_ms.is_(None)))
 _SET_ATTEMPTS = Statement(
-    update(job).where(job.c.job_id == param("which")).values(attempts=param("n")), unique_rows=True
+    update(job).where(job.c.job_id == param("job_id")).values(attempts=param("n")),
+    unique_rows=True,
 )
-_HOLD = Statement(
+_HOLD_QUEUED = Statement(
     update(job)
     .where(job.c.state == literal(JobState.QUEUED), job.c.hold != HOLD_UNOPENED)
     .values(hold=1, ready_class=None, reason_code=param("code"), reason=param("sentence"))
@@ -46,7 +47,10 @@ _HOLD = Statement(
 
 
 class RestoredIds(NamedTuple):
-    """The store that was in use until now; `live` are the attempts (job, n) that it knew of."""
+    """Ids issued by the store that a restore replaces; the restored store must stay above them.
+
+    `tx` is open on the replaced store; `live` are its live attempts (job_id, n).
+    """
 
     tx: Transaction
     next_job_id: int
@@ -54,42 +58,45 @@ class RestoredIds(NamedTuple):
 
 
 def read_restored_ids(tx: Transaction) -> RestoredIds:
-    return RestoredIds(tx, jobs.read_next_id(tx), frozenset(_pairs(_LIVE.run(tx))))
+    return RestoredIds(tx, jobs.read_next_id(tx), frozenset(_pairs(_READ_LIVE.run(tx))))
 
 
 def hold_queued(tx: Transaction, sentence: str) -> int:
-    """Holds all that wait, as a person would; answers how many those are."""
-    return _HOLD.run_many(tx, [{"code": "held", "sentence": sentence}])
+    """Hold all queued jobs, as a user would; return how many those are."""
+    return _HOLD_QUEUED.run_many(tx, [{"code": "held", "sentence": sentence}])
 
 
-def raise_ids(tx: Transaction, used: RestoredIds | None) -> int:
-    """Raises the numbers of new jobs, and of the attempts of those that are queued, above all that
-    may have been given. Answers the number of the next job."""
-    for queued in _queued(tx):
-        known = {} if used is None else _attempts(used.tx, list(queued))
+def raise_ids(tx: Transaction, replaced: RestoredIds | None) -> int:
+    """Raise the next job id, and the attempt numbers of queued jobs, above all issued ones.
+
+    Return the next job id. With None, nothing is known about the replaced store.
+    """
+    for queued in _read_queued(tx):
+        known = {} if replaced is None else _read_attempts(replaced.tx, list(queued))
         rows = [
-            {"which": job_id, "n": max(n, known.get(job_id, n + ATTEMPTS_SKIPPED))}
+            {"job_id": job_id, "n": max(n, known.get(job_id, n + ATTEMPTS_SKIPPED))}
             for job_id, n in queued.items()
         ]
         _SET_ATTEMPTS.run_many(tx, rows)
-    own = jobs.read_next_id(tx)
-    if used is None:
-        next_id = (own // JOB_IDS_SKIPPED + 2) * JOB_IDS_SKIPPED
+    next_id = jobs.read_next_id(tx)
+    if replaced is None:
+        next_id = (next_id // JOB_IDS_SKIPPED + 2) * JOB_IDS_SKIPPED
     else:
-        next_id = max(own, used.next_job_id)
+        next_id = max(next_id, replaced.next_job_id)
     jobs.save_next_id(tx, next_id)
     return next_id
 
 
-def _attempts(tx: Transaction, job_ids: list[int]) -> dict[int, int]:
-    return dict(_pairs(_ATTEMPTS.run(tx, job_ids=job_ids)))
+def _read_attempts(tx: Transaction, job_ids: list[int]) -> dict[int, int]:
+    return dict(_pairs(_READ_ATTEMPTS.run(tx, job_ids=job_ids)))
 
 
-def _queued(tx: Transaction) -> Iterator[dict[int, int]]:
-    above = 0
-    while some := dict(_pairs(_QUEUED.run(tx, above=above))):
-        yield some
-        above = max(some)
+def _read_queued(tx: Transaction) -> Iterator[dict[int, int]]:
+    """Yield slices of the queued jobs: job_id → last attempt number."""
+    after_job_id = 0
+    while queued := dict(_pairs(_READ_QUEUED.run(tx, after_job_id=after_job_id))):
+        yield queued
+        after_job_id = max(queued)
 
 
 def _pairs(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:

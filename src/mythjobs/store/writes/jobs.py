@@ -1,4 +1,4 @@
-"""Rows of jobs: new ones, the flags that a person sets, and what the machines tell of them."""
+"""Job rows: inserts, ids, the flags that users set, and the progress that machines report."""
 
 from __future__ import annotations
 
@@ -15,35 +15,9 @@ from mythjobs.store.transaction import Transaction
 
 job, meta = t.job, t.meta
 
-_COLUMNS = (
-    "job_id",
-    "class_id",
-    "command_id",
-    "batch_id",
-    "arguments",
-    "key",
-    "subject",
-    "overlap",
-    "priority",
-    "state",
-    "hold",
-    "not_before_ms",
-    "deadline_ms",
-    "unmet",
-    "ready_class",
-    "attempts",
-    "losses",
-    "failures",
-    "submitted_ms",
-    "comment",
-    "reason_code",
-    "reason",
-    "rerun_of",
-)
-
 
 class NewJob(NamedTuple):
-    """A row as it is inserted: always queued, with no attempt yet."""
+    """Row of a new job, always queued and without attempts."""
 
     job_id: int
     class_id: int
@@ -71,7 +45,7 @@ class NewJob(NamedTuple):
 
 
 class JobFlags(NamedTuple):
-    """What an act on a job must know of it."""
+    """Columns of a job that cancel, hold, release and rerun read."""
 
     job_id: int
     class_id: int
@@ -83,48 +57,39 @@ class JobFlags(NamedTuple):
     subject: str | None
 
 
-_INSERT = Statement(insert(job), (*_COLUMNS, "deadline_order"))
-_BY_KEY = Statement(select(job.c.job_id, job.c.state).where(job.c.key == param("called")))
-_FLAGS = Statement(
-    select(
-        job.c.job_id,
-        job.c.class_id,
-        job.c.command_id,
-        job.c.batch_id,
-        job.c.state,
-        job.c.hold,
-        job.c.stop_requested,
-        job.c.subject,
-    ).where(in_list(job.c.job_id, "job_ids"))
+_INSERT = Statement(insert(job), (*NewJob._fields, "deadline_order"))
+_FIND_BY_KEY = Statement(select(job.c.job_id, job.c.state).where(job.c.key == param("key")))
+_READ_FLAGS = Statement(
+    select(*(job.c[name] for name in JobFlags._fields)).where(in_list(job.c.job_id, "job_ids"))
 )
-_WHOLE = Statement(
-    select(*(job.c[name] for name in _COLUMNS)).where(job.c.job_id == param("which"))
+_READ_SUBMISSION = Statement(
+    select(*(job.c[name] for name in NewJob._fields)).where(job.c.job_id == param("job_id"))
 )
-_HOLD = Statement(
+_SET_HOLD = Statement(
     update(job)
     .where(in_list(job.c.job_id, "job_ids"), job.c.state == literal(JobState.QUEUED))
-    .values(hold=param("held"), reason_code=param("code"), reason=param("sentence"))
+    .values(hold=param("hold"), reason_code=param("code"), reason=param("sentence"))
 )
-_STOP = Statement(
+_REQUEST_STOP = Statement(
     update(job).where(in_list(job.c.job_id, "job_ids")).values(stop_requested=param("by"))
 )
-_TELL = Statement(
+_RECORD_PROGRESS = Statement(
     update(job)
-    .where(job.c.job_id == param("which"), job.c.attempts == param("n"))
+    .where(job.c.job_id == param("job_id"), job.c.attempts == param("n"))
     .values(
-        progress=func.coalesce(param("tenths"), job.c.progress),
-        comment=func.coalesce(param("said"), job.c.comment),
+        progress=func.coalesce(param("progress"), job.c.progress),
+        comment=func.coalesce(param("comment"), job.c.comment),
     ),
     unique_rows=True,
 )
-_NEXT_ID = Statement(select(meta.c.value).where(meta.c.name == literal("next_job_id")))
+_READ_NEXT_ID = Statement(select(meta.c.value).where(meta.c.name == literal("next_job_id")))
 _SAVE_NEXT_ID = Statement(
-    update(meta).where(meta.c.name == literal("next_job_id")).values(value=param("next"))
+    update(meta).where(meta.c.name == literal("next_job_id")).values(value=param("next_id"))
 )
 
 
 def add(tx: Transaction, rows: Sequence[NewJob]) -> None:
-    """Inserts new jobs, all of which are queued, and counts them."""
+    """Insert new jobs and count them as queued."""
     _INSERT.run_many(
         tx, [row._asdict() | {"deadline_order": deadline_order(row.deadline_ms)} for row in rows]
     )
@@ -133,58 +98,62 @@ def add(tx: Transaction, rows: Sequence[NewJob]) -> None:
 
 
 def find_by_key(tx: Transaction, key: str) -> tuple[int, str] | None:
-    """Id and state of the job that was submitted with this key."""
-    rows = _BY_KEY.run(tx, called=key)
+    """Return id and state of the job submitted with this key."""
+    rows = _FIND_BY_KEY.run(tx, key=key)
     return (rows[0][0], rows[0][1]) if rows else None
 
 
 def read_flags(tx: Transaction, job_ids: Sequence[int]) -> dict[int, JobFlags]:
-    return {row[0]: JobFlags(*row) for row in _FLAGS.run(tx, job_ids=list(job_ids))}
+    return {row[0]: JobFlags(*row) for row in _READ_FLAGS.run(tx, job_ids=list(job_ids))}
 
 
 def read_submission(tx: Transaction, job_id: int) -> dict[str, Any] | None:
-    """The columns of a job that a copy of it (`rerun`) begins from."""
-    rows = _WHOLE.run(tx, which=job_id)
-    return dict(zip(_COLUMNS, rows[0], strict=True)) if rows else None
+    """Return a job's row by NewJob's fields, for a copy of the job (`rerun`)."""
+    rows = _READ_SUBMISSION.run(tx, job_id=job_id)
+    return dict(zip(NewJob._fields, rows[0], strict=True)) if rows else None
 
 
 def set_hold(tx: Transaction, job_ids: Sequence[int], held: bool, sentence: str) -> None:
-    _HOLD.run(
+    """Hold or release those of the jobs that are queued; `sentence` becomes their reason."""
+    _SET_HOLD.run(
         tx,
         job_ids=list(job_ids),
-        held=int(held),
+        hold=int(held),
         code="held" if held else "",
         sentence=sentence,
     )
 
 
 def request_stop(tx: Transaction, job_ids: Sequence[int], by: str) -> None:
-    _STOP.run(tx, job_ids=list(job_ids), by=by)
+    _REQUEST_STOP.run(tx, job_ids=list(job_ids), by=by)
 
 
 def record_progress(
     tx: Transaction, rows: Sequence[tuple[int, int, int | None, str | None]]
 ) -> None:
-    """Progress (tenths of a percent) and comment of (job, n); a stale n changes nothing."""
-    _TELL.run_many(
+    """Store rows of (job_id, n, progress in 0.1 percent, comment).
+
+    None leaves the old value; an old attempt number changes nothing.
+    """
+    _RECORD_PROGRESS.run_many(
         tx,
         [
-            # A program may write anything; PostgreSQL has no NUL in its texts.
+            # Programs write arbitrary text, but PostgreSQL cannot store NUL.
             {
-                "which": job_id,
+                "job_id": job_id,
                 "n": n,
-                "tenths": tenths,
-                "said": comment and comment.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                "progress": progress,
+                "comment": comment and comment.replace("\0", "\N{REPLACEMENT CHARACTER}"),
             }
-            for job_id, n, tenths, comment in rows
+            for job_id, n, progress, comment in rows
         ],
     )
 
 
 def read_next_id(tx: Transaction) -> int:
-    """The number that the next job gets; numbers are never given twice, also after a prune."""
-    return int(_NEXT_ID.run(tx)[0][0])
+    """Return the id of the next job. Ids are never reused, not even after a prune."""
+    return int(_READ_NEXT_ID.run(tx)[0][0])
 
 
-def save_next_id(tx: Transaction, number: int) -> None:
-    _SAVE_NEXT_ID.run(tx, next=str(number))
+def save_next_id(tx: Transaction, next_id: int) -> None:
+    _SAVE_NEXT_ID.run(tx, next_id=str(next_id))

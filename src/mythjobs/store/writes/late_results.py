@@ -1,11 +1,11 @@
-"""What becomes of an attempt that is over already, when its machine is heard of after all."""
+"""Late results: real ends of attempts whose end was presumed, reported after that."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import select, update
 
 from mythjobs.model.life import JobEvent, JobState, sources, target
 from mythjobs.store import tables as t
@@ -15,15 +15,15 @@ from mythjobs.store.writes.job_state import AttemptEnd, count_ended, count_trans
 
 job, attempt = t.job, t.attempt
 
-# How it is known that an attempt is over: begins the evidence of those nobody saw end.
+# Stored evidence of an attempt's end. PRESUMED is a prefix: the end was not observed.
 PRESUMED: Final = "presumed"
-# The evidence of a presumed end whose real one was told later.
+# The real end was reported later, and accepted or rejected.
 ACCEPTED_LATE: Final = "observed late"
 TOO_LATE: Final = "presumed, and told too late"
 
 
 class EndedAttempt(NamedTuple):
-    """An attempt that is over, and where its job stands now."""
+    """An ended attempt, with the current state of its job."""
 
     job_id: int
     n: int
@@ -44,7 +44,7 @@ class EndedAttempt(NamedTuple):
         return self.evidence.startswith(PRESUMED) and self.evidence != TOO_LATE
 
 
-_OLD = Statement(
+_READ_ENDED = Statement(
     select(
         attempt.c.job_id,
         attempt.c.n,
@@ -65,37 +65,35 @@ _OLD = Statement(
         job.c.job_id == attempt.c.job_id,
     )
 )
-_RETOLD = Statement(
+_REPLACE_RESULT = Statement(
     update(attempt)
     .where(
-        attempt.c.job_id == param("job"),
+        attempt.c.job_id == param("job_id"),
         attempt.c.n == param("n"),
         attempt.c.over_ms.is_not(None),
     )
     .values(
-        started_ms=param("begun"),
-        outcome=param("how"),
-        usage=param("used"),
-        output=param("wrote"),
-        evidence=param("known"),
+        started_ms=param("started_ms"),
+        outcome=param("outcome"),
+        usage=param("usage"),
+        output=param("output"),
+        evidence=param("evidence"),
     )
 )
 
 
-def _adopt(event: JobEvent) -> Statement:
+def _end_queued(event: JobEvent) -> Statement:
+    assert JobState.QUEUED in sources(event)
     return Statement(
         update(job)
         .where(
-            job.c.job_id == param("job"),
+            job.c.job_id == param("job_id"),
             job.c.attempts == param("n"),
-            and_(
-                job.c.state == literal(JobState.QUEUED),
-                job.c.state.in_([literal(each) for each in sources(event)]),
-            ),
+            job.c.state == literal(JobState.QUEUED),
         )
         .values(
             state=literal(target(event)),
-            ended_ms=param("at"),
+            ended_ms=param("at_ms"),
             ready_class=None,
             hold=0,
             not_before_ms=None,
@@ -106,49 +104,51 @@ def _adopt(event: JobEvent) -> Statement:
     )
 
 
-_ADOPT: Final = {event: _adopt(event) for event in (JobEvent.SUCCEEDED, JobEvent.FAILED)}
+_END_QUEUED: Final = {event: _end_queued(event) for event in (JobEvent.SUCCEEDED, JobEvent.FAILED)}
 
 
 def find_ended_attempts(
     tx: Transaction, keys: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], EndedAttempt]:
-    """Those of these attempts that are over."""
+    """Return those of the attempts (job_id, n) that have ended."""
     wanted = set(keys)
-    rows = [
-        EndedAttempt(*row) for row in _OLD.run(tx, job_ids=sorted({job_id for job_id, _ in wanted}))
-    ]
-    return {(each.job_id, each.n): each for each in rows if (each.job_id, each.n) in wanted}
+    rows = _READ_ENDED.run(tx, job_ids=sorted({job_id for job_id, _ in wanted}))
+    found = {(row[0], row[1]): EndedAttempt(*row) for row in rows}
+    return {key: each for key, each in found.items() if key in wanted}
 
 
 def record_late_result(tx: Transaction, end: AttemptEnd) -> None:
-    """What its machine tells now stands in place of what was presumed."""
-    _RETOLD.run(
+    """Replace the presumed result of an attempt by the reported one."""
+    _REPLACE_RESULT.run(
         tx,
-        job=end.job_id,
+        job_id=end.job_id,
         n=end.n,
-        begun=end.started_ms,
-        how=end.outcome,
-        used=end.usage,
-        wrote=end.output,
-        known=end.evidence,
+        started_ms=end.started_ms,
+        outcome=end.outcome,
+        usage=end.usage,
+        output=end.output,
+        evidence=end.evidence,
     )
 
 
 def accept_late_result(tx: Transaction, end: AttemptEnd, *, at_ms: int) -> None:
-    """A queued job that nobody began again takes this end. Raises AssertionError otherwise."""
-    moved = _ADOPT[end.event].run_many(
+    """End a queued job by a late result of its last attempt.
+
+    Raises AssertionError if the job is not queued or has a newer attempt.
+    """
+    changed = _END_QUEUED[end.event].run_many(
         tx,
         [
             {
-                "job": end.job_id,
+                "job_id": end.job_id,
                 "n": end.n,
-                "at": at_ms,
+                "at_ms": at_ms,
                 "code": end.reason_code,
                 "sentence": end.reason,
             }
         ],
     )
-    assert moved == 1, f"job {end.job_id} was not there to take its late end"
+    assert changed == 1, f"job {end.job_id} is not queued after attempt {end.n}"
     record_late_result(tx, end)
     count_transitions(tx, [(end.command_id, JobState.QUEUED, target(end.event))])
     count_ended(tx, [(end.batch_id, target(end.event))])

@@ -1,10 +1,9 @@
-"""Machines: who they are by key, what their owners allow, and what commands take there."""
+"""Machines: identity, owner policy, live attempts, and typical durations of commands."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import func, insert, select, update
 
@@ -14,11 +13,10 @@ from mythjobs.store.transaction import Transaction
 
 machine, footprint, attempt, job = t.machine, t.footprint, t.attempt, t.job
 
-RIGHTS_NONE: Final = json.dumps({"mode": "listed", "commands": []})
-RIGHTS_ALL: Final = json.dumps({"mode": "all", "commands": []})
-
 
 class MachineRow(NamedTuple):
+    """`rights` and `settings` are JSON; `jobs` None means the number of cores."""
+
     machine_id: int
     name: str
     key: str
@@ -31,7 +29,7 @@ class MachineRow(NamedTuple):
 
 
 class LiveAttemptRow(NamedTuple):
-    """A live attempt, as the store has it."""
+    """A live attempt with the columns of its job that the master needs."""
 
     job_id: int
     n: int
@@ -52,131 +50,109 @@ class LiveAttemptRow(NamedTuple):
     leased_ms: int
 
 
-_ALL = Statement(
-    select(
-        machine.c.machine_id,
-        machine.c.name,
-        machine.c.key,
-        machine.c.rights,
-        machine.c.jobs,
-        machine.c.cores,
-        machine.c.boot_id,
-        machine.c.settings,
-        machine.c.zone,
-    ).order_by(machine.c.machine_id)
+_READ_ALL = Statement(
+    select(*(machine.c[name] for name in MachineRow._fields)).order_by(machine.c.machine_id)
 )
-_NEXT = Statement(select(func.coalesce(func.max(machine.c.machine_id), 0) + 1))
-_ADD = Statement(
-    insert(machine),
-    (
-        "machine_id",
-        "name",
-        "key",
-        "rights",
-        "jobs",
-        "cores",
-        "boot_id",
-        "settings",
-        "zone",
-        "enrolled_ms",
-        "attached_ms",
-    ),
-)
-_ATTACH = Statement(
+_FIND_NEXT_ID = Statement(select(func.coalesce(func.max(machine.c.machine_id), 0) + 1))
+_INSERT = Statement(insert(machine), (*MachineRow._fields, "enrolled_ms", "attached_ms"))
+_SET_ATTACHED = Statement(
     update(machine)
-    .where(machine.c.machine_id == param("which"))
+    .where(machine.c.machine_id == param("machine_id"))
     .values(
-        boot_id=param("boot"), cores=param("count"), zone=param("where"), attached_ms=param("at")
+        boot_id=param("boot_id"),
+        cores=param("cores"),
+        zone=param("zone"),
+        attached_ms=param("at_ms"),
     )
 )
-_SET = Statement(
+_SET_POLICY = Statement(
     update(machine)
-    .where(machine.c.machine_id == param("which"))
-    .values(rights=param("may"), jobs=param("most"))
+    .where(machine.c.machine_id == param("machine_id"))
+    .values(rights=param("rights"), jobs=param("jobs"))
 )
-_SETTINGS = Statement(
+_SET_SETTINGS = Statement(
     update(machine)
-    .where(machine.c.machine_id == param("which"))
-    .values(settings=param("said"), zone=param("where"))
+    .where(machine.c.machine_id == param("machine_id"))
+    .values(settings=param("settings"), zone=param("zone"))
 )
-_LIVE = Statement(
+_JOB_COLUMNS = (
+    "class_id",
+    "command_id",
+    "batch_id",
+    "priority",
+    "subject",
+    "overlap",
+    "stop_requested",
+    "losses",
+    "failures",
+)
+_READ_LIVE_ATTEMPTS = Statement(
     select(
-        attempt.c.job_id,
-        attempt.c.n,
-        attempt.c.machine_id,
-        attempt.c.boot_id,
-        attempt.c.started_ms,
-        job.c.class_id,
-        job.c.command_id,
-        job.c.batch_id,
-        job.c.priority,
-        job.c.subject,
-        job.c.overlap,
-        job.c.stop_requested,
-        job.c.losses,
-        job.c.failures,
-        attempt.c.silence,
-        attempt.c.lease_s,
-        attempt.c.leased_ms,
+        *((job if name in _JOB_COLUMNS else attempt).c[name] for name in LiveAttemptRow._fields)
     ).where(attempt.c.over_ms.is_(None), job.c.job_id == attempt.c.job_id)
 )
-_FOOTPRINTS = Statement(
+_READ_FOOTPRINTS = Statement(
     select(footprint.c.command_id, footprint.c.machine_id, footprint.c.runs, footprint.c.wall_us)
 )
-_LEARN = Statement(
+_UPDATE_FOOTPRINT = Statement(
     update(footprint)
-    .where(footprint.c.command_id == param("command"), footprint.c.machine_id == param("on"))
-    .values(runs=param("count"), wall_us=param("typical"))
+    .where(
+        footprint.c.command_id == param("command_id"),
+        footprint.c.machine_id == param("machine_id"),
+    )
+    .values(runs=param("runs"), wall_us=param("wall_us"))
 )
-_FIRST = Statement(insert(footprint), ("command_id", "machine_id", "runs", "wall_us"))
+_INSERT_FOOTPRINT = Statement(insert(footprint), ("command_id", "machine_id", "runs", "wall_us"))
 
 
 def read_all(tx: Transaction) -> list[MachineRow]:
-    return [MachineRow(*row) for row in _ALL.run(tx)]
+    return [MachineRow(*row) for row in _READ_ALL.run(tx)]
 
 
 def enrol(
     tx: Transaction, *, name: str, key: str, rights: str, cores: int, boot_id: str, at_ms: int
 ) -> MachineRow:
-    """A machine is its key; a name that another has gets a number behind it."""
+    """Insert a machine, identified by its key. A name in use gets a number as suffix."""
     taken = {each.name for each in read_all(tx)}
-    free, number = name, 2
-    while free in taken:
-        free, number = f"{name}-{number}", number + 1
-    row = MachineRow(int(_NEXT.run(tx)[0][0]), free, key, rights, None, cores, boot_id)
-    _ADD.run(tx, **row._asdict(), enrolled_ms=at_ms, attached_ms=at_ms)
+    unique, number = name, 2
+    while unique in taken:
+        unique, number = f"{name}-{number}", number + 1
+    row = MachineRow(int(_FIND_NEXT_ID.run(tx)[0][0]), unique, key, rights, None, cores, boot_id)
+    _INSERT.run(tx, **row._asdict(), enrolled_ms=at_ms, attached_ms=at_ms)
     return row
 
 
 def attach(
     tx: Transaction, machine_id: int, *, boot_id: str, cores: int, zone: str, at_ms: int
 ) -> None:
-    """What a machine says of itself when it comes."""
-    _ATTACH.run(tx, which=machine_id, boot=boot_id, count=cores, where=zone, at=at_ms)
+    """Store what the machine reports about itself when it connects."""
+    _SET_ATTACHED.run(
+        tx, machine_id=machine_id, boot_id=boot_id, cores=cores, zone=zone, at_ms=at_ms
+    )
 
 
 def set_policy(tx: Transaction, machine_id: int, *, rights: str, jobs: int | None) -> None:
-    _SET.run(tx, which=machine_id, may=rights, most=jobs)
+    _SET_POLICY.run(tx, machine_id=machine_id, rights=rights, jobs=jobs)
 
 
 def set_settings(tx: Transaction, machine_id: int, *, settings: str, zone: str) -> None:
-    """The owner's settings as JSON, and the zone that its windows are read in."""
-    _SETTINGS.run(tx, which=machine_id, said=settings, where=zone)
+    """Store the machine's settings as JSON, and the time zone of its run windows."""
+    _SET_SETTINGS.run(tx, machine_id=machine_id, settings=settings, zone=zone)
 
 
 def read_live_attempts(tx: Transaction) -> list[LiveAttemptRow]:
-    """Every live attempt: a few hundred a machine at most, however long the queue."""
-    return [LiveAttemptRow(*row) for row in _LIVE.run(tx)]
+    """Return every live attempt: at most a few hundred per machine, however long the queue."""
+    return [LiveAttemptRow(*row) for row in _READ_LIVE_ATTEMPTS.run(tx)]
 
 
 def read_footprints(tx: Transaction) -> dict[tuple[int, int], tuple[int, int]]:
-    """(command, machine) → runs and typical µs."""
-    return {(row[0], row[1]): (row[2], row[3]) for row in _FOOTPRINTS.run(tx)}
+    """Return (command_id, machine_id) → (runs, typical duration in µs)."""
+    return {(row[0], row[1]): (row[2], row[3]) for row in _READ_FOOTPRINTS.run(tx)}
 
 
 def record_footprints(tx: Transaction, rows: Iterable[tuple[int, int, int, int]]) -> None:
-    """Rows of (command, machine, runs, typical µs); the first run of a pair makes its row."""
-    for command_id, machine_id, runs, wall_us in rows:
-        values = {"count": runs, "typical": wall_us}
-        if not _LEARN.run_many(tx, [{"command": command_id, "on": machine_id, **values}]):
-            _FIRST.run(tx, command_id=command_id, machine_id=machine_id, runs=runs, wall_us=wall_us)
+    """Store rows of (command_id, machine_id, runs, typical duration in µs)."""
+    for row in rows:
+        values = dict(zip(("command_id", "machine_id", "runs", "wall_us"), row, strict=True))
+        if not _UPDATE_FOOTPRINT.run_many(tx, [values]):
+            _INSERT_FOOTPRINT.run(tx, **values)

@@ -24,34 +24,33 @@ class OverrideRow(NamedTuple):
     until_ms: int
 
 
-_ALL = Statement(
-    select(
-        override.c.machine_id, override.c.command_id, override.c.kind, override.c.until_ms
-    ).order_by(override.c.machine_id, override.c.command_id)
-)
-_ADD = Statement(insert(override), OverrideRow._fields)
-_REMOVE = Statement(
-    delete(override).where(
-        override.c.machine_id == param("machine"), override.c.command_id == param("command")
+_READ_ALL = Statement(
+    select(*(override.c[name] for name in OverrideRow._fields)).order_by(
+        override.c.machine_id, override.c.command_id
     )
 )
-_EXPIRE = Statement(delete(override).where(override.c.until_ms <= param("at")))
+_INSERT = Statement(insert(override), OverrideRow._fields)
+_DELETE = Statement(
+    delete(override).where(
+        override.c.machine_id == param("machine_id"), override.c.command_id == param("command_id")
+    )
+)
+_DELETE_EXPIRED = Statement(delete(override).where(override.c.until_ms <= param("at_ms")))
 
 
 def read_all(tx: Transaction) -> list[OverrideRow]:
-    return [OverrideRow(*row) for row in _ALL.run(tx)]
+    return [OverrideRow(*row) for row in _READ_ALL.run(tx)]
 
 
-def save(tx: Transaction, new: OverrideRow) -> None:
-    """A machine and command have at most one; the newest word holds."""
-    remove(tx, new.machine_id, new.command_id)
-    _ADD.run(tx, **new._asdict())
+def save(tx: Transaction, row: OverrideRow) -> None:
+    """Store an override, replacing the one for the same machine and command."""
+    remove(tx, row.machine_id, row.command_id)
+    _INSERT.run(tx, **row._asdict())
 
 
 def remove(tx: Transaction, machine_id: int, command_id: int) -> None:
-    _REMOVE.run(tx, machine=machine_id, command=command_id)
+    _DELETE.run(tx, machine_id=machine_id, command_id=command_id)
 
 
 def remove_expired(tx: Transaction, at_ms: int) -> None:
-    """Takes away those whose time is over."""
-    _EXPIRE.run(tx, at=at_ms)
+    _DELETE_EXPIRED.run(tx, at_ms=at_ms)

@@ -1,4 +1,4 @@
-"""Named semaphores and their sizes. How much of one is taken follows from the live attempts."""
+"""Semaphores and their sizes. The units in use follow from the live attempts."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from mythjobs.store.transaction import Transaction
 
 semaphore = t.semaphore
 
-_ALL = Statement(select(semaphore.c.name, semaphore.c.size).order_by(semaphore.c.name))
-_FREED = Statement(select(semaphore.c.name).where(semaphore.c.free_when_frozen == 1))
-_ADD = Statement(insert(semaphore), ("name", "size", "free_when_frozen"))
-_REMOVE = Statement(delete(semaphore).where(semaphore.c.name == param("called")))
+_READ_ALL = Statement(select(semaphore.c.name, semaphore.c.size).order_by(semaphore.c.name))
+_READ_FREE_WHEN_FROZEN = Statement(
+    select(semaphore.c.name).where(semaphore.c.free_when_frozen == 1)
+)
+_INSERT = Statement(insert(semaphore), ("name", "size", "free_when_frozen"))
+_DELETE = Statement(delete(semaphore).where(semaphore.c.name == param("name")))
 
 
 def read_all(tx: Transaction) -> dict[str, int]:
-    return {row[0]: row[1] for row in _ALL.run(tx)}
+    return {row[0]: row[1] for row in _READ_ALL.run(tx)}
 
 
 def read_free_when_frozen(tx: Transaction) -> frozenset[str]:
-    """Those whose units a frozen job gives back."""
-    return frozenset(row[0] for row in _FREED.run(tx))
+    """Return the semaphores whose units a frozen job releases."""
+    return frozenset(row[0] for row in _READ_FREE_WHEN_FROZEN.run(tx))
 
 
 def save(tx: Transaction, name: str, size: int, *, free_when_frozen: bool = False) -> None:
     remove(tx, name)
-    _ADD.run(tx, name=name, size=size, free_when_frozen=int(free_when_frozen))
+    _INSERT.run(tx, name=name, size=size, free_when_frozen=int(free_when_frozen))
 
 
 def remove(tx: Transaction, name: str) -> None:
-    _REMOVE.run(tx, called=name)
+    _DELETE.run(tx, name=name)

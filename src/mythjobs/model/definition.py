@@ -39,6 +39,7 @@ def command_from_table(table: toml.Table) -> c.Command:
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
     parameters = _parse_parameters(table.get("parameters", []))
+    limits = _limits_table(table)
     bounds = read_bounds(table.get("limits", {}), extra=("on_breach",))
     argv, shell = _parse_program(table, parameters)
     command = c.Command(
@@ -63,9 +64,7 @@ def command_from_table(table: toml.Table) -> c.Command:
         limits=bounds.limits(),
         nice=bounds.nice or 0,
         io=bounds.io or "",
-        on_breach=toml.read_choice(
-            _limits_table(table), "on_breach", BREACH_ACTIONS, "", "limits."
-        ),
+        on_breach=toml.read_choice(limits, "on_breach", BREACH_ACTIONS, "", "limits."),
         keep_bytes=_parse_output(table.get("output", {})),
         retry=read_retry(table.get("retry", {})),
         windows=read_windows(table.get("windows", {})),
@@ -86,8 +85,7 @@ def _check_consistency(table: toml.Table, command: c.Command) -> None:
     """Raises DefinitionError for keys that are valid but contradict each other."""
     if command.lease_s is not None and command.silence not in LEASED_POLICIES:
         raise DefinitionError(
-            "lease",
-            'a lease needs silence = "rerun" or "hold"; set one of them, or remove lease',
+            "lease", 'needs silence = "rerun" or "hold"; set one of them, or remove lease'
         )
     if not command.contain:
         tree = [each for each in TREE_LIMITS if each in _limits_table(table)]
@@ -119,9 +117,7 @@ def _parse_name(table: toml.Table) -> str:
         syntax = f"{names.NAME_SYNTAX} (up to {names.MAX_NAME_LENGTH} characters)"
         raise DefinitionError("name", f'"{name}" is invalid; use {syntax}')
     if name == c.RUN:
-        raise DefinitionError(
-            "name", '"run" is the built-in command for ad-hoc jobs; choose another name'
-        )
+        raise DefinitionError("name", '"run" is a built-in command; choose another name')
     return name
 
 
@@ -134,9 +130,7 @@ def _parse_program(
         return (), _check_shell(toml.read_text(table, "shell"), parameters)
     argv = table["argv"]
     if not isinstance(argv, list) or not all(isinstance(each, str) for each in argv):
-        raise DefinitionError(
-            "argv", 'must be a list of strings, like ["ffmpeg", "-i", "{source}"]'
-        )
+        raise DefinitionError("argv", 'must be a list of strings, like ["ffmpeg", "{source}"]')
     if not argv or not argv[0]:
         raise DefinitionError("argv", "is empty; its first element is the program to run")
     for number, element in enumerate(argv):
@@ -168,8 +162,7 @@ def _check_template(text: str, key: str, parameters: tuple[c.Parameter, ...]) ->
     for name in placeholders:
         if name not in {each.name for each in parameters}:
             raise DefinitionError(
-                key,
-                f"{{{name}}} is not a parameter of this command; declare it, or write {{{{ }}}}",
+                key, f"{{{name}}} is not a declared parameter; declare it, or write {{{{ }}}}"
             )
     return text
 
@@ -181,9 +174,7 @@ def _parse_parameters(value: object) -> tuple[c.Parameter, ...]:
     for number, table in enumerate(value, start=1):
         parameter = _parse_parameter(table, f"parameters[{number}]")
         if parameter.name in found:
-            raise DefinitionError(
-                f"parameters[{number}].name", f'"{parameter.name}" is defined twice'
-            )
+            raise DefinitionError(f"parameters[{number}].name", f'"{parameter.name}" is repeated')
         found[parameter.name] = parameter
     return tuple(found.values())
 
@@ -195,9 +186,7 @@ def _parse_parameter(table: toml.Table, key: str) -> c.Parameter:
             raise DefinitionError(f"{key}.{each}", f"unknown key; known are {known}")
     name = table.get("name")
     if not isinstance(name, str) or not names.PARAMETER_NAME.fullmatch(name):
-        raise DefinitionError(
-            f"{key}.name", "must be small letters, digits and _, beginning with a letter"
-        )
+        raise DefinitionError(f"{key}.name", f"must match {names.PARAMETER_NAME.pattern}")
     key = f"parameters.{name}"
     try:
         kind = c.ParameterType(table.get("type", "text"))  # type: ignore[arg-type]
@@ -221,15 +210,8 @@ def _parse_parameter(table: toml.Table, key: str) -> c.Parameter:
     help_ = table.get("help", "")
     if not isinstance(help_, str):
         raise DefinitionError(f"{key}.help", "must be text")
-    parameter = c.Parameter(
-        name,
-        kind,
-        tuple(values),
-        default,
-        required,
-        toml.read_bool(table, "dash", f"{key}."),
-        help_,
-    )
+    dash = toml.read_bool(table, "dash", f"{key}.")
+    parameter = c.Parameter(name, kind, tuple(values), default, required, dash, help_)
     if default is not None:
         try:
             check_value(parameter, default)

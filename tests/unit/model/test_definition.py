@@ -100,8 +100,8 @@ def test_retry_windows_semaphores_and_other_keys_are_parsed() -> None:
         ({"labels": "gpu"}, 'labels: must be a list of strings, like labels = ["gpu"]'),
         ({"at_most": 0}, "at_most: must be a whole number from 1"),
         ({"silence": "ignore"}, 'silence: "ignore" must be one of rerun, hold, keep, idempotent'),
-        ({"lease": "6h"}, 'a lease needs silence = "rerun" or "hold"'),
-        ({"silence": "keep", "lease": "6h"}, 'a lease needs silence = "rerun" or "hold"'),
+        ({"lease": "6h"}, 'lease: needs silence = "rerun" or "hold"'),
+        ({"silence": "keep", "lease": "6h"}, 'lease: needs silence = "rerun" or "hold"'),
         ({"silence": "rerun", "lease": "10s"}, "lease: must be at least 60s"),
         (
             {"contain": False, "limits": {"memory": "1GiB"}},

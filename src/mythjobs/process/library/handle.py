@@ -252,10 +252,7 @@ class Process:
 
     def _check_same_process(self) -> None:
         if self._owner_pid != os.getpid():
-            raise ValueError(
-                "this Process belongs to the parent of this fork; use it in the process that "
-                "started the program"
-            )
+            raise ValueError("a Process cannot be used in a fork of the process that started it")
 
     def __enter__(self) -> Process:
         return self

@@ -1,4 +1,4 @@
-"""What time it is. Whatever decides takes `now` as an argument; others only measure how long."""
+"""Clocks. Code that decides takes `now` as an argument; other code only measures durations."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 
 class Now(NamedTuple):
-    """One instant on three clocks, all in milliseconds.
+    """One instant on three clocks, in milliseconds.
 
     wall_ms: UTC since 1970; for calendars, `not_before` and display only.
-    steady_ms: for leases and timers. CLOCK_BOOTTIME on a machine (counts suspend),
-        CLOCK_MONOTONIC at the master (its own suspend costs time, not work).
-    run_ms: CLOCK_MONOTONIC; for the wall and idle limits of a job, which a suspended
-        machine must not use up.
+    steady_ms: for leases and timers. CLOCK_BOOTTIME on a machine, so that leases expire during
+        suspend; CLOCK_MONOTONIC in the master, so that its own suspend expires no lease.
+    run_ms: CLOCK_MONOTONIC; for a job's wall and idle limits, which exclude suspend.
     """
 
     wall_ms: int

@@ -1,4 +1,4 @@
-"""Every error this program raises on purpose; the class says whose fault it was."""
+"""Error classes of mythjobs, grouped by the side that caused the error."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import ClassVar
 
 
 class MythJobsError(Exception):
-    """One sentence for a person: what is wrong, and what would be right.
+    """Base class. `sentence` tells the user what failed, why, and what to do.
 
-    `code` is the stable word that programs read (HTTP answers, `--json`), `http` the status
-    the API answers with, `exit_code` what the command line exits with (sysexits.h).
+    code: stable identifier for programs (API errors, `--json`). http: status of the API
+    response. exit_code: exit code of the CLI (sysexits.h).
     """
 
     code: ClassVar[str] = "error"
@@ -22,11 +22,11 @@ class MythJobsError(Exception):
         self.sentence = sentence
 
 
-# The asker's.
+# Errors of the request.
 
 
 class BadRequest(MythJobsError):
-    """The request cannot be carried out as it was made."""
+    """The request is invalid."""
 
     code = "bad_request"
     http = 400
@@ -34,7 +34,7 @@ class BadRequest(MythJobsError):
 
 
 class DefinitionError(BadRequest):
-    """A command's definition is wrong; `key` is where, dotted (`limits.wall`)."""
+    """A command's definition is invalid; `key` is the dotted key (`limits.wall`) or ""."""
 
     code = "bad_definition"
 
@@ -58,48 +58,48 @@ class NoSuchMachine(BadRequest):
     http = 404
 
 
-def no_such_command(name: str) -> NoSuchCommand:
+def command_not_found(name: str) -> NoSuchCommand:
     return NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
 
 
-def no_such_machine(name: str) -> NoSuchMachine:
+def machine_not_found(name: str) -> NoSuchMachine:
     return NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
 
 
 class Conflict(BadRequest):
-    """What was asked for does not fit what is there: a name that is taken, a job that is over."""
+    """The request conflicts with the current state: a name in use, a job that has ended."""
 
     code = "conflict"
     http = 409
 
 
 class NotAllowed(MythJobsError):
-    """Who asks may not: no token, a wrong one, another user on the socket."""
+    """The client is not authorized: missing or wrong token, or another user on the socket."""
 
     code = "not_allowed"
     http = 401
     exit_code = os.EX_NOPERM
 
 
-# The configuration's, and the machine's that it runs on.
+# Errors of the configuration, or of the machine that runs the program.
 
 
 class ConfigError(MythJobsError):
-    """Our own configuration, or a store that a newer version wrote."""
+    """The configuration is invalid, or a newer version wrote the store."""
 
     code = "configuration"
     exit_code = os.EX_CONFIG
 
 
 class StateNotWritable(MythJobsError):
-    """The state directory cannot be made or written."""
+    """The state directory cannot be created or written."""
 
     code = "state_not_writable"
     exit_code = os.EX_CANTCREAT
 
 
 class StoreFailed(MythJobsError):
-    """The disk under the store failed; nothing was acknowledged, and the master ends."""
+    """The store's disk failed. Nothing was acknowledged; the master exits."""
 
     code = "store_failed"
     http = 500
@@ -107,43 +107,43 @@ class StoreFailed(MythJobsError):
 
 
 class StoreFull(MythJobsError):
-    """The disk under the store is full: nothing new is taken in, what runs is finished."""
+    """The store's disk is full. New jobs are rejected; running jobs finish."""
 
     code = "store_full"
     http = 507
     exit_code = os.EX_IOERR
 
 
-# The peer's.
+# Errors of the peer.
 
 
 class ProtocolError(MythJobsError):
-    """The other side broke the protocol; closes that connection, never the program."""
+    """The peer violated the protocol. Closes the connection, never the program."""
 
     code = "protocol"
     http = 400
     exit_code = os.EX_PROTOCOL
 
 
-# The moment's.
+# Temporary conditions.
 
 
 class Unreachable(MythJobsError):
-    """Nothing runs where it should be, or a machine cannot be reached."""
+    """The program is not running, or the machine cannot be reached."""
 
     code = "unreachable"
     http = 503
     exit_code = os.EX_UNAVAILABLE
 
 
-class StoreAway(Unreachable):
-    """The database cannot be reached; nothing of the turn was committed."""
+class StoreUnavailable(Unreachable):
+    """The database cannot be reached; the turn was rolled back."""
 
     code = "store_away"
 
 
-class Taken(MythJobsError):
-    """The port or the state directory is in use by another program."""
+class AlreadyRunning(MythJobsError):
+    """Another program uses the port or the state directory."""
 
     code = "taken"
     http = 503

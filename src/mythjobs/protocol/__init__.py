@@ -1,1 +1,1 @@
-"""What crosses the link between master and agent, as values; docs/protocol.md is its text."""
+"""Messages of the link between master and agent; docs/protocol.md describes them."""

@@ -1,4 +1,4 @@
-"""Who is who on the link: Ed25519 signatures over both nonces and both keys."""
+"""Mutual authentication on the link: Ed25519 signatures over both nonces and both keys."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Role = Literal["master", "machine"]
 _PURPOSE: Final = b"mythjobs link 1"
 
 
-def statement(
+def build_transcript(
     role: Role, master_nonce: str, machine_nonce: str, master_key: str, machine_key: str
 ) -> bytes:
-    """What is signed. The role keeps one side's signature from being shown as the other's."""
+    """Return the bytes to sign. The role prevents reflection of the other side's signature."""
     parts = [role, master_nonce, machine_nonce, master_key, machine_key]
     return b"\n".join([_PURPOSE, *(part.encode() for part in parts)])
 
 
-def sign(key: Ed25519PrivateKey, said: bytes) -> str:
-    return key.sign(said).hex()
+def sign(key: Ed25519PrivateKey, transcript: bytes) -> str:
+    return key.sign(transcript).hex()
 
 
-def verify(public_hex: str, signature_hex: str, said: bytes) -> None:
-    """Raises ProtocolError if the holder of this key did not sign this."""
+def verify(public_key_hex: str, signature_hex: str, transcript: bytes) -> None:
+    """Raises ProtocolError if the signature is not from the owner of this key."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_hex))
-        key.verify(bytes.fromhex(signature_hex), said)
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key_hex))
+        key.verify(bytes.fromhex(signature_hex), transcript)
     except (InvalidSignature, ValueError):
-        raise ProtocolError("the signature does not belong to that key") from None
+        raise ProtocolError("authentication failed: invalid signature for the key") from None
 
 
-def public_hex(key: Ed25519PrivateKey) -> str:
+def encode_public_key(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes_raw().hex()

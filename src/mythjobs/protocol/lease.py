@@ -1,77 +1,77 @@
-"""The arithmetic of leases, for both sides: all constants, and nothing that reads a clock.
+"""Lease arithmetic of master and agent. Pure.
 
-Machines count on CLOCK_BOOTTIME from the instant they *sent* a heartbeat, the master on
-CLOCK_MONOTONIC from the instant it *arrived*. Arrival is never before the send, and the master
-waits longer than clocks that differ by RHO can make up for, so it is always the later of the two.
+A machine counts a lease on CLOCK_BOOTTIME from the instant it *sent* a heartbeat; the master counts
+on CLOCK_MONOTONIC from the instant the heartbeat *arrived*, which is never earlier. The master also
+waits long enough to compensate for clocks that drift by MAX_CLOCK_DRIFT. So the lease always
+expires on the machine before the master declares it expired.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# L, K, rho and delta of the proof, in seconds where they are times; H is messages.HEARTBEAT_S.
-L_S: Final = 1800.0
-K_S: Final = 30.0
-# chrony may slew a clock by 8.3 %, so 1 % would not be safe.
-RHO: Final = 0.10
-DELTA_S: Final = 5.0
-# At least (1 + RHO) / (1 - RHO) = 1.222.
-STRETCH: Final = 1.25
+from mythjobs.model.silence import IDEMPOTENT
 
-MOST_START_BY_S: Final = 900.0
-# An idempotent command is begun again so soon after its machine fell silent.
-IDEMPOTENT_S: Final = 60.0
+DEFAULT_LEASE_S: Final = 1800.0
+MAX_KILL_BUDGET_S: Final = 30.0
+# chrony may slew a clock by 8.3 %, so 1 % would not be safe.
+MAX_CLOCK_DRIFT: Final = 0.10
+EXPIRY_MARGIN_S: Final = 5.0
+# At least (1 + MAX_CLOCK_DRIFT) / (1 - MAX_CLOCK_DRIFT) = 1.222.
+EXPIRY_FACTOR: Final = 1.25
+
+MAX_START_BY_S: Final = 900.0
+# Jobs with policy "idempotent" start again this long after their machine became silent.
+IDEMPOTENT_EXPIRY_S: Final = 60.0
 IDEMPOTENT_START_BY_S: Final = 30.0
 
-RERUN: Final = "rerun"
-HOLD: Final = "hold"
-KEEP: Final = "keep"
-IDEMPOTENT: Final = "idempotent"
 
-
-def start_by_s(silence: str, lease_s: float | None) -> float:
-    """How long after the send of its heartbeat an attempt may still be started."""
+def start_window_s(silence: str, lease_s: float | None) -> float:
+    """Return how long after the heartbeat of its grant was sent an attempt may be started."""
     if silence == IDEMPOTENT:
         return IDEMPOTENT_START_BY_S
-    return MOST_START_BY_S if lease_s is None else min(lease_s / 2, MOST_START_BY_S)
+    return MAX_START_BY_S if lease_s is None else min(lease_s / 2, MAX_START_BY_S)
 
 
-def start_by_ms(sent_ms: int, by_s: float) -> int:
-    """From this instant on, on the machine's steady clock, it must not be started any more."""
-    return sent_ms + int(by_s * 1000)
+def start_deadline_ms(sent_ms: int, window_s: float) -> int:
+    """Return the instant, on the machine's steady clock, from which the start is forbidden."""
+    return sent_ms + int(window_s * 1000)
 
 
 def lease_end_ms(sent_ms: int, lease_s: float) -> int:
-    """Nothing of the attempt may live at this instant of the machine's steady clock."""
+    """Return when, on the machine's steady clock, all the attempt's processes must be gone."""
     return sent_ms + int(lease_s * 1000)
 
 
 def kill_budget_s(lease_s: float) -> float:
-    """What TERM, grace and KILL may take before the lease's end; a short lease gives less."""
-    return min(K_S, lease_s / 4)
+    """Return the time for TERM, grace period and KILL before the lease ends."""
+    return min(MAX_KILL_BUDGET_S, lease_s / 4)
 
 
-def kill_ms(end_ms: int, lease_s: float) -> int:
-    """When, on the machine's steady clock, its end must begin."""
+def kill_start_ms(end_ms: int, lease_s: float) -> int:
+    """Return when, on the machine's steady clock, TERM must be sent."""
     return end_ms - int(kill_budget_s(lease_s) * 1000)
 
 
 def kill_grace_s(lease_s: float) -> float:
-    """How long it has after TERM: two thirds of the budget, the rest is for the KILL."""
+    """Return the grace period: two thirds of the kill budget; the rest is for KILL."""
     return kill_budget_s(lease_s) * 2 / 3
 
 
-def presumed_after_ms(silence: str, lease_s: float | None) -> int | None:
-    """How long after the arrival of the last heartbeat that held it an attempt is presumed over.
+def expiry_after_ms(silence: str, lease_s: float | None) -> int | None:
+    """Return how long after the last heartbeat that listed an attempt its lease expires.
 
-    None: never, its machine must be heard of.
+    None: never; the attempt lasts until its machine reports again. Counts from the arrival.
     """
     if silence == IDEMPOTENT:
-        return int(IDEMPOTENT_S * 1000)
-    return None if lease_s is None else int((lease_s * STRETCH + DELTA_S) * 1000)
+        return int(IDEMPOTENT_EXPIRY_S * 1000)
+    return None if lease_s is None else int((lease_s * EXPIRY_FACTOR + EXPIRY_MARGIN_S) * 1000)
 
 
-def is_presumed_over(arrived_ms: int, silence: str, lease_s: float | None, now_ms: int) -> bool:
-    """On the master's steady clock. `arrived_ms` is its note of that heartbeat's arrival."""
-    after_ms = presumed_after_ms(silence, lease_s)
+def has_expired(arrived_ms: int, silence: str, lease_s: float | None, now_ms: int) -> bool:
+    """Return whether the lease has expired; `arrived_ms` is when the last heartbeat arrived.
+
+    Both instants are on the master's steady clock.
+    """
+    after_ms = expiry_after_ms(silence, lease_s)
     return after_ms is not None and now_ms > arrived_ms + after_ms

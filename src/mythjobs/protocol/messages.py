@@ -1,4 +1,7 @@
-"""Every message of the link. Change docs/protocol.md first; within a version only add fields."""
+"""Messages of the link between master and agent.
+
+Change docs/protocol.md first. Within a version, fields may only be added.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +10,30 @@ from typing import Final
 from msgspec import Struct, field
 
 VERSION: Final = 1
-OLDEST: Final = 1
+OLDEST_VERSION: Final = 1
 
-# A heartbeat goes every 5 s; both sides give the connection up after three without an answer.
+# Both sides close a connection after three unanswered heartbeats.
 HEARTBEAT_S: Final = 5.0
-SILENT_S: Final = 20.0
-# A text frame is refused unread above this.
-MOST_FRAME_BYTES: Final = 16 * 2**20
+SILENT_AFTER_S: Final = 20.0
+# A larger text frame is rejected without being decoded.
+MAX_FRAME_BYTES: Final = 16 * 2**20
 
 
-# What a machine may say in `Hello.can` that it enforces by itself, its agent dead included. A
-# limit is only in it if it holds for the whole process tree; `contain` is a cgroup of its own.
-CAN: Final = frozenset(
-    {
-        "leases",
-        "windows",
-        "freeze",
-        "wall",
-        "cpu",
-        "idle",
-        "memory",
-        "output",
-        "processes",
-        "nice",
-        "io",
-        "contain",
-    }
-)
+# Values of `Hello.can`: what a machine enforces by itself, even while its agent is dead. Limits
+# count only if enforced for the whole process tree; `contain` is a cgroup for each job.
+CAPABILITIES: Final = frozenset({
+    "leases", "windows", "freeze", "wall", "cpu", "idle", "memory", "output", "processes", "nice",
+    "io", "contain",
+})  # fmt: skip
 
-# Returned.code of what was granted while this machine's own hours were closed.
-CLOSED: Final = "closed"
+# Returned.code of an attempt that was granted while the machine's hours were closed.
+HOURS_CLOSED: Final = "closed"
 
-# The handshake: one message a frame, before anything else.
+# Handshake: one message per frame, before all other frames.
 
 
 class Challenge(Struct, tag="challenge", frozen=True):
-    """Master, first. nonce and master_key are hex, 32 bytes each."""
+    """First message, from the master. `nonce` and `master_key` are 32 bytes each, in hex."""
 
     nonce: str
     oldest: int
@@ -51,10 +42,10 @@ class Challenge(Struct, tag="challenge", frozen=True):
 
 
 class Hello(Struct, tag="hello", frozen=True):
-    """Agent. The signature covers role "machine", both nonces, both keys (handshake.py).
+    """Answer of the agent, signed in role "machine" (handshake.py).
 
-    zone: the machine's IANA time zone, "" if it does not know. can: what this machine enforces
-    by itself; empty from an agent that is older than this field. See CAN.
+    zone: the machine's IANA time zone, "" if unknown. can: a subset of CAPABILITIES; empty from
+    an agent older than this field.
     """
 
     version: int
@@ -71,7 +62,7 @@ class Hello(Struct, tag="hello", frozen=True):
 
 
 class Welcome(Struct, tag="welcome", frozen=True):
-    """Master. Signed in the role "master"; `jobs` is the ceiling of this machine."""
+    """Answer of the master, signed in role "master". `jobs` is how many jobs may run at once."""
 
     version: int
     signature: str
@@ -81,17 +72,17 @@ class Welcome(Struct, tag="welcome", frozen=True):
 
 
 class Refused(Struct, tag="refused", frozen=True):
-    """Master, and closes: the sentence says why and what to do."""
+    """Sent by the master before it closes; `sentence` tells why, and what to do."""
 
     code: str
     sentence: str
 
 
-# From the agent.
+# Messages of the agent.
 
 
-class Held(Struct, frozen=True, array_like=True):
-    """One attempt that the machine has: `leased`, `running`, or `ended` and unacknowledged."""
+class HeldAttempt(Struct, frozen=True, array_like=True):
+    """An attempt on the machine: `leased`, `running`, or `ended` (until acknowledged)."""
 
     job: int
     n: int
@@ -99,12 +90,14 @@ class Held(Struct, frozen=True, array_like=True):
 
 
 class Heartbeat(Struct, tag="hb", frozen=True):
-    """Also the request for work. `held` is everything the machine has, once its journal is
-    read; the agent notes when it *sent* this, and leases count from there. wall_ms is its clock
-    on the wall then, by which it tells its hours; nothing is counted by it."""
+    """Heartbeat and request for work. Leases count from when the agent *sent* it.
+
+    held: all attempts on the machine, known once its journal is read. wall_ms: the machine's
+    wall clock, used only to show clock skew.
+    """
 
     hb: int
-    held: list[Held] = field(default_factory=list)
+    held: list[HeldAttempt] = field(default_factory=list)
     wall_ms: int | None = None
 
 
@@ -115,7 +108,7 @@ class Started(Struct, tag="started", frozen=True):
 
 
 class Frozen(Struct, tag="frozen", frozen=True):
-    """It is frozen by these holders now (user, window, pressure); none means that it runs."""
+    """Current freeze holders (user, window, pressure); an empty list means thawed."""
 
     job: int
     n: int
@@ -131,9 +124,11 @@ class Progress(Struct, tag="progress", frozen=True):
 
 
 class Ended(Struct, tag="ended", frozen=True):
-    """`outcome` as model.outcome has it, `usage` as model.limits. `output` is a list of
-    [bytes written, head kept, tail kept], one for each stream that wrote anything. `later` is
-    what of the output's tail the command's `later` matched, "" if nothing did."""
+    """End of an attempt. `outcome` is encoded by model.outcome, `usage` by model.limits.
+
+    output: [bytes written, head bytes kept, tail bytes kept] per stream that has output.
+    later: the text in the output's tail that the command's `later` matched, or "".
+    """
 
     job: int
     n: int
@@ -147,8 +142,10 @@ class Ended(Struct, tag="ended", frozen=True):
 
 
 class Returned(Struct, tag="returned", frozen=True):
-    """Never started, and a durable mark on the machine says it never will be. code "closed": its
-    hours are closed by the machine's own clock, and do not open in time."""
+    """An attempt that was not started and is durably marked never-start.
+
+    code HOURS_CLOSED: by the machine's clock its hours are closed and do not open in time.
+    """
 
     job: int
     n: int
@@ -157,7 +154,7 @@ class Returned(Struct, tag="returned", frozen=True):
 
 
 class OutputOffer(Struct, tag="output_offer", frozen=True):
-    """The attempt is over and this stream's kept bytes (head, then tail) wait to be taken."""
+    """Offer of the `kept` bytes (head, then tail) of a stream of an ended attempt."""
 
     job: int
     n: int
@@ -166,7 +163,7 @@ class OutputOffer(Struct, tag="output_offer", frozen=True):
 
 
 class OutputEnd(Struct, tag="output_end", frozen=True):
-    """No more bytes come on this transfer; `error` is empty, or says why (`gone`)."""
+    """End of a transfer. `error` is empty, or the reason (`gone`)."""
 
     transfer: int
     error: str = ""
@@ -177,8 +174,11 @@ AgentMessage = Heartbeat | Started | Frozen | Progress | Ended | Returned | Outp
 
 
 class AgentFrame(Struct, frozen=True):
-    """One text frame of the agent. `no` rises by one; the master's `ack` of it says that all
-    in it is durable. `seen` is the last grant number that the agent has journalled."""
+    """A text frame of the agent.
+
+    no: increases by one; the master's `ack` of it confirms that its messages are durable.
+    seen: number of the last grant in the agent's journal. room: free job slots.
+    """
 
     no: int
     seen: int
@@ -187,18 +187,19 @@ class AgentFrame(Struct, frozen=True):
     draining: bool = False
 
 
-# From the master.
+# Messages of the master.
 
 
-class Run(Struct, frozen=True):
-    """What to run. `env` is what is added to the base environment of the job's user;
-    `bare_env` says that it is the whole environment. `stdin` is a path, "" for /dev/null.
+class RunSpec(Struct, frozen=True):
+    """The program of a job and its settings.
 
-    Limits are of the whole process tree, None is no limit. io: "idle", "best-effort:0" to
-    "best-effort:7", or "" for the machine's own. contain: in a cgroup of its own.
-    best_effort: run it also where a limit can only be kept by looking now and then.
-    leave_daemons: what it leaves behind is reported, not ended. later: a regular expression
-    that is searched for in the kept tail of the output when it did not succeed.
+    env: added to the base environment of the job's user, or the whole environment if `bare_env`.
+    stdin: a path, "" for /dev/null. keep: bytes of output to keep, head and tail.
+    Limits apply to the whole process tree; None is no limit. io: "idle", "best-effort:0" to
+    "best-effort:7", or "" for the machine's default. contain: run in a cgroup of its own.
+    best_effort: run even where a limit is only enforced by periodic checks.
+    leave_daemons: do not kill processes that outlive the program. later: a regular expression
+    that is searched for in the kept tail of the output if the attempt failed.
     """
 
     argv: list[str]
@@ -225,12 +226,13 @@ class Run(Struct, frozen=True):
     later: str = ""
 
 
-class Hours(Struct, frozen=True):
-    """When an attempt may run, and what the machine does by itself when that ends.
+class HoursSpec(Struct, frozen=True):
+    """Hours in which an attempt may run, and what the machine does when they close.
 
-    sets: the command's ranges, the machine's, and those of the command on this machine, as
-    their authors wrote them; all must be open, an empty one always is. closing: finish,
-    freeze, requeue or terminate. overrides: `allow` or `pause` until a wall instant in ms.
+    sets: weekly ranges of the command, of the machine, and of the command on this machine, as
+    written by their authors. All sets must be open; an empty one always is. closing: finish,
+    freeze, requeue or terminate. overrides: (`allow` or `pause`, wall instant in ms until
+    which it applies).
     """
 
     sets: list[list[str]] = field(default_factory=list)
@@ -241,35 +243,39 @@ class Hours(Struct, frozen=True):
 
 
 class Grant(Struct, tag="grant", frozen=True):
-    """The right to attempt n of a job, under heartbeat `hb`. `no` rises within a connection.
-    lease_s None is for ever; start_by_s counts, as the lease does, from the send of `hb`.
-    hours None: it may run at any hour, and nothing closes. `command` is the command's name, by
-    which the machine counts where hours let only some run."""
+    """Grant of attempt `n` of a job, in answer to heartbeat `hb`.
+
+    no: increases within a connection. lease_s: counts from the send of `hb`, as start_by_s does;
+    None is unlimited. hours: None is any time. command: the command's name, by which the machine
+    counts running jobs where hours limit their number.
+    """
 
     no: int
     hb: int
     job: int
     n: int
     priority: int
-    run: Run
+    run: RunSpec
     silence: str = "keep"
     lease_s: float | None = None
     start_by_s: float = 900.0
-    hours: Hours | None = None
+    hours: HoursSpec | None = None
     command: str = ""
 
 
 class HoursChanged(Struct, tag="hours", frozen=True):
-    """Other hours for an attempt that the machine holds; None for none."""
+    """New hours for an attempt on the machine; None is any time."""
 
     job: int
     n: int
-    hours: Hours | None = None
+    hours: HoursSpec | None = None
 
 
 class LimitsChanged(Struct, tag="limits", frozen=True):
-    """Other limits for an attempt that the machine holds, all of them; None is no limit. They count
-    from its start all the same. nice and io stay as they were at its start."""
+    """New values of all limits of an attempt on the machine; None is no limit.
+
+    They count from the attempt's start. nice and io cannot change.
+    """
 
     job: int
     n: int
@@ -282,13 +288,15 @@ class LimitsChanged(Struct, tag="limits", frozen=True):
     grace_s: float = 10.0
 
 
-# The limits by name: those of a Run that may change while it runs.
-LIMITS: Final = LimitsChanged.__struct_fields__[2:]
+# Names of the fields of RunSpec that may change while the attempt runs.
+CHANGEABLE_LIMITS: Final = LimitsChanged.__struct_fields__[2:]
 
 
 class Freeze(Struct, tag="freeze", frozen=True):
-    """Freeze an attempt for this holder (`user`, `pressure`), or let it go. It stands still
-    while anyone holds it; one that has not started does not start so long."""
+    """Add (`on`) or remove a freeze holder (`user`, `pressure`) of an attempt.
+
+    An attempt is frozen while it has a holder; if not started yet, its start is delayed.
+    """
 
     job: int
     n: int
@@ -297,14 +305,14 @@ class Freeze(Struct, tag="freeze", frozen=True):
 
 
 class Renew(Struct, tag="renew", frozen=True):
-    """Answers a heartbeat: every lease the machine holds is renewed, but for `excepted`."""
+    """Answer to a heartbeat: renews all leases of the machine except those in `excepted`."""
 
     hb: int
     excepted: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Stop(Struct, tag="stop", frozen=True):
-    """End this attempt if it runs, never start it if it does not. `by` goes into the outcome."""
+    """Terminate the attempt, or never start it. `by` becomes part of the outcome."""
 
     job: int
     n: int
@@ -312,7 +320,7 @@ class Stop(Struct, tag="stop", frozen=True):
 
 
 class Stale(Struct, tag="stale", frozen=True):
-    """This attempt is not the job's last one or is over: stop it if it runs, forget it if not."""
+    """The attempt is not the job's latest or has ended: stop and forget it."""
 
     job: int
     n: int
@@ -323,9 +331,11 @@ class Settings(Struct, tag="settings", frozen=True):
 
 
 class OutputFetch(Struct, tag="output_fetch", frozen=True):
-    """Send a stream's bytes from `offset` as binary frames marked `transfer`; with `follow`,
-    until the attempt is over. `kept` asks for the kept bytes (head then tail) instead of the
-    stream's own offsets. At most 256 KiB are under way until `output_credit` says more."""
+    """Request for a stream's bytes from `offset`, sent as binary frames with id `transfer`.
+
+    follow: continue until the attempt ends. kept: offsets count within the kept bytes (head,
+    then tail) instead of the whole stream. The window is 256 KiB; OutputCredit extends it.
+    """
 
     transfer: int
     job: int
@@ -346,7 +356,7 @@ class OutputStop(Struct, tag="output_stop", frozen=True):
 
 
 class OutputKept(Struct, tag="output_kept", frozen=True):
-    """This stream's kept bytes are durable at the master: the machine may drop its copy."""
+    """The stream's kept bytes are durable in the master: the machine may delete its copy."""
 
     job: int
     n: int
@@ -370,7 +380,7 @@ MasterMessage = (
 
 
 class MasterFrame(Struct, frozen=True):
-    """One text frame of the master; `ack` is the last agent frame that is durable, 0 for none."""
+    """A text frame of the master; `ack` is the last durable agent frame, 0 for none."""
 
     ack: int
     messages: list[MasterMessage]

@@ -1,4 +1,4 @@
-"""What a user may ask of the master, and what comes back; docs/api.md is its text."""
+"""Requests of API clients and their results; docs/api.md describes them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
-MOST_BATCH_BYTES: Final = 64 * 2**20
-MOST_BATCH_JOBS: Final = 100_000
-MOST_REQUEST_BYTES: Final = 4 * 2**20
+MAX_BATCH_BYTES: Final = 64 * 2**20
+MAX_BATCH_JOBS: Final = 100_000
+MAX_REQUEST_BYTES: Final = 4 * 2**20
 
 
-class After(Struct, frozen=True, forbid_unknown_fields=True):
-    """A dependency on another job: that it succeeded (`ok`), ended (`any`), failed (`failure`)."""
+class Dependency(Struct, frozen=True, forbid_unknown_fields=True):
+    """Dependency on another job's success (`ok`), end (`any`) or failure (`failure`)."""
 
     job: int
     when: Literal["ok", "any", "failure"] = "ok"
 
 
-class AdHoc(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `mythjobs run` runs: the job's own data, for the built-in command `run`."""
+class AdHocRun(Struct, frozen=True, forbid_unknown_fields=True):
+    """Program of an ad-hoc job (`mythjobs run`), for the built-in command `run`."""
 
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
@@ -28,23 +28,23 @@ class AdHoc(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Submit(Struct, frozen=True, forbid_unknown_fields=True):
-    """One job. `command` "run" goes with `run`, any other with `arguments`.
+    """One job. Command "run" requires `run`; other commands take `arguments`.
 
-    deadline_ms: cancelled if it has not started by then. machine: it runs nowhere else;
-    prefer: there if it has room. labels and semaphores come to those of the command, limits
-    (as [limits] has them) only make its own tighter.
+    deadline_ms: cancel the job if it has not started by then. machine: the only machine to run
+    on. prefer: the machine to prefer while it has free slots. labels and semaphores are added to
+    the command's. limits: as in [limits]; they can only tighten the command's limits.
     """
 
     command: str
     arguments: dict[str, str | int | float] = field(default_factory=dict)
     subject: str | None = None
     priority: int = 0
-    after: list[After] = field(default_factory=list)
+    after: list[Dependency] = field(default_factory=list)
     key: str | None = None
     hold: bool = False
     not_before_ms: int | None = None
     comment: str = ""
-    run: AdHoc | None = None
+    run: AdHocRun | None = None
     deadline_ms: int | None = None
     machine: str = ""
     prefer: str = ""
@@ -54,7 +54,7 @@ class Submit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Submitted(Struct, frozen=True):
-    """`new` is false when the key named a job that was there. `reason` is why it waits."""
+    """Result of a submit. new: false if `key` belongs to an existing job. reason: why it waits."""
 
     id: int
     state: str
@@ -63,8 +63,7 @@ class Submitted(Struct, frozen=True):
 
 
 class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
-    """What all jobs of a batch share, as of a single submit; the argument sets follow as JSON
-    lines."""
+    """Settings shared by all jobs of a batch; their arguments follow as JSON lines."""
 
     command: str
     priority: int = 0
@@ -80,14 +79,14 @@ class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
     deadline_ms: int | None = None
 
 
-class Act(Struct, frozen=True, forbid_unknown_fields=True):
-    """An act on jobs. An id that cannot be acted on is told in the answer, the others are done."""
+class JobIds(Struct, frozen=True, forbid_unknown_fields=True):
+    """Jobs to act on. The action is carried out for each job that allows it."""
 
     ids: list[int]
 
 
-class Acted(Struct, frozen=True):
-    """For one job: its state now, what was done (`cancelled`, `stopping`, …), or why not."""
+class JobActionResult(Struct, frozen=True):
+    """Result for one job: its state, and what was done (`cancelled`, `stopping`, …) or `error`."""
 
     id: int
     state: str
@@ -95,30 +94,29 @@ class Acted(Struct, frozen=True):
     error: str = ""
 
 
-class DefineCommand(Struct, frozen=True, forbid_unknown_fields=True):
-    """A definition as its TOML's tables. `replace` makes a new revision of a name that is taken."""
+class CommandDefinition(Struct, frozen=True, forbid_unknown_fields=True):
+    """Definition of a command, as TOML tables. `replace` allows a new revision of a command."""
 
     definition: dict[str, object]
     replace: bool = False
 
 
-class Defined(Struct, frozen=True):
+class DefineResult(Struct, frozen=True):
     name: str
     revision: int
     changed: bool
 
 
 class MachineSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All that an owner says of a machine, as the TOML of `machine edit` has it; what is left out
-    is not said any more."""
+    """All settings of a machine, as in the TOML of `machine edit`; omitted ones are unset."""
 
     settings: dict[str, object]
 
 
-class Override(Struct, frozen=True, forbid_unknown_fields=True):
-    """Open a machine, or one command on it, whatever its hours say, or close it, until then.
+class HoursOverride(Struct, frozen=True, forbid_unknown_fields=True):
+    """Override of the hours of a machine, or of one command on it.
 
-    kind "hours" takes an override away. until_ms belongs to the other two.
+    `allow` and `pause` apply until `until_ms`; "hours" removes the override.
     """
 
     kind: Literal["allow", "pause", "hours"]
@@ -127,14 +125,17 @@ class Override(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SemaphoreSize(Struct, frozen=True, forbid_unknown_fields=True):
-    """None takes the semaphore away. free_when_frozen: a frozen job gives its units back, and
-    takes them again when it goes on; None leaves that as it is."""
+    """Size of a semaphore; None removes it.
+
+    free_when_frozen: a frozen job releases its units and takes them again when thawed; None
+    leaves this unchanged.
+    """
 
     size: int | None
     free_when_frozen: bool | None = None
 
 
-class Enable(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether jobs of a command may start. Those that run go on."""
+class EnableRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether jobs of a command may start. Running jobs continue."""
 
     on: bool

@@ -55,7 +55,7 @@ def _lease_from_arrival() -> list[Patch]:
 
 def _no_kill_budget() -> list[Patch]:
     """The machine begins to end an attempt only when its lease is over."""
-    return [(lease, "kill_ms", lambda end_ms, lease_s: end_ms)]
+    return [(lease, "kill_start_ms", lambda end_ms, lease_s: end_ms)]
 
 
 def _late_grant_accepted() -> list[Patch]:
@@ -68,13 +68,13 @@ def _late_grant_accepted() -> list[Patch]:
             message = msgspec.structs.replace(message, hb=max(sent))
         grant(self, message, now)
 
-    def start_by_ms(sent_ms: int, by_s: float) -> int:
+    def start_deadline_ms(sent_ms: int, window_s: float) -> int:
         return _EVER_MS
 
     return [
         (agent_core.AgentCore, "_handle_grant", any_grant),
-        (agent_core, "start_by_ms", start_by_ms),
-        (admission, "start_by_ms", start_by_ms),
+        (agent_core, "start_deadline_ms", start_deadline_ms),
+        (admission, "start_deadline_ms", start_deadline_ms),
     ]
 
 
@@ -147,7 +147,7 @@ def _boot_ids_forgotten() -> list[Patch]:
 
 def _no_rate_margin() -> list[Patch]:
     """The master waits just as long as the lease is, by its own clock."""
-    return [(lease, "STRETCH", 1.0), (lease, "DELTA_S", 0.0)]
+    return [(lease, "EXPIRY_FACTOR", 1.0), (lease, "EXPIRY_MARGIN_S", 0.0)]
 
 
 MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {

@@ -1,4 +1,4 @@
-"""A master that a test scripts, at the socket of a state directory, and real agents under it."""
+"""Scripted master at the socket of a state directory, and real agent processes."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ T = TypeVar("T", bound=m.AgentMessage)
 WAIT_S = 20.0
 
 
-class Master:
-    """`heard` is all that agents said, in order; heartbeats and frames are answered by itself."""
+class ScriptedMaster:
+    """`received` are the agents' messages in order. Heartbeats and frames are answered."""
 
     def __init__(self, state: StateDir, jobs: int = 2) -> None:
         self.state = state
         self.key: Ed25519PrivateKey = keys.master_key(state)
         self.jobs = jobs
-        self.heard: list[m.AgentMessage] = []
-        self.chunks: list[codec.Chunk] = []
+        self.received: list[m.AgentMessage] = []
+        self.chunks: list[codec.OutputChunk] = []
         self.hellos: list[m.Hello] = []
-        # Agents that went away instead of saying who they are.
-        self.left_unanswered = 0
-        # What it owes and does not give: acknowledgements, answers to heartbeats.
+        # Agents that disconnected instead of answering the challenge.
+        self.unanswered_challenges = 0
+        # False: send neither acknowledgements nor answers to heartbeats.
         self.acknowledges = True
         self.connection: ServerConnection | None = None
         self._hb = 0
         self._grants = 0
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    # What it says.
+    # Sending.
 
     async def send(self, *messages: m.MasterMessage, ack: int = 0) -> None:
         assert self.connection is not None
@@ -56,45 +56,45 @@ class Master:
     async def grant(
         self, job: int, *argv: str, n: int = 1, terms: dict[str, Any] | None = None, **run: Any
     ) -> None:
-        """`terms` are the grant's own fields, as lease and hours; the others are the run's."""
+        """`terms` are fields of the grant, such as lease and hours; `run` are fields of the run."""
         self._grants += 1
-        what = m.Run(list(argv), **run)
+        what = m.RunSpec(list(argv), **run)
         await self.send(m.Grant(self._grants, self._hb, job, n, 0, what, **(terms or {})))
 
     async def fetch(self, transfer: int, job: int, **given: Any) -> None:
         given = {"stream": 1, "offset": 0, **given}
         await self.send(m.OutputFetch(transfer, job, 1, **given))
 
-    # What it hears.
+    # Receiving.
 
-    async def until(self, is_so: Callable[[], bool]) -> None:
+    async def wait_until(self, is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(WAIT_S):
             while not is_so():
-                self._news.clear()
-                await self._news.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
-    async def hear(self, kind: type[T], **wanted: object) -> T:
-        """The first such message, taken out of what was heard."""
+    async def receive(self, kind: type[T], **wanted: object) -> T:
+        """Wait for the first matching message, remove it from `received` and return it."""
 
         def find() -> T | None:
-            for each in self.heard:
+            for each in self.received:
                 if isinstance(each, kind) and all(getattr(each, k) == v for k, v in wanted.items()):
                     return each
             return None
 
-        await self.until(lambda: find() is not None)
+        await self.wait_until(lambda: find() is not None)
         found = find()
         assert found is not None
-        self.heard.remove(found)
+        self.received.remove(found)
         return found
 
-    async def connected(self) -> m.Hello:
-        """The next agent that has said who it is, and what it holds."""
-        await self.until(lambda: bool(self.hellos) and self._hb > 0)
+    async def wait_connected(self) -> m.Hello:
+        """Wait for an agent's hello and first heartbeat. Return the hello."""
+        await self.wait_until(lambda: bool(self.hellos) and self._hb > 0)
         return self.hellos.pop()
 
-    def bytes_of(self, transfer: int) -> bytes:
-        """What came of a transfer; its pieces fit together."""
+    def transfer_bytes(self, transfer: int) -> bytes:
+        """Return the data of a transfer, whose chunks must be contiguous."""
         data = b""
         pieces = [each for each in self.chunks if each.transfer == transfer]
         for piece in pieces:
@@ -102,57 +102,57 @@ class Master:
             data += piece.data
         return data
 
-    # How it serves.
+    # Serving.
 
     async def serve(self, connection: ServerConnection) -> None:
-        nonce, ours = secrets.token_hex(32), handshake.public_hex(self.key)
+        nonce, ours = secrets.token_hex(32), handshake.encode_public_key(self.key)
         try:
             await connection.send(codec.encode(m.Challenge(nonce, 1, 1, ours)), text=True)
             try:
-                hello = codec.handshake(await connection.recv())
+                hello = codec.decode_handshake(await connection.recv())
             except ConnectionClosed:
-                self.left_unanswered += 1
+                self.unanswered_challenges += 1
                 return
             assert isinstance(hello, m.Hello)
-            said = (nonce, hello.nonce, ours, hello.machine_key)
-            statement = handshake.statement("machine", *said)
+            signed = (nonce, hello.nonce, ours, hello.machine_key)
+            statement = handshake.build_transcript("machine", *signed)
             handshake.verify(hello.machine_key, hello.signature, statement)
-            signature = handshake.sign(self.key, handshake.statement("master", *said))
+            signature = handshake.sign(self.key, handshake.build_transcript("master", *signed))
             welcome = m.Welcome(1, signature, 1, self.jobs, heartbeat_s=0.2)
             await connection.send(codec.encode(welcome), text=True)
             self.connection, self._hb, self._grants = connection, 0, 0
             self.hellos.append(hello)
             async for data in connection:
-                await self._take(data)
+                await self._handle(data)
         except ConnectionClosed:
             pass
         finally:
-            self._news.set()
+            self._changed.set()
 
-    async def _take(self, data: bytes | str) -> None:
+    async def _handle(self, data: bytes | str) -> None:
         if isinstance(data, bytes):
             self.chunks.append(codec.decode_chunk(data))
         else:
-            frame = codec.agent_frame(data)
-            self.heard += frame.messages
+            frame = codec.decode_agent_frame(data)
+            self.received += frame.messages
             beats = [each for each in frame.messages if isinstance(each, m.Heartbeat)]
             for each in beats:
                 self._hb = each.hb
             if self.acknowledges:
                 await self.send(*[m.Renew(each.hb) for each in beats], ack=frame.no)
-        self._news.set()
+        self._changed.set()
 
 
 @asynccontextmanager
-async def a_master(state: StateDir, **given: Any) -> AsyncIterator[Master]:
-    master = Master(state, **given)
+async def run_master(state: StateDir, **given: Any) -> AsyncIterator[ScriptedMaster]:
+    master = ScriptedMaster(state, **given)
     path = str(state.root / "master.sock")
     async with unix_serve(master.serve, path, compression=None, close_timeout=0.1):
         yield master
 
 
 class AgentProcess:
-    """`mythjobs agent` as a process of its own; `log` is what it wrote on stderr."""
+    """Process of `mythjobs agent`. `log` is its stderr."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -161,7 +161,7 @@ class AgentProcess:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    async def ended(self) -> int:
+    async def wait(self) -> int:
         async with asyncio.timeout(WAIT_S):
             _, log = await self._process.communicate()
         self.log += log.decode()
@@ -169,28 +169,28 @@ class AgentProcess:
         return self._process.returncode
 
     @property
-    def is_over(self) -> bool:
+    def has_exited(self) -> bool:
         return self._process.returncode is not None
 
 
 @asynccontextmanager
-async def an_agent(state: StateDir, *words: str) -> AsyncIterator[AgentProcess]:
-    """At the end it is killed, if it is still there."""
+async def run_agent_process(state: StateDir, *options: str) -> AsyncIterator[AgentProcess]:
+    """Run `mythjobs agent` with these options, and kill it at the end."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mythjobs", "--state-dir", str(state.root), "agent", *words,
+        sys.executable, "-m", "mythjobs", "--state-dir", str(state.root), "agent", *options,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     agent = AgentProcess(process)
     try:
         yield agent
     finally:
-        if not agent.is_over:
+        if not agent.has_exited:
             process.kill()
-            await agent.ended()
+            await agent.wait()
 
 
-def living_reapers(state: StateDir) -> list[int]:
-    """Their pids; a reaper lives as long as its lock is held."""
+def find_reaper_pids(state: StateDir) -> list[int]:
+    """Return the pids of running reapers: those whose lock is held."""
     pids = []
     for directory in sorted(state.agent.reapers.glob("*")):
         lock = try_lock(directory)
@@ -201,11 +201,11 @@ def living_reapers(state: StateDir) -> list[int]:
     return pids
 
 
-def end_reapers(state: StateDir) -> None:
-    """And wait until they, and what they had running, are gone."""
-    for pid in living_reapers(state):
+def terminate_reapers(state: StateDir) -> None:
+    """Terminate all reapers and wait until they and their jobs are exited."""
+    for pid in find_reaper_pids(state):
         process = os.pidfd_open(pid)
         signal.pidfd_send_signal(process, signal.SIGTERM)
-        gone, _, _ = select.select([process], [], [], WAIT_S)
+        exited, _, _ = select.select([process], [], [], WAIT_S)
         os.close(process)
-        assert gone
+        assert exited

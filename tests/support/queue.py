@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mythjobs.model import outcome as o
 from mythjobs.model.life import JobEvent, JobState
+from mythjobs.model.machine_policy import ALLOW_ALL
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import (
     batches,
@@ -35,7 +36,7 @@ def machines_join(tx: Transaction) -> None:
     """The attic and the cellar."""
     for name in ("attic", "cellar"):
         machines.enrol(
-            tx, name=name, key=f"key of {name}", rights=machines.RIGHTS_ALL, cores=4,
+            tx, name=name, key=f"key of {name}", rights=ALLOW_ALL.to_json(), cores=4,
             boot_id="boot", at_ms=NOON,
         )  # fmt: skip
 
@@ -67,7 +68,12 @@ def a_batch(tx: Transaction, count: int, **columns: Any) -> int:
     defined = commands.find_by_name(tx, "true") or a_command(tx)
     first = jobs.read_next_id(tx)
     batch_id = batches.begin_batch(
-        tx, command_id=defined.command_id, first=first, jobs=count, at_ms=NOON, opened_ms=None
+        tx,
+        command_id=defined.command_id,
+        first_job_id=first,
+        jobs=count,
+        at_ms=NOON,
+        opened_ms=None,
     )
     queue_jobs(tx, count, batch_id=batch_id, hold=batches.HOLD_UNOPENED, **columns)
     batches.open_batch(tx, batch_id, first, first + count - 1, held=False, at_ms=NOON)
@@ -126,7 +132,7 @@ def end(
         readiness.refresh(tx, [leased.job_id])
     else:
         freed, _ = dependencies.resolve_ended(tx, {leased.job_id: JobState(event)})
-        dependencies.close_all(tx, [leased.job_id])
+        dependencies.mark_all_met(tx, [leased.job_id])
         readiness.refresh(tx, freed)
     if leased.subject is not None:
         readiness.refresh_subjects(tx, {leased.subject})

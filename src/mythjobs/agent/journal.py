@@ -38,8 +38,8 @@ def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
     A line torn by a power failure is skipped: no action that depends on it had begun.
     """
     granted: dict[Key, LeaseTerms] = {}
-    never: dict[Key, None] = {}
-    lost: set[Key] = set()
+    never_start: dict[Key, None] = {}
+    maybe_started: set[Key] = set()
     boot = boot_id
     for record in read_records(path):
         boot = record.get("boot", boot)
@@ -53,22 +53,22 @@ def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
                 granted[job, n] = granted[job, n]._replace(hours=hours_from_json(hours))
         for job, n in record.get("never", ()):
             granted.pop((job, n), None)
-            never[job, n] = None
-        lost |= {(job, n) for job, n in record.get("lost", ())}
+            never_start[job, n] = None
+        maybe_started |= {(job, n) for job, n in record.get("lost", ())}
         for job, n in record.get("over", ()):
             granted.pop((job, n), None)
-            never.pop((job, n), None)
+            never_start.pop((job, n), None)
     # After a restart of the machine, any granted attempt may have been started: the start record in
     # its reaper's journal was not synced.
-    lost = lost & granted.keys() if boot == boot_id else set(granted)
-    return JournalSnapshot(granted, list(never), lost)
+    maybe_started = maybe_started & granted.keys() if boot == boot_id else set(granted)
+    return JournalSnapshot(granted, list(never_start), maybe_started)
 
 
 def encode_journal(snapshot: JournalSnapshot, boot_id: str) -> bytes:
     """Return a whole journal with this state."""
     grants = [[*key, *terms_to_json(terms)] for key, terms in snapshot.granted.items()]
-    never, lost = list(snapshot.never_start), list(snapshot.maybe_started)
-    return _encode({"boot": boot_id, "grant": grants, "never": never, "lost": lost})
+    never_start, maybe_started = list(snapshot.never_start), list(snapshot.maybe_started)
+    return _encode({"boot": boot_id, "grant": grants, "never": never_start, "lost": maybe_started})
 
 
 class AgentJournal:

@@ -59,18 +59,18 @@ def build_hello(
             "program answers at the master's socket"
         )
     version = min(challenge.newest, m.VERSION)
-    if version < max(challenge.oldest, m.OLDEST):
+    if version < max(challenge.oldest, m.OLDEST_VERSION):
         raise ProtocolError(
             f"no common version of the link protocol: the master has {challenge.oldest} to "
-            f"{challenge.newest}, this agent {m.OLDEST} to {m.VERSION}; upgrade the older one"
+            f"{challenge.newest}, this agent {m.OLDEST_VERSION} to {m.VERSION}; upgrade the older one"
         )
-    machine_key = handshake.public_hex(identity.key)
+    machine_key = handshake.encode_public_key(identity.key)
     signed = (challenge.nonce, nonce, challenge.master_key, machine_key)
     hello = m.Hello(
         version,
         machine_key,
         nonce,
-        handshake.sign(identity.key, handshake.statement("machine", *signed)),
+        handshake.sign(identity.key, handshake.build_transcript("machine", *signed)),
         identity.name,
         identity.boot_id,
         identity.incarnation,
@@ -79,7 +79,7 @@ def build_hello(
         zone=identity.zone,
         can=list(identity.can),
     )
-    return hello, handshake.statement("master", *signed)
+    return hello, handshake.build_transcript("master", *signed)
 
 
 def verify_welcome(
@@ -160,7 +160,7 @@ class MasterLink:
             compression=None,
             ping_interval=None,
             proxy=None,
-            max_size=m.MOST_FRAME_BYTES,
+            max_size=m.MAX_FRAME_BYTES,
             open_timeout=_HANDSHAKE_S,
             close_timeout=1.0,
         ) as socket:
@@ -172,14 +172,14 @@ class MasterLink:
             await self._serve(socket, welcome.heartbeat_s)
 
     async def _handshake(self, socket: ClientConnection) -> m.Welcome:
-        challenge = codec.handshake(await socket.recv())
+        challenge = codec.decode_handshake(await socket.recv())
         if not isinstance(challenge, m.Challenge):
             raise ProtocolError("unexpected handshake message from the master; challenge expected")
         trusted_key = keys.master_public(self._state)
         nonce = secrets.token_hex(32)
         hello, statement = build_hello(challenge, self._identity, nonce, trusted_key)
         await socket.send(codec.encode(hello), text=True)
-        answer = codec.handshake(await socket.recv())
+        answer = codec.decode_handshake(await socket.recv())
         return verify_welcome(answer, challenge.master_key, statement)
 
     async def _serve(self, socket: ClientConnection, heartbeat_s: float) -> None:
@@ -190,7 +190,7 @@ class MasterLink:
         ]
         try:
             while True:
-                frame = codec.master_frame(await socket.recv(decode=False))
+                frame = codec.decode_master_frame(await socket.recv(decode=False))
                 self._handler.on_frame(frame, machine_now())
         except ConnectionClosed:
             pass

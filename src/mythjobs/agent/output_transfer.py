@@ -26,7 +26,7 @@ class _OutgoingTransfer:
         self.offset = request.offset
         self.kept = request.kept
         self.follow = request.follow
-        self.credit = codec.CREDIT_BYTES
+        self.credit = codec.TRANSFER_WINDOW_BYTES
         # The size is unknown until the reaper reports new output or the end.
         self.is_size_known = attempt.is_output_complete
         self.is_watching = False
@@ -91,13 +91,13 @@ class OutputTransfers:
                 continue
             if transfer.credit <= 0:
                 continue
-            size = min(transfer.credit, codec.MOST_CHUNK_BYTES)
+            size = min(transfer.credit, codec.MAX_CHUNK_BYTES)
             begin, data = self._read(transfer, size)
             if data:
                 transfer.offset = begin + len(data)
                 transfer.credit -= len(data)
                 self._ready.append(transfer)
-                return codec.encode_chunk(codec.Chunk(transfer.no, begin, data))
+                return codec.encode_chunk(codec.OutputChunk(transfer.no, begin, data))
             if transfer.attempt.is_output_complete or not transfer.follow:
                 self._finish(transfer)
         return None

@@ -102,7 +102,7 @@ class ReaperPool:
                 if not reaper.dead.is_set():
                     self._handler.on_reaper_ready(reaper.id)
                     await reaper.dead.wait()
-                    log.warning("reaper %s has exited; launching another one", reaper.id)
+                    log.warning("reaper %s has exited", reaper.id)
 
     def send(self, reaper: str, messages: Sequence[Json]) -> None:
         """Send messages; drop them if the reaper is dead or disconnected."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mythjobs.agent.capabilities import capabilities_with, find_time_zone
 from mythjobs.process.cgroup import ChildCgroup
-from mythjobs.protocol.messages import CAN
+from mythjobs.protocol.messages import CAPABILITIES
 
 
 def test_time_zone_comes_from_environment_then_link_then_file(
@@ -29,7 +29,7 @@ class Groups:
     """Cgroups of a kernel that limits only the number of processes."""
 
     def take(self) -> ChildCgroup:
-        raise AssertionError("nothing is to be held here")
+        raise AssertionError("no cgroup may be created here")
 
     def enforced_limits(self) -> frozenset[str]:
         return frozenset({"processes"})
@@ -39,5 +39,5 @@ class Groups:
 
 def test_memory_and_processes_need_kernel_enforcement() -> None:
     tree = {"contain", "memory", "processes"}
-    assert set(capabilities_with(None)) == CAN - tree
-    assert set(capabilities_with(Groups())) == CAN - {"memory"}
+    assert set(capabilities_with(None)) == CAPABILITIES - tree
+    assert set(capabilities_with(Groups())) == CAPABILITIES - {"memory"}

@@ -1,67 +1,67 @@
-"""Stories of the agent's core about output: offered, kept, watched and asked for."""
+"""Agent core: output that is offered, kept, watched and transferred."""
 
 from __future__ import annotations
 
 from mythjobs.protocol import messages as m
-from tests.support.agent_story import Story
+from tests.support.agent_harness import AgentHarness
 
 
-def test_output_is_offered_and_kept_until_the_master_has_it() -> None:
-    story = Story()
-    story.master(story.grant(1, run={"separate_stderr": True}))
-    story.run(1, output=[[9, 4, 5], [20, 4, 6]])
-    ended, *offers = story.said()
+def test_output_is_kept_until_master_has_it() -> None:
+    agent = AgentHarness()
+    agent.master_sends(agent.make_grant(1, run={"separate_stderr": True}))
+    agent.run_to_end(1, output=[[9, 4, 5], [20, 4, 6]])
+    ended, *offers = agent.send_all()
     assert isinstance(ended, m.Ended)
     assert offers == [m.OutputOffer(1, 1, 1, 9), m.OutputOffer(1, 1, 2, 10)]
-    story.acknowledge()
-    assert story.take("ack") == []
+    agent.master_acknowledges()
+    assert agent.take_sent("ack") == []
 
-    # A new connection: the end is acknowledged, the output still to be taken.
-    story.core.on_connected(2)
-    assert [type(each) for each in story.said()] == [m.Heartbeat, m.OutputOffer, m.OutputOffer]
-    story.master(m.OutputKept(1, 1, 2), m.OutputKept(1, 1, 1))
-    assert story.dropped == [(1, 1)]
-    assert len(story.take("ack")) == 1
-
-
-def test_output_that_is_kept_before_the_end_is_acknowledged_waits_for_that() -> None:
-    story = Story()
-    story.master(story.grant(1))
-    story.run(1, output=[[9, 9, 0]])
-    story.said()
-    story.master(m.OutputKept(1, 1, 1))
-    assert story.dropped == []
-    story.acknowledge()
-    assert story.dropped == [(1, 1)]
+    # On a new connection only the output is offered: the end is acknowledged.
+    agent.core.on_connected(2)
+    assert [type(each) for each in agent.send_all()] == [m.Heartbeat, m.OutputOffer, m.OutputOffer]
+    agent.master_sends(m.OutputKept(1, 1, 2), m.OutputKept(1, 1, 1))
+    assert agent.deleted_outputs == [(1, 1)]
+    assert len(agent.take_sent("ack")) == 1
 
 
-def test_only_standard_error_may_have_been_written() -> None:
-    story = Story()
-    story.master(story.grant(1, run={"separate_stderr": True}))
-    story.run(1, output=[[0, 0, 0], [3, 3, 0]])
-    assert [each for each in story.said() if isinstance(each, m.OutputOffer)] == [
+def test_output_collected_before_end_is_acknowledged_is_kept() -> None:
+    agent = AgentHarness()
+    agent.master_sends(agent.make_grant(1))
+    agent.run_to_end(1, output=[[9, 9, 0]])
+    agent.send_all()
+    agent.master_sends(m.OutputKept(1, 1, 1))
+    assert agent.deleted_outputs == []
+    agent.master_acknowledges()
+    assert agent.deleted_outputs == [(1, 1)]
+
+
+def test_output_on_standard_error_only() -> None:
+    agent = AgentHarness()
+    agent.master_sends(agent.make_grant(1, run={"separate_stderr": True}))
+    agent.run_to_end(1, output=[[0, 0, 0], [3, 3, 0]])
+    assert [each for each in agent.send_all() if isinstance(each, m.OutputOffer)] == [
         m.OutputOffer(1, 1, 2, 3)
     ]
 
 
-def test_an_output_is_watched_while_anybody_follows_it() -> None:
-    story = Story()
-    story.master(story.grant(1))
-    story.carry_out(story.core.change_watchers((1, 1), 1))
-    assert story.take("watch") == []  # there is no process yet
-    story.reaper(story.started(1))
-    assert [each["on"] for each in story.take("watch")] == [True]
-    # The second wants to hear how much there is by now, too.
-    story.carry_out(story.core.change_watchers((1, 1), 1))
-    story.carry_out(story.core.change_watchers((1, 1), -1))
-    assert [each["on"] for each in story.take("watch")] == [True]
-    story.carry_out(story.core.change_watchers((1, 1), -1))
-    assert [each["on"] for each in story.take("watch")] == [False]
-    story.carry_out(story.core.change_watchers((9, 9), 1))
+def test_output_is_watched_while_followed() -> None:
+    agent = AgentHarness()
+    agent.master_sends(agent.make_grant(1))
+    agent.execute(agent.core.change_watchers((1, 1), 1))
+    assert agent.take_sent("watch") == []  # there is no process yet
+    agent.reaper_sends(agent.started(1))
+    assert [each["on"] for each in agent.take_sent("watch")] == [True]
+    # The second watcher needs the current size, too.
+    agent.execute(agent.core.change_watchers((1, 1), 1))
+    agent.execute(agent.core.change_watchers((1, 1), -1))
+    assert [each["on"] for each in agent.take_sent("watch")] == [True]
+    agent.execute(agent.core.change_watchers((1, 1), -1))
+    assert [each["on"] for each in agent.take_sent("watch")] == [False]
+    agent.execute(agent.core.change_watchers((9, 9), 1))
 
 
-def test_requests_for_output_are_handed_on() -> None:
-    story = Story()
+def test_output_requests_are_forwarded() -> None:
+    agent = AgentHarness()
     fetch = m.OutputFetch(5, 1, 1, 1, 0)
-    story.master(fetch, m.OutputCredit(5, 9), m.OutputStop(5))
-    assert story.transfers == [fetch, m.OutputCredit(5, 9), m.OutputStop(5)]
+    agent.master_sends(fetch, m.OutputCredit(5, 9), m.OutputStop(5))
+    assert agent.transfers == [fetch, m.OutputCredit(5, 9), m.OutputStop(5)]

@@ -1,4 +1,4 @@
-"""What a failed job's output says of another time."""
+"""Output scanner: `retry.later` in failed jobs' output, and progress."""
 
 import signal
 import time
@@ -16,7 +16,7 @@ def ended(output: list[list[int]], code: int = 1) -> dict[str, object]:
     return {"job": 1, "n": 1, "outcome": {"kind": "exited", "code": code}, "output": output}
 
 
-def test_the_last_line_that_matches_is_what_was_said(tmp_path: Path) -> None:
+def test_last_matching_line_is_returned(tmp_path: Path) -> None:
     text = b"NAS offline (1)\nretrying\nNAS offline (2)\nbye\n"
     (tmp_path / "1.1.1").write_bytes(text)
     size = len(text)
@@ -26,12 +26,12 @@ def test_the_last_line_that_matches_is_what_was_said(tmp_path: Path) -> None:
     assert find_later_match(tmp_path, ended([[size, size, 0]]), r"disk full") == ""
 
 
-def test_success_and_silence_are_not_looked_at(tmp_path: Path) -> None:
+def test_success_and_empty_output_are_not_searched(tmp_path: Path) -> None:
     assert find_later_match(tmp_path, ended([[5, 5, 0]], code=0), "x") == ""
     assert find_later_match(tmp_path, ended([]), "x") == ""
 
 
-def test_it_is_found_in_the_ring_and_on_stderr_too(tmp_path: Path) -> None:
+def test_match_in_kept_tail_and_on_stderr(tmp_path: Path) -> None:
     spool = OutputFile(str(tmp_path / "1.1.2"), 10, 64)
     spool.write(memoryview(b"x" * 1000 + b"\ntuner busy\n"))
     spool.close()
@@ -39,27 +39,25 @@ def test_it_is_found_in_the_ring_and_on_stderr_too(tmp_path: Path) -> None:
     assert find_later_match(tmp_path, ended(output), "tuner .*") == "tuner busy"
 
 
-def test_an_expression_that_this_python_does_not_know_finds_nothing(tmp_path: Path) -> None:
+def test_invalid_expression_matches_nothing(tmp_path: Path) -> None:
     (tmp_path / "1.1.1").write_bytes(b"(\n")
     assert find_later_match(tmp_path, ended([[2, 2, 0]]), "(") == ""
 
 
-def test_an_expression_that_takes_for_ever_finds_nothing_and_holds_nobody_up(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_slow_expression_times_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = b"\n".join([b"busy", *[b"a" * 60] * 100])
     (tmp_path / "1.1.1").write_bytes(text)
     before = signal.getsignal(signal.SIGVTALRM)
     began_s = time.process_time()
     assert find_later_match(tmp_path, ended([[len(text), len(text), 0]]), "(a+)+b") == ""
-    assert time.process_time() - began_s < 10  # for ever is 10 ** 10 of them
+    assert time.process_time() - began_s < 10  # without the limit: over 10 ** 10 s
     assert "took too long" in caplog.text
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGVTALRM) == before
     assert find_later_match(tmp_path, ended([[len(text), len(text), 0]]), "b+usy") == "busy"
 
 
-def test_progress_that_takes_for_ever_is_looked_for_no_more(tmp_path: Path) -> None:
+def test_slow_progress_expression_is_ignored_after_timeout(tmp_path: Path) -> None:
     attempt = AgentAttempt((1, 1), Phase.RUNNING)
     attempt.terms = LeaseTerms(progress=r"regex:^(?:\w+\s?)*: (\d+)%$")
     followers = OutputScanner(tmp_path)
@@ -71,7 +69,7 @@ def test_progress_that_takes_for_ever_is_looked_for_no_more(tmp_path: Path) -> N
         assert followers.scan_progress(attempt) == percent
 
 
-def test_output_that_cannot_be_read_says_nothing(
+def test_unreadable_output_matches_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "1.1.1").symlink_to(tmp_path / "1.1.1")

@@ -44,13 +44,13 @@ def test_an_invalid_line_raises_protocol_error(line: bytes) -> None:
 
 def test_messages_are_delivered_when_their_line_is_complete() -> None:
     async def story() -> None:
-        heard: list[Any] = []
-        link = ReaperConnection(heard.append)
+        received: list[Any] = []
+        link = ReaperConnection(received.append)
         data = b"".join(json.dumps([{"type": "x", "no": no}]).encode() + b"\n" for no in range(3))
         for cut in range(len(data)):
-            heard.clear()
+            received.clear()
             link.data_received(data[:cut])
             link.data_received(data[cut:])
-            assert [each["no"] for part in heard for each in part] == [0, 1, 2]
+            assert [each["no"] for part in received for each in part] == [0, 1, 2]
 
     asyncio.run(story())

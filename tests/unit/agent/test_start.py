@@ -1,4 +1,4 @@
-"""From a grant to the reaper's `start`: what a job finds around it."""
+"""The reaper's `start` message: environment, directory and progress of a job."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from mythjobs.agent.core.start import base_environment, build_start_message
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
-from tests.support.agent_story import a_run
+from tests.support.agent_harness import make_run
 
 BASE = {"PATH": "/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 HOSTILE = "$(touch /tmp/pwned); `id` \"' -rf\n\x01🎬\u2028{title}"
 
 
-def test_the_base_environment_is_the_users_and_nothing_else() -> None:
+def test_base_environment_is_the_users_only() -> None:
     ours = {"TZ": "Europe/Berlin", "PATH": "/opt/bin", "SECRET": "x", "HOME": "/elsewhere"}
     assert base_environment(ours, user="mythtv", home="/home/mythtv", shell="") == {
         "PATH": "/opt/bin",
@@ -29,8 +29,8 @@ def test_the_base_environment_is_the_users_and_nothing_else() -> None:
     assert "TZ" not in base_environment({}, user="u", home="/", shell="/bin/zsh")
 
 
-def test_a_command_adds_to_the_base_and_cannot_change_who_it_is() -> None:
-    run = a_run(env={"LANG": "de_DE.UTF-8", "MYTHJOBS_P_X": "1", "MYTHJOBS_JOB": "99"})
+def test_command_extends_environment_but_cannot_change_job_number() -> None:
+    run = make_run(env={"LANG": "de_DE.UTF-8", "MYTHJOBS_P_X": "1", "MYTHJOBS_JOB": "99"})
     assert build_start_message((7, 2), run, BASE)["env"] == {
         "PATH": "/bin",
         "HOME": "/root",
@@ -41,8 +41,8 @@ def test_a_command_adds_to_the_base_and_cannot_change_who_it_is() -> None:
     }
 
 
-def test_a_callers_environment_is_the_whole_of_it() -> None:
-    run = a_run(env={"A": "1"}, bare_env=True)
+def test_bare_environment_replaces_the_base() -> None:
+    run = make_run(env={"A": "1"}, bare_env=True)
     env = build_start_message((7, 2), run, BASE)["env"]
     assert env == {"A": "1", "MYTHJOBS_JOB": "7", "MYTHJOBS_ATTEMPT": "2"}
 
@@ -52,14 +52,14 @@ def test_a_callers_environment_is_the_whole_of_it() -> None:
     [({}, "/"), ({"cwd": "/srv"}, "/srv"), ({"scratch": True}, ""),
      ({"scratch": True, "cwd": "/srv"}, "/srv")],
 )  # fmt: skip
-def test_where_it_runs(given: dict[str, object], cwd: str) -> None:
-    assert build_start_message((1, 1), a_run(**given), BASE)["cwd"] == cwd
+def test_working_directory(given: dict[str, object], cwd: str) -> None:
+    assert build_start_message((1, 1), make_run(**given), BASE)["cwd"] == cwd
 
 
-def test_hostile_text_comes_through_both_lines_unchanged() -> None:
-    run = m.Run(["printf", HOSTILE], env={"MYTHJOBS_P_TITLE": HOSTILE})
+def test_hostile_text_is_passed_unchanged() -> None:
+    run = m.RunSpec(["printf", HOSTILE], env={"MYTHJOBS_P_TITLE": HOSTILE})
     grant = m.Grant(1, 1, 1, 1, 0, run)
-    [got] = codec.master_frame(codec.encode(m.MasterFrame(0, [grant]))).messages
+    [got] = codec.decode_master_frame(codec.encode(m.MasterFrame(0, [grant]))).messages
     assert isinstance(got, m.Grant)
     message = json.loads(json.dumps(build_start_message((1, 1), got.run, BASE)))
     assert message["argv"] == ["printf", HOSTILE]
@@ -70,6 +70,6 @@ def test_hostile_text_comes_through_both_lines_unchanged() -> None:
     "progress,watch,status", [("", False, False), ("ffmpeg", True, False), ("status", False, True),
                               (r"regex:(\d+)%", True, False)]
 )  # fmt: skip
-def test_how_its_progress_is_heard(progress: str, watch: bool, status: bool) -> None:
-    message = build_start_message((1, 1), a_run(progress=progress), BASE)
+def test_source_of_progress(progress: str, watch: bool, status: bool) -> None:
+    message = build_start_message((1, 1), make_run(progress=progress), BASE)
     assert (message["watch"], message["status"]) == (watch, status)

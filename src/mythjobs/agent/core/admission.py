@@ -16,8 +16,8 @@ from mythjobs.agent.core.turn import AgentTurn, DeleteOutput, ReadNewOutput, Rem
 from mythjobs.clock import Now
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.lease import start_by_ms
-from mythjobs.protocol.messages import CLOSED
+from mythjobs.protocol.lease import start_deadline_ms
+from mythjobs.protocol.messages import HOURS_CLOSED
 from mythjobs.scheduler.capacity import free_slots
 from mythjobs.scheduler.window_state import WindowState, compute_window_state
 
@@ -124,7 +124,7 @@ class Admission:
         attempt = self.add_attempt((message.job, message.n), Phase.WAITING)
         attempt.priority = message.priority
         attempt.run = message.run
-        attempt.start_by_ms = start_by_ms(sent_ms, message.start_by_s)
+        attempt.start_by_ms = start_deadline_ms(sent_ms, message.start_by_s)
         self.set_terms(attempt, terms_from_grant(message, sent_ms))
         attempt.reaper_lease_end_ms = attempt.terms.end_ms
         self._turn.record_grant(attempt)
@@ -161,7 +161,7 @@ class Admission:
                 continue
             if self._opens_too_late(attempt, now):
                 # The master's clock differs. Another machine may run the job meanwhile.
-                self.mark_never_start(attempt, _CLOSED_HERE, CLOSED)
+                self.mark_never_start(attempt, _CLOSED_HERE, HOURS_CLOSED)
                 continue
             if attempt.freeze_requests or not self._is_open(attempt, now):
                 postponed.append(entry)
@@ -195,7 +195,7 @@ class Admission:
         left_ms = attempt.start_by_ms - now.steady_ms
         return found.opens_ms is None or found.opens_ms >= now.wall_ms + left_ms
 
-    def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.Run, now: Now) -> None:
+    def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.RunSpec, now: Now) -> None:
         actions = reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
         self._turn.send(reaper, build_start_message(attempt.key, run, self._base_env, actions))
 

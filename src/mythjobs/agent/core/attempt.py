@@ -62,7 +62,7 @@ class AgentAttempt:
     phase: Phase
     priority: int = 0
     # Dropped once the attempt runs: only `terms.progress` is needed from then on.
-    run: m.Run | None = None
+    run: m.RunSpec | None = None
     terms: LeaseTerms = NO_TERMS
     # Lease end known to the reaper and the journal. `terms.end_ms` may be later.
     reaper_lease_end_ms: int = 0

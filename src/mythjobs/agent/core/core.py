@@ -20,7 +20,7 @@ from mythjobs.agent.core.status import JobStatus, parse_status_lines
 from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer, ReadNewOutput
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.lease import start_by_ms
+from mythjobs.protocol.lease import start_deadline_ms
 
 # Somebody deleted the journal. Without it the end of all processes cannot be proved.
 _NO_JOURNAL: Final = "the reaper died, and its journal is gone"
@@ -72,11 +72,8 @@ class AgentCore:
         """
         for attempt in self._in_phase(Phase.FOUND):
             if attempt.key in self._maybe_started:
-                lost = outcome.LostAttempt(
-                    attempt.key, None, [], "the machine's boot id", outcome.MACHINE_RESTARTED
-                )
-                self._admission.mark_ended(attempt, outcome.ended_from_lost(lost, now))
-                self._admission.report_end(attempt)
+                proof = "the machine's boot id"
+                self._end_lost(attempt, proof, outcome.MACHINE_RESTARTED, now)
             else:
                 reason = "the agent restarted before the job was started"
                 self._admission.mark_never_start(attempt, reason)
@@ -231,9 +228,7 @@ class AgentCore:
                 # The journal is complete and has no record of a start: there was no process.
                 self._admission.requeue_unstarted(attempt)
             elif attempt.phase is Phase.RUNNING:
-                gone = outcome.LostAttempt(attempt.key, attempt.started_ms, [], "", _NO_JOURNAL)
-                self._admission.mark_ended(attempt, outcome.ended_from_lost(gone, now))
-                self._admission.report_end(attempt)
+                self._end_lost(attempt, "", _NO_JOURNAL, now)
         journaled = {(each["job"], each["n"]) for each in ended} | {each.key for each in lost}
         self._admission.mark_reaper_dead(reaper, journaled)
         return self._finish_turn(now)
@@ -315,7 +310,7 @@ class AgentCore:
             return
         if self._stopped_by:
             reason = "the agent is stopping its jobs and takes no new ones"
-        elif sent is None or now.steady_ms >= start_by_ms(sent.sent_ms, message.start_by_s):
+        elif sent is None or now.steady_ms >= start_deadline_ms(sent.sent_ms, message.start_by_s):
             reason = "the grant arrived after its start-by time"
         elif not self._admission.knows_zone(hours_from_message(message.hours), now):
             zone = message.hours.zone if message.hours else ""
@@ -387,6 +382,11 @@ class AgentCore:
         if attempt.phase is Phase.RUNNING:
             self._admission.mark_ended(attempt, outcome.ended_from_reaper(ended, attempt.terms))
         return attempt
+
+    def _end_lost(self, attempt: AgentAttempt, proof: str, why: str, now: Now) -> None:
+        lost = outcome.LostAttempt(attempt.key, attempt.started_ms, [], proof, why)
+        self._admission.mark_ended(attempt, outcome.ended_from_lost(lost, now))
+        self._admission.report_end(attempt)
 
     def _record_frozen(self, key: Key, holders: tuple[str, ...]) -> None:
         attempt = self._admission.attempts.get(key)

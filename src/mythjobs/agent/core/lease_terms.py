@@ -42,7 +42,7 @@ class LeaseTerms(NamedTuple):
     @property
     def kill_ms(self) -> int | None:
         """When the job must be terminated for its processes to be gone at the lease end."""
-        return None if self.lease_s is None else lease.kill_ms(self.end_ms, self.lease_s)
+        return None if self.lease_s is None else lease.kill_start_ms(self.end_ms, self.lease_s)
 
     def with_renewal(self, sent_ms: int) -> LeaseTerms:
         """Return the terms renewed by a heartbeat sent at `sent_ms`. Leases never get shorter."""
@@ -65,7 +65,7 @@ def terms_from_grant(grant: m.Grant, sent_ms: int) -> LeaseTerms:
     return terms.with_renewal(sent_ms)
 
 
-def hours_from_message(message: m.Hours | None) -> Hours | None:
+def hours_from_message(message: m.HoursSpec | None) -> Hours | None:
     if message is None:
         return None
     return _hours(*(getattr(message, name) for name in Hours._fields))

@@ -56,7 +56,7 @@ class LeaseEnforcer:
             self._turn.record_renewal(attempt)
             self._send_actions(attempt, now)
 
-    def change_hours(self, key: Key, message: m.Hours | None, now: Now) -> None:
+    def change_hours(self, key: Key, message: m.HoursSpec | None, now: Now) -> None:
         attempt = self._find_unended(key)
         hours = t.hours_from_message(message)
         if attempt is None or hours == attempt.terms.hours:
@@ -74,7 +74,7 @@ class LeaseEnforcer:
         attempt = self._find_unended((message.job, message.n))
         if attempt is None:
             return
-        limits: dict[str, Any] = {name: getattr(message, name) for name in m.LIMITS}
+        limits: dict[str, Any] = {name: getattr(message, name) for name in m.CHANGEABLE_LIMITS}
         if attempt.run is not None:
             attempt.run = msgspec.structs.replace(attempt.run, **limits)
         if attempt.phase in _RUNNING_PHASES:

@@ -108,7 +108,7 @@ class Outbox:
             self._heartbeat_due = False
             self._heartbeat_no = hb = self._heartbeat_no + 1
             held = [
-                m.Held(*each.key, HEARTBEAT_STATES[each.phase])
+                m.HeldAttempt(*each.key, HEARTBEAT_STATES[each.phase])
                 for each in attempts
                 if not each.end_acknowledged
             ]

@@ -33,13 +33,13 @@ def base_environment(
     return env
 
 
-def has_output_progress(run: m.Run) -> bool:
+def has_output_progress(run: m.RunSpec) -> bool:
     """Return whether progress is read from the output."""
     return bool(run.progress) and run.progress != "status"
 
 
 def build_start_message(
-    key: Key, run: m.Run, base: Mapping[str, str], actions: Sequence[ReaperAction] = ()
+    key: Key, run: m.RunSpec, base: Mapping[str, str], actions: Sequence[ReaperAction] = ()
 ) -> Json:
     """docs/reaper.md, `start`. With scratch, an empty cwd means the scratch directory."""
     job, n = key

@@ -41,8 +41,8 @@ def test_an_end_is_reported_at_once_and_durable_later(home: Home) -> None:
 def test_a_new_agent_receives_all_unacknowledged_attempts(home: Home) -> None:
     with reaper(home) as first:
         acknowledged = first.run(1, ["true"])
-        told = first.run(2, ["true"])
-        first.wait_synced(told)
+        unacknowledged = first.run(2, ["true"])
+        first.wait_synced(unacknowledged)
         first.ack(acknowledged)
         fifo = home.base / "gate"
         os.mkfifo(fifo)
@@ -56,9 +56,9 @@ def test_a_new_agent_receives_all_unacknowledged_attempts(home: Home) -> None:
         second = Agent(home.reapers / "r1")
         by_job = {each["job"]: each for each in second.hello["attempts"]}
         assert 1 not in by_job
-        assert by_job[2] == told
+        assert by_job[2] == unacknowledged
         assert by_job[3] == started
-        second.wait_synced(told)
+        second.wait_synced(unacknowledged)
         if 4 not in by_job or by_job[4]["type"] == "started":
             second.wait_ended(4)
         # Starts of known attempts are ignored.

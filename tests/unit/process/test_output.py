@@ -110,13 +110,13 @@ def write_under(path: str, limit: int) -> int:
 
 def test_output_is_on_disk_when_on_written_is_called(tmp_path: Path) -> None:
     path = tmp_path / "stream"
-    told = threading.Event()
-    stream = OutputSink(OutputWriter(), OutputFile(str(path), 1000, 1000), told.set)
+    is_written = threading.Event()
+    stream = OutputSink(OutputWriter(), OutputFile(str(path), 1000, 1000), is_written.set)
     for i in range(100):
         stream.write(memoryview(b"%d\n" % i))
     while stream.has_queued:
-        assert told.wait(10)
-        told.clear()
+        assert is_written.wait(10)
+        is_written.clear()
     assert path.read_bytes() == b"".join(b"%d\n" % i for i in range(100))
     assert stream.written_bytes == stream.window.written == stream.window.head
     stream.close()
@@ -127,15 +127,15 @@ def test_a_hanging_disk_drops_bytes_and_blocks_nothing(tmp_path: Path) -> None:
     # Opening a FIFO without a reader blocks as a dead network file system does.
     path = tmp_path / "stream"
     os.mkfifo(path)
-    told = threading.Event()
-    stream = OutputSink(OutputWriter(), OutputFile(str(path), 100 * 2**20, 100), told.set)
+    is_written = threading.Event()
+    stream = OutputSink(OutputWriter(), OutputFile(str(path), 100 * 2**20, 100), is_written.set)
     for _ in range(40):
         stream.write(memoryview(bytes(PART)))
     assert stream.written_bytes == 40 * PART
     assert stream.has_queued
     with path.open("rb") as file:
         assert len(file.read(32 * PART)) == 32 * PART
-        assert told.wait(10)
+        assert is_written.wait(10)
     assert stream.window.head == 32 * PART
     assert stream.window.dropped == 8 * PART
     stream.close()

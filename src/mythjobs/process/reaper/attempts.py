@@ -31,13 +31,13 @@ class ReaperAttempts:
         self,
         loop: EventLoop,
         journal: ReaperJournal,
-        spawners: SpawnPool,
+        spawn_pool: SpawnPool,
         send: Callable[[str], None],
         updates: UpdateQueue,
     ) -> None:
         self._loop = loop
         self._journal = journal
-        self._spawners = spawners
+        self._spawn_pool = spawn_pool
         self._send = send
         self._updates = updates
         self._writer = OutputWriter()
@@ -47,14 +47,14 @@ class ReaperAttempts:
         self.unacknowledged: dict[AttemptKey, str] = {}
         # Sequence number of the last end that has not been submitted for sync; 0 if none.
         self.unsynced_seq = 0
-        self._supervisor = Supervisor(loop, spawners, self)
+        self._supervisor = Supervisor(loop, spawn_pool, self)
         self._supervisor.cleanup.descendants = SubreaperDescendants(
-            self._supervisor.leaders, self._by_mark
+            self._supervisor.leaders, self._find_by_mark
         )
-        self.orphans_changed = self._supervisor.cleanup.orphan_exited
+        self.orphan_exited = self._supervisor.cleanup.orphan_exited
         self._timed_actions = TimedActions(loop, self._perform)
 
-    def _by_mark(self, pid: int) -> ReaperAttempt | None:
+    def _find_by_mark(self, pid: int) -> ReaperAttempt | None:
         key = procfs.read_attempt_mark(pid)
         return self.live.get(key) if key else None
 
@@ -182,7 +182,7 @@ class ReaperAttempts:
         for stream in attempt.streams:
             stream.sink.close()
         if attempt.scratch_path:
-            self._spawners.submit(partial(_remove_scratch, attempt.scratch_path))
+            self._spawn_pool.submit(partial(_remove_scratch, attempt.scratch_path))
         self._timed_actions.discard(attempt.key)
         self.seq += 1
         self.unsynced_seq = self.seq

@@ -31,8 +31,8 @@ class OutputFile:
     """
 
     __slots__ = (
-        "_head_fd", "_head_open", "_limits_bytes", "_path", "_ring_fd", "_tail_start", "head",
-        "written",
+        "_head_fd", "_head_open", "_limits_bytes", "_path", "_ring_fd", "_tail_start", "head_bytes",
+        "written_bytes",
     )  # fmt: skip
 
     def __init__(self, path: str, head_bytes: int, tail_bytes: int) -> None:
@@ -41,27 +41,27 @@ class OutputFile:
         self._head_open = head_bytes > 0
         self._head_fd = self._ring_fd = -1
         self._tail_start = 0
-        self.written = self.head = 0
+        self.written_bytes = self.head_bytes = 0
 
     @property
     def window(self) -> OutputWindow:
-        tail = 0 if self._head_open else min(self.written - self._tail_start, self._limits_bytes[1])
-        return OutputWindow(self.written, self.head, tail)
+        tail = min(self.written_bytes - self._tail_start, self._limits_bytes[1])
+        return OutputWindow(self.written_bytes, self.head_bytes, 0 if self._head_open else tail)
 
     def write(self, data: memoryview) -> None:
-        offset = self.written
-        self.written += len(data)
+        offset = self.written_bytes
+        self.written_bytes += len(data)
         if self._head_open:
-            part = data[: self._limits_bytes[0] - self.head]
+            part = data[: self._limits_bytes[0] - self.head_bytes]
             done = self._write_head(part)
-            self.head += done
-            if done == len(part) and self.head < self._limits_bytes[0]:
+            self.head_bytes += done
+            if done == len(part) and self.head_bytes < self._limits_bytes[0]:
                 return
             self._head_open = False
             self._close_head()
             # Bytes that the disk refused are lost; the tail can only begin after them.
             lost = done < len(part)
-            self._tail_start = self.written if lost else self.head
+            self._tail_start = self.written_bytes if lost else self.head_bytes
             if lost:
                 return
             data = data[done:]
@@ -71,10 +71,10 @@ class OutputFile:
 
     def drop(self, size: int) -> None:
         """Count `size` bytes as lost. The tail restarts after them."""
-        self.written += size
+        self.written_bytes += size
         self._head_open = False
         self._close_head()
-        self._tail_start = self.written
+        self._tail_start = self.written_bytes
 
     def _write_head(self, data: memoryview) -> int:
         done = 0
@@ -92,7 +92,7 @@ class OutputFile:
         """Write the byte at offset o of the stream at position o modulo the ring's size."""
         size = self._limits_bytes[1]
         if not size:
-            self._tail_start = self.written
+            self._tail_start = self.written_bytes
             return
         offset += max(0, len(data) - size)
         data = data[-size:]
@@ -101,11 +101,11 @@ class OutputFile:
             if self._ring_fd < 0:
                 flags = os.O_WRONLY | os.O_TRUNC | _OPEN_FLAGS
                 self._ring_fd = os.open(self._path + ".tail", flags, 0o600)
-            _write_at(self._ring_fd, memoryview(_RING_TRAILER.pack(self.written)), size)
+            _write_at(self._ring_fd, memoryview(_RING_TRAILER.pack(self.written_bytes)), size)
             _write_at(self._ring_fd, data[: size - position], position)
             _write_at(self._ring_fd, data[size - position :], 0)
         except OSError:
-            self._tail_start = self.written
+            self._tail_start = self.written_bytes
 
     def _close_head(self) -> None:
         self._head_fd = _close_fd(self._head_fd)
@@ -144,16 +144,16 @@ def _read_ring(path: str, offset: int, size: int) -> tuple[int, bytes]:
     except FileNotFoundError:
         return offset + size, b""
     try:
-        ring = os.fstat(fd).st_size - _RING_TRAILER.size
-        position = offset % ring
-        size = min(size, ring)
-        data = os.pread(fd, min(size, ring - position), position)
+        ring_bytes = os.fstat(fd).st_size - _RING_TRAILER.size
+        position = offset % ring_bytes
+        size = min(size, ring_bytes)
+        data = os.pread(fd, min(size, ring_bytes - position), position)
         if len(data) < size:
             data += os.pread(fd, size - len(data), 0)
-        (turned,) = _RING_TRAILER.unpack(os.pread(fd, _RING_TRAILER.size, ring))
+        (written,) = _RING_TRAILER.unpack(os.pread(fd, _RING_TRAILER.size, ring_bytes))
     finally:
         os.close(fd)
-    lost = min(max(0, turned - ring - offset), len(data))
+    lost = min(max(0, written - ring_bytes - offset), len(data))
     return offset + lost, data[lost:]
 
 

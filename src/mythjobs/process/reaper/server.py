@@ -81,13 +81,13 @@ class Reaper:
         one leaves a zombie until the next; code that waits for an orphan watches the orphan.
         """
         if descendants.has_dead_orphans():
-            self.loop.call_soon(self._attempts.orphans_changed)
+            self.loop.call_soon(self._attempts.orphan_exited)
 
     def on_sigterm(self, *_: object) -> None:
         """Handle SIGTERM (system shutdown). Unacknowledged ends stay in the journal."""
-        self.loop.call_soon(self._stop_all)
+        self.loop.call_soon(self._shut_down)
 
-    def _stop_all(self) -> None:
+    def _shut_down(self) -> None:
         self._shutting_down = True
         for key in list(self._attempts.live):
             self._attempts.stop(key, "shutdown")

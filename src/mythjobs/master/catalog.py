@@ -1,4 +1,4 @@
-"""Catalog of commands and job classes: a cache of what the store says about them."""
+"""Catalog of commands and job classes: a cache of the store."""
 
 from __future__ import annotations
 

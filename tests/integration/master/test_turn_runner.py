@@ -1,4 +1,4 @@
-"""Turns while the store cannot take them: who asks is told, what machines said is kept."""
+"""Turns while the store is full or away: requests are rejected, messages of agents wait."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.support import disks, postgres
 
 @dataclass
 class Asked:
-    """Stands for a future, which turns only hand through."""
+    """In place of a future, which the turn runner only passes on."""
 
     answers: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
 
 
 class Program:
-    """Turns with a real core on a real store, as the master's loop has them."""
+    """A turn runner with a real core on a real store."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -78,7 +78,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
-def test_a_full_disk_refuses_submits_and_heals(small_disk: Path) -> None:
+def test_submits_are_rejected_while_the_disk_is_full(small_disk: Path) -> None:
     program = Program(SqliteStore(small_disk / "store.db", reserve_bytes=256 * 1024))
     assert program.submit().id == 1
     ballast = disks.fill(small_disk)
@@ -88,7 +88,7 @@ def test_a_full_disk_refuses_submits_and_heals(small_disk: Path) -> None:
             break
     assert isinstance(answer, StoreFull)
     assert answer.http == 507
-    # What is needed to end what there is goes on.
+    # Requests that finish existing jobs still work.
     [acted] = program.ask(requests.CancelJobs([1], "anna"))
     assert (acted.done, acted.state) == ("cancelled", "cancelled")
     assert isinstance(program.submit(), StoreFull)
@@ -109,7 +109,7 @@ def server() -> Iterator[postgres.Server]:
         yield running
 
 
-def test_while_the_database_is_away_requests_are_refused_and_messages_wait(
+def test_requests_are_rejected_and_messages_wait_while_the_database_is_down(
     server: postgres.Server,
 ) -> None:
     url = server.database()
@@ -121,7 +121,7 @@ def test_while_the_database_is_away_requests_are_refused_and_messages_wait(
     with server.stopped():
         assert isinstance(program.submit(), StoreUnavailable)
         program.turns.put_message(requests.FrameReceived(7, AgentFrame(5, 0, 0, [])))
-        # Behind the message, so that it is known to wait when this is refused.
+        # Queued behind the message: when this is rejected, the message is waiting.
         refused = program.submit()
         assert isinstance(refused, StoreUnavailable)
         assert refused.http == 503
@@ -135,7 +135,7 @@ def test_while_the_database_is_away_requests_are_refused_and_messages_wait(
     program.close()
 
 
-def test_a_master_whose_database_another_has_taken_ends(server: postgres.Server) -> None:
+def test_the_master_stops_if_another_master_took_its_database(server: postgres.Server) -> None:
     url = server.database()
     program = Program(open_store(url, unsafe=True))
     assert program.submit().id == 1
@@ -153,20 +153,20 @@ def test_a_master_whose_database_another_has_taken_ends(server: postgres.Server)
     other.close()
 
 
-def test_a_job_may_wait_for_a_year_that_no_wait_of_the_system_knows(tmp_path: Path) -> None:
+def test_a_start_time_beyond_the_longest_timeout_is_accepted(tmp_path: Path) -> None:
     for _ in range(2):
         program = Program(open_store(tmp_path / "store.db", unsafe=True))
         run = AdHocRun(["/bin/true"])
         far_ms = 253_402_300_799_000  # the end of the year 9999
         asked = Submit("run", run=run, not_before_ms=far_ms, deadline_ms=far_ms)
         assert program.ask(requests.SubmitJob(asked, "anna")).state == "queued"
-        # A turn after the wait was worked out.
+        # A turn after the runner computed its timeout.
         assert program.submit().new
         assert program.failures == []
         program.close()
 
 
-def test_what_is_due_and_cannot_be_done_is_tried_again_in_peace(
+def test_failing_timers_are_retried_at_an_interval_and_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(turn_runner, "_RETRY_MS", 20)
@@ -185,8 +185,8 @@ def test_what_is_due_and_cannot_be_done_is_tried_again_in_peace(
     job = program.ask(requests.SubmitJob(soon, "anna")).id
     for _ in range(5):
         tries.get(timeout=30)
-    told = [each.message for each in caplog.records if each.name == "mythjobs.master"]
-    assert told == ["timers or placement failed; retrying every second"]
+    logged = [each.message for each in caplog.records if each.name == "mythjobs.master"]
+    assert logged == ["timers or placement failed; retrying every second"]
     broken = False
     program.submit()
     with program.store.snapshot() as tx:

@@ -1,8 +1,9 @@
-"""A master's core over a real store, with machines that say what a test lets them say."""
+"""Test harness: a master core on a real store, with machines that the test plays."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -28,7 +29,7 @@ HOUR_S: Final = 3600.0
 
 
 class Harness:
-    """Time is a number; each method is one turn. Machines hear and speak through the codec."""
+    """Each method runs one turn at `now`. Messages pass through the codec."""
 
     def __init__(self, path: Path) -> None:
         self.store = open_store(path / "store.db")
@@ -46,7 +47,7 @@ class Harness:
             self.core.load(tx, self.now)
 
     def restart(self) -> None:
-        """The master ends and comes again; nobody is connected."""
+        """Restart the master; no machine is connected."""
         self._names.clear()
         self._start()
 
@@ -54,7 +55,7 @@ class Harness:
         self.store.close()
 
     def advance(self, seconds: float) -> None:
-        """Time passes, and a turn."""
+        """Move `now` forward, then run a turn."""
         ms = round(1000 * seconds)
         self.now = Now(*(each + ms for each in self.now))
         self.turn()
@@ -84,7 +85,7 @@ class Harness:
         zone: str = "",
         can: frozenset[str] | set[str] = m.CAPABILITIES,
     ) -> int:
-        """The connection of a machine that has said its first heartbeat."""
+        """Attach a machine, send its first heartbeat, and return its connection."""
         connection = len(self._frames) + 1
         self._frames[connection] = 0
         self._names[connection] = name
@@ -120,14 +121,14 @@ class Harness:
         self.turn(requests.Detached(connection))
 
     def received(self, kind: type[T], name: str = "attic") -> list[T]:
-        """What a machine was told of this kind since the last time it was asked."""
-        told = self.sent.get(name, [])
-        found: list[Any] = [each for each in told if isinstance(each, kind)]
-        self.sent[name] = [each for each in told if not isinstance(each, kind)]
+        """Return and remove the messages of this kind that a machine has received."""
+        messages = self.sent.get(name, [])
+        found: list[Any] = [each for each in messages if isinstance(each, kind)]
+        self.sent[name] = [each for each in messages if not isinstance(each, kind)]
         return found
 
     def take_grants(self, name: str = "attic") -> list[int]:
-        """The jobs that a machine was newly granted, in order."""
+        """Return the jobs newly granted to a machine, in order; the machine holds them now."""
         grants = self.received(m.Grant, name)
         for each in grants:
             self.attempts[name][each.job, each.n] = "leased"
@@ -141,7 +142,7 @@ class Harness:
         code: int = 0,
         frozen_s: float = 0.0,
     ) -> None:
-        """These jobs end on their machine, after so long each."""
+        """Report that these jobs exited after so many seconds each."""
         name = self._names[connection]
         ended = []
         for key in [each for each in self.attempts[name] if each[0] in jobs]:
@@ -159,13 +160,13 @@ class Harness:
         self.send_frame(connection, *ended)
 
     def learn_run_time(self, connection: int, seconds: float, command: str = "flag") -> None:
-        """What a command takes on this machine is learned from three runs."""
+        """Run a command three times, after which its run time on the machine is known."""
         for _ in range(3):
             job_id = self.submit(command).id
             assert self.take_grants(self._names[connection]) == [job_id]
             self.finish(connection, job_id, seconds=seconds)
 
-    # People.
+    # Users.
 
     def define(self, name: str = "flag", **table: Any) -> None:
         definition = {"name": name, "argv": ["/bin/true"]} | table
@@ -180,26 +181,26 @@ class Harness:
     def queue(
         self, count: int, command: str = "flag", by: str = "anna", **fields: Any
     ) -> list[int]:
-        """So many jobs submitted in one turn; their numbers."""
+        """Submit `count` jobs in one turn and return their ids."""
         asked = msgspec.convert({"command": command} | fields, Submit)
         answers = self.turn(*[requests.SubmitJob(asked, by) for _ in range(count)])
         return [answers[number].id for number in range(count)]
 
-    def explain(self, job_id: int) -> dict[str, Any]:
+    def explain(self, job_id: int) -> Mapping[str, Any]:
         with self.store.snapshot() as tx:
             return job.explain_job(tx, self.core.state, job_id, self.now)
 
-    def machine_page(self, name: str = "attic") -> dict[str, Any]:
-        """As `machines` shows it."""
+    def machine_page(self, name: str = "attic") -> Mapping[str, Any]:
+        """Return the machine as `mythjobs machines` shows it."""
         [found] = [each for each in self.core.state.machines.values() if each.name == name]
         return explain_machine.summarize_machine(found, self.now)
 
-    def explain_machine(self, name: str = "attic") -> dict[str, Any]:
+    def explain_machine(self, name: str = "attic") -> Mapping[str, Any]:
         with self.store.snapshot() as tx:
             return explain_machine.explain_machine(tx, self.core.state, name, self.now)
 
     def rules(self, job_id: int) -> dict[str, dict[str, str]]:
-        """Of `why`: by machine, by rule, "" if it is met."""
+        """Return the rules of `why` by machine; the detail is "" if the rule is met."""
         return {
             each["machine"]: {
                 rule["rule"]: rule["detail"] or ("" if rule["ok"] else "no")

@@ -1,4 +1,4 @@
-"""A master whose machines fall silent, restart and come back."""
+"""Test harness for leases: machines that fall silent, restart and reconnect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.master.harness import Harness
 
 
 class LeaseHarness(Harness):
-    """Keeps every grant that was heard, too."""
+    """Also keeps all received grants, and checks the store's invariants at the end."""
 
     def __init__(self, path: Path) -> None:
         self.grants: list[m.Grant] = []
@@ -26,7 +26,7 @@ class LeaseHarness(Harness):
     def send_frame(
         self, connection: int, *messages: m.AgentMessage, seen: int | None = None
     ) -> None:
-        """`seen`: the last grant that the machine has journalled, if not the last one."""
+        """Send a frame. `seen`: last grant that the machine has journalled; None: the last sent."""
         if seen is None:
             super().send_frame(connection, *messages)
             return
@@ -35,16 +35,15 @@ class LeaseHarness(Harness):
         self.turn(requests.FrameReceived(connection, frame))
 
     def close(self) -> None:
-        """Whatever happened in it, the store keeps its promises."""
         with self.store.snapshot() as tx:
             violations = check(tx)
         super().close()
         assert violations == []
 
-    def come(
+    def reconnect(
         self, name: str = "attic", boot: str = "boot", held: dict[Any, str] | None = None
     ) -> int:
-        """A machine is back on a new connection, with what it says it holds."""
+        """Attach a machine on a new connection; `held` replaces what its heartbeat lists."""
         connection = len(self._frames) + 1
         self._frames[connection] = 0
         self._names[connection] = name
@@ -65,18 +64,18 @@ class LeaseHarness(Harness):
         self.heartbeat(connection)
         return connection
 
-    def cellar(self) -> None:
-        """A second machine that may run everything, and has no room for anything."""
+    def join_full_cellar(self) -> None:
+        """Add a second machine that may run every command, but no job at a time."""
         self.join("cellar")
         self.request(requests.SetMachine("cellar", jobs=0))
 
-    def pass_time(self, seconds: float) -> None:
-        """Time passes without a word, and the master has read all that there was."""
+    def advance_and_expire(self, seconds: float) -> None:
+        """Move `now` forward without frames, then check for expired leases."""
         self.advance(seconds)
         self.turn(requests.LeaseTick(self.now.steady_ms))
 
     def end(self, connection: int, job: int, n: int, outcome: o.Outcome, **more: Any) -> None:
-        """One attempt ends, whether the master still knows it or not."""
+        """Report an end, whether the attempt is live at the master or not."""
         self.attempts[self._names[connection]].pop((job, n), None)
         self.send_frame(connection, self.ended(job, n, outcome, **more))
 
@@ -86,17 +85,17 @@ class LeaseHarness(Harness):
         return m.Ended(job, n, as_json, now_ms - 1000, now_ms, {"wall_s": 1.0}, **more)
 
     def row(self, job_id: int) -> dict[str, Any]:
-        return self._one(f"SELECT * FROM job WHERE job_id = {job_id:d}")
+        return self._fetch_one(f"SELECT * FROM job WHERE job_id = {job_id:d}")
 
     def attempt(self, job_id: int, n: int) -> dict[str, Any]:
-        return self._one(f"SELECT * FROM attempt WHERE job_id = {job_id:d} AND n = {n:d}")
+        return self._fetch_one(f"SELECT * FROM attempt WHERE job_id = {job_id:d} AND n = {n:d}")
 
     def events(self, job_id: int) -> list[str]:
         with self.store.snapshot() as tx:
             tx.cursor.execute(f"SELECT kind FROM event WHERE job_id = {job_id:d} ORDER BY event_id")
             return [row[0] for row in tx.cursor.fetchall()]
 
-    def _one(self, question: str) -> dict[str, Any]:
+    def _fetch_one(self, question: str) -> dict[str, Any]:
         with self.store.snapshot() as tx:
             tx.cursor.execute(question)
             names = [each[0] for each in tx.cursor.description]

@@ -1,4 +1,4 @@
-"""The jobs of a batch wait for its time, and are cancelled at its deadline, as single ones are."""
+"""Batches: start times, deadlines, holds and validation."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def _batch(
             None, "flag", defined.revision_id, "anna", 0, rows, 0, hold, "", True, **times
         )
     )
-    # A slice of upkeep a turn.
+    # Each turn makes one slice of jobs ready.
     for _ in range(jobs // 500):
         master.turn()
     return list(range(ids.first_job_id, ids.first_job_id + jobs))
 
 
-def _is_whole(master: Harness) -> None:
+def _check_store(master: Harness) -> None:
     with master.store.snapshot() as tx:
         assert check(tx) == []
 
 
 @pytest.mark.parametrize("subject", [None, "news"])
-def test_a_batch_waits_for_its_time(master: Harness, subject: str | None) -> None:
+def test_a_batch_starts_at_its_start_time(master: Harness, subject: str | None) -> None:
     master.join("attic", 9)
     master.define()
     jobs = _batch(master, 3, not_before_ms=NOON + 60_000, subject=subject)
@@ -55,10 +55,10 @@ def test_a_batch_waits_for_its_time(master: Harness, subject: str | None) -> Non
     assert master.take_grants() == []
     master.advance(1)
     assert master.take_grants() == jobs
-    _is_whole(master)
+    _check_store(master)
 
 
-def test_of_a_large_batch_a_part_becomes_due_in_each_turn(master: Harness) -> None:
+def test_each_turn_makes_a_part_of_a_large_batch_ready(master: Harness) -> None:
     master.define()
     jobs = _batch(master, 1200, not_before_ms=NOON + 60_000)
     master.advance(60)
@@ -68,12 +68,10 @@ def test_of_a_large_batch_a_part_becomes_due_in_each_turn(master: Harness) -> No
         assert master.core.state.next_due_ms <= master.now.wall_ms
         master.turn()
     assert master.explain(jobs[-1])["code"] == "no_machine"
-    _is_whole(master)
+    _check_store(master)
 
 
-def test_what_of_a_batch_has_not_started_by_its_deadline_is_cancelled(
-    master: Harness,
-) -> None:
+def test_jobs_of_a_batch_that_miss_the_deadline_are_cancelled(master: Harness) -> None:
     master.join("attic", 1)
     master.define()
     jobs = _batch(master, 3, deadline_ms=NOON + 60_000)
@@ -81,18 +79,18 @@ def test_what_of_a_batch_has_not_started_by_its_deadline_is_cancelled(
     master.advance(60)
     assert [master.state(each) for each in jobs[1:]] == ["cancelled", "cancelled"]
     assert master.explain(jobs[1])["code"] == "deadline_passed"
-    _is_whole(master)
+    _check_store(master)
 
 
-def test_a_deadline_that_came_before_the_batch_was_ready_is_kept_too(master: Harness) -> None:
+def test_a_deadline_that_passes_before_the_batch_is_ready_counts(master: Harness) -> None:
     master.define()
     jobs = _batch(master, 3, deadline_ms=NOON - 1)
     master.turn()
     assert {master.state(each) for each in jobs} == {"cancelled"}
-    _is_whole(master)
+    _check_store(master)
 
 
-def test_a_held_batch_is_released_to_wait_for_its_time(master: Harness) -> None:
+def test_a_released_batch_still_waits_for_its_start_time(master: Harness) -> None:
     master.join("attic", 9)
     master.define()
     jobs = _batch(master, 2, hold=True, not_before_ms=NOON + 60_000)
@@ -103,7 +101,7 @@ def test_a_held_batch_is_released_to_wait_for_its_time(master: Harness) -> None:
     assert master.take_grants() == jobs
 
 
-def test_a_deadline_before_the_time_of_a_batch_is_refused(tmp_path: Path) -> None:
+def test_a_deadline_before_the_start_time_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "batch"
     path.write_text("{}")
     header = BatchSubmit("flag", not_before_ms=NOON, deadline_ms=NOON - 1)
@@ -112,7 +110,7 @@ def test_a_deadline_before_the_time_of_a_batch_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_a_job_is_cancelled_while_its_batch_is_made_ready(master: Harness, held: bool) -> None:
+def test_a_job_can_be_cancelled_before_its_batch_is_ready(master: Harness, held: bool) -> None:
     master.define()
     with master.store.snapshot() as tx:
         defined = commands.find_by_name(tx, "flag")
@@ -126,21 +124,21 @@ def test_a_job_is_cancelled_while_its_batch_is_made_ready(master: Harness, held:
     assert acted.done == "cancelled"
     master.turn()
     assert master.state(last) == "cancelled"
-    _is_whole(master)
+    _check_store(master)
 
 
 @pytest.mark.parametrize(
-    "header, said",
+    "header, error",
     [
         (BatchSubmit("flag", priority=101), "priority 101 is not between"),
         (BatchSubmit("flag", comment="a\0b"), "NUL"),
         (BatchSubmit("flag", comment="a" * 10_001), "at most 10000 characters"),
     ],
 )
-def test_a_batch_is_looked_at_as_a_single_job_is(
-    tmp_path: Path, header: BatchSubmit, said: str
+def test_a_batch_is_validated_like_a_single_job(
+    tmp_path: Path, header: BatchSubmit, error: str
 ) -> None:
     path = tmp_path / "batch"
     path.write_text("{}\n")
-    with pytest.raises(BadRequest, match=said):
+    with pytest.raises(BadRequest, match=error):
         batches.count_rows(path, Command("flag", argv=("/bin/true",)), header)

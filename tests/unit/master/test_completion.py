@@ -1,4 +1,4 @@
-"""Jobs that are run again: when, how often, and what waits with them."""
+"""Ends of attempts: retries, deferrals of commands, deadlines, paused jobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fail(master: LeaseHarness, job: int, n: int, code: int = 1, **more: Any) -> 
     master.end(ATTIC, job, n, o.Exited(code), **more)
 
 
-def test_a_failure_is_run_again_after_its_backoff_and_then_fails(master: LeaseHarness) -> None:
+def test_a_failure_is_retried_after_its_backoff_and_then_fails(master: LeaseHarness) -> None:
     master.define(retry={"failures": 1, "backoff": "1m"})
     job = master.submit().id
     fail(master, job, 1)
@@ -44,7 +44,7 @@ def test_a_failure_is_run_again_after_its_backoff_and_then_fails(master: LeaseHa
     assert (row["state"], row["failures"], row["attempts"]) == ("failed", 2, 2)
 
 
-def test_the_turn_that_a_retry_waits_for_comes_by_itself(master: LeaseHarness) -> None:
+def test_a_retry_schedules_a_turn(master: LeaseHarness) -> None:
     master.define(retry={"failures": 1, "backoff": "1m"})
     job = master.submit().id
     fail(master, job, 1)
@@ -52,7 +52,7 @@ def test_the_turn_that_a_retry_waits_for_comes_by_itself(master: LeaseHarness) -
     assert due_ms == master.row(job)["not_before_ms"]
 
 
-def test_exit_code_75_is_tried_later_however_often(master: LeaseHarness) -> None:
+def test_exit_code_75_is_retried_without_limit(master: LeaseHarness) -> None:
     master.define(retry={"failures": 1})
     job = master.submit().id
     for n in range(1, 6):
@@ -63,14 +63,14 @@ def test_exit_code_75_is_tried_later_however_often(master: LeaseHarness) -> None
     assert master.state(job) == "succeeded"
 
 
-def test_an_output_that_says_later_puts_the_whole_command_off(master: LeaseHarness) -> None:
+def test_output_that_matches_later_defers_the_whole_command(master: LeaseHarness) -> None:
     master.define(retry={"later": "NAS offline"})
     job, other = master.queue(2)
     third = master.submit().id
     assert master.take_grants() == [job, other]
     master.end(ATTIC, job, 1, o.Exited(1), later="NAS offline")
     master.end(ATTIC, other, 1, o.Exited(0))
-    # The third would have room, and waits with its command; `why` says for what.
+    # There is a free slot, but the third job waits with its command, as `why` shows.
     assert master.take_grants() == []
     why = master.explain(third)
     assert why["code"] == "put_off"
@@ -84,7 +84,7 @@ def test_an_output_that_says_later_puts_the_whole_command_off(master: LeaseHarne
     assert master.take_grants()
 
 
-def test_a_command_that_is_put_off_still_is_after_a_restart(master: LeaseHarness) -> None:
+def test_a_deferral_survives_a_restart(master: LeaseHarness) -> None:
     master.define(retry={"later": "NAS offline"})
     job = master.submit().id
     assert master.take_grants() == [job]
@@ -92,14 +92,14 @@ def test_a_command_that_is_put_off_still_is_after_a_restart(master: LeaseHarness
     master.restart()
     [put_off] = master.core.state.deferrals.values()
     assert "NAS offline" in put_off.reason
-    master.come(held={})
+    master.reconnect(held={})
     assert master.take_grants() == []
     master.advance(76)
     assert master.take_grants() == [job]
     assert master.core.state.deferrals == {}
 
 
-def test_a_window_that_closed_uses_no_retry(master: LeaseHarness) -> None:
+def test_a_closed_window_uses_no_retry(master: LeaseHarness) -> None:
     master.define(retry={"failures": 1})
     job = master.submit().id
     assert master.take_grants() == [job]
@@ -108,7 +108,7 @@ def test_a_window_that_closed_uses_no_retry(master: LeaseHarness) -> None:
     assert (row["failures"], row["losses"], row["attempts"]) == (0, 0, 2)
 
 
-def test_a_window_that_closed_for_good_fails_the_job(master: LeaseHarness) -> None:
+def test_a_window_that_closes_with_terminate_fails_the_job(master: LeaseHarness) -> None:
     master.define(retry={"failures": 1})
     job = master.submit().id
     assert master.take_grants() == [job]
@@ -117,7 +117,7 @@ def test_a_window_that_closed_for_good_fails_the_job(master: LeaseHarness) -> No
     assert (row["state"], row["reason_code"]) == ("failed", "window_closed")
 
 
-def test_what_was_given_back_is_queued_at_no_cost(master: LeaseHarness) -> None:
+def test_a_returned_job_is_queued_at_no_cost(master: LeaseHarness) -> None:
     master.define(retry={"failures": 1})
     job = master.submit().id
     assert master.take_grants() == [job]
@@ -128,7 +128,7 @@ def test_what_was_given_back_is_queued_at_no_cost(master: LeaseHarness) -> None:
     assert (row["failures"], row["losses"], row["attempts"]) == (0, 0, 2)
 
 
-def test_a_breach_that_holds_waits_for_a_person(master: LeaseHarness) -> None:
+def test_on_breach_hold_waits_for_a_release(master: LeaseHarness) -> None:
     master.define(limits={"wall": "1h", "on_breach": "hold"})
     job = master.submit().id
     assert master.take_grants() == [job]
@@ -142,7 +142,7 @@ def test_a_breach_that_holds_waits_for_a_person(master: LeaseHarness) -> None:
 # Deadlines.
 
 
-def test_a_job_that_has_not_started_by_its_deadline_is_cancelled(master: LeaseHarness) -> None:
+def test_a_job_that_misses_its_deadline_is_cancelled(master: LeaseHarness) -> None:
     master.define()
     master.request(requests.SetMachine("attic", jobs=0))
     job = master.submit(deadline_ms=master.now.wall_ms + 60_000).id
@@ -156,9 +156,7 @@ def test_a_job_that_has_not_started_by_its_deadline_is_cancelled(master: LeaseHa
     assert master.core.state.next_due_ms is None
 
 
-def test_a_job_that_had_started_in_time_is_run_again_past_its_deadline(
-    master: LeaseHarness,
-) -> None:
+def test_a_job_that_started_in_time_is_retried_past_its_deadline(master: LeaseHarness) -> None:
     master.define(retry={"failures": 1, "backoff": "10m"})
     job = master.submit(deadline_ms=master.now.wall_ms + 60_000).id
     assert master.take_grants() == [job]
@@ -166,16 +164,16 @@ def test_a_job_that_had_started_in_time_is_run_again_past_its_deadline(
     master.end(ATTIC, job, 1, o.Exited(1))
     master.advance(70)
     assert master.state(job) == "queued"
-    # It is passed, and asked for no more.
+    # No timer is set for the missed deadline.
     assert (master.core.state.next_due_ms or 0) > master.now.wall_ms
     master.advance(700)
     assert master.take_grants() == [job]
 
 
-# Standing still.
+# Paused jobs.
 
 
-def test_a_person_pauses_and_resumes_a_running_job(master: LeaseHarness) -> None:
+def test_a_user_pauses_and_resumes_a_running_job(master: LeaseHarness) -> None:
     master.define()
     job = master.submit().id
     master.take_grants()
@@ -190,7 +188,7 @@ def test_a_person_pauses_and_resumes_a_running_job(master: LeaseHarness) -> None
     ]
 
 
-def test_what_cannot_be_paused_is_said(master: LeaseHarness) -> None:
+def test_a_pause_that_is_impossible_returns_an_error(master: LeaseHarness) -> None:
     master.define()
     waiting = master.submit(hold=True).id
     running = master.submit().id
@@ -203,9 +201,7 @@ def test_what_cannot_be_paused_is_said(master: LeaseHarness) -> None:
     assert "attic is not connected" in away.error
 
 
-def test_a_paused_job_that_is_lost_is_held_and_one_that_its_hours_froze_is_not(
-    master: LeaseHarness,
-) -> None:
+def test_a_lost_job_is_held_if_paused_by_a_user_but_not_by_a_window(master: LeaseHarness) -> None:
     master.define()
     for holder, held in (("user", True), ("window", False)):
         job = master.submit().id

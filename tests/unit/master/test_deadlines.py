@@ -1,4 +1,4 @@
-"""Of jobs with one priority the one that must start earlier goes first, and a late one is told."""
+"""Deadlines: earliest first among jobs of equal priority, lateness of running jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.unit.master.harness import NOON, Harness
 
 
 def _started(master: Harness, connection: int, count: int) -> list[int]:
-    """The next jobs that a machine with one place gets, each after the end of the last."""
+    """Return the next jobs that a machine with one slot runs, one after another."""
     [running] = master.take_grants()
     order = []
     for _ in range(count):
@@ -19,7 +19,7 @@ def _started(master: Harness, connection: int, count: int) -> list[int]:
     return order
 
 
-def test_within_a_class_the_earlier_deadline_goes_first(master: Harness) -> None:
+def test_within_a_class_the_earliest_deadline_runs_first(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     _, plain = master.queue(2)
@@ -30,7 +30,7 @@ def test_within_a_class_the_earlier_deadline_goes_first(master: Harness) -> None
     assert _started(master, attic, 5) == [urgent, early, late, later, plain]
 
 
-def test_between_commands_of_a_submitter_it_goes_before_their_turns(master: Harness) -> None:
+def test_a_deadline_goes_before_the_shares_of_a_submitters_commands(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     master.define("other")
@@ -40,7 +40,7 @@ def test_between_commands_of_a_submitter_it_goes_before_their_turns(master: Harn
     assert _started(master, attic, 6) == [above, *soon, *plain[1:]]
 
 
-def test_nobody_gains_over_other_submitters_by_writing_deadlines(master: Harness) -> None:
+def test_deadlines_give_no_advantage_over_other_submitters(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     soon = master.queue(6, by="anna", deadline_ms=NOON + 5_000_000)
@@ -50,9 +50,7 @@ def test_nobody_gains_over_other_submitters_by_writing_deadlines(master: Harness
     assert sorted(set(started) & set(soon)) == soon[1:4]
 
 
-def test_of_one_subject_the_earlier_deadline_is_the_one_that_is_ready(
-    master: Harness,
-) -> None:
+def test_of_jobs_with_one_subject_the_earliest_deadline_is_ready(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     master.submit(subject="news")
@@ -62,7 +60,7 @@ def test_of_one_subject_the_earlier_deadline_is_the_one_that_is_ready(
     assert _started(master, attic, 2) == [soon, plain]
 
 
-def test_the_expected_start_counts_those_with_an_earlier_deadline(master: Harness) -> None:
+def test_the_expected_start_counts_jobs_with_an_earlier_deadline(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     master.learn_run_time(attic, 60)
@@ -73,7 +71,7 @@ def test_the_expected_start_counts_those_with_an_earlier_deadline(master: Harnes
     assert master.explain(plain)["expected_start_ms"] == first + 120_000
 
 
-def test_a_started_job_whose_deadline_has_passed_is_told_late(master: Harness) -> None:
+def test_a_running_job_past_its_deadline_is_shown_as_late(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     job = master.submit(deadline_ms=NOON + 5000).id
@@ -81,17 +79,17 @@ def test_a_started_job_whose_deadline_has_passed_is_told_late(master: Harness) -
     master.send_frame(attic, m.Started(job, 1, NOON))
     assert master.explain(job)["sentence"] == "running on attic"
     master.advance(5)
-    late = "running on attic; late, its deadline has passed"
+    late = "running on attic; late: its deadline has passed"
     assert master.explain(job)["sentence"] == late
     with master.store.snapshot() as tx:
         page = explain_job.read_job_with_reason(tx, master.core.state, master.now, job)
     assert page["reason"] == {"code": "running", "sentence": late}
-    # Nor is one that is over said to be late.
+    # An ended job is not shown as late.
     master.finish(attic, job)
     assert "late" not in master.explain(job)["sentence"]
 
 
-def test_a_rerun_has_no_deadline_of_the_old_one(master: Harness) -> None:
+def test_a_rerun_does_not_inherit_the_deadline(master: Harness) -> None:
     master.join("attic", 1)
     master.define()
     master.request(requests.SetMachine("attic", jobs=0))

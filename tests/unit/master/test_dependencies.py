@@ -1,4 +1,4 @@
-"""Jobs that wait for jobs, over many of them."""
+"""Dependencies between jobs, over long chains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mythjobs.store.invariants.run import check
 from tests.unit.master.harness import Harness
 
 
-def test_who_waits_in_vain_is_cancelled_along_a_chain_of_any_length(master: Harness) -> None:
+def test_dependents_that_can_never_run_are_cancelled_along_a_long_chain(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     [first] = chain = master.queue(1)

@@ -1,4 +1,4 @@
-"""What an owner says of limits holds for what runs as well, tighter and looser."""
+"""Changed limits are sent for running jobs too, whether tighter or looser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _edit(master: Harness, **settings: Any) -> None:
     master.request(requests.EditMachine("attic", {"allow": "all"} | settings))
 
 
-def test_limits_of_a_machine_and_of_a_command_on_it_reach_what_runs(master: Harness) -> None:
+def test_limits_of_a_machine_and_its_commands_reach_running_jobs(master: Harness) -> None:
     attic = master.join("attic")
     master.define(limits={"wall": "2h", "memory": "1GiB"})
     job = master.submit().id
@@ -22,18 +22,18 @@ def test_limits_of_a_machine_and_of_a_command_on_it_reach_what_runs(master: Harn
     master.send_frame(attic, m.Started(job, 1, master.now.wall_ms))
     assert (grant.run.wall_s, grant.run.memory_bytes) == (7200.0, 2**30)
     _edit(master, limits={"wall": "1h", "cpu": "10m"})
-    [told] = master.received(m.LimitsChanged)
-    assert told == m.LimitsChanged(job, 1, 3600.0, 600.0, None, 2**30)
-    # Of the command on this machine; and what is not said any more is loosened again.
+    [changed] = master.received(m.LimitsChanged)
+    assert changed == m.LimitsChanged(job, 1, 3600.0, 600.0, None, 2**30)
+    # Limits of the command on this machine; the removed ones no longer apply.
     _edit(master, commands={"flag": {"limits": {"memory": "1MiB", "grace": "3s"}}})
-    [told] = master.received(m.LimitsChanged)
-    assert told == m.LimitsChanged(job, 1, 7200.0, None, None, 2**20, None, None, 3.0)
-    # Another owner's word changes nothing here, and is not told.
+    [changed] = master.received(m.LimitsChanged)
+    assert changed == m.LimitsChanged(job, 1, 7200.0, None, None, 2**20, None, None, 3.0)
+    # A change of other settings sends no limits.
     _edit(master, labels=["gpu"], commands={"flag": {"limits": {"memory": "1MiB", "grace": "3s"}}})
     assert master.received(m.LimitsChanged) == []
 
 
-def test_a_machine_that_was_away_hears_of_them_when_it_comes_again(master: Harness) -> None:
+def test_changed_limits_are_sent_after_a_reconnect(master: Harness) -> None:
     attic = master.join("attic")
     master.define()
     job = master.submit().id

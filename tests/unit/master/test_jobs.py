@@ -1,4 +1,4 @@
-"""Jobs that are submitted once more."""
+"""Reruns of ended jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mythjobs.store.queries.job_details import read_job
 from tests.unit.master.harness import Harness
 
 
-def test_a_rerun_is_of_who_asks_for_it(master: Harness) -> None:
+def test_a_rerun_belongs_to_the_user_who_requests_it(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define("backup")
     old = master.submit("backup", machine="attic").id

@@ -1,4 +1,4 @@
-"""Ends that are told when the master has given their attempts up."""
+"""Late results: ends reported after the lease has expired."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ def master(tmp_path: Path) -> Iterator[LeaseHarness]:
     master.close()
 
 
-def given_up(master: LeaseHarness, subject: str | None = None, **table: Any) -> int:
-    """A job that was running on the attic, which nobody has begun again. The attic is there
-    again, but has no room."""
+def lost_job(master: LeaseHarness, subject: str | None = None, **table: Any) -> int:
+    """Return a job whose lease on attic has expired and that has no new attempt.
+
+    Neither machine accepts jobs.
+    """
     attic = master.join("attic")
-    master.cellar()
+    master.join_full_cellar()
     master.define(**table)
     job = master.submit(subject=subject).id
     assert master.take_grants() == [job]
     master.send_frame(attic, m.Started(job, 1, master.now.wall_ms))
     master.disconnect(attic)
-    master.pass_time(2256)
+    master.advance_and_expire(2256)
     assert master.state(job) == "queued"
     master.request(requests.SetMachine("attic", jobs=0))
     return job
 
 
-def tell(master: LeaseHarness, job: int, outcome: o.Outcome, n: int = 1, **more: Any) -> None:
-    attic = master.come(held={(job, n): "ended"})
+def report_end(master: LeaseHarness, job: int, outcome: o.Outcome, n: int = 1, **more: Any) -> None:
+    attic = master.reconnect(held={(job, n): "ended"})
     master.end(attic, job, n, outcome, **more)
     master.disconnect(attic)
 
@@ -49,9 +51,9 @@ def tally(master: LeaseHarness) -> dict[str, int]:
         return dict(tx.cursor.fetchall())
 
 
-def test_four_hours_of_work_are_not_thrown_away(master: LeaseHarness) -> None:
-    job = given_up(master)
-    tell(master, job, o.Exited(0), output=[(5, 5, 0)])
+def test_a_late_success_is_accepted(master: LeaseHarness) -> None:
+    job = lost_job(master)
+    report_end(master, job, o.Exited(0), output=[(5, 5, 0)])
     assert master.state(job) == "succeeded"
     attempt = master.attempt(job, 1)
     assert (attempt["evidence"], attempt["output"]) == ("observed late", "[[5, 5, 0]]")
@@ -59,16 +61,16 @@ def test_four_hours_of_work_are_not_thrown_away(master: LeaseHarness) -> None:
     assert tally(master) == {"succeeded": 1}
 
 
-def test_a_late_failure_is_adopted_too_if_it_is_one_for_good(master: LeaseHarness) -> None:
-    job = given_up(master)
-    tell(master, job, o.Exited(3))
+def test_a_late_final_failure_is_accepted(master: LeaseHarness) -> None:
+    job = lost_job(master)
+    report_end(master, job, o.Exited(3))
     assert master.state(job) == "failed"
     assert master.row(job)["reason"] == "exit code 3"
 
 
-def test_a_late_failure_that_is_run_again_anyhow_leaves_it_queued(master: LeaseHarness) -> None:
-    job = given_up(master, retry={"failures": 1})
-    tell(master, job, o.Exited(3))
+def test_a_late_failure_with_retries_left_leaves_the_job_queued(master: LeaseHarness) -> None:
+    job = lost_job(master, retry={"failures": 1})
+    report_end(master, job, o.Exited(3))
     assert master.state(job) == "queued"
     assert master.events(job)[-1] == "late"
 
@@ -76,55 +78,55 @@ def test_a_late_failure_that_is_run_again_anyhow_leaves_it_queued(master: LeaseH
 @pytest.mark.parametrize(
     "outcome", [o.Stopped("lease"), o.Breached("wall"), o.Lost("the machine restarted")]
 )
-def test_an_end_that_we_forced_changes_nothing(master: LeaseHarness, outcome: o.Outcome) -> None:
-    job = given_up(master)
-    tell(master, job, outcome)
+def test_a_late_forced_end_is_rejected(master: LeaseHarness, outcome: o.Outcome) -> None:
+    job = lost_job(master)
+    report_end(master, job, outcome)
     assert master.state(job) == "queued"
 
 
-def test_an_end_of_a_job_that_was_begun_again_changes_nothing(master: LeaseHarness) -> None:
-    job = given_up(master)
+def test_a_late_result_is_rejected_after_a_new_attempt(master: LeaseHarness) -> None:
+    job = lost_job(master)
     master.request(requests.SetMachine("cellar", jobs=1))
     assert master.take_grants("cellar") == [job]
-    tell(master, job, o.Exited(0))
+    report_end(master, job, o.Exited(0))
     assert master.state(job) == "leased"
     assert master.attempt(job, 1)["evidence"] == "presumed, and told too late"
-    # Told again it is not news.
+    # A repeated report adds no event.
     before = master.events(job)
-    tell(master, job, o.Exited(0))
+    report_end(master, job, o.Exited(0))
     assert master.events(job) == before
 
 
-def test_another_machine_cannot_tell_it(master: LeaseHarness) -> None:
-    job = given_up(master)
+def test_a_result_from_another_machine_is_ignored(master: LeaseHarness) -> None:
+    job = lost_job(master)
     master.send_frame(2, master.ended(job, 1, o.Exited(0)))
     assert master.state(job) == "queued"
 
 
-def test_a_late_end_frees_its_subject_and_those_that_wait_for_it(master: LeaseHarness) -> None:
-    job = given_up(master, subject="/srv/news.ts")
+def test_a_late_result_frees_the_subject_and_the_dependents(master: LeaseHarness) -> None:
+    job = lost_job(master, subject="/srv/news.ts")
     after = master.submit(after=[{"job": job}]).id
     sibling = master.submit(subject="/srv/news.ts").id
-    tell(master, job, o.Exited(0))
+    report_end(master, job, o.Exited(0))
     master.request(requests.SetMachine("cellar", jobs=2))
     assert sorted(master.take_grants("cellar")) == [after, sibling]
 
 
-def test_a_held_job_takes_its_late_end(master: LeaseHarness) -> None:
-    job = given_up(master, silence="hold")
+def test_a_late_result_of_a_held_job_is_accepted(master: LeaseHarness) -> None:
+    job = lost_job(master, silence="hold")
     assert master.row(job)["hold"] == 1
-    tell(master, job, o.Exited(0))
+    report_end(master, job, o.Exited(0))
     assert (master.state(job), master.row(job)["hold"]) == ("succeeded", 0)
 
 
 def test_a_cancelled_job_stays_cancelled(master: LeaseHarness) -> None:
-    job = given_up(master)
+    job = lost_job(master)
     master.request(requests.CancelJobs([job], "anna"))
-    tell(master, job, o.Exited(0))
+    report_end(master, job, o.Exited(0))
     assert master.state(job) == "cancelled"
 
 
-def test_numbers_of_nobody_are_told_stale_and_not_written_down(master: LeaseHarness) -> None:
+def test_unknown_attempts_are_rejected_as_stale_without_an_event(master: LeaseHarness) -> None:
     attic = master.join("attic")
     master.send_frame(attic, m.Started(99, 1, 0), m.Heartbeat(2, [m.HeldAttempt(98, 4, "running")]))
     assert {(each.job, each.n) for each in master.received(m.Stale)} == {(99, 1), (98, 4)}

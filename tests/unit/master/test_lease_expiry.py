@@ -1,4 +1,4 @@
-"""Machines that are not heard of: what the master presumes, when, and what it never does."""
+"""Lease expiry of silent machines, per lease policy; reboots, reconnects, declared deaths."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def master(tmp_path: Path) -> Iterator[LeaseHarness]:
 
 
 def leased(master: LeaseHarness, **table: Any) -> tuple[int, int]:
-    """The attic's connection, and a job that it has been granted. There is a cellar as well."""
+    """Return attic's connection and a job granted to it; a second machine exists."""
     attic = master.join("attic")
-    master.cellar()
+    master.join_full_cellar()
     master.define(**table)
     job = master.submit().id
     assert master.take_grants("attic") == [job]
@@ -42,11 +42,11 @@ def running(master: LeaseHarness, **table: Any) -> tuple[int, int]:
     return attic, job
 
 
-def test_a_grant_says_what_silence_means_and_how_long_the_lease_is(master: LeaseHarness) -> None:
+def test_a_grant_has_the_lease_policy_and_duration(master: LeaseHarness) -> None:
     master.join("attic")
     master.define("alone")
     master.submit("alone")
-    master.cellar()
+    master.join_full_cellar()
     for name, table in (
         ("usual", {}),
         ("long", {"silence": "rerun", "lease": "6h"}),
@@ -60,14 +60,14 @@ def test_a_grant_says_what_silence_means_and_how_long_the_lease_is(master: Lease
         master.define(name, **table)
         master.submit(name)
         master.take_grants()
-    said = {
+    granted = {
         name: (each.silence, each.lease_s, each.start_by_s)
         for name, each in zip(
             ("alone", "usual", "long", "held", "cheap", "kept"), master.grants, strict=True
         )
     }
-    assert said == {
-        # One machine alone may run it: whoever waits for it waits for that one.
+    assert granted == {
+        # Only one machine may run the command, so waiting for another is useless.
         "alone": ("keep", None, 900.0),
         "usual": ("rerun", 1800.0, 900.0),
         "long": ("rerun", 21600.0, 900.0),
@@ -77,12 +77,12 @@ def test_a_grant_says_what_silence_means_and_how_long_the_lease_is(master: Lease
     }
 
 
-def test_it_is_begun_again_when_its_machine_is_silent_long_enough(master: LeaseHarness) -> None:
+def test_an_expired_lease_queues_the_job_again(master: LeaseHarness) -> None:
     attic, job = running(master)
     master.disconnect(attic)
-    master.pass_time(PRESUMED_S)
+    master.advance_and_expire(PRESUMED_S)
     assert master.state(job) == "running"
-    master.pass_time(0.002)
+    master.advance_and_expire(0.002)
     row = master.row(job)
     assert (row["state"], row["losses"], row["failures"]) == ("queued", 1, 0)
     assert master.attempt(job, 1)["evidence"] == "presumed: silent"
@@ -90,30 +90,30 @@ def test_it_is_begun_again_when_its_machine_is_silent_long_enough(master: LeaseH
     assert master.events(job) == ["requeued"]
 
 
-def test_a_heartbeat_that_holds_it_lets_the_master_wait_again(master: LeaseHarness) -> None:
+def test_a_heartbeat_that_lists_the_attempt_renews_the_lease(master: LeaseHarness) -> None:
     attic, job = running(master)
     master.advance(2000)
     master.heartbeat(attic)
     master.disconnect(attic)
-    master.pass_time(2000)
+    master.advance_and_expire(2000)
     assert master.state(job) == "running"
-    master.pass_time(PRESUMED_S - 2000 + 1)
+    master.advance_and_expire(PRESUMED_S - 2000 + 1)
     assert master.state(job) == "queued"
 
 
-def test_a_heartbeat_that_does_not_hold_it_renews_nothing(master: LeaseHarness) -> None:
-    # A grant that the machine has not journalled yet: not missing, but not held either.
+def test_a_heartbeat_without_the_attempt_renews_nothing(master: LeaseHarness) -> None:
+    # A grant that is not journalled yet is neither missing nor held.
     attic, job = leased(master)
     master.attempts["attic"].clear()
     master.advance(1000)
     master.send_frame(attic, m.Heartbeat(7, []), seen=0)
     master.disconnect(attic)
-    master.pass_time(PRESUMED_S - 1000 + 1)
+    master.advance_and_expire(PRESUMED_S - 1000 + 1)
     assert master.state(job) == "queued"
 
 
-def test_what_arrived_before_the_master_looked_is_read_first(master: LeaseHarness) -> None:
-    # The master stood still for an hour; then it reads what has come, and only then looks.
+def test_queued_frames_are_handled_before_expiry(master: LeaseHarness) -> None:
+    # The master was stopped for an hour. It handles queued frames before expiry.
     attic, job = running(master)
     master.now = type(master.now)(*(each + 3_600_000 for each in master.now))
     tick = requests.LeaseTick(master.now.steady_ms)
@@ -122,24 +122,24 @@ def test_what_arrived_before_the_master_looked_is_read_first(master: LeaseHarnes
     assert master.state(job) == "running"
 
 
-def test_nobody_is_presumed_over_by_a_turn_that_read_nothing(master: LeaseHarness) -> None:
+def test_no_lease_expires_in_a_turn_without_a_lease_tick(master: LeaseHarness) -> None:
     attic, job = running(master)
     master.disconnect(attic)
     master.advance(100_000)
     assert master.state(job) == "running"
-    # What was read an hour ago proves nothing about now.
+    # Frames received up to an hour ago do not prove silence since then.
     master.turn(requests.LeaseTick(master.now.steady_ms - 99_000_000))
     assert master.state(job) == "running"
 
 
-def test_a_restart_of_the_master_waits_from_its_start(master: LeaseHarness) -> None:
+def test_leases_count_from_a_restart_of_the_master(master: LeaseHarness) -> None:
     attic, job = running(master)
     master.disconnect(attic)
     master.advance(2000)
     master.restart()
-    master.pass_time(PRESUMED_S)
+    master.advance_and_expire(PRESUMED_S)
     assert master.state(job) == "running"
-    master.pass_time(1)
+    master.advance_and_expire(1)
     assert master.state(job) == "queued"
 
 
@@ -147,90 +147,90 @@ def test_a_restart_of_the_master_waits_from_its_start(master: LeaseHarness) -> N
     "silence, after_s, state, hold",
     [("hold", PRESUMED_S, "queued", 1), ("idempotent", 60.0, "queued", 0)],
 )
-def test_each_policy_has_its_time(
+def test_each_lease_policy_has_its_own_duration(
     master: LeaseHarness, silence: str, after_s: float, state: str, hold: int
 ) -> None:
     attic, job = running(master, silence=silence)
     master.disconnect(attic)
-    master.pass_time(after_s)
+    master.advance_and_expire(after_s)
     assert master.state(job) == "running"
-    master.pass_time(0.002)
+    master.advance_and_expire(0.002)
     row = master.row(job)
     assert (row["state"], row["hold"]) == (state, hold)
 
 
-def test_keep_waits_for_ever(master: LeaseHarness) -> None:
+def test_keep_never_expires(master: LeaseHarness) -> None:
     attic, job = running(master, silence="keep")
     master.disconnect(attic)
-    master.pass_time(10_000_000)
+    master.advance_and_expire(10_000_000)
     assert master.state(job) == "running"
 
 
-def test_a_machine_that_cannot_end_a_job_with_its_lease_is_waited_for(master: LeaseHarness) -> None:
+def test_a_lease_does_not_expire_if_its_machine_cannot_enforce_it(master: LeaseHarness) -> None:
     master.join("attic", can=m.CAPABILITIES - {"leases"})
-    master.cellar()
+    master.join_full_cellar()
     master.define()
     job = master.submit().id
     master.take_grants()
     master.disconnect(1)
-    master.pass_time(10_000_000)
+    master.advance_and_expire(10_000_000)
     assert master.state(job) == "leased"
 
 
-def test_a_job_that_was_to_be_stopped_is_cancelled_with_its_machine(master: LeaseHarness) -> None:
+def test_a_job_with_a_stop_request_is_cancelled_at_expiry(master: LeaseHarness) -> None:
     attic, job = running(master)
     master.request(requests.CancelJobs([job], "anna"))
     master.disconnect(attic)
-    master.pass_time(PRESUMED_S + 1)
+    master.advance_and_expire(PRESUMED_S + 1)
     assert master.state(job) == "cancelled"
 
 
-def test_a_job_that_was_lost_three_times_in_a_row_is_held(master: LeaseHarness) -> None:
+def test_a_job_lost_three_times_in_a_row_is_held(master: LeaseHarness) -> None:
     attic, job = running(master)
     for n in (1, 2, 3):
         if n > 1:
             master.attempts["attic"] = {}
-            attic = master.come()
+            attic = master.reconnect()
             assert master.take_grants() == [job]
         master.disconnect(attic)
-        master.pass_time(PRESUMED_S + 1)
+        master.advance_and_expire(PRESUMED_S + 1)
     row = master.row(job)
     assert (row["state"], row["hold"], row["losses"]) == ("queued", 1, 3)
     assert row["reason_code"] == "lost_often"
 
 
-# A new boot of the machine.
+# Reboots.
 
 
-def test_a_new_boot_id_ends_what_the_machine_had(master: LeaseHarness) -> None:
+def test_a_new_boot_id_ends_earlier_attempts(master: LeaseHarness) -> None:
     attic, job = running(master)
     master.disconnect(attic)
-    master.come(boot="another", held={})
+    master.reconnect(boot="another", held={})
     attempt = master.attempt(job, 1)
     assert attempt["evidence"] == "observed: rebooted"
-    # Nothing keeps it from running again at once.
+    # The job runs again at once.
     assert master.take_grants() == [job]
     assert master.row(job)["losses"] == 1
 
 
-def test_a_boot_id_outlives_the_master(master: LeaseHarness) -> None:
+def test_the_boot_id_survives_a_restart_of_the_master(master: LeaseHarness) -> None:
     _, job = running(master)
     master.restart()
-    master.come(boot="another", held={})
+    master.reconnect(boot="another", held={})
     assert master.attempt(job, 1)["evidence"] == "observed: rebooted"
 
 
-def test_what_a_new_boot_has_the_end_of_is_waited_for(master: LeaseHarness) -> None:
+def test_an_end_from_before_a_reboot_is_still_accepted(master: LeaseHarness) -> None:
     attic, job = running(master)
     master.disconnect(attic)
-    attic = master.come(boot="another", held={(job, 1): "ended"})
+    attic = master.reconnect(boot="another", held={(job, 1): "ended"})
     assert master.state(job) == "running"
     master.end(attic, job, 1, o.Exited(0))
     assert master.state(job) == "succeeded"
 
 
-def test_a_hello_of_an_old_boot_alone_ends_nothing(master: LeaseHarness) -> None:
-    # It was long under way; who sent it is not there any more, and sends no heartbeat.
+def test_a_hello_with_an_old_boot_id_ends_nothing(master: LeaseHarness) -> None:
+    # A delayed hello: its sender is gone and sends no heartbeat.
     attic, job = running(master)
     master.disconnect(attic)
     hello = m.Hello(1, "key of attic", "", "", "attic", "older", "i", 2, can=sorted(m.CAPABILITIES))
@@ -238,10 +238,10 @@ def test_a_hello_of_an_old_boot_alone_ends_nothing(master: LeaseHarness) -> None
     assert master.state(job) == "running"
 
 
-# A person's word.
+# Machines declared dead.
 
 
-def test_a_machine_that_is_declared_dead_gives_its_jobs_back(master: LeaseHarness) -> None:
+def test_declaring_a_machine_dead_queues_its_jobs_again(master: LeaseHarness) -> None:
     attic, job = running(master, silence="keep")
     with pytest.raises(Conflict):
         master.request(requests.DeclareDead("attic", "anna", "burnt down"))
@@ -257,38 +257,34 @@ def test_a_machine_that_is_declared_dead_gives_its_jobs_back(master: LeaseHarnes
     assert master.events(job) == ["declared_dead", "requeued"]
 
 
-# Connections that break.
+# Lost connections.
 
 
-def test_a_grant_that_the_machine_never_had_is_offered_again_and_counts_from_then(
-    master: LeaseHarness,
-) -> None:
+def test_a_lost_grant_is_sent_again_with_a_renewed_lease(master: LeaseHarness) -> None:
     attic, job = leased(master)
     master.disconnect(attic)
     master.advance(2000)
-    attic = master.come(held={})
+    attic = master.reconnect(held={})
     [again] = master.received(m.Grant)
     assert (again.job, again.n, again.lease_s) == (job, 1, 1800.0)
     master.attempts["attic"][job, 1] = "leased"
-    # The machine counts from its new heartbeat, so the note of the master is a new one too.
+    # The lease counts from the new heartbeat, at the machine and at the master.
     master.disconnect(attic)
-    master.pass_time(2000)
+    master.advance_and_expire(2000)
     assert master.state(job) == "leased"
-    master.pass_time(PRESUMED_S - 2000 + 1)
+    master.advance_and_expire(PRESUMED_S - 2000 + 1)
     assert master.state(job) == "queued"
 
 
-def test_what_has_started_and_is_not_known_any_more_is_lost(master: LeaseHarness) -> None:
+def test_a_started_attempt_that_its_machine_forgot_is_lost(master: LeaseHarness) -> None:
     attic, job = running(master)
     master.disconnect(attic)
-    master.come(held={})
+    master.reconnect(held={})
     assert master.attempt(job, 1)["evidence"] == "observed: forgotten"
     assert master.row(job)["losses"] == 1
 
 
-def test_a_missing_attempt_is_not_concluded_from_before_its_grant_was_seen(
-    master: LeaseHarness,
-) -> None:
+def test_an_attempt_is_not_missing_before_its_grant_is_journalled(master: LeaseHarness) -> None:
     attic, job = leased(master)
     master.send_frame(attic, m.Heartbeat(5, []), seen=0)
     assert master.state(job) == "leased"
@@ -297,28 +293,28 @@ def test_a_missing_attempt_is_not_concluded_from_before_its_grant_was_seen(
     assert master.row(job)["losses"] == 0
 
 
-def test_what_the_machine_holds_without_a_right_is_excepted_and_stopped(
+def test_an_attempt_held_after_its_lease_expired_is_rejected_and_stopped(
     master: LeaseHarness,
 ) -> None:
     attic, job = running(master)
     master.disconnect(attic)
-    master.pass_time(PRESUMED_S + 1)
-    attic = master.come(held={(job, 1): "running"})
+    master.advance_and_expire(PRESUMED_S + 1)
+    attic = master.reconnect(held={(job, 1): "running"})
     [renew] = master.received(m.Renew)[-1:]
     assert renew.excepted == [(job, 1)]
     assert m.Stale(job, 1) in master.received(m.Stale)
     assert "stale" in master.events(job)
 
 
-def test_a_connection_that_ends_in_the_turn_it_began_is_not_kept(master: LeaseHarness) -> None:
-    # Seen: the end was handled before the beginning, and the machine stayed attached.
+def test_attach_and_detach_in_one_turn_leave_the_machine_detached(master: LeaseHarness) -> None:
+    # Seen: the detach was handled before the attach, and the machine stayed attached.
     hello = m.Hello(1, "key of attic", "", "", "attic", "boot", "i", 2)
     master.turn(requests.Attach(hello, True, 7), requests.Detached(7))
     [machine] = master.core.state.machines.values()
     assert machine.connection is None
 
 
-def test_a_machine_that_comes_back_in_one_turn_is_connected(master: LeaseHarness) -> None:
+def test_detach_and_attach_in_one_turn_leave_the_machine_attached(master: LeaseHarness) -> None:
     attic = master.join("attic")
     hello = m.Hello(1, "key of attic", "", "", "attic", "boot", "i", 2)
     master.turn(requests.Detached(attic), requests.Attach(hello, True, 8))
@@ -327,7 +323,7 @@ def test_a_machine_that_comes_back_in_one_turn_is_connected(master: LeaseHarness
 
 
 @pytest.mark.parametrize(
-    "policy, says",
+    "policy, text",
     [
         ("rerun", "run again after 37 min 35 s of silence"),
         ("hold", "held after 37 min 35 s of silence"),
@@ -335,8 +331,8 @@ def test_a_machine_that_comes_back_in_one_turn_is_connected(master: LeaseHarness
         ("idempotent", "run again after 1 min of silence"),
     ],
 )
-def test_a_job_is_shown_silent_after_20_s_and_what_becomes_of_it(
-    master: LeaseHarness, policy: str, says: str
+def test_silence_over_20_s_is_shown_with_what_follows(
+    master: LeaseHarness, policy: str, text: str
 ) -> None:
     attic, job = running(master, silence=policy)
     master.disconnect(attic)
@@ -344,4 +340,4 @@ def test_a_job_is_shown_silent_after_20_s_and_what_becomes_of_it(
     assert master.explain(job)["sentence"] == "running on attic"
     master.advance(1)
     assert "running on attic, no heartbeat for 21.0 s" in master.explain(job)["sentence"]
-    assert says in master.explain(job)["sentence"]
+    assert text in master.explain(job)["sentence"]

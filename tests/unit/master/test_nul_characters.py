@@ -1,4 +1,4 @@
-"""Text that not every store can hold never reaches it: people are told, machines are forgiven."""
+"""NUL characters, which PostgreSQL cannot store: rejected from users, replaced from machines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.unit.master.harness import Harness
 
 
 @pytest.mark.parametrize("field", ["key", "comment", "subject"])
-def test_a_submit_with_a_nul_in_it_is_refused(master: Harness, field: str) -> None:
+def test_a_submit_with_a_nul_is_rejected(master: Harness, field: str) -> None:
     master.define()
     with pytest.raises(BadRequest, match="must not have a NUL character"):
         master.submit(**{field: "a\0b"})
     assert master.submit(**{field: "a b"}).id == 1
 
 
-def test_a_job_that_tells_a_nul_as_its_comment_is_heard_without_it(master: Harness) -> None:
+def test_a_nul_in_a_progress_comment_is_replaced(master: Harness) -> None:
     master.define()
     attic = master.join("attic")
     master.submit()
@@ -30,5 +30,5 @@ def test_a_job_that_tells_a_nul_as_its_comment_is_heard_without_it(master: Harne
         assert tx.cursor.fetchall() == [("pass�two",)]
 
 
-def test_an_outcome_with_a_nul_in_its_words_is_one_all_the_same() -> None:
+def test_a_nul_in_an_outcome_is_replaced() -> None:
     assert o.from_json({"kind": "lost", "why": "a\0b"}) == o.Lost("a�b")

@@ -1,4 +1,4 @@
-"""A store that was put back: nothing of it runs by itself, and no number is given twice."""
+"""Restored stores: unfinished jobs are held, and ids are never reused."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mythjobs.store.writes.id_recovery import ATTEMPTS_SKIPPED, JOB_IDS_SKIPPED
 from tests.unit.master.harness import Harness
 
 
-def _back(master: Harness, path: Path, *, known: bool = True) -> RestoreResult:
-    """The master goes back to this copy; its machines know what they know."""
+def _restore(master: Harness, path: Path, *, known: bool = True) -> RestoreResult:
+    """Restore the master from this copy; the machines keep their state."""
     there = open_store(path)
     with master.store.snapshot() as old, there.transaction() as tx:
-        begun = prepare_restored_store(
+        restored = prepare_restored_store(
             tx, master.now, id_recovery.read_restored_ids(old) if known else None
         )
     master.store.close()
@@ -27,10 +27,10 @@ def _back(master: Harness, path: Path, *, known: bool = True) -> RestoreResult:
     master.restart()
     with there.snapshot() as tx:
         assert run.check(tx) == []
-    return begun
+    return restored
 
 
-def test_what_was_not_over_is_held_and_goes_on_under_a_number_of_its_own(
+def test_unfinished_jobs_are_held_and_get_new_attempt_numbers(
     master: Harness, tmp_path: Path
 ) -> None:
     master.define()
@@ -40,11 +40,11 @@ def test_what_was_not_over_is_held_and_goes_on_under_a_number_of_its_own(
     back_up(tmp_path / "store.db", tmp_path / "copy.db")
     later = master.submit().id
 
-    begun = _back(master, tmp_path / "copy.db", known=False)
-    assert begun == RestoreResult(held=2, next_job_id=2 * JOB_IDS_SKIPPED)
-    assert later < begun.next_job_id
+    restored = _restore(master, tmp_path / "copy.db", known=False)
+    assert restored == RestoreResult(held=2, next_job_id=2 * JOB_IDS_SKIPPED)
+    assert later < restored.next_job_id
     assert master.explain(waiting)["sentence"].startswith("held: the store was restored")
-    # The machine has it still, under a number that is over: it is told to stop.
+    # The machine still runs the old attempt, and is told to stop it.
     connection = master.join(cores=2)
     assert [(each.job, each.n) for each in master.received(m.Stale)] == [(running, 1)]
     assert master.take_grants() == []
@@ -61,7 +61,7 @@ def test_what_was_not_over_is_held_and_goes_on_under_a_number_of_its_own(
     assert {master.state(running), master.state(waiting)} == {"succeeded"}
 
 
-def test_what_runs_by_the_word_of_both_stores_goes_on(master: Harness, tmp_path: Path) -> None:
+def test_attempts_that_are_live_in_both_stores_go_on(master: Harness, tmp_path: Path) -> None:
     master.define()
     connection = master.join(cores=2)
     [running, ended] = master.queue(2)
@@ -69,7 +69,7 @@ def test_what_runs_by_the_word_of_both_stores_goes_on(master: Harness, tmp_path:
     back_up(tmp_path / "store.db", tmp_path / "copy.db")
     master.finish(connection, ended)
 
-    assert _back(master, tmp_path / "copy.db").held == 1
+    assert _restore(master, tmp_path / "copy.db").held == 1
     connection = master.join(cores=2)
     assert master.received(m.Stale) == []
     master.finish(connection, running)
@@ -79,7 +79,7 @@ def test_what_runs_by_the_word_of_both_stores_goes_on(master: Harness, tmp_path:
     assert [(each.job, each.n) for each in master.received(m.Grant)] == [(ended, 2)]
 
 
-def test_what_was_to_be_stopped_is_cancelled(master: Harness, tmp_path: Path) -> None:
+def test_a_job_with_a_stop_request_is_cancelled(master: Harness, tmp_path: Path) -> None:
     master.define()
     master.join(cores=1)
     running = master.submit().id
@@ -87,6 +87,6 @@ def test_what_was_to_be_stopped_is_cancelled(master: Harness, tmp_path: Path) ->
     assert master.take_grants() == [running]
     master.request(requests.CancelJobs([running], "anna"))
     back_up(tmp_path / "store.db", tmp_path / "copy.db")
-    assert _back(master, tmp_path / "copy.db", known=False).held == 0
+    assert _restore(master, tmp_path / "copy.db", known=False).held == 0
     assert master.state(running) == "cancelled"
     assert master.state(follower) == "cancelled"

@@ -1,4 +1,4 @@
-"""What each kind of end makes of a job."""
+"""Retry decisions for each kind of outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def a_command(**given: Any) -> Command:
     return Command(given.pop("name", "transcode"), argv=("x",), retry=retry, **given)
 
 
-def past(**given: Any) -> AttemptHistory:
+def history(**given: Any) -> AttemptHistory:
     return AttemptHistory(**{"job_id": 7, "n": 1, **given})
 
 
@@ -47,15 +47,15 @@ def past(**given: Any) -> AttemptHistory:
         (o.Stopped("lease"), AGAIN, "again"),
     ],
 )
-def test_without_a_budget(outcome: o.Outcome, event: JobEvent, code: str) -> None:
-    verdict = decide(outcome, a_command(), past())
-    assert (verdict.event, verdict.reason_code) == (event, code)
-    assert verdict.hold == 0
-    assert bool(verdict.reason) == (event is not DONE)
+def test_outcomes_without_retries(outcome: o.Outcome, event: JobEvent, code: str) -> None:
+    decision = decide(outcome, a_command(), history())
+    assert (decision.event, decision.reason_code) == (event, code)
+    assert decision.hold == 0
+    assert bool(decision.reason) == (event is not DONE)
 
 
-def test_a_stop_that_was_asked_for_decides_unless_it_came_too_late() -> None:
-    asked = past(stop_requested_by="anna")
+def test_a_requested_stop_cancels_unless_the_job_succeeded() -> None:
+    asked = history(stop_requested_by="anna")
     assert decide(o.Stopped("anna"), a_command(), asked).event is CANCELLED
     assert decide(o.Exited(1), a_command(failures=3), asked).event is CANCELLED
     assert decide(o.Lost("x"), a_command(), asked).event is CANCELLED
@@ -63,59 +63,59 @@ def test_a_stop_that_was_asked_for_decides_unless_it_came_too_late() -> None:
     assert decide_returned(asked, "never").event is CANCELLED
 
 
-def test_a_machine_that_is_short_of_something_costs_its_jobs_nothing_but_time() -> None:
+def test_a_resource_shortage_of_the_machine_only_delays_its_jobs() -> None:
     short = o.NotStarted(11, "this machine: Resource temporarily unavailable")
     command = a_command(failures=1)
     for n, least_s, most_s in ((1, 7, 13), (2, 15, 25), (9, 450, 750)):
-        verdict = decide(short, command, past(n=n, losses=1))
-        assert (verdict.event, verdict.failed, verdict.losses) == (AGAIN, 0, 1)
-        assert least_s <= verdict.wait_s <= most_s
-    assert decide(short, command, past(stop_requested_by="anna")).event is CANCELLED
+        decision = decide(short, command, history(n=n, losses=1))
+        assert (decision.event, decision.failed, decision.losses) == (AGAIN, 0, 1)
+        assert least_s <= decision.wait_s <= most_s
+    assert decide(short, command, history(stop_requested_by="anna")).event is CANCELLED
 
 
-def test_failures_are_run_again_until_the_budget_is_used_up() -> None:
+def test_failures_are_retried_until_the_budget_is_used_up() -> None:
     command = a_command(failures=2, backoff_s=60.0)
-    verdicts = [decide(o.Exited(1), command, past(n=n + 1, failures=n)) for n in range(3)]
-    assert [each.event for each in verdicts] == [AGAIN, AGAIN, FAILED]
-    assert [each.failed for each in verdicts] == [1, 1, 1]
-    assert 45 <= verdicts[0].wait_s <= 75
-    assert 90 <= verdicts[1].wait_s <= 150
+    decisions = [decide(o.Exited(1), command, history(n=n + 1, failures=n)) for n in range(3)]
+    assert [each.event for each in decisions] == [AGAIN, AGAIN, FAILED]
+    assert [each.failed for each in decisions] == [1, 1, 1]
+    assert 45 <= decisions[0].wait_s <= 75
+    assert 90 <= decisions[1].wait_s <= 150
 
 
-def test_only_the_outcomes_that_were_named_are_run_again() -> None:
+def test_only_the_configured_outcomes_are_retried() -> None:
     command = a_command(failures=2, on=("signalled",))
-    assert decide(o.Exited(1), command, past()).event is FAILED
-    assert decide(o.Signalled(9), command, past()).event is AGAIN
+    assert decide(o.Exited(1), command, history()).event is FAILED
+    assert decide(o.Signalled(9), command, history()).event is AGAIN
 
 
 @pytest.mark.parametrize("outcome", [o.Exited(75), o.Lost("x"), o.Stopped("window")])
-def test_what_is_not_the_commands_fault_uses_no_budget(outcome: o.Outcome) -> None:
-    verdict = decide(outcome, a_command(failures=1), past())
-    assert (verdict.event, verdict.failed) == (AGAIN, 0)
+def test_an_end_without_fault_of_the_command_uses_no_budget(outcome: o.Outcome) -> None:
+    decision = decide(outcome, a_command(failures=1), history())
+    assert (decision.event, decision.failed) == (AGAIN, 0)
 
 
-def test_later_waits_longer_each_time_and_not_for_ever() -> None:
-    waits = [decide(o.Exited(75), a_command(), past(n=n)).wait_s for n in range(1, 40)]
+def test_the_delay_after_exit_code_75_grows_to_a_maximum() -> None:
+    waits = [decide(o.Exited(75), a_command(), history(n=n)).wait_s for n in range(1, 40)]
     assert waits[0] < waits[2] < waits[5]
     assert max(waits) <= 1.25 * 6 * 3600
 
 
-def test_the_code_of_an_ad_hoc_run_is_its_own() -> None:
-    assert decide(o.Exited(75), a_command(name=RUN), past()).event is FAILED
+def test_exit_code_75_of_an_ad_hoc_run_is_a_failure() -> None:
+    assert decide(o.Exited(75), a_command(name=RUN), history()).event is FAILED
 
 
-def test_seventy_five_may_mean_success() -> None:
-    assert decide(o.Exited(75), a_command(success=(0, 75)), past()).event is DONE
+def test_exit_code_75_can_be_configured_as_success() -> None:
+    assert decide(o.Exited(75), a_command(success=(0, 75)), history()).event is DONE
 
 
-def test_what_the_output_says_puts_the_whole_command_off() -> None:
-    verdict = decide(o.Exited(1), a_command(), past(), later_match="NAS offline")
-    assert (verdict.event, verdict.reason_code, verdict.defers_command, verdict.failed) == (
+def test_a_match_of_later_defers_the_whole_command() -> None:
+    decision = decide(o.Exited(1), a_command(), history(), later_match="NAS offline")
+    assert (decision.event, decision.reason_code, decision.defers_command, decision.failed) == (
         AGAIN, "later", True, 0,
     )  # fmt: skip
-    assert '"NAS offline"' in verdict.reason
-    assert verdict.wait_s > 0
-    assert not decide(o.Exited(0), a_command(), past(), later_match="NAS offline").defers_command
+    assert '"NAS offline"' in decision.reason
+    assert decision.wait_s > 0
+    assert not decide(o.Exited(0), a_command(), history(), later_match="NAS offline").defers_command
 
 
 @pytest.mark.parametrize(
@@ -128,42 +128,44 @@ def test_what_the_output_says_puts_the_whole_command_off() -> None:
         ("hold", 0, AGAIN, 1),
     ],
 )
-def test_a_broken_limit_is_treated_as_its_command_says(
+def test_a_breach_follows_on_breach(
     on_breach: str, failures: int, event: JobEvent, hold: int
 ) -> None:
     command = a_command(on_breach=on_breach, failures=failures)
-    verdict = decide(o.Breached("memory"), command, past())
-    assert (verdict.event, verdict.hold) == (event, hold)
+    decision = decide(o.Breached("memory"), command, history())
+    assert (decision.event, decision.hold) == (event, hold)
 
 
 def test_a_job_that_is_lost_three_times_in_a_row_is_held() -> None:
-    verdicts = [decide(o.Lost("x"), a_command(), past(n=n + 1, losses=n)) for n in range(3)]
-    assert [(each.losses, each.hold) for each in verdicts] == [(1, 0), (2, 0), (3, 1)]
-    # One that ends otherwise begins the count anew; one that never started leaves it.
-    assert decide(o.Stopped("window"), a_command(), past(losses=2)).losses == 0
-    assert decide_returned(past(losses=2), "it came too late").losses == 2
+    decisions = [decide(o.Lost("x"), a_command(), history(n=n + 1, losses=n)) for n in range(3)]
+    assert [(each.losses, each.hold) for each in decisions] == [(1, 0), (2, 0), (3, 1)]
+    # Any other end resets the count; an attempt that never started leaves the count.
+    assert decide(o.Stopped("window"), a_command(), history(losses=2)).losses == 0
+    assert decide_returned(history(losses=2), "it came too late").losses == 2
 
 
 @pytest.mark.parametrize("outcome", [o.Lost("x"), o.Stopped("lease")])
-def test_a_command_that_says_hold_is_held_when_its_machine_is_lost(outcome: o.Outcome) -> None:
-    verdict = decide(outcome, a_command(), past(silence="hold"))
-    assert (verdict.event, verdict.hold, verdict.reason_code) == (AGAIN, 1, "lost")
+def test_a_lost_job_of_a_command_with_silence_hold_is_held(outcome: o.Outcome) -> None:
+    decision = decide(outcome, a_command(), history(silence="hold"))
+    assert (decision.event, decision.hold, decision.reason_code) == (AGAIN, 1, "lost")
 
 
-def test_waits_are_spread_and_the_same_everywhere() -> None:
-    waits = [backoff_s(60.0, 0, past(job_id=job)) for job in range(200)]
-    assert waits == [backoff_s(60.0, 0, past(job_id=job)) for job in range(200)]
+def test_backoff_is_spread_and_deterministic() -> None:
+    waits = [backoff_s(60.0, 0, history(job_id=job)) for job in range(200)]
+    assert waits == [backoff_s(60.0, 0, history(job_id=job)) for job in range(200)]
     assert min(waits) < 50
     assert max(waits) > 70
     assert all(45 <= each <= 75 for each in waits)
 
 
-def test_a_long_first_wait_is_not_cut_short() -> None:
-    assert backoff_s(100_000.0, 3, past()) >= 75_000
+def test_a_long_first_backoff_is_not_shortened() -> None:
+    assert backoff_s(100_000.0, 3, history()) >= 75_000
 
 
-def test_what_is_given_back_again_and_again_waits_a_little() -> None:
-    waits = [decide_returned(past(n=n), "its zone is not known here").wait_s for n in range(1, 20)]
+def test_a_job_returned_repeatedly_is_delayed() -> None:
+    waits = [
+        decide_returned(history(n=n), "its zone is not known here").wait_s for n in range(1, 20)
+    ]
     assert waits[:2] == [0.0, 0.0]
     assert 0.75 <= waits[2] <= 1.25
     assert waits[4] < waits[6] < waits[9] == 60.0

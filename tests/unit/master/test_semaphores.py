@@ -1,4 +1,4 @@
-"""A frozen job keeps its semaphores, and gives back those that say so."""
+"""Semaphores of frozen jobs: kept, or released where `free_when_frozen` is set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _used(master: Harness) -> int:
 
 
 def _running(master: Harness, *, free: bool) -> tuple[int, int, int]:
-    """A machine's connection, a job that runs there and has the only unit, and one that waits."""
+    """Return a connection, a running job that holds the only unit, and a waiting job."""
     attic = master.join("attic", 4)
     master.request(requests.SetSemaphore("nas", 1, free))
     master.define(semaphores={"nas": 1})
@@ -26,37 +26,35 @@ def _running(master: Harness, *, free: bool) -> tuple[int, int, int]:
     return attic, first, second
 
 
-def test_a_frozen_job_keeps_its_units_where_nothing_else_is_said(master: Harness) -> None:
+def test_a_frozen_job_keeps_its_units_by_default(master: Harness) -> None:
     attic, first, _ = _running(master, free=False)
     master.send_frame(attic, m.Frozen(first, 1, ["window"]))
     assert (master.take_grants(), _used(master)) == ([], 1)
 
 
-def test_a_frozen_job_gives_back_what_says_so_and_takes_it_again_when_it_goes_on(
-    master: Harness,
-) -> None:
+def test_free_when_frozen_releases_the_units_until_the_job_is_thawed(master: Harness) -> None:
     attic, first, second = _running(master, free=True)
     master.send_frame(attic, m.Frozen(first, 1, ["window"]))
     assert (master.take_grants(), _used(master)) == ([second], 1)
-    # It goes on: more is taken than there is, and nothing starts until it fits.
+    # Thawed: more units are in use than exist, and nothing starts until they are free.
     master.send_frame(attic, m.Frozen(first, 1, []))
     assert _used(master) == 2
     third = master.submit().id
-    assert master.explain(third)["sentence"] == "waits: 2 of 1 of semaphore nas are taken"
+    assert master.explain(third)["sentence"] == "waits: 2 of 1 units of semaphore nas are in use"
     master.finish(attic, second)
     assert (master.take_grants(), _used(master)) == ([], 1)
     master.finish(attic, first)
     assert master.take_grants() == [third]
 
 
-def test_on_a_machine_that_is_away_nothing_counts_as_frozen(master: Harness) -> None:
+def test_no_job_counts_as_frozen_while_its_machine_is_disconnected(master: Harness) -> None:
     attic, first, second = _running(master, free=True)
     master.request(requests.SetMachine("attic", jobs=1))
     master.send_frame(attic, m.Frozen(first, 1, ["user"]))
     assert (master.take_grants(), _used(master)) == ([], 0)
     master.disconnect(attic)
     assert _used(master) == 1
-    # Nor when it comes again, until it says so.
+    # Nor after a reconnect, until the machine reports the freeze again.
     attic = master.join("attic", 4)
     assert _used(master) == 1
     master.send_frame(attic, m.Frozen(first, 1, ["user"]))
@@ -64,15 +62,13 @@ def test_on_a_machine_that_is_away_nothing_counts_as_frozen(master: Harness) -> 
     assert master.state(second) == "queued"
 
 
-def test_a_restart_of_the_master_knows_which_semaphores_are_given_back(
-    master: Harness,
-) -> None:
+def test_free_when_frozen_survives_a_restart_of_the_master(master: Harness) -> None:
     _, first, second = _running(master, free=True)
     master.restart()
     attic = master.join("attic", 4)
     assert master.take_grants() == []
     master.send_frame(attic, m.Frozen(first, 1, ["window"]))
     assert master.take_grants() == [second]
-    # And it is a person's to say otherwise.
+    # A user can change the setting.
     master.request(requests.SetSemaphore("nas", 1, False))
     assert _used(master) == 2

@@ -53,7 +53,7 @@ def _final_error(flags: jobs.JobFlags) -> tuple[str, str] | None:
 
 
 def cancel_jobs(turn: TurnContext, request: requests.CancelJobs) -> list[JobActionResult]:
-    """Cancel queued jobs at once; send a stop for live ones, which end when their machine says."""
+    """Cancel queued jobs at once; send a stop for live ones, which end when their machine reports so."""
 
     def act(flags: jobs.JobFlags) -> tuple[str, str]:
         if flags.state == JobState.QUEUED:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.model.zone import load_zone
-from mythjobs.process.cgroup import CgroupProvider, open_cgroup_pool
+from mythjobs.process.cgroup import open_cgroup_pool
 
 _LOCALTIME: Final = Path("/etc/localtime")
 _TIMEZONE: Final = Path("/etc/timezone")
@@ -26,15 +26,15 @@ def find_time_zone(
     """Return the IANA name of this machine's time zone; "" if unknown, which means UTC."""
     for name in (
         environ.get("TZ", "").lstrip(":"),
-        _zone_of_link(localtime),
-        _zone_in_file(timezone),
+        _read_zone_link(localtime),
+        _read_zone_file(timezone),
     ):
         if name and _is_known_zone(name):
             return name
     return ""
 
 
-def _zone_of_link(path: Path) -> str:
+def _read_zone_link(path: Path) -> str:
     try:
         target = os.readlink(path)
     except OSError:
@@ -43,7 +43,7 @@ def _zone_of_link(path: Path) -> str:
     return name if found else ""
 
 
-def _zone_in_file(path: Path) -> str:
+def _read_zone_file(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -58,21 +58,23 @@ def _is_known_zone(name: str) -> bool:
     return True
 
 
-def capabilities_with(groups: CgroupProvider | None) -> tuple[str, ...]:
-    """Return what this machine enforces even without an agent, as names in messages.CAN.
+def list_capabilities(cgroup_limits: frozenset[str] | None) -> tuple[str, ...]:
+    """Return what this machine enforces even without an agent, a part of messages.CAPABILITIES.
 
-    `memory` and `processes` need a cgroup that enforces them: sampling would notice too late.
+    `cgroup_limits` are the limits that cgroups enforce, None if there are no cgroups. `memory`
+    and `processes` count only if cgroups enforce them: sampling would notice too late.
     """
-    if groups is None:
+    if cgroup_limits is None:
         return _ALWAYS
-    return (*_ALWAYS, "contain", *sorted(groups.enforced_limits()))
+    return (*_ALWAYS, "contain", *sorted(cgroup_limits))
 
 
 def detect_capabilities() -> tuple[str, ...]:
     """Detect the capabilities by creating cgroups, which are removed afterwards."""
-    groups = open_cgroup_pool()
+    pool = open_cgroup_pool()
+    if pool is None:
+        return list_capabilities(None)
     try:
-        return capabilities_with(groups)
+        return list_capabilities(pool.enforced_limits())
     finally:
-        if groups is not None:
-            groups.close()
+        pool.close()

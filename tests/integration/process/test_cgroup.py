@@ -14,7 +14,7 @@ import pytest
 from mythjobs.model.limits import Limits
 from mythjobs.process.cgroup import mounts, open_cgroup_pool
 from mythjobs.process.cgroup import pool as cgroup_pool
-from mythjobs.process.cgroup.leaf import LeafCgroup
+from mythjobs.process.cgroup.leaf import ChildCgroup
 from mythjobs.process.cgroup.pool import CgroupPool
 from mythjobs.process.spawn import stub
 from mythjobs.process.spawn.program import ChildSetup
@@ -46,7 +46,7 @@ def _unified() -> str:
     return unified
 
 
-def start(leaf: LeafCgroup, text: str) -> subprocess.Popen[bytes]:
+def start(leaf: ChildCgroup, text: str) -> subprocess.Popen[bytes]:
     """Start a shell in the cgroup, its output in a pipe."""
     reader, writer = os.pipe()
     argv = [b"sh", b"-c", text.encode()]
@@ -59,7 +59,7 @@ def start(leaf: LeafCgroup, text: str) -> subprocess.Popen[bytes]:
     return child
 
 
-def wait_for(leaf: LeafCgroup, limit: str | None) -> None:
+def wait_for(leaf: ChildCgroup, limit: str | None) -> None:
     """Wait for an event until the cgroup is empty, or has hit `limit` if one is given."""
     with select.epoll() as epoll:
         for fd, mask in leaf.open_events().items():

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from mythjobs.agent.capabilities import capabilities_with, find_time_zone
-from mythjobs.process.cgroup import ChildCgroup
+from mythjobs.agent.capabilities import find_time_zone, list_capabilities
 from mythjobs.protocol.messages import CAPABILITIES
 
 
@@ -25,19 +24,7 @@ def test_unknown_time_zone_is_not_reported(tmp_path: Path) -> None:
     assert find_time_zone({"TZ": "CET-1CEST"}, link, tmp_path / "timezone") == ""
 
 
-class Groups:
-    """Cgroups of a kernel that limits only the number of processes."""
-
-    def take(self) -> ChildCgroup:
-        raise AssertionError("no cgroup may be created here")
-
-    def enforced_limits(self) -> frozenset[str]:
-        return frozenset({"processes"})
-
-    def close(self) -> None: ...
-
-
 def test_memory_and_processes_need_kernel_enforcement() -> None:
     tree = {"contain", "memory", "processes"}
-    assert set(capabilities_with(None)) == CAPABILITIES - tree
-    assert set(capabilities_with(Groups())) == CAPABILITIES - {"memory"}
+    assert set(list_capabilities(None)) == CAPABILITIES - tree
+    assert set(list_capabilities(frozenset({"processes"}))) == CAPABILITIES - {"memory"}

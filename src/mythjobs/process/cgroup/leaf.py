@@ -15,11 +15,11 @@ from mythjobs.process.cgroup.group import CgroupDirectory
 LIMIT_BY_CONTROLLER: Final = {"memory": "memory", "pids": "processes"}
 
 
-class LeafCgroup:
-    """Implements ChildCgroup.
+class ChildCgroup:
+    """A cgroup that holds the process tree of one child; its processes cannot leave it.
 
-    `controllers` are cgroup v1 directories, created when a limit needs one.
-    `unified_controllers` are the v2 controllers that the parent enables for `unified`.
+    The child's stub joins it before the program starts. Methods ignore processes and files that
+    are already gone, and raise nothing.
     """
 
     def __init__(
@@ -27,8 +27,10 @@ class LeafCgroup:
         unified: CgroupDirectory,
         unified_controllers: frozenset[str],
         controllers: Mapping[str, CgroupDirectory],
-        release: Callable[[LeafCgroup], None],
+        release: Callable[[ChildCgroup], None],
     ) -> None:
+        """`controllers` are cgroup v1 directories, created when a limit needs one;
+        `unified_controllers` are the v2 controllers that the parent enables for `unified`."""
         self.unified = unified
         self._unified_controllers = unified_controllers
         self._controllers = controllers
@@ -41,16 +43,17 @@ class LeafCgroup:
         self._hits_before: dict[str, int] = {}
         self._limited_controllers: set[str] = set()
 
-    # ChildCgroup.
-
     def list_join_files(self) -> list[str]:
+        """Return the cgroup.procs files to which a process writes "0" to join."""
         directories = [self.unified, *self.created.values()]
         return [each.file_path("cgroup.procs") for each in directories]
 
     def list_pids(self) -> list[int]:
+        """Return the pids of all processes, without zombies."""
         return self.unified.list_pids()
 
     def kill(self) -> None:
+        """Send SIGKILL to all processes at once, frozen or not, so that no fork escapes."""
         if not self.unified.write("cgroup.kill", "1"):
             self.freeze()
             self.unified.kill_one_by_one()
@@ -68,6 +71,11 @@ class LeafCgroup:
         return self.unified.read_keyed_numbers("cgroup.events").get("populated", 0) == 0
 
     def open_events(self) -> dict[int, int]:
+        """Return descriptors and their epoll masks; events: the cgroup is empty, a limit was hit.
+
+        The cgroup owns the descriptors. On an event call `clear_events`, then `is_empty` and
+        `find_breach`.
+        """
         if not self._event_masks:
             self._open_event_file(self.unified, "cgroup.events")
             for controller in sorted(self._limited_controllers):
@@ -93,6 +101,7 @@ class LeafCgroup:
                     os.eventfd_read(fd)
 
     def read_usage(self) -> Usage:
+        """Return the exact CPU time of all processes that ever ran in it, and the memory peak."""
         now, before = self.unified.read_keyed_numbers("cpu.stat"), self._cpu_at_start
         user_us = now.get("user_usec", 0) - before.get("user_usec", 0)
         system_us = now.get("system_usec", 0) - before.get("system_usec", 0)
@@ -105,6 +114,7 @@ class LeafCgroup:
         )
 
     def set_limits(self, limits: Limits) -> dict[str, str]:
+        """Set the limits "memory" and "processes"; return those that cannot be set, and why."""
         unenforced = {}
         for controller, value in (("memory", limits.memory_bytes), ("pids", limits.processes)):
             if value is None and controller not in self._limited_controllers:
@@ -115,6 +125,7 @@ class LeafCgroup:
         return unenforced
 
     def find_breach(self) -> str | None:
+        """Return the limit ("memory" or "processes") that was hit since the last `set_limits`."""
         for controller in sorted(self._limited_controllers):
             directory = self._find_directory(controller)
             if directory is None:
@@ -124,6 +135,7 @@ class LeafCgroup:
         return None
 
     def close(self) -> None:
+        """Return the cgroup to the pool, or remove it, at the latest once it is empty."""
         for fd in [*self._event_masks, *self._extra_fds]:
             os.close(fd)
         self._event_masks.clear()

@@ -11,7 +11,7 @@ from typing import Final
 from mythjobs.process import procfs
 from mythjobs.process.cgroup import mounts
 from mythjobs.process.cgroup.group import CgroupDirectory
-from mythjobs.process.cgroup.leaf import LIMIT_BY_CONTROLLER, LeafCgroup
+from mythjobs.process.cgroup.leaf import LIMIT_BY_CONTROLLER, ChildCgroup
 
 _PREFIX: Final = "mythjobs-"
 # Creating and removing a cgroup takes 40 µs; up to this many empty ones are kept for reuse.
@@ -49,7 +49,7 @@ def _list_unified_candidates(cgroup_mounts: mounts.CgroupMounts) -> list[str]:
 
 
 class CgroupPool:
-    """Implements CgroupProvider.
+    """The cgroups of one process: a reaper, or a program that uses the library.
 
     The name of its directory in each hierarchy holds this process's pid and start time, so that
     later processes can tell whether the owner still runs.
@@ -62,8 +62,8 @@ class CgroupPool:
         self._unified = CgroupDirectory(f"{cgroup_mounts.unified}/{name}")
         self._controllers: dict[str, CgroupDirectory] = {}
         self._numbers = itertools.count(1)
-        self._free: list[LeafCgroup] = []
-        self._unremovable: list[LeafCgroup] = []
+        self._free: list[ChildCgroup] = []
+        self._unremovable: list[ChildCgroup] = []
         self._lock = threading.Lock()
         self._unified.create()
         try:
@@ -80,7 +80,8 @@ class CgroupPool:
             self.close()
             raise
 
-    def take(self) -> LeafCgroup:
+    def take(self) -> ChildCgroup:
+        """Return an empty cgroup. Raises OSError."""
         with self._lock:
             self._remove_emptied()
             if self._free:
@@ -94,9 +95,10 @@ class CgroupPool:
             name: CgroupDirectory(f"{parent.path}/{number}")
             for name, parent in self._controllers.items()
         }
-        return LeafCgroup(unified, self._unified_controllers, controllers, self._release)
+        return ChildCgroup(unified, self._unified_controllers, controllers, self._release)
 
     def enforced_limits(self) -> frozenset[str]:
+        """Return which of "memory" and "processes" its cgroups can enforce."""
         return frozenset(
             limit
             for controller, limit in LIMIT_BY_CONTROLLER.items()
@@ -112,7 +114,7 @@ class CgroupPool:
         for directory in [self._unified, *self._controllers.values()]:
             directory.remove()
 
-    def _release(self, leaf: LeafCgroup) -> None:
+    def _release(self, leaf: ChildCgroup) -> None:
         with self._lock:
             # A cgroup with limits is not reused: the next child may have none.
             is_reusable = leaf.is_empty() and not leaf.created and len(self._free) < _MAX_FREE
@@ -191,13 +193,13 @@ def _is_owner_dead(name: str) -> bool:
     return process is None or str(process.start_time_ms) != start_ms or process.is_dead
 
 
-def _has_limits(leaf: LeafCgroup) -> bool:
+def _has_limits(leaf: ChildCgroup) -> bool:
     return any(
         leaf.unified.read(name).strip() not in ("", "max") for name in ("memory.max", "pids.max")
     )
 
 
-def _remove(leaf: LeafCgroup) -> bool:
+def _remove(leaf: ChildCgroup) -> bool:
     removed = [directory.remove() for directory in leaf.created.values()]
     return leaf.unified.remove() and all(removed)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, Outcome
-from mythjobs.process.cgroup import CgroupProvider, ChildCgroup, open_cgroup_pool
+from mythjobs.process.cgroup import CgroupPool, ChildCgroup, open_cgroup_pool
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.supervise import usage
 from mythjobs.process.supervise.child import Child
@@ -43,9 +43,9 @@ class LimitMonitor:
         if child.cgroup:
             child.unenforced = child.cgroup.set_limits(child.limits)
         else:
-            missing = _without_cgroup(child.limits, "it was started without a cgroup")
             child.unenforced = {
-                name: child.unenforced.get(name, why) for name, why in missing.items()
+                name: child.unenforced.get(name, "it was started without a cgroup")
+                for name in _cgroup_limits(child.limits)
             }
         if not _needs_checks(child):
             child.limit_check = None
@@ -134,9 +134,7 @@ def _needs_checks(child: Child) -> bool:
 
 def _sampled_limits(child: Child) -> frozenset[str]:
     """Return the limits that no cgroup enforces for this child."""
-    limits = child.limits
-    values = {"memory": limits.memory_bytes, "processes": limits.processes}
-    return frozenset(name for name in child.unenforced if values.get(name) is not None)
+    return frozenset(child.unenforced).intersection(_cgroup_limits(child.limits))
 
 
 class CgroupAllocator:
@@ -148,7 +146,7 @@ class CgroupAllocator:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_opened = False
-        self._provider: CgroupProvider | None = None
+        self._pool: CgroupPool | None = None
 
     def assign(self, child: Child) -> None:
         """Assign a cgroup if the child needs one and one is available.
@@ -161,9 +159,9 @@ class CgroupAllocator:
         if child.may_outlive_supervisor:
             # The next supervisor kills what it finds in cgroups of dead owners.
             why = "a program that may leave processes behind gets no cgroup"
-            child.unenforced = _without_cgroup(limits, why)
+            child.unenforced = dict.fromkeys(_cgroup_limits(limits), why)
         elif (cgroup := self._take()) is None:
-            child.unenforced = _without_cgroup(limits, "there is no writable cgroup")
+            child.unenforced = dict.fromkeys(_cgroup_limits(limits), "there is no writable cgroup")
         else:
             child.cgroup = cgroup
             child.unenforced = cgroup.set_limits(limits)
@@ -173,29 +171,24 @@ class CgroupAllocator:
     def _take(self) -> ChildCgroup | None:
         with self._lock:
             if not self._is_opened:
-                self._provider = open_cgroup_pool()
+                self._pool = open_cgroup_pool()
                 self._is_opened = True
         try:
-            return self._provider.take() if self._provider else None
+            return self._pool.take() if self._pool else None
         except OSError:
             return None
 
     def close(self) -> None:
-        if self._provider:
-            self._provider.close()
+        if self._pool:
+            self._pool.close()
 
 
 def _needs_cgroup(limits: Limits) -> bool:
     """Return whether a limit concerns the process tree as a whole."""
-    return not (
-        limits.cpu_s is None
-        and limits.idle_s is None
-        and limits.memory_bytes is None
-        and limits.processes is None
-    )
+    return limits.cpu_s is not None or limits.idle_s is not None or bool(_cgroup_limits(limits))
 
 
-def _without_cgroup(limits: Limits, why: str) -> dict[str, str]:
-    """Return the limits that only a cgroup enforces, each with the reason `why`."""
+def _cgroup_limits(limits: Limits) -> list[str]:
+    """Return the names of the limits that only a cgroup enforces."""
     values = {"memory": limits.memory_bytes, "processes": limits.processes}
-    return {name: why for name, value in values.items() if value is not None}
+    return [name for name, value in values.items() if value is not None]

@@ -43,9 +43,9 @@ C = TypeVar("C", bound=Child)
 class Supervisor(Generic[C]):
     """All methods but `spawn` must be called in the thread that runs the event loop."""
 
-    def __init__(self, loop: EventLoop, spawners: SpawnPool, events: ChildEvents[C]) -> None:
+    def __init__(self, loop: EventLoop, spawn_pool: SpawnPool, events: ChildEvents[C]) -> None:
         self._loop = loop
-        self._spawners = spawners
+        self._spawn_pool = spawn_pool
         self._events = events
         self._reader = StreamReader()
         self._snapshot = ProcessSnapshot()
@@ -63,7 +63,7 @@ class Supervisor(Generic[C]):
 
     def spawn(self, child: C) -> None:
         """Spawn `child` in a thread of the pool. Thread-safe. Its end is always reported."""
-        self._spawners.submit(partial(self._spawn, child))
+        self._spawn_pool.submit(partial(self._spawn, child))
 
     def fail_start(self, child: C, reason: NotStarted) -> None:
         """Report that `child` ended without being started."""
@@ -96,8 +96,8 @@ class Supervisor(Generic[C]):
             self._loop.call_soon(partial(self._spawned, child))
 
     def _spawned(self, child: C) -> None:
-        for end in child.child_fds:
-            os.close(end)
+        for fd in child.child_fds:
+            os.close(fd)
         child.open_streams = child.streams[:]
         if child.not_started:
             if child.spawned_at:
@@ -130,8 +130,7 @@ class Supervisor(Generic[C]):
         else:
             due_ms = child.spawned_at.run_ms + _DRAIN_AFTER_MS
             child.timers.append(self._loop.call_at(due_ms, partial(self._start_draining, child)))
-        if child.limits.wall_s is not None:
-            self._set_wall_timer(child)
+        self._set_wall_timer(child)
         self._limit_monitor.start(child)
 
     def _limit_breached(self, child: Child, reason: Outcome) -> None:
@@ -198,11 +197,9 @@ class Supervisor(Generic[C]):
         """Return the processes of the tree, or the survivors if its leader has exited."""
         if not child.has_spawned or child.exit_status is not None:
             return []
-        return (
-            self.cleanup.descendants.find_survivors(child)
-            if child.has_exited
-            else find_members(child)
-        )
+        if child.has_exited:
+            return self.cleanup.descendants.find_survivors(child)
+        return find_members(child)
 
     def set_freeze_holder(self, child: C, holder: str, on: bool) -> None:
         """Add or remove a freeze holder; a child is frozen while it has any.
@@ -275,11 +272,11 @@ class Supervisor(Generic[C]):
         child.kill_at_ms = child.term_ms + round(child.grace_s * 1000)
         child.timers.append(self._loop.call_at(child.kill_at_ms, partial(self._kill, child)))
         if child.grace_s > 0:
-            found = self._find_members(child)
-            self._record_usage(child, found)
-            signal_tree(child, found, signal.SIGTERM)
+            members = self._find_members(child)
+            self._sample_usage(child, members)
+            signal_tree(child, members, signal.SIGTERM)
             # A process stopped by SIGSTOP handles TERM only once it is continued.
-            signal_tree(child, found, signal.SIGCONT)
+            signal_tree(child, members, signal.SIGCONT)
         if child.frozen_since_ms is not None:
             child.frozen_ms += child.term_ms - child.frozen_since_ms
             child.frozen_since_ms = None
@@ -293,9 +290,9 @@ class Supervisor(Generic[C]):
         if child.has_exited:
             self.cleanup.clean_up(child)
         else:
-            found = self._find_members(child)
-            self._record_usage(child, found)
-            kill_tree(child, found)
+            members = self._find_members(child)
+            self._sample_usage(child, members)
+            kill_tree(child, members)
 
     def _find_members(self, child: C) -> list[ProcessInfo]:
         """Return the tree, or the members seen before if no descriptor is free to search with."""
@@ -305,10 +302,10 @@ class Supervisor(Generic[C]):
             log_exception()
             return list(child.seen_members.values())
 
-    def _record_usage(self, child: C, found: list[ProcessInfo]) -> None:
-        """Sample the usage before a kill: a process that dies together with its parent may be
+    def _sample_usage(self, child: C, members: list[ProcessInfo]) -> None:
+        """Record the usage before a signal: a process that dies together with its parent is
         waited for by another process, or by none, and its usage would be missing."""
-        if len(found) > 1:
+        if len(members) > 1:
             with suppress(OSError):
                 child.usage_at_stop = supervise_usage.read_usage(child) or child.usage_at_stop
 
@@ -330,13 +327,13 @@ class Supervisor(Generic[C]):
 
     def _reap_leader(self, child: C) -> None:
         child.cancel_timers()
-        _, status, usage = os.wait4(child.pid, 0)
+        _, status, rusage = os.wait4(child.pid, 0)
         del self.leaders[child.pid]
         child.exit_status = status
         assert child.spawned_at
         wall_s = (self._loop.now.run_ms - child.spawned_at.run_ms) / 1000
         child.usage = supervise_usage.add_rusage(
-            child.usage, usage, max(wall_s, 0.0), child.peak_bytes
+            child.usage, rusage, max(wall_s, 0.0), child.peak_bytes
         )
         if child.cgroup:
             child.usage = supervise_usage.merge_cgroup(child.usage, child.cgroup.read_usage())

@@ -1,1 +1,1 @@
-"""Where and when a job may run: decided by pure functions, which also explain."""
+"""Scheduling rules as pure functions: eligibility, order, capacity, placement, explanations."""

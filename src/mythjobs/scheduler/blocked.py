@@ -1,24 +1,22 @@
-"""Why a ready job has no place: a stable code and one sentence, by the rules of eligibility."""
+"""Reasons why a queued job does not start: a stable code and one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from mythjobs.model.units import humanize_duration
 from mythjobs.model.zone import format_local_time
 from mythjobs.scheduler.eligibility import (
     ALL_RULES,
+    Candidate,
     Check,
-    Conditions,
-    EffectiveSettings,
-    MachineFacts,
     Requirements,
     find_command_stop,
 )
 
-CandidateMachine = tuple[MachineFacts, EffectiveSettings, Conditions]
 NO_SUCH_MACHINE: Final = "no_such_machine"
+# By rule.
 REASON_CODES: Final = {
     "rights": "not_allowed",
     "pin": "pinned",
@@ -36,88 +34,128 @@ REASON_CODES: Final = {
 }
 
 
-def explain_wait(
-    ask: Requirements, machines: Sequence[CandidateMachine], now_ms: int
-) -> tuple[str, str]:
-    """The code and sentence of why a ready job of this class has no place.
+class JobFacts(NamedTuple):
+    """Properties of a job that can keep it from being ready."""
 
-    The first rule that leaves no machine names the reason, told of those it stopped.
+    state: str
+    command: str
+    hold: int
+    not_before_ms: int | None
+    unmet: int
+    ready: bool
+    subject: str | None
+    reason_code: str
+    reason: str
+    deadline_ms: int | None = None
+
+
+def find_job_wait(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
+    """Return code and sentence of what a queued job itself waits for; None if it is ready."""
+    if job.hold == 1:
+        return job.reason_code or "held", job.reason or "held; release it with `mythjobs release`"
+    if job.hold:
+        return "batch_opening", "its batch is still being submitted"
+    if job.not_before_ms is not None:
+        left_s = max(job.not_before_ms - now_ms, 0) / 1000
+        # During a back-off the stored reason is how the last attempt ended.
+        after = f": {job.reason}" if job.reason else ""
+        return "not_before", f"waits for its start time (in {humanize_duration(left_s)}){after}"
+    if job.unmet:
+        jobs = "another job" if job.unmet == 1 else f"{job.unmet} other jobs"
+        return "dependency", f"waits for {jobs} to end"
+    if not job.ready and job.subject is not None:
+        return "subject_taken", f"another job about {job.subject} comes first"
+    return None
+
+
+def explain_wait(
+    requirements: Requirements, candidates: Sequence[Candidate], now_ms: int
+) -> tuple[str, str]:
+    """Return code and sentence of why a ready job of this class does not start.
+
+    `candidates` has every machine. The reason is the first rule that leaves no machine, worded
+    for the machines that met all rules before it.
     """
-    stopped = find_command_stop(ask, now_ms)
+    stopped = find_command_stop(requirements, now_ms)
     if stopped is not None:
         return stopped
-    if ask.pin and all(machine.name != ask.pin for machine, _, _ in machines):
-        return (
-            NO_SUCH_MACHINE,
-            f"will wait: no machine named {ask.pin} has ever joined; one that does takes it",
+    pin = requirements.pin
+    if pin and all(each.machine.name != pin for each in candidates):
+        sentence = (
+            f"will wait: no machine named {pin} has ever joined; it starts there once one does"
         )
-    if not machines:
-        return ("no_machine", "no machine has joined yet; that of `mythjobs up` does in seconds")
-    left = list(machines)
+        return NO_SUCH_MACHINE, sentence
+    if not candidates:
+        return "no_machine", "no machine has joined yet; `mythjobs up` adds one within seconds"
+    remaining = list(candidates)
     for name, check in ALL_RULES:
-        met = [each for each in left if not check(ask, *each)]
-        if not met:
-            return REASON_CODES[name], _sentence(name, check, ask, left)
-        left = met
-    return ("starting", "is about to start")
+        passed = [each for each in remaining if not check(each)]
+        if not passed:
+            return REASON_CODES[name], _describe(name, check, requirements, remaining)
+        remaining = passed
+    return "starting", "is about to start"
 
 
 def add_unknown_machines(
-    waits: tuple[str, str], ask: Requirements, names: Collection[str]
+    reason: tuple[str, str], requirements: Requirements, names: Collection[str]
 ) -> tuple[str, str]:
-    """The same, and which machines the job names that have never joined."""
-    code, sentence = waits
-    if ask.pin and ask.pin not in names and code != NO_SUCH_MACHINE:
-        sentence += f"; no machine named {ask.pin} has ever joined, and it runs nowhere else"
-    unknown = ", ".join(each for each in ask.preferred if each not in names)
+    """Return the reason with a note on machines that the job names and that have never joined."""
+    code, sentence = reason
+    pin = requirements.pin
+    if pin and pin not in names and code != NO_SUCH_MACHINE:
+        sentence += f"; the job is pinned to {pin}, and no machine of that name has ever joined"
+    unknown = ", ".join(each for each in requirements.preferred if each not in names)
     if unknown:
-        sentence += f"; it prefers {unknown}, and no machine of that name has ever joined"
+        sentence += f"; the job prefers {unknown}, and no machine of that name has ever joined"
     return code, sentence
 
 
-def _sentence(
-    name: str, check: Check, ask: Requirements, places: Sequence[CandidateMachine]
+def _describe(
+    rule: str, check: Check, requirements: Requirements, candidates: Sequence[Candidate]
 ) -> str:
-    names = ", ".join(machine.name for machine, _, _ in places)
-    match name:
+    command = requirements.command
+    names = ", ".join(each.machine.name for each in candidates)
+    details = "; ".join(f"{each.machine.name} {check(each)}" for each in candidates)
+    match rule:
         case "rights":
             return (
-                f"will wait: no machine allows {ask.command}; allow it with "
-                f"`mythjobs machine allow MACHINE {ask.command}`"
+                f"will wait: no machine allows {command}; allow it with "
+                f"`mythjobs machine allow MACHINE {command}`"
             )
         case "pin":
-            return f"will wait: it is pinned to {ask.pin}, and no machine of that name allows it"
+            sentence = f"the job is pinned to {requirements.pin}, which does not allow {command}"
+            return f"will wait: {sentence}"
         case "labels" | "limits" | "zone":
-            told = "; ".join(f"{place[0].name} {check(ask, *place)}" for place in places)
-            return f"will wait: no machine can run it: {told}"
+            return f"will wait: no machine can run it: {details}"
         case "connected":
             return f"waits for a machine that allows it: {names} (not connected)"
         case "window":
-            return _opens(ask, places)
+            return _describe_opening(requirements, candidates)
         case "at_most" | "semaphores":
-            return f"waits: {check(ask, *places[0])}"
+            return f"waits: {check(candidates[0])}"
         case "room":
-            told = ", ".join(f"{m.name} (all {m.jobs} taken)" for m, _, _ in places)
-            return f"waits for a place on {told}"
+            full = ", ".join(
+                f"{each.machine.name} (all {each.machine.jobs} in use)" for each in candidates
+            )
+            return f"waits for a free slot on {full}"
         case _:
-            told = "; ".join(f"{place[0].name} {check(ask, *place)}" for place in places)
-            return f"waits: {told}"
+            return f"waits: {details}"
 
 
-def _opens(ask: Requirements, places: Sequence[CandidateMachine]) -> str:
-    """The machine whose hours open first."""
-    coming = [
-        (moment.window.opens_ms, machine.name, site.hours, moment)
-        for machine, site, moment in places
-        if moment.window is not None
-        and moment.window.opens_ms is not None
-        and site.hours is not None
+def _describe_opening(requirements: Requirements, candidates: Sequence[Candidate]) -> str:
+    """Name the machine whose hours open first."""
+    openings = [
+        (conditions.window.opens_ms, machine.name, settings.hours, conditions.now_ms)
+        for _, machine, settings, conditions in candidates
+        if conditions.window is not None
+        and conditions.window.opens_ms is not None
+        and settings.hours is not None
     ]
-    if not coming:
-        names = ", ".join(machine.name for machine, _, _ in places)
-        return f"will wait: the hours of {ask.command} never open on {names}"
-    at_ms, name, hours, moment = min(coming, key=lambda each: each[:2])
-    when = format_local_time(at_ms, moment.now_ms, hours.zone)
-    left = humanize_duration((at_ms - moment.now_ms) / 1000)
+    if not openings:
+        names = ", ".join(each.machine.name for each in candidates)
+        return f"will wait: the hours of {requirements.command} never open on {names}"
+    at_ms, name, hours, now_ms = min(openings, key=lambda each: each[:2])
+    when = format_local_time(at_ms, now_ms, hours.zone)
+    left = humanize_duration((at_ms - now_ms) / 1000)
     zone = f" {hours.zone}" if hours.zone else ""
     return f"waits for the window of machine {name}, opens at {when}{zone} (in {left})"

@@ -1,4 +1,4 @@
-"""How much more a machine may run at once, by its ceiling; the one rule of master and agent."""
+"""Capacity of machines: slots, prefetched leases, and usage counts of running attempts."""
 
 from __future__ import annotations
 
@@ -7,35 +7,89 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
-# The master leases ahead what a machine will, by learned durations, start within this time,
-# so that a slot never waits for a round trip; no more than MOST_PREFETCH, and nothing long.
+# The master leases jobs ahead to a machine that, by learned durations, starts them within this
+# time, so that no slot waits for a round trip. At most MAX_PREFETCH, and no long jobs.
 PREFETCH_S: Final = 0.2
 MAX_PREFETCH: Final = 256
 
+Units = tuple[tuple[str, int], ...]  # (semaphore, units)
+
 
 def free_slots(ceiling: int, running: int) -> int:
-    """How many more attempts may run now. `jobs` is the ceiling, `running` what runs."""
+    """Return how many more attempts may run. Master and agent both use this rule."""
     return max(ceiling - running, 0)
 
 
 def prefetch_limit(slots: int, typical_s: float | None) -> int:
-    """How many unstarted attempts of a command a machine may hold beyond its room.
+    """Return how many unstarted attempts of a command a machine may hold beyond its slots.
 
-    typical_s: the learned duration of one; None while it is not learned.
+    typical_s: the learned duration of one attempt; None while unknown.
     """
     if typical_s is None or typical_s > PREFETCH_S:
         return 0
     return min(math.ceil(slots * PREFETCH_S / max(typical_s, 0.0005)), MAX_PREFETCH)
 
 
-Units = tuple[tuple[str, int], ...]
+class MachineCapacity:
+    """What a machine can still be leased, by its ceiling and by learned durations.
+
+    live: (learned duration or None, priority, whether started) of each live attempt.
+    """
+
+    def __init__(
+        self, machine_id: int, slots: int, live: Iterable[tuple[float | None, int, bool]]
+    ) -> None:
+        self.machine_id = machine_id
+        self.slots = slots
+        self.leased = 0
+        self._long = 0  # leased attempts that are too long for prefetch, or of unknown duration
+        self._unstarted: Counter[int] = Counter()  # by priority
+        for typical_s, priority, is_started in live:
+            self.leased += 1
+            self._long += not _is_short(typical_s)
+            if not is_started:
+                self._unstarted[priority] += 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the machine takes no job of any duration."""
+        if self.leased < self.slots:
+            return False
+        return self.slots <= self._long or self.leased >= self.slots + 2 * MAX_PREFETCH
+
+    def can_take(self, typical_s: float | None, priority: int) -> bool:
+        """Return whether one more job can start at once or, by durations, within PREFETCH_S."""
+        if self.leased < self.slots:
+            return True
+        if self.is_full:
+            return False
+        ahead = sum(count for other, count in self._unstarted.items() if other >= priority)
+        if not _is_short(typical_s):
+            return ahead == 0
+        # Slots with a long job become free too late to count.
+        return ahead < prefetch_limit(self.slots - self._long, typical_s)
+
+    def add(self, typical_s: float | None, priority: int) -> None:
+        """Count a new lease."""
+        self.leased += 1
+        self._long += not _is_short(typical_s)
+        self._unstarted[priority] += 1
+
+    @property
+    def max_leases(self) -> int:
+        return max(self.slots + MAX_PREFETCH - self.leased, 1)
+
+
+def _is_short(typical_s: float | None) -> bool:
+    return typical_s is not None and typical_s <= PREFETCH_S
 
 
 def units_in_use(units: Units, freed_by_freeze: Collection[str], *, frozen: bool) -> Units:
-    """What a live attempt takes of semaphores; `freed` are those that frozen ones give back.
+    """Return the semaphore units that a live attempt uses.
 
-    One that thaws takes its units again at once, even if that is more than there are: nothing
-    else starts then until it fits.
+    `freed_by_freeze` are the semaphores that frozen attempts release. A thawed attempt uses its
+    units again at once, even if that exceeds the semaphore's size; then nothing else that needs
+    the semaphore starts until enough units are free.
     """
     if not frozen or not freed_by_freeze:
         return units
@@ -43,7 +97,7 @@ def units_in_use(units: Units, freed_by_freeze: Collection[str], *, frozen: bool
 
 
 class RunningAttempt(NamedTuple):
-    """A live attempt: where, of what command, and the units that its class takes."""
+    """A leased or started attempt, with the semaphore units it uses."""
 
     machine_id: int
     command_id: int
@@ -51,7 +105,10 @@ class RunningAttempt(NamedTuple):
 
 
 class UsageCounts:
-    """Live attempts by machine, by command, by both, and the units of each semaphore in use."""
+    """Counts of running attempts by machine and command, and semaphore units in use.
+
+    Leased attempts count as running.
+    """
 
     def __init__(self, running: Iterable[RunningAttempt]) -> None:
         self.by_machine: Counter[int] = Counter()

@@ -1,4 +1,4 @@
-"""Which machine may run a job of a class, and why not: the scheduler and `why` ask the same."""
+"""Eligibility of a machine for a job class: the rules used by placement and by explanations."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from mythjobs.model.bounds import TREE_LIMITS, Bounds, names_of_set_bounds
-from mythjobs.model.machine_policy import MachinePolicy, Rights
+from mythjobs.model.bounds import NO_BOUNDS, TREE_LIMITS, Bounds, names_of_set_bounds
+from mythjobs.model.command import Command
+from mythjobs.model.machine_policy import (
+    MachinePolicy,
+    Rights,
+    combined_hours,
+    combined_limits,
+)
 from mythjobs.model.units import describe_clock_skew, humanize_duration
-from mythjobs.model.window import Hours
-from mythjobs.model.zone import format_local_time
+from mythjobs.model.window import Hours, Overrides
+from mythjobs.model.zone import format_local_time, load_zone
 from mythjobs.scheduler.capacity import Units, UsageCounts, free_slots
 from mythjobs.scheduler.window_state import WindowState
 
 
 class Requirements(NamedTuple):
-    """What every job of a class asks, and what is true of its command now."""
+    """What every job of a class requires, and the current state of its command."""
 
     command: str
     command_id: int = 0
@@ -31,14 +37,15 @@ class Requirements(NamedTuple):
     semaphores: Units = ()
     best_effort: bool = False
     at_most: int | None = None
-    capabilities: tuple[str, ...] = ()  # words of Hello.can that no combination of limits tells
+    capabilities: tuple[str, ...] = ()  # of Hello.can, besides those that limits and hours need
 
 
 class MachineFacts(NamedTuple):
-    """A machine as placement sees it. `running` counts leased attempts too.
+    """A machine as placement sees it.
 
-    can: what it enforces by itself (`protocol.messages.CAN`). clock_ms: how much its clock on
-    the wall is ahead of the master's, as its last heartbeat came.
+    running: leased and started attempts. can: limits that the machine enforces by itself
+    (`protocol.messages.CAPABILITIES`). clock_skew_ms: the machine's wall clock minus the master's
+    when the last heartbeat arrived.
     """
 
     name: str
@@ -54,282 +61,294 @@ class MachineFacts(NamedTuple):
 
 
 class EffectiveSettings(NamedTuple):
-    """A class on a machine, as far as it follows from what both say: cached between turns."""
+    """Hours and limits of a class on a machine, combined from command, machine and job."""
 
     hours: Hours | None = None
     bounds: Bounds = Bounds()
-    hours_error: str = ""  # why its hours cannot be told
+    hours_error: str = ""  # why the hours cannot be evaluated
+
+
+class MachineFit(NamedTuple):
+    """How a class fits a machine, as far as policy alone decides it.
+
+    permitted: static policy allows this class on this machine. unconditional: a permitted job
+    needs a free slot and nothing else, whatever the time and whatever else runs.
+    """
+
+    settings: EffectiveSettings
+    permitted: bool
+    unconditional: bool
 
 
 class Conditions(NamedTuple):
-    """What changes without anybody saying so: time, what runs, what was learned."""
+    """What changes without a change of policy: time, running attempts, learned durations.
+
+    reserved: by semaphore, the class that its free units are reserved for. declined_ms: how
+    long the machine is still offered no job of the class, because it returned one.
+    """
 
     now_ms: int
     counts: UsageCounts
     semaphore_sizes: Mapping[str, int]
     window: WindowState | None = None
     typical_s: float | None = None
-    reserved: Mapping[str, int] = MappingProxyType({})  # semaphore to the class it is kept for
-    declined_ms: int = 0  # so long nothing of the class is offered there, which gave it back
+    reserved: Mapping[str, int] = MappingProxyType({})
+    declined_ms: int = 0
 
 
 class Rule(NamedTuple):
-    """One rule on one machine: whether it is met, and what to say if not."""
+    """Result of one rule on one machine; `detail` says why it is not met."""
 
     rule: str
     ok: bool
     detail: str
 
 
-class JobFacts(NamedTuple):
-    """What of a job itself keeps it from being ready."""
+class Candidate(NamedTuple):
+    """A machine considered for the jobs of a class."""
 
-    state: str
-    command: str
-    hold: int
-    not_before_ms: int | None
-    unmet: int
-    ready: bool
-    subject: str | None
-    reason_code: str
-    reason: str
-    deadline_ms: int | None = None
+    requirements: Requirements
+    machine: MachineFacts
+    settings: EffectiveSettings
+    conditions: Conditions
 
 
-# Each check answers "" if its rule is met, else why not, as it stands behind the machine's
-# name. Checks of what people said come first, then those that time alone can change.
-Check = Callable[[Requirements, MachineFacts, EffectiveSettings, Conditions], str]
+# A check returns "" if its rule is met, else the reason, worded to follow the machine's name.
+Check = Callable[[Candidate], str]
 
 
-def _rights(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    return "" if machine.rights.allows(ask.command) else f"{ask.command} is not allowed here"
+def _check_rights(candidate: Candidate) -> str:
+    command = candidate.requirements.command
+    return "" if candidate.machine.rights.allows(command) else f"{command} is not allowed here"
 
 
-def _pin(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    return "" if ask.pin in ("", machine.name) else f"it is pinned to {ask.pin}"
+def _check_pin(candidate: Candidate) -> str:
+    pin = candidate.requirements.pin
+    return "" if pin in ("", candidate.machine.name) else f"the job is pinned to {pin}"
 
 
-def _labels(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    missing = [each for each in ask.labels if each not in machine.policy.labels]
+def _check_labels(candidate: Candidate) -> str:
+    labels = candidate.machine.policy.labels
+    missing = [each for each in candidate.requirements.labels if each not in labels]
     return f"has no label {', '.join(missing)}" if missing else ""
 
 
-def _limits(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    needed = {*ask.capabilities, *names_of_set_bounds(site.bounds)} - {"wall", "grace"}
-    if ask.best_effort:
+def _check_limits(candidate: Candidate) -> str:
+    requirements, machine, settings, _ = candidate
+    needed = {*requirements.capabilities, *names_of_set_bounds(settings.bounds)}
+    needed -= {"wall", "grace"}
+    if requirements.best_effort:
         needed -= set(TREE_LIMITS)
-    if site.hours is not None:
+    if settings.hours is not None:
         needed.add("windows")
-        if site.hours.closing == "freeze":
+        if settings.hours.closing == "freeze":
             needed.add("freeze")
     missing = sorted(needed - machine.can)
     if not missing:
         return ""
-    hint = "; best_effort = true takes what it can" if set(missing) <= set(TREE_LIMITS) else ""
+    is_optional = set(missing) <= set(TREE_LIMITS)
+    hint = "; best_effort = true starts the job without these limits" if is_optional else ""
     return f"cannot enforce {', '.join(missing)} by itself{hint}"
 
 
-def _zone(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    return site.hours_error
+def _check_zone(candidate: Candidate) -> str:
+    return candidate.settings.hours_error
 
 
-def _connected(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    return "" if machine.connected else "not connected"
+def _check_connected(candidate: Candidate) -> str:
+    return "" if candidate.machine.connected else "not connected"
 
 
-def _window(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    opening = moment.window
-    if opening is None or opening.is_open:
+def _check_window(candidate: Candidate) -> str:
+    hours, window = candidate.settings.hours, candidate.conditions.window
+    if window is None or window.is_open:
         return ""
-    assert site.hours is not None
-    if opening.opens_ms is None:
+    assert hours is not None
+    if window.opens_ms is None:
         return "its hours never open"
-    return f"opens {format_local_time(opening.opens_ms, moment.now_ms, site.hours.zone)}"
+    return f"opens {format_local_time(window.opens_ms, candidate.conditions.now_ms, hours.zone)}"
 
 
-def _clock(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    if moment.declined_ms <= 0:
+def _check_declined(candidate: Candidate) -> str:
+    declined_ms = candidate.conditions.declined_ms
+    if declined_ms <= 0:
         return ""
-    differs = describe_clock_skew(machine.clock_skew_ms)
-    why = f" ({differs})" if differs else ""
-    left_s = -(-moment.declined_ms // 1000)
-    return f"gave it back, closed by its own clock{why}; offered again in {left_s} s"
-
-
-def _fits(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    opening = moment.window
-    if opening is None or site.hours is None or not site.hours.must_fit:
-        return ""
-    if moment.typical_s is None or opening.closes_ms is None:
-        return ""
-    left_s = (opening.closes_ms - moment.now_ms) / 1000
-    if moment.typical_s <= left_s:
-        return ""
+    skew = describe_clock_skew(candidate.machine.clock_skew_ms)
+    why = f" ({skew})" if skew else ""
     return (
-        f"closes {format_local_time(opening.closes_ms, moment.now_ms, site.hours.zone)}, too soon for what "
-        f"usually takes {humanize_duration(moment.typical_s)}"
+        f"returned a job because its own clock says that the hours are closed{why}; "
+        f"next offer in {-(-declined_ms // 1000)} s"
     )
 
 
-def _ceiling(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    counts, key = moment.counts, (machine.machine_id, ask.command_id)
-    most = machine.policy.command(ask.command).jobs
-    if most is not None and counts.by_machine_and_command[key] >= most:
-        return f"at most {most} of {ask.command} at once here"
-    opening = moment.window
-    if opening is not None:
-        level = min(opening.command_level, opening.shared_level)
-        if 0 < level <= counts.by_machine_and_command[key]:
-            return f"at most {level} of {ask.command} at this hour"
-        if 0 < opening.machine_level <= counts.by_machine[machine.machine_id]:
-            return f"at most {opening.machine_level} at this hour"
+def _check_fits(candidate: Candidate) -> str:
+    hours, conditions = candidate.settings.hours, candidate.conditions
+    window, typical_s = conditions.window, conditions.typical_s
+    if window is None or hours is None or not hours.must_fit:
+        return ""
+    if typical_s is None or window.closes_ms is None:
+        return ""
+    if typical_s <= (window.closes_ms - conditions.now_ms) / 1000:
+        return ""
+    closes = format_local_time(window.closes_ms, conditions.now_ms, hours.zone)
+    return f"closes {closes}, too soon for a job that usually takes {humanize_duration(typical_s)}"
+
+
+def _check_ceiling(candidate: Candidate) -> str:
+    requirements, machine, _, conditions = candidate
+    command, counts = requirements.command, conditions.counts
+    running = counts.by_machine_and_command[machine.machine_id, requirements.command_id]
+    ceiling = machine.policy.command(command).jobs
+    if ceiling is not None and running >= ceiling:
+        return f"runs at most {ceiling} of {command} at once"
+    window = conditions.window
+    if window is not None:
+        level = min(window.command_level, window.shared_level)
+        if 0 < level <= running:
+            return f"runs at most {level} of {command} at this hour"
+        if 0 < window.machine_level <= counts.by_machine[machine.machine_id]:
+            return f"runs at most {window.machine_level} jobs at this hour"
     return ""
 
 
-def _everywhere(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    if ask.at_most is not None and moment.counts.by_command[ask.command_id] >= ask.at_most:
-        return f"at most {ask.at_most} of {ask.command} at once"
+def _check_at_most(candidate: Candidate) -> str:
+    requirements, counts = candidate.requirements, candidate.conditions.counts
+    most = requirements.at_most
+    if most is not None and counts.by_command[requirements.command_id] >= most:
+        return f"at most {most} of {requirements.command} run at once"
     return ""
 
 
-def _semaphores(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    for name, units in ask.semaphores:
-        size = moment.semaphore_sizes.get(name)
+def _check_semaphores(candidate: Candidate) -> str:
+    requirements, _, _, conditions = candidate
+    for name, units in requirements.semaphores:
+        size = conditions.semaphore_sizes.get(name)
         if size is None:
             return f"there is no semaphore {name}; make it with `mythjobs semaphore set {name} N`"
         if units > size:
-            return f"takes {units} of semaphore {name}, which has {size}"
-        if moment.reserved.get(name, ask.class_id) != ask.class_id:
-            return f"what becomes free of semaphore {name} is kept for a job that waited long"
-        used = moment.counts.semaphore_units[name]
+            return f"needs {units} units of semaphore {name}, which has {size}"
+        if conditions.reserved.get(name, requirements.class_id) != requirements.class_id:
+            return f"free units of semaphore {name} are reserved for a job that has waited longer"
+        used = conditions.counts.semaphore_units[name]
         if used + units > size:
-            return f"{used} of {size} of semaphore {name} are taken"
+            return f"{used} of {size} units of semaphore {name} are in use"
     return ""
 
 
-def _room(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    free = free_slots(machine.jobs, machine.running) > 0
-    return "" if free else f"all {machine.jobs} places are taken"
+def _check_slots(candidate: Candidate) -> str:
+    machine = candidate.machine
+    is_free = free_slots(machine.jobs, machine.running) > 0
+    return "" if is_free else f"all {machine.jobs} slots are in use"
 
 
-# What follows from what people said; an act of theirs alone changes it.
+# Rules that only a change of policy changes.
 POLICY_RULES: Final[tuple[tuple[str, Check], ...]] = (
-    ("rights", _rights),
-    ("pin", _pin),
-    ("labels", _labels),
-    ("limits", _limits),
-    ("zone", _zone),
+    ("rights", _check_rights),
+    ("pin", _check_pin),
+    ("labels", _check_labels),
+    ("limits", _check_limits),
+    ("zone", _check_zone),
 )
-_NOWHERE: Final = EffectiveSettings()
-_NEVER: Final = Conditions(0, UsageCounts(()), {})
-
-# What time and other jobs change.
+# Rules that time and other jobs change.
 STATE_RULES: Final[tuple[tuple[str, Check], ...]] = (
-    ("window", _window),
-    ("clock", _clock),
-    ("fits", _fits),
-    ("ceiling", _ceiling),
-    ("at_most", _everywhere),
-    ("semaphores", _semaphores),
+    ("window", _check_window),
+    ("clock", _check_declined),
+    ("fits", _check_fits),
+    ("ceiling", _check_ceiling),
+    ("at_most", _check_at_most),
+    ("semaphores", _check_semaphores),
 )
-ALL_RULES: Final = (*POLICY_RULES, ("connected", _connected), *STATE_RULES, ("room", _room))
-# Told only where there is something to tell.
-_QUIET: Final = frozenset(
-    {"pin", "labels", "limits", "zone", "clock", "fits", "ceiling", "at_most", "semaphores"}
+ALL_RULES: Final[tuple[tuple[str, Check], ...]] = (
+    *POLICY_RULES,
+    ("connected", _check_connected),
+    *STATE_RULES,
+    ("room", _check_slots),
 )
+# Of the rules that are met, only these are listed.
+_ALWAYS_LISTED: Final = frozenset({"rights", "connected", "window", "room"})
+_NO_SETTINGS: Final = EffectiveSettings()
+_NO_CONDITIONS: Final = Conditions(0, UsageCounts(()), {})
 
 
-def check_rules(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> list[Rule]:
-    """Every rule of this machine for a class, in the order in which they are told."""
+def check_rules(candidate: Candidate) -> list[Rule]:
+    """Return the result of every rule, in the order in which `why` lists them."""
     found = []
     for name, check in ALL_RULES:
-        why = check(ask, machine, site, moment)
-        if why or name not in _QUIET:
-            found.append(Rule(name, not why, why))
-    differs = describe_clock_skew(machine.clock_skew_ms)
-    if differs and moment.declined_ms <= 0:
-        found.append(Rule("clock", True, differs))
+        reason = check(candidate)
+        if reason or name in _ALWAYS_LISTED:
+            found.append(Rule(name, not reason, reason))
+    skew = describe_clock_skew(candidate.machine.clock_skew_ms)
+    if skew and candidate.conditions.declined_ms <= 0:
+        found.append(Rule("clock", True, skew))
     return found
 
 
 def is_permitted(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
+    requirements: Requirements, machine: MachineFacts, settings: EffectiveSettings
 ) -> bool:
-    """Whether all that people said lets it run there, at some hour, with room."""
-    return not any(check(ask, machine, site, moment) for _, check in POLICY_RULES)
+    """Return whether policy allows the class on the machine, at some hour and with a free slot."""
+    candidate = Candidate(requirements, machine, settings, _NO_CONDITIONS)
+    return not any(check(candidate) for _, check in POLICY_RULES)
 
 
-def may_ever_run(ask: Requirements, machine: MachineFacts) -> bool:
-    """Whether rights, pin and labels let it run there, whatever else is so now."""
-    return not any(check(ask, machine, _NOWHERE, _NEVER) for _, check in POLICY_RULES[:3])
+def may_ever_run(requirements: Requirements, machine: MachineFacts) -> bool:
+    """Return whether rights, pin and labels allow the class on the machine."""
+    candidate = Candidate(requirements, machine, _NO_SETTINGS, _NO_CONDITIONS)
+    return not any(check(candidate) for _, check in POLICY_RULES[:3])
 
 
-def find_blocking_rule(
-    ask: Requirements, machine: MachineFacts, site: EffectiveSettings, moment: Conditions
-) -> str:
-    """The first rule that time or other jobs break here, room not asked; "" if none."""
+def find_blocking_rule(candidate: Candidate) -> str:
+    """Return the first state rule that is not met, free slots aside; "" if all are met."""
     for name, check in STATE_RULES:
-        if check(ask, machine, site, moment):
+        if check(candidate):
             return name
     return ""
 
 
-def find_command_stop(ask: Requirements, now_ms: int) -> tuple[str, str] | None:
-    """Why the whole command may not start now, on no machine."""
-    if not ask.enabled:
-        return (
-            "disabled",
-            f"{ask.command} is disabled; `mythjobs command enable {ask.command}` lets it go on",
-        )
-    if ask.put_off_ms is not None and now_ms < ask.put_off_ms:
-        left = humanize_duration((ask.put_off_ms - now_ms) / 1000)
-        why = f" ({ask.put_off_reason})" if ask.put_off_reason else ""
-        return ("put_off", f"{ask.command} is put off for {left}{why}")
-    return None
+def combine_settings(
+    command: Command,
+    policy: MachinePolicy,
+    zone: str,
+    job_limits: Bounds = NO_BOUNDS,
+    overrides: Overrides = (),
+) -> EffectiveSettings:
+    """Return the settings of a command on a machine.
+
+    zone: the machine's own time zone, used if its policy names none.
+    """
+    settings = EffectiveSettings(
+        combined_hours(command, policy, zone, overrides),
+        combined_limits(command, policy, job_limits),
+    )
+    if settings.hours is not None:
+        try:
+            load_zone(settings.hours.zone)
+        except ValueError as error:
+            return settings._replace(hours_error=f"cannot evaluate its hours: {error}")
+    return settings
 
 
-def find_job_wait(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
-    """The code and sentence of what a queued job itself waits for; None if it is ready."""
-    if job.hold == 1:
-        return (job.reason_code or "held", job.reason or "held; `mythjobs release` lets it go on")
-    if job.hold:
-        return ("batch_opening", "its batch is being made ready")
-    if job.not_before_ms is not None:
-        left_s = max(job.not_before_ms - now_ms, 0) / 1000
-        # What is stored is how the last attempt ended, if that is what it waits after.
-        after = f": {job.reason}" if job.reason else ""
-        return ("not_before", f"waits for its time (in {humanize_duration(left_s)}){after}")
-    if job.unmet:
-        jobs = "another job" if job.unmet == 1 else f"{job.unmet} other jobs"
-        return ("dependency", f"waits for {jobs} to end")
-    if not job.ready and job.subject is not None:
-        return ("subject_taken", f"another job about {job.subject} comes first")
+def compute_fit(
+    requirements: Requirements, machine: MachineFacts, settings: EffectiveSettings
+) -> MachineFit:
+    """Return how the class fits the machine."""
+    is_unconditional = (
+        settings.hours is None
+        and machine.policy.command(requirements.command).jobs is None
+        and requirements.at_most is None
+        and not requirements.semaphores
+    )
+    return MachineFit(settings, is_permitted(requirements, machine, settings), is_unconditional)
+
+
+def find_command_stop(requirements: Requirements, now_ms: int) -> tuple[str, str] | None:
+    """Return code and sentence of why no job of the command may start now on any machine."""
+    command = requirements.command
+    if not requirements.enabled:
+        sentence = f"{command} is disabled; enable it with `mythjobs command enable {command}`"
+        return "disabled", sentence
+    if requirements.put_off_ms is not None and now_ms < requirements.put_off_ms:
+        left = humanize_duration((requirements.put_off_ms - now_ms) / 1000)
+        why = f" ({requirements.put_off_reason})" if requirements.put_off_reason else ""
+        return "put_off", f"{command} is put off for {left}{why}"
     return None

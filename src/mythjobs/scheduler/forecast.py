@@ -1,4 +1,4 @@
-"""When a job may be expected to start and to end on a machine, from what was learned."""
+"""Forecast of a job's start and end on a machine, from learned durations and opening hours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from mythjobs.model.window import Hours, changes, next_close_ms
 from mythjobs.model.zone import DAY_MS
 
-_FAR_MS: Final = 22 * DAY_MS
+_HORIZON_MS: Final = 22 * DAY_MS
 
 
 class ExpectedTimes(NamedTuple):
@@ -23,23 +23,22 @@ def forecast_times(
     ahead_s: float,
     typical_s: float | None,
 ) -> ExpectedTimes | None:
-    """None if nobody can tell, or it never starts.
+    """Return when the job starts and ends; None if that is unknown or never.
 
-    places: for each place of the machine the instant at which it becomes free. ahead_s: the
-    machine time of all that comes before, which the places share while the hours are open.
-    typical_s: what the job itself usually takes there.
+    slots_free_ms: when each slot of the machine becomes free. ahead_s: machine time of the jobs
+    ahead, which the slots share while the hours are open. typical_s: usual duration of the job.
     """
     if not slots_free_ms:
         return None
     left_ms = ahead_s * 1000
-    windows = _open(now_ms, hours)
+    windows = _list_windows(now_ms, hours)
     for number, (start, end, level) in enumerate(windows):
         free = sorted(max(start, each) for each in slots_free_ms)[:level]
         work = sum(max(0, end - each) for each in free)
         if work <= left_ms and not (left_ms == 0 and free[0] < end):
             left_ms -= work
             continue
-        at = _after(free, left_ms)
+        at = _find_work_end(free, left_ms)
         left_ms = 0
         if at >= end or not _fits(at, end, hours, typical_s):
             continue
@@ -47,12 +46,14 @@ def forecast_times(
             return ExpectedTimes(at, None)
         if hours is None or hours.closing != "freeze":
             return ExpectedTimes(at, round(at + 1000 * typical_s))
-        return ExpectedTimes(at, _thawed_end(at, windows[number:], 1000 * typical_s))
+        return ExpectedTimes(at, _find_frozen_end(at, windows[number:], 1000 * typical_s))
     return None
 
 
-def _thawed_end(at: int, windows: Sequence[tuple[int, int, int]], left_ms: float) -> int | None:
-    """Of what stands still outside of these; None if it lies further than they were looked for."""
+def _find_frozen_end(
+    at: int, windows: Sequence[tuple[int, int, int]], left_ms: float
+) -> int | None:
+    """Return the end of a job that is frozen outside these windows; None if past the last."""
     for begin, end, _ in windows:
         begin = max(begin, at)
         if left_ms <= end - begin:
@@ -61,26 +62,26 @@ def _thawed_end(at: int, windows: Sequence[tuple[int, int, int]], left_ms: float
     return None
 
 
-def _open(now_ms: int, hours: Hours | None) -> list[tuple[int, int, int]]:
-    """(begin, end, level) of every time from now on at which the hours are open."""
+def _list_windows(now_ms: int, hours: Hours | None) -> list[tuple[int, int, int]]:
+    """Return (begin, end, level) of the times at which the hours are open, from now on."""
     if hours is None:
-        return [(now_ms, now_ms + 100 * _FAR_MS, 2**31)]
-    until_ms = now_ms + _FAR_MS
+        return [(now_ms, now_ms + 100 * _HORIZON_MS, 2**31)]
+    until_ms = now_ms + _HORIZON_MS
     marks = changes(hours.sets, hours.zone, now_ms, until_ms, hours.overrides)
     last = next_close_ms(hours.sets, hours.zone, marks[-1][0], hours.overrides)
-    ends = [*(each for each, _ in marks[1:]), now_ms + 100 * _FAR_MS if last is None else last]
+    ends = [*(each for each, _ in marks[1:]), now_ms + 100 * _HORIZON_MS if last is None else last]
     return [(at, end, level) for (at, level), end in zip(marks, ends, strict=True) if level]
 
 
-def _after(free: list[int], left_ms: float) -> int:
-    """When places that become free at these instants have done so much together."""
+def _find_work_end(free: list[int], work_ms: float) -> int:
+    """Return when slots that become free at these instants have done this work together."""
     for number, at in enumerate(free, start=1):
         following = free[number] if number < len(free) else None
-        if following is not None and (following - at) * number < left_ms:
-            left_ms -= (following - at) * number
+        if following is not None and (following - at) * number < work_ms:
+            work_ms -= (following - at) * number
             continue
-        return round(at + left_ms / number)
-    raise AssertionError("no place")
+        return round(at + work_ms / number)
+    raise AssertionError("no slot")
 
 
 def _fits(at: int, end: int, hours: Hours | None, typical_s: float | None) -> bool:

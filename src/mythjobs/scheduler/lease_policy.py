@@ -1,8 +1,10 @@
-"""What becomes of an attempt whose machine falls silent: decided when it is granted."""
+"""Lease policy: what happens to an attempt whose machine stops sending heartbeats."""
 
 from __future__ import annotations
 
 import math
+
+from mythjobs.model.silence import KEEP, LEASED_POLICIES, RERUN
 
 
 def choose_lease_terms(
@@ -13,16 +15,16 @@ def choose_lease_terms(
     eligible_machines: int,
     can_enforce_lease: bool,
 ) -> tuple[str, float | None]:
-    """The author's word, else `keep` where one machine at most may run it, else `rerun`; and the
-    lease that goes with it, None for ever.
+    """Return the silence policy of a new attempt, and its lease in seconds (None: unlimited).
 
-    lease_s: what the author wrote (infinite: for ever), None for the usual. machines: how
-    many are eligible by what people said. can_lease: whether the chosen one ends an attempt by
-    itself; one that does not must be waited for.
+    silence: the command's policy. If it is empty, the policy is `rerun` where several machines
+    are eligible and the chosen one ends the attempt by itself at lease expiry, else `keep`: an
+    attempt that nobody ends must be waited for. lease_s: the command's lease, `math.inf` for
+    unlimited, None for the default.
     """
     if not silence:
-        silence = "rerun" if eligible_machines > 1 and can_enforce_lease else "keep"
+        silence = RERUN if eligible_machines > 1 and can_enforce_lease else KEEP
     length_s = default_lease_s if lease_s is None else lease_s
-    if silence not in ("rerun", "hold") or length_s == math.inf:
+    if silence not in LEASED_POLICIES or length_s == math.inf:
         return silence, None
     return silence, length_s

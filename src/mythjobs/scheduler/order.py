@@ -1,48 +1,49 @@
-"""Who comes first: priority, fairness between submitters, the deadline, fairness between the
-commands of a submitter, age."""
+"""Order of waiting jobs: priority, submitter's share, deadline, command's share, age."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
 from typing import Final, NamedTuple
 
-# What a job counts before its command's duration is learned.
+# The duration that a job is charged before its command's duration is learned.
 UNLEARNED_S: Final = 10.0
-# One that is blocked so long by what others take is given what becomes free.
+# A job that waits this long for semaphores alone gets their free units reserved.
 STARVING_S: Final = 60.0
 # Later than every deadline: instants end with the year 9999.
 _NEVER_MS: Final = 2**53
 
 
 def deadline_order(deadline_ms: int | None) -> int:
-    """The deadline as it sorts: the earlier the smaller, and 0, the last, without one."""
+    """Return a sort key: earlier deadlines first, and 0, the last, for no deadline."""
     return 0 if deadline_ms is None else deadline_ms - _NEVER_MS
 
 
 class SortKey(NamedTuple):
-    """The place of a class's first job in the order; the smallest comes first."""
+    """Position of a class's first job in the order; the smallest comes first."""
 
     priority: int  # negated
-    submitter: float
+    submitter: float  # start tag
     deadline: int  # deadline_order
-    command: float
+    command: float  # start tag
     job_id: int
 
 
 @dataclass(slots=True)
 class FairShares:
-    """Machine time that was promised, by submitter and by command of a submitter.
+    """Machine time that was leased, by submitter and by command of a submitter.
 
-    Start-time fair queueing (Goyal, Vin and Cheng 1996): each starts where it ended last, but
-    never before the one that was served last, so that who was idle has saved up nothing, and
-    who waits always has its turn. No clock is read, so equal histories give equal orders.
+    Start-time fair queueing (Goyal, Vin and Cheng 1996): the start tag of a flow is the finish
+    tag of its last job, but at least the virtual time, which is the start tag of the job that
+    was leased last. So an idle flow saves up nothing, and a waiting flow always gets its turn.
+    No clock is read, so equal histories give equal orders.
     """
 
+    # By (submitter, command); command 0 is the submitter's own flow.
     finish_tags: dict[tuple[str, int], float] = field(default_factory=dict)
-    command_virtual_times: dict[str, float] = field(default_factory=dict)
-    virtual_time: float = 0.0  # where the last one that was served began
+    command_virtual_times: dict[str, float] = field(default_factory=dict)  # by submitter
+    virtual_time: float = 0.0
 
     def copy(self) -> FairShares:
         return FairShares(
@@ -52,8 +53,11 @@ class FairShares:
     def sort_key(
         self, priority: int, submitter: str, command_id: int, job_id: int, deadline: int = 0
     ) -> SortKey:
-        """Among the jobs of one submitter a deadline stands above the turns of commands; among
-        submitters it does not, or one could have everything by writing deadlines."""
+        """Return the job's key.
+
+        A deadline outranks the shares of one submitter's commands, but not the shares of
+        submitters: else a submitter could get everything by setting deadlines.
+        """
         return SortKey(
             -priority,
             max(self.finish_tags.get((submitter, 0), 0.0), self.virtual_time),
@@ -68,7 +72,7 @@ class FairShares:
     def charge(
         self, key: SortKey, submitter: str, command_id: int, typical_s: float | None
     ) -> None:
-        """One more job of this command was promised to a machine, when `key` was its place."""
+        """Record that the job with this key was leased."""
         cost = UNLEARNED_S if typical_s is None else typical_s
         self.virtual_time = key.submitter
         self.command_virtual_times[submitter] = key.command
@@ -77,57 +81,91 @@ class FairShares:
 
 
 class ClassQueue:
-    """Classes in the order of their keys, though keys grow with everything that is promised.
+    """Priority queue of classes whose keys grow while it is used.
 
-    Every job promised moves all classes of its submitter back. So classes of one priority and
-    submitter stand in a line of their own, and only the first of each line is looked at again.
-    `key` is where a class stands now; None takes it out.
+    Each lease moves all classes of its submitter back. So classes of one priority and submitter
+    are one heap, and only the first of each heap is compared again. `sort_key` returns the
+    current key of a class; None removes the class.
     """
 
-    def __init__(self, key: Callable[[int], SortKey | None]) -> None:
-        self._key = key
-        # Keys are as they were when they were pushed: they can only have grown since.
-        self._lines: dict[tuple[int, str], list[tuple[int, float, int, int]]] = {}
+    def __init__(self, sort_key: Callable[[int], SortKey | None]) -> None:
+        self._sort_key = sort_key
+        # Stored keys are those at the push; the current ones are equal or greater.
+        self._heaps: dict[tuple[int, str], list[tuple[int, float, int, int]]] = {}
         self._firsts: list[tuple[SortKey, tuple[int, str]]] = []
 
     def push(self, key: SortKey, submitter: str, class_id: int) -> None:
         name = (key.priority, submitter)
-        line = self._lines.setdefault(name, [])
+        heap = self._heaps.setdefault(name, [])
         entry = (key.deadline, key.command, key.job_id, class_id)
-        if not line or entry < line[0]:
+        if not heap or entry < heap[0]:
             heappush(self._firsts, (key, name))
-        heappush(line, entry)
+        heappush(heap, entry)
 
     def pop(self) -> tuple[SortKey, int] | None:
-        """The class whose key is the smallest now."""
+        """Remove and return the class with the smallest current key."""
         while self._firsts:
             key, name = heappop(self._firsts)
-            now = self._first(name)
-            if now is None:
+            current = self._first_key(name)
+            if current is None:
                 continue
-            if now > key:
-                heappush(self._firsts, (now, name))
+            if current > key:
+                heappush(self._firsts, (current, name))
                 continue
-            line = self._lines[name]
-            class_id = heappop(line)[3]
-            if line:
-                # The key of the line's new first, as it was when that was pushed.
-                deadline, command, job_id, _ = line[0]
-                first = SortKey(now.priority, now.submitter, deadline, command, job_id)
+            heap = self._heaps[name]
+            class_id = heappop(heap)[3]
+            if heap:
+                deadline, command, job_id, _ = heap[0]
+                first = SortKey(current.priority, current.submitter, deadline, command, job_id)
                 heappush(self._firsts, (first, name))
-            return now, class_id
+            return current, class_id
         return None
 
-    def _first(self, name: tuple[int, str]) -> SortKey | None:
-        """The key of the first of a line, after those that have grown were put in their place."""
-        line = self._lines[name]
-        while line:
-            class_id = line[0][3]
-            now = self._key(class_id)
-            if now is None:
-                heappop(line)
-            elif now[2:] > line[0][:3]:
-                heapreplace(line, (now.deadline, now.command, now.job_id, class_id))
+    def _first_key(self, name: tuple[int, str]) -> SortKey | None:
+        """Return the current key of a heap's first class, after moving classes that grew."""
+        heap = self._heaps[name]
+        while heap:
+            class_id = heap[0][3]
+            current = self._sort_key(class_id)
+            if current is None:
+                heappop(heap)
+            elif current[2:] > heap[0][:3]:
+                heapreplace(heap, (current.deadline, current.command, current.job_id, class_id))
             else:
-                return now
+                return current
         return None
+
+
+class BlockedJob(NamedTuple):
+    """The first job of a class, and since when (steady) only semaphores keep it waiting."""
+
+    job_id: int
+    priority: int
+    since_ms: int
+
+
+class BlockedJobs:
+    """Jobs that only semaphores keep waiting, by class. Starving ones get units reserved."""
+
+    def __init__(self, jobs: Iterable[tuple[int, BlockedJob]] = ()) -> None:
+        self._jobs = dict(jobs)
+
+    def copy(self) -> BlockedJobs:
+        return BlockedJobs(self._jobs.items())
+
+    def add(self, class_id: int, job_id: int, priority: int, steady_ms: int) -> None:
+        known = self._jobs.get(class_id)
+        if known is None or known.job_id != job_id:
+            self._jobs[class_id] = BlockedJob(job_id, priority, steady_ms)
+
+    def remove(self, class_id: int) -> None:
+        self._jobs.pop(class_id, None)
+
+    def find_starving(self, steady_ms: int) -> list[tuple[int, BlockedJob]]:
+        """Return (class, job) of those blocked for STARVING_S, the longest first."""
+        found = [
+            (class_id, each)
+            for class_id, each in self._jobs.items()
+            if steady_ms - each.since_ms >= 1000 * STARVING_S
+        ]
+        return sorted(found, key=lambda each: (each[1].since_ms, each[1].job_id))

@@ -1,24 +1,27 @@
-"""Past jobs replayed against other settings: what would have started and ended when. Pure."""
+"""Replay of past jobs under given settings: when and where each job would have run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
+from mythjobs.clock import Now
+from mythjobs.model.window import Hours
 from mythjobs.model.zone import DAY_MS
 from mythjobs.scheduler import eligibility as e
-from mythjobs.scheduler.capacity import RunningAttempt, UsageCounts
-from mythjobs.scheduler.order import FairShares, SortKey, deadline_order
-from mythjobs.scheduler.window_state import WindowState, compute_window_state
+from mythjobs.scheduler.capacity import MachineCapacity, RunningAttempt, units_in_use
+from mythjobs.scheduler.order import BlockedJobs, FairShares, deadline_order
+from mythjobs.scheduler.walk import Choice, PermittedMachine, PlacementWalk, WaitingJob
+from mythjobs.scheduler.window_state import WindowState, WindowStateCache
 
-# What has not ended so long after the last submit never will under these settings.
-_LONGEST_MS: Final = 60 * DAY_MS
+# A job that has not ended this long after the last submit is reported as never ending.
+_MAX_REPLAY_MS: Final = 60 * DAY_MS
 
 
 class PastJob(NamedTuple):
-    """A job as it was: when it was submitted, what its class asks, and how long it ran."""
+    """A finished job: when it was submitted, its class, and how long it ran."""
 
     job_id: int
     submitted_ms: int
@@ -26,11 +29,20 @@ class PastJob(NamedTuple):
     priority: int
     duration_s: float
     deadline_ms: int | None = None
+    # Past subjects are not replayed.
+    subject: str | None = None
+    overlap: int = 0
+
+    @property
+    def deadline_order(self) -> int:
+        return deadline_order(self.deadline_ms)
 
 
 class ReplayedJob(NamedTuple):
-    """When and where it would have started and ended, None if never. `cut`: not by itself, but
-    by the wall limit or the end of a window."""
+    """When and where a job would have started and ended; None for never.
+
+    cut: the wall limit or the end of a window would have ended the job.
+    """
 
     job_id: int
     machine: str | None
@@ -41,198 +53,227 @@ class ReplayedJob(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The settings to try. sites: what a class is on a machine, by (class, machine)."""
+    """The settings to try. settings: of each class on each machine, by (class, machine).
+
+    freed_by_freeze: semaphores that frozen jobs release.
+    """
 
     requirements: Mapping[int, e.Requirements]
     machines: Mapping[int, e.MachineFacts]
     settings: Mapping[tuple[int, int], e.EffectiveSettings]
     semaphore_sizes: Mapping[str, int] = field(default_factory=dict)
+    freed_by_freeze: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
-class _Live:
+class _LiveJob:
     job: PastJob
     machine_id: int
-    started_ms: int
-    left_ms: int  # of work, as of `since_ms`
-    since_ms: int
+    settings: e.EffectiveSettings
+    started_ms: int | None = None  # None: leased ahead, waits on the machine for a slot
+    left_ms: int = 0  # of work, as of `since_ms`
+    since_ms: int = 0
     frozen: bool = False
     cut: bool = False
 
 
-def replay(world: Scenario, jobs: Sequence[PastJob]) -> list[ReplayedJob]:
-    """Every machine is there all the time, and every duration is known beforehand, so that only
-    the settings differ between two replays. In order of job."""
-    return _Replay(world, jobs).run()
+def replay(scenario: Scenario, jobs: Sequence[PastJob]) -> list[ReplayedJob]:
+    """Return what would have happened, in order of job id.
+
+    All machines are connected all the time and all durations are known beforehand, so that two
+    replays differ by their settings only.
+    """
+    return _Replay(scenario, jobs).run()
 
 
 class _Replay:
-    def __init__(self, world: Scenario, jobs: Sequence[PastJob]) -> None:
-        self._world = world
-        self._coming = [(each.submitted_ms, each.job_id, each) for each in jobs]
-        heapify(self._coming)
+    """State of a replay, and the `WalkInput` of its placement walks."""
+
+    def __init__(self, scenario: Scenario, jobs: Sequence[PastJob]) -> None:
+        self._scenario = scenario
+        self._jobs = {each.job_id: each for each in jobs}
+        self._submits = [(each.submitted_ms, each.job_id, each) for each in jobs]
+        heapify(self._submits)
         # By class, in its order: priority, deadline, age.
         self._queued: dict[int, list[tuple[int, int, int, PastJob]]] = {}
-        self._begun: set[int] = set()
-        self._live: dict[int, _Live] = {}
-        self._over: dict[int, ReplayedJob] = {}
+        self._ever_started: set[int] = set()
+        self._live: dict[int, _LiveJob] = {}
+        self._ended: dict[int, ReplayedJob] = {}
         self._shares = FairShares()
-        self._openings: dict[object, WindowState] = {}
-        last = max((each.submitted_ms for each in jobs), default=0)
-        self._end_ms = last + _LONGEST_MS
-        self._all = [each.job_id for each in jobs]
+        self._blocked = BlockedJobs()
+        self._windows = WindowStateCache()
+        self._permitted: dict[int, list[tuple[e.MachineFacts, e.MachineFit]]] = {}
+        self._capacities: dict[int, MachineCapacity] = {}
+        self._now_ms = 0
 
     def run(self) -> list[ReplayedJob]:
-        now_ms = self._coming[0][0] if self._coming else 0
-        while now_ms <= self._end_ms:
-            self._arrive(now_ms)
-            self._advance(now_ms)
-            self._start(now_ms)
-            following = self._next(now_ms)
-            if following is None:
-                break
-            now_ms = following
+        last_ms = max((each.submitted_ms for each in self._jobs.values()), default=0)
+        following: int | None = self._submits[0][0] if self._submits else None
+        while following is not None and following <= last_ms + _MAX_REPLAY_MS:
+            self._now_ms = following
+            while self._submits and self._submits[0][0] <= self._now_ms:
+                self._enqueue(heappop(self._submits)[2])
+            self._advance()
+            self._start_leased()
+            retry_ms = self._place()
+            self._start_leased()
+            following = self._find_next_ms(retry_ms)
         return [
-            self._over.get(each, ReplayedJob(each, None, None, None)) for each in sorted(self._all)
+            self._ended.get(each, ReplayedJob(each, None, None, None))
+            for each in sorted(self._jobs)
         ]
 
-    def _arrive(self, now_ms: int) -> None:
-        while self._coming and self._coming[0][0] <= now_ms:
-            self._wait(heappop(self._coming)[2])
+    def _enqueue(self, job: PastJob) -> None:
+        entry = (-job.priority, job.deadline_order, job.job_id, job)
+        heappush(self._queued.setdefault(job.class_id, []), entry)
 
-    def _wait(self, job: PastJob) -> None:
-        place = (-job.priority, deadline_order(job.deadline_ms), job.job_id, job)
-        heappush(self._queued.setdefault(job.class_id, []), place)
-
-    def _opening(self, live: _Live, now_ms: int) -> WindowState | None:
-        return self._at(self._world.settings[live.job.class_id, live.machine_id], now_ms)
-
-    def _at(self, site: e.EffectiveSettings, now_ms: int) -> WindowState | None:
-        if site.hours is None:
-            return None
-        found = self._openings.get(site.hours)
-        if found is None or not found.is_valid_at(now_ms):
-            found = self._openings[site.hours] = compute_window_state(site.hours, now_ms)
-        return found
-
-    def _advance(self, now_ms: int) -> None:
-        """Ends what is done, and does to the rest what closing hours do to it."""
+    def _advance(self) -> None:
+        """End what is done, and apply closed hours to the rest."""
         for job_id, live in list(self._live.items()):
+            window = self.window_state(live.settings.hours)
+            is_closed = window is not None and not window.is_open
+            if live.started_ms is None:
+                if is_closed:
+                    del self._live[job_id]
+                    self._enqueue(live.job)
+                continue
             if not live.frozen:
-                live.left_ms -= now_ms - live.since_ms
-            live.since_ms = now_ms
+                live.left_ms -= self._now_ms - live.since_ms
+            live.since_ms = self._now_ms
             if live.left_ms <= 0:
-                self._finish(live, now_ms, live.cut)
+                self._end(live, live.cut)
                 continue
-            here = self._opening(live, now_ms)
-            site = self._world.settings[live.job.class_id, live.machine_id]
-            closing = site.hours.closing if site.hours is not None else "finish"
-            shut = here is not None and not here.is_open
+            closing = "finish" if live.settings.hours is None else live.settings.hours.closing
             if closing == "freeze":
-                live.frozen = shut
-            elif shut and closing == "requeue":
+                live.frozen = is_closed
+            elif is_closed and closing == "requeue":
                 del self._live[job_id]
-                self._wait(live.job)
-            elif shut and closing == "terminate":
-                self._finish(live, now_ms, True)
+                self._enqueue(live.job)
+            elif is_closed and closing == "terminate":
+                self._end(live, True)
 
-    def _finish(self, live: _Live, now_ms: int, cut: bool) -> None:
-        del self._live[live.job.job_id]
-        name = self._world.machines[live.machine_id].name
-        self._over[live.job.job_id] = ReplayedJob(
-            live.job.job_id, name, live.started_ms, now_ms, cut
-        )
+    def _end(self, live: _LiveJob, cut: bool) -> None:
+        job_id = live.job.job_id
+        del self._live[job_id]
+        name = self._scenario.machines[live.machine_id].name
+        self._ended[job_id] = ReplayedJob(job_id, name, live.started_ms, self._now_ms, cut)
 
-    def _start(self, now_ms: int) -> None:
-        """The walk of placement: in order, and nothing passes what waits for a machine's room."""
-        world = self._world
-        counts = UsageCounts(
-            RunningAttempt(each.machine_id, world.requirements[each.job.class_id].command_id,
-                    world.requirements[each.job.class_id].semaphores)
-            for each in self._live.values()
-        )  # fmt: skip
-        full: set[int] = set()
-        open_classes = {class_id for class_id, waiting in self._queued.items() if waiting}
-        while open_classes and len(full) < len(world.machines):
-            class_id = min(open_classes, key=self._key)
-            job = self._queued[class_id][0][3]
-            if self._too_late(job, now_ms):
-                self._leave(class_id, open_classes)
-                continue
-            machine_id = self._where(class_id, job, counts, full, now_ms)
-            if machine_id is None:
-                open_classes.discard(class_id)
-                continue
-            key = self._key(class_id)
-            self._leave(class_id, open_classes)
-            self._begun.add(job.job_id)
-            ask = world.requirements[class_id]
-            self._shares.charge(key, ask.submitter, ask.command_id, job.duration_s)
-            counts.add(RunningAttempt(machine_id, ask.command_id, ask.semaphores))
-            wall_s = world.settings[class_id, machine_id].bounds.wall_s
-            cut = wall_s is not None and wall_s < job.duration_s
-            took_s = wall_s if cut and wall_s is not None else job.duration_s
-            left_ms = max(round(1000 * took_s), 1)
-            self._live[job.job_id] = _Live(job, machine_id, now_ms, left_ms, now_ms, cut=cut)
-
-    def _key(self, class_id: int) -> SortKey:
-        _, deadline, _, job = self._queued[class_id][0]
-        ask = self._world.requirements[class_id]
-        return self._shares.sort_key(
-            job.priority, ask.submitter, ask.command_id, job.job_id, deadline
-        )
-
-    def _leave(self, class_id: int, open_classes: set[int]) -> None:
-        """The first of its class waits no more."""
-        heappop(self._queued[class_id])
-        if not self._queued[class_id]:
-            open_classes.discard(class_id)
-
-    def _too_late(self, job: PastJob, now_ms: int) -> bool:
-        """Whether it would be cancelled: its deadline has come, and it has never started."""
-        if job.deadline_ms is None or job.job_id in self._begun:
-            return False
-        return job.deadline_ms <= now_ms
-
-    def _where(
-        self, class_id: int, job: PastJob, counts: UsageCounts, full: set[int], now_ms: int
-    ) -> int | None:
-        ask = self._world.requirements[class_id]
-        best: tuple[tuple[bool, float], int] | None = None
-        if e.find_command_stop(ask, now_ms) is not None:
-            return None
-        for machine_id, machine in self._world.machines.items():
-            site = self._world.settings[class_id, machine_id]
-            moment = e.Conditions(
-                now_ms, counts, self._world.semaphore_sizes, self._at(site, now_ms), job.duration_s
-            )
-            if machine_id in full or not e.is_permitted(ask, machine, site, moment):
-                continue
-            if e.find_blocking_rule(ask, machine, site, moment):
-                continue
-            running = counts.by_machine[machine_id]
-            if running >= machine.jobs:
-                full.add(machine_id)
-                continue
-            rank = (machine.name not in ask.preferred, running / machine.jobs)
-            if best is None or rank < best[0]:
-                best = rank, machine_id
-        return None if best is None else best[1]
-
-    def _next(self, now_ms: int) -> int | None:
-        """The next instant at which anything can happen."""
-        times = [self._coming[0][0]] if self._coming else []
+    def _start_leased(self) -> None:
+        """Start leased jobs in the agent's order while their machine has a free slot."""
+        started = dict.fromkeys(self._scenario.machines, 0)
+        leased = []
         for live in self._live.values():
-            if not live.frozen:
-                times.append(now_ms + live.left_ms)
-            here = self._opening(live, now_ms)
-            if here is not None and here.until_ms is not None:
-                times.append(here.until_ms)
-        for class_id, waiting in self._queued.items():
-            if not waiting:
+            if live.started_ms is None:
+                leased.append(live)
+            else:
+                started[live.machine_id] += 1
+        for live in sorted(leased, key=lambda each: (-each.job.priority, each.job.job_id)):
+            if started[live.machine_id] >= self._scenario.machines[live.machine_id].jobs:
                 continue
-            for machine_id in self._world.machines:
-                here = self._at(self._world.settings[class_id, machine_id], now_ms)
-                if here is not None and here.until_ms is not None:
-                    times.append(here.until_ms)
+            started[live.machine_id] += 1
+            self._ever_started.add(live.job.job_id)
+            wall_s, duration_s = live.settings.bounds.wall_s, live.job.duration_s
+            if wall_s is not None and wall_s < duration_s:
+                live.cut, duration_s = True, wall_s
+            live.started_ms = live.since_ms = self._now_ms
+            live.left_ms = max(round(1000 * duration_s), 1)
+
+    def _place(self) -> int | None:
+        """Lease what fits. Return when time alone may permit a job that was refused."""
+        running: dict[int, list[tuple[float | None, int, bool]]] = {
+            each: [] for each in self._scenario.machines
+        }
+        for live in self._live.values():
+            job = live.job
+            running[live.machine_id].append(
+                (job.duration_s, job.priority, live.started_ms is not None)
+            )
+        capacities = [
+            MachineCapacity(machine_id, machine.jobs, running[machine_id])
+            for machine_id, machine in self._scenario.machines.items()
+        ]
+        self._capacities = {each.machine_id: each for each in capacities if not each.is_full}
+        classes = [class_id for class_id, queued in self._queued.items() if queued]
+        if not self._capacities or not classes:
+            return None
+        walk = PlacementWalk(
+            self,
+            self._capacities.values(),
+            classes,
+            self._shares,
+            self._blocked,
+            semaphore_sizes=self._scenario.semaphore_sizes,
+            leased_subjects={},
+            now=Now(self._now_ms, self._now_ms, self._now_ms),
+        )
+        for each in walk.run():
+            self._lease(each)
+        return walk.retry_ms
+
+    def _lease(self, choice: Choice) -> None:
+        job = self._jobs[choice.job.job_id]
+        self._live[job.job_id] = _LiveJob(job, choice.machine_id, choice.settings)
+
+    def _find_next_ms(self, retry_ms: int | None) -> int | None:
+        """Return the next instant at which anything can happen."""
+        times = [] if retry_ms is None else [retry_ms]
+        if self._submits:
+            times.append(self._submits[0][0])
+        for live in self._live.values():
+            if live.started_ms is not None and not live.frozen:
+                times.append(self._now_ms + live.left_ms)
+            window = self.window_state(live.settings.hours)
+            if window is not None and window.until_ms is not None:
+                times.append(window.until_ms)
         return min(times, default=None)
+
+    # WalkInput.
+
+    def next_job(self, class_id: int, /) -> PastJob | None:
+        queued = self._queued[class_id]
+        while queued:
+            job = queued[0][3]
+            is_late = job.deadline_ms is not None and job.deadline_ms <= self._now_ms
+            if not is_late or job.job_id in self._ever_started:
+                return job
+            heappop(queued)  # cancelled: its deadline passed before its first start
+        return None
+
+    def remove_next(self, class_id: int, /) -> None:
+        heappop(self._queued[class_id])
+
+    def requirements(self, class_id: int, /) -> e.Requirements:
+        return self._scenario.requirements[class_id]
+
+    def permitted_machines(self, class_id: int, /) -> list[PermittedMachine]:
+        found = self._permitted.get(class_id)
+        if found is None:
+            requirements = self._scenario.requirements[class_id]
+            found = self._permitted[class_id] = []
+            for machine_id, machine in self._scenario.machines.items():
+                settings = self._scenario.settings[class_id, machine_id]
+                fit = e.compute_fit(requirements, machine, settings)
+                if fit.permitted:
+                    found.append((machine, fit))
+        return [
+            PermittedMachine(machine, self._capacities[machine.machine_id], fit)
+            for machine, fit in found
+            if machine.machine_id in self._capacities
+        ]
+
+    def running_attempts(self) -> Iterator[RunningAttempt]:
+        for live in self._live.values():
+            requirements = self._scenario.requirements[live.job.class_id]
+            units = units_in_use(
+                requirements.semaphores, self._scenario.freed_by_freeze, frozen=live.frozen
+            )
+            yield RunningAttempt(live.machine_id, requirements.command_id, units)
+
+    def typical_s(self, job: WaitingJob, _command_id: int, _machine_id: int, /) -> float:
+        return self._jobs[job.job_id].duration_s
+
+    def window_state(self, hours: Hours | None, /) -> WindowState | None:
+        return self._windows.find(hours, self._now_ms)
+
+    def declined_ms(self, _machine_id: int, _class_id: int, /) -> int:
+        return 0

@@ -1,4 +1,4 @@
-"""Hours as placement asks them at an instant: levels, and how long these answers hold."""
+"""State of opening hours at an instant: running limits, and until when they stay the same."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import NamedTuple
 from mythjobs.model.weekly import FULL
 from mythjobs.model.window import Hours, level_at, next_change_ms, next_close_ms, next_open_ms
 
+_MAX_CACHED = 10_000
+
 
 class WindowState(NamedTuple):
-    """Hours at an instant, true for every instant of [from_ms, until_ms).
+    """State of hours, valid for every instant of [from_ms, until_ms).
 
-    command, machine, both: how many jobs the command's, the machine's and their common set
-    let run. opens_ms: when it is open, or will be; None if never. closes_ms: when it is shut.
+    A level is the largest number of jobs that a set of hours lets run: the command's set, the
+    machine's, and the one for this command on this machine. opens_ms: when the hours are or
+    will be open; None if never. closes_ms: when they close; None if never.
     """
 
     from_ms: int
@@ -32,16 +35,37 @@ class WindowState(NamedTuple):
 
 
 def compute_window_state(hours: Hours, now_ms: int) -> WindowState:
-    """Raises ValueError for a zone that is not known here."""
+    """Raises ValueError for an unknown time zone."""
     zone, overrides = hours.zone, hours.overrides
-    command, machine, both = (level_at([each], zone, now_ms, overrides) for each in hours.sets)
+    command, machine, shared = (level_at([each], zone, now_ms, overrides) for each in hours.sets)
     changes = [next_change_ms([each], zone, now_ms, overrides) for each in hours.sets]
     return WindowState(
         now_ms,
         min((each for each in changes if each is not None), default=None),
         command,
         machine,
-        both,
+        shared,
         next_open_ms(hours.sets, zone, now_ms, overrides),
         next_close_ms(hours.sets, zone, now_ms, overrides),
     )
+
+
+class WindowStateCache:
+    """Window states by hours, each computed again only after its end."""
+
+    def __init__(self) -> None:
+        self._states: dict[Hours, WindowState] = {}
+
+    def clear(self) -> None:
+        self._states.clear()
+
+    def find(self, hours: Hours | None, now_ms: int) -> WindowState | None:
+        """Return None for hours that are None. Raises ValueError for an unknown time zone."""
+        if hours is None:
+            return None
+        found = self._states.get(hours)
+        if found is None or not found.is_valid_at(now_ms):
+            if len(self._states) > _MAX_CACHED:
+                self._states.clear()
+            found = self._states[hours] = compute_window_state(hours, now_ms)
+        return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from mythjobs.master.explain.machine import explain_machine
 from tests.unit.master.harness import Harness
 
 
-def why(master: Harness, name: str = "attic") -> dict[str, Any]:
+def why(master: Harness, name: str = "attic") -> Mapping[str, Any]:
     with master.store.snapshot() as tx:
         return explain_machine(tx, master.core.state, name, master.now)
 
@@ -25,9 +26,9 @@ def test_a_machine_says_why_it_does_not_run_more(master: Harness) -> None:
     master.submit()
     told = why(master)
     assert told["code"] == "no_room"
-    assert told["sentence"] == f"all 1 places of attic are taken: jobs {running}"
+    assert told["sentence"] == f"all 1 slots of attic are in use: jobs {running}"
     assert told["commands"] == [
-        {"command": "flag", "waiting": 1, "code": "no_room", "detail": "all 1 places are taken"}
+        {"command": "flag", "waiting": 1, "code": "no_room", "detail": "all 1 slots are in use"}
     ]
     master.disconnect(attic)
     assert why(master)["code"] == "not_connected"
@@ -48,7 +49,7 @@ def test_the_command_that_comes_furthest_is_named_first(master: Harness) -> None
     told = why(master)
     assert (told["code"], told["sentence"]) == (
         "window_closed",
-        "2 of nightly wait, the first that could run here: opens 22:00",
+        "2 jobs of nightly wait, next to start here: opens 22:00",
     )
     assert [(each["command"], each["code"]) for each in told["commands"]] == [
         ("nightly", "window_closed"), ("forbidden", "not_allowed"), ("off", "disabled"),
@@ -65,4 +66,4 @@ def test_what_was_cancelled_keeps_nothing_waiting(master: Harness) -> None:
     assert why(master)["commands"] == []
     master.request(requests.SetSemaphore("nas", 1))
     master.submit(semaphores={"nas": 5})
-    assert why(master)["sentence"] == "flag waits: takes 5 of semaphore nas, which has 1"
+    assert why(master)["sentence"] == "flag waits: needs 5 units of semaphore nas, which has 1"

@@ -1,10 +1,10 @@
-"""What a machine waits for: why it does not run more than it does."""
+"""Explanation of a machine: its state, and why it does not run more; usage of semaphores."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from mythjobs.clock import Now
 from mythjobs.master.catalog import JobClass, class_requirements, decode_command, read_class
@@ -14,193 +14,204 @@ from mythjobs.master.state import Machine, MasterState
 from mythjobs.model.bounds import NO_BOUNDS
 from mythjobs.model.machine_policy import policy_to_table
 from mythjobs.model.units import describe_clock_skew, is_clock_skewed
-from mythjobs.protocol.messages import SILENT_S
-from mythjobs.scheduler import eligibility as e
+from mythjobs.protocol import responses
+from mythjobs.protocol.messages import SILENT_AFTER_S
 from mythjobs.scheduler.blocked import REASON_CODES, explain_wait
 from mythjobs.scheduler.capacity import UsageCounts, free_slots
+from mythjobs.scheduler.eligibility import ALL_RULES, POLICY_RULES, find_command_stop
 from mythjobs.store.queries import ready_jobs
 from mythjobs.store.queries.commands import count_queued_by_command
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
 from mythjobs.store.writes.commands import JobClassRow
 
-_MOST_TOLD: Final = 100
+_MAX_COMMANDS: Final = 100
+_MAX_CLASSES: Final = 10_000
+_MAX_JOBS_NAMED: Final = 10
+# Reasons that last until a person changes a policy.
+_POLICY_REASONS = {"no_machine", *(REASON_CODES[name] for name, _ in POLICY_RULES)}
 
 
-def explain_machine(tx: Transaction, memory: MasterState, name: str, now: Now) -> dict[str, Any]:
-    """A code and a sentence, then for each command that waits what keeps it from here.
+def explain_machine(
+    tx: Transaction, state: MasterState, name: str, now: Now
+) -> responses.WhyMachine:
+    """Return a code and a sentence, and what keeps each waiting command from the machine.
 
     Raises NoSuchMachine.
     """
-    machine = memory.find_machine(name)
-    view = read_placement_view(tx, memory)
-    counts = count_queued_by_command(tx)
-    commands: dict[str, dict[str, Any]] = {}
-    for class_id in sorted(memory.placement.ready_classes | memory.classes_to_recheck)[:10_000]:
+    machine = state.find_machine(name)
+    view = read_placement_view(tx, state)
+    queued = count_queued_by_command(tx)
+    waiting: dict[str, tuple[int, responses.WaitingCommand]] = {}
+    class_ids = state.placement.ready_classes | state.classes_to_recheck
+    for class_id in sorted(class_ids)[:_MAX_CLASSES]:
         if not ready_jobs.read_next(tx, class_id, 1):
-            continue  # it may have had one, and nobody has looked since
+            continue  # the sets may have classes whose ready jobs are gone
         job_class = read_class(tx, class_id)
         command = job_class.command.name
-        told = _keeps(view, machine, job_class, now)
-        # Of several classes of a command the one that comes furthest says most.
-        if command not in commands or told[0] > commands[command]["rank"]:
-            commands[command] = {
-                "command": command,
-                "waiting": counts.get(job_class.command_id, 0),
-                "rank": told[0],
-                "code": told[1],
-                "detail": told[2],
-            }
-    code, sentence = _sentence(machine, commands)
-    differs = describe_clock_skew(machine.clock_skew_ms)
-    if differs and code != "clock_differs":
-        sentence = f"{sentence}; {differs}"
-    rows = sorted(commands.values(), key=lambda each: (-each.pop("rank"), each["command"]))
-    return {"machine": name, "code": code, "sentence": sentence, "commands": rows[:_MOST_TOLD]}
+        rank, code, detail = _find_first_obstacle(view, machine, job_class, now)
+        # Of several classes of a command, show the one that meets most rules.
+        if command not in waiting or rank > waiting[command][0]:
+            waiting[command] = (
+                rank,
+                {
+                    "command": command,
+                    "waiting": queued.get(job_class.command_id, 0),
+                    "code": code,
+                    "detail": detail,
+                },
+            )
+    code, sentence = _summarize(machine, waiting)
+    skew = describe_clock_skew(machine.clock_skew_ms)
+    if skew and code != "clock_differs":
+        sentence = f"{sentence}; {skew}"
+    ranked = sorted(waiting.values(), key=lambda each: (-each[0], each[1]["command"]))
+    rows = [each for _, each in ranked[:_MAX_COMMANDS]]
+    return {"machine": name, "code": code, "sentence": sentence, "commands": rows}
 
 
-def _keeps(
+def _find_first_obstacle(
     view: PlacementView, machine: Machine, job_class: JobClass, now: Now
 ) -> tuple[int, str, str]:
-    """How many rules are met before the first that is not, its code, and what it says."""
-    ask = view.requirements(job_class)
-    stopped = e.find_command_stop(ask, now.wall_ms)
+    """Return how many rules are met before the first broken one, its code and its reason."""
+    stopped = find_command_stop(view.requirements(job_class), now.wall_ms)
     if stopped is not None:
         return -1, *stopped
-    place = view.candidate(machine, job_class, now.wall_ms)
-    for number, (name, check) in enumerate(e.ALL_RULES):
-        why = check(ask, *place)
-        if why:
-            return number, REASON_CODES[name], why
-    return len(e.ALL_RULES), "starting", "is about to start"
+    candidate = view.candidate(machine, job_class, now.wall_ms)
+    for number, (name, check) in enumerate(ALL_RULES):
+        reason = check(candidate)
+        if reason:
+            return number, REASON_CODES[name], reason
+    return len(ALL_RULES), "starting", "is about to start"
 
 
-def _sentence(machine: Machine, commands: dict[str, dict[str, Any]]) -> tuple[str, str]:
+def _summarize(
+    machine: Machine, waiting: dict[str, tuple[int, responses.WaitingCommand]]
+) -> tuple[str, str]:
+    name = machine.name
     if machine.connection is None:
-        return "not_connected", f"{machine.name} is not connected"
+        return "not_connected", f"{name} is not connected"
     if machine.is_draining:
-        return "draining", f"{machine.name} ends what it has and takes nothing new"
+        return "draining", f"{name} is stopping: it finishes its jobs and accepts no new ones"
     if free_slots(machine.max_jobs, len(machine.live_attempts)) <= 0:
-        jobs = ", ".join(str(each) for each in sorted(machine.live_attempts)[:10])
-        more = len(machine.live_attempts) - 10
+        job_ids = sorted(machine.live_attempts)
+        if not job_ids:
+            return "no_room", f"{name} has no slots: it is set to run 0 jobs"
+        jobs = ", ".join(str(each) for each in job_ids[:_MAX_JOBS_NAMED])
+        more = len(job_ids) - _MAX_JOBS_NAMED
         jobs += f" and {more} more" if more > 0 else ""
-        busy = f"all {machine.max_jobs} places of {machine.name} are taken"
-        return "no_room", f"{busy}: jobs {jobs}" if jobs else f"{machine.name} may run no jobs"
-    if not commands:
-        return "idle", f"{machine.name} has room, and nothing is ready that could use it"
-    first = max(commands.values(), key=lambda each: (each["rank"], each["waiting"]))
-    # Of the others something else may be true.
-    several = f"{first['waiting']} of {first['command']} wait, the first that could run here: "
-    one = f"{first['command']} waits: "
-    return first["code"], (one if first["waiting"] == 1 else several) + first["detail"]
+        return "no_room", f"all {machine.max_jobs} slots of {name} are in use: jobs {jobs}"
+    if not waiting:
+        return "idle", f"{name} has free slots, and no ready job can use them"
+    # Other commands may wait for other reasons.
+    _, first = max(waiting.values(), key=lambda each: (each[0], each[1]["waiting"]))
+    command, count = first["command"], first["waiting"]
+    who = (
+        f"{command} waits" if count == 1 else f"{count} jobs of {command} wait, next to start here"
+    )
+    return first["code"], f"{who}: {first['detail']}"
 
 
-def summarize_machine(machine: Machine, now: Now) -> dict[str, Any]:
-    """A machine as it is now. `leased` counts what it has, `running` what of that has started."""
+def summarize_machine(machine: Machine, now: Now) -> responses.Machine:
+    """Return the machine's current state. `leased` counts live attempts, `running` started ones."""
     rights = machine.rights
+    last_frame_ms, skew_ms = machine.last_frame_ms, machine.clock_skew_ms
     return {
         "id": machine.machine_id,
         "name": machine.name,
-        "state": _presence(machine, now),
+        "state": _connection_state(machine, now),
         "jobs": machine.max_jobs,
         "running": sum(each.started_ms is not None for each in machine.live_attempts.values()),
         "leased": len(machine.live_attempts),
         "allow": "all" if rights.mode == "all" else {rights.mode: sorted(rights.commands)},
         "cores": machine.cores,
-        "last_heard_ms": machine.last_frame_ms
-        and now.wall_ms - (now.steady_ms - machine.last_frame_ms),
+        "last_heard_ms": last_frame_ms and now.wall_ms - (now.steady_ms - last_frame_ms),
         "boot_id": machine.boot_id,
-        "clock_ms": machine.clock_skew_ms if is_clock_skewed(machine.clock_skew_ms) else 0,
+        "clock_ms": skew_ms if is_clock_skewed(skew_ms) else 0,
     }
 
 
-def _presence(machine: Machine, now: Now) -> str:
+def _connection_state(machine: Machine, now: Now) -> str:
     if machine.connection is None:
         return "away"
-    silent = now.steady_ms - machine.last_frame_ms > 1000 * SILENT_S
-    return "silent" if silent else "up"
+    is_silent = now.steady_ms - machine.last_frame_ms > 1000 * SILENT_AFTER_S
+    return "silent" if is_silent else "up"
 
 
-# What only an act of a person changes.
-_STANDING = {"no_machine", *(REASON_CODES[name] for name, _ in e.POLICY_RULES)}
-
-
-def read_machine(tx: Transaction, memory: MasterState, name: str, now: Now) -> dict[str, Any]:
-    """A machine with all that its owner says of it. Raises NoSuchMachine."""
-    found = memory.find_machine(name)
-    return summarize_machine(found, now) | {
-        "zone": found.policy.zone or found.zone,
-        "settings": settings_of(found),
-        "overrides": overrides_of(tx, memory, found, now.wall_ms),
+def read_machine(
+    tx: Transaction, state: MasterState, name: str, now: Now
+) -> responses.MachineDetails:
+    """Return a machine with its settings and overrides. Raises NoSuchMachine."""
+    machine = state.find_machine(name)
+    return {
+        **summarize_machine(machine, now),
+        "zone": machine.policy.zone or machine.zone,
+        "settings": settings_of(machine),
+        "overrides": overrides_of(tx, state, machine, now.wall_ms),
     }
 
 
-def read_semaphore_usage(tx: Transaction, memory: MasterState) -> dict[str, Any]:
-    """Each with how much of it the jobs that run have taken."""
+def settings_of(machine: Machine) -> dict[str, object]:
+    """Return the machine's policy as a TOML table."""
+    policy = replace(machine.policy, jobs=machine.policy_jobs, rights=machine.rights)
+    return policy_to_table(policy)
+
+
+def overrides_of(
+    tx: Transaction, state: MasterState, machine: Machine, now_ms: int
+) -> list[responses.ActiveOverride]:
+    """Return the active overrides of the machine's hours; `command` None stands for all."""
+    names = commands.read_names(tx)
+    return [
+        {"command": names.get(command_id), "kind": kind, "until_ms": until_ms}
+        for (machine_id, command_id), (kind, until_ms) in sorted(state.placement.overrides.items())
+        if machine_id == machine.machine_id and until_ms > now_ms
+    ]
+
+
+def read_semaphore_usage(tx: Transaction, state: MasterState) -> responses.Semaphores:
+    """Return each semaphore with the units that live attempts use."""
     units_of = cache(lambda class_id: read_class(tx, class_id).requirements.semaphores)
-    counts = UsageCounts(list_running(memory, units_of))
+    counts = UsageCounts(list_running(state, units_of))
     return {
         "semaphores": [
             {
                 "name": name,
                 "size": size,
                 "used": counts.semaphore_units[name],
-                "free_when_frozen": name in memory.placement.freed_by_freeze,
+                "free_when_frozen": name in state.placement.freed_by_freeze,
             }
-            for name, size in sorted(memory.placement.semaphore_sizes.items())
+            for name, size in sorted(state.placement.semaphore_sizes.items())
         ]
     }
 
 
-def find_placement_obstacle(tx: Transaction, memory: MasterState, name: str, now: Now) -> str:
-    """Why no job of this command could ever start as things are now; "" if one could."""
+def find_placement_obstacle(tx: Transaction, state: MasterState, name: str, now: Now) -> str:
+    """Return why no job of a command can start before a policy changes; "" if one can."""
     defined = commands.find_by_name(tx, name)
     if defined is None:
         return ""  # removed meanwhile
     command = decode_command(defined.definition)
     row = JobClassRow(0, defined.command_id, defined.revision_id, "", "", "", "", "", "")
-    job_class = JobClass(
-        0,
-        defined.command_id,
-        defined.revision_id,
-        command,
-        class_requirements(row, command),
-        NO_BOUNDS,
-    )
+    requirements = class_requirements(row, command)
     for semaphore, units in command.semaphores:
-        size = memory.placement.semaphore_sizes.get(semaphore)
+        size = state.placement.semaphore_sizes.get(semaphore)
+        hint = f"`mythjobs semaphore set {semaphore} N`"
         if size is None:
-            return (
-                f"there is no semaphore {semaphore}; make it with `mythjobs semaphore set "
-                f"{semaphore} N`"
-            )
+            return f"there is no semaphore {semaphore}; make it with {hint}"
         if units > size:
             return (
-                f"{name} takes {units} of semaphore {semaphore}, which has {size}; `mythjobs "
-                f"semaphore set {semaphore} N` makes it larger"
+                f"{name} needs {units} units of semaphore {semaphore}, which has {size}; "
+                f"make it larger with {hint}"
             )
-    view = read_placement_view(tx, memory)
-    places = view.candidates(job_class, now.wall_ms)
-    code, sentence = explain_wait(view.requirements(job_class), places, now.wall_ms)
-    never = code == REASON_CODES["window"] and all(
-        moment.window is not None and moment.window.opens_ms is None for _, _, moment in places
+    job_class = JobClass(
+        0, defined.command_id, defined.revision_id, command, requirements, NO_BOUNDS
     )
-    return sentence if code in _STANDING or never else ""
-
-
-def settings_of(machine: Machine) -> dict[str, object]:
-    """All that is said of a machine, as the tables of its TOML."""
-    whole = replace(machine.policy, jobs=machine.policy_jobs, rights=machine.rights)
-    return policy_to_table(whole)
-
-
-def overrides_of(
-    tx: Transaction, memory: MasterState, machine: Machine, now_ms: int
-) -> list[dict[str, object]]:
-    """What stands above the hours of a machine now; `command` None is all of them."""
-    named = commands.read_names(tx)
-    return [
-        {"command": named.get(command_id), "kind": kind, "until_ms": until_ms}
-        for (machine_id, command_id), (kind, until_ms) in sorted(memory.placement.overrides.items())
-        if machine_id == machine.machine_id and until_ms > now_ms
-    ]
+    view = read_placement_view(tx, state)
+    candidates = view.candidates(job_class, now.wall_ms)
+    code, sentence = explain_wait(view.requirements(job_class), candidates, now.wall_ms)
+    never_opens = code == REASON_CODES["window"] and all(
+        window is not None and window.opens_ms is None
+        for window in (each.conditions.window for each in candidates)
+    )
+    return sentence if code in _POLICY_REASONS or never_opens else ""

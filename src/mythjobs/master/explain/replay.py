@@ -1,4 +1,4 @@
-"""`what-if`: the last week's jobs against changed settings, beside the same under those of now."""
+"""`what-if`: past jobs replayed under changed settings and under the current ones."""
 
 from __future__ import annotations
 
@@ -6,51 +6,47 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import DefinitionError, no_such_command
+from mythjobs.errors import DefinitionError, command_not_found
 from mythjobs.master.catalog import class_limits, class_requirements, decode_command
 from mythjobs.master.explain.machine import settings_of
 from mythjobs.master.state import MasterState
 from mythjobs.model import toml_values as r
 from mythjobs.model.command import Command
 from mythjobs.model.definition import command_from_table
-from mythjobs.model.machine_policy import (
-    MachinePolicy,
-    combined_hours,
-    combined_limits,
-    policy_from_table,
-)
+from mythjobs.model.machine_policy import MachinePolicy, policy_from_table
 from mythjobs.model.policy_tables import read_semaphores
-from mythjobs.model.zone import DAY_MS, load_zone
-from mythjobs.scheduler import eligibility as e
+from mythjobs.model.zone import DAY_MS
+from mythjobs.protocol import responses
+from mythjobs.scheduler.eligibility import EffectiveSettings, Requirements, combine_settings
 from mythjobs.scheduler.replay import PastJob, ReplayedJob, Scenario, replay
 from mythjobs.store.queries.history import EndedJob, read_ended_jobs
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
 
 _LOOK_BACK_MS: Final = 7 * DAY_MS
-_MOST_ROWS: Final = 1000
+_MAX_CHANGED: Final = 1000
 _KEYS: Final = ("machines", "commands", "semaphores")
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanges:
-    """Settings to try: of machines and of commands by name, and sizes of semaphores."""
+    """Settings to try, each by name."""
 
     machines: Mapping[str, MachinePolicy]
     commands: Mapping[str, Command]
     semaphore_sizes: Mapping[str, int]
 
 
-def what_if(tx: Transaction, memory: MasterState, table: r.Table, now: Now) -> dict[str, Any]:
-    """Both replays summed up by command, and the jobs whose times differ.
+def what_if(tx: Transaction, state: MasterState, table: r.Table, now: Now) -> responses.WhatIf:
+    """Return a summary by command of both replays, and the jobs whose times differ.
 
-    `table` is the file: [machines.NAME] and [commands.NAME] with the keys to change, and
-    semaphores. Raises DefinitionError, NoSuchMachine, NoSuchCommand.
+    `table` has [machines.NAME] and [commands.NAME] with the keys to change, and `semaphores`.
+    Raises DefinitionError, NoSuchMachine, NoSuchCommand.
     """
-    changes = read_changes(tx, memory, table)
+    changes = read_changes(tx, state, table)
     rows = read_ended_jobs(tx, now.wall_ms - _LOOK_BACK_MS)
     jobs = [
         PastJob(
@@ -63,159 +59,149 @@ def what_if(tx: Transaction, memory: MasterState, table: r.Table, now: Now) -> d
         )
         for each in rows
     ]
-    classes = {each.class_id for each in rows}
-    nothing = SettingsChanges({}, {}, {})
-    before = replay(_world(tx, memory, classes, nothing), jobs)
-    after_world = _world(tx, memory, classes, changes)
-    after = replay(after_world, jobs)
-    names = {class_id: ask.command for class_id, ask in after_world.requirements.items()}
+    class_ids = {each.class_id for each in rows}
+    current = build_scenario(tx, state, class_ids, SettingsChanges({}, {}, {}))
+    changed = build_scenario(tx, state, class_ids, changes)
+    before, after = replay(current, jobs), replay(changed, jobs)
+    names = {class_id: each.command for class_id, each in changed.requirements.items()}
     return {
         "since_ms": now.wall_ms - _LOOK_BACK_MS,
         "jobs": len(rows),
-        "commands": _sums(rows, names, before, after),
-        "changed": _changed(rows, names, before, after),
+        "commands": _summarize_commands(rows, names, before, after),
+        "changed": _list_changed(rows, names, before, after),
     }
 
 
-def read_changes(tx: Transaction, memory: MasterState, table: r.Table) -> SettingsChanges:
+def read_changes(tx: Transaction, state: MasterState, table: r.Table) -> SettingsChanges:
     for key in table:
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
-    owners = {}
-    for name, given in _tables(table, "machines"):
-        machine = memory.find_machine(name)
-        with _under(f"machines.{name}"):
-            owners[name] = policy_from_table({**settings_of(machine), **given})
+    policies = {}
+    for name, given in _named_tables(table, "machines"):
+        machine = state.find_machine(name)
+        with _error_prefix(f"machines.{name}"):
+            policies[name] = policy_from_table({**settings_of(machine), **given})
     changed = {}
-    for name, given in _tables(table, "commands"):
+    for name, given in _named_tables(table, "commands"):
         defined = commands.find_by_name(tx, name)
         if defined is None:
-            raise no_such_command(name)
-        with _under(f"commands.{name}"):
+            raise command_not_found(name)
+        with _error_prefix(f"commands.{name}"):
             changed[name] = command_from_table(
                 {**json.loads(defined.definition), **given, "name": name}
             )
     sizes = dict(read_semaphores(table.get("semaphores", {}), least=0))
-    return SettingsChanges(owners, changed, sizes)
+    return SettingsChanges(policies, changed, sizes)
 
 
 @contextmanager
-def _under(key: str) -> Iterator[None]:
-    """What is wrong is told with its whole key in the file."""
+def _error_prefix(key: str) -> Iterator[None]:
+    """Put the key of the enclosing table before the key that an error names."""
     try:
         yield
     except DefinitionError as error:
         raise DefinitionError("", f"{key}.{error.sentence}") from None
 
 
-def _tables(table: r.Table, key: str) -> Iterable[tuple[str, dict[str, object]]]:
+def _named_tables(table: r.Table, key: str) -> Iterable[tuple[str, dict[str, object]]]:
     value = table.get(key, {})
     if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
-        raise DefinitionError(key, f"are tables, each headed [{key}.NAME]")
+        raise DefinitionError(key, f"must be tables, each headed [{key}.NAME]")
     return value.items()
 
 
-def _world(
-    tx: Transaction, memory: MasterState, classes: set[int], changes: SettingsChanges
+def build_scenario(
+    tx: Transaction, state: MasterState, class_ids: set[int], changes: SettingsChanges
 ) -> Scenario:
-    asks: dict[int, e.Requirements] = {}
-    sites: dict[tuple[int, int], e.EffectiveSettings] = {}
+    requirements: dict[int, Requirements] = {}
+    settings: dict[tuple[int, int], EffectiveSettings] = {}
     machines = {}
-    for machine_id, machine in memory.machines.items():
+    for machine_id, machine in state.machines.items():
         facts = machine.facts()
-        owner = changes.machines.get(machine.name)
-        if owner is not None:
-            jobs = machine.cores if owner.jobs is None else owner.jobs
-            facts = facts._replace(policy=owner, rights=owner.rights, jobs=jobs)
+        policy = changes.machines.get(machine.name)
+        if policy is not None:
+            jobs = machine.cores if policy.jobs is None else policy.jobs
+            facts = facts._replace(policy=policy, rights=policy.rights, jobs=jobs)
         machines[machine_id] = facts._replace(connected=True, running=0)
-    for class_id in classes:
+    for class_id in class_ids:
         row = commands.read_class(tx, class_id)
         defined = commands.find_by_revision(tx, row.revision_id)
         command = decode_command(defined.definition) if defined else Command("")
         command = changes.commands.get(command.name, command)
-        asks[class_id] = class_requirements(row, command)
+        requirements[class_id] = class_requirements(row, command)
         for machine_id, facts in machines.items():
-            sites[class_id, machine_id] = _site(
-                command, facts, memory.machines[machine_id].zone, class_limits(row)
+            settings[class_id, machine_id] = combine_settings(
+                command, facts.policy, state.machines[machine_id].zone, class_limits(row)
             )
     return Scenario(
-        asks, machines, sites, {**memory.placement.semaphore_sizes, **changes.semaphore_sizes}
+        requirements,
+        machines,
+        settings,
+        {**state.placement.semaphore_sizes, **changes.semaphore_sizes},
+        state.placement.freed_by_freeze,
     )
 
 
-def _site(command: Command, machine: e.MachineFacts, zone: str, job: Any) -> e.EffectiveSettings:
-    site = e.EffectiveSettings(
-        combined_hours(command, machine.policy, zone), combined_limits(command, machine.policy, job)
-    )
-    if site.hours is not None:
-        try:
-            load_zone(site.hours.zone)
-        except ValueError as error:
-            return e.EffectiveSettings(None, site.bounds, f"its hours cannot be told: {error}")
-    return site
-
-
-def _sums(
+def _summarize_commands(
     rows: Sequence[EndedJob],
     names: Mapping[int, str],
     before: Sequence[ReplayedJob],
     after: Sequence[ReplayedJob],
-) -> list[dict[str, Any]]:
-    found = []
+) -> list[responses.ReplayedCommand]:
+    found: list[responses.ReplayedCommand] = []
     for name in sorted(set(names.values())):
-        of_it = [i for i, each in enumerate(rows) if names[each.class_id] == name]
+        indexes = [i for i, each in enumerate(rows) if names[each.class_id] == name]
         found.append(
             {
                 "command": name,
-                "jobs": len(of_it),
-                "now": _sum([rows[i] for i in of_it], [before[i] for i in of_it]),
-                "then": _sum([rows[i] for i in of_it], [after[i] for i in of_it]),
+                "jobs": len(indexes),
+                "now": _summarize([rows[i] for i in indexes], [before[i] for i in indexes]),
+                "then": _summarize([rows[i] for i in indexes], [after[i] for i in indexes]),
             }
         )
     return found
 
 
-def _sum(rows: Sequence[EndedJob], outcomes: Sequence[ReplayedJob]) -> dict[str, Any]:
-    """Mean wait of those that start, the last end, and how many never end or are cut short."""
+def _summarize(rows: Sequence[EndedJob], replayed: Sequence[ReplayedJob]) -> responses.Replayed:
+    """Return mean wait of started jobs, last end, and numbers of jobs that never end or are cut."""
     waits = [
         (each.started_ms - row.submitted_ms) / 1000
-        for row, each in zip(rows, outcomes, strict=True)
+        for row, each in zip(rows, replayed, strict=True)
         if each.started_ms is not None
     ]
-    ends = [each.ended_ms for each in outcomes if each.ended_ms is not None]
+    ends = [each.ended_ms for each in replayed if each.ended_ms is not None]
     return {
         "mean_wait_s": sum(waits) / len(waits) if waits else None,
         "last_end_ms": max(ends, default=None),
-        "never": sum(each.ended_ms is None for each in outcomes),
-        "cut": sum(each.cut for each in outcomes),
+        "never": sum(each.ended_ms is None for each in replayed),
+        "cut": sum(each.cut for each in replayed),
     }
 
 
-def _changed(
+def _list_changed(
     rows: Sequence[EndedJob],
     names: Mapping[int, str],
     before: Sequence[ReplayedJob],
     after: Sequence[ReplayedJob],
-) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for row, old, new in zip(rows, before, after, strict=True):
-        if old != new and len(found) < _MOST_ROWS:
-            found.append(
-                {
-                    "id": row.job_id,
-                    "command": names[row.class_id],
-                    "submitted_ms": row.submitted_ms,
-                    "now": _times(old),
-                    "then": _times(new),
-                }
-            )
-    return found
+) -> list[responses.ReplayedJob]:
+    changed: list[responses.ReplayedJob] = [
+        {
+            "id": row.job_id,
+            "command": names[row.class_id],
+            "submitted_ms": row.submitted_ms,
+            "now": _encode(old),
+            "then": _encode(new),
+        }
+        for row, old, new in zip(rows, before, after, strict=True)
+        if old != new
+    ]
+    return changed[:_MAX_CHANGED]
 
 
-def _times(outcome: ReplayedJob) -> dict[str, Any]:
+def _encode(replayed: ReplayedJob) -> responses.Run:
     return {
-        "machine": outcome.machine,
-        "start_ms": outcome.started_ms,
-        "end_ms": outcome.ended_ms,
-        "cut": outcome.cut,
+        "machine": replayed.machine,
+        "start_ms": replayed.started_ms,
+        "end_ms": replayed.ended_ms,
+        "cut": replayed.cut,
     }

@@ -1,4 +1,4 @@
-"""What placement remembers between turns: who asks what where, and the next jobs of each class."""
+"""Placement cache: what placement keeps between turns, such as the next jobs of each class."""
 
 from __future__ import annotations
 
@@ -7,51 +7,43 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from mythjobs.model.window import Overrides
-from mythjobs.scheduler.order import STARVING_S, FairShares
+from mythjobs.scheduler.order import BlockedJobs, FairShares
 from mythjobs.store.queries.ready_jobs import ReadyJob
 from mythjobs.store.writes.overrides import EVERY_COMMAND
 
-# How many next jobs of a class are kept: memory does not grow with the backlog.
+# Next jobs kept for a class, so that memory does not grow with the backlog.
 MAX_NEXT_JOBS: Final = 64
-# So long a machine is offered nothing more of a class that it gave back as closed.
+# For how long a machine is offered no job of a class after it returned one as closed.
 DECLINED_MS: Final = 60_000
 
 
 class NextJobs(NamedTuple):
-    """The next ready jobs of a class, in order. `whole`: there were no more when it was read."""
+    """The next ready jobs of a class, in order. is_complete: there were no more when read."""
 
     jobs: tuple[ReadyJob, ...]
     is_complete: bool
 
 
-class BlockedJob(NamedTuple):
-    """The first job of a class, and since when (steady) semaphores alone keep it waiting."""
-
-    job_id: int
-    priority: int
-    since_ms: int
-
-
 @dataclass(slots=True)
 class PlacementCache:
-    """Part of the memory. Values are replaced, never changed, so that drafts may share them.
+    """Part of MasterState. Values are replaced, never changed, so that drafts may share them.
 
-    overrides: `allow` or `pause` and until when, by (machine, command), command 0 for all.
-    ready: classes that may have a ready job. nowhere: those of them that no machine may run
-    until somebody says otherwise; `standing` is what was said when that was found.
+    overrides: (`allow` or `pause`, end) by (machine, command); command 0 stands for all.
+    ready_classes: classes that may have a ready job. unplaceable: those of them that no machine
+    permits as of `policy_snapshot`. declined_until_ms: by (machine, class), the wall time until
+    which the machine, which returned a job as closed by its own clock, is offered none.
     """
 
     overrides: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
     semaphore_sizes: dict[str, int] = field(default_factory=dict)
-    freed_by_freeze: frozenset[str] = frozenset()  # semaphores that frozen jobs give back
-    disabled: frozenset[int] = frozenset()
+    freed_by_freeze: frozenset[str] = frozenset()  # semaphores that frozen jobs release
+    disabled: frozenset[int] = frozenset()  # commands
     shares: FairShares = field(default_factory=FairShares)
     ready_classes: set[int] = field(default_factory=set)
     next_jobs: dict[int, NextJobs] = field(default_factory=dict)
     unplaceable: set[int] = field(default_factory=set)
     policy_snapshot: object = None
-    blocked: dict[int, BlockedJob] = field(default_factory=dict)
-    # (machine, class), until when (wall): the machine gave it back, its own hours being closed.
+    blocked: BlockedJobs = field(default_factory=BlockedJobs)
     declined_until_ms: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def draft(self) -> PlacementCache:
@@ -65,32 +57,33 @@ class PlacementCache:
             next_jobs=dict(self.next_jobs),
             unplaceable=set(self.unplaceable),
             policy_snapshot=self.policy_snapshot,
-            blocked=dict(self.blocked),
+            blocked=self.blocked.copy(),
             declined_until_ms=dict(self.declined_until_ms),
         )
 
     def invalidate(self, classes: Iterable[int]) -> None:
-        """Something about the jobs of these classes is new: what was read of them is old."""
+        """Forget the jobs that were read of these classes, because some have changed."""
         for class_id in classes:
             self.next_jobs.pop(class_id, None)
             self.ready_classes.add(class_id)
 
     def remove_class(self, class_id: int) -> None:
-        """It has no ready job; whoever makes one ready wakes it."""
+        """Leave out a class without ready jobs, until the next ready one invalidates it."""
         self.ready_classes.discard(class_id)
         self.next_jobs.pop(class_id, None)
-        self.blocked.pop(class_id, None)
+        self.blocked.remove(class_id)
 
     def active_overrides(self, machine_id: int, command_id: int) -> Overrides:
-        """What was said until a time, of all commands there and of this one."""
         if not self.overrides:
             return ()
         keys = ((machine_id, EVERY_COMMAND), (machine_id, command_id))
         return tuple(self.overrides[key] for key in keys if key in self.overrides)
 
     def record_decline(self, machine_id: int, class_id: int, now_ms: int) -> None:
-        """This machine's clock has other hours: it is not asked again at once, which would use
-        up the numbers of attempts and do nothing."""
+        """Offer the machine no job of the class for DECLINED_MS.
+
+        By the machine's clock the hours are closed, so offers would only use up attempt numbers.
+        """
         self.declined_until_ms = {
             key: until_ms
             for key, until_ms in self.declined_until_ms.items()
@@ -99,25 +92,10 @@ class PlacementCache:
         self.declined_until_ms[machine_id, class_id] = now_ms + DECLINED_MS
 
     def decline_left_ms(self, machine_id: int, class_id: int, now_ms: int) -> int:
-        """How long that lasts yet; 0 if it does not. A clock that stepped back ends it."""
+        """Return how long the decline still lasts, or 0. A clock that stepped back ends it."""
         left_ms = self.declined_until_ms.get((machine_id, class_id), 0) - now_ms
         return left_ms if 0 < left_ms <= DECLINED_MS else 0
 
     def clear_declines(self, machine_id: int) -> None:
         for key in [key for key in self.declined_until_ms if key[0] == machine_id]:
             del self.declined_until_ms[key]
-
-    def record_blocked(self, class_id: int, job: ReadyJob, steady_ms: int) -> None:
-        """This job is the first of its class, and semaphores alone keep it waiting."""
-        there = self.blocked.get(class_id)
-        if there is None or there.job_id != job.job_id:
-            self.blocked[class_id] = BlockedJob(job.job_id, job.priority, steady_ms)
-
-    def find_starving(self, steady_ms: int) -> list[tuple[int, BlockedJob]]:
-        """Classes whose first job has waited too long for units, the longest first."""
-        found = [
-            (class_id, each)
-            for class_id, each in self.blocked.items()
-            if steady_ms - each.since_ms >= 1000 * STARVING_S
-        ]
-        return sorted(found, key=lambda each: (each[1].since_ms, each[1].job_id))

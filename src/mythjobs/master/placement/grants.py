@@ -1,4 +1,4 @@
-"""Leases what placement chose, and makes the grants that say so."""
+"""Grants: leases of chosen jobs, and the messages that give them to machines."""
 
 from __future__ import annotations
 
@@ -16,62 +16,64 @@ from mythjobs.model.command import RUN, Command
 from mythjobs.model.limits import Limits
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.lease import L_S, start_by_s
-from mythjobs.protocol.requests import AdHoc
+from mythjobs.protocol.lease import DEFAULT_LEASE_S, start_window_s
+from mythjobs.protocol.requests import AdHocRun
 from mythjobs.scheduler.eligibility import EffectiveSettings, may_ever_run
 from mythjobs.scheduler.lease_policy import choose_lease_terms
 from mythjobs.store.writes import job_state, jobs
 
 
 class GrantTerms(NamedTuple):
-    """Where jobs of a class shall go, and on what terms. `run` lacks what is each job's own."""
+    """Machine and terms of chosen jobs of a class. `run` lacks what differs from job to job."""
 
     machine: Machine
     hours: Hours | None
     limits: Limits
     silence: str
     lease_s: float | None
-    run: m.Run
+    run: m.RunSpec
 
 
 def build_terms(
-    turn: TurnContext, machine: Machine, job_class: JobClass, site: EffectiveSettings
+    turn: TurnContext, machine: Machine, job_class: JobClass, settings: EffectiveSettings
 ) -> GrantTerms:
+    """Return the terms on which a machine gets jobs of a class."""
     command = job_class.command
     silence, lease_s = choose_lease_terms(
         command.silence,
         command.lease_s,
-        default_lease_s=L_S,
-        eligible_machines=_may_ever(turn, job_class) if not command.silence else 0,
+        default_lease_s=DEFAULT_LEASE_S,
+        eligible_machines=0 if command.silence else _count_eligible(turn, job_class),
         can_enforce_lease="leases" in machine.capabilities,
     )
-    run = build_common_run(job_class.command, site.bounds, machine.capabilities)
-    return GrantTerms(machine, site.hours, site.bounds.limits(), silence, lease_s, run)
+    bounds = settings.bounds
+    run = build_common_run(command, bounds, machine.capabilities)
+    return GrantTerms(machine, settings.hours, bounds.limits(), silence, lease_s, run)
 
 
-def _may_ever(turn: TurnContext, job_class: JobClass) -> int:
-    """How many machines are eligible by rights, pins and labels, here or away."""
+def _count_eligible(turn: TurnContext, job_class: JobClass) -> int:
+    """Return how many machines, connected or not, are eligible by rights, pin and labels."""
     return sum(
         may_ever_run(job_class.requirements, each.facts()) for each in turn.state.machines.values()
     )
 
 
-def lease_jobs(turn: TurnContext, places: dict[int, GrantTerms]) -> set[int]:
-    """Answers the jobs that were to be had."""
+def lease_jobs(turn: TurnContext, terms: dict[int, GrantTerms]) -> set[int]:
+    """Lease and grant these jobs. Return those that were still available."""
     rows = [
         job_state.Placement(
             job_id, each.machine.machine_id, each.machine.boot_id, each.silence, each.lease_s
         )
-        for job_id, each in places.items()
+        for job_id, each in terms.items()
     ]
     leased = job_state.lease(turn.tx, rows, at_ms=turn.now.wall_ms)
     for each in leased:
-        _grant(turn, each, places[each.job_id])
+        _grant(turn, each, terms[each.job_id])
     return {each.job_id for each in leased}
 
 
-def _grant(turn: TurnContext, leased: job_state.LeasedJob, place: GrantTerms) -> None:
-    machine = place.machine
+def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) -> None:
+    machine = terms.machine
     live = LiveAttempt(
         leased.n,
         leased.class_id,
@@ -82,22 +84,22 @@ def _grant(turn: TurnContext, leased: job_state.LeasedJob, place: GrantTerms) ->
         losses=leased.losses,
         failures=leased.failures,
         boot_id=machine.boot_id,
-        silence=place.silence,
-        lease_s=place.lease_s,
+        silence=terms.silence,
+        lease_s=terms.lease_s,
         renewed_ms=turn.now.steady_ms,
         grant_no=machine.last_grant_no + 1,
-        sent_hours=place.hours,
-        sent_limits=place.limits,
+        sent_hours=terms.hours,
+        sent_limits=terms.limits,
     )
     turn.state.add_attempt(machine, leased.job_id, live)
     if leased.subject is not None:
         turn.changed_subjects.add(leased.subject)
     turn.placed[leased.job_id] = machine.name
-    _say(turn, place, leased.job_id, live, leased.arguments)
+    _send_grant(turn, terms, leased.job_id, live, leased.arguments)
 
 
 def resend_grants(turn: TurnContext) -> None:
-    """Grants once more what a connection that broke may have lost, under the same numbers."""
+    """Grant attempts again, under the same attempt numbers, whose grant may have been lost."""
     for machine_id, job_id in turn.regrants:
         machine = turn.state.machines[machine_id]
         live = machine.live_attempts.get(job_id)
@@ -105,48 +107,49 @@ def resend_grants(turn: TurnContext) -> None:
         if live is None or row is None or not machine.accepts_grants:
             continue
         job_class = turn.catalog.job_class(turn.tx, live.class_id)
-        site = turn.fits.fit(turn.state, machine, job_class).settings
-        place = build_terms(turn, machine, job_class, site)
+        settings = turn.fits.fit(turn.state, machine, job_class).settings
+        terms = build_terms(turn, machine, job_class, settings)
         live = live.with_grant(machine.last_grant_no + 1, turn.now.steady_ms)
-        live = live.with_sent_terms(place.hours, place.limits)
+        live = live.with_sent_terms(terms.hours, terms.limits)
         turn.state.add_attempt(machine, job_id, live)
-        _say(turn, place, job_id, live, row["arguments"])
+        _send_grant(turn, terms, job_id, live, row["arguments"])
     turn.regrants.clear()
 
 
 def send_changed_terms(turn: TurnContext) -> None:
-    """Every machine that is there hears of other hours and limits for what it has, once."""
+    """Send connected machines the hours and limits of their attempts that changed."""
     for machine in turn.state.machines.values():
         if machine.connection is None or not machine.heartbeat_no:
             continue
         for job_id, live in machine.live_attempts.items():
             job_class = turn.catalog.job_class(turn.tx, live.class_id)
-            site = turn.fits.fit(turn.state, machine, job_class).settings
-            limits = site.bounds.limits()
-            if live.sent_hours != site.hours:
-                said = encode_hours(site.hours)
-                turn.send(machine.connection, m.HoursChanged(job_id, live.n, said))
+            settings = turn.fits.fit(turn.state, machine, job_class).settings
+            hours, limits = settings.hours, settings.bounds.limits()
+            if live.sent_hours != hours:
+                message = m.HoursChanged(job_id, live.n, encode_hours(hours))
+                turn.send(machine.connection, message)
             if live.sent_limits != limits:
-                turn.send(machine.connection, _limits_said(turn, machine, job_id, live, site))
-            if (live.sent_hours, live.sent_limits) != (site.hours, limits):
-                machine.live_attempts[job_id] = live.with_sent_terms(site.hours, limits)
+                changed = _build_limits_changed(turn, machine, job_id, live, settings)
+                turn.send(machine.connection, changed)
+            if (live.sent_hours, live.sent_limits) != (hours, limits):
+                machine.live_attempts[job_id] = live.with_sent_terms(hours, limits)
 
 
-def _limits_said(
-    turn: TurnContext, machine: Machine, job_id: int, live: LiveAttempt, site: EffectiveSettings
+def _build_limits_changed(
+    turn: TurnContext, machine: Machine, job_id: int, live: LiveAttempt, settings: EffectiveSettings
 ) -> m.LimitsChanged:
     command = turn.catalog.job_class(turn.tx, live.class_id).command
-    run = build_common_run(command, site.bounds, machine.capabilities)
+    run = build_common_run(command, settings.bounds, machine.capabilities)
     if command.name == RUN and (row := jobs.read_submission(turn.tx, job_id)) is not None:
-        # An ad-hoc run has a wall limit of its own.
+        # An ad-hoc run can have its own wall limit.
         run = build_run(command, row["arguments"], run)
-    return m.LimitsChanged(job_id, live.n, *(getattr(run, name) for name in m.LIMITS))
+    return m.LimitsChanged(job_id, live.n, *(getattr(run, name) for name in m.CHANGEABLE_LIMITS))
 
 
-def _say(
-    turn: TurnContext, place: GrantTerms, job_id: int, live: LiveAttempt, arguments: str
+def _send_grant(
+    turn: TurnContext, terms: GrantTerms, job_id: int, live: LiveAttempt, arguments: str
 ) -> None:
-    machine = place.machine
+    machine = terms.machine
     assert machine.connection is not None
     machine.last_grant_no += 1
     command = turn.catalog.job_class(turn.tx, live.class_id).command
@@ -158,20 +161,20 @@ def _say(
             job_id,
             live.n,
             live.priority,
-            build_run(command, arguments, place.run),
+            build_run(command, arguments, terms.run),
             live.silence,
             live.lease_s,
-            start_by_s(live.silence, live.lease_s),
-            encode_hours(place.hours),
+            start_window_s(live.silence, live.lease_s),
+            encode_hours(terms.hours),
             command.name,
         ),
     )
 
 
-def encode_hours(hours: Hours | None) -> m.Hours | None:
+def encode_hours(hours: Hours | None) -> m.HoursSpec | None:
     if hours is None:
         return None
-    return m.Hours(
+    return m.HoursSpec(
         [list(each) for each in hours.sets],
         hours.zone,
         hours.closing,
@@ -180,10 +183,10 @@ def encode_hours(hours: Hours | None) -> m.Hours | None:
     )
 
 
-def build_common_run(command: Command, bounds: Bounds, can: frozenset[str]) -> m.Run:
-    """What is the same in every run of a command on a machine."""
+def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[str]) -> m.RunSpec:
+    """Return what all runs of a command on a machine have in common."""
     limits = bounds.limits()
-    return m.Run(
+    return m.RunSpec(
         [],
         cwd=command.cwd,
         scratch=command.scratch,
@@ -199,18 +202,18 @@ def build_common_run(command: Command, bounds: Bounds, can: frozenset[str]) -> m
         processes=limits.processes,
         nice=bounds.nice or 0,
         io=bounds.io or "",
-        # Where there are no containers a job still runs; what needs one is not placed there.
-        contain=command.contain and "contain" in can,
+        # Without cgroups a job runs uncontained; a job whose limits need one is not placed here.
+        contain=command.contain and "contain" in capabilities,
         best_effort=command.best_effort,
         leave_daemons=command.leave_daemons,
         later=command.retry.later,
     )
 
 
-def build_run(command: Command, arguments: str, common: m.Run) -> m.Run:
-    """What the machine executes: the author's command line with the arguments as data in it."""
+def build_run(command: Command, arguments: str, common: m.RunSpec) -> m.RunSpec:
+    """Return what the machine executes: the command's argv with the arguments filled in."""
     if command.name == RUN:
-        adhoc = msgspec.json.decode(arguments, type=AdHoc)
+        adhoc = msgspec.json.decode(arguments, type=AdHocRun)
         walls = [each for each in (adhoc.wall_s, common.wall_s) if each is not None]
         return msgspec.structs.replace(
             common,

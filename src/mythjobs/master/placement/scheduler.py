@@ -1,387 +1,248 @@
-"""Placement: which ready jobs go where now. Cheap while nothing changes, however many wait."""
+"""Placement pass: leases ready jobs to machines with capacity, whatever the size of the backlog."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from mythjobs.master.catalog import JobClass
 from mythjobs.master.placement import grants
 from mythjobs.master.placement.cache import MAX_NEXT_JOBS, NextJobs
-from mythjobs.master.placement.fit_cache import MachineFit
 from mythjobs.master.placement.grants import GrantTerms
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.master.turn_context import TurnContext
-from mythjobs.scheduler import eligibility as e
+from mythjobs.model.window import Hours
 from mythjobs.scheduler.capacity import (
     MAX_PREFETCH,
-    PREFETCH_S,
+    MachineCapacity,
     RunningAttempt,
     Units,
-    UsageCounts,
-    prefetch_limit,
     units_in_use,
 )
-from mythjobs.scheduler.order import ClassQueue, SortKey
+from mythjobs.scheduler.eligibility import MachineFacts, Requirements
+from mythjobs.scheduler.walk import Choice, PermittedMachine, PlacementWalk, WaitingJob
+from mythjobs.scheduler.window_state import WindowState
 from mythjobs.store.queries import ready_jobs
 from mythjobs.store.queries.ready_jobs import ReadyJob
 
-# Jobs that were cancelled since they were read are found out by the lease; then it is tried again.
-_MOST_TRIES: Final = 5
-_FEW: Final = 8
-
-
-class _Room:
-    """What a machine can still take in this turn, by its ceiling and by learned durations."""
-
-    def __init__(self, turn: TurnContext, machine: Machine) -> None:
-        self.machine = machine
-        self._turn = turn
-        self._short: dict[int, float | None] = {}
-        self.taken = len(machine.live_attempts)
-        self._long = 0
-        self._waiting: Counter[int] = Counter()  # unstarted, by priority
-        for live in machine.live_attempts.values():
-            self._count(live.command_id, live.priority, live.started_ms is not None)
-
-    def _count(self, command_id: int, priority: int, started: bool) -> None:
-        if self._typical_s(command_id) is None:
-            self._long += 1
-        if not started:
-            self._waiting[priority] += 1
-
-    def _typical_s(self, command_id: int) -> float | None:
-        """The learned duration if it is short; None if it is long or not learned."""
-        if command_id not in self._short:
-            typical_s = self._turn.state.typical_s(command_id, self.machine.machine_id)
-            short = typical_s is not None and typical_s <= PREFETCH_S
-            self._short[command_id] = typical_s if short else None
-        return self._short[command_id]
-
-    @property
-    def shut(self) -> bool:
-        """Nothing at all could be leased now."""
-        jobs = self.machine.max_jobs
-        if self.taken < jobs:
-            return False
-        return jobs <= self._long or self.taken >= jobs + 2 * MAX_PREFETCH
-
-    def takes(self, command_id: int, priority: int) -> bool:
-        """Whether one more may be leased: it can start now, or surely within PREFETCH_S."""
-        jobs = self.machine.max_jobs
-        if self.taken < jobs:
-            return True
-        if self.shut:
-            return False
-        changing = jobs - self._long  # places that only short jobs have, so that they turn over
-        ahead = sum(n for other, n in self._waiting.items() if other >= priority)
-        typical_s = self._typical_s(command_id)
-        if typical_s is None:
-            return ahead == 0
-        return ahead < prefetch_limit(changing, typical_s)
-
-    def take(self, command_id: int, priority: int) -> None:
-        self.taken += 1
-        self._count(command_id, priority, False)
-
-    def most(self) -> int:
-        return max(self.machine.max_jobs + MAX_PREFETCH - self.taken, 1)
+# A job that was cancelled after it was read is not leased; then the walk is repeated.
+_MAX_TRIES: Final = 5
+_FIRST_READ: Final = 8
 
 
 def place_ready_jobs(turn: TurnContext) -> None:
-    """Leases what can run. Afterwards every machine is full, or no class has a ready job for it."""
-    memory = turn.state
-    plan = memory.placement
-    plan.invalidate(memory.classes_to_recheck)
-    memory.classes_to_recheck.clear()
-    standing = turn.fits.refresh(memory)
-    changed = standing != plan.policy_snapshot
-    if changed:
-        plan.unplaceable.clear()
-        plan.policy_snapshot = standing
+    """Lease what can run. Then every machine is full, or has no ready job that it may run."""
+    state, cache = turn.state, turn.state.placement
+    cache.invalidate(state.classes_to_recheck)
+    state.classes_to_recheck.clear()
+    snapshot = turn.fits.refresh(state)
+    is_policy_changed = snapshot != cache.policy_snapshot
+    if is_policy_changed:
+        cache.unplaceable.clear()
+        cache.policy_snapshot = snapshot
     if turn.regrants:
         grants.resend_grants(turn)
-    if changed:
+    if is_policy_changed:
         grants.send_changed_terms(turn)
-    leased: dict[str, bool] = {}  # subjects, and whether they may be had by two
-    for _ in range(_MOST_TRIES):
-        rooms = [_Room(turn, each) for each in memory.machines.values() if each.accepts_grants]
-        rooms = [each for each in rooms if not each.shut]
-        classes = plan.ready_classes - plan.unplaceable
-        if not rooms or not classes:
+    leased_subjects: dict[str, bool] = {}  # true: other jobs may overlap
+    for _ in range(_MAX_TRIES):
+        open_machines = [
+            (capacity, machine)
+            for machine in state.machines.values()
+            if machine.accepts_grants
+            and not (capacity := _measure_capacity(state, machine)).is_full
+        ]
+        class_ids = cache.ready_classes - cache.unplaceable
+        if not open_machines or not class_ids:
             return
-        walk = _Pass(turn, rooms, classes, leased)
-        chosen = walk.choose()
-        if not chosen:
+        choices = _choose(turn, open_machines, class_ids, leased_subjects)
+        if not choices:
             return
-        there = grants.lease_jobs(turn, chosen)
-        if not chosen.keys() - there:
+        leased = grants.lease_jobs(turn, _find_terms(turn, choices))
+        if len(leased) == len(choices):
             return
-        # Others of their subjects are ready in the store until the end of the turn.
-        leased |= walk.subjects_of(there)
-        # What was read of these classes is old.
-        plan.invalidate([each for each in plan.next_jobs if each in classes])
+        # Other jobs about these subjects stay ready in the store until the end of the turn.
+        leased_subjects |= {
+            job.subject: bool(job.overlap)
+            for job, *_ in choices
+            if job.subject is not None and job.job_id in leased
+        }
+        cache.invalidate([each for each in cache.next_jobs if each in class_ids])
 
 
-class _Pass:
-    """One walk through the first jobs of all classes, in order, until nothing more fits."""
+def _measure_capacity(state: MasterState, machine: Machine) -> MachineCapacity:
+    typical_s: dict[int, float | None] = {}
+    for live in machine.live_attempts.values():
+        if live.command_id not in typical_s:
+            typical_s[live.command_id] = state.typical_s(live.command_id, machine.machine_id)
+    return MachineCapacity(
+        machine.machine_id,
+        machine.max_jobs,
+        (
+            (typical_s[live.command_id], live.priority, live.started_ms is not None)
+            for live in machine.live_attempts.values()
+        ),
+    )
+
+
+def _choose(
+    turn: TurnContext,
+    open_machines: list[tuple[MachineCapacity, Machine]],
+    class_ids: set[int],
+    leased_subjects: Mapping[str, bool],
+) -> list[Choice]:
+    cache = turn.state.placement
+    capacities = [capacity for capacity, _ in open_machines]
+    source = _StoreInput(turn, open_machines, len(class_ids) > 1)
+    walk = PlacementWalk(
+        source,
+        capacities,
+        class_ids,
+        cache.shares,
+        cache.blocked,
+        semaphore_sizes=cache.semaphore_sizes,
+        leased_subjects=leased_subjects,
+        now=turn.now,
+    )
+    choices = walk.run()
+    if walk.retry_ms is not None:
+        turn.state.schedule_turn(walk.retry_ms)
+    source.save_remaining()
+    return choices
+
+
+def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, GrantTerms]:
+    """Return the terms of each chosen job; those of one class and machine are equal."""
+    known: dict[tuple[int, int], GrantTerms] = {}
+    found = {}
+    for job, class_id, machine_id, settings in choices:
+        terms = known.get((class_id, machine_id))
+        if terms is None:
+            machine = turn.state.machines[machine_id]
+            job_class = turn.catalog.job_class(turn.tx, class_id)
+            terms = grants.build_terms(turn, machine, job_class, settings)
+            known[class_id, machine_id] = terms
+        found[job.job_id] = terms
+    return found
+
+
+class _StoreInput:
+    """`WalkInput` of the master: ready jobs from the placement cache, or from the store."""
 
     def __init__(
-        self, turn: TurnContext, rooms: list[_Room], classes: set[int], leased: Mapping[str, bool]
+        self,
+        turn: TurnContext,
+        open_machines: Collection[tuple[MachineCapacity, Machine]],
+        has_several_classes: bool,
     ) -> None:
-        """`leased`: the subjects that this turn has leased before."""
         self._turn = turn
-        self._rooms = rooms
-        self._classes = classes
-        self._plan = turn.state.placement
-        self._waiting: dict[int, list[ReadyJob]] = {}  # by class, the next one last
-        self._whole: dict[int, bool] = {}
-        self._spots: dict[int, list[tuple[_Room, MachineFit]]] = {}
-        self._full: set[int] = set()
-        self._subjects = dict(leased)
-        self._about: dict[int, tuple[str, bool]] = {}  # what was chosen
-        self._chosen: dict[int, GrantTerms] = {}
-        self._terms: dict[tuple[int, int], GrantTerms] = {}  # by class and machine
-        self._placed: list[RunningAttempt] = []
-        self._taken: Counter[int] = Counter()  # of the class, in this pass
+        self._cache = turn.state.placement
+        self._open: dict[int, tuple[MachineCapacity, MachineFacts]] = {
+            machine.machine_id: (capacity, machine.facts()) for capacity, machine in open_machines
+        }
+        self._has_several_classes = has_several_classes
+        # By class.
+        self._waiting: dict[int, list[ReadyJob]] = {}  # the next one last
+        self._is_complete: dict[int, bool] = {}  # no more were ready when the list was read
+        self._removed: Counter[int] = Counter()
+        self._removed_ids: set[int] = set()
 
-    def choose(self) -> dict[int, GrantTerms]:
-        line = ClassQueue(self._standing)
-        for class_id in self._classes:
-            self._push(line, class_id)
-        while len(self._full) < len(self._rooms) and (found := line.pop()) is not None:
-            key, class_id = found
-            head = self._head(class_id)
-            assert head is not None, f"class {class_id} stands in line without a job"
-            if self._take(class_id, head, key):
-                self._push(line, class_id)
-        self._remember()
-        return self._chosen
-
-    def subjects_of(self, job_ids: Iterable[int]) -> dict[str, bool]:
-        """Of these of the jobs that were chosen, those that have one."""
-        return dict(self._about[each] for each in job_ids if each in self._about)
-
-    def _class(self, class_id: int) -> JobClass:
-        return self._turn.catalog.job_class(self._turn.tx, class_id)
-
-    def _key(self, class_id: int, head: ReadyJob) -> SortKey:
-        job_class = self._class(class_id)
-        submitter = job_class.requirements.submitter
-        return self._plan.shares.sort_key(
-            head.priority, submitter, job_class.command_id, head.job_id, head.deadline_order
-        )
-
-    def _standing(self, class_id: int) -> SortKey | None:
-        head = self._head(class_id)
-        return None if head is None else self._key(class_id, head)
-
-    def _push(self, line: ClassQueue, class_id: int) -> None:
-        key = self._standing(class_id)
-        if key is not None:
-            line.push(key, self._class(class_id).requirements.submitter, class_id)
-
-    def _head(self, class_id: int) -> ReadyJob | None:
-        """The next job of a class that this pass has not chosen; None if there is none."""
+    def next_job(self, class_id: int, /) -> ReadyJob | None:
         waiting = self._waiting.get(class_id)
         if waiting is None:
-            known = self._plan.next_jobs.get(class_id)
+            known = self._cache.next_jobs.get(class_id)
             if known is None:
-                return self._read(class_id, _FEW if len(self._classes) > 1 else self._most())
+                most = _FIRST_READ if self._has_several_classes else self._max_leases()
+                return self._read(class_id, most)
             waiting = self._waiting[class_id] = list(reversed(known.jobs))
-            self._whole[class_id] = known.is_complete
+            self._is_complete[class_id] = known.is_complete
         if waiting:
             return waiting[-1]
-        if self._whole[class_id]:
+        if self._is_complete[class_id]:
             return None
-        return self._read(class_id, self._most())
+        return self._read(class_id, self._max_leases())
 
-    def _most(self) -> int:
-        return min(sum(each.most() for each in self._rooms), MAX_PREFETCH)
+    def _max_leases(self) -> int:
+        return min(sum(each.max_leases for each, _ in self._open.values()), MAX_PREFETCH)
 
     def _read(self, class_id: int, most: int) -> ReadyJob | None:
-        most += self._taken[class_id]  # these are still ready in the store
+        most += self._removed[class_id]  # these are still ready in the store
         rows = ready_jobs.read_next(self._turn.tx, class_id, most)
-        self._whole[class_id] = len(rows) < most
-        fresh = [each for each in rows if each.job_id not in self._chosen]
+        self._is_complete[class_id] = len(rows) < most
+        fresh = [each for each in rows if each.job_id not in self._removed_ids]
         self._waiting[class_id] = fresh[::-1]
         return fresh[0] if fresh else None
 
-    def _take(self, class_id: int, job: ReadyJob, key: SortKey) -> bool:
-        """Whether the class may go on in this pass: its first job was placed, or passed over."""
-        if not self._free(job):
-            # The end of what was chosen makes it ready again, and wakes its class.
-            self._waiting[class_id].pop()
-            return True
-        job_class = self._class(class_id)
-        found = self._where(job_class, job)
-        if found is None:
-            return False
-        room, spot = found
-        self._waiting[class_id].pop()
-        room.take(job_class.command_id, job.priority)
-        machine_id = room.machine.machine_id
-        placed = RunningAttempt(machine_id, job_class.command_id, job_class.requirements.semaphores)
-        self._placed.append(placed)
-        if "_counts" in self.__dict__:
-            self._counts.add(placed)
-        typical_s = self._turn.state.typical_s(job_class.command_id, machine_id)
-        self._plan.shares.charge(
-            key, job_class.requirements.submitter, job_class.command_id, typical_s
-        )
-        self._plan.blocked.pop(class_id, None)
-        terms = self._terms.get((class_id, machine_id))
-        if terms is None:
-            terms = grants.build_terms(self._turn, room.machine, job_class, spot.settings)
-            self._terms[class_id, machine_id] = terms
-        self._chosen[job.job_id] = terms
-        self._taken[class_id] += 1
-        if job.subject is not None:
-            self._subjects[job.subject] = bool(job.overlap)
-            self._about[job.job_id] = (job.subject, bool(job.overlap))
-        return True
+    def remove_next(self, class_id: int, /) -> None:
+        self._removed_ids.add(self._waiting[class_id].pop().job_id)
+        self._removed[class_id] += 1
 
-    def _free(self, job: ReadyJob) -> bool:
-        """Whether this turn leased nothing of its subject that it must not run beside."""
-        if job.subject is None or job.subject not in self._subjects:
-            return True
-        return bool(job.overlap) and self._subjects[job.subject]
-
-    def _where(self, job_class: JobClass, job: ReadyJob) -> tuple[_Room, MachineFit] | None:
-        """The emptiest machine that takes it, of the preferred ones if they do. A machine without
-        room is full for all that come after, so that what is first in order is never passed by
-        something smaller."""
-        memory, now = self._turn.state, self._turn.now
-        ask = current_requirements(memory.placement.disabled, memory.deferrals, job_class)
-        if e.find_command_stop(ask, now.wall_ms) is not None:
-            return None
-        best: tuple[tuple[bool, float], _Room, MachineFit] | None = None
-        why = set()
-        for room, spot in self._places(job_class):
-            machine = room.machine
-            if machine.machine_id in self._full:
-                continue
-            if not spot.unconditional:
-                broken = self._blocked(ask, machine, spot, job)
-                if broken:
-                    why.add(broken)
-                    continue
-            if not room.takes(job_class.command_id, job.priority):
-                self._full.add(machine.machine_id)
-                continue
-            rank = (machine.name not in ask.preferred, room.taken / max(machine.max_jobs, 1))
-            if best is None or rank < best[0]:
-                best = (rank, room, spot)
-        if best is None:
-            if why == {"semaphores"}:
-                self._plan.record_blocked(job_class.class_id, job, now.steady_ms)
-            return None
-        return best[1:]
-
-    def _places(self, job_class: JobClass) -> list[tuple[_Room, MachineFit]]:
-        """Where all that people said lets it run; nowhere is remembered until they say more."""
-        found = self._spots.get(job_class.class_id)
-        if found is None:
-            sites, memory = self._turn.fits, self._turn.state
-            spots = [
-                (each, sites.fit(memory, each, job_class))
-                for each in memory.machines.values()
-                if each.accepts_grants
-            ]
-            if not any(spot.permitted for _, spot in spots):
-                self._plan.unplaceable.add(job_class.class_id)
-            rooms = {each.machine.machine_id: each for each in self._rooms}
-            found = self._spots[job_class.class_id] = [
-                (rooms[machine.machine_id], spot)
-                for machine, spot in spots
-                if spot.permitted and machine.machine_id in rooms
-            ]
-        return found
-
-    def _blocked(
-        self, ask: e.Requirements, machine: Machine, spot: MachineFit, job: ReadyJob
-    ) -> str:
-        """The rule that keeps it from there now; what time alone changes is looked at again."""
-        now_ms = self._turn.now.wall_ms
-        opening = self._turn.fits.window_state(spot.settings.hours, now_ms)
-        reserved = {
-            name: class_id
-            for name, (class_id, priority) in self._reserved.items()
-            if priority >= job.priority
-        }
-        moment = e.Conditions(
-            now_ms,
-            self._counts,
-            self._plan.semaphore_sizes,
-            opening,
-            self._turn.state.typical_s(ask.command_id, machine.machine_id),
-            reserved,
-            self._plan.decline_left_ms(machine.machine_id, ask.class_id, now_ms),
-        )
-        broken = e.find_blocking_rule(ask, machine.facts(), spot.settings, moment)
-        if broken == "clock":
-            self._turn.state.schedule_turn(now_ms + moment.declined_ms)
-        if broken and opening is not None and opening.until_ms is not None:
-            self._turn.state.schedule_turn(opening.until_ms)
-        return broken
-
-    @cached_property
-    def _counts(self) -> UsageCounts:
-        book, tx = self._turn.catalog, self._turn.tx
-        live = list_running(
-            self._turn.state, lambda each: book.job_class(tx, each).requirements.semaphores
-        )
-        return UsageCounts([*live, *self._placed])
-
-    @cached_property
-    def _reserved(self) -> dict[str, tuple[int, int]]:
-        """Semaphores whose units are kept for a class whose first job has waited too long."""
-        found: dict[str, tuple[int, int]] = {}
-        for class_id, blocked in self._plan.find_starving(self._turn.now.steady_ms):
-            head = self._head(class_id) if class_id in self._classes else None
-            if head is None or head.job_id != blocked.job_id:
-                del self._plan.blocked[class_id]
-                continue
-            for name, _ in self._class(class_id).requirements.semaphores:
-                found.setdefault(name, (class_id, blocked.priority))
-        return found
-
-    def _remember(self) -> None:
-        """What was read and not chosen is there for the next turn."""
+    def save_remaining(self) -> None:
+        """Keep what was read and not removed for the next turn."""
         for class_id, waiting in self._waiting.items():
-            whole = self._whole[class_id] and len(waiting) <= MAX_NEXT_JOBS
-            if not waiting and whole:
-                self._plan.remove_class(class_id)
-            elif waiting:
-                kept = (
-                    waiting[::-1]
-                    if len(waiting) <= MAX_NEXT_JOBS
-                    else waiting[: -MAX_NEXT_JOBS - 1 : -1]
-                )
-                self._plan.next_jobs[class_id] = NextJobs(tuple(kept), whole)
+            is_complete = self._is_complete[class_id] and len(waiting) <= MAX_NEXT_JOBS
+            if waiting:
+                first = tuple(waiting[: -MAX_NEXT_JOBS - 1 : -1])
+                self._cache.next_jobs[class_id] = NextJobs(first, is_complete)
+            elif is_complete:
+                self._cache.remove_class(class_id)
             else:
-                self._plan.next_jobs.pop(class_id, None)
+                self._cache.next_jobs.pop(class_id, None)
+
+    def _job_class(self, class_id: int) -> JobClass:
+        return self._turn.catalog.job_class(self._turn.tx, class_id)
+
+    def requirements(self, class_id: int, /) -> Requirements:
+        return current_requirements(self._turn.state, self._job_class(class_id))
+
+    def permitted_machines(self, class_id: int, /) -> list[PermittedMachine]:
+        """A class that no machine permits is left out of later passes until policy changes."""
+        state, job_class = self._turn.state, self._job_class(class_id)
+        fits = [
+            (each.machine_id, self._turn.fits.fit(state, each, job_class))
+            for each in state.machines.values()
+            if each.accepts_grants
+        ]
+        if not any(fit.permitted for _, fit in fits):
+            self._cache.unplaceable.add(class_id)
+        found = []
+        for machine_id, fit in fits:
+            if fit.permitted and machine_id in self._open:
+                capacity, facts = self._open[machine_id]
+                found.append(PermittedMachine(facts, capacity, fit))
+        return found
+
+    def running_attempts(self) -> Iterator[RunningAttempt]:
+        return list_running(
+            self._turn.state, lambda class_id: self._job_class(class_id).requirements.semaphores
+        )
+
+    def typical_s(self, _: WaitingJob, command_id: int, machine_id: int, /) -> float | None:
+        return self._turn.state.typical_s(command_id, machine_id)
+
+    def window_state(self, hours: Hours | None, /) -> WindowState | None:
+        return self._turn.fits.windows.find(hours, self._turn.now.wall_ms)
+
+    def declined_ms(self, machine_id: int, class_id: int, /) -> int:
+        return self._cache.decline_left_ms(machine_id, class_id, self._turn.now.wall_ms)
 
 
-def current_requirements(
-    disabled: frozenset[int], put_off: Mapping[int, tuple[int, str]], job_class: JobClass
-) -> e.Requirements:
-    """What the class asks, with what is true of its command now."""
-    command_id, ask = job_class.command_id, job_class.requirements
-    if command_id in disabled:
-        ask = ask._replace(enabled=False)
-    if command_id in put_off:
-        until_ms, why = put_off[command_id]
-        ask = ask._replace(put_off_ms=until_ms, put_off_reason=why)
-    return ask
+def current_requirements(state: MasterState, job_class: JobClass) -> Requirements:
+    """Return the requirements of a class with the current state of its command."""
+    command_id, requirements = job_class.command_id, job_class.requirements
+    if command_id in state.placement.disabled:
+        requirements = requirements._replace(enabled=False)
+    if command_id in state.deferrals:
+        until_ms, reason = state.deferrals[command_id]
+        requirements = requirements._replace(put_off_ms=until_ms, put_off_reason=reason)
+    return requirements
 
 
-def list_running(memory: MasterState, units_of: Callable[[int], Units]) -> Iterator[RunningAttempt]:
-    """`units_of` says what each job of a class takes of semaphores."""
-    freed = memory.placement.freed_by_freeze
-    for machine in memory.machines.values():
+def list_running(state: MasterState, units_of: Callable[[int], Units]) -> Iterator[RunningAttempt]:
+    """`units_of` returns the semaphore units of each job of a class."""
+    freed = state.placement.freed_by_freeze
+    for machine in state.machines.values():
         for live in machine.live_attempts.values():
             units = units_in_use(units_of(live.class_id), freed, frozen=machine.is_frozen(live))
             yield RunningAttempt(machine.machine_id, live.command_id, units)

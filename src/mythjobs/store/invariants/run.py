@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import select
 
 from mythjobs.model.life import JobState
-from mythjobs.scheduler.eligibility import JobFacts, find_job_wait
+from mythjobs.scheduler.blocked import JobFacts, find_job_wait
 from mythjobs.store import tables as t
 from mythjobs.store.invariants import job_rules, queue_rules
 from mythjobs.store.invariants.rule import Rule, Violation
@@ -70,7 +70,7 @@ def _concerned(tx: Transaction, jobs: Sequence[int]) -> list[int]:
 def _all_unready(tx: Transaction) -> list[Violation]:
     found: list[Violation] = []
     above = 0
-    while some := job_facts.read_queued_above(tx, above, _SLICE_JOBS):
+    while some := job_facts.read_queued_after(tx, above, _SLICE_JOBS):
         found += _unready(some)
         above = max(some)
     return found

@@ -1,4 +1,4 @@
-"""What the rules of eligibility ask of a job itself."""
+"""Job facts: the columns of a job that tell why it is not ready."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import select
 
 from mythjobs.model.life import JobState
-from mythjobs.scheduler.eligibility import JobFacts
+from mythjobs.scheduler.blocked import JobFacts
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Row, Statement, in_list, literal, param
 from mythjobs.store.transaction import Transaction
 
 job = t.job
 
-_ASK = select(
+_SELECT = select(
     job.c.job_id,
     job.c.batch_id,
     t.batch.c.opened_ms,
@@ -34,48 +34,49 @@ _ASK = select(
         t.command, t.command.c.command_id == job.c.command_id
     )
 )
-_QUEUED = _ASK.where(job.c.state == literal(JobState.QUEUED))
+_SELECT_QUEUED = _SELECT.where(job.c.state == literal(JobState.QUEUED))
 
-_FACTS = Statement(_ASK.where(job.c.job_id == param("which")))
-_SOME = Statement(_QUEUED.where(in_list(job.c.job_id, "job_ids")))
-_SLICE = Statement(
-    _QUEUED.where(job.c.job_id > param("above")).order_by(job.c.job_id).limit(param("most"))
+_READ = Statement(_SELECT.where(job.c.job_id == param("job_id")))
+_READ_QUEUED = Statement(_SELECT_QUEUED.where(in_list(job.c.job_id, "job_ids")))
+_READ_QUEUED_AFTER = Statement(
+    _SELECT_QUEUED.where(job.c.job_id > param("after_job_id"))
+    .order_by(job.c.job_id)
+    .limit(param("limit"))
 )
-
-_CLASS = Statement(select(job.c.class_id).where(job.c.job_id == param("which")))
-
-_CLASSES = Statement(select(job.c.job_id, job.c.class_id).where(in_list(job.c.job_id, "job_ids")))
+_READ_CLASS_IDS = Statement(
+    select(job.c.job_id, job.c.class_id).where(in_list(job.c.job_id, "job_ids"))
+)
 
 
 def read_class_id(tx: Transaction, job_id: int) -> int:
-    """The class of a job that is there."""
-    return int(_CLASS.run(tx, which=job_id)[0][0])
+    """Return the class of an existing job."""
+    return read_class_ids(tx, [job_id])[job_id]
 
 
 def read_class_ids(tx: Transaction, job_ids: Sequence[int]) -> dict[int, int]:
-    """The class of each of these jobs."""
-    return {row[0]: row[1] for row in _CLASSES.run(tx, job_ids=list(job_ids))}
+    return {row[0]: row[1] for row in _READ_CLASS_IDS.run(tx, job_ids=list(job_ids))}
 
 
 def read_job_facts(tx: Transaction, job_id: int) -> JobFacts | None:
-    """None if there is no such job, or its batch is not whole yet."""
-    rows = _FACTS.run(tx, which=job_id)
+    """Return None if the job does not exist or its batch is not open."""
+    rows = _READ.run(tx, job_id=job_id)
     if not rows or (rows[0][1] is not None and rows[0][2] is None):
         return None
-    return _from(rows[0])
+    return _to_facts(rows[0])
 
 
 def read_queued(tx: Transaction, job_ids: Sequence[int]) -> dict[int, JobFacts]:
-    """The facts of those of these jobs that are queued."""
-    return {row[0]: _from(row) for row in _SOME.run(tx, job_ids=list(job_ids))}
+    """Return the facts of those of the jobs that are queued."""
+    return {row[0]: _to_facts(row) for row in _READ_QUEUED.run(tx, job_ids=list(job_ids))}
 
 
-def read_queued_above(tx: Transaction, above: int, most: int) -> dict[int, JobFacts]:
-    """The facts of the next queued jobs by number."""
-    return {row[0]: _from(row) for row in _SLICE.run(tx, above=above, most=most)}
+def read_queued_after(tx: Transaction, after_job_id: int, limit: int) -> dict[int, JobFacts]:
+    """Return the facts of the next queued jobs in order of id."""
+    rows = _READ_QUEUED_AFTER.run(tx, after_job_id=after_job_id, limit=limit)
+    return {row[0]: _to_facts(row) for row in rows}
 
 
-def _from(row: Row) -> JobFacts:
+def _to_facts(row: Row) -> JobFacts:
     state, name, hold, not_before_ms, unmet, ready_class, subject, code, why, deadline = row[3:]
     values: dict[str, Any] = {
         "state": state,

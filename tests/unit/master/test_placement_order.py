@@ -24,7 +24,7 @@ def test_a_job_that_takes_a_whole_semaphore_is_not_starved_by_many_that_take_one
     running = master.take_grants()
     assert running == smalls[:3]
     big = master.submit("big").id
-    assert master.explain(big)["sentence"] == "waits: 3 of 3 of semaphore nas are taken"
+    assert master.explain(big)["sentence"] == "waits: 3 of 3 units of semaphore nas are in use"
     # They end one by one, so never are three units free by chance.
     order = []
     for _ in range(8):
@@ -120,9 +120,7 @@ def test_classes_that_no_machine_may_run_cost_nothing_until_somebody_says_otherw
     assert master.core.state.placement.unplaceable == set()
 
 
-def test_a_job_of_higher_priority_goes_before_those_that_are_known_as_next(
-    master: Harness,
-) -> None:
+def test_a_job_of_higher_priority_goes_before_those_that_are_known_as_next(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     jobs = master.queue(5)

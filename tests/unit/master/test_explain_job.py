@@ -36,7 +36,7 @@ def test_pin_label_and_limit_are_told_where_nothing_can_run_it(master: Harness) 
     master.define(limits={"memory": "1GiB"})
     assert master.submit().reason == (
         "will wait: no machine can run it: attic cannot enforce memory by itself; "
-        "best_effort = true takes what it can"
+        "best_effort = true starts the job without these limits"
     )
     master.define(limits={"memory": "1GiB"}, best_effort=True)
     assert master.submit().state == "leased"
@@ -44,13 +44,11 @@ def test_pin_label_and_limit_are_told_where_nothing_can_run_it(master: Harness) 
     assert "cannot enforce freeze by itself" in master.submit().reason
     master.define()
     assert master.submit(machine="cellar").reason == (
-        "will wait: no machine named cellar has ever joined; one that does takes it"
+        "will wait: no machine named cellar has ever joined; it starts there once one does"
     )
 
 
-def test_a_pinned_job_runs_there_and_a_preferring_one_if_there_is_room(
-    master: Harness,
-) -> None:
+def test_a_pinned_job_runs_there_and_a_preferring_one_if_there_is_room(master: Harness) -> None:
     master.join("attic", 4)
     master.join("cellar", 2)
     master.define()
@@ -70,9 +68,7 @@ def test_a_job_about_a_file_prefers_the_machine_that_has_it(master: Harness) -> 
     assert (master.take_grants("cellar"), master.take_grants("attic")) == ([jobs[0]], [jobs[1]])
 
 
-def test_limits_of_the_job_itself_only_make_those_of_its_command_tighter(
-    master: Harness,
-) -> None:
+def test_limits_of_the_job_itself_only_make_those_of_its_command_tighter(master: Harness) -> None:
     master.join()
     master.define(limits={"wall": "1h"})
     master.submit(limits={"wall": "2h", "memory": "1GiB"})
@@ -96,9 +92,7 @@ def test_a_start_and_an_end_are_expected_across_windows(master: Harness) -> None
     )  # fmt: skip
 
 
-def test_queued_future_and_nowhere_allowed_jobs_are_cancelled_at_once(
-    master: Harness,
-) -> None:
+def test_queued_future_and_nowhere_allowed_jobs_are_cancelled_at_once(master: Harness) -> None:
     # MythTV could not stop any of them.
     attic = master.join("attic", 1)
     master.define()
@@ -115,9 +109,7 @@ def test_queued_future_and_nowhere_allowed_jobs_are_cancelled_at_once(
     assert attic
 
 
-def test_two_machines_never_hold_one_subject_and_no_subject_is_ordinary(
-    master: Harness,
-) -> None:
+def test_two_machines_never_hold_one_subject_and_no_subject_is_ordinary(master: Harness) -> None:
     attic = master.join("attic", 2)
     master.join("cellar", 2)
     master.define()
@@ -177,7 +169,7 @@ def test_a_machine_that_never_joined_is_told_at_submit_and_takes_its_jobs_when_i
     master: Harness,
 ) -> None:
     master.define()
-    told = "will wait: no machine named celar has ever joined; one that does takes it"
+    told = "will wait: no machine named celar has ever joined; it starts there once one does"
     assert master.submit(machine="celar").reason == told
     master.join("attic")
     job = master.submit(machine="celar")
@@ -185,22 +177,20 @@ def test_a_machine_that_never_joined_is_told_at_submit_and_takes_its_jobs_when_i
     found = master.explain(job.id)
     assert (found["code"], found["sentence"]) == ("no_such_machine", told)
     held = master.submit(machine="celar", hold=True)
-    nowhere = "; no machine named celar has ever joined, and it runs nowhere else"
+    nowhere = "; the job is pinned to celar, and no machine of that name has ever joined"
     assert held.reason.endswith(nowhere)
     with master.store.snapshot() as tx:
         listed = explain_job.list_jobs_with_reasons(tx, master.core.state, master.now)["jobs"]
     sentences = [each["reason"]["sentence"] for each in listed]
     assert sentences == [held.reason, told, told]
-    strange = "it prefers celar, and no machine of that name has ever joined"
+    strange = "the job prefers celar, and no machine of that name has ever joined"
     assert master.submit(prefer="celar").reason == f"starts on attic; {strange}"
     master.join("celar")
     assert job.id in master.take_grants("celar")
     assert "prefers" not in master.submit(prefer="celar").reason
 
 
-def test_the_time_that_a_job_stood_still_is_not_what_its_command_takes(
-    master: Harness,
-) -> None:
+def test_the_time_that_a_job_stood_still_is_not_what_its_command_takes(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define(windows={"open": ["12:00-14:00"], "closing": "requeue"})
     for _ in range(3):

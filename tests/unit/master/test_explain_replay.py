@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.unit.master.harness import NOON, Harness
 HOUR_MS = 3_600_000
 
 
-def what(master: Harness, text: str) -> dict[str, Any]:
+def what(master: Harness, text: str) -> Mapping[str, Any]:
     with master.store.snapshot() as tx:
         return what_if(tx, master.core.state, tomllib.loads(text), master.now)
 

@@ -48,9 +48,7 @@ def test_a_higher_priority_goes_first_whoever_has_had_less(master: Harness) -> N
     assert order == [*urgent, ben]
 
 
-def test_a_job_that_is_cancelled_while_it_is_known_as_next_is_not_granted(
-    master: Harness,
-) -> None:
+def test_a_job_that_is_cancelled_while_it_is_known_as_next_is_not_granted(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     jobs = master.queue(4)
@@ -92,9 +90,7 @@ def test_silence_is_keep_where_one_machine_may_run_it_and_rerun_where_two_may(
     assert (grant.silence, grant.lease_s, grant.start_by_s) == ("hold", 600.0, 300.0)
 
 
-def test_a_ceiling_that_a_new_revision_brings_counts_jobs_of_the_old_one(
-    master: Harness,
-) -> None:
+def test_a_ceiling_that_a_new_revision_brings_counts_jobs_of_the_old_one(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define("busy")
     [busy] = master.queue(1, "busy")

@@ -1,0 +1,276 @@
+"""Placement walk: gives waiting jobs, in order, to machines. Used by placement and by `what-if`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from mythjobs.clock import Now
+from mythjobs.model.window import Hours
+from mythjobs.scheduler.capacity import MachineCapacity, RunningAttempt, UsageCounts
+from mythjobs.scheduler.eligibility import (
+    Candidate,
+    Conditions,
+    EffectiveSettings,
+    MachineFacts,
+    MachineFit,
+    Requirements,
+    find_blocking_rule,
+    find_command_stop,
+)
+from mythjobs.scheduler.order import BlockedJobs, ClassQueue, FairShares, SortKey
+from mythjobs.scheduler.window_state import WindowState
+
+
+class WaitingJob(Protocol):
+    """A ready job as the walk sees it."""
+
+    @property
+    def job_id(self) -> int: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def deadline_order(self) -> int: ...
+    @property
+    def subject(self) -> str | None: ...
+    @property
+    def overlap(self) -> int: ...
+
+
+class PermittedMachine(NamedTuple):
+    """A machine that policy permits for a class, and that may have capacity left."""
+
+    facts: MachineFacts
+    capacity: MachineCapacity
+    fit: MachineFit
+
+
+class Choice(NamedTuple):
+    """A job and the machine that the walk chose for it."""
+
+    job: WaitingJob
+    class_id: int
+    machine_id: int
+    settings: EffectiveSettings
+
+
+class WalkInput(Protocol):
+    """What the walk reads: waiting jobs by class, machines, and running attempts."""
+
+    def next_job(self, class_id: int, /) -> WaitingJob | None:
+        """Return the next job of a class that was not removed."""
+
+    def remove_next(self, class_id: int, /) -> None:
+        """Remove the job that `next_job` returned last."""
+
+    def requirements(self, class_id: int, /) -> Requirements: ...
+
+    def permitted_machines(self, class_id: int, /) -> Sequence[PermittedMachine]: ...
+
+    def running_attempts(self) -> Iterable[RunningAttempt]: ...
+
+    def typical_s(self, job: WaitingJob, command_id: int, machine_id: int, /) -> float | None:
+        """Return the usual duration of the job on the machine; None while unknown."""
+
+    def window_state(self, hours: Hours | None, /) -> WindowState | None: ...
+
+    def declined_ms(self, machine_id: int, class_id: int, /) -> int:
+        """Return for how long the machine is still offered no job of the class."""
+
+
+class PlacementWalk:
+    """One walk through the first jobs of all classes, in order, until nothing more fits.
+
+    Charges `shares` and records in `blocked` which jobs only semaphores keep waiting.
+    leased_subjects: subjects that cannot be leased again (or, if true, only by jobs that allow
+    overlap), though the jobs about them are still ready.
+    """
+
+    def __init__(
+        self,
+        source: WalkInput,
+        capacities: Collection[MachineCapacity],
+        class_ids: Collection[int],
+        shares: FairShares,
+        blocked: BlockedJobs,
+        *,
+        semaphore_sizes: Mapping[str, int],
+        leased_subjects: Mapping[str, bool],
+        now: Now,
+    ) -> None:
+        self._source = source
+        self._machine_count = len(capacities)
+        self._class_ids = class_ids
+        self._shares = shares
+        self._blocked = blocked
+        self._semaphore_sizes = semaphore_sizes
+        self._subjects = dict(leased_subjects)
+        self._now = now
+        self._full: set[int] = set()
+        self._requirements: dict[int, Requirements] = {}
+        self._machines: dict[int, Sequence[PermittedMachine]] = {}
+        self._choices: list[Choice] = []
+        self._placed: list[RunningAttempt] = []
+        # Both are computed at first use: unconditional classes need neither.
+        self._counts: UsageCounts | None = None
+        self._reserved: dict[str, tuple[int, int]] | None = None
+        # When, by the wall clock, time alone may permit a job that was refused; None: never.
+        self.retry_ms: int | None = None
+
+    def run(self) -> list[Choice]:
+        queue = ClassQueue(self._sort_key)
+        for class_id in self._class_ids:
+            self._push(queue, class_id)
+        while len(self._full) < self._machine_count and (found := queue.pop()) is not None:
+            key, class_id = found
+            job = self._source.next_job(class_id)
+            assert job is not None, f"class {class_id} is queued without a job"
+            if self._place(class_id, job, key):
+                self._push(queue, class_id)
+        return self._choices
+
+    def _push(self, queue: ClassQueue, class_id: int) -> None:
+        key = self._sort_key(class_id)
+        if key is not None:
+            queue.push(key, self._find_requirements(class_id).submitter, class_id)
+
+    def _sort_key(self, class_id: int) -> SortKey | None:
+        job = self._source.next_job(class_id)
+        if job is None:
+            return None
+        requirements = self._find_requirements(class_id)
+        return self._shares.sort_key(
+            job.priority,
+            requirements.submitter,
+            requirements.command_id,
+            job.job_id,
+            job.deadline_order,
+        )
+
+    def _find_requirements(self, class_id: int) -> Requirements:
+        found = self._requirements.get(class_id)
+        if found is None:
+            found = self._requirements[class_id] = self._source.requirements(class_id)
+        return found
+
+    def _place(self, class_id: int, job: WaitingJob, key: SortKey) -> bool:
+        """Place or skip the first job of a class. Return whether the class stays in the walk."""
+        if not self._is_subject_free(job):
+            # The end of the leased job makes this one ready again, and wakes its class.
+            self._source.remove_next(class_id)
+            return True
+        requirements = self._find_requirements(class_id)
+        found = self._find_machine(class_id, requirements, job)
+        if found is None:
+            return False
+        machine, typical_s = found
+        machine_id, command_id = machine.facts.machine_id, requirements.command_id
+        self._source.remove_next(class_id)
+        machine.capacity.add(typical_s, job.priority)
+        attempt = RunningAttempt(machine_id, command_id, requirements.semaphores)
+        self._placed.append(attempt)
+        if self._counts is not None:
+            self._counts.add(attempt)
+        self._shares.charge(key, requirements.submitter, command_id, typical_s)
+        self._blocked.remove(class_id)
+        if job.subject is not None:
+            self._subjects[job.subject] = bool(job.overlap)
+        self._choices.append(Choice(job, class_id, machine_id, machine.fit.settings))
+        return True
+
+    def _is_subject_free(self, job: WaitingJob) -> bool:
+        if job.subject is None or job.subject not in self._subjects:
+            return True
+        return bool(job.overlap) and self._subjects[job.subject]
+
+    def _find_machine(
+        self, class_id: int, requirements: Requirements, job: WaitingJob
+    ) -> tuple[PermittedMachine, float | None] | None:
+        """Return the least loaded machine for a job, a preferred one first, and its duration there.
+
+        A machine without capacity for the job is full for all later jobs too, so that no smaller
+        job passes the first in order.
+        """
+        if find_command_stop(requirements, self._now.wall_ms) is not None:
+            return None
+        best: tuple[PermittedMachine, float | None] | None = None
+        best_rank = (True, 0.0)
+        broken_rules = set()
+        for machine in self._find_permitted(class_id):
+            facts, capacity, fit = machine
+            if facts.machine_id in self._full:
+                continue
+            typical_s = self._source.typical_s(job, requirements.command_id, facts.machine_id)
+            if not fit.unconditional:
+                rule = self._find_blocking_rule(requirements, machine, job, typical_s)
+                if rule:
+                    broken_rules.add(rule)
+                    continue
+            if not capacity.can_take(typical_s, job.priority):
+                self._full.add(facts.machine_id)
+                continue
+            rank = (facts.name not in requirements.preferred, capacity.leased / max(facts.jobs, 1))
+            if best is None or rank < best_rank:
+                best, best_rank = (machine, typical_s), rank
+        if best is None and broken_rules == {"semaphores"}:
+            self._blocked.add(class_id, job.job_id, job.priority, self._now.steady_ms)
+        return best
+
+    def _find_permitted(self, class_id: int) -> Sequence[PermittedMachine]:
+        found = self._machines.get(class_id)
+        if found is None:
+            found = self._machines[class_id] = self._source.permitted_machines(class_id)
+        return found
+
+    def _find_blocking_rule(
+        self,
+        requirements: Requirements,
+        machine: PermittedMachine,
+        job: WaitingJob,
+        typical_s: float | None,
+    ) -> str:
+        facts, _, fit = machine
+        now_ms = self._now.wall_ms
+        window = self._source.window_state(fit.settings.hours)
+        conditions = Conditions(
+            now_ms,
+            self._find_counts(),
+            self._semaphore_sizes,
+            window,
+            typical_s,
+            # A job of higher priority may take reserved units.
+            {
+                name: class_id
+                for name, (class_id, priority) in self._find_reserved().items()
+                if priority >= job.priority
+            },
+            self._source.declined_ms(facts.machine_id, requirements.class_id),
+        )
+        rule = find_blocking_rule(Candidate(requirements, facts, fit.settings, conditions))
+        if rule == "clock":
+            self._retry_at(now_ms + conditions.declined_ms)
+        if rule and window is not None and window.until_ms is not None:
+            self._retry_at(window.until_ms)
+        return rule
+
+    def _retry_at(self, wall_ms: int) -> None:
+        self.retry_ms = wall_ms if self.retry_ms is None else min(self.retry_ms, wall_ms)
+
+    def _find_counts(self) -> UsageCounts:
+        if self._counts is None:
+            self._counts = UsageCounts([*self._source.running_attempts(), *self._placed])
+        return self._counts
+
+    def _find_reserved(self) -> dict[str, tuple[int, int]]:
+        """Return (class, priority) by semaphore whose free units are reserved for that class."""
+        if self._reserved is not None:
+            return self._reserved
+        self._reserved = {}
+        for class_id, blocked in self._blocked.find_starving(self._now.steady_ms):
+            job = self._source.next_job(class_id) if class_id in self._class_ids else None
+            if job is None or job.job_id != blocked.job_id:
+                self._blocked.remove(class_id)
+                continue
+            for name, _ in self._find_requirements(class_id).semaphores:
+                self._reserved.setdefault(name, (class_id, blocked.priority))
+        return self._reserved

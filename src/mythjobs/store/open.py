@@ -20,7 +20,7 @@ def open_store(where: str | Path, *, unsafe: bool = False) -> Store:
     `unsafe` accepts a disk or server that may lose acknowledged data: for tests only.
 
     Raises ConfigError if a newer version wrote the store or if it would not be durable,
-    StateNotWritable, StoreFailed, StoreAway, and Taken if another master uses it.
+    StateNotWritable, StoreFailed, StoreUnavailable, and AlreadyRunning if another master uses it.
     """
     if is_url(where):
         # Importing psycopg takes 60 ms; stores in SQLite start without it.

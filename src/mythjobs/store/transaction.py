@@ -65,10 +65,10 @@ class Store(ABC):
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Return one transaction on the writing connection, durably committed when the block ends.
 
-        Any exception rolls all of it back. Raises StoreFull if the disk is full, StoreAway if the
-        store cannot be reached (then nothing was committed), StoreFailed if the store failed, and
-        Taken if another master uses it. After StoreFailed and Taken nothing may be acknowledged
-        any more, and the process ends.
+        Any exception rolls all of it back. Raises StoreFull if the disk is full, StoreUnavailable
+        if the store cannot be reached (then nothing was committed), StoreFailed if the store
+        failed, and AlreadyRunning if another master uses it. After StoreFailed and AlreadyRunning
+        nothing may be acknowledged any more, and the process ends.
         """
 
     @abstractmethod

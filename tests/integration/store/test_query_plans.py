@@ -70,13 +70,15 @@ def test_the_next_of_a_class_come_from_the_index_in_their_order(tmp_path: Path) 
     store = open_store(tmp_path / "store.db")
     with store.transaction() as tx:
         # Nothing is sorted: there may be a million of them.
-        assert ready_jobs._NEXT.query_plan(tx) == [
+        assert ready_jobs._READ_NEXT.query_plan(tx) == [
             "SEARCH job USING INDEX job_ready (ready_class=?)"
         ]
         assert readiness._FIND_FIRST.query_plan(tx) == [
             "SEARCH job USING INDEX job_subject (subject=? AND class_id>?)"
         ]
-        ahead = [each for each in ready_jobs._AHEAD.query_plan(tx) if each.startswith("SEARCH")]
+        ahead = [
+            each for each in ready_jobs._FIND_AHEAD.query_plan(tx) if each.startswith("SEARCH")
+        ]
     store.close()
     # And nothing behind a job is read to count what is before it.
     ranges = ["priority>?", "priority=? AND deadline_order<?",

@@ -21,8 +21,8 @@ def test_a_command_that_never_ran_has_no_figures(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_job(tx)
         found = compute_statistics(tx, 1)
-    assert found.jobs == found.runs == 0
-    assert found.success_rate is found.median_s is found.p90_s is None
+    assert found["jobs"] == found["runs"] == 0
+    assert found["success_rate"] is found["median_s"] is found["p90_s"] is None
 
 
 def test_runs_are_counted_of_one_command_and_cancelled_ones_do_not_spoil_the_rate(
@@ -39,12 +39,12 @@ def test_runs_are_counted_of_one_command_and_cancelled_ones_do_not_spoil_the_rat
         q.run(tx, 3, JobEvent.FAILED, usage=_usage(4.0))
         q.run(tx, 4, JobEvent.CANCELLED, usage=_usage(5.0))
         found = compute_statistics(tx, 1)
-    assert (found.jobs, found.runs) == (4, 5)
-    assert (found.succeeded, found.failed, found.cancelled) == (2, 1, 1)
-    assert found.success_rate == 2 / 3
-    assert (found.median_s, found.p90_s) == (3.0, 5.0)
-    assert (found.cpu_median_s, found.cpu_total_s) == (0.75, 3.75)
-    assert (found.read_bytes, found.peak_bytes) == (50, 7)
+    assert (found["jobs"], found["runs"]) == (4, 5)
+    assert (found["succeeded"], found["failed"], found["cancelled"]) == (2, 1, 1)
+    assert found["success_rate"] == 2 / 3
+    assert (found["median_s"], found["p90_s"]) == (3.0, 5.0)
+    assert (found["cpu_median_s"], found["cpu_total_s"]) == (0.75, 3.75)
+    assert (found["read_bytes"], found["peak_bytes"]) == (50, 7)
 
 
 def test_only_the_last_jobs_are_looked_at(store: Store) -> None:
@@ -55,7 +55,7 @@ def test_only_the_last_jobs_are_looked_at(store: Store) -> None:
         defined = commands.find_by_name(tx, "true")
         assert defined is not None
         found = compute_statistics(tx, defined.command_id, max_jobs=2)
-    assert (found.jobs, found.median_s) == (2, 2.5)
+    assert (found["jobs"], found["median_s"]) == (2, 2.5)
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

@@ -14,7 +14,14 @@ from sqlalchemy import create_engine
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.pool import NullPool
 
-from mythjobs.errors import BadRequest, ConfigError, StoreAway, StoreFailed, StoreFull, Taken
+from mythjobs.errors import (
+    AlreadyRunning,
+    BadRequest,
+    ConfigError,
+    StoreFailed,
+    StoreFull,
+    StoreUnavailable,
+)
 from mythjobs.store.migrate import migrate
 from mythjobs.store.transaction import RetryTransaction, Store, Transaction, redact_password
 from mythjobs.store.writes import counters
@@ -55,9 +62,9 @@ class PostgresStore(Store):
     def __init__(
         self, url: str, *, unsafe: bool = False, commit_check_s: float = _COMMIT_CHECK_S
     ) -> None:
-        """Raises ConfigError, StoreAway, Taken.
+        """Raises ConfigError, StoreUnavailable, AlreadyRunning.
 
-        transaction() also raises Taken, once another master uses the database.
+        transaction() also raises AlreadyRunning, once another master uses the database.
         """
         self._url = url
         self._shown_url = redact_password(url)
@@ -106,19 +113,19 @@ class PostgresStore(Store):
         return writer
 
     def _raise_locked(self, connection: Connection) -> NoReturn:
-        """Raise Taken if another master holds the lock.
+        """Raise AlreadyRunning if another master holds the lock.
 
         If the holder is the session that this store lost, which the server may not notice for
-        hours, terminate that session and raise StoreAway.
+        hours, terminate that session and raise StoreUnavailable.
         """
         row = connection.execute(_FIND_LOCK_HOLDER, (_LOCK_KEY,)).fetchone()
         holder = None if row is None else row[0]
         if holder == self._lock_pid:
             connection.execute("SELECT pg_terminate_backend(%s)", (holder,))
         if self._lock_pid and holder in (None, self._lock_pid):
-            raise StoreAway(f"{self._shown_url} still holds the lock of the lost connection")
+            raise StoreUnavailable(f"{self._shown_url} still holds the lock of the lost connection")
         verb = "has taken over" if self._lock_pid else "uses"
-        raise Taken(f"another master {verb} {self._shown_url}; stop that master first")
+        raise AlreadyRunning(f"another master {verb} {self._shown_url}; stop that master first")
 
     def _check_server(self, connection: Connection) -> None:
         """Raise ConfigError if the server is too old or its settings lose acknowledged data."""
@@ -162,7 +169,7 @@ class PostgresStore(Store):
         """Begin a transaction; return it with its id, which _resolve_commit() needs.
 
         A lost idle connection is noticed only here, so a failure is tried once more. Raises
-        StoreAway.
+        StoreUnavailable.
         """
         for is_last in (False, True):
             writer = self._ensure_writer()
@@ -179,7 +186,10 @@ class PostgresStore(Store):
         raise AssertionError("unreachable")
 
     def _ensure_writer(self) -> Connection:
-        """Return the writing connection, opened again if it was lost. Raises StoreAway, Taken."""
+        """Return the writing connection, reopened if it was lost.
+
+        Raises StoreUnavailable, AlreadyRunning.
+        """
         if self._writer is not None and self._writer.closed:
             self._discard_writer(self._writer)
         if self._writer is None:
@@ -219,7 +229,7 @@ class PostgresStore(Store):
     def _resolve_commit(self, transaction_id: str, lost: psycopg.Error) -> None:
         """After the connection was lost at COMMIT, return if the server committed nevertheless.
 
-        Raises StoreAway if the server rolled back, StoreFailed if it does not tell in time.
+        Raises StoreUnavailable if the server rolled back, StoreFailed if it does not tell in time.
         Nothing is done again on a guess: the next master reads what was committed.
         """
         until = time.monotonic() + self._commit_check_s
@@ -227,7 +237,7 @@ class PostgresStore(Store):
             try:
                 with self._connect() as connection:
                     status = _read_status(connection, transaction_id)
-            except (StoreAway, psycopg.OperationalError):
+            except (StoreUnavailable, psycopg.OperationalError):
                 status = "in progress"
             if status == "committed":
                 return
@@ -239,9 +249,9 @@ class PostgresStore(Store):
             "say whether it was made; start the master again when the server answers"
         ) from lost
 
-    def _unavailable(self, error: psycopg.Error) -> StoreAway:
+    def _unavailable(self, error: psycopg.Error) -> StoreUnavailable:
         first = (str(error).strip().splitlines() or ["no answer"])[0]
-        return StoreAway(f"cannot reach {self._shown_url}: {first}")
+        return StoreUnavailable(f"cannot reach {self._shown_url}: {first}")
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
@@ -260,7 +270,7 @@ class PostgresStore(Store):
                 self._readers.append(connection)
 
     def _begin_snapshot(self) -> Connection:
-        """Return a session in a snapshot, skipping lost idle ones. Raises StoreAway."""
+        """Return a session in a snapshot, skipping lost idle ones. Raises StoreUnavailable."""
         while True:
             idle = self._pop_reader()
             connection = idle or self._connect()

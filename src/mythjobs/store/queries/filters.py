@@ -1,4 +1,4 @@
-"""Jobs by what they have in common: counted, and their numbers slice by slice."""
+"""Job filters: counts, and ids in slices, of the jobs that match a filter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ j = t.job.c
 
 
 class JobFilter(NamedTuple):
-    """What is None, or no states, is not asked. `held`: by a person."""
+    """Conditions that all must hold; None and () match every job. `held`: by a user."""
 
     states: Sequence[str] = ()
     command: str | None = None
@@ -30,60 +30,64 @@ class JobFilter(NamedTuple):
 
 
 def build_conditions(tx: Transaction, which: JobFilter) -> list[ColumnElement[bool]]:
-    """Raises NoSuchCommand. A job of a batch that is not whole yet may be among what they let
-    through; who lists jobs leaves it out."""
-    found: list[ColumnElement[bool]] = []
+    """Return SQL conditions of the filter. Raises NoSuchCommand.
+
+    They also match jobs of unopened batches, which the callers exclude.
+    """
+    conditions: list[ColumnElement[bool]] = []
     if which.batch is not None:
-        found += [j.batch_id == which.batch, *_range(tx, which.batch)]
+        conditions += [j.batch_id == which.batch, *_batch_range(tx, which.batch)]
     if which.command is not None:
-        found.append(j.command_id == read_command_row(tx, which.command)["command_id"])
+        conditions.append(j.command_id == read_command_row(tx, which.command)["command_id"])
     if which.subject is not None:
-        found.append(j.subject == which.subject)
+        conditions.append(j.subject == which.subject)
     if which.held:
-        found.append(j.hold == 1)
+        conditions.append(j.hold == 1)
     if which.ended_before_ms is not None:
-        found.append(j.ended_ms < which.ended_before_ms)
-    return found + build_state_conditions(which.states)
+        conditions.append(j.ended_ms < which.ended_before_ms)
+    return conditions + _state_conditions(which.states)
 
 
-def build_state_conditions(states: Sequence[str]) -> list[ColumnElement[bool]]:
+def _state_conditions(states: Sequence[str]) -> list[ColumnElement[bool]]:
     if not states:
         return []
     live = {JobState.LEASED, JobState.RUNNING}
     if set(states) <= live:
-        # Few jobs are live, and their attempts have an index of their own.
+        # Few jobs are live, and live attempts have an index.
         ids = select(t.attempt.c.job_id).where(t.attempt.c.over_ms.is_(None))
         return [j.job_id.in_(ids), j.state.in_(states)]
-    # With the words as literals, and the end said as such, each finds the index made for it.
-    found: list[ColumnElement[bool]] = [j.state.in_([literal(JobState(each)) for each in states])]
+    # Literals, and the condition on `ended_ms`, let SQLite use the partial indexes.
+    conditions: list[ColumnElement[bool]] = [
+        j.state.in_([literal(JobState(each)) for each in states])
+    ]
     if set(states) <= FINAL:
-        found.append(j.ended_ms.is_not(None))
+        conditions.append(j.ended_ms.is_not(None))
     elif not set(states) & FINAL:
-        found.append(j.ended_ms.is_(None))
-    return found
+        conditions.append(j.ended_ms.is_(None))
+    return conditions
 
 
-def _range(tx: Transaction, batch_id: int) -> list[ColumnElement[bool]]:
-    found = fetch_records(
+def _batch_range(tx: Transaction, batch_id: int) -> list[ColumnElement[bool]]:
+    rows = fetch_records(
         tx, select(t.batch.c.first_job_id, t.batch.c.jobs).where(t.batch.c.batch_id == batch_id)
     )
-    if not found:
+    if not rows:
         return []
-    first, count = found[0]["first_job_id"], found[0]["jobs"]
+    first, count = rows[0]["first_job_id"], rows[0]["jobs"]
     return [j.job_id >= first, j.job_id < first + count]
 
 
 def count_jobs(tx: Transaction, which: JobFilter) -> dict[str, int]:
-    """How many there are in each state, also in those of which there are none."""
+    """Return the number of matching jobs by state, for all states."""
     total = {str(state): 0 for state in JobState}
-    for row in fetch_records(tx, _counted(tx, which)):
+    for row in fetch_records(tx, _select_counts(tx, which)):
         total[row["state"]] += row["jobs"]
     return total
 
 
-def _counted(tx: Transaction, which: JobFilter) -> Select[Any]:
+def _select_counts(tx: Transaction, which: JobFilter) -> Select[Any]:
     if which == JobFilter(states=which.states, command=which.command):
-        # The tallies know: a million jobs are not counted to be shown.
+        # The counters have the result already.
         tally = t.tally.c
         query = select(tally.state, tally.jobs)
         if which.states:
@@ -97,20 +101,22 @@ def _counted(tx: Transaction, which: JobFilter) -> Select[Any]:
     return select(j.state, jobs).where(*build_conditions(tx, which)).group_by(j.state)
 
 
-def find_last_id(tx: Transaction) -> int:
-    """The highest number of a job that is there."""
+def find_max_id(tx: Transaction) -> int:
+    """Return the highest job id, 0 without jobs."""
     return int(
         fetch_records(tx, select(func.coalesce(func.max(j.job_id), 0).label("last")))[0]["last"]
     )
 
 
-def find_ids(tx: Transaction, which: JobFilter, above: int, upto: int, most: int) -> list[int]:
-    """The next numbers of those jobs, ascending; none of a batch that is not whole yet."""
+def find_ids(
+    tx: Transaction, which: JobFilter, after_job_id: int, up_to_job_id: int, limit: int
+) -> list[int]:
+    """Return the ids of the next matching jobs, ascending, without jobs of unopened batches."""
     query = (
         select(j.job_id)
-        .where(j.job_id > above, j.job_id <= upto, j.hold != batches.HOLD_UNOPENED)
+        .where(j.job_id > after_job_id, j.job_id <= up_to_job_id, j.hold != batches.HOLD_UNOPENED)
         .where(*build_conditions(tx, which))
         .order_by(j.job_id)
-        .limit(most)
+        .limit(limit)
     )
     return [row["job_id"] for row in fetch_records(tx, query)]

@@ -1,4 +1,4 @@
-"""Jobs that are over, as `what-if` replays them."""
+"""Ended jobs, which `what-if` replays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mythjobs.store.transaction import Transaction
 
 job, attempt = t.job, t.attempt
 
-_MOST: Final = 20_000
-_PAST = Statement(
+_MAX_JOBS: Final = 20_000
+_READ_ENDED = Statement(
     select(
         job.c.job_id,
         job.c.submitted_ms,
@@ -31,15 +31,15 @@ _PAST = Statement(
         attempt.c.n == job.c.attempts,
         attempt.c.started_ms.is_not(None),
         attempt.c.over_ms.is_not(None),
-        job.c.submitted_ms >= param("since"),
+        job.c.submitted_ms >= param("since_ms"),
     )
     .order_by(job.c.job_id.desc())
-    .limit(_MOST)
+    .limit(_MAX_JOBS)
 )
 
 
 class EndedJob(NamedTuple):
-    """A job that is over, with its last run."""
+    """An ended job with its last attempt."""
 
     job_id: int
     submitted_ms: int
@@ -52,5 +52,5 @@ class EndedJob(NamedTuple):
 
 
 def read_ended_jobs(tx: Transaction, since_ms: int) -> list[EndedJob]:
-    """Jobs submitted since then that ran and are over, up to the last 20,000, oldest first."""
-    return [EndedJob(*row) for row in reversed(_PAST.run(tx, since=since_ms))]
+    """Return jobs submitted since a time that ran and ended, the last 20,000, oldest first."""
+    return [EndedJob(*row) for row in reversed(_READ_ENDED.run(tx, since_ms=since_ms))]

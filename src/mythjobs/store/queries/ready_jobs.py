@@ -1,4 +1,4 @@
-"""What placement reads of the queue: the next ready jobs of a class, from one index."""
+"""Ready jobs of a class in their order, read from one index for placement."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ job = t.job
 
 
 class ReadyJob(NamedTuple):
-    """A ready job, in the order of its class."""
-
     job_id: int
     class_id: int
     priority: int
@@ -24,7 +22,8 @@ class ReadyJob(NamedTuple):
     deadline_order: int = 0
 
 
-_NEXT = Statement(
+_IS_READY = (job.c.ready_class == param("class_id"), job.c.ready_class.is_not(None))
+_READ_NEXT = Statement(
     select(
         job.c.job_id,
         job.c.ready_class,
@@ -33,37 +32,41 @@ _NEXT = Statement(
         job.c.overlap,
         job.c.deadline_order,
     )
-    .where(job.c.ready_class == param("of"), job.c.ready_class.is_not(None))
+    .where(*_IS_READY)
     .order_by(job.c.priority.desc(), job.c.deadline_order, job.c.job_id)
-    .limit(param("most"))
+    .limit(param("limit"))
 )
 
 
-def read_next(tx: Transaction, class_id: int, most: int) -> list[ReadyJob]:
-    """The first ready jobs of a class by priority, deadline, then age."""
-    return [ReadyJob(*row) for row in _NEXT.run(tx, of=class_id, most=most)]
+def read_next(tx: Transaction, class_id: int, limit: int) -> list[ReadyJob]:
+    """Return the first ready jobs of a class by priority, deadline, then age."""
+    return [ReadyJob(*row) for row in _READ_NEXT.run(tx, class_id=class_id, limit=limit)]
 
 
-# Far enough for a person; the rest of a long queue is not counted for a sentence.
-_MOST_COUNTED: Final = 10_000
-_PLACE = Statement(
-    select(job.c.priority, job.c.deadline_order).where(job.c.job_id == param("which"))
+# Enough for a message to a user; the rest of a long queue is not counted.
+_MAX_COUNTED: Final = 10_000
+_READ_POSITION = Statement(
+    select(job.c.priority, job.c.deadline_order).where(job.c.job_id == param("job_id"))
 )
-_READY = (job.c.ready_class == param("of"), job.c.ready_class.is_not(None))
-_EQUAL = (*_READY, job.c.priority == param("priority"))
-# One range of the index each: an OR of them would read all of the class behind it as well.
-_AHEAD = Statement(
+_SAME_PRIORITY = (*_IS_READY, job.c.priority == param("priority"))
+# One index range per SELECT: conditions joined by OR would read the rest of the class as well.
+_FIND_AHEAD = Statement(
     union_all(
-        select(job.c.job_id).where(*_READY, job.c.priority > param("priority")),
-        select(job.c.job_id).where(*_EQUAL, job.c.deadline_order < param("deadline")),
+        select(job.c.job_id).where(*_IS_READY, job.c.priority > param("priority")),
+        select(job.c.job_id).where(*_SAME_PRIORITY, job.c.deadline_order < param("deadline")),
         select(job.c.job_id).where(
-            *_EQUAL, job.c.deadline_order == param("deadline"), job.c.job_id < param("which")
+            *_SAME_PRIORITY,
+            job.c.deadline_order == param("deadline"),
+            job.c.job_id < param("job_id"),
         ),
-    ).limit(_MOST_COUNTED)
+    ).limit(_MAX_COUNTED)
 )
 
 
 def count_ahead(tx: Transaction, class_id: int, job_id: int) -> int:
-    """How many ready jobs of its class come before this one, up to 10,000."""
-    [(priority, deadline)] = _PLACE.run(tx, which=job_id)
-    return len(_AHEAD.run(tx, of=class_id, priority=priority, deadline=deadline, which=job_id))
+    """Return how many ready jobs of its class come before this job, at most 10,000."""
+    [(priority, deadline)] = _READ_POSITION.run(tx, job_id=job_id)
+    rows = _FIND_AHEAD.run(
+        tx, class_id=class_id, priority=priority, deadline=deadline, job_id=job_id
+    )
+    return len(rows)

@@ -43,7 +43,9 @@ class Agent:
         if machine.disk.full:
             raise OSError("no room for a journal")
         boot_id = machine.boot_id
-        machine.journal = Log(machine.disk, journals.encode_journal(self.core.snapshot(), boot_id))
+        machine.journal = Log(
+            machine.disk, journals.encode_journal(self.core.take_snapshot(), boot_id)
+        )
         self._journal = machine.journal
         self._token = 0
         self._syncing = False

@@ -1,1 +1,1 @@
-"""The program on a machine: takes grants from the master, has the reaper run them, reports."""
+"""Agent: the daemon on each machine, which runs granted attempts through the reaper."""

@@ -62,7 +62,8 @@ def build_hello(
     if version < max(challenge.oldest, m.OLDEST_VERSION):
         raise ProtocolError(
             f"no common version of the link protocol: the master has {challenge.oldest} to "
-            f"{challenge.newest}, this agent {m.OLDEST_VERSION} to {m.VERSION}; upgrade the older one"
+            f"{challenge.newest}, this agent {m.OLDEST_VERSION} to {m.VERSION}; "
+            "upgrade the older one"
         )
     machine_key = handshake.encode_public_key(identity.key)
     signed = (challenge.nonce, nonce, challenge.master_key, machine_key)

@@ -20,7 +20,7 @@ from mythjobs.agent.capabilities import detect_capabilities, find_time_zone
 from mythjobs.agent.core import turn
 from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.agent.core.core import AgentCore
-from mythjobs.agent.core.start import base_environment
+from mythjobs.agent.core.start import build_base_environment
 from mythjobs.agent.master_link import AgentIdentity, MasterLink
 from mythjobs.agent.output_scan import OutputScanner, find_later_match
 from mythjobs.agent.output_transfer import OutputTransfers
@@ -74,11 +74,13 @@ class Agent:
         self._directory = directory = state.agent
         boot_id = read_boot_id()
         user = pwd.getpwuid(os.getuid())
-        env = base_environment(os.environ, user=user.pw_name, home=user.pw_dir, shell=user.pw_shell)
+        env = build_base_environment(
+            os.environ, user=user.pw_name, home=user.pw_dir, shell=user.pw_shell
+        )
         self._core = core = AgentCore(env, jobs=jobs)
         core.restore(journal.read_journal(directory.journal, boot_id))
         self._journal = journal.AgentJournal(
-            directory.journal, boot_id, core.snapshot, self._on_journal_synced, self.failed
+            directory.journal, boot_id, core.take_snapshot, self._on_journal_synced, self.failed
         )
         incarnation = secrets.token_hex(16)
         zone, can = find_time_zone(os.environ), detect_capabilities()
@@ -126,7 +128,7 @@ class Agent:
         await self._reapers.adopt_existing()
         self._execute(self._core.finish_recovery(machine_now()))
         self._is_recovered = True
-        known = self._core.known_keys()
+        known = self._core.list_keys()
         recovery.delete_trees(recovery.find_unknown(self._directory.output, known))
         # Stale directories are listed before any job starts. Removing them may take long.
         stale = recovery.find_unknown(self._directory.scratch, known)

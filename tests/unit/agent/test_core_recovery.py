@@ -80,10 +80,10 @@ def test_after_reboot_nothing_starts_and_unended_attempts_are_lost() -> None:
         2: {"kind": "exited", "code": 3},
     }
     assert agent.take_starts() == []
-    assert set(agent.core.snapshot().maybe_started) == {(1, 1), (2, 1)}
+    assert set(agent.core.take_snapshot().maybe_started) == {(1, 1), (2, 1)}
     agent.master_acknowledges()
     assert agent.removed_reapers == ["r0"]
-    assert agent.core.snapshot() == JournalSnapshot({}, [], [])
+    assert agent.core.take_snapshot() == JournalSnapshot({}, [], [])
 
 
 # Death of a reaper.

@@ -174,7 +174,7 @@ def test_stop_by_window_is_reported_by_closing_policy() -> None:
 def test_restarted_agent_sends_actions_of_hours_again() -> None:
     agent = running(hours([until(1)], closing="requeue"))
     after = AgentCore(BASE_ENVIRONMENT)
-    after.restore(agent.core.snapshot())
+    after.restore(agent.core.take_snapshot())
     [send] = after.on_reaper_hello("r1", [agent.started(1)], (), at(10))
     [message] = [each for each in send.messages if each["type"] == "acts"]  # type: ignore[union-attr]
     assert message["acts"] == [(closes_ms(1), "stop", "window", 10.0)]

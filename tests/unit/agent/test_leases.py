@@ -88,7 +88,7 @@ def test_older_answer_shortens_nothing() -> None:
     agent.master_sends(m.Renew(second))
     stop_times(agent)
     agent.master_sends(m.Renew(first))
-    [attempt] = agent.core.snapshot().granted.values()
+    [attempt] = agent.core.take_snapshot().granted.values()
     assert attempt.end_ms == 200_000 + END
 
 
@@ -105,7 +105,7 @@ def test_heartbeat_sent_before_grant_arrived_does_not_renew_it() -> None:
     hb = beat(agent, 300)
     agent.master_sends(leased(agent))
     agent.master_sends(m.Renew(hb))
-    [terms] = agent.core.snapshot().granted.values()
+    [terms] = agent.core.take_snapshot().granted.values()
     assert terms.end_ms == END
 
 
@@ -177,10 +177,10 @@ def test_restarted_agent_continues_with_lease_known_to_reaper() -> None:
     stops_ms = stop_times(agent)
 
     after = AgentCore(BASE_ENVIRONMENT)
-    after.restore(agent.core.snapshot())
+    after.restore(agent.core.take_snapshot())
     after.on_reaper_hello("r1", [agent.started(1)], (), at(700))
     after.finish_recovery(at(700))
-    [terms] = after.snapshot().granted.values()
+    [terms] = after.take_snapshot().granted.values()
     assert terms.kill_ms == stops_ms[-1]
     # The lease expires before a heartbeat of the new agent is answered.
     assert after.check_deadlines(at(600 + 1769)) == []

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mythjobs.agent.core.start import base_environment, build_start_message
+from mythjobs.agent.core.start import build_base_environment, build_start_message
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 from tests.support.agent_harness import make_run
@@ -17,7 +17,7 @@ HOSTILE = "$(touch /tmp/pwned); `id` \"' -rf\n\x01🎬\u2028{title}"
 
 def test_base_environment_is_the_users_only() -> None:
     ours = {"TZ": "Europe/Berlin", "PATH": "/opt/bin", "SECRET": "x", "HOME": "/elsewhere"}
-    assert base_environment(ours, user="mythtv", home="/home/mythtv", shell="") == {
+    assert build_base_environment(ours, user="mythtv", home="/home/mythtv", shell="") == {
         "PATH": "/opt/bin",
         "HOME": "/home/mythtv",
         "USER": "mythtv",
@@ -26,7 +26,7 @@ def test_base_environment_is_the_users_only() -> None:
         "LANG": "C.UTF-8",
         "TZ": "Europe/Berlin",
     }
-    assert "TZ" not in base_environment({}, user="u", home="/", shell="/bin/zsh")
+    assert "TZ" not in build_base_environment({}, user="u", home="/", shell="/bin/zsh")
 
 
 def test_command_extends_environment_but_cannot_change_job_number() -> None:

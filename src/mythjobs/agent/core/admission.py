@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from mythjobs.agent.core.attempt import AgentAttempt, Key, Phase
-from mythjobs.agent.core.lease_terms import LeaseTerms, reaper_actions, terms_from_grant
+from mythjobs.agent.core.lease_terms import LeaseTerms, compute_reaper_actions, terms_from_grant
 from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.start import build_start_message
 from mythjobs.agent.core.status import JobStatus
@@ -85,7 +85,7 @@ class Admission:
         attempt = self.attempts[key] = AgentAttempt(key, phase)
         return attempt
 
-    def attempts_of(self, reaper: str) -> Iterable[AgentAttempt]:
+    def find_attempts_of(self, reaper: str) -> Iterable[AgentAttempt]:
         return [each for each in self.attempts.values() if each.reaper == reaper]
 
     @property
@@ -196,7 +196,7 @@ class Admission:
         return found.opens_ms is None or found.opens_ms >= now.wall_ms + left_ms
 
     def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.RunSpec, now: Now) -> None:
-        actions = reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
+        actions = compute_reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
         self._turn.send(reaper, build_start_message(attempt.key, run, self._base_env, actions))
 
     def requeue_unstarted(self, attempt: AgentAttempt) -> None:
@@ -305,14 +305,14 @@ class Admission:
                 attempt.phase = Phase.STARTING
                 attempt.reaper = reaper
                 self.running_count += 1
-        for attempt in self.attempts_of(reaper):
+        for attempt in self.find_attempts_of(reaper):
             if attempt.phase is Phase.STARTING and attempt.run and attempt.key not in reported:
                 # The start may have been lost with the old connection. A repeated start is ignored.
                 self._send_start(reaper, attempt, attempt.run, now)
 
     def resend_watches(self, reaper: str) -> None:
         """Ask a newly connected reaper for output updates: requests end with the connection."""
-        for attempt in self.attempts_of(reaper):
+        for attempt in self.find_attempts_of(reaper):
             if attempt.phase is Phase.RUNNING:
                 attempt.watchers += bool(attempt.progress_source and not attempt.watchers)
                 if attempt.watchers:

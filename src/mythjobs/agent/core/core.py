@@ -70,10 +70,9 @@ class AgentCore:
         They were never started. After a restart of the machine they count as lost: a power cut
         may have lost the reaper's record of the start.
         """
-        for attempt in self._in_phase(Phase.FOUND):
+        for attempt in self._find_in_phase(Phase.FOUND):
             if attempt.key in self._maybe_started:
-                proof = "the machine's boot id"
-                self._end_lost(attempt, proof, outcome.MACHINE_RESTARTED, now)
+                self._end_lost(attempt, "the machine's boot id", outcome.MACHINE_RESTARTED, now)
             else:
                 reason = "the agent restarted before the job was started"
                 self._admission.mark_never_start(attempt, reason)
@@ -97,7 +96,7 @@ class AgentCore:
 
     def check_deadlines(self, now: Now) -> list[Action]:
         """Return what is due now: expired leases, opened hours, changes of the wall clock."""
-        for attempt in self._in_phase(Phase.WAITING):
+        for attempt in self._find_in_phase(Phase.WAITING):
             if now.steady_ms >= attempt.start_by_ms:
                 self._admission.mark_never_start(attempt, START_BY_PASSED)
         self._enforcer.check_deadlines(now)
@@ -221,7 +220,7 @@ class AgentCore:
             attempt = self._admission.mark_running(reaper, each.key, each.started_ms)
             if attempt.phase is Phase.RUNNING:
                 self._admission.mark_ended(attempt, outcome.ended_from_lost(each, now))
-        for attempt in self._admission.attempts_of(reaper):
+        for attempt in self._admission.find_attempts_of(reaper):
             if attempt.phase is Phase.ENDED:
                 self._admission.report_end(attempt)
             elif attempt.phase is Phase.STARTING:
@@ -267,13 +266,13 @@ class AgentCore:
         """Attempts whose end or output the master has yet to acknowledge."""
         return len(self._admission.attempts)
 
-    def known_keys(self) -> set[Key]:
+    def list_keys(self) -> set[Key]:
         return set(self._admission.attempts)
 
     def find_attempt(self, key: Key) -> AgentAttempt | None:
         return self._admission.attempts.get(key)
 
-    def snapshot(self) -> JournalSnapshot:
+    def take_snapshot(self) -> JournalSnapshot:
         """Return the content for a compacted journal."""
         attempts = self._admission.attempts.values()
         barred = (Phase.NEVER_START, Phase.RETURNED)
@@ -289,7 +288,7 @@ class AgentCore:
         self._admission.start_waiting(now)
         return self._turn.take_actions()
 
-    def _in_phase(self, phase: Phase) -> list[AgentAttempt]:
+    def _find_in_phase(self, phase: Phase) -> list[AgentAttempt]:
         return [each for each in self._admission.attempts.values() if each.phase is phase]
 
     def _apply_settings(self, jobs: int) -> None:

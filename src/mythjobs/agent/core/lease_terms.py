@@ -81,7 +81,7 @@ def _hours(sets: Any, zone: str, closing: str, grace_s: float, overrides: Any) -
     return Hours(tuple(tuple(each) for each in sets), zone, closing, grace_s, limits)
 
 
-def reaper_actions(
+def compute_reaper_actions(
     terms: LeaseTerms, now: Now, frozen_by: tuple[str, ...] = ()
 ) -> list[ReaperAction]:
     """Return the actions due until HORIZON_MS from now, sorted by time on the steady clock.

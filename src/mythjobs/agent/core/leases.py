@@ -127,7 +127,7 @@ class LeaseEnforcer:
 
     def _send_actions(self, attempt: AgentAttempt, now: Now) -> None:
         if attempt.phase in _RUNNING_PHASES:
-            acts = t.reaper_actions(attempt.terms, now, attempt.frozen_by)
+            acts = t.compute_reaper_actions(attempt.terms, now, attempt.frozen_by)
             self._send(attempt, "acts", acts=acts)
 
     def _send(self, attempt: AgentAttempt, kind: str, **fields: Any) -> None:

@@ -13,7 +13,7 @@ from mythjobs.protocol import messages as m
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def base_environment(
+def build_base_environment(
     environ: Mapping[str, str], *, user: str, home: str, shell: str
 ) -> dict[str, str]:
     """Return the environment of every job of this user, before the command adds to it.

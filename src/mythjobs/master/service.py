@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import mythjobs
 from mythjobs.clock import master_now
 from mythjobs.config.state import StateDir
-from mythjobs.errors import BadRequest, no_such_command
+from mythjobs.errors import BadRequest, command_not_found
 from mythjobs.master import requests
 from mythjobs.master.catalog import decode_command
 from mythjobs.master.core import MasterCore, TurnResult
@@ -32,6 +32,7 @@ from mythjobs.master.state import MasterState
 from mythjobs.master.turn_runner import CommittedTurn, TurnRunner
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL
+from mythjobs.protocol import responses
 from mythjobs.protocol.messages import MasterFrame
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store.open import open_store, redact_password
@@ -146,7 +147,7 @@ class Master:
 
         return await asyncio.to_thread(run)
 
-    async def read_status(self) -> dict[str, Any]:
+    async def read_status(self) -> responses.Status:
         counts = await self.read(read_queue_counts)
         machines = await self.list_machines()
         return {
@@ -156,12 +157,17 @@ class Master:
             "store": self.store,
             **counts,
             "machines": [
-                {name: each[name] for name in ("name", "state", "running", "jobs")}
+                {
+                    "name": each["name"],
+                    "state": each["state"],
+                    "running": each["running"],
+                    "jobs": each["jobs"],
+                }
                 for each in machines["machines"]
             ],
         }
 
-    async def list_machines(self) -> dict[str, Any]:
+    async def list_machines(self) -> responses.Machines:
         now = master_now()
         machines = self._core.state.machines.values()
         return {"machines": [explain_machine.summarize_machine(each, now) for each in machines]}
@@ -171,25 +177,25 @@ class Master:
         """The state as of the last commit; never modified."""
         return self._core.state
 
-    async def explain_job(self, job_id: int) -> dict[str, Any]:
+    async def explain_job(self, job_id: int) -> responses.Why:
         return await self.read(explain_job.explain_job, self._core.state, job_id, master_now())
 
-    async def explain_machine(self, name: str) -> dict[str, Any]:
+    async def explain_machine(self, name: str) -> responses.WhyMachine:
         """Raises NoSuchMachine."""
         memory, now = self._core.state, master_now()
         return await self.read(explain_machine.explain_machine, memory, name, now)
 
-    async def replay(self, table: Mapping[str, object]) -> dict[str, Any]:
+    async def replay(self, table: Mapping[str, object]) -> responses.WhatIf:
         """Replay the last week's jobs against changed settings. Raises as replay.what_if does."""
         return await self.read(replay.what_if, self._core.state, table, master_now())
 
-    async def read_job(self, job_id: int) -> dict[str, Any]:
+    async def read_job(self, job_id: int) -> responses.Job:
         """Raises NoSuchJob."""
         return await self.read(
             explain_job.read_job_with_reason, self._core.state, master_now(), job_id
         )
 
-    async def list_jobs(self, **query: Any) -> dict[str, Any]:
+    async def list_jobs(self, **query: Any) -> responses.Jobs:
         """Raises NoSuchCommand."""
         return await self.read(
             explain_job.list_jobs_with_reasons, self._core.state, master_now(), **query
@@ -209,7 +215,7 @@ class Master:
 
     async def wait_job(
         self, job_id: int, wait_s: float, disconnected: asyncio.Future[None] | None = None
-    ) -> dict[str, Any]:
+    ) -> responses.Job:
         """Return the job once it has ended, or its state after `wait_s` or a disconnect.
 
         Raises NoSuchJob.
@@ -223,7 +229,7 @@ class Master:
 
     async def wait_batch(
         self, batch_id: int, wait_s: float, disconnected: asyncio.Future[None] | None = None
-    ) -> dict[str, Any]:
+    ) -> responses.Batch:
         """Like wait_job, for a batch."""
         with self._register_waiter("batch", batch_id) as ended:
             batch = await self.read(read_batch, batch_id)
@@ -257,14 +263,14 @@ class Master:
 
     async def submit_batch(
         self, header: BatchSubmit, path: Path, submitter: str
-    ) -> dict[str, int | list[int]]:
+    ) -> responses.SubmittedBatch:
         """Submit one job per line of a file.
 
         Raises BadRequest naming the first invalid line; no job of such a batch is stored.
         """
         defined = await self.read(commands.find_by_name, header.command)
         if defined is None:
-            raise no_such_command(header.command)
+            raise command_not_found(header.command)
         if header.command == RUN:
             raise BadRequest('"run" takes no batch file')
         command = decode_command(defined.definition)

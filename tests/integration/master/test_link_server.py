@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from websockets.exceptions import ConnectionClosed
 
-from mythjobs.master.link import server as link_module
+from mythjobs.master.link import server
 from mythjobs.protocol import handshake
 from mythjobs.protocol import messages as m
 from tests.integration.master.link_fixtures import FakeAgent, LinkMaster
@@ -82,8 +82,8 @@ def test_a_machine_rejected_by_the_master_gets_the_reason(tmp_path: Path) -> Non
 def test_a_silent_connection_times_out_before_and_after_the_handshake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "HANDSHAKE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(link_module, "SILENCE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(server, "HANDSHAKE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(server, "SILENCE_TIMEOUT_S", 0.05)
 
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master:

@@ -12,8 +12,7 @@ import uvloop
 from websockets.exceptions import ConnectionClosed
 
 from mythjobs.errors import StoreUnavailable, Unreachable
-from mythjobs.master.output import collector
-from mythjobs.master.output import reader as outputs_module
+from mythjobs.master.output import collector, reader
 from mythjobs.master.output.reader import OutputStream
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import MAX_CHUNK_BYTES, TRANSFER_WINDOW_BYTES
@@ -155,11 +154,11 @@ def test_unexpected_bytes_close_the_connection(tmp_path: Path, wrong: str) -> No
             master.store.add_attempt(8, (9, 9, 0))
             if wrong == "more than its credit":
                 reading = await master.outputs.read(7, None, 1, 0, follow=True)
-                reader = asyncio.ensure_future(anext(reading.chunks))
+                reading_task = asyncio.ensure_future(anext(reading.chunks))
                 fetch = await agent.receive_fetch()
                 for at in range(0, TRANSFER_WINDOW_BYTES + 1, MAX_CHUNK_BYTES):
                     await agent.send_chunk(fetch.transfer, at, bytes(MAX_CHUNK_BYTES))
-                await reader
+                await reading_task
             elif wrong == "wrong offset":
                 await agent.send_messages(m.OutputOffer(8, 1, 1, 9))
                 await agent.send_chunk((await agent.receive_fetch()).transfer, 1, b"x")
@@ -225,7 +224,7 @@ def test_a_followed_read_continues_after_an_agent_restart(tmp_path: Path) -> Non
 def test_output_on_a_disconnected_machine_names_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs_module, "RECONNECT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(reader, "RECONNECT_TIMEOUT_S", 0.05)
 
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master:

@@ -13,8 +13,7 @@ import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from mythjobs.web.security import access as guard_module
-from mythjobs.web.security import http_limits as connection_module
+from mythjobs.web.security import access, http_limits
 from mythjobs.web.security.access import AccessControl
 from mythjobs.web.security.http_limits import LocalConnection
 from mythjobs.web.server.errors import Receive, Scope, Send
@@ -134,7 +133,7 @@ def test_the_link_requires_token_and_origin_like_a_request(tmp_path: Path) -> No
 def test_the_size_limit_applies_to_chunked_bodies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard_module, "MOST_REQUEST_BYTES", 1000)
+    monkeypatch.setattr(access, "MAX_REQUEST_BYTES", 1000)
 
     async def story(master: ServedMaster) -> None:
         body = b"%x\r\n%s\r\n0\r\n\r\n" % (1001, b"x" * 1001)
@@ -151,7 +150,7 @@ def test_another_user_on_the_socket_is_rejected(
     async def story(master: ServedMaster) -> None:
         assert (await master.request("GET", "/api/v1/status")).status == 200
         # Fake the uid that the kernel reports: a test cannot change its own user.
-        monkeypatch.setattr(connection_module, "_UCRED", _OtherUser())
+        monkeypatch.setattr(http_limits, "_UCRED", _OtherUser())
         answer = await master.request("GET", "/api/v1/status")
         assert (answer.status, answer.json["exit"]) == (403, 77)
         assert "belongs to" in answer.json["message"]
@@ -169,7 +168,7 @@ class _OtherUser:
 def test_a_head_that_is_too_large_or_too_slow_closes_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "CHECK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(http_limits, "CHECK_INTERVAL_S", 0.05)
 
     async def story(master: ServedMaster) -> None:
         async with master.raw() as (reader, writer):
@@ -186,7 +185,7 @@ def test_a_head_that_is_too_large_or_too_slow_closes_the_connection(
 def test_a_body_below_the_minimum_rate_closes_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "CHECK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(http_limits, "CHECK_INTERVAL_S", 0.05)
     head = (
         f"POST /api/v1/jobs/hold HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
         "Content-Length: %d\r\n\r\n"
@@ -197,7 +196,7 @@ def test_a_body_below_the_minimum_rate_closes_the_connection(
             writer.write((head % 100).encode() + b'{"ids"')
             assert await reader.read() == b""
 
-        monkeypatch.setattr(connection_module, "MIN_BYTES_PER_INTERVAL", 1)
+        monkeypatch.setattr(http_limits, "MIN_BYTES_PER_INTERVAL", 1)
         body = b'{"ids": [1]' + b" " * 20 + b"}"
         async with master.raw() as (reader, writer):
             writer.write((head % len(body)).encode())

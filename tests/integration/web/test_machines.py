@@ -7,7 +7,7 @@ from typing import Any
 
 from mythjobs.clock import master_now
 from mythjobs.master import requests
-from mythjobs.protocol.messages import CAN, Hello
+from mythjobs.protocol.messages import CAPABILITIES, Hello
 from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 ATTIC = "/api/v1/machines/attic"
@@ -15,7 +15,9 @@ ATTIC = "/api/v1/machines/attic"
 
 async def joins(served: ServedMaster, name: str = "attic") -> None:
     """Attach a machine that then sends nothing."""
-    hello = Hello(1, f"key of {name}", "", "", name, "boot", "one", 4, zone="UTC", can=sorted(CAN))
+    hello = Hello(
+        1, f"key of {name}", "", "", name, "boot", "one", 4, zone="UTC", can=sorted(CAPABILITIES)
+    )
     await served.master.execute(requests.Attach(hello, True, 1))
 
 

@@ -13,7 +13,7 @@ import uvloop
 
 from mythjobs.master.output.reader import AttemptOutput
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.codec import CREDIT_BYTES
+from mythjobs.protocol.codec import TRANSFER_WINDOW_BYTES
 from tests.integration.master.link_fixtures import FakeAgent
 from tests.integration.web.served_master import ServedMaster, run, serve_master
 
@@ -101,7 +101,7 @@ def test_a_client_that_does_not_read_stalls_the_agent(tmp_path: Path) -> None:
         sock.sendall(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         fetch = await agent.receive_fetch()
         sent = 0
-        credit = CREDIT_BYTES
+        credit = TRANSFER_WINDOW_BYTES
         while credit:
             size = min(credit, 65536)
             await agent.send_chunk(fetch.transfer, sent, bytes(size))
@@ -113,7 +113,7 @@ def test_a_client_that_does_not_read_stalls_the_agent(tmp_path: Path) -> None:
             except TimeoutError:
                 break
         # Bounded by the buffers of socket and server.
-        assert sent < 8 * CREDIT_BYTES
+        assert sent < 8 * TRANSFER_WINDOW_BYTES
         sock.close()
         await agent.socket.close()
 

@@ -22,6 +22,7 @@ from mythjobs.model.machine_policy import (
 from mythjobs.model.names import invalid_semaphore_name, is_short_name
 from mythjobs.model.window import ALLOW, PAUSE
 from mythjobs.model.zone import load_zone
+from mythjobs.protocol import responses
 from mythjobs.protocol.messages import Settings
 from mythjobs.store.writes import machines, overrides, readiness, semaphores
 
@@ -121,7 +122,7 @@ def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str
     return dict(sizes)
 
 
-def set_machine(turn: TurnContext, request: requests.SetMachine) -> dict[str, Any]:
+def set_machine(turn: TurnContext, request: requests.SetMachine) -> responses.Machine:
     """Change some of a machine's settings. Raises NoSuchMachine, NoSuchCommand, BadRequest."""
     machine = turn.state.find_machine(request.name)
     if request.jobs is not None and not 0 <= request.jobs <= MAX_JOBS:

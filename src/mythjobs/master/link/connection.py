@@ -42,7 +42,7 @@ class AgentConnection:
     def __str__(self) -> str:
         return f"agent {self.name or 'of unknown name'} (connection {self.connection_id})"
 
-    async def send_handshake(self, message: codec.Handshake) -> None:
+    async def send_handshake(self, message: codec.HandshakeMessage) -> None:
         await self.channel.send_text(codec.encode(message))
 
     def start_writer(self, machine_id: int) -> None:
@@ -80,7 +80,7 @@ class AgentConnection:
                     break
                 frame = m.MasterFrame(self._ack, self._messages)
                 self._ack, self._messages = 0, []
-                for data in codec.master_frames(frame):
+                for data in codec.encode_master_frames(frame):
                     await self.channel.send_text(data)
         except OSError:
             return  # the reading side sees the lost connection too

@@ -38,7 +38,7 @@ class LinkServer:
 
     def __init__(self, key: Ed25519PrivateKey, master: MasterPort, outputs: OutputReader) -> None:
         self._key = key
-        self._public_key = handshake.public_hex(key)
+        self._public_key = handshake.encode_public_key(key)
         self._master = master
         self._outputs = outputs
         self._connections: dict[int, AgentConnection] = {}
@@ -78,7 +78,9 @@ class LinkServer:
         self, connection: AgentConnection, trusted: bool, deadline: asyncio.Timeout
     ) -> None:
         nonce = secrets.token_hex(32)
-        await connection.send_handshake(m.Challenge(nonce, m.OLDEST, m.VERSION, self._public_key))
+        await connection.send_handshake(
+            m.Challenge(nonce, m.OLDEST_VERSION, m.VERSION, self._public_key)
+        )
         try:
             hello = _check_hello(await connection.channel.receive(), nonce, self._public_key)
         except ProtocolError as error:
@@ -121,7 +123,7 @@ class LinkServer:
         return attached
 
     def _make_welcome(self, hello: m.Hello, nonce: str, attached: Attached) -> m.Welcome:
-        statement = handshake.statement(
+        statement = handshake.build_transcript(
             "master", nonce, hello.nonce, self._public_key, hello.machine_key
         )
         signature = handshake.sign(self._key, statement)
@@ -140,7 +142,7 @@ class LinkServer:
             if isinstance(data, bytes):
                 self._outputs.receive_chunk(connection, codec.decode_chunk(data))
             else:
-                frame = self._take_output_messages(connection, codec.agent_frame(data))
+                frame = self._take_output_messages(connection, codec.decode_agent_frame(data))
                 # An empty frame is posted too, because it must be acknowledged.
                 self._master.post(FrameReceived(connection.connection_id, frame))
 
@@ -170,13 +172,13 @@ def _check_hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hel
         return None
     if len(data) > _MAX_HELLO_BYTES:
         raise ProtocolError(f"hello has {len(data)} bytes, the limit is {_MAX_HELLO_BYTES}")
-    hello = codec.handshake(data)
+    hello = codec.decode_handshake(data)
     if not isinstance(hello, m.Hello):
         raise ProtocolError("the first message is not a hello")
-    if not m.OLDEST <= hello.version <= m.VERSION:
+    if not m.OLDEST_VERSION <= hello.version <= m.VERSION:
         raise ProtocolError(
-            f"this master supports versions {m.OLDEST} to {m.VERSION} of the link protocol, the "
-            f"agent uses version {hello.version}; upgrade the older of the two"
+            f"this master supports versions {m.OLDEST_VERSION} to {m.VERSION} of the link "
+            f"protocol, the agent uses version {hello.version}; upgrade the older of the two"
         )
     # The key identifies the machine, so each key must have exactly one spelling.
     if not (_is_hex32(hello.machine_key) and _is_hex32(hello.nonce)):
@@ -185,7 +187,9 @@ def _check_hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hel
         raise ProtocolError(
             f"the machine name must be printable and have 1 to {_MAX_NAME_LENGTH} characters"
         )
-    statement = handshake.statement("machine", nonce, hello.nonce, master_key, hello.machine_key)
+    statement = handshake.build_transcript(
+        "machine", nonce, hello.nonce, master_key, hello.machine_key
+    )
     handshake.verify(hello.machine_key, hello.signature, statement)
     return hello
 

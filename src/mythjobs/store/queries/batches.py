@@ -1,17 +1,18 @@
-"""One batch, as the API returns it."""
+"""One batch with its progress, as docs/api.md describes it."""
 
 from __future__ import annotations
 
 from sqlalchemy import select
 
 from mythjobs.errors import NoSuchJob
+from mythjobs.protocol import responses
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Record, fetch_records
+from mythjobs.store.statement import fetch_records
 from mythjobs.store.transaction import Transaction
 
 
-def read_batch(tx: Transaction, batch_id: int) -> Record:
-    """A batch and how far it is. Raises NoSuchJob."""
+def read_batch(tx: Transaction, batch_id: int) -> responses.Batch:
+    """Return an open batch. Raises NoSuchJob."""
     rows = fetch_records(
         tx,
         select(t.batch, t.command.c.name)
@@ -21,14 +22,14 @@ def read_batch(tx: Transaction, batch_id: int) -> Record:
     if not rows:
         raise NoSuchJob(f"there is no batch {batch_id}")
     row = rows[0]
-    over = {state: row[state] for state in ("succeeded", "failed", "cancelled")}
+    ended = {state: row[state] for state in ("succeeded", "failed", "cancelled")}
     first = row["first_job_id"]
     return {
         "batch": batch_id,
         "command": row["name"],
         "jobs": row["jobs"],
-        "counts": {**over, "open": row["jobs"] - sum(over.values())},
+        "counts": {**ended, "open": row["jobs"] - sum(ended.values())},
         "first": first,
         "last": first + row["jobs"] - 1,
-        "over": sum(over.values()) == row["jobs"],
+        "over": sum(ended.values()) == row["jobs"],
     }

@@ -1,4 +1,4 @@
-"""Pages about commands, and what is counted of their jobs."""
+"""Commands as docs/api.md describes them, and the number of their jobs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 
 from sqlalchemy import select
 
-from mythjobs.errors import BadRequest, no_such_command
+from mythjobs.errors import BadRequest, command_not_found
 from mythjobs.model.life import JobState
+from mythjobs.protocol import responses
 from mythjobs.store import tables as t
 from mythjobs.store.queries.statistics import compute_statistics
 from mythjobs.store.statement import Record, Statement, fetch_records, literal
@@ -15,20 +16,20 @@ from mythjobs.store.transaction import Transaction
 
 revision = t.command_revision
 
-_WAITING = Statement(
+_READ_QUEUED_COUNTS = Statement(
     select(t.tally.c.command_id, t.tally.c.jobs).where(
         t.tally.c.state == literal(JobState.QUEUED), t.tally.c.jobs > 0
     )
 )
 
 
-def list_commands(tx: Transaction) -> Record:
+def list_commands(tx: Transaction) -> responses.Commands:
     query = (
         select(t.command.c.name, t.command.c.enabled, t.command.c.created_ms, revision)
         .select_from(t.command.join(revision, revision.c.revision_id == t.command.c.revision_id))
         .order_by(t.command.c.name)
     )
-    listed = []
+    listed: list[responses.CommandSummary] = []
     for row in fetch_records(tx, query):
         definition = json.loads(row["definition"])
         listed.append(
@@ -47,15 +48,17 @@ def list_commands(tx: Transaction) -> Record:
 def read_command_row(tx: Transaction, name: str) -> Record:
     rows = fetch_records(tx, select(t.command).where(t.command.c.name == name))
     if not rows:
-        raise no_such_command(name)
+        raise command_not_found(name)
     return rows[0]
 
 
 def read_command(
     tx: Transaction, name: str, number: int | None = None, *, statistics: bool = False
-) -> Record:
-    """A command with its definition, or with that of an older revision, and if wanted with what
-    its last jobs were like. Raises NoSuchCommand, BadRequest."""
+) -> responses.Command:
+    """Return a command with the definition of its newest revision, or of revision `number`.
+
+    Raises NoSuchCommand, and BadRequest if there is no such revision.
+    """
     row = read_command_row(tx, name)
     query = select(revision).where(revision.c.command_id == row["command_id"])
     if number is None:
@@ -65,24 +68,25 @@ def read_command(
     rows = fetch_records(tx, query)
     if not rows:
         raise BadRequest(
-            f"{name} has no revision {number}; see `mythjobs command show --revisions {name}`"
+            f"command {name} has no revision {number}; "
+            f"see `mythjobs command show --revisions {name}`"
         )
-    found = rows[0]
+    revised = rows[0]
     return {
         "name": name,
-        "revision": found["number"],
+        "revision": revised["number"],
         "enabled": bool(row["enabled"]),
         "created_ms": row["created_ms"],
-        "revised_ms": found["created_ms"],
+        "revised_ms": revised["created_ms"],
         "put_off_ms": row["put_off_ms"],
         "put_off_reason": row["put_off_reason"],
-        "definition": json.loads(found["definition"]),
-        "statistics": compute_statistics(tx, row["command_id"])._asdict() if statistics else None,
+        "definition": json.loads(revised["definition"]),
+        "statistics": compute_statistics(tx, row["command_id"]) if statistics else None,
     }
 
 
-def list_revisions(tx: Transaction, name: str) -> Record:
-    """Every revision, the newest first. Raises NoSuchCommand."""
+def list_revisions(tx: Transaction, name: str) -> responses.Revisions:
+    """Return all revisions, newest first. Raises NoSuchCommand."""
     query = (
         select(revision.c.number, revision.c.created_ms)
         .where(revision.c.command_id == read_command_row(tx, name)["command_id"])
@@ -96,31 +100,31 @@ def list_revisions(tx: Transaction, name: str) -> Record:
     }
 
 
-def read_queue_counts(tx: Transaction) -> Record:
-    """Jobs by state, and for each command how many wait and since when."""
+def read_queue_counts(tx: Transaction) -> responses.QueueCounts:
+    """Return the number of jobs by state, and of queued and running jobs by command."""
     total = {str(state): 0 for state in JobState}
     by_command: dict[int, dict[str, int]] = {}
     for row in fetch_records(tx, select(t.tally)):
         total[row["state"]] += row["jobs"]
         by_command.setdefault(row["command_id"], {})[row["state"]] = row["jobs"]
-    listed = []
+    listed: list[responses.CommandLoad] = []
     for row in fetch_records(
         tx,
         select(
             t.command.c.command_id, t.command.c.name, t.command.c.enabled, t.command.c.put_off_ms
         ).order_by(t.command.c.name),
     ):
-        of = by_command.get(row["command_id"], {})
-        waiting = of.get("queued", 0)
-        running = of.get("running", 0) + of.get("leased", 0)
-        if waiting or running:
-            oldest = _oldest(tx, row["command_id"]) if waiting else None
+        counts = by_command.get(row["command_id"], {})
+        queued = counts.get("queued", 0)
+        running = counts.get("running", 0) + counts.get("leased", 0)
+        if queued or running:
+            oldest_ms = _find_oldest_queued_ms(tx, row["command_id"]) if queued else None
             listed.append(
                 {
                     "name": row["name"],
-                    "queued": waiting,
+                    "queued": queued,
                     "running": running,
-                    "oldest_ms": oldest,
+                    "oldest_ms": oldest_ms,
                     "enabled": bool(row["enabled"]),
                     "put_off_ms": row["put_off_ms"],
                 }
@@ -128,7 +132,7 @@ def read_queue_counts(tx: Transaction) -> Record:
     return {"counts": total, "commands": listed}
 
 
-def _oldest(tx: Transaction, command_id: int) -> int | None:
+def _find_oldest_queued_ms(tx: Transaction, command_id: int) -> int | None:
     query = (
         select(t.job.c.submitted_ms)
         .where(
@@ -142,5 +146,5 @@ def _oldest(tx: Transaction, command_id: int) -> int | None:
 
 
 def count_queued_by_command(tx: Transaction) -> dict[int, int]:
-    """Queued jobs by command, as of the last commit; commands without any are left out."""
-    return {row[0]: row[1] for row in _WAITING.run(tx)}
+    """Return the number of queued jobs by command_id, without zeros, as of the last commit."""
+    return {row[0]: row[1] for row in _READ_QUEUED_COUNTS.run(tx)}

@@ -1,4 +1,4 @@
-"""What lists and pages read, as docs/api.md has it, on connections that cannot write."""
+"""One job with its attempts, as docs/api.md describes it, and where attempts' output is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy import select
 from mythjobs.errors import BadRequest, NoSuchJob
 from mythjobs.model import outcome as o
 from mythjobs.model.limits import usage_from_json
+from mythjobs.protocol import responses
 from mythjobs.store import tables as t
 from mythjobs.store.queries.jobs import job_to_record, select_visible_jobs
 from mythjobs.store.statement import Record, fetch_records
@@ -16,7 +17,7 @@ from mythjobs.store.transaction import Transaction
 
 
 def read_job(tx: Transaction, job_id: int) -> Record:
-    """One job with its dependencies, attempts and events. Raises NoSuchJob."""
+    """Return a job with its dependencies, attempts and events. Raises NoSuchJob."""
     rows = fetch_records(tx, select_visible_jobs().where(t.job.c.job_id == job_id))
     if not rows:
         raise NoSuchJob(f"there is no job {job_id}")
@@ -38,12 +39,12 @@ def read_job(tx: Transaction, job_id: int) -> Record:
             {"job": each["on_job_id"], "when": each["accept"], "met": bool(each["met"])}
             for each in after
         ],
-        "attempts": _attempts(tx, job_id),
+        "attempts": _read_attempts(tx, job_id),
         "events": events,
     }
 
 
-def _attempts(tx: Transaction, job_id: int) -> list[Record]:
+def _read_attempts(tx: Transaction, job_id: int) -> list[responses.Attempt]:
     query = (
         select(t.attempt, t.machine.c.name)
         .select_from(
@@ -52,10 +53,10 @@ def _attempts(tx: Transaction, job_id: int) -> list[Record]:
         .where(t.attempt.c.job_id == job_id)
         .order_by(t.attempt.c.n)
     )
-    return [_attempt(row) for row in fetch_records(tx, query)]
+    return [_attempt_to_record(row) for row in fetch_records(tx, query)]
 
 
-def _attempt(row: Record) -> Record:
+def _attempt_to_record(row: Record) -> responses.Attempt:
     outcome = json.loads(row["outcome"]) if row["outcome"] else None
     usage = json.loads(row["usage"]) if row["usage"] else None
     if usage is not None:
@@ -82,22 +83,26 @@ def _attempt(row: Record) -> Record:
 
 
 def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
-    """Where an attempt's output is. `n` None is the last one. Raises NoSuchJob, BadRequest."""
-    page = read_job(tx, job_id)
-    number = page["attempt"] if n is None else n
+    """Return where the output of an attempt (`n` None: the last) is.
+
+    Raises NoSuchJob, and BadRequest if there is no such attempt.
+    """
+    last_n = read_job(tx, job_id)["attempt"]
+    if n is None:
+        n = last_n
     query = select(
         t.attempt.c.n,
         t.attempt.c.machine_id,
         t.attempt.c.over_ms,
         t.attempt.c.started_ms,
         t.attempt.c.output,
-    ).where(t.attempt.c.job_id == job_id, t.attempt.c.n == number)
+    ).where(t.attempt.c.job_id == job_id, t.attempt.c.n == n)
     rows = fetch_records(tx, query)
     if not rows:
         raise BadRequest(
             f"job {job_id} has not run yet"
-            if not page["attempt"]
-            else f"job {job_id} has no attempt {number}; the last is {page['attempt']}"
+            if not last_n
+            else f"job {job_id} has no attempt {n}; the last is {last_n}"
         )
     row = rows[0]
     return {
@@ -108,10 +113,12 @@ def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
     }
 
 
-def find_attempt_machines(tx: Transaction, of: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """The machine of each of these attempts (job, n); one that is not there is left out."""
+def find_attempt_machines(
+    tx: Transaction, attempts: list[tuple[int, int]]
+) -> dict[tuple[int, int], int]:
+    """Return the machine of each attempt (job_id, n) that exists."""
     found = {}
-    for job_id, n in of:
+    for job_id, n in attempts:
         query = select(t.attempt.c.machine_id).where(
             t.attempt.c.job_id == job_id, t.attempt.c.n == n
         )

@@ -1,4 +1,4 @@
-"""Lists of jobs, newest first."""
+"""List of jobs, newest first, as docs/api.md describes it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import not_, or_, select
 from sqlalchemy.sql import Select
 
 from mythjobs.model.command import RUN
+from mythjobs.protocol import responses
 from mythjobs.store import tables as t
 from mythjobs.store.queries.filters import JobFilter, build_conditions
 from mythjobs.store.statement import Record, fetch_records
@@ -17,7 +18,6 @@ from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
 
 j = t.job.c
-
 
 _JOB_COLUMNS: Final = (
     j.job_id, j.state, j.priority, j.subject, j.arguments, j.key,
@@ -31,6 +31,7 @@ _JOB_COLUMNS: Final = (
 
 
 def select_visible_jobs() -> Select[Any]:
+    """Return a query of all jobs except those of unopened batches."""
     return (
         select(*_JOB_COLUMNS)
         .select_from(
@@ -60,19 +61,22 @@ def list_jobs(
     before: int | None = None,
     subject: str | None = None,
 ) -> Record:
-    """Newest first. The caller has checked the states and the limit. Raises NoSuchCommand."""
+    """Return a page of jobs below id `before`. Raises NoSuchCommand.
+
+    The caller checks the states and the limit.
+    """
     query = select_visible_jobs().order_by(t.job.c.job_id.desc()).limit(limit)
     if before is not None:
         query = query.where(t.job.c.job_id < before)
-    asked = JobFilter(states=states, command=command, batch=batch, subject=subject)
-    rows = fetch_records(tx, query.where(*build_conditions(tx, asked)))
+    which = JobFilter(states=states, command=command, batch=batch, subject=subject)
+    rows = fetch_records(tx, query.where(*build_conditions(tx, which)))
     return {
         "jobs": [job_to_record(row) for row in rows],
         "next": rows[-1]["job_id"] if len(rows) == limit else None,
     }
 
 
-def job_to_record(row: Record) -> Record:
+def job_to_record(row: Record) -> responses.StoredJob:
     definition = json.loads(row["definition"])
     progress = row["progress"]
     return {
@@ -83,7 +87,7 @@ def job_to_record(row: Record) -> Record:
         "reason": {"code": row["reason_code"], "sentence": row["reason"]},
         "priority": row["priority"],
         "subject": row["subject"],
-        "arguments": _arguments(row["arguments"], definition["name"]),
+        "arguments": _public_arguments(row["arguments"], definition["name"]),
         "key": row["key"],
         "hold": row["hold"] == 1,
         "stop_requested": row["stop_requested"],
@@ -107,8 +111,8 @@ def job_to_record(row: Record) -> Record:
     }
 
 
-def _arguments(text: str, command: str) -> Record:
-    """As submitted; but an ad-hoc job's environment is its caller's, and may hold secrets."""
+def _public_arguments(text: str, command: str) -> Record:
+    """Return the arguments without the environment of an ad-hoc job, which may hold secrets."""
     arguments: Record = json.loads(text)
     if command == RUN:
         arguments.pop("env", None)

@@ -13,11 +13,11 @@ from litestar import get, post
 from litestar.params import FromPath, FromQuery
 
 from mythjobs.errors import BadRequest
+from mythjobs.protocol import responses
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store.queries.batches import read_batch
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master, get_submitter
 from mythjobs.web.routes.validation import check_batch_id, check_time_ms, check_wait_s
-from mythjobs.web.server import schema
 
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
@@ -37,7 +37,7 @@ async def submit_batch(
     limit: FromQuery[list[str] | None] = None,
     not_before_ms: FromQuery[int | None] = None,
     deadline_ms: FromQuery[int | None] = None,
-) -> schema.SubmittedBatch:
+) -> responses.SubmittedBatch:
     master = get_master(request)
     header = BatchSubmit(
         command,
@@ -64,19 +64,19 @@ async def submit_batch(
         raise BadRequest("the body is not UTF-8") from None
     finally:
         path.unlink(missing_ok=True)
-    return cast(schema.SubmittedBatch, loaded)
+    return loaded
 
 
 @get("/batches/{batch_id:int}", summary="Show a batch; with `wait`, once all its jobs have ended")
 async def show_batch(
     request: ApiRequest, batch_id: FromPath[int], wait: FromQuery[float | None] = None
-) -> schema.Batch:
+) -> responses.Batch:
     master = get_master(request)
     if wait is None:
-        return cast(schema.Batch, await master.read(read_batch, check_batch_id(batch_id)))
+        return await master.read(read_batch, check_batch_id(batch_id))
     wait_s, disconnected = check_wait_s(wait), get_disconnect(request)
     answer = await master.wait_batch(check_batch_id(batch_id), wait_s, disconnected)
-    return cast(schema.Batch, answer)
+    return answer
 
 
 def _parse_pairs(listed: list[str], name: str) -> dict[str, str | int]:

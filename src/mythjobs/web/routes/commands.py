@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from litestar import delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -10,17 +10,19 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from mythjobs.clock import master_now
 from mythjobs.master import requests
 from mythjobs.master.explain import machine
-from mythjobs.protocol.requests import DefineCommand, Defined, Enable
+from mythjobs.protocol import responses
+from mythjobs.protocol.requests import CommandDefinition, DefineResult, EnableRequest
 from mythjobs.store.queries import commands as queries
 from mythjobs.web.routes.request import ApiRequest, get_master
 from mythjobs.web.routes.validation import check_revision
-from mythjobs.web.server import schema
 
 
 @post("/commands", summary="Define a command or a new revision")
-async def define_command(request: ApiRequest, data: JSONBody[DefineCommand]) -> schema.Defined:
+async def define_command(
+    request: ApiRequest, data: JSONBody[CommandDefinition]
+) -> responses.Defined:
     master = get_master(request)
-    done: Defined = await master.execute(requests.DefineCommand(data.definition, data.replace))
+    done: DefineResult = await master.execute(requests.DefineCommand(data.definition, data.replace))
     nowhere = await master.read(
         machine.find_placement_obstacle, master.state, done.name, master_now()
     )
@@ -33,8 +35,8 @@ async def define_command(request: ApiRequest, data: JSONBody[DefineCommand]) -> 
 
 
 @get("/commands", summary="List commands")
-async def list_commands(request: ApiRequest) -> schema.Commands:
-    return cast(schema.Commands, await get_master(request).read(queries.list_commands))
+async def list_commands(request: ApiRequest) -> responses.Commands:
+    return await get_master(request).read(queries.list_commands)
 
 
 @get("/commands/{name:str}", summary="Show a command or an older revision")
@@ -43,15 +45,15 @@ async def show_command(
     name: FromPath[str],
     revision: FromQuery[int | None] = None,
     statistics: FromQuery[bool] = False,
-) -> schema.Command:
+) -> responses.Command:
     number = None if revision is None else check_revision(revision)
     read = get_master(request).read(queries.read_command, name, number, statistics=statistics)
-    return cast(schema.Command, await read)
+    return await read
 
 
 @get("/commands/{name:str}/revisions", summary="List the revisions of a command, newest first")
-async def list_revisions(request: ApiRequest, name: FromPath[str]) -> schema.Revisions:
-    return cast(schema.Revisions, await get_master(request).read(queries.list_revisions, name))
+async def list_revisions(request: ApiRequest, name: FromPath[str]) -> responses.Revisions:
+    return await get_master(request).read(queries.list_revisions, name)
 
 
 @post(
@@ -60,15 +62,14 @@ async def list_revisions(request: ApiRequest, name: FromPath[str]) -> schema.Rev
     summary="Enable or disable the start of a command's jobs; running jobs continue",
 )
 async def enable_command(
-    request: ApiRequest, name: FromPath[str], data: JSONBody[Enable]
-) -> schema.Enabled:
-    return cast(
-        schema.Enabled, await get_master(request).execute(requests.EnableCommand(name, data.on))
-    )
+    request: ApiRequest, name: FromPath[str], data: JSONBody[EnableRequest]
+) -> responses.Enabled:
+    await get_master(request).execute(requests.EnableCommand(name, data.on))
+    return {"name": name, "enabled": data.on}
 
 
 @delete("/commands/{name:str}", status_code=200, summary="Remove a command")
-async def remove_command(request: ApiRequest, name: FromPath[str]) -> schema.Removed:
+async def remove_command(request: ApiRequest, name: FromPath[str]) -> responses.Removed:
     await get_master(request).execute(requests.RemoveCommand(name))
     return {"name": name}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -12,7 +12,8 @@ from msgspec import Struct, field
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.model.life import FINAL, JobState
-from mythjobs.protocol.requests import Act, Acted, Submit, Submitted
+from mythjobs.protocol import responses
+from mythjobs.protocol.requests import JobActionResult, JobIds, Submit, Submitted
 from mythjobs.store.queries import filters
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master, get_submitter
 from mythjobs.web.routes.validation import (
@@ -24,7 +25,6 @@ from mythjobs.web.routes.validation import (
     check_wait_s,
     is_valid_id,
 )
-from mythjobs.web.server import schema
 
 MAX_LISTED: Final = 1000
 Action = Literal["cancel", "hold", "release", "rerun", "pause", "resume"]
@@ -60,7 +60,7 @@ async def list_jobs(
     limit: FromQuery[int] = 100,
     before: FromQuery[int | None] = None,
     subject: FromQuery[str | None] = None,
-) -> schema.Jobs:
+) -> responses.Jobs:
     states = _parse_states(state_is)
     if not 1 <= limit <= MAX_LISTED:
         raise BadRequest(f"limit: must be from 1 to {MAX_LISTED}")
@@ -72,7 +72,7 @@ async def list_jobs(
         before=None if before is None else check_job_id(before),
         subject=subject,
     )
-    return cast(schema.Jobs, answer)
+    return answer
 
 
 @get("/jobs/count", summary="Count jobs by state")
@@ -84,7 +84,7 @@ async def count_jobs(
     subject: FromQuery[str | None] = None,
     held: FromQuery[bool] = False,
     ended_before_ms: FromQuery[int | None] = None,
-) -> schema.Counts:
+) -> responses.Counts:
     job_filter = filters.JobFilter(
         _parse_states(state_is),
         command,
@@ -110,36 +110,36 @@ def _parse_states(listed: str | None) -> tuple[str, ...]:
 )
 async def show_job(
     request: ApiRequest, job_id: FromPath[int], wait: FromQuery[float | None] = None
-) -> schema.Job:
+) -> responses.Job:
     master = get_master(request)
     if wait is None:
-        return cast(schema.Job, await master.read_job(check_job_id(job_id)))
+        return await master.read_job(check_job_id(job_id))
     wait_s, disconnected = check_wait_s(wait), get_disconnect(request)
-    return cast(schema.Job, await master.wait_job(check_job_id(job_id), wait_s, disconnected))
+    return await master.wait_job(check_job_id(job_id), wait_s, disconnected)
 
 
 @get("/jobs/{job_id:int}/why", summary="Explain why a job waits and where it could run")
-async def explain_job(request: ApiRequest, job_id: FromPath[int]) -> schema.Why:
-    return cast(schema.Why, await get_master(request).explain_job(check_job_id(job_id)))
+async def explain_job(request: ApiRequest, job_id: FromPath[int]) -> responses.Why:
+    return await get_master(request).explain_job(check_job_id(job_id))
 
 
 def _make_action_route(action: Action, summary: str) -> Any:
     @post(f"/jobs/{action}", status_code=200, summary=summary)
-    async def act_on_jobs(request: ApiRequest, data: JSONBody[Act]) -> schema.ActionResults:
+    async def act_on_jobs(request: ApiRequest, data: JSONBody[JobIds]) -> responses.ActionResults:
         make_request = _request_maker(action, get_submitter(request))
         ids = check_ids(data)
         # The store cannot be queried for ids outside its integer range.
         valid = [each for each in ids if is_valid_id(each)]
         master = get_master(request)
-        acted: list[Acted] = await master.execute(make_request(valid)) if valid else []
+        acted: list[JobActionResult] = await master.execute(make_request(valid)) if valid else []
         results = iter(acted)
         return {"jobs": [next(results) if is_valid_id(each) else _no_job(each) for each in ids]}
 
     return act_on_jobs
 
 
-def _no_job(job_id: int) -> Acted:
-    return Acted(job_id, "", "", f"there is no job {job_id}")
+def _no_job(job_id: int) -> JobActionResult:
+    return JobActionResult(job_id, "", "", f"there is no job {job_id}")
 
 
 def _request_maker(action: Action, by: str) -> Callable[[list[int]], requests.Request]:
@@ -172,7 +172,7 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
 @post("/jobs/all", status_code=200, summary="Act on all jobs that match a filter")
 async def act_on_matching(
     request: ApiRequest, data: JSONBody[ActOnMatching]
-) -> schema.MatchingActionResult:
+) -> responses.MatchingActionResult:
     """Act in slices, one per turn, until done or the client disconnects.
 
     Jobs submitted after the request began are not affected.
@@ -187,7 +187,7 @@ async def act_on_matching(
         ids = await master.read(filters.find_ids, job_filter, after_id, last_id, SLICE_JOBS)
         if not ids:
             break
-        acted: list[Acted] = await master.execute(make_request(ids))
+        acted: list[JobActionResult] = await master.execute(make_request(ids))
         new_errors = [each.error for each in acted if each.error]
         done += len(acted) - len(new_errors)
         refused += len(new_errors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
@@ -35,12 +35,12 @@ class Dead(Struct, frozen=True, forbid_unknown_fields=True):
 
 @get("/status", summary="Show the status of the master and its queue")
 async def show_status(request: ApiRequest) -> responses.Status:
-    return cast(responses.Status, await get_master(request).read_status())
+    return await get_master(request).read_status()
 
 
 @get("/machines", summary="List machines")
 async def list_machines(request: ApiRequest) -> responses.Machines:
-    return cast(responses.Machines, await get_master(request).list_machines())
+    return await get_master(request).list_machines()
 
 
 @get("/machines/{name:str}", summary="Show a machine with its settings")
@@ -98,13 +98,13 @@ async def declare_dead(
 
 @get("/machines/{name:str}/why", summary="Explain why a machine starts no more jobs")
 async def explain_machine(request: ApiRequest, name: FromPath[str]) -> responses.WhyMachine:
-    return cast(responses.WhyMachine, await get_master(request).explain_machine(name))
+    return await get_master(request).explain_machine(name)
 
 
 async def _read_machine(request: ApiRequest, name: str) -> responses.MachineDetails:
     master = get_master(request)
     found = await master.read(machine_pages.read_machine, master.state, name, master_now())
-    return cast(responses.MachineDetails, found)
+    return found
 
 
 ROUTES: Final[list[Any]] = [

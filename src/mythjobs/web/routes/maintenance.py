@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from litestar import get, post
 from litestar.params import JSONBody
@@ -10,11 +10,11 @@ from msgspec import Struct, field
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
+from mythjobs.protocol import responses
 from mythjobs.store.invariants.run import check as check_store
 from mythjobs.store.writes.prune import PruneSlice
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master
 from mythjobs.web.routes.validation import check_time_ms
-from mythjobs.web.server import schema
 
 FinalState = Literal["succeeded", "failed", "cancelled"]
 # Jobs examined per turn.
@@ -29,7 +29,7 @@ class Prune(Struct, frozen=True, forbid_unknown_fields=True):
     states: list[FinalState] = field(default_factory=list)
 
 
-class WhatIf(Struct, frozen=True, forbid_unknown_fields=True):
+class WhatIfSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings to try: tables of machines and commands by name, sizes of semaphores."""
 
     machines: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class WhatIf(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get("/check", summary="Check the invariants of the store")
-async def check_invariants(request: ApiRequest) -> schema.Checked:
+async def check_invariants(request: ApiRequest) -> responses.Checked:
     found = await get_master(request).read(check_store)
     return {
         "violations": [
@@ -50,7 +50,7 @@ async def check_invariants(request: ApiRequest) -> schema.Checked:
 
 
 @post("/jobs/prune", status_code=200, summary="Delete old ended jobs with their output")
-async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> schema.Pruned:
+async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> responses.Pruned:
     """Delete in slices, one per turn, until done or the client disconnects."""
     before_ms = check_time_ms(data.before_ms, "before_ms")
     assert before_ms is not None
@@ -69,7 +69,7 @@ async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> schema.Prune
 
 
 @post("/what-if", status_code=200, summary="Replay the last week's jobs with changed settings")
-async def replay_jobs(request: ApiRequest, data: JSONBody[WhatIf]) -> schema.WhatIf:
+async def replay_jobs(request: ApiRequest, data: JSONBody[WhatIfSettings]) -> responses.WhatIf:
     if not (data.machines or data.commands or data.semaphores):
         raise BadRequest("no settings to change; give machines, commands or semaphores")
     table = {
@@ -77,7 +77,7 @@ async def replay_jobs(request: ApiRequest, data: JSONBody[WhatIf]) -> schema.Wha
         "commands": data.commands,
         "semaphores": data.semaphores,
     }
-    return cast(schema.WhatIf, await get_master(request).replay(table))
+    return await get_master(request).replay(table)
 
 
 ROUTES: Final[list[Any]] = [check_invariants, prune_jobs, replay_jobs]

@@ -7,7 +7,7 @@ from typing import Final
 
 from mythjobs.errors import BadRequest, NoSuchJob
 from mythjobs.model.units import MAX_WALL_MS
-from mythjobs.protocol.requests import Act, Submit
+from mythjobs.protocol.requests import JobIds, Submit
 
 MAX_WAIT_S: Final = 60.0
 # Ids are signed 64-bit in the store; a larger id is answered like any unknown id.
@@ -38,7 +38,7 @@ def check_time_ms(at_ms: int | None, name: str) -> int | None:
     return at_ms
 
 
-def check_ids(act: Act) -> list[int]:
+def check_ids(act: JobIds) -> list[int]:
     if not act.ids:
         raise BadRequest("ids: must contain at least one job id")
     return act.ids

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from mythjobs.config.state import user_name
-from mythjobs.protocol.requests import MOST_BATCH_BYTES, MOST_REQUEST_BYTES
+from mythjobs.protocol.requests import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from mythjobs.web.server.errors import (
     App,
     Event,
@@ -44,7 +44,7 @@ class AccessControl:
         headers = AccessHeaders(scope["headers"])
         try:
             self._check(scope, headers)
-            max_bytes = MOST_BATCH_BYTES if scope["path"] == BATCHES_PATH else MOST_REQUEST_BYTES
+            max_bytes = MAX_BATCH_BYTES if scope["path"] == BATCHES_PATH else MAX_REQUEST_BYTES
             if headers.length > max_bytes:
                 raise _too_large(max_bytes)
         except RequestRejected as rejection:

@@ -9,13 +9,13 @@ from typing import Any, Final, cast
 import uvicorn
 from uvicorn.server import ServerState
 
-from mythjobs.protocol.messages import MOST_FRAME_BYTES
+from mythjobs.protocol.messages import MAX_FRAME_BYTES
 from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.server.errors import App
 
 _BACKLOG: Final = 512
 # uvicorn stops reading larger WebSocket frames; the link's own limit is slightly lower.
-_MAX_WEBSOCKET_BYTES: Final = MOST_FRAME_BYTES + 4096
+_MAX_WEBSOCKET_BYTES: Final = MAX_FRAME_BYTES + 4096
 # For browsers, on every response: no response is a page, and no page may embed one.
 _SECURITY_HEADERS: Final = [
     (b"cache-control", b"no-store"),

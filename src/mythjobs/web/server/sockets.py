@@ -9,13 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from mythjobs.errors import BadRequest, Taken
+from mythjobs.errors import AlreadyRunning, BadRequest
 
 LOOPBACK: Final = "127.0.0.1"
 
 
 def bind_port(port: int) -> socket.socket:
-    """Raises Taken, or BadRequest if this port cannot be had at all."""
+    """Raises AlreadyRunning, or BadRequest if this port cannot be had at all."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         # Connections of a master that just exited must not block the port.
@@ -26,7 +26,7 @@ def bind_port(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         sock.close()
         if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise Taken(
+            raise AlreadyRunning(
                 f"port {port} is in use by another program; choose another with --port, or 0"
             ) from None
         raise BadRequest(

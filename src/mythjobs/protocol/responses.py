@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from mythjobs.protocol.requests import Acted
+from mythjobs.protocol.requests import JobActionResult
 
 
 class CommandLoad(TypedDict):
@@ -23,13 +23,16 @@ class MachineLoad(TypedDict):
     jobs: int
 
 
-class Status(TypedDict):
+class QueueCounts(TypedDict):
+    counts: dict[str, int]
+    commands: list[CommandLoad]
+
+
+class Status(QueueCounts):
     version: str
     pid: int
     started_ms: int
     store: str
-    counts: dict[str, int]
-    commands: list[CommandLoad]
     machines: list[MachineLoad]
 
 
@@ -54,6 +57,11 @@ class Defined(TypedDict):
 
 
 class Statistics(TypedDict):
+    """Figures of the last ended jobs of a command; times in seconds, None without any run.
+
+    `runs` counts attempts that had a process. `success_rate` ignores cancelled jobs.
+    """
+
     jobs: int
     runs: int
     succeeded: int
@@ -133,7 +141,9 @@ class Event(TypedDict):
     detail: Any
 
 
-class ListedJob(TypedDict):
+class StoredJob(TypedDict):
+    """A job without `frozen`, which the store does not know."""
+
     id: int
     command: str
     revision: int
@@ -157,12 +167,15 @@ class ListedJob(TypedDict):
     limits: dict[str, str | int]
     failures: int
     losses: int
-    frozen: list[str]
     submitted_ms: int
     ended_ms: int | None
     progress: float | None
     attempt: int
     rerun_of: int | None
+
+
+class ListedJob(StoredJob):
+    frozen: list[str]
 
 
 class Job(ListedJob):
@@ -181,7 +194,7 @@ class Counts(TypedDict):
 
 
 class ActionResults(TypedDict):
-    jobs: list[Acted]
+    jobs: list[JobActionResult]
 
 
 class MatchingActionResult(TypedDict):

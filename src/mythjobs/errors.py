@@ -102,7 +102,6 @@ class StoreFailed(MythJobsError):
     """The store's disk failed. Nothing was acknowledged; the master exits."""
 
     code = "store_failed"
-    http = 500
     exit_code = os.EX_IOERR
 
 

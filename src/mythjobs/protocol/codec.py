@@ -68,19 +68,14 @@ def encode_chunk(chunk: OutputChunk) -> bytes:
 
 def decode_chunk(data: bytes) -> OutputChunk:
     if not _CHUNK_HEADER.size <= len(data) <= _CHUNK_HEADER.size + MAX_CHUNK_BYTES:
-        most = _CHUNK_HEADER.size + MAX_CHUNK_BYTES
-        raise ProtocolError(
-            f"invalid binary frame: {len(data)} bytes ({_CHUNK_HEADER.size} to {most} are allowed)"
-        )
+        raise ProtocolError(f"invalid length of a binary frame: {len(data)} bytes")
     transfer, offset = _CHUNK_HEADER.unpack_from(data)
     return OutputChunk(transfer, offset, data[_CHUNK_HEADER.size :])
 
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str) -> T:
     if len(data) > m.MAX_FRAME_BYTES:
-        raise ProtocolError(
-            f"frame too large: {len(data)} bytes (at most {m.MAX_FRAME_BYTES} are allowed)"
-        )
+        raise ProtocolError(f"frame of {len(data)} bytes exceeds {m.MAX_FRAME_BYTES} bytes")
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:

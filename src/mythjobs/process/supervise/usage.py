@@ -29,16 +29,15 @@ def read_usage(child: Child) -> Usage | None:
     found = _sum_processes(_walk_tree(child.pid))
     if not found.processes:
         return None
-    now = Usage(
+    now = replace(
+        found,
         wall_s=(machine_now().run_ms - child.spawned_at.run_ms) / 1000,
-        user_s=child.usage.user_s + found.user / _TICKS_PER_S,
-        system_s=child.usage.system_s + found.system / _TICKS_PER_S,
-        peak_bytes=max(child.peak_bytes, found.resident * _PAGE_BYTES),
-        read_bytes=child.usage.read_bytes + found.read,
-        written_bytes=child.usage.written_bytes + found.written,
+        user_s=child.usage.user_s + found.user_s,
+        system_s=child.usage.system_s + found.system_s,
+        peak_bytes=max(child.peak_bytes, found.peak_bytes),
+        read_bytes=child.usage.read_bytes + found.read_bytes,
+        written_bytes=child.usage.written_bytes + found.written_bytes,
         switches=child.usage.switches,
-        processes=found.processes,
-        exact=False,
     )
     return merge_cgroup(now, child.cgroup.read_usage()) if child.cgroup else now
 
@@ -50,39 +49,37 @@ def read_sample(child: Child) -> TreeSample:
     if child.limits.idle_s is not None:
         transferred = sum(map(procfs.read_transferred_bytes, pids))
     found = _sum_processes(pids)
-    cpu_s = child.usage.cpu_s + (found.user + found.system) / _TICKS_PER_S
+    cpu_s = child.usage.cpu_s + found.cpu_s
     if child.cgroup:
         cpu_s = child.cgroup.read_usage().cpu_s
-    return TreeSample(
-        cpu_s, transferred, child.written_bytes, found.resident * _PAGE_BYTES, found.processes
-    )
+    return TreeSample(cpu_s, transferred, child.written_bytes, found.peak_bytes, found.processes)
 
 
-class _Totals:
-    """Sums over processes: `user` and `system` in clock ticks, `resident` in pages."""
-
-    __slots__ = ("processes", "read", "resident", "system", "user", "written")
-
-    def __init__(self) -> None:
-        self.user = self.system = self.resident = self.processes = self.read = self.written = 0
-
-
-def _sum_processes(pids: Iterable[int]) -> _Totals:
-    total = _Totals()
+def _sum_processes(pids: Iterable[int]) -> Usage:
+    """Return the summed usage of these processes; `peak_bytes` is their resident size."""
+    user_ticks = system_ticks = pages = read_bytes = written_bytes = processes = 0
     for pid in pids:
         fields = procfs.read_stat_fields(pid)
         if not fields:
             continue
         # proc(5), /proc/pid/stat: fields 14 to 17 are the CPU times of the process and of the
         # children it waited for.
-        total.user += int(fields[11]) + int(fields[13])
-        total.system += int(fields[12]) + int(fields[14])
-        total.resident += int(fields[21])
-        total.processes += fields[0] not in (b"Z", b"X")
+        user_ticks += int(fields[11]) + int(fields[13])
+        system_ticks += int(fields[12]) + int(fields[14])
+        pages += int(fields[21])
+        processes += fields[0] not in (b"Z", b"X")
         read, written = procfs.read_disk_io_bytes(pid)
-        total.read += read
-        total.written += written
-    return total
+        read_bytes += read
+        written_bytes += written
+    return Usage(
+        user_s=user_ticks / _TICKS_PER_S,
+        system_s=system_ticks / _TICKS_PER_S,
+        peak_bytes=pages * _PAGE_BYTES,
+        read_bytes=read_bytes,
+        written_bytes=written_bytes,
+        processes=processes,
+        exact=False,
+    )
 
 
 def _walk_tree(leader: int) -> Iterator[int]:

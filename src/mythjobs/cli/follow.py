@@ -12,7 +12,7 @@ from mythjobs.cli.session import Session
 from mythjobs.cli.waiting import Patience, is_over
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest, Unreachable
-from mythjobs.model.units import say_size
+from mythjobs.model.units import humanize_size
 
 # How often a job is looked at that has not started: at first at once, then less and less.
 _FIRST_LOOK_S: Final = 0.01
@@ -111,4 +111,4 @@ class Follower:
 
 def tell_missing(count: int) -> None:
     if count:
-        terminal.note(f"{count} bytes ({say_size(count)}) from the middle of it were not kept")
+        terminal.note(f"{count} bytes ({humanize_size(count)}) from the middle of it were not kept")

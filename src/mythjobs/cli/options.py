@@ -11,7 +11,7 @@ from mythjobs.cli.session import Text
 from mythjobs.cli.times import instant_ms
 from mythjobs.client.client import Json
 from mythjobs.model.life import JobState
-from mythjobs.model.units import duration_s, size_bytes
+from mythjobs.model.units import parse_duration, parse_size
 
 # More milliseconds than this are no 64-bit number.
 _LONGEST_S: Final = 2.0**53
@@ -63,7 +63,7 @@ class Duration(click.ParamType[float]):
         if isinstance(value, float):
             return value
         try:
-            seconds = duration_s(value)
+            seconds = parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, context)
         if seconds <= 0:
@@ -80,7 +80,7 @@ class Size(click.ParamType[str]):
 
     def convert(self, value: Any, param: Parameter, context: Context) -> str:
         try:
-            size_bytes(value)
+            parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, context)
         return str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from mythjobs.model.units import LAST_MS, duration_s
+from mythjobs.model.units import MAX_WALL_MS, parse_duration
 
 
 def say_time(at_ms: int | None) -> str:
@@ -29,14 +29,14 @@ def instant_ms(text: str, now_ms: int) -> int:
     Raises ValueError with a sentence.
     """
     at_ms = _instant_ms(text, now_ms)
-    if not 0 <= at_ms <= LAST_MS:
+    if not 0 <= at_ms <= MAX_WALL_MS:
         raise ValueError(f'"{text}" is too far off; the years are 1970 to 9999')
     return round(at_ms)
 
 
 def _instant_ms(text: str, now_ms: int) -> float:
     if text.startswith("+"):
-        return now_ms + duration_s(text[1:]) * 1000
+        return now_ms + parse_duration(text[1:]) * 1000
     now = _local(now_ms)
     try:
         if len(text) <= 5:

@@ -12,9 +12,9 @@ from mythjobs.cli import terminal
 from mythjobs.cli.session import Session
 from mythjobs.cli.texts import clean
 from mythjobs.client.client import Client, Json, WentAway
-from mythjobs.errors import StoreAway, Unreachable
+from mythjobs.errors import StoreUnavailable, Unreachable
 from mythjobs.model.life import FINAL
-from mythjobs.model.units import say_duration
+from mythjobs.model.units import humanize_duration
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Patience:
             try:
                 answer = question(self._session.client())
             except Unreachable as error:
-                self._met = self._met or isinstance(error, WentAway | StoreAway)
+                self._met = self._met or isinstance(error, WentAway | StoreUnavailable)
                 now_ms = clock.master_now().steady_ms
                 if not self._met or (until_ms is not None and now_ms > until_ms):
                     raise
@@ -153,7 +153,7 @@ def end_of(job: Json) -> str:
     if why := why_so(job):
         words += f": {why}"
     wall_s = (last.get("usage") or {}).get("wall_s")
-    return clean(words + (f" (took {say_duration(wall_s)})" if wall_s else ""))
+    return clean(words + (f" (took {humanize_duration(wall_s)})" if wall_s else ""))
 
 
 def _line(job: Json) -> str:

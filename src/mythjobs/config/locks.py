@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from mythjobs.errors import Taken
+from mythjobs.errors import AlreadyRunning
 
 
 class Lock:
@@ -37,12 +37,12 @@ class Lock:
 
 
 def hold(path: Path, what: str) -> Lock:
-    """Hold the lock. `what` is the program it stands for ("a master"). Raises Taken."""
+    """Hold the lock. `what` is the program it stands for ("a master"). Raises AlreadyRunning."""
     lock = try_hold(path)
     if lock is None:
         pid = holder(path)
         who = f"pid {pid}" if pid else "another process"
-        raise Taken(
+        raise AlreadyRunning(
             f"{what} runs already on the state directory {path.parent} ({who}); end it first, or "
             f"name another directory with --state-dir"
         )

@@ -16,7 +16,7 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "s"
     root.mkdir(mode=0o700)
     store = open_store(root / "store.db", unsafe=True)
-    with store.turn() as tx:
+    with store.transaction() as tx:
         q.queue_job(tx)
     store.close()
     back_up(root / "store.db", tmp_path / "b.db")
@@ -41,7 +41,7 @@ def test_the_store_goes_back_and_the_other_is_kept(
         assert _restore(root, str(root.parent / "b.db"), "--yes") == 0
     assert len(list(root.glob("store.db.2*"))) == 3
     store = open_store(root / "store.db", unsafe=True)
-    with store.reading() as tx:
+    with store.snapshot() as tx:
         assert q.column(tx, 1, "hold") == 1
     store.close()
 

@@ -60,7 +60,7 @@ def test_check_says_that_a_store_is_damaged(
     assert run(["--state-dir", str(stopped), "check"]) == 74
     said = capfd.readouterr().err
     assert said.startswith(f"mythjobs: the store {stopped}/store.db is damaged (")
-    assert said.endswith("; `mythjobs restore FILE` puts a backup in its place\n")
+    assert said.endswith("; restore a backup with `mythjobs restore FILE`\n")
     assert said.count("\n") == 1
 
 
@@ -75,7 +75,7 @@ def test_a_backup_is_a_whole_store(stopped: Path, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().out.startswith(f"{target} holds the store (")
     assert target.stat().st_mode & 0o777 == 0o600
     assert run(["--state-dir", str(stopped), "backup", str(target)]) == 2
-    assert "is there already" in capfd.readouterr().err
+    assert "already exists" in capfd.readouterr().err
     open_store(target, unsafe=True).close()
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from mythjobs.config import locks
-from mythjobs.errors import Taken
+from mythjobs.errors import AlreadyRunning
 
 
 def test_a_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
     with locks.hold(tmp_path / "lock", "an agent"):
-        with pytest.raises(Taken, match=rf"an agent runs already.*pid {os.getpid()}") as refused:
+        with pytest.raises(
+            AlreadyRunning, match=rf"an agent runs already.*pid {os.getpid()}"
+        ) as refused:
             locks.hold(tmp_path / "lock", "an agent")
         assert refused.value.exit_code == os.EX_TEMPFAIL
         assert locks.try_hold(tmp_path / "lock") is None

@@ -9,7 +9,7 @@ import pytest
 from mythjobs.config.settings import store_of
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, ConfigError
-from mythjobs.store.open import without_password
+from mythjobs.store.open import redact_password
 
 URL = "postgresql://ann:secret@db/jobs"
 
@@ -49,8 +49,8 @@ def test_a_wrong_url_is_the_fault_of_who_gave_it(tmp_path: Path) -> None:
 
 
 def test_a_password_is_never_shown(tmp_path: Path) -> None:
-    assert without_password(URL) == "postgresql://ann@db/jobs"
-    assert without_password("postgresql:///jobs?user=ann&password=secret&host=/run") == (
+    assert redact_password(URL) == "postgresql://ann@db/jobs"
+    assert redact_password("postgresql:///jobs?user=ann&password=secret&host=/run") == (
         "postgresql:///jobs?user=ann&host=/run"
     )
-    assert without_password(f"{tmp_path}/store.db") == f"{tmp_path}/store.db"
+    assert redact_password(f"{tmp_path}/store.db") == f"{tmp_path}/store.db"

@@ -15,7 +15,7 @@ from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_time
 from mythjobs.client.client import Json
 from mythjobs.client.paths import of_command
-from mythjobs.model.units import say_duration, say_size
+from mythjobs.model.units import humanize_duration, humanize_size
 
 _SHOW: Final = """Examples:
   mythjobs command show transcode-h264
@@ -99,13 +99,13 @@ def _statistics(of: Json) -> Iterator[str]:
     if of["median_s"] is None:
         return
     yield (
-        f"{of['runs']} runs: half took up to {say_duration(of['median_s'])}, nine of ten up to "
-        f"{say_duration(of['p90_s'])}"
+        f"{of['runs']} runs: half took up to {humanize_duration(of['median_s'])}, nine of ten up to "
+        f"{humanize_duration(of['p90_s'])}"
     )
-    read, written = say_size(of["read_bytes"]), say_size(of["written_bytes"])
+    read, written = humanize_size(of["read_bytes"]), humanize_size(of["written_bytes"])
     yield (
-        f"CPU: half took up to {say_duration(of['cpu_median_s'] or 0)}, all together "
-        f"{say_duration(of['cpu_total_s'])}; most memory {say_size(of['peak_bytes'])}; "
+        f"CPU: half took up to {humanize_duration(of['cpu_median_s'] or 0)}, all together "
+        f"{humanize_duration(of['cpu_total_s'])}; most memory {humanize_size(of['peak_bytes'])}; "
         f"read {read}, wrote {written}"
     )
 

@@ -14,8 +14,8 @@ from mythjobs.model.outcome import (
     NotStarted,
     Signalled,
     Stopped,
+    describe,
     from_json,
-    sentence,
 )
 
 # As env(1) and timeout(1) have them.
@@ -33,7 +33,7 @@ def exit_code(job: Json) -> tuple[int, str]:
     if said is None:
         return NOT_STARTED, f"job {job['id']} was not started: {why_so(job) or job['state']}"
     outcome = from_json(said)
-    words = f"job {job['id']}: {sentence(outcome)}"
+    words = f"job {job['id']}: {describe(outcome)}"
     match outcome:
         case Exited(code):
             return code, ""

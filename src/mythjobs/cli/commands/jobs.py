@@ -18,7 +18,7 @@ from mythjobs.cli.waiting import said_batch, why_so
 from mythjobs.client.client import Client
 from mythjobs.model.command import RUN
 from mythjobs.model.life import JobState
-from mythjobs.model.units import say_duration, say_size
+from mythjobs.model.units import humanize_duration, humanize_size
 
 # The most that is asked for at once; more comes page by page.
 _PAGE: Final = 500
@@ -168,11 +168,11 @@ def _attempt(attempt: dict[str, Any]) -> str:
     parts.append(attempt["sentence"] or attempt["state"])
     usage = attempt.get("usage") or {}
     if usage.get("wall_s"):
-        parts.append(f"took {say_duration(usage['wall_s'])}")
+        parts.append(f"took {humanize_duration(usage['wall_s'])}")
     if usage.get("cpu_s"):
-        parts.append(f"CPU {say_duration(usage['cpu_s'])}")
+        parts.append(f"CPU {humanize_duration(usage['cpu_s'])}")
     if usage.get("peak_bytes"):
-        parts.append(f"peak {say_size(usage['peak_bytes'])}")
+        parts.append(f"peak {humanize_size(usage['peak_bytes'])}")
     if attempt["state"] != "over":
         parts.append(f"if its machine falls silent: {_silence(attempt)}")
     return "  ".join(part for part in parts if part)
@@ -180,7 +180,7 @@ def _attempt(attempt: dict[str, Any]) -> str:
 
 def _silence(attempt: dict[str, Any]) -> str:
     lease_s = attempt["lease_s"]
-    return f"{attempt['silence']}" + (f" after {say_duration(lease_s)}" if lease_s else "")
+    return f"{attempt['silence']}" + (f" after {humanize_duration(lease_s)}" if lease_s else "")
 
 
 def _event(event: dict[str, Any]) -> str:

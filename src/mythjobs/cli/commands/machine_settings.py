@@ -17,7 +17,7 @@ from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_clock
 from mythjobs.client.client import Client, Json
 from mythjobs.client.paths import of_machine
-from mythjobs.model.units import clock_said
+from mythjobs.model.units import describe_clock_skew
 
 _EXAMPLES: Final = """Examples:
   mythjobs machine set attic --jobs 2
@@ -48,7 +48,7 @@ def _remarks(found: Json) -> Iterator[str]:
     now_ms = clock.master_now().wall_ms
     zone = f", its clock shows {found['zone']}" if found["zone"] else ""
     yield f"{found['name']}: {found['state']}, runs {found['running']} of {found['jobs']}{zone}"
-    if differs := clock_said(found["clock_ms"]):
+    if differs := describe_clock_skew(found["clock_ms"]):
         yield differs
     for each in found["overrides"]:
         word = "open" if each["kind"] == "allow" else "closed"
@@ -75,9 +75,9 @@ def edit(session: Session, machine: str) -> None:
 
 
 def _store(client: Client, machine: str, text: str, path: str) -> Json:
-    from mythjobs.model.machine_policy import owner_from
+    from mythjobs.model.machine_policy import policy_from_table
 
-    table = definition_file.parse(text, path, owner_from)
+    table = definition_file.parse(text, path, policy_from_table)
     return client.post(f"{of_machine(machine)}/settings", {"settings": table})
 
 

@@ -9,7 +9,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.commands import machine_hours, machine_settings
 from mythjobs.cli.session import Session, as_json, command, pass_session
 from mythjobs.cli.times import say_clock
-from mythjobs.model.units import clock_said
+from mythjobs.model.units import describe_clock_skew
 
 
 @command("machines")
@@ -25,7 +25,7 @@ def machines(session: Session, as_json: bool) -> None:
     rows = [
         (
             each["name"],
-            ", ".join(filter(None, (each["state"], clock_said(each["clock_ms"])))),
+            ", ".join(filter(None, (each["state"], describe_clock_skew(each["clock_ms"])))),
             each["running"],
             each["jobs"],
             each["cores"] or "",

@@ -19,7 +19,7 @@ from mythjobs.cli.times import say_time
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.life import FINAL, JobState
-from mythjobs.model.units import say_size
+from mythjobs.model.units import humanize_size
 
 _BROKEN: Final = 1
 
@@ -63,7 +63,7 @@ def _check_here(session: Session) -> Json:
     with locks.hold(state.master_lock, "a master"):
         store = open_store(where)
         try:
-            with store.reading() as tx:
+            with store.snapshot() as tx:
                 found = checks.check(tx)
         finally:
             store.close()
@@ -96,7 +96,7 @@ def backup(session: Session, file: str, as_json: bool) -> None:
     if as_json:
         terminal.say_json({"file": str(target), "bytes": size})
     else:
-        terminal.say(clean(f"{target} holds the store ({say_size(size)})"))
+        terminal.say(clean(f"{target} holds the store ({humanize_size(size)})"))
 
 
 def _store_here(session: Session) -> str | Path:

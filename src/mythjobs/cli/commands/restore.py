@@ -19,8 +19,8 @@ from mythjobs.cli.texts import clean
 from mythjobs.errors import BadRequest
 
 if TYPE_CHECKING:
-    from mythjobs.master.attempts.restore import Begun
-    from mythjobs.store.writes.id_recovery import Later
+    from mythjobs.master.attempts.restore import RestoreResult
+    from mythjobs.store.writes.id_recovery import RestoredIds
 
 
 @command(
@@ -73,17 +73,17 @@ def restore(session: Session, file: str | None, in_place: bool, yes: bool, as_js
     terminal.say(f"{jobs} held; the next new job is number {begun.next_job_id}")
 
 
-def _here(where: str | Path, yes: bool) -> Begun:
+def _here(where: str | Path, yes: bool) -> RestoreResult:
     agree("jobs that are not over are held, and numbers rise", yes)
     return _begin_again(where, None)
 
 
-def _from(backup: Path, target: Path, yes: bool) -> tuple[Begun, Path | None]:
+def _from(backup: Path, target: Path, yes: bool) -> tuple[RestoreResult, Path | None]:
     from mythjobs.store.backends import restore as files
 
     aside = _free_name(target)
-    with files.prepared(backup, target) as part:
-        with files.in_use(target) as used:
+    with files.stage_backup(backup, target) as part:
+        with files.open_replaced_store(target) as used:
             begun = _begin_again(part, used)
         if used is None and target.exists():
             terminal.note(
@@ -91,7 +91,7 @@ def _from(backup: Path, target: Path, yes: bool) -> tuple[Begun, Path | None]:
                 "may have given"
             )
         agree(f"{target} is replaced by {backup}", yes)
-        there = files.put_in_place(part, target, aside)
+        there = files.install_backup(part, target, aside)
     return begun, aside if there else None
 
 
@@ -101,13 +101,15 @@ def _free_name(target: Path) -> Path:
     return next(each for each in map(target.with_name, names) if not each.exists())
 
 
-def _begin_again(where: str | Path, used: Later | None) -> Begun:
-    from mythjobs.master.attempts.restore import begin_again
+def _begin_again(where: str | Path, used: RestoredIds | None) -> RestoreResult:
+    from mythjobs.master.attempts.restore import prepare_restored_store
     from mythjobs.store.open import open_store
 
     store = open_store(where)
     try:
-        begun, _ = store.transact(lambda tx: begin_again(tx, clock.master_now(), used))
+        begun, _ = store.run_transaction(
+            lambda tx: prepare_restored_store(tx, clock.master_now(), used)
+        )
     finally:
         store.close()
     return begun

@@ -22,7 +22,7 @@ from mythjobs.cli.waiting import Patience, until_over
 from mythjobs.config.hangup import hangup
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model.bounds import IO_CLASSES
-from mythjobs.model.units import write_duration
+from mythjobs.model.units import format_duration
 
 _EXAMPLES: Final = """Examples:
   mythjobs run -- rsync -a /srv/tv/ backup:/srv/tv/
@@ -107,7 +107,7 @@ def run(
 def _limits(given: Mapping[str, Any]) -> dict[str, str | int]:
     """As a definition's [limits] has them."""
     return {
-        name: write_duration(value) or "" if isinstance(value, float) else value
+        name: format_duration(value) or "" if isinstance(value, float) else value
         for name, value in given.items()
         if value is not None
     }

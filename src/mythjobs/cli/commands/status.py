@@ -9,7 +9,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.session import Session, as_json, command, pass_session
 from mythjobs.cli.texts import clean
 from mythjobs.cli.times import say_clock, say_time
-from mythjobs.model.units import say_duration
+from mythjobs.model.units import humanize_duration
 
 
 @command("status")
@@ -24,7 +24,7 @@ def status(session: Session, as_json: bool) -> None:
     now_ms = clock.master_now().wall_ms
     version, since_ms = clean(found["version"]), found["started_ms"]
     up_s = max(0, now_ms - since_ms) / 1000
-    terminal.say(f"mythjobs {version}, up since {say_time(since_ms)} ({say_duration(up_s)})")
+    terminal.say(f"mythjobs {version}, up since {say_time(since_ms)} ({humanize_duration(up_s)})")
     terminal.say(f"store {clean(found['store'])}")
     counts = found["counts"]
     terminal.say("jobs  " + ", ".join(f"{counts[state]} {state}" for state in counts))
@@ -59,7 +59,7 @@ def _off(command: dict[str, Any], now_ms: int) -> str:
 
 
 def _age(since_ms: int | None, now_ms: int) -> str:
-    return "" if since_ms is None else say_duration(max(0, now_ms - since_ms) / 1000)
+    return "" if since_ms is None else humanize_duration(max(0, now_ms - since_ms) / 1000)
 
 
 def _machines(machines: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from mythjobs.cli.texts import clean
 from mythjobs.client.client import Client, Json
 from mythjobs.client.paths import of_command
 from mythjobs.errors import BadRequest
-from mythjobs.model.units import say_size
+from mythjobs.model.units import humanize_size
 
 _EXAMPLES: Final = """Examples:
   mythjobs submit transcode-h264 --param source=news.ts --param target=news.mp4
@@ -243,4 +243,4 @@ def _told(pieces: Iterable[tuple[int, bytes]], ticker: waiting.Ticker) -> Iterat
         yield piece
         sent += len(piece)
         if clock.master_now().steady_ms - began_ms > _SILENT_MS:
-            ticker.show(f"{count} argument sets sent ({say_size(sent)})")
+            ticker.show(f"{count} argument sets sent ({humanize_size(sent)})")

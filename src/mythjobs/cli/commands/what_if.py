@@ -16,7 +16,7 @@ from mythjobs.cli.session import Session, as_json, command, pass_session
 from mythjobs.cli.times import say_clock, say_time
 from mythjobs.client.client import Json
 from mythjobs.errors import DefinitionError
-from mythjobs.model.units import say_duration
+from mythjobs.model.units import humanize_duration
 
 _EXAMPLE: Final = """Example, with a file night.toml of
 
@@ -88,7 +88,7 @@ def _commands(commands: list[Json]) -> None:
 
 def _two_by_two(now: Json, then: Json, at_ms: int) -> Iterator[str]:
     for each in (now, then):
-        yield "" if each["mean_wait_s"] is None else say_duration(each["mean_wait_s"])
+        yield "" if each["mean_wait_s"] is None else humanize_duration(each["mean_wait_s"])
     for each in (now, then):
         yield say_clock(each["last_end_ms"], at_ms)
     for each in (now, then):

@@ -12,7 +12,7 @@ from mythjobs.cli.session import JOB, MACHINE, Session, as_json, command, pass_s
 from mythjobs.cli.texts import clean, width
 from mythjobs.cli.times import say_clock
 from mythjobs.client.paths import of_machine
-from mythjobs.model.units import say_duration
+from mythjobs.model.units import humanize_duration
 
 
 @command("why", epilog="Examples:\n  mythjobs why 42\n  mythjobs why --machine attic")
@@ -67,5 +67,5 @@ def _expected(found: dict[str, Any]) -> str:
     said = ", ".join(word for word in words if word)
     usual = ""
     if start_ms is not None and end_ms is not None:
-        usual = f" (usually {say_duration((end_ms - start_ms) / 1000)})"
+        usual = f" (usually {humanize_duration((end_ms - start_ms) / 1000)})"
     return f"expected {said}{usual}" if said else ""

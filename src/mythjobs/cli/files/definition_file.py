@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mythjobs.cli.files.toml_lines import line_of
 from mythjobs.errors import DefinitionError
-from mythjobs.model.definition import command_from
+from mythjobs.model.definition import command_from_table
 
 Table = dict[str, Any]
 
@@ -37,7 +37,7 @@ def read_text(path: str) -> str:
         ) from None
 
 
-def parse(text: str, path: str, check: Callable[[Table], object] = command_from) -> Table:
+def parse(text: str, path: str, check: Callable[[Table], object] = command_from_table) -> Table:
     """The file's tables, checked. Raises DefinitionError that names file, line and key."""
     try:
         table = tomllib.loads(text)

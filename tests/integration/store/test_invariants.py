@@ -113,7 +113,7 @@ def test_a_tally_that_does_not_agree_with_a_count_is_found(whole: Store) -> None
         tx.cursor.execute("UPDATE tally SET jobs = jobs + 1 WHERE state = 'queued'")
         [found] = check(tx)
     assert found.invariant == "COUNT"
-    assert "are said to be queued" in found.sentence
+    assert "the counter of queued jobs" in found.sentence
 
 
 def test_the_counts_of_a_batch_are_held_to_its_jobs_also_after_some_were_pruned(

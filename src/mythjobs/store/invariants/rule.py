@@ -1,4 +1,4 @@
-"""One rule that every committed state of a store must keep: a query for the rows that break it."""
+"""One invariant of a committed store: a query for the rows that violate it."""
 
 from __future__ import annotations
 
@@ -13,35 +13,41 @@ from mythjobs.store.transaction import Transaction
 
 
 class Violation(NamedTuple):
-    """What is not as promised. `job_id` is None where it concerns no single job."""
+    """`job_id` is None if the violation concerns no single job."""
 
     invariant: str
     job_id: int | None
     sentence: str
 
 
-class Rule:
-    """`broken` yields rows of (job, …) that must not be there; `sentence` tells one, with the
-    columns of its row by place. `by` is the column that narrows it to given jobs (`job_ids`),
-    `within` a condition that does where no column can."""
+class InvariantRule:
+    """`violations` selects rows (job_id, …) that must not exist; `sentence` formats one of them.
+
+    To check some jobs only (`job_ids`), the query is narrowed by the column `by`, or by the
+    condition `within` where no column suffices.
+    """
 
     def __init__(
         self,
         invariant: str,
         sentence: str,
-        broken: Select[Any],
+        violations: Select[Any],
         by: ColumnElement[int] | None = None,
         *,
         within: ColumnElement[bool] | None = None,
     ) -> None:
         self._invariant = invariant
         self._sentence = sentence
-        self._whole = Statement(broken)
+        self._find_all = Statement(violations)
         if by is not None:
             within = in_list(by, "job_ids")
-        assert within is not None, "a rule can be narrowed to given jobs"
-        self._some = Statement(broken.where(within))
+        assert within is not None, "a rule needs `by` or `within`"
+        self._find_some = Statement(violations.where(within))
 
-    def broken(self, tx: Transaction, jobs: Sequence[int] | None) -> list[Violation]:
-        rows = self._whole.run(tx) if jobs is None else self._some.run(tx, job_ids=list(jobs))
+    def check(self, tx: Transaction, jobs: Sequence[int] | None) -> list[Violation]:
+        """Return the violations among some jobs, or among all (None)."""
+        if jobs is None:
+            rows = self._find_all.run(tx)
+        else:
+            rows = self._find_some.run(tx, job_ids=list(jobs))
         return [Violation(self._invariant, row[0], self._sentence.format(*row)) for row in rows]

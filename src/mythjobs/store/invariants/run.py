@@ -1,8 +1,7 @@
-"""Whether a store keeps its promises: what must be true after every commit, each with its name.
+"""Store check: finds violations of the invariants that hold after every commit.
 
-A store alone can show these of the invariants I1 to I22: once (I2), one live (I3), rising (I5),
-fenced (I6), none lost (I7), truly over (I9), cancel holds (I13), log (I16), bounded (I17, as:
-nothing is left behind) and honest (I21). READY, SUBJECT and COUNT are promises of the queue itself.
+Of the invariants I1 to I22 a store alone can show I2, I3, I5, I6, I7, I9, I13, I16, I17 and I21;
+READY, SUBJECT and COUNT are invariants of the queue itself. docs/store.md lists them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from mythjobs.model.life import JobState
 from mythjobs.scheduler.blocked import JobFacts, find_job_wait
 from mythjobs.store import tables as t
 from mythjobs.store.invariants import job_rules, queue_rules
-from mythjobs.store.invariants.rule import Rule, Violation
+from mythjobs.store.invariants.rule import InvariantRule, Violation
 from mythjobs.store.queries import job_facts
 from mythjobs.store.statement import Statement, in_list, literal
 from mythjobs.store.transaction import Transaction
@@ -26,16 +25,16 @@ __all__ = ["Violation", "check"]
 
 job, dependency = t.job, t.dependency
 
-_RULES: Final[tuple[Rule, ...]] = (*job_rules.RULES, *queue_rules.RULES)
+_RULES: Final[tuple[InvariantRule, ...]] = (*job_rules.RULES, *queue_rules.RULES)
 _SLICE_JOBS: Final = 5000
 
-# Whom a change of a job concerns too: who waits for it, and who waits for its subject.
-_WAITING = Statement(
+# Jobs that a change of a job affects too: its dependents, and queued jobs about its subject.
+_FIND_DEPENDENTS = Statement(
     select(dependency.c.job_id).where(
         in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET
     )
 )
-_SIBLINGS = Statement(
+_FIND_SIBLINGS = Statement(
     select(job.c.job_id).where(
         job.c.subject.is_not(None),
         job.c.state == literal(JobState.QUEUED),
@@ -45,47 +44,44 @@ _SIBLINGS = Statement(
 
 
 def check(tx: Transaction, jobs: Sequence[int] | None = None) -> list[Violation]:
-    """Everything that is not as promised; an empty list is what there should be.
+    """Return all violations. The state must be committed: counters are written at the commit.
 
-    Of a committed state: in the middle of a turn the tallies are not written yet.
-
-    With `jobs`, only of these and of those that wait for them or for their subjects: cheap
-    enough after each step of a simulation. What can only be seen by counting all jobs (tallies,
-    the next number) is then left out.
+    With `jobs`, check only these, their dependents and the jobs about their subjects, without the
+    counters: fast enough to run after each step of a simulation.
     """
-    ids = None if jobs is None else _concerned(tx, jobs)
-    found = [each for rule in _RULES for each in rule.broken(tx, ids)]
+    ids = None if jobs is None else _add_affected(tx, jobs)
+    found = [each for rule in _RULES for each in rule.check(tx, ids)]
     if ids is not None:
-        return found + _unready(job_facts.read_queued(tx, ids))
-    return found + queue_rules.tallies(tx) + _all_unready(tx)
+        return found + _check_readiness(job_facts.read_queued(tx, ids))
+    return found + queue_rules.check_counters(tx) + _check_all_readiness(tx)
 
 
-def _concerned(tx: Transaction, jobs: Sequence[int]) -> list[int]:
+def _add_affected(tx: Transaction, jobs: Sequence[int]) -> list[int]:
     ids = list(jobs)
-    waiting = [row[0] for row in _WAITING.run(tx, job_ids=ids)]
-    siblings = [row[0] for row in _SIBLINGS.run(tx, job_ids=ids)]
-    return sorted({*ids, *waiting, *siblings})
+    dependents = [row[0] for row in _FIND_DEPENDENTS.run(tx, job_ids=ids)]
+    siblings = [row[0] for row in _FIND_SIBLINGS.run(tx, job_ids=ids)]
+    return sorted({*ids, *dependents, *siblings})
 
 
-def _all_unready(tx: Transaction) -> list[Violation]:
+def _check_all_readiness(tx: Transaction) -> list[Violation]:
     found: list[Violation] = []
-    above = 0
-    while some := job_facts.read_queued_after(tx, above, _SLICE_JOBS):
-        found += _unready(some)
-        above = max(some)
+    last_id = 0
+    while queued := job_facts.read_queued_after(tx, last_id, _SLICE_JOBS):
+        found += _check_readiness(queued)
+        last_id = max(queued)
     return found
 
 
-def _unready(queued: dict[int, JobFacts]) -> list[Violation]:
-    """Where `ready_class` and the rules that explain a wait disagree about the job itself."""
+def _check_readiness(queued: dict[int, JobFacts]) -> list[Violation]:
+    """Compare `ready_class` with the rules that explain why a job waits."""
     found = []
     for job_id, each in queued.items():
-        hindrance = find_job_wait(each._replace(subject=None), now_ms=0)
-        if each.ready and hindrance is not None:
-            said = f"job {job_id} is ready, but {hindrance[1]}"
-        elif not each.ready and hindrance is None and each.subject is None:
-            said = f"job {job_id} is not ready, but nothing hinders it"
+        wait = find_job_wait(each._replace(subject=None), now_ms=0)
+        if each.ready and wait is not None:
+            sentence = f"job {job_id} is ready, but {wait[1]}"
+        elif not each.ready and wait is None and each.subject is None:
+            sentence = f"job {job_id} is not ready, but there is no reason to wait"
         else:
             continue
-        found.append(Violation("READY", job_id, said))
+        found.append(Violation("READY", job_id, sentence))
     return found

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that store/migrate.py opened."""
+"""Alembic environment: runs the migrations on the connection opened by store/migrate.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first schema: commands, machines, jobs, attempts and what keeps them in order."""
+"""First schema: commands, machines, jobs, attempts, dependencies, batches and counters."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-# SQLite numbers rows by itself only where the key is called INTEGER.
+# SQLite makes a primary key an alias of the rowid only if its type is INTEGER.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def where(condition: str) -> dict[str, Any]:
-    """The condition of a partial index, for both kinds of store."""
+    """Return the arguments that make an index partial on both kinds of store."""
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 

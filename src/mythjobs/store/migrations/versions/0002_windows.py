@@ -1,4 +1,4 @@
-"""Windows, retries and leases: settings and zone of machines, overrides, semaphores, budgets."""
+"""Machine settings, window overrides, semaphores, retry counts, put-off commands, lease lengths."""
 
 from __future__ import annotations
 

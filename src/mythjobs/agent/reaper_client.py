@@ -17,10 +17,9 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 
 from mythjobs import __version__
-from mythjobs.agent import recovery
 from mythjobs.agent.core.attempt import Key
 from mythjobs.agent.core.turn import Json
-from mythjobs.agent.recovery import DeadReaper
+from mythjobs.agent.recovery import DeadReaper, recover_reaper
 from mythjobs.config.state import AgentDir
 from mythjobs.errors import ProtocolError, Unreachable
 from mythjobs.process.reaper.journal import read_journal
@@ -56,7 +55,8 @@ class _Reaper:
         self.connection: ReaperConnection | None = None
         # `pid` and `version` of the last hello.
         self.identity: Json = {}
-        self.greeted = asyncio.Event()
+        # Set by its hello, or by its death.
+        self.known = asyncio.Event()
         self.dead = asyncio.Event()
         # Lock of a dead reaper, held until the ends in its journal are acknowledged.
         self.lock = -1
@@ -82,9 +82,9 @@ class ReaperPool:
             self._track(directory)
         adopted = list(self._reapers.values())
         for reaper in adopted:
-            await _wait_first(reaper.greeted, reaper.dead)
+            await reaper.known.wait()
         for reaper in adopted:
-            if reaper.greeted.is_set() and reaper.identity.get("version") != __version__:
+            if reaper.identity.get("version", __version__) != __version__:
                 # It keeps its jobs until the last one has ended; new jobs get a reaper of ours.
                 self.send(reaper.id, [{"type": "retire"}])
 
@@ -98,7 +98,7 @@ class ReaperPool:
                 wait_s = min(max(2 * wait_s, 0.25), _MAX_RETRY_S)
                 reaper = await self._launch()
             if reaper is not None:
-                await _wait_first(reaper.greeted, reaper.dead)
+                await reaper.known.wait()
                 if not reaper.dead.is_set():
                     self._handler.on_reaper_ready(reaper.id)
                     await reaper.dead.wait()
@@ -150,15 +150,11 @@ class ReaperPool:
 
     async def _launch(self) -> _Reaper | None:
         directory = self._agent_dir.reapers / f"{__version__}-{secrets.token_hex(4)}"
-        start = partial(
-            launch_reaper,
-            directory,
-            output=self._agent_dir.output,
-            scratch=self._agent_dir.scratch,
-            runtime=self._runtime,
-        )
+        output, scratch = self._agent_dir.output, self._agent_dir.scratch
         try:
-            await asyncio.to_thread(start)
+            await asyncio.to_thread(
+                launch_reaper, directory, output=output, scratch=scratch, runtime=self._runtime
+            )
         except (OSError, Unreachable) as error:
             log.error("cannot launch a reaper, so no job can start: %s", error)
             return None
@@ -183,12 +179,10 @@ class ReaperPool:
                 lock = try_lock(reaper.directory)
             except FileNotFoundError:
                 # The reaper retired and removed its directory.
-                await self._recover(reaper, None)
-                return
+                break
             if lock is not None:
                 reaper.lock = lock
-                await self._recover(reaper, lock)
-                return
+                break
             try:
                 on_messages = partial(self._handle_messages, reaper)
                 connection = await connect_reaper(reaper.directory, on_messages)
@@ -202,6 +196,7 @@ class ReaperPool:
             reaper.connection = connection
             await connection.closed.wait()
             reaper.connection = None
+        await self._recover(reaper)
 
     def _handle_messages(self, reaper: _Reaper, messages: Sequence[Any]) -> None:
         first = messages[0]
@@ -211,45 +206,32 @@ class ReaperPool:
             # to spawn are in its journal, but not in `hello`.
             starting = set(read_journal(reaper.directory / "journal").unfinished)
             self._handler.on_reaper_hello(reaper.id, first["attempts"], starting)
-            reaper.greeted.set()
+            reaper.known.set()
             messages = messages[1:]
         self._handler.on_reaper_messages(reaper.id, messages)
 
-    async def _recover(self, reaper: _Reaper, lock: int | None) -> None:
-        dead = DeadReaper((), ())
-        if lock is not None:
-            recover = partial(
-                recovery.recover_reaper,
-                reaper.directory,
-                self._agent_dir,
-                self._runtime,
-                self._boot_id,
-            )
-            while True:
-                try:
-                    dead = await asyncio.to_thread(recover)
-                    break
-                except OSError as error:
-                    # Without its journal it is unknown which attempts it ran.
-                    log.error("cannot recover reaper %s, trying again: %s", reaper.id, error)
-                    await asyncio.sleep(_MAX_RETRY_S)
+    async def _recover(self, reaper: _Reaper) -> None:
+        dead = None if reaper.lock >= 0 else DeadReaper((), ())
+        while dead is None:
+            try:
+                dead = await asyncio.to_thread(
+                    recover_reaper, reaper.directory, self._agent_dir, self._runtime, self._boot_id
+                )
+            except OSError as error:
+                # Without its journal it is unknown which attempts it ran.
+                log.error("cannot recover reaper %s, trying again: %s", reaper.id, error)
+                await asyncio.sleep(_MAX_RETRY_S)
         if dead.lost:
             log.warning("reaper %s died; %d of its jobs are lost", reaper.id, len(dead.lost))
         self._handler.on_reaper_death(reaper.id, dead)
         reaper.dead.set()
+        reaper.known.set()
 
 
 def _is_current(reaper: _Reaper) -> bool:
     if reaper.dead.is_set():
         return False
     return not reaper.identity or reaper.identity.get("version") == __version__
-
-
-async def _wait_first(first: asyncio.Event, second: asyncio.Event) -> None:
-    tasks = [asyncio.create_task(each.wait()) for each in (first, second)]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
 
 
 class ReaperConnection(asyncio.Protocol):

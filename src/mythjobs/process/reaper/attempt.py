@@ -138,22 +138,11 @@ def parse_limits(message: Mapping[str, Any]) -> Limits:
 
 
 @lru_cache(maxsize=64)
-def _make_limits(
-    wall_s: float | None,
-    cpu_s: float | None,
-    idle_s: float | None,
-    memory_bytes: int | None,
-    output_bytes: int | None,
-    processes: int | None,
-    grace_s: float,
-) -> Limits:
+def _make_limits(*values: Any) -> Limits:
     # Cached: attempts of one command usually share their limits, and creating Limits is slow.
-    values = (wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, grace_s)
     if not all(value is None or 0 <= value < math.inf for value in values):
         raise ValueError(f"limits must be finite and not negative: {values!r}")
-    return Limits(
-        wall_s, cpu_s, idle_s, memory_bytes, output_bytes, processes, float(grace_s)
-    )  # fmt: skip
+    return Limits(*values[:-1], grace_s=float(values[-1]))
 
 
 def _create_scratch(attempt: ReaperAttempt, directory: str) -> str:

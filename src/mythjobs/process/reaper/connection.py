@@ -72,8 +72,7 @@ class AgentSocket:
             self._unsent = memoryview(bytes(self._unsent) + line)
 
     def close(self) -> None:
-        if self._agent is not None:
-            self._disconnect("")
+        self._disconnect("")
         self._loop.unwatch(self._listener.fileno())
         self._listener.close()
 

@@ -43,9 +43,7 @@ class LineReader:
     """Splits received bytes into lines and decodes their messages."""
 
     def __init__(
-        self,
-        max_bytes: int = MAX_LINE_BYTES,
-        decode: Callable[[bytes], list[Message]] = decode_line,
+        self, max_bytes: int = MAX_LINE_BYTES, decode: Callable[[bytes], list[Any]] = decode_line
     ) -> None:
         self._decode = decode
         self._partial = bytearray()
@@ -53,20 +51,14 @@ class LineReader:
 
     def feed(self, data: bytes) -> list[Message]:
         """Return the messages of all lines completed by `data`. Raises ProtocolError."""
-        *whole, rest = data.split(b"\n")
-        if not whole:
-            self._buffer(rest)
-            return []
-        self._partial += whole[0]
-        first = bytes(self._partial)
-        self._partial.clear()
-        self._buffer(rest)
-        return [message for line in (first, *whole[1:]) for message in self._decode(line)]
-
-    def _buffer(self, rest: bytes) -> None:
-        self._partial += rest
+        *lines, partial = data.split(b"\n")
+        if lines:
+            lines[0] = bytes(self._partial) + lines[0]
+            self._partial.clear()
+        self._partial += partial
         if len(self._partial) > self._max_bytes:
             raise ProtocolError(f"line exceeds {self._max_bytes} bytes")
+        return [message for line in lines for message in self._decode(line)]
 
 
 # Templates, because the general encoder takes four times as long and these are sent for every

@@ -20,9 +20,13 @@ from mythjobs.errors import BadRequest, command_not_found
 from mythjobs.master import requests
 from mythjobs.master.catalog import decode_command
 from mythjobs.master.core import MasterCore, TurnResult
-from mythjobs.master.explain import job as explain_job
-from mythjobs.master.explain import machine as explain_machine
-from mythjobs.master.explain import replay
+from mythjobs.master.explain.job import (
+    explain_job,
+    list_jobs_with_reasons,
+    read_job_with_reason,
+)
+from mythjobs.master.explain.machine import explain_machine, summarize_machine
+from mythjobs.master.explain.replay import what_if
 from mythjobs.master.handlers import batches
 from mythjobs.master.handlers.submit import job_requirements
 from mythjobs.master.link.lease_timer import LeaseTimer
@@ -108,8 +112,8 @@ class Master:
     def _publish(self, committed: CommittedTurn) -> None:
         if committed.result is not None:
             self._send_frames(committed.result)
-        for connection in committed.failed_connections:
-            self.links.close_connection(connection)
+        for connection_id in committed.failed_connections:
+            self.links.close_connection(connection_id)
         # Send grants before answers: the machine starts while the client reads its response.
         for future, answer in committed.responses:
             if future.done():
@@ -123,9 +127,12 @@ class Master:
 
     def _send_frames(self, result: TurnResult) -> None:
         self._lease_timer.set_due(result.state.next_expiry_ms)
-        for connection in result.outgoing.keys() | result.acks.keys():
-            frame = MasterFrame(result.acks.get(connection, 0), result.outgoing.get(connection, []))
-            self.links.send_frame(connection, frame)
+        for connection_id in result.outgoing.keys() | result.acks.keys():
+            ack, messages = (
+                result.acks.get(connection_id, 0),
+                result.outgoing.get(connection_id, []),
+            )
+            self.links.send_frame(connection_id, MasterFrame(ack, messages))
         if self._waiters:
             for job_id in result.ended:
                 self._wake_waiters("job", job_id)
@@ -169,8 +176,8 @@ class Master:
 
     async def list_machines(self) -> responses.Machines:
         now = master_now()
-        machines = self._core.state.machines.values()
-        return {"machines": [explain_machine.summarize_machine(each, now) for each in machines]}
+        machines = self.state.machines.values()
+        return {"machines": [summarize_machine(each, now) for each in machines]}
 
     @property
     def state(self) -> MasterState:
@@ -178,33 +185,28 @@ class Master:
         return self._core.state
 
     async def explain_job(self, job_id: int) -> responses.Why:
-        return await self.read(explain_job.explain_job, self._core.state, job_id, master_now())
+        return await self.read(explain_job, self.state, job_id, master_now())
 
     async def explain_machine(self, name: str) -> responses.WhyMachine:
         """Raises NoSuchMachine."""
-        memory, now = self._core.state, master_now()
-        return await self.read(explain_machine.explain_machine, memory, name, now)
+        return await self.read(explain_machine, self.state, name, master_now())
 
-    async def replay(self, table: Mapping[str, object]) -> responses.WhatIf:
-        """Replay the last week's jobs against changed settings. Raises as replay.what_if does."""
-        return await self.read(replay.what_if, self._core.state, table, master_now())
+    async def what_if(self, table: Mapping[str, object]) -> responses.WhatIf:
+        """Replay the last week's jobs against changed settings. Raises as what_if() does."""
+        return await self.read(what_if, self.state, table, master_now())
 
     async def read_job(self, job_id: int) -> responses.Job:
         """Raises NoSuchJob."""
-        return await self.read(
-            explain_job.read_job_with_reason, self._core.state, master_now(), job_id
-        )
+        return await self.read(read_job_with_reason, self.state, master_now(), job_id)
 
     async def list_jobs(self, **query: Any) -> responses.Jobs:
         """Raises NoSuchCommand."""
-        return await self.read(
-            explain_job.list_jobs_with_reasons, self._core.state, master_now(), **query
-        )
+        return await self.read(list_jobs_with_reasons, self.state, master_now(), **query)
 
     async def find_attempt_output(self, job: int, n: int | None) -> AttemptOutput:
         """Raises NoSuchJob, BadRequest."""
         found = await self.read(read_attempt_output, job, n)
-        machine = self._core.state.machines[found["machine_id"]]
+        machine = self.state.machines[found["machine_id"]]
         ended = found["state"] == "over"
         return AttemptOutput(found["n"], machine.machine_id, machine.name, ended, found["output"])
 

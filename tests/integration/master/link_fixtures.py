@@ -45,9 +45,9 @@ class FakeMasterPort:
         self.posted.put_nowait(message)
 
     async def next_frame(self) -> m.AgentFrame:
-        said = await self.posted.get()
-        assert isinstance(said, FrameReceived), said
-        return said.frame
+        message = await self.posted.get()
+        assert isinstance(message, FrameReceived), message
+        return message.frame
 
     async def wait_detached(self) -> None:
         while not isinstance(await self.posted.get(), Detached):
@@ -86,13 +86,13 @@ class LinkMaster:
 
         listener = Listener(AccessControl(app, None), LocalConnection, browser_headers=False)
         await listener.open(bind_path(self.path))
-        gathering = asyncio.create_task(self.outputs.run())
+        collecting = asyncio.create_task(self.outputs.run())
         try:
             yield self
         finally:
             await listener.close(2.0)
-            gathering.cancel()
-            await asyncio.wait([gathering])
+            collecting.cancel()
+            await asyncio.wait([collecting])
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[ClientConnection]:

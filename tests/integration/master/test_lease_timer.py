@@ -17,25 +17,25 @@ def test_the_timer_fires_only_after_pending_input_was_read() -> None:
     async def story() -> None:
         here, there = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=here)
-        told: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        heard: list[bytes] = []
+        fired: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        received: list[bytes] = []
 
         async def listen() -> None:
             while data := await reader.read(100):
-                heard.append(data)
+                received.append(data)
 
         listening = asyncio.create_task(listen())
-        patience = LeaseTimer(lambda read_ms: told.set_result((read_ms, b"".join(heard))))
+        timer = LeaseTimer(lambda read_ms: fired.set_result((read_ms, b"".join(received))))
         due_ms = master_now().steady_ms
-        patience.set_due(due_ms)
+        timer.set_due(due_ms)
         # Sent before the loop reads anything.
         there.sendall(b"input")
-        read_ms, said = await asyncio.wait_for(told, 20)
+        read_ms, data_read = await asyncio.wait_for(fired, 20)
         assert read_ms >= due_ms
-        assert said == b"input"
+        assert data_read == b"input"
         # A timer that is far in the future can be closed.
-        patience.set_due(master_now().steady_ms + 10**9)
-        patience.close()
+        timer.set_due(master_now().steady_ms + 10**9)
+        timer.close()
         there.close()
         await listening
         writer.close()

@@ -95,21 +95,21 @@ def test_an_offer_is_retried_after_the_store_was_unavailable(
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             master.store.add_attempt(8, (5, 5, 0))
-            there, asked = master.store.find_machines, 0
+            find_machines, calls = master.store.find_machines, 0
 
             async def owners(of: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-                nonlocal asked
-                asked += 1
-                if asked == 1:
+                nonlocal calls
+                calls += 1
+                if calls == 1:
                     raise StoreUnavailable("the store cannot be reached")
-                return await there(of)
+                return await find_machines(of)
 
             monkeypatch.setattr(master.outputs._collector, "_find_machines", owners)
             await agent.send_messages(m.OutputOffer(8, 1, 1, 5))
             await agent.send_stream(await agent.receive_fetch(), b"hello")
             while m.OutputKept(8, 1, 1) not in await agent.receive_messages():
                 pass
-            assert asked == 2
+            assert calls == 2
 
     uvloop.run(story())
 
@@ -245,7 +245,7 @@ def test_output_that_moved_to_the_spool_is_read_from_there(tmp_path: Path) -> No
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             master.store.add_attempt(7, is_ended=False)
-            asked = asyncio.ensure_future(master.outputs.read(7, None, 1, 2, follow=False))
+            reading = asyncio.ensure_future(master.outputs.read(7, None, 1, 2, follow=False))
             fetch = await agent.receive_fetch()
             # The attempt ended, and the agent delivered its output and deleted it.
             master.store.add_attempt(7, (5, 5, 0))
@@ -253,7 +253,7 @@ def test_output_that_moved_to_the_spool_is_read_from_there(tmp_path: Path) -> No
             path.parent.mkdir()
             path.write_bytes(b"hello")
             await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
-            assert await _all(await asked) == b"llo"
+            assert await _all(await reading) == b"llo"
 
     uvloop.run(story())
 

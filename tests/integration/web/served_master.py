@@ -48,7 +48,7 @@ class HttpResponse:
 
 @dataclass
 class ServedMaster:
-    state: StateDir
+    state_dir: StateDir
     port: int
     path: Path
     master: Master
@@ -60,8 +60,8 @@ class ServedMaster:
     ) -> HttpResponse:
         """Send through the TCP port; headers with value None are omitted."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        said = {**self.headers, **(headers or {})}
-        return await asyncio.to_thread(_send_request, connection, method, path, body, said)
+        merged = {**self.headers, **(headers or {})}
+        return await asyncio.to_thread(_send_request, connection, method, path, body, merged)
 
     async def request(self, method: str, path: str, body: Any = None) -> HttpResponse:
         """Send through the Unix socket."""
@@ -118,20 +118,20 @@ async def serve_master(root: Path) -> AsyncIterator[ServedMaster]:
     port = bind_port(0)
     number: int = port.getsockname()[1]
     path = root / "sock"
-    doors = [
+    listeners = [
         Listener(AccessControl(app, TOKEN), LimitedConnection, browser_headers=True),
         Listener(AccessControl(app, None), LocalConnection, browser_headers=False),
     ]
-    await doors[0].open(port)
-    await doors[1].open(bind_path(path))
-    gathering = asyncio.create_task(master.outputs.run())
+    await listeners[0].open(port)
+    await listeners[1].open(bind_path(path))
+    collecting = asyncio.create_task(master.outputs.run())
     try:
         yield ServedMaster(state, number, path, master)
     finally:
-        for door in doors:
-            await door.close(1.0)
-        gathering.cancel()
-        await asyncio.wait([gathering])
+        for listener in listeners:
+            await listener.close(1.0)
+        collecting.cancel()
+        await asyncio.wait([collecting])
         await master.close()
 
 

@@ -84,8 +84,8 @@ def test_loopback_hosts_are_accepted(tmp_path: Path, host: str) -> None:
 
 def test_the_bearer_scheme_is_case_insensitive(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        for said, status in (("bearer", 200), ("BEARER ", 200), ("bear", 401), ("", 401)):
-            headers: dict[str, str | None] = {"Authorization": f"{said} {TOKEN}"}
+        for scheme, status in (("bearer", 200), ("BEARER ", 200), ("bear", 401), ("", 401)):
+            headers: dict[str, str | None] = {"Authorization": f"{scheme} {TOKEN}"}
             assert (await master.request_tcp("GET", "/api/v1/jobs", None, headers)).status == status
 
     run(tmp_path, story)

@@ -135,7 +135,7 @@ def test_a_batch_is_streamed_to_a_temporary_file(tmp_path: Path) -> None:
         bad = await master.request("POST", url, b'{"text": "a"}\n{"text": 1, "no": 2}\n')
         assert (bad.status, "2" in bad.json["message"]) == (400, True)
         assert (await master.request("POST", "/api/v1/batches", b"")).status == 400
-        assert list(master.state.uploads.iterdir()) == []
+        assert list(master.state_dir.uploads.iterdir()) == []
 
     run(tmp_path, story)
 
@@ -288,9 +288,9 @@ def test_a_wait_ends_when_the_client_disconnects(tmp_path: Path) -> None:
     async def story(served: ServedMaster) -> None:
         await _define(served)
         await served.request("POST", "/api/v1/jobs", {"command": "note", "hold": True})
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = asyncio.ensure_future(served.master.wait_job(1, 3600.0, gone))
-        gone.set_result(None)
+        disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(served.master.wait_job(1, 3600.0, disconnected))
+        disconnected.set_result(None)
         assert (await asyncio.wait_for(waiting, 10))["state"] == "queued"
 
     run(tmp_path, story)

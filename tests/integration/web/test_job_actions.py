@@ -46,8 +46,8 @@ def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -
         assert await counts(master, f"batch={batch}") == {"queued": 4}
         assert await counts(master, "subject=b&state=queued") == {"queued": 2}
 
-        async def act(**asked: Any) -> int:
-            return int((await master.request("POST", ALL, asked)).json["done"])
+        async def act(**body: Any) -> int:
+            return int((await master.request("POST", ALL, body)).json["done"])
 
         assert await act(act="hold", batch=batch) == 4
         assert await counts(master, "held=true") == {"queued": 4}

@@ -13,7 +13,7 @@ from tests.integration.web.served_master import NOTE, ServedMaster, run
 ATTIC = "/api/v1/machines/attic"
 
 
-async def joins(served: ServedMaster, name: str = "attic") -> None:
+async def attach_machine(served: ServedMaster, name: str = "attic") -> None:
     """Attach a machine that then sends nothing."""
     hello = Hello(
         1, f"key of {name}", "", "", name, "boot", "one", 4, zone="UTC", can=sorted(CAPABILITIES)
@@ -21,7 +21,7 @@ async def joins(served: ServedMaster, name: str = "attic") -> None:
     await served.master.execute(requests.Attach(hello, True, 1))
 
 
-async def goes(served: ServedMaster) -> None:
+async def detach_machine(served: ServedMaster) -> None:
     served.master.post(requests.Detached(1))
     await served.master.execute(
         requests.HoldJobs([1])
@@ -30,7 +30,7 @@ async def goes(served: ServedMaster) -> None:
 
 def test_the_settings_of_a_machine_are_replaced_and_shown(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await joins(master)
+        await attach_machine(master)
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         settings: dict[str, Any] = {
             "jobs": 2,
@@ -40,10 +40,10 @@ def test_the_settings_of_a_machine_are_replaced_and_shown(tmp_path: Path) -> Non
             "windows": {"open": ["22:00-06:00"], "closing": "freeze"},
             "commands": {"note": {"jobs": 1}},
         }
-        said = await master.request("POST", f"{ATTIC}/settings", {"settings": settings})
-        assert said.status == 200, said.body
+        edited = await master.request("POST", f"{ATTIC}/settings", {"settings": settings})
+        assert edited.status == 200, edited.body
         shown = (await master.request("GET", ATTIC)).json
-        assert shown == said.json | {"last_heard_ms": shown["last_heard_ms"]}
+        assert shown == edited.json | {"last_heard_ms": shown["last_heard_ms"]}
         assert shown["settings"] == settings
         assert (shown["jobs"], shown["zone"]) == (2, "Europe/Berlin")
 
@@ -59,7 +59,7 @@ def test_the_settings_of_a_machine_are_replaced_and_shown(tmp_path: Path) -> Non
 
 def test_windows_are_overridden_until_a_given_time(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await joins(master)
+        await attach_machine(master)
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         until_ms = master_now().wall_ms + 3_600_000
         body = {"kind": "pause", "until_ms": until_ms, "command": "note"}
@@ -69,8 +69,10 @@ def test_windows_are_overridden_until_a_given_time(tmp_path: Path) -> None:
             {"command": None, "kind": "allow", "until_ms": until_ms},
             {"command": "note", "kind": "pause", "until_ms": until_ms},
         ]
-        gone = await master.request("POST", f"{ATTIC}/hours", {"kind": "hours", "command": "note"})
-        assert [each["command"] for each in gone.json["overrides"]] == [None]
+        removed = await master.request(
+            "POST", f"{ATTIC}/hours", {"kind": "hours", "command": "note"}
+        )
+        assert [each["command"] for each in removed.json["overrides"]] == [None]
         for odd_ms in (1, -1, 2**53, 2**70):
             odd = await master.request(
                 "POST", f"{ATTIC}/hours", {"kind": "allow", "until_ms": odd_ms}
@@ -82,10 +84,10 @@ def test_windows_are_overridden_until_a_given_time(tmp_path: Path) -> None:
 
 def test_only_a_disconnected_machine_can_be_declared_dead(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await joins(master)
+        await attach_machine(master)
         body = {"reason": "the disk burned"}
         assert (await master.request("POST", f"{ATTIC}/dead", body)).status == 409
-        await goes(master)
+        await detach_machine(master)
         assert (await master.request("POST", f"{ATTIC}/dead", body)).json == {
             "name": "attic",
             "jobs": [],
@@ -96,7 +98,7 @@ def test_only_a_disconnected_machine_can_be_declared_dead(tmp_path: Path) -> Non
 
 def test_a_machine_explains_why_it_starts_no_more_jobs(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await joins(master)
+        await attach_machine(master)
         await master.request("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         await master.request("POST", "/api/v1/jobs", {"command": "note"})
@@ -111,7 +113,7 @@ def test_a_machine_explains_why_it_starts_no_more_jobs(tmp_path: Path) -> None:
 
 def test_defining_a_command_reports_if_no_machine_can_run_it(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await joins(master)
+        await attach_machine(master)
 
         async def nowhere(**more: Any) -> str:
             body = {"definition": NOTE | more, "replace": True}

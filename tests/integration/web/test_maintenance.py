@@ -9,7 +9,7 @@ from typing import Any
 from mythjobs.clock import master_now
 from mythjobs.master.output.spool import OutputKey, OutputSpool
 from tests.integration.web.served_master import NOTE, ServedMaster, run
-from tests.integration.web.test_machines import joins
+from tests.integration.web.test_machines import attach_machine
 
 
 def test_violated_invariants_of_the_store_are_reported(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_violated_invariants_of_the_store_are_reported(tmp_path: Path) -> None:
         url = "/api/v1/check"
         assert (await master.request("GET", url)).json == {"violations": [], "count": 0}
         # Corrupt the store from outside, as no turn would.
-        with sqlite3.connect(master.state.store) as other:
+        with sqlite3.connect(master.state_dir.store) as other:
             other.execute("UPDATE job SET ready_class = NULL")
         other.close()
         found = (await master.request("GET", url)).json
@@ -73,7 +73,7 @@ def test_the_output_of_pruned_attempts_is_deleted(tmp_path: Path) -> None:
 
 def test_what_if_validates_the_changed_settings(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await joins(master)
+        await attach_machine(master)
         await master.request("POST", "/api/v1/commands", {"definition": NOTE})
         url = "/api/v1/what-if"
         tried = {"machines": {"attic": {"jobs": 1}}, "commands": {"note": {"at_most": 1}}}

@@ -18,11 +18,13 @@ from tests.integration.master.link_fixtures import FakeAgent
 from tests.integration.web.served_master import ServedMaster, run, serve_master
 
 
-def _ran(master: ServedMaster, *streams: tuple[int, int, int], over: bool = True) -> None:
+def _fake_attempt(
+    master: ServedMaster, *streams: tuple[int, int, int], is_ended: bool = True
+) -> None:
     """Fake the store's answer: job 7 ran on machine 1."""
 
     async def look(job: int, n: int | None) -> AttemptOutput:
-        return AttemptOutput(n or 1, 1, "attic", over, streams)
+        return AttemptOutput(n or 1, 1, "attic", is_ended, streams)
 
     master.master.find_attempt_output = look  # type: ignore[method-assign]
 
@@ -38,8 +40,8 @@ async def _agent(master: ServedMaster) -> FakeAgent:
 
 def test_spooled_output_has_a_content_length(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        _ran(master, (100, 4, 4))
-        path = master.state.output / "0/7.1.1"
+        _fake_attempt(master, (100, 4, 4))
+        path = master.state_dir.output / "0/7.1.1"
         path.parent.mkdir()
         path.write_bytes(b"headtail")
         answer = await master.request("GET", "/api/v1/jobs/7/output?offset=2")
@@ -54,17 +56,17 @@ def test_spooled_output_has_a_content_length(tmp_path: Path) -> None:
 def test_output_is_followed_until_the_attempt_ends(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
-        _ran(master, over=False)
+        _fake_attempt(master, is_ended=False)
         reader, writer = await asyncio.open_unix_connection(str(master.path))
         writer.write(b"GET /api/v1/jobs/7/output?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"transfer-encoding: chunked" in head
         assert b"x-dropped" not in head
         fetch = await agent.receive_fetch()
-        for at, word in ((0, b"one"), (3, b"two")):
-            await agent.send_chunk(fetch.transfer, at, word)
+        for at, chunk in ((0, b"one"), (3, b"two")):
+            await agent.send_chunk(fetch.transfer, at, chunk)
             # Each chunk arrives before the next is sent.
-            assert await reader.readuntil(word + b"\r\n") == b"3\r\n" + word + b"\r\n"
+            assert await reader.readuntil(chunk + b"\r\n") == b"3\r\n" + chunk + b"\r\n"
         await agent.send_messages(m.OutputEnd(fetch.transfer))
         assert await reader.readuntil(b"0\r\n\r\n") == b"0\r\n\r\n"
         writer.close()
@@ -77,7 +79,7 @@ def test_output_is_followed_until_the_attempt_ends(tmp_path: Path) -> None:
 def test_a_client_disconnect_stops_the_transfer(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
-        _ran(master, over=False)
+        _fake_attempt(master, is_ended=False)
         reader, writer = await asyncio.open_unix_connection(str(master.path))
         writer.write(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
@@ -93,7 +95,7 @@ def test_a_client_disconnect_stops_the_transfer(tmp_path: Path) -> None:
 def test_a_client_that_does_not_read_stalls_the_agent(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
-        _ran(master, over=False)
+        _fake_attempt(master, is_ended=False)
         # A client with a small receive buffer that reads nothing.
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -128,23 +130,23 @@ def _credit(message: m.MasterMessage) -> int:
 def test_a_failed_transfer_is_not_mistaken_for_complete_output(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
-        _ran(master, over=False)
-        asked = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output?follow=true"))
+        _fake_attempt(master, is_ended=False)
+        pending = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output?follow=true"))
         fetch = await agent.receive_fetch()
         await agent.send_chunk(fetch.transfer, 0, b"one")
         await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
         try:
-            answer: Any = await asked
+            answer: Any = await pending
         except (http.client.IncompleteRead, ConnectionError) as error:
             answer = error
         assert isinstance(answer, http.client.IncompleteRead)
         # An error before the first byte has a status and an error body.
-        asked = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output"))
+        pending = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output"))
         fetch = await agent.receive_fetch()
         await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
-        refused = await asked
-        assert (refused.status, refused.json["exit"]) == (503, 69)
-        assert "attic" in refused.json["message"]
+        rejected = await pending
+        assert (rejected.status, rejected.json["exit"]) == (503, 69)
+        assert "attic" in rejected.json["message"]
         await agent.socket.close()
 
     run(tmp_path, story)
@@ -156,7 +158,7 @@ def test_a_followed_log_is_truncated_when_the_master_stops(
     async def story() -> None:
         async with serve_master(tmp_path) as master:
             agent = await _agent(master)
-            _ran(master, over=False)
+            _fake_attempt(master, is_ended=False)
             reader, writer = await asyncio.open_unix_connection(str(master.path))
             writer.write(b"GET /api/v1/jobs/7/output?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await reader.readuntil(b"\r\n\r\n")

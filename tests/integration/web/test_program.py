@@ -40,7 +40,7 @@ sys.exit(code)
 def master(
     root: Path, port: int = 0, *, local: bool = False, before: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
-    words = [
+    command = [
         sys.executable,
         "-c",
         before + PROGRAM,
@@ -49,7 +49,7 @@ def master(
         "local" if local else "alone",
     ]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
-    process = subprocess.Popen(words, env=env, text=True, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
         try:
@@ -224,7 +224,7 @@ def test_a_damaged_store_is_reported_with_the_remedy(tmp_path: Path) -> None:
         file.seek(20_000)
         file.write(b"x" * 40_000)
     with master(tmp_path / "s") as process:
-        said = first_line(process)
-        assert "store.db is damaged" in said
-        assert said.strip().endswith("restore a backup with `mythjobs restore FILE`")
+        line = first_line(process)
+        assert "store.db is damaged" in line
+        assert line.strip().endswith("restore a backup with `mythjobs restore FILE`")
         assert process.wait(WAIT_S) == 74

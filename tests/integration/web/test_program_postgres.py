@@ -27,9 +27,9 @@ def test_a_master_keeps_its_queue_in_postgresql(
         for jobs in (1, 2):
             with master(tmp_path / "s") as process:
                 assert first_line(process).startswith("http://127.0.0.1:")
-                said = read_master(open_state(tmp_path / "s"))
-                assert said is not None
-                assert said.store == url
+                info = read_master(open_state(tmp_path / "s"))
+                assert info is not None
+                assert info.store == url
                 client = Client(of_state_directory(str(tmp_path / "s")))
                 run = {"argv": ["true"], "env": {}, "cwd": "/"}
                 client.post("jobs", {"command": "run", "run": run})

@@ -77,7 +77,7 @@ async def replay_jobs(request: ApiRequest, data: JSONBody[WhatIfSettings]) -> re
         "commands": data.commands,
         "semaphores": data.semaphores,
     }
-    return await get_master(request).replay(table)
+    return await get_master(request).what_if(table)
 
 
 ROUTES: Final[list[Any]] = [check_invariants, prune_jobs, replay_jobs]

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 class LocalAgent:
     """Runs the agent, or watches one that an earlier `up` started and that holds its lock."""
 
-    def __init__(self, state: StateDir) -> None:
-        self._state = state
+    def __init__(self, state_dir: StateDir) -> None:
+        self._state_dir = state_dir
         self._pidfd = -1
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -65,7 +65,7 @@ class LocalAgent:
         return True
 
     def _attach_to_running(self) -> bool:
-        path = self._state.agent.lock
+        path = self._state_dir.agent.lock
         if not self._is_lock_held():
             return False
         pid = locks.holder(path)
@@ -84,8 +84,8 @@ class LocalAgent:
         return True
 
     def _is_lock_held(self) -> bool:
-        self._state.agent.root.mkdir(mode=0o700, exist_ok=True)
-        lock = locks.try_hold(self._state.agent.lock)
+        self._state_dir.agent.root.mkdir(mode=0o700, exist_ok=True)
+        lock = locks.try_hold(self._state_dir.agent.lock)
         if lock is None:
             return True
         lock.close()
@@ -93,7 +93,7 @@ class LocalAgent:
 
     def _start(self) -> None:
         # -P: do not import modules from the current directory.
-        command = [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(self._state.root)]
+        command = [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(self._state_dir.root)]
         # A new session: Ctrl-C and a closed terminal signal only the master. stderr, the log, is
         # inherited. stdout is not: its reader may wait for end of file.
         self._child = subprocess.Popen(
@@ -106,10 +106,10 @@ class LocalAgent:
 
     async def _wait_exit(self) -> None:
         loop = asyncio.get_running_loop()
-        gone = asyncio.Event()
-        loop.add_reader(self._pidfd, gone.set)
+        exited = asyncio.Event()
+        loop.add_reader(self._pidfd, exited.set)
         try:
-            await gone.wait()
+            await exited.wait()
         finally:
             loop.remove_reader(self._pidfd)
         if self._child is not None:

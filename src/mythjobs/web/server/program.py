@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def run_master(
-    state: StateDir,
+    state_dir: StateDir,
     *,
     port: int,
     jobs: int | None,
@@ -62,12 +62,12 @@ def run_master(
     # By default a computing thread keeps the interpreter for 5 ms. The event loop must not wait
     # that long for the turn runner's thread.
     sys.setswitchinterval(0.0005)
-    with locks.hold(state.master_lock, "a master"):
-        agent = LocalAgent(state) if local_agent else None
-        where = store_of(state, store, os.environ)
+    with locks.hold(state_dir.master_lock, "a master"):
+        agent = LocalAgent(state_dir) if local_agent else None
+        store_location = store_of(state_dir, store, os.environ)
         # Child processes must not inherit the store's password.
         os.environ.pop(VARIABLE, None)
-        program = MasterProgram(state, agent, stop_jobs, where)
+        program = MasterProgram(state_dir, agent, stop_jobs, store_location)
         try:
             uvloop.run(program.run(port, jobs, ready))
         except MythJobsError:
@@ -79,10 +79,12 @@ def run_master(
 
 
 class MasterProgram:
+    """Runs the master in one event loop until a signal or a failure."""
+
     def __init__(
-        self, state: StateDir, agent: LocalAgent | None, stop_jobs: bool, store: str | Path
+        self, state_dir: StateDir, agent: LocalAgent | None, stop_jobs: bool, store: str | Path
     ) -> None:
-        self._state = state
+        self._state_dir = state_dir
         self._store = store
         self._agent = agent
         self._stop_jobs = stop_jobs
@@ -95,11 +97,11 @@ class MasterProgram:
         async with AsyncExitStack() as stack:
             sock = bind_port(port)
             stack.callback(sock.close)
-            token = tokens.own_token(self._state)
-            key = keys.master_key(self._state)
-            batches.remove_stale_uploads(self._state.uploads)
+            token = tokens.own_token(self._state_dir)
+            key = keys.master_key(self._state_dir)
+            batches.remove_stale_uploads(self._state_dir.uploads)
             master = Master(
-                self._state,
+                self._state_dir,
                 key,
                 allow_local=self._agent is not None,
                 local_jobs=jobs,
@@ -108,20 +110,20 @@ class MasterProgram:
             stack.push_async_callback(master.close)
             master.start()
             address = await self._open_listeners(stack, master, sock, token)
-            loops = [asyncio.create_task(master.outputs.run())]
+            tasks = [asyncio.create_task(master.outputs.run())]
             if self._agent is not None:
-                loops.append(asyncio.create_task(self._agent.keep_running()))
-            stack.push_async_callback(_cancel_tasks, loops)
+                tasks.append(asyncio.create_task(self._agent.keep_running()))
+            stack.push_async_callback(_cancel_tasks, tasks)
             # Objects created so far live as long as the process. Exempt them from collection: a
             # full pass takes 40 ms, during which no request is answered.
             gc.collect()
             gc.freeze()
             ready(address)
-            ends: list[asyncio.Future[Any]] = [self._stop_signal, master.failed, *loops]
+            ends: list[asyncio.Future[Any]] = [self._stop_signal, master.failed, *tasks]
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
                 each.result()  # raises the error of a failed task; the agent keeps running
-            await self._stop_agent(master, loops)
+            await self._stop_agent(master, tasks)
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -143,7 +145,7 @@ class MasterProgram:
     ) -> str:
         """Open both listeners and write master.json; return the TCP address."""
         app = build_app(master, master.links)
-        path = runtime.socket_path(self._state, SOCKET_NAME)
+        path = runtime.socket_path(self._state_dir, SOCKET_NAME)
         local_sock = bind_path(path)
         stack.callback(_remove, path)
         for listener, each in (
@@ -158,15 +160,15 @@ class MasterProgram:
         port = sock.getsockname()[1]
         address = f"http://{LOOPBACK}:{port}"
         info = MasterInfo(os.getpid(), address, port, str(path), mythjobs.__version__, master.store)
-        write_master(self._state, info)
-        stack.callback(_remove, self._state.master_json)
+        write_master(self._state_dir, info)
+        stack.callback(_remove, self._state_dir.master_json)
         return address
 
-    async def _stop_agent(self, master: Master, loops: list[asyncio.Task[None]]) -> None:
+    async def _stop_agent(self, master: Master, tasks: list[asyncio.Task[None]]) -> None:
         """Stop the agent while the listeners are open, so that its last messages arrive."""
         if self._agent is None:
             return
-        await _cancel_tasks(loops[1:])
+        await _cancel_tasks(tasks[1:])
         if self._stop_jobs:
             if not await self._agent.stop(stop_jobs=True):
                 log.warning("the local agent did not stop its jobs in time; they continue")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
@@ -26,7 +28,7 @@ from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
 from mythjobs.store.writes.commands import ensure_run_command
-from mythjobs.store.writes.prune import prune
+from mythjobs.store.writes.prune import PruneSlice, prune
 
 # Jobs of an opened batch made ready per turn: the turn serves everything else too.
 _UPKEEP_JOBS: Final = 500
@@ -83,7 +85,7 @@ class MasterCore:
             if isinstance(each, requests.Message | requests.Attach):
                 continue
             try:
-                responses[number] = self._handle_request(turn, each)
+                responses[number] = _HANDLERS[type(each)](turn, each)
             except MythJobsError as error:
                 responses[number] = error
                 continue
@@ -106,12 +108,13 @@ class MasterCore:
         Return the responses to attach requests.
         """
         completions, late = Completions(turn), LateResults(turn)
+        frames = agents.FrameHandler(turn, completions, late)
         responses: dict[int, Any] = {}
         received_ms = 0
         for number, each in enumerate(batch):
             match each:
                 case requests.FrameReceived():
-                    agents.handle_frame(turn, each, completions, late)
+                    frames.handle(each)
                 case requests.Detached():
                     agents.detach_machine(turn, each)
                 case requests.LeaseTick():
@@ -128,49 +131,6 @@ class MasterCore:
         completions.write()
         late.write()
         return responses
-
-    def _handle_request(self, turn: TurnContext, request: requests.Request) -> Any:
-        match request:
-            case requests.SubmitJob():
-                return submit_job(turn, request)
-            case requests.BatchSlice():
-                return insert_slice(turn, request)
-            case requests.BeginBatch():
-                return begin_batch(turn, request)
-            case requests.DropBatch():
-                return drop_batch(turn, request)
-            case requests.CancelJobs():
-                return jobs.cancel_jobs(turn, request)
-            case requests.HoldJobs():
-                return jobs.hold_jobs(turn, request)
-            case requests.ReleaseJobs():
-                return jobs.release_jobs(turn, request)
-            case requests.RerunJobs():
-                return jobs.rerun_jobs(turn, request)
-            case requests.DefineCommand():
-                return commands.define_command(turn, request)
-            case requests.RemoveCommand():
-                return commands.remove_command(turn, request)
-            case requests.SetMachine():
-                return machines.set_machine(turn, request)
-            case requests.EditMachine():
-                return machines.edit_machine(turn, request)
-            case requests.OverrideHours():
-                return machines.override_hours(turn, request)
-            case requests.SetSemaphore():
-                return machines.set_semaphore(turn, request)
-            case requests.EnableCommand():
-                return commands.enable_command(turn, request)
-            case requests.DeclareDead():
-                return lease_expiry.declare_machine_dead(turn, request)
-            case requests.FreezeJobs():
-                return jobs.freeze_jobs(turn, request)
-            case requests.PruneJobs(before_ms, states, above, most):
-                return prune(
-                    turn.tx, before_ms=before_ms, states=states, after_job_id=above, limit=most
-                )
-            case requests.Attach():
-                raise AssertionError("attach requests are handled before all others")
 
     def _open_batches(self, turn: TurnContext) -> None:
         """Make the next jobs of an opened batch ready."""
@@ -191,3 +151,30 @@ class MasterCore:
         due_ms = turn.state.next_due_ms
         if due_ms is not None and due_ms <= turn.now.wall_ms:
             timers.run_due(turn)
+
+
+def _prune_jobs(turn: TurnContext, request: requests.PruneJobs) -> PruneSlice:
+    return prune(turn.tx, **msgspec.structs.asdict(request))
+
+
+# Requests but Attach, which is handled before all of these.
+_HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]] = {
+    requests.SubmitJob: submit_job,
+    requests.BatchSlice: insert_slice,
+    requests.BeginBatch: begin_batch,
+    requests.DropBatch: drop_batch,
+    requests.CancelJobs: jobs.cancel_jobs,
+    requests.HoldJobs: jobs.hold_jobs,
+    requests.ReleaseJobs: jobs.release_jobs,
+    requests.RerunJobs: jobs.rerun_jobs,
+    requests.FreezeJobs: jobs.freeze_jobs,
+    requests.DefineCommand: commands.define_command,
+    requests.RemoveCommand: commands.remove_command,
+    requests.EnableCommand: commands.enable_command,
+    requests.SetMachine: machines.set_machine,
+    requests.EditMachine: machines.edit_machine,
+    requests.OverrideHours: machines.override_hours,
+    requests.SetSemaphore: machines.set_semaphore,
+    requests.DeclareDead: lease_expiry.declare_machine_dead,
+    requests.PruneJobs: _prune_jobs,
+}

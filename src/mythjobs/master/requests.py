@@ -11,7 +11,15 @@ from mythjobs.protocol.messages import AgentFrame, Hello
 from mythjobs.protocol.requests import Submit
 
 
-class SubmitJob(Struct, frozen=True):
+class Request(Struct, frozen=True):
+    """The master core responds to it."""
+
+
+class Message(Struct, frozen=True):
+    """The master core does not respond to it."""
+
+
+class SubmitJob(Request, frozen=True):
     submit: Submit
     submitter: str
 
@@ -23,7 +31,7 @@ class BatchRow(Struct, frozen=True):
     subject: str | None
 
 
-class BeginBatch(Struct, frozen=True):
+class BeginBatch(Request, frozen=True):
     """Reserve consecutive ids for `jobs` jobs; the response is a `BatchIds`."""
 
     command: str
@@ -35,7 +43,7 @@ class BatchIds(Struct, frozen=True):
     first_job_id: int
 
 
-class BatchSlice(Struct, frozen=True):
+class BatchSlice(Request, frozen=True):
     """Insert the next rows of a batch; the last slice opens the batch.
 
     A batch of a single slice needs no ids reserved before. The response is a `BatchIds`.
@@ -56,40 +64,40 @@ class BatchSlice(Struct, frozen=True):
     deadline_ms: int | None = None
 
 
-class DropBatch(Struct, frozen=True):
+class DropBatch(Request, frozen=True):
     """Delete an incomplete batch."""
 
     ids: BatchIds
 
 
-class CancelJobs(Struct, frozen=True):
+class CancelJobs(Request, frozen=True):
     ids: list[int]
     by: str
 
 
-class HoldJobs(Struct, frozen=True):
+class HoldJobs(Request, frozen=True):
     ids: list[int]
 
 
-class ReleaseJobs(Struct, frozen=True):
+class ReleaseJobs(Request, frozen=True):
     ids: list[int]
 
 
-class RerunJobs(Struct, frozen=True):
+class RerunJobs(Request, frozen=True):
     ids: list[int]
     submitter: str
 
 
-class DefineCommand(Struct, frozen=True):
+class DefineCommand(Request, frozen=True):
     definition: dict[str, object]
     replace: bool
 
 
-class RemoveCommand(Struct, frozen=True):
+class RemoveCommand(Request, frozen=True):
     name: str
 
 
-class SetMachine(Struct, frozen=True):
+class SetMachine(Request, frozen=True):
     """Change some settings; None leaves one unchanged. `allow` is "all" or command names."""
 
     name: str
@@ -99,14 +107,14 @@ class SetMachine(Struct, frozen=True):
     zone: str | None = None
 
 
-class EditMachine(Struct, frozen=True):
+class EditMachine(Request, frozen=True):
     """Replace all settings of a machine; `settings` as in the TOML of `machine edit`."""
 
     name: str
     settings: dict[str, object]
 
 
-class OverrideHours(Struct, frozen=True):
+class OverrideHours(Request, frozen=True):
     """Override a machine's windows: `kind` is "allow" or "pause" until `until_ms` (wall).
 
     "hours" removes the override. `command` None means every command.
@@ -118,7 +126,7 @@ class OverrideHours(Struct, frozen=True):
     command: str | None = None
 
 
-class SetSemaphore(Struct, frozen=True):
+class SetSemaphore(Request, frozen=True):
     """`size` None deletes the semaphore; `free_when_frozen` None leaves that unchanged."""
 
     name: str
@@ -126,12 +134,12 @@ class SetSemaphore(Struct, frozen=True):
     free_when_frozen: bool | None = None
 
 
-class EnableCommand(Struct, frozen=True):
+class EnableCommand(Request, frozen=True):
     name: str
     enabled: bool
 
 
-class DeclareDead(Struct, frozen=True):
+class DeclareDead(Request, frozen=True):
     """Declare that a machine's processes are gone and will not come back with the machine."""
 
     name: str
@@ -139,24 +147,24 @@ class DeclareDead(Struct, frozen=True):
     reason: str
 
 
-class FreezeJobs(Struct, frozen=True):
+class FreezeJobs(Request, frozen=True):
     """Freeze or thaw running jobs for a user."""
 
     ids: list[int]
     frozen: bool
 
 
-class PruneJobs(Struct, frozen=True):
+class PruneJobs(Request, frozen=True):
     """Check the next `limit` jobs above an id, and delete those that ended in one of `states`
     before `before_ms`. The response is a `store.writes.prune.PruneSlice`."""
 
     before_ms: int
     states: list[str]
-    above_id: int
+    after_job_id: int
     limit: int
 
 
-class Attach(Struct, frozen=True):
+class Attach(Request, frozen=True):
     """Attach a machine that has proved its key. `trusted`: it used the master's Unix socket."""
 
     hello: Hello
@@ -169,42 +177,16 @@ class Attached(Struct, frozen=True):
     jobs: int
 
 
-Request = (
-    SubmitJob
-    | BeginBatch
-    | BatchSlice
-    | DropBatch
-    | CancelJobs
-    | HoldJobs
-    | ReleaseJobs
-    | RerunJobs
-    | DefineCommand
-    | RemoveCommand
-    | SetMachine
-    | EditMachine
-    | OverrideHours
-    | SetSemaphore
-    | EnableCommand
-    | DeclareDead
-    | FreezeJobs
-    | PruneJobs
-    | Attach
-)
-
-
-class FrameReceived(Struct, frozen=True):
+class FrameReceived(Message, frozen=True):
     connection: int
     frame: AgentFrame
 
 
-class Detached(Struct, frozen=True):
+class Detached(Message, frozen=True):
     connection: int
 
 
-class LeaseTick(Struct, frozen=True):
+class LeaseTick(Message, frozen=True):
     """Check lease expiry: all frames received by `received_ms` (steady) were queued before."""
 
     received_ms: int
-
-
-Message = FrameReceived | Detached | LeaseTick

@@ -99,16 +99,17 @@ def _restart_from_disk() -> list[Patch]:
 
 def _any_number() -> list[Patch]:
     """An end is taken for that of the job's present attempt, whatever its number."""
-    handle_frame, is_live = agents.handle_frame, agents._is_live
+    frames = agents.FrameHandler
+    handle, is_live = frames.handle, frames._is_live
     add_late_result = late_results.LateResults.add_result
 
-    def handle_with_completions(turn: Any, message: Any, completions: Any, late: Any) -> None:
-        late.completions = completions
-        handle_frame(turn, message, completions, late)
+    def handle_with_completions(self: Any, message: Any) -> None:
+        self._late.completions = self._completions
+        handle(self, message)
 
-    def any_live(machine: Machine, job_id: int, n: int, late: Any = None) -> bool:
-        any_number = late is None and job_id in machine.live_attempts
-        return any_number or is_live(machine, job_id, n, late)
+    def any_live(self: Any, machine: Machine, job_id: int, n: int, *, reject: bool = False) -> bool:
+        any_number = not reject and job_id in machine.live_attempts
+        return any_number or is_live(self, machine, job_id, n, reject=reject)
 
     def add_result(self: Any, machine: Machine, message: Any) -> None:
         for other in self._turn.state.machines.values():
@@ -119,15 +120,15 @@ def _any_number() -> list[Patch]:
         add_late_result(self, machine, message)
 
     return [
-        (agents, "handle_frame", handle_with_completions),
-        (agents, "_is_live", any_live),
+        (frames, "handle", handle_with_completions),
+        (frames, "_is_live", any_live),
         (late_results.LateResults, "add_result", add_result),
     ]
 
 
 def _boot_ids_forgotten() -> list[Patch]:
     """A master that starts no longer knows of which boot of its machine an attempt is."""
-    after_reboot = agents._end_previous_boot
+    after_reboot = agents.FrameHandler._end_previous_boot
 
     def forgetful(tx: Any, now: Now) -> MasterState:
         found = load_state(tx, now)
@@ -136,13 +137,16 @@ def _boot_ids_forgotten() -> list[Patch]:
                 machine.live_attempts[job_id] = replace(live, boot_id="")
         return found
 
-    def of_this_boot(machine: Machine, held: Any, ends: Any) -> None:
+    def of_this_boot(self: Any, machine: Machine, held: Any) -> None:
         for job_id, live in machine.live_attempts.items():
             if not live.boot_id:
                 machine.live_attempts[job_id] = replace(live, boot_id=machine.boot_id)
-        after_reboot(machine, held, ends)
+        after_reboot(self, machine, held)
 
-    return [(master_core, "load_state", forgetful), (agents, "_end_previous_boot", of_this_boot)]
+    return [
+        (master_core, "load_state", forgetful),
+        (agents.FrameHandler, "_end_previous_boot", of_this_boot),
+    ]
 
 
 def _no_rate_margin() -> list[Patch]:

@@ -82,6 +82,7 @@ class Harness:
         name: str = "attic",
         cores: int = 2,
         *,
+        boot: str = "boot",
         zone: str = "",
         can: frozenset[str] | set[str] = m.CAPABILITIES,
     ) -> int:
@@ -91,7 +92,7 @@ class Harness:
         self._names[connection] = name
         self.attempts.setdefault(name, {})
         hello = m.Hello(
-            1, f"key of {name}", "", "", name, "boot", f"incarnation {connection}", cores,
+            1, f"key of {name}", "", "", name, boot, f"incarnation {connection}", cores,
             zone=zone, can=sorted(can),
         )  # fmt: skip
         self.request(requests.Attach(hello, True, connection))

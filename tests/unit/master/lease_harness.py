@@ -44,25 +44,9 @@ class LeaseHarness(Harness):
         self, name: str = "attic", boot: str = "boot", held: dict[Any, str] | None = None
     ) -> int:
         """Attach a machine on a new connection; `held` replaces what its heartbeat lists."""
-        connection = len(self._frames) + 1
-        self._frames[connection] = 0
-        self._names[connection] = name
         if held is not None:
             self.attempts[name] = held
-        hello = m.Hello(
-            1,
-            f"key of {name}",
-            "",
-            "",
-            name,
-            boot,
-            f"incarnation {connection}",
-            2,
-            can=sorted(m.CAPABILITIES),
-        )
-        self.request(requests.Attach(hello, True, connection))
-        self.heartbeat(connection)
-        return connection
+        return self.join(name, boot=boot)
 
     def join_full_cellar(self) -> None:
         """Add a second machine that may run every command, but no job at a time."""

@@ -74,11 +74,7 @@ def decide(
         case o.Exited(code) if code in command.success:
             return RetryDecision(JobEvent.SUCCEEDED, "", "")
         case _ if history.stop_requested_by is not None:
-            return RetryDecision(
-                JobEvent.CANCELLED,
-                "cancelled",
-                f"cancelled by {history.stop_requested_by}; {description}",
-            )
+            return _cancelled(history.stop_requested_by, description)
         case o.Lost():
             return _lost(history, description)
         case o.Stopped(by):
@@ -95,15 +91,17 @@ def decide_returned(history: AttemptHistory, why: str, *, at_once: bool = False)
     at_once: without a delay, however often.
     """
     if history.stop_requested_by is not None:
-        return RetryDecision(
-            JobEvent.CANCELLED, "cancelled", f"cancelled by {history.stop_requested_by}; {why}"
-        )
+        return _cancelled(history.stop_requested_by, why)
     # A machine may return every grant at once for a reason of its own (say, an unknown time zone).
     # Without a delay master and machine would loop.
     again = history.n - _FREE_RETURNS
     waits = again >= 0 and not at_once
     wait_s = min(backoff_s(1.0, again, history), _MAX_RETURN_DELAY_S) if waits else 0.0
     return RetryDecision(JobEvent.RETURNED, "again", why, losses=history.losses, wait_s=wait_s)
+
+
+def _cancelled(by: str, description: str) -> RetryDecision:
+    return RetryDecision(JobEvent.CANCELLED, "cancelled", f"cancelled by {by}; {description}")
 
 
 def hold_paused(decision: RetryDecision) -> RetryDecision:

@@ -25,7 +25,7 @@ def attach_machine(
     """Attach a machine that proved its key to its connection; enroll the master's own machine.
 
     `rights` and `jobs` apply to the master's own machine only. Raises NotAllowed for a key that
-    is not enrolled, Taken if the machine is connected already.
+    is not enrolled, AlreadyRunning if the machine is connected already.
     """
     hello = request.hello
     if hello.cores < 1 or not hello.name:
@@ -89,148 +89,137 @@ def detach_machine(turn: TurnContext, message: Detached) -> None:
         machine.connection, machine.heartbeat_no = None, 0
 
 
-def handle_frame(
-    turn: TurnContext, message: FrameReceived, completions: Completions, late: LateResults
-) -> None:
-    """Handle all messages of a frame. Frames of a detached connection are ignored."""
-    machine = turn.state.machine_on_connection(message.connection)
-    if machine is None:
-        return
-    frame = message.frame
-    turn.acks[message.connection] = frame.no
-    machine.last_frame_ms = turn.now.steady_ms
-    machine.is_draining = frame.draining
-    for each in frame.messages:
-        match each:
-            case m.Started():
-                if _is_live(machine, each.job, each.n, late):
-                    completions.record_start(machine, each.job, each.at_ms)
-            case m.Ended():
-                if _is_live(machine, each.job, each.n):
-                    completions.record_end(machine, each)
-                else:
-                    late.add_result(machine, each)
-            case m.Progress():
-                if _is_live(machine, each.job, each.n):
-                    tenths = None if each.percent is None else round(10 * each.percent)
-                    # The comment is text of the job. PostgreSQL cannot store a NUL.
-                    comment = each.comment and each.comment[:_MAX_COMMENT].replace("\0", "\ufffd")
-                    completions.progress[each.job, each.n] = (tenths, comment)
-            case m.Returned():
-                if _is_live(machine, each.job, each.n, late):
-                    _handle_returned(turn, machine, each, completions)
-            case m.Frozen():
-                if _is_live(machine, each.job, each.n):
-                    holders = tuple(sorted({holder[:20] for holder in each.holders[:10]}))
-                    attempt = machine.live_attempts[each.job]
-                    machine.live_attempts[each.job] = attempt.with_frozen_by(holders)
-            case m.Heartbeat():
-                _handle_heartbeat(turn, machine, each, frame.seen, completions, late)
-            case _:
-                pass  # offers and transfers of output, which the link server has handled
+class FrameHandler:
+    """Handles the frames of a turn."""
 
+    def __init__(self, turn: TurnContext, completions: Completions, late: LateResults) -> None:
+        self._turn = turn
+        self._completions = completions
+        self._late = late
 
-def _handle_returned(
-    turn: TurnContext, machine: Machine, message: m.Returned, completions: Completions
-) -> None:
-    reason = message.reason[:500].replace("\0", "\ufffd")
-    closed = message.code == m.HOURS_CLOSED
-    if closed:
-        class_id = machine.live_attempts[message.job].class_id
-        turn.state.placement.record_decline(machine.machine_id, class_id, turn.now.wall_ms)
-    completions.record_never_started(machine, message.job, NotStarted(0, reason), closed=closed)
+    def handle(self, message: FrameReceived) -> None:
+        """Handle all messages of a frame. Frames of a detached connection are ignored."""
+        machine = self._turn.state.machine_on_connection(message.connection)
+        if machine is None:
+            return
+        frame = message.frame
+        self._turn.acks[message.connection] = frame.no
+        machine.last_frame_ms = self._turn.now.steady_ms
+        machine.is_draining = frame.draining
+        for each in frame.messages:
+            match each:
+                case m.Started():
+                    if self._is_live(machine, each.job, each.n, reject=True):
+                        self._completions.record_start(machine, each.job, each.at_ms)
+                case m.Ended():
+                    if self._is_live(machine, each.job, each.n):
+                        self._completions.record_end(machine, each)
+                    else:
+                        self._late.add_result(machine, each)
+                case m.Progress():
+                    if self._is_live(machine, each.job, each.n):
+                        self._record_progress(each)
+                case m.Returned():
+                    if self._is_live(machine, each.job, each.n, reject=True):
+                        self._handle_returned(machine, each)
+                case m.Frozen():
+                    if self._is_live(machine, each.job, each.n):
+                        holders = tuple(sorted({holder[:20] for holder in each.holders[:10]}))
+                        attempt = machine.live_attempts[each.job]
+                        machine.live_attempts[each.job] = attempt.with_frozen_by(holders)
+                case m.Heartbeat():
+                    self._handle_heartbeat(machine, each, frame.seen)
+                case _:
+                    pass  # offers and transfers of output, which the link server has handled
 
-
-def _is_live(machine: Machine, job_id: int, n: int, late: LateResults | None = None) -> bool:
-    """Return whether the machine holds this attempt; if not, reject it through `late`."""
-    attempt = machine.live_attempts.get(job_id)
-    if attempt is not None and attempt.n == n:
-        return True
-    if late is not None:
-        late.reject(machine, job_id, n)
-    return False
-
-
-def _handle_heartbeat(
-    turn: TurnContext,
-    machine: Machine,
-    beat: m.Heartbeat,
-    seen: int,
-    completions: Completions,
-    late: LateResults,
-) -> None:
-    """Renew the leases of listed attempts, and resolve those that the machine does not list.
-
-    seen: number of the last grant that the machine had journalled.
-    """
-    assert machine.connection is not None
-    first = machine.heartbeat_no == 0
-    if beat.wall_ms is not None:
-        clock_ms = beat.wall_ms - turn.now.wall_ms
-        if is_clock_skewed(clock_ms - machine.clock_skew_ms):
-            # A clock was set; windows that were closed by the old time may be open.
-            turn.state.placement.clear_declines(machine.machine_id)
-        machine.clock_skew_ms = clock_ms
-    machine.heartbeat_no = max(machine.heartbeat_no, beat.hb)
-    held: dict[tuple[int, int], str] = {(each.job, each.n): each.state for each in beat.held}
-    if first:
-        _end_previous_boot(machine, held, completions)
-    excepted = []
-    for (job_id, n), state in held.items():
+    def _is_live(self, machine: Machine, job_id: int, n: int, *, reject: bool = False) -> bool:
+        """Return whether the machine holds this attempt; if not, it may be rejected as stale."""
         attempt = machine.live_attempts.get(job_id)
         if attempt is not None and attempt.n == n:
-            machine.live_attempts[job_id] = attempt.with_renewal(turn.now.steady_ms)
-        elif state != "ended":
-            excepted.append((job_id, n))
-            late.reject(machine, job_id, n)
-    turn.send(machine.connection, m.Renew(beat.hb, excepted))
-    for job_id, attempt in list(machine.live_attempts.items()):
-        held_state = held.get((job_id, attempt.n))
-        if held_state is not None:
-            if first:
-                _resume_held(turn, machine, job_id, held_state, completions)
-        elif first or attempt.grant_no <= seen:
-            _resolve_missing(turn, machine, job_id, first, completions)
+            return True
+        if reject:
+            self._late.reject(machine, job_id, n)
+        return False
 
+    def _record_progress(self, message: m.Progress) -> None:
+        tenths = None if message.percent is None else round(10 * message.percent)
+        # The comment is text of the job. PostgreSQL cannot store a NUL.
+        comment = message.comment and message.comment[:_MAX_COMMENT].replace("\0", "\ufffd")
+        self._completions.progress[message.job, message.n] = (tenths, comment)
 
-def _end_previous_boot(
-    machine: Machine, held: dict[tuple[int, int], str], completions: Completions
-) -> None:
-    # At the first heartbeat, not at the handshake: a delayed hello of an old boot must not end
-    # attempts of a later one, and only an agent that has read the welcome sends a heartbeat.
-    for job_id, attempt in list(machine.live_attempts.items()):
-        # The agent reports the end of an attempt listed as "ended", with outcome and usage.
-        if attempt.boot_id != machine.boot_id and held.get((job_id, attempt.n)) != "ended":
-            completions.record_loss(
-                machine, job_id, Lost("the machine restarted"), "observed: rebooted"
-            )
+    def _handle_returned(self, machine: Machine, message: m.Returned) -> None:
+        reason = message.reason[:500].replace("\0", "\ufffd")
+        closed = message.code == m.HOURS_CLOSED
+        if closed:
+            class_id, now_ms = machine.live_attempts[message.job].class_id, self._turn.now.wall_ms
+            self._turn.state.placement.record_decline(machine.machine_id, class_id, now_ms)
+        outcome = NotStarted(0, reason)
+        self._completions.record_never_started(machine, message.job, outcome, closed=closed)
 
+    def _handle_heartbeat(self, machine: Machine, beat: m.Heartbeat, seen: int) -> None:
+        """Renew the leases of listed attempts, and resolve those that the machine does not list.
 
-def _resume_held(
-    turn: TurnContext, machine: Machine, job_id: int, state: str, completions: Completions
-) -> None:
-    """Repeat what a lost connection may have dropped for an attempt: its start, a stop request."""
-    assert machine.connection is not None
-    attempt = machine.live_attempts[job_id]
-    if state == "running" and attempt.started_ms is None:
-        completions.record_start(machine, job_id, turn.now.wall_ms)
-    if attempt.stop_requested_by is not None and state != "ended":
-        turn.send(machine.connection, m.Stop(job_id, attempt.n, attempt.stop_requested_by))
+        seen: number of the last grant that the machine had journalled.
+        """
+        assert machine.connection is not None
+        now = self._turn.now
+        first = machine.heartbeat_no == 0
+        if beat.wall_ms is not None:
+            skew_ms = beat.wall_ms - now.wall_ms
+            if is_clock_skewed(skew_ms - machine.clock_skew_ms):
+                # A clock was set; windows that were closed by the old time may be open.
+                self._turn.state.placement.clear_declines(machine.machine_id)
+            machine.clock_skew_ms = skew_ms
+        machine.heartbeat_no = max(machine.heartbeat_no, beat.hb)
+        held: dict[tuple[int, int], str] = {(each.job, each.n): each.state for each in beat.held}
+        if first:
+            self._end_previous_boot(machine, held)
+        excepted = []
+        for (job_id, n), state in held.items():
+            attempt = machine.live_attempts.get(job_id)
+            if attempt is not None and attempt.n == n:
+                machine.live_attempts[job_id] = attempt.with_renewal(now.steady_ms)
+            elif state != "ended":
+                excepted.append((job_id, n))
+                self._late.reject(machine, job_id, n)
+        self._turn.send(machine.connection, m.Renew(beat.hb, excepted))
+        for job_id, attempt in list(machine.live_attempts.items()):
+            held_state = held.get((job_id, attempt.n))
+            if held_state is not None:
+                if first:
+                    self._resume_held(machine, job_id, held_state)
+            elif first or attempt.grant_no <= seen:
+                self._resolve_missing(machine, job_id, first)
 
+    def _end_previous_boot(self, machine: Machine, held: dict[tuple[int, int], str]) -> None:
+        # At the first heartbeat, not at the handshake: a delayed hello of an old boot must not
+        # end attempts of a later one, and only an agent that has read the welcome sends a
+        # heartbeat. The agent reports the end of an attempt listed as "ended" itself.
+        for job_id, attempt in list(machine.live_attempts.items()):
+            if attempt.boot_id != machine.boot_id and held.get((job_id, attempt.n)) != "ended":
+                outcome = Lost("the machine restarted")
+                self._completions.record_loss(machine, job_id, outcome, "observed: rebooted")
 
-def _resolve_missing(
-    turn: TurnContext, machine: Machine, job_id: int, first: bool, completions: Completions
-) -> None:
-    # The machine has journalled every grant up to `seen`, and a grant of an earlier connection
-    # cannot arrive any more. So the machine never had this attempt, or lost its own state.
-    attempt = machine.live_attempts[job_id]
-    if attempt.started_ms is not None:
-        completions.record_loss(
-            machine, job_id, Lost("the machine has no record of it any more"), "observed: forgotten"
-        )
-    elif first and attempt.stop_requested_by is None and machine.accepts_grants:
-        turn.regrants.append((machine.machine_id, job_id))
-    else:
-        completions.record_never_started(
-            machine, job_id, NotStarted(0, "the grant did not reach the machine")
-        )
+    def _resume_held(self, machine: Machine, job_id: int, state: str) -> None:
+        """Repeat what a lost connection may have dropped: a start, a stop request."""
+        assert machine.connection is not None
+        attempt = machine.live_attempts[job_id]
+        if state == "running" and attempt.started_ms is None:
+            self._completions.record_start(machine, job_id, self._turn.now.wall_ms)
+        if attempt.stop_requested_by is not None and state != "ended":
+            stop = m.Stop(job_id, attempt.n, attempt.stop_requested_by)
+            self._turn.send(machine.connection, stop)
+
+    def _resolve_missing(self, machine: Machine, job_id: int, first: bool) -> None:
+        # The machine has journalled every grant up to `seen`, and a grant of an earlier
+        # connection cannot arrive any more. So the machine never had this attempt, or lost its
+        # own state.
+        attempt = machine.live_attempts[job_id]
+        if attempt.started_ms is not None:
+            lost = Lost("the machine has no record of it any more")
+            self._completions.record_loss(machine, job_id, lost, "observed: forgotten")
+        elif first and attempt.stop_requested_by is None and machine.accepts_grants:
+            self._turn.regrants.append((machine.machine_id, job_id))
+        else:
+            not_started = NotStarted(0, "the grant did not reach the machine")
+            self._completions.record_never_started(machine, job_id, not_started)

@@ -72,13 +72,25 @@ def insert_slice(turn: TurnContext, request: BatchSlice) -> BatchIds:
     command = turn.catalog.decoded_command(revision)
     class_id = turn.catalog.class_id(turn.tx, revision, request.submitter, request.requirements)
     first = ids.first_job_id + request.offset
-    jobs.add(
-        turn.tx,
-        [
-            _new_job(turn, request, ids, first + i, row, class_id, revision.command_id, command)
-            for i, row in enumerate(request.rows)
-        ],
-    )
+    rows = [
+        jobs.NewJob(
+            first + i,
+            class_id,
+            revision.command_id,
+            row.arguments,
+            turn.now.wall_ms,
+            batch_id=ids.batch_id,
+            subject=row.subject,
+            overlap=int(command.overlap),
+            priority=request.priority,
+            hold=batches.HOLD_UNOPENED,
+            not_before_ms=request.not_before_ms,
+            deadline_ms=request.deadline_ms,
+            comment=request.comment,
+        )
+        for i, row in enumerate(request.rows)
+    ]
+    jobs.add(turn.tx, rows)
     if request.last:
         last = first + len(request.rows) - 1
         batches.open_batch(
@@ -94,33 +106,6 @@ def insert_slice(turn: TurnContext, request: BatchSlice) -> BatchIds:
             if each is not None:
                 turn.state.schedule_turn(each)
     return ids
-
-
-def _new_job(
-    turn: TurnContext,
-    request: BatchSlice,
-    ids: BatchIds,
-    job_id: int,
-    row: BatchRow,
-    class_id: int,
-    command_id: int,
-    command: Command,
-) -> jobs.NewJob:
-    return jobs.NewJob(
-        job_id,
-        class_id,
-        command_id,
-        row.arguments,
-        turn.now.wall_ms,
-        batch_id=ids.batch_id,
-        subject=row.subject,
-        overlap=int(command.overlap),
-        priority=request.priority,
-        hold=batches.HOLD_UNOPENED,
-        not_before_ms=request.not_before_ms,
-        deadline_ms=request.deadline_ms,
-        comment=request.comment,
-    )
 
 
 def drop_batch(turn: TurnContext, request: DropBatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
-from mythjobs.master.state import USER_HOLDER, Machine
+from mythjobs.master.state import USER_HOLDER
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol.messages import Freeze, Stop
@@ -27,19 +27,15 @@ def _apply_to_each(
     for job_id in ids:
         flags = found.get(job_id)
         if flags is None or (flags.hold == batches.HOLD_UNOPENED and not _is_visible(turn, flags)):
-            results.append(JobActionResult(job_id, "", "", f"there is no job {job_id}"))
-            continue
-        done, error = act(flags)
-        results.append(JobActionResult(job_id, flags.state, done, error))
-    if results:
-        after = jobs.read_flags(turn.tx, ids)
-        results = [
-            JobActionResult(
-                each.id, after[each.id].state if each.id in after else "", each.done, each.error
-            )
-            for each in results
-        ]
-    return results
+            results.append(("", f"there is no job {job_id}"))
+        else:
+            results.append(act(flags))
+    after = jobs.read_flags(turn.tx, ids)
+    states = [after[job_id].state if job_id in after else "" for job_id in ids]
+    return [
+        JobActionResult(job_id, state, done, error)
+        for job_id, state, (done, error) in zip(ids, states, results, strict=True)
+    ]
 
 
 def _is_visible(turn: TurnContext, flags: jobs.JobFlags) -> bool:
@@ -53,7 +49,7 @@ def _final_error(flags: jobs.JobFlags) -> tuple[str, str] | None:
 
 
 def cancel_jobs(turn: TurnContext, request: requests.CancelJobs) -> list[JobActionResult]:
-    """Cancel queued jobs at once; send a stop for live ones, which end when their machine reports so."""
+    """Cancel queued jobs at once; send a stop for live ones, which end when they have stopped."""
 
     def act(flags: jobs.JobFlags) -> tuple[str, str]:
         if flags.state == JobState.QUEUED:
@@ -145,38 +141,26 @@ def freeze_jobs(turn: TurnContext, request: requests.FreezeJobs) -> list[JobActi
 
     The store does not record the request, so a disconnected machine gets none later.
     """
-    if len(request.ids) > _MAX_JOBS:
-        raise BadRequest(f"{len(request.ids)} jobs in one request; at most {_MAX_JOBS} are allowed")
-    found = jobs.read_flags(turn.tx, request.ids)
-    results = []
-    for job_id in request.ids:
-        flags = found.get(job_id)
-        if flags is None:
-            results.append(JobActionResult(job_id, "", "", f"there is no job {job_id}"))
-            continue
-        error = _send_freeze(turn, job_id, flags.state, request.frozen)
-        done = "" if error else ("pausing" if request.frozen else "resuming")
-        results.append(JobActionResult(job_id, flags.state, done, error))
-    return results
+
+    def act(flags: jobs.JobFlags) -> tuple[str, str]:
+        error = _send_freeze(turn, flags.job_id, flags.state, request.frozen)
+        return ("" if error else "pausing" if request.frozen else "resuming"), error
+
+    return _apply_to_each(turn, request.ids, act)
 
 
 def _send_freeze(turn: TurnContext, job_id: int, state: str, frozen: bool) -> str:
     """Return why the request cannot be sent, or ""."""
-    machine = _machine_running(turn, job_id)
+    machines = turn.state.machines.values()
+    machine = next((each for each in machines if job_id in each.live_attempts), None)
     if machine is None:
         hint = "; `mythjobs hold` keeps it from starting" if state == "queued" else ""
         return f"job {job_id} is {state}, not running{hint}"
     if machine.connection is None or not machine.heartbeat_no:
-        return f"machine {machine.name} is not connected, which has job {job_id}; try again later"
+        action = f"cannot {'pause' if frozen else 'resume'} job {job_id}"
+        return f"{action}: machine {machine.name} is not connected; try again later"
     if frozen and "freeze" not in machine.capabilities:
         return f"machine {machine.name} cannot freeze a job; cancel it, or let it run"
     n = machine.live_attempts[job_id].n
     turn.send(machine.connection, Freeze(job_id, n, USER_HOLDER, frozen))
     return ""
-
-
-def _machine_running(turn: TurnContext, job_id: int) -> Machine | None:
-    for each in turn.state.machines.values():
-        if job_id in each.live_attempts:
-            return each
-    return None

@@ -133,7 +133,7 @@ def parse_limits(message: Mapping[str, Any]) -> Limits:
     get = message.get
     return _make_limits(
         get("wall_s"), get("cpu_s"), get("idle_s"), get("memory_bytes"), get("output_bytes"),
-        get("processes"), get("grace_s", 10.0),
+        get("processes"), float(get("grace_s", 10.0)),
     )  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def _make_limits(*values: Any) -> Limits:
     # Cached: attempts of one command usually share their limits, and creating Limits is slow.
     if not all(value is None or 0 <= value < math.inf for value in values):
         raise ValueError(f"limits must be finite and not negative: {values!r}")
-    return Limits(*values[:-1], grace_s=float(values[-1]))
+    return Limits(*values)
 
 
 def _create_scratch(attempt: ReaperAttempt, directory: str) -> str:

@@ -75,12 +75,12 @@ class AgentLink:
         if wire is not self._wire:
             return
         if self._connected:
-            frame = codec.master_frame(data)
+            frame = codec.decode_master_frame(data)
             self._witness(frame)
             now = self._machine.clock.now()
             self._agent.carry_out(self._agent.core.on_master_frame(frame, now))
             return
-        message = codec.handshake(data)
+        message = codec.decode_handshake(data)
         match message:
             case m.Challenge():
                 wire.send(UP, codec.encode(self._hello()))
@@ -95,7 +95,7 @@ class AgentLink:
         incarnation = f"{machine.boot_id}-{self._agent.number}"
         return m.Hello(
             m.VERSION, f"key of {machine.name}", "", "", machine.name, machine.boot_id,
-            incarnation, 2, zone="UTC", can=sorted(m.CAN),
+            incarnation, 2, zone="UTC", can=sorted(m.CAPABILITIES),
         )  # fmt: skip
 
     def _welcome(self, welcome: m.Welcome) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mythjobs.agent.core.terms import hours_from
+from mythjobs.agent.core.lease_terms import hours_from_message
 from mythjobs.model import window
 from mythjobs.model.weekly import CLOSED
 from mythjobs.model.window import Hours
@@ -31,10 +31,10 @@ class HoursWatch:
         # Machines whose reapers do not know how it is now.
         self._blind: set[str] = set()
 
-    def told(self, machine: Seen, key: Key, hours: m.Hours | None) -> None:
+    def told(self, machine: Seen, key: Key, hours: m.HoursSpec | None) -> None:
         """What its machine was told last."""
         place = machine.name, key
-        said = hours_from(hours)
+        said = hours_from_message(hours)
         if place in self._told and self._told[place] == said:
             return
         self._told[place] = said
@@ -76,8 +76,8 @@ class HoursWatch:
         """Looks again after its hours close the next time."""
         wall_ms = machine.clock.wall()
         sets, zone, over = hours.sets, hours.zone, hours.overrides
-        opens_ms = window.opens_ms(sets, zone, wall_ms, over)
-        closes_ms = None if opens_ms is None else window.closes_ms(sets, zone, opens_ms, over)
+        opens_ms = window.next_open_ms(sets, zone, wall_ms, over)
+        closes_ms = None if opens_ms is None else window.next_close_ms(sets, zone, opens_ms, over)
         if closes_ms is not None:
             at_ms = machine.clock.when_wall(closes_ms)
             self._look_at(at_ms + self._patience_ms(hours), machine, program)

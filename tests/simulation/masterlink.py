@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mythjobs.errors import MythJobsError
 from mythjobs.master.link.server import SILENCE_TIMEOUT_S
-from mythjobs.master.requests import AgentSaid, Attach, Attached, Detached
+from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 from tests.simulation.wire import DOWN, UP, Wire
@@ -34,7 +34,7 @@ class MasterLink:
         self._heard_ms = 0
         self._silence_ms = round(1000 * _SILENT_BEATS * process.beat_s)
         wire.reads(UP, self)
-        wire.send(DOWN, codec.encode(m.Challenge("", m.OLDEST, m.VERSION, "")))
+        wire.send(DOWN, codec.encode(m.Challenge("", m.OLDEST_VERSION, m.VERSION, "")))
         process.later(_HANDSHAKE_MS, self._out_of_patience)
 
     # The wire's end.
@@ -49,7 +49,7 @@ class MasterLink:
         if self.closed:
             return
         if self._hello is None:
-            hello = codec.handshake(data)
+            hello = codec.decode_handshake(data)
             assert isinstance(hello, m.Hello)
             self._hello = hello
             self._process.ask(Attach(hello, True, self.connection), self._answered)
@@ -57,8 +57,8 @@ class MasterLink:
             self._early.append(data)
         else:
             self._heard_ms = self._process.steady()
-            frame = codec.agent_frame(data)
-            self._process.post(AgentSaid(self.connection, frame))
+            frame = codec.decode_agent_frame(data)
+            self._process.post(FrameReceived(self.connection, frame))
 
     def _answered(self, answer: Any) -> None:
         if self.closed:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from mythjobs.process.reaper.journal import read_lines
+from mythjobs.process.reaper.journal import parse_journal
 from tests.simulation.disk import Disk, Log
 from tests.simulation.program import Key, Program
 from tests.simulation.witness import Seen, Witness
@@ -247,12 +247,14 @@ class Reaper:
             if held.program:
                 held.program.kill()
         self.journal.make_durable()
-        records = read_lines(self.journal.lines)
-        opened = {key: each.at_ms if each else None for key, each in records.open.items()}
-        return list(records.ends.values()), opened
+        records = parse_journal(self.journal.lines)
+        opened = {
+            key: each.started_ms if each else None for key, each in records.unfinished.items()
+        }
+        return list(records.ended.values()), opened
 
     def starting(self) -> set[Key]:
-        return set(read_lines(self.journal.lines).open)
+        return set(parse_journal(self.journal.lines).unfinished)
 
 
 def _line(record: Json) -> bytes:

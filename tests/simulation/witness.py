@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.lease import IDEMPOTENT
+from mythjobs.model.silence import IDEMPOTENT
 from tests.simulation.hours import HoursWatch
 from tests.simulation.program import Key, Program
 from tests.simulation.world import Clock, World

@@ -23,7 +23,7 @@ from urllib.parse import urlencode, urlsplit
 import processes
 
 try:
-    from mythjobs.config.runtime import runtime_dir
+    from mythjobs.config.runtime import ensure_runtime_dir
     from mythjobs.config.state import StateDir
 except ModuleNotFoundError:
     sys.exit("run this with .venv/bin/python, which make test or make demo sets up")
@@ -266,7 +266,7 @@ def _end(up: subprocess.Popen[bytes], state: Path) -> None:
             up.wait()
         processes.end(state, LEFT_WITHIN_S)
         # On tmpfs, outside of the workplace.
-        shutil.rmtree(runtime_dir(StateDir(state)), ignore_errors=True)
+        shutil.rmtree(ensure_runtime_dir(StateDir(state)), ignore_errors=True)
     finally:
         signal.signal(signal.SIGINT, before)
 

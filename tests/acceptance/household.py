@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from mythjobs.client import locate
 from mythjobs.client.client import Client
-from mythjobs.config.runtime import runtime_dir
+from mythjobs.config.runtime import ensure_runtime_dir
 from mythjobs.config.state import StateDir
 from mythjobs.errors import MythJobsError, Unreachable
 
@@ -154,7 +154,7 @@ class Household:
         for state in self.states.values():
             for pid in reapers(state):
                 os.kill(pid, signal.SIGTERM)
-            shutil.rmtree(runtime_dir(state), ignore_errors=True)
+            shutil.rmtree(ensure_runtime_dir(state), ignore_errors=True)
         self._log.close()
 
     # Asking. A master that is killed under a request is asked again when there is one.
@@ -172,7 +172,7 @@ class Household:
         return self._client().post(path, body)
 
     def _client(self) -> Client:
-        return Client(locate.of_state_directory(str(self.state.root)))
+        return Client(locate.find_socket(str(self.state.root)))
 
     def insist(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Until a master answers; the request must be one that may come twice."""

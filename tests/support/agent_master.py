@@ -32,7 +32,7 @@ class ScriptedMaster:
 
     def __init__(self, state: StateDir, jobs: int = 2) -> None:
         self.state = state
-        self.key: Ed25519PrivateKey = keys.master_key(state)
+        self.key: Ed25519PrivateKey = keys.load_master_key(state)
         self.jobs = jobs
         self.received: list[m.AgentMessage] = []
         self.chunks: list[codec.OutputChunk] = []

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from mythjobs import __version__
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys
-from mythjobs.config.state import StateDir, read_master
+from mythjobs.config.state import StateDir, read_master_info
 from mythjobs.errors import ProtocolError
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
@@ -153,7 +153,7 @@ class MasterLink:
 
     async def _connect(self) -> None:
         # The master publishes its socket path: a path below STATE may be too long for a socket.
-        info = read_master(self._state)
+        info = read_master_info(self._state)
         path = Path(info.socket) if info else self._state.root / "master.sock"
         async with unix_connect(
             str(path),
@@ -176,7 +176,7 @@ class MasterLink:
         challenge = codec.decode_handshake(await socket.recv())
         if not isinstance(challenge, m.Challenge):
             raise ProtocolError("unexpected handshake message from the master; challenge expected")
-        trusted_key = keys.master_public(self._state)
+        trusted_key = keys.read_master_public_key(self._state)
         nonce = secrets.token_hex(32)
         hello, statement = build_hello(challenge, self._identity, nonce, trusted_key)
         await socket.send(codec.encode(hello), text=True)

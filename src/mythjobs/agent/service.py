@@ -28,7 +28,7 @@ from mythjobs.agent.reaper_client import ReaperPool
 from mythjobs.agent.recovery import DeadReaper
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
-from mythjobs.config.hangup import hangup
+from mythjobs.config.hangup import hangup_signals
 from mythjobs.config.state import StateDir
 from mythjobs.errors import StoreFailed
 from mythjobs.protocol import messages as m
@@ -58,8 +58,8 @@ def run_agent(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s agent: %(message)s")
     logging.getLogger("websockets").setLevel(logging.WARNING)
     state.agent.root.mkdir(mode=0o700, exist_ok=True)
-    with locks.hold(state.agent.lock, "an agent"):
-        state.agent.make()
+    with locks.acquire(state.agent.lock, "an agent"):
+        state.agent.create()
         agent = Agent(state, name or socket.gethostname(), jobs)
         try:
             import uvloop
@@ -84,10 +84,10 @@ class Agent:
         )
         incarnation = secrets.token_hex(16)
         zone, can = find_time_zone(os.environ), detect_capabilities()
-        key = keys.own_key(directory.key)
+        key = keys.load_or_create_key(directory.key)
         identity = AgentIdentity(key, name, boot_id, incarnation, zone, can)
         self._link = MasterLink(state, identity, self)
-        self._reapers = ReaperPool(directory, runtime.runtime_dir(state), boot_id, self)
+        self._reapers = ReaperPool(directory, runtime.ensure_runtime_dir(state), boot_id, self)
         self._transfers = OutputTransfers(
             directory.output, core.find_attempt, self._change_watchers, self._queue_output_end
         )
@@ -101,7 +101,7 @@ class Agent:
 
     async def run(self, stop_jobs: bool) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup()):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup_signals()):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         serving = asyncio.create_task(self._serve())
         try:

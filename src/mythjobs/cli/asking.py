@@ -13,7 +13,7 @@ yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
 _NO: int = 1
 
 
-def agree(what: str, yes: bool) -> None:
+def confirm(what: str, yes: bool) -> None:
     """Returns if the user wants it. Says so and ends with 1 if not; raises BadRequest where
     nobody can be asked."""
     if yes:
@@ -21,5 +21,5 @@ def agree(what: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise BadRequest(f"{what}; nobody can be asked here, so give --yes to go on")
     if not click.confirm(f"{what}; go on?", default=False, err=True):
-        terminal.note("nothing was done")
+        terminal.print_message("nothing was done")
         raise click.exceptions.Exit(_NO)

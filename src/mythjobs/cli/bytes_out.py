@@ -6,10 +6,10 @@ import codecs
 import sys
 from typing import TextIO
 
-from mythjobs.cli.texts import clean_output
+from mythjobs.cli.texts import sanitize_output
 
 
-class BytesOut:
+class OutputStream:
     """Writes through at once. A terminal gets no control characters but line breaks and tabs."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -20,14 +20,14 @@ class BytesOut:
 
     def write(self, data: bytes) -> None:
         if self._terminal:
-            data = clean_output(self._decoder.decode(data)).encode()
+            data = sanitize_output(self._decoder.decode(data)).encode()
         self._out.write(data)
         self._out.flush()
 
 
-def to_stdout() -> BytesOut:
-    return BytesOut(sys.stdout)
+def open_stdout() -> OutputStream:
+    return OutputStream(sys.stdout)
 
 
-def to_stderr() -> BytesOut:
-    return BytesOut(sys.stderr)
+def open_stderr() -> OutputStream:
+    return OutputStream(sys.stderr)

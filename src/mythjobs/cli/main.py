@@ -75,16 +75,16 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
     except MythJobsError as error:
-        terminal.note(error.sentence)
+        terminal.print_message(error.sentence)
         code = error.exit_code
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
-            code = _bug()
+            code = _report_internal_error()
         else:
-            code = _cannot_write(error)
+            code = _report_write_error(error)
     except Exception:
-        code = _bug()
-    return _flush(code)
+        code = _report_internal_error()
+    return _flush_stdout(code)
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -102,7 +102,7 @@ def _invoke(arguments: list[str]) -> int:
         sentence = error.format_message().rstrip(".")
         context_of = getattr(error, "ctx", None)
         where = context_of.command_path if context_of else "mythjobs"
-        terminal.note(f"{sentence[:1].lower()}{sentence[1:]}; see `{where} --help`")
+        terminal.print_message(f"{sentence[:1].lower()}{sentence[1:]}; see `{where} --help`")
         return error.exit_code
 
 
@@ -116,28 +116,30 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _flush(code: int) -> int:
+def _flush_stdout(code: int) -> int:
     """What is still buffered. The reader of a pipe may have gone, as `| head` does."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        return _cannot_write(error)
+        return _report_write_error(error)
     except ValueError:  # closed
         pass
     return code
 
 
-def _cannot_write(error: OSError) -> int:
-    terminal.to_nowhere(1)
+def _report_write_error(error: OSError) -> int:
+    terminal.redirect_to_null(1)
     if error.errno == errno.EPIPE:
         return BROKEN_PIPE
-    terminal.note(f"the answer cannot be written: {error.strerror}")
+    terminal.print_message(f"the answer cannot be written: {error.strerror}")
     return os.EX_IOERR
 
 
-def _bug() -> int:
+def _report_internal_error() -> int:
     import traceback
 
     traceback.print_exc()
-    terminal.note("this is a fault of mythjobs itself; please report it with the lines above")
+    terminal.print_message(
+        "this is a fault of mythjobs itself; please report it with the lines above"
+    )
     return os.EX_SOFTWARE

@@ -7,8 +7,8 @@ from typing import Any, Final
 import click
 
 from mythjobs import clock
-from mythjobs.cli.session import Text
-from mythjobs.cli.times import instant_ms
+from mythjobs.cli.session import TextType
+from mythjobs.cli.times import parse_instant_ms
 from mythjobs.client.client import Json
 from mythjobs.model.life import JobState
 from mythjobs.model.units import parse_duration, parse_size
@@ -22,7 +22,7 @@ Parameter = click.Parameter | None
 Pairs = tuple[tuple[str, Any], ...]
 
 
-class Argument(click.ParamType[tuple[str, str]]):
+class ArgumentType(click.ParamType[tuple[str, str]]):
     """`name=value`; the value is any text, also an empty one."""
 
     name = "argument"
@@ -31,10 +31,12 @@ class Argument(click.ParamType[tuple[str, str]]):
         key, equals, text = value.partition("=")
         if not equals or not key:
             self.fail(f'"{value}" must be name=value', param, context)
-        return Text().convert(key, param, context), Text(f'"{key}"').convert(text, param, context)
+        return TextType().convert(key, param, context), TextType(f'"{key}"').convert(
+            text, param, context
+        )
 
 
-class After(click.ParamType[Json]):
+class DependencyType(click.ParamType[Json]):
     """`42`, `42:any`, `42:failure`."""
 
     name = "dependency"
@@ -46,17 +48,17 @@ class After(click.ParamType[Json]):
         return {"job": int(job), "when": _WHEN[when]}
 
 
-class Instant(click.ParamType[int]):
+class InstantType(click.ParamType[int]):
     name = "time"
 
     def convert(self, value: Any, param: Parameter, context: Context) -> int:
         try:
-            return instant_ms(value, clock.master_now().wall_ms)
+            return parse_instant_ms(value, clock.master_now().wall_ms)
         except ValueError as error:
             self.fail(str(error), param, context)
 
 
-class Duration(click.ParamType[float]):
+class DurationType(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: Parameter, context: Context) -> float:
@@ -73,7 +75,7 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-class Size(click.ParamType[str]):
+class SizeType(click.ParamType[str]):
     """`2GiB`; stays as it was written."""
 
     name = "size"
@@ -86,7 +88,7 @@ class Size(click.ParamType[str]):
         return str(value)
 
 
-class Units(click.ParamType[tuple[str, int]]):
+class UnitsType(click.ParamType[tuple[str, int]]):
     """`nas=2`; the name alone is one unit."""
 
     name = "units"
@@ -95,10 +97,10 @@ class Units(click.ParamType[tuple[str, int]]):
         key, equals, count = value.partition("=")
         if not key or (equals and not (_is_number(count) and int(count))):
             self.fail(f'"{value}" must be like nas or nas=2', param, context)
-        return Text().convert(key, param, context), int(count or 1)
+        return TextType().convert(key, param, context), int(count or 1)
 
 
-class Limit(click.ParamType[tuple[str, "str | int"]]):
+class LimitType(click.ParamType[tuple[str, "str | int"]]):
     """`wall=6h`, `memory=2GiB`, `processes=100`, as in the [limits] of a definition."""
 
     name = "limit"
@@ -107,11 +109,11 @@ class Limit(click.ParamType[tuple[str, "str | int"]]):
         key, _, text = value.partition("=")
         if not key or not text:
             self.fail(f'"{value}" must be like wall=6h or memory=2GiB', param, context)
-        said = Text(f'"{key}"').convert(text, param, context)
-        return Text().convert(key, param, context), int(said) if _is_number(said) else said
+        said = TextType(f'"{key}"').convert(text, param, context)
+        return TextType().convert(key, param, context), int(said) if _is_number(said) else said
 
 
-class States(click.ParamType[tuple[str, ...]]):
+class StatesType(click.ParamType[tuple[str, ...]]):
     """`queued,running`."""
 
     name = "states"
@@ -126,7 +128,7 @@ class States(click.ParamType[tuple[str, ...]]):
         return words
 
 
-def each_once(context: click.Context, option: Parameter, given: Pairs) -> Pairs:
+def refuse_duplicates(context: click.Context, option: Parameter, given: Pairs) -> Pairs:
     """A callback of options like `name=value` that may stand several times: each name once."""
     names = [name for name, _ in given]
     for name in names:
@@ -139,11 +141,11 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 19
 
 
-PARAMETER: Final = Argument()
-AFTER: Final = After()
-INSTANT: Final = Instant()
-DURATION: Final = Duration()
-SIZE: Final = Size()
-UNITS: Final = Units()
-LIMIT: Final = Limit()
-STATES: Final = States()
+PARAMETER: Final = ArgumentType()
+AFTER: Final = DependencyType()
+INSTANT: Final = InstantType()
+DURATION: Final = DurationType()
+SIZE: Final = SizeType()
+UNITS: Final = UnitsType()
+LIMIT: Final = LimitType()
+STATES: Final = StatesType()

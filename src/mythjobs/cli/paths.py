@@ -7,7 +7,7 @@ import os
 from mythjobs.errors import BadRequest
 
 
-def absolute(path: str, directory: str) -> str:
+def absolute_path(path: str, directory: str) -> str:
     """The path from the root. An empty one stays empty.
 
     `..` stays in it: behind a symbolic link it leads elsewhere than its text says.
@@ -18,14 +18,14 @@ def absolute(path: str, directory: str) -> str:
     return joined if ".." in joined.split("/") else os.path.normpath(joined)
 
 
-def given_path(parameter: str, path: str, directory: str) -> str:
+def resolve_path_argument(parameter: str, path: str, directory: str) -> str:
     """An argument that is a path, from the root. Raises BadRequest for an empty one."""
     if not path:
         raise BadRequest(f'the parameter "{parameter}" is empty; it must be a path')
-    return absolute(path, directory)
+    return absolute_path(path, directory)
 
 
-def is_text(path: str) -> bool:
+def is_utf8(path: str) -> bool:
     """Whether all of it is UTF-8."""
     try:
         path.encode()
@@ -34,6 +34,6 @@ def is_text(path: str) -> bool:
     return True
 
 
-def current_directory() -> str:
+def get_current_directory() -> str:
     """Raises FileNotFoundError where it was removed."""
     return os.fsencode(os.getcwd()).decode("utf-8", "surrogateescape")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from mythjobs.cli.texts import utf8
+from mythjobs.cli.texts import decode_argument
 from mythjobs.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Session:
         url = os.environ.get("MYTHJOBS_URL")
         # A directory that is named on the command line is meant, whatever the environment says.
         if url and self.state_dir is None:
-            return Client(locate.of_url(url, self.root, os.environ))
-        return Client(locate.of_state_directory(self.root))
+            return Client(locate.parse_url(url, self.root, os.environ))
+        return Client(locate.find_socket(self.root))
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
@@ -65,7 +65,7 @@ def state_dir_option(*, hidden: bool) -> click.Option:
     )
 
 
-class Command(click.Command):
+class CliCommand(click.Command):
     """A command that also takes --state-dir after its name, where people write it."""
 
     def __init__(self, *arguments: Any, **facts: Any) -> None:
@@ -98,11 +98,11 @@ class LazyGroup(click.Group):
         return command
 
 
-def command(name: str, **facts: Any) -> Callable[[Callable[..., Any]], Command]:
-    return click.command(name, cls=Command, **facts)
+def command(name: str, **facts: Any) -> Callable[[Callable[..., Any]], CliCommand]:
+    return click.command(name, cls=CliCommand, **facts)
 
 
-class Text(click.ParamType[str]):
+class TextType(click.ParamType[str]):
     """Text that goes to the master: exactly the bytes that were typed, which must be UTF-8."""
 
     name = "text"
@@ -114,12 +114,12 @@ class Text(click.ParamType[str]):
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> str:
         try:
-            return utf8(value)
+            return decode_argument(value)
         except ValueError as error:
             self.fail(f"{self._said} {error}", param, context)
 
 
-class CommandName(Text):
+class CommandNameType(TextType):
     name = "command"
 
     def shell_complete(
@@ -130,7 +130,7 @@ class CommandName(Text):
         return command_names(context, incomplete)
 
 
-class MachineName(Text):
+class MachineNameType(TextType):
     name = "machine"
 
     def shell_complete(
@@ -141,7 +141,7 @@ class MachineName(Text):
         return machine_names(context, incomplete)
 
 
-class JobId(click.IntRange):
+class JobIdType(click.IntRange):
     name = "job"
 
     def __init__(self) -> None:
@@ -163,9 +163,9 @@ class JobId(click.IntRange):
         return job_ids(context, incomplete)
 
 
-TEXT: Final = Text()
-COMMAND: Final = CommandName()
-MACHINE: Final = MachineName()
-JOB: Final = JobId()
+TEXT: Final = TextType()
+COMMAND: Final = CommandNameType()
+MACHINE: Final = MachineNameType()
+JOB: Final = JobIdType()
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

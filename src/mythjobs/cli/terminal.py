@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from mythjobs.cli.texts import clean, escape_controls, width
+from mythjobs.cli.texts import display_width, escape_controls, sanitize
 
 _COLOURS: Final = {
     "succeeded": "32", "failed": "31", "cancelled": "33", "running": "36", "leased": "36",
@@ -18,7 +18,7 @@ _LONG: Final = ("subject", "reason", "parameters", "summary", "allowed")
 _RICH: Final = {"31": "red", "32": "green", "33": "yellow", "36": "cyan"}
 
 
-def coloured() -> bool:
+def is_coloured() -> bool:
     """Whether stdout is a terminal whose user has not said NO_COLOR (no-color.org)."""
     return (
         sys.stdout.isatty()
@@ -27,72 +27,72 @@ def coloured() -> bool:
     )
 
 
-def say(line: str = "") -> None:
+def print_line(line: str = "") -> None:
     print(line)
 
 
-def say_now(line: str) -> None:
+def print_line_now(line: str) -> None:
     """A line that someone may be waiting for at the other end of a pipe."""
     print(line, flush=True)
 
 
-def note(sentence: str) -> None:
+def print_message(sentence: str) -> None:
     """What is no part of the answer, on stderr: errors, and what happens meanwhile."""
     try:
-        print(f"mythjobs: {clean(sentence)}", file=sys.stderr, flush=True)
+        print(f"mythjobs: {sanitize(sentence)}", file=sys.stderr, flush=True)
     except OSError:
         # Nobody can be told; the exit code still says what it is to say.
-        to_nowhere(2)
+        redirect_to_null(2)
 
 
-def to_nowhere(fd: int) -> None:
+def redirect_to_null(fd: int) -> None:
     """What is left in its buffer would be written again at exit, and fail again, with words."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, fd)
     os.close(devnull)
 
 
-def say_json(value: object) -> None:
+def print_json(value: object) -> None:
     import json
 
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     print(escape_controls(json.dumps(value, ensure_ascii=ascii_only, indent=2)))
 
 
-def state_word(state: str) -> str:
+def colour_state(state: str) -> str:
     """A state, in its colour where there are colours."""
     code = _COLOURS.get(state)
-    return f"\x1b[{code}m{state}\x1b[0m" if code and coloured() else clean(state)
+    return f"\x1b[{code}m{state}\x1b[0m" if code and is_coloured() else sanitize(state)
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> None:
+def print_fields(pairs: Iterable[tuple[str, str]]) -> None:
     """Label and value, line by line; what has no value is left out."""
     shown = [(label, value) for label, value in pairs if value]
-    widest = max((width(label) for label, _ in shown), default=0)
+    widest = max((display_width(label) for label, _ in shown), default=0)
     for label, value in shown:
-        say(f"{label}{' ' * (widest - width(label))}  {value}")
+        print_line(f"{label}{' ' * (widest - display_width(label))}  {value}")
 
 
 def plain_table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
 ) -> None:
     """Columns under headings, two blanks between; those named in `right` are flush right."""
-    cells = [[clean(each) for each in row] for row in rows]
-    widths = [width(heading) for heading in headings]
+    cells = [[sanitize(each) for each in row] for row in rows]
+    widths = [display_width(heading) for heading in headings]
     for row in cells:
-        widths = [max(wide, width(cell)) for wide, cell in zip(widths, row, strict=True)]
+        widths = [max(wide, display_width(cell)) for wide, cell in zip(widths, row, strict=True)]
     flush = [heading in right for heading in headings]
-    bold = coloured()
+    bold = is_coloured()
     for number, row in enumerate([list(headings), *cells]):
         parts = []
         for cell, wide, to_right in zip(row, widths, flush, strict=True):
-            gap = " " * (wide - width(cell))
+            gap = " " * (wide - display_width(cell))
             parts.append(gap + cell if to_right else cell + gap)
         line = "  ".join(parts).rstrip()
-        say(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
+        print_line(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
 
 
-def table(
+def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
 ) -> None:
     """A plain table, or one that fits the terminal where there is one."""
@@ -108,6 +108,6 @@ def table(
         side: Any = "right" if heading in right else "left"
         drawn.add_column(heading, justify=side, overflow="fold", no_wrap=heading not in _LONG)
     for row in rows:
-        words = [clean(each) for each in row]
+        words = [sanitize(each) for each in row]
         drawn.add_row(*(Text(each, _RICH.get(_COLOURS.get(each, ""), "")) for each in words))
     Console(highlight=False).print(drawn)

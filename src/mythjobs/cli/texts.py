@@ -13,7 +13,7 @@ _HARMLESS_IN_OUTPUT: Final = "\n\t\r"
 _LINE_BREAKS: Final = re.compile("[\n\r\t]+")
 
 
-def utf8(given: str) -> str:
+def decode_argument(given: str) -> str:
     """The text whose UTF-8 is what stands on the command line, whatever the locale.
 
     Raises ValueError with the rest of a sentence that begins with what was given.
@@ -27,12 +27,12 @@ def utf8(given: str) -> str:
         raise ValueError("is not valid Unicode") from None
 
 
-def clean(text: object) -> str:
+def sanitize(text: object) -> str:
     """As one line for a person: without control characters."""
     return _CONTROL.sub("", _LINE_BREAKS.sub(" ", str(text)))
 
 
-def clean_output(text: str) -> str:
+def sanitize_output(text: str) -> str:
     """A job's output for a terminal: lines and tabs stay, all else that controls it goes."""
     return _CONTROL.sub(lambda found: found[0] * (found[0] in _HARMLESS_IN_OUTPUT), text)
 
@@ -44,7 +44,7 @@ def escape_controls(json: str) -> str:
     )
 
 
-def width(text: str) -> int:
+def display_width(text: str) -> int:
     """Columns on a terminal: wide characters and emoji take two, marks on others none."""
     if text.isascii():
         return len(text)

@@ -7,37 +7,37 @@ from datetime import UTC, datetime, timedelta
 from mythjobs.model.units import MAX_WALL_MS, parse_duration
 
 
-def say_time(at_ms: int | None) -> str:
+def format_time(at_ms: int | None) -> str:
     """`2026-11-03 22:00:05`, local; nothing for an instant that is not known."""
     if at_ms is None:
         return ""
-    return f"{_local(at_ms):%Y-%m-%d %H:%M:%S}"
+    return f"{_to_local(at_ms):%Y-%m-%d %H:%M:%S}"
 
 
-def say_clock(at_ms: int | None, now_ms: int) -> str:
+def format_short_time(at_ms: int | None, now_ms: int) -> str:
     """Like say_time, without the day where it is today and without the seconds."""
     if at_ms is None:
         return ""
-    at = _local(at_ms)
-    today = at.date() == _local(now_ms).date()
+    at = _to_local(at_ms)
+    today = at.date() == _to_local(now_ms).date()
     return f"{at:%H:%M}" if today else f"{at:%Y-%m-%d %H:%M}"
 
 
-def instant_ms(text: str, now_ms: int) -> int:
+def parse_instant_ms(text: str, now_ms: int) -> int:
     """UTC milliseconds of `+2h`, `22:00` (the next one) or `2026-11-03 22:00[:05][+01:00]`.
 
     Raises ValueError with a sentence.
     """
-    at_ms = _instant_ms(text, now_ms)
+    at_ms = _parse_ms(text, now_ms)
     if not 0 <= at_ms <= MAX_WALL_MS:
         raise ValueError(f'"{text}" is too far off; the years are 1970 to 9999')
     return round(at_ms)
 
 
-def _instant_ms(text: str, now_ms: int) -> float:
+def _parse_ms(text: str, now_ms: int) -> float:
     if text.startswith("+"):
         return now_ms + parse_duration(text[1:]) * 1000
-    now = _local(now_ms)
+    now = _to_local(now_ms)
     try:
         if len(text) <= 5:
             clock = datetime.strptime(text, "%H:%M")  # noqa: DTZ007 (made local below)
@@ -54,7 +54,7 @@ def _instant_ms(text: str, now_ms: int) -> float:
         ) from None
 
 
-def _local(at_ms: int) -> datetime:
+def _to_local(at_ms: int) -> datetime:
     try:
         return datetime.fromtimestamp(at_ms / 1000).astimezone()
     except ValueError:  # TZ has an offset of a day or more, which datetime does not know

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session
-from mythjobs.cli.texts import clean
-from mythjobs.client.client import Client, Json, WentAway
+from mythjobs.cli.texts import sanitize
+from mythjobs.client.client import Client, ConnectionLost, Json
 from mythjobs.errors import StoreUnavailable, Unreachable
 from mythjobs.model.life import FINAL
 from mythjobs.model.units import humanize_duration
@@ -27,7 +27,7 @@ _LONG_S: Final = 60.0
 _SHORT_S: Final = 1.0
 
 
-class Patience:
+class RetryWindow:
     """Asks again while a master that was met is away. For reads only, which may be repeated."""
 
     def __init__(self, session: Session, *, quiet: bool = False) -> None:
@@ -38,41 +38,41 @@ class Patience:
     def client(self) -> Client:
         return self._session.client()
 
-    def ask(self, question: Callable[[Client], T]) -> T:
+    def call(self, question: Callable[[Client], T]) -> T:
         """Raises Unreachable at once if the master was never met, else after a minute."""
         until_ms: int | None = None
         while True:
             try:
                 answer = question(self._session.client())
             except Unreachable as error:
-                self._met = self._met or isinstance(error, WentAway | StoreUnavailable)
+                self._met = self._met or isinstance(error, ConnectionLost | StoreUnavailable)
                 now_ms = clock.master_now().steady_ms
                 if not self._met or (until_ms is not None and now_ms > until_ms):
                     raise
                 if until_ms is None:
                     until_ms = now_ms + round(_AWAY_S * 1000)
-                    self._tell()
+                    self._report_retry()
                 time.sleep(_RETRY_S)
                 continue
             self._met = True
             return answer
 
-    def _tell(self) -> None:
+    def _report_retry(self) -> None:
         if not self._quiet:
-            terminal.note("the master is away; jobs go on, waiting for it to come back")
+            terminal.print_message("the master is away; jobs go on, waiting for it to come back")
 
 
-class Ticker:
+class ProgressLine:
     """One line on the terminal that is written over while something takes long."""
 
     def __init__(self) -> None:
-        self.shown = sys.stderr.isatty()
+        self.is_shown = sys.stderr.isatty()
         self._any = False
 
     def show(self, line: str) -> None:
-        if self.shown:
+        if self.is_shown:
             self._any = True
-            print(f"\r\x1b[K{clean(line)[:200]}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{sanitize(line)[:200]}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._any:
@@ -80,18 +80,18 @@ class Ticker:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def is_over(job: Json) -> bool:
+def has_ended(job: Json) -> bool:
     return job["state"] in FINAL
 
 
-def until_over(
-    patience: Patience, job_id: int, tick: Callable[[Json], object] | None = None
+def wait_for_job(
+    patience: RetryWindow, job_id: int, tick: Callable[[Json], object] | None = None
 ) -> Json:
     """The job when it is over; `tick` sees it about once a second until then."""
     wait_s = _SHORT_S if tick else _LONG_S
     while True:
-        job = patience.ask(lambda client: client.get(f"jobs/{job_id}", wait_s=wait_s))
-        if is_over(job):
+        job = patience.call(lambda client: client.get(f"jobs/{job_id}", wait_s=wait_s))
+        if has_ended(job):
             return job
         if tick:
             tick(job)
@@ -99,11 +99,11 @@ def until_over(
 
 def wait_for_jobs(session: Session, ids: Iterable[int], tell: Callable[[Json], object]) -> int:
     """0 if all succeeded, else 1; `tell` gets each job when it is over, in the order given."""
-    patience, ticker, code = Patience(session), Ticker(), 0
+    patience, ticker, code = RetryWindow(session), ProgressLine(), 0
     try:
         for job_id in ids:
-            tick = (lambda job: ticker.show(_line(job))) if ticker.shown else None
-            job = until_over(patience, job_id, tick)
+            tick = (lambda job: ticker.show(_format_progress(job))) if ticker.is_shown else None
+            job = wait_for_job(patience, job_id, tick)
             ticker.clear()
             tell(job)
             if job["state"] != "succeeded":
@@ -115,48 +115,48 @@ def wait_for_jobs(session: Session, ids: Iterable[int], tell: Callable[[Json], o
 
 def wait_for_batch(session: Session, batch: int) -> Json:
     """The batch when all its jobs are over."""
-    patience, ticker = Patience(session), Ticker()
-    wait_s = _SHORT_S if ticker.shown else _LONG_S
+    patience, ticker = RetryWindow(session), ProgressLine()
+    wait_s = _SHORT_S if ticker.is_shown else _LONG_S
     try:
         while True:
-            found = patience.ask(lambda client: client.get(f"batches/{batch}", wait_s=wait_s))
+            found = patience.call(lambda client: client.get(f"batches/{batch}", wait_s=wait_s))
             if found["over"]:
                 return found
             counts = found["counts"]
-            ticker.show(f"batch {batch}: " + said_counts(counts))
+            ticker.show(f"batch {batch}: " + format_counts(counts))
     finally:
         ticker.clear()
 
 
-def said_counts(counts: dict[str, Any]) -> str:
+def format_counts(counts: dict[str, Any]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
-def said_batch(batch: Json) -> str:
+def format_batch(batch: Json) -> str:
     """`batch 7 of thumbnail, jobs 11 to 310: 40 % over, 118 succeeded, 2 failed, 180 open`."""
     over = batch["jobs"] - batch["counts"]["open"]
-    return clean(
+    return sanitize(
         f"batch {batch['batch']} of {batch['command']}, jobs {batch['first']} to {batch['last']}: "
-        f"{100 * over // batch['jobs']} % over, {said_counts(batch['counts'])}"
+        f"{100 * over // batch['jobs']} % over, {format_counts(batch['counts'])}"
     )
 
 
-def why_so(job: Json) -> str:
+def get_reason(job: Json) -> str:
     """Why a job is in its state; nothing to say of one that succeeded."""
     return str((job["reason"] or {}).get("sentence") or "")
 
 
-def end_of(job: Json) -> str:
+def format_job_end(job: Json) -> str:
     """`job 42 failed: exit code 3 (took 2.0 s)`."""
     last = job["attempts"][-1] if job["attempts"] else {}
     words = f"job {job['id']} {job['state']}"
-    if why := why_so(job):
+    if why := get_reason(job):
         words += f": {why}"
     wall_s = (last.get("usage") or {}).get("wall_s")
-    return clean(words + (f" (took {humanize_duration(wall_s)})" if wall_s else ""))
+    return sanitize(words + (f" (took {humanize_duration(wall_s)})" if wall_s else ""))
 
 
-def _line(job: Json) -> str:
+def _format_progress(job: Json) -> str:
     done = "" if job["progress"] is None else f", {job['progress']:g} %"
-    why = why_so(job)
+    why = get_reason(job)
     return f"job {job['id']} {job['command']}: {job['state']}{done}" + (f" ({why})" if why else "")

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from mythjobs import __version__, errors
 from mythjobs.client import http
-from mythjobs.client.locate import Address, not_yours, nothing_runs
-from mythjobs.client.paths import quote
+from mythjobs.client.locate import Address, not_allowed_error, unreachable_error
+from mythjobs.client.paths import percent_encode
 from mythjobs.errors import BadRequest, DefinitionError, MythJobsError, Unreachable
 
 # What the API says, as it came: docs/api.md.
@@ -19,11 +19,11 @@ Query = Mapping[str, object]
 
 # The longest an answer may take beyond what the request itself asks to wait. A turn is done
 # in milliseconds; a disk that hangs is told after this long instead of never.
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 _API: Final = "/api/v1/"
 
 
-class WentAway(Unreachable):
+class ConnectionLost(Unreachable):
     """There was a master, and it went away before its answer was whole."""
 
 
@@ -39,50 +39,50 @@ class Client:
         query: Query | None = None,
         *,
         wait_s: float = 0.0,
-        timeout_s: float | None = PATIENCE_S,
+        timeout_s: float | None = TIMEOUT_S,
     ) -> Json:
         """`wait_s` is how long the master itself may wait before it answers; without a timeout
         it may take as long as it likes."""
         asked = dict(query or {})
         if wait_s:
             asked["wait"] = f"{wait_s:g}"
-        return self._json("GET", path, asked, b"", timeout_s and timeout_s + wait_s)
+        return self._request_json("GET", path, asked, b"", timeout_s and timeout_s + wait_s)
 
-    def post(self, path: str, body: Json, *, timeout_s: float | None = PATIENCE_S) -> Json:
-        return self._json("POST", path, {}, _encode(body), timeout_s)
+    def post(self, path: str, body: Json, *, timeout_s: float | None = TIMEOUT_S) -> Json:
+        return self._request_json("POST", path, {}, _encode(body), timeout_s)
 
     def delete(self, path: str) -> Json:
-        return self._json("DELETE", path, {}, b"", PATIENCE_S)
+        return self._request_json("DELETE", path, {}, b"", TIMEOUT_S)
 
     def upload(self, path: str, query: Query, chunks: Iterable[bytes]) -> Json:
         """POST a body of any length as it is made. What `chunks` raises ends the request."""
-        return self._json("POST", path, query, iter(chunks), None, "application/x-ndjson")
+        return self._request_json("POST", path, query, iter(chunks), None, "application/x-ndjson")
 
     def stream(
         self,
         path: str,
         query: Query,
         write: Callable[[bytes], object],
-        heads: Callable[[Mapping[str, str]], object] = lambda headers: None,
+        on_headers: Callable[[Mapping[str, str]], object] = lambda headers: None,
     ) -> None:
         """Pass the bytes of an answer on as they come; its headers go to `heads` before them."""
         with self._connect() as sock:
-            answer = self._ask(sock, "GET", path, query, b"", "")
+            answer = self._send_request(sock, "GET", path, query, b"", "")
             sock.settimeout(None)
             if answer.status >= 400:
-                raise _error(answer.status, self._read(answer))
-            heads(answer.headers)
+                raise _parse_error(answer.status, self._read_body(answer))
+            on_headers(answer.headers)
             chunks = answer.chunks
             while True:
                 try:
                     chunk = next(chunks, None)
                 except OSError as error:
-                    raise self._went_away(error) from error
+                    raise self._connection_lost(error) from error
                 if chunk is None:
                     return
                 write(chunk)
 
-    def _json(
+    def _request_json(
         self,
         method: str,
         path: str,
@@ -93,16 +93,16 @@ class Client:
     ) -> Json:
         with self._connect() as sock:
             sock.settimeout(timeout_s)
-            answer = self._ask(sock, method, path, query, body, kind)
-            data = self._read(answer)
+            answer = self._send_request(sock, method, path, query, body, kind)
+            data = self._read_body(answer)
         if answer.status >= 400:
-            raise _error(answer.status, data)
+            raise _parse_error(answer.status, data)
         try:
             value = json.loads(data)
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise errors.ProtocolError(f"{self._address.said} does not answer like a master")
+            raise errors.ProtocolError(f"{self._address.label} does not answer like a master")
         return value
 
     def _connect(self) -> socket.socket:
@@ -116,13 +116,13 @@ class Client:
             sock.connect(address.socket or (address.host, address.port))
         except PermissionError:
             sock.close()
-            raise not_yours(address.said) from None
+            raise not_allowed_error(address.label) from None
         except OSError:
             sock.close()
-            raise nothing_runs(address.said) from None
+            raise unreachable_error(address.label) from None
         return sock
 
-    def _ask(
+    def _send_request(
         self,
         sock: socket.socket,
         method: str,
@@ -130,40 +130,42 @@ class Client:
         query: Query,
         body: bytes | Iterator[bytes],
         kind: str,
-    ) -> http.Answer:
+    ) -> http.Response:
         headers = {"Host": "localhost", "User-Agent": f"mythjobs/{__version__}"}
         if body or not isinstance(body, bytes):
             headers["Content-Type"] = kind
         if self._address.token:
             headers["Authorization"] = f"Bearer {self._address.token}"
         try:
-            return http.ask(sock, method, _API + _target(path, query), headers, body)
+            return http.send_request(
+                sock, method, _API + _format_target(path, query), headers, body
+            )
         except OSError as error:
-            raise self._went_away(error) from error
+            raise self._connection_lost(error) from error
 
-    def _read(self, answer: http.Answer) -> bytes:
+    def _read_body(self, answer: http.Response) -> bytes:
         try:
             return answer.read()
         except OSError as error:
-            raise self._went_away(error) from error
+            raise self._connection_lost(error) from error
 
-    def _went_away(self, error: OSError) -> WentAway:
+    def _connection_lost(self, error: OSError) -> ConnectionLost:
         if isinstance(error, TimeoutError):
-            return WentAway(f"the master on {self._address.said} does not answer")
-        return WentAway(
-            f"the master on {self._address.said} went away before it answered; "
+            return ConnectionLost(f"the master on {self._address.label} does not answer")
+        return ConnectionLost(
+            f"the master on {self._address.label} went away before it answered; "
             f"whether it did what was asked is not known"
         )
 
 
-def _target(path: str, query: Query) -> str:
+def _format_target(path: str, query: Query) -> str:
     parts = []
     for name, given in query.items():
         for value in given if isinstance(given, list | tuple) else (given,):
             if isinstance(value, bool):
                 value = "true" if value else "false"
             if value is not None:
-                parts.append(f"{name}={quote(str(value))}")
+                parts.append(f"{name}={percent_encode(str(value))}")
     return f"{path}?{'&'.join(parts)}" if parts else path
 
 
@@ -174,7 +176,7 @@ def _encode(body: Json) -> bytes:
         raise BadRequest(f"the request cannot be written as JSON: {error}") from None
 
 
-def _error(status: int, data: bytes) -> MythJobsError:
+def _parse_error(status: int, data: bytes) -> MythJobsError:
     """The master's error as the class it was raised as, so that the exit code is the same."""
     try:
         said = json.loads(data)
@@ -182,13 +184,13 @@ def _error(status: int, data: bytes) -> MythJobsError:
         exit_code = said.get("exit")
     except (ValueError, TypeError, KeyError):
         code, sentence, exit_code = "", f"the master answered with HTTP status {status}", None
-    found = _by_code().get(code)
+    found = _find_error_classes().get(code)
     if found is None:
-        known = [each for each in _by_code().values() if each.exit_code == exit_code]
+        known = [each for each in _find_error_classes().values() if each.exit_code == exit_code]
         found = known[0] if known else BadRequest if 400 <= status < 500 else MythJobsError
     return DefinitionError("", sentence) if found is DefinitionError else found(sentence)
 
 
-def _by_code() -> dict[str, type[MythJobsError]]:
+def _find_error_classes() -> dict[str, type[MythJobsError]]:
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     return {each.code: each for each in classes if issubclass(each, MythJobsError)}

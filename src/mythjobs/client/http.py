@@ -16,11 +16,11 @@ _MOST_HEADERS: Final = 200
 _READ: Final = 65_536
 
 
-class BrokenOff(ConnectionError):
+class TruncatedResponse(ConnectionError):
     """The connection ended, or stopped being HTTP, before the answer was whole."""
 
 
-class Answer:
+class Response:
     """The head of an answer; its body is read once, whole or as it comes."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: Iterator[bytes]) -> None:
@@ -32,13 +32,13 @@ class Answer:
         return b"".join(self.chunks)
 
 
-def ask(
+def send_request(
     sock: socket.socket,
     method: str,
     target: str,
     headers: Mapping[str, str],
     body: bytes | Iterator[bytes] = b"",
-) -> Answer:
+) -> Response:
     """Send the request and read the head of its answer. Raises OSError; BrokenOff is one."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
     if not isinstance(body, bytes):
@@ -48,11 +48,11 @@ def ask(
     head = ("\r\n".join([*lines, "Connection: close"]) + "\r\n\r\n").encode("latin-1")
     with suppress(BrokenPipeError, ConnectionResetError):
         # A server that refuses the rest closes; why stands in its answer, which is there already.
-        _send(sock, head, body)
-    return _read_answer(sock)
+        _write_request(sock, head, body)
+    return _read_response(sock)
 
 
-def _send(sock: socket.socket, head: bytes, body: bytes | Iterator[bytes]) -> None:
+def _write_request(sock: socket.socket, head: bytes, body: bytes | Iterator[bytes]) -> None:
     if isinstance(body, bytes):
         sock.sendall(head + body)
         return
@@ -63,7 +63,7 @@ def _send(sock: socket.socket, head: bytes, body: bytes | Iterator[bytes]) -> No
     sock.sendall(b"0\r\n\r\n")
 
 
-def _read_answer(sock: socket.socket) -> Answer:
+def _read_response(sock: socket.socket) -> Response:
     reader = _Reader(sock)
     status = 100
     while 100 <= status < 200:
@@ -71,44 +71,44 @@ def _read_answer(sock: socket.socket) -> Answer:
     if status in (204, 304):
         body: Iterator[bytes] = iter(())
     elif headers.get("transfer-encoding", "").lower() == "chunked":
-        body = _chunked(reader)
+        body = _read_chunks(reader)
     elif "content-length" in headers:
-        body = reader.take(_number(headers["content-length"], 10))
+        body = reader.read_exactly(_parse_length(headers["content-length"], 10))
     else:
-        body = reader.rest()
-    return Answer(status, headers, body)
+        body = reader.read_to_end()
+    return Response(status, headers, body)
 
 
 def _read_head(reader: _Reader) -> tuple[int, dict[str, str]]:
-    version, _, rest = reader.line().partition(" ")
+    version, _, rest = reader.read_line().partition(" ")
     status = rest[:3]
     if not version.startswith("HTTP/1.") or not (status.isdecimal() and len(status) == 3):
-        raise BrokenOff("the answer is not HTTP")
+        raise TruncatedResponse("the answer is not HTTP")
     headers: dict[str, str] = {}
-    while line := reader.line():
+    while line := reader.read_line():
         name, colon, value = line.partition(":")
         if not colon or len(headers) == _MOST_HEADERS:
-            raise BrokenOff("the head of the answer is broken")
+            raise TruncatedResponse("the head of the answer is broken")
         headers[name.lower()] = value.strip()
     return int(status), headers
 
 
-def _chunked(reader: _Reader) -> Iterator[bytes]:
-    while size := _number(reader.line().partition(";")[0], 16):
-        yield from reader.take(size)
-        if reader.line():
-            raise BrokenOff("a chunk is longer than it says")
-    while reader.line():  # trailers
+def _read_chunks(reader: _Reader) -> Iterator[bytes]:
+    while size := _parse_length(reader.read_line().partition(";")[0], 16):
+        yield from reader.read_exactly(size)
+        if reader.read_line():
+            raise TruncatedResponse("a chunk is longer than it says")
+    while reader.read_line():  # trailers
         pass
 
 
-def _number(text: str, base: int) -> int:
+def _parse_length(text: str, base: int) -> int:
     try:
         number = int(text, base)
     except ValueError:
         number = -1
     if number < 0:
-        raise BrokenOff("a length in the answer is broken")
+        raise TruncatedResponse("a length in the answer is broken")
     return number
 
 
@@ -117,32 +117,32 @@ class _Reader:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._held = b""
+        self._buffer = b""
 
-    def line(self) -> str:
-        while (end := self._held.find(b"\n")) < 0:
-            if len(self._held) > _LONGEST_LINE:
-                raise BrokenOff("a line of the answer is too long")
-            self._held += self._more()
-        line, self._held = self._held[:end], self._held[end + 1 :]
+    def read_line(self) -> str:
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > _LONGEST_LINE:
+                raise TruncatedResponse("a line of the answer is too long")
+            self._buffer += self._receive()
+        line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
         return line.rstrip(b"\r").decode("latin-1")
 
-    def take(self, count: int) -> Iterator[bytes]:
+    def read_exactly(self, count: int) -> Iterator[bytes]:
         while count:
-            data = self._held or self._more()
-            self._held = data[count:]
+            data = self._buffer or self._receive()
+            self._buffer = data[count:]
             data = data[:count]
             count -= len(data)
             yield data
 
-    def rest(self) -> Iterator[bytes]:
-        data = self._held or self._sock.recv(_READ)
+    def read_to_end(self) -> Iterator[bytes]:
+        data = self._buffer or self._sock.recv(_READ)
         while data:
             yield data
             data = self._sock.recv(_READ)
 
-    def _more(self) -> bytes:
+    def _receive(self) -> bytes:
         data = self._sock.recv(_READ)
         if not data:
-            raise BrokenOff("the answer ended early")
+            raise TruncatedResponse("the answer ended early")
         return data

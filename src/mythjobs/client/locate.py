@@ -17,14 +17,14 @@ _LOOPBACK: Final = re.compile(r"127(\.[0-9]{1,3}){3}")
 class Address(NamedTuple):
     """`socket` is a path, or empty: then host, port and token. `said` names it to a person."""
 
-    said: str
+    label: str
     socket: str
     host: str = "localhost"
     port: int = 0
     token: str = ""
 
 
-def of_state_directory(root: str) -> Address:
+def find_socket(root: str) -> Address:
     """The socket that the master says it has, else the one it usually has.
 
     Raises NotAllowed where the state directory is another user's, Unreachable where there is none.
@@ -35,9 +35,9 @@ def of_state_directory(root: str) -> Address:
             said = json.load(file)
         socket = said["socket"]
     except PermissionError:
-        raise not_yours(root) from None
+        raise not_allowed_error(root) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise nothing_runs(root) from None
+        raise unreachable_error(root) from None
     except (OSError, ValueError, TypeError, KeyError):
         socket = ""
     if not isinstance(socket, str) or not socket.startswith("/"):
@@ -45,7 +45,7 @@ def of_state_directory(root: str) -> Address:
     return Address(root, socket)
 
 
-def of_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
+def parse_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
     """The master's port on this machine, with the token of the state directory or the file named.
 
     Raises BadRequest for anything else: there is no TLS here yet.
@@ -70,8 +70,8 @@ def of_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
     return Address(url, "", host.strip("[]"), int(port), token)
 
 
-def nothing_runs(root: str) -> Unreachable:
-    if pid := _master_of(root):
+def unreachable_error(root: str) -> Unreachable:
+    if pid := _find_lock_holder(root):
         return Unreachable(
             f"a master (pid {pid}) has {root} and cannot be reached: it is only starting, or files "
             "of it were deleted there; if it is the same in a moment, end it and start it again"
@@ -79,7 +79,7 @@ def nothing_runs(root: str) -> Unreachable:
     return Unreachable(f"nothing runs on {root}; start it with `mythjobs up`")
 
 
-def _master_of(root: str) -> int:
+def _find_lock_holder(root: str) -> int:
     """Who holds the master's lock, else 0. To try it would be in the way of one that starts, so
     it is looked for in /proc/locks (proc_locks(5))."""
     path = os.path.join(root, "master.lock")
@@ -95,7 +95,7 @@ def _master_of(root: str) -> int:
     return pid if there else 0
 
 
-def not_yours(root: str) -> NotAllowed:
+def not_allowed_error(root: str) -> NotAllowed:
     try:
         import pwd
 

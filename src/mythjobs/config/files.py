@@ -7,9 +7,9 @@ import secrets
 from pathlib import Path
 
 
-def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Put a new content in place; readers and a power cut see the old or the new one, whole."""
-    aside = write_aside(path, data, mode)
+    aside = write_temporary(path, data, mode)
     try:
         os.replace(aside, path)
     except BaseException:
@@ -18,9 +18,9 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
     sync_directory(path.parent)
 
 
-def make_once(path: Path, data: bytes, mode: int = 0o600) -> bytes:
+def create_once(path: Path, data: bytes, mode: int = 0o600) -> bytes:
     """The file's content: `data` if there was none, else what another has put there first."""
-    aside = write_aside(path, data, mode)
+    aside = write_temporary(path, data, mode)
     try:
         os.link(aside, path)
     except FileExistsError:
@@ -39,7 +39,7 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def write_aside(path: Path, data: bytes, mode: int = 0o600) -> str:
+def write_temporary(path: Path, data: bytes, mode: int = 0o600) -> str:
     """A durable file beside it with this content; its path."""
     aside = f"{path}.{secrets.token_hex(4)}"
     fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

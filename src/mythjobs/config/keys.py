@@ -12,12 +12,12 @@ from mythjobs.config.state import StateDir
 from mythjobs.errors import ConfigError
 
 
-def own_key(path: Path) -> Ed25519PrivateKey:
+def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     """The key in this file, made if there is none. Raises ConfigError if it is no key."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        data = files.make_once(path, _new())
+        data = files.create_once(path, _generate_pem())
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except ValueError:
@@ -30,16 +30,16 @@ def own_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def master_key(state: StateDir) -> Ed25519PrivateKey:
+def load_master_key(state: StateDir) -> Ed25519PrivateKey:
     """The master's key, with its public half beside it for the agents of this machine."""
-    key = own_key(state.master_key)
+    key = load_or_create_key(state.master_key)
     public = key.public_key().public_bytes_raw().hex().encode() + b"\n"
     if not state.master_pub.exists() or state.master_pub.read_bytes() != public:
-        files.replace(state.master_pub, public, 0o644)
+        files.replace_file(state.master_pub, public, 0o644)
     return key
 
 
-def master_public(state: StateDir) -> str | None:
+def read_master_public_key(state: StateDir) -> str | None:
     """The hex of the only master key that an agent of this state directory accepts."""
     try:
         return state.master_pub.read_text(encoding="ascii").strip()
@@ -47,7 +47,7 @@ def master_public(state: StateDir) -> str | None:
         return None
 
 
-def _new() -> bytes:
+def _generate_pem() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

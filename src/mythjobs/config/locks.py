@@ -36,20 +36,20 @@ class Lock:
         self.close()
 
 
-def hold(path: Path, what: str) -> Lock:
+def acquire(path: Path, program: str) -> Lock:
     """Hold the lock. `what` is the program it stands for ("a master"). Raises AlreadyRunning."""
-    lock = try_hold(path)
+    lock = try_acquire(path)
     if lock is None:
-        pid = holder(path)
+        pid = read_holder_pid(path)
         who = f"pid {pid}" if pid else "another process"
         raise AlreadyRunning(
-            f"{what} runs already on the state directory {path.parent} ({who}); end it first, or "
+            f"{program} runs already on the state directory {path.parent} ({who}); end it first, or "
             f"name another directory with --state-dir"
         )
     return lock
 
 
-def try_hold(path: Path) -> Lock | None:
+def try_acquire(path: Path) -> Lock | None:
     """The lock, or None while another process holds it."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -65,7 +65,7 @@ def try_hold(path: Path) -> Lock | None:
     return Lock(fd)
 
 
-def holder(path: Path) -> int | None:
+def read_holder_pid(path: Path) -> int | None:
     """The pid that the last holder wrote; it says nothing about whether that one still lives."""
     try:
         return int(path.read_bytes())

@@ -13,10 +13,10 @@ from mythjobs.config.state import StateDir
 from mythjobs.errors import StateNotWritable
 
 # struct sockaddr_un has 108 bytes for the path and its NUL (unix(7)).
-LONGEST_SOCKET_PATH: Final = 107
+MAX_SOCKET_PATH_BYTES: Final = 107
 
 
-def runtime_dir(state: StateDir, environ: Mapping[str, str] | None = None) -> Path:
+def ensure_runtime_dir(state: StateDir, environ: Mapping[str, str] | None = None) -> Path:
     """A directory (0700, ours) for this state directory, on tmpfs where there is one.
 
     A FIFO costs 17 µs on tmpfs and 134 µs on ext4. Its name comes from the state
@@ -27,21 +27,21 @@ def runtime_dir(state: StateDir, environ: Mapping[str, str] | None = None) -> Pa
     for base in (environ.get("XDG_RUNTIME_DIR", ""), "/run", "/dev/shm"):
         if base.startswith("/") and is_tmpfs(base) and os.access(base, os.W_OK | os.X_OK):
             # Anyone may make that name in /dev/shm first; what another owns is left alone.
-            if _make_ours(Path(base, name)):
+            if _create_private_dir(Path(base, name)):
                 return Path(base, name)
     path = state.root / "run"
-    if not _make_ours(path):
+    if not _create_private_dir(path):
         raise StateNotWritable(f"{path} is not a directory of ours; move it away")
     return path
 
 
-def socket_path(state: StateDir, name: str) -> Path:
+def choose_socket_path(state: StateDir, name: str) -> Path:
     """Where a socket of this name is to be bound: in the state directory, if it fits."""
     path = state.root / name
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
         return path
-    path = runtime_dir(state) / name
-    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+    path = ensure_runtime_dir(state) / name
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         raise StateNotWritable(
             f"{state.root} is too long for a socket in it; name a shorter one with --state-dir"
         )
@@ -64,7 +64,7 @@ def is_tmpfs(path: str) -> bool:
     return False
 
 
-def _make_ours(path: Path) -> bool:
+def _create_private_dir(path: Path) -> bool:
     try:
         path.mkdir(mode=0o700, exist_ok=True)
         facts = path.lstat()

@@ -13,10 +13,10 @@ from mythjobs.errors import BadRequest, ConfigError
 _KEYS: Final = ("store",)
 _SCHEMES: Final = ("postgresql", "postgres")
 _EXAMPLE: Final = "postgresql://mythjobs@localhost/mythjobs"
-VARIABLE: Final = "MYTHJOBS_STORE"
+STORE_VARIABLE: Final = "MYTHJOBS_STORE"
 
 
-def store_of(state: StateDir, given: str | None, environ: Mapping[str, str]) -> str | Path:
+def choose_store(state: StateDir, given: str | None, environ: Mapping[str, str]) -> str | Path:
     """The URL that was given, else that of the environment, else that of the file; else the
     SQLite file of the state directory.
 
@@ -27,8 +27,8 @@ def store_of(state: StateDir, given: str | None, environ: Mapping[str, str]) -> 
             raise BadRequest(f'--store "{given}" is no PostgreSQL URL; write it like {_EXAMPLE}')
         return given
     for source, url in (
-        (VARIABLE, environ.get(VARIABLE)),
-        (str(state.master_toml), _of_file(state.master_toml)),
+        (STORE_VARIABLE, environ.get(STORE_VARIABLE)),
+        (str(state.master_toml), _read_store_setting(state.master_toml)),
     ):
         if url:
             if not _is_url(url):
@@ -44,7 +44,7 @@ def _is_url(text: str) -> bool:
     return text.partition("://")[0] in _SCHEMES and "://" in text
 
 
-def _of_file(path: Path) -> str:
+def _read_store_setting(path: Path) -> str:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

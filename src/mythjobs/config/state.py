@@ -93,7 +93,7 @@ class AgentDir:
     def scratch(self) -> Path:
         return self.root / "scratch"
 
-    def make(self) -> None:
+    def create(self) -> None:
         for path in (self.root, self.reapers, self.output, self.scratch):
             path.mkdir(mode=0o700, exist_ok=True)
 
@@ -118,17 +118,17 @@ def open_state(path: Path | str | None = None, *, create: bool = True) -> StateD
     """
     root = Path(os.path.abspath(path or default_state_path(os.environ)))
     if create:
-        _make(root)
+        _create(root)
         _check_ours(root)
     else:
         _check_readable(root)
     return StateDir(root)
 
 
-def write_master(state: StateDir, info: MasterInfo) -> None:
+def write_master_info(state: StateDir, info: MasterInfo) -> None:
     """Raises StateNotWritable."""
     try:
-        files.replace(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
+        files.replace_file(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
     except OSError as error:
         raise StateNotWritable(
             f"{state.master_json} cannot be written ({error.strerror}); make room, or name "
@@ -136,7 +136,7 @@ def write_master(state: StateDir, info: MasterInfo) -> None:
         ) from error
 
 
-def read_master(state: StateDir) -> MasterInfo | None:
+def read_master_info(state: StateDir) -> MasterInfo | None:
     """What the last master said; None if there was none. It may be dead by now."""
     try:
         return MasterInfo(**json.loads(state.master_json.read_bytes()))
@@ -144,7 +144,7 @@ def read_master(state: StateDir) -> MasterInfo | None:
         return None
 
 
-def _make(root: Path) -> None:
+def _create(root: Path) -> None:
     try:
         root.mkdir(mode=0o700, parents=True)
     except FileExistsError:
@@ -163,7 +163,7 @@ def _check_ours(root: Path) -> None:
     facts = root.stat()
     if facts.st_uid != os.getuid():
         raise StateNotWritable(
-            f"the state directory {root} belongs to {user_name(facts.st_uid)}; run mythjobs as "
+            f"the state directory {root} belongs to {lookup_user_name(facts.st_uid)}; run mythjobs as "
             f"that user, or name another directory with --state-dir"
         )
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
@@ -195,12 +195,12 @@ def _check_readable(root: Path) -> None:
         ) from None
     if os.getuid() not in (owner, 0):
         raise NotAllowed(
-            f"the state directory {root} belongs to {user_name(owner)}; run mythjobs as that "
+            f"the state directory {root} belongs to {lookup_user_name(owner)}; run mythjobs as that "
             f"user, or name another one with --state-dir"
         )
 
 
-def user_name(uid: int) -> str:
+def lookup_user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

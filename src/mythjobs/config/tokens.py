@@ -9,11 +9,11 @@ from mythjobs.config.state import StateDir
 from mythjobs.errors import ConfigError
 
 
-def own_token(state: StateDir) -> str:
+def load_or_create_token(state: StateDir) -> str:
     """The token of this state directory (32 random bytes, urlsafe, 0600), made if missing."""
     token = read_token(state)
     if token is None:
-        made = files.make_once(state.token, secrets.token_urlsafe(32).encode() + b"\n")
+        made = files.create_once(state.token, secrets.token_urlsafe(32).encode() + b"\n")
         token = made.decode().strip()
     if len(token) < 32:
         raise ConfigError(f"{state.token} holds no token; remove it and a new one is made")

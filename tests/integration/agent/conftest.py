@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.config.runtime import runtime_dir
+from mythjobs.config.runtime import ensure_runtime_dir
 from mythjobs.config.state import StateDir, open_state
 from tests.support.agent_master import terminate_reapers
 
@@ -18,4 +18,4 @@ def state(tmp_path: Path) -> Iterator[StateDir]:
     state = open_state(tmp_path / "s")
     yield state
     terminate_reapers(state)
-    shutil.rmtree(runtime_dir(state), ignore_errors=True)
+    shutil.rmtree(ensure_runtime_dir(state), ignore_errors=True)

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import mythjobs
-from mythjobs.config.runtime import runtime_dir
+from mythjobs.config.runtime import ensure_runtime_dir
 from mythjobs.config.state import StateDir
 from mythjobs.protocol import messages as m
 from tests.support.agent_master import find_reaper_pids, run_agent_process, run_master
@@ -169,8 +169,8 @@ def test_older_reaper_keeps_jobs_and_gets_no_new_ones(state: StateDir, tmp_path:
     old = shutil.copytree(Path(mythjobs.__file__).parent, tmp_path / "old" / "mythjobs")
     (old / "__init__.py").write_text('__version__ = "0.0.1"\n')
     state.agent.root.mkdir()
-    state.agent.make()
-    options = [str(state.agent.root), str(runtime_dir(state))]
+    state.agent.create()
+    options = [str(state.agent.root), str(ensure_runtime_dir(state))]
     options += ["/bin/sh", "-c", f"read _ <{tmp_path}/go; exit 8"]
     environ = {**os.environ, "PYTHONPATH": str(old.parent)}
     subprocess.run([sys.executable, "-c", OLD_REAPER, *options], env=environ, check=True)

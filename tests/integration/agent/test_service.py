@@ -226,7 +226,7 @@ def test_reaper_and_agent_killed_together(state: StateDir) -> None:
 def test_after_reboot_all_attempts_are_lost_and_no_process_is_killed(state: StateDir) -> None:
     """After a reboot, pids in the journals belong to other processes, here to this test."""
     state.agent.root.mkdir()
-    state.agent.make()
+    state.agent.create()
     state.agent.journal.write_text('{"boot":"before","grant":[[1,1],[2,1],[3,1]]}\n')
     dead = state.agent.reapers / "0-old"
     dead.mkdir()

@@ -69,7 +69,7 @@ def test_a_name_that_is_taken_says_what_to_do(call: Call, master: Master) -> Non
         (GOOD + "sumary = 1\n", "bad.toml line 6: parameters[1].sumary: unknown key; known are"),
         (GOOD.replace('["ls", "{a}"]', "[]"), "bad.toml line 2: argv: is empty"),
         (GOOD.replace('"x"', "3"), "bad.toml line 1: name: must be text in quotes"),
-        (GOOD.replace('argv = ["ls", "{a}"]', 'shell = "ls {a}"'), 'write "$MYTHJOBS_P_A" there'),
+        (GOOD.replace('argv = ["ls", "{a}"]', 'shell = "ls {a}"'), 'write "$MYTHJOBS_P_A" instead'),
         ("name", "bad.toml: is not TOML: "),
     ],
 )

@@ -84,7 +84,7 @@ def test_what_cannot_be_put_back_is_said(
     ):
         assert _restore(root, *words) == code
         assert said in capfd.readouterr().err
-    with locks.hold(root / "master.lock", "a master"):
+    with locks.acquire(root / "master.lock", "a master"):
         assert _restore(root, backup, "--yes") == 75
     assert "a master runs already" in capfd.readouterr().err
     assert _restore(root.parent / "empty", "--in-place") == 2

@@ -7,13 +7,13 @@ import pytest
 from mythjobs.client import http
 
 
-def answer(*pieces: bytes, body: bytes | Iterator[bytes] = b"") -> tuple[http.Answer, bytes]:
+def answer(*pieces: bytes, body: bytes | Iterator[bytes] = b"") -> tuple[http.Response, bytes]:
     """What comes of these bytes, piece by piece, and what was sent for them."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         sender = threading.Thread(target=say, args=(theirs, pieces))
         sender.start()
-        found = http.ask(ours, "POST", "/x", {"Host": "h"}, body)
+        found = http.send_request(ours, "POST", "/x", {"Host": "h"}, body)
         sender.join()
         found.chunks = iter([b"".join(found.chunks)])
         sent = b""
@@ -61,7 +61,7 @@ def test_an_answer_that_is_broken_off_is_never_taken_for_a_whole_one(whole: byte
         sender = threading.Thread(target=send, args=(theirs, whole))
         sender.start()
         with pytest.raises(ConnectionError):  # BrokenOff, or the kernel says it
-            http.ask(ours, "GET", "/", {}).read()
+            http.send_request(ours, "GET", "/", {}).read()
     sender.join()
 
 
@@ -94,5 +94,5 @@ def test_a_refusal_that_comes_before_the_body_was_sent_is_read() -> None:
     with ours:
         theirs.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
         theirs.close()
-        found = http.ask(ours, "POST", "/", {}, iter([b"x" * 100_000] * 10))
+        found = http.send_request(ours, "POST", "/", {}, iter([b"x" * 100_000] * 10))
         assert (found.status, found.read()) == (413, b"big")

@@ -63,6 +63,10 @@ class ServedMaster:
         merged = {**self.headers, **(headers or {})}
         return await asyncio.to_thread(_send_request, connection, method, path, body, merged)
 
+    async def api(self, method: str, path: str, body: Any = None) -> HttpResponse:
+        """Send to a path below /api/v1 through the Unix socket."""
+        return await self.request(method, "/api/v1" + path, body)
+
     async def request(self, method: str, path: str, body: Any = None) -> HttpResponse:
         """Send through the Unix socket."""
         connection = http.client.HTTPConnection("localhost", timeout=20)
@@ -112,7 +116,7 @@ def _send_request(
 async def serve_master(root: Path) -> AsyncIterator[ServedMaster]:
     state = open_state(root / "state")
     batches.remove_stale_uploads(state.uploads)
-    master = Master(state, keys.master_key(state), allow_local=True, local_jobs=2)
+    master = Master(state, keys.load_master_key(state), allow_local=True, local_jobs=2)
     master.start()
     app = build_app(master, master.links)
     port = bind_port(0)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.config import locks
-from mythjobs.config.state import open_state, read_master
+from mythjobs.config.state import open_state, read_master_info
 
 WAIT_S = 20.0
 PROGRAM = """
@@ -87,7 +87,7 @@ def test_a_master_prints_its_address_and_removes_its_files_on_exit(
     state = open_state(tmp_path / "state")
     with master(state.root) as process:
         address = first_line(process)
-        info = read_master(state)
+        info = read_master_info(state)
         assert info is not None
         assert (info.pid, info.address) == (process.pid, address)
         assert os.stat(info.socket).st_mode & 0o777 == 0o600
@@ -97,7 +97,7 @@ def test_a_master_prints_its_address_and_removes_its_files_on_exit(
             assert b"200" in sock.recv(100)
             # An open connection does not delay the exit.
             assert end(process, number) == 0
-    assert read_master(state) is None
+    assert read_master_info(state) is None
     assert not os.path.exists(info.socket)
 
 
@@ -117,7 +117,7 @@ def test_a_second_master_and_a_used_port_are_rejected(tmp_path: Path) -> None:
             assert f"port {port} is in use" in sentence
             assert "--port" in sentence
         # The first master is unaffected.
-        info = read_master(state)
+        info = read_master_info(state)
         assert info is not None
         assert os.path.exists(info.socket)
 
@@ -127,10 +127,10 @@ def test_files_of_a_killed_master_do_not_block_the_next(tmp_path: Path) -> None:
     state = open_state(tmp_path / "state")
     with master(state.root) as process:
         first_line(process)
-    assert read_master(state) is not None  # a killed master leaves its files
+    assert read_master_info(state) is not None  # a killed master leaves its files
     with master(state.root) as process:
         first_line(process)
-        info = read_master(state)
+        info = read_master_info(state)
         assert info is not None
         assert info.pid == process.pid
         assert end(process) == 0
@@ -146,11 +146,11 @@ def test_the_local_agent_is_restarted_and_reused_by_the_next_master(
         """Return the pid of the running agent, 0 for none."""
         if not state.agent.lock.exists():
             return 0
-        lock = locks.try_hold(state.agent.lock)
+        lock = locks.try_acquire(state.agent.lock)
         if lock is not None:
             lock.close()
             return 0
-        return locks.holder(state.agent.lock) or 0
+        return locks.read_holder_pid(state.agent.lock) or 0
 
     with master(state.root, local=True) as process:
         first_line(process)
@@ -170,7 +170,7 @@ def test_the_local_agent_is_restarted_and_reused_by_the_next_master(
 
 
 def _connected(root: Path) -> bool:
-    info = read_master(open_state(root))
+    info = read_master_info(open_state(root))
     assert info is not None
     with closing(socket.socket(socket.AF_UNIX)) as sock:
         sock.connect(info.socket)
@@ -206,7 +206,7 @@ def test_a_failure_of_the_core_ends_the_program(tmp_path: Path, error: str, code
         first_line(process)
         assert process.wait(WAIT_S) == code
     # No client is directed to a dead master.
-    assert read_master(state) is None
+    assert read_master_info(state) is None
 
 
 @pytest.mark.slow

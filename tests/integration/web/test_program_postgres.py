@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mythjobs.client.client import Client
-from mythjobs.client.locate import of_state_directory
-from mythjobs.config.state import open_state, read_master
+from mythjobs.client.locate import find_socket
+from mythjobs.config.state import open_state, read_master_info
 from tests.integration.web.test_program import end, first_line, master
 from tests.support import postgres
 
@@ -27,10 +27,10 @@ def test_a_master_keeps_its_queue_in_postgresql(
         for jobs in (1, 2):
             with master(tmp_path / "s") as process:
                 assert first_line(process).startswith("http://127.0.0.1:")
-                info = read_master(open_state(tmp_path / "s"))
+                info = read_master_info(open_state(tmp_path / "s"))
                 assert info is not None
                 assert info.store == url
-                client = Client(of_state_directory(str(tmp_path / "s")))
+                client = Client(find_socket(str(tmp_path / "s")))
                 run = {"argv": ["true"], "env": {}, "cwd": "/"}
                 client.post("jobs", {"command": "run", "run": run})
                 status = client.get("status")

@@ -29,7 +29,7 @@ from mythjobs.errors import DefinitionError
 )
 def test_an_error_names_file_line_and_key(text: str, sentence: str) -> None:
     with pytest.raises(DefinitionError) as error:
-        definition_file.parse(text, "f.toml")
+        definition_file.parse_definition(text, "f.toml")
     assert error.value.sentence.startswith(sentence)
     assert error.value.exit_code == 2
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.cli.commands.ending import exit_code
+from mythjobs.cli.commands.ending import get_exit_code
 
 
 def ended(outcome: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
@@ -25,14 +25,14 @@ def ended(outcome: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
 def test_run_exits_with_what_the_program_did(
     outcome: dict[str, Any], code: int, sentence: str
 ) -> None:
-    found, said = exit_code(ended(outcome))
+    found, said = get_exit_code(ended(outcome))
     assert found == code
     assert said.startswith(sentence)
     assert bool(said) == bool(sentence)
 
 
 def test_a_job_that_never_started_says_why() -> None:
-    assert exit_code(ended(None, "cancelled by ann")) == (
+    assert get_exit_code(ended(None, "cancelled by ann")) == (
         125,
         "job 7 was not started: cancelled by ann",
     )

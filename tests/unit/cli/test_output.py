@@ -18,16 +18,16 @@ def test_a_plain_table_is_aligned_and_has_one_line_a_row(
 
 
 def test_facts_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.facts([("state", "running"), ("key", ""), ("after", "4")])
+    terminal.print_fields([("state", "running"), ("key", ""), ("after", "4")])
     assert capsys.readouterr().out == "state  running\nafter  4\n"
 
 
 def test_json_is_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
     value = {"title": "\x1b\x9b😀 ä\n"}
-    terminal.say_json(value)
+    terminal.print_json(value)
     assert json.loads(capsys.readouterr().out) == value
 
 
 def test_a_note_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.note("no\nsuch\x1b[1m thing")
+    terminal.print_message("no\nsuch\x1b[1m thing")
     assert capsys.readouterr() == ("", "mythjobs: no such[1m thing\n")

@@ -1,6 +1,6 @@
 import pytest
 
-from mythjobs.cli.paths import absolute
+from mythjobs.cli.paths import absolute_path
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from mythjobs.cli.paths import absolute
     ],
 )
 def test_a_path_is_meant_from_where_the_caller_is(path: str, whole: str) -> None:
-    assert absolute(path, "/home/ann") == whole
+    assert absolute_path(path, "/home/ann") == whole

@@ -4,19 +4,26 @@ from typing import cast
 
 import pytest
 
-from mythjobs.cli.files.batch_input import LONGEST_LINE, Shape, pieces, placed
+from mythjobs.cli.files.batch_input import (
+    MAX_LINE_BYTES,
+    ArgumentDefaults,
+    read_pieces,
+    relocate_error,
+)
 from mythjobs.errors import BadRequest
 
-SHAPE = Shape({}, frozenset({"source"}), "/home/ann")
+SHAPE = ArgumentDefaults({}, frozenset({"source"}), "/home/ann")
 
 
 def buffered(data: bytes) -> io.BufferedReader:
     return cast(io.BufferedReader, io.BufferedReader(io.BytesIO(data)))
 
 
-def read(data: bytes, name: str = "stdin", shape: Shape = SHAPE) -> list[dict[str, object]]:
+def read(
+    data: bytes, name: str = "stdin", shape: ArgumentDefaults = SHAPE
+) -> list[dict[str, object]]:
     source = buffered(data)
-    lines = b"".join(piece for _, piece in pieces(source, name, shape, []))
+    lines = b"".join(piece for _, piece in read_pieces(source, name, shape, []))
     assert lines.endswith(b"\n")
     return [json.loads(line) for line in lines.splitlines()]
 
@@ -48,23 +55,23 @@ def test_paths_are_made_absolute_and_other_values_are_not() -> None:
 
 
 def test_what_all_have_in_common_gives_way_to_a_line() -> None:
-    shape = SHAPE._replace(shared={"preset": "fast", "x": "1"})
+    shape = SHAPE._replace(values={"preset": "fast", "x": "1"})
     assert read(b'{"preset": "slow"}\n', shape=shape) == [{"preset": "slow", "x": "1"}]
 
 
 def test_what_is_said_of_a_set_is_said_of_its_line() -> None:
     numbers: list[int] = []
-    list(pieces(buffered(b"a,b\n1,\n\n2,\n"), "x.csv", SHAPE, numbers))
+    list(read_pieces(buffered(b"a,b\n1,\n\n2,\n"), "x.csv", SHAPE, numbers))
     assert numbers == [2, 4]
-    assert placed("line 2: is\nbad", "x.csv", numbers) == "x.csv line 4: is\nbad"
-    assert placed("line 3: is bad", "x.csv", numbers) is None
-    assert placed("a batch has 1 to 9 jobs", "x.csv", numbers) is None
+    assert relocate_error("line 2: is\nbad", "x.csv", numbers) == "x.csv line 4: is\nbad"
+    assert relocate_error("line 3: is bad", "x.csv", numbers) is None
+    assert relocate_error("a batch has 1 to 9 jobs", "x.csv", numbers) is None
 
 
 def test_a_long_file_goes_out_in_pieces_of_whole_lines() -> None:
     line = json.dumps({"a": "x" * 1000}).encode() + b"\n"
     source = buffered(line * 200)
-    found = list(pieces(source, "stdin", SHAPE, []))
+    found = list(read_pieces(source, "stdin", SHAPE, []))
     assert len(found) > 2
     assert all(piece.endswith(b"\n") and len(piece) < 70_000 for _, piece in found)
     assert [count for count, _ in found] == sorted(count for count, _ in found)
@@ -81,8 +88,8 @@ def test_a_long_file_goes_out_in_pieces_of_whole_lines() -> None:
         ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl line 1: is not UTF-8"),
         ("a.jsonl", b'{"a": 1, "a": 2}\n', 'a.jsonl line 1: the parameter "a" is given twice'),
         ("a.jsonl", b'{"source": ""}\n', 'a.jsonl line 1: the parameter "source" is empty'),
-        ("a.jsonl", b"{}\n{" + b" " * LONGEST_LINE, "a.jsonl line 2: is longer than 1 MiB"),
-        ("a.csv", b"a\n" + b"x" * (LONGEST_LINE + 1), "a.csv line 2: is longer than 1 MiB"),
+        ("a.jsonl", b"{}\n{" + b" " * MAX_LINE_BYTES, "a.jsonl line 2: is longer than 1 MiB"),
+        ("a.csv", b"a\n" + b"x" * (MAX_LINE_BYTES + 1), "a.csv line 2: is longer than 1 MiB"),
         ("a.jsonl", b"[" * 100_000, "a.jsonl line 1: is nested too deeply"),
         ("a.csv", b"a,b\n1\n", "a.csv line 2: has 1 fields, the header has 2"),
         ("a.csv", b"a,a\n1,2\n", "a.csv line 1: the header needs a name"),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mythjobs.cli.times import instant_ms, say_clock, say_time
+from mythjobs.cli.times import format_short_time, format_time, parse_instant_ms
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,10 @@ NOW = utc(2026, 10, 24, 19, 30)  # 21:30 in Berlin, hours before summer time end
 
 
 def test_instants_are_said_in_local_time() -> None:
-    assert say_time(NOW) == "2026-10-24 21:30:00"
-    assert say_clock(NOW, NOW) == "21:30"
-    assert say_clock(utc(2026, 10, 23, 10, 0), NOW) == "2026-10-23 12:00"
-    assert say_time(None) == say_clock(None, NOW) == ""
+    assert format_time(NOW) == "2026-10-24 21:30:00"
+    assert format_short_time(NOW, NOW) == "21:30"
+    assert format_short_time(utc(2026, 10, 23, 10, 0), NOW) == "2026-10-23 12:00"
+    assert format_time(None) == format_short_time(None, NOW) == ""
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_instants_are_said_in_local_time() -> None:
     ],
 )
 def test_times_are_read_as_people_write_them(text: str, at: int) -> None:
-    assert instant_ms(text, NOW) == at
+    assert parse_instant_ms(text, NOW) == at
 
 
 @pytest.mark.parametrize("text", ["", "soon", "25:00", "+", "+3", "2026-13-01 00:00", "7"])
 def test_what_is_no_time_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match="write it like"):
-        instant_ms(text, NOW)
+        parse_instant_ms(text, NOW)

@@ -1,6 +1,6 @@
 import pytest
 
-from mythjobs.cli.files.toml_lines import line_of
+from mythjobs.cli.files.toml_lines import find_line
 
 TEXT = '''name = "x"
 argv = [
@@ -53,4 +53,4 @@ head.x = 1
     ],
 )
 def test_a_key_is_found_on_its_line(key: str, line: int | None) -> None:
-    assert line_of(TEXT, key) == line
+    assert find_line(TEXT, key) == line

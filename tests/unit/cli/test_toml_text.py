@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mythjobs.cli.files.toml_text import toml_text
+from mythjobs.cli.files.toml_text import format_toml
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*.toml"))
 
@@ -21,20 +21,20 @@ values = st.recursive(
 
 @given(st.dictionaries(texts, values, max_size=4))
 def test_what_is_written_is_read_as_the_same(table: dict[str, Any]) -> None:
-    assert tomllib.loads(toml_text(table)) == table
+    assert tomllib.loads(format_toml(table)) == table
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_the_same_after_it_was_shown(path: Path) -> None:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    assert tomllib.loads(toml_text(table)) == table
+    assert tomllib.loads(format_toml(table)) == table
 
 
 def test_the_text_of_a_shell_command_stays_readable() -> None:
     assert (
-        toml_text({"shell": 'cat "$A"\necho \\o\n'}) == "shell = '''\ncat \"$A\"\necho \\o\n'''\n"
+        format_toml({"shell": 'cat "$A"\necho \\o\n'}) == "shell = '''\ncat \"$A\"\necho \\o\n'''\n"
     )
 
 
 def test_a_regular_expression_needs_no_doubled_backslashes() -> None:
-    assert toml_text({"progress": {"regex": r"(\d+) %"}}) == "progress = { regex = '(\\d+) %' }\n"
+    assert format_toml({"progress": {"regex": r"(\d+) %"}}) == "progress = { regex = '(\\d+) %' }\n"

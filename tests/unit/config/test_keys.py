@@ -11,43 +11,43 @@ from mythjobs.errors import ConfigError
 
 
 def test_a_key_is_made_once_and_is_private(tmp_path: Path) -> None:
-    first = keys.own_key(tmp_path / "key")
-    again = keys.own_key(tmp_path / "key")
+    first = keys.load_or_create_key(tmp_path / "key")
+    again = keys.load_or_create_key(tmp_path / "key")
     assert first.private_bytes_raw() == again.private_bytes_raw()
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["key"]
 
 
 def test_who_comes_second_takes_what_the_first_made(tmp_path: Path) -> None:
-    assert files.make_once(tmp_path / "token", b"first") == b"first"
-    assert files.make_once(tmp_path / "token", b"second") == b"first"
+    assert files.create_once(tmp_path / "token", b"first") == b"first"
+    assert files.create_once(tmp_path / "token", b"second") == b"first"
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\n"])
 def test_a_damaged_key_is_refused_not_replaced(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "key").write_bytes(damage)
     with pytest.raises(ConfigError, match="not an Ed25519 key"):
-        keys.own_key(tmp_path / "key")
+        keys.load_or_create_key(tmp_path / "key")
     assert (tmp_path / "key").read_bytes() == damage
 
 
 def test_the_masters_public_key_stands_beside_it(tmp_path: Path) -> None:
     here = state.open_state(tmp_path)
-    assert keys.master_public(here) is None
-    key = keys.master_key(here)
-    assert keys.master_public(here) == key.public_key().public_bytes_raw().hex()
+    assert keys.read_master_public_key(here) is None
+    key = keys.load_master_key(here)
+    assert keys.read_master_public_key(here) == key.public_key().public_bytes_raw().hex()
     here.master_pub.unlink()
-    keys.master_key(here)
-    assert keys.master_public(here) == key.public_key().public_bytes_raw().hex()
+    keys.load_master_key(here)
+    assert keys.read_master_public_key(here) == key.public_key().public_bytes_raw().hex()
 
 
 def test_a_token_is_made_once(tmp_path: Path) -> None:
     here = state.open_state(tmp_path)
     assert tokens.read_token(here) is None
-    token = tokens.own_token(here)
+    token = tokens.load_or_create_token(here)
     assert len(token) >= 43
-    assert tokens.own_token(here) == tokens.read_token(here) == token
+    assert tokens.load_or_create_token(here) == tokens.read_token(here) == token
     assert here.token.stat().st_mode & 0o777 == 0o600
     here.token.write_text("\n")
     with pytest.raises(ConfigError, match="holds no token"):
-        tokens.own_token(here)
+        tokens.load_or_create_token(here)

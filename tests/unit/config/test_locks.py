@@ -13,21 +13,21 @@ from mythjobs.errors import AlreadyRunning
 
 
 def test_a_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
-    with locks.hold(tmp_path / "lock", "an agent"):
+    with locks.acquire(tmp_path / "lock", "an agent"):
         with pytest.raises(
             AlreadyRunning, match=rf"an agent runs already.*pid {os.getpid()}"
         ) as refused:
-            locks.hold(tmp_path / "lock", "an agent")
+            locks.acquire(tmp_path / "lock", "an agent")
         assert refused.value.exit_code == os.EX_TEMPFAIL
-        assert locks.try_hold(tmp_path / "lock") is None
-    again = locks.try_hold(tmp_path / "lock")
+        assert locks.try_acquire(tmp_path / "lock") is None
+    again = locks.try_acquire(tmp_path / "lock")
     assert again is not None
     again.close()
     again.close()
 
 
 def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
-    lock = locks.hold(tmp_path / "lock", "an agent")
+    lock = locks.acquire(tmp_path / "lock", "an agent")
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin
         assert child.stdout
@@ -36,5 +36,5 @@ def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
         child.stdin.flush()
         assert child.stdout.read(1) == b"\n"
         lock.close()
-        with locks.hold(tmp_path / "lock", "an agent"):
+        with locks.acquire(tmp_path / "lock", "an agent"):
             pass

@@ -13,9 +13,9 @@ from mythjobs.errors import StateNotWritable
 
 def test_a_state_directory_has_one_runtime_directory(tmp_path: Path) -> None:
     here = state.open_state(tmp_path / "s")
-    path = runtime.runtime_dir(here, {})
+    path = runtime.ensure_runtime_dir(here, {})
     try:
-        assert runtime.runtime_dir(here, {}) == path
+        assert runtime.ensure_runtime_dir(here, {}) == path
         assert path.stat().st_mode & 0o777 == 0o700
         assert path.parent == here.root or runtime.is_tmpfs(str(path))
     finally:
@@ -31,10 +31,10 @@ def test_disks_are_not_tmpfs() -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 def test_a_directory_that_another_owns_is_left_alone(tmp_path: Path) -> None:
     here = state.open_state(tmp_path / "s")
-    path = runtime.runtime_dir(here, {"XDG_RUNTIME_DIR": "/dev/shm"})
+    path = runtime.ensure_runtime_dir(here, {"XDG_RUNTIME_DIR": "/dev/shm"})
     os.chown(path, 12345, 12345)
     try:
-        other = runtime.runtime_dir(here, {"XDG_RUNTIME_DIR": "/dev/shm"})
+        other = runtime.ensure_runtime_dir(here, {"XDG_RUNTIME_DIR": "/dev/shm"})
         assert other != path
         other.rmdir()
     finally:
@@ -43,11 +43,11 @@ def test_a_directory_that_another_owns_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_socket_stands_in_the_state_directory_if_its_path_fits(tmp_path: Path) -> None:
     short = state.StateDir(Path("/tmp/s"))
-    assert runtime.socket_path(short, "master.sock") == Path("/tmp/s/master.sock")
+    assert runtime.choose_socket_path(short, "master.sock") == Path("/tmp/s/master.sock")
     deep = state.open_state(tmp_path / ("d" * 100))
-    path = runtime.socket_path(deep, "master.sock")
-    assert len(os.fsencode(path)) <= runtime.LONGEST_SOCKET_PATH
+    path = runtime.choose_socket_path(deep, "master.sock")
+    assert len(os.fsencode(path)) <= runtime.MAX_SOCKET_PATH_BYTES
     path.parent.rmdir()
     with pytest.raises(StateNotWritable, match="too long"):
-        runtime.socket_path(deep, "s" * 100)
-    runtime.runtime_dir(deep).rmdir()
+        runtime.choose_socket_path(deep, "s" * 100)
+    runtime.ensure_runtime_dir(deep).rmdir()

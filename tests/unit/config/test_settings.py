@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.config.settings import store_of
+from mythjobs.config.settings import choose_store
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, ConfigError
 from mythjobs.store.open import redact_password
@@ -16,11 +16,11 @@ URL = "postgresql://ann:secret@db/jobs"
 
 def test_what_is_given_stands_above_the_environment_and_that_above_the_file(tmp_path: Path) -> None:
     state = StateDir(tmp_path)
-    assert store_of(state, None, {}) == tmp_path / "store.db"
+    assert choose_store(state, None, {}) == tmp_path / "store.db"
     state.master_toml.write_text(f'store = "{URL}"\n')
-    assert store_of(state, None, {}) == URL
-    assert store_of(state, None, {"MYTHJOBS_STORE": "postgres:///a"}) == "postgres:///a"
-    assert store_of(state, "postgresql:///b", {"MYTHJOBS_STORE": "postgres:///a"}) == (
+    assert choose_store(state, None, {}) == URL
+    assert choose_store(state, None, {"MYTHJOBS_STORE": "postgres:///a"}) == "postgres:///a"
+    assert choose_store(state, "postgresql:///b", {"MYTHJOBS_STORE": "postgres:///a"}) == (
         "postgresql:///b"
     )
 
@@ -38,14 +38,14 @@ def test_a_wrong_file_is_our_configurations_fault(tmp_path: Path, text: str, sen
     state = StateDir(tmp_path)
     state.master_toml.write_text(text)
     with pytest.raises(ConfigError, match=sentence):
-        store_of(state, None, {})
+        choose_store(state, None, {})
 
 
 def test_a_wrong_url_is_the_fault_of_who_gave_it(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=r'--store "store\.db" is no PostgreSQL URL'):
-        store_of(StateDir(tmp_path), "store.db", {})
+        choose_store(StateDir(tmp_path), "store.db", {})
     with pytest.raises(ConfigError, match="MYTHJOBS_STORE"):
-        store_of(StateDir(tmp_path), None, {"MYTHJOBS_STORE": "x"})
+        choose_store(StateDir(tmp_path), None, {"MYTHJOBS_STORE": "x"})
 
 
 def test_a_password_is_never_shown(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_a_new_directory_is_closed_to_others(tmp_path: Path) -> None:
     made = state.open_state(tmp_path / "a" / "state")
     assert made.root.stat().st_mode & 0o777 == 0o700
     assert state.open_state(made.root) == made
-    made.agent.make()
+    made.agent.create()
     assert made.agent.output.is_dir()
 
 
@@ -61,13 +61,13 @@ def test_another_user_is_told_whose_it_is(tmp_path: Path, monkeypatch: pytest.Mo
 def test_reading_makes_nothing(tmp_path: Path) -> None:
     missing = state.open_state(tmp_path / "missing", create=False)
     assert not missing.root.exists()
-    assert state.read_master(missing) is None
+    assert state.read_master_info(missing) is None
 
 
 def test_what_a_master_says_of_itself_is_read_back(tmp_path: Path) -> None:
     here = state.open_state(tmp_path)
     info = state.MasterInfo(7, "127.0.0.1", 6545, str(tmp_path / "master.sock"), "0.1.0")
-    state.write_master(here, info)
-    assert state.read_master(here) == info
+    state.write_master_info(here, info)
+    assert state.read_master_info(here) == info
     here.master_json.write_text('{"pid": 7}')
-    assert state.read_master(here) is None
+    assert state.read_master_info(here) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-from mythjobs.cli.waiting import why_so
+from mythjobs.cli.waiting import get_reason
 from mythjobs.client.client import Json
 from mythjobs.model.outcome import (
     Breached,
@@ -27,11 +27,11 @@ STOPPED: Final = 128 + signal.SIGTERM
 LOST: Final = 75
 
 
-def exit_code(job: Json) -> tuple[int, str]:
+def get_exit_code(job: Json) -> tuple[int, str]:
     """The code, and a sentence where the program did not end by itself."""
     said = job["attempts"][-1]["outcome"] if job["attempts"] else None
     if said is None:
-        return NOT_STARTED, f"job {job['id']} was not started: {why_so(job) or job['state']}"
+        return NOT_STARTED, f"job {job['id']} was not started: {get_reason(job) or job['state']}"
     outcome = from_json(said)
     words = f"job {job['id']}: {describe(outcome)}"
     match outcome:

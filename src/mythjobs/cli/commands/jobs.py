@@ -11,10 +11,10 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.options import STATES
-from mythjobs.cli.session import COMMAND, JOB, TEXT, Session, as_json, command, pass_session
-from mythjobs.cli.texts import clean
-from mythjobs.cli.times import say_clock, say_time
-from mythjobs.cli.waiting import said_batch, why_so
+from mythjobs.cli.session import COMMAND, JOB, TEXT, Session, command, json_option, pass_session
+from mythjobs.cli.texts import sanitize
+from mythjobs.cli.times import format_short_time, format_time
+from mythjobs.cli.waiting import format_batch, get_reason
 from mythjobs.client.client import Client
 from mythjobs.model.command import RUN
 from mythjobs.model.life import JobState
@@ -39,7 +39,7 @@ _PAGE: Final = 500
 @click.option(
     "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most so many."
 )
-@as_json
+@json_option
 @pass_session
 def jobs(
     session: Session,
@@ -52,9 +52,9 @@ def jobs(
 ) -> None:
     """List jobs, the newest first."""
     query = {"state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject}
-    found = list(_pages(session.client(), query, limit))
+    found = list(_get_pages(session.client(), query, limit))
     if as_json:
-        terminal.say_json(found)
+        terminal.print_json(found)
         return
     now_ms = clock.master_now().wall_ms
     rows = [
@@ -62,19 +62,19 @@ def jobs(
             each["id"],
             each["state"],
             each["command"],
-            _about(each),
+            _format_subject(each),
             each["priority"] or "",
-            percent(each["progress"]),
-            say_clock(each["submitted_ms"], now_ms),
-            why_so(each),
+            format_percent(each["progress"]),
+            format_short_time(each["submitted_ms"], now_ms),
+            get_reason(each),
         )
         for each in found
     ]
     headings = ("job", "state", "command", "subject", "priority", "done", "submitted", "reason")
-    terminal.table(headings, rows, ("job", "priority", "done"))
+    terminal.print_table(headings, rows, ("job", "priority", "done"))
 
 
-def _pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
+def _get_pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
     before = None
     while limit > 0:
         page = client.get("jobs", {**query, "limit": min(limit, _PAGE), "before": before})
@@ -88,7 +88,7 @@ def _pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[s
 @command("show", epilog="Examples:\n  mythjobs show 42\n  mythjobs show --batch 7")
 @click.argument("job", type=JOB, required=False)
 @click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="How far a batch is.")
-@as_json
+@json_option
 @pass_session
 def show(session: Session, job: int | None, batch: int | None, as_json: bool) -> None:
     """Show all about one job, or how far a batch is."""
@@ -97,74 +97,76 @@ def show(session: Session, job: int | None, batch: int | None, as_json: bool) ->
     client = session.client()
     found = client.get(f"batches/{batch}" if job is None else f"jobs/{job}")
     if as_json:
-        terminal.say_json(found)
+        terminal.print_json(found)
     elif job is None:
-        terminal.say(said_batch(found))
+        terminal.print_line(format_batch(found))
     else:
-        _show(found)
+        _print_job(found)
 
 
-def _show(found: dict[str, Any]) -> None:
-    terminal.say(f"job {found['id']}  {clean(found['command'])}")
-    terminal.facts(_facts(found))
+def _print_job(found: dict[str, Any]) -> None:
+    terminal.print_line(f"job {found['id']}  {sanitize(found['command'])}")
+    terminal.print_fields(_list_fields(found))
     if found["command"] != RUN:
-        _list("arguments", [f"{name} = {value}" for name, value in found["arguments"].items()])
-    _list("attempts", [_attempt(each) for each in found["attempts"]])
-    _list("events", [_event(each) for each in found["events"]])
+        _print_section(
+            "arguments", [f"{name} = {value}" for name, value in found["arguments"].items()]
+        )
+    _print_section("attempts", [_format_attempt(each) for each in found["attempts"]])
+    _print_section("events", [_format_event(each) for each in found["events"]])
 
 
-def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     words = [
-        terminal.state_word(job["state"]),
-        percent(job["progress"]),
+        terminal.colour_state(job["state"]),
+        format_percent(job["progress"]),
         "held" if job["hold"] else "",
         f"asked to stop by {job['stop_requested']}" if job["stop_requested"] else "",
         f"frozen by {', '.join(job['frozen'])}" if job["frozen"] else "",
     ]
-    yield "state", ", ".join(clean(word) if word != words[0] else word for word in words if word)
-    yield "reason", clean(why_so(job))
-    yield "program", clean(_program(job))
-    yield "subject", clean(job["subject"] or "")
+    yield "state", ", ".join(sanitize(word) if word != words[0] else word for word in words if word)
+    yield "reason", sanitize(get_reason(job))
+    yield "program", sanitize(_format_program(job))
+    yield "subject", sanitize(job["subject"] or "")
     yield "priority", str(job["priority"])
-    yield "key", clean(job["key"] or "")
+    yield "key", sanitize(job["key"] or "")
     yield "batch", str(job["batch"] or "")
-    yield "after", ", ".join(_dependency(each) for each in job["after"])
-    yield "comment", clean(job["comment"])
-    yield "not before", say_time(job["not_before_ms"])
-    yield "deadline", say_time(job["deadline_ms"])
-    yield "machine", clean(job["machine"])
-    yield "prefers", clean(job["prefer"])
-    yield "labels", clean(", ".join(job["labels"]))
-    yield "semaphores", _pairs(job["semaphores"])
-    yield "limits", _pairs(job["limits"])
+    yield "after", ", ".join(_format_dependency(each) for each in job["after"])
+    yield "comment", sanitize(job["comment"])
+    yield "not before", format_time(job["not_before_ms"])
+    yield "deadline", format_time(job["deadline_ms"])
+    yield "machine", sanitize(job["machine"])
+    yield "prefers", sanitize(job["prefer"])
+    yield "labels", sanitize(", ".join(job["labels"]))
+    yield "semaphores", _format_pairs(job["semaphores"])
+    yield "limits", _format_pairs(job["limits"])
     yield "failures", str(job["failures"] or "")
     yield "lost", f"{job['losses']} times in a row" if job["losses"] else ""
-    by = f" by {clean(job['submitter'])}" if job["submitter"] else ""
-    yield "submitted", say_time(job["submitted_ms"]) + by
-    yield "ended", say_time(job["ended_ms"])
+    by = f" by {sanitize(job['submitter'])}" if job["submitter"] else ""
+    yield "submitted", format_time(job["submitted_ms"]) + by
+    yield "ended", format_time(job["ended_ms"])
     yield "runs again", f"job {job['rerun_of']}" if job["rerun_of"] else ""
 
 
-def _pairs(pairs: dict[str, Any]) -> str:
-    return clean(", ".join(f"{name}={value}" for name, value in pairs.items()))
+def _format_pairs(pairs: dict[str, Any]) -> str:
+    return sanitize(", ".join(f"{name}={value}" for name, value in pairs.items()))
 
 
-def _about(job: dict[str, Any]) -> str:
+def _format_subject(job: dict[str, Any]) -> str:
     """The subject; of an ad-hoc job, which has none, what it runs."""
-    return job["subject"] or _program(job) or ""
+    return job["subject"] or _format_program(job) or ""
 
 
-def _program(job: dict[str, Any]) -> str:
+def _format_program(job: dict[str, Any]) -> str:
     return shlex.join(job["arguments"].get("argv") or []) if job["command"] == RUN else ""
 
 
-def _dependency(after: dict[str, Any]) -> str:
+def _format_dependency(after: dict[str, Any]) -> str:
     word = {"ok": "succeeded", "any": "over", "failure": "failed"}.get(after["when"], after["when"])
     return f"{after['job']} {word}{' ✔' if after['met'] else ''}"
 
 
-def _attempt(attempt: dict[str, Any]) -> str:
-    parts = [str(attempt["n"]), str(attempt["machine"]), say_time(attempt["started_ms"])]
+def _format_attempt(attempt: dict[str, Any]) -> str:
+    parts = [str(attempt["n"]), str(attempt["machine"]), format_time(attempt["started_ms"])]
     parts.append(attempt["sentence"] or attempt["state"])
     usage = attempt.get("usage") or {}
     if usage.get("wall_s"):
@@ -174,25 +176,25 @@ def _attempt(attempt: dict[str, Any]) -> str:
     if usage.get("peak_bytes"):
         parts.append(f"peak {humanize_size(usage['peak_bytes'])}")
     if attempt["state"] != "over":
-        parts.append(f"if its machine falls silent: {_silence(attempt)}")
+        parts.append(f"if its machine falls silent: {_format_silence_policy(attempt)}")
     return "  ".join(part for part in parts if part)
 
 
-def _silence(attempt: dict[str, Any]) -> str:
+def _format_silence_policy(attempt: dict[str, Any]) -> str:
     lease_s = attempt["lease_s"]
     return f"{attempt['silence']}" + (f" after {humanize_duration(lease_s)}" if lease_s else "")
 
 
-def _event(event: dict[str, Any]) -> str:
-    return f"{say_time(event['at_ms'])}  {event['kind']}  {event['detail'] or ''}"
+def _format_event(event: dict[str, Any]) -> str:
+    return f"{format_time(event['at_ms'])}  {event['kind']}  {event['detail'] or ''}"
 
 
-def _list(heading: str, lines: list[str]) -> None:
+def _print_section(heading: str, lines: list[str]) -> None:
     if lines:
-        terminal.say(heading)
+        terminal.print_line(heading)
     for line in lines:
-        terminal.say(f"  {clean(line)}".rstrip())
+        terminal.print_line(f"  {sanitize(line)}".rstrip())
 
 
-def percent(progress: float | None) -> str:
+def format_percent(progress: float | None) -> str:
     return "" if progress is None else f"{progress:g} %"

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.bytes_out import to_stdout
-from mythjobs.cli.follow import Follower, tell_missing
+from mythjobs.cli.bytes_out import open_stdout
+from mythjobs.cli.follow import OutputFollower, report_missing_bytes
 from mythjobs.cli.session import JOB, Session, command, pass_session
-from mythjobs.cli.waiting import why_so
+from mythjobs.cli.waiting import get_reason
 
 
 @command("log")
@@ -29,14 +29,16 @@ def log(session: Session, job: int, follow: bool, stderr: bool, attempt: int | N
     """
     stream = 2 if stderr else 1
     if follow:
-        follower = Follower(session, job, stream, to_stdout().write)
-        tell_missing(follower.missing(follower.follow(attempt)))
+        follower = OutputFollower(session, job, stream, open_stdout().write)
+        report_missing_bytes(follower.count_missing_bytes(follower.follow(attempt)))
         return
     client = session.client()
     if attempt is None:
         found = client.get(f"jobs/{job}")
         if not found["attempt"]:
-            terminal.note(f"job {job} has not been started: {why_so(found) or found['state']}")
+            terminal.print_message(
+                f"job {job} has not been started: {get_reason(found) or found['state']}"
+            )
             return
         attempt = found["attempt"]
     dropped = [0]
@@ -45,6 +47,6 @@ def log(session: Session, job: int, follow: bool, stderr: bool, attempt: int | N
         dropped[0] = int(headers.get("x-dropped", "0"))
 
     client.stream(
-        f"jobs/{job}/output", {"stream": stream, "attempt": attempt}, to_stdout().write, heads
+        f"jobs/{job}/output", {"stream": stream, "attempt": attempt}, open_stdout().write, heads
     )
-    tell_missing(dropped[0])
+    report_missing_bytes(dropped[0])

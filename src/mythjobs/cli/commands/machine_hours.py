@@ -8,14 +8,14 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.asking import agree, yes_option
-from mythjobs.cli.commands.machine_settings import name
+from mythjobs.cli.asking import confirm, yes_option
+from mythjobs.cli.commands.machine_settings import machine_argument
 from mythjobs.cli.options import DURATION, INSTANT
-from mythjobs.cli.session import COMMAND, TEXT, Session, as_json, command, pass_session
-from mythjobs.cli.texts import clean
-from mythjobs.cli.times import say_clock
+from mythjobs.cli.session import COMMAND, TEXT, Session, command, json_option, pass_session
+from mythjobs.cli.texts import sanitize
+from mythjobs.cli.times import format_short_time
 from mythjobs.client.client import Json
-from mythjobs.client.paths import of_machine
+from mythjobs.client.paths import machine_path
 
 _OPEN: Final = """Examples:
   mythjobs machine open attic --until 23:00
@@ -23,17 +23,21 @@ _OPEN: Final = """Examples:
 _CLOSE: Final = """Examples:
   mythjobs machine close attic --for 2h
   mythjobs machine close attic transcode-h264 --until "2026-11-03 22:00\""""
-_which = click.argument("of", metavar="[COMMAND]", type=COMMAND, required=False)
-_until = click.option("--until", "until_ms", type=INSTANT, metavar="TIME", help="Until when.")
-_for = click.option("--for", "for_s", type=DURATION, metavar="DURATION", help="For how long.")
+_command_argument = click.argument("of", metavar="[COMMAND]", type=COMMAND, required=False)
+_until_option = click.option(
+    "--until", "until_ms", type=INSTANT, metavar="TIME", help="Until when."
+)
+_for_option = click.option(
+    "--for", "for_s", type=DURATION, metavar="DURATION", help="For how long."
+)
 
 
 @command("open", epilog=_OPEN)
-@name
-@_which
-@_until
-@_for
-@as_json
+@machine_argument
+@_command_argument
+@_until_option
+@_for_option
+@json_option
 @pass_session
 def open_(
     session: Session,
@@ -47,15 +51,15 @@ def open_(
 
     All jobs, or those of one command.
     """
-    _override(session, machine, "allow", of, _instant(until_ms, for_s), as_json)
+    _set_override(session, machine, "allow", of, _parse_end_ms(until_ms, for_s), as_json)
 
 
 @command("close", epilog=_CLOSE)
-@name
-@_which
-@_until
-@_for
-@as_json
+@machine_argument
+@_command_argument
+@_until_option
+@_for_option
+@json_option
 @pass_session
 def close(
     session: Session,
@@ -70,20 +74,20 @@ def close(
     None at all, or none of one command. What runs is treated as when its window closes:
     finished, frozen, run again later or ended, as its command or the machine says.
     """
-    _override(session, machine, "pause", of, _instant(until_ms, for_s), as_json)
+    _set_override(session, machine, "pause", of, _parse_end_ms(until_ms, for_s), as_json)
 
 
 @command("hours", epilog="Example:\n  mythjobs machine hours attic transcode-h264")
-@name
-@_which
-@as_json
+@machine_argument
+@_command_argument
+@json_option
 @pass_session
 def hours(session: Session, machine: str, of: str | None, as_json: bool) -> None:
     """Take back `open` or `close`: the usual hours hold again."""
-    _override(session, machine, "hours", of, None, as_json)
+    _set_override(session, machine, "hours", of, None, as_json)
 
 
-def _instant(until_ms: int | None, for_s: float | None) -> int:
+def _parse_end_ms(until_ms: int | None, for_s: float | None) -> int:
     if (until_ms is None) == (for_s is None):
         raise click.UsageError("give either --until or --for", click.get_current_context())
     if until_ms is not None:
@@ -92,30 +96,32 @@ def _instant(until_ms: int | None, for_s: float | None) -> int:
     return clock.master_now().wall_ms + round(1000 * for_s)
 
 
-def _override(
+def _set_override(
     session: Session, machine: str, kind: str, of: str | None, until_ms: int | None, as_json: bool
 ) -> None:
     body: Json = {"kind": kind, "command": of, "until_ms": until_ms}
-    found = session.client().post(f"{of_machine(machine)}/hours", body)
+    found = session.client().post(f"{machine_path(machine)}/hours", body)
     if as_json:
-        terminal.say_json(found)
+        terminal.print_json(found)
         return
     what = of or "every command"
     if until_ms is None:
-        terminal.say(clean(f"{machine} keeps its usual hours for {what}"))
+        terminal.print_line(sanitize(f"{machine} keeps its usual hours for {what}"))
         return
     word = "open" if kind == "allow" else "closed"
-    when = say_clock(until_ms, clock.master_now().wall_ms)
-    terminal.say(clean(f"{machine} is {word} for {what} until {when}, whatever its windows say"))
+    when = format_short_time(until_ms, clock.master_now().wall_ms)
+    terminal.print_line(
+        sanitize(f"{machine} is {word} for {what} until {when}, whatever its windows say")
+    )
 
 
 @command(
     "dead", epilog='Example:\n  mythjobs machine dead attic --reason "its power supply burned"'
 )
-@name
+@machine_argument
 @click.option("--reason", type=TEXT, required=True, help="How you know; kept with its jobs.")
 @yes_option
-@as_json
+@json_option
 @pass_session
 def dead(session: Session, machine: str, reason: str, yes: bool, as_json: bool) -> None:
     """Declare that a machine is gone and runs nothing any more.
@@ -124,12 +130,14 @@ def dead(session: Session, machine: str, reason: str, yes: bool, as_json: bool) 
     still run them, they run twice.
     """
     client = session.client()
-    found = client.get(of_machine(machine))
+    found = client.get(machine_path(machine))
     jobs = "1 job" if found["leased"] == 1 else f"{found['leased']} jobs"
-    agree(f"{machine} has {jobs}, which may be begun again elsewhere", yes)
-    done = client.post(f"{of_machine(machine)}/dead", {"reason": reason})
+    confirm(f"{machine} has {jobs}, which may be begun again elsewhere", yes)
+    done = client.post(f"{machine_path(machine)}/dead", {"reason": reason})
     if as_json:
-        terminal.say_json(done)
+        terminal.print_json(done)
         return
     ids = ", ".join(map(str, done["jobs"]))
-    terminal.say(clean(f"{machine} is declared dead" + (f"; it had jobs {ids}" if ids else "")))
+    terminal.print_line(
+        sanitize(f"{machine} is declared dead" + (f"; it had jobs {ids}" if ids else ""))
+    )

@@ -7,19 +7,19 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.commands import machine_hours, machine_settings
-from mythjobs.cli.session import Session, as_json, command, pass_session
-from mythjobs.cli.times import say_clock
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.times import format_short_time
 from mythjobs.model.units import describe_clock_skew
 
 
 @command("machines")
-@as_json
+@json_option
 @pass_session
 def machines(session: Session, as_json: bool) -> None:
     """List the machines."""
     found = session.client().get("machines")["machines"]
     if as_json:
-        terminal.say_json(found)
+        terminal.print_json(found)
         return
     now_ms = clock.master_now().wall_ms
     rows = [
@@ -29,13 +29,13 @@ def machines(session: Session, as_json: bool) -> None:
             each["running"],
             each["jobs"],
             each["cores"] or "",
-            machine_settings.allowed(each["allow"]),
-            say_clock(each["last_heard_ms"], now_ms),
+            machine_settings.format_allowed(each["allow"]),
+            format_short_time(each["last_heard_ms"], now_ms),
         )
         for each in found
     ]
     headings = ("machine", "state", "running", "at most", "cores", "allowed", "last heard")
-    terminal.table(headings, rows, ("running", "at most", "cores"))
+    terminal.print_table(headings, rows, ("running", "at most", "cores"))
 
 
 machine = click.Group(

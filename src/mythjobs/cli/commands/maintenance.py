@@ -10,12 +10,12 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.asking import agree, yes_option
+from mythjobs.cli.asking import confirm, yes_option
 from mythjobs.cli.options import DURATION, STATES
-from mythjobs.cli.paths import absolute, current_directory
-from mythjobs.cli.session import Session, as_json, command, pass_session
-from mythjobs.cli.texts import clean
-from mythjobs.cli.times import say_time
+from mythjobs.cli.paths import absolute_path, get_current_directory
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.texts import sanitize
+from mythjobs.cli.times import format_time
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.life import FINAL, JobState
@@ -25,7 +25,7 @@ _BROKEN: Final = 1
 
 
 @command("check", epilog="Example:\n  mythjobs check")
-@as_json
+@json_option
 @pass_session
 def check(session: Session, as_json: bool) -> int:
     """Look whether the store keeps its promises.
@@ -37,30 +37,30 @@ def check(session: Session, as_json: bool) -> int:
     try:
         found = session.client().get("check", timeout_s=None)
     except Unreachable:
-        found = _check_here(session)
+        found = _check_offline(session)
     if as_json:
-        terminal.say_json(found)
+        terminal.print_json(found)
     elif not found["count"]:
-        terminal.say("the store keeps its promises")
+        terminal.print_line("the store keeps its promises")
     for each in found["violations"]:
-        terminal.note(f"{each['invariant']}: {each['sentence']}")
+        terminal.print_message(f"{each['invariant']}: {each['sentence']}")
     if found["count"] > len(found["violations"]):
-        terminal.note(f"and {found['count'] - len(found['violations'])} more")
+        terminal.print_message(f"and {found['count'] - len(found['violations'])} more")
     return _BROKEN if found["count"] else 0
 
 
-def _check_here(session: Session) -> Json:
+def _check_offline(session: Session) -> Json:
     from mythjobs.config import locks
-    from mythjobs.config.settings import store_of
+    from mythjobs.config.settings import choose_store
     from mythjobs.config.state import open_state
     from mythjobs.store.invariants import run as checks
     from mythjobs.store.open import open_store
 
     state = open_state(session.state_dir, create=False)
-    where = store_of(state, None, os.environ)
+    where = choose_store(state, None, os.environ)
     if isinstance(where, Path) and not where.exists():
         raise Unreachable(f"no master runs on {session.root}, and there is no store to look at")
-    with locks.hold(state.master_lock, "a master"):
+    with locks.acquire(state.master_lock, "a master"):
         store = open_store(where)
         try:
             with store.snapshot() as tx:
@@ -81,7 +81,7 @@ def _check_here(session: Session) -> Json:
     "  twice, as the copy in the place of store.db would.",
 )
 @click.argument("file", type=click.Path())
-@as_json
+@json_option
 @pass_session
 def backup(session: Session, file: str, as_json: bool) -> None:
     """Copy the store to a new file while the master goes on.
@@ -91,24 +91,24 @@ def backup(session: Session, file: str, as_json: bool) -> None:
     """
     from mythjobs.store.backends.backup import back_up
 
-    target = Path(absolute(file, current_directory()))
-    size = back_up(_store_here(session), target)
+    target = Path(absolute_path(file, get_current_directory()))
+    size = back_up(_find_store(session), target)
     if as_json:
-        terminal.say_json({"file": str(target), "bytes": size})
+        terminal.print_json({"file": str(target), "bytes": size})
     else:
-        terminal.say(clean(f"{target} holds the store ({humanize_size(size)})"))
+        terminal.print_line(sanitize(f"{target} holds the store ({humanize_size(size)})"))
 
 
-def _store_here(session: Session) -> str | Path:
+def _find_store(session: Session) -> str | Path:
     """What the running master uses, else what one that is started would."""
-    from mythjobs.config.settings import store_of
+    from mythjobs.config.settings import choose_store
     from mythjobs.config.state import open_state
 
     state = open_state(session.state_dir, create=False)
     try:
         return str(session.client().get("status")["store"])
     except Unreachable:
-        return store_of(state, None, os.environ)
+        return choose_store(state, None, os.environ)
 
 
 @command(
@@ -125,7 +125,7 @@ def _store_here(session: Session) -> str | Path:
     help="Only succeeded, failed or cancelled ones.",
 )  # fmt: skip
 @yes_option
-@as_json
+@json_option
 @pass_session
 def prune(
     session: Session, age_s: float, states: tuple[str, ...], yes: bool, as_json: bool
@@ -146,13 +146,13 @@ def prune(
     meant = [f"{count} {state}" for state, count in counts.items() if count]
     done: Json = {"jobs": 0}
     if meant:
-        agree(f"{' and '.join(meant)} before {say_time(before_ms)} are deleted for good", yes)
+        confirm(f"{' and '.join(meant)} before {format_time(before_ms)} are deleted for good", yes)
         done = client.post(
             "jobs/prune", {"before_ms": before_ms, "states": list(states)}, timeout_s=None
         )
     if as_json:
-        terminal.say_json(done)
+        terminal.print_json(done)
     else:
-        terminal.say(
+        terminal.print_line(
             "1 job deleted" if done["jobs"] == 1 else f"{done['jobs'] or 'no'} jobs deleted"
         )

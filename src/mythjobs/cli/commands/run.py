@@ -12,14 +12,14 @@ from typing import Any, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.bytes_out import BytesOut, to_stderr, to_stdout
+from mythjobs.cli.bytes_out import OutputStream, open_stderr, open_stdout
 from mythjobs.cli.commands import ending
-from mythjobs.cli.follow import Follower, tell_missing
+from mythjobs.cli.follow import OutputFollower, report_missing_bytes
 from mythjobs.cli.options import DURATION, SIZE
-from mythjobs.cli.paths import current_directory, is_text
+from mythjobs.cli.paths import get_current_directory, is_utf8
 from mythjobs.cli.session import TEXT, Session, command, pass_session
-from mythjobs.cli.waiting import Patience, until_over
-from mythjobs.config.hangup import hangup
+from mythjobs.cli.waiting import RetryWindow, wait_for_job
+from mythjobs.config.hangup import hangup_signals
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model.bounds import IO_CLASSES
 from mythjobs.model.units import format_duration
@@ -31,7 +31,7 @@ _EXAMPLES: Final = """Examples:
 IO: Final = IO_CLASSES[1:]
 
 
-class _Asked(KeyboardInterrupt):
+class _Terminated(KeyboardInterrupt):
     """SIGTERM and SIGHUP: end as Ctrl-C does, with the code of a program that it ended."""
 
 
@@ -67,44 +67,44 @@ def run(
     cancels the job.
     """
     try:
-        directory = current_directory()
+        directory = get_current_directory()
     except FileNotFoundError:
         raise BadRequest("the current directory was removed; go to another one") from None
-    if not is_text(directory):
+    if not is_utf8(directory):
         raise BadRequest("the name of the current directory is not UTF-8; go to another one")
-    what = {"argv": list(program), "env": _environment(), "cwd": directory, "wall_s": wall_s}
+    what = {"argv": list(program), "env": _read_environment(), "cwd": directory, "wall_s": wall_s}
     body = {
         "command": "run",
         "run": what,
         "priority": priority,
         "comment": comment,
-        "limits": _limits(limits),
+        "limits": _format_limits(limits),
     }
-    for number in (signal.SIGTERM, *hangup()):
-        signal.signal(number, _raise_asked)
-    streams: _Streams | None = None
+    for number in (signal.SIGTERM, *hangup_signals()):
+        signal.signal(number, _raise_terminated)
+    streams: _OutputThreads | None = None
     try:
-        with _not_interrupted():
+        with _signals_blocked():
             submitted = session.client().post("jobs", body)
             job_id = int(submitted["id"])
             if submitted["reason"].startswith("will wait"):
-                terminal.note(f"job {job_id} {submitted['reason']}")
-            streams = _Streams(session, job_id)
+                terminal.print_message(f"job {job_id} {submitted['reason']}")
+            streams = _OutputThreads(session, job_id)
         # A signal that came meanwhile is raised here.
         streams.wait()
-        code, sentence = ending.exit_code(until_over(Patience(session), job_id))
+        code, sentence = ending.get_exit_code(wait_for_job(RetryWindow(session), job_id))
     except (KeyboardInterrupt, BrokenPipeError) as end:
         if streams is not None:
             _cancel(session, job_id, streams)
-        if isinstance(end, _Asked):
+        if isinstance(end, _Terminated):
             return ending.STOPPED
         raise
     if sentence:
-        terminal.note(sentence)
+        terminal.print_message(sentence)
     return code
 
 
-def _limits(given: Mapping[str, Any]) -> dict[str, str | int]:
+def _format_limits(given: Mapping[str, Any]) -> dict[str, str | int]:
     """As a definition's [limits] has them."""
     return {
         name: format_duration(value) or "" if isinstance(value, float) else value
@@ -113,7 +113,7 @@ def _limits(given: Mapping[str, Any]) -> dict[str, str | int]:
     }
 
 
-class _Streams:
+class _OutputThreads:
     """Both streams of the job, each followed by a thread."""
 
     def __init__(self, session: Session, job_id: int) -> None:
@@ -121,7 +121,7 @@ class _Streams:
         self._over = threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, args=(session, job_id, *each), daemon=True)
-            for each in ((1, to_stdout()), (2, to_stderr()))
+            for each in ((1, open_stdout()), (2, open_stderr()))
         ]
         for thread in self._threads:
             thread.start()
@@ -134,32 +134,34 @@ class _Streams:
         if self._errors:
             raise self._errors[0]
 
-    def _follow(self, session: Session, job_id: int, stream: int, to: BytesOut) -> None:
+    def _follow(self, session: Session, job_id: int, stream: int, to: OutputStream) -> None:
         try:
             # What happens to the job is told once, not for each stream.
-            follower = Follower(session, job_id, stream, to.write, quiet=stream == 2)
-            tell_missing(follower.missing(follower.follow()))
+            follower = OutputFollower(session, job_id, stream, to.write, quiet=stream == 2)
+            report_missing_bytes(follower.count_missing_bytes(follower.follow()))
         except BaseException as error:
             self._errors.append(error)
         finally:
             self._over.set()
 
 
-def _cancel(session: Session, job_id: int, streams: _Streams) -> None:
+def _cancel(session: Session, job_id: int, streams: _OutputThreads) -> None:
     """Ask for its end, and pass on what it says to that; a second Ctrl-C does not wait."""
     try:
         session.client().post("jobs/cancel", {"ids": [job_id]})
-        until_over(Patience(session), job_id)
+        wait_for_job(RetryWindow(session), job_id)
         streams.wait()
     except KeyboardInterrupt:
-        terminal.note(f"job {job_id} was asked to end; `mythjobs show {job_id}` says when it has")
+        terminal.print_message(
+            f"job {job_id} was asked to end; `mythjobs show {job_id}` says when it has"
+        )
     except BrokenPipeError:
         pass
     except MythJobsError as error:
-        terminal.note(f"job {job_id} may still run: {error.sentence}")
+        terminal.print_message(f"job {job_id} may still run: {error.sentence}")
 
 
-def _environment() -> Mapping[str, str]:
+def _read_environment() -> Mapping[str, str]:
     found, odd = {}, []
     for name, value in os.environb.items():
         try:
@@ -167,16 +169,16 @@ def _environment() -> Mapping[str, str]:
         except UnicodeDecodeError:
             odd.append(name.decode(errors="replace"))
     if odd:
-        terminal.note(f"left out of the environment, not being UTF-8: {', '.join(odd)}")
+        terminal.print_message(f"left out of the environment, not being UTF-8: {', '.join(odd)}")
     return found
 
 
-def _raise_asked(number: int, frame: object) -> None:
-    raise _Asked
+def _raise_terminated(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 @contextmanager
-def _not_interrupted() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     # Between the master's commit and its answer Ctrl-C would leave a job that nobody knows of.
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}

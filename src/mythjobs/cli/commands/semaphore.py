@@ -5,19 +5,19 @@ from __future__ import annotations
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.session import TEXT, Session, as_json, command, pass_session
+from mythjobs.cli.session import TEXT, Session, command, json_option, pass_session
 from mythjobs.client.client import Json
-from mythjobs.client.paths import of_semaphore
+from mythjobs.client.paths import semaphore_path
 
 _name = click.argument("name", type=TEXT)
 
 
 @command("list")
-@as_json
+@json_option
 @pass_session
 def list_(session: Session, as_json: bool) -> None:
     """List the semaphores, and how much of each the jobs that run have taken."""
-    _say(session.client().get("semaphores"), as_json)
+    _print_semaphores(session.client().get("semaphores"), as_json)
 
 
 @command("set", epilog="Example:\n  mythjobs semaphore set nas 3")
@@ -27,7 +27,7 @@ def list_(session: Session, as_json: bool) -> None:
     "--free-when-frozen/--keep-when-frozen", "free", default=None,
     help="Whether a frozen job gives its units back until it goes on. It keeps them by itself.",
 )  # fmt: skip
-@as_json
+@json_option
 @pass_session
 def set_(session: Session, name: str, size: int, free: bool | None, as_json: bool) -> None:
     """Make a semaphore, or say how many units it has.
@@ -35,24 +35,24 @@ def set_(session: Session, name: str, size: int, free: bool | None, as_json: boo
     Jobs that hold more than that run on; no other starts until there is room.
     """
     body = {"size": size} | ({} if free is None else {"free_when_frozen": free})
-    _say(session.client().post(of_semaphore(name), body), as_json)
+    _print_semaphores(session.client().post(semaphore_path(name), body), as_json)
 
 
 @command("remove")
 @_name
-@as_json
+@json_option
 @pass_session
 def remove(session: Session, name: str, as_json: bool) -> None:
     """Remove a semaphore. Jobs that ask for it wait until it is there again."""
-    _say(session.client().delete(of_semaphore(name)), as_json)
+    _print_semaphores(session.client().delete(semaphore_path(name)), as_json)
 
 
-def _say(found: Json, as_json: bool) -> None:
+def _print_semaphores(found: Json, as_json: bool) -> None:
     if as_json:
-        terminal.say_json(found["semaphores"])
+        terminal.print_json(found["semaphores"])
         return
     rows = [(each["name"], each["used"], each["size"]) for each in found["semaphores"]]
-    terminal.table(("semaphore", "taken", "of"), rows, ("taken", "of"))
+    terminal.print_table(("semaphore", "taken", "of"), rows, ("taken", "of"))
 
 
 semaphore_group = click.Group(

@@ -16,20 +16,20 @@ _EXAMPLES: Final = """Examples:
   mythjobs up --jobs 2 --stop-jobs
   mythjobs up --store postgresql://mythjobs@/mythjobs"""
 
-_port = click.option(
+_port_option = click.option(
     "--port",
     default=PORT,
     show_default=True,
     type=click.IntRange(0, 65535),
     help="The port on this machine; 0 takes a free one, which is printed.",
 )
-_most_jobs = click.option(
+_jobs_option = click.option(
     "--jobs",
     type=click.IntRange(min=0),
     metavar="N",
     help="At most N jobs at once on this machine; else as many as it has cores.",
 )
-_store = click.option(
+_store_option = click.option(
     "--store",
     type=TEXT,
     metavar="URL",
@@ -39,9 +39,9 @@ _store = click.option(
 
 
 @command("up", epilog=_EXAMPLES)
-@_port
-@_most_jobs
-@_store
+@_port_option
+@_jobs_option
+@_store_option
 @click.option("--stop-jobs", is_flag=True, help="At the end, end running jobs too.")
 @pass_session
 def up(session: Session, port: int, jobs: int | None, store: str | None, stop_jobs: bool) -> int:
@@ -60,13 +60,13 @@ def up(session: Session, port: int, jobs: int | None, store: str | None, stop_jo
         local_agent=True,
         stop_jobs=stop_jobs,
         store=store,
-        ready=lambda address: _ready("mythjobs is up", address, session),
+        ready=lambda address: _print_ready("mythjobs is up", address, session),
     )
 
 
 @command("master")
-@_port
-@_store
+@_port_option
+@_store_option
 @pass_session
 def master(session: Session, port: int, store: str | None) -> int:
     """Start the master alone: the queue, without running jobs here."""
@@ -80,13 +80,13 @@ def master(session: Session, port: int, store: str | None) -> int:
         local_agent=False,
         stop_jobs=False,
         store=store,
-        ready=lambda address: _ready("mythjobs master is up", address, session),
+        ready=lambda address: _print_ready("mythjobs master is up", address, session),
     )
 
 
 @command("agent")
 @click.option("--name", type=TEXT, help="What this machine is called; else its host name.")
-@_most_jobs
+@_jobs_option
 @click.option("--stop-jobs", is_flag=True, help="At the end, end running jobs too.")
 @pass_session
 def agent(session: Session, name: str | None, jobs: int | None, stop_jobs: bool) -> None:
@@ -97,8 +97,8 @@ def agent(session: Session, name: str | None, jobs: int | None, stop_jobs: bool)
     run_agent(open_state(session.state_dir), name=name, jobs=jobs, stop_jobs=stop_jobs)
 
 
-def _ready(words: str, address: str, session: Session) -> None:
-    from mythjobs.config.state import user_name
+def _print_ready(words: str, address: str, session: Session) -> None:
+    from mythjobs.config.state import lookup_user_name
 
-    user = user_name(os.getuid())
-    terminal.say_now(f"{words} on {address}, state in {session.root}; jobs run as {user}")
+    user = lookup_user_name(os.getuid())
+    terminal.print_line_now(f"{words} on {address}, state in {session.root}; jobs run as {user}")

@@ -6,43 +6,45 @@ from typing import Any
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.session import Session, as_json, command, pass_session
-from mythjobs.cli.texts import clean
-from mythjobs.cli.times import say_clock, say_time
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.texts import sanitize
+from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.model.units import humanize_duration
 
 
 @command("status")
-@as_json
+@json_option
 @pass_session
 def status(session: Session, as_json: bool) -> None:
     """Show how many jobs wait and run, by command, and the machines."""
     found = session.client().get("status")
     if as_json:
-        terminal.say_json(found)
+        terminal.print_json(found)
         return
     now_ms = clock.master_now().wall_ms
-    version, since_ms = clean(found["version"]), found["started_ms"]
+    version, since_ms = sanitize(found["version"]), found["started_ms"]
     up_s = max(0, now_ms - since_ms) / 1000
-    terminal.say(f"mythjobs {version}, up since {say_time(since_ms)} ({humanize_duration(up_s)})")
-    terminal.say(f"store {clean(found['store'])}")
+    terminal.print_line(
+        f"mythjobs {version}, up since {format_time(since_ms)} ({humanize_duration(up_s)})"
+    )
+    terminal.print_line(f"store {sanitize(found['store'])}")
     counts = found["counts"]
-    terminal.say("jobs  " + ", ".join(f"{counts[state]} {state}" for state in counts))
-    _commands(found["commands"], now_ms)
-    _machines(found["machines"])
+    terminal.print_line("jobs  " + ", ".join(f"{counts[state]} {state}" for state in counts))
+    _print_commands(found["commands"], now_ms)
+    _print_machines(found["machines"])
 
 
-def _commands(commands: list[dict[str, Any]], now_ms: int) -> None:
+def _print_commands(commands: list[dict[str, Any]], now_ms: int) -> None:
     if not commands:
         return
-    terminal.say()
+    terminal.print_line()
     rows = [
         (
             each["name"],
             each["queued"],
             each["running"],
-            _age(each["oldest_ms"], now_ms) if each["queued"] else "",
-            _off(each, now_ms),
+            _format_age(each["oldest_ms"], now_ms) if each["queued"] else "",
+            _format_note(each, now_ms),
         )
         for each in commands
     ]
@@ -50,22 +52,22 @@ def _commands(commands: list[dict[str, Any]], now_ms: int) -> None:
     terminal.plain_table(headings, rows, ("queued", "running"))
 
 
-def _off(command: dict[str, Any], now_ms: int) -> str:
+def _format_note(command: dict[str, Any], now_ms: int) -> str:
     """Why none of its jobs starts, whatever machines say."""
     if not command["enabled"]:
         return "disabled"
     until_ms = command["put_off_ms"]
-    return "" if until_ms is None else f"put off until {say_clock(until_ms, now_ms)}"
+    return "" if until_ms is None else f"put off until {format_short_time(until_ms, now_ms)}"
 
 
-def _age(since_ms: int | None, now_ms: int) -> str:
+def _format_age(since_ms: int | None, now_ms: int) -> str:
     return "" if since_ms is None else humanize_duration(max(0, now_ms - since_ms) / 1000)
 
 
-def _machines(machines: list[dict[str, Any]]) -> None:
-    terminal.say()
+def _print_machines(machines: list[dict[str, Any]]) -> None:
+    terminal.print_line()
     if not machines:
-        terminal.say("no machine; start one with `mythjobs agent`")
+        terminal.print_line("no machine; start one with `mythjobs agent`")
         return
     rows = [(each["name"], each["state"], each["running"], each["jobs"]) for each in machines]
     terminal.plain_table(("machine", "state", "running", "at most"), rows, ("running", "at most"))

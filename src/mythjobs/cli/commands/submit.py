@@ -12,12 +12,12 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal, waiting
 from mythjobs.cli.files import batch_input
-from mythjobs.cli.options import AFTER, INSTANT, LIMIT, PARAMETER, UNITS, each_once
-from mythjobs.cli.paths import current_directory, given_path
-from mythjobs.cli.session import COMMAND, MACHINE, TEXT, Session, as_json, command, pass_session
-from mythjobs.cli.texts import clean
+from mythjobs.cli.options import AFTER, INSTANT, LIMIT, PARAMETER, UNITS, refuse_duplicates
+from mythjobs.cli.paths import get_current_directory, resolve_path_argument
+from mythjobs.cli.session import COMMAND, MACHINE, TEXT, Session, command, json_option, pass_session
+from mythjobs.cli.texts import sanitize
 from mythjobs.client.client import Client, Json
-from mythjobs.client.paths import of_command
+from mythjobs.client.paths import command_path
 from mythjobs.errors import BadRequest
 from mythjobs.model.units import humanize_size
 
@@ -29,10 +29,10 @@ _EXAMPLES: Final = """Examples:
   find . -name '*.ts' | jq -R '{source: ., target: (. + ".mp4")}' -c |
       mythjobs submit transcode-h264 --each -"""
 # Below this an upload is over before anyone wonders.
-_SILENT_MS: Final = 1000
+_QUIET_MS: Final = 1000
 
 
-class Wishes(NamedTuple):
+class SubmitOptions(NamedTuple):
     """The options of one submit, but for what becomes arguments."""
 
     subject: str | None
@@ -83,10 +83,10 @@ class Wishes(NamedTuple):
 @click.option("--prefer", type=MACHINE, default="", metavar="MACHINE", help="Run it there if there "
               "is room.")  # fmt: skip
 @click.option("--label", type=TEXT, multiple=True, help="Run it where there is this label.")
-@click.option("--semaphore", type=UNITS, multiple=True, callback=each_once, metavar="NAME[=N]",
+@click.option("--semaphore", type=UNITS, multiple=True, callback=refuse_duplicates, metavar="NAME[=N]",
               help="Take N units of a semaphore while it runs.")  # fmt: skip
 @click.option(
-    "--limit", type=LIMIT, multiple=True, callback=each_once, metavar="KEY=VALUE",
+    "--limit", type=LIMIT, multiple=True, callback=refuse_duplicates, metavar="KEY=VALUE",
     help="End it past wall, cpu, idle, memory, output or processes, and kill it after grace; run "
     "it at nice or io. Only tighter than its command's.",
 )  # fmt: skip
@@ -94,7 +94,7 @@ class Wishes(NamedTuple):
 @click.option(
     "--wait", is_flag=True, help="Wait until it is over; exit with 1 if it did not succeed."
 )
-@as_json
+@json_option
 @pass_session
 def submit(
     session: Session,
@@ -107,30 +107,30 @@ def submit(
     **wishes: Any,
 ) -> int:
     """Submit a job of a command, or many with --each."""
-    wished = Wishes(**wishes)
+    wished = SubmitOptions(**wishes)
     client = session.client()
-    shape = _shape(client, name, params, ask=bool(params) or each is not None)
+    shape = _build_defaults(client, name, params, ask=bool(params) or each is not None)
     if each is not None:
         return _submit_each(session, client, name, each, shape, wished, wait, as_json)
-    body = {"command": name, "arguments": shape.shared, **_fields(wished)}
+    body = {"command": name, "arguments": shape.values, **_build_body(wished)}
     submitted = client.post("jobs", body)
     if not as_json:
-        terminal.say_now(_said(submitted, wished.key))
+        terminal.print_line_now(_describe_submitted(submitted, wished.key))
     code = 0
     if wait:
         ended: list[Json] = []
         code = waiting.wait_for_jobs(session, [submitted["id"]], ended.append)
-        submitted |= {"state": ended[0]["state"], "reason": waiting.why_so(ended[0])}
+        submitted |= {"state": ended[0]["state"], "reason": waiting.get_reason(ended[0])}
         if not as_json:
-            terminal.say(waiting.end_of(ended[0]))
+            terminal.print_line(waiting.format_job_end(ended[0]))
     if as_json:
-        terminal.say_json(submitted)
+        terminal.print_json(submitted)
     return code
 
 
-def _shape(
+def _build_defaults(
     client: Client, name: str, params: tuple[tuple[str, str], ...], *, ask: bool
-) -> batch_input.Shape:
+) -> batch_input.ArgumentDefaults:
     """The arguments for all, with the paths among them made absolute."""
     shared: dict[str, str] = {}
     for key, value in params:
@@ -138,18 +138,18 @@ def _shape(
             raise BadRequest(f'the parameter "{key}" is given twice')
         shared[key] = value
     if not ask:
-        return batch_input.Shape(shared, frozenset(), "/")
-    definition = client.get(of_command(name))["definition"]
+        return batch_input.ArgumentDefaults(shared, frozenset(), "/")
+    definition = client.get(command_path(name))["definition"]
     paths = frozenset(
         each["name"] for each in definition.get("parameters", []) if each.get("type") == "path"
     )
-    directory = current_directory()
+    directory = get_current_directory()
     for key in paths & shared.keys():
-        shared[key] = given_path(key, shared[key], directory)
-    return batch_input.Shape(shared, paths, directory)
+        shared[key] = resolve_path_argument(key, shared[key], directory)
+    return batch_input.ArgumentDefaults(shared, paths, directory)
 
 
-def _fields(wished: Wishes) -> Json:
+def _build_body(wished: SubmitOptions) -> Json:
     fields = wished._asdict()
     fields["after"] = list(wished.after)
     seldom = {
@@ -163,11 +163,11 @@ def _fields(wished: Wishes) -> Json:
     return fields | {name: value for name, value in seldom.items() if value}
 
 
-def _said(submitted: Json, key: str | None) -> str:
+def _describe_submitted(submitted: Json, key: str | None) -> str:
     if not submitted["new"]:
-        return clean(f'job {submitted["id"]} has the key "{key}" already: {submitted["state"]}')
+        return sanitize(f'job {submitted["id"]} has the key "{key}" already: {submitted["state"]}')
     words = f"job {submitted['id']} {submitted['state']}"
-    return clean(f"{words}: {submitted['reason']}" if submitted["reason"] else words)
+    return sanitize(f"{words}: {submitted['reason']}" if submitted["reason"] else words)
 
 
 def _submit_each(
@@ -175,8 +175,8 @@ def _submit_each(
     client: Client,
     name: str,
     file: str,
-    shape: batch_input.Shape,
-    wished: Wishes,
+    shape: batch_input.ArgumentDefaults,
+    wished: SubmitOptions,
     wait: bool,
     as_json: bool,
 ) -> int:
@@ -200,7 +200,7 @@ def _submit_each(
     first, last = loaded["ids"]
     if not as_json:
         jobs = "1 job" if loaded["jobs"] == 1 else f"{loaded['jobs']} jobs ({first} to {last})"
-        terminal.say_now(f"batch {loaded['batch']}: {jobs} submitted")
+        terminal.print_line_now(f"batch {loaded['batch']}: {jobs} submitted")
     # The ids of a batch are consecutive; a program gets them one by one.
     answer: Json = {"batch": loaded["batch"], "ids": list(range(first, last + 1))}
     code = 0
@@ -209,38 +209,42 @@ def _submit_each(
         answer["counts"] = batch["counts"]
         code = 0 if batch["counts"]["succeeded"] == batch["jobs"] else waiting.NOT_ALL_SUCCEEDED
         if not as_json:
-            terminal.say(f"batch {loaded['batch']}: {waiting.said_counts(batch['counts'])}")
+            terminal.print_line(
+                f"batch {loaded['batch']}: {waiting.format_counts(batch['counts'])}"
+            )
     if as_json:
-        terminal.say_json(answer)
+        terminal.print_json(answer)
     return code
 
 
-def _upload(client: Client, query: Json, file: str, shape: batch_input.Shape) -> Json:
-    ticker = waiting.Ticker()
+def _upload(client: Client, query: Json, file: str, shape: batch_input.ArgumentDefaults) -> Json:
+    ticker = waiting.ProgressLine()
     name = "stdin" if file == "-" else file
     lines: list[int] = []
     try:
-        with _opened(file) as source:
-            pieces = batch_input.pieces(source, name, shape, lines)
-            return client.upload("batches", query, _told(pieces, ticker))
+        with _open_input(file) as source:
+            pieces = batch_input.read_pieces(source, name, shape, lines)
+            return client.upload("batches", query, _report_upload(pieces, ticker))
     except (IsADirectoryError, FileNotFoundError, PermissionError) as error:
         raise BadRequest(f"{file} cannot be read: {error.strerror}") from None
     except BadRequest as error:
-        if (placed := batch_input.placed(error.sentence, name, lines)) is None:
+        if (placed := batch_input.relocate_error(error.sentence, name, lines)) is None:
             raise
         raise BadRequest(placed) from None
     finally:
         ticker.clear()
 
 
-def _opened(file: str) -> AbstractContextManager[Any]:
+def _open_input(file: str) -> AbstractContextManager[Any]:
     return nullcontext(sys.stdin.buffer) if file == "-" else open(file, "rb")
 
 
-def _told(pieces: Iterable[tuple[int, bytes]], ticker: waiting.Ticker) -> Iterator[bytes]:
+def _report_upload(
+    pieces: Iterable[tuple[int, bytes]], ticker: waiting.ProgressLine
+) -> Iterator[bytes]:
     began_ms, sent = clock.master_now().steady_ms, 0
     for count, piece in pieces:
         yield piece
         sent += len(piece)
-        if clock.master_now().steady_ms - began_ms > _SILENT_MS:
+        if clock.master_now().steady_ms - began_ms > _QUIET_MS:
             ticker.show(f"{count} argument sets sent ({humanize_size(sent)})")

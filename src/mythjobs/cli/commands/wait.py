@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from mythjobs.cli import terminal, waiting
-from mythjobs.cli.session import JOB, Session, as_json, command, pass_session
+from mythjobs.cli.session import JOB, Session, command, json_option, pass_session
 from mythjobs.client.client import Json
 
 
 @command("wait", epilog="Examples:\n  mythjobs wait 42 43\n  mythjobs wait --batch 7")
 @click.argument("jobs", metavar="[JOB…]", type=JOB, nargs=-1)
 @click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="All jobs of a batch.")
-@as_json
+@json_option
 @pass_session
 def wait(session: Session, jobs: tuple[int, ...], batch: int | None, as_json: bool) -> int:
     """Wait until all these jobs are over. Exits with 0 if all succeeded, else with 1."""
@@ -21,14 +21,18 @@ def wait(session: Session, jobs: tuple[int, ...], batch: int | None, as_json: bo
     if batch is not None:
         found = waiting.wait_for_batch(session, batch)
         if as_json:
-            terminal.say_json(found)
+            terminal.print_json(found)
         else:
-            terminal.say_now(waiting.said_batch(found))
+            terminal.print_line_now(waiting.format_batch(found))
         whole = found["counts"]["succeeded"] == found["jobs"]
         return 0 if whole else waiting.NOT_ALL_SUCCEEDED
     ended: list[Json] = []
-    tell = ended.append if as_json else lambda job: terminal.say_now(waiting.end_of(job))
+    tell = (
+        ended.append
+        if as_json
+        else lambda job: terminal.print_line_now(waiting.format_job_end(job))
+    )
     code = waiting.wait_for_jobs(session, jobs, tell)
     if as_json:
-        terminal.say_json(ended)
+        terminal.print_json(ended)
     return code

@@ -11,9 +11,9 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.files import definition_file
-from mythjobs.cli.files.toml_lines import line_of
-from mythjobs.cli.session import Session, as_json, command, pass_session
-from mythjobs.cli.times import say_clock, say_time
+from mythjobs.cli.files.toml_lines import find_line
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.client.client import Json
 from mythjobs.errors import DefinitionError
 from mythjobs.model.units import humanize_duration
@@ -36,7 +36,7 @@ _EXAMPLE: Final = """Example, with a file night.toml of
     "--limit", default=20, show_default=True, type=click.IntRange(min=0), metavar="N",
     help="Show at most N of the jobs whose times differ.",
 )  # fmt: skip
-@as_json
+@json_option
 @pass_session
 def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
     """Replay the last week's jobs under changed settings.
@@ -49,22 +49,22 @@ def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise DefinitionError("", definition_file.syntax(str(error), file)) from None
+        raise DefinitionError("", definition_file.describe_syntax_error(str(error), file)) from None
     try:
         found = session.client().post("what-if", table, timeout_s=None)
     except DefinitionError as error:
-        line = line_of(text, error.sentence.partition(": ")[0])
+        line = find_line(text, error.sentence.partition(": ")[0])
         place = f"{file} line {line}" if line else file
         raise DefinitionError("", f"{place}: {error.sentence}") from None
     if as_json:
-        terminal.say_json(found)
+        terminal.print_json(found)
         return
-    terminal.say(f"{found['jobs']} jobs since {say_time(found['since_ms'])}")
-    _commands(found["commands"])
-    _changed(found["changed"], limit)
+    terminal.print_line(f"{found['jobs']} jobs since {format_time(found['since_ms'])}")
+    _print_commands(found["commands"])
+    _print_changed(found["changed"], limit)
 
 
-def _commands(commands: list[Json]) -> None:
+def _print_commands(commands: list[Json]) -> None:
     if not commands:
         return
     headings = (
@@ -82,44 +82,45 @@ def _commands(commands: list[Json]) -> None:
         (each["command"], each["jobs"], *_two_by_two(each["now"], each["then"], now_ms))
         for each in commands
     ]
-    terminal.say()
-    terminal.table(headings, rows, ("jobs",))
+    terminal.print_line()
+    terminal.print_table(headings, rows, ("jobs",))
 
 
 def _two_by_two(now: Json, then: Json, at_ms: int) -> Iterator[str]:
     for each in (now, then):
         yield "" if each["mean_wait_s"] is None else humanize_duration(each["mean_wait_s"])
     for each in (now, then):
-        yield say_clock(each["last_end_ms"], at_ms)
+        yield format_short_time(each["last_end_ms"], at_ms)
     for each in (now, then):
-        yield _bad(each)
+        yield _format_lost(each)
 
 
-def _bad(sums: Json) -> str:
+def _format_lost(sums: Json) -> str:
     parts = [f"{sums['never']} never" if sums["never"] else ""]
     parts.append(f"{sums['cut']} cut" if sums["cut"] else "")
     return ", ".join(part for part in parts if part)
 
 
-def _changed(changed: list[dict[str, Any]], limit: int) -> None:
-    terminal.say()
+def _print_changed(changed: list[dict[str, Any]], limit: int) -> None:
+    terminal.print_line()
     if not changed:
-        terminal.say("no job would have run otherwise")
+        terminal.print_line("no job would have run otherwise")
         return
     rows = [
-        (each["id"], each["command"], _run(each["now"]), _run(each["then"])) for each in changed
+        (each["id"], each["command"], _format_run(each["now"]), _format_run(each["then"]))
+        for each in changed
     ]
     if limit:
-        terminal.table(("job", "command", "now", "then"), rows[:limit], ("job",))
+        terminal.print_table(("job", "command", "now", "then"), rows[:limit], ("job",))
     if len(rows) > limit:
-        terminal.say(f"{len(rows) - limit} more run otherwise; see --limit and --json")
+        terminal.print_line(f"{len(rows) - limit} more run otherwise; see --limit and --json")
 
 
-def _run(run: Json) -> str:
+def _format_run(run: Json) -> str:
     """`attic 2026-11-03 22:00 to 23:10`."""
     if run["start_ms"] is None:
         return "never"
-    start, end = say_time(run["start_ms"])[:16], say_time(run["end_ms"])[:16]
+    start, end = format_time(run["start_ms"])[:16], format_time(run["end_ms"])[:16]
     end = end[11:] if end[:10] == start[:10] else end
     cut = ", cut short" if run["cut"] else ""
     return f"{run['machine']} {start} to {end or 'never'}{cut}"

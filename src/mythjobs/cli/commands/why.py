@@ -8,17 +8,17 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.session import JOB, MACHINE, Session, as_json, command, pass_session
-from mythjobs.cli.texts import clean, width
-from mythjobs.cli.times import say_clock
-from mythjobs.client.paths import of_machine
+from mythjobs.cli.session import JOB, MACHINE, Session, command, json_option, pass_session
+from mythjobs.cli.texts import display_width, sanitize
+from mythjobs.cli.times import format_short_time
+from mythjobs.client.paths import machine_path
 from mythjobs.model.units import humanize_duration
 
 
 @command("why", epilog="Examples:\n  mythjobs why 42\n  mythjobs why --machine attic")
 @click.argument("job", type=JOB, required=False)
 @click.option("--machine", type=MACHINE, help="Say what this machine waits for instead.")
-@as_json
+@json_option
 @pass_session
 def why(session: Session, job: int | None, machine: str | None, as_json: bool) -> None:
     """Say why a job waits and when it may start, or how it ended.
@@ -28,41 +28,41 @@ def why(session: Session, job: int | None, machine: str | None, as_json: bool) -
     """
     if (job is None) == (machine is None):
         raise click.UsageError("name a job, or give --machine", click.get_current_context())
-    path = f"jobs/{job}/why" if machine is None else f"{of_machine(machine)}/why"
+    path = f"jobs/{job}/why" if machine is None else f"{machine_path(machine)}/why"
     found = session.client().get(path)
     if as_json:
-        terminal.say_json(found)
+        terminal.print_json(found)
         return
-    terminal.say(clean(": ".join(filter(None, (found["code"], found["sentence"])))))
+    terminal.print_line(sanitize(": ".join(filter(None, (found["code"], found["sentence"])))))
     if machine is None:
-        _say_job(found)
+        _print_job(found)
     else:
         rows = [(e["command"], e["waiting"], e["code"], e["detail"]) for e in found["commands"]]
         if rows:
-            terminal.table(("command", "waiting", "code", "reason"), rows, ("waiting",))
+            terminal.print_table(("command", "waiting", "code", "reason"), rows, ("waiting",))
 
 
-def _say_job(found: dict[str, Any]) -> None:
+def _print_job(found: dict[str, Any]) -> None:
     machines = found["machines"]
-    widest = max((width(clean(each["machine"])) for each in machines), default=0)
+    widest = max((display_width(sanitize(each["machine"])) for each in machines), default=0)
     for each in machines:
-        name = clean(each["machine"])
-        rules = "  ".join(_rule(rule) for rule in each["rules"])
-        terminal.say(f"  {name}{' ' * (widest - width(name))}  {rules}".rstrip())
-    expected = _expected(found)
+        name = sanitize(each["machine"])
+        rules = "  ".join(_format_rule(rule) for rule in each["rules"])
+        terminal.print_line(f"  {name}{' ' * (widest - display_width(name))}  {rules}".rstrip())
+    expected = _format_expected(found)
     if expected:
-        terminal.say(expected)
+        terminal.print_line(expected)
 
 
-def _rule(rule: dict[str, Any]) -> str:
-    detail = clean(rule["detail"] or "")
-    return f"{clean(rule['rule'])} {'✔' if rule['ok'] else '✘'}{' ' * bool(detail)}{detail}"
+def _format_rule(rule: dict[str, Any]) -> str:
+    detail = sanitize(rule["detail"] or "")
+    return f"{sanitize(rule['rule'])} {'✔' if rule['ok'] else '✘'}{' ' * bool(detail)}{detail}"
 
 
-def _expected(found: dict[str, Any]) -> str:
+def _format_expected(found: dict[str, Any]) -> str:
     now_ms = clock.master_now().wall_ms
     start_ms, end_ms = found["expected_start_ms"], found["expected_end_ms"]
-    start, end = say_clock(start_ms, now_ms), say_clock(end_ms, now_ms)
+    start, end = format_short_time(start_ms, now_ms), format_short_time(end_ms, now_ms)
     words = [f"start {start}" if start else "", f"end about {end}" if end else ""]
     said = ", ".join(word for word in words if word)
     usual = ""

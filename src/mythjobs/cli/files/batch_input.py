@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import IO, Any, AnyStr, Final, NamedTuple
 
-from mythjobs.cli.paths import given_path
+from mythjobs.cli.paths import resolve_path_argument
 from mythjobs.errors import BadRequest
 
 Arguments = dict[str, Any]
@@ -18,21 +18,21 @@ Arguments = dict[str, Any]
 # Lines are sent in pieces of about this size: one system call for some hundred of them.
 _PIECE_BYTES: Final = 65_536
 # A line is held in memory; what has no end, like /dev/zero, is refused.
-LONGEST_LINE: Final = 2**20
+MAX_LINE_BYTES: Final = 2**20
 _PLACE: Final = re.compile(r"line (\d+): (.*)", re.DOTALL)
 _JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 
 
-class Shape(NamedTuple):
+class ArgumentDefaults(NamedTuple):
     """What all sets share, and which parameters are paths, relative to `directory`."""
 
-    shared: Arguments
-    paths: frozenset[str]
+    values: Arguments
+    path_names: frozenset[str]
     directory: str
 
 
-def pieces(
-    source: io.BufferedReader, name: str, shape: Shape, numbers: list[int]
+def read_pieces(
+    source: io.BufferedReader, name: str, defaults: ArgumentDefaults, line_numbers: list[int]
 ) -> Iterator[tuple[int, bytes]]:
     """The file as JSON lines in pieces, each with how many sets were read so far.
 
@@ -41,11 +41,11 @@ def pieces(
     """
     count, lines, size = 0, list[bytes](), 0
     try:
-        for line, arguments in _sets(source, name):
-            written = _write(arguments, name, line, shape)
+        for line, arguments in _read_sets(source, name):
+            written = _encode_set(arguments, name, line, defaults)
             count, size = count + 1, size + len(written)
             lines.append(written)
-            numbers.append(line)
+            line_numbers.append(line)
             if size >= _PIECE_BYTES:
                 yield count, b"".join(lines)
                 lines, size = [], 0
@@ -57,38 +57,40 @@ def pieces(
         yield count, b"".join(lines)
 
 
-def placed(sentence: str, name: str, numbers: list[int]) -> str | None:
+def relocate_error(sentence: str, name: str, line_numbers: list[int]) -> str | None:
     """What the master says of a line it was sent, as said of the file; None if of no line."""
     found = _PLACE.fullmatch(sentence)
-    if found is None or not 0 < int(found[1]) <= len(numbers):
+    if found is None or not 0 < int(found[1]) <= len(line_numbers):
         return None
-    return f"{name} line {numbers[int(found[1]) - 1]}: {found[2]}"
+    return f"{name} line {line_numbers[int(found[1]) - 1]}: {found[2]}"
 
 
-def _sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
+def _read_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
     if name.lower().endswith(".csv"):
-        return _csv_sets(source, name)
+        return _read_csv(source, name)
     if name.lower().endswith(_JSON_SUFFIXES):
-        return _json_sets(source, name)
+        return _read_json_lines(source, name)
     begins = source.peek(1).removeprefix(b"\xef\xbb\xbf").lstrip()
-    return (_json_sets if begins[:1] in (b"{", b"[", b"") else _csv_sets)(source, name)
+    return (_read_json_lines if begins[:1] in (b"{", b"[", b"") else _read_csv)(source, name)
 
 
-def _lines(source: IO[AnyStr], name: str) -> Iterator[AnyStr]:
+def _read_lines(source: IO[AnyStr], name: str) -> Iterator[AnyStr]:
     line = 0
-    while data := source.readline(LONGEST_LINE + 1):
+    while data := source.readline(MAX_LINE_BYTES + 1):
         line += 1
-        if len(data) > LONGEST_LINE:
-            raise BadRequest(f"{name} line {line}: is longer than {LONGEST_LINE >> 20} MiB")
+        if len(data) > MAX_LINE_BYTES:
+            raise BadRequest(f"{name} line {line}: is longer than {MAX_LINE_BYTES >> 20} MiB")
         yield data
 
 
-def _json_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
-    for line, data in enumerate(_lines(source, name), start=1):
+def _read_json_lines(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
+    for line, data in enumerate(_read_lines(source, name), start=1):
         if not data.strip():
             continue
         try:
-            value = json.loads(data.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=_each_once)
+            value = json.loads(
+                data.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=_refuse_duplicates
+            )
         except BadRequest as error:
             raise BadRequest(f"{name} line {line}: {error.sentence}") from None
         except UnicodeDecodeError:
@@ -104,7 +106,7 @@ def _json_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Argu
         yield line, value
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> Arguments:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> Arguments:
     found: Arguments = {}
     for key, value in pairs:
         if key in found:
@@ -113,12 +115,12 @@ def _each_once(pairs: list[tuple[str, Any]]) -> Arguments:
     return found
 
 
-def _csv_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
+def _read_csv(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
     """An empty field leaves its parameter out, so that its default holds."""
     text = io.TextIOWrapper(source, "utf-8-sig", newline="")
     rows, line = csv.reader([""]), 1
     try:
-        lines = _lines(text, name)
+        lines = _read_lines(text, name)
         first = next(lines, "")
         marks = [mark for mark in ",;\t" if mark in first]
         rows = csv.reader(chain([first], lines), delimiter=marks[0] if marks else ",", strict=True)
@@ -141,15 +143,15 @@ def _csv_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Argum
         text.detach()  # the file is its opener's to close
 
 
-def _write(arguments: Arguments, name: str, line: int, shape: Shape) -> bytes:
-    for path in shape.paths & arguments.keys():
+def _encode_set(arguments: Arguments, name: str, line: int, defaults: ArgumentDefaults) -> bytes:
+    for path in defaults.path_names & arguments.keys():
         if isinstance(arguments[path], str):
             try:
-                arguments[path] = given_path(path, arguments[path], shape.directory)
+                arguments[path] = resolve_path_argument(path, arguments[path], defaults.directory)
             except BadRequest as error:
                 raise BadRequest(f"{name} line {line}: {error.sentence}") from None
-    if shape.shared:
-        arguments = {**shape.shared, **arguments}
+    if defaults.values:
+        arguments = {**defaults.values, **arguments}
     try:
         text = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode() + b"\n"

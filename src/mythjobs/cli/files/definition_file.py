@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any, Final
 
-from mythjobs.cli.files.toml_lines import line_of
+from mythjobs.cli.files.toml_lines import find_line
 from mythjobs.errors import DefinitionError
 from mythjobs.model.definition import command_from_table
 
@@ -37,22 +37,24 @@ def read_text(path: str) -> str:
         ) from None
 
 
-def parse(text: str, path: str, check: Callable[[Table], object] = command_from_table) -> Table:
+def parse_definition(
+    text: str, path: str, check: Callable[[Table], object] = command_from_table
+) -> Table:
     """The file's tables, checked. Raises DefinitionError that names file, line and key."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise DefinitionError("", syntax(str(error), path)) from None
+        raise DefinitionError("", describe_syntax_error(str(error), path)) from None
     try:
         check(table)
     except DefinitionError as error:
-        line = line_of(text, error.key)
+        line = find_line(text, error.key)
         place = f"{path} line {line}" if line else path
         raise DefinitionError("", f"{place}: {error.sentence}") from None
     return table
 
 
-def syntax(message: str, path: str) -> str:
+def describe_syntax_error(message: str, path: str) -> str:
     """What tomllib said, with the file and the line in front."""
     found = _TOML_PLACE.search(message)
     if not found:

@@ -23,38 +23,38 @@ def edit_text(name: str, before: str, store: Callable[[str, str], Json]) -> Json
     Where it cannot be stored, the file is kept and named. Raises what `store` raises.
     """
     file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (kept where it could not be stored)
-        "w", prefix=f"{_harmless(name)}-", suffix=".toml", delete=False, encoding="utf-8"
+        "w", prefix=f"{_safe_file_part(name)}-", suffix=".toml", delete=False, encoding="utf-8"
     )
     with file:
         file.write(before)
     try:
-        done = _until_right(file.name, store)
+        done = _edit_until_stored(file.name, store)
     except (MythJobsError, OSError):
-        terminal.note(f"your text is kept in {file.name}")
+        terminal.print_message(f"your text is kept in {file.name}")
         raise
     os.unlink(file.name)
     return done
 
 
-def _harmless(name: str) -> str:
+def _safe_file_part(name: str) -> str:
     """A machine may be called anything; a part of a path may not."""
     return "".join(each if each.isalnum() or each in "-._" else "_" for each in name)
 
 
-def _until_right(path: str, store: Callable[[str, str], Json]) -> Json:
+def _edit_until_stored(path: str, store: Callable[[str, str], Json]) -> Json:
     while True:
-        _call_editor(path)
+        _run_editor(path)
         try:
             return store(definition_file.read_text(path), path)
         except BadRequest as error:
             if not sys.stdin.isatty():
                 raise
-            terminal.note(error.sentence)
+            terminal.print_message(error.sentence)
             if not click.confirm("Edit it again?", default=True, err=True):
                 raise
 
 
-def _call_editor(path: str) -> None:
+def _run_editor(path: str) -> None:
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     try:
         code = subprocess.run([*shlex.split(editor), path], check=False).returncode

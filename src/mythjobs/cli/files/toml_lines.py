@@ -12,7 +12,7 @@ _OF_PARAMETER: Final = re.compile(r"parameters(?:\[(\d+)\]|\.([^.]+))\.([^.]+)")
 _LONG_QUOTES: Final = re.compile("\"\"\"|'''")
 
 
-class _Place(NamedTuple):
+class _Entry(NamedTuple):
     """A header or a key: `path` is dotted, `block` counts the [[tables]] of one name from 1."""
 
     line: int
@@ -21,18 +21,18 @@ class _Place(NamedTuple):
     text: str
 
 
-def line_of(text: str, key: str) -> int | None:
+def find_line(text: str, key: str) -> int | None:
     """The line of a key as definition errors name it: `limits.wall`, `argv[2]`,
     `parameters[1].name`, `parameters.source.type`.
 
     Where the key is missing, the line of the table it belongs into; None where that is the
     whole file.
     """
-    places = list(_places(text))
+    places = list(_scan_entries(text))
     path, block = re.sub(r"\[\d+\]", "", key), 0
     if found := _OF_PARAMETER.fullmatch(key):
         path = f"parameters.{found[3]}"
-        block = int(found[1]) if found[1] else _block_named(places, found[2])
+        block = int(found[1]) if found[1] else _find_parameter_block(places, found[2])
     while path:
         for place in places:
             if place.path == path and block in (0, place.block):
@@ -43,7 +43,7 @@ def line_of(text: str, key: str) -> int | None:
     return None
 
 
-def _block_named(places: list[_Place], name: str) -> int:
+def _find_parameter_block(places: list[_Entry], name: str) -> int:
     named = re.compile(rf"""=\s*["']{re.escape(name)}["']""")
     for place in places:
         if place.path == "parameters.name" and named.search(place.text):
@@ -51,7 +51,7 @@ def _block_named(places: list[_Place], name: str) -> int:
     return 0
 
 
-def _places(text: str) -> Iterator[_Place]:
+def _scan_entries(text: str) -> Iterator[_Entry]:
     table, blocks, closing = "", dict[str, int](), ""
     for line, words in enumerate(text.splitlines(), start=1):
         if closing:  # inside a text of several lines nothing is a key
@@ -60,10 +60,10 @@ def _places(text: str) -> Iterator[_Place]:
         if header := _HEADER.match(words):
             table = header[1]
             blocks[table] = blocks.get(table, 0) + 1
-            yield _Place(line, table, blocks[table], words)
+            yield _Entry(line, table, blocks[table], words)
         elif key := _KEY.match(words):
             path = re.sub("[\"']", "", key[1])
             whole = f"{table}.{path}" if table else path
-            yield _Place(line, whole, blocks.get(table, 0), words)
+            yield _Entry(line, whole, blocks.get(table, 0), words)
         quotes: list[str] = _LONG_QUOTES.findall(words)
         closing = quotes[-1] if len(quotes) % 2 else ""

@@ -11,7 +11,7 @@ _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\
 _LONGEST_LIST: Final = 80
 
 
-def toml_text(table: Mapping[str, Any]) -> str:
+def format_toml(table: Mapping[str, Any]) -> str:
     """Values first, then tables, then lists of tables, as TOML's order needs it."""
     return "\n".join(_lines(table, "")).strip("\n") + "\n"
 

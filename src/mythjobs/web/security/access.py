@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from mythjobs.config.state import user_name
+from mythjobs.config.state import lookup_user_name
 from mythjobs.protocol.requests import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from mythjobs.web.server.errors import (
     App,
@@ -64,7 +64,7 @@ class AccessControl:
         if self._token is None:
             uid = scope["state"]["peer_uid"]
             if uid not in (self._owner_uid, 0):
-                owner = user_name(self._owner_uid)
+                owner = lookup_user_name(self._owner_uid)
                 raise RequestRejected(
                     403, "not_allowed", f"this socket belongs to {owner}; connect as that user", 77
                 )
@@ -163,7 +163,7 @@ def _is_local(host: bytes) -> bool:
         return False
 
 
-_cached_user_name = lru_cache(64)(user_name)
+_cached_user_name = lru_cache(64)(lookup_user_name)
 
 
 def _too_large(most: int) -> RequestRejected:

@@ -68,7 +68,7 @@ class LocalAgent:
         path = self._state_dir.agent.lock
         if not self._is_lock_held():
             return False
-        pid = locks.holder(path)
+        pid = locks.read_holder_pid(path)
         if pid in (None, os.getpid()):
             # The holder has not written its pid yet.
             return False
@@ -85,7 +85,7 @@ class LocalAgent:
 
     def _is_lock_held(self) -> bool:
         self._state_dir.agent.root.mkdir(mode=0o700, exist_ok=True)
-        lock = locks.try_hold(self._state_dir.agent.lock)
+        lock = locks.try_acquire(self._state_dir.agent.lock)
         if lock is None:
             return True
         lock.close()

@@ -18,9 +18,9 @@ import uvloop
 
 import mythjobs
 from mythjobs.config import keys, locks, runtime, tokens
-from mythjobs.config.hangup import hangup
-from mythjobs.config.settings import VARIABLE, store_of
-from mythjobs.config.state import MasterInfo, StateDir, write_master
+from mythjobs.config.hangup import hangup_signals
+from mythjobs.config.settings import STORE_VARIABLE, choose_store
+from mythjobs.config.state import MasterInfo, StateDir, write_master_info
 from mythjobs.errors import MythJobsError
 from mythjobs.master.service import Master
 from mythjobs.web.routes import batches
@@ -62,11 +62,11 @@ def run_master(
     # By default a computing thread keeps the interpreter for 5 ms. The event loop must not wait
     # that long for the turn runner's thread.
     sys.setswitchinterval(0.0005)
-    with locks.hold(state_dir.master_lock, "a master"):
+    with locks.acquire(state_dir.master_lock, "a master"):
         agent = LocalAgent(state_dir) if local_agent else None
-        store_location = store_of(state_dir, store, os.environ)
+        store_location = choose_store(state_dir, store, os.environ)
         # Child processes must not inherit the store's password.
-        os.environ.pop(VARIABLE, None)
+        os.environ.pop(STORE_VARIABLE, None)
         program = MasterProgram(state_dir, agent, stop_jobs, store_location)
         try:
             uvloop.run(program.run(port, jobs, ready))
@@ -97,8 +97,8 @@ class MasterProgram:
         async with AsyncExitStack() as stack:
             sock = bind_port(port)
             stack.callback(sock.close)
-            token = tokens.own_token(self._state_dir)
-            key = keys.master_key(self._state_dir)
+            token = tokens.load_or_create_token(self._state_dir)
+            key = keys.load_master_key(self._state_dir)
             batches.remove_stale_uploads(self._state_dir.uploads)
             master = Master(
                 self._state_dir,
@@ -127,7 +127,7 @@ class MasterProgram:
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, *hangup()):
+        for number in (signal.SIGTERM, signal.SIGINT, *hangup_signals()):
             loop.add_signal_handler(number, self._handle_signal, number)
 
     def _handle_signal(self, number: signal.Signals) -> None:
@@ -145,7 +145,7 @@ class MasterProgram:
     ) -> str:
         """Open both listeners and write master.json; return the TCP address."""
         app = build_app(master, master.links)
-        path = runtime.socket_path(self._state_dir, SOCKET_NAME)
+        path = runtime.choose_socket_path(self._state_dir, SOCKET_NAME)
         local_sock = bind_path(path)
         stack.callback(_remove, path)
         for listener, each in (
@@ -160,7 +160,7 @@ class MasterProgram:
         port = sock.getsockname()[1]
         address = f"http://{LOOPBACK}:{port}"
         info = MasterInfo(os.getpid(), address, port, str(path), mythjobs.__version__, master.store)
-        write_master(self._state_dir, info)
+        write_master_info(self._state_dir, info)
         stack.callback(_remove, self._state_dir.master_json)
         return address
 

@@ -230,10 +230,8 @@ class MasterState:
         raise machine_not_found(name)
 
     def machine_on_connection(self, connection: int) -> Machine | None:
-        for each in self.machines.values():
-            if each.connection == connection:
-                return each
-        return None
+        machines = self.machines.values()
+        return next((each for each in machines if each.connection == connection), None)
 
     def typical_s(self, command_id: int, machine_id: int) -> float | None:
         """Return the mean run time of a command on a machine; None before MIN_RUNS runs."""

@@ -10,7 +10,7 @@ from mythjobs.master.catalog import Catalog
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.state import MasterState
 from mythjobs.model.life import JobState
-from mythjobs.protocol.messages import MasterMessage, Stale
+from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import dependencies, events, job_state, jobs, readiness
 
@@ -38,10 +38,6 @@ class TurnContext:
 
     def send(self, connection: int, message: MasterMessage) -> None:
         self.outgoing.setdefault(connection, []).append(message)
-
-    def send_stale(self, connection: int, job_id: int, n: int) -> None:
-        """Tell a machine to stop and forget an attempt that is not its own any more."""
-        self.send(connection, Stale(job_id, n))
 
     def add_event(self, job_id: int, n: int, kind: str, detail: str = "") -> None:
         self.events.append(events.Event(job_id, n, self.now.wall_ms, kind, detail))

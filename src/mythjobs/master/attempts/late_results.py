@@ -10,7 +10,7 @@ from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
-from mythjobs.protocol.messages import Ended
+from mythjobs.protocol.messages import Ended, Stale
 from mythjobs.store.writes import job_state, late_results
 
 # Outcomes of the command itself. A forced end does not tell how the command would have ended.
@@ -33,7 +33,7 @@ class LateResults:
         key = (machine.machine_id, job_id, n)
         if key not in self._rejected:
             assert machine.connection is not None
-            self._turn.send_stale(machine.connection, job_id, n)
+            self._turn.send(machine.connection, Stale(job_id, n))
             self._rejected[key] = machine
 
     def write(self) -> None:

@@ -135,7 +135,7 @@ def _describe(
             return f"waits: {check(candidates[0])}"
         case "room":
             full = ", ".join(
-                f"{each.machine.name} (all {each.machine.jobs} in use)" for each in candidates
+                f"{each.machine.name} ({each.machine.jobs} in use)" for each in candidates
             )
             return f"waits for a free slot on {full}"
         case _:

@@ -238,7 +238,7 @@ def _check_semaphores(candidate: Candidate) -> str:
 def _check_slots(candidate: Candidate) -> str:
     machine = candidate.machine
     is_free = free_slots(machine.jobs, machine.running) > 0
-    return "" if is_free else f"all {machine.jobs} slots are in use"
+    return "" if is_free else f"no free slot ({machine.jobs} in use)"
 
 
 # Rules that only a change of policy changes.

@@ -1,4 +1,4 @@
-"""Why a job waits: one code, one sentence, machine by rule, and when it is expected."""
+"""Explanation of a waiting job: code, sentence, rules by machine, and expected times."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mythjobs.protocol import messages as m
 from tests.unit.master.harness import HOUR_S, NOON, Harness
 
 
-def test_why_says_code_sentence_and_every_rule_of_every_machine(master: Harness) -> None:
+def test_why_has_code_sentence_and_every_rule_of_every_machine(master: Harness) -> None:
     master.join("attic", 1)
     master.join("cellar", 1, zone="Europe/Berlin")
     master.define(windows={"open": ["22:00-06:00"]})
     master.request(requests.EditMachine("attic", {"allow": []}))
-    said = master.submit()
-    why = master.explain(said.id)
+    job = master.submit()
+    why = master.explain(job.id)
     assert (why["code"], why["state"]) == ("window_closed", "queued")
     assert why["sentence"] == (
         "waits for the window of machine cellar, opens at 22:00 Europe/Berlin (in 9 h)"
     )
-    assert master.rules(said.id) == {
+    assert master.rules(job.id) == {
         "attic": {
             "rights": "flag is not allowed here", "connected": "", "window": "opens 22:00",
             "room": "",
@@ -29,7 +29,9 @@ def test_why_says_code_sentence_and_every_rule_of_every_machine(master: Harness)
     }  # fmt: skip
 
 
-def test_pin_label_and_limit_are_told_where_nothing_can_run_it(master: Harness) -> None:
+def test_the_reason_names_pin_label_and_limit_that_no_machine_meets(
+    master: Harness,
+) -> None:
     master.join("attic", can={"wall", "windows"})
     master.define(labels=["gpu"])
     assert master.submit().reason == ("will wait: no machine can run it: attic has no label gpu")
@@ -48,7 +50,9 @@ def test_pin_label_and_limit_are_told_where_nothing_can_run_it(master: Harness) 
     )
 
 
-def test_a_pinned_job_runs_there_and_a_preferring_one_if_there_is_room(master: Harness) -> None:
+def test_a_pin_is_required_and_a_preference_needs_a_free_slot(
+    master: Harness,
+) -> None:
     master.join("attic", 4)
     master.join("cellar", 2)
     master.define()
@@ -68,7 +72,7 @@ def test_a_job_about_a_file_prefers_the_machine_that_has_it(master: Harness) -> 
     assert (master.take_grants("cellar"), master.take_grants("attic")) == ([jobs[0]], [jobs[1]])
 
 
-def test_limits_of_the_job_itself_only_make_those_of_its_command_tighter(master: Harness) -> None:
+def test_limits_of_a_job_only_tighten_those_of_its_command(master: Harness) -> None:
     master.join()
     master.define(limits={"wall": "1h"})
     master.submit(limits={"wall": "2h", "memory": "1GiB"})
@@ -80,7 +84,7 @@ def test_a_start_and_an_end_are_expected_across_windows(master: Harness) -> None
     attic = master.join("attic", 1)
     master.define(windows={"open": ["10:00-14:00"], "closing": "requeue"})
     master.learn_run_time(attic, 3600)
-    # An hour each: one runs, one fits before 14:00, the third waits for tomorrow.
+    # One hour each: one runs, one fits before 14:00, the third waits until tomorrow.
     [running, second, third] = master.queue(3)
     assert master.take_grants() == [running]
     hour = 3_600_000
@@ -92,8 +96,8 @@ def test_a_start_and_an_end_are_expected_across_windows(master: Harness) -> None
     )  # fmt: skip
 
 
-def test_queued_future_and_nowhere_allowed_jobs_are_cancelled_at_once(master: Harness) -> None:
-    # MythTV could not stop any of them.
+def test_queued_deferred_and_nowhere_allowed_jobs_are_cancelled_at_once(master: Harness) -> None:
+    # MythTV cannot stop any of them.
     attic = master.join("attic", 1)
     master.define()
     master.define("forbidden")
@@ -134,7 +138,7 @@ def test_a_job_that_has_not_started_by_its_deadline_is_cancelled(master: Harness
     assert master.explain(waiting)["code"] == "deadline_passed"
 
 
-def test_a_put_off_command_says_so_and_comes_back_by_itself(master: Harness) -> None:
+def test_a_put_off_command_explains_the_wait_and_resumes_by_itself(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define(retry={"later": "NAS offline", "backoff": "1h"})
     first = master.submit().id
@@ -143,17 +147,17 @@ def test_a_put_off_command_says_so_and_comes_back_by_itself(master: Harness) -> 
     outcome = dict(o.to_json(o.Exited(1)))
     ended = m.Ended(first, 1, outcome, NOON, NOON, {}, later="NAS offline")  # type: ignore[arg-type]
     master.send_frame(attic, ended)
-    said = master.submit()
+    job = master.submit()
     assert master.take_grants() == []
-    why = master.explain(said.id)
+    why = master.explain(job.id)
     assert why["code"] == "put_off"
     assert "NAS offline" in why["sentence"]
     master.advance(2 * HOUR_S)
     assert master.take_grants() == [first]
 
 
-def test_at_full_places_stop_and_pause_still_work(master: Harness) -> None:
-    # MythTV looked at neither while all its slots were taken.
+def test_stop_and_pause_work_while_all_slots_are_in_use(master: Harness) -> None:
+    # MythTV handles neither while all its slots are in use.
     master.join("attic", 2)
     master.define()
     first, second = master.queue(2)
@@ -165,24 +169,24 @@ def test_at_full_places_stop_and_pause_still_work(master: Harness) -> None:
     assert [(each.job, each.on) for each in master.received(m.Freeze)] == [(second, True)]
 
 
-def test_a_machine_that_never_joined_is_told_at_submit_and_takes_its_jobs_when_it_does(
+def test_a_submit_names_an_unknown_machine_and_the_job_starts_there_once_it_joins(
     master: Harness,
 ) -> None:
     master.define()
-    told = "will wait: no machine named celar has ever joined; it starts there once one does"
-    assert master.submit(machine="celar").reason == told
+    unknown = "will wait: no machine named celar has ever joined; it starts there once one does"
+    assert master.submit(machine="celar").reason == unknown
     master.join("attic")
     job = master.submit(machine="celar")
-    assert job.reason == told
+    assert job.reason == unknown
     found = master.explain(job.id)
-    assert (found["code"], found["sentence"]) == ("no_such_machine", told)
+    assert (found["code"], found["sentence"]) == ("no_such_machine", unknown)
     held = master.submit(machine="celar", hold=True)
     nowhere = "; the job is pinned to celar, and no machine of that name has ever joined"
     assert held.reason.endswith(nowhere)
     with master.store.snapshot() as tx:
         listed = explain_job.list_jobs_with_reasons(tx, master.core.state, master.now)["jobs"]
     sentences = [each["reason"]["sentence"] for each in listed]
-    assert sentences == [held.reason, told, told]
+    assert sentences == [held.reason, unknown, unknown]
     strange = "the job prefers celar, and no machine of that name has ever joined"
     assert master.submit(prefer="celar").reason == f"starts on attic; {strange}"
     master.join("celar")
@@ -190,7 +194,7 @@ def test_a_machine_that_never_joined_is_told_at_submit_and_takes_its_jobs_when_i
     assert "prefers" not in master.submit(prefer="celar").reason
 
 
-def test_the_time_that_a_job_stood_still_is_not_what_its_command_takes(master: Harness) -> None:
+def test_frozen_time_is_not_part_of_the_learned_run_time(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define(windows={"open": ["12:00-14:00"], "closing": "requeue"})
     for _ in range(3):

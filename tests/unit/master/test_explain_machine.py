@@ -1,4 +1,4 @@
-"""What a machine waits for."""
+"""Explanation of a machine: why it does not run more jobs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def why(master: Harness, name: str = "attic") -> Mapping[str, Any]:
         return explain_machine(tx, master.core.state, name, master.now)
 
 
-def test_a_machine_says_why_it_does_not_run_more(master: Harness) -> None:
+def test_the_explanation_says_why_a_machine_does_not_run_more(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     assert why(master)["code"] == "idle"
     running = master.submit().id
     master.submit()
-    told = why(master)
-    assert told["code"] == "no_room"
-    assert told["sentence"] == f"all 1 slots of attic are in use: jobs {running}"
-    assert told["commands"] == [
-        {"command": "flag", "waiting": 1, "code": "no_room", "detail": "all 1 slots are in use"}
+    found = why(master)
+    assert found["code"] == "no_room"
+    assert found["sentence"] == f"attic has no free slot: jobs {running}"
+    assert found["commands"] == [
+        {"command": "flag", "waiting": 1, "code": "no_room", "detail": "no free slot (1 in use)"}
     ]
     master.disconnect(attic)
     assert why(master)["code"] == "not_connected"
@@ -36,7 +36,7 @@ def test_a_machine_says_why_it_does_not_run_more(master: Harness) -> None:
         why(master, "cellar")
 
 
-def test_the_command_that_comes_furthest_is_named_first(master: Harness) -> None:
+def test_the_command_that_meets_most_rules_is_named_first(master: Harness) -> None:
     master.join("attic", 1)
     master.define("forbidden")
     master.define("nightly", windows={"open": ["22:00-06:00"]})
@@ -46,17 +46,17 @@ def test_the_command_that_comes_furthest_is_named_first(master: Harness) -> None
     master.queue(3, "forbidden")
     master.queue(2, "nightly")
     master.queue(1, "off")
-    told = why(master)
-    assert (told["code"], told["sentence"]) == (
+    found = why(master)
+    assert (found["code"], found["sentence"]) == (
         "window_closed",
         "2 jobs of nightly wait, next to start here: opens 22:00",
     )
-    assert [(each["command"], each["code"]) for each in told["commands"]] == [
+    assert [(each["command"], each["code"]) for each in found["commands"]] == [
         ("nightly", "window_closed"), ("forbidden", "not_allowed"), ("off", "disabled"),
     ]  # fmt: skip
 
 
-def test_what_was_cancelled_keeps_nothing_waiting(master: Harness) -> None:
+def test_a_cancelled_job_is_not_waiting(master: Harness) -> None:
     master.join("attic", 2)
     master.define()
     gone = master.submit(semaphores={"nas": 2}).id

@@ -1,4 +1,4 @@
-"""`what-if` over a real store: past jobs under the settings of now and under others."""
+"""`what-if` on a real store: past jobs under current and under changed settings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.unit.master.harness import NOON, Harness
 HOUR_MS = 3_600_000
 
 
-def what(master: Harness, text: str) -> Mapping[str, Any]:
+def try_settings(master: Harness, text: str) -> Mapping[str, Any]:
     with master.store.snapshot() as tx:
         return what_if(tx, master.core.state, tomllib.loads(text), master.now)
 
 
-def lived(master: Harness, hours: float = 1.0) -> list[int]:
-    """Three jobs, submitted together at noon and run one after the other."""
+def run_three_jobs(master: Harness, hours: float = 1.0) -> list[int]:
+    """Run three jobs, submitted together at noon, one after the other."""
     attic = master.join("attic", 1)
     master.define()
     jobs = master.queue(3)
@@ -35,9 +35,9 @@ def lived(master: Harness, hours: float = 1.0) -> list[int]:
     return jobs
 
 
-def test_a_changed_window_shows_what_would_have_ended_when(master: Harness) -> None:
-    jobs = lived(master)
-    answer = what(master, '[machines.attic.windows]\nopen = ["22:00-06:00"]\n')
+def test_a_changed_window_changes_starts_and_ends(master: Harness) -> None:
+    jobs = run_three_jobs(master)
+    answer = try_settings(master, '[machines.attic.windows]\nopen = ["22:00-06:00"]\n')
     assert answer["jobs"] == 3
     [flag] = answer["commands"]
     assert flag["now"] == {
@@ -51,27 +51,27 @@ def test_a_changed_window_shows_what_would_have_ended_when(master: Harness) -> N
     }  # fmt: skip
 
 
-def test_a_tighter_limit_and_more_places_are_tried_too(master: Harness) -> None:
-    lived(master)
-    [flag] = what(master, "machines.attic.jobs = 3")["commands"]
+def test_limits_slots_rights_and_semaphores_can_be_changed(master: Harness) -> None:
+    run_three_jobs(master)
+    [flag] = try_settings(master, "machines.attic.jobs = 3")["commands"]
     assert flag["then"]["last_end_ms"] == NOON + HOUR_MS
-    [flag] = what(master, '[commands.flag.limits]\nwall = "30m"\n')["commands"]
+    [flag] = try_settings(master, '[commands.flag.limits]\nwall = "30m"\n')["commands"]
     assert (flag["then"]["cut"], flag["then"]["last_end_ms"]) == (3, NOON + 3 * HOUR_MS // 2)
-    [flag] = what(master, "machines.attic.allow = []")["commands"]
+    [flag] = try_settings(master, "machines.attic.allow = []")["commands"]
     assert flag["then"]["never"] == 3
     text = "semaphores.nas = 1\nmachines.attic.jobs = 3\ncommands.flag.semaphores.nas = 1\n"
-    [flag] = what(master, text)["commands"]
+    [flag] = try_settings(master, text)["commands"]
     assert flag["then"] == flag["now"]
-    [flag] = what(master, text.replace("nas = 1\nmach", "nas = 0\nmach"))["commands"]
+    [flag] = try_settings(master, text.replace("nas = 1\nmach", "nas = 0\nmach"))["commands"]
     assert flag["then"]["never"] == 3
 
 
 def test_nothing_changed_changes_nothing(master: Harness) -> None:
-    lived(master)
-    assert what(master, "")["changed"] == []
+    run_three_jobs(master)
+    assert try_settings(master, "")["changed"] == []
 
 
-def test_a_file_that_is_wrong_is_refused_with_its_key(master: Harness) -> None:
+def test_an_invalid_file_is_refused(master: Harness) -> None:
     master.join()
     for text, error in (
         ("machine.attic.jobs = 1", DefinitionError),
@@ -81,4 +81,4 @@ def test_a_file_that_is_wrong_is_refused_with_its_key(master: Harness) -> None:
         ("commands.flog.at_most = 1", NoSuchCommand),
     ):
         with pytest.raises(error):
-            what(master, text)
+            try_settings(master, text)

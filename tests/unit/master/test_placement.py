@@ -1,4 +1,4 @@
-"""Placement over a real store: what is granted where, in which order, and on what terms."""
+"""Placement on a real store: which jobs are granted where, in which order, on which terms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mythjobs.protocol import messages as m
 from tests.unit.master.harness import Harness
 
 
-def test_a_job_goes_to_the_emptiest_machine_that_allows_it(master: Harness) -> None:
+def test_a_job_goes_to_the_least_loaded_machine_that_allows_it(master: Harness) -> None:
     master.join("attic", 4)
     master.join("cellar", 2)
     master.define()
@@ -16,7 +16,7 @@ def test_a_job_goes_to_the_emptiest_machine_that_allows_it(master: Harness) -> N
     assert master.take_grants("cellar") == [jobs[1]]
 
 
-def test_submitters_take_turns_and_the_older_goes_first_of_one(master: Harness) -> None:
+def test_submitters_take_turns_and_older_jobs_of_a_submitter_go_first(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     first = master.queue(1)
@@ -33,7 +33,7 @@ def test_submitters_take_turns_and_the_older_goes_first_of_one(master: Harness) 
     assert [each for each in order if each in annas] == annas[:3]
 
 
-def test_a_higher_priority_goes_first_whoever_has_had_less(master: Harness) -> None:
+def test_a_higher_priority_goes_before_a_smaller_share(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     running = master.queue(1)
@@ -48,7 +48,7 @@ def test_a_higher_priority_goes_first_whoever_has_had_less(master: Harness) -> N
     assert order == [*urgent, ben]
 
 
-def test_a_job_that_is_cancelled_while_it_is_known_as_next_is_not_granted(master: Harness) -> None:
+def test_a_cancelled_job_in_the_cache_of_next_jobs_is_not_granted(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     jobs = master.queue(4)
@@ -58,7 +58,7 @@ def test_a_job_that_is_cancelled_while_it_is_known_as_next_is_not_granted(master
     assert master.take_grants() == [jobs[2]]
 
 
-def test_a_grant_carries_the_limits_of_author_and_command(master: Harness) -> None:
+def test_a_grant_has_the_limits_of_the_command(master: Harness) -> None:
     master.join()
     master.define(
         limits={"wall": "1h", "memory": "1GiB", "processes": 9, "nice": 5, "io": "idle"},
@@ -72,7 +72,7 @@ def test_a_grant_carries_the_limits_of_author_and_command(master: Harness) -> No
     assert (grant.command, grant.hours) == ("flag", None)
 
 
-def test_silence_is_keep_where_one_machine_may_run_it_and_rerun_where_two_may(
+def test_the_lease_policy_is_keep_with_one_eligible_machine_and_rerun_with_two(
     master: Harness,
 ) -> None:
     master.join("attic")
@@ -90,7 +90,7 @@ def test_silence_is_keep_where_one_machine_may_run_it_and_rerun_where_two_may(
     assert (grant.silence, grant.lease_s, grant.start_by_s) == ("hold", 600.0, 300.0)
 
 
-def test_a_ceiling_that_a_new_revision_brings_counts_jobs_of_the_old_one(master: Harness) -> None:
+def test_at_most_of_a_new_revision_counts_jobs_of_the_old_revision(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define("busy")
     [busy] = master.queue(1, "busy")

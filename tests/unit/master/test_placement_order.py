@@ -1,4 +1,4 @@
-"""Nothing starves, nothing is read that need not be, and what is remembered stays true."""
+"""Starvation, reads from the store, and validity of what the placement cache keeps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mythjobs.store.transaction import Transaction
 from tests.unit.master.harness import Harness
 
 
-def test_a_job_that_takes_a_whole_semaphore_is_not_starved_by_many_that_take_one(
+def test_a_job_that_needs_a_whole_semaphore_is_not_starved_by_jobs_that_need_one_unit(
     master: Harness,
 ) -> None:
     attic = master.join("attic", 8)
@@ -25,7 +25,7 @@ def test_a_job_that_takes_a_whole_semaphore_is_not_starved_by_many_that_take_one
     assert running == smalls[:3]
     big = master.submit("big").id
     assert master.explain(big)["sentence"] == "waits: 3 of 3 units of semaphore nas are in use"
-    # They end one by one, so never are three units free by chance.
+    # The small jobs end one by one, so three units are never free by chance.
     order = []
     for _ in range(8):
         master.advance(10)
@@ -34,15 +34,15 @@ def test_a_job_that_takes_a_whole_semaphore_is_not_starved_by_many_that_take_one
         started = master.take_grants()
         running += started
         order += started
-    # After a minute what becomes free is kept for it.
+    # After a minute free units are reserved for the big job.
     assert order == [*smalls[3:8], big]
     assert running == [big]
-    # While it runs, and after it, the small ones go on.
+    # After the big job the small ones continue.
     master.finish(attic, big)
     assert len(master.take_grants()) == 3
 
 
-def test_an_urgent_job_may_take_what_is_kept_for_one_that_waits(master: Harness) -> None:
+def test_an_urgent_job_may_take_reserved_units(master: Harness) -> None:
     attic = master.join("attic", 8)
     master.request(requests.SetSemaphore("nas", 2))
     master.define("small", semaphores={"nas": 1})
@@ -57,7 +57,7 @@ def test_an_urgent_job_may_take_what_is_kept_for_one_that_waits(master: Harness)
     assert master.take_grants() == [urgent]
 
 
-def test_a_full_machine_lets_nothing_smaller_pass_what_is_first(master: Harness) -> None:
+def test_no_short_job_passes_the_first_job_for_a_full_machine(master: Harness) -> None:
     attic = master.join("attic", 2)
     master.define()
     master.define("short")
@@ -71,7 +71,7 @@ def test_a_full_machine_lets_nothing_smaller_pass_what_is_first(master: Harness)
     assert master.take_grants()[0] == first
 
 
-def test_a_turn_that_fills_one_place_reads_no_class_again(
+def test_a_turn_that_fills_one_slot_reads_no_class_again(
     master: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attic = master.join("attic", 1)
@@ -96,11 +96,11 @@ def test_a_turn_that_fills_one_place_reads_no_class_again(
         [running] = master.take_grants()
         started.append(running)
     assert read == []
-    # And each command had its turn.
+    # Each command had its turn.
     assert len({(job - 1) // 3 for job in started}) == 48
 
 
-def test_classes_that_no_machine_may_run_cost_nothing_until_somebody_says_otherwise(
+def test_classes_that_no_machine_permits_are_left_out_until_a_policy_changes(
     master: Harness,
 ) -> None:
     attic = master.join("attic", 1)
@@ -120,7 +120,7 @@ def test_classes_that_no_machine_may_run_cost_nothing_until_somebody_says_otherw
     assert master.core.state.placement.unplaceable == set()
 
 
-def test_a_job_of_higher_priority_goes_before_those_that_are_known_as_next(master: Harness) -> None:
+def test_a_job_of_higher_priority_goes_before_cached_next_jobs(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     jobs = master.queue(5)
@@ -132,7 +132,7 @@ def test_a_job_of_higher_priority_goes_before_those_that_are_known_as_next(maste
     assert master.take_grants() == [jobs[1]]
 
 
-def test_a_turn_that_is_rolled_back_leaves_placement_as_it_was(master: Harness) -> None:
+def test_a_rolled_back_turn_leaves_placement_unchanged(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()
     jobs = master.queue(3)
@@ -147,7 +147,7 @@ def test_a_turn_that_is_rolled_back_leaves_placement_as_it_was(master: Harness) 
     assert master.take_grants() == [jobs[1]]
 
 
-def test_a_wall_clock_that_steps_back_asks_the_hours_again(master: Harness) -> None:
+def test_hours_are_evaluated_again_after_the_wall_clock_stepped_back(master: Harness) -> None:
     master.join("attic", 2)
     master.define(windows={"open": ["12:00-13:00"]})
     first = master.submit().id

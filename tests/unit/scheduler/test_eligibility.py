@@ -94,7 +94,7 @@ def test_a_class_without_requirements_may_run_on_an_unrestricted_machine() -> No
             "has no label gpu",
         ),
         ({}, {"connected": False}, "connected", "not connected"),
-        ({}, {"running": 4}, "room", "all 4 slots are in use"),
+        ({}, {"running": 4}, "room", "no free slot (4 in use)"),
         (
             {"capabilities": ("leases",)},
             {"can": frozenset()},

@@ -1,4 +1,4 @@
-"""Silence is the author's word, else what the number of machines makes of it."""
+"""The lease policy is the command's, else it follows from the number of eligible machines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mythjobs.scheduler.lease_policy import choose_lease_terms
         ("idempotent", None, 3, True, ("idempotent", None)),
     ],
 )
-def test_terms_of_a_grant(
+def test_lease_terms_of_a_grant(
     silence: str,
     lease_s: float | None,
     machines: int,

@@ -1,4 +1,4 @@
-"""Priority, fairness between submitters, deadlines, fairness between commands, then age."""
+"""Order: priority, shares of submitters, deadlines, shares of commands, then age."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Waiting = dict[tuple[str, int], list[tuple[int, int]]]  # (submitter, command) t
 
 
 def drain(shares: FairShares, waiting: Waiting, count: int, cost: float | None = 1.0) -> list[int]:
-    """The first `count` jobs in order, each promised before the next is chosen."""
+    """Lease the first `count` jobs in order; each is charged before the next is chosen."""
     chosen = []
     for _ in range(count):
         key, who = min(
@@ -29,13 +29,13 @@ def jobs(first: int, count: int, priority: int = 0) -> list[tuple[int, int]]:
     return [(priority, first + i) for i in range(count)]
 
 
-def test_jobs_of_one_kind_go_by_priority_then_age() -> None:
+def test_jobs_of_one_class_go_by_priority_then_age() -> None:
     shares = FairShares()
     waiting = {("anna", 1): [(5, 9), (0, 1), (0, 2)]}
     assert drain(shares, waiting, 3) == [9, 1, 2]
 
 
-def test_priority_stands_above_fairness() -> None:
+def test_priority_outranks_fair_shares() -> None:
     shares = FairShares()
     waiting = {("anna", 1): jobs(1, 3, priority=1), ("ben", 2): jobs(4, 1)}
     assert drain(shares, waiting, 4) == [1, 2, 3, 4]
@@ -51,7 +51,7 @@ def test_submitters_and_then_their_commands_take_turns() -> None:
     chosen = drain(shares, waiting, 40)
     assert Counter(job > 200 for job in chosen) == {True: 20, False: 20}
     assert Counter(job > 100 for job in chosen if job <= 200) == {True: 10, False: 10}
-    # Within one, the oldest come first.
+    # Within a class the oldest come first.
     assert [job for job in chosen if job > 200] == list(range(201, 221))
 
 
@@ -67,15 +67,15 @@ def test_a_command_of_long_jobs_gets_as_much_time_as_one_of_short_ones() -> None
     assert abs(spent[1] - spent[2]) <= 60
 
 
-def test_who_was_idle_has_saved_up_nothing() -> None:
+def test_an_idle_submitter_saves_up_nothing() -> None:
     shares = FairShares()
     drain(shares, {("anna", 1): jobs(1, 50)}, 50)
-    # Ben comes late: he takes turns from now on, and does not get fifty at once.
+    # Ben submits later: he gets every second turn from then on, not fifty turns at once.
     chosen = drain(shares, {("anna", 1): jobs(51, 50), ("ben", 1): jobs(101, 50)}, 10)
     assert 5 <= sum(job > 100 for job in chosen) <= 6
 
 
-def test_nobody_who_waits_is_passed_for_ever() -> None:
+def test_a_waiting_submitter_is_not_passed_forever() -> None:
     shares = FairShares()
     waiting = {("anna", 1): jobs(1, 1)} | {(f"user{n}", 2): jobs(100 * n, 50) for n in range(1, 10)}
     assert 1 in drain(shares, waiting, 10)
@@ -92,7 +92,7 @@ def test_equal_histories_give_equal_orders() -> None:
     assert once() == once()
 
 
-def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
+def test_a_class_queue_pops_the_smallest_current_key_although_keys_grow() -> None:
     random = Random(7)
     for _ in range(50):
         shares = FairShares()
@@ -118,22 +118,22 @@ def test_a_line_gives_the_smallest_key_of_all_however_keys_have_grown() -> None:
                 -priority, submitter, command, 100 * number + len(jobs), deadline
             )
 
-        line = ClassQueue(key)
+        queue = ClassQueue(key)
         for number in classes:
             if (at := key(number)) is not None:
-                line.push(at, classes[number][0], number)
-        while (found := line.pop()) is not None:
+                queue.push(at, classes[number][0], number)
+        while (found := queue.pop()) is not None:
             smallest, number = found
             assert smallest == min(each for each in map(key, classes) if each is not None)
             submitter, command, jobs = classes[number]
             shares.charge(smallest, submitter, command, random.choice([None, 1.0, 25.0]))
             del jobs[0]
             if (at := key(number)) is not None:
-                line.push(at, submitter, number)
+                queue.push(at, submitter, number)
         assert not any(jobs for _, _, jobs in classes.values())
 
 
-def test_a_deadline_stands_between_the_shares_of_submitters_and_those_of_commands() -> None:
+def test_a_deadline_ranks_between_the_shares_of_submitters_and_those_of_commands() -> None:
     shares = FairShares()
     served = shares.sort_key(0, "anna", 1, 1)
     shares.charge(served, "anna", 1, 60.0)

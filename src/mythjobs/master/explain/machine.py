@@ -97,10 +97,10 @@ def _summarize(
         job_ids = sorted(machine.live_attempts)
         if not job_ids:
             return "no_room", f"{name} has no slots: it is set to run 0 jobs"
-        jobs = ", ".join(str(each) for each in job_ids[:_MAX_JOBS_NAMED])
+        jobs = "jobs " + ", ".join(str(each) for each in job_ids[:_MAX_JOBS_NAMED])
         more = len(job_ids) - _MAX_JOBS_NAMED
         jobs += f" and {more} more" if more > 0 else ""
-        return "no_room", f"all {machine.max_jobs} slots of {name} are in use: jobs {jobs}"
+        return "no_room", f"{name} has no free slot: {jobs}"
     if not waiting:
         return "idle", f"{name} has free slots, and no ready job can use them"
     # Other commands may wait for other reasons.

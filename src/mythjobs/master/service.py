@@ -128,11 +128,9 @@ class Master:
     def _send_frames(self, result: TurnResult) -> None:
         self._lease_timer.set_due(result.state.next_expiry_ms)
         for connection_id in result.outgoing.keys() | result.acks.keys():
-            ack, messages = (
-                result.acks.get(connection_id, 0),
-                result.outgoing.get(connection_id, []),
-            )
-            self.links.send_frame(connection_id, MasterFrame(ack, messages))
+            messages = result.outgoing.get(connection_id, [])
+            frame = MasterFrame(result.acks.get(connection_id, 0), messages)
+            self.links.send_frame(connection_id, frame)
         if self._waiters:
             for job_id in result.ended:
                 self._wake_waiters("job", job_id)

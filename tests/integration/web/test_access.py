@@ -148,10 +148,10 @@ def test_another_user_on_the_socket_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(master: ServedMaster) -> None:
-        assert (await master.request("GET", "/api/v1/status")).status == 200
+        assert (await master.api("GET", "/status")).status == 200
         # Fake the uid that the kernel reports: a test cannot change its own user.
         monkeypatch.setattr(http_limits, "_UCRED", _OtherUser())
-        answer = await master.request("GET", "/api/v1/status")
+        answer = await master.api("GET", "/status")
         assert (answer.status, answer.json["exit"]) == (403, 77)
         assert "belongs to" in answer.json["message"]
 

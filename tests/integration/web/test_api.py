@@ -15,36 +15,34 @@ from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 
 async def _define(master: ServedMaster, **changed: Any) -> None:
-    answer = await master.request("POST", "/api/v1/commands", {"definition": NOTE | changed})
+    answer = await master.api("POST", "/commands", {"definition": NOTE | changed})
     assert answer.status == 201, answer.body
 
 
 def test_commands_are_defined_listed_and_shown(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
-        again = await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        again = await master.api("POST", "/commands", {"definition": NOTE})
         assert (again.status, again.json["code"], again.json["exit"]) == (409, "conflict", 2)
         changed = NOTE | {"summary": "Say it"}
-        answer = await master.request(
-            "POST", "/api/v1/commands", {"definition": changed, "replace": True}
-        )
+        answer = await master.api("POST", "/commands", {"definition": changed, "replace": True})
         done = answer.json
         assert (done["name"], done["revision"], done["changed"]) == ("note", 2, True)
         assert "no machine has joined" in done["nowhere"]
 
-        listed = (await master.request("GET", "/api/v1/commands")).json["commands"]
+        listed = (await master.api("GET", "/commands")).json["commands"]
         assert {each["name"]: each["parameters"] for each in listed}["note"] == ["text", "times"]
-        assert (await master.request("GET", "/api/v1/commands/note")).json["statistics"] is None
-        shown = (await master.request("GET", "/api/v1/commands/note?statistics=true")).json
+        assert (await master.api("GET", "/commands/note")).json["statistics"] is None
+        shown = (await master.api("GET", "/commands/note?statistics=true")).json
         assert shown["definition"]["summary"] == "Say it"
         assert (shown["statistics"]["jobs"], shown["statistics"]["median_s"]) == (0, None)
 
         # Older revisions stay readable.
-        old = (await master.request("GET", "/api/v1/commands/note?revision=1")).json
+        old = (await master.api("GET", "/commands/note?revision=1")).json
         assert (old["revision"], "summary" in old["definition"]) == (1, False)
-        every = (await master.request("GET", "/api/v1/commands/note/revisions")).json["revisions"]
+        every = (await master.api("GET", "/commands/note/revisions")).json["revisions"]
         assert [each["revision"] for each in every] == [2, 1]
-        missing = await master.request("GET", "/api/v1/commands/note?revision=3")
+        missing = await master.api("GET", "/commands/note?revision=3")
         assert (missing.status, "no revision 3" in missing.json["message"]) == (400, True)
 
     run(tmp_path, story)
@@ -56,14 +54,12 @@ def test_jobs_of_a_disabled_command_wait_for_that_reason(tmp_path: Path) -> None
         url = "/api/v1/commands/note/enabled"
         off = await master.request("POST", url, {"on": False})
         assert off.json == {"name": "note", "enabled": False}
-        submitted = (await master.request("POST", "/api/v1/jobs", {"command": "note"})).json
+        submitted = (await master.api("POST", "/jobs", {"command": "note"})).json
         assert "`mythjobs command enable note`" in submitted["reason"]
-        [load] = (await master.request("GET", "/api/v1/status")).json["commands"]
+        [load] = (await master.api("GET", "/status")).json["commands"]
         assert (load["name"], load["queued"], load["enabled"]) == ("note", 1, False)
         assert (await master.request("POST", url, {"on": True})).json["enabled"] is True
-        assert (
-            await master.request("POST", "/api/v1/commands/no/enabled", {"on": True})
-        ).status == 404
+        assert (await master.api("POST", "/commands/no/enabled", {"on": True})).status == 404
 
     run(tmp_path, story)
 
@@ -71,8 +67,8 @@ def test_jobs_of_a_disabled_command_wait_for_that_reason(tmp_path: Path) -> None
 def test_a_command_is_removed(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
-        assert (await master.request("DELETE", "/api/v1/commands/note")).json == {"name": "note"}
-        assert (await master.request("GET", "/api/v1/commands/note")).status == 404
+        assert (await master.api("DELETE", "/commands/note")).json == {"name": "note"}
+        assert (await master.api("GET", "/commands/note")).status == 404
 
     run(tmp_path, story)
 
@@ -81,27 +77,25 @@ def test_a_job_is_submitted_shown_held_and_cancelled(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
         body = {"command": "note", "arguments": {"text": "7"}, "key": "k", "comment": "ü\n"}
-        first = await master.request("POST", "/api/v1/jobs", body)
+        first = await master.api("POST", "/jobs", body)
         assert (first.status, first.json["new"], first.json["state"]) == (201, True, "queued")
         job_id = first.json["id"]
-        again = await master.request("POST", "/api/v1/jobs", body)
+        again = await master.api("POST", "/jobs", body)
         assert (again.status, again.json["new"], again.json["id"]) == (200, False, job_id)
 
-        job = (await master.request("GET", f"/api/v1/jobs/{job_id}")).json
+        job = (await master.api("GET", f"/jobs/{job_id}")).json
         # An argument keeps its type: the string "7" does not become a number.
         assert job["arguments"]["text"] == "7"
         assert job["submitter"]
-        why = (await master.request("GET", f"/api/v1/jobs/{job_id}/why")).json
+        why = (await master.api("GET", f"/jobs/{job_id}/why")).json
         assert why["sentence"]
 
         act = {"ids": [job_id, 999]}
         for name, done in (("hold", "held"), ("release", "released"), ("cancel", "cancelled")):
-            [acted, missing] = (await master.request("POST", f"/api/v1/jobs/{name}", act)).json[
-                "jobs"
-            ]
+            [acted, missing] = (await master.api("POST", f"/jobs/{name}", act)).json["jobs"]
             assert (acted["id"], acted["done"], acted["error"]) == (job_id, done, "")
             assert missing["error"]
-        listed = (await master.request("GET", "/api/v1/jobs?state=cancelled&limit=1")).json
+        listed = (await master.api("GET", "/jobs?state=cancelled&limit=1")).json
         assert [each["id"] for each in listed["jobs"]] == [job_id]
 
     run(tmp_path, story)
@@ -110,10 +104,10 @@ def test_a_job_is_submitted_shown_held_and_cancelled(tmp_path: Path) -> None:
 def test_a_wait_ends_with_the_job_or_after_its_timeout(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
-        await master.request("POST", "/api/v1/jobs", {"command": "note"})
-        assert (await master.request("GET", "/api/v1/jobs/1?wait=0.01")).json["state"] == "queued"
-        waiting = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/1?wait=20"))
-        await master.request("POST", "/api/v1/jobs/cancel", {"ids": [1]})
+        await master.api("POST", "/jobs", {"command": "note"})
+        assert (await master.api("GET", "/jobs/1?wait=0.01")).json["state"] == "queued"
+        waiting = asyncio.ensure_future(master.api("GET", "/jobs/1?wait=20"))
+        await master.api("POST", "/jobs/cancel", {"ids": [1]})
         assert (await asyncio.wait_for(waiting, 10)).json["state"] == "cancelled"
 
     run(tmp_path, story)
@@ -127,14 +121,14 @@ def test_a_batch_is_streamed_to_a_temporary_file(tmp_path: Path) -> None:
         loaded = (await master.request("POST", url, lines)).json
         assert loaded["jobs"] == 5000
         assert loaded["ids"][1] - loaded["ids"][0] == 4999
-        batch = (await master.request("GET", f"/api/v1/batches/{loaded['batch']}")).json
+        batch = (await master.api("GET", f"/batches/{loaded['batch']}")).json
         assert (batch["jobs"], batch["over"]) == (5000, False)
-        job = (await master.request("GET", f"/api/v1/jobs/{loaded['ids'][1]}")).json
+        job = (await master.api("GET", f"/jobs/{loaded['ids'][1]}")).json
         assert (job["priority"], job["comment"], job["arguments"]["text"]) == (3, "all", "4999")
 
         bad = await master.request("POST", url, b'{"text": "a"}\n{"text": 1, "no": 2}\n')
         assert (bad.status, "2" in bad.json["message"]) == (400, True)
-        assert (await master.request("POST", "/api/v1/batches", b"")).status == 400
+        assert (await master.api("POST", "/batches", b"")).status == 400
         assert list(master.state_dir.uploads.iterdir()) == []
 
     run(tmp_path, story)
@@ -209,7 +203,7 @@ def test_an_invalid_request_is_rejected_with_the_reason(
 ) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
-        await master.request("POST", "/api/v1/jobs", {"command": "note", "hold": True})
+        await master.api("POST", "/jobs", {"command": "note", "hold": True})
         answer = await master.request(method, "/api/v1" + path, body)
         assert answer.status in (400, 404), answer.body
         assert set(answer.json) == {"code", "message", "exit"}
@@ -256,7 +250,7 @@ def test_an_internal_error_is_answered_and_its_traceback_logged(
             raise ZeroDivisionError("secret")
 
         monkeypatch.setattr(master.master, "read_status", broken)
-        answer = await master.request("GET", "/api/v1/status")
+        answer = await master.api("GET", "/status")
         assert (answer.status, answer.json["exit"]) == (500, 70)
         assert "secret" not in answer.json["message"]
         assert "ZeroDivisionError: secret" in caplog.text
@@ -265,7 +259,7 @@ def test_an_internal_error_is_answered_and_its_traceback_logged(
             raise StoreFull("the disk is full")
 
         monkeypatch.setattr(master.master, "read_status", ill)
-        answer = await master.request("GET", "/api/v1/status")
+        answer = await master.api("GET", "/status")
         assert answer.status == 507
         assert answer.json == {"code": "store_full", "message": "the disk is full", "exit": 74}
 
@@ -287,7 +281,7 @@ def test_the_schema_lists_the_routes_and_refers_to_no_other_server(tmp_path: Pat
 def test_a_wait_ends_when_the_client_disconnects(tmp_path: Path) -> None:
     async def story(served: ServedMaster) -> None:
         await _define(served)
-        await served.request("POST", "/api/v1/jobs", {"command": "note", "hold": True})
+        await served.api("POST", "/jobs", {"command": "note", "hold": True})
         disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(served.master.wait_job(1, 3600.0, disconnected))
         disconnected.set_result(None)

@@ -13,7 +13,7 @@ ALL = "/api/v1/jobs/all"
 async def queue(master: ServedMaster, command: str, jobs: int, more: str = "") -> int:
     """Submit a batch and return its id."""
     definition = NOTE | {"name": command}
-    await master.request("POST", "/api/v1/commands", {"definition": definition, "replace": True})
+    await master.api("POST", "/commands", {"definition": definition, "replace": True})
     url = f"/api/v1/batches?command={command}{more}"
     loaded = await master.request("POST", url, b"{}\n" * jobs)
     assert loaded.status == 201, loaded.body
@@ -21,7 +21,7 @@ async def queue(master: ServedMaster, command: str, jobs: int, more: str = "") -
 
 
 async def counts(master: ServedMaster, query: str) -> dict[str, int]:
-    found = (await master.request("GET", f"/api/v1/jobs/count?{query}")).json["counts"]
+    found = (await master.api("GET", f"/jobs/count?{query}")).json["counts"]
     return {state: count for state, count in found.items() if count}
 
 
@@ -29,7 +29,7 @@ def test_all_jobs_of_a_command_are_cancelled_in_slices(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await queue(master, "note", 1200)
         await queue(master, "other", 3)
-        await master.request("POST", "/api/v1/jobs/hold", {"ids": [1]})
+        await master.api("POST", "/jobs/hold", {"ids": [1]})
         assert await counts(master, "command=note") == {"queued": 1200}
         done = await master.request("POST", ALL, {"act": "cancel", "command": "note"})
         assert done.json == {"act": "cancel", "done": 1200, "refused": 0, "errors": []}
@@ -57,7 +57,7 @@ def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -
         # A rerun does not apply to the jobs that it creates.
         assert await act(act="rerun", command="note") == 2
         assert await counts(master, "subject=b") == {"cancelled": 2, "queued": 2}
-        listed = (await master.request("GET", "/api/v1/jobs?subject=b&state=queued")).json["jobs"]
+        listed = (await master.api("GET", "/jobs?subject=b&state=queued")).json["jobs"]
         assert [each["rerun_of"] for each in listed] == [6, 5]
 
     run(tmp_path, story)
@@ -65,9 +65,9 @@ def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -
 
 def test_rejected_actions_are_counted_and_reported(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
-        await master.request("POST", "/api/v1/jobs", {"command": "note"})
-        [acted] = (await master.request("POST", "/api/v1/jobs/pause", {"ids": [1]})).json["jobs"]
+        await master.api("POST", "/commands", {"definition": NOTE})
+        await master.api("POST", "/jobs", {"command": "note"})
+        [acted] = (await master.api("POST", "/jobs/pause", {"ids": [1]})).json["jobs"]
         assert "`mythjobs hold`" in acted["error"]
         nothing = await master.request("POST", ALL, {"act": "pause", "command": "note"})
         assert (nothing.json["done"], nothing.json["refused"]) == (0, 0)
@@ -80,13 +80,11 @@ def test_an_impossible_job_id_does_not_block_the_other_ids(tmp_path: Path) -> No
     async def story(master: ServedMaster) -> None:
         await queue(master, "note", 2)
         ids = [1, 2**63, 2, 0, 2**70]
-        acted = (await master.request("POST", "/api/v1/jobs/cancel", {"ids": ids})).json["jobs"]
+        acted = (await master.api("POST", "/jobs/cancel", {"ids": ids})).json["jobs"]
         assert [each["id"] for each in acted] == ids
         assert [each["done"] for each in acted] == ["cancelled", "", "cancelled", "", ""]
         assert acted[1]["error"] == f"there is no job {2**63}"
-        [acted] = (await master.request("POST", "/api/v1/jobs/pause", {"ids": [2**70]})).json[
-            "jobs"
-        ]
+        [acted] = (await master.api("POST", "/jobs/pause", {"ids": [2**70]})).json["jobs"]
         assert acted["error"] == f"there is no job {2**70}"
 
     run(tmp_path, story)
@@ -96,13 +94,13 @@ def test_batch_options_apply_to_all_its_jobs(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         more = "&machine=attic&label=gpu&label=big&semaphore=nas=2&limit=wall=1h&limit=nice=10"
         await queue(master, "note", 1, more)
-        why = (await master.request("GET", "/api/v1/jobs/1/why")).json
+        why = (await master.api("GET", "/jobs/1/why")).json
         assert why["code"] == "no_such_machine"
-        job = (await master.request("GET", "/api/v1/jobs/1")).json
+        job = (await master.api("GET", "/jobs/1")).json
         assert job["id"] == 1
         times = "&not_before_ms=4000000000000&deadline_ms=4000000001000"
         await queue(master, "note", 1, times)
-        job = (await master.request("GET", "/api/v1/jobs/2")).json
+        job = (await master.api("GET", "/jobs/2")).json
         assert (job["not_before_ms"], job["deadline_ms"]) == (4_000_000_000_000, 4_000_000_001_000)
 
     run(tmp_path, story)

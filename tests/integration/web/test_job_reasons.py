@@ -9,9 +9,7 @@ from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 def test_lists_pages_and_why_show_the_same_reason(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await master.request(
-            "POST", "/api/v1/commands", {"definition": NOTE | {"subject": "{text}"}}
-        )
+        await master.api("POST", "/commands", {"definition": NOTE | {"subject": "{text}"}})
         body = {"command": "note"}
         submits = (
             {"arguments": {"text": "a"}},
@@ -22,9 +20,9 @@ def test_lists_pages_and_why_show_the_same_reason(tmp_path: Path) -> None:
             {"deadline_ms": 4_000_000_000_000, "machine": "attic", "limits": {"wall": "1h"}},
         )
         for more in submits:
-            done = await master.request("POST", "/api/v1/jobs", body | more)
+            done = await master.api("POST", "/jobs", body | more)
             assert done.status == 201, done.body
-        listed = (await master.request("GET", "/api/v1/jobs")).json["jobs"]
+        listed = (await master.api("GET", "/jobs")).json["jobs"]
         assert [each["reason"]["code"] for each in reversed(listed)] == [
             "no_machine",
             "subject_taken",
@@ -34,8 +32,8 @@ def test_lists_pages_and_why_show_the_same_reason(tmp_path: Path) -> None:
             "no_such_machine",
         ]
         for each in listed:
-            job = (await master.request("GET", f"/api/v1/jobs/{each['id']}?wait=0")).json
-            why = (await master.request("GET", f"/api/v1/jobs/{each['id']}/why")).json
+            job = (await master.api("GET", f"/jobs/{each['id']}?wait=0")).json
+            why = (await master.api("GET", f"/jobs/{each['id']}/why")).json
             assert job["reason"] == each["reason"]
             assert (why["code"], why["sentence"]) == tuple(each["reason"].values())
         last = listed[0]
@@ -47,10 +45,10 @@ def test_lists_pages_and_why_show_the_same_reason(tmp_path: Path) -> None:
 
 def test_the_reason_of_an_ended_job_is_what_ended_it(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
-        await master.request("POST", "/api/v1/jobs", {"command": "note"})
-        await master.request("POST", "/api/v1/jobs/cancel", {"ids": [1]})
-        job = (await master.request("GET", "/api/v1/jobs/1")).json
+        await master.api("POST", "/commands", {"definition": NOTE})
+        await master.api("POST", "/jobs", {"command": "note"})
+        await master.api("POST", "/jobs/cancel", {"ids": [1]})
+        job = (await master.api("GET", "/jobs/1")).json
         assert job["reason"]["code"] == "cancelled"
         assert job["reason"]["sentence"].startswith("cancelled by ")
 

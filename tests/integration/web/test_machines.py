@@ -31,7 +31,7 @@ async def detach_machine(served: ServedMaster) -> None:
 def test_the_settings_of_a_machine_are_replaced_and_shown(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await attach_machine(master)
-        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.api("POST", "/commands", {"definition": NOTE})
         settings: dict[str, Any] = {
             "jobs": 2,
             "zone": "Europe/Berlin",
@@ -60,7 +60,7 @@ def test_the_settings_of_a_machine_are_replaced_and_shown(tmp_path: Path) -> Non
 def test_windows_are_overridden_until_a_given_time(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await attach_machine(master)
-        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.api("POST", "/commands", {"definition": NOTE})
         until_ms = master_now().wall_ms + 3_600_000
         body = {"kind": "pause", "until_ms": until_ms, "command": "note"}
         await master.request("POST", f"{ATTIC}/hours", {"kind": "allow", "until_ms": until_ms})
@@ -100,13 +100,13 @@ def test_a_machine_explains_why_it_starts_no_more_jobs(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await attach_machine(master)
         await master.request("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})
-        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
-        await master.request("POST", "/api/v1/jobs", {"command": "note"})
+        await master.api("POST", "/commands", {"definition": NOTE})
+        await master.api("POST", "/jobs", {"command": "note"})
         found = (await master.request("GET", f"{ATTIC}/why")).json
         assert found["code"] == "not_allowed"
         [keeps] = found["commands"]
         assert (keeps["command"], keeps["waiting"]) == ("note", 1)
-        assert (await master.request("GET", "/api/v1/machines/none/why")).status == 404
+        assert (await master.api("GET", "/machines/none/why")).status == 404
 
     run(tmp_path, story)
 
@@ -117,14 +117,14 @@ def test_defining_a_command_reports_if_no_machine_can_run_it(tmp_path: Path) -> 
 
         async def nowhere(**more: Any) -> str:
             body = {"definition": NOTE | more, "replace": True}
-            return str((await master.request("POST", "/api/v1/commands", body)).json["nowhere"])
+            return str((await master.api("POST", "/commands", body)).json["nowhere"])
 
         assert await nowhere() == ""
         assert "no label gpu" in await nowhere(labels=["gpu"])
         assert "there is no semaphore nas" in await nowhere(semaphores={"nas": 2})
-        await master.request("POST", "/api/v1/semaphores/nas", {"size": 1})
+        await master.api("POST", "/semaphores/nas", {"size": 1})
         assert "nas, which has 1" in await nowhere(semaphores={"nas": 2})
-        await master.request("POST", "/api/v1/semaphores/nas", {"size": 2})
+        await master.api("POST", "/semaphores/nas", {"size": 2})
         assert await nowhere(semaphores={"nas": 2}) == ""
         await master.request("POST", f"{ATTIC}/settings", {"settings": {"allow": []}})
         assert "no machine allows note" in await nowhere()

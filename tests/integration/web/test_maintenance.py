@@ -14,8 +14,8 @@ from tests.integration.web.test_machines import attach_machine
 
 def test_violated_invariants_of_the_store_are_reported(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
-        await master.request("POST", "/api/v1/jobs", {"command": "note"})
+        await master.api("POST", "/commands", {"definition": NOTE})
+        await master.api("POST", "/jobs", {"command": "note"})
         url = "/api/v1/check"
         assert (await master.request("GET", url)).json == {"violations": [], "count": 0}
         # Corrupt the store from outside, as no turn would.
@@ -31,29 +31,25 @@ def test_violated_invariants_of_the_store_are_reported(tmp_path: Path) -> None:
 
 def test_old_jobs_are_pruned_with_their_output(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.api("POST", "/commands", {"definition": NOTE})
         url = "/api/v1/batches?command=note"
         await master.request("POST", url, b"{}\n" * 2500)
-        await master.request("POST", "/api/v1/jobs", {"command": "note"})
-        await master.request("POST", "/api/v1/jobs/all", {"act": "cancel", "batch": 1})
+        await master.api("POST", "/jobs", {"command": "note"})
+        await master.api("POST", "/jobs/all", {"act": "cancel", "batch": 1})
         before_ms = master_now().wall_ms + 1000
 
         async def prune(**more: Any) -> int:
             body = {"before_ms": before_ms, **more}
-            return int((await master.request("POST", "/api/v1/jobs/prune", body)).json["jobs"])
+            return int((await master.api("POST", "/jobs/prune", body)).json["jobs"])
 
         assert await prune(before_ms=1000) == 0
         assert await prune(states=["failed"]) == 0
-        counts = await master.request("GET", f"/api/v1/jobs/count?ended_before_ms={before_ms}")
+        counts = await master.api("GET", f"/jobs/count?ended_before_ms={before_ms}")
         assert counts.json["counts"]["cancelled"] == 2500
         assert await prune(states=["cancelled"]) == 2500
-        assert [e["id"] for e in (await master.request("GET", "/api/v1/jobs")).json["jobs"]] == [
-            2501
-        ]
-        assert (await master.request("GET", "/api/v1/check")).json["count"] == 0
-        wrong = await master.request(
-            "POST", "/api/v1/jobs/prune", {"before_ms": 1, "states": ["x"]}
-        )
+        assert [e["id"] for e in (await master.api("GET", "/jobs")).json["jobs"]] == [2501]
+        assert (await master.api("GET", "/check")).json["count"] == 0
+        wrong = await master.api("POST", "/jobs/prune", {"before_ms": 1, "states": ["x"]})
         assert wrong.status == 400
 
     run(tmp_path, story)
@@ -74,7 +70,7 @@ def test_the_output_of_pruned_attempts_is_deleted(tmp_path: Path) -> None:
 def test_what_if_validates_the_changed_settings(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await attach_machine(master)
-        await master.request("POST", "/api/v1/commands", {"definition": NOTE})
+        await master.api("POST", "/commands", {"definition": NOTE})
         url = "/api/v1/what-if"
         tried = {"machines": {"attic": {"jobs": 1}}, "commands": {"note": {"at_most": 1}}}
         found = (await master.request("POST", url, tried | {"semaphores": {"nas": 2}})).json

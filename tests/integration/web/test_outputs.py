@@ -44,7 +44,7 @@ def test_spooled_output_has_a_content_length(tmp_path: Path) -> None:
         path = master.state_dir.output / "0/7.1.1"
         path.parent.mkdir()
         path.write_bytes(b"headtail")
-        answer = await master.request("GET", "/api/v1/jobs/7/output?offset=2")
+        answer = await master.api("GET", "/jobs/7/output?offset=2")
         assert (answer.status, answer.body) == (200, b"adtail")
         assert answer.headers["content-type"] == "application/octet-stream"
         assert answer.headers["content-length"] == "6"
@@ -131,7 +131,7 @@ def test_a_failed_transfer_is_not_mistaken_for_complete_output(tmp_path: Path) -
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)
         _fake_attempt(master, is_ended=False)
-        pending = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output?follow=true"))
+        pending = asyncio.ensure_future(master.api("GET", "/jobs/7/output?follow=true"))
         fetch = await agent.receive_fetch()
         await agent.send_chunk(fetch.transfer, 0, b"one")
         await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
@@ -141,7 +141,7 @@ def test_a_failed_transfer_is_not_mistaken_for_complete_output(tmp_path: Path) -
             answer = error
         assert isinstance(answer, http.client.IncompleteRead)
         # An error before the first byte has a status and an error body.
-        pending = asyncio.ensure_future(master.request("GET", "/api/v1/jobs/7/output"))
+        pending = asyncio.ensure_future(master.api("GET", "/jobs/7/output"))
         fetch = await agent.receive_fetch()
         await agent.send_messages(m.OutputEnd(fetch.transfer, error="gone"))
         rejected = await pending

@@ -46,12 +46,12 @@ class LinkServer:
 
     def send_frame(self, connection_id: int, frame: m.MasterFrame) -> None:
         """Send a committed turn's frame to an agent; drop it if the connection is closed."""
-        if connection := self._connections.get(connection_id):
-            connection.send_frame(frame)
+        if agent := self._connections.get(connection_id):
+            agent.send_frame(frame)
 
     def close_connection(self, connection_id: int) -> None:
-        if connection := self._connections.get(connection_id):
-            connection.request_close()
+        if agent := self._connections.get(connection_id):
+            agent.request_close()
 
     async def serve(self, channel: Channel, trusted: bool) -> None:
         """Serve one agent's connection from handshake to close.
@@ -59,50 +59,48 @@ class LinkServer:
         `trusted`: the connection came through the state directory's socket, so an unknown key
         is enrolled.
         """
-        connection = AgentConnection(next(self._connection_ids), channel)
+        agent = AgentConnection(next(self._connection_ids), channel)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S) as deadline:
-                await self._run_session(connection, trusted, deadline)
+                await self._run_session(agent, trusted, deadline)
         except TimeoutError:
-            log.warning("%s sent nothing within the timeout; connection closed", connection)
+            log.warning("%s sent nothing within the timeout; connection closed", agent)
         except ProtocolError as error:
-            log.warning(
-                "%s violated the protocol; connection closed: %s", connection, error.sentence
-            )
+            log.warning("%s violated the protocol, connection closed: %s", agent, error.sentence)
         except OSError:
             pass  # the agent disconnected
         finally:
-            await connection.aclose()
+            await agent.aclose()
 
     async def _run_session(
-        self, connection: AgentConnection, trusted: bool, deadline: asyncio.Timeout
+        self, agent: AgentConnection, trusted: bool, deadline: asyncio.Timeout
     ) -> None:
         nonce = secrets.token_hex(32)
-        await connection.send_handshake(
+        await agent.send_handshake(
             m.Challenge(nonce, m.OLDEST_VERSION, m.VERSION, self._public_key)
         )
         try:
-            hello = _check_hello(await connection.channel.receive(), nonce, self._public_key)
+            hello = _check_hello(await agent.channel.receive(), nonce, self._public_key)
         except ProtocolError as error:
-            await connection.send_handshake(m.Refused(error.code, error.sentence))
+            await agent.send_handshake(m.Refused(error.code, error.sentence))
             raise
         if hello is None:
             return
-        self._connections[connection.connection_id] = connection
-        connection.name = hello.name
+        self._connections[agent.connection_id] = agent
+        agent.name = hello.name
         try:
-            attached = await self._attach(connection, hello, trusted)
+            attached = await self._attach(agent, hello, trusted)
             if attached is not None:
-                await connection.send_handshake(self._make_welcome(hello, nonce, attached))
+                await agent.send_handshake(self._make_welcome(hello, nonce, attached))
                 self._close_superseded(attached.machine_id)
-                connection.start_writer(attached.machine_id)
-                self._outputs.add_agent(connection)
-                await self._receive_messages(connection, deadline)
+                agent.start_writer(attached.machine_id)
+                self._outputs.add_agent(agent)
+                await self._receive_messages(agent, deadline)
         finally:
-            del self._connections[connection.connection_id]
-            connection.request_close()
-            self._master.post(Detached(connection.connection_id))
-            self._outputs.remove_agent(connection)
+            del self._connections[agent.connection_id]
+            agent.request_close()
+            self._master.post(Detached(agent.connection_id))
+            self._outputs.remove_agent(agent)
 
     def _close_superseded(self, machine_id: int) -> None:
         """Close earlier connections of this machine, which are half open."""
@@ -111,13 +109,13 @@ class LinkServer:
                 other.request_close()
 
     async def _attach(
-        self, connection: AgentConnection, hello: m.Hello, trusted: bool
+        self, agent: AgentConnection, hello: m.Hello, trusted: bool
     ) -> Attached | None:
         try:
-            attached = await self._master.execute(Attach(hello, trusted, connection.connection_id))
+            attached = await self._master.execute(Attach(hello, trusted, agent.connection_id))
         except MythJobsError as error:
-            log.warning("%s was rejected: %s", connection, error.sentence)
-            await connection.send_handshake(m.Refused(error.code, error.sentence))
+            log.warning("%s was rejected: %s", agent, error.sentence)
+            await agent.send_handshake(m.Refused(error.code, error.sentence))
             return None
         assert isinstance(attached, Attached)
         return attached
@@ -129,33 +127,29 @@ class LinkServer:
         signature = handshake.sign(self._key, statement)
         return m.Welcome(hello.version, signature, attached.machine_id, attached.jobs)
 
-    async def _receive_messages(
-        self, connection: AgentConnection, deadline: asyncio.Timeout
-    ) -> None:
+    async def _receive_messages(self, agent: AgentConnection, deadline: asyncio.Timeout) -> None:
         now = asyncio.get_running_loop().time
-        receive = connection.channel.receive
+        receive = agent.channel.receive
         while True:
             deadline.reschedule(now() + SILENCE_TIMEOUT_S)
             data = await receive()
             if data is None:
                 return
             if isinstance(data, bytes):
-                self._outputs.receive_chunk(connection, codec.decode_chunk(data))
+                self._outputs.receive_chunk(agent, codec.decode_chunk(data))
             else:
-                frame = self._take_output_messages(connection, codec.decode_agent_frame(data))
+                frame = self._take_output_messages(agent, codec.decode_agent_frame(data))
                 # An empty frame is posted too, because it must be acknowledged.
-                self._master.post(FrameReceived(connection.connection_id, frame))
+                self._master.post(FrameReceived(agent.connection_id, frame))
 
-    def _take_output_messages(
-        self, connection: AgentConnection, frame: m.AgentFrame
-    ) -> m.AgentFrame:
+    def _take_output_messages(self, agent: AgentConnection, frame: m.AgentFrame) -> m.AgentFrame:
         """Handle the output messages of a frame; return the frame without them."""
         rest: list[m.AgentMessage] = []
         for message in frame.messages:
             if isinstance(message, m.OutputOffer):
-                self._outputs.receive_offer(connection, message)
+                self._outputs.receive_offer(agent, message)
             elif isinstance(message, m.OutputEnd):
-                self._outputs.receive_end(connection, message)
+                self._outputs.receive_end(agent, message)
             else:
                 rest.append(message)
         if len(rest) == len(frame.messages):

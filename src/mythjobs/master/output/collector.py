@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from mythjobs.errors import MythJobsError, ProtocolError
 from mythjobs.master.output.spool import OutputKey, OutputSpool, PartialFile
 from mythjobs.master.output.transfers import CONNECTION_LOST, Transfer, TransferPeer, TransferTable
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.codec import Chunk
+from mythjobs.protocol.codec import OutputChunk
 
 # At 256 KiB of credit each, 16 concurrent transfers buffer at most 4 MiB.
 MAX_TRANSFERS: Final = 16
@@ -26,32 +26,31 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class SpoolTransfer(Transfer):
-    """A transfer into a spool file, from the file's present size to `kept_bytes`."""
+class Offer(NamedTuple):
+    key: OutputKey
+    peer: TransferPeer
+    kept_bytes: int
 
-    def __init__(
-        self,
-        number: int,
-        peer: TransferPeer,
-        file: PartialFile,
-        kept_bytes: int,
-        wake: asyncio.Event,
-    ) -> None:
-        super().__init__(number, peer, file.size)
+
+class SpoolTransfer(Transfer):
+    """A transfer into a spool file, from the file's present size to the offered size."""
+
+    def __init__(self, number: int, offer: Offer, file: PartialFile, wake: asyncio.Event) -> None:
+        super().__init__(number, offer.peer, file.size)
+        self.offer = offer
         self.file = file
-        self.kept_bytes = kept_bytes
         self.unwritten: list[bytes] = []
         self._wake = wake
 
-    def receive(self, chunk: Chunk) -> None:
-        if chunk.offset != self.offset or chunk.offset + len(chunk.data) > self.kept_bytes:
+    def receive(self, chunk: OutputChunk) -> None:
+        if chunk.offset != self.offset or chunk.offset + len(chunk.data) > self.offer.kept_bytes:
             raise ProtocolError(
                 f"transfer {self.number} sent {len(chunk.data)} bytes at offset {chunk.offset}, "
-                f"expected offset {self.offset} and an end of at most {self.kept_bytes}"
+                f"expected offset {self.offset} and an end of at most {self.offer.kept_bytes}"
             )
         super().receive(chunk)
 
-    def store_chunk(self, chunk: Chunk) -> None:
+    def store_chunk(self, chunk: OutputChunk) -> None:
         self.unwritten.append(chunk.data)
         self._wake.set()
 
@@ -61,7 +60,7 @@ class SpoolTransfer(Transfer):
 
     @property
     def is_complete(self) -> bool:
-        return self.file.size == self.kept_bytes
+        return self.file.size == self.offer.kept_bytes
 
 
 class OutputCollector:
@@ -73,22 +72,21 @@ class OutputCollector:
         self._spool = spool
         self._transfers = transfers
         self._find_machines = find_machines
-        self._offers: dict[OutputKey, tuple[TransferPeer, int]] = {}
+        self._offers: dict[OutputKey, Offer] = {}
         self._active: dict[OutputKey, SpoolTransfer] = {}
         self._wake = asyncio.Event()
         # Chunks that arrive while one round is written to disk form the next round.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
 
-    def add_offer(self, peer: TransferPeer, offer: m.OutputOffer) -> None:
-        if peer.is_closing:
-            return
-        self._offers[OutputKey(offer.job, offer.n, offer.stream)] = peer, offer.kept
-        self._wake.set()
+    def add_offer(self, offer: Offer) -> None:
+        if not offer.peer.is_closing:
+            self._offers[offer.key] = offer
+            self._wake.set()
 
     def drop_connection(self, connection_id: int) -> None:
-        lost = [k for k, (peer, _) in self._offers.items() if peer.connection_id == connection_id]
-        for key in lost:
-            del self._offers[key]
+        for offer in list(self._offers.values()):
+            if offer.peer.connection_id == connection_id:
+                del self._offers[offer.key]
 
     async def run(self) -> None:
         try:
@@ -107,65 +105,54 @@ class OutputCollector:
         keys = [key for key in self._offers if key not in self._active][:free]
         if not keys:
             return
-        offers = [(key, *self._offers.pop(key)) for key in keys]
+        offers = [self._offers.pop(key) for key in keys]
         try:
             machines = await self._find_machines([(key.job, key.n) for key in keys])
         except MythJobsError as error:
             # The store is unavailable; the agents keep the output until it is fetched.
-            for key, peer, kept_bytes in offers:
-                self._retry_later(key, peer, kept_bytes, error)
+            for offer in offers:
+                self._retry_later(offer, error)
             return
-        valid = [each for each in offers if self._check_machine(machines, each[0], each[1])]
-        opened = await self._run_in_thread(
-            self._open_files, [(key, kept) for key, _, kept in valid]
-        )
-        for (key, peer, kept_bytes), file in zip(valid, opened, strict=True):
+        valid = [each for each in offers if self._check_machine(machines, each)]
+        opened = await self._run_in_thread(self._open_files, valid)
+        for offer, file in zip(valid, opened, strict=True):
             if isinstance(file, OSError):
-                self._retry_later(key, peer, kept_bytes, file)
+                self._retry_later(offer, file)
             elif file is None:
-                peer.send(m.OutputKept(*key))
-            elif peer.is_closing:
+                offer.peer.send(m.OutputKept(*offer.key))
+            elif offer.peer.is_closing:
                 file.close()
             else:
-                self._start_transfer(key, peer, file, kept_bytes)
+                self._start_transfer(offer, file)
         self._wake.set()
 
-    def _check_machine(
-        self, machines: Mapping[tuple[int, int], int], key: OutputKey, peer: TransferPeer
-    ) -> bool:
+    def _check_machine(self, machines: Mapping[tuple[int, int], int], offer: Offer) -> bool:
         """Return whether the attempt ran on the machine that offers its output."""
+        key, peer = offer.key, offer.peer
         machine_id = machines.get((key.job, key.n))
         if machine_id is None:
             # The job was pruned or the store restored: nobody can request this output any more.
             log.info("%s may delete the output of unknown job %d", peer.name, key.job)
             peer.send(m.OutputKept(*key))
         elif machine_id != peer.machine_id:
-            log.warning(
-                "ignored output of job %d from machine %s: the job did not run there",
-                key.job,
-                peer.name,
-            )
+            log.warning("%s offered output of job %d, which ran elsewhere", peer.name, key.job)
         return machine_id == peer.machine_id
 
-    def _open_files(
-        self, offers: list[tuple[OutputKey, int]]
-    ) -> list[PartialFile | OSError | None]:
+    def _open_files(self, offers: list[Offer]) -> list[PartialFile | OSError | None]:
         opened: list[PartialFile | OSError | None] = []
-        for key, kept_bytes in offers:
+        for offer in offers:
             try:
-                opened.append(self._spool.open_partial(key, kept_bytes))
+                opened.append(self._spool.open_partial(offer.key, offer.kept_bytes))
             except OSError as error:
                 opened.append(error)
         return opened
 
-    def _start_transfer(
-        self, key: OutputKey, peer: TransferPeer, file: PartialFile, kept_bytes: int
-    ) -> None:
-        number = self._transfers.next_number()
-        transfer = SpoolTransfer(number, peer, file, kept_bytes, self._wake)
-        self._active[key] = transfer
+    def _start_transfer(self, offer: Offer, file: PartialFile) -> None:
+        transfer = SpoolTransfer(self._transfers.next_number(), offer, file, self._wake)
+        self._active[offer.key] = transfer
         self._transfers.add(transfer)
-        peer.send(m.OutputFetch(number, *key, offset=file.size, kept=True))
+        fetch = m.OutputFetch(transfer.number, *offer.key, offset=file.size, kept=True)
+        offer.peer.send(fetch)
 
     async def _write_received(self) -> None:
         work = [
@@ -224,18 +211,14 @@ class OutputCollector:
         self._wake.set()
 
     def _abort_transfer(self, transfer: SpoolTransfer, error: OSError) -> None:
-        key = transfer.file.key
-        del self._active[key]
+        del self._active[transfer.file.key]
         self._transfers.stop(transfer)
         transfer.file.close()
-        self._retry_later(key, transfer.peer, transfer.kept_bytes, error)
+        self._retry_later(transfer.offer, error)
 
-    def _retry_later(
-        self, key: OutputKey, peer: TransferPeer, kept_bytes: int, error: Exception
-    ) -> None:
-        log.warning("cannot store output of job %d: %s (retrying in %g s)", key.job, error, RETRY_S)
-        offer = m.OutputOffer(*key, kept=kept_bytes)
-        asyncio.get_running_loop().call_later(RETRY_S, self.add_offer, peer, offer)
+    def _retry_later(self, offer: Offer, error: Exception) -> None:
+        log.warning("cannot store output of job %d, will retry: %s", offer.key.job, error)
+        asyncio.get_running_loop().call_later(RETRY_S, self.add_offer, offer)
 
     async def _run_in_thread(self, function: Callable[[A], T], argument: A) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, argument)

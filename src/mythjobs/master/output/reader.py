@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from mythjobs.errors import Unreachable
-from mythjobs.master.output.collector import OutputCollector
+from mythjobs.master.output.collector import Offer, OutputCollector
 from mythjobs.master.output.spool import OutputKey, OutputSpool
 from mythjobs.master.output.transfers import (
     CONNECTION_LOST,
@@ -20,7 +20,7 @@ from mythjobs.master.output.transfers import (
 )
 from mythjobs.model.output_window import OutputWindow
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.codec import Chunk
+from mythjobs.protocol.codec import OutputChunk
 
 # A restarted agent reconnects within a second; a follow request waits for it.
 RECONNECT_TIMEOUT_S: Final = 30.0
@@ -98,9 +98,10 @@ class OutputReader:
         self._transfers.drop_connection(peer.connection_id)
 
     def receive_offer(self, peer: TransferPeer, offer: m.OutputOffer) -> None:
-        self._collector.add_offer(peer, offer)
+        key = OutputKey(offer.job, offer.n, offer.stream)
+        self._collector.add_offer(Offer(key, peer, offer.kept))
 
-    def receive_chunk(self, peer: TransferPeer, chunk: Chunk) -> None:
+    def receive_chunk(self, peer: TransferPeer, chunk: OutputChunk) -> None:
         self._transfers.receive(peer.connection_id, chunk)
 
     def receive_end(self, peer: TransferPeer, end: m.OutputEnd) -> None:

@@ -9,11 +9,11 @@ from typing import Final, Protocol
 
 from mythjobs.errors import ProtocolError
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.codec import CREDIT_BYTES, Chunk
+from mythjobs.protocol.codec import TRANSFER_WINDOW_BYTES, OutputChunk
 
 # Granting credit in quarters takes one small message per several chunks and never stalls the
 # sender.
-_CREDIT_STEP_BYTES: Final = CREDIT_BYTES // 4
+_CREDIT_STEP_BYTES: Final = TRANSFER_WINDOW_BYTES // 4
 CONNECTION_LOST: Final = "lost"
 
 
@@ -42,10 +42,10 @@ class Transfer:
         self.peer = peer
         self.offset = offset
         self.end_message: m.OutputEnd | None = None
-        self._credit_bytes = CREDIT_BYTES
+        self._credit_bytes = TRANSFER_WINDOW_BYTES
         self._ungranted_bytes = 0
 
-    def receive(self, chunk: Chunk) -> None:
+    def receive(self, chunk: OutputChunk) -> None:
         """Accept a chunk. Raises ProtocolError if it exceeds the credit or goes backwards."""
         self._credit_bytes -= len(chunk.data)
         if self._credit_bytes < 0:
@@ -69,7 +69,7 @@ class Transfer:
     def finish(self, end: m.OutputEnd) -> None:
         self.end_message = end
 
-    def store_chunk(self, chunk: Chunk) -> None:
+    def store_chunk(self, chunk: OutputChunk) -> None:
         raise NotImplementedError
 
 
@@ -78,10 +78,10 @@ class LiveTransfer(Transfer):
 
     def __init__(self, number: int, peer: TransferPeer, offset: int) -> None:
         super().__init__(number, peer, offset)
-        self._chunks: deque[Chunk] = deque()
+        self._chunks: deque[OutputChunk] = deque()
         self._changed = asyncio.Event()
 
-    def store_chunk(self, chunk: Chunk) -> None:
+    def store_chunk(self, chunk: OutputChunk) -> None:
         self._chunks.append(chunk)
         self._changed.set()
 
@@ -89,7 +89,7 @@ class LiveTransfer(Transfer):
         super().finish(end)
         self._changed.set()
 
-    async def next_chunk(self) -> Chunk | None:
+    async def next_chunk(self) -> OutputChunk | None:
         """Wait for the next chunk; return None at the end (`end_message` has the reason)."""
         while not self._chunks:
             if self.end_message is not None:
@@ -119,7 +119,7 @@ class TransferTable:
         if self._open.pop(transfer.number, None) is not None and transfer.end_message is None:
             transfer.peer.send(m.OutputStop(transfer.number))
 
-    def receive(self, connection_id: int, chunk: Chunk) -> None:
+    def receive(self, connection_id: int, chunk: OutputChunk) -> None:
         if transfer := self._find(connection_id, chunk.transfer):
             transfer.receive(chunk)
 

@@ -54,7 +54,10 @@ def make_copier(of: type[T]) -> Callable[[T], T]:
 
 @dataclass(slots=True)
 class LiveAttempt:
-    """An attempt that a machine holds. Replaced, never changed, so that drafts may share it."""
+    """An attempt that a machine holds. Replaced, never changed, so that drafts may share it.
+
+    The methods are for frequent changes; dataclasses.replace() is slower.
+    """
 
     n: int
     class_id: int
@@ -82,11 +85,6 @@ class LiveAttempt:
         copy.started_ms = at_ms
         return copy
 
-    def with_stop(self, by: str) -> LiveAttempt:
-        copy = _copy_attempt(self)
-        copy.stop_requested_by = by
-        return copy
-
     def with_renewal(self, arrived_ms: int) -> LiveAttempt:
         copy = _copy_attempt(self)
         copy.renewed_ms = arrived_ms
@@ -95,16 +93,6 @@ class LiveAttempt:
     def with_grant(self, grant_no: int, arrived_ms: int) -> LiveAttempt:
         copy = _copy_attempt(self)
         copy.grant_no, copy.renewed_ms = grant_no, arrived_ms
-        return copy
-
-    def with_sent_terms(self, hours: Hours | None, limits: Limits) -> LiveAttempt:
-        copy = _copy_attempt(self)
-        copy.sent_hours, copy.sent_limits = hours, limits
-        return copy
-
-    def with_frozen_by(self, holders: tuple[str, ...]) -> LiveAttempt:
-        copy = _copy_attempt(self)
-        copy.frozen_by = holders
         return copy
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mythjobs.clock import Now
 from mythjobs.master.catalog import Catalog
 from mythjobs.master.placement.fit_cache import FitCache
-from mythjobs.master.state import MasterState
+from mythjobs.master.state import Machine, MasterState
 from mythjobs.model.life import JobState
 from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
@@ -36,8 +36,9 @@ class TurnContext:
     # (machine, job): granted on an earlier connection, and lost with that connection.
     regrants: list[tuple[int, int]] = field(default_factory=list)
 
-    def send(self, connection: int, message: MasterMessage) -> None:
-        self.outgoing.setdefault(connection, []).append(message)
+    def send(self, machine: Machine, message: MasterMessage) -> None:
+        assert machine.connection is not None
+        self.outgoing.setdefault(machine.connection, []).append(message)
 
     def add_event(self, job_id: int, n: int, kind: str, detail: str = "") -> None:
         self.events.append(events.Event(job_id, n, self.now.wall_ms, kind, detail))

@@ -32,8 +32,7 @@ class LateResults:
         """Ignore a machine's report about an attempt, and tell it to stop the attempt."""
         key = (machine.machine_id, job_id, n)
         if key not in self._rejected:
-            assert machine.connection is not None
-            self._turn.send(machine.connection, Stale(job_id, n))
+            self._turn.send(machine, Stale(job_id, n))
             self._rejected[key] = machine
 
     def write(self) -> None:

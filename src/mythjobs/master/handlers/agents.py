@@ -126,7 +126,7 @@ class FrameHandler:
                     if self._is_live(machine, each.job, each.n):
                         holders = tuple(sorted({holder[:20] for holder in each.holders[:10]}))
                         attempt = machine.live_attempts[each.job]
-                        machine.live_attempts[each.job] = attempt.with_frozen_by(holders)
+                        machine.live_attempts[each.job] = replace(attempt, frozen_by=holders)
                 case m.Heartbeat():
                     self._handle_heartbeat(machine, each, frame.seen)
                 case _:
@@ -161,7 +161,6 @@ class FrameHandler:
 
         seen: number of the last grant that the machine had journalled.
         """
-        assert machine.connection is not None
         now = self._turn.now
         first = machine.heartbeat_no == 0
         if beat.wall_ms is not None:
@@ -182,7 +181,7 @@ class FrameHandler:
             elif state != "ended":
                 excepted.append((job_id, n))
                 self._late.reject(machine, job_id, n)
-        self._turn.send(machine.connection, m.Renew(beat.hb, excepted))
+        self._turn.send(machine, m.Renew(beat.hb, excepted))
         for job_id, attempt in list(machine.live_attempts.items()):
             held_state = held.get((job_id, attempt.n))
             if held_state is not None:
@@ -202,13 +201,12 @@ class FrameHandler:
 
     def _resume_held(self, machine: Machine, job_id: int, state: str) -> None:
         """Repeat what a lost connection may have dropped: a start, a stop request."""
-        assert machine.connection is not None
         attempt = machine.live_attempts[job_id]
         if state == "running" and attempt.started_ms is None:
             self._completions.record_start(machine, job_id, self._turn.now.wall_ms)
         if attempt.stop_requested_by is not None and state != "ended":
             stop = m.Stop(job_id, attempt.n, attempt.stop_requested_by)
-            self._turn.send(machine.connection, stop)
+            self._turn.send(machine, stop)
 
     def _resolve_missing(self, machine: Machine, job_id: int, first: bool) -> None:
         # The machine has journalled every grant up to `seen`, and a grant of an earlier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
@@ -69,10 +70,9 @@ def _send_stop(turn: TurnContext, job_id: int, by: str) -> None:
         attempt = machine.live_attempts.get(job_id)
         if attempt is None:
             continue
-        machine.live_attempts[job_id] = attempt.with_stop(by)
+        machine.live_attempts[job_id] = replace(attempt, stop_requested_by=by)
         if machine.heartbeat_no:
-            assert machine.connection is not None
-            turn.send(machine.connection, Stop(job_id, attempt.n, by))
+            turn.send(machine, Stop(job_id, attempt.n, by))
 
 
 def hold_jobs(turn: TurnContext, request: requests.HoldJobs) -> list[JobActionResult]:
@@ -162,5 +162,5 @@ def _send_freeze(turn: TurnContext, job_id: int, state: str, frozen: bool) -> st
     if frozen and "freeze" not in machine.capabilities:
         return f"machine {machine.name} cannot freeze a job; cancel it, or let it run"
     n = machine.live_attempts[job_id].n
-    turn.send(machine.connection, Freeze(job_id, n, USER_HOLDER, frozen))
+    turn.send(machine, Freeze(job_id, n, USER_HOLDER, frozen))
     return ""

@@ -55,8 +55,7 @@ def store_policy(turn: TurnContext, machine: Machine, policy: MachinePolicy) -> 
         machine.temporary_jobs = None
     machine.policy, machine.rights, machine.policy_jobs = rest, policy.rights, policy.jobs
     if machine.heartbeat_no:
-        assert machine.connection is not None
-        turn.send(machine.connection, Settings(machine.max_jobs))
+        turn.send(machine, Settings(machine.max_jobs))
     turn.state.placement.clear_declines(machine.machine_id)
     turn.recheck(readiness.read_ready_classes(turn.tx))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -110,7 +111,7 @@ def resend_grants(turn: TurnContext) -> None:
         settings = turn.fits.fit(turn.state, machine, job_class).settings
         terms = build_terms(turn, machine, job_class, settings)
         live = live.with_grant(machine.last_grant_no + 1, turn.now.steady_ms)
-        live = live.with_sent_terms(terms.hours, terms.limits)
+        live = replace(live, sent_hours=terms.hours, sent_limits=terms.limits)
         turn.state.add_attempt(machine, job_id, live)
         _send_grant(turn, terms, job_id, live, row["arguments"])
     turn.regrants.clear()
@@ -127,12 +128,12 @@ def send_changed_terms(turn: TurnContext) -> None:
             hours, limits = settings.hours, settings.bounds.limits()
             if live.sent_hours != hours:
                 message = m.HoursChanged(job_id, live.n, encode_hours(hours))
-                turn.send(machine.connection, message)
+                turn.send(machine, message)
             if live.sent_limits != limits:
                 changed = _build_limits_changed(turn, machine, job_id, live, settings)
-                turn.send(machine.connection, changed)
+                turn.send(machine, changed)
             if (live.sent_hours, live.sent_limits) != (hours, limits):
-                machine.live_attempts[job_id] = live.with_sent_terms(hours, limits)
+                machine.live_attempts[job_id] = replace(live, sent_hours=hours, sent_limits=limits)
 
 
 def _build_limits_changed(
@@ -150,11 +151,10 @@ def _send_grant(
     turn: TurnContext, terms: GrantTerms, job_id: int, live: LiveAttempt, arguments: str
 ) -> None:
     machine = terms.machine
-    assert machine.connection is not None
     machine.last_grant_no += 1
     command = turn.catalog.job_class(turn.tx, live.class_id).command
     turn.send(
-        machine.connection,
+        machine,
         m.Grant(
             machine.last_grant_no,
             machine.heartbeat_no,

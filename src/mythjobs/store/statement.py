@@ -113,19 +113,35 @@ def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 class _Compiled:
     """Text of a statement for one dialect, and the conversion of values to its parameters."""
 
-    __slots__ = ("_constants", "_encode_list", "_lists", "_names", "_pick", "sql")
+    __slots__ = (
+        "_constants",
+        "_encode_list",
+        "_lists",
+        "_pick",
+        "param_names",
+        "sql",
+        "value_names",
+    )
 
     def __init__(self, expression: Executable, columns: Sequence[str], dialect: Dialect) -> None:
         kwargs = {"column_keys": list(columns)} if columns else {}
         compiled = expression.compile(dialect=dialect, **kwargs)  # type: ignore[attr-defined]
         self.sql: str = str(compiled)
-        order: list[str] = compiled.positiontup or []
-        self._names = [each.removeprefix(_PREFIX) for each in order]
-        self._constants = {
-            name: value
-            for name, value in compiled.params.items()
-            if name not in columns and not name.startswith(_PREFIX)
+        # SQLAlchemy names a constant after its column, as callers may name a value. The "=" keeps
+        # the two apart.
+        keys = {
+            name: name.removeprefix(_PREFIX)
+            if name in columns or name.startswith(_PREFIX)
+            else f"={name}"
+            for name in compiled.params
         }
+        self.param_names = [keys[name] for name in compiled.positiontup or ()]
+        self._constants = {
+            keys[name]: value
+            for name, value in compiled.params.items()
+            if keys[name].startswith("=")
+        }
+        self.value_names = {name for name in self.param_names if name not in self._constants}
         self._lists = {
             name.removeprefix(_PREFIX)
             for name, bind in compiled.binds.items()
@@ -133,12 +149,8 @@ class _Compiled:
         }
         self._encode_list: Callable[..., str] = _LIST_ENCODERS[dialect.name]
         self._pick: Callable[[Mapping[str, object]], Row] | None = None
-        if not self._constants and len(self._names) > 1:
-            self._pick = itemgetter(*self._names)
-
-    @property
-    def param_count(self) -> int:
-        return len(self._names)
+        if not self._constants and len(self.param_names) > 1:
+            self._pick = itemgetter(*self.param_names)
 
     def bind(self, values: Mapping[str, object]) -> Row:
         if self._lists:
@@ -148,7 +160,7 @@ class _Compiled:
             }
         if self._constants:
             values = {**self._constants, **values}
-        return tuple([values[name] for name in self._names])
+        return tuple([values[name] for name in self.param_names])
 
     def bind_many(self, rows: Sequence[Mapping[str, object]]) -> list[Row]:
         if self._pick is not None:
@@ -194,7 +206,10 @@ class Statement:
         return cursor.fetchall() if cursor.description is not None else []
 
     def run_many(self, tx: Transaction, rows: Sequence[Mapping[str, object]]) -> int:
-        """Execute the statement for each row of values; return the number of affected rows."""
+        """Execute the statement for each row of values; return the number of affected rows.
+
+        Values that the statement does not use are ignored.
+        """
         if not rows:
             return 0
         cursor = tx.cursor
@@ -215,13 +230,16 @@ class Statement:
         if self._multi_row is None:
             expression = _to_multi_row(self._expression, self._columns)
             self._multi_row = _Compiled(expression, (), tx.dialect)
+        names = self._compile(tx.dialect).value_names
+        if len(rows[0]) > len(names):
+            rows = [{name: row[name] for name in names} for row in rows]
         values = {"rows": json.dumps(rows, separators=(",", ":"))}
         tx.cursor.execute(self._multi_row.sql, self._multi_row.bind(values))
 
     def query_plan(self, tx: Transaction) -> list[str]:
         """Return the steps of SQLite's EXPLAIN QUERY PLAN, without running the statement."""
         compiled = self._compile(tx.dialect)
-        unknown = [None] * compiled.param_count
+        unknown = [None] * len(compiled.param_names)
         tx.cursor.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", unknown)
         return [str(step[3]) for step in tx.cursor.fetchall()]
 

@@ -31,10 +31,7 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 meta = Table(
-    "meta",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    "meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
 )
 
 command = Table(
@@ -172,12 +169,7 @@ Index(
     job.c.job_id,
     **_where("ready_class IS NOT NULL"),
 )
-Index(
-    "job_key",
-    job.c.key,
-    unique=True,
-    **_where("key IS NOT NULL"),
-)
+Index("job_key", job.c.key, unique=True, **_where("key IS NOT NULL"))
 # The next job of a subject in each class, read when the subject becomes free.
 Index(
     "job_subject",
@@ -195,47 +187,19 @@ Index(
     **_where("subject IS NOT NULL AND state IN ('leased', 'running')"),
 )
 Index(
-    "job_subject_ready",
-    job.c.subject,
-    **_where("subject IS NOT NULL AND ready_class IS NOT NULL"),
+    "job_subject_ready", job.c.subject, **_where("subject IS NOT NULL AND ready_class IS NOT NULL")
 )
-Index(
-    "job_due",
-    job.c.not_before_ms,
-    **_where("not_before_ms IS NOT NULL"),
-)
-Index(
-    "job_deadline",
-    job.c.deadline_ms,
-    **_where("deadline_ms IS NOT NULL AND state = 'queued'"),
-)
+Index("job_due", job.c.not_before_ms, **_where("not_before_ms IS NOT NULL"))
+Index("job_deadline", job.c.deadline_ms, **_where("deadline_ms IS NOT NULL AND state = 'queued'"))
 # Ended jobs of a command by end time: statistics.
-Index(
-    "job_ended",
-    job.c.command_id,
-    job.c.ended_ms,
-    **_where("ended_ms IS NOT NULL"),
-)
+Index("job_ended", job.c.command_id, job.c.ended_ms, **_where("ended_ms IS NOT NULL"))
 # Lists of one command, its oldest queued job, and lists of ended jobs.
 Index("job_command", job.c.command_id, job.c.job_id)
-Index(
-    "job_open",
-    job.c.command_id,
-    job.c.job_id,
-    **_where("ended_ms IS NULL"),
-)
-Index(
-    "job_over",
-    job.c.job_id,
-    **_where("ended_ms IS NOT NULL"),
-)
+Index("job_open", job.c.command_id, job.c.job_id, **_where("ended_ms IS NULL"))
+Index("job_over", job.c.job_id, **_where("ended_ms IS NOT NULL"))
 # Lists by a rare state skip the jobs in other states.
 for _state in ("failed", "cancelled"):
-    Index(
-        f"job_{_state}",
-        job.c.job_id,
-        **_where(f"state = '{_state}'"),
-    )
+    Index(f"job_{_state}", job.c.job_id, **_where(f"state = '{_state}'"))
 
 dependency = Table(
     "dependency",
@@ -246,11 +210,7 @@ dependency = Table(
     Column("met", Integer, nullable=False),
     PrimaryKeyConstraint("job_id", "on_job_id"),
 )
-Index(
-    "dependency_open",
-    dependency.c.on_job_id,
-    **_where("met = 0"),
-)
+Index("dependency_open", dependency.c.on_job_id, **_where("met = 0"))
 # Dependents of a job, met or not: prune keeps the dependencies of jobs that have not ended.
 Index("dependency_on", dependency.c.on_job_id)
 
@@ -274,12 +234,7 @@ attempt = Table(
     sqlite_with_rowid=False,
 )
 # At most one live attempt per job, enforced by the database.
-Index(
-    "attempt_live",
-    attempt.c.job_id,
-    unique=True,
-    **_where("over_ms IS NULL"),
-)
+Index("attempt_live", attempt.c.job_id, unique=True, **_where("over_ms IS NULL"))
 
 # History that job and attempt rows do not show: holds, returns, losses, late results.
 event = Table(

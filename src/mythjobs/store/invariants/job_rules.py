@@ -143,7 +143,7 @@ RULES: Final = (
         "I17",
         "attempt {1} belongs to job {0}, which does not exist",
         select(attempt.c.job_id, attempt.c.n).where(
-            ~exists().where(job.c.job_id == attempt.c.job_id),
+            ~exists().where(job.c.job_id == attempt.c.job_id)
         ),
         attempt.c.job_id,
     ),

@@ -52,10 +52,7 @@ _has_predecessor = exists().where(
             other.c.priority == job.c.priority,
             or_(
                 other.c.deadline_order < job.c.deadline_order,
-                and_(
-                    other.c.deadline_order == job.c.deadline_order,
-                    other.c.job_id < job.c.job_id,
-                ),
+                and_(other.c.deadline_order == job.c.deadline_order, other.c.job_id < job.c.job_id),
             ),
         ),
     ),

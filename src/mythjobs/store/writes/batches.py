@@ -27,20 +27,7 @@ class Upkeep(NamedTuple):
 
 
 _FIND_NEXT_ID = Statement(select(func.coalesce(func.max(batch.c.batch_id), 0) + 1))
-_INSERT = Statement(
-    insert(batch),
-    (
-        "batch_id",
-        "command_id",
-        "first_job_id",
-        "jobs",
-        "submitted_ms",
-        "opened_ms",
-        "succeeded",
-        "failed",
-        "cancelled",
-    ),
-)
+_INSERT = Statement(insert(batch), batch.c.keys())
 _SET_OPENED = Statement(
     update(batch).where(batch.c.batch_id == param("batch_id")).values(opened_ms=param("at_ms"))
 )
@@ -65,11 +52,7 @@ _ADVANCE_UPKEEP = Statement(
     .values(next_job_id=param("next_job_id"))
 )
 _DELETE_UPKEEP = Statement(delete(upkeep).where(upkeep.c.upkeep_id == param("upkeep_id")))
-_IS_UNOPENED = (
-    *_IN_RANGE,
-    job.c.hold == HOLD_UNOPENED,
-    job.c.state == literal(JobState.QUEUED),
-)
+_IS_UNOPENED = (*_IN_RANGE, job.c.hold == HOLD_UNOPENED, job.c.state == literal(JobState.QUEUED))
 _MAKE_READY = Statement(
     update(job)
     .where(*_IS_UNOPENED)

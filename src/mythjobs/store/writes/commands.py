@@ -64,9 +64,7 @@ _FIND_BY_REVISION = Statement(
 _FIND_NEXT_COMMAND_ID = Statement(select(func.coalesce(func.max(revision.c.command_id), 0) + 1))
 _FIND_NEXT_REVISION_ID = Statement(select(func.coalesce(func.max(revision.c.revision_id), 0) + 1))
 _INSERT = Statement(insert(command), ("command_id", "name", "enabled", "revision_id", "created_ms"))
-_INSERT_REVISION = Statement(
-    insert(revision), ("revision_id", "command_id", "number", "definition", "created_ms")
-)
+_INSERT_REVISION = Statement(insert(revision), revision.c.keys())
 _SET_REVISION = Statement(
     update(command)
     .where(command.c.command_id == param("command_id"))

@@ -15,7 +15,7 @@ _ADD = Statement(
     .values(jobs=t.tally.c.jobs + param("added")),
     unique_rows=True,
 )
-_INSERT = Statement(insert(t.tally), ("command_id", "state", "jobs"))
+_INSERT = Statement(insert(t.tally), t.tally.c.keys())
 # For each final state; returns the number of jobs of the batch that have not ended.
 _ADD_ENDED = {
     state: Statement(

@@ -16,7 +16,7 @@ dependency, job = t.dependency, t.job
 # A literal, without which SQLite would not use the partial index of unmet dependencies.
 UNMET: Final[ColumnElement[int]] = literal_column("0")
 
-_INSERT = Statement(insert(dependency), ("job_id", "on_job_id", "accept", "met"))
+_INSERT = Statement(insert(dependency), dependency.c.keys())
 _FIND_DEPENDENTS = Statement(
     select(dependency.c.job_id, dependency.c.on_job_id, dependency.c.accept).where(
         in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET

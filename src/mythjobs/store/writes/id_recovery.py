@@ -36,8 +36,7 @@ _READ_ATTEMPTS = Statement(
 )
 _READ_LIVE = Statement(select(attempt.c.job_id, attempt.c.n).where(attempt.c.over_ms.is_(None)))
 _SET_ATTEMPTS = Statement(
-    update(job).where(job.c.job_id == param("job_id")).values(attempts=param("n")),
-    unique_rows=True,
+    update(job).where(job.c.job_id == param("job_id")).values(attempts=param("n")), unique_rows=True
 )
 _HOLD_QUEUED = Statement(
     update(job)

@@ -98,11 +98,7 @@ _LEASE = Statement(
         reason_code=param("code"),
         reason=param("sentence"),
     )
-    .returning(
-        job.c.job_id,
-        job.c.attempts,
-        *(job.c[name] for name in LeasedJob._fields[2:]),
-    )
+    .returning(job.c.job_id, job.c.attempts, *(job.c[name] for name in LeasedJob._fields[2:]))
 )
 _INSERT_ATTEMPT = Statement(insert(attempt), (*Placement._fields, "n", "leased_ms"))
 _START_JOB = Statement(
@@ -205,7 +201,7 @@ def lease(tx: Transaction, placed: Sequence[Placement], *, at_ms: int) -> list[L
 
 def start(tx: Transaction, starts: Sequence[AttemptStart]) -> None:
     """Record that processes exist. Raises AssertionError if one is not the leased last attempt."""
-    rows = [{"job_id": each.job_id, "n": each.n, "at_ms": each.at_ms} for each in starts]
+    rows = [each._asdict() for each in starts]
     changed = _START_JOB.run_many(tx, rows)
     assert changed == len(starts), f"{changed} of {len(starts)} jobs were leased for these attempts"
     _START_ATTEMPT.run_many(tx, rows)
@@ -214,41 +210,15 @@ def start(tx: Transaction, starts: Sequence[AttemptStart]) -> None:
 
 def end(tx: Transaction, ends: Sequence[AttemptEnd], *, at_ms: int) -> None:
     """End live attempts and move their jobs. Raises AssertionError if one was not live."""
-    changed = _END_ATTEMPT.run_many(
-        tx,
-        [
-            {
-                "job_id": each.job_id,
-                "n": each.n,
-                "started_ms": each.started_ms,
-                "at_ms": at_ms,
-                "outcome": each.outcome,
-                "usage": each.usage,
-                "output": each.output,
-                "evidence": each.evidence,
-            }
-            for each in ends
-        ],
-    )
+    rows = [each._asdict() | {"at_ms": at_ms} for each in ends]
+    changed = _END_ATTEMPT.run_many(tx, rows)
     assert changed == len(ends), f"{changed} of {len(ends)} attempts were live"
     by_event: dict[JobEvent, list[dict[str, object]]] = {}
-    for each in ends:
-        by_event.setdefault(each.event, []).append(
-            {
-                "job_id": each.job_id,
-                "n": each.n,
-                "at_ms": at_ms,
-                "reason_code": each.reason_code,
-                "reason": each.reason,
-                "losses": each.losses,
-                "hold": each.hold,
-                "failures_added": each.failures_added,
-                "not_before_ms": each.not_before_ms,
-            }
-        )
-    for event, rows in by_event.items():
-        changed = _END_JOB[event].run_many(tx, rows)
-        assert changed == len(rows), f"{changed} of {len(rows)} jobs could become {event}"
+    for row in rows:
+        by_event.setdefault(row["event"], []).append(row)
+    for event, some in by_event.items():
+        changed = _END_JOB[event].run_many(tx, some)
+        assert changed == len(some), f"{changed} of {len(some)} jobs could become {event}"
     count_transitions(
         tx, ((each.command_id, JobState(each.old_state), target(each.event)) for each in ends)
     )

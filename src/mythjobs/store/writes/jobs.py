@@ -116,11 +116,7 @@ def read_submission(tx: Transaction, job_id: int) -> dict[str, Any] | None:
 def set_hold(tx: Transaction, job_ids: Sequence[int], held: bool, sentence: str) -> None:
     """Hold or release those of the jobs that are queued; `sentence` becomes their reason."""
     _SET_HOLD.run(
-        tx,
-        job_ids=list(job_ids),
-        hold=int(held),
-        code="held" if held else "",
-        sentence=sentence,
+        tx, job_ids=list(job_ids), hold=int(held), code="held" if held else "", sentence=sentence
     )
 
 

@@ -97,8 +97,8 @@ def _end_queued(event: JobEvent) -> Statement:
             ready_class=None,
             hold=0,
             not_before_ms=None,
-            reason_code=param("code"),
-            reason=param("sentence"),
+            reason_code=param("reason_code"),
+            reason=param("reason"),
             losses=0,
         )
     )
@@ -119,16 +119,7 @@ def find_ended_attempts(
 
 def record_late_result(tx: Transaction, end: AttemptEnd) -> None:
     """Replace the presumed result of an attempt by the reported one."""
-    _REPLACE_RESULT.run(
-        tx,
-        job_id=end.job_id,
-        n=end.n,
-        started_ms=end.started_ms,
-        outcome=end.outcome,
-        usage=end.usage,
-        output=end.output,
-        evidence=end.evidence,
-    )
+    _REPLACE_RESULT.run(tx, **end._asdict())
 
 
 def accept_late_result(tx: Transaction, end: AttemptEnd, *, at_ms: int) -> None:
@@ -136,18 +127,7 @@ def accept_late_result(tx: Transaction, end: AttemptEnd, *, at_ms: int) -> None:
 
     Raises AssertionError if the job is not queued or has a newer attempt.
     """
-    changed = _END_QUEUED[end.event].run_many(
-        tx,
-        [
-            {
-                "job_id": end.job_id,
-                "n": end.n,
-                "at_ms": at_ms,
-                "code": end.reason_code,
-                "sentence": end.reason,
-            }
-        ],
-    )
+    changed = _END_QUEUED[end.event].run_many(tx, [end._asdict() | {"at_ms": at_ms}])
     assert changed == 1, f"job {end.job_id} is not queued after attempt {end.n}"
     record_late_result(tx, end)
     count_transitions(tx, [(end.command_id, JobState.QUEUED, target(end.event))])

@@ -97,12 +97,11 @@ _READ_FOOTPRINTS = Statement(
 _UPDATE_FOOTPRINT = Statement(
     update(footprint)
     .where(
-        footprint.c.command_id == param("command_id"),
-        footprint.c.machine_id == param("machine_id"),
+        footprint.c.command_id == param("command_id"), footprint.c.machine_id == param("machine_id")
     )
     .values(runs=param("runs"), wall_us=param("wall_us"))
 )
-_INSERT_FOOTPRINT = Statement(insert(footprint), ("command_id", "machine_id", "runs", "wall_us"))
+_INSERT_FOOTPRINT = Statement(insert(footprint), footprint.c.keys())
 
 
 def read_all(tx: Transaction) -> list[MachineRow]:

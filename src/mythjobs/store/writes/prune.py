@@ -70,8 +70,7 @@ _DELETE_EMPTY_BATCHES = Statement(
     delete(batch).where(
         in_list(batch.c.batch_id, "batch_ids"),
         ~exists().where(
-            job.c.job_id >= batch.c.first_job_id,
-            job.c.job_id < batch.c.first_job_id + batch.c.jobs,
+            job.c.job_id >= batch.c.first_job_id, job.c.job_id < batch.c.first_job_id + batch.c.jobs
         ),
     )
 )

@@ -14,7 +14,7 @@ _READ_ALL = Statement(select(semaphore.c.name, semaphore.c.size).order_by(semaph
 _READ_FREE_WHEN_FROZEN = Statement(
     select(semaphore.c.name).where(semaphore.c.free_when_frozen == 1)
 )
-_INSERT = Statement(insert(semaphore), ("name", "size", "free_when_frozen"))
+_INSERT = Statement(insert(semaphore), semaphore.c.keys())
 _DELETE = Statement(delete(semaphore).where(semaphore.c.name == param("name")))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 # The duration that a job is charged before its command's duration is learned.
@@ -18,6 +19,17 @@ _NEVER_MS: Final = 2**53
 def deadline_order(deadline_ms: int | None) -> int:
     """Return a sort key: earlier deadlines first, and 0, the last, for no deadline."""
     return 0 if deadline_ms is None else deadline_ms - _NEVER_MS
+
+
+class ReadyJob(NamedTuple):
+    """A job that waits for a machine only."""
+
+    job_id: int
+    class_id: int
+    priority: int
+    subject: str | None
+    overlap: int
+    deadline_order: int = 0
 
 
 class SortKey(NamedTuple):
@@ -147,16 +159,16 @@ class BlockedJob(NamedTuple):
 class BlockedJobs:
     """Jobs that only semaphores keep waiting, by class. Starving ones get units reserved."""
 
-    def __init__(self, jobs: Iterable[tuple[int, BlockedJob]] = ()) -> None:
+    def __init__(self, jobs: Mapping[int, BlockedJob] = MappingProxyType({})) -> None:
         self._jobs = dict(jobs)
 
     def copy(self) -> BlockedJobs:
-        return BlockedJobs(self._jobs.items())
+        return BlockedJobs(self._jobs)
 
-    def add(self, class_id: int, job_id: int, priority: int, steady_ms: int) -> None:
-        known = self._jobs.get(class_id)
-        if known is None or known.job_id != job_id:
-            self._jobs[class_id] = BlockedJob(job_id, priority, steady_ms)
+    def add(self, job: ReadyJob, steady_ms: int) -> None:
+        known = self._jobs.get(job.class_id)
+        if known is None or known.job_id != job.job_id:
+            self._jobs[job.class_id] = BlockedJob(job.job_id, job.priority, steady_ms)
 
     def remove(self, class_id: int) -> None:
         self._jobs.pop(class_id, None)

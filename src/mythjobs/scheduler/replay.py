@@ -12,8 +12,8 @@ from mythjobs.model.window import Hours
 from mythjobs.model.zone import DAY_MS
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.capacity import MachineCapacity, RunningAttempt, units_in_use
-from mythjobs.scheduler.order import BlockedJobs, FairShares, deadline_order
-from mythjobs.scheduler.walk import Choice, PermittedMachine, PlacementWalk, WaitingJob
+from mythjobs.scheduler.order import BlockedJobs, FairShares, ReadyJob, deadline_order
+from mythjobs.scheduler.walk import PermittedMachine, PlacementWalk
 from mythjobs.scheduler.window_state import WindowState, WindowStateCache
 
 # A job that has not ended this long after the last submit is reported as never ending.
@@ -29,13 +29,11 @@ class PastJob(NamedTuple):
     priority: int
     duration_s: float
     deadline_ms: int | None = None
-    # Past subjects are not replayed.
-    subject: str | None = None
-    overlap: int = 0
 
-    @property
-    def deadline_order(self) -> int:
-        return deadline_order(self.deadline_ms)
+    def as_ready(self) -> ReadyJob:
+        """Subjects are not replayed."""
+        order = deadline_order(self.deadline_ms)
+        return ReadyJob(self.job_id, self.class_id, self.priority, None, 0, order)
 
 
 class ReplayedJob(NamedTuple):
@@ -95,14 +93,19 @@ class _Replay:
         self._submits = [(each.submitted_ms, each.job_id, each) for each in jobs]
         heapify(self._submits)
         # By class, in its order: priority, deadline, age.
-        self._queued: dict[int, list[tuple[int, int, int, PastJob]]] = {}
+        self._queued: dict[int, list[tuple[int, int, int, ReadyJob]]] = {}
         self._ever_started: set[int] = set()
         self._live: dict[int, _LiveJob] = {}
         self._ended: dict[int, ReplayedJob] = {}
         self._shares = FairShares()
         self._blocked = BlockedJobs()
         self._windows = WindowStateCache()
-        self._permitted: dict[int, list[tuple[e.MachineFacts, e.MachineFit]]] = {}
+        self._fits = {
+            (class_id, machine_id): e.compute_fit(
+                scenario.requirements[class_id], scenario.machines[machine_id], settings
+            )
+            for (class_id, machine_id), settings in scenario.settings.items()
+        }
         self._capacities: dict[int, MachineCapacity] = {}
         self._now_ms = 0
 
@@ -124,8 +127,9 @@ class _Replay:
         ]
 
     def _enqueue(self, job: PastJob) -> None:
-        entry = (-job.priority, job.deadline_order, job.job_id, job)
-        heappush(self._queued.setdefault(job.class_id, []), entry)
+        ready = job.as_ready()
+        entry = (-ready.priority, ready.deadline_order, ready.job_id, ready)
+        heappush(self._queued.setdefault(ready.class_id, []), entry)
 
     def _advance(self) -> None:
         """End what is done, and apply closed hours to the rest."""
@@ -206,13 +210,10 @@ class _Replay:
             leased_subjects={},
             now=Now(self._now_ms, self._now_ms, self._now_ms),
         )
-        for each in walk.run():
-            self._lease(each)
+        for chosen, machine_id, settings in walk.run():
+            job = self._jobs[chosen.job_id]
+            self._live[job.job_id] = _LiveJob(job, machine_id, settings)
         return walk.retry_ms
-
-    def _lease(self, choice: Choice) -> None:
-        job = self._jobs[choice.job.job_id]
-        self._live[job.job_id] = _LiveJob(job, choice.machine_id, choice.settings)
 
     def _find_next_ms(self, retry_ms: int | None) -> int | None:
         """Return the next instant at which anything can happen."""
@@ -229,11 +230,12 @@ class _Replay:
 
     # WalkInput.
 
-    def next_job(self, class_id: int, /) -> PastJob | None:
+    def next_job(self, class_id: int, /) -> ReadyJob | None:
         queued = self._queued[class_id]
         while queued:
             job = queued[0][3]
-            is_late = job.deadline_ms is not None and job.deadline_ms <= self._now_ms
+            deadline_ms = self._jobs[job.job_id].deadline_ms
+            is_late = deadline_ms is not None and deadline_ms <= self._now_ms
             if not is_late or job.job_id in self._ever_started:
                 return job
             heappop(queued)  # cancelled: its deadline passed before its first start
@@ -246,19 +248,10 @@ class _Replay:
         return self._scenario.requirements[class_id]
 
     def permitted_machines(self, class_id: int, /) -> list[PermittedMachine]:
-        found = self._permitted.get(class_id)
-        if found is None:
-            requirements = self._scenario.requirements[class_id]
-            found = self._permitted[class_id] = []
-            for machine_id, machine in self._scenario.machines.items():
-                settings = self._scenario.settings[class_id, machine_id]
-                fit = e.compute_fit(requirements, machine, settings)
-                if fit.permitted:
-                    found.append((machine, fit))
         return [
-            PermittedMachine(machine, self._capacities[machine.machine_id], fit)
-            for machine, fit in found
-            if machine.machine_id in self._capacities
+            PermittedMachine(self._scenario.machines[machine_id], capacity, fit)
+            for machine_id, capacity in self._capacities.items()
+            if (fit := self._fits[class_id, machine_id]).permitted
         ]
 
     def running_attempts(self) -> Iterator[RunningAttempt]:
@@ -269,7 +262,7 @@ class _Replay:
             )
             yield RunningAttempt(live.machine_id, requirements.command_id, units)
 
-    def typical_s(self, job: WaitingJob, _command_id: int, _machine_id: int, /) -> float:
+    def typical_s(self, job: ReadyJob, _command_id: int, _machine_id: int, /) -> float:
         return self._jobs[job.job_id].duration_s
 
     def window_state(self, hours: Hours | None, /) -> WindowState | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache, cached_property
 from typing import NamedTuple, Protocol
 
 from mythjobs.clock import Now
@@ -18,23 +19,8 @@ from mythjobs.scheduler.eligibility import (
     find_blocking_rule,
     find_command_stop,
 )
-from mythjobs.scheduler.order import BlockedJobs, ClassQueue, FairShares, SortKey
+from mythjobs.scheduler.order import BlockedJobs, ClassQueue, FairShares, ReadyJob, SortKey
 from mythjobs.scheduler.window_state import WindowState
-
-
-class WaitingJob(Protocol):
-    """A ready job as the walk sees it."""
-
-    @property
-    def job_id(self) -> int: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def deadline_order(self) -> int: ...
-    @property
-    def subject(self) -> str | None: ...
-    @property
-    def overlap(self) -> int: ...
 
 
 class PermittedMachine(NamedTuple):
@@ -48,8 +34,7 @@ class PermittedMachine(NamedTuple):
 class Choice(NamedTuple):
     """A job and the machine that the walk chose for it."""
 
-    job: WaitingJob
-    class_id: int
+    job: ReadyJob
     machine_id: int
     settings: EffectiveSettings
 
@@ -57,7 +42,7 @@ class Choice(NamedTuple):
 class WalkInput(Protocol):
     """What the walk reads: waiting jobs by class, machines, and running attempts."""
 
-    def next_job(self, class_id: int, /) -> WaitingJob | None:
+    def next_job(self, class_id: int, /) -> ReadyJob | None:
         """Return the next job of a class that was not removed."""
 
     def remove_next(self, class_id: int, /) -> None:
@@ -69,7 +54,7 @@ class WalkInput(Protocol):
 
     def running_attempts(self) -> Iterable[RunningAttempt]: ...
 
-    def typical_s(self, job: WaitingJob, command_id: int, machine_id: int, /) -> float | None:
+    def typical_s(self, job: ReadyJob, command_id: int, machine_id: int, /) -> float | None:
         """Return the usual duration of the job on the machine; None while unknown."""
 
     def window_state(self, hours: Hours | None, /) -> WindowState | None: ...
@@ -107,13 +92,12 @@ class PlacementWalk:
         self._subjects = dict(leased_subjects)
         self._now = now
         self._full: set[int] = set()
-        self._requirements: dict[int, Requirements] = {}
-        self._machines: dict[int, Sequence[PermittedMachine]] = {}
+        self._requirements = cache(source.requirements)
+        self._permitted_machines = cache(source.permitted_machines)
         self._choices: list[Choice] = []
         self._placed: list[RunningAttempt] = []
-        # Both are computed at first use: unconditional classes need neither.
+        # Counted at first use: unconditional classes need no counts.
         self._counts: UsageCounts | None = None
-        self._reserved: dict[str, tuple[int, int]] | None = None
         # When, by the wall clock, time alone may permit a job that was refused; None: never.
         self.retry_ms: int | None = None
 
@@ -125,66 +109,57 @@ class PlacementWalk:
             key, class_id = found
             job = self._source.next_job(class_id)
             assert job is not None, f"class {class_id} is queued without a job"
-            if self._place(class_id, job, key):
+            if self._place(job, key):
                 self._push(queue, class_id)
         return self._choices
 
     def _push(self, queue: ClassQueue, class_id: int) -> None:
         key = self._sort_key(class_id)
         if key is not None:
-            queue.push(key, self._find_requirements(class_id).submitter, class_id)
+            queue.push(key, self._requirements(class_id).submitter, class_id)
 
     def _sort_key(self, class_id: int) -> SortKey | None:
         job = self._source.next_job(class_id)
         if job is None:
             return None
-        requirements = self._find_requirements(class_id)
+        requirements = self._requirements(class_id)
+        submitter, command_id = requirements.submitter, requirements.command_id
         return self._shares.sort_key(
-            job.priority,
-            requirements.submitter,
-            requirements.command_id,
-            job.job_id,
-            job.deadline_order,
+            job.priority, submitter, command_id, job.job_id, job.deadline_order
         )
 
-    def _find_requirements(self, class_id: int) -> Requirements:
-        found = self._requirements.get(class_id)
-        if found is None:
-            found = self._requirements[class_id] = self._source.requirements(class_id)
-        return found
-
-    def _place(self, class_id: int, job: WaitingJob, key: SortKey) -> bool:
+    def _place(self, job: ReadyJob, key: SortKey) -> bool:
         """Place or skip the first job of a class. Return whether the class stays in the walk."""
         if not self._is_subject_free(job):
             # The end of the leased job makes this one ready again, and wakes its class.
-            self._source.remove_next(class_id)
+            self._source.remove_next(job.class_id)
             return True
-        requirements = self._find_requirements(class_id)
-        found = self._find_machine(class_id, requirements, job)
+        requirements = self._requirements(job.class_id)
+        found = self._find_machine(requirements, job)
         if found is None:
             return False
         machine, typical_s = found
         machine_id, command_id = machine.facts.machine_id, requirements.command_id
-        self._source.remove_next(class_id)
+        self._source.remove_next(job.class_id)
         machine.capacity.add(typical_s, job.priority)
         attempt = RunningAttempt(machine_id, command_id, requirements.semaphores)
         self._placed.append(attempt)
         if self._counts is not None:
             self._counts.add(attempt)
         self._shares.charge(key, requirements.submitter, command_id, typical_s)
-        self._blocked.remove(class_id)
+        self._blocked.remove(job.class_id)
         if job.subject is not None:
             self._subjects[job.subject] = bool(job.overlap)
-        self._choices.append(Choice(job, class_id, machine_id, machine.fit.settings))
+        self._choices.append(Choice(job, machine_id, machine.fit.settings))
         return True
 
-    def _is_subject_free(self, job: WaitingJob) -> bool:
+    def _is_subject_free(self, job: ReadyJob) -> bool:
         if job.subject is None or job.subject not in self._subjects:
             return True
         return bool(job.overlap) and self._subjects[job.subject]
 
     def _find_machine(
-        self, class_id: int, requirements: Requirements, job: WaitingJob
+        self, requirements: Requirements, job: ReadyJob
     ) -> tuple[PermittedMachine, float | None] | None:
         """Return the least loaded machine for a job, a preferred one first, and its duration there.
 
@@ -196,7 +171,7 @@ class PlacementWalk:
         best: tuple[PermittedMachine, float | None] | None = None
         best_rank = (True, 0.0)
         broken_rules = set()
-        for machine in self._find_permitted(class_id):
+        for machine in self._permitted_machines(job.class_id):
             facts, capacity, fit = machine
             if facts.machine_id in self._full:
                 continue
@@ -213,20 +188,14 @@ class PlacementWalk:
             if best is None or rank < best_rank:
                 best, best_rank = (machine, typical_s), rank
         if best is None and broken_rules == {"semaphores"}:
-            self._blocked.add(class_id, job.job_id, job.priority, self._now.steady_ms)
+            self._blocked.add(job, self._now.steady_ms)
         return best
-
-    def _find_permitted(self, class_id: int) -> Sequence[PermittedMachine]:
-        found = self._machines.get(class_id)
-        if found is None:
-            found = self._machines[class_id] = self._source.permitted_machines(class_id)
-        return found
 
     def _find_blocking_rule(
         self,
         requirements: Requirements,
         machine: PermittedMachine,
-        job: WaitingJob,
+        job: ReadyJob,
         typical_s: float | None,
     ) -> str:
         facts, _, fit = machine
@@ -241,7 +210,7 @@ class PlacementWalk:
             # A job of higher priority may take reserved units.
             {
                 name: class_id
-                for name, (class_id, priority) in self._find_reserved().items()
+                for name, (class_id, priority) in self._reserved.items()
                 if priority >= job.priority
             },
             self._source.declined_ms(facts.machine_id, requirements.class_id),
@@ -261,16 +230,15 @@ class PlacementWalk:
             self._counts = UsageCounts([*self._source.running_attempts(), *self._placed])
         return self._counts
 
-    def _find_reserved(self) -> dict[str, tuple[int, int]]:
-        """Return (class, priority) by semaphore whose free units are reserved for that class."""
-        if self._reserved is not None:
-            return self._reserved
-        self._reserved = {}
+    @cached_property
+    def _reserved(self) -> dict[str, tuple[int, int]]:
+        """(class, priority) by semaphore whose free units are reserved for that class."""
+        found: dict[str, tuple[int, int]] = {}
         for class_id, blocked in self._blocked.find_starving(self._now.steady_ms):
             job = self._source.next_job(class_id) if class_id in self._class_ids else None
             if job is None or job.job_id != blocked.job_id:
                 self._blocked.remove(class_id)
                 continue
-            for name, _ in self._find_requirements(class_id).semaphores:
-                self._reserved.setdefault(name, (class_id, blocked.priority))
-        return self._reserved
+            for name, _ in self._requirements(class_id).semaphores:
+                found.setdefault(name, (class_id, blocked.priority))
+        return found

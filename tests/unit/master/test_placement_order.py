@@ -7,8 +7,8 @@ import contextlib
 import pytest
 
 from mythjobs.master import requests
+from mythjobs.scheduler.order import ReadyJob
 from mythjobs.store.queries import ready_jobs
-from mythjobs.store.queries.ready_jobs import ReadyJob
 from mythjobs.store.transaction import Transaction
 from tests.unit.master.harness import Harness
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from mythjobs.model.window import Overrides
-from mythjobs.scheduler.order import BlockedJobs, FairShares
-from mythjobs.store.queries.ready_jobs import ReadyJob
+from mythjobs.scheduler.order import BlockedJobs, FairShares, ReadyJob
 from mythjobs.store.writes.overrides import EVERY_COMMAND
 
 # Next jobs kept for a class, so that memory does not grow with the backlog.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from typing import Final
 
 from mythjobs.master.catalog import JobClass
@@ -21,10 +22,10 @@ from mythjobs.scheduler.capacity import (
     units_in_use,
 )
 from mythjobs.scheduler.eligibility import MachineFacts, Requirements
-from mythjobs.scheduler.walk import Choice, PermittedMachine, PlacementWalk, WaitingJob
+from mythjobs.scheduler.order import ReadyJob
+from mythjobs.scheduler.walk import Choice, PermittedMachine, PlacementWalk
 from mythjobs.scheduler.window_state import WindowState
 from mythjobs.store.queries import ready_jobs
-from mythjobs.store.queries.ready_jobs import ReadyJob
 
 # A job that was cancelled after it was read is not leased; then the walk is repeated.
 _MAX_TRIES: Final = 5
@@ -72,18 +73,13 @@ def place_ready_jobs(turn: TurnContext) -> None:
 
 
 def _measure_capacity(state: MasterState, machine: Machine) -> MachineCapacity:
-    typical_s: dict[int, float | None] = {}
-    for live in machine.live_attempts.values():
-        if live.command_id not in typical_s:
-            typical_s[live.command_id] = state.typical_s(live.command_id, machine.machine_id)
-    return MachineCapacity(
-        machine.machine_id,
-        machine.max_jobs,
-        (
-            (typical_s[live.command_id], live.priority, live.started_ms is not None)
-            for live in machine.live_attempts.values()
-        ),
+    machine_id = machine.machine_id
+    typical_s = cache(lambda command_id: state.typical_s(command_id, machine_id))
+    live = (
+        (typical_s(each.command_id), each.priority, each.started_ms is not None)
+        for each in machine.live_attempts.values()
     )
+    return MachineCapacity(machine_id, machine.max_jobs, live)
 
 
 def _choose(
@@ -116,13 +112,13 @@ def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, GrantTerm
     """Return the terms of each chosen job; those of one class and machine are equal."""
     known: dict[tuple[int, int], GrantTerms] = {}
     found = {}
-    for job, class_id, machine_id, settings in choices:
-        terms = known.get((class_id, machine_id))
+    for job, machine_id, settings in choices:
+        terms = known.get((job.class_id, machine_id))
         if terms is None:
             machine = turn.state.machines[machine_id]
-            job_class = turn.catalog.job_class(turn.tx, class_id)
+            job_class = turn.catalog.job_class(turn.tx, job.class_id)
             terms = grants.build_terms(turn, machine, job_class, settings)
-            known[class_id, machine_id] = terms
+            known[job.class_id, machine_id] = terms
         found[job.job_id] = terms
     return found
 
@@ -218,7 +214,7 @@ class _StoreInput:
             self._turn.state, lambda class_id: self._job_class(class_id).requirements.semaphores
         )
 
-    def typical_s(self, _: WaitingJob, command_id: int, machine_id: int, /) -> float | None:
+    def typical_s(self, _: ReadyJob, command_id: int, machine_id: int, /) -> float | None:
         return self._turn.state.typical_s(command_id, machine_id)
 
     def window_state(self, hours: Hours | None, /) -> WindowState | None:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqlalchemy import select, union_all
 
+from mythjobs.scheduler.order import ReadyJob
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, param
 from mythjobs.store.transaction import Transaction
 
 job = t.job
-
-
-class ReadyJob(NamedTuple):
-    job_id: int
-    class_id: int
-    priority: int
-    subject: str | None
-    overlap: int
-    deadline_order: int = 0
-
 
 _IS_READY = (job.c.ready_class == param("class_id"), job.c.ready_class.is_not(None))
 _READ_NEXT = Statement(

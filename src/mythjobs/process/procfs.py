@@ -14,6 +14,8 @@ AttemptKey = tuple[int, int]
 
 JOB_VARIABLE: Final = "MYTHJOBS_JOB"
 ATTEMPT_VARIABLE: Final = "MYTHJOBS_ATTEMPT"
+# Before each name of a program's environment in the environment of its stub (spawn/stub.c).
+STUB_PREFIX: Final = b"."
 _HAS_CHILDREN_FILE: Final = os.path.exists("/proc/thread-self/children")
 # Reads of an environment that is empty; the second number is for a process that has no command
 # line either, as during exec(2), which may take long on a busy machine.
@@ -135,6 +137,7 @@ def read_attempt_mark(pid: int) -> AttemptKey | None:
     """Return the attempt that the process belongs to, by its initial environment."""
     found: dict[str, str] = {}
     for pair in _read_environment(pid).split(b"\0"):
+        pair = pair.removeprefix(STUB_PREFIX)
         if pair.startswith(b"MYTHJOBS_"):
             name, _, value = pair.decode("ascii", "replace").partition("=")
             found.setdefault(name, value)
@@ -148,6 +151,7 @@ def has_mark(pid: int, variable: str, mark: str) -> bool:
     """Return whether `mark` is one of the words of `variable` in the initial environment."""
     prefix = f"{variable}=".encode()
     for pair in _read_environment(pid).split(b"\0"):
+        pair = pair.removeprefix(STUB_PREFIX)
         if pair.startswith(prefix):
             return mark.encode() in pair[len(prefix) :].split(b" ")
     return False

@@ -51,8 +51,9 @@ def start(leaf: ChildCgroup, text: str) -> subprocess.Popen[bytes]:
     reader, writer = os.pipe()
     argv = [b"sh", b"-c", text.encode()]
     wishes = ChildSetup(cgroup_files=tuple(leaf.list_join_files()))
-    command = stub.stub_argv(writer, wishes, "/usr/bin:/bin", [b"PATH=/usr/bin:/bin"], argv)
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[writer])
+    command = stub.stub_argv(writer, wishes, "/usr/bin:/bin", argv)
+    env = {b".PATH": b"/usr/bin:/bin"}
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[writer], env=env)
     os.close(writer)
     with open(reader, "rb") as report:
         assert report.read() == b""

@@ -34,12 +34,19 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return name
 
 
+def stub_env(env: Sequence[bytes]) -> dict[bytes, bytes]:
+    pairs = [each.partition(b"=") for each in stub.stub_environment(env)]
+    return {name: value for name, _, value in pairs}
+
+
 def run(argv: Sequence[str | bytes], setup: ChildSetup = NO_SETUP, search: str = _PATH) -> Done:
     """Return exit code, output, and the stub's report."""
     ours, theirs = os.pipe()
     env = [b"A=1", b"B=\xff"]
-    command = stub.stub_argv(theirs, setup, search, env, [os.fsencode(each) for each in argv])
-    with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[theirs], env={}) as child:
+    command = stub.stub_argv(theirs, setup, search, [os.fsencode(each) for each in argv])
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, pass_fds=[theirs], env=stub_env(env)
+    ) as child:
         os.close(theirs)
         with open(ours, "rb") as pipe:
             report = pipe.read()
@@ -56,8 +63,10 @@ def test_arguments_and_environment_arrive_unchanged(kind: str) -> None:
 def test_linker_variables_act_on_the_program_only(kind: str) -> None:
     ours, theirs = os.pipe()
     env = [b"LD_PRELOAD=/none.so", b"PYTHONVERBOSE=1"]
-    command = stub.stub_argv(theirs, NO_SETUP, _PATH, env, [b"true"])
-    done = subprocess.run(command, stderr=subprocess.PIPE, pass_fds=[theirs], env={}, check=True)
+    command = stub.stub_argv(theirs, NO_SETUP, _PATH, [b"true"])
+    done = subprocess.run(
+        command, stderr=subprocess.PIPE, pass_fds=[theirs], env=stub_env(env), check=True
+    )
     os.close(theirs)
     os.close(ours)
     # Reported once, by the program: the stub, which may be root, does not get the variable.
@@ -126,7 +135,6 @@ def test_a_forbidden_change_of_user_runs_nothing(kind: str) -> None:
         "2",
         "u0:0:",
         "p/usr/bin",
-        "--",
         "--",
         "echo",
         "ran",

@@ -28,7 +28,9 @@ def launch_reaper(
     The reaper runs in its own session as a child of process 1 and logs to `directory/log`.
     Raises Unreachable with the end of that log if the reaper is not ready in time.
     """
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # With `parents` only the last directory would get the mode.
+    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.mkdir(exist_ok=True, mode=0o700)
     parent = str(Path(__file__).resolve().parents[3])
     ready_fd, child_fd = os.pipe()
     argv = [
@@ -37,7 +39,7 @@ def launch_reaper(
     ]  # fmt: skip
     log = directory / "log"
     try:
-        with log.open("ab") as log_file:
+        with open(log, "ab", opener=_open_private) as log_file:
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -58,6 +60,10 @@ def launch_reaper(
         os.close(ready_fd)
         if child_fd >= 0:
             os.close(child_fd)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _wait_ready(fd: int, timeout_s: float) -> bool:

@@ -1,10 +1,11 @@
 /* Stub: applies settings to its own process (cgroup, rlimits, user, ...), then executes a program.
  *
- *   stub FD WORD... -- NAME=VALUE... -- PROGRAM ARGUMENT...
+ *   stub FD WORD... -- PROGRAM ARGUMENT...
  *
  * On failure the stub writes "ERRNO STEP" to FD and exits with 127; a successful exec closes FD.
- * The stub starts with an empty environment and gets the program's as arguments, because the
- * program's LD_PRELOAD must not act on the stub, which may be root.
+ * The program's environment is in the stub's own, each name prefixed with a dot: all users may
+ * read arguments (/proc/PID/cmdline), only the owner the environment. Without the prefix the
+ * program's LD_PRELOAD would act on the stub, which may be root.
  * WORDs are settings, applied in the order given:
  *   jPATH             join the cgroup whose cgroup.procs this is
  *   rRES:SOFT:HARD    setrlimit(2), by number
@@ -28,7 +29,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static char **env;
+extern char **environ;
 static int report;
 
 static void fail(const char *step)
@@ -38,6 +39,15 @@ static void fail(const char *step)
     if (write(report, text, length) < 0)
         _exit(126);
     _exit(127);
+}
+
+/* Turn the stub's environment into the program's; drop what the caller did not pass. */
+static void strip_prefix(char **to)
+{
+    for (char **from = to; *from; from++)
+        if (**from == '.')
+            *to++ = *from + 1;
+    *to = NULL;
 }
 
 static void join(const char *path)
@@ -87,7 +97,7 @@ static void start(const char *search, char **argv)
     char path[PATH_MAX];
     int denied = 0, length;
     if (strchr(argv[0], '/')) {
-        execve(argv[0], argv, env);
+        execve(argv[0], argv, environ);
         fail("exec");
     }
     for (const char *end = search; search; search = end ? end + 1 : NULL) {
@@ -98,7 +108,7 @@ static void start(const char *search, char **argv)
             denied = denied ? denied : ENAMETOOLONG;
             continue;
         }
-        execve(path, argv, env);
+        execve(path, argv, environ);
         if (errno != ENOENT && errno != ENOTDIR && !denied)
             denied = errno;
     }
@@ -111,7 +121,7 @@ int main(int argc, char **argv)
     const char *search = "";
     char *end;
     int i;
-    if (argc < 5)
+    if (argc < 4)
         return 126;
     report = atoi(argv[1]);
     if (fcntl(report, F_SETFD, FD_CLOEXEC))
@@ -133,13 +143,10 @@ int main(int argc, char **argv)
         default: errno = EINVAL; fail("word");
         }
     }
-    env = argv + ++i;
-    while (i < argc && strcmp(argv[i], "--"))
-        i++;
     if (i + 1 >= argc) {
         errno = EINVAL;
         fail("word");
     }
-    argv[i] = NULL;
+    strip_prefix(environ);
     start(search, argv + i + 1);
 }

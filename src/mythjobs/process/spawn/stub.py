@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from mythjobs.process.procfs import STUB_PREFIX
 from mythjobs.process.spawn.errors import setup_error
 from mythjobs.process.spawn.program import (
     NO_SETUP,
@@ -48,9 +49,10 @@ def spawn_via_stub(program: Program, spawn_direct: Callable[[Program], int]) -> 
     """
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     try:
-        argv = stub_argv(write_fd, program.setup, program.search, program.env, program.argv)
+        argv = stub_argv(write_fd, program.setup, program.search, program.argv)
         argv[: len(find_stub())] = _pinned_stub(os.getpid())
-        stub = program._replace(argv=argv, env=[], setup=NO_SETUP, report_fd=write_fd)
+        env = stub_environment(program.env)
+        stub = program._replace(argv=argv, env=env, setup=NO_SETUP, report_fd=write_fd)
         pid = spawn_direct(stub)
     except BaseException:
         os.close(read_fd)
@@ -88,16 +90,19 @@ def encode_setup(setup: ChildSetup) -> list[bytes]:
     return [os.fsencode(each) for each in steps]
 
 
-def stub_argv(
-    report_fd: int, setup: ChildSetup, search: str, env: Sequence[bytes], argv: Sequence[bytes]
-) -> list[bytes]:
-    """Return the stub's command line. The stub must have `report_fd` open.
-
-    The stub itself gets an empty environment, and the program's as arguments: the program may
-    run as another user, and its LD_PRELOAD must not act on the privileged stub.
-    """
+def stub_argv(report_fd: int, setup: ChildSetup, search: str, argv: Sequence[bytes]) -> list[bytes]:
+    """Return the stub's command line. The stub must have `report_fd` open."""
     path = b"p" + search.encode("utf-8", "surrogateescape")
-    return [*find_stub(), b"%d" % report_fd, *encode_setup(setup), path, b"--", *env, b"--", *argv]
+    return [*find_stub(), b"%d" % report_fd, *encode_setup(setup), path, b"--", *argv]
+
+
+def stub_environment(env: Sequence[bytes]) -> list[bytes]:
+    """Return the stub's environment, from which it restores the program's `env`.
+
+    Arguments are readable by every user. With the prefix the program's LD_PRELOAD does not act
+    on the stub, which may be more privileged than the program.
+    """
+    return [STUB_PREFIX + each for each in env]
 
 
 def parse_report(report: bytes) -> tuple[int, str]:
@@ -128,7 +133,7 @@ def _stub_works(stub: tuple[bytes, ...]) -> bool:
     """Probe a stub without starting a program: a nonexistent path must be reported as such."""
     try:
         done = subprocess.run(
-            [*stub, b"2", b"p", b"--", b"A=1", b"--", b"/dev/null/none"],
+            [*stub, b"2", b"p", b"--", b"/dev/null/none"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

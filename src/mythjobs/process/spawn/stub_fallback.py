@@ -1,6 +1,6 @@
 """Stub in Python, for machines that cannot compile stub.c, which describes the arguments.
 
-Run as a script: python -I -S stub_fallback.py FD WORD… -- NAME=VALUE… -- PROGRAM ARGUMENT…
+Run as a script: python -I -S stub_fallback.py FD WORD… -- PROGRAM ARGUMENT…
 """
 
 import errno
@@ -21,8 +21,6 @@ def main() -> None:
     step = "word"
     try:
         split = words.index(b"--")
-        last = words.index(b"--", split + 1)
-        env = dict(pair.split(b"=", 1) for pair in words[split + 1 : last])
         for each in words[:split]:
             letter, text = each[:1].decode(), each[1:]
             if letter == "p":
@@ -31,13 +29,18 @@ def main() -> None:
             step, apply = _STEPS[letter]
             apply(text.decode("utf-8", "surrogateescape"))
         step = "exec"
-        _execute(search, words[last + 1 :], env)
+        _execute(search, words[split + 1 :], _program_environment())
     except OSError as error:
         number = error.errno or errno.EINVAL
     except (KeyError, ValueError, IndexError):
         number = errno.EINVAL
     os.write(report, f"{number} {step}".encode())
     os._exit(127)
+
+
+def _program_environment() -> dict[bytes, bytes]:
+    # The interpreter may have added LC_CTYPE to its own environment.
+    return {name[1:]: value for name, value in os.environb.items() if name.startswith(b".")}
 
 
 def _join_cgroup(path: str) -> None:

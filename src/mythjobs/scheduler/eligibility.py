@@ -8,12 +8,7 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.bounds import NO_BOUNDS, TREE_LIMITS, Bounds, names_of_set_bounds
 from mythjobs.model.command import Command
-from mythjobs.model.machine_policy import (
-    MachinePolicy,
-    Rights,
-    combined_hours,
-    combined_limits,
-)
+from mythjobs.model.machine_policy import MachinePolicy, Rights, combined_hours, combined_limits
 from mythjobs.model.units import describe_clock_skew, humanize_duration
 from mythjobs.model.window import Hours, Overrides
 from mythjobs.model.zone import format_local_time, load_zone

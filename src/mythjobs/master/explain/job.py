@@ -17,12 +17,7 @@ from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import Submitted
-from mythjobs.scheduler.blocked import (
-    JobFacts,
-    add_unknown_machines,
-    explain_wait,
-    find_job_wait,
-)
+from mythjobs.scheduler.blocked import JobFacts, add_unknown_machines, explain_wait, find_job_wait
 from mythjobs.scheduler.capacity import UsageCounts
 from mythjobs.scheduler.eligibility import (
     Candidate,

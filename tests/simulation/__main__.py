@@ -1,4 +1,7 @@
-"""Runs seeds of the simulation and says how many broke a promise: see docs/simulation.md."""
+"""Command line of the simulation: runs seeds and counts those with violations.
+
+See docs/simulation.md.
+"""
 
 from __future__ import annotations
 
@@ -15,59 +18,59 @@ from pathlib import Path
 from typing import Final
 
 from tests.simulation import mutants
-from tests.simulation.cluster import Cluster, Report
-from tests.simulation.draw import draw
-from tests.simulation.plan import Plan, read, write
+from tests.simulation.cluster import Cluster, RunReport
+from tests.simulation.plan import Plan, encode_plan, read_plan
+from tests.simulation.plan_generator import generate_plan
 from tests.simulation.shrink import shrink
-from tests.simulation.storeroom import Storeroom
+from tests.simulation.store import StoreFactory
 
 _FOUND: Final = Path("simulation-found")
-_AT_ONCE: Final = 10
+_SEEDS_PER_TASK: Final = 10
 
 
 @lru_cache(maxsize=1)
-def storeroom() -> Storeroom:
-    return Storeroom()
+def store_factory() -> StoreFactory:
+    return StoreFactory()
 
 
-def plan_of(seed: int, large: bool) -> Plan:
-    return draw(seed, machines=10, jobs=50, hours=2.0) if large else draw(seed)
+def plan_of_seed(seed: int, large: bool) -> Plan:
+    if large:
+        return generate_plan(seed, machines=10, jobs=50, hours=2.0)
+    return generate_plan(seed)
 
 
-def run(plan: Plan, mutant: str = "", *, trace: bool = False) -> Report:
+def run_plan(plan: Plan, mutant: str = "", *, trace: bool = False) -> RunReport:
     with mutants.applied(mutant):
-        return Cluster(plan, storeroom(), trace=trace).run()
+        return Cluster(plan, store_factory(), trace=trace).run()
 
 
-def _collected(plan: Plan, mutant: str) -> Report:
-    """A run is so short that one collection behind it is cheaper than many in it."""
-    report = run(plan, mutant)
-    gc.collect()
-    return report
-
-
-def some(seeds: range, large: bool = False, mutant: str = "") -> tuple[list[Report], float]:
-    """And what they took of a core."""
+def run_seeds(seeds: range, large: bool = False, mutant: str = "") -> tuple[list[RunReport], float]:
+    """Return the reports, and the CPU time in seconds."""
     try:
-        began_s = time.process_time()
+        start_s = time.process_time()
+        # One garbage collection after each short run costs less than many during it.
         gc.freeze()
         gc.disable()
-        reports = [_collected(plan_of(seed, large), mutant) for seed in seeds]
-        return reports, time.process_time() - began_s
+        reports = []
+        for seed in seeds:
+            reports.append(run_plan(plan_of_seed(seed, large), mutant))
+            gc.collect()
+        return reports, time.process_time() - start_s
     finally:
         gc.enable()
         gc.unfreeze()
-        storeroom().close()
-        storeroom.cache_clear()
+        store_factory().close()
+        store_factory.cache_clear()
 
 
-def _reports(args: argparse.Namespace) -> Iterator[tuple[list[Report], float]]:
-    last = args.first + args.seeds
+def _run_in_parallel(args: argparse.Namespace) -> Iterator[tuple[list[RunReport], float]]:
+    end = args.first + args.seeds
     with ProcessPoolExecutor(args.processes) as pool:
         ranges = [
-            range(first, min(first + _AT_ONCE, last)) for first in range(args.first, last, _AT_ONCE)
+            range(first, min(first + _SEEDS_PER_TASK, end))
+            for first in range(args.first, end, _SEEDS_PER_TASK)
         ]
-        futures = [pool.submit(some, each, args.large, args.mutant) for each in ranges]
+        futures = [pool.submit(run_seeds, each, args.large, args.mutant) for each in ranges]
         try:
             for future in futures:
                 yield future.result()
@@ -75,65 +78,66 @@ def _reports(args: argparse.Namespace) -> Iterator[tuple[list[Report], float]]:
             pool.shutdown(cancel_futures=True)
 
 
-def _keep(report: Report, args: argparse.Namespace) -> None:
-    """Says what broke, and keeps the fewest faults with which it still breaks."""
+def _report_violation(report: RunReport, args: argparse.Namespace) -> None:
+    """Print the violation, and save the smallest plan that still shows it."""
     print(f"seed {report.seed}: {report.violations[0]}", flush=True)
     if args.no_shrink:
         return
     name = report.violations[0].partition(":")[0]
 
-    def breaks(plan: Plan) -> bool:
-        return any(each.startswith(f"{name}:") for each in run(plan, args.mutant).violations)
+    def has_violation(plan: Plan) -> bool:
+        return any(each.startswith(f"{name}:") for each in run_plan(plan, args.mutant).violations)
 
-    small = shrink(plan_of(report.seed, args.large), breaks)
+    small = shrink(plan_of_seed(report.seed, args.large), has_violation)
     _FOUND.mkdir(exist_ok=True)
     path = _FOUND / f"{args.mutant or name.lower()}.{report.seed}.json"
-    path.write_text(write(small), encoding="utf-8")
+    path.write_text(encode_plan(small), encoding="utf-8")
     for fault in small.faults:
-        print(f"    {fault.at_ms / 1000:10.3f} s  {fault.kind} of {fault.who or 'the master'}"
-              f" for {fault.for_ms / 1000} s, {fault.value}")  # fmt: skip
-    print(f"    kept in {path}; replay it with --plan {path}", flush=True)
+        target = f"machine {fault.target}" if fault.target else "the master"
+        print(f"    {fault.at_ms / 1000:10.3f} s  {fault.kind} of {target}"
+              f" for {fault.duration_ms / 1000} s, {fault.value}")  # fmt: skip
+    print(f"    saved as {path}; replay it with --plan {path}", flush=True)
 
 
-def _seeds(args: argparse.Namespace) -> int:
+def _run_and_report(args: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
-    done = bad = 0
+    done = failed = 0
     cpu_s = 0.0
-    for reports, took_s in _reports(args):
+    for reports, batch_cpu_s in _run_in_parallel(args):
         done += len(reports)
-        cpu_s += took_s
+        cpu_s += batch_cpu_s
         if done % 500 == 0:
-            print(f"… {done} seeds, {bad} violations", flush=True)
+            print(f"… {done} seeds, {failed} violations", flush=True)
         for report in reports:
             counts.update(report.counts)
             if report.violations:
-                bad += 1
-                _keep(report, args)
-        if bad and args.mutant and not args.all:
+                failed += 1
+                _report_violation(report, args)
+        if failed and args.mutant and not args.all:
             break
     print(", ".join(f"{name} {number}" for name, number in sorted(counts.items())))
-    print(f"{cpu_s / max(done, 1):.3f} s of a core for each seed")
-    print(f"{done} seeds, {bad} violations")
-    return 1 if bad else 0
+    print(f"{cpu_s / max(done, 1):.3f} s of CPU time per seed")
+    print(f"{done} seeds, {failed} violations")
+    return 1 if failed else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate")
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--seed", type=int, help="replay this one, and tell what happens")
-    parser.add_argument("--plan", type=Path, help="replay a kept list of faults")
+    parser.add_argument("--seeds", type=int, default=200, help="number of seeds")
+    parser.add_argument("--first", type=int, default=1, help="first seed")
+    parser.add_argument("--seed", type=int, help="replay this seed with a trace")
+    parser.add_argument("--plan", type=Path, help="replay a plan file with a trace")
     parser.add_argument("--mutant", default="", choices=["", *mutants.MUTANTS])
-    parser.add_argument("--all", action="store_true", help="go on after a mutant is caught")
+    parser.add_argument("--all", action="store_true", help="continue after a mutant is detected")
     parser.add_argument("--large", action="store_true", help="10 machines, 50 jobs, 2 hours")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--no-shrink", action="store_true")
     args = parser.parse_args()
     if args.seed is None and args.plan is None:
-        return _seeds(args)
-    plan = read(args.plan) if args.plan else plan_of(args.seed, args.large)
-    report = run(plan, args.mutant, trace=True)
-    storeroom().close()
+        return _run_and_report(args)
+    plan = read_plan(args.plan) if args.plan else plan_of_seed(args.seed, args.large)
+    report = run_plan(plan, args.mutant, trace=True)
+    store_factory().close()
     for each in report.violations:
         print(each)
     print(f"1 seeds, {int(bool(report.violations))} violations")
@@ -141,7 +145,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # The order of sets of words must be the same in every process.
+    # Sets of strings must iterate in the same order in every process.
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])

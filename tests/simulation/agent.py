@@ -1,4 +1,4 @@
-"""An agent around the real core: what agent/service.py and agent/reaper_client.py wait for."""
+"""Simulated agent: the real core, with models of agent/service.py and agent/reaper_client.py."""
 
 from __future__ import annotations
 
@@ -12,199 +12,201 @@ from mythjobs.agent import journal as journals
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.outcome import MACHINE_RESTARTED, LostAttempt
 from mythjobs.agent.core.turn import Action, RemoveReaper, SendToReaper, WriteJournal
-from tests.simulation.agentlink import AgentLink
-from tests.simulation.disk import Log
-from tests.simulation.reaper import Json, Reaper
+from tests.simulation.agent_link import SimAgentLink
+from tests.simulation.disk import AppendOnlyFile
+from tests.simulation.reaper import Json, SimReaper
 
 if TYPE_CHECKING:
-    from tests.simulation.machine import Machine
+    from tests.simulation.machine import SimMachine
 
 _CHECK_MS: Final = 1000
 _LAUNCH_MS: Final = 60
 
 
-class Agent:
-    """From its start to its death; a stopped one (SIGSTOP) does all it missed when it goes on."""
+class SimAgent:
+    """One agent process. While stalled (SIGSTOP) it queues all calls, and runs them on resume."""
 
-    def __init__(self, machine: Machine, number: int) -> None:
-        """Raises OSError if its journal cannot be written."""
+    def __init__(self, machine: SimMachine, number: int) -> None:
+        """Raises OSError if the journal cannot be written."""
         self.number = number
         self.machine = machine
-        self.world = machine.world
-        self.alive = True
-        self.adopted_ms: int | None = None
+        self.sim = machine.sim
+        self.is_alive = True
+        self.recovered_ms: int | None = None
         self.resumed_ms = 0
-        self.stalled = 0
-        self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.stalls = 0  # active faults that stop the process
+        self._stalled_calls: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self.core = AgentCore({})
         if machine.journal is not None:
             path = cast(Any, machine.journal)
             self.core.restore(journals.read_journal(path, machine.boot_id))
-        if machine.disk.full:
-            raise OSError("no room for a journal")
+        if machine.disk.full_faults:
+            raise OSError("no space left for a journal")
         boot_id = machine.boot_id
-        machine.journal = Log(
+        machine.journal = AppendOnlyFile(
             machine.disk, journals.encode_journal(self.core.take_snapshot(), boot_id)
         )
         self._journal = machine.journal
         self._token = 0
-        self._syncing = False
-        self._checking = False
-        self._unheard: set[str] = set()
-        self._launching = False
-        self.link = AgentLink(self)
+        self._is_syncing = False
+        self._is_check_scheduled = False
+        self._unsettled_reapers: set[str] = set()
+        self._is_launching = False
+        self.link = SimAgentLink(self)
 
-    # Waiting, as its event loop does it.
+    # Event loop.
 
-    def later(self, delay_ms: int, do: Callable[..., None], *args: Any) -> None:
-        """After so long by its own clock."""
-        self.world.after(self.machine.clock.true(delay_ms), self.run, do, *args)
+    def call_later(self, delay_ms: int, function: Callable[..., None], *args: Any) -> None:
+        """`delay_ms` is measured by the machine's clock."""
+        self.sim.call_later(self.machine.clock.to_simulated_ms(delay_ms), self.run, function, *args)
 
-    def run(self, do: Callable[..., None], *args: Any) -> None:
-        """Now, or when it goes on, or never."""
-        if not self.alive:
+    def run(self, function: Callable[..., None], *args: Any) -> None:
+        """Call `function` now, on resume while stalled, or never after the process has ended."""
+        if not self.is_alive:
             return
-        if self.stalled:
-            self._backlog.append((do, args))
+        if self.stalls:
+            self._stalled_calls.append((function, args))
         else:
-            do(*args)
+            function(*args)
 
-    def stall(self, for_ms: int) -> None:
-        self.world.say(self.machine.name, f"the agent stands still for {for_ms / 1000} s")
-        self.stalled += 1
-        self.world.after(for_ms, self._resume)
+    def stall(self, duration_ms: int) -> None:
+        self.sim.trace(self.machine.name, f"agent is stopped for {duration_ms / 1000} s")
+        self.stalls += 1
+        self.sim.call_later(duration_ms, self._resume)
 
     def _resume(self) -> None:
-        self.stalled -= 1
-        if self.stalled or not self.alive:
+        self.stalls -= 1
+        if self.stalls or not self.is_alive:
             return
-        self.resumed_ms = self.world.now
-        backlog, self._backlog = self._backlog, []
-        for do, args in backlog:
-            self.run(do, *args)
+        self.resumed_ms = self.sim.now_ms
+        calls, self._stalled_calls = self._stalled_calls, []
+        for function, args in calls:
+            self.run(function, *args)
 
     def end(self, *, vanish: bool) -> None:
-        self.alive = False
+        self.is_alive = False
         self.link.end(vanish=vanish)
 
     # Reapers.
 
-    def adopt(self) -> None:
+    def connect_reapers(self) -> None:
+        """Connect to the reapers of earlier agents. Recovery ends when all of them are settled."""
         machine = self.machine
-        self._unheard = set(machine.reapers)
+        self._unsettled_reapers = set(machine.reapers)
         for reaper in list(machine.reapers.values()):
-            if reaper.alive:
-                machine.connect(self, reaper)
+            if reaper.is_alive:
+                machine.connect_reaper(self, reaper)
             else:
-                self.reaper_is_dead(reaper)
-        self._adopted_if_all()
+                self.on_reaper_death(reaper)
+        self._finish_recovery_if_settled()
 
-    def _adopted_if_all(self) -> None:
-        if self._unheard or self.adopted_ms is not None:
+    def _finish_recovery_if_settled(self) -> None:
+        if self._unsettled_reapers or self.recovered_ms is not None:
             return
-        self.adopted_ms = self.world.now
-        self.carry_out(self.core.finish_recovery(self.machine.clock.now()))
-        self._have_reaper()
-        self.link.keep()
+        self.recovered_ms = self.sim.now_ms
+        self.execute(self.core.finish_recovery(self.machine.clock.now()))
+        self._ensure_start_reaper()
+        self.link.connect()
 
-    def _have_reaper(self) -> None:
-        """Always one for new starts."""
-        living = next((each for each in self.machine.reapers.values() if each.alive), None)
+    def _ensure_start_reaper(self) -> None:
+        """Use a living reaper for new attempts, or launch one."""
+        living = next((each for each in self.machine.reapers.values() if each.is_alive), None)
         if living is not None:
-            self.carry_out(self.core.set_start_reaper(living.name, self.machine.clock.now()))
-        elif not self._launching:
-            self._launching = True
-            self.later(_LAUNCH_MS, self._launch)
+            self.execute(self.core.set_start_reaper(living.name, self.machine.clock.now()))
+        elif not self._is_launching:
+            self._is_launching = True
+            self.call_later(_LAUNCH_MS, self._launch)
 
     def _launch(self) -> None:
-        self._launching = False
-        self.machine.connect(self, self.machine.launch())
+        self._is_launching = False
+        self.machine.connect_reaper(self, self.machine.launch_reaper())
 
-    def heard_reaper(self, reaper: Reaper, messages: list[Json]) -> None:
-        self.run(self._heard_reaper, reaper, messages)
+    def on_reaper_messages(self, reaper: SimReaper, messages: list[Json]) -> None:
+        self.run(self._handle_reaper_messages, reaper, messages)
 
-    def _heard_reaper(self, reaper: Reaper, messages: list[Json]) -> None:
+    def _handle_reaper_messages(self, reaper: SimReaper, messages: list[Json]) -> None:
         now = self.machine.clock.now()
-        decoded = _sent(messages)
+        decoded = _encode_and_decode(messages)
         if decoded[0]["type"] == "hello":
-            hello = decoded.pop(0)
-            self.carry_out(
-                self.core.on_reaper_hello(reaper.name, hello["attempts"], reaper.starting(), now)
-            )
-            self.carry_out(self.core.on_reaper_messages(reaper.name, decoded, now))
-            self._unheard.discard(reaper.name)
-            if self.adopted_ms is None:
-                self._adopted_if_all()
-            else:
-                self._have_reaper()
+            attempts = decoded.pop(0)["attempts"]
+            unfinished = reaper.find_unfinished()
+            self.execute(self.core.on_reaper_hello(reaper.name, attempts, unfinished, now))
+            self.execute(self.core.on_reaper_messages(reaper.name, decoded, now))
+            self._mark_settled(reaper)
         else:
-            self.carry_out(self.core.on_reaper_messages(reaper.name, decoded, now))
+            self.execute(self.core.on_reaper_messages(reaper.name, decoded, now))
 
-    def reaper_is_dead(self, reaper: Reaper) -> None:
-        self.later(self.machine.settle_ms(), self._settle, reaper)
+    def on_reaper_death(self, reaper: SimReaper) -> None:
+        self.call_later(self.machine.draw_settle_ms(), self._settle, reaper)
 
-    def _settle(self, reaper: Reaper) -> None:
-        ended, opened = reaper.settle()
+    def _settle(self, reaper: SimReaper) -> None:
+        """End the processes of a dead reaper, and report its attempts as ended or lost."""
+        ended, unfinished = reaper.settle()
         rebooted = reaper.boot_id != self.machine.boot_id
-        why = (MACHINE_RESTARTED,) if rebooted else ()
-        left = [LostAttempt(key, at_ms, [], "session", *why) for key, at_ms in opened.items()]
+        reason = (MACHINE_RESTARTED,) if rebooted else ()
+        lost = [
+            LostAttempt(key, at_ms, [], "session", *reason) for key, at_ms in unfinished.items()
+        ]
         now = self.machine.clock.now()
-        self.carry_out(self.core.on_reaper_death(reaper.name, ended, left, now))
-        self._unheard.discard(reaper.name)
-        if self.adopted_ms is None:
-            self._adopted_if_all()
+        self.execute(self.core.on_reaper_death(reaper.name, ended, lost, now))
+        self._mark_settled(reaper)
+
+    def _mark_settled(self, reaper: SimReaper) -> None:
+        self._unsettled_reapers.discard(reaper.name)
+        if self.recovered_ms is None:
+            self._finish_recovery_if_settled()
         else:
-            self._have_reaper()
+            self._ensure_start_reaper()
 
-    # What the core asks for.
+    # Actions of the core.
 
-    def carry_out(self, actions: Sequence[Action]) -> None:
+    def execute(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
                 case SendToReaper():
-                    messages = _sent(action.messages)
+                    messages = _encode_and_decode(action.messages)
                     if (reaper := self.machine.reapers.get(action.reaper)) is not None:
-                        self.machine.to_reaper(reaper, messages)
+                        self.machine.send_to_reaper(reaper, messages)
                 case WriteJournal():
                     if not self._write(action):
                         return
                 case RemoveReaper():
                     self.machine.reapers.pop(action.reaper, None)
                 case _:
-                    pass  # of output there is none here
-        self.link.wake()
-        if not self._checking and self.core.has_deadlines:
-            self._checking = True
-            self.later(_CHECK_MS, self._check)
+                    pass  # actions on output, which is not simulated
+        self.link.send_frames()
+        if not self._is_check_scheduled and self.core.has_deadlines:
+            self._is_check_scheduled = True
+            self.call_later(_CHECK_MS, self._check)
 
     def _check(self) -> None:
-        self._checking = False
-        self.carry_out(self.core.check_deadlines(self.machine.clock.now()))
+        self._is_check_scheduled = False
+        self.execute(self.core.check_deadlines(self.machine.clock.now()))
 
     def _write(self, action: WriteJournal) -> bool:
         try:
             self._journal.append(json.dumps(action.record).encode() + b"\n")
         except OSError:
-            self.machine.agent_failed()
+            self.machine.exit_agent()
             return False
         self._token = action.token
-        if not self._syncing:
+        if not self._is_syncing:
             self._sync()
         return True
 
     def _sync(self) -> None:
-        self._syncing = True
+        self._is_syncing = True
         token = self._token
-        self._journal.sync(lambda: self.run(self._durable, token))
+        self._journal.sync(lambda: self.run(self._synced, token))
 
-    def _durable(self, token: int) -> None:
+    def _synced(self, token: int) -> None:
         if self._token > token:
             self._sync()
         else:
-            self._syncing = False
-        self.carry_out(self.core.on_journal_synced(token, self.machine.clock.now()))
+            self._is_syncing = False
+        self.execute(self.core.on_journal_synced(token, self.machine.clock.now()))
 
 
-def _sent(messages: Sequence[Any]) -> list[Any]:
-    """As who reads them at the other end of a socket has them."""
+def _encode_and_decode(messages: Sequence[Any]) -> list[Any]:
+    """Return the messages as the other end of a socket decodes them."""
     return cast(list[Any], msgspec.json.decode(msgspec.json.encode(messages)))

@@ -1,30 +1,31 @@
-"""A whole cluster in one process: real cores, real store, and everything around them simulated."""
+"""Simulated cluster in one process: real cores and a real store in a simulated environment."""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mythjobs.errors import MythJobsError
 from mythjobs.master.turn_runner import CommittedTurn
 from mythjobs.model.life import FINAL
 from tests.simulation import faults
-from tests.simulation.machine import Machine
-from tests.simulation.master import Master, Process
-from tests.simulation.people import People
+from tests.simulation.machine import SimMachine
+from tests.simulation.master import SimMaster
 from tests.simulation.plan import Plan
-from tests.simulation.storeroom import Storeroom
-from tests.simulation.turns import Unexpected
-from tests.simulation.witness import Witness
-from tests.simulation.world import World
+from tests.simulation.safety_checker import SafetyChecker
+from tests.simulation.simulator import Simulator
+from tests.simulation.store import StoreFactory
+from tests.simulation.turn_runner import TurnCrashed
+from tests.simulation.users import SimUsers
 
-# After the last fault everything must be over within this: two of the longest leases with their
-# margins, the longest work three times over, and the hours that open at least every 20 minutes.
-BOUND_MS: Final = 4 * 3_600_000
+# After the last fault all jobs must end within this time: two of the longest leases with their
+# margins, the longest program three times, and windows that open at least every 20 minutes.
+LIVENESS_BOUND_MS: Final = 4 * 3_600_000
 
 
-class Report(NamedTuple):
-    """How a run went. `counts` says what it covered."""
+class RunReport(NamedTuple):
+    """Result of a run. `counts` shows what it covered."""
 
     seed: int
     violations: list[str]
@@ -33,55 +34,56 @@ class Report(NamedTuple):
 
 
 class Cluster:
-    def __init__(self, plan: Plan, storeroom: Storeroom, *, trace: bool = False) -> None:
+    def __init__(self, plan: Plan, stores: StoreFactory, *, trace: bool = False) -> None:
         self.plan = plan
-        self.world = World(plan.seed, trace=trace)
-        self.witness = Witness(self.world)
-        self._storeroom = storeroom
+        self.sim = Simulator(plan.seed, trace=trace)
+        self.checker = SafetyChecker(self.sim)
+        self._stores = stores
         self._live: set[tuple[int, int]] = set()
+        self._turns_at_state_check: int | None = None
 
-    def run(self) -> Report:
-        with self._storeroom.store() as self.store:
+    def run(self) -> RunReport:
+        with self._stores.open_store() as self.store:
             try:
                 self._run()
-            except (Exception, Unexpected) as error:
+            except (Exception, TurnCrashed) as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                said = f"{type(error).__name__} {error} in {where.filename}:{where.lineno}"
-                self.world.broken("CRASH", said)
-        world = self.world
-        return Report(self.plan.seed, world.violations, world.counts, world.now)
+                text = f"{type(error).__name__} {error} in {where.filename}:{where.lineno}"
+                self.sim.report_violation("CRASH", text)
+        sim = self.sim
+        return RunReport(self.plan.seed, sim.violations, sim.counts, sim.now_ms)
 
-    def machine(self, number: int) -> Machine:
+    def machine(self, number: int) -> SimMachine:
         return self._machines[number - 1]
 
     def _run(self) -> None:
-        plan, world = self.plan, self.world
-        self.master = Master(world, self.store, plan.rates[0], plan.beat_s)
-        self.master.committed = self._committed
+        plan, sim = self.plan, self.sim
+        self.master = SimMaster(sim, self.store, plan.rates[0], plan.beat_s)
+        self.master.on_commit = self._check_turn
         self._machines = [
-            Machine(world, self.master, self.witness, number, plan.rates[number])
+            SimMachine(sim, self.master, self.checker, number, plan.rates[number])
             for number in range(1, plan.machines + 1)
         ]
         for machine in self._machines:
             machine.path.backoff_ms = plan.backoff_ms
-        self.people = People(world, self.master, plan)
+        self.users = SimUsers(sim, self.master, plan)
         for fault in plan.faults:
-            world.at(fault.at_ms, faults.happen, self, fault)
-        # What faults do where nothing is left to do is not worth the time.
-        last_ms = max((each.at_ms for each in plan.work), default=0)
-        world.run(plan.calm_ms, lambda: world.now > last_ms and self._is_over())
-        self.people.calm()
-        world.say("calm", "no more faults")
-        world.run(plan.calm_ms + BOUND_MS, self._is_over)
-        if not world.violations:
-            self._judge()
+            sim.call_at(fault.at_ms, faults.inject, self, fault)
+        # Faults after the end of all jobs are not simulated.
+        last_step_ms = max((each.at_ms for each in plan.work), default=0)
+        sim.run(plan.calm_ms, lambda: sim.now_ms > last_step_ms and self._is_done())
+        self.users.release_all()
+        sim.trace("calm", "no more faults")
+        sim.run(plan.calm_ms + LIVENESS_BOUND_MS, self._is_done)
+        if not sim.violations:
+            self._check_final_state()
 
-    def _committed(self, process: Process, committed: CommittedTurn) -> None:
-        """After every commit: is what it says true of the processes that there are?"""
+    def _check_turn(self, committed: CommittedTurn) -> None:
+        """After each commit, compare the master's state and the store with the processes."""
         result = committed.result
         if result is None:
             return
-        self.world.count("turns")
+        self.sim.count("turns")
         live = {
             (job_id, each.n)
             for machine in result.state.machines.values()
@@ -89,53 +91,55 @@ class Cluster:
         }
         if live != self._live:
             for key in self._live - live:
-                self.witness.is_over(key)
+                self.checker.on_ended(key)
             for job_id, n in live - self._live:
-                if job_id in self.people.cancelled:
-                    said = f"{job_id, n} is leased after its cancel was answered"
-                    self.world.broken("I13", said)
+                if job_id in self.users.cancelled:
+                    text = f"{job_id, n} is leased after its cancel was acknowledged"
+                    self.sim.report_violation("I13", text)
             self._live = live
-        for asked, answer in committed.responses:
-            if isinstance(answer, BaseException) and not isinstance(answer, MythJobsError):
-                self.world.broken("CRASH", f"{asked} was answered {answer!r}")
-        for each in self.store.broken(self.people.every_job(result)):
-            self.world.broken(each.invariant, each.sentence)
+        for on_response, response in committed.responses:
+            if isinstance(response, BaseException) and not isinstance(response, MythJobsError):
+                self.sim.report_violation("CRASH", f"{on_response} got {response!r}")
+        self._check_store(self.users.all_job_ids(result))
 
-    def _is_over(self) -> bool:
-        return self.people.done and not self._live and self._all_final()
+    def _check_store(self, job_ids: Sequence[int] | None) -> None:
+        for each in self.store.find_violations(job_ids):
+            self.sim.report_violation(each.invariant, each.sentence)
 
-    def _all_final(self) -> bool:
-        if self._final_at == self.world.counts.get("turns"):
+    def _is_done(self) -> bool:
+        return self.users.are_done and not self._live and self._are_jobs_final()
+
+    def _are_jobs_final(self) -> bool:
+        """Query the store, but only after further turns since the last query."""
+        turns = self.sim.counts.get("turns")
+        if self._turns_at_state_check == turns:
             return False
-        self._final_at = self.world.counts.get("turns")
-        return not self._unfinished()
+        self._turns_at_state_check = turns
+        return not self._find_unfinished()
 
-    _final_at: int | None = None
-
-    def _unfinished(self) -> list[tuple[int, str, str]]:
+    def _find_unfinished(self) -> list[tuple[int, str, str]]:
         with self.store.snapshot() as tx:
             tx.cursor.execute("SELECT job_id, state, reason_code FROM job")
             rows = tx.cursor.fetchall()
         return [(job_id, state, code) for job_id, state, code in rows if state not in FINAL]
 
-    def _judge(self) -> None:
-        """When all is said and done."""
-        for job_id, state, code in self._unfinished():
-            self.world.broken("BOUND", f"job {job_id} is still {state} ({code})")
-        for each in self.store.broken(None):
-            self.world.broken(each.invariant, each.sentence)
+    def _check_final_state(self) -> None:
+        for job_id, state, code in self._find_unfinished():
+            self.sim.report_violation("BOUND", f"job {job_id} is still {state} ({code})")
+        self._check_store(None)
         with self.store.snapshot() as tx:
             tx.cursor.execute(
                 "SELECT job_id, n, outcome FROM attempt WHERE outcome LIKE '%exited%'"
             )
             for job_id, n, outcome in tx.cursor.fetchall():
-                self.witness.told_end((job_id, n), int(outcome.split('"code": ')[1].rstrip("}")))
+                exit_code = int(outcome.split('"code": ')[1].rstrip("}"))
+                self.checker.check_exit_code((job_id, n), exit_code)
             tx.cursor.execute("SELECT job_id, n FROM attempt WHERE outcome LIKE '%not_started%'")
             for job_id, n in tx.cursor.fetchall():
-                self.witness.told_unstarted((job_id, n))
+                self.checker.check_not_started((job_id, n))
             tx.cursor.execute("SELECT job_id, state FROM job")
-            self.people.judge(dict(tx.cursor.fetchall()))
-            for what in ("kind FROM event", "evidence FROM attempt"):
-                tx.cursor.execute(f"SELECT {what}")
-                for (word,) in tx.cursor.fetchall():
-                    self.world.count(f"{what.split()[2]} {word}")
+            self.users.check_final_states(dict(tx.cursor.fetchall()))
+            for column, table in (("kind", "event"), ("evidence", "attempt")):
+                tx.cursor.execute(f"SELECT {column} FROM {table}")
+                for (value,) in tx.cursor.fetchall():
+                    self.sim.count(f"{table} {value}")

@@ -1,4 +1,4 @@
-"""The disk of a machine: what was written survives a kill, what was synced a power cut as well."""
+"""Model of a machine's disk: written data survive a kill, synced data survive a power cut."""
 
 from __future__ import annotations
 
@@ -7,63 +7,56 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from tests.simulation.world import World
+from tests.simulation.simulator import Simulator
 
 _SYNC_MS: Final = 6
 
 
-class Disk:
-    """What all files of a machine share."""
+class SimDisk:
+    """State shared by all files of a machine."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.full = 0  # how many faults fill it now
-        self.slow_ms = 0
+    def __init__(self, sim: Simulator) -> None:
+        self.sim = sim
+        self.full_faults = 0  # active faults that fill the disk
+        self.extra_sync_ms = 0
 
-    def sync_ms(self) -> int:
-        return self.slow_ms + self.world.random.randrange(_SYNC_MS)
+    def draw_sync_ms(self) -> int:
+        return self.extra_sync_ms + self.sim.random.randrange(_SYNC_MS)
 
 
-class Log:
-    """A file of lines that is only appended to."""
+class AppendOnlyFile:
+    """File of lines on a SimDisk."""
 
-    def __init__(self, disk: Disk, first: bytes = b"") -> None:
-        """`first` is durable: a file that replaced another."""
-        self._disk = disk
-        self._lines = [first] if first else []
-        self._durable = len(self._lines)
-
-    @property
-    def disk(self) -> Disk:
-        return self._disk
+    def __init__(self, disk: SimDisk, first_line: bytes = b"") -> None:
+        """`first_line` is durable, as in a file that was renamed into place."""
+        self.disk = disk
+        self.lines = [first_line] if first_line else []
+        self._durable_lines = len(self.lines)
 
     def append(self, line: bytes) -> None:
-        """Raises OSError."""
-        if self._disk.full:
+        """Raises OSError if the disk is full."""
+        if self.disk.full_faults:
             raise OSError(errno.ENOSPC, "No space left on device")
-        self._lines.append(line)
+        self.lines.append(line)
 
-    def sync(self, done: Callable[[], object]) -> None:
-        """What is written by now is durable when `done` is called."""
-        upto = len(self._lines)
-        self._disk.world.after(self._disk.sync_ms(), self._synced, upto, done)
+    def sync(self, on_synced: Callable[[], object]) -> None:
+        """Call `on_synced` when the lines written until now are durable."""
+        count = len(self.lines)
+        self.disk.sim.call_later(self.disk.draw_sync_ms(), self._synced, count, on_synced)
 
-    def _synced(self, upto: int, done: Callable[[], object]) -> None:
-        self._durable = max(self._durable, min(upto, len(self._lines)))
-        done()
+    def _synced(self, count: int, on_synced: Callable[[], object]) -> None:
+        self._durable_lines = max(self._durable_lines, min(count, len(self.lines)))
+        on_synced()
 
-    def power_cut(self, random: Random | None) -> None:
-        """The kernel may have written some of the rest, from its beginning; None: it has not."""
-        kept = random.randint(self._durable, len(self._lines)) if random else self._durable
-        self._lines = self._lines[:kept]
-        self._durable = len(self._lines)
+    def cut_power(self, random: Random | None) -> None:
+        """Keep durable lines and a random prefix of the rest; none of the rest without `random`."""
+        durable = self._durable_lines
+        kept = random.randint(durable, len(self.lines)) if random else durable
+        self.lines = self.lines[:kept]
+        self._durable_lines = len(self.lines)
 
-    def make_durable(self) -> None:
-        self._durable = len(self._lines)
-
-    @property
-    def lines(self) -> list[bytes]:
-        return self._lines
+    def sync_now(self) -> None:
+        self._durable_lines = len(self.lines)
 
     def read_bytes(self) -> bytes:
-        return b"".join(self._lines)
+        return b"".join(self.lines)

@@ -1,112 +1,107 @@
-"""What can go wrong, and what each kind of fault does to the cluster."""
+"""Fault injection: the effect of each kind of fault on the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from tests.simulation.network import DOWN, UP
 from tests.simulation.plan import MASTER, Fault
-from tests.simulation.wire import DOWN, UP
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-
-def _ways(fault: Fault) -> tuple[int, ...]:
-    return {0: (UP, DOWN), 1: (UP,), 2: (DOWN,)}[fault.value]
+_DIRECTIONS: Final = {0: (UP, DOWN), 1: (UP,), 2: (DOWN,)}
 
 
 def _break(cluster: Cluster, fault: Fault) -> None:
-    """The connections of a machine break, with what is under way on them."""
-    cluster.machine(fault.who).path.reset()
+    """Reset all connections of a machine, and lose data in flight."""
+    cluster.machine(fault.target).path.reset_connections()
 
 
 def _cut(cluster: Cluster, fault: Fault) -> None:
-    """Nothing comes through for so long: both ways (value 0), up (1) or down (2)."""
-    path = cluster.machine(fault.who).path
-    for way in _ways(fault):
-        path.set_cut(way, 1)
-        cluster.world.after(fault.for_ms, path.set_cut, way, -1)
+    """Block the network path both ways (value 0), up (1) or down (2)."""
+    path = cluster.machine(fault.target).path
+    for direction in _DIRECTIONS[fault.value]:
+        path.change_cuts(direction, 1)
+        cluster.sim.call_later(fault.duration_ms, path.change_cuts, direction, -1)
 
 
 def _slow(cluster: Cluster, fault: Fault) -> None:
-    """All takes `value` ms longer, both ways."""
-    path = cluster.machine(fault.who).path
+    """Delay data by additional `value` ms, both ways."""
+    path = cluster.machine(fault.target).path
 
-    def slower(ms: int) -> None:
-        for way in (UP, DOWN):
-            path.slow_ms[way] += ms
+    def add_delay(ms: int) -> None:
+        for direction in (UP, DOWN):
+            path.delays_ms[direction] += ms
 
-    slower(fault.value)
-    cluster.world.after(fault.for_ms, slower, -fault.value)
+    add_delay(fault.value)
+    cluster.sim.call_later(fault.duration_ms, add_delay, -fault.value)
 
 
 def _kill(cluster: Cluster, fault: Fault) -> None:
-    """kill -9 of the master, or of a machine's agent; it comes again after `for_ms`."""
-    if fault.who == MASTER:
-        cluster.master.kill(fault.for_ms)
+    """kill -9 of the master or of a machine's agent; restart after the duration."""
+    if fault.target == MASTER:
+        cluster.master.kill(fault.duration_ms)
     else:
-        cluster.machine(fault.who).kill_agent(fault.for_ms)
+        cluster.machine(fault.target).kill_agent(fault.duration_ms)
 
 
 def _stall(cluster: Cluster, fault: Fault) -> None:
-    """SIGSTOP, and SIGCONT after `for_ms`."""
-    machine = cluster.machine(fault.who) if fault.who else None
+    """SIGSTOP of the master or of a machine's agent; SIGCONT after the duration."""
+    machine = cluster.machine(fault.target) if fault.target else None
     process = machine.agent if machine else cluster.master.process
     if process is not None:
-        process.stall(fault.for_ms)
+        process.stall(fault.duration_ms)
 
 
 def _reaper(cluster: Cluster, fault: Fault) -> None:
     """kill -9 of a machine's reaper."""
-    cluster.machine(fault.who).kill_reaper()
+    cluster.machine(fault.target).kill_reaper()
 
 
 def _reboot(cluster: Cluster, fault: Fault) -> None:
-    """A power cut, another boot after `for_ms`; value 1: what was not synced is lost."""
-    cluster.machine(fault.who).reboot(fault.for_ms, all_lost=fault.value == 1)
+    """Power cut; boot after the duration. Value 1: all unsynced data are lost."""
+    cluster.machine(fault.target).reboot(fault.duration_ms, lose_unsynced=fault.value == 1)
 
 
 def _wall(cluster: Cluster, fault: Fault) -> None:
-    """Somebody sets the wall clock by `value` ms."""
-    cluster.world.say(f"m{fault.who}" if fault.who else "master", f"wall clock {fault.value} ms")
-    if fault.who == MASTER:
-        cluster.master.clock.jump(fault.value)
+    """Step the wall clock by `value` ms."""
+    cluster.sim.trace(_target_name(fault), f"wall clock {fault.value} ms")
+    if fault.target == MASTER:
+        cluster.master.clock.step_wall(fault.value)
     else:
-        machine = cluster.machine(fault.who)
-        machine.clock.jump(fault.value)
-        cluster.witness.hours.clock_set(machine)
+        machine = cluster.machine(fault.target)
+        machine.clock.step_wall(fault.value)
+        cluster.checker.hours.on_clock_step(machine)
 
 
 def _full(cluster: Cluster, fault: Fault) -> None:
-    """The disk of the store, or of a machine, takes nothing for so long."""
-    world = cluster.world
-    if fault.who == MASTER:
-        store = cluster.store
+    """Fill the disk of the store or of a machine."""
+    sim = cluster.sim
+    disk = cluster.store if fault.target == MASTER else cluster.machine(fault.target).disk
 
-        def fill(more: int) -> None:
-            store.filled += more
+    def change_full_faults(change: int) -> None:
+        disk.full_faults += change
 
-    else:
-        disk = cluster.machine(fault.who).disk
-
-        def fill(more: int) -> None:
-            disk.full += more
-
-    world.say(f"m{fault.who}" if fault.who else "master", f"disk full for {fault.for_ms} ms")
-    fill(1)
-    world.after(fault.for_ms, fill, -1)
+    sim.trace(_target_name(fault), f"disk full for {fault.duration_ms} ms")
+    change_full_faults(1)
+    sim.call_later(fault.duration_ms, change_full_faults, -1)
 
 
 def _disk(cluster: Cluster, fault: Fault) -> None:
-    """Each sync of a machine's disk takes `value` ms longer."""
-    disk = cluster.machine(fault.who).disk
+    """Delay each sync of a machine's disk by additional `value` ms."""
+    disk = cluster.machine(fault.target).disk
 
-    def slower(ms: int) -> None:
-        disk.slow_ms += ms
+    def add_delay(ms: int) -> None:
+        disk.extra_sync_ms += ms
 
-    slower(fault.value)
-    cluster.world.after(fault.for_ms, slower, -fault.value)
+    add_delay(fault.value)
+    cluster.sim.call_later(fault.duration_ms, add_delay, -fault.value)
+
+
+def _target_name(fault: Fault) -> str:
+    return f"m{fault.target}" if fault.target else "master"
 
 
 KINDS: Final[dict[str, Callable[[Cluster, Fault], None]]] = {
@@ -123,7 +118,7 @@ KINDS: Final[dict[str, Callable[[Cluster, Fault], None]]] = {
 }
 
 
-def happen(cluster: Cluster, fault: Fault) -> None:
-    cluster.world.count(fault.kind)
-    cluster.world.say("FAULT", " ".join(map(str, (fault.kind, fault.who, fault.for_ms))))
+def inject(cluster: Cluster, fault: Fault) -> None:
+    cluster.sim.count(fault.kind)
+    cluster.sim.trace("FAULT", f"{fault.kind} {fault.target} {fault.duration_ms}")
     KINDS[fault.kind](cluster, fault)

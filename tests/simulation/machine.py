@@ -1,44 +1,44 @@
-"""A machine: its clock and disk, its reapers, and an agent that comes and goes on it."""
+"""Simulated machine: clock, disk, reapers and an agent that stops and restarts."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any, Final
 
-from tests.simulation.agent import Agent
-from tests.simulation.disk import Disk, Log
-from tests.simulation.master import Master
-from tests.simulation.reaper import Json, Reaper
-from tests.simulation.wire import Path
-from tests.simulation.witness import Witness
-from tests.simulation.world import Clock, World
+from tests.simulation.agent import SimAgent
+from tests.simulation.disk import AppendOnlyFile, SimDisk
+from tests.simulation.master import SimMaster
+from tests.simulation.network import NetworkPath
+from tests.simulation.reaper import Json, SimReaper
+from tests.simulation.safety_checker import SafetyChecker
+from tests.simulation.simulator import SimClock, Simulator
 
-# `up` starts an agent that died again, at once and then after longer and longer.
-_AGAIN_MS: Final = 1000
+# `up` restarts an agent that exited.
+_AGENT_RESTART_MS: Final = 1000
 _SETTLE_MS: Final = 400
-# What is written to a local socket is read so soon.
+# Latency of a local socket.
 _SOCKET_MS: Final = 2
 
 
-class Machine:
+class SimMachine:
     def __init__(
-        self, world: World, master: Master, witness: Witness, number: int, rate: int
+        self, sim: Simulator, master: SimMaster, checker: SafetyChecker, number: int, rate: int
     ) -> None:
-        self.world = world
+        self.sim = sim
         self.master = master
-        self.witness = witness
+        self.checker = checker
         self.name = f"m{number}"
-        self.path = Path(world)
-        self.disk = Disk(world)
-        self.journal: Log | None = None
-        self.reapers: dict[str, Reaper] = {}
-        self.agent: Agent | None = None
-        self.on = True
+        self.path = NetworkPath(sim)
+        self.disk = SimDisk(sim)
+        self.journal: AppendOnlyFile | None = None
+        self.reapers: dict[str, SimReaper] = {}
+        self.agent: SimAgent | None = None
+        self.is_powered = True
         self._rate = rate
         self._boots = 0
-        self._names = 0
-        self._agents = 0
-        self._down = 0  # how many faults keep the agent away
+        self._launched_reapers = 0
+        self._started_agents = 0
+        self._agent_faults = 0  # active faults that keep the agent down
         self._boot()
 
     # Boots.
@@ -46,107 +46,106 @@ class Machine:
     def _boot(self) -> None:
         self._boots += 1
         self.boot_id = f"{self.name}-boot{self._boots}"
-        # Boots begin at different instants of a steady clock.
-        self.clock = Clock(self.world, self._rate, self.world.random.randrange(1, 500_000))
+        self.clock = SimClock(self.sim, self._rate, self.sim.random.randrange(1, 500_000))
         self.start_agent()
 
-    def reboot(self, off_ms: int, *, all_lost: bool = False) -> None:
-        """The power is cut. Nobody is told."""
-        if not self.on:
+    def reboot(self, off_ms: int, *, lose_unsynced: bool = False) -> None:
+        """Cut the power for `off_ms`, without closing any connection."""
+        if not self.is_powered:
             return
-        self.world.say(self.name, "POWER CUT")
-        self.on = False
+        self.sim.trace(self.name, "power cut")
+        self.is_powered = False
         self._end_agent(vanish=True)
-        random = None if all_lost else self.world.random
+        random = None if lose_unsynced else self.sim.random
         if self.journal is not None:
-            self.journal.power_cut(random)
+            self.journal.cut_power(random)
         for reaper in self.reapers.values():
             programs = [each.program for each in reaper.live.values() if each.program]
-            reaper.killed()
+            reaper.kill()
             reaper.live.clear()
-            reaper.journal.power_cut(random)
+            reaper.journal.cut_power(random)
             for program in programs:
                 program.kill()
-        self.world.after(off_ms, self._power)
+        self.sim.call_later(off_ms, self._power_on)
 
-    def _power(self) -> None:
-        self.on = True
+    def _power_on(self) -> None:
+        self.is_powered = True
         self._boot()
-        self.world.say(self.name, f"boots as {self.boot_id}")
+        self.sim.trace(self.name, f"boots as {self.boot_id}")
 
     # The agent.
 
     @property
-    def minded_ms(self) -> int:
+    def supervised_ms(self) -> int:
         agent = self.agent
-        if agent is None or agent.adopted_ms is None or agent.stalled:
+        if agent is None or agent.recovered_ms is None or agent.stalls:
             return 0
-        return self.world.now - max(agent.adopted_ms, agent.resumed_ms)
+        return self.sim.now_ms - max(agent.recovered_ms, agent.resumed_ms)
 
     def start_agent(self) -> None:
-        if not self.on or self._down or self.agent is not None:
+        if not self.is_powered or self._agent_faults or self.agent is not None:
             return
         try:
-            self._agents += 1
-            self.agent = Agent(self, self._agents)
+            self._started_agents += 1
+            self.agent = SimAgent(self, self._started_agents)
         except OSError:
-            self.world.after(_AGAIN_MS, self.start_agent)
+            self.sim.call_later(_AGENT_RESTART_MS, self.start_agent)
             return
-        self.agent.adopt()
+        self.agent.connect_reapers()
 
-    def kill_agent(self, away_ms: int) -> None:
-        self._down += 1
-        self.world.say(self.name, "the agent is killed")
+    def kill_agent(self, down_ms: int) -> None:
+        self._agent_faults += 1
+        self.sim.trace(self.name, "agent is killed")
         self._end_agent()
-        self.world.after(away_ms, self._back)
+        self.sim.call_later(down_ms, self._end_agent_fault)
 
-    def _back(self) -> None:
-        self._down -= 1
+    def _end_agent_fault(self) -> None:
+        self._agent_faults -= 1
         self.start_agent()
 
-    def agent_failed(self) -> None:
-        """It cannot write its journal, and ends."""
-        self.world.say(self.name, "the agent's disk is full, it ends")
+    def exit_agent(self) -> None:
+        """Exit of an agent that cannot write its journal."""
+        self.sim.trace(self.name, "agent exits: its disk is full")
         self._end_agent()
-        self.world.after(_AGAIN_MS, self.start_agent)
+        self.sim.call_later(_AGENT_RESTART_MS, self.start_agent)
 
     def _end_agent(self, *, vanish: bool = False) -> None:
         agent, self.agent = self.agent, None
         for reaper in self.reapers.values():
-            reaper.tell = None
+            reaper.send_to_agent = None
         if agent is not None:
             agent.end(vanish=vanish)
 
-    # Reapers, as an agent finds them.
+    # Reapers, as the agent sees them.
 
-    def launch(self) -> Reaper:
-        self._names += 1
-        name = f"{self.name}-r{self._names}"
-        reaper = self.reapers[name] = Reaper(self.world, self, self.witness, self.disk, name)
+    def launch_reaper(self) -> SimReaper:
+        self._launched_reapers += 1
+        name = f"{self.name}-r{self._launched_reapers}"
+        reaper = self.reapers[name] = SimReaper(self.sim, self, self.checker, self.disk, name)
         return reaper
 
     def kill_reaper(self) -> None:
         for reaper in self.reapers.values():
-            if reaper.alive:
-                self.world.say(self.name, f"{reaper.name} is killed")
-                reaper.killed()
+            if reaper.is_alive:
+                self.sim.trace(self.name, f"{reaper.name} is killed")
+                reaper.kill()
                 if self.agent is not None:
-                    self.agent.reaper_is_dead(reaper)
+                    self.agent.on_reaper_death(reaper)
                 return
 
-    def connect(self, agent: Agent, reaper: Reaper) -> None:
-        reaper.connect(partial(self._to_agent, agent, reaper))
+    def connect_reaper(self, agent: SimAgent, reaper: SimReaper) -> None:
+        reaper.accept_agent(partial(self._send_to_agent, agent, reaper))
 
-    def _to_agent(self, agent: Agent, reaper: Reaper, messages: list[Json]) -> None:
-        self.world.after(_SOCKET_MS, agent.heard_reaper, reaper, messages)
+    def _send_to_agent(self, agent: SimAgent, reaper: SimReaper, messages: list[Json]) -> None:
+        self.sim.call_later(_SOCKET_MS, agent.on_reaper_messages, reaper, messages)
 
-    def to_reaper(self, reaper: Reaper, messages: list[Any]) -> None:
-        # It is read to its end also when who wrote it is dead.
-        self.world.after(_SOCKET_MS, self._deliver, reaper, messages)
+    def send_to_reaper(self, reaper: SimReaper, messages: list[Any]) -> None:
+        # The reaper reads buffered messages even after the death of the agent.
+        self.sim.call_later(_SOCKET_MS, self._deliver_to_reaper, reaper, messages)
 
-    def _deliver(self, reaper: Reaper, messages: list[Any]) -> None:
-        if self.on:
-            reaper.hear(messages)
+    def _deliver_to_reaper(self, reaper: SimReaper, messages: list[Any]) -> None:
+        if self.is_powered:
+            reaper.on_messages(messages)
 
-    def settle_ms(self) -> int:
-        return self.world.random.randrange(20, _SETTLE_MS)
+    def draw_settle_ms(self) -> int:
+        return self.sim.random.randrange(20, _SETTLE_MS)

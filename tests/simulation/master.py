@@ -1,4 +1,4 @@
-"""The master's process around the real core and its turns, killed and begun again on one store."""
+"""Simulated master: the real core and turns in a process that is killed and restarted."""
 
 from __future__ import annotations
 
@@ -11,216 +11,220 @@ from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
 from mythjobs.master.turn_runner import Arrival, CommittedTurn
 from mythjobs.protocol.messages import Grant
-from tests.simulation.masterlink import MasterLink
-from tests.simulation.patience import Patience
-from tests.simulation.storeroom import SimStore
-from tests.simulation.turns import Later, SimTurns
-from tests.simulation.wire import DOWN, Wire
-from tests.simulation.world import Clock, Event, World
+from tests.simulation.lease_timer import SimLeaseTimer
+from tests.simulation.master_link import SimMasterLink
+from tests.simulation.network import DOWN, SimConnection
+from tests.simulation.simulator import ScheduledCall, SimClock, Simulator
+from tests.simulation.store import SimStore
+from tests.simulation.turn_runner import SimTurnRunner, StoreNotWritable
 
 _TURN_MS: Final = 3
 _COMMIT_MS: Final = 5
-_MOST_TOGETHER: Final = 512
+_MAX_BATCH: Final = 512
 _RETRY_MS: Final = 1000
-_BEGUN_AGAIN_MS: Final = 5000
+_RESTART_MS: Final = 5000
 
-Answer = Callable[[Any], None]
+OnResponse = Callable[[Any], None]
 
 
-class Master:
-    """The place where a process is, or is not."""
+class SimMaster:
+    """Host of the master process; `process` is None while it is down."""
 
-    def __init__(self, world: World, store: SimStore, rate: int, beat_s: float) -> None:
-        self.world = world
+    def __init__(self, sim: Simulator, store: SimStore, rate: int, heartbeat_s: float) -> None:
+        self.sim = sim
         self.store = store
-        self.beat_s = beat_s
-        self.offered: set[tuple[int, int]] = set()
-        self.clock = Clock(world, rate, 1_000_000)
-        self.process: Process | None = None
-        self.committed: Callable[[Process, CommittedTurn], None] = lambda *_: None
-        self._down = 0
+        self.heartbeat_s = heartbeat_s
+        self.granted: set[tuple[int, int]] = set()
+        self.clock = SimClock(sim, rate, 1_000_000)
+        self.process: MasterProcess | None = None
+        self.on_commit: Callable[[CommittedTurn], None] = lambda _: None
+        self._kill_faults = 0  # active faults that keep the process down
         self.start()
 
     def start(self) -> None:
-        if not self._down and self.process is None:
-            self.world.say("master", "starts")
+        if not self._kill_faults and self.process is None:
+            self.sim.trace("master", "starts")
             try:
-                self.process = Process(self)
+                self.process = MasterProcess(self)
             except StoreFull:
-                # It ends with a sentence; whoever watches over it begins it again.
-                self.world.say("master", "cannot start: the disk of its store is full")
-                self.world.after(_BEGUN_AGAIN_MS, self.start)
+                # The master exits with an error, and its supervisor restarts it.
+                self.sim.trace("master", "cannot start: the disk of its store is full")
+                self.sim.call_later(_RESTART_MS, self.start)
 
-    def kill(self, away_ms: int) -> None:
-        self._down += 1
-        self.world.say("master", f"is killed, and comes again in {away_ms / 1000} s")
+    def kill(self, down_ms: int) -> None:
+        self._kill_faults += 1
+        self.sim.trace("master", f"is killed; restart in {down_ms / 1000} s")
         process, self.process = self.process, None
         if process is not None:
             process.end()
-        self.world.after(away_ms, self._back)
+        self.sim.call_later(down_ms, self._end_kill_fault)
 
-    def _back(self) -> None:
-        self._down -= 1
+    def _end_kill_fault(self) -> None:
+        self._kill_faults -= 1
         self.start()
 
-    def knocked(self, wire: Wire) -> None:
-        """A machine opens a connection; where nobody listens the kernel refuses it."""
+    def accept(self, connection: SimConnection) -> None:
+        """Accept a connection; the kernel refuses it while no process listens."""
         if self.process is None:
-            wire.close(DOWN)
+            connection.close(DOWN)
         else:
-            self.process.run(self.process.accept, wire)
+            self.process.run(self.process.accept, connection)
 
-    def ask(self, request: requests.Request, answer: Answer) -> bool:
-        """Whether there is a master to ask. One that is killed never answers."""
-        if self.process is None:
-            return False
-        self.process.run(self.process.ask, request, answer)
-        return True
+    def send_request(self, request: requests.Request, on_response: OnResponse) -> None:
+        """Send a request. A master that is down or killed sends no response."""
+        if self.process is not None:
+            self.process.run(self.process.put_request, request, on_response)
 
 
-class Process:
-    def __init__(self, master: Master) -> None:
-        self.world = master.world
-        self.alive = True
-        self.stalled = 0
-        self.beat_s = master.beat_s
+class MasterProcess:
+    def __init__(self, master: SimMaster) -> None:
+        self.sim = master.sim
+        self.is_alive = True
+        self.stalls = 0  # active faults that stop the process
+        self.heartbeat_s = master.heartbeat_s
         self._master = master
         self._clock = master.clock
-        self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self._links: dict[int, MasterLink] = {}
+        self._stalled_calls: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._links: dict[int, SimMasterLink] = {}
         self._connections = 0
         self._inbox: list[Arrival] = []
-        self._turning = False
-        self._told_ms = 0
-        self._due: Event | None = None
+        self._is_turn_scheduled = False
+        self._last_delivery_ms = 0
+        self._due_call: ScheduledCall | None = None
         self.core = MasterCore(allow_local=True, local_jobs=None)
-        self._turns = SimTurns(master.store, self.core, self.now, self._committed)
+        self._turns = SimTurnRunner(master.store, self.core, self.now, self._on_commit)
         self._turns.load()
-        self._patience = Patience(self, lambda read_ms: self.post(requests.LeaseTick(read_ms)))
-        self._patience.until(self.core.state.next_expiry_ms)
-        self._wait()
+        self._lease_timer = SimLeaseTimer(
+            self, lambda fired_ms: self.put_message(requests.LeaseTick(fired_ms))
+        )
+        self._lease_timer.set_due(self.core.state.next_expiry_ms)
+        self._schedule_due_turn()
 
     def now(self) -> Now:
         return self._clock.now()
 
-    def steady(self) -> int:
-        return self._clock.steady()
+    def steady_ms(self) -> int:
+        return self._clock.steady_ms()
 
-    # Waiting.
+    # Event loop.
 
-    def at_steady(self, steady_ms: int, do: Callable[..., None], *args: Any) -> Event:
-        return self.world.at(self._clock.when(steady_ms), self.run, do, *args)
+    def call_at_steady(
+        self, steady_ms: int, function: Callable[..., None], *args: Any
+    ) -> ScheduledCall:
+        return self.sim.call_at(self._clock.time_of_steady(steady_ms), self.run, function, *args)
 
-    def later(self, delay_ms: int, do: Callable[..., None], *args: Any) -> None:
-        self.at_steady(self.steady() + delay_ms, do, *args)
+    def call_later(self, delay_ms: int, function: Callable[..., None], *args: Any) -> None:
+        self.call_at_steady(self.steady_ms() + delay_ms, function, *args)
 
-    def run(self, do: Callable[..., None], *args: Any) -> None:
-        if not self.alive:
+    def run(self, function: Callable[..., None], *args: Any) -> None:
+        """Call `function` now, on resume while stalled, or never after the process has ended."""
+        if not self.is_alive:
             return
-        if self.stalled:
-            self._backlog.append((do, args))
+        if self.stalls:
+            self._stalled_calls.append((function, args))
         else:
-            do(*args)
+            function(*args)
 
-    def stall(self, for_ms: int) -> None:
-        self.world.say("master", f"stands still for {for_ms / 1000} s")
-        self.stalled += 1
-        self.world.after(for_ms, self._resume)
+    def stall(self, duration_ms: int) -> None:
+        self.sim.trace("master", f"is stopped for {duration_ms / 1000} s")
+        self.stalls += 1
+        self.sim.call_later(duration_ms, self._resume)
 
     def _resume(self) -> None:
-        self.stalled -= 1
-        if self.stalled or not self.alive:
+        self.stalls -= 1
+        if self.stalls or not self.is_alive:
             return
-        self._patience.stood_still()
-        backlog, self._backlog = self._backlog, []
-        for do, args in backlog:
-            self.run(do, *args)
+        self._lease_timer.on_resume()
+        calls, self._stalled_calls = self._stalled_calls, []
+        for function, args in calls:
+            self.run(function, *args)
 
     def end(self) -> None:
-        self.alive = False
+        self.is_alive = False
         for link in self._links.values():
-            link.killed()
+            link.kill()
 
     # Connections.
 
-    def accept(self, wire: Wire) -> None:
+    def accept(self, connection: SimConnection) -> None:
         self._connections += 1
-        self._links[self._connections] = MasterLink(self, wire, self._connections)
+        self._links[self._connections] = SimMasterLink(self, connection, self._connections)
 
-    def gone(self, link: MasterLink) -> None:
-        self._links.pop(link.connection, None)
+    def remove_link(self, link: SimMasterLink) -> None:
+        self._links.pop(link.connection_no, None)
 
-    def supersede(self, machine_id: int) -> None:
+    def close_superseded(self, machine_id: int) -> None:
         for other in list(self._links.values()):
             if other.machine_id == machine_id:
                 other.close()
 
-    def offers(self, grant: Grant) -> None:
+    def count_grant(self, grant: Grant) -> None:
         key = grant.job, grant.n
-        if key in self._master.offered:
-            self.world.count("grants offered again")
-        self._master.offered.add(key)
+        if key in self._master.granted:
+            self.sim.count("grants sent again")
+        self._master.granted.add(key)
 
     # Turns.
 
-    def ask(self, request: requests.Request, answer: Answer) -> None:
-        self._put(Arrival(request, answer))  # type: ignore[arg-type]
+    def put_request(self, request: requests.Request, on_response: OnResponse) -> None:
+        self._put(Arrival(request, on_response))  # type: ignore[arg-type]
 
-    def post(self, message: requests.Message) -> None:
+    def put_message(self, message: requests.Message) -> None:
         self._put(Arrival(message))
 
-    def _put(self, arrived: Arrival) -> None:
-        self._inbox.append(arrived)
-        self._turn_soon(self.world.random.randrange(_TURN_MS))
+    def _put(self, arrival: Arrival) -> None:
+        self._inbox.append(arrival)
+        self._schedule_turn(self.sim.random.randrange(_TURN_MS))
 
-    def _turn_soon(self, delay_ms: int) -> None:
-        if not self._turning:
-            self._turning = True
-            self.world.after(delay_ms, self.run, self._turn)
+    def _schedule_turn(self, delay_ms: int) -> None:
+        if not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self.sim.call_later(delay_ms, self.run, self._run_turn)
 
-    def _turn(self) -> None:
-        arrived, self._inbox = self._inbox[:_MOST_TOGETHER], self._inbox[_MOST_TOGETHER:]
-        self._turning = False
+    def _run_turn(self) -> None:
+        arrivals, self._inbox = self._inbox[:_MAX_BATCH], self._inbox[_MAX_BATCH:]
+        self._is_turn_scheduled = False
         try:
-            self._turns.turn(arrived)
-        except Later:
-            # What machines said is kept until it can be written down.
-            self._inbox = arrived + self._inbox
-            self._turning = True
-            self.later(_RETRY_MS, self._turn)
+            self._turns.run_turn(arrivals)
+        except StoreNotWritable:
+            # Messages of agents are kept until they can be stored.
+            self._inbox = arrivals + self._inbox
+            self._is_turn_scheduled = True
+            self.call_later(_RETRY_MS, self._run_turn)
             return
         if self._inbox:
-            self._turn_soon(0)
-        self._wait()
+            self._schedule_turn(0)
+        self._schedule_due_turn()
 
-    def _wait(self) -> None:
-        memory = self.core.state
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-        if memory.has_batch_upkeep:
-            self._turn_soon(0)
-        elif memory.next_due_ms is not None:
-            at_ms = self._clock.when_wall(memory.next_due_ms)
-            self._due = self.world.at(at_ms, self.run, self._turn_soon, 0)
+    def _schedule_due_turn(self) -> None:
+        state = self.core.state
+        if self._due_call is not None:
+            self._due_call.cancel()
+            self._due_call = None
+        if state.has_batch_upkeep:
+            self._schedule_turn(0)
+        elif state.next_due_ms is not None:
+            at_ms = self._clock.time_of_wall(state.next_due_ms)
+            self._due_call = self.sim.call_at(at_ms, self.run, self._schedule_turn, 0)
 
-    def _committed(self, committed: CommittedTurn) -> None:
-        self._master.committed(self, committed)
-        # One commit after the other, as the loop is called from the store's thread.
-        at_ms = self.world.now + self.world.random.randrange(_COMMIT_MS)
-        self._told_ms = max(self._told_ms, at_ms)
-        self.world.at(self._told_ms, self.run, self._deliver, committed)
+    def _on_commit(self, committed: CommittedTurn) -> None:
+        self._master.on_commit(committed)
+        # Results reach the event loop in the order of commits.
+        at_ms = self.sim.now_ms + self.sim.random.randrange(_COMMIT_MS)
+        self._last_delivery_ms = max(self._last_delivery_ms, at_ms)
+        self.sim.call_at(self._last_delivery_ms, self.run, self._deliver, committed)
 
     def _deliver(self, committed: CommittedTurn) -> None:
+        """Send messages and responses of a committed turn."""
         result = committed.result
         if result is not None:
-            self._patience.until(result.state.next_expiry_ms)
-            for connection in sorted(result.outgoing.keys() | result.acks.keys()):
-                if (link := self._links.get(connection)) is not None:
-                    said = result.outgoing.get(connection, [])
-                    link.deliver(result.acks.get(connection, 0), said)
-        for connection in committed.failed_connections:
-            if (link := self._links.get(connection)) is not None:
+            self._lease_timer.set_due(result.state.next_expiry_ms)
+            for connection_no in sorted(result.outgoing.keys() | result.acks.keys()):
+                if (link := self._links.get(connection_no)) is not None:
+                    messages = result.outgoing.get(connection_no, [])
+                    link.send(result.acks.get(connection_no, 0), messages)
+        for connection_no in committed.failed_connections:
+            if (link := self._links.get(connection_no)) is not None:
                 link.close()
-        for asked, answer in committed.responses:
-            asked(answer)  # type: ignore[operator]
+        for on_response, response in committed.responses:
+            on_response(response)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""The faults that the simulation must be able to find: each spoils one rule of the leases."""
+"""Mutants: patches that break one lease rule each; the simulation must detect all of them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from mythjobs.master.state import LiveAttempt, Machine, MasterState, load_state
 from mythjobs.protocol import lease
 
 Patch = tuple[Any, str, Any]
-_EVER_MS: Final = 2**60
+_NEVER_MS: Final = 2**60
 
 
 def _regrant_without_note() -> list[Patch]:
-    """A grant that is offered again does not renew the master's note."""
+    """A repeated grant does not renew the lease that the master records."""
 
     def with_grant(self: LiveAttempt, grant_no: int, arrived_ms: int) -> LiveAttempt:
         return replace(self, grant_no=grant_no)
@@ -33,7 +33,7 @@ def _regrant_without_note() -> list[Patch]:
 
 
 def _lease_from_arrival() -> list[Patch]:
-    """The machine counts its lease from the arrival of the answer, not from what it sent."""
+    """The machine counts leases from the arrival of the response, not from its heartbeat."""
     renew, grant = leases.LeaseEnforcer.renew, agent_core.AgentCore._handle_grant
 
     def late_renew(self: Any, sent_ms: int, held: Any, excepted: Any, now: Now) -> None:
@@ -54,12 +54,12 @@ def _lease_from_arrival() -> list[Patch]:
 
 
 def _no_kill_budget() -> list[Patch]:
-    """The machine begins to end an attempt only when its lease is over."""
+    """The machine starts to end an attempt only when the lease expires."""
     return [(lease, "kill_start_ms", lambda end_ms, lease_s: end_ms)]
 
 
 def _late_grant_accepted() -> list[Patch]:
-    """A grant is started however late it comes."""
+    """A grant is started however late it arrives."""
     grant = agent_core.AgentCore._handle_grant
 
     def any_grant(self: Any, message: Any, now: Now) -> None:
@@ -69,7 +69,7 @@ def _late_grant_accepted() -> list[Patch]:
         grant(self, message, now)
 
     def start_deadline_ms(sent_ms: int, window_s: float) -> int:
-        return _EVER_MS
+        return _NEVER_MS
 
     return [
         (agent_core.AgentCore, "_handle_grant", any_grant),
@@ -79,26 +79,26 @@ def _late_grant_accepted() -> list[Patch]:
 
 
 def _restart_from_disk() -> list[Patch]:
-    """A master that starts believes the last instants that were written down."""
+    """A restarted master counts leases from times in the store instead of its own start."""
 
-    def old_recall(tx: Any, now: Now) -> MasterState:
-        found = load_state(tx, now)
-        for machine in found.machines.values():
+    def load_with_stored_times(tx: Any, now: Now) -> MasterState:
+        state = load_state(tx, now)
+        for machine in state.machines.values():
             for job_id, live in machine.live_attempts.items():
                 tx.cursor.execute(
                     "SELECT coalesce(started_ms, leased_ms) FROM attempt"
                     f" WHERE job_id = {job_id:d} AND n = {live.n:d}"
                 )
-                # When its row was last written, as the steady clock stood then.
-                ago_ms = now.wall_ms - tx.cursor.fetchone()[0]
-                found.add_attempt(machine, job_id, live.with_renewal(now.steady_ms - ago_ms))
-        return found
+                # Steady time of the last write to the row.
+                age_ms = now.wall_ms - tx.cursor.fetchone()[0]
+                state.add_attempt(machine, job_id, live.with_renewal(now.steady_ms - age_ms))
+        return state
 
-    return [(master_core, "load_state", old_recall)]
+    return [(master_core, "load_state", load_with_stored_times)]
 
 
 def _any_number() -> list[Patch]:
-    """An end is taken for that of the job's present attempt, whatever its number."""
+    """An end applies to the job's current attempt, whatever its attempt number."""
     frames = agents.FrameHandler
     handle, is_live = frames.handle, frames._is_live
     add_late_result = late_results.LateResults.add_result
@@ -127,30 +127,30 @@ def _any_number() -> list[Patch]:
 
 
 def _boot_ids_forgotten() -> list[Patch]:
-    """A master that starts no longer knows of which boot of its machine an attempt is."""
+    """A restarted master does not know in which boot of its machine an attempt started."""
     after_reboot = agents.FrameHandler._end_previous_boot
 
-    def forgetful(tx: Any, now: Now) -> MasterState:
-        found = load_state(tx, now)
-        for machine in found.machines.values():
+    def load_without_boot_ids(tx: Any, now: Now) -> MasterState:
+        state = load_state(tx, now)
+        for machine in state.machines.values():
             for job_id, live in machine.live_attempts.items():
                 machine.live_attempts[job_id] = replace(live, boot_id="")
-        return found
+        return state
 
-    def of_this_boot(self: Any, machine: Machine, held: Any) -> None:
+    def end_with_current_boot(self: Any, machine: Machine, held: Any) -> None:
         for job_id, live in machine.live_attempts.items():
             if not live.boot_id:
                 machine.live_attempts[job_id] = replace(live, boot_id=machine.boot_id)
         after_reboot(self, machine, held)
 
     return [
-        (master_core, "load_state", forgetful),
-        (agents.FrameHandler, "_end_previous_boot", of_this_boot),
+        (master_core, "load_state", load_without_boot_ids),
+        (agents.FrameHandler, "_end_previous_boot", end_with_current_boot),
     ]
 
 
 def _no_rate_margin() -> list[Patch]:
-    """The master waits just as long as the lease is, by its own clock."""
+    """The master expires a lease after its exact duration on the master's clock."""
     return [(lease, "EXPIRY_FACTOR", 1.0), (lease, "EXPIRY_MARGIN_S", 0.0)]
 
 
@@ -168,8 +168,8 @@ MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
 
 @contextmanager
 def applied(name: str) -> Iterator[None]:
-    """With the mutant of this name in place of the rule; "" is the true code."""
+    """Apply the patches of a mutant; "" applies none."""
     with ExitStack() as stack:
-        for where, what, instead in MUTANTS[name]() if name else ():
-            stack.enter_context(patch.object(where, what, instead))
+        for target, attribute, replacement in MUTANTS[name]() if name else ():
+            stack.enter_context(patch.object(target, attribute, replacement))
         yield

@@ -1,4 +1,8 @@
-"""What one run is given: clocks, faults and work, drawn from a seed or read from a file."""
+"""Run plans: clocks, faults and workload of one run, generated from a seed or read from a file.
+
+Plan files are kept as tests: field names of `Plan`, field order of `Fault` and `Step`, kinds of
+faults and actions are a file format.
+"""
 
 from __future__ import annotations
 
@@ -14,43 +18,43 @@ MASTER = 0
 
 
 class Fault(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """`who` is a machine, 0 the master. What `value` and `for_ms` mean is said in faults.py."""
+    """`target` is a machine number, or MASTER. faults.py defines `duration_ms` and `value`."""
 
     at_ms: int
     kind: str
-    who: int
-    for_ms: int = 0
+    target: int
+    duration_ms: int = 0
     value: int = 0
 
 
 class Step(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """Something a person does. Jobs are named by the place of their submit among all submits."""
+    """Action of a user. Its arguments name a job by the index of its submit among all submits."""
 
     at_ms: int
-    do: str
-    what: dict[str, Any] = field(default_factory=dict)
+    action: str
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 class Plan(Struct, frozen=True):
-    """Faults and work end before `calm_ms`; then everything must be over within a bound."""
+    """Faults and workload end before `calm_ms`; all jobs must end within a bound after it."""
 
     seed: int
     machines: int
     calm_ms: int
-    rates: list[int]  # the master's, then each machine's, in thousandths
+    rates: list[int]  # clock rates in thousandths: of the master, then of each machine
     commands: list[dict[str, Any]]
     settings: list[dict[str, Any]]  # of each machine
     faults: list[Fault]
     work: list[Step]
     semaphores: dict[str, int] = field(default_factory=dict)
-    beat_s: float = HEARTBEAT_S
-    # After a cut a connection tries again so late at most; a new one is not held up by it.
+    beat_s: float = HEARTBEAT_S  # heartbeat interval
+    # Maximum delay of TCP retransmission after a cut ends; new connections have no such delay.
     backoff_ms: int = 0
 
 
-def write(plan: Plan) -> str:
+def encode_plan(plan: Plan) -> str:
     return msgspec.json.format(msgspec.json.encode(plan), indent=1).decode()
 
 
-def read(path: Path) -> Plan:
+def read_plan(path: Path) -> Plan:
     return msgspec.json.decode(path.read_bytes(), type=Plan)

@@ -1,69 +1,69 @@
-"""A program that a job runs: how long it works, what it answers to TERM, how it ends."""
+"""Model of a job's program: how long it runs, how it reacts to SIGTERM, and its exit code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.simulation.world import World
+from tests.simulation.simulator import Simulator
 
-Key = tuple[int, int]
+Key = tuple[int, int]  # job id and attempt number
 
 
 class Program:
-    """Its argv is `work SECONDS CODES MANNER SUBJECT`: the n-th attempt exits with the n-th of
-    the codes, or the last; in the manner `deaf` it does not hear TERM.
+    """Program with argv `work SECONDS CODES MANNER SUBJECT`.
 
-    It works while it is not frozen. `died` is called once, with its exit code or its signal.
+    Attempt n exits with the n-th of CODES, or the last. With MANNER `deaf` it ignores SIGTERM.
+    Frozen time does not count towards SECONDS. `on_exit` is called once.
     """
 
     def __init__(
-        self, world: World, key: Key, argv: list[str], died: Callable[[Program], None]
+        self, sim: Simulator, key: Key, argv: list[str], on_exit: Callable[[Program], None]
     ) -> None:
         _, seconds, codes, manner, subject = argv
         each = codes.split(",")
         self.key = key
         self.subject = "" if subject == "none" else subject
         self.code = int(each[min(key[1], len(each)) - 1])
-        self.deaf = manner == "deaf"
-        # When the reaper that kept it was killed.
+        self.ignores_term = manner == "deaf"
+        # When its reaper was killed.
         self.orphaned_ms: int | None = None
-        self.killed = 0  # by which signal
-        self.ending = False  # somebody has told it to
-        self.frozen = False
-        self._left_ms = round(1000 * float(seconds))
-        self._world = world
-        self._died = died
-        self._began_ms = world.now
-        self._end = world.after(self._left_ms, self._exit)
-        self.over = False
+        self.killed_by = 0  # signal number
+        self.is_terminating = False  # was sent SIGTERM
+        self.is_frozen = False
+        self.has_exited = False
+        self._remaining_ms = round(1000 * float(seconds))
+        self._sim = sim
+        self._on_exit = on_exit
+        self._running_since_ms = sim.now_ms
+        self._exit_call = sim.call_later(self._remaining_ms, self._exit)
 
     def freeze(self, on: bool) -> None:
-        if on == self.frozen or self.over:
+        if on == self.is_frozen or self.has_exited:
             return
-        self.frozen = on
+        self.is_frozen = on
         if on:
-            self._end.cancel()
-            self._left_ms -= self._world.now - self._began_ms
+            self._exit_call.cancel()
+            self._remaining_ms -= self._sim.now_ms - self._running_since_ms
         else:
-            self._began_ms = self._world.now
-            self._end = self._world.after(self._left_ms, self._exit)
+            self._running_since_ms = self._sim.now_ms
+            self._exit_call = self._sim.call_later(self._remaining_ms, self._exit)
 
-    def term(self) -> None:
-        self.ending = True
-        if not self.deaf:
-            self._world.after(self._world.random.randrange(200), self.kill, 15)
+    def terminate(self) -> None:
+        self.is_terminating = True
+        if not self.ignores_term:
+            self._sim.call_later(self._sim.random.randrange(200), self.kill, 15)
 
     def kill(self, signal: int = 9) -> None:
-        if not self.over:
-            self._end.cancel()
-            self.over = True
-            self.killed = signal
-            self._died(self)
+        if not self.has_exited:
+            self._exit_call.cancel()
+            self.has_exited = True
+            self.killed_by = signal
+            self._on_exit(self)
 
     def _exit(self) -> None:
-        self.over = True
-        self._died(self)
+        self.has_exited = True
+        self._on_exit(self)
 
     @property
     def outcome(self) -> object:
-        return f"signal {self.killed}" if self.killed else self.code
+        return f"signal {self.killed_by}" if self.killed_by else self.code

@@ -1,6 +1,6 @@
-"""A model of the reaper: starts, stops and freezes programs alone, and remembers in a journal.
+"""Model of the reaper: starts, stops and freezes programs, with a journal.
 
-It does what docs/reaper.md says and no more: there is no output, and no limit but the grace.
+It implements docs/reaper.md without output, and with the grace period as its only limit.
 """
 
 from __future__ import annotations
@@ -11,249 +11,263 @@ from functools import partial
 from typing import Any, Final
 
 from mythjobs.process.reaper.journal import parse_journal
-from tests.simulation.disk import Disk, Log
+from tests.simulation.disk import AppendOnlyFile, SimDisk
 from tests.simulation.program import Key, Program
-from tests.simulation.witness import Seen, Witness
-from tests.simulation.world import Event, World
+from tests.simulation.safety_checker import ObservedMachine, SafetyChecker
+from tests.simulation.simulator import ScheduledCall, Simulator
 
 Json = dict[str, Any]
 _RETRY_MS: Final = 1000
 _SPAWN_MS: Final = 5
 
 
-class Held:
-    """One attempt without an end. `why` is who had it stopped first, if anybody did."""
+class SimReaperAttempt:
+    """Attempt without an end. `stopped_by` is the source of its first stop, or ""."""
 
     def __init__(self, start: Json) -> None:
         self.key: Key = (start["job"], start["n"])
         self.argv: list[str] = start["argv"]
         self.grace_s: float = start["grace_s"]
-        self.acts: list[Any] = list(start["acts"])
-        self.next_act: Event | None = None
-        self.holders: set[str] = set()
+        self.timed_actions: list[Any] = list(start["acts"])
+        self.next_action: ScheduledCall | None = None
+        self.freeze_holders: set[str] = set()
         self.program: Program | None = None
         self.started_ms: int | None = None
-        self.why = ""
+        self.stopped_by = ""
         self.kill_ms = 0
 
 
-class Reaper:
-    def __init__(self, world: World, machine: Seen, witness: Witness, disk: Disk, name: str):
+class SimReaper:
+    def __init__(
+        self, sim: Simulator, machine: ObservedMachine, checker: SafetyChecker, disk: SimDisk,
+        name: str,
+    ) -> None:  # fmt: skip
         self.name = name
-        self.alive = True
+        self.is_alive = True
         self.boot_id = machine.boot_id
-        self.live: dict[Key, Held] = {}
+        self.live: dict[Key, SimReaperAttempt] = {}
         self.ends: dict[Key, Json] = {}
-        self._world = world
+        self._sim = sim
         self._machine = machine
-        self._witness = witness
-        self.journal = Log(disk, _line({"reaper": {"boot_id": machine.boot_id}}))
+        self._checker = checker
+        self.journal = AppendOnlyFile(disk, _line({"reaper": {"boot_id": machine.boot_id}}))
         self._unwritten: list[bytes] = []
-        self._seq = self._synced = 0
-        # Where the agent reads, while one is connected.
-        self.tell: Callable[[list[Json]], None] | None = None
+        self._seq = self._synced_seq = 0
+        # None while no agent is connected.
+        self.send_to_agent: Callable[[list[Json]], None] | None = None
 
-    # What the agent says.
+    # Messages of the agent.
 
-    def connect(self, tell: Callable[[list[Json]], None]) -> None:
-        self.tell = tell
-        known = [each for each in self.live.values() if each.program]
-        attempts = [*map(self._started, known), *self.ends.values()]
+    def accept_agent(self, send: Callable[[list[Json]], None]) -> None:
+        self.send_to_agent = send
+        running = [each for each in self.live.values() if each.program]
+        attempts = [*map(self._started, running), *self.ends.values()]
         hello = {"type": "hello", "attempts": attempts}
-        frozen = [self._frozen(each) for each in known if each.holders]
-        self._say(hello, *frozen, {"type": "synced", "seq": self._synced})
+        frozen = [self._frozen(each) for each in running if each.freeze_holders]
+        self._send(hello, *frozen, {"type": "synced", "seq": self._synced_seq})
 
-    def hear(self, messages: list[Json]) -> None:
-        if not self.alive:
+    def on_messages(self, messages: list[Json]) -> None:
+        if not self.is_alive:
             return
-        wanted = []
+        starting = []
         for each in messages:
             kind = each["type"]
             if kind == "ack":
-                gone = [tuple(key) for key in each["ends"] if tuple(key) in self.ends]
-                for key in gone:
+                acked = [tuple(key) for key in each["ends"] if tuple(key) in self.ends]
+                for key in acked:
                     del self.ends[key]
-                if gone:
-                    self._append({"ack": gone})
+                if acked:
+                    self._append({"ack": acked})
                 continue
             key = (each["job"], each["n"])
-            held = self.live.get(key)
+            attempt = self.live.get(key)
             if kind == "start":
-                if held is None and key not in self.ends:
-                    self.live[key] = held = Held(each)
+                if attempt is None and key not in self.ends:
+                    self.live[key] = attempt = SimReaperAttempt(each)
                     self._append({"start": key})
-                    self._arm(held)
-                    wanted.append(held)
-            elif held is None:
+                    self._schedule_next_action(attempt)
+                    starting.append(attempt)
+            elif attempt is None:
                 continue
             elif kind == "stop":
-                self._stop(held, each["by"], None)
+                self._stop(attempt, each["by"], None)
             elif kind == "acts":
-                held.acts = sorted(each["acts"])
-                self._arm(held)
+                attempt.timed_actions = sorted(each["acts"])
+                self._schedule_next_action(attempt)
             elif kind == "freeze":
-                self._hold(held, each["holder"], each["on"])
+                self._set_freeze(attempt, each["holder"], each["on"])
         if self._write():
-            for held in wanted:
-                self._world.after(self._world.random.randrange(_SPAWN_MS), self._spawn, held)
+            for attempt in starting:
+                delay_ms = self._sim.random.randrange(_SPAWN_MS)
+                self._sim.call_later(delay_ms, self._spawn, attempt)
         else:
-            for held in wanted:
-                self._over(held, {"kind": "not_started", "errno": 28, "sentence": "disk full"})
+            for attempt in starting:
+                self._end(attempt, {"kind": "not_started", "errno": 28, "sentence": "disk full"})
 
-    # What becomes of an attempt.
+    # Attempts.
 
-    def _spawn(self, held: Held) -> None:
-        if not self.alive or held.key not in self.live:
+    def _spawn(self, attempt: SimReaperAttempt) -> None:
+        if not self.is_alive or attempt.key not in self.live:
             return
-        if held.why:
-            self._over(held, {"kind": "stopped", "by": held.why})
+        if attempt.stopped_by:
+            self._end(attempt, {"kind": "stopped", "by": attempt.stopped_by})
             return
-        self._world.say(self._machine.name, f"{held.key} begins: {' '.join(held.argv)}")
-        held.started_ms = self._machine.clock.wall()
-        held.program = Program(self._world, held.key, held.argv, self._died)
-        if held.holders:
-            held.program.freeze(True)
-        self._append({"pid": [*held.key, 7, 0, 0, held.started_ms]})
+        self._trace(f"{attempt.key} starts: {' '.join(attempt.argv)}")
+        attempt.started_ms = self._machine.clock.wall_ms()
+        attempt.program = Program(self._sim, attempt.key, attempt.argv, self._on_exit)
+        if attempt.freeze_holders:
+            attempt.program.freeze(True)
+        self._append({"pid": [*attempt.key, 7, 0, 0, attempt.started_ms]})
         self._write()
-        self._say(self._started(held))
-        if held.holders:
-            self._say(self._frozen(held))
-        self._witness.began(self._machine, held.program)
+        self._send(self._started(attempt))
+        if attempt.freeze_holders:
+            self._send(self._frozen(attempt))
+        self._checker.on_start(self._machine, attempt.program)
 
-    def _died(self, program: Program) -> None:
-        self._world.say(self._machine.name, f"{program.key} is dead: {program.outcome}")
-        self._witness.finished(program, program.outcome)
-        held = self.live.get(program.key)
-        if not self.alive or held is None:
+    def _on_exit(self, program: Program) -> None:
+        self._trace(f"{program.key} exited: {program.outcome}")
+        self._checker.on_exit(program, program.outcome)
+        attempt = self.live.get(program.key)
+        if not self.is_alive or attempt is None:
             return
-        if held.why:
-            self._over(held, {"kind": "stopped", "by": held.why})
+        if attempt.stopped_by:
+            self._end(attempt, {"kind": "stopped", "by": attempt.stopped_by})
         else:
-            self._over(held, {"kind": "exited", "code": program.code})
+            self._end(attempt, {"kind": "exited", "code": program.code})
 
-    def _over(self, held: Held, outcome: Json) -> None:
-        if held.next_act:
-            held.next_act.cancel()
-        del self.live[held.key]
+    def _end(self, attempt: SimReaperAttempt, outcome: Json) -> None:
+        if attempt.next_action:
+            attempt.next_action.cancel()
+        del self.live[attempt.key]
         self._seq += 1
-        job, n = held.key
-        wall_ms = self._machine.clock.wall()
+        job, n = attempt.key
+        wall_ms = self._machine.clock.wall_ms()
         end = {
             "type": "ended", "seq": self._seq, "job": job, "n": n, "outcome": outcome,
-            "usage": {"wall_s": 1.0}, "started_ms": held.started_ms, "ended_ms": wall_ms,
+            "usage": {"wall_s": 1.0}, "started_ms": attempt.started_ms, "ended_ms": wall_ms,
             "output": [],
         }  # fmt: skip
-        self.ends[held.key] = end
+        self.ends[attempt.key] = end
         self._append({"end": end})
         self._write()
-        self._say(end)
+        self._send(end)
 
-    def _stop(self, held: Held, by: str, grace_s: float | None) -> None:
-        now = self._world.now
-        if held.why:
-            if grace_s is not None and held.program:
-                due_ms = now + self._machine.clock.true(round(1000 * grace_s))
-                if due_ms < held.kill_ms:
-                    held.kill_ms = due_ms
-                    self._world.at(due_ms, held.program.kill)
+    def _stop(self, attempt: SimReaperAttempt, by: str, grace_s: float | None) -> None:
+        now_ms = self._sim.now_ms
+        if attempt.stopped_by:
+            if grace_s is not None and attempt.program:
+                kill_ms = now_ms + self._machine.clock.to_simulated_ms(round(1000 * grace_s))
+                if kill_ms < attempt.kill_ms:
+                    attempt.kill_ms = kill_ms
+                    self._sim.call_at(kill_ms, attempt.program.kill)
             return
-        held.why = by
-        grace_ms = round(1000 * (held.grace_s if grace_s is None else grace_s))
-        held.kill_ms = now + self._machine.clock.true(grace_ms)
-        if held.program:
-            held.program.freeze(False)
-            held.program.term()
-            self._world.at(held.kill_ms, held.program.kill)
+        attempt.stopped_by = by
+        grace_ms = round(1000 * (attempt.grace_s if grace_s is None else grace_s))
+        attempt.kill_ms = now_ms + self._machine.clock.to_simulated_ms(grace_ms)
+        if attempt.program:
+            attempt.program.freeze(False)
+            attempt.program.terminate()
+            self._sim.call_at(attempt.kill_ms, attempt.program.kill)
 
-    def _hold(self, held: Held, holder: str, on: bool) -> None:
-        before = set(held.holders)
-        (held.holders.add if on else held.holders.discard)(holder)
-        if held.program and held.holders != before:
-            self._world.say(self._machine.name, f"{held.key} held by {sorted(held.holders)}")
-            if not held.why:
-                held.program.freeze(bool(held.holders))
-            self._say(self._frozen(held))
+    def _set_freeze(self, attempt: SimReaperAttempt, holder: str, on: bool) -> None:
+        before = set(attempt.freeze_holders)
+        (attempt.freeze_holders.add if on else attempt.freeze_holders.discard)(holder)
+        if attempt.program and attempt.freeze_holders != before:
+            self._trace(f"{attempt.key} frozen by {sorted(attempt.freeze_holders)}")
+            if not attempt.stopped_by:
+                attempt.program.freeze(bool(attempt.freeze_holders))
+            self._send(self._frozen(attempt))
 
-    def _arm(self, held: Held) -> None:
-        if held.next_act:
-            held.next_act.cancel()
-        held.next_act = None
-        if held.acts:
-            at_ms = self._machine.clock.when(held.acts[0][0])
-            held.next_act = self._world.at(at_ms, self._act, held)
+    def _schedule_next_action(self, attempt: SimReaperAttempt) -> None:
+        if attempt.next_action:
+            attempt.next_action.cancel()
+        attempt.next_action = None
+        if attempt.timed_actions:
+            at_ms = self._machine.clock.time_of_steady(attempt.timed_actions[0][0])
+            attempt.next_action = self._sim.call_at(at_ms, self._execute_action, attempt)
 
-    def _act(self, held: Held) -> None:
-        _, act, by, grace_s = held.acts.pop(0)
-        if not self.alive or held.key not in self.live:
+    def _execute_action(self, attempt: SimReaperAttempt) -> None:
+        _, action, by, grace_s = attempt.timed_actions.pop(0)
+        if not self.is_alive or attempt.key not in self.live:
             return
-        self._arm(held)
-        self._world.say(self._machine.name, f"{held.key}: the reaper acts: {act} by {by}")
-        if act == "stop":
-            self._stop(held, by, grace_s)
+        self._schedule_next_action(attempt)
+        self._trace(f"{attempt.key}: timed action {action} by {by}")
+        if action == "stop":
+            self._stop(attempt, by, grace_s)
         else:
-            self._hold(held, by, act == "freeze")
+            self._set_freeze(attempt, by, action == "freeze")
 
-    # What is said and remembered.
+    # Messages to the agent, and the journal.
 
-    def _say(self, *messages: Json) -> None:
-        if self.tell is not None:
-            self.tell(list(messages))
+    def _trace(self, text: str) -> None:
+        self._sim.trace(self._machine.name, text)
 
-    def _started(self, held: Held) -> Json:
-        job, n = held.key
-        return {"type": "started", "job": job, "n": n, "pid": 7, "at_ms": held.started_ms}
+    def _send(self, *messages: Json) -> None:
+        if self.send_to_agent is not None:
+            self.send_to_agent(list(messages))
 
-    def _frozen(self, held: Held) -> Json:
-        job, n = held.key
-        return {"type": "frozen", "job": job, "n": n, "holders": sorted(held.holders)}
+    def _started(self, attempt: SimReaperAttempt) -> Json:
+        job, n = attempt.key
+        return {"type": "started", "job": job, "n": n, "pid": 7, "at_ms": attempt.started_ms}
+
+    def _frozen(self, attempt: SimReaperAttempt) -> Json:
+        job, n = attempt.key
+        return {"type": "frozen", "job": job, "n": n, "holders": sorted(attempt.freeze_holders)}
 
     def _append(self, record: Json) -> None:
         self._unwritten.append(_line(record))
 
     def _write(self) -> bool:
-        """What was ended is told as durable once it is."""
+        """Write pending records, and report ends as synced when they are durable.
+
+        Return whether everything is written; otherwise the write is retried.
+        """
         try:
             while self._unwritten:
                 self.journal.append(self._unwritten[0])
                 del self._unwritten[0]
         except OSError:
-            self._world.after(_RETRY_MS, self._retry)
+            self._sim.call_later(_RETRY_MS, self._retry_write)
             return False
-        if self._seq > self._synced:
-            self.journal.sync(partial(self._is_durable, self._seq))
+        if self._seq > self._synced_seq:
+            self.journal.sync(partial(self._on_synced, self._seq))
         return True
 
-    def _retry(self) -> None:
-        if self.alive and self._unwritten:
+    def _retry_write(self) -> None:
+        if self.is_alive and self._unwritten:
             self._write()
 
-    def _is_durable(self, seq: int) -> None:
-        if self.alive and seq > self._synced:
-            self._synced = seq
-            self._say({"type": "synced", "seq": seq})
+    def _on_synced(self, seq: int) -> None:
+        if self.is_alive and seq > self._synced_seq:
+            self._synced_seq = seq
+            self._send({"type": "synced", "seq": seq})
 
-    def killed(self) -> None:
-        """Its programs run on; nobody keeps them."""
-        self.alive = False
-        self.tell = None
-        for held in self.live.values():
-            if held.program:
-                held.program.orphaned_ms = self._world.now
+    # Death of the reaper.
+
+    def kill(self) -> None:
+        """Kill the reaper. Its programs keep running without supervision."""
+        self.is_alive = False
+        self.send_to_agent = None
+        for attempt in self.live.values():
+            if attempt.program:
+                attempt.program.orphaned_ms = self._sim.now_ms
 
     def settle(self) -> tuple[list[Any], dict[Key, int | None]]:
-        """What an agent reads in the journal when it is dead, having ended what was left: the
-        ends, and what has none with the instant of its start."""
-        for held in self.live.values():
-            if held.program:
-                held.program.kill()
-        self.journal.make_durable()
+        """Kill the programs of a dead reaper, then return what its journal says.
+
+        The result is the ends, and the start times of attempts without an end.
+        """
+        for attempt in self.live.values():
+            if attempt.program:
+                attempt.program.kill()
+        self.journal.sync_now()
         records = parse_journal(self.journal.lines)
-        opened = {
+        unfinished = {
             key: each.started_ms if each else None for key, each in records.unfinished.items()
         }
-        return list(records.ended.values()), opened
+        return list(records.ended.values()), unfinished
 
-    def starting(self) -> set[Key]:
+    def find_unfinished(self) -> set[Key]:
         return set(parse_journal(self.journal.lines).unfinished)
 
 

@@ -1,4 +1,4 @@
-"""Fewer faults and less work that still break a promise."""
+"""Shrinking of a plan: remove faults and user actions while a violation persists."""
 
 from __future__ import annotations
 
@@ -7,44 +7,49 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from tests.simulation.plan import Plan
+from tests.simulation.plan import Fault, Plan, Step
 
 T = TypeVar("T")
-_MOST_RUNS: Final = 300
+_MAX_RUNS: Final = 300
 
 
-def shrink(plan: Plan, breaks: Callable[[Plan], bool]) -> Plan:
-    """`breaks` runs a plan. Jobs are named by their place, so only what is done with them goes."""
+def shrink(plan: Plan, has_violation: Callable[[Plan], bool]) -> Plan:
+    """Return a smaller plan. `has_violation` runs a plan.
+
+    Submits are kept: other steps name jobs by the index of their submit.
+    """
     runs = 0
 
-    def tries(smaller: Plan) -> bool:
+    def is_enough(smaller: Plan) -> bool:
         nonlocal runs
         runs += 1
-        return runs <= _MOST_RUNS and breaks(smaller)
+        return runs <= _MAX_RUNS and has_violation(smaller)
 
-    faults = _fewer(plan.faults, lambda rest: tries(msgspec.structs.replace(plan, faults=rest)))
-    plan = msgspec.structs.replace(plan, faults=faults)
-    deeds = [each for each in plan.work if each.do != "submit"]
-    submits = [each for each in plan.work if each.do == "submit"]
+    def with_faults(faults: list[Fault]) -> Plan:
+        return msgspec.structs.replace(plan, faults=faults)
 
-    def with_deeds(rest: list[T]) -> Plan:
-        work = sorted([*submits, *rest], key=lambda each: each.at_ms)  # type: ignore[attr-defined]
+    plan = with_faults(_remove(plan.faults, lambda rest: is_enough(with_faults(rest))))
+    submits = [each for each in plan.work if each.action == "submit"]
+    others = [each for each in plan.work if each.action != "submit"]
+
+    def with_others(rest: list[Step]) -> Plan:
+        work = sorted([*submits, *rest], key=lambda each: each.at_ms)
         return msgspec.structs.replace(plan, work=work)
 
-    return with_deeds(_fewer(deeds, lambda rest: tries(with_deeds(rest))))
+    return with_others(_remove(others, lambda rest: is_enough(with_others(rest))))
 
 
-def _fewer(all_: Sequence[T], breaks: Callable[[list[T]], bool]) -> list[T]:
-    """Takes away halves, quarters, … and single ones as long as it still breaks."""
-    left = list(all_)
-    size = len(left)
-    while size and left:
-        place = 0
-        while place < len(left):
-            rest = left[:place] + left[place + size :]
-            if breaks(rest):
-                left = rest
+def _remove(items: Sequence[T], is_enough: Callable[[list[T]], bool]) -> list[T]:
+    """Remove halves, quarters, …, and single items as long as the rest is enough."""
+    kept = list(items)
+    size = len(kept)
+    while size and kept:
+        start = 0
+        while start < len(kept):
+            rest = kept[:start] + kept[start + size :]
+            if is_enough(rest):
+                kept = rest
             else:
-                place += size
+                start += size
         size //= 2
-    return left
+    return kept

@@ -1,4 +1,4 @@
-"""Seeds of the simulation, those that ever broke a promise, and mutants that it must catch."""
+"""Simulated clusters: seeds, kept plans that once showed a violation, and mutants."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.__main__ import run, some, storeroom
+from tests.simulation.__main__ import run_plan, run_seeds, store_factory
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.plan import read
+from tests.simulation.plan import read_plan
 from tests.simulation.scenarios import SCENARIOS
 
-KEPT: Final = Path(__file__).parent / "seeds"
+KEPT_PLANS: Final = Path(__file__).parent / "seeds"
 SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "200"))
-_TOGETHER: Final = 100
+_SEEDS_PER_TEST: Final = 100
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _room() -> Iterator[None]:
+def _stores() -> Iterator[None]:
     yield
-    storeroom().close()
-    storeroom.cache_clear()
+    store_factory().close()
+    store_factory.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ProcessPoolExecutor]:
-    # As `make simulate` has it: sets of words in the same order in every process.
+    # As in `make simulate`: sets of strings iterate in the same order in every process.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONHASHSEED", "0")
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -39,35 +39,35 @@ def pool() -> Iterator[ProcessPoolExecutor]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("first", range(1, SEEDS + 1, _TOGETHER))
-def test_no_seed_breaks_a_promise(first: int, pool: ProcessPoolExecutor) -> None:
-    half = _TOGETHER // 2
-    ranges = range(first, first + half), range(first + half, first + _TOGETHER)
-    futures = [pool.submit(some, each) for each in ranges]
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, _SEEDS_PER_TEST))
+def test_no_seed_shows_a_violation(first: int, pool: ProcessPoolExecutor) -> None:
+    half = _SEEDS_PER_TEST // 2
+    ranges = range(first, first + half), range(first + half, first + _SEEDS_PER_TEST)
+    futures = [pool.submit(run_seeds, each) for each in ranges]
     reports = [report for future in futures for report in future.result()[0]]
-    broken = {each.seed: each.violations for each in reports if each.violations}
-    assert not broken, "replay one with `make simulate REPLAY=…`"
-    # That nothing broke says something only where something ran.
-    assert sum(each.counts.get("starts", 0) for each in reports) > 5 * _TOGETHER
-    # What a connection lost is said again on the next one, and what an old one had comes late.
-    for what in ("ends said again", "grants offered again", "late on an old connection"):
-        assert any(what in each.counts for each in reports), what
+    violations = {each.seed: each.violations for each in reports if each.violations}
+    assert not violations, "replay one with `make simulate REPLAY=…`"
+    # The result is meaningful only if enough attempts ran.
+    assert sum(each.counts.get("starts", 0) for each in reports) > 5 * _SEEDS_PER_TEST
+    # Messages lost with a connection are sent again; frames of an old connection arrive late.
+    for event in ("ends reported again", "grants sent again", "late on an old connection"):
+        assert any(event in each.counts for each in reports), event
 
 
-@pytest.mark.parametrize("path", sorted(KEPT.glob("*.json")), ids=lambda path: path.stem)
-def test_what_once_broke_a_promise_does_so_no_more(path: Path) -> None:
-    plan = read(path)
-    assert run(plan).violations == []
-    # Those that a search with a mutant found are named after it, and still find it.
+@pytest.mark.parametrize("path", sorted(KEPT_PLANS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_kept_plan_shows_no_violation_except_with_its_mutant(path: Path) -> None:
+    plan = read_plan(path)
+    assert run_plan(plan).violations == []
+    # A plan found with a mutant is named after it, and must still detect it.
     mutant = path.name.partition(".")[0]
     if mutant in MUTANTS:
-        assert run(plan, mutant).violations
+        assert run_plan(plan, mutant).violations
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_scenario_holds_with_the_true_rules_and_catches_its_mutant(name: str) -> None:
-    plan, promises = SCENARIOS[name]
-    assert run(plan).violations == []
-    broken = run(plan, name).violations
-    assert broken
-    assert broken[0].partition(":")[0] in promises
+def test_a_scenario_shows_a_violation_only_with_its_mutant(name: str) -> None:
+    plan, properties = SCENARIOS[name]
+    assert run_plan(plan).violations == []
+    violations = run_plan(plan, name).violations
+    assert violations
+    assert violations[0].partition(":")[0] in properties

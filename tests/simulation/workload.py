@@ -1,4 +1,4 @@
-"""The work of a plan: commands of every kind, settings of machines, and what people do."""
+"""Workload generator: commands, machine settings and user actions of a plan."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tests.simulation.plan import Step
 
 Table = dict[str, Any]
 
+# Parameters and argv of simulated programs (program.py). Plan files contain these names and values.
 PARAMETERS: Final = [
     {"name": "seconds", "type": "int"},
     {"name": "codes", "type": "text", "default": "0"},
@@ -16,24 +17,24 @@ PARAMETERS: Final = [
     {"name": "about", "type": "text", "default": "none"},
 ]
 ARGV: Final = ["work", "{seconds}", "{codes}", "{manner}", "{about}"]
-# Runs begin at noon and last some hours; clocks are set an hour back at most, and two forth.
-_AROUND: Final = ["00:00-10:00", "20:00-24:00"]
-_HOURS: Final = (
-    [*_AROUND, *(f"{hour}:02-{hour}:32" for hour in range(10, 20))],
-    [*_AROUND, *(f"{hour}:00-{hour}:50" for hour in range(10, 20))],
-    [*_AROUND, *(f"{hour}:10-{hour}:40 at most 1" for hour in range(10, 20))],
+# Runs start at noon and last some hours; clock steps are at most -1 h and +2 h.
+_NIGHT: Final = ["00:00-10:00", "20:00-24:00"]
+_WINDOWS: Final = (
+    [*_NIGHT, *(f"{hour}:02-{hour}:32" for hour in range(10, 20))],
+    [*_NIGHT, *(f"{hour}:00-{hour}:50" for hour in range(10, 20))],
+    [*_NIGHT, *(f"{hour}:10-{hour}:40 at most 1" for hour in range(10, 20))],
 )
 _CLOSINGS: Final = ("finish", "freeze", "requeue", "terminate")
 
 
-def draw_work(
+def generate_workload(
     random: Random, machines: int, jobs: int, calm_ms: int
 ) -> tuple[list[Table], list[Table], list[Step]]:
     commands = [_command(random, number) for number in range(random.randint(2, 4))]
-    settings = [_machine(random) for _ in range(machines)]
+    settings = [_machine_settings(random) for _ in range(machines)]
     names = [str(each["name"]) for each in commands]
     steps = [_submit(random, number, names, calm_ms) for number in range(jobs)]
-    steps += _deeds(random, machines, jobs, names, calm_ms)
+    steps += _other_actions(random, machines, jobs, names, calm_ms)
     return commands, settings, sorted(steps, key=lambda each: each.at_ms)
 
 
@@ -58,13 +59,13 @@ def _command(random: Random, number: int) -> Table:
 
 
 def _windows(random: Random) -> Table:
-    table = {"open": random.choice(_HOURS), "closing": random.choice(_CLOSINGS)}
+    table = {"open": random.choice(_WINDOWS), "closing": random.choice(_CLOSINGS)}
     if table["closing"] not in ("finish", "freeze"):
         table["grace"] = random.choice(("1s", "10s", "60s"))
     return table
 
 
-def _machine(random: Random) -> Table:
+def _machine_settings(random: Random) -> Table:
     table: Table = {"allow": "all", "jobs": random.randint(1, 3)}
     if random.random() < 0.2:
         table["windows"] = _windows(random)
@@ -80,7 +81,7 @@ def _submit(random: Random, number: int, names: list[str], calm_ms: int) -> Step
         "manner": random.choice(("obeys", "deaf")),
         "about": subject or "none",
     }
-    what: Table = {
+    submit: Table = {
         "command": random.choice(names),
         "arguments": arguments,
         "subject": subject,
@@ -88,29 +89,32 @@ def _submit(random: Random, number: int, names: list[str], calm_ms: int) -> Step
     }
     if number and random.random() < 0.2:
         when = random.choice(("ok", "any", "failure"))
-        what["after"] = [{"job": random.randrange(number), "when": when}]
+        submit["after"] = [{"job": random.randrange(number), "when": when}]
     if random.random() < 0.1:
-        what["not_before_s"] = random.randrange(600)
+        submit["not_before_s"] = random.randrange(600)
     elif random.random() < 0.05:
-        what["deadline_s"] = random.randrange(60, 1200)
-    return Step(random.randrange(5000, calm_ms * 2 // 5), "submit", what)
+        submit["deadline_s"] = random.randrange(60, 1200)
+    return Step(random.randrange(5000, calm_ms * 2 // 5), "submit", submit)
 
 
-def _deeds(random: Random, machines: int, jobs: int, names: list[str], calm_ms: int) -> list[Step]:
-    found = []
+def _other_actions(
+    random: Random, machines: int, jobs: int, names: list[str], calm_ms: int
+) -> list[Step]:
+    steps = []
     for _ in range(random.randrange(6)):
         at_ms = random.randrange(10_000, calm_ms // 2)
         job = random.randrange(jobs)
-        do = random.choice(("cancel", "hold", "freeze", "hours", "enable"))
-        what: Table = {"job": job}
-        if do == "freeze":
-            found.append(Step(min(calm_ms, at_ms + 90_000), do, {"job": job, "on": False}))
-            what["on"] = True
-        elif do == "hours":
+        action = random.choice(("cancel", "hold", "freeze", "hours", "enable"))
+        arguments: Table = {"job": job}
+        if action == "freeze":
+            thaw_ms = min(calm_ms, at_ms + 90_000)
+            steps.append(Step(thaw_ms, action, {"job": job, "on": False}))
+            arguments["on"] = True
+        elif action == "hours":
             name = f"m{random.randint(1, machines)}"
-            what = {"name": name, "kind": random.choice(("allow", "pause"))}
-            what["for_ms"] = random.randrange(60_000, 900_000)
-        elif do == "enable":
-            what = {"name": random.choice(names), "on": random.random() < 0.5}
-        found.append(Step(at_ms, do, what))
-    return found
+            arguments = {"name": name, "kind": random.choice(("allow", "pause"))}
+            arguments["for_ms"] = random.randrange(60_000, 900_000)
+        elif action == "enable":
+            arguments = {"name": random.choice(names), "on": random.random() < 0.5}
+        steps.append(Step(at_ms, action, arguments))
+    return steps

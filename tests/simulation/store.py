@@ -1,4 +1,4 @@
-"""A real SQLite store in memory, whose disk can be full."""
+"""In-memory SQLite store with the product's SQL, whose disk can be full."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _RESERVE_BYTES: Final = 4096
 
 
 class SimStore(SqliteStore):
-    """A copy of an empty store. Its one connection also reads: nothing here happens at once."""
+    """Copy of an empty store. Its one connection also reads: the simulation has no concurrency."""
 
     def __init__(self, path: Path, empty: sqlite3.Connection) -> None:
         self._empty = empty
         super().__init__(path, unsafe=True, reserve_bytes=_RESERVE_BYTES)
-        self.filled = 0  # how many faults fill it now
-        self._noticed = False
-        self._checked = -1
+        self.full_faults = 0  # active faults that fill the disk
+        self._is_full = False  # since a write failed
+        self._checked_changes = -1
 
     def _open_writer(self) -> sqlite3.Connection:
         writer = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
@@ -39,46 +39,49 @@ class SimStore(SqliteStore):
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        before = self._writer.total_changes
+        changes = self._writer.total_changes
         with super().transaction() as tx:
             yield tx
-            if self.filled and self._writer.total_changes != before:
-                self._noticed = True
+            if self.full_faults and self._writer.total_changes != changes:
+                self._is_full = True
                 raise StoreFull("the disk of the store is full")
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
-        assert not self._writer.in_transaction, "nothing reads in the middle of a turn"
+        assert not self._writer.in_transaction, "snapshot opened within a turn"
         yield Transaction(self._writer.cursor(), self._dialect)
 
     def has_free_space(self) -> bool:
-        self._noticed = self._noticed and bool(self.filled)
-        return not self._noticed
+        self._is_full = self._is_full and bool(self.full_faults)
+        return not self._is_full
 
     def checkpoint(self, *, least_bytes: int | None = None) -> None:
-        """It is small, and gone soon."""
+        """Do nothing: an in-memory store has no write-ahead log."""
 
-    def broken(self, jobs: Sequence[int] | None) -> list[Violation]:
-        """What is not as promised in what is committed, if anything was since the last time."""
+    def find_violations(self, job_ids: Sequence[int] | None) -> list[Violation]:
+        """Check the invariants of these jobs if anything was written since the last check.
+
+        None: check the whole store in any case.
+        """
         changes = self._writer.total_changes
-        if jobs is not None and changes == self._checked:
+        if job_ids is not None and changes == self._checked_changes:
             return []
-        self._checked = changes
+        self._checked_changes = changes
         with self.snapshot() as tx:
-            return check(tx, jobs)
+            return check(tx, job_ids)
 
 
-class Storeroom:
-    """Stores one after the other, each a copy of an empty one that is migrated once."""
+class StoreFactory:
+    """Opens one store at a time, each a copy of an empty store that is migrated once."""
 
     def __init__(self) -> None:
-        where = _SHM if os.access(_SHM, os.W_OK) else None
-        self._root = Path(tempfile.mkdtemp(prefix="mythjobs-simulation-", dir=where))
+        parent = _SHM if os.access(_SHM, os.W_OK) else None
+        self._root = Path(tempfile.mkdtemp(prefix="mythjobs-simulation-", dir=parent))
         SqliteStore(self._root / "empty.db", unsafe=True, reserve_bytes=_RESERVE_BYTES).close()
         self._empty = sqlite3.connect(self._root / "empty.db")
 
     @contextmanager
-    def store(self) -> Iterator[SimStore]:
+    def open_store(self) -> Iterator[SimStore]:
         store = SimStore(self._root / "store.db", self._empty)
         try:
             yield store

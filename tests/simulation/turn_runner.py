@@ -1,4 +1,4 @@
-"""The real turns of the master without their thread: what would wait says so instead."""
+"""The master's turn runner without its thread: instead of waiting for the store it raises."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from mythjobs.master.turn_runner import _GROWING, Arrival, CommittedTurn, TurnRu
 from mythjobs.store.open import Store
 
 
-class Later(Exception):
-    """The store takes nothing now; what has arrived must be brought again."""
+class StoreNotWritable(Exception):
+    """The turn must be run again later."""
 
 
-class Unexpected(BaseException):
-    """A turn that the core cannot handle is a fault of the product, whoever caused it."""
+class TurnCrashed(BaseException):
+    """The core raised an exception: a bug of the product, whatever the input."""
 
 
-class SimTurns(TurnRunner):
+class SimTurnRunner(TurnRunner):
     def __init__(
         self,
         store: Store,
         core: MasterCore,
         clock: Callable[[], Now],
-        committed: Callable[[CommittedTurn], None],
+        on_commit: Callable[[CommittedTurn], None],
     ) -> None:
-        super().__init__(store, core, clock, on_commit=committed, on_failure=_raise)
+        super().__init__(store, core, clock, on_commit=on_commit, on_failure=_raise)
 
     def load(self) -> None:
         self._store.run_transaction(lambda tx: self._core.load(tx, self._clock()))
 
-    def turn(self, arrived: list[Arrival]) -> None:
-        """Raises Later, with what is left in `arrived`."""
-        self._process(arrived)
+    def run_turn(self, arrivals: list[Arrival]) -> None:
+        """Raises StoreNotWritable, and leaves what must be run again in `arrivals`."""
+        self._process(arrivals)
 
     def _run_turn(self, arrived: Sequence[Arrival], failed_connections: Sequence[int] = ()) -> None:
         try:
@@ -43,14 +43,14 @@ class SimTurns(TurnRunner):
         except (StoreFull, StoreUnavailable):
             raise
         except Exception as error:
-            what = ", ".join(type(each.item).__name__ for each in arrived)
-            raise Unexpected(f"a turn of {what} raised {error!r}") from error
+            items = ", ".join(type(each.item).__name__ for each in arrived)
+            raise TurnCrashed(f"a turn of {items} raised {error!r}") from error
 
     def _wait_for_store(self, arrived: list[Arrival], error: StoreFull | StoreUnavailable) -> None:
         if isinstance(error, StoreFull) and self._reject_kind(arrived, _GROWING, error):
             return
         self._reject_kind(arrived, requests.Request, error)
-        raise Later
+        raise StoreNotWritable
 
 
 def _raise(error: BaseException) -> None:

@@ -1,0 +1,173 @@
+"""Safety checker: observes the processes of all machines and reports violated properties.
+
+It trusts no program of the product. What runs is known from the machines' models; what a machine
+may run follows from the messages it received.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from mythjobs.model.silence import IDEMPOTENT
+from mythjobs.protocol import messages as m
+from tests.simulation.hours_checker import HoursChecker
+from tests.simulation.program import Key, Program
+from tests.simulation.simulator import SimClock, Simulator
+
+# From the agent's decision to the process: message to the reaper, and spawn.
+_SPAWN_MS: Final = 500
+# A running agent ends the processes of a dead reaper within this time.
+_SETTLED_MS: Final = 3000
+
+
+class ObservedMachine(Protocol):
+    """What the checkers read of a machine."""
+
+    name: str
+    boot_id: str
+    clock: SimClock
+
+    @property
+    def supervised_ms(self) -> int:
+        """How long a running agent that has recovered its reapers is present; 0 if none is."""
+
+
+class GrantedLease:
+    """Start deadline and lease of one attempt on one machine, by the machine's steady clock."""
+
+    def __init__(self, grant: m.Grant, sent_ms: int) -> None:
+        self.silence = grant.silence
+        self.lease_s = grant.lease_s
+        self.start_deadline_ms = sent_ms + round(1000 * grant.start_by_s)
+        self.end_ms = sent_ms
+        self.renew(sent_ms)
+
+    def renew(self, sent_ms: int) -> None:
+        if self.lease_s is not None:
+            self.end_ms = max(self.end_ms, sent_ms + round(1000 * self.lease_s))
+
+
+class SafetyChecker:
+    def __init__(self, sim: Simulator) -> None:
+        self._sim = sim
+        self.leases: dict[tuple[str, Key], GrantedLease] = {}
+        self.running: dict[Key, tuple[ObservedMachine, Program]] = {}
+        self.started: dict[Key, str] = {}
+        self.exits: dict[Key, object] = {}
+        # Attempts that the master regards as ended.
+        self.ended: set[Key] = set()
+        self.hours = HoursChecker(sim)
+        self._reported_ends: set[tuple[str, Key]] = set()
+
+    # Messages of the master. `sent_ms` is the send time of the heartbeat they answer.
+
+    def on_grant(self, machine: ObservedMachine, grant: m.Grant, sent_ms: int) -> None:
+        key = machine.name, (grant.job, grant.n)
+        lease = self.leases.get(key)
+        if lease is None:
+            self.leases[key] = GrantedLease(grant, sent_ms)
+        else:
+            deadline_ms = sent_ms + round(1000 * grant.start_by_s)
+            lease.start_deadline_ms = max(lease.start_deadline_ms, deadline_ms)
+            lease.renew(sent_ms)
+
+    def on_renewal(self, machine: ObservedMachine, key: Key, sent_ms: int) -> None:
+        if (lease := self.leases.get((machine.name, key))) is not None:
+            lease.renew(sent_ms)
+
+    # Events on machines.
+
+    def on_end_reported(self, machine: ObservedMachine, key: Key) -> None:
+        if (machine.name, key) in self._reported_ends:
+            self._sim.count("ends reported again")
+        self._reported_ends.add((machine.name, key))
+
+    def on_start(self, machine: ObservedMachine, program: Program) -> None:
+        key = program.key
+        lease = self.leases.get((machine.name, key))
+        self._sim.count("starts")
+        if key in self.started:
+            self._report("I8", f"{machine.name} starts {key}, which ran on {self.started[key]}")
+        elif lease is None:
+            self._report("I8", f"{machine.name} starts {key} without a grant")
+        elif machine.clock.steady_ms() > lease.start_deadline_ms + _SPAWN_MS:
+            self._report("I8", f"{machine.name} starts {key} after its start deadline")
+        elif key in self.ended:
+            self._report("I8", f"{machine.name} starts {key}, which has ended for the master")
+        self.started[key] = machine.name
+        if lease is None:
+            return
+        for other_machine, other in self.running.values():
+            self._check_conflict(machine, program, other_machine, other)
+        self.running[key] = machine, program
+        if lease.lease_s is not None:
+            end_ms = machine.clock.time_of_steady(lease.end_ms)
+            self._sim.call_at(end_ms, self._check_lease, machine, program)
+        self.hours.on_start(machine, program)
+
+    def _check_conflict(
+        self, machine: ObservedMachine, program: Program, other_machine: ObservedMachine,
+        other: Program,
+    ) -> None:  # fmt: skip
+        policies = self._silence(machine, program), self._silence(other_machine, other)
+        if IDEMPOTENT in policies or self._is_excused(other_machine, other):
+            return
+        text = f"{machine.name} starts {program.key} while {other_machine.name} runs {other.key}"
+        if other.key[0] == program.key[0]:
+            self._report("I4", text)
+        elif program.subject and program.subject == other.subject:
+            self._report("SUBJECT", f"{text}, both about {program.subject}")
+
+    def _silence(self, machine: ObservedMachine, program: Program) -> str:
+        return self.leases[machine.name, program.key].silence
+
+    def on_exit(self, program: Program, outcome: object) -> None:
+        self.running.pop(program.key, None)
+        self.exits[program.key] = outcome
+
+    def _check_lease(self, machine: ObservedMachine, program: Program) -> None:
+        if program.key not in self.running:
+            return
+        end_ms = self.leases[machine.name, program.key].end_ms
+        if machine.clock.steady_ms() < end_ms:
+            at_ms = machine.clock.time_of_steady(end_ms)
+            self._sim.call_at(at_ms, self._check_lease, machine, program)
+        elif self._is_excused(machine, program):
+            self._sim.call_later(_SETTLED_MS, self._check_lease, machine, program)
+        else:
+            self._report("I10", f"{program.key} runs on {machine.name} after its lease expired")
+
+    def _is_excused(self, machine: ObservedMachine, program: Program) -> bool:
+        """Return whether the reaper was killed and no agent has had time to end the program."""
+        orphaned_ms = program.orphaned_ms
+        if orphaned_ms is None:
+            return False
+        excused = min(machine.supervised_ms, self._sim.now_ms - orphaned_ms) < _SETTLED_MS
+        if excused:
+            self._sim.count("excused")
+        return excused
+
+    # Conclusions of the master.
+
+    def on_ended(self, key: Key) -> None:
+        """A committed turn ended the attempt."""
+        self.ended.add(key)
+        if (found := self.running.get(key)) is None:
+            return
+        machine, program = found
+        if self._silence(machine, program) != IDEMPOTENT and not self._is_excused(*found):
+            self._report("I9", f"{key} has ended for the master, but runs on {machine.name}")
+
+    def check_exit_code(self, key: Key, code: int) -> None:
+        """Compare an exit code in the store with the real one."""
+        if self.exits.get(key) != code:
+            self._report("I21", f"{key} ended with {self.exits.get(key)}; the store says {code}")
+
+    def check_not_started(self, key: Key) -> None:
+        """Check an attempt that never started according to the store."""
+        if key in self.started:
+            text = f"{key} ran on {self.started[key]}; the store says it never started"
+            self._report("I21", text)
+
+    def _report(self, property_name: str, observation: str) -> None:
+        self._sim.report_violation(property_name, observation)

@@ -134,7 +134,7 @@ class _Replay:
     def _advance(self) -> None:
         """End what is done, and apply closed hours to the rest."""
         for job_id, live in list(self._live.items()):
-            window = self.window_state(live.settings.hours)
+            window = self._live_window(live)
             is_closed = window is not None and not window.is_open
             if live.started_ms is None:
                 if is_closed:
@@ -155,6 +155,10 @@ class _Replay:
                 self._enqueue(live.job)
             elif is_closed and closing == "terminate":
                 self._end(live, True)
+
+    def _live_window(self, live: _LiveJob) -> WindowState | None:
+        hours = live.settings.hours
+        return None if hours is None else self.window_state(hours)
 
     def _end(self, live: _LiveJob, cut: bool) -> None:
         job_id = live.job.job_id
@@ -223,7 +227,7 @@ class _Replay:
         for live in self._live.values():
             if live.started_ms is not None and not live.frozen:
                 times.append(self._now_ms + live.left_ms)
-            window = self.window_state(live.settings.hours)
+            window = self._live_window(live)
             if window is not None and window.until_ms is not None:
                 times.append(window.until_ms)
         return min(times, default=None)
@@ -265,7 +269,7 @@ class _Replay:
     def typical_s(self, job: ReadyJob, _command_id: int, _machine_id: int, /) -> float:
         return self._jobs[job.job_id].duration_s
 
-    def window_state(self, hours: Hours | None, /) -> WindowState | None:
+    def window_state(self, hours: Hours, /) -> WindowState:
         return self._windows.find(hours, self._now_ms)
 
     def declined_ms(self, _machine_id: int, _class_id: int, /) -> int:

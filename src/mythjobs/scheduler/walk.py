@@ -57,7 +57,7 @@ class WalkInput(Protocol):
     def typical_s(self, job: ReadyJob, command_id: int, machine_id: int, /) -> float | None:
         """Return the usual duration of the job on the machine; None while unknown."""
 
-    def window_state(self, hours: Hours | None, /) -> WindowState | None: ...
+    def window_state(self, hours: Hours, /) -> WindowState: ...
 
     def declined_ms(self, machine_id: int, class_id: int, /) -> int:
         """Return for how long the machine is still offered no job of the class."""
@@ -200,7 +200,8 @@ class PlacementWalk:
     ) -> str:
         facts, _, fit = machine
         now_ms = self._now.wall_ms
-        window = self._source.window_state(fit.settings.hours)
+        hours = fit.settings.hours
+        window = None if hours is None else self._source.window_state(hours)
         conditions = Conditions(
             now_ms,
             self._find_counts(),

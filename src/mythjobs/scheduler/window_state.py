@@ -59,10 +59,8 @@ class WindowStateCache:
     def clear(self) -> None:
         self._states.clear()
 
-    def find(self, hours: Hours | None, now_ms: int) -> WindowState | None:
-        """Return None for hours that are None. Raises ValueError for an unknown time zone."""
-        if hours is None:
-            return None
+    def find(self, hours: Hours, now_ms: int) -> WindowState:
+        """Raises ValueError for an unknown time zone."""
         found = self._states.get(hours)
         if found is None or not found.is_valid_at(now_ms):
             if len(self._states) > _MAX_CACHED:

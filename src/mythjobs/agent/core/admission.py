@@ -19,26 +19,14 @@ from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease import start_deadline_ms
 from mythjobs.protocol.messages import HOURS_CLOSED
 from mythjobs.scheduler.capacity import free_slots
-from mythjobs.scheduler.window_state import WindowState, compute_window_state
+from mythjobs.scheduler.window_state import WindowStateCache
 
 START_BY_PASSED: Final = "the job could not be started before its start-by time"
 _CLOSED_HERE: Final = "the job's hours are closed by this machine's clock"
 
 
-class WindowCounts:
-    """Running limits of windows. Each window's state is cached until it changes."""
-
-    def __init__(self) -> None:
-        self._states: dict[Hours, WindowState] = {}
-
-    def find_state(self, hours: Hours, wall_ms: int) -> WindowState:
-        """Raises ValueError for an unknown time zone."""
-        found = self._states.get(hours)
-        if found is None or not found.is_valid_at(wall_ms):
-            if len(self._states) > 1000:
-                self._states.clear()
-            found = self._states[hours] = compute_window_state(hours, wall_ms)
-        return found
+class WindowCounts(WindowStateCache):
+    """Running limits of windows."""
 
     def permits(
         self, terms: LeaseTerms, running_count: int, running_commands: Iterable[str], wall_ms: int
@@ -50,7 +38,7 @@ class WindowCounts:
         """
         if terms.hours is None:
             return True
-        levels = self.find_state(terms.hours, wall_ms)
+        levels = self.find(terms.hours, wall_ms)
         if not levels.is_open or running_count >= levels.machine_level:
             return False
         least = min(levels.command_level, levels.shared_level)
@@ -108,7 +96,7 @@ class Admission:
     def knows_zone(self, hours: Hours | None, now: Now) -> bool:
         """Return whether this machine's time zone database has the zone of the hours."""
         try:
-            return hours is None or bool(self._windows.find_state(hours, now.wall_ms))
+            return hours is None or bool(self._windows.find(hours, now.wall_ms))
         except ValueError:
             return False
 
@@ -189,7 +177,7 @@ class Admission:
         hours = attempt.terms.hours
         if hours is None:
             return False
-        found = self._windows.find_state(hours, now.wall_ms)
+        found = self._windows.find(hours, now.wall_ms)
         if found.is_open:
             return False
         left_ms = attempt.start_by_ms - now.steady_ms

@@ -56,11 +56,14 @@ class PlacementView:
     def candidate(self, machine: Machine, job_class: JobClass, now_ms: int) -> Candidate:
         state, class_id, machine_id = self._state, job_class.class_id, machine.machine_id
         settings = self._fits.fit(state, machine, job_class).settings
+        window = None
+        if settings.hours is not None and not settings.hours_error:
+            window = self._fits.windows.find(settings.hours, now_ms)
         conditions = Conditions(
             now_ms,
             self._counts,
             state.placement.semaphore_sizes,
-            None if settings.hours_error else self._fits.windows.find(settings.hours, now_ms),
+            window,
             state.typical_s(job_class.command_id, machine_id),
             declined_ms=state.placement.decline_left_ms(machine_id, class_id, now_ms),
         )

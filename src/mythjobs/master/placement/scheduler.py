@@ -217,7 +217,7 @@ class _StoreInput:
     def typical_s(self, _: ReadyJob, command_id: int, machine_id: int, /) -> float | None:
         return self._turn.state.typical_s(command_id, machine_id)
 
-    def window_state(self, hours: Hours | None, /) -> WindowState | None:
+    def window_state(self, hours: Hours, /) -> WindowState:
         return self._turn.fits.windows.find(hours, self._turn.now.wall_ms)
 
     def declined_ms(self, machine_id: int, class_id: int, /) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from mythjobs.master import requests
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.requests import Submit
 from tests.unit.master.harness import Harness
 
 
@@ -102,3 +105,29 @@ def test_at_most_of_a_new_revision_counts_jobs_of_the_old_revision(master: Harne
     assert sorted(master.take_grants()) == [busy, *old, new[0]]
     assert master.explain(new[1])["code"] == "at_most"
     assert attic
+
+
+def test_a_pass_ends_whose_jobs_are_about_subjects_that_it_has_leased(master: Harness) -> None:
+    # Seen: the master hung with a core at 100 %, and again after each restart. The jobs that a
+    # pass skipped, because it had leased their subject, were read from the store again for ever.
+    attic = master.join("attic", 16)
+    master.define()
+    master.learn_run_time(attic, 0.01)
+    submits = [
+        requests.SubmitJob(msgspec.convert({"command": "flag"} | fields, Submit), by)
+        for by, count, priority in (("anna", 250, 1), ("ben", 400, 0))
+        for fields in ({"subject": f"s{each}", "priority": priority} for each in range(count))
+    ]
+    with master.store.transaction() as tx:
+        # Interrupts the next statement after 2,000,000 steps of SQLite's virtual machine; the
+        # turn takes 400,000.
+        steps = iter(range(20))
+        tx.cursor.connection.set_progress_handler(lambda: next(steps, None) is None, 100_000)
+        result = master.core.run_turn(tx, submits, master.now)
+        tx.cursor.connection.set_progress_handler(None, 0)
+    subjects = [
+        live.subject
+        for machine in result.state.machines.values()
+        for live in machine.live_attempts.values()
+    ]
+    assert len(subjects) == len(set(subjects)) == 256

@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up all they need by themselves (scripts/setup).
+# Targets install what they need into .venv (scripts/setup).
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(PYTHON) scripts/setup
@@ -6,13 +6,13 @@ SETUP := $(PYTHON) scripts/setup
 .PHONY: help demo test fix bench torture simulate lock clean
 
 help:
-	@echo "make demo    run the main job: make a recording, transcode it, find its commercials"
-	@echo "make test    all checks and tests, as CI runs them"
-	@echo "make fix     format the code and mend what ruff can"
-	@echo "make bench   throughput, latency, backlog, idle, start-up"
+	@echo "make demo    generate a recording, transcode it and find its commercials"
+	@echo "make test    run all checks and tests, as CI does"
+	@echo "make fix     format the code and apply fixes of ruff"
+	@echo "make bench   run the benchmarks (bench/README.md)"
 	@echo "make torture kill master, agents and reapers under load: CYCLES=100 SEED=1"
-	@echo "make simulate SEEDS=N FIRST=S  whole clusters in simulated time (docs/simulation.md)"
-	@echo "make lock    renew requirements/*.txt from pyproject.toml"
+	@echo "make simulate SEEDS=N FIRST=S  simulate whole clusters (docs/simulation.md)"
+	@echo "make lock    regenerate requirements/*.txt from pyproject.toml"
 	@echo "make clean   remove .venv and the caches"
 
 demo:
@@ -48,7 +48,7 @@ torture:
 	@$(SETUP) test
 	$(BIN)/python -m tests.acceptance.torture --cycles $(CYCLES) --seed $(SEED)
 
-# One seed again with REPLAY=S, a kept list of faults with PLAN=FILE, a spoilt rule with MUTANT=NAME.
+# REPLAY=S replays a seed, PLAN=FILE a saved plan; MUTANT=NAME breaks a lease rule.
 SEEDS ?= 200
 FIRST ?= 1
 simulate:
@@ -57,7 +57,7 @@ simulate:
 		$(if $(REPLAY),--seed $(REPLAY)) $(if $(PLAN),--plan $(PLAN)) \
 		$(if $(MUTANT),--mutant $(MUTANT)) $(if $(LARGE),--large)
 
-# The locks hold for every Python from 3.11 on and every architecture; hashes, no addresses.
+# Locks are valid for Python 3.11 and newer on all architectures. Hashes only, no addresses.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-header $(LOCKFLAGS)
 

@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""Small disk for tests of full disks."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import pytest
 
 
 @contextmanager
-def small_disk(directory: Path) -> Iterator[Path]:
-    """A disk of 2 MiB in the directory; the test is skipped where none can be mounted."""
+def mount_small_disk(directory: Path) -> Iterator[Path]:
+    """Mount a file system of 2 MiB in the directory; skip the test if that is not possible."""
     path = directory / "disk"
     path.mkdir()
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, text=True
     )
     if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
     try:
         yield path
     finally:
         subprocess.run(["umount", "--lazy", path], check=True)
 
 
-def fill(disk: Path) -> Path:
-    """Takes all room that is left; deleting the file gives it back."""
+def fill_disk(disk: Path) -> Path:
+    """Fill the free space with one file, and return its path."""
     ballast = disk / "ballast"
     with ballast.open("ab", buffering=0) as file:
         try:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: from the system's package, on a unix socket alone."""
+"""PostgreSQL server for tests, from the system's package, listening on a Unix socket only."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from typing import Any
 import psycopg
 
 
-class Server:
-    """A server in a directory of its own. `database()` gives the URL of a new database, by
-    default an empty one."""
+class PostgresServer:
+    """A running server with its data in a temporary directory."""
 
     def __init__(self, binaries: Path, directory: Path, user: str, *settings: str) -> None:
         self._settings = [each for setting in settings for each in ("-c", setting)]
@@ -30,7 +29,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Returns once it takes connections."""
+        """Start the server; return once it accepts connections."""
         data = self.socket / "data"
         with (self.socket / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -43,7 +42,7 @@ class Server:
         self._wait_ready(data / "postmaster.pid")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT ends it in order, SIGQUIT at once, as a crash does."""
+        """SIGINT is a fast shutdown, SIGQUIT an immediate one, as after a crash."""
         self._process.send_signal(how)
         self._process.wait(60)
 
@@ -56,7 +55,7 @@ class Server:
             self.start()
 
     def _wait_ready(self, pid_file: Path) -> None:
-        # It writes its state into the eighth line of this file, and tells nobody else.
+        # The eighth line of postmaster.pid is the only place where the server shows its state.
         while True:
             assert self._process.poll() is None, (self.socket / "log").read_text()
             try:
@@ -74,17 +73,17 @@ class Server:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql:///{database}?host={self.socket}&user={self._user}"
 
-    def database(self, like: str = "template1") -> str:
+    def create_database(self, template: str = "template1") -> str:
         self._made += 1
         name = f"test{self._made}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            # Without a checkpoint for each, and without waiting for one.
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY wal_log")
+            # wal_log copies the template without a checkpoint.
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
         return self.url(name)
 
 
-def programs() -> Path | None:
-    """Where initdb and postgres are, or None without the package."""
+def find_binaries() -> Path | None:
+    """Return the directory of initdb and postgres, None if PostgreSQL is not installed."""
     found = [
         shutil.which("initdb"),
         *sorted(glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True),
@@ -96,10 +95,12 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def server(binaries: Path, *settings: str) -> Iterator[Server]:
-    """Runs one until the end of the block; what it wrote is deleted with it. Settings are like
-    `fsync=on`, and stand above those that make tests quick."""
-    # It refuses to run as root, and its user must reach the directory: pytest's own it cannot.
+def run_server(binaries: Path, *settings: str) -> Iterator[PostgresServer]:
+    """Run a server until the end of the block, then delete its data.
+
+    Settings like `fsync=on` override those that make tests fast.
+    """
+    # PostgreSQL refuses to run as root, and another user cannot access pytest's directories.
     user = _user()
     directory = Path(tempfile.mkdtemp(prefix="mythjobs-postgres-", dir="/tmp"))
     os.chmod(directory, 0o755)
@@ -108,7 +109,7 @@ def server(binaries: Path, *settings: str) -> Iterator[Server]:
     try:
         data = directory / "data"
         _run([binaries / "initdb", "-A", "trust", "-N", "-U", user, "-D", data], user, directory)
-        running = Server(binaries, directory, user, *settings)
+        running = PostgresServer(binaries, directory, user, *settings)
         try:
             yield running
         finally:

@@ -1,4 +1,4 @@
-"""A queue in a store, built by the store's own functions, as the master builds one."""
+"""Builders of a queue: the store's functions, called as the master calls them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ATTIC, CELLAR = 1, 2
 EXITED: Final = json.dumps(o.to_json(o.Exited(0)))
 
 
-def a_command(
+def define_command(
     tx: Transaction, name: str = "true", **definition: object
 ) -> commands.CommandRevision:
     return commands.define(tx, name, {"name": name, "argv": ["/bin/true"]} | definition, at_ms=NOON)
 
 
-def machines_join(tx: Transaction) -> None:
-    """The attic and the cellar."""
+def enrol_machines(tx: Transaction) -> None:
+    """Enrol ATTIC and CELLAR."""
     for name in ("attic", "cellar"):
         machines.enrol(
             tx, name=name, key=f"key of {name}", rights=ALLOW_ALL.to_json(), cores=4,
@@ -50,8 +50,8 @@ def queue_jobs(
     after: Sequence[tuple[int, str]] = (),
     **columns: Any,
 ) -> list[int]:
-    """Queues jobs as a submit does, the command made if it is not there; answers their ids."""
-    defined = commands.find_by_name(tx, command) or a_command(tx, command)
+    """Queue jobs of a command, defined if it is new; return their ids."""
+    defined = commands.find_by_name(tx, command) or define_command(tx, command)
     class_id = commands.ensure_class(tx, defined, submitter)
     first = jobs.read_next_id(tx)
     jobs.save_next_id(tx, first + count)
@@ -63,9 +63,9 @@ def queue_jobs(
     return ids
 
 
-def a_batch(tx: Transaction, count: int, **columns: Any) -> int:
-    """A batch whose jobs are ready; answers its number. Its jobs have the next numbers."""
-    defined = commands.find_by_name(tx, "true") or a_command(tx)
+def queue_batch(tx: Transaction, count: int, **columns: Any) -> int:
+    """Insert a batch of ready jobs, which get the next job ids; return the batch's id."""
+    defined = commands.find_by_name(tx, "true") or define_command(tx)
     first = jobs.read_next_id(tx)
     batch_id = batches.begin_batch(
         tx,
@@ -92,7 +92,7 @@ def queue_job(tx: Transaction, **columns: Any) -> int:
 def lease(
     tx: Transaction, *job_ids: int, machine: int = ATTIC, at_ms: int = NOON
 ) -> list[job_state.LeasedJob]:
-    """What placement does: leases, and lets the subjects of what it leased settle."""
+    """Lease jobs as placement does."""
     placed = [job_state.Placement(job_id, machine, "boot", "rerun", 1800.0) for job_id in job_ids]
     leased = job_state.lease(tx, placed, at_ms=at_ms)
     readiness.refresh_subjects(tx, {each.subject for each in leased if each.subject is not None})
@@ -110,20 +110,20 @@ def end(
     leased: job_state.LeasedJob,
     event: JobEvent = JobEvent.SUCCEEDED,
     *,
-    was: JobState = JobState.RUNNING,
+    old_state: JobState = JobState.RUNNING,
     outcome: str = EXITED,
     at_ms: int = NOON,
     **columns: Any,
 ) -> None:
-    """What the end of an attempt does to its job, to who waits for it and to its subject."""
+    """End an attempt and update the job, its dependents and its subject as the master does."""
     row = {
-        "started_ms": at_ms if was is JobState.RUNNING else None,
+        "started_ms": at_ms if old_state is JobState.RUNNING else None,
         "usage": "", "output": "", "evidence": "observed",
         "reason_code": "" if event is JobEvent.SUCCEEDED else str(event),
         "reason": "" if event is JobEvent.SUCCEEDED else f"it was {event}",
     } | columns  # fmt: skip
     ended = job_state.AttemptEnd(
-        leased.job_id, leased.n, leased.command_id, leased.batch_id, was, event,
+        leased.job_id, leased.n, leased.command_id, leased.batch_id, old_state, event,
         outcome=outcome, **row,
     )  # fmt: skip
     job_state.end(tx, [ended], at_ms=at_ms)
@@ -139,21 +139,20 @@ def end(
 
 
 def run(tx: Transaction, job_id: int, event: JobEvent = JobEvent.SUCCEEDED, **columns: Any) -> None:
-    """The whole life of one attempt."""
+    """Lease, start and end one attempt."""
     [leased] = lease(tx, job_id)
     start(tx, leased)
     end(tx, leased, event, **columns)
 
 
-def column(tx: Transaction, job_id: int, name: str) -> Any:
-    """One column of a job, read as it is."""
+def read_column(tx: Transaction, job_id: int, name: str) -> Any:
     tx.cursor.execute(f"SELECT {name} FROM job WHERE job_id = {job_id:d}")
     return tx.cursor.fetchone()[0]
 
 
-def state_of(tx: Transaction, job_id: int) -> JobState:
-    return JobState(column(tx, job_id, "state"))
+def read_state(tx: Transaction, job_id: int) -> JobState:
+    return JobState(read_column(tx, job_id, "state"))
 
 
 def is_ready(tx: Transaction, job_id: int) -> bool:
-    return column(tx, job_id, "ready_class") is not None
+    return read_column(tx, job_id, "ready_class") is not None

@@ -1,5 +1,4 @@
-"""The disk fails at the n-th fsync: nothing is answered after it, and the next start has all that
-was answered before, also when the power is cut later."""
+"""A failed fsync: nothing is acknowledged after it, and earlier acknowledged jobs survive."""
 
 from __future__ import annotations
 
@@ -15,21 +14,26 @@ import pytest
 from mythjobs.errors import MythJobsError, StoreFailed
 from mythjobs.master import requests
 from mythjobs.protocol.requests import AdHocRun, Submit
-from tests.acceptance.disk.test_power_cut_store import Writer, cut_at, look, write
+from tests.acceptance.disk.test_power_cut_store import (
+    QueueWriter,
+    check_cuts,
+    find_problems,
+    write_jobs,
+)
 from tests.integration.master.test_turn_runner import Asked
-from tests.support.powerdisk import Mounted, power_disk
+from tests.support.recording_disk import MountedDisk, mount_recording_disk
 
 FAULTS: Final = int(os.environ.get("POWER_FAULTS", "0")) or 40
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Mounted]:
-    with power_disk(tmp_path) as mounted:
+def disk(tmp_path: Path) -> Iterator[MountedDisk]:
+    with mount_recording_disk(tmp_path) as mounted:
         yield mounted
 
 
-def submit_until_it_fails(program: Writer) -> list[str]:
-    """What was answered with success; the failure is the last that is."""
+def submit_until_it_fails(program: QueueWriter) -> list[str]:
+    """Submit jobs until the store fails; return the marks of the acknowledged ones."""
     answered: list[str] = []
     while True:
         run = AdHocRun(["/bin/true", "x" * 3000])
@@ -42,7 +46,7 @@ def submit_until_it_fails(program: Writer) -> list[str]:
                 answer = asked.answers.get(timeout=0.1)
                 break
             except queue.Empty:
-                pass  # it failed between two turns: then the process ends without an answer
+                pass  # a failure between two turns ends the process without a response
         else:
             return answered
         if isinstance(answer, MythJobsError):
@@ -53,44 +57,42 @@ def submit_until_it_fails(program: Writer) -> list[str]:
 
 
 @pytest.mark.slow
-def test_nothing_is_answered_after_a_failed_fsync_and_a_restart_has_the_rest(
-    disk: Mounted, tmp_path: Path
-) -> None:
-    Writer(disk).close()
+def test_nothing_is_acknowledged_after_a_failed_fsync(disk: MountedDisk, tmp_path: Path) -> None:
+    QueueWriter(disk).close()
     answered: list[str] = []
     for number in range(1, FAULTS + 1):
-        program = Writer(disk, checkpoint_bytes=32 * 1024)
+        program = QueueWriter(disk, checkpoint_bytes=32 * 1024)
         disk.fail_sync(number, "store.db")
         some = submit_until_it_fails(program)
         answered += some
-        # Later requests are not answered either, although the disk is good again.
+        # Later requests are refused too, although the disk works again.
         [failure] = program.failures
         assert isinstance(failure, StoreFailed)
         assert "nothing of the last transaction was acknowledged" in failure.sentence
         with pytest.raises(StoreFailed), program.store.transaction():
             pass
         program.close()
-        assert look(disk.path, answered) == []
+        assert find_problems(disk.path, answered) == []
 
 
 @pytest.mark.slow
-def test_what_is_answered_after_a_failed_disk_came_back_outlives_a_power_cut(
-    disk: Mounted, tmp_path: Path
+def test_jobs_acknowledged_after_a_failed_fsync_survive_a_power_cut(
+    disk: MountedDisk, tmp_path: Path
 ) -> None:
-    """What the failed fsync was to write is read by the living and is not on the disk; nothing
-    may be built on it before it is."""
+    """After a failed fsync the page cache has data that the disk does not have. The next master
+    must write that data again before it uses the store."""
     random = Random(1)
     after = tmp_path / "after"
     after.mkdir()
-    Writer(disk).close()
+    QueueWriter(disk).close()
     for number in (2, 5, 9):
-        program = Writer(disk)
+        program = QueueWriter(disk)
         disk.fail_sync(number, "store.db")
         submit_until_it_fails(program)
         program.close()
-        before = len(disk.records())
-        program = Writer(disk, checkpoint_bytes=64 * 1024)
-        write(program, random, 6, first=100 * number)
-        records = disk.records()
+        before = len(disk.read_records())
+        program = QueueWriter(disk, checkpoint_bytes=64 * 1024)
+        write_jobs(program, random, 6, first=100 * number)
+        records = disk.read_records()
         program.close()
-        cut_at(records, random.choices(range(before, len(records)), k=60), random, after)
+        check_cuts(records, random.choices(range(before, len(records)), k=60), random, after)

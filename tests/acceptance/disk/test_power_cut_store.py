@@ -1,7 +1,7 @@
-"""The power is cut while a queue is written: whatever was answered is there, and nothing is half
-there. One recording, many cuts: at each, what the disk holds is drawn and opened as a store.
+"""Power cuts while a queue is written: acknowledged requests survive, and the store is consistent.
 
-More than CI's number: `POWER_CUTS=20000`.
+One recording, many cuts: after each, random contents of the disk are opened as a store. CI runs
+500 cuts; `POWER_CUTS=20000` runs more.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from mythjobs.protocol.requests import AdHocRun, Submit
 from mythjobs.store.backends.sqlite import SqliteStore
 from mythjobs.store.invariants.run import check
 from tests.integration.master.test_turn_runner import Program
-from tests.support.powercut import Disk
-from tests.support.powerdisk import Mounted, Record, power_disk
+from tests.support.power_cut import DiskModel
+from tests.support.recording_disk import MountedDisk, Record, mount_recording_disk
 
 CUTS: Final = int(os.environ.get("POWER_CUTS", "0"))
 SEED: Final = int(os.environ.get("POWER_SEED", "1"))
@@ -33,24 +33,24 @@ SMALL: Final = {"unsafe": True, "reserve_bytes": 4096, "checkpoint_bytes": 128 *
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Mounted]:
-    with power_disk(tmp_path) as mounted:
+def disk(tmp_path: Path) -> Iterator[MountedDisk]:
+    with mount_recording_disk(tmp_path) as mounted:
         yield mounted
 
 
-class Noted:
-    """Stands for a future. What is asked is noted on the disk when it is answered."""
+class NotedRequest:
+    """Takes the place of a future; the response is marked in the disk's log."""
 
     def __init__(self, what: str) -> None:
         self.what = what
 
 
-class Writer(Program):
-    """A queue on the disk that remembers; an answer is noted there before it is given."""
+class QueueWriter(Program):
+    """A queue on a recording disk. Each response is marked in the log before it is sent."""
 
-    def __init__(self, disk: Mounted, *, syncs: bool = True, **sizes: Any) -> None:
+    def __init__(self, disk: MountedDisk, *, syncs: bool = True, **sizes: Any) -> None:
         self._disk = disk
-        self.answered: list[tuple[str, Any]] = []
+        self.answers: list[tuple[str, Any]] = []
         store = SqliteStore(disk.path / "store.db", **{**SMALL, **sizes})
         if not syncs:
             store._writer.execute("PRAGMA synchronous = OFF")
@@ -58,47 +58,47 @@ class Writer(Program):
 
     def _committed(self, turn: CommittedTurn) -> None:
         for asked, answer in turn.responses:
-            if isinstance(asked, Noted) and not isinstance(answer, MythJobsError):
+            if isinstance(asked, NotedRequest) and not isinstance(answer, MythJobsError):
                 given = answer.id if asked.what.startswith("queued") else ""
                 self._disk.mark(f"{asked.what} {given}")
-                self.answered.append((asked.what, answer))
+                self.answers.append((asked.what, answer))
         super()._committed(
             CommittedTurn(turn.result, [each for each in turn.responses if _waits(each)], [], [])
         )
 
-    def let(self, what: str, request: requests.Request) -> None:
-        """Asks without waiting for the answer, so that turns have more than one request."""
-        self.turns.put_request(request, Noted(what))  # type: ignore[arg-type]
+    def send_noted(self, what: str, request: requests.Request) -> None:
+        """Send a request without waiting, so that turns have more than one request."""
+        self.turns.put_request(request, NotedRequest(what))  # type: ignore[arg-type]
 
-    def barrier(self) -> None:
+    def wait_until_committed(self) -> None:
         self.ask(requests.HoldJobs([]))
 
 
 def _waits(answered: tuple[Any, Any]) -> bool:
-    return not isinstance(answered[0], Noted)
+    return not isinstance(answered[0], NotedRequest)
 
 
-def write(program: Writer, random: Random, rounds: int, first: int = 0) -> None:
-    """Jobs are queued; some are then held or cancelled, each at most once."""
+def write_jobs(program: QueueWriter, random: Random, rounds: int, first: int = 0) -> None:
+    """Queue jobs; hold or cancel some of them, each at most once."""
     mine: list[int] = []
     for number in range(first, first + rounds):
         some = random.randint(1, 6)
         for each in range(some):
             run = AdHocRun(["/bin/true", "x" * random.choice([0, 10, 3000])])
             submit = Submit("run", run=run, key=f"k{number}.{each}", subject=random.choice("ab"))
-            program.let(f"queued k{number}.{each}", requests.SubmitJob(submit, "anna"))
+            program.send_noted(f"queued k{number}.{each}", requests.SubmitJob(submit, "anna"))
         for _ in range(min(len(mine), random.randint(0, 3))):
             job_id = mine.pop(random.randrange(len(mine)))
             if random.random() < 0.5:
-                program.let(f"held {job_id}", requests.HoldJobs([job_id]))
+                program.send_noted(f"held {job_id}", requests.HoldJobs([job_id]))
             else:
-                program.let(f"cancelled {job_id}", requests.CancelJobs([job_id], "anna"))
-        program.barrier()
-        mine += [answer.id for what, answer in program.answered[-some:] if "queued" in what]
+                program.send_noted(f"cancelled {job_id}", requests.CancelJobs([job_id], "anna"))
+        program.wait_until_committed()
+        mine += [answer.id for what, answer in program.answers[-some:] if "queued" in what]
 
 
-def promised(connection: sqlite3.Connection, marks: Sequence[str]) -> list[str]:
-    """What of these answers is not so."""
+def find_lost_answers(connection: sqlite3.Connection, marks: Sequence[str]) -> list[str]:
+    """Return the marks of acknowledged requests that the store does not show."""
     rows = connection.execute("SELECT job_id, key, state, hold FROM job")
     jobs = {str(job_id): (key, state, hold) for job_id, key, state, hold in rows}
     wrong = []
@@ -111,8 +111,8 @@ def promised(connection: sqlite3.Connection, marks: Sequence[str]) -> list[str]:
     return wrong
 
 
-def look(directory: Path, marks: Sequence[str]) -> list[str]:
-    """Opens what a cut left, and says all that is not as promised."""
+def find_problems(directory: Path, marks: Sequence[str]) -> list[str]:
+    """Open what a cut left; return all violations and lost requests."""
     path = directory / "store.db"
     if not marks and not path.exists():
         return []
@@ -123,63 +123,63 @@ def look(directory: Path, marks: Sequence[str]) -> list[str]:
     finally:
         store.close()
     with closing(sqlite3.connect(path)) as connection:
-        wrong += promised(connection, marks)
+        wrong += find_lost_answers(connection, marks)
         wrong += [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
     return wrong
 
 
-def cut_at(
+def check_cuts(
     records: Sequence[Record], places: Sequence[int], random: Random, directory: Path
 ) -> Counter[str]:
-    """Cuts the power after each of these many records, and fails with the first broken promise."""
-    disk, done = Disk(), 0
+    """Cut the power after each of these numbers of records; fail at the first problem."""
+    disk, done = DiskModel(), 0
     seen: Counter[str] = Counter()
     for place in sorted(places):
-        disk.follow(records[done:place])
+        disk.replay(records[done:place])
         done = place
         answers = [mark for mark in disk.marks if mark != "mounted"]
         seed = random.getrandbits(32)
-        remains = disk.cut(Random(seed))
+        remains = disk.cut_power(Random(seed))
         for path in directory.iterdir():
             path.unlink()
-        remains.put(directory)
+        remains.write_to(directory)
         seen["lost"] += remains.files != remains.durable
         seen["log"] += bool(remains.files.get("store.db-wal"))
-        wrong = look(directory, answers)
+        wrong = find_problems(directory, answers)
         assert not wrong, f"cut after record {place} of {len(records)}, seed {seed}: {wrong[:5]}"
     return seen
 
 
 @pytest.mark.slow
-def test_what_was_answered_before_a_power_cut_is_there_after_it(
-    disk: Mounted, tmp_path: Path
-) -> None:
+def test_acknowledged_requests_survive_a_power_cut(disk: MountedDisk, tmp_path: Path) -> None:
     random = Random(SEED)
-    program = Writer(disk)
-    write(program, random, 60)
+    program = QueueWriter(disk)
+    write_jobs(program, random, 60)
     program.close()
-    program = Writer(disk)
-    write(program, random, 30, first=60)
-    records = disk.records()
+    program = QueueWriter(disk)
+    write_jobs(program, random, 30, first=60)
+    records = disk.read_records()
     program.close()
     after = tmp_path / "after"
     after.mkdir()
     cuts = CUTS or 500
-    seen = cut_at(records, random.choices(range(len(records)), k=cuts), random, after)
-    # The test tests something: in most cuts something was lost, and there was a log to read.
+    seen = check_cuts(records, random.choices(range(len(records)), k=cuts), random, after)
+    # Many cuts must have lost unsynced data and left a log, or the test would show nothing.
     assert seen["lost"] > cuts / 4
     assert seen["log"] > cuts / 4
 
 
 @pytest.mark.slow
-def test_a_store_that_does_not_wait_for_the_disk_is_caught(disk: Mounted, tmp_path: Path) -> None:
-    """A test of the test above: without its fsyncs a store loses what it answered."""
-    program = Writer(disk, syncs=False)
-    write(program, Random(SEED), 20)
-    records = disk.records()
+def test_a_store_without_fsync_loses_acknowledged_requests(
+    disk: MountedDisk, tmp_path: Path
+) -> None:
+    """Check that the test above can fail: without fsync a store loses acknowledged requests."""
+    program = QueueWriter(disk, syncs=False)
+    write_jobs(program, Random(SEED), 20)
+    records = disk.read_records()
     program.close()
     after = tmp_path / "after"
     after.mkdir()
     lost = (AssertionError, StoreFailed, sqlite3.DatabaseError)
     with pytest.raises(lost, match=r"cut after record|damaged|malformed"):
-        cut_at(records, range(len(records) // 2, len(records), 100), Random(SEED), after)
+        check_cuts(records, range(len(records) // 2, len(records), 100), Random(SEED), after)

@@ -42,7 +42,7 @@ def test_the_store_goes_back_and_the_other_is_kept(
     assert len(list(root.glob("store.db.2*"))) == 3
     store = open_store(root / "store.db", unsafe=True)
     with store.snapshot() as tx:
-        assert q.column(tx, 1, "hold") == 1
+        assert q.read_column(tx, 1, "hold") == 1
     store.close()
 
 

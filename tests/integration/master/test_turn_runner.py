@@ -74,14 +74,14 @@ class Program:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    with disks.small_disk(tmp_path) as path:
+    with disks.mount_small_disk(tmp_path) as path:
         yield path
 
 
 def test_submits_are_rejected_while_the_disk_is_full(small_disk: Path) -> None:
     program = Program(SqliteStore(small_disk / "store.db", reserve_bytes=256 * 1024))
     assert program.submit().id == 1
-    ballast = disks.fill(small_disk)
+    ballast = disks.fill_disk(small_disk)
     for _ in range(1000):
         answer = program.submit()
         if isinstance(answer, MythJobsError):
@@ -101,18 +101,18 @@ def test_submits_are_rejected_while_the_disk_is_full(small_disk: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Server]:
-    binaries = postgres.programs()
+def server() -> Iterator[postgres.PostgresServer]:
+    binaries = postgres.find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
-    with postgres.server(binaries) as running:
+    with postgres.run_server(binaries) as running:
         yield running
 
 
 def test_requests_are_rejected_and_messages_wait_while_the_database_is_down(
-    server: postgres.Server,
+    server: postgres.PostgresServer,
 ) -> None:
-    url = server.database()
+    url = server.create_database()
     program = Program(open_store(url, unsafe=True))
     assert program.submit().id == 1
     hello = Hello(1, "key", "", "", "attic", "boot", "first", 1)
@@ -135,8 +135,10 @@ def test_requests_are_rejected_and_messages_wait_while_the_database_is_down(
     program.close()
 
 
-def test_the_master_stops_if_another_master_took_its_database(server: postgres.Server) -> None:
-    url = server.database()
+def test_the_master_stops_if_another_master_took_its_database(
+    server: postgres.PostgresServer,
+) -> None:
+    url = server.create_database()
     program = Program(open_store(url, unsafe=True))
     assert program.submit().id == 1
     with psycopg.connect(url, autocommit=True) as session:

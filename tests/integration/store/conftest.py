@@ -1,4 +1,4 @@
-"""A store with nothing in it: once in a SQLite file, once in a PostgreSQL database."""
+"""Fixtures: an empty store, once in a SQLite file and once in a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from tests.support import postgres
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[postgres.Server]:
-    """One for all tests of the session."""
-    binaries = postgres.programs()
+def server() -> Iterator[postgres.PostgresServer]:
+    binaries = postgres.find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
-    with postgres.server(binaries) as running:
+    with postgres.run_server(binaries) as running:
         yield running
 
 
@@ -30,24 +29,24 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(server: postgres.Server) -> str:
-    url = server.database()
+def migrated_database(server: postgres.PostgresServer) -> str:
+    url = server.create_database()
     open_store(url, unsafe=True).close()
     return url.removeprefix("postgresql:///").partition("?")[0]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty store is, each kind in turn: a path, or the URL of a database.
+    """Return the path or URL of an empty store, of each kind in turn.
 
-    Migrations are most of what a store costs at its first start, so they run once.
+    Each store is a copy of a migrated one, because migrations take most of the time.
     """
     if request.param == "sqlite":
         path = tmp_path / "store.db"
         shutil.copy(request.getfixturevalue("migrated_file"), path)
         return str(path)
-    server: postgres.Server = request.getfixturevalue("server")
-    return server.database(like=request.getfixturevalue("migrated_database"))
+    server: postgres.PostgresServer = request.getfixturevalue("server")
+    return server.create_database(template=request.getfixturevalue("migrated_database"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A batch comes in unseen, is opened at once, made ready in slices, and counted as it ends."""
+"""Batches: inserted invisibly, opened at once, made ready in slices, counted as jobs end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mythjobs.store.writes.batches import HOLD_UNOPENED
 from tests.support import queue as q
 
 
-def test_rows_of_a_batch_that_is_not_open_are_not_seen_and_not_ready(store: Store) -> None:
+def test_jobs_of_an_unopened_batch_are_invisible_and_not_ready(store: Store) -> None:
     with store.transaction() as tx:
-        defined = q.a_command(tx)
+        defined = q.define_command(tx)
         batch_id = batches.begin_batch(
             tx, command_id=defined.command_id, first_job_id=1, jobs=3, at_ms=q.NOON, opened_ms=None
         )
@@ -27,10 +27,10 @@ def test_rows_of_a_batch_that_is_not_open_are_not_seen_and_not_ready(store: Stor
         assert check(tx) == []
 
 
-def test_a_batch_that_never_became_whole_is_dropped_at_the_next_start(store: Store) -> None:
+def test_incomplete_batches_are_dropped(store: Store) -> None:
     with store.transaction() as tx:
-        defined = q.a_command(tx)
-        kept = q.a_batch(tx, 2)
+        defined = q.define_command(tx)
+        kept = q.queue_batch(tx, 2)
         for number in range(2):
             batches.begin_batch(
                 tx,
@@ -50,9 +50,9 @@ def test_a_batch_that_never_became_whole_is_dropped_at_the_next_start(store: Sto
         assert read_queue_counts(tx)["counts"]["queued"] == 2
 
 
-def test_an_opened_batch_becomes_ready_slice_by_slice_also_after_a_restart(store: Store) -> None:
+def test_an_opened_batch_becomes_ready_in_slices_also_after_a_restart(store: Store) -> None:
     with store.transaction() as tx:
-        defined = q.a_command(tx)
+        defined = q.define_command(tx)
         batch_id = batches.begin_batch(
             tx, command_id=defined.command_id, first_job_id=1, jobs=5, at_ms=q.NOON, opened_ms=None
         )
@@ -73,9 +73,9 @@ def test_an_opened_batch_becomes_ready_slice_by_slice_also_after_a_restart(store
         assert check(tx) == []
 
 
-def test_a_batch_that_was_submitted_held_is_held_when_it_is_open(store: Store) -> None:
+def test_a_batch_submitted_on_hold_is_held_once_open(store: Store) -> None:
     with store.transaction() as tx:
-        defined = q.a_command(tx)
+        defined = q.define_command(tx)
         batch_id = batches.begin_batch(
             tx, command_id=defined.command_id, first_job_id=1, jobs=2, at_ms=q.NOON, opened_ms=None
         )
@@ -84,14 +84,14 @@ def test_a_batch_that_was_submitted_held_is_held_when_it_is_open(store: Store) -
         work = batches.find_next_upkeep(tx)
         assert work is not None
         batches.run_upkeep_slice(tx, work, 500)
-        assert [q.column(tx, each, "hold") for each in (1, 2)] == [1, 1]
+        assert [q.read_column(tx, each, "hold") for each in (1, 2)] == [1, 1]
         assert not q.is_ready(tx, 1)
 
 
-def test_the_turn_that_ends_the_last_job_says_that_the_batch_is_over(store: Store) -> None:
+def test_the_transaction_that_ends_the_last_job_completes_the_batch(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
-        batch_id = q.a_batch(tx, 3)
+        q.enrol_machines(tx)
+        batch_id = q.queue_batch(tx, 3)
     with store.transaction() as tx:
         q.run(tx, 1)
         q.run(tx, 2, JobEvent.FAILED)

@@ -1,4 +1,4 @@
-"""Commands with their revisions and classes; machines and what their owners say."""
+"""Commands, revisions, job classes, machines, overrides and semaphores."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.support import queue as q
 
 def test_a_new_revision_is_what_new_jobs_get_and_the_old_one_stays_readable(store: Store) -> None:
     with store.transaction() as tx:
-        first = q.a_command(tx, "copy")
-        second = q.a_command(tx, "copy", summary="better")
+        first = q.define_command(tx, "copy")
+        second = q.define_command(tx, "copy", summary="better")
         assert (first.number, second.number) == (1, 2)
         assert first.command_id == second.command_id
         assert commands.find_by_name(tx, "copy") == second
@@ -23,7 +23,7 @@ def test_a_new_revision_is_what_new_jobs_get_and_the_old_one_stays_readable(stor
         assert commands.find_by_revision(tx, 99) is None
 
 
-def test_the_built_in_command_is_there_once(store: Store) -> None:
+def test_the_built_in_command_is_defined_once(store: Store) -> None:
     with store.transaction() as tx:
         commands.ensure_run_command(tx, at_ms=q.NOON)
         commands.ensure_run_command(tx, at_ms=q.NOON)
@@ -32,7 +32,7 @@ def test_the_built_in_command_is_there_once(store: Store) -> None:
     assert found.number == 1
 
 
-def test_a_removed_name_is_free_and_its_number_is_not_given_again(store: Store) -> None:
+def test_a_removed_name_is_free_and_its_id_is_not_reused(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_job(tx, command="copy")
         old = commands.find_by_name(tx, "copy")
@@ -42,12 +42,12 @@ def test_a_removed_name_is_free_and_its_number_is_not_given_again(store: Store) 
         assert commands.count_open_jobs(tx, old.command_id) == 1
         commands.remove(tx, old.command_id)
         assert commands.find_by_name(tx, "copy") is None
-        assert q.a_command(tx, "copy").command_id == old.command_id + 1
+        assert q.define_command(tx, "copy").command_id == old.command_id + 1
 
 
-def test_a_command_is_disabled_and_put_off_for_a_while(store: Store) -> None:
+def test_a_command_is_disabled_and_put_off(store: Store) -> None:
     with store.transaction() as tx:
-        made = q.a_command(tx, "copy")
+        made = q.define_command(tx, "copy")
         assert commands.read_disabled(tx) == []
         commands.set_enabled(tx, made.command_id, False)
         commands.put_off(tx, made.command_id, q.NOON + 60, "NAS offline")
@@ -57,9 +57,9 @@ def test_a_command_is_disabled_and_put_off_for_a_while(store: Store) -> None:
         assert commands.read_put_off(tx) == []
 
 
-def test_jobs_that_ask_the_same_share_a_class(store: Store) -> None:
+def test_jobs_with_equal_requirements_share_a_class(store: Store) -> None:
     with store.transaction() as tx:
-        made = q.a_command(tx)
+        made = q.define_command(tx)
         plain = commands.ensure_class(tx, made, "anna")
         pinned = commands.ensure_class(tx, made, "anna", pin="attic", labels='["gpu"]')
         assert commands.ensure_class(tx, made, "anna") == plain
@@ -70,7 +70,7 @@ def test_jobs_that_ask_the_same_share_a_class(store: Store) -> None:
         )  # fmt: skip
 
 
-def test_a_machine_is_its_key_and_a_name_that_is_taken_gets_a_number(store: Store) -> None:
+def test_a_machine_is_identified_by_its_key_and_gets_a_unique_name(store: Store) -> None:
     with store.transaction() as tx:
         names = [
             machines.enrol(
@@ -91,11 +91,11 @@ def test_a_machine_is_its_key_and_a_name_that_is_taken_gets_a_number(store: Stor
         )
 
 
-def test_what_a_machine_says_of_itself_and_what_its_owner_says_are_kept_apart(
+def test_a_machines_own_data_and_its_settings_are_stored_separately(
     store: Store,
 ) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         machines.attach(tx, q.ATTIC, boot_id="second", cores=8, zone="Europe/Berlin", at_ms=q.NOON)
         machines.set_policy(tx, q.ATTIC, rights=ALLOW_NOTHING.to_json(), jobs=3)
         machines.set_settings(tx, q.ATTIC, settings='{"jobs": 3}', zone="Europe/Rome")
@@ -105,14 +105,14 @@ def test_what_a_machine_says_of_itself_and_what_its_owner_says_are_kept_apart(
     assert (cellar.boot_id, cellar.jobs, cellar.settings) == ("boot", None, "{}")
 
 
-def test_durations_are_learned_for_each_pair(store: Store) -> None:
+def test_durations_are_stored_by_command_and_machine(store: Store) -> None:
     with store.transaction() as tx:
         machines.record_footprints(tx, [(1, 1, 1, 500), (1, 2, 1, 900)])
         machines.record_footprints(tx, [(1, 1, 2, 400)])
         assert machines.read_footprints(tx) == {(1, 1): (2, 400), (1, 2): (1, 900)}
 
 
-def test_the_newest_override_holds_and_goes_when_its_time_is_over(store: Store) -> None:
+def test_the_newest_override_applies_until_it_expires(store: Store) -> None:
     with store.transaction() as tx:
         overrides.save(tx, OverrideRow(1, EVERY_COMMAND, "pause", 100))
         overrides.save(tx, OverrideRow(1, 7, "allow", 300))

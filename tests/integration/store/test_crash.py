@@ -1,4 +1,4 @@
-"""What was acknowledged is there after a kill at any moment."""
+"""Kill of the writing process at any moment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import queue as q
 
 ROOT = Path(__file__).parents[3]
 
-# Submits, runs and ends jobs for ever, and says each turn once it is durable.
+# Submits, runs and ends jobs until killed; prints a line after each commit.
 PROGRAM = """
 import sys
 from mythjobs.model.life import JobEvent
@@ -24,7 +24,7 @@ from mythjobs.store.writes import job_state, readiness
 from tests.support import queue as q
 store = open_store(sys.argv[1], unsafe=True)
 with store.transaction() as tx:
-    q.machines_join(tx)
+    q.enrol_machines(tx)
 while True:
     with store.transaction() as tx:
         first, second = q.queue_jobs(tx, 2, subject="news")
@@ -40,11 +40,16 @@ while True:
 
 
 @pytest.mark.slow
-def test_every_acknowledged_turn_is_there_and_none_is_half_there(where: str) -> None:
-    heard = 0
+def test_acknowledged_transactions_survive_a_kill_as_a_whole(where: str) -> None:
+    seen = 0
     for turns in (1, 3, 20):
         child = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.replace("q.machines_join(tx)", _joins(heard)), where],
+            [
+                sys.executable,
+                "-c",
+                PROGRAM.replace("q.enrol_machines(tx)", _enrol_once(seen)),
+                where,
+            ],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -52,21 +57,21 @@ def test_every_acknowledged_turn_is_there_and_none_is_half_there(where: str) -> 
         assert child.stdout is not None
         with child.stdout:
             for _ in range(turns):
-                heard = int(child.stdout.readline())
-            # In the middle of whatever it does now.
+                seen = int(child.stdout.readline())
+            # The process is at an arbitrary point of its work.
             child.send_signal(signal.SIGKILL)
             for line in child.stdout:
-                heard = int(line)
+                seen = int(line)
         child.wait()
         store = open_store(where, unsafe=True)
         with store.transaction() as tx:
             assert check(tx) == []
-            assert [str(q.state_of(tx, heard - 1)), str(q.state_of(tx, heard))] == [
+            assert [str(q.read_state(tx, seen - 1)), str(q.read_state(tx, seen))] == [
                 "succeeded",
                 "cancelled",
             ]
         store.close()
 
 
-def _joins(heard: int) -> str:
-    return "pass" if heard else "q.machines_join(tx)"
+def _enrol_once(seen: int) -> str:
+    return "pass" if seen else "q.enrol_machines(tx)"

@@ -1,4 +1,4 @@
-"""Who waits for which job, and what the ends of these mean."""
+"""Dependencies between jobs."""
 
 from __future__ import annotations
 
@@ -25,37 +25,39 @@ from tests.support import queue as q
         ("failure", JobState.CANCELLED, False),
     ],
 )
-def test_an_end_is_what_was_waited_for_or_not(when: str, state: JobState, accepted: bool) -> None:
+def test_a_final_state_meets_a_dependency_or_not(
+    when: str, state: JobState, accepted: bool
+) -> None:
     assert dependencies.accepts(when, state) is accepted
 
 
-def test_a_job_is_ready_after_the_last_of_those_it_waits_for(store: Store) -> None:
+def test_a_job_is_ready_once_its_last_dependency_is_met(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         first, second = q.queue_jobs(tx, 2)
         waits = q.queue_job(tx, after=[(first, "ok"), (second, "any")])
         assert dependencies.has_unmet(tx)
         q.run(tx, second, JobEvent.FAILED)
-        assert (q.column(tx, waits, "unmet"), q.is_ready(tx, waits)) == (1, False)
+        assert (q.read_column(tx, waits, "unmet"), q.is_ready(tx, waits)) == (1, False)
         q.run(tx, first)
-        assert (q.column(tx, waits, "unmet"), q.is_ready(tx, waits)) == (0, True)
+        assert (q.read_column(tx, waits, "unmet"), q.is_ready(tx, waits)) == (0, True)
         assert not dependencies.has_unmet(tx)
     with store.transaction() as tx:
         assert check(tx) == []
 
 
-def test_who_waits_in_vain_is_told_with_what_it_waited_for(store: Store) -> None:
+def test_dependents_that_can_never_run_are_returned_with_their_dependency(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         first = q.queue_job(tx)
-        vain = q.queue_job(tx, after=[(first, "ok")])
-        glad = q.queue_job(tx, after=[(first, "failure")])
-        freed, in_vain = dependencies.resolve_ended(tx, {first: JobState.FAILED})
-        assert freed == [glad]
-        assert in_vain == {vain: first}
+        never = q.queue_job(tx, after=[(first, "ok")])
+        runnable = q.queue_job(tx, after=[(first, "failure")])
+        freed, impossible = dependencies.resolve_ended(tx, {first: JobState.FAILED})
+        assert freed == [runnable]
+        assert impossible == {never: first}
 
 
-def test_a_job_that_is_over_waits_for_nothing_more(store: Store) -> None:
+def test_an_ended_job_has_no_unmet_dependencies(store: Store) -> None:
     with store.transaction() as tx:
         first, second = q.queue_jobs(tx, 2)
         waits = q.queue_job(tx, after=[(first, "any"), (second, "any")])
@@ -64,10 +66,10 @@ def test_a_job_that_is_over_waits_for_nothing_more(store: Store) -> None:
         assert dependencies.resolve_ended(tx, {first: JobState.SUCCEEDED}) == ([], {})
 
 
-def test_many_ends_of_one_turn_free_a_job_once(store: Store) -> None:
+def test_many_dependencies_resolved_at_once_are_counted_once_each(store: Store) -> None:
     with store.transaction() as tx:
         ids = q.queue_jobs(tx, 50)
         waits = q.queue_job(tx, after=[(each, "any") for each in ids])
         freed, _ = dependencies.resolve_ended(tx, dict.fromkeys(ids, JobState.CANCELLED))
         assert freed == [waits] * 50
-        assert q.column(tx, waits, "unmet") == 0
+        assert q.read_column(tx, waits, "unmet") == 0

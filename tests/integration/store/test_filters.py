@@ -1,4 +1,4 @@
-"""Jobs by what they have in common, on both kinds of store."""
+"""Job filters."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def all_numbers(tx: Transaction, which: JobFilter) -> list[int]:
     return find_ids(tx, which, 0, find_max_id(tx), 100)
 
 
-def test_jobs_are_found_by_what_they_have_in_common(store: Store) -> None:
+def test_filters_count_and_list_matching_jobs(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.queue_jobs(tx, 3)
         q.queue_jobs(tx, 2, command="other", subject="a")
-        batch = q.a_batch(tx, 2)
+        batch = q.queue_batch(tx, 2)
         jobs.set_hold(tx, [2], True, "held")
         q.start(tx, *q.lease(tx, 1))
         q.run(tx, 3, JobEvent.FAILED, at_ms=q.NOON + 5)
@@ -53,14 +53,14 @@ def test_jobs_are_found_by_what_they_have_in_common(store: Store) -> None:
             count_jobs(tx, JobFilter(command="none"))
 
 
-def test_a_batch_that_is_not_whole_is_not_among_them(store: Store) -> None:
+def test_filters_skip_jobs_of_unopened_batches(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_jobs(tx, 2, hold=batches.HOLD_UNOPENED)
     with store.snapshot() as tx:
         assert all_numbers(tx, JobFilter(command="true")) == []
 
 
-def test_lists_and_pages_say_what_a_job_asks(store: Store) -> None:
+def test_lists_show_the_requirements_of_a_job(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_job(tx, subject="a", deadline_ms=q.NOON + 9, failures=1)
     with store.snapshot() as tx:

@@ -1,4 +1,4 @@
-"""Each promise, broken by hand: the check names it, and finds nothing in a queue that is whole."""
+"""Store check: finds each violation made by hand, and none in a valid queue."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mythjobs.store.writes import batches
 from tests.support import queue as q
 
 
-def _a_queue(tx: Transaction) -> None:
-    """Jobs 1 to 10 in every state there is, with subjects, a dependency and a failure."""
-    q.machines_join(tx)
+def _queue_jobs(tx: Transaction) -> None:
+    """Queue jobs 1 to 10 in various states, with subjects, a dependency and a failure."""
+    q.enrol_machines(tx)
     q.queue_jobs(tx, 3, subject="news")  # 1 leased, 2 and 3 behind it
     q.queue_jobs(tx, 3)  # 4 ready, 5 running, 6 succeeded
     q.queue_job(tx, after=[(5, "ok")])  # 7 waits
@@ -29,14 +29,14 @@ def _a_queue(tx: Transaction) -> None:
 
 
 @pytest.fixture
-def whole(store: Store) -> Store:
+def valid(store: Store) -> Store:
     with store.transaction() as tx:
-        _a_queue(tx)
+        _queue_jobs(tx)
     return store
 
 
-def test_a_queue_in_every_state_is_as_promised(whole: Store) -> None:
-    with whole.transaction() as tx:
+def test_a_valid_queue_has_no_violations(valid: Store) -> None:
+    with valid.transaction() as tx:
         assert check(tx) == []
         assert check(tx, range(1, 11)) == []
 
@@ -76,17 +76,17 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("damage, invariant, job_id", BROKEN)
-def test_a_broken_promise_is_named(whole: Store, damage: str, invariant: str, job_id: int) -> None:
-    with whole.transaction() as tx:
+def test_each_violation_is_found(valid: Store, damage: str, invariant: str, job_id: int) -> None:
+    with valid.transaction() as tx:
         tx.cursor.execute(damage)
         assert (invariant, job_id) in {each[:2] for each in check(tx)}
         assert (invariant, job_id) in {each[:2] for each in check(tx, [job_id])}
 
 
-def test_two_jobs_of_one_key_and_two_live_attempts_are_found_without_their_indexes(
-    whole: Store,
+def test_duplicate_keys_and_live_attempts_are_found_without_indexes(
+    valid: Store,
 ) -> None:
-    with whole.transaction() as tx:
+    with valid.transaction() as tx:
         tx.cursor.execute("DROP INDEX job_key")
         tx.cursor.execute("DROP INDEX attempt_live")
         tx.cursor.execute("UPDATE job SET key = 'once' WHERE job_id = 4")
@@ -98,33 +98,33 @@ def test_two_jobs_of_one_key_and_two_live_attempts_are_found_without_their_index
     assert {("I2", 4), ("I3", 5)} <= found
 
 
-def test_the_next_job_of_a_free_subject_that_was_forgotten_is_found_from_its_sibling(
-    whole: Store,
+def test_a_job_that_should_be_ready_is_found_from_its_sibling(
+    valid: Store,
 ) -> None:
-    with whole.transaction() as tx:
+    with valid.transaction() as tx:
         tx.cursor.execute("UPDATE job SET state = 'queued', attempts = 0 WHERE job_id = 1")
         tx.cursor.execute("DELETE FROM attempt WHERE job_id = 1")
-        # Job 1 is the first again, and nobody has made it ready.
+        # Job 1 is the first about its subject again, but not ready.
         assert ("SUBJECT", 1) in {each[:2] for each in check(tx, [3])}
 
 
-def test_a_tally_that_does_not_agree_with_a_count_is_found(whole: Store) -> None:
-    with whole.transaction() as tx:
+def test_a_wrong_counter_is_found(valid: Store) -> None:
+    with valid.transaction() as tx:
         tx.cursor.execute("UPDATE tally SET jobs = jobs + 1 WHERE state = 'queued'")
         [found] = check(tx)
     assert found.invariant == "COUNT"
     assert "the counter of queued jobs" in found.sentence
 
 
-def test_the_counts_of_a_batch_are_held_to_its_jobs_also_after_some_were_pruned(
+def test_wrong_counts_of_a_batch_are_found_also_after_a_prune(
     store: Store,
 ) -> None:
     with store.transaction() as tx:
-        defined = q.a_command(tx)
+        defined = q.define_command(tx)
         batch_id = batches.begin_batch(
             tx, command_id=defined.command_id, first_job_id=1, jobs=3, at_ms=1, opened_ms=None
         )
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         ids = q.queue_jobs(tx, 3, batch_id=batch_id, hold=batches.HOLD_UNOPENED)
         batches.open_batch(tx, batch_id, 1, 3, held=False, at_ms=2)
         work = batches.find_next_upkeep(tx)

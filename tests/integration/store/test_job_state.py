@@ -1,4 +1,4 @@
-"""One job after another through its life; whoever comes too late changes nothing."""
+"""Job state transitions, with stale attempts and late results."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ LOST = json.dumps(o.to_json(o.Lost("its machine is silent")))
 
 @pytest.fixture
 def home(store: Store) -> Store:
-    """A store that knows the attic and the cellar."""
+    """A store with the machines ATTIC and CELLAR."""
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
     return store
 
 
-def test_a_job_is_leased_started_and_over(home: Store) -> None:
+def test_a_job_is_leased_started_and_ended(home: Store) -> None:
     with home.transaction() as tx:
         job_id = q.queue_job(tx, priority=3, arguments='{"a": "b"}')
         [leased] = q.lease(tx, job_id, machine=q.CELLAR)
         assert leased == job_state.LeasedJob(job_id, 1, 1, 1, None, 3, None, 0, '{"a": "b"}', 0)
-        assert q.state_of(tx, job_id) == JobState.LEASED
+        assert q.read_state(tx, job_id) == JobState.LEASED
         assert not q.is_ready(tx, job_id)
     with home.transaction() as tx:
         q.start(tx, leased, at_ms=q.NOON + 5)
-        assert q.state_of(tx, job_id) == JobState.RUNNING
+        assert q.read_state(tx, job_id) == JobState.RUNNING
         [live] = machines.read_live_attempts(tx)
         assert (live.job_id, live.n, live.machine_id, live.started_ms) == (1, 1, 2, q.NOON + 5)
         assert (live.silence, live.lease_s, live.leased_ms) == ("rerun", 1800.0, q.NOON)
@@ -41,14 +41,14 @@ def test_a_job_is_leased_started_and_over(home: Store) -> None:
         assert check(tx) == []
     with home.transaction() as tx:
         q.end(tx, leased, at_ms=q.NOON + 9)
-        assert q.state_of(tx, job_id) == JobState.SUCCEEDED
-        assert q.column(tx, job_id, "ended_ms") == q.NOON + 9
+        assert q.read_state(tx, job_id) == JobState.SUCCEEDED
+        assert q.read_column(tx, job_id, "ended_ms") == q.NOON + 9
         assert machines.read_live_attempts(tx) == []
     with home.transaction() as tx:
         assert check(tx) == []
 
 
-def test_a_job_that_is_no_longer_to_be_had_is_left_out_of_a_lease(home: Store) -> None:
+def test_a_job_that_is_no_longer_ready_is_not_leased(home: Store) -> None:
     with home.transaction() as tx:
         free, held, gone, taken = q.queue_jobs(tx, 4)
         q.queue_jobs(tx, 1, hold=1)
@@ -62,7 +62,7 @@ def test_a_machine_that_lost_its_lease_cannot_finish_the_job(home: Store) -> Non
         job_id = q.queue_job(tx)
         [first] = q.lease(tx, job_id, machine=q.ATTIC)
         q.start(tx, first)
-        # The attic falls silent, and the cellar gets the job.
+        # The lease of ATTIC expires, and CELLAR gets the job.
         q.end(
             tx, first, JobEvent.REQUEUED, outcome=LOST, evidence="presumed", losses=1,
         )  # fmt: skip
@@ -70,17 +70,17 @@ def test_a_machine_that_lost_its_lease_cannot_finish_the_job(home: Store) -> Non
         assert (second.n, second.losses) == (2, 1)
     with home.transaction() as tx:
         assert check(tx) == []
-    # It was only cut off: its process ran on, and now it reports success.
+    # ATTIC was only partitioned: its process ran on, and now it reports success.
     with pytest.raises(AssertionError, match="0 of 1 attempts were live"), home.transaction() as tx:
         q.end(tx, first)
     with home.transaction() as tx:
-        assert q.state_of(tx, job_id) == JobState.LEASED
-        # A start of the old number would be one too many as well.
+        assert q.read_state(tx, job_id) == JobState.LEASED
+        # A start of the old attempt is refused too.
         with pytest.raises(AssertionError, match="0 of 1 jobs were leased for these attempts"):
             q.start(tx, second._replace(n=1))
 
 
-def test_an_end_that_was_presumed_is_adopted_if_nobody_began_again(home: Store) -> None:
+def test_a_late_result_is_accepted_without_a_newer_attempt(home: Store) -> None:
     with home.transaction() as tx:
         job_id = q.queue_job(tx)
         [leased] = q.lease(tx, job_id)
@@ -93,70 +93,70 @@ def test_an_end_that_was_presumed_is_adopted_if_nobody_began_again(home: Store) 
             q.EXITED, "", "", late_results.ACCEPTED_LATE, "", "",
         )  # fmt: skip
         late_results.accept_late_result(tx, end, at_ms=q.NOON + 60)
-        assert q.state_of(tx, job_id) == JobState.SUCCEEDED
+        assert q.read_state(tx, job_id) == JobState.SUCCEEDED
         assert not late_results.find_ended_attempts(tx, [(job_id, 1)])[job_id, 1].is_presumed
     with home.transaction() as tx:
         assert check(tx) == []
 
 
-def test_a_job_is_returned_by_a_machine_that_never_began_it(home: Store) -> None:
+def test_a_job_is_returned_by_a_machine_that_never_started_it(home: Store) -> None:
     with home.transaction() as tx:
         job_id = q.queue_job(tx)
         [leased] = q.lease(tx, job_id)
-        q.end(tx, leased, JobEvent.RETURNED, was=JobState.LEASED)
-        assert q.state_of(tx, job_id) == JobState.QUEUED
+        q.end(tx, leased, JobEvent.RETURNED, old_state=JobState.LEASED)
+        assert q.read_state(tx, job_id) == JobState.QUEUED
         assert q.is_ready(tx, job_id)
         assert [each.n for each in q.lease(tx, job_id)] == [2]
     with home.transaction() as tx:
         assert check(tx) == []
 
 
-def test_failures_add_up_and_the_next_run_waits_for_its_time(home: Store) -> None:
+def test_failures_add_up_and_a_retry_waits_for_its_time(home: Store) -> None:
     with home.transaction() as tx:
         job_id = q.queue_job(tx)
         for times in (1, 2):
             q.run(tx, job_id, JobEvent.REQUEUED, failures_added=1)
-            assert q.column(tx, job_id, "failures") == times
-        # A loss is none of its failures.
+            assert q.read_column(tx, job_id, "failures") == times
+        # A loss does not count as a failure.
         q.run(tx, job_id, JobEvent.REQUEUED, losses=1, not_before_ms=q.NOON + 500)
-        assert q.column(tx, job_id, "failures") == 2
+        assert q.read_column(tx, job_id, "failures") == 2
         assert not q.is_ready(tx, job_id)
         assert q.lease(tx, job_id) == []
     with home.transaction() as tx:
         assert check(tx) == []
 
 
-def test_a_job_that_is_held_at_its_end_is_not_begun_again(home: Store) -> None:
+def test_a_job_held_at_its_end_is_not_leased_again(home: Store) -> None:
     with home.transaction() as tx:
         job_id = q.queue_job(tx)
         q.run(tx, job_id, JobEvent.REQUEUED, outcome=LOST, losses=3, hold=1)
         assert q.lease(tx, job_id) == []
-        assert (q.column(tx, job_id, "hold"), q.column(tx, job_id, "losses")) == (1, 3)
+        assert (q.read_column(tx, job_id, "hold"), q.read_column(tx, job_id, "losses")) == (1, 3)
 
 
-def test_an_end_before_its_start_was_heard_of_is_an_end(home: Store) -> None:
+def test_an_attempt_may_end_before_its_start_is_reported(home: Store) -> None:
     with home.transaction() as tx:
         [leased] = q.lease(tx, q.queue_job(tx))
-        q.end(tx, leased, JobEvent.FAILED, was=JobState.LEASED, started_ms=q.NOON)
-        assert q.state_of(tx, leased.job_id) == JobState.FAILED
+        q.end(tx, leased, JobEvent.FAILED, old_state=JobState.LEASED, started_ms=q.NOON)
+        assert q.read_state(tx, leased.job_id) == JobState.FAILED
     with home.transaction() as tx:
         assert check(tx) == []
 
 
-def test_only_queued_jobs_are_cancelled_at_once(home: Store) -> None:
+def test_only_queued_jobs_are_cancelled_immediately(home: Store) -> None:
     with home.transaction() as tx:
         ids = q.queue_jobs(tx, 3, subject="news")
         q.run(tx, ids[0])
         q.lease(tx, ids[1])
         done = job_state.cancel_queued(tx, ids, code="cancelled", sentence="by anna", at_ms=q.NOON)
         assert done == [(ids[2], 1, None, "news")]
-        assert q.column(tx, ids[2], "reason") == "by anna"
-        assert [str(q.state_of(tx, each)) for each in ids] == ["succeeded", "leased", "cancelled"]
+        assert q.read_column(tx, ids[2], "reason") == "by anna"
+        assert [str(q.read_state(tx, each)) for each in ids] == ["succeeded", "leased", "cancelled"]
     with home.transaction() as tx:
         assert check(tx) == []
 
 
-def test_many_ends_of_a_turn_are_written_together_or_not_at_all(home: Store) -> None:
+def test_many_ends_of_a_transaction_are_all_or_nothing(home: Store) -> None:
     with home.transaction() as tx:
         leased = q.lease(tx, *q.queue_jobs(tx, 3))
         q.start(tx, *leased)

@@ -1,4 +1,4 @@
-"""Rows of jobs: numbers, keys, flags, progress, events; and a turn that is rolled back."""
+"""Job rows: ids, keys, flags, progress, events; rollback and snapshots."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mythjobs.store.writes import events, jobs
 from tests.support import queue as q
 
 
-def test_numbers_only_rise(store: Store) -> None:
+def test_job_ids_only_rise(store: Store) -> None:
     with store.transaction() as tx:
         assert jobs.read_next_id(tx) == 1
         jobs.save_next_id(tx, 40)
@@ -24,7 +24,7 @@ def test_numbers_only_rise(store: Store) -> None:
         assert q.queue_job(tx) == 40
 
 
-def test_a_key_finds_its_job_and_a_second_row_of_it_is_refused(store: Store) -> None:
+def test_a_key_finds_its_job_and_is_unique(store: Store) -> None:
     with store.transaction() as tx:
         job_id = q.queue_job(tx, key="once")
         assert jobs.find_by_key(tx, "once") == (job_id, "queued")
@@ -35,7 +35,7 @@ def test_a_key_finds_its_job_and_a_second_row_of_it_is_refused(store: Store) -> 
         assert check(tx) == []
 
 
-def test_a_turn_that_raises_leaves_nothing_behind(store: Store) -> None:
+def test_a_transaction_that_raises_is_rolled_back(store: Store) -> None:
     def body(tx: Transaction) -> None:
         q.queue_jobs(tx, 3)
         raise ZeroDivisionError
@@ -48,7 +48,7 @@ def test_a_turn_that_raises_leaves_nothing_behind(store: Store) -> None:
         assert q.queue_job(tx) == 1
 
 
-def test_a_snapshot_does_not_see_what_is_committed_meanwhile(store: Store) -> None:
+def test_a_snapshot_does_not_see_later_commits(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_job(tx)
     with store.snapshot() as before:
@@ -62,10 +62,10 @@ def test_a_snapshot_does_not_see_what_is_committed_meanwhile(store: Store) -> No
 
 def test_a_snapshot_cannot_write(store: Store) -> None:
     with pytest.raises(Exception, match=r"(?i)read-?only"), store.snapshot() as tx:
-        q.a_command(tx)
+        q.define_command(tx)
 
 
-def test_flags_are_of_the_jobs_that_are_there(store: Store) -> None:
+def test_flags_are_read_for_existing_jobs(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_jobs(tx, 2, subject="news")
         jobs.request_stop(tx, [2], "anna")
@@ -76,36 +76,39 @@ def test_flags_are_of_the_jobs_that_are_there(store: Store) -> None:
 
 def test_only_a_queued_job_can_be_held(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.queue_jobs(tx, 2)
         q.lease(tx, 1)
         jobs.set_hold(tx, [1, 2], True, "by anna")
-        assert [q.column(tx, each, "hold") for each in (1, 2)] == [0, 1]
+        assert [q.read_column(tx, each, "hold") for each in (1, 2)] == [0, 1]
 
 
-def test_progress_of_an_old_attempt_is_not_taken(store: Store) -> None:
+def test_progress_of_an_old_attempt_is_ignored(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         job_id = q.queue_job(tx, comment="at first")
         q.lease(tx, job_id)
         jobs.record_progress(tx, [(job_id, 1, 500, None)])
-        assert (q.column(tx, job_id, "progress"), q.column(tx, job_id, "comment")) == (
+        assert (q.read_column(tx, job_id, "progress"), q.read_column(tx, job_id, "comment")) == (
             500, "at first",
         )  # fmt: skip
         jobs.record_progress(tx, [(job_id, 1, None, "half"), (job_id, 2, 900, "other")])
-        assert (q.column(tx, job_id, "progress"), q.column(tx, job_id, "comment")) == (500, "half")
+        assert (q.read_column(tx, job_id, "progress"), q.read_column(tx, job_id, "comment")) == (
+            500,
+            "half",
+        )
 
 
-def test_a_comment_may_be_any_bytes_that_a_program_wrote(store: Store) -> None:
+def test_a_nul_in_a_comment_is_replaced(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         job_id = q.queue_job(tx)
         q.lease(tx, job_id)
         jobs.record_progress(tx, [(job_id, 1, None, "a\0b")])
-        assert q.column(tx, job_id, "comment") == "a\N{REPLACEMENT CHARACTER}b"
+        assert q.read_column(tx, job_id, "comment") == "a\N{REPLACEMENT CHARACTER}b"
 
 
-def test_a_copy_begins_from_the_columns_of_the_old_job(store: Store) -> None:
+def test_the_submission_of_a_job_can_be_copied(store: Store) -> None:
     with store.transaction() as tx:
         job_id = q.queue_job(tx, arguments='{"a": "1"}', priority=7, subject="news")
         row = jobs.read_submission(tx, job_id)
@@ -114,7 +117,7 @@ def test_a_copy_begins_from_the_columns_of_the_old_job(store: Store) -> None:
         assert jobs.read_submission(tx, 99) is None
 
 
-def test_events_stand_in_the_order_in_which_they_came(store: Store) -> None:
+def test_events_are_listed_in_the_order_of_insertion(store: Store) -> None:
     with store.transaction() as tx:
         job_id = q.queue_job(tx)
         events.add(tx, [events.Event(job_id, 0, q.NOON, "held", "by anna")])
@@ -124,18 +127,20 @@ def test_events_stand_in_the_order_in_which_they_came(store: Store) -> None:
     assert found[0] == {"at_ms": q.NOON, "n": 0, "kind": "held", "detail": "by anna"}
 
 
-def test_texts_come_back_as_they_went_in(store: Store) -> None:
+def test_texts_are_stored_unchanged(store: Store) -> None:
     text = "Größe 🎬 50 % 'quoted' \"twice\" back\\slash {brace} %s ?"
     with store.transaction() as tx:
         job_id = q.queue_job(tx, subject=text, comment=text, key=text, arguments=f'"{text}"')
     with store.snapshot() as tx:
-        assert [q.column(tx, job_id, name) for name in ("subject", "comment", "key")] == [text] * 3
+        assert [q.read_column(tx, job_id, name) for name in ("subject", "comment", "key")] == [
+            text
+        ] * 3
         assert jobs.find_by_key(tx, text) == (job_id, JobState.QUEUED)
 
 
-def test_totals_follow_every_move(store: Store) -> None:
+def test_counters_follow_every_transition(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.queue_jobs(tx, 4)
         q.queue_jobs(tx, 1, command="other")
     with store.transaction() as tx:

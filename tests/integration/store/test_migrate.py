@@ -1,4 +1,4 @@
-"""Migrations add up to the tables that the code declares, and leave the old or the new schema."""
+"""Schema migrations: they produce the declared tables, and are all or nothing."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SCRIPTS = Path(mythjobs.store.__file__).parent / "migrations"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    """Of an empty store, each kind in turn."""
+    """Return an engine of an empty store, of each kind in turn."""
     if request.param == "sqlite":
         return create_engine(f"sqlite:///{tmp_path / 'store.db'}")
-    url = request.getfixturevalue("server").database()
+    url = request.getfixturevalue("server").create_database()
     return create_engine(
         "postgresql+psycopg://",
         poolclass=NullPool,
@@ -45,16 +45,18 @@ def _upgrade(engine: Engine, revision: str) -> None:
         command.upgrade(config, revision)
 
 
-def _differ(_: object, __: object, ___: object, found: str | None, ____: object, said: str) -> bool:
-    """Whether two defaults differ in more than their quotes, brackets and casts."""
+def _differ(
+    _: object, __: object, ___: object, found: str | None, ____: object, declared: str
+) -> bool:
+    """Return whether two defaults differ in more than quotes, brackets and casts."""
 
     def bare(default: str | None) -> str | None:
         return default and default.partition("::")[0].strip("()'")
 
-    return bare(found) != bare(said)
+    return bare(found) != bare(declared)
 
 
-def test_the_migrations_add_up_to_the_declared_tables(engine: Engine) -> None:
+def test_the_migrations_produce_the_declared_tables(engine: Engine) -> None:
     migrate(engine)
     with engine.connect() as connection:
         context = MigrationContext.configure(
@@ -63,13 +65,13 @@ def test_the_migrations_add_up_to_the_declared_tables(engine: Engine) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_the_newest_migration_is_the_one_the_code_names() -> None:
+def test_head_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_rows_of_the_first_schema_are_there_in_the_last(engine: Engine) -> None:
+def test_rows_of_the_first_schema_survive_the_migration(engine: Engine) -> None:
     _upgrade(engine, "0001")
     with engine.begin() as connection:
         connection.execute(
@@ -88,7 +90,7 @@ def test_jobs_of_the_second_schema_are_ordered_by_their_deadlines(engine: Engine
     _upgrade(engine, "0002")
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
-            # The jobs alone are looked at here.
+            # The test inserts jobs without classes.
             connection.execute(text("ALTER TABLE job DROP CONSTRAINT job_class_id_fkey"))
         for number, deadline in ((1, "NULL"), (2, "1795521600000"), (3, "1795521500000")):
             connection.execute(
@@ -113,7 +115,7 @@ def test_jobs_of_the_second_schema_are_ordered_by_their_deadlines(engine: Engine
     ]  # fmt: skip
 
 
-def test_a_schema_of_a_newer_program_is_refused_and_left_alone(engine: Engine) -> None:
+def test_a_schema_of_a_newer_version_is_refused_and_not_changed(engine: Engine) -> None:
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -125,7 +127,7 @@ def test_a_schema_of_a_newer_program_is_refused_and_left_alone(engine: Engine) -
         )
 
 
-def test_an_upgrade_that_breaks_off_leaves_the_old_schema(
+def test_an_interrupted_migration_leaves_the_old_schema(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _upgrade(engine, "0001")
@@ -145,5 +147,5 @@ def test_an_upgrade_that_breaks_off_leaves_the_old_schema(
     with engine.connect() as connection:
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         assert found == "0001"
-    # And the next start goes all the way.
+    # The next start completes the migration.
     migrate(engine)

@@ -1,4 +1,4 @@
-"""What only a database does: refuse, go away, be taken, answer nothing at a COMMIT."""
+"""PostgreSQL store: unsafe settings, lost connections, locks, and commits of unknown result."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.support.lossy import Lossy
 
 
 @pytest.fixture
-def url(server: postgres.Server, migrated_database: str) -> str:
-    return server.database(like=migrated_database)
+def url(server: postgres.PostgresServer, migrated_database: str) -> str:
+    return server.create_database(template=migrated_database)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def database(url: str) -> Iterator[PostgresStore]:
 
 
 @pytest.fixture
-def lossy(server: postgres.Server) -> Iterator[Lossy]:
+def lossy(server: postgres.PostgresServer) -> Iterator[Lossy]:
     with tempfile.TemporaryDirectory(prefix="lossy-") as directory:
         proxy = Lossy(Path(directory), server.socket)
         yield proxy
@@ -57,28 +57,28 @@ def _through(url: str, proxy: Lossy, *, commit_check_s: float = 60) -> PostgresS
     )
 
 
-def test_a_server_that_does_not_keep_what_it_says_is_refused(url: str) -> None:
+def test_a_server_with_unsafe_settings_is_refused(url: str) -> None:
     with pytest.raises(
         ConfigError, match="has fsync = off: a power failure loses acknowledged jobs"
     ):
         PostgresStore(url)
 
 
-def test_what_is_no_url_and_who_does_not_answer_are_told_apart(tmp_path: Path) -> None:
+def test_an_invalid_url_and_an_unreachable_server_are_different_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a PostgreSQL URL"):
         PostgresStore("postgresql://host/db?nonsense=1", unsafe=True)
     with pytest.raises(StoreUnavailable, match="cannot reach"):
         PostgresStore(f"postgresql:///db?host={tmp_path}", unsafe=True)
 
 
-def test_a_password_is_in_no_sentence() -> None:
+def test_error_messages_do_not_contain_the_password() -> None:
     with pytest.raises(StoreUnavailable) as caught:
         PostgresStore("postgresql://anna:secret@127.0.0.1:1/jobs", unsafe=True)
     assert "postgresql://anna@127.0.0.1:1/jobs" in caught.value.sentence
     assert "secret" not in caught.value.sentence
 
 
-def test_a_second_master_is_refused_until_the_first_is_gone(url: str) -> None:
+def test_a_second_master_is_refused_until_the_first_has_ended(url: str) -> None:
     first = PostgresStore(url, unsafe=True)
     with pytest.raises(AlreadyRunning, match="another master uses"):
         PostgresStore(url, unsafe=True)
@@ -86,7 +86,7 @@ def test_a_second_master_is_refused_until_the_first_is_gone(url: str) -> None:
     PostgresStore(url, unsafe=True).close()
 
 
-def test_a_connection_lost_between_two_turns_is_made_again(
+def test_a_connection_lost_between_transactions_is_reopened(
     url: str, database: PostgresStore
 ) -> None:
     with database.transaction() as tx:
@@ -96,7 +96,7 @@ def test_a_connection_lost_between_two_turns_is_made_again(
         assert q.queue_job(tx) == 2
 
 
-def test_a_turn_that_lost_its_connection_changed_nothing_and_says_so(
+def test_a_transaction_that_loses_its_connection_is_rolled_back(
     url: str, database: PostgresStore
 ) -> None:
     def body(tx: Transaction) -> None:
@@ -110,7 +110,7 @@ def test_a_turn_that_lost_its_connection_changed_nothing_and_says_so(
         assert q.queue_job(tx) == 1
 
 
-def test_a_snapshot_that_lost_its_connection_says_so_and_the_next_is_good(
+def test_a_snapshot_that_loses_its_connection_fails_and_the_next_works(
     url: str, database: PostgresStore
 ) -> None:
     def read() -> None:
@@ -124,9 +124,7 @@ def test_a_snapshot_that_lost_its_connection_says_so_and_the_next_is_good(
         tx.cursor.execute("SELECT 1")
 
 
-def test_a_session_that_was_lost_while_nothing_was_read_is_made_again(
-    url: str, database: PostgresStore
-) -> None:
+def test_a_read_session_lost_while_idle_is_reopened(url: str, database: PostgresStore) -> None:
     with database.snapshot() as first, database.snapshot() as second:
         for tx in (first, second):
             tx.cursor.execute("SELECT 1")
@@ -143,18 +141,20 @@ def _end_sessions(url: str) -> None:
         )
 
 
-def test_a_commit_whose_answer_was_lost_counts_once(url: str, lossy: Lossy) -> None:
+def test_a_commit_whose_answer_was_lost_takes_effect_once(url: str, lossy: Lossy) -> None:
     store = _through(url, lossy)
     lossy.lose = "answer"
     with store.transaction() as tx:
         job_id = q.queue_job(tx, key="once")
-    # The turn ended well: the server had it.
+    # The transaction succeeded: the server had committed it.
     with store.transaction() as tx:
-        assert q.state_of(tx, job_id) == "queued"
+        assert q.read_state(tx, job_id) == "queued"
     store.close()
 
 
-def test_a_commit_that_never_arrived_is_said_not_to_be_made(url: str, lossy: Lossy) -> None:
+def test_a_commit_that_never_reached_the_server_is_reported_as_failed(
+    url: str, lossy: Lossy
+) -> None:
     store = _through(url, lossy)
     lossy.lose = "request"
     with pytest.raises(StoreUnavailable), store.transaction() as tx:
@@ -164,7 +164,7 @@ def test_a_commit_that_never_arrived_is_said_not_to_be_made(url: str, lossy: Los
     store.close()
 
 
-def test_a_commit_that_nobody_can_tell_of_ends_the_master(url: str, lossy: Lossy) -> None:
+def test_a_commit_of_unknown_result_makes_the_store_fail(url: str, lossy: Lossy) -> None:
     store = _through(url, lossy, commit_check_s=0)
     lossy.lose = "answer"
     with pytest.raises(StoreFailed, match="does not say whether it was made"):
@@ -172,7 +172,9 @@ def test_a_commit_that_nobody_can_tell_of_ends_the_master(url: str, lossy: Lossy
     store.close()
 
 
-def test_a_lost_session_that_the_server_does_not_notice_is_ended(url: str, lossy: Lossy) -> None:
+def test_a_lost_session_that_the_server_did_not_notice_is_terminated(
+    url: str, lossy: Lossy
+) -> None:
     store = _through(url, lossy)
     with store.transaction() as tx:
         q.queue_job(tx)
@@ -191,7 +193,7 @@ def test_a_lost_session_that_the_server_does_not_notice_is_ended(url: str, lossy
     store.close()
 
 
-def test_a_master_whose_database_another_has_taken_is_told_so(
+def test_a_master_whose_database_was_taken_over_is_refused(
     url: str, database: PostgresStore
 ) -> None:
     _end_sessions(url)
@@ -206,7 +208,7 @@ def test_a_master_whose_database_another_has_taken_is_told_so(
     other.close()
 
 
-def test_a_turn_that_met_another_runs_again_five_times_and_no_more(
+def test_a_deadlocked_transaction_is_retried_at_most_five_times(
     database: PostgresStore,
 ) -> None:
     tries: list[int] = []
@@ -214,7 +216,7 @@ def test_a_turn_that_met_another_runs_again_five_times_and_no_more(
     def body(tx: Transaction) -> int:
         tries.append(q.queue_job(tx))
         if len(tries) <= meets:
-            # As a deadlock is told; one alone in its database meets nobody.
+            # The error of a deadlock, which a single session cannot cause.
             tx.cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
         return tries[-1]
 
@@ -228,7 +230,7 @@ def test_a_turn_that_met_another_runs_again_five_times_and_no_more(
     assert tries == [2] * 6
 
 
-def test_a_full_disk_of_the_server_is_told_as_one(database: PostgresStore) -> None:
+def test_a_full_disk_of_the_server_is_reported_as_store_full(database: PostgresStore) -> None:
     def body(tx: Transaction) -> None:
         tx.cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53100'; END $$")
 
@@ -239,7 +241,7 @@ def test_a_full_disk_of_the_server_is_told_as_one(database: PostgresStore) -> No
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_text_that_it_cannot_store_is_the_askers_fault(
+def test_a_text_that_postgresql_cannot_store_is_a_bad_request(
     database: PostgresStore, count: int
 ) -> None:
     with pytest.raises(BadRequest, match="PostgreSQL cannot store a text"):
@@ -248,7 +250,7 @@ def test_a_text_that_it_cannot_store_is_the_askers_fault(
         q.queue_job(tx)
 
 
-def test_a_statement_that_is_wrong_is_nobody_elses_fault(database: PostgresStore) -> None:
+def test_an_error_in_a_statement_is_passed_on(database: PostgresStore) -> None:
     with pytest.raises(errors.UndefinedTable), database.transaction() as tx:
         tx.cursor.execute("SELECT * FROM nowhere")
     with database.transaction() as tx:

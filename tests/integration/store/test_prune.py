@@ -1,4 +1,4 @@
-"""Old jobs go with all that hangs on them; what an open job needs stays."""
+"""Pruning of ended jobs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def _count(tx: Transaction, table: str) -> int:
     return int(tx.cursor.fetchone()[0])
 
 
-def test_jobs_go_slice_by_slice_with_attempts_and_events(store: Store) -> None:
+def test_jobs_are_deleted_in_slices_with_attempts_and_events(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         ids = q.queue_jobs(tx, 5)
         q.run(tx, ids[0], JobEvent.REQUEUED)
         for each in ids[:4]:
@@ -36,25 +36,25 @@ def test_jobs_go_slice_by_slice_with_attempts_and_events(store: Store) -> None:
     with store.transaction() as tx:
         assert [_count(tx, table) for table in ("job", "attempt", "event")] == [1, 0, 0]
         assert check(tx) == []
-        # The numbers of what went are not given again.
+        # Ids of deleted jobs are not reused.
         assert q.queue_job(tx) == 6
 
 
-def test_only_what_is_old_enough_and_in_an_asked_state_goes(store: Store) -> None:
+def test_only_old_jobs_in_a_given_state_are_deleted(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.queue_jobs(tx, 3)
         q.run(tx, 1)
         q.run(tx, 2, JobEvent.FAILED)
         assert prune(tx, before_ms=q.NOON, states=EVERY, after_job_id=0, limit=9).jobs == 0
         assert prune(tx, before_ms=LATER, states=["failed"], after_job_id=0, limit=9).jobs == 1
         assert prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=9).jobs == 1
-        assert q.state_of(tx, 3) == "queued"
+        assert q.read_state(tx, 3) == "queued"
 
 
-def test_what_an_open_job_waited_for_stays_until_that_is_over(store: Store) -> None:
+def test_dependencies_of_a_job_are_kept_until_it_has_ended(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         first = q.queue_job(tx)
         second = q.queue_job(tx, after=[(first, "ok")])
         q.run(tx, first)
@@ -64,10 +64,10 @@ def test_what_an_open_job_waited_for_stays_until_that_is_over(store: Store) -> N
         assert _count(tx, "dependency") == 0
 
 
-def test_a_batch_goes_as_a_whole_and_its_row_with_its_last_job(store: Store) -> None:
+def test_a_batch_is_deleted_once_all_its_jobs_have_ended(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
-        q.a_batch(tx, 3)
+        q.enrol_machines(tx)
+        q.queue_batch(tx, 3)
         q.run(tx, 1)
         q.run(tx, 2)
     with store.transaction() as tx:
@@ -84,7 +84,7 @@ def test_a_batch_goes_as_a_whole_and_its_row_with_its_last_job(store: Store) -> 
 
 def test_the_key_of_a_pruned_job_is_free_again(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.run(tx, q.queue_job(tx, key="once"))
         prune(tx, before_ms=LATER, states=EVERY, after_job_id=0, limit=9)
         assert jobs.find_by_key(tx, "once") is None

@@ -1,4 +1,4 @@
-"""No statement of a turn may cost more because the backlog is longer."""
+"""Query plans: the cost of a statement must not grow with the backlog."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOT = (
     batches, counters, deadlines, dependencies, job_facts, job_state, jobs, late_results,
     prune, readiness, ready_jobs, statistics,
 )  # fmt: skip
-# Tables that stay small whatever waits.
+# Tables that stay small with any backlog.
 SMALL = ("batch", "upkeep", "json_each")
 
 
@@ -45,7 +45,9 @@ def _statements(module: ModuleType) -> Iterator[tuple[str, Statement]]:
 @pytest.mark.parametrize(
     "name, statement", [pair for module in HOT for pair in _statements(module)]
 )
-def test_a_turn_reads_by_index_alone(tmp_path: Path, name: str, statement: Statement) -> None:
+def test_statements_of_a_transaction_use_indexes(
+    tmp_path: Path, name: str, statement: Statement
+) -> None:
     store = open_store(tmp_path / "store.db")
     with store.transaction() as tx:
         plan = statement.query_plan(tx)
@@ -58,18 +60,18 @@ def test_a_turn_reads_by_index_alone(tmp_path: Path, name: str, statement: State
     assert scans == []
 
 
-def test_a_lease_looks_up_its_jobs_and_does_not_read_all_that_are_ready(tmp_path: Path) -> None:
-    # Seen: 20 ms a turn with 100,000 ready jobs, for the reading of all of them.
+def test_a_lease_looks_up_its_jobs_by_primary_key(tmp_path: Path) -> None:
+    # A plan that read all ready jobs took 20 ms with 100,000 of them.
     store = open_store(tmp_path / "store.db")
     with store.transaction() as tx:
         assert job_state._LEASE.query_plan(tx)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
     store.close()
 
 
-def test_the_next_of_a_class_come_from_the_index_in_their_order(tmp_path: Path) -> None:
+def test_the_next_jobs_of_a_class_come_from_the_index_in_order(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.db")
     with store.transaction() as tx:
-        # Nothing is sorted: there may be a million of them.
+        # No sort: a class may have a million jobs.
         assert ready_jobs._READ_NEXT.query_plan(tx) == [
             "SEARCH job USING INDEX job_ready (ready_class=?)"
         ]
@@ -80,7 +82,7 @@ def test_the_next_of_a_class_come_from_the_index_in_their_order(tmp_path: Path) 
             each for each in ready_jobs._FIND_AHEAD.query_plan(tx) if each.startswith("SEARCH")
         ]
     store.close()
-    # And nothing behind a job is read to count what is before it.
+    # Counting the jobs ahead of a job reads no jobs behind it.
     ranges = ["priority>?", "priority=? AND deadline_order<?",
               "priority=? AND deadline_order=? AND job_id<?"]  # fmt: skip
     assert ahead == [

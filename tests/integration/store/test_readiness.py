@@ -1,4 +1,4 @@
-"""A job is ready exactly while nothing but a place on a machine is missing."""
+"""Job readiness: a job is ready while it lacks nothing but a machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_a_held_job_is_not_ready_until_it_is_released(store: Store) -> None:
         jobs.set_hold(tx, [job_id], True, "by anna")
         assert readiness.refresh(tx, [job_id]) == set()
         assert _ready(tx) == []
-        assert q.column(tx, job_id, "reason") == "by anna"
+        assert q.read_column(tx, job_id, "reason") == "by anna"
         jobs.set_hold(tx, [job_id], False, "")
         assert readiness.refresh(tx, [job_id]) == {1}
         assert _ready(tx) == [job_id]
 
 
-def test_a_job_waits_for_its_time_and_a_clock_that_steps_back_undoes_nothing(
+def test_a_due_job_stays_due_when_the_clock_steps_back(
     store: Store,
 ) -> None:
     with store.transaction() as tx:
@@ -41,7 +41,7 @@ def test_a_job_waits_for_its_time_and_a_clock_that_steps_back_undoes_nothing(
         readiness.refresh(tx, [early])
         assert _ready(tx) == [early]
         assert readiness.find_next_due_ms(tx) == q.NOON + 20
-        # The wall clock steps back an hour: what was due stays due.
+        # The wall clock steps back an hour.
         assert readiness.clear_due(tx, q.NOON - 3_600_000) == []
         readiness.refresh(tx, [early, late])
         assert _ready(tx) == [early]
@@ -49,15 +49,15 @@ def test_a_job_waits_for_its_time_and_a_clock_that_steps_back_undoes_nothing(
         assert readiness.find_next_due_ms(tx) is None
 
 
-def test_of_one_subject_the_first_of_each_class_is_ready(store: Store) -> None:
+def test_the_first_job_of_each_class_about_a_subject_is_ready(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.queue_jobs(tx, 2, subject="news")
         q.queue_jobs(tx, 1, subject="news", priority=9)
         q.queue_jobs(tx, 2, subject="news", command="other")
         q.queue_jobs(tx, 1, subject="sport")
         assert _ready(tx) == [3, 4, 6]
-        # Whichever of them is leased, its siblings wait.
+        # While one of them is leased, the others are not ready.
         [leased] = q.lease(tx, 4)
         assert _ready(tx) == [6]
         q.start(tx, leased)
@@ -65,9 +65,9 @@ def test_of_one_subject_the_first_of_each_class_is_ready(store: Store) -> None:
         assert _ready(tx) == [3, 5, 6]
 
 
-def test_two_jobs_of_a_subject_run_together_only_if_both_may(store: Store) -> None:
+def test_jobs_about_one_subject_overlap_only_if_all_of_them_may(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.queue_jobs(tx, 3, subject="news", overlap=1)
         q.queue_jobs(tx, 1, subject="news", command="strict")
         assert _ready(tx) == [1, 4]
@@ -79,9 +79,9 @@ def test_two_jobs_of_a_subject_run_together_only_if_both_may(store: Store) -> No
         assert check(tx) == []
 
 
-def test_a_lease_and_its_end_leave_the_rest_of_the_subject_in_order(store: Store) -> None:
+def test_jobs_about_one_subject_run_in_order(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         ids = q.queue_jobs(tx, 4, subject="news")
         order = []
         while ready := _ready(tx):
@@ -91,7 +91,7 @@ def test_a_lease_and_its_end_leave_the_rest_of_the_subject_in_order(store: Store
         assert order == ids
 
 
-def test_placement_reads_a_class_by_priority_then_deadline_then_age(store: Store) -> None:
+def test_ready_jobs_are_ordered_by_priority_deadline_and_age(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_jobs(tx, 3)
         q.queue_jobs(tx, 1, priority=5)
@@ -108,16 +108,16 @@ def test_placement_reads_a_class_by_priority_then_deadline_then_age(store: Store
         assert [ready_jobs.count_ahead(tx, 1, each.job_id) for each in found] == list(range(7))
 
 
-def test_a_stop_that_was_asked_for_keeps_a_job_from_being_ready(store: Store) -> None:
+def test_a_job_with_a_stop_request_is_not_ready(store: Store) -> None:
     with store.transaction() as tx:
         [job_id] = q.queue_jobs(tx, 1)
         jobs.request_stop(tx, [job_id], "anna")
         readiness.refresh(tx, [job_id])
         assert _ready(tx) == []
-        assert q.state_of(tx, job_id) == JobState.QUEUED
+        assert q.read_state(tx, job_id) == JobState.QUEUED
 
 
-def test_of_one_subject_the_earlier_deadline_is_ready_at_one_priority(store: Store) -> None:
+def test_the_earliest_deadline_about_a_subject_is_ready_first(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_job(tx, subject="news")
         soon = q.queue_job(tx, subject="news", deadline_ms=q.NOON + 1)

@@ -1,4 +1,4 @@
-"""A backup put back: whole, beside what stood there, and with numbers that nobody had."""
+"""Restore of a SQLite store from a backup, and the ids that follow."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.support import queue as q
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """A store with one job that ran."""
+    """Return the path of a store with one ended job."""
     store = open_store(tmp_path / "store.db", unsafe=True)
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.run(tx, q.queue_job(tx))
     store.close()
     return tmp_path / "store.db"
@@ -49,7 +49,7 @@ def _add_a_job(path: Path) -> None:
     store.close()
 
 
-def test_the_backup_is_in_place_and_the_store_beside_it(target: Path, backup: Path) -> None:
+def test_a_restore_installs_the_backup_and_keeps_the_old_store(target: Path, backup: Path) -> None:
     _add_a_job(target)
     aside = target.with_name("aside.db")
     with stage_backup(backup, target) as part:
@@ -60,9 +60,7 @@ def test_the_backup_is_in_place_and_the_store_beside_it(target: Path, backup: Pa
     assert (_next_id(target), _next_id(aside)) == (2, 3)
 
 
-def test_of_a_store_that_did_not_end_by_itself_nothing_is_believed(
-    target: Path, backup: Path
-) -> None:
+def test_ids_of_a_store_that_was_not_closed_cleanly_are_unknown(target: Path, backup: Path) -> None:
     killed = sqlite3.connect(target, isolation_level=None)
     killed.execute("PRAGMA wal_autocheckpoint = 0")
     killed.execute("UPDATE meta SET value = '77' WHERE name = 'next_job_id'")
@@ -72,11 +70,11 @@ def test_of_a_store_that_did_not_end_by_itself_nothing_is_believed(
             assert used is None
         install_backup(part, target, aside)
     killed.close()
-    # Its log is kept with it.
+    # The write-ahead log is kept with the store.
     assert (_next_id(target), _next_id(aside)) == (2, 77)
 
 
-def test_a_store_that_cannot_be_read_is_kept_too(target: Path, backup: Path) -> None:
+def test_an_unreadable_store_is_kept_too(target: Path, backup: Path) -> None:
     target.write_bytes(b"nonsense" * 1000)
     Path(f"{target}-wal").write_bytes(b"more of it")
     aside = target.with_name("aside.db")
@@ -89,7 +87,9 @@ def test_a_store_that_cannot_be_read_is_kept_too(target: Path, backup: Path) -> 
     assert Path(f"{aside}-wal").read_bytes() == b"more of it"
 
 
-def test_where_no_store_is_there_is_one_then(target: Path, backup: Path, tmp_path: Path) -> None:
+def test_a_backup_is_installed_where_there_was_no_store(
+    target: Path, backup: Path, tmp_path: Path
+) -> None:
     new = tmp_path / "new" / "store.db"
     new.parent.mkdir()
     with open_replaced_store(new) as used:
@@ -101,23 +101,23 @@ def test_where_no_store_is_there_is_one_then(target: Path, backup: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "content, said",
+    "content, message",
     [
         (b"", "is not a backup of a mythjobs store"),
         (b"name = 'true'\n", "is not a store, or is damaged"),
     ],
 )
-def test_what_is_no_backup_is_not_put_back(target: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_backup_is_refused(target: Path, content: bytes, message: str) -> None:
     other = target.with_name("other")
     other.write_bytes(content)
     before = target.read_bytes()
-    with pytest.raises(BadRequest, match=said), stage_backup(other, target):
+    with pytest.raises(BadRequest, match=message), stage_backup(other, target):
         pass
     assert target.read_bytes() == before
     assert not list(target.parent.glob(".store.db.part*"))
 
 
-def test_a_damaged_backup_is_not_put_back(target: Path, backup: Path) -> None:
+def test_a_damaged_backup_is_refused(target: Path, backup: Path) -> None:
     with closing(sqlite3.connect(backup)) as connection:
         [pages] = connection.execute("PRAGMA page_count").fetchone()
     with backup.open("r+b") as file:
@@ -127,32 +127,32 @@ def test_a_damaged_backup_is_not_put_back(target: Path, backup: Path) -> None:
         pass
 
 
-def test_numbers_rise_above_those_of_the_store_in_use(store: Store, tmp_path: Path) -> None:
+def test_ids_rise_above_those_of_the_replaced_store(store: Store, tmp_path: Path) -> None:
     later = open_store(tmp_path / "later.db", unsafe=True)
     with later.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.queue_jobs(tx, 4)
         q.run(tx, 2)
     with store.transaction() as tx:
         q.queue_jobs(tx, 3)
     with later.snapshot() as old, store.transaction() as tx:
         assert id_recovery.raise_ids(tx, id_recovery.read_restored_ids(old)) == 5
-        assert [q.column(tx, each, "attempts") for each in (1, 2, 3)] == [0, 1, 0]
+        assert [q.read_column(tx, each, "attempts") for each in (1, 2, 3)] == [0, 1, 0]
         assert jobs.read_next_id(tx) == 5
     later.close()
     with store.snapshot() as tx:
         assert check(tx) == []
 
 
-def test_where_nothing_is_known_of_it_numbers_are_left_out(store: Store) -> None:
+def test_ids_are_skipped_if_those_of_the_replaced_store_are_unknown(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         done, waiting = q.queue_jobs(tx, 2)
         q.run(tx, done)
         assert id_recovery.hold_queued(tx, "held: who knows") == 1
         assert id_recovery.raise_ids(tx, None) == 2 * id_recovery.JOB_IDS_SKIPPED
-        assert q.column(tx, done, "attempts") == 1
-        assert q.column(tx, waiting, "attempts") == id_recovery.ATTEMPTS_SKIPPED
+        assert q.read_column(tx, done, "attempts") == 1
+        assert q.read_column(tx, waiting, "attempts") == id_recovery.ATTEMPTS_SKIPPED
         assert not q.is_ready(tx, waiting)
     with store.snapshot() as tx:
         assert check(tx) == []

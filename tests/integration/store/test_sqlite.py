@@ -1,4 +1,4 @@
-"""What a SQLite file and its disk can do to a store."""
+"""SQLite store: full, failed and network disks, unclean ends, checkpoints."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ RESERVE = 256 * 1024
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    with disks.small_disk(tmp_path) as path:
+    with disks.mount_small_disk(tmp_path) as path:
         yield path
 
 
-def _submit_for_ever(store: SqliteStore) -> None:
+def _submit_until_full(store: SqliteStore) -> None:
     while True:
         with store.transaction() as tx:
             q.queue_job(tx)
 
 
-def test_a_full_disk_refuses_what_grows_and_lets_what_runs_be_finished(small_disk: Path) -> None:
+def test_a_full_disk_refuses_new_jobs_and_lets_running_jobs_finish(small_disk: Path) -> None:
     store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         ids = q.queue_jobs(tx, 40)
         for each in ids[:20]:
             q.start(tx, *q.lease(tx, each))
         live = [LeasedJob(each, 1, 1, 1, None, 0, None, 0, "{}", 0) for each in ids[:20]]
     for _ in range(3):
-        ballast = disks.fill(small_disk)
+        ballast = disks.fill_disk(small_disk)
         with pytest.raises(StoreFull, match="requests that need space are refused"):
-            _submit_for_ever(store)
+            _submit_until_full(store)
         assert not store.has_free_space()
-        # The reserve is dropped now: the ends of what runs still find room, one turn each.
+        # The reserve is released, so ends of running jobs still fit, one transaction each.
         for _ in range(5):
             with store.transaction() as tx:
                 q.end(tx, live.pop())
@@ -63,23 +63,23 @@ def test_a_full_disk_refuses_what_grows_and_lets_what_runs_be_finished(small_dis
     store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
     with store.transaction() as tx:
         assert check(tx) == []
-        assert q.state_of(tx, ids[19]) == "succeeded"
+        assert q.read_state(tx, ids[19]) == "succeeded"
     store.close()
 
 
-def test_a_store_opens_on_a_full_disk_by_what_was_kept_back(small_disk: Path) -> None:
+def test_a_store_opens_on_a_full_disk_by_releasing_the_reserve(small_disk: Path) -> None:
     SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE).close()
-    ballast = disks.fill(small_disk)
+    ballast = disks.fill_disk(small_disk)
     store = SqliteStore(small_disk / "store.db", reserve_bytes=RESERVE)
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
     ballast.unlink()
     assert store.has_free_space()
     store.close()
 
 
-def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path) -> None:
-    # In a process of its own, whose files may not grow: that is EFBIG, an error of the disk.
+def test_after_a_failed_write_all_transactions_are_refused(tmp_path: Path) -> None:
+    # A child process with RLIMIT_FSIZE: writes fail with EFBIG, which is a disk error.
     program = """
 import resource, signal, sys
 from pathlib import Path
@@ -113,7 +113,7 @@ print(Path(sys.argv[1] + "-wal").exists())
     )
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
-    # The second try was refused with the first error, although the disk was good again.
+    # The second try fails with the first error, although the disk works again.
     assert len(lines) == 3
     assert lines[0] == lines[1]
     assert lines[0].startswith(f"{os.EX_IOERR} the store ")
@@ -125,7 +125,7 @@ print(Path(sys.argv[1] + "-wal").exists())
     store.close()
 
 
-def test_a_damaged_file_is_found_after_an_unclean_end(tmp_path: Path) -> None:
+def test_a_damaged_file_is_detected_after_an_unclean_end(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = SqliteStore(path, unsafe=True)
     with store.transaction() as tx:
@@ -135,7 +135,7 @@ def test_a_damaged_file_is_found_after_an_unclean_end(tmp_path: Path) -> None:
     middle = len(data) // 2 // 4096 * 4096
     data[middle : middle + 4096] = bytes(range(256)) * 16
     path.write_bytes(data)
-    # As a kill leaves it: a log that nobody moved into the file.
+    # A log without a checkpoint, as after a kill.
     again = sqlite3.connect(path)
     again.execute("PRAGMA wal_autocheckpoint = 0")
     again.execute("UPDATE meta SET value = '3000'")
@@ -147,7 +147,7 @@ def test_a_damaged_file_is_found_after_an_unclean_end(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "killed.db", unsafe=True)
 
 
-def test_the_log_of_a_killed_master_is_made_durable_before_it_is_built_on(
+def test_the_log_of_a_killed_master_is_synced_before_it_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
@@ -172,7 +172,7 @@ def test_the_log_of_a_killed_master_is_made_durable_before_it_is_built_on(
     again.close()
 
 
-def test_what_was_committed_before_a_kill_is_there(tmp_path: Path) -> None:
+def test_transactions_committed_before_a_kill_survive(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
     with store.transaction() as tx:
         q.queue_jobs(tx, 10)
@@ -187,19 +187,19 @@ def test_what_was_committed_before_a_kill_is_there(tmp_path: Path) -> None:
     killed.close()
 
 
-def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"a letter to grandmother" * 100)
     with pytest.raises(ConfigError, match="is not a mythjobs store"):
         SqliteStore(tmp_path / "store.db", unsafe=True)
     assert (tmp_path / "store.db").read_bytes().startswith(b"a letter")
 
 
-def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StateNotWritable, match="cannot open the store"):
         SqliteStore(tmp_path / "nowhere" / "store.db", unsafe=True)
 
 
-def test_a_log_that_has_grown_is_moved_into_the_file(tmp_path: Path) -> None:
+def test_a_checkpoint_moves_a_large_log_into_the_file(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.db", unsafe=True)
     with store.transaction() as tx:
         q.queue_jobs(tx, 1000)
@@ -211,7 +211,7 @@ def test_a_log_that_has_grown_is_moved_into_the_file(tmp_path: Path) -> None:
     store.close()
 
 
-def test_what_comes_after_a_log_was_moved_is_not_moved_turn_by_turn(tmp_path: Path) -> None:
+def test_after_a_checkpoint_small_transactions_do_not_checkpoint_again(tmp_path: Path) -> None:
     bound = 128 * 1024
     store = SqliteStore(tmp_path / "store.db", unsafe=True, checkpoint_bytes=bound)
     log = tmp_path / "store.db-wal"
@@ -226,7 +226,7 @@ def test_what_comes_after_a_log_was_moved_is_not_moved_turn_by_turn(tmp_path: Pa
     assert log.stat().st_size > bound
     assert [turn(1) for _ in range(3)] == [moved] * 3
     assert log.stat().st_size < bound
-    # What is read stays in the log; it is tried again when that has grown, not at once.
+    # Pages in use by a reader stay in the log. The next try waits until the log has grown.
     with store.snapshot() as tx:
         read_queue_counts(tx)
         turn(4000)
@@ -242,7 +242,7 @@ def test_what_comes_after_a_log_was_moved_is_not_moved_turn_by_turn(tmp_path: Pa
     "kind, found",
     [("nfs4", "nfs4"), ("cifs", "cifs"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", ""), ("tmpfs", "")],
 )
-def test_file_systems_of_others_are_known(tmp_path: Path, kind: str, found: str) -> None:
+def test_network_file_systems_are_recognized(tmp_path: Path, kind: str, found: str) -> None:
     device = os.stat(tmp_path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     mounts = tmp_path / "mountinfo"
@@ -254,7 +254,7 @@ def test_file_systems_of_others_are_known(tmp_path: Path, kind: str, found: str)
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_file_that_is_deleted_or_replaced_ends_the_store(tmp_path: Path, replaced: bool) -> None:
+def test_a_deleted_or_replaced_file_makes_the_store_fail(tmp_path: Path, replaced: bool) -> None:
     path = tmp_path / "store.db"
     store = SqliteStore(path, unsafe=True)
     with store.transaction() as tx:

@@ -1,4 +1,4 @@
-"""Statements bind values by name, alone and many at once."""
+"""Statements: values bound by name, one row or many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the last runs of a command were like."""
+"""Statistics of a command's last jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _usage(wall_s: float) -> str:
     )
 
 
-def test_a_command_that_never_ran_has_no_figures(store: Store) -> None:
+def test_a_command_that_never_ran_has_no_statistics(store: Store) -> None:
     with store.transaction() as tx:
         q.queue_job(tx)
         found = compute_statistics(tx, 1)
@@ -25,11 +25,11 @@ def test_a_command_that_never_ran_has_no_figures(store: Store) -> None:
     assert found["success_rate"] is found["median_s"] is found["p90_s"] is None
 
 
-def test_runs_are_counted_of_one_command_and_cancelled_ones_do_not_spoil_the_rate(
+def test_statistics_cover_one_command_and_ignore_cancelled_jobs_in_the_rate(
     store: Store,
 ) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         q.queue_jobs(tx, 5)
         other = q.queue_job(tx, command="other")
         q.run(tx, other, usage=_usage(99.0))
@@ -47,9 +47,9 @@ def test_runs_are_counted_of_one_command_and_cancelled_ones_do_not_spoil_the_rat
     assert (found["read_bytes"], found["peak_bytes"]) == (50, 7)
 
 
-def test_only_the_last_jobs_are_looked_at(store: Store) -> None:
+def test_statistics_cover_only_the_last_jobs(store: Store) -> None:
     with store.transaction() as tx:
-        q.machines_join(tx)
+        q.enrol_machines(tx)
         for number, job_id in enumerate(q.queue_jobs(tx, 4)):
             q.run(tx, job_id, usage=_usage(number), at_ms=q.NOON + number)
         defined = commands.find_by_name(tx, "true")

@@ -18,11 +18,11 @@ from tests.support import postgres
 def test_a_master_keeps_its_queue_in_postgresql(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    binaries = postgres.programs()
+    binaries = postgres.find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
-    with postgres.server(binaries, "fsync=on", "full_page_writes=on") as server:
-        url = server.database()
+    with postgres.run_server(binaries, "fsync=on", "full_page_writes=on") as server:
+        url = server.create_database()
         monkeypatch.setenv("MYTHJOBS_STORE", f"{url}&password=secret")
         for jobs in (1, 2):
             with master(tmp_path / "s") as process:

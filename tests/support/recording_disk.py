@@ -1,9 +1,8 @@
-"""A disk that remembers: a file system in a process of its own, which writes down in which order
-files were written, synced and named, so that a power cut at any moment can be told afterwards.
+"""FUSE file system that logs the order of writes, syncs and names, for power cuts in tests.
 
-`python -m tests.support.powerdisk MOUNTPOINT LOG`. Orders come as extended attributes of its root:
-`user.mark` notes a word in the log, `user.fail_sync` = "N NAME" lets the N-th sync from now of a
-path with NAME in it fail once, as a disk does (EIO).
+`python -m tests.support.recording_disk MOUNTPOINT LOG`. Extended attributes of its
+root are commands: `user.mark` writes a text to the log; `user.fail_sync` = "N NAME" lets the N-th
+sync from now of a path that contains NAME fail once with EIO, as a disk does.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import pytest
 ROOT: Final = 1
 MARK, FAIL_SYNC = "user.mark", "user.fail_sync"
 
-# What stands in the log. Numbers are those of files ("inodes").
+# Records of the log; N and DIR are inode numbers.
 #   new N MODE · write N OFFSET BYTES · size N BYTES · sync N · failed N (a sync, with EIO)
 #   link DIR NAME N · unlink DIR NAME · rename DIR OLD NEW · mark TEXT
 Record = tuple[Any, ...]
@@ -40,8 +39,8 @@ class _File:
         self.made_ns = time.time_ns()
 
 
-class PowerDisk:
-    """The operations of libfuse's upper interface (fuse.h), by path and file number."""
+class RecordingDisk:
+    """Operations of libfuse's high-level API (fuse.h), by path and inode number."""
 
     use_ns = True
 
@@ -59,11 +58,11 @@ class PowerDisk:
             raise OSError(errno.ENOSYS, operation)
         return method(*args)
 
-    def _note(self, *record: Any) -> None:
+    def _record(self, *record: Any) -> None:
         pickle.dump(record, self._log)
         self._log.flush()
 
-    def _number(self, path: str) -> int:
+    def _find_inode(self, path: str) -> int:
         number = ROOT
         for name in path.split("/"):
             if name:
@@ -73,29 +72,29 @@ class PowerDisk:
                     raise OSError(errno.ENOENT, path) from None
         return number
 
-    def _place(self, path: str) -> tuple[int, str]:
+    def _split_path(self, path: str) -> tuple[int, str]:
         parent, _, name = path.rpartition("/")
-        return self._number(parent), name
+        return self._find_inode(parent), name
 
-    def _named(self, path: str, number: int) -> None:
-        parent, name = self._place(path)
+    def _link_name(self, path: str, number: int) -> None:
+        parent, name = self._split_path(path)
         if name in self._files[parent].names:
             raise OSError(errno.EEXIST, path)
         self._files[parent].names[name] = number
         self._files[number].links += 1
         self._paths[number] = path
-        self._note("link", parent, name, number)
+        self._record("link", parent, name, number)
 
-    def _made(self, path: str, mode: int) -> int:
+    def _create_inode(self, path: str, mode: int) -> int:
         number = self._next
         self._next += 1
         self._files[number] = _File(mode)
-        self._note("new", number, mode)
-        self._named(path, number)
+        self._record("new", number, mode)
+        self._link_name(path, number)
         return number
 
     def getattr(self, path: str | None, number: int | None = None) -> dict[str, Any]:
-        number = self._number(path or "/") if number is None else number
+        number = self._find_inode(path or "/") if number is None else number
         file = self._files[number]
         is_directory = stat.S_ISDIR(file.mode)
         at = file.made_ns
@@ -107,43 +106,43 @@ class PowerDisk:
         }  # fmt: skip
 
     def readdir(self, path: str, _number: int) -> list[str]:
-        return [".", "..", *self._files[self._number(path)].names]
+        return [".", "..", *self._files[self._find_inode(path)].names]
 
     def mkdir(self, path: str, mode: int) -> None:
-        self._made(path, stat.S_IFDIR | mode)
+        self._create_inode(path, stat.S_IFDIR | mode)
 
     def mknod(self, path: str, mode: int, _device: int) -> None:
-        self._made(path, mode)
+        self._create_inode(path, mode)
 
     def create(self, path: str, mode: int, _info: Any = None) -> int:
-        return self._made(path, stat.S_IFREG | mode)
+        return self._create_inode(path, stat.S_IFREG | mode)
 
     def open(self, path: str, flags: int) -> int:
-        number = self._number(path)
+        number = self._find_inode(path)
         if flags & os.O_TRUNC:
             self.truncate(path, 0, number)
         return number
 
     def opendir(self, path: str) -> int:
-        return self._number(path)
+        return self._find_inode(path)
 
     def link(self, target: str, source: str) -> None:
-        self._named(target, self._number(source))
+        self._link_name(target, self._find_inode(source))
 
     def unlink(self, path: str) -> None:
-        parent, name = self._place(path)
-        number = self._number(path)
+        parent, name = self._split_path(path)
+        number = self._find_inode(path)
         del self._files[parent].names[name]
         self._files[number].links -= 1
-        self._note("unlink", parent, name)
+        self._record("unlink", parent, name)
 
     def rmdir(self, path: str) -> None:
-        if self._files[self._number(path)].names:
+        if self._files[self._find_inode(path)].names:
             raise OSError(errno.ENOTEMPTY, path)
         self.unlink(path)
 
     def rename(self, old: str, new: str) -> None:
-        (parent, name), (into, new_name) = self._place(old), self._place(new)
+        (parent, name), (into, new_name) = self._split_path(old), self._split_path(new)
         if parent != into:
             raise OSError(errno.EXDEV, new)
         names = self._files[parent].names
@@ -152,25 +151,25 @@ class PowerDisk:
             self._files[names[new_name]].links -= 1
         names[new_name] = number
         self._paths[number] = new
-        self._note("rename", parent, name, new_name)
+        self._record("rename", parent, name, new_name)
 
     def read(self, _path: str, size: int, offset: int, number: int) -> bytes:
         return bytes(self._files[number].data[offset : offset + size])
 
     def write(self, _path: str, data: bytes, offset: int, number: int) -> int:
-        held = self._files[number].data
-        if len(held) < offset:
-            held.extend(bytes(offset - len(held)))
-        held[offset : offset + len(data)] = data
-        self._note("write", number, offset, bytes(data))
+        content = self._files[number].data
+        if len(content) < offset:
+            content.extend(bytes(offset - len(content)))
+        content[offset : offset + len(data)] = data
+        self._record("write", number, offset, bytes(data))
         return len(data)
 
     def truncate(self, path: str, length: int, number: int | None = None) -> None:
-        number = self._number(path) if number is None else number
-        held = self._files[number].data
-        del held[length:]
-        held.extend(bytes(length - len(held)))
-        self._note("size", number, length)
+        number = self._find_inode(path) if number is None else number
+        content = self._files[number].data
+        del content[length:]
+        content.extend(bytes(length - len(content)))
+        self._record("size", number, length)
 
     def fallocate(self, path: str, _mode: int, offset: int, size: int, number: int) -> None:
         if offset + size > len(self._files[number].data):
@@ -180,15 +179,15 @@ class PowerDisk:
         if self._fail_in and self._fail_name in self._paths.get(number, ""):
             self._fail_in -= 1
             if not self._fail_in:
-                self._note("failed", number)
+                self._record("failed", number)
                 raise OSError(errno.EIO, "the disk failed")
-        self._note("sync", number)
+        self._record("sync", number)
 
     fsyncdir = fsync
 
     def setxattr(self, _path: str, name: str, value: bytes, _options: int, _at: int = 0) -> None:
         if name == MARK:
-            self._note("mark", bytes(value).decode())
+            self._record("mark", bytes(value).decode())
         elif name == FAIL_SYNC:
             count, _, self._fail_name = bytes(value).decode().partition(" ")
             self._fail_in = int(count)
@@ -196,7 +195,7 @@ class PowerDisk:
             raise OSError(errno.ENOTSUP, name)
 
     def chmod(self, path: str, mode: int) -> None:
-        file = self._files[self._number(path)]
+        file = self._files[self._find_inode(path)]
         file.mode = stat.S_IFMT(file.mode) | stat.S_IMODE(mode)
 
     def utimens(self, _path: str, _times: Any = None) -> None:
@@ -214,7 +213,7 @@ class PowerDisk:
         )
 
     def init(self, _path: str) -> None:
-        self._note("mark", "mounted")
+        self._record("mark", "mounted")
 
     destroy = init
 
@@ -223,15 +222,15 @@ def serve(mountpoint: str, log: str) -> None:
     from mfusepy import FUSE  # type: ignore[import-untyped]  # it loads a library of the system's
 
     with open(log, "wb") as file:
-        # One request at a time: the log is the order in which things were done.
+        # Single-threaded, so that the log has the order of the operations.
         FUSE(
-            PowerDisk(file), mountpoint, foreground=True, nothreads=True,
+            RecordingDisk(file), mountpoint, foreground=True, nothreads=True,
             use_ino=True, hard_remove=True, fsname="powerdisk",
         )  # fmt: skip
 
 
-class Mounted:
-    """What a test holds of one."""
+class MountedDisk:
+    """Handle of a mounted RecordingDisk."""
 
     def __init__(self, path: Path, log: Path) -> None:
         self.path = path
@@ -241,43 +240,42 @@ class Mounted:
         os.setxattr(self.path, MARK, text.encode())
 
     def fail_sync(self, number: int, name: str = "") -> None:
-        """The `number`-th from now, of a path with `name` in it; 0 for none."""
+        """Let the `number`-th sync from now of a path that contains `name` fail; 0: none."""
         os.setxattr(self.path, FAIL_SYNC, f"{number} {name}".encode())
 
-    def records(self) -> list[Record]:
-        """All that was done so far."""
+    def read_records(self) -> list[Record]:
         found: list[Record] = []
         with self._log.open("rb") as file:
             while True:
                 try:
                     found.append(pickle.load(file))
                 except (EOFError, pickle.UnpicklingError):
-                    # The last may be written this moment: then it is not done yet.
+                    # The last record may still be being written: its operation is not done.
                     return found
 
 
 @contextmanager
-def power_disk(directory: Path) -> Iterator[Mounted]:
-    """Mounts one in the directory; the test is skipped where that cannot be."""
+def mount_recording_disk(directory: Path) -> Iterator[MountedDisk]:
+    """Mount a RecordingDisk in the directory; skip the test if that is not possible."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        pytest.skip("there is no /dev/fuse here that we may use")
+        pytest.skip("/dev/fuse cannot be opened")
     path, log = directory / "disk", directory / "disk.log"
     path.mkdir()
-    words = [sys.executable, "-m", "tests.support.powerdisk", str(path), str(log)]
+    argv = [sys.executable, "-m", "tests.support.recording_disk", str(path), str(log)]
     root = Path(__file__).parents[2]
-    with subprocess.Popen(words, cwd=root, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(argv, cwd=root, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:
             while not os.path.ismount(path):
                 if server.poll() is not None:
-                    pytest.skip(f"no file system can be mounted here: {server.stderr.read()}")
+                    pytest.skip(f"cannot mount a file system: {server.stderr.read()}")
                 time.sleep(0.01)
-            yield Mounted(path, log)
+            yield MountedDisk(path, log)
         finally:
             subprocess.run(["umount", "--lazy", path], capture_output=True)
             if os.path.ismount(path):
                 subprocess.run(["fusermount3", "-uz", path], check=True)
-            server.kill()  # whoever still has a file open there gets an error, and does not hang
+            server.kill()  # processes that still use the disk get an error instead of hanging
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""What a disk holds after the power was cut: drawn from the log of a PowerDisk. Pure.
+"""Model of a disk after a power cut: random contents that the log of a RecordingDisk allows.
 
-As adversarial as POSIX allows, and more so than ext4 is:
-- Of a file, what was written before its last fsync or fdatasync is there. Of every 512-byte sector
-  that was written since, any of the versions since may be there, each sector for itself; the length
-  is any that the file had since.
-- Of a directory, the names at its last fsync are there; of what was made, renamed and removed in it
-  since, any first part, in order. An fsync of a file says nothing about its name.
-- What an fsync that failed was to write is never written by a later one (Linux calls those pages
-  clean), only if it is written again; until then the living still read it.
-Assumed is that a sector is old or new, never mixed, and that what was synced stays.
+The model allows what POSIX allows, which is more than ext4 does:
+- Data written to a file before its last fsync or fdatasync survives. Each 512-byte sector written
+  later has any of its later versions, independent of the others; the length is any later length.
+- The names in a directory at its last fsync survive. Of later creations, renames and removals any
+  prefix, in order, has happened. An fsync of a file does not cover its name.
+- Data of a failed fsync is not written by a later fsync, because Linux marks those pages clean,
+  but only if it is written again. Until the cut, reads return it.
+The model assumes that a sector is old or new, never mixed, and that synced data survives.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from tests.support.powerdisk import ROOT, Record
+from tests.support.recording_disk import ROOT, Record
 
 SECTOR: Final = 512
 _HOLE: Final = bytes(SECTOR)
 
 
 @dataclass(slots=True)
-class _File:
+class _FileModel:
     mode: int
-    # What the living read.
+    # Contents of the page cache.
     cached: dict[int, bytes] = field(default_factory=dict)
     size: int = 0
-    # What is on the disk for sure.
+    # Contents that survive any cut.
     durable: dict[int, bytes] = field(default_factory=dict)
     durable_size: int = 0
-    # Versions of a sector, and lengths, since; `lost` are those no later sync will write.
-    newer: dict[int, list[bytes]] = field(default_factory=dict)
+    # Later versions of sectors, and lengths. A later sync does not write those in `lost`.
+    unsynced: dict[int, list[bytes]] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
     lost: dict[int, list[bytes]] = field(default_factory=dict)
 
@@ -63,54 +62,54 @@ class _File:
 
     def _put(self, number: int, sector: bytes) -> None:
         self.cached[number] = sector
-        self.newer.setdefault(number, self.lost.pop(number, [])).append(sector)
+        self.unsynced.setdefault(number, self.lost.pop(number, [])).append(sector)
 
     def _resize(self, size: int) -> None:
         self.size = size
         self.sizes.append(size)
 
     def sync(self) -> None:
-        for number, versions in self.newer.items():
+        for number, versions in self.unsynced.items():
             self.durable[number] = versions[-1]
-        self.newer.clear()
+        self.unsynced.clear()
         if self.sizes:
             self.durable_size = self.sizes[-1]
             self.sizes.clear()
 
-    def sync_failed(self) -> None:
-        self.lost |= self.newer
-        self.newer = {}
+    def fail_sync(self) -> None:
+        self.lost |= self.unsynced
+        self.unsynced = {}
 
     def durable_bytes(self) -> bytes:
-        return _joined(self.durable, self.durable_size)
+        return _join_sectors(self.durable, self.durable_size)
 
-    def drawn(self, random: Random, luck: float) -> bytes:
-        """`luck` is how likely something unsynced is there."""
+    def draw(self, random: Random, luck: float) -> bytes:
+        """Return random contents; unsynced data survives with probability `luck`."""
         sectors = dict(self.durable)
-        for number, versions in (self.newer | self.lost).items():
+        for number, versions in (self.unsynced | self.lost).items():
             if random.random() < luck:
                 sectors[number] = versions[-1] if luck == 1.0 else random.choice(versions)
         size = self.durable_size
         if self.sizes and random.random() < luck:
             size = self.sizes[-1] if luck == 1.0 else random.choice(self.sizes)
-        return _joined(sectors, size)
+        return _join_sectors(sectors, size)
 
 
-def _joined(sectors: dict[int, bytes], size: int) -> bytes:
+def _join_sectors(sectors: dict[int, bytes], size: int) -> bytes:
     whole = b"".join(sectors.get(number, _HOLE) for number in range(-(-size // SECTOR)))
     return whole[:size]
 
 
 @dataclass(slots=True)
-class _Directory:
+class _DirectoryModel:
     durable: dict[str, int] = field(default_factory=dict)
     pending: list[Record] = field(default_factory=list)
 
     def sync(self) -> None:
-        self.durable = self.after(len(self.pending))
+        self.durable = self.names_after(len(self.pending))
         self.pending.clear()
 
-    def after(self, count: int) -> dict[str, int]:
+    def names_after(self, count: int) -> dict[str, int]:
         names = dict(self.durable)
         for kind, *what in self.pending[:count]:
             if kind == "link":
@@ -121,22 +120,22 @@ class _Directory:
                 names[what[1]] = names.pop(what[0])
         return names
 
-    def drawn(self, random: Random, luck: float) -> dict[str, int]:
+    def draw(self, random: Random, luck: float) -> dict[str, int]:
         if luck in (0.0, 1.0):
-            return self.after(round(luck * len(self.pending)))
-        return self.after(random.randint(0, len(self.pending)))
+            return self.names_after(round(luck * len(self.pending)))
+        return self.names_after(random.randint(0, len(self.pending)))
 
 
 @dataclass
-class Remains:
-    """What is there after the cut: directories, regular files, and what of these was synced."""
+class DiskContents:
+    """Contents after a cut: directories, files, and the synced part of the files."""
 
     directories: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     durable: dict[str, bytes] = field(default_factory=dict)
 
-    def put(self, root: Path) -> None:
-        """Writes them below `root`, which is there."""
+    def write_to(self, root: Path) -> None:
+
         for path in self.directories:
             (root / path).mkdir(mode=0o700, exist_ok=True)
         for path, data in self.files.items():
@@ -144,28 +143,28 @@ class Remains:
                 file.write(data)
 
 
-class Disk:
-    """Follows the log record by record; a cut may be drawn after any of them."""
+class DiskModel:
+    """State of the disk after the replayed records of the log."""
 
     def __init__(self) -> None:
-        self._files: dict[int, _File] = {}
-        self._directories = {ROOT: _Directory()}
+        self._files: dict[int, _FileModel] = {}
+        self._directories = {ROOT: _DirectoryModel()}
         self.marks: list[str] = []
         self.syncs = 0
 
-    def follow(self, records: Iterable[Record]) -> None:
+    def replay(self, records: Iterable[Record]) -> None:
         for record in records:
-            self._take(*record)
+            self._apply(*record)
 
-    def _take(self, kind: str, *what: Any) -> None:
+    def _apply(self, kind: str, *what: Any) -> None:
         if kind == "mark":
             self.marks.append(what[0])
         elif kind == "new":
             number, mode = what
             if stat.S_ISDIR(mode):
-                self._directories[number] = _Directory()
+                self._directories[number] = _DirectoryModel()
             else:
-                self._files[number] = _File(mode)
+                self._files[number] = _FileModel(mode)
         elif kind in ("link", "unlink", "rename"):
             self._directories[what[0]].pending.append((kind, *what[1:]))
         elif kind == "write":
@@ -176,22 +175,26 @@ class Disk:
             self.syncs += 1
             (self._files.get(what[0]) or self._directories[what[0]]).sync()
         elif kind == "failed" and what[0] in self._files:
-            self._files[what[0]].sync_failed()
+            self._files[what[0]].fail_sync()
 
-    def cut(self, random: Random) -> Remains:
-        """One of the many things that may be left. In a quarter of them nothing unsynced is
-        there, in a quarter all of it; those a sloppy program survives by luck, or does not."""
+    def cut_power(self, random: Random) -> DiskContents:
+        """Return random contents that a power cut may leave.
+
+        In a quarter of the cuts no unsynced data survives, in a quarter all of it.
+        """
         luck = random.choice([0.0, 1.0, random.random(), random.random()])
-        remains = Remains()
+        remains = DiskContents()
         self._draw(ROOT, "", random, luck, remains)
         return remains
 
-    def _draw(self, number: int, at: str, random: Random, luck: float, remains: Remains) -> None:
-        for name, each in self._directories[number].drawn(random, luck).items():
+    def _draw(
+        self, number: int, at: str, random: Random, luck: float, remains: DiskContents
+    ) -> None:
+        for name, each in self._directories[number].draw(random, luck).items():
             path = f"{at}{name}"
             if each in self._directories:
                 remains.directories.append(path)
                 self._draw(each, f"{path}/", random, luck, remains)
             elif stat.S_ISREG(self._files[each].mode):
-                remains.files[path] = self._files[each].drawn(random, luck)
+                remains.files[path] = self._files[each].draw(random, luck)
                 remains.durable[path] = self._files[each].durable_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from pathlib import Path
@@ -138,6 +139,48 @@ def test_orphans_that_die_while_their_job_runs_are_reaped(agent: Agent, shared_h
     """
     end = agent.run(10, sh(script, str(agent.hello["pid"])), wall_s=15)
     assert end["outcome"] == {"kind": "exited", "code": 0}
+
+
+def start_tree_of_dead_leader(agent: Agent, job: int, **more: object) -> None:
+    """Start a job and stop it with a grace period of ten minutes; its leader dies at once, and a
+    child of the leader uses all of it."""
+    agent.start(job, sh(f"exec 3<>/dev/null; ({STUBBORN}) & exec sleep 600"), watch=True, **more)
+    leader = os.pidfd_open(agent.wait_for("started", job)["pid"])
+    wait_until_ready(agent, job)
+    agent.send({"type": "acts", "job": job, "n": 1, "acts": [[1, "stop", "window", 600.0]]})
+    assert select.select([leader], [], [], 20)[0]
+    os.close(leader)
+
+
+def test_an_expired_lease_ends_a_tree_whose_leader_is_dead(agent: Agent) -> None:
+    # Seen: the tree kept its whole grace period and outlived the lease.
+    start_tree_of_dead_leader(agent, 14)
+    agent.send({"type": "acts", "job": 14, "n": 1, "acts": [[1, "stop", "lease", 0.1]]})
+    assert agent.wait_ended(14)["outcome"] == {"kind": "stopped", "by": "window"}
+
+
+def test_a_repeated_stop_shortens_a_longer_grace_period(agent: Agent) -> None:
+    start_tree_of_dead_leader(agent, 15, grace_s=0.1)
+    stop(agent, 15)
+    assert agent.wait_ended(15)["outcome"] == {"kind": "stopped", "by": "window"}
+
+
+@pytest.mark.slow
+def test_the_wall_limit_holds_during_a_grace_period(agent: Agent) -> None:
+    start_tree_of_dead_leader(agent, 16, wall_s=1, grace_s=0.1)
+    end = agent.wait_ended(16)
+    # Breached if the stop took more than a second to arrive.
+    assert end["outcome"]["kind"] in ("stopped", "breached")
+    assert end["usage"]["wall_s"] < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["wall_s", "idle_s"])
+def test_a_changed_limit_holds_during_a_grace_period(agent: Agent, limit: str) -> None:
+    job = 17 if limit == "wall_s" else 18
+    start_tree_of_dead_leader(agent, job)
+    agent.send({"type": "limits", "job": job, "n": 1, limit: 0.2, "grace_s": 0.1})
+    assert agent.wait_ended(job)["outcome"] == {"kind": "stopped", "by": "window"}
 
 
 def test_other_attempts_are_not_affected_by_a_stop(agent: Agent) -> None:

@@ -119,8 +119,9 @@ class Child:
         ]
 
     @property
-    def is_running(self) -> bool:
-        return self.has_spawned and not self.has_exited
+    def has_processes(self) -> bool:
+        """Whether the leader runs, or is a zombie while its descendants are cleaned up."""
+        return self.has_spawned and self.exit_status is None
 
     def cancel_timers(self) -> None:
         for timer in self.timers:

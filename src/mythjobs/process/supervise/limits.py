@@ -63,7 +63,7 @@ class LimitMonitor:
             self._schedule_check(child, self._loop.now.run_ms)
 
     def stop(self, child: Child) -> None:
-        """End monitoring of a child whose leader has exited."""
+        """End monitoring of a child whose tree has ended."""
         self._cancel_timers(child)
         self._unwatch_events(child)
 
@@ -83,8 +83,6 @@ class LimitMonitor:
     def _poll_events(self, child: Child) -> None:
         """Read the counters: a limit may have been reached before the watch began, and some
         kernels do not report pids events (cgroup v1 on 6.18: pids.events is never readable)."""
-        if child.stop_reason or child.has_exited:
-            return
         self._read_events(child)
         if child.limits.processes is not None:
             due_ms = self._loop.now.run_ms + _EVENT_POLL_MS
@@ -117,7 +115,7 @@ class LimitMonitor:
 
     def _check(self, child: Child) -> None:
         limit_check = child.limit_check
-        if limit_check is None or child.stop_reason or child.has_exited:
+        if limit_check is None:
             return
         now_ms = self._loop.now.run_ms
         sample = usage.read_sample(child)

@@ -141,7 +141,7 @@ class Supervisor(Generic[C]):
         """Frozen time does not count: no timer runs while the child is frozen."""
         child.wall_timer.clear()
         wall_s = child.limits.wall_s
-        if wall_s is None or child.frozen_since_ms is not None or child.stop_reason:
+        if wall_s is None or child.frozen_since_ms is not None:
             return
         assert child.spawned_at
         due_ms = child.spawned_at.run_ms + child.frozen_ms + round(wall_s * 1000)
@@ -180,7 +180,7 @@ class Supervisor(Generic[C]):
         if limits == child.limits:
             return
         child.limits = limits
-        if child.is_running:
+        if child.has_processes:
             self._set_wall_timer(child)
             rlimits.update_cpu_rlimit(child)
             self._limit_monitor.update(child)
@@ -191,11 +191,12 @@ class Supervisor(Generic[C]):
 
     def signal(self, child: C, number: int) -> int:
         """Send a signal to the whole tree; return how many processes received it."""
-        return signal_tree(child, find_members(child), number) if child.is_running else 0
+        members = self.list_tree(child)
+        return signal_tree(child, members, number) if members else 0
 
     def list_tree(self, child: C) -> list[ProcessInfo]:
         """Return the processes of the tree, or the survivors if its leader has exited."""
-        if not child.has_spawned or child.exit_status is not None:
+        if not child.has_processes:
             return []
         if child.has_exited:
             return self.cleanup.descendants.find_survivors(child)
@@ -237,9 +238,10 @@ class Supervisor(Generic[C]):
     def stop(self, child: C, reason: Outcome, grace_s: float | None = None) -> None:
         """Send TERM to the tree, and KILL after the grace period.
 
-        The first `reason` becomes the outcome. A repeated stop can only shorten the grace period.
+        The first `reason` becomes the outcome. A repeated stop can only shorten the grace period,
+        also that of descendants whose leader is dead. By default it is that of the limits.
         """
-        if child.has_exited or child.not_started:
+        if child.exit_status is not None or child.not_started:
             return
         if child.stop_reason:
             self._shorten_grace(child, grace_s)
@@ -258,7 +260,10 @@ class Supervisor(Generic[C]):
             self._events.thawed_for_stop(child)
 
     def _shorten_grace(self, child: C, grace_s: float | None) -> None:
-        if grace_s is None or not child.has_spawned:
+        if grace_s is None:
+            grace_s = child.limits.grace_s
+        if not child.has_spawned:
+            child.grace_s = min(child.grace_s, grace_s)
             return
         due_ms = self._loop.now.run_ms + round(grace_s * 1000)
         if due_ms < child.kill_at_ms:
@@ -266,7 +271,6 @@ class Supervisor(Generic[C]):
             child.timers.append(self._loop.call_at(due_ms, partial(self._kill, child)))
 
     def _terminate(self, child: C) -> None:
-        child.wall_timer.clear()
         # Set the KILL timer first, so that the child ends even if sending TERM fails.
         child.term_ms = self._loop.now.run_ms
         child.kill_at_ms = child.term_ms + round(child.grace_s * 1000)
@@ -278,10 +282,14 @@ class Supervisor(Generic[C]):
             # A process stopped by SIGSTOP handles TERM only once it is continued.
             signal_tree(child, members, signal.SIGCONT)
         if child.frozen_since_ms is not None:
-            child.frozen_ms += child.term_ms - child.frozen_since_ms
+            frozen_ms = child.term_ms - child.frozen_since_ms
+            child.frozen_ms += frozen_ms
             child.frozen_since_ms = None
             if child.cgroup:
                 child.cgroup.thaw()
+            # Limits hold during the grace period: another breach can shorten it.
+            self._set_wall_timer(child)
+            self._limit_monitor.resume(child, frozen_ms)
 
     def _kill(self, child: C) -> None:
         if child.has_grace_ended:
@@ -317,7 +325,6 @@ class Supervisor(Generic[C]):
         self._loop.unwatch(child.pidfd)
         os.close(child.pidfd)
         child.has_exited = True
-        self._limit_monitor.stop(child)
         if child.cgroup and not child.stop_reason and (limit := child.cgroup.find_breach()):
             # The kernel killed it at the limit, or it gave up by itself, before the event was
             # read. The leader has exited, so a grace period is useless.
@@ -327,6 +334,7 @@ class Supervisor(Generic[C]):
 
     def _reap_leader(self, child: C) -> None:
         child.cancel_timers()
+        self._limit_monitor.stop(child)
         _, status, rusage = os.wait4(child.pid, 0)
         del self.leaders[child.pid]
         child.exit_status = status

@@ -1,4 +1,4 @@
-"""A proxy between a client and a database that loses a connection at a COMMIT, as asked."""
+"""PostgreSQL proxy that drops a connection at a COMMIT, for tests."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import threading
 from pathlib import Path
 
 
-class Lossy:
-    """A socket in a directory of its own; `lose` is what it does at the next COMMIT:
+class LossyProxy:
+    """Proxy on a Unix socket. `lose` tells what it drops at the next COMMIT, "" nothing:
 
-    "answer": passes it on, waits for the server's answer and drops that with the connection;
-    "request": drops the connection and the request with it. "" passes everything on.
-
-    With "unseen" the client loses the connection at its next word, and the server, as behind a
-    network that is cut, does not notice.
+    "answer": forwards the COMMIT, waits for the server's answer, drops it and the connection.
+    "request": drops the COMMIT and the connection.
+    "unseen": at the client's next message, drops the connection to the client only. The server
+    does not notice, as in a network partition.
     """
 
     def __init__(self, directory: Path, server: Path) -> None:
@@ -46,25 +45,25 @@ class Lossy:
                 thread.start()
 
     def _to_server(self, client: socket.socket, server: socket.socket) -> None:
-        while data := _received(client):
+        while data := _receive(client):
             if self.lose == "unseen":
                 self.lose = ""
-                _shut(client)
+                _shut_down(client)
                 return
             if b"COMMIT\0" in data and self.lose == "request":
                 self.lose = ""
-                _shut(client, server)
+                _shut_down(client, server)
                 return
             if b"COMMIT\0" in data and self.lose == "answer":
                 self.lose = "now"
             server.sendall(data)
-        _shut(server)
+        _shut_down(server)
 
     def _to_client(self, client: socket.socket, server: socket.socket) -> None:
-        while data := _received(server):
+        while data := _receive(server):
             if self.lose == "now":
                 self.lose = ""
-                _shut(client, server)
+                _shut_down(client, server)
                 break
             try:
                 client.sendall(data)
@@ -74,14 +73,14 @@ class Lossy:
         server.close()
 
 
-def _received(sock: socket.socket) -> bytes:
+def _receive(sock: socket.socket) -> bytes:
     try:
         return sock.recv(65536)
     except OSError:
         return b""
 
 
-def _shut(*socks: socket.socket) -> None:
+def _shut_down(*socks: socket.socket) -> None:
     for sock in socks:
         try:
             sock.shutdown(socket.SHUT_RDWR)

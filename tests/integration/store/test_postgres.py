@@ -23,7 +23,7 @@ from mythjobs.store.backends.postgres import PostgresStore
 from mythjobs.store.transaction import RetryTransaction, Transaction
 from tests.support import postgres
 from tests.support import queue as q
-from tests.support.lossy import Lossy
+from tests.support.lossy import LossyProxy
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def database(url: str) -> Iterator[PostgresStore]:
 
 
 @pytest.fixture
-def lossy(server: postgres.PostgresServer) -> Iterator[Lossy]:
+def lossy(server: postgres.PostgresServer) -> Iterator[LossyProxy]:
     with tempfile.TemporaryDirectory(prefix="lossy-") as directory:
-        proxy = Lossy(Path(directory), server.socket)
+        proxy = LossyProxy(Path(directory), server.socket)
         yield proxy
         proxy.close()
 
 
-def _through(url: str, proxy: Lossy, *, commit_check_s: float = 60) -> PostgresStore:
+def _through(url: str, proxy: LossyProxy, *, commit_check_s: float = 60) -> PostgresStore:
     directory = Path(proxy._listener.getsockname()).parent
     name = url.removeprefix("postgresql:///").partition("?")[0]
     user = url.rpartition("user=")[2]
@@ -141,7 +141,7 @@ def _end_sessions(url: str) -> None:
         )
 
 
-def test_a_commit_whose_answer_was_lost_takes_effect_once(url: str, lossy: Lossy) -> None:
+def test_a_commit_whose_answer_was_lost_takes_effect_once(url: str, lossy: LossyProxy) -> None:
     store = _through(url, lossy)
     lossy.lose = "answer"
     with store.transaction() as tx:
@@ -153,7 +153,7 @@ def test_a_commit_whose_answer_was_lost_takes_effect_once(url: str, lossy: Lossy
 
 
 def test_a_commit_that_never_reached_the_server_is_reported_as_failed(
-    url: str, lossy: Lossy
+    url: str, lossy: LossyProxy
 ) -> None:
     store = _through(url, lossy)
     lossy.lose = "request"
@@ -164,7 +164,7 @@ def test_a_commit_that_never_reached_the_server_is_reported_as_failed(
     store.close()
 
 
-def test_a_commit_of_unknown_result_makes_the_store_fail(url: str, lossy: Lossy) -> None:
+def test_a_commit_of_unknown_result_makes_the_store_fail(url: str, lossy: LossyProxy) -> None:
     store = _through(url, lossy, commit_check_s=0)
     lossy.lose = "answer"
     with pytest.raises(StoreFailed, match="does not say whether it was made"):
@@ -173,7 +173,7 @@ def test_a_commit_of_unknown_result_makes_the_store_fail(url: str, lossy: Lossy)
 
 
 def test_a_lost_session_that_the_server_did_not_notice_is_terminated(
-    url: str, lossy: Lossy
+    url: str, lossy: LossyProxy
 ) -> None:
     store = _through(url, lossy)
     with store.transaction() as tx:

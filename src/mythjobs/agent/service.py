@@ -28,7 +28,6 @@ from mythjobs.agent.reaper_client import ReaperPool
 from mythjobs.agent.recovery import DeadReaper
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
-from mythjobs.config.hangup import hangup_signals
 from mythjobs.config.state import StateDir
 from mythjobs.errors import StoreFailed
 from mythjobs.protocol import messages as m
@@ -101,7 +100,7 @@ class Agent:
 
     async def run(self, stop_jobs: bool) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup_signals()):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *runtime.hangup_signals()):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         serving = asyncio.create_task(self._serve())
         try:

@@ -1,4 +1,4 @@
-"""A job's output while it runs, attempt after attempt, resumed where the master was away."""
+"""Following a job's output while it runs, across attempts and restarts of the master."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session
 from mythjobs.cli.waiting import RetryWindow, has_ended
-from mythjobs.client.client import Client, Json
+from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.units import humanize_size
 
-# How often a job is looked at that has not started: at first at once, then less and less.
-_FIRST_LOOK_S: Final = 0.01
-_LAST_LOOK_S: Final = 0.5
-# The output of a job that is over comes to the master within moments, if its machine is there.
-_ARRIVES_MS: Final = 10_000
+# Interval for polling a job that has not started; doubled from the first value to the last.
+_FIRST_POLL_S: Final = 0.01
+_LAST_POLL_S: Final = 0.5
+# An ended job's output reaches the master within moments if its machine is connected.
+_OUTPUT_ARRIVES_MS: Final = 10_000
 
 
 class OutputFollower:
-    """Passes one stream of a job on, from its beginning to the end of its last attempt."""
+    """Copies one output stream of a job, from its beginning to the end of the last attempt."""
 
     def __init__(
         self,
@@ -40,11 +40,11 @@ class OutputFollower:
         self._write = write
         self._attempt = 0
         self._offset = 0
-        self._failing_ms: int | None = None
+        self._failing_since_ms: int | None = None
 
     def follow(self, attempt: int | None = None) -> Json:
-        """The job once it is over, or once this attempt of it is. Blocks until then."""
-        look_s = _FIRST_LOOK_S
+        """Copy until the job, or the given attempt, has ended, and return the job."""
+        poll_s = _FIRST_POLL_S
         while True:
             job = self._get_job()
             n = attempt or job["attempt"]
@@ -52,7 +52,7 @@ class OutputFollower:
                 if n != self._attempt:
                     self._start_attempt(n)
                 if self._copy_output(job):
-                    # One that goes on with another attempt is looked at after a second.
+                    # The master answers after a second if the job goes on with another attempt.
                     job = self._get_job(wait_s=1.0)
                     if attempt is not None or (has_ended(job) and job["attempt"] == n):
                         return job
@@ -60,11 +60,11 @@ class OutputFollower:
                 if n:
                     raise BadRequest(f"job {self._job_id} has no attempt {n}")
                 return job
-            time.sleep(look_s)
-            look_s = min(2 * look_s, _LAST_LOOK_S)
+            time.sleep(poll_s)
+            poll_s = min(2 * poll_s, _LAST_POLL_S)
 
     def count_missing_bytes(self, job: Json) -> int:
-        """How many bytes the attempt wrote that were not passed on."""
+        """Return how many bytes of the attempt's output were not copied."""
         for each in job["attempts"]:
             if each["n"] == self._attempt and len(each["output"]) >= self._stream:
                 return max(0, int(each["output"][self._stream - 1][0]) - self._offset)
@@ -72,12 +72,12 @@ class OutputFollower:
 
     def _start_attempt(self, attempt: int) -> None:
         if self._attempt and not self._quiet:
-            terminal.print_message(f"job {self._job_id} is run again, attempt {attempt}")
+            terminal.print_message(f"job {self._job_id} runs again, attempt {attempt}")
         self._attempt = attempt
         self._offset = 0
 
     def _copy_output(self, job: Json) -> bool:
-        """Whether the output is whole. Not if the master, or the machine, went away under it."""
+        """Return whether the output is complete; False if the connection was lost meanwhile."""
         query = {"stream": self._stream, "attempt": self._attempt, "follow": True}
         path = f"jobs/{self._job_id}/output"
         try:
@@ -86,31 +86,30 @@ class OutputFollower:
         except Unreachable as error:
             self._record_failure(job, error)
             return False
-        self._failing_ms = None
+        self._failing_since_ms = None
         return True
 
     def _write_chunk(self, data: bytes) -> None:
         self._offset += len(data)
-        self._failing_ms = None
+        self._failing_since_ms = None
         self._write(data)
 
     def _record_failure(self, job: Json, error: Unreachable) -> None:
-        # That the master is away is told by the next look; here it may be the machine.
+        # Not the master but the job's machine may be unreachable. If the master is, the next
+        # _get_job() reports it.
         now_ms = clock.master_now().steady_ms
-        if self._failing_ms is None:
-            self._failing_ms = now_ms
-        elif has_ended(job) and now_ms - self._failing_ms > _ARRIVES_MS:
+        if self._failing_since_ms is None:
+            self._failing_since_ms = now_ms
+        elif has_ended(job) and now_ms - self._failing_since_ms > _OUTPUT_ARRIVES_MS:
             raise error
 
     def _get_job(self, wait_s: float = 0.0) -> Json:
-        def job(client: Client) -> Json:
-            return client.get(f"jobs/{self._job_id}", wait_s=wait_s)
-
-        return self._retry.call(job)
+        path = f"jobs/{self._job_id}"
+        return self._retry.call(lambda client: client.get(path, wait_s=wait_s))
 
 
 def report_missing_bytes(count: int) -> None:
     if count:
         terminal.print_message(
-            f"{count} bytes ({humanize_size(count)}) from the middle of it were not kept"
+            f"{count} bytes ({humanize_size(count)}) from the middle of the output were not kept"
         )

@@ -1,4 +1,4 @@
-"""`mythjobs`: the commands there are, and what the program exits with."""
+"""Entry point of the command line: the table of commands, and exit codes for all errors."""
 
 from __future__ import annotations
 
@@ -17,58 +17,79 @@ from mythjobs.errors import MythJobsError
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 
-# In the order of the help: what one starts, defines, submits, looks at, acts on.
 COMMANDS: Final = {
-    "up": "mythjobs.cli.commands.services:up",
-    "master": "mythjobs.cli.commands.services:master",
-    "agent": "mythjobs.cli.commands.services:agent",
-    "command": "mythjobs.cli.commands.command:command_group",
-    "submit": "mythjobs.cli.commands.submit:submit",
-    "run": "mythjobs.cli.commands.run:run",
-    "status": "mythjobs.cli.commands.status:status",
-    "jobs": "mythjobs.cli.commands.jobs:jobs",
-    "show": "mythjobs.cli.commands.jobs:show",
-    "why": "mythjobs.cli.commands.why:why",
-    "log": "mythjobs.cli.commands.log:log",
-    "wait": "mythjobs.cli.commands.wait:wait",
-    "cancel": "mythjobs.cli.commands.job_actions:cancel",
-    "hold": "mythjobs.cli.commands.job_actions:hold",
-    "release": "mythjobs.cli.commands.job_actions:release",
-    "rerun": "mythjobs.cli.commands.job_actions:rerun",
-    "pause": "mythjobs.cli.commands.job_actions:pause",
-    "resume": "mythjobs.cli.commands.job_actions:resume",
-    "machines": "mythjobs.cli.commands.machines:machines",
-    "machine": "mythjobs.cli.commands.machines:machine",
-    "semaphore": "mythjobs.cli.commands.semaphore:semaphore_group",
-    "what-if": "mythjobs.cli.commands.what_if:what_if",
-    "prune": "mythjobs.cli.commands.maintenance:prune",
-    "backup": "mythjobs.cli.commands.maintenance:backup",
-    "restore": "mythjobs.cli.commands.restore:restore",
-    "check": "mythjobs.cli.commands.maintenance:check",
-    "completion": "mythjobs.cli.commands.completion:completion",
+    "Queue": {
+        "up": "mythjobs.cli.commands.services:up",
+        "master": "mythjobs.cli.commands.services:master",
+        "agent": "mythjobs.cli.commands.services:agent",
+        "status": "mythjobs.cli.commands.status:status",
+    },
+    "Jobs": {
+        "submit": "mythjobs.cli.commands.submit:submit",
+        "run": "mythjobs.cli.commands.run:run",
+        "jobs": "mythjobs.cli.commands.jobs:jobs",
+        "show": "mythjobs.cli.commands.jobs:show",
+        "why": "mythjobs.cli.commands.why:why",
+        "log": "mythjobs.cli.commands.log:log",
+        "wait": "mythjobs.cli.commands.wait:wait",
+        "cancel": "mythjobs.cli.commands.job_actions:cancel",
+        "hold": "mythjobs.cli.commands.job_actions:hold",
+        "release": "mythjobs.cli.commands.job_actions:release",
+        "rerun": "mythjobs.cli.commands.job_actions:rerun",
+        "pause": "mythjobs.cli.commands.job_actions:pause",
+        "resume": "mythjobs.cli.commands.job_actions:resume",
+    },
+    "Commands": {
+        "command": "mythjobs.cli.commands.command:command_group",
+    },
+    "Machines": {
+        "machines": "mythjobs.cli.commands.machines:machines",
+        "machine": "mythjobs.cli.commands.machines:machine",
+        "semaphore": "mythjobs.cli.commands.semaphore:semaphore_group",
+    },
+    "Maintenance": {
+        "what-if": "mythjobs.cli.commands.what_if:what_if",
+        "prune": "mythjobs.cli.commands.maintenance:prune",
+        "backup": "mythjobs.cli.commands.maintenance:backup",
+        "restore": "mythjobs.cli.commands.restore:restore",
+        "check": "mythjobs.cli.commands.maintenance:check",
+        "completion": "mythjobs.cli.commands.completion:completion",
+    },
 }
+_OVERVIEW: Final = """\
+Usage: mythjobs COMMAND [ARGUMENT…]
+
+  Run external commands as jobs on one or more machines. First steps:
+
+  mythjobs up                 Start a queue on this machine.
+  mythjobs command add FILE   Define a command from a TOML file.
+  mythjobs submit COMMAND     Submit a job of that command.
+  mythjobs jobs               List the jobs: state, progress, reason.
+  mythjobs log JOB            Show the output of a job.
+
+  `mythjobs --help` lists all commands, `mythjobs COMMAND --help` explains one."""
 
 group = LazyGroup(
     "mythjobs",
-    lazy=COMMANDS,
+    sections=COMMANDS,
     params=[state_dir_option(hidden=False)],
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    help="Run external commands on the machines that are there. `mythjobs up` starts a queue "
-    "on this machine; then define commands from files, submit jobs and follow them.",
+    help="Run external commands as jobs on one or more machines. `mythjobs up` starts a queue on "
+    "this machine; then define commands from files, submit jobs and follow them.",
 )
 click.version_option(__version__, prog_name="mythjobs")(group)
 
 
 def main() -> int:
-    """The program. Its exit codes stand in docs/cli.md."""
+    """Run the program; docs/cli.md lists its exit codes."""
     if "_MYTHJOBS_COMPLETE" in os.environ:
         group.main(prog_name="mythjobs", complete_var="_MYTHJOBS_COMPLETE")
     return run(sys.argv[1:])
 
 
 def run(arguments: list[str]) -> int:
-    """Carry out one command line; every end of it comes back as an exit code."""
+    """Run one command line and return its exit code, for every kind of error."""
     try:
         _prepare_streams()
         code = _invoke(arguments)
@@ -88,7 +109,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    # Not group.main(): it has words of its own for errors, and 1 for a broken pipe.
+    # Not group.main(): it formats errors differently and exits with 1 for a broken pipe.
     try:
         with group.make_context("mythjobs", arguments, obj=Session()) as context:
             result = group.invoke(context)
@@ -96,7 +117,10 @@ def _invoke(arguments: list[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        if error.ctx is not None and error.ctx.command is group:
+            print(_OVERVIEW, file=sys.stderr)
+        else:
+            error.show()
         return error.exit_code
     except click.ClickException as error:
         sentence = error.format_message().rstrip(".")
@@ -107,17 +131,17 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def _prepare_streams() -> None:
-    # A locale that cannot write ✔ gets a question mark; it must not end the program.
+    # Where the locale cannot encode ✔, print a question mark instead of failing.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as we live)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the exit)
         stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 
 
 def _flush_stdout(code: int) -> int:
-    """What is still buffered. The reader of a pipe may have gone, as `| head` does."""
+    """Flush stdout and return the exit code; the reader of a pipe may have closed it."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -131,7 +155,7 @@ def _report_write_error(error: OSError) -> int:
     terminal.redirect_to_null(1)
     if error.errno == errno.EPIPE:
         return BROKEN_PIPE
-    terminal.print_message(f"the answer cannot be written: {error.strerror}")
+    terminal.print_message(f"cannot write to stdout: {error.strerror}")
     return os.EX_IOERR
 
 
@@ -139,7 +163,5 @@ def _report_internal_error() -> int:
     import traceback
 
     traceback.print_exc()
-    terminal.print_message(
-        "this is a fault of mythjobs itself; please report it with the lines above"
-    )
+    terminal.print_message("internal error in mythjobs; please report it with the traceback above")
     return os.EX_SOFTWARE

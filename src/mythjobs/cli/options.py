@@ -1,20 +1,26 @@
-"""Kinds of options that only some commands have: `name=value`, `JOB:any`, times, durations."""
+"""Parameter types: names and ids with completion, `name=value`, `JOB:any`, times, durations."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import os
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mythjobs import clock
-from mythjobs.cli.session import TextType
+from mythjobs.cli.session import Session
 from mythjobs.cli.times import parse_instant_ms
 from mythjobs.client.client import Json
+from mythjobs.errors import MythJobsError
 from mythjobs.model.life import JobState
 from mythjobs.model.units import parse_duration, parse_size
 
-# More milliseconds than this are no 64-bit number.
-_LONGEST_S: Final = 2.0**53
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+# In milliseconds, longer durations do not fit into 64 bits.
+_MAX_DURATION_S: Final = 2.0**53
+_COMPLETION_TIMEOUT_S: Final = 1.0
 _WHEN: Final = {"": "ok", "ok": "ok", "any": "any", "failure": "failure"}
 
 Context = click.Context | None
@@ -22,8 +28,99 @@ Parameter = click.Parameter | None
 Pairs = tuple[tuple[str, Any], ...]
 
 
+def decode_argument(given: str) -> str:
+    """Return the text whose UTF-8 bytes were given on the command line, in any locale.
+
+    Raises ValueError with the end of a sentence that begins with the argument's name.
+    """
+    try:
+        return os.fsencode(given).decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(f"is not valid UTF-8 (byte {error.start + 1} is 0x{byte:02x})") from None
+    except UnicodeEncodeError:  # a lone surrogate that came from no byte
+        raise ValueError("is not valid Unicode") from None
+
+
+class TextType(click.ParamType[str]):
+    """UTF-8 text, passed to the master byte for byte."""
+
+    name = "text"
+
+    def __init__(self, label: str = "the value") -> None:
+        self._label = label
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> str:
+        try:
+            return decode_argument(value)
+        except ValueError as error:
+            self.fail(f"{self._label} {error}", param, context)
+
+
+class CommandNameType(TextType):
+    name = "command"
+
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        found = _query(context, "commands")
+        return _complete([(each["name"], each["summary"]) for each in found], incomplete)
+
+
+class MachineNameType(TextType):
+    name = "machine"
+
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        found = _query(context, "machines")
+        return _complete([(each["name"], each["state"]) for each in found], incomplete)
+
+
+class JobIdType(click.IntRange):
+    name = "job"
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> Any:
+        # int() accepts 1_0 and +10.
+        if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
+            self.fail(f"{value!r} is not a valid job", param, context)
+        return super().convert(value, param, context)
+
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        found = _query(context, "jobs")
+        return _complete(
+            [(str(each["id"]), f"{each['command']} {each['state']}") for each in found], incomplete
+        )
+
+
+def _query(context: click.Context, collection: str) -> list[Json]:
+    """Return the items of an API collection, none if the master cannot be reached.
+
+    An error message would appear in the line that the user is typing.
+    """
+    try:
+        client = context.ensure_object(Session).client()
+        found = client.get(collection, timeout_s=_COMPLETION_TIMEOUT_S)
+    except MythJobsError:
+        return []
+    return list(found.get(collection, ()))
+
+
+def _complete(choices: list[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [
+        CompletionItem(value, help=text) for value, text in choices if value.startswith(incomplete)
+    ]
+
+
 class ArgumentType(click.ParamType[tuple[str, str]]):
-    """`name=value`; the value is any text, also an empty one."""
+    """`name=value`; the value is any text and may be empty."""
 
     name = "argument"
 
@@ -31,9 +128,8 @@ class ArgumentType(click.ParamType[tuple[str, str]]):
         key, equals, text = value.partition("=")
         if not equals or not key:
             self.fail(f'"{value}" must be name=value', param, context)
-        return TextType().convert(key, param, context), TextType(f'"{key}"').convert(
-            text, param, context
-        )
+        name = TextType().convert(key, param, context)
+        return name, TextType(f'"{key}"').convert(text, param, context)
 
 
 class DependencyType(click.ParamType[Json]):
@@ -69,14 +165,14 @@ class DurationType(click.ParamType[float]):
         except ValueError as error:
             self.fail(str(error), param, context)
         if seconds <= 0:
-            self.fail("must be longer than nothing", param, context)
-        if seconds > _LONGEST_S:
+            self.fail("must be longer than 0", param, context)
+        if seconds > _MAX_DURATION_S:
             self.fail(f'"{value}" is too long', param, context)
         return seconds
 
 
 class SizeType(click.ParamType[str]):
-    """`2GiB`; stays as it was written."""
+    """`2GiB`; checked and kept as text."""
 
     name = "size"
 
@@ -89,7 +185,7 @@ class SizeType(click.ParamType[str]):
 
 
 class UnitsType(click.ParamType[tuple[str, int]]):
-    """`nas=2`; the name alone is one unit."""
+    """`nas=2`; `nas` is one unit."""
 
     name = "units"
 
@@ -101,16 +197,16 @@ class UnitsType(click.ParamType[tuple[str, int]]):
 
 
 class LimitType(click.ParamType[tuple[str, "str | int"]]):
-    """`wall=6h`, `memory=2GiB`, `processes=100`, as in the [limits] of a definition."""
+    """`wall=6h`, `memory=2GiB`, `processes=100`, as in [limits] of a definition."""
 
     name = "limit"
 
     def convert(self, value: Any, param: Parameter, context: Context) -> tuple[str, str | int]:
-        key, _, text = value.partition("=")
-        if not key or not text:
+        key, _, given = value.partition("=")
+        if not key or not given:
             self.fail(f'"{value}" must be like wall=6h or memory=2GiB', param, context)
-        said = TextType(f'"{key}"').convert(text, param, context)
-        return TextType().convert(key, param, context), int(said) if _is_number(said) else said
+        text = TextType(f'"{key}"').convert(given, param, context)
+        return TextType().convert(key, param, context), int(text) if _is_number(text) else text
 
 
 class StatesType(click.ParamType[tuple[str, ...]]):
@@ -121,15 +217,17 @@ class StatesType(click.ParamType[tuple[str, ...]]):
     def convert(self, value: Any, param: Parameter, context: Context) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
-        words = tuple(word.strip() for word in value.split(","))
-        for word in words:
-            if word not in tuple(JobState):
-                self.fail(f'"{word}" is no state; there are {", ".join(JobState)}', param, context)
-        return words
+        states = tuple(each.strip() for each in value.split(","))
+        for state in states:
+            if state not in tuple(JobState):
+                self.fail(
+                    f'"{state}" is not a state; states are {", ".join(JobState)}', param, context
+                )
+        return states
 
 
 def refuse_duplicates(context: click.Context, option: Parameter, given: Pairs) -> Pairs:
-    """A callback of options like `name=value` that may stand several times: each name once."""
+    """Refuse a name given twice; callback of repeatable options like `name=value`."""
     names = [name for name, _ in given]
     for name in names:
         if names.count(name) > 1:
@@ -141,6 +239,10 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 19
 
 
+TEXT: Final = TextType()
+COMMAND: Final = CommandNameType()
+MACHINE: Final = MachineNameType()
+JOB: Final = JobIdType()
 PARAMETER: Final = ArgumentType()
 AFTER: Final = DependencyType()
 INSTANT: Final = InstantType()

@@ -1,4 +1,4 @@
-"""Paths as the caller means them: relative to where the caller is."""
+"""Path arguments, relative to the current directory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from mythjobs.errors import BadRequest
 
 
 def absolute_path(path: str, directory: str) -> str:
-    """The path from the root. An empty one stays empty.
+    """Return the absolute path; an empty path is returned unchanged.
 
-    `..` stays in it: behind a symbolic link it leads elsewhere than its text says.
+    `..` is kept, because after a symbolic link it is not the textual parent.
     """
     if not path:
         return path
@@ -19,14 +19,14 @@ def absolute_path(path: str, directory: str) -> str:
 
 
 def resolve_path_argument(parameter: str, path: str, directory: str) -> str:
-    """An argument that is a path, from the root. Raises BadRequest for an empty one."""
+    """Return a path argument as an absolute path. Raises BadRequest if it is empty."""
     if not path:
         raise BadRequest(f'the parameter "{parameter}" is empty; it must be a path')
     return absolute_path(path, directory)
 
 
 def is_utf8(path: str) -> bool:
-    """Whether all of it is UTF-8."""
+    """Return whether the path is UTF-8 text."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -35,5 +35,5 @@ def is_utf8(path: str) -> bool:
 
 
 def get_current_directory() -> str:
-    """Raises FileNotFoundError where it was removed."""
+    """Raises FileNotFoundError if the directory was removed."""
     return os.fsencode(os.getcwd()).decode("utf-8", "surrogateescape")

@@ -1,25 +1,62 @@
-"""How answers are written: plain aligned text, tables on a terminal, JSON, notes on stderr."""
+"""Output to stdout and stderr: lines, tables, JSON, job output, messages and confirmations."""
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final, NamedTuple, TextIO
 
-from mythjobs.cli.texts import display_width, escape_controls, sanitize
+import click
 
+from mythjobs.errors import BadRequest
+
+# C0 and C1 control characters and bidirectional marks. In the text of a job they could move the
+# cursor, set the title, or make text look like something else.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_KEPT_IN_OUTPUT: Final = "\n\t\r"
+_LINE_BREAKS: Final = re.compile("[\n\r\t]+")
 _COLOURS: Final = {
-    "succeeded": "32", "failed": "31", "cancelled": "33", "running": "36", "leased": "36",
-    "up": "32", "silent": "31", "away": "33",
+    "queued": "33", "leased": "36", "running": "36", "succeeded": "32", "failed": "31",
+    "cancelled": "35", "up": "32", "silent": "31", "away": "33", "disabled": "33",
 }  # fmt: skip
-# The columns that may be folded where the terminal is narrow.
-_LONG: Final = ("subject", "reason", "parameters", "summary", "allowed")
-_RICH: Final = {"31": "red", "32": "green", "33": "yellow", "36": "cyan"}
+# A narrow terminal gets no column below this width.
+_MIN_WIDTH: Final = 8
+_NOT_CONFIRMED: Final = 1
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+class Cell(NamedTuple):
+    """Text of a table cell, shown on a terminal in the colour of `state`."""
+
+    text: str
+    state: str = ""
+
+
+class OutputStream:
+    """Unbuffered writer of job output: exact bytes, but without control characters on a terminal.
+
+    Line breaks and tabs are kept.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        stream.flush()
+        self._out = stream.buffer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._is_terminal = stream.isatty()
+
+    def write(self, data: bytes) -> None:
+        if self._is_terminal:
+            data = sanitize_output(self._decoder.decode(data)).encode()
+        self._out.write(data)
+        self._out.flush()
 
 
 def is_coloured() -> bool:
-    """Whether stdout is a terminal whose user has not said NO_COLOR (no-color.org)."""
+    """Return whether stdout is a terminal and its user has not set NO_COLOR (no-color.org)."""
     return (
         sys.stdout.isatty()
         and not os.environ.get("NO_COLOR")
@@ -27,26 +64,33 @@ def is_coloured() -> bool:
     )
 
 
+def colour(text: str, state: str) -> str:
+    """Return the sanitized text, on a terminal in the colour of a job's or machine's state."""
+    code = _COLOURS.get(state)
+    text = sanitize(text)
+    return f"\x1b[{code}m{text}\x1b[0m" if code and text and is_coloured() else text
+
+
 def print_line(line: str = "") -> None:
     print(line)
 
 
 def print_line_now(line: str) -> None:
-    """A line that someone may be waiting for at the other end of a pipe."""
+    """Print a line and flush it, because a reader of a pipe may wait for it."""
     print(line, flush=True)
 
 
 def print_message(sentence: str) -> None:
-    """What is no part of the answer, on stderr: errors, and what happens meanwhile."""
+    """Print an error or a notice to stderr."""
     try:
         print(f"mythjobs: {sanitize(sentence)}", file=sys.stderr, flush=True)
     except OSError:
-        # Nobody can be told; the exit code still says what it is to say.
+        # stderr cannot be written; the exit code must not change because of that.
         redirect_to_null(2)
 
 
 def redirect_to_null(fd: int) -> None:
-    """What is left in its buffer would be written again at exit, and fail again, with words."""
+    """Discard what is left in the buffer of `fd`, which Python would write again at exit."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, fd)
     os.close(devnull)
@@ -59,55 +103,141 @@ def print_json(value: object) -> None:
     print(escape_controls(json.dumps(value, ensure_ascii=ascii_only, indent=2)))
 
 
-def colour_state(state: str) -> str:
-    """A state, in its colour where there are colours."""
-    code = _COLOURS.get(state)
-    return f"\x1b[{code}m{state}\x1b[0m" if code and is_coloured() else sanitize(state)
-
-
 def print_fields(pairs: Iterable[tuple[str, str]]) -> None:
-    """Label and value, line by line; what has no value is left out."""
+    """Print label and value line by line, without empty values."""
     shown = [(label, value) for label, value in pairs if value]
     widest = max((display_width(label) for label, _ in shown), default=0)
     for label, value in shown:
-        print_line(f"{label}{' ' * (widest - display_width(label))}  {value}")
-
-
-def plain_table(
-    headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
-) -> None:
-    """Columns under headings, two blanks between; those named in `right` are flush right."""
-    cells = [[sanitize(each) for each in row] for row in rows]
-    widths = [display_width(heading) for heading in headings]
-    for row in cells:
-        widths = [max(wide, display_width(cell)) for wide, cell in zip(widths, row, strict=True)]
-    flush = [heading in right for heading in headings]
-    bold = is_coloured()
-    for number, row in enumerate([list(headings), *cells]):
-        parts = []
-        for cell, wide, to_right in zip(row, widths, flush, strict=True):
-            gap = " " * (wide - display_width(cell))
-            parts.append(gap + cell if to_right else cell + gap)
-        line = "  ".join(parts).rstrip()
-        print_line(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
+        print_line(f"{_pad(label, widest)}  {value}")
 
 
 def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
 ) -> None:
-    """A plain table, or one that fits the terminal where there is one."""
-    if not sys.stdout.isatty():
-        plain_table(headings, rows, right)
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print rows under a header line; `right` names the right-aligned columns.
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in headings:
-        side: Any = "right" if heading in right else "left"
-        drawn.add_column(heading, justify=side, overflow="fold", no_wrap=heading not in _LONG)
-    for row in rows:
-        words = [sanitize(each) for each in row]
-        drawn.add_row(*(Text(each, _RICH.get(_COLOURS.get(each, ""), "")) for each in words))
-    Console(highlight=False).print(drawn)
+    On a terminal, empty columns are omitted and cells are wrapped so that the table fits the
+    width. Elsewhere each row is one line.
+    """
+    table = [[_to_cell(each) for each in row] for row in rows]
+    columns = list(range(len(headings)))
+    if sys.stdout.isatty():
+        columns = [at for at in columns if not table or any(row[at].text for row in table)]
+    widths = [
+        max(display_width(headings[at]), *(display_width(row[at].text) for row in table), 0)
+        for at in columns
+    ]
+    if sys.stdout.isatty():
+        widths = fit_widths(widths, _get_terminal_width() - 2 * (len(widths) - 1))
+    for number, row in enumerate([[Cell(each) for each in headings], *table]):
+        for line in _format_row([row[at] for at in columns], widths):
+            parts = [
+                (" " * (width - display_width(cell.text)) if headings[at] in right else "")
+                + colour(*cell)
+                + (" " * (width - display_width(cell.text)) if headings[at] not in right else "")
+                for at, cell, width in zip(columns, line, widths, strict=True)
+            ]
+            text = "  ".join(parts).rstrip()
+            print_line(f"\x1b[1m{text}\x1b[0m" if number == 0 and is_coloured() else text)
+
+
+def _format_row(row: Sequence[Cell], widths: Sequence[int]) -> Iterable[list[Cell]]:
+    wrapped = [wrap(cell.text, width) for cell, width in zip(row, widths, strict=True)]
+    for at in range(max(map(len, wrapped))):
+        yield [
+            Cell(lines[at] if at < len(lines) else "", cell.state)
+            for cell, lines in zip(row, wrapped, strict=True)
+        ]
+
+
+def _to_cell(value: object) -> Cell:
+    return (
+        Cell(sanitize(value.text), value.state)
+        if isinstance(value, Cell)
+        else Cell(sanitize(value))
+    )
+
+
+def fit_widths(widths: Sequence[int], limit: int) -> list[int]:
+    """Return column widths reduced to a sum of `limit`, the widest columns first."""
+    fitted = list(widths)
+    while sum(fitted) > limit and max(fitted) > _MIN_WIDTH:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Return the text in lines of at most `width` columns, broken at blanks where possible."""
+    if display_width(text) <= width:
+        return [text]
+    lines, line = list[str](), ""
+    for word in text.split(" "):
+        joined = f"{line} {word}" if line else word
+        if display_width(joined) <= width:
+            line = joined
+            continue
+        if line:
+            lines.append(line)
+        while display_width(word) > width > 1:
+            size = width
+            while display_width(word[:size]) > width:
+                size -= 1
+            lines.append(word[:size])
+            word = word[size:]
+        line = word
+    return [*lines, line]
+
+
+def _get_terminal_width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        return int(columns) if columns.isdecimal() else os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - display_width(text))
+
+
+def sanitize(text: object) -> str:
+    """Return one line without control characters."""
+    return _CONTROL.sub("", _LINE_BREAKS.sub(" ", str(text)))
+
+
+def sanitize_output(text: str) -> str:
+    """Return job output without control characters except line breaks and tabs."""
+    return _CONTROL.sub(lambda found: found[0] * (found[0] in _KEPT_IN_OUTPUT), text)
+
+
+def escape_controls(json: str) -> str:
+    r"""Return JSON with control characters as \u escapes, except its own line breaks."""
+    return _CONTROL.sub(
+        lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", json
+    )
+
+
+def display_width(text: str) -> int:
+    """Return terminal columns: wide characters and emoji take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(
+        0 if combining(each) or each in "\u200d\ufe0f" else 1 + (east_asian_width(each) in "WF")
+        for each in text
+    )
+
+
+def confirm(action: str, yes: bool) -> None:
+    """Ask the user to confirm the action unless `yes` is set.
+
+    Exits with 1 if the answer is no. Raises BadRequest where stdin is not a terminal.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadRequest(f"{action}; stdin is not a terminal, so give --yes to confirm")
+    if not click.confirm(f"{action}; go on?", default=False, err=True):
+        print_message("nothing was changed")
+        raise click.exceptions.Exit(_NOT_CONFIRMED)

@@ -1,4 +1,4 @@
-"""Instants as people read and write them: local time, ISO-like."""
+"""Formatting and parsing of instants, in local time."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from mythjobs.model.units import MAX_WALL_MS, parse_duration
 
 
 def format_time(at_ms: int | None) -> str:
-    """`2026-11-03 22:00:05`, local; nothing for an instant that is not known."""
+    """`2026-11-03 22:00:05`; empty for None."""
     if at_ms is None:
         return ""
     return f"{_to_local(at_ms):%Y-%m-%d %H:%M:%S}"
 
 
 def format_short_time(at_ms: int | None, now_ms: int) -> str:
-    """Like say_time, without the day where it is today and without the seconds."""
+    """`22:00` today, else `2026-11-03 22:00`; empty for None."""
     if at_ms is None:
         return ""
     at = _to_local(at_ms)
@@ -24,13 +24,13 @@ def format_short_time(at_ms: int | None, now_ms: int) -> str:
 
 
 def parse_instant_ms(text: str, now_ms: int) -> int:
-    """UTC milliseconds of `+2h`, `22:00` (the next one) or `2026-11-03 22:00[:05][+01:00]`.
+    """Parse `+2h`, `22:00` (the next) or `2026-11-03 22:00[:05][+01:00]` to UTC milliseconds.
 
     Raises ValueError with a sentence.
     """
     at_ms = _parse_ms(text, now_ms)
     if not 0 <= at_ms <= MAX_WALL_MS:
-        raise ValueError(f'"{text}" is too far off; the years are 1970 to 9999')
+        raise ValueError(f'"{text}" is out of range; years are 1970 to 9999')
     return round(at_ms)
 
 
@@ -40,22 +40,22 @@ def _parse_ms(text: str, now_ms: int) -> float:
     now = _to_local(now_ms)
     try:
         if len(text) <= 5:
-            clock = datetime.strptime(text, "%H:%M")  # noqa: DTZ007 (made local below)
+            clock = datetime.strptime(text, "%H:%M")  # noqa: DTZ007 (converted below)
             at = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
             at = at if at > now else at + timedelta(days=1)
         else:
             at = datetime.fromisoformat(text)
-        # The offset of that day, not of today: summer time may lie between.
+        # Use the UTC offset of that day, which summer time may change.
         at = at.replace(tzinfo=None).astimezone() if len(text) <= 5 else at.astimezone()
         return at.timestamp() * 1000
     except (ValueError, OverflowError):
         raise ValueError(
-            f'"{text}" is no time; write it like "+2h", "22:00" or "2026-11-03 22:00"'
+            f'"{text}" is not a time; write it like "+2h", "22:00" or "2026-11-03 22:00"'
         ) from None
 
 
 def _to_local(at_ms: int) -> datetime:
     try:
         return datetime.fromtimestamp(at_ms / 1000).astimezone()
-    except ValueError:  # TZ has an offset of a day or more, which datetime does not know
+    except ValueError:  # TZ has an offset of a day or more, which datetime refuses
         return datetime.fromtimestamp(at_ms / 1000, UTC)

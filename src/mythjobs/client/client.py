@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from mythjobs import __version__, errors
 from mythjobs.client import http
+from mythjobs.client.api_paths import percent_encode
 from mythjobs.client.locate import Address, not_allowed_error, unreachable_error
-from mythjobs.client.paths import percent_encode
 from mythjobs.errors import BadRequest, DefinitionError, MythJobsError, Unreachable
 
 # What the API says, as it came: docs/api.md.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,3 +75,9 @@ def _create_private_dir(path: Path) -> bool:
         return False
     path.chmod(0o700)
     return True
+
+
+def hangup_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals to handle as SIGTERM: SIGHUP, unless it is ignored (nohup(1))."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return () if ignored else (signal.SIGHUP,)

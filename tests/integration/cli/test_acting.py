@@ -28,7 +28,7 @@ def test_what_was_done_is_said_and_what_could_not_is_told(
 def test_rerun_names_the_new_job(call: Call, master: Master) -> None:
     acted = [{"id": 7, "state": "failed", "done": "9", "error": ""}]
     master.answers["POST jobs/rerun"] = {"jobs": acted}
-    assert call("rerun", "7") == (0, "job 9 runs job 7 again\n", "")
+    assert call("rerun", "7") == (0, "job 9 is a rerun of job 7\n", "")
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_how_many_are_meant_is_said_first(
     assert refused == (
         2,
         "",
-        "mythjobs: 312 waiting, 4 running are kept; nobody can be asked here, so give --yes to go "
-        "on\n",
+        "mythjobs: cancel 312 queued jobs (not 4 running); stdin is not a terminal, so give --yes "
+        "to confirm\n",
     )
     assert [each.method for each in master.asked] == ["GET"]
     assert master.asked[0].query == {"command": "x"}
 
-    assert call(*words, "--yes") == (0, "312 jobs cancelled or asked to end\n", "")
+    assert call(*words, "--yes") == (0, "312 jobs cancelled or being cancelled\n", "")
     sent = {"act": "cancel", "states": ["queued"], "command": "x", "batch": None, "subject": None}
     assert master.asked[-1].json == sent
 
@@ -91,9 +91,21 @@ def test_how_many_are_meant_is_said_first(
 @pytest.mark.parametrize(
     "words, states, question",
     [
-        (["cancel", "--batch", "7"], ["queued", "leased", "running"], "312 waiting and 4 running"),
-        (["rerun", "--subject", "s"], ["failed"], "2 failed, 312 waiting and 4 running are kept"),
-        (["pause", "--command", "x"], ["leased", "running"], "4 running, 312 waiting are kept"),
+        (
+            ["cancel", "--batch", "7"],
+            ["queued", "leased", "running"],
+            "cancel 312 queued and 4 running jobs",
+        ),
+        (
+            ["rerun", "--subject", "s"],
+            ["failed"],
+            "rerun 2 failed jobs (not 312 queued and 4 running)",
+        ),
+        (
+            ["pause", "--command", "x"],
+            ["leased", "running"],
+            "pause 4 running jobs (not 312 queued)",
+        ),
     ],
 )
 def test_an_act_means_what_it_can_be_done_to(
@@ -107,7 +119,7 @@ def test_an_act_means_what_it_can_be_done_to(
     by_filter(master, words[0])
     with open("/dev/null") as empty:
         monkeypatch.setattr("sys.stdin", empty)
-        assert f"mythjobs: {question}; nobody" in call(*words).err
+        assert f"mythjobs: {question}; stdin" in call(*words).err
     assert call(*words, "--yes").code == 0
     assert master.asked[-1].json["states"] == states
 
@@ -117,24 +129,26 @@ def test_what_could_not_be_done_is_told_and_counted(call: Call, master: Master) 
     done = call("pause", "--command", "x", "--yes")
     assert done == (
         2,
-        "1 job asked to stand still\n",
-        "mythjobs: machine attic cannot freeze a job\nmythjobs: 2 more could not be done\n",
+        "1 job being paused\n",
+        "mythjobs: machine attic cannot freeze a job\nmythjobs: refused for 2 more jobs\n",
     )
 
 
 def test_where_nothing_is_meant_nothing_is_asked(call: Call, master: Master) -> None:
     by_filter(master, "rerun")
-    assert call("rerun", "--command", "x", "--state", "cancelled").out == "no jobs run again\n"
+    assert (
+        call("rerun", "--command", "x", "--state", "cancelled").out == "no jobs submitted again\n"
+    )
     assert [each.method for each in master.asked] == ["GET"]
 
 
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["cancel"], "name jobs by their numbers, or by --command"),
-        (["cancel", "7", "--command", "x"], "name jobs by their numbers, or by --command"),
-        (["hold", "--state", "running"], "hold does nothing to running jobs, only to queued"),
-        (["cancel", "--state", "lost"], '"lost" is no state'),
+        (["cancel"], "give job ids, or a filter: --command"),
+        (["cancel", "7", "--command", "x"], "give job ids, or a filter: --command"),
+        (["hold", "--state", "running"], "hold does not apply to running jobs, only to queued"),
+        (["cancel", "--state", "lost"], '"lost" is not a state'),
     ],
 )
 def test_which_jobs_are_meant_must_be_clear(
@@ -159,7 +173,7 @@ def test_on_a_terminal_it_is_asked(master: Master, answer: bytes, code: int, sai
     finally:
         os.close(ours)
         os.close(theirs)
-    assert b"312 waiting, 4 running are kept; go on? [y/N]" in done.stderr
+    assert b"cancel 312 queued jobs (not 4 running); go on? [y/N]" in done.stderr
     assert done.returncode == code
     assert said in done.stdout + done.stderr
     assert [each.method for each in master.asked][1:] == ["POST"] * (code == 0)

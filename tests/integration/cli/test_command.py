@@ -58,7 +58,7 @@ def test_a_name_that_is_taken_says_what_to_do(call: Call, master: Master) -> Non
     assert call("command", "add", "x.toml") == (
         2,
         "",
-        "mythjobs: x is taken; use `mythjobs command edit x`, or "
+        "mythjobs: command x exists already; use `mythjobs command edit x`, or "
         "`mythjobs command add --replace x.toml`\n",
     )
 
@@ -70,7 +70,7 @@ def test_a_name_that_is_taken_says_what_to_do(call: Call, master: Master) -> Non
         (GOOD.replace('["ls", "{a}"]', "[]"), "bad.toml line 2: argv: is empty"),
         (GOOD.replace('"x"', "3"), "bad.toml line 1: name: must be text in quotes"),
         (GOOD.replace('argv = ["ls", "{a}"]', 'shell = "ls {a}"'), 'write "$MYTHJOBS_P_A" instead'),
-        ("name", "bad.toml: is not TOML: "),
+        ("name", "bad.toml: invalid TOML: "),
     ],
 )
 def test_a_wrong_definition_is_a_sentence_and_nothing_is_sent(
@@ -110,9 +110,8 @@ def test_a_shown_command_says_what_its_jobs_were_like(call: Call, master: Master
     assert lines[0].startswith("# revision 1 of 20")
     assert lines[1:4] == [
         "# last 10 jobs: 6 succeeded, 2 failed, 2 cancelled (75 % success)",
-        "# 12 runs: half took up to 1 min 1 s, nine of ten up to 1 h 8 min",
-        "# CPU: half took up to 30.0 s, all together 2 h; most memory 3.0 MiB; read 1.0 KiB, wrote "
-        "2.0 KiB",
+        "# 12 runs: half took up to 1 min 1 s, 90 % up to 1 h 8 min",
+        "# CPU: half took up to 30.0 s, in total 2 h; peak memory 3.0 MiB; read 1.0 KiB, wrote 2.0 KiB",
     ]
 
 
@@ -145,7 +144,7 @@ def test_a_shell_that_reads_a_parameter_by_its_plain_name_is_told_the_right_one(
     call: Call, master: Master
 ) -> None:
     master.answers["POST commands"] = STORED
-    told = 'its shell text reads $title, which nothing sets; the parameter is "$MYTHJOBS_P_TITLE"'
+    told = 'the shell text reads $title, which is not set; the parameter is "$MYTHJOBS_P_TITLE"'
     head = 'name = "x"\nparameters = [{ name = "title", type = "text" }]\n'
     for shell, note in (
         ("shell = 'echo \"$title\"'", f"mythjobs: {told}\n"),
@@ -167,11 +166,11 @@ def test_what_is_exported_is_what_import_takes(call: Call, master: Master) -> No
     assert call("command", "export", "--dir", "out") == (0, "out/x.toml\n", "")
     assert Path("out/x.toml").read_text() == GOOD
     again = call("command", "export", "x", "--dir", "out")
-    assert (again.code, "out/x.toml is there already; --replace" in again.err) == (2, True)
+    assert (again.code, "out/x.toml exists already; overwrite" in again.err) == (2, True)
     assert call("command", "export", "--dir", "out", "--replace").code == 0
 
     taken = call("command", "import", "out/x.toml")
-    assert (taken.code, "out/x.toml: x is taken; --replace" in taken.err) == (2, True)
+    assert (taken.code, "out/x.toml: command x exists already" in taken.err) == (2, True)
     assert call("command", "import", "out/x.toml", "x.toml", "--replace").code == 2
     assert [each.method for each in master.asked if each.path == "commands"].count("POST") == 0
     done = call("command", "import", "out/x.toml", "--replace")
@@ -199,7 +198,7 @@ def test_an_edited_definition_is_a_new_revision(
     [
         ('echo "x = 1" >> "$2"', "unknown key"),
         ('sed -i "s/= \\"x\\"/= \\"y\\"/" "$2"', "the name cannot be changed"),
-        ("exit 3", "ended with code 3; nothing was stored"),
+        ("exit 3", "exited with code 3; nothing was stored"),
     ],
 )
 def test_a_text_that_cannot_be_stored_is_kept(
@@ -221,7 +220,7 @@ def test_a_text_that_cannot_be_stored_is_kept(
     assert done.code == 2
     assert sentence in done.err
     kept = [path for path in tmp_path.iterdir() if path.name.startswith("x-")]
-    assert f"your text is kept in {kept[0]}\n" in done.err
+    assert f"the edited text is kept in {kept[0]}\n" in done.err
     assert all(request.method == "GET" for request in master.asked)
 
 

@@ -105,7 +105,7 @@ def test_a_bug_of_ours_is_a_traceback_and_70(call: Call, master: Master) -> None
     done = call("status")
     assert done.code == 70
     assert "KeyError" in done.err
-    assert done.err.endswith("please report it with the lines above\n")
+    assert done.err.endswith("please report it with the traceback above\n")
 
 
 def test_a_reader_that_went_away_is_no_error(master: Master) -> None:
@@ -131,7 +131,7 @@ def test_an_answer_that_finds_no_room_is_told(master: Master) -> None:
             check=False,
         )  # fmt: skip
     assert done.returncode == 74
-    assert done.stderr == b"mythjobs: the answer cannot be written: No space left on device\n"
+    assert done.stderr == b"mythjobs: cannot write to stdout: No space left on device\n"
 
 
 def test_the_port_is_asked_with_the_token(tmp_path: Path) -> None:

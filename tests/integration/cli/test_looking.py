@@ -60,13 +60,14 @@ def test_status_says_jobs_commands_and_machines(call: Call) -> None:
     assert lines[1] == "store sqlite"
     assert lines[2].startswith("jobs  3 queued, 0 leased, 1 running, 5 succeeded")
     assert "\nthumbnail       3        1" in done.out
-    assert "\nattic    up           1        4\n" in done.out
+    assert "\nattic    up           1      4\n" in done.out
 
 
 def test_why_shows_rule_by_rule(call: Call) -> None:
     assert call("why", "7").out == (
         "no_machine: no machine allows thumbnail\n"
-        "  attic  rights ✘ thumbnail is not allowed here  room ✔\n"
+        "machine  rules\n"
+        "attic    rights ✘ thumbnail is not allowed here  room ✔\n"
     )
 
 
@@ -124,9 +125,9 @@ def test_show_says_where_when_and_within_what_a_job_runs(call: Call, master: Mas
         stop_requested="ann\x1b",
     )
     out = call("show", "7").out
-    assert "state       running, asked to stop by ann, frozen by user, window\n" in out
+    assert "state       running, cancellation requested by ann, frozen by user, window\n" in out
     assert "labels      big, gpu\nsemaphores  nas=2\nlimits      wall=1h\nfailures    1\n" in out
-    assert "running  if its machine falls silent: rerun after 30 min\n" in out
+    assert "running  if its machine is silent: rerun after 30 min\n" in out
 
 
 def test_a_batch_is_shown_by_how_far_it_is(call: Call, master: Master) -> None:
@@ -141,7 +142,7 @@ def test_a_batch_is_shown_by_how_far_it_is(call: Call, master: Master) -> None:
         "over": False,
     }
     master.answers["GET batches/7"] = batch
-    said = "batch 7 of thumbnail, jobs 11 to 310: 40 % over, 118 succeeded, 2 failed, 180 open\n"
+    said = "batch 7 of thumbnail, jobs 11 to 310: 40 % ended, 118 succeeded, 2 failed, 180 open\n"
     assert call("show", "--batch", "7") == (0, said, "")
     assert json.loads(call("show", "--batch", "7", "--json").out) == batch
     assert call("show").code == call("show", "7", "--batch", "7").code == 2
@@ -149,7 +150,7 @@ def test_a_batch_is_shown_by_how_far_it_is(call: Call, master: Master) -> None:
     counts |= {"succeeded": 298, "open": 0}
     master.answers["GET batches/7"] = {**batch, "over": True}
     done = call("wait", "--batch", "7")
-    assert (done.code, done.out.endswith(": 100 % over, 298 succeeded, 2 failed\n")) == (1, True)
+    assert (done.code, done.out.endswith(": 100 % ended, 298 succeeded, 2 failed\n")) == (1, True)
     assert call("wait").code == 2
 
 
@@ -200,7 +201,7 @@ def test_an_ad_hoc_job_is_listed_by_its_program(call: Call, master: Master) -> N
 def test_a_state_that_is_none_is_refused(call: Call) -> None:
     done = call("jobs", "--state", "done")
     assert done.code == 2
-    assert '"done" is no state; there are queued, leased, running' in done.err
+    assert '"done" is not a state; states are queued, leased, running' in done.err
 
 
 def test_machines_say_what_they_allow(call: Call) -> None:

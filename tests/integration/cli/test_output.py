@@ -30,7 +30,7 @@ def test_log_is_exactly_the_bytes(master: Master) -> None:
 def test_log_tells_on_stderr_what_was_not_kept(call: Call, master: Master) -> None:
     master.answers["GET jobs/7"] = succeeded()
     master.answers["GET jobs/7/output"] = output(b"ab", dropped=2048)
-    note = "mythjobs: 2048 bytes (2.0 KiB) from the middle of it were not kept\n"
+    note = "mythjobs: 2048 bytes (2.0 KiB) from the middle of the output were not kept\n"
     assert call("log", "7", "--stderr", "--attempt", "3") == (0, "ab", note)
     assert master.asked[-1].query == {"stream": "2", "attempt": "3"}
 
@@ -70,8 +70,8 @@ def test_a_followed_log_goes_on_with_the_next_attempt(call: Call, master: Master
     master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": parts}
     done = call("log", "7", "-f")
     assert done.out == "onetwo"
-    assert "job 7 is run again, attempt 2\n" in done.err
-    assert "3 bytes (3 B) from the middle of it were not kept\n" in done.err
+    assert "job 7 runs again, attempt 2\n" in done.err
+    assert "3 bytes (3 B) from the middle of the output were not kept\n" in done.err
 
 
 def test_wait_exits_with_1_unless_all_succeeded(call: Call, master: Master) -> None:
@@ -92,7 +92,7 @@ def test_wait_goes_on_when_the_master_was_away(call: Call, master: Master) -> No
         master.answers["GET jobs/7"] = answers
         done = call("wait", "7")
         assert (done.code, done.out) == (0, "job 7 succeeded (took 2.0 s)\n")
-        assert done.err.startswith("mythjobs: the master is away; jobs go on")
+        assert done.err.startswith("mythjobs: the master is unreachable; running jobs continue")
 
 
 def test_wait_goes_on_when_the_store_was_away(call: Call, master: Master) -> None:
@@ -103,7 +103,7 @@ def test_wait_goes_on_when_the_store_was_away(call: Call, master: Master) -> Non
         master.answers["GET jobs/7"] = answers
         done = call("wait", "7")
         assert (done.code, done.out) == (0, "job 7 succeeded (took 2.0 s)\n")
-        assert done.err.startswith("mythjobs: the master is away; jobs go on")
+        assert done.err.startswith("mythjobs: the master is unreachable; running jobs continue")
 
 
 def ad_hoc(master: Master, end: dict[str, Any], *, out: bytes = b"", err: bytes = b"") -> None:
@@ -135,7 +135,9 @@ def test_run_leaves_out_of_the_environment_what_is_no_text(master: Master) -> No
     ad_hoc(master, succeeded())
     odd = {**{k.encode(): v.encode() for k, v in environment().items()}, b"ODD": b"\xff"}
     done = subprocess.run(master.command("run", "true"), env=odd, capture_output=True, check=False)
-    assert done.stderr == b"mythjobs: left out of the environment, not being UTF-8: ODD\n"
+    assert (
+        done.stderr == b"mythjobs: environment variables omitted because they are not UTF-8: ODD\n"
+    )
     assert "ODD" not in master.asked[0].json["run"]["env"]
 
 

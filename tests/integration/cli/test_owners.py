@@ -23,7 +23,7 @@ def test_what_is_shown_of_a_machine_is_what_set_takes(call: Call, master: Master
     stands = {"command": "thumbnail", "kind": "pause", "until_ms": 1_800_000_000_000}
     master.answers["GET machines/attic"] = {**WHOLE_MACHINE, "overrides": [stands]}
     shown = call("machine", "show", "attic").out
-    assert shown.startswith("# attic: up, runs 1 of 4, its clock shows Europe/Berlin\n")
+    assert shown.startswith("# attic: up, runs 1 of 4 jobs, time zone Europe/Berlin\n")
     assert "# closed for thumbnail until 2027-01-15" in shown
     assert tomllib.loads(shown) == WHOLE_MACHINE["settings"]
 
@@ -68,8 +68,8 @@ def test_a_machine_is_opened_or_closed_for_once(
     done = call("machine", *words)
     word = {"allow": "open", "pause": "closed"}[kind]
     assert done.out == (
-        f"attic is {word} for {of or 'every command'} until 2099-01-02 22:00, whatever its "
-        "windows say\n"
+        f"attic is {word} for {of or 'every command'} until 2099-01-02 22:00, regardless of "
+        "run windows\n"
     )
     sent = master.asked[0].json
     assert (sent["kind"], sent["command"]) == (kind, of)
@@ -85,7 +85,7 @@ def test_how_long_is_said_once(call: Call, master: Master) -> None:
 
 def test_the_usual_hours_hold_again(call: Call, master: Master) -> None:
     done = call("machine", "hours", "attic", "thumbnail")
-    assert done == (0, "attic keeps its usual hours for thumbnail\n", "")
+    assert done == (0, "attic uses its run windows for thumbnail\n", "")
     sent = {"kind": "hours", "command": "thumbnail", "until_ms": None}
     assert master.asked[0].json == sent
 
@@ -100,12 +100,10 @@ def test_a_machine_is_declared_dead_only_with_yes_where_nobody_can_be_asked(
         monkeypatch.setattr("sys.stdin", empty)
         refused = call(*words)
     assert refused.code == 2
-    assert "attic has 2 jobs, which may be begun again elsewhere; nobody can be asked" in (
-        refused.err
-    )
+    assert "attic has 2 jobs, which may run again on other machines; stdin is not" in (refused.err)
     assert len(master.asked) == 1
     done = call(*words, "--yes")
-    assert done == (0, "attic is declared dead; it had jobs 7, 8\n", "")
+    assert done == (0, "attic is declared dead; lost jobs: 7, 8\n", "")
     assert master.asked[-1].json == {"reason": "it burned"}
 
 
@@ -113,7 +111,7 @@ def test_semaphores_are_listed_set_and_removed(call: Call, master: Master) -> No
     found: dict[str, Any] = {"semaphores": [{"name": "nas", "size": 3, "used": 1}]}
     for ask in ("GET semaphores", "POST semaphores/nas", "DELETE semaphores/nas"):
         master.answers[ask] = found
-    table = "semaphore  taken  of\nnas            1   3\n"
+    table = "semaphore  used  units\nnas           1      3\n"
     assert call("semaphore", "list") == (0, table, "")
     assert call("semaphore", "set", "nas", "3") == (0, table, "")
     assert master.asked[-1].json == {"size": 3}

@@ -33,8 +33,8 @@ def test_the_store_goes_back_and_the_other_is_kept(
     assert _restore(root, str(root.parent / "b.db"), "--yes") == 0
     [kept] = root.glob("store.db.2*")
     assert capfd.readouterr().out.splitlines() == [
-        f"the store that was there is kept as {kept}",
-        "1 job is held; the next new job is number 2",
+        f"the previous store is kept as {kept}",
+        "1 job is held; the next job id is 2",
     ]
     assert not list(root.glob(".store*"))
     for _ in range(2):
@@ -57,7 +57,7 @@ def test_a_machine_that_has_none_yet_gets_one(
 
 def test_a_store_that_was_put_back_already(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert _restore(root, "--in-place", "--yes") == 0
-    assert capfd.readouterr().out == "1 job is held; the next new job is number 2000000\n"
+    assert capfd.readouterr().out == "1 job is held; the next job id is 2000000\n"
 
 
 def test_who_is_not_asked_changes_nothing(
@@ -67,7 +67,7 @@ def test_who_is_not_asked_changes_nothing(
     with open("/dev/null") as empty:
         monkeypatch.setattr("sys.stdin", empty)
         assert _restore(root, str(root.parent / "b.db")) == 2
-        assert "is replaced by" in capfd.readouterr().err
+        assert "replace " in capfd.readouterr().err
         assert _restore(root, "--in-place") == 2
     assert (root / "store.db").read_bytes() == before
     assert not list(root.glob(".store*"))

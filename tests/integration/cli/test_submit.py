@@ -107,19 +107,19 @@ def test_a_key_that_is_there_names_the_first_job(call: Call, master: Master) -> 
         (["--comment", "\udcff"], "the value is not valid UTF-8"),
         (["--after", "x"], '"x" must be like 42, 42:any or 42:failure'),
         (["--priority", "200"], "not in the range -100<=x<=100"),
-        (["--not-before", "soon"], '"soon" is no time; write it like "+2h"'),
-        (["--each", "none.csv"], "none.csv cannot be read: No such file or directory"),
-        (["--each", "."], ". cannot be read: Is a directory"),
-        (["--each", "-", "--key", "k"], "--after and --key do not go with --each"),
+        (["--not-before", "soon"], '"soon" is not a time; write it like "+2h"'),
+        (["--each", "none.csv"], "cannot read none.csv: No such file or directory"),
+        (["--each", "."], "cannot read .: Is a directory"),
+        (["--each", "-", "--key", "k"], "--after and --key cannot be used with --each"),
         (["--semaphore", "nas=0"], '"nas=0" must be like nas or nas=2'),
         (["--limit", "wall"], '"wall" must be like wall=6h'),
         (["--limit", "wall=1h", "--limit", "wall=2h"], "'--limit': \"wall\" is given twice"),
         (["--semaphore", "a=3", "--semaphore", "a"], "'--semaphore': \"a\" is given twice"),
-        (["--not-before", "+99999999h"], "'--not-before': \"+99999999h\" is too far off"),
-        (["--deadline", "+" + "9" * 400 + "h"], "is too far off; the years are 1970 to 9999"),
-        (["--deadline", "1960-01-01 00:00"], "is too far off"),
+        (["--not-before", "+99999999h"], "'--not-before': \"+99999999h\" is out of range"),
+        (["--deadline", "+" + "9" * 400 + "h"], "is out of range; years are 1970 to 9999"),
+        (["--deadline", "1960-01-01 00:00"], "is out of range"),
         (["--param", "source="], 'the parameter "source" is empty; it must be a path'),
-        (["--each", "/dev/zero"], "/dev/zero line 1: is longer than 1 MiB"),
+        (["--each", "/dev/zero"], "/dev/zero line 1: must not be longer than 1 MiB"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_submits_nothing(
@@ -193,7 +193,7 @@ def test_a_bad_line_late_in_a_file_leaves_an_upload_without_its_end(
     (tmp_path / "list").write_text(good * 200 + "[]\n")
     done = call("submit", "thumbnail", "--each", "list")
     assert done.code == 2
-    assert "list line 201: each line is an object" in done.err
+    assert "list line 201: must be an object" in done.err
     assert not any(request.path == "batches" for request in master.asked)
 
 

@@ -9,8 +9,8 @@ from mythjobs.errors import DefinitionError
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ('name = "x"\nargv = ["a"\n', "f.toml: is not TOML: Unclosed array at its end"),
-        ("name = x\n", "f.toml line 1: is not TOML: Invalid value (column 8)"),
+        ('name = "x"\nargv = ["a"\n', "f.toml: invalid TOML: Unclosed array at its end"),
+        ("name = x\n", "f.toml line 1: invalid TOML: Invalid value (column 8)"),
         ('name = "x"\nargv = ["a"]\nsummry = ""\n', "f.toml line 3: summry: unknown key"),
         ('name = "x"\nargv = []\n', "f.toml line 2: argv: is empty"),
         ('name = "x"\nargv = "ls"\n', "f.toml line 2: argv: must be a list"),
@@ -37,10 +37,10 @@ def test_an_error_names_file_line_and_key(text: str, sentence: str) -> None:
 def test_a_file_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "x"\nsummary = "caf\xe9"\n')
     for path, sentence in (
-        (tmp_path / "none.toml", "cannot be read: No such file or directory"),
-        (tmp_path, "is a directory; name the .toml file in it"),
-        (tmp_path / "latin.toml", "line 2: is not UTF-8 text; save it as such"),
+        (tmp_path / "none.toml", "cannot read {}: No such file or directory"),
+        (tmp_path, "{} is a directory; name the .toml file in it"),
+        (tmp_path / "latin.toml", "{} line 2: must be UTF-8 text; save the file as UTF-8"),
     ):
         with pytest.raises(DefinitionError) as error:
             definition_file.read_text(str(path))
-        assert error.value.sentence == f"{path} {sentence}"
+        assert error.value.sentence == sentence.format(path)

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from mythjobs.cli.texts import (
-    decode_argument,
+from mythjobs.cli.options import decode_argument
+from mythjobs.cli.terminal import (
     display_width,
     escape_controls,
     sanitize,

@@ -1,4 +1,4 @@
-"""`mythjobs command`: the commands that jobs run; looking at them, and on and off."""
+"""`mythjobs command`: list, show, enable, disable and remove commands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.commands import definitions
-from mythjobs.cli.files.toml_text import format_toml
-from mythjobs.cli.session import COMMAND, Session, command, json_option, pass_session
-from mythjobs.cli.texts import sanitize
+from mythjobs.cli.options import COMMAND
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.terminal import Cell, sanitize
 from mythjobs.cli.times import format_time
+from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Json
-from mythjobs.client.paths import command_path
 from mythjobs.model.units import humanize_duration, humanize_size
 
 _SHOW: Final = """Examples:
@@ -37,39 +37,40 @@ def list_(session: Session, as_json: bool) -> None:
         (
             each["name"],
             each["revision"],
-            "" if each["enabled"] else "disabled",
+            Cell("", "") if each["enabled"] else Cell("disabled", "disabled"),
             " ".join(each["parameters"]),
             each["summary"],
         )
         for each in found
     ]
-    terminal.print_table(("command", "revision", "", "parameters", "summary"), rows, ("revision",))
+    terminal.print_table(
+        ("command", "revision", "state", "parameters", "summary"), rows, ("revision",)
+    )
 
 
 @command("show", epilog=_SHOW)
 @_name
-@click.option("--revisions", is_flag=True, help="List its revisions instead, the newest first.")
-@click.option("--revision", type=click.IntRange(min=1), metavar="N", help="Show an older one.")
+@click.option("--revisions", is_flag=True, help="List the revisions, newest first.")
+@click.option("--revision", type=click.IntRange(min=1), metavar="N", help="Show this revision.")
 @json_option
 @pass_session
 def show(session: Session, name: str, revisions: bool, revision: int | None, as_json: bool) -> None:
-    """Show a definition, and what its last jobs were like.
+    """Show a definition, as TOML that `command add` reads, and statistics of its last jobs."""
+    from mythjobs.cli.files.toml_text import format_toml
 
-    As TOML that `command add` takes.
-    """
     client = session.client()
     if revisions:
         if revision is not None:
-            raise click.UsageError("--revisions lists all; leave --revision out")
+            raise click.UsageError("--revisions lists all revisions; omit --revision")
         _print_revisions(client.get(f"{command_path(name)}/revisions")["revisions"], as_json)
         return
     found = client.get(command_path(name), {"revision": revision, "statistics": True})
     if as_json:
         terminal.print_json(found)
         return
-    for line in _format_header(found):
+    for line in _format_comments(found):
         terminal.print_line(sanitize(f"# {line}"))
-    # Control characters stand escaped in it, as TOML demands.
+    # TOML has control characters escaped.
     print(format_toml(found["definition"]), end="")
 
 
@@ -78,11 +79,11 @@ def _print_revisions(found: list[dict[str, Any]], as_json: bool) -> None:
         terminal.print_json(found)
         return
     rows = [(each["revision"], format_time(each["created_ms"])) for each in found]
-    terminal.print_table(("revision", "made"), rows, ("revision",))
+    terminal.print_table(("revision", "created"), rows, ("revision",))
 
 
-def _format_header(found: Json) -> Iterator[str]:
-    disabled = "" if found["enabled"] else ", disabled: none of its jobs starts"
+def _format_comments(found: Json) -> Iterator[str]:
+    disabled = "" if found["enabled"] else ", disabled: its jobs do not start"
     yield f"revision {found['revision']} of {format_time(found['revised_ms'])}{disabled}"
     if found["put_off_ms"] is not None:
         why = f": {found['put_off_reason']}" if found["put_off_reason"] else ""
@@ -99,13 +100,13 @@ def _format_statistics(of: Json) -> Iterator[str]:
     if of["median_s"] is None:
         return
     yield (
-        f"{of['runs']} runs: half took up to {humanize_duration(of['median_s'])}, nine of ten up to "
+        f"{of['runs']} runs: half took up to {humanize_duration(of['median_s'])}, 90 % up to "
         f"{humanize_duration(of['p90_s'])}"
     )
     read, written = humanize_size(of["read_bytes"]), humanize_size(of["written_bytes"])
     yield (
-        f"CPU: half took up to {humanize_duration(of['cpu_median_s'] or 0)}, all together "
-        f"{humanize_duration(of['cpu_total_s'])}; most memory {humanize_size(of['peak_bytes'])}; "
+        f"CPU: half took up to {humanize_duration(of['cpu_median_s'] or 0)}, in total "
+        f"{humanize_duration(of['cpu_total_s'])}; peak memory {humanize_size(of['peak_bytes'])}; "
         f"read {read}, wrote {written}"
     )
 
@@ -115,10 +116,7 @@ def _format_statistics(of: Json) -> Iterator[str]:
 @json_option
 @pass_session
 def enable(session: Session, name: str, as_json: bool) -> None:
-    """Let jobs of a command start again.
-
-    At once, also where it was put off.
-    """
+    """Let jobs of a command start again, at once, even if the command was put off."""
     _set_enabled(session, name, True, as_json)
 
 
@@ -127,7 +125,7 @@ def enable(session: Session, name: str, as_json: bool) -> None:
 @json_option
 @pass_session
 def disable(session: Session, name: str, as_json: bool) -> None:
-    """Let no job of a command start. Those that run go on, and new ones are taken in and wait."""
+    """Let no job of a command start. Running jobs continue; new jobs are accepted and wait."""
     _set_enabled(session, name, False, as_json)
 
 
@@ -145,7 +143,7 @@ def _set_enabled(session: Session, name: str, on: bool, as_json: bool) -> None:
 @_name
 @pass_session
 def remove(session: Session, name: str) -> None:
-    """Remove a command. Jobs that are over stay in the list."""
+    """Remove a command. Its ended jobs remain in the list."""
     session.client().delete(command_path(name))
     terminal.print_line(sanitize(f"command {name} removed"))
 
@@ -164,5 +162,5 @@ command_group = click.Group(
         remove,
     ],
     no_args_is_help=True,
-    help="Define commands: what jobs run.",
+    help="Define the commands that jobs run.",
 )

@@ -1,4 +1,4 @@
-"""`mythjobs command add`, `edit`, `export` and `import`: definitions between files and master."""
+"""`mythjobs command add`, `edit`, `export` and `import`: definitions as files."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.files import definition_file
-from mythjobs.cli.files.editor import edit_text
-from mythjobs.cli.files.toml_text import format_toml
-from mythjobs.cli.session import COMMAND, Session, command, json_option, pass_session
-from mythjobs.cli.texts import sanitize
+from mythjobs.cli.files.editor import edit_table
+from mythjobs.cli.options import COMMAND
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.terminal import sanitize
+from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client, Json
-from mythjobs.client.paths import command_path
 from mythjobs.errors import BadRequest, Conflict
 from mythjobs.model.command import RUN
 from mythjobs.model.template import unset_variable
 
 _EXPORT: Final = """Examples:
-  mythjobs command export                        all of them, into the current directory
+  mythjobs command export                        all, to the current directory
   mythjobs command export transcode-h264 --dir definitions --replace"""
 
 
 @command("add", epilog="Example:\n  mythjobs command add transcode-h264.toml")
 @click.argument("file", type=click.Path(allow_dash=True))
-@click.option("--replace", is_flag=True, help="Make a new revision of a command that is there.")
+@click.option("--replace", is_flag=True, help="Add a new revision if the command exists.")
 @json_option
 @pass_session
 def add(session: Session, file: str, replace: bool, as_json: bool) -> None:
-    """Define a command from a TOML file, or from stdin for -.
+    """Define a command from a TOML file (-: stdin).
 
-    Says so if no job of it could start as things are now.
+    A warning says why, if no job of the command could start at present.
     """
     table = definition_file.parse_definition(definition_file.read_text(file), file)
     name = table["name"]
@@ -40,7 +40,7 @@ def add(session: Session, file: str, replace: bool, as_json: bool) -> None:
         done = _store_definition(session.client(), table, replace)
     except Conflict:
         raise Conflict(
-            f"{name} is taken; use `mythjobs command edit {name}`, or "
+            f"command {name} exists already; use `mythjobs command edit {name}`, or "
             f"`mythjobs command add --replace {file}`"
         ) from None
     if as_json:
@@ -53,9 +53,9 @@ def add(session: Session, file: str, replace: bool, as_json: bool) -> None:
 @click.argument("name", type=COMMAND)
 @pass_session
 def edit(session: Session, name: str) -> None:
-    """Edit a definition in $EDITOR, as a new revision.
+    """Edit a definition in $EDITOR and store it as a new revision.
 
-    Jobs that were submitted before keep the revision they were submitted with.
+    Jobs keep the revision that they were submitted with.
     """
     client = session.client()
     before = client.get(command_path(name))["definition"]
@@ -64,27 +64,26 @@ def edit(session: Session, name: str) -> None:
     def store(text: str, path: str) -> Json:
         table = definition_file.parse_definition(text, path)
         if table["name"] != name:
-            raise BadRequest(f"{path}: the name cannot be changed; add a new command for that")
+            raise BadRequest(f"{path}: the name cannot be changed; add a new command instead")
         tables.append(table)
         return _store_definition(client, table, replace=True)
 
-    done = edit_text(name, format_toml(before), store)
+    done = edit_table(name, before, store)
     _print_defined(done, tables[-1])
 
 
 @command("export", epilog=_EXPORT)
 @click.argument("names", metavar="[NAME…]", type=COMMAND, nargs=-1)
-@click.option("--dir", "directory", default=".", metavar="DIR", help="Where the files go.")
-@click.option("--replace", is_flag=True, help="Write over files that are there.")
+@click.option("--dir", "directory", default=".", metavar="DIR", help="Directory of the files.")
+@click.option("--replace", is_flag=True, help="Overwrite existing files.")
 @json_option
 @pass_session
 def export(
     session: Session, names: tuple[str, ...], directory: str, replace: bool, as_json: bool
 ) -> None:
-    """Write definitions to files.
+    """Write definitions to files NAME.toml; without names, all definitions."""
+    from mythjobs.cli.files.toml_text import format_toml
 
-    NAME.toml each; without names all of them.
-    """
     client = session.client()
     wanted = names or tuple(
         each["name"] for each in client.get("commands")["commands"] if each["name"] != RUN
@@ -100,11 +99,11 @@ def export(
                 file.write(format_toml(definition))
     except FileExistsError as error:
         raise BadRequest(
-            f"{error.filename} is there already; --replace writes over it, --dir takes another "
-            "directory"
+            f"{error.filename} exists already; overwrite it with --replace, or name another "
+            "directory with --dir"
         ) from None
     except OSError as error:
-        raise BadRequest(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise BadRequest(f"cannot write {error.filename}: {error.strerror}") from None
     if as_json:
         terminal.print_json(list(texts))
     else:
@@ -114,13 +113,13 @@ def export(
 
 @command("import", epilog="Example:\n  mythjobs command import definitions/*.toml --replace")
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(allow_dash=True))
-@click.option("--replace", is_flag=True, help="Make new revisions of commands that are there.")
+@click.option("--replace", is_flag=True, help="Add new revisions of commands that exist.")
 @json_option
 @pass_session
 def import_(session: Session, files: tuple[str, ...], replace: bool, as_json: bool) -> None:
     """Define commands from TOML files.
 
-    Nothing is stored if one of the files is wrong, or without --replace if a name is taken.
+    Nothing is stored if a file is invalid, or if a command exists and --replace is not given.
     """
     tables = {
         file: definition_file.parse_definition(definition_file.read_text(file), file)
@@ -137,15 +136,15 @@ def import_(session: Session, files: tuple[str, ...], replace: bool, as_json: bo
 
 
 def _refuse_duplicates(client: Client, tables: dict[str, dict[str, Any]], replace: bool) -> None:
-    there = {each["name"] for each in client.get("commands")["commands"]}
+    existing = {each["name"] for each in client.get("commands")["commands"]}
     seen: dict[str, str] = {}
     for file, table in tables.items():
         name = table["name"]
         if name in seen:
-            raise BadRequest(f"{name} stands in {seen[name]} and in {file}; leave one of them out")
+            raise BadRequest(f"{seen[name]} and {file} both define {name}; omit one of them")
         seen[name] = file
-        if name in there and not replace:
-            raise Conflict(f"{file}: {name} is taken; --replace makes a new revision of it")
+        if name in existing and not replace:
+            raise Conflict(f"{file}: command {name} exists already; add a revision with --replace")
 
 
 def _store_definition(client: Client, table: definition_file.Table, replace: bool) -> Json:
@@ -153,17 +152,17 @@ def _store_definition(client: Client, table: definition_file.Table, replace: boo
 
 
 def _print_defined(done: Json, table: definition_file.Table) -> None:
-    word = "stored" if done["changed"] else "is as it was"
-    terminal.print_line(sanitize(f"command {done['name']} {word}, revision {done['revision']}"))
+    result = "stored" if done["changed"] else "is unchanged"
+    terminal.print_line(sanitize(f"command {done['name']} {result}, revision {done['revision']}"))
     if done["nowhere"]:
         why = done["nowhere"]
         terminal.print_message(
             f"its jobs {why}" if why.startswith("will ") else f"its jobs will wait: {why}"
         )
     names = [each["name"] for each in table.get("parameters", ())]
-    missed = unset_variable(table.get("shell", ""), names)
-    if missed is not None and missed not in table.get("env", {}):
+    unset = unset_variable(table.get("shell", ""), names)
+    if unset is not None and unset not in table.get("env", {}):
         terminal.print_message(
-            f"its shell text reads ${missed}, which nothing sets; the parameter is "
-            f'"$MYTHJOBS_P_{missed.upper()}"'
+            f"the shell text reads ${unset}, which is not set; the parameter is "
+            f'"$MYTHJOBS_P_{unset.upper()}"'
         )

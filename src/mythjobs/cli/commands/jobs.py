@@ -1,4 +1,4 @@
-"""`mythjobs jobs` and `mythjobs show`: what jobs there are, and all about one."""
+"""`mythjobs jobs` and `mythjobs show`: the list of jobs, and details of a job or batch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.options import STATES
-from mythjobs.cli.session import COMMAND, JOB, TEXT, Session, command, json_option, pass_session
-from mythjobs.cli.texts import sanitize
+from mythjobs.cli.options import COMMAND, JOB, STATES, TEXT
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.terminal import Cell, sanitize
 from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.cli.waiting import format_batch, get_reason
 from mythjobs.client.client import Client
@@ -20,8 +20,8 @@ from mythjobs.model.command import RUN
 from mythjobs.model.life import JobState
 from mythjobs.model.units import humanize_duration, humanize_size
 
-# The most that is asked for at once; more comes page by page.
-_PAGE: Final = 500
+# Jobs in one request; longer lists are read page by page.
+_PAGE_SIZE: Final = 500
 
 
 @command("jobs")
@@ -37,7 +37,11 @@ _PAGE: Final = 500
 @click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this batch.")
 @click.option("--subject", type=TEXT, help="Only jobs about this subject.")
 @click.option(
-    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most so many."
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="List at most N jobs.",
 )
 @json_option
 @pass_session
@@ -50,7 +54,7 @@ def jobs(
     limit: int,
     as_json: bool,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first: state, progress, reason."""
     query = {"state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject}
     found = list(_get_pages(session.client(), query, limit))
     if as_json:
@@ -60,24 +64,24 @@ def jobs(
     rows = [
         (
             each["id"],
-            each["state"],
+            Cell(each["state"], each["state"]),
+            Cell(format_percent(each["progress"]), each["state"]),
             each["command"],
             _format_subject(each),
             each["priority"] or "",
-            format_percent(each["progress"]),
             format_short_time(each["submitted_ms"], now_ms),
-            get_reason(each),
+            Cell(get_reason(each), each["state"]),
         )
         for each in found
     ]
-    headings = ("job", "state", "command", "subject", "priority", "done", "submitted", "reason")
+    headings = ("job", "state", "done", "command", "subject", "priority", "submitted", "reason")
     terminal.print_table(headings, rows, ("job", "priority", "done"))
 
 
 def _get_pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
     before = None
     while limit > 0:
-        page = client.get("jobs", {**query, "limit": min(limit, _PAGE), "before": before})
+        page = client.get("jobs", {**query, "limit": min(limit, _PAGE_SIZE), "before": before})
         yield from page["jobs"]
         limit -= len(page["jobs"])
         before = page["next"]
@@ -87,11 +91,11 @@ def _get_pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[di
 
 @command("show", epilog="Examples:\n  mythjobs show 42\n  mythjobs show --batch 7")
 @click.argument("job", type=JOB, required=False)
-@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="How far a batch is.")
+@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="Show this batch.")
 @json_option
 @pass_session
 def show(session: Session, job: int | None, batch: int | None, as_json: bool) -> None:
-    """Show all about one job, or how far a batch is."""
+    """Show details of a job, or the progress of a batch."""
     if (job is None) == (batch is None):
         raise click.UsageError("name a job, or give --batch", click.get_current_context())
     client = session.client()
@@ -116,15 +120,15 @@ def _print_job(found: dict[str, Any]) -> None:
 
 
 def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    words = [
-        terminal.colour_state(job["state"]),
+    state = [
+        job["state"],
         format_percent(job["progress"]),
         "held" if job["hold"] else "",
-        f"asked to stop by {job['stop_requested']}" if job["stop_requested"] else "",
+        f"cancellation requested by {job['stop_requested']}" if job["stop_requested"] else "",
         f"frozen by {', '.join(job['frozen'])}" if job["frozen"] else "",
     ]
-    yield "state", ", ".join(sanitize(word) if word != words[0] else word for word in words if word)
-    yield "reason", sanitize(get_reason(job))
+    yield "state", terminal.colour(", ".join(filter(None, state)), job["state"])
+    yield "reason", terminal.colour(get_reason(job), job["state"])
     yield "program", sanitize(_format_program(job))
     yield "subject", sanitize(job["subject"] or "")
     yield "priority", str(job["priority"])
@@ -144,7 +148,7 @@ def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     by = f" by {sanitize(job['submitter'])}" if job["submitter"] else ""
     yield "submitted", format_time(job["submitted_ms"]) + by
     yield "ended", format_time(job["ended_ms"])
-    yield "runs again", f"job {job['rerun_of']}" if job["rerun_of"] else ""
+    yield "rerun of", f"job {job['rerun_of']}" if job["rerun_of"] else ""
 
 
 def _format_pairs(pairs: dict[str, Any]) -> str:
@@ -152,7 +156,7 @@ def _format_pairs(pairs: dict[str, Any]) -> str:
 
 
 def _format_subject(job: dict[str, Any]) -> str:
-    """The subject; of an ad-hoc job, which has none, what it runs."""
+    """Return the job's subject, or the program of an ad-hoc job, which has no subject."""
     return job["subject"] or _format_program(job) or ""
 
 
@@ -161,7 +165,9 @@ def _format_program(job: dict[str, Any]) -> str:
 
 
 def _format_dependency(after: dict[str, Any]) -> str:
-    word = {"ok": "succeeded", "any": "over", "failure": "failed"}.get(after["when"], after["when"])
+    word = {"ok": "succeeded", "any": "ended", "failure": "failed"}.get(
+        after["when"], after["when"]
+    )
     return f"{after['job']} {word}{' ✔' if after['met'] else ''}"
 
 
@@ -176,13 +182,13 @@ def _format_attempt(attempt: dict[str, Any]) -> str:
     if usage.get("peak_bytes"):
         parts.append(f"peak {humanize_size(usage['peak_bytes'])}")
     if attempt["state"] != "over":
-        parts.append(f"if its machine falls silent: {_format_silence_policy(attempt)}")
+        parts.append(f"if its machine is silent: {_format_silence_policy(attempt)}")
     return "  ".join(part for part in parts if part)
 
 
 def _format_silence_policy(attempt: dict[str, Any]) -> str:
     lease_s = attempt["lease_s"]
-    return f"{attempt['silence']}" + (f" after {humanize_duration(lease_s)}" if lease_s else "")
+    return str(attempt["silence"]) + (f" after {humanize_duration(lease_s)}" if lease_s else "")
 
 
 def _format_event(event: dict[str, Any]) -> str:

@@ -1,15 +1,30 @@
-"""`mythjobs machines` and the group `mythjobs machine`: who runs jobs, and what owners say."""
+"""`mythjobs machines` and `mythjobs machine`: the list of machines, and a machine's policy."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
 
 import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.commands import machine_hours, machine_settings
+from mythjobs.cli.commands import machine_overrides
+from mythjobs.cli.files import definition_file
+from mythjobs.cli.files.editor import edit_table
+from mythjobs.cli.options import COMMAND, MACHINE, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.terminal import Cell, confirm, sanitize, yes_option
 from mythjobs.cli.times import format_short_time
+from mythjobs.client.api_paths import machine_path
+from mythjobs.client.client import Client, Json
 from mythjobs.model.units import describe_clock_skew
+
+_SET_EXAMPLES: Final = """Examples:
+  mythjobs machine set attic --jobs 2
+  mythjobs machine set attic --zone Europe/Berlin
+  mythjobs machine show attic > attic.toml; mythjobs machine set cellar attic.toml"""
+_machine_argument = click.argument("machine", type=MACHINE)
 
 
 @command("machines")
@@ -25,26 +40,189 @@ def machines(session: Session, as_json: bool) -> None:
     rows = [
         (
             each["name"],
-            ", ".join(filter(None, (each["state"], describe_clock_skew(each["clock_ms"])))),
+            Cell(
+                ", ".join(filter(None, (each["state"], describe_clock_skew(each["clock_ms"])))),
+                each["state"],
+            ),
             each["running"],
             each["jobs"],
             each["cores"] or "",
-            machine_settings.format_allowed(each["allow"]),
+            _format_allowed(each["allow"]),
             format_short_time(each["last_heard_ms"], now_ms),
         )
         for each in found
     ]
-    headings = ("machine", "state", "running", "at most", "cores", "allowed", "last heard")
-    terminal.print_table(headings, rows, ("running", "at most", "cores"))
+    headings = ("machine", "state", "running", "limit", "cores", "allowed", "last message")
+    terminal.print_table(headings, rows, ("running", "limit", "cores"))
+
+
+@command("show")
+@_machine_argument
+@json_option
+@pass_session
+def show(session: Session, machine: str, as_json: bool) -> None:
+    """Show the policy of a machine, as TOML that `machine set` reads."""
+    from mythjobs.cli.files.toml_text import format_toml
+
+    found = session.client().get(machine_path(machine))
+    if as_json:
+        terminal.print_json(found)
+        return
+    for line in _format_comments(found):
+        terminal.print_line(sanitize(f"# {line}"))
+    print(format_toml(found["settings"]), end="")
+
+
+def _format_comments(found: Json) -> Iterator[str]:
+    now_ms = clock.master_now().wall_ms
+    zone = f", time zone {found['zone']}" if found["zone"] else ""
+    running = f"runs {found['running']} of {found['jobs']} jobs"
+    yield f"{found['name']}: {found['state']}, {running}{zone}"
+    if skew := describe_clock_skew(found["clock_ms"]):
+        yield skew
+    for each in found["overrides"]:
+        state = "open" if each["kind"] == "allow" else "closed"
+        commands = each["command"] or "every command"
+        end = format_short_time(each["until_ms"], now_ms)
+        yield f"{state} for {commands} until {end}, regardless of run windows"
+
+
+@command("edit", epilog="Example:\n  EDITOR=nano mythjobs machine edit attic")
+@_machine_argument
+@pass_session
+def edit(session: Session, machine: str) -> None:
+    """Edit the policy of a machine in $EDITOR.
+
+    Keys: jobs, zone, labels, files, allow, [windows] open closing grace, [limits], and for one
+    command [commands.NAME] with its own allow, jobs, windows and limits.
+    """
+    client = session.client()
+    before = client.get(machine_path(machine))["settings"]
+    done = edit_table(machine, before, lambda text, path: _store(client, machine, text, path))
+    _print_policy(done, as_json=False)
+
+
+def _store(client: Client, machine: str, text: str, path: str) -> Json:
+    from mythjobs.model.machine_policy import policy_from_table
+
+    table = definition_file.parse_definition(text, path, policy_from_table)
+    return client.post(f"{machine_path(machine)}/settings", {"settings": table})
+
+
+@command("set", epilog=_SET_EXAMPLES)
+@_machine_argument
+@click.argument("file", required=False, type=click.Path(allow_dash=True))
+@click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="At most N jobs at once.")
+@click.option("--zone", type=TEXT, help="Time zone of the run windows, like Europe/Berlin.")
+@json_option
+@pass_session
+def set_(
+    session: Session,
+    machine: str,
+    file: str | None,
+    jobs: int | None,
+    zone: str | None,
+    as_json: bool,
+) -> None:
+    """Change the policy of a machine.
+
+    One setting, or the whole policy from a TOML file. It applies at once; running jobs continue.
+    """
+    if (file is None) == (jobs is None and zone is None):
+        raise click.UsageError("give a file, or --jobs or --zone", click.get_current_context())
+    client = session.client()
+    if file is not None:
+        _print_policy(_store(client, machine, definition_file.read_text(file), file), as_json)
+        return
+    given = {"jobs": jobs, "zone": zone}
+    change = {key: value for key, value in given.items() if value is not None}
+    _print_policy(client.post(machine_path(machine), change), as_json)
+
+
+@command(
+    "allow",
+    epilog="Examples:\n  mythjobs machine allow attic transcode-h264 backup\n"
+    "  mythjobs machine allow attic --all",
+)
+@_machine_argument
+@click.argument("commands", metavar="[COMMAND…]", type=COMMAND, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every command, also future ones.")
+@json_option
+@pass_session
+def allow(
+    session: Session, machine: str, commands: tuple[str, ...], everything: bool, as_json: bool
+) -> None:
+    """Let a machine run these commands."""
+    if bool(commands) == everything:
+        raise click.UsageError("name commands, or give --all", click.get_current_context())
+    body = {"allow": "all" if everything else list(commands)}
+    _print_policy(session.client().post(machine_path(machine), body), as_json)
+
+
+@command("deny", epilog="Example:\n  mythjobs machine deny attic backup")
+@_machine_argument
+@click.argument("commands", metavar="COMMAND…", type=COMMAND, nargs=-1, required=True)
+@json_option
+@pass_session
+def deny(session: Session, machine: str, commands: tuple[str, ...], as_json: bool) -> None:
+    """Do not let a machine run these commands. Running jobs continue."""
+    body = {"deny": list(commands)}
+    _print_policy(session.client().post(machine_path(machine), body), as_json)
+
+
+def _print_policy(found: Json, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(found)
+        return
+    jobs = "1 job" if found["jobs"] == 1 else f"{found['jobs']} jobs"
+    text = f"{found['name']} runs at most {jobs}; allowed: {_format_allowed(found['allow'])}"
+    windows = found["settings"].get("windows", {}).get("open", [])
+    terminal.print_line(sanitize(text + (f"; open {', '.join(windows)}" if windows else "")))
+
+
+def _format_allowed(allow: Any) -> str:
+    """Format the commands that a machine may run, from the API's `allow`."""
+    if allow == "all":
+        return "all"
+    if "except" in allow:
+        return f"all but {', '.join(allow['except'])}"
+    return ", ".join(allow["listed"]) or "nothing"
+
+
+@command(
+    "dead", epilog='Example:\n  mythjobs machine dead attic --reason "its power supply burned"'
+)
+@_machine_argument
+@click.option("--reason", type=TEXT, required=True, help="Evidence, kept with the jobs.")
+@yes_option
+@json_option
+@pass_session
+def dead(session: Session, machine: str, reason: str, yes: bool, as_json: bool) -> None:
+    """Declare that a machine is dead and runs no process.
+
+    Its jobs count as lost at once, and most of them run again on other machines. If the machine
+    still runs them, they run twice.
+    """
+    client = session.client()
+    found = client.get(machine_path(machine))
+    jobs = "1 job" if found["leased"] == 1 else f"{found['leased']} jobs"
+    confirm(f"{machine} has {jobs}, which may run again on other machines", yes)
+    done = client.post(f"{machine_path(machine)}/dead", {"reason": reason})
+    if as_json:
+        terminal.print_json(done)
+        return
+    ids = ", ".join(map(str, done["jobs"]))
+    terminal.print_line(
+        sanitize(f"{machine} is declared dead" + (f"; lost jobs: {ids}" if ids else ""))
+    )
 
 
 machine = click.Group(
     "machine",
     commands=[
-        machine_settings.show, machine_settings.edit, machine_settings.set_,
-        machine_settings.allow, machine_settings.deny,
-        machine_hours.open_, machine_hours.close, machine_hours.hours, machine_hours.dead,
+        show, edit, set_, allow, deny,
+        machine_overrides.open_, machine_overrides.close, machine_overrides.hours, dead,
     ],
     no_args_is_help=True,
-    help="Say what a machine may run, how much, and when.",
+    help="Set what a machine may run, how much, and when.",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`mythjobs check`, `backup` and `prune`: is the store sound, is it safe, what is old in it."""
+"""`mythjobs check`, `backup` and `prune`: invariants, copies and old jobs of the store."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.asking import confirm, yes_option
 from mythjobs.cli.options import DURATION, STATES
 from mythjobs.cli.paths import absolute_path, get_current_directory
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.texts import sanitize
+from mythjobs.cli.terminal import confirm, sanitize, yes_option
 from mythjobs.cli.times import format_time
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.model.units import humanize_size
 
-_BROKEN: Final = 1
+_EXIT_VIOLATED: Final = 1
 
 
 @command("check", epilog="Example:\n  mythjobs check")
 @json_option
 @pass_session
 def check(session: Session, as_json: bool) -> int:
-    """Look whether the store keeps its promises.
+    """Check the invariants of the store.
 
-    No job is lost, none runs twice at once, counts are right, and more. While a master runs it
-    is asked, and goes on meanwhile; else the store is opened here, and no master can start until
-    it is done. Exits with 1 if a promise is broken.
+    No job is lost, none runs twice at once, counters are right, and more. A running master checks
+    its own store and continues to work. If no master runs, the store is opened here, and no
+    master can start until the check ends. Exits with 1 if an invariant is violated.
     """
     try:
         found = session.client().get("check", timeout_s=None)
@@ -41,12 +40,12 @@ def check(session: Session, as_json: bool) -> int:
     if as_json:
         terminal.print_json(found)
     elif not found["count"]:
-        terminal.print_line("the store keeps its promises")
+        terminal.print_line("all invariants of the store hold")
     for each in found["violations"]:
         terminal.print_message(f"{each['invariant']}: {each['sentence']}")
     if found["count"] > len(found["violations"]):
         terminal.print_message(f"and {found['count'] - len(found['violations'])} more")
-    return _BROKEN if found["count"] else 0
+    return _EXIT_VIOLATED if found["count"] else 0
 
 
 def _check_offline(session: Session) -> Json:
@@ -59,7 +58,7 @@ def _check_offline(session: Session) -> Json:
     state = open_state(session.state_dir, create=False)
     where = choose_store(state, None, os.environ)
     if isinstance(where, Path) and not where.exists():
-        raise Unreachable(f"no master runs on {session.root}, and there is no store to look at")
+        raise Unreachable(f"no master runs for {session.root}, and there is no store to check")
     with locks.acquire(state.master_lock, "a master"):
         store = open_store(where)
         try:
@@ -77,17 +76,17 @@ def _check_offline(session: Session) -> Json:
 @command(
     "backup",
     epilog="Examples:\n  mythjobs backup /srv/backup/mythjobs-$(date +%F).db\n"
-    "To go back: stop the master, then `mythjobs restore FILE`, which gives no number of a job\n"
-    "  twice, as the copy in the place of store.db would.",
+    "To go back: stop the master, then run `mythjobs restore FILE`. A copy put in place of\n"
+    "  store.db by hand would reuse ids of jobs.",
 )
 @click.argument("file", type=click.Path())
 @json_option
 @pass_session
 def backup(session: Session, file: str, as_json: bool) -> None:
-    """Copy the store to a new file while the master goes on.
+    """Copy the store to a new file while the master runs.
 
-    The copy is whole and of one instant. A store in PostgreSQL is backed up with pg_dump. Kept
-    output is not in the store.
+    The copy is a consistent snapshot. Back up a PostgreSQL store with pg_dump. Job output is not
+    part of the store.
     """
     from mythjobs.store.backends.backup import back_up
 
@@ -96,11 +95,11 @@ def backup(session: Session, file: str, as_json: bool) -> None:
     if as_json:
         terminal.print_json({"file": str(target), "bytes": size})
     else:
-        terminal.print_line(sanitize(f"{target} holds the store ({humanize_size(size)})"))
+        terminal.print_line(sanitize(f"store copied to {target} ({humanize_size(size)})"))
 
 
 def _find_store(session: Session) -> str | Path:
-    """What the running master uses, else what one that is started would."""
+    """Return the store of the running master, else the one that a new master would use."""
     from mythjobs.config.settings import choose_store
     from mythjobs.config.state import open_state
 
@@ -118,11 +117,11 @@ def _find_store(session: Session) -> str | Path:
 )
 @click.option(
     "--older-than", "age_s", type=DURATION, required=True, metavar="DURATION",
-    help="Jobs that have been over for longer than this.",
+    help="Jobs that ended longer ago than this.",
 )  # fmt: skip
 @click.option(
     "--state", "states", type=STATES, default=tuple(sorted(FINAL)), metavar="STATE[,STATE…]",
-    help="Only succeeded, failed or cancelled ones.",
+    help="Jobs in these final states. Default: all.",
 )  # fmt: skip
 @yes_option
 @json_option
@@ -130,23 +129,25 @@ def _find_store(session: Session) -> str | Path:
 def prune(
     session: Session, age_s: float, states: tuple[str, ...], yes: bool, as_json: bool
 ) -> None:
-    """Delete jobs that have been over for long.
+    """Delete jobs that ended long ago, with their output and history.
 
-    With their output and history. Those stay that an open batch or an open job needs. How many
-    those are is said first.
+    Jobs that an open batch or an open job depends on are kept. The number of jobs is shown for
+    confirmation.
     """
     for each in states:
         if JobState(each) not in FINAL:
-            raise BadRequest(f"a {each} job is not over; only {' or '.join(sorted(FINAL))}")
+            raise BadRequest(
+                f"prune does not apply to {each} jobs, only to {' or '.join(sorted(FINAL))}"
+            )
     client = session.client()
-    # Nothing ended before 1970.
+    # The instant must not be before 1970.
     before_ms = max(0, clock.master_now().wall_ms - round(1000 * age_s))
     query = {"state": ",".join(states), "ended_before_ms": before_ms}
     counts: dict[str, Any] = client.get("jobs/count", query)["counts"]
-    meant = [f"{count} {state}" for state, count in counts.items() if count]
+    selected = [f"{count} {state}" for state, count in counts.items() if count]
     done: Json = {"jobs": 0}
-    if meant:
-        confirm(f"{' and '.join(meant)} before {format_time(before_ms)} are deleted for good", yes)
+    if selected:
+        confirm(f"delete {' and '.join(selected)} jobs ended before {format_time(before_ms)}", yes)
         done = client.post(
             "jobs/prune", {"before_ms": before_ms, "states": list(states)}, timeout_s=None
         )

@@ -1,9 +1,10 @@
-"""`mythjobs run`: a program as a job, as if it were called here."""
+"""`mythjobs run`: run a program as a job, with its output and exit code passed through."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,15 +13,15 @@ from typing import Any, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.bytes_out import OutputStream, open_stderr, open_stdout
-from mythjobs.cli.commands import ending
 from mythjobs.cli.follow import OutputFollower, report_missing_bytes
-from mythjobs.cli.options import DURATION, SIZE
+from mythjobs.cli.options import DURATION, SIZE, TEXT
 from mythjobs.cli.paths import get_current_directory, is_utf8
-from mythjobs.cli.session import TEXT, Session, command, pass_session
-from mythjobs.cli.waiting import RetryWindow, wait_for_job
-from mythjobs.config.hangup import hangup_signals
+from mythjobs.cli.session import Session, command, pass_session
+from mythjobs.cli.terminal import OutputStream
+from mythjobs.cli.waiting import RetryWindow, get_reason, wait_for_job
+from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, MythJobsError
+from mythjobs.model import outcome as ends
 from mythjobs.model.bounds import IO_CLASSES
 from mythjobs.model.units import format_duration
 
@@ -28,25 +29,34 @@ _EXAMPLES: Final = """Examples:
   mythjobs run -- rsync -a /srv/tv/ backup:/srv/tv/
   mythjobs run --wall 10m --priority 20 -- sh -c 'make clean && make'
   mythjobs run --memory 2GiB --processes 200 --nice 10 --io idle -- ./unpack"""
-IO: Final = IO_CLASSES[1:]
+_IO_CLASSES: Final = IO_CLASSES[1:]
+
+# Exit codes as in env(1) and timeout(1).
+TIMED_OUT: Final = 124
+NOT_STARTED: Final = 125
+STOPPED: Final = 128 + signal.SIGTERM
+# The end was not observed; running the program again may succeed (EX_TEMPFAIL).
+LOST: Final = 75
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM and SIGHUP: end as Ctrl-C does, with the code of a program that it ended."""
+    """SIGTERM or SIGHUP; handled as Ctrl-C, but the exit code is that of SIGTERM."""
 
 
 @command("run", epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})
 @click.argument("program", metavar="PROGRAM [ARGUMENT…]", nargs=-1, type=TEXT, required=True)
-@click.option("--wall", "wall_s", type=DURATION, metavar="TIME", help="End it after this long.")
-@click.option("--cpu", type=DURATION, metavar="TIME", help="End it past this much CPU time.")
-@click.option("--idle", type=DURATION, metavar="TIME", help="End it if it does nothing so long.")
-@click.option("--memory", type=SIZE, metavar="SIZE", help="The most memory, like 2GiB.")
-@click.option("--output", type=SIZE, metavar="SIZE", help="The most output.")
+@click.option("--wall", "wall_s", type=DURATION, metavar="TIME", help="Limit of run time.")
+@click.option("--cpu", type=DURATION, metavar="TIME", help="Limit of CPU time.")
+@click.option("--idle", type=DURATION, metavar="TIME", help="Limit of time without activity.")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="Limit of memory, like 2GiB.")
+@click.option("--output", type=SIZE, metavar="SIZE", help="Limit of output.")
 @click.option(
-    "--processes", type=click.IntRange(1, 4_194_304), metavar="N", help="The most at once."
+    "--processes", type=click.IntRange(1, 4_194_304), metavar="N", help="Limit of processes."
 )
-@click.option("--nice", type=click.IntRange(0, 19), help="Be polite about the CPU.")
-@click.option("--io", metavar="CLASS", type=click.Choice(IO), help="idle, or best-effort:0 to 7.")
+@click.option("--nice", type=click.IntRange(0, 19), help="CPU niceness.")
+@click.option(
+    "--io", metavar="CLASS", type=click.Choice(_IO_CLASSES), help="idle, or best-effort:0 to 7."
+)
 @click.option("--priority", type=click.IntRange(-100, 100), default=0, help="-100 to 100.")
 @click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
 @pass_session
@@ -59,53 +69,80 @@ def run(
     comment: str,
     **limits: Any,
 ) -> int:
-    """Run a program as a job, as if it were called here.
+    """Run a program as a job.
 
-    It gets this environment and this directory; its stdin is empty. Its output comes here
-    while it runs, and its exit code is this command's: 128 + N if signal N ended it, 124 if
-    it ran into a limit, 125 if it could not be started, 143 if somebody stopped it. Ctrl-C
-    cancels the job.
+    The program gets this environment, this directory and an empty stdin. Its output appears here
+    while it runs. The exit code is the program's; 128 + N if signal N ended it, 124 if it
+    exceeded a limit, 125 if it could not be started, 143 if it was cancelled, 75 if its end was
+    not observed. Ctrl-C cancels the job.
     """
     try:
         directory = get_current_directory()
     except FileNotFoundError:
-        raise BadRequest("the current directory was removed; go to another one") from None
+        raise BadRequest("the current directory was removed; change to another one") from None
     if not is_utf8(directory):
-        raise BadRequest("the name of the current directory is not UTF-8; go to another one")
-    what = {"argv": list(program), "env": _read_environment(), "cwd": directory, "wall_s": wall_s}
+        raise BadRequest("the current directory's name is not UTF-8; change to another one")
     body = {
         "command": "run",
-        "run": what,
+        "run": {
+            "argv": list(program),
+            "env": _read_environment(),
+            "cwd": directory,
+            "wall_s": wall_s,
+        },
         "priority": priority,
         "comment": comment,
         "limits": _format_limits(limits),
     }
-    for number in (signal.SIGTERM, *hangup_signals()):
-        signal.signal(number, _raise_terminated)
-    streams: _OutputThreads | None = None
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1)
+        signal.signal(signal.SIGHUP, _raise_terminated)
+    output: _OutputThreads | None = None
     try:
         with _signals_blocked():
             submitted = session.client().post("jobs", body)
             job_id = int(submitted["id"])
             if submitted["reason"].startswith("will wait"):
                 terminal.print_message(f"job {job_id} {submitted['reason']}")
-            streams = _OutputThreads(session, job_id)
-        # A signal that came meanwhile is raised here.
-        streams.wait()
-        code, sentence = ending.get_exit_code(wait_for_job(RetryWindow(session), job_id))
+            output = _OutputThreads(session, job_id)
+        # A signal that was pending is raised here.
+        output.wait()
+        code, sentence = get_exit_code(wait_for_job(RetryWindow(session), job_id))
     except (KeyboardInterrupt, BrokenPipeError) as end:
-        if streams is not None:
-            _cancel(session, job_id, streams)
+        if output is not None:
+            _cancel(session, job_id, output)
         if isinstance(end, _Terminated):
-            return ending.STOPPED
+            return STOPPED
         raise
     if sentence:
         terminal.print_message(sentence)
     return code
 
 
+def get_exit_code(job: Json) -> tuple[int, str]:
+    """Return the exit code, and a sentence if the program did not end by itself."""
+    stored = job["attempts"][-1]["outcome"] if job["attempts"] else None
+    if stored is None:
+        return NOT_STARTED, f"job {job['id']} was not started: {get_reason(job) or job['state']}"
+    outcome = ends.from_json(stored)
+    sentence = f"job {job['id']}: {ends.describe(outcome)}"
+    match outcome:
+        case ends.Exited(code):
+            return code, ""
+        case ends.Signalled(number):
+            return 128 + number, ""
+        case ends.Breached():
+            return TIMED_OUT, sentence
+        case ends.NotStarted():
+            return NOT_STARTED, sentence
+        case ends.Stopped():
+            return STOPPED, sentence
+        case ends.Lost():
+            return LOST, sentence
+
+
 def _format_limits(given: Mapping[str, Any]) -> dict[str, str | int]:
-    """As a definition's [limits] has them."""
+    """Return limits in the form of [limits] in a definition."""
     return {
         name: format_duration(value) or "" if isinstance(value, float) else value
         for name, value in given.items()
@@ -114,46 +151,48 @@ def _format_limits(given: Mapping[str, Any]) -> dict[str, str | int]:
 
 
 class _OutputThreads:
-    """Both streams of the job, each followed by a thread."""
+    """Two threads that copy stdout and stderr of a job."""
 
     def __init__(self, session: Session, job_id: int) -> None:
         self._errors: list[BaseException] = []
-        self._over = threading.Event()
+        self._has_ended = threading.Event()
         self._threads = [
-            threading.Thread(target=self._follow, args=(session, job_id, *each), daemon=True)
-            for each in ((1, open_stdout()), (2, open_stderr()))
+            threading.Thread(
+                target=self._follow, args=(session, job_id, number, OutputStream(to)), daemon=True
+            )
+            for number, to in ((1, sys.stdout), (2, sys.stderr))
         ]
         for thread in self._threads:
             thread.start()
 
     def wait(self) -> None:
-        """Until all of both is passed on. Raises what a thread ran into, as soon as it does."""
+        """Wait until both streams are copied. Raises the first error of a thread at once."""
         while any(thread.is_alive() for thread in self._threads) and not self._errors:
-            self._over.wait()
-            self._over.clear()
+            self._has_ended.wait()
+            self._has_ended.clear()
         if self._errors:
             raise self._errors[0]
 
     def _follow(self, session: Session, job_id: int, stream: int, to: OutputStream) -> None:
         try:
-            # What happens to the job is told once, not for each stream.
+            # Messages about the job are printed once, not for each stream.
             follower = OutputFollower(session, job_id, stream, to.write, quiet=stream == 2)
             report_missing_bytes(follower.count_missing_bytes(follower.follow()))
         except BaseException as error:
             self._errors.append(error)
         finally:
-            self._over.set()
+            self._has_ended.set()
 
 
-def _cancel(session: Session, job_id: int, streams: _OutputThreads) -> None:
-    """Ask for its end, and pass on what it says to that; a second Ctrl-C does not wait."""
+def _cancel(session: Session, job_id: int, output: _OutputThreads) -> None:
+    """Cancel the job and copy its last output; a second Ctrl-C does not wait for its end."""
     try:
         session.client().post("jobs/cancel", {"ids": [job_id]})
         wait_for_job(RetryWindow(session), job_id)
-        streams.wait()
+        output.wait()
     except KeyboardInterrupt:
         terminal.print_message(
-            f"job {job_id} was asked to end; `mythjobs show {job_id}` says when it has"
+            f"job {job_id} is being cancelled; see its state with `mythjobs show {job_id}`"
         )
     except BrokenPipeError:
         pass
@@ -162,14 +201,16 @@ def _cancel(session: Session, job_id: int, streams: _OutputThreads) -> None:
 
 
 def _read_environment() -> Mapping[str, str]:
-    found, odd = {}, []
+    found, invalid = {}, []
     for name, value in os.environb.items():
         try:
             found[name.decode()] = value.decode()
         except UnicodeDecodeError:
-            odd.append(name.decode(errors="replace"))
-    if odd:
-        terminal.print_message(f"left out of the environment, not being UTF-8: {', '.join(odd)}")
+            invalid.append(name.decode(errors="replace"))
+    if invalid:
+        terminal.print_message(
+            f"environment variables omitted because they are not UTF-8: {', '.join(invalid)}"
+        )
     return found
 
 
@@ -179,7 +220,7 @@ def _raise_terminated(number: int, frame: object) -> None:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    # Between the master's commit and its answer Ctrl-C would leave a job that nobody knows of.
+    # Ctrl-C between the master's commit and its answer would leave a job that is not cancelled.
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     )

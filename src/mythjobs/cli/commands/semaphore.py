@@ -1,13 +1,14 @@
-"""`mythjobs semaphore`: what jobs share beyond one machine, in units."""
+"""`mythjobs semaphore`: units of a resource that jobs on all machines share."""
 
 from __future__ import annotations
 
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.session import TEXT, Session, command, json_option, pass_session
+from mythjobs.cli.options import TEXT
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.client.api_paths import semaphore_path
 from mythjobs.client.client import Json
-from mythjobs.client.paths import semaphore_path
 
 _name = click.argument("name", type=TEXT)
 
@@ -16,7 +17,7 @@ _name = click.argument("name", type=TEXT)
 @json_option
 @pass_session
 def list_(session: Session, as_json: bool) -> None:
-    """List the semaphores, and how much of each the jobs that run have taken."""
+    """List the semaphores and how many units running jobs hold."""
     _print_semaphores(session.client().get("semaphores"), as_json)
 
 
@@ -25,14 +26,14 @@ def list_(session: Session, as_json: bool) -> None:
 @click.argument("size", type=click.IntRange(min=0))
 @click.option(
     "--free-when-frozen/--keep-when-frozen", "free", default=None,
-    help="Whether a frozen job gives its units back until it goes on. It keeps them by itself.",
+    help="Whether a frozen job releases its units until it is thawed. Default: it keeps them.",
 )  # fmt: skip
 @json_option
 @pass_session
 def set_(session: Session, name: str, size: int, free: bool | None, as_json: bool) -> None:
-    """Make a semaphore, or say how many units it has.
+    """Create a semaphore, or set its number of units.
 
-    Jobs that hold more than that run on; no other starts until there is room.
+    If running jobs hold more units, they continue, and no other job starts until units are free.
     """
     body = {"size": size} | ({} if free is None else {"free_when_frozen": free})
     _print_semaphores(session.client().post(semaphore_path(name), body), as_json)
@@ -43,7 +44,7 @@ def set_(session: Session, name: str, size: int, free: bool | None, as_json: boo
 @json_option
 @pass_session
 def remove(session: Session, name: str, as_json: bool) -> None:
-    """Remove a semaphore. Jobs that ask for it wait until it is there again."""
+    """Remove a semaphore. Jobs that require it wait until it is created again."""
     _print_semaphores(session.client().delete(semaphore_path(name)), as_json)
 
 
@@ -52,12 +53,12 @@ def _print_semaphores(found: Json, as_json: bool) -> None:
         terminal.print_json(found["semaphores"])
         return
     rows = [(each["name"], each["used"], each["size"]) for each in found["semaphores"]]
-    terminal.print_table(("semaphore", "taken", "of"), rows, ("taken", "of"))
+    terminal.print_table(("semaphore", "used", "units"), rows, ("used", "units"))
 
 
 semaphore_group = click.Group(
     "semaphore",
     commands=[list_, set_, remove],
     no_args_is_help=True,
-    help="Share what is scarce: jobs at once take at most so much.",
+    help="Limit how many units of a shared resource jobs use at once.",
 )

@@ -1,4 +1,4 @@
-"""`mythjobs up`, `master` and `agent`: the programs that go on running."""
+"""`mythjobs up`, `master` and `agent`: start the long-running programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.session import TEXT, Session, command, pass_session
+from mythjobs.cli.options import TEXT
+from mythjobs.cli.session import Session, command, pass_session
 
 PORT: Final = 6545
 _EXAMPLES: Final = """Examples:
@@ -21,20 +22,20 @@ _port_option = click.option(
     default=PORT,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="The port on this machine; 0 takes a free one, which is printed.",
+    help="Port on this machine; 0 chooses a free one and prints it.",
 )
 _jobs_option = click.option(
     "--jobs",
     type=click.IntRange(min=0),
     metavar="N",
-    help="At most N jobs at once on this machine; else as many as it has cores.",
+    help="At most N jobs at once on this machine. Default: the number of cores.",
 )
 _store_option = click.option(
     "--store",
     type=TEXT,
     metavar="URL",
-    help="A PostgreSQL database instead of a file in the state directory. With a password better "
-    "in MYTHJOBS_STORE, or in master.toml there.",
+    help="PostgreSQL database to use instead of a file in the state directory. Set a URL with a "
+    "password in MYTHJOBS_STORE or master.toml instead.",
 )
 
 
@@ -42,13 +43,13 @@ _store_option = click.option(
 @_port_option
 @_jobs_option
 @_store_option
-@click.option("--stop-jobs", is_flag=True, help="At the end, end running jobs too.")
+@click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
 @pass_session
 def up(session: Session, port: int, jobs: int | None, store: str | None, stop_jobs: bool) -> int:
     """Start a queue on this machine: master and agent.
 
-    Ctrl-C or SIGTERM ends it. Jobs that run go on, and the next `mythjobs up` takes them over;
-    with --stop-jobs they are ended.
+    Ctrl-C or SIGTERM ends both. Running jobs continue, and the next `mythjobs up` takes them
+    over; with --stop-jobs they are ended.
     """
     from mythjobs.config.state import open_state
     from mythjobs.web.server.program import run_master
@@ -69,7 +70,7 @@ def up(session: Session, port: int, jobs: int | None, store: str | None, stop_jo
 @_store_option
 @pass_session
 def master(session: Session, port: int, store: str | None) -> int:
-    """Start the master alone: the queue, without running jobs here."""
+    """Start only the master, which runs no jobs itself."""
     from mythjobs.config.state import open_state
     from mythjobs.web.server.program import run_master
 
@@ -85,20 +86,20 @@ def master(session: Session, port: int, store: str | None) -> int:
 
 
 @command("agent")
-@click.option("--name", type=TEXT, help="What this machine is called; else its host name.")
+@click.option("--name", type=TEXT, help="Name of this machine. Default: its host name.")
 @_jobs_option
-@click.option("--stop-jobs", is_flag=True, help="At the end, end running jobs too.")
+@click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
 @pass_session
 def agent(session: Session, name: str | None, jobs: int | None, stop_jobs: bool) -> None:
-    """Start the agent alone: run jobs on this machine."""
+    """Start only the agent, which runs jobs on this machine."""
     from mythjobs.agent.service import run_agent
     from mythjobs.config.state import open_state
 
     run_agent(open_state(session.state_dir), name=name, jobs=jobs, stop_jobs=stop_jobs)
 
 
-def _print_ready(words: str, address: str, session: Session) -> None:
+def _print_ready(program: str, address: str, session: Session) -> None:
     from mythjobs.config.state import lookup_user_name
 
     user = lookup_user_name(os.getuid())
-    terminal.print_line_now(f"{words} on {address}, state in {session.root}; jobs run as {user}")
+    terminal.print_line_now(f"{program} on {address}, state in {session.root}; jobs run as {user}")

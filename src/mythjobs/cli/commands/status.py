@@ -1,4 +1,4 @@
-"""`mythjobs status`: how the queue is, at a glance."""
+"""`mythjobs status`: counts of jobs by state and command, and the machines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.texts import sanitize
+from mythjobs.cli.terminal import Cell, sanitize
 from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.model.units import humanize_duration
 
@@ -16,7 +16,7 @@ from mythjobs.model.units import humanize_duration
 @json_option
 @pass_session
 def status(session: Session, as_json: bool) -> None:
-    """Show how many jobs wait and run, by command, and the machines."""
+    """Show the numbers of queued and running jobs, and the machines."""
     found = session.client().get("status")
     if as_json:
         terminal.print_json(found)
@@ -29,7 +29,9 @@ def status(session: Session, as_json: bool) -> None:
     )
     terminal.print_line(f"store {sanitize(found['store'])}")
     counts = found["counts"]
-    terminal.print_line("jobs  " + ", ".join(f"{counts[state]} {state}" for state in counts))
+    terminal.print_line(
+        "jobs  " + ", ".join(terminal.colour(f"{counts[state]} {state}", state) for state in counts)
+    )
     _print_commands(found["commands"], now_ms)
     _print_machines(found["machines"])
 
@@ -48,12 +50,12 @@ def _print_commands(commands: list[dict[str, Any]], now_ms: int) -> None:
         )
         for each in commands
     ]
-    headings = ("command", "queued", "running", "oldest waits", "")
-    terminal.plain_table(headings, rows, ("queued", "running"))
+    headings = ("command", "queued", "running", "oldest waits", "note")
+    terminal.print_table(headings, rows, ("queued", "running"))
 
 
 def _format_note(command: dict[str, Any], now_ms: int) -> str:
-    """Why none of its jobs starts, whatever machines say."""
+    """Return why no job of the command starts on any machine, empty if jobs may start."""
     if not command["enabled"]:
         return "disabled"
     until_ms = command["put_off_ms"]
@@ -67,7 +69,10 @@ def _format_age(since_ms: int | None, now_ms: int) -> str:
 def _print_machines(machines: list[dict[str, Any]]) -> None:
     terminal.print_line()
     if not machines:
-        terminal.print_line("no machine; start one with `mythjobs agent`")
+        terminal.print_line("no machine has connected; start an agent with `mythjobs agent`")
         return
-    rows = [(each["name"], each["state"], each["running"], each["jobs"]) for each in machines]
-    terminal.plain_table(("machine", "state", "running", "at most"), rows, ("running", "at most"))
+    rows = [
+        (each["name"], Cell(each["state"], each["state"]), each["running"], each["jobs"])
+        for each in machines
+    ]
+    terminal.print_table(("machine", "state", "running", "limit"), rows, ("running", "limit"))

@@ -1,11 +1,12 @@
-"""`mythjobs wait`: return when jobs are over."""
+"""`mythjobs wait`: wait until jobs or a batch have ended."""
 
 from __future__ import annotations
 
 import click
 
 from mythjobs.cli import terminal, waiting
-from mythjobs.cli.session import JOB, Session, command, json_option, pass_session
+from mythjobs.cli.options import JOB
+from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.client.client import Json
 
 
@@ -15,7 +16,7 @@ from mythjobs.client.client import Json
 @json_option
 @pass_session
 def wait(session: Session, jobs: tuple[int, ...], batch: int | None, as_json: bool) -> int:
-    """Wait until all these jobs are over. Exits with 0 if all succeeded, else with 1."""
+    """Wait until jobs have ended. Exits with 0 if all succeeded, else with 1."""
     if bool(jobs) == (batch is not None):
         raise click.UsageError("name jobs, or give --batch", click.get_current_context())
     if batch is not None:
@@ -24,15 +25,16 @@ def wait(session: Session, jobs: tuple[int, ...], batch: int | None, as_json: bo
             terminal.print_json(found)
         else:
             terminal.print_line_now(waiting.format_batch(found))
-        whole = found["counts"]["succeeded"] == found["jobs"]
-        return 0 if whole else waiting.NOT_ALL_SUCCEEDED
+        all_succeeded = found["counts"]["succeeded"] == found["jobs"]
+        return 0 if all_succeeded else waiting.NOT_ALL_SUCCEEDED
     ended: list[Json] = []
-    tell = (
-        ended.append
-        if as_json
-        else lambda job: terminal.print_line_now(waiting.format_job_end(job))
-    )
-    code = waiting.wait_for_jobs(session, jobs, tell)
+
+    def report(job: Json) -> None:
+        ended.append(job)
+        if not as_json:
+            terminal.print_line_now(waiting.format_job_end(job))
+
+    code = waiting.wait_for_jobs(session, jobs, report)
     if as_json:
         terminal.print_json(ended)
     return code

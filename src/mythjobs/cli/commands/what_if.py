@@ -1,4 +1,4 @@
-"""`mythjobs what-if`: what the last week would have been like under other settings."""
+"""`mythjobs what-if`: a replay of the last week's jobs under changed settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mythjobs.client.client import Json
 from mythjobs.errors import DefinitionError
 from mythjobs.model.units import humanize_duration
 
-_EXAMPLE: Final = """Example, with a file night.toml of
+_EXAMPLE: Final = """Example, with this file night.toml:
 
   [machines.attic]
   jobs = 1
@@ -41,9 +41,9 @@ _EXAMPLE: Final = """Example, with a file night.toml of
 def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
     """Replay the last week's jobs under changed settings.
 
-    And under those of now, to compare. FILE has [machines.NAME] and [commands.NAME] with the keys
-    to change, as in their own files, and [semaphores]. Nothing is changed. Every job takes as
-    long as it took.
+    The jobs are also replayed under the present settings, for comparison. FILE has
+    [machines.NAME] and [commands.NAME] with the keys to change, as in their own files, and
+    [semaphores]. Nothing is changed. Every job runs as long as it did.
     """
     text = definition_file.read_text(file)
     try:
@@ -67,32 +67,21 @@ def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
 def _print_commands(commands: list[Json]) -> None:
     if not commands:
         return
-    headings = (
-        "command",
-        "jobs",
-        "mean wait",
-        "then",
-        "last end",
-        "then ",
-        "lost or cut",
-        "then  ",
-    )
     now_ms = clock.master_now().wall_ms
     rows = [
-        (each["command"], each["jobs"], *_two_by_two(each["now"], each["then"], now_ms))
+        (each["command"], each["jobs"], settings, *_format_sums(each[key], now_ms))
         for each in commands
+        for settings, key in (("present", "now"), ("changed", "then"))
     ]
     terminal.print_line()
+    headings = ("command", "jobs", "settings", "mean wait", "last end", "not completed")
     terminal.print_table(headings, rows, ("jobs",))
 
 
-def _two_by_two(now: Json, then: Json, at_ms: int) -> Iterator[str]:
-    for each in (now, then):
-        yield "" if each["mean_wait_s"] is None else humanize_duration(each["mean_wait_s"])
-    for each in (now, then):
-        yield format_short_time(each["last_end_ms"], at_ms)
-    for each in (now, then):
-        yield _format_lost(each)
+def _format_sums(sums: Json, now_ms: int) -> Iterator[str]:
+    yield "" if sums["mean_wait_s"] is None else humanize_duration(sums["mean_wait_s"])
+    yield format_short_time(sums["last_end_ms"], now_ms)
+    yield _format_lost(sums)
 
 
 def _format_lost(sums: Json) -> str:
@@ -104,16 +93,16 @@ def _format_lost(sums: Json) -> str:
 def _print_changed(changed: list[dict[str, Any]], limit: int) -> None:
     terminal.print_line()
     if not changed:
-        terminal.print_line("no job would have run otherwise")
+        terminal.print_line("no job would have run at another time or place")
         return
     rows = [
         (each["id"], each["command"], _format_run(each["now"]), _format_run(each["then"]))
         for each in changed
     ]
     if limit:
-        terminal.print_table(("job", "command", "now", "then"), rows[:limit], ("job",))
+        terminal.print_table(("job", "command", "present", "changed"), rows[:limit], ("job",))
     if len(rows) > limit:
-        terminal.print_line(f"{len(rows) - limit} more run otherwise; see --limit and --json")
+        terminal.print_line(f"{len(rows) - limit} more differ; see --limit and --json")
 
 
 def _format_run(run: Json) -> str:

@@ -1,4 +1,4 @@
-"""Many argument sets from one file, JSON lines or CSV, as the JSON lines that the master takes."""
+"""Batch input: argument sets from JSON lines or CSV, converted to JSON lines for the master."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mythjobs.errors import BadRequest
 
 Arguments = dict[str, Any]
 
-# Lines are sent in pieces of about this size: one system call for some hundred of them.
+# Lines are sent in pieces of about this size: one system call for some hundred lines.
 _PIECE_BYTES: Final = 65_536
-# A line is held in memory; what has no end, like /dev/zero, is refused.
+# A line is read into memory; an endless one, like /dev/zero, must be refused.
 MAX_LINE_BYTES: Final = 2**20
-_PLACE: Final = re.compile(r"line (\d+): (.*)", re.DOTALL)
+_LINE_PREFIX: Final = re.compile(r"line (\d+): (.*)", re.DOTALL)
 _JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 
 
 class ArgumentDefaults(NamedTuple):
-    """What all sets share, and which parameters are paths, relative to `directory`."""
+    """Arguments of all sets; which parameters are paths, relative to `directory`."""
 
     values: Arguments
     path_names: frozenset[str]
@@ -34,23 +34,23 @@ class ArgumentDefaults(NamedTuple):
 def read_pieces(
     source: io.BufferedReader, name: str, defaults: ArgumentDefaults, line_numbers: list[int]
 ) -> Iterator[tuple[int, bytes]]:
-    """The file as JSON lines in pieces, each with how many sets were read so far.
+    """Yield the file as pieces of JSON lines, each with the number of sets read so far.
 
-    Nothing is read ahead, so a pipe may be as long as it likes. `numbers` gets the line of the
-    file for each set. Raises BadRequest that names the file and the line.
+    Reads as it goes, so a pipe may have any length. Appends the line number of each set to
+    `line_numbers`. Raises BadRequest that names the file and the line.
     """
     count, lines, size = 0, list[bytes](), 0
     try:
         for line, arguments in _read_sets(source, name):
-            written = _encode_set(arguments, name, line, defaults)
-            count, size = count + 1, size + len(written)
-            lines.append(written)
+            encoded = _encode_set(arguments, name, line, defaults)
+            count, size = count + 1, size + len(encoded)
+            lines.append(encoded)
             line_numbers.append(line)
             if size >= _PIECE_BYTES:
                 yield count, b"".join(lines)
                 lines, size = [], 0
     except OSError as error:
-        raise BadRequest(f"{name} cannot be read: {error.strerror}") from None
+        raise BadRequest(f"cannot read {name}: {error.strerror}") from None
     if count == 0:
         raise BadRequest(f"{name} has no argument sets: it is empty")
     if lines:
@@ -58,8 +58,8 @@ def read_pieces(
 
 
 def relocate_error(sentence: str, name: str, line_numbers: list[int]) -> str | None:
-    """What the master says of a line it was sent, as said of the file; None if of no line."""
-    found = _PLACE.fullmatch(sentence)
+    """Return the master's error about a sent line as one about the file's line, else None."""
+    found = _LINE_PREFIX.fullmatch(sentence)
     if found is None or not 0 < int(found[1]) <= len(line_numbers):
         return None
     return f"{name} line {line_numbers[int(found[1]) - 1]}: {found[2]}"
@@ -70,8 +70,8 @@ def _read_sets(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Argu
         return _read_csv(source, name)
     if name.lower().endswith(_JSON_SUFFIXES):
         return _read_json_lines(source, name)
-    begins = source.peek(1).removeprefix(b"\xef\xbb\xbf").lstrip()
-    return (_read_json_lines if begins[:1] in (b"{", b"[", b"") else _read_csv)(source, name)
+    start = source.peek(1).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return (_read_json_lines if start[:1] in (b"{", b"[", b"") else _read_csv)(source, name)
 
 
 def _read_lines(source: IO[AnyStr], name: str) -> Iterator[AnyStr]:
@@ -79,7 +79,9 @@ def _read_lines(source: IO[AnyStr], name: str) -> Iterator[AnyStr]:
     while data := source.readline(MAX_LINE_BYTES + 1):
         line += 1
         if len(data) > MAX_LINE_BYTES:
-            raise BadRequest(f"{name} line {line}: is longer than {MAX_LINE_BYTES >> 20} MiB")
+            raise BadRequest(
+                f"{name} line {line}: must not be longer than {MAX_LINE_BYTES >> 20} MiB"
+            )
         yield data
 
 
@@ -94,14 +96,14 @@ def _read_json_lines(source: io.BufferedReader, name: str) -> Iterator[tuple[int
         except BadRequest as error:
             raise BadRequest(f"{name} line {line}: {error.sentence}") from None
         except UnicodeDecodeError:
-            raise BadRequest(f"{name} line {line}: is not UTF-8 text") from None
+            raise BadRequest(f"{name} line {line}: must be UTF-8 text") from None
         except ValueError as error:
-            raise BadRequest(f"{name} line {line}: is not JSON: {error}") from None
+            raise BadRequest(f"{name} line {line}: invalid JSON: {error}") from None
         except RecursionError:
             raise BadRequest(f"{name} line {line}: is nested too deeply") from None
         if not isinstance(value, dict):
             raise BadRequest(
-                f'{name} line {line}: each line is an object of arguments, like {{"source": "…"}}'
+                f'{name} line {line}: must be an object of arguments, like {{"source": "…"}}'
             )
         yield line, value
 
@@ -116,17 +118,19 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> Arguments:
 
 
 def _read_csv(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Arguments]]:
-    """An empty field leaves its parameter out, so that its default holds."""
+    """Read CSV; an empty field omits its parameter, so that the default applies."""
     text = io.TextIOWrapper(source, "utf-8-sig", newline="")
     rows, line = csv.reader([""]), 1
     try:
         lines = _read_lines(text, name)
         first = next(lines, "")
-        marks = [mark for mark in ",;\t" if mark in first]
-        rows = csv.reader(chain([first], lines), delimiter=marks[0] if marks else ",", strict=True)
+        delimiters = [each for each in ",;\t" if each in first]
+        rows = csv.reader(
+            chain([first], lines), delimiter=delimiters[0] if delimiters else ",", strict=True
+        )
         header = next(rows, [])
         if first and (not all(header) or len(set(header)) < len(header)):
-            raise BadRequest(f"{name} line 1: the header needs a name for each column, each once")
+            raise BadRequest(f"{name} line 1: the header must name each column, without duplicates")
         for row in rows:
             line = rows.line_num
             if row and len(row) != len(header):
@@ -136,11 +140,11 @@ def _read_csv(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Argum
             if row:
                 yield line, {key: field for key, field in zip(header, row, strict=True) if field}
     except UnicodeDecodeError:
-        raise BadRequest(f"{name} line {rows.line_num + 1}: is not UTF-8 text") from None
+        raise BadRequest(f"{name} line {rows.line_num + 1}: must be UTF-8 text") from None
     except csv.Error as error:
-        raise BadRequest(f"{name} line {rows.line_num}: is not CSV: {error}") from None
+        raise BadRequest(f"{name} line {rows.line_num}: invalid CSV: {error}") from None
     finally:
-        text.detach()  # the file is its opener's to close
+        text.detach()  # the caller closes the file
 
 
 def _encode_set(arguments: Arguments, name: str, line: int, defaults: ArgumentDefaults) -> bytes:
@@ -156,6 +160,6 @@ def _encode_set(arguments: Arguments, name: str, line: int, defaults: ArgumentDe
         text = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode() + b"\n"
     except UnicodeEncodeError:
-        raise BadRequest(f"{name} line {line}: has half a character (a lone \\ud…)") from None
+        raise BadRequest(f"{name} line {line}: contains a lone surrogate (\\ud…)") from None
     except ValueError:
-        raise BadRequest(f"{name} line {line}: a number is not finite") from None
+        raise BadRequest(f"{name} line {line}: numbers must be finite") from None

@@ -1,4 +1,4 @@
-"""Definitions and owners' settings as files: read and checked; errors name file and line."""
+"""Reading of TOML files: definitions and machine policies, with errors that name the line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of docum
 
 
 def read_text(path: str) -> str:
-    """The text of the file, or of stdin for `-`. Raises DefinitionError in one sentence."""
+    """Return the text of the file, or of stdin for `-`. Raises DefinitionError."""
     try:
         if path == "-":
             data = sys.stdin.buffer.read()
@@ -29,18 +29,18 @@ def read_text(path: str) -> str:
     except IsADirectoryError:
         raise DefinitionError("", f"{path} is a directory; name the .toml file in it") from None
     except OSError as error:
-        raise DefinitionError("", f"{path} cannot be read: {error.strerror}") from None
+        raise DefinitionError("", f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise DefinitionError(
-            "", f"{path} line {line}: is not UTF-8 text; save it as such"
+            "", f"{path} line {line}: must be UTF-8 text; save the file as UTF-8"
         ) from None
 
 
 def parse_definition(
     text: str, path: str, check: Callable[[Table], object] = command_from_table
 ) -> Table:
-    """The file's tables, checked. Raises DefinitionError that names file, line and key."""
+    """Return the checked tables of the file. Raises DefinitionError with file, line and key."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -55,11 +55,11 @@ def parse_definition(
 
 
 def describe_syntax_error(message: str, path: str) -> str:
-    """What tomllib said, with the file and the line in front."""
+    """Return tomllib's message with file and line in front."""
     found = _TOML_PLACE.search(message)
     if not found:
-        return f"{path}: is not TOML: {message}"
+        return f"{path}: invalid TOML: {message}"
     what = message[: found.start()]
     if not found[1]:
-        return f"{path}: is not TOML: {what} at its end"
-    return f"{path} line {found[1]}: is not TOML: {what} (column {found[2]})"
+        return f"{path}: invalid TOML: {what} at its end"
+    return f"{path} line {found[1]}: invalid TOML: {what} (column {found[2]})"

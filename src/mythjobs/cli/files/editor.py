@@ -1,4 +1,4 @@
-"""A text in the user's editor, again and again until it can be stored."""
+"""Editing of TOML text in the user's editor, repeated until the text can be stored."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, MythJobsError
 
 
-def edit_text(name: str, before: str, store: Callable[[str, str], Json]) -> Json:
-    """What `store` answers to the edited text and its path.
+def edit_table(name: str, before: Json, store: Callable[[str, str], Json]) -> Json:
+    """Return the result of `store` for the edited text and its path.
 
-    Where it cannot be stored, the file is kept and named. Raises what `store` raises.
+    If the text cannot be stored, a message names the file, which is kept, and the error of
+    `store` is raised.
     """
-    file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (kept where it could not be stored)
+    from mythjobs.cli.files.toml_text import format_toml
+
+    file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (kept if the text cannot be stored)
         "w", prefix=f"{_safe_file_part(name)}-", suffix=".toml", delete=False, encoding="utf-8"
     )
     with file:
-        file.write(before)
+        file.write(format_toml(before))
     try:
         done = _edit_until_stored(file.name, store)
     except (MythJobsError, OSError):
-        terminal.print_message(f"your text is kept in {file.name}")
+        terminal.print_message(f"the edited text is kept in {file.name}")
         raise
     os.unlink(file.name)
     return done
 
 
 def _safe_file_part(name: str) -> str:
-    """A machine may be called anything; a part of a path may not."""
+    """Return the name for use in a path; machine names may contain any character."""
     return "".join(each if each.isalnum() or each in "-._" else "_" for each in name)
 
 
@@ -59,6 +62,6 @@ def _run_editor(path: str) -> None:
     try:
         code = subprocess.run([*shlex.split(editor), path], check=False).returncode
     except (OSError, ValueError) as error:
-        raise BadRequest(f'the editor "{editor}" cannot be started ({error}); set EDITOR') from None
+        raise BadRequest(f'cannot start the editor "{editor}" ({error}); set EDITOR') from None
     if code != 0:
-        raise BadRequest(f'the editor "{editor}" ended with code {code}; nothing was stored')
+        raise BadRequest(f'the editor "{editor}" exited with code {code}; nothing was stored')

@@ -1,4 +1,4 @@
-"""On which line of a TOML text a key stands; tomllib does not say."""
+"""Line numbers of keys in TOML text, which neither tomllib nor tomlkit reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONG_QUOTES: Final = re.compile("\"\"\"|'''")
 
 
 class _Entry(NamedTuple):
-    """A header or a key: `path` is dotted, `block` counts the [[tables]] of one name from 1."""
+    """A header or a key; `path` is dotted, `block` numbers the [[tables]] of one name from 1."""
 
     line: int
     path: str
@@ -22,48 +22,47 @@ class _Entry(NamedTuple):
 
 
 def find_line(text: str, key: str) -> int | None:
-    """The line of a key as definition errors name it: `limits.wall`, `argv[2]`,
+    """Return the line of a key in the notation of definition errors: `limits.wall`, `argv[2]`,
     `parameters[1].name`, `parameters.source.type`.
 
-    Where the key is missing, the line of the table it belongs into; None where that is the
-    whole file.
+    For a missing key, return the line of its table, or None for the top level.
     """
-    places = list(_scan_entries(text))
+    entries = list(_scan_entries(text))
     path, block = re.sub(r"\[\d+\]", "", key), 0
     if found := _OF_PARAMETER.fullmatch(key):
         path = f"parameters.{found[3]}"
-        block = int(found[1]) if found[1] else _find_parameter_block(places, found[2])
+        block = int(found[1]) if found[1] else _find_parameter_block(entries, found[2])
     while path:
-        for place in places:
-            if place.path == path and block in (0, place.block):
-                return place.line
+        for entry in entries:
+            if entry.path == path and block in (0, entry.block):
+                return entry.line
         path, dot, _ = path.rpartition(".")
         if not dot:
             return None
     return None
 
 
-def _find_parameter_block(places: list[_Entry], name: str) -> int:
+def _find_parameter_block(entries: list[_Entry], name: str) -> int:
     named = re.compile(rf"""=\s*["']{re.escape(name)}["']""")
-    for place in places:
-        if place.path == "parameters.name" and named.search(place.text):
-            return place.block
+    for entry in entries:
+        if entry.path == "parameters.name" and named.search(entry.text):
+            return entry.block
     return 0
 
 
 def _scan_entries(text: str) -> Iterator[_Entry]:
     table, blocks, closing = "", dict[str, int](), ""
-    for line, words in enumerate(text.splitlines(), start=1):
-        if closing:  # inside a text of several lines nothing is a key
-            closing = "" if closing in words else closing
+    for line, content in enumerate(text.splitlines(), start=1):
+        if closing:  # inside a multi-line string
+            closing = "" if closing in content else closing
             continue
-        if header := _HEADER.match(words):
+        if header := _HEADER.match(content):
             table = header[1]
             blocks[table] = blocks.get(table, 0) + 1
-            yield _Entry(line, table, blocks[table], words)
-        elif key := _KEY.match(words):
+            yield _Entry(line, table, blocks[table], content)
+        elif key := _KEY.match(content):
             path = re.sub("[\"']", "", key[1])
             whole = f"{table}.{path}" if table else path
-            yield _Entry(line, whole, blocks.get(table, 0), words)
-        quotes: list[str] = _LONG_QUOTES.findall(words)
+            yield _Entry(line, whole, blocks.get(table, 0), content)
+        quotes: list[str] = _LONG_QUOTES.findall(content)
         closing = quotes[-1] if len(quotes) % 2 else ""

@@ -18,7 +18,6 @@ import uvloop
 
 import mythjobs
 from mythjobs.config import keys, locks, runtime, tokens
-from mythjobs.config.hangup import hangup_signals
 from mythjobs.config.settings import STORE_VARIABLE, choose_store
 from mythjobs.config.state import MasterInfo, StateDir, write_master_info
 from mythjobs.errors import MythJobsError
@@ -127,7 +126,7 @@ class MasterProgram:
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, *hangup_signals()):
+        for number in (signal.SIGTERM, signal.SIGINT, *runtime.hangup_signals()):
             loop.add_signal_handler(number, self._handle_signal, number)
 
     def _handle_signal(self, number: signal.Signals) -> None:

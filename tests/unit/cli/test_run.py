@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.cli.commands.ending import get_exit_code
+from mythjobs.cli.commands.run import get_exit_code
 
 
 def ended(outcome: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:

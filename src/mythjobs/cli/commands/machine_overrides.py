@@ -1,0 +1,114 @@
+"""`mythjobs machine open`, `close` and `hours`: one-off overrides of a machine's run windows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from mythjobs import clock
+from mythjobs.cli import terminal
+from mythjobs.cli.options import COMMAND, DURATION, INSTANT, MACHINE
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.terminal import sanitize
+from mythjobs.cli.times import format_short_time
+from mythjobs.client.api_paths import machine_path
+from mythjobs.client.client import Json
+
+_OPEN_EXAMPLES: Final = """Examples:
+  mythjobs machine open attic --until 23:00
+  mythjobs machine open attic transcode-h264 --for 2h"""
+_CLOSE_EXAMPLES: Final = """Examples:
+  mythjobs machine close attic --for 2h
+  mythjobs machine close attic transcode-h264 --until "2026-11-03 22:00\""""
+_machine_argument = click.argument("machine", type=MACHINE)
+_command_argument = click.argument("of", metavar="[COMMAND]", type=COMMAND, required=False)
+_until_option = click.option(
+    "--until", "until_ms", type=INSTANT, metavar="TIME", help="End of the override."
+)
+_for_option = click.option(
+    "--for", "for_s", type=DURATION, metavar="DURATION", help="Duration of the override."
+)
+
+
+@command("open", epilog=_OPEN_EXAMPLES)
+@_machine_argument
+@_command_argument
+@_until_option
+@_for_option
+@json_option
+@pass_session
+def open_(
+    session: Session,
+    machine: str,
+    of: str | None,
+    until_ms: int | None,
+    for_s: float | None,
+    as_json: bool,
+) -> None:
+    """Let a machine run jobs for some time, outside its run windows.
+
+    All jobs, or those of one command.
+    """
+    _set_override(session, machine, "allow", of, _compute_end_ms(until_ms, for_s), as_json)
+
+
+@command("close", epilog=_CLOSE_EXAMPLES)
+@_machine_argument
+@_command_argument
+@_until_option
+@_for_option
+@json_option
+@pass_session
+def close(
+    session: Session,
+    machine: str,
+    of: str | None,
+    until_ms: int | None,
+    for_s: float | None,
+    as_json: bool,
+) -> None:
+    """Let a machine start no jobs for some time, inside its run windows.
+
+    No job at all, or none of one command. Running jobs are treated as at the end of a run window:
+    the closing policy finishes, freezes, requeues or terminates them.
+    """
+    _set_override(session, machine, "pause", of, _compute_end_ms(until_ms, for_s), as_json)
+
+
+@command("hours", epilog="Example:\n  mythjobs machine hours attic transcode-h264")
+@_machine_argument
+@_command_argument
+@json_option
+@pass_session
+def hours(session: Session, machine: str, of: str | None, as_json: bool) -> None:
+    """End `open` or `close`: the run windows apply again."""
+    _set_override(session, machine, "hours", of, None, as_json)
+
+
+def _compute_end_ms(until_ms: int | None, for_s: float | None) -> int:
+    if (until_ms is None) == (for_s is None):
+        raise click.UsageError("give either --until or --for", click.get_current_context())
+    if until_ms is not None:
+        return until_ms
+    assert for_s is not None
+    return clock.master_now().wall_ms + round(1000 * for_s)
+
+
+def _set_override(
+    session: Session, machine: str, kind: str, of: str | None, until_ms: int | None, as_json: bool
+) -> None:
+    body: Json = {"kind": kind, "command": of, "until_ms": until_ms}
+    found = session.client().post(f"{machine_path(machine)}/hours", body)
+    if as_json:
+        terminal.print_json(found)
+        return
+    commands = of or "every command"
+    if until_ms is None:
+        terminal.print_line(sanitize(f"{machine} uses its run windows for {commands}"))
+        return
+    state = "open" if kind == "allow" else "closed"
+    end = format_short_time(until_ms, clock.master_now().wall_ms)
+    terminal.print_line(
+        sanitize(f"{machine} is {state} for {commands} until {end}, regardless of run windows")
+    )

@@ -1,1 +1,1 @@
-"""The synchronous client of the HTTP API. Imports little: the command line starts with it."""
+"""Synchronous client of the HTTP API. Imports little, for a fast start of the command line."""

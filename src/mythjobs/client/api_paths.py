@@ -1,4 +1,4 @@
-"""Where the API has what goes by a name, and which names cannot stand in a path."""
+"""API paths of commands, machines and semaphores, and which names a path cannot contain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mythjobs.model.names import invalid_semaphore_name
 
 
 def percent_encode(text: str) -> str:
-    """Any text as one part of a path or a query (RFC 3986)."""
+    """Return any text as a segment of a path or query (RFC 3986)."""
     safe = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
     return "".join(chr(c) if c in safe else f"%{c:02X}" for c in text.encode())
 
@@ -34,5 +34,5 @@ def semaphore_path(name: str) -> str:
 
 
 def _is_not_routable(name: str) -> bool:
-    # A server decodes %2F before it looks for the route, and an empty part is none to it.
+    # The server decodes %2F before routing, and ignores an empty segment.
     return not name or "/" in name

@@ -1,4 +1,4 @@
-"""Requests to the master as function calls; what goes wrong comes back as our own errors."""
+"""Client of the master's HTTP API; error responses are raised as MythJobsError."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mythjobs.client.api_paths import percent_encode
 from mythjobs.client.locate import Address, not_allowed_error, unreachable_error
 from mythjobs.errors import BadRequest, DefinitionError, MythJobsError, Unreachable
 
-# What the API says, as it came: docs/api.md.
+# A response body of the API (docs/api.md).
 Json = dict[str, Any]
 Query = Mapping[str, object]
 
-# The longest an answer may take beyond what the request itself asks to wait. A turn is done
-# in milliseconds; a disk that hangs is told after this long instead of never.
+# How long a response may take beyond the requested wait. The master answers within milliseconds;
+# the timeout reports a master whose disk hangs.
 TIMEOUT_S: Final = 60.0
 _API: Final = "/api/v1/"
 
 
 class ConnectionLost(Unreachable):
-    """There was a master, and it went away before its answer was whole."""
+    """The master was reached, but the connection ended before the response was complete."""
 
 
 class Client:
-    """One connection a request, so nothing is ever asked on a connection that went stale."""
+    """Client of one master. Each request has its own connection, so none is ever stale."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -41,12 +41,11 @@ class Client:
         wait_s: float = 0.0,
         timeout_s: float | None = TIMEOUT_S,
     ) -> Json:
-        """`wait_s` is how long the master itself may wait before it answers; without a timeout
-        it may take as long as it likes."""
-        asked = dict(query or {})
+        """GET; the master may wait `wait_s` before it responds. None: no timeout."""
+        parameters = dict(query or {})
         if wait_s:
-            asked["wait"] = f"{wait_s:g}"
-        return self._request_json("GET", path, asked, b"", timeout_s and timeout_s + wait_s)
+            parameters["wait"] = f"{wait_s:g}"
+        return self._request_json("GET", path, parameters, b"", timeout_s and timeout_s + wait_s)
 
     def post(self, path: str, body: Json, *, timeout_s: float | None = TIMEOUT_S) -> Json:
         return self._request_json("POST", path, {}, _encode(body), timeout_s)
@@ -55,7 +54,7 @@ class Client:
         return self._request_json("DELETE", path, {}, b"", TIMEOUT_S)
 
     def upload(self, path: str, query: Query, chunks: Iterable[bytes]) -> Json:
-        """POST a body of any length as it is made. What `chunks` raises ends the request."""
+        """POST a body of any length in chunks. An exception of `chunks` aborts the request."""
         return self._request_json("POST", path, query, iter(chunks), None, "application/x-ndjson")
 
     def stream(
@@ -65,14 +64,14 @@ class Client:
         write: Callable[[bytes], object],
         on_headers: Callable[[Mapping[str, str]], object] = lambda headers: None,
     ) -> None:
-        """Pass the bytes of an answer on as they come; its headers go to `heads` before them."""
+        """Pass the response's headers to `on_headers`, then its body to `write` as it arrives."""
         with self._connect() as sock:
-            answer = self._send_request(sock, "GET", path, query, b"", "")
+            response = self._send_request(sock, "GET", path, query, b"", "")
             sock.settimeout(None)
-            if answer.status >= 400:
-                raise _parse_error(answer.status, self._read_body(answer))
-            on_headers(answer.headers)
-            chunks = answer.chunks
+            if response.status >= 400:
+                raise _parse_error(response.status, self._read_body(response))
+            on_headers(response.headers)
+            chunks = response.chunks
             while True:
                 try:
                     chunk = next(chunks, None)
@@ -93,16 +92,18 @@ class Client:
     ) -> Json:
         with self._connect() as sock:
             sock.settimeout(timeout_s)
-            answer = self._send_request(sock, method, path, query, body, kind)
-            data = self._read_body(answer)
-        if answer.status >= 400:
-            raise _parse_error(answer.status, data)
+            response = self._send_request(sock, method, path, query, body, kind)
+            data = self._read_body(response)
+        if response.status >= 400:
+            raise _parse_error(response.status, data)
         try:
             value = json.loads(data)
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise errors.ProtocolError(f"{self._address.label} does not answer like a master")
+            raise errors.ProtocolError(
+                f"{self._address.label} did not respond like a mythjobs master"
+            )
         return value
 
     def _connect(self) -> socket.socket:
@@ -112,7 +113,7 @@ class Client:
             family = socket.AF_INET6
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            # With a timeout set, connect(2) would fail at once where the backlog is full.
+            # With a timeout set, connect(2) would fail at once if the backlog is full.
             sock.connect(address.socket or (address.host, address.port))
         except PermissionError:
             sock.close()
@@ -143,18 +144,18 @@ class Client:
         except OSError as error:
             raise self._connection_lost(error) from error
 
-    def _read_body(self, answer: http.Response) -> bytes:
+    def _read_body(self, response: http.Response) -> bytes:
         try:
-            return answer.read()
+            return response.read()
         except OSError as error:
             raise self._connection_lost(error) from error
 
     def _connection_lost(self, error: OSError) -> ConnectionLost:
         if isinstance(error, TimeoutError):
-            return ConnectionLost(f"the master on {self._address.label} does not answer")
+            return ConnectionLost(f"the master at {self._address.label} does not respond")
         return ConnectionLost(
-            f"the master on {self._address.label} went away before it answered; "
-            f"whether it did what was asked is not known"
+            f"lost the connection to the master at {self._address.label} before its response; the "
+            "request may have been processed"
         )
 
 
@@ -172,18 +173,18 @@ def _format_target(path: str, query: Query) -> str:
 def _encode(body: Json) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:  # a figure that is not finite, or text with half a character
-        raise BadRequest(f"the request cannot be written as JSON: {error}") from None
+    except ValueError as error:  # a number that is not finite, or a lone surrogate
+        raise BadRequest(f"cannot encode the request as JSON: {error}") from None
 
 
 def _parse_error(status: int, data: bytes) -> MythJobsError:
-    """The master's error as the class it was raised as, so that the exit code is the same."""
+    """Return the error as the class that the master raised, for the same exit code."""
     try:
-        said = json.loads(data)
-        code, sentence = said["code"], said["message"]
-        exit_code = said.get("exit")
+        body = json.loads(data)
+        code, sentence = body["code"], body["message"]
+        exit_code = body.get("exit")
     except (ValueError, TypeError, KeyError):
-        code, sentence, exit_code = "", f"the master answered with HTTP status {status}", None
+        code, sentence, exit_code = "", f"the master responded with HTTP status {status}", None
     found = _find_error_classes().get(code)
     if found is None:
         known = [each for each in _find_error_classes().values() if each.exit_code == exit_code]

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on a connected socket: one request, one answer, either of them in chunks.
+"""HTTP/1.1 client on a connected socket: one request and response, each possibly chunked.
 
-Not http.client: that brings email, urllib and ssl along, which is more than the whole start
-of the interpreter, and `mythjobs status` may take six of those with everything in it.
+Not http.client, which imports email, urllib and ssl: that takes longer than the whole start of
+the interpreter, and `mythjobs status` may take six times that start in total.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-_LONGEST_LINE: Final = 65_536
-_MOST_HEADERS: Final = 200
-_READ: Final = 65_536
+_MAX_LINE_BYTES: Final = 65_536
+_MAX_HEADERS: Final = 200
+_READ_BYTES: Final = 65_536
 
 
 class TruncatedResponse(ConnectionError):
-    """The connection ended, or stopped being HTTP, before the answer was whole."""
+    """The response is incomplete or not HTTP."""
 
 
 class Response:
-    """The head of an answer; its body is read once, whole or as it comes."""
+    """Status and headers of a response, and its body as chunks that can be read once."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: Iterator[bytes]) -> None:
         self.status = status
@@ -39,7 +39,7 @@ def send_request(
     headers: Mapping[str, str],
     body: bytes | Iterator[bytes] = b"",
 ) -> Response:
-    """Send the request and read the head of its answer. Raises OSError; BrokenOff is one."""
+    """Send a request and read status and headers. Raises OSError, also as TruncatedResponse."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
     if not isinstance(body, bytes):
         lines.append("Transfer-Encoding: chunked")
@@ -47,7 +47,7 @@ def send_request(
         lines.append(f"Content-Length: {len(body)}")
     head = ("\r\n".join([*lines, "Connection: close"]) + "\r\n\r\n").encode("latin-1")
     with suppress(BrokenPipeError, ConnectionResetError):
-        # A server that refuses the rest closes; why stands in its answer, which is there already.
+        # A server that refuses the body closes the connection; its response says why.
         _write_request(sock, head, body)
     return _read_response(sock)
 
@@ -83,12 +83,12 @@ def _read_head(reader: _Reader) -> tuple[int, dict[str, str]]:
     version, _, rest = reader.read_line().partition(" ")
     status = rest[:3]
     if not version.startswith("HTTP/1.") or not (status.isdecimal() and len(status) == 3):
-        raise TruncatedResponse("the answer is not HTTP")
+        raise TruncatedResponse("the response is not HTTP")
     headers: dict[str, str] = {}
     while line := reader.read_line():
         name, colon, value = line.partition(":")
-        if not colon or len(headers) == _MOST_HEADERS:
-            raise TruncatedResponse("the head of the answer is broken")
+        if not colon or len(headers) == _MAX_HEADERS:
+            raise TruncatedResponse("the response has invalid headers")
         headers[name.lower()] = value.strip()
     return int(status), headers
 
@@ -97,7 +97,7 @@ def _read_chunks(reader: _Reader) -> Iterator[bytes]:
     while size := _parse_length(reader.read_line().partition(";")[0], 16):
         yield from reader.read_exactly(size)
         if reader.read_line():
-            raise TruncatedResponse("a chunk is longer than it says")
+            raise TruncatedResponse("a chunk is longer than its length")
     while reader.read_line():  # trailers
         pass
 
@@ -108,12 +108,12 @@ def _parse_length(text: str, base: int) -> int:
     except ValueError:
         number = -1
     if number < 0:
-        raise TruncatedResponse("a length in the answer is broken")
+        raise TruncatedResponse("the response has an invalid length")
     return number
 
 
 class _Reader:
-    """Bytes of the socket; every method raises BrokenOff where the connection ends early."""
+    """Buffered reader of a socket. Raises TruncatedResponse if the connection ends early."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -121,8 +121,8 @@ class _Reader:
 
     def read_line(self) -> str:
         while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _LONGEST_LINE:
-                raise TruncatedResponse("a line of the answer is too long")
+            if len(self._buffer) > _MAX_LINE_BYTES:
+                raise TruncatedResponse("a line of the response is too long")
             self._buffer += self._receive()
         line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
         return line.rstrip(b"\r").decode("latin-1")
@@ -136,13 +136,13 @@ class _Reader:
             yield data
 
     def read_to_end(self) -> Iterator[bytes]:
-        data = self._buffer or self._sock.recv(_READ)
+        data = self._buffer or self._sock.recv(_READ_BYTES)
         while data:
             yield data
-            data = self._sock.recv(_READ)
+            data = self._sock.recv(_READ_BYTES)
 
     def _receive(self) -> bytes:
-        data = self._sock.recv(_READ)
+        data = self._sock.recv(_READ_BYTES)
         if not data:
-            raise TruncatedResponse("the answer ended early")
+            raise TruncatedResponse("the response ended early")
         return data

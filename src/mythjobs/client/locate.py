@@ -1,4 +1,4 @@
-"""Where the master of a state directory answers. Strings only: pathlib alone costs 4 ms."""
+"""Address of a state directory's master. Paths are strings: importing pathlib takes 4 ms."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 
 from mythjobs.errors import BadRequest, NotAllowed, Unreachable
 
-# A name may begin like that too, and be anybody's.
+# Host names can begin with 127 as well.
 _LOOPBACK: Final = re.compile(r"127(\.[0-9]{1,3}){3}")
 
 
 class Address(NamedTuple):
-    """`socket` is a path, or empty: then host, port and token. `said` names it to a person."""
+    """Path of a socket, or host, port and token if `socket` is empty; `label` for messages."""
 
     label: str
     socket: str
@@ -25,15 +25,14 @@ class Address(NamedTuple):
 
 
 def find_socket(root: str) -> Address:
-    """The socket that the master says it has, else the one it usually has.
+    """Return the socket named in master.json, else the default one.
 
-    Raises NotAllowed where the state directory is another user's, Unreachable where there is none.
+    Raises NotAllowed if the state directory is another user's, Unreachable if it is missing.
     """
     path = os.path.join(root, "master.json")
     try:
         with open(path, "rb") as file:
-            said = json.load(file)
-        socket = said["socket"]
+            socket = json.load(file)["socket"]
     except PermissionError:
         raise not_allowed_error(root) from None
     except (FileNotFoundError, NotADirectoryError):
@@ -46,26 +45,27 @@ def find_socket(root: str) -> Address:
 
 
 def parse_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
-    """The master's port on this machine, with the token of the state directory or the file named.
+    """Return the master's port on this machine, with the token of the state directory or of
+    MYTHJOBS_TOKEN_FILE.
 
-    Raises BadRequest for anything else: there is no TLS here yet.
+    Raises BadRequest for other hosts, because the connection has no TLS.
     """
     scheme, _, rest = url.rstrip("/").partition("://")
     host, colon, port = rest.rpartition(":")
     if scheme != "http" or not colon or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise BadRequest(f'MYTHJOBS_URL is "{url}"; it must be like http://127.0.0.1:6545')
     if host not in ("localhost", "[::1]") and not _LOOPBACK.fullmatch(host):
-        raise BadRequest(f"MYTHJOBS_URL names {host}; a token goes only to this machine itself")
+        raise BadRequest(f"MYTHJOBS_URL names {host}; the token is sent only to this machine")
     path = environ.get("MYTHJOBS_TOKEN_FILE") or os.path.join(root, "token")
     try:
         with open(path, encoding="ascii") as file:
             token = file.read().strip()
         if not (token.isprintable() and token and " " not in token):
-            raise ValueError("it is no token")
+            raise ValueError("not a token")
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", "") or "it is no token"
+        why = getattr(error, "strerror", "") or "not a token"
         raise NotAllowed(
-            f"the token in {path} cannot be read ({why}); name its file with MYTHJOBS_TOKEN_FILE"
+            f"cannot read the token in {path} ({why}); name its file with MYTHJOBS_TOKEN_FILE"
         ) from None
     return Address(url, "", host.strip("[]"), int(port), token)
 
@@ -73,15 +73,18 @@ def parse_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
 def unreachable_error(root: str) -> Unreachable:
     if pid := _find_lock_holder(root):
         return Unreachable(
-            f"a master (pid {pid}) has {root} and cannot be reached: it is only starting, or files "
-            "of it were deleted there; if it is the same in a moment, end it and start it again"
+            f"the master (pid {pid}) of {root} cannot be reached: it is starting, or its files "
+            "there were deleted; try again in a moment, else restart it"
         )
-    return Unreachable(f"nothing runs on {root}; start it with `mythjobs up`")
+    return Unreachable(f"no master is running for {root}; start one with `mythjobs up`")
 
 
 def _find_lock_holder(root: str) -> int:
-    """Who holds the master's lock, else 0. To try it would be in the way of one that starts, so
-    it is looked for in /proc/locks (proc_locks(5))."""
+    """Return the pid that holds the master's lock, else 0.
+
+    Read from /proc/locks (proc_locks(5)), because trying the lock could make a starting master
+    fail.
+    """
     path = os.path.join(root, "master.lock")
     try:
         with open(path, encoding="ascii") as file:
@@ -90,9 +93,9 @@ def _find_lock_holder(root: str) -> int:
             held = [line.split() for line in locks if " FLOCK " in line]
     except (OSError, ValueError):
         return 0
-    # Of a file system with several devices its number here is another than stat(2) says.
-    there = any(each[4] == str(pid) and each[5].endswith(f":{inode}") for each in held)
-    return pid if there else 0
+    # Not the device number: on file systems with several devices it differs from stat(2).
+    is_held = any(each[4] == str(pid) and each[5].endswith(f":{inode}") for each in held)
+    return pid if is_held else 0
 
 
 def not_allowed_error(root: str) -> NotAllowed:
@@ -103,6 +106,6 @@ def not_allowed_error(root: str) -> NotAllowed:
     except (OSError, KeyError):
         owner = "another user"
     return NotAllowed(
-        f"the state directory {root} belongs to {owner}; run mythjobs as that user, or name your "
-        f"own with --state-dir"
+        f"the state directory {root} belongs to {owner}; run mythjobs as that user, or name "
+        "another one with --state-dir"
     )

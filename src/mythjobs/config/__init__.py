@@ -1,1 +1,1 @@
-"""Hands on what this machine keeps for us: the state directory, locks, keys, run-time files."""
+"""State directory of this machine, with its locks, keys, tokens and run-time files."""

@@ -1,4 +1,4 @@
-"""Small files that must be whole or absent: written aside, fsynced, then put in place."""
+"""Atomic writes of small files: temporary file, fsync, then rename or link."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Put a new content in place; readers and a power cut see the old or the new one, whole."""
-    aside = write_temporary(path, data, mode)
+    """Replace the content; readers, also after a power cut, find the old or the new content."""
+    temporary = write_temporary(path, data, mode)
     try:
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except BaseException:
-        os.unlink(aside)
+        os.unlink(temporary)
         raise
     sync_directory(path.parent)
 
 
 def create_once(path: Path, data: bytes, mode: int = 0o600) -> bytes:
-    """The file's content: `data` if there was none, else what another has put there first."""
-    aside = write_temporary(path, data, mode)
+    """Create the file if it is missing, and return its content, which may be another process's."""
+    temporary = write_temporary(path, data, mode)
     try:
-        os.link(aside, path)
+        os.link(temporary, path)
     except FileExistsError:
         return path.read_bytes()
     finally:
-        os.unlink(aside)
+        os.unlink(temporary)
     sync_directory(path.parent)
     return data
 
@@ -40,15 +40,15 @@ def sync_directory(path: Path) -> None:
 
 
 def write_temporary(path: Path, data: bytes, mode: int = 0o600) -> str:
-    """A durable file beside it with this content; its path."""
-    aside = f"{path}.{secrets.token_hex(4)}"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    """Write and fsync a temporary file in the same directory, and return its path."""
+    temporary = f"{path}.{secrets.token_hex(4)}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(fd)
     except BaseException:
-        os.unlink(aside)
+        os.unlink(temporary)
         raise
-    return aside
+    return temporary

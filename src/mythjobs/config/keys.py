@@ -1,4 +1,4 @@
-"""Who we are: Ed25519 keys, made once. A machine is its key, and so is a master."""
+"""Ed25519 keys of master and agent, created once. A key is the identity of its machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mythjobs.errors import ConfigError
 
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:
-    """The key in this file, made if there is none. Raises ConfigError if it is no key."""
+    """Return the key in the file, created if missing. Raises ConfigError for an invalid key."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -24,14 +24,14 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(
-            f"{path} is not an Ed25519 key; restore it from a backup, or remove it and a new "
-            f"one is made (then this machine is a new one to its peers)"
+            f"{path} is not an Ed25519 key; restore it from a backup, or remove it to create a "
+            "new one (other programs then see this machine as a new one)"
         )
     return key
 
 
 def load_master_key(state: StateDir) -> Ed25519PrivateKey:
-    """The master's key, with its public half beside it for the agents of this machine."""
+    """Return the master's key, and write its public key to a file for agents of this machine."""
     key = load_or_create_key(state.master_key)
     public = key.public_key().public_bytes_raw().hex().encode() + b"\n"
     if not state.master_pub.exists() or state.master_pub.read_bytes() != public:
@@ -40,7 +40,7 @@ def load_master_key(state: StateDir) -> Ed25519PrivateKey:
 
 
 def read_master_public_key(state: StateDir) -> str | None:
-    """The hex of the only master key that an agent of this state directory accepts."""
+    """Return, as hex, the only master key that agents of this state directory accept."""
     try:
         return state.master_pub.read_text(encoding="ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):

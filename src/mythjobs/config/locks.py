@@ -1,4 +1,4 @@
-"""Locks that die with their holder (flock), each in a file that is never deleted."""
+"""Lock files with flock(2), released at the end of the process; the files are never deleted."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mythjobs.errors import AlreadyRunning
 
 
 class Lock:
-    """A lock that is held until `close`, the end of a `with` block, or the end of the process."""
+    """A lock held until `close`, the end of a `with` block, or the end of the process."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def close(self) -> None:
         if self._fd >= 0:
-            # Explicitly: a child that another thread is just starting holds a copy of the
-            # descriptor until its exec, and the lock would last as long.
+            # Unlock explicitly: a child that another thread is starting has a copy of the
+            # descriptor until its exec, and would keep the lock.
             fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1
@@ -37,20 +37,20 @@ class Lock:
 
 
 def acquire(path: Path, program: str) -> Lock:
-    """Hold the lock. `what` is the program it stands for ("a master"). Raises AlreadyRunning."""
+    """Acquire the lock of `program` ("a master"). Raises AlreadyRunning."""
     lock = try_acquire(path)
     if lock is None:
         pid = read_holder_pid(path)
-        who = f"pid {pid}" if pid else "another process"
+        holder = f"pid {pid}" if pid else "another process"
         raise AlreadyRunning(
-            f"{program} runs already on the state directory {path.parent} ({who}); end it first, or "
-            f"name another directory with --state-dir"
+            f"{program} is already running on the state directory {path.parent} ({holder}); end it "
+            "first, or name another directory with --state-dir"
         )
     return lock
 
 
 def try_acquire(path: Path) -> Lock | None:
-    """The lock, or None while another process holds it."""
+    """Return the lock, or None if another process holds it."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,7 +66,7 @@ def try_acquire(path: Path) -> Lock | None:
 
 
 def read_holder_pid(path: Path) -> int | None:
-    """The pid that the last holder wrote; it says nothing about whether that one still lives."""
+    """Return the pid that the last holder wrote; that process may have ended."""
     try:
         return int(path.read_bytes())
     except (OSError, ValueError):

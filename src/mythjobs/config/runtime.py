@@ -1,4 +1,4 @@
-"""Where files live that need not outlive the machine's run: sockets, FIFOs, on tmpfs if we can."""
+"""Run-time environment: directory of sockets and FIFOs, on tmpfs if possible; signals."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 
 
 def ensure_runtime_dir(state: StateDir, environ: Mapping[str, str] | None = None) -> Path:
-    """A directory (0700, ours) for this state directory, on tmpfs where there is one.
+    """Return a private directory (0700) for this state directory, on tmpfs if there is one.
 
-    A FIFO costs 17 µs on tmpfs and 134 µs on ext4. Its name comes from the state
-    directory's, so that every process of one state directory finds the same.
+    Creating a FIFO takes 17 µs on tmpfs and 134 µs on ext4. The name is derived from the path of
+    the state directory, so all its processes find the same directory.
     """
     environ = os.environ if environ is None else environ
     name = "mythjobs-" + hashlib.sha256(os.fsencode(os.path.realpath(state.root))).hexdigest()[:16]
     for base in (environ.get("XDG_RUNTIME_DIR", ""), "/run", "/dev/shm"):
         if base.startswith("/") and is_tmpfs(base) and os.access(base, os.W_OK | os.X_OK):
-            # Anyone may make that name in /dev/shm first; what another owns is left alone.
+            # In /dev/shm another user may have created the name; that directory is not used.
             if _create_private_dir(Path(base, name)):
                 return Path(base, name)
     path = state.root / "run"
     if not _create_private_dir(path):
-        raise StateNotWritable(f"{path} is not a directory of ours; move it away")
+        raise StateNotWritable(f"{path} is not a directory of this user; move it away")
     return path
 
 
 def choose_socket_path(state: StateDir, name: str) -> Path:
-    """Where a socket of this name is to be bound: in the state directory, if it fits."""
+    """Return the path for a socket: in the state directory, if the length permits."""
     path = state.root / name
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
         return path
     path = ensure_runtime_dir(state) / name
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         raise StateNotWritable(
-            f"{state.root} is too long for a socket in it; name a shorter one with --state-dir"
+            f"the path {state.root} is too long for a socket; name a shorter one with --state-dir"
         )
     return path
 
 
 def is_tmpfs(path: str) -> bool:
-    """Whether the file system at `path` is tmpfs, by its device in /proc/self/mountinfo."""
+    """Return whether `path` is on tmpfs, from its device in /proc/self/mountinfo."""
     try:
         device = os.stat(path).st_dev
         with open("/proc/self/mountinfo", "rb") as mounts:

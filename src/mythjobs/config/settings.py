@@ -1,4 +1,4 @@
-"""`STATE/master.toml`, for what a master cannot find out by itself: where its store is."""
+"""Settings of the master: where its store is (--store, MYTHJOBS_STORE, master.toml)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STORE_VARIABLE: Final = "MYTHJOBS_STORE"
 
 
 def choose_store(state: StateDir, given: str | None, environ: Mapping[str, str]) -> str | Path:
-    """The URL that was given, else that of the environment, else that of the file; else the
+    """Return the URL from the option, the environment or master.toml, in this order, else the
     SQLite file of the state directory.
 
-    Raises BadRequest for what was given, ConfigError for the other two.
+    Raises BadRequest for an invalid option, ConfigError for the other two.
     """
     if given is not None:
         if not _is_url(given):
-            raise BadRequest(f'--store "{given}" is no PostgreSQL URL; write it like {_EXAMPLE}')
+            raise BadRequest(f'--store "{given}" is not a PostgreSQL URL; write it like {_EXAMPLE}')
         return given
     for source, url in (
         (STORE_VARIABLE, environ.get(STORE_VARIABLE)),
@@ -33,8 +33,8 @@ def choose_store(state: StateDir, given: str | None, environ: Mapping[str, str])
         if url:
             if not _is_url(url):
                 raise ConfigError(
-                    f'{source}: the store "{url}" is no PostgreSQL URL; write it like {_EXAMPLE}, '
-                    "or leave it out for a file in the state directory"
+                    f'{source}: the store "{url}" is not a PostgreSQL URL; write it like '
+                    f"{_EXAMPLE}, or omit it to use a file in the state directory"
                 )
             return url
     return state.store
@@ -50,7 +50,7 @@ def _read_store_setting(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"cannot read {path}: {error}") from None
     for key in table:
         if key not in _KEYS:
             raise ConfigError(f"{path}: unknown key {key}; known are {', '.join(_KEYS)}")

@@ -1,4 +1,4 @@
-"""The state directory: where it is, what stands where in it, and whether it is ours."""
+"""State directory: its path and layout, its creation, and checks of owner and mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mythjobs.model.state_path import default_state_path
 
 @dataclass(frozen=True)
 class StateDir:
-    """The paths of one state directory. Nothing here touches the disk."""
+    """Paths in a state directory; no file access."""
 
     root: Path
 
@@ -30,7 +30,6 @@ class StateDir:
 
     @property
     def master_toml(self) -> Path:
-        """What its owner sets, if anything."""
         return self.root / "master.toml"
 
     @property
@@ -51,7 +50,7 @@ class StateDir:
 
     @property
     def output(self) -> Path:
-        """The master's spool."""
+        """The master's output spool."""
         return self.root / "output"
 
     @property
@@ -100,7 +99,7 @@ class AgentDir:
 
 @dataclass(frozen=True)
 class MasterInfo:
-    """What a master says of itself in `master.json` while it serves."""
+    """Content of `master.json`, which a master writes when it is ready."""
 
     pid: int
     address: str
@@ -111,10 +110,11 @@ class MasterInfo:
 
 
 def open_state(path: Path | str | None = None, *, create: bool = True) -> StateDir:
-    """The state directory at `path`, or the default one.
+    """Return the state directory at `path`, or the default one.
 
-    With `create` it is made (0700) and must be ours and writable: StateNotWritable. Without,
-    nothing is made and it may be missing; NotAllowed if it is another user's and we are not root.
+    With `create`, create it (0700) and raise StateNotWritable unless this user owns it and can
+    write it. Without, it may be missing; raise NotAllowed if another user owns it and this user
+    is not root.
     """
     root = Path(os.path.abspath(path or default_state_path(os.environ)))
     if create:
@@ -131,13 +131,13 @@ def write_master_info(state: StateDir, info: MasterInfo) -> None:
         files.replace_file(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
     except OSError as error:
         raise StateNotWritable(
-            f"{state.master_json} cannot be written ({error.strerror}); make room, or name "
+            f"cannot write {state.master_json} ({error.strerror}); free disk space, or name "
             "another --state-dir"
         ) from error
 
 
 def read_master_info(state: StateDir) -> MasterInfo | None:
-    """What the last master said; None if there was none. It may be dead by now."""
+    """Return what the last master wrote, or None. That master may have ended."""
     try:
         return MasterInfo(**json.loads(state.master_json.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -154,8 +154,8 @@ def _create(root: Path) -> None:
             ) from None
     except OSError as error:
         raise StateNotWritable(
-            f"the state directory {root} cannot be made ({error.strerror}); "
-            f"make it yours, or name another one with --state-dir"
+            f"cannot create the state directory {root} ({error.strerror}); create it as this user, "
+            "or name another one with --state-dir"
         ) from None
 
 
@@ -163,22 +163,22 @@ def _check_ours(root: Path) -> None:
     facts = root.stat()
     if facts.st_uid != os.getuid():
         raise StateNotWritable(
-            f"the state directory {root} belongs to {lookup_user_name(facts.st_uid)}; run mythjobs as "
-            f"that user, or name another directory with --state-dir"
+            f"the state directory {root} belongs to {lookup_user_name(facts.st_uid)}; run mythjobs "
+            f"as that user, or name another one with --state-dir"
         )
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
         raise StateNotWritable(
-            f"the state directory {root} cannot be written; run chmod u+rwx on it, mount it "
-            f"writable, or name another one with --state-dir"
+            f"cannot write to the state directory {root}; run chmod u+rwx on it, or mount it "
+            "writable, or name another one with --state-dir"
         )
     mode = stat.S_IMODE(facts.st_mode)
     if not mode & 0o077:
         return
-    # A directory that others use (/tmp, a home) must not be closed to them behind their backs.
+    # Do not change the mode of a directory in use (/tmp, a home): others may need it.
     if any(root.iterdir()):
         raise StateNotWritable(
-            f"the state directory {root} is open to others (mode {mode:o}); run chmod 700 on it, "
-            f"or name an empty or a new one with --state-dir"
+            f"other users can access the state directory {root} (mode {mode:o}); run chmod 700 on "
+            "it, or name an empty or a new one with --state-dir"
         )
     root.chmod(0o700)
 
@@ -190,13 +190,13 @@ def _check_readable(root: Path) -> None:
         return
     except OSError as error:
         raise NotAllowed(
-            f"the state directory {root} cannot be read ({error.strerror}); run mythjobs as the "
-            f"user it belongs to, or name another one with --state-dir"
+            f"cannot read the state directory {root} ({error.strerror}); run mythjobs as its "
+            "owner, or name another one with --state-dir"
         ) from None
     if os.getuid() not in (owner, 0):
         raise NotAllowed(
-            f"the state directory {root} belongs to {lookup_user_name(owner)}; run mythjobs as that "
-            f"user, or name another one with --state-dir"
+            f"the state directory {root} belongs to {lookup_user_name(owner)}; run mythjobs as "
+            f"that user, or name another one with --state-dir"
         )
 
 

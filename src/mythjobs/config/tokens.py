@@ -1,4 +1,4 @@
-"""The token that a browser or a program shows on the master's port. No heavy imports: CLI."""
+"""Token that authenticates programs and browsers on the master's port."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mythjobs.errors import ConfigError
 
 
 def load_or_create_token(state: StateDir) -> str:
-    """The token of this state directory (32 random bytes, urlsafe, 0600), made if missing."""
+    """Return the token of this state directory (32 random bytes, 0600), created if missing."""
     token = read_token(state)
     if token is None:
-        made = files.create_once(state.token, secrets.token_urlsafe(32).encode() + b"\n")
-        token = made.decode().strip()
+        created = files.create_once(state.token, secrets.token_urlsafe(32).encode() + b"\n")
+        token = created.decode().strip()
     if len(token) < 32:
-        raise ConfigError(f"{state.token} holds no token; remove it and a new one is made")
+        raise ConfigError(f"{state.token} has no valid token; remove the file to create a new one")
     return token
 
 

@@ -49,7 +49,7 @@ def test_second_agent_is_refused(state: StateDir) -> None:
             await master.receive(m.Ended)
             async with run_agent_process(state) as second:
                 assert await second.wait() == os.EX_TEMPFAIL
-                assert "an agent runs already" in second.log
+                assert "an agent is already running" in second.log
 
     asyncio.run(scenario())
 

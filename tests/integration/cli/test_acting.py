@@ -129,7 +129,7 @@ def test_what_could_not_be_done_is_told_and_counted(call: Call, master: Master) 
     done = call("pause", "--command", "x", "--yes")
     assert done == (
         2,
-        "1 job being paused\n",
+        "1 job pausing\n",
         "mythjobs: machine attic cannot freeze a job\nmythjobs: refused for 2 more jobs\n",
     )
 

@@ -111,7 +111,8 @@ def test_a_shown_command_says_what_its_jobs_were_like(call: Call, master: Master
     assert lines[1:4] == [
         "# last 10 jobs: 6 succeeded, 2 failed, 2 cancelled (75 % success)",
         "# 12 runs: half took up to 1 min 1 s, 90 % up to 1 h 8 min",
-        "# CPU: half took up to 30.0 s, in total 2 h; peak memory 3.0 MiB; read 1.0 KiB, wrote 2.0 KiB",
+        "# CPU: half took up to 30.0 s, in total 2 h; peak memory 3.0 MiB; "
+        "read 1.0 KiB, wrote 2.0 KiB",
     ]
 
 

@@ -17,7 +17,7 @@ from tests.integration.cli.scripted import Master, Reply, environment, error
 
 
 def test_nothing_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    sentence = f"mythjobs: nothing runs on {tmp_path}/none; start it with `mythjobs up`\n"
+    sentence = f"mythjobs: no master is running for {tmp_path}/none; start one with `mythjobs up`\n"
     assert run(["--state-dir", f"{tmp_path}/none", "status"]) == 69
     assert capfd.readouterr() == ("", sentence)
     # A master that was killed leaves both its files behind.
@@ -53,9 +53,9 @@ def test_the_masters_error_is_ours(
 @pytest.mark.parametrize(
     "reply, exit_code, sentence",
     [
-        (Reply(200, {}, (b"<html>",)), 76, "does not answer like a master"),
-        (Reply(502, {}, (b"<html>",)), 70, "the master answered with HTTP status 502"),
-        (Reply(200, {}, (b'{"a',), whole=False), 69, "went away before it answered"),
+        (Reply(200, {}, (b"<html>",)), 76, "did not respond like a mythjobs master"),
+        (Reply(502, {}, (b"<html>",)), 70, "the master responded with HTTP status 502"),
+        (Reply(200, {}, (b'{"a',), whole=False), 69, "lost the connection to the master at"),
     ],
 )
 def test_an_answer_that_is_none(
@@ -158,8 +158,8 @@ def test_the_port_is_asked_with_the_token(tmp_path: Path) -> None:
     "url, code, sentence",
     [
         ("https://127.0.0.1:1", 2, "it must be like http://127.0.0.1:6545"),
-        ("http://example.org:1", 2, "a token goes only to this machine itself"),
-        ("http://127.0.0.1:1", 77, "cannot be read (No such file or directory)"),
+        ("http://example.org:1", 2, "the token is sent only to this machine"),
+        ("http://127.0.0.1:1", 77, "/token (No such file or directory)"),
     ],
 )
 def test_a_wrong_address_is_told(

@@ -46,7 +46,7 @@ def test_log_that_is_cut_short_is_an_error(call: Call, master: Master) -> None:
     master.answers["GET jobs/7/output"] = output(b"ab", whole=False)
     done = call("log", "7")
     assert (done.code, done.out) == (69, "ab")
-    assert "went away before it answered" in done.err
+    assert "lost the connection to the master at" in done.err
 
 
 def running(n: int = 1) -> dict[str, Any]:

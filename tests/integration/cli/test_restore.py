@@ -86,7 +86,7 @@ def test_what_cannot_be_put_back_is_said(
         assert said in capfd.readouterr().err
     with locks.acquire(root / "master.lock", "a master"):
         assert _restore(root, backup, "--yes") == 75
-    assert "a master runs already" in capfd.readouterr().err
+    assert "a master is already running" in capfd.readouterr().err
     assert _restore(root.parent / "empty", "--in-place") == 2
     monkeypatch.setenv("MYTHJOBS_STORE", "postgresql://ann@db/jobs")
     assert _restore(root, backup, "--yes") == 2

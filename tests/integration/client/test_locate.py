@@ -21,18 +21,18 @@ def test_the_socket_is_where_the_master_says(tmp_path: Path) -> None:
 def test_a_master_that_holds_its_lock_runs_though_nobody_answers(tmp_path: Path) -> None:
     lock = tmp_path / "master.lock"
     with locks.acquire(lock, "a master"):
-        assert f"a master (pid {os.getpid()})" in locate.unreachable_error(str(tmp_path)).sentence
+        assert f"the master (pid {os.getpid()})" in locate.unreachable_error(str(tmp_path)).sentence
     # What it wrote into its lock stays when it ends.
     assert lock.read_bytes()
-    assert "start it with `mythjobs up`" in locate.unreachable_error(str(tmp_path)).sentence
+    assert "start one with `mythjobs up`" in locate.unreachable_error(str(tmp_path)).sentence
 
 
 @pytest.mark.parametrize(
     "url, text",
     [
-        ("http://127.evil.example:80", "a token goes only to this machine itself"),
-        ("http://127.0.0.1.evil.example:80", "a token goes only to this machine itself"),
-        ("http://127.0.0.1@evil.example:80", "a token goes only to this machine itself"),
+        ("http://127.evil.example:80", "the token is sent only to this machine"),
+        ("http://127.0.0.1.evil.example:80", "the token is sent only to this machine"),
+        ("http://127.0.0.1@evil.example:80", "the token is sent only to this machine"),
         ("http://127.0.0.1:99999", "it must be like http://127.0.0.1:6545"),
         ("http://127.0.0.1:0", "it must be like http://127.0.0.1:6545"),
     ],
@@ -48,5 +48,5 @@ def test_a_token_goes_nowhere_else(url: str, text: str, tmp_path: Path) -> None:
 def test_a_file_that_is_no_token_is_not_sent(tmp_path: Path) -> None:
     for text in ("a\nb", "", "two words"):
         (tmp_path / "token").write_text(text)
-        with pytest.raises(NotAllowed, match="it is no token"):
+        with pytest.raises(NotAllowed, match="not a token"):
             locate.parse_url("http://127.0.0.1:80", str(tmp_path), {})

@@ -49,5 +49,5 @@ def test_a_token_is_made_once(tmp_path: Path) -> None:
     assert tokens.load_or_create_token(here) == tokens.read_token(here) == token
     assert here.token.stat().st_mode & 0o777 == 0o600
     here.token.write_text("\n")
-    with pytest.raises(ConfigError, match="holds no token"):
+    with pytest.raises(ConfigError, match="has no valid token"):
         tokens.load_or_create_token(here)

@@ -15,7 +15,7 @@ from mythjobs.errors import AlreadyRunning
 def test_a_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
     with locks.acquire(tmp_path / "lock", "an agent"):
         with pytest.raises(
-            AlreadyRunning, match=rf"an agent runs already.*pid {os.getpid()}"
+            AlreadyRunning, match=rf"an agent is already running.*pid {os.getpid()}"
         ) as refused:
             locks.acquire(tmp_path / "lock", "an agent")
         assert refused.value.exit_code == os.EX_TEMPFAIL

@@ -28,10 +28,10 @@ def test_what_is_given_stands_above_the_environment_and_that_above_the_file(tmp_
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ('store = "mysql://x"', "is no PostgreSQL URL"),
+        ('store = "mysql://x"', "is not a PostgreSQL URL"),
         ("store = 3", "store must be text in quotes"),
         ('stores = "x"', "unknown key stores; known are store"),
-        ("store", "cannot be read"),
+        ("store", "cannot read"),
     ],
 )
 def test_a_wrong_file_is_our_configurations_fault(tmp_path: Path, text: str, sentence: str) -> None:
@@ -42,7 +42,7 @@ def test_a_wrong_file_is_our_configurations_fault(tmp_path: Path, text: str, sen
 
 
 def test_a_wrong_url_is_the_fault_of_who_gave_it(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match=r'--store "store\.db" is no PostgreSQL URL'):
+    with pytest.raises(BadRequest, match=r'--store "store\.db" is not a PostgreSQL URL'):
         choose_store(StateDir(tmp_path), "store.db", {})
     with pytest.raises(ConfigError, match="MYTHJOBS_STORE"):
         choose_store(StateDir(tmp_path), None, {"MYTHJOBS_STORE": "x"})

@@ -34,8 +34,8 @@ _CANCEL: Final = _JobAction("cancel", "cancelled or being cancelled", _OPEN)
 _HOLD: Final = _JobAction("hold", "held", ("queued",))
 _RELEASE: Final = _JobAction("release", "released", ("queued",))
 _RERUN: Final = _JobAction("rerun", "submitted again", tuple(sorted(FINAL)), ("failed",))
-_PAUSE: Final = _JobAction("pause", "being paused", _LIVE)
-_RESUME: Final = _JobAction("resume", "being resumed", _LIVE)
+_PAUSE: Final = _JobAction("pause", "pausing", _LIVE)
+_RESUME: Final = _JobAction("resume", "resuming", _LIVE)
 
 
 class _JobSelection(NamedTuple):

@@ -1,4 +1,4 @@
-"""A backlog of one class or many: how fast it is taken in, and what it then costs all others."""
+"""Benchmark of a large backlog: time to accept it, and its cost for other requests and jobs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SETTLE_S = 2.0
 URGENT = 50
 URGENT_PRIORITY = 100
 PAUSE_S = (0.05, 0.25)
-ASKED = 100
-# A turn with this backlog beside one with so many jobs.
-FEW_JOBS = 1000
-TURN_BAR = 1.3
-ANSWER_BAR_MS = 100.0
-# The bars are of backlogs from these sizes on.
-WHOLE, HUGE = 100_000, 1_000_000
-GROWTH_BAR_MB = {WHOLE: 20.0, HUGE: 30.0}
+REQUESTS = 100
+# Turns with the backlog are compared with turns on this many jobs.
+SMALL_BACKLOG = 1000
+TURN_RATIO_BAR = 1.3
+RESPONSE_BAR_MS = 100.0
+# Bars apply to backlogs of at least these sizes.
+LARGE_BACKLOG, HUGE_BACKLOG = 100_000, 1_000_000
+GROWTH_BAR_MB = {LARGE_BACKLOG: 20.0, HUGE_BACKLOG: 30.0}
 
 
 class Figures(TypedDict):
@@ -54,38 +54,38 @@ class Figures(TypedDict):
 
 
 def measure(arguments: argparse.Namespace) -> Figures:
-    with support.workplace() as place:
-        stamp = support.compiled("stamp.c", place)
-        disk = figures.Disk(place)
-        disk.probe()
-        few, many = turns.measure(place, FEW_JOBS, arguments.jobs, arguments.classes)
-        with support.mythjobs_up(place, IN_FLIGHT) as system:
+    with support.temporary_directory() as directory:
+        stamp = support.compile_c("stamp.c", directory)
+        disk = figures.DiskProbe(directory)
+        disk.measure()
+        few, many = turns.measure(directory, SMALL_BACKLOG, arguments.jobs, arguments.classes)
+        with support.mythjobs_up(directory, IN_FLIGHT) as system:
             api = system.api
             api.post("commands", {"definition": support.TRUE, "replace": False})
-            latency.define_stamp(api, stamp, place / "stamps")
+            latency.define_stamp_command(api, stamp, directory / "stamps")
             names = define_classes(api, arguments.classes)
-            # What the first jobs load is no part of a backlog's memory, and only a command
-            # that is known to be short is prefetched.
-            support.note("backlog: warming up …")
-            api.wait_batch(api.batch("true", WARM_UP))
+            # Code loaded by the first jobs must not count as memory of the backlog, and only
+            # commands that are known to be short are prefetched.
+            support.show_progress("backlog: warming up …")
+            api.wait_batch(api.submit_batch("true", WARM_UP))
             for number in range(20):
                 api.wait_job(api.submit("stamp", label=f"warm{number}"))
             time.sleep(SETTLE_S)
             master = system.pids()["master"]
-            rss_before_mb = processes.rss_mb(master)
+            rss_before_mb = processes.read_rss_mb(master)
 
-            support.note(f"backlog: submitting {arguments.jobs:,} jobs …")
-            began = time.monotonic()
-            batch = take_in(api, names, arguments.jobs)
-            accept_s = time.monotonic() - began
+            support.show_progress(f"backlog: submitting {arguments.jobs:,} jobs …")
+            start_s = time.monotonic()
+            batch = submit_backlog(api, names, arguments.jobs)
+            accept_s = time.monotonic() - start_s
             time.sleep(SETTLE_S)
-            rss_after_mb = processes.rss_mb(master)
+            rss_after_mb = processes.read_rss_mb(master)
 
-            submits_ms, lists_ms, whys_ms = ask(api, batch)
+            submits_ms, lists_ms, whys_ms = measure_responses(api, batch)
             submitted, prefetched = submit_urgent(api, batch)
-        disk.probe()
-        started = figures.starts_ns(place / "stamps")
-    took_ms = [(started[label] - at_ns) / 1e6 for label, at_ns in submitted.items()]
+        disk.measure()
+        started = figures.read_start_times(directory / "stamps")
+    elapsed_ms = [(started[label] - at_ns) / 1e6 for label, at_ns in submitted.items()]
     return {
         "jobs": arguments.jobs,
         "classes": arguments.classes,
@@ -94,8 +94,8 @@ def measure(arguments: argparse.Namespace) -> Figures:
         "bar_accept_s": 4 + 50 * disk.p50_ms / 1000,
         "master_rss_mb": rss_before_mb,
         "master_growth_mb": rss_after_mb - rss_before_mb,
-        "top_priority_start_ms": figures.percentile(took_ms, 50),
-        "top_priority_start_p99_ms": figures.percentile(took_ms, 99),
+        "top_priority_start_ms": figures.percentile(elapsed_ms, 50),
+        "top_priority_start_p99_ms": figures.percentile(elapsed_ms, 99),
         "bar_top_priority_start_ms": 10 + 4 * disk.p50_ms,
         "prefetched": statistics.median(prefetched),
         "submit_p50_ms": figures.percentile(submits_ms, 50),
@@ -110,7 +110,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
 
 
 def define_classes(api: support.Api, classes: int) -> list[str]:
-    """A command for each class; one class is the command that is known already."""
+    """Define a command for each class, unless there is only the class of `true`."""
     if classes == 1:
         return ["true"]
     names = [f"c{number}" for number in range(classes)]
@@ -119,40 +119,42 @@ def define_classes(api: support.Api, classes: int) -> list[str]:
     return names
 
 
-def take_in(api: support.Api, names: list[str], jobs: int) -> int:
-    """A batch for each class; answers the last."""
+def submit_backlog(api: support.Api, names: list[str], jobs: int) -> int:
+    """Submit a batch for each class. Return the id of the last."""
     sizes = [jobs // len(names) + (number < jobs % len(names)) for number in range(len(names))]
-    return [api.batch(name, size) for name, size in zip(names, sizes, strict=True) if size][-1]
+    return [api.submit_batch(name, size) for name, size in zip(names, sizes, strict=True) if size][
+        -1
+    ]
 
 
-def ask(api: support.Api, batch: int) -> tuple[list[float], list[float], list[float]]:
-    """How long a submit, a list and a `why` take, in ms, while nothing runs."""
-    support.note("backlog: asking …")
+def measure_responses(api: support.Api, batch: int) -> tuple[list[float], list[float], list[float]]:
+    """Return response times of submit, jobs and `why` in ms, while no job runs."""
+    support.show_progress("backlog: measuring response times …")
     [machine] = api.get("machines")["machines"]
     name, last = machine["name"], api.get(f"batches/{batch}")["last"]
     api.post(f"machines/{name}", {"jobs": 0})
     while api.get("machines")["machines"][0]["running"]:
         time.sleep(0.1)
     ids: list[int] = []
-    submits = [_took_ms(lambda: ids.append(api.submit("true"))) for _ in range(ASKED)]
-    lists = [_took_ms(lambda: api.get("jobs")) for _ in range(ASKED)]
-    whys = [_took_ms(lambda: api.get(f"jobs/{last}/why")) for _ in range(ASKED)]
+    submits = [_measure_ms(lambda: ids.append(api.submit("true"))) for _ in range(REQUESTS)]
+    lists = [_measure_ms(lambda: api.get("jobs")) for _ in range(REQUESTS)]
+    explanations = [_measure_ms(lambda: api.get(f"jobs/{last}/why")) for _ in range(REQUESTS)]
     api.post(f"machines/{name}", {"jobs": IN_FLIGHT})
-    return submits, lists, whys
+    return submits, lists, explanations
 
 
-def _took_ms(act: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    act()
-    return (time.perf_counter() - began) * 1000
+def _measure_ms(request: Callable[[], object]) -> float:
+    start_s = time.perf_counter()
+    request()
+    return (time.perf_counter() - start_s) * 1000
 
 
 def submit_urgent(api: support.Api, batch: int) -> tuple[dict[str, int], list[int]]:
-    """For each label the instant right before its submit, and how many attempts had been granted
-    but not started just before."""
+    """Return the submit time of each label (CLOCK_MONOTONIC, ns), and samples of the number of
+    prefetched attempts."""
     submitted, prefetched = {}, []
     for number in range(URGENT):
-        support.note(f"backlog: urgent job {number + 1} of {URGENT} …")
+        support.show_progress(f"backlog: urgent job {number + 1} of {URGENT} …")
         time.sleep(random.uniform(*PAUSE_S))
         [machine] = api.get("machines")["machines"]
         prefetched.append(machine["leased"] - machine["running"])
@@ -162,7 +164,7 @@ def submit_urgent(api: support.Api, batch: int) -> tuple[dict[str, int], list[in
         api.wait_job(job)
         if api.get(f"batches/{batch}")["over"]:
             raise support.BenchError(
-                f"the backlog was worked off after {number + 1} urgent jobs; ask for more --jobs"
+                f"the backlog ended after {number + 1} urgent jobs; increase --jobs"
             )
     return submitted, prefetched
 
@@ -171,52 +173,52 @@ def rows(result: Figures) -> tuple[str, list[figures.Row]]:
     fsync_ms, jobs = result["fsync_p50_ms"], result["jobs"]
     before_mb, growth_mb = result["master_rss_mb"], result["master_growth_mb"]
     start_ms, bar_ms = result["top_priority_start_ms"], result["bar_top_priority_start_ms"]
-    # Others are shown without a verdict.
-    whole = jobs >= WHOLE
-    plain = whole and jobs < HUGE and result["classes"] == 1
-    growth_bar_mb = GROWTH_BAR_MB[HUGE if jobs >= HUGE else WHOLE]
+    # Figures of smaller backlogs are printed without a bar.
+    is_large = jobs >= LARGE_BACKLOG
+    is_plain = is_large and jobs < HUGE_BACKLOG and result["classes"] == 1
+    growth_bar_mb = GROWTH_BAR_MB[HUGE_BACKLOG if jobs >= HUGE_BACKLOG else LARGE_BACKLOG]
     lines = [
         figures.Row("accepted", f"{result['accepted_per_s']:,.0f}/s"),
         figures.Row(
             f"{jobs:,} jobs in",
             f"{result['accept_s']:.2f} s",
             bar=f"≤ {result['bar_accept_s']:.2f} s",
-            met=result["accept_s"] <= result["bar_accept_s"] if plain else None,
+            is_met=result["accept_s"] <= result["bar_accept_s"] if is_plain else None,
         ),
         figures.Row(
-            "master grows by",
+            "master growth",
             f"{growth_mb:.1f} MB",
             f"{before_mb:.1f} MB before",
             f"{growth_mb / before_mb:.2f}",
             f"≤ {growth_bar_mb:.0f} MB",
-            growth_mb <= growth_bar_mb if whole else None,
+            growth_mb <= growth_bar_mb if is_large else None,
         ),
         figures.Row(
-            "urgent job starts, p50",
+            "urgent job start, p50",
             f"{start_ms:.2f} ms",
             f"fsync {fsync_ms:.2f} ms",
             f"{start_ms / fsync_ms:.1f}",
             f"≤ {bar_ms:.2f} ms",
-            start_ms <= bar_ms if plain else None,
+            start_ms <= bar_ms if is_plain else None,
         ),
-        figures.Row("urgent job starts, p99", f"{result['top_priority_start_p99_ms']:.2f} ms"),
-        figures.Row("prefetched meanwhile", f"{result['prefetched']:.0f}"),
-        *_asked_rows(result, whole),
+        figures.Row("urgent job start, p99", f"{result['top_priority_start_p99_ms']:.2f} ms"),
+        figures.Row("prefetched", f"{result['prefetched']:.0f}"),
+        *_response_rows(result, is_large),
     ]
-    return "backlog: jobs accepted in one request, drained two at a time", lines
+    return "backlog: jobs accepted in one request, two running at a time", lines
 
 
-def _asked_rows(result: Figures, whole: bool) -> list[figures.Row]:
+def _response_rows(result: Figures, is_large: bool) -> list[figures.Row]:
     fsync_ms, few_ms, turn_ms = result["fsync_p50_ms"], result["turn_few_ms"], result["turn_ms"]
     submit_ms, bar_ms = result["submit_p50_ms"], result["bar_submit_p50_ms"]
     answers = [
         figures.Row(
-            f"{name} answers, p50",
-            f"{took_ms:.2f} ms",
-            bar=f"≤ {ANSWER_BAR_MS:.0f} ms",
-            met=took_ms <= ANSWER_BAR_MS if whole else None,
+            f"{name} response, p50",
+            f"{elapsed_ms:.2f} ms",
+            bar=f"≤ {RESPONSE_BAR_MS:.0f} ms",
+            is_met=elapsed_ms <= RESPONSE_BAR_MS if is_large else None,
         )
-        for name, took_ms in (("jobs", result["jobs_p50_ms"]), ("why", result["why_p50_ms"]))
+        for name, elapsed_ms in (("jobs", result["jobs_p50_ms"]), ("why", result["why_p50_ms"]))
     ]
     return [
         figures.Row(
@@ -225,16 +227,16 @@ def _asked_rows(result: Figures, whole: bool) -> list[figures.Row]:
             f"fsync {fsync_ms:.2f} ms",
             f"{submit_ms / fsync_ms:.1f}",
             f"≤ {bar_ms:.2f} ms",
-            submit_ms <= bar_ms if whole else None,
+            submit_ms <= bar_ms if is_large else None,
         ),
         *answers,
         figures.Row(
-            f"turn of {turns.PLACES} ends and leases",
+            f"turn of {turns.SLOTS} ends and leases",
             f"{turn_ms:.2f} ms",
-            f"{few_ms:.2f} ms with {FEW_JOBS:,}",
+            f"{few_ms:.2f} ms with {SMALL_BACKLOG:,}",
             f"{turn_ms / few_ms:.2f}",
-            f"≤ {TURN_BAR:.1f}",
-            turn_ms / few_ms <= TURN_BAR if whole else None,
+            f"≤ {TURN_RATIO_BAR:.1f}",
+            turn_ms / few_ms <= TURN_RATIO_BAR if is_large else None,
         ),
     ]
 
@@ -242,5 +244,7 @@ def _asked_rows(result: Figures, whole: bool) -> list[figures.Row]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="backlog", description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--classes", type=int, default=1, help="so many commands share the jobs")
-    figures.run(parser, measure, rows)
+    parser.add_argument(
+        "--classes", type=int, default=1, help="number of commands that share the jobs"
+    )
+    figures.run_benchmark(parser, measure, rows)

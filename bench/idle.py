@@ -1,4 +1,4 @@
-"""What the three processes cost while nothing happens: CPU time, wake-ups and memory."""
+"""Benchmark of idle master, agent and reaper: CPU time, wake-ups and memory."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ BAR_CPU_S_PER_MIN = 0.3
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    with support.workplace() as place:
-        disk = figures.Disk(place)
-        disk.probe()
-        with support.mythjobs_up(place, jobs=2) as system:
-            # After a job all is loaded that work loads, and the reaper is there.
+    with support.temporary_directory() as directory:
+        disk = figures.DiskProbe(directory)
+        disk.measure()
+        with support.mythjobs_up(directory, jobs=2) as system:
+            # The first job loads code and starts the reaper.
             system.api.post("commands", {"definition": support.TRUE, "replace": False})
             system.api.wait_job(system.api.submit("true"))
             system.api.close()
             pids = system.pids()
-            support.note("idle: settling …")
+            support.show_progress("idle: settling …")
             time.sleep(SETTLE_S)
-            support.note(f"idle: watching for {arguments.seconds:.0f} s …")
-            before = {name: processes.sample(pid) for name, pid in pids.items()}
-            began = time.monotonic()
+            support.show_progress(f"idle: measuring for {arguments.seconds:.0f} s …")
+            before = {name: processes.read_sample(pid) for name, pid in pids.items()}
+            start_s = time.monotonic()
             time.sleep(arguments.seconds)
-            minutes = (time.monotonic() - began) / 60
-            after = {name: processes.sample(pid) for name, pid in pids.items()}
+            minutes = (time.monotonic() - start_s) / 60
+            after = {name: processes.read_sample(pid) for name, pid in pids.items()}
             each = {
                 name: {
                     "cpu_s_per_min": (after[name].cpu_s - before[name].cpu_s) / minutes,
                     "wakeups_per_min": after[name].switches_since(before[name]) / minutes,
-                    "rss_mb": processes.rss_mb(pid),
+                    "rss_mb": processes.read_rss_mb(pid),
                 }
                 for name, pid in pids.items()
             }
-        disk.probe()
+        disk.measure()
     total = {
         key: sum(one[key] for one in each.values())
         for key in ("cpu_s_per_min", "wakeups_per_min", "rss_mb")
@@ -71,10 +71,10 @@ def rows(result: dict[str, Any]) -> tuple[str, list[figures.Row]]:
             figures.Row("  wake-ups a minute", f"{one['wakeups_per_min']:.0f}"),
             figures.Row("  resident memory", f"{one['rss_mb']:.1f} MB"),
         ]
-    return f"idle: {result['seconds']:.0f} s in which nothing happened", lines
+    return f"idle: {result['seconds']:.0f} s without jobs", lines
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="idle", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
-    figures.run(parser, measure, rows)
+    figures.run_benchmark(parser, measure, rows)

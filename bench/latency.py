@@ -1,4 +1,4 @@
-"""From the instant before a submit to the start of its process, while nothing else is to do."""
+"""Benchmark of the time from submit to the start of the job's process on an idle system."""
 
 from __future__ import annotations
 
@@ -27,20 +27,23 @@ class Figures(TypedDict):
 
 
 def measure(arguments: argparse.Namespace) -> Figures:
-    with support.workplace() as place:
-        stamps = place / "stamps"
-        stamp = support.compiled("stamp.c", place)
-        raw_chain = support.compiled("raw_chain.c", place)
-        disk, in_a_row = figures.Disk(place), figures.Disk(place)
-        in_a_row.probe()
-        with support.mythjobs_up(place, jobs=2) as system, Chain(raw_chain, stamp, stamps) as chain:
-            define_stamp(system.api, stamp, stamps)
-            began_ns = one_by_one(system.api, chain, disk, arguments.jobs)
-        in_a_row.probe()
-        started = figures.starts_ns(stamps)
-    took_ms = {label: (started[label] - at_ns) / 1e6 for label, at_ns in began_ns.items()}
-    ours = [each for label, each in took_ms.items() if label.startswith("n")]
-    raw = [each for label, each in took_ms.items() if label.startswith("c")]
+    with support.temporary_directory() as directory:
+        stamps = directory / "stamps"
+        stamp = support.compile_c("stamp.c", directory)
+        raw_chain = support.compile_c("raw_chain.c", directory)
+        disk, in_a_row = figures.DiskProbe(directory), figures.DiskProbe(directory)
+        in_a_row.measure()
+        with (
+            support.mythjobs_up(directory, jobs=2) as system,
+            RawChain(raw_chain, stamp, stamps) as chain,
+        ):
+            define_stamp_command(system.api, stamp, stamps)
+            submitted_ns = measure_start_times(system.api, chain, disk, arguments.jobs)
+        in_a_row.measure()
+        started = figures.read_start_times(stamps)
+    elapsed_ms = {label: (started[label] - at_ns) / 1e6 for label, at_ns in submitted_ns.items()}
+    ours = [each for label, each in elapsed_ms.items() if label.startswith("n")]
+    raw = [each for label, each in elapsed_ms.items() if label.startswith("c")]
     p50_ms, raw_c_p50_ms = figures.percentile(ours, 50), figures.percentile(raw, 50)
     return {
         "p50_ms": p50_ms,
@@ -53,15 +56,15 @@ def measure(arguments: argparse.Namespace) -> Figures:
     }
 
 
-class Chain:
-    """raw_chain.c, which waits for the next label."""
+class RawChain:
+    """Process of raw_chain.c."""
 
     def __init__(self, program: Path, stamp: Path, stamps: Path) -> None:
-        self._words = [program, stamp, stamps, stamps.parent]
+        self._argv = [program, stamp, stamps, stamps.parent]
 
-    def __enter__(self) -> Chain:
+    def __enter__(self) -> RawChain:
         self._process = subprocess.Popen(
-            self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         return self
 
@@ -73,11 +76,11 @@ class Chain:
         assert self._process.stdout is not None
         self._process.stdin.write(label.encode().ljust(64, b"\0"))
         if not self._process.stdout.read(512):
-            raise support.BenchError("raw_chain ended")
+            raise support.BenchError("raw_chain exited")
 
 
-def define_stamp(api: support.Api, stamp: Path, stamps: Path) -> None:
-    """The command `stamp` writes its start, and the label it was given, into this file."""
+def define_stamp_command(api: support.Api, stamp: Path, stamps: Path) -> None:
+    """Define the command `stamp`, which appends its label and start time to the file."""
     definition = {
         "name": "stamp",
         "argv": [str(stamp), str(stamps), "{label}"],
@@ -87,19 +90,20 @@ def define_stamp(api: support.Api, stamp: Path, stamps: Path) -> None:
     api.post("commands", {"definition": definition, "replace": False})
 
 
-def one_by_one(api: support.Api, chain: Chain, disk: figures.Disk, jobs: int) -> dict[str, int]:
-    """For each label the instant right before its submit, on CLOCK_MONOTONIC: "n…" are jobs, "c…"
-    went the same way in C.
+def measure_start_times(
+    api: support.Api, chain: RawChain, disk: figures.DiskProbe, jobs: int
+) -> dict[str, int]:
+    """Return the submit time of each label (CLOCK_MONOTONIC, ns): "n…" are jobs, "c…" raw_chain.
 
-    The disk is asked in between, after the same pause: an fsync of a disk that was idle takes
-    longer than one of many in a row (0.4 beside 0.15 ms here), and that is what a submit meets.
+    fsync is measured in between, after the same pause: on an idle disk it takes longer than in a
+    sequence (0.4 and 0.15 ms here), and a submit finds an idle disk.
     """
-    began_ns: dict[str, int] = {}
+    submitted_ns: dict[str, int] = {}
     for number in range(-WARM_UP, jobs):
         if number % 20 == 0:
-            support.note(f"latency: {max(number, 0)} of {jobs} …")
+            support.show_progress(f"latency: {max(number, 0)} of {jobs} …")
         _pause()
-        disk.probe(1)
+        disk.measure(1)
         _pause()
         at_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         job = api.submit("stamp", label=f"n{number}")
@@ -108,12 +112,12 @@ def one_by_one(api: support.Api, chain: Chain, disk: figures.Disk, jobs: int) ->
         raw_at_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         chain.run(f"c{number}")
         if number >= 0:
-            began_ns |= {f"n{number}": at_ns, f"c{number}": raw_at_ns}
-    return began_ns
+            submitted_ns |= {f"n{number}": at_ns, f"c{number}": raw_at_ns}
+    return submitted_ns
 
 
 def _pause() -> None:
-    # At no fixed beat, so that no timer of the system can run in step with it.
+    # Random, so that no timer of the system runs in step with the measurements.
     time.sleep(random.uniform(*PAUSE_S))
 
 
@@ -132,10 +136,10 @@ def rows(result: Figures) -> tuple[str, list[figures.Row]]:
         figures.Row("p99", f"{result['p99_ms']:.2f} ms"),
         figures.Row("fsync", f"{result['fsync_p50_ms']:.2f} ms"),
     ]
-    return "latency: submit to the process's start, idle", lines
+    return "latency: submit to process start, idle system", lines
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="latency", description=__doc__)
     parser.add_argument("--jobs", type=int, default=200)
-    figures.run(parser, measure, rows)
+    figures.run_benchmark(parser, measure, rows)

@@ -1,4 +1,4 @@
-"""What MythSystem costs: spawning, capturing, looking and waiting, beside C and beside cat."""
+"""Benchmark of MythSystem: spawning, capturing output, usage and idle children."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ IN_FLIGHT: Final = 8
 BALLAST_MB: Final = 1024
 TREES: Final = 100
 SLEEPERS: Final = 1000
-WORKER: Final = Path(__file__).parent / "process_work.py"
-PATIENCE_S: Final = 600
+WORKER: Final = Path(__file__).parent / "process_worker.py"
+TIMEOUT_S: Final = 600
 
 
 class Figures(TypedDict):
@@ -47,17 +47,17 @@ class Figures(TypedDict):
 
 
 def measure(arguments: argparse.Namespace) -> Figures:
-    with support.workplace() as place:
-        raw = support.compiled("raw_process.c", place)
-        disk = figures.Disk(place)
-        disk.probe()
-        rates = spawn_rates(raw, place, arguments.jobs, arguments.rounds)
-        sizes = captures(place, arguments.megabytes, arguments.rounds)
-        support.note("process: usage of 100 trees …")
-        usage_ms = float(work(place, "usage", TREES))
-        support.note("process: 1,000 idle children …")
-        idle_s = float(work(place, "idle", SLEEPERS, arguments.idle_s))
-        disk.probe()
+    with support.temporary_directory() as directory:
+        raw = support.compile_c("raw_process.c", directory)
+        disk = figures.DiskProbe(directory)
+        disk.measure()
+        rates = measure_spawn_rates(raw, directory, arguments.jobs, arguments.rounds)
+        sizes = measure_captures(directory, arguments.megabytes, arguments.rounds)
+        support.show_progress("process: usage of 100 trees …")
+        usage_ms = float(run_worker(directory, "usage", TREES))
+        support.show_progress("process: 1,000 idle children …")
+        idle_s = float(run_worker(directory, "idle", SLEEPERS, arguments.idle_s))
+        disk.measure()
     median = {name: statistics.median(values) for name, values in (rates | sizes).items()}
     return {
         "raw_c_per_s": median["raw"],
@@ -80,49 +80,51 @@ def measure(arguments: argparse.Namespace) -> Figures:
     }
 
 
-def spawn_rates(raw: Path, place: Path, jobs: int, rounds: int) -> dict[str, list[float]]:
-    """Children a second of each way to start them, the ways taking turns."""
+def measure_spawn_rates(
+    raw: Path, directory: Path, jobs: int, rounds: int
+) -> dict[str, list[float]]:
+    """Return children per second for each way to start them; the ways alternate."""
     names = ("raw", "thread", "process", "ballast", "contained", "busy")
     rates: dict[str, list[float]] = {name: [] for name in names}
     for number in range(1, rounds + 1):
-        support.note(f"process: spawning, round {number} of {rounds} …")
-        rates["raw"].append(float(answer([raw, jobs, IN_FLIGHT], place)))
-        rates["thread"].append(work(place, "thread", jobs, IN_FLIGHT, 0))
-        home = place / f"round-{number}"
-        rates["process"].append(work(place, "process", jobs, IN_FLIGHT, home))
-        rates["ballast"].append(work(place, "thread", jobs, IN_FLIGHT, BALLAST_MB))
-        rates["contained"].append(work(place, "contained", jobs, IN_FLIGHT, 0))
-        with hogs():
-            rates["busy"].append(work(place, "thread", jobs, IN_FLIGHT, 0))
+        support.show_progress(f"process: spawning, round {number} of {rounds} …")
+        rates["raw"].append(float(run_program([raw, jobs, IN_FLIGHT], directory)))
+        rates["thread"].append(run_worker(directory, "thread", jobs, IN_FLIGHT, 0))
+        home = directory / f"round-{number}"
+        rates["process"].append(run_worker(directory, "process", jobs, IN_FLIGHT, home))
+        rates["ballast"].append(run_worker(directory, "thread", jobs, IN_FLIGHT, BALLAST_MB))
+        rates["contained"].append(run_worker(directory, "contained", jobs, IN_FLIGHT, 0))
+        with busy_cores():
+            rates["busy"].append(run_worker(directory, "thread", jobs, IN_FLIGHT, 0))
     return rates
 
 
-def captures(place: Path, megabytes: int, rounds: int) -> dict[str, list[float]]:
-    """MB a second of one writer's output into a file, by cat and by the class."""
+def measure_captures(directory: Path, megabytes: int, rounds: int) -> dict[str, list[float]]:
+    """Return MB per second of captured output, by cat into a file and by MythSystem."""
     sizes: dict[str, list[float]] = {name: [] for name in ("cat", "all", "bounded", "growth")}
     for number in range(1, rounds + 1):
-        support.note(f"process: capturing, round {number} of {rounds} …")
-        sizes["cat"].append(cat(place / "copy", megabytes))
-        everything = work(place, "capture", megabytes, "all")
-        bounded = work(place, "capture", megabytes, "bounded")
+        support.show_progress(f"process: capturing, round {number} of {rounds} …")
+        sizes["cat"].append(measure_cat(directory / "copy", megabytes))
+        everything = run_worker(directory, "capture", megabytes, "all")
+        bounded = run_worker(directory, "capture", megabytes, "bounded")
         sizes["all"].append(everything["mb_per_s"])
         sizes["bounded"].append(bounded["mb_per_s"])
         sizes["growth"].append(max(everything["growth_mb"], bounded["growth_mb"]))
     return sizes
 
 
-def cat(path: Path, megabytes: int) -> float:
-    began = time.monotonic()
+def measure_cat(path: Path, megabytes: int) -> float:
+    start_s = time.monotonic()
     text = 'head -c "$1"M /dev/zero | cat >"$2"'
     subprocess.run(["/bin/sh", "-c", text, "sh", str(megabytes), path], check=True)
-    took_s = time.monotonic() - began
+    elapsed_s = time.monotonic() - start_s
     path.unlink()
-    return megabytes * 2**20 / 1e6 / took_s
+    return megabytes * 2**20 / 1e6 / elapsed_s
 
 
 @contextmanager
-def hogs() -> Iterator[None]:
-    """Every core kept busy by somebody else's program, each in a session of its own."""
+def busy_cores() -> Iterator[None]:
+    """Keep all cores busy with other processes."""
     running = [
         subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"], start_new_session=True)
         for _ in range(os.cpu_count() or 1)
@@ -135,21 +137,21 @@ def hogs() -> Iterator[None]:
             each.wait()
 
 
-def work(place: Path, kind: str, *numbers: object) -> Any:
-    """What process_work.py measures, in an interpreter of its own."""
-    return json.loads(answer([sys.executable, WORKER, kind, *numbers], place))
+def run_worker(directory: Path, kind: str, *numbers: object) -> Any:
+    """Run process_worker.py and return its result."""
+    return json.loads(run_program([sys.executable, WORKER, kind, *numbers], directory))
 
 
-def answer(command: list[object], place: Path) -> str:
+def run_program(command: list[object], directory: Path) -> str:
     # Output that is captured goes to the disk that cat writes to as well.
-    env = support.environment() | {"TMPDIR": str(place)}
+    env = support.build_environment() | {"TMPDIR": str(directory)}
     try:
         done = subprocess.run(
             [str(each) for each in command],
-            capture_output=True, text=True, check=False, env=env, timeout=PATIENCE_S,
+            capture_output=True, text=True, check=False, env=env, timeout=TIMEOUT_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise support.BenchError(f"{command[0]} took over {PATIENCE_S} s") from None
+        raise support.BenchError(f"{command[0]} took over {TIMEOUT_S} s") from None
     if done.returncode:
         raise support.BenchError(done.stderr.strip() or f"{command[0]} failed")
     return done.stdout
@@ -184,10 +186,10 @@ def rows(result: Figures) -> tuple[str, list[figures.Row]]:
             f"{capture:.2f}", "≥ 0.80", capture >= 0.80,
         ),
         figures.Row("  head and tail only", f"{result['bounded_mb_per_s']:,.0f} MB/s", cat_rate),
-        figures.Row("  memory grown", f"{growth:.1f} MB", bar="≤ 16 MB", met=growth <= 16),
-        figures.Row("usage of 100 trees", f"{usage:.1f} ms", bar="≤ 10 ms", met=usage <= 10),
+        figures.Row("  memory grown", f"{growth:.1f} MB", bar="≤ 16 MB", is_met=growth <= 16),
+        figures.Row("usage of 100 trees", f"{usage:.1f} ms", bar="≤ 10 ms", is_met=usage <= 10),
         figures.Row(
-            "1,000 idle children", f"{idle:.3f} CPU s/min", bar="≤ 0.02", met=idle <= 0.02
+            "1,000 idle children", f"{idle:.3f} CPU s/min", bar="≤ 0.02", is_met=idle <= 0.02
         ),
     ]  # fmt: skip
 
@@ -200,7 +202,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=1024, help="of output captured")
     parser.add_argument("--idle-s", type=float, default=20.0, help="time with idle children")
-    figures.run(parser, measure, rows)
+    figures.run_benchmark(parser, measure, rows)
 
 
 if __name__ == "__main__":

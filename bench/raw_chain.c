@@ -1,9 +1,9 @@
-// The way of a job in C and with nothing on it: what mythjobs' latency is compared with.
+// Baseline for the latency of mythjobs: the steps of a job in plain C.
 //
-// raw_chain PROGRAM STAMPS DIRECTORY takes the way once for each label it reads, and writes that
-// out again at the end. Three processes hand it on, as master, agent and reaper do: the first
-// makes 32 KiB durable in a thread of its own and goes on, the second writes a journal, the third
-// starts `PROGRAM STAMPS LABEL` from a thread of its own.
+// raw_chain PROGRAM STAMPS DIRECTORY runs once for each label read from stdin, and writes the label
+// to stdout at the end. Three processes pass it on, as master, agent and reaper do: the first makes
+// 32 KiB durable in a separate thread, the second writes a journal, the third starts
+// `PROGRAM STAMPS LABEL` from a separate thread.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -67,7 +67,7 @@ static void *spawn(void *nothing)
 	return nothing;
 }
 
-// A process that hands on what it reads; `work` runs in a thread in between, if there is any.
+// Start a process that passes on what it reads; `work`, if any, runs in a thread before that.
 static void stage(int from, int to, void *(*work)(void *), int journal)
 {
 	eventfd_t count;
@@ -109,7 +109,7 @@ int main(int argc, char **argv)
 	stage(pairs[1][1], 1, spawn, -1);
 	close(0);
 	while (wait(NULL) > 0) {
-		// The first to go is the one that reads our input; the others follow it.
+		// The process that reads our input exits first, then the others.
 		shutdown(pairs[0][0], SHUT_RDWR);
 		shutdown(pairs[1][0], SHUT_RDWR);
 	}

@@ -1,4 +1,4 @@
-// What one thread can do with children: the baseline of bench/process_bench.py.
+// Baseline of process_bench.py: children started and watched by one thread in plain C.
 //
 // raw_process JOBS IN_FLIGHT runs /bin/true JOBS times, IN_FLIGHT at once, and prints jobs per
 // second. Each is started by posix_spawn in its own session, stdin from /dev/null, stdout and
@@ -23,7 +23,7 @@
 
 struct job {
 	pid_t pid;
-	int fds[3]; // pidfd, stdout, stderr; -1 once it is over
+	int fds[3]; // pidfd, stdout, stderr; -1 once closed
 	int left;
 };
 
@@ -83,14 +83,14 @@ static void start(int slot)
 
 static void forget(struct job *job, int which)
 {
-	// Before close(): a child that has not done its exec yet holds a copy of the descriptor.
+	// Before close(): a child before its exec still holds a copy of the descriptor.
 	epoll_ctl(poll_fd, EPOLL_CTL_DEL, job->fds[which], NULL);
 	close(job->fds[which]);
 	job->fds[which] = -1;
 	job->left--;
 }
 
-// Whether the job is over with this event.
+// Return whether the job has ended with this event.
 static int hear(struct job *job, int which)
 {
 	char buffer[65536];

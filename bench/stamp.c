@@ -1,5 +1,5 @@
-// stamp FILE LABEL appends "LABEL NS\n" to FILE: the CLOCK_MONOTONIC instant at which it ran.
-// That is after exec and the dynamic linker, so what these take counts as time to start.
+// stamp FILE LABEL appends "LABEL NS\n" to FILE, with the CLOCK_MONOTONIC time of its start.
+// The time is taken after exec and dynamic linking, which count as part of the start.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

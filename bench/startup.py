@@ -1,4 +1,4 @@
-"""How long `mythjobs status` takes, beside the same Python that does nothing."""
+"""Benchmark of `mythjobs status`, compared with an empty Python program."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Figures(TypedDict):
 
 def measure(arguments: argparse.Namespace) -> Figures:
     python = support.MYTHJOBS.with_name("python")
-    took_ms: dict[str, list[float]] = {"status": [], "python": []}
-    with support.workplace() as place:
-        disk = figures.Disk(place)
-        disk.probe()
-        with support.mythjobs_up(place, jobs=2) as system:
+    durations_ms: dict[str, list[float]] = {"status": [], "python": []}
+    with support.temporary_directory() as directory:
+        disk = figures.DiskProbe(directory)
+        disk.measure()
+        with support.mythjobs_up(directory, jobs=2) as system:
             commands: dict[str, list[str | Path]] = {
                 "python": [python, "-c", "pass"],
                 "status": [support.MYTHJOBS, "--state-dir", system.state, "status"],
             }
-            for command in commands.values():  # compiles the sources that have changed
-                run_ms(command)
+            for command in commands.values():  # compiles changed sources
+                measure_run_ms(command)
             for _ in range(arguments.rounds):
                 for name, command in commands.items():
-                    took_ms[name].append(run_ms(command))
-        disk.probe()
-    status_ms, python_ms = (statistics.median(took_ms[name]) for name in ("status", "python"))
+                    durations_ms[name].append(measure_run_ms(command))
+        disk.measure()
+    status_ms, python_ms = (statistics.median(durations_ms[name]) for name in ("status", "python"))
     return {
         "status_ms": status_ms,
         "python_ms": python_ms,
@@ -50,15 +50,15 @@ def measure(arguments: argparse.Namespace) -> Figures:
     }
 
 
-def run_ms(command: list[str | Path]) -> float:
-    began = time.perf_counter()
+def measure_run_ms(command: list[str | Path]) -> float:
+    start_s = time.perf_counter()
     done = subprocess.run(
-        command, capture_output=True, check=False, env=support.environment(), text=True
+        command, capture_output=True, check=False, env=support.build_environment(), text=True
     )
-    took_ms = (time.perf_counter() - began) * 1000
+    durations_ms = (time.perf_counter() - start_s) * 1000
     if done.returncode:
-        raise support.BenchError(f"mythjobs status ended with {done.returncode}: {done.stderr}")
-    return took_ms
+        raise support.BenchError(f"mythjobs status exited with {done.returncode}: {done.stderr}")
+    return durations_ms
 
 
 def rows(result: Figures) -> tuple[str, list[figures.Row]]:
@@ -70,10 +70,10 @@ def rows(result: Figures) -> tuple[str, list[figures.Row]]:
         f"≤ {BAR:.0f}",
         result["ratio"] <= BAR,
     )
-    return "startup: the command line, from start to end", [line]
+    return "startup: run time of the command line", [line]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="startup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    figures.run(parser, measure, rows)
+    figures.run_benchmark(parser, measure, rows)

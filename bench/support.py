@@ -1,4 +1,4 @@
-"""A mythjobs of the bench's own: started in a temporary place, asked by HTTP, ended for sure."""
+"""Start and stop of `mythjobs up` in a temporary directory, and an HTTP client for it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ except ModuleNotFoundError:
 ROOT: Final = Path(__file__).resolve().parent.parent
 MYTHJOBS: Final = ROOT / ".venv" / "bin" / "mythjobs"
 READY: Final = b"mythjobs is up"
-READY_WITHIN_S: Final = 60.0
-END_WITHIN_S: Final = 10.0
-# The reaper stays for a minute after its agent, for the next one; nobody waits for that here.
-LEFT_WITHIN_S: Final = 1.0
-LONGEST_WAIT_S: Final = 60  # of one request with `wait`
+READY_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 10.0
+# A reaper waits one minute for a new agent; the benchmarks terminate it earlier.
+REAPER_STOP_TIMEOUT_S: Final = 1.0
+MAX_WAIT_S: Final = 60  # of a request with `wait`
 
 _numbers = count()
 
@@ -43,19 +43,19 @@ TRUE: Final = {"name": "true", "argv": ["/bin/true"], "contain": False}
 
 
 class BenchError(Exception):
-    """Nothing could be measured; the text is a sentence for the user."""
+    """Nothing could be measured."""
 
 
-class Refused(BenchError):
-    """The master answered a request with an error; the text is its message."""
+class RequestRejected(BenchError):
+    """The master answered with an error."""
 
 
 @contextmanager
-def workplace() -> Iterator[Path]:
-    """A temporary directory on the disk of the checkout, deleted at the end."""
+def temporary_directory() -> Iterator[Path]:
+    """Create a temporary directory on the disk of the repository, and delete it at the end."""
     if not MYTHJOBS.exists():
-        raise BenchError("there is no .venv/bin/mythjobs; run make test or make demo first")
-    # .venv is on that disk and no part of the repository.
+        raise BenchError(".venv/bin/mythjobs not found; run make test or make demo first")
+    # .venv is on that disk and ignored by Git.
     path = Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / ".venv"))
     try:
         yield path
@@ -63,26 +63,26 @@ def workplace() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def compiled(source: str, directory: Path) -> Path:
-    """The program of a C file of this folder, compiled into the directory."""
+def compile_c(source: str, directory: Path) -> Path:
+    """Compile a C file of bench/ and return the program."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        raise BenchError("there is no C compiler; install gcc and libc6-dev, then run this again")
+        raise BenchError("no C compiler found; install gcc and libc6-dev, then run this again")
     program = directory / source.removesuffix(".c")
-    made = subprocess.run(
+    compiled = subprocess.run(
         [compiler, "-O2", "-pthread", "-o", program, Path(__file__).parent / source],
         capture_output=True,
         text=True,
         check=False,
     )
-    if made.returncode:
-        raise BenchError(f"{compiler} cannot compile bench/{source}:\n{made.stderr}")
+    if compiled.returncode:
+        raise BenchError(f"{compiler} cannot compile bench/{source}:\n{compiled.stderr}")
     return program
 
 
 class _UnixConnection(HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=LONGEST_WAIT_S + 120)
+        super().__init__("localhost", timeout=MAX_WAIT_S + 120)
         self._path = path
 
     def connect(self) -> None:
@@ -92,7 +92,7 @@ class _UnixConnection(HTTPConnection):
 
 
 class Api:
-    """One persistent connection to the master's socket. A request blocks until it is answered."""
+    """Client with one persistent connection to the master's socket."""
 
     def __init__(self, socket_path: str) -> None:
         self._connection = _UnixConnection(socket_path)
@@ -101,30 +101,35 @@ class Api:
         self._connection.close()
 
     def get(self, path: str, **query: object) -> Any:
-        return self._ask("GET", path, query, None)
+        return self._request("GET", path, query, None)
 
     def post(self, path: str, body: object, **query: object) -> Any:
-        """A body of bytes is sent as it is, anything else as JSON. Raises Refused."""
+        """Send bytes unchanged, any other body as JSON. Raises RequestRejected."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._ask("POST", path, query, data)
+        return self._request("POST", path, query, data)
 
-    def _ask(self, method: str, path: str, query: Mapping[str, object], data: bytes | None) -> Any:
-        self._drop_if_closed()
+    def _request(
+        self, method: str, path: str, query: Mapping[str, object], data: bytes | None
+    ) -> Any:
+        self._reconnect_if_closed()
         target = f"/api/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Content-Type": "application/json"} if data is not None else {}
         try:
             self._connection.request(method, target, data, headers)
-            answer = self._connection.getresponse()
-            text = answer.read()
+            response = self._connection.getresponse()
+            text = response.read()
         except (OSError, HTTPException) as error:
-            raise BenchError(f"{method} {target}: the master did not answer ({error!r})") from error
-        if answer.status >= 400:
-            raise Refused(_message(text) or f"{method} {target} was answered {answer.status}")
+            raise BenchError(
+                f"{method} {target}: the master did not respond ({error!r})"
+            ) from error
+        if response.status >= 400:
+            raise RequestRejected(
+                _parse_error(text) or f"{method} {target} failed with status {response.status}"
+            )
         return json.loads(text)
 
-    def _drop_if_closed(self) -> None:
-        # The server closes a connection that was idle for some seconds; a request must not
-        # be lost on it.
+    def _reconnect_if_closed(self) -> None:
+        # The server closes connections that are idle for some seconds.
         sock = self._connection.sock
         if sock is not None and select.select([sock], [], [], 0)[0]:
             self._connection.close()
@@ -134,27 +139,27 @@ class Api:
         return int(self.post("jobs", body)["id"])
 
     def wait_job(self, job: int) -> None:
-        """Until it is over. Raises BenchError if it did not succeed."""
+        """Wait for the end of a job. Raises BenchError if it did not succeed."""
         while True:
-            found = self.get(f"jobs/{job}", wait=LONGEST_WAIT_S)
+            found = self.get(f"jobs/{job}", wait=MAX_WAIT_S)
             if found["state"] == "succeeded":
                 return
             if found["state"] in ("failed", "cancelled"):
                 raise BenchError(f"job {job} {found['state']}: {found['reason']['sentence']}")
 
-    def batch(self, command: str, jobs: int) -> int:
+    def submit_batch(self, command: str, jobs: int) -> int:
         return int(self.post("batches", b"{}\n" * jobs, command=command)["batch"])
 
     def wait_batch(self, batch: int) -> None:
-        while not self.get(f"batches/{batch}", wait=LONGEST_WAIT_S)["over"]:
+        while not self.get(f"batches/{batch}", wait=MAX_WAIT_S)["over"]:
             pass
 
     def counts(self) -> dict[str, int]:
         return dict(self.get("status")["counts"])
 
 
-class System:
-    """A running `mythjobs up`: its api, and its processes by the names master, agent, reaper."""
+class RunningSystem:
+    """Running `mythjobs up`: its API, and the pids of master, agent and reaper."""
 
     def __init__(self, state: Path) -> None:
         self._info = json.loads((state / "master.json").read_bytes())
@@ -162,20 +167,20 @@ class System:
         self.api = Api(self._info["socket"])
 
     def pids(self) -> dict[str, int]:
-        """Raises BenchError if one of the three is not there."""
+        """Raises BenchError if one of the processes is missing."""
         found = {"master": int(self._info["pid"])}
-        for pid, words in processes.naming(self.state).items():
+        for pid, argv in processes.find_by_path(self.state).items():
             if pid == found["master"]:
                 continue
-            found["reaper" if any("reaper" in word for word in words) else "agent"] = pid
+            found["reaper" if any("reaper" in argument for argument in argv) else "agent"] = pid
         for name in ("master", "agent", "reaper"):
             if name not in found:
-                raise BenchError(f"the {name} of {self.state} was not found in /proc")
+                raise BenchError(f"{name} process of {self.state} not found in /proc")
         return {name: found[name] for name in ("master", "agent", "reaper")}
 
 
-def _message(text: bytes) -> str:
-    """The sentence of an error, or nothing if it is not one of ours."""
+def _parse_error(text: bytes) -> str:
+    """Return the message of an error response, or "" if it has none."""
     try:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
@@ -184,7 +189,7 @@ def _message(text: bytes) -> str:
 
 @contextmanager
 def new_database(url: str) -> Iterator[str]:
-    """A database of its own on the server of a PostgreSQL URL, dropped at the end."""
+    """Create a database on the server of a PostgreSQL URL, and drop it at the end."""
     import psycopg
 
     name = f"mythjobs_bench_{os.getpid()}_{next(_numbers)}"
@@ -192,7 +197,7 @@ def new_database(url: str) -> Iterator[str]:
         with psycopg.connect(url, autocommit=True) as server:
             server.execute(f"CREATE DATABASE {name}")
     except psycopg.Error as error:
-        raise BenchError(f"no database can be made at {url}: {error}") from error
+        raise BenchError(f"cannot create a database at {url}: {error}") from error
     parts = urlsplit(url)
     try:
         yield f"postgresql://{parts.netloc}/{name}?{parts.query}"
@@ -202,76 +207,76 @@ def new_database(url: str) -> Iterator[str]:
 
 
 @contextmanager
-def mythjobs_up(directory: Path, jobs: int, store: str | None = None) -> Iterator[System]:
-    """`mythjobs up --jobs N` on a new state directory; at the end nothing of it is left."""
+def mythjobs_up(directory: Path, jobs: int, store: str | None = None) -> Iterator[RunningSystem]:
+    """Run `mythjobs up --jobs N` on a new state directory; stop all of its processes at the end."""
     state = Path(tempfile.mkdtemp(prefix="state-", dir=directory))
     options = ["--port", "0", "--jobs", str(jobs), "--stop-jobs"]
     if store is not None:
         options += ["--store", store]
-    # In a session of its own, so that Ctrl-C comes to us alone and we end it in order.
+    # A new session, so that Ctrl-C interrupts only the benchmark, which stops mythjobs in order.
     up = subprocess.Popen(
         [MYTHJOBS, "--state-dir", state, "up", *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        env=environment(),
+        env=build_environment(),
     )
     try:
-        _wait_until_ready(up)
-        system = System(state)
+        _wait_ready(up)
+        system = RunningSystem(state)
         try:
             yield system
         finally:
             system.api.close()
     finally:
-        _end(up, state)
+        _stop(up, state)
 
 
-def environment() -> dict[str, str]:
-    """Ours, except what would make a start slower than it is for users."""
-    without = ("PYTHONDONTWRITEBYTECODE", "MYTHJOBS_STATE_DIR")
-    return {name: value for name, value in os.environ.items() if name not in without}
+def build_environment() -> dict[str, str]:
+    """Return the environment excluded variables that slow down the start."""
+    excluded = ("PYTHONDONTWRITEBYTECODE", "MYTHJOBS_STATE_DIR")
+    return {name: value for name, value in os.environ.items() if name not in excluded}
 
 
-def _wait_until_ready(up: subprocess.Popen[bytes]) -> None:
-    """Reads what it says, for ever: a full pipe would stop it."""
-    said: list[bytes] = []
-    told = threading.Event()
+def _wait_ready(up: subprocess.Popen[bytes]) -> None:
+    """Wait for the ready line, and keep reading the output: a full pipe would block the process."""
+    last_lines: list[bytes] = []
+    is_ready = threading.Event()
 
     def read() -> None:
         assert up.stdout is not None
         with up.stdout:
             for line in up.stdout:
-                said[:] = [*said[-20:], line]
+                last_lines[:] = [*last_lines[-20:], line]
                 if line.startswith(READY):
-                    told.set()
-        told.set()
+                    is_ready.set()
+        is_ready.set()
 
     threading.Thread(target=read, daemon=True).start()
-    told.wait(READY_WITHIN_S)
-    if not any(line.startswith(READY) for line in said):
-        text = b"".join(said).decode(errors="replace")
-        raise BenchError(f"mythjobs up did not come up; it said:\n{text}")
+    is_ready.wait(READY_TIMEOUT_S)
+    if not any(line.startswith(READY) for line in last_lines):
+        text = b"".join(last_lines).decode(errors="replace")
+        raise BenchError(f"mythjobs up did not start; its output:\n{text}")
 
 
-def _end(up: subprocess.Popen[bytes], state: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _stop(up: subprocess.Popen[bytes], state: Path) -> None:
+    old_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         up.terminate()
         try:
-            up.wait(END_WITHIN_S)
+            up.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             up.kill()
             up.wait()
-        processes.end(state, LEFT_WITHIN_S)
-        # On tmpfs, outside of the workplace.
+        processes.terminate_all(state, REAPER_STOP_TIMEOUT_S)
+        # On tmpfs, outside the temporary directory.
         shutil.rmtree(ensure_runtime_dir(StateDir(state)), ignore_errors=True)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, old_handler)
 
 
-def note(text: str) -> None:
-    """Tell whoever watches what goes on; never on stdout, which holds the figures."""
+def show_progress(text: str) -> None:
+    """Show progress on a terminal. Never on stdout, which has the results."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

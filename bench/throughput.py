@@ -1,4 +1,4 @@
-"""Jobs of /bin/true per second, from the first submit to the last durable finish, beside raw C."""
+"""Benchmark of jobs of /bin/true per second, compared with raw C."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ class Figures(TypedDict):
 
 
 def measure(arguments: argparse.Namespace) -> list[Figures]:
-    with support.workplace() as place:
-        raw = support.compiled("raw_spawn.c", place)
+    with support.temporary_directory() as directory:
+        raw = support.compile_c("raw_spawn.c", directory)
         found = []
         for in_flight in arguments.in_flight:
-            plain = measure_at(in_flight, arguments.jobs, arguments.rounds, raw, place)
+            plain = measure_at(in_flight, arguments.jobs, arguments.rounds, raw, directory)
             if arguments.store is not None:
                 with support.new_database(arguments.store) as url:
                     other = measure_at(
-                        in_flight, arguments.jobs, arguments.rounds, raw, place, store=url
+                        in_flight, arguments.jobs, arguments.rounds, raw, directory, store=url
                     )
                 plain["store_jobs_per_s"] = other["jobs_per_s"]
-                # Each beside the C of its own minutes: a machine is not always as fast.
+                # Each relative to its own C runs: the speed of a machine varies over time.
                 plain["store_ratio"] = other["ratio"] / plain["ratio"]
             found.append(plain)
         return found
 
 
 def measure_at(
-    in_flight: int, jobs: int, rounds: int, raw: Path, place: Path, store: str | None = None
+    in_flight: int, jobs: int, rounds: int, raw: Path, directory: Path, store: str | None = None
 ) -> Figures:
-    disk = figures.Disk(place)
-    with support.mythjobs_up(place, in_flight, store) as system:
+    disk = figures.DiskProbe(directory)
+    with support.mythjobs_up(directory, in_flight, store) as system:
         api = system.api
         api.post("commands", {"definition": support.TRUE, "replace": False})
         commands, reason = ["true"], None
@@ -63,26 +63,28 @@ def measure_at(
             contained = support.TRUE | {"name": "true-contained", "contain": True}
             api.post("commands", {"definition": contained, "replace": False})
             commands.append("true-contained")
-        except support.Refused as refused:
+        except support.RequestRejected as refused:
             reason = str(refused)
-        for command in commands:  # until what a job takes is learned, none are prefetched
-            api.wait_batch(api.batch(command, WARM_UP))
+        for command in commands:  # prefetch starts once the run time of a command is known
+            api.wait_batch(api.submit_batch(command, WARM_UP))
         rates: dict[str, list[float]] = {name: [] for name in ("raw", *commands)}
         cpu: dict[str, list[float]] = {}
         for number in range(1, rounds + 1):
-            support.note(f"throughput: {in_flight} in flight, round {number} of {rounds} …")
-            disk.probe()
-            rates["raw"].append(raw_rate(raw, jobs, in_flight))
+            support.show_progress(
+                f"throughput: {in_flight} in flight, round {number} of {rounds} …"
+            )
+            disk.measure()
+            rates["raw"].append(measure_raw_rate(raw, jobs, in_flight))
             for command in commands:
                 time.sleep(SETTLE_S)
-                before = {name: processes.cpu_s(pid) for name, pid in system.pids().items()}
-                rates[command].append(rate(api, command, jobs))
+                before = {name: processes.read_cpu_s(pid) for name, pid in system.pids().items()}
+                rates[command].append(measure_rate(api, command, jobs))
                 if command == "true":
                     for name, pid in system.pids().items():
-                        used_us = (processes.cpu_s(pid) - before[name]) * 1e6
+                        used_us = (processes.read_cpu_s(pid) - before[name]) * 1e6
                         cpu.setdefault(name, []).append(used_us / jobs)
             time.sleep(SETTLE_S)
-        disk.probe()
+        disk.measure()
     median = {name: statistics.median(values) for name, values in rates.items()}
     return {
         "in_flight": in_flight,
@@ -98,26 +100,26 @@ def measure_at(
     }
 
 
-def rate(api: support.Api, command: str, jobs: int) -> float:
+def measure_rate(api: support.Api, command: str, jobs: int) -> float:
     before = api.counts()
     sizes = [min(BATCH, jobs - start) for start in range(0, jobs, BATCH)]
-    began = time.monotonic()
-    batches = [api.batch(command, size) for size in sizes]
-    # Of all but the last batch most are over when the last one is; one that is not counts too.
+    start_s = time.monotonic()
+    batches = [api.submit_batch(command, size) for size in sizes]
+    # Earlier batches have usually end_s by now; if not, wait for them too.
     api.wait_batch(batches.pop())
-    ended = time.monotonic()
+    end_s = time.monotonic()
     for batch in reversed(batches):
         if not api.get(f"batches/{batch}")["over"]:
             api.wait_batch(batch)
-            ended = time.monotonic()
+            end_s = time.monotonic()
     after = api.counts()
     succeeded = after["succeeded"] - before["succeeded"]
     if succeeded != jobs:
         raise support.BenchError(f"of {jobs} jobs {succeeded} succeeded; counts now: {after}")
-    return jobs / (ended - began)
+    return jobs / (end_s - start_s)
 
 
-def raw_rate(raw: Path, jobs: int, in_flight: int) -> float:
+def measure_raw_rate(raw: Path, jobs: int, in_flight: int) -> float:
     done = subprocess.run(
         [raw, str(jobs), str(in_flight)], capture_output=True, text=True, check=False
     )
@@ -149,7 +151,7 @@ def rows(results: list[Figures]) -> tuple[str, list[figures.Row]]:
             for name, used in each["cpu_us_per_job"].items()
         ]
     reasons = {each["contained_reason"] for each in results} - {None}
-    title = "throughput: /bin/true, first submit to last durable finish"
+    title = "throughput: /bin/true, first submit to last durable end"
     return title + "".join(f"\n  contained: {reason}" for reason in reasons), lines
 
 
@@ -175,4 +177,4 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[2, 8])
     parser.add_argument("--store", metavar="URL", help="a PostgreSQL server to compare with")
-    figures.run(parser, measure, rows)
+    figures.run_benchmark(parser, measure, rows)

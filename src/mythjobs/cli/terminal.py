@@ -6,7 +6,7 @@ import codecs
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TextIO
 
 import click
@@ -108,7 +108,7 @@ def print_fields(pairs: Iterable[tuple[str, str]]) -> None:
     shown = [(label, value) for label, value in pairs if value]
     widest = max((display_width(label) for label, _ in shown), default=0)
     for label, value in shown:
-        print_line(f"{_pad(label, widest)}  {value}")
+        print_line(f"{label}{' ' * (widest - display_width(label))}  {value}")
 
 
 def print_table(
@@ -124,38 +124,37 @@ def print_table(
     if sys.stdout.isatty():
         columns = [at for at in columns if not table or any(row[at].text for row in table)]
     widths = [
-        max(display_width(headings[at]), *(display_width(row[at].text) for row in table), 0)
+        max(display_width(text) for text in (headings[at], *(row[at].text for row in table)))
         for at in columns
     ]
     if sys.stdout.isatty():
         widths = fit_widths(widths, _get_terminal_width() - 2 * (len(widths) - 1))
-    for number, row in enumerate([[Cell(each) for each in headings], *table]):
-        for line in _format_row([row[at] for at in columns], widths):
-            parts = [
-                (" " * (width - display_width(cell.text)) if headings[at] in right else "")
-                + colour(*cell)
-                + (" " * (width - display_width(cell.text)) if headings[at] not in right else "")
-                for at, cell, width in zip(columns, line, widths, strict=True)
-            ]
-            text = "  ".join(parts).rstrip()
-            print_line(f"\x1b[1m{text}\x1b[0m" if number == 0 and is_coloured() else text)
-
-
-def _format_row(row: Sequence[Cell], widths: Sequence[int]) -> Iterable[list[Cell]]:
-    wrapped = [wrap(cell.text, width) for cell, width in zip(row, widths, strict=True)]
-    for at in range(max(map(len, wrapped))):
-        yield [
-            Cell(lines[at] if at < len(lines) else "", cell.state)
-            for cell, lines in zip(row, wrapped, strict=True)
-        ]
+    is_right = [headings[at] in right for at in columns]
+    header, *body = [[Cell(each) for each in headings], *table]
+    for line in _format_row([header[at] for at in columns], widths, is_right):
+        print_line(f"\x1b[1m{line}\x1b[0m" if is_coloured() else line)
+    for row in body:
+        for line in _format_row([row[at] for at in columns], widths, is_right):
+            print_line(line)
 
 
 def _to_cell(value: object) -> Cell:
-    return (
-        Cell(sanitize(value.text), value.state)
-        if isinstance(value, Cell)
-        else Cell(sanitize(value))
-    )
+    text, state = value if isinstance(value, Cell) else (value, "")
+    return Cell(sanitize(text), state)
+
+
+def _format_row(
+    row: Sequence[Cell], widths: Sequence[int], is_right: Sequence[bool]
+) -> Iterator[str]:
+    wrapped = [wrap(cell.text, width) for cell, width in zip(row, widths, strict=True)]
+    for at in range(max(map(len, wrapped))):
+        parts = []
+        for cell, lines, width, right in zip(row, wrapped, widths, is_right, strict=True):
+            text = lines[at] if at < len(lines) else ""
+            gap = " " * (width - display_width(text))
+            shown = colour(text, cell.state)
+            parts.append(gap + shown if right else shown + gap)
+        yield "  ".join(parts).rstrip()
 
 
 def fit_widths(widths: Sequence[int], limit: int) -> list[int]:
@@ -194,10 +193,6 @@ def _get_terminal_width() -> int:
         return int(columns) if columns.isdecimal() else os.get_terminal_size(1).columns or 80
     except OSError:
         return 80
-
-
-def _pad(text: str, width: int) -> str:
-    return text + " " * (width - display_width(text))
 
 
 def sanitize(text: object) -> str:

@@ -88,13 +88,28 @@ def test_a_wrong_line_is_one_sentence(call: Call, words: list[str], sentence: st
     assert "--help`" in done.err
 
 
-def test_no_words_are_answered_with_the_help(capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_the_first_steps_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 2
-    assert capfd.readouterr().err.startswith("Usage: mythjobs")
+    shown = capfd.readouterr().err
+    assert shown.startswith("Usage: mythjobs")
+    commands = [line.strip() for line in shown.splitlines() if line.startswith("  mythjobs ")]
+    assert [line.split("  ")[0] for line in commands] == [
+        "mythjobs up",
+        "mythjobs command add FILE",
+        "mythjobs submit COMMAND",
+        "mythjobs jobs",
+        "mythjobs log JOB",
+    ]
+    assert "`mythjobs --help` lists all commands" in shown
+    assert run(["machine"]) == 2
+    assert capfd.readouterr().err.startswith("Usage: mythjobs machine")
 
 
-def test_every_help_is_there(call: Call) -> None:
-    assert "completion" in call("--help").out
+def test_every_command_has_a_help_text(call: Call) -> None:
+    out = call("--help").out
+    headings = [line for line in out.splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings[1:] == ["Queue:", "Jobs:", "Commands:", "Machines:", "Maintenance:"]
+    assert "completion" in out
     assert "Examples:\n  mythjobs submit transcode-h264" in call("submit", "--help").out
     assert "mythjobs run -- rsync" in call("run", "-h").out
     assert call("--version").out.startswith("mythjobs, version ")

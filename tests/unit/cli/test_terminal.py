@@ -3,6 +3,14 @@ import json
 import pytest
 
 from mythjobs.cli import terminal
+from mythjobs.cli.terminal import (
+    display_width,
+    escape_controls,
+    fit_widths,
+    sanitize,
+    sanitize_output,
+    wrap,
+)
 
 
 def test_a_plain_table_is_aligned_and_has_one_line_a_row(
@@ -31,3 +39,44 @@ def test_json_is_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_note_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_message("no\nsuch\x1b[1m thing")
     assert capsys.readouterr() == ("", "mythjobs: no such[1m thing\n")
+
+
+def test_a_title_cannot_move_the_cursor_or_turn_the_line() -> None:
+    assert sanitize("a\x1b[2Jb\x9b31mc\u202ed\x7f") == "a[2Jb31mcd"
+    assert sanitize("two\r\nlines\tand more") == "two lines and more"
+
+
+def test_output_on_a_terminal_keeps_lines_tabs_and_redrawn_progress() -> None:
+    assert sanitize_output("1\t%\r2 %\n\x1b]0;pwned\x07ok\n") == "1\t%\r2 %\n]0;pwnedok\n"
+
+
+def test_json_on_a_terminal_says_controls_as_escapes() -> None:
+    assert escape_controls('{\n "a": "\x9b\u202e"}') == '{\n "a": "\\u009b\\u202e"}'
+
+
+@pytest.mark.parametrize(
+    "text, columns", [("abc", 3), ("ä", 1), ("a\u0308", 1), ("😀", 2), ("日本", 4)]
+)
+def test_wide_characters_take_two_columns(text: str, columns: int) -> None:
+    assert display_width(text) == columns
+
+
+def test_the_widest_columns_are_narrowed_to_fit() -> None:
+    assert fit_widths([4, 30, 60], 80) == [4, 30, 46]
+    assert fit_widths([4, 60, 60], 80) == [4, 38, 38]
+    # Columns stay readable even if the table is wider than the terminal.
+    assert fit_widths([20, 20], 3) == [8, 8]
+
+
+@pytest.mark.parametrize(
+    "text, width, lines",
+    [
+        ("", 5, [""]),
+        ("one two three", 7, ["one two", "three"]),
+        ("/srv/tv/news.ts x", 8, ["/srv/tv/", "news.ts", "x"]),
+        ("日本日本", 5, ["日本", "日本"]),
+        ("日本", 1, ["日本"]),
+    ],
+)
+def test_text_is_wrapped_at_blanks(text: str, width: int, lines: list[str]) -> None:
+    assert wrap(text, width) == lines

@@ -1,0 +1,114 @@
+"""Output on a terminal of 80 columns: width, header lines and colours."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mythjobs.cli.terminal import display_width
+from tests.integration.cli.samples import MACHINE, STATUS, failed, job
+from tests.integration.cli.scripted import Master, environment
+from tests.integration.cli.test_looking import WHY
+from tests.integration.cli.test_upkeep import WHAT_IF
+
+COLUMNS = 80
+STYLE = re.compile("\x1b\\[[0-9;]*m")
+LONG = {
+    "subject": "/srv/recordings/2026/11/a news programme with a long title.ts",
+    "reason": {"code": "no_machine", "sentence": "no machine can run it: attic has no label gpu"},
+}
+
+
+def shown(master: Master, *arguments: str, **variables: str) -> str:
+    """Return the output of a command line whose stdout is a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    process = subprocess.Popen(
+        master.command(*arguments),
+        env=environment(**{"TERM": "xterm", **variables}),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+    )
+    os.close(theirs)
+    output = b""
+    try:
+        while data := os.read(ours, 65_536):
+            output += data
+    except OSError:  # EIO: the process has closed the terminal
+        pass
+    os.close(ours)
+    assert process.wait(20) == 0
+    return output.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(autouse=True)
+def answers(master: Master) -> None:
+    running = job(1234567, state="running", progress=40.0, command="transcode-h264", **LONG)
+    skewed = {**MACHINE, "clock_ms": 7_200_000, "allow": {"except": ["backup", "transcode-h264"]}}
+    late = {
+        "name": "transcode-h264", "queued": 31, "running": 0, "oldest_ms": 0, "enabled": True,
+        "put_off_ms": 4_000_000_000_000,
+    }  # fmt: skip
+    definition = {
+        "name": "transcode-h264", "revision": 12, "enabled": False, "parameters": ["a"] * 20,
+        "summary": "Transcode a recording to H.264 with two passes and a small target size",
+    }  # fmt: skip
+    master.answers |= {
+        "GET jobs": {"jobs": [running, job(**LONG), failed(6, **LONG)], "next": None},
+        "GET jobs/7": failed(),
+        "GET jobs/7/why": {**WHY, "machines": WHY["machines"] * 3},
+        "GET machines": {"machines": [skewed]},
+        "GET commands": {"commands": [definition]},
+        "GET status": {**STATUS, "commands": [*STATUS["commands"], late]},
+        "POST what-if": WHAT_IF,
+        "GET semaphores": {"semaphores": [{"name": "nas", "size": 3, "used": 1}]},
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments, header",
+    [
+        (["jobs"], "job  state"),
+        (["machines"], "machine  state"),
+        (["command", "list"], "command  "),
+        (["semaphore", "list"], "semaphore  used"),
+        (["status"], "command  "),
+        (["why", "7"], "machine  rules"),
+        (["what-if", "night.toml"], "command    jobs  settings"),
+    ],
+)
+def test_lists_fit_the_terminal_and_have_a_header_line(
+    master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, header: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "night.toml").write_text("[machines.attic]\njobs = 1\n")
+    output = shown(master, *arguments)
+    lines = STYLE.sub("", output).splitlines()
+    assert [line for line in lines if display_width(line) > COLUMNS] == []
+    assert any(" ".join(line.split()).startswith(" ".join(header.split())) for line in lines)
+    # Header lines are bold.
+    assert "\x1b[1m" in output
+
+
+def test_state_progress_and_reason_have_the_colour_of_the_state(master: Master) -> None:
+    lines = shown(master, "jobs").splitlines()
+    assert "\x1b[36mrunning\x1b[0m" in lines[1]
+    assert "\x1b[36m40 %\x1b[0m" in lines[1]
+    details = shown(master, "show", "7")
+    assert "state      \x1b[31mfailed\x1b[0m\n" in details
+    assert "reason     \x1b[31mexit code 3\x1b[0m\n" in details
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("arguments", [["jobs"], ["status"], ["show", "7"]])
+def test_no_color_and_dumb_terminals_get_no_colours(
+    master: Master, variables: dict[str, str], arguments: list[str]
+) -> None:
+    assert "\x1b" not in shown(master, *arguments, **variables)

@@ -1,7 +1,6 @@
-"""A master and two machines as real processes on one host, to be killed and started again.
+"""Cluster of a master and two agents as real processes on one host, for tests that kill them.
 
-The second machine is an agent with a state directory of its own, which shows it the socket and the
-key of the one master.
+The second agent has its own state directory, with links to the socket and key of the master.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,36 +25,36 @@ from mythjobs.errors import MythJobsError, Unreachable
 
 MACHINES: Final = ("attic", "cellar")
 READY: Final = b"mythjobs master is up"
-PATIENCE_S: Final = 60.0
-_STEP_S: Final = 0.02
-_WITNESS: Final = Path(__file__).with_name("witness_job.py")
+TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.02
+_LOGGING_JOB: Final = Path(__file__).with_name("logging_job.py")
 
 
-def witness_command(directory: Path) -> dict[str, Any]:
-    """The definition of a command whose jobs testify there (witness_job.py)."""
-    words = [sys.executable, "-I", "-S", str(_WITNESS), str(directory), "{seconds}", "{code}"]
+def logging_command(directory: Path) -> dict[str, Any]:
+    """Return the definition of a command whose jobs log there (logging_job.py)."""
+    argv = [sys.executable, "-I", "-S", str(_LOGGING_JOB), str(directory), "{seconds}", "{code}"]
     parameters = [{"name": "seconds", "type": "text"}, {"name": "code", "type": "int"}]
-    return {"name": "witness", "argv": words, "parameters": parameters, "silence": "rerun"}
+    return {"name": "log", "argv": argv, "parameters": parameters, "silence": "rerun"}
 
 
-class TortureError(Exception):
-    """The household does not come to where it could be judged; the text says how."""
+class ClusterError(Exception):
+    """The cluster does not reach the state that a test needs."""
 
 
 def boottime_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def until(is_so: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
-    """Raises TortureError if it never is."""
-    deadline = time.monotonic() + within_s
-    while not is_so():
+def wait_until(condition: Callable[[], bool], failure: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Poll until the condition holds. Raises ClusterError on timeout."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
         if time.monotonic() > deadline:
-            raise TortureError(f"{what}, after {within_s:g} s")
-        time.sleep(_STEP_S)
+            raise ClusterError(f"{failure} after {timeout_s:g} s")
+        time.sleep(_POLL_S)
 
 
-class Household:
+class LocalCluster:
     def __init__(self, root: Path, jobs: int) -> None:
         self.root = root
         self.state = StateDir(root / "attic")
@@ -65,8 +63,6 @@ class Household:
         self._log = (root / "log").open("ab")
         self._master: subprocess.Popen[bytes] | None = None
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
-        # What is running changes under whoever asks, from several threads.
-        self._lock = threading.Lock()
 
     # Starting.
 
@@ -79,39 +75,39 @@ class Household:
             (other / name).symlink_to(self.state.root / name)
         for name in MACHINES:
             self.start_agent(name)
-        until(self._both_are_up, "the machines are not up")
+        wait_until(self._are_machines_up, "the machines are still not up")
         for name in MACHINES:
             self.post(f"machines/{name}", {"allow": "all", "jobs": self._jobs})
 
     def start_master(self) -> None:
-        """Returns when it serves."""
-        words = ["--state-dir", str(self.state.root), "master", "--port", "0"]
-        self._master = self._run(words, stdout=subprocess.PIPE)
+        """Start the master, and wait until it accepts requests."""
+        arguments = ["--state-dir", str(self.state.root), "master", "--port", "0"]
+        self._master = self._start_process(arguments, stdout=subprocess.PIPE)
         assert self._master.stdout is not None
-        with self._master.stdout as said:
-            ready, _, _ = select.select([said], [], [], PATIENCE_S)
-            if not ready or not said.readline().startswith(READY):
-                raise TortureError("the master does not come up; see its log")
+        with self._master.stdout as stdout:
+            ready, _, _ = select.select([stdout], [], [], TIMEOUT_S)
+            if not ready or not stdout.readline().startswith(READY):
+                raise ClusterError("the master does not start; see its log")
 
     def start_agent(self, name: str) -> None:
-        words = ["--state-dir", str(self.states[name].root), "agent", "--name", name]
-        self._agents[name] = self._run(words, stdout=subprocess.DEVNULL)
+        arguments = ["--state-dir", str(self.states[name].root), "agent", "--name", name]
+        self._agents[name] = self._start_process(arguments, stdout=subprocess.DEVNULL)
 
-    def _run(self, words: list[str], stdout: int) -> subprocess.Popen[bytes]:
+    def _start_process(self, arguments: list[str], stdout: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "mythjobs", *words],
+            [sys.executable, "-P", "-m", "mythjobs", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=self._log,
             start_new_session=True,
         )
 
-    def _both_are_up(self) -> bool:
+    def _are_machines_up(self) -> bool:
         try:
-            found = self.get("machines")["machines"]
+            pids = self.get("machines")["machines"]
         except Unreachable:
             return False
-        return [each["state"] for each in found] == ["up"] * len(MACHINES)
+        return [each["state"] for each in pids] == ["up"] * len(MACHINES)
 
     # Killing.
 
@@ -128,8 +124,8 @@ class Household:
         self._agents[name].send_signal(number)
 
     def kill_reaper(self, name: str) -> int | None:
-        """When (CLOCK_BOOTTIME) the reaper of a machine was killed; None if it has none now."""
-        pids = reapers(self.states[name])
+        """Kill the reaper of a machine, if any. Return the CLOCK_BOOTTIME of the kill."""
+        pids = find_reaper_pids(self.states[name])
         at_ns = None
         for pid in pids:
             try:
@@ -140,30 +136,30 @@ class Household:
         return at_ns
 
     def end(self) -> None:
-        """Agents end their jobs and their reapers, then the master ends."""
+        """Make the agents end their jobs and reapers, then terminate the master."""
         for process in self._agents.values():
             process.send_signal(signal.SIGUSR1)
         for process in [*self._agents.values(), *([self._master] if self._master else [])]:
             if process is self._master:
                 process.terminate()
             try:
-                process.wait(PATIENCE_S)
+                process.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         for state in self.states.values():
-            for pid in reapers(state):
+            for pid in find_reaper_pids(state):
                 os.kill(pid, signal.SIGTERM)
             shutil.rmtree(ensure_runtime_dir(state), ignore_errors=True)
         self._log.close()
 
-    # Asking. A master that is killed under a request is asked again when there is one.
+    # Requests.
 
     def get(self, path: str, **query: object) -> dict[str, Any]:
         return self._client().get(path, query)
 
-    def output(self, job_id: int) -> bytes:
-        """What is kept of the last attempt, wherever it lies."""
+    def read_output(self, job_id: int) -> bytes:
+        """Return the kept output of the last attempt."""
         kept: list[bytes] = []
         self._client().stream(f"jobs/{job_id}/output", {}, kept.append)
         return b"".join(kept)
@@ -174,40 +170,40 @@ class Household:
     def _client(self) -> Client:
         return Client(locate.find_socket(str(self.state.root)))
 
-    def insist(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Until a master answers; the request must be one that may come twice."""
-        deadline = time.monotonic() + PATIENCE_S
+    def post_until_answered(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Repeat an idempotent request until a master answers it."""
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
                 return self.post(path, body)
             except Unreachable as error:
                 if time.monotonic() > deadline:
-                    raise TortureError(f"no master answers: {error.sentence}") from error
-                time.sleep(_STEP_S)
+                    raise ClusterError(f"no response of a master: {error.sentence}") from error
+                time.sleep(_POLL_S)
             except MythJobsError as error:
-                raise TortureError(f"POST {path}: {error.sentence}") from error
+                raise ClusterError(f"POST {path}: {error.sentence}") from error
 
 
-def reapers(state: StateDir) -> list[int]:
-    """Their pids, by their command lines: to try their locks would disturb those that begin."""
-    found = []
+def find_reaper_pids(state: StateDir) -> list[int]:
+    """Return the pids of reapers, by command line: taking their locks would disturb a start."""
+    pids = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            words = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
+            argv = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
         except OSError:
             continue
-        if any(word.startswith(str(state.agent.reapers)) for word in words):
-            found.append(int(entry.name))
-    return found
+        if any(word.startswith(str(state.agent.reapers)) for word in argv):
+            pids.append(int(entry.name))
+    return pids
 
 
 @contextmanager
-def a_household(root: Path, jobs: int = 3) -> Iterator[Household]:
-    household = Household(root, jobs)
+def run_cluster(root: Path, jobs: int = 3) -> Iterator[LocalCluster]:
+    cluster = LocalCluster(root, jobs)
     try:
-        household.start()
-        yield household
+        cluster.start()
+        yield cluster
     finally:
-        household.end()
+        cluster.end()

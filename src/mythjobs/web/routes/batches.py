@@ -12,17 +12,23 @@ from typing import Any, Final, cast
 from litestar import get, post
 from litestar.params import FromPath, FromQuery
 
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, Conflict, NoSuchCommand, NoSuchJob, StoreFull
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store.queries.batches import read_batch
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master, get_submitter
 from mythjobs.web.routes.validation import check_batch_id, check_time_ms, check_wait_s
+from mythjobs.web.server.openapi import LinesOperation, error_responses
 
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
-@post("/batches", summary="Submit one job per line of the body, each a JSON object of arguments")
+@post(
+    "/batches",
+    summary="Submit one job per line of the body, each a JSON object of arguments",
+    operation_class=LinesOperation,
+    responses=error_responses(NoSuchCommand, Conflict, StoreFull),
+)
 async def submit_batch(
     request: ApiRequest,
     command: FromQuery[str],
@@ -67,7 +73,11 @@ async def submit_batch(
     return loaded
 
 
-@get("/batches/{batch_id:int}", summary="Show a batch; with `wait`, once all its jobs have ended")
+@get(
+    "/batches/{batch_id:int}",
+    summary="Show a batch; with `wait`, once all its jobs have ended",
+    responses=error_responses(NoSuchJob),
+)
 async def show_batch(
     request: ApiRequest, batch_id: FromPath[int], wait: FromQuery[float | None] = None
 ) -> responses.Batch:

@@ -8,6 +8,7 @@ from litestar import delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from mythjobs.clock import master_now
+from mythjobs.errors import Conflict, NoSuchCommand, StoreFull
 from mythjobs.master import requests
 from mythjobs.master.explain import machine
 from mythjobs.protocol import responses
@@ -15,9 +16,14 @@ from mythjobs.protocol.requests import CommandDefinition, DefineResult, EnableRe
 from mythjobs.store.queries import commands as queries
 from mythjobs.web.routes.request import ApiRequest, get_master
 from mythjobs.web.routes.validation import check_revision
+from mythjobs.web.server.openapi import error_responses
 
 
-@post("/commands", summary="Define a command or a new revision")
+@post(
+    "/commands",
+    summary="Define a command or a new revision",
+    responses=error_responses(Conflict, StoreFull),
+)
 async def define_command(
     request: ApiRequest, data: JSONBody[CommandDefinition]
 ) -> responses.Defined:
@@ -34,12 +40,16 @@ async def define_command(
     }
 
 
-@get("/commands", summary="List commands")
+@get("/commands", summary="List commands", responses=error_responses())
 async def list_commands(request: ApiRequest) -> responses.Commands:
     return await get_master(request).read(queries.list_commands)
 
 
-@get("/commands/{name:str}", summary="Show a command or an older revision")
+@get(
+    "/commands/{name:str}",
+    summary="Show a command or an older revision",
+    responses=error_responses(NoSuchCommand),
+)
 async def show_command(
     request: ApiRequest,
     name: FromPath[str],
@@ -51,7 +61,11 @@ async def show_command(
     return await read
 
 
-@get("/commands/{name:str}/revisions", summary="List the revisions of a command, newest first")
+@get(
+    "/commands/{name:str}/revisions",
+    summary="List the revisions of a command, newest first",
+    responses=error_responses(NoSuchCommand),
+)
 async def list_revisions(request: ApiRequest, name: FromPath[str]) -> responses.Revisions:
     return await get_master(request).read(queries.list_revisions, name)
 
@@ -60,6 +74,7 @@ async def list_revisions(request: ApiRequest, name: FromPath[str]) -> responses.
     "/commands/{name:str}/enabled",
     status_code=200,
     summary="Enable or disable the start of a command's jobs; running jobs continue",
+    responses=error_responses(NoSuchCommand),
 )
 async def enable_command(
     request: ApiRequest, name: FromPath[str], data: JSONBody[EnableRequest]
@@ -68,7 +83,12 @@ async def enable_command(
     return {"name": name, "enabled": data.on}
 
 
-@delete("/commands/{name:str}", status_code=200, summary="Remove a command")
+@delete(
+    "/commands/{name:str}",
+    status_code=200,
+    summary="Remove a command",
+    responses=error_responses(NoSuchCommand, Conflict),
+)
 async def remove_command(request: ApiRequest, name: FromPath[str]) -> responses.Removed:
     await get_master(request).execute(requests.RemoveCommand(name))
     return {"name": name}

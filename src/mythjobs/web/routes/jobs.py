@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 from litestar import Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Struct, field
 
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchJob, StoreFull
 from mythjobs.master import requests
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol import responses
@@ -25,6 +26,7 @@ from mythjobs.web.routes.validation import (
     check_wait_s,
     is_valid_id,
 )
+from mythjobs.web.server.openapi import error_responses
 
 MAX_LISTED: Final = 1000
 Action = Literal["cancel", "hold", "release", "rerun", "pause", "resume"]
@@ -44,14 +46,23 @@ _STATES: Final[dict[str, tuple[JobState, ...]]] = {
 }
 
 
-@post("/jobs", summary="Submit a job")
+@post(
+    "/jobs",
+    summary="Submit a job",
+    responses={
+        200: ResponseSpec(Submitted, False, "A job with this key exists"),
+        **error_responses(NoSuchCommand, NoSuchJob, StoreFull),
+    },
+)
 async def submit_job(request: ApiRequest, data: JSONBody[Submit]) -> Response[Submitted]:
     submit = requests.SubmitJob(check_submit(data), get_submitter(request))
     submitted = await get_master(request).execute(submit)
     return Response(submitted, status_code=201 if submitted.new else 200)
 
 
-@get("/jobs", summary="List jobs, newest first")
+@get(
+    "/jobs", summary="List jobs, newest first", responses=error_responses(NoSuchCommand, NoSuchJob)
+)
 async def list_jobs(
     request: ApiRequest,
     state_is: Annotated[str | None, QueryParameter(name="state")] = None,
@@ -75,7 +86,11 @@ async def list_jobs(
     return answer
 
 
-@get("/jobs/count", summary="Count jobs by state")
+@get(
+    "/jobs/count",
+    summary="Count jobs by state",
+    responses=error_responses(NoSuchCommand, NoSuchJob),
+)
 async def count_jobs(
     request: ApiRequest,
     state_is: Annotated[str | None, QueryParameter(name="state")] = None,
@@ -107,6 +122,7 @@ def _parse_states(listed: str | None) -> tuple[str, ...]:
 @get(
     "/jobs/{job_id:int}",
     summary="Show a job; with `wait`, once it has ended or after that many seconds",
+    responses=error_responses(NoSuchJob),
 )
 async def show_job(
     request: ApiRequest, job_id: FromPath[int], wait: FromQuery[float | None] = None
@@ -118,13 +134,22 @@ async def show_job(
     return await master.wait_job(check_job_id(job_id), wait_s, disconnected)
 
 
-@get("/jobs/{job_id:int}/why", summary="Explain why a job waits and where it could run")
+@get(
+    "/jobs/{job_id:int}/why",
+    summary="Explain why a job waits and where it could run",
+    responses=error_responses(NoSuchJob),
+)
 async def explain_job(request: ApiRequest, job_id: FromPath[int]) -> responses.Why:
     return await get_master(request).explain_job(check_job_id(job_id))
 
 
 def _make_action_route(action: Action, summary: str) -> Any:
-    @post(f"/jobs/{action}", status_code=200, summary=summary)
+    @post(
+        f"/jobs/{action}",
+        status_code=200,
+        summary=summary,
+        responses=error_responses(*([StoreFull] if action == "rerun" else [])),
+    )
     async def act_on_jobs(request: ApiRequest, data: JSONBody[JobIds]) -> responses.ActionResults:
         make_request = _request_maker(action, get_submitter(request))
         ids = check_ids(data)
@@ -169,7 +194,12 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     subject: str | None = None
 
 
-@post("/jobs/all", status_code=200, summary="Act on all jobs that match a filter")
+@post(
+    "/jobs/all",
+    status_code=200,
+    summary="Act on all jobs that match a filter",
+    responses=error_responses(NoSuchCommand, NoSuchJob, StoreFull),
+)
 async def act_on_matching(
     request: ApiRequest, data: JSONBody[ActOnMatching]
 ) -> responses.MatchingActionResult:

@@ -9,13 +9,14 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from mythjobs.clock import master_now
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, Conflict, NoSuchCommand, NoSuchMachine
 from mythjobs.master import requests
 from mythjobs.master.explain import machine as machine_pages
 from mythjobs.model.machine_policy import MAX_JOBS
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import HoursOverride, MachineSettings
 from mythjobs.web.routes.request import ApiRequest, get_master, get_submitter
+from mythjobs.web.server.openapi import error_responses
 
 
 class SetMachine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,22 +34,31 @@ class Dead(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
-@get("/status", summary="Show the status of the master and its queue")
+@get("/status", summary="Show the status of the master and its queue", responses=error_responses())
 async def show_status(request: ApiRequest) -> responses.Status:
     return await get_master(request).read_status()
 
 
-@get("/machines", summary="List machines")
+@get("/machines", summary="List machines", responses=error_responses())
 async def list_machines(request: ApiRequest) -> responses.Machines:
     return await get_master(request).list_machines()
 
 
-@get("/machines/{name:str}", summary="Show a machine with its settings")
+@get(
+    "/machines/{name:str}",
+    summary="Show a machine with its settings",
+    responses=error_responses(NoSuchMachine),
+)
 async def show_machine(request: ApiRequest, name: FromPath[str]) -> responses.MachineDetails:
     return await _read_machine(request, name)
 
 
-@post("/machines/{name:str}", status_code=200, summary="Change a machine's job limit, rights, zone")
+@post(
+    "/machines/{name:str}",
+    status_code=200,
+    summary="Change a machine's job limit, rights, zone",
+    responses=error_responses(NoSuchMachine, NoSuchCommand),
+)
 async def set_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SetMachine]
 ) -> responses.MachineDetails:
@@ -63,6 +73,7 @@ async def set_machine(
     "/machines/{name:str}/settings",
     status_code=200,
     summary="Replace all settings of a machine",
+    responses=error_responses(NoSuchMachine, NoSuchCommand),
 )
 async def edit_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[MachineSettings]
@@ -75,6 +86,7 @@ async def edit_machine(
     "/machines/{name:str}/hours",
     status_code=200,
     summary="Override a machine's windows until a given time",
+    responses=error_responses(NoSuchMachine, NoSuchCommand),
 )
 async def override_hours(
     request: ApiRequest, name: FromPath[str], data: JSONBody[HoursOverride]
@@ -88,6 +100,7 @@ async def override_hours(
     "/machines/{name:str}/dead",
     status_code=200,
     summary="Declare a machine dead; its jobs are started again elsewhere",
+    responses=error_responses(NoSuchMachine, Conflict),
 )
 async def declare_dead(
     request: ApiRequest, name: FromPath[str], data: JSONBody[Dead]
@@ -96,7 +109,11 @@ async def declare_dead(
     return {"name": name, "jobs": await get_master(request).execute(declaration)}
 
 
-@get("/machines/{name:str}/why", summary="Explain why a machine starts no more jobs")
+@get(
+    "/machines/{name:str}/why",
+    summary="Explain why a machine starts no more jobs",
+    responses=error_responses(NoSuchMachine),
+)
 async def explain_machine(request: ApiRequest, name: FromPath[str]) -> responses.WhyMachine:
     return await get_master(request).explain_machine(name)
 

@@ -8,13 +8,14 @@ from litestar import get, post
 from litestar.params import JSONBody
 from msgspec import Struct, field
 
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchMachine
 from mythjobs.master import requests
 from mythjobs.protocol import responses
 from mythjobs.store.invariants.run import check as check_store
 from mythjobs.store.writes.prune import PruneSlice
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master
 from mythjobs.web.routes.validation import check_time_ms
+from mythjobs.web.server.openapi import error_responses
 
 FinalState = Literal["succeeded", "failed", "cancelled"]
 # Jobs examined per turn.
@@ -37,7 +38,7 @@ class WhatIfSettings(Struct, frozen=True, forbid_unknown_fields=True):
     semaphores: dict[str, int] = field(default_factory=dict)
 
 
-@get("/check", summary="Check the invariants of the store")
+@get("/check", summary="Check the invariants of the store", responses=error_responses())
 async def check_invariants(request: ApiRequest) -> responses.Checked:
     found = await get_master(request).read(check_store)
     return {
@@ -49,7 +50,12 @@ async def check_invariants(request: ApiRequest) -> responses.Checked:
     }
 
 
-@post("/jobs/prune", status_code=200, summary="Delete old ended jobs with their output")
+@post(
+    "/jobs/prune",
+    status_code=200,
+    summary="Delete old ended jobs with their output",
+    responses=error_responses(),
+)
 async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> responses.Pruned:
     """Delete in slices, one per turn, until done or the client disconnects."""
     before_ms = check_time_ms(data.before_ms, "before_ms")
@@ -68,7 +74,12 @@ async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> responses.Pr
     return {"jobs": jobs}
 
 
-@post("/what-if", status_code=200, summary="Replay the last week's jobs with changed settings")
+@post(
+    "/what-if",
+    status_code=200,
+    summary="Replay the last week's jobs with changed settings",
+    responses=error_responses(NoSuchMachine, NoSuchCommand),
+)
 async def replay_jobs(request: ApiRequest, data: JSONBody[WhatIfSettings]) -> responses.WhatIf:
     if not (data.machines or data.commands or data.semaphores):
         raise BadRequest("no settings to change; give machines, commands or semaphores")

@@ -13,11 +13,12 @@ from litestar.datastructures import ResponseHeader
 from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 
-from mythjobs.errors import BadRequest, MythJobsError
+from mythjobs.errors import BadRequest, MythJobsError, NoSuchJob
 from mythjobs.master.output.reader import OutputStream
 from mythjobs.web.routes.request import ApiRequest, get_master
 from mythjobs.web.routes.validation import check_job_id
 from mythjobs.web.server.errors import Receive, Send
+from mythjobs.web.server.openapi import BytesOperation, error_responses
 
 _MAX_OFFSET: Final = 2**63 - 1
 _MAX_ATTEMPT_NUMBER: Final = 2**31 - 1
@@ -72,7 +73,9 @@ async def _wait_disconnect(receive: Receive) -> None:
     "/jobs/{job_id:int}/output",
     summary="Read a job's output",
     media_type="application/octet-stream",
+    operation_class=BytesOperation,
     response_description="The bytes",
+    responses=error_responses(NoSuchJob),
     response_headers=[
         ResponseHeader("X-Attempt", documentation_only=True, description="The attempt's number"),
         ResponseHeader(

@@ -12,14 +12,20 @@ from mythjobs.master.explain import machine
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import SemaphoreSize
 from mythjobs.web.routes.request import ApiRequest, get_master
+from mythjobs.web.server.openapi import error_responses
 
 
-@get("/semaphores", summary="List semaphores with their units in use")
+@get("/semaphores", summary="List semaphores with their units in use", responses=error_responses())
 async def list_semaphores(request: ApiRequest) -> responses.Semaphores:
     return await _read_semaphores(request)
 
 
-@post("/semaphores/{name:str}", status_code=200, summary="Create or resize a semaphore")
+@post(
+    "/semaphores/{name:str}",
+    status_code=200,
+    summary="Create or resize a semaphore",
+    responses=error_responses(),
+)
 async def set_semaphore(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SemaphoreSize]
 ) -> responses.Semaphores:
@@ -27,7 +33,12 @@ async def set_semaphore(
     return await _read_semaphores(request)
 
 
-@delete("/semaphores/{name:str}", status_code=200, summary="Remove a semaphore")
+@delete(
+    "/semaphores/{name:str}",
+    status_code=200,
+    summary="Remove a semaphore",
+    responses=error_responses(),
+)
 async def remove_semaphore(request: ApiRequest, name: FromPath[str]) -> responses.Semaphores:
     await get_master(request).execute(requests.SetSemaphore(name, None))
     return await _read_semaphores(request)

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from mythjobs.web.server.errors import encode_error
+
 # A head must arrive within one interval, a body at 1 kB/s or more. Intervals in which the master
 # itself paused reading do not count.
 CHECK_INTERVAL_S: Final = 10.0
@@ -43,8 +45,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.write(STATUS_LINE[431] + b"connection: close\r\n\r\n")
-                self.transport.close()
+                self._reject(431, f"the request's head is larger than {MAX_HEAD_BYTES // 1024} KiB")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -60,6 +61,23 @@ class LimitedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._cancel_timer()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Replace uvicorn's plain text, for data that is not HTTP."""
+        self._reject(400, msg)
+
+    def _reject(self, status: int, sentence: str) -> None:
+        """Answer without a request, and close the connection."""
+        body = encode_error("bad_request", sentence, 2)
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+        self.transport.close()
 
     def _start_timer(self) -> None:
         self._received_bytes = 0

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.exceptions import (
     HTTPException,
     InternalServerException,
     ValidationException,
 )
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.handlers import HTTPRouteHandler
 
-import mythjobs
 from mythjobs.errors import MythJobsError
 from mythjobs.master.link.server import LinkServer
 from mythjobs.master.service import Master
@@ -33,6 +31,7 @@ from mythjobs.web.routes.agent_link import serve_agent_link
 from mythjobs.web.routes.request import ApiRequest
 from mythjobs.web.server import errors
 from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
+from mythjobs.web.server.openapi import make_openapi_config
 
 LINK_PATH: Final = "/link"
 # Each module defines ROUTES.
@@ -55,13 +54,13 @@ def build_app(master: Master, links: LinkServer) -> App:
 
 
 def _build_api(master: Master) -> Litestar:
-    routes = [route for part in ROUTE_MODULES for route in part.ROUTES]
-    router = Router("/api/v1", route_handlers=routes)
+    routes = [each for part in ROUTE_MODULES for each in part.ROUTES]
+    router = Router("/api/v1", route_handlers=[*_make_options_routes(routes), *routes])
     return Litestar(
         [router],
         request_class=ApiRequest,
         state=State({"master": master}),
-        openapi_config=_openapi_config(),
+        openapi_config=make_openapi_config(),
         exception_handlers={
             MythJobsError: errors.handle_mythjobs_error,
             errors.RequestRejected: errors.handle_rejection,
@@ -78,14 +77,22 @@ def _build_api(master: Master) -> Litestar:
     )
 
 
-def _openapi_config() -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="mythjobs",
-        version=mythjobs.__version__,
-        path="/api",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-        components=Components(
-            security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}
-        ),
-        security=[{"token": []}],
-    )
+def _make_options_routes(routes: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """Return a route for OPTIONS of each path.
+
+    Litestar's own names in `Allow` only the methods of the route that was registered first. It
+    makes none for a path that has one, so these must be registered before the others.
+    """
+    methods: dict[str, set[str]] = {}
+    for each in routes:
+        for path in each.paths:
+            methods.setdefault(path, {"OPTIONS"}).update(each.http_methods)
+    return [_make_options_route(path, ", ".join(sorted(of))) for path, of in methods.items()]
+
+
+def _make_options_route(path: str, allow: str) -> HTTPRouteHandler:
+    @route(path, http_method="OPTIONS", status_code=204, include_in_schema=False)
+    async def show_methods() -> Response[None]:
+        return Response(None, headers={"allow": allow})
+
+    return show_methods

@@ -111,7 +111,9 @@ def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response
     code = _CODES.get(error.status_code, "bad_request")
     if error.status_code >= 500:
         return handle_unexpected_error(request, error)
-    return _make_response(error.status_code, code, sentence, 2)
+    response = _make_response(error.status_code, code, sentence, 2)
+    response.headers.update(error.headers or {})  # Allow of a 405 (RFC 9110 §15.5.6)
+    return response
 
 
 def handle_unexpected_error(request: AnyRequest, error: Exception) -> Response[ErrorBody]:

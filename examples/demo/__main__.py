@@ -1,17 +1,17 @@
-"""The main job on one machine: a recording is transcoded, flagged and given a thumbnail.
+"""Demo on one machine: a recording is transcoded, its commercials are found, and a thumbnail made.
 
     .venv/bin/python examples/demo        (or `make demo`, which installs what it needs first)
 
-Everything happens in a temporary directory, which is removed at the end. Ends with 0 only if
-the results are right. Ctrl-C at any moment ends all that was started.
+All files are in a temporary directory, which is removed at the end. The exit code is 0 only if
+the results are correct. Ctrl-C ends all started processes.
 """
 
 import signal
 import sys
 
-# Nothing is started yet: until main() takes care of it, Ctrl-C simply ends this program.
+# Until main() handles Ctrl-C, it just ends this program: no process is started yet.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from story import main  # noqa: E402
+from demo import main  # noqa: E402
 
 sys.exit(main())

@@ -1,4 +1,4 @@
-"""Nothing that the demo started outlives it, also what made itself a session of its own."""
+"""Termination of all descendants of the demo, also of those in sessions of their own."""
 
 import ctypes
 import os
@@ -9,20 +9,20 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
-def adopt_orphans() -> None:
-    """From now on a descendant whose parent ends becomes our child, not that of process 1."""
+def become_subreaper() -> None:
+    """Become a child subreaper: orphaned descendants become our children."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def end_all(grace_s: float = 2.0, longest_s: float = 10.0) -> None:
-    """Returns when no descendant is left: they may end by themselves for a while, then KILL."""
-    began = time.monotonic()
-    while living := _reap_and_list():
-        waited_s = time.monotonic() - began
-        if waited_s > longest_s:  # one that hangs in the kernel, say on a dead NFS server
+def end_all(grace_s: float = 2.0, timeout_s: float = 10.0) -> None:
+    """Wait until no descendant is left, and kill those left after the grace period."""
+    start_s = time.monotonic()
+    while pids := _reap_and_list():
+        waited_s = time.monotonic() - start_s
+        if waited_s > timeout_s:  # a process hangs in the kernel, for example on a dead NFS server
             return
         if waited_s > grace_s:
-            for pid in living:
+            for pid in pids:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -38,14 +38,14 @@ def _reap_and_list() -> list[int]:
         return []
     parents = {int(each.name): _parent(each) for each in Path("/proc").glob("[0-9]*")}
     found = {os.getpid()}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
+    while children := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= children
     return sorted(found - {os.getpid()})
 
 
 def _parent(process: Path) -> int:
     try:
-        # The name in brackets may hold anything, brackets too; the parent is behind the state.
+        # The parent's pid follows the name, which may contain brackets, and the state.
         return int((process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
     except OSError:
         return 0

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal; elsewhere a line when something changed, every few seconds."""
+"""Progress display: bars on a terminal, otherwise a line for changes, every few seconds."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ class Row(NamedTuple):
 
 class Display:
     def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
+        self._is_terminal = sys.stdout.isatty()
         self._bars = Progress(
             TextColumn("{task.description:<22}"),
             BarColumn(),
@@ -25,11 +25,11 @@ class Display:
             TextColumn("{task.fields[state]}"),
         )
         self._tasks: dict[str, TaskID] = {}
-        self._told: dict[str, Row] = {}
-        self._told_s = 0.0
+        self._printed: dict[str, Row] = {}
+        self._printed_s = 0.0
 
     def __enter__(self) -> "Display":
-        if self._terminal:
+        if self._is_terminal:
             self._bars.start()
         return self
 
@@ -39,11 +39,11 @@ class Display:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._terminal:
+        if self._is_terminal:
             self._bars.stop()
 
     def show(self, rows: Sequence[Row]) -> None:
-        if self._terminal:
+        if self._is_terminal:
             self._draw(rows)
         else:
             self._print(rows)
@@ -56,11 +56,11 @@ class Display:
             self._bars.update(self._tasks[row.name], completed=percent, state=row.state)
 
     def _print(self, rows: Sequence[Row], every_s: float = 5.0) -> None:
-        due = time.monotonic() - self._told_s >= every_s
+        due = time.monotonic() - self._printed_s >= every_s
         for row in rows:
-            told = self._told.get(row.name)
-            if told is None or told.state != row.state or (due and told != row):
+            printed = self._printed.get(row.name)
+            if printed is None or printed.state != row.state or (due and printed != row):
                 percent = "" if row.percent is None else f"  {row.percent:.0f} %"
                 print(f"{row.name:<22}  {row.state}{percent}", flush=True)
-                self._told[row.name] = row
-                self._told_s = time.monotonic()
+                self._printed[row.name] = row
+                self._printed_s = time.monotonic()

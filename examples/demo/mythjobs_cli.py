@@ -1,4 +1,4 @@
-"""The `mythjobs` command as the demo uses it: the same calls that anyone would type."""
+"""Calls of the `mythjobs` command, as a user types them."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ PROGRAM = Path(sys.executable).with_name("mythjobs")
 
 
 class DemoError(Exception):
-    """What went wrong, in a sentence."""
+    """A call of `mythjobs` failed."""
 
 
 class Job(NamedTuple):
@@ -22,47 +22,47 @@ class Job(NamedTuple):
 
 
 class Queue:
-    """`mythjobs up` on this machine, with a state directory of its own."""
+    """`mythjobs up` with its own state directory."""
 
     def __init__(self, state: Path) -> None:
         self._mythjobs = [str(PROGRAM), "--state-dir", str(state)]
         self._log = state.with_name("up.log")
         self._up: subprocess.Popen[bytes] | None = None
 
-    def start(self, longest_s: float = 30.0) -> str:
-        """What `up` says once it is ready."""
+    def start(self, timeout_s: float = 30.0) -> str:
+        """Start `up`, and return its ready line."""
         with self._log.open("wb") as log:
             self._up = subprocess.Popen(
                 [*self._mythjobs, "up", "--port", "0", "--stop-jobs"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C on the terminal is for the demo, which then stops this in order.
+                # Ctrl-C interrupts only the demo, which stops `up` in order.
                 start_new_session=True,
             )
-        until = time.monotonic() + longest_s
-        while time.monotonic() < until:
-            said = self._log.read_text(errors="replace")
-            for line in said.splitlines(keepends=True):
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            output = self._log.read_text(errors="replace")
+            for line in output.splitlines(keepends=True):
                 if line.startswith("mythjobs is up") and line.endswith("\n"):
                     return line.rstrip()
             if self._up.poll() is not None:
-                raise DemoError(f"`mythjobs up` ended with {self._up.returncode}:\n{said}")
+                raise DemoError(f"`mythjobs up` exited with {self._up.returncode}:\n{output}")
             time.sleep(0.02)
-        raise DemoError(f"`mythjobs up` was not ready after {longest_s:.0f} s:\n{said}")
+        raise DemoError(f"`mythjobs up` was not ready after {timeout_s:.0f} s:\n{output}")
 
-    def stop(self, longest_s: float = 20.0) -> None:
+    def stop(self, timeout_s: float = 20.0) -> None:
         if self._up is not None:
             self._up.terminate()
             try:
-                self._up.wait(longest_s)
+                self._up.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 self._up.kill()
                 self._up.wait()
 
     def submit(self, command: str, *options: str, **parameters: object) -> int:
-        given = [f"--param={name}={value}" for name, value in parameters.items()]
-        job_id: int = self.read("submit", command, *options, *given)["id"]
+        parameter_options = [f"--param={name}={value}" for name, value in parameters.items()]
+        job_id: int = self.read("submit", command, *options, *parameter_options)["id"]
         return job_id
 
     def jobs(self, ids: list[int]) -> list[Job]:
@@ -80,6 +80,8 @@ class Queue:
             [*self._mythjobs, *arguments], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip()
-            raise DemoError(f"`mythjobs {' '.join(arguments)}` ended {done.returncode}: {said}")
+            output = (done.stderr or done.stdout).strip()
+            raise DemoError(
+                f"`mythjobs {' '.join(arguments)}` exited with {done.returncode}: {output}"
+            )
         return done.stdout

@@ -1,4 +1,4 @@
-"""What came of it: a table, the breaks, the facts of the video, and whether they are right."""
+"""Report of the demo: jobs, commercial breaks and video, with checks of the results."""
 
 import json
 import subprocess
@@ -12,37 +12,37 @@ from rich.table import Table
 import recording
 from mythjobs_cli import Queue
 
-_BREAK_WITHIN_S = 1.0
-_DURATION_WITHIN_S = 0.5
+_BREAK_TOLERANCE_S = 1.0
+_DURATION_TOLERANCE_S = 0.5
 
 
-def tell(queue: Queue, ids: Sequence[int], directory: Path) -> int:
-    """0 if all is right; else 1, and each thing that is wrong is said."""
+def print_report(queue: Queue, ids: Sequence[int], directory: Path) -> int:
+    """Print the results. Return 1 after printing errors if any is wrong, else 0."""
     console = Console(highlight=False, soft_wrap=True)
     jobs = [queue.read("show", str(job_id)) for job_id in ids]
     console.print(_table(jobs))
 
     files = [directory / name for name in ("news.ts", "news.mp4", "news.jpg", "news.edl")]
-    sizes = [f"{each.name} {_size(each.stat().st_size)}" for each in files if each.exists()]
+    sizes = [f"{each.name} {_format_size(each.stat().st_size)}" for each in files if each.exists()]
     console.print("files   " + ", ".join(sizes))
 
     breaks = _breaks(directory / "news.edl")
-    found = [f"{_clock(start)} to {_clock(end)}" for start, end in breaks]
+    found = [f"{_format_time(start)} to {_format_time(end)}" for start, end in breaks]
     console.print("breaks  " + (", ".join(found) or "none"))
 
     video = _probe(directory / "news.mp4")
-    console.print("video   " + (_facts(video) if video else "none that ffprobe can read"))
+    console.print("video   " + (_describe(video) if video else "not readable by ffprobe"))
 
-    wrong = [
-        *_wrong_jobs(queue, jobs),
-        *_wrong_breaks(breaks),
-        *_wrong_video(video, directory / "news.mp4"),
+    errors = [
+        *_check_jobs(queue, jobs),
+        *_check_breaks(breaks),
+        *_check_video(video, directory / "news.mp4"),
     ]
-    for sentence in wrong:
-        console.print(f"wrong   {sentence}", style="red", markup=False)
-    if not wrong:
-        console.print("right   the video is whole and the breaks are found", style="green")
-    return 1 if wrong else 0
+    for sentence in errors:
+        console.print(f"error   {sentence}", style="red", markup=False)
+    if not errors:
+        console.print("ok      the video is complete and the breaks are found", style="green")
+    return 1 if errors else 0
 
 
 def _table(jobs: Sequence[dict[str, Any]]) -> Table:
@@ -61,7 +61,7 @@ def _table(jobs: Sequence[dict[str, Any]]) -> Table:
 
 
 def _breaks(edl: Path) -> list[tuple[float, float]]:
-    """Of an edit list: start, end and 3 (a break) on each line."""
+    """Parse an edit list, whose lines have start, end and 3 (a break)."""
     if not edl.exists():
         return []
     lines = (line.split() for line in edl.read_text().splitlines())
@@ -81,7 +81,7 @@ def _probe(video: Path) -> dict[str, Any]:
     return {"duration_s": float(probed["format"]["duration"]), **streams}
 
 
-def _facts(video: dict[str, Any]) -> str:
+def _describe(video: dict[str, Any]) -> str:
     picture, sound = video.get("video", {}), video.get("audio", {})
     return (
         f"{picture.get('codec_name')} {picture.get('profile')}, "
@@ -90,43 +90,43 @@ def _facts(video: dict[str, Any]) -> str:
     )
 
 
-def _wrong_jobs(queue: Queue, jobs: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _check_jobs(queue: Queue, jobs: Sequence[dict[str, Any]]) -> Iterator[str]:
     for job in jobs:
         if job["state"] != "succeeded":
-            why = (job["reason"] or {}).get("sentence", "no reason is known")
+            why = (job["reason"] or {}).get("sentence", "reason unknown")
             yield f"job {job['id']} ({job['command']}) {job['state']}: {why}"
             if job["attempts"]:
                 lines = queue.call("log", str(job["id"])).splitlines()
                 yield from (f"    {line}" for line in lines[-5:])
 
 
-def _wrong_breaks(breaks: Sequence[tuple[float, float]]) -> Iterator[str]:
+def _check_breaks(breaks: Sequence[tuple[float, float]]) -> Iterator[str]:
     if len(breaks) != len(recording.BREAKS):
-        yield f"{len(breaks)} breaks were found, there are {len(recording.BREAKS)}"
+        yield f"found {len(breaks)} breaks instead of {len(recording.BREAKS)}"
         return
     for found, true in zip(breaks, recording.BREAKS, strict=True):
-        if max(abs(found[0] - true[0]), abs(found[1] - true[1])) > _BREAK_WITHIN_S:
-            yield f"the break at {_clock(true[0])} was found at {_clock(found[0])}"
+        if max(abs(found[0] - true[0]), abs(found[1] - true[1])) > _BREAK_TOLERANCE_S:
+            yield f"the break at {_format_time(true[0])} was found at {_format_time(found[0])}"
 
 
-def _wrong_video(video: dict[str, Any], path: Path) -> Iterator[str]:
+def _check_video(video: dict[str, Any], path: Path) -> Iterator[str]:
     if video.get("video", {}).get("codec_name") != "h264":
-        yield f"{path.name} is no H.264 video"
+        yield f"{path.name} is not an H.264 video"
         return
-    if abs(video["duration_s"] - recording.SECONDS) > _DURATION_WITHIN_S:
+    if abs(video["duration_s"] - recording.SECONDS) > _DURATION_TOLERANCE_S:
         yield f"{path.name} lasts {video['duration_s']:.2f} s instead of {recording.SECONDS} s"
-    # Only who decodes all of it knows that it is whole.
+    # Decode all frames: a truncated file has valid headers.
     decode = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", str(path), "-f", "null", "-"]
     done = subprocess.run(decode, capture_output=True, text=True, check=False)
     if done.returncode != 0 or done.stderr:
         yield f"{path.name} cannot be decoded: {done.stderr.strip()}"
 
 
-def _clock(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return f"{int(seconds) // 60}:{seconds % 60:05.2f}"
 
 
-def _size(size_bytes: int) -> str:
+def _format_size(size_bytes: int) -> str:
     if size_bytes < 10_000:
         return f"{size_bytes} bytes"
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} kB"

@@ -1,3 +1,3 @@
-"""A job queue that runs external commands on the machines that are there."""
+"""Distributed job queue that runs external commands on the available machines."""
 
 __version__ = "0.1.0"

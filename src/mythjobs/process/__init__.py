@@ -15,7 +15,9 @@ from mythjobs.model.outcome import (
 )
 from mythjobs.process.library.api import ALL, BUFFERED, INHERIT, MERGED, NULL, PIPE, MythSystem
 from mythjobs.process.library.buffer import Buffer
-from mythjobs.process.library.handle import Done, Process, Stopping
+from mythjobs.process.library.communicate import Output
+from mythjobs.process.library.done import Done, ProgramFailed
+from mythjobs.process.library.handle import Process, Stopping
 from mythjobs.process.library.pipes import Reader, Writer
 
 __all__ = [
@@ -34,7 +36,9 @@ __all__ = [
     "MythSystem",
     "NotStarted",
     "Outcome",
+    "Output",
     "Process",
+    "ProgramFailed",
     "Reader",
     "Signalled",
     "Stopped",

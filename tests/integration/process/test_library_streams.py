@@ -154,7 +154,7 @@ def test_several_readers_of_a_buffer_each_get_all_of_it() -> None:
 
 def test_lines_are_joined_across_chunks() -> None:
     with MythSystem.shell("printf 'a\\nbc'; printf 'd\\ne'", stdout=PIPE).start() as process:
-        assert list(process.stdout.lines()) == [b"a\n", b"bcd\n", b"e"]  # type: ignore[union-attr]
+        assert list(process.stdout.lines()) == [b"a\n", b"bcd\n", b"e"]
 
 
 def test_closing_stdout_sends_sigpipe_to_the_child() -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Final, Literal
 
 from mythjobs.model.limits import Limits
 from mythjobs.process.library.buffer import DEFAULT_KEEP
-from mythjobs.process.library.child import ChildSpec, LibraryChild, PathOrFd, Stdio
-from mythjobs.process.library.handle import Done, Process, check_limits
-from mythjobs.process.library.thread import supervisor_thread
+from mythjobs.process.library.child import LibraryChild
+from mythjobs.process.library.done import Done
+from mythjobs.process.library.handle import Process, check_limits
+from mythjobs.process.library.spec import ChildSpec, File, Stdio
+from mythjobs.process.library.thread import start_child, stop_child, supervisor_thread
 from mythjobs.process.spawn.program import NO_SETUP, ChildSetup, User, parse_io_class
 from mythjobs.process.supervise.descendants import TREE_VARIABLE
 
@@ -26,6 +28,8 @@ ALL: Final = (0, None)
 
 Text = str | bytes
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Input = Stdio | bytes | bytearray | memoryview | Path | IO[bytes] | int | None
+Variables = Mapping[str, str] | Mapping[bytes, bytes]
 _numbers: Final = itertools.count(1)
 _NO_LIMITS: Final = Limits()
 
@@ -34,13 +38,17 @@ class MythSystem:
     """A program and how to run it. `start` and `run` may be called repeatedly, from any thread.
 
     argv: the program, searched in the PATH of its environment, and its arguments; text or bytes.
-    stdin: None (empty), bytes, a path, a file or descriptor, PIPE (`process.stdin.write`) or
-        INHERIT.
+    executable: the file to execute if it is not argv[0], which the program still gets.
+    stdin: None (empty), bytes (through a pipe), a path, a file or descriptor, PIPE
+        (`process.stdin.write`) or INHERIT.
     stdout, stderr: BUFFERED (`process.stdout.read()`), PIPE (`for chunk in process.stdout`), a
         path to append to, a file or descriptor, NULL or INHERIT; stderr also MERGED.
     keep: bytes of the head and of the tail of a BUFFERED stream to keep, or ALL.
     env: the whole environment; None inherits ours and adds MYTHSYSTEM_TREE, which marks the
         processes of this tree.
+    env_add: variables to add to the environment or to replace in it.
+    pass_fds: descriptors that stay open in the program, under the same numbers. Then start()
+        returns after exec, and they may be closed.
     nice, io, umask, user, rlimits: take effect before its first instruction. `io` is "idle" or
         "best-effort:0" to "best-effort:7", `user` a name, `rlimits` maps a number
         (resource.RLIMIT_…) to (soft, hard).
@@ -58,12 +66,15 @@ class MythSystem:
         self,
         argv: Sequence[Text],
         *,
-        stdin: Stdio | bytes | Path | IO[bytes] | int | None = None,
+        executable: Path | None = None,
+        stdin: Input = None,
         stdout: Stdio | Path | IO[bytes] | int = BUFFERED,
         stderr: Stdio | Path | IO[bytes] | int = BUFFERED,
         keep: tuple[int, int | None] = DEFAULT_KEEP,
         cwd: Path | None = None,
-        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
+        env: Variables | None = None,
+        env_add: Variables | None = None,
+        pass_fds: Iterable[int] = (),
         limits: Limits = _NO_LIMITS,
         nice: int = 0,
         io: str = "",
@@ -79,11 +90,14 @@ class MythSystem:
         if isinstance(argv, str | bytes):
             raise ValueError("argv must be a list; for shell text use MythSystem.shell")
         self._argv = [_encode(each) for each in argv]
-        if not self._argv or not self._argv[0]:
+        self._executable = b"" if executable is None else _encode(executable)
+        if not self._argv or not (self._argv[0] or self._executable):
             raise ValueError("argv[0], the program to run, is missing or empty")
         self._env = None if env is None else _encode_environment(env)
-        self._cwd = None if cwd is None else _encode(os.fspath(cwd))
-        self._stdin = stdin if isinstance(stdin, bytes) else _check_stream(stdin, is_input=True)
+        self._env_add = _encode_environment(env_add or {})
+        self._pass_fds = tuple(sorted({_check_descriptor(each) for each in pass_fds}))
+        self._cwd = None if cwd is None else _encode(cwd)
+        self._stdin = _check_input(stdin)
         self._stdout = _check_stream(stdout)
         self._stderr = _check_stream(stderr)
         if self._stdout is MERGED:
@@ -116,81 +130,97 @@ class MythSystem:
 
     def start(self) -> Process:
         """Start the program and return at once. `pid` and the outcome tell if that failed."""
-        thread = supervisor_thread()
         child = LibraryChild(self._make_spec())
-        return Process(child, thread.start(child), thread)
+        return Process(child, *start_child(child))
 
     def run(self) -> Done:
         """Start the program and wait for its end."""
         if PIPE in (self._stdin, self._stdout, self._stderr):
             raise ValueError("run() cannot serve a PIPE; use start(), or BUFFERED")
-        thread = supervisor_thread()
         child = LibraryChild(self._make_spec())
         try:
-            return Process(child, thread.start(child), thread).done()
+            return Process(child, *start_child(child)).done()
         except BaseException:
             # Usually Ctrl-C, perhaps during the start: nothing else can stop this program.
-            thread.stop(child, "user", None)
+            stop_child(child)
             raise
 
     def _make_spec(self) -> ChildSpec:
-        env, mark = self._env, ""
-        if env is None:
+        variables, mark = self._env, ""
+        if variables is None:
             mark = f"{os.getpid()}.{next(_numbers)}"
-            env = _marked_environment(mark)
-        path = next((each[5:] for each in env if each.startswith(b"PATH=")), None)
-        search = os.defpath if path is None else path.decode("utf-8", "surrogateescape")
-        cwd = b"." if self._cwd is None else self._cwd
+            variables = _marked_environment(mark)
+        if self._env_add:
+            variables = variables | self._env_add
+        search = variables.get(b"PATH", os.defpath.encode()).decode("utf-8", "surrogateescape")
+        env = [name + b"=" + value for name, value in variables.items()]
         return ChildSpec(
-            self._argv, env, search, cwd, self._stdin, self._stdout, self._stderr, self._keep,
-            self._session, mark, self._limits, self._leave_daemons, self._at_exit, self._setup,
-            self._contain, self._best_effort,
+            self._argv, env, search, self._cwd, self._stdin, self._stdout, self._stderr,
+            self._keep, self._session, mark, self._limits, self._leave_daemons, self._at_exit,
+            self._setup, self._contain, self._best_effort, self._executable, self._pass_fds,
         )  # fmt: skip
 
 
-def _encode(text: Text) -> bytes:
-    """Encode for the kernel. Raises ValueError (UnicodeEncodeError is one) and TypeError."""
-    data = os.fsencode(text)
+def _encode(text: Path) -> bytes:
+    """Encode for the kernel. Raises ValueError (UnicodeEncodeError is one)."""
+    try:
+        data = os.fsencode(text)
+    except TypeError:
+        raise ValueError(f"must be text, bytes or a path: {text!r}") from None
     if b"\0" in data:
         raise ValueError(f"a NUL byte cannot be passed to a program: {text!r}")
     return data
 
 
-def _encode_environment(env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[bytes]:
-    pairs = []
+def _encode_environment(env: Variables) -> dict[bytes, bytes]:
+    encoded = {}
     for name, value in env.items():
         key = _encode(name)
         if not key or b"=" in key:
             raise ValueError(f'an environment variable\'s name is empty or contains "=": {name!r}')
-        pairs.append(key + b"=" + _encode(value))
-    return pairs
+        encoded[key] = _encode(value)
+    return encoded
 
 
-def _marked_environment(mark: str) -> list[bytes]:
+def _marked_environment(mark: str) -> dict[bytes, bytes]:
     """Return our environment with `mark` appended to the marks of the trees that we are in."""
     environment = dict(os.environb)
     name = TREE_VARIABLE.encode()
     above = environment.get(name, b"")
     environment[name] = b"%s %s" % (above, mark.encode()) if above else mark.encode()
-    return [key + b"=" + value for key, value in environment.items()]
+    return environment
 
 
-def _check_stream(
-    given: Stdio | Path | IO[bytes] | int | None, is_input: bool = False
-) -> Stdio | PathOrFd:
+def _check_input(given: Input) -> Stdio | bytes | File:
+    if given is BUFFERED or given is MERGED:
+        raise ValueError(f"stdin cannot be {given.name}")
+    if isinstance(given, bytes | bytearray | memoryview):
+        return bytes(given)
+    return _check_stream(given)
+
+
+def _check_stream(given: Stdio | Path | IO[bytes] | int | None) -> Stdio | File:
     if isinstance(given, Stdio):
-        if is_input and given in (BUFFERED, MERGED):
-            raise ValueError(f"stdin cannot be {given.name}")
         return given
     if given is None:
         return NULL
     if isinstance(given, int):
-        if given < 0:
-            raise ValueError(f"a file descriptor must not be negative: {given}")
-        return given
+        return _check_descriptor(given)
     if isinstance(given, str | bytes | os.PathLike):
-        return os.fsdecode(_encode(os.fspath(given)))
-    return given.fileno()
+        return os.fsdecode(_encode(given))
+    try:
+        # Raises ValueError if the file is closed.
+        given.fileno()
+    except AttributeError:
+        raise ValueError(f"must be a path, a descriptor or an open file: {given!r}") from None
+    # The object, not the number: it keeps the file open.
+    return given
+
+
+def _check_descriptor(fd: int) -> int:
+    if not isinstance(fd, int) or fd < 0:
+        raise ValueError(f"a file descriptor must not be negative: {fd!r}")
+    return fd
 
 
 def _make_setup(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
+
+from mythjobs.process.library.chunks import Chunks, Lines
 
 # Larger output goes into an unnamed file.
 _MEMORY_BYTES: Final = 64 * 1024
@@ -32,8 +35,11 @@ class Buffer:
         # Offset in the stream from which the ring holds the output; None while the head grows.
         self._tail_start: int | None = None
         self._closed = False
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may read while it interrupts a read.
+        self._lock = threading.RLock()
+        # Threads and tasks that wait for output or its end.
         self._changed: threading.Condition | None = None
+        self._tasks: list[Callable[[], None]] = []
         self._written = 0
 
     # Called by the supervisor (Sink).
@@ -48,14 +54,26 @@ class Buffer:
                 self._written += len(data)
             else:
                 self._write_file(data)
-            if self._changed:
-                self._changed.notify_all()
+            if self._changed or self._tasks:
+                self._wake()
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            if self._changed:
-                self._changed.notify_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._changed:
+            self._changed.notify_all()
+        while self._tasks:
+            self._tasks.pop()()
+
+    def forget(self) -> None:
+        """In a fork of this process, which has no thread that would write."""
+        self._lock = threading.RLock()
+        self._changed = None
+        self._tasks.clear()
+        self._closed = True
 
     def _write_file(self, data: memoryview) -> None:
         if self._memory is not None:
@@ -156,22 +174,65 @@ class Buffer:
     def __bytes__(self) -> bytes:
         return self.read()
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the output from its beginning until the child has ended. A slow reader misses
-        bytes that are dropped before it reads them."""
-        offset = 0
-        while True:
-            with self._lock:
-                while offset >= self._written and not self._closed:
-                    if self._changed is None:
-                        self._changed = threading.Condition(self._lock)
-                    self._changed.wait()
-                if offset >= self._written:
-                    return
+    def __iter__(self) -> Chunks:
+        """Iterate with `for` or `async for`, from the beginning until the child has ended. A slow
+        reader misses bytes that are dropped before it reads them."""
+        cursor = _Cursor(self)
+        return Chunks(cursor.read, cursor.read_async)
+
+    __aiter__ = __iter__
+
+    def lines(self) -> Lines:
+        """Iterate over lines with their newline, like iterating over chunks. A line lacks it at
+        the end, and where bytes were dropped."""
+        cursor = _Cursor(self)
+        return Lines(cursor.read, cursor.read_async, lambda: cursor.follows_gap)
+
+    def read_now(self, offset: int) -> tuple[int, bytes] | None:
+        """Return a chunk from `offset` or the next kept byte, after its offset.
+
+        The chunk is empty at the end of the output; None if it has not arrived.
+        """
+        with self._lock:
+            while offset < self._written:
                 offset, data = self._read_part(offset, _CHUNK)
-            offset += len(data)
-            if data:
-                yield data
+                if data:
+                    return offset, data
+            return (offset, b"") if self._closed else None
+
+    def wait(self, offset: int) -> None:
+        """Wait for output beyond `offset`, or the end."""
+        with self._lock:
+            while offset >= self._written and not self._closed:
+                if self._changed is None:
+                    self._changed = threading.Condition(self._lock)
+                self._changed.wait()
+
+    async def wait_async(self, offset: int) -> None:
+        # Imported here because programs without asyncio do not need it.
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        future = loop.create_future()
+
+        def resolve() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def wake() -> None:
+            # RuntimeError: the event loop was closed meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(resolve)
+
+        with self._lock:
+            if offset < self._written or self._closed:
+                return
+            self._tasks.append(wake)
+        try:
+            await future
+        finally:
+            with self._lock, suppress(ValueError):
+                self._tasks.remove(wake)
 
     def _count_dropped(self) -> int:
         return self._written - self._head_size - self._tail_size()
@@ -206,6 +267,31 @@ class Buffer:
     def __del__(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+
+class _Cursor:
+    """Position of one reader of a buffer."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._offset = 0
+        # Bytes were dropped before the chunk read last.
+        self.follows_gap = False
+
+    def read(self) -> bytes:
+        while (found := self._buffer.read_now(self._offset)) is None:
+            self._buffer.wait(self._offset)
+        return self._move(*found)
+
+    async def read_async(self) -> bytes:
+        while (found := self._buffer.read_now(self._offset)) is None:
+            await self._buffer.wait_async(self._offset)
+        return self._move(*found)
+
+    def _move(self, offset: int, data: bytes) -> bytes:
+        self.follows_gap = offset != self._offset
+        self._offset = offset + len(data)
+        return data
 
 
 def _open_unnamed_file() -> int:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.model.outcome import Outcome
 from mythjobs.process.library.buffer import Buffer
-from mythjobs.process.library.child import CallerStreams, LibraryChild
+from mythjobs.process.library.child import LibraryChild
+from mythjobs.process.library.communicate import Communication, Output
+from mythjobs.process.library.done import Done
 from mythjobs.process.library.pipes import Reader, Writer
+from mythjobs.process.library.spec import CallerStreams
 from mythjobs.process.library.thread import SupervisorThread
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.supervisor import Supervisor
@@ -22,45 +27,8 @@ from mythjobs.process.supervise.supervisor import Supervisor
 if TYPE_CHECKING:
     import asyncio
 
-
-class Done:
-    """An ended program: outcome, usage and kept output."""
-
-    __slots__ = ("_stderr", "_stdout", "outcome", "unenforced", "usage")
-
-    def __init__(
-        self,
-        outcome: Outcome,
-        usage: Usage,
-        stdout: Reader | Buffer | None,
-        stderr: Reader | Buffer | None,
-        unenforced: tuple[str, ...] = (),
-    ) -> None:
-        self.outcome = outcome
-        self.usage = usage
-        # One sentence per limit that could not be enforced; only with best_effort.
-        self.unenforced = unenforced
-        self._stdout = stdout
-        self._stderr = stderr
-
-    @property
-    def stdout(self) -> Buffer:
-        """Raises ValueError if it was not BUFFERED."""
-        return _require_buffer(self._stdout, "stdout")
-
-    @property
-    def stderr(self) -> Buffer:
-        """Raises ValueError if it was not BUFFERED."""
-        return _require_buffer(self._stderr, "stderr")
-
-    def __repr__(self) -> str:
-        return f"Done({self.outcome!r}, {self.usage!r})"
-
-
-def _require_buffer(stream: Reader | Buffer | None, name: str) -> Buffer:
-    if isinstance(stream, Buffer):
-        return stream
-    raise ValueError(f"{name} was not BUFFERED, so none of it was kept")
+# Ten years.
+_MAX_GRACE_S: Final = 3.2e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +44,19 @@ class Process:
     """A started program. If the handle is dropped, the program continues and is reaped.
 
     Leaving the context manager closes the pipes and waits for the end; if the block raised, the
-    program is terminated first. All methods may be called from any thread.
+    program is terminated first. All methods may be called from any thread. A fork of this
+    process has no children of its parent: there the methods raise ValueError.
     """
 
     def __init__(
-        self, child: LibraryChild, streams: CallerStreams, thread: SupervisorThread
+        self, child: LibraryChild, streams: CallerStreams, thread: SupervisorThread | None
     ) -> None:
+        """`thread` is None if it could not be created; then the child has ended."""
         self._child = child
         self._streams = streams
         self._thread = thread
         self._owner_pid = os.getpid()
+        self._communication = Communication(streams)
 
     # Standard streams.
 
@@ -111,18 +82,21 @@ class Process:
     @property
     def pid(self) -> int | None:
         """The pid, once exec has succeeded or failed (blocks); None if it failed."""
-        self._child.wait_started()
+        self._check_same_process()
+        self._wait_started()
         return self._child.pid if self._child.spawned_at else None
 
     @property
     def outcome(self) -> Outcome | None:
         """None while any process of the tree is left."""
+        self._check_same_process()
         return self._child.outcome() if self._child.is_done else None
 
     def wait(self, timeout_s: float | None = None) -> Outcome | None:
         """Wait for the outcome; None if the program still runs after `timeout_s`."""
         self._check_same_process()
-        return self._child.outcome() if self._child.wait_ended(timeout_s) else None
+        _check_seconds("timeout_s", timeout_s, least=-math.inf, most=math.inf)
+        return self._child.outcome() if self._wait_ended(timeout_s) else None
 
     async def ended(self) -> Outcome:
         """Wait for the outcome in asyncio. Cancelling this cancels only the waiting."""
@@ -156,20 +130,43 @@ class Process:
         self.wait()
         child = self._child
         return Done(
+            self._program_name(),
             child.outcome(),
+            child.exit_code,
             child.usage,
-            self._streams.stdout,
-            self._streams.stderr,
+            self._streams,
             tuple(child.unenforced_sentences),
         )
+
+    def communicate(
+        self, input: bytes | bytearray | memoryview | None = None, timeout_s: float | None = None
+    ) -> Output | None:
+        """Write `input` to stdin and close it, read all output, and wait for the end.
+
+        Returns (stdout, stderr), or None after `timeout_s`: then the program still runs, and
+        another call without `input` continues; no byte is lost.
+        """
+        self._check_same_process()
+        _check_seconds("timeout_s", timeout_s, least=-math.inf, most=math.inf)
+        if input is not None:
+            self._communication.give(input)
+        deadline_s = None
+        if timeout_s is not None and timeout_s < math.inf:
+            deadline_s = time.monotonic() + timeout_s
+        if not self._communication.exchange(deadline_s):
+            return None
+        if self.wait(None if deadline_s is None else deadline_s - time.monotonic()) is None:
+            return None
+        return self._communication.collect()
 
     # Control. Each method returns when it has taken effect; none affects an ended program.
 
     def signal(self, number: int) -> int:
         """Send a signal to the whole tree; return the number of processes that got it."""
+        if not isinstance(number, int) or not 0 <= number < signal.NSIG:
+            raise ValueError(f"a signal number must be from 0 to {signal.NSIG - 1}: {number!r}")
         count = self._call(lambda supervisor: supervisor.signal(self._child, number))
-        assert isinstance(count, int)
-        return count
+        return count if isinstance(count, int) else 0
 
     def pause(self) -> None:
         """Freeze the whole tree. Frozen time does not count for `wall_s` and `idle_s`."""
@@ -191,12 +188,14 @@ class Process:
         `grace_s` None is the grace of its limits. A second stop can only shorten the grace.
         """
         self._check_same_process()
-        self._thread.stop(self._child, by, grace_s)
+        _check_seconds("grace_s", grace_s, least=0, most=_MAX_GRACE_S)
+        if self._thread:
+            self._thread.stop(self._child, by, grace_s)
 
     def terminate(self, grace_s: float | None = None, by: str = "user") -> Outcome:
         """Stop the tree, and wait until no process of it is left."""
         self.stop(grace_s, by)
-        self._child.wait_ended(None)
+        self._wait_ended(None)
         return self._child.outcome()
 
     def kill(self, by: str = "user") -> Outcome:
@@ -221,8 +220,7 @@ class Process:
     def pids(self) -> tuple[int, ...]:
         """Return the processes of the tree, the leader first."""
         found = self._call(lambda supervisor: supervisor.list_tree(self._child))
-        assert isinstance(found, list)
-        return tuple(each.pid for each in found)
+        return tuple(each.pid for each in found) if isinstance(found, list) else ()
 
     @property
     def unenforced(self) -> tuple[str, ...]:
@@ -245,10 +243,21 @@ class Process:
 
     def _call(self, function: Callable[[Supervisor[LibraryChild]], object]) -> object:
         """Run `function` in the supervisor's thread, not before that has seen the start: output
-        of the program may reach the caller earlier."""
+        of the program may reach the caller earlier. Return None if the program has ended."""
         self._check_same_process()
-        self._child.wait_started()
+        self._wait_started()
+        if self._thread is None or self._child.is_done:
+            return None
         return self._thread.call(function)
+
+    def _wait_started(self) -> None:
+        if not self._child.started.is_set and self._thread:
+            self._thread.wait(self._child.started, None)
+
+    def _wait_ended(self, timeout_s: float | None) -> bool:
+        if not self._child.ended.is_set and self._thread:
+            return self._thread.wait(self._child.ended, timeout_s)
+        return self._child.ended.is_set
 
     def _check_same_process(self) -> None:
         if self._owner_pid != os.getpid():
@@ -266,13 +275,21 @@ class Process:
         for stream in self._streams:
             if isinstance(stream, Reader | Writer):
                 stream.close()
+        if self._owner_pid != os.getpid():
+            # A fork of this process leaves the block; the program belongs to its parent.
+            return
         if kind is not None:
             self.stop()
-        self._child.wait_ended(None)
+        self._wait_ended(None)
 
     def __repr__(self) -> str:
-        what = self.outcome or f"pid {self._child.pid}" * self._child.has_spawned or "starting"
-        return f"<Process {os.fsdecode(self._child.spec.argv[0])}: {what}>"
+        child = self._child
+        what: object = f"pid {child.pid}" if child.has_spawned else "starting"
+        return f"<Process {self._program_name()}: {child.outcome() if child.is_done else what}>"
+
+    def _program_name(self) -> str:
+        spec = self._child.spec
+        return os.fsdecode(spec.executable or spec.argv[0])
 
 
 def _require_stream(stream: Reader | Buffer | None, name: str) -> Reader | Buffer:
@@ -281,11 +298,22 @@ def _require_stream(stream: Reader | Buffer | None, name: str) -> Reader | Buffe
     return stream
 
 
+def _check_seconds(name: str, value: float | None, least: float, most: float) -> None:
+    """Raises ValueError for NaN, too, and for what is no number."""
+    if value is None:
+        return
+    if not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}: {value!r}")
+
+
 def check_limits(limits: Limits) -> None:
     """Raises ValueError for a negative, infinite or NaN limit."""
     values = (
         limits.wall_s, limits.cpu_s, limits.idle_s, limits.memory_bytes, limits.output_bytes,
         limits.processes, limits.grace_s,
     )  # fmt: skip
-    if not all(value is None or 0 <= value < math.inf for value in values):
-        raise ValueError(f"limits must be finite and at least 0, or None for no limit: {limits!r}")
+    for value in values:
+        if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise ValueError(
+                f"limits must be finite and at least 0, or None for no limit: {limits!r}"
+            )

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from mythjobs.model.outcome import Stopped
+from mythjobs.clock import machine_now
+from mythjobs.model.outcome import NotStarted, Stopped
 from mythjobs.process import kernel
-from mythjobs.process.library.child import CallerStreams, LibraryChild
-from mythjobs.process.spawn.errors import setup_error
+from mythjobs.process.library.buffer import Buffer
+from mythjobs.process.library.child import LibraryChild
+from mythjobs.process.library.latch import Latch
+from mythjobs.process.library.spec import CallerStreams, closed_streams
+from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.pool import SpawnPool, block_signals
 from mythjobs.process.supervise.descendants import GuestDescendants
-from mythjobs.process.supervise.loop import EventLoop, log_exception
+from mythjobs.process.supervise.loop import WRITE, EventLoop, log_exception
 from mythjobs.process.supervise.supervisor import Supervisor
 
-# How long the exit of the host program waits for children after their grace period.
+# How long the exit of the host program waits for children after their grace period, and for
+# programs that are being started.
 _EXIT_WAIT_S: Final = 5.0
 
 
@@ -26,15 +34,23 @@ class SupervisorThread:
     """Installs no signal handler, receives no signal, and reaps only its own children."""
 
     def __init__(self) -> None:
+        """Raises OSError without descriptors, and RuntimeError without a thread."""
+        self.pid = os.getpid()
         self._loop = EventLoop()
+        self._status_fd = -1
         self._pool = SpawnPool(embedded=True)
         self._supervisor: Supervisor[LibraryChild] = Supervisor(self._loop, self._pool, self)
-        self._descendants = GuestDescendants(self._supervisor.leaders)
-        self._supervisor.cleanup.descendants = self._descendants
         # Children that have not ended, so that they are reaped even if the caller drops them.
         self._live: set[LibraryChild] = set()
-        self._thread = threading.Thread(target=self._run, name="mythsystem", daemon=True)
-        self._thread.start()
+        try:
+            self._descendants = GuestDescendants(self._supervisor.leaders)
+            self._supervisor.cleanup.descendants = self._descendants
+            self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+            self._thread = threading.Thread(target=self._run, name="mythsystem", daemon=True)
+            self._thread.start()
+        except BaseException:
+            self._close()
+            raise
 
     def _run(self) -> None:
         block_signals()
@@ -47,15 +63,40 @@ class SupervisorThread:
     # Called from any thread.
 
     def start(self, child: LibraryChild) -> CallerStreams:
+        """Start `child`. A failure is its outcome."""
         self._live.add(child)
         try:
-            streams = child.create_pipes()
+            streams = child.open_resources(self._read_umask())
+            self._supervisor.spawn(child)
+        except CannotStart as error:
+            return self._fail_start(child, error.outcome())
         except OSError as error:
-            outcome = setup_error(error, "creating a pipe").outcome()
-            self._loop.call_soon(partial(self._supervisor.fail_start, child, outcome))
-            return CallerStreams()
-        self._supervisor.spawn(child)
+            return self._fail_start(child, setup_error(error, "creating a pipe").outcome())
+        except RuntimeError as error:
+            reason = NotStarted(errno.EAGAIN, f"creating a thread: {error}")
+            return self._fail_start(child, reason)
+        except BaseException:
+            # Raised by a signal handler, such as KeyboardInterrupt.
+            self._live.discard(child)
+            raise
+        if child.spec.pass_fds:
+            # The program gets them under the same numbers, so they must stay open until then.
+            self.wait(child.started, None)
         return streams
+
+    def _fail_start(self, child: LibraryChild, reason: NotStarted) -> CallerStreams:
+        child.release_resources()
+        self._loop.call_soon(partial(self._supervisor.fail_start, child, reason))
+        return closed_streams(child.spec)
+
+    def _read_umask(self) -> int:
+        """Return the umask of this process; -1 on kernels before 4.7.
+
+        umask(2) can read it only by changing it, which other threads would notice.
+        """
+        text = os.pread(self._status_fd, 4096, 0)
+        at = text.find(b"\nUmask:\t")
+        return int(text[at + 8 : at + 12], 8) if at >= 0 else -1
 
     def stop(self, child: LibraryChild, by: str, grace_s: float | None) -> None:
         self._loop.call_soon(partial(self._supervisor.stop, child, Stopped(by), grace_s))
@@ -63,8 +104,7 @@ class SupervisorThread:
     def call(self, function: Callable[[Supervisor[LibraryChild]], object]) -> object:
         """Run `function` in the supervisor's thread; return or raise what it does."""
         results: list[object] = []
-        done = threading.Lock()
-        done.acquire()
+        done = Latch()
 
         def run() -> None:
             try:
@@ -72,15 +112,29 @@ class SupervisorThread:
             except Exception as error:
                 results.append(error)
             finally:
-                done.release()
+                done.set()
 
         self._loop.call_soon(run)
-        with done:
-            pass
-        [result] = results
+        self.wait(done, None)
+        result = results[0] if results else None
         if isinstance(result, Exception):
             raise result
         return result
+
+    def wait(self, latch: Latch, timeout_s: float | None) -> bool:
+        """Wait for a latch that the supervisor sets; return False after `timeout_s`.
+
+        When the interpreter is finalizing, other threads run no longer. Then the calling thread
+        does what is due: it serves the children, but it can start none.
+        """
+        if not sys.is_finalizing():
+            return latch.wait(timeout_s)
+        wait_s = _EXIT_WAIT_S if timeout_s is None else min(timeout_s, _EXIT_WAIT_S)
+        due_ms = machine_now().run_ms + round(wait_s * 1000)
+        self._loop.call_at(due_ms, lambda: None)
+        while not latch.is_set and machine_now().run_ms < due_ms:
+            self._loop.run_once()
+        return latch.is_set
 
     def adopt_orphans(self) -> None:
         kernel.become_subreaper()
@@ -89,7 +143,16 @@ class SupervisorThread:
     # Events from the supervisor (ChildEvents).
 
     def spawned(self, child: LibraryChild) -> None:
-        child.mark_started()
+        feed = child.resources.feed
+        if feed and feed.fd >= 0:
+            self._loop.watch(feed.fd, partial(self._feed, child), WRITE)
+        child.started.set()
+
+    def _feed(self, child: LibraryChild) -> None:
+        feed = child.resources.feed
+        if feed and feed.fd >= 0 and feed.write():
+            self._loop.unwatch(feed.fd)
+            feed.close()
 
     def outlived_start(self, child: LibraryChild) -> None:
         pass
@@ -98,6 +161,9 @@ class SupervisorThread:
         pass
 
     def ended(self, child: LibraryChild) -> None:
+        feed = child.resources.feed
+        if feed and feed.fd >= 0 and child.has_spawned:
+            self._loop.unwatch(feed.fd)
         self._live.discard(child)
         child.mark_ended()
 
@@ -108,41 +174,76 @@ class SupervisorThread:
         ending = [child for child in self._live.copy() if child.at_exit == "end"]
         for child in ending:
             self.stop(child, "exit", None)
+        deadline_s = time.monotonic() + _EXIT_WAIT_S
+        for child in self._live.copy():
+            # The threads that spawn end with this process.
+            child.started.wait(deadline_s - time.monotonic())
         for child in ending:
-            child.wait_ended(child.grace_s + _EXIT_WAIT_S)
+            child.ended.wait(child.grace_s + _EXIT_WAIT_S)
         self._supervisor.close()
 
     def close_after_fork(self) -> None:
         """In a forked copy of this process: close descriptors that belong to the parent."""
         for child in self._live:
-            child.close_after_fork()
+            for stream in child.streams:
+                if isinstance(stream.sink, Buffer):
+                    stream.sink.forget()
+        self._close()
+
+    def _close(self) -> None:
+        if self._status_fd >= 0:
+            os.close(self._status_fd)
+        if hasattr(self, "_descendants"):
+            self._descendants.close()
         self._loop.close()
-        self._descendants.close()
 
 
 _instance: SupervisorThread | None = None
-_lock = threading.Lock()
+# Reentrant: a signal handler may start a program.
+_lock = threading.RLock()
+
+
+def start_child(child: LibraryChild) -> tuple[CallerStreams, SupervisorThread | None]:
+    """Start `child` under this process's supervisor thread. A failure is its outcome."""
+    try:
+        thread = supervisor_thread()
+    except (OSError, RuntimeError) as error:
+        number = error.errno if isinstance(error, OSError) else errno.EAGAIN
+        child.not_started = NotStarted(number or 0, f"starting the supervisor thread: {error}")
+        child.mark_ended()
+        return closed_streams(child.spec), None
+    return thread.start(child), thread
+
+
+def stop_child(child: LibraryChild) -> None:
+    """Stop a child whose handle was lost."""
+    if _instance:
+        _instance.stop(child, "user", None)
 
 
 def supervisor_thread() -> SupervisorThread:
+    """Return the supervisor thread, created for the first child. Raises OSError, RuntimeError."""
     global _instance
-    if _instance is None:
+    if _instance is None or _instance.pid != os.getpid():
         with _lock:
-            if _instance is None:
-                _instance = SupervisorThread()
+            if _instance is None or _instance.pid != os.getpid():
+                new = SupervisorThread()
+                # A signal handler that ran meanwhile may have created one.
+                if _instance is None or _instance.pid != os.getpid():
+                    _instance = new
     return _instance
 
 
 def _after_fork_in_child() -> None:
     global _instance, _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     inherited, _instance = _instance, None
     if inherited:
         inherited.close_after_fork()
 
 
 def _at_exit() -> None:
-    if _instance:
+    if _instance and _instance.pid == os.getpid():
         _instance.end_children()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from mythjobs.model.outcome import NotStarted
@@ -23,6 +24,11 @@ def setup_error(error: OSError, what: str) -> CannotStart:
     """Return the error for `what` (a directory, an input file, a pipe) that failed before exec."""
     number = error.errno or 0
     return CannotStart(number, f"{what}: {os.strerror(number) if number else error}")
+
+
+def is_shortage(error: OSError) -> bool:
+    """Return whether descriptors, memory or processes were lacking, which may pass."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 def escape_undecodable(text: str) -> str:

@@ -49,9 +49,11 @@ class SpawnPool:
     """
 
     def __init__(self, embedded: bool = False) -> None:
-        self._make_spawn = choose_spawn()
         self._embedded = embedded
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may start a program.
+        self._lock = threading.RLock()
+        self._choice_lock = threading.Lock()
+        self._make_spawn: Callable[[], Spawn] | None = None
         self._idle: list[SimpleQueue[Work | None]] = []
         # Submitted while no thread was idle.
         self._backlog: deque[Work | None] = deque()
@@ -62,21 +64,35 @@ class SpawnPool:
             self._start_thread()
 
     def _start_thread(self) -> None:
+        """Raises RuntimeError if the machine has no thread left."""
         name = f"spawner-{len(self._threads)}"
         thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def submit(self, work: Work | None) -> None:
-        """Run `work`, which must not raise, in a thread of the pool; None ends one thread."""
+        """Run `work`, which must not raise, in a thread of the pool; None ends one thread.
+
+        Raises RuntimeError, and will not run `work`, if no thread can be started for it.
+        """
         with self._lock:
-            mailbox = self._idle.pop() if self._idle else None
-            if mailbox is None:
-                self._backlog.append(work)
+            try:
+                mailbox = self._idle.pop()
+            except IndexError:
+                mailbox = None
                 if self._embedded and len(self._threads) < THREADS:
-                    self._start_thread()
+                    self._try_start_thread()
+                self._backlog.append(work)
         if mailbox is not None:
             mailbox.put(work)
+
+    def _try_start_thread(self) -> None:
+        try:
+            self._start_thread()
+        except RuntimeError:
+            # The threads that there are will run the work later.
+            if not self._threads:
+                raise
 
     def shut_down(self) -> None:
         """Finish all submitted work, then end the threads."""
@@ -86,7 +102,7 @@ class SpawnPool:
             thread.join()
 
     def _run_thread(self) -> None:
-        spawn = self._make_spawn()
+        spawn = self._spawn_in_thread()
         if self._embedded:
             block_signals()
             spawn = _with_unblocked_signals(spawn)
@@ -99,6 +115,28 @@ class SpawnPool:
                 log_exception()
             # `work` references the child, and through it an output file that may be unused by now.
             del work
+
+    def _spawn_in_thread(self) -> Spawn:
+        """Return the `spawn` of this thread.
+
+        Its descriptors are opened for the first program, so that a shortage is the outcome of
+        that program; the next program tries again.
+        """
+        ready: Spawn | None = None
+
+        def spawn(program: Program) -> int:
+            nonlocal ready
+            if ready is None:
+                ready = self._choose_spawn()()
+            return ready(program)
+
+        return spawn
+
+    def _choose_spawn(self) -> Callable[[], Spawn]:
+        with self._choice_lock:
+            if self._make_spawn is None:
+                self._make_spawn = choose_spawn()
+            return self._make_spawn
 
     def _next_work(self, mailbox: SimpleQueue[Work | None]) -> Work | None:
         """Wait for work; None ends the thread."""

@@ -44,7 +44,9 @@ class Program(NamedTuple):
 
     `stdin`, `stdout` and `stderr` are our descriptors that become its 0, 1 and 2; -1 lets it
     inherit ours. `search` is the PATH of its environment. With `session` it leads a new session.
-    `report_fd` stays open in it. A `umask` of -1 inherits ours.
+    `pass_fds` stay open in it. A `umask` of -1 inherits ours. `cwd` is only a name for messages
+    if `cwd_fd` refers to the directory, and inherited if empty. `executable` is executed in place
+    of argv[0] if not empty.
     """
 
     argv: list[bytes]
@@ -56,8 +58,22 @@ class Program(NamedTuple):
     stderr: int
     session: bool = True
     setup: ChildSetup = NO_SETUP
-    report_fd: int = -1
+    pass_fds: tuple[int, ...] = ()
     umask: int = -1
+    cwd_fd: int = -1
+    executable: bytes = b""
+
+    @property
+    def directory(self) -> bytes | None:
+        """Path for chdir(2), or None to inherit our working directory."""
+        if self.cwd_fd >= 0:
+            return b"/proc/self/fd/%d" % self.cwd_fd
+        return self.cwd or None
+
+    @property
+    def file(self) -> bytes:
+        """Name of the file to execute."""
+        return self.executable or self.argv[0]
 
 
 def make_program(
@@ -98,7 +114,7 @@ def _search_directories(search: str) -> tuple[bytes, ...]:
 
 def candidate_paths(program: Program) -> tuple[bytes, ...]:
     """Return the paths to try with execve(2), in order, as execvp(3) does."""
-    name = program.argv[0]
+    name = program.file
     if b"/" in name:
         return (name,)
     return tuple(os.path.join(each, name) for each in _search_directories(program.search))
@@ -106,7 +122,7 @@ def candidate_paths(program: Program) -> tuple[bytes, ...]:
 
 def exec_error(number: int, program: Program) -> CannotStart:
     """Return the error for execve(2) of `program` that failed with errno `number`."""
-    name = program.argv[0].decode("utf-8", "backslashreplace")
+    name = program.file.decode("utf-8", "backslashreplace")
     match number:
         case errno.ENOENT if _exists(program):
             why = f"{name}: the interpreter named in its #! line does not exist"
@@ -126,4 +142,5 @@ def exec_error(number: int, program: Program) -> CannotStart:
 
 
 def _exists(program: Program) -> bool:
-    return any(os.path.exists(os.path.join(program.cwd, each)) for each in candidate_paths(program))
+    directory = program.directory or b""
+    return any(os.path.exists(os.path.join(directory, each)) for each in candidate_paths(program))

@@ -14,6 +14,7 @@
  *   mMASK             umask(2), octal
  *   uUID:GID:G,G,...  setresuid(2), setresgid(2), setgroups(2)
  *   pDIR:DIR...       search path for a PROGRAM without a slash, as in execvp(3)
+ *   xFILE             execute FILE in place of PROGRAM, which is only its argv[0]
  * stub_fallback.py does the same on machines without a C compiler.
  */
 #define _GNU_SOURCE
@@ -92,19 +93,19 @@ static void become(const char *text)
         fail("user");
 }
 
-static void start(const char *search, char **argv)
+static void start(const char *search, const char *file, char **argv)
 {
     char path[PATH_MAX];
     int denied = 0, length;
-    if (strchr(argv[0], '/')) {
-        execve(argv[0], argv, environ);
+    if (strchr(file, '/')) {
+        execve(file, argv, environ);
         fail("exec");
     }
     for (const char *end = search; search; search = end ? end + 1 : NULL) {
         end = strchr(search, ':');
         length = end ? (int)(end - search) : (int)strlen(search);
         if (snprintf(path, sizeof path, "%.*s%s%s", length, search,
-                     length && search[length - 1] != '/' ? "/" : "", argv[0]) >= PATH_MAX) {
+                     length && search[length - 1] != '/' ? "/" : "", file) >= PATH_MAX) {
             denied = denied ? denied : ENAMETOOLONG;
             continue;
         }
@@ -118,7 +119,7 @@ static void start(const char *search, char **argv)
 
 int main(int argc, char **argv)
 {
-    const char *search = "";
+    const char *search = "", *file = NULL;
     char *end;
     int i;
     if (argc < 4)
@@ -140,6 +141,7 @@ int main(int argc, char **argv)
         case 'm': umask(strtol(text, NULL, 8)); break;
         case 'u': become(text); break;
         case 'p': search = text; break;
+        case 'x': file = text; break;
         default: errno = EINVAL; fail("word");
         }
     }
@@ -148,5 +150,6 @@ int main(int argc, char **argv)
         fail("word");
     }
     strip_prefix(environ);
-    start(search, argv + i + 1);
+    argv += i + 1;
+    start(search, file ? file : argv[0], argv);
 }

@@ -7,16 +7,19 @@ stub's arguments and its report.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from mythjobs.process import descriptors
 from mythjobs.process.procfs import STUB_PREFIX
-from mythjobs.process.spawn.errors import setup_error
+from mythjobs.process.spawn.errors import is_shortage, setup_error
 from mythjobs.process.spawn.program import (
     NO_SETUP,
     ChildSetup,
@@ -47,27 +50,44 @@ def spawn_via_stub(program: Program, spawn_direct: Callable[[Program], int]) -> 
     The pid is the program's: the stub does not fork. A pipe that exec closes carries its errors.
     Raises CannotStart and OSError.
     """
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    read_fd, write_fd = descriptors.create_pipe()
     try:
-        argv = stub_argv(write_fd, program.setup, program.search, program.argv)
-        argv[: len(find_stub())] = _pinned_stub(os.getpid())
-        env = stub_environment(program.env)
-        stub = program._replace(argv=argv, env=env, setup=NO_SETUP, report_fd=write_fd)
-        pid = spawn_direct(stub)
-    except BaseException:
-        os.close(read_fd)
-        raise
+        try:
+            argv = stub_argv(
+                write_fd, program.setup, program.search, program.argv, program.executable
+            )
+            argv[: len(find_stub())] = _pinned_stub(os.getpid())
+            stub = program._replace(
+                argv=argv,
+                env=stub_environment(program.env),
+                setup=NO_SETUP,
+                pass_fds=(*program.pass_fds, write_fd),
+                executable=b"",
+            )
+            pid = spawn_direct(stub)
+        finally:
+            descriptors.close(write_fd)
+        report = _read_report(read_fd)
     finally:
-        os.close(write_fd)
-    with open(read_fd, "rb") as pipe:
-        report = pipe.read()
+        descriptors.close(read_fd)
     if not report:
         return pid
-    os.waitpid(pid, 0)
+    reap(pid)
     number, step = parse_report(report)
     if step == "exec":
         raise exec_error(number, program)
     raise setup_error(OSError(number, ""), _STEPS.get(step[:1], f"child setup ({step})"))
+
+
+def _read_report(fd: int) -> bytes:
+    """Return the report, of at most 64 bytes; empty if exec has closed the pipe."""
+    return os.read(fd, 64)
+
+
+def reap(pid: int) -> None:
+    """Reap a child that did not become the program, if the host program has not."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 def encode_setup(setup: ChildSetup) -> list[bytes]:
@@ -90,10 +110,14 @@ def encode_setup(setup: ChildSetup) -> list[bytes]:
     return [os.fsencode(each) for each in steps]
 
 
-def stub_argv(report_fd: int, setup: ChildSetup, search: str, argv: Sequence[bytes]) -> list[bytes]:
+def stub_argv(
+    report_fd: int, setup: ChildSetup, search: str, argv: Sequence[bytes], executable: bytes = b""
+) -> list[bytes]:
     """Return the stub's command line. The stub must have `report_fd` open."""
-    path = b"p" + search.encode("utf-8", "surrogateescape")
-    return [*find_stub(), b"%d" % report_fd, *encode_setup(setup), path, b"--", *argv]
+    words = [*encode_setup(setup), b"p" + search.encode("utf-8", "surrogateescape")]
+    if executable:
+        words.append(b"x" + executable)
+    return [*find_stub(), b"%d" % report_fd, *words, b"--", *argv]
 
 
 def stub_environment(env: Sequence[bytes]) -> list[bytes]:
@@ -130,7 +154,10 @@ def interpreted_stub() -> tuple[bytes, ...]:
 
 
 def _stub_works(stub: tuple[bytes, ...]) -> bool:
-    """Probe a stub without starting a program: a nonexistent path must be reported as such."""
+    """Probe a stub without starting a program: a nonexistent path must be reported as such.
+
+    Raises OSError if the machine lacks the means to probe.
+    """
     try:
         done = subprocess.run(
             [*stub, b"2", b"p", b"--", b"/dev/null/none"],
@@ -141,9 +168,12 @@ def _stub_works(stub: tuple[bytes, ...]) -> bool:
             check=False,
             env={},
         )
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and is_shortage(error):
+            raise
         return False
-    return done.returncode == 127 and parse_report(done.stderr) == (20, "exec")
+    # The exit code is unknown if the host program ignores SIGCHLD.
+    return parse_report(done.stderr) == (errno.ENOTDIR, "exec")
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ def main() -> None:
     report = int(sys.argv[1])
     os.set_inheritable(report, False)
     words = [os.fsencode(each) for each in sys.argv[2:]]
-    search = b""
+    search = file = b""
     step = "word"
     try:
         split = words.index(b"--")
@@ -26,10 +26,14 @@ def main() -> None:
             if letter == "p":
                 search = text
                 continue
+            if letter == "x":
+                file = text
+                continue
             step, apply = _STEPS[letter]
             apply(text.decode("utf-8", "surrogateescape"))
         step = "exec"
-        _execute(search, words[split + 1 :], _program_environment())
+        argv = words[split + 1 :]
+        _execute(search, file or argv[0], argv, _program_environment())
     except OSError as error:
         number = error.errno or errno.EINVAL
     except (KeyError, ValueError, IndexError):
@@ -91,11 +95,10 @@ def _set_user(text: str) -> None:
         raise OSError(errno.EPERM, "the process can regain root")
 
 
-def _execute(search: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+def _execute(search: bytes, name: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
     # The interpreter ignores these signals, and exec keeps ignored signals ignored.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-    name = argv[0]
     paths = [name] if b"/" in name else [os.path.join(each, name) for each in search.split(b":")]
     denied = 0
     for path in paths:

@@ -14,7 +14,7 @@ from typing import Final
 
 from mythjobs.process.spawn.errors import CannotStart, escape_undecodable, setup_error
 from mythjobs.process.spawn.program import NO_SETUP, Program, candidate_paths, exec_error
-from mythjobs.process.spawn.stub import spawn_via_stub
+from mythjobs.process.spawn.stub import reap, spawn_via_stub
 
 # The signature differs between versions, and typeshed has only the one that subprocess uses.
 _vfork_exec: Final[Callable[..., int]] = _posixsubprocess.fork_exec
@@ -46,17 +46,17 @@ class Vfork:
         if program.setup is not NO_SETUP:
             return spawn_via_stub(program, self.spawn)
         keep_fds: tuple[int, ...] = (self._error_fd,)
-        if program.report_fd >= 0:
-            keep_fds = tuple(sorted((self._error_fd, program.report_fd)))
+        if program.pass_fds:
+            keep_fds = tuple(sorted((self._error_fd, *program.pass_fds)))
         pid = _vfork_exec(
-            program.argv, candidate_paths(program), True, keep_fds, program.cwd, program.env,
+            program.argv, candidate_paths(program), True, keep_fds, program.directory, program.env,
             program.stdin, -1, -1, program.stdout, -1, program.stderr, self._unused_fd,
             self._error_fd, True, program.session, -1, None, None, None, program.umask, None,
             *_ALLOW_VFORK,
         )  # fmt: skip
         if not self._error[0]:
             return pid
-        os.waitpid(pid, 0)
+        reap(pid)
         error = bytes(self._error[: os.lseek(self._error_fd, 0, os.SEEK_CUR)])
         self._error[:] = bytes(_ERROR_BYTES)
         os.lseek(self._error_fd, 0, os.SEEK_SET)
@@ -81,8 +81,10 @@ def _parse_fork_exec_error(error: bytes, program: Program) -> CannotStart:
 
 
 def _start_error(number: int, before_exec: bool, program: Program) -> CannotStart:
+    if before_exec and number == errno.EBADF:
+        return setup_error(OSError(number, ""), "standard streams or pass_fds")
     if before_exec:
-        # Of the steps before exec, only chdir(2) can fail because of the job.
+        # Of the other steps before exec, only chdir(2) can fail because of the job.
         directory = escape_undecodable(os.fsdecode(program.cwd))
         return setup_error(OSError(number, ""), f"working directory {directory}")
     return exec_error(number, program)
@@ -95,19 +97,21 @@ def spawn_by_popen(program: Program) -> int:
     try:
         process = subprocess.Popen(
             program.argv,
+            executable=program.executable or None,
             env=dict(pair.split(b"=", 1) for pair in program.env),
-            cwd=program.cwd,
+            cwd=program.directory,
             stdin=_fd_or_inherit(program.stdin),
             stdout=_fd_or_inherit(program.stdout),
             stderr=_fd_or_inherit(program.stderr),
             start_new_session=program.session,
             umask=program.umask,
-            pass_fds=() if program.report_fd < 0 else (program.report_fd,),
+            pass_fds=program.pass_fds,
         )
     except OSError as error:
         number = error.errno or 0
         # `filename` is the directory if chdir failed, else the program.
-        before_exec = error.filename == program.cwd and not os.path.isdir(program.cwd)
+        directory = program.directory
+        before_exec = error.filename == directory and not os.access(directory or b".", os.X_OK)
         raise _start_error(number, before_exec, program) from None
     # Otherwise Popen would reap our child when the next one starts.
     process.returncode = 0
@@ -139,7 +143,7 @@ def _reports_enotdir(vfork: Vfork, null: int) -> bool:
         return error.errno == errno.ENOTDIR
     except (TypeError, ValueError):
         return False
-    os.waitpid(pid, 0)
+    reap(pid)
     return False
 
 

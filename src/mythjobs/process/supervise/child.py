@@ -102,6 +102,10 @@ class Child:
         Must not raise.
         """
 
+    def close_fd(self, fd: int) -> None:
+        """Close the read end of an output pipe."""
+        os.close(fd)
+
     @property
     def written_bytes(self) -> int:
         """Output so far, on all pipes that the supervisor reads."""

@@ -170,7 +170,7 @@ class Supervisor(Generic[C]):
     def _close_stream(self, child: C, stream: Stream) -> None:
         if child.is_draining:
             self._loop.unwatch(stream.fd)
-        os.close(stream.fd)
+        child.close_fd(stream.fd)
         child.open_streams.remove(stream)
 
     # Requests while the child runs.

@@ -1,0 +1,84 @@
+"""Writing all input and reading all output of a program, without deadlock."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import NamedTuple
+
+from mythjobs.process.library.buffer import Buffer
+from mythjobs.process.library.pipes import Reader
+from mythjobs.process.library.spec import CallerStreams
+
+
+class Output(NamedTuple):
+    """Output of a program; None for a stream that is neither BUFFERED nor a PIPE."""
+
+    stdout: bytes | None
+    stderr: bytes | None
+
+
+class Communication:
+    """Exchange with one program. After a timeout it continues where it was."""
+
+    def __init__(self, streams: CallerStreams) -> None:
+        self._streams = streams
+        self._left: memoryview | None = None
+        self._output: Output | None = None
+
+    def give(self, data: bytes | bytearray | memoryview) -> None:
+        """Set the input. Raises ValueError if there is no PIPE or other input was given."""
+        if self._streams.stdin is None:
+            raise ValueError("stdin is not a PIPE; start the program with stdin=PIPE")
+        if self._left is not None:
+            raise ValueError("communicate() was already called; its input cannot be changed")
+        self._left = memoryview(bytes(data))
+
+    def exchange(self, deadline_s: float | None) -> bool:
+        """Write and read until all is done; return False at the deadline (time.monotonic())."""
+        while True:
+            self._write()
+            by_fd = {each.fileno(): each for each in self._readers() if each.can_read_ahead}
+            if not by_fd and not self._left:
+                return True
+            poll = select.poll()
+            for fd in by_fd:
+                poll.register(fd, select.POLLIN)
+            writer = self._streams.stdin
+            if self._left and writer is not None and writer.fileno() >= 0:
+                poll.register(writer.fileno(), select.POLLOUT)
+            left_ms = None
+            if deadline_s is not None:
+                left_ms = (deadline_s - time.monotonic()) * 1000
+                if left_ms <= 0:
+                    return False
+            for fd, _ in poll.poll(left_ms):
+                if fd in by_fd:
+                    by_fd[fd].read_ahead()
+
+    def collect(self) -> Output:
+        """Return the output. The same again for every call."""
+        if self._output is None:
+            self._output = Output(_take(self._streams.stdout), _take(self._streams.stderr))
+        return self._output
+
+    def _readers(self) -> list[Reader]:
+        streams = (self._streams.stdout, self._streams.stderr)
+        return [each for each in streams if isinstance(each, Reader)]
+
+    def _write(self) -> None:
+        """Write what the pipe takes, and close it after the last byte."""
+        writer = self._streams.stdin
+        if writer is None:
+            return
+        while self._left:
+            count = writer.write_now(self._left)
+            if count == 0:
+                return
+            # None: the program reads no more, which is no error. It may need only the beginning.
+            self._left = self._left[len(self._left) if count is None else count :]
+        writer.close()
+
+
+def _take(stream: Reader | Buffer | None) -> bytes | None:
+    return None if stream is None else stream.read()

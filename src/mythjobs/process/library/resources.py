@@ -1,0 +1,158 @@
+"""What one start opens for the program: its streams, working directory and umask.
+
+Everything is opened in the caller's thread, so that nothing that the host program changes after
+start() has an effect: it may close its descriptors, change its directory or its umask.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import IO, Final
+
+from mythjobs.process import descriptors
+from mythjobs.process.library.buffer import Buffer
+from mythjobs.process.library.feed import InputFeed
+from mythjobs.process.library.pipes import Reader, Writer
+from mythjobs.process.library.spec import CallerStreams, ChildSpec, File, Stdio
+from mythjobs.process.spawn import files
+from mythjobs.process.spawn.errors import (
+    CannotStart,
+    escape_undecodable,
+    is_shortage,
+    setup_error,
+)
+from mythjobs.process.spawn.program import Program
+from mythjobs.process.supervise.streams import Stream
+
+_NAMES: Final = ("stdin", "stdout", "stderr")
+# Copies must not become a standard stream of this process.
+_FIRST_COPY: Final = 3
+
+
+class StartResources:
+    """Descriptors that only the spawn needs, and the streams of the supervisor."""
+
+    def __init__(self) -> None:
+        self.streams: list[Stream] = []
+        self.feed: InputFeed | None = None
+        self._fds = [-1, -1, -1]
+        self._cwd_fd = self._umask = -1
+        self._opened: list[int] = []
+
+    def open(self, spec: ChildSpec, umask: int) -> CallerStreams:
+        """Open everything. Raises CannotStart, and OSError if no pipe can be created."""
+        self._umask = umask
+        # Before anything is opened, which could get the number of a closed descriptor.
+        for name, fd in _list_descriptors(spec):
+            _check_open(fd, name)
+        self._open_directory(spec.cwd)
+        stdout = self._open_output(1, spec)
+        stderr = self._open_output(2, spec)
+        readers = [each for each in (stdout, stderr) if isinstance(each, Reader)]
+        if len(readers) == 2:
+            readers[0].read_ahead_of(readers[1])
+        return CallerStreams(self._open_input(spec.stdin, readers), stdout, stderr)
+
+    def make_program(self, spec: ChildSpec) -> Program:
+        stdin, stdout, stderr = self._fds
+        return Program(
+            spec.argv, spec.env, spec.search, spec.cwd or b"", stdin, stdout, stderr,
+            session=spec.session, setup=spec.setup, pass_fds=spec.pass_fds, umask=self._umask,
+            cwd_fd=self._cwd_fd, executable=spec.executable,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close what only the spawn needed."""
+        while self._opened:
+            descriptors.close(self._opened.pop())
+
+    def forget(self) -> None:
+        self._opened.clear()
+
+    def __del__(self) -> None:
+        # An exception in the caller's thread, such as KeyboardInterrupt, prevented the spawn.
+        self.close()
+
+    def _keep(self, fd: int) -> int:
+        self._opened.append(descriptors.register(fd, self))
+        return fd
+
+    def _open_directory(self, cwd: bytes | None) -> None:
+        try:
+            path = b"." if cwd is None else cwd
+            self._cwd_fd = self._keep(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError as error:
+            # A working directory that cannot be searched can still be inherited.
+            if cwd is not None or is_shortage(error):
+                name = escape_undecodable(os.fsdecode(cwd or b"."))
+                raise setup_error(error, f"working directory {name}") from None
+
+    def _open_input(self, source: Stdio | bytes | File, readers: list[Reader]) -> Writer | None:
+        if source is Stdio.PIPE or isinstance(source, bytes):
+            theirs, ours = descriptors.create_pipe()
+            self._fds[0] = self._keep(theirs)
+            if not isinstance(source, bytes):
+                return Writer(ours, readers)
+            self.feed = InputFeed(ours, source)
+        elif isinstance(source, str):
+            self._fds[0] = self._keep(files.open_input(source))
+        else:
+            self._fds[0] = self._open_file(0, source)
+        return None
+
+    def _open_output(self, number: int, spec: ChildSpec) -> Reader | Buffer | None:
+        to = spec.stderr if number == 2 else spec.stdout
+        if to is Stdio.PIPE or to is Stdio.BUFFERED:
+            ours, theirs = descriptors.create_pipe()
+            self._fds[number] = self._keep(theirs)
+            if to is Stdio.PIPE:
+                return Reader(ours)
+            buffer = Buffer(*spec.keep)
+            self.streams.append(Stream(ours, buffer))
+            os.set_blocking(ours, False)
+            return buffer
+        if to is Stdio.MERGED:
+            self._fds[2] = self._fds[1] if self._fds[1] >= 0 else 1
+        elif isinstance(to, str):
+            self._fds[number] = self._keep(files.open_output(to))
+        else:
+            self._fds[number] = self._open_file(number, to)
+        return None
+
+    def _open_file(self, number: int, given: Stdio | int | IO[bytes]) -> int:
+        """Return a copy of the descriptor of a file that the caller gave."""
+        if given is Stdio.NULL:
+            return files.dev_null(os.getpid())
+        if given is Stdio.INHERIT:
+            try:
+                return self._keep(_duplicate(number))
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    # The program inherits that it is closed.
+                    return -1
+                raise
+        assert not isinstance(given, Stdio)
+        return self._keep(_duplicate(given if isinstance(given, int) else given.fileno()))
+
+
+def _list_descriptors(spec: ChildSpec) -> list[tuple[str, int]]:
+    """Return the descriptors that the caller gave, with the argument that names them."""
+    found = [("pass_fds", fd) for fd in spec.pass_fds]
+    for name, given in zip(_NAMES, (spec.stdin, spec.stdout, spec.stderr), strict=True):
+        if isinstance(given, int):
+            found.append((name, given))
+    return found
+
+
+def _duplicate(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_COPY)
+
+
+def _check_open(fd: int, name: str) -> None:
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError as error:
+        number = error.errno or 0
+        raise CannotStart(number, f"{name}: descriptor {fd} is not open") from None

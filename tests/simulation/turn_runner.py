@@ -8,6 +8,7 @@ from mythjobs.clock import Now
 from mythjobs.errors import StoreFull, StoreUnavailable
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
+from mythjobs.master.isolation import OwnWork
 from mythjobs.master.turn_runner import _GROWING, Arrival, CommittedTurn, TurnRunner
 from mythjobs.store.open import Store
 
@@ -37,9 +38,14 @@ class SimTurnRunner(TurnRunner):
         """Raises StoreNotWritable, and leaves what must be run again in `arrivals`."""
         self._process(arrivals)
 
-    def _run_turn(self, arrived: Sequence[Arrival], failed_connections: Sequence[int] = ()) -> None:
+    def _run_turn(
+        self,
+        arrived: Sequence[Arrival],
+        failed_connections: Sequence[int] = (),
+        work: OwnWork = OwnWork.ALL,
+    ) -> None:
         try:
-            super()._run_turn(arrived, failed_connections)
+            super()._run_turn(arrived, failed_connections, work)
         except (StoreFull, StoreUnavailable):
             raise
         except Exception as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mythjobs.errors import command_not_found
+from mythjobs.errors import DefinitionError, command_not_found
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.definition import command_from_table
@@ -50,6 +50,8 @@ class JobClass:
     """Jobs that placement need not tell apart: one command revision, submitter and requirements.
 
     `command` is the revision as its author defined it, `limits` are those of the submission.
+    error: why the stored rows cannot be read; then no job of the class starts, and `command` has
+    only a name.
     """
 
     class_id: int
@@ -58,12 +60,14 @@ class JobClass:
     command: Command
     requirements: Requirements
     limits: Bounds
+    error: Exception | None = None
 
 
 class Catalog:
     """Reads each class and command from the store once. Cleared when a turn is rolled back."""
 
     def __init__(self) -> None:
+        self._unreadable: list[JobClass] = []
         self._classes: dict[int, JobClass] = {}
         self._names: dict[str, commands.CommandRevision] = {}
         self._commands: dict[int, Command] = {}
@@ -72,6 +76,7 @@ class Catalog:
     def clear(self) -> None:
         for each in (self._classes, self._names, self._commands, self._class_ids):
             each.clear()
+        self._unreadable.clear()
 
     def find_command(self, tx: Transaction, name: str) -> commands.CommandRevision:
         """Raises NoSuchCommand."""
@@ -109,6 +114,19 @@ class Catalog:
         found = self._classes.get(class_id)
         if found is None:
             found = self._classes[class_id] = read_class(tx, class_id, self.decoded_command)
+            if found.error is not None:
+                self._unreadable.append(found)
+        return found
+
+    def forget_classes(self, command_id: int) -> None:
+        """Read the classes of a command again at their next use."""
+        for each in [each for each in self._classes.values() if each.command_id == command_id]:
+            del self._classes[each.class_id]
+            self._commands.pop(each.revision_id, None)
+
+    def take_unreadable(self) -> list[JobClass]:
+        """Return and forget the classes with an error that were read since the last call."""
+        found, self._unreadable = self._unreadable, []
         return found
 
 
@@ -117,21 +135,28 @@ def read_class(
     class_id: int,
     decode: Callable[[commands.CommandRevision], Command] | None = None,
 ) -> JobClass:
+    """Return a class; `error` is set if its rows have values that this version cannot read."""
     row = commands.read_class(tx, class_id)
     revision = commands.find_by_revision(tx, row.revision_id)
+    try:
+        command = _class_command(revision, decode)
+        requirements, limits = class_requirements(row, command), class_limits(row)
+        error: Exception | None = None
+    except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as unreadable:
+        command = Command(commands.read_names(tx).get(row.command_id, ""))
+        requirements = Requirements(command.name, row.command_id, class_id, row.submitter)
+        limits, error = Bounds(), unreadable
+    return JobClass(class_id, row.command_id, row.revision_id, command, requirements, limits, error)
+
+
+def _class_command(
+    revision: commands.CommandRevision | None,
+    decode: Callable[[commands.CommandRevision], Command] | None,
+) -> Command:
     if revision is None:
         # The command was removed. All jobs of the class have ended, but can still be shown.
-        command = Command("")
-    else:
-        command = decode(revision) if decode else decode_command(revision.definition)
-    return JobClass(
-        class_id,
-        row.command_id,
-        row.revision_id,
-        command,
-        class_requirements(row, command),
-        class_limits(row),
-    )
+        return Command("")
+    return decode(revision) if decode else decode_command(revision.definition)
 
 
 def decode_command(definition: str) -> Command:

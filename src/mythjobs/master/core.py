@@ -19,6 +19,7 @@ from mythjobs.master.explain.job import explain_submitted
 from mythjobs.master.handlers import agents, commands, jobs, machines
 from mythjobs.master.handlers.batches import begin_batch, drop_batch, insert_slice
 from mythjobs.master.handlers.submit import submit_job
+from mythjobs.master.isolation import OwnWork, Problem, SetAside, Unit, describe_error
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.placement.scheduler import place_ready_jobs
 from mythjobs.master.state import MasterState, load_state
@@ -43,6 +44,7 @@ class TurnResult:
     outgoing: dict[int, list[MasterMessage]] = field(default_factory=dict)
     acks: dict[int, int] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 class MasterCore:
@@ -58,6 +60,7 @@ class MasterCore:
         self.state = MasterState()
         self.catalog = Catalog()
         self.fits = FitCache()
+        self._failed_unit: Unit | None = None  # of the last turn that raised
 
     def load(self, tx: Transaction, now: Now) -> None:
         """Delete batches that were never opened, and load the state."""
@@ -71,14 +74,45 @@ class MasterCore:
         self.fits.clear()
 
     def run_turn(
-        self, tx: Transaction, batch: Sequence[requests.Request | requests.Message], now: Now
+        self,
+        tx: Transaction,
+        batch: Sequence[requests.Request | requests.Message],
+        now: Now,
+        work: OwnWork = OwnWork.ALL,
     ) -> TurnResult:
-        """Handle a batch in order, then place jobs.
+        """Handle a batch in order, then do the core's own work, such as placing jobs.
 
         The response to a request that fails is its MythJobsError; the request has changed
-        nothing. After any other exception the whole turn must be rolled back.
+        nothing. After any other exception the whole turn must be rolled back. Then
+        set_failed_unit_aside() may find what was at fault.
         """
         turn = TurnContext(tx, now, self.state.draft(), self.catalog, self.fits)
+        self._failed_unit = None
+        try:
+            return self._run(turn, batch, work)
+        except Exception:
+            self._failed_unit = turn.working_on
+            raise
+
+    def set_failed_unit_aside(self, error: Exception, now: Now) -> Unit | None:
+        """Leave out the unit at fault of the last turn, which was rolled back, from now on.
+
+        Return None if the unit is not known, or was set aside before and that did not help.
+        """
+        unit = self._failed_unit
+        if unit is None or unit in self.state.set_aside:
+            return None
+        self.state.set_aside = self.state.set_aside | {
+            unit: SetAside(now.wall_ms, describe_error(error))
+        }
+        return unit
+
+    def _run(
+        self,
+        turn: TurnContext,
+        batch: Sequence[requests.Request | requests.Message],
+        work: OwnWork,
+    ) -> TurnResult:
         responses = self._handle_machines(turn, batch)
         submitted: dict[int, tuple[int, bool]] = {}
         for number, each in enumerate(batch):
@@ -91,14 +125,30 @@ class MasterCore:
                 continue
             if isinstance(each, requests.SubmitJob):
                 submitted[number] = responses[number]
-        self._open_batches(turn)
-        self._run_timers(turn)
+        if work & OwnWork.UPKEEP:
+            self._open_batches(turn)
+        if work & OwnWork.TIMERS:
+            self._run_timers(turn, work)
         turn.flush()
-        place_ready_jobs(turn)
-        turn.flush()
+        if work & OwnWork.PLACEMENT:
+            place_ready_jobs(turn, each_alone=work == OwnWork.PLACEMENT)
+            turn.flush()
         for number, (job_id, new) in submitted.items():
-            responses[number] = explain_submitted(turn, job_id, new)
-        return TurnResult(turn.state, responses, turn.outgoing, turn.acks, turn.ended)
+            responses[number] = explain_submitted(turn, job_id, new, work)
+        self._record_unreadable_classes(turn)
+        return TurnResult(
+            turn.state, responses, turn.outgoing, turn.acks, turn.ended, turn.problems
+        )
+
+    def _record_unreadable_classes(self, turn: TurnContext) -> None:
+        for each in self.catalog.take_unreadable():
+            assert each.error is not None
+            unit = Unit("class", each.class_id)
+            if unit not in turn.state.set_aside:
+                what = f"set aside class {each.class_id} of {each.command.name}: unreadable"
+                turn.problems.append(Problem(what, each.error))
+                aside = SetAside(turn.now.wall_ms, describe_error(each.error))
+                turn.state.set_aside = turn.state.set_aside | {unit: aside}
 
     def _handle_machines(
         self, turn: TurnContext, batch: Sequence[requests.Request | requests.Message]
@@ -117,6 +167,8 @@ class MasterCore:
                     frames.handle(each)
                 case requests.Detached():
                     agents.detach_machine(turn, each)
+                case requests.FailedMessage():
+                    frames.handle_failed(each)
                 case requests.LeaseTick():
                     received_ms = max(received_ms, each.received_ms)
                 case requests.Attach():
@@ -136,21 +188,24 @@ class MasterCore:
         """Make the next jobs of an opened batch ready."""
         if not turn.state.has_batch_upkeep:
             return
-        work = batches.find_next_upkeep(turn.tx)
+        skipped = {unit.number for unit in turn.state.set_aside if unit.kind == "upkeep"}
+        work = batches.find_next_upkeep(turn.tx, skipped)
         if work is None:
             turn.state.has_batch_upkeep = False
             return
+        turn.working_on = Unit("upkeep", work.upkeep_id)
         for class_id, subject in batches.run_upkeep_slice(turn.tx, work, _UPKEEP_JOBS):
             turn.state.classes_to_recheck.add(class_id)
             # The start time or deadline of such a job may have passed meanwhile.
             turn.state.schedule_turn(turn.now.wall_ms)
             if subject is not None:
                 turn.changed_subjects.add(subject)
+        turn.working_on = None
 
-    def _run_timers(self, turn: TurnContext) -> None:
+    def _run_timers(self, turn: TurnContext, work: OwnWork) -> None:
         due_ms = turn.state.next_due_ms
         if due_ms is not None and due_ms <= turn.now.wall_ms:
-            timers.run_due(turn)
+            timers.run_due(turn, work & OwnWork.TIMERS)
 
 
 def _prune_jobs(turn: TurnContext, request: requests.PruneJobs) -> PruneSlice:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from mythjobs.master.catalog import NO_REQUIREMENTS, JobRequirements
-from mythjobs.protocol.messages import AgentFrame, Hello
+from mythjobs.protocol.messages import AgentFrame, AgentMessage, Hello
 from mythjobs.protocol.requests import Submit
 
 
@@ -180,6 +180,15 @@ class Attached(Struct, frozen=True):
 class FrameReceived(Message, frozen=True):
     connection: int
     frame: AgentFrame
+
+
+class FailedMessage(Message, frozen=True):
+    """A message of an agent that cannot be handled, and why. Handled in a turn of its own."""
+
+    connection: int
+    frame_no: int  # to acknowledge
+    message: AgentMessage
+    error: str
 
 
 class Detached(Message, frozen=True):

@@ -23,6 +23,7 @@ from mythjobs.master.core import MasterCore, TurnResult
 from mythjobs.master.explain.job import (
     explain_job,
     list_jobs_with_reasons,
+    list_set_aside,
     read_job_with_reason,
 )
 from mythjobs.master.explain.machine import explain_machine, summarize_machine
@@ -155,6 +156,7 @@ class Master:
     async def read_status(self) -> responses.Status:
         counts = await self.read(read_queue_counts)
         machines = await self.list_machines()
+        set_aside = await self.read(list_set_aside, self.state) if self.state.set_aside else []
         return {
             "version": mythjobs.__version__,
             "pid": os.getpid(),
@@ -170,6 +172,7 @@ class Master:
                 }
                 for each in machines["machines"]
             ],
+            "set_aside": set_aside,
         }
 
     async def list_machines(self) -> responses.Machines:

@@ -13,10 +13,11 @@ from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from mythjobs.clock import Now
-from mythjobs.errors import machine_not_found
+from mythjobs.errors import DefinitionError, machine_not_found
+from mythjobs.master.isolation import Problem, SetAside, Unit
 from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.model.limits import Limits
-from mythjobs.model.machine_policy import MachinePolicy, Rights, policy_from_table
+from mythjobs.model.machine_policy import ALLOW_NOTHING, MachinePolicy, Rights, policy_from_table
 from mythjobs.model.silence import KEEP
 from mythjobs.model.window import Hours
 from mythjobs.protocol.lease import expiry_after_ms
@@ -186,6 +187,8 @@ class MasterState:
     next_due_ms: int | None = None  # wall; when the next timer fires
     next_expiry_ms: int | None = None  # steady; not later than the first expiry of a lease
     deferrals: dict[int, Deferral] = field(default_factory=dict)  # by command
+    set_aside: dict[Unit, SetAside] = field(default_factory=dict)  # replaced, never changed
+    problems: tuple[Problem, ...] = ()  # found by load_state(), for the log
     placement: PlacementCache = field(default_factory=PlacementCache)
 
     def draft(self) -> MasterState:
@@ -263,8 +266,16 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
     deadline_ms = deadlines.find_next_ms(tx, 0)
     for each_ms in times if deadline_ms is None else [*times, deadline_ms]:
         state.schedule_turn(each_ms)
+    problems = []
     for found in machines.read_all(tx):
-        state.machines[found.machine_id] = machine_from_row(found)
+        try:
+            state.machines[found.machine_id] = machine_from_row(found)
+        except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as error:
+            what = f"machine {found.name} runs nothing, as its settings cannot be read"
+            problems.append(Problem(what, error))
+            unreadable = found._replace(rights=ALLOW_NOTHING.to_json(), settings="{}")
+            state.machines[found.machine_id] = machine_from_row(unreadable)
+    state.problems = tuple(problems)
     for row in machines.read_live_attempts(tx):
         attempt = LiveAttempt(
             row.n,

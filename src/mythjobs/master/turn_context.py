@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mythjobs.clock import Now
 from mythjobs.master.catalog import Catalog
+from mythjobs.master.isolation import Problem, Unit
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.model.life import JobState
@@ -35,6 +36,8 @@ class TurnContext:
     wait_reasons: dict[int, tuple[str, str]] = field(default_factory=dict)  # by class
     # (machine, job): granted on an earlier connection, and lost with that connection.
     regrants: list[tuple[int, int]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)  # errors that were handled, for the log
+    working_on: Unit | None = None  # the unit at fault if the turn raises
 
     def send(self, machine: Machine, message: MasterMessage) -> None:
         assert machine.connection is not None

@@ -14,8 +14,10 @@ from mythjobs.clock import Now
 from mythjobs.errors import AlreadyRunning, MythJobsError, StoreFailed, StoreFull, StoreUnavailable
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore, TurnResult
+from mythjobs.master.isolation import OwnWork, describe_error
+from mythjobs.protocol.messages import AgentFrame, AgentMessage, Heartbeat
 from mythjobs.store.open import Store
-from mythjobs.store.transaction import Transaction
+from mythjobs.store.transaction import RetryTransaction, Transaction
 
 _log = logging.getLogger("mythjobs.master")
 
@@ -25,8 +27,15 @@ _RETRY_MS: Final = 1000
 # A job's start time may be so far away that the system rejects it as a timeout.
 _MAX_WAIT_S: Final = 3600.0
 
-# The master stops after these errors.
-_FATAL: Final = (StoreFailed, AlreadyRunning)
+# The master stops after StoreFailed and AlreadyRunning, and waits after the others.
+_STORE_ERRORS: Final = (StoreFailed, AlreadyRunning, StoreFull, StoreUnavailable)
+_OWN_WORK: Final = (
+    OwnWork.UPKEEP,
+    OwnWork.DUE_JOBS,
+    OwnWork.DEADLINES,
+    OwnWork.DEFERRALS,
+    OwnWork.PLACEMENT,
+)
 # Rejected while the disk is full. The other requests are needed to finish running jobs.
 _GROWING: Final = (
     requests.SubmitJob
@@ -80,13 +89,15 @@ class TurnRunner:
         self._clock = clock
         self._on_commit = on_commit
         self._on_failure = on_failure
-        self._logged_error = ""  # logged once while turns are retried
+        self._logged: set[str] = set()  # logged once while turns are retried
         self._is_backing_off = False
         self._inbox: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
 
     def start(self) -> None:
         self._store.run_transaction(lambda tx: self._core.load(tx, self._clock()))
+        for what, error in self._core.state.problems:
+            self._log_once(what, error)
         self._thread.start()
 
     def put_request(self, request: requests.Request, future: Future[Any]) -> None:
@@ -139,47 +150,86 @@ class TurnRunner:
         return min(left_s, _MAX_WAIT_S)
 
     def _process(self, arrived: list[Arrival]) -> None:
-        """Handle and remove all arrivals; wait while the store is full or unavailable."""
-        together = True
+        """Handle and remove all arrivals; wait while the store is full or unavailable.
+
+        An internal error never ends this thread, because the same rows would then end the next
+        master too.
+        """
+        self._is_backing_off = False
         while True:
             try:
                 if not self._store.has_free_space():
                     self._reject_kind(arrived, _GROWING, StoreFull(_DISK_FULL))
-                if together:
-                    self._run_turn(arrived)
-                    arrived.clear()
-                while arrived:
-                    self._run_single(arrived[0])
-                    del arrived[0]
+                if not self._run_together(arrived):
+                    self._run_apart(arrived)
                 break
-            except _FATAL:
-                raise
             except (StoreFull, StoreUnavailable) as error:
                 self._wait_for_store(arrived, error)
-            except Exception as error:
-                if not arrived:
-                    self._back_off(error)
-                    return
-                if not together:
-                    raise
-                _log.exception("turn rolled back; retrying its messages one by one")
-                together = False
-        self._logged_error, self._is_backing_off = "", False
+        if not self._is_backing_off:
+            self._logged.clear()
         self._store.checkpoint()
 
-    def _back_off(self, error: Exception) -> None:
-        """Log once that timers, upkeep or placement failed; the next turn is in a second."""
-        self._is_backing_off = True
-        if self._logged_error != (text := repr(error)):
-            self._logged_error = text
-            _log.exception("timers or placement failed; retrying every second")
+    def _run_together(self, arrived: list[Arrival]) -> bool:
+        """Run one turn for all arrivals. Return False if it was rolled back.
+
+        If a unit of the core's own work was at fault, it is set aside and the turn runs again.
+        """
+        while True:
+            try:
+                self._run_turn(arrived)
+                arrived.clear()
+                return True
+            except _STORE_ERRORS:
+                raise
+            except Exception as error:
+                if not self._set_aside(error):
+                    if arrived:
+                        self._log_once("turn rolled back; running its messages one by one", error)
+                    return False
+
+    def _run_apart(self, arrived: list[Arrival]) -> None:
+        """Run each arrival, and each kind of the core's own work, in a turn of its own."""
+        while arrived:
+            self._run_single(arrived[0])
+            del arrived[0]
+        for work in _OWN_WORK:
+            self._run_own_work(work)
+
+    def _run_own_work(self, work: OwnWork) -> None:
+        while True:
+            try:
+                self._run_turn([], work=work)
+                return
+            except _STORE_ERRORS:
+                raise
+            except Exception as error:
+                if not self._set_aside(error):
+                    self._is_backing_off = True
+                    name = str(work.name).lower().replace("_", " ")
+                    self._log_once(f"{name} failed; retrying every second", error)
+                    return
+
+    def _set_aside(self, error: Exception) -> bool:
+        if isinstance(error, RetryTransaction):
+            return False
+        unit = self._core.set_failed_unit_aside(error, self._clock())
+        if unit is None:
+            return False
+        self._log_once(f"set aside {unit.kind} {unit.number} after an internal error", error)
+        return True
+
+    def _log_once(self, what: str, error: Exception) -> None:
+        """Log an error with its traceback, unless it was logged since the last good turn."""
+        if (key := f"{what}: {error!r}") not in self._logged:
+            self._logged.add(key)
+            _log.error("%s", what, exc_info=error)
 
     def _wait_for_store(self, arrived: list[Arrival], error: StoreFull | StoreUnavailable) -> None:
         """Reject requests at once; keep messages of agents until they can be stored."""
         if isinstance(error, StoreFull) and self._reject_kind(arrived, _GROWING, error):
             return
-        if self._logged_error != error.sentence:
-            self._logged_error = error.sentence
+        if error.sentence not in self._logged:
+            self._logged.add(error.sentence)
             _log.warning("%s; retrying every second", error.sentence)
         until_ms = self._clock().steady_ms + _RETRY_MS
         while True:
@@ -201,7 +251,12 @@ class TurnRunner:
             self._reject(rejected, error)
         return bool(rejected)
 
-    def _run_turn(self, arrived: Sequence[Arrival], failed_connections: Sequence[int] = ()) -> None:
+    def _run_turn(
+        self,
+        arrived: Sequence[Arrival],
+        failed_connections: Sequence[int] = (),
+        work: OwnWork = OwnWork.ALL,
+    ) -> None:
         tries = 0
 
         def body(tx: Transaction) -> TurnResult:
@@ -209,7 +264,7 @@ class TurnRunner:
             tries += 1
             if tries > 1:
                 self._core.clear_caches()
-            return self._core.run_turn(tx, [each.item for each in arrived], self._clock())
+            return self._core.run_turn(tx, [each.item for each in arrived], self._clock(), work)
 
         try:
             result, completed = self._store.run_transaction(body)
@@ -217,6 +272,8 @@ class TurnRunner:
             self._core.clear_caches()
             raise
         self._core.state = result.state
+        for what, error in result.problems:
+            self._log_once(what, error)
         responses = [
             (future, response)
             for number, response in result.responses.items()
@@ -226,16 +283,69 @@ class TurnRunner:
 
     def _run_single(self, each: Arrival) -> None:
         try:
-            self._run_turn([each])
-        except (*_FATAL, StoreFull, StoreUnavailable):
+            self._run_turn([each], work=OwnWork.NONE)
+        except _STORE_ERRORS:
             raise
         except Exception as error:
-            _log.exception("cannot handle a %s", type(each.item).__name__)
-            self._reject([each], error)
             if isinstance(each.item, requests.FrameReceived):
-                # The agent may have sent an invalid frame: close the connection, it reconnects.
-                connection = each.item.connection
-                self._run_turn([Arrival(requests.Detached(connection))], [connection])
+                self._run_messages(each.item, error)
+            else:
+                self._log_once(f"cannot handle a {type(each.item).__name__}", error)
+                self._reject([each], error)
+
+    def _run_messages(self, received: requests.FrameReceived, error: Exception) -> None:
+        """Handle each message of a frame in a turn of its own, after the frame failed.
+
+        A message that violates the protocol closes the connection. One that the master fails to
+        handle is left out, as the agent would repeat it for ever.
+        """
+        connection, frame = received.connection, received.frame
+        for number, message in enumerate(frame.messages, 1):
+            # The frame is acknowledged with its last message.
+            no = frame.no if number == len(frame.messages) else frame.no - 1
+            part = AgentFrame(no, frame.seen, frame.room, [message], frame.draining)
+            try:
+                self._run_turn(
+                    [Arrival(requests.FrameReceived(connection, part))], work=OwnWork.NONE
+                )
+            except _STORE_ERRORS:
+                raise
+            except Exception as failure:
+                self._log_once(f"cannot handle a {type(message).__name__} message", failure)
+                if not self._skip_message(connection, no, message, failure):
+                    self._close_connection(connection)
+                    return
+        if not frame.messages:
+            self._log_once("cannot handle an empty frame", error)
+            self._close_connection(connection)
+
+    def _skip_message(
+        self, connection: int, no: int, message: AgentMessage, error: Exception
+    ) -> bool:
+        """Return False if the connection has to be closed instead."""
+        if isinstance(error, MythJobsError) or isinstance(message, Heartbeat):
+            return False
+        failed = requests.FailedMessage(connection, no, message, describe_error(error))
+        try:
+            self._run_turn([Arrival(failed)], work=OwnWork.NONE)
+        except _STORE_ERRORS:
+            raise
+        except Exception as failure:
+            self._log_once(f"cannot skip a {type(message).__name__} message", failure)
+            return False
+        return True
+
+    def _close_connection(self, connection: int) -> None:
+        """Detach a machine and close its connection; the agent reconnects."""
+        try:
+            self._run_turn(
+                [Arrival(requests.Detached(connection))], [connection], work=OwnWork.NONE
+            )
+        except _STORE_ERRORS:
+            raise
+        except Exception as error:
+            self._log_once("cannot detach a machine", error)
+            self._on_commit(CommittedTurn(None, [], [], [connection]))
 
     def _reject(self, arrived: Sequence[Arrival], error: BaseException) -> None:
         responses = [(each.future, error) for each in arrived if each.future is not None]

@@ -23,6 +23,20 @@ class MachineLoad(TypedDict):
     jobs: int
 
 
+class SetAsideUnit(TypedDict):
+    """Work that the master leaves out after an internal error.
+
+    kind: "class" (jobs of `command` that do not start; `id` is the class), "grant" or
+    "deadline" (`id` is the job), or "upkeep" (of a batch).
+    """
+
+    kind: str
+    id: int
+    command: str
+    error: str
+    since_ms: int
+
+
 class QueueCounts(TypedDict):
     counts: dict[str, int]
     commands: list[CommandLoad]
@@ -34,6 +48,7 @@ class Status(QueueCounts):
     started_ms: int
     store: str
     machines: list[MachineLoad]
+    set_aside: list[SetAsideUnit]
 
 
 class CommandSummary(TypedDict):

@@ -24,6 +24,7 @@ class Requirements(NamedTuple):
     class_id: int = 0
     submitter: str = ""
     enabled: bool = True
+    set_aside: str = ""  # why the master starts no job of the class after an internal error
     put_off_ms: int | None = None
     put_off_reason: str = ""
     pin: str = ""
@@ -342,6 +343,8 @@ def find_command_stop(requirements: Requirements, now_ms: int) -> tuple[str, str
     if not requirements.enabled:
         sentence = f"{command} is disabled; enable it with `mythjobs command enable {command}`"
         return "disabled", sentence
+    if requirements.set_aside:
+        return "set_aside", requirements.set_aside
     if requirements.put_off_ms is not None and now_ms < requirements.put_off_ms:
         left = humanize_duration((requirements.put_off_ms - now_ms) / 1000)
         why = f" ({requirements.put_off_reason})" if requirements.put_off_reason else ""

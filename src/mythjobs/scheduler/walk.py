@@ -100,13 +100,16 @@ class PlacementWalk:
         self._counts: UsageCounts | None = None
         # When, by the wall clock, time alone may permit a job that was refused; None: never.
         self.retry_ms: int | None = None
+        self.current_class_id = 0  # the class at fault if run() raises
 
     def run(self) -> list[Choice]:
         queue = ClassQueue(self._sort_key)
         for class_id in self._class_ids:
+            self.current_class_id = class_id
             self._push(queue, class_id)
         while len(self._full) < self._machine_count and (found := queue.pop()) is not None:
             key, class_id = found
+            self.current_class_id = class_id
             job = self._source.next_job(class_id)
             assert job is not None, f"class {class_id} is queued without a job"
             if self._place(job, key):

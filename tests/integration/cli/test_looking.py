@@ -189,6 +189,22 @@ def test_status_says_of_a_command_that_none_of_its_jobs_starts(call: Call, maste
     assert "put off until 2096-10-02 " in out
 
 
+def test_status_says_what_is_set_aside_after_an_internal_error(call: Call, master: Master) -> None:
+    aside = {"error": "KeyError: 'x'", "since_ms": 0, "command": ""}
+    master.answers["GET status"] = {
+        **STATUS,
+        "set_aside": [
+            aside | {"kind": "class", "id": 4, "command": "thumbnail"},
+            aside | {"kind": "deadline", "id": 12},
+        ],
+    }
+    done = call("status")
+    assert done.code == 0
+    assert "some jobs of thumbnail do not start after an internal error (KeyError: 'x')" in done.err
+    assert "`mythjobs command enable thumbnail`" in done.err
+    assert "the deadline of job 12 is left out" in done.err
+
+
 def test_an_ad_hoc_job_is_listed_by_its_program(call: Call, master: Master) -> None:
     arguments = {"argv": ["echo", "a b"], "cwd": "/", "wall_s": None}
     master.answers["GET jobs"] = {

@@ -16,6 +16,7 @@ from mythjobs.errors import AlreadyRunning, MythJobsError, StoreFull, StoreUnava
 from mythjobs.master import requests, turn_runner
 from mythjobs.master.attempts import timers
 from mythjobs.master.core import MasterCore
+from mythjobs.master.isolation import OwnWork
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.master.turn_runner import CommittedTurn, TurnRunner
 from mythjobs.protocol.messages import AgentFrame, Hello
@@ -176,19 +177,23 @@ def test_failing_timers_are_retried_at_an_interval_and_logged_once(
     tries: queue.SimpleQueue[None] = queue.SimpleQueue()
     broken, original = True, timers.run_due
 
-    def run_due(turn: TurnContext) -> None:
+    def run_due(turn: TurnContext, work: OwnWork) -> None:
         tries.put(None)
         if broken:
             raise ZeroDivisionError
-        original(turn)
+        original(turn, work)
 
     monkeypatch.setattr(timers, "run_due", run_due)
     soon = Submit("run", run=AdHocRun(["/bin/true"]), not_before_ms=master_now().wall_ms + 100)
     job = program.ask(requests.SubmitJob(soon, "anna")).id
-    for _ in range(5):
+    for _ in range(20):
         tries.get(timeout=30)
     logged = [each.message for each in caplog.records if each.name == "mythjobs.master"]
-    assert logged == ["timers or placement failed; retrying every second"]
+    assert logged == [
+        "due jobs failed; retrying every second",
+        "deadlines failed; retrying every second",
+        "deferrals failed; retrying every second",
+    ]
     broken = False
     program.submit()
     with program.store.snapshot() as tx:

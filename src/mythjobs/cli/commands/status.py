@@ -34,6 +34,25 @@ def status(session: Session, as_json: bool) -> None:
     )
     _print_commands(found["commands"], now_ms)
     _print_machines(found["machines"])
+    for each in found.get("set_aside", ()):
+        terminal.print_message(_describe_set_aside(each))
+
+
+def _describe_set_aside(unit: dict[str, Any]) -> str:
+    """Say what the master leaves out after an internal error, and how it is tried again."""
+    error = f"after an internal error ({unit['error']}); the master's log has the traceback"
+    match unit["kind"]:
+        case "class":
+            name = unit["command"]
+            hint = f"`mythjobs command enable {name}`, or a restart of the master, tries again"
+            return f"some jobs of {name} do not start {error}. {hint}"
+        case "upkeep":
+            return f"a batch is not made ready {error}. A restart of the master tries again"
+        case kind:
+            return (
+                f"the {kind} of job {unit['id']} is left out {error}. "
+                "A restart of the master tries again"
+            )
 
 
 def _print_commands(commands: list[dict[str, Any]], now_ms: int) -> None:

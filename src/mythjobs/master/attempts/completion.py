@@ -14,8 +14,10 @@ from mythjobs.master.attempts.retry import (
     RetryDecision,
     decide,
     decide_returned,
+    hold_failed,
     hold_paused,
 )
+from mythjobs.master.isolation import Problem, describe_error
 from mythjobs.master.state import USER_HOLDER, Deferral, LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
@@ -79,6 +81,11 @@ class Completions:
         decision = self._decide(job_id, machine.live_attempts[job_id], outcome)
         self._end_attempt(machine, job_id, outcome, decision, evidence=evidence)
 
+    def record_failure(self, machine: Machine, job_id: int, outcome: o.Outcome, error: str) -> None:
+        """Hold a job whose end was reported, and could not be processed."""
+        decision = hold_failed(o.describe(outcome), error)
+        self._end_attempt(machine, job_id, outcome, decision)
+
     def record_never_started(
         self, machine: Machine, job_id: int, outcome: o.NotStarted, *, closed: bool = False
     ) -> None:
@@ -95,7 +102,11 @@ class Completions:
         self, job_id: int, attempt: LiveAttempt, outcome: o.Outcome, later: str = ""
     ) -> RetryDecision:
         command = self._turn.catalog.job_class(self._turn.tx, attempt.class_id).command
-        return decide(outcome, command, _history(job_id, attempt), later)
+        try:
+            return decide(outcome, command, _history(job_id, attempt), later)
+        except Exception as error:
+            self._turn.problems.append(Problem(f"held job {job_id}, as its end has no rule", error))
+            return hold_failed(o.describe(outcome), describe_error(error))
 
     def _end_attempt(
         self,

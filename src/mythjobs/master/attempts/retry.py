@@ -110,6 +110,15 @@ def hold_paused(decision: RetryDecision) -> RetryDecision:
     return decision._replace(hold=1, reason_code="held", reason=reason)
 
 
+def hold_failed(description: str, error: str) -> RetryDecision:
+    """Hold a job whose end the master failed to process, as running it again may do harm."""
+    reason = (
+        f"held, as the master failed to process its end ({error}); {description}; "
+        "`mythjobs release` runs it again"
+    )
+    return RetryDecision(JobEvent.REQUEUED, "internal", reason, hold=1)
+
+
 def _machine_shortage(history: AttemptHistory, description: str) -> RetryDecision:
     delay_s = backoff_s(_FIRST_SHORTAGE_DELAY_S, history.n - 1, history)
     wait_s = min(delay_s, _MAX_SHORTAGE_DELAY_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mythjobs.master.isolation import OwnWork, Unit
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.store.writes import commands, deadlines, readiness
 
@@ -9,12 +10,24 @@ from mythjobs.store.writes import commands, deadlines, readiness
 _MAX_JOBS = 500
 
 
-def run_due(turn: TurnContext) -> None:
-    """Fire the timers that are due, and set the time of the next one."""
+def run_due(turn: TurnContext, work: OwnWork = OwnWork.TIMERS) -> None:
+    """Fire the timers that are due, and set the time of the next one.
+
+    If `work` has only some kinds of timers, the time is not set, as others may be due.
+    """
     now_ms = turn.now.wall_ms
-    turn.recheck(readiness.refresh(turn.tx, readiness.clear_due(turn.tx, now_ms, _MAX_JOBS)))
-    more = _cancel_past_deadline(turn, now_ms)
-    _end_deferrals(turn, now_ms)
+    more = False
+    if work & OwnWork.DUE_JOBS:
+        turn.recheck(readiness.refresh(turn.tx, readiness.clear_due(turn.tx, now_ms, _MAX_JOBS)))
+    if work & OwnWork.DEADLINES:
+        more = _cancel_past_deadline(turn, now_ms, each_alone=work == OwnWork.DEADLINES)
+    if work & OwnWork.DEFERRALS:
+        _end_deferrals(turn, now_ms)
+    if not OwnWork.TIMERS & ~work:
+        _set_next_due(turn, now_ms, more=more)
+
+
+def _set_next_due(turn: TurnContext, now_ms: int, *, more: bool) -> None:
     turn.state.next_due_ms = min(
         (
             each
@@ -29,14 +42,22 @@ def run_due(turn: TurnContext) -> None:
     )
 
 
-def _cancel_past_deadline(turn: TurnContext, now_ms: int) -> bool:
-    """Cancel queued jobs whose deadline has passed. Return whether there may be more."""
-    missed = deadlines.find_missed(turn.tx, now_ms, _MAX_JOBS)
-    if missed:
+def _cancel_past_deadline(turn: TurnContext, now_ms: int, *, each_alone: bool) -> bool:
+    """Cancel queued jobs whose deadline has passed. Return whether there may be more.
+
+    each_alone: after a failure, to find the job at fault.
+    """
+    skipped = {unit.number for unit in turn.state.set_aside if unit.kind == "deadline"}
+    limit = _MAX_JOBS + len(skipped)
+    missed = deadlines.find_missed(turn.tx, now_ms, limit)
+    late = [each for each in missed if each not in skipped]
+    for job_ids in [[each] for each in late] if each_alone else [late]:
+        turn.working_on = Unit("deadline", job_ids[0]) if each_alone else None
         turn.cancel_queued(
-            missed, lambda _: "the job had not started by its deadline", code="deadline_passed"
+            job_ids, lambda _: "the job had not started by its deadline", code="deadline_passed"
         )
-    return len(missed) == _MAX_JOBS
+    turn.working_on = None
+    return len(missed) == limit
 
 
 def _end_deferrals(turn: TurnContext, now_ms: int) -> None:

@@ -10,6 +10,7 @@ from mythjobs.clock import Now
 from mythjobs.errors import NoSuchJob
 from mythjobs.master.attempts import lease_expiry
 from mythjobs.master.catalog import JobClass, read_class
+from mythjobs.master.isolation import OwnWork
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.placement.scheduler import current_requirements, list_running
 from mythjobs.master.state import Machine, MasterState
@@ -51,6 +52,8 @@ class PlacementView:
         return current_requirements(self._state, job_class)
 
     def candidates(self, job_class: JobClass, now_ms: int) -> list[Candidate]:
+        if self.requirements(job_class).set_aside:
+            return []  # what set it aside would fail here as well
         return [self.candidate(each, job_class, now_ms) for each in self._state.machines.values()]
 
     def candidate(self, machine: Machine, job_class: JobClass, now_ms: int) -> Candidate:
@@ -91,8 +94,12 @@ def _machine_names(state: MasterState) -> set[str]:
     return {each.name for each in state.machines.values()}
 
 
-def explain_submitted(turn: TurnContext, job_id: int, new: bool) -> Submitted:
-    """Return the answer to a submit, after the placement pass of its turn."""
+def explain_submitted(turn: TurnContext, job_id: int, new: bool, work: OwnWork) -> Submitted:
+    """Return the answer to a submit, after the placement pass of its turn.
+
+    Without a placement pass, as an error rolled back a turn with one, only what the job itself
+    waits for is explained.
+    """
     if job_id in turn.placed:
         return Submitted(job_id, JobState.LEASED, new, _describe_start(turn, job_id))
     job = job_facts.read_job_facts(turn.tx, job_id)
@@ -101,6 +108,8 @@ def explain_submitted(turn: TurnContext, job_id: int, new: bool) -> Submitted:
         return Submitted(job_id, job.state, new, job.reason)
     class_id = job_facts.read_class_id(turn.tx, job_id)
     reason = find_job_wait(job, turn.now.wall_ms)
+    if reason is None and not work & OwnWork.PLACEMENT:
+        return Submitted(job_id, job.state, new, "waits for the next placement pass")
     if reason is None:
         reason = _explain_class_wait(turn, class_id)
     requirements = turn.catalog.job_class(turn.tx, class_id).requirements
@@ -261,6 +270,20 @@ def _find_free_slots_ms(state: MasterState, machine: Machine, now_ms: int) -> li
             began_ms = now_ms if live.started_ms is None else live.started_ms
             ends.append(max(now_ms, began_ms + round(1000 * typical_s)))
     return (free + sorted(ends))[: machine.max_jobs]
+
+
+def list_set_aside(tx: Transaction, /, state: MasterState) -> list[responses.SetAsideUnit]:
+    """Return what the master leaves out after internal errors, the oldest first."""
+    return [
+        {
+            "kind": unit.kind,
+            "id": unit.number,
+            "command": read_class(tx, unit.number).command.name if unit.kind == "class" else "",
+            "error": why.error,
+            "since_ms": why.at_ms,
+        }
+        for unit, why in sorted(state.set_aside.items(), key=lambda each: each[1].at_ms)
+    ]
 
 
 def list_jobs_with_reasons(

@@ -7,9 +7,10 @@ from dataclasses import replace
 from mythjobs.errors import AlreadyRunning, ConfigError, NotAllowed
 from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.attempts.late_results import LateResults
-from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived
+from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, FrameReceived
 from mythjobs.master.state import Machine, machine_from_row
 from mythjobs.master.turn_context import TurnContext
+from mythjobs.model import outcome as o
 from mythjobs.model.outcome import Lost, NotStarted
 from mythjobs.model.units import is_clock_skewed
 from mythjobs.protocol import messages as m
@@ -89,6 +90,15 @@ def detach_machine(turn: TurnContext, message: Detached) -> None:
         machine.connection, machine.heartbeat_no = None, 0
 
 
+def _read_outcome(message: m.Ended | m.Returned) -> o.Outcome:
+    if isinstance(message, m.Returned):
+        return NotStarted(0, message.reason[:500].replace("\0", "\ufffd"))
+    try:
+        return o.from_json(message.outcome)
+    except ValueError:
+        return Lost("its machine reported an unknown outcome")
+
+
 class FrameHandler:
     """Handles the frames of a turn."""
 
@@ -131,6 +141,21 @@ class FrameHandler:
                     self._handle_heartbeat(machine, each, frame.seen)
                 case _:
                     pass  # offers and transfers of output, which the link server has handled
+
+    def handle_failed(self, failed: FailedMessage) -> None:
+        """Acknowledge a message that cannot be handled, so that the agent does not repeat it.
+
+        A job whose end it reports is held.
+        """
+        machine = self._turn.state.machine_on_connection(failed.connection)
+        if machine is None:
+            return
+        self._turn.acks[failed.connection] = failed.frame_no
+        message = failed.message
+        if isinstance(message, m.Ended | m.Returned):
+            if self._is_live(machine, message.job, message.n):
+                outcome = _read_outcome(message)
+                self._completions.record_failure(machine, message.job, outcome, failed.error)
 
     def _is_live(self, machine: Machine, job_id: int, n: int, *, reject: bool = False) -> bool:
         """Return whether the machine holds this attempt; if not, it may be rejected as stale."""

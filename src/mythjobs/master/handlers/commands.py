@@ -31,6 +31,7 @@ def define_command(turn: TurnContext, request: requests.DefineCommand) -> Define
         turn.tx, command.name, dict(request.definition), at_ms=turn.now.wall_ms
     )
     turn.catalog.forget_command(command.name)
+    _end_set_aside(turn, revision.command_id)
     return DefineResult(command.name, revision.number, True)
 
 
@@ -60,8 +61,29 @@ def enable_command(turn: TurnContext, request: requests.EnableCommand) -> dict[s
         placement.disabled -= {command_id}
         if turn.state.deferrals.pop(command_id, None) is not None:
             commands.put_off(turn.tx, command_id, None, "")
+        _end_set_aside(turn, command_id)
         turn.recheck(readiness.read_ready_classes(turn.tx))
     else:
         placement.disabled |= {command_id}
     turn.catalog.forget_command(request.name)
     return {"name": request.name, "enabled": request.enabled}
+
+
+def _end_set_aside(turn: TurnContext, command_id: int) -> None:
+    """Try the command's classes again that were set aside after an internal error."""
+    set_aside = turn.state.set_aside
+    if not set_aside:
+        return
+    classes = {each.number for each in set_aside if each.kind == "class"}
+    again = {each for each in classes if _is_class_of(turn, each, command_id)}
+    turn.state.set_aside = {
+        unit: why
+        for unit, why in set_aside.items()
+        if unit.kind != "class" or unit.number not in again
+    }
+    turn.catalog.forget_classes(command_id)
+    turn.recheck(again)
+
+
+def _is_class_of(turn: TurnContext, class_id: int, command_id: int) -> bool:
+    return turn.catalog.job_class(turn.tx, class_id).command_id == command_id

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import msgspec
 
 from mythjobs.master.catalog import JobClass
+from mythjobs.master.isolation import Unit
 from mythjobs.master.state import LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.arguments import fill_argv, parameter_environment
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
+from mythjobs.model.life import JobState
 from mythjobs.model.limits import Limits
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
@@ -21,7 +23,7 @@ from mythjobs.protocol.lease import DEFAULT_LEASE_S, start_window_s
 from mythjobs.protocol.requests import AdHocRun
 from mythjobs.scheduler.eligibility import EffectiveSettings, may_ever_run
 from mythjobs.scheduler.lease_policy import choose_lease_terms
-from mythjobs.store.writes import job_state, jobs
+from mythjobs.store.writes import job_state, jobs, readiness
 
 
 class GrantTerms(NamedTuple):
@@ -67,9 +69,12 @@ def lease_jobs(turn: TurnContext, terms: dict[int, GrantTerms]) -> set[int]:
         )
         for job_id, each in terms.items()
     ]
+    before = turn.working_on
     leased = job_state.lease(turn.tx, rows, at_ms=turn.now.wall_ms)
     for each in leased:
+        turn.working_on = Unit("grant", each.job_id)
         _grant(turn, each, terms[each.job_id])
+    turn.working_on = before
     return {each.job_id for each in leased}
 
 
@@ -102,6 +107,9 @@ def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) ->
 def resend_grants(turn: TurnContext) -> None:
     """Grant attempts again, under the same attempt numbers, whose grant may have been lost."""
     for machine_id, job_id in turn.regrants:
+        turn.working_on = unit = Unit("grant", job_id)
+        if unit in turn.state.set_aside:
+            continue  # the next heartbeat returns the job to the queue
         machine = turn.state.machines[machine_id]
         live = machine.live_attempts.get(job_id)
         row = jobs.read_submission(turn.tx, job_id)
@@ -115,6 +123,27 @@ def resend_grants(turn: TurnContext) -> None:
         turn.state.add_attempt(machine, job_id, live)
         _send_grant(turn, terms, job_id, live, row["arguments"])
     turn.regrants.clear()
+    turn.working_on = None
+
+
+def hold_failed_grants(turn: TurnContext) -> None:
+    """Hold queued jobs whose grant could not be made, so that a user sees and corrects them."""
+    failed = {unit.number: unit for unit in turn.state.set_aside if unit.kind == "grant"}
+    if not failed:
+        return
+    found = jobs.read_flags(turn.tx, list(failed))
+    for job_id, unit in failed.items():
+        if job_id in found and found[job_id].state in (JobState.LEASED, JobState.RUNNING):
+            continue
+        sentence = (
+            f"held, as the master failed to start it ({turn.state.set_aside[unit].error}); "
+            "cancel it, or let `mythjobs release` try again"
+        )
+        jobs.set_hold(turn.tx, [job_id], True, sentence)
+        turn.recheck(readiness.refresh(turn.tx, [job_id]))
+        turn.state.set_aside = {
+            each: why for each, why in turn.state.set_aside.items() if each != unit
+        }
 
 
 def send_changed_terms(turn: TurnContext) -> None:
@@ -123,6 +152,9 @@ def send_changed_terms(turn: TurnContext) -> None:
         if machine.connection is None or not machine.heartbeat_no:
             continue
         for job_id, live in machine.live_attempts.items():
+            turn.working_on = unit = Unit("class", live.class_id)
+            if unit in turn.state.set_aside:
+                continue
             job_class = turn.catalog.job_class(turn.tx, live.class_id)
             settings = turn.fits.fit(turn.state, machine, job_class).settings
             hours, limits = settings.hours, settings.bounds.limits()
@@ -134,6 +166,7 @@ def send_changed_terms(turn: TurnContext) -> None:
                 turn.send(machine, changed)
             if (live.sent_hours, live.sent_limits) != (hours, limits):
                 machine.live_attempts[job_id] = replace(live, sent_hours=hours, sent_limits=limits)
+    turn.working_on = None
 
 
 def _build_limits_changed(

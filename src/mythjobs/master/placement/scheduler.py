@@ -8,6 +8,7 @@ from functools import cache
 from typing import Final
 
 from mythjobs.master.catalog import JobClass
+from mythjobs.master.isolation import Unit, describe_error, describe_set_aside
 from mythjobs.master.placement import grants
 from mythjobs.master.placement.cache import MAX_NEXT_JOBS, NextJobs
 from mythjobs.master.placement.grants import GrantTerms
@@ -32,8 +33,11 @@ _MAX_TRIES: Final = 5
 _FIRST_READ: Final = 8
 
 
-def place_ready_jobs(turn: TurnContext) -> None:
-    """Lease what can run. Then every machine is full, or has no ready job that it may run."""
+def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
+    """Lease what can run. Then every machine is full, or has no ready job that it may run.
+
+    each_alone: one class after the other, after a failure, to find the class at fault.
+    """
     state, cache = turn.state, turn.state.placement
     cache.invalidate(state.classes_to_recheck)
     state.classes_to_recheck.clear()
@@ -42,10 +46,31 @@ def place_ready_jobs(turn: TurnContext) -> None:
     if is_policy_changed:
         cache.unplaceable.clear()
         cache.policy_snapshot = snapshot
+    if state.set_aside:
+        grants.hold_failed_grants(turn)
     if turn.regrants:
         grants.resend_grants(turn)
     if is_policy_changed:
         grants.send_changed_terms(turn)
+    class_ids = cache.ready_classes - cache.unplaceable
+    if state.set_aside:
+        class_ids = {each for each in class_ids if Unit("class", each) not in state.set_aside}
+    if not each_alone:
+        _place(turn, class_ids)
+        return
+    for class_id in class_ids:
+        turn.working_on = Unit("class", class_id)
+        _place(turn, {class_id})
+        # So that the next class reads no job about a subject that this one has leased.
+        turn.flush()
+        cache.invalidate(state.classes_to_recheck)
+        state.classes_to_recheck.clear()
+    turn.working_on = None
+
+
+def _place(turn: TurnContext, candidates: set[int]) -> None:
+    """Lease ready jobs of these classes."""
+    state, cache = turn.state, turn.state.placement
     leased_subjects: dict[str, bool] = {}  # true: other jobs may overlap
     for _ in range(_MAX_TRIES):
         open_machines = [
@@ -54,7 +79,7 @@ def place_ready_jobs(turn: TurnContext) -> None:
             if machine.accepts_grants
             and not (capacity := _measure_capacity(state, machine)).is_full
         ]
-        class_ids = cache.ready_classes - cache.unplaceable
+        class_ids = (candidates & cache.ready_classes) - cache.unplaceable
         if not open_machines or not class_ids:
             return
         choices = _choose(turn, open_machines, class_ids, leased_subjects)
@@ -101,7 +126,11 @@ def _choose(
         leased_subjects=leased_subjects,
         now=turn.now,
     )
-    choices = walk.run()
+    try:
+        choices = walk.run()
+    except Exception:
+        turn.working_on = Unit("class", walk.current_class_id)
+        raise
     if walk.retry_ms is not None:
         turn.state.schedule_turn(walk.retry_ms)
     source.save_remaining()
@@ -112,14 +141,17 @@ def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, GrantTerm
     """Return the terms of each chosen job; those of one class and machine are equal."""
     known: dict[tuple[int, int], GrantTerms] = {}
     found = {}
+    before = turn.working_on
     for job, machine_id, settings in choices:
         terms = known.get((job.class_id, machine_id))
         if terms is None:
+            turn.working_on = Unit("class", job.class_id)
             machine = turn.state.machines[machine_id]
             job_class = turn.catalog.job_class(turn.tx, job.class_id)
             terms = grants.build_terms(turn, machine, job_class, settings)
             known[job.class_id, machine_id] = terms
         found[job.job_id] = terms
+    turn.working_on = before
     return found
 
 
@@ -227,6 +259,13 @@ class _StoreInput:
 def current_requirements(state: MasterState, job_class: JobClass) -> Requirements:
     """Return the requirements of a class with the current state of its command."""
     command_id, requirements = job_class.command_id, job_class.requirements
+    set_aside = state.set_aside.get(Unit("class", job_class.class_id))
+    error = "" if set_aside is None else set_aside.error
+    if job_class.error is not None:
+        error = describe_error(job_class.error)
+    if error:
+        sentence = describe_set_aside(job_class.command.name, error)
+        requirements = requirements._replace(set_aside=sentence)
     if command_id in state.placement.disabled:
         requirements = requirements._replace(enabled=False)
     if command_id in state.deferrals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import and_, case, delete, func, insert, select, update
@@ -44,7 +45,9 @@ _DELETE = Statement(delete(batch).where(batch.c.batch_id == param("batch_id")))
 _FIND_NEXT_UPKEEP_ID = Statement(select(func.coalesce(func.max(upkeep.c.upkeep_id), 0) + 1))
 _INSERT_UPKEEP = Statement(insert(upkeep), Upkeep._fields)
 _FIND_UPKEEP = Statement(
-    select(*(upkeep.c[name] for name in Upkeep._fields)).order_by(upkeep.c.upkeep_id).limit(1)
+    select(*(upkeep.c[name] for name in Upkeep._fields))
+    .order_by(upkeep.c.upkeep_id)
+    .limit(param("limit"))
 )
 _ADVANCE_UPKEEP = Statement(
     update(upkeep)
@@ -134,9 +137,10 @@ def drop_unopened(tx: Transaction, batch_id: int | None = None) -> int:
     return dropped
 
 
-def find_next_upkeep(tx: Transaction) -> Upkeep | None:
-    rows = _FIND_UPKEEP.run(tx)
-    return Upkeep(*rows[0]) if rows else None
+def find_next_upkeep(tx: Transaction, skipped: Collection[int] = ()) -> Upkeep | None:
+    """Return the oldest pending work that is not in `skipped` (upkeep ids)."""
+    rows = [Upkeep(*row) for row in _FIND_UPKEEP.run(tx, limit=1 + len(skipped))]
+    return next((each for each in rows if each.upkeep_id not in skipped), None)
 
 
 def run_upkeep_slice(tx: Transaction, upkeep: Upkeep, limit: int) -> list[tuple[int, str | None]]:

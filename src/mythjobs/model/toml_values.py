@@ -30,11 +30,11 @@ def read_text(given: Table, key: str, default: str = "", prefix: str = "") -> st
 
 
 def read_choice(
-    given: Table, key: str, words: Collection[str], default: str, prefix: str = ""
+    given: Table, key: str, allowed: Collection[str], default: str, prefix: str = ""
 ) -> str:
     value = read_text(given, key, default, prefix)
-    if value != default and value not in words:
-        raise DefinitionError(prefix + key, f'"{value}" must be one of {", ".join(words)}')
+    if value != default and value not in allowed:
+        raise DefinitionError(prefix + key, f'"{value}" must be one of {", ".join(allowed)}')
     return value
 
 

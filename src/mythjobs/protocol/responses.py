@@ -92,7 +92,7 @@ class Statistics(TypedDict):
     peak_bytes: int
 
 
-class Command(TypedDict):
+class CommandDetails(TypedDict):
     name: str
     revision: int
     enabled: bool
@@ -149,7 +149,7 @@ class Attempt(TypedDict):
     output: list[list[int]]
 
 
-class Event(TypedDict):
+class HistoryEvent(TypedDict):
     n: int
     at_ms: int
     kind: str
@@ -196,7 +196,7 @@ class ListedJob(StoredJob):
 class Job(ListedJob):
     after: list[JobDependency]
     attempts: list[Attempt]
-    events: list[Event]
+    events: list[HistoryEvent]
 
 
 class Jobs(TypedDict):
@@ -235,7 +235,7 @@ class Batch(TypedDict):
     over: bool
 
 
-class Rule(TypedDict):
+class RuleResult(TypedDict):
     rule: str
     ok: bool
     detail: str
@@ -243,7 +243,7 @@ class Rule(TypedDict):
 
 class MachineRules(TypedDict):
     machine: str
-    rules: list[Rule]
+    rules: list[RuleResult]
 
 
 class Why(TypedDict):
@@ -256,7 +256,7 @@ class Why(TypedDict):
     expected_end_ms: int | None
 
 
-class Machine(TypedDict):
+class MachineSummary(TypedDict):
     id: int
     name: str
     state: str
@@ -271,7 +271,7 @@ class Machine(TypedDict):
 
 
 class Machines(TypedDict):
-    machines: list[Machine]
+    machines: list[MachineSummary]
 
 
 class ActiveOverride(TypedDict):
@@ -280,7 +280,7 @@ class ActiveOverride(TypedDict):
     until_ms: int
 
 
-class MachineDetails(Machine):
+class MachineDetails(MachineSummary):
     zone: str
     settings: dict[str, Any]
     overrides: list[ActiveOverride]
@@ -316,14 +316,14 @@ class Semaphores(TypedDict):
     semaphores: list[Semaphore]
 
 
-class Violation(TypedDict):
+class InvariantViolation(TypedDict):
     invariant: str
     job: int | None
     sentence: str
 
 
 class Checked(TypedDict):
-    violations: list[Violation]
+    violations: list[InvariantViolation]
     count: int
 
 
@@ -352,7 +352,7 @@ class Run(TypedDict):
     cut: bool
 
 
-class ReplayedJob(TypedDict):
+class ChangedJob(TypedDict):
     id: int
     command: str
     submitted_ms: int
@@ -364,4 +364,4 @@ class WhatIf(TypedDict):
     since_ms: int
     jobs: int
     commands: list[ReplayedCommand]
-    changed: list[ReplayedJob]
+    changed: list[ChangedJob]

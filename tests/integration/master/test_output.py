@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from mythjobs.errors import StoreUnavailable, Unreachable
 from mythjobs.master.output import collector, reader
-from mythjobs.master.output.reader import OutputStream
+from mythjobs.master.output.reader import RequestedOutput
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import MAX_CHUNK_BYTES, TRANSFER_WINDOW_BYTES
 from tests.integration.master.link_fixtures import LinkMaster
@@ -21,7 +21,7 @@ from tests.integration.master.link_fixtures import LinkMaster
 BYTES = random.Random(7).randbytes(1_000_003)
 
 
-async def _all(reading: OutputStream) -> bytes:
+async def _all(reading: RequestedOutput) -> bytes:
     return b"".join([data async for data in reading.chunks])
 
 

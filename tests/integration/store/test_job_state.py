@@ -87,14 +87,14 @@ def test_a_late_result_is_accepted_without_a_newer_attempt(home: Store) -> None:
         q.start(tx, leased)
         q.end(tx, leased, JobEvent.REQUEUED, outcome=LOST, evidence="presumed: silent", losses=1)
         [old] = late_results.find_ended_attempts(tx, [(job_id, 1), (job_id, 2)]).values()
-        assert (old.is_presumed, old.state, old.last_n) == (True, "queued", 1)
+        assert (old.is_unobserved, old.state, old.last_n) == (True, "queued", 1)
         end = job_state.AttemptEnd(
             job_id, 1, leased.command_id, None, "queued", JobEvent.SUCCEEDED, q.NOON,
             q.EXITED, "", "", late_results.ACCEPTED_LATE, "", "",
         )  # fmt: skip
         late_results.accept_late_result(tx, end, at_ms=q.NOON + 60)
         assert q.read_state(tx, job_id) == JobState.SUCCEEDED
-        assert not late_results.find_ended_attempts(tx, [(job_id, 1)])[job_id, 1].is_presumed
+        assert not late_results.find_ended_attempts(tx, [(job_id, 1)])[job_id, 1].is_unobserved
     with home.transaction() as tx:
         assert check(tx) == []
 

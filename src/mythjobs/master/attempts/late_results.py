@@ -50,7 +50,7 @@ class LateResults:
         final: dict[int, JobState] = {}
         for machine, message in self._results:
             found = ended.get((message.job, message.n))
-            if found is None or found.machine_id != machine.machine_id or not found.is_presumed:
+            if found is None or found.machine_id != machine.machine_id or not found.is_unobserved:
                 continue  # a repeated report; the frame's ack is enough
             event = self._apply(machine, message, found)
             if event is not None and target(event) in FINAL:

@@ -112,7 +112,7 @@ def _summarize(
     return first["code"], f"{who}: {first['detail']}"
 
 
-def summarize_machine(machine: Machine, now: Now) -> responses.Machine:
+def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
     """Return the machine's current state. `leased` counts live attempts, `running` started ones."""
     rights = machine.rights
     last_frame_ms, skew_ms = machine.last_frame_ms, machine.clock_skew_ms

@@ -183,8 +183,8 @@ def _list_changed(
     names: Mapping[int, str],
     before: Sequence[ReplayedJob],
     after: Sequence[ReplayedJob],
-) -> list[responses.ReplayedJob]:
-    changed: list[responses.ReplayedJob] = [
+) -> list[responses.ChangedJob]:
+    changed: list[responses.ChangedJob] = [
         {
             "id": row.job_id,
             "command": names[row.class_id],

@@ -121,7 +121,7 @@ def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str
     return dict(sizes)
 
 
-def set_machine(turn: TurnContext, request: requests.SetMachine) -> responses.Machine:
+def set_machine(turn: TurnContext, request: requests.SetMachine) -> responses.MachineSummary:
     """Change some of a machine's settings. Raises NoSuchMachine, NoSuchCommand, BadRequest."""
     machine = turn.state.find_machine(request.name)
     if request.jobs is not None and not 0 <= request.jobs <= MAX_JOBS:

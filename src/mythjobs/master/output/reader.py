@@ -55,7 +55,7 @@ class AttemptOutputStore(Protocol):
 
 
 @dataclass(frozen=True)
-class OutputStream:
+class RequestedOutput:
     """The answer to a read. `dropped` and `length` are None before the end of the attempt."""
 
     n: int
@@ -111,7 +111,7 @@ class OutputReader:
 
     async def read(
         self, job: int, n: int | None, stream: int, offset: int, *, follow: bool
-    ) -> OutputStream:
+    ) -> RequestedOutput:
         """Read a stream's kept bytes from an offset in the stream; dropped bytes are omitted.
 
         `n` is the attempt, by default the last. With `follow`, read until the attempt ends.
@@ -121,17 +121,17 @@ class OutputReader:
         key = OutputKey(job, attempt.n, stream)
         window = attempt.window(stream)
         if window is not None and (window.written <= offset or window.dropped == window.written):
-            return OutputStream(attempt.n, window.dropped, 0, _stream_nothing())
+            return RequestedOutput(attempt.n, window.dropped, 0, _stream_nothing())
         if window is not None and await asyncio.to_thread(self._spool.contains, key):
             at, _ = window.place(offset)
             length = window.head + window.tail - at
-            return OutputStream(attempt.n, window.dropped, length, self._stream_from_spool(key, at))
+            return RequestedOutput(attempt.n, window.dropped, length, self._stream_from_spool(key, at))
         self._find_peer(attempt, job)
         chunks = self._stream_from_agent(attempt, key, offset, follow)
         if not follow:
             # An error before the first chunk can still be answered with an HTTP status.
             chunks = await _await_first_chunk(chunks)
-        return OutputStream(attempt.n, window and window.dropped, None, chunks)
+        return RequestedOutput(attempt.n, window and window.dropped, None, chunks)
 
     def _find_peer(self, attempt: AttemptOutput, job: int) -> TransferPeer:
         try:

@@ -54,7 +54,7 @@ def read_command_row(tx: Transaction, name: str) -> Record:
 
 def read_command(
     tx: Transaction, name: str, number: int | None = None, *, statistics: bool = False
-) -> responses.Command:
+) -> responses.CommandDetails:
     """Return a command with the definition of its newest revision, or of revision `number`.
 
     Raises NoSuchCommand, and BadRequest if there is no such revision.

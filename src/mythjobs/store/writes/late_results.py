@@ -40,7 +40,7 @@ class EndedAttempt(NamedTuple):
     silence: str
 
     @property
-    def is_presumed(self) -> bool:
+    def is_unobserved(self) -> bool:
         return self.evidence.startswith(PRESUMED) and self.evidence != TOO_LATE
 
 

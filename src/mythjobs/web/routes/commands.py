@@ -55,7 +55,7 @@ async def show_command(
     name: FromPath[str],
     revision: FromQuery[int | None] = None,
     statistics: FromQuery[bool] = False,
-) -> responses.Command:
+) -> responses.CommandDetails:
     number = None if revision is None else check_revision(revision)
     read = get_master(request).read(queries.read_command, name, number, statistics=statistics)
     return await read

@@ -19,7 +19,7 @@ from mythjobs.web.routes.request import ApiRequest, get_master, get_submitter
 from mythjobs.web.server.openapi import error_responses
 
 
-class SetMachine(Struct, frozen=True, forbid_unknown_fields=True):
+class MachineChange(Struct, frozen=True, forbid_unknown_fields=True):
     """Changes to a machine: maximum number of jobs, permitted commands, time zone."""
 
     jobs: int | None = None
@@ -60,7 +60,7 @@ async def show_machine(request: ApiRequest, name: FromPath[str]) -> responses.Ma
     responses=error_responses(NoSuchMachine, NoSuchCommand),
 )
 async def set_machine(
-    request: ApiRequest, name: FromPath[str], data: JSONBody[SetMachine]
+    request: ApiRequest, name: FromPath[str], data: JSONBody[MachineChange]
 ) -> responses.MachineDetails:
     if data.jobs is not None and not 0 <= data.jobs <= MAX_JOBS:
         raise BadRequest(f"jobs: must be from 0 to {MAX_JOBS}")

@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 
 from mythjobs.errors import BadRequest, MythJobsError, NoSuchJob
-from mythjobs.master.output.reader import OutputStream
+from mythjobs.master.output.reader import RequestedOutput
 from mythjobs.web.routes.request import ApiRequest, get_master
 from mythjobs.web.routes.validation import check_job_id
 from mythjobs.web.server.errors import Receive, Send
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class OutputResponse(ASGIResponse):
     """Streams bytes; stops if the client disconnects, truncates the body on an error."""
 
-    def __init__(self, reading: OutputStream) -> None:
+    def __init__(self, reading: RequestedOutput) -> None:
         headers = {"x-attempt": str(reading.n)}
         if reading.dropped is not None:
             headers["x-dropped"] = str(reading.dropped)

@@ -15,6 +15,7 @@ from typing import Final
 from mythjobs.clock import machine_now
 from mythjobs.model.outcome import NotStarted, Stopped
 from mythjobs.process import kernel
+from mythjobs.process.event_loop import WRITE, EventLoop, log_exception
 from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.child import LibraryChild
 from mythjobs.process.library.latch import Latch
@@ -22,7 +23,6 @@ from mythjobs.process.library.spec import CallerStreams, closed_streams
 from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.pool import SpawnPool, block_signals
 from mythjobs.process.supervise.descendants import GuestDescendants
-from mythjobs.process.supervise.loop import WRITE, EventLoop, log_exception
 from mythjobs.process.supervise.supervisor import Supervisor
 
 # How long the exit of the host program waits for children after their grace period, and for

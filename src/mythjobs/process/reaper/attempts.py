@@ -9,6 +9,7 @@ from functools import partial
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import NotStarted, Stopped
 from mythjobs.process import procfs
+from mythjobs.process.event_loop import EventLoop, log
 from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.reaper import messages
 from mythjobs.process.reaper.attempt import ReaperAttempt
@@ -20,7 +21,6 @@ from mythjobs.process.reaper.updates import UpdateQueue
 from mythjobs.process.spawn.errors import setup_error
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.supervise.descendants import SubreaperDescendants
-from mythjobs.process.supervise.loop import EventLoop, log
 from mythjobs.process.supervise.supervisor import Supervisor
 
 

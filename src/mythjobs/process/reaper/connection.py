@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from mythjobs.errors import ProtocolError
+from mythjobs.process.event_loop import READ, WRITE, EventLoop, log, log_exception
 from mythjobs.process.reaper.messages import LineReader, Message
-from mythjobs.process.supervise.loop import READ, WRITE, EventLoop, log, log_exception
 
 _READ_BYTES: Final = 256 * 1024
 # An agent with more unsent bytes is disconnected; the next connection gets everything in `hello`.

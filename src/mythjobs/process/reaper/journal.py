@@ -9,9 +9,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
+from mythjobs.process.event_loop import log
 from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.record_log import LogBroken, RecordLog, parse_records, read_records
-from mythjobs.process.supervise.loop import log
 
 # Sizes above which an idle reaper empties its journal, and above which a busy one rewrites it if
 # less than half of it is live. After a failure it is tried again when the file has grown.

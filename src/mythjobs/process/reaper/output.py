@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from mythjobs.model.output_window import OutputWindow
-from mythjobs.process.supervise.loop import log_exception
+from mythjobs.process.event_loop import log_exception
 
 # Follows the ring: the length of the stream at the last write. The trailer is written before the
 # bytes, so a concurrent reader can tell which bytes were overwritten.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import mythjobs
 from mythjobs.errors import ProtocolError
+from mythjobs.process.event_loop import EventLoop, log
 from mythjobs.process.reaper.attempt import AttemptDirectories, ReaperAttempt, parse_limits
 from mythjobs.process.reaper.attempts import ReaperAttempts
 from mythjobs.process.reaper.connection import AgentSocket
@@ -19,7 +20,6 @@ from mythjobs.process.reaper.timed_actions import parse_timed_actions
 from mythjobs.process.reaper.updates import UpdateQueue
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.supervise import descendants
-from mythjobs.process.supervise.loop import EventLoop, log
 
 # A reaper without an agent, live attempts and unacknowledged ends exits after this time.
 _IDLE_EXIT_MS: Final = 60_000

@@ -7,9 +7,9 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
+from mythjobs.process.event_loop import EventLoop, log_exception
 from mythjobs.process.kernel import BootTimer
 from mythjobs.process.procfs import AttemptKey
-from mythjobs.process.supervise.loop import EventLoop, log_exception
 
 STOP: Final = "stop"
 FREEZE: Final = "freeze"

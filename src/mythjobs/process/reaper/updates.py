@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.reaper import messages
 from mythjobs.process.reaper.attempt import ReaperAttempt
-from mythjobs.process.supervise.loop import EventLoop
 
 _INTERVAL_MS: Final = 200
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
+from mythjobs.process.event_loop import log_exception
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.spawn.vfork import Spawn, choose_spawn
-from mythjobs.process.supervise.loop import log_exception
 
 # vfork suspends the calling thread until the child's exec, which takes milliseconds on a busy
 # machine. Programs started per second with both cores busy: 1 thread 1,200, 2 threads 2,000,

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
+from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import Descendants
-from mythjobs.process.supervise.loop import EventLoop
 from mythjobs.process.supervise.signals import kill_tree
 
 # How long to wait for killed processes to exit, which normally takes microseconds.

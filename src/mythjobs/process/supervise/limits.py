@@ -10,11 +10,11 @@ from typing import Final
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, Outcome
 from mythjobs.process.cgroup import CgroupPool, ChildCgroup, open_cgroup_pool
+from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.supervise import usage
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.limit_check import LimitCheck
-from mythjobs.process.supervise.loop import EventLoop
 
 _EVENT_POLL_MS: Final = 100
 

@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
+from mythjobs.process.event_loop import EventLoop, log_exception
 from mythjobs.process.procfs import ProcessInfo, ProcessSnapshot
 from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.errors import CannotStart
@@ -26,7 +27,6 @@ from mythjobs.process.supervise.child import Child, ChildEvents
 from mythjobs.process.supervise.cleanup import Cleanup
 from mythjobs.process.supervise.descendants import find_members, has_child_exited
 from mythjobs.process.supervise.limits import CgroupAllocator, LimitMonitor
-from mythjobs.process.supervise.loop import EventLoop, log_exception
 from mythjobs.process.supervise.signals import kill_tree, send_signal, signal_tree
 from mythjobs.process.supervise.streams import Stream, StreamReader
 

@@ -125,7 +125,9 @@ class OutputReader:
         if window is not None and await asyncio.to_thread(self._spool.contains, key):
             at, _ = window.place(offset)
             length = window.head + window.tail - at
-            return RequestedOutput(attempt.n, window.dropped, length, self._stream_from_spool(key, at))
+            return RequestedOutput(
+                attempt.n, window.dropped, length, self._stream_from_spool(key, at)
+            )
         self._find_peer(attempt, job)
         chunks = self._stream_from_agent(attempt, key, offset, follow)
         if not follow:

@@ -52,7 +52,7 @@ class OutputFollower:
                 if n != self._attempt:
                     self._start_attempt(n)
                 if self._copy_output(job):
-                    # The master answers after a second if the job goes on with another attempt.
+                    # The master answers after a second if another attempt starts.
                     job = self._get_job(wait_s=1.0)
                     if attempt is not None or (has_ended(job) and job["attempt"] == n):
                         return job

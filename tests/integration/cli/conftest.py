@@ -29,7 +29,7 @@ Call = Callable[..., Done]
 def call(
     master: Master, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Call:
-    """One command line against the scripted master, in this process."""
+    """Run a command line against the scripted master, in this process."""
     monkeypatch.delenv("MYTHJOBS_URL", raising=False)
 
     def called(*arguments: str) -> Done:

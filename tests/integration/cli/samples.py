@@ -1,4 +1,4 @@
-"""Answers of the API as docs/api.md has them."""
+"""Sample responses of the API, as in docs/api.md."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A master that answers what a test tells it, on a socket in a state directory of its own."""
+"""A scripted master that listens on a socket in its own state directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Request(NamedTuple):
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
-    target: str  # as it was asked
+    target: str  # path and query, unparsed
 
     @property
     def json(self) -> Any:
@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """Bytes in chunks; `whole` false leaves the last one out, as a master that dies does."""
+    """A body in chunks; `whole` false omits the last one, like a master that dies."""
 
     status: int = 200
     headers: dict[str, str] = {}  # noqa: RUF012
@@ -40,7 +40,7 @@ class Reply(NamedTuple):
     whole: bool = True
 
 
-# A reply, a JSON answer of status 200 (or 201), or what makes one of a request.
+# A reply, a JSON body with status 200, or a function of the request that returns either.
 Answer = Reply | dict[str, Any] | Callable[[Request], "Reply | dict[str, Any]"]
 
 
@@ -50,15 +50,15 @@ def error(status: int, code: str, message: str, exit_code: int = 2) -> Reply:
 
 
 class Master:
-    """`answers` maps "GET jobs/7" to an answer, or to a list of them for one call after another."""
+    """`answers` maps "GET jobs/7" to an answer, or to a list with one for each call."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.answers: dict[str, Answer | list[Answer]] = {}
-        self.asked: list[Request] = []
+        self.requests: list[Request] = []
 
     def reply(self, request: Request) -> Reply:
-        self.asked.append(request)
+        self.requests.append(request)
         answer = self.answers.get(f"{request.method} {request.path}")
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
@@ -69,20 +69,20 @@ class Master:
         return answer or error(404, "not_found", f"nothing at {request.method} {request.path}")
 
     def run(self, *arguments: str, **facts: Any) -> subprocess.CompletedProcess[bytes]:
-        """The command line as a process."""
+        """Run the command line as a process."""
         return subprocess.run(
             self.command(*arguments), env=environment(), capture_output=True, check=False, **facts
         )
 
-    def run_raw(self, words: list[bytes], **more: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(words, env=environment(**more), capture_output=True, check=False)
+    def run_raw(self, arguments: list[bytes], **more: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(arguments, env=environment(**more), capture_output=True, check=False)
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "mythjobs", "--state-dir", str(self.root), *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:
-    # What the caller of the tests has set must not colour or redirect anything.
+    # Only these variables: others of the caller could change colours or the state directory.
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {**kept, "PYTHONPATH": str(SRC), **more}
 
@@ -99,7 +99,7 @@ def scripted_master(root: Path) -> Iterator[Master]:
         daemon_threads = True
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # clients that go away are what some tests are about
+            pass  # some tests close the connection
 
     with Server(str(path), Handler) as server:
         info = {"pid": 1, "address": "127.0.0.1", "port": 1, "socket": str(path), "version": "0"}

@@ -48,12 +48,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_command_is_defined_from_a_file(call: Call, master: Master) -> None:
     master.answers["POST commands"] = STORED
     assert call("command", "add", "x.toml") == (0, "command x stored, revision 1\n", "")
-    assert master.asked[0].json == {"definition": tomllib.loads(GOOD), "replace": False}
+    assert master.requests[0].json == {"definition": tomllib.loads(GOOD), "replace": False}
     assert json.loads(call("command", "add", "--replace", "x.toml", "--json").out) == STORED
-    assert master.asked[1].json["replace"] is True
+    assert master.requests[1].json["replace"] is True
 
 
-def test_a_name_that_is_taken_says_what_to_do(call: Call, master: Master) -> None:
+def test_an_existing_name_is_refused_with_the_commands_to_use(call: Call, master: Master) -> None:
     master.answers["POST commands"] = error(409, "conflict", "the name is taken")
     assert call("command", "add", "x.toml") == (
         2,
@@ -73,14 +73,14 @@ def test_a_name_that_is_taken_says_what_to_do(call: Call, master: Master) -> Non
         ("name", "bad.toml: invalid TOML: "),
     ],
 )
-def test_a_wrong_definition_is_a_sentence_and_nothing_is_sent(
+def test_an_invalid_definition_is_one_sentence_and_nothing_is_sent(
     call: Call, master: Master, text: str, sentence: str
 ) -> None:
     Path("bad.toml").write_text(text)
     done = call("command", "add", "bad.toml")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert sentence in done.err
-    assert master.asked == []
+    assert master.requests == []
 
 
 def test_commands_are_listed(call: Call, master: Master) -> None:
@@ -97,14 +97,14 @@ def shown(master: Master) -> None:
     master.answers["POST commands"] = {**STORED, "revision": 2}
 
 
-def test_a_definition_is_shown_as_the_file_it_could_come_from(call: Call, master: Master) -> None:
+def test_a_definition_is_shown_as_toml_that_add_reads(call: Call, master: Master) -> None:
     shown(master)
     out = call("command", "show", "x").out
     assert out.endswith(GOOD)
     assert tomllib.loads(out) == tomllib.loads(GOOD)
 
 
-def test_a_shown_command_says_what_its_jobs_were_like(call: Call, master: Master) -> None:
+def test_a_shown_command_has_statistics_of_its_jobs(call: Call, master: Master) -> None:
     shown(master)
     lines = call("command", "show", "x").out.splitlines()
     assert lines[0].startswith("# revision 1 of 20")
@@ -122,34 +122,34 @@ def test_older_revisions_are_listed_and_shown(call: Call, master: Master) -> Non
     master.answers["GET commands/x/revisions"] = {"revisions": listed}
     assert json.loads(call("command", "show", "x", "--revisions", "--json").out) == listed
     assert call("command", "show", "x", "--revision", "1").code == 0
-    assert master.asked[-1].query == {"revision": "1", "statistics": "true"}
+    assert master.requests[-1].query == {"revision": "1", "statistics": "true"}
 
 
-def test_a_command_is_switched_off_and_on(call: Call, master: Master) -> None:
-    master.answers["POST commands/x/enabled"] = lambda asked: {
+def test_a_command_is_disabled_and_enabled(call: Call, master: Master) -> None:
+    master.answers["POST commands/x/enabled"] = lambda request: {
         "name": "x",
-        "enabled": asked.json["on"],
+        "enabled": request.json["on"],
     }
     assert call("command", "disable", "x") == (0, "command x is disabled\n", "")
     assert call("command", "enable", "x") == (0, "command x is enabled\n", "")
 
 
-def test_a_command_that_can_run_nowhere_is_stored_and_told(call: Call, master: Master) -> None:
+def test_a_command_that_no_machine_can_run_is_stored_with_a_warning(
+    call: Call, master: Master
+) -> None:
     why = "will wait: no machine allows x; allow it with `mythjobs machine allow MACHINE x`"
     master.answers["POST commands"] = {**STORED, "nowhere": why}
     done = call("command", "add", "x.toml")
     assert done == (0, "command x stored, revision 1\n", f"mythjobs: its jobs {why}\n")
 
 
-def test_a_shell_that_reads_a_parameter_by_its_plain_name_is_told_the_right_one(
-    call: Call, master: Master
-) -> None:
+def test_shell_text_that_reads_an_unset_variable_gets_a_warning(call: Call, master: Master) -> None:
     master.answers["POST commands"] = STORED
-    told = 'the shell text reads $title, which is not set; the parameter is "$MYTHJOBS_P_TITLE"'
+    warning = 'the shell text reads $title, which is not set; the parameter is "$MYTHJOBS_P_TITLE"'
     head = 'name = "x"\nparameters = [{ name = "title", type = "text" }]\n'
     for shell, note in (
-        ("shell = 'echo \"$title\"'", f"mythjobs: {told}\n"),
-        ("shell = 'echo \"${title%.ts}\"'", f"mythjobs: {told}\n"),
+        ("shell = 'echo \"$title\"'", f"mythjobs: {warning}\n"),
+        ("shell = 'echo \"${title%.ts}\"'", f"mythjobs: {warning}\n"),
         ("shell = 'echo \"$MYTHJOBS_P_TITLE\" $titles'", ""),
         ("shell = 'read title; echo \"$title\"'", ""),
         ("shell = 'title=1; echo \"$title\"'", ""),
@@ -160,7 +160,7 @@ def test_a_shell_that_reads_a_parameter_by_its_plain_name_is_told_the_right_one(
         assert done == (0, "command x stored, revision 1\n", note)
 
 
-def test_what_is_exported_is_what_import_takes(call: Call, master: Master) -> None:
+def test_exported_files_can_be_imported(call: Call, master: Master) -> None:
     shown(master)
     names = [{"name": "run"}, {"name": "x"}]
     master.answers["GET commands"] = {"commands": names}
@@ -173,7 +173,7 @@ def test_what_is_exported_is_what_import_takes(call: Call, master: Master) -> No
     taken = call("command", "import", "out/x.toml")
     assert (taken.code, "out/x.toml: command x exists already" in taken.err) == (2, True)
     assert call("command", "import", "out/x.toml", "x.toml", "--replace").code == 2
-    assert [each.method for each in master.asked if each.path == "commands"].count("POST") == 0
+    assert [each.method for each in master.requests if each.path == "commands"].count("POST") == 0
     done = call("command", "import", "out/x.toml", "--replace")
     assert done == (0, "command x stored, revision 2\n", "")
 
@@ -190,7 +190,7 @@ def test_an_edited_definition_is_a_new_revision(
     shown(master)
     monkeypatch.setenv("VISUAL", editor(tmp_path / "ed", 'sed -i s/ls/stat/ "$2"'))
     assert call("command", "edit", "x") == (0, "command x stored, revision 2\n", "")
-    sent = master.asked[-1].json
+    sent = master.requests[-1].json
     assert (sent["definition"]["argv"], sent["replace"]) == (["stat", "{a}"], True)
 
 
@@ -222,7 +222,7 @@ def test_a_text_that_cannot_be_stored_is_kept(
     assert sentence in done.err
     kept = [path for path in tmp_path.iterdir() if path.name.startswith("x-")]
     assert f"the edited text is kept in {kept[0]}\n" in done.err
-    assert all(request.method == "GET" for request in master.asked)
+    assert all(request.method == "GET" for request in master.requests)
 
 
 def test_a_command_is_removed(call: Call, master: Master) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong outside: one sentence, the right exit code, no traceback."""
+"""Errors: one sentence, the right exit code, no traceback."""
 
 import json
 import os
@@ -16,11 +16,13 @@ from tests.integration.cli.samples import STATUS
 from tests.integration.cli.scripted import Master, Reply, environment, error
 
 
-def test_nothing_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_master_is_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     sentence = f"mythjobs: no master is running for {tmp_path}/none; start one with `mythjobs up`\n"
     assert run(["--state-dir", f"{tmp_path}/none", "status"]) == 69
     assert capfd.readouterr() == ("", sentence)
-    # A master that was killed leaves both its files behind.
+    # A killed master leaves master.json and its socket behind.
     root = tmp_path / "none"
     root.mkdir()
     (root / "master.json").write_text(json.dumps({"socket": f"{root}/master.sock"}))
@@ -43,7 +45,7 @@ def test_nothing_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         (500, "internal", 70),
     ],
 )
-def test_the_masters_error_is_ours(
+def test_an_error_of_the_master_keeps_sentence_and_exit_code(
     call: Call, master: Master, status: int, code: str, exit_code: int
 ) -> None:
     master.answers["GET jobs/7"] = error(status, code, "it is\nso\x1b[2J", exit_code)
@@ -58,7 +60,7 @@ def test_the_masters_error_is_ours(
         (Reply(200, {}, (b'{"a',), whole=False), 69, "lost the connection to the master at"),
     ],
 )
-def test_an_answer_that_is_none(
+def test_an_invalid_response_is_one_sentence(
     call: Call, master: Master, reply: Reply, exit_code: int, sentence: str
 ) -> None:
     master.answers["GET status"] = reply
@@ -69,7 +71,7 @@ def test_an_answer_that_is_none(
 
 
 @pytest.mark.parametrize(
-    "words, sentence",
+    "arguments, sentence",
     [
         (["statsu"], "no such command 'statsu'"),
         (["log"], "missing argument 'JOB'"),
@@ -80,8 +82,10 @@ def test_an_answer_that_is_none(
         (["jobs", "--nope"], "no such option"),
     ],
 )
-def test_a_wrong_line_is_one_sentence(call: Call, words: list[str], sentence: str) -> None:
-    done = call(*words)
+def test_an_invalid_command_line_is_one_sentence(
+    call: Call, arguments: list[str], sentence: str
+) -> None:
+    done = call(*arguments)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith("mythjobs: ")
     assert sentence in done.err
@@ -115,7 +119,7 @@ def test_every_command_has_a_help_text(call: Call) -> None:
     assert call("--version").out.startswith("mythjobs, version ")
 
 
-def test_a_bug_of_ours_is_a_traceback_and_70(call: Call, master: Master) -> None:
+def test_an_internal_error_prints_a_traceback_and_exits_with_70(call: Call, master: Master) -> None:
     master.answers["GET status"] = {"version": None}
     done = call("status")
     assert done.code == 70
@@ -123,11 +127,11 @@ def test_a_bug_of_ours_is_a_traceback_and_70(call: Call, master: Master) -> None
     assert done.err.endswith("please report it with the traceback above\n")
 
 
-def test_a_reader_that_went_away_is_no_error(master: Master) -> None:
+def test_a_closed_pipe_is_not_an_error(master: Master) -> None:
     master.answers["GET jobs"] = {"jobs": [], "next": None}
-    words = master.command("jobs", "--json")
+    arguments = master.command("jobs", "--json")
     process = subprocess.Popen(
-        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     process.stdout.close()
@@ -138,7 +142,7 @@ def test_a_reader_that_went_away_is_no_error(master: Master) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_an_answer_that_finds_no_room_is_told(master: Master) -> None:
+def test_a_full_disk_is_reported(master: Master) -> None:
     master.answers["GET status"] = STATUS
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
@@ -149,7 +153,7 @@ def test_an_answer_that_finds_no_room_is_told(master: Master) -> None:
     assert done.stderr == b"mythjobs: cannot write to stdout: No space left on device\n"
 
 
-def test_the_port_is_asked_with_the_token(tmp_path: Path) -> None:
+def test_requests_to_the_port_carry_the_token(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
     body = json.dumps(STATUS).encode()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -161,11 +165,11 @@ def test_the_port_is_asked_with_the_token(tmp_path: Path) -> None:
         )
         connection, _ = server.accept()
         with connection:
-            asked = connection.recv(65_536)
+            received = connection.recv(65_536)
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
         out, _ = process.communicate(timeout=20)
-    assert b"\r\nAuthorization: Bearer secret\r\n" in asked
-    assert b"\r\nHost: localhost\r\n" in asked
+    assert b"\r\nAuthorization: Bearer secret\r\n" in received
+    assert b"\r\nHost: localhost\r\n" in received
     assert out.startswith(b"mythjobs 0.1.0")
 
 
@@ -177,7 +181,7 @@ def test_the_port_is_asked_with_the_token(tmp_path: Path) -> None:
         ("http://127.0.0.1:1", 77, "/token (No such file or directory)"),
     ],
 )
-def test_a_wrong_address_is_told(
+def test_an_invalid_address_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -192,33 +196,33 @@ def test_a_wrong_address_is_told(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may be another user")
-def test_another_users_state_directory_is_a_sentence(master: Master) -> None:
-    asked = (
+def test_another_users_state_directory_is_one_sentence(master: Master) -> None:
+    received = (
         "import os, sys; import mythjobs.cli.main as m; import mythjobs.cli.commands.status; "
         "import mythjobs.client.client; os.setuid(65534); sys.exit(m.run(sys.argv[1:]))"
     )
-    words = [sys.executable, "-c", asked, "--state-dir", str(master.root), "status"]
-    done = subprocess.run(words, env=environment(), capture_output=True, check=False)
+    arguments = [sys.executable, "-c", received, "--state-dir", str(master.root), "status"]
+    done = subprocess.run(arguments, env=environment(), capture_output=True, check=False)
     assert done.returncode == 77
     assert done.stderr.startswith(
         f"mythjobs: the state directory {master.root} belongs to ".encode()
     )
-    assert master.asked == []
+    assert master.requests == []
 
 
-def test_an_exit_code_stands_though_nobody_can_be_told(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "mythjobs", "--state-dir", str(tmp_path / "none"), "status"]
+def test_the_exit_code_is_kept_if_stderr_cannot_be_written(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "mythjobs", "--state-dir", str(tmp_path / "none"), "status"]
     with open("/dev/full", "w") as full:
-        assert subprocess.run(words, stderr=full, check=False).returncode == 69
+        assert subprocess.run(arguments, stderr=full, check=False).returncode == 69
 
 
-def test_an_empty_state_directory_is_not_the_usual_one(call: Call) -> None:
-    code, _, said = call("--state-dir", "", "status")
-    assert (code, "--state-dir is empty" in said) == (2, True)
+def test_an_empty_state_directory_is_not_the_default(call: Call) -> None:
+    code, _, output = call("--state-dir", "", "status")
+    assert (code, "--state-dir is empty" in output) == (2, True)
 
 
-def test_ctrl_c_while_it_is_loaded_says_nothing() -> None:
-    # Stopped for sure in the middle of its imports, by one of them.
+def test_ctrl_c_during_imports_prints_nothing() -> None:
+    # The finder sends SIGINT during an import.
     code = (
         "import os, signal, sys\n"
         "class Finder:\n"

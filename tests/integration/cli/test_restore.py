@@ -12,7 +12,7 @@ from tests.support import queue as q
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A state directory with a store of one job that waits, and a backup of it."""
+    """Return a state directory with a store of one queued job and a backup."""
     root = tmp_path / "s"
     root.mkdir(mode=0o700)
     store = open_store(root / "store.db", unsafe=True)
@@ -23,11 +23,11 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def _restore(root: Path, *words: str) -> int:
-    return run(["--state-dir", str(root), "restore", *words])
+def _restore(root: Path, *arguments: str) -> int:
+    return run(["--state-dir", str(root), "restore", *arguments])
 
 
-def test_the_store_goes_back_and_the_other_is_kept(
+def test_a_backup_is_restored_and_the_previous_store_kept(
     root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert _restore(root, str(root.parent / "b.db"), "--yes") == 0
@@ -46,21 +46,23 @@ def test_the_store_goes_back_and_the_other_is_kept(
     store.close()
 
 
-def test_a_machine_that_has_none_yet_gets_one(
+def test_a_backup_is_restored_without_a_previous_store(
     root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     new = root.parent / "new"
     assert _restore(new, str(root.parent / "b.db"), "--yes", "--json") == 0
-    said = json.loads(capfd.readouterr().out)
-    assert said == {"held": 1, "next_job": 2_000_000, "kept": None}
+    output = json.loads(capfd.readouterr().out)
+    assert output == {"held": 1, "next_job": 2_000_000, "kept": None}
 
 
-def test_a_store_that_was_put_back_already(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_store_restored_by_other_means_is_prepared(
+    root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert _restore(root, "--in-place", "--yes") == 0
     assert capfd.readouterr().out == "1 job is held; the next job id is 2000000\n"
 
 
-def test_who_is_not_asked_changes_nothing(
+def test_nothing_changes_without_confirmation(
     root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (root / "store.db").read_bytes()
@@ -73,17 +75,17 @@ def test_who_is_not_asked_changes_nothing(
     assert not list(root.glob(".store*"))
 
 
-def test_what_cannot_be_put_back_is_said(
+def test_invalid_restores_are_refused(
     root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backup = str(root.parent / "b.db")
-    for words, code, said in (
+    for arguments, code, output in (
         ((), 2, "name the backup, or give --in-place"),
         ((backup, "--in-place"), 2, "name the backup, or give --in-place"),
         ((f"{backup}.none", "--yes"), 2, "there is no store"),
     ):
-        assert _restore(root, *words) == code
-        assert said in capfd.readouterr().err
+        assert _restore(root, *arguments) == code
+        assert output in capfd.readouterr().err
     with locks.acquire(root / "master.lock", "a master"):
         assert _restore(root, backup, "--yes") == 75
     assert "a master is already running" in capfd.readouterr().err

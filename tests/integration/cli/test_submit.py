@@ -24,9 +24,9 @@ def answers(master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }
 
 
-def test_a_submit_says_where_the_job_stands(call: Call, master: Master) -> None:
+def test_a_submit_prints_state_and_reason(call: Call, master: Master) -> None:
     assert call("submit", "thumbnail") == (0, "job 7 queued: held\n", "")
-    assert master.asked[0].json == {
+    assert master.requests[0].json == {
         "command": "thumbnail",
         "arguments": {},
         "subject": None,
@@ -39,16 +39,16 @@ def test_a_submit_says_where_the_job_stands(call: Call, master: Master) -> None:
     }
 
 
-def test_a_title_goes_through_byte_for_byte_and_a_path_from_here(
+def test_values_are_sent_byte_for_byte_and_paths_absolute(
     call: Call, master: Master, tmp_path: Path
 ) -> None:
     done = call("submit", "thumbnail", f"--param=title={TITLE}", "-p", "source=a=b.ts", "--json")
     assert json.loads(done.out) == SUBMITTED
     arguments = {"title": TITLE, "source": f"{tmp_path}/a=b.ts"}
-    assert master.asked[-1].json["arguments"] == arguments
+    assert master.requests[-1].json["arguments"] == arguments
 
 
-def test_every_wish_is_passed_on(call: Call, master: Master) -> None:
+def test_every_option_is_sent(call: Call, master: Master) -> None:
     call(
         "submit", "thumbnail", "--subject", "s", "--priority", "-5", "--after", "4",
         "--after", "5:any", "--after", "6:failure", "--key", "k", "--hold", "--comment", "c",
@@ -56,7 +56,7 @@ def test_every_wish_is_passed_on(call: Call, master: Master) -> None:
         "--machine", "attic", "--prefer", "cellar", "--label", "gpu", "--label", "big",
         "--semaphore", "nas", "--semaphore", "tuner=2", "--limit", "wall=6h", "--limit", "nice=10",
     )  # fmt: skip
-    body = master.asked[-1].json
+    body = master.requests[-1].json
     del body["arguments"], body["command"]
     assert body == {
         "subject": "s",
@@ -79,26 +79,31 @@ def test_every_wish_is_passed_on(call: Call, master: Master) -> None:
     }
 
 
-def test_a_batch_says_where_and_within_what_its_jobs_run(call: Call, master: Master) -> None:
+def test_options_of_a_batch_are_sent_as_a_query(call: Call, master: Master) -> None:
     Path("a.jsonl").write_text('{"title": "x"}\n')
-    words = ["--machine", "attic", "--label", "a", "--label", "b", "--semaphore", "nas"]
-    words += ["--not-before", "2027-01-01 00:00+00:00", "--deadline", "2027-01-01 00:00:01+00:00"]
-    done = call("submit", "thumbnail", "--each", "a.jsonl", *words, "--limit", "wall=6h")
+    arguments = ["--machine", "attic", "--label", "a", "--label", "b", "--semaphore", "nas"]
+    arguments += [
+        "--not-before",
+        "2027-01-01 00:00+00:00",
+        "--deadline",
+        "2027-01-01 00:00:01+00:00",
+    ]
+    done = call("submit", "thumbnail", "--each", "a.jsonl", *arguments, "--limit", "wall=6h")
     assert done.code == 0
-    assert master.asked[-1].target == (
+    assert master.requests[-1].target == (
         "batches?command=thumbnail&priority=0&hold=false&comment=&machine=attic&label=a&label=b"
         "&semaphore=nas%3D1&limit=wall%3D6h&not_before_ms=1798761600000&deadline_ms=1798761601000"
     )
 
 
-def test_a_key_that_is_there_names_the_first_job(call: Call, master: Master) -> None:
+def test_an_existing_key_names_the_first_job(call: Call, master: Master) -> None:
     master.answers["POST jobs"] = {**SUBMITTED, "new": False, "state": "running"}
     done = call("submit", "thumbnail", "--key", "k")
     assert done.out == 'job 7 has the key "k" already: running\n'
 
 
 @pytest.mark.parametrize(
-    "words, sentence",
+    "arguments, sentence",
     [
         (["--param", "title"], '"title" must be name=value'),
         (["--param", "=x"], '"=x" must be name=value'),
@@ -122,19 +127,19 @@ def test_a_key_that_is_there_names_the_first_job(call: Call, master: Master) -> 
         (["--each", "/dev/zero"], "/dev/zero line 1: must not be longer than 1 MiB"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_and_submits_nothing(
-    call: Call, master: Master, words: list[str], sentence: str
+def test_an_invalid_submit_is_one_sentence_and_nothing_is_sent(
+    call: Call, master: Master, arguments: list[str], sentence: str
 ) -> None:
-    done = call("submit", "thumbnail", *words)
+    done = call("submit", "thumbnail", *arguments)
     assert done.code == 2
     assert done.out == ""
     assert done.err.startswith("mythjobs: ")
     assert sentence in done.err
     assert done.err.count("\n") == 1
-    assert not any(request.method == "POST" for request in master.asked)
+    assert not any(request.method == "POST" for request in master.requests)
 
 
-def test_wait_tells_the_end_and_exits_with_1_for_a_failure(call: Call, master: Master) -> None:
+def test_wait_prints_the_end_and_exits_with_1_for_a_failure(call: Call, master: Master) -> None:
     master.answers["GET jobs/7"] = failed()
     done = call("submit", "thumbnail", "--wait")
     assert done.code == 1
@@ -149,7 +154,7 @@ def test_each_line_becomes_a_job(call: Call, master: Master, tmp_path: Path) -> 
     (tmp_path / "list.csv").write_text('source,title\na.ts,"x,\ny"\n/b.ts,\n')
     done = call("submit", "thumbnail", "--each", "list.csv", "-p", "title=t", "--priority", "3")
     assert done == (0, "batch 3: 3 jobs (11 to 13) submitted\n", "")
-    request = master.asked[-1]
+    request = master.requests[-1]
     assert request.query == {
         "command": "thumbnail",
         "priority": "3",
@@ -186,20 +191,16 @@ def test_a_batch_is_waited_for(
     assert done.out.splitlines()[-1].startswith(f"batch 3: {states['succeeded']} succeeded")
 
 
-def test_a_bad_line_late_in_a_file_leaves_an_upload_without_its_end(
-    call: Call, master: Master, tmp_path: Path
-) -> None:
+def test_an_invalid_line_aborts_the_upload(call: Call, master: Master, tmp_path: Path) -> None:
     good = json.dumps({"title": "x" * 1000}) + "\n"
     (tmp_path / "list").write_text(good * 200 + "[]\n")
     done = call("submit", "thumbnail", "--each", "list")
     assert done.code == 2
     assert "list line 201: must be an object" in done.err
-    assert not any(request.path == "batches" for request in master.asked)
+    assert not any(request.path == "batches" for request in master.requests)
 
 
-def test_a_refusal_in_the_middle_of_an_upload_is_told(
-    call: Call, master: Master, tmp_path: Path
-) -> None:
+def test_a_refused_upload_is_reported(call: Call, master: Master, tmp_path: Path) -> None:
     refused = error(413, "too_large", "the body is larger than 64 MiB")
 
     def refuse(request: Request) -> Reply:
@@ -211,33 +212,33 @@ def test_a_refusal_in_the_middle_of_an_upload_is_told(
     assert done == (2, "", "mythjobs: the body is larger than 64 MiB\n")
 
 
-def test_a_line_that_the_master_refuses_is_said_as_the_files(master: Master) -> None:
+def test_an_error_of_the_master_names_the_line_of_the_file(master: Master) -> None:
     sentence = 'parameter "title": must not have a NUL character'
     master.answers["POST batches"] = error(400, "bad_request", f"line 2: {sentence}")
     lines = b'{"title": "x"}\n\n{"title": "\\u0000"}\n'
     done = master.run("submit", "thumbnail", "--each", "-", input=lines)
     assert (done.returncode, done.stderr.decode()) == (2, f"mythjobs: stdin line 3: {sentence}\n")
-    # What is said of no line stays as it is.
+    # An error without a known line is not changed.
     master.answers["POST batches"] = error(400, "bad_request", "line 9: beyond")
     done = master.run("submit", "thumbnail", "--each", "-", input=lines)
     assert done.stderr == b"mythjobs: line 9: beyond\n"
 
 
 def test_the_help_names_every_limit(call: Call) -> None:
-    said = " ".join(call("submit", "--help").out.split())
-    limits = said.partition("--limit KEY=VALUE ")[2].partition("--comment")[0]
+    output = " ".join(call("submit", "--help").out.split())
+    limits = output.partition("--limit KEY=VALUE ")[2].partition("--comment")[0]
     assert all(each in limits for each in BOUND_KEYS)
 
 
-def test_stdin_is_sent_as_it_comes(master: Master) -> None:
+def test_stdin_is_streamed(master: Master) -> None:
     done = master.run("submit", "thumbnail", "--each", "-", input=b'{"title": "x"}\n')
     assert (done.returncode, done.stderr) == (0, b"")
-    assert master.asked[-1].body == b'{"title":"x"}\n'
+    assert master.requests[-1].body == b'{"title":"x"}\n'
 
 
 def test_bytes_that_are_not_utf8_are_refused_in_any_locale(master: Master) -> None:
-    words = [os.fsencode(word) for word in master.command("submit", "thumbnail", "--param")]
+    arguments = [os.fsencode(word) for word in master.command("submit", "thumbnail", "--param")]
     for locale in ("C.UTF-8", "C"):
-        done = master.run_raw([*words, b"title=\xff"], LC_ALL=locale)
+        done = master.run_raw([*arguments, b"title=\xff"], LC_ALL=locale)
         assert done.returncode == 2
         assert b"is not valid UTF-8 (byte 1 is 0xff)" in done.stderr

@@ -7,11 +7,11 @@ import pytest
 from mythjobs.client import http
 
 
-def answer(*pieces: bytes, body: bytes | Iterator[bytes] = b"") -> tuple[http.Response, bytes]:
-    """What comes of these bytes, piece by piece, and what was sent for them."""
+def exchange(*pieces: bytes, body: bytes | Iterator[bytes] = b"") -> tuple[http.Response, bytes]:
+    """Return the response made of these pieces, and the bytes of the request."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        sender = threading.Thread(target=say, args=(theirs, pieces))
+        sender = threading.Thread(target=send_pieces, args=(theirs, pieces))
         sender.start()
         found = http.send_request(ours, "POST", "/x", {"Host": "h"}, body)
         sender.join()
@@ -32,9 +32,9 @@ def answer(*pieces: bytes, body: bytes | Iterator[bytes] = b"") -> tuple[http.Re
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 201 OK\nX-A: b\n\nhello",
     ],
 )
-def test_an_answer_is_the_same_however_it_is_cut(whole: bytes) -> None:
+def test_a_response_can_arrive_in_any_pieces(whole: bytes) -> None:
     for size in (1, 7, len(whole)):
-        found, _ = answer(*(whole[at : at + size] for at in range(0, len(whole), size)))
+        found, _ = exchange(*(whole[at : at + size] for at in range(0, len(whole), size)))
         assert (found.status, found.headers["x-a"], found.read()) == (201, "b", b"hello")
 
 
@@ -55,17 +55,17 @@ def test_an_answer_is_the_same_however_it_is_cut(whole: bytes) -> None:
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"h%d: 1\r\n" % n for n in range(300)) + b"\r\n",
     ],
 )
-def test_an_answer_that_is_broken_off_is_never_taken_for_a_whole_one(whole: bytes) -> None:
+def test_a_truncated_response_is_an_error(whole: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours:
         sender = threading.Thread(target=send, args=(theirs, whole))
         sender.start()
-        with pytest.raises(ConnectionError):  # BrokenOff, or the kernel says it
+        with pytest.raises(ConnectionError):  # TruncatedResponse, or an error of the kernel
             http.send_request(ours, "GET", "/", {}).read()
     sender.join()
 
 
-def say(sock: socket.socket, pieces: tuple[bytes, ...]) -> None:
+def send_pieces(sock: socket.socket, pieces: tuple[bytes, ...]) -> None:
     for each in pieces:
         sock.sendall(each)
     sock.shutdown(socket.SHUT_WR)
@@ -76,20 +76,20 @@ def send(sock: socket.socket, data: bytes) -> None:
         try:
             sock.sendall(data)
         except OSError:
-            pass  # it had enough of us
+            pass  # the client has closed the connection
 
 
-def test_a_request_says_how_long_its_body_is() -> None:
+def test_a_request_declares_the_length_of_its_body() -> None:
     ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    _, sent = answer(ok, body=b"abc")
+    _, sent = exchange(ok, body=b"abc")
     assert (
         sent == b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"
     )
-    _, sent = answer(ok, body=iter([b"ab", b"", b"c" * 16]))
+    _, sent = exchange(ok, body=iter([b"ab", b"", b"c" * 16]))
     assert sent.endswith(b"\r\n\r\n2\r\nab\r\n10\r\n" + b"c" * 16 + b"\r\n0\r\n\r\n")
 
 
-def test_a_refusal_that_comes_before_the_body_was_sent_is_read() -> None:
+def test_an_early_refusal_is_read() -> None:
     ours, theirs = socket.socketpair()
     with ours:
         theirs.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")

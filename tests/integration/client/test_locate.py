@@ -9,20 +9,20 @@ from mythjobs.config import locks
 from mythjobs.errors import BadRequest, NotAllowed
 
 
-def test_the_socket_is_where_the_master_says(tmp_path: Path) -> None:
-    said = tmp_path / "master.json"
-    said.write_text(json.dumps({"socket": "/run/mythjobs/master.sock"}))
+def test_the_socket_is_read_from_master_json(tmp_path: Path) -> None:
+    info = tmp_path / "master.json"
+    info.write_text(json.dumps({"socket": "/run/mythjobs/master.sock"}))
     assert locate.find_socket(str(tmp_path)).socket == "/run/mythjobs/master.sock"
     for broken in ("", "[]", "{}", '{"socket": 3}'):
-        said.write_text(broken)
+        info.write_text(broken)
         assert locate.find_socket(str(tmp_path)).socket == f"{tmp_path}/master.sock"
 
 
-def test_a_master_that_holds_its_lock_runs_though_nobody_answers(tmp_path: Path) -> None:
+def test_a_lock_holder_that_cannot_be_reached_is_reported(tmp_path: Path) -> None:
     lock = tmp_path / "master.lock"
     with locks.acquire(lock, "a master"):
         assert f"the master (pid {os.getpid()})" in locate.unreachable_error(str(tmp_path)).sentence
-    # What it wrote into its lock stays when it ends.
+    # The pid in the lock file remains after the master ended.
     assert lock.read_bytes()
     assert "start one with `mythjobs up`" in locate.unreachable_error(str(tmp_path)).sentence
 
@@ -37,7 +37,7 @@ def test_a_master_that_holds_its_lock_runs_though_nobody_answers(tmp_path: Path)
         ("http://127.0.0.1:0", "it must be like http://127.0.0.1:6545"),
     ],
 )
-def test_a_token_goes_nowhere_else(url: str, text: str, tmp_path: Path) -> None:
+def test_the_token_is_sent_only_to_this_machine(url: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret-token_1\n")
     with pytest.raises(BadRequest, match=text):
         locate.parse_url(url, str(tmp_path), {})
@@ -45,7 +45,7 @@ def test_a_token_goes_nowhere_else(url: str, text: str, tmp_path: Path) -> None:
         assert locate.parse_url(good, str(tmp_path), {}).token == "secret-token_1"
 
 
-def test_a_file_that_is_no_token_is_not_sent(tmp_path: Path) -> None:
+def test_an_invalid_token_is_not_sent(tmp_path: Path) -> None:
     for text in ("a\nb", "", "two words"):
         (tmp_path / "token").write_text(text)
         with pytest.raises(NotAllowed, match="not a token"):

@@ -28,20 +28,20 @@ def read(
     return [json.loads(line) for line in lines.splitlines()]
 
 
-def test_json_lines_are_told_by_their_first_character() -> None:
+def test_json_lines_are_recognized_by_the_first_character() -> None:
     assert read(b'\n {"a": 1}\n\n{"a": "\\u00e4"}') == [{"a": 1}, {"a": "ä"}]
 
 
-def test_csv_is_what_does_not_begin_like_json() -> None:
+def test_other_input_is_csv() -> None:
     assert read(b'title,n\r\n"a ""b"",\nc",1\r\n') == [{"title": 'a "b",\nc', "n": "1"}]
 
 
-def test_a_spreadsheet_may_write_a_mark_first_and_semicolons() -> None:
+def test_csv_may_have_a_byte_order_mark_and_semicolons() -> None:
     data = b"\xef\xbb\xbftitle;n\r\na,b;1\r\n"
     assert read(data, "list.csv") == [{"title": "a,b", "n": "1"}]
 
 
-def test_an_empty_field_leaves_its_parameter_out() -> None:
+def test_an_empty_field_omits_its_parameter() -> None:
     assert read(b"a,b\n1,\n,2\n", "x.csv") == [{"a": "1"}, {"b": "2"}]
 
 
@@ -54,12 +54,12 @@ def test_paths_are_made_absolute_and_other_values_are_not() -> None:
     ]
 
 
-def test_what_all_have_in_common_gives_way_to_a_line() -> None:
+def test_a_line_overrides_common_arguments() -> None:
     shape = SHAPE._replace(values={"preset": "fast", "x": "1"})
     assert read(b'{"preset": "slow"}\n', shape=shape) == [{"preset": "slow", "x": "1"}]
 
 
-def test_what_is_said_of_a_set_is_said_of_its_line() -> None:
+def test_an_error_about_a_set_names_its_line() -> None:
     numbers: list[int] = []
     list(read_pieces(buffered(b"a,b\n1,\n\n2,\n"), "x.csv", SHAPE, numbers))
     assert numbers == [2, 4]
@@ -68,7 +68,7 @@ def test_what_is_said_of_a_set_is_said_of_its_line() -> None:
     assert relocate_error("a batch has 1 to 9 jobs", "x.csv", numbers) is None
 
 
-def test_a_long_file_goes_out_in_pieces_of_whole_lines() -> None:
+def test_a_long_file_is_sent_in_pieces_of_complete_lines() -> None:
     line = json.dumps({"a": "x" * 1000}).encode() + b"\n"
     source = buffered(line * 200)
     found = list(read_pieces(source, "stdin", SHAPE, []))
@@ -108,7 +108,7 @@ def test_a_long_file_goes_out_in_pieces_of_whole_lines() -> None:
         ("stdin", b"", "stdin has no argument sets"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_and_line(name: str, data: bytes, sentence: str) -> None:
+def test_an_error_names_file_and_line(name: str, data: bytes, sentence: str) -> None:
     with pytest.raises(BadRequest) as error:
         read(data, name)
     assert sentence in error.value.sentence

@@ -34,7 +34,7 @@ def test_an_error_names_file_line_and_key(text: str, sentence: str) -> None:
     assert error.value.exit_code == 2
 
 
-def test_a_file_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "x"\nsummary = "caf\xe9"\n')
     for path, sentence in (
         (tmp_path / "none.toml", "cannot read {}: No such file or directory"),

@@ -11,9 +11,9 @@ from mythjobs.cli.paths import absolute_path
         ("/srv/tv/a.ts", "/srv/tv/a.ts"),
         (".", "/home/ann"),
         ("", ""),
-        # What `..` means only the machine knows: `link` may be a symbolic link.
+        # `link` may be a symbolic link, so `..` is kept.
         ("link/../a.ts", "/home/ann/link/../a.ts"),
     ],
 )
-def test_a_path_is_meant_from_where_the_caller_is(path: str, whole: str) -> None:
+def test_a_path_is_relative_to_the_current_directory(path: str, whole: str) -> None:
     assert absolute_path(path, "/home/ann") == whole

@@ -22,16 +22,16 @@ def ended(outcome: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
         ({"kind": "lost", "why": "reboot"}, 75, "job 7: lost: reboot"),
     ],
 )
-def test_run_exits_with_what_the_program_did(
+def test_the_exit_code_follows_the_outcome(
     outcome: dict[str, Any], code: int, sentence: str
 ) -> None:
-    found, said = get_exit_code(ended(outcome))
+    found, exit_message = get_exit_code(ended(outcome))
     assert found == code
-    assert said.startswith(sentence)
-    assert bool(said) == bool(sentence)
+    assert exit_message.startswith(sentence)
+    assert bool(exit_message) == bool(sentence)
 
 
-def test_a_job_that_never_started_says_why() -> None:
+def test_a_job_that_never_started_has_a_reason() -> None:
     assert get_exit_code(ended(None, "cancelled by ann")) == (
         125,
         "job 7 was not started: cancelled by ann",

@@ -25,32 +25,32 @@ def test_a_plain_table_is_aligned_and_has_one_line_a_row(
     )  # fmt: skip
 
 
-def test_facts_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_fields_are_omitted(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_fields([("state", "running"), ("key", ""), ("after", "4")])
     assert capsys.readouterr().out == "state  running\nafter  4\n"
 
 
-def test_json_is_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_keeps_the_value(capsys: pytest.CaptureFixture[str]) -> None:
     value = {"title": "\x1b\x9b😀 ä\n"}
     terminal.print_json(value)
     assert json.loads(capsys.readouterr().out) == value
 
 
-def test_a_note_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_message("no\nsuch\x1b[1m thing")
     assert capsys.readouterr() == ("", "mythjobs: no such[1m thing\n")
 
 
-def test_a_title_cannot_move_the_cursor_or_turn_the_line() -> None:
+def test_sanitized_text_cannot_control_the_terminal() -> None:
     assert sanitize("a\x1b[2Jb\x9b31mc\u202ed\x7f") == "a[2Jb31mcd"
     assert sanitize("two\r\nlines\tand more") == "two lines and more"
 
 
-def test_output_on_a_terminal_keeps_lines_tabs_and_redrawn_progress() -> None:
+def test_sanitized_output_keeps_lines_tabs_and_carriage_returns() -> None:
     assert sanitize_output("1\t%\r2 %\n\x1b]0;pwned\x07ok\n") == "1\t%\r2 %\n]0;pwnedok\n"
 
 
-def test_json_on_a_terminal_says_controls_as_escapes() -> None:
+def test_json_has_control_characters_escaped() -> None:
     assert escape_controls('{\n "a": "\x9b\u202e"}') == '{\n "a": "\\u009b\\u202e"}'
 
 

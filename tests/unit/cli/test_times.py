@@ -23,7 +23,7 @@ def utc(*parts: int) -> int:
 NOW = utc(2026, 10, 24, 19, 30)  # 21:30 in Berlin, hours before summer time ends there
 
 
-def test_instants_are_said_in_local_time() -> None:
+def test_instants_are_formatted_in_local_time() -> None:
     assert format_time(NOW) == "2026-10-24 21:30:00"
     assert format_short_time(NOW, NOW) == "21:30"
     assert format_short_time(utc(2026, 10, 23, 10, 0), NOW) == "2026-10-23 12:00"
@@ -41,11 +41,11 @@ def test_instants_are_said_in_local_time() -> None:
         ("2026-12-24T18:00:05+00:00", utc(2026, 12, 24, 18, 0, 5)),
     ],
 )
-def test_times_are_read_as_people_write_them(text: str, at: int) -> None:
+def test_relative_clock_and_full_times_are_parsed(text: str, at: int) -> None:
     assert parse_instant_ms(text, NOW) == at
 
 
 @pytest.mark.parametrize("text", ["", "soon", "25:00", "+", "+3", "2026-13-01 00:00", "7"])
-def test_what_is_no_time_is_refused_with_a_sentence(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write it like"):
         parse_instant_ms(text, NOW)

@@ -42,7 +42,7 @@ head.x = 1
         ("parameters[2].name", 19),
         ("parameters.source.type", 16),
         ("parameters.target.type", 20),
-        # It is not there: the table it belongs into.
+        # Missing keys: the line of their table.
         ("parameters.target.default", 18),
         ("limits.wall", 23),
         ("limits.cpu", 22),

@@ -20,21 +20,21 @@ values = st.recursive(
 
 
 @given(st.dictionaries(texts, values, max_size=4))
-def test_what_is_written_is_read_as_the_same(table: dict[str, Any]) -> None:
+def test_written_toml_is_read_as_the_same_table(table: dict[str, Any]) -> None:
     assert tomllib.loads(format_toml(table)) == table
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_is_the_same_after_it_was_shown(path: Path) -> None:
+def test_an_example_is_unchanged_by_writing(path: Path) -> None:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     assert tomllib.loads(format_toml(table)) == table
 
 
-def test_the_text_of_a_shell_command_stays_readable() -> None:
+def test_shell_text_is_a_literal_string() -> None:
     assert (
         format_toml({"shell": 'cat "$A"\necho \\o\n'}) == "shell = '''\ncat \"$A\"\necho \\o\n'''\n"
     )
 
 
-def test_a_regular_expression_needs_no_doubled_backslashes() -> None:
+def test_a_regular_expression_is_a_literal_string() -> None:
     assert format_toml({"progress": {"regex": r"(\d+) %"}}) == "progress = { regex = '(\\d+) %' }\n"

@@ -1,4 +1,4 @@
-"""Keys and tokens: made once, private, and never guessed when they are damaged."""
+"""Keys and tokens: created once, private, and refused if damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mythjobs.config import files, keys, state, tokens
 from mythjobs.errors import ConfigError
 
 
-def test_a_key_is_made_once_and_is_private(tmp_path: Path) -> None:
+def test_a_key_is_created_once_and_is_private(tmp_path: Path) -> None:
     first = keys.load_or_create_key(tmp_path / "key")
     again = keys.load_or_create_key(tmp_path / "key")
     assert first.private_bytes_raw() == again.private_bytes_raw()
@@ -18,7 +18,7 @@ def test_a_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["key"]
 
 
-def test_who_comes_second_takes_what_the_first_made(tmp_path: Path) -> None:
+def test_the_second_creator_gets_the_first_content(tmp_path: Path) -> None:
     assert files.create_once(tmp_path / "token", b"first") == b"first"
     assert files.create_once(tmp_path / "token", b"second") == b"first"
 
@@ -31,7 +31,7 @@ def test_a_damaged_key_is_refused_not_replaced(tmp_path: Path, damage: bytes) ->
     assert (tmp_path / "key").read_bytes() == damage
 
 
-def test_the_masters_public_key_stands_beside_it(tmp_path: Path) -> None:
+def test_the_public_key_is_written_to_a_file(tmp_path: Path) -> None:
     here = state.open_state(tmp_path)
     assert keys.read_master_public_key(here) is None
     key = keys.load_master_key(here)
@@ -41,7 +41,7 @@ def test_the_masters_public_key_stands_beside_it(tmp_path: Path) -> None:
     assert keys.read_master_public_key(here) == key.public_key().public_bytes_raw().hex()
 
 
-def test_a_token_is_made_once(tmp_path: Path) -> None:
+def test_a_token_is_created_once(tmp_path: Path) -> None:
     here = state.open_state(tmp_path)
     assert tokens.read_token(here) is None
     token = tokens.load_or_create_token(here)

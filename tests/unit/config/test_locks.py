@@ -1,4 +1,4 @@
-"""One holder a lock, told by pid."""
+"""Locks: one holder, named by its pid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mythjobs.config import locks
 from mythjobs.errors import AlreadyRunning
 
 
-def test_a_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_a_held_lock_is_refused_with_the_pid_of_its_holder(tmp_path: Path) -> None:
     with locks.acquire(tmp_path / "lock", "an agent"):
         with pytest.raises(
             AlreadyRunning, match=rf"an agent is already running.*pid {os.getpid()}"
@@ -31,7 +31,7 @@ def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin
         assert child.stdout
-        # Its answer shows that its exec is over, which is what closes our descriptors there.
+        # The answer shows that exec is done, which closes inherited descriptors.
         child.stdin.write(b"\n")
         child.stdin.flush()
         assert child.stdout.read(1) == b"\n"

@@ -1,4 +1,4 @@
-"""Where sockets and FIFOs go."""
+"""Paths of sockets and FIFOs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_disks_are_not_tmpfs() -> None:
 
 @pytest.mark.skipif(not runtime.is_tmpfs("/dev/shm"), reason="no tmpfs here")
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_a_directory_that_another_owns_is_left_alone(tmp_path: Path) -> None:
+def test_another_users_directory_is_not_used(tmp_path: Path) -> None:
     here = state.open_state(tmp_path / "s")
     path = runtime.ensure_runtime_dir(here, {"XDG_RUNTIME_DIR": "/dev/shm"})
     os.chown(path, 12345, 12345)
@@ -41,7 +41,7 @@ def test_a_directory_that_another_owns_is_left_alone(tmp_path: Path) -> None:
         path.rmdir()
 
 
-def test_a_socket_stands_in_the_state_directory_if_its_path_fits(tmp_path: Path) -> None:
+def test_a_socket_is_in_the_state_directory_if_its_path_fits(tmp_path: Path) -> None:
     short = state.StateDir(Path("/tmp/s"))
     assert runtime.choose_socket_path(short, "master.sock") == Path("/tmp/s/master.sock")
     deep = state.open_state(tmp_path / ("d" * 100))

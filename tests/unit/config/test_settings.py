@@ -1,4 +1,4 @@
-"""Where a master's store is: what is given, the environment, the file, and what is shown of it."""
+"""Choice of the store: option, environment, file; passwords are not shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mythjobs.store.open import redact_password
 URL = "postgresql://ann:secret@db/jobs"
 
 
-def test_what_is_given_stands_above_the_environment_and_that_above_the_file(tmp_path: Path) -> None:
+def test_option_overrides_environment_overrides_file(tmp_path: Path) -> None:
     state = StateDir(tmp_path)
     assert choose_store(state, None, {}) == tmp_path / "store.db"
     state.master_toml.write_text(f'store = "{URL}"\n')
@@ -34,14 +34,14 @@ def test_what_is_given_stands_above_the_environment_and_that_above_the_file(tmp_
         ("store", "cannot read"),
     ],
 )
-def test_a_wrong_file_is_our_configurations_fault(tmp_path: Path, text: str, sentence: str) -> None:
+def test_an_invalid_file_is_a_configuration_error(tmp_path: Path, text: str, sentence: str) -> None:
     state = StateDir(tmp_path)
     state.master_toml.write_text(text)
     with pytest.raises(ConfigError, match=sentence):
         choose_store(state, None, {})
 
 
-def test_a_wrong_url_is_the_fault_of_who_gave_it(tmp_path: Path) -> None:
+def test_an_invalid_option_is_a_bad_request(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=r'--store "store\.db" is not a PostgreSQL URL'):
         choose_store(StateDir(tmp_path), "store.db", {})
     with pytest.raises(ConfigError, match="MYTHJOBS_STORE"):

@@ -1,4 +1,4 @@
-"""Where the state directory is, and what is refused as one."""
+"""State directory: creation and refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_new_directory_is_closed_to_others(tmp_path: Path) -> None:
     assert made.agent.output.is_dir()
 
 
-def test_an_empty_directory_is_closed_and_a_shared_one_is_left_alone(tmp_path: Path) -> None:
+def test_the_mode_of_an_empty_directory_is_changed_but_not_of_a_shared_one(tmp_path: Path) -> None:
     empty, shared = tmp_path / "empty", tmp_path / "shared"
     for path in (empty, shared):
         path.mkdir(mode=0o755)
@@ -33,7 +33,7 @@ def test_an_empty_directory_is_closed_and_a_shared_one_is_left_alone(tmp_path: P
     assert shared.stat().st_mode & 0o777 == 0o755
 
 
-def test_what_cannot_be_a_state_directory_is_refused_with_a_remedy(tmp_path: Path) -> None:
+def test_an_unusable_state_directory_is_refused_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
         with pytest.raises(StateNotWritable, match="--state-dir") as refused:
@@ -52,19 +52,21 @@ def test_another_users_directory_is_not_written(tmp_path: Path) -> None:
 
 
 @root_only
-def test_another_user_is_told_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_gets_the_name_of_the_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(NotAllowed, match="belongs to root"):
         state.open_state(tmp_path, create=False)
 
 
-def test_reading_makes_nothing(tmp_path: Path) -> None:
+def test_reading_creates_nothing(tmp_path: Path) -> None:
     missing = state.open_state(tmp_path / "missing", create=False)
     assert not missing.root.exists()
     assert state.read_master_info(missing) is None
 
 
-def test_what_a_master_says_of_itself_is_read_back(tmp_path: Path) -> None:
+def test_master_info_is_read_back(tmp_path: Path) -> None:
     here = state.open_state(tmp_path)
     info = state.MasterInfo(7, "127.0.0.1", 6545, str(tmp_path / "master.sock"), "0.1.0")
     state.write_master_info(here, info)

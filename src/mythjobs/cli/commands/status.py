@@ -30,7 +30,11 @@ def status(session: Session, as_json: bool) -> None:
     terminal.print_line(f"store {sanitize(found['store'])}")
     counts = found["counts"]
     terminal.print_line(
-        "jobs  " + ", ".join(terminal.colour(f"{counts[state]} {state}", state) for state in counts)
+        "jobs  "
+        + ", ".join(
+            terminal.colour(f"{count} {state}", state if count else "")
+            for state, count in counts.items()
+        )
     )
     _print_commands(found["commands"], now_ms)
     _print_machines(found["machines"])

@@ -15,12 +15,12 @@ import pytest
 from mythjobs.cli.terminal import display_width
 from tests.integration.cli.samples import MACHINE, STATUS, failed, job
 from tests.integration.cli.scripted import Master, environment
-from tests.integration.cli.test_looking import WHY
-from tests.integration.cli.test_upkeep import WHAT_IF
+from tests.integration.cli.test_maintenance import WHAT_IF
+from tests.integration.cli.test_queries import WHY
 
 COLUMNS = 80
 STYLE = re.compile("\x1b\\[[0-9;]*m")
-LONG = {
+LONG: dict[str, Any] = {
     "subject": "/srv/recordings/2026/11/a news programme with a long title.ts",
     "reason": {"code": "no_machine", "sentence": "no machine can run it: attic has no label gpu"},
 }

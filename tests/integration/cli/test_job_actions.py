@@ -11,28 +11,26 @@ from tests.integration.cli.scripted import Master, environment
 
 
 @pytest.mark.parametrize("act", ["cancel", "hold", "release", "pause", "resume"])
-def test_what_was_done_is_said_and_what_could_not_is_told(
-    call: Call, master: Master, act: str
-) -> None:
-    acted: list[dict[str, Any]] = [
+def test_results_go_to_stdout_and_refusals_to_stderr(call: Call, master: Master, act: str) -> None:
+    results: list[dict[str, Any]] = [
         {"id": 7, "state": "queued", "done": "held", "error": ""},
         {"id": 8, "state": "", "done": "", "error": "there is no job 8"},
     ]
-    master.answers[f"POST jobs/{act}"] = {"jobs": acted}
+    master.answers[f"POST jobs/{act}"] = {"jobs": results}
     done = call(act, "7", "8")
     assert done == (2, "job 7 held\n", "mythjobs: there is no job 8\n")
-    assert master.asked[0].json == {"ids": [7, 8]}
-    assert json.loads(call(act, "7", "8", "--json").out) == acted
+    assert master.requests[0].json == {"ids": [7, 8]}
+    assert json.loads(call(act, "7", "8", "--json").out) == results
 
 
 def test_rerun_names_the_new_job(call: Call, master: Master) -> None:
-    acted = [{"id": 7, "state": "failed", "done": "9", "error": ""}]
-    master.answers["POST jobs/rerun"] = {"jobs": acted}
+    results = [{"id": 7, "state": "failed", "done": "9", "error": ""}]
+    master.answers["POST jobs/rerun"] = {"jobs": results}
     assert call("rerun", "7") == (0, "job 9 is a rerun of job 7\n", "")
 
 
 @pytest.mark.parametrize(
-    "words, body",
+    "arguments, body",
     [
         (["allow", "my attic", "a", "b"], {"allow": ["a", "b"]}),
         (["allow", "my attic", "--all"], {"allow": "all"}),
@@ -41,13 +39,13 @@ def test_rerun_names_the_new_job(call: Call, master: Master) -> None:
         (["set", "my attic", "--zone", "UTC", "--jobs", "2"], {"zone": "UTC", "jobs": 2}),
     ],
 )
-def test_a_machine_is_changed(
-    call: Call, master: Master, words: list[str], body: dict[str, Any]
+def test_policy_commands_send_the_change(
+    call: Call, master: Master, arguments: list[str], body: dict[str, Any]
 ) -> None:
     master.answers["POST machines/my%20attic"] = WHOLE_MACHINE
-    done = call("machine", *words)
+    done = call("machine", *arguments)
     assert done == (0, "attic runs at most 4 jobs; allowed: all but backup\n", "")
-    assert master.asked[0].json == body
+    assert master.requests[0].json == body
 
 
 def test_allow_needs_commands_or_all(call: Call) -> None:
@@ -66,30 +64,30 @@ def by_filter(master: Master, act: str, done: int = 312, **more: Any) -> None:
     master.answers["POST jobs/all"] = answer
 
 
-def test_how_many_are_meant_is_said_first(
+def test_a_filter_requires_confirmation_of_the_number_of_jobs(
     call: Call, master: Master, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_filter(master, "cancel")
-    words = ("cancel", "--command", "x", "--state", "queued")
+    arguments = ("cancel", "--command", "x", "--state", "queued")
     with open("/dev/null") as empty:
         monkeypatch.setattr("sys.stdin", empty)
-        refused = call(*words)
+        refused = call(*arguments)
     assert refused == (
         2,
         "",
         "mythjobs: cancel 312 queued jobs (not 4 running); stdin is not a terminal, so give --yes "
         "to confirm\n",
     )
-    assert [each.method for each in master.asked] == ["GET"]
-    assert master.asked[0].query == {"command": "x"}
+    assert [each.method for each in master.requests] == ["GET"]
+    assert master.requests[0].query == {"command": "x"}
 
-    assert call(*words, "--yes") == (0, "312 jobs cancelled or being cancelled\n", "")
+    assert call(*arguments, "--yes") == (0, "312 jobs cancelled or being cancelled\n", "")
     sent = {"act": "cancel", "states": ["queued"], "command": "x", "batch": None, "subject": None}
-    assert master.asked[-1].json == sent
+    assert master.requests[-1].json == sent
 
 
 @pytest.mark.parametrize(
-    "words, states, question",
+    "arguments, states, question",
     [
         (
             ["cancel", "--batch", "7"],
@@ -108,23 +106,23 @@ def test_how_many_are_meant_is_said_first(
         ),
     ],
 )
-def test_an_act_means_what_it_can_be_done_to(
+def test_a_filter_selects_the_states_that_the_action_applies_to(
     call: Call,
     master: Master,
     monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
+    arguments: list[str],
     states: list[str],
     question: str,
 ) -> None:
-    by_filter(master, words[0])
+    by_filter(master, arguments[0])
     with open("/dev/null") as empty:
         monkeypatch.setattr("sys.stdin", empty)
-        assert f"mythjobs: {question}; stdin" in call(*words).err
-    assert call(*words, "--yes").code == 0
-    assert master.asked[-1].json["states"] == states
+        assert f"mythjobs: {question}; stdin" in call(*arguments).err
+    assert call(*arguments, "--yes").code == 0
+    assert master.requests[-1].json["states"] == states
 
 
-def test_what_could_not_be_done_is_told_and_counted(call: Call, master: Master) -> None:
+def test_refusals_of_a_filter_are_printed_and_counted(call: Call, master: Master) -> None:
     by_filter(master, "pause", done=1, refused=3, errors=["machine attic cannot freeze a job"])
     done = call("pause", "--command", "x", "--yes")
     assert done == (
@@ -134,16 +132,16 @@ def test_what_could_not_be_done_is_told_and_counted(call: Call, master: Master) 
     )
 
 
-def test_where_nothing_is_meant_nothing_is_asked(call: Call, master: Master) -> None:
+def test_an_empty_filter_needs_no_confirmation(call: Call, master: Master) -> None:
     by_filter(master, "rerun")
     assert (
         call("rerun", "--command", "x", "--state", "cancelled").out == "no jobs submitted again\n"
     )
-    assert [each.method for each in master.asked] == ["GET"]
+    assert [each.method for each in master.requests] == ["GET"]
 
 
 @pytest.mark.parametrize(
-    "words, sentence",
+    "arguments, sentence",
     [
         (["cancel"], "give job ids, or a filter: --command"),
         (["cancel", "7", "--command", "x"], "give job ids, or a filter: --command"),
@@ -151,29 +149,31 @@ def test_where_nothing_is_meant_nothing_is_asked(call: Call, master: Master) -> 
         (["cancel", "--state", "lost"], '"lost" is not a state'),
     ],
 )
-def test_which_jobs_are_meant_must_be_clear(
-    call: Call, master: Master, words: list[str], sentence: str
+def test_either_ids_or_a_valid_filter_are_required(
+    call: Call, master: Master, arguments: list[str], sentence: str
 ) -> None:
-    done = call(*words)
-    assert (done.code, sentence in done.err, master.asked) == (2, True, [])
+    done = call(*arguments)
+    assert (done.code, sentence in done.err, master.requests) == (2, True, [])
 
 
 @pytest.mark.parametrize(
-    "answer, code, said", [(b"y\n", 0, b"312 jobs"), (b"\n", 1, b"nothing was")]
+    "answer, code, expected", [(b"y\n", 0, b"312 jobs"), (b"\n", 1, b"nothing was")]
 )
-def test_on_a_terminal_it_is_asked(master: Master, answer: bytes, code: int, said: bytes) -> None:
+def test_on_a_terminal_the_user_is_asked_to_confirm(
+    master: Master, answer: bytes, code: int, expected: bytes
+) -> None:
     by_filter(master, "cancel")
     ours, theirs = os.openpty()
     try:
         os.write(ours, answer)
-        words = master.command("cancel", "--command", "x", "--state", "queued")
+        arguments = master.command("cancel", "--command", "x", "--state", "queued")
         done = subprocess.run(
-            words, env=environment(), stdin=theirs, capture_output=True, check=False
+            arguments, env=environment(), stdin=theirs, capture_output=True, check=False
         )
     finally:
         os.close(ours)
         os.close(theirs)
     assert b"cancel 312 queued jobs (not 4 running); go on? [y/N]" in done.stderr
     assert done.returncode == code
-    assert said in done.stdout + done.stderr
-    assert [each.method for each in master.asked][1:] == ["POST"] * (code == 0)
+    assert expected in done.stdout + done.stderr
+    assert [each.method for each in master.requests][1:] == ["POST"] * (code == 0)

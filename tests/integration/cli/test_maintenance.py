@@ -20,14 +20,14 @@ BROKEN: dict[str, Any] = {
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Path:
-    """A state directory with a store, and no master."""
+    """Return a state directory with a store and no master."""
     root = tmp_path / "stopped"
     root.mkdir(mode=0o700)
     open_store(root / "store.db", unsafe=True).close()
     return root
 
 
-def test_check_says_what_the_master_finds(call: Call, master: Master) -> None:
+def test_check_prints_the_violations_that_the_master_found(call: Call, master: Master) -> None:
     master.answers["GET check"] = SOUND
     assert call("check") == (0, "all invariants of the store hold\n", "")
     master.answers["GET check"] = BROKEN
@@ -50,26 +50,26 @@ def test_check_opens_a_store_that_no_master_has(
     assert "mythjobs: COUNT: " in capfd.readouterr().err
 
 
-def test_check_says_that_a_store_is_damaged(
-    stopped: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    # It opens, and is found to be damaged only where it is read.
+def test_check_reports_a_damaged_store(stopped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    # The damage is found only when the page is read.
     with open(stopped / "store.db", "r+b") as file:
         file.seek(20_000)
         file.write(b"\xa5" * 4_000)
     assert run(["--state-dir", str(stopped), "check"]) == 74
-    said = capfd.readouterr().err
-    assert said.startswith(f"mythjobs: the store {stopped}/store.db is damaged (")
-    assert said.endswith("; restore a backup with `mythjobs restore FILE`\n")
-    assert said.count("\n") == 1
+    output = capfd.readouterr().err
+    assert output.startswith(f"mythjobs: the store {stopped}/store.db is damaged (")
+    assert output.endswith("; restore a backup with `mythjobs restore FILE`\n")
+    assert output.count("\n") == 1
 
 
-def test_check_has_nothing_to_look_at(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_check_without_a_store_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert run(["--state-dir", str(tmp_path), "check"]) == 69
     assert "there is no store to check" in capfd.readouterr().err
 
 
-def test_a_backup_is_a_whole_store(stopped: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_backup_is_a_complete_store(stopped: Path, capfd: pytest.CaptureFixture[str]) -> None:
     target = stopped / "copy.db"
     assert run(["--state-dir", str(stopped), "backup", str(target)]) == 0
     assert capfd.readouterr().out.startswith(f"store copied to {target} (")
@@ -79,48 +79,48 @@ def test_a_backup_is_a_whole_store(stopped: Path, capfd: pytest.CaptureFixture[s
     open_store(target, unsafe=True).close()
 
 
-def test_the_way_back_is_restore(call: Call) -> None:
-    # By hand, numbers of jobs were given twice.
+def test_the_help_of_backup_names_restore(call: Call) -> None:
+    # A copy put in place by hand would reuse ids of jobs.
     assert "mythjobs restore FILE" in call("backup", "--help").out
 
 
-def test_a_backup_is_of_the_store_that_the_master_has(call: Call, master: Master) -> None:
+def test_a_backup_copies_the_store_of_the_running_master(call: Call, master: Master) -> None:
     master.answers["GET status"] = {**STATUS, "store": "postgresql://ann@db/jobs"}
     done = call("backup", "copy.db")
     assert (done.code, "pg_dump" in done.err) == (2, True)
 
 
-def test_prune_says_how_many_first(
+def test_prune_requires_confirmation_of_the_number_of_jobs(
     call: Call, master: Master, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"queued": 0, "succeeded": 312, "failed": 2}
     master.answers["GET jobs/count"] = {"counts": counts}
     master.answers["POST jobs/prune"] = {"jobs": 310}
-    words = ("prune", "--older-than", "30d", "--state", "succeeded,failed")
+    arguments = ("prune", "--older-than", "30d", "--state", "succeeded,failed")
     with open("/dev/null") as empty:
         monkeypatch.setattr("sys.stdin", empty)
-        refused = call(*words)
+        refused = call(*arguments)
     assert refused.code == 2
     assert "delete 312 succeeded and 2 failed jobs ended before 20" in refused.err
     assert "; stdin is not a terminal, so give --yes" in refused.err
-    assert call(*words, "--yes") == (0, "310 jobs deleted\n", "")
-    sent = master.asked[-1].json
+    assert call(*arguments, "--yes") == (0, "310 jobs deleted\n", "")
+    sent = master.requests[-1].json
     assert sent["states"] == ["succeeded", "failed"]
-    assert sent["before_ms"] == int(master.asked[-2].query["ended_before_ms"])
+    assert sent["before_ms"] == int(master.requests[-2].query["ended_before_ms"])
 
 
-def test_prune_of_what_is_older_than_time_means_nothing(call: Call, master: Master) -> None:
+def test_prune_accepts_an_age_before_1970(call: Call, master: Master) -> None:
     master.answers["GET jobs/count"] = {"counts": {"failed": 0}}
     assert call("prune", "--older-than", "99999999d") == (0, "no jobs deleted\n", "")
-    assert master.asked[0].query["ended_before_ms"] == "0"
+    assert master.requests[0].query["ended_before_ms"] == "0"
     done = call("prune", "--older-than", "9" * 400 + "d")
     assert (done.code, "is too long" in done.err) == (2, True)
 
 
-def test_prune_asks_nothing_where_there_is_nothing_old(call: Call, master: Master) -> None:
+def test_prune_needs_no_confirmation_without_old_jobs(call: Call, master: Master) -> None:
     master.answers["GET jobs/count"] = {"counts": {"failed": 0}}
     assert call("prune", "--older-than", "30d") == (0, "no jobs deleted\n", "")
-    assert master.asked[0].query["state"] == "cancelled,failed,succeeded"
+    assert master.requests[0].query["state"] == "cancelled,failed,succeeded"
     assert call("prune", "--older-than", "30d", "--state", "queued").code == 2
 
 
@@ -158,7 +158,7 @@ def test_what_if_shows_both_replays(call: Call, master: Master, tmp_path: Path) 
     file.write_text("[machines.attic]\njobs = 1\n")
     master.answers["POST what-if"] = WHAT_IF
     out = call("what-if", str(file), "--limit", "1").out
-    assert master.asked[0].json == {"machines": {"attic": {"jobs": 1}}}
+    assert master.requests[0].json == {"machines": {"attic": {"jobs": 1}}}
     assert out.startswith("2 jobs since 20")
     assert "1 never, 1 cut" in out
     assert "  7  thumbnail  attic 20" in out
@@ -166,18 +166,18 @@ def test_what_if_shows_both_replays(call: Call, master: Master, tmp_path: Path) 
     assert json.loads(call("what-if", str(file), "--json").out) == WHAT_IF
 
 
-def test_what_if_names_the_line_of_what_is_no_toml(call: Call, tmp_path: Path) -> None:
+def test_what_if_names_the_line_of_invalid_toml(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "night.toml"
     file.write_text("[machines.attic]\njobs = \n")
     done = call("what-if", str(file))
     assert (done.code, f"{file} line 2: invalid TOML" in done.err) == (2, True)
 
 
-def test_what_if_names_the_line_of_what_the_master_refuses(
+def test_what_if_names_the_line_of_a_refused_key(
     call: Call, master: Master, tmp_path: Path
 ) -> None:
     file = tmp_path / "night.toml"
     file.write_text("[machines.attic]\njobs = 1\nlimit = 3\n")
-    said = "machines.attic.limit: unknown key"
-    master.answers["POST what-if"] = error(400, "bad_definition", said)
-    assert call("what-if", str(file)) == (2, "", f"mythjobs: {file} line 3: {said}\n")
+    output = "machines.attic.limit: unknown key"
+    master.answers["POST what-if"] = error(400, "bad_definition", output)
+    assert call("what-if", str(file)) == (2, "", f"mythjobs: {file} line 3: {output}\n")

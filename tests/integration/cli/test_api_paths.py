@@ -1,4 +1,4 @@
-"""A name that cannot stand in a path is nobody's: nothing else is asked in its place."""
+"""Names that a path cannot contain: no request is sent."""
 
 import pytest
 
@@ -15,7 +15,7 @@ NO_NAME = (
 
 @pytest.mark.parametrize("name", ["", "vm/why", "/"])
 @pytest.mark.parametrize(
-    "words, sentence",
+    "arguments, sentence",
     [
         (["command", "show", "NAME"], NO_COMMAND),
         (["command", "show", "NAME", "--revisions"], NO_COMMAND),
@@ -34,9 +34,9 @@ NO_NAME = (
         (["semaphore", "remove", "NAME"], NO_NAME),
     ],
 )
-def test_a_name_with_a_slash_or_none_leads_nowhere(
-    call: Call, master: Master, words: list[str], sentence: str, name: str
+def test_a_name_that_no_path_can_contain_is_refused(
+    call: Call, master: Master, arguments: list[str], sentence: str, name: str
 ) -> None:
-    done = call(*(name if word == "NAME" else word for word in words))
+    done = call(*(name if word == "NAME" else word for word in arguments))
     assert done == (2, "", f"mythjobs: {sentence.format(name)}\n")
-    assert master.asked == []
+    assert master.requests == []

@@ -1,4 +1,4 @@
-"""A command must start fast: what it does not need is not imported."""
+"""Start-up: a command imports only what it needs; completion."""
 
 import re
 import subprocess
@@ -16,9 +16,9 @@ HEAVY = {
 
 def test_status_imports_nothing_heavy(master: Master) -> None:
     master.answers["GET status"] = STATUS
-    words = [sys.executable, "-X", "importtime", "-m", "mythjobs"]
+    arguments = [sys.executable, "-X", "importtime", "-m", "mythjobs"]
     done = subprocess.run(
-        [*words, "--state-dir", str(master.root), "status"],
+        [*arguments, "--state-dir", str(master.root), "status"],
         env=environment(),
         capture_output=True,
         text=True,
@@ -31,7 +31,7 @@ def test_status_imports_nothing_heavy(master: Master) -> None:
     } == set()
 
 
-def test_completion_scripts_call_back(master: Master) -> None:
+def test_completion_scripts_are_printed(master: Master) -> None:
     for shell in ("bash", "zsh", "fish"):
         done = master.run("completion", shell)
         assert done.returncode == 0
@@ -43,8 +43,8 @@ def test_names_and_ids_are_completed_from_the_master(master: Master) -> None:
     jobs = [{"id": each, "command": "transcode", "state": "queued"} for each in (70, 71, 12)]
     master.answers |= {"GET commands": {"commands": commands}, "GET jobs": {"jobs": jobs}}
 
-    def complete(*words: str) -> list[str]:
-        line = {"COMP_WORDS": " ".join(["mythjobs", *words]), "COMP_CWORD": str(len(words))}
+    def complete(*arguments: str) -> list[str]:
+        line = {"COMP_WORDS": " ".join(["mythjobs", *arguments]), "COMP_CWORD": str(len(arguments))}
         more = {"_MYTHJOBS_COMPLETE": "bash_complete", "MYTHJOBS_STATE_DIR": str(master.root)}
         done = subprocess.run(
             [sys.executable, "-m", "mythjobs"],

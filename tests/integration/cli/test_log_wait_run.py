@@ -1,4 +1,4 @@
-"""`log`, `wait` and `run`: what a job writes and how it ends, also when the master goes away."""
+"""`log`, `wait` and `run`: output and end of a job, also if the master is restarted."""
 
 import json
 import signal
@@ -19,20 +19,20 @@ def output(*chunks: bytes, dropped: int = 0, whole: bool = True) -> Reply:
     return Reply(200, {"X-Attempt": "1", "X-Dropped": str(dropped)}, chunks, whole)
 
 
-def test_log_is_exactly_the_bytes(master: Master) -> None:
+def test_log_writes_the_exact_bytes(master: Master) -> None:
     master.answers["GET jobs/7"] = succeeded()
     master.answers["GET jobs/7/output"] = output(BYTES[:100], BYTES[100:])
     done = master.run("log", "7")
     assert (done.returncode, done.stdout, done.stderr) == (0, BYTES, b"")
-    assert master.asked[-1].query == {"stream": "1", "attempt": "1"}
+    assert master.requests[-1].query == {"stream": "1", "attempt": "1"}
 
 
-def test_log_tells_on_stderr_what_was_not_kept(call: Call, master: Master) -> None:
+def test_log_reports_dropped_bytes_on_stderr(call: Call, master: Master) -> None:
     master.answers["GET jobs/7"] = succeeded()
     master.answers["GET jobs/7/output"] = output(b"ab", dropped=2048)
     note = "mythjobs: 2048 bytes (2.0 KiB) from the middle of the output were not kept\n"
     assert call("log", "7", "--stderr", "--attempt", "3") == (0, "ab", note)
-    assert master.asked[-1].query == {"stream": "2", "attempt": "3"}
+    assert master.requests[-1].query == {"stream": "2", "attempt": "3"}
 
 
 def test_log_of_a_job_that_has_not_started_says_why(call: Call, master: Master) -> None:
@@ -41,7 +41,7 @@ def test_log_of_a_job_that_has_not_started_says_why(call: Call, master: Master) 
     assert call("log", "7") == (0, "", note)
 
 
-def test_log_that_is_cut_short_is_an_error(call: Call, master: Master) -> None:
+def test_a_truncated_log_is_an_error(call: Call, master: Master) -> None:
     master.answers["GET jobs/7"] = succeeded()
     master.answers["GET jobs/7/output"] = output(b"ab", whole=False)
     done = call("log", "7")
@@ -53,17 +53,17 @@ def running(n: int = 1) -> dict[str, Any]:
     return job(7, state="running", attempts=[attempt(n, outcome=None, output=[])])
 
 
-def test_a_followed_log_goes_on_where_it_broke_off(call: Call, master: Master) -> None:
+def test_a_followed_log_resumes_at_its_offset(call: Call, master: Master) -> None:
     looks: list[Answer] = [job(), running(), running(), succeeded()]
     parts: list[Answer] = [output(b"ab", whole=False), output(b"cde")]
     master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": parts}
     assert call("log", "7", "-f") == (0, "abcde", "")
-    asked = [each.query for each in master.asked if each.path.endswith("output")]
-    assert [each["offset"] for each in asked] == ["0", "2"]
-    assert {each["follow"] for each in asked} == {"true"}
+    queries = [each.query for each in master.requests if each.path.endswith("output")]
+    assert [each["offset"] for each in queries] == ["0", "2"]
+    assert {each["follow"] for each in queries} == {"true"}
 
 
-def test_a_followed_log_goes_on_with_the_next_attempt(call: Call, master: Master) -> None:
+def test_a_followed_log_continues_with_the_next_attempt(call: Call, master: Master) -> None:
     both = succeeded(attempts=[attempt(1), attempt(2, output=[[6, 3, 0]])])
     looks: list[Answer] = [running(), job(attempts=[attempt(1)]), running(2), both]
     parts: list[Answer] = [output(b"one"), output(b"two")]
@@ -84,9 +84,9 @@ def test_wait_exits_with_1_unless_all_succeeded(call: Call, master: Master) -> N
     assert call("wait", "9").code == 2
 
 
-def test_wait_goes_on_when_the_master_was_away(call: Call, master: Master) -> None:
+def test_wait_survives_a_restart_of_the_master(call: Call, master: Master) -> None:
     cut = Reply(200, {}, (b"{",), whole=False)
-    # Its first answer counts too: it was there, so it was met.
+    # A truncated first response also shows that there is a master.
     for first in (running(), cut):
         answers: list[Answer] = [first, cut, succeeded()]
         master.answers["GET jobs/7"] = answers
@@ -95,9 +95,9 @@ def test_wait_goes_on_when_the_master_was_away(call: Call, master: Master) -> No
         assert done.err.startswith("mythjobs: the master is unreachable; running jobs continue")
 
 
-def test_wait_goes_on_when_the_store_was_away(call: Call, master: Master) -> None:
+def test_wait_survives_an_outage_of_the_store(call: Call, master: Master) -> None:
     away = error(503, "store_away", "the database cannot be reached", 69)
-    # Its first answer counts too: the master is there.
+    # An error as first response also shows that there is a master.
     for first in (running(), away):
         answers: list[Answer] = [first, away, succeeded()]
         master.answers["GET jobs/7"] = answers
@@ -117,31 +117,31 @@ def ad_hoc(master: Master, end: dict[str, Any], *, out: bytes = b"", err: bytes 
     }
 
 
-def test_run_passes_both_streams_and_the_code_on(master: Master) -> None:
+def test_run_copies_both_streams_and_the_exit_code(master: Master) -> None:
     ad_hoc(master, failed(), out=BYTES, err=b"oops\n")
-    words = master.command("run", "--wall", "1m", "--priority", "3", "ls", "-l", "a b")
+    arguments = master.command("run", "--wall", "1m", "--priority", "3", "ls", "-l", "a b")
     done = subprocess.run(
-        words, env=environment(COLOUR="blue"), cwd="/usr", capture_output=True, check=False
+        arguments, env=environment(COLOUR="blue"), cwd="/usr", capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (3, BYTES, b"oops\n")
-    body = master.asked[0].json
+    body = master.requests[0].json
     assert (body["command"], body["priority"]) == ("run", 3)
     assert body["run"]["argv"] == ["ls", "-l", "a b"]
     assert (body["run"]["cwd"], body["run"]["wall_s"]) == ("/usr", 60)
     assert body["run"]["env"]["COLOUR"] == "blue"
 
 
-def test_run_leaves_out_of_the_environment_what_is_no_text(master: Master) -> None:
+def test_run_omits_environment_variables_that_are_not_utf8(master: Master) -> None:
     ad_hoc(master, succeeded())
     odd = {**{k.encode(): v.encode() for k, v in environment().items()}, b"ODD": b"\xff"}
     done = subprocess.run(master.command("run", "true"), env=odd, capture_output=True, check=False)
     assert (
         done.stderr == b"mythjobs: environment variables omitted because they are not UTF-8: ODD\n"
     )
-    assert "ODD" not in master.asked[0].json["run"]["env"]
+    assert "ODD" not in master.requests[0].json["run"]["env"]
 
 
-def test_run_says_that_a_limit_was_broken(master: Master) -> None:
+def test_run_reports_a_breach(master: Master) -> None:
     ends = attempt(outcome={"kind": "breached", "limit": "wall"})
     ad_hoc(master, failed(attempts=[ends]))
     done = master.run("run", "sleep", "9")
@@ -149,14 +149,14 @@ def test_run_says_that_a_limit_was_broken(master: Master) -> None:
     assert done.stderr == b"mythjobs: job 7: ended because it exceeded its wall limit\n"
 
 
-def test_run_passes_limits_on_and_says_if_no_machine_can_keep_them(master: Master) -> None:
+def test_run_sends_limits_and_warns_if_no_machine_enforces_them(master: Master) -> None:
     ad_hoc(master, succeeded())
     why = "will wait: no machine can run it: attic cannot enforce memory by itself"
     master.answers["POST jobs"] = {"id": 7, "state": "queued", "new": True, "reason": why}
     limits = ["--cpu", "1h", "--idle", "90s", "--memory", "2GiB", "--output", "1 MB"]
     done = master.run("run", *limits, "--processes", "9", "--nice", "10", "--io", "idle", "true")
     assert (done.returncode, done.stderr.decode()) == (0, f"mythjobs: job 7 {why}\n")
-    assert master.asked[0].json["limits"] == {
+    assert master.requests[0].json["limits"] == {
         "cpu": "1h",
         "idle": "1m30s",
         "memory": "2GiB",
@@ -177,7 +177,7 @@ def test_run_cancels_its_job_when_it_is_interrupted(
     cancelled = threading.Event()
 
     def streams(request: Request) -> Reply:
-        # The job is running, and says something: now it is interrupted.
+        # Interrupt `run` while its job writes output.
         if request.query["stream"] == "2":
             return output()
         if master.answers["GET jobs/7"] != over:
@@ -203,7 +203,7 @@ def test_run_cancels_its_job_when_it_is_interrupted(
     assert (process.returncode, out, err) == (code, b"start\n", b"")
 
 
-def test_run_cancels_its_job_when_nobody_reads_it(master: Master) -> None:
+def test_run_cancels_its_job_if_the_pipe_is_closed(master: Master) -> None:
     ad_hoc(master, running(), out=b"line\n")
     over = job(state="cancelled", attempts=[attempt(outcome={"kind": "stopped", "by": "ann"})])
 

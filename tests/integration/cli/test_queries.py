@@ -38,7 +38,7 @@ def answers(master: Master) -> None:
 
 
 @pytest.mark.parametrize(
-    "words, value",
+    "arguments, value",
     [
         (["status"], STATUS),
         (["show", "7"], succeeded()),
@@ -47,12 +47,12 @@ def answers(master: Master) -> None:
         (["jobs"], [job(7), job(6)]),
     ],
 )
-def test_json_is_the_answer_of_the_api(call: Call, words: list[str], value: Any) -> None:
-    done = call(*words, "--json")
+def test_json_is_the_response_of_the_api(call: Call, arguments: list[str], value: Any) -> None:
+    done = call(*arguments, "--json")
     assert (done.code, json.loads(done.out), done.err) == (0, value, "")
 
 
-def test_status_says_jobs_commands_and_machines(call: Call) -> None:
+def test_status_shows_jobs_commands_and_machines(call: Call) -> None:
     done = call("status")
     assert done.code == 0
     lines = done.out.splitlines()
@@ -79,7 +79,7 @@ def test_jobs_come_page_by_page_up_to_the_limit(call: Call, master: Master) -> N
     master.answers["GET jobs"] = pages
     done = call("jobs", "--limit", "600", "--state", "queued,running", "--command", "a", "--json")
     assert [each["id"] for each in json.loads(done.out)] == list(range(1200, 600, -1))
-    first, second = master.asked
+    first, second = master.requests
     assert first.query == {"state": "queued,running", "command": "a", "limit": "500"}
     assert second.query["limit"] == "100"
     assert second.query["before"] == "701"
@@ -89,13 +89,13 @@ def test_a_title_in_a_list_cannot_control_the_terminal(call: Call, master: Maste
     evil = job(7, subject="\x1b[2J\nrm \u202ex", command="a\x9bb")
     master.answers["GET jobs"] = {"jobs": [evil], "next": None}
     master.answers["GET jobs/7"] = {**evil, "arguments": {"t": "\x07"}, "comment": "\x1b]0;x\x07"}
-    for words in (["jobs"], ["show", "7"]):
-        done = call(*words)
+    for arguments in (["jobs"], ["show", "7"]):
+        done = call(*arguments)
         assert done.code == 0
         assert not {"\x1b", "\x9b", "\u202e", "\x07"} & set(done.out)
 
 
-def test_show_says_attempts_dependencies_and_events(call: Call, master: Master) -> None:
+def test_show_lists_attempts_dependencies_and_events(call: Call, master: Master) -> None:
     master.answers["GET jobs/7"] = succeeded(
         attempts=[attempt(1, sentence="exit code 1"), attempt(2)],
         after=[{"job": 5, "when": "ok", "met": True}, {"job": 6, "when": "failure", "met": False}],
@@ -109,7 +109,7 @@ def test_show_says_attempts_dependencies_and_events(call: Call, master: Master) 
     assert out.endswith("  submitted\n")
 
 
-def test_show_says_where_when_and_within_what_a_job_runs(call: Call, master: Master) -> None:
+def test_show_lists_machine_labels_semaphores_and_limits(call: Call, master: Master) -> None:
     live = attempt(2, state="running", over_ms=None, sentence="", usage=None)
     master.answers["GET jobs/7"] = job(
         7,
@@ -130,7 +130,7 @@ def test_show_says_where_when_and_within_what_a_job_runs(call: Call, master: Mas
     assert "running  if its machine is silent: rerun after 30 min\n" in out
 
 
-def test_a_batch_is_shown_by_how_far_it_is(call: Call, master: Master) -> None:
+def test_a_batch_is_shown_with_its_progress(call: Call, master: Master) -> None:
     counts = {"succeeded": 118, "failed": 2, "cancelled": 0, "open": 180}
     batch = {
         "batch": 7,
@@ -142,8 +142,10 @@ def test_a_batch_is_shown_by_how_far_it_is(call: Call, master: Master) -> None:
         "over": False,
     }
     master.answers["GET batches/7"] = batch
-    said = "batch 7 of thumbnail, jobs 11 to 310: 40 % ended, 118 succeeded, 2 failed, 180 open\n"
-    assert call("show", "--batch", "7") == (0, said, "")
+    expected = (
+        "batch 7 of thumbnail, jobs 11 to 310: 40 % ended, 118 succeeded, 2 failed, 180 open\n"
+    )
+    assert call("show", "--batch", "7") == (0, expected, "")
     assert json.loads(call("show", "--batch", "7", "--json").out) == batch
     assert call("show").code == call("show", "7", "--batch", "7").code == 2
 
@@ -154,7 +156,7 @@ def test_a_batch_is_shown_by_how_far_it_is(call: Call, master: Master) -> None:
     assert call("wait").code == 2
 
 
-def test_why_tells_what_a_machine_waits_for(call: Call, master: Master) -> None:
+def test_why_explains_a_machine(call: Call, master: Master) -> None:
     keeps = {"command": "thumbnail", "waiting": 3, "code": "window_closed", "detail": "opens 22:00"}
     found = {
         "machine": "attic",
@@ -172,7 +174,7 @@ def test_why_tells_what_a_machine_waits_for(call: Call, master: Master) -> None:
     assert call("why").code == call("why", "7", "--machine", "attic").code == 2
 
 
-def test_why_says_when_a_job_may_start_and_end(call: Call, master: Master) -> None:
+def test_why_shows_the_expected_start_and_end(call: Call, master: Master) -> None:
     times = {"expected_start_ms": 4_000_000_000_000, "expected_end_ms": 4_000_004_080_000}
     master.answers["GET jobs/7/why"] = {**WHY, **times}
     line = call("why", "7").out.splitlines()[-1]
@@ -180,7 +182,7 @@ def test_why_says_when_a_job_may_start_and_end(call: Call, master: Master) -> No
     assert line.endswith(" (usually 1 h 8 min)")
 
 
-def test_status_says_of_a_command_that_none_of_its_jobs_starts(call: Call, master: Master) -> None:
+def test_status_shows_disabled_and_put_off_commands(call: Call, master: Master) -> None:
     off = {"name": "a", "queued": 1, "running": 0, "oldest_ms": None, "put_off_ms": None}
     late = off | {"name": "b", "put_off_ms": 4_000_000_000_000, "enabled": True}
     master.answers["GET status"] = {**STATUS, "commands": [off | {"enabled": False}, late]}
@@ -214,11 +216,11 @@ def test_an_ad_hoc_job_is_listed_by_its_program(call: Call, master: Master) -> N
     assert "echo 'a b'" in call("jobs").out
 
 
-def test_a_state_that_is_none_is_refused(call: Call) -> None:
+def test_an_unknown_state_is_refused(call: Call) -> None:
     done = call("jobs", "--state", "done")
     assert done.code == 2
     assert '"done" is not a state; states are queued, leased, running' in done.err
 
 
-def test_machines_say_what_they_allow(call: Call) -> None:
+def test_machines_shows_the_allowed_commands(call: Call) -> None:
     assert "all but backup" in call("machines").out

@@ -1,9 +1,11 @@
-"""System calls that Python does not offer, through ctypes: prctl(2), timerfd_create(2)."""
+"""System calls that Python does not offer: prctl(2), timerfd_create(2), ioctls of pidfds."""
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import struct
 import time
 from typing import Final
 
@@ -17,6 +19,24 @@ def become_subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise _last_error("PR_SET_CHILD_SUBREAPER")
+
+
+# From linux/pidfd.h: PIDFD_GET_INFO, PIDFD_INFO_EXIT, and struct pidfd_info of 64 bytes, which
+# begins with the mask and ends with the exit status.
+_PIDFD_GET_INFO: Final = 0xC040FF0B
+_PIDFD_INFO_EXIT: Final = 1 << 3
+_PIDFD_INFO: Final = struct.Struct("=Q52xi")
+
+
+def read_exit_status(pidfd: int) -> int | None:
+    """Return the wait status of a process that was reaped; None on kernels before 6.15."""
+    info = bytearray(_PIDFD_INFO.pack(_PIDFD_INFO_EXIT, 0))
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    mask, status = _PIDFD_INFO.unpack(info)
+    return status if mask & _PIDFD_INFO_EXIT else None
 
 
 class _Timespec(ctypes.Structure):

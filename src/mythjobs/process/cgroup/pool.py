@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -214,8 +215,10 @@ def _check_can_move_process(directory: CgroupDirectory) -> None:
     os.close(writer)
     try:
         message = os.read(reader, 200)
-        _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            # A host program that ignores SIGCHLD takes the status.
+            os.waitpid(pid, 0)
     finally:
         os.close(reader)
-    if os.waitstatus_to_exitcode(status):
+    if message:
         raise OSError(errno.EACCES, message.decode("utf-8", "replace").strip())

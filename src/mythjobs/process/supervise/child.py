@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from mythjobs.clock import Now
 from mythjobs.model.limits import Limits, Usage
-from mythjobs.model.outcome import Breached, Exited, NotStarted, Outcome, Signalled
+from mythjobs.model.outcome import Breached, Exited, Lost, NotStarted, Outcome, Signalled
 from mythjobs.process.cgroup import ChildCgroup
 from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.spawn.program import Program
@@ -32,9 +32,9 @@ class Child:
         "cgroup", "check_timer", "child_fds", "cpu_rlimit_s", "event_fds", "event_poll_timer",
         "exit_status", "freeze_holders", "frozen_ms", "frozen_since_ms", "grace_s", "has_exited",
         "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "kill_at_ms",
-        "limit_check", "not_started", "open_streams", "peak_bytes", "pid", "pidfd", "seen_members",
-        "spawn_ms", "spawned_at", "stop_reason", "streams", "term_ms", "timers", "unenforced",
-        "usage", "usage_at_stop", "wall_timer",
+        "limit_check", "lost", "not_started", "open_streams", "peak_bytes", "pid", "pidfd",
+        "seen_members", "spawn_ms", "spawned_at", "stop_reason", "streams", "term_ms", "timers",
+        "unenforced", "usage", "usage_at_stop", "wall_timer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, leave_daemons: bool = False) -> None:
@@ -66,9 +66,11 @@ class Child:
         self.term_ms = self.kill_at_ms = 0
         # is_kill_timed: survivors were killed, and a timer limits the wait for their exit.
         self.has_grace_ended = self.is_kill_timed = False
-        # has_exited: the leader is a zombie. exit_status: set once it is reaped.
+        # has_exited: the leader is a zombie. exit_status: set once it is reaped. lost: set if the
+        # host program has reaped it (reaping.py).
         self.has_exited = False
         self.exit_status: int | None = None
+        self.lost: Lost | None = None
         self.usage = Usage()
         # Largest resident set of the leader that was observed while it ran.
         self.peak_bytes = 0
@@ -141,6 +143,8 @@ class Child:
             return self.not_started
         if self.stop_reason:
             return self.stop_reason
+        if self.lost:
+            return self.lost
         status = self.exit_status
         assert status is not None
         if not os.WIFSIGNALED(status):

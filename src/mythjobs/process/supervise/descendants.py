@@ -71,11 +71,6 @@ def find_in_cgroup(child: Child) -> list[ProcessInfo]:
     return [each for each in found if each and not each.is_dead]
 
 
-def has_child_exited(pid: int) -> bool:
-    """Return whether this child of the current process has exited, reaped or not."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
 def has_dead_orphans() -> bool:
     """Return whether an orphan waits to be reaped."""
     try:

@@ -21,11 +21,11 @@ from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.vfork import Spawn
-from mythjobs.process.supervise import rlimits, signals
+from mythjobs.process.supervise import reaping, rlimits, signals
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child, ChildEvents
 from mythjobs.process.supervise.cleanup import Cleanup
-from mythjobs.process.supervise.descendants import find_members, has_child_exited
+from mythjobs.process.supervise.descendants import find_members
 from mythjobs.process.supervise.limits import CgroupAllocator, LimitMonitor
 from mythjobs.process.supervise.signals import kill_tree, send_signal, signal_tree
 from mythjobs.process.supervise.streams import Stream, StreamReader
@@ -78,11 +78,12 @@ class Supervisor(Generic[C]):
             if child.cgroup:
                 files = tuple(child.cgroup.list_join_files())
                 program = program._replace(setup=program.setup._replace(cgroup_files=files))
-            child.spawn_ms = machine_now().steady_ms
-            child.pid = spawn(program)
-            child.spawned_at = machine_now()
-            rlimits.set_initial_rlimits(child)
-            child.pidfd = os.pidfd_open(child.pid)
+            if child.stop_reason is None:
+                child.spawn_ms = machine_now().steady_ms
+                child.pid = spawn(program)
+                child.spawned_at = machine_now()
+                rlimits.set_initial_rlimits(child)
+                reaping.open_pidfd(child)
         except CannotStart as error:
             child.not_started = error.outcome()
         except OSError as error:
@@ -99,7 +100,8 @@ class Supervisor(Generic[C]):
         for fd in child.child_fds:
             os.close(fd)
         child.open_streams = child.streams[:]
-        if child.not_started:
+        if child.not_started or not child.spawned_at:
+            # Or it was stopped before its spawn, by an expired lease for example.
             if child.spawned_at:
                 # Without a pidfd its exit would go unnoticed, so it must not run.
                 send_signal(child.pid, signal.SIGKILL)
@@ -110,12 +112,16 @@ class Supervisor(Generic[C]):
             self._close_streams(child)
             self._report_end(child)
             return
-        self._loop.watch(child.pidfd, partial(self._leader_exited, child))
+        if child.pidfd >= 0:
+            self._loop.watch(child.pidfd, partial(self._leader_exited, child))
         self.leaders[child.pid] = child
         child.has_spawned = True
         # The limits may have changed during the spawn.
         rlimits.update_cpu_rlimit(child)
         self._events.spawned(child)
+        if child.pidfd < 0:
+            self._leader_exited(child)
+            return
         self._set_timers(child)
         if child.stop_reason:
             # A stop was requested during the spawn.
@@ -246,7 +252,7 @@ class Supervisor(Generic[C]):
         if child.stop_reason:
             self._shorten_grace(child, grace_s)
             return
-        if child.spawned_at and has_child_exited(child.pid):
+        if child.spawned_at and reaping.has_exited(child):
             # The leader exited before the stop: its own exit status is the outcome.
             return
         child.stop_reason = reason
@@ -322,8 +328,8 @@ class Supervisor(Generic[C]):
     def _leader_exited(self, child: C) -> None:
         """Start the cleanup. The leader is not reaped before it is complete: while the leader is
         a zombie, its pid cannot be reused as a pid, process group or session id."""
-        self._loop.unwatch(child.pidfd)
-        os.close(child.pidfd)
+        if child.pidfd >= 0:
+            self._loop.unwatch(child.pidfd)
         child.has_exited = True
         if child.cgroup and not child.stop_reason and (limit := child.cgroup.find_breach()):
             # The kernel killed it at the limit, or it gave up by itself, before the event was
@@ -335,9 +341,12 @@ class Supervisor(Generic[C]):
     def _reap_leader(self, child: C) -> None:
         child.cancel_timers()
         self._limit_monitor.stop(child)
-        _, status, rusage = os.wait4(child.pid, 0)
-        del self.leaders[child.pid]
-        child.exit_status = status
+        rusage = reaping.reap(child)
+        if child.pidfd >= 0:
+            os.close(child.pidfd)
+            child.pidfd = -1
+        if self.leaders.get(child.pid) is child:
+            del self.leaders[child.pid]
         assert child.spawned_at
         wall_s = (self._loop.now.run_ms - child.spawned_at.run_ms) / 1000
         child.usage = supervise_usage.add_rusage(

@@ -95,14 +95,19 @@ _own_peak_bytes = 0
 
 
 def add_rusage(
-    usage: Usage, rusage: struct_rusage, wall_s: float, seen_peak_bytes: int = 0
+    usage: Usage, rusage: struct_rusage | None, wall_s: float, seen_peak_bytes: int = 0
 ) -> Usage:
     """Return `usage` plus that of a reaped process and the children it waited for (getrusage(2)).
+
+    `rusage` is None if another part of the host program reaped it: then figures are missing.
 
     `seen_peak_bytes` is the peak observed while the process ran. It replaces ru_maxrss where
     that is not above this process's own peak: between vfork and exec the child shared this
     process's memory, and ru_maxrss counts it.
     """
+    if rusage is None:
+        peak_bytes = max(usage.peak_bytes, seen_peak_bytes)
+        return replace(usage, wall_s=max(usage.wall_s, wall_s), peak_bytes=peak_bytes, exact=False)
     peak_bytes = rusage.ru_maxrss * 1024
     if peak_bytes <= _read_own_peak_bytes(peak_bytes):
         peak_bytes = seen_peak_bytes

@@ -1,0 +1,78 @@
+"""Exit of a child's leader: detection, and reaping, also where the host program reaps it first.
+
+A host program that ignores SIGCHLD, or calls waitpid(-1), takes the status of every child. The
+end is then known from the pidfd, and Linux 6.15 reports the status through it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from resource import struct_rusage
+
+from mythjobs.model.outcome import Lost
+from mythjobs.process.kernel import read_exit_status
+from mythjobs.process.supervise.child import Child
+
+# Value of `exit_status` of a reaped child whose status is unknown.
+UNKNOWN_STATUS = -1
+
+
+def open_pidfd(child: Child) -> None:
+    """Open the pidfd of a spawned leader. Raises OSError.
+
+    It stays -1 if the leader has exited and the host program has reaped it.
+    """
+    try:
+        child.pidfd = os.pidfd_open(child.pid)
+    except ProcessLookupError:
+        pass
+
+
+def has_exited(child: Child) -> bool:
+    """Return whether the leader, which was spawned, has exited, reaped or not."""
+    kind, number = (os.P_PID, child.pid) if child.pidfd < 0 else (os.P_PIDFD, child.pidfd)
+    try:
+        return os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def reap(child: Child) -> struct_rusage | None:
+    """Set the exit status of an exited leader, and return its resource usage.
+
+    If the host program has reaped the leader, set `lost`, and return None.
+    """
+    # The host program may reap it between these two calls.
+    with suppress(ChildProcessError):
+        if child.pidfd >= 0 and _is_waitable(child.pidfd):
+            pid, status, rusage = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                child.exit_status = status
+                return rusage
+    known = read_exit_status(child.pidfd) if child.pidfd >= 0 else None
+    child.exit_status = UNKNOWN_STATUS if known is None else known
+    child.lost = Lost(_describe_loss(known))
+    return None
+
+
+def _is_waitable(pidfd: int) -> bool:
+    """Return whether the zombie is there. Its pid may be that of another child if it is not.
+
+    Raises ChildProcessError if it was reaped.
+    """
+    return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _describe_loss(status: int | None) -> str:
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        why = "it ignores SIGCHLD"
+    else:
+        why = "it calls waitpid(-1) or the like"
+    text = f"another part of this program took its exit status ({why})"
+    if status is None:
+        return text
+    if os.WIFSIGNALED(status):
+        return f"{text}; the kernel reports signal {os.WTERMSIG(status)}"
+    return f"{text}; the kernel reports exit code {os.WEXITSTATUS(status)}"

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md and GLOSSARY.md name what exists in the source."""
+"""ARCHITECTURE.md, CONTRIBUTING.md and GLOSSARY.md name what exists in the source."""
 
 import ast
 import re
@@ -18,7 +18,8 @@ def architecture() -> str:
 
 
 def named_files() -> list[str]:
-    return sorted(set(_FILE.findall(architecture())))
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return sorted(set(_FILE.findall(architecture() + contributing)))
 
 
 def named_functions() -> list[tuple[str, str]]:
@@ -48,7 +49,7 @@ def definitions(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", named_files())
-def test_each_file_of_the_architecture_exists(name: str) -> None:
+def test_each_named_file_exists(name: str) -> None:
     assert (SOURCE / name).is_file() or (ROOT / name).is_file()
 
 

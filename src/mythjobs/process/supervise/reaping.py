@@ -20,21 +20,18 @@ UNKNOWN_STATUS = -1
 
 
 def open_pidfd(child: Child) -> None:
-    """Open the pidfd of a spawned leader. Raises OSError.
+    """Open the pidfd of a spawned leader.
 
-    It stays -1 if the leader has exited and the host program has reaped it.
+    It stays -1 if no descriptor is free, or if the host program has reaped the leader already.
     """
-    try:
+    with suppress(OSError):
         child.pidfd = os.pidfd_open(child.pid)
-    except ProcessLookupError:
-        pass
 
 
 def has_exited(child: Child) -> bool:
     """Return whether the leader, which was spawned, has exited, reaped or not."""
-    kind, number = (os.P_PID, child.pid) if child.pidfd < 0 else (os.P_PIDFD, child.pidfd)
     try:
-        return os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return _is_zombie(child)
     except ChildProcessError:
         return True
 
@@ -46,7 +43,7 @@ def reap(child: Child) -> struct_rusage | None:
     """
     # The host program may reap it between these two calls.
     with suppress(ChildProcessError):
-        if child.pidfd >= 0 and _is_waitable(child.pidfd):
+        if _is_zombie(child):
             pid, status, rusage = os.wait4(child.pid, os.WNOHANG)
             if pid:
                 child.exit_status = status
@@ -57,12 +54,13 @@ def reap(child: Child) -> struct_rusage | None:
     return None
 
 
-def _is_waitable(pidfd: int) -> bool:
-    """Return whether the zombie is there. Its pid may be that of another child if it is not.
+def _is_zombie(child: Child) -> bool:
+    """Return whether the leader waits to be reaped. Raises ChildProcessError if it was reaped.
 
-    Raises ChildProcessError if it was reaped.
+    Its pidfd is used if there is one: its pid may then be that of another child.
     """
-    return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    kind, number = (os.P_PID, child.pid) if child.pidfd < 0 else (os.P_PIDFD, child.pidfd)
+    return os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _describe_loss(status: int | None) -> str:

@@ -27,12 +27,14 @@ from mythjobs.process.supervise.child import Child, ChildEvents
 from mythjobs.process.supervise.cleanup import Cleanup
 from mythjobs.process.supervise.descendants import find_members
 from mythjobs.process.supervise.limits import CgroupAllocator, LimitMonitor
-from mythjobs.process.supervise.signals import kill_tree, send_signal, signal_tree
+from mythjobs.process.supervise.signals import kill_tree, signal_tree
 from mythjobs.process.supervise.streams import Stream, StreamReader
 
 # Pipes of a child that ends within this time are read only once, at its end. This saves
 # short-lived children four system calls and a wake-up.
 _DRAIN_AFTER_MS: Final = 10
+# How often to look whether a child without a pidfd has exited.
+_PIDFD_RETRY_MS: Final = 50
 # How long to wait for end of file on a child's pipes after its tree has ended. End of file
 # normally follows within microseconds.
 _STREAM_EOF_TIMEOUT_MS: Final = 2000
@@ -87,11 +89,11 @@ class Supervisor(Generic[C]):
         except CannotStart as error:
             child.not_started = error.outcome()
         except OSError as error:
-            step = "opening a pidfd of the process" if child.spawned_at else "creating a process"
-            child.not_started = errors.setup_error(error, step).outcome()
+            child.not_started = errors.setup_error(error, "creating a process").outcome()
         except Exception as error:
             log_exception()
-            child.not_started = NotStarted(0, f"internal error: {error!r}")
+            if not child.spawned_at:
+                child.not_started = NotStarted(0, f"internal error: {error!r}")
         finally:
             child.release_resources()
             self._loop.call_soon(partial(self._spawned, child))
@@ -102,32 +104,35 @@ class Supervisor(Generic[C]):
         child.open_streams = child.streams[:]
         if child.not_started or not child.spawned_at:
             # Or it was stopped before its spawn, by an expired lease for example.
-            if child.spawned_at:
-                # Without a pidfd its exit would go unnoticed, so it must not run.
-                send_signal(child.pid, signal.SIGKILL)
-                os.waitpid(child.pid, 0)
-                child.spawned_at = None
             if child.cgroup:
                 child.cgroup.close()
             self._close_streams(child)
             self._report_end(child)
             return
-        if child.pidfd >= 0:
-            self._loop.watch(child.pidfd, partial(self._leader_exited, child))
         self.leaders[child.pid] = child
         child.has_spawned = True
+        self._watch_leader(child)
         # The limits may have changed during the spawn.
         rlimits.update_cpu_rlimit(child)
         self._events.spawned(child)
-        if child.pidfd < 0:
-            self._leader_exited(child)
-            return
         self._set_timers(child)
         if child.stop_reason:
             # A stop was requested during the spawn.
             self._terminate(child)
         elif child.freeze_holders:
             self._freeze(child)
+
+    def _watch_leader(self, child: C) -> None:
+        if child.pidfd < 0:
+            reaping.open_pidfd(child)
+        if child.pidfd >= 0:
+            self._loop.watch(child.pidfd, partial(self._leader_exited, child))
+        elif reaping.has_exited(child):
+            self._loop.call_soon(partial(self._leader_exited, child))
+        else:
+            # No descriptor is free.
+            due_ms = self._loop.now.run_ms + _PIDFD_RETRY_MS
+            child.timers.append(self._loop.call_at(due_ms, partial(self._watch_leader, child)))
 
     def _set_timers(self, child: C) -> None:
         assert child.spawned_at

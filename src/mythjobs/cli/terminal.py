@@ -71,13 +71,14 @@ def colour(text: str, state: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if code and text and is_coloured() else text
 
 
-def print_line(line: str = "") -> None:
-    print(line)
+def print_line(text: str = "") -> None:
+    """Print text as one line without control characters."""
+    print(sanitize(text))
 
 
-def print_line_now(line: str) -> None:
+def print_line_now(text: str) -> None:
     """Print a line and flush it, because a reader of a pipe may wait for it."""
-    print(line, flush=True)
+    print(sanitize(text), flush=True)
 
 
 def print_message(sentence: str) -> None:
@@ -103,12 +104,13 @@ def print_json(value: object) -> None:
     print(escape_controls(json.dumps(value, ensure_ascii=ascii_only, indent=2)))
 
 
-def print_fields(pairs: Iterable[tuple[str, str]]) -> None:
+def print_fields(pairs: Iterable[tuple[str, str | Cell]]) -> None:
     """Print label and value line by line, without empty values."""
-    shown = [(label, value) for label, value in pairs if value]
+    cells = [(label, _to_cell(value)) for label, value in pairs]
+    shown = [(label, cell) for label, cell in cells if cell.text]
     widest = max((display_width(label) for label, _ in shown), default=0)
-    for label, value in shown:
-        print_line(f"{label}{' ' * (widest - display_width(label))}  {value}")
+    for label, cell in shown:
+        print(f"{label}{' ' * (widest - display_width(label))}  {colour(*cell)}")
 
 
 def print_table(
@@ -132,10 +134,10 @@ def print_table(
     is_right = [headings[at] in right for at in columns]
     header, *body = [[Cell(each) for each in headings], *table]
     for line in _format_row([header[at] for at in columns], widths, is_right):
-        print_line(f"\x1b[1m{line}\x1b[0m" if is_coloured() else line)
+        print(f"\x1b[1m{line}\x1b[0m" if is_coloured() else line)
     for row in body:
         for line in _format_row([row[at] for at in columns], widths, is_right):
-            print_line(line)
+            print(line)
 
 
 def _to_cell(value: object) -> Cell:

@@ -133,7 +133,7 @@ def format_counts(counts: dict[str, Any]) -> str:
 def format_batch(batch: Json) -> str:
     """`batch 7 of thumbnail, jobs 11 to 310: 40 % ended, 118 succeeded, 2 failed, 180 open`."""
     ended = batch["jobs"] - batch["counts"]["open"]
-    return sanitize(
+    return (
         f"batch {batch['batch']} of {batch['command']}, jobs {batch['first']} to {batch['last']}: "
         f"{100 * ended // batch['jobs']} % ended, {format_counts(batch['counts'])}"
     )
@@ -151,7 +151,7 @@ def format_job_end(job: Json) -> str:
     if reason := get_reason(job):
         text += f": {reason}"
     wall_s = (last.get("usage") or {}).get("wall_s")
-    return sanitize(text + (f" (took {humanize_duration(wall_s)})" if wall_s else ""))
+    return text + (f" (took {humanize_duration(wall_s)})" if wall_s else "")
 
 
 def _format_progress(job: Json) -> str:

@@ -11,7 +11,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.commands import definitions
 from mythjobs.cli.options import COMMAND
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import Cell, sanitize
+from mythjobs.cli.terminal import Cell
 from mythjobs.cli.times import format_time
 from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Json
@@ -69,7 +69,7 @@ def show(session: Session, name: str, revisions: bool, revision: int | None, as_
         terminal.print_json(found)
         return
     for line in _format_comments(found):
-        terminal.print_line(sanitize(f"# {line}"))
+        terminal.print_line(f"# {line}")
     # TOML has control characters escaped.
     print(format_toml(found["definition"]), end="")
 
@@ -134,9 +134,7 @@ def _set_enabled(session: Session, name: str, on: bool, as_json: bool) -> None:
     if as_json:
         terminal.print_json(done)
     else:
-        terminal.print_line(
-            sanitize(f"command {done['name']} is {'enabled' if on else 'disabled'}")
-        )
+        terminal.print_line(f"command {done['name']} is {'enabled' if on else 'disabled'}")
 
 
 @command("remove")
@@ -145,7 +143,7 @@ def _set_enabled(session: Session, name: str, on: bool, as_json: bool) -> None:
 def remove(session: Session, name: str) -> None:
     """Remove a command. Its ended jobs remain in the list."""
     session.client().delete(command_path(name))
-    terminal.print_line(sanitize(f"command {name} removed"))
+    terminal.print_line(f"command {name} removed")
 
 
 command_group = click.Group(

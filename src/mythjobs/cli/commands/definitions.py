@@ -12,7 +12,6 @@ from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.editor import edit_table
 from mythjobs.cli.options import COMMAND
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import sanitize
 from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest, Conflict
@@ -108,7 +107,7 @@ def export(
         terminal.print_json(list(texts))
     else:
         for path in texts:
-            terminal.print_line(sanitize(path))
+            terminal.print_line(path)
 
 
 @command("import", epilog="Example:\n  mythjobs command import definitions/*.toml --replace")
@@ -153,7 +152,7 @@ def _store_definition(client: Client, table: definition_file.Table, replace: boo
 
 def _print_defined(done: Json, table: definition_file.Table) -> None:
     result = "stored" if done["changed"] else "is unchanged"
-    terminal.print_line(sanitize(f"command {done['name']} {result}, revision {done['revision']}"))
+    terminal.print_line(f"command {done['name']} {result}, revision {done['revision']}")
     if done["nowhere"]:
         why = done["nowhere"]
         terminal.print_message(

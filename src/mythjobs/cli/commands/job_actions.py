@@ -10,7 +10,7 @@ import click
 from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, JOB, STATES, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import confirm, sanitize, yes_option
+from mythjobs.cli.terminal import confirm, yes_option
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest
 from mythjobs.model.life import FINAL, JobState
@@ -155,7 +155,7 @@ def _apply_to_ids(client: Client, action: _JobAction, ids: tuple[int, ...], as_j
         elif not as_json and action.name == "rerun":
             terminal.print_line(f"job {each['done']} is a rerun of job {each['id']}")
         elif not as_json:
-            terminal.print_line(sanitize(f"job {each['id']} {each['done']}"))
+            terminal.print_line(f"job {each['id']} {each['done']}")
     return _EXIT_REFUSED if any(each["error"] for each in results) else 0
 
 

@@ -12,7 +12,7 @@ from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, JOB, STATES, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import Cell, sanitize
+from mythjobs.cli.terminal import Cell
 from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.cli.waiting import format_batch, get_reason
 from mythjobs.client.client import Client
@@ -109,7 +109,7 @@ def show(session: Session, job: int | None, batch: int | None, as_json: bool) ->
 
 
 def _print_job(found: dict[str, Any]) -> None:
-    terminal.print_line(f"job {found['id']}  {sanitize(found['command'])}")
+    terminal.print_line(f"job {found['id']}  {found['command']}")
     terminal.print_fields(_list_fields(found))
     if found["command"] != RUN:
         _print_section(
@@ -119,7 +119,7 @@ def _print_job(found: dict[str, Any]) -> None:
     _print_section("events", [_format_event(each) for each in found["events"]])
 
 
-def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str | Cell]]:
     state = [
         job["state"],
         format_percent(job["progress"]),
@@ -127,32 +127,32 @@ def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
         f"cancellation requested by {job['stop_requested']}" if job["stop_requested"] else "",
         f"frozen by {', '.join(job['frozen'])}" if job["frozen"] else "",
     ]
-    yield "state", terminal.colour(", ".join(filter(None, state)), job["state"])
-    yield "reason", terminal.colour(get_reason(job), job["state"])
-    yield "program", sanitize(_format_program(job))
-    yield "subject", sanitize(job["subject"] or "")
+    yield "state", Cell(", ".join(filter(None, state)), job["state"])
+    yield "reason", Cell(get_reason(job), job["state"])
+    yield "program", _format_program(job)
+    yield "subject", job["subject"] or ""
     yield "priority", str(job["priority"])
-    yield "key", sanitize(job["key"] or "")
+    yield "key", job["key"] or ""
     yield "batch", str(job["batch"] or "")
     yield "after", ", ".join(_format_dependency(each) for each in job["after"])
-    yield "comment", sanitize(job["comment"])
+    yield "comment", job["comment"]
     yield "not before", format_time(job["not_before_ms"])
     yield "deadline", format_time(job["deadline_ms"])
-    yield "machine", sanitize(job["machine"])
-    yield "prefers", sanitize(job["prefer"])
-    yield "labels", sanitize(", ".join(job["labels"]))
+    yield "machine", job["machine"]
+    yield "prefers", job["prefer"]
+    yield "labels", ", ".join(job["labels"])
     yield "semaphores", _format_pairs(job["semaphores"])
     yield "limits", _format_pairs(job["limits"])
     yield "failures", str(job["failures"] or "")
     yield "lost", f"{job['losses']} times in a row" if job["losses"] else ""
-    by = f" by {sanitize(job['submitter'])}" if job["submitter"] else ""
+    by = f" by {job['submitter']}" if job["submitter"] else ""
     yield "submitted", format_time(job["submitted_ms"]) + by
     yield "ended", format_time(job["ended_ms"])
     yield "rerun of", f"job {job['rerun_of']}" if job["rerun_of"] else ""
 
 
 def _format_pairs(pairs: dict[str, Any]) -> str:
-    return sanitize(", ".join(f"{name}={value}" for name, value in pairs.items()))
+    return ", ".join(f"{name}={value}" for name, value in pairs.items())
 
 
 def _format_subject(job: dict[str, Any]) -> str:
@@ -199,7 +199,7 @@ def _print_section(heading: str, lines: list[str]) -> None:
     if lines:
         terminal.print_line(heading)
     for line in lines:
-        terminal.print_line(f"  {sanitize(line)}".rstrip())
+        terminal.print_line(f"  {line}".rstrip())
 
 
 def format_percent(progress: float | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import click
 
@@ -10,7 +11,6 @@ from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, DURATION, INSTANT, MACHINE
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import sanitize
 from mythjobs.cli.times import format_short_time
 from mythjobs.client.api_paths import machine_path
 from mythjobs.client.client import Json
@@ -23,57 +23,40 @@ _CLOSE_EXAMPLES: Final = """Examples:
   mythjobs machine close attic transcode-h264 --until "2026-11-03 22:00\""""
 _machine_argument = click.argument("machine", type=MACHINE)
 _command_argument = click.argument("of", metavar="[COMMAND]", type=COMMAND, required=False)
-_until_option = click.option(
-    "--until", "until_ms", type=INSTANT, metavar="TIME", help="End of the override."
-)
-_for_option = click.option(
-    "--for", "for_s", type=DURATION, metavar="DURATION", help="Duration of the override."
-)
+
+
+def _override_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        pass_session,
+        json_option,
+        click.option("--for", "for_s", type=DURATION, metavar="DURATION", help="Duration."),
+        click.option("--until", "until_ms", type=INSTANT, metavar="TIME", help="End."),
+        _command_argument,
+        _machine_argument,
+    ):
+        function = option(function)
+    return function
 
 
 @command("open", epilog=_OPEN_EXAMPLES)
-@_machine_argument
-@_command_argument
-@_until_option
-@_for_option
-@json_option
-@pass_session
-def open_(
-    session: Session,
-    machine: str,
-    of: str | None,
-    until_ms: int | None,
-    for_s: float | None,
-    as_json: bool,
-) -> None:
+@_override_options
+def open_(session: Session, /, until_ms: int | None, for_s: float | None, **given: Any) -> None:
     """Let a machine run jobs for some time, outside its run windows.
 
     All jobs, or those of one command.
     """
-    _set_override(session, machine, "allow", of, _compute_end_ms(until_ms, for_s), as_json)
+    _set_override(session, "allow", _compute_end_ms(until_ms, for_s), **given)
 
 
 @command("close", epilog=_CLOSE_EXAMPLES)
-@_machine_argument
-@_command_argument
-@_until_option
-@_for_option
-@json_option
-@pass_session
-def close(
-    session: Session,
-    machine: str,
-    of: str | None,
-    until_ms: int | None,
-    for_s: float | None,
-    as_json: bool,
-) -> None:
+@_override_options
+def close(session: Session, /, until_ms: int | None, for_s: float | None, **given: Any) -> None:
     """Let a machine start no jobs for some time, inside its run windows.
 
     No job at all, or none of one command. Running jobs are treated as at the end of a run window:
     the closing policy finishes, freezes, requeues or terminates them.
     """
-    _set_override(session, machine, "pause", of, _compute_end_ms(until_ms, for_s), as_json)
+    _set_override(session, "pause", _compute_end_ms(until_ms, for_s), **given)
 
 
 @command("hours", epilog="Example:\n  mythjobs machine hours attic transcode-h264")
@@ -81,9 +64,9 @@ def close(
 @_command_argument
 @json_option
 @pass_session
-def hours(session: Session, machine: str, of: str | None, as_json: bool) -> None:
+def hours(session: Session, /, **given: Any) -> None:
     """End `open` or `close`: the run windows apply again."""
-    _set_override(session, machine, "hours", of, None, as_json)
+    _set_override(session, "hours", None, **given)
 
 
 def _compute_end_ms(until_ms: int | None, for_s: float | None) -> int:
@@ -96,7 +79,13 @@ def _compute_end_ms(until_ms: int | None, for_s: float | None) -> int:
 
 
 def _set_override(
-    session: Session, machine: str, kind: str, of: str | None, until_ms: int | None, as_json: bool
+    session: Session,
+    kind: str,
+    until_ms: int | None,
+    *,
+    machine: str,
+    of: str | None,
+    as_json: bool,
 ) -> None:
     body: Json = {"kind": kind, "command": of, "until_ms": until_ms}
     found = session.client().post(f"{machine_path(machine)}/hours", body)
@@ -105,10 +94,10 @@ def _set_override(
         return
     commands = of or "every command"
     if until_ms is None:
-        terminal.print_line(sanitize(f"{machine} uses its run windows for {commands}"))
+        terminal.print_line(f"{machine} uses its run windows for {commands}")
         return
     state = "open" if kind == "allow" else "closed"
     end = format_short_time(until_ms, clock.master_now().wall_ms)
     terminal.print_line(
-        sanitize(f"{machine} is {state} for {commands} until {end}, regardless of run windows")
+        f"{machine} is {state} for {commands} until {end}, regardless of run windows"
     )

@@ -14,7 +14,7 @@ from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.editor import edit_table
 from mythjobs.cli.options import COMMAND, MACHINE, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import Cell, confirm, sanitize, yes_option
+from mythjobs.cli.terminal import Cell, confirm, yes_option
 from mythjobs.cli.times import format_short_time
 from mythjobs.client.api_paths import machine_path
 from mythjobs.client.client import Client, Json
@@ -69,7 +69,7 @@ def show(session: Session, machine: str, as_json: bool) -> None:
         terminal.print_json(found)
         return
     for line in _format_comments(found):
-        terminal.print_line(sanitize(f"# {line}"))
+        terminal.print_line(f"# {line}")
     print(format_toml(found["settings"]), end="")
 
 
@@ -177,7 +177,7 @@ def _print_policy(found: Json, as_json: bool) -> None:
     jobs = "1 job" if found["jobs"] == 1 else f"{found['jobs']} jobs"
     text = f"{found['name']} runs at most {jobs}; allowed: {_format_allowed(found['allow'])}"
     windows = found["settings"].get("windows", {}).get("open", [])
-    terminal.print_line(sanitize(text + (f"; open {', '.join(windows)}" if windows else "")))
+    terminal.print_line(text + (f"; open {', '.join(windows)}" if windows else ""))
 
 
 def _format_allowed(allow: Any) -> str:
@@ -212,9 +212,7 @@ def dead(session: Session, machine: str, reason: str, yes: bool, as_json: bool) 
         terminal.print_json(done)
         return
     ids = ", ".join(map(str, done["jobs"]))
-    terminal.print_line(
-        sanitize(f"{machine} is declared dead" + (f"; lost jobs: {ids}" if ids else ""))
-    )
+    terminal.print_line(f"{machine} is declared dead" + (f"; lost jobs: {ids}" if ids else ""))
 
 
 machine = click.Group(

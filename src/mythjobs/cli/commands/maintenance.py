@@ -13,7 +13,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.options import DURATION, STATES
 from mythjobs.cli.paths import absolute_path, get_current_directory
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import confirm, sanitize, yes_option
+from mythjobs.cli.terminal import confirm, yes_option
 from mythjobs.cli.times import format_time
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, Unreachable
@@ -95,7 +95,7 @@ def backup(session: Session, file: str, as_json: bool) -> None:
     if as_json:
         terminal.print_json({"file": str(target), "bytes": size})
     else:
-        terminal.print_line(sanitize(f"store copied to {target} ({humanize_size(size)})"))
+        terminal.print_line(f"store copied to {target} ({humanize_size(size)})")
 
 
 def _find_store(session: Session) -> str | Path:

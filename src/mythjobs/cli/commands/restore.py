@@ -14,7 +14,7 @@ from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.paths import absolute_path, get_current_directory
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import confirm, sanitize, yes_option
+from mythjobs.cli.terminal import confirm, yes_option
 from mythjobs.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def restore(session: Session, file: str | None, in_place: bool, yes: bool, as_js
         terminal.print_json({"held": result.held, "next_job": result.next_job_id, "kept": kept})
         return
     if aside is not None:
-        terminal.print_line(sanitize(f"the previous store is kept as {aside}"))
+        terminal.print_line(f"the previous store is kept as {aside}")
     jobs = "1 job is" if result.held == 1 else f"{result.held or 'no'} jobs are"
     terminal.print_line(f"{jobs} held; the next job id is {result.next_job_id}")
 

@@ -7,7 +7,7 @@ from typing import Any
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import Cell, sanitize
+from mythjobs.cli.terminal import Cell
 from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.model.units import humanize_duration
 
@@ -22,20 +22,15 @@ def status(session: Session, as_json: bool) -> None:
         terminal.print_json(found)
         return
     now_ms = clock.master_now().wall_ms
-    version, since_ms = sanitize(found["version"]), found["started_ms"]
+    version, since_ms = found["version"], found["started_ms"]
     up_s = max(0, now_ms - since_ms) / 1000
     terminal.print_line(
         f"mythjobs {version}, up since {format_time(since_ms)} ({humanize_duration(up_s)})"
     )
-    terminal.print_line(f"store {sanitize(found['store'])}")
+    terminal.print_line(f"store {found['store']}")
     counts = found["counts"]
-    terminal.print_line(
-        "jobs  "
-        + ", ".join(
-            terminal.colour(f"{count} {state}", state if count else "")
-            for state, count in counts.items()
-        )
-    )
+    shown = (terminal.colour(f"{n} {state}", state if n else "") for state, n in counts.items())
+    print("jobs  " + ", ".join(shown))
     _print_commands(found["commands"], now_ms)
     _print_machines(found["machines"])
     for each in found.get("set_aside", ()):

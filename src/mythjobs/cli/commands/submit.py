@@ -25,7 +25,6 @@ from mythjobs.cli.options import (
 )
 from mythjobs.cli.paths import get_current_directory, resolve_path_argument
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import sanitize
 from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest
@@ -177,9 +176,9 @@ def _build_body(chosen: SubmitOptions) -> Json:
 
 def _describe_submitted(submitted: Json, key: str | None) -> str:
     if not submitted["new"]:
-        return sanitize(f'job {submitted["id"]} has the key "{key}" already: {submitted["state"]}')
+        return f'job {submitted["id"]} has the key "{key}" already: {submitted["state"]}'
     text = f"job {submitted['id']} {submitted['state']}"
-    return sanitize(f"{text}: {submitted['reason']}" if submitted["reason"] else text)
+    return f"{text}: {submitted['reason']}" if submitted["reason"] else text
 
 
 def _submit_each(

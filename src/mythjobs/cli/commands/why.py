@@ -34,7 +34,7 @@ def why(session: Session, job: int | None, machine: str | None, as_json: bool) -
         terminal.print_json(found)
         return
     reason = ": ".join(filter(None, (found["code"], found["sentence"])))
-    terminal.print_line(terminal.colour(reason, found.get("state", "")))
+    print(terminal.colour(reason, found.get("state", "")))
     if machine is None:
         _print_job(found)
     else:

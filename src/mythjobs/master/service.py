@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -50,6 +50,11 @@ from mythjobs.store.writes import commands
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# How long after the start of the master its own agent is still waited for.
+_LOCAL_AGENT_STARTS_S: Final = 10.0
+# Requests whose answer says if no machine is there.
+_EXPLAINED: Final = (requests.SubmitJob, requests.DefineCommand)
+
 
 class Master:
     """A running master as the HTTP API uses it. Lives in one event loop.
@@ -66,8 +71,13 @@ class Master:
         allow_local: bool,
         local_jobs: int | None,
         store: str | Path | None = None,
+        local_agent_wait_s: float = 0.0,
     ) -> None:
-        """`store` is a path or a URL, by default the file in the state directory."""
+        """`store` is a path or a URL, by default the file in the state directory.
+
+        local_agent_wait_s: how long a request waits for the agent that is started together with
+        the master, before it is answered that no machine is there.
+        """
         self.state_dir = state_dir
         self.store = redact_password(str(store or state_dir.store))
         self.key = key
@@ -79,6 +89,8 @@ class Master:
         self._lease_timer = LeaseTimer(lambda read_ms: self.post(requests.LeaseTick(read_ms)))
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
+        self._local_agent_wait_s = local_agent_wait_s
+        self._machine_joined = asyncio.Event()  # since the start
         self._waiters: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
         self._turn_runner = TurnRunner(
             self._store,
@@ -102,9 +114,19 @@ class Master:
 
         Raises the MythJobsError with which the handler rejects the request.
         """
+        if isinstance(request, _EXPLAINED) and not self._machine_joined.is_set():
+            await self._wait_for_local_agent()
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._turn_runner.put_request(request, answer)
         return await answer
+
+    async def _wait_for_local_agent(self) -> None:
+        """Wait until a machine accepts jobs, which the local agent does moments after the start."""
+        since_start_s = (master_now().wall_ms - self.started_ms) / 1000
+        if 0 <= since_start_s < _LOCAL_AGENT_STARTS_S:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._local_agent_wait_s):
+                    await self._machine_joined.wait()
 
     def post(self, message: requests.Message) -> None:
         """Queue a message, which has no answer, for the next turn."""
@@ -113,6 +135,9 @@ class Master:
     def _publish(self, committed: CommittedTurn) -> None:
         if committed.result is not None:
             self._send_frames(committed.result)
+            if not self._machine_joined.is_set():
+                if any(each.accepts_grants for each in committed.result.state.machines.values()):
+                    self._machine_joined.set()
         for connection_id in committed.failed_connections:
             self.links.close_connection(connection_id)
         # Send grants before answers: the machine starts while the client reads its response.

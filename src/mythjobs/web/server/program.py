@@ -34,6 +34,8 @@ from mythjobs.web.server.sockets import LOOPBACK, bind_path, bind_port
 CLOSE_GRACE_S: Final = 2.0
 # timeout(1) and terminals signal a process and its group: two signals for one request.
 DUPLICATE_SIGNAL_S: Final = 0.3
+# For how long a submit right after the start waits for the agent to connect.
+LOCAL_AGENT_WAIT_S: Final = 2.0
 SOCKET_NAME: Final = "master.sock"
 log = logging.getLogger(__name__)
 
@@ -105,6 +107,7 @@ class MasterProgram:
                 allow_local=self._agent is not None,
                 local_jobs=jobs,
                 store=self._store,
+                local_agent_wait_s=0.0 if self._agent is None else LOCAL_AGENT_WAIT_S,
             )
             stack.push_async_callback(master.close)
             master.start()

@@ -1,0 +1,77 @@
+"""The master service without listeners: requests right after its start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mythjobs.clock import master_now
+from mythjobs.config import keys
+from mythjobs.config.state import open_state
+from mythjobs.master import requests
+from mythjobs.master.explain.machine import find_placement_obstacle
+from mythjobs.master.service import Master
+from mythjobs.protocol.messages import CAPABILITIES, AgentFrame, Heartbeat, Hello
+from mythjobs.protocol.requests import AdHocRun, Submit
+
+DEFINE = requests.DefineCommand({"name": "note", "argv": ["/bin/true"]}, False)
+SUBMIT = requests.SubmitJob(Submit("run", run=AdHocRun(["/bin/true"])), "anna")
+
+
+@asynccontextmanager
+async def started(path: Path, *, local_agent_wait_s: float) -> AsyncIterator[Master]:
+    state = open_state(path / "state")
+    master = Master(
+        state,
+        keys.load_master_key(state),
+        allow_local=True,
+        local_jobs=2,
+        local_agent_wait_s=local_agent_wait_s,
+    )
+    master.start()
+    try:
+        yield master
+    finally:
+        await master.close()
+
+
+async def attach(master: Master) -> None:
+    hello = Hello(1, "key", "", "", "attic", "boot", "first", 2, can=sorted(CAPABILITIES))
+    await master.execute(requests.Attach(hello, trusted=True, connection=7))
+    master.post(requests.FrameReceived(7, AgentFrame(1, 0, 0, [Heartbeat(1, [])])))
+
+
+def test_the_first_requests_after_a_start_wait_for_the_local_agent(tmp_path: Path) -> None:
+    # Seen: `mythjobs up`, and a `command add` or `submit` within the tenths of a second that the
+    # agent takes to connect, was answered "no machine has joined yet".
+    async def story() -> None:
+        async with started(tmp_path, local_agent_wait_s=60.0) as master:
+            defining = asyncio.create_task(master.execute(DEFINE))
+            submitting = asyncio.create_task(master.execute(SUBMIT))
+            # Both have been passed on to the master, which does not answer other clients later.
+            await master.execute(requests.HoldJobs([]))
+            assert not defining.done()
+            await attach(master)
+            assert (await submitting).reason == "starts on attic"
+            await defining
+            obstacle = await master.read(
+                find_placement_obstacle, master.state, "note", master_now()
+            )
+            assert obstacle == ""
+
+    asyncio.run(story())
+
+
+def test_without_an_agent_the_wait_ends_and_the_answer_says_so(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with started(tmp_path, local_agent_wait_s=0.05) as master:
+            assert "no machine has joined yet" in (await master.execute(SUBMIT)).reason
+            # Once a machine has been there, nothing waits for it again.
+            await attach(master)
+            master.post(requests.Detached(7))
+            answer = await asyncio.wait_for(master.execute(SUBMIT), 30)
+            assert "not connected" in answer.reason
+
+    asyncio.run(story())

@@ -91,7 +91,7 @@ static void forget(struct job *job, int which)
 }
 
 // Return whether the job has ended with this event.
-static int hear(struct job *job, int which)
+static int read_event(struct job *job, int which)
 {
 	char buffer[65536];
 	struct rusage usage;
@@ -140,7 +140,7 @@ int main(int argc, char **argv)
 		int count = epoll_wait(poll_fd, events, MOST, -1);
 		for (int i = 0; i < count; i++) {
 			int slot = events[i].data.u32 / 3;
-			if (!hear(&jobs[slot], events[i].data.u32 % 3))
+			if (!read_event(&jobs[slot], events[i].data.u32 % 3))
 				continue;
 			over++;
 			if (started < wanted) {

@@ -59,12 +59,9 @@ def _run_jobs_during_hang(cluster: LocalCluster, log_directory: Path) -> _Hang:
             definition["lease"] = f"{MIN_LEASE_S:g}s"
         cluster.post("commands", {"definition": definition, "replace": False})
     arguments = {"seconds": f"{_JOB_S:g}", "code": 0}
+    submit = {"arguments": arguments, "prefer": "attic"}
     jobs = {
-        policy: int(
-            cluster.post("jobs", {"command": policy, "arguments": arguments, "prefer": "attic"})[
-                "id"
-            ]
-        )
+        policy: int(cluster.post("jobs", submit | {"command": policy})["id"])
         for policy in SILENCE_POLICIES
     }
     wait_until(
@@ -102,8 +99,8 @@ def _find_overlaps(logs: dict[Key, AttemptLog], hang: _Hang) -> list[str]:
     allowed = hang.jobs["idempotent"]
     return [
         f"hang: attempt {n} of job {job_id} ran beside another"
-        for (job_id, n), life in logs.items()
-        if life.overlaps and job_id != allowed
+        for (job_id, n), log in logs.items()
+        if log.overlaps and job_id != allowed
     ]
 
 

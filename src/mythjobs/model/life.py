@@ -27,6 +27,9 @@ class JobEvent(StrEnum):
     CANCELLED = "cancelled"
 
 
+# Reason code of a queued job that is held because it was lost too often in a row.
+LOST_OFTEN: Final = "lost_often"
+
 # All legal transitions. A stop request is a flag (`stop_requested`), not a state: the job stays
 # LEASED or RUNNING until its machine reports that the process is gone.
 TRANSITIONS: Final[Mapping[tuple[JobState, JobEvent], JobState]] = {

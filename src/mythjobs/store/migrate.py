@@ -11,7 +11,7 @@ from mythjobs.errors import ConfigError
 
 # The newest revision in migrations/versions. A store of this revision is opened without Alembic,
 # whose import takes longer than the rest of a start.
-HEAD: Final = "0003"
+HEAD: Final = "0005"
 _BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 

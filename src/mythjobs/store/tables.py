@@ -169,8 +169,11 @@ Index(
     job.c.job_id,
     **_where("ready_class IS NOT NULL"),
 )
+# Jobs that are held because they were lost too often: few, and shown by each `status`.
+Index("job_lost", job.c.job_id, **_where("hold = 1 AND reason_code = 'lost_often'"))
 Index("job_key", job.c.key, unique=True, **_where("key IS NOT NULL"))
-# The next job of a subject in each class, read when the subject becomes free.
+# The next job of a subject in each class, read when the subject becomes free. Only jobs that lack
+# nothing else, so that none is passed over.
 Index(
     "job_subject",
     job.c.subject,
@@ -178,8 +181,13 @@ Index(
     job.c.priority.desc(),
     job.c.deadline_order,
     job.c.job_id,
-    **_where("subject IS NOT NULL AND state = 'queued'"),
+    **_where(
+        "subject IS NOT NULL AND state = 'queued' AND hold = 0 AND stop_requested IS NULL "
+        "AND not_before_ms IS NULL AND unmet = 0"
+    ),
 )
+# Lists of the jobs about a subject.
+Index("job_about", job.c.subject, job.c.job_id, **_where("subject IS NOT NULL"))
 # Live and ready jobs of a subject: few rows, even if many jobs are queued.
 Index(
     "job_subject_live",
@@ -193,13 +201,11 @@ Index("job_due", job.c.not_before_ms, **_where("not_before_ms IS NOT NULL"))
 Index("job_deadline", job.c.deadline_ms, **_where("deadline_ms IS NOT NULL AND state = 'queued'"))
 # Ended jobs of a command by end time: statistics.
 Index("job_ended", job.c.command_id, job.c.ended_ms, **_where("ended_ms IS NOT NULL"))
-# Lists of one command, its oldest queued job, and lists of ended jobs.
-Index("job_command", job.c.command_id, job.c.job_id)
+# Lists of jobs in some states: those of each command are merged. A job is in one of these.
 Index("job_open", job.c.command_id, job.c.job_id, **_where("ended_ms IS NULL"))
-Index("job_over", job.c.job_id, **_where("ended_ms IS NOT NULL"))
-# Lists by a rare state skip the jobs in other states.
-for _state in ("failed", "cancelled"):
-    Index(f"job_{_state}", job.c.job_id, **_where(f"state = '{_state}'"))
+for _state in ("succeeded", "failed", "cancelled"):
+    Index(f"job_{_state}", job.c.command_id, job.c.job_id, **_where(f"state = '{_state}'"))
+Index("job_held", job.c.job_id, **_where("hold = 1"))
 
 dependency = Table(
     "dependency",
@@ -210,9 +216,11 @@ dependency = Table(
     Column("met", Integer, nullable=False),
     PrimaryKeyConstraint("job_id", "on_job_id"),
 )
-Index("dependency_open", dependency.c.on_job_id, **_where("met = 0"))
-# Dependents of a job, met or not: prune keeps the dependencies of jobs that have not ended.
-Index("dependency_on", dependency.c.on_job_id)
+# Whether any job waits for another.
+Index("dependency_unmet", dependency.c.job_id, **_where("met = 0"))
+# Dependents of a job, the unmet ones first. Met ones too: prune keeps the dependencies of jobs
+# that have not ended.
+Index("dependency_on", dependency.c.on_job_id, dependency.c.met, dependency.c.job_id)
 
 attempt = Table(
     "attempt",
@@ -230,6 +238,7 @@ attempt = Table(
     Column("usage", Text),
     Column("output", Text),  # [[written, head, tail], …], one per stream
     Column("lease_s", Float),  # null: unlimited
+    Column("paused", Integer, nullable=False, server_default="0"),  # 1: frozen by a user
     PrimaryKeyConstraint("job_id", "n"),
     sqlite_with_rowid=False,
 )

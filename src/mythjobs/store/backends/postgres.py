@@ -41,8 +41,8 @@ _FIND_LOCK_HOLDER: Final = (
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text"
 _BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _MIN_VERSION: Final = 130_000  # first with a 64-bit pg_xact_status()
-# Every statement of a transaction has its index. With statistics from a time when the queue was
-# empty, the planner could otherwise choose to scan all of it.
+# Every statement of a transaction or request has its index. With statistics from a time when the
+# queue was empty, the planner could otherwise choose to scan all of it.
 _PLANNER_SETTINGS: Final = (
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
 )
@@ -275,6 +275,8 @@ class PostgresStore(Store):
             idle = self._pop_reader()
             connection = idle or self._connect()
             try:
+                if idle is None:
+                    connection.execute(_PLANNER_SETTINGS)
                 connection.execute(_BEGIN_SNAPSHOT)
                 return connection
             except psycopg.OperationalError as error:

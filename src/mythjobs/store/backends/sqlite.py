@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import create_engine
-from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy import FromClause, create_engine
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -31,6 +31,13 @@ _FATAL_CODES: Final = frozenset(
 )
 # The WAL index could not grow: SQLite reports this full disk as an I/O error.
 _IOERR_SHMSIZE: Final = sqlite3.SQLITE_IOERR | 19 << 8
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes hints like INDEXED BY after the table's name, as SQLite has them."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:
+        return text
 
 
 class SqliteStore(Store):
@@ -59,7 +66,8 @@ class SqliteStore(Store):
         self._failure: StoreFailed | None = None
         self._wal_bytes = 0  # after the last transaction
         self._next_checkpoint_bytes = checkpoint_bytes
-        self._dialect = sqlite_dialect.dialect()
+        self._dialect = SQLiteDialect(paramstyle="qmark")
+        self._dialect.statement_compiler = _Compiler
         self._readers: list[sqlite3.Connection] = []  # idle; list operations are atomic
         self._writer = self._open_writer()
         self._file_id = self._read_file_id()

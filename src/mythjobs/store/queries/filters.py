@@ -1,14 +1,20 @@
-"""Job filters: counts, and ids in slices, of the jobs that match a filter."""
+"""Job filters: counts, and ids in slices, of the jobs that match a filter.
+
+The job ids come from a few index ranges (`_Range`), each read in order of job id up to a limit.
+So the cost of a page depends on the filter, not on the number of jobs in the store.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import heapq
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, literal_column, select
 from sqlalchemy.sql import Select
 
-from mythjobs.model.life import FINAL, JobState
+from mythjobs.model.life import FINAL, LOST_OFTEN, JobState
 from mythjobs.store import tables as t
 from mythjobs.store.queries.commands import read_command_row
 from mythjobs.store.statement import fetch_records, literal
@@ -17,9 +23,16 @@ from mythjobs.store.writes import batches
 
 j = t.job.c
 
+_MAX_LOST: Final = 1000
+_LIVE: Final = frozenset({JobState.LEASED, JobState.RUNNING})
+_OPEN: Final = _LIVE | {JobState.QUEUED}
+
 
 class JobFilter(NamedTuple):
-    """Conditions that all must hold; None and () match every job. `held`: by a user."""
+    """Conditions that all must hold; None and () match every job.
+
+    held: by a user, or after an end that needs one. lost: held because of losses in a row.
+    """
 
     states: Sequence[str] = ()
     command: str | None = None
@@ -27,78 +40,182 @@ class JobFilter(NamedTuple):
     subject: str | None = None
     held: bool = False
     ended_before_ms: int | None = None
+    lost: bool = False
 
 
-def build_conditions(tx: Transaction, which: JobFilter) -> list[ColumnElement[bool]]:
-    """Return SQL conditions of the filter. Raises NoSuchCommand.
+class _Range(NamedTuple):
+    """Jobs that one index holds in order of job id, and further conditions on them.
 
-    They also match jobs of unopened batches, which the callers exclude.
+    by: the index, None for the primary key. `first` and `last` are job ids.
     """
-    conditions: list[ColumnElement[bool]] = []
-    if which.batch is not None:
-        conditions += [j.batch_id == which.batch, *_batch_range(tx, which.batch)]
+
+    by: str | None
+    conditions: tuple[ColumnElement[bool], ...] = ()
+    first: int = 0
+    last: int | None = None
+
+    def select(self, *columns: Any, first: int = 0, last: int | None = None) -> Select[Any]:
+        """Return a query of the jobs that are also between `first` and `last`."""
+        first = max(first, self.first)
+        lasts = [each for each in (last, self.last) if each is not None]
+        query = select(*columns).where(*self.conditions)
+        # One condition a bound: SQLite uses only one of them for the index.
+        if first > 0:
+            query = query.where(j.job_id >= first)
+        if lasts:
+            query = query.where(j.job_id <= min(lasts))
+        if self.by is not None:
+            # Without statistics SQLite may choose the index of a condition that most jobs meet.
+            query = query.with_hint(t.job, f"INDEXED BY {self.by}", "sqlite")
+        return query
+
+
+def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
+    """Return ranges that together have the matching jobs, each job once. Raises NoSuchCommand.
+
+    They have jobs of unopened batches too, which the callers exclude.
+    """
+    command_id = None
     if which.command is not None:
-        conditions.append(j.command_id == read_command_row(tx, which.command)["command_id"])
+        command_id = int(read_command_row(tx, which.command)["command_id"])
+    states = {JobState(each) for each in which.states}
+    conditions = tuple(_conditions(which, command_id, states))
+    if which.batch is not None:
+        return _batch_ranges(tx, which.batch, conditions)
     if which.subject is not None:
-        conditions.append(j.subject == which.subject)
+        return [_Range("job_about", conditions)]
+    if which.lost:
+        return [_Range("job_lost", conditions)]
     if which.held:
-        conditions.append(j.hold == 1)
-    if which.ended_before_ms is not None:
-        conditions.append(j.ended_ms < which.ended_before_ms)
-    return conditions + _state_conditions(which.states)
-
-
-def _state_conditions(states: Sequence[str]) -> list[ColumnElement[bool]]:
-    if not states:
-        return []
-    live = {JobState.LEASED, JobState.RUNNING}
-    if set(states) <= live:
+        return [_Range("job_held", conditions)]
+    if states and states <= _LIVE:
         # Few jobs are live, and live attempts have an index.
-        ids = select(t.attempt.c.job_id).where(t.attempt.c.over_ms.is_(None))
-        return [j.job_id.in_(ids), j.state.in_(states)]
-    # Literals, and the condition on `ended_ms`, let SQLite use the partial indexes.
-    conditions: list[ColumnElement[bool]] = [
-        j.state.in_([literal(JobState(each)) for each in states])
+        return [_Range(None, (j.job_id.in_(_read_live_ids(tx)), *conditions))]
+    if which.ended_before_ms is not None:
+        states = FINAL.intersection(states or FINAL)
+    elif command_id is None and not states:
+        return [_Range(None)]
+    command_ids = [command_id] if command_id is not None else _read_command_ids(tx, states)
+    ended = tuple(_ended_conditions(which))
+    return [
+        _Range(index, (j.command_id == each, _in_states(some), *ended))
+        for each in command_ids
+        for index, some in _split_states(states or set(JobState))
     ]
-    if set(states) <= FINAL:
-        conditions.append(j.ended_ms.is_not(None))
-    elif not set(states) & FINAL:
-        conditions.append(j.ended_ms.is_(None))
-    return conditions
 
 
-def _batch_range(tx: Transaction, batch_id: int) -> list[ColumnElement[bool]]:
+def _conditions(
+    which: JobFilter, command_id: int | None, states: Collection[JobState]
+) -> Iterator[ColumnElement[bool]]:
+    if states:
+        yield _in_states(states)
+    if command_id is not None:
+        yield j.command_id == command_id
+    if which.subject is not None:
+        yield j.subject == which.subject
+    if which.held or which.lost:
+        # A literal, without which SQLite would not use the partial index.
+        yield j.hold == literal_column("1")
+    if which.lost:
+        yield j.reason_code == literal(LOST_OFTEN)
+    yield from _ended_conditions(which)
+
+
+def _ended_conditions(which: JobFilter) -> Iterator[ColumnElement[bool]]:
+    if which.ended_before_ms is not None:
+        yield j.ended_ms.is_not(None)
+        yield j.ended_ms < which.ended_before_ms
+
+
+def _in_states(states: Collection[JobState]) -> ColumnElement[bool]:
+    """Return the condition for states, in the words of the partial index that has them."""
+    if len(states) == 1 and FINAL.issuperset(states):
+        [state] = states
+        return j.state == literal(state)
+    in_states = j.state.in_([literal(state) for state in sorted(states)])
+    return and_(j.ended_ms.is_(None), in_states) if _OPEN.issuperset(states) else in_states
+
+
+def _split_states(states: Collection[JobState]) -> Iterator[tuple[str, Collection[JobState]]]:
+    """Yield the indexes by command and job id that have the jobs in these states."""
+    for state in sorted(FINAL.intersection(states)):
+        yield f"job_{state}", {state}
+    if some := _OPEN.intersection(states):
+        yield "job_open", some
+
+
+def _batch_ranges(
+    tx: Transaction, batch_id: int, conditions: tuple[ColumnElement[bool], ...]
+) -> list[_Range]:
     rows = fetch_records(
         tx, select(t.batch.c.first_job_id, t.batch.c.jobs).where(t.batch.c.batch_id == batch_id)
     )
-    if not rows:
-        return []
-    first, count = rows[0]["first_job_id"], rows[0]["jobs"]
-    return [j.job_id >= first, j.job_id < first + count]
+    return [
+        _Range(
+            None,
+            (j.batch_id == batch_id, *conditions),
+            row["first_job_id"],
+            row["first_job_id"] + row["jobs"] - 1,
+        )
+        for row in rows
+    ]
+
+
+def _read_live_ids(tx: Transaction) -> list[int]:
+    query = select(t.attempt.c.job_id).where(t.attempt.c.over_ms.is_(None))
+    return [row["job_id"] for row in fetch_records(tx, query)]
+
+
+def _read_command_ids(tx: Transaction, states: Collection[JobState]) -> list[int]:
+    """Return the commands with jobs in these states, removed commands too."""
+    tally = t.tally.c
+    query = select(tally.command_id).where(tally.state.in_(list(states)), tally.jobs > 0).distinct()
+    return [row["command_id"] for row in fetch_records(tx, query)]
 
 
 def count_jobs(tx: Transaction, which: JobFilter) -> dict[str, int]:
     """Return the number of matching jobs by state, for all states."""
     total = {str(state): 0 for state in JobState}
-    for row in fetch_records(tx, _select_counts(tx, which)):
-        total[row["state"]] += row["jobs"]
+    for query in _select_counts(tx, which):
+        for row in fetch_records(tx, query):
+            total[row["state"]] += row["jobs"]
     return total
 
 
-def _select_counts(tx: Transaction, which: JobFilter) -> Select[Any]:
+def _select_counts(tx: Transaction, which: JobFilter) -> list[Select[Any]]:
     if which == JobFilter(states=which.states, command=which.command):
-        # The counters have the result already.
-        tally = t.tally.c
-        query = select(tally.state, tally.jobs)
-        if which.states:
-            query = query.where(tally.state.in_(which.states))
-        if which.command is not None:
-            query = query.where(
-                tally.command_id == read_command_row(tx, which.command)["command_id"]
-            )
-        return query
+        return [_select_counters(tx, which)]
     jobs = func.count().label("jobs")
-    return select(j.state, jobs).where(*build_conditions(tx, which)).group_by(j.state)
+    by_end = which.ended_before_ms is not None and which == JobFilter(
+        which.states, which.command, ended_before_ms=which.ended_before_ms
+    )
+    ranges = _ended_ranges(tx, which) if by_end else _find_ranges(tx, which)
+    return [each.select(j.state, jobs).group_by(j.state) for each in ranges]
+
+
+def _select_counters(tx: Transaction, which: JobFilter) -> Select[Any]:
+    """Return the query of the counters, for a filter that they can answer."""
+    tally = t.tally.c
+    query = select(tally.state, tally.jobs)
+    if which.states:
+        query = query.where(tally.state.in_(which.states))
+    if which.command is not None:
+        command_id = read_command_row(tx, which.command)["command_id"]
+        query = query.where(tally.command_id == command_id)
+    return query
+
+
+def _ended_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
+    """Return the ended jobs of each command, by an index in order of their end."""
+    states = FINAL.intersection(which.states or FINAL)
+    if not states:
+        return []
+    if which.command is not None:
+        command_ids = [int(read_command_row(tx, which.command)["command_id"])]
+    else:
+        command_ids = _read_command_ids(tx, states)
+    conditions = (_in_states(states), *_ended_conditions(which))
+    return [_Range("job_ended", (j.command_id == each, *conditions)) for each in command_ids]
 
 
 def find_max_id(tx: Transaction) -> int:
@@ -112,11 +229,39 @@ def find_ids(
     tx: Transaction, which: JobFilter, after_job_id: int, up_to_job_id: int, limit: int
 ) -> list[int]:
     """Return the ids of the next matching jobs, ascending, without jobs of unopened batches."""
-    query = (
-        select(j.job_id)
-        .where(j.job_id > after_job_id, j.job_id <= up_to_job_id, j.hold != batches.HOLD_UNOPENED)
-        .where(*build_conditions(tx, which))
-        .order_by(j.job_id)
-        .limit(limit)
-    )
-    return [row["job_id"] for row in fetch_records(tx, query)]
+    found = []
+    for each in _find_ranges(tx, which):
+        query = (
+            each.select(j.job_id, first=after_job_id + 1, last=up_to_job_id)
+            .where(j.hold != batches.HOLD_UNOPENED)
+            .order_by(j.job_id)
+            .limit(limit)
+        )
+        found.append([row["job_id"] for row in fetch_records(tx, query)])
+    return list(islice(heapq.merge(*found), limit))
+
+
+def find_last_ids(
+    tx: Transaction,
+    which: JobFilter,
+    is_visible: ColumnElement[bool],
+    before: int | None,
+    limit: int,
+) -> list[int]:
+    """Return the ids of the last matching jobs below `before`, descending."""
+    last = None if before is None else before - 1
+    found = []
+    for each in _find_ranges(tx, which):
+        query = (
+            each.select(j.job_id, last=last)
+            .where(is_visible)
+            .order_by(j.job_id.desc())
+            .limit(limit)
+        )
+        found.append([row["job_id"] for row in fetch_records(tx, query)])
+    return list(islice(heapq.merge(*found, reverse=True), limit))
+
+
+def find_lost_jobs(tx: Transaction) -> list[int]:
+    """Return the first jobs that are held because they were lost too often in a row."""
+    return find_ids(tx, JobFilter(lost=True), 0, find_max_id(tx), _MAX_LOST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
@@ -31,10 +31,18 @@ _READ_ENDED = Statement(
         attempt.c.n == job.c.attempts,
         attempt.c.started_ms.is_not(None),
         attempt.c.over_ms.is_not(None),
+        job.c.job_id >= param("first_id"),
         job.c.submitted_ms >= param("since_ms"),
     )
     .order_by(job.c.job_id.desc())
     .limit(_MAX_JOBS)
+)
+_READ_MAX_ID = Statement(select(func.coalesce(func.max(job.c.job_id), 0)))
+_READ_NEXT_SUBMITTED = Statement(
+    select(job.c.job_id, job.c.submitted_ms)
+    .where(job.c.job_id >= param("job_id"))
+    .order_by(job.c.job_id)
+    .limit(1)
 )
 
 
@@ -53,4 +61,23 @@ class EndedJob(NamedTuple):
 
 def read_ended_jobs(tx: Transaction, since_ms: int) -> list[EndedJob]:
     """Return jobs submitted since a time that ran and ended, the last 20,000, oldest first."""
-    return [EndedJob(*row) for row in reversed(_READ_ENDED.run(tx, since_ms=since_ms))]
+    first_id = _find_first_id(tx, since_ms)
+    rows = _READ_ENDED.run(tx, first_id=first_id, since_ms=since_ms)
+    return [EndedJob(*row) for row in reversed(rows)]
+
+
+def _find_first_id(tx: Transaction, since_ms: int) -> int:
+    """Return the id of the first job submitted since a time, by binary search.
+
+    Ids rise with the time of submission, unless the clock was set back meanwhile. Then some of
+    the jobs about that time may be left out.
+    """
+    first, last = 0, int(_READ_MAX_ID.run(tx)[0][0]) + 1
+    while first < last:
+        middle = (first + last) // 2
+        found = _READ_NEXT_SUBMITTED.run(tx, job_id=middle)
+        if not found or found[0][1] >= since_ms:
+            last = middle
+        else:
+            first = found[0][0] + 1
+    return first

@@ -12,7 +12,7 @@ from sqlalchemy.sql import Select
 from mythjobs.model.command import RUN
 from mythjobs.protocol import responses
 from mythjobs.store import tables as t
-from mythjobs.store.queries.filters import JobFilter, build_conditions
+from mythjobs.store.queries.filters import JobFilter, find_last_ids
 from mythjobs.store.statement import Record, fetch_records
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
@@ -30,6 +30,13 @@ _JOB_COLUMNS: Final = (
 )  # fmt: skip
 
 
+# Jobs of unopened batches are invisible.
+_IS_VISIBLE: Final = or_(
+    j.hold != batches.HOLD_UNOPENED,
+    not_(j.batch_id.in_(select(t.batch.c.batch_id).where(t.batch.c.opened_ms.is_(None)))),
+)
+
+
 def select_visible_jobs() -> Select[Any]:
     """Return a query of all jobs except those of unopened batches."""
     return (
@@ -39,16 +46,7 @@ def select_visible_jobs() -> Select[Any]:
                 t.command_revision, t.command_revision.c.revision_id == t.job_class.c.revision_id
             )
         )
-        .where(
-            or_(
-                t.job.c.hold != batches.HOLD_UNOPENED,
-                not_(
-                    t.job.c.batch_id.in_(
-                        select(t.batch.c.batch_id).where(t.batch.c.opened_ms.is_(None))
-                    )
-                ),
-            )
-        )
+        .where(_IS_VISIBLE)
     )
 
 
@@ -65,14 +63,12 @@ def list_jobs(
 
     The caller checks the states and the limit.
     """
-    query = select_visible_jobs().order_by(t.job.c.job_id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(t.job.c.job_id < before)
     which = JobFilter(states=states, command=command, batch=batch, subject=subject)
-    rows = fetch_records(tx, query.where(*build_conditions(tx, which)))
+    ids = find_last_ids(tx, which, _IS_VISIBLE, before, limit)
+    query = select_visible_jobs().where(j.job_id.in_(ids)).order_by(j.job_id.desc())
     return {
-        "jobs": [job_to_record(row) for row in rows],
-        "next": rows[-1]["job_id"] if len(rows) == limit else None,
+        "jobs": [job_to_record(row) for row in fetch_records(tx, query)],
+        "next": ids[-1] if len(ids) == limit else None,
     }
 
 

@@ -38,7 +38,12 @@ _MARK_ALL_MET = Statement(
     .where(in_list(dependency.c.job_id, "job_ids"), dependency.c.met == UNMET)
     .values(met=1)
 )
-_FIND_UNMET = Statement(select(dependency.c.job_id).where(dependency.c.met == UNMET).limit(1))
+_FIND_UNMET = Statement(
+    select(dependency.c.job_id)
+    .where(dependency.c.met == UNMET)
+    .with_hint(dependency, "INDEXED BY dependency_unmet", "sqlite")
+    .limit(1)
+)
 
 ACCEPTED_STATES: Final[Mapping[str, frozenset[JobState]]] = {
     "ok": frozenset({JobState.SUCCEEDED}),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import and_, case, select, update
+from sqlalchemy import and_, case, literal_column, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
@@ -20,10 +20,10 @@ job = t.job
 # Conditions of the job itself, without its subject. scheduler/eligibility.py explains the same.
 _IS_FREE = and_(
     job.c.state == literal(JobState.QUEUED),
-    job.c.hold == 0,
+    job.c.hold == literal_column("0"),
     job.c.stop_requested.is_(None),
     job.c.not_before_ms.is_(None),
-    job.c.unmet == 0,
+    job.c.unmet == literal_column("0"),
 )
 # `is_not(None)` lets SQLite use the partial indexes on subjects.
 _HAS_SUBJECT = (job.c.subject == param("subject"), job.c.subject.is_not(None))

@@ -1,11 +1,11 @@
-"""The program, and `python -m mythjobs`: Ctrl-C ends it without words also while it is loaded."""
+"""Entry point of the program. Ctrl-C exits without a traceback even during the imports."""
 
 import _signal  # type: ignore[import-not-found]  # typeshed has only signal, which is slow to load
 import sys
 
 
 def main() -> int:
-    """Its exit codes stand in docs/cli.md."""
+    """Run the command line; docs/cli.md lists the exit codes."""
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     from mythjobs.cli import main as program
 

@@ -1,4 +1,4 @@
-"""What the documents promise is there, and what is there stands in the documents."""
+"""The documents describe every command, message, error and route, and nothing else."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def cli_commands(command: click.Command, path: str = "mythjobs") -> Iterator[tuple[str, list[str]]]:
-    """Each command's whole name and its visible options; of groups only their commands."""
+    """Yield the full name of each command with its visible options; groups only as prefixes."""
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
@@ -50,7 +50,7 @@ def section(name: str) -> str:
 def test_each_command_of_the_command_line_is_described(name: str) -> None:
     described = section(name)
     for option in COMMANDS[name]:
-        assert option in described, f"docs/cli.md does not say what {option} of {name} is"
+        assert option in described, f"docs/cli.md does not describe {option} of {name}"
 
 
 def test_the_command_line_has_each_command_that_is_described() -> None:
@@ -71,10 +71,10 @@ def test_each_message_of_the_link_is_described(tag: str) -> None:
 
 
 def codes() -> set[str]:
-    """Of errors that are raised while a request is answered."""
+    """Return the codes of errors that a response of the API can have."""
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     found = {each.code for each in classes if issubclass(each, errors.MythJobsError)}
-    # These end a master at its start, or a connection of a machine.
+    # The others end a master at its start, or the connection of a machine.
     return (
         found
         - {"error", "configuration", "state_not_writable", "protocol", "taken"}
@@ -90,14 +90,14 @@ def test_each_error_of_the_api_is_described(code: str) -> None:
     assert f"`{code}`" in (DOCS / "api.md").read_text(encoding="utf-8")
 
 
-def test_the_drawing_of_a_jobs_life_is_the_table_of_its_life() -> None:
+def test_the_diagram_of_job_states_equals_the_table_of_transitions() -> None:
     text = (DOCS / "life.md").read_text(encoding="utf-8")
     _, _, drawn = text.partition("```mermaid\n")
     assert drawn.partition("\n```")[0] == life.diagram()
 
 
 def routes_described() -> set[tuple[str, str]]:
-    """From rows like: `POST /api/v1/jobs/ID/x?y=z` · `b` (`b` in the place of `x`)."""
+    """Parse rows like: `POST /api/v1/jobs/ID/x?y=z` · `b`, where `b` replaces `x`."""
     text = (DOCS / "api.md").read_text(encoding="utf-8")
     found = set()
     for cell in re.findall(r"^\| (`[A-Z]+ /api/v1/[^|]+) \|", text, re.MULTILINE):

@@ -1,4 +1,4 @@
-"""Files that one can read at a sitting."""
+"""Length of source files."""
 
 from pathlib import Path
 
@@ -25,4 +25,4 @@ def sources() -> list[Path]:
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_is_over_400_lines(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGEST, f"{path.relative_to(ROOT)} has {lines} lines: divide it"
+    assert lines <= LONGEST, f"{path.relative_to(ROOT)} has {lines} lines: split it"

@@ -36,7 +36,7 @@ class RunReport(NamedTuple):
 class Cluster:
     def __init__(self, plan: Plan, stores: StoreFactory, *, trace: bool = False) -> None:
         self.plan = plan
-        self.sim = Simulator(plan.seed, trace=trace)
+        self.sim = Simulator(plan.seed, trace=trace, start_ms=plan.start_ms)
         self.checker = SafetyChecker(self.sim)
         self._stores = stores
         self._live: set[tuple[int, int]] = set()

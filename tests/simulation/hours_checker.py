@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mythjobs.agent.core.lease_terms import hours_from_message
-from mythjobs.model import window
-from mythjobs.model.weekly import CLOSED
-from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
+from tests.simulation.hours_oracle import ObservedHours
 from tests.simulation.program import Key, Program
 from tests.simulation.simulator import Simulator
 
@@ -19,13 +16,15 @@ if TYPE_CHECKING:
 _TOLERANCE_MS: Final = 2000
 # An agent checks once a second whether the wall clock was stepped.
 _CLOCK_CHECK_MS: Final = 1500
+# How far ahead the next close is looked for. After that it is looked for again.
+_HORIZON_MS: Final = 3 * 3_600_000
 
 
 class HoursChecker:
     def __init__(self, sim: Simulator) -> None:
         self._sim = sim
         # Hours that a machine received last for an attempt.
-        self._hours: dict[tuple[str, Key], Hours | None] = {}
+        self._hours: dict[tuple[str, Key], ObservedHours | None] = {}
         # Simulated time of the last change of hours or wall clock of a machine.
         self._changed_ms: dict[str, int] = {}
         self._running: dict[Key, tuple[ObservedMachine, Program]] = {}
@@ -35,7 +34,7 @@ class HoursChecker:
     def on_hours(self, machine: ObservedMachine, key: Key, spec: m.HoursSpec | None) -> None:
         """The machine received the hours of an attempt."""
         place = machine.name, key
-        hours = hours_from_message(spec)
+        hours = ObservedHours.from_message(spec)
         if place in self._hours and self._hours[place] == hours:
             return
         self._hours[place] = hours
@@ -73,22 +72,19 @@ class HoursChecker:
         if machine.supervised_ms < _CLOCK_CHECK_MS:
             self._uninformed.add(machine.name)
 
-    def _max_delay_ms(self, hours: Hours) -> int:
+    def _max_delay_ms(self, hours: ObservedHours) -> int:
         """Return the maximum time from close to freeze or termination, on the slowest clock."""
         grace_ms = 0 if hours.closing == "freeze" else round(hours.grace_s * 1120)
         return grace_ms + _TOLERANCE_MS + _CLOCK_CHECK_MS
 
-    def _schedule_at_close(self, machine: ObservedMachine, program: Program, hours: Hours) -> None:
+    def _schedule_at_close(
+        self, machine: ObservedMachine, program: Program, hours: ObservedHours
+    ) -> None:
         """Schedule a check after the next close of the hours."""
         wall_ms = machine.clock.wall_ms()
-        sets, zone, overrides = hours.sets, hours.zone, hours.overrides
-        opens_ms = window.next_open_ms(sets, zone, wall_ms, overrides)
-        if opens_ms is None:
-            return
-        closes_ms = window.next_close_ms(sets, zone, opens_ms, overrides)
-        if closes_ms is not None:
-            at_ms = machine.clock.time_of_wall(closes_ms)
-            self._schedule(at_ms + self._max_delay_ms(hours), machine, program)
+        closes_ms = hours.find_close_ms(wall_ms, wall_ms + _HORIZON_MS)
+        at_ms = machine.clock.time_of_wall(closes_ms or wall_ms + _HORIZON_MS)
+        self._schedule(at_ms + self._max_delay_ms(hours), machine, program)
 
     def _schedule(self, at_ms: int, machine: ObservedMachine, program: Program) -> None:
         self._sim.call_at(at_ms, self._check, machine, program)
@@ -118,9 +114,7 @@ class HoursChecker:
     def _is_excused(self, machine: ObservedMachine, program: Program) -> bool:
         return machine.name in self._uninformed or program.orphaned_ms is not None
 
-    def _was_closed(self, machine: ObservedMachine, hours: Hours, duration_ms: int) -> bool:
+    def _was_closed(self, machine: ObservedMachine, hours: ObservedHours, duration_ms: int) -> bool:
         """Return whether the hours were closed for `duration_ms` until now, by the wall clock."""
         wall_ms = machine.clock.wall_ms()
-        start_ms = wall_ms - duration_ms
-        levels = window.changes(hours.sets, hours.zone, start_ms, wall_ms, hours.overrides)
-        return all(level == CLOSED for _, level in levels)
+        return hours.is_closed_throughout(wall_ms - duration_ms, wall_ms)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from mythjobs.protocol.messages import HEARTBEAT_S
+from tests.simulation.simulator import NOON_MS
 
 MASTER = 0
 
@@ -50,6 +51,7 @@ class Plan(Struct, frozen=True):
     beat_s: float = HEARTBEAT_S  # heartbeat interval
     # Maximum delay of TCP retransmission after a cut ends; new connections have no such delay.
     backoff_ms: int = 0
+    start_ms: int = NOON_MS  # wall time of the start
 
 
 def encode_plan(plan: Plan) -> str:

@@ -9,7 +9,8 @@ import msgspec
 
 from mythjobs.protocol.messages import HEARTBEAT_S
 from tests.simulation.plan import MASTER, Fault, Plan
-from tests.simulation.workload import generate_workload
+from tests.simulation.simulator import NOON_MS
+from tests.simulation.workload import DAILY_WINDOWS, Table, generate_workload
 
 HOUR_MS: Final = 3_600_000
 _RATES: Final = (900, 950, 990, 1000, 1010, 1050, 1100)
@@ -25,6 +26,9 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
     drift = random.random() < 0.7
     rates = [random.choice(_RATES) if drift else 1000 for _ in range(machines + 1)]
     commands, settings, work = generate_workload(random, machines, jobs, calm_ms)
+    start_ms = NOON_MS
+    if random.random() < 0.25:
+        start_ms = _use_zone_with_change(random, commands, settings, calm_ms)
     faults = generate_faults(random, machines, calm_ms)
     if random.random() < 0.6:
         submit_times_ms = [each.at_ms for each in work if each.action == "submit"]
@@ -36,7 +40,32 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
         seed, machines, calm_ms, rates, commands, settings,
         faults, work, {"nas": random.randint(1, 3)},
         random.choice(_HEARTBEATS_S), random.choice(_BACKOFFS_MS),
+        start_ms,
     )  # fmt: skip
+
+
+# Zones, and instants (ms UTC) at which their clocks change: forward or back, by one hour or half.
+_CLOCK_CHANGES: Final = (
+    ("Europe/Berlin", 1_774_746_000_000),  # 2026-03-29
+    ("Europe/Berlin", 1_792_890_000_000),  # 2026-10-25
+    ("America/St_Johns", 1_772_947_800_000),  # 2026-03-08
+    ("America/St_Johns", 1_793_507_400_000),  # 2026-11-01
+    ("Australia/Lord_Howe", 1_775_314_800_000),  # 2026-04-05
+    ("Australia/Lord_Howe", 1_791_041_400_000),  # 2026-10-04
+)
+
+
+def _use_zone_with_change(
+    random: Random, commands: list[Table], settings: list[Table], calm_ms: int
+) -> int:
+    """Give the machines a zone whose clocks change during the run. Return the start of the run."""
+    zone, change_ms = random.choice(_CLOCK_CHANGES)
+    for each in settings:
+        each["zone"] = zone
+    for each in (*commands, *settings):
+        if "windows" in each:
+            each["windows"]["open"] = random.choice(DAILY_WINDOWS)
+    return change_ms - random.randrange(calm_ms * 2 // 3)
 
 
 # For each kind: maximum number in an hour, minimum and maximum duration (ms), and possible targets:

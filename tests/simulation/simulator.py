@@ -33,10 +33,14 @@ class ScheduledCall:
 
 
 class Simulator:
-    """`random` draws what plans do not record: jitter and durations of writes."""
+    """`random` draws what plans do not record: jitter and durations of writes.
 
-    def __init__(self, seed: int, *, trace: bool = False) -> None:
+    start_ms: what a correct wall clock shows at simulated time 0.
+    """
+
+    def __init__(self, seed: int, *, trace: bool = False, start_ms: int = NOON_MS) -> None:
         self.now_ms = 0
+        self.start_ms = start_ms
         self.random = Random(seed)
         self.violations: list[str] = []
         # Occurrences of events of the simulation itself; they show what a run covered.
@@ -97,7 +101,7 @@ class SimClock:
         self._rate = rate
         self._start_ms = sim.now_ms
         self._initial_steady_ms = initial_steady_ms
-        self._wall_offset_ms = NOON_MS + sim.now_ms - initial_steady_ms
+        self._wall_offset_ms = sim.start_ms + sim.now_ms - initial_steady_ms
 
     def steady_ms(self) -> int:
         elapsed_ms = self._sim.now_ms - self._start_ms

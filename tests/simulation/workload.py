@@ -24,6 +24,12 @@ _WINDOWS: Final = (
     [*_NIGHT, *(f"{hour}:00-{hour}:50" for hour in range(10, 20))],
     [*_NIGHT, *(f"{hour}:10-{hour}:40 at most 1" for hour in range(10, 20))],
 )
+# The same around the clock, with ranges that begin or end in skipped and repeated hours.
+DAILY_WINDOWS: Final = (
+    [f"{hour}:02-{hour}:32" for hour in range(24)],
+    [f"{hour}:40-{(hour + 1) % 24}:20" for hour in range(24)],
+    [f"{hour}:10-{hour}:40 at most 1" for hour in range(24)],
+)
 _CLOSINGS: Final = ("finish", "freeze", "requeue", "terminate")
 
 

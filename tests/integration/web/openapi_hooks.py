@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 _MAX_WAIT_S: Final = 0.02
 
 schemathesis.openapi.media_type(
-    "application/jsonl", st.sampled_from([b'{"text": "a"}\n{}\n', b"{}", b"[1]\n"]) | st.binary()
+    "application/x-ndjson", st.sampled_from([b'{"text": "a"}\n{}\n', b"{}", b"[1]\n"]) | st.binary()
 )
 
 

@@ -67,7 +67,7 @@ class LinesOperation(Operation):
 
     def __post_init__(self) -> None:
         lines = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
-        self.request_body = RequestBody(content={"application/jsonl": lines}, required=True)
+        self.request_body = RequestBody(content={"application/x-ndjson": lines}, required=True)
 
 
 def make_openapi_config() -> OpenAPIConfig:

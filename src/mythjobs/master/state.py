@@ -73,6 +73,7 @@ class LiveAttempt:
     boot_id: str = ""  # of the machine when it got the lease; a later boot has ended the attempt
     silence: str = KEEP  # the lease policy
     lease_s: float | None = None  # None: does not expire
+    leased_ms: int = 0  # wall
     # The rest is not stored.
     renewed_ms: int = 0  # steady; arrival of the last heartbeat that listed the attempt
     grant_no: int = 0  # on the current connection; 0 if granted on an earlier one
@@ -141,8 +142,11 @@ class Machine:
         return self.heartbeat_no > 0 and not self.is_draining
 
     def is_frozen(self, attempt: LiveAttempt) -> bool:
-        """Return whether the attempt is known to be frozen; unknown while disconnected: False."""
-        return bool(attempt.frozen_by) and self.connection is not None
+        """Return whether the attempt is known to be frozen.
+
+        While disconnected, and until the first heartbeat after that, this is unknown: False.
+        """
+        return bool(attempt.frozen_by) and self.heartbeat_no > 0
 
     def facts(self) -> MachineFacts:
         return MachineFacts(
@@ -291,7 +295,9 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
             row.boot_id,
             row.silence,
             row.lease_s,
+            row.leased_ms,
             renewed_ms=now.steady_ms,
+            frozen_by=(USER_HOLDER,) if row.paused else (),
         )
         state.add_attempt(state.machines[row.machine_id], row.job_id, attempt)
     return state

@@ -28,7 +28,7 @@ def test_filters_count_and_list_matching_jobs(store: Store) -> None:
         q.queue_jobs(tx, 3)
         q.queue_jobs(tx, 2, command="other", subject="a")
         batch = q.queue_batch(tx, 2)
-        jobs.set_hold(tx, [2], True, "held")
+        jobs.hold(tx, [2], "held")
         q.start(tx, *q.lease(tx, 1))
         q.run(tx, 3, JobEvent.FAILED, at_ms=q.NOON + 5)
     with store.snapshot() as tx:

@@ -79,7 +79,7 @@ def test_only_a_queued_job_can_be_held(store: Store) -> None:
         q.enrol_machines(tx)
         q.queue_jobs(tx, 2)
         q.lease(tx, 1)
-        jobs.set_hold(tx, [1, 2], True, "by anna")
+        jobs.hold(tx, [1, 2], "by anna")
         assert [q.read_column(tx, each, "hold") for each in (1, 2)] == [0, 1]
 
 

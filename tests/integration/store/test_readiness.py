@@ -19,11 +19,11 @@ def _ready(tx: Transaction) -> list[int]:
 def test_a_held_job_is_not_ready_until_it_is_released(store: Store) -> None:
     with store.transaction() as tx:
         [job_id] = q.queue_jobs(tx, 1)
-        jobs.set_hold(tx, [job_id], True, "by anna")
+        jobs.hold(tx, [job_id], "by anna")
         assert readiness.refresh(tx, [job_id]) == set()
         assert _ready(tx) == []
         assert q.read_column(tx, job_id, "reason") == "by anna"
-        jobs.set_hold(tx, [job_id], False, "")
+        jobs.release(tx, [job_id])
         assert readiness.refresh(tx, [job_id]) == {1}
         assert _ready(tx) == [job_id]
 

@@ -12,6 +12,8 @@ from mythjobs.master import requests
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.requests import JobActionResult
+from mythjobs.store.queries import history
+from tests.unit.master.harness import NOON
 from tests.unit.master.lease_harness import LeaseHarness
 
 ATTIC = 1
@@ -170,6 +172,83 @@ def test_a_job_that_started_in_time_is_retried_past_its_deadline(master: LeaseHa
     assert master.take_grants() == [job]
 
 
+# End times.
+
+
+def report_end(
+    master: LeaseHarness, job: int, *, started_ms: int | None, ended_ms: int, heartbeat_ms: int
+) -> dict[str, Any]:
+    """Report an end on a new connection, after the machine's clock. Return the attempt."""
+    master.disconnect(ATTIC)
+    held = "leased" if started_ms is None else "running"
+    connection = master.reconnect(held={(job, 1): held})
+    master.send_frame(
+        connection,
+        m.Heartbeat(2, [m.HeldAttempt(job, 1, "ended")], heartbeat_ms),
+        m.Ended(job, 1, {"kind": "exited", "code": 0}, started_ms, ended_ms, {"wall_s": 10.0}),
+    )
+    assert master.state(job) == "succeeded"
+    assert master.row(job)["ended_ms"] == master.attempt(job, 1)["over_ms"]
+    return master.attempt(job, 1)
+
+
+def test_a_job_that_ended_while_the_master_was_away_ended_when_its_machine_says(
+    master: LeaseHarness,
+) -> None:
+    # Seen: after eight hours without a master every job had taken eight hours, also for what-if.
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.advance(8 * 3600)
+    attempt = report_end(
+        master, job, started_ms=NOON + 1000, ended_ms=NOON + 11_000,
+        heartbeat_ms=master.now.wall_ms,
+    )  # fmt: skip
+    assert (attempt["started_ms"], attempt["over_ms"]) == (NOON + 1000, NOON + 11_000)
+    with master.store.snapshot() as tx:
+        [past] = history.read_ended_jobs(tx, 0)
+    assert past.over_ms - past.started_ms == 10_000
+
+
+def test_times_of_a_machine_are_corrected_by_its_clock_skew(master: LeaseHarness) -> None:
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.advance(100)
+    hour_ms = 3_600_000
+    attempt = report_end(
+        master, job, started_ms=NOON + hour_ms + 1000, ended_ms=NOON + hour_ms + 11_000,
+        heartbeat_ms=master.now.wall_ms + hour_ms,
+    )  # fmt: skip
+    assert (attempt["started_ms"], attempt["over_ms"]) == (NOON + 1000, NOON + 11_000)
+
+
+@pytest.mark.parametrize(
+    "started_s, ended_s, stored",
+    [
+        (10, 5, (10, 10)),  # the clock was set back while the job ran
+        (10, 200, (10, 100)),  # it was set back after the job
+        (200, 210, (100, 100)),
+        (-50, 20, (0, 20)),  # before the lease
+        (None, 20, (None, 20)),
+    ],
+)
+def test_end_times_lie_between_the_lease_the_start_and_now(
+    master: LeaseHarness, started_s: int | None, ended_s: int, stored: tuple[int | None, int]
+) -> None:
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.advance(100)
+    started_ms = None if started_s is None else NOON + 1000 * started_s
+    attempt = report_end(
+        master, job, started_ms=started_ms, ended_ms=NOON + 1000 * ended_s,
+        heartbeat_ms=master.now.wall_ms,
+    )  # fmt: skip
+    found = (attempt["started_ms"], attempt["over_ms"])
+    assert found == tuple(None if each is None else NOON + 1000 * each for each in stored)
+
+
 # Paused jobs.
 
 
@@ -212,3 +291,57 @@ def test_a_lost_job_is_held_if_paused_by_a_user_but_not_by_a_window(master: Leas
         assert (master.explain(job)["code"] == "held") is held
     master.request(requests.ReleaseJobs([job - 1]))
     assert master.take_grants() == [job - 1]
+
+
+def test_a_paused_job_is_held_when_its_machine_reboots(master: LeaseHarness) -> None:
+    # Seen: the job ran again, because the handshake forgot the pause before the first heartbeat
+    # of the new boot ended the attempt.
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
+    master.disconnect(ATTIC)
+    master.reconnect(boot="second boot", held={})
+    assert master.take_grants() == []
+    assert master.explain(job)["code"] == "held"
+
+
+def test_a_paused_job_is_held_when_master_and_machine_reboot(master: LeaseHarness) -> None:
+    # The usual case: both run on one machine.
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
+    master.restart()
+    master.reconnect(boot="second boot", held={})
+    assert master.take_grants() == []
+    assert master.explain(job)["code"] == "held"
+
+
+def test_a_resumed_job_runs_again_after_a_restart_of_master_and_machine(
+    master: LeaseHarness,
+) -> None:
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
+    master.send_frame(ATTIC, m.Frozen(job, 1, []))
+    master.restart()
+    master.reconnect(boot="second boot", held={})
+    assert master.take_grants() == [job]
+
+
+def test_a_resume_while_disconnected_is_seen_at_the_next_heartbeat(master: LeaseHarness) -> None:
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
+    master.disconnect(ATTIC)
+    # A machine reports at each connection what is frozen, and nothing of the rest.
+    connection = master.reconnect(held={(job, 1): "running"})
+    assert master.explain(job)["code"] == "running"
+    master.disconnect(connection)
+    master.restart()
+    connection = master.reconnect(held={(job, 1): "running"})
+    master.end(connection, job, 1, o.Lost("the reaper died"))
+    assert master.take_grants() == [job]

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mythjobs.master import requests
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
+from tests.unit.master.harness import NOON
 from tests.unit.master.lease_harness import LeaseHarness
+
+REAL_END_MS = NOON + 900_000
 
 
 @pytest.fixture
@@ -53,10 +57,14 @@ def tally(master: LeaseHarness) -> dict[str, int]:
 
 def test_a_late_success_is_accepted(master: LeaseHarness) -> None:
     job = lost_job(master)
-    report_end(master, job, o.Exited(0), output=[(5, 5, 0)])
+    attic = master.reconnect(held={(job, 1): "ended"})
+    ended = master.ended(job, 1, o.Exited(0), output=[(5, 5, 0)])
+    master.send_frame(attic, msgspec.structs.replace(ended, started_ms=NOON, ended_ms=REAL_END_MS))
     assert master.state(job) == "succeeded"
     attempt = master.attempt(job, 1)
     assert (attempt["evidence"], attempt["output"]) == ("observed late", "[[5, 5, 0]]")
+    # The time of the real end, not of the report.
+    assert attempt["over_ms"] == master.row(job)["ended_ms"] == REAL_END_MS
     assert master.events(job)[-1] == "adopted"
     assert tally(master) == {"succeeded": 1}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -17,6 +18,7 @@ from mythjobs.master.attempts.retry import (
     hold_failed,
     hold_paused,
 )
+from mythjobs.master.attempts.run_times import correct_start, correct_times
 from mythjobs.master.isolation import Problem, describe_error
 from mythjobs.master.state import USER_HOLDER, Deferral, LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
@@ -41,14 +43,34 @@ class Completions:
         self._ended: dict[int, job_state.AttemptEnd] = {}
         self._run_times: set[tuple[int, int]] = set()  # (command, machine)
         self.progress: dict[tuple[int, int], tuple[int | None, str | None]] = {}
+        self._paused: dict[tuple[int, int], bool] = {}  # by a user
 
     def record_start(self, machine: Machine, job_id: int, at_ms: int) -> None:
         attempt = machine.live_attempts[job_id]
         if attempt.started_ms is None:
+            at_ms = correct_start(
+                attempt.leased_ms,
+                at_ms,
+                skew_ms=machine.clock_skew_ms,
+                now_ms=self._turn.now.wall_ms,
+            )
             self._started[job_id] = job_state.AttemptStart(
                 job_id, attempt.n, attempt.command_id, at_ms
             )
             machine.live_attempts[job_id] = attempt.with_start(at_ms)
+
+    def record_holders(self, machine: Machine, job_id: int, holders: tuple[str, ...]) -> None:
+        """Record who freezes an attempt.
+
+        The store keeps whether a user does: a paused job is held if its attempt is lost.
+        """
+        attempt = machine.live_attempts[job_id]
+        if attempt.frozen_by == holders:
+            return
+        is_paused = USER_HOLDER in holders
+        if is_paused != (USER_HOLDER in attempt.frozen_by):
+            self._paused[job_id, attempt.n] = is_paused
+        machine.live_attempts[job_id] = replace(attempt, frozen_by=holders)
 
     def record_end(self, machine: Machine, message: Ended) -> None:
         """Record an end that the machine reported.
@@ -61,6 +83,13 @@ class Completions:
         except ValueError as error:
             raise ProtocolError(f"end of job {message.job}: {error}") from None
         attempt = machine.live_attempts[message.job]
+        started_ms, ended_ms = correct_times(
+            attempt.leased_ms,
+            message.started_ms,
+            message.ended_ms,
+            skew_ms=machine.clock_skew_ms,
+            now_ms=self._turn.now.wall_ms,
+        )
         if isinstance(outcome, o.Exited) and message.started_ms is not None:
             active_s = usage.wall_s - usage.frozen_s
             self._turn.state.record_run_time(attempt.command_id, machine.machine_id, active_s)
@@ -70,7 +99,8 @@ class Completions:
             message.job,
             outcome,
             self._decide(message.job, attempt, outcome, message.later),
-            started_ms=message.started_ms,
+            started_ms=started_ms,
+            ended_ms=ended_ms,
             usage=_encode(message.usage).decode(),
             output=_encode(message.output).decode() if message.output else "",
             evidence=message.proof or "observed",
@@ -116,6 +146,7 @@ class Completions:
         decision: RetryDecision,
         *,
         started_ms: int | None = None,
+        ended_ms: int | None = None,
         usage: str = "",
         output: str = "",
         evidence: str = "observed",
@@ -150,6 +181,7 @@ class Completions:
             decision.hold,
             decision.failed,
             self._not_before(decision),
+            ended_ms,
         )
 
     def _not_before(self, decision: RetryDecision) -> int | None:
@@ -174,6 +206,8 @@ class Completions:
         if self.progress:
             rows = [(job_id, n, *progress) for (job_id, n), progress in self.progress.items()]
             jobs.record_progress(turn.tx, rows)
+        if self._paused:
+            job_state.set_paused(turn.tx, self._paused)
         if self._ended:
             self._write_ends()
 

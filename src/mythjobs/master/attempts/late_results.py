@@ -6,6 +6,7 @@ import json
 
 from mythjobs.errors import ProtocolError
 from mythjobs.master.attempts.retry import AttemptHistory, decide
+from mythjobs.master.attempts.run_times import correct_times
 from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
@@ -80,6 +81,13 @@ class LateResults:
             and isinstance(outcome, _OWN_OUTCOMES)
             and target(decision.event) in FINAL
         )
+        started_ms, ended_ms = correct_times(
+            old.leased_ms,
+            message.started_ms,
+            message.ended_ms,
+            skew_ms=machine.clock_skew_ms,
+            now_ms=turn.now.wall_ms,
+        )
         end = job_state.AttemptEnd(
             old.job_id,
             old.n,
@@ -87,13 +95,14 @@ class LateResults:
             old.batch_id,
             old.state,
             decision.event,
-            message.started_ms,
+            started_ms,
             json.dumps(o.to_json(outcome)),
             json.dumps(message.usage),
             json.dumps(message.output) if message.output else "",
             late_results.ACCEPTED_LATE if accepted else late_results.TOO_LATE,
             decision.reason_code,
             decision.reason,
+            ended_ms=ended_ms,
         )
         report = f"{machine.name} reported: {o.describe(outcome)}"
         if not accepted:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from mythjobs.model import outcome as o
 from mythjobs.model.command import RUN, Command
-from mythjobs.model.life import JobEvent
+from mythjobs.model.life import LOST_OFTEN, JobEvent
 from mythjobs.model.silence import HOLD
 
 # A job that is lost so often in a row may be what takes its machines down.
@@ -129,8 +129,11 @@ def _machine_shortage(history: AttemptHistory, description: str) -> RetryDecisio
 def _lost(history: AttemptHistory, description: str) -> RetryDecision:
     losses = history.losses + 1
     if losses >= MAX_LOSSES:
-        reason = f"held because it was lost {losses} times in a row; {description}"
-        return RetryDecision(JobEvent.REQUEUED, "lost_often", reason, losses, hold=1)
+        reason = (
+            f"held because it was lost {losses} times in a row, so it may be what ends its machine "
+            f"or reaper; {description}; `mythjobs release` runs it again"
+        )
+        return RetryDecision(JobEvent.REQUEUED, LOST_OFTEN, reason, losses, hold=1)
     if history.silence == HOLD:
         return RetryDecision(JobEvent.REQUEUED, "lost", _held(description), losses, hold=1)
     return RetryDecision(JobEvent.REQUEUED, "again", description, losses)

@@ -56,9 +56,10 @@ def attach_machine(
         turn.state.placement.clear_declines(machine.machine_id)
     machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
     # Grant numbers start again on each connection. Earlier grants count as journalled (number 0);
-    # the first heartbeat shows which of them the machine has.
+    # the first heartbeat shows which of them the machine has. Until then `frozen_by` stays as it
+    # was, because an attempt that a user had paused may have ended with the machine's last boot.
     machine.live_attempts = {
-        job_id: replace(each, grant_no=0, sent_hours="?", sent_limits="?", frozen_by=())
+        job_id: replace(each, grant_no=0, sent_hours="?", sent_limits="?")
         for job_id, each in machine.live_attempts.items()
     }
     machine.connection, machine.incarnation = request.connection, hello.incarnation
@@ -135,8 +136,7 @@ class FrameHandler:
                 case m.Frozen():
                     if self._is_live(machine, each.job, each.n):
                         holders = tuple(sorted({holder[:20] for holder in each.holders[:10]}))
-                        attempt = machine.live_attempts[each.job]
-                        machine.live_attempts[each.job] = replace(attempt, frozen_by=holders)
+                        self._completions.record_holders(machine, each.job, holders)
                 case m.Heartbeat():
                     self._handle_heartbeat(machine, each, frame.seen)
                 case _:
@@ -225,7 +225,11 @@ class FrameHandler:
                 self._completions.record_loss(machine, job_id, outcome, "observed: rebooted")
 
     def _resume_held(self, machine: Machine, job_id: int, state: str) -> None:
-        """Repeat what a lost connection may have dropped: a start, a stop request."""
+        """Repeat what a lost connection may have dropped: a start, a stop request.
+
+        The machine reports next which attempts are frozen, and nothing of the others.
+        """
+        self._completions.record_holders(machine, job_id, ())
         attempt = machine.live_attempts[job_id]
         if state == "running" and attempt.started_ms is None:
             self._completions.record_start(machine, job_id, self._turn.now.wall_ms)

@@ -83,7 +83,7 @@ def hold_jobs(turn: TurnContext, request: requests.HoldJobs) -> list[JobActionRe
             return _final_error(flags) or ("", error)
         if flags.hold == batches.HOLD_UNOPENED:
             return "", f"job {job_id} is part of a batch that is being opened; try again shortly"
-        jobs.set_hold(turn.tx, [job_id], True, "held; `mythjobs release` lets it run")
+        jobs.hold(turn.tx, [job_id], "held; `mythjobs release` lets it run")
         turn.recheck(readiness.refresh(turn.tx, [flags.job_id]))
         return "held", ""
 
@@ -94,7 +94,7 @@ def release_jobs(turn: TurnContext, request: requests.ReleaseJobs) -> list[JobAc
     def act(flags: jobs.JobFlags) -> tuple[str, str]:
         if flags.hold != 1 or flags.state != JobState.QUEUED:
             return _final_error(flags) or ("", f"job {flags.job_id} is not held")
-        jobs.set_hold(turn.tx, [flags.job_id], False, "")
+        jobs.release(turn.tx, [flags.job_id])
         turn.recheck(readiness.refresh(turn.tx, [flags.job_id]))
         turn.add_event(flags.job_id, 0, "released")
         return "released", ""

@@ -92,6 +92,7 @@ def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) ->
         boot_id=machine.boot_id,
         silence=terms.silence,
         lease_s=terms.lease_s,
+        leased_ms=turn.now.wall_ms,
         renewed_ms=turn.now.steady_ms,
         grant_no=machine.last_grant_no + 1,
         sent_hours=terms.hours,
@@ -139,7 +140,7 @@ def hold_failed_grants(turn: TurnContext) -> None:
             f"held, as the master failed to start it ({turn.state.set_aside[unit].error}); "
             "cancel it, or let `mythjobs release` try again"
         )
-        jobs.set_hold(turn.tx, [job_id], True, sentence)
+        jobs.hold(turn.tx, [job_id], sentence)
         turn.recheck(readiness.refresh(turn.tx, [job_id]))
         turn.state.set_aside = {
             each: why for each, why in turn.state.set_aside.items() if each != unit

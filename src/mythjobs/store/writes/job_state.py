@@ -5,7 +5,7 @@ Each statement tests the old state, as the transition table of model/life.py all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import insert, update
@@ -51,7 +51,10 @@ class AttemptStart(NamedTuple):
 
 
 class AttemptEnd(NamedTuple):
-    """The end of an attempt. `old_state` is the job's state before this transaction."""
+    """The end of an attempt. `old_state` is the job's state before this transaction.
+
+    ended_ms: None for the time of the transaction.
+    """
 
     job_id: int
     n: int
@@ -70,6 +73,7 @@ class AttemptEnd(NamedTuple):
     hold: int = 0
     failures_added: int = 0  # 1: the attempt counts for [retry]
     not_before_ms: int | None = None
+    ended_ms: int | None = None
 
 
 class CancelledJob(NamedTuple):
@@ -118,6 +122,9 @@ _IS_LIVE_ATTEMPT = (
 )
 _START_ATTEMPT = Statement(
     update(attempt).where(*_IS_LIVE_ATTEMPT).values(started_ms=param("at_ms")), unique_rows=True
+)
+_SET_PAUSED = Statement(
+    update(attempt).where(*_IS_LIVE_ATTEMPT).values(paused=param("paused")), unique_rows=True
 )
 _END_ATTEMPT = Statement(
     update(attempt)
@@ -208,9 +215,18 @@ def start(tx: Transaction, starts: Sequence[AttemptStart]) -> None:
     count_transitions(tx, ((each.command_id, JobState.LEASED, JobState.RUNNING) for each in starts))
 
 
+def set_paused(tx: Transaction, paused: Mapping[tuple[int, int], bool]) -> None:
+    """Record of live attempts (job_id, n) whether a user has frozen them."""
+    rows = [{"job_id": key[0], "n": key[1], "paused": int(on)} for key, on in paused.items()]
+    _SET_PAUSED.run_many(tx, rows)
+
+
 def end(tx: Transaction, ends: Sequence[AttemptEnd], *, at_ms: int) -> None:
     """End live attempts and move their jobs. Raises AssertionError if one was not live."""
-    rows = [each._asdict() | {"at_ms": at_ms} for each in ends]
+    rows = [
+        each._asdict() | {"at_ms": at_ms if each.ended_ms is None else each.ended_ms}
+        for each in ends
+    ]
     changed = _END_ATTEMPT.run_many(tx, rows)
     assert changed == len(ends), f"{changed} of {len(ends)} attempts were live"
     by_event: dict[JobEvent, list[dict[str, object]]] = {}

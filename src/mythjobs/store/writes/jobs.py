@@ -70,6 +70,11 @@ _SET_HOLD = Statement(
     .where(in_list(job.c.job_id, "job_ids"), job.c.state == literal(JobState.QUEUED))
     .values(hold=param("hold"), reason_code=param("code"), reason=param("sentence"))
 )
+_RELEASE = Statement(
+    update(job)
+    .where(in_list(job.c.job_id, "job_ids"), job.c.state == literal(JobState.QUEUED))
+    .values(hold=0, reason_code="", reason="", losses=0)
+)
 _REQUEST_STOP = Statement(
     update(job).where(in_list(job.c.job_id, "job_ids")).values(stop_requested=param("by"))
 )
@@ -113,11 +118,14 @@ def read_submission(tx: Transaction, job_id: int) -> dict[str, Any] | None:
     return dict(zip(NewJob._fields, rows[0], strict=True)) if rows else None
 
 
-def set_hold(tx: Transaction, job_ids: Sequence[int], held: bool, sentence: str) -> None:
-    """Hold or release those of the jobs that are queued; `sentence` becomes their reason."""
-    _SET_HOLD.run(
-        tx, job_ids=list(job_ids), hold=int(held), code="held" if held else "", sentence=sentence
-    )
+def hold(tx: Transaction, job_ids: Sequence[int], sentence: str) -> None:
+    """Hold those of the jobs that are queued; `sentence` becomes their reason."""
+    _SET_HOLD.run(tx, job_ids=list(job_ids), hold=1, code="held", sentence=sentence)
+
+
+def release(tx: Transaction, job_ids: Sequence[int]) -> None:
+    """Release those of the jobs that are queued. Their losses in a row count from 0 again."""
+    _RELEASE.run(tx, job_ids=list(job_ids))
 
 
 def request_stop(tx: Transaction, job_ids: Sequence[int], by: str) -> None:

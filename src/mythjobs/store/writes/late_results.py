@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from mythjobs.model.life import JobEvent, JobState, sources, target
 from mythjobs.store import tables as t
@@ -38,6 +38,7 @@ class EndedAttempt(NamedTuple):
     stop_requested: str | None
     failures: int
     silence: str
+    leased_ms: int
 
     @property
     def is_unobserved(self) -> bool:
@@ -59,6 +60,7 @@ _READ_ENDED = Statement(
         job.c.stop_requested,
         job.c.failures,
         attempt.c.silence,
+        attempt.c.leased_ms,
     ).where(
         in_list(attempt.c.job_id, "job_ids"),
         attempt.c.over_ms.is_not(None),
@@ -74,6 +76,7 @@ _REPLACE_RESULT = Statement(
     )
     .values(
         started_ms=param("started_ms"),
+        over_ms=func.coalesce(param("ended_ms"), attempt.c.over_ms),
         outcome=param("outcome"),
         usage=param("usage"),
         output=param("output"),
@@ -123,11 +126,12 @@ def record_late_result(tx: Transaction, end: AttemptEnd) -> None:
 
 
 def accept_late_result(tx: Transaction, end: AttemptEnd, *, at_ms: int) -> None:
-    """End a queued job by a late result of its last attempt.
+    """End a queued job by a late result of its last attempt, at `at_ms` if it names no time.
 
     Raises AssertionError if the job is not queued or has a newer attempt.
     """
-    changed = _END_QUEUED[end.event].run_many(tx, [end._asdict() | {"at_ms": at_ms}])
+    ended_ms = at_ms if end.ended_ms is None else end.ended_ms
+    changed = _END_QUEUED[end.event].run_many(tx, [end._asdict() | {"at_ms": ended_ms}])
     assert changed == 1, f"job {end.job_id} is not queued after attempt {end.n}"
     record_late_result(tx, end)
     count_transitions(tx, [(end.command_id, JobState.QUEUED, target(end.event))])

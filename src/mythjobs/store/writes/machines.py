@@ -48,6 +48,7 @@ class LiveAttemptRow(NamedTuple):
     silence: str
     lease_s: float | None
     leased_ms: int
+    paused: int
 
 
 _READ_ALL = Statement(

@@ -43,6 +43,7 @@ from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store.open import open_store, redact_password
 from mythjobs.store.queries.batches import read_batch
 from mythjobs.store.queries.commands import read_queue_counts
+from mythjobs.store.queries.filters import find_lost_jobs
 from mythjobs.store.queries.job_details import find_attempt_machines, read_attempt_output
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
@@ -198,6 +199,7 @@ class Master:
                 for each in machines["machines"]
             ],
             "set_aside": set_aside,
+            "lost": await self.read(find_lost_jobs),
         }
 
     async def list_machines(self) -> responses.Machines:

@@ -43,12 +43,15 @@ class QueueCounts(TypedDict):
 
 
 class Status(QueueCounts):
+    """`lost`: jobs held because they were lost too often in a row, the first 1000."""
+
     version: str
     pid: int
     started_ms: int
     store: str
     machines: list[MachineLoad]
     set_aside: list[SetAsideUnit]
+    lost: list[int]
 
 
 class CommandSummary(TypedDict):

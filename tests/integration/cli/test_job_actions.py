@@ -64,6 +64,15 @@ def by_filter(master: Master, act: str, done: int = 312, **more: Any) -> None:
     master.answers["POST jobs/all"] = answer
 
 
+def test_release_lost_selects_jobs_that_were_lost_too_often(call: Call, master: Master) -> None:
+    by_filter(master, "release", done=2)
+    done = call("release", "--lost", "--yes")
+    assert (done.code, done.out) == (0, "2 jobs released\n")
+    assert master.requests[0].query["lost"] == "true"
+    assert master.requests[1].json["lost"] is True
+    assert call("release", "--lost", "7").code == 2
+
+
 def test_a_filter_requires_confirmation_of_the_number_of_jobs(
     call: Call, master: Master, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -224,3 +224,19 @@ def test_an_unknown_state_is_refused(call: Call) -> None:
 
 def test_machines_shows_the_allowed_commands(call: Call) -> None:
     assert "all but backup" in call("machines").out
+
+
+def test_jobs_that_were_lost_too_often_are_told_by_status_and_show(
+    call: Call, master: Master
+) -> None:
+    master.answers["GET status"] = {**STATUS, "lost": [7, 9]}
+    done = call("status")
+    assert done.err.startswith("mythjobs: 2 jobs are held because of losses in a row")
+    assert "7, 9. `mythjobs show JOB` tells more, `mythjobs release --lost`" in done.err
+    reason = {"code": "lost_often", "sentence": "held because it was lost 3 times in a row"}
+    details = {**succeeded(), "state": "queued", "hold": True, "losses": 3, "reason": reason}
+    master.answers["GET jobs/7"] = details
+    done = call("show", "7")
+    assert "held because it was lost 3 times in a row" in done.out
+    assert "job 7 does not run: it was lost 3 times in a row" in done.err
+    assert "`mythjobs release 7`" in done.err

@@ -52,6 +52,7 @@ ALLOWED: Final = {
 # it knows that they have few rows.
 ALLOWED_READS: Final = (
     "job", "job_pkey", "attempt_live", "job_cancelled", "job_failed", "job_held",
+    "job_lost",
 )  # fmt: skip
 
 
@@ -128,7 +129,7 @@ def test_the_next_jobs_of_a_class_come_from_the_index_in_order(sqlite: Transacti
 
 
 def test_the_next_job_about_a_subject_passes_over_no_job(sqlite: Transaction) -> None:
-    assert "SEARCH job USING INDEX job_subject (subject=? AND class_id>?)" in " ".join(
+    assert "SEARCH candidate USING INDEX job_subject (subject=? AND class_id>?)" in " ".join(
         _plan(sqlite, readiness._FIND_FIRST)
     )
 
@@ -141,7 +142,7 @@ FILTERS: Final = [
     )
     for others in (
         {}, {"command": "rare"}, {"command": "common"}, {"subject": "/film"}, {"batch": 1},
-        {"batch": 99}, {"held": True}, {"subject": "/film", "command": "rare"},
+        {"batch": 99}, {"held": True}, {"lost": True}, {"subject": "/film", "command": "rare"},
     )
 ]  # fmt: skip
 LIMIT: Final = 10

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mythjobs.clock import master_now
+from mythjobs.master.requests import Attach, FrameReceived, HoldJobs
+from mythjobs.protocol import messages as m
 from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 ALL = "/api/v1/jobs/all"
@@ -102,5 +105,62 @@ def test_batch_options_apply_to_all_its_jobs(tmp_path: Path) -> None:
         await queue(master, "note", 1, times)
         job = (await master.api("GET", "/jobs/2")).json
         assert (job["not_before_ms"], job["deadline_ms"]) == (4_000_000_000_000, 4_000_000_001_000)
+
+    run(tmp_path, story)
+
+
+class Machine:
+    """A machine of the master that loses the jobs it is told to."""
+
+    def __init__(self, master: ServedMaster) -> None:
+        self._master = master.master
+        self._frames = 0
+
+    async def join(self) -> None:
+        can = sorted(m.CAPABILITIES)
+        hello = m.Hello(1, "key", "", "", "attic", "boot", "first", 2, can=can)
+        await self._master.execute(Attach(hello, trusted=True, connection=7))
+        await self.send(m.Heartbeat(1, []))
+
+    async def send(self, message: m.AgentMessage) -> None:
+        self._frames += 1
+        frame = m.AgentFrame(self._frames, 10**6, 0, [message])
+        self._master.post(FrameReceived(7, frame))
+        await self._master.execute(HoldJobs([]))
+
+    async def lose(self, job: int, n: int) -> None:
+        lost: dict[str, Any] = {"kind": "lost", "why": "the reaper died"}
+        now_ms = master_now().wall_ms
+        await self.send(m.Ended(job, n, lost, now_ms, now_ms))
+
+
+def test_jobs_that_were_lost_too_often_are_shown_and_released_together(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        machine = Machine(master)
+        await machine.join()
+        await queue(master, "note", 2)
+        held = await queue(master, "other", 1, "&hold=true")
+        for n in (1, 2, 3):
+            await machine.lose(1, n)
+            await machine.lose(2, n)
+        for job in (1, 2):
+            found = (await master.api("GET", f"/jobs/{job}")).json
+            assert (found["hold"], found["losses"]) == (True, 3)
+            assert found["reason"]["code"] == "lost_often"
+        assert (await master.api("GET", "/status")).json["lost"] == [1, 2]
+        assert await counts(master, "held=true") == {"queued": 3}
+        assert await counts(master, "lost=true") == {"queued": 2}
+
+        done = await master.request("POST", ALL, {"act": "release", "lost": True})
+        assert (done.json["done"], done.json["refused"]) == (2, 0)
+        assert (await master.api("GET", "/status")).json["lost"] == []
+        assert await counts(master, f"batch={held}") == {"queued": 1}
+        # Losses count from 0 again.
+        await machine.lose(1, 4)
+        found = (await master.api("GET", "/jobs/1")).json
+        assert (found["state"], found["losses"], found["attempt"]) == ("leased", 1, 5)
+
+        wrong = await master.request("POST", ALL, {"act": "rerun", "lost": True})
+        assert (wrong.status, wrong.json["code"]) == (400, "bad_request")
 
     run(tmp_path, story)

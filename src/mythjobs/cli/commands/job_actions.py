@@ -46,10 +46,12 @@ class _JobSelection(NamedTuple):
     states: tuple[str, ...]
     batch: int | None
     subject: str | None
+    lost: bool = False
 
     @property
     def by_filter(self) -> bool:
-        return bool(self.command or self.states or self.batch or self.subject is not None)
+        by_text = self.command or self.states or self.subject is not None
+        return bool(by_text or self.batch or self.lost)
 
 
 def _selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,8 +90,14 @@ def hold(session: Session, /, as_json: bool, yes: bool, **selection: Any) -> int
     return _apply(session, _HOLD, _JobSelection(**selection), yes, as_json)
 
 
-@command("release", epilog="Example:\n  mythjobs release --command transcode-h264")
+@command(
+    "release",
+    epilog="Examples:\n  mythjobs release --command transcode-h264\n  mythjobs release --lost",
+)
 @_selection_options
+@click.option(
+    "--lost", is_flag=True, help="Jobs that are held because they were lost too often in a row."
+)
 @pass_session
 def release(session: Session, /, as_json: bool, yes: bool, **selection: Any) -> int:
     """Release held jobs."""
@@ -163,7 +171,13 @@ def _apply_to_filter(
     client: Client, action: _JobAction, selection: _JobSelection, yes: bool, as_json: bool
 ) -> int:
     """Apply the action to all jobs of the filter, after confirmation of their number."""
-    filters = {"command": selection.command, "batch": selection.batch, "subject": selection.subject}
+    filters: Json = {
+        "command": selection.command,
+        "batch": selection.batch,
+        "subject": selection.subject,
+    }
+    if selection.lost:
+        filters["lost"] = True
     states = selection.states or action.default_states or action.states
     held = True if action.name == "release" else None
     counts = client.get("jobs/count", {**filters, "held": held})["counts"]

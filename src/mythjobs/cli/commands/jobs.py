@@ -17,7 +17,7 @@ from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.cli.waiting import format_batch, get_reason
 from mythjobs.client.client import Client
 from mythjobs.model.command import RUN
-from mythjobs.model.life import JobState
+from mythjobs.model.life import LOST_OFTEN, JobState
 from mythjobs.model.units import humanize_duration, humanize_size
 
 # Jobs in one request; longer lists are read page by page.
@@ -106,6 +106,11 @@ def show(session: Session, job: int | None, batch: int | None, as_json: bool) ->
         terminal.print_line(format_batch(found))
     else:
         _print_job(found)
+        if found["reason"]["code"] == LOST_OFTEN:
+            terminal.print_message(
+                f"job {job} does not run: it was lost {found['losses']} times in a row. "
+                f"`mythjobs release {job}` runs it again, `mythjobs cancel {job}` ends it"
+            )
 
 
 def _print_job(found: dict[str, Any]) -> None:

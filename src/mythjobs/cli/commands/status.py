@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from mythjobs import clock
 from mythjobs.cli import terminal
@@ -10,6 +10,8 @@ from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.terminal import Cell
 from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.model.units import humanize_duration
+
+_MAX_NAMED: Final = 10
 
 
 @command("status")
@@ -33,8 +35,19 @@ def status(session: Session, as_json: bool) -> None:
     print("jobs  " + ", ".join(shown))
     _print_commands(found["commands"], now_ms)
     _print_machines(found["machines"])
+    if lost := found.get("lost"):
+        terminal.print_message(_describe_lost(lost))
     for each in found.get("set_aside", ()):
         terminal.print_message(_describe_set_aside(each))
+
+
+def _describe_lost(jobs: list[int]) -> str:
+    named = ", ".join(map(str, jobs[:_MAX_NAMED])) + (", …" if len(jobs) > _MAX_NAMED else "")
+    them = "1 job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
+    return (
+        f"{them} held because of losses in a row, and may end their machine or reaper: {named}. "
+        "`mythjobs show JOB` tells more, `mythjobs release --lost` runs all of them again"
+    )
 
 
 def _describe_set_aside(unit: dict[str, Any]) -> str:

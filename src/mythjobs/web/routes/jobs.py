@@ -99,6 +99,7 @@ async def count_jobs(
     subject: FromQuery[str | None] = None,
     held: FromQuery[bool] = False,
     ended_before_ms: FromQuery[int | None] = None,
+    lost: FromQuery[bool] = False,
 ) -> responses.Counts:
     job_filter = filters.JobFilter(
         _parse_states(state_is),
@@ -107,6 +108,7 @@ async def count_jobs(
         subject,
         held,
         check_time_ms(ended_before_ms, "ended_before_ms"),
+        lost,
     )
     return {"counts": await get_master(request).read(filters.count_jobs, job_filter)}
 
@@ -184,7 +186,8 @@ def _request_maker(action: Action, by: str) -> Callable[[list[int]], requests.Re
 class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     """An action on all jobs that match every given field.
 
-    Without `states`, in all states in which the action has an effect.
+    Without `states`, in all states in which the action has an effect. lost: jobs that are held
+    because they were lost too often in a row.
     """
 
     act: Action
@@ -192,6 +195,7 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     command: str | None = None
     batch: int | None = None
     subject: str | None = None
+    lost: bool = False
 
 
 @post(
@@ -233,14 +237,20 @@ def _make_filter(data: ActOnMatching) -> filters.JobFilter:
             raise BadRequest(
                 f"states: {data.act} has no effect on {each} jobs, only on {' or '.join(valid)}"
             )
-    if not data.states and data.command is None and data.batch is None and data.subject is None:
-        raise BadRequest("no jobs selected; give a command, batch, subject or states")
+    if data.lost and "queued" not in (data.states or valid):
+        raise BadRequest(
+            f"lost: these jobs are queued, and {data.act} has no effect on queued jobs"
+        )
+    selected = (data.states, data.command, data.batch, data.subject, data.lost)
+    if all(each in ([], None, False) for each in selected):
+        raise BadRequest("no jobs selected; give a command, batch, subject, states or lost")
     return filters.JobFilter(
         tuple(data.states) or valid,
         data.command,
         None if data.batch is None else check_batch_id(data.batch),
         data.subject,
         held=data.act == "release",
+        lost=data.lost,
     )
 
 

@@ -36,3 +36,44 @@ def fill_disk(disk: Path) -> Path:
         except OSError:
             pass
     return ballast
+
+
+class HangingDisk:
+    """A disk whose writes hang while it is frozen, as those of a network disk without its server.
+
+    The writers are then in uninterruptible sleep: SIGKILL does not end them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def freeze(self) -> None:
+        subprocess.run(["fsfreeze", "--freeze", self.path], check=True)
+
+    def thaw(self) -> None:
+        subprocess.run(["fsfreeze", "--unfreeze", self.path], check=True)
+
+
+@contextmanager
+def mount_hanging_disk(directory: Path) -> Iterator[HangingDisk]:
+    """A disk of 16 MiB in the directory; the test is skipped where none can be mounted."""
+    image, path = directory / "image", directory / "disk"
+    path.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 * 2**20)
+    for command in (
+        ["mkfs.ext4", "-q", str(image)],
+        ["mount", "-o", "loop", str(image), str(path)],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            pytest.skip(f"{command[0]} is not installed")
+        if done.returncode:
+            pytest.skip(f"a disk that can hang cannot be mounted here: {done.stderr.strip()}")
+    disk = HangingDisk(path)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", path], capture_output=True, check=False)
+        subprocess.run(["umount", "--lazy", path], check=True)

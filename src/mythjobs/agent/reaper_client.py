@@ -8,6 +8,8 @@ import os
 import secrets
 import shutil
 import signal
+import socket
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,7 +21,7 @@ import msgspec
 from mythjobs import __version__
 from mythjobs.agent.core.attempt import Key
 from mythjobs.agent.core.turn import Json
-from mythjobs.agent.recovery import DeadReaper, recover_reaper
+from mythjobs.agent.recovery import DeadReaper, recover_reaper, remove_leftover_files
 from mythjobs.config.state import AgentDir
 from mythjobs.errors import ProtocolError, Unreachable
 from mythjobs.process.reaper.journal import read_journal
@@ -33,6 +35,15 @@ _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder().decode
 _RETRY_S: Final = 0.05
 _WARN_AFTER_S: Final = 5.0
 _MAX_RETRY_S: Final = 5.0
+# A reaper that sends nothing for this many pings gets SIGCONT, in case somebody stopped it, and
+# later SIGKILL. Its own timers enforce leases only while it runs.
+_PING_INTERVAL_S: Final = 5.0
+_CONTINUE_AFTER_PINGS: Final = 3
+_KILL_AFTER_PINGS: Final = 6
+# How long a killed reaper may take to exit. One that hangs in the kernel (a dead disk) stays, but
+# never executes another instruction.
+_EXIT_TIMEOUT_S: Final = 5.0
+_UCRED: Final = struct.Struct("3i")
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +69,10 @@ class _Reaper:
         # Set by its hello, or by its death.
         self.known = asyncio.Event()
         self.dead = asyncio.Event()
+        # It is dead, or has been killed because it hung: no start may go to it.
+        self.unusable = asyncio.Event()
+        # Its pid if it was killed because it hung.
+        self.hung_pid = 0
         # Lock of a dead reaper, held until the ends in its journal are acknowledged.
         self.lock = -1
         self.task: asyncio.Task[None] | None = None
@@ -67,12 +82,18 @@ class ReaperPool:
     """Connects to all reapers and recovers dead ones. New attempts go to one of our version."""
 
     def __init__(
-        self, agent_dir: AgentDir, runtime: Path, boot_id: str, handler: ReaperHandler
+        self,
+        agent_dir: AgentDir,
+        runtime: Path,
+        boot_id: str,
+        handler: ReaperHandler,
+        ping_interval_s: float = _PING_INTERVAL_S,
     ) -> None:
         self._agent_dir = agent_dir
         self._runtime = runtime
         self._boot_id = boot_id
         self._handler = handler
+        self._ping_interval_s = ping_interval_s
         self._reapers: dict[str, _Reaper] = {}
         self._terminating = False
 
@@ -99,10 +120,10 @@ class ReaperPool:
                 reaper = await self._launch()
             if reaper is not None:
                 await reaper.known.wait()
-                if not reaper.dead.is_set():
+                if not reaper.unusable.is_set():
                     self._handler.on_reaper_ready(reaper.id)
-                    await reaper.dead.wait()
-                    log.warning("reaper %s has exited", reaper.id)
+                    await reaper.unusable.wait()
+                    log.warning("reaper %s no longer runs", reaper.id)
 
     def send(self, reaper: str, messages: Sequence[Json]) -> None:
         """Send messages; drop them if the reaper is dead or disconnected."""
@@ -194,29 +215,64 @@ class ReaperPool:
                     log.warning("cannot connect to reaper %s yet; still trying", reaper.id)
                 continue
             reaper.connection = connection
-            await connection.closed.wait()
+            await self._ping_until_closed(reaper, connection)
             reaper.connection = None
+            if connection.has_failed:
+                await asyncio.sleep(_MAX_RETRY_S)
+            if not connection.closed.is_set():
+                connection.close()
+                break
         await self._recover(reaper)
+
+    async def _ping_until_closed(self, reaper: _Reaper, connection: ReaperConnection) -> None:
+        """Ping the reaper, and kill it if it hangs.
+
+        Return when the connection is closed, or when the killed reaper does not exit.
+        """
+        missed = 0
+        while True:
+            if reaper.identity.get("pings"):
+                connection.send([{"type": "ping"}])
+            connection.has_received = False
+            if await connection.wait_closed(self._ping_interval_s):
+                return
+            if connection.has_received or (reaper.identity and not reaper.identity.get("pings")):
+                if missed >= _CONTINUE_AFTER_PINGS:
+                    log.warning("reaper %s responds again", reaper.id)
+                missed = 0
+                continue
+            missed += 1
+            if missed == _CONTINUE_AFTER_PINGS:
+                log.warning("reaper %s does not respond; continuing it if stopped", reaper.id)
+                connection.signal_peer(signal.SIGCONT)
+            elif missed == _KILL_AFTER_PINGS:
+                log.error("reaper %s (pid %d) hangs; killing it", reaper.id, connection.peer_pid)
+                connection.signal_peer(signal.SIGKILL)
+                reaper.hung_pid = connection.peer_pid
+                reaper.unusable.set()
+                await connection.wait_closed(_EXIT_TIMEOUT_S)
+                return
 
     def _handle_messages(self, reaper: _Reaper, messages: Sequence[Any]) -> None:
         first = messages[0]
         if first["type"] == "hello":
             reaper.identity = {name: first[name] for name in ("pid", "version")}
-            # The reaper has processed all messages of an earlier agent. Attempts that it is about
-            # to spawn are in its journal, but not in `hello`.
-            starting = set(read_journal(reaper.directory / "journal").unfinished)
+            reaper.identity["pings"] = bool(first.get("pings"))
+            # The reaper has processed all messages of an earlier agent.
+            starting = _starting_attempts(reaper.directory, first)
             self._handler.on_reaper_hello(reaper.id, first["attempts"], starting)
             reaper.known.set()
             messages = messages[1:]
         self._handler.on_reaper_messages(reaper.id, messages)
 
     async def _recover(self, reaper: _Reaper) -> None:
-        dead = None if reaper.lock >= 0 else DeadReaper((), ())
+        dead = None if reaper.lock >= 0 or reaper.hung_pid else DeadReaper((), ())
         while dead is None:
             try:
                 dead = await asyncio.to_thread(
-                    recover_reaper, reaper.directory, self._agent_dir, self._runtime, self._boot_id
-                )
+                    recover_reaper, reaper.directory, self._agent_dir, self._boot_id,
+                    reaper.hung_pid,
+                )  # fmt: skip
             except OSError as error:
                 # Without its journal it is unknown which attempts it ran.
                 log.error("cannot recover reaper %s, trying again: %s", reaper.id, error)
@@ -225,11 +281,21 @@ class ReaperPool:
             log.warning("reaper %s died; %d of its jobs are lost", reaper.id, len(dead.lost))
         self._handler.on_reaper_death(reaper.id, dead)
         reaper.dead.set()
+        reaper.unusable.set()
         reaper.known.set()
+        await asyncio.to_thread(remove_leftover_files, dead, self._agent_dir, self._runtime)
+
+
+def _starting_attempts(directory: Path, hello: Any) -> set[Key]:
+    """Return the attempts that the reaper is about to spawn."""
+    if "starting" in hello:
+        return {(job, n) for job, n in hello["starting"]}
+    # Reapers of older versions have them in the journal only.
+    return set(read_journal(directory / "journal").unfinished)
 
 
 def _is_current(reaper: _Reaper) -> bool:
-    if reaper.dead.is_set():
+    if reaper.unusable.is_set():
         return False
     return not reaper.identity or reaper.identity.get("version") == __version__
 
@@ -241,23 +307,48 @@ class ReaperConnection(asyncio.Protocol):
         self._on_messages = on_messages
         self._reader = LineReader(decode=decode_messages)
         self._transport: asyncio.Transport | None = None
+        # Set by each received message; and by one that is invalid.
+        self.has_received = self.has_failed = False
         self.closed = asyncio.Event()
+        self.peer_pid = 0
+        self._peer_fd = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("socket")
+        if peer is not None:
+            raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            self.peer_pid, _, _ = _UCRED.unpack(raw)
+            with suppress(OSError):
+                self._peer_fd = os.pidfd_open(self.peer_pid)
 
     def data_received(self, data: bytes) -> None:
+        self.has_received = True
         try:
             if messages := self._reader.feed(data):
                 self._on_messages(messages)
         except (ProtocolError, LookupError, TypeError) as error:
             log.exception("closing the connection after an invalid message of a reaper: %r", error)
+            self.has_failed = True
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        if self._peer_fd >= 0:
+            os.close(self._peer_fd)
+            self._peer_fd = -1
         self.closed.set()
+
+    async def wait_closed(self, timeout_s: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.closed.wait()
+        return self.closed.is_set()
+
+    def signal_peer(self, number: signal.Signals) -> None:
+        with suppress(OSError):
+            signal.pidfd_send_signal(self._peer_fd, number)
 
     def send(self, messages: Sequence[Json]) -> None:
         """Send messages. They may be lost; the next connection's `hello` shows which arrived."""

@@ -27,21 +27,28 @@ class DeadReaper(NamedTuple):
     lost: Sequence[outcome.LostAttempt]
 
 
-def recover_reaper(directory: Path, agent_dir: AgentDir, runtime: Path, boot_id: str) -> DeadReaper:
+def recover_reaper(
+    directory: Path, agent_dir: AgentDir, boot_id: str, hung_pid: int = 0
+) -> DeadReaper:
     """Read a dead reaper's journal and kill the processes it left; block until they are gone.
 
-    The caller holds the reaper's lock. Raises OSError.
+    The caller holds the reaper's lock, or has killed the hung reaper `hung_pid`, which may be
+    unable to exit. Raises OSError.
     """
     journal = directory / "journal"
     _sync_file(journal)
     state = read_journal(journal)
-    lost = _kill_unfinished(state, boot_id, agent_dir.output)
-    for job, n in state.unfinished:
+    lost = _kill_unfinished(state, boot_id, agent_dir.output, hung_pid)
+    return DeadReaper(list(state.ended.values()), lost)
+
+
+def remove_leftover_files(dead: DeadReaper, agent_dir: AgentDir, runtime: Path) -> None:
+    """Remove scratch directories and status pipes. May block for long, on a disk that hangs."""
+    for job, n in (lost.key for lost in dead.lost):
         remove_tree(str(agent_dir.scratch / f"{job}.{n}"))
         for parent in (runtime, agent_dir.scratch):
             with suppress(OSError):
                 os.unlink(parent / f"{job}.{n}.status")
-    return DeadReaper(list(state.ended.values()), lost)
 
 
 def delete_output(directory: Path, key: Key, output: OutputWindows) -> None:
@@ -75,13 +82,15 @@ def _sync_file(journal: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _kill_unfinished(state: JournalState, boot_id: str, output: Path) -> list[outcome.LostAttempt]:
+def _kill_unfinished(
+    state: JournalState, boot_id: str, output: Path, hung_pid: int
+) -> list[outcome.LostAttempt]:
     if state.reaper.get("boot_id") not in (None, boot_id):
         # The pids may belong to unrelated processes now.
         proofs, why = dict.fromkeys(state.unfinished, "boot_id"), outcome.MACHINE_RESTARTED
     else:
-        proofs = kill_leftovers(state.unfinished) if state.unfinished else {}
-        why = outcome.REAPER_DIED
+        proofs = kill_leftovers(state.unfinished, hung_pid) if state.unfinished else {}
+        why = outcome.REAPER_HUNG if hung_pid else outcome.REAPER_DIED
     return [
         outcome.LostAttempt(
             key,

@@ -55,6 +55,8 @@ class Agent:
         self.socket.connect(str(find_socket_path(directory)))
         self._reader = LineReader()
         self.received: list[Message] = []
+        # The disk of the reaper hangs, for test_hung_disk.py.
+        self.is_frozen = False
         self.hello = self.wait_for("hello")
         self._process = os.pidfd_open(self.hello["pid"])
 

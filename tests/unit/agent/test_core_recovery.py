@@ -149,3 +149,10 @@ def test_start_is_repeated_after_reaper_reconnects() -> None:
     agent.reaper_connects("r1", agent.started(1))
     assert agent.take_starts() == [2]
     assert agent.core.running_count == 2
+
+
+def test_messages_of_a_newer_reaper_that_are_unknown_are_ignored() -> None:
+    agent = AgentHarness()
+    agent.reaper_sends({"type": "pong"}, {"type": "news", "of": "a later version"})
+    agent.reaper_sends({"type": "news", "job": 1, "n": 1})
+    assert agent.actions == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -57,7 +58,7 @@ def test_records_are_on_disk_once_synced_and_requests_share_a_sync(tmp_path: Pat
     journal, synced = create_journal(tmp_path / "journal")
     journal.append('{"start":[1,1]}')
     journal.append(END)
-    journal.write()
+    journal.flush()
     journal.request_sync(1)
     assert synced.get(timeout=10) == 1
     assert set(read_journal(tmp_path / "journal").ended) == {(1, 1)}
@@ -71,7 +72,7 @@ def test_records_are_on_disk_once_synced_and_requests_share_a_sync(tmp_path: Pat
 def test_close_completes_the_last_requested_sync(tmp_path: Path) -> None:
     journal, synced = create_journal(tmp_path / "journal")
     journal.append(END)
-    journal.write()
+    journal.flush()
     journal.request_sync(1)
     journal.close()
     assert synced.get(timeout=0) == 1
@@ -82,11 +83,38 @@ def test_an_idle_journal_is_truncated(tmp_path: Path) -> None:
     journal, _ = create_journal(path)
     for job in range(20_000):
         journal.append(f'{{"start":[{job},1]}}')
-    journal.write()
+    journal.flush()
     journal.compact(list, is_idle=True)
     journal.append(END)
-    journal.write()
+    journal.flush()
     assert path.read_text() == f'{{"reaper":{{"reaper":"r1"}}}}\n{END}\n'
+    journal.close()
+
+
+def test_records_that_the_disk_refused_are_written_later_by_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, synced = create_journal(tmp_path / "journal")
+    real, is_full = os.write, threading.Event()
+    is_full.set()
+
+    def write(fd: int, data: bytes) -> int:
+        if is_full.is_set():
+            raise OSError(28, "No space left on device")
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    journal.append('{"start":[2,1]}')
+    with pytest.raises(OSError, match="No space"):
+        journal.flush()
+    journal.append(END)
+    journal.request_sync(1)
+    journal.request_sync(2)
+    is_full.clear()
+    assert synced.get(timeout=10) == 2
+    records = read_journal(tmp_path / "journal")
+    assert set(records.ended) == {(1, 1)}
+    assert set(records.unfinished) == {(2, 1)}
     journal.close()
 
 
@@ -96,12 +124,13 @@ def test_a_journal_is_rewritten_when_less_than_half_is_live(tmp_path: Path) -> N
     line = '{"start":[1,1],"pad":"' + "x" * 100_000 + '"}'
     for _ in range(200):
         journal.append(line)
-    journal.write()
+    journal.flush()
     before = os.stat(path).st_ino
     journal.compact(lambda: [END], is_idle=False)
+    journal.flush()
     assert os.stat(path).st_ino != before
     journal.append('{"start":[2,1]}')
-    journal.write()
+    journal.flush()
     journal.request_sync(1)
     assert synced.get(timeout=10) == 1
     records = read_journal(path)
@@ -111,35 +140,37 @@ def test_a_journal_is_rewritten_when_less_than_half_is_live(tmp_path: Path) -> N
     journal.close()
 
 
-def create_large_journal(path: Path) -> ReaperJournal:
-    journal, _ = create_journal(path)
+def create_large_journal(path: Path) -> tuple[ReaperJournal, SimpleQueue[int]]:
+    journal, synced = create_journal(path)
     line = '{"start":[1,1],"pad":"' + "x" * 100_000 + '"}'
     for _ in range(200):
         journal.append(line)
-    journal.write()
-    return journal
+    journal.flush()
+    return journal, synced
 
 
 def test_a_failed_rewrite_keeps_the_journal_and_is_retried_after_growth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "journal"
-    journal = create_large_journal(path)
+    journal, _ = create_large_journal(path)
 
     def fail(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
-        journal.compact(lambda: [END], is_idle=False)
+    journal.compact(lambda: [END], is_idle=False)
+    journal.flush()
+    assert "cannot rewrite the journal: [Errno 28] No space" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["journal"]
     assert not journal.is_broken
     monkeypatch.undo()
     # Not in every turn: the journal has not grown since.
     journal.compact(lambda: pytest.fail("asked at once"), is_idle=False)
     journal.append('{"pad":"' + "x" * 2**20 + '"}')
-    journal.write()
+    journal.flush()
     journal.compact(lambda: [END], is_idle=False)
+    journal.flush()
     assert path.stat().st_size < 1000
     journal.close()
 
@@ -148,13 +179,14 @@ def test_a_mostly_live_journal_is_not_encoded_every_turn(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "journal"
-    journal = create_large_journal(path)
+    journal, _ = create_large_journal(path)
     size = path.stat().st_size
     journal.compact(lambda: ["x" * (size - 100)], is_idle=False)
     journal.compact(lambda: pytest.fail("asked again"), is_idle=False)
     assert path.stat().st_size == size
     # Once everything is acknowledged, it is truncated all the same.
     journal.compact(list, is_idle=True)
+    journal.flush()
     assert path.stat().st_size < 100
     journal.close()
 
@@ -163,7 +195,7 @@ def test_a_rewrite_without_a_directory_sync_leaves_the_journal_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal"
-    journal = create_large_journal(path)
+    journal, synced = create_large_journal(path)
     real, count = os.fsync, iter(range(9))
 
     def fail_for_the_directory(fd: int) -> None:
@@ -172,10 +204,12 @@ def test_a_rewrite_without_a_directory_sync_leaves_the_journal_broken(
         real(fd)
 
     monkeypatch.setattr(os, "fsync", fail_for_the_directory)
-    with pytest.raises(OSError, match="Input"):
-        journal.compact(lambda: [END], is_idle=False)
+    journal.compact(lambda: [END], is_idle=False)
+    journal.flush()
+    assert synced.get(timeout=0) == -1
     assert journal.is_broken
-    journal.rewrite([END])
+    journal.rewrite([END], 7)
+    assert synced.get(timeout=10) == 7
     assert not journal.is_broken
     assert set(read_journal(path).ended) == {(1, 1)}
     journal.close()
@@ -190,15 +224,14 @@ def test_after_a_failed_sync_nothing_is_durable_until_a_rewrite(
         raise OSError(5, "Input/output error")
 
     journal.append(END)
-    journal.write()
+    journal.flush()
     monkeypatch.setattr(os, "fdatasync", fail)
     journal.request_sync(1)
     assert synced.get(timeout=10) == -1
     monkeypatch.undo()
     # A second fsync would succeed, although the bytes are lost.
     journal.request_sync(2)
-    journal.rewrite([END])
-    journal.request_sync(3)
+    journal.rewrite([END], 3)
     assert synced.get(timeout=10) == 3
     assert set(read_journal(tmp_path / "journal").ended) == {(1, 1)}
     journal.close()

@@ -353,6 +353,9 @@ class AgentCore:
             if kind == "synced":
                 admission.report_synced_ends(reaper, each["seq"])
                 continue
+            if "job" not in each:
+                # A pong, or a message of a newer reaper.
+                continue
             key = (each["job"], each["n"])
             if kind == "started":
                 self._record_start(admission.mark_running(reaper, key, each["at_ms"]))

@@ -12,6 +12,7 @@ from mythjobs.protocol import messages as m
 # Why an attempt is lost.
 MACHINE_RESTARTED: Final = "the machine restarted"
 REAPER_DIED: Final = "the reaper died"
+REAPER_HUNG: Final = "the reaper hung and was killed"
 
 _BY_WINDOW: Final = {"kind": "stopped", "by": BY_WINDOW}
 

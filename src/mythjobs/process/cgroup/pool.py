@@ -144,16 +144,17 @@ class CgroupPool:
         self._controllers[controller] = directory
 
 
-def remove_stale_cgroups(cgroup_mounts: mounts.CgroupMounts) -> list[str]:
+def remove_stale_cgroups(cgroup_mounts: mounts.CgroupMounts, killed_pid: int = 0) -> list[str]:
     """Kill processes in cgroups whose owner is dead, and remove the cgroups; return their names.
 
+    The owner `killed_pid` counts as dead, although it does not exit.
     A cgroup that is not empty yet is left for the next call.
     """
     removed = []
     for path in [*_list_unified_candidates(cgroup_mounts), *cgroup_mounts.controllers.values()]:
         for directory in CgroupDirectory(path).children():
             name = directory.path.rpartition("/")[2]
-            if not name.startswith(_PREFIX) or not _is_owner_dead(name):
+            if not name.startswith(_PREFIX) or not _is_owner_dead(name, killed_pid):
                 continue
             if not directory.write("cgroup.kill", "1"):
                 directory.kill_one_by_one()
@@ -183,7 +184,7 @@ def _namespace_id() -> str:
     return "-".join(inodes)
 
 
-def _is_owner_dead(name: str) -> bool:
+def _is_owner_dead(name: str, killed_pid: int) -> bool:
     """Return whether the owner of a cgroup is dead; False for an owner in other namespaces,
     where this cannot be determined."""
     pid, _, rest = name.removeprefix(_PREFIX).partition("-")
@@ -191,7 +192,9 @@ def _is_owner_dead(name: str) -> bool:
     if namespace_id != _namespace_id():
         return False
     process = procfs.read_process(int(pid)) if pid.isdigit() else None
-    return process is None or str(process.start_time_ms) != start_ms or process.is_dead
+    if process is None or str(process.start_time_ms) != start_ms:
+        return True
+    return process.is_dead or process.pid == killed_pid
 
 
 def _has_limits(leaf: ChildCgroup) -> bool:

@@ -47,7 +47,7 @@ class ReaperAttempt(Child):
         "argv", "cwd", "directories", "env", "has_stderr_pipe", "job", "keep_bytes", "n",
         "reports_output", "setup", "stdin_path", "timed_actions", "wants_scratch", "wants_status",
         # Set by the reaper's loop and by the spawn thread.
-        "is_flushing_output", "scratch_path", "sinks", "status_pipe", "stdin_fd",
+        "before_spawn", "is_flushing_output", "scratch_path", "sinks", "status_pipe", "stdin_fd",
     )  # fmt: skip
 
     def __init__(self, message: Mapping[str, Any], directories: AttemptDirectories) -> None:
@@ -73,6 +73,8 @@ class ReaperAttempt(Child):
         except (LookupError, TypeError, ValueError) as error:
             raise ProtocolError(f"invalid start message: {error!r}") from None
         self.directories = directories
+        # Called by prepare(). Raises CannotStart.
+        self.before_spawn: Callable[[], None] = _nothing
         self.sinks: list[OutputSink] = []
         self.status_pipe: StatusPipe | None = None
         self.scratch_path = ""
@@ -96,6 +98,7 @@ class ReaperAttempt(Child):
             os.set_blocking(read_fd, False)
 
     def prepare(self) -> Program:
+        self.before_spawn()
         env = self.env
         cwd = self.cwd
         if self.wants_scratch:
@@ -116,6 +119,10 @@ class ReaperAttempt(Child):
     def release_resources(self) -> None:
         if self.stdin_fd != self.directories.null_fd:
             os.close(self.stdin_fd)
+
+
+def _nothing() -> None:
+    pass
 
 
 def parse_child_setup(message: Mapping[str, Any]) -> ChildSetup:

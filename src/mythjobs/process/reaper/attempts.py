@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 
 from mythjobs.model.limits import Limits
-from mythjobs.model.outcome import NotStarted, Stopped
+from mythjobs.model.outcome import Stopped
 from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop, log
 from mythjobs.process.procfs import AttemptKey
@@ -42,7 +41,6 @@ class ReaperAttempts:
         self._updates = updates
         self._writer = OutputWriter()
         self.seq = 0
-        self._pending: list[ReaperAttempt] = []
         self.live: dict[AttemptKey, ReaperAttempt] = {}
         self.unacknowledged: dict[AttemptKey, str] = {}
         # Sequence number of the last end that has not been submitted for sync; 0 if none.
@@ -65,34 +63,27 @@ class ReaperAttempts:
     # Requests of the agent.
 
     def start(self, attempt: ReaperAttempt) -> None:
-        """Record the start, unless the attempt is known. spawn_pending() spawns it."""
+        """Spawn the attempt once its start record is written, unless it is known."""
         if attempt.key in self.live or attempt.key in self.unacknowledged:
             return
         self.live[attempt.key] = attempt
         if attempt.timed_actions:
             self._timed_actions.replace(attempt.key, attempt.timed_actions)
         self._journal.append(messages.encode_start_record(attempt.key))
-        self._pending.append(attempt)
+        attempt.before_spawn = partial(self._before_spawn, attempt)
+        self._supervisor.spawn(attempt)
 
-    def spawn_pending(self) -> None:
-        """Spawn the started attempts; their start records must be written."""
-        for attempt in self._pending:
-            try:
-                on_written = partial(self._loop.call_soon, partial(self._output_written, attempt))
-                attempt.create_pipes(self._writer, on_written)
-            except OSError as error:
-                failure = setup_error(error, "creating an output pipe")
-                self._supervisor.fail_start(attempt, failure.outcome())
-            else:
-                self._supervisor.spawn(attempt)
-        self._pending.clear()
-
-    def reject_pending(self, error: OSError) -> None:
-        """End the pending attempts as not started, because their start cannot be journalled."""
-        sentence = f"writing the reaper's journal: {os.strerror(error.errno or 0)}"
-        for attempt in self._pending:
-            self._supervisor.fail_start(attempt, NotStarted(error.errno or 0, sentence))
-        self._pending.clear()
+    def _before_spawn(self, attempt: ReaperAttempt) -> None:
+        """Write the start record and create the pipes; runs in the spawn pool."""
+        try:
+            self._journal.flush()
+        except OSError as error:
+            raise setup_error(error, "writing the reaper's journal") from None
+        try:
+            on_written = partial(self._loop.call_soon, partial(self._output_written, attempt))
+            attempt.create_pipes(self._writer, on_written)
+        except OSError as error:
+            raise setup_error(error, "creating an output pipe") from None
 
     def stop(self, key: AttemptKey, by: str, grace_s: float | None = None) -> None:
         if attempt := self.live.get(key):
@@ -141,6 +132,10 @@ class ReaperAttempts:
                 lines.append(messages.encode_pid_record(attempt))
         return lines
 
+    def list_starting(self) -> list[AttemptKey]:
+        """Return the attempts whose process does not exist yet."""
+        return [key for key, attempt in self.live.items() if not attempt.has_spawned]
+
     def encode_attempts(self) -> list[str]:
         """Return the `started` and `ended` messages for `hello`."""
         spawned = [each for each in self.live.values() if each.has_spawned]
@@ -178,11 +173,14 @@ class ReaperAttempts:
         attempt.is_flushing_output = any(each.has_queued for each in attempt.sinks)
         if attempt.is_flushing_output:
             return
+        pipe = attempt.status_pipe
         self._updates.flush(attempt)
         for stream in attempt.streams:
             stream.sink.close()
         if attempt.scratch_path:
-            self._spawn_pool.submit(partial(_remove_scratch, attempt.scratch_path))
+            self._spawn_pool.submit(partial(_remove_tree, attempt.scratch_path))
+        if pipe:
+            self._spawn_pool.submit(partial(_remove_tree, pipe.path))
         self._timed_actions.discard(attempt.key)
         self.seq += 1
         self.unsynced_seq = self.seq
@@ -193,6 +191,6 @@ class ReaperAttempts:
         self.unacknowledged[attempt.key] = text
 
 
-def _remove_scratch(path: str, _: object) -> None:
+def _remove_tree(path: str, _: object) -> None:
     if not remove_tree(path):
         log(f"cannot remove all of {path}")

@@ -71,6 +71,10 @@ class AgentSocket:
         else:
             self._unsent = memoryview(bytes(self._unsent) + line)
 
+    def disconnect_silent(self) -> None:
+        """Disconnect an agent that has stopped to ping."""
+        self._disconnect("it does not respond")
+
     def close(self) -> None:
         self._disconnect("")
         self._loop.unwatch(self._listener.fileno())

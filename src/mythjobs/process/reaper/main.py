@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import sys
+import threading
 from pathlib import Path
 
 from mythjobs.process.kernel import become_subreaper
@@ -16,6 +17,7 @@ from mythjobs.process.spawn.stub import pin_stub
 from mythjobs.process.spawn.vfork import reset_signals
 from mythjobs.process.supervise import rlimits
 
+_LOG_TIMEOUT_S = 2.0
 USAGE = "usage: DIR OUTPUT_DIR SCRATCH_DIR RUNTIME_DIR READY_FD"
 
 
@@ -41,15 +43,41 @@ def main() -> None:
         reaper, path = _create_reaper(directory, output, scratch, runtime, umask)
     except OSError as error:
         sys.exit(str(error))
+    log_thread = _start_log_thread()
     os.write(ready, b"1")
     os.close(ready)
     # Exclude the objects that live as long as the process from garbage collection.
     gc.collect()
     gc.freeze()
     reaper.run()
+    # Ends the thread once it has written what is in the pipe, unless the disk hangs.
+    os.close(2)
+    log_thread.join(_LOG_TIMEOUT_S)
     if os.path.dirname(path) != directory:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def _start_log_thread() -> threading.Thread:
+    """Turn stderr into a pipe, and copy that to the log in a thread.
+
+    The event loop logs, and must not wait for a disk that hangs. What the pipe does not take is
+    dropped.
+    """
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    log_fd = os.dup(2)
+    os.set_blocking(write_fd, False)
+    os.dup2(write_fd, 2, inheritable=False)
+    os.close(write_fd)
+    thread = threading.Thread(target=_copy_log, args=(read_fd, log_fd), name="log", daemon=True)
+    thread.start()
+    return thread
+
+
+def _copy_log(read_fd: int, log_fd: int) -> None:
+    while data := os.read(read_fd, 65536):
+        with contextlib.suppress(OSError):
+            os.write(log_fd, data)
 
 
 def _create_reaper(

@@ -107,6 +107,10 @@ class OutputFile:
         except OSError:
             self._tail_start = self.written_bytes
 
+    @property
+    def is_open(self) -> bool:
+        return self._head_fd >= 0 or self._ring_fd >= 0
+
     def _close_head(self) -> None:
         self._head_fd = _close_fd(self._head_fd)
 
@@ -185,8 +189,8 @@ def _write_at(fd: int, data: memoryview, position: int) -> None:
 
 # Limit for all streams together.
 _MAX_QUEUED_BYTES: Final = 8 * 2**20
-# Longest wait of a sink for space; then its bytes are dropped. A disk that hangs must not stop the
-# event loop, which enforces limits and leases.
+# Longest wait of a sink for space; then bytes are dropped, without a wait until the disk takes some
+# again. A disk that hangs must not stop the event loop, which enforces limits and leases.
 _MAX_WAIT_S: Final = 0.05
 
 
@@ -197,19 +201,26 @@ class OutputWriter:
         self._sinks: SimpleQueue[OutputSink] = SimpleQueue()
         self._space_freed = threading.Condition()
         self._queued_bytes = 0
+        # The last wait for space was in vain, and nothing has been written since.
+        self._is_stalled = False
         self._thread: threading.Thread | None = None
 
     def reserve(self, size: int) -> bool:
         """Reserve space for `size` bytes. Return False if the queue stays full."""
         with self._space_freed:
-            if self._queued_bytes and self._queued_bytes + size > _MAX_QUEUED_BYTES:
-                self._space_freed.wait_for(
-                    lambda: self._queued_bytes < _MAX_QUEUED_BYTES // 2, _MAX_WAIT_S
-                )
-            if self._queued_bytes and self._queued_bytes + size > _MAX_QUEUED_BYTES:
-                return False
+            if not self._has_space(size):
+                if not self._is_stalled:
+                    self._space_freed.wait_for(
+                        lambda: self._queued_bytes < _MAX_QUEUED_BYTES // 2, _MAX_WAIT_S
+                    )
+                if not self._has_space(size):
+                    self._is_stalled = True
+                    return False
             self._queued_bytes += size
             return True
+
+    def _has_space(self, size: int) -> bool:
+        return not self._queued_bytes or self._queued_bytes + size <= _MAX_QUEUED_BYTES
 
     def enqueue(self, sink: OutputSink) -> None:
         if self._thread is None:
@@ -227,13 +238,17 @@ class OutputWriter:
                 continue
             with self._space_freed:
                 self._queued_bytes -= done
+                self._is_stalled = False
                 self._space_freed.notify_all()
 
 
 class OutputSink:
     """Queues a stream for the output writer. `window` describes what is on disk already."""
 
-    __slots__ = ("_file", "_lock", "_on_written", "_queue", "_writer", "window", "written_bytes")
+    __slots__ = (
+        "_file", "_is_closing", "_lock", "_on_written", "_queue", "_writer", "window",
+        "written_bytes",
+    )  # fmt: skip
 
     def __init__(
         self, writer: OutputWriter, file: OutputFile, on_written: Callable[[], None]
@@ -245,6 +260,7 @@ class OutputSink:
         self._lock = threading.Lock()
         # Bytes to write, or counts of dropped bytes; None if everything is on disk.
         self._queue: list[bytes | int] | None = None
+        self._is_closing = False
         self.written_bytes = 0
         self.window = OutputWindow(0, 0, 0)
 
@@ -266,6 +282,9 @@ class OutputSink:
     def write_queued(self) -> int:
         """Write the queue to disk, in the writer's thread; return the number of bytes."""
         done = 0
+        if self._is_closing:
+            self._file.close()
+            return done
         while True:
             with self._lock:
                 parts = self._queue
@@ -283,5 +302,7 @@ class OutputSink:
         return done
 
     def close(self) -> None:
-        """Close the files. Only if has_queued is False."""
-        self._file.close()
+        """Close the files, in the writer's thread. Only if has_queued is False."""
+        if self._file.is_open:
+            self._is_closing = True
+            self._writer.enqueue(self)

@@ -23,20 +23,25 @@ _TIMEOUT_S: Final = 10.0
 _REAPER_MODULE: Final = b"mythjobs.process.reaper.main"
 
 
-def kill_leftovers(attempts: Mapping[AttemptKey, Leader | None]) -> dict[AttemptKey, str]:
+def kill_leftovers(
+    attempts: Mapping[AttemptKey, Leader | None], hung_pid: int = 0
+) -> dict[AttemptKey, str]:
     """Kill every process of these attempts; return evidence of their end, one sentence each.
 
-    The caller holds the dead reaper's lock, and the machine has not restarted since. Blocks until
-    three consecutive scans find nothing: 30 ms if nothing is left, 10 s at most.
+    The caller holds the dead reaper's lock, or has killed the reaper `hung_pid`, which may be
+    unable to exit; the machine has not restarted since. Blocks until three consecutive scans find
+    nothing: 30 ms if nothing is left, 10 s at most.
     """
     # Kills everything in the cgroups of dead reapers; no process can leave its cgroup.
-    pool.remove_stale_cgroups(mounts.read_cgroup_mounts())
+    pool.remove_stale_cgroups(mounts.read_cgroup_mounts(), hung_pid)
     killed: Counter[AttemptKey] = Counter()
     left: set[tuple[AttemptKey, int]] = set()
     empty_scans = 0
     deadline_s = time.monotonic() + _TIMEOUT_S
     while empty_scans < _EMPTY_SCANS and time.monotonic() < deadline_s:
-        found = {(key, process.pid): process for key, process in _find_leftovers(attempts)}
+        found = {
+            (key, process.pid): process for key, process in _find_leftovers(attempts, hung_pid)
+        }
         killed.update(key for (key, _), each in found.items() if signal_process(each, SIGKILL))
         left = set(found)
         empty_scans = 0 if found else empty_scans + 1
@@ -56,7 +61,7 @@ def _describe(leader: Leader | None, killed: int, left: list[int]) -> str:
 
 
 def _find_leftovers(
-    attempts: Mapping[AttemptKey, Leader | None],
+    attempts: Mapping[AttemptKey, Leader | None], hung_pid: int
 ) -> Iterator[tuple[AttemptKey, ProcessInfo]]:
     seen = {each.pid: each for each in procfs.list_processes()}
     sessions = {
@@ -70,7 +75,7 @@ def _find_leftovers(
         key = sessions.get(process.session_id) or procfs.read_attempt_mark(process.pid)
         if key not in attempts or key is None:
             continue
-        if process.session_id in sessions or not _belongs_to_other_reaper(process, seen):
+        if process.session_id in sessions or not _belongs_to_other_reaper(process, seen, hung_pid):
             yield key, process
 
 
@@ -85,14 +90,16 @@ def _leader_exists(leader: Leader, seen: Mapping[int, ProcessInfo]) -> bool:
     return leader.born_after_ms - procfs.TICK_MS <= process.start_time_ms <= leader.born_before_ms
 
 
-def _belongs_to_other_reaper(process: ProcessInfo, seen: Mapping[int, ProcessInfo]) -> bool:
+def _belongs_to_other_reaper(
+    process: ProcessInfo, seen: Mapping[int, ProcessInfo], hung_pid: int
+) -> bool:
     """Return whether a living reaper supervises the process, but not this agent.
 
     Another installation on this machine may use the same job ids.
     """
-    our_ancestors = {each.pid for each in _ancestors(os.getpid(), seen)}
+    excluded = {each.pid for each in _ancestors(os.getpid(), seen)} | {hung_pid}
     return any(
-        each.pid not in our_ancestors and _REAPER_MODULE in procfs.read_command_line(each.pid)
+        each.pid not in excluded and _REAPER_MODULE in procfs.read_command_line(each.pid)
         for each in _ancestors(process.pid, seen)
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -24,7 +25,13 @@ from mythjobs.process.supervise import descendants
 # A reaper without an agent, live attempts and unacknowledged ends exits after this time.
 _IDLE_EXIT_MS: Final = 60_000
 _RETRY_MS: Final = 1000
+# Until then the pids of new processes and acknowledgements may be missing in the journal.
+_FLUSH_MS: Final = 10
+# Agents ping every few seconds. One that stopped to do so is disconnected, so that a new agent can
+# connect.
+_AGENT_TIMEOUT_MS: Final = 60_000
 _SYNCED: Final = '{"type":"synced","seq":%d}'
+_PONG: Final = '{"type":"pong"}'
 
 
 class Reaper:
@@ -44,7 +51,7 @@ class Reaper:
             os.path.join(directory, "journal"),
             encode_json({"reaper": self._identity}),
             lambda seq: self.loop.call_soon(partial(self._report_synced, seq)),
-            lambda: self.loop.call_soon(self._rewrite_journal),
+            lambda: self.loop.call_soon(self._journal_failed),
         )
         self._agent = AgentSocket(self.loop, path, self._encode_hello, self._handle_messages)
         self._updates = UpdateQueue(self.loop, self._agent.send, lambda: self._agent.is_backlogged)
@@ -55,7 +62,8 @@ class Reaper:
         self._last_synced = 0
         self._retiring = self._shutting_down = False
         self._idle_timer = self.loop.call_at(self.loop.now.run_ms + _IDLE_EXIT_MS, self._retire)
-        self._retrying = False
+        self._is_flush_scheduled = self._has_rewritten = False
+        self._agent_timer: list[Callable[[], None]] = []
 
     def run(self) -> None:
         """Run until SIGTERM has stopped all attempts, or until retired and idle."""
@@ -93,50 +101,32 @@ class Reaper:
             self._attempts.stop(key, "shutdown")
 
     def _end_turn(self) -> None:
-        """Write the journal, spawn attempts, send messages, in this order."""
+        """Send messages. No step waits for the disk: a disk that hangs must not delay a limit."""
         attempts = self._attempts
-        try:
-            self._journal.write()
-        except OSError as error:
-            attempts.reject_pending(error)
-            self._retry_later(error)
-        else:
-            attempts.spawn_pending()
-            if attempts.unsynced_seq:
-                self._journal.request_sync(attempts.unsynced_seq)
-                attempts.unsynced_seq = 0
-            self._compact_journal()
+        self._journal.compact(attempts.encode_records, self._is_idle())
+        if attempts.unsynced_seq:
+            self._journal.request_sync(attempts.unsynced_seq)
+            attempts.unsynced_seq = 0
+        elif self._journal.has_queued and not self._is_flush_scheduled:
+            # Most jobs end sooner, and the sync of the end writes their other records too.
+            self._is_flush_scheduled = True
+            self.loop.call_at(self.loop.now.run_ms + _FLUSH_MS, self._flush_journal)
         self._agent.flush()
         self._update_idle_timer()
 
-    def _retry_later(self, error: OSError) -> None:
-        if not self._retrying:
-            self._retrying = True
-            log(f"cannot write the journal: {error}")
-            self.loop.call_at(self.loop.now.run_ms + _RETRY_MS, self._retry)
+    def _flush_journal(self) -> None:
+        self._is_flush_scheduled = False
+        if self._journal.has_queued:
+            self._journal.request_flush()
 
-    def _retry(self) -> None:
-        # The timer made the loop run another turn; _end_turn() writes again.
-        self._retrying = False
-
-    def _compact_journal(self) -> None:
-        try:
-            self._journal.compact(self._attempts.encode_records, self._is_idle())
-        except OSError as error:
-            # The journal stays valid, unless it is broken.
-            log(f"cannot compact the journal: {error}")
-            if self._journal.is_broken:
-                self.loop.call_at(self.loop.now.run_ms + _RETRY_MS, self._rewrite_journal)
+    def _journal_failed(self) -> None:
+        """Replace a journal whose fsync failed by a new file; repeat until that is durable."""
+        wait_ms = _RETRY_MS if self._has_rewritten else 0
+        self._has_rewritten = True
+        self.loop.call_at(self.loop.now.run_ms + wait_ms, self._rewrite_journal)
 
     def _rewrite_journal(self) -> None:
-        """Replace a journal whose fsync failed by a new file; retry until that is durable."""
-        try:
-            self._journal.rewrite(self._attempts.encode_records())
-        except OSError as error:
-            log(f"cannot rewrite the journal: {error}")
-            self.loop.call_at(self.loop.now.run_ms + _RETRY_MS, self._rewrite_journal)
-        else:
-            self._journal.request_sync(self._attempts.seq)
+        self._journal.rewrite(self._attempts.encode_records(), self._attempts.seq)
 
     def _is_idle(self) -> bool:
         return not self._attempts.live and not self._attempts.unacknowledged
@@ -151,13 +141,22 @@ class Reaper:
         self._retiring = True
 
     def _encode_hello(self) -> str:
-        head = encode_json({"type": "hello", **self._identity})
+        starting = self._attempts.list_starting()
+        self._agent_timer.clear()
+        more = {"starting": starting, "pings": True}
+        head = encode_json({"type": "hello", **self._identity, **more})
         hello = f'{head[:-1]},"attempts":[{",".join(self._attempts.encode_attempts())}]}}'
         return ",".join([hello, *self._attempts.encode_frozen(), _SYNCED % self._last_synced])
 
     def _report_synced(self, seq: int) -> None:
+        self._has_rewritten = False
         self._last_synced = seq
         self._agent.send(_SYNCED % seq)
+
+    def _restart_agent_timer(self) -> None:
+        self._agent_timer.clear()
+        due_ms = self.loop.now.run_ms + _AGENT_TIMEOUT_MS
+        self._agent_timer = self.loop.call_at(due_ms, self._agent.disconnect_silent)
 
     def _handle_messages(self, messages: list[Message]) -> None:
         for message in messages:
@@ -186,6 +185,9 @@ class Reaper:
                     attempts.replace_timed_actions(key, parse_timed_actions(message["acts"]))
                 case "limits":
                     attempts.change_limits((message["job"], message["n"]), parse_limits(message))
+                case "ping":
+                    self._agent.send(_PONG)
+                    self._restart_agent_timer()
                 case "retire":
                     self._retire()
                 case unknown:

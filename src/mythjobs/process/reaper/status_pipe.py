@@ -49,9 +49,8 @@ class StatusPipe:
         return lines
 
     def close(self) -> None:
+        """Close the FIFO; the caller removes its file."""
         os.close(self.fd)
-        with suppress(OSError):
-            os.unlink(self.path)
 
 
 def create_status_pipe(name: str, runtime: str, scratch: str) -> StatusPipe:

@@ -99,10 +99,6 @@ def _check_consistency(table: toml.Table, command: c.Command) -> None:
             raise DefinitionError(
                 "contain", 'closing = "freeze" needs a cgroup; remove contain = false'
             )
-        if command.leave_daemons:
-            raise DefinitionError(
-                "leave_daemons", "has no effect with contain = false; remove one of them"
-            )
     if command.on_breach == "retry" and not command.retry.failures:
         raise DefinitionError(
             "limits.on_breach", '"retry" needs [retry] failures = N, the number of retries'

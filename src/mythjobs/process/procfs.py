@@ -181,6 +181,10 @@ def _may_be_in_exec(pid: int) -> bool:
     return machine_now().steady_ms - process.start_time_ms < _MAX_EXEC_AGE_MS
 
 
+def read_name(pid: int) -> str:
+    return _read(f"/proc/{pid}/comm").decode("utf-8", "replace").rstrip("\n")
+
+
 def read_command_line(pid: int) -> bytes:
     return _read(f"/proc/{pid}/cmdline")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.process.reaper_agent import Agent, Home, read_to_end, reaper, sh
+from tests.support.disks import mount_hanging_disk
 
 # Writes "ready" to stdout, so that no test has to guess; the FIFO that it reads
 # never reaches EOF.
@@ -201,7 +202,9 @@ def test_other_attempts_are_not_affected_by_a_stop(agent: Agent) -> None:
 def test_a_daemon_that_may_stay_survives_later_jobs(home: Home) -> None:
     script = "setsid sleep 7777 </dev/null >/dev/null 2>&1 & echo $!"
     with reaper(home) as agent:
-        left = int(home.read_output(agent.run(1, sh(script), leave_daemons=True)))
+        end = agent.run(1, sh(script), leave_daemons=True)
+        left = int(home.read_output(end))
+        assert [pid for pid, _ in end["left"]] == [left]
         daemon = os.pidfd_open(left)
         try:
             # Seen: the daemon was taken for an orphan of the only running child.
@@ -212,3 +215,56 @@ def test_a_daemon_that_may_stay_survives_later_jobs(home: Home) -> None:
         finally:
             signal.pidfd_send_signal(daemon, signal.SIGKILL)
             os.close(daemon)
+
+
+@pytest.mark.parametrize("environment", ["", "env -i"])
+def test_what_a_daemon_starts_later_survives_later_jobs(home: Home, environment: str) -> None:
+    # Seen: a process that the daemon started later, in a session of its own, was taken for an
+    # orphan of the only running job once its parent had exited.
+    fifo = home.base / "fifo"
+    os.mkfifo(fifo)
+    later = f"setsid sleep 7777 & echo $! >{fifo}"
+    daemon = f'read line <{fifo}; {environment} setsid sh -c "$1" & exec sleep 7777'
+    script = 'setsid sh -c "$1" sh "$2" </dev/null >/dev/null 2>&1 & echo $!'
+    with reaper(home) as agent:
+        end = agent.run(1, sh(script, daemon, later), leave_daemons=True)
+        pids = [int(home.read_output(end))]
+        fifo.write_text("go\n")
+        pids.append(int(fifo.read_text()))
+        daemons = [os.pidfd_open(pid) for pid in pids]
+        agent.run(2, ["true"])
+        agent.run(3, sh("sleep 60 & exit 0"))
+        assert not select.select(daemons, [], [], 0)[0]
+        # Its children become orphans when the daemon dies.
+        signal.pidfd_send_signal(daemons[0], signal.SIGKILL)
+        assert select.select(daemons[:1], [], [], 20)[0]
+        agent.run(4, ["true"])
+        try:
+            assert not select.select(daemons[1:], [], [], 0)[0]
+        finally:
+            signal.pidfd_send_signal(daemons[1], signal.SIGKILL)
+            for each in daemons:
+                os.close(each)
+
+
+# Until the last background process is in uninterruptible sleep.
+_WAIT_FOR_D_STATE = "until grep -q '^State:.D' /proc/$!/status; do sleep 0.01; done"
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_be_killed_delays_its_own_job_only(
+    home: Home, tmp_path: Path
+) -> None:
+    # Seen: each later job ended two seconds late.
+    with mount_hanging_disk(tmp_path) as disk, reaper(home) as agent:
+        disk.freeze()
+        writer = f"exec dd if=/dev/zero of={disk.path}/file"
+        script = f"setsid env -i sh -c '{writer}' & echo $!; {_WAIT_FOR_D_STATE}"
+        end = agent.run(1, sh(script), wall_s=20)
+        assert end["outcome"] == {"kind": "exited", "code": 0}
+        assert end["left"] == [[int(home.read_output(end)), "dd"]]
+        for job in range(2, 6):
+            end = agent.run(job, ["true"])
+            assert end["usage"]["wall_s"] < 1
+            assert "left" not in end
+        disk.thaw()

@@ -65,3 +65,12 @@ def test_output_requests_are_forwarded() -> None:
     fetch = m.OutputFetch(5, 1, 1, 1, 0)
     agent.master_sends(fetch, m.OutputCredit(5, 9), m.OutputStop(5))
     assert agent.transfers == [fetch, m.OutputCredit(5, 9), m.OutputStop(5)]
+
+
+def test_an_end_says_what_was_left_running_and_which_limits_did_not_hold() -> None:
+    agent = AgentHarness()
+    agent.master_sends(agent.make_grant(1))
+    ended = {**agent.ended(1), "left": [[77, "daemon"], [78, "other"]], "unenforced": ["why"]}
+    agent.reaper_sends(agent.started(1), ended, agent.synced())
+    [end] = [each for each in agent.send_all() if isinstance(each, m.Ended)]
+    assert end.proof == "observed; why; left running: 77 (daemon), 78 (other)"

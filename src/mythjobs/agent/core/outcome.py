@@ -14,6 +14,9 @@ MACHINE_RESTARTED: Final = "the machine restarted"
 REAPER_DIED: Final = "the reaper died"
 REAPER_HUNG: Final = "the reaper hung and was killed"
 
+# Processes to name in a sentence.
+_MAX_LEFT: Final = 10
+
 _BY_WINDOW: Final = {"kind": "stopped", "by": BY_WINDOW}
 
 
@@ -47,8 +50,19 @@ def ended_from_reaper(ended: Any, terms: LeaseTerms) -> m.Ended:
         ended["ended_ms"],
         ended["usage"],
         ended["output"],
+        proof=_describe_end(ended),
         later=ended.get("later", ""),
     )
+
+
+def _describe_end(ended: Any) -> str:
+    """Return what a person should know about an end that was observed, or ""."""
+    notes = list(ended.get("unenforced", ()))
+    if left := ended.get("left"):
+        processes = ", ".join(f"{pid} ({name})" for pid, name in left[:_MAX_LEFT])
+        more = f" and {len(left) - _MAX_LEFT} more" if len(left) > _MAX_LEFT else ""
+        notes.append(f"left running: {processes}{more}")
+    return "; ".join(["observed", *notes]) if notes else ""
 
 
 def ended_from_lost(lost: LostAttempt, now: Now) -> m.Ended:

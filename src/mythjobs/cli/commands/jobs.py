@@ -186,6 +186,8 @@ def _format_attempt(attempt: dict[str, Any]) -> str:
         parts.append(f"CPU {humanize_duration(usage['cpu_s'])}")
     if usage.get("peak_bytes"):
         parts.append(f"peak {humanize_size(usage['peak_bytes'])}")
+    if attempt["evidence"] not in (None, "observed"):
+        parts.append(attempt["evidence"].removeprefix("observed; "))
     if attempt["state"] != "over":
         parts.append(f"if its machine is silent: {_format_silence_policy(attempt)}")
     return "  ".join(part for part in parts if part)

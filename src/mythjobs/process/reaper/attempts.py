@@ -7,7 +7,6 @@ from functools import partial
 
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Stopped
-from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop, log
 from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.reaper import messages
@@ -47,14 +46,10 @@ class ReaperAttempts:
         self.unsynced_seq = 0
         self._supervisor = Supervisor(loop, spawn_pool, self)
         self._supervisor.cleanup.descendants = SubreaperDescendants(
-            self._supervisor.leaders, self._find_by_mark
+            self._supervisor.leaders, self.live
         )
         self.orphan_exited = self._supervisor.cleanup.orphan_exited
         self._timed_actions = TimedActions(loop, self._perform)
-
-    def _find_by_mark(self, pid: int) -> ReaperAttempt | None:
-        key = procfs.read_attempt_mark(pid)
-        return self.live.get(key) if key else None
 
     def close(self) -> None:
         self._timed_actions.close()

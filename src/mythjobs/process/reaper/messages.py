@@ -131,8 +131,17 @@ def encode_ended(attempt: ReaperAttempt, seq: int, ended_ms: int) -> str:
         ),
         attempt.spawned_at.wall_ms if attempt.spawned_at else "null", ended_ms,
         encode_output(attempt),
-        f',"unenforced":{encode_json(attempt.unenforced_sentences)}' if attempt.unenforced else "",
+        _encode_notes(attempt),
     )  # fmt: skip
+
+
+def _encode_notes(attempt: ReaperAttempt) -> str:
+    notes = ""
+    if attempt.unenforced:
+        notes += f',"unenforced":{encode_json(attempt.unenforced_sentences)}'
+    if attempt.left:
+        notes += f',"left":{encode_json(attempt.left)}'
+    return notes
 
 
 def encode_output(attempt: ReaperAttempt) -> str:

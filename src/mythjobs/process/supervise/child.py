@@ -31,7 +31,7 @@ class Child:
         # Below: filled in by the spawn pool, then by the supervisor.
         "cgroup", "check_timer", "child_fds", "cpu_rlimit_s", "event_fds", "event_poll_timer",
         "exit_status", "freeze_holders", "frozen_ms", "frozen_since_ms", "grace_s", "has_exited",
-        "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "kill_at_ms",
+        "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "kill_at_ms", "left",
         "limit_check", "lost", "not_started", "open_streams", "peak_bytes", "pid", "pidfd",
         "seen_members", "spawn_ms", "spawned_at", "stop_reason", "streams", "term_ms", "timers",
         "unenforced", "usage", "usage_at_stop", "wall_timer",
@@ -80,6 +80,8 @@ class Child:
         self.seen_members: dict[int, ProcessInfo] = {}
         self.freeze_holders: set[str] = set()
         self.frozen_since_ms: int | None = None
+        # Pid and name of processes that were left running: daemons, and what cannot be killed.
+        self.left: list[tuple[int, str]] = []
         # Total time frozen, without the current freeze.
         self.frozen_ms = 0
         self.cgroup: ChildCgroup | None = None

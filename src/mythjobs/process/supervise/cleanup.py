@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
+from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.supervise import usage as supervise_usage
@@ -40,7 +41,8 @@ class Cleanup(Generic[C]):
         """
         if self.descendants.is_host_subreaper:
             self._reap_orphans()
-        if not child.leave_daemons and (survivors := self.descendants.find_survivors(child)):
+        survivors = self.descendants.find_survivors(child)
+        if survivors and not child.leave_daemons:
             has_grace = child.stop_reason is not None and not child.has_grace_ended
             if not has_grace:
                 kill_tree(child, survivors)
@@ -48,7 +50,7 @@ class Cleanup(Generic[C]):
             self._wait_for(child, survivors, has_grace)
             return
         if child.leave_daemons:
-            self.descendants.release_daemons(child)
+            self._leave(child, survivors)
         self._complete(child)
 
     def orphan_exited(self) -> None:
@@ -96,8 +98,15 @@ class Cleanup(Generic[C]):
         self.orphan_exited()
 
     def _time_out(self, child: C) -> None:
+        """Give up on processes that cannot be killed: they hang in the kernel, or belong to
+        another user. They must not delay later children as well."""
         if child.pid in self._waiting:
+            self._leave(child, self.descendants.find_survivors(child))
             self._complete(child)
+
+    def _leave(self, child: C, survivors: list[ProcessInfo]) -> None:
+        child.left = [(each.pid, procfs.read_name(each.pid)) for each in survivors]
+        self.descendants.release(child, survivors)
 
     def _reap_orphans(self) -> None:
         for child, rusage in self.descendants.reap_orphans():

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from mythjobs.clock import machine_now
 from mythjobs.process import procfs
 from mythjobs.process.kernel import WNOTHREAD
-from mythjobs.process.procfs import ProcessInfo
+from mythjobs.process.procfs import AttemptKey, ProcessInfo
 from mythjobs.process.supervise.child import Child
 
 # The kernel reparents an orphan to the first thread of its new parent (find_new_reaper() in
@@ -38,8 +38,11 @@ class Descendants(Protocol):
         """Return the living descendants of a child whose leader is a zombie."""
         ...
 
-    def release_daemons(self, child: Child) -> None:
-        """Stop attributing the survivors of this child to any child."""
+    def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
+        """Stop attributing `survivors`, and what they start, to any child.
+
+        They may stay (daemons), or cannot be killed.
+        """
         ...
 
     def reap_orphans(self) -> Iterator[tuple[Child | None, struct_rusage]]:
@@ -100,29 +103,30 @@ class SubreaperDescendants:
 
     is_host_subreaper = False
 
-    def __init__(
-        self, leaders: Mapping[int, Child], find_by_mark: Callable[[int], Child | None]
-    ) -> None:
-        """`leaders` by pid; `find_by_mark` returns the child whose mark a process carries."""
+    def __init__(self, leaders: Mapping[int, Child], live: Mapping[AttemptKey, Child]) -> None:
+        """`leaders` by pid; `live` by the attempt whose mark their processes carry."""
         self._leaders = leaders
-        self._find_by_mark = find_by_mark
-        # Sessions of released daemons, and those that they may still create, whose id would be
-        # the daemon's pid.
+        self._live = live
+        # What identifies released processes and what they start: sessions, those that they may
+        # still create, whose id would be their pid, and marks.
         self._released_sessions: set[int] = set()
+        self._released_marks: set[AttemptKey] = set()
 
     def find_survivors(self, child: Child) -> list[ProcessInfo]:
         if child.cgroup:
             return find_in_cgroup(child)
         # A survivor, or one of its ancestors, has lost its parent.
-        return [each for each in _list_orphans() if self._belongs_to(each, child)]
+        return self._find_orphans_of(child)
 
-    def release_daemons(self, child: Child) -> None:
+    def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
         orphans = _list_orphans()
+        if not any(map(self._is_released, orphans)):
+            self._released_marks.clear()
         # The id of a session that has ended may be reused.
         self._released_sessions &= _session_ids(orphans)
-        self._released_sessions |= _session_ids(
-            each for each in orphans if self._belongs_to(each, child)
-        )
+        self._released_sessions |= _session_ids(survivors)
+        marks = (procfs.read_attempt_mark(each.pid) for each in survivors)
+        self._released_marks.update(mark for mark in marks if mark)
 
     def reap_orphans(self) -> Iterator[tuple[Child | None, struct_rusage]]:
         while True:
@@ -134,21 +138,60 @@ class SubreaperDescendants:
                 return
             # Read the session id first: it is lost when the zombie is reaped.
             process = procfs.read_process(found.si_pid)
+            if process and self._has_released_session(process):
+                self._release_children()
             _, _, rusage = os.wait4(found.si_pid, 0)
             yield self._leaders.get(process.session_id) if process else None, rusage
 
-    def _belongs_to(self, process: ProcessInfo, child: Child) -> bool:
-        """Identify by session, then by mark.
+    def _find_orphans_of(self, child: Child) -> list[ProcessInfo]:
+        orphans = _list_orphans()
+        suspect = self._find_suspect(orphans)
+        return [each for each in orphans if self._find_owner(each, suspect) is child]
 
-        A process that left both is attributed to the last child present, since no other child
-        can own it.
+    def _find_owner(self, process: ProcessInfo, suspect: Child | None) -> Child | None:
+        """Return the child that an orphan belongs to, found by session, then by mark.
+
+        An orphan that left both belongs to `suspect`, unless it is older.
         """
-        if process.session_id in self._released_sessions:
-            return False
-        owner = self._leaders.get(process.session_id) or self._find_by_mark(process.pid)
-        if owner is None:
-            return len(self._leaders) == 1
-        return owner is child
+        if self._has_released_session(process):
+            return None
+        if owner := self._leaders.get(process.session_id):
+            return owner
+        mark = procfs.read_attempt_mark(process.pid)
+        if mark in self._released_marks:
+            return None
+        if mark and (owner := self._live.get(mark)):
+            return owner
+        if suspect and process.start_time_ms >= suspect.spawn_ms - procfs.TICK_MS:
+            return suspect
+        return None
+
+    def _find_suspect(self, orphans: list[ProcessInfo]) -> Child | None:
+        """Return the last child present, since no other child can own unidentified orphans.
+
+        There is no suspect while a released process exists, which may have started them.
+        """
+        if len(self._leaders) != 1 or any(map(self._is_released, orphans)):
+            return None
+        return next(iter(self._leaders.values()))
+
+    def _has_released_session(self, process: ProcessInfo) -> bool:
+        return not self._released_sessions.isdisjoint((process.session_id, process.pid))
+
+    def _is_released(self, process: ProcessInfo) -> bool:
+        return self._has_released_session(process) or (
+            bool(self._released_marks)
+            and procfs.read_attempt_mark(process.pid) in self._released_marks
+        )
+
+    def _release_children(self) -> None:
+        """Release the unidentified children of a released process that has just died."""
+        self._released_sessions |= _session_ids(
+            each
+            for each in _list_orphans()
+            if each.session_id not in self._leaders
+            and procfs.read_attempt_mark(each.pid) not in self._live
+        )
 
 
 def _session_ids(processes: Iterable[ProcessInfo]) -> set[int]:
@@ -178,8 +221,8 @@ class GuestDescendants:
             self._found.update((each.pid, each) for each in found)
         return found
 
-    def release_daemons(self, child: Child) -> None:
-        """Nothing to do: daemons become children of process 1, and no child claims them."""
+    def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
+        """Nothing to do: what carries the session or mark of a child belongs to no other."""
 
     def _search_proc(self, child: Child) -> list[ProcessInfo]:
         found = {each.pid: each for each in map(_reread, child.seen_members.values()) if each}

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from mythjobs.model.command import MIN_LEASE_S
 from mythjobs.model.silence import HOLD, IDEMPOTENT, KEEP, RERUN, SILENCE_POLICIES
-from mythjobs.protocol import lease
+from mythjobs.protocol import lease_timing
 from tests.acceptance import execution_audit
 from tests.acceptance.execution_audit import AttemptLog, Key
 from tests.acceptance.local_cluster import (
@@ -24,7 +24,7 @@ from tests.acceptance.local_cluster import (
 )
 
 # Duration of the hang: until all leases have expired at the master, and some more.
-HANG_S: Final = MIN_LEASE_S * lease.EXPIRY_FACTOR + lease.EXPIRY_MARGIN_S + 10
+HANG_S: Final = MIN_LEASE_S * lease_timing.EXPIRY_FACTOR + lease_timing.EXPIRY_MARGIN_S + 10
 # Jobs that survive the hang end soon after it.
 _JOB_S: Final = HANG_S + 5
 _TOLERANCE_S: Final = 5.0

@@ -1,4 +1,4 @@
-"""Simulated agent: the real core, with models of agent/service.py and agent/reaper_client.py."""
+"""Simulated agent: the real core, with models of agent/service.py and agent/reaper_pool.py."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from mythjobs.master import core as master_core
 from mythjobs.master.attempts import late_results
 from mythjobs.master.handlers import agents
 from mythjobs.master.state import LiveAttempt, Machine, MasterState, load_state
-from mythjobs.protocol import lease
+from mythjobs.protocol import lease_timing
 
 Patch = tuple[Any, str, Any]
 _NEVER_MS: Final = 2**60
@@ -55,7 +55,7 @@ def _lease_from_arrival() -> list[Patch]:
 
 def _no_kill_budget() -> list[Patch]:
     """The machine starts to end an attempt only when the lease expires."""
-    return [(lease, "kill_start_ms", lambda end_ms, lease_s: end_ms)]
+    return [(lease_timing, "kill_start_ms", lambda end_ms, lease_s: end_ms)]
 
 
 def _late_grant_accepted() -> list[Patch]:
@@ -151,7 +151,7 @@ def _boot_ids_forgotten() -> list[Patch]:
 
 def _no_rate_margin() -> list[Patch]:
     """The master expires a lease after its exact duration on the master's clock."""
-    return [(lease, "EXPIRY_FACTOR", 1.0), (lease, "EXPIRY_MARGIN_S", 0.0)]
+    return [(lease_timing, "EXPIRY_FACTOR", 1.0), (lease_timing, "EXPIRY_MARGIN_S", 0.0)]
 
 
 MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {

@@ -15,17 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from mythjobs.agent import journal, recovery
+from mythjobs.agent import dead_reaper, journal
 from mythjobs.agent.capabilities import detect_capabilities, find_time_zone
 from mythjobs.agent.core import turn
 from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.agent.core.core import AgentCore
-from mythjobs.agent.core.start import build_base_environment
+from mythjobs.agent.core.start_message import build_base_environment
+from mythjobs.agent.dead_reaper import DeadReaper
 from mythjobs.agent.master_link import AgentIdentity, MasterLink
 from mythjobs.agent.output_scan import OutputScanner, find_later_match
 from mythjobs.agent.output_transfer import OutputTransfers
-from mythjobs.agent.reaper_client import ReaperPool
-from mythjobs.agent.recovery import DeadReaper
+from mythjobs.agent.reaper_pool import ReaperPool
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
 from mythjobs.config.state import StateDir
@@ -128,13 +128,13 @@ class Agent:
         self._execute(self._core.finish_recovery(machine_now()))
         self._is_recovered = True
         known = self._core.list_keys()
-        recovery.delete_trees(recovery.find_unknown(self._directory.output, known))
+        dead_reaper.delete_trees(dead_reaper.find_unknown(self._directory.output, known))
         # Stale directories are listed before any job starts. Removing them may take long.
-        stale = recovery.find_unknown(self._directory.scratch, known)
+        stale = dead_reaper.find_unknown(self._directory.scratch, known)
         # Objects that exist now live as long as the process: exclude them from collections.
         gc.collect()
         gc.freeze()
-        removal = asyncio.to_thread(recovery.delete_trees, stale)
+        removal = asyncio.to_thread(dead_reaper.delete_trees, stale)
         await asyncio.gather(self._reapers.maintain(), self._link.run(), removal)
 
     async def _stop_jobs(self) -> None:
@@ -184,7 +184,7 @@ class Agent:
                 case turn.ForwardTransfer():
                     self._transfers.on_message(action.message)
                 case turn.DeleteOutput():
-                    recovery.delete_output(self._directory.output, action.key, action.output)
+                    dead_reaper.delete_output(self._directory.output, action.key, action.output)
                 case turn.RemoveReaper():
                     self._reapers.remove(action.reaper)
         self._changed.set()

@@ -21,18 +21,16 @@ from mythjobs.master.handlers.batches import begin_batch, drop_batch, insert_sli
 from mythjobs.master.handlers.submit import submit_job
 from mythjobs.master.isolation import OwnWork, Problem, SetAside, Unit, describe_error
 from mythjobs.master.placement.fit_cache import FitCache
-from mythjobs.master.placement.scheduler import place_ready_jobs
+from mythjobs.master.placement.placement_pass import place_ready_jobs
 from mythjobs.master.state import MasterState, load_state
 from mythjobs.master.turn_context import TurnContext
+from mythjobs.master.upkeep import run_upkeep
 from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING
 from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
 from mythjobs.store.writes.commands import ensure_run_command
 from mythjobs.store.writes.prune import PruneSlice, prune
-
-# Jobs of an opened batch made ready per turn: the turn serves everything else too.
-_UPKEEP_JOBS: Final = 500
 
 
 @dataclass(slots=True)
@@ -45,6 +43,7 @@ class TurnResult:
     acks: dict[int, int] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
 
 
 class MasterCore:
@@ -126,7 +125,7 @@ class MasterCore:
             if isinstance(each, requests.SubmitJob):
                 submitted[number] = responses[number]
         if work & OwnWork.UPKEEP:
-            self._open_batches(turn)
+            run_upkeep(turn)
         if work & OwnWork.TIMERS:
             self._run_timers(turn, work)
         turn.flush()
@@ -137,7 +136,13 @@ class MasterCore:
             responses[number] = explain_submitted(turn, job_id, new, work)
         self._record_unreadable_classes(turn)
         return TurnResult(
-            turn.state, responses, turn.outgoing, turn.acks, turn.ended, turn.problems
+            turn.state,
+            responses,
+            turn.outgoing,
+            turn.acks,
+            turn.ended,
+            turn.problems,
+            turn.held,
         )
 
     def _record_unreadable_classes(self, turn: TurnContext) -> None:
@@ -183,24 +188,6 @@ class MasterCore:
         completions.write()
         late.write()
         return responses
-
-    def _open_batches(self, turn: TurnContext) -> None:
-        """Make the next jobs of an opened batch ready."""
-        if not turn.state.has_batch_upkeep:
-            return
-        skipped = {unit.number for unit in turn.state.set_aside if unit.kind == "upkeep"}
-        work = batches.find_next_upkeep(turn.tx, skipped)
-        if work is None:
-            turn.state.has_batch_upkeep = False
-            return
-        turn.working_on = Unit("upkeep", work.upkeep_id)
-        for class_id, subject in batches.run_upkeep_slice(turn.tx, work, _UPKEEP_JOBS):
-            turn.state.classes_to_recheck.add(class_id)
-            # The start time or deadline of such a job may have passed meanwhile.
-            turn.state.schedule_turn(turn.now.wall_ms)
-            if subject is not None:
-                turn.changed_subjects.add(subject)
-        turn.working_on = None
 
     def _run_timers(self, turn: TurnContext, work: OwnWork) -> None:
         due_ms = turn.state.next_due_ms

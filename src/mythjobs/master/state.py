@@ -20,7 +20,7 @@ from mythjobs.model.limits import Limits
 from mythjobs.model.machine_policy import ALLOW_NOTHING, MachinePolicy, Rights, policy_from_table
 from mythjobs.model.silence import KEEP
 from mythjobs.model.window import Hours
-from mythjobs.protocol.lease import expiry_after_ms
+from mythjobs.protocol.lease_timing import expiry_after_ms
 from mythjobs.scheduler.eligibility import MachineFacts
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import (
@@ -187,7 +187,7 @@ class MasterState:
     run_times: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     next_job_id: int = 1
     has_open_dependencies: bool = False
-    has_batch_upkeep: bool = True  # opened batches may have jobs that are not ready yet
+    has_upkeep: bool = True  # the table of pending work may have rows
     next_due_ms: int | None = None  # wall; when the next timer fires
     next_expiry_ms: int | None = None  # steady; not later than the first expiry of a lease
     deferrals: dict[int, Deferral] = field(default_factory=dict)  # by command

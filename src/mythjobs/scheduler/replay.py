@@ -13,7 +13,7 @@ from mythjobs.model.zone import DAY_MS
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.capacity import MachineCapacity, RunningAttempt, units_in_use
 from mythjobs.scheduler.order import BlockedJobs, FairShares, ReadyJob, deadline_order
-from mythjobs.scheduler.walk import PermittedMachine, PlacementWalk
+from mythjobs.scheduler.placement_walk import PermittedMachine, PlacementWalk
 from mythjobs.scheduler.window_state import WindowState, WindowStateCache
 
 # A job that has not ended this long after the last submit is reported as never ending.

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mythjobs.agent.core.attempt import Key
-from mythjobs.agent.reaper_client import ReaperPool
-from mythjobs.agent.recovery import DeadReaper
+from mythjobs.agent.dead_reaper import DeadReaper
+from mythjobs.agent.reaper_pool import ReaperPool
 from mythjobs.agent.service import read_boot_id
 from mythjobs.config.state import AgentDir
 from mythjobs.process.cgroup import mounts

@@ -10,13 +10,13 @@ from typing import Final
 from mythjobs.agent.core.attempt import AgentAttempt, Key, Phase
 from mythjobs.agent.core.lease_terms import LeaseTerms, compute_reaper_actions, terms_from_grant
 from mythjobs.agent.core.outbox import Outbox
-from mythjobs.agent.core.start import build_start_message
+from mythjobs.agent.core.start_message import build_start_message
 from mythjobs.agent.core.status import JobStatus
 from mythjobs.agent.core.turn import AgentTurn, DeleteOutput, ReadNewOutput, RemoveReaper
 from mythjobs.clock import Now
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.lease import start_deadline_ms
+from mythjobs.protocol.lease_timing import start_deadline_ms
 from mythjobs.protocol.messages import HOURS_CLOSED
 from mythjobs.scheduler.capacity import free_slots
 from mythjobs.scheduler.window_state import WindowStateCache

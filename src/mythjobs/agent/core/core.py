@@ -20,7 +20,7 @@ from mythjobs.agent.core.status import JobStatus, parse_status_lines
 from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer, ReadNewOutput
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.lease import start_deadline_ms
+from mythjobs.protocol.lease_timing import start_deadline_ms
 
 # Somebody deleted the journal. Without it the end of all processes cannot be proved.
 _NO_JOURNAL: Final = "the reaper died, and its journal is gone"

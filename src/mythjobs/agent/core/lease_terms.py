@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from mythjobs.clock import Now
 from mythjobs.model import window
 from mythjobs.model.window import Hours
-from mythjobs.protocol import lease
+from mythjobs.protocol import lease_timing
 from mythjobs.protocol import messages as m
 
 # How far ahead timed actions are sent to the reaper, which needs them while no agent runs.
@@ -42,13 +42,17 @@ class LeaseTerms(NamedTuple):
     @property
     def kill_ms(self) -> int | None:
         """When the job must be terminated for its processes to be gone at the lease end."""
-        return None if self.lease_s is None else lease.kill_start_ms(self.end_ms, self.lease_s)
+        return (
+            None if self.lease_s is None else lease_timing.kill_start_ms(self.end_ms, self.lease_s)
+        )
 
     def with_renewal(self, sent_ms: int) -> LeaseTerms:
         """Return the terms renewed by a heartbeat sent at `sent_ms`. Leases never get shorter."""
         if self.lease_s is None:
             return self
-        return self._replace(end_ms=max(self.end_ms, lease.lease_end_ms(sent_ms, self.lease_s)))
+        return self._replace(
+            end_ms=max(self.end_ms, lease_timing.lease_end_ms(sent_ms, self.lease_s))
+        )
 
 
 NO_TERMS: Final = LeaseTerms()
@@ -90,7 +94,7 @@ def compute_reaper_actions(
     """
     found: list[ReaperAction] = []
     if terms.lease_s is not None and terms.kill_ms is not None:
-        found.append((terms.kill_ms, STOP, BY_LEASE, lease.kill_grace_s(terms.lease_s)))
+        found.append((terms.kill_ms, STOP, BY_LEASE, lease_timing.kill_grace_s(terms.lease_s)))
     hours = terms.hours
     freezes = hours is not None and hours.closing == "freeze"
     if BY_WINDOW in frozen_by and not freezes:

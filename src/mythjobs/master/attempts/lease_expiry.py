@@ -11,7 +11,7 @@ from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.outcome import Lost
 from mythjobs.model.silence import HOLD, IDEMPOTENT
 from mythjobs.model.units import humanize_duration
-from mythjobs.protocol.lease import expiry_after_ms, has_expired
+from mythjobs.protocol.lease_timing import expiry_after_ms, has_expired
 from mythjobs.protocol.messages import SILENT_AFTER_S
 
 _MAX_REASON = 500

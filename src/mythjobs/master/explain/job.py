@@ -12,7 +12,7 @@ from mythjobs.master.attempts import lease_expiry
 from mythjobs.master.catalog import JobClass, read_class
 from mythjobs.master.isolation import OwnWork
 from mythjobs.master.placement.fit_cache import FitCache
-from mythjobs.master.placement.scheduler import current_requirements, list_running
+from mythjobs.master.placement.placement_pass import current_requirements, list_running
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState

@@ -9,7 +9,7 @@ from typing import Final
 from mythjobs.clock import Now
 from mythjobs.master.catalog import JobClass, class_requirements, decode_command, read_class
 from mythjobs.master.explain.job import PlacementView, read_placement_view
-from mythjobs.master.placement.scheduler import list_running
+from mythjobs.master.placement.placement_pass import list_running
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.model.bounds import NO_BOUNDS
 from mythjobs.model.machine_policy import policy_to_table

@@ -19,10 +19,10 @@ from mythjobs.model.life import JobState
 from mythjobs.model.limits import Limits
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.lease import DEFAULT_LEASE_S, start_window_s
+from mythjobs.protocol.lease_timing import DEFAULT_LEASE_S, start_window_s
 from mythjobs.protocol.requests import AdHocRun
 from mythjobs.scheduler.eligibility import EffectiveSettings, may_ever_run
-from mythjobs.scheduler.lease_policy import choose_lease_terms
+from mythjobs.scheduler.silence_policy import choose_lease_terms
 from mythjobs.store.writes import job_state, jobs, readiness
 
 
@@ -141,6 +141,7 @@ def hold_failed_grants(turn: TurnContext) -> None:
             "cancel it, or let `mythjobs release` try again"
         )
         jobs.hold(turn.tx, [job_id], sentence)
+        turn.held.append(job_id)
         turn.recheck(readiness.refresh(turn.tx, [job_id]))
         turn.state.set_aside = {
             each: why for each, why in turn.state.set_aside.items() if each != unit

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mythjobs.agent.core.start import build_base_environment, build_start_message
+from mythjobs.agent.core.start_message import build_base_environment, build_start_message
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 from tests.support.agent_harness import make_run

@@ -21,7 +21,7 @@ import msgspec
 from mythjobs import __version__
 from mythjobs.agent.core.attempt import Key
 from mythjobs.agent.core.turn import Json
-from mythjobs.agent.recovery import DeadReaper, recover_reaper, remove_leftover_files
+from mythjobs.agent.dead_reaper import DeadReaper, recover_reaper, remove_leftover_files
 from mythjobs.config.state import AgentDir
 from mythjobs.errors import ProtocolError, Unreachable
 from mythjobs.process.reaper.journal import read_journal

@@ -1,4 +1,4 @@
-"""Lease policy: what happens to an attempt whose machine stops sending heartbeats."""
+"""Silence policy and lease of a new attempt: what happens to an attempt whose machine stops sending heartbeats."""
 
 from __future__ import annotations
 

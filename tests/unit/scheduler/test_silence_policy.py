@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mythjobs.scheduler.lease_policy import choose_lease_terms
+from mythjobs.scheduler.silence_policy import choose_lease_terms
 
 
 @pytest.mark.parametrize(

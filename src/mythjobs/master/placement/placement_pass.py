@@ -24,7 +24,7 @@ from mythjobs.scheduler.capacity import (
 )
 from mythjobs.scheduler.eligibility import MachineFacts, Requirements
 from mythjobs.scheduler.order import ReadyJob
-from mythjobs.scheduler.walk import Choice, PermittedMachine, PlacementWalk
+from mythjobs.scheduler.placement_walk import Choice, PermittedMachine, PlacementWalk
 from mythjobs.scheduler.window_state import WindowState
 from mythjobs.store.queries import ready_jobs
 

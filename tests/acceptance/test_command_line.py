@@ -209,3 +209,21 @@ def test_definitions_and_the_store_are_exported(queue: Queue) -> None:
     tried = queue("what-if", "tried.toml", "--json").json
     assert (tried["jobs"], tried["changed"]) == (1, [])
     assert queue("status", "--json").json["store"] == str(queue.state / "store.db")
+
+
+def test_a_run_that_kills_its_reaper_is_not_started_again(queue: Queue) -> None:
+    starts = queue.root / "starts"
+    program = ("sh", "-c", f"echo started >>{starts}; kill -9 $PPID; sleep 60")
+    done = queue("run", "--", *program, code=75)
+    assert starts.read_text() == "started\n"
+    assert "lost: " in done.err
+    assert "the reaper" in done.err
+
+    # With --retry it is, until it was lost three times in a row. Then it needs a person.
+    done = queue("run", "--retry", "--", *program, code=67)
+    assert starts.read_text() == 4 * "started\n"
+    assert "is held: held because it was lost 3 times in a row" in done.err
+    [job] = queue("jobs", "--state", "queued", "--json").json
+    assert queue("wait", job["id"], code=67).err.startswith(f"mythjobs: job {job['id']} is held")
+    assert f"{job['id']}." in queue("status").err
+    queue("cancel", job["id"])

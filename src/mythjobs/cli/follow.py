@@ -9,7 +9,7 @@ from typing import Final
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session
-from mythjobs.cli.waiting import RetryWindow, has_ended
+from mythjobs.cli.waiting import RetryWindow, format_held, get_job, has_ended, is_held
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.units import humanize_size
@@ -32,9 +32,13 @@ class OutputFollower:
         write: Callable[[bytes], object],
         *,
         quiet: bool = False,
+        until_held: bool = False,
     ) -> None:
+        """until_held: stop when the job is held, instead of waiting for its release."""
         self._retry = RetryWindow(session, quiet=quiet)
         self._quiet = quiet
+        self._until_held = until_held
+        self._is_held_reported = False
         self._job_id = job_id
         self._stream = stream
         self._write = write
@@ -56,12 +60,26 @@ class OutputFollower:
                     job = self._get_job(wait_s=1.0)
                     if attempt is not None or (has_ended(job) and job["attempt"] == n):
                         return job
+                    if self._has_stopped(job):
+                        return job
             elif has_ended(job):
                 if n:
                     raise BadRequest(f"job {self._job_id} has no attempt {n}")
                 return job
+            elif self._has_stopped(job):
+                return job
             time.sleep(poll_s)
             poll_s = min(2 * poll_s, _LAST_POLL_S)
+
+    def _has_stopped(self, job: Json) -> bool:
+        """Return whether following ends because the job is held; else tell once that it is."""
+        if not is_held(job):
+            self._is_held_reported = False
+            return False
+        if not (self._until_held or self._quiet or self._is_held_reported):
+            self._is_held_reported = True
+            terminal.print_message(format_held(job, job))
+        return self._until_held
 
     def count_missing_bytes(self, job: Json) -> int:
         """Return how many bytes of the attempt's output were not copied."""
@@ -104,8 +122,7 @@ class OutputFollower:
             raise error
 
     def _get_job(self, wait_s: float = 0.0) -> Json:
-        path = f"jobs/{self._job_id}"
-        return self._retry.call(lambda client: client.get(path, wait_s=wait_s))
+        return get_job(self._retry, self._job_id, wait_s)
 
 
 def report_missing_bytes(count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +20,12 @@ from mythjobs.model.units import humanize_duration
 T = TypeVar("T")
 
 NOT_ALL_SUCCEEDED: Final = 1
+# A job is held, so nothing but a person can move it on.
+NEEDS_USER: Final = os.EX_NOUSER
+# Dependencies that are looked at to find a held one.
+_MAX_DEPENDENCIES: Final = 100
+# Interval of counting the held jobs of a batch that is asked for once a second.
+_HELD_INTERVAL_MS: Final = 5000
 # How long a master that was reached before may be unreachable; a restart takes 1 to 2 s.
 _RETRY_WINDOW_S: Final = 60.0
 _RETRY_INTERVAL_S: Final = 0.25
@@ -83,47 +90,130 @@ def has_ended(job: Json) -> bool:
     return job["state"] in FINAL
 
 
+def is_held(job: Json) -> bool:
+    return bool(job["hold"]) and job["state"] == "queued"
+
+
+def find_held_job(retry: RetryWindow, job: Json) -> Json | None:
+    """Return the held job that a job waits for: itself, or one that it depends on."""
+    seen, pending = {job["id"]}, [job]
+    while pending:
+        each = pending.pop()
+        if is_held(each):
+            return each
+        if each["state"] != "queued" or each["reason"]["code"] != "dependency":
+            continue
+        for after in each["after"]:
+            if not after["met"] and after["job"] not in seen and len(seen) <= _MAX_DEPENDENCIES:
+                seen.add(after["job"])
+                pending.append(get_job(retry, after["job"]))
+    return None
+
+
+def get_job(retry: RetryWindow, job_id: int, wait_s: float = 0.0) -> Json:
+    """Return the job; with `wait_s` when it has ended or is held, or after that time."""
+    query = {"held": True} if wait_s else None
+    return retry.call(lambda client: client.get(f"jobs/{job_id}", query, wait_s=wait_s))
+
+
 def wait_for_job(
     retry: RetryWindow, job_id: int, on_update: Callable[[Json], object] | None = None
-) -> Json:
-    """Return the job when it has ended; `on_update` gets it about once a second until then."""
+) -> tuple[Json, Json | None]:
+    """Return the job when it has ended, or waits for a held job; then return that job, too.
+
+    `on_update` gets the job about once a second until then.
+    """
     wait_s = _SHORT_POLL_S if on_update else _LONG_POLL_S
     while True:
-        job = retry.call(lambda client: client.get(f"jobs/{job_id}", wait_s=wait_s))
+        job = get_job(retry, job_id, wait_s)
         if has_ended(job):
-            return job
+            return job, None
+        if (held := find_held_job(retry, job)) is not None:
+            return job, held
         if on_update:
             on_update(job)
 
 
 def wait_for_jobs(session: Session, ids: Iterable[int], on_end: Callable[[Json], object]) -> int:
-    """Return 0 if all jobs succeeded, else 1; `on_end` gets each ended job in the given order."""
+    """Return 0 if all jobs succeeded, else 1; NEEDS_USER if the last ones wait for held jobs.
+
+    `on_end` gets each job that has ended in the given order, then those that have not.
+    """
     retry, line, code = RetryWindow(session), ProgressLine(), 0
+    on_update = (lambda job: line.show(_format_progress(job))) if line.is_shown else None
+    waiting, reported = list(ids), set[int]()
     try:
-        for job_id in ids:
-            on_update = (lambda job: line.show(_format_progress(job))) if line.is_shown else None
-            job = wait_for_job(retry, job_id, on_update)
-            line.clear()
-            on_end(job)
-            if job["state"] != "succeeded":
-                code = NOT_ALL_SUCCEEDED
+        while waiting:
+            stuck = []
+            for job_id in waiting:
+                job, held = wait_for_job(retry, job_id, on_update)
+                line.clear()
+                if held is not None:
+                    stuck.append(job)
+                    if job_id not in reported:
+                        reported.add(job_id)
+                        terminal.print_message(format_held(job, held))
+                    continue
+                on_end(job)
+                if job["state"] != "succeeded":
+                    code = NOT_ALL_SUCCEEDED
+            if len(stuck) == len(waiting):
+                for job in stuck:
+                    on_end(job)
+                return NEEDS_USER
+            # Somebody may have released them while the others ran.
+            waiting = [job["id"] for job in stuck]
     finally:
         line.clear()
     return code
 
 
-def wait_for_batch(session: Session, batch: int) -> Json:
-    """Return the batch when all its jobs have ended."""
+def wait_for_batch(session: Session, batch: int) -> tuple[Json, int]:
+    """Return the batch when all its jobs have ended, and the exit code.
+
+    NEEDS_USER: all jobs that have not ended are held.
+    """
     retry, line = RetryWindow(session), ProgressLine()
-    wait_s = _SHORT_POLL_S if line.is_shown else _LONG_POLL_S
+    wait_s, counted_ms = 0.0, -_HELD_INTERVAL_MS
     try:
         while True:
-            found = retry.call(lambda client: client.get(f"batches/{batch}", wait_s=wait_s))
+            found = _get_batch(retry, batch, wait_s)
+            counts = found["counts"]
             if found["over"]:
-                return found
-            line.show(f"batch {batch}: {format_counts(found['counts'])}")
+                return found, 0 if counts["succeeded"] == found["jobs"] else NOT_ALL_SUCCEEDED
+            now_ms = clock.master_now().steady_ms
+            if not line.is_shown or now_ms - counted_ms >= _HELD_INTERVAL_MS:
+                counted_ms = now_ms
+                held = _count_held(retry, batch)
+                if held and held >= counts["open"]:
+                    line.clear()
+                    terminal.print_message(
+                        f"{held} jobs of batch {batch} are held; "
+                        f"`mythjobs release --batch {batch}` runs them, `cancel` ends them"
+                    )
+                    return found, NEEDS_USER
+            line.show(f"batch {batch}: {format_counts(counts)}")
+            wait_s = _SHORT_POLL_S if line.is_shown else _LONG_POLL_S
     finally:
         line.clear()
+
+
+def _get_batch(retry: RetryWindow, batch: int, wait_s: float) -> Json:
+    return retry.call(lambda client: client.get(f"batches/{batch}", wait_s=wait_s))
+
+
+def _count_held(retry: RetryWindow, batch: int) -> int:
+    query = {"batch": batch, "held": True}
+    return int(retry.call(lambda client: client.get("jobs/count", query))["counts"]["queued"])
+
+
+def format_held(job: Json, held: Json) -> str:
+    """Say that a job waits for a held one, usually itself, and what moves it on."""
+    number, reason = held["id"], get_reason(held)
+    text = f"job {number} is held: {reason}"
+    if number != job["id"]:
+        text = f"job {job['id']} waits for job {number}, which is held: {reason}"
+    return f"{text}. `mythjobs release {number}` runs it, `mythjobs cancel {number}` ends it"
 
 
 def format_counts(counts: dict[str, Any]) -> str:

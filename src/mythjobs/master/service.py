@@ -161,6 +161,11 @@ class Master:
         if self._waiters:
             for job_id in result.ended:
                 self._wake_waiters("job", job_id)
+                self._wake_waiters("job or hold", job_id)
+            if result.held:
+                for kind, number in self._waiters:
+                    if kind != "job":
+                        self._wake_waiters(kind, number)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
@@ -244,15 +249,23 @@ class Master:
     # Waits.
 
     async def wait_job(
-        self, job_id: int, wait_s: float, disconnected: asyncio.Future[None] | None = None
+        self,
+        job_id: int,
+        wait_s: float,
+        disconnected: asyncio.Future[None] | None = None,
+        *,
+        until_held: bool = False,
     ) -> responses.Job:
         """Return the job once it has ended, or its state after `wait_s` or a disconnect.
 
+        until_held: also if the job is held, and when any job becomes held, because the job may
+        depend on that one.
         Raises NoSuchJob.
         """
-        with self._register_waiter("job", job_id) as ended:
+        kind = "job or hold" if until_held else "job"
+        with self._register_waiter(kind, job_id) as ended:
             job = await self.read_job(job_id)
-            if job["state"] not in FINAL:
+            if job["state"] not in FINAL and not (until_held and job["hold"]):
                 await _wait_first(ended, disconnected, wait_s)
                 job = await self.read_job(job_id)
             return job

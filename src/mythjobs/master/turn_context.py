@@ -29,6 +29,7 @@ class TurnContext:
     outgoing: dict[int, list[MasterMessage]] = field(default_factory=dict)  # by connection
     acks: dict[int, int] = field(default_factory=dict)  # last frame, by connection
     ended: list[int] = field(default_factory=list)  # jobs that reached a final state
+    held: list[int] = field(default_factory=list)  # jobs that were held in this turn
     # Collected over the turn and written by flush().
     events: list[events.Event] = field(default_factory=list)
     changed_subjects: set[str] = field(default_factory=set)

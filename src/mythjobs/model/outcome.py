@@ -74,7 +74,7 @@ _FIELDS: Final = {
     cls: [(field.name, field.type) for field in dataclasses.fields(cls)] for cls in _NAMES
 }
 # Causes of stops that no person requested.
-_STOP_REASONS: Final = {
+STOP_REASONS: Final = {
     "lease": "ended by its machine: the lease expired without contact to the master",
     "window": "stopped because its window closed",
     "window_closed": "ended because its window closed",
@@ -119,7 +119,7 @@ def describe(outcome: Outcome) -> str:
         case Breached(limit):
             return f"ended because it exceeded its {limit} limit"
         case Stopped(by):
-            return _STOP_REASONS.get(by) or f"stopped by {by}"
+            return STOP_REASONS.get(by) or f"stopped by {by}"
         case NotStarted(_, why):
             return f"could not start: {why}"
         case Lost(why):

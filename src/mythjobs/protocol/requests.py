@@ -19,12 +19,16 @@ class Dependency(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AdHocRun(Struct, frozen=True, forbid_unknown_fields=True):
-    """Program of an ad-hoc job (`mythjobs run`), for the built-in command `run`."""
+    """Program of an ad-hoc job (`mythjobs run`), for the built-in command `run`.
+
+    retry: start it again if its machine or reaper fails, as other jobs are.
+    """
 
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
     cwd: str = "/"
     wall_s: float | None = None
+    retry: bool = False
 
 
 class Submit(Struct, frozen=True, forbid_unknown_fields=True):

@@ -106,6 +106,89 @@ def test_wait_survives_an_outage_of_the_store(call: Call, master: Master) -> Non
         assert done.err.startswith("mythjobs: the master is unreachable; running jobs continue")
 
 
+HELD = {"hold": True, "reason": {"code": "lost_often", "sentence": "held because it was lost"}}
+
+
+def test_wait_ends_with_67_if_only_a_person_can_move_a_job_on(call: Call, master: Master) -> None:
+    # Seen: a job that was lost three times in a row was held, and `wait` waited for ever.
+    master.answers |= {"GET jobs/7": [running(), job(7, **HELD)], "GET jobs/8": succeeded(8)}
+    done = call("wait", "7", "8")
+    assert (done.code, done.out) == (67, "job 8 succeeded (took 2.0 s)\n")
+    assert done.err == (
+        "mythjobs: job 7 is held: held because it was lost. `mythjobs release 7` runs it, "
+        "`mythjobs cancel 7` ends it\n"
+    )
+    assert master.requests[0].query == {"wait": "60", "held": "true"}
+    found = json.loads(call("wait", "7", "8", "--json").out)
+    assert [each["state"] for each in found] == ["succeeded", "queued"]
+
+
+def test_wait_continues_if_a_held_job_was_released_while_others_ran(
+    call: Call, master: Master
+) -> None:
+    looks: list[Answer] = [job(7, **HELD), running(), succeeded(7)]
+    master.answers |= {"GET jobs/7": looks, "GET jobs/8": failed(8)}
+    done = call("wait", "7", "8")
+    assert done.code == 1
+    assert done.out.endswith("job 7 succeeded (took 2.0 s)\n")
+
+
+def test_wait_names_the_held_job_that_a_job_depends_on(call: Call, master: Master) -> None:
+    waits = {"code": "dependency", "sentence": "waits for another job to end"}
+    for number, on in ((9, 8), (8, 7)):
+        after = [{"job": 3, "when": "ok", "met": True}, {"job": on, "when": "ok", "met": False}]
+        master.answers[f"GET jobs/{number}"] = job(number, hold=False, reason=waits, after=after)
+    master.answers["GET jobs/7"] = job(7, **HELD)
+    done = call("wait", "9")
+    assert done.code == 67
+    assert "job 9 waits for job 7, which is held: held because it was lost." in done.err
+
+
+def test_waiting_for_a_batch_ends_if_all_open_jobs_are_held(call: Call, master: Master) -> None:
+    counts = {"succeeded": 1, "failed": 0, "cancelled": 0, "open": 2}
+    batch = {"batch": 3, "command": "a", "jobs": 3, "first": 1, "last": 3, "over": False}
+    master.answers["GET batches/3"] = [
+        batch | {"counts": counts | {"succeeded": 0, "open": 3}},
+        batch | {"counts": counts},
+    ]
+    held: list[Answer] = [{"counts": {"queued": number}} for number in (1, 2)]
+    master.answers["GET jobs/count"] = held
+    done = call("wait", "--batch", "3")
+    assert done.code == 67
+    assert done.err == (
+        "mythjobs: 2 jobs of batch 3 are held; `mythjobs release --batch 3` runs them, "
+        "`cancel` ends them\n"
+    )
+    assert "2 open" in done.out
+
+
+def test_submit_wait_and_run_tell_of_a_held_job(call: Call, master: Master) -> None:
+    ad_hoc(master, job(7, **HELD))
+    done = call("submit", "thumbnail", "--wait")
+    assert done.code == 67
+    assert "job 7 is held: held because it was lost" in done.err
+    done = call("run", "true")
+    assert done.code == 67
+    assert done.err.count("job 7 is held: held because it was lost") == 1
+    assert master.requests[-1].path.endswith("jobs/7")
+
+
+def test_a_followed_log_tells_once_that_the_job_is_held(call: Call, master: Master) -> None:
+    looks: list[Answer] = [job(7, **HELD), job(7, **HELD), running(), succeeded()]
+    master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": output(b"one")}
+    done = call("log", "7", "-f")
+    assert (done.code, done.out) == (0, "one")
+    assert done.err.count("job 7 is held") == 1
+
+
+def test_run_asks_for_a_second_start_with_retry_only(call: Call, master: Master) -> None:
+    ad_hoc(master, succeeded())
+    call("run", "true")
+    call("run", "--retry", "true")
+    runs = [each.json["run"] for each in master.requests if each.method == "POST"]
+    assert [each.get("retry", False) for each in runs] == [False, True]
+
+
 def ad_hoc(master: Master, end: dict[str, Any], *, out: bytes = b"", err: bytes = b"") -> None:
     def streams(request: Request) -> Reply:
         return output(out if request.query["stream"] == "1" else err)

@@ -186,6 +186,7 @@ def test_a_batch_is_waited_for(
         {**batch, "counts": {**counts, "open": 3}, "over": False},
         {**batch, "counts": {**counts, **states}, "over": True},
     ]
+    master.answers["GET jobs/count"] = {"counts": {"queued": 0}}
     done = call("submit", "thumbnail", "--each", "list", "--wait")
     assert done.code == code
     assert done.out.splitlines()[-1].startswith(f"batch 3: {states['succeeded']} succeeded")

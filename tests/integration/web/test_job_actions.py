@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -162,5 +163,28 @@ def test_jobs_that_were_lost_too_often_are_shown_and_released_together(tmp_path:
 
         wrong = await master.request("POST", ALL, {"act": "rerun", "lost": True})
         assert (wrong.status, wrong.json["code"]) == (400, "bad_request")
+
+    run(tmp_path, story)
+
+
+def test_a_wait_with_held_ends_when_a_job_becomes_held(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        batch = await queue(master, "note", 1)
+        waits = [
+            asyncio.create_task(master.api("GET", f"/{path}"))
+            for path in ("jobs/1?wait=15&held=true", f"batches/{batch}?wait=15")
+        ]
+        unaware = asyncio.create_task(master.api("GET", "/jobs/1?wait=15"))
+        while len(master.master._waiters) < 3:  # noqa: ASYNC110 - until the requests have arrived
+            await asyncio.sleep(0.01)
+        await master.api("POST", "/jobs/hold", {"ids": [1]})
+        async with asyncio.timeout(10):
+            job, whole = [each.json for each in await asyncio.gather(*waits)]
+            # A job that is held already needs no wait.
+            again = (await master.api("GET", "/jobs/1?wait=15&held=true")).json
+        assert (job["hold"], whole["over"], again["hold"]) == (True, False, True)
+        assert not unaware.done()
+        await master.api("POST", "/jobs/cancel", {"ids": [1]})
+        assert (await unaware).json["state"] == "cancelled"
 
     run(tmp_path, story)

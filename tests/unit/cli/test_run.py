@@ -18,6 +18,7 @@ def ended(outcome: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
         ({"kind": "signalled", "signal": 9, "core": False}, 137, ""),
         ({"kind": "breached", "limit": "wall"}, 124, "job 7: ended because it exceeded its wall"),
         ({"kind": "stopped", "by": "ann"}, 143, "job 7: stopped by ann"),
+        ({"kind": "stopped", "by": "shutdown"}, 75, "job 7: stopped with all jobs of its machine"),
         ({"kind": "not_started", "errno": 2, "sentence": "no x"}, 125, "job 7: could not start"),
         ({"kind": "lost", "why": "reboot"}, 75, "job 7: lost: reboot"),
     ],

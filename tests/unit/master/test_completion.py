@@ -172,6 +172,46 @@ def test_a_job_that_started_in_time_is_retried_past_its_deadline(master: LeaseHa
     assert master.take_grants() == [job]
 
 
+# Ad-hoc runs.
+
+
+def run_program(master: LeaseHarness, *, retry: bool = False) -> int:
+    job = master.submit("run", run={"argv": ["/bin/true"], "retry": retry}).id
+    assert master.take_grants() == [job]
+    return job
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [o.Lost("the reaper died"), o.Stopped("lease"), o.Stopped("shutdown"), o.Stopped("window")],
+)
+def test_an_ad_hoc_run_is_not_started_again_unless_it_asks_for_that(
+    master: LeaseHarness, outcome: o.Outcome
+) -> None:
+    # Seen: a program that ends its reaper ran three times, then its user waited for ever.
+    job = run_program(master)
+    master.end(ATTIC, job, 1, outcome)
+    assert (master.state(job), master.take_grants()) == ("failed", [])
+    again = run_program(master, retry=True)
+    master.end(ATTIC, again, 1, outcome)
+    assert master.take_grants() == [again]
+
+
+def test_an_ad_hoc_run_that_was_not_started_is_tried_again(master: LeaseHarness) -> None:
+    job = run_program(master)
+    master.send_frame(ATTIC, m.Returned(job, 1, "it came too late"))
+    del master.attempts["attic"][job, 1]
+    assert master.take_grants() == [job]
+
+
+def test_an_ad_hoc_run_ends_when_its_machine_reboots(master: LeaseHarness) -> None:
+    job = run_program(master)
+    master.disconnect(ATTIC)
+    master.reconnect(boot="second boot", held={})
+    assert master.state(job) == "failed"
+    assert "the machine restarted" in master.row(job)["reason"]
+
+
 # End times.
 
 

@@ -18,7 +18,13 @@ from mythjobs.cli.options import DURATION, SIZE, TEXT
 from mythjobs.cli.paths import get_current_directory, is_utf8
 from mythjobs.cli.session import Session, command, pass_session
 from mythjobs.cli.terminal import OutputStream
-from mythjobs.cli.waiting import RetryWindow, get_reason, wait_for_job
+from mythjobs.cli.waiting import (
+    NEEDS_USER,
+    RetryWindow,
+    format_held,
+    get_reason,
+    wait_for_job,
+)
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model import outcome as ends
@@ -35,7 +41,7 @@ _IO_CLASSES: Final = IO_CLASSES[1:]
 TIMED_OUT: Final = 124
 NOT_STARTED: Final = 125
 STOPPED: Final = 128 + signal.SIGTERM
-# The end was not observed; running the program again may succeed (EX_TEMPFAIL).
+# The end was not observed, or no user asked for it; the program may be run again (EX_TEMPFAIL).
 LOST: Final = 75
 
 
@@ -58,6 +64,7 @@ class _Terminated(KeyboardInterrupt):
     "--io", metavar="CLASS", type=click.Choice(_IO_CLASSES), help="idle, or best-effort:0 to 7."
 )
 @click.option("--priority", type=click.IntRange(-100, 100), default=0, help="-100 to 100.")
+@click.option("--retry", is_flag=True, help="Start it again if its machine or reaper fails.")
 @click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
 @pass_session
 def run(
@@ -66,6 +73,7 @@ def run(
     program: tuple[str, ...],
     wall_s: float | None,
     priority: int,
+    retry: bool,
     comment: str,
     **limits: Any,
 ) -> int:
@@ -74,7 +82,8 @@ def run(
     The program gets this environment, this directory and an empty stdin. Its output appears here
     while it runs. The exit code is the program's; 128 + N if signal N ended it, 124 if it
     exceeded a limit, 125 if it could not be started, 143 if it was cancelled, 75 if its end was
-    not observed. Ctrl-C cancels the job.
+    not observed or its machine ended it, 67 if the job is held. The program is not started a
+    second time unless --retry is given. Ctrl-C cancels the job.
     """
     try:
         directory = get_current_directory()
@@ -89,6 +98,7 @@ def run(
             "env": _read_environment(),
             "cwd": directory,
             "wall_s": wall_s,
+            **({"retry": True} if retry else {}),
         },
         "priority": priority,
         "comment": comment,
@@ -107,7 +117,10 @@ def run(
             output = _OutputThreads(session, job_id)
         # A signal that was pending is raised here.
         output.wait()
-        code, sentence = get_exit_code(wait_for_job(RetryWindow(session), job_id))
+        job, held = wait_for_job(RetryWindow(session), job_id)
+        code, sentence = get_exit_code(job)
+        if held is not None:
+            code, sentence = NEEDS_USER, format_held(job, held)
     except (KeyboardInterrupt, BrokenPipeError) as end:
         if output is not None:
             _cancel(session, job_id, output)
@@ -135,8 +148,8 @@ def get_exit_code(job: Json) -> tuple[int, str]:
             return TIMED_OUT, sentence
         case ends.NotStarted():
             return NOT_STARTED, sentence
-        case ends.Stopped():
-            return STOPPED, sentence
+        case ends.Stopped(by):
+            return LOST if by in ends.STOP_REASONS else STOPPED, sentence
         case ends.Lost():
             return LOST, sentence
 
@@ -176,7 +189,9 @@ class _OutputThreads:
     def _follow(self, session: Session, job_id: int, stream: int, to: OutputStream) -> None:
         try:
             # Messages about the job are printed once, not for each stream.
-            follower = OutputFollower(session, job_id, stream, to.write, quiet=stream == 2)
+            follower = OutputFollower(
+                session, job_id, stream, to.write, quiet=stream == 2, until_held=True
+            )
             report_missing_bytes(follower.count_missing_bytes(follower.follow()))
         except BaseException as error:
             self._errors.append(error)

@@ -216,9 +216,8 @@ def _submit_each(
     answer: Json = {"batch": batch["batch"], "ids": list(range(first, last + 1))}
     code = 0
     if wait:
-        batch = waiting.wait_for_batch(session, batch["batch"])
+        batch, code = waiting.wait_for_batch(session, batch["batch"])
         answer["counts"] = batch["counts"]
-        code = 0 if batch["counts"]["succeeded"] == batch["jobs"] else waiting.NOT_ALL_SUCCEEDED
         if not as_json:
             terminal.print_line(f"batch {batch['batch']}: {waiting.format_counts(batch['counts'])}")
     if as_json:

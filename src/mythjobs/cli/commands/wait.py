@@ -16,22 +16,25 @@ from mythjobs.client.client import Json
 @json_option
 @pass_session
 def wait(session: Session, jobs: tuple[int, ...], batch: int | None, as_json: bool) -> int:
-    """Wait until jobs have ended. Exits with 0 if all succeeded, else with 1."""
+    """Wait until jobs have ended.
+
+    Exits with 0 if all succeeded, with 1 if one did not, and with 67 if those that have not ended
+    are held, so that only a person can move them on.
+    """
     if bool(jobs) == (batch is not None):
         raise click.UsageError("name jobs, or give --batch", click.get_current_context())
     if batch is not None:
-        found = waiting.wait_for_batch(session, batch)
+        found, code = waiting.wait_for_batch(session, batch)
         if as_json:
             terminal.print_json(found)
         else:
             terminal.print_line_now(waiting.format_batch(found))
-        all_succeeded = found["counts"]["succeeded"] == found["jobs"]
-        return 0 if all_succeeded else waiting.NOT_ALL_SUCCEEDED
+        return code
     ended: list[Json] = []
 
     def report(job: Json) -> None:
         ended.append(job)
-        if not as_json:
+        if not as_json and waiting.has_ended(job):
             terminal.print_line_now(waiting.format_job_end(job))
 
     code = waiting.wait_for_jobs(session, jobs, report)

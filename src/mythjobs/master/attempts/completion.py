@@ -23,12 +23,15 @@ from mythjobs.master.isolation import Problem, describe_error
 from mythjobs.master.state import USER_HOLDER, Deferral, LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
+from mythjobs.model.command import RUN
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.model.limits import usage_from_json
 from mythjobs.protocol.messages import Ended
+from mythjobs.protocol.requests import AdHocRun
 from mythjobs.store.writes import commands, job_state, jobs, machines, readiness
 
 _encode: Final = msgspec.json.Encoder().encode
+_decode_run: Final = msgspec.json.Decoder(AdHocRun).decode
 
 
 class Completions:
@@ -132,11 +135,22 @@ class Completions:
         self, job_id: int, attempt: LiveAttempt, outcome: o.Outcome, later: str = ""
     ) -> RetryDecision:
         command = self._turn.catalog.job_class(self._turn.tx, attempt.class_id).command
+        history = _history(job_id, attempt)
+        if command.name == RUN and isinstance(outcome, o.Lost | o.Stopped):
+            history = history._replace(starts_once=not self._may_restart(job_id))
         try:
-            return decide(outcome, command, _history(job_id, attempt), later)
+            return decide(outcome, command, history, later)
         except Exception as error:
             self._turn.problems.append(Problem(f"held job {job_id}, as its end has no rule", error))
             return hold_failed(o.describe(outcome), describe_error(error))
+
+    def _may_restart(self, job_id: int) -> bool:
+        """Return whether the submitter of an ad-hoc run lets it start a second time."""
+        row = jobs.read_submission(self._turn.tx, job_id)
+        try:
+            return row is not None and _decode_run(row["arguments"]).retry
+        except msgspec.MsgspecError:
+            return False
 
     def _end_attempt(
         self,
@@ -161,6 +175,8 @@ class Completions:
             decision = hold_paused(decision)
         if decision.event in (JobEvent.REQUEUED, JobEvent.RETURNED):
             turn.add_event(job_id, attempt.n, str(decision.event), decision.reason)
+        if decision.hold:
+            turn.held.append(job_id)
         if decision.defers_command:
             self._defer_command(attempt.command_id, decision)
         self._ended[job_id] = job_state.AttemptEnd(

@@ -33,7 +33,10 @@ _MAX_SHORTAGE_DELAY_S: Final = 600.0
 
 
 class AttemptHistory(NamedTuple):
-    """Facts about an attempt and its job that a retry decision depends on."""
+    """Facts about an attempt and its job that a retry decision depends on.
+
+    starts_once: the job is not started again, however its attempt ends.
+    """
 
     job_id: int
     n: int
@@ -41,6 +44,7 @@ class AttemptHistory(NamedTuple):
     losses: int = 0
     stop_requested_by: str | None = None
     silence: str = ""
+    starts_once: bool = False
 
 
 class RetryDecision(NamedTuple):
@@ -75,6 +79,10 @@ def decide(
             return RetryDecision(JobEvent.SUCCEEDED, "", "")
         case _ if history.stop_requested_by is not None:
             return _cancelled(history.stop_requested_by, description)
+        case o.Lost() | o.Stopped() if history.starts_once:
+            kind = str(o.to_json(outcome)["kind"])
+            reason = f"{description}; an ad-hoc run is started again only with --retry"
+            return RetryDecision(JobEvent.FAILED, kind, reason)
         case o.Lost():
             return _lost(history, description)
         case o.Stopped(by):

@@ -84,6 +84,7 @@ def hold_jobs(turn: TurnContext, request: requests.HoldJobs) -> list[JobActionRe
         if flags.hold == batches.HOLD_UNOPENED:
             return "", f"job {job_id} is part of a batch that is being opened; try again shortly"
         jobs.hold(turn.tx, [job_id], "held; `mythjobs release` lets it run")
+        turn.held.append(job_id)
         turn.recheck(readiness.refresh(turn.tx, [flags.job_id]))
         return "held", ""
 

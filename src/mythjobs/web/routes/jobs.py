@@ -123,17 +123,21 @@ def _parse_states(listed: str | None) -> tuple[str, ...]:
 
 @get(
     "/jobs/{job_id:int}",
-    summary="Show a job; with `wait`, once it has ended or after that many seconds",
+    summary="Show a job; with `wait`, once it has ended (or, with `held`, is held) or after that "
+    "many seconds",
     responses=error_responses(NoSuchJob),
 )
 async def show_job(
-    request: ApiRequest, job_id: FromPath[int], wait: FromQuery[float | None] = None
+    request: ApiRequest,
+    job_id: FromPath[int],
+    wait: FromQuery[float | None] = None,
+    held: FromQuery[bool] = False,
 ) -> responses.Job:
     master = get_master(request)
     if wait is None:
         return await master.read_job(check_job_id(job_id))
     wait_s, disconnected = check_wait_s(wait), get_disconnect(request)
-    return await master.wait_job(check_job_id(job_id), wait_s, disconnected)
+    return await master.wait_job(check_job_id(job_id), wait_s, disconnected, until_held=held)
 
 
 @get(

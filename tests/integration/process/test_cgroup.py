@@ -137,6 +137,22 @@ def test_cpu_of_descendants_without_a_waiting_parent_is_counted(pool: CgroupPool
     again.close()
 
 
+def test_the_next_child_does_not_inherit_the_memory_peak(pool: CgroupPool) -> None:
+    # Seen: `true` was reported with the 4 GiB of its predecessor in the same cgroup.
+    leaf = pool.take()
+    assert finish(start(leaf, "head -c 100M /dev/zero | tail -c 90M | wc -c")) == b"94371840\n"
+    wait_for(leaf, None)
+    if leaf.read_usage().peak_bytes < 90 * 2**20:
+        leaf.close()
+        pytest.skip("no memory controller of cgroup v2 is enabled")
+    leaf.close()
+    again = pool.take()
+    finish(start(again, "true"))
+    wait_for(again, None)
+    assert again.read_usage().peak_bytes < 50 * 2**20
+    again.close()
+
+
 @pytest.mark.slow
 def test_fork_bomb_hits_the_process_limit(pool: CgroupPool) -> None:
     if "processes" not in pool.enforced_limits():

@@ -18,7 +18,7 @@ from mythjobs.process import (
     MythSystem,
     NotStarted,
 )
-from tests.integration.process.reaper_agent import Agent, sh
+from tests.integration.process.reaper_agent import Agent, Home, sh, start
 
 BURN = "while :; do :; done"
 
@@ -192,6 +192,46 @@ def test_priorities_and_rlimits_are_set_before_exec() -> None:
     rlimits = {resource.RLIMIT_NOFILE: (100, 200)}
     done = MythSystem.shell(text, nice=7, io="idle", umask=0o27, rlimits=rlimits).run()
     assert done.stdout.text().split() == ["7", "idle", "0027", "100", "200"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("contain", [False, True])
+def test_jobs_never_see_the_reapers_own_limit_of_open_files(home: Home, contain: bool) -> None:
+    # Seen: the reaper raised its limit and lowered that of a job after exec, so that a program
+    # that was fast enough read the raised one.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        directory = home.launch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    agent = Agent(directory)
+    agent.send(*(start(job, ["sleep", "600"]) for job in range(1, 101)))
+    jobs = range(1001, 1301)
+    command = ["grep", "open files", "/proc/self/limits"]
+    agent.send(*(start(job, command, contain=contain) for job in jobs))
+    seen = {home.read_output(agent.wait_ended(job)).split()[3] for job in jobs}
+    assert seen == {b"400"}
+    # It did raise its own, for the 100 that run.
+    assert resource.prlimit(agent.hello["pid"], resource.RLIMIT_NOFILE) == (hard, hard)
+    agent.stop_reaper()
+
+
+def test_a_reaper_with_few_jobs_keeps_its_limit_of_open_files(agent: Agent) -> None:
+    # Lowering that of jobs needs the stub, which costs each start a millisecond.
+    agent.run(50, ["true"])
+    limit = resource.prlimit(agent.hello["pid"], resource.RLIMIT_NOFILE)
+    assert limit == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def test_the_cpu_limit_of_each_process_holds_from_the_first_instruction() -> None:
+    limits = Limits(cpu_s=40)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    own = {resource.RLIMIT_CPU: (7, hard)}
+    command = ["grep", "cpu time", "/proc/self/limits"]
+    for rlimits, expected in ((None, "42"), (own, "7")):
+        done = MythSystem(command, limits=limits, rlimits=rlimits).run()
+        assert done.stdout.text().split()[3] == expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

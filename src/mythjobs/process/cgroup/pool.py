@@ -117,12 +117,19 @@ class CgroupPool:
 
     def _release(self, leaf: ChildCgroup) -> None:
         with self._lock:
-            # A cgroup with limits is not reused: the next child may have none.
-            is_reusable = leaf.is_empty() and not leaf.created and len(self._free) < _MAX_FREE
-            if is_reusable and not (self._unified_controllers and _has_limits(leaf)):
+            if leaf.is_empty() and self._may_reuse(leaf) and len(self._free) < _MAX_FREE:
                 self._free.append(leaf)
             elif not _remove(leaf):
                 self._unremovable.append(leaf)
+
+    def _may_reuse(self, leaf: ChildCgroup) -> bool:
+        """Return whether the next child finds nothing of the last one.
+
+        A memory controller keeps the peak, and charges pages of files that it read.
+        """
+        if leaf.created or "memory" in self._unified_controllers:
+            return False
+        return not (self._unified_controllers and _has_limits(leaf))
 
     def _remove_emptied(self) -> None:
         self._unremovable = [leaf for leaf in self._unremovable if not _remove(leaf)]

@@ -19,6 +19,7 @@ from mythjobs.process.reaper.updates import UpdateQueue
 from mythjobs.process.spawn.errors import setup_error
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.supervise.descendants import SubreaperDescendants
+from mythjobs.process.supervise.rlimits import NofileLimit
 from mythjobs.process.supervise.supervisor import Supervisor
 
 
@@ -49,6 +50,7 @@ class ReaperAttempts:
             self._supervisor.leaders, self.live
         )
         self.orphan_exited = self._supervisor.cleanup.orphan_exited
+        self._nofile_limit = NofileLimit()
         self._timed_actions = TimedActions(loop, self._perform)
 
     def close(self) -> None:
@@ -65,6 +67,8 @@ class ReaperAttempts:
         if attempt.timed_actions:
             self._timed_actions.replace(attempt.key, attempt.timed_actions)
         self._journal.append(messages.encode_start_record(attempt.key))
+        self._nofile_limit.prepare_for(len(self.live))
+        self._supervisor.nofile_for_children = self._nofile_limit.inherited
         attempt.before_spawn = partial(self._before_spawn, attempt)
         self._supervisor.spawn(attempt)
 

@@ -15,7 +15,6 @@ from mythjobs.process.reaper.launch import choose_socket_path, try_lock
 from mythjobs.process.reaper.server import Reaper, install_signal_handlers
 from mythjobs.process.spawn.stub import pin_stub
 from mythjobs.process.spawn.vfork import reset_signals
-from mythjobs.process.supervise import rlimits
 
 _LOG_TIMEOUT_S = 2.0
 USAGE = "usage: DIR OUTPUT_DIR SCRATCH_DIR RUNTIME_DIR READY_FD"
@@ -35,7 +34,6 @@ def main() -> None:
     # The reaper's own files are private; jobs get the umask that the reaper inherited.
     umask = os.umask(0o077)
     reset_signals()
-    rlimits.raise_nofile_limit()
     try:
         lock = try_lock(Path(directory))
         if lock is None:

@@ -1,49 +1,61 @@
-"""Resource limits that are set on a child with prlimit(2), after its exec."""
+"""Resource limits of children: before exec through the stub, later with prlimit(2)."""
 
 from __future__ import annotations
 
 import resource
+from typing import Final
 
+from mythjobs.process.spawn.program import ChildSetup
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import find_members
 
-# RLIMIT_NOFILE (soft, hard) for children, if this process raised its own.
-_inherited_nofile: tuple[int, int] | None = None
+# Descriptors of one child (pidfd, pipes, output files, cgroup), and of the process itself.
+_FDS_PER_CHILD: Final = 10
+_OWN_FDS: Final = 64
 
 
-def raise_nofile_limit() -> None:
-    """Raise the soft limit of open files to the hard limit.
+class NofileLimit:
+    """Raises the soft limit of open files once there are many children.
 
-    Each job takes a few descriptors, and this limit should not bound the number of jobs. Jobs
-    keep the original limit: some programs close every possible descriptor.
+    It should not bound their number. Children keep the original limit, since some programs close
+    every possible descriptor; only the stub can set that in time (before exec), so the limit is
+    not raised before it has to be.
     """
-    global _inherited_nofile
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        _inherited_nofile = (soft, hard)
-    except (OSError, ValueError):
-        pass
+
+    def __init__(self) -> None:
+        self._soft, self._hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # (soft, hard) for children, if this process has raised its own.
+        self.inherited: tuple[int, int] | None = None
+
+    def prepare_for(self, children: int) -> None:
+        """Provide descriptors for this many children."""
+        if self._soft in (self._hard, resource.RLIM_INFINITY) or self.inherited:
+            return
+        if _OWN_FDS + children * _FDS_PER_CHILD > self._soft:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (self._hard, self._hard))
+            except (OSError, ValueError):
+                self._hard = self._soft
+            else:
+                self.inherited = (self._soft, self._hard)
 
 
-def set_initial_rlimits(child: Child) -> None:
-    """Set the limits of a new process; runs in the spawn pool."""
-    if _inherited_nofile:
-        try:
-            resource.prlimit(child.pid, resource.RLIMIT_NOFILE, _inherited_nofile)
-        except (OSError, ValueError):
-            pass
+def add_initial_rlimits(
+    setup: ChildSetup, child: Child, nofile: tuple[int, int] | None
+) -> ChildSetup:
+    """Return `setup` with the limits that the child's own do not set; runs in the spawn pool."""
     child.cpu_rlimit_s = child.limits.cpu_s
+    if nofile is None and child.cpu_rlimit_s is None:
+        return setup
+    rlimits = dict(setup.rlimits or {})
+    if nofile is not None:
+        rlimits.setdefault(resource.RLIMIT_NOFILE, nofile)
     if child.cpu_rlimit_s is not None:
-        try:
-            _, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
-            soft = _soft_limit(child.cpu_rlimit_s, hard)
-            resource.prlimit(child.pid, resource.RLIMIT_CPU, (soft, hard))
-        except (OSError, ValueError):
-            # The process has exited or changed its user.
-            pass
+        number = resource.RLIMIT_CPU
+        soft, hard = rlimits.get(number) or resource.getrlimit(number)
+        wanted = _soft_limit(child.cpu_rlimit_s, hard)
+        rlimits[number] = (soft if _is_below(soft, wanted) else wanted, hard)
+    return setup._replace(rlimits=rlimits)
 
 
 def update_cpu_rlimit(child: Child) -> None:

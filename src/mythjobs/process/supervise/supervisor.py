@@ -55,6 +55,8 @@ class Supervisor(Generic[C]):
         self._limit_monitor = LimitMonitor(loop, self._limit_breached)
         # Children whose leader has not been reaped, by the leader's pid.
         self.leaders: dict[int, C] = {}
+        # RLIMIT_NOFILE of children (soft, hard), if this process has raised its own.
+        self.nofile_for_children: tuple[int, int] | None = None
         self.cleanup = Cleanup(loop, self._reap_leader)
 
     def close(self) -> None:
@@ -77,14 +79,14 @@ class Supervisor(Generic[C]):
         try:
             self._cgroups.assign(child)
             program = child.prepare()
+            setup = rlimits.add_initial_rlimits(program.setup, child, self.nofile_for_children)
             if child.cgroup:
-                files = tuple(child.cgroup.list_join_files())
-                program = program._replace(setup=program.setup._replace(cgroup_files=files))
+                setup = setup._replace(cgroup_files=tuple(child.cgroup.list_join_files()))
+            program = program._replace(setup=setup)
             if child.stop_reason is None:
                 child.spawn_ms = machine_now().steady_ms
                 child.pid = spawn(program)
                 child.spawned_at = machine_now()
-                rlimits.set_initial_rlimits(child)
                 reaping.open_pidfd(child)
         except CannotStart as error:
             child.not_started = error.outcome()

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from mythjobs.agent.core import admission, leases
+from mythjobs.agent.core import attempt_table, leases
 from mythjobs.agent.core import core as agent_core
 from mythjobs.clock import Now
 from mythjobs.master import core as master_core
@@ -74,7 +74,7 @@ def _late_grant_accepted() -> list[Patch]:
     return [
         (agent_core.AgentCore, "_handle_grant", any_grant),
         (agent_core, "start_deadline_ms", start_deadline_ms),
-        (admission, "start_deadline_ms", start_deadline_ms),
+        (attempt_table, "start_deadline_ms", start_deadline_ms),
     ]
 
 

@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mythjobs.agent.core import outcome
-from mythjobs.agent.core.admission import START_BY_PASSED, Admission
 from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, OutputWindows, Phase
+from mythjobs.agent.core.attempt_table import AttemptTable
 from mythjobs.agent.core.lease_terms import hours_from_message
 from mythjobs.agent.core.leases import LeaseEnforcer
 from mythjobs.agent.core.outbox import Outbox
+from mythjobs.agent.core.start_queue import START_BY_PASSED
 from mythjobs.agent.core.status import JobStatus, parse_status_lines
 from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer, ReadNewOutput
 from mythjobs.clock import Now
@@ -38,9 +39,9 @@ class AgentCore:
         self._jobs_limit = jobs
         self._outbox = Outbox()
         self._turn = AgentTurn()
-        self._admission = Admission(base_env, self._turn, self._outbox)
+        self._table = AttemptTable(base_env, self._turn, self._outbox)
         self._maybe_started: set[Key] = set()
-        self._enforcer = LeaseEnforcer(self._admission, self._turn)
+        self._enforcer = LeaseEnforcer(self._table, self._turn)
         # The last two heartbeats. Leases count from the send of the heartbeat.
         self._sent_heartbeats: dict[int, _SentHeartbeat] = {}
         # Heartbeats due on this connection since the master last answered one. Counts heartbeats
@@ -56,11 +57,11 @@ class AgentCore:
     def restore(self, snapshot: JournalSnapshot) -> None:
         """Restore the attempts in the agent's journal. The first call on a new core."""
         for key, terms in snapshot.granted.items():
-            attempt = self._admission.add_attempt(key, Phase.FOUND)
-            self._admission.set_terms(attempt, terms)
+            attempt = self._table.add_attempt(key, Phase.FOUND)
+            self._table.set_terms(attempt, terms)
             attempt.reaper_lease_end_ms = terms.end_ms
         for key in snapshot.never_start:
-            attempt = self._admission.add_attempt(key, Phase.RETURNED)
+            attempt = self._table.add_attempt(key, Phase.RETURNED)
             attempt.reason = "returned before the agent restarted"
         self._maybe_started = set(snapshot.maybe_started)
 
@@ -75,7 +76,7 @@ class AgentCore:
                 self._end_lost(attempt, "the machine's boot id", outcome.MACHINE_RESTARTED, now)
             else:
                 reason = "the agent restarted before the job was started"
-                self._admission.mark_never_start(attempt, reason)
+                self._table.mark_never_start(attempt, reason)
         return self._turn.take_actions()
 
     # The link.
@@ -87,7 +88,7 @@ class AgentCore:
         self._sent_heartbeats.clear()
         self.unanswered_heartbeats = 0
         self._apply_settings(jobs)
-        self._outbox.reset(self._admission.attempts.values())
+        self._outbox.reset(self._table.attempts.values())
 
     def on_heartbeat_due(self, now: Now) -> list[Action]:
         self.unanswered_heartbeats += 1
@@ -98,14 +99,14 @@ class AgentCore:
         """Return what is due now: expired leases, opened hours, changes of the wall clock."""
         for attempt in self._find_in_phase(Phase.WAITING):
             if now.steady_ms >= attempt.start_by_ms:
-                self._admission.mark_never_start(attempt, START_BY_PASSED)
+                self._table.mark_never_start(attempt, START_BY_PASSED)
         self._enforcer.check_deadlines(now)
         return self._finish_turn(now)
 
     @property
     def has_deadlines(self) -> bool:
         """Whether any attempt has a lease or hours."""
-        return bool(self._admission.with_terms)
+        return bool(self._table.with_terms)
 
     def next_frame(self, now: Now) -> m.AgentFrame | None:
         """Return the next frame to send, or None if nothing may be sent now.
@@ -115,8 +116,8 @@ class AgentCore:
         taken = self._outbox.take_frame(
             now,
             durable_grant=self._durable_grant,
-            room=0 if self._stopped_by else self._admission.open_slots,
-            attempts=self._admission.attempts.values(),
+            room=0 if self._stopped_by else self._table.open_slots,
+            attempts=self._table.attempts.values(),
         )
         if taken is None:
             return None
@@ -127,7 +128,7 @@ class AgentCore:
             held = next(each for each in frame.messages if isinstance(each, m.Heartbeat)).held
             # The answer renews the attempts in this heartbeat only. The master counts the leases
             # of attempts granted meanwhile from an earlier heartbeat.
-            has_leases = bool(self._admission.with_lease)
+            has_leases = bool(self._table.with_lease)
             keys = frozenset((each.job, each.n) for each in held) if has_leases else frozenset()
             self._sent_heartbeats[hb] = _SentHeartbeat(now.steady_ms, keys)
             self._sent_heartbeats.pop(hb - 2, None)
@@ -140,7 +141,7 @@ class AgentCore:
     def on_master_frame(self, frame: m.MasterFrame, now: Now) -> list[Action]:
         for attempt in self._outbox.acknowledge(frame.ack):
             attempt.end_acknowledged = True
-            self._admission.forget_if_done(attempt)
+            self._table.forget_if_done(attempt)
         for message in frame.messages:
             match message:
                 case m.Grant():
@@ -185,7 +186,7 @@ class AgentCore:
 
     def set_start_reaper(self, reaper: str, now: Now) -> list[Action]:
         """Send starts to this reaper from now on."""
-        self._admission.start_reaper = reaper
+        self._table.start_reaper = reaper
         return self._finish_turn(now)
 
     def on_reaper_hello(
@@ -196,9 +197,9 @@ class AgentCore:
         `starting` are attempts in its journal that have no process yet.
         """
         reported = {(each["job"], each["n"]) for each in attempts}
-        self._admission.reconcile_reaper(reaper, reported, starting, now)
+        self._table.reconcile_reaper(reaper, reported, starting, now)
         self._apply_reaper_messages(reaper, attempts)
-        self._admission.resend_watches(reaper)
+        self._table.resend_watches(reaper)
         self._enforcer.resend_actions(reaper, now)
         return self._finish_turn(now)
 
@@ -217,83 +218,76 @@ class AgentCore:
         for each in ended:
             self._record_end(reaper, each)
         for each in lost:
-            attempt = self._admission.mark_running(reaper, each.key, each.started_ms)
+            attempt = self._table.mark_running(reaper, each.key, each.started_ms)
             if attempt.phase is Phase.RUNNING:
-                self._admission.mark_ended(attempt, outcome.ended_from_lost(each, now))
-        for attempt in self._admission.find_attempts_of(reaper):
+                self._table.mark_ended(attempt, outcome.ended_from_lost(each, now))
+        for attempt in self._table.find_attempts_of(reaper):
             if attempt.phase is Phase.ENDED:
-                self._admission.report_end(attempt)
+                self._table.report_end(attempt)
             elif attempt.phase is Phase.STARTING:
                 # The journal is complete and has no record of a start: there was no process.
-                self._admission.requeue_unstarted(attempt)
+                self._table.requeue_unstarted(attempt)
             elif attempt.phase is Phase.RUNNING:
                 self._end_lost(attempt, "", _NO_JOURNAL, now)
         journaled = {(each["job"], each["n"]) for each in ended} | {each.key for each in lost}
-        self._admission.mark_reaper_dead(reaper, journaled)
+        self._table.mark_reaper_dead(reaper, journaled)
         return self._finish_turn(now)
 
     def change_watchers(self, key: Key, change: int) -> list[Action]:
         """Add `change` to the number of transfers that follow the output of this attempt."""
-        if attempt := self._admission.attempts.get(key):
-            self._admission.change_watchers(attempt, change)
+        if attempt := self._table.attempts.get(key):
+            self._table.change_watchers(attempt, change)
         return self._turn.take_actions()
 
     def record_progress(self, key: Key, percent: float) -> None:
         """Record progress that was read from the attempt's output."""
-        attempt = self._admission.attempts.get(key)
+        attempt = self._table.attempts.get(key)
         if attempt is None or attempt.phase > Phase.REPORTING or attempt.end_acknowledged:
             return
         # An end that is already durable goes into the same frame, after the progress.
         status = (attempt.status or JobStatus())._replace(percent=percent)
-        self._admission.set_status(attempt, status)
+        self._table.set_status(attempt, status)
 
     # End of the agent.
 
     def stop_all_jobs(self, by: str) -> list[Action]:
         """Reject further grants, return waiting attempts and stop running ones."""
         self._stopped_by = by
-        for attempt in list(self._admission.attempts.values()):
+        for attempt in list(self._table.attempts.values()):
             if attempt.phase < Phase.ENDED:
                 self._stop(attempt.key, by)
         return self._turn.take_actions()
 
     @property
     def running_count(self) -> int:
-        return self._admission.running_count
+        return self._table.running_count
 
     @property
     def unacknowledged_count(self) -> int:
         """Attempts whose end or output the master has yet to acknowledge."""
-        return len(self._admission.attempts)
+        return len(self._table.attempts)
 
     def list_keys(self) -> set[Key]:
-        return set(self._admission.attempts)
+        return set(self._table.attempts)
 
     def find_attempt(self, key: Key) -> AgentAttempt | None:
-        return self._admission.attempts.get(key)
+        return self._table.attempts.get(key)
 
     def take_snapshot(self) -> JournalSnapshot:
-        """Return the content for a compacted journal."""
-        attempts = self._admission.attempts.values()
-        barred = (Phase.NEVER_START, Phase.RETURNED)
-        return JournalSnapshot(
-            {each.key: each.terms for each in attempts if each.phase not in barred},
-            [each.key for each in attempts if each.phase in barred],
-            [key for key in self._maybe_started if key in self._admission.attempts],
-        )
+        return self._table.take_snapshot(self._maybe_started)
 
     # Handlers.
 
     def _finish_turn(self, now: Now) -> list[Action]:
-        self._admission.start_waiting(now)
+        self._table.start_waiting(now)
         return self._turn.take_actions()
 
     def _find_in_phase(self, phase: Phase) -> list[AgentAttempt]:
-        return [each for each in self._admission.attempts.values() if each.phase is phase]
+        return [each for each in self._table.attempts.values() if each.phase is phase]
 
     def _apply_settings(self, jobs: int) -> None:
         limit = self._jobs_limit
-        self._admission.max_running = jobs if limit is None else min(jobs, limit)
+        self._table.max_running = jobs if limit is None else min(jobs, limit)
 
     def _handle_grant(self, message: m.Grant, now: Now) -> None:
         if message.no <= self._last_grant:
@@ -302,7 +296,7 @@ class AgentCore:
         self._turn.record_grant_no(message.no)
         key = (message.job, message.n)
         sent = self._sent_heartbeats.get(message.hb)
-        if (known := self._admission.attempts.get(key)) is not None:
+        if (known := self._table.attempts.get(key)) is not None:
             # A repeated grant: the attempt exists, or its return is not durable yet.
             if sent is not None:
                 self._enforcer.extend(known, sent.sent_ms, now)
@@ -311,64 +305,64 @@ class AgentCore:
             reason = "the agent is stopping its jobs and takes no new ones"
         elif sent is None or now.steady_ms >= start_deadline_ms(sent.sent_ms, message.start_by_s):
             reason = "the grant arrived after its start-by time"
-        elif not self._admission.knows_zone(hours_from_message(message.hours), now):
+        elif not self._table.start_queue.knows_zone(hours_from_message(message.hours), now):
             zone = message.hours.zone if message.hours else ""
             reason = f"this machine does not know the time zone {zone}; install tzdata"
         else:
-            self._admission.add_grant(message, sent.sent_ms)
+            self._table.add_grant(message, sent.sent_ms)
             return
-        self._admission.mark_never_start(self._admission.add_attempt(key, Phase.FOUND), reason)
+        self._table.mark_never_start(self._table.add_attempt(key, Phase.FOUND), reason)
 
     def _stop(self, key: Key, by: str) -> None:
-        attempt = self._admission.attempts.get(key)
+        attempt = self._table.attempts.get(key)
         if attempt is None:
             # Not started here. Record never-start and answer, in case its grant comes later.
-            attempt = self._admission.add_attempt(key, Phase.FOUND)
+            attempt = self._table.add_attempt(key, Phase.FOUND)
         if attempt.phase in (Phase.STARTING, Phase.RUNNING):
             job, n = key
             self._turn.send(attempt.reaper, {"type": "stop", "job": job, "n": n, "by": by})
         elif attempt.phase < Phase.STARTING:
-            self._admission.mark_never_start(attempt, f"stopped by {by}")
+            self._table.mark_never_start(attempt, f"stopped by {by}")
 
     def _drop_stale(self, key: Key) -> None:
-        attempt = self._admission.attempts.get(key)
+        attempt = self._table.attempts.get(key)
         if attempt is None:
             return
         if attempt.phase in (Phase.STARTING, Phase.RUNNING):
             self._stop(key, "stale")
         elif attempt.phase is not Phase.ENDED:
             # No process exists, and a restarted agent starts nothing from an old journal.
-            self._admission.forget(attempt)
+            self._table.forget(attempt)
 
     def _release_output(self, key: Key, stream: int) -> None:
-        attempt = self._admission.attempts.get(key)
+        attempt = self._table.attempts.get(key)
         if attempt is not None and attempt.pending_streams:
             attempt.pending_streams.discard(stream)
-            self._admission.forget_if_done(attempt)
+            self._table.forget_if_done(attempt)
 
     def _apply_reaper_messages(self, reaper: str, messages: Sequence[Any]) -> None:
-        admission = self._admission
+        table = self._table
         for each in messages:
             kind = each["type"]
             if kind == "synced":
-                admission.report_synced_ends(reaper, each["seq"])
+                table.report_synced_ends(reaper, each["seq"])
                 continue
             if "job" not in each:
                 # A pong, or a message of a newer reaper.
                 continue
             key = (each["job"], each["n"])
             if kind == "started":
-                self._record_start(admission.mark_running(reaper, key, each["at_ms"]))
+                self._record_start(table.mark_running(reaper, key, each["at_ms"]))
             elif kind == "frozen":
                 self._record_frozen(key, tuple(each["holders"]))
             elif kind == "ended":
-                admission.add_unsynced_end(reaper, each["seq"], self._record_end(reaper, each))
+                table.add_unsynced_end(reaper, each["seq"], self._record_end(reaper, each))
             elif kind == "grew":
                 self._record_output(key, each["output"])
             elif kind == "status":
-                if attempt := admission.attempts.get(key):
+                if attempt := table.attempts.get(key):
                     status = parse_status_lines(attempt.status or JobStatus(), each["lines"])
-                    admission.set_status(attempt, status)
+                    table.set_status(attempt, status)
 
     def _record_start(self, attempt: AgentAttempt) -> None:
         if attempt.phase is Phase.RUNNING:
@@ -376,27 +370,27 @@ class AgentCore:
             self._enforcer.send_freezes(attempt)
             if attempt.watchers and not attempt.progress_source:
                 # A transfer began to follow the output before the process existed.
-                self._admission.send_watch(attempt)
+                self._table.send_watch(attempt)
 
     def _record_end(self, reaper: str, ended: Any) -> AgentAttempt:
         key = (ended["job"], ended["n"])
-        attempt = self._admission.mark_running(reaper, key, ended["started_ms"])
+        attempt = self._table.mark_running(reaper, key, ended["started_ms"])
         if attempt.phase is Phase.RUNNING:
-            self._admission.mark_ended(attempt, outcome.ended_from_reaper(ended, attempt.terms))
+            self._table.mark_ended(attempt, outcome.ended_from_reaper(ended, attempt.terms))
         return attempt
 
     def _end_lost(self, attempt: AgentAttempt, proof: str, why: str, now: Now) -> None:
         lost = outcome.LostAttempt(attempt.key, attempt.started_ms, [], proof, why)
-        self._admission.mark_ended(attempt, outcome.ended_from_lost(lost, now))
-        self._admission.report_end(attempt)
+        self._table.mark_ended(attempt, outcome.ended_from_lost(lost, now))
+        self._table.report_end(attempt)
 
     def _record_frozen(self, key: Key, holders: tuple[str, ...]) -> None:
-        attempt = self._admission.attempts.get(key)
+        attempt = self._table.attempts.get(key)
         if attempt is not None and attempt.phase < Phase.ENDED and attempt.frozen_by != holders:
             attempt.frozen_by = holders
             self._outbox.queue_frozen(attempt)
 
     def _record_output(self, key: Key, output: OutputWindows) -> None:
-        if attempt := self._admission.attempts.get(key):
+        if attempt := self._table.attempts.get(key):
             attempt.output = output
             self._turn.add(ReadNewOutput(attempt))

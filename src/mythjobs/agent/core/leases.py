@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from mythjobs.agent.core import lease_terms as t
-from mythjobs.agent.core.admission import Admission
 from mythjobs.agent.core.attempt import AgentAttempt, Key, Phase
+from mythjobs.agent.core.attempt_table import AttemptTable
 from mythjobs.agent.core.turn import AgentTurn
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
@@ -29,8 +29,8 @@ _RUNNING_PHASES: Final = (Phase.STARTING, Phase.RUNNING)
 class LeaseEnforcer:
     """Part of the core: leases, hours, limits and freezing of this machine's attempts."""
 
-    def __init__(self, admission: Admission, turn: AgentTurn) -> None:
-        self._admission = admission
+    def __init__(self, table: AttemptTable, turn: AgentTurn) -> None:
+        self._table = table
         self._turn = turn
         # Wall clock minus steady clock, and when (steady) actions were last computed for all.
         self._clock_offset_ms: int | None = None
@@ -41,7 +41,7 @@ class LeaseEnforcer:
     ) -> None:
         """Renew the leases that an answered heartbeat, sent at `sent_ms`, had reported."""
         barred = set(excepted)
-        for attempt in self._admission.with_lease:
+        for attempt in self._table.with_lease:
             if attempt.key in reported and attempt.key not in barred:
                 self.extend(attempt, sent_ms, now)
 
@@ -61,10 +61,10 @@ class LeaseEnforcer:
         hours = t.hours_from_message(message)
         if attempt is None or hours == attempt.terms.hours:
             return
-        if message is not None and not self._admission.knows_zone(hours, now):
+        if message is not None and not self._table.start_queue.knows_zone(hours, now):
             # Unknown time zone: the attempt keeps its old hours.
             return
-        self._admission.set_terms(attempt, attempt.terms._replace(hours=hours))
+        self._table.set_terms(attempt, attempt.terms._replace(hours=hours))
         self._turn.record_hours(attempt)
         self._send_actions(attempt, now)
 
@@ -99,14 +99,14 @@ class LeaseEnforcer:
     def resend_actions(self, reaper: str, now: Now) -> None:
         """Send all timed actions to a newly connected reaper: the clock may have stepped while no
         agent was running."""
-        for attempt in self._admission.with_terms:
+        for attempt in self._table.with_terms:
             if attempt.reaper == reaper:
                 self._send_actions(attempt, now)
 
     def check_deadlines(self, now: Now) -> None:
         """Recheck lease deadlines, which reapers enforce too, and detect clock steps. Called once
         a second while any attempt has a lease or hours."""
-        for attempt in self._admission.with_lease:
+        for attempt in self._table.with_lease:
             kill_ms = attempt.terms.kill_ms
             if attempt.phase in _RUNNING_PHASES and kill_ms is not None:
                 if now.steady_ms >= kill_ms and not attempt.lease_stop_sent:
@@ -117,12 +117,12 @@ class LeaseEnforcer:
         is_stepped = old_ms is None or abs(offset_ms - old_ms) >= _CLOCK_STEP_MS
         if is_stepped or now.steady_ms - self._actions_sent_ms >= _ACTIONS_REFRESH_MS:
             self._clock_offset_ms, self._actions_sent_ms = offset_ms, now.steady_ms
-            for attempt in self._admission.with_terms:
+            for attempt in self._table.with_terms:
                 if attempt.terms.hours is not None:
                     self._send_actions(attempt, now)
 
     def _find_unended(self, key: Key) -> AgentAttempt | None:
-        attempt = self._admission.attempts.get(key)
+        attempt = self._table.attempts.get(key)
         return attempt if attempt is not None and attempt.phase < Phase.ENDED else None
 
     def _send_actions(self, attempt: AgentAttempt, now: Now) -> None:

@@ -1,51 +1,24 @@
-"""Admission: this machine's attempts, their start queue, and every change of their phase."""
+"""Attempt table: this machine's attempts, and every change of their phase."""
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Final
 
-from mythjobs.agent.core.attempt import AgentAttempt, Key, Phase
+from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, Phase
 from mythjobs.agent.core.lease_terms import LeaseTerms, compute_reaper_actions, terms_from_grant
 from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.start_message import build_start_message
+from mythjobs.agent.core.start_queue import StartQueue
 from mythjobs.agent.core.status import JobStatus
 from mythjobs.agent.core.turn import AgentTurn, DeleteOutput, ReadNewOutput, RemoveReaper
 from mythjobs.clock import Now
-from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import start_deadline_ms
-from mythjobs.protocol.messages import HOURS_CLOSED
 from mythjobs.scheduler.capacity import free_slots
-from mythjobs.scheduler.window_state import WindowStateCache
-
-START_BY_PASSED: Final = "the job could not be started before its start-by time"
-_CLOSED_HERE: Final = "the job's hours are closed by this machine's clock"
 
 
-class WindowCounts(WindowStateCache):
-    """Running limits of windows."""
-
-    def permits(
-        self, terms: LeaseTerms, running_count: int, running_commands: Iterable[str], wall_ms: int
-    ) -> bool:
-        """Return whether the hours allow one more attempt of this command to run.
-
-        The level of the machine's hours counts all running attempts; levels of the command's
-        hours count `running_commands`, the commands of attempts that have terms.
-        """
-        if terms.hours is None:
-            return True
-        levels = self.find(terms.hours, wall_ms)
-        if not levels.is_open or running_count >= levels.machine_level:
-            return False
-        least = min(levels.command_level, levels.shared_level)
-        return sum(each == terms.command for each in running_commands) < least
-
-
-class Admission:
+class AttemptTable:
     """Part of the core. Adds actions to `turn` and messages for the master to `outbox`."""
 
     def __init__(self, base_env: Mapping[str, str], turn: AgentTurn, outbox: Outbox) -> None:
@@ -53,8 +26,7 @@ class Admission:
         self._turn = turn
         self._outbox = outbox
         self.attempts: dict[Key, AgentAttempt] = {}
-        # Heap of (-priority, job, n). Entries that are no longer WAITING are skipped.
-        self._queue: list[tuple[int, int, int]] = []
+        self.start_queue = StartQueue()
         self._waiting_count = 0
         self.running_count = 0
         self.max_running = 0
@@ -67,7 +39,6 @@ class Admission:
         # Attempts with a lease or hours, and those with a lease.
         self.with_terms: dict[AgentAttempt, None] = {}
         self.with_lease: dict[AgentAttempt, None] = {}
-        self._windows = WindowCounts()
 
     def add_attempt(self, key: Key, phase: Phase) -> AgentAttempt:
         attempt = self.attempts[key] = AgentAttempt(key, phase)
@@ -75,6 +46,15 @@ class Admission:
 
     def find_attempts_of(self, reaper: str) -> Iterable[AgentAttempt]:
         return [each for each in self.attempts.values() if each.reaper == reaper]
+
+    def take_snapshot(self, maybe_started: Iterable[Key]) -> JournalSnapshot:
+        """Return the content for a compacted journal."""
+        barred = (Phase.NEVER_START, Phase.RETURNED)
+        return JournalSnapshot(
+            {key: each.terms for key, each in self.attempts.items() if each.phase not in barred},
+            [key for key, each in self.attempts.items() if each.phase in barred],
+            [key for key in maybe_started if key in self.attempts],
+        )
 
     @property
     def open_slots(self) -> int:
@@ -92,13 +72,6 @@ class Admission:
     def _clear_terms(self, attempt: AgentAttempt) -> None:
         self.with_terms.pop(attempt, None)
         self.with_lease.pop(attempt, None)
-
-    def knows_zone(self, hours: Hours | None, now: Now) -> bool:
-        """Return whether this machine's time zone database has the zone of the hours."""
-        try:
-            return hours is None or bool(self._windows.find(hours, now.wall_ms))
-        except ValueError:
-            return False
 
     # Before the start.
 
@@ -122,7 +95,7 @@ class Admission:
         attempt.phase = Phase.WAITING
         attempt.reaper = ""
         self._waiting_count += 1
-        heapq.heappush(self._queue, (-attempt.priority, *attempt.key))
+        self.start_queue.push(attempt)
 
     def mark_never_start(self, attempt: AgentAttempt, reason: str, code: str = "") -> None:
         """Bar an attempt from starting. The master is told once the journal record is durable."""
@@ -137,51 +110,21 @@ class Admission:
         """Start waiting attempts, highest priority first, while slots are free."""
         if self.start_reaper is None or not self._waiting_count:
             return
-        free = free_slots(self.max_running, self.running_count)
-        postponed = []
-        while free and self._queue:
-            entry = heapq.heappop(self._queue)
-            attempt = self.attempts.get(entry[1:])
-            if attempt is None or attempt.phase is not Phase.WAITING or attempt.run is None:
-                continue
-            if now.steady_ms >= attempt.start_by_ms:
-                self.mark_never_start(attempt, START_BY_PASSED)
-                continue
-            if self._opens_too_late(attempt, now):
-                # The master's clock differs. Another machine may run the job meanwhile.
-                self.mark_never_start(attempt, _CLOSED_HERE, HOURS_CLOSED)
-                continue
-            if attempt.freeze_requests or not self._is_open(attempt, now):
-                postponed.append(entry)
-                continue
-            free -= 1
-            self._waiting_count -= 1
-            self.running_count += 1
-            attempt.phase = Phase.STARTING
-            attempt.reaper = self.start_reaper
-            attempt.watchers += bool(attempt.progress_source)
-            self._send_start(self.start_reaper, attempt, attempt.run, now)
-        for entry in postponed:
-            heapq.heappush(self._queue, entry)
-
-    def _is_open(self, attempt: AgentAttempt, now: Now) -> bool:
-        terms = attempt.terms
-        if terms.hours is None:
-            return True
-        phases = (Phase.STARTING, Phase.RUNNING)
-        commands = (each.terms.command for each in self.with_terms if each.phase in phases)
-        return self._windows.permits(terms, self.running_count, commands, now.wall_ms)
-
-    def _opens_too_late(self, attempt: AgentAttempt, now: Now) -> bool:
-        """Return whether the hours are closed and stay closed past the attempt's start-by time."""
-        hours = attempt.terms.hours
-        if hours is None:
-            return False
-        found = self._windows.find(hours, now.wall_ms)
-        if found.is_open:
-            return False
-        left_ms = attempt.start_by_ms - now.steady_ms
-        return found.opens_ms is None or found.opens_ms >= now.wall_ms + left_ms
+        while free_slots(self.max_running, self.running_count):
+            found = self.start_queue.pop(self.attempts, self.running_count, self.with_terms, now)
+            if found is None:
+                break
+            attempt = found.attempt
+            if found.reason:
+                self.mark_never_start(attempt, found.reason, found.code)
+            elif attempt.run is not None:
+                self._waiting_count -= 1
+                self.running_count += 1
+                attempt.phase = Phase.STARTING
+                attempt.reaper = self.start_reaper
+                attempt.watchers += bool(attempt.progress_source)
+                self._send_start(self.start_reaper, attempt, attempt.run, now)
+        self.start_queue.requeue_postponed()
 
     def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.RunSpec, now: Now) -> None:
         actions = compute_reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
@@ -244,7 +187,7 @@ class Admission:
             self._outbox.queue_progress(attempt)
 
     def change_watchers(self, attempt: AgentAttempt, change: int) -> None:
-        """Add `change` to the number of those that need updates on new output."""
+        """Add `change` to the number of readers to notify of new output."""
         attempt.watchers += change
         # Sent for a second watcher too: the reaper answers with the current output size.
         if attempt.phase is Phase.RUNNING and (change > 0 or not attempt.watchers):

@@ -30,7 +30,8 @@ def _find_in_sqlite(tx: Transaction, sql: str, values: Sequence[Any] | int) -> l
     found = []
     for *_, step in tx.cursor.fetchall():
         match = re.match(r"SCAN (\S+)(?:.* USING (?:COVERING )?INDEX (\S+))?", step)
-        if match is not None and not match[1].startswith(("CONSTANT", "(", "json_each", "v")):
+        # Not the rows of a parameter, constants or the result of a subquery.
+        if match is not None and "VIRTUAL TABLE" not in step and match[1][0].islower():
             found.append(match[2] or match[1])
     return found
 

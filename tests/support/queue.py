@@ -19,6 +19,7 @@ from mythjobs.store.writes import (
     jobs,
     machines,
     readiness,
+    upkeep,
 )
 
 NOON: Final = 1_800_000_000_000
@@ -77,9 +78,9 @@ def queue_batch(tx: Transaction, count: int, **columns: Any) -> int:
     )
     queue_jobs(tx, count, batch_id=batch_id, hold=batches.HOLD_UNOPENED, **columns)
     batches.open_batch(tx, batch_id, first, first + count - 1, held=False, at_ms=NOON)
-    while work := batches.find_next_upkeep(tx):
+    while work := upkeep.find_next(tx):
         readiness.refresh_subjects(
-            tx, {each for _, each in batches.run_upkeep_slice(tx, work, 500) if each}
+            tx, {each for _, each in batches.open_slice(tx, work, 500) if each}
         )
     return batch_id
 
@@ -131,7 +132,8 @@ def end(
         events.add(tx, [events.Event(leased.job_id, leased.n, at_ms, str(event), "")])
         readiness.refresh(tx, [leased.job_id])
     else:
-        freed, _ = dependencies.resolve_ended(tx, {leased.job_id: JobState(event)})
+        final = {leased.job_id: JobState(event)}
+        freed = dependencies.resolve_ended(tx, final, limit=1000).freed
         dependencies.mark_all_met(tx, [leased.job_id])
         readiness.refresh(tx, freed)
     if leased.subject is not None:

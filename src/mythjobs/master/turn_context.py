@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from mythjobs.clock import Now
 from mythjobs.master.catalog import Catalog
@@ -13,7 +14,11 @@ from mythjobs.master.state import Machine, MasterState
 from mythjobs.model.life import JobState
 from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
-from mythjobs.store.writes import dependencies, events, job_state, jobs, readiness
+from mythjobs.store.writes import dependencies, events, job_state, jobs, readiness, upkeep
+from mythjobs.store.writes.upkeep import UpkeepKind
+
+# Dependencies that a turn resolves, so that it stays short. Upkeep resolves the rest.
+MAX_RESOLVED: Final = 250
 
 
 @dataclass(slots=True)
@@ -38,6 +43,7 @@ class TurnContext:
     # (machine, job): granted on an earlier connection, and lost with that connection.
     regrants: list[tuple[int, int]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)  # errors that were handled, for the log
+    resolved: int = 0  # dependencies; see MAX_RESOLVED
     working_on: Unit | None = None  # the unit at fault if the turn raises
 
     def send(self, machine: Machine, message: MasterMessage) -> None:
@@ -69,10 +75,13 @@ class TurnContext:
     def _cancel_rows(
         self, job_ids: list[int], sentence: Callable[[int], str], code: str
     ) -> set[int]:
-        cancelled: set[int] = set()
+        by_sentence: dict[str, list[int]] = {}
         for job_id in job_ids:
+            by_sentence.setdefault(sentence(job_id), []).append(job_id)
+        cancelled: set[int] = set()
+        for text, some in by_sentence.items():
             found = job_state.cancel_queued(
-                self.tx, [job_id], code=code, sentence=sentence(job_id), at_ms=self.now.wall_ms
+                self.tx, some, code=code, sentence=text, at_ms=self.now.wall_ms
             )
             cancelled |= {each.job_id for each in found}
             self.changed_subjects |= {each.subject for each in found if each.subject is not None}
@@ -84,18 +93,28 @@ class TurnContext:
         Dependents that can never run are cancelled.
         """
         self.ended.extend(states)
-        if not states or not self.state.has_open_dependencies:
-            return
+        if states and self.state.has_open_dependencies:
+            self.resolve_dependents(states)
+
+    def resolve_dependents(self, states: dict[int, JobState]) -> None:
+        """Resolve dependencies on ended jobs, up to a number a turn; leave the rest to upkeep."""
         # Cancelled dependents have dependents too; such a chain has no maximum length.
         while states:
-            freed, never = dependencies.resolve_ended(self.tx, states)
+            resolved = dependencies.resolve_ended(
+                self.tx, states, limit=max(0, MAX_RESOLVED - self.resolved)
+            )
+            self.resolved += resolved.found
             dependencies.mark_all_met(self.tx, list(states))
-            self.recheck(readiness.refresh(self.tx, freed))
+            self.recheck(readiness.refresh(self.tx, resolved.freed))
+            if self.resolved >= MAX_RESOLVED:
+                for job_id in dependencies.find_unresolved(self.tx, list(states)):
+                    upkeep.add(self.tx, UpkeepKind.RESOLVE, job_id, job_id)
+                    self.state.has_upkeep = True
             why = {
                 job_id: f"the job depends on job {on}, which is {states[on]}"
-                for job_id, on in never.items()
+                for job_id, on in resolved.never.items()
             }
-            cancelled = self._cancel_rows(list(never), why.__getitem__, "dependency_failed")
+            cancelled = self._cancel_rows(list(why), why.__getitem__, "dependency_failed")
             states = dict.fromkeys(cancelled, JobState.CANCELLED)
             self.ended.extend(states)
         self.state.has_open_dependencies = dependencies.has_unmet(self.tx)

@@ -142,7 +142,7 @@ class TurnRunner:
         state = self._core.state
         if self._is_backing_off:
             return _RETRY_MS / 1000
-        if state.has_batch_upkeep:
+        if state.has_upkeep:
             return 0.0
         if state.next_due_ms is None:
             return None

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     BinaryExpression,
     BindParameter,
     ColumnElement,
@@ -27,6 +28,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import Select, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import Boolean, NullType, TypeEngine
 
@@ -77,7 +79,7 @@ class _ListType(NullType):
 
 
 class _TextListType(_ListType):
-    """Type of a parameter that is a list of texts."""
+    """Type of a parameter that is a list of texts, or of rows."""
 
     cache_ok = True
     is_text = True
@@ -121,6 +123,51 @@ def _compile_in_list_postgresql(element: InList, compiler: SQLCompiler, **kw: An
 
 def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return InList(column, name)
+
+
+class JsonRows(FunctionElement[Any]):
+    """Rows of a parameter that is a list of lists: `value` is one of them, as JSON."""
+
+    inherit_cache = False
+    name = "json_each"
+
+
+@compiles(JsonRows, "sqlite")
+def _compile_json_rows_sqlite(element: JsonRows, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_each({compiler.process(element.clauses)})"
+
+
+@compiles(JsonRows, "postgresql")
+def _compile_json_rows_postgresql(element: JsonRows, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_array_elements(CAST({compiler.process(element.clauses)} AS JSON))"
+
+
+class JsonItem(ColumnElement[Any]):
+    """One item of a row of JsonRows: an integer or, with `is_text`, a text."""
+
+    inherit_cache = False
+
+    def __init__(self, row: ColumnElement[Any], index: int, *, is_text: bool = False) -> None:
+        self.row = row
+        self.index = index
+        self.type: TypeEngine[Any] = Text() if is_text else BigInteger()
+
+
+@compiles(JsonItem, "sqlite")
+def _compile_json_item_sqlite(element: JsonItem, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_extract({compiler.process(element.row, **kw)}, '$[{element.index}]')"
+
+
+@compiles(JsonItem, "postgresql")
+def _compile_json_item_postgresql(element: JsonItem, compiler: SQLCompiler, **kw: Any) -> str:
+    kind = "TEXT" if isinstance(element.type, Text) else "BIGINT"
+    return f"CAST({compiler.process(element.row, **kw)} ->> {element.index} AS {kind})"
+
+
+def json_rows(name: str) -> TableValuedAlias:
+    """Return a relation of the rows that the caller of run() passes as a list of lists."""
+    parameter = bindparam(_PREFIX + name, type_=_TextListType())
+    return JsonRows(parameter).table_valued(column("value", JSON()), name=name)
 
 
 class _Compiled:

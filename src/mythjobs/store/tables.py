@@ -127,6 +127,8 @@ batch = Table(
     Column("cancelled", Integer, nullable=False),
 )
 
+Index("batch_unopened", batch.c.batch_id, **_where("opened_ms IS NULL"))
+
 job = Table(
     "job",
     metadata,
@@ -273,7 +275,7 @@ upkeep = Table(
     "upkeep",
     metadata,
     Column("upkeep_id", Id, primary_key=True),
-    Column("kind", Text, nullable=False),  # open | open_held: the jobs of a batch
+    Column("kind", Text, nullable=False),  # UpkeepKind of writes/upkeep.py
     Column("next_job_id", Id, nullable=False),
     Column("last_job_id", Id, nullable=False),
 )

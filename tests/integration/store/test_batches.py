@@ -8,7 +8,7 @@ from mythjobs.store.open import Store
 from mythjobs.store.queries.batches import read_batch
 from mythjobs.store.queries.commands import read_queue_counts
 from mythjobs.store.queries.jobs import list_jobs
-from mythjobs.store.writes import batches, job_state, readiness
+from mythjobs.store.writes import batches, job_state, readiness, upkeep
 from mythjobs.store.writes.batches import HOLD_UNOPENED
 from tests.support import queue as q
 
@@ -41,9 +41,12 @@ def test_incomplete_batches_are_dropped(store: Store) -> None:
                 opened_ms=None,
             )
         q.queue_jobs(tx, 2, batch_id=2, hold=HOLD_UNOPENED)
-        assert batches.drop_unopened(tx, batch_id=3) == 1
-        assert batches.drop_unopened(tx) == 1
-        assert batches.drop_unopened(tx) == 0
+        batches.drop_unopened(tx, batch_id=3)
+        batches.drop_unopened(tx)
+        batches.drop_unopened(tx)
+        assert [each.kind for each in upkeep.read_all(tx)] == ["drop", "drop"]
+        while work := upkeep.find_next(tx):
+            batches.drop_slice(tx, work, 1)
         assert batches.is_open(tx, kept)
     with store.transaction() as tx:
         assert check(tx) == []
@@ -62,14 +65,14 @@ def test_an_opened_batch_becomes_ready_in_slices_also_after_a_restart(store: Sto
     for expected in ([1, 2], [1, 2, 3, 4], [1, 2, 3, 4]):
         with store.transaction() as tx:
             assert check(tx) == []
-            work = batches.find_next_upkeep(tx)
+            work = upkeep.find_next(tx)
             assert work is not None
-            for _, subject in batches.run_upkeep_slice(tx, work, 2):
+            for _, subject in batches.open_slice(tx, work, 2):
                 if subject is not None:
                     readiness.refresh_subjects(tx, {subject})
             assert [each for each in range(1, 6) if q.is_ready(tx, each)] == expected
     with store.transaction() as tx:
-        assert batches.find_next_upkeep(tx) is None
+        assert upkeep.find_next(tx) is None
         assert check(tx) == []
 
 
@@ -81,9 +84,9 @@ def test_a_batch_submitted_on_hold_is_held_once_open(store: Store) -> None:
         )
         q.queue_jobs(tx, 2, batch_id=batch_id, hold=HOLD_UNOPENED)
         batches.open_batch(tx, batch_id, 1, 2, held=True, at_ms=q.NOON)
-        work = batches.find_next_upkeep(tx)
+        work = upkeep.find_next(tx)
         assert work is not None
-        batches.run_upkeep_slice(tx, work, 500)
+        batches.open_slice(tx, work, 500)
         assert [q.read_column(tx, each, "hold") for each in (1, 2)] == [1, 1]
         assert not q.is_ready(tx, 1)
 

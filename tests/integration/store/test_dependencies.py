@@ -52,9 +52,8 @@ def test_dependents_that_can_never_run_are_returned_with_their_dependency(store:
         first = q.queue_job(tx)
         never = q.queue_job(tx, after=[(first, "ok")])
         runnable = q.queue_job(tx, after=[(first, "failure")])
-        freed, impossible = dependencies.resolve_ended(tx, {first: JobState.FAILED})
-        assert freed == [runnable]
-        assert impossible == {never: first}
+        resolved = dependencies.resolve_ended(tx, {first: JobState.FAILED}, limit=9)
+        assert resolved == (2, [runnable], {never: first})
 
 
 def test_an_ended_job_has_no_unmet_dependencies(store: Store) -> None:
@@ -63,13 +62,18 @@ def test_an_ended_job_has_no_unmet_dependencies(store: Store) -> None:
         waits = q.queue_job(tx, after=[(first, "any"), (second, "any")])
         dependencies.mark_all_met(tx, [waits])
         assert not dependencies.has_unmet(tx)
-        assert dependencies.resolve_ended(tx, {first: JobState.SUCCEEDED}) == ([], {})
+        ended = {first: JobState.SUCCEEDED}
+        assert dependencies.resolve_ended(tx, ended, limit=9) == (0, [], {})
 
 
 def test_many_dependencies_resolved_at_once_are_counted_once_each(store: Store) -> None:
     with store.transaction() as tx:
         ids = q.queue_jobs(tx, 50)
         waits = q.queue_job(tx, after=[(each, "any") for each in ids])
-        freed, _ = dependencies.resolve_ended(tx, dict.fromkeys(ids, JobState.CANCELLED))
-        assert freed == [waits] * 50
+        ended = dict.fromkeys(ids, JobState.CANCELLED)
+        assert dependencies.resolve_ended(tx, ended, limit=20).freed == [waits] * 20
+        assert q.read_column(tx, waits, "unmet") == 30
+        assert len(dependencies.find_unresolved(tx, ids)) == 30
+        assert dependencies.resolve_ended(tx, ended, limit=50).freed == [waits] * 30
         assert q.read_column(tx, waits, "unmet") == 0
+        assert dependencies.find_unresolved(tx, ids) == []

@@ -8,7 +8,7 @@ from mythjobs.model.life import JobEvent, JobState
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
 from mythjobs.store.transaction import Transaction
-from mythjobs.store.writes import batches
+from mythjobs.store.writes import batches, upkeep
 from tests.support import queue as q
 
 
@@ -127,9 +127,9 @@ def test_wrong_counts_of_a_batch_are_found_also_after_a_prune(
         q.enrol_machines(tx)
         ids = q.queue_jobs(tx, 3, batch_id=batch_id, hold=batches.HOLD_UNOPENED)
         batches.open_batch(tx, batch_id, 1, 3, held=False, at_ms=2)
-        work = batches.find_next_upkeep(tx)
+        work = upkeep.find_next(tx)
         assert work is not None
-        batches.run_upkeep_slice(tx, work, 10)
+        batches.open_slice(tx, work, 10)
         for job_id in ids[:2]:
             q.run(tx, job_id)
     with store.transaction() as tx:

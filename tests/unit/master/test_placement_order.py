@@ -57,6 +57,26 @@ def test_an_urgent_job_may_take_reserved_units(master: Harness) -> None:
     assert master.take_grants() == [urgent]
 
 
+def test_an_older_reservation_of_lower_priority_does_not_hide_an_urgent_starving_job(
+    master: Harness,
+) -> None:
+    attic = master.join("attic", 8)
+    master.request(requests.SetSemaphore("nas", 2))
+    for name, units in (("small", 1), ("patient", 2), ("urgent", 2)):
+        master.define(name, semaphores={"nas": units})
+    running = [master.submit("small", priority=1).id for _ in range(2)]
+    assert master.take_grants() == running
+    master.submit("patient")
+    urgent = master.submit("urgent", priority=1).id
+    master.advance(61)
+    # Both starve, the one of lower priority in front. Its reservation must not be the only one.
+    master.submit("small", priority=1)
+    master.finish(attic, running[0])
+    assert master.take_grants() == []
+    master.finish(attic, running[1])
+    assert master.take_grants() == [urgent]
+
+
 def test_no_short_job_passes_the_first_job_for_a_full_machine(master: Harness) -> None:
     attic = master.join("attic", 2)
     master.define()

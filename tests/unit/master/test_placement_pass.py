@@ -61,6 +61,30 @@ def test_a_cancelled_job_in_the_cache_of_next_jobs_is_not_granted(master: Harnes
     assert master.take_grants() == [jobs[2]]
 
 
+def test_a_job_about_the_subject_of_a_cancelled_job_in_the_cache_is_granted(
+    master: Harness,
+) -> None:
+    # Seen: the pass chose the cancelled job, skipped the other because of the subject, and left
+    # the class of the other out until one of its jobs changed.
+    attic = master.join("attic", 1)
+    master.define()
+    answers = master.turn(
+        *[
+            requests.SubmitJob(msgspec.convert({"command": "flag"} | fields, Submit), by)
+            for by, fields in (
+                ("anna", {}),
+                ("anna", {"subject": "film"}),
+                ("ben", {"subject": "film", "priority": -1}),
+            )
+        ]
+    )
+    first, cancelled, other = [answers[number].id for number in range(3)]
+    assert master.take_grants() == [first]
+    master.request(requests.CancelJobs([cancelled], "anna"))
+    master.finish(attic, first)
+    assert master.take_grants() == [other]
+
+
 def test_a_grant_has_the_limits_of_the_command(master: Harness) -> None:
     master.join()
     master.define(

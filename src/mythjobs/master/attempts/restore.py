@@ -1,4 +1,4 @@
-"""Preparation of a restored store: unfinished jobs are held, ids are never reused."""
+"""Preparation of a store that was restored from a backup: holds unfinished jobs, raises ids."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.catalog import Catalog
 from mythjobs.master.state import load_state
 from mythjobs.master.turn_context import TurnContext
+from mythjobs.master.upkeep import run_slice
 from mythjobs.model.outcome import Lost
 from mythjobs.store.transaction import Transaction
-from mythjobs.store.writes import batches, id_recovery
+from mythjobs.store.writes import batches, id_recovery, upkeep
 
 _WHY: Final = "the store was restored from a backup"
 _HELD: Final = f"held: {_WHY}, so the job may have run since; `mythjobs release` runs it"
-_SLICE_JOBS: Final = 5000
 
 
 class RestoreResult(NamedTuple):
-    """Number of jobs held, and the id of the next new job."""
+    """Result of preparing a restored store: number of jobs held, id of the next new job."""
 
     held: int
     next_job_id: int
@@ -28,19 +28,20 @@ class RestoreResult(NamedTuple):
 def prepare_restored_store(
     tx: Transaction, now: Now, used: id_recovery.RestoredIds | None
 ) -> RestoreResult:
-    """Hold all unfinished jobs, because they may have run or ended since the backup.
+    """Hold all unfinished jobs of a restored store: they may have run or ended since the backup.
 
-    The next attempt of each has a number above all that machines may know. A machine that still
-    runs an older attempt is told to stop it.
+    Their next attempts get numbers above every number that a machine may know, so that a machine
+    that still runs an older attempt is told to stop it.
 
-    used: ids of the replaced store. Attempts that are live there too go on. None: the replaced
-    store is lost.
+    used: ids and live attempts of the store that the backup replaces, or None if that store is
+    lost. An attempt that is live in both stores continues.
     """
     live = frozenset[tuple[int, int]]() if used is None else used.live
     batches.drop_unopened(tx)
     turn = TurnContext(tx, now, load_state(tx, now), Catalog())
-    while (work := batches.find_next_upkeep(tx)) is not None:
-        batches.run_upkeep_slice(tx, work, _SLICE_JOBS)
+    while (work := upkeep.find_next(tx)) is not None:
+        turn.resolved = 0
+        run_slice(turn, work)
     completions = Completions(turn)
     for machine in turn.state.machines.values():
         for job_id, attempt in sorted(machine.live_attempts.items()):

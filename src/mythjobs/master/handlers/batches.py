@@ -16,14 +16,14 @@ from mythjobs.model.command import Command
 from mythjobs.protocol.requests import MAX_BATCH_JOBS, BatchSubmit
 from mythjobs.store.writes import batches, commands, jobs
 
-# Jobs per slice: other requests share the slice's turn.
+# Maximum number of a batch's jobs that one turn inserts, because other requests share the turn.
 SLICE_JOBS: Final = 1000
 
 _line_decoder = msgspec.json.Decoder(dict[str, str | int | float | None])
 
 
 def read_rows(path: Path, command: Command, header: BatchSubmit) -> Iterator[BatchRow]:
-    """Yield the jobs of a JSON lines file. Raises BadRequest naming the invalid line."""
+    """Yield the jobs of a JSON Lines file. Raises BadRequest that names the first invalid line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -38,9 +38,9 @@ def read_rows(path: Path, command: Command, header: BatchSubmit) -> Iterator[Bat
 
 
 def count_rows(path: Path, command: Command, header: BatchSubmit) -> int:
-    """Validate a whole batch file and return its number of jobs.
+    """Validate a whole batch file, before any of its jobs is inserted. Return the number of jobs.
 
-    No job is inserted before this. Raises BadRequest for an invalid or empty file.
+    Raises BadRequest for an invalid or empty file.
     """
     check_common(header)
     found = sum(1 for _ in read_rows(path, command, header))
@@ -64,7 +64,7 @@ def begin_batch(turn: TurnContext, request: BeginBatch) -> BatchIds:
 
 
 def insert_slice(turn: TurnContext, request: BatchSlice) -> BatchIds:
-    """Insert rows, invisible until the last slice opens the batch."""
+    """Insert some jobs of a batch. They stay invisible until the last slice opens the batch."""
     revision = commands.find_by_revision(turn.tx, request.revision_id)
     if revision is None:
         raise Conflict(f"command {request.command} was removed during the batch submit")
@@ -101,7 +101,7 @@ def insert_slice(turn: TurnContext, request: BatchSlice) -> BatchIds:
             held=request.hold,
             at_ms=turn.now.wall_ms,
         )
-        turn.state.has_batch_upkeep = True
+        turn.state.has_upkeep = True
         for each in (request.not_before_ms, request.deadline_ms):
             if each is not None:
                 turn.state.schedule_turn(each)
@@ -110,3 +110,4 @@ def insert_slice(turn: TurnContext, request: BatchSlice) -> BatchIds:
 
 def drop_batch(turn: TurnContext, request: DropBatch) -> None:
     batches.drop_unopened(turn.tx, request.ids.batch_id)
+    turn.state.has_upkeep = True

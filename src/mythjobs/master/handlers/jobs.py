@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
@@ -15,54 +16,66 @@ from mythjobs.protocol.requests import JobActionResult
 from mythjobs.store.writes import batches, commands, jobs, readiness
 
 _MAX_JOBS = 10_000
+# Columns that a rerun copies from the job that it repeats.
+_COPIED_COLUMNS = ("command_id", "arguments", "subject", "overlap", "priority", "comment")
 
 
-def _apply_to_each(
-    turn: TurnContext, ids: Sequence[int], act: Callable[[jobs.JobFlags], tuple[str, str]]
+def _act_on_jobs(
+    turn: TurnContext,
+    ids: Sequence[int],
+    check: Callable[[jobs.JobFlags], str],
+    act: Callable[[list[jobs.JobFlags]], Sequence[str]],
 ) -> list[JobActionResult]:
-    """Apply `act` to each visible job. `act` returns what was done, or "" and an error."""
+    """Apply one action to many jobs in a few statements. Return one result for each id.
+
+    check: returns why the action does not apply to a job, or "".
+    act: applies the action to the jobs that passed `check`; returns for each the effect to show,
+    such as "held".
+    """
     if len(ids) > _MAX_JOBS:
         raise BadRequest(f"{len(ids)} jobs in one request; at most {_MAX_JOBS} are allowed")
     found = jobs.read_flags(turn.tx, ids)
-    results = []
-    for job_id in ids:
+    is_open = cache(lambda batch_id: batches.is_open(turn.tx, batch_id))
+
+    def find_error(job_id: int) -> str:
         flags = found.get(job_id)
-        if flags is None or (flags.hold == batches.HOLD_UNOPENED and not _is_visible(turn, flags)):
-            results.append(("", f"there is no job {job_id}"))
-        else:
-            results.append(act(flags))
+        is_unopened = flags is not None and flags.hold == batches.HOLD_UNOPENED
+        if flags is None or (is_unopened and not (flags.batch_id and is_open(flags.batch_id))):
+            return f"there is no job {job_id}"
+        return check(flags)
+
+    errors = [find_error(each) for each in ids]
+    chosen = [found[each] for each, error in zip(ids, errors, strict=True) if not error]
+    done = iter(act(chosen) if chosen else ())
     after = jobs.read_flags(turn.tx, ids)
     states = [after[job_id].state if job_id in after else "" for job_id in ids]
     return [
-        JobActionResult(job_id, state, done, error)
-        for job_id, state, (done, error) in zip(ids, states, results, strict=True)
+        JobActionResult(job_id, state, "" if error else next(done), error)
+        for job_id, state, error in zip(ids, states, errors, strict=True)
     ]
 
 
-def _is_visible(turn: TurnContext, flags: jobs.JobFlags) -> bool:
-    return flags.batch_id is not None and batches.is_open(turn.tx, flags.batch_id)
-
-
-def _final_error(flags: jobs.JobFlags) -> tuple[str, str] | None:
+def _final_error(flags: jobs.JobFlags) -> str:
     if flags.state in FINAL:
-        return "", f"job {flags.job_id} has already ended ({flags.state})"
-    return None
+        return f"job {flags.job_id} has already ended ({flags.state})"
+    return ""
 
 
 def cancel_jobs(turn: TurnContext, request: requests.CancelJobs) -> list[JobActionResult]:
-    """Cancel queued jobs at once; send a stop for live ones, which end when they have stopped."""
+    """Cancel queued jobs at once. Ask machines to stop live jobs, which are cancelled at their end."""
 
-    def act(flags: jobs.JobFlags) -> tuple[str, str]:
-        if flags.state == JobState.QUEUED:
-            turn.cancel_queued([flags.job_id], lambda _: f"cancelled by {request.by}")
-            return "cancelled", ""
-        if (error := _final_error(flags)) is not None:
-            return error
-        jobs.request_stop(turn.tx, [flags.job_id], request.by)
-        _send_stop(turn, flags.job_id, request.by)
-        return "stopping", ""
+    def act(chosen: list[jobs.JobFlags]) -> list[str]:
+        queued = [each.job_id for each in chosen if each.state == JobState.QUEUED]
+        live = [each.job_id for each in chosen if each.state != JobState.QUEUED]
+        if live:
+            jobs.request_stop(turn.tx, live, request.by)
+        for job_id in live:
+            _send_stop(turn, job_id, request.by)
+        if queued:
+            turn.cancel_queued(queued, lambda _: f"cancelled by {request.by}")
+        return ["cancelled" if each.state == JobState.QUEUED else "stopping" for each in chosen]
 
-    return _apply_to_each(turn, request.ids, act)
+    return _act_on_jobs(turn, request.ids, _final_error, act)
 
 
 def _send_stop(turn: TurnContext, job_id: int, by: str) -> None:
@@ -76,82 +89,98 @@ def _send_stop(turn: TurnContext, job_id: int, by: str) -> None:
 
 
 def hold_jobs(turn: TurnContext, request: requests.HoldJobs) -> list[JobActionResult]:
-    def act(flags: jobs.JobFlags) -> tuple[str, str]:
+    def check(flags: jobs.JobFlags) -> str:
         job_id = flags.job_id
         if flags.state != JobState.QUEUED:
             error = f"job {job_id} is {flags.state}; only queued jobs can be held"
-            return _final_error(flags) or ("", error)
+            return _final_error(flags) or error
         if flags.hold == batches.HOLD_UNOPENED:
-            return "", f"job {job_id} is part of a batch that is being opened; try again shortly"
-        jobs.hold(turn.tx, [job_id], "held; `mythjobs release` lets it run")
-        turn.held.append(job_id)
-        turn.recheck(readiness.refresh(turn.tx, [flags.job_id]))
-        return "held", ""
+            return f"job {job_id} is part of a batch that is being opened; try again shortly"
+        return ""
 
-    return _apply_to_each(turn, request.ids, act)
+    def act(chosen: list[jobs.JobFlags]) -> list[str]:
+        ids = [each.job_id for each in chosen]
+        jobs.hold(turn.tx, ids, "held; `mythjobs release` lets it run")
+        turn.held += ids
+        turn.recheck(readiness.refresh(turn.tx, ids))
+        return ["held"] * len(ids)
+
+    return _act_on_jobs(turn, request.ids, check, act)
 
 
 def release_jobs(turn: TurnContext, request: requests.ReleaseJobs) -> list[JobActionResult]:
-    def act(flags: jobs.JobFlags) -> tuple[str, str]:
+    def check(flags: jobs.JobFlags) -> str:
         if flags.hold != 1 or flags.state != JobState.QUEUED:
-            return _final_error(flags) or ("", f"job {flags.job_id} is not held")
-        jobs.release(turn.tx, [flags.job_id])
-        turn.recheck(readiness.refresh(turn.tx, [flags.job_id]))
-        turn.add_event(flags.job_id, 0, "released")
-        return "released", ""
+            return _final_error(flags) or f"job {flags.job_id} is not held"
+        return ""
 
-    return _apply_to_each(turn, request.ids, act)
+    def act(chosen: list[jobs.JobFlags]) -> list[str]:
+        ids = [each.job_id for each in chosen]
+        jobs.release(turn.tx, ids)
+        turn.recheck(readiness.refresh(turn.tx, ids))
+        for job_id in ids:
+            turn.add_event(job_id, 0, "released")
+        return ["released"] * len(ids)
+
+    return _act_on_jobs(turn, request.ids, check, act)
 
 
 def rerun_jobs(turn: TurnContext, request: requests.RerunJobs) -> list[JobActionResult]:
-    """Submit each ended job once more, with its command revision and arguments, as a new job."""
+    """Submit a copy of each ended job, with the same command revision and arguments."""
+    new_class = cache(
+        lambda class_id: commands.ensure_class_for(turn.tx, class_id, request.submitter)
+    )
 
-    def act(flags: jobs.JobFlags) -> tuple[str, str]:
+    def check(flags: jobs.JobFlags) -> str:
         if flags.state not in FINAL:
-            return "", f"job {flags.job_id} has not ended yet ({flags.state})"
-        old = jobs.read_submission(turn.tx, flags.job_id)
-        assert old is not None
-        class_id = commands.ensure_class_for(turn.tx, flags.class_id, request.submitter)
-        if class_id is None:
-            return "", f"the command of job {flags.job_id} was removed"
-        job_id = turn.allocate_ids(1)
-        ready = None if old["subject"] else class_id
-        kept = {
-            name: old[name]
-            for name in ("command_id", "arguments", "subject", "overlap", "priority", "comment")
-        }
-        row = jobs.NewJob(
-            job_id=job_id,
-            submitted_ms=turn.now.wall_ms,
-            ready_class=ready,
-            rerun_of=flags.job_id,
-            class_id=class_id,
-            **kept,
-        )
-        jobs.add(turn.tx, [row])
-        if ready is None:
-            turn.changed_subjects.add(old["subject"])
-        turn.recheck({class_id})
-        return str(job_id), ""
+            return f"job {flags.job_id} has not ended yet ({flags.state})"
+        if new_class(flags.class_id) is None:
+            return f"the command of job {flags.job_id} was removed"
+        return ""
 
-    return _apply_to_each(turn, request.ids, act)
+    def act(chosen: list[jobs.JobFlags]) -> list[str]:
+        old = jobs.read_submissions(turn.tx, [each.job_id for each in chosen])
+        first = turn.allocate_ids(len(chosen))
+        rows = []
+        for job_id, flags in enumerate(chosen, first):
+            class_id = new_class(flags.class_id)
+            assert class_id is not None
+            copied = {name: old[flags.job_id][name] for name in _COPIED_COLUMNS}
+            rows.append(
+                jobs.NewJob(
+                    job_id=job_id,
+                    submitted_ms=turn.now.wall_ms,
+                    ready_class=None if flags.subject else class_id,
+                    rerun_of=flags.job_id,
+                    class_id=class_id,
+                    **copied,
+                )
+            )
+        jobs.add(turn.tx, rows)
+        turn.changed_subjects |= {each.subject for each in rows if each.subject}
+        turn.recheck({each.class_id for each in rows})
+        return [str(each.job_id) for each in rows]
+
+    return _act_on_jobs(turn, request.ids, check, act)
 
 
 def freeze_jobs(turn: TurnContext, request: requests.FreezeJobs) -> list[JobActionResult]:
-    """Send the request to the jobs' machines; each reports the freeze when it is done.
+    """Ask the jobs' machines to freeze or thaw jobs. Each machine reports the change when done.
 
-    The store does not record the request, so a disconnected machine gets none later.
+    Fails for a job whose machine is disconnected, because the request is not stored.
     """
 
-    def act(flags: jobs.JobFlags) -> tuple[str, str]:
-        error = _send_freeze(turn, flags.job_id, flags.state, request.frozen)
-        return ("" if error else "pausing" if request.frozen else "resuming"), error
+    def check(flags: jobs.JobFlags) -> str:
+        return _send_freeze(turn, flags.job_id, flags.state, request.frozen)
 
-    return _apply_to_each(turn, request.ids, act)
+    def act(chosen: list[jobs.JobFlags]) -> list[str]:
+        return ["pausing" if request.frozen else "resuming"] * len(chosen)
+
+    return _act_on_jobs(turn, request.ids, check, act)
 
 
 def _send_freeze(turn: TurnContext, job_id: int, state: str, frozen: bool) -> str:
-    """Return why the request cannot be sent, or ""."""
+    """Ask a job's machine to freeze or thaw the job. Return why that is not possible, or ""."""
     machines = turn.state.machines.values()
     machine = next((each for each in machines if job_id in each.live_attempts), None)
     if machine is None:

@@ -13,6 +13,7 @@ from mythjobs.store.statement import Statement, in_list, literal
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes.batches import HOLD_UNOPENED
 from mythjobs.store.writes.dependencies import ACCEPTED_STATES, UNMET
+from mythjobs.store.writes.upkeep import UpkeepKind
 
 job, dependency, batch, tally = t.job, t.dependency, t.batch, t.tally
 other = job.alias("other")
@@ -62,6 +63,10 @@ _unmet_count = (
     .select_from(dependency)
     .where(dependency.c.job_id == job.c.job_id, dependency.c.met == UNMET)
     .scalar_subquery()
+)
+# The dependents of a job that ended are resolved by upkeep if they are many.
+_is_being_resolved = exists().where(
+    t.upkeep.c.kind == UpkeepKind.RESOLVE.value, t.upkeep.c.last_job_id == dependency.c.on_job_id
 )
 _next_id: ColumnElement[int] = literal_column(
     "(SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'next_job_id')"
@@ -144,6 +149,7 @@ RULES: Final = (
         select(dependency.c.job_id, dependency.c.on_job_id).where(
             dependency.c.met == UNMET,
             ~exists().where(job.c.job_id == dependency.c.on_job_id, job.c.state.not_in(_FINAL)),
+            ~_is_being_resolved,
         ),
         dependency.c.job_id,
     ),
@@ -166,6 +172,7 @@ RULES: Final = (
             job.c.state.not_in(_FINAL),
             other.c.job_id == dependency.c.on_job_id,
             other.c.state.in_(_FINAL),
+            or_(dependency.c.met != UNMET, ~_is_being_resolved),
             or_(
                 *(
                     and_(

@@ -78,7 +78,7 @@ def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
     command_id = None
     if which.command is not None:
         command_id = int(read_command_row(tx, which.command)["command_id"])
-    states = {JobState(each) for each in which.states}
+    states = frozenset(JobState(each) for each in which.states)
     conditions = tuple(_conditions(which, command_id, states))
     if which.batch is not None:
         return _batch_ranges(tx, which.batch, conditions)

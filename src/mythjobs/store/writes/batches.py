@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
-
 from sqlalchemy import and_, case, delete, func, insert, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, literal, param
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes import upkeep
+from mythjobs.store.writes.upkeep import Upkeep, UpkeepKind
 
-batch, job, upkeep = t.batch, t.job, t.upkeep
+batch, job = t.batch, t.job
 
 # Value of job.hold while the job's batch is not open; a user's hold is 1.
 HOLD_UNOPENED = 2
-
-
-class Upkeep(NamedTuple):
-    """Pending work on the jobs of an opened batch."""
-
-    upkeep_id: int
-    kind: str
-    next_job_id: int
-    last_job_id: int
 
 
 _FIND_NEXT_ID = Statement(select(func.coalesce(func.max(batch.c.batch_id), 0) + 1))
@@ -33,28 +23,18 @@ _SET_OPENED = Statement(
     update(batch).where(batch.c.batch_id == param("batch_id")).values(opened_ms=param("at_ms"))
 )
 _FIND_UNOPENED = Statement(
-    select(batch.c.batch_id, batch.c.first_job_id, batch.c.jobs, batch.c.command_id).where(
-        batch.c.opened_ms.is_(None)
-    )
+    select(batch.c.batch_id, batch.c.first_job_id, batch.c.jobs)
+    .where(batch.c.opened_ms.is_(None))
+    .with_hint(batch, "INDEXED BY batch_unopened", "sqlite")
 )
 _READ_OPENED_MS = Statement(select(batch.c.opened_ms).where(batch.c.batch_id == param("batch_id")))
 _IN_RANGE = (job.c.job_id >= param("first"), job.c.job_id <= param("last"))
-_COUNT_JOBS = Statement(select(func.count()).select_from(job).where(*_IN_RANGE))
-_DELETE_JOBS = Statement(delete(job).where(*_IN_RANGE))
-_DELETE = Statement(delete(batch).where(batch.c.batch_id == param("batch_id")))
-_FIND_NEXT_UPKEEP_ID = Statement(select(func.coalesce(func.max(upkeep.c.upkeep_id), 0) + 1))
-_INSERT_UPKEEP = Statement(insert(upkeep), Upkeep._fields)
-_FIND_UPKEEP = Statement(
-    select(*(upkeep.c[name] for name in Upkeep._fields))
-    .order_by(upkeep.c.upkeep_id)
-    .limit(param("limit"))
+_DELETE_JOBS = Statement(delete(job).where(*_IN_RANGE).returning(job.c.command_id, job.c.state))
+_DELETE_UNOPENED = Statement(
+    delete(batch).where(
+        batch.c.opened_ms.is_(None), batch.c.first_job_id + batch.c.jobs - 1 == param("last")
+    )
 )
-_ADVANCE_UPKEEP = Statement(
-    update(upkeep)
-    .where(upkeep.c.upkeep_id == param("upkeep_id"))
-    .values(next_job_id=param("next_job_id"))
-)
-_DELETE_UPKEEP = Statement(delete(upkeep).where(upkeep.c.upkeep_id == param("upkeep_id")))
 _IS_UNOPENED = (*_IN_RANGE, job.c.hold == HOLD_UNOPENED, job.c.state == literal(JobState.QUEUED))
 _MAKE_READY = Statement(
     update(job)
@@ -104,13 +84,7 @@ def open_batch(
 ) -> None:
     """Make a batch visible, and record the upkeep that makes its jobs ready (or held)."""
     _SET_OPENED.run(tx, batch_id=batch_id, at_ms=at_ms)
-    _INSERT_UPKEEP.run(
-        tx,
-        upkeep_id=int(_FIND_NEXT_UPKEEP_ID.run(tx)[0][0]),
-        kind="open_held" if held else "open",
-        next_job_id=first,
-        last_job_id=last,
-    )
+    upkeep.add(tx, UpkeepKind.OPEN_HELD if held else UpkeepKind.OPEN, first, last)
 
 
 def is_open(tx: Transaction, batch_id: int) -> bool:
@@ -119,37 +93,29 @@ def is_open(tx: Transaction, batch_id: int) -> bool:
     return bool(rows) and rows[0][0] is not None
 
 
-def drop_unopened(tx: Transaction, batch_id: int | None = None) -> int:
-    """Delete incomplete batches (one, or all of them at a start) with their jobs.
-
-    Return the number of deleted jobs.
-    """
-    dropped = 0
-    for unopened_id, first, jobs, command_id in _FIND_UNOPENED.run(tx):
-        if batch_id not in (None, unopened_id):
-            continue
+def drop_unopened(tx: Transaction, batch_id: int | None = None) -> None:
+    """Record the upkeep that deletes incomplete batches: one, or all of them at a start."""
+    dropped = {each.last_job_id for each in upkeep.read_all(tx) if each.kind == UpkeepKind.DROP}
+    for unopened_id, first, jobs in _FIND_UNOPENED.run(tx):
         last = first + jobs - 1
-        count = int(_COUNT_JOBS.run(tx, first=first, last=last)[0][0])
-        _DELETE_JOBS.run(tx, first=first, last=last)
-        _DELETE.run(tx, batch_id=unopened_id)
-        tx.job_count_changes[command_id, "queued"] -= count
-        dropped += count
-    return dropped
+        if batch_id in (None, unopened_id) and last not in dropped:
+            upkeep.add(tx, UpkeepKind.DROP, first, last)
 
 
-def find_next_upkeep(tx: Transaction, skipped: Collection[int] = ()) -> Upkeep | None:
-    """Return the oldest pending work that is not in `skipped` (upkeep ids)."""
-    rows = [Upkeep(*row) for row in _FIND_UPKEEP.run(tx, limit=1 + len(skipped))]
-    return next((each for each in rows if each.upkeep_id not in skipped), None)
+def drop_slice(tx: Transaction, work: Upkeep, limit: int) -> None:
+    """Delete the next `limit` jobs of an incomplete batch, and the batch after its last job."""
+    last = min(work.next_job_id + limit - 1, work.last_job_id)
+    for command_id, state in _DELETE_JOBS.run(tx, first=work.next_job_id, last=last):
+        tx.job_count_changes[command_id, state] -= 1
+    if last == work.last_job_id:
+        _DELETE_UNOPENED.run(tx, last=last)
+    upkeep.advance(tx, work, last + 1)
 
 
-def run_upkeep_slice(tx: Transaction, upkeep: Upkeep, limit: int) -> list[tuple[int, str | None]]:
+def open_slice(tx: Transaction, work: Upkeep, limit: int) -> list[tuple[int, str | None]]:
     """Open the next `limit` jobs; return the distinct (class_id, subject) among them."""
-    first, last = upkeep.next_job_id, min(upkeep.next_job_id + limit - 1, upkeep.last_job_id)
-    statement = _MAKE_HELD if upkeep.kind == "open_held" else _MAKE_READY
+    first, last = work.next_job_id, min(work.next_job_id + limit - 1, work.last_job_id)
+    statement = _MAKE_HELD if work.kind == UpkeepKind.OPEN_HELD else _MAKE_READY
     statement.run(tx, first=first, last=last)
-    if last < upkeep.last_job_id:
-        _ADVANCE_UPKEEP.run(tx, upkeep_id=upkeep.upkeep_id, next_job_id=last + 1)
-    else:
-        _DELETE_UPKEEP.run(tx, upkeep_id=upkeep.upkeep_id)
+    upkeep.advance(tx, work, last + 1)
     return [(row[0], row[1]) for row in _READ_CLASSES_AND_SUBJECTS.run(tx, first=first, last=last)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import ColumnElement, insert, literal_column, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, param
+from mythjobs.store.statement import JsonItem, Statement, in_list, json_rows, param
 from mythjobs.store.transaction import Transaction
 
 dependency, job = t.dependency, t.job
@@ -18,9 +18,20 @@ UNMET: Final[ColumnElement[int]] = literal_column("0")
 
 _INSERT = Statement(insert(dependency), dependency.c.keys())
 _FIND_DEPENDENTS = Statement(
-    select(dependency.c.job_id, dependency.c.on_job_id, dependency.c.accept).where(
-        in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET
-    )
+    select(dependency.c.job_id, dependency.c.on_job_id, dependency.c.accept)
+    .where(in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET)
+    .limit(param("limit"))
+)
+# One look-up in an index a job, which may have many dependents.
+_ended = json_rows("ended")
+_FIND_UNRESOLVED = Statement(
+    select(
+        select(dependency.c.on_job_id)
+        .where(dependency.c.on_job_id == JsonItem(_ended.c.value, 0), dependency.c.met == UNMET)
+        .limit(literal_column("1"))
+        .correlate(_ended)
+        .scalar_subquery()
+    ).select_from(_ended)
 )
 _SET_MET = Statement(
     update(dependency)
@@ -68,24 +79,40 @@ def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
     )
 
 
-def resolve_ended(
-    tx: Transaction, ended: Mapping[int, JobState]
-) -> tuple[list[int], dict[int, int]]:
-    """Resolve the dependencies on jobs that have ended.
+class Resolved(NamedTuple):
+    """Dependents of ended jobs. `found` is the number of dependencies that were resolved.
 
-    Return the dependents with one unmet dependency less, and those that can never run with the
-    job they waited for.
+    freed: dependents with one unmet dependency less. never: those that can never run, each with
+    the job it waited for.
+    """
+
+    found: int
+    freed: list[int]
+    never: dict[int, int]
+
+
+def resolve_ended(tx: Transaction, ended: Mapping[int, JobState], *, limit: int) -> Resolved:
+    """Resolve up to `limit` dependencies on jobs that have ended.
+
+    The caller has to cancel the dependents that can never run.
     """
     met: list[dict[str, object]] = []
-    impossible: dict[int, int] = {}
-    for dependent_id, on_job_id, accept in _FIND_DEPENDENTS.run(tx, job_ids=list(ended)):
+    never: dict[int, int] = {}
+    rows = _FIND_DEPENDENTS.run(tx, job_ids=list(ended), limit=limit)
+    for dependent_id, on_job_id, accept in rows:
         if accepts(accept, ended[on_job_id]):
             met.append({"dependent_id": dependent_id, "on_job_id": on_job_id})
         else:
-            impossible[dependent_id] = on_job_id
+            never[dependent_id] = on_job_id
     _SET_MET.run_many(tx, met)
     _DECREMENT_UNMET.run_many(tx, met)
-    return [int(str(row["dependent_id"])) for row in met], impossible
+    return Resolved(len(rows), [int(str(row["dependent_id"])) for row in met], never)
+
+
+def find_unresolved(tx: Transaction, job_ids: Sequence[int]) -> list[int]:
+    """Return those of the jobs for which another job still waits."""
+    rows = _FIND_UNRESOLVED.run(tx, ended=[(each,) for each in job_ids])
+    return [row[0] for row in rows if row[0] is not None]
 
 
 def mark_all_met(tx: Transaction, job_ids: Sequence[int]) -> None:

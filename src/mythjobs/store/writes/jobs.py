@@ -62,8 +62,8 @@ _FIND_BY_KEY = Statement(select(job.c.job_id, job.c.state).where(job.c.key == pa
 _READ_FLAGS = Statement(
     select(*(job.c[name] for name in JobFlags._fields)).where(in_list(job.c.job_id, "job_ids"))
 )
-_READ_SUBMISSION = Statement(
-    select(*(job.c[name] for name in NewJob._fields)).where(job.c.job_id == param("job_id"))
+_READ_SUBMISSIONS = Statement(
+    select(*(job.c[name] for name in NewJob._fields)).where(in_list(job.c.job_id, "job_ids"))
 )
 _SET_HOLD = Statement(
     update(job)
@@ -113,9 +113,13 @@ def read_flags(tx: Transaction, job_ids: Sequence[int]) -> dict[int, JobFlags]:
 
 
 def read_submission(tx: Transaction, job_id: int) -> dict[str, Any] | None:
-    """Return a job's row by NewJob's fields, for a copy of the job (`rerun`)."""
-    rows = _READ_SUBMISSION.run(tx, job_id=job_id)
-    return dict(zip(NewJob._fields, rows[0], strict=True)) if rows else None
+    return read_submissions(tx, [job_id]).get(job_id)
+
+
+def read_submissions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return jobs' rows by NewJob's fields, for copies of the jobs (`rerun`)."""
+    rows = _READ_SUBMISSIONS.run(tx, job_ids=list(job_ids))
+    return {row[0]: dict(zip(NewJob._fields, row, strict=True)) for row in rows}
 
 
 def hold(tx: Transaction, job_ids: Sequence[int], sentence: str) -> None:

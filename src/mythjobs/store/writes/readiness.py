@@ -8,30 +8,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import and_, case, literal_column, select, update
+from sqlalchemy import ColumnElement, and_, case, func, literal_column, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.statement import JsonItem, Statement, in_list, json_rows, literal, param
 from mythjobs.store.transaction import Transaction
 
 job = t.job
 
-# Conditions of the job itself, without its subject. scheduler/eligibility.py explains the same.
-_IS_FREE = and_(
-    job.c.state == literal(JobState.QUEUED),
-    job.c.hold == literal_column("0"),
-    job.c.stop_requested.is_(None),
-    job.c.not_before_ms.is_(None),
-    job.c.unmet == literal_column("0"),
-)
+
+def _is_free(row: Any) -> ColumnElement[bool]:
+    """Return the conditions of the job itself, without its subject.
+
+    scheduler/eligibility.py explains the same. Literals, as SQLite needs them for the partial
+    index of these jobs.
+    """
+    return and_(
+        row.c.state == literal(JobState.QUEUED),
+        row.c.hold == literal_column("0"),
+        row.c.stop_requested.is_(None),
+        row.c.not_before_ms.is_(None),
+        row.c.unmet == literal_column("0"),
+    )
+
+
 # `is_not(None)` lets SQLite use the partial indexes on subjects.
-_HAS_SUBJECT = (job.c.subject == param("subject"), job.c.subject.is_not(None))
+_ABOUT_SUBJECTS = (in_list(job.c.subject, "subjects"), job.c.subject.is_not(None))
 
 _REFRESH = Statement(
     update(job)
     .where(in_list(job.c.job_id, "job_ids"), job.c.subject.is_(None))
-    .values(ready_class=case((_IS_FREE, job.c.class_id), else_=None))
+    .values(ready_class=case((_is_free(job), job.c.class_id), else_=None))
     .returning(job.c.ready_class)
 )
 _READ_SUBJECTS = Statement(
@@ -40,23 +48,44 @@ _READ_SUBJECTS = Statement(
     .distinct()
 )
 _READ_LIVE = Statement(
-    select(job.c.overlap)
-    .where(*_HAS_SUBJECT, job.c.state.in_([literal(JobState.LEASED), literal(JobState.RUNNING)]))
-    .order_by(job.c.overlap)
+    select(job.c.subject, func.min(job.c.overlap))
+    .where(
+        *_ABOUT_SUBJECTS,
+        job.c.state.in_([literal(JobState.LEASED), literal(JobState.RUNNING)]),
+    )
+    .group_by(job.c.subject)
 )
 _CLEAR_READY = Statement(
-    update(job).where(*_HAS_SUBJECT, job.c.ready_class.is_not(None)).values(ready_class=None)
+    update(job).where(*_ABOUT_SUBJECTS, job.c.ready_class.is_not(None)).values(ready_class=None)
 )
+# For each (subject, class), the first free job about the subject in the next class. One look-up
+# in an index each: a subject may have a million jobs.
+_positions = json_rows("positions")
+_candidate = job.alias("candidate")
 _FIND_FIRST = Statement(
-    select(job.c.class_id, job.c.job_id)
-    .where(
-        *_HAS_SUBJECT,
-        job.c.class_id > param("after_class_id"),
-        job.c.overlap >= param("min_overlap"),
-        _IS_FREE,
+    select(
+        select(_candidate.c.job_id)
+        .where(
+            _candidate.c.subject == JsonItem(_positions.c.value, 0, is_text=True),
+            _candidate.c.subject.is_not(None),
+            _candidate.c.class_id > JsonItem(_positions.c.value, 1),
+            _is_free(_candidate),
+        )
+        .order_by(
+            _candidate.c.class_id,
+            _candidate.c.priority.desc(),
+            _candidate.c.deadline_order,
+            _candidate.c.job_id,
+        )
+        .limit(literal_column("1"))
+        .correlate(_positions)
+        .scalar_subquery()
+    ).select_from(_positions)
+)
+_READ_FIRST = Statement(
+    select(job.c.subject, job.c.class_id, job.c.overlap, job.c.job_id).where(
+        in_list(job.c.job_id, "job_ids")
     )
-    .order_by(job.c.class_id, job.c.priority.desc(), job.c.deadline_order, job.c.job_id)
-    .limit(1)
 )
 _SET_READY = Statement(
     update(job).where(in_list(job.c.job_id, "job_ids")).values(ready_class=job.c.class_id)
@@ -106,24 +135,28 @@ def refresh_subjects(tx: Transaction, subjects: Iterable[str]) -> set[int]:
     """For each subject, make the first job of each class ready that may overlap the live jobs.
 
     Only one per class, so that one transaction never leases two jobs about one subject. Return
-    the classes of the jobs that are ready now.
+    the classes of the jobs that are ready now. The number of statements depends on the number of
+    classes, not of subjects.
     """
+    listed = sorted(set(subjects))
+    if not listed:
+        return set()
+    _CLEAR_READY.run(tx, subjects=listed)
+    live: dict[str, int] = dict(_READ_LIVE.run(tx, subjects=listed))
+    positions = [(each, 0) for each in listed if live.get(each, 1)]
     classes: set[int] = set()
-    for subject in subjects:
-        _CLEAR_READY.run(tx, subject=subject)
-        live = _READ_LIVE.run(tx, subject=subject)
-        if live and not live[0][0]:
-            continue
-        first_ids: list[int] = []
-        class_id, overlap = 0, 1 if live else 0
-        while rows := _FIND_FIRST.run(
-            tx, subject=subject, after_class_id=class_id, min_overlap=overlap
-        ):
-            class_id, job_id = rows[0]
-            first_ids.append(job_id)
-            classes.add(class_id)
-        if first_ids:
-            _SET_READY.run(tx, job_ids=first_ids)
+    first_ids: list[int] = []
+    while positions:
+        found = [row[0] for row in _FIND_FIRST.run(tx, positions=positions) if row[0] is not None]
+        rows = _READ_FIRST.run(tx, job_ids=found) if found else []
+        positions = [(subject, class_id) for subject, class_id, *_ in rows]
+        for subject, class_id, overlap, job_id in rows:
+            # All jobs of a class overlap or none does: that is up to the command's revision.
+            if overlap or subject not in live:
+                classes.add(class_id)
+                first_ids.append(job_id)
+    if first_ids:
+        _SET_READY.run(tx, job_ids=first_ids)
     return classes
 
 

@@ -162,7 +162,9 @@ def _make_action_route(action: Action, summary: str) -> Any:
         # The store cannot be queried for ids outside its integer range.
         valid = [each for each in ids if is_valid_id(each)]
         master = get_master(request)
-        acted: list[JobActionResult] = await master.execute(make_request(valid)) if valid else []
+        acted: list[JobActionResult] = []
+        for first in range(0, len(valid), SLICE_JOBS):
+            acted += await master.execute(make_request(valid[first : first + SLICE_JOBS]))
         results = iter(acted)
         return {"jobs": [next(results) if is_valid_id(each) else _no_job(each) for each in ids]}
 

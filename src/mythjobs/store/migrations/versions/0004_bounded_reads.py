@@ -24,6 +24,7 @@ def upgrade() -> None:
     for state in ("succeeded", "failed", "cancelled"):
         _index(f"job_{state}", ["command_id", "job_id"], f"state = '{state}'")
     _index("job_held", ["job_id"], "hold = 1")
+    _index("batch_unopened", ["batch_id"], "opened_ms IS NULL", table="batch")
     op.drop_index("dependency_open", "dependency")
     op.drop_index("dependency_on", "dependency")
     _index("dependency_unmet", ["job_id"], "met = 0", table="dependency")

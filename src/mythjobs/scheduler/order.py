@@ -174,10 +174,19 @@ class BlockedJobs:
         self._jobs.pop(class_id, None)
 
     def find_starving(self, steady_ms: int) -> list[tuple[int, BlockedJob]]:
-        """Return (class, job) of those blocked for STARVING_S, the longest first."""
+        """Return (class, job) of those blocked for STARVING_S: by priority, then the longest first.
+
+        Jobs of higher priority may take reserved units, so the first reservation must be that of
+        the highest priority.
+        """
         found = [
             (class_id, each)
             for class_id, each in self._jobs.items()
             if steady_ms - each.since_ms >= 1000 * STARVING_S
         ]
-        return sorted(found, key=lambda each: (each[1].since_ms, each[1].job_id))
+        return sorted(found, key=_reservation_order)
+
+
+def _reservation_order(starving: tuple[int, BlockedJob]) -> tuple[int, int, int]:
+    _, blocked = starving
+    return -blocked.priority, blocked.since_ms, blocked.job_id

@@ -94,7 +94,8 @@ def _place(turn: TurnContext, candidates: set[int]) -> None:
             for job, *_ in choices
             if job.subject is not None and job.job_id in leased
         }
-        cache.invalidate([each for each in cache.next_jobs if each in class_ids])
+        # All classes: a job may have been skipped because of the subject of one not leased.
+        cache.invalidate(class_ids)
 
 
 def _measure_capacity(state: MasterState, machine: Machine) -> MachineCapacity:

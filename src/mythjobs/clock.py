@@ -1,4 +1,5 @@
-"""Clocks. Code that decides takes `now` as an argument; other code only measures durations."""
+"""Clocks of master and machines. Code that makes decisions takes `now` as an argument, so that
+tests can set it; other code reads a clock only to measure durations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error classes of mythjobs, grouped by the side that caused the error."""
+"""Error classes, grouped by cause: request, configuration, peer, temporary condition."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 
 class MythJobsError(Exception):
-    """Base class. `sentence` tells the user what failed, why, and what to do.
+    """Base class of all errors. `sentence` tells the user what failed, why, and what to do.
 
     code: stable identifier for programs (API errors, `--json`). http: status of the API
     response. exit_code: exit code of the CLI (sysexits.h).
@@ -22,7 +22,7 @@ class MythJobsError(Exception):
         self.sentence = sentence
 
 
-# Errors of the request.
+# Errors that a client's request caused.
 
 
 class BadRequest(MythJobsError):
@@ -74,7 +74,7 @@ class Conflict(BadRequest):
 
 
 class NotAllowed(MythJobsError):
-    """The client is not authorized: missing or wrong token, or another user on the socket."""
+    """The client is not authorized: wrong token, or a socket client of another user."""
 
     code = "not_allowed"
     http = 401
@@ -85,7 +85,7 @@ class NotAllowed(MythJobsError):
 
 
 class ConfigError(MythJobsError):
-    """The configuration is invalid, or a newer version wrote the store."""
+    """The configuration is invalid, or a newer version of mythjobs has written the store."""
 
     code = "configuration"
     exit_code = os.EX_CONFIG
@@ -99,7 +99,8 @@ class StateNotWritable(MythJobsError):
 
 
 class StoreFailed(MythJobsError):
-    """The store's disk failed. Nothing was acknowledged; the master exits."""
+    """A disk write of the store or a journal failed. The changes were not acknowledged to anyone;
+    the program exits."""
 
     code = "store_failed"
     exit_code = os.EX_IOERR
@@ -113,11 +114,11 @@ class StoreFull(MythJobsError):
     exit_code = os.EX_IOERR
 
 
-# Errors of the peer.
+# Errors that the program at the other end of a connection caused.
 
 
 class ProtocolError(MythJobsError):
-    """The peer violated the protocol. Closes the connection, never the program."""
+    """The peer violated the protocol. The connection is closed; this program continues."""
 
     code = "protocol"
     http = 400
@@ -128,7 +129,7 @@ class ProtocolError(MythJobsError):
 
 
 class Unreachable(MythJobsError):
-    """The program is not running, or the machine cannot be reached."""
+    """The program to connect to is not running, or its machine cannot be reached."""
 
     code = "unreachable"
     http = 503
@@ -136,7 +137,7 @@ class Unreachable(MythJobsError):
 
 
 class StoreUnavailable(Unreachable):
-    """The database cannot be reached; the turn was rolled back."""
+    """The PostgreSQL server cannot be reached; the master's transaction was rolled back."""
 
     code = "store_away"
 

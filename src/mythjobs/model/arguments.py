@@ -10,14 +10,14 @@ from mythjobs.errors import BadRequest
 from mythjobs.model.command import Command, Parameter, ParameterType
 from mythjobs.model.template import Template
 
-# One argument of execve(2) may be 128 KiB long including its NUL (MAX_ARG_STRLEN); for an
-# environment variable that includes its name.
+# execve(2) accepts up to 128 KiB for one argument with its NUL (MAX_ARG_STRLEN), or for one
+# environment variable with its name and NUL.
 MAX_ARGUMENT_BYTES: Final = 131_071
 _MAX_NAME_BYTES: Final = len("MYTHJOBS_P_=") + 100
 
 
 def check_value(parameter: Parameter, value: str) -> str:
-    """Return the text to pass to the program. Raises ValueError with the reason."""
+    """Return a parameter's value as text for the program. Raises ValueError if it is invalid."""
     if "\0" in value:
         raise ValueError("must not have a NUL character")
     try:
@@ -51,7 +51,10 @@ def check_value(parameter: Parameter, value: str) -> str:
 
 
 def check_arguments(command: Command, given: Mapping[str, object]) -> dict[str, str]:
-    """Return each parameter's text, including defaults. Raises BadRequest."""
+    """Return the text of each parameter, given or default.
+
+    Raises BadRequest for a missing, unknown or invalid parameter.
+    """
     values: dict[str, str] = {}
     for parameter in command.parameters:
         name = parameter.name
@@ -79,7 +82,8 @@ def check_arguments(command: Command, given: Mapping[str, object]) -> dict[str, 
 
 
 def _check_leading_dashes(command: Command, values: Mapping[str, str]) -> None:
-    # A program would parse a whole argument that begins with a dash as an option.
+    # A value that begins with a dash and is a whole argument is parsed as an option by most
+    # programs: refuse it, unless "--" precedes it or the author allows it.
     for number, element in enumerate(command.argv):
         name = Template(element).sole_placeholder if "{" in element else None
         if name is None or not values[name].startswith("-") or "--" in command.argv[:number]:
@@ -97,7 +101,8 @@ def _is_number(parameter: Parameter) -> bool:
 
 
 def fill_argv(command: Command, values: Mapping[str, str]) -> list[str]:
-    """Return the argument vector to execute. Shell text is never changed."""
+    """Return the argument vector to execute: argv with its placeholders filled, or /bin/sh with
+    the shell text, which is never changed."""
     if command.shell:
         return ["/bin/sh", "-c", command.shell, command.name]
     return [

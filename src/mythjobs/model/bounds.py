@@ -1,4 +1,4 @@
-"""Limits that one party (author, machine owner, submitter) sets, and their combination."""
+"""Limits set by command author, machine owner and submitter, and the tightest of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 from mythjobs.model.limits import Limits
 
-# I/O classes by falling priority; best-effort:4 is the default of a process.
+# I/O classes (ioprio_set(2)) from highest to lowest priority; "" leaves the kernel's default.
 IO_CLASSES: Final = ("", *(f"best-effort:{level}" for level in range(8)), "idle")
 DEFAULT_GRACE_S: Final = Limits().grace_s
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Maximum resource use and priority that one party allows; None where it sets nothing."""
+    """Limits and priority that one party sets for a job; None: this party sets no limit."""
 
     wall_s: float | None = None
     cpu_s: float | None = None
@@ -45,7 +45,7 @@ TREE_LIMITS: Final = ("cpu", "idle", "memory", "processes")
 
 
 def names_of_set_bounds(bounds: Bounds) -> frozenset[str]:
-    """Return the keys, as in a definition, of the bounds that are set."""
+    """Return the names of the limits that are set, as written in TOML: `wall`, `memory`, …"""
     return frozenset(
         each.name.removesuffix("_s").removesuffix("_bytes")
         for each in fields(Bounds)
@@ -54,7 +54,7 @@ def names_of_set_bounds(bounds: Bounds) -> frozenset[str]:
 
 
 def tightest(*parties: Bounds) -> Bounds:
-    """Return the smallest value of each limit, and the lowest priority (nice, I/O class)."""
+    """Return the smallest value that a party sets for each limit, and the lowest priority."""
     values: dict[str, object] = {}
     for each in fields(Bounds):
         given = [getattr(party, each.name) for party in parties]

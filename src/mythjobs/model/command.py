@@ -9,11 +9,11 @@ from typing import Final
 from mythjobs.model.limits import Limits
 from mythjobs.model.policy_tables import Retry, Windows
 
-# The built-in command of `mythjobs run`. The job itself holds its argv, environment and
-# directory, so equal runs share a job class.
+# Name of the built-in command of `mythjobs run`. argv, environment and directory are stored in
+# each job instead of the command, so that all these jobs have the same command.
 RUN: Final = "run"
 
-# A machine needs up to 30 s to end a job before its lease expires.
+# Shortest lease: a machine needs up to 30 s to terminate a job before its lease expires.
 MIN_LEASE_S: Final = 60.0
 
 
@@ -27,8 +27,8 @@ class ParameterType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """`default` is text; with None and `required`, a submit must give a value. `dash` allows a
-    value that begins with a dash."""
+    """Parameter of a command. If `default` is None and `required` is true, each job must give a
+    value. `dash` allows values that begin with a dash."""
 
     name: str
     type: ParameterType = ParameterType.TEXT
@@ -43,12 +43,12 @@ class Parameter:
 class Command:
     """One revision of a command. Exactly one of `argv` and `shell` is set.
 
-    `progress` is a preset, `status`, or `regex:` with a regular expression whose first group is
-    a percentage. `keep_bytes` are the head and tail of the output to keep. `silence` "" is
-    resolved at the grant (model/silence.py). `lease_s` None is the default lease, infinity is
-    unlimited. `on_breach` "" treats a limit breach like any other failure. `best_effort` accepts
-    limits that a machine can enforce only by sampling. `at_most` limits the number of running
-    jobs over all machines.
+    progress: a preset (model/progress.py), or `regex:` with a regular expression whose first
+    group is a percentage. keep_bytes: bytes of output to keep, head and tail. silence: policy
+    (model/silence.py); "" is replaced when a job is leased to a machine. lease_s: None is the
+    default, infinity is no expiry. on_breach: "" treats a limit breach like any other failure.
+    best_effort: accept limits that a machine can enforce only by sampling. at_most: maximum
+    number of running jobs, over all machines.
     """
 
     name: str

@@ -34,7 +34,7 @@ _PARAMETER_KEYS: Final = ("name", "type", "values", "default", "required", "help
 
 
 def command_from_table(table: toml.Table) -> c.Command:
-    """Parse a definition. Raises DefinitionError, which names the key."""
+    """Parse a command definition. Raises DefinitionError, which names the invalid key."""
     for key in table:
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
@@ -82,7 +82,7 @@ def _limits_table(table: toml.Table) -> toml.Table:
 
 
 def _check_consistency(table: toml.Table, command: c.Command) -> None:
-    """Raises DefinitionError for keys that are valid but contradict each other."""
+    """Raise DefinitionError for keys that are valid each but contradict each other."""
     if command.lease_s is not None and command.silence not in LEASED_POLICIES:
         raise DefinitionError(
             "lease", 'needs silence = "rerun" or "hold"; set one of them, or remove lease'
@@ -229,7 +229,7 @@ def _parse_progress(value: object) -> str:
         if set(value) != {"regex"} or not isinstance(pattern, str):
             raise DefinitionError("progress", "as a table is { regex = '…' }")
         try:
-            # As bytes, like the output that it searches: \u and \N are invalid there.
+            # Compile as bytes, like the output that is searched: \u and \N are invalid in bytes.
             groups = re.compile(pattern.encode()).groups
         except (re.error, UnicodeEncodeError) as error:
             raise DefinitionError(

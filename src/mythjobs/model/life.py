@@ -21,13 +21,14 @@ class JobEvent(StrEnum):
     LEASED = "leased"  # leased to a machine, as attempt n
     STARTED = "started"  # the machine started the process
     SUCCEEDED = "succeeded"  # the attempt ended with a success code of its command
-    FAILED = "failed"  # the attempt failed, and no retry is due
-    REQUEUED = "requeued"  # the attempt ended without a final result; run again
-    RETURNED = "returned"  # the machine gave it back, durably marked never-start
+    FAILED = "failed"  # the attempt failed, and the job is not retried
+    REQUEUED = "requeued"  # the attempt ended, and the job is to run again
+    RETURNED = "returned"  # the machine will never start the attempt
     CANCELLED = "cancelled"
 
 
-# Reason code of a queued job that is held because it was lost too often in a row.
+# Reason code of a job that is held because its attempts were lost too often in a row (ended
+# without an observed exit status, as when their machine fails).
 LOST_OFTEN: Final = "lost_often"
 
 # All legal transitions. A stop request is a flag (`stop_requested`), not a state: the job stays
@@ -35,7 +36,8 @@ LOST_OFTEN: Final = "lost_often"
 TRANSITIONS: Final[Mapping[tuple[JobState, JobEvent], JobState]] = {
     (JobState.QUEUED, JobEvent.LEASED): JobState.LEASED,
     (JobState.QUEUED, JobEvent.CANCELLED): JobState.CANCELLED,
-    # Late result: the lease had expired, and no new attempt had started.
+    # Late result: after lease expiry the job was queued again; then the old attempt's outcome
+    # arrived, before a new attempt was leased.
     (JobState.QUEUED, JobEvent.SUCCEEDED): JobState.SUCCEEDED,
     (JobState.QUEUED, JobEvent.FAILED): JobState.FAILED,
     (JobState.LEASED, JobEvent.STARTED): JobState.RUNNING,
@@ -61,13 +63,13 @@ def sources(event: JobEvent) -> tuple[JobState, ...]:
 
 @cache
 def target(event: JobEvent) -> JobState:
-    """Return the state that an event leads to; it does not depend on the state before."""
+    """Return the state that an event leads to, which is the same from every state."""
     (state,) = {to for (_, seen), to in TRANSITIONS.items() if seen is event}
     return state
 
 
 def diagram() -> str:
-    """Return the table as a Mermaid state diagram, for docs/life.md."""
+    """Return all transitions as a Mermaid state diagram, for docs/life.md."""
     lines = ["stateDiagram-v2", "    [*] --> queued: submit"]
     lines += [f"    {a} --> {b}: {event}" for (a, event), b in TRANSITIONS.items()]
     lines += [f"    {state} --> [*]" for state in JobState if state in FINAL]

@@ -30,7 +30,7 @@ class Usage:
     user_s, system_s: CPU time of the leader and of all descendants that were waited for
     (wait4, getrusage(2)). peak_bytes: largest resident set of one process. read_bytes and
     written_bytes: block device I/O, from the 512-byte units of ru_inblock and ru_oublock.
-    processes: most processes counted at once (short ones may be missed), 0 if not counted.
+    processes: most processes seen at once (short-lived ones may be missed), 0 if not counted.
     frozen_s: the part of wall_s during which the tree was frozen.
     """
 
@@ -54,7 +54,7 @@ _USAGE_FIELDS = frozenset(field.name for field in dataclasses.fields(Usage))
 
 
 def usage_from_json(value: dict[str, object]) -> Usage:
-    """Ignore unknown fields; use defaults for missing ones. Raises ValueError."""
+    """Parse usage. Unknown fields are ignored, missing ones get defaults. Raises ValueError."""
     known = {name: given for name, given in value.items() if name in _USAGE_FIELDS}
     if any(not isinstance(given, int | float) for given in known.values()):
         raise ValueError(f"invalid usage: {value!r}")

@@ -1,4 +1,4 @@
-"""Machine policy: the owner's settings of a machine, and their combination with a command's."""
+"""Machine policy: a machine owner's settings, and their combination with those of a command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _COMMAND_KEYS: Final = ("allow", "windows", "limits", "jobs", "closing", "grace"
 
 
 class Rights(NamedTuple):
-    """Commands that a machine may run: `all`, only the `listed`, or all `except` the listed."""
+    """Commands that a machine may run, by `mode`: `all`; `listed`: only those in `commands`;
+    `except`: all but those in `commands`."""
 
     mode: str
     commands: frozenset[str]
@@ -62,7 +63,7 @@ ALLOW_ALL: Final = Rights("all", frozenset())
 
 @dataclass(frozen=True, slots=True)
 class CommandPolicy:
-    """Settings for one command on this machine."""
+    """A machine owner's settings for one command; `jobs`: at most so many of its jobs at once."""
 
     windows: Windows = Windows()
     limits: Bounds = Bounds()
@@ -74,8 +75,9 @@ _NO_POLICY: Final = CommandPolicy()
 
 @dataclass(frozen=True, slots=True)
 class MachinePolicy:
-    """Settings of a machine. `jobs` None is the number of its cores, `zone` "" the zone that it
-    reports. Jobs whose subject is below one of the directories `files` prefer this machine."""
+    """A machine owner's settings. jobs: slots; None is one per core. zone: time zone of the run
+    windows; "" is the zone that the machine reports. files: directories; a job whose subject is
+    a path below one of them prefers this machine."""
 
     jobs: int | None = None
     zone: str = ""
@@ -91,10 +93,10 @@ class MachinePolicy:
 
 
 def policy_from_table(given: toml.Table, *, known_zone: bool = True) -> MachinePolicy:
-    """Parse a policy. Raises DefinitionError, which names the key.
+    """Parse a machine policy. Raises DefinitionError, which names the invalid key.
 
-    known_zone: require the zone's rules on this machine. A stored policy is read without them,
-    as they may have been removed since.
+    known_zone: refuse a time zone that is not installed here. False for a policy from the store:
+    its zone was installed when the owner set it, but may have been removed since.
     """
     for key in given:
         if key not in _KEYS:
@@ -138,7 +140,7 @@ _NONE: Final[frozenset[str]] = frozenset()
 
 
 def _parse_rights(value: object) -> Rights:
-    """Parse `"all"`, a list of commands, or { except = list }."""
+    """Parse the key `allow`: "all", a list of commands, or { except = list of commands }."""
     if value is None:
         return ALLOW_NOTHING
     if value == "all":
@@ -166,7 +168,7 @@ def _check_name(name: object, key: str) -> None:
 
 
 def _parse_command(value: object, key: str) -> tuple[CommandPolicy, bool | None]:
-    """Return the policy of one command, and its `allow` if set."""
+    """Parse a table [commands.NAME]. Return its settings, and `allow` (None if not given)."""
     given = toml.read_table(value, key, "jobs = 1", _COMMAND_KEYS)
     prefix = f"{key}."
     windows = read_windows(given.get("windows", {}), f"{key}.windows")
@@ -184,7 +186,8 @@ def _parse_command(value: object, key: str) -> tuple[CommandPolicy, bool | None]
 
 
 def combined_limits(command: Command, policy: MachinePolicy, job: Bounds = NO_BOUNDS) -> Bounds:
-    """Return the tightest limits of author, machine, command on this machine, and job."""
+    """Return the tightest of the limits that apply to a job: those of the command, the machine,
+    the machine for this command, and the job."""
     limits = command.limits
     author = Bounds(
         limits.wall_s,
@@ -206,8 +209,9 @@ def combined_hours(
 ) -> Hours | None:
     """Return the hours of a command on a machine; None if they are always open.
 
-    zone: the zone that the machine reports, used if the policy sets none. `closing` and grace of
-    the policy for this command take precedence, then those of the policy, then the command's.
+    zone: the time zone that the machine reports, used if the policy sets none. The closing policy
+    and the grace period are each taken from the first that sets them: the machine policy for this
+    command, the machine policy, the command.
     """
     here = policy.command(command.name).windows
     sides = (here, policy.windows, command.windows)

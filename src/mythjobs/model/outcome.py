@@ -20,7 +20,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """A signal that we did not send killed the program; `core` if it dumped core."""
+    """A signal that mythjobs did not send killed the program; `core`: it dumped core."""
 
     signal: int
     core: bool = False
@@ -28,16 +28,17 @@ class Signalled:
 
 @dataclass(frozen=True, slots=True)
 class Breached:
-    """Ended for exceeding a limit: wall, cpu, idle, memory, output or processes."""
+    """The attempt exceeded a limit (wall, cpu, idle, memory, output, processes) and was ended."""
 
     limit: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Ended on request. `by` is a person, or a cause: window, lease, shutdown, ….
+    """The attempt was ended on request. `by`: a user's name, or a cause from STOP_REASONS.
 
-    After `window` the job runs again when the window opens; `window_closed` is final.
+    After cause `window` the job runs again when its run window opens; after `window_closed` it
+    does not.
     """
 
     by: str
@@ -45,7 +46,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """No process was started: errno of exec (0 if exec was not attempted), and the reason."""
+    """No process was started. `errno`: of exec, 0 if exec was not tried; `sentence`: why."""
 
     errno: int
     sentence: str
@@ -53,7 +54,7 @@ class NotStarted:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The end was not observed: the machine restarted, or the reaper died."""
+    """The attempt's end was not observed: its machine restarted, or the reaper died."""
 
     why: str
 
@@ -69,11 +70,12 @@ _KINDS: Final[dict[str, type[Outcome]]] = {
     "lost": Lost,
 }
 _NAMES: Final = {cls: name for name, cls in _KINDS.items()}
-# Names and types, cached: dataclasses.fields() takes longer than the rest of the conversion.
+# Field names and types of each outcome class, computed once: dataclasses.fields() takes longer
+# than the rest of a conversion to or from JSON.
 _FIELDS: Final = {
     cls: [(field.name, field.type) for field in dataclasses.fields(cls)] for cls in _NAMES
 }
-# Causes of stops that no person requested.
+# Values of Stopped.by for stops that no person requested, with a sentence for users.
 STOP_REASONS: Final = {
     "lease": "ended by its machine: the lease expired without contact to the master",
     "window": "stopped because its window closed",
@@ -90,7 +92,7 @@ def to_json(outcome: Outcome) -> dict[str, object]:
 
 
 def from_json(value: Json) -> Outcome:
-    """Parse an outcome. Replaces NUL, which PostgreSQL cannot store. Raises ValueError."""
+    """Parse an outcome. NUL, which PostgreSQL cannot store, is replaced. Raises ValueError."""
     try:
         kind = _KINDS[str(value["kind"])]
     except KeyError:
@@ -110,7 +112,7 @@ def from_json(value: Json) -> Outcome:
 
 
 def describe(outcome: Outcome) -> str:
-    """Describe an outcome for a person: 'killed by signal 9 (SIGKILL)'."""
+    """Return a description for users: 'killed by signal 9 (SIGKILL)'."""
     match outcome:
         case Exited(code):
             return f"exit code {code}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class OutputWindow(NamedTuple):
-    """Of `written` bytes, the first `head` and the last `tail` are kept. A list in messages."""
+    """Of the `written` bytes of a stream the first `head` and the last `tail` are kept."""
 
     written: int
     head: int
@@ -17,9 +17,9 @@ class OutputWindow(NamedTuple):
         return self.written - self.head - self.tail
 
     def place(self, offset: int) -> tuple[int, int]:
-        """Return the position among the kept bytes of a stream offset, and that offset.
+        """Return where a stream offset is among the kept bytes (head, then tail), and the offset.
 
-        An offset in the dropped middle becomes the first offset of the tail.
+        An offset in the dropped middle is replaced by the first offset of the tail.
         """
         if offset < self.head:
             return offset, offset

@@ -18,7 +18,7 @@ BOUND_KEYS: Final = (
 )  # fmt: skip
 BREACH_ACTIONS: Final = ("fail", "retry", "hold")
 
-# Outcomes that count as failures; loss, window and stop never use up a retry.
+# Outcomes that count as failures. Other ends (lost, stopped, window closed) use up no retry.
 RETRYABLE_OUTCOMES: Final = ("exited", "signalled", "breached", "not_started")
 DEFAULT_BACKOFF_S: Final = 60.0
 
@@ -28,7 +28,8 @@ _MAX_SEMAPHORE_UNITS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Weekly ranges (none: always open), and what closing does to a running job ("": not set)."""
+    """Run windows: `open`, weekly ranges (none: always open), and `closing`, the policy for jobs
+    that run when the windows close ("": not set)."""
 
     open: tuple[str, ...] = ()
     closing: str = ""
@@ -39,8 +40,9 @@ class Windows:
 class Retry:
     """Number of retries after failures, their back-off, and the outcomes that are retried.
 
-    `later` is a regular expression for the output. A failed attempt that matches is retried
-    later, as after exit code 75, and the whole command is deferred until then.
+    later: regular expression. If the output of a failed attempt matches, the attempt is retried
+    after the back-off, as after exit code 75 (EX_TEMPFAIL), and no job of the command starts
+    before.
     """
 
     failures: int = 0
@@ -50,7 +52,7 @@ class Retry:
 
 
 def read_bounds(value: object, key: str = "limits", extra: tuple[str, ...] = ()) -> Bounds:
-    """Parse a [limits] table; `extra` are keys that the caller reads."""
+    """Parse a [limits] table. extra: further valid keys, which are left to the caller."""
     given = toml.read_table(value, key, 'wall = "6h"', (*BOUND_KEYS, *extra))
     prefix = f"{key}."
     io = toml.read_choice(given, "io", IO_CLASSES[1:], "", prefix)
@@ -127,7 +129,10 @@ def read_retry(value: object) -> Retry:
 def read_semaphores(
     value: object, key: str = "semaphores", least: int = 1
 ) -> tuple[tuple[str, int], ...]:
-    """Return names and units, sorted. `least` is 1 for a job's units, 0 for a size."""
+    """Parse a table of semaphores. Return (name, units), sorted by name.
+
+    least: smallest valid number of units: 1 where a job uses them, 0 for a semaphore's size.
+    """
     if not isinstance(value, dict):
         raise DefinitionError(key, "must be a table, like semaphores = { nas = 1 }")
     for name in value:

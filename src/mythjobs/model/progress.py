@@ -1,4 +1,4 @@
-"""Progress of a job from its output: presets and regular expressions."""
+"""Progress of a job, parsed from its output with presets and regular expressions."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import math
 import re
 from typing import Final
 
-# Presets of a definition; with `status` the program writes to a FIFO itself.
+# Values of `progress` in a definition. With `status` the output is not parsed: the program
+# reports its progress through a FIFO.
 PRESETS: Final = ("ffmpeg", "comskip", "percent", "status")
 
 _FFMPEG_DURATION: Final = re.compile(rb"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _FFMPEG_TIME: Final = re.compile(rb"time=(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-# comskip writes "12:34 - 1234 frames in 5.6 sec(220.36 fps), 1.00 sec(230.00 fps), 37%".
+# Percentage, as in comskip's line:
+# "12:34 - 1234 frames in 5.6 sec(220.36 fps), 1.00 sec(230.00 fps), 37%".
 _PERCENT: Final = re.compile(rb"(\d{1,3}(?:\.\d+)?) ?%")
-# Progress lines are short. A longer line is data, on which a regular expression could take
-# unbounded time.
+# The part of each line that is searched. Progress lines are short; a longer line is data, on
+# which a regular expression could take unbounded time.
 _MAX_LINE_BYTES: Final = 4096
 
 
 class ProgressReader:
-    """Parses output as it arrives; `percent` is the last value found, or None.
+    """Parses a job's output as it arrives; `percent` is the last progress found, or None.
 
     Lines end with a newline or a carriage return, with which programs redraw their progress.
     """
@@ -40,8 +42,8 @@ class ProgressReader:
     def _parse_line(self, line: bytes) -> None:
         if self._preset == "ffmpeg":
             found = _FFMPEG_DURATION.search(line)
-            # The first duration is the input's: the output has none yet, and a second input is
-            # not longer.
+            # Only the first "Duration:" line counts, that of the first input. ffmpeg prints none
+            # for the output, and a second input is not longer.
             if found and not self._duration_s:
                 self._duration_s = _seconds(found)
             found = _FFMPEG_TIME.search(line)
@@ -64,7 +66,7 @@ def _compile_author_regex(progress: str) -> re.Pattern[bytes]:
     try:
         return re.compile(progress.removeprefix("regex:").encode())
     except re.error:
-        # Accepted by another Python version: match nothing.
+        # Another Python version accepted the expression in the definition: match nothing here.
         return re.compile(rb"(?!)")
 
 

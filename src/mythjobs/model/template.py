@@ -1,4 +1,4 @@
-"""Placeholders `{name}` in one argv element; a value is never split or parsed by a shell."""
+"""Templates with placeholders `{name}`. Values are inserted as they are: no shell, no splitting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TOKEN: Final = re.compile(r"\{\{|\}\}|\{(" + PARAMETER_NAME.pattern + r")\}|[{}
 
 
 class TemplateError(ValueError):
-    """A brace is neither part of a placeholder nor doubled."""
+    """A brace in a template is neither part of a placeholder `{name}` nor doubled."""
 
 
 class Template:
@@ -25,7 +25,7 @@ class Template:
 
     def __init__(self, text: str) -> None:
         self.names: list[str] = []
-        # Names at odd positions, literal text at even ones.
+        # Literal text at even positions, names of placeholders at odd ones.
         self._parts: list[str] = [""]
         end = 0
         for found in _TOKEN.finditer(text):
@@ -45,7 +45,7 @@ class Template:
 
     @property
     def sole_placeholder(self) -> str | None:
-        """The name, if the element is a single placeholder without other text."""
+        """Name of the placeholder if the template is one placeholder without other text."""
         return (
             self._parts[1]
             if len(self._parts) == 3 and not self._parts[0] + self._parts[2]
@@ -60,7 +60,10 @@ class Template:
 
 
 def shell_placeholder(text: str, names: Sequence[str]) -> tuple[int, str] | None:
-    """Return line and name of the first `{name}` of a declared parameter without `$` before it."""
+    """Return (line number, name) of the first `{name}` in shell text that has no `$` before it.
+
+    Only the given names, of parameters, are searched for. None if there is none.
+    """
     if not names:
         return None
     pattern = re.compile(r"(?<!\$)\{(" + "|".join(map(re.escape, names)) + r")\}")
@@ -69,8 +72,10 @@ def shell_placeholder(text: str, names: Sequence[str]) -> tuple[int, str] | None
 
 
 def unset_variable(text: str, names: Sequence[str]) -> str | None:
-    """Return the first name that shell text reads as `$name` but never sets: the author probably
-    meant the parameter of that name."""
+    """Return the first of these parameters that shell text reads as `$name` but never sets.
+
+    The author probably meant the parameter, which is `$MYTHJOBS_P_NAME`. None if there is none.
+    """
     for name in names:
         reads = re.search(rf"\$(?:\{{[#!]?)?{re.escape(name)}\b", text)
         if reads and not re.search(rf"(?<![\w$#!{{]){re.escape(name)}\b", text):

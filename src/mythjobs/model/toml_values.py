@@ -11,7 +11,8 @@ Table = Mapping[str, object]
 
 
 def read_table(value: object, key: str, example: str, known: Collection[str]) -> Table:
-    """Return a table that has only the known keys. `example` is a valid line, for the error."""
+    """Return `value`, checked to be a table with known keys only. example: a valid line of the
+    table, shown in the error message."""
     if not isinstance(value, dict):
         raise DefinitionError(key, f"must be a table, like [{key}] with {example}")
     for each in value:
@@ -46,7 +47,7 @@ def read_bool(given: Table, key: str, prefix: str = "", default: bool = False) -
 
 
 def read_int(given: Table, key: str, least: int, most: int, prefix: str = "") -> int | None:
-    """Return an integer within the bounds; None if the key is missing."""
+    """Return an integer from `least` to `most`; None if the key is missing."""
     value = given.get(key)
     if value is None:
         return None

@@ -41,7 +41,7 @@ def parse_size(text: str) -> int:
 
 
 def format_duration(seconds: float | None) -> str | None:
-    """Return the form that parse_duration reads, to the millisecond: `1h30m`; None for None."""
+    """Return a duration in the syntax of parse_duration, like `1h30m`; None for None."""
     if seconds is None:
         return None
     left = round(seconds * 1000)
@@ -54,7 +54,7 @@ def format_duration(seconds: float | None) -> str | None:
 
 
 def format_size(count: int | None) -> str | None:
-    """Return the exact form that parse_size reads: `2GiB`, `1000B`; None for None."""
+    """Return an exact size in the syntax of parse_size, like `2GiB`, `1000B`; None for None."""
     if count is None:
         return None
     for unit in ("TiB", "GiB", "MiB", "KiB"):
@@ -64,7 +64,7 @@ def format_size(count: int | None) -> str | None:
 
 
 def humanize_duration(seconds: float) -> str:
-    """Return `1 h 8 min`, `3.2 s`, `40 ms`: at most two units."""
+    """Return a rounded duration for users, in at most two units: `1 h 8 min`, `3.2 s`, `40 ms`."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
@@ -78,7 +78,7 @@ def humanize_duration(seconds: float) -> str:
 
 
 def humanize_size(count: int) -> str:
-    """Return `512 B`, `1.5 MiB`."""
+    """Return a rounded size for users: `512 B`, `1.5 MiB`."""
     if count < 1024:
         return f"{count} B"
     value = float(count)
@@ -89,7 +89,8 @@ def humanize_size(count: int) -> str:
     return f"{value / 1024:.1f} TiB"
 
 
-# Smaller differences may be the transit time of a heartbeat.
+# Smallest difference of clocks that counts as skew. The transit time of the heartbeat with which
+# it is measured may account for smaller ones.
 _MIN_CLOCK_SKEW_MS: Final = 5000
 
 
@@ -98,8 +99,10 @@ def is_clock_skewed(clock_ms: int) -> bool:
 
 
 def describe_clock_skew(clock_ms: int) -> str:
-    """Return a sentence about the skew of a machine's clock, positive if it is ahead of the
-    master's; "" if the skew is below 5 s."""
+    """Return a clause like "its clock is 8.0 s behind the master's"; "" for less than 5 s.
+
+    clock_ms: the machine's clock minus the master's.
+    """
     if not is_clock_skewed(clock_ms):
         return ""
     way = "ahead of" if clock_ms > 0 else "behind"

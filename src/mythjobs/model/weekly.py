@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.zone import WEEKDAYS
 
-# Level: how many jobs may run at once. FULL is limited by capacity only.
+# A level is the number of jobs that may run at once: CLOSED is none, FULL as many as the machine
+# has slots for.
 CLOSED: Final = 0
 FULL: Final = 2**31
 _MAX_JOBS: Final = 10_000
@@ -25,7 +26,8 @@ _SYNTAX: Final = 'write it like "mon-fri 22:00-06:00", "sat,sun 00:00-24:00 at m
 
 
 class Range(NamedTuple):
-    """On `days` (0 is Monday), from minute `start` of the day for `minutes`, at this level."""
+    """Weekly time range: begins on each of `days` (0 is Monday) at minute `start` of the day, and
+    lasts `minutes`. At most `level` jobs may run during it."""
 
     days: frozenset[int]
     start: int
@@ -34,7 +36,7 @@ class Range(NamedTuple):
 
 
 def parse_range(text: str) -> Range:
-    """Raises ValueError that names the wrong part and the remedy."""
+    """Parse a range like `mon-fri 22:00-06:00`. Raises ValueError with the remedy."""
     found = _RANGE.fullmatch(" ".join(text.lower().split()))
     if found is None:
         raise ValueError(f'"{text}" is not a range of hours; {_SYNTAX}')
@@ -96,15 +98,16 @@ def _parsed(texts: tuple[str, ...]) -> tuple[Range, ...]:
 
 
 def parse_ranges(texts: Sequence[str]) -> tuple[Range, ...]:
-    """Parse one set of ranges; results are cached. Raises ValueError."""
+    """Parse several ranges; results are cached. Raises ValueError for an invalid one."""
     return _parsed(tuple(texts))
 
 
 def combine_levels(ranges: Sequence[Range], covering: Iterable[Range]) -> int:
-    """Return the level of a set of ranges at an instant that `covering` of them include.
+    """Return the level of `ranges`, as a set, at an instant.
 
-    The highest level counts, and `off` closes. Outside all ranges a set is closed, unless it is
-    empty or has only `off` ranges.
+    covering: those of the ranges that include the instant. The set has their highest level, or is
+    closed if one of them is `off`. Outside all ranges the set is closed, unless it is empty or
+    has only `off` ranges.
     """
     levels = [each.level for each in covering]
     if CLOSED in levels:

@@ -1,4 +1,4 @@
-"""Execution windows: the level of hours at an instant, and the instants when it changes."""
+"""Run windows: how many jobs may run at an instant (level), and when that number changes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ALLOW: Final = "allow"
 PAUSE: Final = "pause"
 CLOSING_POLICIES: Final = ("finish", "freeze", "requeue", "terminate")
 
-# Hours repeat weekly, and a range that daylight saving skips recurs a week later. So a level
-# that does not change within three weeks never does.
+# Spans searched, in this order, for the next change of level. Three weeks are enough: ranges are
+# weekly, and a range that daylight saving skips recurs a week later.
 _HORIZONS_MS: Final = (2 * DAY_MS, 8 * DAY_MS, 22 * DAY_MS)
 
 
 class HoursLike(Protocol):
-    """Hours of an attempt on a machine; implemented by Hours and protocol.messages.Hours.
+    """Run windows of an attempt; implemented by Hours and protocol.messages.HoursSpec.
 
-    sets: ranges of the command, of the machine, and of the command on this machine, as their
-    authors wrote them. All sets must be open; an empty set always is.
+    sets: weekly ranges of the command, of the machine, and of the command on this machine, as
+    their authors wrote them. All sets must be open; an empty set is always open.
     overrides: (`allow` or `pause`, wall clock ms at which the override ends).
     """
 
@@ -43,7 +43,7 @@ class HoursLike(Protocol):
 
 
 class Hours(NamedTuple):
-    """Hours in the master and the scheduler."""
+    """Run windows of an attempt, as master and scheduler keep them. HoursLike has the fields."""
 
     sets: tuple[tuple[str, ...], ...] = ((), (), ())
     zone: str = ""
@@ -53,7 +53,8 @@ class Hours(NamedTuple):
 
     @property
     def must_fit(self) -> bool:
-        """Whether a job must be expected to end before closing, because closing loses its work."""
+        """True if closing ends running jobs and loses their work: a job is then started only if it
+        is expected to end before the windows close."""
         return self.closing not in ("finish", "freeze")
 
 
@@ -66,8 +67,9 @@ class _Occurrence(NamedTuple):
 def _list_occurrences(
     ranges: Sequence[Range], zone: str, from_ms: int, to_ms: int
 ) -> list[_Occurrence]:
-    """Return all occurrences that touch [from_ms, to_ms]."""
-    # One day earlier for ranges past midnight, and one on each side as a zone may skip a day.
+    """Return every occurrence of the weekly ranges that overlaps [from_ms, to_ms]."""
+    # Search more days: one before for ranges that run past midnight, and one at each end because
+    # a time zone may skip a calendar day.
     day = to_local(from_ms, zone).date() - dt.timedelta(days=2)
     last = to_local(to_ms, zone).date() + dt.timedelta(days=1)
     found = []
@@ -84,7 +86,7 @@ def _list_occurrences(
 
 
 class _Occurrences:
-    """Occurrences of one set, indexed by time."""
+    """Occurrences of one set of weekly ranges, indexed by time."""
 
     def __init__(self, spans: list[_Occurrence]) -> None:
         self.all = sorted(spans, key=lambda each: each.start_ms)
@@ -98,7 +100,7 @@ class _Occurrences:
 
 
 class _Timeline:
-    """The level of hours at every instant of [from_ms, to_ms]."""
+    """Level of run windows (number of jobs that may run) at every instant of [from_ms, to_ms]."""
 
     def __init__(
         self, sets: Sets, zone: str, overrides: Overrides, from_ms: int, to_ms: int
@@ -173,27 +175,27 @@ def _find_first(
 
 
 def next_change_ms(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
-    """Return the first instant after `wall_ms` with another level, or None."""
+    """Return the first instant after `wall_ms` at which the level changes; None if never."""
     return _find_first(sets, zone, wall_ms, overrides, "any")
 
 
 def next_open_ms(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
-    """Return the first instant from `wall_ms` at which jobs may run, or None."""
+    """Return the first instant from `wall_ms` on at which jobs may run; None if never."""
     return _find_first(sets, zone, wall_ms, overrides, "open")
 
 
 def next_close_ms(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> int | None:
-    """Return the first instant from `wall_ms` at which no job may run, or None."""
+    """Return the first instant from `wall_ms` on at which no job may run; None if never."""
     return _find_first(sets, zone, wall_ms, overrides, "shut")
 
 
 def window_actions(
     hours: HoursLike, wall_ms: int, until_ms: int
 ) -> list[tuple[int, Literal["close", "open"]]]:
-    """Return (instant, action) for a running attempt up to `until_ms`.
+    """Return (instant, "open" or "close") for each change of an attempt's run windows.
 
-    The first action is at `wall_ms`, and corrects at once an attempt that runs, or is frozen,
-    under previous hours. An attempt with `closing` = finish needs no actions.
+    The first is the current state, at `wall_ms`: it corrects an attempt that still runs, or is
+    frozen, by previous hours. An attempt whose closing policy is "finish" needs no actions.
     """
     found: list[tuple[int, Literal["close", "open"]]] = []
     for at_ms, level in changes(hours.sets, hours.zone, wall_ms, until_ms, hours.overrides):

@@ -15,10 +15,10 @@ _STEP: Final = dt.timedelta(milliseconds=1)
 
 @lru_cache(maxsize=256)
 def load_zone(name: str) -> dt.tzinfo:
-    """Return the zone with an IANA name; "" is UTC. Raises ValueError.
+    """Return the time zone with an IANA name; "" is UTC. Raises ValueError if it is unknown.
 
-    The rules come from the system's tzdata or from the Python package tzdata. A machine may have
-    neither, or a version without the zone.
+    Zones come from the system's tzdata or from the Python package tzdata. A machine may have
+    neither, or a version that lacks the zone.
     """
     if name in ("", "UTC"):
         return dt.UTC
@@ -43,8 +43,8 @@ def to_local(wall_ms: int, zone: str) -> dt.datetime:
 def instant_ms(day: dt.date, minute: int, zone: str) -> int:
     """Return the instant of a local time; `minute` counts from the midnight that begins `day`.
 
-    A time that daylight saving skips is the first instant after the gap; a time that occurs
-    twice is the first one. So every nominal time occurs exactly once.
+    A time that daylight saving skips becomes the first instant after the gap; of a time that
+    occurs twice the first is meant. So every local time has exactly one instant.
     """
     tz = load_zone(zone)
     naive = dt.datetime.combine(day, dt.time()) + dt.timedelta(minutes=minute)
@@ -53,8 +53,8 @@ def instant_ms(day: dt.date, minute: int, zone: str) -> int:
     at_ms = _utc_ms(there)
     if before is None or after is None or after <= before:
         return at_ms
-    # In the gap (PEP 495): fold 0 uses the offset from before and lands after the change,
-    # fold 1 lands before it; the change is the first second with the new offset.
+    # The time is in a gap of daylight saving (PEP 495): fold=0 gives an instant after the change
+    # of offset, fold=1 one before it. Search between them for the first second after the change.
     low, high = _utc_ms(there.replace(fold=1)) // 1000, at_ms // 1000
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,1 +1,1 @@
-"""Messages of the link between master and agent; docs/protocol.md describes them."""
+"""Messages of the link (the WebSocket between master and agent) and types of the HTTP API."""

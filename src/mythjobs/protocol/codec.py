@@ -1,4 +1,7 @@
-"""Encoding and decoding of the link's frames; invalid data raises ProtocolError."""
+"""Encoding and decoding of frames of the link, the WebSocket between master and agent.
+
+Invalid data raises ProtocolError.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from mythjobs.protocol import messages as m
 HandshakeMessage = m.Challenge | m.Hello | m.Welcome | m.Refused
 T = TypeVar("T")
 
-# Header of a binary frame: transfer id, and offset of the first byte within the stream.
+# Header of a binary frame, which carries job output: id of the transfer, and offset in the output
+# of the frame's first byte.
 _CHUNK_HEADER: Final = struct.Struct(">QQ")
 MAX_CHUNK_BYTES: Final = 64 * 1024
 TRANSFER_WINDOW_BYTES: Final = 256 * 1024
@@ -37,7 +41,7 @@ def encode(message: HandshakeMessage | m.AgentFrame | m.MasterFrame) -> bytes:
 
 
 def encode_master_frames(frame: m.MasterFrame) -> Iterator[bytes]:
-    """Encode a frame, split into several if it is large; only the last one acknowledges.
+    """Encode a frame; a large one is split into several, of which only the last one has `ack`.
 
     One grant may take 1 MiB, and the agent rejects frames above MAX_FRAME_BYTES.
     """

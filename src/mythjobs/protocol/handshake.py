@@ -1,4 +1,4 @@
-"""Mutual authentication on the link: Ed25519 signatures over both nonces and both keys."""
+"""Mutual authentication of master and agent: Ed25519 signatures over both nonces and keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _PURPOSE: Final = b"mythjobs link 1"
 def build_transcript(
     role: Role, master_nonce: str, machine_nonce: str, master_key: str, machine_key: str
 ) -> bytes:
-    """Return the bytes to sign. The role prevents reflection of the other side's signature."""
+    """Return the bytes that one side signs. They contain its role, so that nobody can present a
+    side's own signature to it (reflection attack)."""
     parts = [role, master_nonce, machine_nonce, master_key, machine_key]
     return b"\n".join([_PURPOSE, *(part.encode() for part in parts)])
 
@@ -26,7 +27,7 @@ def sign(key: Ed25519PrivateKey, transcript: bytes) -> str:
 
 
 def verify(public_key_hex: str, signature_hex: str, transcript: bytes) -> None:
-    """Raises ProtocolError if the signature is not from the owner of this key."""
+    """Raise ProtocolError unless the owner of this key has signed the transcript."""
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key_hex))
         key.verify(bytes.fromhex(signature_hex), transcript)

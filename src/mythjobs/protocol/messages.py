@@ -1,4 +1,4 @@
-"""Messages of the link between master and agent.
+"""Messages of the link, the WebSocket between master and agent.
 
 Change docs/protocol.md first. Within a version, fields may only be added.
 """
@@ -12,28 +12,29 @@ from msgspec import Struct, field
 VERSION: Final = 1
 OLDEST_VERSION: Final = 1
 
-# Both sides close a connection after three unanswered heartbeats.
+# Each side closes the connection after three unanswered heartbeats, which are sent at this
+# interval. A machine without messages for SILENT_AFTER_S is shown as silent.
 HEARTBEAT_S: Final = 5.0
 SILENT_AFTER_S: Final = 20.0
 # A larger text frame is rejected without being decoded.
 MAX_FRAME_BYTES: Final = 16 * 2**20
 
 
-# Values of `Hello.can`: what a machine enforces by itself, even while its agent is dead. Limits
-# count only if enforced for the whole process tree; `contain` is a cgroup for each job.
+# Values of `Hello.can`: features and limits that a machine enforces even while its agent is dead.
+# Limits are those of the whole process tree; `contain` is a cgroup for each job.
 CAPABILITIES: Final = frozenset({
     "leases", "windows", "freeze", "wall", "cpu", "idle", "memory", "output", "processes", "nice",
     "io", "contain",
 })  # fmt: skip
 
-# Returned.code of an attempt that was granted while the machine's hours were closed.
+# Value of Returned.code: the attempt's run window is closed, by the machine's clock.
 HOURS_CLOSED: Final = "closed"
 
 # Handshake: one message per frame, before all other frames.
 
 
 class Challenge(Struct, tag="challenge", frozen=True):
-    """First message, from the master. `nonce` and `master_key` are 32 bytes each, in hex."""
+    """First message, sent by the master. `nonce` and `master_key` are 32 bytes each, in hex."""
 
     nonce: str
     oldest: int
@@ -42,10 +43,10 @@ class Challenge(Struct, tag="challenge", frozen=True):
 
 
 class Hello(Struct, tag="hello", frozen=True):
-    """Answer of the agent, signed in role "machine" (handshake.py).
+    """The agent's answer to Challenge, signed in role "machine" (handshake.py).
 
-    zone: the machine's IANA time zone, "" if unknown. can: a subset of CAPABILITIES; empty from
-    an agent older than this field.
+    zone: the machine's IANA time zone, "" if unknown. can: a subset of CAPABILITIES; an agent
+    of an older version does not send it.
     """
 
     version: int
@@ -62,7 +63,7 @@ class Hello(Struct, tag="hello", frozen=True):
 
 
 class Welcome(Struct, tag="welcome", frozen=True):
-    """Answer of the master, signed in role "master". `jobs` is how many jobs may run at once."""
+    """The master's answer to Hello, signed in role "master". `jobs`: slots of the machine."""
 
     version: int
     signature: str
@@ -72,7 +73,7 @@ class Welcome(Struct, tag="welcome", frozen=True):
 
 
 class Refused(Struct, tag="refused", frozen=True):
-    """Sent by the master before it closes; `sentence` tells why, and what to do."""
+    """The master rejects the agent and closes the connection; `sentence`: why, and what to do."""
 
     code: str
     sentence: str
@@ -82,7 +83,8 @@ class Refused(Struct, tag="refused", frozen=True):
 
 
 class HeldAttempt(Struct, frozen=True, array_like=True):
-    """An attempt on the machine: `leased`, `running`, or `ended` (until acknowledged)."""
+    """An attempt that the machine has. `state`: leased, running, or ended (until the master has
+    acknowledged the end)."""
 
     job: int
     n: int
@@ -90,10 +92,10 @@ class HeldAttempt(Struct, frozen=True, array_like=True):
 
 
 class Heartbeat(Struct, tag="hb", frozen=True):
-    """Heartbeat and request for work. Leases count from when the agent *sent* it.
+    """Heartbeat and request for work. Leases count from when the agent *sent* this message.
 
-    held: all attempts on the machine, known once its journal is read. wall_ms: the machine's
-    wall clock, used only to show clock skew.
+    held: all attempts on the machine, from the agent's journal. wall_ms: the machine's wall
+    clock, used only to show clock skew.
     """
 
     hb: int
@@ -108,7 +110,7 @@ class Started(Struct, tag="started", frozen=True):
 
 
 class Frozen(Struct, tag="frozen", frozen=True):
-    """Current freeze holders (user, window, pressure); an empty list means thawed."""
+    """Who keeps an attempt frozen (user, window, pressure); an empty list means thawed."""
 
     job: int
     n: int
@@ -127,7 +129,8 @@ class Ended(Struct, tag="ended", frozen=True):
     """End of an attempt. `outcome` is encoded by model.outcome, `usage` by model.limits.
 
     output: [bytes written, head bytes kept, tail bytes kept] per stream that has output.
-    later: the text in the output's tail that the command's `later` matched, or "".
+    later: text in the tail of the output that matched the command's regular expression
+    `later`, or "".
     """
 
     job: int
@@ -142,9 +145,9 @@ class Ended(Struct, tag="ended", frozen=True):
 
 
 class Returned(Struct, tag="returned", frozen=True):
-    """An attempt that was not started and is durably marked never-start.
+    """The machine did not start the attempt, and has durably recorded never to start it.
 
-    code HOURS_CLOSED: by the machine's clock its hours are closed and do not open in time.
+    code: HOURS_CLOSED if, by the machine's clock, the run window opens too late; else "".
     """
 
     job: int
@@ -154,7 +157,7 @@ class Returned(Struct, tag="returned", frozen=True):
 
 
 class OutputOffer(Struct, tag="output_offer", frozen=True):
-    """Offer of the `kept` bytes (head, then tail) of a stream of an ended attempt."""
+    """An ended attempt has output to fetch: `kept` bytes (head, then tail) of one stream."""
 
     job: int
     n: int
@@ -163,7 +166,7 @@ class OutputOffer(Struct, tag="output_offer", frozen=True):
 
 
 class OutputEnd(Struct, tag="output_end", frozen=True):
-    """End of a transfer. `error` is empty, or the reason (`gone`)."""
+    """End of an output transfer. `error`: why it failed (`gone`: no such output), or ""."""
 
     transfer: int
     error: str = ""
@@ -176,8 +179,9 @@ AgentMessage = Heartbeat | Started | Frozen | Progress | Ended | Returned | Outp
 class AgentFrame(Struct, frozen=True):
     """A text frame of the agent.
 
-    no: increases by one; the master's `ack` of it confirms that its messages are durable.
-    seen: number of the last grant in the agent's journal. room: free job slots.
+    no: number of the frame, increasing by one. The master sends it back as `ack` when it has
+    stored the messages durably. seen: `no` of the last grant in the agent's journal. room: free
+    job slots.
     """
 
     no: int
@@ -191,7 +195,7 @@ class AgentFrame(Struct, frozen=True):
 
 
 class RunSpec(Struct, frozen=True):
-    """The program of a job and its settings.
+    """What an attempt executes, and with which settings and limits.
 
     env: added to the base environment of the job's user, or the whole environment if `bare_env`.
     stdin: a path, "" for /dev/null. keep: bytes of output to keep, head and tail.
@@ -230,7 +234,7 @@ class HoursSpec(Struct, frozen=True):
     """Hours in which an attempt may run, and what the machine does when they close.
 
     sets: weekly ranges of the command, of the machine, and of the command on this machine, as
-    written by their authors. All sets must be open; an empty one always is. closing: finish,
+    written by their authors. All must be open; an empty set is always open. closing: finish,
     freeze, requeue or terminate. overrides: (`allow` or `pause`, wall instant in ms until
     which it applies).
     """
@@ -243,11 +247,11 @@ class HoursSpec(Struct, frozen=True):
 
 
 class Grant(Struct, tag="grant", frozen=True):
-    """Grant of attempt `n` of a job, in answer to heartbeat `hb`.
+    """Lease on attempt `n` of a job for the machine, in answer to heartbeat `hb`.
 
-    no: increases within a connection. lease_s: counts from the send of `hb`, as start_by_s does;
-    None is unlimited. hours: None is any time. command: the command's name, by which the machine
-    counts running jobs where hours limit their number.
+    no: increases within a connection. lease_s, start_by_s: count from the send of `hb`; lease_s
+    None is unlimited. hours: None is any time. command: name, by which the machine counts its
+    running jobs if the hours limit their number.
     """
 
     no: int
@@ -264,7 +268,7 @@ class Grant(Struct, tag="grant", frozen=True):
 
 
 class HoursChanged(Struct, tag="hours", frozen=True):
-    """New hours for an attempt on the machine; None is any time."""
+    """New run windows for an attempt on the machine; None: it may run at any time."""
 
     job: int
     n: int
@@ -274,7 +278,7 @@ class HoursChanged(Struct, tag="hours", frozen=True):
 class LimitsChanged(Struct, tag="limits", frozen=True):
     """New values of all limits of an attempt on the machine; None is no limit.
 
-    They count from the attempt's start. nice and io cannot change.
+    Times count from the attempt's start. nice and io cannot change.
     """
 
     job: int
@@ -295,7 +299,7 @@ CHANGEABLE_LIMITS: Final = LimitsChanged.__struct_fields__[2:]
 class Freeze(Struct, tag="freeze", frozen=True):
     """Add (`on`) or remove a freeze holder (`user`, `pressure`) of an attempt.
 
-    An attempt is frozen while it has a holder; if not started yet, its start is delayed.
+    An attempt is frozen, or not started, while it has at least one holder.
     """
 
     job: int
@@ -312,7 +316,7 @@ class Renew(Struct, tag="renew", frozen=True):
 
 
 class Stop(Struct, tag="stop", frozen=True):
-    """Terminate the attempt, or never start it. `by` becomes part of the outcome."""
+    """Terminate the attempt, or never start it. `by`: user or cause, shown in the outcome."""
 
     job: int
     n: int
@@ -320,7 +324,7 @@ class Stop(Struct, tag="stop", frozen=True):
 
 
 class Stale(Struct, tag="stale", frozen=True):
-    """The attempt is not the job's latest or has ended: stop and forget it."""
+    """The attempt is not the job's latest, or has ended: the machine must stop and forget it."""
 
     job: int
     n: int
@@ -334,7 +338,7 @@ class OutputFetch(Struct, tag="output_fetch", frozen=True):
     """Request for a stream's bytes from `offset`, sent as binary frames with id `transfer`.
 
     follow: continue until the attempt ends. kept: offsets count within the kept bytes (head,
-    then tail) instead of the whole stream. The window is 256 KiB; OutputCredit extends it.
+    then tail) instead of the whole stream. The agent sends 256 KiB, then as OutputCredit allows.
     """
 
     transfer: int
@@ -380,7 +384,7 @@ MasterMessage = (
 
 
 class MasterFrame(Struct, frozen=True):
-    """A text frame of the master; `ack` is the last durable agent frame, 0 for none."""
+    """A text frame of the master. `ack`: last agent frame that is stored durably, 0 for none."""
 
     ack: int
     messages: list[MasterMessage]

@@ -1,4 +1,4 @@
-"""Requests of API clients and their results; docs/api.md describes them."""
+"""Requests of the HTTP API and some of their results, described in docs/api.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_REQUEST_BYTES: Final = 4 * 2**20
 
 
 class Dependency(Struct, frozen=True, forbid_unknown_fields=True):
-    """Dependency on another job's success (`ok`), end (`any`) or failure (`failure`)."""
+    """The job waits for another job's success (`ok`), end (`any`) or failure (`failure`)."""
 
     job: int
     when: Literal["ok", "any", "failure"] = "ok"
@@ -21,7 +21,7 @@ class Dependency(Struct, frozen=True, forbid_unknown_fields=True):
 class AdHocRun(Struct, frozen=True, forbid_unknown_fields=True):
     """Program of an ad-hoc job (`mythjobs run`), for the built-in command `run`.
 
-    retry: start it again if its machine or reaper fails, as other jobs are.
+    retry: run the job again if its machine or reaper fails, as is done with all other jobs.
     """
 
     argv: list[str]
@@ -32,7 +32,7 @@ class AdHocRun(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Submit(Struct, frozen=True, forbid_unknown_fields=True):
-    """One job. Command "run" requires `run`; other commands take `arguments`.
+    """Request to submit a job. Command "run" requires `run`; others take `arguments`.
 
     deadline_ms: cancel the job if it has not started by then. machine: the only machine to run
     on. prefer: the machine to prefer while it has free slots. labels and semaphores are added to
@@ -58,7 +58,7 @@ class Submit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Submitted(Struct, frozen=True):
-    """Result of a submit. new: false if `key` belongs to an existing job. reason: why it waits."""
+    """Result of a submit. new: false if a job with this `key` exists. reason: why the job waits."""
 
     id: int
     state: str
@@ -67,7 +67,7 @@ class Submitted(Struct, frozen=True):
 
 
 class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings shared by all jobs of a batch; their arguments follow as JSON lines."""
+    """Settings of all jobs of a batch. Each job's arguments follow as one line of JSON."""
 
     command: str
     priority: int = 0
@@ -84,13 +84,14 @@ class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobIds(Struct, frozen=True, forbid_unknown_fields=True):
-    """Jobs to act on. The action is carried out for each job that allows it."""
+    """Jobs to act on (cancel, hold, …). The action is done for each job whose state allows it."""
 
     ids: list[int]
 
 
 class JobActionResult(Struct, frozen=True):
-    """Result for one job: its state, and what was done (`cancelled`, `stopping`, …) or `error`."""
+    """Result of an action on one job. done: the effect (`cancelled`, `stopping`, …), or "" and an
+    `error`."""
 
     id: int
     state: str
@@ -99,7 +100,7 @@ class JobActionResult(Struct, frozen=True):
 
 
 class CommandDefinition(Struct, frozen=True, forbid_unknown_fields=True):
-    """Definition of a command, as TOML tables. `replace` allows a new revision of a command."""
+    """Definition of a command, as TOML tables. `replace`: allowed for a command that exists."""
 
     definition: dict[str, object]
     replace: bool = False
@@ -112,15 +113,16 @@ class DefineResult(Struct, frozen=True):
 
 
 class MachineSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings of a machine, as in the TOML of `machine edit`; omitted ones are unset."""
+    """All settings of a machine, as in the TOML of `mythjobs machine edit`. Settings that are
+    omitted get their defaults."""
 
     settings: dict[str, object]
 
 
 class HoursOverride(Struct, frozen=True, forbid_unknown_fields=True):
-    """Override of the hours of a machine, or of one command on it.
+    """Temporary opening or closing of a machine's run windows, or of one command's there.
 
-    `allow` and `pause` apply until `until_ms`; "hours" removes the override.
+    `allow` and `pause` apply until `until_ms`; `hours` removes the override.
     """
 
     kind: Literal["allow", "pause", "hours"]
@@ -129,10 +131,10 @@ class HoursOverride(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SemaphoreSize(Struct, frozen=True, forbid_unknown_fields=True):
-    """Size of a semaphore; None removes it.
+    """Size of a semaphore; None removes the semaphore.
 
-    free_when_frozen: a frozen job releases its units and takes them again when thawed; None
-    leaves this unchanged.
+    free_when_frozen: a frozen job releases its units and takes them again when thawed; None keeps
+    the current setting.
     """
 
     size: int | None
@@ -140,6 +142,6 @@ class SemaphoreSize(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EnableRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether jobs of a command may start. Running jobs continue."""
+    """Enable or disable a command: whether its jobs may start. Running jobs continue."""
 
     on: bool

@@ -24,10 +24,10 @@ class MachineLoad(TypedDict):
 
 
 class SetAsideUnit(TypedDict):
-    """Work that the master leaves out after an internal error.
+    """Work that the master skips because of an internal error.
 
-    kind: "class" (jobs of `command` that do not start; `id` is the class), "grant" or
-    "deadline" (`id` is the job), or "upkeep" (of a batch).
+    kind: "class" (placement of a job class of `command`), "grant" or "deadline" (that step for
+    one job), or "upkeep" (of a batch). id: the job class, job, or upkeep record.
     """
 
     kind: str
@@ -43,7 +43,8 @@ class QueueCounts(TypedDict):
 
 
 class Status(QueueCounts):
-    """`lost`: jobs held because they were lost too often in a row, the first 1000."""
+    """State of master and queue. lost: at most 1000 jobs that are held because their attempts were
+    lost too often in a row."""
 
     version: str
     pid: int
@@ -75,9 +76,9 @@ class Defined(TypedDict):
 
 
 class Statistics(TypedDict):
-    """Figures of the last ended jobs of a command; times in seconds, None without any run.
+    """Statistics of a command's last ended jobs; times in seconds, None if no attempt ran.
 
-    `runs` counts attempts that had a process. `success_rate` ignores cancelled jobs.
+    runs: attempts that started a process. success_rate: cancelled jobs do not count.
     """
 
     jobs: int
@@ -160,7 +161,7 @@ class HistoryEvent(TypedDict):
 
 
 class StoredJob(TypedDict):
-    """A job without `frozen`, which the store does not know."""
+    """A job as the store has it: all fields of ListedJob but `frozen`, which is not stored."""
 
     id: int
     command: str

@@ -12,6 +12,7 @@ from mythjobs.process.library.resources import StartResources
 from mythjobs.process.library.spec import CallerStreams, ChildSpec
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.supervise.child import Child
+from mythjobs.process.supervise.tree_mark import choose_mark
 
 
 class LibraryChild(Child):
@@ -26,6 +27,7 @@ class LibraryChild(Child):
         self.spec = spec
         self.is_session_leader = spec.session
         self.mark = spec.mark
+        self.rlimit_mark = choose_mark()
         self.contain = spec.contain
         self.best_effort = spec.best_effort
         self.at_exit = spec.at_exit

@@ -33,8 +33,8 @@ class Child:
         "exit_status", "freeze_holders", "frozen_ms", "frozen_since_ms", "grace_s", "has_exited",
         "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "kill_at_ms", "left",
         "limit_check", "lost", "not_started", "open_streams", "peak_bytes", "pid", "pidfd",
-        "seen_members", "spawn_ms", "spawned_at", "stop_reason", "streams", "term_ms", "timers",
-        "unenforced", "usage", "usage_at_stop", "wall_timer",
+        "rlimit_mark", "seen_members", "spawn_ms", "spawned_at", "stop_reason", "streams",
+        "term_ms", "timers", "unenforced", "usage", "usage_at_stop", "wall_timer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, leave_daemons: bool = False) -> None:
@@ -45,6 +45,8 @@ class Child:
         self.contain = self.best_effort = False
         # A value in the child's environment that no other child has, or "".
         self.mark = ""
+        # A mark in a resource limit of the tree (tree_mark.py), or 0.
+        self.rlimit_mark = 0
         self.is_session_leader = True
         self.pid = self.pidfd = -1
         # The supervisor has registered the process and reported its start.

@@ -11,6 +11,7 @@ from mythjobs.clock import machine_now
 from mythjobs.process import procfs
 from mythjobs.process.kernel import WNOTHREAD
 from mythjobs.process.procfs import AttemptKey, ProcessInfo
+from mythjobs.process.supervise import tree_mark
 from mythjobs.process.supervise.child import Child
 
 # The kernel reparents an orphan to the first thread of its new parent (find_new_reaper() in
@@ -36,6 +37,11 @@ class Descendants(Protocol):
 
     def find_survivors(self, child: Child) -> list[ProcessInfo]:
         """Return the living descendants of a child whose leader is a zombie."""
+        ...
+
+    def find_daemons(self, child: Child, processes: Iterable[ProcessInfo]) -> Iterable[ProcessInfo]:
+        """Return those of `processes` that descend from a child whose leader runs, and that left
+        its session and lost their parent. May return some of its tree, too."""
         ...
 
     def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
@@ -116,6 +122,10 @@ class SubreaperDescendants:
         if child.cgroup:
             return find_in_cgroup(child)
         # A survivor, or one of its ancestors, has lost its parent.
+        return self._find_orphans_of(child)
+
+    def find_daemons(self, child: Child, processes: Iterable[ProcessInfo]) -> Iterable[ProcessInfo]:
+        # Each has become a child of this process.
         return self._find_orphans_of(child)
 
     def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
@@ -201,8 +211,8 @@ def _session_ids(processes: Iterable[ProcessInfo]) -> set[int]:
 class GuestDescendants:
     """Descendants in a program that uses the library and has other children.
 
-    Orphans go to process 1. A descendant is identified by its session, by the mark in its
-    environment, or because an earlier search found it below the leader.
+    Orphans go to process 1. A descendant is identified by its session, by the marks in a
+    resource limit and in its environment, or because an earlier search found it below the leader.
 
     Pids of descendants lie between the leader's pid and the last pid allocated. For a
     short-lived child this range is small, and probing the session of one pid takes 1 µs.
@@ -220,6 +230,17 @@ class GuestDescendants:
         if self.is_host_subreaper:
             self._found.update((each.pid, each) for each in found)
         return found
+
+    def find_daemons(self, child: Child, processes: Iterable[ProcessInfo]) -> Iterable[ProcessInfo]:
+        return [
+            each
+            for each in processes
+            # Older processes cannot be descendants.
+            if each.start_time_ms >= child.spawn_ms - procfs.TICK_MS
+            and not each.is_dead
+            and each.pid not in self._leaders
+            and self._belongs_to(each.pid, child)
+        ]
 
     def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
         """Nothing to do: what carries the session or mark of a child belongs to no other."""
@@ -259,11 +280,11 @@ class GuestDescendants:
             return False
         if session_id == child.pid:
             return True
-        return (
-            bool(child.mark)
-            and session_id not in self._leaders
-            and procfs.has_mark(pid, TREE_VARIABLE, child.mark)
-        )
+        if session_id in self._leaders:
+            return False
+        if child.rlimit_mark and tree_mark.has_mark(pid, child.rlimit_mark):
+            return True
+        return bool(child.mark) and procfs.has_mark(pid, TREE_VARIABLE, child.mark)
 
     def _read_last_pid(self) -> int:
         return int(os.pread(self._loadavg_fd, 128, 0).rsplit(None, 1)[1])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mythjobs.process import procfs
 from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.supervise.child import Child
-from mythjobs.process.supervise.descendants import find_members
 
 
 def send_signal(pid: int, number: int) -> bool:
@@ -72,19 +71,20 @@ def _is_in_group(process: ProcessInfo, group: int) -> bool:
         return False
 
 
-def freeze_tree(child: Child, run_ms: int) -> None:
+def freeze_tree(child: Child, run_ms: int, find: Callable[[], list[ProcessInfo]]) -> None:
+    """Freeze the tree; `find` returns its members."""
     child.frozen_since_ms = run_ms
     if child.cgroup:
         child.cgroup.freeze()
         return
     stopped: set[int] = set()
     # A process that forks between search and signal has a child that the next search finds.
-    while new := [each for each in find_members(child) if each.pid not in stopped]:
+    while new := [each for each in find() if each.pid not in stopped]:
         signal_tree(child, new, signal.SIGSTOP)
         stopped.update(each.pid for each in new)
 
 
-def thaw_tree(child: Child, run_ms: int) -> int:
+def thaw_tree(child: Child, run_ms: int, find: Callable[[], list[ProcessInfo]]) -> int:
     """Thaw the tree; return how many milliseconds it was frozen."""
     since_ms, child.frozen_since_ms = child.frozen_since_ms, None
     frozen_ms = 0 if since_ms is None else run_ms - since_ms
@@ -92,5 +92,5 @@ def thaw_tree(child: Child, run_ms: int) -> int:
     if child.cgroup:
         child.cgroup.thaw()
     else:
-        signal_tree(child, find_members(child), signal.SIGCONT)
+        signal_tree(child, find(), signal.SIGCONT)
     return frozen_ms

@@ -15,13 +15,14 @@ from typing import Final, Generic, TypeVar
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
+from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop, log_exception
 from mythjobs.process.procfs import ProcessInfo, ProcessSnapshot
 from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.vfork import Spawn
-from mythjobs.process.supervise import reaping, rlimits, signals
+from mythjobs.process.supervise import reaping, rlimits, signals, tree_mark
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child, ChildEvents
 from mythjobs.process.supervise.cleanup import Cleanup
@@ -87,6 +88,8 @@ class Supervisor(Generic[C]):
                 child.spawn_ms = machine_now().steady_ms
                 child.pid = spawn(program)
                 child.spawned_at = machine_now()
+                if child.rlimit_mark and not tree_mark.set_mark(child.pid, child.rlimit_mark):
+                    child.rlimit_mark = 0
                 reaping.open_pidfd(child)
         except CannotStart as error:
             child.not_started = error.outcome()
@@ -213,7 +216,7 @@ class Supervisor(Generic[C]):
             return []
         if child.has_exited:
             return self.cleanup.descendants.find_survivors(child)
-        return find_members(child)
+        return self._find_all(child)
 
     def set_freeze_holder(self, child: C, holder: str, on: bool) -> None:
         """Add or remove a freeze holder; a child is frozen while it has any.
@@ -237,12 +240,12 @@ class Supervisor(Generic[C]):
     def _freeze(self, child: C) -> None:
         child.wall_timer.clear()
         self._limit_monitor.pause(child)
-        signals.freeze_tree(child, self._loop.now.run_ms)
+        signals.freeze_tree(child, self._loop.now.run_ms, partial(self._find_all, child))
 
     def _thaw(self, child: C) -> None:
         if child.frozen_since_ms is None:
             return
-        frozen_ms = signals.thaw_tree(child, self._loop.now.run_ms)
+        frozen_ms = signals.thaw_tree(child, self._loop.now.run_ms, partial(self._find_all, child))
         self._set_wall_timer(child)
         self._limit_monitor.resume(child, frozen_ms)
 
@@ -318,10 +321,21 @@ class Supervisor(Generic[C]):
     def _find_members(self, child: C) -> list[ProcessInfo]:
         """Return the tree, or the members seen before if no descriptor is free to search with."""
         try:
-            return find_members(child, partial(self._snapshot.read, self._loop.now))
+            return self._find_all(child, self._snapshot.read(self._loop.now))
         except OSError:
             log_exception()
             return list(child.seen_members.values())
+
+    def _find_all(self, child: C, processes: list[ProcessInfo] | None = None) -> list[ProcessInfo]:
+        """Return the tree with its daemons. `processes` are all of the machine if known."""
+        if child.cgroup:
+            return find_members(child)
+        if processes is None:
+            processes = list(procfs.list_processes())
+        found = {each.pid: each for each in find_members(child, lambda: processes)}
+        for each in self.cleanup.descendants.find_daemons(child, processes):
+            found.setdefault(each.pid, each)
+        return list(found.values())
 
     def _sample_usage(self, child: C, members: list[ProcessInfo]) -> None:
         """Record the usage before a signal: a process that dies together with its parent is

@@ -47,7 +47,7 @@ class SimStore(SqliteStore):
                 raise StoreFull("the disk of the store is full")
 
     @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def snapshot(self, *, long: bool = False) -> Iterator[Transaction]:
         assert not self._writer.in_transaction, "snapshot opened within a turn"
         yield Transaction(self._writer.cursor(), self._dialect)
 
@@ -57,6 +57,10 @@ class SimStore(SqliteStore):
 
     def checkpoint(self, *, least_bytes: int | None = None) -> None:
         """Do nothing: an in-memory store has no write-ahead log."""
+
+    def has_changed(self) -> bool:
+        """Whether anything was written since the last check."""
+        return self._writer.total_changes != self._checked_changes
 
     def find_violations(self, job_ids: Sequence[int] | None) -> list[Violation]:
         """Check the invariants of these jobs if anything was written since the last check.

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,21 @@ class PostgresServer:
         finally:
             self.start()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all processes of the server with SIGSTOP, as when its host hangs."""
+        # The first one starts the others, so none is missed.
+        pids = [self._process.pid]
+        os.kill(self._process.pid, signal.SIGSTOP)
+        pids += find_children(self._process.pid)
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def _wait_ready(self, pid_file: Path) -> None:
         # The eighth line of postmaster.pid is the only place where the server shows its state.
         while True:
@@ -80,6 +95,17 @@ class PostgresServer:
             # wal_log copies the template without a checkpoint.
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
         return self.url(name)
+
+
+def find_children(pid: int) -> list[int]:
+    found = []
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit():
+            with suppress(OSError):
+                # The parent's pid is the second field after the name in brackets (proc(5)).
+                if int((each / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(each.name))
+    return found
 
 
 def find_binaries() -> Path | None:

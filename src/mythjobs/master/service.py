@@ -1,4 +1,4 @@
-"""Master service: runs requests in turns, publishes committed turns, serves reads and waits."""
+"""Master service for the HTTP API: runs requests in turns, answers queries, waits for jobs."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ from mythjobs.store.writes import commands
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# How long after the start of the master its own agent is still waited for.
+# Time after the master's start during which requests may wait for the local agent to connect.
 _LOCAL_AGENT_STARTS_S: Final = 10.0
-# Requests whose answer says if no machine is there.
+# Requests that wait for the local agent, because their response tells if no machine is connected.
 _EXPLAINED: Final = (requests.SubmitJob, requests.DefineCommand)
 
 
 class Master:
-    """A running master as the HTTP API uses it. Lives in one event loop.
+    """A running master, as the HTTP API uses it. All methods are called in one event loop.
 
-    All methods may raise the store's errors. `failed` completes with an exception if the store
-    or the core cannot continue; nothing is acknowledged after that.
+    All methods may raise the store's errors. The future `failed` gets an exception if the store
+    or the core cannot continue; the master acknowledges nothing after that.
     """
 
     def __init__(
@@ -74,10 +74,11 @@ class Master:
         store: str | Path | None = None,
         local_agent_wait_s: float = 0.0,
     ) -> None:
-        """`store` is a path or a URL, by default the file in the state directory.
+        """Open the store and create a master; start() starts it.
 
-        local_agent_wait_s: how long a request waits for the agent that is started together with
-        the master, before it is answered that no machine is there.
+        store: path or URL, by default the file in the state directory.
+        local_agent_wait_s: maximum time for which a request waits for the agent that is started
+        together with the master, before its response says that no machine is connected.
         """
         self.state_dir = state_dir
         self.store = redact_password(str(store or state_dir.store))
@@ -91,7 +92,7 @@ class Master:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._local_agent_wait_s = local_agent_wait_s
-        self._machine_joined = asyncio.Event()  # since the start
+        self._machine_joined = asyncio.Event()  # set when the first machine accepts jobs
         self._waiters: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
         self._turn_runner = TurnRunner(
             self._store,
@@ -111,7 +112,7 @@ class Master:
         self._store.close()
 
     async def execute(self, request: requests.Request) -> Any:
-        """Run a request in the next turn; return its answer after the commit.
+        """Run a request in the next turn; return its response after the commit.
 
         Raises the MythJobsError with which the handler rejects the request.
         """
@@ -122,7 +123,7 @@ class Master:
         return await answer
 
     async def _wait_for_local_agent(self) -> None:
-        """Wait until a machine accepts jobs, which the local agent does moments after the start."""
+        """Shortly after the start, wait until a machine accepts jobs, normally the local agent."""
         since_start_s = (master_now().wall_ms - self.started_ms) / 1000
         if 0 <= since_start_s < _LOCAL_AGENT_STARTS_S:
             with contextlib.suppress(TimeoutError):
@@ -130,7 +131,7 @@ class Master:
                     await self._machine_joined.wait()
 
     def post(self, message: requests.Message) -> None:
-        """Queue a message, which has no answer, for the next turn."""
+        """Queue a message for the next turn. Unlike a request, a message gets no response."""
         self._turn_runner.put_message(message)
 
     def _publish(self, committed: CommittedTurn) -> None:
@@ -141,7 +142,7 @@ class Master:
                     self._machine_joined.set()
         for connection_id in committed.failed_connections:
             self.links.close_connection(connection_id)
-        # Send grants before answers: the machine starts while the client reads its response.
+        # Responses follow after grants: a machine starts a job while the client reads its response.
         for future, answer in committed.responses:
             if future.done():
                 continue  # the client disconnected
@@ -171,16 +172,25 @@ class Master:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    # Reads.
+    # Methods that read the store or the state.
 
     async def read(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run function(tx, …) on a snapshot of the store, in a thread."""
+        """Run a query, function(tx, …), on a snapshot of the store in a thread."""
 
         def run() -> T:
             with self._store.snapshot() as tx:
                 return function(tx, *args, **kwargs)
+
+        return await asyncio.to_thread(run)
+
+    async def read_long(self, function: Callable[[Transaction], T]) -> T:
+        """Run function(tx) like read(); its statements may take minutes."""
+
+        def run() -> T:
+            with self._store.snapshot(long=True) as tx:
+                return function(tx)
 
         return await asyncio.to_thread(run)
 
@@ -214,30 +224,33 @@ class Master:
 
     @property
     def state(self) -> MasterState:
-        """The state as of the last commit; never modified."""
+        """The master's state as of the last commit; a turn replaces it and never modifies it."""
         return self._core.state
 
     async def explain_job(self, job_id: int) -> responses.Why:
         return await self.read(explain_job, self.state, job_id, master_now())
 
     async def explain_machine(self, name: str) -> responses.WhyMachine:
-        """Raises NoSuchMachine."""
+        """Return why a machine does not run more jobs. Raises NoSuchMachine."""
         return await self.read(explain_machine, self.state, name, master_now())
 
     async def what_if(self, table: Mapping[str, object]) -> responses.WhatIf:
-        """Replay the last week's jobs against changed settings. Raises as what_if() does."""
+        """Replay the last week's jobs under changed settings.
+
+        Raises DefinitionError, NoSuchMachine, NoSuchCommand.
+        """
         return await self.read(what_if, self.state, table, master_now())
 
     async def read_job(self, job_id: int) -> responses.Job:
-        """Raises NoSuchJob."""
+        """Return a job with the current reason why it waits. Raises NoSuchJob."""
         return await self.read(read_job_with_reason, self.state, master_now(), job_id)
 
     async def list_jobs(self, **query: Any) -> responses.Jobs:
-        """Raises NoSuchCommand."""
+        """Return a page of jobs, newest first. Raises NoSuchCommand."""
         return await self.read(list_jobs_with_reasons, self.state, master_now(), **query)
 
     async def find_attempt_output(self, job: int, n: int | None) -> AttemptOutput:
-        """Raises NoSuchJob, BadRequest."""
+        """Return which machine has an attempt's output. Raises NoSuchJob, BadRequest."""
         found = await self.read(read_attempt_output, job, n)
         machine = self.state.machines[found["machine_id"]]
         ended = found["state"] == "over"
@@ -246,7 +259,7 @@ class Master:
     async def find_machines(self, of: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]:
         return await self.read(find_attempt_machines, list(of))
 
-    # Waits.
+    # Methods that wait for the end of a job or batch.
 
     async def wait_job(
         self,
@@ -256,10 +269,10 @@ class Master:
         *,
         until_held: bool = False,
     ) -> responses.Job:
-        """Return the job once it has ended, or its state after `wait_s` or a disconnect.
+        """Return a job once it has ended, or after `wait_s`, or when the client disconnects.
 
-        until_held: also if the job is held, and when any job becomes held, because the job may
-        depend on that one.
+        until_held: also return if the job is held, and when any other job becomes held, because
+        this job may depend on the other one.
         Raises NoSuchJob.
         """
         kind = "job or hold" if until_held else "job"
@@ -273,7 +286,7 @@ class Master:
     async def wait_batch(
         self, batch_id: int, wait_s: float, disconnected: asyncio.Future[None] | None = None
     ) -> responses.Batch:
-        """Like wait_job, for a batch."""
+        """Return a batch once all its jobs have ended; otherwise like wait_job()."""
         with self._register_waiter("batch", batch_id) as ended:
             batch = await self.read(read_batch, batch_id)
             if not batch["over"]:
@@ -283,9 +296,9 @@ class Master:
 
     @contextlib.contextmanager
     def _register_waiter(self, kind: str, number: int) -> Iterator[asyncio.Future[None]]:
-        """Yield a future that completes at the end of the job or batch.
+        """Yield a future that completes when a job or batch has ended.
 
-        Callers register before their first read, so an end between the two is not missed.
+        Callers register before they read its state, so that they do not miss an end in between.
         """
         waiters = self._waiters.setdefault((kind, number), set())
         future: asyncio.Future[None] = self._loop.create_future()
@@ -302,7 +315,7 @@ class Master:
             if not future.done():
                 future.set_result(None)
 
-    # Batches.
+    # Methods that submit batches.
 
     async def submit_batch(
         self, header: BatchSubmit, path: Path, submitter: str
@@ -372,6 +385,7 @@ async def _wait_first(
 def _call_in_loop(
     loop: asyncio.AbstractEventLoop, function: Callable[[T], None], argument: T
 ) -> None:
-    # call_soon_threadsafe raises RuntimeError if the loop ended while the last turn was committed.
+    # call_soon_threadsafe() raises RuntimeError if the event loop was closed while the last turn
+    # was committed.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, argument)

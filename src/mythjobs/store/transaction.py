@@ -72,8 +72,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def snapshot(self) -> AbstractContextManager[Transaction]:
-        """Return a consistent view for lists and pages, on a read-only connection of its own."""
+    def snapshot(self, *, long: bool = False) -> AbstractContextManager[Transaction]:
+        """Return a consistent view for lists and pages, on a read-only connection of its own.
+
+        long: its statements may take minutes.
+        """
 
     def run_transaction(self, body: Callable[[Transaction], T]) -> tuple[T, list[int]]:
         """Run `body` in a transaction; return its result and the batches that it completed.

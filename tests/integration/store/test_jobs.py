@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import string
+from random import Random
+
 import pytest
 
+from mythjobs.master.handlers.submit import MAX_REQUIREMENT_BYTES, MAX_SUBJECT_BYTES
 from mythjobs.model.life import JobState
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
@@ -11,7 +15,7 @@ from mythjobs.store.queries.commands import read_queue_counts
 from mythjobs.store.queries.job_details import read_job
 from mythjobs.store.queries.jobs import list_jobs
 from mythjobs.store.transaction import Transaction
-from mythjobs.store.writes import events, jobs
+from mythjobs.store.writes import commands, events, jobs, readiness
 from tests.support import queue as q
 
 
@@ -155,3 +159,26 @@ def test_counters_follow_every_transition(store: Store) -> None:
         ("other", 1, 0),
         ("true", 2, 1),
     ]
+
+
+def test_the_longest_subject_and_requirements_fit_into_the_indexes(store: Store) -> None:
+    # Random, because PostgreSQL compresses long texts before it refuses them.
+    random = Random(1)
+
+    def text(size: int) -> str:
+        return "".join(random.choices(string.printable, k=size))
+
+    with store.transaction() as tx:
+        defined = q.define_command(tx)
+        class_id = commands.ensure_class(
+            tx, defined, "anna" * 25, labels=text(MAX_REQUIREMENT_BYTES)
+        )
+        row = jobs.NewJob(
+            1, class_id, defined.command_id, "{}", q.NOON, subject=text(MAX_SUBJECT_BYTES),
+            key="\N{SNOWMAN}" * 200,
+        )  # fmt: skip
+        jobs.add(tx, [row])
+        jobs.save_next_id(tx, 2)
+        assert readiness.refresh(tx, [1]) == {class_id}
+        q.enrol_machines(tx)
+        q.run(tx, 1)

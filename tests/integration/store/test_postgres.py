@@ -19,7 +19,7 @@ from mythjobs.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from mythjobs.store.backends.postgres import PostgresStore
+from mythjobs.store.backends.postgres import PostgresStore, TimeLimits
 from mythjobs.store.transaction import RetryTransaction, Transaction
 from tests.support import postgres
 from tests.support import queue as q
@@ -53,7 +53,7 @@ def _through(url: str, proxy: LossyProxy, *, commit_check_s: float = 60) -> Post
     return PostgresStore(
         f"postgresql:///{name}?host={directory}&user={user}",
         unsafe=True,
-        commit_check_s=commit_check_s,
+        limits=TimeLimits(commit_check_s=commit_check_s),
     )
 
 

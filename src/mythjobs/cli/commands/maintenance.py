@@ -62,7 +62,7 @@ def _check_offline(session: Session) -> Json:
     with locks.acquire(state.master_lock, "a master"):
         store = open_store(where)
         try:
-            with store.snapshot() as tx:
+            with store.snapshot(long=True) as tx:
                 found = checks.check(tx)
         finally:
             store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import msgspec
 
@@ -20,11 +21,13 @@ from mythjobs.model.template import Template
 from mythjobs.protocol.requests import AdHocRun, BatchSubmit, Dependency, Submit
 from mythjobs.store.writes import batches, dependencies, jobs
 
-# execve(2) takes 2 MiB of arguments and environment here; half of that leaves room for the
-# environment that the agent adds.
+# Maximum bytes of an ad-hoc run's arguments and environment. execve(2) takes 2 MiB with Linux's
+# default stack limit; the other half is for the environment that the agent adds.
 _MAX_RUN_BYTES = 2**20
 _MAX_KEY = 200
-_MAX_SUBJECT = 4096
+# PostgreSQL refuses index rows over 2704 bytes, which other columns share.
+MAX_SUBJECT_BYTES: Final = 2000
+MAX_REQUIREMENT_BYTES: Final = 2000
 _MAX_NAME = 100
 _MAX_COMMENT = 10_000
 
@@ -112,9 +115,9 @@ def check_common(submit: Submit | BatchSubmit) -> None:
 
 
 def job_requirements(submit: Submit | BatchSubmit, prefer: str = "") -> JobRequirements:
-    """Return the requirements given at submission. Raises BadRequest.
+    """Return the requirements that a submit gives for its jobs. Raises BadRequest.
 
-    prefer: machine to prefer if the submit names none.
+    prefer: preferred machine, used if the submit itself names none.
     """
     if not (submit.machine or submit.prefer or prefer or submit.labels or submit.semaphores):
         if not submit.limits:
@@ -123,17 +126,27 @@ def job_requirements(submit: Submit | BatchSubmit, prefer: str = "") -> JobRequi
         if len(name) > _MAX_NAME:
             raise BadRequest(f"a machine's name has at most {_MAX_NAME} characters")
     read_bounds(submit.limits)
-    return JobRequirements(
+    requirements = JobRequirements(
         submit.machine,
         submit.prefer or prefer,
         read_labels({"labels": submit.labels}),
         read_semaphores(submit.semaphores),
         tuple(sorted(submit.limits.items())),
     )
+    size = sum(len(each.encode()) for each in requirements.columns().values())
+    if size > MAX_REQUIREMENT_BYTES:
+        raise BadRequest(
+            f"the machines, labels, semaphores and limits of the job have {size} bytes, and at "
+            f"most {MAX_REQUIREMENT_BYTES} are allowed; define them in the command instead"
+        )
+    return requirements
 
 
 def _machine_of_file(turn: TurnContext, subject: str | None) -> str:
-    """Return the machine whose policy has the longest `files` directory above the subject."""
+    """Return the name of the machine that stores the file `subject`, or "".
+
+    It is the machine whose policy lists the longest directory above the file in `files`.
+    """
     if subject is None or not subject.startswith("/"):
         return ""
     longest, name = 0, ""
@@ -145,7 +158,7 @@ def _machine_of_file(turn: TurnContext, subject: str | None) -> str:
 
 
 def _encode_arguments(command: Command, submit: Submit) -> tuple[str, str | None]:
-    """Return arguments as stored, and the subject. Raises BadRequest."""
+    """Return a job's arguments as the store's JSON, and its subject. Raises BadRequest."""
     if submit.run is not None:
         _check_run(submit.run)
         return msgspec.json.encode(submit.run).decode(), _check_subject(submit.subject)
@@ -155,7 +168,10 @@ def _encode_arguments(command: Command, submit: Submit) -> tuple[str, str | None
 def encode_job_arguments(
     command: Command, given: dict[str, str | int | float], subject: str | None
 ) -> tuple[str, str | None]:
-    """Return arguments as stored, and the subject. Raises BadRequest naming the parameter."""
+    """Return a job's arguments as the store's JSON, and its subject.
+
+    Raises BadRequest that names the invalid parameter.
+    """
     values = check_arguments(command, given)
     if subject is None and command.subject:
         subject = Template(command.subject).fill(values)
@@ -163,8 +179,11 @@ def encode_job_arguments(
 
 
 def _check_subject(subject: str | None) -> str | None:
-    if subject is not None and len(subject) > _MAX_SUBJECT:
-        raise BadRequest(f"subject must have at most {_MAX_SUBJECT} characters")
+    if subject is not None and (size := len(subject.encode())) > MAX_SUBJECT_BYTES:
+        raise BadRequest(
+            f"the subject has {size} bytes, and at most {MAX_SUBJECT_BYTES} are allowed; "
+            "use a shorter name for what the job is about"
+        )
     if "\0" in (subject or ""):
         raise BadRequest("subject must not have a NUL character")
     return subject or None
@@ -193,7 +212,10 @@ def _check_run(run: AdHocRun) -> None:
 def _dependency_states(
     turn: TurnContext, after: list[Dependency]
 ) -> list[tuple[Dependency, JobState]]:
-    """Return each dependency with its job's state. Raises BadRequest for unknown or equal jobs."""
+    """Return each dependency with the state of the job that it is on.
+
+    Raises BadRequest for an unknown job, and for two dependencies on the same job.
+    """
     if not after:
         return []
     found = jobs.read_flags(turn.tx, [each.job for each in after])

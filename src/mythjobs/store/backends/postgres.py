@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from sqlalchemy import create_engine
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -26,12 +27,11 @@ from mythjobs.store.migrate import migrate
 from mythjobs.store.transaction import RetryTransaction, Store, Transaction, redact_password
 from mythjobs.store.writes import counters
 
-_CONNECT_S: Final = 5
 # A server that acknowledges no packet for this long counts as lost.
 _TCP_TIMEOUT_MS: Final = 15_000
-# How long the server is asked for the result of a COMMIT whose answer was lost.
-_COMMIT_CHECK_S: Final = 60.0
 _COMMIT_POLL_S: Final = 0.2
+T = TypeVar("T")
+
 _LOCK_KEY: Final = int.from_bytes(b"mythjobs", "big")
 _FIND_LOCK_HOLDER: Final = (
     "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
@@ -53,14 +53,48 @@ _UNSAFE_SETTINGS: Final = {
     "data_sync_retry": ("on", "the server treats a failed fsync as successful"),
 }
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+
+class TimeLimits(NamedTuple):
+    """How long the store waits before it counts the server as lost. Only tests pass others.
+
+    statement_s: for one statement; the server ends it. lock_s: for a lock of another session.
+    answer_s: for the answer to a request. Longer than statement_s, for a server that hangs: its
+    kernel still acknowledges packets, so that no timeout of TCP ends the connection.
+    long_s: for statements like those of `mythjobs check`, which read whole tables.
+    commit_check_s: for the result of a COMMIT whose answer was lost.
+    """
+
+    statement_s: float = 20.0
+    lock_s: float = 5.0
+    answer_s: float = 30.0
+    long_s: float = 900.0
+    connect_s: int = 5
+    commit_check_s: float = 60.0
+
+
+_LIMITS: Final = TimeLimits()
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that is closed if the server does not answer within `answer_s`; None: never."""
+
+    answer_s: float | None = None
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        try:
+            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        except errors._WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError(
+                f"the server has not answered for {self.answer_s:g} s"
+            ) from None
 
 
 class PostgresStore(Store):
     """`unsafe` accepts a server that may lose acknowledged data: for tests only."""
 
     def __init__(
-        self, url: str, *, unsafe: bool = False, commit_check_s: float = _COMMIT_CHECK_S
+        self, url: str, *, unsafe: bool = False, limits: TimeLimits = _LIMITS
     ) -> None:
         """Raises ConfigError, StoreUnavailable, AlreadyRunning.
 
@@ -69,26 +103,33 @@ class PostgresStore(Store):
         self._url = url
         self._shown_url = redact_password(url)
         self._unsafe = unsafe
-        self._commit_check_s = commit_check_s
+        self._limits = limits
         # Positional parameters, so that both drivers take the same tuples.
         self._dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
         self._readers: list[Connection] = []
         self._writer: Connection | None = None
         self._lock_pid = 0  # server process of the session that holds our lock
         self._writer = self._open_writer()
+        # A migration may take long.
         engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=self._connect)
         migrate(engine)
         engine.dispose()
 
     def _connect(self) -> Connection:
+        """Return a session without time limits."""
         try:
-            connection = psycopg.connect(
+            connection = Connection.connect(
                 self._url,
                 autocommit=True,
                 prepare_threshold=2,
-                connect_timeout=_CONNECT_S,
+                connect_timeout=self._limits.connect_s,
                 tcp_user_timeout=_TCP_TIMEOUT_MS,
                 application_name="mythjobs",
+                # Probes of an idle TCP connection: three unanswered ones end it.
+                keepalives=1,
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
             )
         except psycopg.ProgrammingError as error:
             raise ConfigError(f"{self._shown_url} is not a PostgreSQL URL: {error}") from error
@@ -97,11 +138,22 @@ class PostgresStore(Store):
         connection.prepared_max = 500
         return connection
 
+    def _connect_limited(self) -> Connection:
+        connection = self._connect()
+        connection.answer_s = self._limits.answer_s
+        statement_ms, lock_ms = (
+            round(1000 * each) for each in (self._limits.statement_s, self._limits.lock_s)
+        )
+        connection.execute(
+            f"{_PLANNER_SETTINGS}; SET statement_timeout = {statement_ms}; "
+            f"SET lock_timeout = {lock_ms}"
+        )
+        return connection
+
     def _open_writer(self) -> Connection:
-        writer = self._connect()
+        writer = self._connect_limited()
         try:
             self._check_server(writer)
-            writer.execute(_PLANNER_SETTINGS)
             # A session-level lock: the server releases it when the session ends.
             row = writer.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,)).fetchone()
             if row is None or not row[0]:
@@ -221,6 +273,16 @@ class PostgresStore(Store):
             raise BadRequest(f"PostgreSQL cannot store a text of the request: {error}") from error
         if isinstance(error, errors.IoError):
             raise StoreFailed(f"{self._shown_url} failed: {error}; nothing was lost") from error
+        if isinstance(error, errors.QueryCanceled):
+            raise StoreUnavailable(
+                f"{self._shown_url} is overloaded: a statement took longer than "
+                f"{self._limits.statement_s:g} s; see pg_stat_activity on the server"
+            ) from error
+        if isinstance(error, errors.LockNotAvailable):
+            raise StoreUnavailable(
+                f"{self._shown_url} is blocked: another session has locked a table for longer "
+                f"than {self._limits.lock_s:g} s; find the session in pg_locks and end it"
+            ) from error
         if writer.closed:
             # No COMMIT was sent, so all of the transaction is rolled back.
             self._discard_writer(writer)
@@ -232,7 +294,7 @@ class PostgresStore(Store):
         Raises StoreUnavailable if the server rolled back, StoreFailed if it does not tell in time.
         Nothing is done again on a guess: the next master reads what was committed.
         """
-        until = time.monotonic() + self._commit_check_s
+        until = time.monotonic() + self._limits.commit_check_s
         while time.monotonic() < until:
             try:
                 with self._connect() as connection:
@@ -254,15 +316,21 @@ class PostgresStore(Store):
         return StoreUnavailable(f"cannot reach {self._shown_url}: {first}")
 
     @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def snapshot(self, *, long: bool = False) -> Iterator[Transaction]:
         connection = self._begin_snapshot()
         try:
+            if long:
+                connection.answer_s = self._limits.long_s
+                connection.execute("SET LOCAL statement_timeout = 0")
             yield Transaction(connection.cursor(), self._dialect)
         except psycopg.Error as error:
             if connection.closed:
                 raise self._unavailable(error) from error
+            if isinstance(error, errors.QueryCanceled):
+                self._raise_store_error(error, connection)
             raise
         finally:
+            connection.answer_s = self._limits.answer_s
             self._roll_back(connection)
             if connection.closed:
                 connection.close()
@@ -273,10 +341,8 @@ class PostgresStore(Store):
         """Return a session in a snapshot, skipping lost idle ones. Raises StoreUnavailable."""
         while True:
             idle = self._pop_reader()
-            connection = idle or self._connect()
+            connection = idle or self._connect_limited()
             try:
-                if idle is None:
-                    connection.execute(_PLANNER_SETTINGS)
                 connection.execute(_BEGIN_SNAPSHOT)
                 return connection
             except psycopg.OperationalError as error:

@@ -195,7 +195,7 @@ class SqliteStore(Store):
         return not self._is_full
 
     @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def snapshot(self, *, long: bool = False) -> Iterator[Transaction]:
         connection = self._readers.pop() if self._readers else _open_reader(self._path)
         connection.execute("BEGIN")
         try:

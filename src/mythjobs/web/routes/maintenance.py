@@ -40,7 +40,7 @@ class WhatIfSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 @get("/check", summary="Check the invariants of the store", responses=error_responses())
 async def check_invariants(request: ApiRequest) -> responses.Checked:
-    found = await get_master(request).read(check_store)
+    found = await get_master(request).read_long(check_store)
     return {
         "violations": [
             {"invariant": each.invariant, "job": each.job_id, "sentence": each.sentence}

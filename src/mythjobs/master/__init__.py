@@ -1,1 +1,1 @@
-"""The master: everything that arrived is one turn, decided in one transaction, then answered."""
+"""Master: schedules jobs. One turn handles all queued requests and messages in one transaction."""

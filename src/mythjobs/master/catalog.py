@@ -1,4 +1,4 @@
-"""Catalog of commands and job classes: a cache of the store."""
+"""Catalog: in-memory cache of the commands and job classes in the store."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mythjobs.store.writes.commands import JobClassRow
 
 
 class JobRequirements(NamedTuple):
-    """Requirements given at a job's submission; jobs with equal ones share a class.
+    """Requirements that a submit gives for its job; jobs with equal ones share a job class.
 
-    limits: a validated [limits] table as in a definition.
+    limits: items of a validated [limits] table, as in a command's definition.
     """
 
     pin: str = ""
@@ -32,7 +32,7 @@ class JobRequirements(NamedTuple):
     limits: tuple[tuple[str, str | int], ...] = ()
 
     def columns(self) -> dict[str, str]:
-        """Return the columns of the class's row; equal requirements give equal texts."""
+        """Return the requirements as columns of a job class's row; equal ones give equal texts."""
         return {
             "pin": self.pin,
             "preferred": self.preferred,
@@ -47,11 +47,11 @@ NO_REQUIREMENTS = JobRequirements()
 
 @dataclass(slots=True)
 class JobClass:
-    """Jobs that placement need not tell apart: one command revision, submitter and requirements.
+    """Job class: all jobs with the same command revision, submitter and requirements.
 
-    `command` is the revision as its author defined it, `limits` are those of the submission.
-    error: why the stored rows cannot be read; then no job of the class starts, and `command` has
-    only a name.
+    command: the revision as its author defined it. limits: limits given at submission.
+    error: why the stored rows of the class cannot be decoded, or None. With an error no job of
+    the class starts, and `command` has only a name.
     """
 
     class_id: int
@@ -64,7 +64,10 @@ class JobClass:
 
 
 class Catalog:
-    """Reads each class and command from the store once. Cleared when a turn is rolled back."""
+    """Caches job classes and commands, so that each is read from the store and decoded once.
+
+    Cleared when a turn is rolled back, because that turn may have inserted some of them.
+    """
 
     def __init__(self) -> None:
         self._unreadable: list[JobClass] = []
@@ -79,7 +82,7 @@ class Catalog:
         self._unreadable.clear()
 
     def find_command(self, tx: Transaction, name: str) -> commands.CommandRevision:
-        """Raises NoSuchCommand."""
+        """Return the current revision of a command. Raises NoSuchCommand."""
         found = self._names.get(name) or commands.find_by_name(tx, name)
         if found is None:
             raise command_not_found(name)
@@ -102,7 +105,7 @@ class Catalog:
         submitter: str,
         requirements: JobRequirements = NO_REQUIREMENTS,
     ) -> int:
-        """Return the id of the class of such jobs; insert the class if it is new."""
+        """Return the id of the job class with these properties; insert the class if it is new."""
         key = (revision.revision_id, submitter, requirements)
         found = self._class_ids.get(key)
         if found is None:
@@ -119,13 +122,13 @@ class Catalog:
         return found
 
     def forget_classes(self, command_id: int) -> None:
-        """Read the classes of a command again at their next use."""
+        """Drop the cached job classes of a command; they are read again at their next use."""
         for each in [each for each in self._classes.values() if each.command_id == command_id]:
             del self._classes[each.class_id]
             self._commands.pop(each.revision_id, None)
 
     def take_unreadable(self) -> list[JobClass]:
-        """Return and forget the classes with an error that were read since the last call."""
+        """Return the job classes read with an `error` since the last call, and forget them."""
         found, self._unreadable = self._unreadable, []
         return found
 
@@ -135,7 +138,7 @@ def read_class(
     class_id: int,
     decode: Callable[[commands.CommandRevision], Command] | None = None,
 ) -> JobClass:
-    """Return a class; `error` is set if its rows have values that this version cannot read."""
+    """Read a job class; `error` is set if its rows have values that this version cannot decode."""
     row = commands.read_class(tx, class_id)
     revision = commands.find_by_revision(tx, row.revision_id)
     try:
@@ -154,13 +157,14 @@ def _class_command(
     decode: Callable[[commands.CommandRevision], Command] | None,
 ) -> Command:
     if revision is None:
-        # The command was removed. All jobs of the class have ended, but can still be shown.
+        # The command was removed, after all jobs of the class had ended. An unnamed command lets
+        # users still see these jobs.
         return Command("")
     return decode(revision) if decode else decode_command(revision.definition)
 
 
 def decode_command(definition: str) -> Command:
-    """Return the command of a stored definition; the built-in "run" has no program of its own."""
+    """Decode a stored command definition. The built-in command "run" has no argv of its own."""
     table = json.loads(definition)
     if table.get("name") == RUN:
         return Command(RUN, summary=table.get("summary", ""), separate_stderr=True)
@@ -168,7 +172,7 @@ def decode_command(definition: str) -> Command:
 
 
 def class_requirements(row: JobClassRow, command: Command) -> Requirements:
-    """Return what the command and the submission require together of a machine."""
+    """Combine a command's requirements on a machine with the requirements given at submission."""
     labels = {*command.labels, *(json.loads(row.labels) if row.labels else ())}
     units = dict(command.semaphores)
     if row.semaphores:
@@ -184,11 +188,11 @@ def class_requirements(row: JobClassRow, command: Command) -> Requirements:
         semaphores=tuple(sorted(units.items())),
         best_effort=command.best_effort,
         at_most=command.at_most,
-        # These policies need a machine that ends a job by itself when the lease expires.
+        # Under LEASED_POLICIES a machine must end a job by itself when the job's lease expires.
         capabilities=("leases",) if command.silence in LEASED_POLICIES else (),
     )
 
 
 def class_limits(row: JobClassRow) -> Bounds:
-    """Return the limits given at submission."""
+    """Return the limits given at the submission of a job class's jobs."""
     return read_bounds(json.loads(row.limits)) if row.limits else Bounds()

@@ -1,4 +1,4 @@
-"""Master core: handles one batch of requests and messages per turn. Never blocks, sends nothing."""
+"""Master core: handles a batch of requests and messages in one turn, without network I/O."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ from mythjobs.store.writes.prune import PruneSlice, prune
 
 @dataclass(slots=True)
 class TurnResult:
-    """What takes effect once the turn is committed. `responses` are by index in the batch."""
+    """Result of a turn: the new state, and responses and messages to send after the commit.
+
+    responses: by index of the request in the batch.
+    """
 
     state: MasterState
     responses: dict[int, Any] = field(default_factory=dict)
@@ -47,10 +50,10 @@ class TurnResult:
 
 
 class MasterCore:
-    """Holds the state between turns.
+    """Holds the master's state between turns, and runs turns.
 
-    allow_local: the machine of the master itself may run every command when it joins.
-    local_jobs: most jobs at once on that machine while this process runs.
+    allow_local: the master's own machine is allowed to run every command when it first joins.
+    local_jobs: maximum number of jobs at once on that machine, until this process ends.
     """
 
     def __init__(self, *, allow_local: bool, local_jobs: int | None) -> None:
@@ -59,16 +62,16 @@ class MasterCore:
         self.state = MasterState()
         self.catalog = Catalog()
         self.fits = FitCache()
-        self._failed_unit: Unit | None = None  # of the last turn that raised
+        self._failed_unit: Unit | None = None  # unit at which the last turn raised an exception
 
     def load(self, tx: Transaction, now: Now) -> None:
-        """Delete batches that were never opened, and load the state."""
+        """Load the state from the store; delete batches whose submit was never completed."""
         ensure_run_command(tx, at_ms=now.wall_ms)
         batches.drop_unopened(tx)
         self.state = load_state(tx, now)
 
     def clear_caches(self) -> None:
-        """Drop what a rolled-back turn may have read or inserted."""
+        """Clear the caches, which may have rows that a rolled-back turn had inserted."""
         self.catalog.clear()
         self.fits.clear()
 
@@ -79,11 +82,11 @@ class MasterCore:
         now: Now,
         work: OwnWork = OwnWork.ALL,
     ) -> TurnResult:
-        """Handle a batch in order, then do the core's own work, such as placing jobs.
+        """Handle a batch in order, then do the master's own work, such as placing jobs.
 
-        The response to a request that fails is its MythJobsError; the request has changed
-        nothing. After any other exception the whole turn must be rolled back. Then
-        set_failed_unit_aside() may find what was at fault.
+        A request that raises a MythJobsError has changed nothing; the error is its response. After
+        any other exception the caller must roll the turn back; set_failed_unit_aside() then tells
+        which unit (such as a job class) was at fault, if that is known.
         """
         turn = TurnContext(tx, now, self.state.draft(), self.catalog, self.fits)
         self._failed_unit = None
@@ -94,9 +97,9 @@ class MasterCore:
             raise
 
     def set_failed_unit_aside(self, error: Exception, now: Now) -> Unit | None:
-        """Leave out the unit at fault of the last turn, which was rolled back, from now on.
+        """Exclude the unit at which the last turn failed (such as a job class) from later turns.
 
-        Return None if the unit is not known, or was set aside before and that did not help.
+        Return the unit, or None if it is unknown or was already set aside without effect.
         """
         unit = self._failed_unit
         if unit is None or unit in self.state.set_aside:
@@ -158,9 +161,9 @@ class MasterCore:
     def _handle_machines(
         self, turn: TurnContext, batch: Sequence[requests.Request | requests.Message]
     ) -> dict[int, Any]:
-        """Handle frames, attaches and detaches in order, then expire leases.
+        """Handle agents' frames, attach requests and detaches in order, then expire leases.
 
-        Return the responses to attach requests.
+        Return the responses to attach requests, by index in the batch.
         """
         completions, late = Completions(turn), LateResults(turn)
         frames = agents.FrameHandler(turn, completions, late)
@@ -183,7 +186,7 @@ class MasterCore:
                         )
                     except MythJobsError as error:
                         responses[number] = error
-        # After all frames of the batch, because a heartbeat among them may renew a lease.
+        # Leases expire after all frames of the batch, as a heartbeat among them may renew a lease.
         lease_expiry.expire_leases(turn, completions, received_ms)
         completions.write()
         late.write()
@@ -199,7 +202,7 @@ def _prune_jobs(turn: TurnContext, request: requests.PruneJobs) -> PruneSlice:
     return prune(turn.tx, **msgspec.structs.asdict(request))
 
 
-# Requests but Attach, which is handled before all of these.
+# Handler of each type of request, except Attach, which _handle_machines() handles.
 _HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]] = {
     requests.SubmitJob: submit_job,
     requests.BatchSlice: insert_slice,

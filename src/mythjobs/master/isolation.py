@@ -1,4 +1,4 @@
-"""Units of work that fail alone, and what is set aside after an internal error."""
+"""Isolation of internal errors: units of work that can fail alone and are then set aside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class OwnWork(Flag):
-    """Work of a turn that no request or message asks for. Each part can run in its own turn."""
+    """Kinds of work that a turn does besides requests and messages.
+
+    After an error each kind can run in a turn of its own, so that one does not stop the others.
+    """
 
     NONE = 0
     UPKEEP = auto()
@@ -20,10 +23,10 @@ class OwnWork(Flag):
 
 
 class Unit(NamedTuple):
-    """What the core works on, where one row can be at fault.
+    """One object that can be at fault for an internal error while the master works on it.
 
     kind: "class" (placement of a job class), "grant" (of a job), "deadline" (of a job), or
-    "upkeep" (a row of that table). number: its id.
+    "upkeep" (a row of that table). number: id of the class, job or row.
     """
 
     kind: str
@@ -31,15 +34,18 @@ class Unit(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """Since when and why a unit is left out: until the master restarts, or a class's command is
-    defined anew or enabled."""
+    """Time and error of a unit that was set aside: the master does not work on it any more.
+
+    This lasts until the master restarts; for a job class also until its command is redefined or
+    enabled.
+    """
 
     at_ms: int
     error: str
 
 
 class Problem(NamedTuple):
-    """An error that a turn has handled, for the log. `what` says on what, and what follows."""
+    """An error that a turn has handled and that must be logged. `what` is the log message."""
 
     what: str
     error: Exception
@@ -52,7 +58,7 @@ def describe_error(error: Exception) -> str:
 
 
 def describe_set_aside(command: str, error: str) -> str:
-    """Return why no job of a class starts."""
+    """Return the reason why no job of a class starts that was set aside after `error`."""
     return (
         f"set aside after an internal error ({error}); the master's log has the traceback. "
         f"`mythjobs command enable {command}`, or a restart of the master, tries again"

@@ -1,4 +1,4 @@
-"""Requests to the master core, which it responds to, and messages, which it does not."""
+"""Input of the master core: requests, which get a response, and messages, which get none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mythjobs.protocol.requests import Submit
 
 
 class Request(Struct, frozen=True):
-    """The master core responds to it."""
+    """Base class of the inputs to which the master core gives a response."""
 
 
 class Message(Struct, frozen=True):
-    """The master core does not respond to it."""
+    """Base class of the inputs to which the master core gives no response."""
 
 
 class SubmitJob(Request, frozen=True):
@@ -25,14 +25,14 @@ class SubmitJob(Request, frozen=True):
 
 
 class BatchRow(Struct, frozen=True):
-    """One validated job of a batch; `arguments` as stored."""
+    """One validated job of a batch; `arguments` is the JSON text for the store."""
 
     arguments: str
     subject: str | None
 
 
 class BeginBatch(Request, frozen=True):
-    """Reserve consecutive ids for `jobs` jobs; the response is a `BatchIds`."""
+    """Begin a batch: reserve consecutive ids for its `jobs` jobs. The response is a `BatchIds`."""
 
     command: str
     jobs: int
@@ -46,7 +46,8 @@ class BatchIds(Struct, frozen=True):
 class BatchSlice(Request, frozen=True):
     """Insert the next rows of a batch; the last slice opens the batch.
 
-    A batch of a single slice needs no ids reserved before. The response is a `BatchIds`.
+    For a batch of one slice `ids` is None, and no `BeginBatch` is needed. The response is a
+    `BatchIds`.
     """
 
     ids: BatchIds | None
@@ -65,7 +66,7 @@ class BatchSlice(Request, frozen=True):
 
 
 class DropBatch(Request, frozen=True):
-    """Delete an incomplete batch."""
+    """Delete a batch whose submit was not completed."""
 
     ids: BatchIds
 
@@ -98,7 +99,10 @@ class RemoveCommand(Request, frozen=True):
 
 
 class SetMachine(Request, frozen=True):
-    """Change some settings; None leaves one unchanged. `allow` is "all" or command names."""
+    """Change some of a machine's settings; None leaves a setting unchanged.
+
+    allow: "all" or a list of command names.
+    """
 
     name: str
     jobs: int | None = None
@@ -108,16 +112,17 @@ class SetMachine(Request, frozen=True):
 
 
 class EditMachine(Request, frozen=True):
-    """Replace all settings of a machine; `settings` as in the TOML of `machine edit`."""
+    """Replace all settings of a machine by the table that `mythjobs machine edit` shows."""
 
     name: str
     settings: dict[str, object]
 
 
 class OverrideHours(Request, frozen=True):
-    """Override a machine's windows: `kind` is "allow" or "pause" until `until_ms` (wall).
+    """Override a machine's run windows until `until_ms` (wall clock).
 
-    "hours" removes the override. `command` None means every command.
+    kind: "allow" opens them, "pause" closes them, "hours" removes the override.
+    command: None means every command.
     """
 
     name: str
@@ -127,7 +132,10 @@ class OverrideHours(Request, frozen=True):
 
 
 class SetSemaphore(Request, frozen=True):
-    """`size` None deletes the semaphore; `free_when_frozen` None leaves that unchanged."""
+    """Create or resize a semaphore; `size` None deletes it.
+
+    free_when_frozen: frozen jobs release their units; None leaves this setting unchanged.
+    """
 
     name: str
     size: int | None
@@ -140,7 +148,7 @@ class EnableCommand(Request, frozen=True):
 
 
 class DeclareDead(Request, frozen=True):
-    """Declare that a machine's processes are gone and will not come back with the machine."""
+    """Declare a machine dead: the processes of its jobs have ended and will not come back."""
 
     name: str
     by: str
@@ -155,8 +163,11 @@ class FreezeJobs(Request, frozen=True):
 
 
 class PruneJobs(Request, frozen=True):
-    """Check the next `limit` jobs above an id, and delete those that ended in one of `states`
-    before `before_ms`. The response is a `store.writes.prune.PruneSlice`."""
+    """Check the next `limit` jobs with an id above `after_job_id` for deletion.
+
+    Jobs that ended in one of `states` before `before_ms` are deleted. The response is a
+    `store.writes.prune.PruneSlice`.
+    """
 
     before_ms: int
     states: list[str]
@@ -165,7 +176,10 @@ class PruneJobs(Request, frozen=True):
 
 
 class Attach(Request, frozen=True):
-    """Attach a machine that has proved its key. `trusted`: it used the master's Unix socket."""
+    """Bind a connection to the machine whose key the agent has proved to have.
+
+    trusted: the agent connected through the Unix socket in the master's state directory.
+    """
 
     hello: Hello
     trusted: bool
@@ -183,10 +197,10 @@ class FrameReceived(Message, frozen=True):
 
 
 class FailedMessage(Message, frozen=True):
-    """A message of an agent that cannot be handled, and why. Handled in a turn of its own."""
+    """An agent's message that the master failed to handle, to be skipped in a turn of its own."""
 
     connection: int
-    frame_no: int  # to acknowledge
+    frame_no: int  # number of the frame to acknowledge
     message: AgentMessage
     error: str
 
@@ -196,6 +210,10 @@ class Detached(Message, frozen=True):
 
 
 class LeaseTick(Message, frozen=True):
-    """Check lease expiry: all frames received by `received_ms` (steady) were queued before."""
+    """Check for expired leases.
+
+    received_ms: instant (monotonic clock) up to which all received frames were queued before this
+    message.
+    """
 
     received_ms: int

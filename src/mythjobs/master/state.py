@@ -1,7 +1,7 @@
 """In-memory state of the master between turns: machines, live attempts, run times, timers.
 
-Its size does not depend on the backlog, and all of it can be reloaded from the store. A turn
-changes a draft, which replaces the state after the commit.
+The size of the state does not depend on the backlog, and all of it can be reloaded from the
+store. A turn changes a draft (a copy), which replaces the state after the commit.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from mythjobs.store.writes import (
     semaphores,
 )
 
-# The mean run time of a command on a machine is used after this many runs.
+# Number of runs after which the mean run time of a command on a machine is used.
 MIN_RUNS: Final = 3
-# Least weight of the newest run in the mean, so that the mean follows a change.
+# Minimum weight of the newest run in a mean run time, so that the mean follows a change.
 _MIN_WEIGHT: Final = 0.2
-# Holder of a freeze that a user requested.
+# Name of the holder of a freeze that a user requested (the job is paused).
 USER_HOLDER: Final = "user"
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ T = TypeVar("T")
 def make_copier(of: type[T]) -> Callable[[T], T]:
     """Return a function that copies instances of a dataclass with slots.
 
-    `dataclasses.replace` inspects every field at each call, which took a tenth of a turn.
+    dataclasses.replace() inspects every field at each call, which took a tenth of a turn's time.
     """
     values: Callable[[Any], tuple[Any, ...]] = attrgetter(*of.__slots__)  # type: ignore[attr-defined]
     return lambda original: of(*values(original))
@@ -55,9 +55,10 @@ def make_copier(of: type[T]) -> Callable[[T], T]:
 
 @dataclass(slots=True)
 class LiveAttempt:
-    """An attempt that a machine holds. Replaced, never changed, so that drafts may share it.
+    """An attempt that is leased to a machine.
 
-    The methods are for frequent changes; dataclasses.replace() is slower.
+    Instances are replaced, never changed, so that drafts of the state can share them. The
+    with_…() methods return changed copies, faster than dataclasses.replace().
     """
 
     n: int
@@ -70,15 +71,15 @@ class LiveAttempt:
     stop_requested_by: str | None = None
     losses: int = 0
     failures: int = 0
-    boot_id: str = ""  # of the machine when it got the lease; a later boot has ended the attempt
-    silence: str = KEEP  # the lease policy
-    lease_s: float | None = None  # None: does not expire
-    leased_ms: int = 0  # wall
-    # The rest is not stored.
-    renewed_ms: int = 0  # steady; arrival of the last heartbeat that listed the attempt
-    grant_no: int = 0  # on the current connection; 0 if granted on an earlier one
+    boot_id: str = ""  # boot of the machine at the lease; a later boot has ended the attempt
+    silence: str = KEEP  # silence policy
+    lease_s: float | None = None  # duration of the lease; None: the lease does not expire
+    leased_ms: int = 0  # wall clock
+    # The following fields are not stored.
+    renewed_ms: int = 0  # arrival of the last heartbeat that listed the attempt (monotonic clock)
+    grant_no: int = 0  # number of the grant on the current connection; 0: on an earlier connection
     frozen_by: tuple[str, ...] = ()  # holders of the freeze, as the machine reported them
-    # Hours and limits last sent on the current connection; "?" if none were.
+    # Run windows and limits last sent to the machine on the current connection; "?": none sent.
     sent_hours: Hours | Literal["?"] | None = "?"
     sent_limits: Limits | Literal["?"] = "?"
 
@@ -99,7 +100,7 @@ class LiveAttempt:
 
     @property
     def expires_ms(self) -> int | None:
-        """Return when (steady) the lease expires unless it is renewed; None: never."""
+        """Instant (monotonic clock) at which the lease expires unless renewed; None: never."""
         after_ms = expiry_after_ms(self.silence, self.lease_s)
         return None if after_ms is None else self.renewed_ms + after_ms
 
@@ -115,20 +116,20 @@ class Machine:
     name: str
     key: str
     rights: Rights
-    policy_jobs: int | None  # most jobs at once by the machine's policy; None: one per core
+    policy_jobs: int | None  # maximum number of jobs at once by policy; None: one per core
     cores: int
     boot_id: str
     connection: int | None = None
     incarnation: str = ""
-    heartbeat_no: int = 0  # the last one on this connection; no grant before the first
-    last_grant_no: int = 0  # on this connection
-    is_draining: bool = False  # stopping its jobs; would return any grant
-    last_frame_ms: int = 0  # steady
+    heartbeat_no: int = 0  # last heartbeat on this connection; 0: none yet, so send no grant
+    last_grant_no: int = 0  # number of the last grant sent on this connection
+    is_draining: bool = False  # its agent finishes the running jobs and returns every grant
+    last_frame_ms: int = 0  # arrival of the last frame (monotonic clock)
     zone: str = ""  # time zone that the agent reported
-    clock_skew_ms: int = 0  # its wall clock minus the master's, at the last heartbeat
-    capabilities: frozenset[str] = frozenset()  # as its last hello listed them
+    clock_skew_ms: int = 0  # the machine's wall clock minus the master's, at the last heartbeat
+    capabilities: frozenset[str] = frozenset()  # as listed in the agent's last hello
     policy: MachinePolicy = field(default_factory=MachinePolicy)  # without `rights` and `jobs`
-    temporary_jobs: int | None = None  # `up --jobs N`; not stored
+    temporary_jobs: int | None = None  # from `mythjobs up --jobs N`; overrides policy_jobs
     live_attempts: dict[int, LiveAttempt] = field(default_factory=dict)  # by job id
 
     @property
@@ -142,9 +143,9 @@ class Machine:
         return self.heartbeat_no > 0 and not self.is_draining
 
     def is_frozen(self, attempt: LiveAttempt) -> bool:
-        """Return whether the attempt is known to be frozen.
+        """Return whether an attempt on this machine is known to be frozen.
 
-        While disconnected, and until the first heartbeat after that, this is unknown: False.
+        This is unknown while the machine is disconnected and until its next heartbeat: False.
         """
         return bool(attempt.frozen_by) and self.heartbeat_no > 0
 
@@ -172,7 +173,7 @@ _copy_machine = make_copier(Machine)
 
 
 class Deferral(NamedTuple):
-    """Until when (wall) no job of a command starts, and why."""
+    """Deferral of a command: none of its jobs starts before `until_ms` (wall clock)."""
 
     until_ms: int
     reason: str
@@ -181,17 +182,17 @@ class Deferral(NamedTuple):
 @dataclass(slots=True)
 class MasterState:
     machines: dict[int, Machine] = field(default_factory=dict)
-    # Classes that may have new ready jobs, which the placement pass has to read.
+    # Ids of job classes that may have new ready jobs, which the placement pass has to read.
     classes_to_recheck: set[int] = field(default_factory=set)
-    # Number of runs and mean µs, by (command, machine).
+    # Number of runs and mean run time in µs, by (command id, machine id).
     run_times: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     next_job_id: int = 1
     has_open_dependencies: bool = False
-    has_upkeep: bool = True  # the table of pending work may have rows
-    next_due_ms: int | None = None  # wall; when the next timer fires
-    next_expiry_ms: int | None = None  # steady; not later than the first expiry of a lease
-    deferrals: dict[int, Deferral] = field(default_factory=dict)  # by command
-    set_aside: dict[Unit, SetAside] = field(default_factory=dict)  # replaced, never changed
+    has_upkeep: bool = True  # table `upkeep`, with work recorded for later turns, may have rows
+    next_due_ms: int | None = None  # time (wall clock) at which the next timer fires
+    next_expiry_ms: int | None = None  # monotonic clock; at or before the first lease expiry
+    deferrals: dict[int, Deferral] = field(default_factory=dict)  # by command id
+    set_aside: dict[Unit, SetAside] = field(default_factory=dict)  # the dict is never changed
     problems: tuple[Problem, ...] = ()  # found by load_state(), for the log
     placement: PlacementCache = field(default_factory=PlacementCache)
 
@@ -214,11 +215,11 @@ class MasterState:
             self.next_expiry_ms = min(self.next_expiry_ms or expires_ms, expires_ms)
 
     def schedule_turn(self, wall_ms: int) -> None:
-        """Run the timers at this instant, or earlier if another is due before."""
+        """Have the timers run at `wall_ms`, or earlier if another timer fires before."""
         self.next_due_ms = min(self.next_due_ms or wall_ms, wall_ms)
 
     def find_machine(self, name: str) -> Machine:
-        """Raises NoSuchMachine."""
+        """Return the machine with this name. Raises NoSuchMachine."""
         for each in self.machines.values():
             if each.name == name:
                 return each
@@ -245,10 +246,10 @@ _copy_state = make_copier(MasterState)
 
 
 def load_state(tx: Transaction, now: Now) -> MasterState:
-    """Return the state at a start of the master, from the store alone.
+    """Load the master's state from the store, at the start of the master.
 
-    The store does not record renewals. Every lease counts from now, so that none expires at the
-    master before it expires at its machine.
+    The store does not record renewals of leases. Every lease counts as renewed now, so that no
+    lease expires at the master before it expires at its machine.
     """
     state = MasterState(
         classes_to_recheck=readiness.read_ready_classes(tx),

@@ -1,4 +1,7 @@
-"""Context of a turn: its transaction, its time, the draft of the state, messages to send."""
+"""Context of a turn: its transaction, its time, the draft of the state, messages to send.
+
+A turn is one transaction that handles everything received since the last commit.
+"""
 
 from __future__ import annotations
 
@@ -17,34 +20,35 @@ from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import dependencies, events, job_state, jobs, readiness, upkeep
 from mythjobs.store.writes.upkeep import UpkeepKind
 
-# Dependencies that a turn resolves, so that it stays short. Upkeep resolves the rest.
+# Maximum number of dependencies that one turn resolves, to keep turns short. The rest is recorded
+# as upkeep for later turns.
 MAX_RESOLVED: Final = 250
 
 
 @dataclass(slots=True)
 class TurnContext:
-    """Argument of every function of the core. Nothing takes effect before the commit."""
+    """Argument of all functions that work in a turn. No change takes effect before the commit."""
 
     tx: Transaction
     now: Now
     state: MasterState
     catalog: Catalog
     fits: FitCache = field(default_factory=FitCache)
-    # Published after the commit.
-    outgoing: dict[int, list[MasterMessage]] = field(default_factory=dict)  # by connection
-    acks: dict[int, int] = field(default_factory=dict)  # last frame, by connection
+    # The following four are sent or published after the commit.
+    outgoing: dict[int, list[MasterMessage]] = field(default_factory=dict)  # by connection id
+    acks: dict[int, int] = field(default_factory=dict)  # number of last frame, by connection id
     ended: list[int] = field(default_factory=list)  # jobs that reached a final state
     held: list[int] = field(default_factory=list)  # jobs that were held in this turn
-    # Collected over the turn and written by flush().
+    # The following two are collected during the turn and written by flush().
     events: list[events.Event] = field(default_factory=list)
     changed_subjects: set[str] = field(default_factory=set)
-    placed: dict[int, str] = field(default_factory=dict)  # machine name, by job
-    wait_reasons: dict[int, tuple[str, str]] = field(default_factory=dict)  # by class
-    # (machine, job): granted on an earlier connection, and lost with that connection.
+    placed: dict[int, str] = field(default_factory=dict)  # leased jobs: machine name by job id
+    wait_reasons: dict[int, tuple[str, str]] = field(default_factory=dict)  # by class id
+    # (machine id, job id) of grants that were lost with an earlier connection: to be sent again.
     regrants: list[tuple[int, int]] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)  # errors that were handled, for the log
-    resolved: int = 0  # dependencies; see MAX_RESOLVED
-    working_on: Unit | None = None  # the unit at fault if the turn raises
+    problems: list[Problem] = field(default_factory=list)  # handled errors, to be logged
+    resolved: int = 0  # number of dependencies resolved in this turn, see MAX_RESOLVED
+    working_on: Unit | None = None  # unit that is at fault if the turn raises an exception
 
     def send(self, machine: Machine, message: MasterMessage) -> None:
         assert machine.connection is not None
@@ -54,7 +58,7 @@ class TurnContext:
         self.events.append(events.Event(job_id, n, self.now.wall_ms, kind, detail))
 
     def recheck(self, classes: set[int]) -> None:
-        """Have the placement pass read the ready jobs of these classes again."""
+        """Have the next placement pass read the ready jobs of these job classes again."""
         self.state.classes_to_recheck |= classes
 
     def allocate_ids(self, count: int) -> int:
@@ -67,7 +71,10 @@ class TurnContext:
     def cancel_queued(
         self, job_ids: list[int], sentence: Callable[[int], str], code: str = "cancelled"
     ) -> set[int]:
-        """Cancel those jobs that are queued, and dependents that can never run."""
+        """Cancel the given jobs that are queued, and jobs that can never run without them.
+
+        Return the ids of the given jobs that were cancelled.
+        """
         cancelled = self._cancel_rows(job_ids, sentence, code)
         self.record_final(dict.fromkeys(cancelled, JobState.CANCELLED))
         return cancelled
@@ -88,17 +95,20 @@ class TurnContext:
         return cancelled
 
     def record_final(self, states: dict[int, JobState]) -> None:
-        """Record jobs that reached a final state, and resolve the jobs that depend on them.
+        """Record jobs that reached a final state, and resolve the dependencies on them.
 
-        Dependents that can never run are cancelled.
+        Jobs that can never run, because of how these jobs ended, are cancelled.
         """
         self.ended.extend(states)
         if states and self.state.has_open_dependencies:
             self.resolve_dependents(states)
 
     def resolve_dependents(self, states: dict[int, JobState]) -> None:
-        """Resolve dependencies on ended jobs, up to a number a turn; leave the rest to upkeep."""
-        # Cancelled dependents have dependents too; such a chain has no maximum length.
+        """Resolve dependencies on ended jobs, at most MAX_RESOLVED in a turn.
+
+        The rest is recorded as upkeep for later turns.
+        """
+        # Loop, as dependent jobs that are cancelled have dependents too, in chains of any length.
         while states:
             resolved = dependencies.resolve_ended(
                 self.tx, states, limit=max(0, MAX_RESOLVED - self.resolved)
@@ -120,7 +130,7 @@ class TurnContext:
         self.state.has_open_dependencies = dependencies.has_unmet(self.tx)
 
     def flush(self) -> None:
-        """Write what the turn has collected, each kind in one statement."""
+        """Write the collected events, and refresh which jobs about changed subjects are ready."""
         if self.changed_subjects:
             self.recheck(readiness.refresh_subjects(self.tx, self.changed_subjects))
             self.changed_subjects.clear()

@@ -1,4 +1,4 @@
-"""Turn runner: the store's thread, which runs queued requests and messages in transactions."""
+"""Turn runner: thread that runs queued requests and messages in turns, each one transaction."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from mythjobs.store.transaction import RetryTransaction, Transaction
 
 _log = logging.getLogger("mythjobs.master")
 
-# Enough to share one fsync in a burst, few enough to keep a turn short.
+# Maximum number of requests and messages in a turn: enough to share one fsync in a burst, few
+# enough to keep the turn short.
 _MAX_BATCH: Final = 512
 _RETRY_MS: Final = 1000
-# A job's start time may be so far away that the system rejects it as a timeout.
+# Maximum wait for the next timer. A job's start time can be so far away that the operating system
+# rejects it as a timeout.
 _MAX_WAIT_S: Final = 3600.0
 
-# The master stops after StoreFailed and AlreadyRunning, and waits after the others.
+# Errors of the store. The master stops after StoreFailed and AlreadyRunning; after the other
+# errors it waits and tries again.
 _STORE_ERRORS: Final = (StoreFailed, AlreadyRunning, StoreFull, StoreUnavailable)
 _OWN_WORK: Final = (
     OwnWork.UPKEEP,
@@ -36,7 +39,8 @@ _OWN_WORK: Final = (
     OwnWork.DEFERRALS,
     OwnWork.PLACEMENT,
 )
-# Rejected while the disk is full. The other requests are needed to finish running jobs.
+# Requests that are rejected while the store's disk is full, because they add data. The other
+# requests are needed to finish running jobs.
 _GROWING: Final = (
     requests.SubmitJob
     | requests.BeginBatch
@@ -49,7 +53,7 @@ _DISK_FULL: Final = "the disk of the store is full; free space there, then try a
 
 @dataclass(slots=True)
 class Arrival:
-    """An item of the queue; a request has a `future` for its response."""
+    """A queued request or message; a request has a `future` for its response."""
 
     item: requests.Request | requests.Message
     future: Future[Any] | None = None
@@ -57,9 +61,10 @@ class Arrival:
 
 @dataclass(slots=True)
 class CommittedTurn:
-    """A turn that is durable, or has failed; then `result` is None and the responses are errors.
+    """A turn that was committed or has failed.
 
-    failed_connections: to be closed, because a message on them could not be handled.
+    After a failure `result` is None, and all responses are errors.
+    failed_connections: connections to close, because a message on them could not be handled.
     """
 
     result: TurnResult | None
@@ -72,7 +77,8 @@ class TurnRunner:
     """Runs turns on its own thread until closed.
 
     `on_commit` is called on that thread after each commit, `on_failure` once after a fatal error
-    of the store or the core. Futures belong to the caller's event loop and are only passed on.
+    of the store or the core. The futures of requests belong to the caller's event loop: this thread
+    only passes them to `on_commit`.
     """
 
     def __init__(
@@ -89,7 +95,7 @@ class TurnRunner:
         self._clock = clock
         self._on_commit = on_commit
         self._on_failure = on_failure
-        self._logged: set[str] = set()  # logged once while turns are retried
+        self._logged: set[str] = set()  # errors logged since the last good turn
         self._is_backing_off = False
         self._inbox: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
@@ -110,7 +116,7 @@ class TurnRunner:
     def close(self) -> None:
         """Process the queue, then stop. Blocks until the last commit."""
         self._inbox.put(None)
-        if self._thread.ident is not None:  # None: start() failed at the store
+        if self._thread.ident is not None:  # None: start() failed before the thread started
             self._thread.join()
 
     def _run(self) -> None:
@@ -126,7 +132,10 @@ class TurnRunner:
             self._on_failure(error)
 
     def _receive(self, arrived: list[Arrival]) -> bool:
-        """Wait for an item, then take all that are queued. Return False after close()."""
+        """Wait for a request or message, or the next timer, then take all that are queued.
+
+        Return False after close().
+        """
         try:
             first = self._inbox.get(timeout=self._wait_s())
             while first is not None:
@@ -152,8 +161,8 @@ class TurnRunner:
     def _process(self, arrived: list[Arrival]) -> None:
         """Handle and remove all arrivals; wait while the store is full or unavailable.
 
-        An internal error never ends this thread, because the same rows would then end the next
-        master too.
+        An internal error never ends this thread: after a restart the master meets the same rows,
+        and the same error.
         """
         self._is_backing_off = False
         while True:
@@ -172,7 +181,8 @@ class TurnRunner:
     def _run_together(self, arrived: list[Arrival]) -> bool:
         """Run one turn for all arrivals. Return False if it was rolled back.
 
-        If a unit of the core's own work was at fault, it is set aside and the turn runs again.
+        If one unit of the turn's work (such as a job class) caused the rollback, the unit is set
+        aside and the turn runs again.
         """
         while True:
             try:
@@ -188,7 +198,7 @@ class TurnRunner:
                     return False
 
     def _run_apart(self, arrived: list[Arrival]) -> None:
-        """Run each arrival, and each kind of the core's own work, in a turn of its own."""
+        """Run each arrival, and each kind of OwnWork (such as placement), in a turn of its own."""
         while arrived:
             self._run_single(arrived[0])
             del arrived[0]
@@ -219,13 +229,16 @@ class TurnRunner:
         return True
 
     def _log_once(self, what: str, error: Exception) -> None:
-        """Log an error with its traceback, unless it was logged since the last good turn."""
+        """Log an error with its traceback, unless it was logged since the last successful turn."""
         if (key := f"{what}: {error!r}") not in self._logged:
             self._logged.add(key)
             _log.error("%s", what, exc_info=error)
 
     def _wait_for_store(self, arrived: list[Arrival], error: StoreFull | StoreUnavailable) -> None:
-        """Reject requests at once; keep messages of agents until they can be stored."""
+        """Wait a second before the store is tried again.
+
+        Requests are rejected at once; messages of agents are kept until they can be stored.
+        """
         if isinstance(error, StoreFull) and self._reject_kind(arrived, _GROWING, error):
             return
         if error.sentence not in self._logged:
@@ -244,7 +257,7 @@ class TurnRunner:
             arrived.append(more)
 
     def _reject_kind(self, arrived: list[Arrival], kind: Any, error: MythJobsError) -> bool:
-        """Reject and remove all arrivals of a kind. Return whether there were any."""
+        """Reject and remove all queued requests of a kind. Return whether there were any."""
         rejected = [each for each in arrived if isinstance(each.item, kind)]
         if rejected:
             arrived[:] = [each for each in arrived if not isinstance(each.item, kind)]
@@ -296,12 +309,12 @@ class TurnRunner:
     def _run_messages(self, received: requests.FrameReceived, error: Exception) -> None:
         """Handle each message of a frame in a turn of its own, after the frame failed.
 
-        A message that violates the protocol closes the connection. One that the master fails to
-        handle is left out, as the agent would repeat it for ever.
+        A message that violates the protocol closes the connection. A message that the master fails
+        to handle is skipped, because the agent repeats a message until it is acknowledged.
         """
         connection, frame = received.connection, received.frame
         for number, message in enumerate(frame.messages, 1):
-            # The frame is acknowledged with its last message.
+            # Acknowledge the frame only with its last message.
             no = frame.no if number == len(frame.messages) else frame.no - 1
             part = AgentFrame(no, frame.seen, frame.room, [message], frame.draining)
             try:
@@ -322,7 +335,10 @@ class TurnRunner:
     def _skip_message(
         self, connection: int, no: int, message: AgentMessage, error: Exception
     ) -> bool:
-        """Return False if the connection has to be closed instead."""
+        """Skip a message that the master failed to handle.
+
+        Return False if the connection has to be closed instead.
+        """
         if isinstance(error, MythJobsError) or isinstance(message, Heartbeat):
             return False
         failed = requests.FailedMessage(connection, no, message, describe_error(error))

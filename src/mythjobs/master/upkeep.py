@@ -1,4 +1,4 @@
-"""Upkeep of a turn: the next slice of work on many rows that earlier turns have recorded."""
+"""Upkeep: work on many rows, which a turn records in the store and later turns do in slices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from mythjobs.model.life import JobState
 from mythjobs.store.writes import batches, jobs, upkeep
 from mythjobs.store.writes.upkeep import Upkeep, UpkeepKind
 
-# Jobs of a batch that one turn opens or deletes: the turn serves everything else too.
+# Maximum number of a batch's jobs that one turn opens or deletes, as the turn also does all other
+# work of the master.
 SLICE_JOBS: Final = 500
 
 
@@ -45,7 +46,7 @@ def run_slice(turn: TurnContext, work: Upkeep) -> None:
 def _open_jobs(turn: TurnContext, work: Upkeep) -> None:
     for class_id, subject in batches.open_slice(turn.tx, work, SLICE_JOBS):
         turn.state.classes_to_recheck.add(class_id)
-        # The start time or deadline of such a job may have passed meanwhile.
+        # The start time or deadline of a job may have passed before its batch was opened.
         turn.state.schedule_turn(turn.now.wall_ms)
         if subject is not None:
             turn.changed_subjects.add(subject)

@@ -1,4 +1,4 @@
-"""Completions: starts, progress and ends of live attempts, collected over a turn."""
+"""Starts, progress and ends of live attempts: collected during a turn, written at its end."""
 
 from __future__ import annotations
 
@@ -35,18 +35,20 @@ _decode_run: Final = msgspec.json.Decoder(AdHocRun).decode
 
 
 class Completions:
-    """Collects a turn's starts, ends and progress, and writes each kind in one statement.
+    """Collects the starts, progress and ends of attempts that machines report in one turn.
 
-    An attempt that starts and ends in one turn is written once.
+    write() stores each kind in one statement. An attempt that starts and ends in the same turn is
+    written only once, as ended.
     """
 
     def __init__(self, turn: TurnContext) -> None:
         self._turn = turn
         self._started: dict[int, job_state.AttemptStart] = {}
         self._ended: dict[int, job_state.AttemptEnd] = {}
-        self._run_times: set[tuple[int, int]] = set()  # (command, machine)
+        self._run_times: set[tuple[int, int]] = set()  # changed (command id, machine id)
         self.progress: dict[tuple[int, int], tuple[int | None, str | None]] = {}
-        self._paused: dict[tuple[int, int], bool] = {}  # by a user
+        # (job id, attempt number): whether a user has paused the attempt.
+        self._paused: dict[tuple[int, int], bool] = {}
 
     def record_start(self, machine: Machine, job_id: int, at_ms: int) -> None:
         attempt = machine.live_attempts[job_id]
@@ -63,9 +65,10 @@ class Completions:
             machine.live_attempts[job_id] = attempt.with_start(at_ms)
 
     def record_holders(self, machine: Machine, job_id: int, holders: tuple[str, ...]) -> None:
-        """Record who freezes an attempt.
+        """Record the holders of an attempt's freeze, such as a user or a closed run window.
 
-        The store keeps whether a user does: a paused job is held if its attempt is lost.
+        The store keeps only whether a user is among them (the job is paused), because a paused
+        job is held if its attempt is lost.
         """
         attempt = machine.live_attempts[job_id]
         if attempt.frozen_by == holders:
@@ -76,7 +79,7 @@ class Completions:
         machine.live_attempts[job_id] = replace(attempt, frozen_by=holders)
 
     def record_end(self, machine: Machine, message: Ended) -> None:
-        """Record an end that the machine reported.
+        """Record the end of an attempt as its machine reported it.
 
         Raises ProtocolError if its outcome or usage is invalid.
         """
@@ -110,22 +113,26 @@ class Completions:
         )
 
     def record_loss(self, machine: Machine, job_id: int, outcome: o.Lost, evidence: str) -> None:
-        """Record an end that no machine saw. `evidence` says how it is known or why presumed."""
+        """Record the end of an attempt that its machine did not report.
+
+        evidence: how the end is known, or why it is presumed.
+        """
         decision = self._decide(job_id, machine.live_attempts[job_id], outcome)
         self._end_attempt(machine, job_id, outcome, decision, evidence=evidence)
 
     def record_failure(self, machine: Machine, job_id: int, outcome: o.Outcome, error: str) -> None:
-        """Hold a job whose end was reported, and could not be processed."""
+        """End an attempt whose reported end the master failed to process, and hold its job."""
         decision = hold_failed(o.describe(outcome), error)
         self._end_attempt(machine, job_id, outcome, decision)
 
     def record_never_started(
         self, machine: Machine, job_id: int, outcome: o.NotStarted, *, closed: bool = False
     ) -> None:
-        """Queue a job again that its machine durably marked never-start, at no cost.
+        """End an attempt that its machine durably marked never-start, and queue its job again.
 
-        closed: the machine's window was closed. It gets no job of the class for a while, so the
-        job itself needs no delay.
+        The attempt counts neither as a failure nor as a loss.
+        closed: the machine refused it because its run window is closed. Placement offers this
+        machine no job of the class for a while, so the job itself is queued without a delay.
         """
         history = _history(job_id, machine.live_attempts[job_id])
         decision = decide_returned(history, o.describe(outcome), at_once=closed)
@@ -141,11 +148,12 @@ class Completions:
         try:
             return decide(outcome, command, history, later)
         except Exception as error:
-            self._turn.problems.append(Problem(f"held job {job_id}, as its end has no rule", error))
+            what = f"held job {job_id}: cannot decide on its end"
+            self._turn.problems.append(Problem(what, error))
             return hold_failed(o.describe(outcome), describe_error(error))
 
     def _may_restart(self, job_id: int) -> bool:
-        """Return whether the submitter of an ad-hoc run lets it start a second time."""
+        """Return whether the submitter allowed an ad-hoc run to start a second time (--retry)."""
         row = jobs.read_submission(self._turn.tx, job_id)
         try:
             return row is not None and _decode_run(row["arguments"]).retry
@@ -243,7 +251,7 @@ class Completions:
 
 @lru_cache(256)
 def _encode_outcome(outcome: o.Outcome) -> str:
-    """Return an outcome as JSON; cached, because most jobs end in one of a few ways."""
+    """Return an attempt's outcome as JSON. Cached, as most attempts share a few outcomes."""
     return json.dumps(o.to_json(outcome))
 
 

@@ -1,4 +1,4 @@
-"""Late results: reports about attempts that are not live any more, accepted or rejected."""
+"""Late results: machines' reports about attempts that the master has already ended."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.protocol.messages import Ended, Stale
 from mythjobs.store.writes import job_state, late_results
 
-# Outcomes of the command itself. A forced end does not tell how the command would have ended.
+# Outcomes that can be accepted late, because the command ended by itself. A forced end, such as
+# a stop or a breach, says nothing about the command's own result.
 _OWN_OUTCOMES = (o.Exited, o.Signalled)
 
 
 class LateResults:
-    """Collects a turn's late reports. write() handles them after all other state changes."""
+    """Collects the late results of a turn; write() handles them after all other state changes."""
 
     def __init__(self, turn: TurnContext) -> None:
         self._turn = turn
@@ -30,7 +31,7 @@ class LateResults:
         self._results.append((machine, message))
 
     def reject(self, machine: Machine, job_id: int, n: int) -> None:
-        """Ignore a machine's report about an attempt, and tell it to stop the attempt."""
+        """Reject a machine's report about an attempt, and tell the machine to stop the attempt."""
         key = (machine.machine_id, job_id, n)
         if key not in self._rejected:
             self._turn.send(machine, Stale(job_id, n))
@@ -44,7 +45,7 @@ class LateResults:
         ended = late_results.find_ended_attempts(self._turn.tx, keys)
         for (_, job_id, n), machine in self._rejected.items():
             found = ended.get((job_id, n))
-            # No event for attempts that the machine never had.
+            # Record the event only if this machine really had the attempt.
             if found is not None and found.machine_id == machine.machine_id:
                 detail = f"{machine.name} still had this attempt; rejected as stale"
                 self._turn.add_event(job_id, n, "stale", detail)
@@ -52,7 +53,7 @@ class LateResults:
         for machine, message in self._results:
             found = ended.get((message.job, message.n))
             if found is None or found.machine_id != machine.machine_id or not found.is_unobserved:
-                continue  # a repeated report; the frame's ack is enough
+                continue  # repeated report: the acknowledgement of its frame is answer enough
             event = self._apply(machine, message, found)
             if event is not None and target(event) in FINAL:
                 final[message.job] = target(event)
@@ -61,9 +62,9 @@ class LateResults:
     def _apply(
         self, machine: Machine, message: Ended, old: late_results.EndedAttempt
     ) -> JobEvent | None:
-        """Accept the result (transition T8 of the job) and return its event, or record it only.
+        """Accept a late result and return the job's event, or only record it and return None.
 
-        A result is accepted while the job waits for its next attempt.
+        A late result is accepted only while the job still waits for its next attempt.
         """
         turn = self._turn
         try:

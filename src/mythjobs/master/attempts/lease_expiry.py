@@ -1,4 +1,4 @@
-"""Lease expiry: ends attempts of silent machines, by time or when a user declares one dead."""
+"""Lease expiry: ends attempts of machines that are silent, or that a user declares dead."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MAX_REASON = 500
 def expire_leases(turn: TurnContext, completions: Completions, received_ms: int) -> None:
     """End the attempts whose lease has expired.
 
-    received_ms: all frames received by this time (steady) have been handled. Expiry is measured
-    at this time and not at now, because machines are not silent while the master does not read.
+    received_ms: instant (monotonic clock) up to which all received frames have been handled.
+    Leases that expire later are left alone: a heartbeat that renews them may be still unread.
     """
     state = turn.state
     if state.next_expiry_ms is None or state.next_expiry_ms > received_ms:
@@ -40,7 +40,10 @@ def expire_leases(turn: TurnContext, completions: Completions, received_ms: int)
 
 
 def describe_silence(machine: Machine, attempt: LiveAttempt, now: Now) -> str:
-    """Return how long an attempt was not renewed and what follows; "" up to SILENT_S seconds."""
+    """Return for how long no heartbeat has renewed an attempt's lease, and what happens next.
+
+    Return "" up to SILENT_AFTER_S seconds without renewal.
+    """
     silent_s = (now.steady_ms - attempt.renewed_ms) / 1000
     if silent_s <= SILENT_AFTER_S:
         return ""
@@ -56,7 +59,7 @@ def describe_silence(machine: Machine, attempt: LiveAttempt, now: Now) -> str:
 def declare_machine_dead(turn: TurnContext, request: DeclareDead) -> list[int]:
     """End all attempts of a machine that a user knows to be dead. Return their job ids.
 
-    Raises NoSuchMachine, BadRequest, Conflict while the machine is connected.
+    Raises NoSuchMachine, BadRequest without a reason, Conflict while the machine is connected.
     """
     machine = turn.state.find_machine(request.name)
     if not request.reason.strip():

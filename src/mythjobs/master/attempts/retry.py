@@ -1,4 +1,7 @@
-"""Retry decisions: whether a job ends, runs again at once or later, or is held. Pure."""
+"""Retry decisions: whether a job ends, runs again at once or later, or is held.
+
+Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import LOST_OFTEN, JobEvent
 from mythjobs.model.silence import HOLD
 
-# A job that is lost so often in a row may be what takes its machines down.
+# Losses in a row after which a job is held, because the job may be what crashes its machines.
 MAX_LOSSES: Final = 3
-# sysexits.h: a temporary failure; the command asks to be run again later.
+# Exit code (sysexits.h) for a temporary failure: the command asks to be run again later.
 EX_TEMPFAIL: Final = 75
-# Reason of a stop when a window with `closing = terminate` closes. After the reason `window` the
-# job runs again.
+# Source of a stop (`by`) when a run window with `closing = "terminate"` closes: the job fails.
+# With `closing = "requeue"` the source is "window", and the job runs again.
 WINDOW_CLOSED: Final = "window_closed"
 
 _MAX_DOUBLINGS: Final = 10
@@ -24,7 +27,8 @@ _MAX_BACKOFF_S: Final = 6 * 3600.0
 _MAX_QUOTED: Final = 200
 _FREE_RETURNS: Final = 3
 _MAX_RETURN_DELAY_S: Final = 60.0
-# Start failures for lack of descriptors, processes, memory or disk space, which may pass.
+# errno of a failed start that means a shortage of descriptors, processes, memory or disk space.
+# A shortage may pass, so the job is tried again.
 _SHORTAGES: Final = frozenset(
     (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 )
@@ -35,7 +39,7 @@ _MAX_SHORTAGE_DELAY_S: Final = 600.0
 class AttemptHistory(NamedTuple):
     """Facts about an attempt and its job that a retry decision depends on.
 
-    starts_once: the job is not started again, however its attempt ends.
+    starts_once: the job must not start again after its attempt was lost or stopped.
     """
 
     job_id: int
@@ -48,11 +52,11 @@ class AttemptHistory(NamedTuple):
 
 
 class RetryDecision(NamedTuple):
-    """The event for the job, and the reason to show.
+    """Decision about a job whose attempt has ended: the job's event, and the reason for users.
 
-    losses: new count of losses in a row.
-    failed: 1 if the attempt counts against [retry].
-    wait_s: delay before the next attempt; with `defers_command` before any job of the command.
+    losses: number of attempts that were lost in a row, including this one.
+    failed: 1 if the attempt counts as a failure against the command's [retry] table.
+    wait_s: delay before the next attempt; with `defers_command`, before any job of the command.
     """
 
     event: JobEvent
@@ -68,10 +72,10 @@ class RetryDecision(NamedTuple):
 def decide(
     outcome: o.Outcome, command: Command, history: AttemptHistory, later_match: str = ""
 ) -> RetryDecision:
-    """Decide about an attempt that has ended.
+    """Decide whether the job of an ended attempt ends, runs again, or is held.
 
     later_match: text in the output that the command's `later` expression matched, or "".
-    A requested stop means that the job is cancelled, unless it had already succeeded.
+    If a user asked to stop the job, it is cancelled, unless the attempt succeeded.
     """
     description = o.describe(outcome)
     match outcome:
@@ -94,14 +98,14 @@ def decide(
 
 
 def decide_returned(history: AttemptHistory, why: str, *, at_once: bool = False) -> RetryDecision:
-    """Decide about an attempt that its machine durably marked never-start: queue the job again.
+    """Decide to queue a job again whose attempt its machine durably marked never-start.
 
-    at_once: without a delay, however often.
+    at_once: queue the job without a delay, whatever the number of its attempts.
     """
     if history.stop_requested_by is not None:
         return _cancelled(history.stop_requested_by, why)
     # A machine may return every grant at once for a reason of its own (say, an unknown time zone).
-    # Without a delay master and machine would loop.
+    # From attempt _FREE_RETURNS on, a growing delay keeps master and machine from looping.
     again = history.n - _FREE_RETURNS
     waits = again >= 0 and not at_once
     wait_s = min(backoff_s(1.0, again, history), _MAX_RETURN_DELAY_S) if waits else 0.0
@@ -113,13 +117,16 @@ def _cancelled(by: str, description: str) -> RetryDecision:
 
 
 def hold_paused(decision: RetryDecision) -> RetryDecision:
-    """Hold a job that a user had paused, instead of running it again elsewhere."""
+    """Change a decision to run a job again: hold the job instead, because a user had paused it."""
     reason = f"{decision.reason}; held because it was paused; `mythjobs release` runs it again"
     return decision._replace(hold=1, reason_code="held", reason=reason)
 
 
 def hold_failed(description: str, error: str) -> RetryDecision:
-    """Hold a job whose end the master failed to process, as running it again may do harm."""
+    """Return the decision to hold a job whose end the master failed to process.
+
+    Running the job again could repeat work that it has done.
+    """
     reason = (
         f"held, as the master failed to process its end ({error}); {description}; "
         "`mythjobs release` runs it again"
@@ -171,7 +178,7 @@ def _failed(
         match = later[:_MAX_QUOTED]
         reason = f'its output says "{match}" ({description}); jobs of {command.name} wait'
         return RetryDecision(JobEvent.REQUEUED, "later", reason, wait_s=wait_s, defers_command=True)
-    # The user of `mythjobs run` waits for the exit code, not for another attempt.
+    # An ad-hoc run is not tried again: the user of `mythjobs run` waits for its exit code.
     if outcome == o.Exited(EX_TEMPFAIL) and command.name != RUN:
         wait_s = backoff_s(retry.backoff_s, history.n - 1 - history.failures, history)
         reason = f"exit code {EX_TEMPFAIL} asks to be run again later"
@@ -183,7 +190,7 @@ def _failed(
             reason = f"{description}; held, `mythjobs release` runs it again"
             return RetryDecision(JobEvent.REQUEUED, "breached", reason, hold=1)
         counts = command.on_breach == "retry"
-        # on_breach = "retry" without a number of failures allows one.
+        # on_breach = "retry" allows one retry even if [retry] does not set `failures`.
         budget = max(budget, 1)
     if counts and history.failures < budget:
         wait_s = backoff_s(retry.backoff_s, history.failures, history)
@@ -193,9 +200,10 @@ def _failed(
 
 
 def backoff_s(first_s: float, before: int, history: AttemptHistory) -> float:
-    """Return an exponential back-off with ± 25 % jitter, which spreads jobs that failed together.
+    """Return an exponential back-off in seconds, after `before` earlier delays.
 
-    The jitter is derived from (job, n), so every call returns the same delay.
+    ± 25 % jitter spreads jobs that failed together. The jitter is derived from job id and attempt
+    number, so every call for an attempt returns the same delay.
     """
     wait_s = first_s * 2.0 ** min(max(before, 0), _MAX_DOUBLINGS)
     wait_s = min(wait_s, max(first_s, _MAX_BACKOFF_S))

@@ -1,4 +1,4 @@
-"""Start and end of an attempt by the master's clock. Pure."""
+"""Start and end times of attempts, converted from a machine's clock to the master's."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from mythjobs.model.units import is_clock_skewed
 def correct_times(
     leased_ms: int, started_ms: int | None, ended_ms: int, *, skew_ms: int, now_ms: int
 ) -> tuple[int | None, int]:
-    """Return start and end as a machine reported them, corrected by its clock skew.
+    """Return the start and end that a machine reported, corrected by the machine's clock skew.
 
-    skew_ms: the machine's wall clock minus the master's. Both lie between the lease and now, the
-    start before the end, whatever the machine says: its clock may have been set meanwhile.
+    skew_ms: the machine's wall clock minus the master's.
+    The results are clamped to lease ≤ start ≤ end ≤ now, because the machine's clock may have
+    been set during the attempt.
     """
     if not is_clock_skewed(skew_ms):
         skew_ms = 0
@@ -22,5 +23,5 @@ def correct_times(
 
 
 def correct_start(leased_ms: int, started_ms: int, *, skew_ms: int, now_ms: int) -> int:
-    """Return the start of a running attempt, corrected in the same way."""
+    """Return the start of a running attempt, corrected like the times in correct_times()."""
     return correct_times(leased_ms, None, started_ms, skew_ms=skew_ms, now_ms=now_ms)[1]

@@ -6,14 +6,16 @@ from mythjobs.master.isolation import OwnWork, Unit
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.store.writes import commands, deadlines, readiness
 
-# Jobs per turn, which must stay short. The next turn handles the rest.
+# Maximum number of jobs whose timers fire in one turn, to keep turns short; the next turn
+# handles the rest.
 _MAX_JOBS = 500
 
 
 def run_due(turn: TurnContext, work: OwnWork = OwnWork.TIMERS) -> None:
-    """Fire the timers that are due, and set the time of the next one.
+    """Fire the timers whose time has come, and set the time at which the next timer fires.
 
-    If `work` has only some kinds of timers, the time is not set, as others may be due.
+    work: kinds of timers to fire. Unless all kinds are given, the time of the next timer is left
+    unchanged, because timers of the other kinds may have to fire first.
     """
     now_ms = turn.now.wall_ms
     more = False
@@ -43,9 +45,9 @@ def _set_next_due(turn: TurnContext, now_ms: int, *, more: bool) -> None:
 
 
 def _cancel_past_deadline(turn: TurnContext, now_ms: int, *, each_alone: bool) -> bool:
-    """Cancel queued jobs whose deadline has passed. Return whether there may be more.
+    """Cancel queued jobs whose deadline has passed. Return whether more such jobs may be left.
 
-    each_alone: after a failure, to find the job at fault.
+    each_alone: cancel the jobs one by one, so that the job that causes an internal error is found.
     """
     skipped = {unit.number for unit in turn.state.set_aside if unit.kind == "deadline"}
     limit = _MAX_JOBS + len(skipped)

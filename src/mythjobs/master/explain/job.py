@@ -37,10 +37,10 @@ Record = dict[str, Any]
 
 
 class PlacementView:
-    """Classes and machines as a placement pass would see them now; made for one answer."""
+    """The data by which a placement pass judges job classes and machines; built for one answer."""
 
     def __init__(self, state: MasterState, fits: FitCache, classes: Mapping[int, JobClass]) -> None:
-        """classes: those of all live attempts."""
+        """classes: job classes of all live attempts, by class id; they tell semaphore usage."""
         self._state = state
         self._fits = fits
         fits.refresh(state)
@@ -53,7 +53,7 @@ class PlacementView:
 
     def candidates(self, job_class: JobClass, now_ms: int) -> list[Candidate]:
         if self.requirements(job_class).set_aside:
-            return []  # what set it aside would fail here as well
+            return []  # evaluating the class's rules failed before, so do not try it here
         return [self.candidate(each, job_class, now_ms) for each in self._state.machines.values()]
 
     def candidate(self, machine: Machine, job_class: JobClass, now_ms: int) -> Candidate:
@@ -73,13 +73,13 @@ class PlacementView:
         return Candidate(self.requirements(job_class), machine.facts(), settings, conditions)
 
     def explain_wait(self, job_class: JobClass, now_ms: int) -> tuple[str, str]:
-        """Return code and sentence of why a ready job of this class does not start."""
+        """Return why a ready job of this class does not start, as a reason code and a sentence."""
         candidates = self.candidates(job_class, now_ms)
         return explain_wait(self.requirements(job_class), candidates, now_ms)
 
 
 def read_placement_view(tx: Transaction, state: MasterState) -> PlacementView:
-    """Return a view for a reader outside the turns, which must not use the turns' caches."""
+    """Return a PlacementView for a query outside turns, which must not use the turns' caches."""
     classes = {each: read_class(tx, each) for each in _live_classes(state)}
     return PlacementView(state, FitCache(), classes)
 
@@ -95,10 +95,10 @@ def _machine_names(state: MasterState) -> set[str]:
 
 
 def explain_submitted(turn: TurnContext, job_id: int, new: bool, work: OwnWork) -> Submitted:
-    """Return the answer to a submit, after the placement pass of its turn.
+    """Return the response to a submit: the job's machine, or why the job waits.
 
-    Without a placement pass, as an error rolled back a turn with one, only what the job itself
-    waits for is explained.
+    Called after the turn's placement pass. A turn that is repeated after an error may have no such
+    pass; then only conditions of the job itself are given as reasons.
     """
     if job_id in turn.placed:
         return Submitted(job_id, JobState.LEASED, new, _describe_start(turn, job_id))
@@ -118,7 +118,7 @@ def explain_submitted(turn: TurnContext, job_id: int, new: bool, work: OwnWork) 
 
 
 def _describe_start(turn: TurnContext, job_id: int) -> str:
-    """Name the machine of a job, and preferred machines that have never joined."""
+    """Return a sentence with the job's machine, and with machines it names that do not exist."""
     sentence = f"starts on {turn.placed[job_id]}"
     for each in turn.state.machines.values():
         live = each.live_attempts.get(job_id)
@@ -130,7 +130,10 @@ def _describe_start(turn: TurnContext, job_id: int) -> str:
 
 
 def _explain_class_wait(turn: TurnContext, class_id: int) -> tuple[str, str]:
-    """Computed once for a class and turn: all its ready jobs wait for the same."""
+    """Return why ready jobs of a class wait, as code and sentence.
+
+    Computed once per class and turn, because all ready jobs of a class wait for the same reason.
+    """
     found = turn.wait_reasons.get(class_id)
     if found is None:
         catalog, tx = turn.catalog, turn.tx
@@ -142,7 +145,10 @@ def _explain_class_wait(turn: TurnContext, class_id: int) -> tuple[str, str]:
 
 
 def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> responses.Why:
-    """Return a code and a sentence, and every rule on every machine. Raises NoSuchJob."""
+    """Return why a job waits, or its progress; for a queued job also each rule on each machine.
+
+    Raises NoSuchJob.
+    """
     job = job_facts.read_job_facts(tx, job_id)
     if job is None:
         raise NoSuchJob(f"there is no job {job_id}")
@@ -170,7 +176,7 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
     else:
         code, sentence = job.reason_code, job.reason or f"the job {job.state}"
         if job.state not in FINAL:
-            # The stored reason is how an earlier attempt ended.
+            # The stored reason of a live job tells how an earlier attempt ended: replace it.
             code, sentence = _describe_live_job(state, job.state, job_id, now)
         expected = _forecast_running(state, job_id)
     if job.state not in FINAL:
@@ -189,7 +195,7 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
 def _describe_live_job(
     state: MasterState, job_state: str, job_id: int, now: Now
 ) -> tuple[str, str]:
-    """Return code and sentence for a leased or running job."""
+    """Describe a leased or running job as a reason code and a sentence."""
     for each in state.machines.values():
         live = each.live_attempts.get(job_id)
         if live is None:
@@ -203,16 +209,19 @@ def _describe_live_job(
 
 
 def _add_lateness(sentence: str, deadline_ms: int | None, now: Now) -> str:
-    """Add that the deadline of a live job has passed.
+    """Append to a sentence that the job is late, if its deadline has passed.
 
-    The job had started in time, or the deadline would have cancelled it.
+    Applies to jobs that have started; jobs that do not start by their deadline are cancelled.
     """
     is_late = deadline_ms is not None and deadline_ms <= now.wall_ms
     return f"{sentence}; late: its deadline has passed" if is_late else sentence
 
 
 def _forecast_running(state: MasterState, job_id: int) -> ExpectedTimes | None:
-    """Return the end of a running job that takes as long as usual."""
+    """Return start and expected end of a running job, by the usual run time of its command.
+
+    Return None if no usual run time is known, or the job is frozen.
+    """
     for machine in state.machines.values():
         live = machine.live_attempts.get(job_id)
         if live is not None and live.started_ms is not None and not live.frozen_by:
@@ -231,7 +240,10 @@ def _forecast_queued(
     candidates: list[Candidate],
     now: Now,
 ) -> ExpectedTimes | None:
-    """Return the earliest forecast of all machines, each doing its share of the jobs ahead."""
+    """Return expected start and end of a queued job on the machine where it can start first.
+
+    The forecast assumes that all usable machines share the jobs ahead of it equally.
+    """
     if job.hold or job.unmet or (not job.ready and job.subject is not None):
         return None
     usable = [
@@ -243,7 +255,8 @@ def _forecast_queued(
         return None
     begin_ms = max(now.wall_ms, requirements.put_off_ms or 0, job.not_before_ms or 0)
     ahead = ready_jobs.count_ahead(tx, requirements.class_id, job_id)
-    # Classes take turns: of k waiting classes, k - 1 start a job between two of this class.
+    # Job classes take turns: with k waiting classes, k - 1 jobs of other classes start between
+    # two jobs of this class.
     waiting_classes = max(len(state.placement.ready_classes | state.classes_to_recheck), 1)
     best: ExpectedTimes | None = None
     for _, machine, settings, conditions in usable:
@@ -261,7 +274,10 @@ def _forecast_queued(
 
 
 def _find_free_slots_ms(state: MasterState, machine: Machine, now_ms: int) -> list[int]:
-    """Return when each slot becomes free, without slots whose job has no known duration."""
+    """Return the times at which a machine's slots become free, earliest first.
+
+    Slots whose job has no known run time are left out.
+    """
     free = [now_ms] * max(machine.max_jobs - len(machine.live_attempts), 0)
     ends = []
     for live in machine.live_attempts.values():
@@ -273,7 +289,7 @@ def _find_free_slots_ms(state: MasterState, machine: Machine, now_ms: int) -> li
 
 
 def list_set_aside(tx: Transaction, /, state: MasterState) -> list[responses.SetAsideUnit]:
-    """Return what the master leaves out after internal errors, the oldest first."""
+    """Return the job classes and other units set aside after internal errors, oldest first."""
     return [
         {
             "kind": unit.kind,
@@ -289,7 +305,10 @@ def list_set_aside(tx: Transaction, /, state: MasterState) -> list[responses.Set
 def list_jobs_with_reasons(
     tx: Transaction, /, state: MasterState, now: Now, **query: Any
 ) -> responses.Jobs:
-    """Return a page of jobs, newest first, with current reasons. Raises NoSuchCommand."""
+    """Return a page of jobs, newest first, each with the current reason why it waits.
+
+    Raises NoSuchCommand.
+    """
     found = list_jobs(tx, **query)
     _add_reasons(tx, state, now, found["jobs"])
     return cast(responses.Jobs, found)
@@ -298,14 +317,17 @@ def list_jobs_with_reasons(
 def read_job_with_reason(
     tx: Transaction, /, state: MasterState, now: Now, job_id: int
 ) -> responses.Job:
-    """Raises NoSuchJob."""
+    """Return a job with the current reason why it waits. Raises NoSuchJob."""
     found = read_job(tx, job_id)
     _add_reasons(tx, state, now, [found])
     return cast(responses.Job, found)
 
 
 def _add_reasons(tx: Transaction, state: MasterState, now: Now, pages: list[Record]) -> None:
-    """Replace the reasons of jobs that are not final: stored is how an earlier attempt ended."""
+    """Set the current reason of each job that has not ended.
+
+    The stored reason of such a job tells how an earlier attempt ended.
+    """
     queued = [each["id"] for each in pages if each["state"] == JobState.QUEUED]
     waits = _WaitReasons(tx, state, now, queued) if queued else None
     for page in pages:
@@ -329,7 +351,7 @@ def _frozen_by(state: MasterState, job_id: int) -> list[str]:
 
 
 class _WaitReasons:
-    """Reasons of queued jobs; the rules of placement are evaluated once for each class."""
+    """Finds why queued jobs wait; evaluates the placement rules once per job class."""
 
     def __init__(self, tx: Transaction, state: MasterState, now: Now, ids: list[int]) -> None:
         self._tx = tx
@@ -339,7 +361,7 @@ class _WaitReasons:
         self._class_ids = job_facts.read_class_ids(tx, ids)
         self._names = _machine_names(state)
         self._classes: dict[int, JobClass] = {}
-        self._reasons: dict[int, tuple[str, str]] = {}  # by class
+        self._reasons: dict[int, tuple[str, str]] = {}  # (code, sentence) by class id
 
     def find(self, job_id: int) -> tuple[str, str]:
         class_id = self._class_ids[job_id]

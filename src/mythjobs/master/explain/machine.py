@@ -1,4 +1,4 @@
-"""Explanation of a machine: its state, and why it does not run more; usage of semaphores."""
+"""Explanation of a machine: its state, and why it does not run more jobs; use of semaphores."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from mythjobs.store.writes.commands import JobClassRow
 _MAX_COMMANDS: Final = 100
 _MAX_CLASSES: Final = 10_000
 _MAX_JOBS_NAMED: Final = 10
-# Reasons that last until a person changes a policy.
+# Codes of the reasons to wait that last until a user changes a policy.
 _POLICY_REASONS = {"no_machine", *(REASON_CODES[name] for name, _ in POLICY_RULES)}
 
 
 def explain_machine(
     tx: Transaction, state: MasterState, name: str, now: Now
 ) -> responses.WhyMachine:
-    """Return a code and a sentence, and what keeps each waiting command from the machine.
+    """Return why a machine runs no more jobs, and what keeps each waiting command from it.
 
     Raises NoSuchMachine.
     """
@@ -46,11 +46,11 @@ def explain_machine(
     class_ids = state.placement.ready_classes | state.classes_to_recheck
     for class_id in sorted(class_ids)[:_MAX_CLASSES]:
         if not ready_jobs.read_next(tx, class_id, 1):
-            continue  # the sets may have classes whose ready jobs are gone
+            continue  # the class has no ready jobs any more
         job_class = read_class(tx, class_id)
         command = job_class.command.name
         rank, code, detail = _find_first_obstacle(view, machine, job_class, now)
-        # Of several classes of a command, show the one that meets most rules.
+        # If several classes of a command wait, show the class that meets the most rules.
         if command not in waiting or rank > waiting[command][0]:
             waiting[command] = (
                 rank,
@@ -73,7 +73,10 @@ def explain_machine(
 def _find_first_obstacle(
     view: PlacementView, machine: Machine, job_class: JobClass, now: Now
 ) -> tuple[int, str, str]:
-    """Return how many rules are met before the first broken one, its code and its reason."""
+    """Return the first rule that keeps a job class off a machine.
+
+    The result is the number of rules met before that rule, its reason code, and a sentence.
+    """
     stopped = find_command_stop(view.requirements(job_class), now.wall_ms)
     if stopped is not None:
         return -1, *stopped
@@ -103,7 +106,7 @@ def _summarize(
         return "no_room", f"{name} has no free slot: {jobs}"
     if not waiting:
         return "idle", f"{name} has free slots, and no ready job can use them"
-    # Other commands may wait for other reasons.
+    # Give the reason of the command that meets the most rules; others may wait for other reasons.
     _, first = max(waiting.values(), key=lambda each: (each[0], each[1]["waiting"]))
     command, count = first["command"], first["waiting"]
     who = (
@@ -113,7 +116,7 @@ def _summarize(
 
 
 def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
-    """Return the machine's current state. `leased` counts live attempts, `running` started ones."""
+    """Return a machine's current state; `leased` counts live attempts, `running` started ones."""
     rights = machine.rights
     last_frame_ms, skew_ms = machine.last_frame_ms, machine.clock_skew_ms
     return {
@@ -141,7 +144,7 @@ def _connection_state(machine: Machine, now: Now) -> str:
 def read_machine(
     tx: Transaction, state: MasterState, name: str, now: Now
 ) -> responses.MachineDetails:
-    """Return a machine with its settings and overrides. Raises NoSuchMachine."""
+    """Return a machine's state, settings and active overrides. Raises NoSuchMachine."""
     machine = state.find_machine(name)
     return {
         **summarize_machine(machine, now),
@@ -152,7 +155,7 @@ def read_machine(
 
 
 def settings_of(machine: Machine) -> dict[str, object]:
-    """Return the machine's policy as a TOML table."""
+    """Return a machine's whole policy in the form of its TOML file."""
     policy = replace(machine.policy, jobs=machine.policy_jobs, rights=machine.rights)
     return policy_to_table(policy)
 
@@ -160,7 +163,7 @@ def settings_of(machine: Machine) -> dict[str, object]:
 def overrides_of(
     tx: Transaction, state: MasterState, machine: Machine, now_ms: int
 ) -> list[responses.ActiveOverride]:
-    """Return the active overrides of the machine's hours; `command` None stands for all."""
+    """Return the active overrides of a machine's run windows; `command` None means all commands."""
     names = commands.read_names(tx)
     return [
         {"command": names.get(command_id), "kind": kind, "until_ms": until_ms}
@@ -170,7 +173,7 @@ def overrides_of(
 
 
 def read_semaphore_usage(tx: Transaction, state: MasterState) -> responses.Semaphores:
-    """Return each semaphore with the units that live attempts use."""
+    """Return all semaphores, each with its size and the units that live attempts use."""
     units_of = cache(lambda class_id: read_class(tx, class_id).requirements.semaphores)
     counts = UsageCounts(list_running(state, units_of))
     return {
@@ -187,10 +190,13 @@ def read_semaphore_usage(tx: Transaction, state: MasterState) -> responses.Semap
 
 
 def find_placement_obstacle(tx: Transaction, state: MasterState, name: str, now: Now) -> str:
-    """Return why no job of a command can start before a policy changes; "" if one can."""
+    """Return why no job of a command can start until a user changes a policy.
+
+    Return "" if its jobs can start now or later without such a change.
+    """
     defined = commands.find_by_name(tx, name)
     if defined is None:
-        return ""  # removed meanwhile
+        return ""  # the command was removed meanwhile
     command = decode_command(defined.definition)
     row = JobClassRow(0, defined.command_id, defined.revision_id, "", "", "", "", "", "")
     requirements = class_requirements(row, command)

@@ -1,4 +1,4 @@
-"""`what-if`: past jobs replayed under changed settings and under the current ones."""
+"""`mythjobs what-if`: replays past jobs under the current settings and under changed ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KEYS: Final = ("machines", "commands", "semaphores")
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanges:
-    """Settings to try, each by name."""
+    """Settings to replay past jobs with instead of the current ones, each by name."""
 
     machines: Mapping[str, MachinePolicy]
     commands: Mapping[str, Command]
@@ -41,9 +41,10 @@ class SettingsChanges:
 
 
 def what_if(tx: Transaction, state: MasterState, table: r.Table, now: Now) -> responses.WhatIf:
-    """Return a summary by command of both replays, and the jobs whose times differ.
+    """Replay the jobs of the last week under the current and under changed settings.
 
-    `table` has [machines.NAME] and [commands.NAME] with the keys to change, and `semaphores`.
+    Return a summary of both replays for each command, and the jobs whose times differ.
+    table: settings to change, as tables [machines.NAME], [commands.NAME] and [semaphores].
     Raises DefinitionError, NoSuchMachine, NoSuchCommand.
     """
     changes = read_changes(tx, state, table)
@@ -96,7 +97,7 @@ def read_changes(tx: Transaction, state: MasterState, table: r.Table) -> Setting
 
 @contextmanager
 def _error_prefix(key: str) -> Iterator[None]:
-    """Put the key of the enclosing table before the key that an error names."""
+    """Prefix the key in a DefinitionError with the key of the table that contains it."""
     try:
         yield
     except DefinitionError as error:
@@ -163,7 +164,11 @@ def _summarize_commands(
 
 
 def _summarize(rows: Sequence[EndedJob], replayed: Sequence[ReplayedJob]) -> responses.Replayed:
-    """Return mean wait of started jobs, last end, and numbers of jobs that never end or are cut."""
+    """Summarize one command's replayed jobs.
+
+    mean_wait_s: of the jobs that started. never: number of jobs that did not end. cut: number of
+    jobs that a wall limit or the end of a run window ended.
+    """
     waits = [
         (each.started_ms - row.submitted_ms) / 1000
         for row, each in zip(rows, replayed, strict=True)

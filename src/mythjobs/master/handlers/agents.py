@@ -1,4 +1,4 @@
-"""Handlers of agent connections and frames: attach, detach, heartbeats, reports on attempts."""
+"""Handlers of agents' connections and frames: attach, detach, heartbeats, reports on attempts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _MAX_ZONE = 100
 def attach_machine(
     turn: TurnContext, request: Attach, *, rights: str, jobs: int | None
 ) -> Attached:
-    """Attach a machine that proved its key to its connection; enroll the master's own machine.
+    """Bind a connection to the machine whose key the agent has proved to have.
 
-    `rights` and `jobs` apply to the master's own machine only. Raises NotAllowed for a key that
-    is not enrolled, AlreadyRunning if the machine is connected already.
+    The master's own machine is enrolled if it is new; `rights` and `jobs` apply only to it.
+    Raises NotAllowed for a key that is not enrolled, AlreadyRunning if another agent is connected
+    with the same key.
     """
     hello = request.hello
     if hello.cores < 1 or not hello.name:
@@ -55,9 +56,10 @@ def attach_machine(
     if zone != machine.zone:
         turn.state.placement.clear_declines(machine.machine_id)
     machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
-    # Grant numbers start again on each connection. Earlier grants count as journalled (number 0);
-    # the first heartbeat shows which of them the machine has. Until then `frozen_by` stays as it
-    # was, because an attempt that a user had paused may have ended with the machine's last boot.
+    # Grant numbers start again on each connection. Grants of earlier connections get number 0, so
+    # they count as journalled; the first heartbeat lists the attempts that the machine really has.
+    # `frozen_by` is kept until that heartbeat: an attempt that a user had paused may have ended
+    # with the machine's last boot, and its job must then be held.
     machine.live_attempts = {
         job_id: replace(each, grant_no=0, sent_hours="?", sent_limits="?")
         for job_id, each in machine.live_attempts.items()
@@ -101,7 +103,7 @@ def _read_outcome(message: m.Ended | m.Returned) -> o.Outcome:
 
 
 class FrameHandler:
-    """Handles the frames of a turn."""
+    """Handles the agents' frames that one turn processes."""
 
     def __init__(self, turn: TurnContext, completions: Completions, late: LateResults) -> None:
         self._turn = turn
@@ -140,12 +142,12 @@ class FrameHandler:
                 case m.Heartbeat():
                     self._handle_heartbeat(machine, each, frame.seen)
                 case _:
-                    pass  # offers and transfers of output, which the link server has handled
+                    pass  # the link server has handled messages about output
 
     def handle_failed(self, failed: FailedMessage) -> None:
-        """Acknowledge a message that cannot be handled, so that the agent does not repeat it.
+        """Acknowledge a message that the master failed to handle; the agent must not repeat it.
 
-        A job whose end it reports is held.
+        If the message reports the end of an attempt, the attempt's job is held.
         """
         machine = self._turn.state.machine_on_connection(failed.connection)
         if machine is None:
@@ -158,7 +160,10 @@ class FrameHandler:
                 self._completions.record_failure(machine, message.job, outcome, failed.error)
 
     def _is_live(self, machine: Machine, job_id: int, n: int, *, reject: bool = False) -> bool:
-        """Return whether the machine holds this attempt; if not, it may be rejected as stale."""
+        """Return whether attempt n of a job is live on a machine.
+
+        reject: if the attempt is not live, reject the machine's report about it as stale.
+        """
         attempt = machine.live_attempts.get(job_id)
         if attempt is not None and attempt.n == n:
             return True
@@ -168,7 +173,7 @@ class FrameHandler:
 
     def _record_progress(self, message: m.Progress) -> None:
         tenths = None if message.percent is None else round(10 * message.percent)
-        # The comment is text of the job. PostgreSQL cannot store a NUL.
+        # The comment comes from the job's output and may have NUL, which PostgreSQL cannot store.
         comment = message.comment and message.comment[:_MAX_COMMENT].replace("\0", "\ufffd")
         self._completions.progress[message.job, message.n] = (tenths, comment)
 
@@ -182,16 +187,17 @@ class FrameHandler:
         self._completions.record_never_started(machine, message.job, outcome, closed=closed)
 
     def _handle_heartbeat(self, machine: Machine, beat: m.Heartbeat, seen: int) -> None:
-        """Renew the leases of listed attempts, and resolve those that the machine does not list.
+        """Renew the leases of the attempts that a heartbeat lists; resolve attempts it lacks.
 
-        seen: number of the last grant that the machine had journalled.
+        seen: number of the last grant that the machine had journalled when it sent the heartbeat.
         """
         now = self._turn.now
         first = machine.heartbeat_no == 0
         if beat.wall_ms is not None:
             skew_ms = beat.wall_ms - now.wall_ms
             if is_clock_skewed(skew_ms - machine.clock_skew_ms):
-                # A clock was set; windows that were closed by the old time may be open.
+                # A clock was set. The machine may have declined grants because its run windows
+                # were closed by the old time, and they may be open by the new time.
                 self._turn.state.placement.clear_declines(machine.machine_id)
             machine.clock_skew_ms = skew_ms
         machine.heartbeat_no = max(machine.heartbeat_no, beat.hb)
@@ -216,18 +222,19 @@ class FrameHandler:
                 self._resolve_missing(machine, job_id, first)
 
     def _end_previous_boot(self, machine: Machine, held: dict[tuple[int, int], str]) -> None:
-        # At the first heartbeat, not at the handshake: a delayed hello of an old boot must not
-        # end attempts of a later one, and only an agent that has read the welcome sends a
-        # heartbeat. The agent reports the end of an attempt listed as "ended" itself.
+        # Called at the first heartbeat, not at the handshake: a delayed hello of an old boot must
+        # not end attempts of a later boot, and only an agent that has read the welcome sends a
+        # heartbeat. An attempt listed as "ended" is skipped, as the agent reports its end itself.
         for job_id, attempt in list(machine.live_attempts.items()):
             if attempt.boot_id != machine.boot_id and held.get((job_id, attempt.n)) != "ended":
                 outcome = Lost("the machine restarted")
                 self._completions.record_loss(machine, job_id, outcome, "observed: rebooted")
 
     def _resume_held(self, machine: Machine, job_id: int, state: str) -> None:
-        """Repeat what a lost connection may have dropped: a start, a stop request.
+        """Restore the state of an attempt that a machine still has after it reconnected.
 
-        The machine reports next which attempts are frozen, and nothing of the others.
+        The report of its start or a stop request may have been lost with the old connection. The
+        attempt counts as thawed: the machine reports frozen attempts next, and only these.
         """
         self._completions.record_holders(machine, job_id, ())
         attempt = machine.live_attempts[job_id]
@@ -238,9 +245,9 @@ class FrameHandler:
             self._turn.send(machine, stop)
 
     def _resolve_missing(self, machine: Machine, job_id: int, first: bool) -> None:
-        # The machine has journalled every grant up to `seen`, and a grant of an earlier
-        # connection cannot arrive any more. So the machine never had this attempt, or lost its
-        # own state.
+        # The heartbeat does not list this attempt, although the machine has journalled every
+        # grant up to `seen`, and grants of earlier connections cannot arrive any more. So the
+        # machine never received the grant, or lost its own journal.
         attempt = machine.live_attempts[job_id]
         if attempt.started_ms is not None:
             lost = Lost("the machine has no record of it any more")

@@ -36,7 +36,11 @@ def define_command(turn: TurnContext, request: requests.DefineCommand) -> Define
 
 
 def remove_command(turn: TurnContext, request: requests.RemoveCommand) -> str:
-    """Raises NoSuchCommand, BadRequest for "run", Conflict while the command has open jobs."""
+    """Remove a command.
+
+    Raises NoSuchCommand, BadRequest for the built-in "run", Conflict while the command has jobs
+    that have not ended.
+    """
     defined = turn.catalog.find_command(turn.tx, request.name)
     if request.name == RUN:
         raise BadRequest('"run" is built in and cannot be removed')
@@ -70,7 +74,7 @@ def enable_command(turn: TurnContext, request: requests.EnableCommand) -> dict[s
 
 
 def _end_set_aside(turn: TurnContext, command_id: int) -> None:
-    """Try the command's classes again that were set aside after an internal error."""
+    """Readmit to placement the command's job classes that were set aside after internal errors."""
     set_aside = turn.state.set_aside
     if not set_aside:
         return

@@ -62,7 +62,7 @@ def _final_error(flags: jobs.JobFlags) -> str:
 
 
 def cancel_jobs(turn: TurnContext, request: requests.CancelJobs) -> list[JobActionResult]:
-    """Cancel queued jobs at once. Ask machines to stop live jobs, which are cancelled at their end."""
+    """Cancel queued jobs at once. Ask machines to stop live jobs; their end cancels them."""
 
     def act(chosen: list[jobs.JobFlags]) -> list[str]:
         queued = [each.job_id for each in chosen if each.state == JobState.QUEUED]

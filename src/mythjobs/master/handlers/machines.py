@@ -27,7 +27,7 @@ from mythjobs.protocol.messages import Settings
 from mythjobs.store.writes import machines, overrides, readiness, semaphores
 
 _MAX_UNITS: Final = 1_000_000
-# A longer exception belongs in the machine's windows.
+# Maximum duration of an override. A longer exception belongs in the machine's run windows.
 _MAX_OVERRIDE_MS: Final = 366 * 86_400_000
 
 
@@ -42,8 +42,8 @@ def edit_machine(turn: TurnContext, request: requests.EditMachine) -> dict[str, 
 
 
 def store_policy(turn: TurnContext, machine: Machine, policy: MachinePolicy) -> None:
-    """Store a machine's policy, apply it, and send the machine its number of jobs."""
-    # Rights and the number of jobs have their own columns.
+    """Store and apply a machine's policy, and tell the machine its maximum number of jobs."""
+    # The `settings` column has all keys but rights and number of jobs, which have own columns.
     rest = replace(policy, jobs=None, rights=MachinePolicy().rights)
     table = {name: value for name, value in policy_to_table(rest).items() if name != "allow"}
     text = json.dumps(table, ensure_ascii=False)
@@ -61,7 +61,10 @@ def store_policy(turn: TurnContext, machine: Machine, policy: MachinePolicy) -> 
 
 
 def override_hours(turn: TurnContext, request: requests.OverrideHours) -> dict[str, Any]:
-    """Set or remove an override. Raises NoSuchMachine, NoSuchCommand, BadRequest."""
+    """Set or remove an override of a machine's run windows.
+
+    Raises NoSuchMachine, NoSuchCommand, BadRequest.
+    """
     machine = turn.state.find_machine(request.name)
     command_id = overrides.EVERY_COMMAND
     if request.command is not None:
@@ -93,9 +96,10 @@ def override_hours(turn: TurnContext, request: requests.OverrideHours) -> dict[s
 
 
 def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str, int]:
-    """Create, resize or delete a semaphore. Return the sizes of all. Raises BadRequest.
+    """Create, resize or delete a semaphore. Return the sizes of all semaphores.
 
-    If the new size is less than the units in use, running jobs keep theirs and no other starts.
+    If the new size is less than the units in use, running jobs keep their units, and no further
+    job that needs the semaphore starts. Raises BadRequest.
     """
     if not is_short_name(request.name):
         raise invalid_semaphore_name(request.name)

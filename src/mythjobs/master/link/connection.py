@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Channel(Protocol):
-    """A WebSocket. On a closed one, sending raises OSError and receive() returns None."""
+    """A WebSocket. Once it is closed, sending raises OSError and receive() returns None."""
 
     async def receive(self) -> bytes | str | None: ...
     async def send_text(self, data: bytes) -> None: ...
@@ -24,8 +24,8 @@ class Channel(Protocol):
 class AgentConnection:
     """One agent's connection and its queue of outgoing messages.
 
-    Queued frames are merged until the writer task sends them: a turn costs one send however many
-    messages it has (unless they are very large), and a slow agent gets fewer, larger frames.
+    Messages are merged into one frame until the writer task sends it: a turn costs one send for
+    any number of messages (unless they are very large), and a slow agent gets fewer, larger frames.
     """
 
     def __init__(self, connection_id: int, channel: Channel) -> None:
@@ -46,7 +46,7 @@ class AgentConnection:
         await self.channel.send_text(codec.encode(message))
 
     def start_writer(self, machine_id: int) -> None:
-        """Start sending queued frames. Called once the welcome, which must go first, was sent."""
+        """Start the task that sends queued messages. Call it after the welcome has been sent."""
         self.machine_id = machine_id
         self._writer = asyncio.create_task(self._write())
 
@@ -83,14 +83,14 @@ class AgentConnection:
                 for data in codec.encode_master_frames(frame):
                     await self.channel.send_text(data)
         except OSError:
-            return  # the reading side sees the lost connection too
+            return  # the task that reads the connection sees the loss too, and cleans up
         except Exception:
             log.exception("cannot write to %s", self)
-        # The reading side then gets end of file and cleans up.
+        # The task that reads the channel gets end of file from this close, and cleans up.
         await self._close_channel()
 
     async def _close_channel(self) -> None:
-        # A WebSocket close waits for the peer, and a stopped process never answers.
+        # Closing a WebSocket waits for the agent's answer, which a stopped process never sends.
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self.channel.close()

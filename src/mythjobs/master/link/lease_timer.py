@@ -8,7 +8,8 @@ from typing import Final
 
 from mythjobs.clock import master_now
 
-# A loop that ran for _DRAIN_S without a stall of _STALL_S has read every socket with input.
+# An event loop that has run for _DRAIN_S without a stall of _STALL_S has read every socket that
+# had input.
 _DRAIN_S: Final = 0.5
 _STALL_S: Final = 0.25
 
@@ -23,7 +24,7 @@ class LeaseTimer:
         self._draining: asyncio.Task[None] | None = None
 
     def set_due(self, due_ms: int | None) -> None:
-        """Set the next due time (steady clock); None disarms the timer."""
+        """Set the time (monotonic clock) at which the timer fires; None disarms the timer."""
         if due_ms == self._due_ms and (self._timer or self._draining):
             return
         self._due_ms = due_ms
@@ -45,8 +46,8 @@ class LeaseTimer:
         self._draining = asyncio.create_task(self._tick_after_drain())
 
     async def _tick_after_drain(self) -> None:
-        # After a stall (a stopped process, a suspended machine) the sockets hold unread input, and
-        # asyncio runs the timer before it reads them.
+        # After a stall (a stopped process, a suspended machine) the sockets hold unread heartbeats,
+        # and asyncio runs this timer before it reads them. Wait until they have been read.
         now = asyncio.get_running_loop().time
         read_ms = master_now().steady_ms
         quiet_s = 0.0
@@ -57,5 +58,5 @@ class LeaseTimer:
         self._draining = None
         due_ms, self._due_ms = self._due_ms, None
         self._tick(read_ms)
-        # The turn that handles the tick sets the next due time; until then the old one applies.
+        # Keep a due time that is still to come. Otherwise the turn that handles the tick sets one.
         self.set_due(due_ms if due_ms is not None and due_ms > read_ms else None)

@@ -1,4 +1,4 @@
-"""Link server: handshake, receiving and sending on the agents' connections."""
+"""Link server: handshake, sending and receiving on the agents' WebSocket connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from mythjobs.protocol import messages as m
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 SILENCE_TIMEOUT_S: Final = 3 * m.HEARTBEAT_S
-# A hello has about 500 bytes; the limit applies before the peer is authenticated.
+# Maximum size of an agent's hello, which has about 500 bytes. The limit is low because the agent
+# is not authenticated yet.
 _MAX_HELLO_BYTES: Final = 16 * 1024
 _MAX_NAME_LENGTH: Final = 253
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class MasterPort(Protocol):
-    """The master's queue of requests and messages for the next turn."""
+    """Interface of the master that queues requests and messages for the next turn."""
 
     async def execute(self, request: Request) -> object: ...
     def post(self, message: Message) -> None: ...
@@ -56,8 +57,8 @@ class LinkServer:
     async def serve(self, channel: Channel, trusted: bool) -> None:
         """Serve one agent's connection from handshake to close.
 
-        `trusted`: the connection came through the state directory's socket, so an unknown key
-        is enrolled.
+        trusted: the agent connected through the Unix socket in the master's state directory; its
+        key is enrolled if it is unknown.
         """
         agent = AgentConnection(next(self._connection_ids), channel)
         try:
@@ -103,7 +104,7 @@ class LinkServer:
             self._outputs.remove_agent(agent)
 
     def _close_superseded(self, machine_id: int) -> None:
-        """Close earlier connections of this machine, which are half open."""
+        """Close earlier connections of a machine that has connected again: they are half open."""
         for other in self._connections.values():
             if other.machine_id == machine_id:
                 other.request_close()
@@ -139,11 +140,11 @@ class LinkServer:
                 self._outputs.receive_chunk(agent, codec.decode_chunk(data))
             else:
                 frame = self._take_output_messages(agent, codec.decode_agent_frame(data))
-                # An empty frame is posted too, because it must be acknowledged.
+                # A frame without messages is posted too, because it must be acknowledged.
                 self._master.post(FrameReceived(agent.connection_id, frame))
 
     def _take_output_messages(self, agent: AgentConnection, frame: m.AgentFrame) -> m.AgentFrame:
-        """Handle the output messages of a frame; return the frame without them."""
+        """Handle a frame's messages about job output; return the frame without these messages."""
         rest: list[m.AgentMessage] = []
         for message in frame.messages:
             if isinstance(message, m.OutputOffer):
@@ -158,7 +159,7 @@ class LinkServer:
 
 
 def _check_hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hello | None:
-    """Return the agent's hello, signed by the key it names; None if the agent disconnected.
+    """Decode an agent's hello and verify its signature; None if the agent disconnected.
 
     Raises ProtocolError if `data` is not a valid hello.
     """

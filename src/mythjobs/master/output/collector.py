@@ -16,10 +16,11 @@ from mythjobs.protocol.codec import OutputChunk
 
 # At 256 KiB of credit each, 16 concurrent transfers buffer at most 4 MiB.
 MAX_TRANSFERS: Final = 16
-# Delay before an offer is retried after a disk or store error.
+# Delay before output that an agent offered is fetched again after a disk or store error.
 RETRY_S: Final = 30.0
 
-# Return the machine ids of attempts (job, n); unknown attempts are omitted.
+# Function that returns the machine id of each attempt (job id, attempt number) that is in the
+# store.
 FindMachines = Callable[[Sequence[tuple[int, int]]], Awaitable[Mapping[tuple[int, int], int]]]
 A = TypeVar("A")
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Offer(NamedTuple):
 
 
 class SpoolTransfer(Transfer):
-    """A transfer into a spool file, from the file's present size to the offered size."""
+    """Transfer of one output stream into a spool file; resumes at the size the file has."""
 
     def __init__(self, number: int, offer: Offer, file: PartialFile, wake: asyncio.Event) -> None:
         super().__init__(number, offer.peer, file.size)
@@ -64,7 +65,10 @@ class SpoolTransfer(Transfer):
 
 
 class OutputCollector:
-    """Fetches offered output, MAX_TRANSFERS streams at a time, and acknowledges it once durable."""
+    """Fetches output that agents offer, and acknowledges it once it is durable in the spool.
+
+    At most MAX_TRANSFERS streams are fetched at the same time.
+    """
 
     def __init__(
         self, spool: OutputSpool, transfers: TransferTable, find_machines: FindMachines
@@ -75,7 +79,7 @@ class OutputCollector:
         self._offers: dict[OutputKey, Offer] = {}
         self._active: dict[OutputKey, SpoolTransfer] = {}
         self._wake = asyncio.Event()
-        # Chunks that arrive while one round is written to disk form the next round.
+        # One thread writes to disk. Chunks that arrive during a write are written together next.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
 
     def add_offer(self, offer: Offer) -> None:
@@ -109,7 +113,7 @@ class OutputCollector:
         try:
             machines = await self._find_machines([(key.job, key.n) for key in keys])
         except MythJobsError as error:
-            # The store is unavailable; the agents keep the output until it is fetched.
+            # The store is unavailable. Agents keep their output until it has been fetched.
             for offer in offers:
                 self._retry_later(offer, error)
             return
@@ -176,7 +180,10 @@ class OutputCollector:
     def _write_and_sync(
         self, work: list[tuple[SpoolTransfer, list[bytes], m.OutputEnd | None]]
     ) -> dict[OutputKey, OSError]:
-        """Write received bytes and commit complete files (in the thread); return the errors."""
+        """Write received bytes and make complete files durable; return the errors by output.
+
+        Runs in the writer thread.
+        """
         failed: dict[OutputKey, OSError] = {}
         complete: list[PartialFile] = []
         for transfer, pieces, end in work:

@@ -22,12 +22,17 @@ from mythjobs.model.output_window import OutputWindow
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import OutputChunk
 
-# A restarted agent reconnects within a second; a follow request waits for it.
+# Maximum time for which a request that follows output waits for a disconnected agent. An agent
+# that restarts reconnects within a second.
 RECONNECT_TIMEOUT_S: Final = 30.0
 
 
 class AttemptOutput(NamedTuple):
-    """Where an attempt ran; once it has ended, (written, head, tail) of each stream."""
+    """Machine that has an attempt's output, and the kept parts of its streams.
+
+    streams: (written, head, tail) of stdout and stderr, in bytes: size of the stream, and of the
+    parts kept from its start and end. Empty until the attempt has ended.
+    """
 
     n: int
     machine_id: int
@@ -36,7 +41,7 @@ class AttemptOutput(NamedTuple):
     streams: Sequence[tuple[int, int, int]]
 
     def window(self, stream: int) -> OutputWindow | None:
-        """Return the bytes kept of a stream, None before the end of the attempt."""
+        """Return which bytes of a stream were kept, or None if the attempt has not ended."""
         if not self.is_ended:
             return None
         if stream > len(self.streams):
@@ -45,7 +50,7 @@ class AttemptOutput(NamedTuple):
 
 
 class AttemptOutputStore(Protocol):
-    """The reads of the store that the reader and the collector need."""
+    """Store queries that the output reader and the output collector need."""
 
     async def find_attempt_output(self, job: int, n: int | None) -> AttemptOutput: ...
 
@@ -56,7 +61,11 @@ class AttemptOutputStore(Protocol):
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """The answer to a read. `dropped` and `length` are None before the end of the attempt."""
+    """Result of OutputReader.read().
+
+    dropped: number of bytes of the stream that were not kept; None until the attempt has ended.
+    length: number of bytes in `chunks`; None if they come from a machine.
+    """
 
     n: int
     dropped: int | None
@@ -76,15 +85,15 @@ class OutputReader:
         self._agent_added: asyncio.Event = asyncio.Event()
 
     async def run(self) -> None:
-        """Collect offered output until cancelled."""
+        """Copy output that agents offer to the spool, until cancelled."""
         await self._collector.run()
 
     async def remove(self, attempts: Sequence[tuple[int, int]]) -> None:
-        """Delete the spooled output of pruned attempts (job, n)."""
+        """Delete the spooled output of pruned attempts, given as (job id, attempt number)."""
         if attempts:
             await asyncio.to_thread(self._spool.remove, attempts)
 
-    # Called by the link server.
+    # The following methods are called by the link server.
 
     def add_agent(self, peer: TransferPeer) -> None:
         self._peers[peer.machine_id] = peer
@@ -107,14 +116,14 @@ class OutputReader:
     def receive_end(self, peer: TransferPeer, end: m.OutputEnd) -> None:
         self._transfers.finish(peer.connection_id, end)
 
-    # Called by the API.
+    # The following methods are called by the HTTP API.
 
     async def read(
         self, job: int, n: int | None, stream: int, offset: int, *, follow: bool
     ) -> RequestedOutput:
         """Read a stream's kept bytes from an offset in the stream; dropped bytes are omitted.
 
-        `n` is the attempt, by default the last. With `follow`, read until the attempt ends.
+        n: attempt number, by default the last. follow: keep reading until the attempt ends.
         Raises NoSuchJob, and Unreachable if the output is on a machine that is not connected.
         """
         attempt = await self._store.find_attempt_output(job, n)
@@ -131,7 +140,7 @@ class OutputReader:
         self._find_peer(attempt, job)
         chunks = self._stream_from_agent(attempt, key, offset, follow)
         if not follow:
-            # An error before the first chunk can still be answered with an HTTP status.
+            # Wait for the first chunk: an error before it can still set the HTTP status.
             chunks = await _await_first_chunk(chunks)
         return RequestedOutput(attempt.n, window and window.dropped, None, chunks)
 
@@ -162,7 +171,8 @@ class OutputReader:
             if transfer.end_message.error == CONNECTION_LOST and follow:
                 await self._wait_reconnected(attempt.machine_id)
                 continue
-            # The attempt ended and its output moved to the spool after the lookup above.
+            # The machine does not have the output: the attempt has ended, and its output has been
+            # moved to the spool since the lookup. Read the rest from there.
             attempt = await self._store.find_attempt_output(key.job, key.n)
             window = attempt.window(key.stream)
             if window is not None and window.written <= offset:
@@ -196,7 +206,7 @@ class OutputReader:
                 while machine_id not in self._peers:
                     await self._agent_added.wait()
         except TimeoutError:
-            pass  # _find_peer raises Unreachable
+            pass  # the caller's next call of _find_peer() raises Unreachable
 
 
 async def _stream_nothing() -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,7 @@
-"""Output spool: files of ended attempts' kept output, resumable and synced in groups."""
+"""Output spool: the master's directory of files with ended attempts' kept output.
+
+An interrupted copy of a file can be resumed; complete files are synced in groups.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,15 @@ from typing import Final, NamedTuple
 from mythjobs.config import files
 
 READ_BYTES: Final = 256 * 1024
-# One fsync of a small new file costs 0.5 to 1 ms and forces a commit of the file system's journal.
-# 100 of them cost 70 to 90 ms (measured), one syncfs for all of them 3 to 18 ms. syncfs also waits
-# for other programs' writes, so it pays only for several files.
+# From this number of files on, one syncfs replaces an fsync of each. One fsync of a small new
+# file costs 0.5 to 1 ms and forces a commit of the file system's journal. 100 of them cost 70 to
+# 90 ms (measured), one syncfs for all of them 3 to 18 ms. syncfs also waits for other programs'
+# writes, so it pays only for several files.
 _MIN_SYNCFS_FILES: Final = 8
 
 
 class OutputKey(NamedTuple):
-    """One stream (1 stdout, 2 stderr) of attempt n of a job."""
+    """Key of one output stream (1 stdout, 2 stderr) of attempt n of a job."""
 
     job: int
     n: int
@@ -29,7 +33,7 @@ class OutputKey(NamedTuple):
 
 @dataclass
 class PartialFile:
-    """A file that is being filled; `size` is the number of bytes written so far."""
+    """A spool file that is being filled; `size` is the number of bytes written so far."""
 
     key: OutputKey
     path: Path
@@ -50,7 +54,10 @@ class PartialFile:
 
 
 class OutputSpool:
-    """All methods block and are called in threads; only one thread writes."""
+    """The directory with the spool files.
+
+    All methods block, so they are called in threads; only one thread writes.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -63,7 +70,10 @@ class OutputSpool:
         return self.path(key).exists()
 
     def open_partial(self, key: OutputKey, kept_bytes: int) -> PartialFile | None:
-        """Open the file to be filled, with the bytes of an earlier connection; None if complete."""
+        """Open a stream's partial file, which may have bytes from an earlier connection.
+
+        Return None if the spool already has the complete stream.
+        """
         path = self.path(key)
         if path.exists():
             return None
@@ -73,7 +83,7 @@ class OutputSpool:
         fd = os.open(f"{path}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(fd).st_size
         if size > kept_bytes:
-            # The bytes belong to a different offer, so none of them can be trusted.
+            # The file has more bytes than are offered, so it is of a different stream: empty it.
             os.ftruncate(fd, 0)
             size = 0
         return PartialFile(key, path, fd, size)
@@ -88,7 +98,7 @@ class OutputSpool:
             files.sync_directory(directory)
 
     def read_chunks(self, key: OutputKey, at: int) -> Iterator[bytes]:
-        """Yield the file's bytes from `at`. Raises FileNotFoundError if there is no such file."""
+        """Yield a file's bytes from offset `at`. Raises FileNotFoundError if it does not exist."""
         with open(self.path(key), "rb", buffering=0) as file:
             file.seek(at)
             while data := file.read(READ_BYTES):
@@ -99,7 +109,7 @@ class OutputSpool:
             os.unlink(f"{self.path(key)}.part")
 
     def remove(self, attempts: Sequence[tuple[int, int]]) -> None:
-        """Delete the output of these attempts (job, n)."""
+        """Delete the output of the given attempts (job id, attempt number)."""
         for job, n in attempts:
             for stream in (1, 2):
                 with suppress(FileNotFoundError):
@@ -114,9 +124,9 @@ def _sync_files(partials: Sequence[PartialFile]) -> None:
 
 
 def _syncfs(fd: int) -> bool:
-    """Call syncfs(2); False on any error, so that fsync decides.
+    """Sync the file system of `fd` with syncfs(2), which reports write-back errors since Linux 5.8.
 
-    syncfs(2) reports write-back errors since Linux 5.8.
+    Return False on any error; the caller then calls fsync for each file.
     """
     try:
         return bool(ctypes.CDLL(None).syncfs(fd) == 0)

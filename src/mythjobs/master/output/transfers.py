@@ -1,4 +1,4 @@
-"""Output transfers in progress: their numbers, and the credit that bounds buffered bytes."""
+"""Transfers of output from agents in progress: their numbers, and credit for buffered bytes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mythjobs.errors import ProtocolError
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import TRANSFER_WINDOW_BYTES, OutputChunk
 
-# Granting credit in quarters takes one small message per several chunks and never stalls the
-# sender.
+# Credit is returned to the sending agent in quarters of its window: one small message for several
+# chunks, early enough that the agent never waits for credit.
 _CREDIT_STEP_BYTES: Final = TRANSFER_WINDOW_BYTES // 4
 CONNECTION_LOST: Final = "lost"
 
 
 class TransferPeer(Protocol):
-    """The connection of the agent that sends the bytes."""
+    """Connection of the agent that sends a transfer's bytes."""
 
     @property
     def connection_id(self) -> int: ...
@@ -32,9 +32,10 @@ class TransferPeer(Protocol):
 
 
 class Transfer:
-    """One stream's bytes on their way to the master. `offset`: the lowest the next chunk may have.
+    """Transfer of one output stream from an agent to the master.
 
-    `end_message` is set once the transfer has ended.
+    offset: lowest offset that the next chunk may have.
+    end_message: set once the transfer has ended.
     """
 
     def __init__(self, number: int, peer: TransferPeer, offset: int) -> None:
@@ -46,7 +47,10 @@ class Transfer:
         self._ungranted_bytes = 0
 
     def receive(self, chunk: OutputChunk) -> None:
-        """Accept a chunk. Raises ProtocolError if it exceeds the credit or goes backwards."""
+        """Accept a chunk.
+
+        Raises ProtocolError if the chunk exceeds the credit, or its offset is too low.
+        """
         self._credit_bytes -= len(chunk.data)
         if self._credit_bytes < 0:
             raise ProtocolError(f"transfer {self.number} sent more than its credit")
@@ -59,7 +63,7 @@ class Transfer:
             self.store_chunk(chunk)
 
     def release_bytes(self, size: int) -> None:
-        """Return the credit of `size` bytes that are no longer buffered."""
+        """Give the sending agent new credit for `size` bytes that are no longer buffered."""
         self._ungranted_bytes += size
         if self._ungranted_bytes >= _CREDIT_STEP_BYTES and self.end_message is None:
             self.peer.send(m.OutputCredit(self.number, self._ungranted_bytes))
@@ -74,7 +78,7 @@ class Transfer:
 
 
 class LiveTransfer(Transfer):
-    """A transfer to one reader, no faster than the reader takes the chunks."""
+    """Transfer of output to one API client; the agent sends no faster than the client reads."""
 
     def __init__(self, number: int, peer: TransferPeer, offset: int) -> None:
         super().__init__(number, peer, offset)
@@ -100,7 +104,7 @@ class LiveTransfer(Transfer):
 
 
 class TransferTable:
-    """All open transfers by number. Numbers are never reused, on no connection."""
+    """All open transfers by number. Numbers are never reused, not even on other connections."""
 
     def __init__(self) -> None:
         self._open: dict[int, Transfer] = {}
@@ -135,7 +139,10 @@ class TransferTable:
             transfer.finish(m.OutputEnd(transfer.number, error=CONNECTION_LOST))
 
     def _find(self, connection_id: int, number: int) -> Transfer | None:
-        """Return an open transfer, None if it was closed. Raises ProtocolError for all others."""
+        """Return an open transfer, or None if the transfer with this number was closed.
+
+        Raises ProtocolError if the number was never used, or belongs to another connection.
+        """
         transfer = self._open.get(number)
         if transfer is None:
             if not 0 < number <= self._last_number:

@@ -1,4 +1,4 @@
-"""Placement cache: what placement keeps between turns, such as the next jobs of each class."""
+"""Placement cache: data that placement keeps between turns, such as each job class's next jobs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from mythjobs.model.window import Overrides
 from mythjobs.scheduler.order import BlockedJobs, FairShares, ReadyJob
 from mythjobs.store.writes.overrides import EVERY_COMMAND
 
-# Next jobs kept for a class, so that memory does not grow with the backlog.
+# Maximum number of next jobs cached for a job class, so that memory does not grow with the
+# backlog.
 MAX_NEXT_JOBS: Final = 64
-# For how long a machine is offered no job of a class after it returned one as closed.
+# Time for which a machine is offered no job of a class, after it returned such a job because its
+# run window was closed.
 DECLINED_MS: Final = 60_000
 
 
 class NextJobs(NamedTuple):
-    """The next ready jobs of a class, in order. is_complete: there were no more when read."""
+    """The next ready jobs of a job class, in order.
+
+    is_complete: the class had no other ready jobs when these were read.
+    """
 
     jobs: tuple[ReadyJob, ...]
     is_complete: bool
@@ -25,18 +30,19 @@ class NextJobs(NamedTuple):
 
 @dataclass(slots=True)
 class PlacementCache:
-    """Part of MasterState. Values are replaced, never changed, so that drafts may share them.
+    """The part of MasterState that placement uses.
 
-    overrides: (`allow` or `pause`, end) by (machine, command); command 0 stands for all.
-    ready_classes: classes that may have a ready job. unplaceable: those of them that no machine
-    permits as of `policy_snapshot`. declined_until_ms: by (machine, class), the wall time until
-    which the machine, which returned a job as closed by its own clock, is offered none.
+    The values in its dicts are replaced, never changed, so that drafts can share them.
+    overrides: (`allow` or `pause`, end) by (machine id, command id); command id 0 means all.
+    ready_classes: classes that may have a ready job. unplaceable: classes that no machine permits
+    under the policies of `policy_snapshot`. declined_until_ms: by (machine id, class id), the time
+    (wall clock) until which the machine is offered no job of the class; see record_decline().
     """
 
     overrides: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
     semaphore_sizes: dict[str, int] = field(default_factory=dict)
     freed_by_freeze: frozenset[str] = frozenset()  # semaphores that frozen jobs release
-    disabled: frozenset[int] = frozenset()  # commands
+    disabled: frozenset[int] = frozenset()  # ids of disabled commands
     shares: FairShares = field(default_factory=FairShares)
     ready_classes: set[int] = field(default_factory=set)
     next_jobs: dict[int, NextJobs] = field(default_factory=dict)
@@ -61,13 +67,13 @@ class PlacementCache:
         )
 
     def invalidate(self, classes: Iterable[int]) -> None:
-        """Forget the jobs that were read of these classes, because some have changed."""
+        """Drop the cached next jobs of job classes, because some of their jobs have changed."""
         for class_id in classes:
             self.next_jobs.pop(class_id, None)
             self.ready_classes.add(class_id)
 
     def remove_class(self, class_id: int) -> None:
-        """Leave out a class without ready jobs, until the next ready one invalidates it."""
+        """Remove a class without ready jobs; invalidate() adds it again when a job is ready."""
         self.ready_classes.discard(class_id)
         self.next_jobs.pop(class_id, None)
         self.blocked.remove(class_id)
@@ -79,9 +85,10 @@ class PlacementCache:
         return tuple(self.overrides[key] for key in keys if key in self.overrides)
 
     def record_decline(self, machine_id: int, class_id: int, now_ms: int) -> None:
-        """Offer the machine no job of the class for DECLINED_MS.
+        """Stop offering a machine jobs of a class for DECLINED_MS, after it returned such a job.
 
-        By the machine's clock the hours are closed, so offers would only use up attempt numbers.
+        By the machine's clock its run window is closed: it returns every such job, and each try
+        uses up an attempt number.
         """
         self.declined_until_ms = {
             key: until_ms
@@ -91,7 +98,10 @@ class PlacementCache:
         self.declined_until_ms[machine_id, class_id] = now_ms + DECLINED_MS
 
     def decline_left_ms(self, machine_id: int, class_id: int, now_ms: int) -> int:
-        """Return how long the decline still lasts, or 0. A clock that stepped back ends it."""
+        """Return for how long (ms) a machine is still offered no job of a class, or 0.
+
+        If the clock was set back meanwhile, the result is 0.
+        """
         left_ms = self.declined_until_ms.get((machine_id, class_id), 0) - now_ms
         return left_ms if 0 < left_ms <= DECLINED_MS else 0
 

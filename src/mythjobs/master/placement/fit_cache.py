@@ -1,4 +1,4 @@
-"""Fit cache: how each class fits each machine, kept until a policy changes."""
+"""Fit cache: whether and how each job class may run on each machine, until a policy changes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from mythjobs.scheduler.window_state import WindowStateCache
 
 
 class FitCache:
-    """Derived from state and classes alone, so a turn needs no draft of it.
+    """Caches the fit of each job class on each machine.
 
-    Cleared when a turn is rolled back, because of classes that were inserted in that turn.
+    The fits follow from the master's state and the job classes alone, so a turn needs no draft of
+    this cache. Cleared when a turn is rolled back, which may have inserted job classes.
     """
 
     def __init__(self) -> None:
-        self._snapshots: dict[int, tuple[object, ...]] = {}  # by machine
-        self._fits: dict[int, dict[int, MachineFit]] = {}  # by machine, by class
+        self._snapshots: dict[int, tuple[object, ...]] = {}  # by machine id
+        self._fits: dict[int, dict[int, MachineFit]] = {}  # by machine id, then class id
         self.windows = WindowStateCache()
 
     def clear(self) -> None:
@@ -25,7 +26,10 @@ class FitCache:
         self.windows.clear()
 
     def refresh(self, state: MasterState) -> tuple[object, ...]:
-        """Remove outdated entries. Return a snapshot of all policy, to be compared for equality."""
+        """Remove outdated entries. Return a snapshot of all policies.
+
+        As long as no policy changes, the snapshots are equal.
+        """
         for machine_id, machine in state.machines.items():
             snapshot = _policy_snapshot(state, machine)
             if self._snapshots.get(machine_id) != snapshot:
@@ -37,7 +41,7 @@ class FitCache:
         return (available, state.placement.disabled, *self._snapshots.values())
 
     def fit(self, state: MasterState, machine: Machine, job_class: JobClass) -> MachineFit:
-        """Return the fit as of the last refresh()."""
+        """Return how a job class fits a machine, as of the last refresh()."""
         fits = self._fits.setdefault(machine.machine_id, {})
         found = fits.get(job_class.class_id)
         if found is None:
@@ -54,7 +58,7 @@ class FitCache:
 
 
 def _policy_snapshot(state: MasterState, machine: Machine) -> tuple[object, ...]:
-    """Return everything that the machine's fits depend on."""
+    """Return all policies and properties of a machine on which its cached fits depend."""
     overrides: tuple[object, ...] = ()
     if state.placement.overrides:
         entries = sorted(state.placement.overrides.items())

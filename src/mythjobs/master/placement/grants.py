@@ -1,4 +1,4 @@
-"""Grants: leases of chosen jobs, and the messages that give them to machines."""
+"""Grants: leases the jobs that placement has chosen, and sends them to their machines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from mythjobs.store.writes import job_state, jobs, readiness
 
 
 class GrantTerms(NamedTuple):
-    """Machine and terms of chosen jobs of a class. `run` lacks what differs from job to job."""
+    """Terms on which one machine gets jobs of one class.
+
+    run: how to execute the jobs, without fields that differ from job to job, such as argv.
+    """
 
     machine: Machine
     hours: Hours | None
@@ -55,14 +58,17 @@ def build_terms(
 
 
 def _count_eligible(turn: TurnContext, job_class: JobClass) -> int:
-    """Return how many machines, connected or not, are eligible by rights, pin and labels."""
+    """Return the number of machines, connected or not, that rights, pin and labels allow."""
     return sum(
         may_ever_run(job_class.requirements, each.facts()) for each in turn.state.machines.values()
     )
 
 
 def lease_jobs(turn: TurnContext, terms: dict[int, GrantTerms]) -> set[int]:
-    """Lease and grant these jobs. Return those that were still available."""
+    """Lease and grant jobs on the given terms (by job id). Return the ids of the leased jobs.
+
+    A job that is not ready any more, say because it was cancelled, is not leased.
+    """
     rows = [
         job_state.Placement(
             job_id, each.machine.machine_id, each.machine.boot_id, each.silence, each.lease_s
@@ -106,11 +112,11 @@ def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) ->
 
 
 def resend_grants(turn: TurnContext) -> None:
-    """Grant attempts again, under the same attempt numbers, whose grant may have been lost."""
+    """Send again the grants that may have been lost with a connection; attempt numbers stay."""
     for machine_id, job_id in turn.regrants:
         turn.working_on = unit = Unit("grant", job_id)
         if unit in turn.state.set_aside:
-            continue  # the next heartbeat returns the job to the queue
+            continue  # building the grant failed before; the next heartbeat requeues the job
         machine = turn.state.machines[machine_id]
         live = machine.live_attempts.get(job_id)
         row = jobs.read_submission(turn.tx, job_id)
@@ -128,7 +134,7 @@ def resend_grants(turn: TurnContext) -> None:
 
 
 def hold_failed_grants(turn: TurnContext) -> None:
-    """Hold queued jobs whose grant could not be made, so that a user sees and corrects them."""
+    """Hold queued jobs whose grant the master failed to build, so that a user corrects them."""
     failed = {unit.number: unit for unit in turn.state.set_aside if unit.kind == "grant"}
     if not failed:
         return
@@ -149,7 +155,7 @@ def hold_failed_grants(turn: TurnContext) -> None:
 
 
 def send_changed_terms(turn: TurnContext) -> None:
-    """Send connected machines the hours and limits of their attempts that changed."""
+    """Send connected machines the run windows and limits of live attempts that have changed."""
     for machine in turn.state.machines.values():
         if machine.connection is None or not machine.heartbeat_no:
             continue
@@ -177,7 +183,7 @@ def _build_limits_changed(
     command = turn.catalog.job_class(turn.tx, live.class_id).command
     run = build_common_run(command, settings.bounds, machine.capabilities)
     if command.name == RUN and (row := jobs.read_submission(turn.tx, job_id)) is not None:
-        # An ad-hoc run can have its own wall limit.
+        # An ad-hoc run can have a wall limit of its own among its arguments.
         run = build_run(command, row["arguments"], run)
     return m.LimitsChanged(job_id, live.n, *(getattr(run, name) for name in m.CHANGEABLE_LIMITS))
 
@@ -219,7 +225,7 @@ def encode_hours(hours: Hours | None) -> m.HoursSpec | None:
 
 
 def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[str]) -> m.RunSpec:
-    """Return what all runs of a command on a machine have in common."""
+    """Return the RunSpec fields that all jobs of a command have in common on a machine."""
     limits = bounds.limits()
     return m.RunSpec(
         [],
@@ -237,7 +243,8 @@ def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[s
         processes=limits.processes,
         nice=bounds.nice or 0,
         io=bounds.io or "",
-        # Without cgroups a job runs uncontained; a job whose limits need one is not placed here.
+        # On a machine without cgroups a job runs without one. A job whose limits need a cgroup is
+        # never placed on such a machine.
         contain=command.contain and "contain" in capabilities,
         best_effort=command.best_effort,
         leave_daemons=command.leave_daemons,
@@ -246,7 +253,7 @@ def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[s
 
 
 def build_run(command: Command, arguments: str, common: m.RunSpec) -> m.RunSpec:
-    """Return what the machine executes: the command's argv with the arguments filled in."""
+    """Return the complete RunSpec of a job: the command's argv with the arguments filled in."""
     if command.name == RUN:
         adhoc = msgspec.json.decode(arguments, type=AdHocRun)
         walls = [each for each in (adhoc.wall_s, common.wall_s) if each is not None]

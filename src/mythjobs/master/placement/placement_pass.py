@@ -1,4 +1,4 @@
-"""Placement pass: leases ready jobs to machines with capacity, whatever the size of the backlog."""
+"""Placement pass: leases ready jobs to machines with capacity, reading only the next few jobs."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ from mythjobs.scheduler.placement_walk import Choice, PermittedMachine, Placemen
 from mythjobs.scheduler.window_state import WindowState
 from mythjobs.store.queries import ready_jobs
 
-# A job that was cancelled after it was read is not leased; then the walk is repeated.
+# Maximum number of placement walks in a pass. A walk is repeated if a chosen job could not be
+# leased, because it was cancelled after it had been read.
 _MAX_TRIES: Final = 5
 _FIRST_READ: Final = 8
 
 
 def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
-    """Lease what can run. Then every machine is full, or has no ready job that it may run.
+    """Lease every ready job that can run: then each machine is full, or permits no ready job.
 
-    each_alone: one class after the other, after a failure, to find the class at fault.
+    each_alone: place one job class after the other, so that a class that causes an internal error
+    is found.
     """
     state, cache = turn.state, turn.state.placement
     cache.invalidate(state.classes_to_recheck)
@@ -61,7 +63,7 @@ def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
     for class_id in class_ids:
         turn.working_on = Unit("class", class_id)
         _place(turn, {class_id})
-        # So that the next class reads no job about a subject that this one has leased.
+        # Write changes, so that the next class reads no job about a subject that was just leased.
         turn.flush()
         cache.invalidate(state.classes_to_recheck)
         state.classes_to_recheck.clear()
@@ -69,9 +71,9 @@ def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
 
 
 def _place(turn: TurnContext, candidates: set[int]) -> None:
-    """Lease ready jobs of these classes."""
+    """Lease ready jobs of the given job classes to machines with capacity."""
     state, cache = turn.state, turn.state.placement
-    leased_subjects: dict[str, bool] = {}  # true: other jobs may overlap
+    leased_subjects: dict[str, bool] = {}  # True: jobs about the subject may overlap
     for _ in range(_MAX_TRIES):
         open_machines = [
             (capacity, machine)
@@ -88,7 +90,8 @@ def _place(turn: TurnContext, candidates: set[int]) -> None:
         leased = grants.lease_jobs(turn, _find_terms(turn, choices))
         if len(leased) == len(choices):
             return
-        # Other jobs about these subjects stay ready in the store until the end of the turn.
+        # Remember the leased subjects: other jobs about them stay ready in the store until the
+        # end of the turn, and must not be chosen.
         leased_subjects |= {
             job.subject: bool(job.overlap)
             for job, *_ in choices
@@ -139,7 +142,7 @@ def _choose(
 
 
 def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, GrantTerms]:
-    """Return the terms of each chosen job; those of one class and machine are equal."""
+    """Return the terms of each chosen job, by job id; computed once for a class and machine."""
     known: dict[tuple[int, int], GrantTerms] = {}
     found = {}
     before = turn.working_on
@@ -157,7 +160,7 @@ def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, GrantTerm
 
 
 class _StoreInput:
-    """`WalkInput` of the master: ready jobs from the placement cache, or from the store."""
+    """Input of the placement walk: ready jobs from the placement cache or the store, machines."""
 
     def __init__(
         self,
@@ -171,9 +174,11 @@ class _StoreInput:
             machine.machine_id: (capacity, machine.facts()) for capacity, machine in open_machines
         }
         self._has_several_classes = has_several_classes
-        # By class.
-        self._waiting: dict[int, list[ReadyJob]] = {}  # the next one last
-        self._is_complete: dict[int, bool] = {}  # no more were ready when the list was read
+        # By class id: ready jobs that were read, the next job last.
+        self._waiting: dict[int, list[ReadyJob]] = {}
+        # By class id: whether `_waiting` had all ready jobs of the class when it was read.
+        self._is_complete: dict[int, bool] = {}
+        # By class id: number of jobs that the walk has taken; the store still has them as ready.
         self._removed: Counter[int] = Counter()
         self._removed_ids: set[int] = set()
 
@@ -196,7 +201,7 @@ class _StoreInput:
         return min(sum(each.max_leases for each, _ in self._open.values()), MAX_PREFETCH)
 
     def _read(self, class_id: int, most: int) -> ReadyJob | None:
-        most += self._removed[class_id]  # these are still ready in the store
+        most += self._removed[class_id]  # removed jobs are still ready in the store
         rows = ready_jobs.read_next(self._turn.tx, class_id, most)
         self._is_complete[class_id] = len(rows) < most
         fresh = [each for each in rows if each.job_id not in self._removed_ids]
@@ -208,7 +213,7 @@ class _StoreInput:
         self._removed[class_id] += 1
 
     def save_remaining(self) -> None:
-        """Keep what was read and not removed for the next turn."""
+        """Keep the jobs that were read but not chosen in the placement cache, for the next turn."""
         for class_id, waiting in self._waiting.items():
             is_complete = self._is_complete[class_id] and len(waiting) <= MAX_NEXT_JOBS
             if waiting:
@@ -226,7 +231,10 @@ class _StoreInput:
         return current_requirements(self._turn.state, self._job_class(class_id))
 
     def permitted_machines(self, class_id: int, /) -> list[PermittedMachine]:
-        """A class that no machine permits is left out of later passes until policy changes."""
+        """Return the machines with capacity whose policy permits a job class.
+
+        If no machine permits the class, later passes skip it until a policy changes.
+        """
         state, job_class = self._turn.state, self._job_class(class_id)
         fits = [
             (each.machine_id, self._turn.fits.fit(state, each, job_class))
@@ -258,7 +266,7 @@ class _StoreInput:
 
 
 def current_requirements(state: MasterState, job_class: JobClass) -> Requirements:
-    """Return the requirements of a class with the current state of its command."""
+    """Return a job class's requirements, with whether it is disabled, deferred or set aside."""
     command_id, requirements = job_class.command_id, job_class.requirements
     set_aside = state.set_aside.get(Unit("class", job_class.class_id))
     error = "" if set_aside is None else set_aside.error
@@ -276,7 +284,10 @@ def current_requirements(state: MasterState, job_class: JobClass) -> Requirement
 
 
 def list_running(state: MasterState, units_of: Callable[[int], Units]) -> Iterator[RunningAttempt]:
-    """`units_of` returns the semaphore units of each job of a class."""
+    """Yield all live attempts with the semaphore units that they use.
+
+    units_of: function that returns the semaphore units of a job of a class, by class id.
+    """
     freed = state.placement.freed_by_freeze
     for machine in state.machines.values():
         for live in machine.live_attempts.values():

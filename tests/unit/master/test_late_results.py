@@ -139,3 +139,17 @@ def test_unknown_attempts_are_rejected_as_stale_without_an_event(master: LeaseHa
     master.send_frame(attic, m.Started(99, 1, 0), m.Heartbeat(2, [m.HeldAttempt(98, 4, "running")]))
     assert {(each.job, each.n) for each in master.received(m.Stale)} == {(99, 1), (98, 4)}
     assert master.events(99) == master.events(98) == []
+
+
+def test_a_stale_attempt_is_recorded_once_however_often_it_is_reported(
+    master: LeaseHarness,
+) -> None:
+    job = lost_job(master)
+    attic = master.reconnect(held={(job, 1): "running"})
+    for _ in range(4):
+        master.heartbeat(attic)
+    master.disconnect(attic)
+    master.heartbeat(master.reconnect())
+    # Each time the machine is told to stop the attempt.
+    assert len(master.received(m.Stale)) == 7
+    assert master.events(job).count("stale") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from mythjobs.errors import ProtocolError
 from mythjobs.master.attempts.retry import AttemptHistory, decide
@@ -12,7 +13,7 @@ from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.protocol.messages import Ended, Stale
-from mythjobs.store.writes import job_state, late_results
+from mythjobs.store.writes import events, job_state, late_results
 
 # Outcomes that can be accepted late, because the command ended by itself. A forced end, such as
 # a stop or a breach, says nothing about the command's own result.
@@ -43,12 +44,7 @@ class LateResults:
         if not keys:
             return
         ended = late_results.find_ended_attempts(self._turn.tx, keys)
-        for (_, job_id, n), machine in self._rejected.items():
-            found = ended.get((job_id, n))
-            # Record the event only if this machine really had the attempt.
-            if found is not None and found.machine_id == machine.machine_id:
-                detail = f"{machine.name} still had this attempt; rejected as stale"
-                self._turn.add_event(job_id, n, "stale", detail)
+        self._add_stale_events(ended)
         final: dict[int, JobState] = {}
         for machine, message in self._results:
             found = ended.get((message.job, message.n))
@@ -58,6 +54,22 @@ class LateResults:
             if event is not None and target(event) in FINAL:
                 final[message.job] = target(event)
         self._turn.record_final(final)
+
+    def _add_stale_events(self, ended: Mapping[tuple[int, int], late_results.EndedAttempt]) -> None:
+        """Record the rejected attempts that their machines really had, each once.
+
+        A machine that cannot stop an attempt reports it with every heartbeat.
+        """
+        had = {
+            (job_id, n): machine
+            for (_, job_id, n), machine in self._rejected.items()
+            if (found := ended.get((job_id, n))) and found.machine_id == machine.machine_id
+        }
+        known = events.find_attempts(self._turn.tx, "stale", [job_id for job_id, _ in had])
+        for (job_id, n), machine in had.items():
+            if (job_id, n) not in known:
+                detail = f"{machine.name} still had this attempt; rejected as stale"
+                self._turn.add_event(job_id, n, "stale", detail)
 
     def _apply(
         self, machine: Machine, message: Ended, old: late_results.EndedAttempt

@@ -24,17 +24,20 @@ from mythjobs.web.routes.maintenance import SLICE_JOBS as PRUNE_JOBS
 
 CLASSES: Final = 50
 ROUNDS: Final = 5
-BATCH_JOBS: Final = 1000
-BURST: Final = 128
-DUE_JOBS: Final = 500
+BATCH_JOBS: Final = 500
+BURST: Final = 256
+DUE_JOBS: Final = 250
 TURN_BAR_MS: Final = 50.0
 HOUR_MS: Final = 3_600_000
 
 
 class Turn(TypedDict):
+    """cpu_ms: of the turn's thread, less affected by other load than the time."""
+
     kind: str
     longest_ms: float
     with_commit_ms: float
+    cpu_ms: float
 
 
 class Figures(TypedDict):
@@ -60,20 +63,20 @@ class Bench:
         self._core = MasterCore(allow_local=True, local_jobs=0)
         self.store.run_transaction(lambda tx: self._core.load(tx, master_now()))
         self._now = master_now()
-        self.longest: dict[str, tuple[float, float]] = {}
+        self.longest: dict[str, tuple[float, ...]] = {}
 
     def turn(self, kind: str, *items: requests.Request | requests.Message) -> dict[int, object]:
-        start_s = time.perf_counter()
+        start_s, cpu_s = time.perf_counter(), time.thread_time()
         with self.store.transaction() as tx:
             result = self._core.run_turn(tx, list(items), self._now)
-            decided_s = time.perf_counter()
+            decided_s, cpu_s = time.perf_counter(), time.thread_time() - cpu_s
         committed_s = time.perf_counter()
         self.store.checkpoint()
         self._core.state = result.state
-        core_ms, turn_ms = (1000 * (each - start_s) for each in (decided_s, committed_s))
         if kind:
-            old = self.longest.get(kind, (0.0, 0.0))
-            self.longest[kind] = (max(old[0], core_ms), max(old[1], turn_ms))
+            times = (1000 * (decided_s - start_s), 1000 * (committed_s - start_s), 1000 * cpu_s)
+            old = self.longest.get(kind, times)
+            self.longest[kind] = tuple(map(max, old, times))
         return result.responses
 
     def finish_upkeep(self, kind: str) -> None:
@@ -124,9 +127,9 @@ def run_submits(bench: Bench) -> None:
 
 
 def run_batches(bench: Bench) -> None:
-    bench.insert_batch(3 * BATCH_JOBS, last=True)
+    bench.insert_batch(4 * BATCH_JOBS, last=True)
     bench.finish_upkeep(f"open {UPKEEP_JOBS} jobs about subjects")
-    ids = bench.insert_batch(3 * BATCH_JOBS, last=False)
+    ids = bench.insert_batch(4 * BATCH_JOBS, last=False)
     bench.turn("begin to drop a batch", requests.DropBatch(ids))
     bench.finish_upkeep(f"delete {UPKEEP_JOBS} jobs of a failed batch")
 
@@ -185,9 +188,14 @@ KINDS: Final[tuple[Callable[[Bench], None], ...]] = (
 )  # fmt: skip
 
 
-def _read(turns: dict[str, tuple[float, float]]) -> Iterator[Turn]:
-    for kind, (core_ms, turn_ms) in turns.items():
-        yield {"kind": kind, "longest_ms": core_ms, "with_commit_ms": turn_ms}
+def _read(turns: dict[str, tuple[float, ...]]) -> Iterator[Turn]:
+    for kind, (core_ms, turn_ms, cpu_ms) in turns.items():
+        yield {
+            "kind": kind,
+            "longest_ms": core_ms,
+            "with_commit_ms": turn_ms,
+            "cpu_ms": cpu_ms,
+        }
 
 
 def measure(arguments: argparse.Namespace) -> Figures:
@@ -217,7 +225,7 @@ def rows(result: Figures) -> tuple[str, list[figures.Row]]:
         figures.Row(
             each["kind"],
             f"{each['longest_ms']:.1f} ms",
-            f"{each['with_commit_ms']:.1f} ms with commit",
+            f"CPU {each['cpu_ms']:.1f} ms, with commit {each['with_commit_ms']:.1f} ms",
             bar=f"≤ {TURN_BAR_MS:.0f} ms",
             is_met=each["longest_ms"] <= TURN_BAR_MS,
         )

@@ -23,7 +23,7 @@ _log = logging.getLogger("mythjobs.master")
 
 # Maximum number of requests and messages in a turn: enough to share one fsync in a burst, few
 # enough to keep the turn short.
-_MAX_BATCH: Final = 512
+_MAX_BATCH: Final = 256
 _RETRY_MS: Final = 1000
 # Maximum wait for the next timer. A job's start time can be so far away that the operating system
 # rejects it as a timeout.

@@ -8,7 +8,7 @@ from mythjobs.store.writes import commands, deadlines, readiness
 
 # Maximum number of jobs whose timers fire in one turn, to keep turns short; the next turn
 # handles the rest.
-_MAX_JOBS = 500
+_MAX_JOBS = 250
 
 
 def run_due(turn: TurnContext, work: OwnWork = OwnWork.TIMERS) -> None:

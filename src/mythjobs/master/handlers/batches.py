@@ -17,7 +17,7 @@ from mythjobs.protocol.requests import MAX_BATCH_JOBS, BatchSubmit
 from mythjobs.store.writes import batches, commands, jobs
 
 # Maximum number of a batch's jobs that one turn inserts, because other requests share the turn.
-SLICE_JOBS: Final = 1000
+SLICE_JOBS: Final = 500
 
 _line_decoder = msgspec.json.Decoder(dict[str, str | int | float | None])
 

@@ -31,11 +31,12 @@ from mythjobs.web.server.openapi import error_responses
 MAX_LISTED: Final = 1000
 Action = Literal["cancel", "hold", "release", "rerun", "pause", "resume"]
 
-# Jobs per request to the master, so that other requests of the same turn are not delayed.
-SLICE_JOBS: Final = 500
+# Maximum number of jobs that one transaction of the master acts on, so that other requests in the
+# same transaction are not delayed.
+SLICE_JOBS: Final = 250
 _MAX_ERRORS: Final = 20
 _LIVE: Final = (JobState.LEASED, JobState.RUNNING)
-# The states in which an action has an effect.
+# Job states in which each action has an effect.
 _STATES: Final[dict[str, tuple[JobState, ...]]] = {
     "cancel": (JobState.QUEUED, *_LIVE),
     "hold": (JobState.QUEUED,),
@@ -159,7 +160,7 @@ def _make_action_route(action: Action, summary: str) -> Any:
     async def act_on_jobs(request: ApiRequest, data: JSONBody[JobIds]) -> responses.ActionResults:
         make_request = _request_maker(action, get_submitter(request))
         ids = check_ids(data)
-        # The store cannot be queried for ids outside its integer range.
+        # Omit ids beyond the store's 64-bit integers, which its queries cannot contain.
         valid = [each for each in ids if is_valid_id(each)]
         master = get_master(request)
         acted: list[JobActionResult] = []
@@ -192,8 +193,8 @@ def _request_maker(action: Action, by: str) -> Callable[[list[int]], requests.Re
 class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     """An action on all jobs that match every given field.
 
-    Without `states`, in all states in which the action has an effect. lost: jobs that are held
-    because they were lost too often in a row.
+    states: default is all states in which the action has an effect. lost: only jobs that are held
+    because their attempts were lost too often in a row.
     """
 
     act: Action
@@ -213,7 +214,7 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
 async def act_on_matching(
     request: ApiRequest, data: JSONBody[ActOnMatching]
 ) -> responses.MatchingActionResult:
-    """Act in slices, one per turn, until done or the client disconnects.
+    """Act on slices of jobs, one per transaction, until done or the client disconnects.
 
     Jobs submitted after the request began are not affected.
     """

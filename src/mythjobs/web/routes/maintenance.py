@@ -18,8 +18,8 @@ from mythjobs.web.routes.validation import check_time_ms
 from mythjobs.web.server.openapi import error_responses
 
 FinalState = Literal["succeeded", "failed", "cancelled"]
-# Jobs examined per turn.
-SLICE_JOBS: Final = 1000
+# Maximum number of jobs that one transaction of the master examines.
+SLICE_JOBS: Final = 500
 _MAX_VIOLATIONS: Final = 1000
 
 
@@ -31,7 +31,7 @@ class Prune(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WhatIfSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings to try: tables of machines and commands by name, sizes of semaphores."""
+    """Changed settings for a replay: keys of machines and commands by name, semaphore sizes."""
 
     machines: dict[str, dict[str, object]] = field(default_factory=dict)
     commands: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -57,7 +57,7 @@ async def check_invariants(request: ApiRequest) -> responses.Checked:
     responses=error_responses(),
 )
 async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> responses.Pruned:
-    """Delete in slices, one per turn, until done or the client disconnects."""
+    """Delete slices of jobs, one per transaction, until done or the client disconnects."""
     before_ms = check_time_ms(data.before_ms, "before_ms")
     assert before_ms is not None
     master, disconnected = get_master(request), get_disconnect(request)

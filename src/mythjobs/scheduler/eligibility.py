@@ -17,7 +17,7 @@ from mythjobs.scheduler.window_state import WindowState
 
 
 class Requirements(NamedTuple):
-    """What every job of a class requires, and the current state of its command."""
+    """Requirements shared by all jobs of a job class, and the current state of their command."""
 
     command: str
     command_id: int = 0
@@ -33,13 +33,13 @@ class Requirements(NamedTuple):
     semaphores: Units = ()
     best_effort: bool = False
     at_most: int | None = None
-    capabilities: tuple[str, ...] = ()  # of Hello.can, besides those that limits and hours need
+    capabilities: tuple[str, ...] = ()  # of Hello.can, beyond those for limits and hours
 
 
 class MachineFacts(NamedTuple):
-    """A machine as placement sees it.
+    """Facts about a machine that decide which jobs it gets.
 
-    running: leased and started attempts. can: limits that the machine enforces by itself
+    running: number of leased and started attempts. can: what the machine enforces by itself
     (`protocol.messages.CAPABILITIES`). clock_skew_ms: the machine's wall clock minus the master's
     when the last heartbeat arrived.
     """
@@ -57,7 +57,7 @@ class MachineFacts(NamedTuple):
 
 
 class EffectiveSettings(NamedTuple):
-    """Hours and limits of a class on a machine, combined from command, machine and job."""
+    """Hours and limits of a job class on a machine, combined from command, machine and job."""
 
     hours: Hours | None = None
     bounds: Bounds = Bounds()
@@ -65,10 +65,10 @@ class EffectiveSettings(NamedTuple):
 
 
 class MachineFit(NamedTuple):
-    """How a class fits a machine, as far as policy alone decides it.
+    """How a job class fits a machine, as far as policy alone decides it.
 
-    permitted: static policy allows this class on this machine. unconditional: a permitted job
-    needs a free slot and nothing else, whatever the time and whatever else runs.
+    permitted: policy allows the class on the machine. unconditional: if permitted, a job needs
+    only a free slot, because no run window, ceiling or semaphore applies.
     """
 
     settings: EffectiveSettings
@@ -77,10 +77,10 @@ class MachineFit(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What changes without a change of policy: time, running attempts, learned durations.
+    """Inputs of eligibility that change without a change of policy: time and running attempts.
 
-    reserved: by semaphore, the class that its free units are reserved for. declined_ms: how
-    long the machine is still offered no job of the class, because it returned one.
+    reserved: job class for which a semaphore's free units are reserved, by semaphore name.
+    declined_ms: for how long the machine gets no more job of the class, because it returned one.
     """
 
     now_ms: int
@@ -93,7 +93,7 @@ class Conditions(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Result of one rule on one machine; `detail` says why it is not met."""
+    """Whether a machine meets one rule of eligibility; `detail` says why not."""
 
     rule: str
     ok: bool
@@ -109,7 +109,8 @@ class Candidate(NamedTuple):
     conditions: Conditions
 
 
-# A check returns "" if its rule is met, else the reason, worded to follow the machine's name.
+# Function that checks a rule: returns "" if the machine meets it, else the reason, worded to
+# follow the machine's name.
 Check = Callable[[Candidate], str]
 
 
@@ -237,7 +238,7 @@ def _check_slots(candidate: Candidate) -> str:
     return "" if is_free else f"no free slot ({machine.jobs} in use)"
 
 
-# Rules that only a change of policy changes.
+# Rules whose result changes only with policy: settings of the machine, the command or the job.
 POLICY_RULES: Final[tuple[tuple[str, Check], ...]] = (
     ("rights", _check_rights),
     ("pin", _check_pin),
@@ -245,7 +246,7 @@ POLICY_RULES: Final[tuple[tuple[str, Check], ...]] = (
     ("limits", _check_limits),
     ("zone", _check_zone),
 )
-# Rules that time and other jobs change.
+# Rules whose result changes with time and with the jobs that run.
 STATE_RULES: Final[tuple[tuple[str, Check], ...]] = (
     ("window", _check_window),
     ("clock", _check_declined),
@@ -260,14 +261,14 @@ ALL_RULES: Final[tuple[tuple[str, Check], ...]] = (
     *STATE_RULES,
     ("room", _check_slots),
 )
-# Of the rules that are met, only these are listed.
+# Rules that `mythjobs why` lists even if they are met.
 _ALWAYS_LISTED: Final = frozenset({"rights", "connected", "window", "room"})
 _NO_SETTINGS: Final = EffectiveSettings()
 _NO_CONDITIONS: Final = Conditions(0, UsageCounts(()), {})
 
 
 def check_rules(candidate: Candidate) -> list[Rule]:
-    """Return the result of every rule, in the order in which `why` lists them."""
+    """Return the rules that `mythjobs why` lists, in its order: all unmet and some met ones."""
     found = []
     for name, check in ALL_RULES:
         reason = check(candidate)
@@ -282,19 +283,22 @@ def check_rules(candidate: Candidate) -> list[Rule]:
 def is_permitted(
     requirements: Requirements, machine: MachineFacts, settings: EffectiveSettings
 ) -> bool:
-    """Return whether policy allows the class on the machine, at some hour and with a free slot."""
+    """Return whether policy allows the class on the machine, whatever the hour and free slots."""
     candidate = Candidate(requirements, machine, settings, _NO_CONDITIONS)
     return not any(check(candidate) for _, check in POLICY_RULES)
 
 
 def may_ever_run(requirements: Requirements, machine: MachineFacts) -> bool:
-    """Return whether rights, pin and labels allow the class on the machine."""
+    """Return whether rights, pin and labels allow the class on the machine.
+
+    Unlike limits and zone, these rules do not depend on what the machine reports.
+    """
     candidate = Candidate(requirements, machine, _NO_SETTINGS, _NO_CONDITIONS)
     return not any(check(candidate) for _, check in POLICY_RULES[:3])
 
 
 def find_blocking_rule(candidate: Candidate) -> str:
-    """Return the first state rule that is not met, free slots aside; "" if all are met."""
+    """Return the name of the first of STATE_RULES that is not met; "" if all are met."""
     for name, check in STATE_RULES:
         if check(candidate):
             return name
@@ -308,7 +312,7 @@ def combine_settings(
     job_limits: Bounds = NO_BOUNDS,
     overrides: Overrides = (),
 ) -> EffectiveSettings:
-    """Return the settings of a command on a machine.
+    """Return the hours and limits of a command's job on a machine.
 
     zone: the machine's own time zone, used if its policy names none.
     """
@@ -327,7 +331,7 @@ def combine_settings(
 def compute_fit(
     requirements: Requirements, machine: MachineFacts, settings: EffectiveSettings
 ) -> MachineFit:
-    """Return how the class fits the machine."""
+    """Return whether policy permits the class on the machine, and whether a slot is then enough."""
     is_unconditional = (
         settings.hours is None
         and machine.policy.command(requirements.command).jobs is None
@@ -338,7 +342,7 @@ def compute_fit(
 
 
 def find_command_stop(requirements: Requirements, now_ms: int) -> tuple[str, str] | None:
-    """Return code and sentence of why no job of the command may start now on any machine."""
+    """Return (code, sentence) if no job of the command may start now on any machine, else None."""
     command = requirements.command
     if not requirements.enabled:
         sentence = f"{command} is disabled; enable it with `mythjobs command enable {command}`"
@@ -348,5 +352,5 @@ def find_command_stop(requirements: Requirements, now_ms: int) -> tuple[str, str
     if requirements.put_off_ms is not None and now_ms < requirements.put_off_ms:
         left = humanize_duration((requirements.put_off_ms - now_ms) / 1000)
         why = f" ({requirements.put_off_reason})" if requirements.put_off_reason else ""
-        return "put_off", f"{command} is put off for {left}{why}"
+        return "put_off", f"{command} is deferred for {left}{why}"
     return None

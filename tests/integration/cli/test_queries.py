@@ -188,7 +188,7 @@ def test_status_shows_disabled_and_put_off_commands(call: Call, master: Master) 
     master.answers["GET status"] = {**STATUS, "commands": [off | {"enabled": False}, late]}
     out = call("status").out
     assert "\na             1        0                disabled\n" in out
-    assert "put off until 2096-10-02 " in out
+    assert "deferred until 2096-10-02 " in out
 
 
 def test_status_says_what_is_set_aside_after_an_internal_error(call: Call, master: Master) -> None:

@@ -219,7 +219,7 @@ def test_units_reserved_for_another_class_are_not_used() -> None:
         (
             {"put_off_ms": NOON + 90_000, "put_off_reason": "NAS offline"},
             "put_off",
-            "flag is put off for 1 min 30 s (NAS offline)",
+            "flag is deferred for 1 min 30 s (NAS offline)",
         ),
         ({"pin": "cellar"}, "no_such_machine", "no machine named cellar has ever joined"),
         ({"labels": ("gpu",)}, "no_label", "attic has no label gpu"),

@@ -70,7 +70,7 @@ def show(session: Session, name: str, revisions: bool, revision: int | None, as_
         return
     for line in _format_comments(found):
         terminal.print_line(f"# {line}")
-    # TOML has control characters escaped.
+    # Safe on a terminal, because TOML has control characters escaped.
     print(format_toml(found["definition"]), end="")
 
 
@@ -87,7 +87,7 @@ def _format_comments(found: Json) -> Iterator[str]:
     yield f"revision {found['revision']} of {format_time(found['revised_ms'])}{disabled}"
     if found["put_off_ms"] is not None:
         why = f": {found['put_off_reason']}" if found["put_off_reason"] else ""
-        yield f"put off until {format_time(found['put_off_ms'])}{why}"
+        yield f"deferred until {format_time(found['put_off_ms'])}{why}"
     yield from _format_statistics(found["statistics"])
 
 
@@ -116,7 +116,7 @@ def _format_statistics(of: Json) -> Iterator[str]:
 @json_option
 @pass_session
 def enable(session: Session, name: str, as_json: bool) -> None:
-    """Let jobs of a command start again, at once, even if the command was put off."""
+    """Let jobs of a command start again, at once, even if the command was deferred."""
     _set_enabled(session, name, True, as_json)
 
 

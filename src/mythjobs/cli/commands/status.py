@@ -51,7 +51,7 @@ def _describe_lost(jobs: list[int]) -> str:
 
 
 def _describe_set_aside(unit: dict[str, Any]) -> str:
-    """Say what the master leaves out after an internal error, and how it is tried again."""
+    """Return a message: what the master skips after an internal error, and how to retry it."""
     error = f"after an internal error ({unit['error']}); the master's log has the traceback"
     match unit["kind"]:
         case "class":
@@ -90,7 +90,7 @@ def _format_note(command: dict[str, Any], now_ms: int) -> str:
     if not command["enabled"]:
         return "disabled"
     until_ms = command["put_off_ms"]
-    return "" if until_ms is None else f"put off until {format_short_time(until_ms, now_ms)}"
+    return "" if until_ms is None else f"deferred until {format_short_time(until_ms, now_ms)}"
 
 
 def _format_age(since_ms: int | None, now_ms: int) -> str:

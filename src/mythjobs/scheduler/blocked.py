@@ -16,7 +16,7 @@ from mythjobs.scheduler.eligibility import (
 )
 
 NO_SUCH_MACHINE: Final = "no_such_machine"
-# By rule.
+# Reason code by the name of the eligibility rule that is not met.
 REASON_CODES: Final = {
     "rights": "not_allowed",
     "pin": "pinned",
@@ -50,14 +50,14 @@ class JobFacts(NamedTuple):
 
 
 def find_job_wait(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
-    """Return code and sentence of what a queued job itself waits for; None if it is ready."""
+    """Return (code, sentence) for a queued job that is not ready to be placed; None if it is."""
     if job.hold == 1:
         return job.reason_code or "held", job.reason or "held; release it with `mythjobs release`"
     if job.hold:
         return "batch_opening", "its batch is still being submitted"
     if job.not_before_ms is not None:
         left_s = max(job.not_before_ms - now_ms, 0) / 1000
-        # During a back-off the stored reason is how the last attempt ended.
+        # During a back-off the stored reason tells how the last attempt ended.
         after = f": {job.reason}" if job.reason else ""
         return "not_before", f"waits for its start time (in {humanize_duration(left_s)}){after}"
     if job.unmet:
@@ -71,10 +71,10 @@ def find_job_wait(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
 def explain_wait(
     requirements: Requirements, candidates: Sequence[Candidate], now_ms: int
 ) -> tuple[str, str]:
-    """Return code and sentence of why a ready job of this class does not start.
+    """Return (code, sentence) for why a ready job of this class does not start.
 
-    `candidates` has every machine. The reason is the first rule that leaves no machine, worded
-    for the machines that met all rules before it.
+    candidates: all machines. Each rule in turn excludes machines. The reason is the rule that
+    excludes the last ones, and the sentence names those.
     """
     stopped = find_command_stop(requirements, now_ms)
     if stopped is not None:
@@ -99,7 +99,10 @@ def explain_wait(
 def add_unknown_machines(
     reason: tuple[str, str], requirements: Requirements, names: Collection[str]
 ) -> tuple[str, str]:
-    """Return the reason with a note on machines that the job names and that have never joined."""
+    """Append to a reason which machines the job is pinned to or prefers that have never joined.
+
+    names: of all machines that have joined.
+    """
     code, sentence = reason
     pin = requirements.pin
     if pin and pin not in names and code != NO_SUCH_MACHINE:
@@ -143,7 +146,7 @@ def _describe(
 
 
 def _describe_opening(requirements: Requirements, candidates: Sequence[Candidate]) -> str:
-    """Name the machine whose hours open first."""
+    """Return a sentence with the machine whose run window opens first, and when."""
     openings = [
         (conditions.window.opens_ms, machine.name, settings.hours, conditions.now_ms)
         for _, machine, settings, conditions in candidates

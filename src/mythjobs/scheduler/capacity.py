@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
-# The master leases jobs ahead to a machine that, by learned durations, starts them within this
-# time, so that no slot waits for a round trip. At most MAX_PREFETCH, and no long jobs.
+# Prefetch: a machine gets more leases than it has free slots if, by learned durations, slots become
+# free within this time. So no slot is idle for a round trip. Longer jobs are not prefetched.
 PREFETCH_S: Final = 0.2
 MAX_PREFETCH: Final = 256
 
-Units = tuple[tuple[str, int], ...]  # (semaphore, units)
+Units = tuple[tuple[str, int], ...]  # (semaphore name, number of units)
 
 
 def free_slots(ceiling: int, running: int) -> int:
-    """Return how many more attempts may run. Master and agent both use this rule."""
+    """Return how many more attempts a machine may run. Master and agent both use this rule."""
     return max(ceiling - running, 0)
 
 
@@ -31,9 +31,9 @@ def prefetch_limit(slots: int, typical_s: float | None) -> int:
 
 
 class MachineCapacity:
-    """What a machine can still be leased, by its ceiling and by learned durations.
+    """Decides whether a machine can take one more lease, by its slots and by learned durations.
 
-    live: (learned duration or None, priority, whether started) of each live attempt.
+    live: (learned duration or None, priority, whether started) of each attempt on the machine.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MachineCapacity:
         self.slots = slots
         self.leased = 0
         self._long = 0  # leased attempts that are too long for prefetch, or of unknown duration
-        self._unstarted: Counter[int] = Counter()  # by priority
+        self._unstarted: Counter[int] = Counter()  # leased attempts not yet started, by priority
         for typical_s, priority, is_started in live:
             self.leased += 1
             self._long += not _is_short(typical_s)
@@ -52,13 +52,13 @@ class MachineCapacity:
 
     @property
     def is_full(self) -> bool:
-        """Whether the machine takes no job of any duration."""
+        """True if the machine can take no job, however short."""
         if self.leased < self.slots:
             return False
         return self.slots <= self._long or self.leased >= self.slots + 2 * MAX_PREFETCH
 
     def can_take(self, typical_s: float | None, priority: int) -> bool:
-        """Return whether one more job can start at once or, by durations, within PREFETCH_S."""
+        """Return whether one more job can start at once or, by learned durations, in PREFETCH_S."""
         if self.leased < self.slots:
             return True
         if self.is_full:
@@ -66,11 +66,11 @@ class MachineCapacity:
         ahead = sum(count for other, count in self._unstarted.items() if other >= priority)
         if not _is_short(typical_s):
             return ahead == 0
-        # Slots with a long job become free too late to count.
+        # Slots with a long job do not count, because they become free too late.
         return ahead < prefetch_limit(self.slots - self._long, typical_s)
 
     def add(self, typical_s: float | None, priority: int) -> None:
-        """Count a new lease."""
+        """Record a new lease of the machine."""
         self.leased += 1
         self._long += not _is_short(typical_s)
         self._unstarted[priority] += 1
@@ -87,8 +87,8 @@ def _is_short(typical_s: float | None) -> bool:
 def units_in_use(units: Units, freed_by_freeze: Collection[str], *, frozen: bool) -> Units:
     """Return the semaphore units that a live attempt uses.
 
-    `freed_by_freeze` are the semaphores that frozen attempts release. A thawed attempt uses its
-    units again at once, even if that exceeds the semaphore's size; then nothing else that needs
+    freed_by_freeze: semaphores whose units an attempt releases while frozen. When thawed it uses
+    them again at once, even if that exceeds the semaphore's size; then no other job that needs
     the semaphore starts until enough units are free.
     """
     if not frozen or not freed_by_freeze:

@@ -23,10 +23,10 @@ def forecast_times(
     ahead_s: float,
     typical_s: float | None,
 ) -> ExpectedTimes | None:
-    """Return when the job starts and ends; None if that is unknown or never.
+    """Return when a job will start and end on a machine; None if that is unknown or never.
 
-    slots_free_ms: when each slot of the machine becomes free. ahead_s: machine time of the jobs
-    ahead, which the slots share while the hours are open. typical_s: usual duration of the job.
+    slots_free_ms: when each slot of the machine becomes free. ahead_s: total duration of the jobs
+    ahead, which run in all slots while the hours are open. typical_s: usual duration of the job.
     """
     if not slots_free_ms:
         return None
@@ -53,7 +53,10 @@ def forecast_times(
 def _find_frozen_end(
     at: int, windows: Sequence[tuple[int, int, int]], left_ms: float
 ) -> int | None:
-    """Return the end of a job that is frozen outside these windows; None if past the last."""
+    """Return the end of a job with `left_ms` of work that is frozen outside these windows.
+
+    None if it does not end within the last of them.
+    """
     for begin, end, _ in windows:
         begin = max(begin, at)
         if left_ms <= end - begin:
@@ -63,7 +66,7 @@ def _find_frozen_end(
 
 
 def _list_windows(now_ms: int, hours: Hours | None) -> list[tuple[int, int, int]]:
-    """Return (begin, end, level) of the times at which the hours are open, from now on."""
+    """Return the periods from now on in which the hours are open, as (begin, end, level)."""
     if hours is None:
         return [(now_ms, now_ms + 100 * _HORIZON_MS, 2**31)]
     until_ms = now_ms + _HORIZON_MS
@@ -74,7 +77,7 @@ def _list_windows(now_ms: int, hours: Hours | None) -> list[tuple[int, int, int]
 
 
 def _find_work_end(free: list[int], work_ms: float) -> int:
-    """Return when slots that become free at these instants have done this work together."""
+    """Return when slots that become free at the instants `free` have finished `work_ms` of work."""
     for number, at in enumerate(free, start=1):
         following = free[number] if number < len(free) else None
         if following is not None and (following - at) * number < work_ms:

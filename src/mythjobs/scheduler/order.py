@@ -8,21 +8,21 @@ from heapq import heappop, heappush, heapreplace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-# The duration that a job is charged before its command's duration is learned.
+# Duration with which a job is charged while the usual duration of its command is unknown.
 UNLEARNED_S: Final = 10.0
-# A job that waits this long for semaphores alone gets their free units reserved.
+# Semaphore units are reserved for a job that has waited this long for nothing else.
 STARVING_S: Final = 60.0
-# Later than every deadline: instants end with the year 9999.
+# Later than every deadline, because deadlines end with the year 9999.
 _NEVER_MS: Final = 2**53
 
 
 def deadline_order(deadline_ms: int | None) -> int:
-    """Return a sort key: earlier deadlines first, and 0, the last, for no deadline."""
+    """Return a deadline as a sort key: the earlier, the smaller; 0, the greatest, for none."""
     return 0 if deadline_ms is None else deadline_ms - _NEVER_MS
 
 
 class ReadyJob(NamedTuple):
-    """A job that waits for a machine only."""
+    """A job that waits only for a machine with capacity."""
 
     job_id: int
     class_id: int
@@ -33,26 +33,26 @@ class ReadyJob(NamedTuple):
 
 
 class SortKey(NamedTuple):
-    """Position of a class's first job in the order; the smallest comes first."""
+    """Sort key of a job, compared field by field; the job with the smallest key is placed first."""
 
     priority: int  # negated
-    submitter: float  # start tag
+    submitter: float  # start tag of the submitter in FairShares
     deadline: int  # deadline_order
-    command: float  # start tag
+    command: float  # start tag of the submitter's jobs of this command
     job_id: int
 
 
 @dataclass(slots=True)
 class FairShares:
-    """Machine time that was leased, by submitter and by command of a submitter.
+    """Machine time leased to each flow: each submitter, and each command of a submitter.
 
     Start-time fair queueing (Goyal, Vin and Cheng 1996): the start tag of a flow is the finish
     tag of its last job, but at least the virtual time, which is the start tag of the job that
-    was leased last. So an idle flow saves up nothing, and a waiting flow always gets its turn.
+    was leased last. So an idle flow saves up no credit, and a waiting flow is never starved.
     No clock is read, so equal histories give equal orders.
     """
 
-    # By (submitter, command); command 0 is the submitter's own flow.
+    # Finish tags by (submitter, command id); command 0 is the flow of all jobs of the submitter.
     finish_tags: dict[tuple[str, int], float] = field(default_factory=dict)
     command_virtual_times: dict[str, float] = field(default_factory=dict)  # by submitter
     virtual_time: float = 0.0
@@ -65,10 +65,10 @@ class FairShares:
     def sort_key(
         self, priority: int, submitter: str, command_id: int, job_id: int, deadline: int = 0
     ) -> SortKey:
-        """Return the job's key.
+        """Return the sort key of a waiting job.
 
-        A deadline outranks the shares of one submitter's commands, but not the shares of
-        submitters: else a submitter could get everything by setting deadlines.
+        A deadline counts before the shares of one submitter's commands, but after the shares of
+        submitters: else a submitter could overtake all others by setting deadlines.
         """
         return SortKey(
             -priority,
@@ -84,7 +84,7 @@ class FairShares:
     def charge(
         self, key: SortKey, submitter: str, command_id: int, typical_s: float | None
     ) -> None:
-        """Record that the job with this key was leased."""
+        """Record that the job with this key was leased: add its usual duration to its flows."""
         cost = UNLEARNED_S if typical_s is None else typical_s
         self.virtual_time = key.submitter
         self.command_virtual_times[submitter] = key.command
@@ -93,16 +93,17 @@ class FairShares:
 
 
 class ClassQueue:
-    """Priority queue of classes whose keys grow while it is used.
+    """Priority queue of job classes, ordered by sort keys that grow while jobs are leased.
 
-    Each lease moves all classes of its submitter back. So classes of one priority and submitter
-    are one heap, and only the first of each heap is compared again. `sort_key` returns the
-    current key of a class; None removes the class.
+    Each lease increases the keys of all classes of that submitter. So the classes of one priority
+    and submitter form one heap, and only the first class of each heap is compared again.
+    sort_key: returns the current key of a class, or None to remove the class.
     """
 
     def __init__(self, sort_key: Callable[[int], SortKey | None]) -> None:
         self._sort_key = sort_key
-        # Stored keys are those at the push; the current ones are equal or greater.
+        # Heaps by (priority, submitter). Keys in them are as of the push or later; the current
+        # key of a class is equal or greater.
         self._heaps: dict[tuple[int, str], list[tuple[int, float, int, int]]] = {}
         self._firsts: list[tuple[SortKey, tuple[int, str]]] = []
 
@@ -115,7 +116,7 @@ class ClassQueue:
         heappush(heap, entry)
 
     def pop(self) -> tuple[SortKey, int] | None:
-        """Remove and return the class with the smallest current key."""
+        """Remove the class with the smallest current key and return (key, class); None if empty."""
         while self._firsts:
             key, name = heappop(self._firsts)
             current = self._first_key(name)
@@ -134,7 +135,7 @@ class ClassQueue:
         return None
 
     def _first_key(self, name: tuple[int, str]) -> SortKey | None:
-        """Return the current key of a heap's first class, after moving classes that grew."""
+        """Return the key of a heap's first class, after moving back classes whose keys grew."""
         heap = self._heaps[name]
         while heap:
             class_id = heap[0][3]
@@ -149,7 +150,7 @@ class ClassQueue:
 
 
 class BlockedJob(NamedTuple):
-    """The first job of a class, and since when (steady) only semaphores keep it waiting."""
+    """First job of a class, which only semaphores keep waiting since `since_ms` (steady clock)."""
 
     job_id: int
     priority: int
@@ -157,7 +158,7 @@ class BlockedJob(NamedTuple):
 
 
 class BlockedJobs:
-    """Jobs that only semaphores keep waiting, by class. Starving ones get units reserved."""
+    """Jobs that wait only for semaphores, by class. Units are reserved for long waiting ones."""
 
     def __init__(self, jobs: Mapping[int, BlockedJob] = MappingProxyType({})) -> None:
         self._jobs = dict(jobs)
@@ -174,10 +175,10 @@ class BlockedJobs:
         self._jobs.pop(class_id, None)
 
     def find_starving(self, steady_ms: int) -> list[tuple[int, BlockedJob]]:
-        """Return (class, job) of those blocked for STARVING_S: by priority, then the longest first.
+        """Return the jobs blocked for at least STARVING_S seconds, each with its job class.
 
-        Jobs of higher priority may take reserved units, so the first reservation must be that of
-        the highest priority.
+        The order is by priority, then by length of the wait. Jobs of higher priority may take
+        reserved units, so the first reservation must be that of the highest priority.
         """
         found = [
             (class_id, each)

@@ -1,4 +1,4 @@
-"""Replay of past jobs under given settings: when and where each job would have run."""
+"""Replay of past jobs under other settings, for `mythjobs what-if`: when and where each runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_REPLAY_MS: Final = 60 * DAY_MS
 
 
 class PastJob(NamedTuple):
-    """A finished job: when it was submitted, its class, and how long it ran."""
+    """A finished job to replay: when it was submitted, its class, and how long it ran."""
 
     job_id: int
     submitted_ms: int
@@ -31,15 +31,15 @@ class PastJob(NamedTuple):
     deadline_ms: int | None = None
 
     def as_ready(self) -> ReadyJob:
-        """Subjects are not replayed."""
+        """Return the job as one that waits for a machine. Its subject is left out of the replay."""
         order = deadline_order(self.deadline_ms)
         return ReadyJob(self.job_id, self.class_id, self.priority, None, 0, order)
 
 
 class ReplayedJob(NamedTuple):
-    """When and where a job would have started and ended; None for never.
+    """Result of a replay: when and where a job starts and ends; None: never.
 
-    cut: the wall limit or the end of a window would have ended the job.
+    cut: the job is ended by its wall limit or by the end of a run window.
     """
 
     job_id: int
@@ -51,9 +51,9 @@ class ReplayedJob(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The settings to try. settings: of each class on each machine, by (class, machine).
+    """Machines, job classes and settings with which jobs are replayed.
 
-    freed_by_freeze: semaphores that frozen jobs release.
+    settings: by (class id, machine id). freed_by_freeze: semaphores that frozen jobs release.
     """
 
     requirements: Mapping[int, e.Requirements]
@@ -68,31 +68,31 @@ class _LiveJob:
     job: PastJob
     machine_id: int
     settings: e.EffectiveSettings
-    started_ms: int | None = None  # None: leased ahead, waits on the machine for a slot
-    left_ms: int = 0  # of work, as of `since_ms`
+    started_ms: int | None = None  # None: leased, waits on the machine for a slot
+    left_ms: int = 0  # run time that is left at `since_ms`
     since_ms: int = 0
     frozen: bool = False
     cut: bool = False
 
 
 def replay(scenario: Scenario, jobs: Sequence[PastJob]) -> list[ReplayedJob]:
-    """Return what would have happened, in order of job id.
+    """Return when and where each job runs in the scenario, in order of job id.
 
     All machines are connected all the time and all durations are known beforehand, so that two
-    replays differ by their settings only.
+    replays differ only by their settings.
     """
     return _Replay(scenario, jobs).run()
 
 
 class _Replay:
-    """State of a replay, and the `WalkInput` of its placement walks."""
+    """State of a replay, which is also the input of its placement walks (WalkInput)."""
 
     def __init__(self, scenario: Scenario, jobs: Sequence[PastJob]) -> None:
         self._scenario = scenario
         self._jobs = {each.job_id: each for each in jobs}
         self._submits = [(each.submitted_ms, each.job_id, each) for each in jobs]
         heapify(self._submits)
-        # By class, in its order: priority, deadline, age.
+        # Queued jobs by class, each class a heap in order of priority, deadline and job id.
         self._queued: dict[int, list[tuple[int, int, int, ReadyJob]]] = {}
         self._ever_started: set[int] = set()
         self._live: dict[int, _LiveJob] = {}
@@ -132,7 +132,7 @@ class _Replay:
         heappush(self._queued.setdefault(ready.class_id, []), entry)
 
     def _advance(self) -> None:
-        """End what is done, and apply closed hours to the rest."""
+        """End jobs whose run time has passed, and apply closed run windows to the others."""
         for job_id, live in list(self._live.items()):
             window = self._live_window(live)
             is_closed = window is not None and not window.is_open
@@ -187,7 +187,7 @@ class _Replay:
             live.left_ms = max(round(1000 * duration_s), 1)
 
     def _place(self) -> int | None:
-        """Lease what fits. Return when time alone may permit a job that was refused."""
+        """Lease queued jobs to machines. Return when to try again because a window changes."""
         running: dict[int, list[tuple[float | None, int, bool]]] = {
             each: [] for each in self._scenario.machines
         }
@@ -220,7 +220,7 @@ class _Replay:
         return walk.retry_ms
 
     def _find_next_ms(self, retry_ms: int | None) -> int | None:
-        """Return the next instant at which anything can happen."""
+        """Return the next instant of a submit, an end, a change of windows, or `retry_ms`."""
         times = [] if retry_ms is None else [retry_ms]
         if self._submits:
             times.append(self._submits[0][0])
@@ -232,7 +232,7 @@ class _Replay:
                 times.append(window.until_ms)
         return min(times, default=None)
 
-    # WalkInput.
+    # Methods of the protocol WalkInput.
 
     def next_job(self, class_id: int, /) -> ReadyJob | None:
         queued = self._queued[class_id]

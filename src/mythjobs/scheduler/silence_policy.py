@@ -1,4 +1,4 @@
-"""Silence policy and lease of a new attempt: what happens to an attempt whose machine stops sending heartbeats."""
+"""Choice of a new attempt's silence policy (what happens if its machine falls silent) and lease."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def choose_lease_terms(
 ) -> tuple[str, float | None]:
     """Return the silence policy of a new attempt, and its lease in seconds (None: unlimited).
 
-    silence: the command's policy. If it is empty, the policy is `rerun` where several machines
-    are eligible and the chosen one ends the attempt by itself at lease expiry, else `keep`: an
-    attempt that nobody ends must be waited for. lease_s: the command's lease, `math.inf` for
-    unlimited, None for the default.
+    silence: the command's policy. If it is empty, the policy is `rerun` if several machines are
+    eligible and the chosen one ends the attempt by itself at lease expiry. Otherwise it is `keep`:
+    an attempt that may still run must not be repeated. lease_s: the command's lease, `math.inf`
+    for unlimited, None for the default.
     """
     if not silence:
         silence = RERUN if eligible_machines > 1 and can_enforce_lease else KEEP

@@ -1,4 +1,4 @@
-"""State of opening hours at an instant: running limits, and until when they stay the same."""
+"""State of run windows at an instant: how many jobs may run, and until when that is valid."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _MAX_CACHED = 10_000
 
 
 class WindowState(NamedTuple):
-    """State of hours, valid for every instant of [from_ms, until_ms).
+    """State of run windows, valid for every instant of [from_ms, until_ms).
 
-    A level is the largest number of jobs that a set of hours lets run: the command's set, the
-    machine's, and the one for this command on this machine. opens_ms: when the hours are or
-    will be open; None if never. closes_ms: when they close; None if never.
+    A level is the number of jobs that a set of windows lets run at once: the command's set, the
+    machine's, and the one for this command on this machine. opens_ms: first instant at which all
+    are open; None if never. closes_ms: first instant at which one is closed; None if never.
     """
 
     from_ms: int
@@ -35,7 +35,7 @@ class WindowState(NamedTuple):
 
 
 def compute_window_state(hours: Hours, now_ms: int) -> WindowState:
-    """Raises ValueError for an unknown time zone."""
+    """Return the state of run windows at `now_ms`. Raises ValueError for an unknown time zone."""
     zone, overrides = hours.zone, hours.overrides
     command, machine, shared = (level_at([each], zone, now_ms, overrides) for each in hours.sets)
     changes = [next_change_ms([each], zone, now_ms, overrides) for each in hours.sets]
@@ -51,7 +51,7 @@ def compute_window_state(hours: Hours, now_ms: int) -> WindowState:
 
 
 class WindowStateCache:
-    """Window states by hours, each computed again only after its end."""
+    """Cache of window states; each is computed again only when it is no longer valid."""
 
     def __init__(self) -> None:
         self._states: dict[Hours, WindowState] = {}
@@ -60,7 +60,7 @@ class WindowStateCache:
         self._states.clear()
 
     def find(self, hours: Hours, now_ms: int) -> WindowState:
-        """Raises ValueError for an unknown time zone."""
+        """Return the state of `hours` at `now_ms`. Raises ValueError for an unknown zone."""
         found = self._states.get(hours)
         if found is None or not found.is_valid_at(now_ms):
             if len(self._states) > _MAX_CACHED:

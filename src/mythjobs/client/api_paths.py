@@ -1,4 +1,4 @@
-"""API paths of commands, machines and semaphores, and which names a path cannot contain."""
+"""URL paths of commands, machines and semaphores; names that no path can contain are refused."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from mythjobs.model.names import invalid_semaphore_name
 
 
 def percent_encode(text: str) -> str:
-    """Return any text as a segment of a path or query (RFC 3986)."""
+    """Percent-encode text for a path segment or a query (RFC 3986)."""
     safe = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
     return "".join(chr(c) if c in safe else f"%{c:02X}" for c in text.encode())
 
 
 def command_path(name: str) -> str:
-    """Raises NoSuchCommand."""
+    """Return the API path of a command. Raises NoSuchCommand if no path can contain the name."""
     if _is_not_routable(name):
         raise command_not_found(name)
     return f"commands/{percent_encode(name)}"
 
 
 def machine_path(name: str) -> str:
-    """Raises NoSuchMachine."""
+    """Return the API path of a machine. Raises NoSuchMachine if no path can contain the name."""
     if _is_not_routable(name):
         raise machine_not_found(name)
     return f"machines/{percent_encode(name)}"
 
 
 def semaphore_path(name: str) -> str:
-    """Raises BadRequest."""
+    """Return the API path of a semaphore. Raises BadRequest if no path can contain the name."""
     if _is_not_routable(name):
         raise invalid_semaphore_name(name)
     return f"semaphores/{percent_encode(name)}"
 
 
 def _is_not_routable(name: str) -> bool:
-    # The server decodes %2F before routing, and ignores an empty segment.
+    # A slash or an empty name: the server decodes %2F before routing, and ignores an empty
+    # segment, so the request would reach another route.
     return not name or "/" in name

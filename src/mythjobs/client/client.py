@@ -17,8 +17,8 @@ from mythjobs.errors import BadRequest, DefinitionError, MythJobsError, Unreacha
 Json = dict[str, Any]
 Query = Mapping[str, object]
 
-# How long a response may take beyond the requested wait. The master answers within milliseconds;
-# the timeout reports a master whose disk hangs.
+# Default timeout of a response, in addition to the wait that the request asks for. The master
+# answers within milliseconds; only one whose disk hangs needs longer.
 TIMEOUT_S: Final = 60.0
 _API: Final = "/api/v1/"
 
@@ -41,7 +41,10 @@ class Client:
         wait_s: float = 0.0,
         timeout_s: float | None = TIMEOUT_S,
     ) -> Json:
-        """GET; the master may wait `wait_s` before it responds. None: no timeout."""
+        """Send a GET request. The master may wait `wait_s` for a change before it responds.
+
+        timeout_s: in addition to `wait_s`; None for no timeout.
+        """
         parameters = dict(query or {})
         if wait_s:
             parameters["wait"] = f"{wait_s:g}"
@@ -54,7 +57,7 @@ class Client:
         return self._request_json("DELETE", path, {}, b"", TIMEOUT_S)
 
     def upload(self, path: str, query: Query, chunks: Iterable[bytes]) -> Json:
-        """POST a body of any length in chunks. An exception of `chunks` aborts the request."""
+        """Send a POST request with a chunked body. An exception of `chunks` aborts the request."""
         return self._request_json("POST", path, query, iter(chunks), None, "application/x-ndjson")
 
     def stream(
@@ -113,7 +116,8 @@ class Client:
             family = socket.AF_INET6
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            # With a timeout set, connect(2) would fail at once if the backlog is full.
+            # Connect without a timeout. On a socket with one, which is non-blocking, connect(2)
+            # fails at once while the listener's backlog is full.
             sock.connect(address.socket or (address.host, address.port))
         except PermissionError:
             sock.close()
@@ -178,7 +182,7 @@ def _encode(body: Json) -> bytes:
 
 
 def _parse_error(status: int, data: bytes) -> MythJobsError:
-    """Return the error as the class that the master raised, for the same exit code."""
+    """Return the error of a response, in the class that the master raised, for its exit code."""
     try:
         body = json.loads(data)
         code, sentence = body["code"], body["message"]

@@ -1,7 +1,7 @@
 """HTTP/1.1 client on a connected socket: one request and response, each possibly chunked.
 
-Not http.client, which imports email, urllib and ssl: that takes longer than the whole start of
-the interpreter, and `mythjobs status` may take six times that start in total.
+http.client is not used: it imports email, urllib and ssl, which takes longer than the start of
+the interpreter. The target for `mythjobs status` is six interpreter starts in total.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _READ_BYTES: Final = 65_536
 
 
 class TruncatedResponse(ConnectionError):
-    """The response is incomplete or not HTTP."""
+    """The server's response is incomplete or not HTTP."""
 
 
 class Response:
@@ -39,7 +39,7 @@ def send_request(
     headers: Mapping[str, str],
     body: bytes | Iterator[bytes] = b"",
 ) -> Response:
-    """Send a request and read status and headers. Raises OSError, also as TruncatedResponse."""
+    """Send a request and read the head of the response. Raises OSError or TruncatedResponse."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
     if not isinstance(body, bytes):
         lines.append("Transfer-Encoding: chunked")
@@ -47,7 +47,8 @@ def send_request(
         lines.append(f"Content-Length: {len(body)}")
     head = ("\r\n".join([*lines, "Connection: close"]) + "\r\n\r\n").encode("latin-1")
     with suppress(BrokenPipeError, ConnectionResetError):
-        # A server that refuses the body closes the connection; its response says why.
+        # A server that refuses the body closes the connection before it is sent. Read the
+        # response nevertheless, which says why.
         _write_request(sock, head, body)
     return _read_response(sock)
 

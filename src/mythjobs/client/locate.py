@@ -1,4 +1,4 @@
-"""Address of a state directory's master. Paths are strings: importing pathlib takes 4 ms."""
+"""Address of the master of a state directory. Paths are strings: importing pathlib takes 4 ms."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Final, NamedTuple
 
 from mythjobs.errors import BadRequest, NotAllowed, Unreachable
 
-# Host names can begin with 127 as well.
+# Addresses of the loopback interface. All four numbers are required, because a host name can
+# begin with "127." too.
 _LOOPBACK: Final = re.compile(r"127(\.[0-9]{1,3}){3}")
 
 
 class Address(NamedTuple):
-    """Path of a socket, or host, port and token if `socket` is empty; `label` for messages."""
+    """Address of a master: path of its Unix socket or, if that is empty, host, port and token.
+
+    label: how messages to the user name the master.
+    """
 
     label: str
     socket: str
@@ -25,7 +29,7 @@ class Address(NamedTuple):
 
 
 def find_socket(root: str) -> Address:
-    """Return the socket named in master.json, else the default one.
+    """Return the Unix socket of the master: the one in master.json, else `master.sock`.
 
     Raises NotAllowed if the state directory is another user's, Unreachable if it is missing.
     """
@@ -45,10 +49,9 @@ def find_socket(root: str) -> Address:
 
 
 def parse_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
-    """Return the master's port on this machine, with the token of the state directory or of
-    MYTHJOBS_TOKEN_FILE.
+    """Return the address in the URL, with the token in MYTHJOBS_TOKEN_FILE or the state directory.
 
-    Raises BadRequest for other hosts, because the connection has no TLS.
+    Raises BadRequest for a host other than this machine, because the connection has no TLS.
     """
     scheme, _, rest = url.rstrip("/").partition("://")
     host, colon, port = rest.rpartition(":")
@@ -80,10 +83,10 @@ def unreachable_error(root: str) -> Unreachable:
 
 
 def _find_lock_holder(root: str) -> int:
-    """Return the pid that holds the master's lock, else 0.
+    """Return the pid of the process that holds the master's lock, 0 if none does.
 
-    Read from /proc/locks (proc_locks(5)), because trying the lock could make a starting master
-    fail.
+    The lock is looked up in /proc/locks (proc_locks(5)). Trying to lock the file could make a
+    master that is just starting fail.
     """
     path = os.path.join(root, "master.lock")
     try:
@@ -93,7 +96,8 @@ def _find_lock_holder(root: str) -> int:
             held = [line.split() for line in locks if " FLOCK " in line]
     except (OSError, ValueError):
         return 0
-    # Not the device number: on file systems with several devices it differs from stat(2).
+    # Compare the inode only. On file systems with several devices (btrfs) the device number in
+    # /proc/locks differs from that of stat(2).
     is_held = any(each[4] == str(pid) and each[5].endswith(f":{inode}") for each in held)
     return pid if is_held else 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace the content; readers, also after a power cut, find the old or the new content."""
+    """Replace a file atomically: even after a power cut it has the old or the new content."""
     temporary = write_temporary(path, data, mode)
     try:
         os.replace(temporary, path)
@@ -19,7 +19,8 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def create_once(path: Path, data: bytes, mode: int = 0o600) -> bytes:
-    """Create the file if it is missing, and return its content, which may be another process's."""
+    """Create the file unless it exists. Return its content, which another process may have
+    written at the same time."""
     temporary = write_temporary(path, data, mode)
     try:
         os.link(temporary, path)

@@ -1,4 +1,4 @@
-"""Ed25519 keys of master and agent, created once. A key is the identity of its machine."""
+"""Ed25519 keys of master and agent, created once. The public key identifies the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mythjobs.errors import ConfigError
 
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:
-    """Return the key in the file, created if missing. Raises ConfigError for an invalid key."""
+    """Return the private key in a file, creating it if missing. Raises ConfigError if invalid."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -31,7 +31,7 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
 
 
 def load_master_key(state: StateDir) -> Ed25519PrivateKey:
-    """Return the master's key, and write its public key to a file for agents of this machine."""
+    """Return the master's private key. Its public key is written to a file for local agents."""
     key = load_or_create_key(state.master_key)
     public = key.public_key().public_bytes_raw().hex().encode() + b"\n"
     if not state.master_pub.exists() or state.master_pub.read_bytes() != public:
@@ -40,7 +40,7 @@ def load_master_key(state: StateDir) -> Ed25519PrivateKey:
 
 
 def read_master_public_key(state: StateDir) -> str | None:
-    """Return, as hex, the only master key that agents of this state directory accept."""
+    """Return the master's public key (hex), the only one that local agents accept, or None."""
     try:
         return state.master_pub.read_text(encoding="ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):

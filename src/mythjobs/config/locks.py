@@ -18,8 +18,8 @@ class Lock:
 
     def close(self) -> None:
         if self._fd >= 0:
-            # Unlock explicitly: a child that another thread is starting has a copy of the
-            # descriptor until its exec, and would keep the lock.
+            # Unlock explicitly: if another thread is starting a child, the child has a copy of
+            # the descriptor until its exec, which keeps the lock held.
             fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1
@@ -37,7 +37,7 @@ class Lock:
 
 
 def acquire(path: Path, program: str) -> Lock:
-    """Acquire the lock of `program` ("a master"). Raises AlreadyRunning."""
+    """Lock the file. Raises AlreadyRunning, which names `program`, if another process holds it."""
     lock = try_acquire(path)
     if lock is None:
         pid = read_holder_pid(path)
@@ -66,7 +66,7 @@ def try_acquire(path: Path) -> Lock | None:
 
 
 def read_holder_pid(path: Path) -> int | None:
-    """Return the pid that the last holder wrote; that process may have ended."""
+    """Return the pid that the last holder of the lock wrote; that process may have ended."""
     try:
         return int(path.read_bytes())
     except (OSError, ValueError):

@@ -106,15 +106,15 @@ class MasterInfo:
     port: int
     socket: str
     version: str
-    store: str = ""  # without a password
+    store: str = ""  # URL without a password, or path
 
 
 def open_state(path: Path | str | None = None, *, create: bool = True) -> StateDir:
     """Return the state directory at `path`, or the default one.
 
-    With `create`, create it (0700) and raise StateNotWritable unless this user owns it and can
-    write it. Without, it may be missing; raise NotAllowed if another user owns it and this user
-    is not root.
+    create: create it (0700) if missing, and raise StateNotWritable unless this user owns it and
+    can write it. If false, the directory may be missing; NotAllowed is raised if another user owns
+    it and this user is not root.
     """
     root = Path(os.path.abspath(path or default_state_path(os.environ)))
     if create:
@@ -126,7 +126,7 @@ def open_state(path: Path | str | None = None, *, create: bool = True) -> StateD
 
 
 def write_master_info(state: StateDir, info: MasterInfo) -> None:
-    """Raises StateNotWritable."""
+    """Write `master.json` atomically. Raises StateNotWritable."""
     try:
         files.replace_file(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
     except OSError as error:
@@ -137,7 +137,7 @@ def write_master_info(state: StateDir, info: MasterInfo) -> None:
 
 
 def read_master_info(state: StateDir) -> MasterInfo | None:
-    """Return what the last master wrote, or None. That master may have ended."""
+    """Return the content of `master.json`, or None. The master that wrote it may have ended."""
     try:
         return MasterInfo(**json.loads(state.master_json.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -174,7 +174,8 @@ def _check_ours(root: Path) -> None:
     mode = stat.S_IMODE(facts.st_mode)
     if not mode & 0o077:
         return
-    # Do not change the mode of a directory in use (/tmp, a home): others may need it.
+    # Change the mode of an empty directory only. Other users may need one that is in use, like
+    # /tmp or a home directory.
     if any(root.iterdir()):
         raise StateNotWritable(
             f"other users can access the state directory {root} (mode {mode:o}); run chmod 700 on "

@@ -10,7 +10,7 @@ from mythjobs.errors import ConfigError
 
 
 def load_or_create_token(state: StateDir) -> str:
-    """Return the token of this state directory (32 random bytes, 0600), created if missing."""
+    """Return the token in the state directory, creating it if missing (32 random bytes, 0600)."""
     token = read_token(state)
     if token is None:
         created = files.create_once(state.token, secrets.token_urlsafe(32).encode() + b"\n")

@@ -1,1 +1,1 @@
-"""The command line. A command's module is imported when that command is called, no other."""
+"""Command line. Only the module of the called command is imported, for a fast start."""

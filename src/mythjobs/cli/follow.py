@@ -17,7 +17,8 @@ from mythjobs.model.units import humanize_size
 # Interval for polling a job that has not started; doubled from the first value to the last.
 _FIRST_POLL_S: Final = 0.01
 _LAST_POLL_S: Final = 0.5
-# An ended job's output reaches the master within moments if its machine is connected.
+# Following fails if the output of an ended job is unavailable this long. It reaches the master
+# within moments if the job's machine is connected.
 _OUTPUT_ARRIVES_MS: Final = 10_000
 
 
@@ -47,7 +48,7 @@ class OutputFollower:
         self._failing_since_ms: int | None = None
 
     def follow(self, attempt: int | None = None) -> Json:
-        """Copy until the job, or the given attempt, has ended, and return the job."""
+        """Copy output until the job, or the given attempt, has ended. Return the job."""
         poll_s = _FIRST_POLL_S
         while True:
             job = self._get_job()
@@ -56,7 +57,7 @@ class OutputFollower:
                 if n != self._attempt:
                     self._start_attempt(n)
                 if self._copy_output(job):
-                    # The master answers after a second if another attempt starts.
+                    # The attempt has ended. Unless it is retried, the job ends within a second.
                     job = self._get_job(wait_s=1.0)
                     if attempt is not None or (has_ended(job) and job["attempt"] == n):
                         return job
@@ -72,7 +73,7 @@ class OutputFollower:
             poll_s = min(2 * poll_s, _LAST_POLL_S)
 
     def _has_stopped(self, job: Json) -> bool:
-        """Return whether following ends because the job is held; else tell once that it is."""
+        """Return whether to stop because the job is held. If not, print once that it is held."""
         if not is_held(job):
             self._is_held_reported = False
             return False
@@ -82,7 +83,7 @@ class OutputFollower:
         return self._until_held
 
     def count_missing_bytes(self, job: Json) -> int:
-        """Return how many bytes of the attempt's output were not copied."""
+        """Return the number of bytes of the attempt's output that were not copied."""
         for each in job["attempts"]:
             if each["n"] == self._attempt and len(each["output"]) >= self._stream:
                 return max(0, int(each["output"][self._stream - 1][0]) - self._offset)
@@ -95,7 +96,7 @@ class OutputFollower:
         self._offset = 0
 
     def _copy_output(self, job: Json) -> bool:
-        """Return whether the output is complete; False if the connection was lost meanwhile."""
+        """Copy the attempt's output. Return False if the connection was lost before its end."""
         query = {"stream": self._stream, "attempt": self._attempt, "follow": True}
         path = f"jobs/{self._job_id}/output"
         try:
@@ -113,8 +114,8 @@ class OutputFollower:
         self._write(data)
 
     def _record_failure(self, job: Json, error: Unreachable) -> None:
-        # Not the master but the job's machine may be unreachable. If the master is, the next
-        # _get_job() reports it.
+        # Raise if the output of an ended job stays unavailable: then the job's machine is
+        # unreachable. An unreachable master is noticed by the next _get_job().
         now_ms = clock.master_now().steady_ms
         if self._failing_since_ms is None:
             self._failing_since_ms = now_ms

@@ -109,7 +109,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    # Not group.main(): it formats errors differently and exits with 1 for a broken pipe.
+    # group.main() is not used: it formats errors differently and exits with 1 for a broken pipe.
     try:
         with group.make_context("mythjobs", arguments, obj=Session()) as context:
             result = group.invoke(context)
@@ -133,7 +133,7 @@ def _invoke(arguments: list[str]) -> int:
 def _prepare_streams() -> None:
     # Where the locale cannot encode ✔, print a question mark instead of failing.
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller
+        if getattr(sys, name) is None:  # the calling process has closed it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the exit)
         stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
@@ -141,12 +141,12 @@ def _prepare_streams() -> None:
 
 
 def _flush_stdout(code: int) -> int:
-    """Flush stdout and return the exit code; the reader of a pipe may have closed it."""
+    """Flush stdout. Return `code`, or the exit code of a write error (closed pipe, full disk)."""
     try:
         sys.stdout.flush()
     except OSError as error:
         return _report_write_error(error)
-    except ValueError:  # closed
+    except ValueError:  # stdout is closed
         pass
     return code
 

@@ -1,4 +1,4 @@
-"""Parameter types: names and ids with completion, `name=value`, `JOB:any`, times, durations."""
+"""Types of command line options: names with completion, `name=value`, `JOB:any`, times, sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mythjobs.model.units import parse_duration, parse_size
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-# In milliseconds, longer durations do not fit into 64 bits.
+# Longest duration that is accepted: longer ones in milliseconds do not fit into 64 bits.
 _MAX_DURATION_S: Final = 2.0**53
 _COMPLETION_TIMEOUT_S: Final = 1.0
 _WHEN: Final = {"": "ok", "ok": "ok", "any": "any", "failure": "failure"}
@@ -31,19 +31,19 @@ Pairs = tuple[tuple[str, Any], ...]
 def decode_argument(given: str) -> str:
     """Return the text whose UTF-8 bytes were given on the command line, in any locale.
 
-    Raises ValueError with the end of a sentence that begins with the argument's name.
+    Raises ValueError with a text to print after the argument's name, like `is not valid UTF-8`.
     """
     try:
         return os.fsencode(given).decode("utf-8")
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise ValueError(f"is not valid UTF-8 (byte {error.start + 1} is 0x{byte:02x})") from None
-    except UnicodeEncodeError:  # a lone surrogate that came from no byte
+    except UnicodeEncodeError:  # a surrogate that does not stand for a byte
         raise ValueError("is not valid Unicode") from None
 
 
 class TextType(click.ParamType[str]):
-    """UTF-8 text, passed to the master byte for byte."""
+    """Option value that is UTF-8 text, passed to the master byte for byte."""
 
     name = "text"
 
@@ -84,7 +84,7 @@ class JobIdType(click.IntRange):
         super().__init__(min=1)
 
     def convert(self, value: Any, param: Parameter, context: Context) -> Any:
-        # int() accepts 1_0 and +10.
+        # Check the digits here, because int() accepts 1_0 and +10.
         if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
             self.fail(f"{value!r} is not a valid job", param, context)
         return super().convert(value, param, context)
@@ -99,9 +99,9 @@ class JobIdType(click.IntRange):
 
 
 def _query(context: click.Context, collection: str) -> list[Json]:
-    """Return the items of an API collection, none if the master cannot be reached.
+    """Return the items of an API collection for completion; none if the master is unreachable.
 
-    An error message would appear in the line that the user is typing.
+    Errors are ignored, because their text appears in the line that the user is typing.
     """
     try:
         client = context.ensure_object(Session).client()
@@ -120,7 +120,7 @@ def _complete(choices: list[tuple[str, str]], incomplete: str) -> list[Completio
 
 
 class ArgumentType(click.ParamType[tuple[str, str]]):
-    """`name=value`; the value is any text and may be empty."""
+    """Argument of a command: `name=value`; the value is any text and may be empty."""
 
     name = "argument"
 
@@ -133,7 +133,7 @@ class ArgumentType(click.ParamType[tuple[str, str]]):
 
 
 class DependencyType(click.ParamType[Json]):
-    """`42`, `42:any`, `42:failure`."""
+    """Dependency on the success, end or failure of a job: `42`, `42:any`, `42:failure`."""
 
     name = "dependency"
 
@@ -172,7 +172,7 @@ class DurationType(click.ParamType[float]):
 
 
 class SizeType(click.ParamType[str]):
-    """`2GiB`; checked and kept as text."""
+    """Size like `2GiB`, checked here and passed to the master as text."""
 
     name = "size"
 
@@ -185,7 +185,7 @@ class SizeType(click.ParamType[str]):
 
 
 class UnitsType(click.ParamType[tuple[str, int]]):
-    """`nas=2`; `nas` is one unit."""
+    """Units of a semaphore: `nas=2`; `nas` is one unit."""
 
     name = "units"
 
@@ -197,7 +197,7 @@ class UnitsType(click.ParamType[tuple[str, int]]):
 
 
 class LimitType(click.ParamType[tuple[str, "str | int"]]):
-    """`wall=6h`, `memory=2GiB`, `processes=100`, as in [limits] of a definition."""
+    """Limit as in [limits] of a definition: `wall=6h`, `memory=2GiB`, `processes=100`."""
 
     name = "limit"
 
@@ -210,7 +210,7 @@ class LimitType(click.ParamType[tuple[str, "str | int"]]):
 
 
 class StatesType(click.ParamType[tuple[str, ...]]):
-    """`queued,running`."""
+    """Job states, separated by commas: `queued,running`."""
 
     name = "states"
 
@@ -227,7 +227,7 @@ class StatesType(click.ParamType[tuple[str, ...]]):
 
 
 def refuse_duplicates(context: click.Context, option: Parameter, given: Pairs) -> Pairs:
-    """Refuse a name given twice; callback of repeatable options like `name=value`."""
+    """Refuse a name that is given twice. Callback of click for options like `name=value`."""
     names = [name for name, _ in given]
     for name in names:
         if names.count(name) > 1:

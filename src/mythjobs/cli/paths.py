@@ -1,4 +1,4 @@
-"""Path arguments, relative to the current directory."""
+"""Path arguments: conversion to absolute paths, and the current directory."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def is_utf8(path: str) -> bool:
 
 
 def get_current_directory() -> str:
-    """Raises FileNotFoundError if the directory was removed."""
+    """Return the current directory. Raises FileNotFoundError if it was removed."""
     return os.fsencode(os.getcwd()).decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Session of one command line, and the click classes and options that all commands share."""
+"""State of one invocation (Session), and the click classes and options of all commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sections = Mapping[str, Mapping[str, str]]
 
 
 class Session:
-    """The state directory that a command line names, and clients of its master."""
+    """State of one invocation: the state directory to use, and clients of its master."""
 
     def __init__(self) -> None:
         self.state_dir: str | None = None
@@ -64,14 +64,14 @@ def state_dir_option(*, hidden: bool) -> click.Option:
 
 
 class CliCommand(click.Command):
-    """A command that accepts --state-dir after its name, too."""
+    """Command that accepts the global option --state-dir after its name, too."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.params.append(state_dir_option(hidden=True))
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        # click would fill the lines of the examples into one paragraph.
+        # Print the examples line by line; click joins the lines to one paragraph.
         if self.epilog:
             formatter.write_paragraph()
             for line in self.epilog.splitlines():
@@ -79,7 +79,10 @@ class CliCommand(click.Command):
 
 
 class LazyGroup(click.Group):
-    """A group of commands in sections, each `module:attribute`, imported when it is called."""
+    """Group whose commands are imported when called.
+
+    sections: the commands below each heading of the help, as name and `module:attribute`.
+    """
 
     def __init__(self, *arguments: Any, sections: Sections, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -13,8 +13,8 @@ import click
 
 from mythjobs.errors import BadRequest
 
-# C0 and C1 control characters and bidirectional marks. In the text of a job they could move the
-# cursor, set the title, or make text look like something else.
+# Control characters (C0, C1) and bidirectional marks. In text from a job they can move the cursor,
+# set the terminal's title, or disguise other text.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _KEPT_IN_OUTPUT: Final = "\n\t\r"
 _LINE_BREAKS: Final = re.compile("[\n\r\t]+")
@@ -22,7 +22,7 @@ _COLOURS: Final = {
     "queued": "33", "leased": "36", "running": "36", "succeeded": "32", "failed": "31",
     "cancelled": "35", "up": "32", "silent": "31", "away": "33", "disabled": "33",
 }  # fmt: skip
-# A narrow terminal gets no column below this width.
+# Least width of a table column on a narrow terminal.
 _MIN_WIDTH: Final = 8
 _NOT_CONFIRMED: Final = 1
 
@@ -37,9 +37,10 @@ class Cell(NamedTuple):
 
 
 class OutputStream:
-    """Unbuffered writer of job output: exact bytes, but without control characters on a terminal.
+    """Unbuffered writer of job output.
 
-    Line breaks and tabs are kept.
+    Bytes are written unchanged; on a terminal, control characters are removed except line breaks
+    and tabs.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -86,12 +87,12 @@ def print_message(sentence: str) -> None:
     try:
         print(f"mythjobs: {sanitize(sentence)}", file=sys.stderr, flush=True)
     except OSError:
-        # stderr cannot be written; the exit code must not change because of that.
+        # Ignore that stderr cannot be written: the exit code must not depend on it.
         redirect_to_null(2)
 
 
 def redirect_to_null(fd: int) -> None:
-    """Discard what is left in the buffer of `fd`, which Python would write again at exit."""
+    """Redirect `fd` to /dev/null, so that the flush of its buffer at exit cannot fail again."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, fd)
     os.close(devnull)
@@ -105,7 +106,7 @@ def print_json(value: object) -> None:
 
 
 def print_fields(pairs: Iterable[tuple[str, str | Cell]]) -> None:
-    """Print label and value line by line, without empty values."""
+    """Print labels with their values, one per line; empty values are omitted."""
     cells = [(label, _to_cell(value)) for label, value in pairs]
     shown = [(label, cell) for label, cell in cells if cell.text]
     widest = max((display_width(label) for label, _ in shown), default=0)
@@ -160,7 +161,7 @@ def _format_row(
 
 
 def fit_widths(widths: Sequence[int], limit: int) -> list[int]:
-    """Return column widths reduced to a sum of `limit`, the widest columns first."""
+    """Return column widths, of which the widest are reduced until their sum is `limit`."""
     fitted = list(widths)
     while sum(fitted) > limit and max(fitted) > _MIN_WIDTH:
         fitted[fitted.index(max(fitted))] -= 1
@@ -198,7 +199,7 @@ def _get_terminal_width() -> int:
 
 
 def sanitize(text: object) -> str:
-    """Return one line without control characters."""
+    """Return text as one line without control characters."""
     return _CONTROL.sub("", _LINE_BREAKS.sub(" ", str(text)))
 
 
@@ -215,7 +216,7 @@ def escape_controls(json: str) -> str:
 
 
 def display_width(text: str) -> int:
-    """Return terminal columns: wide characters and emoji take two, combining marks none."""
+    """Return the columns that text takes: wide characters take two, combining marks none."""
     if text.isascii():
         return len(text)
     from unicodedata import combining, east_asian_width

@@ -8,14 +8,14 @@ from mythjobs.model.units import MAX_WALL_MS, parse_duration
 
 
 def format_time(at_ms: int | None) -> str:
-    """`2026-11-03 22:00:05`; empty for None."""
+    """Return a local time like `2026-11-03 22:00:05`; "" for None."""
     if at_ms is None:
         return ""
     return f"{_to_local(at_ms):%Y-%m-%d %H:%M:%S}"
 
 
 def format_short_time(at_ms: int | None, now_ms: int) -> str:
-    """`22:00` today, else `2026-11-03 22:00`; empty for None."""
+    """Return a local time like `22:00` if today, else `2026-11-03 22:00`; "" for None."""
     if at_ms is None:
         return ""
     at = _to_local(at_ms)
@@ -24,9 +24,8 @@ def format_short_time(at_ms: int | None, now_ms: int) -> str:
 
 
 def parse_instant_ms(text: str, now_ms: int) -> int:
-    """Parse `+2h`, `22:00` (the next) or `2026-11-03 22:00[:05][+01:00]` to UTC milliseconds.
-
-    Raises ValueError with a sentence.
+    """Parse an instant to ms since 1970 (UTC): `+2h`, `2026-11-03 22:00[:05][+01:00]`, or `22:00`,
+    which is the next time that clocks show it. Raises ValueError.
     """
     at_ms = _parse_ms(text, now_ms)
     if not 0 <= at_ms <= MAX_WALL_MS:
@@ -45,7 +44,8 @@ def _parse_ms(text: str, now_ms: int) -> float:
             at = at if at > now else at + timedelta(days=1)
         else:
             at = datetime.fromisoformat(text)
-        # Use the UTC offset of that day, which summer time may change.
+        # Convert with the UTC offset of that day, which differs from today's after a change to or
+        # from summer time.
         at = at.replace(tzinfo=None).astimezone() if len(text) <= 5 else at.astimezone()
         return at.timestamp() * 1000
     except (ValueError, OverflowError):

@@ -20,16 +20,18 @@ from mythjobs.model.units import humanize_duration
 T = TypeVar("T")
 
 NOT_ALL_SUCCEEDED: Final = 1
-# A job is held, so nothing but a person can move it on.
+# Exit code if jobs are held, so that they run only when a user releases them.
 NEEDS_USER: Final = os.EX_NOUSER
-# Dependencies that are looked at to find a held one.
+# Maximum number of dependencies that are searched for a held job.
 _MAX_DEPENDENCIES: Final = 100
-# Interval of counting the held jobs of a batch that is asked for once a second.
+# Interval at which the held jobs of a batch are counted. The batch itself is polled each second.
 _HELD_INTERVAL_MS: Final = 5000
-# How long a master that was reached before may be unreachable; a restart takes 1 to 2 s.
+# For how long requests are repeated if a master that was reached before becomes unreachable. A
+# restart takes 1 to 2 s.
 _RETRY_WINDOW_S: Final = 60.0
 _RETRY_INTERVAL_S: Final = 0.25
-# How long the master may wait before it answers, without and with a progress line to update.
+# How long the master delays its answer until the job ends: without, and with a progress line that
+# must be updated.
 _LONG_POLL_S: Final = 60.0
 _SHORT_POLL_S: Final = 1.0
 
@@ -46,7 +48,10 @@ class RetryWindow:
         return self._session.client()
 
     def call(self, request: Callable[[Client], T]) -> T:
-        """Raises Unreachable: at once if the master was never reached, else after a minute."""
+        """Return the result of `request`, which is repeated while the master is unreachable.
+
+        Raises Unreachable at once if the master was never reached, otherwise after a minute.
+        """
         until_ms: int | None = None
         while True:
             try:
@@ -95,7 +100,7 @@ def is_held(job: Json) -> bool:
 
 
 def find_held_job(retry: RetryWindow, job: Json) -> Json | None:
-    """Return the held job that a job waits for: itself, or one that it depends on."""
+    """Return the held job that a job waits for (itself or one that it depends on), or None."""
     seen, pending = {job["id"]}, [job]
     while pending:
         each = pending.pop()
@@ -111,7 +116,7 @@ def find_held_job(retry: RetryWindow, job: Json) -> Json | None:
 
 
 def get_job(retry: RetryWindow, job_id: int, wait_s: float = 0.0) -> Json:
-    """Return the job; with `wait_s` when it has ended or is held, or after that time."""
+    """Return a job. wait_s: wait up to this time until the job has ended or is held."""
     query = {"held": True} if wait_s else None
     return retry.call(lambda client: client.get(f"jobs/{job_id}", query, wait_s=wait_s))
 
@@ -119,9 +124,9 @@ def get_job(retry: RetryWindow, job_id: int, wait_s: float = 0.0) -> Json:
 def wait_for_job(
     retry: RetryWindow, job_id: int, on_update: Callable[[Json], object] | None = None
 ) -> tuple[Json, Json | None]:
-    """Return the job when it has ended, or waits for a held job; then return that job, too.
+    """Wait until a job has ended or waits for a held job. Return (job, held job or None).
 
-    `on_update` gets the job about once a second until then.
+    on_update: called with the job about once a second while waiting.
     """
     wait_s = _SHORT_POLL_S if on_update else _LONG_POLL_S
     while True:
@@ -135,9 +140,9 @@ def wait_for_job(
 
 
 def wait_for_jobs(session: Session, ids: Iterable[int], on_end: Callable[[Json], object]) -> int:
-    """Return 0 if all jobs succeeded, else 1; NEEDS_USER if the last ones wait for held jobs.
+    """Wait for jobs. Return 0 if all succeeded, 1 if one did not, NEEDS_USER if the rest is held.
 
-    `on_end` gets each job that has ended in the given order, then those that have not.
+    on_end: called with each job that has ended, in the given order, then with the held ones.
     """
     retry, line, code = RetryWindow(session), ProgressLine(), 0
     on_update = (lambda job: line.show(_format_progress(job))) if line.is_shown else None
@@ -161,7 +166,7 @@ def wait_for_jobs(session: Session, ids: Iterable[int], on_end: Callable[[Json],
                 for job in stuck:
                     on_end(job)
                 return NEEDS_USER
-            # Somebody may have released them while the others ran.
+            # Wait again for the held jobs: a user may have released them while the others ran.
             waiting = [job["id"] for job in stuck]
     finally:
         line.clear()
@@ -169,9 +174,9 @@ def wait_for_jobs(session: Session, ids: Iterable[int], on_end: Callable[[Json],
 
 
 def wait_for_batch(session: Session, batch: int) -> tuple[Json, int]:
-    """Return the batch when all its jobs have ended, and the exit code.
+    """Wait until all jobs of a batch have ended. Return (batch, exit code).
 
-    NEEDS_USER: all jobs that have not ended are held.
+    Also returns, with code NEEDS_USER, if all jobs that have not ended are held.
     """
     retry, line = RetryWindow(session), ProgressLine()
     wait_s, counted_ms = 0.0, -_HELD_INTERVAL_MS
@@ -208,7 +213,7 @@ def _count_held(retry: RetryWindow, batch: int) -> int:
 
 
 def format_held(job: Json, held: Json) -> str:
-    """Say that a job waits for a held one, usually itself, and what moves it on."""
+    """Return a message that `job` waits for the job `held` (usually itself), with the remedies."""
     number, reason = held["id"], get_reason(held)
     text = f"job {number} is held: {reason}"
     if number != job["id"]:
@@ -221,7 +226,7 @@ def format_counts(counts: dict[str, Any]) -> str:
 
 
 def format_batch(batch: Json) -> str:
-    """`batch 7 of thumbnail, jobs 11 to 310: 40 % ended, 118 succeeded, 2 failed, 180 open`."""
+    """Return `batch 7 of thumbnail, jobs 11 to 310: 40 % ended, 118 succeeded, 182 open`."""
     ended = batch["jobs"] - batch["counts"]["open"]
     return (
         f"batch {batch['batch']} of {batch['command']}, jobs {batch['first']} to {batch['last']}: "
@@ -235,7 +240,7 @@ def get_reason(job: Json) -> str:
 
 
 def format_job_end(job: Json) -> str:
-    """`job 42 failed: exit code 3 (took 2.0 s)`."""
+    """Return a sentence like `job 42 failed: exit code 3 (took 2.0 s)`."""
     last = job["attempts"][-1] if job["attempts"] else {}
     text = f"job {job['id']} {job['state']}"
     if reason := get_reason(job):

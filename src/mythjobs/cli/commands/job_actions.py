@@ -22,7 +22,7 @@ _LABELS: Final = {"queued": "queued", "leased": "starting"}
 
 
 class _JobAction(NamedTuple):
-    """An action, the states in selection it applies, and the states selected by default."""
+    """An action on jobs, the job states in which it applies, and those selected by default."""
 
     name: str
     past: str
@@ -153,7 +153,7 @@ def _apply(
 
 
 def _apply_to_ids(client: Client, action: _JobAction, ids: tuple[int, ...], as_json: bool) -> int:
-    """Apply the action where possible; return 2 if it was refused for a job."""
+    """Apply the action to jobs by id. Return exit code 2 if it was refused for one, else 0."""
     results: list[dict[str, Any]] = client.post(f"jobs/{action.name}", {"ids": list(ids)})["jobs"]
     if as_json:
         terminal.print_json(results)
@@ -206,7 +206,7 @@ def _apply_to_filter(
 
 
 def _format_question(action: _JobAction, counts: Json, selected: dict[str, int]) -> str:
-    """`cancel 312 queued jobs (not 4 running)`."""
+    """Return the text to confirm: `cancel 312 queued jobs (not 4 running)`."""
     kept = {each: counts[each] for each in _OPEN if counts[each] and each not in selected}
     jobs = "job" if sum(selected.values()) == 1 else "jobs"
     text = f"{action.name} {_format_counts(selected)} {jobs}"

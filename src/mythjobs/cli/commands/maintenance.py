@@ -140,7 +140,7 @@ def prune(
                 f"prune does not apply to {each} jobs, only to {' or '.join(sorted(FINAL))}"
             )
     client = session.client()
-    # The instant must not be before 1970.
+    # The API refuses an instant before 1970.
     before_ms = max(0, clock.master_now().wall_ms - round(1000 * age_s))
     query = {"state": ",".join(states), "ended_before_ms": before_ms}
     counts: dict[str, Any] = client.get("jobs/count", query)["counts"]

@@ -41,7 +41,8 @@ _IO_CLASSES: Final = IO_CLASSES[1:]
 TIMED_OUT: Final = 124
 NOT_STARTED: Final = 125
 STOPPED: Final = 128 + signal.SIGTERM
-# The end was not observed, or no user asked for it; the program may be run again (EX_TEMPFAIL).
+# The program's end was not observed, or its machine ended it without a user's request. Another run
+# may succeed (EX_TEMPFAIL).
 LOST: Final = 75
 
 
@@ -105,7 +106,7 @@ def run(
         "limits": _format_limits(limits),
     }
     signal.signal(signal.SIGTERM, _raise_terminated)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup(1)
         signal.signal(signal.SIGHUP, _raise_terminated)
     output: _OutputThreads | None = None
     try:
@@ -115,7 +116,7 @@ def run(
             if submitted["reason"].startswith("will wait"):
                 terminal.print_message(f"job {job_id} {submitted['reason']}")
             output = _OutputThreads(session, job_id)
-        # A signal that was pending is raised here.
+        # A signal that arrived while signals were blocked raises its exception here.
         output.wait()
         job, held = wait_for_job(RetryWindow(session), job_id)
         code, sentence = get_exit_code(job)
@@ -133,7 +134,7 @@ def run(
 
 
 def get_exit_code(job: Json) -> tuple[int, str]:
-    """Return the exit code, and a sentence if the program did not end by itself."""
+    """Return the exit code for an ended job, and a message if the program did not exit itself."""
     stored = job["attempts"][-1]["outcome"] if job["attempts"] else None
     if stored is None:
         return NOT_STARTED, f"job {job['id']} was not started: {get_reason(job) or job['state']}"
@@ -155,7 +156,7 @@ def get_exit_code(job: Json) -> tuple[int, str]:
 
 
 def _format_limits(given: Mapping[str, Any]) -> dict[str, str | int]:
-    """Return limits in the form of [limits] in a definition."""
+    """Return limits as text, in the syntax of [limits] in a definition."""
     return {
         name: format_duration(value) or "" if isinstance(value, float) else value
         for name, value in given.items()
@@ -200,7 +201,7 @@ class _OutputThreads:
 
 
 def _cancel(session: Session, job_id: int, output: _OutputThreads) -> None:
-    """Cancel the job and copy its last output; a second Ctrl-C does not wait for its end."""
+    """Cancel the job and copy its last output until it ends; a second Ctrl-C ends the wait."""
     try:
         session.client().post("jobs/cancel", {"ids": [job_id]})
         wait_for_job(RetryWindow(session), job_id)
@@ -235,7 +236,8 @@ def _raise_terminated(number: int, frame: object) -> None:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    # Ctrl-C between the master's commit and its answer would leave a job that is not cancelled.
+    # Block signals during a submit: after Ctrl-C before the master's answer, the job has no known
+    # id and cannot be cancelled.
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     )

@@ -37,7 +37,7 @@ _EXAMPLES: Final = """Examples:
   mythjobs submit backup --deadline 06:00 --machine attic --semaphore nas --limit wall=2h
   find . -name '*.ts' | jq -R '{source: ., target: (. + ".mp4")}' -c |
       mythjobs submit transcode-h264 --each -"""
-# An upload that takes longer shows its progress.
+# Progress is shown for uploads that take longer than this.
 _QUIET_MS: Final = 1000
 
 
@@ -212,7 +212,7 @@ def _submit_each(
     if not as_json:
         jobs = "1 job" if batch["jobs"] == 1 else f"{batch['jobs']} jobs ({first} to {last})"
         terminal.print_line_now(f"batch {batch['batch']}: {jobs} submitted")
-    # The ids of a batch are consecutive; the JSON lists each.
+    # Ids of a batch are consecutive. The master returns the first and the last, --json lists all.
     answer: Json = {"batch": batch["batch"], "ids": list(range(first, last + 1))}
     code = 0
     if wait:

@@ -106,7 +106,7 @@ def _print_changed(changed: list[dict[str, Any]], limit: int) -> None:
 
 
 def _format_run(run: Json) -> str:
-    """`attic 2026-11-03 22:00 to 23:10`."""
+    """Return machine, start and end of a run: `attic 2026-11-03 22:00 to 23:10`."""
     if run["start_ms"] is None:
         return "never"
     start, end = format_time(run["start_ms"])[:16], format_time(run["end_ms"])[:16]

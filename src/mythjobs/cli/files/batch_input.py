@@ -1,4 +1,4 @@
-"""Batch input: argument sets from JSON lines or CSV, converted to JSON lines for the master."""
+"""Batch input: the arguments of each job from JSON lines or CSV, as JSON lines for the master."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 
 
 class ArgumentDefaults(NamedTuple):
-    """Arguments of all sets; which parameters are paths, relative to `directory`."""
+    """Arguments common to all jobs of a batch.
+
+    path_names: parameters that are paths; relative paths are below `directory`.
+    """
 
     values: Arguments
     path_names: frozenset[str]
@@ -34,10 +37,10 @@ class ArgumentDefaults(NamedTuple):
 def read_pieces(
     source: io.BufferedReader, name: str, defaults: ArgumentDefaults, line_numbers: list[int]
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield the file as pieces of JSON lines, each with the number of sets read so far.
+    """Yield JSON lines in pieces, each with the number of jobs read so far.
 
-    Reads as it goes, so a pipe may have any length. Appends the line number of each set to
-    `line_numbers`. Raises BadRequest that names the file and the line.
+    The file is read while it is sent, so a pipe may have any length. Appends the line number of
+    each job to `line_numbers`. Raises BadRequest that names the file and the line.
     """
     count, lines, size = 0, list[bytes](), 0
     try:
@@ -58,7 +61,10 @@ def read_pieces(
 
 
 def relocate_error(sentence: str, name: str, line_numbers: list[int]) -> str | None:
-    """Return the master's error about a sent line as one about the file's line, else None."""
+    """Replace the number of the sent line in the master's error by that of the file's line.
+
+    Returns None for an error without line number.
+    """
     found = _LINE_PREFIX.fullmatch(sentence)
     if found is None or not 0 < int(found[1]) <= len(line_numbers):
         return None
@@ -144,7 +150,7 @@ def _read_csv(source: io.BufferedReader, name: str) -> Iterator[tuple[int, Argum
     except csv.Error as error:
         raise BadRequest(f"{name} line {rows.line_num}: invalid CSV: {error}") from None
     finally:
-        text.detach()  # the caller closes the file
+        text.detach()  # leaves `source` open: the caller closes it
 
 
 def _encode_set(arguments: Arguments, name: str, line: int, defaults: ArgumentDefaults) -> bytes:

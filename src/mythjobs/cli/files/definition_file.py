@@ -40,7 +40,10 @@ def read_text(path: str) -> str:
 def parse_definition(
     text: str, path: str, check: Callable[[Table], object] = command_from_table
 ) -> Table:
-    """Return the checked tables of the file. Raises DefinitionError with file, line and key."""
+    """Parse and check TOML. Raises DefinitionError with file, line and key.
+
+    check: called with the table; raises DefinitionError if it is invalid.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -55,7 +58,7 @@ def parse_definition(
 
 
 def describe_syntax_error(message: str, path: str) -> str:
-    """Return tomllib's message with file and line in front."""
+    """Return tomllib's error message, reworded to begin with file and line."""
     found = _TOML_PLACE.search(message)
     if not found:
         return f"{path}: invalid TOML: {message}"

@@ -18,10 +18,10 @@ from mythjobs.errors import BadRequest, MythJobsError
 
 
 def edit_table(name: str, before: Json, store: Callable[[str, str], Json]) -> Json:
-    """Return the result of `store` for the edited text and its path.
+    """Let the user edit the table `before` as TOML text. Return the result of `store`.
 
-    If the text cannot be stored, a message names the file, which is kept, and the error of
-    `store` is raised.
+    store: called with the edited text and the path of its file. If it fails, the file is kept, a
+    message names it, and the error is raised.
     """
     from mythjobs.cli.files.toml_text import format_toml
 
@@ -40,7 +40,7 @@ def edit_table(name: str, before: Json, store: Callable[[str, str], Json]) -> Js
 
 
 def _safe_file_part(name: str) -> str:
-    """Return the name for use in a path; machine names may contain any character."""
+    """Return a name with unsafe characters replaced; machine names may contain a slash."""
     return "".join(each if each.isalnum() or each in "-._" else "_" for each in name)
 
 

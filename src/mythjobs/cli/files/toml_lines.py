@@ -13,7 +13,8 @@ _LONG_QUOTES: Final = re.compile("\"\"\"|'''")
 
 
 class _Entry(NamedTuple):
-    """A header or a key; `path` is dotted, `block` numbers the [[tables]] of one name from 1."""
+    """A table header or a key. path: dotted name. block: number, from 1, of its [[table]] among
+    those of the same name."""
 
     line: int
     path: str

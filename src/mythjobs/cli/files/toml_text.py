@@ -16,19 +16,19 @@ from tomlkit.items import AbstractTable, Item, String, StringType, Trivia
 C = TypeVar("C", Container, AbstractTable)
 
 _MAX_LIST_WIDTH: Final = 80
-# What TOML's literal strings cannot hold: control characters, and their own quotes.
+# Finds what a TOML literal string cannot contain: control characters and its own quotes.
 _NOT_LITERAL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]|'''|'\Z")
 
 
 def format_toml(table: Mapping[str, Any]) -> str:
-    """Return TOML with values before tables, shell text and regular expressions unescaped."""
+    """Return TOML text. Shell text and regular expressions are written without escapes."""
     return tomlkit.dumps(_fill(tomlkit.document(), table)).strip("\n") + "\n"
 
 
 def _fill(container: C, table: Mapping[str, Any]) -> C:
     sections: dict[str, Item] = {}
     for name, value in table.items():
-        # { regex = '…' } is more readable on one line.
+        # Write { regex = '…' } on one line, which is more readable, other tables as sections.
         if isinstance(value, dict) and value.keys() != {"regex"}:
             sections[name] = _fill(tomlkit.table(), value)
         elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
@@ -66,6 +66,6 @@ def _to_string(text: str) -> Item:
     if _NOT_LITERAL.search(text):
         return tomlkit.string(text)
     if "\n" in text:
-        # tomlkit.string() does not begin the text on a line of its own.
+        # Begin the text on a line of its own, which tomlkit.string() does not.
         return String(StringType.MLL, text, f"\n{text}", Trivia())
     return tomlkit.string(text, literal="\\" in text and "'" not in text)

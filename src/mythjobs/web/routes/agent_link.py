@@ -1,4 +1,4 @@
-"""WebSocket endpoint of the agents' link."""
+"""WebSocket endpoint to which agents connect (the link between master and agent)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ class WebSocketChannel:
         try:
             await self._send(event)
         except RuntimeError as error:
-            # Raised by uvicorn on a closed connection, and by uvloop until connection_lost() ran.
+            # uvicorn raises RuntimeError on a closed connection, uvloop on one that is closing.
             raise ConnectionResetError(str(error)) from None
 
 
 async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, send: Send) -> None:
-    await receive()  # websocket.connect
+    await receive()  # event websocket.connect
     await send({"type": "websocket.accept"})
-    # Only connections through the Unix socket have a peer uid; TCP clients have a token.
+    # Agents on the Unix socket are trusted: their uid was checked. Only such connections have a
+    # peer uid; agents on TCP have a token.
     await links.serve(WebSocketChannel(receive, send), trusted="peer_uid" in scope["state"])

@@ -61,7 +61,7 @@ async def submit_batch(
     )
     path = master.state_dir.uploads / f"{secrets.token_hex(8)}.jsonl"
     try:
-        # No fsync: after a power failure the client, which got no answer, sends the batch again.
+        # No fsync is needed: after a power failure the client has no answer and must send again.
         with open(path, "xb", opener=_open_private) as file:
             async for piece in request.stream():
                 file.write(piece)

@@ -29,7 +29,7 @@ class MachineChange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Dead(Struct, frozen=True, forbid_unknown_fields=True):
-    """Why the user is certain that the machine runs no job any more."""
+    """Declaration that a machine is dead. reason: how the user knows that it runs no job."""
 
     reason: str
 

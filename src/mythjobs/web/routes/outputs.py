@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class OutputResponse(ASGIResponse):
-    """Streams bytes; stops if the client disconnects, truncates the body on an error."""
+    """Response that streams job output. An error or a disconnect of the client truncates it."""
 
     def __init__(self, reading: RequestedOutput) -> None:
         headers = {"x-attempt": str(reading.n)}
@@ -37,7 +37,7 @@ class OutputResponse(ASGIResponse):
         super().__init__(media_type="application/octet-stream", headers=headers)
         self._chunks = reading.chunks
 
-    # Without a length the body is chunked, and the last chunk marks it as complete.
+    # Without Content-Length the body is chunked; its last chunk tells that it is complete.
     _should_set_content_length = False
 
     async def send_body(self, send: Send, receive: Receive) -> None:  # type: ignore[override]
@@ -52,7 +52,7 @@ class OutputResponse(ASGIResponse):
         if not sending.cancelled() and (error := sending.exception()):
             if not isinstance(error, MythJobsError):
                 raise error
-            # The response has begun; only a missing last chunk can tell the client.
+            # The status is sent already, so only a missing last chunk can tell the client.
             log.warning("output response truncated: %s", error.sentence)
 
 

@@ -17,8 +17,8 @@ class ApiRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
         """Decode the body as the type that the route declares for `data`.
 
-        Litestar decodes to dicts and converts these leniently ("5" to 5, "true" to true), which
-        would change job arguments.
+        Litestar's own method converts values leniently ("5" to 5, "true" to true), which changes
+        job arguments.
         """
         field = self.scope["route_handler"].parsed_data_field
         assert field is not None

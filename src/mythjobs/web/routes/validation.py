@@ -10,7 +10,7 @@ from mythjobs.model.units import MAX_WALL_MS
 from mythjobs.protocol.requests import JobIds, Submit
 
 MAX_WAIT_S: Final = 60.0
-# Ids are signed 64-bit in the store; a larger id is answered like any unknown id.
+# Largest id that the store can hold (signed 64-bit). A larger one is answered as unknown.
 _MAX_ID: Final = 2**63 - 1
 
 
@@ -49,7 +49,7 @@ def is_valid_id(number: int) -> bool:
 
 
 def check_submit(submit: Submit) -> Submit:
-    """Check the numbers of a submit that the job rules of the model do not check."""
+    """Check times and job ids of a submit. The master checks its other values."""
     check_time_ms(submit.not_before_ms, "not_before_ms")
     check_time_ms(submit.deadline_ms, "deadline_ms")
     for each in submit.after:

@@ -28,11 +28,11 @@ _CROSS_ORIGIN_SITES: Final = (b"cross-site", b"same-site")
 
 
 class AccessControl:
-    """ASGI middleware of one listener.
+    """ASGI middleware that admits requests of one listener.
 
-    With a token, for the TCP port: requires the Bearer token and a Host that can only be this
-    machine, which prevents DNS rebinding by web pages. Without a token, for the Unix socket:
-    checks the uid that the kernel reports (`state["peer_uid"]`).
+    On the TCP port (with `token`) a request needs the Bearer token and a Host header that can
+    only name this machine, which prevents DNS rebinding by web pages. On the Unix socket
+    (`token` None) the peer's uid, from the kernel, must be the owner's or root's.
     """
 
     def __init__(self, app: App, token: str | None) -> None:
@@ -51,14 +51,15 @@ class AccessControl:
             await send_rejection(scope, send, rejection)
             return
         if headers.chunked:
-            # Without chunked encoding the HTTP parser enforces Content-Length.
+            # Count the bytes of a chunked body; for others the HTTP parser enforces Content-Length.
             receive = _limit_body(receive, max_bytes)
         try:
             await self._app(scope, receive, send)
         except (Exception, asyncio.CancelledError):
             if not scope["state"]["connection"].transport.is_closing():
                 raise
-            # No traceback: the client disconnected during the response, or the master stops.
+            # Raise nothing, to avoid a traceback in the log: the client disconnected during the
+            # response, or the master stops.
 
     def _check(self, scope: Scope, headers: AccessHeaders) -> None:
         if self._token is None:
@@ -95,7 +96,7 @@ class AccessControl:
 
 
 class AccessHeaders:
-    """The request headers that AccessControl checks. A repeated header counts as empty."""
+    """Request headers that AccessControl checks. A header that occurs twice counts as empty."""
 
     __slots__ = ("authorization", "chunked", "encoded", "host", "length", "origin", "site")
 
@@ -112,12 +113,15 @@ class AccessHeaders:
 
     @property
     def bearer(self) -> bytes:
-        """The Bearer token, empty for other schemes (case-insensitive: RFC 9110 §11.1)."""
+        """Bearer token, empty for other schemes. Their case does not matter (RFC 9110 §11.1)."""
         scheme, _, token = self.authorization.partition(b" ")
         return token.strip(b" ") if scheme.lower() == b"bearer" else b""
 
     def is_same_origin(self) -> bool:
-        """Return True also for clients other than browsers, which send neither of the headers."""
+        """Return whether the request comes from a page of this origin, or not from a browser.
+
+        Clients other than browsers send neither Origin nor Sec-Fetch-Site.
+        """
         if self.site in _CROSS_ORIGIN_SITES:
             return False
         if self.origin is None:
@@ -149,7 +153,7 @@ _HEADER_PARSERS: Final[dict[bytes, Callable[[AccessHeaders, bytes], None]]] = {
 
 @lru_cache(64)
 def _is_local(host: bytes) -> bool:
-    """Return whether a Host, with or without a port, can only be this machine."""
+    """Return whether the value of a Host header, with or without port, can only be this machine."""
     name = host.decode("latin-1").lower()
     if name.startswith("["):
         name = name[1:].partition("]")[0]

@@ -11,15 +11,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mythjobs.web.server.errors import encode_error
 
-# A head must arrive within one interval, a body at 1 kB/s or more. Intervals in which the master
-# itself paused reading do not count.
+# The head of a request must arrive within one interval, its body at 1 kB/s or more. Intervals in
+# which the master itself has paused reading do not count.
 CHECK_INTERVAL_S: Final = 10.0
 MIN_BYTES_PER_INTERVAL: Final = 10_000
 MAX_HEAD_BYTES: Final = 32 * 1024
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's protocol plus limits that it lacks: slow requests (slow loris), large heads."""
+    """uvicorn's HTTP connection, with limits for slow requests (slow loris) and large heads."""
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
@@ -63,11 +63,11 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Replace uvicorn's plain text, for data that is not HTTP."""
+        """Answer data that is not HTTP, with an error in JSON instead of uvicorn's plain text."""
         self._reject(400, msg)
 
     def _reject(self, status: int, sentence: str) -> None:
-        """Answer without a request, and close the connection."""
+        """Send an error response without a complete request, and close the connection."""
         body = encode_error("bad_request", sentence, 2)
         headers = [
             *self.server_state.default_headers,
@@ -109,4 +109,4 @@ class LocalConnection(LimitedConnection):
         self.app_state["peer_uid"] = uid
 
 
-_UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7)
+_UCRED: Final = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid

@@ -1,4 +1,4 @@
-"""ASGI application of both listeners: API routes, OpenAPI schema, and the agents' link."""
+"""ASGI application of both listeners: API routes, OpenAPI schema, and WebSocket for agents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
 from mythjobs.web.server.openapi import make_openapi_config
 
 LINK_PATH: Final = "/link"
-# Each module defines ROUTES.
+# Modules with routes of the API, each in a list ROUTES.
 ROUTE_MODULES: Final = (jobs, batches, commands, machines, semaphores, outputs, maintenance)
 
 
@@ -70,7 +70,7 @@ def _build_api(master: Master) -> Litestar:
             HTTPException: errors.handle_http_exception,
             Exception: errors.handle_unexpected_error,
         },
-        # AccessControl limits body sizes.
+        # No limit here, because AccessControl limits body sizes.
         request_max_body_size=None,
         logging_config=None,
         debug=False,
@@ -80,8 +80,8 @@ def _build_api(master: Master) -> Litestar:
 def _make_options_routes(routes: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
     """Return a route for OPTIONS of each path.
 
-    Litestar's own names in `Allow` only the methods of the route that was registered first. It
-    makes none for a path that has one, so these must be registered before the others.
+    Litestar's own OPTIONS routes have in `Allow` only the methods of the path's first route.
+    Litestar adds none to a path that has one, so register the returned routes before the others.
     """
     methods: dict[str, set[str]] = {}
     for each in routes:

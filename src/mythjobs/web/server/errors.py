@@ -31,7 +31,7 @@ _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
 class RequestRejected(Exception):
-    """An error response given before or outside the routes."""
+    """Raised to answer a request with an error before or outside the routes of the API."""
 
     def __init__(self, status: int, code: str, sentence: str, exit_code: int = 2) -> None:
         super().__init__(sentence)
@@ -42,7 +42,8 @@ class RequestRejected(Exception):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """`code` is stable, `message` for people, `exit` the exit code of the command line."""
+    """Body of error responses. code: stable, for programs. message: for people. exit: exit code
+    of the command line."""
 
     code: str
     message: str

@@ -14,9 +14,11 @@ from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.server.errors import App
 
 _BACKLOG: Final = 512
-# uvicorn stops reading larger WebSocket frames; the link's own limit is slightly lower.
+# Largest WebSocket frame that uvicorn accepts: slightly more than MAX_FRAME_BYTES, which is checked
+# when the frame is decoded.
 _MAX_WEBSOCKET_BYTES: Final = MAX_FRAME_BYTES + 4096
-# For browsers, on every response: no response is a page, and no page may embed one.
+# Headers for browsers, on every response of the TCP port: no response is a web page, and no page
+# may embed one.
 _SECURITY_HEADERS: Final = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -28,7 +30,7 @@ _SECURITY_HEADERS: Final = [
 
 
 class Listener:
-    """Serves one socket.
+    """Serves HTTP and WebSocket connections on one listening socket.
 
     Replaces uvicorn's `Server`, which wakes up ten times a second, installs signal handlers and
     exits the program if it cannot start.
@@ -71,7 +73,7 @@ class Listener:
             self._server = await loop.create_server(protocol, sock=sock, backlog=_BACKLOG)
 
     async def close(self, grace_s: float) -> None:
-        """Stop accepting, and give running responses `grace_s` seconds to finish."""
+        """Stop accepting connections; abort responses that do not finish within `grace_s`."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._state.connections):

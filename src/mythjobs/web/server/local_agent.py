@@ -1,4 +1,4 @@
-"""The agent of the master's machine, started as a child process and restarted if it exits."""
+"""Local agent: the agent on the master's machine, run as a child process and restarted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 from mythjobs.config import locks
 from mythjobs.config.state import StateDir
 
-# An agent that ran this long resets the back-off.
+# After an agent has run this long, the next restart is without delay.
 STABLE_S: Final = 60.0
 MIN_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalAgent:
-    """Runs the agent, or watches one that an earlier `up` started and that holds its lock."""
+    """Runs the local agent, or attaches to one that an earlier `mythjobs up` left running."""
 
     def __init__(self, state_dir: StateDir) -> None:
         self._state_dir = state_dir
@@ -48,9 +48,9 @@ class LocalAgent:
             wait_s = min(max(2 * wait_s, MIN_BACKOFF_S), MAX_BACKOFF_S)
 
     async def stop(self, *, stop_jobs: bool) -> bool:
-        """Stop the agent and wait; return False if it still runs after the timeout.
+        """Stop the agent and wait for its exit. Return False if it still runs after a timeout.
 
-        Its jobs continue under the reaper; with `stop_jobs` the agent stops them first.
+        Jobs continue under the reaper; with `stop_jobs` the agent stops them first.
         """
         if self._pidfd < 0:
             return True
@@ -70,13 +70,14 @@ class LocalAgent:
             return False
         pid = locks.read_holder_pid(path)
         if pid in (None, os.getpid()):
-            # The holder has not written its pid yet.
+            # The process that holds the lock has not written its pid yet.
             return False
         try:
             self._pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
-        # If the lock is still held, the pid was not reused before pidfd_open.
+        # Only if the lock is still held does the pidfd refer to its holder: the pid was not reused
+        # before pidfd_open().
         if not self._is_lock_held():
             self._close_pidfd()
             return False
@@ -94,8 +95,8 @@ class LocalAgent:
     def _start(self) -> None:
         # -P: do not import modules from the current directory.
         command = [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(self._state_dir.root)]
-        # A new session: Ctrl-C and a closed terminal signal only the master. stderr, the log, is
-        # inherited. stdout is not: its reader may wait for end of file.
+        # In a new session the agent gets no signal for Ctrl-C or a closed terminal. It inherits
+        # stderr for its log, but not stdout: a program that reads it may wait for end of file.
         self._child = subprocess.Popen(
             [*command, "agent"],
             stdin=subprocess.DEVNULL,

@@ -25,7 +25,8 @@ import mythjobs
 from mythjobs.errors import MythJobsError
 from mythjobs.web.server.errors import ErrorBody
 
-# Codes that every route may answer: from the HTTP parser, AccessControl, or the store.
+# Error codes by HTTP status that every route may return, from the HTTP parser, AccessControl or
+# the store.
 _CODES: Final[dict[int, tuple[str, ...]]] = {
     400: ("bad_request", "bad_definition"),
     401: ("not_allowed",),
@@ -39,7 +40,7 @@ _CODES: Final[dict[int, tuple[str, ...]]] = {
 
 
 def error_responses(*errors: type[MythJobsError]) -> dict[int, ResponseSpec]:
-    """Return the error responses of a route that raises `errors`, for its `responses`."""
+    """Return the error responses to document for a route that raises `errors`, by HTTP status."""
     codes = {status: list(each) for status, each in _CODES.items()}
     for error in errors:
         codes.setdefault(error.http, []).append(error.code)
@@ -53,7 +54,7 @@ def error_responses(*errors: type[MythJobsError]) -> dict[int, ResponseSpec]:
 
 @dataclass
 class BytesOperation(Operation):
-    """Operation whose response is bytes of any kind."""
+    """OpenAPI operation whose response body is raw bytes."""
 
     def __post_init__(self) -> None:
         success = (self.responses or {})["200"]
@@ -63,7 +64,7 @@ class BytesOperation(Operation):
 
 @dataclass
 class LinesOperation(Operation):
-    """Operation whose request body is JSON lines, which the route reads as a stream."""
+    """OpenAPI operation whose request body is JSON lines, which the route reads as a stream."""
 
     def __post_init__(self) -> None:
         lines = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
@@ -86,7 +87,7 @@ def make_openapi_config() -> OpenAPIConfig:
 
 
 async def _reject_page(response: Response[Any]) -> Response[Any]:
-    """Replace the HTML page with which Litestar answers an unknown path below /api."""
+    """Answer an unknown path below /api with an error in JSON, not Litestar's HTML page."""
     if response.status_code == 404:
         raise NotFoundException
     return response

@@ -32,9 +32,10 @@ from mythjobs.web.server.sockets import LOOPBACK, bind_path, bind_port
 
 # Time for running responses (such as a followed log) to finish when the master stops.
 CLOSE_GRACE_S: Final = 2.0
-# timeout(1) and terminals signal a process and its group: two signals for one request.
+# A second signal within this time is no second request: timeout(1) and terminals signal a process
+# and also its group.
 DUPLICATE_SIGNAL_S: Final = 0.3
-# For how long a submit right after the start waits for the agent to connect.
+# A submit right after the start waits this long for the local agent to connect.
 LOCAL_AGENT_WAIT_S: Final = 2.0
 SOCKET_NAME: Final = "master.sock"
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ def run_master(
 ) -> int:
     """Serve until a signal arrives; return the exit code.
 
-    `ready` is called with the address. `store` is a URL that overrides the configuration.
+    ready: called with the address when requests are accepted. store: PostgreSQL URL from the
+    command line.
 
     Raises AlreadyRunning, StoreFailed, ConfigError, StateNotWritable and BadRequest. A failed
     background task ends the program, so that no partly working master remains.
@@ -60,8 +62,8 @@ def run_master(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s master: %(message)s")
     for noisy in ("uvicorn", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # By default a computing thread keeps the interpreter for 5 ms. The event loop must not wait
-    # that long for the turn runner's thread.
+    # By default a thread that computes keeps the GIL for 5 ms. The event loop must not wait that
+    # long for the thread that runs the master's transactions.
     sys.setswitchinterval(0.0005)
     with locks.acquire(state_dir.master_lock, "a master"):
         agent = LocalAgent(state_dir) if local_agent else None
@@ -124,7 +126,7 @@ class MasterProgram:
             ends: list[asyncio.Future[Any]] = [self._stop_signal, master.failed, *tasks]
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
-                each.result()  # raises the error of a failed task; the agent keeps running
+                each.result()  # raises the error of a failed task; then the agent is not stopped
             await self._stop_agent(master, tasks)
 
     def _catch_signals(self) -> None:

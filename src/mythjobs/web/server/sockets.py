@@ -15,7 +15,8 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def bind_port(port: int) -> socket.socket:
-    """Raises AlreadyRunning, or BadRequest if this port cannot be had at all."""
+    """Listen on a TCP port of the loopback address. Raises AlreadyRunning if the port is in use,
+    BadRequest if it cannot be used at all."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         # Connections of a master that just exited must not block the port.
@@ -36,9 +37,9 @@ def bind_port(port: int) -> socket.socket:
 
 
 def bind_path(path: Path) -> socket.socket:
-    """Listen on a socket that only its owner can open.
+    """Listen on a Unix socket to which only its owner can connect.
 
-    The caller holds the state directory's lock, so an existing socket is a dead master's.
+    The caller holds the state directory's lock, so an existing socket is that of a dead master.
     """
     with suppress(FileNotFoundError):
         path.unlink()

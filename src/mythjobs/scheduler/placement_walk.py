@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache
 from typing import NamedTuple, Protocol
 
 from mythjobs.clock import Now
@@ -24,7 +24,7 @@ from mythjobs.scheduler.window_state import WindowState
 
 
 class PermittedMachine(NamedTuple):
-    """A machine that policy permits for a class, and that may have capacity left."""
+    """A machine on which policy permits a job class, and which may have capacity left."""
 
     facts: MachineFacts
     capacity: MachineCapacity
@@ -40,10 +40,10 @@ class Choice(NamedTuple):
 
 
 class WalkInput(Protocol):
-    """What the walk reads: waiting jobs by class, machines, and running attempts."""
+    """Input of a placement walk: waiting jobs by class, machines, and running attempts."""
 
     def next_job(self, class_id: int, /) -> ReadyJob | None:
-        """Return the next job of a class that was not removed."""
+        """Return the first job of a class that has not been removed, or None."""
 
     def remove_next(self, class_id: int, /) -> None:
         """Remove the job that `next_job` returned last."""
@@ -60,15 +60,15 @@ class WalkInput(Protocol):
     def window_state(self, hours: Hours, /) -> WindowState: ...
 
     def declined_ms(self, machine_id: int, class_id: int, /) -> int:
-        """Return for how long the machine is still offered no job of the class."""
+        """Return for how long the machine gets no job of the class, because it returned one."""
 
 
 class PlacementWalk:
-    """One walk through the first jobs of all classes, in order, until nothing more fits.
+    """One walk through the first jobs of all classes, in order, until no more job fits.
 
     Charges `shares` and records in `blocked` which jobs only semaphores keep waiting.
-    leased_subjects: subjects that cannot be leased again (or, if true, only by jobs that allow
-    overlap), though the jobs about them are still ready.
+    leased_subjects: subjects of jobs leased just before; other jobs with them are still in the
+    input, but are skipped, unless the value is true and they allow overlap.
     """
 
     def __init__(
@@ -91,14 +91,16 @@ class PlacementWalk:
         self._semaphore_sizes = semaphore_sizes
         self._subjects = dict(leased_subjects)
         self._now = now
+        # By semaphore; None until they are needed.
+        self._reservations: dict[str, tuple[int, int]] | None = None
         self._full: set[int] = set()
         self._requirements = cache(source.requirements)
         self._permitted_machines = cache(source.permitted_machines)
         self._choices: list[Choice] = []
         self._placed: list[RunningAttempt] = []
-        # Counted at first use: unconditional classes need no counts.
+        # Counted at first use, because job classes without ceilings or semaphores need no counts.
         self._counts: UsageCounts | None = None
-        # When, by the wall clock, time alone may permit a job that was refused; None: never.
+        # Wall clock time at which a refused job may be permitted merely because time has passed.
         self.retry_ms: int | None = None
         self.current_class_id = 0  # the class at fault if run() raises
 
@@ -134,7 +136,7 @@ class PlacementWalk:
     def _place(self, job: ReadyJob, key: SortKey) -> bool:
         """Place or skip the first job of a class. Return whether the class stays in the walk."""
         if not self._is_subject_free(job):
-            # The end of the leased job makes this one ready again, and wakes its class.
+            # Another job with this subject was just leased. Its end makes this job ready again.
             self._source.remove_next(job.class_id)
             return True
         requirements = self._requirements(job.class_id)
@@ -151,6 +153,9 @@ class PlacementWalk:
             self._counts.add(attempt)
         self._shares.charge(key, requirements.submitter, command_id, typical_s)
         self._blocked.remove(job.class_id)
+        if self._reservations:
+            # A reservation ends with its job. The next job of the class has none.
+            self._reservations = None
         if job.subject is not None:
             self._subjects[job.subject] = bool(job.overlap)
         self._choices.append(Choice(job, machine_id, machine.fit.settings))
@@ -164,10 +169,10 @@ class PlacementWalk:
     def _find_machine(
         self, requirements: Requirements, job: ReadyJob
     ) -> tuple[PermittedMachine, float | None] | None:
-        """Return the least loaded machine for a job, a preferred one first, and its duration there.
+        """Return the machine for a job and the job's usual duration there; None if none fits.
 
-        A machine without capacity for the job is full for all later jobs too, so that no smaller
-        job passes the first in order.
+        Preferred machines come first, then the least loaded. A machine that lacks capacity for
+        the job gets no later job in this walk either, so that no smaller job overtakes it.
         """
         if find_command_stop(requirements, self._now.wall_ms) is not None:
             return None
@@ -211,10 +216,10 @@ class PlacementWalk:
             self._semaphore_sizes,
             window,
             typical_s,
-            # A job of higher priority may take reserved units.
+            # Reservations for jobs of lower priority do not count against this job.
             {
                 name: class_id
-                for name, (class_id, priority) in self._reserved.items()
+                for name, (class_id, priority) in self._find_reservations().items()
                 if priority >= job.priority
             },
             self._source.declined_ms(facts.machine_id, requirements.class_id),
@@ -234,9 +239,10 @@ class PlacementWalk:
             self._counts = UsageCounts([*self._source.running_attempts(), *self._placed])
         return self._counts
 
-    @cached_property
-    def _reserved(self) -> dict[str, tuple[int, int]]:
-        """(class, priority) by semaphore whose free units are reserved for that class."""
+    def _find_reservations(self) -> dict[str, tuple[int, int]]:
+        """Return (class id, priority) for which a semaphore's free units are kept."""
+        if self._reservations is not None:
+            return self._reservations
         found: dict[str, tuple[int, int]] = {}
         for class_id, blocked in self._blocked.find_starving(self._now.steady_ms):
             job = self._source.next_job(class_id) if class_id in self._class_ids else None
@@ -245,4 +251,5 @@ class PlacementWalk:
                 continue
             for name, _ in self._requirements(class_id).semaphores:
                 found.setdefault(name, (class_id, blocked.priority))
+        self._reservations = found
         return found

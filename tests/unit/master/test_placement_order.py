@@ -77,6 +77,23 @@ def test_an_older_reservation_of_lower_priority_does_not_hide_an_urgent_starving
     assert master.take_grants() == [urgent]
 
 
+def test_a_reservation_ends_with_the_job_that_it_was_made_for(master: Harness) -> None:
+    attic = master.join("attic", 8)
+    master.request(requests.SetSemaphore("nas", 2))
+    for name, units in (("small", 1), ("holder", 1), ("big", 2)):
+        master.define(name, semaphores={"nas": units})
+    holders = master.queue(2, "holder")
+    assert master.take_grants() == holders
+    first, _ = master.queue(2, "small")
+    big = master.submit("big").id
+    master.advance(61)
+    # The first small job has waited as long as the big one; the second has not.
+    master.finish(attic, *holders)
+    assert master.take_grants() == [first]
+    master.finish(attic, first)
+    assert master.take_grants() == [big]
+
+
 def test_no_short_job_passes_the_first_job_for_a_full_machine(master: Harness) -> None:
     attic = master.join("attic", 2)
     master.define()

@@ -150,10 +150,9 @@ def test_all_starts_are_those_of_the_replay_with_reserved_semaphore_units(master
         at_ms = min(ends.values())
         master.advance((at_ms - master.now.wall_ms) / 1000)
         ended = [job_id for job_id, end_ms in ends.items() if end_ms == at_ms]
-        [name] = {jobs[job_id].command for job_id in ended}
         for job_id in ended:
             del ends[job_id]
-        master.finish(attic, *ended, seconds=run_times_s[name])
+            master.finish(attic, job_id, seconds=run_times_s[jobs[job_id].command])
 
     replayed = replay_of(master, jobs, run_times_s)
     assert starts == {job_id: each.started_ms for job_id, each in replayed.items()}

@@ -1,4 +1,5 @@
-"""Capabilities of this machine: its time zone, and the limits that it can enforce."""
+"""Capabilities of this machine, for the agent's hello to the master: its time zone, and the job
+limits that it can enforce."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ _LOCALTIME: Final = Path("/etc/localtime")
 _TIMEZONE: Final = Path("/etc/timezone")
 _ZONE_DIRECTORY: Final = "zoneinfo/"
 
-# Enforced by timers, by sampling the usage of process trees, and by kernel calls per process.
+# Capabilities of every machine. None needs cgroups: timers, samples of each process tree's usage,
+# and kernel calls per process (nice, ioprio) enforce them.
 _ALWAYS: Final = (
     "leases", "windows", "freeze", "wall", "cpu", "idle", "output", "nice", "io",
 )  # fmt: skip
@@ -23,7 +25,8 @@ _ALWAYS: Final = (
 def find_time_zone(
     environ: Mapping[str, str], localtime: Path = _LOCALTIME, timezone: Path = _TIMEZONE
 ) -> str:
-    """Return the IANA name of this machine's time zone; "" if unknown, which means UTC."""
+    """Return the IANA name of this machine's time zone, or "" if it is unknown; the master then
+    assumes UTC."""
     for name in (
         environ.get("TZ", "").lstrip(":"),
         _read_zone_link(localtime),
@@ -59,10 +62,12 @@ def _is_known_zone(name: str) -> bool:
 
 
 def list_capabilities(cgroup_limits: frozenset[str] | None) -> tuple[str, ...]:
-    """Return what this machine enforces even without an agent, a part of messages.CAPABILITIES.
+    """Return the limits and features that this machine enforces even while no agent runs: a subset
+    of messages.CAPABILITIES.
 
-    `cgroup_limits` are the limits that cgroups enforce, None if there are no cgroups. `memory`
-    and `processes` count only if cgroups enforce them: sampling would notice too late.
+    `cgroup_limits` are the limits that cgroups enforce; None if no cgroups can be created.
+    `memory` and `processes` are listed only if cgroups enforce them: sampling notices a breach
+    too late.
     """
     if cgroup_limits is None:
         return _ALWAYS
@@ -70,7 +75,8 @@ def list_capabilities(cgroup_limits: frozenset[str] | None) -> tuple[str, ...]:
 
 
 def detect_capabilities() -> tuple[str, ...]:
-    """Detect the capabilities by creating cgroups, which are removed afterwards."""
+    """Return this machine's capabilities; create cgroups to find those that cgroups enforce, and
+    remove these cgroups again."""
     pool = open_cgroup_pool()
     if pool is None:
         return list_capabilities(None)

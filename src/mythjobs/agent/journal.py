@@ -25,17 +25,18 @@ from mythjobs.agent.core.turn import WriteJournal
 from mythjobs.errors import StoreFailed
 from mythjobs.process.record_log import RecordLog, read_records
 
-# If the last sync took less, the event loop waits for the next one: passing the work to a thread
-# and back takes two wake-ups, which cost an idle machine about as much.
+# If the last sync took less, the next one runs in the event loop instead of the thread: passing
+# work to a thread and back takes two wake-ups, which cost about as much on an idle machine.
 _QUICK_SYNC_S: Final = 0.001
-# A larger journal is rewritten from the snapshot; at 3,000 jobs a second, once a minute.
+# A journal above this size is rewritten with the live attempts only: at 3,000 jobs a second about
+# once a minute.
 _REWRITE_ABOVE_BYTES: Final = 4 * 2**20
 
 
 def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
-    """Return the state in a journal, as seen by an agent of this boot. Raises OSError.
+    """Return the state recorded in a journal, for an agent in the boot `boot_id`. Raises OSError.
 
-    A line torn by a power failure is skipped: no action that depends on it had begun.
+    A line torn by a power failure is skipped: its content had not been reported to the master.
     """
     granted: dict[Key, LeaseTerms] = {}
     never_start: dict[Key, None] = {}
@@ -58,24 +59,25 @@ def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
         for job, n in record.get("over", ()):
             granted.pop((job, n), None)
             never_start.pop((job, n), None)
-    # After a restart of the machine, any granted attempt may have been started: the start record in
-    # its reaper's journal was not synced.
+    # After a restart of the machine every granted attempt may have been started, even if its
+    # reaper's journal has no start record: that record is not synced to disk.
     maybe_started = maybe_started & granted.keys() if boot == boot_id else set(granted)
     return JournalSnapshot(granted, list(never_start), maybe_started)
 
 
 def encode_journal(snapshot: JournalSnapshot, boot_id: str) -> bytes:
-    """Return a whole journal with this state."""
+    """Return the content of a journal file that has only this state."""
     grants = [[*key, *terms_to_json(terms)] for key, terms in snapshot.granted.items()]
     never_start, maybe_started = list(snapshot.never_start), list(snapshot.maybe_started)
     return _encode({"boot": boot_id, "grant": grants, "never": never_start, "lost": maybe_started})
 
 
 class AgentJournal:
-    """Writes records at once, and makes all records written since the last sync durable together.
+    """Journal file open for appending. Each record is written immediately; one fsync makes all
+    records written since the last one durable.
 
-    `on_durable` is called in the event loop with the token of the last durable record, `on_failed`
-    if the disk fails; then no attempt may be started.
+    `on_durable` is called in the event loop with the token of the last durable record. `on_failed`
+    is called if the disk fails; no attempt may be started after that.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class AgentJournal:
         self._log.rewrite(encode_journal(snapshot(), boot_id))
 
     def write(self, action: WriteJournal) -> None:
-        """Write a record and schedule a sync. Raises StoreFailed."""
+        """Append a record to the journal and schedule its sync to disk. Raises StoreFailed."""
         try:
             self._log.append(_encode(action.record))
         except OSError as error:
@@ -107,7 +109,8 @@ class AgentJournal:
         self._token = action.token
         if not self._is_syncing:
             self._is_syncing = True
-            # Not now: messages that wait to be sent to a reaper go first.
+            # Sync in the next iteration of the event loop: messages for reapers that the current
+            # iteration sends must not wait for the disk.
             asyncio.get_running_loop().call_soon(self._sync)
 
     def close(self) -> None:

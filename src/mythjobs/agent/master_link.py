@@ -1,4 +1,4 @@
-"""Connection to the master: handshake, reconnection, heartbeats and frames."""
+"""The agent's WebSocket connection to the master: handshake, reconnection, heartbeats, frames."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from mythjobs.protocol import messages as m
 
 _HANDSHAKE_S: Final = 10.0
 _MAX_UNANSWERED: Final = 3
-# Frequent at first: `mythjobs up` starts master and agent together. Rare later: a master that
-# is down for hours must cost little.
+# Attempts to connect are frequent at first, because `mythjobs up` starts master and agent together.
+# Later they are rare, so that they cost little while the master is down for hours.
 _FAST_RETRIES: Final = 25
 _FAST_RETRY_S: Final = 0.2
 _MAX_RETRY_S: Final = 5.0
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 
 class AgentIdentity(NamedTuple):
-    """What the agent tells the master about itself. `incarnation` differs per agent process."""
+    """Key and description of this machine for the hello to the master. `incarnation` is a random
+    identifier of this agent process."""
 
     key: Ed25519PrivateKey
     name: str
@@ -49,9 +50,11 @@ class AgentIdentity(NamedTuple):
 def build_hello(
     challenge: m.Challenge, identity: AgentIdentity, nonce: str, trusted_key: str | None
 ) -> tuple[m.Hello, bytes]:
-    """Return the hello for this challenge, and the statement that the welcome must sign.
+    """Return the hello that answers the master's challenge, and the bytes whose signature the
+    master's welcome must contain.
 
-    Raises ProtocolError for any master key but `trusted_key`, and if no version is common.
+    Raises ProtocolError if the master's key is not `trusted_key`, or if master and agent have no
+    protocol version in common.
     """
     if challenge.master_key != trusted_key:
         raise ProtocolError(
@@ -86,7 +89,8 @@ def build_hello(
 def verify_welcome(
     message: m.Challenge | m.Hello | m.Welcome | m.Refused, trusted_key: str, statement: bytes
 ) -> m.Welcome:
-    """Return the welcome if the trusted key signed it. Raises ProtocolError otherwise."""
+    """Return the master's answer to the hello if it is a welcome with a signature of `statement` by
+    `trusted_key`. Raises ProtocolError otherwise."""
     if isinstance(message, m.Refused):
         raise ProtocolError(f"the master refused this machine: {message.sentence}")
     if not isinstance(message, m.Welcome):
@@ -96,7 +100,8 @@ def verify_welcome(
 
 
 class LinkHandler(Protocol):
-    """Source of frames to send, and receiver of the master's frames."""
+    """Interface of MasterLink to its owner, which receives the master's frames and provides the
+    frames to send."""
 
     def on_connected(self, jobs: int) -> None: ...
     def on_disconnected(self) -> None: ...
@@ -120,11 +125,12 @@ class MasterLink:
         self.is_connected = False
 
     def wake(self) -> None:
-        """Send the next frame, if there is one."""
+        """Let the sender task ask the handler for frames to send."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep a connection to the master until cancelled. Logs each new cause of failure once."""
+        """Keep a connection to the master until cancelled. Log a failure to connect only if its
+        cause differs from the one logged last."""
         delays = _retry_delays()
         logged = ""
         while True:
@@ -152,7 +158,8 @@ class MasterLink:
             self._alarm = None
 
     async def _connect(self) -> None:
-        # The master publishes its socket path: a path below STATE may be too long for a socket.
+        # The master's state file has the path of its socket: a path in the state directory may be
+        # too long for a Unix socket, and the socket is elsewhere then.
         info = read_master_info(self._state)
         path = Path(info.socket) if info else self._state.root / "master.sock"
         async with unix_connect(
@@ -184,7 +191,7 @@ class MasterLink:
         return verify_welcome(answer, challenge.master_key, statement)
 
     async def _serve(self, socket: ClientConnection, heartbeat_s: float) -> None:
-        """Exchange frames until the connection ends, or sending fails."""
+        """Exchange frames and send heartbeats until the connection ends or sending fails."""
         senders = [
             asyncio.create_task(self._send_frames(socket)),
             asyncio.create_task(self._send_heartbeats(socket, heartbeat_s)),
@@ -232,7 +239,7 @@ class MasterLink:
             socket.transport.abort()
 
     def _set_alarm(self) -> None:
-        """Wake the sender when delayed progress is due."""
+        """Set a timer that wakes the sender task when rate-limited progress may be sent."""
         due_ms = self._handler.next_frame_ms()
         if due_ms is None or self._alarm is not None:
             return

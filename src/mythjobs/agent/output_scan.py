@@ -1,4 +1,5 @@
-"""Output scanner: progress of running attempts, and the `retry.later` match of failed ones."""
+"""Output scanner: reads progress from the output of running attempts, and searches the output of
+failed ones for the command's regular expression `retry.later`."""
 
 from __future__ import annotations
 
@@ -16,16 +17,18 @@ from mythjobs.model.output_window import OutputWindow
 from mythjobs.model.progress import PRESETS, ProgressReader
 from mythjobs.process.reaper.output import read_range, stream_path
 
-# Progress may refer to figures at the start of the output (ffmpeg's "Duration:"). Of the output
-# since the last scan only the end is needed.
+# Progress scans read the first _HEAD_BYTES of a stream completely, as progress may refer to figures
+# there (ffmpeg's "Duration:"). Of later output they read the last _NEW_BYTES since the last scan.
 _HEAD_BYTES: Final = 64 * 1024
 _NEW_BYTES: Final = 16 * 1024
-# Programs report the cause of a failure at the end of their output.
+# The search for `retry.later` reads only the end of each stream, where programs report the cause of
+# a failure.
 _TAIL_BYTES: Final = 64 * 1024
 _MAX_LINE_LETTERS: Final = 4096
 _MAX_MATCH_LETTERS: Final = 200
 _SUCCESS: Final = {"kind": "exited", "code": 0}
-# CPU time of one search. Load of the machine does not shorten it.
+# Limit of one search with an author's regular expression. It is CPU time rather than wall time, so
+# that load on the machine does not make searches fail.
 _SEARCH_CPU_S: Final = 0.1
 
 log = logging.getLogger(__name__)
@@ -37,7 +40,8 @@ class OutputScanner:
         self._streams: dict[AgentAttempt, dict[int, _ProgressStream]] = {}
 
     def scan_progress(self, attempt: AgentAttempt) -> float | None:
-        """Return the percentage in the new output, or None if it did not change."""
+        """Scan the attempt's output since the last call. Return the progress in percent, or None if
+        it has not changed."""
         streams = self._streams.setdefault(attempt, {})
         percent = None
         for number, window in enumerate(attempt.output, 1):
@@ -54,18 +58,19 @@ class OutputScanner:
 class _ProgressStream:
     def __init__(self, progress: str) -> None:
         self.reader = ProgressReader(progress)
-        # Presets are known to be fast. Expressions of authors need a time limit.
+        # The expressions of presets are known to be fast. Those of command authors need a limit.
         self._is_preset = progress in PRESETS
         self._timed_out = False
         self._offset = 0
 
     def scan_new(self, path: str, window: OutputWindow) -> bool:
-        """Scan the output since the last call. Return whether the percentage changed."""
+        """Scan the stream's output since the last call. Return whether the percentage changed."""
         before = self.reader.percent
         if self._offset < _HEAD_BYTES:
             self._scan_range(path, window, _HEAD_BYTES - self._offset)
         if self._offset < window.written - _NEW_BYTES:
-            # End the line that the gap cuts: joined with later text its figure would be wrong.
+            # Output is skipped here. End the unfinished line before the gap: joined with the text
+            # after the gap, it could show a wrong figure.
             self._offset = window.written - _NEW_BYTES
             self._scan(b"\n")
         self._scan_range(path, window, _NEW_BYTES)
@@ -89,9 +94,9 @@ class _ProgressStream:
 
 
 def find_later_match(directory: Path, ended: Any, regex: str) -> str:
-    """Return the last match of `retry.later` in the kept tail of a failed attempt's output.
+    """Return the last match of the command's `retry.later` in the end of a failed attempt's output.
 
-    "" without a match, and if the output cannot be read or the search takes too long.
+    Return "" if nothing matches, the output cannot be read, or the search takes too long.
     """
     if not regex or not ended["output"] or ended["outcome"] == _SUCCESS:
         return ""
@@ -117,7 +122,7 @@ def _search_lines(lines: Sequence[str], pattern: re.Pattern[str]) -> str:
 
 
 def _read_tails(directory: Path, key: Key, output: OutputWindows) -> Iterator[list[str]]:
-    """Yield the last lines of each stream."""
+    """Yield, for each stream, the lines in its last _TAIL_BYTES."""
     for stream, sizes in enumerate(output, 1):
         path = stream_path(directory, *key, stream)
         window = OutputWindow(*sizes)
@@ -137,22 +142,25 @@ def _compile(regex: str) -> re.Pattern[str]:
     try:
         return re.compile(regex)
     except re.error:
-        # The master's Python accepted the expression, this one does not: match nothing.
+        # The master's Python version accepted the expression, but this one does not: use a pattern
+        # that matches nothing.
         return re.compile(r"(?!)")
 
 
 class SearchTimeout(Exception):
-    """The search of an expression exceeded its CPU time."""
+    """A search with an author's regular expression took more CPU time than _SEARCH_CPU_S."""
 
 
 @contextmanager
 def _limit_search() -> Iterator[None]:
-    """Raise SearchTimeout once the block has used _SEARCH_CPU_S of CPU. Main thread only.
+    """Raise SearchTimeout in the block once it has used _SEARCH_CPU_S of CPU time. Works in the
+    main thread only.
 
-    An expression like `(a+)+b` can take years on a short line and would block the whole agent.
-    CPython checks for signals while `re` searches (_sre.c), so a timer can interrupt a search.
-    The exception may arise anywhere in the block, which therefore must have no side effects.
-    The package `regex` has timeouts, but is slower per line and reads `x{e}` as fuzzy matching.
+    A search with an expression like `(a+)+b` can take years on a short line, and blocks the
+    whole agent meanwhile. CPython checks for signals during a search by `re` (_sre.c), so a timer
+    can interrupt it. The exception may arise anywhere in the block, which therefore must not have
+    side effects. The package `regex` has timeouts, but is slower per line and reads `x{e}` as
+    fuzzy matching.
     """
     before = signal.signal(signal.SIGVTALRM, _raise_timeout)
     try:

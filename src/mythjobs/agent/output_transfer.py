@@ -1,4 +1,5 @@
-"""Output transfers to the master, in chunks limited by the master's credit."""
+"""Output transfers: send output of attempts to the master, in chunks, as far as the master has
+granted credit (flow control by bytes)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ GONE = "gone"
 
 
 class _OutgoingTransfer:
-    """`offset` is the next byte to send: of the stream, or with `kept` of its kept bytes."""
+    """Transfer of one output stream to the master. `offset` is the position of the next byte to
+    send: in the whole stream or, if `kept`, in the kept bytes (the head followed by the tail)."""
 
     def __init__(self, request: m.OutputFetch, attempt: AgentAttempt) -> None:
         self.no = request.transfer
@@ -27,7 +29,8 @@ class _OutgoingTransfer:
         self.kept = request.kept
         self.follow = request.follow
         self.credit = codec.TRANSFER_WINDOW_BYTES
-        # The size is unknown until the reaper reports new output or the end.
+        # False until the reaper reports the current output or the end: the agent does not know the
+        # stream's size before.
         self.is_size_known = attempt.is_output_complete
         self.is_watching = False
 
@@ -38,9 +41,10 @@ class _OutgoingTransfer:
 
 
 class OutputTransfers:
-    """Transfers of one connection.
+    """Output transfers that the master has requested on the current connection.
 
-    `change_watchers` starts or stops the reaper's updates on new output of an attempt.
+    `change_watchers` adds to the number of readers of an attempt's new output; while it is not 0
+    the reaper sends updates on new output.
     """
 
     def __init__(
@@ -55,7 +59,8 @@ class OutputTransfers:
         self._change_watchers = change_watchers
         self._send_end = send_end
         self._transfers: dict[int, _OutgoingTransfer] = {}
-        # Transfers that may have data, in round robin: a large output must not block others.
+        # Transfers that may have data to send. They take turns, one chunk each, so that a large
+        # output does not delay the others.
         self._ready: deque[_OutgoingTransfer] = deque()
 
     def on_message(self, message: m.OutputFetch | m.OutputCredit | m.OutputStop) -> None:
@@ -71,20 +76,21 @@ class OutputTransfers:
                     self._close(transfer)
 
     def on_new_output(self, attempt: AgentAttempt) -> None:
-        """Continue transfers of an attempt that has new output or has ended."""
+        """Continue the transfers of an attempt that has new output or has ended."""
         for transfer in self._transfers.values():
             if transfer.attempt is attempt:
                 transfer.is_size_known = True
                 self._mark_ready(transfer)
 
     def close_all(self) -> None:
-        """Close all transfers: their connection was lost."""
+        """Close all transfers, after the connection to the master was lost."""
         for transfer in list(self._transfers.values()):
             self._close(transfer)
         self._ready.clear()
 
     def next_chunk(self) -> bytes | None:
-        """Return the next binary frame, or None if no transfer has data and credit."""
+        """Return the next binary frame for the master, with one chunk of a transfer. None if no
+        transfer has both data and credit."""
         while self._ready:
             transfer = self._ready.popleft()
             if self._transfers.get(transfer.no) is not transfer or not transfer.is_size_known:
@@ -113,7 +119,7 @@ class OutputTransfers:
             return
         transfer = self._transfers[number] = _OutgoingTransfer(request, attempt)
         if not attempt.is_output_complete:
-            # The reaper answers immediately with the current size.
+            # Request output updates. The reaper answers immediately with the current size.
             transfer.is_watching = True
             self._change_watchers(attempt.key, 1)
         self._mark_ready(transfer)
@@ -131,7 +137,8 @@ class OutputTransfers:
             return
         window = transfer.window
         size = window.head + window.tail if transfer.kept else window.written
-        # Fewer bytes than the window says: the files were deleted, or the disk lost data.
+        # If fewer bytes were read than the reaper reported, the files were deleted or the disk has
+        # lost data.
         error = GONE if transfer.offset < size else ""
         self._send_end(m.OutputEnd(transfer.no, error, window.dropped))
 

@@ -1,4 +1,5 @@
-"""Agent process: waits for master, reapers and signals, and executes the actions of its core."""
+"""Agent process: receives events from master, reapers and signals, passes them to the agent core,
+and carries out the actions that the core returns."""
 
 from __future__ import annotations
 
@@ -32,9 +33,10 @@ from mythjobs.config.state import StateDir
 from mythjobs.errors import StoreFailed
 from mythjobs.protocol import messages as m
 
-# Once all jobs have ended: time for the master to acknowledge the ends and collect the output.
+# When the agent stops its jobs: time, after the last job has ended, for the master to acknowledge
+# the ends and collect the output.
 _FINAL_REPORT_S: Final = 5.0
-# Interval of deadline checks while any attempt has a lease or hours.
+# Interval of deadline checks while any attempt has a lease or run windows.
 _CHECK_INTERVAL_S: Final = 1.0
 
 T = TypeVar("T")
@@ -50,9 +52,10 @@ def run_agent(
 ) -> None:
     """Run the agent until a signal ends it. Raises AlreadyRunning, StoreFailed, ConfigError.
 
-    `jobs` limits how many jobs run at once, in addition to the master's limit. TERM and INT
-    end the agent; its jobs keep running and the next agent adopts them. With `stop_jobs`, and
-    always on USR1, the agent stops its jobs first. A second signal ends the agent at once.
+    `jobs` limits how many jobs run at once, in addition to the master's limit. SIGTERM and
+    SIGINT end the agent; its jobs keep running and the next agent adopts them. With `stop_jobs`,
+    and always on SIGUSR1, the agent stops its jobs first; a second signal then ends the agent
+    without waiting for them.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s agent: %(message)s")
     logging.getLogger("websockets").setLevel(logging.WARNING)
@@ -94,7 +97,7 @@ class Agent:
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._failure: Exception | None = None
         self._is_recovered = False
-        # Set after every call of the core.
+        # Set after every event that the core has handled, to wake _wait_until().
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -129,16 +132,18 @@ class Agent:
         self._is_recovered = True
         known = self._core.list_keys()
         dead_reaper.delete_trees(dead_reaper.find_unknown(self._directory.output, known))
-        # Stale directories are listed before any job starts. Removing them may take long.
+        # List leftover scratch directories now, before any job can start. They are removed in a
+        # thread while jobs run, because that may take long.
         stale = dead_reaper.find_unknown(self._directory.scratch, known)
-        # Objects that exist now live as long as the process: exclude them from collections.
+        # Exclude all objects that exist now from garbage collection: they live as long as the
+        # process, and traversing them costs time.
         gc.collect()
         gc.freeze()
         removal = asyncio.to_thread(dead_reaper.delete_trees, stale)
         await asyncio.gather(self._reapers.maintain(), self._link.run(), removal)
 
     async def _stop_jobs(self) -> None:
-        # Running jobs are known only after every reaper has reported.
+        # Before recovery has finished, reapers may have running jobs that the core does not know.
         await self._wait_until(lambda: self._is_recovered)
         log.info("stopping %d jobs", self._core.running_count)
         self._execute(self._core.stop_all_jobs("shutdown"))
@@ -157,7 +162,8 @@ class Agent:
             await self._changed.wait()
 
     async def _first_of(self, work: Awaitable[object], event: Awaitable[T]) -> T | None:
-        """Return the event's result, or None if the work ended first or the agent failed."""
+        """Wait for the first of: `event`, the end of `work`, a failure of the agent. Return the
+        result of `event`, or None in the other cases."""
         working = asyncio.ensure_future(work)
         waiting = asyncio.ensure_future(event)
         failed = asyncio.ensure_future(self._wait_until(lambda: self._failure is not None))
@@ -202,7 +208,7 @@ class Agent:
             try:
                 percent = self._scanner.scan_progress(attempt)
             except OSError as error:
-                # The disk may recover, and only the progress depends on this output.
+                # Log and continue: the disk may recover, and only the job's progress is missing.
                 log.warning("cannot read output of job %d: %s", attempt.key[0], error)
                 percent = None
             if percent is not None:
@@ -218,7 +224,7 @@ class Agent:
         self._failure = error
         self._changed.set()
 
-    # ReaperHandler.
+    # Methods of ReaperHandler: events of reapers.
 
     def on_reaper_hello(self, reaper: str, attempts: Sequence[Any], starting: set[Key]) -> None:
         self._add_later_matches(attempts)
@@ -229,7 +235,8 @@ class Agent:
         self._execute(self._core.on_reaper_messages(reaper, messages, machine_now()))
 
     def _add_later_matches(self, messages: Sequence[Any]) -> None:
-        """Add the match of the command's `retry.later` in the output to each end."""
+        """Add a field `later` to each `ended` message of a command with the setting `retry.later`:
+        the text in the attempt's output that matches this regular expression."""
         for each in messages:
             if "outcome" in each and each["output"]:
                 attempt = self._core.find_attempt((each["job"], each["n"]))
@@ -243,7 +250,7 @@ class Agent:
     def on_reaper_ready(self, reaper: str) -> None:
         self._execute(self._core.set_start_reaper(reaper, machine_now()))
 
-    # LinkHandler.
+    # Methods of LinkHandler: events of the connection to the master, and what it sends.
 
     def on_connected(self, jobs: int) -> None:
         self._core.on_connected(jobs)

@@ -11,14 +11,14 @@ from mythjobs.agent.core.lease_terms import NO_TERMS, LeaseTerms
 from mythjobs.agent.core.status import JobStatus
 from mythjobs.protocol import messages as m
 
-# (job id, attempt number).
+# Identifies an attempt: (job id, attempt number).
 Key = tuple[int, int]
-# By stream: (bytes written, bytes kept of the head, bytes kept of the tail).
+# For each output stream: (bytes written, bytes kept from its start, bytes kept from its end).
 OutputWindows = list[tuple[int, int, int]]
 
 
 class JournalSnapshot(NamedTuple):
-    """Content of the agent's journal: terms of granted attempts, attempts barred from starting,
+    """Content of the agent's journal: terms of granted attempts, attempts that must never start,
     and granted attempts that may have started before the machine restarted."""
 
     granted: Mapping[Key, LeaseTerms]
@@ -27,21 +27,22 @@ class JournalSnapshot(NamedTuple):
 
 
 class Phase(IntEnum):
-    """Phase of an attempt. Phases are not stored: a new agent derives them from the journals."""
+    """Phase of an attempt on its machine. Phases are not stored: a restarted agent derives them
+    from the journals of agent and reapers."""
 
-    FOUND = 0  # granted according to the journal; only the reapers know what followed
+    FOUND = 0  # granted according to the agent's journal; whether it started, no reaper has said
     WAITING = 1  # ready to start, waits for a slot
-    STARTING = 2  # sent to the reaper; takes a slot
+    STARTING = 2  # the start was sent to the reaper; the attempt takes a slot
     RUNNING = 3  # its process exists
-    ENDED = 4  # its process is gone; the outcome is not yet durable
-    REPORTING = 5  # the outcome is durable and sent to the master until acknowledged
-    NEVER_START = 6  # will not be started; the journal record is not yet durable
-    RETURNED = 7  # the record is durable; the return is sent until acknowledged
-    FORGOTTEN = 8
+    ENDED = 4  # its process is gone; its outcome is not yet durable
+    REPORTING = 5  # its outcome is durable and is sent to the master until acknowledged
+    NEVER_START = 6  # must never start here; the journal record of this is not yet durable
+    RETURNED = 7  # that record is durable; Returned is sent to the master until acknowledged
+    FORGOTTEN = 8  # no longer in the attempt table
 
 
-# State in heartbeats. An attempt counts as running until its outcome is durable: a power cut
-# before that loses the outcome.
+# State of an attempt in heartbeats to the master, by phase. An attempt is reported as running until
+# its outcome is durable: a power failure before then loses the outcome.
 HEARTBEAT_STATES: Final = {
     Phase.FOUND: "leased",
     Phase.WAITING: "leased",
@@ -56,40 +57,45 @@ HEARTBEAT_STATES: Final = {
 
 @dataclass(slots=True, eq=False)
 class AgentAttempt:
-    """What the agent knows of one attempt, from its grant to the last acknowledgement."""
+    """The agent's state of one attempt, from the grant until the master has acknowledged the end
+    and collected the output."""
 
     key: Key
     phase: Phase
     priority: int = 0
-    # Dropped once the attempt runs: only `terms.progress` is needed from then on.
+    # The command line and settings to start. None once the attempt runs, to save memory.
     run: m.RunSpec | None = None
     terms: LeaseTerms = NO_TERMS
-    # Lease end known to the reaper and the journal. `terms.end_ms` may be later.
+    # Lease end last sent to the reaper and the journal. `terms.end_ms` may be later, because small
+    # renewals are not sent.
     reaper_lease_end_ms: int = 0
     lease_stop_sent: bool = False
-    # Holders that asked for a freeze, and holders that the reaper reports.
+    # Freeze holders ("user", "pressure", "window") that the master requested, and those that the
+    # reaper reports. The process tree is frozen while it has at least one holder.
     freeze_requests: set[str] = field(default_factory=set)
     frozen_by: tuple[str, ...] = ()
-    # On the steady clock.
+    # Instant on CLOCK_BOOTTIME from which the attempt must not be started any more.
     start_by_ms: int = 0
     reaper: str = ""
     started_ms: int | None = None
     start_acknowledged: bool = False
     end_acknowledged: bool = False
-    # Why the attempt is returned: a sentence for people, and a code for the master.
+    # Why the attempt is returned to the master unstarted: a sentence for people, and a code.
     reason: str = ""
     code: str = ""
     status: JobStatus | None = None
     end: m.Ended | None = None
-    # Streams whose kept bytes the master has yet to collect. None: there are none.
+    # Numbers of the output streams whose kept bytes the master has yet to collect.
     pending_streams: set[int] | None = None
     output: OutputWindows = field(default_factory=list)
-    # How many need updates on new output: the progress scanner and following transfers.
+    # Number of readers to notify of new output: the progress scanner, and each transfer that
+    # follows the output.
     watchers: int = 0
 
     @property
     def progress_source(self) -> str:
-        """How to read progress from the output: a preset or `regex:…`. "" if not from output."""
+        """How to read progress from the output: name of a preset, or `regex:…`; "" if progress is
+        not read from the output."""
         return self.terms.progress
 
     @property

@@ -19,7 +19,8 @@ from mythjobs.scheduler.capacity import free_slots
 
 
 class AttemptTable:
-    """Part of the core. Adds actions to `turn` and messages for the master to `outbox`."""
+    """Attempts of the agent core. Phase changes add actions to `turn`, and messages for the master
+    to `outbox`."""
 
     def __init__(self, base_env: Mapping[str, str], turn: AgentTurn, outbox: Outbox) -> None:
         self._base_env = base_env
@@ -30,13 +31,15 @@ class AttemptTable:
         self._waiting_count = 0
         self.running_count = 0
         self.max_running = 0
-        # The reaper that gets new starts.
+        # Id of the reaper that new attempts are started in; None while none is ready.
         self.start_reaper: str | None = None
-        # By reaper: ends that are not yet durable, sorted by seq.
+        # By reaper: ends whose record in the reaper's journal is not yet durable, as (sequence
+        # number of the record, attempt) in ascending order.
         self._unsynced_ends: dict[str, deque[tuple[int, AgentAttempt]]] = {}
-        # By dead reaper: attempts in its journal that are not forgotten yet.
+        # By dead reaper: attempts in its journal that this table still has.
         self._dead_reapers: dict[str, set[Key]] = {}
-        # Attempts with a lease or hours, and those with a lease.
+        # Unended attempts that have a lease or run windows, and the subset that has a lease.
+        # Dicts with None as values: sets that keep insertion order.
         self.with_terms: dict[AgentAttempt, None] = {}
         self.with_lease: dict[AgentAttempt, None] = {}
 
@@ -48,7 +51,7 @@ class AttemptTable:
         return [each for each in self.attempts.values() if each.reaper == reaper]
 
     def take_snapshot(self, maybe_started: Iterable[Key]) -> JournalSnapshot:
-        """Return the content for a compacted journal."""
+        """Return the state to write when the agent's journal is rewritten."""
         barred = (Phase.NEVER_START, Phase.RETURNED)
         return JournalSnapshot(
             {key: each.terms for key, each in self.attempts.items() if each.phase not in barred},
@@ -58,7 +61,7 @@ class AttemptTable:
 
     @property
     def open_slots(self) -> int:
-        """How many more grants would start immediately."""
+        """Number of further grants for which a slot is free now."""
         return free_slots(self.max_running, self.running_count + self._waiting_count)
 
     def set_terms(self, attempt: AgentAttempt, terms: LeaseTerms) -> None:
@@ -73,14 +76,14 @@ class AttemptTable:
         self.with_terms.pop(attempt, None)
         self.with_lease.pop(attempt, None)
 
-    # Before the start.
+    # Methods for attempts that have not started.
 
     def add_grant(self, message: m.Grant, sent_ms: int) -> None:
         """Queue a granted attempt for its start.
 
-        The start needs its journal record written, not durable: the kernel writes the record
-        even if the agent dies. A power cut may lose it, but then the boot id has changed and
-        every granted attempt counts as possibly started.
+        The journal record of the grant must be written before the start, but need not be durable:
+        the kernel writes it to disk even if the agent dies. A power failure may lose it, but then
+        the boot id changes and every granted attempt counts as possibly started.
         """
         attempt = self.add_attempt((message.job, message.n), Phase.WAITING)
         attempt.priority = message.priority
@@ -98,7 +101,8 @@ class AttemptTable:
         self.start_queue.push(attempt)
 
     def mark_never_start(self, attempt: AgentAttempt, reason: str, code: str = "") -> None:
-        """Bar an attempt from starting. The master is told once the journal record is durable."""
+        """Mark an attempt as never to be started here. The agent reports this to the master once
+        the journal record is durable."""
         self._waiting_count -= attempt.phase is Phase.WAITING
         attempt.phase = Phase.NEVER_START
         attempt.reason, attempt.code = reason, code
@@ -131,7 +135,8 @@ class AttemptTable:
         self._turn.send(reaper, build_start_message(attempt.key, run, self._base_env, actions))
 
     def requeue_unstarted(self, attempt: AgentAttempt) -> None:
-        """Queue an attempt again whose reaper died without a record of it: it had no process."""
+        """Queue an attempt for its start again: its reaper died and has no record of it in its
+        journal, so no process was started."""
         self.running_count -= 1
         attempt.watchers -= bool(attempt.progress_source)
         if attempt.run is None:
@@ -139,11 +144,11 @@ class AttemptTable:
         else:
             self.queue_for_start(attempt)
 
-    # From the start to the end.
+    # Methods for attempts that have a process, or had one.
 
     def mark_running(self, reaper: str, key: Key, started_ms: int | None) -> AgentAttempt:
-        """Record that an attempt's process exists or existed, and return the attempt. It may have
-        been started by an earlier agent process."""
+        """Record that an attempt's process exists or existed, and return the attempt. Add the
+        attempt to the table if it is unknown: an earlier agent process may have started it."""
         attempt = self.attempts.get(key) or self.add_attempt(key, Phase.FOUND)
         if attempt.phase < Phase.RUNNING or attempt.phase >= Phase.NEVER_START:
             self.running_count += attempt.phase is not Phase.STARTING
@@ -164,7 +169,7 @@ class AttemptTable:
             streams = {no for no, (written, *_) in enumerate(end.output, 1) if written}
             attempt.pending_streams = streams or None
         if attempt.watchers:
-            # Followers wait for the end, whatever the outcome.
+            # Transfers that follow the output finish only at the end of the attempt.
             self._turn.add(ReadNewOutput(attempt))
 
     def report_synced_ends(self, reaper: str, seq: int) -> None:
@@ -176,7 +181,8 @@ class AttemptTable:
         self._unsynced_ends[reaper].append((seq, attempt))
 
     def report_end(self, attempt: AgentAttempt) -> None:
-        """Report an attempt's end to the master: its outcome is durable here."""
+        """Queue the report of an attempt's end to the master. The caller knows that the outcome is
+        durable on this machine."""
         if attempt.phase is Phase.ENDED:
             attempt.phase = Phase.REPORTING
             self._outbox.queue_end(attempt)
@@ -189,7 +195,8 @@ class AttemptTable:
     def change_watchers(self, attempt: AgentAttempt, change: int) -> None:
         """Add `change` to the number of readers to notify of new output."""
         attempt.watchers += change
-        # Sent for a second watcher too: the reaper answers with the current output size.
+        # Send "watch" for each additional watcher, not only for the first: the reaper answers with
+        # the current output size, which the new watcher needs.
         if attempt.phase is Phase.RUNNING and (change > 0 or not attempt.watchers):
             self.send_watch(attempt)
 
@@ -198,7 +205,7 @@ class AttemptTable:
         on = attempt.watchers > 0
         self._turn.send(attempt.reaper, {"type": "watch", "job": job, "n": n, "on": on})
 
-    # After the end.
+    # Methods for attempts that have ended.
 
     def forget_if_done(self, attempt: AgentAttempt) -> None:
         if attempt.end_acknowledged and not attempt.pending_streams:
@@ -222,13 +229,13 @@ class AttemptTable:
         elif reaper:
             self._turn.acknowledge_end(reaper, key)
 
-    # Reapers.
+    # Methods for changes of reapers.
 
     def reconcile_reaper(
         self, reaper: str, reported: set[Key], starting: Iterable[Key], now: Now
     ) -> None:
-        """Compare attempts with those that a connected reaper reported, and with those that its
-        journal shows as `starting`, without a process yet."""
+        """Bring the table in line with a reaper that has just connected: adopt its attempts in
+        `starting`, which have no process yet, and repeat starts that it did not report."""
         self._unsynced_ends[reaper] = deque()
         for key in starting:
             attempt = self.attempts.get(key) or self.add_attempt(key, Phase.FOUND)
@@ -238,11 +245,13 @@ class AttemptTable:
                 self.running_count += 1
         for attempt in self.find_attempts_of(reaper):
             if attempt.phase is Phase.STARTING and attempt.run and attempt.key not in reported:
-                # The start may have been lost with the old connection. A repeated start is ignored.
+                # Send the start again: it may have been lost with the old connection. A reaper
+                # ignores the start of an attempt that it knows.
                 self._send_start(reaper, attempt, attempt.run, now)
 
     def resend_watches(self, reaper: str) -> None:
-        """Ask a newly connected reaper for output updates: requests end with the connection."""
+        """Request output updates from a reaper that has just connected: a reaper drops the requests
+        of a connection when the connection closes."""
         for attempt in self.find_attempts_of(reaper):
             if attempt.phase is Phase.RUNNING:
                 attempt.watchers += bool(attempt.progress_source and not attempt.watchers)
@@ -250,7 +259,8 @@ class AttemptTable:
                     self.send_watch(attempt)
 
     def mark_reaper_dead(self, reaper: str, journaled: set[Key]) -> None:
-        """Remove the reaper's directory once all attempts in its journal are forgotten."""
+        """Record that a reaper died. Its directory is removed once every attempt in its journal
+        (`journaled`) has left this table."""
         self._unsynced_ends.pop(reaper, None)
         if self.start_reaper == reaper:
             self.start_reaper = None

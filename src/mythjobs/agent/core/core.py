@@ -23,12 +23,12 @@ from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import start_deadline_ms
 
-# Somebody deleted the journal. Without it the end of all processes cannot be proved.
+# Reported if somebody deleted the journal: without it, no end of the processes can be proved.
 _NO_JOURNAL: Final = "the reaper died, and its journal is gone"
 
 
 class _SentHeartbeat(NamedTuple):
-    """Send time of a heartbeat on the steady clock, and the attempts in it."""
+    """When a heartbeat was sent (CLOCK_BOOTTIME), and which attempts it reported."""
 
     sent_ms: int
     reported: frozenset[Key]
@@ -42,20 +42,21 @@ class AgentCore:
         self._table = AttemptTable(base_env, self._turn, self._outbox)
         self._maybe_started: set[Key] = set()
         self._enforcer = LeaseEnforcer(self._table, self._turn)
-        # The last two heartbeats. Leases count from the send of the heartbeat.
+        # The last two heartbeats by number. A lease counts from the send of its heartbeat.
         self._sent_heartbeats: dict[int, _SentHeartbeat] = {}
-        # Heartbeats due on this connection since the master last answered one. Counts heartbeats
-        # that were not sent because too many frames are unacknowledged.
+        # Number of heartbeats due on this connection since the master last answered one, including
+        # those not sent because too many frames are unacknowledged.
         self.unanswered_heartbeats = 0
         self._durable_grant = 0
-        # Last grant number of this connection: a repeated grant must not run twice.
+        # Highest grant number received on this connection. Lower numbers are repeats: ignored, so
+        # that no grant runs twice.
         self._last_grant = 0
         self._stopped_by = ""
 
-    # Start of the agent.
+    # Recovery when the agent starts.
 
     def restore(self, snapshot: JournalSnapshot) -> None:
-        """Restore the attempts in the agent's journal. The first call on a new core."""
+        """Restore the attempts in the agent's journal. Must be the first call on a new core."""
         for key, terms in snapshot.granted.items():
             attempt = self._table.add_attempt(key, Phase.FOUND)
             self._table.set_terms(attempt, terms)
@@ -66,11 +67,9 @@ class AgentCore:
         self._maybe_started = set(snapshot.maybe_started)
 
     def finish_recovery(self, now: Now) -> list[Action]:
-        """Decide on attempts that no reaper knows, once all reapers or their journals were read.
-
-        They were never started. After a restart of the machine they count as lost: a power cut
-        may have lost the reaper's record of the start.
-        """
+        """Mark granted attempts that no reaper knows as never-start. Called once all reapers have
+        reported and dead reapers' journals were read. After a restart of the machine, report them
+        as lost instead: a power failure may have lost the reaper's record of the start."""
         for attempt in self._find_in_phase(Phase.FOUND):
             if attempt.key in self._maybe_started:
                 self._end_lost(attempt, "the machine's boot id", outcome.MACHINE_RESTARTED, now)
@@ -79,10 +78,11 @@ class AgentCore:
                 self._table.mark_never_start(attempt, reason)
         return self._turn.take_actions()
 
-    # The link.
+    # Events of the link, the connection to the master.
 
     def on_connected(self, jobs: int) -> None:
-        """Start a new connection, with at most `jobs` at once; all attempts are reported again."""
+        """Reset the state of the connection to the master; all attempts are reported again. `jobs`
+        is the number of jobs that the master lets this machine run at once."""
         self._turn.connection += 1
         self._durable_grant = self._last_grant = 0
         self._sent_heartbeats.clear()
@@ -96,7 +96,7 @@ class AgentCore:
         return self.check_deadlines(now)
 
     def check_deadlines(self, now: Now) -> list[Action]:
-        """Return what is due now: expired leases, opened hours, changes of the wall clock."""
+        """Handle expired leases, passed start-by times, opened run windows and wall clock steps."""
         for attempt in self._find_in_phase(Phase.WAITING):
             if now.steady_ms >= attempt.start_by_ms:
                 self._table.mark_never_start(attempt, START_BY_PASSED)
@@ -105,13 +105,13 @@ class AgentCore:
 
     @property
     def has_deadlines(self) -> bool:
-        """Whether any attempt has a lease or hours."""
+        """True while any attempt has a lease or run windows."""
         return bool(self._table.with_terms)
 
     def next_frame(self, now: Now) -> m.AgentFrame | None:
-        """Return the next frame to send, or None if nothing may be sent now.
+        """Return the next frame for the master, or None if no frame may be sent now.
 
-        The caller sends the frame immediately: leases count from this call.
+        The caller must send the frame immediately: a heartbeat in it renews leases from `now`.
         """
         taken = self._outbox.take_frame(
             now,
@@ -126,8 +126,8 @@ class AgentCore:
             frame = msgspec.structs.replace(frame, draining=True)
         if hb is not None:
             held = next(each for each in frame.messages if isinstance(each, m.Heartbeat)).held
-            # The answer renews the attempts in this heartbeat only. The master counts the leases
-            # of attempts granted meanwhile from an earlier heartbeat.
+            # The master's answer renews only the attempts in this heartbeat. An attempt granted
+            # meanwhile is not among them: its lease counts from an earlier heartbeat.
             has_leases = bool(self._table.with_lease)
             keys = frozenset((each.job, each.n) for each in held) if has_leases else frozenset()
             self._sent_heartbeats[hb] = _SentHeartbeat(now.steady_ms, keys)
@@ -135,7 +135,7 @@ class AgentCore:
         return frame
 
     def next_frame_ms(self) -> int | None:
-        """Return when (steady) `next_frame` has progress that is too early to send now."""
+        """Return the CLOCK_BOOTTIME ms at which rate-limited progress may be sent, or None."""
         return self._outbox.next_progress_ms()
 
     def on_master_frame(self, frame: m.MasterFrame, now: Now) -> list[Action]:
@@ -182,20 +182,18 @@ class AgentCore:
                 self._durable_grant = pending.grant_no
         return self._finish_turn(now)
 
-    # Reapers.
+    # Events of reapers.
 
     def set_start_reaper(self, reaper: str, now: Now) -> list[Action]:
-        """Send starts to this reaper from now on."""
+        """Start new attempts in this reaper from now on."""
         self._table.start_reaper = reaper
         return self._finish_turn(now)
 
     def on_reaper_hello(
         self, reaper: str, attempts: Sequence[Any], starting: Iterable[Key], now: Now
     ) -> list[Action]:
-        """Adopt the attempts of a connected reaper, including those started for an earlier agent.
-
-        `starting` are attempts in its journal that have no process yet.
-        """
+        """Adopt the attempts of a reaper that has just connected; an earlier agent process may have
+        started them. `starting` are the attempts for which it has not yet spawned a process."""
         reported = {(each["job"], each["n"]) for each in attempts}
         self._table.reconcile_reaper(reaper, reported, starting, now)
         self._apply_reaper_messages(reaper, attempts)
@@ -212,8 +210,8 @@ class AgentCore:
     ) -> list[Action]:
         """Record the ends of a dead reaper's attempts.
 
-        `ended` are the ends in its journal, which is durable. `lost` are the attempts without
-        an end there; all their processes are gone.
+        `ended` are the ends in its journal, which has been synced to disk. `lost` are the
+        attempts without an end in the journal; all their processes are gone.
         """
         for each in ended:
             self._record_end(reaper, each)
@@ -225,7 +223,8 @@ class AgentCore:
             if attempt.phase is Phase.ENDED:
                 self._table.report_end(attempt)
             elif attempt.phase is Phase.STARTING:
-                # The journal is complete and has no record of a start: there was no process.
+                # The reaper journals every start before it spawns the process, and its journal has
+                # no start of this attempt: there was no process, so it can start elsewhere.
                 self._table.requeue_unstarted(attempt)
             elif attempt.phase is Phase.RUNNING:
                 self._end_lost(attempt, "", _NO_JOURNAL, now)
@@ -244,14 +243,14 @@ class AgentCore:
         attempt = self._table.attempts.get(key)
         if attempt is None or attempt.phase > Phase.REPORTING or attempt.end_acknowledged:
             return
-        # An end that is already durable goes into the same frame, after the progress.
+        # Progress is still accepted if the end is queued: a frame has progress before ends.
         status = (attempt.status or JobStatus())._replace(percent=percent)
         self._table.set_status(attempt, status)
 
-    # End of the agent.
+    # Shutdown, and state that the agent process reads.
 
     def stop_all_jobs(self, by: str) -> list[Action]:
-        """Reject further grants, return waiting attempts and stop running ones."""
+        """Stop running attempts, return waiting ones to the master, and reject further grants."""
         self._stopped_by = by
         for attempt in list(self._table.attempts.values()):
             if attempt.phase < Phase.ENDED:
@@ -264,7 +263,7 @@ class AgentCore:
 
     @property
     def unacknowledged_count(self) -> int:
-        """Attempts whose end or output the master has yet to acknowledge."""
+        """Number of attempts, live or ended, that the master has not acknowledged completely."""
         return len(self._table.attempts)
 
     def list_keys(self) -> set[Key]:
@@ -276,7 +275,7 @@ class AgentCore:
     def take_snapshot(self) -> JournalSnapshot:
         return self._table.take_snapshot(self._maybe_started)
 
-    # Handlers.
+    # Handlers of single messages.
 
     def _finish_turn(self, now: Now) -> list[Action]:
         self._table.start_waiting(now)
@@ -297,7 +296,7 @@ class AgentCore:
         key = (message.job, message.n)
         sent = self._sent_heartbeats.get(message.hb)
         if (known := self._table.attempts.get(key)) is not None:
-            # A repeated grant: the attempt exists, or its return is not durable yet.
+            # The master grants an attempt again that is in the table: only renew its lease.
             if sent is not None:
                 self._enforcer.extend(known, sent.sent_ms, now)
             return
@@ -316,7 +315,7 @@ class AgentCore:
     def _stop(self, key: Key, by: str) -> None:
         attempt = self._table.attempts.get(key)
         if attempt is None:
-            # Not started here. Record never-start and answer, in case its grant comes later.
+            # Unknown attempt: its grant may arrive later. Add it, to be marked never-start below.
             attempt = self._table.add_attempt(key, Phase.FOUND)
         if attempt.phase in (Phase.STARTING, Phase.RUNNING):
             job, n = key
@@ -331,7 +330,8 @@ class AgentCore:
         if attempt.phase in (Phase.STARTING, Phase.RUNNING):
             self._stop(key, "stale")
         elif attempt.phase is not Phase.ENDED:
-            # No process exists, and a restarted agent starts nothing from an old journal.
+            # No process of the attempt exists. Forgetting it is safe: a restarted agent marks what
+            # its journal has as granted never-start and does not start it.
             self._table.forget(attempt)
 
     def _release_output(self, key: Key, stream: int) -> None:
@@ -348,7 +348,7 @@ class AgentCore:
                 table.report_synced_ends(reaper, each["seq"])
                 continue
             if "job" not in each:
-                # A pong, or a message of a newer reaper.
+                # The answer to a ping, or a message that only newer versions know: ignore it.
                 continue
             key = (each["job"], each["n"])
             if kind == "started":
@@ -369,7 +369,8 @@ class AgentCore:
             self._outbox.queue_start(attempt)
             self._enforcer.send_freezes(attempt)
             if attempt.watchers and not attempt.progress_source:
-                # A transfer began to follow the output before the process existed.
+                # Request output updates now: a transfer began to follow the output before the
+                # process existed.
                 self._table.send_watch(attempt)
 
     def _record_end(self, reaper: str, ended: Any) -> AgentAttempt:

@@ -1,4 +1,5 @@
-"""Lease terms of an attempt: lease, hours, the timed actions that follow, and journal format."""
+"""Lease terms of an attempt: its lease and run windows, the timed actions for the reaper that
+follow from them, and their format in the agent's journal."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from mythjobs.model.window import Hours
 from mythjobs.protocol import lease_timing
 from mythjobs.protocol import messages as m
 
-# How far ahead timed actions are sent to the reaper, which needs them while no agent runs.
+# How far ahead timed actions are sent to the reaper, which performs them even while no agent runs.
 HORIZON_MS: Final = 8 * 86_400_000
 
-# (steady_ms, action, by, grace_s), as in docs/reaper.md.
+# Timed action (instant in ms of CLOCK_BOOTTIME, action, by, grace_s) as in docs/reaper.md.
 ReaperAction = tuple[int, str, str, float]
 
 STOP: Final = "stop"
@@ -21,15 +22,17 @@ FREEZE: Final = "freeze"
 THAW: Final = "thaw"
 BY_LEASE: Final = "lease"
 BY_WINDOW: Final = "window"
-# Sent to the master for a window that ends jobs instead of requeueing them (model/outcome.py).
+# `by` in the outcome of a job that was stopped because its run windows closed, if their closing
+# policy is "terminate" (model/outcome.py): the master does not requeue such a job.
 WINDOW_CLOSED: Final = "window_closed"
 
 
 class LeaseTerms(NamedTuple):
-    """What agent and journal keep of a grant until the attempt is forgotten.
+    """Part of a grant that the agent keeps in memory and journal until it forgets the attempt.
 
-    lease_s: None without an expiry. end_ms: lease end on the steady clock. later_regex: the
-    command's `retry.later`. command: its name, for limits per command.
+    lease_s: None if the lease never expires. end_ms: lease end in ms of CLOCK_BOOTTIME. hours: run
+    windows, None if always open. later_regex: the command's `retry.later`. command: the command's
+    name, to count its running attempts against the levels of its windows.
     """
 
     progress: str = ""
@@ -41,7 +44,8 @@ class LeaseTerms(NamedTuple):
 
     @property
     def kill_ms(self) -> int | None:
-        """When the job must be terminated for its processes to be gone at the lease end."""
+        """CLOCK_BOOTTIME ms at which the job must get SIGTERM, so that its processes are gone
+        when the lease ends. None without a lease expiry."""
         return (
             None if self.lease_s is None else lease_timing.kill_start_ms(self.end_ms, self.lease_s)
         )
@@ -80,7 +84,8 @@ def hours_from_json(value: Any) -> Hours | None:
 
 
 def _hours(sets: Any, zone: str, closing: str, grace_s: float, overrides: Any) -> Hours:
-    """Return hours with tuples for lists: hours are keys of a cache."""
+    """Return run windows with tuples in place of lists, because Hours must be hashable: they are
+    keys of the cache of window states."""
     limits = tuple((kind, until_ms) for kind, until_ms in overrides)
     return Hours(tuple(tuple(each) for each in sets), zone, closing, grace_s, limits)
 
@@ -88,9 +93,9 @@ def _hours(sets: Any, zone: str, closing: str, grace_s: float, overrides: Any) -
 def compute_reaper_actions(
     terms: LeaseTerms, now: Now, frozen_by: tuple[str, ...] = ()
 ) -> list[ReaperAction]:
-    """Return the actions due until HORIZON_MS from now, sorted by time on the steady clock.
+    """Return the timed actions for the reaper until HORIZON_MS from now, sorted by time.
 
-    `frozen_by` are the holders that freeze the attempt now, as far as is known.
+    `frozen_by` are the freeze holders of the attempt that the reaper reported last.
     """
     found: list[ReaperAction] = []
     if terms.lease_s is not None and terms.kill_ms is not None:
@@ -100,7 +105,8 @@ def compute_reaper_actions(
     if BY_WINDOW in frozen_by and not freezes:
         found.append((now.steady_ms, THAW, BY_WINDOW, 0.0))
     if hours is not None and hours.closing != "finish":
-        # Windows follow the wall clock; the reaper counts on the steady clock.
+        # Convert instants at which windows open or close from the wall clock to CLOCK_BOOTTIME,
+        # which the reaper uses.
         for wall_ms, act in window.window_actions(hours, now.wall_ms, now.wall_ms + HORIZON_MS):
             at_ms = now.steady_ms + wall_ms - now.wall_ms
             if freezes:
@@ -111,10 +117,8 @@ def compute_reaper_actions(
     return sorted(found, key=lambda each: each[0])
 
 
-# In the journal: a list without the trailing fields that have their default.
-
-
 def terms_to_json(terms: LeaseTerms) -> list[Any]:
+    """Return the terms as a list for the journal, without trailing fields that have the default."""
     values = [each._asdict() if isinstance(each, Hours) else each for each in terms]
     while values and values[-1] == NO_TERMS[len(values) - 1]:
         values.pop()
@@ -122,6 +126,6 @@ def terms_to_json(terms: LeaseTerms) -> list[Any]:
 
 
 def terms_from_json(values: list[Any]) -> LeaseTerms:
-    """Fields added by a newer version are ignored."""
+    """Return the terms from a list in the journal. Ignore fields that a newer version added."""
     terms = LeaseTerms(*values[: len(LeaseTerms._fields)])
     return terms._replace(hours=hours_from_json(terms.hours))

@@ -1,4 +1,5 @@
-"""Lease enforcer: renews leases, changes hours and limits, sends timed actions to reapers."""
+"""Lease enforcer: renews leases, changes run windows and limits of attempts, and sends timed
+actions to reapers."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from mythjobs.agent.core.turn import AgentTurn
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 
-# A renewal goes to reaper and journal once the lease end moved by this much, or by this share
-# of the lease. More often costs a write per heartbeat. Less often ends jobs too early while no
-# agent runs.
+# A renewal is sent to the reaper and journaled once the lease end has moved by _MAX_UNSENT_MS, or
+# by 1/_MAX_UNSENT_SHARE of the lease if that is less. Smaller steps cost a write per heartbeat;
+# with larger ones the reaper ends jobs too early while no agent runs.
 _MAX_UNSENT_MS: Final = 60_000
 _MAX_UNSENT_SHARE: Final = 8
-# Timed actions cover eight days and are refreshed long before they run out.
+# Interval at which timed actions are sent again: long before the eight days that they cover end.
 _ACTIONS_REFRESH_MS: Final = 86_400_000
 _CLOCK_STEP_MS: Final = 1000
 
@@ -27,19 +28,21 @@ _RUNNING_PHASES: Final = (Phase.STARTING, Phase.RUNNING)
 
 
 class LeaseEnforcer:
-    """Part of the core: leases, hours, limits and freezing of this machine's attempts."""
+    """Part of the agent core for leases, run windows, limits and freezing of attempts."""
 
     def __init__(self, table: AttemptTable, turn: AgentTurn) -> None:
         self._table = table
         self._turn = turn
-        # Wall clock minus steady clock, and when (steady) actions were last computed for all.
+        # Wall clock minus CLOCK_BOOTTIME, to detect clock steps; None before the first check. And
+        # when (CLOCK_BOOTTIME) the timed actions of all attempts were last computed.
         self._clock_offset_ms: int | None = None
         self._actions_sent_ms = 0
 
     def renew(
         self, sent_ms: int, reported: Collection[Key], excepted: Iterable[Key], now: Now
     ) -> None:
-        """Renew the leases that an answered heartbeat, sent at `sent_ms`, had reported."""
+        """Renew the leases of the attempts `reported` in a heartbeat that the master has answered,
+        but for those `excepted` in its answer. The heartbeat was sent at `sent_ms`."""
         barred = set(excepted)
         for attempt in self._table.with_lease:
             if attempt.key in reported and attempt.key not in barred:
@@ -62,15 +65,15 @@ class LeaseEnforcer:
         if attempt is None or hours == attempt.terms.hours:
             return
         if message is not None and not self._table.start_queue.knows_zone(hours, now):
-            # Unknown time zone: the attempt keeps its old hours.
+            # The time zone is not in this machine's database: keep the old run windows.
             return
         self._table.set_terms(attempt, attempt.terms._replace(hours=hours))
         self._turn.record_hours(attempt)
         self._send_actions(attempt, now)
 
     def change_limits(self, message: m.LimitsChanged) -> None:
-        """Change the limits of an attempt. The journal does not record them: the reaper keeps them
-        for running attempts, and the master repeats them on a new connection."""
+        """Change the limits of an attempt. The change is not journaled: the reaper keeps the limits
+        of a running attempt, and the master repeats the change on a new connection."""
         attempt = self._find_unended((message.job, message.n))
         if attempt is None:
             return
@@ -92,20 +95,21 @@ class LeaseEnforcer:
             self._send(attempt, "freeze", holder=holder, on=on)
 
     def send_freezes(self, attempt: AgentAttempt) -> None:
-        """Send the freeze requests that were made before the reaper had the attempt."""
+        """Send the freeze requests that the master made before the reaper started the attempt."""
         for holder in sorted(attempt.freeze_requests - set(attempt.frozen_by)):
             self._send(attempt, "freeze", holder=holder, on=True)
 
     def resend_actions(self, reaper: str, now: Now) -> None:
-        """Send all timed actions to a newly connected reaper: the clock may have stepped while no
-        agent was running."""
+        """Send the timed actions of all attempts of a reaper that has just connected: the wall
+        clock may have stepped while no agent was running."""
         for attempt in self._table.with_terms:
             if attempt.reaper == reaper:
                 self._send_actions(attempt, now)
 
     def check_deadlines(self, now: Now) -> None:
-        """Recheck lease deadlines, which reapers enforce too, and detect clock steps. Called once
-        a second while any attempt has a lease or hours."""
+        """Stop attempts whose lease is about to end, which their reapers do as well, and send timed
+        actions again after a step of the wall clock. Called once a second while any attempt has
+        a lease or run windows."""
         for attempt in self._table.with_lease:
             kill_ms = attempt.terms.kill_ms
             if attempt.phase in _RUNNING_PHASES and kill_ms is not None:

@@ -10,7 +10,8 @@ from mythjobs.agent.core.attempt import HEARTBEAT_STATES, AgentAttempt, Phase
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 
-# See docs/protocol.md. Further messages wait for the next frame.
+# The agent sends no further frame while this many are unacknowledged (docs/protocol.md). Messages
+# wait in the outbox meanwhile.
 _MAX_UNACKNOWLEDGED: Final = 2
 _PROGRESS_INTERVAL_MS: Final = 500
 
@@ -22,7 +23,7 @@ class _SentFrame(NamedTuple):
 
 
 class Outbox:
-    """Pending messages and unacknowledged frames of the current connection."""
+    """Messages to be sent and unacknowledged frames of the current connection to the master."""
 
     def __init__(self) -> None:
         self._frame_no = 0
@@ -33,12 +34,13 @@ class Outbox:
         self._ended: list[AgentAttempt] = []
         self._frozen: dict[AgentAttempt, None] = {}
         self._progress: dict[AgentAttempt, None] = {}
-        # When progress of an attempt was last sent, to send it at most twice a second.
+        # When each attempt's progress was last sent (CLOCK_BOOTTIME): at most twice a second.
         self._progress_sent_ms: dict[AgentAttempt, int] = {}
         self._output_ends: list[m.OutputEnd] = []
 
     def reset(self, attempts: Collection[AgentAttempt]) -> None:
-        """Start a new connection: frames of the old one are void, so report all attempts again."""
+        """Prepare for a new connection: discard the frames of the old one, and queue the state of
+        all attempts again, as the master may not have received it."""
         self._frame_no = 0
         self._unacknowledged.clear()
         self._output_ends.clear()
@@ -66,8 +68,8 @@ class Outbox:
         self._started[attempt] = None
 
     def queue_end(self, attempt: AgentAttempt) -> None:
-        """Queue an end or a return whose record is durable."""
-        # The end contains the start time.
+        """Queue the end, or the return, of an attempt whose journal record is durable."""
+        # Do not send Started any more: the end contains the start time.
         self._started.pop(attempt, None)
         self._ended.append(attempt)
 
@@ -86,7 +88,8 @@ class Outbox:
         self._progress_sent_ms.pop(attempt, None)
 
     def next_progress_ms(self) -> int | None:
-        """Return when (steady) delayed progress may be sent. None without delayed progress."""
+        """Return the CLOCK_BOOTTIME ms at which the next progress may be sent. None if no progress
+        is queued, or too many frames are unacknowledged."""
         if len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED:
             return None
         return min(map(self._progress_due_ms, self._progress), default=None)
@@ -98,8 +101,10 @@ class Outbox:
     def take_frame(
         self, now: Now, *, durable_grant: int, room: int, attempts: Iterable[AgentAttempt]
     ) -> tuple[m.AgentFrame, int | None] | None:
-        """Return the next frame and its heartbeat number. None without pending messages, or with
-        too many unacknowledged frames."""
+        """Return the next frame with the number of the heartbeat in it (None if it has none).
+
+        Return None if no message is queued, or too many frames are unacknowledged.
+        """
         if len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED:
             return None
         messages: list[m.AgentMessage] = []
@@ -131,7 +136,8 @@ class Outbox:
         return m.AgentFrame(self._frame_no, durable_grant, room, messages), hb
 
     def acknowledge(self, no: int) -> list[AgentAttempt]:
-        """Mark frames up to `no` as acknowledged. Return attempts whose end or return they had."""
+        """Record that the master acknowledged the frames up to number `no`. Return the attempts
+        whose end or return was in these frames."""
         done: list[AgentAttempt] = []
         while self._unacknowledged and self._unacknowledged[0].no <= no:
             frame = self._unacknowledged.popleft()
@@ -142,7 +148,7 @@ class Outbox:
 
     def _add_progress(self, messages: list[m.AgentMessage], now: Now) -> None:
         for each in list(self._progress):
-            # The last progress goes before the end, without delay.
+            # Send the last progress of an attempt without delay: it must precede the end.
             is_last = each.phase >= Phase.REPORTING
             if is_last or now.steady_ms >= self._progress_due_ms(each):
                 del self._progress[each]

@@ -1,4 +1,4 @@
-"""Ends of attempts as messages for the master."""
+"""`Ended` messages for the master, from ends that a reaper reported and from lost attempts."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from mythjobs.agent.core.lease_terms import BY_WINDOW, WINDOW_CLOSED, LeaseTerms
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 
-# Why an attempt is lost.
+# Reasons why an attempt is lost, as users see them.
 MACHINE_RESTARTED: Final = "the machine restarted"
 REAPER_DIED: Final = "the reaper died"
 REAPER_HUNG: Final = "the reaper hung and was killed"
 
-# Processes to name in a sentence.
+# Maximum number of processes left running that the message for users names.
 _MAX_LEFT: Final = 10
 
 _BY_WINDOW: Final = {"kind": "stopped", "by": BY_WINDOW}
 
 
 class LostAttempt(NamedTuple):
-    """An attempt that a dead reaper had started, without an end in its journal.
+    """Attempt that a dead reaper had started and whose end is not in the reaper's journal.
 
-    `output` is the output on this machine. `proof` says how the end of its processes is known.
+    `output` is its output on this machine. `proof` says how it is known that its processes have
+    ended.
     """
 
     key: Key
@@ -34,10 +35,10 @@ class LostAttempt(NamedTuple):
 
 
 def ended_from_reaper(ended: Any, terms: LeaseTerms) -> m.Ended:
-    """Return the end that a reaper reported (docs/reaper.md, `ended`).
+    """Return the message for the master from a reaper's `ended` message (docs/reaper.md).
 
-    A stop by a window becomes `window_closed` if the window ends jobs: only the agent knows
-    the hours.
+    A stop because run windows closed is reported as `window_closed` if their closing policy is
+    "terminate". The reaper does not know the policy, so its `ended` says only "window".
     """
     outcome = ended["outcome"]
     if outcome == _BY_WINDOW and terms.hours is not None and terms.hours.closing == "terminate":
@@ -56,7 +57,8 @@ def ended_from_reaper(ended: Any, terms: LeaseTerms) -> m.Ended:
 
 
 def _describe_end(ended: Any) -> str:
-    """Return what a person should know about an end that was observed, or ""."""
+    """Return a sentence for users about limits that were not enforced and processes that were left
+    running, or "" if there are none."""
     notes = list(ended.get("unenforced", ()))
     if left := ended.get("left"):
         processes = ", ".join(f"{pid} ({name})" for pid, name in left[:_MAX_LEFT])
@@ -66,7 +68,7 @@ def _describe_end(ended: Any) -> str:
 
 
 def ended_from_lost(lost: LostAttempt, now: Now) -> m.Ended:
-    """Return the end of a lost attempt. `ended_ms` is now: the real time is unknown."""
+    """Return the message for a lost attempt. `ended_ms` is now, as its real end time is unknown."""
     return m.Ended(
         *lost.key,
         {"kind": "lost", "why": lost.why},

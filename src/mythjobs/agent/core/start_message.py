@@ -1,4 +1,4 @@
-"""The `start` message for the reaper, with the job's environment."""
+"""The `start` message from agent to reaper, including the job's environment variables."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def build_base_environment(
     environ: Mapping[str, str], *, user: str, home: str, shell: str
 ) -> dict[str, str]:
-    """Return the environment of every job of this user, before the command adds to it.
+    """Return the environment variables of every job, to which the job's command adds its own.
 
-    No other variables of the agent's environment are passed to jobs.
+    No other variables of the agent's environment `environ` are passed to jobs.
     """
     env = {
         "PATH": environ.get("PATH") or _PATH,
@@ -34,14 +34,15 @@ def build_base_environment(
 
 
 def has_output_progress(run: m.RunSpec) -> bool:
-    """Return whether progress is read from the output."""
+    """Return whether the job's progress is read from its output, not from $MYTHJOBS_STATUS."""
     return bool(run.progress) and run.progress != "status"
 
 
 def build_start_message(
     key: Key, run: m.RunSpec, base: Mapping[str, str], actions: Sequence[ReaperAction] = ()
 ) -> Json:
-    """docs/reaper.md, `start`. With scratch, an empty cwd means the scratch directory."""
+    """Return the `start` message of docs/reaper.md. `base` are the variables of every job. For a
+    job with a scratch directory, an empty `cwd` makes the reaper start it in that directory."""
     job, n = key
     env = run.env if run.bare_env else {**base, **run.env}
     return {

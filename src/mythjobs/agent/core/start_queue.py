@@ -1,4 +1,5 @@
-"""Start queue: which of the attempts granted to this machine starts next, and which never may."""
+"""Start queue: decides which attempt granted to this machine starts next, and which must be
+returned to the master unstarted."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _CLOSED_HERE: Final = "the job's hours are closed by this machine's clock"
 
 
 class QueuedStart(NamedTuple):
-    """An attempt removed from the queue. With a `reason` it must never start."""
+    """An attempt removed from the queue, to be started now; or, with a `reason`, to be returned to
+    the master with `reason` and `code`, and never started."""
 
     attempt: AgentAttempt
     reason: str = ""
@@ -25,12 +27,15 @@ class QueuedStart(NamedTuple):
 
 
 class StartQueue:
-    """Waiting attempts, highest priority first, then the lowest job number. Decides only."""
+    """Attempts that wait for their start: highest priority first, then lowest job id. The queue
+    only decides; the attempt table carries out starts and returns."""
 
     def __init__(self) -> None:
-        # Heap of (-priority, job, n). Entries that are no longer WAITING are skipped.
+        # Heap of (-priority, job id, attempt number). Entries of attempts that are no longer in
+        # phase WAITING are not removed; pop() skips them.
         self._heap: list[tuple[int, int, int]] = []
-        # Removed by pop(), but not startable at present.
+        # Heap entries that pop() removed, but whose attempts cannot start now: they are frozen, or
+        # their run windows do not permit another job.
         self._postponed: list[tuple[int, int, int]] = []
         self._windows = WindowStateCache()
 
@@ -44,9 +49,11 @@ class StartQueue:
         with_terms: Iterable[AgentAttempt],
         now: Now,
     ) -> QueuedStart | None:
-        """Remove and return the next attempt that may start or must never start, None if none.
+        """Remove and return the next attempt that may start now or must never start. None if there
+        is no such attempt.
 
-        running_count: all running attempts. with_terms: attempts that have a lease or hours.
+        running_count: number of running attempts. with_terms: unended attempts that have a lease
+        or run windows, to count the running attempts of a command.
         """
         while self._heap:
             entry = heapq.heappop(self._heap)
@@ -57,7 +64,8 @@ class StartQueue:
                 return QueuedStart(attempt, START_BY_PASSED)
             hours = attempt.terms.hours
             if hours is not None and self._opens_too_late(hours, attempt.start_by_ms, now):
-                # The master's clock differs. Another machine may run the job meanwhile.
+                # The master's clock must differ from this machine's, as it granted an attempt whose
+                # windows are closed here. Return the attempt, so that another machine can run it.
                 return QueuedStart(attempt, _CLOSED_HERE, HOURS_CLOSED)
             if attempt.freeze_requests or (
                 hours is not None
@@ -69,12 +77,12 @@ class StartQueue:
         return None
 
     def requeue_postponed(self) -> None:
-        """Make attempts that pop() passed over candidates of the next pass."""
+        """Put the entries that pop() passed over back into the queue."""
         while self._postponed:
             heapq.heappush(self._heap, self._postponed.pop())
 
     def knows_zone(self, hours: Hours | None, now: Now) -> bool:
-        """Return whether this machine's time zone database has the zone of the hours."""
+        """Return whether this machine's time zone database has the time zone of the run windows."""
         try:
             return hours is None or bool(self._windows.find(hours, now.wall_ms))
         except ValueError:
@@ -88,10 +96,11 @@ class StartQueue:
         with_terms: Iterable[AgentAttempt],
         now: Now,
     ) -> bool:
-        """Return whether the levels of the windows allow one more attempt of the command.
+        """Return whether the run windows permit one more running attempt of the command now.
 
-        The level of the machine's hours counts all running attempts; levels of the command's
-        hours count the running attempts of that command.
+        A level is the number of jobs that windows permit at an instant. The level of the machine's
+        windows limits all running attempts; levels of the command's windows limit the running
+        attempts of that command.
         """
         levels = self._windows.find(hours, now.wall_ms)
         if not levels.is_open or running_count >= levels.machine_level:
@@ -103,7 +112,7 @@ class StartQueue:
         return running < min(levels.command_level, levels.shared_level)
 
     def _opens_too_late(self, hours: Hours, start_by_ms: int, now: Now) -> bool:
-        """Return whether the hours are closed and stay closed past the start-by time."""
+        """Return whether the run windows are closed and stay closed beyond the start-by time."""
         found = self._windows.find(hours, now.wall_ms)
         if found.is_open:
             return False

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-# A comment has to fit one line of a job list.
+# Longer comments are cut: a comment is shown in one line of a job list.
 _MAX_COMMENT_LETTERS: Final = 500
 
 
 class JobStatus(NamedTuple):
-    """Progress that a job reported; None where it reported nothing."""
+    """Progress that a job reported; a field is None until the job has reported it."""
 
     percent: float | None = None
     comment: str | None = None
@@ -19,7 +19,7 @@ class JobStatus(NamedTuple):
 
 
 def parse_status_lines(status: JobStatus, lines: Iterable[str]) -> JobStatus:
-    """Return the status after these lines. Lines in another format are ignored."""
+    """Return `status` updated by the lines that the job wrote. Ignore lines in another format."""
     for line in lines:
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()

@@ -1,6 +1,7 @@
-"""Actions that the core returns, and the turn that collects them.
+"""Actions that the agent core returns for its caller to carry out, and AgentTurn, which collects
+them while the core handles one event.
 
-A turn writes the journal once and sends each reaper its messages at once.
+A turn has at most one journal record, and one action per reaper with all messages for it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ Json = dict[str, object]
 
 
 class WriteJournal(NamedTuple):
-    """Write this record before any later action. Call `on_journal_synced(token)` once durable."""
+    """Write `record` to the agent's journal before carrying out any later action. Call the core's
+    `on_journal_synced(token)` once the record is durable."""
 
     record: Json
     token: int
@@ -49,7 +51,7 @@ class DeleteOutput(NamedTuple):
 
 
 class RemoveReaper(NamedTuple):
-    """Remove a dead reaper's directory: the master acknowledged all ends in its journal."""
+    """Remove a dead reaper's directory: the master has acknowledged all ends in its journal."""
 
     reaper: str
 
@@ -58,7 +60,8 @@ Action = WriteJournal | SendToReaper | ReadNewOutput | ForwardTransfer | DeleteO
 
 
 class PendingSync(NamedTuple):
-    """What may be reported once the journal record `token` is durable."""
+    """Never-start marks and last grant number to report to the master once the journal record
+    `token` is durable. The grant number is void on any other connection than `connection`."""
 
     token: int
     never_start: list[AgentAttempt]
@@ -67,10 +70,10 @@ class PendingSync(NamedTuple):
 
 
 class AgentTurn:
-    """Collects journal entries, reaper messages and other actions until `take_actions`."""
+    """Collects journal entries, messages for reapers and other actions until `take_actions`."""
 
     def __init__(self) -> None:
-        # Number of the connection to the master: grant numbers are per connection.
+        # Number of the current connection to the master. Grant numbers count per connection.
         self.connection = 0
         self._actions: list[Action] = []
         self._messages: dict[str, list[Json]] = {}
@@ -109,11 +112,12 @@ class AgentTurn:
         self._hours_changed.append(attempt)
 
     def record_forgotten(self, key: Key) -> None:
-        """Written with the next record only. If lost, a new agent forgets the attempt again."""
+        """Add the attempt to the next journal record, without writing a record for it alone. If the
+        entry is lost in a crash, the next agent forgets the attempt again."""
         self._forgotten.append(key)
 
     def take_synced(self, token: int) -> list[PendingSync]:
-        """Remove and return what waited for records up to `token`."""
+        """Remove and return the reports that waited for journal records up to `token`."""
         synced = []
         while self._pending and self._pending[0].token <= token:
             synced.append(self._pending.popleft())
@@ -123,7 +127,8 @@ class AgentTurn:
         actions, self._actions = self._actions, []
         never_start, hours, no = self._never_start, self._hours_changed, self._grant_no
         if self._granted or never_start or no or self._renewed or hours:
-            # Before any SendToReaper: a grant is written before a reaper may start it.
+            # The journal write precedes every SendToReaper: a grant must be in the journal before a
+            # reaper starts it.
             actions.append(self._build_journal_write())
         for reaper, ends in self._acks.items():
             self.send(reaper, {"type": "ack", "ends": ends})

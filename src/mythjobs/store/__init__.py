@@ -1,1 +1,1 @@
-"""Persistent store in SQLite or PostgreSQL. Only the master opens it; it decides nothing."""
+"""Persistent store in SQLite or PostgreSQL. Only the master uses it and makes all decisions."""

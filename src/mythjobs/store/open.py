@@ -15,15 +15,15 @@ def is_url(where: str | Path) -> bool:
 
 
 def open_store(where: str | Path, *, unsafe: bool = False) -> Store:
-    """Open the store and migrate it to this version's schema.
+    """Open a store and migrate it to this version's schema.
 
-    `unsafe` accepts a disk or server that may lose acknowledged data: for tests only.
+    unsafe: accept a disk or server that may lose acknowledged data; for tests only.
 
     Raises ConfigError if a newer version wrote the store or if it would not be durable,
     StateNotWritable, StoreFailed, StoreUnavailable, and AlreadyRunning if another master uses it.
     """
     if is_url(where):
-        # Importing psycopg takes 60 ms; stores in SQLite start without it.
+        # Import psycopg only for PostgreSQL, because the import takes 60 ms.
         from mythjobs.store.backends.postgres import PostgresStore
 
         return PostgresStore(str(where), unsafe=unsafe)

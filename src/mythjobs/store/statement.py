@@ -1,4 +1,4 @@
-"""SQL statements: SQLAlchemy Core expressions compiled once, run on the driver's cursor."""
+"""SQL statements: SQLAlchemy Core expressions, compiled once and run on the driver's cursor."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from sqlalchemy.types import Boolean, NullType, TypeEngine
 
 from mythjobs.store.transaction import Transaction
 
-# Marks the parameters whose values run() gets. Others are constants of the expression, which
-# SQLAlchemy names after their column or "param_1".
+# Prefix of the parameters whose values are passed to run(). All other parameters are constants
+# in the expression, which SQLAlchemy names after their column, or "param_1".
 _PREFIX: Final = "run_param_"
 _ROWS: Final = "run_param_rows"
 _KEYS: Final = "keys"
@@ -45,7 +45,7 @@ Record = dict[str, Any]
 
 
 def param(name: str) -> BindParameter[Any]:
-    """Return a parameter whose value the caller of run() passes under this name."""
+    """Return an SQL parameter whose value the caller of Statement.run() passes under this name."""
     return bindparam(_PREFIX + name)
 
 
@@ -55,9 +55,9 @@ def _param_name(parameter: BindParameter[Any]) -> str | None:
 
 
 def literal(text: str) -> ColumnElement[str]:
-    """Return an SQL string literal. SQLite uses a partial index only for literals, not parameters.
+    """Return an SQL string literal, because SQLite uses no partial index for a parameter.
 
-    Raises ValueError for anything but letters, digits and underscores.
+    Raises ValueError if the text has other characters than letters, digits and underscores.
     """
     if not text.replace("_", "").isalnum():
         raise ValueError(f"not a plain word: {text!r}")
@@ -65,30 +65,30 @@ def literal(text: str) -> ColumnElement[str]:
 
 
 class _ListType(NullType):
-    """Type of a parameter that is a list of integers."""
+    """Type of an SQL parameter that is a list of integers."""
 
     cache_ok = True
     is_text = False
 
     def encoder(self, dialect: Dialect) -> Callable[[Sequence[Any]], str]:
-        # A list goes in as one text. psycopg could adapt a Python list, but element by element:
-        # 50 µs per thousand; this takes a tenth.
+        # Pass a list as one text. psycopg adapts a Python list element by element, which takes
+        # 50 µs per thousand elements, ten times as long.
         if dialect.name == "sqlite" or self.is_text:
             return json.dumps
         return lambda numbers: "{" + ",".join(map(str, numbers)) + "}"
 
 
 class _TextListType(_ListType):
-    """Type of a parameter that is a list of texts, or of rows."""
+    """Type of an SQL parameter that is a list of texts, or of rows."""
 
     cache_ok = True
     is_text = True
 
 
 class InList(ColumnElement[bool]):
-    """Condition that `column` is in a list, passed as one parameter.
+    """SQL condition that a column's value is in a list, which is passed as one parameter.
 
-    The statement's text is the same for lists of any length.
+    So the SQL text is the same for lists of any length.
     """
 
     inherit_cache = False
@@ -100,8 +100,8 @@ class InList(ColumnElement[bool]):
         self.list_param = bindparam(_PREFIX + name, type_=list_type)
 
     def self_group(self, against: object = None) -> InList:
-        # For a dialect without booleans Core would append `= 1`, and SQLite would then scan the
-        # whole table instead of looking up the listed rows.
+        # The default adds `= 1` for a dialect without booleans, and with it SQLite scans the whole
+        # table instead of looking up the listed rows.
         return self
 
 
@@ -126,7 +126,10 @@ def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
 
 class JsonRows(FunctionElement[Any]):
-    """Rows of a parameter that is a list of lists: `value` is one of them, as JSON."""
+    """SQL table function that gives one row for each element of a JSON parameter.
+
+    The parameter is a list of lists; column `value` has one inner list, as JSON.
+    """
 
     inherit_cache = False
     name = "json_each"
@@ -143,7 +146,7 @@ def _compile_json_rows_postgresql(element: JsonRows, compiler: SQLCompiler, **kw
 
 
 class JsonItem(ColumnElement[Any]):
-    """One item of a row of JsonRows: an integer or, with `is_text`, a text."""
+    """SQL expression for one item of a row of JsonRows: an integer or, with `is_text`, a text."""
 
     inherit_cache = False
 
@@ -165,13 +168,13 @@ def _compile_json_item_postgresql(element: JsonItem, compiler: SQLCompiler, **kw
 
 
 def json_rows(name: str) -> TableValuedAlias:
-    """Return a relation of the rows that the caller of run() passes as a list of lists."""
+    """Return an SQL relation with the rows that the caller of run() passes as a list of lists."""
     parameter = bindparam(_PREFIX + name, type_=_TextListType())
     return JsonRows(parameter).table_valued(column("value", JSON()), name=name)
 
 
 class _Compiled:
-    """Text of a statement for one dialect, and the conversion of values to its parameters."""
+    """A statement's SQL text for one dialect, and the conversion of values to its parameters."""
 
     __slots__ = (
         "_constants",
@@ -186,8 +189,8 @@ class _Compiled:
         kwargs = {"column_keys": list(columns)} if columns else {}
         compiled = expression.compile(dialect=dialect, **kwargs)  # type: ignore[attr-defined]
         self.sql: str = str(compiled)
-        # SQLAlchemy names a constant after its column, as callers may name a value. The "=" keeps
-        # the two apart.
+        # Prefix constants with "=": SQLAlchemy names them after their column, and a caller may
+        # pass a value of the same name.
         keys = {
             name: name.removeprefix(_PREFIX)
             if name in columns or name.startswith(_PREFIX)
@@ -226,10 +229,10 @@ class _Compiled:
 
 
 class Statement:
-    """One Core expression, compiled once per dialect; for hot paths.
+    """One SQLAlchemy Core expression, compiled once per dialect; for statements of every turn.
 
-    Core's own execute() costs 150 to 200 µs of Python per statement; this costs a few. Lists and
-    pages use fetch_records() instead.
+    Core's own execute() takes 150 to 200 µs of Python per statement, this class a few µs. Queries
+    of users, for lists and pages, use fetch_records() instead.
     """
 
     __slots__ = ("_columns", "_compiled", "_expression", "_key", "_multi_row", "_unique_rows")
@@ -237,17 +240,18 @@ class Statement:
     def __init__(
         self, expression: Executable, columns: Sequence[str] = (), *, unique_rows: bool = False
     ) -> None:
-        """`columns` are those of an INSERT whose values come from run().
+        """Prepare a statement from a Core expression.
 
-        `unique_rows` promises that run_many() never gets two rows of values for the same table
-        row. PostgreSQL then takes them all in one statement.
+        columns: the columns of an INSERT whose values are passed to run().
+        unique_rows: promise that run_many() never gets two rows of values for the same table row;
+        PostgreSQL then takes all rows in one statement.
         """
         self._expression = expression
         self._columns = columns
         self._unique_rows = unique_rows or isinstance(expression, Insert)
         self._compiled: dict[str, _Compiled] = {}
         self._multi_row: _Compiled | None = None
-        self._key: str | None = None  # parameter of the multi-row statement's key column
+        self._key: str | None = None  # name of the value for the multi-row statement's key column
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         compiled = self._compiled.get(dialect.name)
@@ -257,7 +261,7 @@ class Statement:
         return compiled
 
     def run(self, tx: Transaction, **values: object) -> list[Row]:
-        """Execute the statement; return all rows, none if the statement returns no rows."""
+        """Execute the statement once; return all rows of its result, if it has a result."""
         compiled = self._compile(tx.dialect)
         cursor = tx.cursor
         cursor.execute(compiled.sql, compiled.bind(values))
@@ -279,8 +283,8 @@ class Statement:
         return int(cursor.rowcount)
 
     def _run_multi_row(self, tx: Transaction, rows: Sequence[Mapping[str, object]]) -> None:
-        # One round trip and one parameter for any number of rows. psycopg's executemany in
-        # pipeline mode takes 1.2 times as long for one row and more than twice for 1,000.
+        # This takes one round trip and one parameter for any number of rows. psycopg's executemany
+        # in pipeline mode takes 1.2 times as long for one row, and more than twice for 1,000.
         if len(rows) == 1:
             compiled = self._compile(tx.dialect)
             tx.cursor.execute(compiled.sql, compiled.bind(rows[0]))
@@ -309,12 +313,12 @@ class Statement:
 
 
 def _to_multi_row(expression: Executable, columns: Sequence[str]) -> tuple[Executable, str | None]:
-    """Return the same INSERT or UPDATE for many rows, passed as one JSON text (`rows`).
+    """Convert an INSERT or UPDATE into one for many rows, passed as one JSON text (`rows`).
 
-    An UPDATE joins the rows with its table, so no two of them may affect the same table row. It
-    takes the values of a key column as a list (`keys`) too, and the name of the parameter that
-    has them is returned: from a plan made while the table was small, PostgreSQL would read the
-    whole table to find the rows.
+    An UPDATE joins the rows with its table, so no two rows may affect the same table row. It also
+    gets the values of its key column as a list (`keys`), without which a plan that PostgreSQL made
+    while the table was small reads the whole table. Return the statement, and the name of the
+    value for that key column (None for an INSERT).
     """
     if isinstance(expression, Insert):
         table = expression.table
@@ -334,7 +338,7 @@ def _to_multi_row(expression: Executable, columns: Sequence[str]) -> tuple[Execu
 
 
 def _find_key(expression: Update) -> tuple[ColumnElement[Any], str]:
-    """Return the first column of the primary key, and the parameter that it is compared with."""
+    """Return the first column of an UPDATE's primary key, and the parameter compared with it."""
     first = next(iter(expression.table.primary_key))
     for condition in expression._where_criteria:
         if isinstance(condition, BinaryExpression) and condition.left is first:
@@ -355,7 +359,7 @@ def _json_rows(types: dict[str, TypeEngine[Any]]) -> TableValuedAlias:
 
 
 def _find_param_types(expression: Update) -> dict[str, TypeEngine[Any]]:
-    """Return each parameter's type: that of the column it is compared with or assigned to."""
+    """Return each parameter's SQL type: the type of its column in a condition or assignment."""
     types: dict[str, TypeEngine[Any]] = {}
 
     def collect(part: Any, default: TypeEngine[Any]) -> None:
@@ -373,9 +377,9 @@ def _find_param_types(expression: Update) -> dict[str, TypeEngine[Any]]:
 
 
 def fetch_records(tx: Transaction, query: Select[Any]) -> list[Record]:
-    """Run a query, compiled on each call, and return its rows by column name.
+    """Run a query and return its rows as dicts by column name.
 
-    For lists and pages, which are not hot.
+    The query is compiled on each call: use this only for users' queries (lists and pages).
     """
     compiled = query.compile(dialect=tx.dialect, compile_kwargs={"render_postcompile": True})
     names = compiled.positiontup or []

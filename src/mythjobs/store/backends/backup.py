@@ -13,7 +13,7 @@ from mythjobs.store.open import is_url
 def back_up(where: str | Path, target: Path) -> int:
     """Copy the store to a new file; return its size in bytes.
 
-    The copy uses its own connection and blocks nobody. The file appears only once it is durable.
+    The copy uses its own connection and blocks no other. The new file appears once it is durable.
     Raises BadRequest, StateNotWritable, StoreFull.
     """
     if is_url(where):
@@ -47,7 +47,7 @@ def copy_store(source: Path, part: Path) -> None:
         raise BadRequest(f"there is no store {source}")
     connection = sqlite3.connect(source, timeout=10, isolation_level=None)
     try:
-        # Only the master checkpoints; this connection writes into the copy alone.
+        # Only the master may checkpoint the store; this connection must write only to the copy.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("VACUUM INTO ?", (str(part),))
     except sqlite3.OperationalError as error:

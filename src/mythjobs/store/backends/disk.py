@@ -1,4 +1,4 @@
-"""Disk of a SQLite store: file system type, and space reserved for when the disk is full."""
+"""Disk of a SQLite store: type of its file system, and a reserve file for a full disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-# SQLite's manual warns that locks and fsync of network file systems may not work.
+# Types of network file systems. SQLite's manual warns that their locks and fsync may not work.
 _NETWORK_TYPES: Final = frozenset(
     ("9p", "afs", "ceph", "cifs", "coda", "glusterfs", "lustre", "nfs", "nfs4", "smb3", "smbfs")
 )
@@ -17,8 +17,8 @@ def find_network_file_system(
 ) -> str:
     """Return the type of the network or FUSE file system that holds a directory, or "".
 
-    Source: proc(5), /proc/pid/mountinfo: the third field is the device; the type follows the
-    single dash.
+    In /proc/pid/mountinfo, the third field is the device, and the type follows the single dash
+    (proc(5)).
     """
     try:
         device = os.stat(directory).st_dev
@@ -35,23 +35,23 @@ def find_network_file_system(
 
 
 class DiskReserve:
-    """File of `size` bytes, deleted when the disk is full so that running jobs can be finished."""
+    """Reserve file of `size` bytes: deleted when the disk is full, so that running jobs can end."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
         self._size = size
 
     def allocate(self) -> bool:
-        """Create the file unless it exists; return whether it exists in full size."""
+        """Create the reserve file unless it exists; return whether it exists in full size."""
         try:
-            # Twice the size must be free: a reserve that fills the disk itself would be useless.
+            # Twice the size must be free, so that the reserve itself does not fill the disk.
             if not self._exists() and self._free_bytes() < 2 * self._size:
                 return False
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             return False
         try:
-            # Allocate blocks: a sparse file would reserve nothing.
+            # Allocate blocks, because a sparse file reserves no space.
             os.posix_fallocate(fd, 0, self._size)
         except OSError:
             self.release()
@@ -68,7 +68,7 @@ class DiskReserve:
         return disk.f_bavail * disk.f_frsize
 
     def release(self) -> bool:
-        """Delete the file; return whether that freed space."""
+        """Delete the reserve file; return whether that freed space."""
         try:
             self._path.unlink()
         except FileNotFoundError:

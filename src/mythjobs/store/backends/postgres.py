@@ -1,4 +1,4 @@
-"""PostgreSQL store. One master at a time; all writing sessions are its own."""
+"""PostgreSQL store. An advisory lock ensures that only one master uses the database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mythjobs.store.migrate import migrate
 from mythjobs.store.transaction import RetryTransaction, Store, Transaction, redact_password
 from mythjobs.store.writes import counters
 
-# A server that acknowledges no packet for this long counts as lost.
+# Time (TCP_USER_TIMEOUT) after which a server that acknowledges no packet counts as lost.
 _TCP_TIMEOUT_MS: Final = 15_000
 _COMMIT_POLL_S: Final = 0.2
 T = TypeVar("T")
@@ -41,12 +41,12 @@ _FIND_LOCK_HOLDER: Final = (
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text"
 _BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _MIN_VERSION: Final = 130_000  # first with a 64-bit pg_xact_status()
-# Every statement of a transaction or request has its index. With statistics from a time when the
-# queue was empty, the planner could otherwise choose to scan all of it.
+# Forbid plans that read whole tables. All statements of transactions and requests have an index,
+# but with statistics from an empty queue the planner may prefer to scan it.
 _PLANNER_SETTINGS: Final = (
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
 )
-# Setting: the value that is refused, and why.
+# Server settings: for each, the value with which the master refuses to start, and the reason.
 _UNSAFE_SETTINGS: Final = {
     "fsync": ("off", "a power failure loses acknowledged jobs"),
     "synchronous_commit": ("off", "a crash of the server loses acknowledged jobs"),
@@ -55,13 +55,13 @@ _UNSAFE_SETTINGS: Final = {
 
 
 class TimeLimits(NamedTuple):
-    """How long the store waits before it counts the server as lost. Only tests pass others.
+    """Time limits of the PostgreSQL store. Only tests use other values than the defaults.
 
-    statement_s: for one statement; the server ends it. lock_s: for a lock of another session.
-    answer_s: for the answer to a request. Longer than statement_s, for a server that hangs: its
-    kernel still acknowledges packets, so that no timeout of TCP ends the connection.
-    long_s: for statements like those of `mythjobs check`, which read whole tables.
-    commit_check_s: for the result of a COMMIT whose answer was lost.
+    statement_s: duration of a statement; the server aborts it. long_s: the same for statements
+    that read whole tables, as in `mythjobs check`. lock_s: wait for another session's lock.
+    answer_s: wait for an answer of the server. It is longer than statement_s and detects a server
+    that hangs: its kernel still acknowledges packets, so that no TCP timeout ends the connection.
+    commit_check_s: time to find the result of a COMMIT whose answer was lost.
     """
 
     statement_s: float = 20.0
@@ -76,7 +76,10 @@ _LIMITS: Final = TimeLimits()
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that is closed if the server does not answer within `answer_s`; None: never."""
+    """A connection that closes itself if the server does not answer within `answer_s`.
+
+    answer_s: None means no limit.
+    """
 
     answer_s: float | None = None
 
@@ -91,32 +94,34 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 class PostgresStore(Store):
-    """`unsafe` accepts a server that may lose acknowledged data: for tests only."""
+    """Store in a PostgreSQL database.
 
-    def __init__(
-        self, url: str, *, unsafe: bool = False, limits: TimeLimits = _LIMITS
-    ) -> None:
-        """Raises ConfigError, StoreUnavailable, AlreadyRunning.
+    unsafe: accept a server that may lose acknowledged data; for tests only.
+    """
 
-        transaction() also raises AlreadyRunning, once another master uses the database.
+    def __init__(self, url: str, *, unsafe: bool = False, limits: TimeLimits = _LIMITS) -> None:
+        """Connect, lock the database and migrate it.
+
+        Raises ConfigError, StoreUnavailable, and AlreadyRunning if another master uses the
+        database. transaction() raises AlreadyRunning too, if another master has taken it over.
         """
         self._url = url
         self._shown_url = redact_password(url)
         self._unsafe = unsafe
         self._limits = limits
-        # Positional parameters, so that both drivers take the same tuples.
+        # Use positional parameters, so that the drivers of both backends take the same tuples.
         self._dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
         self._readers: list[Connection] = []
         self._writer: Connection | None = None
-        self._lock_pid = 0  # server process of the session that holds our lock
+        self._lock_pid = 0  # server process (pid) of the session that holds this master's lock
         self._writer = self._open_writer()
-        # A migration may take long.
+        # Migrate on a session without time limits, because a migration may take long.
         engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=self._connect)
         migrate(engine)
         engine.dispose()
 
     def _connect(self) -> Connection:
-        """Return a session without time limits."""
+        """Open a session without time limits for statements."""
         try:
             connection = Connection.connect(
                 self._url,
@@ -125,7 +130,7 @@ class PostgresStore(Store):
                 connect_timeout=self._limits.connect_s,
                 tcp_user_timeout=_TCP_TIMEOUT_MS,
                 application_name="mythjobs",
-                # Probes of an idle TCP connection: three unanswered ones end it.
+                # TCP keepalive of an idle connection: three unanswered probes end it.
                 keepalives=1,
                 keepalives_idle=10,
                 keepalives_interval=5,
@@ -154,7 +159,7 @@ class PostgresStore(Store):
         writer = self._connect_limited()
         try:
             self._check_server(writer)
-            # A session-level lock: the server releases it when the session ends.
+            # Take a session-level lock, which the server releases when the session ends.
             row = writer.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,)).fetchone()
             if row is None or not row[0]:
                 self._raise_locked(writer)
@@ -167,8 +172,8 @@ class PostgresStore(Store):
     def _raise_locked(self, connection: Connection) -> NoReturn:
         """Raise AlreadyRunning if another master holds the lock.
 
-        If the holder is the session that this store lost, which the server may not notice for
-        hours, terminate that session and raise StoreUnavailable.
+        If this store's own lost session still holds the lock (the server may take hours to notice
+        the loss), terminate that session and raise StoreUnavailable.
         """
         row = connection.execute(_FIND_LOCK_HOLDER, (_LOCK_KEY,)).fetchone()
         holder = None if row is None else row[0]
@@ -218,10 +223,10 @@ class PostgresStore(Store):
             self._resolve_commit(transaction_id, error)
 
     def _begin(self) -> tuple[Connection, Transaction, str]:
-        """Begin a transaction; return it with its id, which _resolve_commit() needs.
+        """Begin a transaction; return its connection, the transaction, and its PostgreSQL id.
 
-        A lost idle connection is noticed only here, so a failure is tried once more. Raises
-        StoreUnavailable.
+        The loss of an idle connection is noticed only here, so the first failure is retried on a
+        new connection. Raises StoreUnavailable.
         """
         for is_last in (False, True):
             writer = self._ensure_writer()
@@ -238,7 +243,7 @@ class PostgresStore(Store):
         raise AssertionError("unreachable")
 
     def _ensure_writer(self) -> Connection:
-        """Return the writing connection, reopened if it was lost.
+        """Return the writing connection; open a new one if it was lost.
 
         Raises StoreUnavailable, AlreadyRunning.
         """
@@ -261,7 +266,7 @@ class PostgresStore(Store):
         self._writer = None
 
     def _raise_store_error(self, error: psycopg.Error, writer: Connection) -> None:
-        """Raise the store's error for a failure that is not the statement's fault, else return."""
+        """Raise a store error if server or connection failed; return if only a statement failed."""
         if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
             raise RetryTransaction from error
         if isinstance(error, errors.DiskFull):
@@ -284,15 +289,16 @@ class PostgresStore(Store):
                 f"than {self._limits.lock_s:g} s; find the session in pg_locks and end it"
             ) from error
         if writer.closed:
-            # No COMMIT was sent, so all of the transaction is rolled back.
+            # No COMMIT was sent, so the server rolls the whole transaction back.
             self._discard_writer(writer)
             raise self._unavailable(error) from error
 
     def _resolve_commit(self, transaction_id: str, lost: psycopg.Error) -> None:
-        """After the connection was lost at COMMIT, return if the server committed nevertheless.
+        """Find out whether a transaction was committed whose connection was lost at COMMIT.
 
-        Raises StoreUnavailable if the server rolled back, StoreFailed if it does not tell in time.
-        Nothing is done again on a guess: the next master reads what was committed.
+        Return if it was. Raises StoreUnavailable if the server rolled it back, StoreFailed if the
+        result is not known in time; then the master ends, and the next one reads what was
+        committed.
         """
         until = time.monotonic() + self._limits.commit_check_s
         while time.monotonic() < until:
@@ -338,7 +344,10 @@ class PostgresStore(Store):
                 self._readers.append(connection)
 
     def _begin_snapshot(self) -> Connection:
-        """Return a session in a snapshot, skipping lost idle ones. Raises StoreUnavailable."""
+        """Begin a snapshot on an idle session that is not lost, or on a new session.
+
+        Raises StoreUnavailable.
+        """
         while True:
             idle = self._pop_reader()
             connection = idle or self._connect_limited()
@@ -364,5 +373,6 @@ class PostgresStore(Store):
 
 def _read_status(connection: Connection, transaction_id: str) -> str:
     row = connection.execute("SELECT pg_xact_status(%s::xid8)", (transaction_id,)).fetchone()
-    # NULL: too old for the server to know, which is impossible for a transaction of this minute.
+    # NULL means that the transaction is too old for the server to know its status, but this one
+    # began within the last minutes: try again.
     return str(row[0]) if row is not None and row[0] is not None else "in progress"

@@ -1,4 +1,4 @@
-"""Restore of a SQLite store from a backup. The replaced store is kept beside it."""
+"""Restore of a SQLite store from a backup. The replaced store is kept under another name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HEADER: Final = b"SQLite format 3\0"
 
 @contextmanager
 def stage_backup(backup: Path, target: Path) -> Iterator[Path]:
-    """Yield a checked copy of the backup in the store's directory, deleted afterwards unless
-    installed.
+    """Yield the path of a checked copy of a backup in the store's directory.
 
+    The copy is deleted at the end of the block, unless install_backup() has installed it.
     Raises BadRequest if the backup is damaged or not a store, StateNotWritable, StoreFull.
     """
     part = target.with_name(f".{target.name}.part")
@@ -56,10 +56,10 @@ def _remove(part: Path) -> None:
 
 @contextmanager
 def open_replaced_store(target: Path) -> Iterator[id_recovery.RestoredIds | None]:
-    """Yield the ids issued by the store that the restore replaces, None if they are unknown.
+    """Yield the ids issued by the store that a restore replaces, or None if they are unknown.
 
-    Ids are unknown if the store cannot be read or has a write-ahead log, that is, was not closed
-    cleanly: SQLite silently reads a damaged log only up to the damage.
+    They are unknown if the store cannot be read, or has a write-ahead log because it was not closed
+    cleanly: SQLite reads a damaged log only up to the damage, without an error.
     """
     ids, connection = None, None
     try:
@@ -78,9 +78,9 @@ def open_replaced_store(target: Path) -> Iterator[id_recovery.RestoredIds | None
 
 
 def _is_cleanly_closed(target: Path) -> bool:
-    """Return whether the file is a SQLite database without a log.
+    """Return whether a file is a SQLite database without a write-ahead log.
 
-    Checked without SQLite, which deletes the log beside a file that is not a database.
+    The check does not use SQLite, which deletes a log beside a file that is not a database.
     """
     log = Path(f"{target}-wal")
     if log.exists() and log.stat().st_size:
@@ -93,10 +93,10 @@ def _is_cleanly_closed(target: Path) -> bool:
 
 
 def install_backup(part: Path, target: Path, aside: Path) -> bool:
-    """Replace the store by the staged backup; return whether there was a store.
+    """Replace the store by the staged backup; return whether there was a store before.
 
-    The old store's files are first linked as `aside`, so that a kill leaves the old store or the
-    new one. Raises StateNotWritable.
+    The old store's files are first linked under the name `aside`, so that a crash at any time
+    leaves either the old store or the new one. Raises StateNotWritable.
     """
     try:
         fsync_path(part)

@@ -1,4 +1,4 @@
-"""SQLite store: one connection writes and checkpoints, the others only read."""
+"""SQLite store: one connection writes and checkpoints, all other connections only read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from mythjobs.store.migrate import migrate
 from mythjobs.store.transaction import Store, Transaction
 from mythjobs.store.writes import counters
 
-# Only the writing connection checkpoints, when the master asks for it after a transaction.
+# Size of the write-ahead log from which the writing connection, which alone checkpoints, does so
+# after a transaction.
 CHECKPOINT_BYTES: Final = 16 * 2**20
 RESERVE_BYTES: Final = 8 * 2**20
 _CHUNK_BYTES: Final = 2**20
@@ -29,19 +30,24 @@ _CHUNK_BYTES: Final = 2**20
 _FATAL_CODES: Final = frozenset(
     (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 )
-# The WAL index could not grow: SQLite reports this full disk as an I/O error.
+# Error code if the WAL index file cannot grow: SQLite reports this kind of full disk as an I/O
+# error.
 _IOERR_SHMSIZE: Final = sqlite3.SQLITE_IOERR | 19 << 8
 
 
 class _Compiler(SQLiteCompiler):
-    """Writes hints like INDEXED BY after the table's name, as SQLite has them."""
+    """SQL compiler that writes hints (INDEXED BY) after the table's name, as SQLite requires."""
 
     def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:
         return text
 
 
 class SqliteStore(Store):
-    """`unsafe` accepts a network or FUSE file system; only tests pass smaller sizes."""
+    """Store in a SQLite database file.
+
+    unsafe: accept a network or FUSE file system; for tests only, like other sizes than the
+    defaults.
+    """
 
     def __init__(
         self,
@@ -51,7 +57,7 @@ class SqliteStore(Store):
         reserve_bytes: int = RESERVE_BYTES,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
     ) -> None:
-        """Raises ConfigError, StateNotWritable, StoreFailed."""
+        """Open and migrate the database. Raises ConfigError, StateNotWritable, StoreFailed."""
         kind = "" if unsafe else find_network_file_system(path.parent)
         if kind:
             raise ConfigError(
@@ -64,11 +70,11 @@ class SqliteStore(Store):
         self._checkpoint_bytes = checkpoint_bytes
         self._is_full = False
         self._failure: StoreFailed | None = None
-        self._wal_bytes = 0  # after the last transaction
+        self._wal_bytes = 0  # size of the write-ahead log after the last transaction
         self._next_checkpoint_bytes = checkpoint_bytes
         self._dialect = SQLiteDialect(paramstyle="qmark")
         self._dialect.statement_compiler = _Compiler
-        self._readers: list[sqlite3.Connection] = []  # idle; list operations are atomic
+        self._readers: list[sqlite3.Connection] = []  # idle; append and pop are atomic
         self._writer = self._open_writer()
         self._file_id = self._read_file_id()
         self._is_full = not self._reserve.allocate()
@@ -107,8 +113,8 @@ class SqliteStore(Store):
     def _rewrite_wal(self) -> None:
         """Write the write-ahead log again, in place, and sync it. Raises StoreFailed.
 
-        After a failed fsync the page cache may hold log pages that the disk does not have, marked
-        clean (fsync(2)); a later fsync would not write them, and a power cut would lose them.
+        After a failed fsync the page cache may mark log pages as clean that are not on the disk
+        (fsync(2)). A later fsync does not write such pages, and a power failure loses them.
         """
         try:
             with open(self._wal, "r+b", buffering=0) as log:
@@ -123,7 +129,7 @@ class SqliteStore(Store):
                 raise StoreFailed(f"cannot write {self._wal}: {error.strerror}") from error
 
     def _check_database(self, writer: sqlite3.Connection) -> None:
-        """Check the database after an unclean end of the master. Raises StoreFailed if damaged."""
+        """Check the database for damage after the master crashed. Raises StoreFailed if damaged."""
         [result] = writer.execute("PRAGMA quick_check(1)").fetchone()
         if result != "ok":
             raise _damaged(self._path, result.splitlines()[-1])
@@ -145,8 +151,8 @@ class SqliteStore(Store):
             yield tx
             tx.completed_batches = counters.write_changes(tx)
             writer.execute("COMMIT")
-            # Read here and not in checkpoint(): after the commit is handed on, a system call of
-            # this thread competes for the interpreter with the thread that it has woken.
+            # Read the size here, not in checkpoint(), which runs after the event loop's thread was
+            # woken: a system call then gives that thread the interpreter lock for a while.
             self._wal_bytes = self._read_wal_bytes()
             self._check_file_id()
         except BaseException as error:
@@ -157,7 +163,7 @@ class SqliteStore(Store):
             raise
 
     def _check_file_id(self) -> None:
-        """Raise StoreFailed if the file was deleted: writes still succeed, and are lost later."""
+        """Raise StoreFailed if the database file was deleted: writes then succeed but are lost."""
         if self._read_file_id() != self._file_id:
             self._failure = StoreFailed(
                 f"the store {self._path} was deleted or replaced while in use; nothing of the last "
@@ -173,7 +179,7 @@ class SqliteStore(Store):
         return status.st_dev, status.st_ino
 
     def _raise_if_disk_error(self, error: sqlite3.Error) -> None:
-        """Raise StoreFull or StoreFailed if the error is the disk's."""
+        """Raise StoreFull or StoreFailed if a SQLite error means a full or failed disk."""
         if _is_disk_full(error):
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
@@ -184,7 +190,7 @@ class SqliteStore(Store):
                 "requests that need space are refused until some is freed"
             ) from error
         if _code(error) & 0xFF in _FATAL_CODES:
-            # The state of the disk is unknown, so nothing is written any more.
+            # The content of the disk is unknown now, so write nothing any more.
             store_error = _to_store_error(error, self._path)
             self._failure = store_error if isinstance(store_error, StoreFailed) else None
             raise store_error from error
@@ -209,9 +215,10 @@ class SqliteStore(Store):
             self._readers.append(connection)
 
     def checkpoint(self, *, least_bytes: int | None = None) -> None:
-        """Move the write-ahead log into the database once it has `least_bytes` (16 MiB).
+        """Move the write-ahead log into the database if it has at least `least_bytes` (16 MiB).
 
-        Raises StoreFailed. A full disk only delays it: the log holds all acknowledged data.
+        A full disk only delays this, because the log keeps all acknowledged data. Raises
+        StoreFailed.
         """
         wal_bytes = self._wal_bytes
         if wal_bytes < (self._next_checkpoint_bytes if least_bytes is None else least_bytes):
@@ -226,8 +233,8 @@ class SqliteStore(Store):
             except StoreFull:
                 return
             raise
-        # Pages that a reader still needs stay in the log. It then grows by a quarter of the
-        # threshold before the next try.
+        # Pages that a reader still needs stay in the log. Then let the log grow by a quarter of
+        # the threshold before the next checkpoint.
         self._next_checkpoint_bytes = self._checkpoint_bytes
         if pages != moved:
             self._next_checkpoint_bytes = wal_bytes + self._checkpoint_bytes // 4
@@ -259,8 +266,8 @@ def _connect(path: Path) -> sqlite3.Connection:
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
-            # Truncate the log when it restarts after a checkpoint, so that its size tells how
-            # much there is to move. Otherwise each transaction would move and sync a few pages.
+            # SQLite must truncate the log when it restarts it after a checkpoint, so that the size
+            # of the log tells how much the next checkpoint has to move.
             "journal_size_limit = 0",
             "foreign_keys = OFF",
             "temp_store = MEMORY",

@@ -1,4 +1,4 @@
-"""Invariants of single jobs: the state agrees with the attempts and events."""
+"""Invariants of single jobs: a job's state agrees with its attempts and events."""
 
 from __future__ import annotations
 

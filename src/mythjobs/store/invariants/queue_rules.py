@@ -23,7 +23,7 @@ _LIVE: Final = [literal(JobState.LEASED), literal(JobState.RUNNING)]
 
 
 def _is_free(row: Any) -> ColumnElement[bool]:
-    """Return the condition that a job lacks nothing but a machine, apart from its subject."""
+    """Return the condition that a job waits for nothing but its subject and a machine."""
     return and_(
         row.c.state == literal(JobState.QUEUED),
         row.c.hold == 0,
@@ -45,7 +45,8 @@ _has_predecessor = exists().where(
     _same_subject,
     other.c.class_id == job.c.class_id,
     _is_free(other),
-    # While a job about the subject is live, jobs that must not overlap are not in the order.
+    # While a job about the subject is live, jobs that must not overlap are not ready, so that
+    # they do not precede jobs that may overlap.
     or_(other.c.overlap == 1, job.c.overlap == 0, ~_has_live_sibling),
     or_(
         other.c.priority > job.c.priority,
@@ -64,7 +65,7 @@ _unmet_count = (
     .where(dependency.c.job_id == job.c.job_id, dependency.c.met == UNMET)
     .scalar_subquery()
 )
-# The dependents of a job that ended are resolved by upkeep if they are many.
+# Condition that upkeep still has to resolve dependencies on an ended job, as it had many of them.
 _is_being_resolved = exists().where(
     t.upkeep.c.kind == UpkeepKind.RESOLVE.value, t.upkeep.c.last_job_id == dependency.c.on_job_id
 )
@@ -204,7 +205,7 @@ RULES: Final = (
         select(job.c.job_id).where(job.c.job_id >= _next_id),
         job.c.job_id,
     ),
-    # Jobs of a batch that do not exist any more were pruned, so they had ended.
+    # A batch's jobs that do not exist any more were pruned, so they count as ended.
     InvariantRule(
         "COUNT",
         "the batch of job {0} counts {1} succeeded, {2} failed, {3} cancelled; its jobs differ",
@@ -229,7 +230,7 @@ _COUNT_JOBS = Statement(
 
 
 def check_counters(tx: Transaction) -> list[Violation]:
-    """Return a violation for each counter of jobs that differs from a count of the jobs."""
+    """Return a violation for each stored counter of jobs that differs from the counted jobs."""
     stored = {(row[0], row[1]): row[2] for row in _READ_COUNTERS.run(tx) if row[2]}
     counted = {(row[0], row[1]): row[2] for row in _COUNT_JOBS.run(tx)}
     return [

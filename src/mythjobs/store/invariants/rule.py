@@ -13,7 +13,7 @@ from mythjobs.store.transaction import Transaction
 
 
 class Violation(NamedTuple):
-    """`job_id` is None if the violation concerns no single job."""
+    """A violated invariant. `job_id` is None if it concerns no single job."""
 
     invariant: str
     job_id: int | None
@@ -21,10 +21,11 @@ class Violation(NamedTuple):
 
 
 class InvariantRule:
-    """`violations` selects rows (job_id, …) that must not exist; `sentence` formats one of them.
+    """An invariant of the store, as a query for rows that violate it.
 
-    To check some jobs only (`job_ids`), the query is narrowed by the column `by`, or by the
-    condition `within` where no column suffices.
+    violations: query for rows (job id, …) that must not exist. sentence: format of the message
+    about such a row. by: column with a job id, by which the query can be restricted to some jobs;
+    within: condition on the parameter `job_ids`, for queries where no single column suffices.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class InvariantRule:
         self._find_some = Statement(violations.where(within))
 
     def check(self, tx: Transaction, jobs: Sequence[int] | None) -> list[Violation]:
-        """Return the violations among some jobs, or among all (None)."""
+        """Return the violations among the given jobs, or with None among all jobs."""
         if jobs is None:
             rows = self._find_all.run(tx)
         else:

@@ -1,7 +1,7 @@
 """Store check: finds violations of the invariants that hold after every commit.
 
-Of the invariants I1 to I22 a store alone can show I2, I3, I5, I6, I7, I9, I13, I16, I17 and I21;
-READY, SUBJECT and COUNT are invariants of the queue itself. docs/store.md lists them.
+docs/store.md lists the invariants. Of I1 to I22, I2, I3, I5, I6, I7, I9, I13, I16, I17 and I21 can
+be checked from a store alone; READY, SUBJECT and COUNT concern the store's own derived columns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ job, dependency = t.job, t.dependency
 _RULES: Final[tuple[InvariantRule, ...]] = (*job_rules.RULES, *queue_rules.RULES)
 _SLICE_JOBS: Final = 5000
 
-# Jobs that a change of a job affects too: its dependents, and queued jobs about its subject.
+# A change of a job also affects its dependents and the queued jobs about its subject: find these.
 _FIND_DEPENDENTS = Statement(
     select(dependency.c.job_id).where(
         in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET
@@ -44,10 +44,11 @@ _FIND_SIBLINGS = Statement(
 
 
 def check(tx: Transaction, jobs: Sequence[int] | None = None) -> list[Violation]:
-    """Return all violations. The state must be committed: counters are written at the commit.
+    """Return all violations of invariants in a committed store.
 
-    With `jobs`, check only these, their dependents and the jobs about their subjects, without the
-    counters: fast enough to run after each step of a simulation.
+    Before the commit the counters are not written, so they appear to be wrong.
+    jobs: check only these jobs, their dependents and the jobs about their subjects, without the
+    counters. This is fast enough to run after each step of a simulation.
     """
     ids = None if jobs is None else _add_affected(tx, jobs)
     found = [each for rule in _RULES for each in rule.check(tx, ids)]
@@ -73,7 +74,7 @@ def _check_all_readiness(tx: Transaction) -> list[Violation]:
 
 
 def _check_readiness(queued: dict[int, JobFacts]) -> list[Violation]:
-    """Compare `ready_class` with the rules that explain why a job waits."""
+    """Return a violation for each queued job whose `ready_class` contradicts its reason to wait."""
     found = []
     for job_id, each in queued.items():
         wait = find_job_wait(each._replace(subject=None), now_ms=0)

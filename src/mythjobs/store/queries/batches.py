@@ -1,4 +1,4 @@
-"""One batch with its progress, as docs/api.md describes it."""
+"""Query that returns one batch with its progress, in the form of the HTTP API (docs/api.md)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mythjobs.store.transaction import Transaction
 
 
 def read_batch(tx: Transaction, batch_id: int) -> responses.Batch:
-    """Return an open batch. Raises NoSuchJob."""
+    """Return a batch with its progress. Raises NoSuchJob if it is unknown or not yet open."""
     rows = fetch_records(
         tx,
         select(t.batch, t.command.c.name)

@@ -1,4 +1,4 @@
-"""Commands as docs/api.md describes them, and the number of their jobs."""
+"""Queries that return commands in the form of the HTTP API (docs/api.md), and counts of jobs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_command(
 ) -> responses.CommandDetails:
     """Return a command with the definition of its newest revision, or of revision `number`.
 
-    Raises NoSuchCommand, and BadRequest if there is no such revision.
+    Raises NoSuchCommand, and BadRequest if the command has no revision `number`.
     """
     row = read_command_row(tx, name)
     query = select(revision).where(revision.c.command_id == row["command_id"])
@@ -86,7 +86,7 @@ def read_command(
 
 
 def list_revisions(tx: Transaction, name: str) -> responses.Revisions:
-    """Return all revisions, newest first. Raises NoSuchCommand."""
+    """Return all revisions of a command, newest first. Raises NoSuchCommand."""
     query = (
         select(revision.c.number, revision.c.created_ms)
         .where(revision.c.command_id == read_command_row(tx, name)["command_id"])
@@ -146,5 +146,8 @@ def _find_oldest_queued_ms(tx: Transaction, command_id: int) -> int | None:
 
 
 def count_queued_by_command(tx: Transaction) -> dict[int, int]:
-    """Return the number of queued jobs by command_id, without zeros, as of the last commit."""
+    """Return the number of queued jobs by command id, for commands that have any.
+
+    The numbers are as of the last commit, as counters are written at the commit.
+    """
     return {row[0]: row[1] for row in _READ_QUEUED_COUNTS.run(tx)}

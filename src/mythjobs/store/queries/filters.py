@@ -1,7 +1,7 @@
-"""Job filters: counts, and ids in slices, of the jobs that match a filter.
+"""Job filters: count the jobs that match a filter, and find their ids in slices.
 
 The job ids come from a few index ranges (`_Range`), each read in order of job id up to a limit.
-So the cost of a page depends on the filter, not on the number of jobs in the store.
+So the cost of a query depends on the filter, not on the number of jobs in the store.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _OPEN: Final = _LIVE | {JobState.QUEUED}
 
 
 class JobFilter(NamedTuple):
-    """Conditions that all must hold; None and () match every job.
+    """Conditions on jobs, all of which must hold. The default of each matches every job.
 
-    held: by a user, or after an end that needs one. lost: held because of losses in a row.
+    held: jobs held by a user, or by the master until a user decides.
+    lost: jobs held because their attempts were lost several times in a row.
     """
 
     states: Sequence[str] = ()
@@ -44,9 +45,9 @@ class JobFilter(NamedTuple):
 
 
 class _Range(NamedTuple):
-    """Jobs that one index holds in order of job id, and further conditions on them.
+    """Range of one index that is in order of job id, and further conditions on its jobs.
 
-    by: the index, None for the primary key. `first` and `last` are job ids.
+    by: name of the index, None for the primary key. first, last: job ids.
     """
 
     by: str | None
@@ -55,25 +56,26 @@ class _Range(NamedTuple):
     last: int | None = None
 
     def select(self, *columns: Any, first: int = 0, last: int | None = None) -> Select[Any]:
-        """Return a query of the jobs that are also between `first` and `last`."""
+        """Return a query for the jobs of this range with ids from `first` to `last`."""
         first = max(first, self.first)
         lasts = [each for each in (last, self.last) if each is not None]
         query = select(*columns).where(*self.conditions)
-        # One condition a bound: SQLite uses only one of them for the index.
+        # Only one lower and one upper bound: of several, SQLite uses only one for the index.
         if first > 0:
             query = query.where(j.job_id >= first)
         if lasts:
             query = query.where(j.job_id <= min(lasts))
         if self.by is not None:
-            # Without statistics SQLite may choose the index of a condition that most jobs meet.
+            # Name the index: without statistics SQLite may choose one of a condition that most
+            # jobs meet.
             query = query.with_hint(t.job, f"INDEXED BY {self.by}", "sqlite")
         return query
 
 
 def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
-    """Return ranges that together have the matching jobs, each job once. Raises NoSuchCommand.
+    """Return index ranges that together contain each matching job once. Raises NoSuchCommand.
 
-    They have jobs of unopened batches too, which the callers exclude.
+    The ranges contain jobs of unopened batches too; callers must exclude these jobs.
     """
     command_id = None
     if which.command is not None:
@@ -89,7 +91,7 @@ def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
     if which.held:
         return [_Range("job_held", conditions)]
     if states and states <= _LIVE:
-        # Few jobs are live, and live attempts have an index.
+        # Only few jobs are live, and an index finds their attempts.
         return [_Range(None, (j.job_id.in_(_read_live_ids(tx)), *conditions))]
     if which.ended_before_ms is not None:
         states = FINAL.intersection(states or FINAL)
@@ -114,7 +116,7 @@ def _conditions(
     if which.subject is not None:
         yield j.subject == which.subject
     if which.held or which.lost:
-        # A literal, without which SQLite would not use the partial index.
+        # SQLite uses a partial index only if the condition is a literal, not a parameter.
         yield j.hold == literal_column("1")
     if which.lost:
         yield j.reason_code == literal(LOST_OFTEN)
@@ -128,7 +130,10 @@ def _ended_conditions(which: JobFilter) -> Iterator[ColumnElement[bool]]:
 
 
 def _in_states(states: Collection[JobState]) -> ColumnElement[bool]:
-    """Return the condition for states, in the words of the partial index that has them."""
+    """Return the condition for job states, spelled as in the partial index for these states.
+
+    SQLite does not use a partial index for a condition that is spelled differently.
+    """
     if len(states) == 1 and FINAL.issuperset(states):
         [state] = states
         return j.state == literal(state)
@@ -137,7 +142,7 @@ def _in_states(states: Collection[JobState]) -> ColumnElement[bool]:
 
 
 def _split_states(states: Collection[JobState]) -> Iterator[tuple[str, Collection[JobState]]]:
-    """Yield the indexes by command and job id that have the jobs in these states."""
+    """Split job states by the index (by command and job id) that contains jobs in them."""
     for state in sorted(FINAL.intersection(states)):
         yield f"job_{state}", {state}
     if some := _OPEN.intersection(states):
@@ -167,7 +172,7 @@ def _read_live_ids(tx: Transaction) -> list[int]:
 
 
 def _read_command_ids(tx: Transaction, states: Collection[JobState]) -> list[int]:
-    """Return the commands with jobs in these states, removed commands too."""
+    """Return the ids of all commands with jobs in these states, including removed commands."""
     tally = t.tally.c
     query = select(tally.command_id).where(tally.state.in_(list(states)), tally.jobs > 0).distinct()
     return [row["command_id"] for row in fetch_records(tx, query)]
@@ -194,7 +199,7 @@ def _select_counts(tx: Transaction, which: JobFilter) -> list[Select[Any]]:
 
 
 def _select_counters(tx: Transaction, which: JobFilter) -> Select[Any]:
-    """Return the query of the counters, for a filter that they can answer."""
+    """Return a query for the stored counters, for a filter on state and command alone."""
     tally = t.tally.c
     query = select(tally.state, tally.jobs)
     if which.states:
@@ -206,7 +211,7 @@ def _select_counters(tx: Transaction, which: JobFilter) -> Select[Any]:
 
 
 def _ended_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
-    """Return the ended jobs of each command, by an index in order of their end."""
+    """Return one range of ended jobs per command, of the index by command and end time."""
     states = FINAL.intersection(which.states or FINAL)
     if not states:
         return []
@@ -228,7 +233,10 @@ def find_max_id(tx: Transaction) -> int:
 def find_ids(
     tx: Transaction, which: JobFilter, after_job_id: int, up_to_job_id: int, limit: int
 ) -> list[int]:
-    """Return the ids of the next matching jobs, ascending, without jobs of unopened batches."""
+    """Return the ids of matching jobs in a range of ids, ascending, at most `limit`.
+
+    Jobs of unopened batches are left out.
+    """
     found = []
     for each in _find_ranges(tx, which):
         query = (
@@ -248,7 +256,7 @@ def find_last_ids(
     before: int | None,
     limit: int,
 ) -> list[int]:
-    """Return the ids of the last matching jobs below `before`, descending."""
+    """Return the highest ids of matching jobs below `before`, descending, at most `limit`."""
     last = None if before is None else before - 1
     found = []
     for each in _find_ranges(tx, which):
@@ -263,5 +271,5 @@ def find_last_ids(
 
 
 def find_lost_jobs(tx: Transaction) -> list[int]:
-    """Return the first jobs that are held because they were lost too often in a row."""
+    """Return the ids of jobs that are held because of losses in a row, at most _MAX_LOST."""
     return find_ids(tx, JobFilter(lost=True), 0, find_max_id(tx), _MAX_LOST)

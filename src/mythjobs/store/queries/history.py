@@ -1,4 +1,4 @@
-"""Ended jobs, which `what-if` replays."""
+"""Query for ended jobs, which `mythjobs what-if` replays under changed settings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _READ_NEXT_SUBMITTED = Statement(
 
 
 class EndedJob(NamedTuple):
-    """An ended job with its last attempt."""
+    """An ended job with the times of its last attempt."""
 
     job_id: int
     submitted_ms: int
@@ -60,17 +60,20 @@ class EndedJob(NamedTuple):
 
 
 def read_ended_jobs(tx: Transaction, since_ms: int) -> list[EndedJob]:
-    """Return jobs submitted since a time that ran and ended, the last 20,000, oldest first."""
+    """Return the jobs submitted since `since_ms` that ran and ended, oldest first.
+
+    If there are more than 20,000, return the last 20,000.
+    """
     first_id = _find_first_id(tx, since_ms)
     rows = _READ_ENDED.run(tx, first_id=first_id, since_ms=since_ms)
     return [EndedJob(*row) for row in reversed(rows)]
 
 
 def _find_first_id(tx: Transaction, since_ms: int) -> int:
-    """Return the id of the first job submitted since a time, by binary search.
+    """Find the id of the first job submitted since `since_ms`, by binary search.
 
-    Ids rise with the time of submission, unless the clock was set back meanwhile. Then some of
-    the jobs about that time may be left out.
+    Ids rise with the time of submission, unless the clock was set back; then some jobs that were
+    submitted around `since_ms` may be left out.
     """
     first, last = 0, int(_READ_MAX_ID.run(tx)[0][0]) + 1
     while first < last:

@@ -1,4 +1,4 @@
-"""One job with its attempts, as docs/api.md describes it, and where attempts' output is."""
+"""Queries for one job in the form of the HTTP API (docs/api.md), and for attempts' output."""
 
 from __future__ import annotations
 
@@ -83,9 +83,10 @@ def _attempt_to_record(row: Record) -> responses.Attempt:
 
 
 def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
-    """Return where the output of an attempt (`n` None: the last) is.
+    """Return the machine that has an attempt's output, and the sizes of its streams.
 
-    Raises NoSuchJob, and BadRequest if there is no such attempt.
+    n: attempt number, None for the last attempt.
+    Raises NoSuchJob, and BadRequest if the job has no attempt `n`.
     """
     last_n = read_job(tx, job_id)["attempt"]
     if n is None:
@@ -116,7 +117,7 @@ def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
 def find_attempt_machines(
     tx: Transaction, attempts: list[tuple[int, int]]
 ) -> dict[tuple[int, int], int]:
-    """Return the machine of each attempt (job_id, n) that exists."""
+    """Return the machine id of each given attempt (job id, attempt number) that exists."""
     found = {}
     for job_id, n in attempts:
         query = select(t.attempt.c.machine_id).where(

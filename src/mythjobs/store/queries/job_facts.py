@@ -1,4 +1,4 @@
-"""Job facts: the columns of a job that tell why it is not ready."""
+"""Queries for job facts: the columns of a job that tell why the job is not ready."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _READ_CLASS_IDS = Statement(
 
 
 def read_class_id(tx: Transaction, job_id: int) -> int:
-    """Return the class of an existing job."""
+    """Return the id of the job class of an existing job."""
     return read_class_ids(tx, [job_id])[job_id]
 
 
@@ -58,7 +58,7 @@ def read_class_ids(tx: Transaction, job_ids: Sequence[int]) -> dict[int, int]:
 
 
 def read_job_facts(tx: Transaction, job_id: int) -> JobFacts | None:
-    """Return None if the job does not exist or its batch is not open."""
+    """Return the facts of a job, or None if it does not exist or its batch is not open."""
     rows = _READ.run(tx, job_id=job_id)
     if not rows or (rows[0][1] is not None and rows[0][2] is None):
         return None
@@ -66,12 +66,12 @@ def read_job_facts(tx: Transaction, job_id: int) -> JobFacts | None:
 
 
 def read_queued(tx: Transaction, job_ids: Sequence[int]) -> dict[int, JobFacts]:
-    """Return the facts of those of the jobs that are queued."""
+    """Return the facts of the given jobs by job id, without jobs that are not queued."""
     return {row[0]: _to_facts(row) for row in _READ_QUEUED.run(tx, job_ids=list(job_ids))}
 
 
 def read_queued_after(tx: Transaction, after_job_id: int, limit: int) -> dict[int, JobFacts]:
-    """Return the facts of the next queued jobs in order of id."""
+    """Return the facts of the next `limit` queued jobs after a job id, in order of id."""
     rows = _READ_QUEUED_AFTER.run(tx, after_job_id=after_job_id, limit=limit)
     return {row[0]: _to_facts(row) for row in rows}
 

@@ -1,4 +1,4 @@
-"""List of jobs, newest first, as docs/api.md describes it."""
+"""Query for lists of jobs, newest first, in the form of the HTTP API (docs/api.md)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _JOB_COLUMNS: Final = (
 )  # fmt: skip
 
 
-# Jobs of unopened batches are invisible.
+# Condition that a job is visible to users: its batch, if any, has been opened.
 _IS_VISIBLE: Final = or_(
     j.hold != batches.HOLD_UNOPENED,
     not_(j.batch_id.in_(select(t.batch.c.batch_id).where(t.batch.c.opened_ms.is_(None)))),
@@ -38,7 +38,7 @@ _IS_VISIBLE: Final = or_(
 
 
 def select_visible_jobs() -> Select[Any]:
-    """Return a query of all jobs except those of unopened batches."""
+    """Return a query for all jobs that are visible to users: without jobs of unopened batches."""
     return (
         select(*_JOB_COLUMNS)
         .select_from(
@@ -59,9 +59,9 @@ def list_jobs(
     before: int | None = None,
     subject: str | None = None,
 ) -> Record:
-    """Return a page of jobs below id `before`. Raises NoSuchCommand.
+    """Return a page of jobs with ids below `before`, newest first. Raises NoSuchCommand.
 
-    The caller checks the states and the limit.
+    The caller must validate `states` and `limit`.
     """
     which = JobFilter(states=states, command=command, batch=batch, subject=subject)
     ids = find_last_ids(tx, which, _IS_VISIBLE, before, limit)
@@ -108,7 +108,7 @@ def job_to_record(row: Record) -> responses.StoredJob:
 
 
 def _public_arguments(text: str, command: str) -> Record:
-    """Return the arguments without the environment of an ad-hoc job, which may hold secrets."""
+    """Return a job's arguments without an ad-hoc run's environment, which may contain secrets."""
     arguments: Record = json.loads(text)
     if command == RUN:
         arguments.pop("env", None)

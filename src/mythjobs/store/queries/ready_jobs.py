@@ -1,4 +1,4 @@
-"""Ready jobs of a class in their order, read from one index for placement."""
+"""Queries for the ready jobs of a job class in placement order, read from one index."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ _READ_NEXT = Statement(
 
 
 def read_next(tx: Transaction, class_id: int, limit: int) -> list[ReadyJob]:
-    """Return the first ready jobs of a class by priority, deadline, then age."""
+    """Return the first ready jobs of a job class, ordered by priority, deadline, then age."""
     return [ReadyJob(*row) for row in _READ_NEXT.run(tx, class_id=class_id, limit=limit)]
 
 
-# Enough for a message to a user; the rest of a long queue is not counted.
+# Maximum number of jobs ahead of a job that are counted: enough for a message to a user.
 _MAX_COUNTED: Final = 10_000
 _READ_POSITION = Statement(
     select(job.c.priority, job.c.deadline_order).where(job.c.job_id == param("job_id"))
 )
 _SAME_PRIORITY = (*_IS_READY, job.c.priority == param("priority"))
-# One index range per SELECT: conditions joined by OR would read the rest of the class as well.
+# One SELECT per index range, because for conditions joined by OR the database reads all ready jobs
+# of the class.
 _FIND_AHEAD = Statement(
     union_all(
         select(job.c.job_id).where(*_IS_READY, job.c.priority > param("priority")),
@@ -55,7 +56,7 @@ _FIND_AHEAD = Statement(
 
 
 def count_ahead(tx: Transaction, class_id: int, job_id: int) -> int:
-    """Return how many ready jobs of its class come before this job, at most 10,000."""
+    """Return the number of ready jobs of its class ahead of a job, at most 10,000."""
     [(priority, deadline)] = _READ_POSITION.run(tx, job_id=job_id)
     rows = _FIND_AHEAD.run(
         tx, class_id=class_id, priority=priority, deadline=deadline, job_id=job_id

@@ -1,4 +1,4 @@
-"""Statistics of a command's last ended jobs, at most MAX_JOBS, read by index."""
+"""Statistics of a command over its last ended jobs, at most MAX_JOBS of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def compute_statistics(tx: Transaction, command_id: int, *, max_jobs: int = MAX_
 
 
 def _summarize(counts: dict[JobState, int], usages: Sequence[Usage]) -> Statistics:
-    # Cancelled jobs do not count for the success rate: they say nothing about the command.
+    # The success rate leaves out cancelled jobs, because they say nothing about the command.
     good, bad = counts[JobState.SUCCEEDED], counts[JobState.FAILED]
     walls = [each.wall_s for each in usages]
     cpus = [each.cpu_s for each in usages]
@@ -69,5 +69,5 @@ def _summarize(counts: dict[JobState, int], usages: Sequence[Usage]) -> Statisti
 
 
 def compute_percentile(values: Sequence[float], percent: int) -> float:
-    """Return the smallest value that at least `percent` of all values do not exceed."""
+    """Return a percentile: the smallest value that is ≥ at least `percent` % of the values."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]

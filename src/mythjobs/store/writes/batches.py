@@ -1,4 +1,4 @@
-"""Batches: inserted invisibly, opened at once, then made ready in slices."""
+"""Batches: their jobs are inserted invisible, opened all at once, then made ready in slices."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ def begin_batch(
     at_ms: int,
     opened_ms: int | None,
 ) -> int:
-    """Insert a batch; return its id. `opened_ms` None: its jobs stay invisible until opened."""
+    """Insert a batch; return its id.
+
+    opened_ms: None if the batch is opened later; until then its jobs are invisible.
+    """
     batch_id = int(_FIND_NEXT_ID.run(tx)[0][0])
     _INSERT.run(
         tx,
@@ -82,19 +85,19 @@ def begin_batch(
 def open_batch(
     tx: Transaction, batch_id: int, first: int, last: int, *, held: bool, at_ms: int
 ) -> None:
-    """Make a batch visible, and record the upkeep that makes its jobs ready (or held)."""
+    """Make a batch visible, and record the upkeep by which later turns ready or hold its jobs."""
     _SET_OPENED.run(tx, batch_id=batch_id, at_ms=at_ms)
     upkeep.add(tx, UpkeepKind.OPEN_HELD if held else UpkeepKind.OPEN, first, last)
 
 
 def is_open(tx: Transaction, batch_id: int) -> bool:
-    """Return whether the batch is complete, so that its jobs are visible."""
+    """Return whether all jobs of a batch have been inserted, so that they are visible."""
     rows = _READ_OPENED_MS.run(tx, batch_id=batch_id)
     return bool(rows) and rows[0][0] is not None
 
 
 def drop_unopened(tx: Transaction, batch_id: int | None = None) -> None:
-    """Record the upkeep that deletes incomplete batches: one, or all of them at a start."""
+    """Record the upkeep that deletes incomplete batches: one, or (at the master's start) all."""
     dropped = {each.last_job_id for each in upkeep.read_all(tx) if each.kind == UpkeepKind.DROP}
     for unopened_id, first, jobs in _FIND_UNOPENED.run(tx):
         last = first + jobs - 1
@@ -103,7 +106,7 @@ def drop_unopened(tx: Transaction, batch_id: int | None = None) -> None:
 
 
 def drop_slice(tx: Transaction, work: Upkeep, limit: int) -> None:
-    """Delete the next `limit` jobs of an incomplete batch, and the batch after its last job."""
+    """Delete the next `limit` jobs of an incomplete batch; with the last job, delete the batch."""
     last = min(work.next_job_id + limit - 1, work.last_job_id)
     for command_id, state in _DELETE_JOBS.run(tx, first=work.next_job_id, last=last):
         tx.job_count_changes[command_id, state] -= 1
@@ -113,7 +116,7 @@ def drop_slice(tx: Transaction, work: Upkeep, limit: int) -> None:
 
 
 def open_slice(tx: Transaction, work: Upkeep, limit: int) -> list[tuple[int, str | None]]:
-    """Open the next `limit` jobs; return the distinct (class_id, subject) among them."""
+    """Open the next `limit` jobs of a batch; return the distinct (class id, subject) of them."""
     first, last = work.next_job_id, min(work.next_job_id + limit - 1, work.last_job_id)
     statement = _MAKE_HELD if work.kind == UpkeepKind.OPEN_HELD else _MAKE_READY
     statement.run(tx, first=first, last=last)

@@ -18,7 +18,7 @@ _FIND_MISSED = Statement(
     .where(
         *_QUEUED,
         job.c.deadline_ms <= param("at_ms"),
-        # An unopened batch may still be dropped.
+        # Leave out jobs of unopened batches, which may still be deleted.
         job.c.hold != HOLD_UNOPENED,
         # A job that started in time and was requeued has met its deadline.
         ~exists().where(attempt.c.job_id == job.c.job_id, attempt.c.started_ms.is_not(None)),
@@ -35,11 +35,11 @@ _FIND_NEXT = Statement(
 
 
 def find_missed(tx: Transaction, at_ms: int, limit: int) -> list[int]:
-    """Return jobs that have never started and whose deadline has passed, earliest first."""
+    """Return the ids of jobs that have never started by their deadline, earliest deadline first."""
     return [row[0] for row in _FIND_MISSED.run(tx, at_ms=at_ms, limit=limit)]
 
 
 def find_next_ms(tx: Transaction, after_ms: int) -> int | None:
-    """Return the first deadline of a queued job after this time."""
+    """Return the earliest deadline of a queued job that is after `after_ms`, or None."""
     rows = _FIND_NEXT.run(tx, after_ms=after_ms)
     return rows[0][0] if rows else None

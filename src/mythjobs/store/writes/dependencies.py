@@ -1,4 +1,4 @@
-"""Dependencies between jobs: which job waits for which, and what the end of a job resolves."""
+"""Dependencies between jobs: inserted at the submit, resolved when the job waited for ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from mythjobs.store.statement import JsonItem, Statement, in_list, json_rows, pa
 from mythjobs.store.transaction import Transaction
 
 dependency, job = t.dependency, t.job
-# A literal, without which SQLite would not use the partial index of unmet dependencies.
+# SQLite uses the partial index of unmet dependencies only if this value is a literal, not a
+# parameter.
 UNMET: Final[ColumnElement[int]] = literal_column("0")
 
 _INSERT = Statement(insert(dependency), dependency.c.keys())
@@ -22,7 +23,7 @@ _FIND_DEPENDENTS = Statement(
     .where(in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET)
     .limit(param("limit"))
 )
-# One look-up in an index a job, which may have many dependents.
+# Look up each ended job in an index: a job may have many dependents.
 _ended = json_rows("ended")
 _FIND_UNRESOLVED = Statement(
     select(
@@ -64,12 +65,12 @@ ACCEPTED_STATES: Final[Mapping[str, frozenset[JobState]]] = {
 
 
 def accepts(when: str, state: JobState) -> bool:
-    """Return whether this final state meets the dependency."""
+    """Return whether the final state of a job meets a dependency on it of kind `when`."""
     return state in ACCEPTED_STATES[when]
 
 
 def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
-    """Insert rows of (dependent job, job it waits for, accept, already met)."""
+    """Insert dependencies: rows of (dependent job, job it waits for, accept, already met)."""
     _INSERT.run_many(
         tx,
         [
@@ -80,10 +81,11 @@ def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
 
 
 class Resolved(NamedTuple):
-    """Dependents of ended jobs. `found` is the number of dependencies that were resolved.
+    """Result of resolving dependencies on ended jobs.
 
-    freed: dependents with one unmet dependency less. never: those that can never run, each with
-    the job it waited for.
+    found: number of dependencies that were resolved.
+    freed: ids of dependent jobs that have one unmet dependency less.
+    never: dependent jobs that can never run, each with the id of the ended job that prevents it.
     """
 
     found: int
@@ -94,7 +96,7 @@ class Resolved(NamedTuple):
 def resolve_ended(tx: Transaction, ended: Mapping[int, JobState], *, limit: int) -> Resolved:
     """Resolve up to `limit` dependencies on jobs that have ended.
 
-    The caller has to cancel the dependents that can never run.
+    The caller must cancel the dependent jobs that can never run.
     """
     met: list[dict[str, object]] = []
     never: dict[int, int] = {}
@@ -110,16 +112,16 @@ def resolve_ended(tx: Transaction, ended: Mapping[int, JobState], *, limit: int)
 
 
 def find_unresolved(tx: Transaction, job_ids: Sequence[int]) -> list[int]:
-    """Return those of the jobs for which another job still waits."""
+    """Return the ids among `job_ids` of jobs for which another job still waits."""
     rows = _FIND_UNRESOLVED.run(tx, ended=[(each,) for each in job_ids])
     return [row[0] for row in rows if row[0] is not None]
 
 
 def mark_all_met(tx: Transaction, job_ids: Sequence[int]) -> None:
-    """Close all dependencies of jobs that have ended."""
+    """Mark all dependencies of jobs that have ended as met, because they no longer matter."""
     _MARK_ALL_MET.run(tx, job_ids=list(job_ids))
 
 
 def has_unmet(tx: Transaction) -> bool:
-    """Return whether any job waits for another. A count would take longer the more there are."""
+    """Return whether any job waits for another job. Unlike a count, this takes constant time."""
     return bool(_FIND_UNMET.run(tx))

@@ -1,4 +1,7 @@
-"""Job events: history that job and attempt rows do not show. Rows are only inserted."""
+"""Job events: the part of a job's history that job and attempt rows do not show.
+
+Rows are only inserted, never updated.
+"""
 
 from __future__ import annotations
 

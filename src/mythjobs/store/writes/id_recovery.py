@@ -1,7 +1,7 @@
-"""Id recovery: after a restore, ids and attempt numbers rise above all that were ever issued.
+"""Id recovery: raises ids and attempt numbers of a restored store above all that were ever issued.
 
 A restored store does not know which ids were issued after the backup. Machines may run attempts
-with those ids, and directories may hold their output (I5 of docs/store.md).
+with such ids, and directories may hold their output (invariant I5 in docs/store.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from mythjobs.store.writes.batches import HOLD_UNOPENED
 
 job, attempt = t.job, t.attempt
 
-# How many numbers are skipped if the replaced store cannot tell which were issued.
+# Numbers of job ids and of attempt numbers to skip if the store that was replaced by the backup
+# is lost, so that the last issued ones are unknown.
 JOB_IDS_SKIPPED: Final = 1_000_000
 ATTEMPTS_SKIPPED: Final = 1000
 _SLICE_JOBS: Final = 5000
@@ -46,9 +47,9 @@ _HOLD_QUEUED = Statement(
 
 
 class RestoredIds(NamedTuple):
-    """Ids issued by the store that a restore replaces; the restored store must stay above them.
+    """Ids issued by the store that a restore replaces; the restored store must not reuse them.
 
-    `tx` is open on the replaced store; `live` are its live attempts (job_id, n).
+    tx: transaction on the replaced store. live: its live attempts as (job id, attempt number).
     """
 
     tx: Transaction
@@ -61,14 +62,14 @@ def read_restored_ids(tx: Transaction) -> RestoredIds:
 
 
 def hold_queued(tx: Transaction, sentence: str) -> int:
-    """Hold all queued jobs, as a user would; return how many those are."""
+    """Hold all queued jobs until a user releases them; return the number of held jobs."""
     return _HOLD_QUEUED.run_many(tx, [{"code": "held", "sentence": sentence}])
 
 
 def raise_ids(tx: Transaction, replaced: RestoredIds | None) -> int:
-    """Raise the next job id, and the attempt numbers of queued jobs, above all issued ones.
+    """Raise the next job id, and queued jobs' attempt numbers, above all that were issued.
 
-    Return the next job id. With None, nothing is known about the replaced store.
+    replaced: None if nothing is known about the replaced store. Return the next job id.
     """
     for queued in _read_queued(tx):
         known = {} if replaced is None else _read_attempts(replaced.tx, list(queued))
@@ -91,7 +92,7 @@ def _read_attempts(tx: Transaction, job_ids: list[int]) -> dict[int, int]:
 
 
 def _read_queued(tx: Transaction) -> Iterator[dict[int, int]]:
-    """Yield slices of the queued jobs: job_id → last attempt number."""
+    """Yield the queued jobs in slices, each a dict from job id to last attempt number."""
     after_job_id = 0
     while queued := dict(_pairs(_READ_QUEUED.run(tx, after_job_id=after_job_id))):
         yield queued

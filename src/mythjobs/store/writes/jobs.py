@@ -1,4 +1,4 @@
-"""Job rows: inserts, ids, the flags that users set, and the progress that machines report."""
+"""Writes of job rows: inserts, ids, flags set by users, progress reported by machines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ job, meta = t.job, t.meta
 
 
 class NewJob(NamedTuple):
-    """Row of a new job, always queued and without attempts."""
+    """Row of a new job. A new job is always queued and has no attempts."""
 
     job_id: int
     class_id: int
@@ -45,7 +45,7 @@ class NewJob(NamedTuple):
 
 
 class JobFlags(NamedTuple):
-    """Columns of a job that cancel, hold, release and rerun read."""
+    """Columns of a job that the handlers of cancel, hold, release and rerun read."""
 
     job_id: int
     class_id: int
@@ -103,7 +103,7 @@ def add(tx: Transaction, rows: Sequence[NewJob]) -> None:
 
 
 def find_by_key(tx: Transaction, key: str) -> tuple[int, str] | None:
-    """Return id and state of the job submitted with this key."""
+    """Return id and state of the job that was submitted with this key, or None."""
     rows = _FIND_BY_KEY.run(tx, key=key)
     return (rows[0][0], rows[0][1]) if rows else None
 
@@ -117,18 +117,18 @@ def read_submission(tx: Transaction, job_id: int) -> dict[str, Any] | None:
 
 
 def read_submissions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return jobs' rows by NewJob's fields, for copies of the jobs (`rerun`)."""
+    """Return the columns of jobs that `rerun` copies to new jobs, by job id."""
     rows = _READ_SUBMISSIONS.run(tx, job_ids=list(job_ids))
     return {row[0]: dict(zip(NewJob._fields, row, strict=True)) for row in rows}
 
 
 def hold(tx: Transaction, job_ids: Sequence[int], sentence: str) -> None:
-    """Hold those of the jobs that are queued; `sentence` becomes their reason."""
+    """Hold the given jobs if they are queued; `sentence` becomes their reason."""
     _SET_HOLD.run(tx, job_ids=list(job_ids), hold=1, code="held", sentence=sentence)
 
 
 def release(tx: Transaction, job_ids: Sequence[int]) -> None:
-    """Release those of the jobs that are queued. Their losses in a row count from 0 again."""
+    """Release the given jobs if they are queued, and reset their number of losses in a row."""
     _RELEASE.run(tx, job_ids=list(job_ids))
 
 
@@ -139,9 +139,9 @@ def request_stop(tx: Transaction, job_ids: Sequence[int], by: str) -> None:
 def record_progress(
     tx: Transaction, rows: Sequence[tuple[int, int, int | None, str | None]]
 ) -> None:
-    """Store rows of (job_id, n, progress in 0.1 percent, comment).
+    """Store progress: rows of (job id, attempt number, progress in 0.1 percent, comment).
 
-    None leaves the old value; an old attempt number changes nothing.
+    None leaves the old value unchanged. Rows with an old attempt number are ignored.
     """
     _RECORD_PROGRESS.run_many(
         tx,

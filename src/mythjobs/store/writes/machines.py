@@ -1,4 +1,4 @@
-"""Machines: identity, owner policy, live attempts, and typical durations of commands."""
+"""Machines: identity, policy, live attempts, and usual run times of commands on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ machine, footprint, attempt, job = t.machine, t.footprint, t.attempt, t.job
 
 
 class MachineRow(NamedTuple):
-    """`rights` and `settings` are JSON; `jobs` None means the number of cores."""
+    """Row of a machine. `rights` and `settings` are JSON; `jobs` None means one per core."""
 
     machine_id: int
     name: str
@@ -125,7 +125,7 @@ def enrol(
 def attach(
     tx: Transaction, machine_id: int, *, boot_id: str, cores: int, zone: str, at_ms: int
 ) -> None:
-    """Store what the machine reports about itself when it connects."""
+    """Store the boot id, cores and time zone that a machine reports when it connects."""
     _SET_ATTACHED.run(
         tx, machine_id=machine_id, boot_id=boot_id, cores=cores, zone=zone, at_ms=at_ms
     )
@@ -141,17 +141,17 @@ def set_settings(tx: Transaction, machine_id: int, *, settings: str, zone: str) 
 
 
 def read_live_attempts(tx: Transaction) -> list[LiveAttemptRow]:
-    """Return every live attempt: at most a few hundred per machine, however long the queue."""
+    """Return all live attempts: a few hundred per machine at most, however long the queue is."""
     return [LiveAttemptRow(*row) for row in _READ_LIVE_ATTEMPTS.run(tx)]
 
 
 def read_footprints(tx: Transaction) -> dict[tuple[int, int], tuple[int, int]]:
-    """Return (command_id, machine_id) → (runs, typical duration in µs)."""
+    """Return (number of runs, usual run time in µs) by (command id, machine id)."""
     return {(row[0], row[1]): (row[2], row[3]) for row in _READ_FOOTPRINTS.run(tx)}
 
 
 def record_footprints(tx: Transaction, rows: Iterable[tuple[int, int, int, int]]) -> None:
-    """Store rows of (command_id, machine_id, runs, typical duration in µs)."""
+    """Store rows of (command id, machine id, number of runs, usual run time in µs)."""
     for row in rows:
         values = dict(zip(("command_id", "machine_id", "runs", "wall_us"), row, strict=True))
         if not _UPDATE_FOOTPRINT.run_many(tx, [values]):

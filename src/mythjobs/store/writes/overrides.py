@@ -1,4 +1,4 @@
-"""One-off overrides of run windows: "open until", "closed until"."""
+"""Overrides of machines' run windows, which open or close the windows until a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ EVERY_COMMAND: Final = 0
 
 
 class OverrideRow(NamedTuple):
-    """`kind` is "allow" or "pause"; `command_id` 0 means every command of the machine."""
+    """Row of an override: `kind` "allow" opens the windows, "pause" closes them.
+
+    command_id: 0 means every command.
+    """
 
     machine_id: int
     command_id: int
@@ -43,7 +46,7 @@ def read_all(tx: Transaction) -> list[OverrideRow]:
 
 
 def save(tx: Transaction, row: OverrideRow) -> None:
-    """Store an override, replacing the one for the same machine and command."""
+    """Store an override, which replaces an earlier one for the same machine and command."""
     remove(tx, row.machine_id, row.command_id)
     _INSERT.run(tx, **row._asdict())
 

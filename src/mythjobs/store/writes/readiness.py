@@ -1,6 +1,6 @@
-"""Job readiness: keeps `job.ready_class`, set while a job lacks nothing but a machine.
+"""Job readiness: maintains `job.ready_class`, which is set while a job waits only for a machine.
 
-Of the jobs about one subject only the first of each class is ready.
+Of the jobs about one subject, only the first job of each job class is ready.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ job = t.job
 
 
 def _is_free(row: Any) -> ColumnElement[bool]:
-    """Return the conditions of the job itself, without its subject.
+    """Return the condition that a job waits for nothing but its subject and a machine.
 
-    scheduler/eligibility.py explains the same. Literals, as SQLite needs them for the partial
-    index of these jobs.
+    It must agree with find_job_wait() in scheduler/blocked.py. Values are literals, because SQLite
+    uses a partial index only for literals.
     """
     return and_(
         row.c.state == literal(JobState.QUEUED),
@@ -33,7 +33,7 @@ def _is_free(row: Any) -> ColumnElement[bool]:
     )
 
 
-# `is_not(None)` lets SQLite use the partial indexes on subjects.
+# SQLite uses the partial indexes on subjects only if the condition contains `is_not(None)`.
 _ABOUT_SUBJECTS = (in_list(job.c.subject, "subjects"), job.c.subject.is_not(None))
 
 _REFRESH = Statement(
@@ -58,8 +58,9 @@ _READ_LIVE = Statement(
 _CLEAR_READY = Statement(
     update(job).where(*_ABOUT_SUBJECTS, job.c.ready_class.is_not(None)).values(ready_class=None)
 )
-# For each (subject, class), the first free job about the subject in the next class. One look-up
-# in an index each: a subject may have a million jobs.
+# For each (subject, class id): find the first job about the subject in the next class that waits
+# only for its subject and a machine. Each takes one index look-up, because a subject may have a
+# million jobs.
 _positions = json_rows("positions")
 _candidate = job.alias("candidate")
 _FIND_FIRST = Statement(
@@ -119,9 +120,9 @@ _FIND_READY_CLASS = Statement(
 
 
 def refresh(tx: Transaction, job_ids: Sequence[int]) -> set[int]:
-    """Update the readiness of jobs, after any change of them and in the same transaction.
+    """Update the readiness of jobs. Call it after each change of a job, in the same transaction.
 
-    Return the classes that may have more ready jobs than before.
+    Return the ids of job classes that may have more ready jobs than before.
     """
     if not job_ids:
         return set()
@@ -132,11 +133,11 @@ def refresh(tx: Transaction, job_ids: Sequence[int]) -> set[int]:
 
 
 def refresh_subjects(tx: Transaction, subjects: Iterable[str]) -> set[int]:
-    """For each subject, make the first job of each class ready that may overlap the live jobs.
+    """Make ready, for each subject, the first job of each class that may run beside live jobs.
 
-    Only one per class, so that one transaction never leases two jobs about one subject. Return
-    the classes of the jobs that are ready now. The number of statements depends on the number of
-    classes, not of subjects.
+    One job per class and subject, so that one transaction never leases two jobs about one subject.
+    Return the ids of the classes whose jobs are ready now. The number of statements depends on the
+    number of classes, not of subjects.
     """
     listed = sorted(set(subjects))
     if not listed:
@@ -151,7 +152,7 @@ def refresh_subjects(tx: Transaction, subjects: Iterable[str]) -> set[int]:
         rows = _READ_FIRST.run(tx, job_ids=found) if found else []
         positions = [(subject, class_id) for subject, class_id, *_ in rows]
         for subject, class_id, overlap, job_id in rows:
-            # All jobs of a class overlap or none does: that is up to the command's revision.
+            # `overlap` is the same for all jobs of a class, as the command's revision defines it.
             if overlap or subject not in live:
                 classes.add(class_id)
                 first_ids.append(job_id)
@@ -161,9 +162,9 @@ def refresh_subjects(tx: Transaction, subjects: Iterable[str]) -> set[int]:
 
 
 def clear_due(tx: Transaction, at_ms: int, limit: int = 1000) -> list[int]:
-    """Clear `not_before` of the first `limit` jobs that are due; return their ids.
+    """Clear `not_before_ms` of up to `limit` jobs whose start time has come; return their ids.
 
-    Cleared, so that a clock that steps back does not make a due job wait again.
+    It is cleared so that such a job does not wait again if the clock is set back.
     """
     return [row[0] for row in _CLEAR_DUE.run(tx, at_ms=at_ms, limit=limit)]
 
@@ -174,7 +175,7 @@ def find_next_due_ms(tx: Transaction) -> int | None:
 
 
 def read_ready_classes(tx: Transaction) -> set[int]:
-    """Return every class with a ready job, with one index lookup per class, not per job."""
+    """Return the ids of all classes with a ready job. Takes one index look-up per class."""
     classes: set[int] = set()
     class_id: Any = 0
     while rows := _FIND_READY_CLASS.run(tx, after_class_id=class_id):

@@ -1,4 +1,4 @@
-"""Semaphores and their sizes. The units in use follow from the live attempts."""
+"""Semaphores and their sizes. Units in use are not stored: they follow from live attempts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_all(tx: Transaction) -> dict[str, int]:
 
 
 def read_free_when_frozen(tx: Transaction) -> frozenset[str]:
-    """Return the semaphores whose units a frozen job releases."""
+    """Return the names of the semaphores whose units a job releases while it is frozen."""
     return frozenset(row[0] for row in _READ_FREE_WHEN_FROZEN.run(tx))
 
 

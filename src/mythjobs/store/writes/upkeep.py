@@ -23,7 +23,7 @@ class UpkeepKind(StrEnum):
 
 
 class Upkeep(NamedTuple):
-    """Work on the jobs from `next_job_id` to `last_job_id`."""
+    """Row of pending work on the jobs from `next_job_id` to `last_job_id`."""
 
     upkeep_id: int
     kind: str
@@ -71,7 +71,7 @@ def read_all(tx: Transaction) -> list[Upkeep]:
 
 
 def advance(tx: Transaction, work: Upkeep, next_job_id: int) -> None:
-    """Record that the jobs before `next_job_id` are done; delete the work if all are."""
+    """Record that upkeep has processed the jobs before `next_job_id`; delete finished work."""
     if next_job_id <= work.last_job_id:
         _ADVANCE.run(tx, upkeep_id=work.upkeep_id, next_job_id=next_job_id)
     else:

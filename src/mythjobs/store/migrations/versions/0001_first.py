@@ -15,7 +15,7 @@ Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def where(condition: str) -> dict[str, Any]:
-    """Return the arguments that make an index partial on both kinds of store."""
+    """Return the create_index() arguments that make an index partial in SQLite and PostgreSQL."""
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 

@@ -1,4 +1,4 @@
-"""Machine settings, window overrides, semaphores, retry counts, put-off commands, lease lengths."""
+"""Machine settings, window overrides, semaphores, failure counts, deferrals, lease durations."""
 
 from __future__ import annotations
 

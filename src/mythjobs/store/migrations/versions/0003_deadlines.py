@@ -1,4 +1,4 @@
-"""Semaphores that frozen jobs release; jobs of one priority in order of their deadlines."""
+"""Semaphores that frozen jobs release; placement order of equal priorities by deadline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def upgrade() -> None:
     op.add_column(
         "job", sa.Column("deadline_order", sa.BigInteger(), nullable=False, server_default="0")
     )
-    # A copy of deadline_order() in scheduler/order.py at the time of this migration.
+    # This SQL is a copy of deadline_order() in scheduler/order.py as of this migration.
     op.execute(
         "UPDATE job SET deadline_order = deadline_ms - 9007199254740992 "
         "WHERE deadline_ms IS NOT NULL"
@@ -27,7 +27,7 @@ def upgrade() -> None:
 
 
 def _index(name: str, first: list[str], where: str) -> None:
-    """Replace an index by one with the deadline between priority and age."""
+    """Replace an index on jobs by one that has the deadline between priority and age."""
     op.drop_index(name, "job")
     only = sa.text(where)
     columns: list[str | sa.ColumnElement[object]] = [

@@ -1,4 +1,4 @@
-"""Indexes of lists by state and subject, and of the jobs about a subject that are free to run."""
+"""Indexes for lists of jobs by state and subject, and for jobs that wait only for a subject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts that a user has paused; an index of jobs that were lost too often."""
+"""Column for attempts that a user has paused; index of jobs that were lost too often."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ class Master:
     async def wait_batch(
         self, batch_id: int, wait_s: float, disconnected: asyncio.Future[None] | None = None
     ) -> responses.Batch:
-        """Return a batch once all its jobs have ended; otherwise like wait_job()."""
+        """Return a batch once its jobs have ended, or after `wait_s`, or on a disconnect."""
         with self._register_waiter("batch", batch_id) as ended:
             batch = await self.read(read_batch, batch_id)
             if not batch["over"]:

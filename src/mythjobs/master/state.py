@@ -145,7 +145,8 @@ class Machine:
     def is_frozen(self, attempt: LiveAttempt) -> bool:
         """Return whether an attempt on this machine is known to be frozen.
 
-        This is unknown while the machine is disconnected and until its next heartbeat: False.
+        While the machine is disconnected, and until its next heartbeat, this is unknown, and the
+        result is False.
         """
         return bool(attempt.frozen_by) and self.heartbeat_no > 0
 
@@ -190,7 +191,7 @@ class MasterState:
     has_open_dependencies: bool = False
     has_upkeep: bool = True  # table `upkeep`, with work recorded for later turns, may have rows
     next_due_ms: int | None = None  # time (wall clock) at which the next timer fires
-    next_expiry_ms: int | None = None  # monotonic clock; at or before the first lease expiry
+    next_expiry_ms: int | None = None  # time not after the first lease expiry (monotonic)
     deferrals: dict[int, Deferral] = field(default_factory=dict)  # by command id
     set_aside: dict[Unit, SetAside] = field(default_factory=dict)  # the dict is never changed
     problems: tuple[Problem, ...] = ()  # found by load_state(), for the log

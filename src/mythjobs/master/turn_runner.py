@@ -307,7 +307,7 @@ class TurnRunner:
                 self._reject([each], error)
 
     def _run_messages(self, received: requests.FrameReceived, error: Exception) -> None:
-        """Handle each message of a frame in a turn of its own, after the frame failed.
+        """Handle each message of a frame in a separate turn, after a turn with all of them failed.
 
         A message that violates the protocol closes the connection. A message that the master fails
         to handle is skipped, because the agent repeats a message until it is acknowledged.

@@ -46,7 +46,8 @@ def run_slice(turn: TurnContext, work: Upkeep) -> None:
 def _open_jobs(turn: TurnContext, work: Upkeep) -> None:
     for class_id, subject in batches.open_slice(turn.tx, work, SLICE_JOBS):
         turn.state.classes_to_recheck.add(class_id)
-        # The start time or deadline of a job may have passed before its batch was opened.
+        # Run the timers soon: a job's start time or deadline may have passed before the batch was
+        # opened.
         turn.state.schedule_turn(turn.now.wall_ms)
         if subject is not None:
             turn.changed_subjects.add(subject)

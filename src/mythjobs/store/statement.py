@@ -100,8 +100,8 @@ class InList(ColumnElement[bool]):
         self.list_param = bindparam(_PREFIX + name, type_=list_type)
 
     def self_group(self, against: object = None) -> InList:
-        # The default adds `= 1` for a dialect without booleans, and with it SQLite scans the whole
-        # table instead of looking up the listed rows.
+        # Override: SQLAlchemy adds `= 1` to a condition for a dialect without booleans, and then
+        # SQLite scans the whole table instead of looking up the listed rows.
         return self
 
 

@@ -118,7 +118,7 @@ def explain_submitted(turn: TurnContext, job_id: int, new: bool, work: OwnWork) 
 
 
 def _describe_start(turn: TurnContext, job_id: int) -> str:
-    """Return a sentence with the job's machine, and with machines it names that do not exist."""
+    """Return the sentence for a job that starts now; it also names unknown preferred machines."""
     sentence = f"starts on {turn.placed[job_id]}"
     for each in turn.state.machines.values():
         live = each.live_attempts.get(job_id)
@@ -145,9 +145,9 @@ def _explain_class_wait(turn: TurnContext, class_id: int) -> tuple[str, str]:
 
 
 def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> responses.Why:
-    """Return why a job waits, or its progress; for a queued job also each rule on each machine.
+    """Return why a job waits, where it runs, or how it ended. Raises NoSuchJob.
 
-    Raises NoSuchJob.
+    For a queued job also return each placement rule's result on each machine.
     """
     job = job_facts.read_job_facts(tx, job_id)
     if job is None:

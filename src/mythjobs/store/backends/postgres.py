@@ -223,7 +223,7 @@ class PostgresStore(Store):
             self._resolve_commit(transaction_id, error)
 
     def _begin(self) -> tuple[Connection, Transaction, str]:
-        """Begin a transaction; return its connection, the transaction, and its PostgreSQL id.
+        """Begin a transaction; return its connection, the transaction, and the transaction id.
 
         The loss of an idle connection is noticed only here, so the first failure is retried on a
         new connection. Raises StoreUnavailable.

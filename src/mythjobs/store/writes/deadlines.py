@@ -20,7 +20,7 @@ _FIND_MISSED = Statement(
         job.c.deadline_ms <= param("at_ms"),
         # Leave out jobs of unopened batches, which may still be deleted.
         job.c.hold != HOLD_UNOPENED,
-        # A job that started in time and was requeued has met its deadline.
+        # Leave out jobs that have started once: they met the deadline, even if they run again.
         ~exists().where(attempt.c.job_id == job.c.job_id, attempt.c.started_ms.is_not(None)),
     )
     .order_by(job.c.deadline_ms)

@@ -1,4 +1,4 @@
-"""First schema: commands, machines, jobs, attempts, dependencies, batches and counters."""
+"""Create the first schema: commands, machines, jobs, attempts, dependencies, batches, counters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-# SQLite makes a primary key an alias of the rowid only if its type is INTEGER.
+# Type of ids. It is INTEGER in SQLite, which makes only a primary key of that type an alias of the
+# rowid.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 

@@ -1,4 +1,4 @@
-"""Machine settings, window overrides, semaphores, failure counts, deferrals, lease durations."""
+"""Add machine settings, overrides, semaphores, failure counts, deferrals and lease durations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Semaphores that frozen jobs release; placement order of equal priorities by deadline."""
+"""Add semaphores that frozen jobs release, and an order by deadline for jobs of one priority."""
 
 from __future__ import annotations
 

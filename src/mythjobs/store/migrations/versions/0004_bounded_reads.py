@@ -1,4 +1,4 @@
-"""Indexes for lists of jobs by state and subject, and for jobs that wait only for a subject."""
+"""Add indexes for lists of jobs by state and subject, and for jobs that wait only for a subject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Column for attempts that a user has paused; index of jobs that were lost too often."""
+"""Add a column for attempts that a user has paused, and an index of jobs lost too often."""
 
 from __future__ import annotations
 

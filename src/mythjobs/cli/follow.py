@@ -17,8 +17,8 @@ from mythjobs.model.units import humanize_size
 # Interval for polling a job that has not started; doubled from the first value to the last.
 _FIRST_POLL_S: Final = 0.01
 _LAST_POLL_S: Final = 0.5
-# Following fails if the output of an ended job is unavailable this long. It reaches the master
-# within moments if the job's machine is connected.
+# Following fails if the output of an ended job is unavailable this long. Output reaches the master
+# within moments after the end if the job's machine is connected.
 _OUTPUT_ARRIVES_MS: Final = 10_000
 
 

@@ -30,8 +30,8 @@ _HELD_INTERVAL_MS: Final = 5000
 # restart takes 1 to 2 s.
 _RETRY_WINDOW_S: Final = 60.0
 _RETRY_INTERVAL_S: Final = 0.25
-# How long the master delays its answer until the job ends: without, and with a progress line that
-# must be updated.
+# Maximum time for which the master delays its answer until the job ends: without, and with a
+# progress line to update.
 _LONG_POLL_S: Final = 60.0
 _SHORT_POLL_S: Final = 1.0
 

@@ -196,7 +196,7 @@ def combined_limits(command: Command, policy: MachinePolicy, job: Bounds = NO_BO
         limits.memory_bytes,
         limits.output_bytes,
         limits.processes,
-        # The default grace must not shorten a grace that another party sets.
+        # The default grace period must not shorten one that another party sets.
         None if limits.grace_s == DEFAULT_GRACE_S else limits.grace_s,
         command.nice or None,
         command.io or None,

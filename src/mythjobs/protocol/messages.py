@@ -110,7 +110,7 @@ class Started(Struct, tag="started", frozen=True):
 
 
 class Frozen(Struct, tag="frozen", frozen=True):
-    """Who keeps an attempt frozen (user, window, pressure); an empty list means thawed."""
+    """Causes that keep an attempt frozen (user, window, pressure); an empty list means thawed."""
 
     job: int
     n: int
@@ -195,7 +195,7 @@ class AgentFrame(Struct, frozen=True):
 
 
 class RunSpec(Struct, frozen=True):
-    """What an attempt executes, and with which settings and limits.
+    """Program that an attempt executes, with its settings and limits.
 
     env: added to the base environment of the job's user, or the whole environment if `bare_env`.
     stdin: a path, "" for /dev/null. keep: bytes of output to keep, head and tail.

@@ -33,7 +33,7 @@ class Requirements(NamedTuple):
     semaphores: Units = ()
     best_effort: bool = False
     at_most: int | None = None
-    capabilities: tuple[str, ...] = ()  # of Hello.can, beyond those for limits and hours
+    capabilities: tuple[str, ...] = ()  # required of Hello.can, besides those for limits, hours
 
 
 class MachineFacts(NamedTuple):
@@ -65,7 +65,7 @@ class EffectiveSettings(NamedTuple):
 
 
 class MachineFit(NamedTuple):
-    """How a job class fits a machine, as far as policy alone decides it.
+    """Fit of a job class to a machine, as far as policy alone decides it.
 
     permitted: policy allows the class on the machine. unconditional: if permitted, a job needs
     only a free slot, because no run window, ceiling or semaphore applies.
@@ -93,7 +93,7 @@ class Conditions(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Whether a machine meets one rule of eligibility; `detail` says why not."""
+    """Result of one rule of eligibility for a machine; `detail` says why it is not met."""
 
     rule: str
     ok: bool

@@ -158,7 +158,7 @@ class BlockedJob(NamedTuple):
 
 
 class BlockedJobs:
-    """Jobs that wait only for semaphores, by class. Units are reserved for long waiting ones."""
+    """Jobs that wait only for semaphores, by job class. Units are reserved for the oldest ones."""
 
     def __init__(self, jobs: Mapping[int, BlockedJob] = MappingProxyType({})) -> None:
         self._jobs = dict(jobs)

@@ -91,7 +91,8 @@ class PlacementWalk:
         self._semaphore_sizes = semaphore_sizes
         self._subjects = dict(leased_subjects)
         self._now = now
-        # By semaphore; None until they are needed.
+        # (class id, priority) for which a semaphore's free units are kept, by semaphore name;
+        # None: not computed yet.
         self._reservations: dict[str, tuple[int, int]] | None = None
         self._full: set[int] = set()
         self._requirements = cache(source.requirements)
@@ -240,7 +241,7 @@ class PlacementWalk:
         return self._counts
 
     def _find_reservations(self) -> dict[str, tuple[int, int]]:
-        """Return (class id, priority) for which a semaphore's free units are kept."""
+        """Return the (class id, priority) for which free units are kept, by semaphore name."""
         if self._reservations is not None:
             return self._reservations
         found: dict[str, tuple[int, int]] = {}

@@ -43,7 +43,7 @@ def _override_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def open_(session: Session, /, until_ms: int | None, for_s: float | None, **given: Any) -> None:
     """Let a machine run jobs for some time, outside its run windows.
 
-    All jobs, or those of one command.
+    Applies to all jobs, or to those of one command.
     """
     _set_override(session, "allow", _compute_end_ms(until_ms, for_s), **given)
 
@@ -53,8 +53,8 @@ def open_(session: Session, /, until_ms: int | None, for_s: float | None, **give
 def close(session: Session, /, until_ms: int | None, for_s: float | None, **given: Any) -> None:
     """Let a machine start no jobs for some time, inside its run windows.
 
-    No job at all, or none of one command. Running jobs are treated as at the end of a run window:
-    the closing policy finishes, freezes, requeues or terminates them.
+    Applies to all jobs, or to those of one command. Running jobs are treated as at the end of a run
+    window: the closing policy finishes, freezes, requeues or terminates them.
     """
     _set_override(session, "pause", _compute_end_ms(until_ms, for_s), **given)
 

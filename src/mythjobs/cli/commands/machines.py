@@ -126,7 +126,8 @@ def set_(
 ) -> None:
     """Change the policy of a machine.
 
-    One setting, or the whole policy from a TOML file. It applies at once; running jobs continue.
+    Changes one setting, or replaces the policy by a TOML file. The policy applies at once; running
+    jobs continue.
     """
     if (file is None) == (jobs is None and zone is None):
         raise click.UsageError("give a file, or --jobs or --zone", click.get_current_context())
@@ -181,7 +182,7 @@ def _print_policy(found: Json, as_json: bool) -> None:
 
 
 def _format_allowed(allow: Any) -> str:
-    """Format the commands that a machine may run, from the API's `allow`."""
+    """Return a text for the value `allow` of the API: the commands that a machine may run."""
     if allow == "all":
         return "all"
     if "except" in allow:

@@ -189,7 +189,7 @@ class _OutputThreads:
 
     def _follow(self, session: Session, job_id: int, stream: int, to: OutputStream) -> None:
         try:
-            # Messages about the job are printed once, not for each stream.
+            # The follower of stderr is quiet, so that messages about the job appear only once.
             follower = OutputFollower(
                 session, job_id, stream, to.write, quiet=stream == 2, until_held=True
             )

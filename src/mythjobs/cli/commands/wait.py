@@ -18,8 +18,8 @@ from mythjobs.client.client import Json
 def wait(session: Session, jobs: tuple[int, ...], batch: int | None, as_json: bool) -> int:
     """Wait until jobs have ended.
 
-    Exits with 0 if all succeeded, with 1 if one did not, and with 67 if those that have not ended
-    are held, so that only a person can move them on.
+    Exits with 0 if all succeeded, with 1 if one did not, and with 67 if all jobs that have not
+    ended are held, so that they run only when a user releases them.
     """
     if bool(jobs) == (batch is not None):
         raise click.UsageError("name jobs, or give --batch", click.get_current_context())

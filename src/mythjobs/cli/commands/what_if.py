@@ -42,8 +42,8 @@ def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
     """Replay the last week's jobs under changed settings.
 
     The jobs are also replayed under the present settings, for comparison. FILE has
-    [machines.NAME] and [commands.NAME] with the keys to change, as in their own files, and
-    [semaphores]. Nothing is changed. Every job runs as long as it did.
+    [machines.NAME] and [commands.NAME] with the keys to change, as in a machine policy or a
+    definition, and [semaphores]. Nothing is changed. Every job takes as long as it did.
     """
     text = definition_file.read_text(file)
     try:

@@ -113,7 +113,7 @@ class AccessHeaders:
 
     @property
     def bearer(self) -> bytes:
-        """Bearer token, empty for other schemes. Their case does not matter (RFC 9110 §11.1)."""
+        """Bearer token; empty for other schemes. Scheme names ignore case (RFC 9110 §11.1)."""
         scheme, _, token = self.authorization.partition(b" ")
         return token.strip(b" ") if scheme.lower() == b"bearer" else b""
 

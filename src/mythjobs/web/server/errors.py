@@ -118,7 +118,7 @@ def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response
 
 
 def handle_unexpected_error(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
-    """Answer a bug: the client gets one sentence, the log gets the traceback."""
+    """Answer an unexpected exception: the client gets one sentence, the log the traceback."""
     log.error("%s %s", request.scope["method"], request.scope["path"], exc_info=error)
     sentence = f"internal error in the master ({type(error).__name__}); see its log"
     return _make_response(500, "internal", sentence, os.EX_SOFTWARE)

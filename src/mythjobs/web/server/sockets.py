@@ -19,7 +19,7 @@ def bind_port(port: int) -> socket.socket:
     BadRequest if it cannot be used at all."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Connections of a master that just exited must not block the port.
+        # Closed connections of a previous master (TIME_WAIT) must not block the port.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((LOOPBACK, port))
         # With SO_REUSEADDR two processes can bind, but only one can listen.

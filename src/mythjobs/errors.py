@@ -125,7 +125,7 @@ class ProtocolError(MythJobsError):
     exit_code = os.EX_PROTOCOL
 
 
-# Temporary conditions.
+# Temporary errors: the same request may succeed later.
 
 
 class Unreachable(MythJobsError):

@@ -226,7 +226,7 @@ def format_counts(counts: dict[str, Any]) -> str:
 
 
 def format_batch(batch: Json) -> str:
-    """Return `batch 7 of thumbnail, jobs 11 to 310: 40 % ended, 118 succeeded, 182 open`."""
+    """Return a text like `batch 7 of thumbnail, jobs 11 to 310: 40 % ended, 120 succeeded, …`."""
     ended = batch["jobs"] - batch["counts"]["open"]
     return (
         f"batch {batch['batch']} of {batch['command']}, jobs {batch['first']} to {batch['last']}: "

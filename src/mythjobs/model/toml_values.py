@@ -47,7 +47,7 @@ def read_bool(given: Table, key: str, prefix: str = "", default: bool = False) -
 
 
 def read_int(given: Table, key: str, least: int, most: int, prefix: str = "") -> int | None:
-    """Return an integer from `least` to `most`; None if the key is missing."""
+    """Return a key's value, an integer from `least` to `most`; None if the key is missing."""
     value = given.get(key)
     if value is None:
         return None
@@ -57,7 +57,7 @@ def read_int(given: Table, key: str, least: int, most: int, prefix: str = "") ->
 
 
 def read_duration(given: Table, key: str, prefix: str = "", least_s: float = 0) -> float | None:
-    """Return the seconds of a positive duration; None if the key is missing."""
+    """Return a key's value, a positive duration, in seconds; None if the key is missing."""
     if key not in given:
         return None
     try:
@@ -84,7 +84,7 @@ def read_size(given: Table, key: str, prefix: str = "") -> int | None:
 
 
 def read_strings(given: Table, key: str, example: str, prefix: str = "") -> tuple[str, ...]:
-    """Return the strings of a list, without duplicates."""
+    """Return a key's value, a list of strings, without duplicates; empty if the key is missing."""
     value = given.get(key, [])
     if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
         raise DefinitionError(prefix + key, f"must be a list of strings, like {key} = {example}")

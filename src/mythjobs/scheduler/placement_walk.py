@@ -217,7 +217,7 @@ class PlacementWalk:
             self._semaphore_sizes,
             window,
             typical_s,
-            # Reservations for jobs of lower priority do not count against this job.
+            # Semaphore units reserved for a job of lower priority are available to this job.
             {
                 name: class_id
                 for name, (class_id, priority) in self._find_reservations().items()

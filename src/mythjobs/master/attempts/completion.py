@@ -45,7 +45,7 @@ class Completions:
         self._turn = turn
         self._started: dict[int, job_state.AttemptStart] = {}
         self._ended: dict[int, job_state.AttemptEnd] = {}
-        self._run_times: set[tuple[int, int]] = set()  # changed (command id, machine id)
+        self._run_times: set[tuple[int, int]] = set()  # (command id, machine id) with new run times
         self.progress: dict[tuple[int, int], tuple[int | None, str | None]] = {}
         # (job id, attempt number): whether a user has paused the attempt.
         self._paused: dict[tuple[int, int], bool] = {}

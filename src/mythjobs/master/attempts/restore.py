@@ -1,4 +1,4 @@
-"""Preparation of a store that was restored from a backup: holds unfinished jobs, raises ids."""
+"""Preparation of a store restored from a backup: holds unfinished jobs, skips ids used since."""
 
 from __future__ import annotations
 

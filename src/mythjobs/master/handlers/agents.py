@@ -187,7 +187,7 @@ class FrameHandler:
         self._completions.record_never_started(machine, message.job, outcome, closed=closed)
 
     def _handle_heartbeat(self, machine: Machine, beat: m.Heartbeat, seen: int) -> None:
-        """Renew the leases of the attempts that a heartbeat lists; resolve attempts it lacks.
+        """Renew leases of the attempts that a heartbeat lists; resolve live ones it does not list.
 
         seen: number of the last grant that the machine had journalled when it sent the heartbeat.
         """

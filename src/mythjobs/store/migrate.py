@@ -1,4 +1,4 @@
-"""Schema migration: upgrades a store in one transaction, refuses one of a newer version."""
+"""Schema migration: upgrades a store in one transaction, refuses a store of a newer version."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from mythjobs.errors import ConfigError
 
-# The newest revision in migrations/versions. A store of this revision is opened without Alembic,
-# whose import takes longer than the rest of a start.
+# The newest revision in migrations/versions. A store of this revision is opened without importing
+# Alembic, because that takes longer than all other steps of the master's start.
 HEAD: Final = "0005"
 _BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 
 
 def migrate(engine: Engine) -> None:
-    """Upgrade the store to HEAD.
+    """Upgrade the store's schema to revision HEAD.
 
-    Raises ConfigError, and changes nothing, if a newer version wrote the store.
+    Raises ConfigError, and changes nothing, if a newer version of this program wrote the store.
     """
     with engine.connect() as connection:
         version = _read_version(connection)
@@ -48,8 +48,8 @@ def _upgrade(connection: Connection, version: str | None) -> None:
             f"schemas up to {HEAD}. Upgrade mythjobs, or name another --state-dir"
         )
     config.attributes["connection"] = connection
-    # The driver is in autocommit mode. The explicit transaction covers the whole upgrade, so that
-    # a kill leaves the old schema or the new one.
+    # The driver is in autocommit mode. One explicit transaction covers the whole upgrade, so that
+    # a crash leaves either the old schema or the new one.
     connection.exec_driver_sql(_BEGIN[connection.dialect.name])
     command.upgrade(config, "head")
     connection.exec_driver_sql("COMMIT")

@@ -1,4 +1,7 @@
-"""Schema: every table and index, in SQLAlchemy Core. Times are ms UTC; JSON is stored as text."""
+"""Schema of the store: all tables and indexes, in SQLAlchemy Core.
+
+Times are in ms since 1970 (UTC); JSON is stored as text.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def _where(condition: str) -> dict[str, Any]:
-    """Return the arguments that make an index partial on both kinds of store."""
+    """Return the Index() arguments that make an index partial in SQLite and PostgreSQL."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
@@ -40,14 +43,15 @@ command = Table(
     Column("command_id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("enabled", Integer, nullable=False),
-    Column("revision_id", Id, nullable=False),  # for new jobs
+    Column("revision_id", Id, nullable=False),  # current revision, for new jobs
     Column("created_ms", BigInteger, nullable=False),
-    # No job of the command starts before this time, because one reported "later"; null: none.
+    # No job of the command starts before this time, because the output of one of its jobs matched
+    # the command's `later` expression; null: no such time.
     Column("put_off_ms", BigInteger),
     Column("put_off_reason", Text, nullable=False, server_default=""),
 )
 
-# A job keeps the revision it was submitted with. Rows are never updated.
+# Revisions of commands. A job keeps the revision it was submitted with. Rows are never updated.
 command_revision = Table(
     "command_revision",
     metadata,
@@ -66,16 +70,16 @@ machine = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("key", Text, nullable=False, unique=True),
     Column("rights", Text, nullable=False),  # {"mode": "all" | "listed" | "except", "commands": []}
-    Column("jobs", Integer),  # job limit set by the owner; null: number of cores
+    Column("jobs", Integer),  # maximum number of jobs, set by the owner; null: cores
     Column("cores", Integer, nullable=False),
     Column("boot_id", Text, nullable=False),
     Column("enrolled_ms", BigInteger, nullable=False),
     Column("attached_ms", BigInteger, nullable=False),
-    Column("settings", Text, nullable=False, server_default="{}"),  # policy TOML as JSON
-    Column("zone", Text, nullable=False, server_default=""),  # time zone
+    Column("settings", Text, nullable=False, server_default="{}"),  # machine policy as JSON
+    Column("zone", Text, nullable=False, server_default=""),  # time zone of the run windows
 )
 
-# One-off overrides of the weekly run windows: "open until", "closed until".
+# Overrides of the weekly run windows, which open or close them until a time.
 window_override = Table(
     "window_override",
     metadata,
@@ -86,7 +90,8 @@ window_override = Table(
     PrimaryKeyConstraint("machine_id", "command_id"),
 )
 
-# Resources shared across machines ("nas", size 3). Running jobs hold the units they name.
+# Semaphores: resources shared across machines (say, "nas" with 3 units). A running job holds the
+# units that its command or submission requires.
 semaphore = Table(
     "semaphore",
     metadata,
@@ -95,7 +100,7 @@ semaphore = Table(
     Column("free_when_frozen", Integer, nullable=False, server_default="0"),
 )
 
-# Placement requirements of jobs. Jobs with the same requirements share a row.
+# Job classes: requirements of jobs for placement. Jobs with the same requirements share a row.
 job_class = Table(
     "job_class",
     metadata,
@@ -136,33 +141,33 @@ job = Table(
     Column("class_id", Id, ForeignKey("job_class.class_id"), nullable=False),
     Column("command_id", Id, nullable=False),
     Column("batch_id", Id),
-    Column("arguments", Text, nullable=False),  # JSON: parameter to text; for `run`, the program
+    Column("arguments", Text, nullable=False),  # JSON: value by parameter; AdHocRun for `run`
     Column("key", Text),
     Column("subject", Text),
     Column("overlap", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("state", Text, nullable=False),
-    Column("hold", Integer, nullable=False),  # 1: held by a user; 2: its batch is not open yet
-    Column("stop_requested", Text),  # user who asked
+    Column("hold", Integer, nullable=False),  # 1: held until a user releases; 2: batch not open
+    Column("stop_requested", Text),  # user who asked to stop the job
     Column("not_before_ms", BigInteger),  # set to null once due, so a clock step cannot undo it
     Column("deadline_ms", BigInteger),
-    # Sort key of the deadline. 0: no deadline; sorts last, and takes no space in SQLite.
+    # Sort key by deadline. 0 means no deadline: it sorts last, and takes no space in SQLite.
     Column("deadline_order", BigInteger, nullable=False, server_default="0"),
-    Column("unmet", Integer, nullable=False),  # number of unmet dependencies
-    Column("ready_class", Id),  # class_id if only a machine is missing; else null
-    Column("attempts", Integer, nullable=False),  # last attempt number; never decreases
-    Column("losses", Integer, nullable=False),  # consecutive
+    Column("unmet", Integer, nullable=False),  # number of dependencies not met yet
+    Column("ready_class", Id),  # class_id if the job waits only for a machine; else null
+    Column("attempts", Integer, nullable=False),  # number of the last attempt; never decreases
+    Column("losses", Integer, nullable=False),  # attempts lost in a row
     Column("submitted_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
-    Column("progress", Integer),  # 0.1 percent
+    Column("progress", Integer),  # in units of 0.1 percent
     Column("comment", Text, nullable=False),
     Column("reason_code", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("rerun_of", Id),
-    Column("failures", Integer, nullable=False, server_default="0"),  # counted by [retry]
+    Column("failures", Integer, nullable=False, server_default="0"),  # failures that [retry] counts
 )
 
-# Placement reads the next jobs of a class from this index, and nothing else of the backlog.
+# Placement reads a class's next jobs from this index, and no other part of the queue.
 Index(
     "job_ready",
     job.c.ready_class,
@@ -171,11 +176,12 @@ Index(
     job.c.job_id,
     **_where("ready_class IS NOT NULL"),
 )
-# Jobs that are held because they were lost too often: few, and shown by each `status`.
+# Jobs that are held because they were lost too often in a row: few jobs, which every
+# `mythjobs status` shows.
 Index("job_lost", job.c.job_id, **_where("hold = 1 AND reason_code = 'lost_often'"))
 Index("job_key", job.c.key, unique=True, **_where("key IS NOT NULL"))
-# The next job of a subject in each class, read when the subject becomes free. Only jobs that lack
-# nothing else, so that none is passed over.
+# Finds the next job about a subject in each class when the subject becomes free. The index has
+# only jobs that wait for nothing but their subject and a machine.
 Index(
     "job_subject",
     job.c.subject,
@@ -188,9 +194,9 @@ Index(
         "AND not_before_ms IS NULL AND unmet = 0"
     ),
 )
-# Lists of the jobs about a subject.
+# For lists of the jobs about one subject.
 Index("job_about", job.c.subject, job.c.job_id, **_where("subject IS NOT NULL"))
-# Live and ready jobs of a subject: few rows, even if many jobs are queued.
+# Two indexes for the live and the ready jobs about a subject: few rows, even in a long queue.
 Index(
     "job_subject_live",
     job.c.subject,
@@ -201,9 +207,10 @@ Index(
 )
 Index("job_due", job.c.not_before_ms, **_where("not_before_ms IS NOT NULL"))
 Index("job_deadline", job.c.deadline_ms, **_where("deadline_ms IS NOT NULL AND state = 'queued'"))
-# Ended jobs of a command by end time: statistics.
+# For statistics of a command: its ended jobs by end time.
 Index("job_ended", job.c.command_id, job.c.ended_ms, **_where("ended_ms IS NOT NULL"))
-# Lists of jobs in some states: those of each command are merged. A job is in one of these.
+# For lists of jobs by state. Each job is in exactly one of the indexes job_open, job_succeeded,
+# job_failed and job_cancelled; a list for all commands merges the ranges of each command.
 Index("job_open", job.c.command_id, job.c.job_id, **_where("ended_ms IS NULL"))
 for _state in ("succeeded", "failed", "cancelled"):
     Index(f"job_{_state}", job.c.command_id, job.c.job_id, **_where(f"state = '{_state}'"))
@@ -218,10 +225,10 @@ dependency = Table(
     Column("met", Integer, nullable=False),
     PrimaryKeyConstraint("job_id", "on_job_id"),
 )
-# Whether any job waits for another.
+# Tells whether any job waits for another job.
 Index("dependency_unmet", dependency.c.job_id, **_where("met = 0"))
-# Dependents of a job, the unmet ones first. Met ones too: prune keeps the dependencies of jobs
-# that have not ended.
+# Dependencies on a job, the unmet ones first. Met dependencies are needed too, because prune
+# keeps a job while a dependent job has not ended.
 Index("dependency_on", dependency.c.on_job_id, dependency.c.met, dependency.c.job_id)
 
 attempt = Table(
@@ -236,10 +243,10 @@ attempt = Table(
     Column("started_ms", BigInteger),
     Column("over_ms", BigInteger),
     Column("outcome", Text),
-    Column("evidence", Text),  # observed | presumed, and the source
+    Column("evidence", Text),  # how the end is known: observed | presumed, …
     Column("usage", Text),
     Column("output", Text),  # [[written, head, tail], …], one per stream
-    Column("lease_s", Float),  # null: unlimited
+    Column("lease_s", Float),  # null: the lease does not expire
     Column("paused", Integer, nullable=False, server_default="0"),  # 1: frozen by a user
     PrimaryKeyConstraint("job_id", "n"),
     sqlite_with_rowid=False,
@@ -247,7 +254,8 @@ attempt = Table(
 # At most one live attempt per job, enforced by the database.
 Index("attempt_live", attempt.c.job_id, unique=True, **_where("over_ms IS NULL"))
 
-# History that job and attempt rows do not show: holds, returns, losses, late results.
+# Events in the history of jobs that job and attempt rows do not show: holds, returned grants,
+# losses, late results.
 event = Table(
     "event",
     metadata,
@@ -259,7 +267,7 @@ event = Table(
     Column("detail", Text, nullable=False),
 )
 
-# Typical duration of a command on a machine (exponentially weighted average).
+# Usual run time of a command on a machine: exponentially weighted mean of its runs.
 footprint = Table(
     "footprint",
     metadata,
@@ -270,7 +278,7 @@ footprint = Table(
     PrimaryKeyConstraint("command_id", "machine_id"),
 )
 
-# Pending work on many rows, done in slices by later transactions.
+# Upkeep: pending work on many rows, which later transactions do in slices.
 upkeep = Table(
     "upkeep",
     metadata,
@@ -280,7 +288,7 @@ upkeep = Table(
     Column("last_job_id", Id, nullable=False),
 )
 
-# Number of jobs by command and state, updated with each transition instead of counted on demand.
+# Counters: number of jobs by command and state, updated when a job changes its state.
 tally = Table(
     "tally",
     metadata,

@@ -1,4 +1,4 @@
-"""Transaction and the Store interface that the SQLite and PostgreSQL backends implement."""
+"""Transaction, and the interface Store that the SQLite and PostgreSQL backends implement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_TRIES: Final = 6
 def redact_password(where: str) -> str:
     """Return a path or URL without its password, for logs and messages.
 
-    A URL may carry a password before the host or among the parameters.
+    A URL can have a password before the host or among the parameters.
     """
     scheme, separator, rest = where.partition("://")
     if not separator:
@@ -32,9 +32,9 @@ def redact_password(where: str) -> str:
 class Transaction:
     """One open transaction: the driver's cursor, and counter changes to write before the commit.
 
-    `job_count_changes` are by (command, state), `batch_count_changes` by (batch, final state);
-    counters.py writes both once per transaction and sets `completed_batches`, the batches whose
-    last job has ended.
+    job_count_changes: by (command id, state). batch_count_changes: by (batch id, final state).
+    counters.py writes both once per transaction, and sets `completed_batches` to the ids of the
+    batches whose last job has ended.
     """
 
     __slots__ = (
@@ -54,28 +54,32 @@ class Transaction:
 
 
 class RetryTransaction(Exception):
-    """A deadlock or serialization failure rolled the transaction back; it may be run again."""
+    """A deadlock or serialization failure rolled back the transaction, which may be run again."""
 
 
 class Store(ABC):
-    """`transaction()` and `run_transaction()` are for the one writing thread, `snapshot()` for any
-    thread."""
+    """Interface of a store.
+
+    transaction() and run_transaction() are only for the one writing thread, snapshot() for any
+    thread.
+    """
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """Return one transaction on the writing connection, durably committed when the block ends.
+        """Return a context manager for one transaction on the writing connection.
 
-        Any exception rolls all of it back. Raises StoreFull if the disk is full, StoreUnavailable
-        if the store cannot be reached (then nothing was committed), StoreFailed if the store
-        failed, and AlreadyRunning if another master uses it. After StoreFailed and AlreadyRunning
-        nothing may be acknowledged any more, and the process ends.
+        The transaction is durably committed when the block ends; any exception rolls it back.
+        Raises StoreFull if the disk is full, StoreUnavailable if the store cannot be reached (then
+        nothing was committed), StoreFailed if the store failed, and AlreadyRunning if another
+        master uses it. After StoreFailed and AlreadyRunning the master must not acknowledge
+        anything any more, and must exit.
         """
 
     @abstractmethod
     def snapshot(self, *, long: bool = False) -> AbstractContextManager[Transaction]:
-        """Return a consistent view for lists and pages, on a read-only connection of its own.
+        """Return a context manager for queries on a consistent snapshot, on a separate connection.
 
-        long: its statements may take minutes.
+        long: statements in the snapshot may take minutes.
         """
 
     def run_transaction(self, body: Callable[[Transaction], T]) -> tuple[T, list[int]]:
@@ -94,14 +98,14 @@ class Store(ABC):
         raise AssertionError("unreachable")
 
     def has_free_space(self) -> bool:
-        """Return whether requests that let the store grow may be accepted.
+        """Return whether the disk has space for requests that add data to the store.
 
-        After the disk was full, each call checks again.
+        After the disk was full, each call checks the disk again.
         """
         return True
 
     def checkpoint(self) -> None:  # noqa: B027 - PostgreSQL does this by itself
-        """Do the store's own maintenance. The master calls this after each transaction."""
+        """Do the store's own maintenance (say, a WAL checkpoint), after each transaction."""
 
     @abstractmethod
     def close(self) -> None: ...

@@ -180,7 +180,7 @@ def freeze_jobs(turn: TurnContext, request: requests.FreezeJobs) -> list[JobActi
 
 
 def _send_freeze(turn: TurnContext, job_id: int, state: str, frozen: bool) -> str:
-    """Ask a job's machine to freeze or thaw the job. Return why that is not possible, or ""."""
+    """Ask a job's machine to freeze or thaw the job. Return "", or why that is not possible."""
     machines = turn.state.machines.values()
     machine = next((each for each in machines if job_id in each.live_attempts), None)
     if machine is None:

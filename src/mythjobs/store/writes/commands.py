@@ -1,4 +1,4 @@
-"""Commands, their revisions, and job classes: jobs of a revision with the same requirements."""
+"""Commands, their revisions, and job classes (requirements that jobs of a revision share)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mythjobs.store.writes import counters
 
 command, revision, job_class = t.command, t.command_revision, t.job_class
 
-# Definition of the built-in command; each job has its own program.
+# Definition of the built-in command "run". It has no argv, because each job has its own program.
 RUN_DEFINITION: Final = {"name": RUN, "summary": "Ad-hoc jobs of `mythjobs run`"}
 
 
@@ -30,7 +30,7 @@ class CommandRevision(NamedTuple):
 
 
 class JobClassRow(NamedTuple):
-    """Requirements that the jobs of one class share; "" where there are none."""
+    """Row of a job class: requirements that its jobs share. "" means no requirement."""
 
     class_id: int
     command_id: int
@@ -60,7 +60,8 @@ _FIND_BY_REVISION = Statement(
         command.c.command_id == revision.c.command_id,
     )
 )
-# From the revisions, which are never deleted, so that the id of a removed command is not reused.
+# The next id follows from the revisions, which are never deleted, so that the id of a removed
+# command is not reused.
 _FIND_NEXT_COMMAND_ID = Statement(select(func.coalesce(func.max(revision.c.command_id), 0) + 1))
 _FIND_NEXT_REVISION_ID = Statement(select(func.coalesce(func.max(revision.c.revision_id), 0) + 1))
 _INSERT = Statement(insert(command), ("command_id", "name", "enabled", "revision_id", "created_ms"))
@@ -153,13 +154,13 @@ def define(
 
 
 def ensure_run_command(tx: Transaction, *, at_ms: int) -> None:
-    """Define the built-in command of ad-hoc jobs unless it exists."""
+    """Define the built-in command "run", for ad-hoc runs, unless it exists."""
     if find_by_name(tx, RUN) is None:
         define(tx, RUN, dict(RUN_DEFINITION), at_ms=at_ms)
 
 
 def count_open_jobs(tx: Transaction, command_id: int) -> int:
-    """Return how many jobs of a command have not ended."""
+    """Return the number of a command's jobs that have not ended."""
     return int(_COUNT_OPEN_JOBS.run(tx, command_id=command_id)[0][0])
 
 
@@ -169,7 +170,7 @@ def remove(tx: Transaction, command_id: int) -> None:
 
 
 def set_enabled(tx: Transaction, command_id: int, enabled: bool) -> None:
-    """Set whether new attempts of the command may start; running ones continue."""
+    """Set whether new attempts of a command may start; running attempts continue."""
     _SET_ENABLED.run(tx, command_id=command_id, enabled=int(enabled))
 
 
@@ -182,12 +183,12 @@ def read_disabled(tx: Transaction) -> list[int]:
 
 
 def read_put_off(tx: Transaction) -> list[tuple[int, int, str]]:
-    """Return (command_id, until_ms, reason) of each command that is put off."""
+    """Return (command id, until_ms, reason) of each deferral of a command."""
     return [(row[0], row[1], row[2]) for row in _READ_PUT_OFF.run(tx)]
 
 
 def put_off(tx: Transaction, command_id: int, until_ms: int | None, reason: str) -> None:
-    """Let no job of the command start before `until_ms`; None ends this."""
+    """Defer a command: none of its jobs starts before `until_ms`. None ends the deferral."""
     _SET_PUT_OFF.run(tx, command_id=command_id, until_ms=until_ms, reason=reason)
 
 
@@ -202,9 +203,9 @@ def ensure_class(
     semaphores: str = "",
     limits: str = "",
 ) -> int:
-    """Return the id of the class with these requirements, inserted if it is new.
+    """Return the id of the job class with these requirements; insert it if it is new.
 
-    Lists and tables are JSON with sorted keys, so that equal requirements are equal texts.
+    Lists and tables are passed as sorted JSON, so that equal requirements are equal texts.
     """
     values = (submitter, pin, preferred, labels, semaphores, limits)
     requirements = dict(zip(_REQUIREMENTS, values, strict=True))
@@ -223,9 +224,9 @@ def ensure_class(
 
 
 def ensure_class_for(tx: Transaction, class_id: int, submitter: str) -> int | None:
-    """Return the class with the same requirements for another submitter.
+    """Return the id of the job class with the same requirements for another submitter.
 
-    Return None if the command was removed.
+    Insert the class if it is new. Return None if the command was removed.
     """
     row = read_class(tx, class_id)
     revision = find_by_revision(tx, row.revision_id)

@@ -1,4 +1,7 @@
-"""Counters: jobs by command and state, and ended jobs of batches, written once a transaction."""
+"""Counters of jobs by command and state, and of batches' ended jobs.
+
+A transaction writes them once, at its commit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ _ADD = Statement(
     unique_rows=True,
 )
 _INSERT = Statement(insert(t.tally), t.tally.c.keys())
-# For each final state; returns the number of jobs of the batch that have not ended.
+# Statement for each final state that adds to a batch's number of jobs in that state, and returns
+# the number of its jobs that have not ended.
 _ADD_ENDED = {
     state: Statement(
         update(t.batch)

@@ -1,6 +1,6 @@
-"""Job state transitions. Only this module and late_results.py write `job.state`.
+"""Job state transitions. Only this module and late_results.py write column `job.state`.
 
-Each statement tests the old state, as the transition table of model/life.py allows it.
+Each statement tests the job's old state, so that only the transitions in model/life.py happen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ job, attempt = t.job, t.attempt
 
 
 class Placement(NamedTuple):
-    """Machine chosen for a job, and the terms of the lease. `lease_s` None: unlimited."""
+    """Machine chosen for a job, and terms of the lease. With `lease_s` None it never expires."""
 
     job_id: int
     machine_id: int
@@ -29,7 +29,7 @@ class Placement(NamedTuple):
 
 
 class LeasedJob(NamedTuple):
-    """A job with a new attempt `n`, and what its grant needs."""
+    """A job that was leased as a new attempt `n`, with the columns that its grant needs."""
 
     job_id: int
     n: int
@@ -51,9 +51,10 @@ class AttemptStart(NamedTuple):
 
 
 class AttemptEnd(NamedTuple):
-    """The end of an attempt. `old_state` is the job's state before this transaction.
+    """The end of an attempt, and its effects on the job.
 
-    ended_ms: None for the time of the transaction.
+    old_state: the job's state before this transaction.
+    ended_ms: None means the time of the transaction.
     """
 
     job_id: int
@@ -71,7 +72,7 @@ class AttemptEnd(NamedTuple):
     reason: str
     losses: int = 0
     hold: int = 0
-    failures_added: int = 0  # 1: the attempt counts for [retry]
+    failures_added: int = 0  # 1: a failure that [retry] counts
     not_before_ms: int | None = None
     ended_ms: int | None = None
 
@@ -87,7 +88,7 @@ def _sources(event: JobEvent) -> list[object]:
     return [literal(state) for state in sources(event)]
 
 
-# job.attempts never decreases, so the attempt number is a fencing token.
+# job.attempts never decreases, so that the attempt number can serve as a fencing token.
 _LEASE = Statement(
     update(job)
     .where(
@@ -192,10 +193,10 @@ _CANCEL_QUEUED = Statement(
 
 
 def lease(tx: Transaction, placed: Sequence[Placement], *, at_ms: int) -> list[LeasedJob]:
-    """Lease each job to the machine chosen for it, as a new attempt.
+    """Lease each job to the machine chosen for it, as a new attempt. Return the leased jobs.
 
-    Jobs that are no longer ready (cancelled, leased, held) are left out of the result, so a
-    decision made on an old snapshot is harmless.
+    Jobs that are no longer ready (cancelled, leased, held) are not leased, so a choice that was
+    made from outdated data does no harm.
     """
     chosen = {each.job_id: each for each in placed}
     leased = [LeasedJob(*row) for row in _LEASE.run(tx, job_ids=list(chosen), code="", sentence="")]
@@ -207,7 +208,10 @@ def lease(tx: Transaction, placed: Sequence[Placement], *, at_ms: int) -> list[L
 
 
 def start(tx: Transaction, starts: Sequence[AttemptStart]) -> None:
-    """Record that processes exist. Raises AssertionError if one is not the leased last attempt."""
+    """Record that attempts have started.
+
+    Raises AssertionError if an attempt is not the last one of a leased job.
+    """
     rows = [each._asdict() for each in starts]
     changed = _START_JOB.run_many(tx, rows)
     assert changed == len(starts), f"{changed} of {len(starts)} jobs were leased for these attempts"
@@ -216,13 +220,16 @@ def start(tx: Transaction, starts: Sequence[AttemptStart]) -> None:
 
 
 def set_paused(tx: Transaction, paused: Mapping[tuple[int, int], bool]) -> None:
-    """Record of live attempts (job_id, n) whether a user has frozen them."""
+    """Store for each live attempt (job id, attempt number) whether a user has paused it."""
     rows = [{"job_id": key[0], "n": key[1], "paused": int(on)} for key, on in paused.items()]
     _SET_PAUSED.run_many(tx, rows)
 
 
 def end(tx: Transaction, ends: Sequence[AttemptEnd], *, at_ms: int) -> None:
-    """End live attempts and move their jobs. Raises AssertionError if one was not live."""
+    """End live attempts and change their jobs' state.
+
+    Raises AssertionError if an attempt is not live.
+    """
     rows = [
         each._asdict() | {"at_ms": at_ms if each.ended_ms is None else each.ended_ms}
         for each in ends
@@ -244,7 +251,7 @@ def end(tx: Transaction, ends: Sequence[AttemptEnd], *, at_ms: int) -> None:
 def cancel_queued(
     tx: Transaction, job_ids: Sequence[int], *, code: str, sentence: str, at_ms: int
 ) -> list[CancelledJob]:
-    """Cancel those of the jobs that are queued, and return them."""
+    """Cancel the given jobs, except those that are not queued; return the cancelled jobs."""
     rows = _CANCEL_QUEUED.run(tx, job_ids=list(job_ids), code=code, sentence=sentence, at_ms=at_ms)
     cancelled = [CancelledJob(*row) for row in rows]
     count_transitions(
@@ -257,7 +264,7 @@ def cancel_queued(
 def count_transitions(
     tx: Transaction, transitions: Iterable[tuple[int, JobState, JobState]]
 ) -> None:
-    """Count transitions, each (command_id, old state, new state)."""
+    """Add state transitions, each (command id, old state, new state), to the counter changes."""
     changes = tx.job_count_changes
     for command_id, old, new in transitions:
         changes[command_id, old] -= 1
@@ -265,7 +272,7 @@ def count_transitions(
 
 
 def count_ended(tx: Transaction, ended: Iterable[tuple[int | None, JobState]]) -> None:
-    """Count jobs of batches that reached a final state, each (batch_id, new state)."""
+    """Add ended jobs of batches, each (batch id, final state), to the counter changes."""
     for batch_id, state in ended:
         if batch_id is not None and state in FINAL:
             tx.batch_count_changes[batch_id, state] += 1

@@ -1,4 +1,4 @@
-"""Late results: real ends of attempts whose end was presumed, reported after that."""
+"""Late results: real outcomes of attempts, reported after the master had presumed their end."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mythjobs.store.writes.job_state import AttemptEnd, count_ended, count_trans
 
 job, attempt = t.job, t.attempt
 
-# Stored evidence of an attempt's end. PRESUMED is a prefix: the end was not observed.
+# Prefix of the evidence of an attempt's end that was presumed, not observed.
 PRESUMED: Final = "presumed"
-# The real end was reported later, and accepted or rejected.
+# Evidence of an end that was presumed at first and reported later: accepted, or rejected.
 ACCEPTED_LATE: Final = "observed late"
 TOO_LATE: Final = "presumed, and told too late"
 
@@ -113,7 +113,7 @@ _END_QUEUED: Final = {event: _end_queued(event) for event in (JobEvent.SUCCEEDED
 def find_ended_attempts(
     tx: Transaction, keys: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], EndedAttempt]:
-    """Return those of the attempts (job_id, n) that have ended."""
+    """Return the attempts among `keys` (job id, attempt number) that have ended."""
     wanted = set(keys)
     rows = _READ_ENDED.run(tx, job_ids=sorted({job_id for job_id, _ in wanted}))
     found = {(row[0], row[1]): EndedAttempt(*row) for row in rows}
@@ -121,13 +121,14 @@ def find_ended_attempts(
 
 
 def record_late_result(tx: Transaction, end: AttemptEnd) -> None:
-    """Replace the presumed result of an attempt by the reported one."""
+    """Replace the presumed result of an attempt by the result that its machine reported."""
     _REPLACE_RESULT.run(tx, **end._asdict())
 
 
 def accept_late_result(tx: Transaction, end: AttemptEnd, *, at_ms: int) -> None:
-    """End a queued job by a late result of its last attempt, at `at_ms` if it names no time.
+    """End a queued job with a late result of its last attempt.
 
+    at_ms: end time if the result has none.
     Raises AssertionError if the job is not queued or has a newer attempt.
     """
     ended_ms = at_ms if end.ended_ms is None else end.ended_ms

@@ -1,6 +1,7 @@
-"""MythSystem, the library that runs programs: start, streams, limits, termination, usage.
+"""Public names of MythSystem, a library that starts programs, reads and writes their streams,
+enforces limits, terminates process trees and measures their usage.
 
-Standard library only.
+It needs only Python's standard library.
 """
 
 from mythjobs.model.limits import Limits, Usage

@@ -1,7 +1,7 @@
-"""Descriptors that a fork of this process must not keep, such as the ends of children's pipes.
+"""Registry of file descriptors that a fork of this process must not keep, such as pipe ends.
 
-A copy in a forked process would keep a reader from seeing the end of file. They are closed in
-the fork before it runs any code of the host program.
+A copy of a pipe's write end in a forked process keeps the reader from seeing end of file. So the
+forked child closes all registered descriptors before it runs any code of the host program.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ import weakref
 from contextlib import suppress
 from typing import Protocol
 
-# A descriptor is open exactly while it is registered: both change under this lock, and a fork
-# takes it. Reentrant, because a signal handler may start a program or fork.
+# Held while a descriptor is opened and registered, or closed and unregistered, and during fork(2):
+# so a fork never sees one without the other. Reentrant, because a signal handler may start a
+# program or fork while its thread holds the lock.
 _lock = threading.RLock()
 _registered: dict[int, weakref.ref[Owner] | None] = {}
 
 
 class Owner(Protocol):
-    """Object that uses a registered descriptor."""
+    """Object that uses a registered descriptor, and is told when a forked child closes it."""
 
     def forget(self) -> None:
-        """In a fork: the descriptor was closed."""
+        """Called in a forked child that closes the descriptor: do not use it any more."""
 
 
 def create_pipe() -> tuple[int, int]:
-    """Return the read end and the write end of a new pipe. Raises OSError."""
+    """Create a pipe, register both ends, and return (read end, write end). Raises OSError."""
     with _lock:
         ends = os.pipe2(os.O_CLOEXEC)
         for fd in ends:
@@ -35,14 +36,15 @@ def create_pipe() -> tuple[int, int]:
 
 
 def register(fd: int, owner: Owner | None = None) -> int:
-    """Close `fd` in forks of this process, and tell `owner` there. Return `fd`."""
+    """Register `fd`, to be closed in every forked child, which then calls `owner.forget()`. Return
+    `fd`."""
     with _lock:
         _registered[fd] = weakref.ref(owner) if owner is not None else None
     return fd
 
 
 def close(fd: int) -> None:
-    """Close a registered descriptor."""
+    """Close a registered descriptor and remove it from the registry."""
     with _lock:
         _registered.pop(fd, None)
         os.close(fd)

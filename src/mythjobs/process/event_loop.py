@@ -1,4 +1,4 @@
-"""Event loop over epoll: descriptor callbacks, timers, and thread-safe wake-up."""
+"""Event loop over epoll: callbacks for file descriptors, timers, and calls from other threads."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 _MAX_EVENTS: Final = 256
 _COMPACT_MARGIN: Final = 1024
-# epoll_wait(2) takes at most 2^31 - 1 ms (24 days); a timer may be later.
+# Longest timeout of one epoll_wait(2), which takes at most 2^31 - 1 ms (24 days). The loop waits
+# again if the next timer is later.
 _MAX_WAIT_S: Final = 86_400.0
 
 
 class EventLoop:
-    """`now` is read once per iteration. Only `call_soon` may be called from other threads."""
+    """Event loop of one thread. Other threads may call only `call_soon`. `now` is the time at which
+    the current iteration began."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -46,16 +48,17 @@ class EventLoop:
         self._epoll.modify(fd, events)
 
     def unwatch(self, fd: int) -> None:
-        """Must precede close(): a child that has not yet called exec holds a copy of the
-        descriptor, so the kernel would keep reporting events for the closed number."""
+        """Stop watching a descriptor. Must be called before the descriptor is closed: a child that
+        has not yet called exec has a copy, so the kernel keeps reporting events of the file."""
         del self._callbacks[fd]
         self._epoll.unregister(fd)
 
     def call_at(self, run_ms: int, callback: Callable[[], None]) -> list[Callable[[], None]]:
-        """Call `callback` at `run_ms` on CLOCK_MONOTONIC; clearing the returned list cancels."""
+        """Call `callback` at `run_ms` on CLOCK_MONOTONIC. Return a list that holds the callback;
+        clearing the list cancels the call."""
         timer = [callback]
         if len(self._timers) > self._compact_above:
-            # Drop cancelled timers, which would otherwise stay in memory until they are due.
+            # Remove cancelled timers, which otherwise stay in memory until their time has come.
             self._timers = [each for each in self._timers if each[2]]
             heapq.heapify(self._timers)
             self._compact_above = 2 * len(self._timers) + _COMPACT_MARGIN
@@ -74,8 +77,8 @@ class EventLoop:
 
     def run_once(self) -> None:
         """Wait for events, timers or calls, and run their callbacks."""
-        # call_soon() appends and then reads the flag; here the flag is set before the queue is
-        # read, so no call is missed.
+        # Set _is_waiting before _timeout() reads the queue of calls; call_soon() appends to the
+        # queue before it reads the flag. So no call from another thread is missed.
         self._is_waiting = True
         events = self._epoll.poll(self._timeout(), _MAX_EVENTS)
         self._is_waiting = False
@@ -103,7 +106,7 @@ class EventLoop:
         return min(max(0, due_ms) / 1000, _MAX_WAIT_S)
 
     def close(self) -> None:
-        """Close the descriptors in a forked child; the loop must not run afterwards."""
+        """Close the loop's descriptors in a forked child. The loop must not be used afterwards."""
         self._epoll.close()
         os.close(self._wakeup_fd)
 
@@ -111,14 +114,15 @@ class EventLoop:
         try:
             callback()
         except Exception:
-            # A bug in one callback must not affect other jobs.
+            # Log a bug in one callback and go on: it must not affect other jobs. A descriptor is
+            # unwatched, so that its callback does not fail again and again.
             log_exception()
             if fd in self._callbacks:
                 self.unwatch(fd)
 
 
 def log(sentence: str) -> None:
-    """Write to stderr, which is the reaper's log; ignore errors such as a full disk."""
+    """Write a line to stderr, which is the reaper's log. Ignore errors such as a full disk."""
     with contextlib.suppress(OSError):
         print(sentence, file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""System calls that Python does not offer: prctl(2), timerfd_create(2), ioctls of pidfds."""
+"""System calls that Python does not provide: prctl(2), timerfd_create(2), ioctls of pidfds."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import struct
 import time
 from typing import Final
 
-# From prctl(2) and wait(2).
+# Constants of prctl(2) and wait(2), where WNOTHREAD is called __WNOTHREAD.
 _PR_SET_CHILD_SUBREAPER: Final = 36
 WNOTHREAD: Final = 0x20000000
 
 
 def become_subreaper() -> None:
-    """Become the new parent of descendants whose parent dies, in place of process 1."""
+    """Make this process, instead of process 1, the new parent of descendants whose parent dies."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise _last_error("PR_SET_CHILD_SUBREAPER")
 
 
-# From linux/pidfd.h: PIDFD_GET_INFO, PIDFD_INFO_EXIT, and struct pidfd_info of 64 bytes, which
-# begins with the mask and ends with the exit status.
+# Constants from linux/pidfd.h, and the layout of its struct pidfd_info: 64 bytes that begin with
+# the mask and end with the exit status.
 _PIDFD_GET_INFO: Final = 0xC040FF0B
 _PIDFD_INFO_EXIT: Final = 1 << 3
 _PIDFD_INFO: Final = struct.Struct("=Q52xi")
 
 
 def read_exit_status(pidfd: int) -> int | None:
-    """Return the wait status of a process that was reaped; None on kernels before 6.15."""
+    """Return the wait status of a process that has been reaped already. None if the kernel cannot
+    tell: before Linux 6.15."""
     info = bytearray(_PIDFD_INFO.pack(_PIDFD_INFO_EXIT, 0))
     try:
         fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
@@ -59,15 +60,15 @@ class BootTimer:
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        # TFD_CLOEXEC and TFD_NONBLOCK are O_CLOEXEC and O_NONBLOCK.
+        # TFD_CLOEXEC and TFD_NONBLOCK have the same values as O_CLOEXEC and O_NONBLOCK.
         flags = os.O_CLOEXEC | os.O_NONBLOCK
         self.fd: int = self._libc.timerfd_create(time.CLOCK_BOOTTIME, flags)
         if self.fd < 0:
             raise _last_error("timerfd_create")
 
     def arm(self, boot_ms: int | None) -> None:
-        """Set the instant, which may be in the past; None disarms the timer."""
-        # Zero would disarm the timer.
+        """Let the timer expire at `boot_ms`, which may be in the past. None disarms the timer."""
+        # A value of zero disarms a timerfd, so the earliest instant is 1 ms.
         due_ms = 0 if boot_ms is None else max(boot_ms, 1)
         value = _Timespec(due_ms // 1000, due_ms % 1000 * 1_000_000)
         new = _Itimerspec(_Timespec(0, 0), value)

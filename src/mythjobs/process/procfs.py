@@ -1,4 +1,5 @@
-"""Process information from /proc: parents, sessions, I/O counters and environment marks."""
+"""Process information from /proc: parents, sessions, I/O counters, and environment marks, the
+variables that name the attempt or library object that a process belongs to."""
 
 from __future__ import annotations
 
@@ -9,16 +10,17 @@ from typing import Final, NamedTuple
 
 from mythjobs.clock import Now, machine_now
 
-# Job id and attempt number.
+# Identifies an attempt: (job id, attempt number).
 AttemptKey = tuple[int, int]
 
 JOB_VARIABLE: Final = "MYTHJOBS_JOB"
 ATTEMPT_VARIABLE: Final = "MYTHJOBS_ATTEMPT"
-# Before each name of a program's environment in the environment of its stub (spawn/stub.c).
+# The stub (spawn/stub.c) gets the program's environment with this prefix before each name, so that
+# variables such as LD_PRELOAD do not affect the stub itself.
 STUB_PREFIX: Final = b"."
 _HAS_CHILDREN_FILE: Final = os.path.exists("/proc/thread-self/children")
-# Reads of an environment that is empty; the second number is for a process that has no command
-# line either, as during exec(2), which may take long on a busy machine.
+# Times that an environment is read again while it reads as empty. _ENVIRON_READS_IN_EXEC applies if
+# the command line is empty too, as during exec(2), which may take long on a busy machine.
 _ENVIRON_READS: Final = 40
 _ENVIRON_READS_IN_EXEC: Final = 400
 _READ_PAUSE_S: Final = 0.0005
@@ -27,7 +29,8 @@ TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
 
 
 class ProcessInfo(NamedTuple):
-    """start_time_ms: on CLOCK_BOOTTIME, truncated to a clock tick (proc(5), /proc/pid/stat 22)."""
+    """A process as in /proc/PID/stat. start_time_ms: instant on CLOCK_BOOTTIME, truncated to a
+    clock tick (field 22 in proc(5))."""
 
     pid: int
     state: str
@@ -41,7 +44,7 @@ class ProcessInfo(NamedTuple):
 
 
 def read_process(pid: int) -> ProcessInfo | None:
-    """Return the process, possibly a zombie, or None if the pid is not in use."""
+    """Return the process with this pid, possibly a zombie, or None if the pid is not in use."""
     fields = read_stat_fields(pid)
     if not fields:
         return None
@@ -50,7 +53,7 @@ def read_process(pid: int) -> ProcessInfo | None:
 
 
 def read_stat_fields(pid: int) -> list[bytes]:
-    """Return the fields of /proc/pid/stat from the third on; empty if there is no process."""
+    """Return the fields of /proc/PID/stat from the third on; [] if the pid is not in use."""
     text = _read(f"/proc/{pid}/stat")
     # Only the second field, the name in parentheses, may contain spaces and parentheses.
     fields = text[text.rfind(b")") + 1 :].split()
@@ -58,19 +61,21 @@ def read_stat_fields(pid: int) -> list[bytes]:
 
 
 def read_disk_io_bytes(pid: int) -> tuple[int, int]:
-    """Return bytes read from and written to disks by the process and children it waited for."""
+    """Return the bytes that the process, and the children that it has waited for, have read from
+    and written to disks."""
     found = dict(line.split(b": ") for line in _read(f"/proc/{pid}/io").splitlines())
     return int(found.get(b"read_bytes", 0)), int(found.get(b"write_bytes", 0))
 
 
 def read_transferred_bytes(pid: int) -> int:
-    """Return the bytes of all its read and write calls, whether they caused disk I/O or not."""
+    """Return the number of bytes in all read and write calls of the process, whether they caused
+    disk I/O or not."""
     found = dict(line.split(b": ") for line in _read(f"/proc/{pid}/io").splitlines())
     return int(found.get(b"rchar", 0)) + int(found.get(b"wchar", 0))
 
 
 def list_children(pid: int) -> list[int]:
-    """Return the children of all threads, including zombies."""
+    """Return the pids of the children of a process, of all its threads, including zombies."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -86,10 +91,10 @@ def list_processes() -> Iterator[ProcessInfo]:
 
 
 class ProcessSnapshot:
-    """All processes of the machine, read at most once per iteration of the event loop.
+    """All processes of the machine, read from /proc at most once per iteration of the event loop.
 
-    Without it, stopping a thousand children together would read /proc a thousand times. A
-    process created after the snapshot is found when its leader has exited.
+    The snapshot avoids reading /proc a thousand times when a thousand children are stopped
+    together. It lacks processes created meanwhile; cleanup finds those after their leader's exit.
     """
 
     def __init__(self) -> None:
@@ -97,16 +102,16 @@ class ProcessSnapshot:
         self._processes: list[ProcessInfo] = []
 
     def read(self, now: Now) -> list[ProcessInfo]:
-        """`now` is the event loop's; each iteration has a new object."""
+        """Return all processes. `now` must be the event loop's `now`, which is a new object in each
+        iteration: the same object means that the snapshot is still current."""
         if self._taken_at is not now:
             self._taken_at, self._processes = now, list(list_processes())
         return self._processes
 
 
 def find_tree(leader_pid: int, processes: Iterable[ProcessInfo]) -> list[ProcessInfo]:
-    """Return the members of the leader's session and their descendants, the leader first.
-
-    Zombies are omitted.
+    """Return, from `processes`, the members of the leader's session and their descendants, the
+    leader first, without zombies.
     """
     children: dict[int, list[ProcessInfo]] = {}
     found: dict[int, ProcessInfo] = {}
@@ -129,12 +134,13 @@ def list_thread_children(pid: int, thread: int) -> list[int]:
     text = _read(f"/proc/{pid}/task/{thread}/children")
     if text or _HAS_CHILDREN_FILE:
         return [int(each) for each in text.split()]
-    # The kernel lacks CONFIG_PROC_CHILDREN.
+    # The kernel was built without CONFIG_PROC_CHILDREN: search all processes instead.
     return [each.pid for each in list_processes() if each.parent_pid == pid]
 
 
 def read_attempt_mark(pid: int) -> AttemptKey | None:
-    """Return the attempt that the process belongs to, by its initial environment."""
+    """Return the attempt that a process belongs to, according to the variables MYTHJOBS_JOB and
+    MYTHJOBS_ATTEMPT in its initial environment. None without these variables."""
     found: dict[str, str] = {}
     for pair in _read_environment(pid).split(b"\0"):
         pair = pair.removeprefix(STUB_PREFIX)
@@ -148,7 +154,8 @@ def read_attempt_mark(pid: int) -> AttemptKey | None:
 
 
 def has_mark(pid: int, variable: str, mark: str) -> bool:
-    """Return whether `mark` is one of the words of `variable` in the initial environment."""
+    """Return whether `mark` is a word in the value of `variable` in the initial environment of a
+    process. Words are separated by blanks."""
     prefix = f"{variable}=".encode()
     for pair in _read_environment(pid).split(b"\0"):
         pair = pair.removeprefix(STUB_PREFIX)
@@ -158,10 +165,10 @@ def has_mark(pid: int, variable: str, mark: str) -> bool:
 
 
 def _read_environment(pid: int) -> bytes:
-    """Return the initial environment.
+    """Return the initial environment of a process, as in /proc/PID/environ.
 
-    It reads as empty during exec(2), so a recent and readable process is read repeatedly;
-    otherwise its mark would be missed.
+    The file reads as empty during exec(2). While it does, it is read repeatedly if the process is
+    young and readable, so that the mark in it is not missed.
     """
     data = _read(f"/proc/{pid}/environ")
     for count in range(_ENVIRON_READS_IN_EXEC):
@@ -199,7 +206,8 @@ def _read(path: str) -> bytes:
         parts = []
         while part := os.read(fd, 65536):
             parts.append(part)
-            # Each read returns at most a page, cut at a line end; a short one is the last.
+            # Each read returns at most a page (4096 bytes), cut at the end of a line. So a read of
+            # less than half a page was the last one.
             if len(part) < 2048:
                 break
         return b"".join(parts)

@@ -15,32 +15,36 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class LogBroken(OSError):
-    """An earlier fsync failed: records may be lost. Only rewrite() makes the log durable again."""
+    """An earlier fsync of the log failed, so records may be lost. Only rewrite() makes the log
+    durable again."""
 
 
 class RecordLog:
-    """Writes the file. One thread appends; sync() and rewrite() may run in another thread.
+    """Log file open for appending. One thread appends; sync() and rewrite() may run in another.
 
-    Data is bytes of whole lines. append() never waits for an fsync.
+    Records are passed as bytes that consist of whole lines. append() never waits for an fsync.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
         self._fd = os.open(self._path, _FLAGS, 0o600)
         self.size_bytes = os.fstat(self._fd).st_size
-        # A power failure may lose records of the file, whatever later calls of fsync return.
+        # True after an fsync has failed: a power failure may lose records of the file, even if a
+        # later fsync succeeds.
         self.is_broken = False
         self._unwritten = b""
         self._appended: list[bytes] | None = None
-        # Held while the file is written or replaced.
+        # Lock held while the file is written or replaced.
         self._append_lock = threading.Lock()
-        # Held while the file is synced or replaced; taken before _append_lock.
+        # Lock held while the file is synced or replaced. A thread that needs both locks takes this
+        # one first.
         self._sync_lock = threading.Lock()
 
     def append(self, data: bytes) -> None:
-        """Write records. They survive a crash of the process; sync() makes them durable.
+        """Write records to the file. They survive a crash of the process, but a power failure only
+        after sync().
 
-        Raises OSError. The bytes that were not written are kept, and the next call writes them.
+        Raises OSError. The next call first writes the bytes that this call could not write.
         """
         with self._append_lock:
             if self._appended is not None:
@@ -62,8 +66,9 @@ class RecordLog:
             try:
                 os.fdatasync(self._fd)
             except OSError:
-                # The kernel drops pages that it could not write, and reports the error only once
-                # (fsync(2), and PostgreSQL's experience).
+                # Remember the failure, as a later fsync may succeed although data is lost: the
+                # kernel drops pages that it could not write, and reports the error only once
+                # (fsync(2); PostgreSQL wiki, "Fsync Errors").
                 self.is_broken = True
                 raise
 
@@ -74,13 +79,14 @@ class RecordLog:
         self.size_bytes = 0
 
     def begin_rewrite(self) -> None:
-        """Collect the records appended from now on for rewrite(), which runs in another thread."""
+        """Announce a rewrite() in another thread: keep a copy of the records appended from now on,
+        which rewrite() adds to the new file."""
         self._appended = []
 
     def rewrite(self, data: bytes) -> None:
-        """Replace all records, durably, by `data` and what was appended since begin_rewrite().
+        """Replace all records durably by `data` and the records appended since begin_rewrite().
 
-        Raises OSError. The old file then stays in place, unless is_broken is True now.
+        Raises OSError. The old file is still in place then, unless is_broken is True.
         """
         new = self._path + ".new"
         fd = os.open(new, _FLAGS | os.O_TRUNC, 0o600)
@@ -89,14 +95,16 @@ class RecordLog:
             os.fsync(fd)
             with self._sync_lock:
                 with self._append_lock:
-                    # At every instant a reader of the path finds all records that were written.
+                    # Append to the new file before it replaces the old one: at every instant a
+                    # reader of the path must find all records.
                     appended = b"".join(self._appended or ())
                     _write_all(fd, appended)
                     os.rename(new, self._path)
                     fd, self._fd = self._fd, fd
                     self.size_bytes = len(data) + len(appended)
                     self._appended, self._unwritten = None, b""
-                # Until the rename is durable, a power failure brings the old file back.
+                # The log counts as broken until the rename is durable: a power failure before then
+                # brings the old file back.
                 self.is_broken = True
                 if appended:
                     os.fdatasync(self._fd)
@@ -116,7 +124,7 @@ class RecordLog:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a log; none if the file is missing. Raises OSError."""
+    """Yield the records of a log file; no records if the file is missing. Raises OSError."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -125,7 +133,8 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def parse_records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the records of `lines`. Skip lines that are no JSON object: torn by a power failure."""
+    """Yield the records in `lines`. Skip lines that are not a JSON object: a power failure can tear
+    a line."""
     for line in lines:
         try:
             record = json.loads(line)

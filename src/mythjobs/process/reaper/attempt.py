@@ -1,4 +1,5 @@
-"""One attempt in the reaper: a supervised child with output files, scratch and a status pipe."""
+"""One attempt in the reaper: a supervised child with output files, scratch directory and status
+pipe."""
 
 from __future__ import annotations
 
@@ -29,9 +30,9 @@ from mythjobs.process.supervise.streams import Stream
 
 
 class AttemptDirectories(NamedTuple):
-    """Directories for the files of attempts, and two settings of every program.
+    """Directories for the files of attempts, and settings that all their programs have in common.
 
-    `null_fd` is /dev/null, open for reading; `umask` is the initial umask.
+    `null_fd` is /dev/null, opened for reading; `umask` is the programs' initial umask.
     """
 
     output: str
@@ -43,10 +44,10 @@ class AttemptDirectories(NamedTuple):
 
 class ReaperAttempt(Child):
     __slots__ = (
-        # Requested by the start message.
+        # Attributes taken from the start message.
         "argv", "cwd", "directories", "env", "has_stderr_pipe", "job", "keep_bytes", "n",
         "reports_output", "setup", "stdin_path", "timed_actions", "wants_scratch", "wants_status",
-        # Set by the reaper's loop and by the spawn thread.
+        # Attributes set later, by the reaper's event loop or by the thread that spawns the program.
         "before_spawn", "is_flushing_output", "scratch_path", "sinks", "status_pipe", "stdin_fd",
     )  # fmt: skip
 
@@ -73,12 +74,13 @@ class ReaperAttempt(Child):
         except (LookupError, TypeError, ValueError) as error:
             raise ProtocolError(f"invalid start message: {error!r}") from None
         self.directories = directories
-        # Called by prepare(). Raises CannotStart.
+        # First step of prepare(): a function that raises CannotStart if it fails.
         self.before_spawn: Callable[[], None] = _nothing
         self.sinks: list[OutputSink] = []
         self.status_pipe: StatusPipe | None = None
         self.scratch_path = ""
-        # The attempt has ended, but some of its output is not on disk yet.
+        # True if the attempt has ended, but its `ended` message is delayed until the output writer
+        # has written all output.
         self.is_flushing_output = False
         self.stdin_fd = directories.null_fd
 
@@ -87,7 +89,8 @@ class ReaperAttempt(Child):
         return (self.job, self.n)
 
     def create_pipes(self, writer: OutputWriter, on_written: Callable[[], None]) -> None:
-        """Create one output pipe, or two with a separate stderr. Raises OSError."""
+        """Create the pipe for stdout and stderr, or two pipes if stderr is kept separately.
+        `on_written` is called in the writer's thread. Raises OSError."""
         for stream in range(1, 3 if self.has_stderr_pipe else 2):
             read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
             path = stream_path(self.directories.output, self.job, self.n, stream)
@@ -126,7 +129,7 @@ def _nothing() -> None:
 
 
 def parse_child_setup(message: Mapping[str, Any]) -> ChildSetup:
-    """Return the nice value and I/O class of a `start`. Raises TypeError and ValueError."""
+    """Return the nice value and I/O class of a `start` message. Raises TypeError, ValueError."""
     nice, io = int(message.get("nice") or 0), message.get("io") or ""
     if not nice and not io:
         return NO_SETUP
@@ -136,7 +139,7 @@ def parse_child_setup(message: Mapping[str, Any]) -> ChildSetup:
 
 
 def parse_limits(message: Mapping[str, Any]) -> Limits:
-    """Return the limits of a `start` or `limits` message. Raises TypeError and ValueError."""
+    """Return the limits in a `start` or `limits` message. Raises TypeError, ValueError."""
     get = message.get
     return _make_limits(
         get("wall_s"), get("cpu_s"), get("idle_s"), get("memory_bytes"), get("output_bytes"),
@@ -146,7 +149,7 @@ def parse_limits(message: Mapping[str, Any]) -> Limits:
 
 @lru_cache(maxsize=64)
 def _make_limits(*values: Any) -> Limits:
-    # Cached: attempts of one command usually share their limits, and creating Limits is slow.
+    # Cached, because creating Limits is slow and attempts of one command usually have equal limits.
     if not all(value is None or 0 <= value < math.inf for value in values):
         raise ValueError(f"limits must be finite and not negative: {values!r}")
     return Limits(*values)
@@ -155,7 +158,7 @@ def _make_limits(*values: Any) -> Limits:
 def _create_scratch(attempt: ReaperAttempt, directory: str) -> str:
     path = os.path.join(directory, f"{attempt.job}.{attempt.n}")
     try:
-        # A power failure can leave a directory of this name.
+        # Remove a directory of this name that a power failure left behind.
         remove_tree(path)
         os.mkdir(path, 0o700)
     except OSError as error:

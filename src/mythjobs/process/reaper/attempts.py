@@ -1,4 +1,5 @@
-"""All attempts of one reaper: journals and reports each while the supervisor runs it."""
+"""All attempts of one reaper: journals their starts and ends, and reports them to the agent, while
+the supervisor runs their processes."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from mythjobs.process.supervise.supervisor import Supervisor
 
 
 class ReaperAttempts:
-    """Attempts by key: `live` have not ended, `unacknowledged` maps to encoded `ended` messages."""
+    """Attempts by key. `live` has those that have not ended; `unacknowledged` has the encoded
+    `ended` message of each attempt whose end the master has not acknowledged."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class ReaperAttempts:
         self.seq = 0
         self.live: dict[AttemptKey, ReaperAttempt] = {}
         self.unacknowledged: dict[AttemptKey, str] = {}
-        # Sequence number of the last end that has not been submitted for sync; 0 if none.
+        # Sequence number of the last end whose journal sync has yet to be requested; 0 if none.
         self.unsynced_seq = 0
         self._supervisor = Supervisor(loop, spawn_pool, self)
         self._supervisor.cleanup.descendants = SubreaperDescendants(
@@ -57,10 +59,11 @@ class ReaperAttempts:
         self._timed_actions.close()
         self._supervisor.close()
 
-    # Requests of the agent.
+    # Methods for requests of the agent.
 
     def start(self, attempt: ReaperAttempt) -> None:
-        """Spawn the attempt once its start record is written, unless it is known."""
+        """Spawn the attempt once its start record is in the journal. Ignore an attempt that the
+        reaper knows already: the agent may repeat a start."""
         if attempt.key in self.live or attempt.key in self.unacknowledged:
             return
         self.live[attempt.key] = attempt
@@ -73,7 +76,8 @@ class ReaperAttempts:
         self._supervisor.spawn(attempt)
 
     def _before_spawn(self, attempt: ReaperAttempt) -> None:
-        """Write the start record and create the pipes; runs in the spawn pool."""
+        """Write the attempt's start record and create its pipes. Runs in a thread of the spawn
+        pool. Raises CannotStart."""
         try:
             self._journal.flush()
         except OSError as error:
@@ -120,10 +124,10 @@ class ReaperAttempts:
         if known:
             self._journal.append(messages.encode_ack_record(known))
 
-    # State for the journal and for a new agent.
+    # Methods that encode the state, for the journal and for an agent that connects.
 
     def encode_records(self) -> list[str]:
-        """Return the records from which the whole state can be read."""
+        """Return the journal records of all attempts, to replace all earlier records."""
         lines = [f'{{"end":{text}}}' for text in self.unacknowledged.values()]
         for attempt in self.live.values():
             lines.append(messages.encode_start_record(attempt.key))
@@ -147,7 +151,7 @@ class ReaperAttempts:
             if each.has_spawned and each.freeze_holders
         ]
 
-    # Events from the supervisor (ChildEvents).
+    # Methods of ChildEvents, called by the supervisor.
 
     def spawned(self, attempt: ReaperAttempt) -> None:
         self._journal.append(messages.encode_pid_record(attempt))

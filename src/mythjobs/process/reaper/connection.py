@@ -13,16 +13,18 @@ from mythjobs.process.event_loop import READ, WRITE, EventLoop, log, log_excepti
 from mythjobs.process.reaper.messages import LineReader, Message
 
 _READ_BYTES: Final = 256 * 1024
-# An agent with more unsent bytes is disconnected; the next connection gets everything in `hello`.
+# An agent for which more bytes are unsent is disconnected. No state is lost: the `hello` on its
+# next connection has everything.
 _MAX_UNSENT_BYTES: Final = 32 * 2**20
-# Updates that can be merged (`grew`, `status`) wait while more bytes are unsent.
+# Updates that can be merged (`grew`, `status`) are deferred while more bytes than this are unsent.
 _BACKLOG_BYTES: Final = 256 * 1024
 _RETRY_MS: Final = 1000
 _UCRED: Final = struct.Struct("3i")
 
 
 class AgentSocket:
-    """Queues encoded messages with `send` and writes them as one line with `flush`."""
+    """Listening socket and the connection of one agent. `send` queues encoded messages, `flush`
+    writes all queued messages as one line."""
 
     def __init__(
         self,
@@ -36,7 +38,8 @@ class AgentSocket:
         self._receive = receive
         self._agent: socket.socket | None = None
         self._reader = LineReader()
-        # recv() would map and unmap a buffer of this size for each message.
+        # Buffer for recv_into(). recv() allocates a buffer of this size for each call, which malloc
+        # maps and unmaps each time.
         self._buffer = bytearray(_READ_BYTES)
         self._view = memoryview(self._buffer)
         self._queued: list[str] = []
@@ -55,7 +58,8 @@ class AgentSocket:
         return len(self._unsent) > _BACKLOG_BYTES
 
     def send(self, text: str) -> None:
-        """Queue a message; drop it without an agent, as the next one gets all state in `hello`."""
+        """Queue a message for the agent. Drop it if no agent is connected: the next one gets all
+        state in `hello`."""
         if self._agent is not None:
             self._queued.append(text)
 
@@ -72,7 +76,7 @@ class AgentSocket:
             self._unsent = memoryview(bytes(self._unsent) + line)
 
     def disconnect_silent(self) -> None:
-        """Disconnect an agent that has stopped to ping."""
+        """Disconnect an agent that no longer sends pings."""
         self._disconnect("it does not respond")
 
     def close(self) -> None:
@@ -84,13 +88,14 @@ class AgentSocket:
         self._loop.watch(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:
-        """Accept one agent. The next one waits in the kernel's backlog until it disconnects."""
+        """Accept the connection of an agent and stop listening. Another agent waits in the kernel's
+        backlog until this one disconnects."""
         try:
             agent, _ = self._listener.accept()
         except BlockingIOError:
             return
         except OSError as error:
-            # Out of descriptors: a job that ends frees some.
+            # No descriptor is free. Try again later: jobs that end free some.
             log(f"cannot accept an agent: {error}")
             self._loop.unwatch(self._listener.fileno())
             self._loop.call_at(self._loop.now.run_ms + _RETRY_MS, self._listen)
@@ -132,14 +137,16 @@ class AgentSocket:
             self._disconnect("internal error in the reaper; the traceback is above")
 
     def _write(self, agent: socket.socket, data: memoryview) -> None:
-        """Send what fits into the socket; watch for WRITE while bytes are left."""
+        """Send as many bytes as the socket takes, and keep the rest in _unsent; watch the socket
+        for WRITE while there is a rest."""
         was_waiting = bool(self._unsent)
         try:
             data = data[agent.send(data) :]
         except BlockingIOError:
             pass
         except OSError:
-            # The agent has disconnected. Its last messages are still read, up to the end of file.
+            # The agent has disconnected: drop what was to be sent, but keep reading its last
+            # messages until end of file.
             data = data[:0]
         self._unsent = data
         if bool(data) != was_waiting:

@@ -14,29 +14,32 @@ from mythjobs.process.event_loop import log
 from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.record_log import LogBroken, RecordLog, parse_records, read_records
 
-# Sizes above which an idle reaper empties its journal, and above which a busy one rewrites it if
-# less than half of it is live. After a failure it is tried again when the file has grown.
+# An idle reaper empties a journal above _TRUNCATE_ABOVE_BYTES. A busy one rewrites a journal above
+# _REWRITE_ABOVE_BYTES if at most half of it is live records. If that fails, the journal must first
+# grow by _RETRY_GROWTH_BYTES before the reaper tries again.
 _TRUNCATE_ABOVE_BYTES: Final = 256 * 1024
 _REWRITE_ABOVE_BYTES: Final = 16 * 2**20
 _RETRY_GROWTH_BYTES: Final = 2**20
-# After a failed write.
+# Interval at which a failed write of the journal is repeated.
 _RETRY_S: Final = 1.0
 
 
 class _Snapshot(NamedTuple):
-    """Replaces all records before it. `is_required` if these are not durable."""
+    """Queue entry that replaces all earlier records of the journal by `records`. `is_required` if
+    an fsync has failed, so that the earlier records cannot be made durable."""
 
     records: list[str]
     is_required: bool
 
 
 class ReaperJournal:
-    """Queues records in the event loop's thread, which never waits for the disk.
+    """Journal whose records the event loop's thread queues, so that it never waits for the disk.
 
-    flush() writes them; each start is flushed by the thread that spawns it, everything else by
-    the journal's own thread. That thread also syncs, all pending requests with one fdatasync. It
-    calls `on_synced` with the number of the last durable end. After a failed sync nothing is
-    durable before rewrite(); any thread that flushes calls `on_failed` whenever that is needed.
+    flush() writes the queued records: before a spawn, the spawning thread calls it, otherwise the
+    journal's own thread. That thread also serves all pending sync requests with one fdatasync, and
+    then calls `on_synced` with the sequence number of the last durable end. After a failed sync
+    no record becomes durable until rewrite(); `on_failed`, called in any thread that flushes,
+    requests it.
     """
 
     def __init__(
@@ -49,21 +52,23 @@ class ReaperJournal:
         self._header = header
         self._on_synced = on_synced
         self._on_failed = on_failed
-        # Threads only remove from the left, holding _write_lock.
+        # The event loop's thread appends. Other threads only remove from the left, while they hold
+        # _write_lock.
         self._queue: deque[str | _Snapshot] = deque([header])
         self._write_lock = threading.Lock()
         self._file = RecordLog(path)
         self._truncate_above = _TRUNCATE_ABOVE_BYTES
         self._rewrite_above = _REWRITE_ABOVE_BYTES
         self._is_compacting = False
-        # Numbers of ends to sync; 0 only to write, None to end the thread.
+        # Requests to the journal's thread: sequence number of an end to sync, 0 to write without a
+        # sync, None to exit.
         self._requests: SimpleQueue[int | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
     @property
     def is_broken(self) -> bool:
-        """Whether a power failure may lose records, even if a later fsync succeeds."""
+        """True after a failed fsync: a power failure may lose records until rewrite()."""
         return self._file.is_broken
 
     @property
@@ -71,13 +76,14 @@ class ReaperJournal:
         return bool(self._queue)
 
     def append(self, record: str) -> None:
-        """Queue a record. Only in the event loop's thread."""
+        """Queue a record. Call only in the event loop's thread."""
         self._queue.append(record)
 
     def flush(self) -> None:
-        """Write all queued records. They survive a crash, but not a power failure. Thread-safe.
+        """Write all queued records to the file, without a sync: they survive a crash of the reaper,
+        but not a power failure. Thread-safe.
 
-        Raises OSError; the next call writes what was not written.
+        Raises OSError; the next call then writes the records that this one could not write.
         """
         with self._write_lock:
             records: list[str] = []
@@ -92,18 +98,20 @@ class ReaperJournal:
             self._file.append(_encode(records))
 
     def request_flush(self) -> None:
-        """Write the queued records in the journal's thread."""
+        """Let the journal's thread write the queued records."""
         self._requests.put(0)
 
     def request_sync(self, seq: int) -> None:
-        """Write the queued records and make them durable in the thread, then report `seq`."""
+        """Let the journal's thread write the queued records and sync them, then call `on_synced`
+        with `seq`."""
         self._requests.put(seq)
 
     def compact(self, encode_records: Callable[[], list[str]], is_idle: bool) -> None:
-        """Drop acknowledged attempts at the next flush if the journal is large.
+        """If the journal is large, queue a snapshot, so that the next flush removes the records of
+        acknowledged attempts.
 
-        `encode_records` returns the live records; there are none if `is_idle`. After a failure
-        the journal is unchanged, and is compacted after it has grown.
+        `encode_records` returns the live records; if `is_idle`, there are none. If the rewrite
+        fails, the journal is unchanged, and the next one is tried after the journal has grown.
         """
         size = self._file.size_bytes
         if self.is_broken or self._is_compacting:
@@ -120,11 +128,13 @@ class ReaperJournal:
                 self._is_compacting = True
                 self._queue.append(_Snapshot(records, is_required=False))
             else:
-                # Encoding the records is expensive, and useless until most are acknowledged.
+                # More than half of the journal is live. Encoding the records is expensive, so do
+                # not try again until the journal has twice their size.
                 self._rewrite_above = 2 * live_bytes
 
     def rewrite(self, records: list[str], seq: int) -> None:
-        """Replace the journal durably by `records`, which must be complete, then report `seq`."""
+        """Let the journal's thread replace the whole journal durably by `records`, the records of
+        all attempts, and then call `on_synced` with `seq`."""
         self._queue.append(_Snapshot(records, is_required=True))
         self.request_sync(seq)
 
@@ -138,11 +148,11 @@ class ReaperJournal:
             if snapshot.records or snapshot.is_required:
                 self._file.rewrite(_encode([self._header, *snapshot.records]))
             else:
-                # Needs no room on the disk.
+                # Truncate instead of rewriting: this works even if the disk is full.
                 self._file.truncate()
                 self._file.append(_encode([self._header]))
         except OSError as error:
-            # The old file stays, and later records are appended to it.
+            # Continue with the old file, to which later records are appended.
             log(f"cannot rewrite the journal: {error}")
             if self._file.is_broken:
                 self._on_failed()
@@ -192,9 +202,10 @@ def _encode(records: list[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """Process of an attempt. It was born between two instants of CLOCK_BOOTTIME, in milliseconds.
+    """The program's process of an attempt, started between born_after_ms and born_before_ms, two
+    instants of CLOCK_BOOTTIME.
 
-    A process with this pid that was born at another time is unrelated.
+    A process with this pid and another start time is unrelated: the pid was reused.
     """
 
     pid: int
@@ -205,10 +216,11 @@ class Leader:
 
 @dataclass(slots=True)
 class JournalState:
-    """Unacknowledged attempts of a journal.
+    """Attempts in a reaper's journal that the master has not acknowledged.
 
-    `unfinished`: started without a recorded end, with None if perhaps never spawned.
-    `ended`: the `ended` messages.
+    `unfinished`: attempts without an end in the journal; the value is None if the journal has no
+    pid either, so that the process may or may not have been spawned.
+    `ended`: the `ended` messages of the other attempts.
     """
 
     reaper: dict[str, Any] = field(default_factory=dict)
@@ -217,7 +229,7 @@ class JournalState:
 
 
 def read_journal(path: Path) -> JournalState:
-    """Return the state in a journal; empty if the file is missing. Raises OSError."""
+    """Return the state recorded in a journal; empty if the file is missing. Raises OSError."""
     return _replay(read_records(path))
 
 

@@ -1,4 +1,5 @@
-"""Messages on the reaper's socket and records of its journal, as lines of JSON (docs/reaper.md)."""
+"""Encoding and decoding of messages on the reaper's socket, and encoding of its journal records, as
+lines of JSON (docs/reaper.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from mythjobs.process.reaper.attempt import ReaperAttempt
 
 Message = dict[str, Any]
 
-# 256 start messages, each with the 2 MiB that the kernel allows argv and environment.
+# Limit of one received line: 256 start messages, each with the 2 MiB that the kernel allows argv
+# and environment by default.
 MAX_LINE_BYTES: Final = 512 * 2**20
 
 _decode: Final = json.JSONDecoder().decode
@@ -21,12 +23,13 @@ encode_json: Final = json.JSONEncoder(separators=(",", ":"), check_circular=Fals
 
 
 def encode_line(messages: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return one line in ASCII; surrogate escapes in text are written as JSON escapes."""
+    """Return messages as one line of ASCII JSON. Bytes of text that are not UTF-8, which are
+    surrogates in `str`, become JSON escapes."""
     return encode_json(messages).encode("ascii") + b"\n"
 
 
 def decode_line(line: bytes) -> list[Message]:
-    """Return the messages of one line without its newline. Raises ProtocolError."""
+    """Return the messages in a line, which is passed without its newline. Raises ProtocolError."""
     try:
         messages = _decode(line.decode("ascii"))
     except (ValueError, RecursionError) as error:
@@ -40,7 +43,7 @@ def decode_line(line: bytes) -> list[Message]:
 
 
 class LineReader:
-    """Splits received bytes into lines and decodes their messages."""
+    """Splits received bytes into lines and decodes the messages in them."""
 
     def __init__(
         self, max_bytes: int = MAX_LINE_BYTES, decode: Callable[[bytes], list[Any]] = decode_line
@@ -50,7 +53,7 @@ class LineReader:
         self._max_bytes = max_bytes
 
     def feed(self, data: bytes) -> list[Message]:
-        """Return the messages of all lines completed by `data`. Raises ProtocolError."""
+        """Return the messages of all lines that `data` completes. Raises ProtocolError."""
         *lines, partial = data.split(b"\n")
         if lines:
             lines[0] = bytes(self._partial) + lines[0]
@@ -61,8 +64,8 @@ class LineReader:
         return [message for line in lines for message in self._decode(line)]
 
 
-# Templates, because the general encoder takes four times as long and these are sent for every
-# attempt. Each placeholder takes a number or encoded JSON.
+# Templates of messages and records that every attempt needs: the json module takes four times as
+# long. Each placeholder takes a number or encoded JSON.
 _START_RECORD = '{"start":[%d,%d]}'
 _PID_RECORD = '{"pid":[%d,%d,%d,%d,%d,%d]}'
 _STARTED = '{"type":"started","job":%d,"n":%d,"pid":%d,"at_ms":%d}'
@@ -80,7 +83,7 @@ _GREW = '{"type":"grew","job":%d,"n":%d,"output":%s}'
 _FROZEN = '{"type":"frozen","job":%d,"n":%d,"holders":%s}'
 _STATUS = '{"type":"status","job":%d,"n":%d,"lines":%s}'
 
-# Journal records, parsed by journal.py.
+# Functions that encode journal records. journal.py parses them.
 
 
 def encode_start_record(key: AttemptKey) -> str:
@@ -99,7 +102,7 @@ def encode_ack_record(keys: list[AttemptKey]) -> str:
     return encode_json({"ack": keys})
 
 
-# Messages to the agent.
+# Functions that encode messages to the agent.
 
 
 def encode_grew(attempt: ReaperAttempt) -> str:
@@ -145,7 +148,8 @@ def _encode_notes(attempt: ReaperAttempt) -> str:
 
 
 def encode_output(attempt: ReaperAttempt) -> str:
-    """Return `[[written, head, tail], …]`, stderr second; empty if nothing was written."""
+    """Return the sizes of the attempt's output as JSON: a list with `[written, head, tail]` for
+    stdout and for a separate stderr, empty if nothing was written."""
     if not any(sink.written_bytes for sink in attempt.sinks):
         return "[]"
     return encode_json([sink.window for sink in attempt.sinks])

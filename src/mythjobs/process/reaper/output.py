@@ -1,4 +1,5 @@
-"""Output files of attempts: head and tail ring of a stream, their readers, the writer thread."""
+"""Output files of attempts. A stream's first bytes are kept in its head file, its last bytes in a
+ring buffer file; one thread writes the files of all attempts."""
 
 from __future__ import annotations
 
@@ -13,21 +14,22 @@ from typing import Final
 from mythjobs.model.output_window import OutputWindow
 from mythjobs.process.event_loop import log_exception
 
-# Follows the ring: the length of the stream at the last write. The trailer is written before the
-# bytes, so a concurrent reader can tell which bytes were overwritten.
+# Trailer after the ring buffer in its file: the length of the stream at the last write. It is
+# written before the bytes, so that a concurrent reader can tell which bytes were overwritten.
 _RING_TRAILER: Final = struct.Struct("<Q")
 _OPEN_FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def stream_path(directory: str | os.PathLike[str], job: int, n: int, stream: int) -> str:
-    """Return the path of a stream's head (stream: 1 stdout, 2 stderr); its ring is `….tail`."""
+    """Return the path of a stream's head file (stream: 1 stdout, 2 stderr). The path of its ring
+    buffer has the suffix `.tail`."""
     return os.path.join(directory, f"{job}.{n}.{stream}")
 
 
 class OutputFile:
-    """Stores the head and the tail of one stream. Creates no file before the first byte.
+    """Stores the head and the tail of one stream. Files are created only when bytes are written.
 
-    Bytes that the disk does not take are counted as dropped; no method raises OSError.
+    Bytes that the disk refuses are counted as dropped; no method raises OSError.
     """
 
     __slots__ = (
@@ -59,7 +61,7 @@ class OutputFile:
                 return
             self._head_open = False
             self._close_head()
-            # Bytes that the disk refused are lost; the tail can only begin after them.
+            # The tail follows the head, unless the disk refused bytes: then it begins after these.
             lost = done < len(part)
             self._tail_start = self.written_bytes if lost else self.head_bytes
             if lost:
@@ -70,7 +72,8 @@ class OutputFile:
             self._write_ring(offset, data)
 
     def drop(self, size: int) -> None:
-        """Count `size` bytes as lost. The tail restarts after them."""
+        """Count `size` bytes of the stream as lost: they follow the bytes written so far, and the
+        kept tail begins after them."""
         self.written_bytes += size
         self._head_open = False
         self._close_head()
@@ -89,7 +92,8 @@ class OutputFile:
         return done
 
     def _write_ring(self, offset: int, data: memoryview) -> None:
-        """Write the byte at offset o of the stream at position o modulo the ring's size."""
+        """Write `data`, which begins at `offset` of the stream, to the ring buffer: the byte at
+        offset o of the stream is at position o modulo the ring's size."""
         size = self._limits_bytes[1]
         if not size:
             self._tail_start = self.written_bytes
@@ -121,17 +125,18 @@ class OutputFile:
 
 def _close_fd(fd: int) -> int:
     if fd >= 0:
-        # A network file system may report failed writes here (close(2)); the fd is closed anyway.
+        # Ignore an error: a network file system may report failed writes only here, but the
+        # descriptor is closed in any case (close(2)).
         with suppress(OSError):
             os.close(fd)
     return -1
 
 
 def read_range(path: str, window: OutputWindow, offset: int, size: int) -> tuple[int, bytes]:
-    """Return up to `size` bytes of a stream from `offset`, and the offset of the first one.
+    """Return (offset of the first byte returned, up to `size` bytes of a stream from `offset`).
 
-    That offset is later than `offset` if bytes were dropped before or during the read. The
-    result is empty at the end of `window`. The stream may still be growing.
+    The returned offset is greater than `offset` if bytes there have been dropped, before or during
+    the read. No bytes are returned at the end of `window`. The stream may still be growing.
     """
     if offset < window.head:
         return offset, _read_at(path, offset, min(size, window.head - offset))
@@ -162,7 +167,8 @@ def _read_ring(path: str, offset: int, size: int) -> tuple[int, bytes]:
 
 
 def read_window(path: str, window: OutputWindow, offset: int, size: int) -> bytes:
-    """Return up to `size` stored bytes, counting head and tail as one; for ended attempts."""
+    """Return up to `size` of the kept bytes of an ended attempt's stream. `offset` counts in the
+    kept bytes: the head, followed directly by the tail."""
     if offset < window.head:
         return _read_at(path, offset, min(size, window.head - offset))
     begin = window.written - window.tail + offset - window.head
@@ -187,26 +193,28 @@ def _write_at(fd: int, data: memoryview, position: int) -> None:
         position += done
 
 
-# Limit for all streams together.
+# Maximum number of output bytes, of all streams together, that wait to be written to disk.
 _MAX_QUEUED_BYTES: Final = 8 * 2**20
-# Longest wait of a sink for space; then bytes are dropped, without a wait until the disk takes some
-# again. A disk that hangs must not stop the event loop, which enforces limits and leases.
+# Longest wait of the event loop for space in the queue. After that it drops output, and does not
+# wait again until the disk has taken bytes: a disk that hangs must not block the event loop, which
+# enforces limits and leases.
 _MAX_WAIT_S: Final = 0.05
 
 
 class OutputWriter:
-    """Writes the output of all attempts to disk in one thread, started with the first byte."""
+    """Writes the output of all attempts to disk, in one thread that is started when needed."""
 
     def __init__(self) -> None:
         self._sinks: SimpleQueue[OutputSink] = SimpleQueue()
         self._space_freed = threading.Condition()
         self._queued_bytes = 0
-        # The last wait for space was in vain, and nothing has been written since.
+        # True if the last wait for space timed out and nothing has been written since.
         self._is_stalled = False
         self._thread: threading.Thread | None = None
 
     def reserve(self, size: int) -> bool:
-        """Reserve space for `size` bytes. Return False if the queue stays full."""
+        """Reserve space for `size` bytes in the queue of output to write. Wait _MAX_WAIT_S for it;
+        return False if the queue stays full."""
         with self._space_freed:
             if not self._has_space(size):
                 if not self._is_stalled:
@@ -243,7 +251,8 @@ class OutputWriter:
 
 
 class OutputSink:
-    """Queues a stream for the output writer. `window` describes what is on disk already."""
+    """Queue of one stream's output for the output writer. `window` has the sizes of what the writer
+    has written to disk; `written_bytes` counts the queued bytes too."""
 
     __slots__ = (
         "_file", "_is_closing", "_lock", "_on_written", "_queue", "_writer", "window",
@@ -258,7 +267,8 @@ class OutputSink:
         self._file = file
         self._on_written = on_written
         self._lock = threading.Lock()
-        # Bytes to write, or counts of dropped bytes; None if everything is on disk.
+        # Parts of the stream to write: bytes, or the number of bytes that were dropped. None if the
+        # writer has written everything.
         self._queue: list[bytes | int] | None = None
         self._is_closing = False
         self.written_bytes = 0
@@ -280,7 +290,8 @@ class OutputSink:
         self._writer.enqueue(self)
 
     def write_queued(self) -> int:
-        """Write the queue to disk, in the writer's thread; return the number of bytes."""
+        """Write the queued output to disk; return the number of bytes. Runs in the writer's
+        thread."""
         done = 0
         if self._is_closing:
             self._file.close()
@@ -302,7 +313,7 @@ class OutputSink:
         return done
 
     def close(self) -> None:
-        """Close the files, in the writer's thread. Only if has_queued is False."""
+        """Let the writer's thread close the files. Call only if has_queued is False."""
         if self._file.is_open:
             self._is_closing = True
             self._writer.enqueue(self)

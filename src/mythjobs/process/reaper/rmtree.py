@@ -1,4 +1,4 @@
-"""Removal of scratch directories: of any depth, with any modes, without following links."""
+"""Removal of scratch directories of any depth and with any modes, without following symlinks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str) -> bool:
-    """Remove a tree as far as possible; return whether it is gone.
+    """Remove a file or directory tree as far as possible; return whether it is gone.
 
-    The tree may be deeper than PATH_MAX and than Python's recursion limit: each directory is moved
-    to the top before it is entered. Modes that forbid access are changed. Links are not followed,
-    and file systems mounted in the tree are not entered.
+    Paths in the tree may exceed PATH_MAX, and its depth Python's recursion limit: each directory
+    is moved to the top of the tree before it is emptied. Modes that forbid access are changed.
+    Symlinks are not followed, and file systems mounted in the tree are not entered.
     """
     try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
@@ -39,7 +39,8 @@ def remove_tree(path: str) -> bool:
 
 
 def _remove(name: str, top: int) -> list[str]:
-    """Remove a directory in `top`; return the names of its directories, moved to `top`."""
+    """Empty and remove the directory `name` in `top`. Return the new names of its subdirectories,
+    which are moved to `top`."""
     moved: list[str] = []
     with suppress(OSError):
         fd = os.open(name, _OPEN, dir_fd=top)
@@ -52,7 +53,8 @@ def _remove(name: str, top: int) -> list[str]:
 
 
 def _empty(fd: int, top: int) -> list[str]:
-    """Remove the files and move the directories to `top`; return their new names."""
+    """Remove the files in a directory and move its subdirectories to `top`. Return the new names
+    of the subdirectories."""
     with os.scandir(fd) as entries:
         inside = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
     moved = []
@@ -66,12 +68,14 @@ def _empty(fd: int, top: int) -> list[str]:
 
 
 def _move_up(name: str, fd: int, top: int) -> str:
-    """Move a directory; return its new name. Raises OSError, also if it is a mount point."""
+    """Move the directory `name` in `fd` to `top` and return its new name. Raises OSError, among
+    others if the directory is a mount point."""
     new = secrets.token_hex(8)
     try:
         os.rename(name, new, src_dir_fd=fd, dst_dir_fd=top)
     except PermissionError:
-        # A rename to another parent updates ".." in the directory, so that must be writable.
+        # Make the directory writable and try again: a rename to another parent changes its ".."
+        # entry.
         os.chmod(name, 0o700, dir_fd=fd)
         os.rename(name, new, src_dir_fd=fd, dst_dir_fd=top)
     os.chmod(new, 0o700, dir_fd=top)

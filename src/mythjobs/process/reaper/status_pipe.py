@@ -14,8 +14,8 @@ _READ_BYTES: Final = 65536
 
 
 class StatusPipe:
-    """Opened for reading and writing: open() never blocks on either side, and a writer that
-    closes the FIFO causes no end of file."""
+    """The reaper's end of the FIFO. It is opened for reading and writing: so open() does not block
+    in reaper or job, and the reaper gets no end of file when a writer closes the FIFO."""
 
     __slots__ = ("_lines", "_partial", "fd", "path")
 
@@ -41,7 +41,7 @@ class StatusPipe:
         *lines, rest = (self._partial + data).split(b"\n")
         self._partial = rest[:_MAX_LINE_BYTES]
         self._lines += [line[:_MAX_LINE_BYTES].decode("utf-8", "replace") for line in lines if line]
-        # A later line replaces an earlier one of its kind, so the latest lines matter.
+        # Keep only the latest lines: a status line replaces earlier lines of its kind.
         del self._lines[:-_MAX_LINES]
 
     def take_lines(self) -> list[str]:
@@ -49,20 +49,20 @@ class StatusPipe:
         return lines
 
     def close(self) -> None:
-        """Close the FIFO; the caller removes its file."""
+        """Close the FIFO. The caller must remove its file."""
         os.close(self.fd)
 
 
 def create_status_pipe(name: str, runtime: str, scratch: str) -> StatusPipe:
-    """Create the FIFO `name` in the runtime directory, or else in the scratch directory.
-
-    Raises CannotStart.
+    """Create the FIFO `name` in the runtime directory or, if that is missing, in the directory for
+    scratch directories. Raises CannotStart.
     """
     try:
         try:
             return StatusPipe(os.path.join(runtime, name))
         except FileNotFoundError:
-            # $XDG_RUNTIME_DIR is removed with the user's last session; the reaper lives on.
+            # The runtime directory is gone: systemd removes $XDG_RUNTIME_DIR when the user's last
+            # session ends, but the reaper lives on.
             return StatusPipe(os.path.join(scratch, name))
     except OSError as error:
         raise errors.setup_error(error, f"status pipe {name}") from None

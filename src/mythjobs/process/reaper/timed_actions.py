@@ -1,4 +1,5 @@
-"""Timed actions: stops, freezes and thaws of attempts at given instants, even without an agent."""
+"""Timed actions: the reaper stops, freezes or thaws attempts at instants that the agent has given,
+even while no agent runs."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _MIN_HEAP: Final = 1024
 
 
 class TimedAction(NamedTuple):
-    """`boot_ms` is on CLOCK_BOOTTIME. `by` is the reason of a stop, or the freeze holder."""
+    """Action `kind` at the instant `boot_ms` of CLOCK_BOOTTIME. `by` is the reason of a stop, or
+    the holder of a freeze."""
 
     boot_ms: int
     kind: str
@@ -27,7 +29,7 @@ class TimedAction(NamedTuple):
 
 
 def parse_timed_actions(given: Iterable[Iterable[Any]]) -> list[TimedAction]:
-    """Return the actions of a message, earliest first. Raises TypeError and ValueError."""
+    """Return the timed actions in a message, earliest first. Raises TypeError, ValueError."""
     actions = []
     for boot_ms, kind, by, grace_s in given:
         if kind not in (STOP, FREEZE, THAW):
@@ -37,7 +39,7 @@ def parse_timed_actions(given: Iterable[Iterable[Any]]) -> list[TimedAction]:
 
 
 class TimedActions:
-    """Performs the actions of all attempts with one timer, armed only while actions are due."""
+    """Performs the timed actions of all attempts, with one timer that is armed for the earliest."""
 
     def __init__(self, loop: EventLoop, perform: Callable[[AttemptKey, TimedAction], None]) -> None:
         self._loop = loop
@@ -45,14 +47,16 @@ class TimedActions:
         self._timer = BootTimer()
         self._armed_ms: int | None = None
         self._by_attempt: dict[AttemptKey, list[TimedAction]] = {}
-        # An entry is stale if its list is no longer the one in _by_attempt.
+        # Entries (instant of the first action, tie breaker, key, actions). An entry whose list is
+        # no longer the one in _by_attempt is stale and is skipped.
         self._heap: list[tuple[int, int, AttemptKey, list[TimedAction]]] = []
         self._max_heap = _MIN_HEAP
         self._numbers = itertools.count()
         loop.watch(self._timer.fd, self._perform_due)
 
     def replace(self, key: AttemptKey, actions: list[TimedAction]) -> None:
-        """Replace all actions of the attempt. Overdue actions are performed in this turn."""
+        """Replace all timed actions of an attempt. Overdue actions are performed in the same or the
+        next iteration of the event loop."""
         self._by_attempt.pop(key, None)
         if actions:
             self._by_attempt[key] = actions
@@ -62,7 +66,8 @@ class TimedActions:
         self._arm()
 
     def discard(self, key: AttemptKey) -> None:
-        """Forget the actions of an ended attempt. Its stale heap entry stays until it is due."""
+        """Forget the actions of an ended attempt. Its heap entry, now stale, is removed when its
+        instant has come."""
         self._by_attempt.pop(key, None)
 
     def close(self) -> None:
@@ -93,7 +98,7 @@ class TimedActions:
             try:
                 self._perform(key, action)
             except Exception:
-                # The actions of other attempts depend on this timer.
+                # Log the error and go on: this timer also serves the actions of other attempts.
                 log_exception()
         self._arm()
 

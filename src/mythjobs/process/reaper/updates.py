@@ -1,4 +1,4 @@
-"""Rate-limited updates about running attempts: output growth and status lines."""
+"""Rate-limited updates for the agent about running attempts: output growth and status lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ _INTERVAL_MS: Final = 200
 
 
 class UpdateQueue:
-    """Sends the updates of all attempts together, at most five times a second.
-
-    Sends nothing while the agent is backlogged.
+    """Sends pending updates of all attempts together, at most five times a second, and none while
+    many bytes to the agent are unsent.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class UpdateQueue:
         self._schedule()
 
     def watch_status_pipe(self, attempt: ReaperAttempt) -> None:
-        """Read the attempt's status lines as they arrive, until flush()."""
+        """Read the lines that the attempt writes to its status pipe, until flush()."""
         if attempt.status_pipe:
             self._loop.watch(attempt.status_pipe.fd, partial(self._read_status_pipe, attempt))
 
@@ -51,7 +50,8 @@ class UpdateQueue:
         self._schedule()
 
     def flush(self, attempt: ReaperAttempt) -> None:
-        """Send the attempt's pending updates and close its status pipe; before its end is sent."""
+        """Send the pending updates of an attempt and close its status pipe. Called before its
+        `ended` message is sent."""
         self._with_output.pop(attempt.key, None)
         if attempt.reports_output and attempt.written_bytes:
             self._send(messages.encode_grew(attempt))

@@ -146,7 +146,7 @@ def record_progress(
     _RECORD_PROGRESS.run_many(
         tx,
         [
-            # Programs write arbitrary text, but PostgreSQL cannot store NUL.
+            # Replace NUL, which a program's text may contain and PostgreSQL cannot store.
             {
                 "job_id": job_id,
                 "n": n,

@@ -48,14 +48,14 @@ torture:
 	@$(SETUP) test
 	$(BIN)/python -m tests.acceptance.torture --cycles $(CYCLES) --seed $(SEED)
 
-# REPLAY=S replays a seed, PLAN=FILE a saved plan; MUTANT=NAME breaks a lease rule.
+# REPLAY=S replays a seed, PLAN=FILE a saved plan; MUTANT=NAME breaks a rule.
 SEEDS ?= 200
 FIRST ?= 1
 simulate:
 	@$(SETUP) test
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) \
 		$(if $(REPLAY),--seed $(REPLAY)) $(if $(PLAN),--plan $(PLAN)) \
-		$(if $(MUTANT),--mutant $(MUTANT)) $(if $(LARGE),--large)
+		$(if $(MUTANT),--mutant $(MUTANT)) $(if $(LARGE),--large) $(if $(SCALE),--scale)
 
 # Locks are valid for Python 3.11 and newer on all architectures. Hashes only, no addresses.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -21,6 +21,7 @@ from tests.simulation import mutants
 from tests.simulation.cluster import Cluster, RunReport
 from tests.simulation.plan import Plan, encode_plan, read_plan
 from tests.simulation.plan_generator import generate_plan
+from tests.simulation.scale import generate_scale_plan
 from tests.simulation.shrink import shrink
 from tests.simulation.store import StoreFactory
 
@@ -33,8 +34,10 @@ def store_factory() -> StoreFactory:
     return StoreFactory()
 
 
-def plan_of_seed(seed: int, large: bool) -> Plan:
-    if large:
+def plan_of_seed(seed: int, size: str) -> Plan:
+    if size == "scale":
+        return generate_scale_plan(seed)
+    if size == "large":
         return generate_plan(seed, machines=10, jobs=50, hours=2.0)
     return generate_plan(seed)
 
@@ -44,7 +47,7 @@ def run_plan(plan: Plan, mutant: str = "", *, trace: bool = False) -> RunReport:
         return Cluster(plan, store_factory(), trace=trace).run()
 
 
-def run_seeds(seeds: range, large: bool = False, mutant: str = "") -> tuple[list[RunReport], float]:
+def run_seeds(seeds: range, size: str = "", mutant: str = "") -> tuple[list[RunReport], float]:
     """Return the reports, and the CPU time in seconds."""
     try:
         start_s = time.process_time()
@@ -53,7 +56,7 @@ def run_seeds(seeds: range, large: bool = False, mutant: str = "") -> tuple[list
         gc.disable()
         reports = []
         for seed in seeds:
-            reports.append(run_plan(plan_of_seed(seed, large), mutant))
+            reports.append(run_plan(plan_of_seed(seed, size), mutant))
             gc.collect()
         return reports, time.process_time() - start_s
     finally:
@@ -70,7 +73,7 @@ def _run_in_parallel(args: argparse.Namespace) -> Iterator[tuple[list[RunReport]
             range(first, min(first + _SEEDS_PER_TASK, end))
             for first in range(args.first, end, _SEEDS_PER_TASK)
         ]
-        futures = [pool.submit(run_seeds, each, args.large, args.mutant) for each in ranges]
+        futures = [pool.submit(run_seeds, each, args.size, args.mutant) for each in ranges]
         try:
             for future in futures:
                 yield future.result()
@@ -88,7 +91,7 @@ def _report_violation(report: RunReport, args: argparse.Namespace) -> None:
     def has_violation(plan: Plan) -> bool:
         return any(each.startswith(f"{name}:") for each in run_plan(plan, args.mutant).violations)
 
-    small = shrink(plan_of_seed(report.seed, args.large), has_violation)
+    small = shrink(plan_of_seed(report.seed, args.size), has_violation)
     _FOUND.mkdir(exist_ok=True)
     path = _FOUND / f"{args.mutant or name.lower()}.{report.seed}.json"
     path.write_text(encode_plan(small), encoding="utf-8")
@@ -129,13 +132,20 @@ def main() -> int:
     parser.add_argument("--plan", type=Path, help="replay a plan file with a trace")
     parser.add_argument("--mutant", default="", choices=["", *mutants.MUTANTS])
     parser.add_argument("--all", action="store_true", help="continue after a mutant is detected")
-    parser.add_argument("--large", action="store_true", help="10 machines, 50 jobs, 2 hours")
+    parser.add_argument(
+        "--large", dest="size", action="store_const", const="large", default="",
+        help="10 machines, 50 jobs, 2 hours",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scale", dest="size", action="store_const", const="scale",
+        help="20 machines, 50 commands, 600 jobs, no faults of machines",
+    )  # fmt: skip
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--no-shrink", action="store_true")
     args = parser.parse_args()
     if args.seed is None and args.plan is None:
         return _run_and_report(args)
-    plan = read_plan(args.plan) if args.plan else plan_of_seed(args.seed, args.large)
+    plan = read_plan(args.plan) if args.plan else plan_of_seed(args.seed, args.size)
     report = run_plan(plan, args.mutant, trace=True)
     store_factory().close()
     for each in report.violations:

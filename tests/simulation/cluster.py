@@ -12,10 +12,12 @@ from mythjobs.model.life import FINAL
 from tests.simulation import faults
 from tests.simulation.machine import SimMachine
 from tests.simulation.master import SimMaster
+from tests.simulation.placement_checker import PlacementChecker
 from tests.simulation.plan import Plan
+from tests.simulation.queue_view import QueueView
 from tests.simulation.safety_checker import SafetyChecker
 from tests.simulation.simulator import Simulator
-from tests.simulation.store import StoreFactory
+from tests.simulation.store import EndlessTurn, StoreFactory
 from tests.simulation.turn_runner import TurnCrashed
 from tests.simulation.users import SimUsers
 
@@ -37,7 +39,10 @@ class Cluster:
     def __init__(self, plan: Plan, stores: StoreFactory, *, trace: bool = False) -> None:
         self.plan = plan
         self.sim = Simulator(plan.seed, trace=trace, start_ms=plan.start_ms)
-        self.checker = SafetyChecker(self.sim)
+        slots = {f"m{no}": each.get("jobs") for no, each in enumerate(plan.settings, 1)}
+        self.checker = SafetyChecker(self.sim, slots)
+        self._placement = PlacementChecker(self.sim, plan)
+        self._view = QueueView(plan)
         self._stores = stores
         self._live: set[tuple[int, int]] = set()
         self._turns_at_state_check: int | None = None
@@ -46,6 +51,8 @@ class Cluster:
         with self._stores.open_store() as self.store:
             try:
                 self._run()
+            except EndlessTurn as error:
+                self.sim.report_violation("SPIN", str(error))
             except (Exception, TurnCrashed) as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 text = f"{type(error).__name__} {error} in {where.filename}:{where.lineno}"
@@ -60,6 +67,7 @@ class Cluster:
         plan, sim = self.plan, self.sim
         self.master = SimMaster(sim, self.store, plan.rates[0], plan.beat_s)
         self.master.on_commit = self._check_turn
+        self.master.on_start = self._placement.on_master_start
         self._machines = [
             SimMachine(sim, self.master, self.checker, number, plan.rates[number])
             for number in range(1, plan.machines + 1)
@@ -84,14 +92,17 @@ class Cluster:
         if result is None:
             return
         self.sim.count("turns")
-        live = {
-            (job_id, each.n)
+        machines = {
+            (job_id, each.n): machine.name
             for machine in result.state.machines.values()
             for job_id, each in machine.live_attempts.items()
         }
+        live = set(machines)
+        leased = [(machines[key], key) for key in live - self._live]
         if live != self._live:
             for key in self._live - live:
                 self.checker.on_ended(key)
+                self._placement.on_ended(key)
             for job_id, n in live - self._live:
                 if job_id in self.users.cancelled:
                     text = f"{job_id, n} is leased after its cancel was acknowledged"
@@ -100,6 +111,10 @@ class Cluster:
         for on_response, response in committed.responses:
             if isinstance(response, BaseException) and not isinstance(response, MythJobsError):
                 self.sim.report_violation("CRASH", f"{on_response} got {response!r}")
+        if self.store.has_changed():
+            self._view.read(self.store)
+            wall_ms = self.master.clock.wall_ms()
+            self._placement.check(self._view, result.state, leased, wall_ms)
         self._check_store(self.users.all_job_ids(result))
 
     def _check_store(self, job_ids: Sequence[int] | None) -> None:
@@ -127,6 +142,8 @@ class Cluster:
         for job_id, state, code in self._find_unfinished():
             self.sim.report_violation("BOUND", f"job {job_id} is still {state} ({code})")
         self._check_store(None)
+        self._view.read(self.store)
+        self._placement.check_final_state(self._view)
         with self.store.snapshot() as tx:
             tx.cursor.execute(
                 "SELECT job_id, n, outcome FROM attempt WHERE outcome LIKE '%exited%'"

@@ -58,6 +58,17 @@ class HoursChecker:
             self._sim.report_violation("WINDOW", text)
         self._schedule_at_close(machine, program, hours)
 
+    def find_steady_levels(self, machine: ObservedMachine, key: Key) -> list[int] | None:
+        """Return the levels of an attempt's hours, if they have not changed just now."""
+        hours = self._hours.get((machine.name, key))
+        unchanged_ms = self._sim.now_ms - self._changed_ms.get(machine.name, -_TOLERANCE_MS)
+        wall_ms = machine.clock.wall_ms()
+        if hours is None or unchanged_ms < _TOLERANCE_MS:
+            return None
+        if not hours.is_constant(wall_ms - _TOLERANCE_MS, wall_ms):
+            return None
+        return hours.levels(wall_ms)
+
     def _on_change(self, machine: ObservedMachine) -> None:
         self._changed_ms[machine.name] = self._sim.now_ms
         self._sim.call_later(_CLOCK_CHECK_MS, self._check_informed, machine)

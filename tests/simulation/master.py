@@ -38,12 +38,14 @@ class SimMaster:
         self.clock = SimClock(sim, rate, 1_000_000)
         self.process: MasterProcess | None = None
         self.on_commit: Callable[[CommittedTurn], None] = lambda _: None
+        self.on_start: Callable[[], None] = lambda: None
         self._kill_faults = 0  # active faults that keep the process down
         self.start()
 
     def start(self) -> None:
         if not self._kill_faults and self.process is None:
             self.sim.trace("master", "starts")
+            self.on_start()
             try:
                 self.process = MasterProcess(self)
             except StoreFull:
@@ -201,7 +203,7 @@ class MasterProcess:
         if self._due_call is not None:
             self._due_call.cancel()
             self._due_call = None
-        if state.has_batch_upkeep:
+        if state.has_upkeep:
             self._schedule_turn(0)
         elif state.next_due_ms is not None:
             at_ms = self._clock.time_of_wall(state.next_due_ms)

@@ -1,4 +1,4 @@
-"""Mutants: patches that break one lease rule each; the simulation must detect all of them."""
+"""Mutants: patches that break one rule each; the simulation must detect all of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mythjobs.master.attempts import late_results
 from mythjobs.master.handlers import agents
 from mythjobs.master.state import LiveAttempt, Machine, MasterState, load_state
 from mythjobs.protocol import lease_timing
+from tests.simulation.placement_mutants import PLACEMENT_MUTANTS
 
 Patch = tuple[Any, str, Any]
 _NEVER_MS: Final = 2**60
@@ -163,6 +164,7 @@ MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "any-number": _any_number,
     "boot-ids-forgotten": _boot_ids_forgotten,
     "no-rate-margin": _no_rate_margin,
+    **PLACEMENT_MUTANTS,
 }
 
 

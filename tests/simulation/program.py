@@ -34,7 +34,8 @@ class Program:
         self._remaining_ms = round(1000 * float(seconds))
         self._sim = sim
         self._on_exit = on_exit
-        self._running_since_ms = sim.now_ms
+        self._started_ms = self._running_since_ms = sim.now_ms
+        self._active_ms = 0  # before _running_since_ms
         self._exit_call = sim.call_later(self._remaining_ms, self._exit)
 
     def freeze(self, on: bool) -> None:
@@ -44,6 +45,7 @@ class Program:
         if on:
             self._exit_call.cancel()
             self._remaining_ms -= self._sim.now_ms - self._running_since_ms
+            self._active_ms += self._sim.now_ms - self._running_since_ms
         else:
             self._running_since_ms = self._sim.now_ms
             self._exit_call = self._sim.call_later(self._remaining_ms, self._exit)
@@ -59,6 +61,15 @@ class Program:
             self.has_exited = True
             self.killed_by = signal
             self._on_exit(self)
+
+    def usage(self) -> dict[str, float]:
+        """Return durations as a reaper reports them."""
+        now_ms = self._sim.now_ms
+        active_ms = self._active_ms
+        if not self.is_frozen:
+            active_ms += now_ms - self._running_since_ms
+        wall_ms = now_ms - self._started_ms
+        return {"wall_s": wall_ms / 1000, "frozen_s": (wall_ms - active_ms) / 1000}
 
     def _exit(self) -> None:
         self.has_exited = True

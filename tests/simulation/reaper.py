@@ -142,9 +142,11 @@ class SimReaper:
         self._seq += 1
         job, n = attempt.key
         wall_ms = self._machine.clock.wall_ms()
+        program = attempt.program
+        usage = {"wall_s": 0.0} if program is None else program.usage()
         end = {
             "type": "ended", "seq": self._seq, "job": job, "n": n, "outcome": outcome,
-            "usage": {"wall_s": 1.0}, "started_ms": attempt.started_ms, "ended_ms": wall_ms,
+            "usage": usage, "started_ms": attempt.started_ms, "ended_ms": wall_ms,
             "output": [],
         }  # fmt: skip
         self.ends[attempt.key] = end

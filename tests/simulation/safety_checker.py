@@ -6,6 +6,7 @@ may run follows from the messages it received.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from mythjobs.model.silence import IDEMPOTENT
@@ -37,6 +38,7 @@ class GrantedLease:
 
     def __init__(self, grant: m.Grant, sent_ms: int) -> None:
         self.silence = grant.silence
+        self.command = grant.command
         self.lease_s = grant.lease_s
         self.start_deadline_ms = sent_ms + round(1000 * grant.start_by_s)
         self.end_ms = sent_ms
@@ -48,8 +50,11 @@ class GrantedLease:
 
 
 class SafetyChecker:
-    def __init__(self, sim: Simulator) -> None:
+    """slots: how many jobs each machine may run at once; None is unknown."""
+
+    def __init__(self, sim: Simulator, slots: Mapping[str, int | None]) -> None:
         self._sim = sim
+        self._slots = slots
         self.leases: dict[tuple[str, Key], GrantedLease] = {}
         self.running: dict[Key, tuple[ObservedMachine, Program]] = {}
         self.started: dict[Key, str] = {}
@@ -100,6 +105,7 @@ class SafetyChecker:
         for other_machine, other in self.running.values():
             self._check_conflict(machine, program, other_machine, other)
         self.running[key] = machine, program
+        self._check_counts(machine, key, lease.command)
         if lease.lease_s is not None:
             end_ms = machine.clock.time_of_steady(lease.end_ms)
             self._sim.call_at(end_ms, self._check_lease, machine, program)
@@ -117,6 +123,26 @@ class SafetyChecker:
             self._report("I4", text)
         elif program.subject and program.subject == other.subject:
             self._report("SUBJECT", f"{text}, both about {program.subject}")
+
+    def _check_counts(self, machine: ObservedMachine, key: Key, command: str) -> None:
+        """Compare what runs on a machine with its slots, and with the levels of its hours."""
+        commands = [
+            self.leases[machine.name, other].command
+            for other, (where, each) in self.running.items()
+            if where is machine and each.orphaned_ms is None
+        ]
+        slots = self._slots.get(machine.name)
+        if slots is not None and len(commands) > slots:
+            text = f"{machine.name} runs {len(commands)} jobs after the start of {key}"
+            self._report("CEILING", f"{text}; its limit is {slots}")
+        levels = self.hours.find_steady_levels(machine, key)
+        if levels is None:
+            return
+        of_command, of_machine, of_both = levels
+        count, least = commands.count(command), min(of_command, of_both)
+        if len(commands) > of_machine or count > least:
+            text = f"{machine.name} runs {len(commands)} jobs, {count} of {command}"
+            self._report("LEVEL", f"{text}; its hours allow {of_machine} and {least}")
 
     def _silence(self, machine: ObservedMachine, program: Program) -> str:
         return self.leases[machine.name, program.key].silence

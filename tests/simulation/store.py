@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mythjobs.errors import StoreFull
 from mythjobs.store.backends.sqlite import SqliteStore
@@ -18,6 +18,34 @@ from mythjobs.store.transaction import Transaction
 
 _SHM: Final = Path("/dev/shm")
 _RESERVE_BYTES: Final = 4096
+
+
+# A turn of 600 jobs takes some thousands. More statements than this are an endless loop.
+_MAX_STATEMENTS: Final = 20_000
+
+
+class EndlessTurn(BaseException):
+    """A transaction executed too many statements."""
+
+
+class _CountingCursor(sqlite3.Cursor):
+    def execute(self, *args: Any) -> _CountingCursor:
+        connection = self.connection
+        assert isinstance(connection, _CountingConnection)
+        connection.statements += 1
+        if connection.statements > _MAX_STATEMENTS:
+            raise EndlessTurn(f"more than {_MAX_STATEMENTS} statements; the last is {args[0]}")
+        super().execute(*args)
+        return self
+
+
+class _CountingConnection(sqlite3.Connection):
+    """Counts the statements of a transaction, so that a loop in a turn ends as a violation."""
+
+    statements = 0
+
+    def cursor(self, *_: Any) -> Any:
+        return super().cursor(_CountingCursor)
 
 
 class SimStore(SqliteStore):
@@ -31,7 +59,9 @@ class SimStore(SqliteStore):
         self._checked_changes = -1
 
     def _open_writer(self) -> sqlite3.Connection:
-        writer = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
+        writer = sqlite3.connect(
+            ":memory:", isolation_level=None, cached_statements=256, factory=_CountingConnection
+        )
         self._empty.backup(writer)
         for pragma in ("foreign_keys = OFF", "temp_store = MEMORY"):
             writer.execute(f"PRAGMA {pragma}").fetchall()
@@ -40,6 +70,7 @@ class SimStore(SqliteStore):
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         changes = self._writer.total_changes
+        self._writer.statements = 0  # type: ignore[attr-defined]
         with super().transaction() as tx:
             yield tx
             if self.full_faults and self._writer.total_changes != changes:
@@ -49,6 +80,7 @@ class SimStore(SqliteStore):
     @contextmanager
     def snapshot(self, *, long: bool = False) -> Iterator[Transaction]:
         assert not self._writer.in_transaction, "snapshot opened within a turn"
+        self._writer.statements = 0  # type: ignore[attr-defined]
         yield Transaction(self._writer.cursor(), self._dialect)
 
     def has_free_space(self) -> bool:

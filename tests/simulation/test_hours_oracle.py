@@ -27,12 +27,14 @@ def utc_ms(text: str) -> int:
     return int(dt.datetime.fromisoformat(f"{text}+00:00").timestamp()) * 1000
 
 
-def hours(*ranges: str, zone: str = BERLIN, overrides: tuple[tuple[str, int], ...] = ()):
+def hours(
+    *ranges: str, zone: str = BERLIN, overrides: tuple[tuple[str, int], ...] = ()
+) -> ObservedHours:
     return ObservedHours((ranges, (), ()), zone, "finish", 10.0, overrides)
 
 
 @pytest.mark.parametrize(
-    ("ranges", "at", "level"),
+    "ranges, at, level",
     [
         # 02:00 to 03:00 does not exist on 29 March: 01:59 CET is followed by 03:00 CEST.
         ("02:00-03:00", "2026-03-29 00:59", 0),

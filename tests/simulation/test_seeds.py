@@ -13,9 +13,12 @@ import pytest
 
 from tests.simulation.__main__ import run_plan, run_seeds, store_factory
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.placement_scenarios import PLACEMENT_SCENARIOS
 from tests.simulation.plan import read_plan
+from tests.simulation.scale import generate_scale_plan
 from tests.simulation.scenarios import SCENARIOS
 
+ALL_SCENARIOS: Final = {**SCENARIOS, **PLACEMENT_SCENARIOS}
 KEPT_PLANS: Final = Path(__file__).parent / "seeds"
 SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "200"))
 _SEEDS_PER_TEST: Final = 100
@@ -64,9 +67,21 @@ def test_a_kept_plan_shows_no_violation_except_with_its_mutant(path: Path) -> No
         assert run_plan(plan, mutant).violations
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_hundreds_of_jobs_on_twenty_machines_show_no_violation() -> None:
+    report = run_plan(generate_scale_plan(1))
+    assert report.violations == []
+    assert report.counts["starts"] > 500
+
+
+def test_each_mutant_has_a_scenario() -> None:
+    assert ALL_SCENARIOS.keys() == MUTANTS.keys()
+
+
+@pytest.mark.parametrize("name", ALL_SCENARIOS)
 def test_a_scenario_shows_a_violation_only_with_its_mutant(name: str) -> None:
-    plan, properties = SCENARIOS[name]
+    plan, properties = ALL_SCENARIOS[name]
     assert run_plan(plan).violations == []
     violations = run_plan(plan, name).violations
     assert violations

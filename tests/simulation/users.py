@@ -90,8 +90,9 @@ class SimUsers:
         for name in ("not_before", "deadline"):
             if (seconds := arguments.pop(f"{name}_s", None)) is not None:
                 arguments[f"{name}_ms"] = self._master.clock.wall_ms() + 1000 * seconds
+        submitter = arguments.pop("submitter", arguments["subject"] or "anna")
         submit = msgspec.convert(arguments | {"key": f"key {index}", "after": after}, Submit)
-        self._request(requests.SubmitJob(submit, arguments["subject"] or "anna"), index)
+        self._request(requests.SubmitJob(submit, submitter), index)
 
     # Requests, retried until there is a response.
 

@@ -30,7 +30,7 @@ DAILY_WINDOWS: Final = (
     [f"{hour}:40-{(hour + 1) % 24}:20" for hour in range(24)],
     [f"{hour}:10-{hour}:40 at most 1" for hour in range(24)],
 )
-_CLOSINGS: Final = ("finish", "freeze", "requeue", "terminate")
+CLOSINGS: Final = ("finish", "freeze", "requeue", "terminate")
 
 
 def generate_workload(
@@ -65,7 +65,7 @@ def _command(random: Random, number: int) -> Table:
 
 
 def _windows(random: Random) -> Table:
-    table = {"open": random.choice(_WINDOWS), "closing": random.choice(_CLOSINGS)}
+    table = {"open": random.choice(_WINDOWS), "closing": random.choice(CLOSINGS)}
     if table["closing"] not in ("finish", "freeze"):
         table["grace"] = random.choice(("1s", "10s", "60s"))
     return table

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -70,19 +71,24 @@ def test_each_message_of_the_link_is_described(tag: str) -> None:
     assert re.search(rf"`{tag}\b", text), f"docs/protocol.md does not describe {tag}"
 
 
+# Codes of errors that end a master at its start or the connection of a machine, and of base classes.
+INTERNAL_CODES: Final = {"error", "configuration", "state_not_writable", "protocol", "taken"}
+
+
+def all_codes() -> set[str]:
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    return {each.code for each in classes if issubclass(each, errors.MythJobsError)}
+
+
 def codes() -> set[str]:
     """Return the codes of errors that a response of the API can have."""
-    classes = [each for each in vars(errors).values() if isinstance(each, type)]
-    found = {each.code for each in classes if issubclass(each, errors.MythJobsError)}
-    # The others end a master at its start, or the connection of a machine.
-    return (
-        found
-        - {"error", "configuration", "state_not_writable", "protocol", "taken"}
-        - {
-            "illegal_transition",
-            "stale_attempt",
-        }
-    )
+    return all_codes() - INTERNAL_CODES
+
+
+def test_each_internal_code_exists_and_is_not_described_as_one_of_the_api() -> None:
+    assert all_codes() >= INTERNAL_CODES
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    assert [each for each in sorted(INTERNAL_CODES) if f"`{each}`" in text] == []
 
 
 @pytest.mark.parametrize("code", sorted(codes()))

@@ -155,6 +155,8 @@ def test_signal_handlers_of_the_host_are_kept() -> None:
     try:
         assert MythSystem(["true"]).run().outcome == Exited(0)
         assert signal.getsignal(signal.SIGCHLD) is handle
+        # The handler ran, and waited for nothing that the supervisor needs.
+        assert set(received) == {signal.SIGCHLD}
     finally:
         signal.signal(signal.SIGCHLD, before)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 from mythjobs.model.units import MAX_WALL_MS, parse_duration
@@ -21,6 +22,15 @@ def format_short_time(at_ms: int | None, now_ms: int) -> str:
     at = _to_local(at_ms)
     today = at.date() == _to_local(now_ms).date()
     return f"{at:%H:%M}" if today else f"{at:%Y-%m-%d %H:%M}"
+
+
+def format_time_left(at_ms: int, now_ms: int) -> str:
+    """Return the time until an instant, rounded to one unit: `9 s`, `5 min`, `3 h`, `4 d`."""
+    left_s = max(0, math.ceil((at_ms - now_ms) / 1000))
+    for unit, size, least_s in (("d", 86_400, 172_800), ("h", 3600, 6000), ("min", 60, 100)):
+        if left_s >= least_s:
+            return f"{round(left_s / size)} {unit}"
+    return f"{left_s} s"
 
 
 def parse_instant_ms(text: str, now_ms: int) -> int:

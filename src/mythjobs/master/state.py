@@ -79,6 +79,7 @@ class LiveAttempt:
     renewed_ms: int = 0  # arrival of the last heartbeat that listed the attempt (monotonic clock)
     grant_no: int = 0  # number of the grant on the current connection; 0: on an earlier connection
     frozen_by: tuple[str, ...] = ()  # holders of the freeze, as the machine reported them
+    eta_ms: int | None = None  # end that the job's program expects (wall clock)
     # Run windows and limits last sent to the machine on the current connection; "?": none sent.
     sent_hours: Hours | Literal["?"] | None = "?"
     sent_limits: Limits | Literal["?"] = "?"
@@ -91,6 +92,11 @@ class LiveAttempt:
     def with_renewal(self, arrived_ms: int) -> LiveAttempt:
         copy = _copy_attempt(self)
         copy.renewed_ms = arrived_ms
+        return copy
+
+    def with_eta(self, at_ms: int) -> LiveAttempt:
+        copy = _copy_attempt(self)
+        copy.eta_ms = at_ms
         return copy
 
     def with_grant(self, grant_no: int, arrived_ms: int) -> LiveAttempt:

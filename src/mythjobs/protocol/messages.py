@@ -118,6 +118,11 @@ class Frozen(Struct, tag="frozen", frozen=True):
 
 
 class Progress(Struct, tag="progress", frozen=True):
+    """Progress that the job reported; None where it reported nothing.
+
+    eta_s: seconds until its end, counted from when the agent sent this message.
+    """
+
     job: int
     n: int
     percent: float | None = None

@@ -161,7 +161,7 @@ class HistoryEvent(TypedDict):
 
 
 class StoredJob(TypedDict):
-    """A job as the store has it: all fields of ListedJob but `frozen`, which is not stored."""
+    """A job as the store has it: all fields of ListedJob but those that are not stored."""
 
     id: int
     command: str
@@ -194,7 +194,11 @@ class StoredJob(TypedDict):
 
 
 class ListedJob(StoredJob):
+    """eta_ms: when the job's program expects to end, as it reported; None if unknown, frozen or
+    passed."""
+
     frozen: list[str]
+    eta_ms: int | None
 
 
 class Job(ListedJob):
@@ -251,6 +255,8 @@ class MachineRules(TypedDict):
 
 
 class Why(TypedDict):
+    """end_reported: the job's program reported `expected_end_ms`; it is no usual run time."""
+
     id: int
     state: str
     code: str
@@ -258,6 +264,7 @@ class Why(TypedDict):
     machines: list[MachineRules]
     expected_start_ms: int | None
     expected_end_ms: int | None
+    end_reported: bool
 
 
 class MachineSummary(TypedDict):

@@ -121,7 +121,9 @@ def test_progress_is_read_from_output_and_status_fifo(state: StateDir, tmp_path:
             say = 'printf "progress 42.5\\ncomment two\\neta 9\\n" >"$MYTHJOBS_STATUS"'
             await master.grant(2, "/bin/sh", "-c", say, progress="status")
             progress = await master.receive(m.Progress)
-            assert (progress.percent, progress.comment, progress.eta_s) == (42.5, "two", 9.0)
+            assert (progress.percent, progress.comment) == (42.5, "two")
+            assert progress.eta_s is not None
+            assert 0 <= progress.eta_s <= 9
 
     asyncio.run(scenario())
 

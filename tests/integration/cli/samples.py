@@ -49,6 +49,7 @@ def job(job_id: int = 7, **facts: Any) -> dict[str, Any]:
         "failures": 0,
         "losses": 0,
         "frozen": [],
+        "eta_ms": None,
         "rerun_of": None,
         "submitted_ms": 1_800_000_000_000,
         "ended_ms": None,

@@ -1,8 +1,10 @@
 import json
+import re
 from typing import Any
 
 import pytest
 
+from mythjobs.clock import master_now
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import MACHINE, STATUS, attempt, job, succeeded
 from tests.integration.cli.scripted import Master
@@ -23,6 +25,7 @@ WHY: dict[str, Any] = {
     ],
     "expected_start_ms": None,
     "expected_end_ms": None,
+    "end_reported": False,
 }
 
 
@@ -180,6 +183,29 @@ def test_why_shows_the_expected_start_and_end(call: Call, master: Master) -> Non
     line = call("why", "7").out.splitlines()[-1]
     assert line.startswith("expected start 2096-10-02 ")
     assert line.endswith(" (usually 1 h 8 min)")
+
+
+def test_why_shows_the_end_that_the_program_reports(call: Call, master: Master) -> None:
+    end_ms = master_now().wall_ms + 310_000
+    times = {"expected_start_ms": None, "expected_end_ms": end_ms, "end_reported": True}
+    master.answers["GET jobs/7/why"] = {**WHY, "machines": [], **times}
+    line = call("why", "7").out.splitlines()[-1]
+    assert line.startswith("expected end about ")
+    assert line.endswith(" s, says the program)")
+    assert " (in 5 min " in line
+
+
+def test_jobs_and_show_tell_the_time_left(call: Call, master: Master) -> None:
+    running = job(7, state="running", progress=42.0, eta_ms=master_now().wall_ms + 310_000)
+    unknown = job(6, state="running", progress=None, eta_ms=master_now().wall_ms + 9000)
+    master.answers["GET jobs"] = {"jobs": [running, unknown], "next": None}
+    master.answers["GET jobs/7"] = running
+    _, first, second = call("jobs").out.splitlines()
+    assert "running  42 % 5 min  " in first
+    assert "running         9 s  " in second
+    shown = call("show", "7").out
+    assert "state         running, 42 %\n" in shown
+    assert re.search(r"\nexpected end  [^(]*\d\d:\d\d \(in 5 min \d+ s\)\n", shown)
 
 
 def test_status_shows_disabled_and_put_off_commands(call: Call, master: Master) -> None:

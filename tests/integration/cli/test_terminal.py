@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mythjobs.cli.terminal import display_width
+from mythjobs.clock import master_now
 from tests.integration.cli.samples import MACHINE, STATUS, failed, job
 from tests.integration.cli.scripted import Master, environment
 from tests.integration.cli.test_maintenance import WHAT_IF
@@ -50,7 +51,10 @@ def shown(master: Master, *arguments: str, **variables: str) -> str:
 
 @pytest.fixture(autouse=True)
 def answers(master: Master) -> None:
-    running = job(1234567, state="running", progress=40.0, command="transcode-h264", **LONG)
+    running = job(
+        1234567, state="running", progress=40.0, command="transcode-h264",
+        eta_ms=master_now().wall_ms + 310_000, **LONG,
+    )  # fmt: skip
     skewed = {**MACHINE, "clock_ms": 7_200_000, "allow": {"except": ["backup", "transcode-h264"]}}
     late = {
         "name": "transcode-h264", "queued": 31, "running": 0, "oldest_ms": 0, "enabled": True,
@@ -100,7 +104,7 @@ def test_lists_fit_the_terminal_and_have_a_header_line(
 def test_state_progress_and_reason_have_the_colour_of_the_state(master: Master) -> None:
     lines = shown(master, "jobs").splitlines()
     assert "\x1b[36mrunning\x1b[0m" in lines[1]
-    assert "\x1b[36m40 %\x1b[0m" in lines[1]
+    assert "\x1b[36m40 % 5 min\x1b[0m" in lines[1]
     details = shown(master, "show", "7")
     assert "state      \x1b[31mfailed\x1b[0m\n" in details
     assert "reason     \x1b[31mexit code 3\x1b[0m\n" in details

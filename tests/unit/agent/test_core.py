@@ -315,11 +315,33 @@ def test_last_progress_goes_before_the_end() -> None:
     agent.reaper_sends(agent.started(1), {"type": "status", "job": 1, "n": 1, "lines": lines})
     assert m.Progress(1, 1, 42.5, "pass 2", 310.0) in agent.send_all()
     agent.master_acknowledges()
+    agent.now = 100.0
     last = {"type": "status", "job": 1, "n": 1, "lines": ["progress 100"]}
     agent.reaper_sends(last, agent.ended(1), agent.synced())
     progress, ended = agent.send_all()
-    assert progress == m.Progress(1, 1, 100.0, "pass 2", 310.0)
+    assert progress == m.Progress(1, 1, 100.0, "pass 2", 210.0)
     assert isinstance(ended, m.Ended)
+
+
+def test_time_left_is_reported_again_on_a_new_connection_and_after_a_freeze() -> None:
+    agent = AgentHarness()
+    agent.master_sends(agent.make_grant(1, run={"progress": "status"}))
+    lines = {"type": "status", "job": 1, "n": 1, "lines": ["eta 310"]}
+    agent.reaper_sends(agent.started(1), lines)
+    assert m.Progress(1, 1, None, None, 310.0) in agent.send_all()
+    agent.now = 60.0
+    agent.core.on_connected(2)
+    assert m.Progress(1, 1, None, None, 250.0) in agent.send_all()
+    agent.master_acknowledges()
+
+    frozen = {"type": "frozen", "job": 1, "n": 1}
+    agent.reaper_sends({**frozen, "holders": ["user"]})
+    agent.send_all()
+    agent.master_acknowledges()
+    agent.now = 3600.0
+    agent.reaper_sends({**frozen, "holders": ["user", "window"]})
+    agent.reaper_sends({**frozen, "holders": []})
+    assert agent.send_all() == [m.Frozen(1, 1, []), m.Progress(1, 1, None, None, 250.0)]
 
 
 def test_stopping_agent_takes_no_grants() -> None:

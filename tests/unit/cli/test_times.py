@@ -4,7 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mythjobs.cli.times import format_short_time, format_time, parse_instant_ms
+from mythjobs.cli.times import (
+    format_short_time,
+    format_time,
+    format_time_left,
+    parse_instant_ms,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +54,14 @@ def test_relative_clock_and_full_times_are_parsed(text: str, at: int) -> None:
 def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write it like"):
         parse_instant_ms(text, NOW)
+
+
+@pytest.mark.parametrize(
+    "left_s, text",
+    [
+        (-3, "0 s"), (0.2, "1 s"), (9, "9 s"), (99, "99 s"), (100, "2 min"), (310, "5 min"),
+        (5990, "100 min"), (6000, "2 h"), (172_000, "48 h"), (172_800, "2 d"),
+    ],
+)  # fmt: skip
+def test_time_left_has_one_unit(left_s: float, text: str) -> None:
+    assert format_time_left(round(1000 * left_s), 0) == text

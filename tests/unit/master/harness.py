@@ -191,6 +191,16 @@ class Harness:
         with self.store.snapshot() as tx:
             return job.explain_job(tx, self.core.state, job_id, self.now)
 
+    def listed_job(self, job_id: int) -> Mapping[str, Any]:
+        """Return the job as `mythjobs jobs` gets it."""
+        with self.store.snapshot() as tx:
+            listed = job.list_jobs_with_reasons(tx, self.core.state, self.now)["jobs"]
+        return next(each for each in listed if each["id"] == job_id)
+
+    def shown_job(self, job_id: int) -> Mapping[str, Any]:
+        with self.store.snapshot() as tx:
+            return job.read_job_with_reason(tx, self.core.state, self.now, job_id)
+
     def machine_page(self, name: str = "attic") -> Mapping[str, Any]:
         """Return the machine as `mythjobs machines` shows it."""
         [found] = [each for each in self.core.state.machines.values() if each.name == name]

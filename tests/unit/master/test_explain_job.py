@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mythjobs.master import requests
 from mythjobs.master.explain import job as explain_job
 from mythjobs.model import outcome as o
@@ -202,3 +204,74 @@ def test_frozen_time_is_not_part_of_the_learned_run_time(master: Harness) -> Non
         assert master.take_grants() == [job]
         master.finish(attic, job, seconds=30 * HOUR_S, frozen_s=29 * HOUR_S)
     assert master.submit().reason == "starts on attic"
+
+
+def test_the_end_that_a_program_reports_replaces_the_usual_run_time(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    master.learn_run_time(attic, 3600)
+    [job, waiting] = master.queue(2)
+    assert master.take_grants() == [job]
+    master.send_frame(attic, m.Started(job, 1, NOON))
+    assert expected_end(master, job) == (NOON + 3_600_000, False)
+    assert master.listed_job(job)["eta_ms"] is None
+
+    master.send_frame(attic, m.Progress(job, 1, 42.0, None, 310.0))
+    assert expected_end(master, job) == (NOON + 310_000, True)
+    pages = (master.listed_job(job), master.shown_job(job))
+    assert [each["eta_ms"] for each in pages] == [NOON + 310_000] * 2
+    # The waiting job gets the slot then.
+    assert master.explain(waiting)["expected_start_ms"] == NOON + 310_000
+    master.advance(60)
+    master.send_frame(attic, m.Progress(job, 1, 50.0))
+    assert expected_end(master, job) == (NOON + 310_000, True)
+    # A program that goes on after its own estimate: only the usual run time is left.
+    master.advance(300)
+    assert expected_end(master, job) == (NOON + 3_600_000, False)
+    assert master.listed_job(job)["eta_ms"] is None
+
+
+def test_no_end_is_expected_while_a_job_is_frozen_and_none_is_inherited(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define(retry={"failures": 1})
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(attic, m.Started(job, 1, NOON), m.Progress(job, 1, eta_s=310.0))
+    master.send_frame(attic, m.Frozen(job, 1, ["user"]))
+    assert (expected_end(master, job), master.listed_job(job)["eta_ms"]) == ((None, False), None)
+    master.send_frame(attic, m.Frozen(job, 1, []), m.Progress(job, 1, eta_s=200.0))
+    assert master.listed_job(job)["eta_ms"] == NOON + 200_000
+    # A connection that is lost changes nothing.
+    master.disconnect(attic)
+    attic = master.join("attic", 1)
+    assert master.listed_job(job)["eta_ms"] == NOON + 200_000
+    # The master keeps the time in memory only; the agent repeats it.
+    master.restart()
+    attic = master.join("attic", 1)
+    assert master.listed_job(job)["eta_ms"] is None
+    master.send_frame(attic, m.Progress(job, 1, eta_s=190.0))
+    assert master.listed_job(job)["eta_ms"] == NOON + 190_000
+    # The second attempt has reported nothing.
+    master.finish(attic, job, code=1)
+    master.advance(120)
+    assert master.take_grants() == [job]
+    assert (master.listed_job(job)["attempt"], master.listed_job(job)["eta_ms"]) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "eta_s, expected_ms", [(-5.0, None), (0.0, None), (1e300, NOON + 10 * 365 * 86_400_000)]
+)
+def test_a_time_left_out_of_range_is_clamped(
+    master: Harness, eta_s: float, expected_ms: int | None
+) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(attic, m.Started(job, 1, NOON), m.Progress(job, 1, eta_s=eta_s))
+    assert master.listed_job(job)["eta_ms"] == expected_ms
+
+
+def expected_end(master: Harness, job_id: int) -> tuple[int | None, bool]:
+    why = master.explain(job_id)
+    return why["expected_end_ms"], why["end_reported"]

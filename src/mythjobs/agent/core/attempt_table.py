@@ -192,6 +192,16 @@ class AttemptTable:
             attempt.status = status
             self._outbox.queue_progress(attempt)
 
+    def set_frozen(self, attempt: AgentAttempt, holders: tuple[str, ...], now: Now) -> None:
+        """Record and report the holders of an attempt's freeze, if they have changed."""
+        if attempt.phase >= Phase.ENDED or attempt.frozen_by == holders:
+            return
+        changed = bool(attempt.frozen_by) != bool(holders)
+        attempt.frozen_by = holders
+        self._outbox.queue_frozen(attempt)
+        if changed and attempt.status is not None:
+            self.set_status(attempt, attempt.status.with_frozen(bool(holders), now.steady_ms))
+
     def change_watchers(self, attempt: AgentAttempt, change: int) -> None:
         """Add `change` to the number of readers to notify of new output."""
         attempt.watchers += change

@@ -196,13 +196,13 @@ class AgentCore:
         started them. `starting` are the attempts for which it has not yet spawned a process."""
         reported = {(each["job"], each["n"]) for each in attempts}
         self._table.reconcile_reaper(reaper, reported, starting, now)
-        self._apply_reaper_messages(reaper, attempts)
+        self._apply_reaper_messages(reaper, attempts, now)
         self._table.resend_watches(reaper)
         self._enforcer.resend_actions(reaper, now)
         return self._finish_turn(now)
 
     def on_reaper_messages(self, reaper: str, messages: Sequence[Any], now: Now) -> list[Action]:
-        self._apply_reaper_messages(reaper, messages)
+        self._apply_reaper_messages(reaper, messages, now)
         return self._finish_turn(now)
 
     def on_reaper_death(
@@ -340,7 +340,7 @@ class AgentCore:
             attempt.pending_streams.discard(stream)
             self._table.forget_if_done(attempt)
 
-    def _apply_reaper_messages(self, reaper: str, messages: Sequence[Any]) -> None:
+    def _apply_reaper_messages(self, reaper: str, messages: Sequence[Any], now: Now) -> None:
         table = self._table
         for each in messages:
             kind = each["type"]
@@ -354,15 +354,16 @@ class AgentCore:
             if kind == "started":
                 self._record_start(table.mark_running(reaper, key, each["at_ms"]))
             elif kind == "frozen":
-                self._record_frozen(key, tuple(each["holders"]))
+                if attempt := table.attempts.get(key):
+                    table.set_frozen(attempt, tuple(each["holders"]), now)
             elif kind == "ended":
                 table.add_unsynced_end(reaper, each["seq"], self._record_end(reaper, each))
             elif kind == "grew":
                 self._record_output(key, each["output"])
             elif kind == "status":
                 if attempt := table.attempts.get(key):
-                    status = parse_status_lines(attempt.status or JobStatus(), each["lines"])
-                    table.set_status(attempt, status)
+                    status, lines = attempt.status or JobStatus(), each["lines"]
+                    table.set_status(attempt, parse_status_lines(status, lines, now.steady_ms))
 
     def _record_start(self, attempt: AgentAttempt) -> None:
         if attempt.phase is Phase.RUNNING:
@@ -384,12 +385,6 @@ class AgentCore:
         lost = outcome.LostAttempt(attempt.key, attempt.started_ms, [], proof, why)
         self._table.mark_ended(attempt, outcome.ended_from_lost(lost, now))
         self._table.report_end(attempt)
-
-    def _record_frozen(self, key: Key, holders: tuple[str, ...]) -> None:
-        attempt = self._table.attempts.get(key)
-        if attempt is not None and attempt.phase < Phase.ENDED and attempt.frozen_by != holders:
-            attempt.frozen_by = holders
-            self._outbox.queue_frozen(attempt)
 
     def _record_output(self, key: Key, output: OutputWindows) -> None:
         if attempt := self._table.attempts.get(key):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from mythjobs.agent.core.attempt import HEARTBEAT_STATES, AgentAttempt, Phase
+from mythjobs.agent.core.status import JobStatus
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 
@@ -153,7 +154,9 @@ class Outbox:
             if is_last or now.steady_ms >= self._progress_due_ms(each):
                 del self._progress[each]
                 self._progress_sent_ms[each] = now.steady_ms
-                messages.append(m.Progress(*each.key, *(each.status or ())))
+                status = each.status or JobStatus()
+                left_s = status.compute_left_s(now.steady_ms)
+                messages.append(m.Progress(*each.key, status.percent, status.comment, left_s))
 
 
 def _add_end(attempt: AgentAttempt, messages: list[m.AgentMessage]) -> None:

@@ -11,15 +11,36 @@ _MAX_COMMENT_LETTERS: Final = 500
 
 
 class JobStatus(NamedTuple):
-    """Progress that a job reported; a field is None until the job has reported it."""
+    """Progress that a job reported; a field is None until the job has reported it.
+
+    eta_s: seconds left at `eta_from_ms` (CLOCK_BOOTTIME). While the job is frozen `eta_from_ms` is
+    None, because the time left does not pass.
+    """
 
     percent: float | None = None
     comment: str | None = None
     eta_s: float | None = None
+    eta_from_ms: int | None = None
+
+    def compute_left_s(self, now_ms: int) -> float | None:
+        """Return the seconds left now, by the job's last `eta`; None if it reported none."""
+        if self.eta_s is None or self.eta_from_ms is None:
+            return self.eta_s
+        return max(0.0, self.eta_s - (now_ms - self.eta_from_ms) / 1000)
+
+    def with_frozen(self, frozen: bool, now_ms: int) -> JobStatus:
+        """Return the status of the job when it is frozen, or thawed, at `now_ms`."""
+        if self.eta_s is None:
+            return self
+        left_s = self.compute_left_s(now_ms)
+        return self._replace(eta_s=left_s, eta_from_ms=None if frozen else now_ms)
 
 
-def parse_status_lines(status: JobStatus, lines: Iterable[str]) -> JobStatus:
-    """Return `status` updated by the lines that the job wrote. Ignore lines in another format."""
+def parse_status_lines(status: JobStatus, lines: Iterable[str], now_ms: int) -> JobStatus:
+    """Return `status` updated by the lines that the job wrote at `now_ms` (CLOCK_BOOTTIME).
+
+    Ignore lines in another format.
+    """
     for line in lines:
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()
@@ -30,7 +51,7 @@ def parse_status_lines(status: JobStatus, lines: Iterable[str]) -> JobStatus:
             if number is None:
                 continue
             if word == "eta":
-                status = status._replace(eta_s=max(number, 0.0))
+                status = status._replace(eta_s=max(number, 0.0), eta_from_ms=now_ms)
             else:
                 status = status._replace(percent=round(min(max(number, 0.0), 100.0), 1))
     return status

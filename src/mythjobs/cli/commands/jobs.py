@@ -13,7 +13,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, JOB, STATES, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.terminal import Cell
-from mythjobs.cli.times import format_short_time, format_time
+from mythjobs.cli.times import format_short_time, format_time, format_time_left
 from mythjobs.cli.waiting import format_batch, get_reason
 from mythjobs.client.client import Client
 from mythjobs.model.command import RUN
@@ -65,7 +65,7 @@ def jobs(
         (
             each["id"],
             Cell(each["state"], each["state"]),
-            Cell(format_percent(each["progress"]), each["state"]),
+            Cell(_format_done(each, now_ms), each["state"]),
             each["command"],
             _format_subject(each),
             each["priority"] or "",
@@ -133,6 +133,7 @@ def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str | Cell]]:
         f"frozen by {', '.join(job['frozen'])}" if job["frozen"] else "",
     ]
     yield "state", Cell(", ".join(filter(None, state)), job["state"])
+    yield "expected end", _format_end(job, clock.master_now().wall_ms)
     yield "reason", Cell(get_reason(job), job["state"])
     yield "program", _format_program(job)
     yield "subject", job["subject"] or ""
@@ -154,6 +155,19 @@ def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str | Cell]]:
     yield "submitted", format_time(job["submitted_ms"]) + by
     yield "ended", format_time(job["ended_ms"])
     yield "rerun of", f"job {job['rerun_of']}" if job["rerun_of"] else ""
+
+
+def _format_done(job: dict[str, Any], now_ms: int) -> str:
+    """`42 % 5 min`: progress, and the time left that the job's program reported."""
+    left = "" if job["eta_ms"] is None else format_time_left(job["eta_ms"], now_ms)
+    return " ".join(filter(None, (format_percent(job["progress"]), left)))
+
+
+def _format_end(job: dict[str, Any], now_ms: int) -> str:
+    if job["eta_ms"] is None:
+        return ""
+    left = humanize_duration(max(0, job["eta_ms"] - now_ms) / 1000)
+    return f"{format_short_time(job['eta_ms'], now_ms)} (in {left})"
 
 
 def _format_pairs(pairs: dict[str, Any]) -> str:

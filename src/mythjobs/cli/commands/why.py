@@ -63,7 +63,10 @@ def _format_expected(found: dict[str, Any]) -> str:
     start_ms, end_ms = found["expected_start_ms"], found["expected_end_ms"]
     start, end = format_short_time(start_ms, now_ms), format_short_time(end_ms, now_ms)
     parts = [f"start {start}" if start else "", f"end about {end}" if end else ""]
-    if start_ms is not None and end_ms is not None:
+    if end_ms is not None and found["end_reported"]:
+        left = humanize_duration(max(0, end_ms - now_ms) / 1000)
+        parts[1] += f" (in {left}, says the program)"
+    elif start_ms is not None and end_ms is not None:
         parts[1] += f" (usually {humanize_duration((end_ms - start_ms) / 1000)})"
     expected = ", ".join(filter(None, parts))
     return f"expected {expected}" if expected else ""

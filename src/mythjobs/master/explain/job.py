@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from mythjobs.clock import Now
 from mythjobs.errors import NoSuchJob
-from mythjobs.master.attempts import lease_expiry
 from mythjobs.master.catalog import JobClass, read_class
+from mythjobs.master.explain import live_jobs
 from mythjobs.master.isolation import OwnWork
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.placement.placement_pass import current_requirements, list_running
@@ -153,6 +153,7 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
     if job is None:
         raise NoSuchJob(f"there is no job {job_id}")
     machines: list[responses.MachineRules] = []
+    end_reported = False
     if job.state == JobState.QUEUED:
         job_class = read_class(tx, job_facts.read_class_id(tx, job_id))
         view = read_placement_view(tx, state)
@@ -177,8 +178,8 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
         code, sentence = job.reason_code, job.reason or f"the job {job.state}"
         if job.state not in FINAL:
             # The stored reason of a live job tells how an earlier attempt ended: replace it.
-            code, sentence = _describe_live_job(state, job.state, job_id, now)
-        expected = _forecast_running(state, job_id)
+            code, sentence = live_jobs.describe_live_job(state, job.state, job_id, now)
+        expected, end_reported = live_jobs.forecast_live_job(state, job_id, now.wall_ms)
     if job.state not in FINAL:
         sentence = _add_lateness(sentence, job.deadline_ms, now)
     return {
@@ -189,23 +190,8 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
         "machines": machines,
         "expected_start_ms": expected.start_ms if expected and machines else None,
         "expected_end_ms": expected.end_ms if expected else None,
+        "end_reported": end_reported,
     }
-
-
-def _describe_live_job(
-    state: MasterState, job_state: str, job_id: int, now: Now
-) -> tuple[str, str]:
-    """Describe a leased or running job as a reason code and a sentence."""
-    for each in state.machines.values():
-        live = each.live_attempts.get(job_id)
-        if live is None:
-            continue
-        if silent := lease_expiry.describe_silence(each, live, now):
-            return "silent", f"{job_state} on {each.name}, {silent}"
-        if live.frozen_by:
-            return "frozen", f"frozen on {each.name} by {', '.join(live.frozen_by)}"
-        return job_state, f"{job_state} on {each.name}"
-    return job_state, f"{job_state} on a machine"
 
 
 def _add_lateness(sentence: str, deadline_ms: int | None, now: Now) -> str:
@@ -215,20 +201,6 @@ def _add_lateness(sentence: str, deadline_ms: int | None, now: Now) -> str:
     """
     is_late = deadline_ms is not None and deadline_ms <= now.wall_ms
     return f"{sentence}; late: its deadline has passed" if is_late else sentence
-
-
-def _forecast_running(state: MasterState, job_id: int) -> ExpectedTimes | None:
-    """Return start and expected end of a running job, by the usual run time of its command.
-
-    Return None if no usual run time is known, or the job is frozen.
-    """
-    for machine in state.machines.values():
-        live = machine.live_attempts.get(job_id)
-        if live is not None and live.started_ms is not None and not live.frozen_by:
-            typical_s = state.typical_s(live.command_id, machine.machine_id)
-            if typical_s is not None:
-                return ExpectedTimes(live.started_ms, live.started_ms + round(1000 * typical_s))
-    return None
 
 
 def _forecast_queued(
@@ -276,13 +248,16 @@ def _forecast_queued(
 def _find_free_slots_ms(state: MasterState, machine: Machine, now_ms: int) -> list[int]:
     """Return the times at which a machine's slots become free, earliest first.
 
-    Slots whose job has no known run time are left out.
+    Slots whose job has no known end are left out.
     """
     free = [now_ms] * max(machine.max_jobs - len(machine.live_attempts), 0)
     ends = []
     for live in machine.live_attempts.values():
+        end_ms = live_jobs.find_reported_end_ms(live, now_ms)
         typical_s = state.typical_s(live.command_id, machine.machine_id)
-        if typical_s is not None:
+        if end_ms is not None:
+            ends.append(end_ms)
+        elif typical_s is not None:
             began_ms = now_ms if live.started_ms is None else live.started_ms
             ends.append(max(now_ms, began_ms + round(1000 * typical_s)))
     return (free + sorted(ends))[: machine.max_jobs]
@@ -334,20 +309,17 @@ def _add_reasons(tx: Transaction, state: MasterState, now: Now, pages: list[Reco
         if page["state"] == JobState.QUEUED and waits is not None:
             code, sentence = waits.find(page["id"])
         elif page["state"] not in FINAL:
-            code, sentence = _describe_live_job(state, page["state"], page["id"], now)
+            code, sentence = live_jobs.describe_live_job(state, page["state"], page["id"], now)
         else:
             code = ""
         if code:
             sentence = _add_lateness(sentence, page["deadline_ms"], now)
             page["reason"] = {"code": code, "sentence": sentence}
-        page["frozen"] = _frozen_by(state, page["id"])
-
-
-def _frozen_by(state: MasterState, job_id: int) -> list[str]:
-    for each in state.machines.values():
-        if job_id in each.live_attempts:
-            return list(each.live_attempts[job_id].frozen_by)
-    return []
+        found = live_jobs.find_live_job(state, page["id"])
+        page["frozen"] = list(found.attempt.frozen_by) if found else []
+        page["eta_ms"] = (
+            live_jobs.find_reported_end_ms(found.attempt, now.wall_ms) if found else None
+        )
 
 
 class _WaitReasons:

@@ -18,6 +18,8 @@ from mythjobs.store.writes import machines
 
 _MAX_COMMENT = 1000
 _MAX_ZONE = 100
+# A program that expects to run longer is taken to expect this.
+_MAX_ETA_S = 10 * 365 * 86_400
 
 
 def attach_machine(
@@ -131,7 +133,7 @@ class FrameHandler:
                         self._late.add_result(machine, each)
                 case m.Progress():
                     if self._is_live(machine, each.job, each.n):
-                        self._record_progress(each)
+                        self._record_progress(machine, each)
                 case m.Returned():
                     if self._is_live(machine, each.job, each.n, reject=True):
                         self._handle_returned(machine, each)
@@ -171,7 +173,11 @@ class FrameHandler:
             self._late.reject(machine, job_id, n)
         return False
 
-    def _record_progress(self, message: m.Progress) -> None:
+    def _record_progress(self, machine: Machine, message: m.Progress) -> None:
+        if message.eta_s is not None:
+            left_ms = round(1000 * min(max(message.eta_s, 0.0), _MAX_ETA_S))
+            attempt = machine.live_attempts[message.job]
+            machine.live_attempts[message.job] = attempt.with_eta(self._turn.now.wall_ms + left_ms)
         tenths = None if message.percent is None else round(10 * message.percent)
         # The comment comes from the job's output and may have NUL, which PostgreSQL cannot store.
         comment = message.comment and message.comment[:_MAX_COMMENT].replace("\0", "\ufffd")

@@ -1,4 +1,4 @@
-"""Cgroups that hold the process tree of one child each, where the machine allows them."""
+"""Cgroups for the process trees of children, one cgroup per child, if the machine permits them."""
 
 from mythjobs.process.cgroup.leaf import ChildCgroup
 from mythjobs.process.cgroup.pool import CgroupPool, open_cgroup_pool

@@ -1,4 +1,4 @@
-"""One cgroup directory in one hierarchy: reads and writes its files."""
+"""One cgroup directory in one hierarchy of cgroups: reads and writes its files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from collections.abc import Iterator
 
 
 class CgroupDirectory:
-    """A directory below a cgroup mount. A directory or file that is gone is no error."""
+    """A cgroup's directory below a cgroup mount. Except in create(), a missing directory or file is
+    not an error."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def create(self) -> None:
-        """Raises OSError."""
+        """Create the directory. Raises OSError."""
         os.mkdir(self.path, 0o755)
 
     def remove(self) -> bool:
-        """Remove the directory and its children; return False if processes are left (EBUSY)."""
+        """Remove the cgroup and its child cgroups. Return False if processes are left in it, as the
+        kernel refuses the removal then (EBUSY)."""
         for child in self.children():
             child.remove()
         try:
@@ -77,7 +79,7 @@ class CgroupDirectory:
         return int(text) if text.isdigit() else None
 
     def read_keyed_numbers(self, name: str) -> dict[str, int]:
-        """Parse a flat keyed file (cgroup-v2.rst): lines of a key and a number."""
+        """Return the numbers in a flat keyed file (cgroup-v2.rst), whose lines are "KEY NUMBER"."""
         found = {}
         for line in self.read(name).splitlines():
             key, _, value = line.partition(" ")
@@ -86,16 +88,18 @@ class CgroupDirectory:
         return found
 
     def list_pids(self) -> list[int]:
-        """Return the pids in the cgroup and below; omit processes of other pid namespaces (0)."""
+        """Return the pids of the processes in the cgroup and its child cgroups. Processes of other
+        pid namespaces, listed as 0, are omitted."""
         pids = [int(each) for each in self.read("cgroup.procs").split() if each != "0"]
         for child in self.children():
             pids += child.list_pids()
         return pids
 
     def kill_one_by_one(self) -> None:
-        """Kill each process, for kernels before 5.14 and cgroup v1, which lack cgroup.kill.
+        """Kill each process by its pid, where cgroup.kill is missing: before Linux 5.14, in cgroup
+        v1.
 
-        A process that forks meanwhile leaves a child, unless the cgroup is frozen.
+        A child that a process forks meanwhile survives, unless the cgroup is frozen.
         """
         for pid in self.list_pids():
             try:

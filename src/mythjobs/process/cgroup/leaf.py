@@ -11,15 +11,15 @@ from typing import Final
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.process.cgroup.group import CgroupDirectory
 
-# Limits that a controller can enforce, by controller.
+# For each cgroup controller, the limit that it can enforce.
 LIMIT_BY_CONTROLLER: Final = {"memory": "memory", "pids": "processes"}
 
 
 class ChildCgroup:
-    """A cgroup that holds the process tree of one child; its processes cannot leave it.
+    """A cgroup that contains the process tree of one child; the processes cannot leave it.
 
-    The child's stub joins it before the program starts. Methods ignore processes and files that
-    are already gone, and raise nothing.
+    The child's stub joins the cgroup before it executes the program. Methods ignore processes and
+    files that no longer exist, and raise no exceptions.
     """
 
     def __init__(
@@ -29,8 +29,9 @@ class ChildCgroup:
         controllers: Mapping[str, CgroupDirectory],
         release: Callable[[ChildCgroup], None],
     ) -> None:
-        """`controllers` are cgroup v1 directories, created when a limit needs one;
-        `unified_controllers` are the v2 controllers that the parent enables for `unified`."""
+        """`unified` is the directory in the v2 hierarchy, `unified_controllers` are the controllers
+        that its parent enables for it. `controllers` are directories for v1 controllers, each
+        created only when a limit needs it."""
         self.unified = unified
         self._unified_controllers = unified_controllers
         self._controllers = controllers
@@ -44,7 +45,7 @@ class ChildCgroup:
         self._limited_controllers: set[str] = set()
 
     def list_join_files(self) -> list[str]:
-        """Return the cgroup.procs files to which a process writes "0" to join."""
+        """Return the cgroup.procs files to each of which a process writes "0" to join the cgroup."""
         directories = [self.unified, *self.created.values()]
         return [each.file_path("cgroup.procs") for each in directories]
 
@@ -71,10 +72,11 @@ class ChildCgroup:
         return self.unified.read_keyed_numbers("cgroup.events").get("populated", 0) == 0
 
     def open_events(self) -> dict[int, int]:
-        """Return descriptors and their epoll masks; events: the cgroup is empty, a limit was hit.
+        """Return descriptors that report events, with their epoll masks. An event means that the
+        cgroup has become empty or that a limit was hit.
 
-        The cgroup owns the descriptors. On an event call `clear_events`, then `is_empty` and
-        `find_breach`.
+        The descriptors belong to this object. On an event, call `clear_events`, then `is_empty`
+        and `find_breach`.
         """
         if not self._event_masks:
             self._open_event_file(self.unified, "cgroup.events")
@@ -101,7 +103,8 @@ class ChildCgroup:
                     os.eventfd_read(fd)
 
     def read_usage(self) -> Usage:
-        """Return the exact CPU time of all processes that ever ran in it, and the memory peak."""
+        """Return the exact CPU time of all processes that have run in the cgroup for this child,
+        and their memory peak (0 if unknown)."""
         now, before = self.unified.read_keyed_numbers("cpu.stat"), self._cpu_at_start
         user_us = now.get("user_usec", 0) - before.get("user_usec", 0)
         system_us = now.get("system_usec", 0) - before.get("system_usec", 0)
@@ -114,7 +117,8 @@ class ChildCgroup:
         )
 
     def set_limits(self, limits: Limits) -> dict[str, str]:
-        """Set the limits "memory" and "processes"; return those that cannot be set, and why."""
+        """Set the limits "memory" and "processes". Return the limits that cannot be set, each with
+        the reason."""
         unenforced = {}
         for controller, value in (("memory", limits.memory_bytes), ("pids", limits.processes)):
             if value is None and controller not in self._limited_controllers:
@@ -125,7 +129,8 @@ class ChildCgroup:
         return unenforced
 
     def find_breach(self) -> str | None:
-        """Return the limit ("memory" or "processes") that was hit since the last `set_limits`."""
+        """Return the limit ("memory" or "processes") that was hit since the last `set_limits`, or
+        None."""
         for controller in sorted(self._limited_controllers):
             directory = self._find_directory(controller)
             if directory is None:
@@ -135,17 +140,18 @@ class ChildCgroup:
         return None
 
     def close(self) -> None:
-        """Return the cgroup to the pool, or remove it, at the latest once it is empty."""
+        """Return the cgroup to the pool for reuse, or remove it. If it still has processes, the
+        pool removes it later."""
         for fd in [*self._event_masks, *self._extra_fds]:
             os.close(fd)
         self._event_masks.clear()
         self._extra_fds.clear()
         if self._is_frozen:
-            # The next process to join would otherwise be frozen at once.
+            # Thaw it: a process that joins a frozen cgroup is frozen at once.
             self.thaw()
         self._release(self)
 
-    # Controllers.
+    # Methods for single controllers.
 
     def _find_directory(self, controller: str) -> CgroupDirectory | None:
         if controller in self._unified_controllers:
@@ -165,7 +171,8 @@ class ChildCgroup:
             except OSError:
                 return False
             self.created[controller] = directory
-            # Processes already inside join now; new ones join all directories before exec.
+            # Move the processes that are in the v2 directory into the new v1 directory, too. A new
+            # child joins all directories before exec.
             for pid in self.list_pids():
                 directory.write("cgroup.procs", str(pid))
         self._hits_before[controller] = _count_limit_hits(directory, controller)
@@ -182,7 +189,8 @@ class ChildCgroup:
         self._event_masks[fd] = select.EPOLLPRI
 
     def _open_memory_events_v1(self, directory: CgroupDirectory) -> None:
-        """Cgroup v1 notifies through an eventfd (cgroup-v1/memory.rst, "OOM control")."""
+        """Watch for out-of-memory kills in a v1 cgroup, which notifies through an eventfd
+        (cgroup-v1/memory.rst, "OOM control")."""
         try:
             control = os.open(directory.file_path("memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -196,7 +204,8 @@ class ChildCgroup:
 def _write_memory_limit(directory: CgroupDirectory, value: int | None) -> bool:
     if directory.has_file("memory.max"):
         text = "max" if value is None else str(value)
-        # Kill the tree as a whole: a partly killed tree gives no valid result.
+        # Let the kernel kill the whole tree when memory runs out: a job some of whose processes
+        # were killed can end with a wrong result.
         directory.write("memory.oom.group", "1")
         directory.write("memory.swap.max", "max" if value is None else "0")
         return directory.write("memory.max", text)
@@ -210,7 +219,7 @@ def _memory_events_file(directory: CgroupDirectory) -> str:
 
 
 def _count_limit_hits(directory: CgroupDirectory, controller: str) -> int:
-    """Return how often the limit was hit; the counter never decreases."""
+    """Return how often the controller's limit was hit; the kernel's counter never decreases."""
     if controller == "pids":
         return directory.read_keyed_numbers("pids.events").get("max", 0)
     return directory.read_keyed_numbers(_memory_events_file(directory)).get("oom_kill", 0)

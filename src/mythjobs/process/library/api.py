@@ -38,28 +38,29 @@ class MythSystem:
     """A program and how to run it. `start` and `run` may be called repeatedly, from any thread.
 
     argv: the program, searched in the PATH of its environment, and its arguments; text or bytes.
-    executable: the file to execute if it is not argv[0], which the program still gets.
+    executable: the file to execute in place of argv[0]; argv is still passed to the program.
     stdin: None (empty), bytes (through a pipe), a path, a file or descriptor, PIPE
         (`process.stdin.write`) or INHERIT.
     stdout, stderr: BUFFERED (`process.stdout.read()`), PIPE (`for chunk in process.stdout`), a
         path to append to, a file or descriptor, NULL or INHERIT; stderr also MERGED.
     keep: bytes of the head and of the tail of a BUFFERED stream to keep, or ALL.
-    env: the whole environment; None inherits ours and adds MYTHSYSTEM_TREE, which marks the
-        processes of this tree.
+    env: the whole environment; None inherits this process's own and adds MYTHSYSTEM_TREE, which
+        marks the processes of this tree.
     env_add: variables to add to the environment or to replace in it.
-    pass_fds: descriptors that stay open in the program, under the same numbers. Then start()
-        returns after exec, and they may be closed.
-    nice, io, umask, user, rlimits: take effect before its first instruction. `io` is "idle" or
-        "best-effort:0" to "best-effort:7", `user` a name, `rlimits` maps a number
+    pass_fds: descriptors that stay open in the program, under the same numbers. With them, start()
+        returns only after exec; the caller may close them then.
+    nice, io, umask, user, rlimits: take effect before the program's first instruction. `io` is
+        "idle" or "best-effort:0" to "best-effort:7", `user` a name, `rlimits` maps a number
         (resource.RLIMIT_…) to (soft, hard).
-    contain: run the tree in a cgroup if available; limits on the tree request one anyway.
-    best_effort: start although a limit cannot be enforced here; `unenforced` lists those.
-    session: False keeps it in our session and process group (for programs on a terminal).
+    contain: run the process tree in a cgroup if possible; limits on the tree imply this.
+    best_effort: start even if a limit cannot be enforced here; `unenforced` lists these limits.
+    session: False keeps the program in this process's session and process group, as a program on a
+        terminal needs.
     leave_daemons: do not end processes that outlive the program.
-    at_exit: "end" or "leave" the program when our process exits.
+    at_exit: "end" or "leave" the program when this process exits.
 
-    Raises ValueError for arguments that no program can be given. Every other failure is an
-    outcome.
+    Raises ValueError for arguments that are invalid for any program. Every other failure is
+    reported as the program's outcome.
     """
 
     def __init__(
@@ -118,18 +119,20 @@ class MythSystem:
 
     @classmethod
     def shell(cls, text: str, *args: Text, **more: object) -> MythSystem:
-        """Run constant text with the Bourne shell. `args` are its "$1", "$2", …: data that the
-        shell does not parse. `more` are keyword arguments of MythSystem."""
+        """Return a MythSystem that runs `text` with /bin/sh. `text` must be constant; pass data as
+        `args`, which the shell sees as "$1", "$2", … and does not parse. `more` are keyword
+        arguments of MythSystem."""
         return cls(["/bin/sh", "-c", text, "sh", *args], **more)  # type: ignore[arg-type]
 
     @staticmethod
     def adopt_orphans() -> None:
-        """Become the parent of descendants that daemonize (PR_SET_CHILD_SUBREAPER), and reap
-        them. Applies to the whole process and cannot be undone."""
+        """Make this process the parent of descendants whose parent dies (PR_SET_CHILD_SUBREAPER),
+        and reap them. This applies to the whole process and cannot be undone."""
         supervisor_thread().adopt_orphans()
 
     def start(self) -> Process:
-        """Start the program and return at once. `pid` and the outcome tell if that failed."""
+        """Start the program and return without waiting for exec. If the start fails, `pid` of the
+        returned Process is None and its outcome says why."""
         child = LibraryChild(self._make_spec())
         return Process(child, *start_child(child))
 
@@ -141,7 +144,8 @@ class MythSystem:
         try:
             return Process(child, *start_child(child)).done()
         except BaseException:
-            # Usually Ctrl-C, perhaps during the start: nothing else can stop this program.
+            # Stop the program: after this exception, usually KeyboardInterrupt and perhaps during
+            # the start, the caller has no handle with which to stop it.
             stop_child(child)
             raise
 
@@ -162,7 +166,8 @@ class MythSystem:
 
 
 def _encode(text: Path) -> bytes:
-    """Encode for the kernel. Raises ValueError (UnicodeEncodeError is one)."""
+    """Return the text as bytes for the kernel. Raises ValueError if it cannot be encoded or
+    contains a NUL byte."""
     try:
         data = os.fsencode(text)
     except TypeError:
@@ -183,7 +188,8 @@ def _encode_environment(env: Variables) -> dict[bytes, bytes]:
 
 
 def _marked_environment(mark: str) -> dict[bytes, bytes]:
-    """Return our environment with `mark` appended to the marks of the trees that we are in."""
+    """Return this process's environment with `mark` in MYTHSYSTEM_TREE, after the marks of the
+    process trees that this process belongs to itself."""
     environment = dict(os.environb)
     name = TREE_VARIABLE.encode()
     above = environment.get(name, b"")
@@ -213,7 +219,7 @@ def _check_stream(given: Stdio | Path | IO[bytes] | int | None) -> Stdio | File:
         given.fileno()
     except AttributeError:
         raise ValueError(f"must be a path, a descriptor or an open file: {given!r}") from None
-    # The object, not the number: it keeps the file open.
+    # Return the file object rather than its descriptor: the object keeps the file open.
     return given
 
 
@@ -230,7 +236,8 @@ def _make_setup(
     user: str | None,
     rlimits: Mapping[int, tuple[int, int]] | None,
 ) -> ChildSetup:
-    """Raises ValueError for values that are invalid on every machine."""
+    """Return the settings that the child applies before exec. Raises ValueError for values that are
+    invalid on every machine, and for an unknown user."""
     if not (nice or io or umask is not None or user or rlimits):
         return NO_SETUP
     if io:
@@ -247,7 +254,7 @@ def _make_setup(
 
 
 def _find_user(name: str) -> User:
-    """Return the user with all groups of a login. Raises ValueError."""
+    """Return the user with all groups that a login gives. Raises ValueError for an unknown user."""
     try:
         found = pwd.getpwnam(name)
     except KeyError:

@@ -1,4 +1,4 @@
-"""Buffer of a child's output: keeps the head and the tail, and counts the dropped bytes."""
+"""Buffer of a child's output: keeps its head and tail, and counts the bytes dropped between."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from typing import Final
 
 from mythjobs.process.library.chunks import Chunks, Lines
 
-# Larger output goes into an unnamed file.
+# Output up to this size is kept in memory, larger output in an unnamed file.
 _MEMORY_BYTES: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
-# Head and tail of each stream that are kept by default.
+# Bytes of a stream's head and tail that are kept by default.
 DEFAULT_KEEP: Final = (4 * 2**20, 12 * 2**20)
 
 
 class Buffer:
-    """Accepts all output of a child without blocking it.
+    """Output of a child, which never blocks the child: the first `head_bytes` and the last
+    `tail_bytes` are kept, the bytes between are dropped and counted.
 
-    Keeps the first `head_bytes` and the last `tail_bytes`; drops and counts the bytes between.
-    Any number of threads may read while the child writes. Bytes that a full disk does not take
-    are counted as dropped.
+    Any number of threads may read while the child writes. Bytes that a full disk refuses are
+    counted as dropped.
     """
 
     def __init__(self, head_bytes: int, tail_bytes: int | None) -> None:
-        """`tail_bytes` None keeps everything."""
+        """Create an empty buffer. With `tail_bytes` None it keeps all output."""
         self._head_bytes = head_bytes
         self._tail_bytes = tail_bytes
         self._memory: bytearray | None = bytearray()
         self._fd = -1
         self._head_size = 0
-        # Offset in the stream from which the ring holds the output; None while the head grows.
+        # Offset in the stream at which the ring buffer's content may begin, as bytes before are in
+        # the head or lost; None while the head is not full.
         self._tail_start: int | None = None
         self._closed = False
-        # Reentrant: a signal handler may read while it interrupts a read.
+        # Reentrant, because a signal handler may read while it interrupts a read.
         self._lock = threading.RLock()
-        # Threads and tasks that wait for output or its end.
+        # To wake threads (_changed) and asyncio tasks (_tasks) that wait for output or its end.
         self._changed: threading.Condition | None = None
         self._tasks: list[Callable[[], None]] = []
         self._written = 0
 
-    # Called by the supervisor (Sink).
+    # Methods of Sink, called by the supervisor.
 
     def write(self, data: memoryview, /) -> None:
         with self._lock:
@@ -69,7 +70,7 @@ class Buffer:
             self._tasks.pop()()
 
     def forget(self) -> None:
-        """In a fork of this process, which has no thread that would write."""
+        """Mark the buffer as ended in a forked child, where no thread writes to it any more."""
         self._lock = threading.RLock()
         self._changed = None
         self._tasks.clear()
@@ -88,7 +89,7 @@ class Buffer:
                 self._tail_bytes is None or self._head_size < self._head_bytes
             ):
                 return
-            # Bytes that the disk did not take are lost; the tail begins after them.
+            # The tail follows the head, unless the disk refused bytes: then it begins after these.
             self._tail_start = self._head_size if done == len(part) else self._written
             if done < len(part):
                 return
@@ -102,15 +103,15 @@ class Buffer:
         try:
             self._fd = _open_unnamed_file()
         except OSError:
-            # No disk: keep the head as it is, and a tail of limited size, in memory.
+            # No file can be created: keep the head at its present size and a small tail in memory.
             self._fd = os.memfd_create("output", os.MFD_CLOEXEC)
             self._head_bytes = len(memory)
             self._tail_bytes = min(_MEMORY_BYTES, self._tail_bytes or _MEMORY_BYTES)
         self._head_size = self._write_at(memoryview(memory), 0)
 
     def _write_tail(self, offset: int, data: memoryview) -> None:
-        """Write into the ring, which follows the head in the file. The byte at offset o of the
-        stream is at o modulo the size of the ring."""
+        """Write `data`, which begins at `offset` of the stream, to the ring buffer after the head
+        in the file. The byte at offset o of the stream is at position o modulo the ring's size."""
         size = self._tail_bytes
         if not data:
             return
@@ -136,27 +137,29 @@ class Buffer:
             pass
         return done
 
-    # Called by readers.
+    # Methods for readers.
 
     @property
     def written_bytes(self) -> int:
-        """Bytes that the child has written."""
+        """Number of bytes that the child has written."""
         return self._written
 
     @property
     def dropped_bytes(self) -> int:
-        """Bytes written that are not kept."""
+        """Number of bytes that the child has written but that are not kept."""
         with self._lock:
             return self._count_dropped()
 
     def head(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes of the head; of all output if nothing was dropped."""
+        """Return the first bytes of the output, at most `size`: of the kept head, or of the whole
+        output if nothing was dropped."""
         with self._lock:
             most = self._head_size if self._count_dropped() else self._written
             return self._read_between(0, most if size < 0 else min(size, most))
 
     def tail(self, size: int = -1) -> bytes:
-        """Return at most `size` last bytes of the tail; of all output if nothing was dropped."""
+        """Return the last bytes of the output, at most `size`: of the kept tail, or of the whole
+        output if nothing was dropped."""
         with self._lock:
             begin = self._written - self._tail_size() if self._count_dropped() else 0
             if size >= 0:
@@ -175,24 +178,23 @@ class Buffer:
         return self.read()
 
     def __iter__(self) -> Chunks:
-        """Iterate with `for` or `async for`, from the beginning until the child has ended. A slow
-        reader misses bytes that are dropped before it reads them."""
+        """Iterate over chunks with `for` or `async for`, from the beginning until the child has
+        ended. A slow reader misses bytes that are dropped before it reads them."""
         cursor = _Cursor(self)
         return Chunks(cursor.read, cursor.read_async)
 
     __aiter__ = __iter__
 
     def lines(self) -> Lines:
-        """Iterate over lines with their newline, like iterating over chunks. A line lacks it at
-        the end, and where bytes were dropped."""
+        """Iterate over lines with `for` or `async for`. A line includes its newline, which it lacks
+        at the end of the output and before dropped bytes."""
         cursor = _Cursor(self)
         return Lines(cursor.read, cursor.read_async, lambda: cursor.follows_gap)
 
     def read_now(self, offset: int) -> tuple[int, bytes] | None:
-        """Return a chunk from `offset` or the next kept byte, after its offset.
-
-        The chunk is empty at the end of the output; None if it has not arrived.
-        """
+        """Return (offset of the chunk, chunk) from `offset` or, if the bytes there were dropped,
+        from the next kept byte. The chunk is empty at the end of the output. Return None if no
+        output has arrived there yet."""
         with self._lock:
             while offset < self._written:
                 offset, data = self._read_part(offset, _CHUNK)
@@ -201,7 +203,7 @@ class Buffer:
             return (offset, b"") if self._closed else None
 
     def wait(self, offset: int) -> None:
-        """Wait for output beyond `offset`, or the end."""
+        """Block until there is output beyond `offset`, or the output has ended."""
         with self._lock:
             while offset >= self._written and not self._closed:
                 if self._changed is None:
@@ -220,7 +222,7 @@ class Buffer:
                 future.set_result(None)
 
         def wake() -> None:
-            # RuntimeError: the event loop was closed meanwhile.
+            # RuntimeError is raised if the asyncio loop was closed meanwhile.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(resolve)
 
@@ -251,7 +253,8 @@ class Buffer:
         return b"".join(parts)
 
     def _read_part(self, offset: int, size: int) -> tuple[int, bytes]:
-        """Return at most `size` bytes from `offset` or the next kept byte, after their offset."""
+        """Return (offset of the first byte, at most `size` bytes) from `offset` or, if the bytes
+        there were dropped, from the next kept byte."""
         if self._memory is not None:
             return offset, bytes(self._memory[offset : offset + size])
         if offset < self._head_size:
@@ -275,7 +278,7 @@ class _Cursor:
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self._offset = 0
-        # Bytes were dropped before the chunk read last.
+        # True if bytes were dropped directly before the last chunk that was read.
         self.follows_gap = False
 
     def read(self) -> bytes:
@@ -295,12 +298,13 @@ class _Cursor:
 
 
 def _open_unnamed_file() -> int:
-    """Return a file in $TMPDIR or /tmp that is deleted when closed. Raises OSError."""
+    """Return the descriptor of a file in $TMPDIR or /tmp that has no name, so that it vanishes when
+    closed. Raises OSError."""
     directory = os.environ.get("TMPDIR") or "/tmp"
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | os.O_EXCL, 0o600)
     except OSError:
-        # The file system does not support O_TMPFILE.
+        # The file system does not support O_TMPFILE: create a file and unlink its name.
         path = os.path.join(directory, f".mythsystem-{os.getpid()}-{os.urandom(8).hex()}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.unlink(path)

@@ -1,4 +1,4 @@
-"""Children started through MythSystem: what they were started with, and who waits for them."""
+"""A child started through MythSystem: its specification, open resources, and waiting callers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from mythjobs.process.supervise.tree_mark import choose_mark
 
 
 class LibraryChild(Child):
-    """Has no reference to the caller's pipe ends: dropping an end closes it."""
+    """A child started through MythSystem. It must not reference the caller's pipe ends: these are
+    closed when the caller drops its last reference."""
 
     __slots__ = (
         "_callbacks_lock", "_done_callbacks", "at_exit", "ended", "resources", "spec", "started",
@@ -32,9 +33,9 @@ class LibraryChild(Child):
         self.best_effort = spec.best_effort
         self.at_exit = spec.at_exit
         self.resources = StartResources()
-        # Also what a failing start has opened.
+        # Shared with `resources`, so that streams which a failing start has opened get closed too.
         self.streams = self.resources.streams
-        # Reentrant: a signal handler may wait for the child.
+        # Reentrant, because a signal handler may wait for the child.
         self._callbacks_lock = threading.RLock()
         self._done_callbacks: list[Callable[[], None]] | None = []
         self.started = Latch()
@@ -44,10 +45,11 @@ class LibraryChild(Child):
     def may_outlive_supervisor(self) -> bool:
         return self.leave_daemons or self.at_exit == "leave"
 
-    # Start.
+    # Methods for the start.
 
     def open_resources(self, umask: int) -> CallerStreams:
-        """Open what the program needs, in the caller's thread. Raises CannotStart, OSError."""
+        """Open the program's streams and working directory, in the caller's thread. Return the
+        caller's ends. Raises CannotStart, OSError."""
         return self.resources.open(self.spec, umask)
 
     def prepare(self) -> Program:
@@ -59,10 +61,11 @@ class LibraryChild(Child):
     def close_fd(self, fd: int) -> None:
         descriptors.close(fd)
 
-    # End.
+    # Methods for the end.
 
     def mark_ended(self) -> None:
-        """Outcome, usage and output are final: wake waiting threads and call the callbacks."""
+        """Wake the threads that wait for the end, and call the callbacks. Outcome, usage and output
+        must be final."""
         if self.resources.feed:
             self.resources.feed.close()
         for stream in self.streams:
@@ -79,7 +82,8 @@ class LibraryChild(Child):
         return self._done_callbacks is None
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
-        """Call `callback` in the supervisor's thread at the end, or here if it has ended."""
+        """Call `callback` in the supervisor's thread when the child ends; if it has ended already,
+        call it at once in the calling thread."""
         with self._callbacks_lock:
             if self._done_callbacks is not None:
                 self._done_callbacks.append(callback)

@@ -1,17 +1,17 @@
-"""Iterators over output: chunks and lines, for `for` and for `async for`."""
+"""Iterators over a child's output in chunks and in lines, for `for` and `async for`."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-# Return the next chunk of output; empty at its end.
+# Functions that return the next chunk of output, b"" at the end of the output.
 Read = Callable[[], bytes]
 ReadAsync = Callable[[], Awaitable[bytes]]
 
 
 class Chunks:
-    """Iterator over chunks as they arrive."""
+    """Iterator over the chunks of an output as they arrive."""
 
     def __init__(self, read: Read, read_async: ReadAsync) -> None:
         self._read = read
@@ -35,10 +35,10 @@ class Chunks:
 
 
 class Lines:
-    """Iterator over lines with their newline; the last line of the output may lack it.
+    """Iterator over the lines of an output, with their newline; the last line may lack it.
 
-    `follows_gap` returns whether bytes were dropped before the chunk read last; the line before
-    a gap has no newline.
+    `follows_gap` returns whether bytes were dropped before the last chunk that was read. The line
+    that such a gap cuts off has no newline.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Lines:
         self._read_async = read_async
         self._follows_gap = follows_gap
         self._lines: deque[bytes] = deque()
-        # Chunks of a line whose end has not arrived. Joined once: a line may have many.
+        # Parts of a line whose end has not arrived. They are joined only once, at its end: a long
+        # line may arrive in many chunks.
         self._parts: list[bytes] = []
 
     def __iter__(self) -> Lines:
@@ -73,7 +74,8 @@ class Lines:
         return self._lines.popleft()
 
     def _add(self, data: bytes) -> bool:
-        """Split a chunk; an empty one is the end. Return False if nothing is left."""
+        """Split a chunk into lines; an empty chunk means the end of the output. Return False at the
+        end if no unfinished line is left."""
         if self._parts and self._follows_gap():
             self._end_line()
         *whole, rest = data.split(b"\n")

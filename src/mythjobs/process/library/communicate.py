@@ -1,4 +1,4 @@
-"""Writing all input and reading all output of a program, without deadlock."""
+"""Process.communicate(): writes all input and reads all output of a program without deadlock."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mythjobs.process.library.spec import CallerStreams
 
 
 class Output(NamedTuple):
-    """Output of a program; None for a stream that is neither BUFFERED nor a PIPE."""
+    """Output of a program. A stream that is neither BUFFERED nor a PIPE is None."""
 
     stdout: bytes | None
     stderr: bytes | None
 
 
 class Communication:
-    """Exchange with one program. After a timeout it continues where it was."""
+    """State of communicate() for one program: after a timeout, the next call continues there."""
 
     def __init__(self, streams: CallerStreams) -> None:
         self._streams = streams
@@ -35,7 +35,8 @@ class Communication:
         self._left = memoryview(bytes(data))
 
     def exchange(self, deadline_s: float | None) -> bool:
-        """Write and read until all is done; return False at the deadline (time.monotonic())."""
+        """Write the input and read the output until both are at their end. Return False if the
+        deadline, a time of time.monotonic(), passes first."""
         while True:
             self._write()
             by_fd = {each.fileno(): each for each in self._readers() if each.can_read_ahead}
@@ -57,7 +58,7 @@ class Communication:
                     by_fd[fd].read_ahead()
 
     def collect(self) -> Output:
-        """Return the output. The same again for every call."""
+        """Return the whole output. Further calls return the same object."""
         if self._output is None:
             self._output = Output(_take(self._streams.stdout), _take(self._streams.stderr))
         return self._output
@@ -67,7 +68,7 @@ class Communication:
         return [each for each in streams if isinstance(each, Reader)]
 
     def _write(self) -> None:
-        """Write what the pipe takes, and close it after the last byte."""
+        """Write as much input as the pipe takes, and close the pipe after the last byte."""
         writer = self._streams.stdin
         if writer is None:
             return
@@ -75,7 +76,8 @@ class Communication:
             count = writer.write_now(self._left)
             if count == 0:
                 return
-            # None: the program reads no more, which is no error. It may need only the beginning.
+            # With count None the program reads no more: drop the rest. This is no error, as a
+            # program may need only the beginning of its input.
             self._left = self._left[len(self._left) if count is None else count :]
         writer.close()
 

@@ -9,12 +9,12 @@ from mythjobs.model.outcome import Exited, Outcome, describe
 from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.spec import CallerStreams
 
-# Last line of stderr in the sentence of a failure.
+# Maximum length of the quotation from stderr in ProgramFailed's sentence.
 _MAX_QUOTED: Final = 200
 
 
 class ProgramFailed(Exception):
-    """Raised by `Done.check()`; the text is a sentence, `done` has the details."""
+    """Raised by Done.check(). Its text is a sentence for users; `done` has the details."""
 
     def __init__(self, sentence: str, done: Done) -> None:
         super().__init__(sentence)
@@ -24,8 +24,9 @@ class ProgramFailed(Exception):
 class Done:
     """An ended program: outcome, usage and kept output.
 
-    exit_code: that of the program; None if it was not started, or killed by a signal.
-    unenforced: a sentence per limit that could not be enforced; only with best_effort.
+    exit_code: exit code of the program; None if it was not started or was killed by a signal.
+    unenforced: one sentence for each limit that could not be enforced, for programs started with
+        `best_effort`.
     """
 
     __slots__ = ("_program", "_streams", "exit_code", "outcome", "unenforced", "usage")
@@ -48,7 +49,7 @@ class Done:
 
     @property
     def ok(self) -> bool:
-        """Whether the program exited with 0."""
+        """True if the program exited with 0."""
         return self.outcome == Exited(0)
 
     def check(self) -> Done:
@@ -64,12 +65,12 @@ class Done:
 
     @property
     def stdout(self) -> Buffer:
-        """Raises ValueError if it was not BUFFERED."""
+        """The kept output. Raises ValueError if the stream was not BUFFERED."""
         return _require_buffer(self._streams.stdout, "stdout")
 
     @property
     def stderr(self) -> Buffer:
-        """Raises ValueError if it was not BUFFERED."""
+        """The kept output. Raises ValueError if the stream was not BUFFERED."""
         return _require_buffer(self._streams.stderr, "stderr")
 
     def __repr__(self) -> str:

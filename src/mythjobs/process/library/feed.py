@@ -1,4 +1,4 @@
-"""Input given as bytes: written to the child's stdin by the supervisor's thread."""
+"""Input that the caller passes as bytes; the supervisor's thread writes it to the child's stdin."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from mythjobs.process.library.pipes import write_without_sigpipe
 
 
 class InputFeed:
-    """Writes bytes into a pipe as the child reads them, then closes it."""
+    """Writes bytes into the child's stdin pipe as the child reads them, then closes the pipe."""
 
     def __init__(self, fd: int, data: bytes) -> None:
         self.fd = descriptors.register(fd, self)
         self._left = memoryview(data)
         os.set_blocking(fd, False)
-        # Most input fits into the pipe, and nothing more is to be done.
+        # Write now: most input fits into the pipe, and the supervisor's thread has no work then.
         if self.write():
             self.close()
 
     def write(self) -> bool:
-        """Write what the pipe takes; return whether all is written or the child reads no more."""
+        """Write as much as the pipe takes. Return True if all is written, or if the child has
+        closed its end."""
         try:
             while self._left:
                 self._left = self._left[write_without_sigpipe(self.fd, self._left) :]

@@ -27,7 +27,7 @@ from mythjobs.process.supervise.supervisor import Supervisor
 if TYPE_CHECKING:
     import asyncio
 
-# Ten years.
+# Longest accepted grace period: ten years.
 _MAX_GRACE_S: Final = 3.2e8
 
 
@@ -41,17 +41,18 @@ class Stopping:
 
 
 class Process:
-    """A started program. If the handle is dropped, the program continues and is reaped.
+    """Handle of a started program. If the handle is dropped, the program continues, and is reaped.
 
-    Leaving the context manager closes the pipes and waits for the end; if the block raised, the
-    program is terminated first. All methods may be called from any thread. A fork of this
-    process has no children of its parent: there the methods raise ValueError.
+    Leaving a `with` block closes the pipes and waits for the end of the program; if the block
+    raised an exception, the program is terminated first. All methods may be called from any
+    thread. In a forked child of this process they raise ValueError: the program is not its child.
     """
 
     def __init__(
         self, child: LibraryChild, streams: CallerStreams, thread: SupervisorThread | None
     ) -> None:
-        """`thread` is None if it could not be created; then the child has ended."""
+        """Create the handle of `child`. `thread` is the supervisor's, or None if it could not be
+        created; the child then counts as not started and has ended."""
         self._child = child
         self._streams = streams
         self._thread = thread
@@ -62,46 +63,49 @@ class Process:
 
     @property
     def stdin(self) -> Writer:
-        """Raises ValueError if stdin is not a PIPE."""
+        """Writer to the program's stdin. Raises ValueError if stdin is not a PIPE."""
         if self._streams.stdin is None:
             raise ValueError("stdin is not a PIPE; start the program with stdin=PIPE")
         return self._streams.stdin
 
     @property
     def stdout(self) -> Reader | Buffer:
-        """Raises ValueError if stdout is neither BUFFERED nor a PIPE."""
+        """Output of the program. Raises ValueError if stdout is neither BUFFERED nor a PIPE."""
         return _require_stream(self._streams.stdout, "stdout")
 
     @property
     def stderr(self) -> Reader | Buffer:
-        """Raises ValueError if stderr is neither BUFFERED nor a PIPE."""
+        """Output of the program. Raises ValueError if stderr is neither BUFFERED nor a PIPE."""
         return _require_stream(self._streams.stderr, "stderr")
 
     # Waiting.
 
     @property
     def pid(self) -> int | None:
-        """The pid, once exec has succeeded or failed (blocks); None if it failed."""
+        """The program's pid, or None if it could not be started. Blocks until exec has succeeded or
+        failed."""
         self._check_same_process()
         self._wait_started()
         return self._child.pid if self._child.spawned_at else None
 
     @property
     def outcome(self) -> Outcome | None:
-        """None while any process of the tree is left."""
+        """The program's outcome; None while any process of its tree exists."""
         self._check_same_process()
         return self._child.outcome() if self._child.is_done else None
 
     def wait(self, timeout_s: float | None = None) -> Outcome | None:
-        """Wait for the outcome; None if the program still runs after `timeout_s`."""
+        """Wait for the end and return the outcome. Return None if the program still runs after
+        `timeout_s`."""
         self._check_same_process()
         _check_seconds("timeout_s", timeout_s, least=-math.inf, most=math.inf)
         return self._child.outcome() if self._wait_ended(timeout_s) else None
 
     async def ended(self) -> Outcome:
-        """Wait for the outcome in asyncio. Cancelling this cancels only the waiting."""
+        """Wait for the end in asyncio and return the outcome. Cancelling the waiting task does not
+        affect the program."""
         self._check_same_process()
-        # Imported here because the reaper, and programs without asyncio, do not need it.
+        # Imported here because programs without asyncio do not need it.
         from asyncio import get_running_loop
 
         loop = get_running_loop()
@@ -115,7 +119,7 @@ class Process:
             try:
                 loop.call_soon_threadsafe(set_result)
             except RuntimeError:
-                # The event loop was closed meanwhile.
+                # The asyncio loop was closed meanwhile, so no task waits any more.
                 pass
 
         self._child.add_done_callback(notify)
@@ -143,8 +147,8 @@ class Process:
     ) -> Output | None:
         """Write `input` to stdin and close it, read all output, and wait for the end.
 
-        Returns (stdout, stderr), or None after `timeout_s`: then the program still runs, and
-        another call without `input` continues; no byte is lost.
+        Return (stdout, stderr). Return None if `timeout_s` passes first: the program then still
+        runs, and another call without `input` continues without losing a byte.
         """
         self._check_same_process()
         _check_seconds("timeout_s", timeout_s, least=-math.inf, most=math.inf)
@@ -159,33 +163,36 @@ class Process:
             return None
         return self._communication.collect()
 
-    # Control. Each method returns when it has taken effect; none affects an ended program.
+    # Control methods. They return when they have taken effect, and do not affect an ended program.
 
     def signal(self, number: int) -> int:
-        """Send a signal to the whole tree; return the number of processes that got it."""
+        """Send a signal to all processes of the tree; return how many processes got it."""
         if not isinstance(number, int) or not 0 <= number < signal.NSIG:
             raise ValueError(f"a signal number must be from 0 to {signal.NSIG - 1}: {number!r}")
         count = self._call(lambda supervisor: supervisor.signal(self._child, number))
         return count if isinstance(count, int) else 0
 
     def pause(self) -> None:
-        """Freeze the whole tree. Frozen time does not count for `wall_s` and `idle_s`."""
+        """Freeze all processes of the tree. Frozen time does not count against the limits `wall_s`
+        and `idle_s`."""
         self._call(lambda supervisor: supervisor.set_freeze_holder(self._child, "user", True))
 
     def resume(self) -> None:
         self._call(lambda supervisor: supervisor.set_freeze_holder(self._child, "user", False))
 
     def limit(self, limits: Limits) -> None:
-        """Replace the limits, which still count from the start of the program."""
+        """Replace the limits of the program. Time still counts from the start of the program."""
         check_limits(limits)
         self._call(lambda supervisor: supervisor.change_limits(self._child, limits))
 
     # Termination.
 
     def stop(self, grace_s: float | None = None, by: str = "user") -> None:
-        """Send SIGTERM to the whole tree, and SIGKILL after the grace period; do not wait.
+        """Send SIGTERM to all processes of the tree, and SIGKILL after the grace period. Do not
+        wait for their end.
 
-        `grace_s` None is the grace of its limits. A second stop can only shorten the grace.
+        `grace_s` None means the grace period in the program's limits. A second stop can only
+        shorten the grace period.
         """
         self._check_same_process()
         _check_seconds("grace_s", grace_s, least=0, most=_MAX_GRACE_S)
@@ -193,7 +200,7 @@ class Process:
             self._thread.stop(self._child, by, grace_s)
 
     def terminate(self, grace_s: float | None = None, by: str = "user") -> Outcome:
-        """Stop the tree, and wait until no process of it is left."""
+        """Stop the process tree as stop() does, and wait until no process of it is left."""
         self.stop(grace_s, by)
         self._wait_ended(None)
         return self._child.outcome()
@@ -204,7 +211,7 @@ class Process:
 
     @property
     def stopping(self) -> Stopping | None:
-        """Progress of the stop; None if none was requested or the program has ended."""
+        """Progress of a stop; None if no stop was requested, or if the program has ended."""
         child = self._child
         if child.is_done or not child.term_ms:
             return None
@@ -218,32 +225,33 @@ class Process:
     # Process tree and usage.
 
     def pids(self) -> tuple[int, ...]:
-        """Return the processes of the tree, the leader first."""
+        """Return the pids of the processes in the tree, the leader's first."""
         found = self._call(lambda supervisor: supervisor.list_tree(self._child))
         return tuple(each.pid for each in found) if isinstance(found, list) else ()
 
     @property
     def unenforced(self) -> tuple[str, ...]:
-        """One sentence per limit that cannot be enforced here; known after the start.
-
-        Only with best_effort does such a program start.
+        """One sentence for each limit that cannot be enforced here; empty until the program has
+        been started. Without `best_effort`, such a program is not started.
         """
         return tuple(self._child.unenforced_sentences)
 
     def usage(self) -> Usage:
-        """Return what the tree has used so far, or in total after its end."""
+        """Return the resources that the process tree has used so far, or in total after its end."""
         child = self._child
         if child.is_done or not child.spawned_at:
             return child.usage
         if child.cgroup is None:
             return supervise_usage.read_usage(child) or child.usage
-        # In the supervisor's thread, which reuses the cgroup for another child after this one.
+        # Read in the supervisor's thread: that thread reuses the cgroup for another child once this
+        # one has ended, so the cgroup cannot change meanwhile.
         found = self._call(lambda _: supervise_usage.read_usage(child))
         return found if isinstance(found, Usage) else child.usage
 
     def _call(self, function: Callable[[Supervisor[LibraryChild]], object]) -> object:
-        """Run `function` in the supervisor's thread, not before that has seen the start: output
-        of the program may reach the caller earlier. Return None if the program has ended."""
+        """Run `function` in the supervisor's thread, after that has recorded the start of the
+        program: the caller may get output of the program earlier. Return the function's result,
+        or None if the program has ended."""
         self._check_same_process()
         self._wait_started()
         if self._thread is None or self._child.is_done:
@@ -276,7 +284,8 @@ class Process:
             if isinstance(stream, Reader | Writer):
                 stream.close()
         if self._owner_pid != os.getpid():
-            # A fork of this process leaves the block; the program belongs to its parent.
+            # This is a forked child leaving the `with` block: only the process that started the
+            # program may stop it.
             return
         if kind is not None:
             self.stop()
@@ -299,7 +308,7 @@ def _require_stream(stream: Reader | Buffer | None, name: str) -> Reader | Buffe
 
 
 def _check_seconds(name: str, value: float | None, least: float, most: float) -> None:
-    """Raises ValueError for NaN, too, and for what is no number."""
+    """Raise ValueError unless `value` is None or a number from `least` to `most`; NaN is not."""
     if value is None:
         return
     if not isinstance(value, int | float) or not least <= value <= most:
@@ -307,7 +316,7 @@ def _check_seconds(name: str, value: float | None, least: float, most: float) ->
 
 
 def check_limits(limits: Limits) -> None:
-    """Raises ValueError for a negative, infinite or NaN limit."""
+    """Raise ValueError if a limit is negative, infinite, or not a number."""
     values = (
         limits.wall_s, limits.cpu_s, limits.idle_s, limits.memory_bytes, limits.output_bytes,
         limits.processes, limits.grace_s,

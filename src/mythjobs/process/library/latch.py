@@ -6,8 +6,8 @@ import threading
 
 
 class Latch:
-    """Unlike threading.Event, no waiting thread holds a lock that others need: a signal handler
-    may wait for the same latch as the thread that it interrupted."""
+    """Event that is set once. Unlike with threading.Event, a waiting thread holds no lock that
+    others need: a signal handler may wait for the same latch as the thread that it interrupts."""
 
     __slots__ = ("_waiting", "is_set")
 
@@ -28,12 +28,12 @@ class Latch:
         lock = threading.Lock()
         lock.acquire()
         self._waiting.append(lock)
-        # set() may have released all locks before this one was appended.
+        # Check again: set() may have released all locks before this one was appended.
         if not self.is_set:
             seconds = -1.0 if timeout_s is None else min(max(timeout_s, 0), threading.TIMEOUT_MAX)
             lock.acquire(timeout=seconds)
         if not self.is_set:
-            # Failure means that set() is releasing the lock at this moment.
+            # If the lock is no longer in the list, set() is releasing it at this moment.
             try:
                 self._waiting.remove(lock)
             except ValueError:

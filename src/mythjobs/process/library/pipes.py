@@ -1,4 +1,4 @@
-"""Pipe ends that a caller holds: writing to a child's stdin, and reading its output."""
+"""The caller's ends of a child's pipes: Writer for its stdin, Reader for its output."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ class _PipeEnd:
     _EVENT: int
 
     def __init__(self, fd: int) -> None:
-        """`fd` -1 is an end that is closed already."""
+        """Take ownership of the descriptor `fd`; -1 creates an end that is closed already."""
         self._fd = fd
-        # Reentrant: a signal handler may use the end that it interrupted.
+        # Reentrant, because a signal handler may use the end while it interrupts another use.
         self._lock = threading.RLock()
-        # Tasks that wait for this end, by event loop, with the descriptor that the loop watches.
+        # By asyncio loop: the descriptor that the loop watches for this end, and the futures of the
+        # tasks that wait.
         self._waiting: dict[AbstractEventLoop, tuple[int, set[Future[None]]]] = {}
         if fd >= 0:
             os.set_blocking(fd, False)
             descriptors.register(fd, self)
 
     def fileno(self) -> int:
-        """Return the descriptor, for an event loop; -1 after close()."""
+        """Return the file descriptor; -1 after close()."""
         return self._fd
 
     def close(self) -> None:
@@ -50,7 +51,8 @@ class _PipeEnd:
             descriptors.close(fd)
 
     def forget(self) -> None:
-        """In a fork of this process: the descriptor was closed, and other threads are gone."""
+        """Mark the end as closed in a forked child, which has closed the descriptor and in which no
+        other thread of this process exists."""
         self._fd = -1
         self._lock = threading.RLock()
         self._waiting.clear()
@@ -58,10 +60,10 @@ class _PipeEnd:
     def __del__(self) -> None:
         self.close()
 
-    # Waiting in asyncio.
+    # Methods for tasks of asyncio that wait.
 
     def add_task(self, loop: AbstractEventLoop, future: Future[None]) -> None:
-        """Resolve `future` as soon as this end can be used or is closed."""
+        """Set the result of `future` as soon as this end is ready for I/O or is closed."""
         if self._fd < 0:
             if not future.done():
                 future.set_result(None)
@@ -79,7 +81,8 @@ class _PipeEnd:
                 self._wake_tasks(loop)
 
     def _wake_tasks(self, loop: AbstractEventLoop) -> None:
-        """Stop watching in this event loop, in whose thread this runs, and wake its tasks."""
+        """Let an asyncio loop stop watching this end, and wake the tasks that wait in it. Runs in
+        the loop's thread."""
         fd, futures = self._waiting.pop(loop, (-1, set()))
         if fd >= 0:
             (loop.remove_reader if self._EVENT == select.POLLIN else loop.remove_writer)(fd)
@@ -91,47 +94,49 @@ class _PipeEnd:
 class Reader(_PipeEnd):
     """Reads a child's output in chunks as they arrive. A slow reader blocks the child.
 
-    While a thread or task waits for one of two pipes of a child, it reads the other one ahead,
-    so that the child does not block there. Several threads may read; each chunk goes to one of
-    them. After close(), the child gets SIGPIPE when it writes.
+    While a thread or task waits for stdout, it also reads stderr into memory, and the reverse, so
+    that the child does not block on the other pipe. Several threads may read; each chunk goes to
+    one of them. After close(), the child gets SIGPIPE when it writes.
     """
 
     _EVENT = select.POLLIN
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
-        # Chunks that were read so that the child could continue.
+        # Chunks that were read into memory while a thread or task waited for the other pipe.
         self._ahead: deque[bytes] = deque()
         self._is_at_end = fd < 0
-        # The child's other output pipe. Weak: dropping an end closes it.
+        # The reader of the child's other output pipe. A weak reference, so that this reader does
+        # not keep the other pipe open.
         self._other: weakref.ref[Reader] | None = None
 
     def read_ahead_of(self, other: Reader) -> None:
-        """Let each of two readers read the other ahead while it waits."""
+        """Link the readers of a child's two pipes: while one waits for output, it reads the other
+        pipe into memory."""
         self._other, other._other = weakref.ref(other), weakref.ref(self)
 
     def read_some(self) -> bytes:
-        """Return the next chunk, waiting for it; empty at the end of the output."""
+        """Wait for the next chunk and return it; b"" at the end of the output."""
         with self._lock:
             while (data := self._read_now()) is None:
                 wait_ready(self, self._others())
             return data
 
     def read(self) -> bytes:
-        """Return all output up to its end."""
+        """Return all output, waiting for its end."""
         return b"".join(self)
 
     async def read_some_async(self) -> bytes:
-        """Return the next chunk, waiting in asyncio; empty at the end of the output.
+        """Wait in asyncio for the next chunk and return it; b"" at the end of the output.
 
-        Cancelling loses no output.
+        If the waiting task is cancelled, no output is lost.
         """
         while (data := self._read_now()) is None:
             await wait_ready_async(self, self._others())
         return data
 
     async def read_async(self) -> bytes:
-        """Return all output up to its end, waiting in asyncio."""
+        """Return all output, waiting in asyncio for its end."""
         return b"".join([chunk async for chunk in self])
 
     def __iter__(self) -> Chunks:
@@ -141,8 +146,8 @@ class Reader(_PipeEnd):
     __aiter__ = __iter__
 
     def lines(self) -> Lines:
-        """Iterate over lines with their newline, with `for` or `async for`; the last one may
-        lack it."""
+        """Iterate over lines with `for` or `async for`. A line includes its newline, which the last
+        line may lack."""
         return Lines(self.read_some, self.read_some_async)
 
     def _others(self) -> Sequence[Reader]:
@@ -150,7 +155,7 @@ class Reader(_PipeEnd):
         return [other] if other else []
 
     def _read_now(self) -> bytes | None:
-        """Return the next chunk; empty at the end; None if it has not arrived."""
+        """Return the next chunk without waiting: b"" at the end, None if none has arrived."""
         with self._lock:
             if self._ahead:
                 return self._ahead.popleft()
@@ -168,7 +173,7 @@ class Reader(_PipeEnd):
         return self._fd >= 0 and not self._is_at_end
 
     def read_ahead(self) -> None:
-        """Move one available chunk into memory, unless another thread is reading."""
+        """Read an available chunk into memory, unless another thread uses this reader."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -183,7 +188,7 @@ class Reader(_PipeEnd):
             self._lock.release()
 
     def peek(self) -> bytes:
-        """Return what was read ahead, and keep it for the next read."""
+        """Return the output that was read ahead into memory, without consuming it."""
         with self._lock:
             return b"".join(self._ahead)
 
@@ -191,8 +196,8 @@ class Reader(_PipeEnd):
 class Writer(_PipeEnd):
     """Writes to a child's stdin.
 
-    `write` blocks while the child reads slowly, and reads the child's output pipes meanwhile,
-    so that the two cannot deadlock. After close() the child reads up to the end of file.
+    `write` blocks while the child does not read. Meanwhile it reads the child's output pipes into
+    memory, so that caller and child cannot deadlock. After close() the child gets end of file.
     """
 
     _EVENT = select.POLLOUT
@@ -202,9 +207,9 @@ class Writer(_PipeEnd):
         self._readers = readers
 
     def write(self, data: bytes | bytearray | memoryview) -> bool:
-        """Write all of `data`; return False if the child closed its end, or this end is closed.
+        """Write all of `data`. Return False if the child has closed its end, or this end is closed.
 
-        Raises no SIGPIPE, whatever this program's handling of that signal is.
+        This process gets no SIGPIPE, even if the host program has restored its default action.
         """
         with self._lock, memoryview(data).cast("B") as left:
             done = 0
@@ -218,9 +223,9 @@ class Writer(_PipeEnd):
             return self._fd >= 0
 
     async def write_async(self, data: bytes | bytearray | memoryview) -> bool:
-        """Like `write`, waiting in asyncio. Only one task may write at a time.
+        """Like `write`, but wait in asyncio. Only one task may write at a time.
 
-        After cancelling, an unknown part of `data` is written.
+        If the task is cancelled, an unknown part of `data` has been written.
         """
         with memoryview(data).cast("B") as left:
             done = 0
@@ -234,7 +239,8 @@ class Writer(_PipeEnd):
             return self._fd >= 0
 
     def write_now(self, data: memoryview) -> int | None:
-        """Write what the pipe takes; return how much, or None if nobody can read it."""
+        """Write as much as the pipe takes without blocking. Return the number of bytes, or None if
+        the child has closed its end or this end is closed."""
         if self._fd < 0:
             return None
         try:
@@ -246,7 +252,8 @@ class Writer(_PipeEnd):
 
 
 def wait_ready(end: _PipeEnd, readers: Sequence[Reader], timeout_s: float | None = None) -> bool:
-    """Wait for one pipe end, and read the readers ahead meanwhile; return False on timeout."""
+    """Wait until `end` is ready for I/O or one of `readers` has output, and read such output into
+    memory. Return False on timeout."""
     fd = end.fileno()
     if fd < 0:
         return True
@@ -263,7 +270,8 @@ def wait_ready(end: _PipeEnd, readers: Sequence[Reader], timeout_s: float | None
 
 
 async def wait_ready_async(end: _PipeEnd, readers: Sequence[Reader]) -> None:
-    """Wait for one pipe end in asyncio, and read the readers ahead meanwhile."""
+    """Wait in asyncio until `end` is ready for I/O or one of `readers` has output, and read such
+    output into memory."""
     # Imported here because programs without asyncio do not need it.
     from asyncio import get_running_loop
 
@@ -291,15 +299,15 @@ def _call_in_loop(loop: AbstractEventLoop, function: object, *args: object) -> N
     try:
         loop.call_soon_threadsafe(function, *args)  # type: ignore[arg-type]
     except RuntimeError:
-        # The event loop was closed meanwhile.
+        # The asyncio loop was closed meanwhile, so no task waits any more.
         pass
 
 
 def write_without_sigpipe(fd: int, data: memoryview) -> int:
-    """Write, and suppress SIGPIPE.
+    """Write to a pipe without getting SIGPIPE if it has no reader. Raises BrokenPipeError then.
 
-    Python ignores SIGPIPE, but the host program may have restored its default. Then the signal
-    is blocked for the write, and consumed if this write made it pending.
+    Python ignores SIGPIPE, but the host program may have restored the default action. In that
+    case the signal is blocked during the write, and consumed if the write has made it pending.
     """
     if signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN:
         return os.write(fd, data)

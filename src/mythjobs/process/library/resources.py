@@ -1,7 +1,7 @@
-"""What one start opens for the program: its streams, working directory and umask.
+"""Resources that the start of a program needs: its streams, working directory and umask.
 
-Everything is opened in the caller's thread, so that nothing that the host program changes after
-start() has an effect: it may close its descriptors, change its directory or its umask.
+They are opened in the thread that calls start(). So the host program may afterwards close its
+descriptors or change its working directory or umask, without effect on the started program.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from mythjobs.process.spawn.program import Program
 from mythjobs.process.supervise.streams import Stream
 
 _NAMES: Final = ("stdin", "stdout", "stderr")
-# Copies must not become a standard stream of this process.
+# Lowest number for copies of descriptors: a copy must not become 0, 1 or 2 of this process.
 _FIRST_COPY: Final = 3
 
 
 class StartResources:
-    """Descriptors that only the spawn needs, and the streams of the supervisor."""
+    """Open descriptors for one start: those needed until the program is spawned, and the streams
+    that the supervisor reads and writes."""
 
     def __init__(self) -> None:
         self.streams: list[Stream] = []
@@ -42,9 +43,11 @@ class StartResources:
         self._opened: list[int] = []
 
     def open(self, spec: ChildSpec, umask: int) -> CallerStreams:
-        """Open everything. Raises CannotStart, and OSError if no pipe can be created."""
+        """Open the streams and the working directory. Return the caller's ends of the streams.
+        Raises CannotStart, and OSError if no pipe can be created."""
         self._umask = umask
-        # Before anything is opened, which could get the number of a closed descriptor.
+        # Check the caller's descriptors before opening any: a new descriptor may get the number of
+        # one that the caller has closed.
         for name, fd in _list_descriptors(spec):
             _check_open(fd, name)
         self._open_directory(spec.cwd)
@@ -64,7 +67,7 @@ class StartResources:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Close what only the spawn needed."""
+        """Close the descriptors that were needed until the program was spawned."""
         while self._opened:
             descriptors.close(self._opened.pop())
 
@@ -72,7 +75,8 @@ class StartResources:
         self._opened.clear()
 
     def __del__(self) -> None:
-        # An exception in the caller's thread, such as KeyboardInterrupt, prevented the spawn.
+        # Close descriptors that are still open if an exception in the caller's thread, such as
+        # KeyboardInterrupt, prevented the spawn.
         self.close()
 
     def _keep(self, fd: int) -> int:
@@ -84,7 +88,7 @@ class StartResources:
             path = b"." if cwd is None else cwd
             self._cwd_fd = self._keep(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
-            # A working directory that cannot be searched can still be inherited.
+            # A working directory that this process may not open can still be inherited.
             if cwd is not None or is_shortage(error):
                 name = escape_undecodable(os.fsdecode(cwd or b"."))
                 raise setup_error(error, f"working directory {name}") from None
@@ -130,7 +134,7 @@ class StartResources:
                 return self._keep(_duplicate(number))
             except OSError as error:
                 if error.errno == errno.EBADF:
-                    # The program inherits that it is closed.
+                    # The stream is closed in this process. -1 makes the program inherit this state.
                     return -1
                 raise
         assert not isinstance(given, Stdio)
@@ -138,7 +142,7 @@ class StartResources:
 
 
 def _list_descriptors(spec: ChildSpec) -> list[tuple[str, int]]:
-    """Return the descriptors that the caller gave, with the argument that names them."""
+    """Return (name of the argument, descriptor) for each descriptor that the caller passed."""
     found = [("pass_fds", fd) for fd in spec.pass_fds]
     for name, given in zip(_NAMES, (spec.stdin, spec.stdout, spec.stderr), strict=True):
         if isinstance(given, int):

@@ -1,4 +1,4 @@
-"""Specification of one start, and the caller's side of a child's streams."""
+"""Specification of one start of a program, and the caller's ends of its streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mythjobs.process.spawn.program import ChildSetup
 
 
 class Stdio(Enum):
-    """Destination (or source) of a standard stream other than a file."""
+    """Source or destination of a standard stream that is not a file."""
 
     INHERIT = "inherit"
     NULL = "null"
@@ -21,15 +21,15 @@ class Stdio(Enum):
     MERGED = "merged"
 
 
-# A path, an open descriptor or an open file.
+# A file for a standard stream: its path, a descriptor or an open file object.
 File = str | int | IO[bytes]
 
 
 class ChildSpec(NamedTuple):
-    """One start, validated and encoded for the kernel.
+    """Arguments of MythSystem for one start, validated and encoded for the kernel.
 
-    `cwd` None inherits the working directory; `executable` replaces argv[0] as file to execute
-    if not empty.
+    `cwd` None inherits the working directory. If `executable` is not empty, this file is executed
+    in place of argv[0].
     """
 
     argv: list[bytes]
@@ -53,7 +53,8 @@ class ChildSpec(NamedTuple):
 
 
 class CallerStreams(NamedTuple):
-    """The caller's side of a child's streams; None where there is none."""
+    """The caller's ends of a child's streams. None for a stream that is neither a PIPE nor
+    BUFFERED."""
 
     stdin: Writer | None = None
     stdout: Reader | Buffer | None = None
@@ -61,7 +62,7 @@ class CallerStreams(NamedTuple):
 
 
 def closed_streams(spec: ChildSpec) -> CallerStreams:
-    """Return the streams of a child that was not started: closed, and without output."""
+    """Return the caller's streams for a child that was not started: closed, and without output."""
     stdin = Writer(-1, ()) if spec.stdin is Stdio.PIPE else None
     return CallerStreams(stdin, _closed_output(spec.stdout), _closed_output(spec.stderr))
 

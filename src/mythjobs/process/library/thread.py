@@ -1,4 +1,5 @@
-"""Supervisor thread of a host program: runs its children. One per process."""
+"""Supervisor thread of a host program, which uses the library: supervises all children that the
+program starts through MythSystem. There is one per process."""
 
 from __future__ import annotations
 
@@ -25,22 +26,25 @@ from mythjobs.process.spawn.pool import SpawnPool, block_signals
 from mythjobs.process.supervise.descendants import GuestDescendants
 from mythjobs.process.supervise.supervisor import Supervisor
 
-# How long the exit of the host program waits for children after their grace period, and for
-# programs that are being started.
+# When the host program exits: how long to wait for programs that are being started, and for
+# children after their grace period.
 _EXIT_WAIT_S: Final = 5.0
 
 
 class SupervisorThread:
-    """Installs no signal handler, receives no signal, and reaps only its own children."""
+    """Thread that supervises children. To leave the host program alone, it installs no signal
+    handler, receives no signals, and reaps only children that it has started."""
 
     def __init__(self) -> None:
-        """Raises OSError without descriptors, and RuntimeError without a thread."""
+        """Start the thread. Raises OSError if no descriptor is free, RuntimeError if no thread can
+        be created."""
         self.pid = os.getpid()
         self._loop = EventLoop()
         self._status_fd = -1
         self._pool = SpawnPool(embedded=True)
         self._supervisor: Supervisor[LibraryChild] = Supervisor(self._loop, self._pool, self)
-        # Children that have not ended, so that they are reaped even if the caller drops them.
+        # Children that have not ended. This reference keeps them supervised until they are reaped,
+        # even if the caller drops their handles.
         self._live: set[LibraryChild] = set()
         try:
             self._descendants = GuestDescendants(self._supervisor.leaders)
@@ -60,10 +64,10 @@ class SupervisorThread:
             except Exception:
                 log_exception()
 
-    # Called from any thread.
+    # Methods that may be called from any thread.
 
     def start(self, child: LibraryChild) -> CallerStreams:
-        """Start `child`. A failure is its outcome."""
+        """Start `child` and return the caller's streams. A failure becomes the child's outcome."""
         self._live.add(child)
         try:
             streams = child.open_resources(self._read_umask())
@@ -76,11 +80,12 @@ class SupervisorThread:
             reason = NotStarted(errno.EAGAIN, f"creating a thread: {error}")
             return self._fail_start(child, reason)
         except BaseException:
-            # Raised by a signal handler, such as KeyboardInterrupt.
+            # A signal handler interrupted the start with an exception such as KeyboardInterrupt.
             self._live.discard(child)
             raise
         if child.spec.pass_fds:
-            # The program gets them under the same numbers, so they must stay open until then.
+            # Wait for exec: the program gets these descriptors under the same numbers, so the
+            # caller must not close them before.
             self.wait(child.started, None)
         return streams
 
@@ -90,9 +95,9 @@ class SupervisorThread:
         return closed_streams(child.spec)
 
     def _read_umask(self) -> int:
-        """Return the umask of this process; -1 on kernels before 4.7.
+        """Return the umask of this process from /proc; -1 on kernels before 4.7.
 
-        umask(2) can read it only by changing it, which other threads would notice.
+        umask(2) can only read the umask by changing it for a moment, for all threads.
         """
         text = os.pread(self._status_fd, 4096, 0)
         at = text.find(b"\nUmask:\t")
@@ -102,7 +107,7 @@ class SupervisorThread:
         self._loop.call_soon(partial(self._supervisor.stop, child, Stopped(by), grace_s))
 
     def call(self, function: Callable[[Supervisor[LibraryChild]], object]) -> object:
-        """Run `function` in the supervisor's thread; return or raise what it does."""
+        """Run `function` in the supervisor's thread. Return its result or raise its exception."""
         results: list[object] = []
         done = Latch()
 
@@ -124,8 +129,8 @@ class SupervisorThread:
     def wait(self, latch: Latch, timeout_s: float | None) -> bool:
         """Wait for a latch that the supervisor sets; return False after `timeout_s`.
 
-        When the interpreter is finalizing, other threads run no longer. Then the calling thread
-        does what is due: it serves the children, but it can start none.
+        While the interpreter finalizes, other threads no longer run. The calling thread then runs
+        the event loop itself: it supervises the children, but cannot start one.
         """
         if not sys.is_finalizing():
             return latch.wait(timeout_s)
@@ -140,7 +145,7 @@ class SupervisorThread:
         kernel.become_subreaper()
         self._descendants.is_host_subreaper = True
 
-    # Events from the supervisor (ChildEvents).
+    # Methods of ChildEvents, called by the supervisor.
 
     def spawned(self, child: LibraryChild) -> None:
         feed = child.resources.feed
@@ -167,23 +172,25 @@ class SupervisorThread:
         self._live.discard(child)
         child.mark_ended()
 
-    # Exit and fork of the host program.
+    # Methods for the exit and for forks of the host program.
 
     def end_children(self) -> None:
-        """At exit: end the children that must not outlive the program."""
+        """Stop the children that must not outlive the host program, when this exits, and wait for
+        their end."""
         ending = [child for child in self._live.copy() if child.at_exit == "end"]
         for child in ending:
             self.stop(child, "exit", None)
         deadline_s = time.monotonic() + _EXIT_WAIT_S
         for child in self._live.copy():
-            # The threads that spawn end with this process.
+            # Wait for programs that are being started: the threads that spawn them end with this
+            # process.
             child.started.wait(deadline_s - time.monotonic())
         for child in ending:
             child.ended.wait(child.grace_s + _EXIT_WAIT_S)
         self._supervisor.close()
 
     def close_after_fork(self) -> None:
-        """In a forked copy of this process: close descriptors that belong to the parent."""
+        """Close the parent's descriptors in a forked child of the host program."""
         for child in self._live:
             for stream in child.streams:
                 if isinstance(stream.sink, Buffer):
@@ -199,12 +206,14 @@ class SupervisorThread:
 
 
 _instance: SupervisorThread | None = None
-# Reentrant: a signal handler may start a program.
+# Held while the supervisor thread is created. Reentrant, because a signal handler may start a
+# program.
 _lock = threading.RLock()
 
 
 def start_child(child: LibraryChild) -> tuple[CallerStreams, SupervisorThread | None]:
-    """Start `child` under this process's supervisor thread. A failure is its outcome."""
+    """Start `child` under this process's supervisor thread. Return the caller's streams, and the
+    thread if there is one. A failure becomes the child's outcome."""
     try:
         thread = supervisor_thread()
     except (OSError, RuntimeError) as error:
@@ -216,19 +225,20 @@ def start_child(child: LibraryChild) -> tuple[CallerStreams, SupervisorThread | 
 
 
 def stop_child(child: LibraryChild) -> None:
-    """Stop a child whose handle was lost."""
+    """Stop a child for which no Process exists, because an exception interrupted its start."""
     if _instance:
         _instance.stop(child, "user", None)
 
 
 def supervisor_thread() -> SupervisorThread:
-    """Return the supervisor thread, created for the first child. Raises OSError, RuntimeError."""
+    """Return the supervisor thread of this process; create it at the first call. Raises OSError,
+    RuntimeError."""
     global _instance
     if _instance is None or _instance.pid != os.getpid():
         with _lock:
             if _instance is None or _instance.pid != os.getpid():
                 new = SupervisorThread()
-                # A signal handler that ran meanwhile may have created one.
+                # Check again: a signal handler that ran meanwhile may have created a thread.
                 if _instance is None or _instance.pid != os.getpid():
                     _instance = new
     return _instance

@@ -1,4 +1,4 @@
-"""Reasons why a program could not be started, written for the author of its command."""
+"""Errors for programs that could not be started, with sentences for the author of the command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from mythjobs.model.outcome import NotStarted
 
 
 class CannotStart(Exception):
-    """The program was not started. `errno` is the kernel's, or 0 if exec was not attempted."""
+    """The program was not started. `errno` is that of the failed system call, or 0 if none
+    failed, as for an invalid argument."""
 
     def __init__(self, number: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -21,16 +22,19 @@ class CannotStart(Exception):
 
 
 def setup_error(error: OSError, what: str) -> CannotStart:
-    """Return the error for `what` (a directory, an input file, a pipe) that failed before exec."""
+    """Return the error for a step before exec that failed with `error`. `what` names the step or
+    its object, such as an input file or a pipe."""
     number = error.errno or 0
     return CannotStart(number, f"{what}: {os.strerror(number) if number else error}")
 
 
 def is_shortage(error: OSError) -> bool:
-    """Return whether descriptors, memory or processes were lacking, which may pass."""
+    """Return whether a call failed for lack of descriptors, memory or processes: the same call may
+    succeed later."""
     return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 def escape_undecodable(text: str) -> str:
-    """Show bytes that were not UTF-8 as escapes, so the text can be encoded anywhere."""
+    """Return the text with bytes that were not UTF-8 (surrogates in `str`) as backslash escapes, so
+    that it can be encoded."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Files for a child's standard input and output."""
+"""Files opened as a child's standard input and output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mythjobs.process.spawn.errors import CannotStart, escape_undecodable, setup
 def open_input(path: str) -> int:
     """Open a file for reading. Raises CannotStart."""
     try:
-        # Without O_NONBLOCK, opening a FIFO that has no writer blocks.
+        # O_NONBLOCK, because opening a FIFO that has no writer blocks without it.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         os.set_blocking(fd, True)
     except OSError as error:
@@ -31,7 +31,7 @@ def open_output(path: str) -> int:
     """Open a file for appending, and create it if it does not exist. Raises CannotStart."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        # With O_NONBLOCK, a FIFO that has no reader fails with ENXIO instead of blocking.
+        # O_NONBLOCK, so that opening a FIFO that has no reader fails (ENXIO) instead of blocking.
         fd = os.open(path, flags | os.O_NONBLOCK, 0o666)
         os.set_blocking(fd, True)
     except OSError as error:
@@ -42,14 +42,14 @@ def open_output(path: str) -> int:
 def create_input(data: bytes) -> int:
     """Return a read-only descriptor of an unnamed file that holds `data`. Raises OSError.
 
-    A child may read any part of a file, and no thread has to feed it.
+    Unlike a pipe, a file needs no thread that writes the data while the child reads it.
     """
     fd = os.memfd_create("input", os.MFD_CLOEXEC)
     try:
         left = memoryview(data)
         while left:
             left = left[os.write(fd, left) :]
-        # Reopening gives an open file description of its own: read-only, at offset 0.
+        # Reopen the file, for an open file description that is read-only and at offset 0.
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(fd)

@@ -14,57 +14,57 @@ from mythjobs.process.event_loop import log_exception
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.spawn.vfork import Spawn, choose_spawn
 
-# vfork suspends the calling thread until the child's exec, which takes milliseconds on a busy
-# machine. Programs started per second with both cores busy: 1 thread 1,200, 2 threads 2,000,
-# 4 threads 3,000, 8 threads 5,500. On an idle machine the number makes no difference.
+# Number of spawning threads. vfork suspends the calling thread until the child's exec, which takes
+# milliseconds on a busy machine. Programs started per second on two busy cores: 1 thread 1,200,
+# 2 threads 2,000, 4 threads 3,000, 8 threads 5,500. On an idle machine there is no difference.
 THREADS: Final = 8
 
 Work = Callable[[Spawn], None]
-# signal.pthread_sigmask() converts each of 64 signals to an enum, which takes 30 µs.
+# The C function, because signal.pthread_sigmask() converts each of 64 signals to an enum (30 µs).
 _set_mask: Final[Callable[[int, object], object]] = _signal.pthread_sigmask
 _NONE: Final[frozenset[int]] = frozenset()
 _ALL: Final = frozenset(map(int, signal.valid_signals()))
 
 
 def block_signals() -> None:
-    """Block all signals in this thread.
+    """Block all signals in the calling thread.
 
-    In a host program, its signals must reach its own threads, including those that it blocks
-    in every thread to wait for them with sigwait(3).
+    A thread of this library in a host program must not take the program's signals. The program may
+    have blocked a signal in all its threads to wait for it with sigwait(3).
     """
     _set_mask(_signal.SIG_SETMASK, _ALL)
 
 
 class SpawnPool:
-    """The event loop's thread never spawns, not even when it is idle. It would take a child of
-    its own for an orphan (supervise/descendants.py), and a program on a network disk that hangs
-    in exec() would block every other job.
+    """Threads that spawn programs, so that the event loop's thread never does, even if it is idle:
+    an exec() that hangs on a network disk must not block other jobs, and children of that thread
+    are treated as orphans (supervise/descendants.py).
 
     With `embedded` (in a host program) threads are created on demand, and block all signals
     except while they spawn, because a child inherits the mask.
 
-    Each thread has its own mailbox, and the most recently idle thread is used next: its data is
+    Each thread has its own queue, and the most recently idle thread is used next: its data is
     still in the CPU caches. With one shared queue (SimpleQueue is one lock) every get wakes a
     second thread for nothing, which then competes with the spawning thread for the interpreter.
     """
 
     def __init__(self, embedded: bool = False) -> None:
         self._embedded = embedded
-        # Reentrant: a signal handler may start a program.
+        # Reentrant, because a signal handler may start a program.
         self._lock = threading.RLock()
         self._choice_lock = threading.Lock()
         self._make_spawn: Callable[[], Spawn] | None = None
         self._idle: list[SimpleQueue[Work | None]] = []
-        # Submitted while no thread was idle.
+        # Work that was submitted while no thread was idle.
         self._backlog: deque[Work | None] = deque()
-        # Threads must live as long as the process: a child is the child of its thread, and with
-        # PR_SET_PDEATHSIG it is signalled when that thread ends.
+        # The threads must live as long as the process: a program with PR_SET_PDEATHSIG gets its
+        # signal when the thread that spawned it ends (prctl(2)).
         self._threads: list[threading.Thread] = []
         for _ in range(0 if embedded else THREADS):
             self._start_thread()
 
     def _start_thread(self) -> None:
-        """Raises RuntimeError if the machine has no thread left."""
+        """Start one more thread. Raises RuntimeError if the machine has no thread left."""
         name = f"spawner-{len(self._threads)}"
         thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
         thread.start()
@@ -90,7 +90,7 @@ class SpawnPool:
         try:
             self._start_thread()
         except RuntimeError:
-            # The threads that there are will run the work later.
+            # Continue without a new thread if there are others, which run the work later.
             if not self._threads:
                 raise
 
@@ -111,16 +111,17 @@ class SpawnPool:
             try:
                 work(spawn)
             except Exception:
-                # A bug in `work` must not end one of the few threads.
+                # Log the error and go on: a bug in `work` must not end one of the few threads.
                 log_exception()
-            # `work` references the child, and through it an output file that may be unused by now.
+            # Drop the reference now, not with the next work: it keeps the child alive, and with it
+            # output files that may no longer be used.
             del work
 
     def _spawn_in_thread(self) -> Spawn:
-        """Return the `spawn` of this thread.
+        """Return the `spawn` function of this thread.
 
-        Its descriptors are opened for the first program, so that a shortage is the outcome of
-        that program; the next program tries again.
+        The function opens the descriptors that it needs for the first program. If none is free,
+        that program fails to start, and the next one tries again.
         """
         ready: Spawn | None = None
 
@@ -139,7 +140,7 @@ class SpawnPool:
             return self._make_spawn
 
     def _next_work(self, mailbox: SimpleQueue[Work | None]) -> Work | None:
-        """Wait for work; None ends the thread."""
+        """Wait for work and return it. None means that the thread must end."""
         with self._lock:
             if self._backlog:
                 return self._backlog.popleft()

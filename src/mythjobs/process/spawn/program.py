@@ -1,4 +1,5 @@
-"""Description of one program to start: argv, environment, descriptors, and child setup."""
+"""Description of one program to start: argv, environment, descriptors, and settings that the child
+applies before exec."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ _IO_CLASSES: Final = {"realtime": 1, "best-effort": 2, "idle": 3}
 
 
 class User(NamedTuple):
-    """User and groups of the child; the change is irreversible."""
+    """User and groups that the child changes to before exec; it cannot change back."""
 
     uid: int
     gid: int
@@ -24,8 +25,9 @@ class User(NamedTuple):
 class ChildSetup(NamedTuple):
     """Settings that the child applies to itself before exec.
 
-    `cgroup_files` are paths of cgroup.procs to join. `rlimits`: number (resource.RLIMIT_…) to
-    (soft, hard), -1 for unlimited. `io`: "idle" or "best-effort:0" to "best-effort:7".
+    cgroup_files: cgroup.procs files of the cgroups to join. rlimits: maps a number
+    (resource.RLIMIT_…) to (soft, hard), -1 for unlimited. io: "idle", or "best-effort:0" to
+    "best-effort:7". umask: -1 to inherit.
     """
 
     cgroup_files: tuple[str, ...] = ()
@@ -40,13 +42,18 @@ NO_SETUP: Final = ChildSetup()
 
 
 class Program(NamedTuple):
-    """`argv` and `env` (NAME=value) reach the child byte for byte.
+    """One program to start.
 
-    `stdin`, `stdout` and `stderr` are our descriptors that become its 0, 1 and 2; -1 lets it
-    inherit ours. `search` is the PATH of its environment. With `session` it leads a new session.
-    `pass_fds` stay open in it. A `umask` of -1 inherits ours. `cwd` is only a name for messages
-    if `cwd_fd` refers to the directory, and inherited if empty. `executable` is executed in place
-    of argv[0] if not empty.
+    argv, env: passed to the child byte for byte; `env` elements are NAME=value.
+    search: the PATH in its environment.
+    cwd: its working directory; if empty, inherited. With `cwd_fd`, only a name for messages.
+    stdin, stdout, stderr: descriptors of this process that become 0, 1 and 2 of the child; -1
+        to inherit this process's own.
+    session: start it as leader of a new session.
+    pass_fds: further descriptors that stay open in the child.
+    umask: -1 to inherit.
+    cwd_fd: descriptor of its working directory, or -1.
+    executable: the file to execute in place of argv[0], unless empty.
     """
 
     argv: list[bytes]
@@ -65,7 +72,7 @@ class Program(NamedTuple):
 
     @property
     def directory(self) -> bytes | None:
-        """Path for chdir(2), or None to inherit our working directory."""
+        """Path for the child's chdir(2), or None to inherit this process's working directory."""
         if self.cwd_fd >= 0:
             return b"/proc/self/fd/%d" % self.cwd_fd
         return self.cwd or None
@@ -79,7 +86,8 @@ class Program(NamedTuple):
 def make_program(
     argv: list[str], env: dict[str, str], cwd: str, stdin: int, stdout: int, stderr: int
 ) -> Program:
-    """Encode text for the kernel. Raises CannotStart for text that execve(2) cannot pass."""
+    """Return the program with text encoded for the kernel. Raises CannotStart for text that
+    execve(2) cannot pass."""
     try:
         args = [each.encode("utf-8", "surrogateescape") for each in argv]
         pairs = [f"{k}={v}".encode("utf-8", "surrogateescape") for k, v in env.items()]
@@ -97,7 +105,8 @@ def make_program(
 
 
 def parse_io_class(text: str) -> tuple[int, int]:
-    """Return the kernel's class and level. Raises ValueError that names the valid values."""
+    """Return the I/O class and level as numbers for ioprio_set(2). Raises ValueError, whose text
+    names the valid values."""
     name, _, level = text.partition(":")
     if name not in _IO_CLASSES or (level and not (level.isdecimal() and int(level) < 8)):
         raise ValueError(
@@ -108,12 +117,13 @@ def parse_io_class(text: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _search_directories(search: str) -> tuple[bytes, ...]:
-    # An empty element is the current directory (environ(7)); join() treats it the same.
+    # An empty element means the current directory (environ(7)). It needs no special case: join()
+    # of "" and a name is the name.
     return tuple(each.encode("utf-8", "surrogateescape") for each in search.split(":"))
 
 
 def candidate_paths(program: Program) -> tuple[bytes, ...]:
-    """Return the paths to try with execve(2), in order, as execvp(3) does."""
+    """Return the paths to try with execve(2), in the order in which execvp(3) tries them."""
     name = program.file
     if b"/" in name:
         return (name,)
@@ -121,7 +131,7 @@ def candidate_paths(program: Program) -> tuple[bytes, ...]:
 
 
 def exec_error(number: int, program: Program) -> CannotStart:
-    """Return the error for execve(2) of `program` that failed with errno `number`."""
+    """Return the error for `program`, whose execve(2) failed with errno `number`."""
     name = program.file.decode("utf-8", "backslashreplace")
     match number:
         case errno.ENOENT if _exists(program):

@@ -42,7 +42,7 @@ static void fail(const char *step)
     _exit(127);
 }
 
-/* Turn the stub's environment into the program's; drop what the caller did not pass. */
+/* Turn the stub's environment into the program's: remove the prefix, drop names without it. */
 static void strip_prefix(char **to)
 {
     for (char **from = to; *from; from++)
@@ -88,7 +88,7 @@ static void become(const char *text)
         fail("user");
     if (rgid != group || egid != group || sgid != group)
         fail("user");
-    /* Verify that the process cannot regain root. */
+    /* Check that the process cannot become root again. */
     if (user != 0 && (setuid(0) == 0 || seteuid(0) == 0))
         fail("user");
 }

@@ -1,15 +1,17 @@
-"""Spawning through the stub: a small program that applies ChildSetup between fork and exec.
+"""Spawning through the stub, a small program that applies the settings in ChildSetup to its own
+process and then executes the child's program.
 
-Cgroups, rlimits, priorities and the user of a child take effect before its program's first
-instruction, and no Python code runs in the forked child (no preexec_fn). stub.c describes the
-stub's arguments and its report.
+So cgroups, rlimits, priorities and the user take effect before the program's first instruction,
+without Python code in the forked child (preexec_fn). stub.c describes the stub's arguments and
+its error report.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import subprocess
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,7 +35,7 @@ _COMPILED: Final = _DIRECTORY / "mythjobs-stub"
 # RLIM_INFINITY of the C library: all bits of an rlim_t set.
 _INFINITY: Final = 2**64 - 1
 _PROBE_TIMEOUT_S: Final = 10.0
-# By the first letter of the step that the stub reports.
+# What failed, for the error message: by the first letter of the step that the stub reports.
 _STEPS: Final = {
     "j": "joining the cgroup",
     "r": "setting resource limits",
@@ -47,8 +49,8 @@ _STEPS: Final = {
 def spawn_via_stub(program: Program, spawn_direct: Callable[[Program], int]) -> int:
     """Spawn the stub with `spawn_direct`; the stub applies the setup and executes the program.
 
-    The pid is the program's: the stub does not fork. A pipe that exec closes carries its errors.
-    Raises CannotStart and OSError.
+    Return the program's pid: it is the stub's, which does not fork. The stub reports errors
+    through a pipe that exec closes. Raises CannotStart, OSError.
     """
     read_fd, write_fd = descriptors.create_pipe()
     try:
@@ -80,19 +82,20 @@ def spawn_via_stub(program: Program, spawn_direct: Callable[[Program], int]) -> 
 
 
 def _read_report(fd: int) -> bytes:
-    """Return the report, of at most 64 bytes; empty if exec has closed the pipe."""
+    """Return the stub's error report of at most 64 bytes; empty if exec succeeded and so closed the
+    pipe."""
     return os.read(fd, 64)
 
 
 def reap(pid: int) -> None:
-    """Reap a child that did not become the program, if the host program has not."""
+    """Reap a child whose start failed, unless the host program has reaped it already."""
     with suppress(ChildProcessError):
         os.waitpid(pid, 0)
 
 
 def encode_setup(setup: ChildSetup) -> list[bytes]:
-    """Return the stub's arguments, in an order that works: the change of user comes last, as an
-    unprivileged user may not do the rest."""
+    """Return the stub's arguments for these settings. The change of user comes last, because an
+    unprivileged user may not apply the others."""
     steps = [f"j{path}" for path in setup.cgroup_files]
     for number, limits in (setup.rlimits or {}).items():
         soft, hard = (_INFINITY if each < 0 else each for each in limits)
@@ -113,7 +116,7 @@ def encode_setup(setup: ChildSetup) -> list[bytes]:
 def stub_argv(
     report_fd: int, setup: ChildSetup, search: str, argv: Sequence[bytes], executable: bytes = b""
 ) -> list[bytes]:
-    """Return the stub's command line. The stub must have `report_fd` open."""
+    """Return the stub's command line. The caller passes `report_fd`, for errors, to the stub."""
     words = [*encode_setup(setup), b"p" + search.encode("utf-8", "surrogateescape")]
     if executable:
         words.append(b"x" + executable)
@@ -121,23 +124,25 @@ def stub_argv(
 
 
 def stub_environment(env: Sequence[bytes]) -> list[bytes]:
-    """Return the stub's environment, from which it restores the program's `env`.
+    """Return the stub's environment: the program's `env` with a prefix before each name, which the
+    stub removes.
 
-    Arguments are readable by every user. With the prefix the program's LD_PRELOAD does not act
-    on the stub, which may be more privileged than the program.
+    `env` is not passed as arguments, because every user can read those. Without the prefix the
+    program's LD_PRELOAD acts on the stub, which may be more privileged than the program.
     """
     return [STUB_PREFIX + each for each in env]
 
 
 def parse_report(report: bytes) -> tuple[int, str]:
-    """Return the errno and the step that failed: "exec", or the name of a setup step."""
+    """Return (errno, failed step) from the stub's report. The step is "exec" or a setup step."""
     number, _, step = report.partition(b" ")
     return (int(number) if number.isdigit() else 0), step.decode("ascii", "replace")
 
 
 @lru_cache(maxsize=1)
 def find_stub() -> tuple[bytes, ...]:
-    """Return the command of the compiled stub if that works here, else of the Python one."""
+    """Return the command that runs the compiled stub if it works on this machine, else the command
+    that runs the stub in Python."""
     compiled = compiled_stub()
     return compiled if _stub_works(compiled) else interpreted_stub()
 
@@ -147,38 +152,46 @@ def compiled_stub() -> tuple[bytes, ...]:
 
 
 def interpreted_stub() -> tuple[bytes, ...]:
-    """The fallback takes 10 ms to start; the compiled stub takes 0.1 ms."""
-    # UTF-8 mode in any locale, so that every byte passes unchanged.
+    """Return the command that runs the stub in Python. It takes 10 ms to start, the compiled stub
+    0.1 ms."""
+    # UTF-8 mode in any locale, so that arguments that are not UTF-8 pass unchanged.
     options = (b"-I", b"-S", b"-X", b"utf8")
     return (os.fsencode(sys.executable), *options, os.fsencode(_DIRECTORY / "stub_fallback.py"))
 
 
 def _stub_works(stub: tuple[bytes, ...]) -> bool:
-    """Probe a stub without starting a program: a nonexistent path must be reported as such.
+    """Return whether a stub works here: it must report the error for a program that cannot exist.
 
-    Raises OSError if the machine lacks the means to probe.
+    Raises OSError if the machine has no process, memory or descriptor left for the probe.
     """
+    # No subprocess: a fork of this process would keep the end of its pipes open.
+    read_fd, write_fd = descriptors.create_pipe()
     try:
-        done = subprocess.run(
-            [*stub, b"2", b"p", b"--", b"/dev/null/none"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=_PROBE_TIMEOUT_S,
-            check=False,
-            env={},
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        if isinstance(error, OSError) and is_shortage(error):
+        try:
+            argv = [*stub, b"2", b"p", b"--", b"/dev/null/none"]
+            redirect = [(os.POSIX_SPAWN_DUP2, write_fd, 2)]
+            pid = os.posix_spawn(stub[0], argv, {}, file_actions=redirect)
+        finally:
+            descriptors.close(write_fd)
+        poll = select.poll()
+        poll.register(read_fd, select.POLLIN)
+        if not poll.poll(_PROBE_TIMEOUT_S * 1000):
+            os.kill(pid, signal.SIGKILL)
+        report = _read_report(read_fd)
+        reap(pid)
+    except OSError as error:
+        if is_shortage(error):
             raise
         return False
-    # The exit code is unknown if the host program ignores SIGCHLD.
-    return parse_report(done.stderr) == (errno.ENOTDIR, "exec")
+    finally:
+        descriptors.close(read_fd)
+    return parse_report(report) == (errno.ENOTDIR, "exec")
 
 
 @lru_cache(maxsize=1)
 def _pinned_stub(pid: int) -> tuple[bytes, ...]:
-    """Return a command of the stub that keeps working after an upgrade deletes its file."""
+    """Return a command that runs the stub even after an upgrade has deleted its file: through an
+    open descriptor, or with the Python source as an argument."""
     command = find_stub()
     if len(command) == 1:
         fd = os.open(command[0], os.O_RDONLY | os.O_CLOEXEC)
@@ -188,5 +201,5 @@ def _pinned_stub(pid: int) -> tuple[bytes, ...]:
 
 
 def pin_stub() -> None:
-    """Find the stub and keep it open from now on. Raises OSError."""
+    """Find the stub and open its file, so that it works after its deletion. Raises OSError."""
     _pinned_stub(os.getpid())

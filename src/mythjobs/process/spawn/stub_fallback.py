@@ -1,4 +1,4 @@
-"""Stub in Python, for machines that cannot compile stub.c, which describes the arguments.
+"""Stub in Python, for machines without a C compiler. stub.c describes its arguments.
 
 Run as a script: python -I -S stub_fallback.py FD WORD… -- PROGRAM ARGUMENT…
 """
@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 
-# System call numbers by machine: no C library has a function for ioprio_set(2).
+# System call number of ioprio_set(2) by machine, as no C library has a function for it.
 _IOPRIO_SET = {"x86_64": 251, "i686": 289, "armv7l": 314, "ppc64le": 273, "s390x": 282}
 
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _program_environment() -> dict[bytes, bytes]:
-    # The interpreter may have added LC_CTYPE to its own environment.
+    # Skip names without the prefix: the interpreter may have added LC_CTYPE to its environment.
     return {name[1:]: value for name, value in os.environb.items() if name.startswith(b".")}
 
 
@@ -54,7 +54,7 @@ def _join_cgroup(path: str) -> None:
 
 def _set_rlimit(text: str) -> None:
     which, soft, hard = (int(each) for each in text.split(":"))
-    # RLIM_INFINITY is all bits set in C, and -1 in Python.
+    # The argument has C's value of RLIM_INFINITY, all 64 bits set; Python's value is -1.
     infinity = resource.RLIM_INFINITY
     soft, hard = (infinity if each >= 2**63 else each for each in (soft, hard))
     resource.setrlimit(which, (soft, hard))
@@ -87,7 +87,7 @@ def _set_user(text: str) -> None:
     if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
         raise OSError(errno.EPERM, "the user did not change")
     if uid:
-        # Verify that the process cannot regain root.
+        # Check that the process cannot become root again.
         try:
             os.seteuid(0)
         except OSError:
@@ -96,7 +96,7 @@ def _set_user(text: str) -> None:
 
 
 def _execute(search: bytes, name: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
-    # The interpreter ignores these signals, and exec keeps ignored signals ignored.
+    # Reset the signals that the interpreter ignores: exec keeps ignored signals ignored.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     paths = [name] if b"/" in name else [os.path.join(each, name) for each in search.split(b":")]

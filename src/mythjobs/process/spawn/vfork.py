@@ -1,4 +1,5 @@
-"""Starting one program with vfork and exec, and reading exec's result. The only spawning code."""
+"""Start of one program with vfork and exec, and report of exec's result. All programs are started
+by the functions in this module."""
 
 from __future__ import annotations
 
@@ -16,30 +17,31 @@ from mythjobs.process.spawn.errors import CannotStart, escape_undecodable, setup
 from mythjobs.process.spawn.program import NO_SETUP, Program, candidate_paths, exec_error
 from mythjobs.process.spawn.stub import reap, spawn_via_stub
 
-# The signature differs between versions, and typeshed has only the one that subprocess uses.
+# Typed loosely, because the signature differs between versions of Python.
 _vfork_exec: Final[Callable[..., int]] = _posixsubprocess.fork_exec
 _ERROR_BYTES: Final = 4096
 _PROBES: Final = 8
 
-# Start a program and return its pid once exec has succeeded.
+# Function that starts a program and returns its pid once exec has succeeded.
 Spawn = Callable[[Program], int]
 
 
 class Vfork:
-    """Spawns from one thread; `spawn` must not run in two threads at a time.
+    """Spawns programs with `_posixsubprocess.fork_exec`, CPython's private function under
+    subprocess.Popen, which costs 50 % more. `spawn` must not run in two threads at a time.
 
-    `_posixsubprocess` is CPython's private module; subprocess.Popen on top of it costs 50 %
-    more. Other threads keep running while the kernel suspends this one until the child's exec
-    (CPython gh-104372). An exec error is therefore written before fork_exec returns, and a
-    memfd can carry it. A pipe, as in subprocess, takes four system calls, and at each of them
-    the interpreter may switch to another of our threads.
+    vfork suspends the calling thread, but not others, until the child's exec (CPython gh-104372).
+    So the child has written an exec error before fork_exec returns, and a memfd can hold it. A
+    pipe, as in subprocess, takes four system calls, and at each of them the interpreter may switch
+    to another thread.
     """
 
     def __init__(self) -> None:
         self._error_fd: int = os.memfd_create("exec-error", os.MFD_CLOEXEC)
         os.ftruncate(self._error_fd, _ERROR_BYTES)
         self._error = mmap.mmap(self._error_fd, _ERROR_BYTES)
-        # fork_exec closes this in the child, where subprocess passes the pipe's other end.
+        # Argument for the read end of the error pipe, which fork_exec closes in the child. There is
+        # no pipe here, so a descriptor of /dev/null takes its place.
         self._unused_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def spawn(self, program: Program) -> int:
@@ -68,12 +70,13 @@ class Vfork:
         os.close(self._unused_fd)
 
 
-# Python 3.14 removed the last argument (gh-121381).
+# Last argument of fork_exec, `allow_vfork`. Python 3.14 removed it (CPython gh-121381).
 _ALLOW_VFORK: Final[tuple[bool, ...]] = (True,) if sys.version_info < (3, 14) else ()
 
 
 def _parse_fork_exec_error(error: bytes, program: Program) -> CannotStart:
-    """`error` is "exception:errno in hex:step", as fork_exec writes it in the child."""
+    """Return the exception for `error`, which fork_exec wrote in the child in the form
+    "exception:errno in hex:step"."""
     kind, number, step = error.split(b":", 2)
     if kind != b"OSError":
         return CannotStart(0, f"fork_exec failed: {error.decode('ascii', 'replace')}")
@@ -84,14 +87,15 @@ def _start_error(number: int, before_exec: bool, program: Program) -> CannotStar
     if before_exec and number == errno.EBADF:
         return setup_error(OSError(number, ""), "standard streams or pass_fds")
     if before_exec:
-        # Of the other steps before exec, only chdir(2) can fail because of the job.
+        # The job's working directory: no other step before exec can fail because of the job.
         directory = escape_undecodable(os.fsdecode(program.cwd))
         return setup_error(OSError(number, ""), f"working directory {directory}")
     return exec_error(number, program)
 
 
 def spawn_by_popen(program: Program) -> int:
-    """Spawn through subprocess, for a Python whose private fork_exec differs from ours."""
+    """Start a program with subprocess.Popen, for versions of Python in which fork_exec does not
+    work as Vfork expects."""
     if program.setup is not NO_SETUP:
         return spawn_via_stub(program, spawn_by_popen)
     try:
@@ -109,11 +113,11 @@ def spawn_by_popen(program: Program) -> int:
         )
     except OSError as error:
         number = error.errno or 0
-        # `filename` is the directory if chdir failed, else the program.
+        # Popen sets `filename` to the directory if chdir failed, else to the program.
         directory = program.directory
         before_exec = error.filename == directory and not os.access(directory or b".", os.X_OK)
         raise _start_error(number, before_exec, program) from None
-    # Otherwise Popen would reap our child when the next one starts.
+    # Mark the Popen object as finished, so that subprocess does not reap this child later.
     process.returncode = 0
     return process.pid
 
@@ -123,9 +127,11 @@ def _fd_or_inherit(fd: int) -> int | None:
 
 
 def _vfork_works() -> bool:
-    """Probe fork_exec without starting a program.
+    """Return whether fork_exec works as Vfork expects: it must report the error for a path that
+    cannot exist.
 
-    Several probes: if the kernel did not suspend us, an error would arrive in time only by chance.
+    It is tried _PROBES times: if vfork does not suspend the thread, the error arrives in time only
+    by chance.
     """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     vfork = Vfork()
@@ -148,11 +154,11 @@ def _reports_enotdir(vfork: Vfork, null: int) -> bool:
 
 
 def choose_spawn() -> Callable[[], Spawn]:
-    """Return a factory that makes the `spawn` function of each thread.
+    """Return a factory that makes one `spawn` function per thread.
 
-    `spawn` returns the pid after a successful exec; the child leads a session of its own and has
-    default signal handling. `spawn` raises CannotStart if this program cannot be started (final),
-    and OSError if the machine lacks processes, memory or descriptors.
+    `spawn` returns the pid after a successful exec, of a child with default signal handling. It
+    raises CannotStart if the program can never be started, and OSError if the machine lacks
+    processes, memory or descriptors now.
     """
     if _vfork_works():
         return lambda: Vfork().spawn
@@ -160,13 +166,14 @@ def choose_spawn() -> Callable[[], Spawn]:
 
 
 def reset_signals() -> None:
-    """Undo signals that were ignored or blocked at our start (nohup), for the children."""
+    """Unblock all signals, and reset those that were ignored when this process was started (as by
+    nohup), so that children do not inherit this."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals() - _IGNORED_BY_PYTHON:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
 
-# Python ignores these so that write() fails instead of killing the process; fork_exec restores
-# them in the child (restore_signals).
+# Signals that Python ignores, so that write() fails instead of killing the process. fork_exec
+# resets them in the child (restore_signals).
 _IGNORED_BY_PYTHON: Final = {signal.SIGPIPE, signal.SIGXFSZ}

@@ -1,4 +1,5 @@
-"""Recovery after the death of a reaper: its journal, processes and files."""
+"""Recovery after the death of a reaper: reads its journal, and removes the processes and files
+that it left."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class DeadReaper(NamedTuple):
-    """Attempts in a dead reaper's journal: `ended` messages, and attempts that had no end."""
+    """Attempts in a dead reaper's journal: the `ended` messages in it, and attempts without one."""
 
     ended: Sequence[Any]
     lost: Sequence[outcome.LostAttempt]
@@ -30,10 +31,10 @@ class DeadReaper(NamedTuple):
 def recover_reaper(
     directory: Path, agent_dir: AgentDir, boot_id: str, hung_pid: int = 0
 ) -> DeadReaper:
-    """Read a dead reaper's journal and kill the processes it left; block until they are gone.
+    """Read a dead reaper's journal and kill the processes that it left. Block until they are gone.
 
-    The caller holds the reaper's lock, or has killed the hung reaper `hung_pid`, which may be
-    unable to exit. Raises OSError.
+    The caller holds the reaper's lock, or has sent SIGKILL to the hung reaper `hung_pid`, whose
+    process may still exist, blocked in the kernel. Raises OSError.
     """
     journal = directory / "journal"
     _sync_file(journal)
@@ -43,7 +44,8 @@ def recover_reaper(
 
 
 def remove_leftover_files(dead: DeadReaper, agent_dir: AgentDir, runtime: Path) -> None:
-    """Remove scratch directories and status pipes. May block for long, on a disk that hangs."""
+    """Remove scratch directories and status FIFOs of a dead reaper's lost attempts. May block for
+    as long as a disk hangs."""
     for job, n in (lost.key for lost in dead.lost):
         remove_tree(str(agent_dir.scratch / f"{job}.{n}"))
         for parent in (runtime, agent_dir.scratch):
@@ -61,7 +63,8 @@ def delete_output(directory: Path, key: Key, output: OutputWindows) -> None:
 
 
 def find_unknown(directory: Path, known: set[Key]) -> list[str]:
-    """Return paths of output or scratch of unknown attempts, left by a crash."""
+    """Return the paths in an output or scratch directory that belong to attempts not in `known`:
+    a crash left them behind."""
     found = []
     for name in os.listdir(directory):
         job, n, *_ = [*name.split("."), "", ""]
@@ -77,7 +80,8 @@ def delete_trees(paths: Sequence[str]) -> None:
 
 
 def _sync_file(journal: Path) -> None:
-    # A power failure after the report of an end must not lose the end.
+    # Sync the dead reaper's journal before the agent reports ends from it: a power failure must not
+    # lose an end that was reported.
     with suppress(FileNotFoundError), journal.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -86,10 +90,13 @@ def _kill_unfinished(
     state: JournalState, boot_id: str, output: Path, hung_pid: int
 ) -> list[outcome.LostAttempt]:
     if state.reaper.get("boot_id") not in (None, boot_id):
-        # The pids may belong to unrelated processes now.
+        # The machine has restarted: the attempts' processes are gone, and their pids may belong to
+        # unrelated processes now. Kill nothing.
         proofs, why = dict.fromkeys(state.unfinished, "boot_id"), outcome.MACHINE_RESTARTED
     else:
-        proofs = kill_leftovers(state.unfinished, hung_pid) if state.unfinished else {}
+        parents = [str(each) for each in state.reaper.get("cgroups", ())]
+        unfinished = state.unfinished
+        proofs = kill_leftovers(unfinished, parents, hung_pid) if unfinished else {}
         why = outcome.REAPER_HUNG if hung_pid else outcome.REAPER_DIED
     return [
         outcome.LostAttempt(
@@ -104,7 +111,8 @@ def _kill_unfinished(
 
 
 def _measure_output(directory: Path, key: Key) -> OutputWindows:
-    """Return the heads on disk. Only the reaper knew the sizes of the tails."""
+    """Return the kept output of each stream, measured on disk: the head only, because only the dead
+    reaper knew the size of the tail."""
     sizes = []
     for stream in (1, 2):
         try:

@@ -1,4 +1,4 @@
-"""The agent's reapers: launched, adopted when the agent starts, replaced when one dies."""
+"""Reaper pool: launches reapers, adopts existing ones when the agent starts, replaces dead ones."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from mythjobs.process.reaper.journal import read_journal
 from mythjobs.process.reaper.launch import find_socket_path, launch_reaper, try_lock
 from mythjobs.process.reaper.messages import LineReader, decode_line, encode_line
 
-# msgspec takes a tenth (encoding) and a fifth (decoding) of the CPU of the standard library, which
-# took a third of the agent's CPU for a short job. Cases that msgspec refuses use the latter.
+# msgspec needs a tenth (encoding) and a fifth (decoding) of the CPU time of the standard library's
+# json, which took a third of the agent's CPU time per short job. json handles what msgspec refuses.
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder().decode
 _RETRY_S: Final = 0.05
 _WARN_AFTER_S: Final = 5.0
 _MAX_RETRY_S: Final = 5.0
-# A reaper that sends nothing for this many pings gets SIGCONT, in case somebody stopped it, and
-# later SIGKILL. Its own timers enforce leases only while it runs.
+# A reaper that has sent nothing for _CONTINUE_AFTER_PINGS pings gets SIGCONT, in case somebody has
+# stopped it, and later SIGKILL: a hung reaper does not enforce the leases of its attempts.
 _PING_INTERVAL_S: Final = 5.0
 _CONTINUE_AFTER_PINGS: Final = 3
 _KILL_AFTER_PINGS: Final = 6
-# How long a killed reaper may take to exit. One that hangs in the kernel (a dead disk) stays, but
-# never executes another instruction.
+# Time that a killed reaper may take to exit. After that it is treated as dead: a process that hangs
+# in the kernel (on a dead disk) stays, but never executes another instruction of its program.
 _EXIT_TIMEOUT_S: Final = 5.0
 _UCRED: Final = struct.Struct("3i")
 
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 class ReaperHandler(Protocol):
-    """Receiver of the reapers' messages and deaths."""
+    """Interface of ReaperPool to its owner, which receives the messages and deaths of reapers."""
 
     def on_reaper_hello(self, reaper: str, attempts: Sequence[Any], starting: set[Key]) -> None: ...
 
@@ -64,22 +64,24 @@ class _Reaper:
         self.id = directory.name
         self.directory = directory
         self.connection: ReaperConnection | None = None
-        # `pid` and `version` of the last hello.
+        # `pid`, `version` and `pings` from the reaper's last hello; empty before the first hello.
         self.identity: Json = {}
-        # Set by its hello, or by its death.
+        # Set once the reaper has sent its hello or is dead: its attempts are known.
         self.known = asyncio.Event()
         self.dead = asyncio.Event()
-        # It is dead, or has been killed because it hung: no start may go to it.
+        # Set once the reaper is dead, or was killed because it hung: no attempt may start in it.
         self.unusable = asyncio.Event()
-        # Its pid if it was killed because it hung.
+        # The reaper's pid if it was killed because it hung; otherwise 0.
         self.hung_pid = 0
-        # Lock of a dead reaper, held until the ends in its journal are acknowledged.
+        # File descriptor of a dead reaper's lock file, whose lock the agent holds until the master
+        # has acknowledged all ends in the reaper's journal; otherwise -1.
         self.lock = -1
         self.task: asyncio.Task[None] | None = None
 
 
 class ReaperPool:
-    """Connects to all reapers and recovers dead ones. New attempts go to one of our version."""
+    """Connects to all reapers and recovers dead ones. New attempts start only in a reaper of the
+    agent's own version."""
 
     def __init__(
         self,
@@ -106,11 +108,12 @@ class ReaperPool:
             await reaper.known.wait()
         for reaper in adopted:
             if reaper.identity.get("version", __version__) != __version__:
-                # It keeps its jobs until the last one has ended; new jobs get a reaper of ours.
+                # A reaper of another version: let it exit once its jobs have ended. New jobs start
+                # in a reaper of the agent's version.
                 self.send(reaper.id, [{"type": "retire"}])
 
     async def maintain(self) -> None:
-        """Keep one reaper for new starts running, until terminate()."""
+        """Keep one reaper of the agent's version running for new attempts, until terminate()."""
         wait_s = 0.0
         while not self._terminating:
             reaper = next(filter(_is_current, self._reapers.values()), None)
@@ -126,13 +129,13 @@ class ReaperPool:
                     log.warning("reaper %s no longer runs", reaper.id)
 
     def send(self, reaper: str, messages: Sequence[Json]) -> None:
-        """Send messages; drop them if the reaper is dead or disconnected."""
+        """Send messages to a reaper, or drop them if the reaper is dead or disconnected."""
         found = self._reapers.get(reaper)
         if found is not None and found.connection is not None:
             found.connection.send(messages)
 
     def remove(self, reaper: str) -> None:
-        """Remove a dead reaper's directory; all ends in its journal are acknowledged."""
+        """Remove a dead reaper's directory: the master has acknowledged all ends in its journal."""
         found = self._reapers.pop(reaper, None)
         if found is not None:
             shutil.rmtree(found.directory, ignore_errors=True)
@@ -140,12 +143,13 @@ class ReaperPool:
                 os.close(found.lock)
 
     async def terminate(self, timeout_s: float) -> None:
-        """Stop all reapers and their jobs. Unacknowledged ends stay in their journals."""
+        """Stop all reapers and their jobs. Ends that the master has not acknowledged stay in the
+        reapers' journals for the next agent."""
         self._terminating = True
         living = [e for e in self._reapers.values() if "pid" in e.identity and not e.dead.is_set()]
         for reaper in living:
             with suppress(OSError):
-                # The pid is not reused: the reaper is connected.
+                # The pid still belongs to the reaper: the agent is connected to it.
                 os.kill(int(str(reaper.identity["pid"])), signal.SIGTERM)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -153,7 +157,7 @@ class ReaperPool:
                     await reaper.dead.wait()
 
     async def close(self) -> None:
-        """Disconnect. The reapers and their jobs continue to run."""
+        """Disconnect from all reapers. The reapers and their jobs continue to run."""
         tasks = [each.task for each in self._reapers.values() if each.task]
         for task in tasks:
             task.cancel()
@@ -173,12 +177,14 @@ class ReaperPool:
         directory = self._agent_dir.reapers / f"{__version__}-{secrets.token_hex(4)}"
         output, scratch = self._agent_dir.output, self._agent_dir.scratch
         try:
-            await asyncio.to_thread(
+            warning = await asyncio.to_thread(
                 launch_reaper, directory, output=output, scratch=scratch, runtime=self._runtime
             )
         except (OSError, Unreachable) as error:
             log.error("cannot launch a reaper, so no job can start: %s", error)
             return None
+        if warning:
+            log.warning("%s", warning)
         return self._track(directory)
 
     def _track(self, directory: Path) -> _Reaper:
@@ -188,12 +194,13 @@ class ReaperPool:
         return reaper
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        # An internal error. Without this task the agent would work only in part.
+        # Report an internal error as the agent's failure: without this task the reaper's death goes
+        # unnoticed.
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._handler.failed(error)
 
     async def _follow(self, reaper: _Reaper) -> None:
-        """Stay connected to the reaper until it dies, then recover it."""
+        """Stay connected to a reaper until it dies. Then report the ends of its attempts."""
         waited_s = 0.0
         while True:
             try:
@@ -208,7 +215,7 @@ class ReaperPool:
                 on_messages = partial(self._handle_messages, reaper)
                 connection = await connect_reaper(reaper.directory, on_messages)
             except OSError:
-                # The reaper is starting or exiting; its lock will show which.
+                # The reaper is starting or exiting. Try again: the lock of a dead one is free.
                 await asyncio.sleep(_RETRY_S)
                 waited_s += _RETRY_S
                 if abs(waited_s - _WARN_AFTER_S) < _RETRY_S / 2:
@@ -225,9 +232,9 @@ class ReaperPool:
         await self._recover(reaper)
 
     async def _ping_until_closed(self, reaper: _Reaper, connection: ReaperConnection) -> None:
-        """Ping the reaper, and kill it if it hangs.
+        """Ping a reaper, and kill it if it does not respond.
 
-        Return when the connection is closed, or when the killed reaper does not exit.
+        Return when the connection is closed, or when the killed reaper has not exited in time.
         """
         missed = 0
         while True:
@@ -258,7 +265,8 @@ class ReaperPool:
         if first["type"] == "hello":
             reaper.identity = {name: first[name] for name in ("pid", "version")}
             reaper.identity["pings"] = bool(first.get("pings"))
-            # The reaper has processed all messages of an earlier agent.
+            # A reaper sends its hello after it has processed all messages of an earlier agent, so
+            # its list of attempts is complete.
             starting = _starting_attempts(reaper.directory, first)
             self._handler.on_reaper_hello(reaper.id, first["attempts"], starting)
             reaper.known.set()
@@ -274,7 +282,7 @@ class ReaperPool:
                     reaper.hung_pid,
                 )  # fmt: skip
             except OSError as error:
-                # Without its journal it is unknown which attempts it ran.
+                # Try again: without the journal it is unknown which attempts the reaper ran.
                 log.error("cannot recover reaper %s, trying again: %s", reaper.id, error)
                 await asyncio.sleep(_MAX_RETRY_S)
         if dead.lost:
@@ -287,10 +295,10 @@ class ReaperPool:
 
 
 def _starting_attempts(directory: Path, hello: Any) -> set[Key]:
-    """Return the attempts that the reaper is about to spawn."""
+    """Return the attempts that a reaper has accepted but for which it has no process yet."""
     if "starting" in hello:
         return {(job, n) for job, n in hello["starting"]}
-    # Reapers of older versions have them in the journal only.
+    # The hello of older versions does not list these attempts: read them from the reaper's journal.
     return set(read_journal(directory / "journal").unfinished)
 
 
@@ -301,20 +309,21 @@ def _is_current(reaper: _Reaper) -> bool:
 
 
 class ReaperConnection(asyncio.Protocol):
-    """Connection to one reaper. `on_messages` gets all messages of one read together."""
+    """Connection to one reaper. `on_messages` is called with all messages of one read together."""
 
     def __init__(self, on_messages: Callable[[Sequence[Any]], None]) -> None:
         self._on_messages = on_messages
         self._reader = LineReader(decode=decode_messages)
         self._transport: asyncio.Transport | None = None
-        # Set by each received message; and by one that is invalid.
+        # has_received: data has arrived since the last ping, which clears it. has_failed: the
+        # reaper sent an invalid message.
         self.has_received = self.has_failed = False
         self.closed = asyncio.Event()
         self.peer_pid = 0
         self._peer_fd = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports do not inherit from asyncio's.
+        # Cast instead of isinstance: uvloop's transports do not inherit from asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("socket")
         if peer is not None:
@@ -351,7 +360,8 @@ class ReaperConnection(asyncio.Protocol):
             signal.pidfd_send_signal(self._peer_fd, number)
 
     def send(self, messages: Sequence[Json]) -> None:
-        """Send messages. They may be lost; the next connection's `hello` shows which arrived."""
+        """Send messages. They are lost if the connection breaks; the `hello` on the next connection
+        shows which attempts the reaper has."""
         if self._transport is not None:
             self._transport.write(encode_messages(messages))
 
@@ -361,7 +371,7 @@ class ReaperConnection(asyncio.Protocol):
 
 
 def encode_messages(messages: Sequence[Json]) -> bytes:
-    """Return the messages as one line of ASCII (docs/reaper.md)."""
+    """Return messages for a reaper as one line of ASCII JSON (docs/reaper.md)."""
     try:
         line = _encode(messages)
     except UnicodeEncodeError:
@@ -370,7 +380,8 @@ def encode_messages(messages: Sequence[Json]) -> bytes:
 
 
 def decode_messages(line: bytes) -> list[Any]:
-    """Return the messages of a line; undecodable bytes are surrogates. Raises ProtocolError."""
+    """Return the messages in a line from a reaper; bytes that are not UTF-8 become surrogates
+    (PEP 383). Raises ProtocolError."""
     try:
         messages = _decode(line)
     except msgspec.DecodeError:
@@ -381,7 +392,7 @@ def decode_messages(line: bytes) -> list[Any]:
 async def connect_reaper(
     directory: Path, on_messages: Callable[[Sequence[Any]], None]
 ) -> ReaperConnection:
-    """Raises OSError if the reaper does not listen."""
+    """Connect to the reaper with this directory. Raises OSError if it does not listen."""
     loop = asyncio.get_running_loop()
     path = str(find_socket_path(directory))
     _, connection = await loop.create_unix_connection(lambda: ReaperConnection(on_messages), path)

@@ -9,12 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import mythjobs
 from mythjobs.errors import Unreachable
+from mythjobs.process.cgroup.mounts import read_cgroup_mounts
 from mythjobs.process.reaper.journal import read_journal
 from mythjobs.process.reaper.launch import find_socket_path, launch_reaper, try_lock
 from mythjobs.process.reaper.recovery import kill_leftovers
@@ -132,6 +135,50 @@ def test_leftovers_of_a_killed_reaper_are_killed_by_its_journal(home: Home) -> N
     os.set_blocking(held, True)
     read_to_end(held)
     os.close(lock)
+
+
+def test_leftovers_in_the_cgroups_of_a_killed_reaper_are_killed_from_another_cgroup(
+    home: Home,
+) -> None:
+    # As that of an agent whose reaper has a scope of systemd.
+    unified = read_cgroup_mounts().unified
+    group = Path(f"{unified}/test-reaper-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "cgroup.procs").write_text("0")
+    except OSError as error:
+        pytest.skip(f"no cgroup can be created here: {error}")
+    try:
+        directory = home.launch()
+    finally:
+        Path(str(unified), "cgroup.procs").write_text("0")
+    agent = Agent(directory)
+    leash = home.base / "leash"
+    os.mkfifo(leash)
+    held = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)
+    hidden = f"exec 3<>{leash}; setsid env -i sleep 600 & echo ready; sleep 600"
+    agent.start(1, sh(hidden), watch=True, contain=True)
+    agent.wait_for("grew", 1)
+    agent.wait_synced(agent.run(2, ["true"]))
+    agent.stop_reaper(signal.SIGKILL)
+    records = read_journal(directory / "journal")
+    kill_leftovers(records.unfinished, records.reaper["cgroups"])
+    os.set_blocking(held, True)
+    read_to_end(held)
+    for each in [*group.iterdir(), group]:
+        if each.is_dir():
+            _remove_cgroup(each)
+
+
+def _remove_cgroup(path: Path) -> None:
+    for _ in range(100):
+        for directory, _, _ in os.walk(path, topdown=False):
+            with suppress(OSError):
+                os.rmdir(directory)
+        if not path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} is not empty")
 
 
 def test_an_attempt_that_cannot_be_journalled_is_not_started(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
-# Controllers that enforce limits.
-_CONTROLLERS: Final = ("pids", "memory")
+# Cgroup controllers that enforce limits of jobs.
+CONTROLLERS: Final = ("pids", "memory")
 
 
 class CgroupMounts(NamedTuple):
-    """Directories of the cgroups that this process is in; `controllers` are those of v1.
+    """Directories of the cgroups that this process is in: `unified` in the v2 hierarchy,
+    `controllers` by v1 controller.
 
-    None or missing where a hierarchy is not mounted or does not show this process's cgroup.
+    None, or no entry, if a hierarchy is not mounted or the mount does not show the process's cgroup.
     """
 
     unified: str | None
@@ -34,7 +35,7 @@ def parse_cgroup_mounts(mountinfo: str, cgroup: str) -> CgroupMounts:
             unified = _resolve_directory(point, root, own_paths[""])
         elif kind[0] == "cgroup":
             for name in kind[2].split(","):
-                if name in _CONTROLLERS and name in own_paths and name not in controllers:
+                if name in CONTROLLERS and name in own_paths and name not in controllers:
                     found = _resolve_directory(point, root, own_paths[name])
                     if found is not None:
                         controllers[name] = found
@@ -42,7 +43,7 @@ def parse_cgroup_mounts(mountinfo: str, cgroup: str) -> CgroupMounts:
 
 
 def read_cgroup_mounts() -> CgroupMounts:
-    """Return the mounts of this process, all None or empty if /proc cannot be read."""
+    """Return the cgroup directories of this process; none if /proc cannot be read."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             mountinfo = file.read()
@@ -61,7 +62,7 @@ def find_ancestor_with_controllers(own_path: str) -> str | None:
     """
     found = None
     path = own_path
-    while not _is_delegated(path):
+    while not is_delegated(path):
         path = os.path.dirname(path)
         if not os.path.exists(f"{path}/cgroup.procs"):
             return None
@@ -70,7 +71,8 @@ def find_ancestor_with_controllers(own_path: str) -> str | None:
     return found
 
 
-def _is_delegated(path: str) -> bool:
+def is_delegated(path: str) -> bool:
+    """Return whether systemd marked the cgroup as managed by what runs in it."""
     for name in ("user.delegate", "trusted.delegate"):
         try:
             if os.getxattr(path, name) == b"1":
@@ -83,13 +85,13 @@ def _is_delegated(path: str) -> bool:
 def _delegates_controllers(path: str) -> bool:
     try:
         with open(f"{path}/cgroup.subtree_control", encoding="ascii") as file:
-            return set(_CONTROLLERS) <= set(file.read().split())
+            return set(CONTROLLERS) <= set(file.read().split())
     except OSError:
         return False
 
 
 def _parse_own_paths(cgroup: str) -> dict[str, str]:
-    """Return the cgroup path by controller; "" is the unified hierarchy."""
+    """Return this process's cgroup path by controller; the key "" is the v2 hierarchy."""
     found: dict[str, str] = {}
     for line in cgroup.splitlines():
         _, names, path = line.split(":", 2)
@@ -99,7 +101,8 @@ def _parse_own_paths(cgroup: str) -> dict[str, str]:
 
 
 def _resolve_directory(point: str, root: str, path: str) -> str | None:
-    """Return the directory of cgroup `path`, or None if the mount shows another subtree."""
+    """Return the directory of the cgroup `path` below the mount `point`, which shows the subtree
+    `root`. None if the cgroup is not in that subtree."""
     if root == "/":
         return os.path.normpath(point + path)
     if path == root or path.startswith(root + "/"):

@@ -1,4 +1,5 @@
-"""Pool of cgroups of this process, and removal of those that dead processes left behind."""
+"""Pool of cgroups for the children of this process, and removal of cgroups that dead processes
+left behind."""
 
 from __future__ import annotations
 
@@ -7,23 +8,24 @@ import errno
 import itertools
 import os
 import threading
+from collections.abc import Iterable
 from typing import Final
 
-from mythjobs.process import procfs
+from mythjobs.process import descriptors, procfs
 from mythjobs.process.cgroup import mounts
 from mythjobs.process.cgroup.group import CgroupDirectory
 from mythjobs.process.cgroup.leaf import LIMIT_BY_CONTROLLER, ChildCgroup
 
 _PREFIX: Final = "mythjobs-"
-# Creating and removing a cgroup takes 40 µs; up to this many empty ones are kept for reuse.
+# Number of empty cgroups kept for reuse, because creating and removing a cgroup takes 40 µs.
 _MAX_FREE: Final = 64
 _name_numbers: Final = itertools.count(1)
 
 
 def open_cgroup_pool(cgroup_mounts: mounts.CgroupMounts | None = None) -> CgroupPool | None:
-    """Return a pool for this process, or None if it may not create cgroups.
+    """Return a cgroup pool for this process, or None if the process may not create cgroups.
 
-    Removes stale cgroups first.
+    First remove the cgroups that dead processes left behind.
     """
     cgroup_mounts = mounts.read_cgroup_mounts() if cgroup_mounts is None else cgroup_mounts
     if cgroup_mounts.unified is None:
@@ -38,7 +40,8 @@ def open_cgroup_pool(cgroup_mounts: mounts.CgroupMounts | None = None) -> Cgroup
 
 
 def _list_unified_candidates(cgroup_mounts: mounts.CgroupMounts) -> list[str]:
-    """Return directories of the unified hierarchy in which to create cgroups, the best first."""
+    """Return directories of the v2 hierarchy in which cgroups may be created, the best first: an
+    ancestor of this process's cgroup that enables controllers, then this cgroup itself."""
     unified = cgroup_mounts.unified
     if unified is None:
         return []
@@ -50,14 +53,14 @@ def _list_unified_candidates(cgroup_mounts: mounts.CgroupMounts) -> list[str]:
 
 
 class CgroupPool:
-    """The cgroups of one process: a reaper, or a program that uses the library.
+    """The cgroups for the children of one process: a reaper, or a program that uses the library.
 
-    The name of its directory in each hierarchy holds this process's pid and start time, so that
-    later processes can tell whether the owner still runs.
+    The pool's directory in each hierarchy has this process's pid and start time in its name, so
+    that later processes can tell whether the owner still runs.
     """
 
     def __init__(self, cgroup_mounts: mounts.CgroupMounts) -> None:
-        """Raises OSError if processes cannot be placed in cgroups here."""
+        """Create the pool's directories. Raises OSError if processes cannot be moved into them."""
         assert cgroup_mounts.unified is not None
         name = _make_name(os.getpid())
         self._unified = CgroupDirectory(f"{cgroup_mounts.unified}/{name}")
@@ -75,14 +78,14 @@ class CgroupPool:
             self._unified_controllers = self._enable_unified_controllers()
             for controller, path in cgroup_mounts.controllers.items():
                 self._try_controller(controller, CgroupDirectory(f"{path}/{name}"))
-            # Permission to move a process can only be found out by moving one.
+            # Move a process, the only way to find out whether this is permitted.
             _check_can_move_process(self._unified)
         except OSError:
             self.close()
             raise
 
     def take(self) -> ChildCgroup:
-        """Return an empty cgroup. Raises OSError."""
+        """Return an empty cgroup for a child. Raises OSError."""
         with self._lock:
             self._remove_emptied()
             if self._free:
@@ -99,7 +102,7 @@ class CgroupPool:
         return ChildCgroup(unified, self._unified_controllers, controllers, self._release)
 
     def enforced_limits(self) -> frozenset[str]:
-        """Return which of "memory" and "processes" its cgroups can enforce."""
+        """Return which of the limits "memory" and "processes" the pool's cgroups can enforce."""
         return frozenset(
             limit
             for controller, limit in LIMIT_BY_CONTROLLER.items()
@@ -123,9 +126,9 @@ class CgroupPool:
                 self._unremovable.append(leaf)
 
     def _may_reuse(self, leaf: ChildCgroup) -> bool:
-        """Return whether the next child finds nothing of the last one.
+        """Return whether the cgroup has no trace of its last child and may be given to another.
 
-        A memory controller keeps the peak, and charges pages of files that it read.
+        A memory controller keeps the child's peak, and the charge for file pages that it read.
         """
         if leaf.created or "memory" in self._unified_controllers:
             return False
@@ -135,7 +138,7 @@ class CgroupPool:
         self._unremovable = [leaf for leaf in self._unremovable if not _remove(leaf)]
 
     def _enable_unified_controllers(self) -> frozenset[str]:
-        """Enable the v2 controllers for child cgroups; return those that were enabled."""
+        """Enable the v2 controllers for the cgroups of children. Return those that were enabled."""
         found = set(self._unified.read("cgroup.controllers").split()) & set(LIMIT_BY_CONTROLLER)
         return frozenset(
             each for each in found if self._unified.write("cgroup.subtree_control", f"+{each}")
@@ -151,14 +154,22 @@ class CgroupPool:
         self._controllers[controller] = directory
 
 
-def remove_stale_cgroups(cgroup_mounts: mounts.CgroupMounts, killed_pid: int = 0) -> list[str]:
+def list_parents(cgroup_mounts: mounts.CgroupMounts) -> list[str]:
+    """Return the directories in which a process with these mounts creates its pool."""
+    return [*_list_unified_candidates(cgroup_mounts), *cgroup_mounts.controllers.values()]
+
+
+def remove_stale_cgroups(
+    cgroup_mounts: mounts.CgroupMounts, more: Iterable[str] = (), killed_pid: int = 0
+) -> list[str]:
     """Kill processes in cgroups whose owner is dead, and remove the cgroups; return their names.
 
-    The owner `killed_pid` counts as dead, although it does not exit.
+    `more` are parents of pools besides those of `cgroup_mounts`. The owner `killed_pid` counts as
+    dead, although it does not exit.
     A cgroup that is not empty yet is left for the next call.
     """
     removed = []
-    for path in [*_list_unified_candidates(cgroup_mounts), *cgroup_mounts.controllers.values()]:
+    for path in {*list_parents(cgroup_mounts), *more}:
         for directory in CgroupDirectory(path).children():
             name = directory.path.rpartition("/")[2]
             if not name.startswith(_PREFIX) or not _is_owner_dead(name, killed_pid):
@@ -171,16 +182,18 @@ def remove_stale_cgroups(cgroup_mounts: mounts.CgroupMounts, killed_pid: int = 0
 
 
 def _make_name(pid: int) -> str:
-    """Return a unique name: a process may have several pools."""
+    """Return the name of a pool's directory. It ends with a number: a process may have several
+    pools."""
     process = procfs.read_process(pid)
     start_ms = process.start_time_ms if process else 0
     return f"{_PREFIX}{pid}-{start_ms}-{_namespace_id()}.{next(_name_numbers)}"
 
 
 def _namespace_id() -> str:
-    """Identify the pid and time namespaces in which a pid and a start time are valid.
+    """Return an identifier of this process's pid and time namespaces. A pid and a start time are
+    valid only in these.
 
-    A sandbox with its own namespaces may share cgroups with this process.
+    A sandbox with its own namespaces may create cgroups in the same directory as this process.
     """
     inodes = []
     for kind in ("pid", "time"):
@@ -217,18 +230,20 @@ def _remove(leaf: ChildCgroup) -> bool:
 
 def _check_can_move_process(directory: CgroupDirectory) -> None:
     """Start a shell that joins the cgroup and exits. Raises OSError if it cannot join."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = os.posix_spawn(
-        "/bin/sh", ["sh", "-c", 'echo 0 >"$1/cgroup.procs"', "sh", directory.path], {},
-        file_actions=[(os.POSIX_SPAWN_DUP2, writer, 2)],
-    )  # fmt: skip
-    os.close(writer)
+    reader, writer = descriptors.create_pipe()
     try:
+        try:
+            pid = os.posix_spawn(
+                "/bin/sh", ["sh", "-c", 'echo 0 >"$1/cgroup.procs"', "sh", directory.path], {},
+                file_actions=[(os.POSIX_SPAWN_DUP2, writer, 2)],
+            )  # fmt: skip
+        finally:
+            descriptors.close(writer)
         message = os.read(reader, 200)
         with contextlib.suppress(ChildProcessError):
-            # A host program that ignores SIGCHLD takes the status.
+            # ECHILD: the kernel has reaped the shell already if the host program ignores SIGCHLD.
             os.waitpid(pid, 0)
     finally:
-        os.close(reader)
+        descriptors.close(reader)
     if message:
         raise OSError(errno.EACCES, message.decode("utf-8", "replace").strip())

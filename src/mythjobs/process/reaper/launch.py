@@ -1,4 +1,4 @@
-"""Launching a reaper process; its socket path and its lock."""
+"""Launch of a reaper process by the agent, and the paths of its socket and lock."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.errors import Unreachable
+from mythjobs.process.reaper.scope import scope_command
 
-# sys.path has only the standard library and this package: no site-packages, no environment.
+# Code of the reaper process. Its interpreter runs with -I -S: sys.path has only the standard
+# library and this package, no site-packages, and PYTHON* variables are ignored.
 _CODE: Final = (
     "import sys; sys.path.insert(0, {parent!r}); "
     "from mythjobs.process.reaper.main import main; main()"
@@ -22,22 +24,37 @@ _LOG_TAIL_BYTES: Final = 2000
 
 def launch_reaper(
     directory: Path, *, output: Path, scratch: Path, runtime: Path, timeout_s: float = 20.0
-) -> None:
+) -> str:
     """Start a reaper in `directory` and wait until its socket accepts connections.
 
-    The reaper runs in its own session as a child of process 1 and logs to `directory/log`.
+    The reaper runs in its own session as a child of process 1 and logs to `directory/log`. In a
+    service of systemd it gets a scope of its own; if that fails, return a warning, else "".
     Raises Unreachable with the end of that log if the reaper is not ready in time.
     """
-    # With `parents` only the last directory would get the mode.
+    # Create the parent separately: mkdir with `parents` applies `mode` to the last directory only.
     directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.mkdir(exist_ok=True, mode=0o700)
     parent = str(Path(__file__).resolve().parents[3])
-    ready_fd, child_fd = os.pipe()
-    argv = [
+    command = [
         sys.executable, "-I", "-S", "-c", _CODE.format(parent=parent),
-        str(directory), str(output), str(scratch), str(runtime), str(child_fd),
+        str(directory), str(output), str(scratch), str(runtime),
     ]  # fmt: skip
+    prefix = scope_command(f"mythjobs-reaper-{directory.name}")
+    if not prefix:
+        _launch(command, directory, timeout_s)
+        return ""
+    try:
+        _launch([*prefix, *command], directory, timeout_s)
+    except Unreachable as error:
+        _launch(command, directory, timeout_s)
+        return f"a stop of this service ends all jobs (docs/systemd.md): {error.sentence}"
+    return ""
+
+
+def _launch(command: list[str], directory: Path, timeout_s: float) -> None:
     log = directory / "log"
+    ready_fd, child_fd = os.pipe()
+    argv = [*command, str(child_fd)]
     try:
         with open(log, "ab", opener=_open_private) as log_file:
             process = subprocess.Popen(
@@ -54,7 +71,7 @@ def launch_reaper(
             process.kill()
             process.wait()
             raise Unreachable(f"cannot start a reaper in {directory}: {_read_log_tail(log)}")
-        # This process forks the reaper and exits.
+        # Reap the started process: it has forked the reaper and exits at once.
         process.wait()
     finally:
         os.close(ready_fd)
@@ -67,7 +84,8 @@ def _open_private(path: str, flags: int) -> int:
 
 
 def _wait_ready(fd: int, timeout_s: float) -> bool:
-    """Return whether the reaper wrote its byte. End of file without one means that it exited."""
+    """Return whether the reaper reports that it is ready, by writing "1" to its pipe. End of file
+    without this byte means that the reaper exited."""
     readable, _, _ = select.select([fd], [], [], timeout_s)
     return bool(readable) and os.read(fd, 1) == b"1"
 
@@ -77,12 +95,13 @@ def _read_log_tail(log: Path) -> str:
     return text or f"its log {log} is empty"
 
 
-# sun_path of unix(7) has 108 bytes, including a NUL.
+# Limit of a Unix socket's path: sun_path (unix(7)) has 108 bytes, including a NUL.
 _MAX_SOCKET_PATH_BYTES: Final = 107
 
 
 def choose_socket_path(directory: str, runtime: str) -> str:
-    """Return the path for a new socket: in `directory`, or in `runtime` if that is too long."""
+    """Return the path for a reaper's new socket: in its `directory`, or in the directory `runtime`
+    if the former path is too long for a Unix socket. Raises OSError if both are."""
     path = os.path.join(directory, "socket")
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
         return path
@@ -101,9 +120,10 @@ def find_socket_path(directory: Path) -> Path:
 
 
 def try_lock(directory: Path) -> int | None:
-    """Return a descriptor that holds the reaper's lock, or None while the reaper runs.
+    """Return a descriptor that holds the lock of the reaper in `directory`, or None if the reaper
+    runs, as it holds the lock then.
 
-    The holder of the lock may read the journal, kill leftovers and remove the directory.
+    Whoever holds the lock may read the journal, kill leftover processes and remove the directory.
     Closing the descriptor releases the lock. Raises OSError if the directory is missing.
     """
     fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,5 @@
-"""Entry point of the reaper process. Imports all modules now: an upgrade may delete the files."""
+"""Entry point of the reaper process. It imports all modules at the start, because an upgrade may
+delete their files while the reaper runs."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+from mythjobs.process.cgroup.delegation import prepare_delegated_cgroup
 from mythjobs.process.kernel import become_subreaper
 from mythjobs.process.reaper.attempt import AttemptDirectories
 from mythjobs.process.reaper.launch import choose_socket_path, try_lock
@@ -26,12 +28,12 @@ def main() -> None:
     directory, output, scratch, runtime = (os.path.abspath(each) for each in sys.argv[1:5])
     ready = int(sys.argv[5])
     os.set_inheritable(ready, False)
-    # The launcher waits for this first process. Its child belongs to process 1 and, as it leads no
-    # session, can never get a controlling terminal.
+    # Continue in a forked child and let this process exit, which the launcher waits for. The child
+    # belongs to process 1, and as it leads no session it can never get a controlling terminal.
     if os.fork():
         os._exit(0)
     os.chdir("/")
-    # The reaper's own files are private; jobs get the umask that the reaper inherited.
+    # Make the reaper's own files private. Jobs get the umask that the reaper has inherited.
     umask = os.umask(0o077)
     reset_signals()
     try:
@@ -44,11 +46,11 @@ def main() -> None:
     log_thread = _start_log_thread()
     os.write(ready, b"1")
     os.close(ready)
-    # Exclude the objects that live as long as the process from garbage collection.
+    # Exclude the existing objects from garbage collection: they live as long as the process.
     gc.collect()
     gc.freeze()
     reaper.run()
-    # Ends the thread once it has written what is in the pipe, unless the disk hangs.
+    # Close the log pipe. Its thread then writes the rest and ends, unless the disk hangs.
     os.close(2)
     log_thread.join(_LOG_TIMEOUT_S)
     if os.path.dirname(path) != directory:
@@ -57,10 +59,10 @@ def main() -> None:
 
 
 def _start_log_thread() -> threading.Thread:
-    """Turn stderr into a pipe, and copy that to the log in a thread.
+    """Replace stderr by a pipe, and copy the pipe to the log file in a thread.
 
-    The event loop logs, and must not wait for a disk that hangs. What the pipe does not take is
-    dropped.
+    The event loop writes to stderr and must not wait for a disk that hangs. Lines that do not fit
+    into the pipe are dropped.
     """
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     log_fd = os.dup(2)
@@ -87,6 +89,7 @@ def _create_reaper(
     path = _prepare_socket(directory, runtime)
     pin_stub()
     become_subreaper()
+    prepare_delegated_cgroup()
     null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     reaper = Reaper(directory, path, AttemptDirectories(output, scratch, runtime, null_fd, umask))
     install_signal_handlers(reaper)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from signal import SIGKILL
 from typing import Final
 
@@ -24,16 +24,18 @@ _REAPER_MODULE: Final = b"mythjobs.process.reaper.main"
 
 
 def kill_leftovers(
-    attempts: Mapping[AttemptKey, Leader | None], hung_pid: int = 0
+    attempts: Mapping[AttemptKey, Leader | None],
+    cgroup_parents: Iterable[str] = (),
+    hung_pid: int = 0,
 ) -> dict[AttemptKey, str]:
     """Kill every process of these attempts; return evidence of their end, one sentence each.
 
     The caller holds the dead reaper's lock, or has killed the reaper `hung_pid`, which may be
     unable to exit; the machine has not restarted since. Blocks until three consecutive scans find
-    nothing: 30 ms if nothing is left, 10 s at most.
+    nothing: 30 ms if nothing is left, 10 s at most. `cgroup_parents` are from its journal.
     """
     # Kills everything in the cgroups of dead reapers; no process can leave its cgroup.
-    pool.remove_stale_cgroups(mounts.read_cgroup_mounts(), hung_pid)
+    pool.remove_stale_cgroups(mounts.read_cgroup_mounts(), cgroup_parents, hung_pid)
     killed: Counter[AttemptKey] = Counter()
     left: set[tuple[AttemptKey, int]] = set()
     empty_scans = 0

@@ -1,4 +1,5 @@
-"""Reaper: the event loop that serves the agent, supervises attempts, and journals their ends."""
+"""The reaper's main object: runs the event loop that serves the agent, supervises attempts, and
+journals their starts and ends."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 import mythjobs
 from mythjobs.errors import ProtocolError
+from mythjobs.process.cgroup.mounts import read_cgroup_mounts
+from mythjobs.process.cgroup.pool import list_parents
 from mythjobs.process.event_loop import EventLoop, log
 from mythjobs.process.reaper.attempt import AttemptDirectories, ReaperAttempt, parse_limits
 from mythjobs.process.reaper.attempts import ReaperAttempts
@@ -25,17 +28,18 @@ from mythjobs.process.supervise import descendants
 # A reaper without an agent, live attempts and unacknowledged ends exits after this time.
 _IDLE_EXIT_MS: Final = 60_000
 _RETRY_MS: Final = 1000
-# Until then the pids of new processes and acknowledgements may be missing in the journal.
+# Latest time after which journal records of pids and acknowledgements are written. Those of starts
+# and ends are written sooner.
 _FLUSH_MS: Final = 10
-# Agents ping every few seconds. One that stopped to do so is disconnected, so that a new agent can
-# connect.
+# An agent that has sent pings, normally every few seconds, and sends none for this time is
+# disconnected, so that a new agent can connect.
 _AGENT_TIMEOUT_MS: Final = 60_000
 _SYNCED: Final = '{"type":"synced","seq":%d}'
 _PONG: Final = '{"type":"pong"}'
 
 
 class Reaper:
-    """`directory` holds its journal and its lock; `path` is its socket."""
+    """The reaper. `directory` has its journal and lock, `path` is the path of its socket."""
 
     def __init__(self, directory: str, path: str, directories: AttemptDirectories) -> None:
         self._directory = directory
@@ -45,11 +49,12 @@ class Reaper:
             "version": mythjobs.__version__,
             "boot_id": _boot_id(),
         }
+        header = {**self._identity, "cgroups": list_parents(read_cgroup_mounts())}
         self.loop = EventLoop()
         self._spawn_pool = SpawnPool()
         self._journal = ReaperJournal(
             os.path.join(directory, "journal"),
-            encode_json({"reaper": self._identity}),
+            encode_json({"reaper": header}),
             lambda seq: self.loop.call_soon(partial(self._report_synced, seq)),
             lambda: self.loop.call_soon(self._journal_failed),
         )
@@ -66,7 +71,8 @@ class Reaper:
         self._agent_timer: list[Callable[[], None]] = []
 
     def run(self) -> None:
-        """Run until SIGTERM has stopped all attempts, or until retired and idle."""
+        """Run until all attempts have ended after SIGTERM, or until the reaper is retired (it gets
+        no more starts) and the master has acknowledged all ends."""
         while not self._should_exit():
             self.loop.run_once()
             self._end_turn()
@@ -83,10 +89,11 @@ class Reaper:
         return self._retiring and self._is_idle()
 
     def on_sigchld(self, *_: object) -> None:
-        """Handle SIGCHLD, in the loop's thread between any two of its steps.
+        """Handle SIGCHLD: reap orphans, descendants of attempts whose parent has died.
 
-        Most of these signals are for children that have a pidfd and need nothing here. A missed
-        one leaves a zombie until the next; code that waits for an orphan watches the orphan.
+        Runs in the event loop's thread, between any two instructions. The children that the
+        supervisor started need nothing here: it polls their pidfds. A signal that is missed leaves
+        a zombie until the next one; code that waits for an orphan's exit watches the orphan itself.
         """
         if descendants.has_dead_orphans():
             self.loop.call_soon(self._attempts.orphan_exited)
@@ -101,14 +108,16 @@ class Reaper:
             self._attempts.stop(key, "shutdown")
 
     def _end_turn(self) -> None:
-        """Send messages. No step waits for the disk: a disk that hangs must not delay a limit."""
+        """Request journal writes and send queued messages, after each iteration of the event loop.
+        Nothing here waits for the disk: a disk that hangs must not delay the check of a limit."""
         attempts = self._attempts
         self._journal.compact(attempts.encode_records, self._is_idle())
         if attempts.unsynced_seq:
             self._journal.request_sync(attempts.unsynced_seq)
             attempts.unsynced_seq = 0
         elif self._journal.has_queued and not self._is_flush_scheduled:
-            # Most jobs end sooner, and the sync of the end writes their other records too.
+            # Delay the write by _FLUSH_MS: most jobs end sooner, and the sync of their end writes
+            # these records too.
             self._is_flush_scheduled = True
             self.loop.call_at(self.loop.now.run_ms + _FLUSH_MS, self._flush_journal)
         self._agent.flush()
@@ -120,7 +129,7 @@ class Reaper:
             self._journal.request_flush()
 
     def _journal_failed(self) -> None:
-        """Replace a journal whose fsync failed by a new file; repeat until that is durable."""
+        """Replace a journal whose fsync failed by a new file. Called again while that fails."""
         wait_ms = _RETRY_MS if self._has_rewritten else 0
         self._has_rewritten = True
         self.loop.call_at(self.loop.now.run_ms + wait_ms, self._rewrite_journal)
@@ -167,7 +176,8 @@ class Reaper:
         try:
             match message["type"]:
                 case "start" if self._shutting_down:
-                    # Not journalled, so the next agent knows that the attempt never ran.
+                    # Ignore the start. It is not journaled, so the next agent knows that the
+                    # attempt never ran.
                     pass
                 case "start":
                     attempts.start(ReaperAttempt(message, self._directories))
@@ -191,7 +201,7 @@ class Reaper:
                 case "retire":
                     self._retire()
                 case unknown:
-                    # Sent by a newer agent, which knows our version from `hello`.
+                    # A newer agent sent it; the agent knows this reaper's version from `hello`.
                     log(f"ignored a message of unknown type {unknown}")
         except (LookupError, TypeError, ValueError) as error:
             raise ProtocolError(f"{message['type']}: {error!r}") from None
@@ -203,7 +213,8 @@ def _boot_id() -> str:
 
 
 def install_signal_handlers(reaper: Reaper) -> None:
-    """Set handlers for the signals. Jobs would inherit SIG_IGN; exec() resets handlers."""
+    """Install the signal handlers of the reaper. SIGHUP and SIGINT get a handler that does nothing,
+    not SIG_IGN: jobs inherit SIG_IGN, but exec(2) resets handlers to the default."""
     signal.signal(signal.SIGCHLD, reaper.on_sigchld)
     signal.signal(signal.SIGTERM, reaper.on_sigterm)
     for number in (signal.SIGHUP, signal.SIGINT):

@@ -100,6 +100,12 @@ def _disk(cluster: Cluster, fault: Fault) -> None:
     cluster.sim.call_later(fault.duration_ms, add_delay, -fault.value)
 
 
+def _row(cluster: Cluster, fault: Fault) -> None:
+    """Make the ready jobs of class `value` unreadable."""
+    cluster.store.break_class(fault.value)
+    cluster.sim.call_later(fault.duration_ms, cluster.store.break_class, None)
+
+
 def _target_name(fault: Fault) -> str:
     return f"m{fault.target}" if fault.target else "master"
 
@@ -115,6 +121,7 @@ KINDS: Final[dict[str, Callable[[Cluster, Fault], None]]] = {
     "wall": _wall,
     "full": _full,
     "disk": _disk,
+    "row": _row,
 }
 
 

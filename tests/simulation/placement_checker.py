@@ -73,6 +73,7 @@ class PlacementChecker:
         self._by_command = Counter(view.jobs[key[0]].command for _, key in live)
         self._by_both = Counter((name, view.jobs[key[0]].command) for name, key in live)
         self._units = self._count_units()
+        self._set_aside = {each.number for each in state.set_aside if each.kind == "class"}
         # First ready job of each class.
         self._firsts: dict[int, QueuedJob] = {}
         for each in view.jobs.values():
@@ -196,6 +197,8 @@ class PlacementChecker:
     # Order.
 
     def _is_ready(self, job: QueuedJob) -> bool:
+        if job.class_id in self._set_aside:
+            return False  # after an internal error, until its command is enabled again
         if not job.is_waiting or not job.is_enabled or job.put_off_ms > self._wall_ms:
             return False
         return job.subject not in self._live_subjects

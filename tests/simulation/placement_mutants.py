@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mythjobs.agent.core import attempt_table
 from mythjobs.master.attempts import retry
+from mythjobs.master.core import MasterCore
 from mythjobs.model import window
 from mythjobs.model.zone import load_zone
 from mythjobs.scheduler import eligibility
@@ -142,6 +143,11 @@ def _daylight_saving_ignored() -> list[Patch]:
     return [(window, "instant_ms", at_offset_of_midnight)]
 
 
+def _nothing_set_aside() -> list[Patch]:
+    """An internal error at one class of jobs rolls back each turn."""
+    return [(MasterCore, "set_failed_unit_aside", lambda *_: None)]
+
+
 PLACEMENT_MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "rights-ignored": _without_rule("rights"),
     "pin-ignored": _without_rule("pin"),
@@ -164,5 +170,6 @@ PLACEMENT_MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "failures-not-counted": _with_failures(0),
     "no-retry": _with_failures(99),
     "no-backoff": _no_backoff,
+    "nothing-set-aside": _nothing_set_aside,
     "daylight-saving-ignored": _daylight_saving_ignored,
 }

@@ -161,6 +161,12 @@ PLACEMENT_SCENARIOS: Final[dict[str, Scenario]] = {
               _submit(20, "work", codes="1,0")),
         ("RETRY",),
     ),
+    # The jobs of one class cannot be read; those of the other go on.
+    "nothing-set-aside": (
+        _plan([_WORK, _OTHER], _submit(20, "work"), _submit(25, "other"), _submit(60, "work"),
+              _submit(65, "other"), faults=(Fault(50_000, "row", 0, 600_000, 1),)),
+        ("IDLE",),
+    ),
     "daylight-saving-ignored": (
         _plan([_command("work", windows={"open": ["03:00-04:00"]})], _submit(20, "work"),
               settings=(_OPEN | {"zone": "Europe/Berlin"},), start_ms=_BERLIN_AUTUMN_MS),

@@ -96,6 +96,11 @@ def generate_faults(random: Random, machines: int, calm_ms: int) -> list[Fault]:
             at_ms = random.randrange(calm_ms - 1000)
             target = random.randint(1 if targets == 1 else 0, machines)
             faults.append(_fault(random, kind, target, at_ms, (min_ms, max_ms), calm_ms))
+    if random.random() < 0.15:
+        at_ms = random.randrange(calm_ms - 1000)
+        span_ms = 1000, 600_000
+        row = _fault(random, "row", MASTER, at_ms, span_ms, calm_ms)
+        faults.append(msgspec.structs.replace(row, value=random.randint(1, 6)))
     if random.random() < 0.3:
         faults += _staggered_cuts(random, machines, calm_ms)
     return faults

@@ -24,8 +24,15 @@ _RESERVE_BYTES: Final = 4096
 _MAX_STATEMENTS: Final = 20_000
 
 
+_READ_READY: Final = "SELECT job.job_id, job.ready_class"
+
+
 class EndlessTurn(BaseException):
     """A transaction executed too many statements."""
+
+
+class BrokenRow(Exception):
+    """A row that the master cannot read: an internal error at one class of jobs."""
 
 
 class _CountingCursor(sqlite3.Cursor):
@@ -35,6 +42,9 @@ class _CountingCursor(sqlite3.Cursor):
         connection.statements += 1
         if connection.statements > _MAX_STATEMENTS:
             raise EndlessTurn(f"more than {_MAX_STATEMENTS} statements; the last is {args[0]}")
+        if connection.broken_class is not None and args[0].startswith(_READ_READY):
+            if connection.broken_class in args[1]:
+                raise BrokenRow(f"class {connection.broken_class} cannot be read")
         super().execute(*args)
         return self
 
@@ -43,6 +53,7 @@ class _CountingConnection(sqlite3.Connection):
     """Counts the statements of a transaction, so that a loop in a turn ends as a violation."""
 
     statements = 0
+    broken_class: int | None = None
 
     def cursor(self, *_: Any) -> Any:
         return super().cursor(_CountingCursor)
@@ -89,6 +100,10 @@ class SimStore(SqliteStore):
 
     def checkpoint(self, *, least_bytes: int | None = None) -> None:
         """Do nothing: an in-memory store has no write-ahead log."""
+
+    def break_class(self, class_id: int | None) -> None:
+        """Make reads of the ready jobs of this class fail; None ends that."""
+        self._writer.broken_class = class_id  # type: ignore[attr-defined]
 
     def has_changed(self) -> bool:
         """Whether anything was written since the last check."""

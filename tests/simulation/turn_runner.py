@@ -11,6 +11,7 @@ from mythjobs.master.core import MasterCore
 from mythjobs.master.isolation import OwnWork
 from mythjobs.master.turn_runner import _GROWING, Arrival, CommittedTurn, TurnRunner
 from mythjobs.store.open import Store
+from tests.simulation.store import BrokenRow
 
 
 class StoreNotWritable(Exception):
@@ -46,7 +47,7 @@ class SimTurnRunner(TurnRunner):
     ) -> None:
         try:
             super()._run_turn(arrived, failed_connections, work)
-        except (StoreFull, StoreUnavailable):
+        except (StoreFull, StoreUnavailable, BrokenRow):
             raise
         except Exception as error:
             items = ", ".join(type(each.item).__name__ for each in arrived)
@@ -57,6 +58,9 @@ class SimTurnRunner(TurnRunner):
             return
         self._reject_kind(arrived, requests.Request, error)
         raise StoreNotWritable
+
+    def _log_once(self, what: str, error: Exception) -> None:
+        """Log nothing: the errors are injected."""
 
 
 def _raise(error: BaseException) -> None:

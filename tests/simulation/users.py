@@ -60,7 +60,7 @@ class SimUsers:
             return
         job_id = self._job_ids.get(arguments.pop("job", -1))
         match step.action:
-            case "cancel" | "hold" | "release" | "freeze" if job_id is None:
+            case "cancel" | "hold" | "release" | "rerun" | "freeze" if job_id is None:
                 pass  # the job is not submitted yet
             case "cancel":
                 self._request(requests.CancelJobs([job_id or 0], "anna"))
@@ -68,6 +68,9 @@ class SimUsers:
                 self._request(requests.HoldJobs([job_id or 0]))
             case "release":
                 self._request(requests.ReleaseJobs([job_id or 0]))
+            case "rerun":
+                # Of a job that has ended; else the request changes nothing.
+                self._request(requests.RerunJobs([job_id or 0], "anna"))
             case "freeze":
                 self._request(requests.FreezeJobs([job_id or 0], arguments["on"]))
             case "hours":

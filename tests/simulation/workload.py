@@ -110,7 +110,7 @@ def _other_actions(
     for _ in range(random.randrange(6)):
         at_ms = random.randrange(10_000, calm_ms // 2)
         job = random.randrange(jobs)
-        action = random.choice(("cancel", "hold", "freeze", "hours", "enable"))
+        action = random.choice(("cancel", "hold", "freeze", "hours", "enable", "rerun"))
         arguments: Table = {"job": job}
         if action == "freeze":
             thaw_ms = min(calm_ms, at_ms + 90_000)

@@ -19,8 +19,8 @@ from mythjobs.master.upkeep import SLICE_JOBS as UPKEEP_JOBS
 from mythjobs.protocol.requests import Dependency, Submit
 from mythjobs.store.open import open_store
 from mythjobs.store.writes import commands
+from mythjobs.store.writes.prune import SLICE_JOBS as PRUNE_JOBS
 from mythjobs.web.routes.jobs import SLICE_JOBS as ACTION_JOBS
-from mythjobs.web.routes.maintenance import SLICE_JOBS as PRUNE_JOBS
 
 CLASSES: Final = 50
 ROUNDS: Final = 5
@@ -173,14 +173,8 @@ def run_prune(bench: Bench) -> None:
     ids = bench.submit(4 * PRUNE_JOBS)
     for first in range(0, len(ids), ACTION_JOBS):
         bench.turn("", requests.CancelJobs(ids[first : first + ACTION_JOBS], "bench"))
-    bench.advance(1000)
-    after: int | None = ids[0] - 1
-    while after is not None:
-        found = bench.turn(
-            f"prune {PRUNE_JOBS} jobs",
-            requests.PruneJobs(bench.now_ms, ["cancelled"], after, PRUNE_JOBS),
-        )[0]
-        after = found.resume_after  # type: ignore[attr-defined]
+    for first in range(0, len(ids), PRUNE_JOBS):
+        bench.turn(f"prune {PRUNE_JOBS} jobs", requests.DeleteJobs(ids[first : first + PRUNE_JOBS]))
 
 
 KINDS: Final[tuple[Callable[[Bench], None], ...]] = (

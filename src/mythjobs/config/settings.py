@@ -1,4 +1,4 @@
-"""Settings of the master: where its store is (--store, MYTHJOBS_STORE, master.toml)."""
+"""Settings of the master: its store (--store, MYTHJOBS_STORE, master.toml) and retention."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.config.state import StateDir
-from mythjobs.errors import BadRequest, ConfigError
+from mythjobs.errors import BadRequest, ConfigError, DefinitionError
+from mythjobs.model.retention import DEFAULT, Retention, merge, read_retention
 
-_KEYS: Final = ("store",)
+_KEYS: Final = ("store", "retention")
 _SCHEMES: Final = ("postgresql", "postgres")
 _EXAMPLE: Final = "postgresql://mythjobs@localhost/mythjobs"
 STORE_VARIABLE: Final = "MYTHJOBS_STORE"
 
 
 def choose_store(state: StateDir, given: str | None, environ: Mapping[str, str]) -> str | Path:
-    """Return the URL from the option, the environment or master.toml, in this order, else the
-    SQLite file of the state directory.
+    """Return the store to use: the PostgreSQL URL from the option --store, the environment or
+    master.toml, in this order, else the path of the SQLite file in the state directory.
 
-    Raises BadRequest for an invalid option, ConfigError for the other two.
+    Raises BadRequest for an invalid option, ConfigError for an invalid URL elsewhere.
     """
     if given is not None:
         if not _is_url(given):
@@ -44,17 +45,34 @@ def _is_url(text: str) -> bool:
     return text.partition("://")[0] in _SCHEMES and "://" in text
 
 
+def read_retention_setting(state: StateDir) -> Retention:
+    """Return the queue's retention limits: those of master.toml, else the defaults.
+
+    Raises ConfigError.
+    """
+    try:
+        own = read_retention(_read_table(state.master_toml).get("retention", {}))
+    except DefinitionError as error:
+        raise ConfigError(f"{state.master_toml}: {error.sentence}") from None
+    return merge(own, DEFAULT)
+
+
 def _read_store_setting(path: Path) -> str:
+    store = _read_table(path).get("store", "")
+    if not isinstance(store, str):
+        raise ConfigError(f'{path}: store must be text in quotes, like "{_EXAMPLE}"')
+    return store
+
+
+def _read_table(path: Path) -> Mapping[str, object]:
+    """Return the settings of master.toml, none if there is no such file. Raises ConfigError."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return ""
+        return {}
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
     for key in table:
         if key not in _KEYS:
             raise ConfigError(f"{path}: unknown key {key}; known are {', '.join(_KEYS)}")
-    store = table.get("store", "")
-    if not isinstance(store, str):
-        raise ConfigError(f'{path}: store must be text in quotes, like "{_EXAMPLE}"')
-    return store
+    return table

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mythjobs.errors import DefinitionError, command_not_found
 from mythjobs.model.bounds import Bounds
@@ -43,6 +43,9 @@ class JobRequirements(NamedTuple):
 
 
 NO_REQUIREMENTS = JobRequirements()
+# Maximum number of cached job classes, above which the cache is cleared. Each submit may have
+# requirements of its own, and so a new class.
+_MAX_CLASSES: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -75,6 +78,17 @@ class Catalog:
         self._names: dict[str, commands.CommandRevision] = {}
         self._commands: dict[int, Command] = {}
         self._class_ids: dict[tuple[int, str, JobRequirements], int] = {}
+        # Ids of classes used for new jobs since a sweep for unused classes began; None: no sweep
+        # has begun.
+        self._used: set[int] | None = None
+
+    def begin_sweep(self) -> None:
+        self._used = set()
+
+    def find_unused(self, class_ids: Sequence[int]) -> list[int]:
+        """Return the given classes that were not used for new jobs since begin_sweep()."""
+        used = self._used
+        return [] if used is None else [each for each in class_ids if each not in used]
 
     def clear(self) -> None:
         for each in (self._classes, self._names, self._commands, self._class_ids):
@@ -110,12 +124,29 @@ class Catalog:
         found = self._class_ids.get(key)
         if found is None:
             found = commands.ensure_class(tx, revision, submitter, **requirements.columns())
+            if len(self._class_ids) >= _MAX_CLASSES:
+                self._class_ids.clear()
             self._class_ids[key] = found
+        if self._used is not None:
+            self._used.add(found)
+        return found
+
+    def class_id_for(self, tx: Transaction, class_id: int, submitter: str) -> int | None:
+        """Return the id of the class with the same requirements for another submitter.
+
+        Return None if the command was removed.
+        """
+        found = commands.ensure_class_for(tx, class_id, submitter)
+        if self._used is not None and found is not None:
+            self._used.add(found)
         return found
 
     def job_class(self, tx: Transaction, class_id: int) -> JobClass:
         found = self._classes.get(class_id)
         if found is None:
+            if len(self._classes) >= _MAX_CLASSES:
+                self._classes.clear()
+                self._commands.clear()
             found = self._classes[class_id] = read_class(tx, class_id, self.decoded_command)
             if found.error is not None:
                 self._unreadable.append(found)

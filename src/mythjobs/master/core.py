@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
 from mythjobs.master import requests
@@ -16,7 +14,7 @@ from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.attempts.late_results import LateResults
 from mythjobs.master.catalog import Catalog
 from mythjobs.master.explain.job import explain_submitted
-from mythjobs.master.handlers import agents, commands, jobs, machines
+from mythjobs.master.handlers import agents, commands, jobs, machines, retention
 from mythjobs.master.handlers.batches import begin_batch, drop_batch, insert_slice
 from mythjobs.master.handlers.submit import submit_job
 from mythjobs.master.isolation import OwnWork, Problem, SetAside, Unit, describe_error
@@ -30,7 +28,6 @@ from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
 from mythjobs.store.writes.commands import ensure_run_command
-from mythjobs.store.writes.prune import PruneSlice, prune
 
 
 @dataclass(slots=True)
@@ -198,11 +195,6 @@ class MasterCore:
             timers.run_due(turn, work & OwnWork.TIMERS)
 
 
-def _prune_jobs(turn: TurnContext, request: requests.PruneJobs) -> PruneSlice:
-    return prune(turn.tx, **msgspec.structs.asdict(request))
-
-
-# Handler of each type of request, except Attach, which _handle_machines() handles.
 _HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]] = {
     requests.SubmitJob: submit_job,
     requests.BatchSlice: insert_slice,
@@ -221,5 +213,9 @@ _HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]
     requests.OverrideHours: machines.override_hours,
     requests.SetSemaphore: machines.set_semaphore,
     requests.DeclareDead: lease_expiry.declare_machine_dead,
-    requests.PruneJobs: _prune_jobs,
+    requests.DeleteJobs: retention.delete_jobs,
+    requests.DiscardOutput: retention.delete_output,
+    requests.DeleteAttempts: retention.delete_attempts,
+    requests.BeginClassSweep: retention.begin_class_sweep,
+    requests.DeleteClasses: retention.delete_classes,
 }

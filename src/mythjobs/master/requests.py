@@ -162,17 +162,39 @@ class FreezeJobs(Request, frozen=True):
     frozen: bool
 
 
-class PruneJobs(Request, frozen=True):
-    """Check the next `limit` jobs with an id above `after_job_id` for deletion.
+class DeleteJobs(Request, frozen=True):
+    """Delete the given jobs, except those that must be kept.
 
-    Jobs that ended in one of `states` before `before_ms` are deleted. The response is a
-    `store.writes.prune.PruneSlice`.
+    The response is the number of deleted jobs.
     """
 
-    before_ms: int
-    states: list[str]
-    after_job_id: int
-    limit: int
+    ids: list[int]
+
+
+class DiscardOutput(Request, frozen=True):
+    """Record that the output of attempts (job id, attempt number) was deleted.
+
+    The response is the size of that output in bytes.
+    """
+
+    attempts: list[tuple[int, int]]
+
+
+class DeleteAttempts(Request, frozen=True):
+    """Delete the attempts of an open job up to number `last_n`."""
+
+    job: int
+    last_n: int
+
+
+class BeginClassSweep(Request, frozen=True):
+    """Begin a sweep for unused job classes: from now on, note the classes that get new jobs."""
+
+
+class DeleteClasses(Request, frozen=True):
+    """Delete job classes that had no jobs when the sweep began, except those with jobs since."""
+
+    ids: list[int]
 
 
 class Attach(Request, frozen=True):

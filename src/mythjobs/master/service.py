@@ -33,10 +33,13 @@ from mythjobs.master.handlers.submit import job_requirements
 from mythjobs.master.link.lease_timer import LeaseTimer
 from mythjobs.master.link.server import LinkServer
 from mythjobs.master.output.reader import AttemptOutput, OutputReader
+from mythjobs.master.retention import RetentionService
 from mythjobs.master.state import MasterState
 from mythjobs.master.turn_runner import CommittedTurn, TurnRunner
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL
+from mythjobs.model.retention import DEFAULT as DEFAULT_RETENTION
+from mythjobs.model.retention import Retention
 from mythjobs.protocol import responses
 from mythjobs.protocol.messages import MasterFrame
 from mythjobs.protocol.requests import BatchSubmit
@@ -73,12 +76,14 @@ class Master:
         local_jobs: int | None,
         store: str | Path | None = None,
         local_agent_wait_s: float = 0.0,
+        retention: Retention = DEFAULT_RETENTION,
     ) -> None:
         """Open the store and create a master; start() starts it.
 
         store: path or URL, by default the file in the state directory.
         local_agent_wait_s: maximum time for which a request waits for the agent that is started
         together with the master, before its response says that no machine is connected.
+        retention: limits of the queue.
         """
         self.state_dir = state_dir
         self.store = redact_password(str(store or state_dir.store))
@@ -88,6 +93,7 @@ class Master:
         self._core = MasterCore(allow_local=allow_local, local_jobs=local_jobs)
         self.outputs = OutputReader(state_dir.output, self)
         self.links = LinkServer(key, self, self.outputs)
+        self.retention = RetentionService(self, self.outputs.remove, retention)
         self._lease_timer = LeaseTimer(lambda read_ms: self.post(requests.LeaseTick(read_ms)))
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
@@ -215,6 +221,7 @@ class Master:
             ],
             "set_aside": set_aside,
             "lost": await self.read(find_lost_jobs),
+            "retention": await self.retention.read_status(),
         }
 
     async def list_machines(self) -> responses.Machines:

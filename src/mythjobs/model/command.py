@@ -8,6 +8,7 @@ from typing import Final
 
 from mythjobs.model.limits import Limits
 from mythjobs.model.policy_tables import Retry, Windows
+from mythjobs.model.retention import Retention
 
 # Name of the built-in command of `mythjobs run`. argv, environment and directory are stored in
 # each job instead of the command, so that all these jobs have the same command.
@@ -79,6 +80,7 @@ class Command:
     semaphores: tuple[tuple[str, int], ...] = ()
     labels: tuple[str, ...] = ()
     at_most: int | None = None
+    retention: Retention = Retention()
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)

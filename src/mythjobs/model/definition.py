@@ -21,6 +21,7 @@ from mythjobs.model.policy_tables import (
     read_windows,
 )
 from mythjobs.model.progress import PRESETS
+from mythjobs.model.retention import read_retention
 from mythjobs.model.silence import LEASED_POLICIES, SILENCE_POLICIES
 from mythjobs.model.template import Template, TemplateError, shell_placeholder
 from mythjobs.model.units import parse_size
@@ -29,6 +30,7 @@ _KEYS: Final = (
     "name", "summary", "argv", "shell", "parameters", "subject", "overlap", "success", "progress",
     "scratch", "contain", "best_effort", "leave_daemons", "silence", "lease", "cwd", "env",
     "stderr", "limits", "output", "retry", "windows", "semaphores", "labels", "at_most",
+    "retention",
 )  # fmt: skip
 _PARAMETER_KEYS: Final = ("name", "type", "values", "default", "required", "help", "dash")
 
@@ -71,6 +73,7 @@ def command_from_table(table: toml.Table) -> c.Command:
         semaphores=read_semaphores(table.get("semaphores", {})),
         labels=read_labels(table),
         at_most=toml.read_int(table, "at_most", 1, 100_000),
+        retention=read_retention(table.get("retention", {})),
     )
     _check_consistency(table, command)
     return command
@@ -82,7 +85,7 @@ def _limits_table(table: toml.Table) -> toml.Table:
 
 
 def _check_consistency(table: toml.Table, command: c.Command) -> None:
-    """Raise DefinitionError for keys that are valid each but contradict each other."""
+    """Raise DefinitionError for keys that are valid alone but contradict each other."""
     if command.lease_s is not None and command.silence not in LEASED_POLICIES:
         raise DefinitionError(
             "lease", 'needs silence = "rerun" or "hold"; set one of them, or remove lease'

@@ -42,6 +42,19 @@ class QueueCounts(TypedDict):
     commands: list[CommandLoad]
 
 
+class RetentionStatus(TypedDict):
+    """Limits of the queue (null: none) and what is kept, and what was deleted since the start."""
+
+    age_s: float | None
+    jobs: int | None
+    output_limit_bytes: int | None
+    ended_jobs: int
+    output_bytes: int
+    deleted_jobs: int
+    deleted_output_bytes: int
+    last_pass_ms: int | None
+
+
 class Status(QueueCounts):
     """State of master and queue. lost: at most 1000 jobs that are held because their attempts were
     lost too often in a row."""
@@ -53,6 +66,7 @@ class Status(QueueCounts):
     machines: list[MachineLoad]
     set_aside: list[SetAsideUnit]
     lost: list[int]
+    retention: RetentionStatus
 
 
 class CommandSummary(TypedDict):

@@ -24,7 +24,8 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# SQLite makes a primary key an alias of the rowid only if its type is INTEGER.
+# Type of ids. It is INTEGER in SQLite, which makes only a primary key of that type an alias of the
+# rowid.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -126,7 +127,7 @@ batch = Table(
     Column("first_job_id", Id, nullable=False),
     Column("jobs", Integer, nullable=False),
     Column("submitted_ms", BigInteger, nullable=False),
-    Column("opened_ms", BigInteger),  # null while jobs are inserted: invisible, not ready
+    Column("opened_ms", BigInteger),  # null until all jobs of the batch are inserted
     Column("succeeded", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
     Column("cancelled", Integer, nullable=False),
@@ -149,7 +150,7 @@ job = Table(
     Column("state", Text, nullable=False),
     Column("hold", Integer, nullable=False),  # 1: held until a user releases; 2: batch not open
     Column("stop_requested", Text),  # user who asked to stop the job
-    Column("not_before_ms", BigInteger),  # set to null once due, so a clock step cannot undo it
+    Column("not_before_ms", BigInteger),  # null once past: setting the clock back has no effect
     Column("deadline_ms", BigInteger),
     # Sort key by deadline. 0 means no deadline: it sorts last, and takes no space in SQLite.
     Column("deadline_order", BigInteger, nullable=False, server_default="0"),
@@ -215,6 +216,8 @@ Index("job_open", job.c.command_id, job.c.job_id, **_where("ended_ms IS NULL"))
 for _state in ("succeeded", "failed", "cancelled"):
     Index(f"job_{_state}", job.c.command_id, job.c.job_id, **_where(f"state = '{_state}'"))
 Index("job_held", job.c.job_id, **_where("hold = 1"))
+# Open jobs with so many attempts that retention deletes the oldest (MAX_ATTEMPTS).
+Index("job_retried", job.c.job_id, **_where("attempts > 1000 AND ended_ms IS NULL"))
 
 dependency = Table(
     "dependency",
@@ -253,6 +256,29 @@ attempt = Table(
 )
 # At most one live attempt per job, enforced by the database.
 Index("attempt_live", attempt.c.job_id, unique=True, **_where("over_ms IS NULL"))
+
+# Kept output of ended attempts, on the master or still on the attempt's machine.
+kept_output = Table(
+    "kept_output",
+    metadata,
+    Column("job_id", Id, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("command_id", Id, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("job_id", "n"),
+)
+# Two indexes to find the oldest output, of all commands and of one command.
+Index("kept_output_ended", kept_output.c.ended_ms)
+Index("kept_output_command", kept_output.c.command_id, kept_output.c.ended_ms)
+
+# Counter: bytes of kept output by command, updated with each change.
+output_total = Table(
+    "output_total",
+    metadata,
+    Column("command_id", Id, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+)
 
 # Events in the history of jobs that job and attempt rows do not show: holds, returned grants,
 # losses, late results.

@@ -43,6 +43,7 @@ class Transaction:
         "cursor",
         "dialect",
         "job_count_changes",
+        "output_changes",
     )
 
     def __init__(self, cursor: Any, dialect: Dialect) -> None:
@@ -50,6 +51,7 @@ class Transaction:
         self.dialect = dialect
         self.job_count_changes: Counter[tuple[int, str]] = Counter()
         self.batch_count_changes: Counter[tuple[int, str]] = Counter()
+        self.output_changes: Counter[int] = Counter()
         self.completed_batches: list[int] = []
 
 
@@ -83,9 +85,9 @@ class Store(ABC):
         """
 
     def run_transaction(self, body: Callable[[Transaction], T]) -> tuple[T, list[int]]:
-        """Run `body` in a transaction; return its result and the batches that it completed.
+        """Run `body` in a transaction; return its result, and the ids of batches it completed.
 
-        After a deadlock or serialization failure, `body` runs again, at most five times.
+        After a deadlock or serialization failure `body` is repeated, at most five times.
         """
         for tries in range(1, _MAX_TRIES + 1):
             try:

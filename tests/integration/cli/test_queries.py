@@ -266,3 +266,17 @@ def test_jobs_that_were_lost_too_often_are_told_by_status_and_show(
     assert "held because it was lost 3 times in a row" in done.out
     assert "job 7 does not run: it was lost 3 times in a row" in done.err
     assert "`mythjobs release 7`" in done.err
+
+
+def test_status_shows_what_is_kept_of_ended_jobs(call: Call, master: Master) -> None:
+    kept = {
+        "age_s": 90 * 86_400.0, "jobs": None, "output_limit_bytes": 20 * 2**30, "ended_jobs": 7,
+        "output_bytes": 3 * 2**20, "deleted_jobs": 0, "deleted_output_bytes": 0,
+        "last_pass_ms": None,
+    }  # fmt: skip
+    master.answers["GET status"] = {**STATUS, "retention": kept}
+    line = "\nkept  7 ended jobs for 90 d, 3.0 MiB of output (at most 20.0 GiB)\n"
+    assert line in call("status").out
+    kept |= {"age_s": None, "jobs": 50, "output_limit_bytes": None}
+    line = "\nkept  7 ended jobs (at most 50 of a command) forever, 3.0 MiB of output\n"
+    assert line in call("status").out

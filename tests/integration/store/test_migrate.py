@@ -115,6 +115,35 @@ def test_jobs_of_the_second_schema_are_ordered_by_their_deadlines(engine: Engine
     ]  # fmt: skip
 
 
+def test_output_of_the_fifth_schema_is_counted(engine: Engine) -> None:
+    _upgrade(engine, "0005")
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("ALTER TABLE job DROP CONSTRAINT job_class_id_fkey"))
+        connection.execute(text("INSERT INTO tally VALUES (1, 'failed', 0), (2, 'failed', 1)"))
+        connection.execute(
+            text(
+                "INSERT INTO job (job_id, class_id, command_id, arguments, overlap, priority, "
+                "state, hold, unmet, attempts, losses, submitted_ms, ended_ms, comment, "
+                "reason_code, reason) VALUES "
+                "(7, 1, 2, '{}', 0, 0, 'failed', 0, 0, 3, 0, 1, 9, '', 'failed', 'x')"
+            )
+        )
+        for n, output in ((1, "''"), (2, "'[[9, 4, 5], [100, 0, 1]]'"), (3, "'[[5, 0, 0]]'")):
+            connection.execute(
+                text(
+                    "INSERT INTO attempt (job_id, n, machine_id, boot_id, silence, leased_ms, "
+                    f"over_ms, output) VALUES (7, {n}, 1, 'b', 'keep', 1, {n}, {output})"
+                )
+            )
+    migrate(engine)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM kept_output")).all()
+        totals = connection.execute(text("SELECT * FROM output_total ORDER BY command_id")).all()
+    assert [tuple(row) for row in rows] == [(7, 2, 2, 10, 2)]
+    assert [tuple(row) for row in totals] == [(1, 0), (2, 10)]
+
+
 def test_a_schema_of_a_newer_version_is_refused_and_not_changed(engine: Engine) -> None:
     migrate(engine)
     with engine.begin() as connection:

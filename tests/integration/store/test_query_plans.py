@@ -36,8 +36,8 @@ from tests.support.query_plans import find_scans
 
 # Tables that stay small with any number of jobs.
 SMALL: Final = (
-    "batch", "command", "command_revision", "footprint", "machine", "semaphore", "tally", "upkeep",
-    "window_override",
+    "batch", "command", "command_revision", "footprint", "machine", "output_total",
+    "semaphore", "tally", "upkeep", "window_override",
 )  # fmt: skip
 # Partial indexes of few rows, and reads that take the first row of an index.
 ALLOWED: Final = {
@@ -45,6 +45,12 @@ ALLOWED: Final = {
     "id_recovery._READ_LIVE": ["attempt_live"],
     "machines._READ_LIVE_ATTEMPTS": ["attempt_live"],
     "readiness._FIND_NEXT_DUE": ["job_due"],
+    "retention._FIND_OLDEST": ["kept_output_ended"],
+    "retention._FIND_RETRIED": ["job_retried"],
+    # Once a day, not in a turn.
+    "retention._COUNT_CLASSES": ["job_class", "job_class_pkey"],
+    "retention._READ_CLASS_IDS": ["job_class", "job_class_pkey"],
+    "retention._READ_USED_CLASS_IDS": ["job"],
     # Runs in `mythjobs restore`, not in a master.
     "id_recovery._HOLD_QUEUED": ["job"],
 }

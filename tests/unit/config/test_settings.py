@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
-from mythjobs.config.settings import choose_store
+from mythjobs.config.settings import choose_store, read_retention_setting
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, ConfigError
+from mythjobs.model.retention import DEFAULT, Retention
 from mythjobs.store.open import redact_password
 
 URL = "postgresql://ann:secret@db/jobs"
@@ -54,3 +56,14 @@ def test_a_password_is_never_shown(tmp_path: Path) -> None:
         "postgresql:///jobs?user=ann&host=/run"
     )
     assert redact_password(f"{tmp_path}/store.db") == f"{tmp_path}/store.db"
+
+
+def test_the_file_may_limit_what_is_kept(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    assert read_retention_setting(state) == DEFAULT
+    state.master_toml.write_text('[retention]\nage = "30d"\noutput = "unlimited"\n')
+    assert read_retention_setting(state) == Retention(30 * 86_400, math.inf, math.inf)
+    assert choose_store(state, None, {}) == tmp_path / "store.db"
+    state.master_toml.write_text('[retention]\nage = "x"\n')
+    with pytest.raises(ConfigError, match=r'master\.toml: retention\.age: "x" is not a duration'):
+        read_retention_setting(state)

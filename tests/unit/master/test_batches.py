@@ -63,7 +63,7 @@ def test_each_turn_makes_a_part_of_a_large_batch_ready(master: Harness) -> None:
     jobs = _batch(master, 1200, not_before_ms=NOON + 60_000)
     master.advance(60)
     assert master.explain(jobs[-1])["code"] == "not_before"
-    for _ in range(2):
+    for _ in range(4):
         assert master.core.state.next_due_ms is not None
         assert master.core.state.next_due_ms <= master.now.wall_ms
         master.turn()

@@ -16,7 +16,7 @@ from mythjobs.store.queries.commands import read_queue_counts
 from mythjobs.store.writes import commands
 from tests.unit.master.harness import NOON, Harness
 
-JOBS = 300
+JOBS = 240
 MAX_STATEMENTS = 80
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.terminal import Cell
 from mythjobs.cli.times import format_short_time, format_time
-from mythjobs.model.units import humanize_duration
+from mythjobs.model.units import humanize_duration, humanize_size
 
 _MAX_NAMED: Final = 10
 
@@ -33,12 +33,26 @@ def status(session: Session, as_json: bool) -> None:
     counts = found["counts"]
     shown = (terminal.colour(f"{n} {state}", state if n else "") for state, n in counts.items())
     print("jobs  " + ", ".join(shown))
+    if kept := found.get("retention"):
+        terminal.print_line(_describe_retention(kept))
     _print_commands(found["commands"], now_ms)
     _print_machines(found["machines"])
     if lost := found.get("lost"):
         terminal.print_message(_describe_lost(lost))
     for each in found.get("set_aside", ()):
         terminal.print_message(_describe_set_aside(each))
+
+
+def _describe_retention(kept: dict[str, Any]) -> str:
+    """Return what is kept of ended jobs, and the limits."""
+    jobs = f"{kept['ended_jobs']} ended jobs"
+    if kept["jobs"] is not None:
+        jobs += f" (at most {kept['jobs']} of a command)"
+    age = "" if kept["age_s"] is None else f" for {humanize_duration(kept['age_s'])}"
+    output = f"{humanize_size(kept['output_bytes'])} of output"
+    if kept["output_limit_bytes"] is not None:
+        output += f" (at most {humanize_size(kept['output_limit_bytes'])})"
+    return f"kept  {jobs}{age or ' forever'}, {output}"
 
 
 def _describe_lost(jobs: list[int]) -> str:

@@ -13,7 +13,7 @@ from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol.messages import Freeze, Stop
 from mythjobs.protocol.requests import JobActionResult
-from mythjobs.store.writes import batches, commands, jobs, readiness
+from mythjobs.store.writes import batches, jobs, readiness
 
 _MAX_JOBS = 10_000
 # Columns that a rerun copies from the job that it repeats.
@@ -128,7 +128,7 @@ def release_jobs(turn: TurnContext, request: requests.ReleaseJobs) -> list[JobAc
 def rerun_jobs(turn: TurnContext, request: requests.RerunJobs) -> list[JobActionResult]:
     """Submit a copy of each ended job, with the same command revision and arguments."""
     new_class = cache(
-        lambda class_id: commands.ensure_class_for(turn.tx, class_id, request.submitter)
+        lambda class_id: turn.catalog.class_id_for(turn.tx, class_id, request.submitter)
     )
 
     def check(flags: jobs.JobFlags) -> str:

@@ -109,11 +109,14 @@ class OutputSpool:
             os.unlink(f"{self.path(key)}.part")
 
     def remove(self, attempts: Sequence[tuple[int, int]]) -> None:
-        """Delete the output of the given attempts (job id, attempt number)."""
-        for job, n in attempts:
-            for stream in (1, 2):
-                with suppress(FileNotFoundError):
-                    os.unlink(self.path(OutputKey(job, n, stream)))
+        """Delete the output of attempts (job id, attempt number), and empty directories."""
+        paths = [self.path(OutputKey(job, n, stream)) for job, n in attempts for stream in (1, 2)]
+        for path in paths:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        for directory in {path.parent for path in paths}:
+            with suppress(OSError):  # the directory has other files, or does not exist
+                os.rmdir(directory)
 
 
 def _sync_files(partials: Sequence[PartialFile]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mythjobs.master.catalog import JobClass
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.scheduler.eligibility import MachineFit, combine_settings, compute_fit
 from mythjobs.scheduler.window_state import WindowStateCache
+
+# Maximum number of job classes cached for a machine, above which its cache is cleared.
+_MAX_CLASSES: Final = 10_000
 
 
 class FitCache:
@@ -53,6 +58,8 @@ class FitCache:
                 state.placement.active_overrides(machine.machine_id, job_class.command_id),
             )
             found = compute_fit(job_class.requirements, machine.facts(), settings)
+            if len(fits) >= _MAX_CLASSES:
+                fits.clear()
             fits[job_class.class_id] = found
         return found
 

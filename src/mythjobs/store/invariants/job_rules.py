@@ -156,6 +156,14 @@ RULES: Final = (
         t.event.c.job_id,
     ),
     InvariantRule(
+        "I17",
+        "output of attempt {1} belongs to job {0}, which does not exist",
+        select(t.kept_output.c.job_id, t.kept_output.c.n).where(
+            ~exists().where(job.c.job_id == t.kept_output.c.job_id)
+        ),
+        t.kept_output.c.job_id,
+    ),
+    InvariantRule(
         "I21",
         "job {0} succeeded, but the exit of its last attempt was not observed: {1}",
         select(job.c.job_id, attempt.c.outcome).where(

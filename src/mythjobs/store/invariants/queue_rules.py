@@ -244,3 +244,27 @@ def check_counters(tx: Transaction) -> list[Violation]:
         for command_id, state in sorted(stored.keys() | counted.keys())
         if stored.get((command_id, state), 0) != counted.get((command_id, state), 0)
     ]
+
+
+_READ_OUTPUT_TOTALS = Statement(select(t.output_total.c.command_id, t.output_total.c.bytes))
+_SUM_OUTPUT = Statement(
+    select(t.kept_output.c.command_id, func.sum(t.kept_output.c.bytes)).group_by(
+        t.kept_output.c.command_id
+    )
+)
+
+
+def check_output_totals(tx: Transaction) -> list[Violation]:
+    """Return a violation for each stored total of kept output that differs from the actual sum."""
+    stored = {row[0]: row[1] for row in _READ_OUTPUT_TOTALS.run(tx) if row[1]}
+    summed = {row[0]: int(row[1]) for row in _SUM_OUTPUT.run(tx)}
+    return [
+        Violation(
+            "COUNT",
+            None,
+            f"the total of kept output of command {command_id} is "
+            f"{stored.get(command_id, 0)} bytes, but the sum is {summed.get(command_id, 0)}",
+        )
+        for command_id in sorted(stored.keys() | summed.keys())
+        if stored.get(command_id, 0) != summed.get(command_id, 0)
+    ]

@@ -54,7 +54,8 @@ def check(tx: Transaction, jobs: Sequence[int] | None = None) -> list[Violation]
     found = [each for rule in _RULES for each in rule.check(tx, ids)]
     if ids is not None:
         return found + _check_readiness(job_facts.read_queued(tx, ids))
-    return found + queue_rules.check_counters(tx) + _check_all_readiness(tx)
+    found += queue_rules.check_counters(tx) + queue_rules.check_output_totals(tx)
+    return found + _check_all_readiness(tx)
 
 
 def _add_affected(tx: Transaction, jobs: Sequence[int]) -> list[int]:

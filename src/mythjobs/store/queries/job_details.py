@@ -117,12 +117,16 @@ def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
 def find_attempt_machines(
     tx: Transaction, attempts: list[tuple[int, int]]
 ) -> dict[tuple[int, int], int]:
-    """Return the machine id of each given attempt (job id, attempt number) that exists."""
+    """Return the machine id of each attempt (job id, attempt number) whose output is kept."""
     found = {}
     for job_id, n in attempts:
-        query = select(t.attempt.c.machine_id).where(
+        query = select(t.attempt.c.machine_id, t.attempt.c.output).where(
             t.attempt.c.job_id == job_id, t.attempt.c.n == n
         )
         for row in fetch_records(tx, query):
-            found[job_id, n] = row["machine_id"]
+            sizes = json.loads(row["output"]) if row["output"] else []
+            # Leave out attempts with sizes of 0: retention has deleted their output, even if the
+            # machine still has it.
+            if not sizes or any(head + tail for _, head, tail in sizes):
+                found[job_id, n] = row["machine_id"]
     return found

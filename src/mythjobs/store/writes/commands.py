@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import delete, func, insert, select, update
@@ -10,7 +11,7 @@ from sqlalchemy import delete, func, insert, select, update
 from mythjobs.model.command import RUN
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.statement import Statement, in_list, literal, param
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import counters
 
@@ -21,7 +22,7 @@ RUN_DEFINITION: Final = {"name": RUN, "summary": "Ad-hoc jobs of `mythjobs run`"
 
 
 class CommandRevision(NamedTuple):
-    """One revision of a command. `definition` is JSON."""
+    """One revision of a command; `definition` is the JSON of the command's TOML file."""
 
     command_id: int
     revision_id: int
@@ -92,6 +93,7 @@ _READ_CLASS = Statement(
 )
 _FIND_NEXT_CLASS_ID = Statement(select(func.coalesce(func.max(job_class.c.class_id), 0) + 1))
 _INSERT_CLASS = Statement(insert(job_class), JobClassRow._fields)
+_DELETE_CLASSES = Statement(delete(job_class).where(in_list(job_class.c.class_id, "class_ids")))
 _SET_ENABLED = Statement(
     update(command)
     .where(command.c.command_id == param("command_id"))
@@ -246,3 +248,8 @@ def ensure_class_for(tx: Transaction, class_id: int, submitter: str) -> int | No
 
 def read_class(tx: Transaction, class_id: int) -> JobClassRow:
     return JobClassRow(*_READ_CLASS.run(tx, class_id=class_id)[0])
+
+
+def delete_classes(tx: Transaction, class_ids: Sequence[int]) -> None:
+    """Delete job classes that have no jobs."""
+    _DELETE_CLASSES.run(tx, class_ids=list(class_ids))

@@ -32,10 +32,20 @@ _ADD_ENDED = {
 }
 
 
+_ADD_OUTPUT = Statement(
+    update(t.output_total)
+    .where(t.output_total.c.command_id == param("command_id"))
+    .values(bytes=t.output_total.c.bytes + param("added")),
+    unique_rows=True,
+)
+_INSERT_OUTPUT = Statement(insert(t.output_total), t.output_total.c.keys())
+
+
 def create_command_counters(tx: Transaction, command_id: int) -> None:
     """Insert the counters of a new command."""
     rows = [{"command_id": command_id, "state": str(state), "jobs": 0} for state in JobState]
     _INSERT.run_many(tx, rows)
+    _INSERT_OUTPUT.run(tx, command_id=command_id, bytes=0)
 
 
 def write_changes(tx: Transaction) -> list[int]:
@@ -47,6 +57,11 @@ def write_changes(tx: Transaction) -> list[int]:
     ]
     _ADD.run_many(tx, rows)
     tx.job_count_changes.clear()
+    if tx.output_changes:
+        _ADD_OUTPUT.run_many(
+            tx, [{"command_id": key, "added": added} for key, added in tx.output_changes.items()]
+        )
+        tx.output_changes.clear()
     completed = []
     for (batch_id, state), added in tx.batch_count_changes.items():
         left = _ADD_ENDED[JobState(state)].run(tx, batch_id=batch_id, added=added)

@@ -14,6 +14,7 @@ from mythjobs.model.life import FINAL, JobEvent, JobState, sources, target
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, in_list, literal, param
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes import outputs
 
 job, attempt = t.job, t.attempt
 
@@ -246,6 +247,14 @@ def end(tx: Transaction, ends: Sequence[AttemptEnd], *, at_ms: int) -> None:
         tx, ((each.command_id, JobState(each.old_state), target(each.event)) for each in ends)
     )
     count_ended(tx, ((each.batch_id, target(each.event)) for each in ends))
+    outputs.add(
+        tx,
+        [
+            (each.job_id, each.n, each.command_id, each.output, row["at_ms"])
+            for each, row in zip(ends, rows, strict=True)
+            if each.output
+        ],
+    )
 
 
 def cancel_queued(

@@ -11,6 +11,7 @@ from mythjobs.model.life import JobEvent, JobState, sources, target
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, in_list, literal, param
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes import outputs
 from mythjobs.store.writes.job_state import AttemptEnd, count_ended, count_transitions
 
 job, attempt = t.job, t.attempt
@@ -123,6 +124,7 @@ def find_ended_attempts(
 def record_late_result(tx: Transaction, end: AttemptEnd) -> None:
     """Replace the presumed result of an attempt by the result that its machine reported."""
     _REPLACE_RESULT.run(tx, **end._asdict())
+    outputs.add(tx, [(end.job_id, end.n, end.command_id, end.output, end.ended_ms or 0)])
 
 
 def accept_late_result(tx: Transaction, end: AttemptEnd, *, at_ms: int) -> None:

@@ -1,64 +1,50 @@
-"""Pruning: deletes old ended jobs with their attempts, events and dependencies, in slices."""
+"""Deletion of ended jobs with their attempts, events, dependencies and output records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final
 
-from sqlalchemy import delete, exists, func, literal_column, or_, select
+from sqlalchemy import and_, delete, exists, func, literal_column, not_, or_, select
 
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, in_list, literal, param
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes import outputs
 
 job, batch, dependency = t.job, t.batch, t.dependency
 dependent = job.alias("dependent")
 
-
-class PruneSlice(NamedTuple):
-    """Result of one slice.
-
-    The next slice starts after job `resume_after`, None after the last. The stored output of
-    `attempts` (job_id, n) can be deleted.
-    """
-
-    resume_after: int | None
-    jobs: int
-    attempts: list[tuple[int, int]]
-
+# Maximum number of jobs that one turn deletes.
+SLICE_JOBS: Final = 500
 
 _FINAL = [literal(state) for state in sorted(FINAL)]
-_READ_SLICE = Statement(
-    select(job.c.job_id, job.c.state, job.c.ended_ms)
-    .where(job.c.job_id > param("after_job_id"))
-    .order_by(job.c.job_id)
-    .limit(param("limit"))
-)
-# Jobs of a batch are deleted once all of them have ended; a job on which another one depends,
-# once that one has ended.
-_FIND_DELETABLE = Statement(
-    select(job.c.job_id).where(
-        in_list(job.c.job_id, "job_ids"),
-        or_(
-            job.c.batch_id.is_(None),
-            ~exists().where(
+# Condition that a job may be deleted. A batch's jobs may be deleted once all of them have ended, a
+# job on which other jobs depend once these jobs have ended.
+IS_DELETABLE = and_(
+    job.c.state.in_(_FINAL),
+    or_(
+        job.c.batch_id.is_(None),
+        not_(
+            exists().where(
                 batch.c.batch_id == job.c.batch_id,
                 batch.c.succeeded + batch.c.failed + batch.c.cancelled < batch.c.jobs,
-            ),
+            )
         ),
-        ~exists().where(
+    ),
+    not_(
+        exists().where(
             dependency.c.on_job_id == job.c.job_id,
             dependent.c.job_id == dependency.c.job_id,
             dependent.c.state.not_in(_FINAL),
-        ),
-    )
+        )
+    ),
 )
-_DELETE_ATTEMPTS = Statement(
-    delete(t.attempt)
-    .where(in_list(t.attempt.c.job_id, "job_ids"))
-    .returning(t.attempt.c.job_id, t.attempt.c.n)
+_FIND_DELETABLE = Statement(
+    select(job.c.job_id).where(in_list(job.c.job_id, "job_ids"), IS_DELETABLE)
 )
+_DELETE_ATTEMPTS = Statement(delete(t.attempt).where(in_list(t.attempt.c.job_id, "job_ids")))
 _DELETE_EVENTS = Statement(delete(t.event).where(in_list(t.event.c.job_id, "job_ids")))
 _DELETE_DEPENDENCIES = Statement(delete(dependency).where(in_list(dependency.c.job_id, "job_ids")))
 _DELETE_JOBS = Statement(
@@ -74,29 +60,32 @@ _DELETE_EMPTY_BATCHES = Statement(
         ),
     )
 )
+_DELETE_FIRST_ATTEMPTS = Statement(
+    delete(t.attempt).where(
+        t.attempt.c.job_id == param("job_id"),
+        t.attempt.c.n <= param("last_n"),
+        t.attempt.c.over_ms.is_not(None),
+    )
+)
+_DELETE_FIRST_EVENTS = Statement(
+    delete(t.event).where(
+        t.event.c.job_id == param("job_id"), t.event.c.n > 0, t.event.c.n <= param("last_n")
+    )
+)
 
 
-def prune(
-    tx: Transaction, *, before_ms: int, states: Sequence[str], after_job_id: int, limit: int
-) -> PruneSlice:
-    """Of the next `limit` jobs, delete those that ended before a time in one of these states.
+def delete_jobs(tx: Transaction, job_ids: Sequence[int]) -> int:
+    """Delete the given jobs, except those that must be kept; return the number of deleted jobs.
 
-    Jobs of a batch that has not ended are kept, and jobs on which a job that has not ended
-    depends. The key of a deleted job may be used again.
+    A job is kept while its batch, or a job that depends on it, has not ended. The key of a deleted
+    job may be used again. The caller must delete the jobs' output first, so that no output is left
+    if the master is killed in between.
     """
-    rows = _READ_SLICE.run(tx, after_job_id=after_job_id, limit=limit)
-    old = [
-        job_id
-        for job_id, state, ended_ms in rows
-        if state in states and ended_ms is not None and ended_ms < before_ms
-    ]
-    ids = [row[0] for row in _FIND_DELETABLE.run(tx, job_ids=old)] if old else []
-    attempts = _delete(tx, ids) if ids else []
-    return PruneSlice(rows[-1][0] if len(rows) == limit else None, len(ids), attempts)
-
-
-def _delete(tx: Transaction, ids: list[int]) -> list[tuple[int, int]]:
-    attempts = [(row[0], row[1]) for row in _DELETE_ATTEMPTS.run(tx, job_ids=ids)]
+    ids = [row[0] for row in _FIND_DELETABLE.run(tx, job_ids=list(job_ids))]
+    if not ids:
+        return 0
+    outputs.remove_of_jobs(tx, ids)
+    _DELETE_ATTEMPTS.run(tx, job_ids=ids)
     _DELETE_EVENTS.run(tx, job_ids=ids)
     _DELETE_DEPENDENCIES.run(tx, job_ids=ids)
     batch_ids = set()
@@ -104,4 +93,10 @@ def _delete(tx: Transaction, ids: list[int]) -> list[tuple[int, int]]:
         tx.job_count_changes[command_id, state] -= 1
         batch_ids.add(batch_id)
     _DELETE_EMPTY_BATCHES.run(tx, batch_ids=sorted(batch_ids))
-    return attempts
+    return len(ids)
+
+
+def delete_first_attempts(tx: Transaction, job_id: int, last_n: int) -> None:
+    """Delete the attempts of an open job up to number `last_n`, and their events."""
+    _DELETE_FIRST_ATTEMPTS.run(tx, job_id=job_id, last_n=last_n)
+    _DELETE_FIRST_EVENTS.run(tx, job_id=job_id, last_n=last_n)

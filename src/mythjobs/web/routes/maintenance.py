@@ -9,17 +9,13 @@ from litestar.params import JSONBody
 from msgspec import Struct, field
 
 from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchMachine
-from mythjobs.master import requests
 from mythjobs.protocol import responses
 from mythjobs.store.invariants.run import check as check_store
-from mythjobs.store.writes.prune import PruneSlice
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master
 from mythjobs.web.routes.validation import check_time_ms
 from mythjobs.web.server.openapi import error_responses
 
 FinalState = Literal["succeeded", "failed", "cancelled"]
-# Maximum number of jobs that one transaction of the master examines.
-SLICE_JOBS: Final = 500
 _MAX_VIOLATIONS: Final = 1000
 
 
@@ -60,18 +56,9 @@ async def prune_jobs(request: ApiRequest, data: JSONBody[Prune]) -> responses.Pr
     """Delete slices of jobs, one per transaction, until done or the client disconnects."""
     before_ms = check_time_ms(data.before_ms, "before_ms")
     assert before_ms is not None
-    master, disconnected = get_master(request), get_disconnect(request)
-    states = list(data.states or FinalState.__args__)  # type: ignore[attr-defined]
-    above: int | None = 0
-    jobs = 0
-    while above is not None and not disconnected.done():
-        done: PruneSlice = await master.execute(
-            requests.PruneJobs(before_ms, states, above, SLICE_JOBS)
-        )
-        await master.outputs.remove(done.attempts)
-        jobs += done.jobs
-        above = done.resume_after
-    return {"jobs": jobs}
+    disconnected = get_disconnect(request)
+    retention = get_master(request).retention
+    return {"jobs": await retention.prune(before_ms, data.states, disconnected.done)}
 
 
 @post(

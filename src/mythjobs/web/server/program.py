@@ -18,10 +18,11 @@ import uvloop
 
 import mythjobs
 from mythjobs.config import keys, locks, runtime, tokens
-from mythjobs.config.settings import STORE_VARIABLE, choose_store
+from mythjobs.config.settings import STORE_VARIABLE, choose_store, read_retention_setting
 from mythjobs.config.state import MasterInfo, StateDir, write_master_info
 from mythjobs.errors import MythJobsError
 from mythjobs.master.service import Master
+from mythjobs.model.retention import Retention
 from mythjobs.web.routes import batches
 from mythjobs.web.security.access import AccessControl
 from mythjobs.web.security.http_limits import LimitedConnection, LocalConnection
@@ -32,8 +33,8 @@ from mythjobs.web.server.sockets import LOOPBACK, bind_path, bind_port
 
 # Time for running responses (such as a followed log) to finish when the master stops.
 CLOSE_GRACE_S: Final = 2.0
-# A second signal within this time is no second request: timeout(1) and terminals signal a process
-# and also its group.
+# A second signal within this time is no second request to stop: timeout(1) and terminals signal a
+# process and also its group.
 DUPLICATE_SIGNAL_S: Final = 0.3
 # A submit right after the start waits this long for the local agent to connect.
 LOCAL_AGENT_WAIT_S: Final = 2.0
@@ -70,7 +71,9 @@ def run_master(
         store_location = choose_store(state_dir, store, os.environ)
         # Child processes must not inherit the store's password.
         os.environ.pop(STORE_VARIABLE, None)
-        program = MasterProgram(state_dir, agent, stop_jobs, store_location)
+        program = MasterProgram(
+            state_dir, agent, stop_jobs, store_location, read_retention_setting(state_dir)
+        )
         try:
             uvloop.run(program.run(port, jobs, ready))
         except MythJobsError:
@@ -85,9 +88,15 @@ class MasterProgram:
     """Runs the master in one event loop until a signal or a failure."""
 
     def __init__(
-        self, state_dir: StateDir, agent: LocalAgent | None, stop_jobs: bool, store: str | Path
+        self,
+        state_dir: StateDir,
+        agent: LocalAgent | None,
+        stop_jobs: bool,
+        store: str | Path,
+        retention: Retention,
     ) -> None:
         self._state_dir = state_dir
+        self._retention = retention
         self._store = store
         self._agent = agent
         self._stop_jobs = stop_jobs
@@ -110,11 +119,15 @@ class MasterProgram:
                 local_jobs=jobs,
                 store=self._store,
                 local_agent_wait_s=0.0 if self._agent is None else LOCAL_AGENT_WAIT_S,
+                retention=self._retention,
             )
             stack.push_async_callback(master.close)
             master.start()
             address = await self._open_listeners(stack, master, sock, token)
-            tasks = [asyncio.create_task(master.outputs.run())]
+            tasks = [
+                asyncio.create_task(master.outputs.run()),
+                asyncio.create_task(master.retention.run()),
+            ]
             if self._agent is not None:
                 tasks.append(asyncio.create_task(self._agent.keep_running()))
             stack.push_async_callback(_cancel_tasks, tasks)

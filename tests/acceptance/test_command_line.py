@@ -227,3 +227,19 @@ def test_a_run_that_kills_its_reaper_is_not_started_again(queue: Queue) -> None:
     assert queue("wait", job["id"], code=67).err.startswith(f"mythjobs: job {job['id']} is held")
     assert f"{job['id']}." in queue("status").err
     queue("cancel", job["id"])
+
+
+def test_a_command_reads_its_input_from_a_file(queue: Queue) -> None:
+    (queue.root / "count.toml").write_text(
+        'name = "count"\nshell = "wc -l"\nstdin = "{lines}"\n'
+        '[[parameters]]\nname = "lines"\ntype = "path"\n'
+    )
+    queue("command", "add", "count.toml")
+    assert 'stdin = "{lines}"' in queue("command", "show", "count").out
+    (queue.root / "in.txt").write_text("one\ntwo\n")
+    job = queue.submit("count", "--param", "lines=in.txt")
+    queue("wait", job)
+    assert queue("log", job).out.strip() == "2"
+    job = queue.submit("count", "--param", "lines=none.txt")
+    done = queue("wait", job, code=1)
+    assert f"input file {queue.root}/none.txt: No such file or directory" in done.out

@@ -44,12 +44,13 @@ class Parameter:
 class Command:
     """One revision of a command. Exactly one of `argv` and `shell` is set.
 
-    progress: a preset (model/progress.py), or `regex:` with a regular expression whose first
-    group is a percentage. keep_bytes: bytes of output to keep, head and tail. silence: policy
+    progress: a preset (model/progress.py), or `regex:` with a regular expression whose first group
+    is a percentage. keep_bytes: bytes of output to keep, head and tail. silence: policy
     (model/silence.py); "" is replaced when a job is leased to a machine. lease_s: None is the
-    default, infinity is no expiry. on_breach: "" treats a limit breach like any other failure.
-    best_effort: accept limits that a machine can enforce only by sampling. at_most: maximum
-    number of running jobs, over all machines.
+    default, infinity is no expiry. stdin: template of the input file's path, relative to the
+    working directory; "" is an empty input. on_breach: "" treats a limit breach like any other
+    failure. best_effort: accept limits that a machine can enforce only by sampling. at_most:
+    maximum number of running jobs, over all machines.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Command:
     silence: str = ""
     lease_s: float | None = None
     cwd: str = ""
+    stdin: str = ""
     env: dict[str, str] = field(default_factory=dict)
     separate_stderr: bool = False
     limits: Limits = Limits()

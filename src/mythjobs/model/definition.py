@@ -28,7 +28,7 @@ from mythjobs.model.units import parse_size
 
 _KEYS: Final = (
     "name", "summary", "argv", "shell", "parameters", "subject", "overlap", "success", "progress",
-    "scratch", "contain", "best_effort", "leave_daemons", "silence", "lease", "cwd", "env",
+    "scratch", "contain", "best_effort", "leave_daemons", "silence", "lease", "cwd", "stdin", "env",
     "stderr", "limits", "output", "retry", "windows", "semaphores", "labels", "at_most",
     "retention",
 )  # fmt: skip
@@ -61,6 +61,7 @@ def command_from_table(table: toml.Table) -> c.Command:
         silence=toml.read_choice(table, "silence", SILENCE_POLICIES, ""),
         lease_s=_parse_lease(table),
         cwd=_parse_cwd(table),
+        stdin=_parse_stdin(table, parameters),
         env=_parse_env(table.get("env", {})),
         separate_stderr=_parse_stderr(table),
         limits=bounds.limits(),
@@ -266,6 +267,17 @@ def _parse_cwd(table: toml.Table) -> str:
     if cwd and not cwd.startswith("/"):
         raise DefinitionError("cwd", "must be an absolute path")
     return cwd
+
+
+def _parse_stdin(table: toml.Table, parameters: tuple[c.Parameter, ...]) -> str:
+    stdin = _check_template(toml.read_text(table, "stdin"), "stdin", parameters)
+    # A scratch directory is empty, and / is the working directory of commands that name none.
+    if stdin and not stdin.startswith(("/", "{")) and not table.get("cwd"):
+        raise DefinitionError(
+            "stdin",
+            f'"{stdin}" is relative to the working directory; set cwd, or give an absolute path',
+        )
+    return stdin
 
 
 def _parse_env(value: object) -> dict[str, str]:

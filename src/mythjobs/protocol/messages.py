@@ -203,12 +203,12 @@ class RunSpec(Struct, frozen=True):
     """Program that an attempt executes, with its settings and limits.
 
     env: added to the base environment of the job's user, or the whole environment if `bare_env`.
-    stdin: a path, "" for /dev/null. keep: bytes of output to keep, head and tail.
-    Limits apply to the whole process tree; None is no limit. io: "idle", "best-effort:0" to
-    "best-effort:7", or "" for the machine's default. contain: run in a cgroup of its own.
-    best_effort: run even where a limit is only enforced by periodic checks.
-    leave_daemons: do not kill processes that outlive the program. later: a regular expression
-    that is searched for in the kept tail of the output if the attempt failed.
+    stdin: a path, relative to the working directory; "" for /dev/null. keep: bytes of output to
+    keep, head and tail. Limits apply to the whole process tree; None is no limit. io: "idle",
+    "best-effort:0" to "best-effort:7", or "" for the machine's default. contain: run in a cgroup of
+    its own. best_effort: run even where a limit is only enforced by periodic checks. leave_daemons:
+    do not kill processes that outlive the program. later: a regular expression that is searched for
+    in the kept tail of the output if the attempt failed.
     """
 
     argv: list[str]

@@ -178,6 +178,19 @@ def test_exported_files_can_be_imported(call: Call, master: Master) -> None:
     assert done == (0, "command x stored, revision 2\n", "")
 
 
+def test_an_exported_definition_has_the_input_file(call: Call, master: Master) -> None:
+    parameters = [{"name": "a"}]
+    definition = {"name": "x", "argv": ["wc"], "stdin": "/srv/é {a}", "parameters": parameters}
+    master.answers["GET commands"] = {"commands": []}
+    master.answers["GET commands/x"] = {**SHOWN, "definition": definition}
+    assert call("command", "export", "x", "--dir", "out").code == 0
+    master.answers["POST commands"] = STORED
+    master.requests.clear()
+    assert call("command", "import", "out/x.toml", "--replace").code == 0
+    [posted] = [each.json for each in master.requests if each.method == "POST"]
+    assert posted["definition"] == definition
+
+
 def editor(path: Path, script: str) -> str:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)

@@ -148,3 +148,15 @@ def test_stdin_is_read_from_the_named_file(agent: Agent, shared_home: Home, tmp_
     given = tmp_path / "given"
     given.write_bytes(b"\0\xff in")
     assert shared_home.read_output(agent.run(670, ["cat"], stdin=str(given))) == b"\0\xff in"
+
+
+def test_a_relative_stdin_is_in_the_working_directory(
+    agent: Agent, shared_home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "given").write_bytes(b"in")
+    end = agent.run(671, ["cat"], stdin="given", cwd=str(tmp_path))
+    assert shared_home.read_output(end) == b"in"
+    end = agent.run(672, ["cat"], stdin=str(tmp_path / "given")[1:])
+    assert shared_home.read_output(end) == b"in"
+    number, why = start_error(agent, 673, ["cat"], stdin="none", cwd=str(tmp_path))
+    assert (number, why) == (errno.ENOENT, f"input file {tmp_path}/none: No such file or directory")

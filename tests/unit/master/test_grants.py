@@ -54,3 +54,13 @@ def test_an_ad_hoc_run_keeps_its_own_wall_limit(master: Harness) -> None:
     master.take_grants()
     _edit(master, limits={"wall": "1h", "cpu": "1h"})
     assert master.received(m.LimitsChanged) == [m.LimitsChanged(job, 1, 60.0, 3600.0)]
+
+
+def test_a_grant_has_the_input_file_with_the_arguments_filled_in(master: Harness) -> None:
+    master.join("attic")
+    parameters = [{"name": "source", "type": "path"}, {"name": "extra", "required": False}]
+    master.define(stdin="{source}.{{in}}", parameters=parameters)
+    master.submit(arguments={"source": "/srv/a b"})
+    master.define(stdin="{extra}", parameters=parameters)
+    master.submit(arguments={"source": "/srv/a b"})
+    assert [each.run.stdin for each in master.received(m.Grant)] == ["/srv/a b.{in}", ""]

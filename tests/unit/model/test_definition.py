@@ -138,3 +138,26 @@ def test_an_expression_searches_the_bytes_of_the_output() -> None:
     reader = ProgressReader(defined(progress={"regex": "([a-z0-9]+) ‰"}).progress)
     reader.feed("42 ‰\nnan ‰\ninf ‰\n".encode())
     assert reader.percent == 42.0
+
+
+def test_stdin_is_a_template_of_a_path() -> None:
+    assert defined().stdin == ""
+    parameters = [{"name": "source", "type": "path"}]
+    assert defined(stdin="{source}", parameters=parameters).stdin == "{source}"
+    shell = {"name": "count", "shell": "wc -l", "stdin": "/srv/in"}
+    assert command_from_table(shell).stdin == "/srv/in"
+    assert defined(stdin="in.txt", cwd="/srv").stdin == "in.txt"
+
+
+@pytest.mark.parametrize(
+    "stdin, why",
+    [
+        (7, "stdin: must be text in quotes"),
+        ("/a\0b", "stdin: must not have a NUL character"),
+        ("/srv/{x}", "stdin: {x} is not a declared parameter"),
+        ("/srv/{", 'stdin: "{" at character 6 is neither'),
+        ("in.txt", 'stdin: "in.txt" is relative to the working directory; set cwd, or give an '),
+    ],
+)
+def test_an_invalid_stdin_is_refused(stdin: object, why: str) -> None:
+    assert error_of(stdin=stdin).startswith(why)

@@ -12,7 +12,7 @@ from mythjobs.master.catalog import JobClass
 from mythjobs.master.isolation import Unit
 from mythjobs.master.state import LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
-from mythjobs.model.arguments import fill_argv, parameter_environment
+from mythjobs.model.arguments import fill_argv, fill_stdin, parameter_environment
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import JobState
@@ -269,5 +269,6 @@ def build_run(command: Command, arguments: str, common: m.RunSpec) -> m.RunSpec:
     return msgspec.structs.replace(
         common,
         argv=fill_argv(command, values),
+        stdin=fill_stdin(command, values),
         env={**command.env, **parameter_environment(values)},
     )

@@ -114,7 +114,7 @@ class ReaperAttempt(Child):
             )
             env["MYTHJOBS_STATUS"] = self.status_pipe.path
         if self.stdin_path:
-            self.stdin_fd = open_input(self.stdin_path)
+            self.stdin_fd = open_input(os.path.join(cwd or "/", self.stdin_path))
         fds = self.child_fds
         program = make_program(self.argv, env, cwd or "/", self.stdin_fd, fds[0], fds[-1])
         return program._replace(setup=self.setup, umask=self.directories.umask)

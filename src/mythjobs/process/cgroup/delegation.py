@@ -1,4 +1,4 @@
-"""Use of a cgroup that systemd has delegated to this process."""
+"""Preparation of a cgroup that systemd has delegated to this process (Delegate=yes)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from mythjobs.process.cgroup import mounts
 from mythjobs.process.cgroup.group import CgroupDirectory
 
 _LEAF: Final = "mythjobs-reaper"
-# How long to wait for the exit of this process's parent, which is in the same cgroup.
+# Time to wait for the exit of this process's parent, which is in the same cgroup.
 _WAIT_S: Final = 1.0
 
 
 def prepare_delegated_cgroup() -> None:
-    """Enable controllers for children of this process's cgroup if that is delegated to it.
+    """If this process's cgroup is delegated to it, enable the controllers for child cgroups.
 
-    A cgroup with processes cannot do that (cgroup-v2.rst, "no internal processes"), so the process
-    moves into a child. Does nothing if other processes are in the cgroup as well.
+    A cgroup that contains processes cannot enable controllers (cgroup-v2.rst, "no internal
+    processes"). So the process first moves into a child cgroup. Does nothing if the cgroup has
+    other processes as well.
     """
     unified = mounts.read_cgroup_mounts().unified
     if unified is None or not mounts.is_delegated(unified):

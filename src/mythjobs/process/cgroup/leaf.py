@@ -45,7 +45,7 @@ class ChildCgroup:
         self._limited_controllers: set[str] = set()
 
     def list_join_files(self) -> list[str]:
-        """Return the cgroup.procs files to each of which a process writes "0" to join the cgroup."""
+        """Return the cgroup.procs files. A process joins the cgroup by writing "0" to each."""
         directories = [self.unified, *self.created.values()]
         return [each.file_path("cgroup.procs") for each in directories]
 

@@ -13,7 +13,7 @@ class CgroupMounts(NamedTuple):
     """Directories of the cgroups that this process is in: `unified` in the v2 hierarchy,
     `controllers` by v1 controller.
 
-    None, or no entry, if a hierarchy is not mounted or the mount does not show the process's cgroup.
+    None, or no entry, if a hierarchy is not mounted or its mount does not show the own cgroup.
     """
 
     unified: str | None
@@ -54,11 +54,11 @@ def read_cgroup_mounts() -> CgroupMounts:
 
 
 def find_ancestor_with_controllers(own_path: str) -> str | None:
-    """Return the nearest writable ancestor that enables the controllers, or None.
+    """Return the nearest writable ancestor of `own_path` that enables the controllers, or None.
 
-    `own_path` itself cannot enable them while it contains processes (cgroup-v2.rst, "no
-    internal processes"). The search stops at the cgroup that systemd marked as delegated: what
-    is above it belongs to systemd, even for root.
+    `own_path` itself cannot enable them while it contains processes (cgroup-v2.rst, "no internal
+    processes"). The search stops at the cgroup that systemd marked as delegated: systemd manages
+    the cgroups above it, and even root must not change them.
     """
     found = None
     path = own_path
@@ -72,7 +72,7 @@ def find_ancestor_with_controllers(own_path: str) -> str | None:
 
 
 def is_delegated(path: str) -> bool:
-    """Return whether systemd marked the cgroup as managed by what runs in it."""
+    """Return whether systemd has marked the cgroup as delegated to the processes in it."""
     for name in ("user.delegate", "trusted.delegate"):
         try:
             if os.getxattr(path, name) == b"1":

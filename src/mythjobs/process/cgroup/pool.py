@@ -162,11 +162,11 @@ def list_parents(cgroup_mounts: mounts.CgroupMounts) -> list[str]:
 def remove_stale_cgroups(
     cgroup_mounts: mounts.CgroupMounts, more: Iterable[str] = (), killed_pid: int = 0
 ) -> list[str]:
-    """Kill processes in cgroups whose owner is dead, and remove the cgroups; return their names.
+    """Kill the processes in cgroups of pools whose owner is dead, and remove these cgroups. Return
+    the names of the removed ones; a cgroup that is not empty yet is left for the next call.
 
-    `more` are parents of pools besides those of `cgroup_mounts`. The owner `killed_pid` counts as
-    dead, although it does not exit.
-    A cgroup that is not empty yet is left for the next call.
+    Pools are searched in the directories of `cgroup_mounts` and in `more`. The owner `killed_pid`
+    counts as dead, even if its process still exists.
     """
     removed = []
     for path in {*list_parents(cgroup_mounts), *more}:

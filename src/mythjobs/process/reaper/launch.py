@@ -27,9 +27,10 @@ def launch_reaper(
 ) -> str:
     """Start a reaper in `directory` and wait until its socket accepts connections.
 
-    The reaper runs in its own session as a child of process 1 and logs to `directory/log`. In a
-    service of systemd it gets a scope of its own; if that fails, return a warning, else "".
-    Raises Unreachable with the end of that log if the reaper is not ready in time.
+    The reaper runs in its own session as a child of process 1 and logs to `directory/log`. If the
+    agent is a systemd service, the reaper gets a scope of its own. Return a warning if the scope
+    cannot be created, else "". Raises Unreachable, with the end of the log, if the reaper is not
+    ready in time.
     """
     # Create the parent separately: mkdir with `parents` applies `mode` to the last directory only.
     directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,5 @@
-"""Kills processes left by a dead reaper, found by cgroup, session or environment mark."""
+"""Recovery from a reaper's death: kills the processes of its attempts, which are found by cgroup,
+session or environment mark."""
 
 from __future__ import annotations
 
@@ -15,10 +16,12 @@ from mythjobs.process.procfs import AttemptKey, ProcessInfo
 from mythjobs.process.reaper.journal import Leader
 from mythjobs.process.supervise.signals import signal_process
 
-# One scan of /proc can miss a process that is forking; three consecutive empty scans cannot.
+# Number of consecutive scans of /proc that must find nothing: one scan can miss a process that is
+# forking, three cannot.
 _EMPTY_SCANS: Final = 3
 _PAUSE_S: Final = 0.01
-# A process that is still there hangs in the kernel (a dead network disk) and is only reported.
+# Time after which processes that still exist are only reported: they hang in the kernel, for
+# example on a dead network disk.
 _TIMEOUT_S: Final = 10.0
 _REAPER_MODULE: Final = b"mythjobs.process.reaper.main"
 
@@ -28,13 +31,15 @@ def kill_leftovers(
     cgroup_parents: Iterable[str] = (),
     hung_pid: int = 0,
 ) -> dict[AttemptKey, str]:
-    """Kill every process of these attempts; return evidence of their end, one sentence each.
+    """Kill every process of a dead reaper's attempts; return for each attempt a sentence that says
+    how the end of its processes is known.
 
-    The caller holds the dead reaper's lock, or has killed the reaper `hung_pid`, which may be
-    unable to exit; the machine has not restarted since. Blocks until three consecutive scans find
-    nothing: 30 ms if nothing is left, 10 s at most. `cgroup_parents` are from its journal.
+    The caller holds the dead reaper's lock, or has sent SIGKILL to the hung reaper `hung_pid`,
+    whose process may still exist; the machine has not restarted since. Blocks until three
+    consecutive scans find nothing: 30 ms if nothing is left, 10 s at most. `cgroup_parents` are
+    the directories of the reaper's cgroups, from its journal.
     """
-    # Kills everything in the cgroups of dead reapers; no process can leave its cgroup.
+    # First kill all processes in the cgroups of dead reapers; no process can leave its cgroup.
     pool.remove_stale_cgroups(mounts.read_cgroup_mounts(), cgroup_parents, hung_pid)
     killed: Counter[AttemptKey] = Counter()
     left: set[tuple[AttemptKey, int]] = set()
@@ -82,9 +87,10 @@ def _find_leftovers(
 
 
 def _leader_exists(leader: Leader, seen: Mapping[int, ProcessInfo]) -> bool:
-    """Return whether the leader, perhaps a zombie, exists, so that its session id is not reused.
+    """Return whether the leader still exists, perhaps as a zombie. Its session id then identifies
+    processes of the attempt.
 
-    Without it, another process may have used the pid; then only the mark identifies processes.
+    Without the leader, the kernel may have reused the id; then only the environment mark does.
     """
     process = seen.get(leader.pid)
     if process is None:
@@ -95,10 +101,8 @@ def _leader_exists(leader: Leader, seen: Mapping[int, ProcessInfo]) -> bool:
 def _belongs_to_other_reaper(
     process: ProcessInfo, seen: Mapping[int, ProcessInfo], hung_pid: int
 ) -> bool:
-    """Return whether a living reaper supervises the process, but not this agent.
-
-    Another installation on this machine may use the same job ids.
-    """
+    """Return whether a process belongs to a living reaper: another installation of mythjobs on this
+    machine may use the same job ids. Reapers above this agent and `hung_pid` do not count."""
     excluded = {each.pid for each in _ancestors(os.getpid(), seen)} | {hung_pid}
     return any(
         each.pid not in excluded and _REAPER_MODULE in procfs.read_command_line(each.pid)

@@ -1,4 +1,5 @@
-"""Systemd scope for a reaper: in the agent's service, a restart of the service ends all jobs."""
+"""Systemd scope for a reaper, so that it survives the agent's service: in the cgroup of that
+service, the reaper and its jobs end whenever the service is restarted."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ _BOOTED: Final = "/run/systemd/system"
 
 
 def scope_command(unit: str) -> list[str]:
-    """Return the prefix of a command that runs in a scope of its own, or [] if none is needed.
+    """Return the systemd-run command that starts a program in the new scope `unit`, to which the
+    program's argv is appended. Return [] if no scope is needed or systemd-run is missing.
 
-    A scope is a unit of systemd for processes that something else has started (systemd.scope(5)).
+    A scope is a unit for processes that systemd has not started itself (systemd.scope(5)).
     """
-    # sd_booted(3)
+    # This directory exists if the machine runs systemd (sd_booted(3)).
     if not os.path.isdir(_BOOTED) or not is_in_service(_read_own_cgroup()):
         return []
     program = shutil.which("systemd-run")
@@ -28,10 +30,10 @@ def scope_command(unit: str) -> list[str]:
 
 
 def is_in_service(cgroup: str) -> bool:
-    """Return whether a process with this /proc/PID/cgroup belongs to a service of systemd.
+    """Return whether a process with this content of /proc/PID/cgroup is in a service of systemd.
 
-    Sessions of logins are scopes: what runs there ends only if the administrator wants that
-    (logind.conf(5), KillUserProcesses).
+    Login sessions are scopes, not services: their processes end at logout only if the
+    administrator has configured that (KillUserProcesses in logind.conf(5)).
     """
     for line in cgroup.splitlines():
         _, _, rest = line.partition(":")

@@ -1,4 +1,4 @@
-"""One supervised child: its requested settings and its state."""
+"""State of one supervised child, and the events that a supervisor reports about children."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Timer = list[Callable[[], None]]
 
 
 class Child:
-    """Base class of the library's and the reaper's children.
+    """Settings and state of a child: base class of the library's and the reaper's children.
 
-    The supervisor changes the state in its event loop's thread only, except for the fields
-    that a thread of the spawn pool fills in before it hands the child over.
+    Only the event loop's thread changes the state, after a thread of the spawn pool has filled in
+    the fields for the spawn and has handed the child over.
     """
 
     __slots__ = (
         "best_effort", "contain", "is_session_leader", "leave_daemons", "limits", "mark",
-        # Below: filled in by the spawn pool, then by the supervisor.
+        # The attributes below are filled in by the spawn pool, then by the supervisor.
         "cgroup", "check_timer", "child_fds", "cpu_rlimit_s", "event_fds", "event_poll_timer",
         "exit_status", "freeze_holders", "frozen_ms", "frozen_since_ms", "grace_s", "has_exited",
         "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "kill_at_ms", "left",
@@ -40,33 +40,36 @@ class Child:
     def __init__(self, limits: Limits, leave_daemons: bool = False) -> None:
         self.limits = limits
         self.leave_daemons = leave_daemons
-        # contain: use a cgroup where available, even if no limit needs one.
-        # best_effort: start even if a limit cannot be enforced.
+        # contain: use a cgroup if possible, even if no limit needs one.
+        # best_effort: start the child even if a limit cannot be enforced.
         self.contain = self.best_effort = False
-        # A value in the child's environment that no other child has, or "".
+        # Unique word in the environment variable MYTHSYSTEM_TREE of the child's process tree, by
+        # which its processes are found; "" if there is none.
         self.mark = ""
-        # A mark in a resource limit of the tree (tree_mark.py), or 0.
+        # Unique value of a resource limit of the process tree, by which its processes are found
+        # (tree_mark.py); 0 if there is none.
         self.rlimit_mark = 0
         self.is_session_leader = True
         self.pid = self.pidfd = -1
-        # The supervisor has registered the process and reported its start.
+        # True once the supervisor has registered the process and reported its start.
         self.has_spawned = False
-        # On the steady clock, just before the spawn.
+        # Time on CLOCK_BOOTTIME just before the spawn.
         self.spawn_ms = 0
         self.spawned_at: Now | None = None
         self.not_started: NotStarted | None = None
         self.streams: list[Stream] = []
-        # The child's ends of its pipes; closed here after the spawn.
+        # The child's ends of its pipes, which this process closes after the spawn.
         self.child_fds: list[int] = []
         self.open_streams: list[Stream] = []
-        # The event loop watches the pipes.
+        # True while the event loop watches the pipes for output.
         self.is_draining = False
-        # Set when a stop begins.
+        # The outcome of a child that is being stopped; set when the stop begins.
         self.stop_reason: Outcome | None = None
         self.grace_s = limits.grace_s
-        # On CLOCK_MONOTONIC: when TERM was sent, and when KILL is due.
+        # Times on CLOCK_MONOTONIC at which SIGTERM was sent and SIGKILL will be; 0 without a stop.
         self.term_ms = self.kill_at_ms = 0
-        # is_kill_timed: survivors were killed, and a timer limits the wait for their exit.
+        # has_grace_ended: the grace period is over. is_kill_timed: descendants that survived the
+        # leader were killed, and a timer limits the wait for their exit.
         self.has_grace_ended = self.is_kill_timed = False
         # has_exited: the leader is a zombie. exit_status: set once it is reaped. lost: set if the
         # host program has reaped it (reaping.py).
@@ -74,22 +77,23 @@ class Child:
         self.exit_status: int | None = None
         self.lost: Lost | None = None
         self.usage = Usage()
-        # Largest resident set of the leader that was observed while it ran.
+        # Largest resident set size of the leader that was observed while it ran.
         self.peak_bytes = 0
-        # Usage of the tree, sampled before it was signalled.
+        # Usage of the process tree, sampled just before the supervisor sent it a signal.
         self.usage_at_stop: Usage | None = None
-        # Members found by earlier searches; identifies one that leaves the session later.
+        # Processes of the tree that earlier searches found, by pid: so a process is still known
+        # after it has left the session.
         self.seen_members: dict[int, ProcessInfo] = {}
         self.freeze_holders: set[str] = set()
         self.frozen_since_ms: int | None = None
-        # Pid and name of processes that were left running: daemons, and what cannot be killed.
+        # Pid and name of each process left running: daemons, and processes that cannot be killed.
         self.left: list[tuple[int, str]] = []
-        # Total time frozen, without the current freeze.
+        # Total duration of all freezes that have ended.
         self.frozen_ms = 0
         self.cgroup: ChildCgroup | None = None
-        # Limits that nothing enforces, with the reason.
+        # Limits of this child that cannot be enforced, each with the reason.
         self.unenforced: dict[str, str] = {}
-        # RLIMIT_CPU of each process of the tree (rlimits.py).
+        # CPU limit from which RLIMIT_CPU of each process in the tree was last set (rlimits.py).
         self.cpu_rlimit_s: float | None = None
         self.event_fds: list[int] = []
         self.limit_check: LimitCheck | None = None
@@ -99,13 +103,14 @@ class Child:
         self.wall_timer: Timer = []
 
     def prepare(self) -> Program:
-        """Create what the program needs; runs in the spawn pool. Raises CannotStart, OSError."""
+        """Create the resources that the program needs and return its description. Runs in a thread
+        of the spawn pool. Raises CannotStart, OSError."""
         raise NotImplementedError
 
     def release_resources(self) -> None:
-        """Close what only the spawn needed, whether it succeeded or not; runs in the spawn pool.
+        """Close the resources that were needed until the program was spawned or the spawn failed.
 
-        Must not raise.
+        Runs in a thread of the spawn pool. Must not raise.
         """
 
     def close_fd(self, fd: int) -> None:
@@ -114,7 +119,7 @@ class Child:
 
     @property
     def written_bytes(self) -> int:
-        """Output so far, on all pipes that the supervisor reads."""
+        """Number of bytes that the child has written so far to pipes that the supervisor reads."""
         return sum(stream.sink.written_bytes for stream in self.streams)
 
     @property
@@ -130,7 +135,7 @@ class Child:
 
     @property
     def has_processes(self) -> bool:
-        """Whether the leader runs, or is a zombie while its descendants are cleaned up."""
+        """True while the leader runs, or is kept as a zombie during the cleanup of descendants."""
         return self.has_spawned and self.exit_status is None
 
     def cancel_timers(self) -> None:
@@ -142,7 +147,8 @@ class Child:
         self.event_poll_timer.clear()
 
     def outcome(self) -> Outcome:
-        """Return the outcome; the reason of a stop takes precedence over the exit status."""
+        """Return the outcome of an ended child. The reason of a stop takes precedence over the exit
+        status."""
         if self.not_started:
             return self.not_started
         if self.stop_reason:
@@ -155,7 +161,7 @@ class Child:
             return Exited(os.WEXITSTATUS(status))
         number = os.WTERMSIG(status)
         if number == SIGXCPU and self.limits.cpu_s is not None:
-            # RLIMIT_CPU took effect before the supervisor's own check (rlimits.py).
+            # The kernel enforced RLIMIT_CPU before the supervisor's own check (rlimits.py).
             return Breached("cpu")
         return Signalled(number, os.WCOREDUMP(status))
 
@@ -164,16 +170,17 @@ C_contra = TypeVar("C_contra", bound=Child, contravariant=True)
 
 
 class ChildEvents(Protocol[C_contra]):
-    """Notifications of a supervisor, sent in its event loop's thread."""
+    """Events of children that a supervisor reports to its owner, in its event loop's thread."""
 
     def spawned(self, child: C_contra) -> None:
-        """The process exists."""
+        """The child's process has been created, and exec has succeeded."""
 
     def outlived_start(self, child: C_contra) -> None:
-        """The supervisor begins to watch the child's pipes: it did not end at once."""
+        """The child has not ended within the first milliseconds, so the supervisor begins to watch
+        its pipes."""
 
     def thawed_for_stop(self, child: C_contra) -> None:
-        """The child was frozen and has been thawed because it is being stopped."""
+        """The child was frozen, and has been thawed because it is being stopped."""
 
     def ended(self, child: C_contra) -> None:
-        """The whole tree has ended and the leader is reaped, or the child was never started."""
+        """The child has ended: the leader is reaped, its tree is gone. Or it was never started."""

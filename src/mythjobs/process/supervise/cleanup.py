@@ -1,4 +1,5 @@
-"""Cleanup of descendants that outlive their leader; the leader is reaped after them."""
+"""Cleanup: ends the descendants that outlive a child's leader, and has the leader reaped after
+them."""
 
 from __future__ import annotations
 
@@ -22,22 +23,23 @@ C = TypeVar("C", bound=Child)
 
 
 class Cleanup(Generic[C]):
-    """Runs in the event loop's thread; calls `reap_leader` once no descendant is left."""
+    """Cleanup for all children of a supervisor. Runs in the event loop's thread, and calls
+    `reap_leader` for a child once none of its descendants is left."""
 
     descendants: Descendants
 
     def __init__(self, loop: EventLoop, reap_leader: Callable[[C], None]) -> None:
         self._loop = loop
         self._reap_leader = reap_leader
-        # Children whose leader has exited and whose descendants have not, by the leader's pid.
+        # Children whose leader has exited but not all of whose descendants, by the leader's pid.
         self._waiting: dict[int, C] = {}
         self._watched_pids: set[int] = set()
 
     def clean_up(self, child: C) -> None:
-        """Wait for or kill the survivors, then reap the leader.
+        """Wait for the descendants that survived the leader, or kill them; then reap the leader.
 
-        In this order, because the leader's zombie keeps its process group and session id from
-        being reused.
+        The leader is reaped last, because its zombie keeps the kernel from reusing its pid as an
+        id of a process, process group or session.
         """
         if self.descendants.is_host_subreaper:
             self._reap_orphans()
@@ -64,7 +66,7 @@ class Cleanup(Generic[C]):
         self._reap_leader(child)
 
     def _wait_for(self, child: C, survivors: list[ProcessInfo], has_grace: bool) -> None:
-        """Repeat the cleanup when a survivor exits: its own children may remain."""
+        """Watch the survivors, and repeat the cleanup whenever one exits: it may leave children."""
         self._waiting[child.pid] = child
         for process in survivors:
             if process.pid not in self._watched_pids and not self._watch(process.pid):
@@ -75,11 +77,11 @@ class Cleanup(Generic[C]):
             child.timers.append(self._loop.call_at(due_ms, partial(self._time_out, child)))
 
     def _watch(self, pid: int) -> bool:
-        """Watch for the exit of `pid`; return False if it is already gone.
+        """Watch for the exit of the process `pid`; return False if it is gone already.
 
-        SIGCHLD does not suffice: two pending signals are merged, and the one delivered may go to
-        the spawn thread that is parent of the other process, which does not wake the event loop.
-        If no descriptor is free, the kill timeout ends the wait.
+        Waiting for SIGCHLD is not enough: two pending signals are merged, and the one that remains
+        may be delivered to the spawn thread that is parent of the other process, which does not
+        wake the event loop. If no descriptor is free, the kill timeout ends the wait.
         """
         try:
             fd = os.pidfd_open(pid)
@@ -98,8 +100,8 @@ class Cleanup(Generic[C]):
         self.orphan_exited()
 
     def _time_out(self, child: C) -> None:
-        """Give up on processes that cannot be killed: they hang in the kernel, or belong to
-        another user. They must not delay later children as well."""
+        """Complete the cleanup although processes are left that cannot be killed: they hang in the
+        kernel or belong to another user. Release them, so that they do not delay later children."""
         if child.pid in self._waiting:
             self._leave(child, self.descendants.find_survivors(child))
             self._complete(child)

@@ -1,4 +1,5 @@
-"""Descendants of a child: its process tree while the leader runs, and survivors of the leader."""
+"""Search for the descendants of a child: its process tree while the leader runs, and the survivors
+after the leader's exit."""
 
 from __future__ import annotations
 
@@ -14,23 +15,24 @@ from mythjobs.process.procfs import AttemptKey, ProcessInfo
 from mythjobs.process.supervise import tree_mark
 from mythjobs.process.supervise.child import Child
 
-# The kernel reparents an orphan to the first thread of its new parent (find_new_reaper() in
-# kernel/exit.c), which is the event loop's; processes spawned by the pool are children of the
-# pool's threads. So the children of the loop's thread are exactly the orphans.
+# Options of waitid(2) to find dead orphans. The kernel makes an orphan a child of the first thread
+# of its new parent (find_new_reaper() in kernel/exit.c), here the event loop's; processes that the
+# spawn pool starts are children of its threads. So the loop's children are exactly the orphans.
 _ORPHANS: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT | WNOTHREAD
 
-# Up to this many pids are probed one by one; above, /proc is listed.
+# Largest range of pids that is probed pid by pid; for a larger one /proc is listed.
 _MAX_PID_PROBES: Final = 256
-# Pids may wrap around during a longer life: pid_max can be as low as 32,768.
+# Longest life of a leader for which its descendants must have pids between its own and the last
+# one: later, pids may have wrapped around (pid_max can be as low as 32,768).
 _PID_RANGE_TRUSTED_MS: Final = 1000
 TREE_VARIABLE: Final = "MYTHSYSTEM_TREE"
 
 
 class Descendants(Protocol):
-    """Finds and reaps descendants that outlive their leader. One per supervisor.
+    """Interface to find and reap descendants that outlive their leader. One object per supervisor.
 
-    is_host_subreaper: the program that uses the library is a subreaper, so orphans become its
-    children; nothing reports their death.
+    is_host_subreaper: the program that uses the library is a subreaper, so that orphans become
+    its children. The library gets no signal when one dies.
     """
 
     is_host_subreaper: bool
@@ -40,30 +42,29 @@ class Descendants(Protocol):
         ...
 
     def find_daemons(self, child: Child, processes: Iterable[ProcessInfo]) -> Iterable[ProcessInfo]:
-        """Return those of `processes` that descend from a child whose leader runs, and that left
-        its session and lost their parent. May return some of its tree, too."""
+        """Return the daemons among `processes`: descendants of a child whose leader runs that have
+        left its session and lost their parent. May return other processes of its tree, too."""
         ...
 
     def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
-        """Stop attributing `survivors`, and what they start, to any child.
-
-        They may stay (daemons), or cannot be killed.
+        """Treat `survivors`, and processes that they start, as belonging to no child from now on:
+        they are daemons that may stay, or cannot be killed.
         """
         ...
 
     def reap_orphans(self) -> Iterator[tuple[Child | None, struct_rusage]]:
-        """Reap dead orphans one by one; yield the child each belonged to, and its usage."""
+        """Reap dead orphans; yield for each the child that it belonged to, and its usage."""
         ...
 
 
 def find_members(
     child: Child, list_all: Callable[[], Iterable[ProcessInfo]] = procfs.list_processes
 ) -> list[ProcessInfo]:
-    """Return the process tree of a child whose leader is not reaped, the leader first.
+    """Return the process tree of a child whose leader is not reaped yet, the leader first.
 
-    The tree is the cgroup's content if there is one; otherwise the leader's session and the
-    descendants of its members, which are also recorded in `seen_members`. `list_all` returns
-    the processes of the machine, possibly from a recent snapshot.
+    With a cgroup, the tree is all processes in it. Otherwise it is the processes in the leader's
+    session and their descendants; these are recorded in `seen_members`. `list_all` returns the
+    processes of the machine, possibly from a recent snapshot.
     """
     if child.cgroup:
         return sorted(find_in_cgroup(child), key=lambda each: each.pid != child.pid)
@@ -81,7 +82,7 @@ def find_in_cgroup(child: Child) -> list[ProcessInfo]:
 
 
 def has_dead_orphans() -> bool:
-    """Return whether an orphan waits to be reaped."""
+    """Return whether a dead orphan waits to be reaped."""
     try:
         return os.waitid(os.P_ALL, 0, _ORPHANS) is not None
     except ChildProcessError:
@@ -89,9 +90,9 @@ def has_dead_orphans() -> bool:
 
 
 def _list_orphans() -> list[ProcessInfo]:
-    """Return the living orphans."""
+    """Return the living orphans: processes whose parent has died, now children of this process."""
     try:
-        # Takes a microsecond where there is none.
+        # Return early without orphans: this call takes a microsecond.
         os.waitid(os.P_ALL, 0, _ORPHANS)
     except ChildProcessError:
         return []
@@ -101,38 +102,39 @@ def _list_orphans() -> list[ProcessInfo]:
 
 
 class SubreaperDescendants:
-    """Descendants in the reaper, a subreaper all of whose orphans descend from its children.
+    """Descendants in the reaper process, which is a subreaper: all orphans descend from its jobs.
 
-    Requires that the event loop runs in the main thread and spawns nothing there. SIGCHLD
-    reports each death.
+    Requires that the event loop runs in the main thread and that this thread spawns nothing.
+    SIGCHLD reports that an orphan has died.
     """
 
     is_host_subreaper = False
 
     def __init__(self, leaders: Mapping[int, Child], live: Mapping[AttemptKey, Child]) -> None:
-        """`leaders` by pid; `live` by the attempt whose mark their processes carry."""
+        """`leaders` has the children by their leader's pid; `live` has them by the attempt that the
+        environment of their processes names."""
         self._leaders = leaders
         self._live = live
-        # What identifies released processes and what they start: sessions, those that they may
-        # still create, whose id would be their pid, and marks.
+        # Session ids and environment marks of released processes, to recognize them and processes
+        # that they start. The ids include their pids: the ids of sessions that they may create.
         self._released_sessions: set[int] = set()
         self._released_marks: set[AttemptKey] = set()
 
     def find_survivors(self, child: Child) -> list[ProcessInfo]:
         if child.cgroup:
             return find_in_cgroup(child)
-        # A survivor, or one of its ancestors, has lost its parent.
+        # Search the orphans: a survivor, or an ancestor of it, has lost its parent.
         return self._find_orphans_of(child)
 
     def find_daemons(self, child: Child, processes: Iterable[ProcessInfo]) -> Iterable[ProcessInfo]:
-        # Each has become a child of this process.
+        # Search the orphans: a daemon has become a child of this process, a subreaper.
         return self._find_orphans_of(child)
 
     def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
         orphans = _list_orphans()
         if not any(map(self._is_released, orphans)):
             self._released_marks.clear()
-        # The id of a session that has ended may be reused.
+        # Forget the ids of sessions that have ended: the kernel may reuse them.
         self._released_sessions &= _session_ids(orphans)
         self._released_sessions |= _session_ids(survivors)
         marks = (procfs.read_attempt_mark(each.pid) for each in survivors)
@@ -159,9 +161,8 @@ class SubreaperDescendants:
         return [each for each in orphans if self._find_owner(each, suspect) is child]
 
     def _find_owner(self, process: ProcessInfo, suspect: Child | None) -> Child | None:
-        """Return the child that an orphan belongs to, found by session, then by mark.
-
-        An orphan that left both belongs to `suspect`, unless it is older.
+        """Return the child that an orphan belongs to, according to its session or, failing that,
+        its environment mark. An orphan with neither belongs to `suspect`, unless it is older.
         """
         if self._has_released_session(process):
             return None
@@ -177,9 +178,9 @@ class SubreaperDescendants:
         return None
 
     def _find_suspect(self, orphans: list[ProcessInfo]) -> Child | None:
-        """Return the last child present, since no other child can own unidentified orphans.
-
-        There is no suspect while a released process exists, which may have started them.
+        """Return the child that orphans without session or mark of a child must belong to: the only
+        child that has processes. None if there are several children, or a released process, which
+        may have started such orphans.
         """
         if len(self._leaders) != 1 or any(map(self._is_released, orphans)):
             return None
@@ -195,7 +196,8 @@ class SubreaperDescendants:
         )
 
     def _release_children(self) -> None:
-        """Release the unidentified children of a released process that has just died."""
+        """Release the orphans without session or mark of a child: a released process has just died,
+        and they may be its children."""
         self._released_sessions |= _session_ids(
             each
             for each in _list_orphans()
@@ -209,19 +211,20 @@ def _session_ids(processes: Iterable[ProcessInfo]) -> set[int]:
 
 
 class GuestDescendants:
-    """Descendants in a program that uses the library and has other children.
+    """Descendants in a host program, which uses the library and may have other children.
 
-    Orphans go to process 1. A descendant is identified by its session, by the marks in a
-    resource limit and in its environment, or because an earlier search found it below the leader.
+    Its orphans become children of process 1. A descendant is recognized by its session, by the
+    marks in a resource limit and in its environment, or because an earlier search found it.
 
-    Pids of descendants lie between the leader's pid and the last pid allocated. For a
-    short-lived child this range is small, and probing the session of one pid takes 1 µs.
+    The pids of descendants lie between the leader's pid and the last pid that the kernel has
+    allocated. For a short-lived child this range is small, and probing one pid takes 1 µs.
     """
 
     def __init__(self, leaders: Mapping[int, Child]) -> None:
         self._leaders = leaders
         self.is_host_subreaper = False
-        # Survivors found while alive, to be reaped if they become children of this process.
+        # Survivors that were found alive. If the host is a subreaper they become its children, and
+        # must be reaped.
         self._found: dict[int, ProcessInfo] = {}
         self._loadavg_fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -235,7 +238,7 @@ class GuestDescendants:
         return [
             each
             for each in processes
-            # Older processes cannot be descendants.
+            # Skip processes that are older than the child: they cannot be its descendants.
             if each.start_time_ms >= child.spawn_ms - procfs.TICK_MS
             and not each.is_dead
             and each.pid not in self._leaders
@@ -243,7 +246,8 @@ class GuestDescendants:
         ]
 
     def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
-        """Nothing to do: what carries the session or mark of a child belongs to no other."""
+        """Do nothing: a process with the session or mark of a child is never attributed to another
+        child."""
 
     def _search_proc(self, child: Child) -> list[ProcessInfo]:
         found = {each.pid: each for each in map(_reread, child.seen_members.values()) if each}
@@ -256,7 +260,8 @@ class GuestDescendants:
             pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         while True:
             found.update(self._filter_members(pids, child))
-            # A process that forked and exited during the search left a child with a higher pid.
+            # Search the pids allocated meanwhile: a process that forked and exited during the
+            # search has left a child with a higher pid.
             before, last = last, self._read_last_pid()
             if not 0 < last - before < _MAX_PID_PROBES:
                 break
@@ -290,8 +295,8 @@ class GuestDescendants:
         return int(os.pread(self._loadavg_fd, 128, 0).rsplit(None, 1)[1])
 
     def reap_orphans(self) -> Iterator[tuple[Child | None, struct_rusage]]:
-        """Reap only if the host is a subreaper, and only what the host cannot have started: a
-        child that neither leads a session nor is in the host's own was reparented."""
+        """Reap orphans if the host is a subreaper. Never reap a child that the host may have
+        started itself: one that leads a session or is in the host's own."""
         if not self.is_host_subreaper:
             return
         own_session_id = os.getsid(0)
@@ -312,6 +317,6 @@ class GuestDescendants:
 
 
 def _reread(process: ProcessInfo) -> ProcessInfo | None:
-    """Return the current state of the same process, or None if it is dead or gone."""
+    """Return the current state of a process that was read before, or None if it is dead or gone."""
     now = procfs.read_process(process.pid)
     return now if now and not now.is_dead and now.start_time_ms == process.start_time_ms else None

@@ -1,4 +1,5 @@
-"""Limit check: detects breaches in successive samples of a process tree. Pure."""
+"""Limit check: detects breaches of limits in successive samples of a process tree. Has no side
+effects."""
 
 from __future__ import annotations
 
@@ -7,19 +8,20 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.limits import Limits
 
-# CPU use below both bounds counts as idle: a program that waits may wake up now and then.
-# The share is of one core, since the last activity.
+# A tree counts as idle while its CPU time since the last activity is below _NOISE_CPU_S or below
+# _NOISE_CPU_SHARE of one core: a program that waits may wake up now and then.
 _NOISE_CPU_S: Final = 0.02
 _NOISE_CPU_SHARE: Final = 0.01
 _CORES: Final = os.cpu_count() or 1
 _MIN_INTERVAL_MS: Final = 50
 _MAX_INTERVAL_MS: Final = 5000
-# For memory and processes where no cgroup enforces them.
+# Interval of checks of memory and processes if no cgroup enforces these limits.
 _SAMPLED_INTERVAL_MS: Final = 100
 
 
 class TreeSample(NamedTuple):
-    """Figures of a tree: totals of CPU, I/O and output; current memory and process count."""
+    """Figures of a process tree: CPU time, I/O and output since its start; current memory and
+    number of processes."""
 
     cpu_s: float
     transferred_bytes: int
@@ -29,7 +31,8 @@ class TreeSample(NamedTuple):
 
 
 class LimitCheck:
-    """Checks one child. `sampled` names the limits that only these checks enforce."""
+    """Checks the limits of one child. `sampled` are the names of limits that nothing but these
+    checks enforces."""
 
     def __init__(self, limits: Limits, sampled: frozenset[str], now_ms: int) -> None:
         self.limits = limits
@@ -38,16 +41,18 @@ class LimitCheck:
         self._active_sample: TreeSample | None = None
 
     def continue_from(self, previous: LimitCheck) -> None:
-        """Take over the last activity from the check of the limits before the change."""
+        """Take over the time of the last activity from the check that this one replaces after a
+        change of limits."""
         self._active_ms = previous._active_ms
         self._active_sample = previous._active_sample
 
     def exclude_frozen(self, frozen_ms: int) -> None:
-        """Exclude a freeze of this length from the idle time."""
+        """Exclude a freeze of this duration from the idle time."""
         self._active_ms += frozen_ms
 
     def find_breach(self, sample: TreeSample, now_ms: int) -> str | None:
-        """Return the breached limit, or None; of several, the one closest to the cause."""
+        """Return the name of a breached limit, or None. If several are breached, return the first
+        in the order idle, cpu, memory, processes."""
         limits = self.limits
         self._record_activity(sample, now_ms)
         if limits.idle_s is not None and now_ms - self._active_ms >= limits.idle_s * 1000:
@@ -75,16 +80,16 @@ class LimitCheck:
             self._active_ms = now_ms
 
     def next_check_ms(self, sample: TreeSample, now_ms: int) -> int:
-        """Return when to check again: before a limit can be exceeded by much."""
+        """Return the time of the next check, chosen so that no limit is exceeded by much before."""
         waits = [float(_MAX_INTERVAL_MS)]
         limits = self.limits
         if self.sampled:
             waits.append(_SAMPLED_INTERVAL_MS)
         if limits.cpu_s is not None:
-            # The earliest time at which all cores together reach the limit.
+            # The limit is reached at the earliest after this wait, with all cores busy.
             waits.append((limits.cpu_s - sample.cpu_s) * 1000 / _CORES)
         if limits.idle_s is not None:
             left_ms = self._active_ms + limits.idle_s * 1000 - now_ms
-            # Several checks per idle period, so that a single burst of activity is noticed.
+            # Check four times per idle period, so that a single burst of activity is noticed.
             waits.append(min(left_ms, limits.idle_s * 250))
         return now_ms + max(_MIN_INTERVAL_MS, round(min(waits)))

@@ -1,4 +1,5 @@
-"""Limits of process trees: cgroup assignment and the limit monitor."""
+"""Limit monitor, which notices breaches of limits on process trees, and the assignment of cgroups
+to children whose limits need one."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _EVENT_POLL_MS: Final = 100
 
 
 class LimitMonitor:
-    """Enforces limits of a supervisor's children: by cgroup events, else by periodic checks.
+    """Stops children that breach a limit: on events of their cgroup, or after periodic checks for
+    limits that no cgroup enforces.
 
     Runs in the event loop's thread. Children without such limits need no timer.
     """
@@ -37,7 +39,7 @@ class LimitMonitor:
             self._start_checks(child)
 
     def update(self, child: Child) -> None:
-        """Apply changed limits."""
+        """Apply the limits of a child after a change."""
         self._cancel_timers(child)
         self._unwatch_events(child)
         if child.cgroup:
@@ -52,7 +54,7 @@ class LimitMonitor:
         self.start(child)
 
     def pause(self, child: Child) -> None:
-        """Suspend checks while the child is frozen."""
+        """Suspend the checks of a child that is being frozen."""
         self._cancel_timers(child)
 
     def resume(self, child: Child, frozen_ms: int) -> None:
@@ -63,7 +65,7 @@ class LimitMonitor:
             self._schedule_check(child, self._loop.now.run_ms)
 
     def stop(self, child: Child) -> None:
-        """End monitoring of a child whose tree has ended."""
+        """End the monitoring of a child whose process tree has ended."""
         self._cancel_timers(child)
         self._unwatch_events(child)
 
@@ -71,7 +73,7 @@ class LimitMonitor:
         child.check_timer.clear()
         child.event_poll_timer.clear()
 
-    # Limits that the cgroup enforces.
+    # Methods for limits that the cgroup enforces.
 
     def _watch_events(self, child: Child) -> None:
         assert child.cgroup
@@ -81,8 +83,9 @@ class LimitMonitor:
         self._poll_events(child)
 
     def _poll_events(self, child: Child) -> None:
-        """Read the counters: a limit may have been reached before the watch began, and some
-        kernels do not report pids events (cgroup v1 on 6.18: pids.events is never readable)."""
+        """Read the cgroup's counters, periodically if `processes` is limited. A limit may have been
+        hit before the watch began, and some kernels do not report events of the pids controller
+        (cgroup v1 on Linux 6.18: pids.events never becomes readable)."""
         self._read_events(child)
         if child.limits.processes is not None:
             due_ms = self._loop.now.run_ms + _EVENT_POLL_MS
@@ -99,7 +102,7 @@ class LimitMonitor:
         if limit := child.cgroup.find_breach():
             self._stop_child(child, Breached(limit))
 
-    # Limits that need checks.
+    # Methods for limits that need periodic checks.
 
     def _start_checks(self, child: Child) -> None:
         previous, now_ms = child.limit_check, self._loop.now.run_ms
@@ -131,14 +134,15 @@ def _needs_checks(child: Child) -> bool:
 
 
 def _sampled_limits(child: Child) -> frozenset[str]:
-    """Return the limits that no cgroup enforces for this child."""
+    """Return the names of the child's limits on memory and processes that no cgroup enforces."""
     return frozenset(child.unenforced).intersection(_cgroup_limits(child.limits))
 
 
 class CgroupAllocator:
     """Assigns cgroups to children that need one.
 
-    Opens the pool for the first such child, in a spawn thread, because that takes time.
+    It opens the cgroup pool only for the first such child, in a spawn thread, because that takes
+    time.
     """
 
     def __init__(self) -> None:
@@ -155,7 +159,7 @@ class CgroupAllocator:
         if not child.contain and not _needs_cgroup(limits):
             return
         if child.may_outlive_supervisor:
-            # The next supervisor kills what it finds in cgroups of dead owners.
+            # No cgroup: the next supervisor kills all processes in cgroups whose owner is dead.
             why = "a program that may leave processes behind gets no cgroup"
             child.unenforced = dict.fromkeys(_cgroup_limits(limits), why)
         elif (cgroup := self._take()) is None:
@@ -182,11 +186,11 @@ class CgroupAllocator:
 
 
 def _needs_cgroup(limits: Limits) -> bool:
-    """Return whether a limit concerns the process tree as a whole."""
+    """Return whether a limit applies to the process tree as a whole, so that a cgroup helps."""
     return limits.cpu_s is not None or limits.idle_s is not None or bool(_cgroup_limits(limits))
 
 
 def _cgroup_limits(limits: Limits) -> list[str]:
-    """Return the names of the limits that only a cgroup enforces."""
+    """Return the names of the limits that only a cgroup can enforce reliably."""
     values = {"memory": limits.memory_bytes, "processes": limits.processes}
     return [name for name, value in values.items() if value is not None]

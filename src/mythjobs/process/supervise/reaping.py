@@ -1,7 +1,7 @@
-"""Exit of a child's leader: detection, and reaping, also where the host program reaps it first.
+"""Detection of a leader's exit, and reaping of the leader, even if the host program reaps it first.
 
-A host program that ignores SIGCHLD, or calls waitpid(-1), takes the status of every child. The
-end is then known from the pidfd, and Linux 6.15 reports the status through it.
+A host program that ignores SIGCHLD or calls waitpid(-1) takes the exit status of every child. The
+supervisor then learns of the exit from the pidfd, and since Linux 6.15 also the exit status.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from mythjobs.model.outcome import Lost
 from mythjobs.process.kernel import read_exit_status
 from mythjobs.process.supervise.child import Child
 
-# Value of `exit_status` of a reaped child whose status is unknown.
+# Value of `exit_status` for a child whose leader was reaped by others, with an unknown status.
 UNKNOWN_STATUS = -1
 
 
 def open_pidfd(child: Child) -> None:
-    """Open the pidfd of a spawned leader.
+    """Open a pidfd for a child's leader and set `child.pidfd`.
 
     It stays -1 if no descriptor is free, or if the host program has reaped the leader already.
     """
@@ -29,7 +29,7 @@ def open_pidfd(child: Child) -> None:
 
 
 def has_exited(child: Child) -> bool:
-    """Return whether the leader, which was spawned, has exited, reaped or not."""
+    """Return whether the leader of a spawned child has exited, whether it was reaped or not."""
     try:
         return _is_zombie(child)
     except ChildProcessError:
@@ -41,7 +41,7 @@ def reap(child: Child) -> struct_rusage | None:
 
     If the host program has reaped the leader, set `lost`, and return None.
     """
-    # The host program may reap it between these two calls.
+    # ChildProcessError: the host program may reap the leader even between these two calls.
     with suppress(ChildProcessError):
         if _is_zombie(child):
             pid, status, rusage = os.wait4(child.pid, os.WNOHANG)
@@ -55,9 +55,10 @@ def reap(child: Child) -> struct_rusage | None:
 
 
 def _is_zombie(child: Child) -> bool:
-    """Return whether the leader waits to be reaped. Raises ChildProcessError if it was reaped.
+    """Return whether the leader is a zombie. Raises ChildProcessError if it has been reaped.
 
-    Its pidfd is used if there is one: its pid may then be that of another child.
+    Use the pidfd if there is one: after the host program has reaped the leader, the pid may belong
+    to another child.
     """
     kind, number = (os.P_PID, child.pid) if child.pidfd < 0 else (os.P_PIDFD, child.pidfd)
     return os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

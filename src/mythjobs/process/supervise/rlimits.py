@@ -1,4 +1,5 @@
-"""Resource limits of children: before exec through the stub, later with prlimit(2)."""
+"""Resource limits (getrlimit(2)) of children, set by the stub before exec and by prlimit(2) later,
+and this process's own limit of open files."""
 
 from __future__ import annotations
 
@@ -9,26 +10,28 @@ from mythjobs.process.spawn.program import ChildSetup
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import find_members
 
-# Descriptors of one child (pidfd, pipes, output files, cgroup), and of the process itself.
+# Number of descriptors that this process needs for each child (pidfd, pipes, output files, cgroup),
+# and for itself.
 _FDS_PER_CHILD: Final = 10
 _OWN_FDS: Final = 64
 
 
 class NofileLimit:
-    """Raises the soft limit of open files once there are many children.
+    """Raises this process's soft limit of open files, so that it does not bound the number of
+    children.
 
-    It should not bound their number. Children keep the original limit, since some programs close
-    every possible descriptor; only the stub can set that in time (before exec), so the limit is
-    not raised before it has to be.
+    Children get the original limit, because some programs close every possible descriptor. Only
+    the stub can set it before exec, and the stub costs time. So the limit is raised only when
+    there are many children.
     """
 
     def __init__(self) -> None:
         self._soft, self._hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # (soft, hard) for children, if this process has raised its own.
+        # Limit (soft, hard) to set for children; None unless this process has raised its own.
         self.inherited: tuple[int, int] | None = None
 
     def prepare_for(self, children: int) -> None:
-        """Provide descriptors for this many children."""
+        """Raise the limit if it is too low for this number of children."""
         if self._soft in (self._hard, resource.RLIM_INFINITY) or self.inherited:
             return
         if _OWN_FDS + children * _FDS_PER_CHILD > self._soft:
@@ -43,7 +46,8 @@ class NofileLimit:
 def add_initial_rlimits(
     setup: ChildSetup, child: Child, nofile: tuple[int, int] | None
 ) -> ChildSetup:
-    """Return `setup` with the limits that the child's own do not set; runs in the spawn pool."""
+    """Return `setup` with RLIMIT_NOFILE set to `nofile`, unless the child sets its own, and with
+    RLIMIT_CPU for the limit `cpu_s`. Runs in a thread of the spawn pool."""
     child.cpu_rlimit_s = child.limits.cpu_s
     if nofile is None and child.cpu_rlimit_s is None:
         return setup
@@ -59,10 +63,10 @@ def add_initial_rlimits(
 
 
 def update_cpu_rlimit(child: Child) -> None:
-    """Set RLIMIT_CPU of every process of the tree to follow the tree's `cpu_s`.
+    """Adapt RLIMIT_CPU of every process of the tree to the tree's limit `cpu_s` after a change.
 
-    The kernel enforces it per process, even if the supervisor is late or dead. An exit by
-    SIGXCPU counts as a breach of `cpu_s`.
+    The kernel enforces RLIMIT_CPU for each process, even if the supervisor is late or dead. The
+    death of the leader by SIGXCPU counts as a breach of `cpu_s`.
     """
     before_s, now_s = child.cpu_rlimit_s, child.limits.cpu_s
     if before_s == now_s:
@@ -70,7 +74,8 @@ def update_cpu_rlimit(child: Child) -> None:
     child.cpu_rlimit_s = now_s
     changed = True
     while changed:
-        # A process forked during the search has its parent's limit; the next search finds it.
+        # Search again after any change: a process that was forked during the search may have got
+        # its parent's old limit.
         changed = (
             sum(_update_process(each.pid, before_s, now_s) for each in find_members(child)) > 0
         )
@@ -80,7 +85,7 @@ def _update_process(pid: int, before_s: float | None, now_s: float | None) -> bo
     try:
         soft, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
         wanted = _soft_limit(now_s, hard)
-        # A tighter limit that the process set itself stays.
+        # Keep a tighter limit that the process has set itself.
         is_own = _is_below(soft, wanted) and soft != _soft_limit(before_s, hard)
         if soft == wanted or is_own:
             return False

@@ -1,4 +1,5 @@
-"""Signals to process trees: delivery to group and stragglers, kill, freeze and thaw."""
+"""Signals to process trees: delivery to the leader's process group and to processes outside it,
+kill, freeze and thaw."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from mythjobs.process.supervise.child import Child
 
 
 def send_signal(pid: int, number: int) -> bool:
-    """Signal a process, or a group if `pid` is negative; return False if gone or not permitted."""
+    """Signal a process, or a process group if `pid` is negative. Return False if it does not exist
+    or signalling it is not permitted."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
@@ -21,12 +23,13 @@ def send_signal(pid: int, number: int) -> bool:
 
 
 def signal_tree(child: Child, members: Sequence[ProcessInfo], number: int) -> int:
-    """Signal the leader's process group, then the members outside it; return how many.
+    """Signal the leader's process group, then each member of the tree outside it. Return how many
+    processes got the signal.
 
-    The leader must not be reaped. One signal to the whole group leaves no gap in which a member
-    could fork a process that receives none.
+    The leader must not have been reaped. The group gets one signal as a whole, so that no member
+    can fork a process that misses it.
     """
-    # Count first: a member that dies of the signal is no longer in the group.
+    # Find the members outside the group first: a member that dies of the signal leaves the group.
     outside = [
         each for each in members if not (child.is_session_leader and _is_in_group(each, child.pid))
     ]
@@ -39,7 +42,8 @@ def signal_tree(child: Child, members: Sequence[ProcessInfo], number: int) -> in
 
 
 def kill_tree(child: Child, members: list[ProcessInfo]) -> None:
-    """Kill the cgroup if there is one, at once, so that no fork escapes; otherwise `members`."""
+    """Kill all processes in the child's cgroup together, so that no fork escapes; without a cgroup,
+    kill `members`."""
     if child.cgroup:
         child.cgroup.kill()
     else:
@@ -47,7 +51,8 @@ def kill_tree(child: Child, members: list[ProcessInfo]) -> None:
 
 
 def signal_process(process: ProcessInfo, number: int) -> bool:
-    """Signal through a pidfd, unless the pid was reused since `process` was read."""
+    """Signal a process through a pidfd, unless its pid was reused since `process` was read. Return
+    whether it got the signal."""
     try:
         fd = os.pidfd_open(process.pid)
     except OSError:
@@ -72,20 +77,22 @@ def _is_in_group(process: ProcessInfo, group: int) -> bool:
 
 
 def freeze_tree(child: Child, run_ms: int, find: Callable[[], list[ProcessInfo]]) -> None:
-    """Freeze the tree; `find` returns its members."""
+    """Freeze the process tree of a child: its cgroup, or without one the members that `find`
+    returns, with SIGSTOP."""
     child.frozen_since_ms = run_ms
     if child.cgroup:
         child.cgroup.freeze()
         return
     stopped: set[int] = set()
-    # A process that forks between search and signal has a child that the next search finds.
+    # Search again until nothing new is found: a process that forks between search and signal has a
+    # child that is not stopped.
     while new := [each for each in find() if each.pid not in stopped]:
         signal_tree(child, new, signal.SIGSTOP)
         stopped.update(each.pid for each in new)
 
 
 def thaw_tree(child: Child, run_ms: int, find: Callable[[], list[ProcessInfo]]) -> int:
-    """Thaw the tree; return how many milliseconds it was frozen."""
+    """Thaw the process tree of a child. Return how many milliseconds it was frozen."""
     since_ms, child.frozen_since_ms = child.frozen_since_ms, None
     frozen_ms = 0 if since_ms is None else run_ms - since_ms
     child.frozen_ms += frozen_ms

@@ -1,4 +1,4 @@
-"""Pipes that children write into: where their bytes go, and a non-blocking reader."""
+"""Output pipes of children: a non-blocking reader, and the interface of the bytes' destination."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 from typing import Final, NamedTuple, Protocol
 
 _BUFFER_BYTES: Final = 256 * 1024
-# Default capacity of a pipe (pipe(7)); a pipe found full has a fast writer.
+# Default capacity of a pipe (pipe(7)). A pipe with this many bytes in it is full and gets enlarged.
 _DEFAULT_PIPE_BYTES: Final = 64 * 1024
 
 
 class Sink(Protocol):
-    """Destination of a child's output; its methods never block."""
+    """Destination of the bytes of one output pipe. Its methods never block for long."""
 
     @property
     def written_bytes(self) -> int:
-        """All bytes that the child wrote, kept or dropped."""
+        """Number of bytes that the child has written, whether they were kept or dropped."""
         ...
 
     def write(self, data: memoryview, /) -> None: ...
@@ -25,14 +25,14 @@ class Sink(Protocol):
 
 
 class Stream(NamedTuple):
-    """The read end of a pipe that the child writes into, and its destination."""
+    """The read end of a pipe that the child writes into, and the destination of the bytes."""
 
     fd: int
     sink: Sink
 
 
 class StreamReader:
-    """Reads pipes through one buffer. A process may have two event loops, each with a reader."""
+    """Reads pipes through one buffer, so that each event loop of a process needs its own reader."""
 
     __slots__ = ("_buffer", "_buffers", "_view")
 
@@ -42,9 +42,10 @@ class StreamReader:
         self._buffers = [self._buffer]
 
     def read_once(self, stream: Stream) -> bool:
-        """Pass on up to one buffer of bytes; return False at end of file.
+        """Read once from a pipe and pass the bytes on. Return False at end of file.
 
-        The bound keeps one child with much output from starving others.
+        It reads at most one buffer of bytes, so that a child with much output does not delay
+        others.
         """
         try:
             size = os.readv(stream.fd, self._buffers)
@@ -58,7 +59,7 @@ class StreamReader:
         return True
 
     def read_all(self, stream: Stream) -> bool:
-        """Pass on all available bytes; return True at end of file."""
+        """Read all available bytes from a pipe and pass them on. Return True at end of file."""
         while True:
             try:
                 size = os.readv(stream.fd, self._buffers)
@@ -73,5 +74,5 @@ def _enlarge_pipe(fd: int) -> None:
     try:
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _BUFFER_BYTES)
     except OSError:
-        # The user has reached /proc/sys/fs/pipe-user-pages-soft (pipe(7)).
+        # Keep the size: the user has reached /proc/sys/fs/pipe-user-pages-soft (pipe(7)).
         pass

@@ -1,7 +1,5 @@
-"""Process supervisor: spawns children, enforces their limits, stops and reaps them.
-
-The agent's reaper and the library's thread each run one and are notified through ChildEvents.
-"""
+"""Process supervisor: spawns children, enforces their limits, stops and reaps them. The reaper and
+the library's thread each run one, which reports to them through ChildEvents."""
 
 from __future__ import annotations
 
@@ -31,20 +29,19 @@ from mythjobs.process.supervise.limits import CgroupAllocator, LimitMonitor
 from mythjobs.process.supervise.signals import kill_tree, signal_tree
 from mythjobs.process.supervise.streams import Stream, StreamReader
 
-# Pipes of a child that ends within this time are read only once, at its end. This saves
-# short-lived children four system calls and a wake-up.
+# Pipes of a child that ends within this time are read only once, at its end. This saves four
+# system calls and a wake-up per short-lived child.
 _DRAIN_AFTER_MS: Final = 10
-# How often to look whether a child without a pidfd has exited.
+# Interval of checks whether a child without a pidfd has exited.
 _PIDFD_RETRY_MS: Final = 50
-# How long to wait for end of file on a child's pipes after its tree has ended. End of file
-# normally follows within microseconds.
+# Time to wait for end of file on a child's pipes after its tree has ended; normally microseconds.
 _STREAM_EOF_TIMEOUT_MS: Final = 2000
 
 C = TypeVar("C", bound=Child)
 
 
 class Supervisor(Generic[C]):
-    """All methods but `spawn` must be called in the thread that runs the event loop."""
+    """Supervisor of children. All methods but `spawn` must be called in the event loop's thread."""
 
     def __init__(self, loop: EventLoop, spawn_pool: SpawnPool, events: ChildEvents[C]) -> None:
         self._loop = loop
@@ -56,7 +53,7 @@ class Supervisor(Generic[C]):
         self._limit_monitor = LimitMonitor(loop, self._limit_breached)
         # Children whose leader has not been reaped, by the leader's pid.
         self.leaders: dict[int, C] = {}
-        # RLIMIT_NOFILE of children (soft, hard), if this process has raised its own.
+        # RLIMIT_NOFILE (soft, hard) to set for children; None if this process has not changed it.
         self.nofile_for_children: tuple[int, int] | None = None
         self.cleanup = Cleanup(loop, self._reap_leader)
 
@@ -64,19 +61,19 @@ class Supervisor(Generic[C]):
         """Release the cgroups; no child may be spawned afterwards."""
         self._cgroups.close()
 
-    # Start.
+    # Methods for the start of a child.
 
     def spawn(self, child: C) -> None:
-        """Spawn `child` in a thread of the pool. Thread-safe. Its end is always reported."""
+        """Spawn `child` in a thread of the pool; a failure is reported as its end. Thread-safe."""
         self._spawn_pool.submit(partial(self._spawn, child))
 
     def fail_start(self, child: C, reason: NotStarted) -> None:
-        """Report that `child` ended without being started."""
+        """Report that `child` has ended without having been started."""
         child.not_started = reason
         self._loop.call_soon(partial(self._spawned, child))
 
     def _spawn(self, child: C, spawn: Spawn) -> None:
-        """Runs in a thread of the spawn pool. An error becomes the child's outcome."""
+        """Spawn `child`, in a thread of the pool. An error becomes the child's outcome."""
         try:
             self._cgroups.assign(child)
             program = child.prepare()
@@ -108,7 +105,7 @@ class Supervisor(Generic[C]):
             os.close(fd)
         child.open_streams = child.streams[:]
         if child.not_started or not child.spawned_at:
-            # Or it was stopped before its spawn, by an expired lease for example.
+            # No process exists: the start failed, or the child was stopped before its spawn.
             if child.cgroup:
                 child.cgroup.close()
             self._close_streams(child)
@@ -117,7 +114,7 @@ class Supervisor(Generic[C]):
         self.leaders[child.pid] = child
         child.has_spawned = True
         self._watch_leader(child)
-        # The limits may have changed during the spawn.
+        # Adapt RLIMIT_CPU in case the limits were changed during the spawn.
         rlimits.update_cpu_rlimit(child)
         self._events.spawned(child)
         self._set_timers(child)
@@ -135,7 +132,7 @@ class Supervisor(Generic[C]):
         elif reaping.has_exited(child):
             self._loop.call_soon(partial(self._leader_exited, child))
         else:
-            # No descriptor is free.
+            # No descriptor is free for a pidfd: try again later.
             due_ms = self._loop.now.run_ms + _PIDFD_RETRY_MS
             child.timers.append(self._loop.call_at(due_ms, partial(self._watch_leader, child)))
 
@@ -154,7 +151,7 @@ class Supervisor(Generic[C]):
             self.stop(self.leaders[child.pid], reason)
 
     def _set_wall_timer(self, child: C) -> None:
-        """Frozen time does not count: no timer runs while the child is frozen."""
+        """Set the timer for `wall_s`, unless the child is frozen: that time does not count."""
         child.wall_timer.clear()
         wall_s = child.limits.wall_s
         if wall_s is None or child.frozen_since_ms is not None:
@@ -189,10 +186,10 @@ class Supervisor(Generic[C]):
         child.close_fd(stream.fd)
         child.open_streams.remove(stream)
 
-    # Requests while the child runs.
+    # Methods for requests while the child runs.
 
     def change_limits(self, child: C, limits: Limits) -> None:
-        """Replace the limits of `child`; they still count from its start."""
+        """Replace the limits of `child`. Time and usage still count from its start."""
         if limits == child.limits:
             return
         child.limits = limits
@@ -206,12 +203,12 @@ class Supervisor(Generic[C]):
                 self._start_draining(child)
 
     def signal(self, child: C, number: int) -> int:
-        """Send a signal to the whole tree; return how many processes received it."""
+        """Send a signal to all processes of the tree; return how many processes received it."""
         members = self.list_tree(child)
         return signal_tree(child, members, number) if members else 0
 
     def list_tree(self, child: C) -> list[ProcessInfo]:
-        """Return the processes of the tree, or the survivors if its leader has exited."""
+        """Return the processes of a child's tree; after the leader's exit, the survivors."""
         if not child.has_processes:
             return []
         if child.has_exited:
@@ -219,10 +216,8 @@ class Supervisor(Generic[C]):
         return self._find_all(child)
 
     def set_freeze_holder(self, child: C, holder: str, on: bool) -> None:
-        """Add or remove a freeze holder; a child is frozen while it has any.
-
-        Ignored once the child is being stopped: a stop thaws it.
-        """
+        """Add or remove a freeze holder; a child is frozen while it has at least one. Do nothing if
+        the child is being stopped: a stop thaws it for good."""
         if child.stop_reason or child.has_exited:
             return
         was_frozen = bool(child.freeze_holders)
@@ -249,14 +244,12 @@ class Supervisor(Generic[C]):
         self._set_wall_timer(child)
         self._limit_monitor.resume(child, frozen_ms)
 
-    # Stop.
+    # Methods for the stop of a child.
 
     def stop(self, child: C, reason: Outcome, grace_s: float | None = None) -> None:
-        """Send TERM to the tree, and KILL after the grace period.
-
-        The first `reason` becomes the outcome. A repeated stop can only shorten the grace period,
-        also that of descendants whose leader is dead. By default it is that of the limits.
-        """
+        """Send SIGTERM to the tree, and SIGKILL after `grace_s` (None: the limits' `grace_s`). The
+        `reason` of the first stop becomes the outcome. A repeated stop can only shorten the grace
+        period, even if the leader is dead and only descendants are left."""
         if child.exit_status is not None or child.not_started:
             return
         if child.stop_reason:
@@ -303,7 +296,7 @@ class Supervisor(Generic[C]):
             child.frozen_since_ms = None
             if child.cgroup:
                 child.cgroup.thaw()
-            # Limits hold during the grace period: another breach can shorten it.
+            # Monitor the limits during the grace period, too: a breach may shorten it.
             self._set_wall_timer(child)
             self._limit_monitor.resume(child, frozen_ms)
 
@@ -319,7 +312,7 @@ class Supervisor(Generic[C]):
             kill_tree(child, members)
 
     def _find_members(self, child: C) -> list[ProcessInfo]:
-        """Return the tree, or the members seen before if no descriptor is free to search with."""
+        """Return the tree's processes, or those seen earlier if no descriptor is free for /proc."""
         try:
             return self._find_all(child, self._snapshot.read(self._loop.now))
         except OSError:
@@ -327,7 +320,7 @@ class Supervisor(Generic[C]):
             return list(child.seen_members.values())
 
     def _find_all(self, child: C, processes: list[ProcessInfo] | None = None) -> list[ProcessInfo]:
-        """Return the tree with its daemons. `processes` are all of the machine if known."""
+        """Return the tree with its daemons. `processes`: all processes of the machine, if known."""
         if child.cgroup:
             return find_members(child)
         if processes is None:
@@ -338,23 +331,23 @@ class Supervisor(Generic[C]):
         return list(found.values())
 
     def _sample_usage(self, child: C, members: list[ProcessInfo]) -> None:
-        """Record the usage before a signal: a process that dies together with its parent is
-        waited for by another process, or by none, and its usage would be missing."""
+        """Record the tree's usage before a signal: if a process dies together with its parent, the
+        parent does not wait for it, and wait4(2) of the leader does not report its usage."""
         if len(members) > 1:
             with suppress(OSError):
                 child.usage_at_stop = supervise_usage.read_usage(child) or child.usage_at_stop
 
-    # End.
+    # Methods for the end of a child.
 
     def _leader_exited(self, child: C) -> None:
-        """Start the cleanup. The leader is not reaped before it is complete: while the leader is
-        a zombie, its pid cannot be reused as a pid, process group or session id."""
+        """Start the cleanup. The leader stays a zombie until the cleanup is complete, so that its
+        pid cannot be reused as the id of a process, process group or session."""
         if child.pidfd >= 0:
             self._loop.unwatch(child.pidfd)
         child.has_exited = True
         if child.cgroup and not child.stop_reason and (limit := child.cgroup.find_breach()):
-            # The kernel killed it at the limit, or it gave up by itself, before the event was
-            # read. The leader has exited, so a grace period is useless.
+            # A limit was hit just before the exit, and its event was not read yet. The leader is
+            # dead already, so there is no grace period.
             child.stop_reason = Breached(limit)
             child.has_grace_ended = True
         self.cleanup.clean_up(child)
@@ -387,8 +380,8 @@ class Supervisor(Generic[C]):
         if not child.open_streams:
             self._report_end(child)
             return
-        # Another child that is being spawned has a copy of the pipe until its exec, or an
-        # undetected descendant holds it. The latter must not delay the end.
+        # No end of file yet: a child that is being spawned has a copy of the pipe until its exec,
+        # or an undetected descendant holds it. Wait a limited time, as the latter may never end.
         self._start_draining(child)
         due_ms = self._loop.now.run_ms + _STREAM_EOF_TIMEOUT_MS
         child.timers.append(self._loop.call_at(due_ms, partial(self._abandon_streams, child)))

@@ -1,13 +1,14 @@
-"""Mark of a process tree in a resource limit, for programs that get an environment of their own.
+"""Mark of a process tree: a unique value of a resource limit, by which descendants are recognized
+even if a program changes their environment.
 
-RLIMIT_RTTIME bounds the CPU time of real-time processes between two blocking system calls, in
-microseconds (getrlimit(2)). It is unlimited normally. Any value near 2^62, 146,000 years, has
-the same effect, and fork, exec and setsid keep it, so it tells the trees apart. Reading that of
-another process takes a microsecond.
+RLIMIT_RTTIME limits the CPU time of real-time processes between two blocking system calls, in
+microseconds (getrlimit(2)). Normally it is unlimited. A value near 2^62, 146,000 years, has the
+same effect, and processes keep it over fork, exec and setsid. Reading the limit of another process
+takes a microsecond.
 
-The mark is set right after exec, since the stub, which could set it before, halves the number of
-programs started per second. What the program has started until then is marked with it. Only a
-daemon that has lost its parent within these microseconds has no mark.
+The mark is set right after exec. The stub could set it before, but halves the number of programs
+started per second. Processes that the program has started meanwhile are marked, too, except for
+a daemon that has lost its parent within these microseconds.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ _RANDOM_BYTES: Final = 7
 
 
 def choose_mark() -> int:
-    """Return a value that no other tree has."""
+    """Return a mark, a limit value that no other process tree has."""
     return _FIRST + int.from_bytes(os.urandom(_RANDOM_BYTES), "big")
 
 
 def set_mark(pid: int, mark: int) -> bool:
-    """Mark a process and its descendants; return False if it has such a limit already.
-
-    A program that runs in the tree of another library has the mark of that tree.
+    """Mark a process and its descendants. Return False if the process has exited or has a limit
+    already, such as the mark of the tree that this process itself runs in.
     """
     try:
         soft, hard = resource.prlimit(pid, _LIMIT)
@@ -41,7 +41,7 @@ def set_mark(pid: int, mark: int) -> bool:
     except (OSError, ValueError):
         # The process has exited or changed its user.
         return False
-    # A program that has just started has one thread.
+    # Look at one thread only: a program that has just started has no other.
     for child in procfs.list_thread_children(pid, pid):
         set_mark(child, mark)
     return True

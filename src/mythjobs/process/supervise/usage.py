@@ -20,10 +20,10 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def read_usage(child: Child) -> Usage | None:
-    """Return the current usage of the tree, or None if the leader is gone.
+    """Return the usage of a child's process tree so far, or None if the leader is gone.
 
     `peak_bytes` is at least the current resident size. Without a cgroup the figures are not
-    exact, because processes that lost their parent are not counted.
+    exact, because processes that have lost their parent are not counted.
     """
     assert child.spawned_at
     found = _sum_processes(_walk_tree(child.pid))
@@ -43,7 +43,7 @@ def read_usage(child: Child) -> Usage | None:
 
 
 def read_sample(child: Child) -> TreeSample:
-    """Return the figures that limit checks need."""
+    """Return the figures of a child's process tree that limit checks need."""
     pids = [each.pid for each in find_members(child)]
     transferred = 0
     if child.limits.idle_s is not None:
@@ -56,14 +56,14 @@ def read_sample(child: Child) -> TreeSample:
 
 
 def _sum_processes(pids: Iterable[int]) -> Usage:
-    """Return the summed usage of these processes; `peak_bytes` is their resident size."""
+    """Return the sum of these processes' usage. `peak_bytes` is their current resident size."""
     user_ticks = system_ticks = pages = read_bytes = written_bytes = processes = 0
     for pid in pids:
         fields = procfs.read_stat_fields(pid)
         if not fields:
             continue
-        # proc(5), /proc/pid/stat: fields 14 to 17 are the CPU times of the process and of the
-        # children it waited for.
+        # Fields 14 to 17 of /proc/PID/stat are the CPU times of the process and of the children
+        # that it has waited for (proc(5)).
         user_ticks += int(fields[11]) + int(fields[13])
         system_ticks += int(fields[12]) + int(fields[14])
         pages += int(fields[21])
@@ -83,7 +83,8 @@ def _sum_processes(pids: Iterable[int]) -> Usage:
 
 
 def _walk_tree(leader: int) -> Iterator[int]:
-    """Yield the pids of the tree by parentage; the cost depends on the tree's size only."""
+    """Yield the pids of a leader and its descendants, from parent to child. The cost depends on the
+    size of this tree only, not on the number of processes of the machine."""
     waiting = [leader]
     while waiting:
         pid = waiting.pop()
@@ -97,13 +98,15 @@ _own_peak_bytes = 0
 def add_rusage(
     usage: Usage, rusage: struct_rusage | None, wall_s: float, seen_peak_bytes: int = 0
 ) -> Usage:
-    """Return `usage` plus that of a reaped process and the children it waited for (getrusage(2)).
+    """Return `usage` plus the usage of a reaped process and of the children that it waited for
+    (getrusage(2)). `wall_s` is the time that it ran.
 
-    `rusage` is None if another part of the host program reaped it: then figures are missing.
+    `rusage` is None if another part of the host program has reaped the process: the result is
+    then not exact.
 
-    `seen_peak_bytes` is the peak observed while the process ran. It replaces ru_maxrss where
-    that is not above this process's own peak: between vfork and exec the child shared this
-    process's memory, and ru_maxrss counts it.
+    `seen_peak_bytes` is the peak memory observed while the process ran. It is used instead of
+    ru_maxrss if that is not above this process's own peak: ru_maxrss counts this process's
+    memory, which the child shared between vfork and exec.
     """
     if rusage is None:
         peak_bytes = max(usage.peak_bytes, seen_peak_bytes)
@@ -125,7 +128,8 @@ def add_rusage(
 
 
 def merge_cgroup(usage: Usage, cgroup: Usage) -> Usage:
-    """Return `usage` with the cgroup's CPU time, which is complete, and its higher figures."""
+    """Return `usage` with the CPU time of the cgroup, which counts all processes, and with the
+    higher one of each other figure."""
     return replace(
         usage,
         user_s=cgroup.user_s,
@@ -139,8 +143,8 @@ def merge_cgroup(usage: Usage, cgroup: Usage) -> Usage:
 
 
 def merge_sampled(usage: Usage, sampled: Usage) -> Usage:
-    """Return the maximum of both; not exact if the sample is higher, as then some process of
-    the tree was not waited for."""
+    """Return the higher one of each figure. The result is not exact if the sample has more CPU
+    time: then some process of the tree was not waited for."""
     return replace(
         usage,
         user_s=max(usage.user_s, sampled.user_s),
@@ -154,7 +158,8 @@ def merge_sampled(usage: Usage, sampled: Usage) -> Usage:
 
 
 def _read_own_peak_bytes(other_bytes: int) -> int:
-    """Return this process's peak. It never falls, so it is read again only for a higher figure."""
+    """Return this process's own peak resident set size. It never falls, so it is read again only if
+    `other_bytes` exceeds the last value read."""
     global _own_peak_bytes
     if other_bytes > _own_peak_bytes:
         _own_peak_bytes = max(_own_peak_bytes, read_peak_bytes("self"))
@@ -162,7 +167,7 @@ def _read_own_peak_bytes(other_bytes: int) -> int:
 
 
 def read_peak_bytes(pid: int | str) -> int:
-    """Return the peak resident set size (proc(5), VmHWM), or 0 if the process is gone."""
+    """Return the peak resident set size of a process (VmHWM in proc(5)), or 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             text = file.read()

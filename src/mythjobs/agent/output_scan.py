@@ -90,7 +90,7 @@ class _ProgressStream:
                     self.reader.feed(data)
             except SearchTimeout:
                 self._timed_out = True
-                log.warning("a progress expression took too long; ignoring it for this attempt")
+                log.warning("search for a progress expression took too long; no more progress")
 
 
 def find_later_match(directory: Path, ended: Any, regex: str) -> str:

@@ -250,7 +250,7 @@ class ReaperPool:
                 continue
             missed += 1
             if missed == _CONTINUE_AFTER_PINGS:
-                log.warning("reaper %s does not respond; continuing it if stopped", reaper.id)
+                log.warning("reaper %s does not respond; sending it SIGCONT", reaper.id)
                 connection.signal_peer(signal.SIGCONT)
             elif missed == _KILL_AFTER_PINGS:
                 log.error("reaper %s (pid %d) hangs; killing it", reaper.id, connection.peer_pid)

@@ -215,7 +215,7 @@ class Agent:
                 self._core.record_progress(attempt.key, percent)
         self._transfers.on_new_output(attempt)
 
-    # Callbacks of AgentJournal.
+    # Callbacks that AgentJournal calls.
 
     def _on_journal_synced(self, token: int) -> None:
         self._execute(self._core.on_journal_synced(token, machine_now()))
@@ -279,7 +279,7 @@ class Agent:
     def unanswered_heartbeats(self) -> int:
         return self._core.unanswered_heartbeats
 
-    # Callbacks of OutputTransfers.
+    # Callbacks that OutputTransfers calls.
 
     def _change_watchers(self, key: Key, change: int) -> None:
         self._execute(self._core.change_watchers(key, change))

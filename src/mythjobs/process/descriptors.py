@@ -12,9 +12,9 @@ import weakref
 from contextlib import suppress
 from typing import Protocol
 
-# Held while a descriptor is opened and registered, or closed and unregistered, and during fork(2):
-# so a fork never sees one without the other. Reentrant, because a signal handler may start a
-# program or fork while its thread holds the lock.
+# Lock held while a descriptor is opened and registered, or closed and unregistered, and during
+# fork(2): so a forked child never sees one without the other. Reentrant, because a signal handler
+# may start a program or fork while its thread holds the lock.
 _lock = threading.RLock()
 _registered: dict[int, weakref.ref[Owner] | None] = {}
 

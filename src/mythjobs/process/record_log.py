@@ -59,7 +59,8 @@ class RecordLog:
                 self._unwritten = data
 
     def sync(self) -> None:
-        """Make all written records durable. Raises LogBroken, and OSError for the first failure."""
+        """Make all written records durable. Raises OSError if the fsync fails, and LogBroken if an
+        earlier one has failed."""
         with self._sync_lock:
             if self.is_broken:
                 raise LogBroken(errno.EIO, f"an earlier fsync of {self._path} failed")

@@ -218,7 +218,7 @@ def test_attempt_whose_hours_open_too_late_is_returned_as_closed() -> None:
     assert agent.take_starts() == [2]
     [returned] = [each for each in agent.send_all() if isinstance(each, m.Returned)]
     assert (returned.job, returned.code) == (1, m.HOURS_CLOSED)
-    assert returned.reason == "the job's hours are closed by this machine's clock"
+    assert returned.reason == "the job's run windows are closed according to this machine's clock"
 
 
 def test_waiting_attempt_is_returned_when_hours_close_for_longer() -> None:

@@ -243,7 +243,7 @@ class AgentCore:
         attempt = self._table.attempts.get(key)
         if attempt is None or attempt.phase > Phase.REPORTING or attempt.end_acknowledged:
             return
-        # Progress is still accepted if the end is queued: a frame has progress before ends.
+        # Accept progress even if the end is queued: progress precedes ends in a frame.
         status = (attempt.status or JobStatus())._replace(percent=percent)
         self._table.set_status(attempt, status)
 
@@ -275,7 +275,7 @@ class AgentCore:
     def take_snapshot(self) -> JournalSnapshot:
         return self._table.take_snapshot(self._maybe_started)
 
-    # Handlers of single messages.
+    # Internal methods, most of them for single messages of the master or a reaper.
 
     def _finish_turn(self, now: Now) -> list[Action]:
         self._table.start_waiting(now)

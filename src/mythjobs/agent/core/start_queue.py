@@ -14,7 +14,7 @@ from mythjobs.protocol.messages import HOURS_CLOSED
 from mythjobs.scheduler.window_state import WindowStateCache
 
 START_BY_PASSED: Final = "the job could not be started before its start-by time"
-_CLOSED_HERE: Final = "the job's hours are closed by this machine's clock"
+_CLOSED_HERE: Final = "the job's run windows are closed according to this machine's clock"
 
 
 class QueuedStart(NamedTuple):

@@ -117,7 +117,8 @@ class AgentTurn:
         self._forgotten.append(key)
 
     def take_synced(self, token: int) -> list[PendingSync]:
-        """Remove and return the reports that waited for journal records up to `token`."""
+        """Remove and return the entries that waited for journal records to become durable, as those
+        up to number `token` now are."""
         synced = []
         while self._pending and self._pending[0].token <= token:
             synced.append(self._pending.popleft())

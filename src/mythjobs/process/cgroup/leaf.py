@@ -151,7 +151,7 @@ class ChildCgroup:
             self.thaw()
         self._release(self)
 
-    # Methods for single controllers.
+    # Methods for the controllers that enforce limits.
 
     def _find_directory(self, controller: str) -> CgroupDirectory | None:
         if controller in self._unified_controllers:

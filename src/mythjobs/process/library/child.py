@@ -45,7 +45,7 @@ class LibraryChild(Child):
     def may_outlive_supervisor(self) -> bool:
         return self.leave_daemons or self.at_exit == "leave"
 
-    # Methods for the start.
+    # Methods for the start of the child.
 
     def open_resources(self, umask: int) -> CallerStreams:
         """Open the program's streams and working directory, in the caller's thread. Return the
@@ -61,7 +61,7 @@ class LibraryChild(Child):
     def close_fd(self, fd: int) -> None:
         descriptors.close(fd)
 
-    # Methods for the end.
+    # Methods for the end of the child.
 
     def mark_ended(self) -> None:
         """Wake the threads that wait for the end, and call the callbacks. Outcome, usage and output

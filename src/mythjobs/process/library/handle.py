@@ -59,7 +59,7 @@ class Process:
         self._owner_pid = os.getpid()
         self._communication = Communication(streams)
 
-    # Standard streams.
+    # Properties for the program's standard streams.
 
     @property
     def stdin(self) -> Writer:
@@ -78,7 +78,7 @@ class Process:
         """Output of the program. Raises ValueError if stderr is neither BUFFERED nor a PIPE."""
         return _require_stream(self._streams.stderr, "stderr")
 
-    # Waiting.
+    # Methods that wait for the program, and its outcome.
 
     @property
     def pid(self) -> int | None:
@@ -185,7 +185,7 @@ class Process:
         check_limits(limits)
         self._call(lambda supervisor: supervisor.change_limits(self._child, limits))
 
-    # Termination.
+    # Methods that terminate the process tree.
 
     def stop(self, grace_s: float | None = None, by: str = "user") -> None:
         """Send SIGTERM to all processes of the tree, and SIGKILL after the grace period. Do not
@@ -222,7 +222,7 @@ class Process:
             self.pids(),
         )
 
-    # Process tree and usage.
+    # Methods that report the process tree and its usage.
 
     def pids(self) -> tuple[int, ...]:
         """Return the pids of the processes in the tree, the leader's first."""

@@ -206,7 +206,7 @@ class SupervisorThread:
 
 
 _instance: SupervisorThread | None = None
-# Held while the supervisor thread is created. Reentrant, because a signal handler may start a
+# Lock held while the supervisor thread is created. Reentrant, because a signal handler may start a
 # program.
 _lock = threading.RLock()
 

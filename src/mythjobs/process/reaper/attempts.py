@@ -25,8 +25,9 @@ from mythjobs.process.supervise.supervisor import Supervisor
 
 
 class ReaperAttempts:
-    """Attempts by key. `live` has those that have not ended; `unacknowledged` has the encoded
-    `ended` message of each attempt whose end the master has not acknowledged."""
+    """All attempts of a reaper, by (job id, attempt number). `live` has those that have not ended,
+    `unacknowledged` the encoded `ended` messages of those whose end the master has yet to
+    acknowledge."""
 
     def __init__(
         self,

@@ -208,7 +208,7 @@ class OutputWriter:
         self._sinks: SimpleQueue[OutputSink] = SimpleQueue()
         self._space_freed = threading.Condition()
         self._queued_bytes = 0
-        # True if the last wait for space timed out and nothing has been written since.
+        # True if the last wait for space in the queue timed out and nothing was written since then.
         self._is_stalled = False
         self._thread: threading.Thread | None = None
 
@@ -262,7 +262,8 @@ class OutputSink:
     def __init__(
         self, writer: OutputWriter, file: OutputFile, on_written: Callable[[], None]
     ) -> None:
-        """`on_written` is called in the writer's thread whenever the queue becomes empty."""
+        """Create the queue for one stream. `on_written` is called in the writer's thread whenever
+        the queue becomes empty."""
         self._writer = writer
         self._file = file
         self._on_written = on_written

@@ -90,7 +90,8 @@ def _leader_exists(leader: Leader, seen: Mapping[int, ProcessInfo]) -> bool:
     """Return whether the leader still exists, perhaps as a zombie. Its session id then identifies
     processes of the attempt.
 
-    Without the leader, the kernel may have reused the id; then only the environment mark does.
+    Without the leader, the kernel may have reused the id. Processes of the attempt can then be
+    identified only by their environment mark.
     """
     process = seen.get(leader.pid)
     if process is None:

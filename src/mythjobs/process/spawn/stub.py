@@ -164,7 +164,8 @@ def _stub_works(stub: tuple[bytes, ...]) -> bool:
 
     Raises OSError if the machine has no process, memory or descriptor left for the probe.
     """
-    # No subprocess: a fork of this process would keep the end of its pipes open.
+    # subprocess is not used, because a child that another thread forks meanwhile inherits the ends
+    # of its pipes. Forked children close the ends of this pipe (descriptors.py).
     read_fd, write_fd = descriptors.create_pipe()
     try:
         try:

@@ -92,7 +92,7 @@ def has_dead_orphans() -> bool:
 def _list_orphans() -> list[ProcessInfo]:
     """Return the living orphans: processes whose parent has died, now children of this process."""
     try:
-        # Return early without orphans: this call takes a microsecond.
+        # This fails if there is no orphan. It takes a microsecond, much less than reading /proc.
         os.waitid(os.P_ALL, 0, _ORPHANS)
     except ChildProcessError:
         return []
@@ -213,8 +213,8 @@ def _session_ids(processes: Iterable[ProcessInfo]) -> set[int]:
 class GuestDescendants:
     """Descendants in a host program, which uses the library and may have other children.
 
-    Its orphans become children of process 1. A descendant is recognized by its session, by the
-    marks in a resource limit and in its environment, or because an earlier search found it.
+    Orphans become children of process 1. A descendant is recognized by its session, by the marks
+    in a resource limit and in its environment, or because an earlier search found it.
 
     The pids of descendants lie between the leader's pid and the last pid that the kernel has
     allocated. For a short-lived child this range is small, and probing one pid takes 1 µs.

@@ -186,7 +186,7 @@ class Supervisor(Generic[C]):
         child.close_fd(stream.fd)
         child.open_streams.remove(stream)
 
-    # Methods for requests while the child runs.
+    # Methods that carry out requests for a running child.
 
     def change_limits(self, child: C, limits: Limits) -> None:
         """Replace the limits of `child`. Time and usage still count from its start."""

@@ -41,7 +41,8 @@ def set_mark(pid: int, mark: int) -> bool:
     except (OSError, ValueError):
         # The process has exited or changed its user.
         return False
-    # Look at one thread only: a program that has just started has no other.
+    # Mark its children, too. Those of one thread are all, as a program that has just started has
+    # no other thread.
     for child in procfs.list_thread_children(pid, pid):
         set_mark(child, mark)
     return True

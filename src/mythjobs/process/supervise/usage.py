@@ -128,8 +128,8 @@ def add_rusage(
 
 
 def merge_cgroup(usage: Usage, cgroup: Usage) -> Usage:
-    """Return `usage` with the CPU time of the cgroup, which counts all processes, and with the
-    higher one of each other figure."""
+    """Return `usage` with the CPU time of the cgroup, which counts all processes; for each other
+    figure return the higher one of `usage` and `cgroup`."""
     return replace(
         usage,
         user_s=cgroup.user_s,
@@ -143,8 +143,8 @@ def merge_cgroup(usage: Usage, cgroup: Usage) -> Usage:
 
 
 def merge_sampled(usage: Usage, sampled: Usage) -> Usage:
-    """Return the higher one of each figure. The result is not exact if the sample has more CPU
-    time: then some process of the tree was not waited for."""
+    """Return for each figure the higher one of `usage`, from wait4(2), and `sampled`. The result is
+    not exact if the sample has more CPU time: then some process was not waited for."""
     return replace(
         usage,
         user_s=max(usage.user_s, sampled.user_s),

@@ -58,7 +58,8 @@ class OutputScanner:
 class _ProgressStream:
     def __init__(self, progress: str) -> None:
         self.reader = ProgressReader(progress)
-        # The expressions of presets are known to be fast. Those of command authors need a limit.
+        # Regular expressions of presets are known to be fast. Those that command authors write need
+        # a limit of CPU time.
         self._is_preset = progress in PRESETS
         self._timed_out = False
         self._offset = 0

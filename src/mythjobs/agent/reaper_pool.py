@@ -35,8 +35,9 @@ _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder().decode
 _RETRY_S: Final = 0.05
 _WARN_AFTER_S: Final = 5.0
 _MAX_RETRY_S: Final = 5.0
-# A reaper that has sent nothing for _CONTINUE_AFTER_PINGS pings gets SIGCONT, in case somebody has
-# stopped it, and later SIGKILL: a hung reaper does not enforce the leases of its attempts.
+# The agent pings a reaper at this interval. A reaper that has sent nothing for
+# _CONTINUE_AFTER_PINGS pings gets SIGCONT, in case somebody has stopped it, and later SIGKILL: a
+# hung reaper does not enforce the leases of its attempts.
 _PING_INTERVAL_S: Final = 5.0
 _CONTINUE_AFTER_PINGS: Final = 3
 _KILL_AFTER_PINGS: Final = 6

@@ -13,8 +13,8 @@ from mythjobs.process.event_loop import READ, WRITE, EventLoop, log, log_excepti
 from mythjobs.process.reaper.messages import LineReader, Message
 
 _READ_BYTES: Final = 256 * 1024
-# An agent for which more bytes are unsent is disconnected. No state is lost: the `hello` on its
-# next connection has everything.
+# An agent for which more bytes than this are unsent is disconnected. No state is lost: the `hello`
+# on its next connection has everything.
 _MAX_UNSENT_BYTES: Final = 32 * 2**20
 # Updates that can be merged (`grew`, `status`) are deferred while more bytes than this are unsent.
 _BACKLOG_BYTES: Final = 256 * 1024

@@ -35,7 +35,8 @@ _COMPILED: Final = _DIRECTORY / "mythjobs-stub"
 # RLIM_INFINITY of the C library: all bits of an rlim_t set.
 _INFINITY: Final = 2**64 - 1
 _PROBE_TIMEOUT_S: Final = 10.0
-# What failed, for the error message: by the first letter of the step that the stub reports.
+# Descriptions of failed steps for error messages, by the first letter of the step's name in the
+# stub's report.
 _STEPS: Final = {
     "j": "joining the cgroup",
     "r": "setting resource limits",

@@ -65,7 +65,8 @@ class _ProgressStream:
         self._offset = 0
 
     def scan_new(self, path: str, window: OutputWindow) -> bool:
-        """Scan the stream's output since the last call. Return whether the percentage changed."""
+        """Search the stream's output since the last call for the job's progress in percent. Return
+        whether the progress changed."""
         before = self.reader.percent
         if self._offset < _HEAD_BYTES:
             self._scan_range(path, window, _HEAD_BYTES - self._offset)
@@ -95,7 +96,9 @@ class _ProgressStream:
 
 
 def find_later_match(directory: Path, ended: Any, regex: str) -> str:
-    """Return the last match of the command's `retry.later` in the end of a failed attempt's output.
+    """Return the last match of `regex` in the end of a failed attempt's output.
+
+    The regex is the command's setting `retry.later`: output that asks for a retry later.
 
     Return "" if nothing matches, the output cannot be read, or the search takes too long.
     """

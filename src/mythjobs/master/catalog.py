@@ -225,5 +225,6 @@ def class_requirements(row: JobClassRow, command: Command) -> Requirements:
 
 
 def class_limits(row: JobClassRow) -> Bounds:
-    """Return the limits given at the submission of a job class's jobs."""
+    """Return the resource limits that the submitter set for the jobs of a class, without the
+    limits of their command."""
     return read_bounds(json.loads(row.limits)) if row.limits else Bounds()

@@ -66,7 +66,7 @@ class MachineCapacity:
         ahead = sum(count for other, count in self._unstarted.items() if other >= priority)
         if not _is_short(typical_s):
             return ahead == 0
-        # Slots with a long job do not count, because they become free too late.
+        # Slots with a long job do not count: they become free too late for a prefetched job.
         return ahead < prefetch_limit(self.slots - self._long, typical_s)
 
     def add(self, typical_s: float | None, priority: int) -> None:

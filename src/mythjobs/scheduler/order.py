@@ -95,8 +95,9 @@ class FairShares:
 class ClassQueue:
     """Priority queue of job classes, ordered by sort keys that grow while jobs are leased.
 
-    Each lease increases the keys of all classes of that submitter. So the classes of one priority
-    and submitter form one heap, and only the first class of each heap is compared again.
+    Leasing a job increases the keys of all classes of the job's submitter. Each pair of priority
+    and submitter has one heap. Keys never decrease, so only the first class of each heap needs
+    its key computed again.
     sort_key: returns the current key of a class, or None to remove the class.
     """
 

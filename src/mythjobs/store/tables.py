@@ -24,8 +24,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# Type of ids. It is INTEGER in SQLite, which makes only a primary key of that type an alias of the
-# rowid.
+# Type of ids. INTEGER in SQLite: only a primary key of that type is an alias of the rowid.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 

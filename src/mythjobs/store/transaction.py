@@ -73,7 +73,7 @@ class Store(ABC):
         The transaction is durably committed when the block ends; any exception rolls it back.
         Raises StoreFull if the disk is full, StoreUnavailable if the store cannot be reached (then
         nothing was committed), StoreFailed if the store failed, and AlreadyRunning if another
-        master uses it. After StoreFailed and AlreadyRunning the master must not acknowledge
+        master uses the store. After StoreFailed and AlreadyRunning the master must not acknowledge
         anything any more, and must exit.
         """
 

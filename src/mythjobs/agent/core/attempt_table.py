@@ -19,8 +19,10 @@ from mythjobs.scheduler.capacity import free_slots
 
 
 class AttemptTable:
-    """Attempts of the agent core. Phase changes add actions to `turn`, and messages for the master
-    to `outbox`."""
+    """The attempts on this machine, each with its phase.
+
+    A change of phase adds actions for the caller to `turn`, and messages for the master to
+    `outbox`."""
 
     def __init__(self, base_env: Mapping[str, str], turn: AgentTurn, outbox: Outbox) -> None:
         self._base_env = base_env

@@ -1,4 +1,4 @@
-"""Batch input: the arguments of each job from JSON lines or CSV, as JSON lines for the master."""
+"""Batch input: reads the arguments of each job from JSON lines or CSV, writes JSON lines."""
 
 from __future__ import annotations
 

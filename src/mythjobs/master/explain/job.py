@@ -37,7 +37,9 @@ Record = dict[str, Any]
 
 
 class PlacementView:
-    """The data by which a placement pass judges job classes and machines; built for one answer."""
+    """Data that decides which job class may run on which machine, as a placement pass would use it.
+
+    Built for each request that asks why jobs wait."""
 
     def __init__(self, state: MasterState, fits: FitCache, classes: Mapping[int, JobClass]) -> None:
         """classes: job classes of all live attempts, by class id; they tell semaphore usage."""

@@ -9,7 +9,7 @@ from mythjobs.model.outcome import Exited, Outcome, describe
 from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.spec import CallerStreams
 
-# Maximum length of the quotation from stderr in ProgramFailed's sentence.
+# Maximum length of the quotation from stderr in ProgramFailed's message.
 _MAX_QUOTED: Final = 200
 
 

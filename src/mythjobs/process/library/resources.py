@@ -134,7 +134,7 @@ class StartResources:
                 return self._keep(_duplicate(number))
             except OSError as error:
                 if error.errno == errno.EBADF:
-                    # The stream is closed in this process. -1 makes the program inherit this state.
+                    # The stream is closed in this process; -1 leaves it closed in the program too.
                     return -1
                 raise
         assert not isinstance(given, Stdio)

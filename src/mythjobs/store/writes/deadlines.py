@@ -18,7 +18,7 @@ _FIND_MISSED = Statement(
     .where(
         *_QUEUED,
         job.c.deadline_ms <= param("at_ms"),
-        # Leave out jobs of unopened batches, which may still be deleted.
+        # Leave out jobs of batches that are still being submitted and may yet be discarded.
         job.c.hold != HOLD_UNOPENED,
         # Leave out jobs that have started once: they met the deadline, even if they run again.
         ~exists().where(attempt.c.job_id == job.c.job_id, attempt.c.started_ms.is_not(None)),

@@ -1,6 +1,7 @@
 """Job readiness: maintains `job.ready_class`, which is set while a job waits only for a machine.
 
-Of the jobs about one subject, only the first job of each job class is ready.
+Jobs about the same subject (for example a file) run one after another, so only the first of them
+in each job class is ready.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def status(session: Session, as_json: bool) -> None:
 
 def _describe_retention(kept: dict[str, Any]) -> str:
     """Return what is kept of ended jobs, and the limits."""
-    jobs = f"{kept['ended_jobs']} ended jobs"
+    jobs = "1 ended job" if kept["ended_jobs"] == 1 else f"{kept['ended_jobs']} ended jobs"
     if kept["jobs"] is not None:
         jobs += f" (at most {kept['jobs']} of a command)"
     age = "" if kept["age_s"] is None else f" for {humanize_duration(kept['age_s'])}"

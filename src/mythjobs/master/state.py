@@ -129,6 +129,7 @@ class Machine:
     incarnation: str = ""
     heartbeat_no: int = 0  # last heartbeat on this connection; 0: none yet, so send no grant
     last_grant_no: int = 0  # number of the last grant sent on this connection
+    reported_free: int | None = None  # free slots by its last frame; None: none on this connection
     is_draining: bool = False  # its agent finishes the running jobs and returns every grant
     last_frame_ms: int = 0  # arrival of the last frame (monotonic clock)
     zone: str = ""  # time zone that the agent reported

@@ -282,12 +282,15 @@ class Why(TypedDict):
 
 
 class MachineSummary(TypedDict):
+    """free: free slots by the machine's own count; None while it is not connected."""
+
     id: int
     name: str
     state: str
     jobs: int
     running: int
     leased: int
+    free: int | None
     allow: Any
     cores: int
     last_heard_ms: int | None

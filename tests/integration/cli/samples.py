@@ -86,6 +86,7 @@ MACHINE: dict[str, Any] = {
     "last_heard_ms": 1_800_000_000_000,
     "boot_id": "b",
     "clock_ms": 0,
+    "free": 3,
 }
 WHOLE_MACHINE: dict[str, Any] = {
     **MACHINE,

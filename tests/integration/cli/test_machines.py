@@ -23,7 +23,9 @@ def test_a_shown_policy_can_be_set(call: Call, master: Master) -> None:
     override = {"command": "thumbnail", "kind": "pause", "until_ms": 1_800_000_000_000}
     master.answers["GET machines/attic"] = {**WHOLE_MACHINE, "overrides": [override]}
     shown = call("machine", "show", "attic").out
-    assert shown.startswith("# attic: up, runs 1 of 4 jobs, time zone Europe/Berlin\n")
+    assert shown.startswith(
+        "# attic: up, runs 1 of 4 jobs, 3 slots free, time zone Europe/Berlin\n"
+    )
     assert "# closed for thumbnail until 2027-01-15" in shown
     assert tomllib.loads(shown) == WHOLE_MACHINE["settings"]
 

@@ -252,6 +252,17 @@ def test_machines_shows_the_allowed_commands(call: Call) -> None:
     assert "all but backup" in call("machines").out
 
 
+def test_machines_shows_the_free_slots_that_each_machine_reports(
+    call: Call, master: Master
+) -> None:
+    away = {**MACHINE, "name": "cellar", "state": "away", "free": None}
+    master.answers["GET machines"] = {"machines": [MACHINE, away]}
+    header, attic, cellar = call("machines").out.splitlines()
+    assert header.split()[:6] == ["machine", "state", "running", "limit", "free", "cores"]
+    assert attic.split()[:6] == ["attic", "up", "1", "4", "3", "8"]
+    assert cellar.split()[:5] == ["cellar", "away", "1", "4", "8"]
+
+
 def test_jobs_that_were_lost_too_often_are_told_by_status_and_show(
     call: Call, master: Master
 ) -> None:

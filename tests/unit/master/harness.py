@@ -107,14 +107,26 @@ class Harness:
         )
         self.send_frame(connection, beat)
 
-    def send_frame(self, connection: int, *messages: m.AgentMessage) -> None:
+    def send_frame(
+        self,
+        connection: int,
+        *messages: m.AgentMessage,
+        seen: int | None = None,
+        room: int | None = None,
+    ) -> None:
+        """Send a frame.
+
+        seen: last grant that the machine has journalled; None: the last sent. room: free slots that
+        it reports; None: as many as the master counts.
+        """
         self._frames[connection] += 1
-        grants = [
-            each.no
-            for each in self.sent.get(self._names[connection], ())
-            if isinstance(each, m.Grant)
-        ]
-        frame = m.AgentFrame(self._frames[connection], max(grants, default=0), 0, list(messages))
+        if seen is None:
+            sent = self.sent.get(self._names[connection], ())
+            seen = max((each.no for each in sent if isinstance(each, m.Grant)), default=0)
+        if room is None:
+            machine = self.core.state.machine_on_connection(connection)
+            room = max(machine.max_jobs - len(machine.live_attempts), 0) if machine else 0
+        frame = m.AgentFrame(self._frames[connection], seen, room, list(messages))
         frame = codec.decode_agent_frame(codec.encode(frame))
         self.turn(requests.FrameReceived(connection, frame))
 

@@ -23,17 +23,6 @@ class LeaseHarness(Harness):
         self.grants += [each for each in self.sent.get(name, ()) if isinstance(each, m.Grant)]
         return super().take_grants(name)
 
-    def send_frame(
-        self, connection: int, *messages: m.AgentMessage, seen: int | None = None
-    ) -> None:
-        """Send a frame. `seen`: last grant that the machine has journalled; None: the last sent."""
-        if seen is None:
-            super().send_frame(connection, *messages)
-            return
-        self._frames[connection] += 1
-        frame = m.AgentFrame(self._frames[connection], seen, 0, list(messages))
-        self.turn(requests.FrameReceived(connection, frame))
-
     def close(self) -> None:
         with self.store.snapshot() as tx:
             violations = check(tx)

@@ -10,6 +10,7 @@ import pytest
 from mythjobs.errors import NoSuchMachine
 from mythjobs.master import requests
 from mythjobs.master.explain.machine import explain_machine
+from mythjobs.protocol import messages as m
 from tests.unit.master.harness import Harness
 
 
@@ -67,3 +68,21 @@ def test_a_cancelled_job_is_not_waiting(master: Harness) -> None:
     master.request(requests.SetSemaphore("nas", 1))
     master.submit(semaphores={"nas": 5})
     assert why(master)["sentence"] == "flag waits: needs 5 units of semaphore nas, which has 1"
+
+
+def test_a_machine_may_report_fewer_free_slots_than_the_master_counts(master: Harness) -> None:
+    attic = master.join("attic", 4)
+    master.define()
+    job = master.submit().id
+    assert why(master)["code"] == "idle"
+    master.send_frame(attic, m.Started(job, 1, master.now.wall_ms), room=0)
+    found = why(master)
+    assert (found["code"], found["sentence"]) == (
+        "no_room",
+        "attic reports no free slot, although it has only 1 of 4 jobs: its agent limits it "
+        "(`mythjobs agent --jobs N`), or it still ends jobs whose lease expired",
+    )
+    # The reason of a waiting job comes first.
+    master.define("nightly", windows={"open": ["22:00-06:00"]})
+    master.submit("nightly")
+    assert why(master)["code"] == "window_closed"

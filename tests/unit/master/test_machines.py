@@ -260,3 +260,18 @@ def test_the_temporary_number_of_jobs_is_not_stored(master: Harness) -> None:
     master.core.state.machines[1].temporary_jobs = 3
     master.request(requests.SetMachine("attic", jobs=5))
     assert master.machine_page()["jobs"] == 5
+
+
+def test_a_machine_is_shown_with_the_free_slots_that_it_reports(master: Harness) -> None:
+    attic = master.join("attic", 4)
+    assert master.machine_page()["free"] == 4
+    master.define()
+    [job, _] = master.queue(2)
+    # Its agent runs one job at once (`mythjobs agent --jobs 1`).
+    master.send_frame(attic, m.Started(job, 1, master.now.wall_ms), room=0)
+    assert [master.machine_page()[key] for key in ("jobs", "leased", "free")] == [4, 2, 0]
+    master.send_frame(attic, room=-3)
+    assert master.machine_page()["free"] == 0
+    # Unknown while it is not connected, and until the first frame of a connection.
+    master.disconnect(attic)
+    assert master.machine_page()["free"] is None

@@ -46,14 +46,15 @@ def machines(session: Session, as_json: bool) -> None:
             ),
             each["running"],
             each["jobs"],
+            "" if each["free"] is None else each["free"],
             each["cores"] or "",
             _format_allowed(each["allow"]),
             format_short_time(each["last_heard_ms"], now_ms),
         )
         for each in found
     ]
-    headings = ("machine", "state", "running", "limit", "cores", "allowed", "last message")
-    terminal.print_table(headings, rows, ("running", "limit", "cores"))
+    headings = ("machine", "state", "running", "limit", "free", "cores", "allowed", "last message")
+    terminal.print_table(headings, rows, ("running", "limit", "free", "cores"))
 
 
 @command("show")
@@ -77,7 +78,8 @@ def _format_comments(found: Json) -> Iterator[str]:
     now_ms = clock.master_now().wall_ms
     zone = f", time zone {found['zone']}" if found["zone"] else ""
     running = f"runs {found['running']} of {found['jobs']} jobs"
-    yield f"{found['name']}: {found['state']}, {running}{zone}"
+    free = "" if found["free"] is None else f", {found['free']} slots free"
+    yield f"{found['name']}: {found['state']}, {running}{free}{zone}"
     if skew := describe_clock_skew(found["clock_ms"]):
         yield skew
     for each in found["overrides"]:

@@ -104,6 +104,12 @@ def _summarize(
         more = len(job_ids) - _MAX_JOBS_NAMED
         jobs += f" and {more} more" if more > 0 else ""
         return "no_room", f"{name} has no free slot: {jobs}"
+    if not waiting and machine.reported_free == 0:
+        return "no_room", (
+            f"{name} reports no free slot, although it has only {len(machine.live_attempts)} of "
+            f"{machine.max_jobs} jobs: its agent limits it (`mythjobs agent --jobs N`), or it "
+            "still ends jobs whose lease expired"
+        )
     if not waiting:
         return "idle", f"{name} has free slots, and no ready job can use them"
     # Give the reason of the command that meets the most rules; others may wait for other reasons.
@@ -116,7 +122,10 @@ def _summarize(
 
 
 def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
-    """Return a machine's current state; `leased` counts live attempts, `running` started ones."""
+    """Return a machine's current state.
+
+    `leased` counts live attempts, `running` started ones. `free` is what the machine reports.
+    """
     rights = machine.rights
     last_frame_ms, skew_ms = machine.last_frame_ms, machine.clock_skew_ms
     return {
@@ -126,6 +135,7 @@ def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
         "jobs": machine.max_jobs,
         "running": sum(each.started_ms is not None for each in machine.live_attempts.values()),
         "leased": len(machine.live_attempts),
+        "free": machine.reported_free,
         "allow": "all" if rights.mode == "all" else {rights.mode: sorted(rights.commands)},
         "cores": machine.cores,
         "last_heard_ms": last_frame_ms and now.wall_ms - (now.steady_ms - last_frame_ms),

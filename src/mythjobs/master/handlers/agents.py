@@ -68,7 +68,7 @@ def attach_machine(
     }
     machine.connection, machine.incarnation = request.connection, hello.incarnation
     machine.heartbeat_no = machine.last_grant_no = 0
-    machine.is_draining = False
+    machine.is_draining, machine.reported_free = False, None
     machine.last_frame_ms = turn.now.steady_ms
     if request.trusted and jobs is not None:
         machine.temporary_jobs = jobs
@@ -92,7 +92,7 @@ def _enroll(turn: TurnContext, hello: m.Hello, rights: str) -> Machine:
 def detach_machine(turn: TurnContext, message: Detached) -> None:
     machine = turn.state.machine_on_connection(message.connection)
     if machine is not None:
-        machine.connection, machine.heartbeat_no = None, 0
+        machine.connection, machine.heartbeat_no, machine.reported_free = None, 0, None
 
 
 def _read_outcome(message: m.Ended | m.Returned) -> o.Outcome:
@@ -120,7 +120,7 @@ class FrameHandler:
         frame = message.frame
         self._turn.acks[message.connection] = frame.no
         machine.last_frame_ms = self._turn.now.steady_ms
-        machine.is_draining = frame.draining
+        machine.is_draining, machine.reported_free = frame.draining, max(frame.room, 0)
         for each in frame.messages:
             match each:
                 case m.Started():

@@ -74,6 +74,20 @@ def find_members(
     return found
 
 
+def find_tree(
+    child: Child, descendants: Descendants, processes: list[ProcessInfo] | None = None
+) -> list[ProcessInfo]:
+    """Return the tree with its daemons. `processes`: all processes of the machine, if known."""
+    if child.cgroup:
+        return find_members(child)
+    if processes is None:
+        processes = list(procfs.list_processes())
+    found = {each.pid: each for each in find_members(child, lambda: processes)}
+    for each in descendants.find_daemons(child, processes):
+        found.setdefault(each.pid, each)
+    return list(found.values())
+
+
 def find_in_cgroup(child: Child) -> list[ProcessInfo]:
     if child.cgroup is None or child.cgroup.is_empty():
         return []

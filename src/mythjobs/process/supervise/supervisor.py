@@ -4,8 +4,6 @@ the library's thread each run one, which reports to them through ChildEvents."""
 from __future__ import annotations
 
 import os
-import signal
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -13,9 +11,8 @@ from typing import Final, Generic, TypeVar
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
-from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop, log_exception
-from mythjobs.process.procfs import ProcessInfo, ProcessSnapshot
+from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.spawn.pool import SpawnPool
@@ -24,10 +21,11 @@ from mythjobs.process.supervise import reaping, rlimits, signals, tree_mark
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child, ChildEvents
 from mythjobs.process.supervise.cleanup import Cleanup
-from mythjobs.process.supervise.descendants import find_members
+from mythjobs.process.supervise.descendants import find_tree
 from mythjobs.process.supervise.limits import CgroupAllocator, LimitMonitor
-from mythjobs.process.supervise.signals import kill_tree, signal_tree
+from mythjobs.process.supervise.signals import signal_tree
 from mythjobs.process.supervise.streams import Stream, StreamReader
+from mythjobs.process.supervise.termination import Termination
 
 # Pipes of a child that ends within this time are read only once, at its end. This saves four
 # system calls and a wake-up per short-lived child.
@@ -48,7 +46,6 @@ class Supervisor(Generic[C]):
         self._spawn_pool = spawn_pool
         self._events = events
         self._reader = StreamReader()
-        self._snapshot = ProcessSnapshot()
         self._cgroups = CgroupAllocator()
         self._limit_monitor = LimitMonitor(loop, self._limit_breached)
         # Children whose leader has not been reaped, by the leader's pid.
@@ -56,6 +53,7 @@ class Supervisor(Generic[C]):
         # RLIMIT_NOFILE (soft, hard) to set for children; None if this process has not changed it.
         self.nofile_for_children: tuple[int, int] | None = None
         self.cleanup = Cleanup(loop, self._reap_leader)
+        self._termination = Termination(loop, self.cleanup, self._resume_limits)
 
     def close(self) -> None:
         """Release the cgroups; no child may be spawned afterwards."""
@@ -120,7 +118,7 @@ class Supervisor(Generic[C]):
         self._set_timers(child)
         if child.stop_reason:
             # A stop was requested during the spawn.
-            self._terminate(child)
+            self._termination.begin(child)
         elif child.freeze_holders:
             self._freeze(child)
 
@@ -213,7 +211,7 @@ class Supervisor(Generic[C]):
             return []
         if child.has_exited:
             return self.cleanup.descendants.find_survivors(child)
-        return self._find_all(child)
+        return self._find_tree(child)
 
     def set_freeze_holder(self, child: C, holder: str, on: bool) -> None:
         """Add or remove a freeze holder; a child is frozen while it has at least one. Do nothing if
@@ -235,14 +233,20 @@ class Supervisor(Generic[C]):
     def _freeze(self, child: C) -> None:
         child.wall_timer.clear()
         self._limit_monitor.pause(child)
-        signals.freeze_tree(child, self._loop.now.run_ms, partial(self._find_all, child))
+        signals.freeze_tree(child, self._loop.now.run_ms, partial(self._find_tree, child))
 
     def _thaw(self, child: C) -> None:
         if child.frozen_since_ms is None:
             return
-        frozen_ms = signals.thaw_tree(child, self._loop.now.run_ms, partial(self._find_all, child))
+        frozen_ms = signals.thaw_tree(child, self._loop.now.run_ms, partial(self._find_tree, child))
+        self._resume_limits(child, frozen_ms)
+
+    def _resume_limits(self, child: C, frozen_ms: int) -> None:
         self._set_wall_timer(child)
         self._limit_monitor.resume(child, frozen_ms)
+
+    def _find_tree(self, child: C) -> list[ProcessInfo]:
+        return find_tree(child, self.cleanup.descendants)
 
     # Methods for the stop of a child.
 
@@ -253,7 +257,7 @@ class Supervisor(Generic[C]):
         if child.exit_status is not None or child.not_started:
             return
         if child.stop_reason:
-            self._shorten_grace(child, grace_s)
+            self._termination.shorten_grace(child, grace_s)
             return
         if child.spawned_at and reaping.has_exited(child):
             # The leader exited before the stop: its own exit status is the outcome.
@@ -264,78 +268,9 @@ class Supervisor(Generic[C]):
         was_frozen = bool(child.freeze_holders)
         child.freeze_holders.clear()
         if child.has_spawned:
-            self._terminate(child)
+            self._termination.begin(child)
         if was_frozen:
             self._events.thawed_for_stop(child)
-
-    def _shorten_grace(self, child: C, grace_s: float | None) -> None:
-        if grace_s is None:
-            grace_s = child.limits.grace_s
-        if not child.has_spawned:
-            child.grace_s = min(child.grace_s, grace_s)
-            return
-        due_ms = self._loop.now.run_ms + round(grace_s * 1000)
-        if due_ms < child.kill_at_ms:
-            child.kill_at_ms = due_ms
-            child.timers.append(self._loop.call_at(due_ms, partial(self._kill, child)))
-
-    def _terminate(self, child: C) -> None:
-        # Set the KILL timer first, so that the child ends even if sending TERM fails.
-        child.term_ms = self._loop.now.run_ms
-        child.kill_at_ms = child.term_ms + round(child.grace_s * 1000)
-        child.timers.append(self._loop.call_at(child.kill_at_ms, partial(self._kill, child)))
-        if child.grace_s > 0:
-            members = self._find_members(child)
-            self._sample_usage(child, members)
-            signal_tree(child, members, signal.SIGTERM)
-            # A process stopped by SIGSTOP handles TERM only once it is continued.
-            signal_tree(child, members, signal.SIGCONT)
-        if child.frozen_since_ms is not None:
-            frozen_ms = child.term_ms - child.frozen_since_ms
-            child.frozen_ms += frozen_ms
-            child.frozen_since_ms = None
-            if child.cgroup:
-                child.cgroup.thaw()
-            # Monitor the limits during the grace period, too: a breach may shorten it.
-            self._set_wall_timer(child)
-            self._limit_monitor.resume(child, frozen_ms)
-
-    def _kill(self, child: C) -> None:
-        if child.has_grace_ended:
-            return
-        child.has_grace_ended = True
-        if child.has_exited:
-            self.cleanup.clean_up(child)
-        else:
-            members = self._find_members(child)
-            self._sample_usage(child, members)
-            kill_tree(child, members)
-
-    def _find_members(self, child: C) -> list[ProcessInfo]:
-        """Return the tree's processes, or those seen earlier if no descriptor is free for /proc."""
-        try:
-            return self._find_all(child, self._snapshot.read(self._loop.now))
-        except OSError:
-            log_exception()
-            return list(child.seen_members.values())
-
-    def _find_all(self, child: C, processes: list[ProcessInfo] | None = None) -> list[ProcessInfo]:
-        """Return the tree with its daemons. `processes`: all processes of the machine, if known."""
-        if child.cgroup:
-            return find_members(child)
-        if processes is None:
-            processes = list(procfs.list_processes())
-        found = {each.pid: each for each in find_members(child, lambda: processes)}
-        for each in self.cleanup.descendants.find_daemons(child, processes):
-            found.setdefault(each.pid, each)
-        return list(found.values())
-
-    def _sample_usage(self, child: C, members: list[ProcessInfo]) -> None:
-        """Record the tree's usage before a signal: if a process dies together with its parent, the
-        parent does not wait for it, and wait4(2) of the leader does not report its usage."""
-        if len(members) > 1:
-            with suppress(OSError):
-                child.usage_at_stop = supervise_usage.read_usage(child) or child.usage_at_stop
 
     # Methods for the end of a child.
 

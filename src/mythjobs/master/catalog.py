@@ -32,7 +32,7 @@ class JobRequirements(NamedTuple):
     limits: tuple[tuple[str, str | int], ...] = ()
 
     def columns(self) -> dict[str, str]:
-        """Return the requirements as columns of a job class's row; equal ones give equal texts."""
+        """Return the columns of the job class row; equal requirements give equal texts."""
         return {
             "pin": self.pin,
             "preferred": self.preferred,

@@ -44,10 +44,10 @@ class BatchIds(Struct, frozen=True):
 
 
 class BatchSlice(Request, frozen=True):
-    """Insert the next rows of a batch; the last slice opens the batch.
+    """Insert the next rows of a batch. The last slice opens the batch: its jobs become visible.
 
-    For a batch of one slice `ids` is None, and no `BeginBatch` is needed. The response is a
-    `BatchIds`.
+    `ids` is the response to `BeginBatch`. A batch of one slice needs no `BeginBatch`; its `ids`
+    is None. The response is a `BatchIds`.
     """
 
     ids: BatchIds | None

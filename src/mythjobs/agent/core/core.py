@@ -315,7 +315,8 @@ class AgentCore:
     def _stop(self, key: Key, by: str) -> None:
         attempt = self._table.attempts.get(key)
         if attempt is None:
-            # Unknown attempt: its grant may arrive later. Add it, to be marked never-start below.
+            # Unknown attempt: its grant may arrive later. Add it, so that it is marked never-start
+            # below and that grant does not start it.
             attempt = self._table.add_attempt(key, Phase.FOUND)
         if attempt.phase in (Phase.STARTING, Phase.RUNNING):
             job, n = key

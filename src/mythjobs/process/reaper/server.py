@@ -99,8 +99,8 @@ class Reaper:
             self.loop.call_soon(self._attempts.orphan_exited)
 
     def on_sigterm(self, *_: object) -> None:
-        """Handle SIGTERM, as at system shutdown: stop all attempts and exit. Ends that the master
-        has not acknowledged stay in the journal."""
+        """Handle SIGTERM, as at system shutdown: stop all attempts and exit. Outcomes
+        that the master has not acknowledged stay in the journal."""
         self.loop.call_soon(self._shut_down)
 
     def _shut_down(self) -> None:

@@ -237,8 +237,8 @@ class GuestDescendants:
     def __init__(self, leaders: Mapping[int, Child]) -> None:
         self._leaders = leaders
         self.is_host_subreaper = False
-        # Survivors that were found alive. If the host is a subreaper they become its children, and
-        # must be reaped.
+        # Survivors of their leader that were found alive. If the host program is a subreaper, they
+        # become its children and must be reaped.
         self._found: dict[int, ProcessInfo] = {}
         self._loadavg_fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
 

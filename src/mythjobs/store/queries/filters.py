@@ -75,7 +75,7 @@ class _Range(NamedTuple):
 def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
     """Return index ranges that together contain each matching job once. Raises NoSuchCommand.
 
-    The ranges contain jobs of unopened batches too; callers must exclude these jobs.
+    The ranges contain jobs of batches that are not opened yet, too; callers must exclude them.
     """
     command_id = None
     if which.command is not None:

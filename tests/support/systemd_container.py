@@ -33,12 +33,13 @@ mount -t proc proc $root/proc
 mount -t sysfs sysfs $root/sys
 mount -t cgroup2 cgroup2 $root/sys/fs/cgroup
 mount --rbind /dev $root/dev
+mount -t tmpfs tmpfs $root/run
+mount -t tmpfs tmpfs $root/tmp
+# After these mounts: the checkout may be below /tmp.
 for each; do
     mkdir -p $root$each
     mount --rbind $each $root$each
 done
-mount -t tmpfs tmpfs $root/run
-mount -t tmpfs tmpfs $root/tmp
 mkdir $root/tmp/units $root/tmp/generators
 echo booting
 # The test adds the units, then writes a line.

@@ -26,6 +26,7 @@ class SimUsers:
         self._master = master
         self._job_ids: dict[int, int] = {}  # by the index of the submit
         self._machines = plan.machines
+        self._rerun_ids: set[int] = set()
         self._commands = [str(each["name"]) for each in plan.commands]
         self.cancelled: set[int] = set()  # acknowledged cancels
         self._reported_cancelled: set[int] = set()  # acknowledged as already in the final state
@@ -138,6 +139,8 @@ class SimUsers:
             if self._job_ids.setdefault(index, response.id) != response.id:
                 text = f"submit {index} is job {self._job_ids[index]} and {response}"
                 self._sim.report_violation("I2", text)
+        elif isinstance(request, requests.RerunJobs):
+            self._rerun_ids |= {int(each.done) for each in response if each.done}
         elif isinstance(request, requests.CancelJobs):
             for each in response:
                 if each.done:
@@ -149,7 +152,7 @@ class SimUsers:
 
     def release_all(self) -> None:
         """Release everything that waits for a user; repeat it until the run ends."""
-        job_ids = sorted(self._job_ids.values())
+        job_ids = sorted({*self._job_ids.values(), *self._rerun_ids})
         releases: list[requests.Request] = [
             requests.EnableCommand(each, True) for each in self._commands
         ]

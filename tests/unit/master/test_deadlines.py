@@ -98,3 +98,18 @@ def test_a_rerun_does_not_inherit_the_deadline(master: Harness) -> None:
     [again] = master.request(requests.RerunJobs([job], "anna"))
     master.advance(60)
     assert master.state(int(again.done)) == "queued"
+
+
+def test_a_job_that_returns_unstarted_after_its_deadline_is_cancelled_in_that_turn(
+    master: Harness,
+) -> None:
+    # Seen in the simulation: such a job was leased again, or stayed queued until the next timer.
+    attic = master.join("attic", 1)
+    master.define()
+    job = master.submit(deadline_ms=NOON + 60_000).id
+    assert master.take_grants() == [job]
+    master.advance(120)
+    assert master.state(job) == "leased"
+    master.send_frame(attic, m.Returned(job, 1, "the grant came too late"))
+    assert master.state(job) == "cancelled"
+    assert master.take_grants() == []

@@ -247,6 +247,9 @@ class Completions:
         )
         again = [each.job_id for each in ends if target(each.event) not in FINAL]
         turn.recheck(readiness.refresh(turn.tx, again))
+        if any(each.started_ms is None and target(each.event) not in FINAL for each in ends):
+            # The deadline of such a job may have passed while it was leased.
+            turn.state.schedule_turn(turn.now.wall_ms)
 
 
 @lru_cache(256)

@@ -67,7 +67,9 @@ class PostgresServer:
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                # A session that had ended before is reaped by the first process once it continues.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def _wait_ready(self, pid_file: Path) -> None:
         # The eighth line of postmaster.pid is the only place where the server shows its state.

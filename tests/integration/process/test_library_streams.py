@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from mythjobs.process import (
     MythSystem,
     NotStarted,
     Signalled,
+    Stopped,
 )
 
 TEN_MB = bytes(range(256)) * 40_000
@@ -176,3 +178,81 @@ def test_bytes_that_a_full_disk_does_not_take_are_counted_as_dropped() -> None:
     assert flood.outcome == Exited(0)
     assert flood.stdout.written_bytes == 3_000_000
     assert flood.stdout.dropped_bytes >= 2_800_000
+
+
+@pytest.mark.slow
+def test_a_long_line_takes_linear_time() -> None:
+    size = 24 * 2**20
+    with MythSystem(["head", "-c", str(size), "/dev/zero"], stdout=PIPE).start() as process:
+        begun_s = time.process_time()
+        assert [len(line) for line in process.stdout.lines()] == [size]
+    # Quadratic: over 2 s.
+    assert time.process_time() - begun_s < 0.5
+
+
+def test_kept_output_has_lines() -> None:
+    done = MythSystem.shell("printf 'a\\nb'; sleep 0.01; printf 'c\\n\\nd'").run()
+    assert list(done.stdout.lines()) == [b"a\n", b"bc\n", b"\n", b"d"]
+    assert list(done.stderr.lines()) == []
+
+
+def test_lines_end_where_bytes_were_dropped() -> None:
+    done = MythSystem(["seq", "100"], keep=(4, 5)).run()
+    assert list(done.stdout.lines()) == [b"1\n", b"2\n", b"\n", b"100\n"]
+    done = MythSystem(["seq", "100"], keep=(5, 6)).run()
+    assert list(done.stdout.lines()) == [b"1\n", b"2\n", b"3", b"9\n", b"100\n"]
+
+
+def test_lines_of_a_running_program_arrive() -> None:
+    process = MythSystem(["cat"], stdin=PIPE).start()
+    lines = process.stdout.lines()
+    for word in b"a\n", b"b\n":
+        process.stdin.write(word)
+        assert next(lines) == word
+    process.stdin.close()
+    assert list(lines) == []
+
+
+@pytest.mark.parametrize("first", ["stdout", "stderr"])
+def test_reading_one_pipe_does_not_deadlock_when_the_other_fills(first: str) -> None:
+    text = "head -c 1000000 /dev/zero >&2; echo out; head -c 1000000 /dev/zero; echo err >&2"
+    with MythSystem.shell(text, stdout=PIPE, stderr=PIPE).start() as process:
+        pipes = {"stdout": process.stdout, "stderr": process.stderr}
+        other = pipes["stderr" if first == "stdout" else "stdout"]
+        read = {first: pipes[first].read(), "other": other.read()}
+        assert sorted(map(len, read.values())) == [1_000_004, 1_000_004]
+        assert process.wait() == Exited(0)
+
+
+def test_writing_and_reading_lines_in_turns() -> None:
+    text = 'while read line; do echo "$line" >&2; echo "$line"; done'
+    with MythSystem.shell(text, stdin=PIPE, stdout=PIPE, stderr=PIPE).start() as process:
+        lines = process.stdout.lines()
+        for i in range(500):
+            process.stdin.write(b"%0100d\n" % i)
+            assert next(lines) == b"%0100d\n" % i
+        process.stdin.close()
+        assert process.stderr.read() == b"".join(b"%0100d\n" % i for i in range(500))
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 65537, 3_000_000])
+def test_input_given_as_bytes_is_a_pipe(size: int) -> None:
+    data = os.urandom(size)
+    done = MythSystem.shell("[ -p /dev/stdin ] && cat", stdin=data).run()
+    assert done.outcome == Exited(0)
+    assert done.stdout.read() == data
+
+
+def test_input_that_the_program_does_not_read_is_no_error() -> None:
+    done = MythSystem(["head", "-c", "3"], stdin=b"x" * 3_000_000).run()
+    assert (done.outcome, done.stdout.read()) == (Exited(0), b"xxx")
+    process = MythSystem(["sleep", "600"], stdin=b"x" * 3_000_000).start()
+    assert process.kill() == Stopped("user")
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_input_may_be_any_bytes(kind: type[bytearray] | type[memoryview]) -> None:
+    data = bytearray(b"text")
+    system = MythSystem(["cat"], stdin=kind(data))
+    data[:] = b"gone"
+    assert system.run().stdout.read() == b"text"

@@ -370,23 +370,3 @@ def test_the_package_imports_with_the_standard_library_alone() -> None:
     source = Path(__file__).parents[3] / "src"
     code = f"import sys; sys.path.insert(0, {str(source)!r}); import mythjobs.process"
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda: MythSystem([]),
-        lambda: MythSystem([""]),
-        lambda: MythSystem("ls -l"),
-        lambda: MythSystem(["a\0b"]),
-        lambda: MythSystem(["a"], env={"A=B": "c"}),
-        lambda: MythSystem(["a"], cwd="a\0b"),
-        lambda: MythSystem(["a"], limits=Limits(wall_s=-1)),
-        lambda: MythSystem(["a"], limits=Limits(cpu_s=float("inf"))),
-        lambda: MythSystem(["a"], stdout=PIPE).run(),
-        lambda: MythSystem(["true"]).start().stdin,
-    ],
-)
-def test_only_misuse_raises(wrong: object) -> None:
-    with pytest.raises(ValueError):
-        wrong()  # type: ignore[operator]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import suppress
+from typing import Final
 
 from mythjobs.process import descriptors
 from mythjobs.process.library.pipes import write_without_sigpipe
+
+# Default and unprivileged maximum capacity of a pipe (pipe(7)).
+_DEFAULT_PIPE_BYTES: Final = 64 * 1024
+_LARGE_PIPE_BYTES: Final = 1024 * 1024
 
 
 class InputFeed:
@@ -15,6 +22,10 @@ class InputFeed:
         self.fd = descriptors.register(fd, self)
         self._left = memoryview(data)
         os.set_blocking(fd, False)
+        if len(data) > _DEFAULT_PIPE_BYTES:
+            # Fewer wake-ups. OSError: the user has too many pipes of this size (pipe(7)).
+            with suppress(OSError):
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(len(data), _LARGE_PIPE_BYTES))
         # Write now: most input fits into the pipe, and the supervisor's thread has no work then.
         if self.write():
             self.close()

@@ -1,0 +1,88 @@
+"""Misuse of MythSystem raises ValueError; odd but meaningful values have their meaning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from mythjobs.process import PIPE, Exited, Limits, MythSystem, Process, Stopped
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: MythSystem([]),
+        lambda: MythSystem([""]),
+        lambda: MythSystem("ls -l"),
+        lambda: MythSystem(["a\0b"]),
+        lambda: MythSystem(["a"], env={"A=B": "c"}),
+        lambda: MythSystem(["a"], cwd="a\0b"),
+        lambda: MythSystem(["a"], limits=Limits(wall_s=-1)),
+        lambda: MythSystem(["a"], limits=Limits(cpu_s=float("inf"))),
+        lambda: MythSystem(["a"], stdout=PIPE).run(),
+        lambda: MythSystem(["true"]).start().stdin,
+        lambda: MythSystem([3]),  # type: ignore[list-item]
+        lambda: MythSystem(["a"], stdin=3.5),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], stdout=-1),
+        lambda: MythSystem(["a"], env={"A": 1}),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], env_add={"": "1"}),
+        lambda: MythSystem(["a"], pass_fds=[-1]),
+        lambda: MythSystem(["a"], pass_fds=["1"]),  # type: ignore[list-item]
+        lambda: MythSystem(["a"], limits=Limits(wall_s=math.nan)),
+        lambda: MythSystem(["a"], limits=Limits(wall_s="1")),  # type: ignore[arg-type]
+    ],
+)
+def test_only_misuse_raises(wrong: object) -> None:
+    with pytest.raises(ValueError):
+        wrong()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda process: process.wait(math.nan),
+        lambda process: process.wait("1"),
+        lambda process: process.terminate(math.nan),
+        lambda process: process.terminate(math.inf),
+        lambda process: process.terminate(-1),
+        lambda process: process.stop(math.nan),
+        lambda process: process.signal(999),
+        lambda process: process.signal(-15),
+        lambda process: process.signal(1.5),
+        lambda process: process.limit(Limits(grace_s=math.inf)),
+        lambda process: process.communicate(timeout_s=math.nan),
+        lambda process: process.communicate(b"input"),
+    ],
+)
+def test_misuse_of_a_process_raises_and_does_nothing(wrong: Callable[[Process], object]) -> None:
+    process = MythSystem(["sleep", "600"]).start()
+    with pytest.raises(ValueError):
+        wrong(process)
+    assert process.wait(0) is None
+    assert process.stopping is None
+    assert process.signal(0) == 1
+    assert process.kill() == Stopped("user")
+
+
+def test_waiting_times_may_be_infinite_huge_or_negative() -> None:
+    process = MythSystem(["cat"], stdin=PIPE).start()
+    assert process.wait(-1) is None
+    assert process.communicate(timeout_s=-1) is None
+    process.stdin.close()
+    assert process.wait(math.inf) == process.wait(1e300) == process.wait(10**10) == Exited(0)
+    assert process.communicate(timeout_s=math.inf) == (b"", b"")
+    huge = MythSystem(["true"], limits=Limits(wall_s=1e10)).start()
+    assert huge.wait() == Exited(0)
+
+
+def test_methods_of_an_ended_process_do_nothing() -> None:
+    for process in (MythSystem(["true"]).start(), MythSystem(["/none"]).start()):
+        outcome = process.wait()
+        assert (process.signal(15), process.pids(), process.stopping) == (0, (), None)
+        process.pause()
+        process.resume()
+        process.limit(Limits(wall_s=1))
+        process.stop()
+        assert process.terminate() == process.kill() == process.wait() == outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import heapq
 import itertools
 import os
@@ -11,6 +12,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from mythjobs.clock import Now, machine_now
@@ -19,6 +21,9 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 _MAX_EVENTS: Final = 256
 _COMPACT_MARGIN: Final = 1024
+# From epoll_ctl(2): no memory, or the user's limit of watches is reached.
+_FULL: Final = (errno.ENOMEM, errno.ENOSPC)
+_POLL_INTERVAL_MS: Final = 20
 # Longest timeout of one epoll_wait(2), which takes at most 2^31 - 1 ms (24 days). The loop waits
 # again if the next timer is later.
 _MAX_WAIT_S: Final = 86_400.0
@@ -29,6 +34,7 @@ class EventLoop:
     the current iteration began."""
 
     def __init__(self) -> None:
+        """Raises OSError if no descriptor is free."""
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[int, int, list[Callable[[], None]]]] = []
@@ -36,13 +42,41 @@ class EventLoop:
         self._sequence = itertools.count()
         self._pending_calls: deque[Callable[[], None]] = deque()
         self._is_waiting = False
-        self._wakeup_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._wakeup_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError:
+            self._epoll.close()
+            raise
         self.now: Now = machine_now()
         self.watch(self._wakeup_fd, self._clear_wakeup)
 
     def watch(self, fd: int, callback: Callable[[], None], events: int = READ) -> None:
-        self._epoll.register(fd, events)
         self._callbacks[fd] = callback
+        try:
+            self._epoll.register(fd, events)
+        except OSError as error:
+            if error.errno not in _FULL:
+                del self._callbacks[fd]
+                raise
+            self._poll_later(fd, callback, events)
+
+    def _poll_later(self, fd: int, callback: Callable[[], None], events: int) -> None:
+        """Look at a descriptor now and then, until epoll has room for it."""
+        due_ms = machine_now().run_ms + _POLL_INTERVAL_MS
+        self.call_at(due_ms, partial(self._poll_unregistered, fd, callback, events))
+
+    def _poll_unregistered(self, fd: int, callback: Callable[[], None], events: int) -> None:
+        if self._callbacks.get(fd) is not callback:
+            return
+        try:
+            self._epoll.register(fd, events)
+        except OSError:
+            self._poll_later(fd, callback, events)
+            # Epoll's event masks are those of poll(2).
+            poll = select.poll()
+            poll.register(fd, events)
+            if poll.poll(0):
+                self._run(callback, fd)
 
     def modify(self, fd: int, events: int) -> None:
         self._epoll.modify(fd, events)
@@ -51,7 +85,9 @@ class EventLoop:
         """Stop watching a descriptor. Must be called before the descriptor is closed: a child that
         has not yet called exec has a copy, so the kernel keeps reporting events of the file."""
         del self._callbacks[fd]
-        self._epoll.unregister(fd)
+        # It was never registered if there was no room for it.
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(fd)
 
     def call_at(self, run_ms: int, callback: Callable[[], None]) -> list[Callable[[], None]]:
         """Call `callback` at `run_ms` on CLOCK_MONOTONIC. Return a list that holds the callback;

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from mythjobs.clock import Now, machine_now
+from mythjobs.process.reserve import is_shortage, use_file
 
 # Identifies an attempt: (job id, attempt number).
 AttemptKey = tuple[int, int]
@@ -77,15 +78,22 @@ def read_transferred_bytes(pid: int) -> int:
 def list_children(pid: int) -> list[int]:
     """Return the pids of the children of a process, of all its threads, including zombies."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
+        threads = list_directory(f"/proc/{pid}/task")
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return []
     return [child for thread in threads for child in list_thread_children(pid, int(thread))]
 
 
+def list_directory(path: str) -> list[str]:
+    """Return the names in a directory. Raises OSError."""
+    return use_file(path, os.O_RDONLY | os.O_DIRECTORY, os.listdir)
+
+
 def list_processes() -> Iterator[ProcessInfo]:
     """Yield every visible process of the machine, including zombies."""
-    for name in os.listdir("/proc"):
+    for name in list_directory("/proc"):
         if name.isdigit() and (found := read_process(int(name))):
             yield found
 
@@ -197,21 +205,24 @@ def read_command_line(pid: int) -> bytes:
 
 
 def _read(path: str) -> bytes:
-    """Return the file's content; empty if the process is gone or reading is not permitted."""
+    """Return the file's content; empty if the process is gone or reading is not permitted.
+
+    Raises OSError if descriptors or memory are lacking: the process may well exist.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        return use_file(path, os.O_RDONLY, _read_all)
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return b""
-    try:
-        parts = []
-        while part := os.read(fd, 65536):
-            parts.append(part)
-            # Each read returns at most a page (4096 bytes), cut at the end of a line. So a read of
-            # less than half a page was the last one.
-            if len(part) < 2048:
-                break
-        return b"".join(parts)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
+
+
+def _read_all(fd: int) -> bytes:
+    parts = []
+    while part := os.read(fd, 65536):
+        parts.append(part)
+        # Each read returns at most a page (4096 bytes), cut at the end of a line. So a read of
+        # less than half a page was the last one.
+        if len(part) < 2048:
+            break
+    return b"".join(parts)

@@ -80,16 +80,22 @@ def test_repeated_or_changed_limits_do_not_reset_the_idle_time(agent: Agent) -> 
     assert end["outcome"] == {"kind": "breached", "limit": "idle"}
 
 
-def test_wall_limit_is_enforced_without_a_free_descriptor(agent: Agent) -> None:
-    agent.start(46, ["sleep", "600"], wall_s=0.4, grace_s=1)
-    agent.wait_for("started", 46)
+@pytest.mark.parametrize("contain", [False, True])
+def test_wall_limit_is_enforced_without_a_free_descriptor(agent: Agent, contain: bool) -> None:
+    job = 46 + contain
+    # Its child is in another session and ignores SIGTERM.
+    text = "trap '' TERM; setsid sleep 600 & sleep 600"
+    agent.start(job, sh(text), wall_s=0.4, grace_s=0.2, contain=contain)
+    agent.wait_for("started", job)
     reaper = agent.hello["pid"]
     used = {int(name) for name in os.listdir(f"/proc/{reaper}/fd")}
     free = next(number for number in range(len(used) + 1) if number not in used)
     soft, hard = resource.prlimit(reaper, resource.RLIMIT_NOFILE)
     resource.prlimit(reaper, resource.RLIMIT_NOFILE, (free, hard))
     try:
-        assert agent.wait_ended(46)["outcome"] == {"kind": "breached", "limit": "wall"}
+        end = agent.wait_ended(job)
+        assert end["outcome"] == {"kind": "breached", "limit": "wall"}
+        assert "left" not in end
     finally:
         resource.prlimit(reaper, resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -245,8 +251,9 @@ def test_a_program_can_run_as_another_user() -> None:
 def test_exec_errors_through_the_stub_equal_those_without(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("echo\n")
-    straight = [MythSystem([name]).run().outcome for name in ("/no/such", "nosuch", str(plain))]
-    nice = [MythSystem([name], nice=1).run().outcome for name in ("/no/such", "nosuch", str(plain))]
+    commands = [["/no/such"], ["nosuch"], [str(plain)], ["true", "x" * 131_072]]
+    straight = [MythSystem(argv).run().outcome for argv in commands]
+    nice = [MythSystem(argv, nice=1).run().outcome for argv in commands]
     assert straight == nice
     outcome = MythSystem(["true"], rlimits={resource.RLIMIT_CPU: (10, 5)}).run().outcome
     assert isinstance(outcome, NotStarted)

@@ -6,6 +6,8 @@ import os
 import signal
 from collections.abc import Iterator
 
+from mythjobs.process.reserve import is_shortage, use_file
+
 
 class CgroupDirectory:
     """A cgroup's directory below a cgroup mount. Except in create(), a missing directory or file is
@@ -39,39 +41,39 @@ class CgroupDirectory:
 
     def children(self) -> Iterator[CgroupDirectory]:
         try:
-            found = [each.path for each in os.scandir(self.path) if each.is_dir()]
-        except OSError:
+            found = use_file(self.path, os.O_RDONLY | os.O_DIRECTORY, self._list_directories)
+        except OSError as error:
+            if is_shortage(error):
+                raise
             return
         for path in found:
             yield CgroupDirectory(path)
 
+    def _list_directories(self, fd: int) -> list[str]:
+        with os.scandir(fd) as entries:
+            return [f"{self.path}/{each.name}" for each in entries if each.is_dir()]
+
     def read(self, name: str) -> str:
-        """Return the file's content, or "" if it cannot be read."""
+        """Return the file's content, or "" if it cannot be read.
+
+        Raises OSError if descriptors or memory are lacking: the cgroup may well have processes.
+        """
         try:
-            fd = os.open(self.file_path(name), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+            return use_file(self.file_path(name), os.O_RDONLY, _read_all).decode("ascii", "replace")
+        except OSError as error:
+            if is_shortage(error):
+                raise
             return ""
-        parts = []
-        try:
-            while part := os.read(fd, 65536):
-                parts.append(part)
-        except OSError:
-            return ""
-        finally:
-            os.close(fd)
-        return b"".join(parts).decode("ascii", "replace")
 
     def write(self, name: str, text: str) -> bool:
+        """Write to a file; return False if that fails. Raises OSError as read() does."""
+        data = text.encode("ascii")
         try:
-            fd = os.open(self.file_path(name), os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:
+            use_file(self.file_path(name), os.O_WRONLY, lambda fd: os.write(fd, data))
+        except OSError as error:
+            if is_shortage(error):
+                raise
             return False
-        try:
-            os.write(fd, text.encode("ascii"))
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
         return True
 
     def read_number(self, name: str) -> int | None:
@@ -106,3 +108,10 @@ class CgroupDirectory:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 continue
+
+
+def _read_all(fd: int) -> bytes:
+    parts = []
+    while part := os.read(fd, 65536):
+        parts.append(part)
+    return b"".join(parts)

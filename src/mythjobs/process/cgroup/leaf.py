@@ -196,7 +196,10 @@ class ChildCgroup:
         except OSError:
             return
         self._extra_fds.append(control)
-        event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError:
+            return
         self._event_masks[event_fd] = select.EPOLLIN
         directory.write("cgroup.event_control", f"{event_fd} {control}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
+from mythjobs.process.reserve import is_shortage
+
 # Cgroup controllers that enforce limits of jobs.
 CONTROLLERS: Final = ("pids", "memory")
 
@@ -43,13 +45,18 @@ def parse_cgroup_mounts(mountinfo: str, cgroup: str) -> CgroupMounts:
 
 
 def read_cgroup_mounts() -> CgroupMounts:
-    """Return the cgroup directories of this process; none if /proc cannot be read."""
+    """Return the cgroup directories of this process; none if /proc cannot be read.
+
+    Raises OSError if descriptors or memory are lacking.
+    """
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             mountinfo = file.read()
         with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
             return parse_cgroup_mounts(mountinfo, file.read())
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return CgroupMounts(None, {})
 
 

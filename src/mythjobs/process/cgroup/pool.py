@@ -3,7 +3,6 @@ left behind."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import os
@@ -11,10 +10,12 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
-from mythjobs.process import descriptors, procfs
+from mythjobs.process import procfs
 from mythjobs.process.cgroup import mounts
 from mythjobs.process.cgroup.group import CgroupDirectory
 from mythjobs.process.cgroup.leaf import LIMIT_BY_CONTROLLER, ChildCgroup
+from mythjobs.process.reserve import is_shortage
+from mythjobs.process.spawn.stub import check_can_join
 
 _PREFIX: Final = "mythjobs-"
 # Number of empty cgroups kept for reuse, because creating and removing a cgroup takes 40 µs.
@@ -25,7 +26,8 @@ _name_numbers: Final = itertools.count(1)
 def open_cgroup_pool(cgroup_mounts: mounts.CgroupMounts | None = None) -> CgroupPool | None:
     """Return a cgroup pool for this process, or None if the process may not create cgroups.
 
-    First remove the cgroups that dead processes left behind.
+    First remove the cgroups that dead processes left behind. Raises OSError if descriptors, memory
+    or processes are lacking: a later call may succeed.
     """
     cgroup_mounts = mounts.read_cgroup_mounts() if cgroup_mounts is None else cgroup_mounts
     if cgroup_mounts.unified is None:
@@ -34,8 +36,9 @@ def open_cgroup_pool(cgroup_mounts: mounts.CgroupMounts | None = None) -> Cgroup
     for unified in _list_unified_candidates(cgroup_mounts):
         try:
             return CgroupPool(cgroup_mounts._replace(unified=unified))
-        except OSError:
-            continue
+        except OSError as error:
+            if is_shortage(error):
+                raise
     return None
 
 
@@ -78,8 +81,7 @@ class CgroupPool:
             self._unified_controllers = self._enable_unified_controllers()
             for controller, path in cgroup_mounts.controllers.items():
                 self._try_controller(controller, CgroupDirectory(f"{path}/{name}"))
-            # Move a process, the only way to find out whether this is permitted.
-            _check_can_move_process(self._unified)
+            check_can_join(self._unified.file_path("cgroup.procs"))
         except OSError:
             self.close()
             raise
@@ -120,7 +122,11 @@ class CgroupPool:
 
     def _release(self, leaf: ChildCgroup) -> None:
         with self._lock:
-            if leaf.is_empty() and self._may_reuse(leaf) and len(self._free) < _MAX_FREE:
+            try:
+                may_reuse = leaf.is_empty() and self._may_reuse(leaf)
+            except OSError:
+                may_reuse = False
+            if may_reuse and len(self._free) < _MAX_FREE:
                 self._free.append(leaf)
             elif not _remove(leaf):
                 self._unremovable.append(leaf)
@@ -224,26 +230,9 @@ def _has_limits(leaf: ChildCgroup) -> bool:
 
 
 def _remove(leaf: ChildCgroup) -> bool:
-    removed = [directory.remove() for directory in leaf.created.values()]
-    return leaf.unified.remove() and all(removed)
-
-
-def _check_can_move_process(directory: CgroupDirectory) -> None:
-    """Start a shell that joins the cgroup and exits. Raises OSError if it cannot join."""
-    reader, writer = descriptors.create_pipe()
+    """Return whether the cgroup is gone; False if it is in use, or if that cannot be read now."""
     try:
-        try:
-            pid = os.posix_spawn(
-                "/bin/sh", ["sh", "-c", 'echo 0 >"$1/cgroup.procs"', "sh", directory.path], {},
-                file_actions=[(os.POSIX_SPAWN_DUP2, writer, 2)],
-            )  # fmt: skip
-        finally:
-            descriptors.close(writer)
-        message = os.read(reader, 200)
-        with contextlib.suppress(ChildProcessError):
-            # ECHILD: the kernel has reaped the shell already if the host program ignores SIGCHLD.
-            os.waitpid(pid, 0)
-    finally:
-        descriptors.close(reader)
-    if message:
-        raise OSError(errno.EACCES, message.decode("utf-8", "replace").strip())
+        removed = [directory.remove() for directory in leaf.created.values()]
+        return leaf.unified.remove() and all(removed)
+    except OSError:
+        return False

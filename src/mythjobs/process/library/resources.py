@@ -16,11 +16,11 @@ from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.feed import InputFeed
 from mythjobs.process.library.pipes import Reader, Writer
 from mythjobs.process.library.spec import CallerStreams, ChildSpec, File, Stdio
+from mythjobs.process.reserve import is_shortage
 from mythjobs.process.spawn import files
 from mythjobs.process.spawn.errors import (
     CannotStart,
     escape_undecodable,
-    is_shortage,
     setup_error,
 )
 from mythjobs.process.spawn.program import Program

@@ -25,6 +25,7 @@ from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.pool import SpawnPool, block_signals
 from mythjobs.process.supervise.descendants import GuestDescendants
 from mythjobs.process.supervise.supervisor import Supervisor
+from mythjobs.process.worker_thread import WorkerThread
 
 # When the host program exits: how long to wait for programs that are being started, and for
 # children after their grace period.
@@ -50,8 +51,7 @@ class SupervisorThread:
             self._descendants = GuestDescendants(self._supervisor.leaders)
             self._supervisor.cleanup.descendants = self._descendants
             self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-            self._thread = threading.Thread(target=self._run, name="mythsystem", daemon=True)
-            self._thread.start()
+            WorkerThread(self._run).start()
         except BaseException:
             self._close()
             raise

@@ -13,6 +13,7 @@ from typing import Final
 
 from mythjobs.model.output_window import OutputWindow
 from mythjobs.process.event_loop import log_exception
+from mythjobs.process.worker_thread import WorkerThread
 
 # Trailer after the ring buffer in its file: the length of the stream at the last write. It is
 # written before the bytes, so that a concurrent reader can tell which bytes were overwritten.
@@ -210,7 +211,7 @@ class OutputWriter:
         self._queued_bytes = 0
         # True if the last wait for space in the queue timed out and nothing was written since then.
         self._is_stalled = False
-        self._thread: threading.Thread | None = None
+        self._thread: WorkerThread | None = None
 
     def reserve(self, size: int) -> bool:
         """Reserve space for `size` bytes in the queue of output to write. Wait _MAX_WAIT_S for it;
@@ -231,23 +232,35 @@ class OutputWriter:
         return not self._queued_bytes or self._queued_bytes + size <= _MAX_QUEUED_BYTES
 
     def enqueue(self, sink: OutputSink) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="output-writer", daemon=True)
-            self._thread.start()
+        if self._thread is None and not self._try_to_start():
+            # Rather wait for the disk than lose output.
+            self._write(sink)
+            return
         self._sinks.put(sink)
+
+    def _try_to_start(self) -> bool:
+        thread = WorkerThread(self._run)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
 
     def _run(self) -> None:
         while True:
-            sink = self._sinks.get()
-            try:
-                done = sink.write_queued()
-            except Exception:
-                log_exception()
-                continue
-            with self._space_freed:
-                self._queued_bytes -= done
-                self._is_stalled = False
-                self._space_freed.notify_all()
+            self._write(self._sinks.get())
+
+    def _write(self, sink: OutputSink) -> None:
+        try:
+            done = sink.write_queued()
+        except Exception:
+            log_exception()
+            return
+        with self._space_freed:
+            self._queued_bytes -= done
+            self._is_stalled = False
+            self._space_freed.notify_all()
 
 
 class OutputSink:

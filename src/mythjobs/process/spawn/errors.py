@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from mythjobs.model.outcome import NotStarted
@@ -26,12 +25,6 @@ def setup_error(error: OSError, what: str) -> CannotStart:
     its object, such as an input file or a pipe."""
     number = error.errno or 0
     return CannotStart(number, f"{what}: {os.strerror(number) if number else error}")
-
-
-def is_shortage(error: OSError) -> bool:
-    """Return whether a call failed for lack of descriptors, memory or processes: the same call may
-    succeed later."""
-    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 def escape_undecodable(text: str) -> str:

@@ -2,7 +2,8 @@
  *
  *   stub FD WORD... -- PROGRAM ARGUMENT...
  *
- * On failure the stub writes "ERRNO STEP" to FD and exits with 127; a successful exec closes FD.
+ * The stub writes "." to FD once all settings are applied, just before exec. On failure it writes
+ * "ERRNO STEP" and exits with 127; a successful exec closes FD.
  * The program's environment is in the stub's own, each name prefixed with a dot: all users may
  * read arguments (/proc/PID/cmdline), only the owner the environment. Without the prefix the
  * program's LD_PRELOAD would act on the stub, which may be root.
@@ -97,6 +98,8 @@ static void start(const char *search, const char *file, char **argv)
 {
     char path[PATH_MAX];
     int denied = 0, length;
+    if (write(report, ".", 1) != 1)
+        _exit(126);
     if (strchr(file, '/')) {
         execve(file, argv, environ);
         fail("exec");

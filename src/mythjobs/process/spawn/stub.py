@@ -21,7 +21,8 @@ from typing import Final
 
 from mythjobs.process import descriptors
 from mythjobs.process.procfs import STUB_PREFIX
-from mythjobs.process.spawn.errors import is_shortage, setup_error
+from mythjobs.process.reserve import is_shortage
+from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.program import (
     NO_SETUP,
     ChildSetup,
@@ -34,6 +35,9 @@ _DIRECTORY: Final = Path(__file__).parent
 _COMPILED: Final = _DIRECTORY / "mythjobs-stub"
 # RLIM_INFINITY of the C library: all bits of an rlim_t set.
 _INFINITY: Final = 2**64 - 1
+# The stub writes this once all settings are applied, just before exec. A stub that dies before has
+# not run its program.
+_BEFORE_EXEC: Final = b"."
 _PROBE_TIMEOUT_S: Final = 10.0
 # Descriptions of failed steps for error messages, by the first letter of the step's name in the
 # stub's report.
@@ -67,31 +71,54 @@ def spawn_via_stub(program: Program, spawn_direct: Callable[[Program], int]) -> 
                 pass_fds=(*program.pass_fds, write_fd),
                 executable=b"",
             )
-            pid = spawn_direct(stub)
+            pid = _spawn_stub(stub, program, spawn_direct)
         finally:
             descriptors.close(write_fd)
         report = _read_report(read_fd)
     finally:
         descriptors.close(read_fd)
-    if not report:
+    if report == _BEFORE_EXEC:
         return pid
-    reap(pid)
+    status = reap(pid)
+    if not report:
+        raise CannotStart(0, f"starting the stub: {_describe_death(status)}")
     number, step = parse_report(report)
     if step == "exec":
         raise exec_error(number, program)
     raise setup_error(OSError(number, ""), _STEPS.get(step[:1], f"child setup ({step})"))
 
 
+def _spawn_stub(stub: Program, program: Program, spawn_direct: Callable[[Program], int]) -> int:
+    try:
+        return spawn_direct(stub)
+    except CannotStart as error:
+        if error.errno == errno.E2BIG:
+            # The arguments and environment are those of the program.
+            raise exec_error(errno.E2BIG, program) from None
+        raise
+
+
 def _read_report(fd: int) -> bytes:
-    """Return the stub's error report of at most 64 bytes; empty if exec succeeded and so closed the
-    pipe."""
-    return os.read(fd, 64)
+    """Return all that the stub wrote. The pipe is closed by exec, or by the stub's death."""
+    report = b""
+    while part := os.read(fd, 64):
+        report += part
+    return report
 
 
-def reap(pid: int) -> None:
-    """Reap a child whose start failed, unless the host program has reaped it already."""
+def _describe_death(status: int | None) -> str:
+    if status is None:
+        return "it died"
+    code = os.waitstatus_to_exitcode(status)
+    return f"it was killed by signal {-code}" if code < 0 else f"it exited with code {code}"
+
+
+def reap(pid: int) -> int | None:
+    """Reap a child whose start failed. Return its status, or None if the host program has reaped it
+    already."""
     with suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+        return os.waitpid(pid, 0)[1]
+    return None
 
 
 def encode_setup(setup: ChildSetup) -> list[bytes]:
@@ -136,7 +163,7 @@ def stub_environment(env: Sequence[bytes]) -> list[bytes]:
 
 def parse_report(report: bytes) -> tuple[int, str]:
     """Return (errno, failed step) from the stub's report. The step is "exec" or a setup step."""
-    number, _, step = report.partition(b" ")
+    number, _, step = report.removeprefix(_BEFORE_EXEC).partition(b" ")
     return (int(number) if number.isdigit() else 0), step.decode("ascii", "replace")
 
 
@@ -165,12 +192,36 @@ def _stub_works(stub: tuple[bytes, ...]) -> bool:
 
     Raises OSError if the machine has no process, memory or descriptor left for the probe.
     """
+    try:
+        report = _run_probe(stub, [])
+    except OSError as error:
+        if is_shortage(error):
+            raise
+        return False
+    # A stub of an earlier version does not write the first byte.
+    return report == b".%d exec" % errno.ENOTDIR
+
+
+def check_can_join(cgroup_file: str) -> None:
+    """Have a process join a cgroup, which is the only way to find out whether it is permitted.
+
+    Raises OSError if it cannot.
+    """
+    report = _run_probe(find_stub(), [b"j" + os.fsencode(cgroup_file)])
+    number, step = parse_report(report)
+    if step != "exec":
+        # Without a report the stub itself could not start, for lack of memory.
+        raise OSError(number or errno.ENOMEM, f"cannot join {cgroup_file}")
+
+
+def _run_probe(stub: tuple[bytes, ...], words: list[bytes]) -> bytes:
+    """Run a stub without a program; return its report. Raises OSError."""
     # subprocess is not used, because a child that another thread forks meanwhile inherits the ends
     # of its pipes. Forked children close the ends of this pipe (descriptors.py).
     read_fd, write_fd = descriptors.create_pipe()
     try:
         try:
-            argv = [*stub, b"2", b"p", b"--", b"/dev/null/none"]
+            argv = [*stub, b"2", *words, b"p", b"--", b"/dev/null/none"]
             redirect = [(os.POSIX_SPAWN_DUP2, write_fd, 2)]
             pid = os.posix_spawn(stub[0], argv, {}, file_actions=redirect)
         finally:
@@ -181,13 +232,9 @@ def _stub_works(stub: tuple[bytes, ...]) -> bool:
             os.kill(pid, signal.SIGKILL)
         report = _read_report(read_fd)
         reap(pid)
-    except OSError as error:
-        if is_shortage(error):
-            raise
-        return False
     finally:
         descriptors.close(read_fd)
-    return parse_report(report) == (errno.ENOTDIR, "exec")
+    return report
 
 
 @lru_cache(maxsize=1)

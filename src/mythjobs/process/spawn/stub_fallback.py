@@ -32,6 +32,7 @@ def main() -> None:
             step, apply = _STEPS[letter]
             apply(text.decode("utf-8", "surrogateescape"))
         step = "exec"
+        os.write(report, b".")
         argv = words[split + 1 :]
         _execute(search, file or argv[0], argv, _program_environment())
     except OSError as error:

@@ -37,9 +37,22 @@ class Vfork:
     """
 
     def __init__(self) -> None:
+        """Raises OSError if descriptors or memory are lacking."""
+        self._unused_fd = -1
         self._error_fd: int = os.memfd_create("exec-error", os.MFD_CLOEXEC)
-        os.ftruncate(self._error_fd, _ERROR_BYTES)
-        self._error = mmap.mmap(self._error_fd, _ERROR_BYTES)
+        try:
+            os.ftruncate(self._error_fd, _ERROR_BYTES)
+            self._error = mmap.mmap(self._error_fd, _ERROR_BYTES)
+        except OSError:
+            os.close(self._error_fd)
+            raise
+        try:
+            self._open_unused_fd()
+        except OSError:
+            self.close()
+            raise
+
+    def _open_unused_fd(self) -> None:
         # Argument for the read end of the error pipe, which fork_exec closes in the child. There is
         # no pipe here, so a descriptor of /dev/null takes its place.
         self._unused_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -67,7 +80,8 @@ class Vfork:
     def close(self) -> None:
         self._error.close()
         os.close(self._error_fd)
-        os.close(self._unused_fd)
+        if self._unused_fd >= 0:
+            os.close(self._unused_fd)
 
 
 # Last argument of fork_exec, `allow_vfork`. Python 3.14 removed it (CPython gh-121381).
@@ -133,13 +147,15 @@ def _vfork_works() -> bool:
     It is tried _PROBES times: if vfork does not suspend the thread, the error arrives in time only
     by chance.
     """
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     vfork = Vfork()
     try:
-        return all(_reports_enotdir(vfork, null) for _ in range(_PROBES))
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            return all(_reports_enotdir(vfork, null) for _ in range(_PROBES))
+        finally:
+            os.close(null)
     finally:
         vfork.close()
-        os.close(null)
 
 
 def _reports_enotdir(vfork: Vfork, null: int) -> bool:

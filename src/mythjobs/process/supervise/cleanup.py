@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -18,6 +19,8 @@ from mythjobs.process.supervise.signals import kill_tree
 
 # How long to wait for killed processes to exit, which normally takes microseconds.
 _KILL_TIMEOUT_MS: Final = 2000
+# After a lack of descriptors or memory.
+_RETRY_MS: Final = 50
 
 C = TypeVar("C", bound=Child)
 
@@ -41,6 +44,18 @@ class Cleanup(Generic[C]):
         The leader is reaped last, because its zombie keeps the kernel from reusing its pid as an
         id of a process, process group or session.
         """
+        try:
+            is_clean = self._try_to_clean_up(child)
+        except OSError:
+            # Descriptors or memory are lacking, so it is unknown which processes are left.
+            self._waiting[child.pid] = child
+            self._loop.call_at(self._loop.now.run_ms + _RETRY_MS, partial(self._retry, child))
+            return
+        if is_clean:
+            self._complete(child)
+
+    def _try_to_clean_up(self, child: C) -> bool:
+        """Return whether no descendant is left. Raises OSError."""
         if self.descendants.is_host_subreaper:
             self._reap_orphans()
         survivors = self.descendants.find_survivors(child)
@@ -50,14 +65,22 @@ class Cleanup(Generic[C]):
                 kill_tree(child, survivors)
             self._reap_orphans()
             self._wait_for(child, survivors, has_grace)
-            return
+            return False
         if child.leave_daemons:
             self._leave(child, survivors)
-        self._complete(child)
+        return True
+
+    def _retry(self, child: C) -> None:
+        if child.pid in self._waiting:
+            self.clean_up(child)
 
     def orphan_exited(self) -> None:
         """Reap dead orphans and repeat the cleanup of children that wait for one."""
-        self._reap_orphans()
+        try:
+            self._reap_orphans()
+        except OSError:
+            self._loop.call_at(self._loop.now.run_ms + _RETRY_MS, self.orphan_exited)
+            return
         for child in list(self._waiting.values()):
             self.clean_up(child)
 
@@ -81,13 +104,14 @@ class Cleanup(Generic[C]):
 
         Waiting for SIGCHLD is not enough: two pending signals are merged, and the one that remains
         may be delivered to the spawn thread that is parent of the other process, which does not
-        wake the event loop. If no descriptor is free, the kill timeout ends the wait.
+        wake the event loop. If no descriptor is free, look again soon.
         """
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
         except OSError:
+            self._loop.call_at(self._loop.now.run_ms + _RETRY_MS, self.orphan_exited)
             return True
         self._watched_pids.add(pid)
         self._loop.watch(fd, partial(self._survivor_exited, pid, fd))
@@ -103,7 +127,8 @@ class Cleanup(Generic[C]):
         """Complete the cleanup although processes are left that cannot be killed: they hang in the
         kernel or belong to another user. Release them, so that they do not delay later children."""
         if child.pid in self._waiting:
-            self._leave(child, self.descendants.find_survivors(child))
+            with suppress(OSError):
+                self._leave(child, self.descendants.find_survivors(child))
             self._complete(child)
 
     def _leave(self, child: C, survivors: list[ProcessInfo]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -12,12 +13,14 @@ from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, Outcome
 from mythjobs.process.cgroup import CgroupPool, ChildCgroup, open_cgroup_pool
 from mythjobs.process.event_loop import EventLoop
-from mythjobs.process.spawn.errors import CannotStart
+from mythjobs.process.reserve import is_shortage
+from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.supervise import usage
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.limit_check import LimitCheck
 
 _EVENT_POLL_MS: Final = 100
+_RETRY_MS: Final = 50
 
 
 class LimitMonitor:
@@ -99,8 +102,14 @@ class LimitMonitor:
     def _read_events(self, child: Child) -> None:
         assert child.cgroup
         child.cgroup.clear_events()
-        if limit := child.cgroup.find_breach():
+        if limit := self.find_breach(child):
             self._stop_child(child, Breached(limit))
+
+    def find_breach(self, child: Child) -> str | None:
+        """Return the limit that the child's cgroup has hit; None if that cannot be read now."""
+        with suppress(OSError):
+            return child.cgroup.find_breach() if child.cgroup else None
+        return None
 
     # Methods for limits that need periodic checks.
 
@@ -121,7 +130,12 @@ class LimitMonitor:
         if limit_check is None:
             return
         now_ms = self._loop.now.run_ms
-        sample = usage.read_sample(child)
+        try:
+            sample = usage.read_sample(child)
+        except OSError:
+            # Descriptors or memory are lacking.
+            self._schedule_check(child, now_ms + _RETRY_MS)
+            return
         if limit := limit_check.find_breach(sample, now_ms):
             self._stop_child(child, Breached(limit))
         else:
@@ -166,18 +180,24 @@ class CgroupAllocator:
             child.unenforced = dict.fromkeys(_cgroup_limits(limits), "there is no writable cgroup")
         else:
             child.cgroup = cgroup
-            child.unenforced = cgroup.set_limits(limits)
+            try:
+                child.unenforced = cgroup.set_limits(limits)
+            except OSError as error:
+                raise setup_error(error, "setting the limits of a cgroup") from None
         if child.unenforced and not child.best_effort:
             raise CannotStart(0, "; ".join(child.unenforced_sentences))
 
     def _take(self) -> ChildCgroup | None:
-        with self._lock:
-            if not self._is_opened:
-                self._pool = open_cgroup_pool()
-                self._is_opened = True
+        """Raises CannotStart if descriptors, memory or processes are lacking now."""
         try:
+            with self._lock:
+                if not self._is_opened:
+                    self._pool = open_cgroup_pool()
+                    self._is_opened = True
             return self._pool.take() if self._pool else None
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                raise setup_error(error, "creating a cgroup") from None
             return None
 
     def close(self) -> None:

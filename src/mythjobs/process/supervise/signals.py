@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from mythjobs.process import procfs
 from mythjobs.process.procfs import ProcessInfo
+from mythjobs.process.reserve import is_shortage
 from mythjobs.process.supervise.child import Child
 
 
@@ -55,11 +56,11 @@ def signal_process(process: ProcessInfo, number: int) -> bool:
     whether it got the signal."""
     try:
         fd = os.pidfd_open(process.pid)
-    except OSError:
-        return False
+    except OSError as error:
+        # Without a free descriptor, the pid can only be reused between these two calls.
+        return is_shortage(error) and _is_same(process) and send_signal(process.pid, number)
     try:
-        now = procfs.read_process(process.pid)
-        if now is None or now.is_dead or now.start_time_ms != process.start_time_ms:
+        if not _is_same(process):
             return False
         signal.pidfd_send_signal(fd, number)
         return True
@@ -67,6 +68,11 @@ def signal_process(process: ProcessInfo, number: int) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def _is_same(process: ProcessInfo) -> bool:
+    now = procfs.read_process(process.pid)
+    return now is not None and not now.is_dead and now.start_time_ms == process.start_time_ms
 
 
 def _is_in_group(process: ProcessInfo, group: int) -> bool:

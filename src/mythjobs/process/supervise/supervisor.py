@@ -4,7 +4,7 @@ the library's thread each run one, which reports to them through ChildEvents."""
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, NotStarted, Outcome
 from mythjobs.process.event_loop import EventLoop, log_exception
 from mythjobs.process.procfs import ProcessInfo
+from mythjobs.process.reserve import hold_reserve
 from mythjobs.process.spawn import errors
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.spawn.pool import SpawnPool
@@ -31,7 +32,7 @@ from mythjobs.process.supervise.termination import Termination
 # system calls and a wake-up per short-lived child.
 _DRAIN_AFTER_MS: Final = 10
 # Interval of checks whether a child without a pidfd has exited.
-_PIDFD_RETRY_MS: Final = 50
+_RETRY_MS: Final = 50
 # Time to wait for end of file on a child's pipes after its tree has ended; normally microseconds.
 _STREAM_EOF_TIMEOUT_MS: Final = 2000
 
@@ -73,6 +74,8 @@ class Supervisor(Generic[C]):
     def _spawn(self, child: C, spawn: Spawn) -> None:
         """Spawn `child`, in a thread of the pool. An error becomes the child's outcome."""
         try:
+            with suppress(OSError):
+                hold_reserve()
             self._cgroups.assign(child)
             program = child.prepare()
             setup = rlimits.add_initial_rlimits(program.setup, child, self.nofile_for_children)
@@ -88,11 +91,14 @@ class Supervisor(Generic[C]):
                 reaping.open_pidfd(child)
         except CannotStart as error:
             child.not_started = error.outcome()
-        except OSError as error:
-            child.not_started = errors.setup_error(error, "creating a process").outcome()
         except Exception as error:
-            log_exception()
-            if not child.spawned_at:
+            if child.spawned_at:
+                # The program runs, so its outcome cannot be that it did not start.
+                log_exception()
+            elif isinstance(error, OSError):
+                child.not_started = errors.setup_error(error, "creating a process").outcome()
+            else:
+                log_exception()
                 child.not_started = NotStarted(0, f"internal error: {error!r}")
         finally:
             child.release_resources()
@@ -113,7 +119,8 @@ class Supervisor(Generic[C]):
         child.has_spawned = True
         self._watch_leader(child)
         # Adapt RLIMIT_CPU in case the limits were changed during the spawn.
-        rlimits.update_cpu_rlimit(child)
+        with suppress(OSError):
+            rlimits.update_cpu_rlimit(child)
         self._events.spawned(child)
         self._set_timers(child)
         if child.stop_reason:
@@ -131,7 +138,7 @@ class Supervisor(Generic[C]):
             self._loop.call_soon(partial(self._leader_exited, child))
         else:
             # No descriptor is free for a pidfd: try again later.
-            due_ms = self._loop.now.run_ms + _PIDFD_RETRY_MS
+            due_ms = self._loop.now.run_ms + _RETRY_MS
             child.timers.append(self._loop.call_at(due_ms, partial(self._watch_leader, child)))
 
     def _set_timers(self, child: C) -> None:
@@ -280,7 +287,7 @@ class Supervisor(Generic[C]):
         if child.pidfd >= 0:
             self._loop.unwatch(child.pidfd)
         child.has_exited = True
-        if child.cgroup and not child.stop_reason and (limit := child.cgroup.find_breach()):
+        if not child.stop_reason and (limit := self._limit_monitor.find_breach(child)):
             # A limit was hit just before the exit, and its event was not read yet. The leader is
             # dead already, so there is no grace period.
             child.stop_reason = Breached(limit)
@@ -301,14 +308,10 @@ class Supervisor(Generic[C]):
         child.usage = supervise_usage.add_rusage(
             child.usage, rusage, max(wall_s, 0.0), child.peak_bytes
         )
+        child.usage = supervise_usage.complete_usage(child)
         if child.cgroup:
-            child.usage = supervise_usage.merge_cgroup(child.usage, child.cgroup.read_usage())
             child.cgroup.close()
             child.cgroup = None
-        elif child.usage_at_stop:
-            child.usage = supervise_usage.merge_sampled(child.usage, child.usage_at_stop)
-        if child.frozen_ms:
-            child.usage = replace(child.usage, frozen_s=child.frozen_ms / 1000)
         for stream in child.open_streams[:]:
             if self._reader.read_all(stream):
                 self._close_stream(child, stream)

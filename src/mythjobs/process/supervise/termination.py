@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mythjobs.process.event_loop import EventLoop, log_exception
 from mythjobs.process.procfs import ProcessInfo, ProcessSnapshot
@@ -15,6 +15,9 @@ from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.cleanup import Cleanup
 from mythjobs.process.supervise.descendants import find_tree
 from mythjobs.process.supervise.signals import kill_tree, signal_tree
+
+# After a lack of descriptors or memory.
+_RETRY_MS: Final = 50
 
 C = TypeVar("C", bound=Child)
 
@@ -51,7 +54,9 @@ class Termination(Generic[C]):
             child.frozen_ms += frozen_ms
             child.frozen_since_ms = None
             if child.cgroup:
-                child.cgroup.thaw()
+                # SIGKILL ends processes that stay frozen, too.
+                with suppress(OSError):
+                    child.cgroup.thaw()
             self._on_thawed(child, frozen_ms)
 
     def shorten_grace(self, child: C, grace_s: float | None) -> None:
@@ -73,9 +78,18 @@ class Termination(Generic[C]):
         if child.has_exited:
             self._cleanup.clean_up(child)
         else:
-            members = self._find_members(child)
-            self._sample_usage(child, members)
+            self._kill_members(child)
+
+    def _kill_members(self, child: C) -> None:
+        members = self._find_members(child)
+        self._sample_usage(child, members)
+        try:
             kill_tree(child, members)
+        except OSError:
+            # Descriptors or memory are lacking.
+            signal_tree(child, members, signal.SIGKILL)
+            due_ms = self._loop.now.run_ms + _RETRY_MS
+            child.timers.append(self._loop.call_at(due_ms, partial(self._kill_members, child)))
 
     def _find_members(self, child: C) -> list[ProcessInfo]:
         """Return the tree's processes, or those seen earlier if no descriptor is free for /proc."""

@@ -127,6 +127,20 @@ def add_rusage(
     )
 
 
+def complete_usage(child: Child) -> Usage:
+    """Return the usage of an ended child with what its cgroup, or samples of its tree, say."""
+    usage = child.usage
+    if child.cgroup:
+        try:
+            usage = merge_cgroup(usage, child.cgroup.read_usage())
+        except OSError:
+            # Descriptors or memory are lacking.
+            usage = replace(usage, exact=False)
+    elif child.usage_at_stop:
+        usage = merge_sampled(usage, child.usage_at_stop)
+    return replace(usage, frozen_s=child.frozen_ms / 1000) if child.frozen_ms else usage
+
+
 def merge_cgroup(usage: Usage, cgroup: Usage) -> Usage:
     """Return `usage` with the CPU time of the cgroup, which counts all processes; for each other
     figure return the higher one of `usage` and `cgroup`."""

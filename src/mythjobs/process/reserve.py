@@ -1,0 +1,74 @@
+"""Reading files of /proc and cgroups when no descriptor is free: uses one that is held in reserve.
+
+Without it, a process at its limit of open files could neither find nor end the processes of its
+children.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TypeVar
+
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC
+
+T = TypeVar("T")
+# Held while the reserve is in use.
+_lock = threading.RLock()
+_reserve_fd = -1
+
+
+def is_shortage(error: OSError) -> bool:
+    """Return whether descriptors, memory or processes were lacking, which may pass."""
+    return error.errno in (*_EXHAUSTED, errno.ENOMEM, errno.EAGAIN)
+
+
+def hold_reserve() -> None:
+    """Open the reserve, unless it is open. Raises OSError."""
+    global _reserve_fd
+    with _lock:
+        if _reserve_fd < 0:
+            _reserve_fd = os.open(os.devnull, _FLAGS)
+
+
+def use_file(path: str, flags: int, function: Callable[[int], T]) -> T:
+    """Open a file, call `function` with its descriptor, and close it. Raises OSError."""
+    try:
+        fd = os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in _EXHAUSTED:
+            raise
+        return _use_reserve(path, flags, function, error)
+    try:
+        return function(fd)
+    finally:
+        os.close(fd)
+
+
+def _use_reserve(path: str, flags: int, function: Callable[[int], T], error: OSError) -> T:
+    global _reserve_fd
+    with _lock:
+        if _reserve_fd < 0:
+            raise error
+        os.close(_reserve_fd)
+        _reserve_fd = -1
+        # Another thread may take the descriptor first; then this open fails.
+        fd = os.open(path, flags | os.O_CLOEXEC)
+        try:
+            return function(fd)
+        finally:
+            os.close(fd)
+            with suppress(OSError):
+                hold_reserve()
+
+
+def _forget_in_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget_in_fork)

@@ -1,0 +1,52 @@
+"""Threads whose start fails without memory, where that of threading.Thread waits for ever.
+
+A new thread without memory for its first frame dies before it runs any Python code, and start()
+waits for that code.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from collections.abc import Callable
+from typing import Final
+
+# A thread begins within milliseconds, even on a busy machine.
+_BEGIN_TIMEOUT_S: Final = 5.0
+
+
+class WorkerThread:
+    """A thread that the exit of the interpreter does not wait for. `target` must not raise."""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._is_abandoned = False
+        self._has_begun = threading.Lock()
+        self._has_ended = threading.Lock()
+
+    def start(self) -> None:
+        """Raises RuntimeError if the machine lacks threads or memory; `target` then never runs."""
+        self._has_begun.acquire()
+        self._has_ended.acquire()
+        _thread.start_new_thread(self._run, ())
+        if self._has_begun.acquire(timeout=_BEGIN_TIMEOUT_S):
+            return
+        with self._lock:
+            self._is_abandoned = not self._has_begun.acquire(blocking=False)
+        if self._is_abandoned:
+            raise RuntimeError("can't start new thread: no memory")
+
+    def _run(self) -> None:
+        with self._lock:
+            if self._is_abandoned:
+                return
+            self._has_begun.release()
+        try:
+            self._target()
+        finally:
+            self._has_ended.release()
+
+    def join(self) -> None:
+        self._has_ended.acquire()
+        self._has_ended.release()

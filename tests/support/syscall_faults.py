@@ -1,0 +1,233 @@
+"""Fault injection by the kernel: the Nth call of a system call fails in a process and its children.
+
+A seccomp filter passes the calls to a supervisor in another process, which lets them continue or
+returns an error (seccomp_unotify(2)). No code of ours is replaced.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_SET_MODE_FILTER: Final = 1
+# TSYNC, NEW_LISTENER, TSYNC_ESRCH: all threads, and return the descriptor of notifications.
+_FLAGS: Final = 1 | 8 | 16
+_RET_USER_NOTIF: Final = 0x7FC00000
+_RET_ALLOW: Final = 0x7FFF0000
+_LOAD_NUMBER: Final = (0x20, 0, 0, 0)
+_RECEIVE: Final = 0xC0502100
+_SEND: Final = 0xC0182101
+_CONTINUE: Final = 1
+_NOTIFICATION: Final = struct.Struct("QIIiIQ6Q")
+_RESPONSE: Final = struct.Struct("QqiI")
+
+# Numbers on x86_64 and aarch64, where they differ; None where there is no such call.
+NUMBERS: Final[dict[str, dict[str, int]]] = {
+    "x86_64": {
+        "openat": 257, "pipe2": 293, "eventfd2": 290, "epoll_create1": 291, "epoll_ctl": 233,
+        "memfd_create": 319, "clone": 56, "clone3": 435, "vfork": 58, "fork": 57,
+        "pidfd_open": 434, "mmap": 9, "fcntl": 72, "dup": 32, "dup2": 33, "dup3": 292,
+        "execve": 59, "mkdir": 83, "ftruncate": 77, "getdents64": 217, "prlimit64": 302,
+    },
+    "aarch64": {
+        "openat": 56, "pipe2": 59, "eventfd2": 19, "epoll_create1": 20, "epoll_ctl": 21,
+        "memfd_create": 279, "clone": 220, "clone3": 435, "pidfd_open": 434, "mmap": 222,
+        "fcntl": 25, "dup": 23, "dup3": 24, "execve": 221, "mkdirat": 34, "ftruncate": 46,
+        "getdents64": 61, "prlimit64": 261,
+    },
+}  # fmt: skip
+
+
+class Fault(NamedTuple):
+    """The `nth` call (from 1) of `name` fails with `errno`; 0 for no call."""
+
+    name: str
+    nth: int
+    errno: int
+
+
+class Result(NamedTuple):
+    """What `scenario` and `after` returned, "" if they raised, or None if they did not end in time.
+
+    counts: how often each system call was made, up to the end of the scenario.
+    children: pids of child processes, zombies too, at that time. descriptors and threads: how many
+    there were at the end.
+    """
+
+    report: str | None
+    after: str | None
+    counts: dict[str, int]
+    children: list[int]
+    descriptors: int
+    threads: int
+
+
+def is_supported() -> bool:
+    return os.uname().machine in NUMBERS and sys.maxsize > 2**32
+
+
+def run(
+    prepare: Callable[[], object],
+    scenario: Callable[[], str],
+    after: Callable[[], str],
+    fault: Fault,
+    *,
+    is_exempt: Callable[[int], bool],
+    timeout_s: float = 20.0,
+) -> Result:
+    """Fork a process that calls `prepare`, `scenario` with the fault in effect, and `after`.
+
+    System calls of a process for which `is_exempt(pid)` is true always succeed.
+    """
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _run_child(theirs, prepare, scenario, after)
+    theirs.close()
+    try:
+        return _supervise(pid, ours, fault, is_exempt, timeout_s)
+    finally:
+        ours.close()
+        _kill_session(pid)
+        os.waitpid(pid, 0)
+
+
+def _run_child(
+    channel: socket.socket,
+    prepare: Callable[[], object],
+    scenario: Callable[[], str],
+    after: Callable[[], str],
+) -> None:
+    try:
+        os.setsid()
+        prepare()
+        listener = _install_filter(list(NUMBERS[os.uname().machine].values()))
+        descriptor = array.array("i", [listener])
+        channel.sendmsg([b"l"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)])
+        os.close(listener)
+        for function in (scenario, after):
+            # Until the supervisor is ready.
+            channel.recv(1)
+            try:
+                report = function()
+            except BaseException as error:
+                report = f"raised {error!r}"
+            channel.sendall(report.encode())
+        channel.recv(1)
+    finally:
+        os._exit(0)
+
+
+def _install_filter(numbers: list[int]) -> int:
+    program = [_LOAD_NUMBER]
+    for index, number in enumerate(numbers):
+        program.append((0x15, len(numbers) - index, 0, number))
+    program += [(0x06, 0, 0, _RET_ALLOW), (0x06, 0, 0, _RET_USER_NOTIF)]
+    code = b"".join(struct.pack("HBBI", *each) for each in program)
+    buffer = ctypes.create_string_buffer(code)
+    header = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    seccomp = {"x86_64": 317, "aarch64": 277}[os.uname().machine]
+    fd: int = libc.syscall(seccomp, _SET_MODE_FILTER, _FLAGS, header)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "seccomp")
+    return fd
+
+
+def _supervise(
+    pid: int,
+    channel: socket.socket,
+    fault: Fault,
+    is_exempt: Callable[[int], bool],
+    timeout_s: float,
+) -> Result:
+    _, ancillary, _, _ = channel.recvmsg(1, socket.CMSG_SPACE(4))
+    if not ancillary:
+        raise OSError("the system calls of a process cannot be supervised here")
+    [listener] = struct.unpack("i", ancillary[0][2][:4])
+    names = {number: name for name, number in NUMBERS[os.uname().machine].items()}
+    counts: dict[str, int] = dict.fromkeys(names.values(), 0)
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    poll.register(channel, select.POLLIN)
+
+    def serve(fault: Fault) -> str | None:
+        channel.send(b"g")
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            for fd, events in poll.poll(left_s * 1000):
+                if fd == channel.fileno():
+                    return channel.recv(2**20).decode()
+                if events & select.POLLIN:
+                    _answer(listener, names, counts, fault, is_exempt)
+        return None
+
+    try:
+        report = serve(fault)
+        total = dict(counts)
+        children = _list_children(pid)
+        after = None if report is None else serve(Fault("", 0, 0))
+        descriptors, threads = (len(os.listdir(f"/proc/{pid}/{each}")) for each in ("fd", "task"))
+        return Result(report, after, total, children, descriptors, threads)
+    finally:
+        os.close(listener)
+
+
+def _answer(
+    listener: int,
+    names: dict[int, str],
+    counts: dict[str, int],
+    fault: Fault,
+    is_exempt: Callable[[int], bool],
+) -> None:
+    buffer = bytearray(_NOTIFICATION.size)
+    try:
+        fcntl.ioctl(listener, _RECEIVE, buffer)
+    except FileNotFoundError:
+        # The caller was killed meanwhile.
+        return
+    number_id, pid, _, number, *_ = _NOTIFICATION.unpack(buffer)
+    name, error = names[number], 0
+    if not is_exempt(pid):
+        counts[name] += 1
+        if name == fault.name and counts[name] == fault.nth:
+            error = fault.errno
+    flags = 0 if error else _CONTINUE
+    try:
+        fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(number_id, 0, -error, flags)))
+    except FileNotFoundError:
+        return
+
+
+def _kill_session(leader: int) -> None:
+    """Kill the child and all processes that descend from it."""
+    pids, waiting = [], [leader]
+    while waiting:
+        pids.append(waiting.pop())
+        waiting += _list_children(pids[-1])
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _list_children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [int(each) for each in file.read().split()]
+    return found

@@ -85,7 +85,7 @@ def test_errors_of_the_start_are_outcomes(tmp_path: Path) -> None:
     }
     for more in {}, {"contain": True}, {"nice": 1}, {"stdin": PIPE, "stdout": PIPE}:
         for name, number in cases.items():
-            process = MythSystem([name], **more).start()  # type: ignore[arg-type]
+            process = MythSystem([name], **more).start()
             outcome = process.wait()
             assert isinstance(outcome, NotStarted), (name, more, outcome)
             assert outcome.errno == number, (name, more, outcome)

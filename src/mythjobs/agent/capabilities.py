@@ -62,12 +62,12 @@ def _is_known_zone(name: str) -> bool:
 
 
 def list_capabilities(cgroup_limits: frozenset[str] | None) -> tuple[str, ...]:
-    """Return the limits and features that this machine enforces even while no agent runs: a subset
-    of messages.CAPABILITIES.
+    """Return the limits and features that this machine's reaper enforces, even while no agent runs:
+    a subset of messages.CAPABILITIES.
 
     `cgroup_limits` are the limits that cgroups enforce; None if no cgroups can be created.
-    `memory` and `processes` are listed only if cgroups enforce them: sampling notices a breach
-    too late.
+    The limits `memory` and `processes` are listed only if cgroups enforce them: without cgroups
+    the usage is only sampled, which notices a breach too late.
     """
     if cgroup_limits is None:
         return _ALWAYS

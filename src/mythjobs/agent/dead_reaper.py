@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 
 class DeadReaper(NamedTuple):
-    """Attempts in a dead reaper's journal: the `ended` messages in it, and attempts without one."""
+    """Attempts in a dead reaper's journal: the `ended` messages of attempts that ended before its
+    death, and the lost attempts, which have no such message."""
 
     ended: Sequence[Any]
     lost: Sequence[outcome.LostAttempt]
@@ -111,8 +112,8 @@ def _kill_unfinished(
 
 
 def _measure_output(directory: Path, key: Key) -> OutputWindows:
-    """Return the kept output of each stream, measured on disk: the head only, because only the dead
-    reaper knew the size of the tail."""
+    """Return the sizes of each stream's kept output, measured on disk. The tail is left out: only
+    the dead reaper knew its size."""
     sizes = []
     for stream in (1, 2):
         try:

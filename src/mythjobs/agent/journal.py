@@ -76,8 +76,8 @@ class AgentJournal:
     """Journal file open for appending. Each record is written immediately; one fsync makes all
     records written since the last one durable.
 
-    `on_durable` is called in the event loop with the token of the last durable record. `on_failed`
-    is called if the disk fails; no attempt may be started after that.
+    `on_durable` is called in the event loop with the number (`token`) of the last durable record.
+    `on_failed` is called if the disk fails; no attempt may be started after that.
     """
 
     def __init__(

@@ -17,8 +17,9 @@ from mythjobs.model.output_window import OutputWindow
 from mythjobs.model.progress import PRESETS, ProgressReader
 from mythjobs.process.reaper.output import read_range, stream_path
 
-# Progress scans read the first _HEAD_BYTES of a stream completely, as progress may refer to figures
-# there (ffmpeg's "Duration:"). Of later output they read the last _NEW_BYTES since the last scan.
+# Progress scans read the first _HEAD_BYTES of a stream completely, because a percentage may need a
+# figure there (ffmpeg's "Duration:"). Of later output a scan reads only what is new since the last
+# scan, and of this at most the last _NEW_BYTES.
 _HEAD_BYTES: Final = 64 * 1024
 _NEW_BYTES: Final = 16 * 1024
 # The search for `retry.later` reads only the end of each stream, where programs report the cause of

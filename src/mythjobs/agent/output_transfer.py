@@ -29,8 +29,8 @@ class _OutgoingTransfer:
         self.kept = request.kept
         self.follow = request.follow
         self.credit = codec.TRANSFER_WINDOW_BYTES
-        # False until the reaper reports the current output or the end: the agent does not know the
-        # stream's size before.
+        # True once the reaper has reported the stream's current size or the end of the attempt;
+        # before, the agent cannot tell how much there is to send.
         self.is_size_known = attempt.is_output_complete
         self.is_watching = False
 

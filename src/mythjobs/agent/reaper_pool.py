@@ -195,8 +195,8 @@ class ReaperPool:
         return reaper
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        # Report an internal error as the agent's failure: without this task the reaper's death goes
-        # unnoticed.
+        # Report an internal error in the task as the agent's failure: no other code notices the
+        # reaper's death.
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._handler.failed(error)
 
@@ -216,7 +216,7 @@ class ReaperPool:
                 on_messages = partial(self._handle_messages, reaper)
                 connection = await connect_reaper(reaper.directory, on_messages)
             except OSError:
-                # The reaper is starting or exiting. Try again: the lock of a dead one is free.
+                # The reaper is starting or exiting: try again. Once it is dead, its lock is free.
                 await asyncio.sleep(_RETRY_S)
                 waited_s += _RETRY_S
                 if abs(waited_s - _WARN_AFTER_S) < _RETRY_S / 2:

@@ -162,8 +162,8 @@ class Agent:
             await self._changed.wait()
 
     async def _first_of(self, work: Awaitable[object], event: Awaitable[T]) -> T | None:
-        """Wait for the first of: `event`, the end of `work`, a failure of the agent. Return the
-        result of `event`, or None in the other cases."""
+        """Wait until `event` or `work` is done or the agent has failed, whichever is first. Return
+        the result of `event` if that was first, else None."""
         working = asyncio.ensure_future(work)
         waiting = asyncio.ensure_future(event)
         failed = asyncio.ensure_future(self._wait_until(lambda: self._failure is not None))

@@ -21,7 +21,7 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 _MAX_EVENTS: Final = 256
 _COMPACT_MARGIN: Final = 1024
-# From epoll_ctl(2): no memory, or the user's limit of watches is reached.
+# Errors of epoll_ctl(2) that may pass: no memory, or the user's limit of watches is reached.
 _FULL: Final = (errno.ENOMEM, errno.ENOSPC)
 _POLL_INTERVAL_MS: Final = 20
 # Longest timeout of one epoll_wait(2), which takes at most 2^31 - 1 ms (24 days). The loop waits
@@ -34,7 +34,7 @@ class EventLoop:
     the current iteration began."""
 
     def __init__(self) -> None:
-        """Raises OSError if no descriptor is free."""
+        """Create the loop's descriptors. Raises OSError if none is free."""
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[int, int, list[Callable[[], None]]]] = []
@@ -61,7 +61,8 @@ class EventLoop:
             self._poll_later(fd, callback, events)
 
     def _poll_later(self, fd: int, callback: Callable[[], None], events: int) -> None:
-        """Look at a descriptor now and then, until epoll has room for it."""
+        """Poll a descriptor every _POLL_INTERVAL_MS until epoll accepts it: the user's limit of
+        watches is reached, or memory is lacking."""
         due_ms = machine_now().run_ms + _POLL_INTERVAL_MS
         self.call_at(due_ms, partial(self._poll_unregistered, fd, callback, events))
 
@@ -85,7 +86,7 @@ class EventLoop:
         """Stop watching a descriptor. Must be called before the descriptor is closed: a child that
         has not yet called exec has a copy, so the kernel keeps reporting events of the file."""
         del self._callbacks[fd]
-        # It was never registered if there was no room for it.
+        # Ignore the error for a descriptor that epoll had no room for: it is not registered.
         with contextlib.suppress(OSError):
             self._epoll.unregister(fd)
 

@@ -207,7 +207,8 @@ def read_command_line(pid: int) -> bytes:
 def _read(path: str) -> bytes:
     """Return the file's content; empty if the process is gone or reading is not permitted.
 
-    Raises OSError if descriptors or memory are lacking: the process may well exist.
+    Raises OSError if this process lacks descriptors or memory: an empty result would mean that the
+    process is gone, although it may exist.
     """
     try:
         return use_file(path, os.O_RDONLY, _read_all)

@@ -36,8 +36,8 @@ class RecordLog:
         self._appended: list[bytes] | None = None
         # Lock held while the file is written or replaced.
         self._append_lock = threading.Lock()
-        # Lock held while the file is synced or replaced. A thread that needs both locks takes this
-        # one first.
+        # Lock held while the file is synced or replaced. A thread that needs both locks takes
+        # _sync_lock first, so that two threads cannot deadlock.
         self._sync_lock = threading.Lock()
 
     def append(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Reading files of /proc and cgroups when no descriptor is free: uses one that is held in reserve.
+"""Reserve descriptor: lets this process open files of /proc and cgroups when no descriptor is free.
 
-Without it, a process at its limit of open files could neither find nor end the processes of its
-children.
+Without the reserve, a process at its limit of open files can neither find nor end the processes of
+its children.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC
 
 T = TypeVar("T")
-# Held while the reserve is in use.
+# Lock held while the reserve descriptor is in use.
 _lock = threading.RLock()
 _reserve_fd = -1
 
 
 def is_shortage(error: OSError) -> bool:
-    """Return whether descriptors, memory or processes were lacking, which may pass."""
+    """Return whether the error is a lack of descriptors, memory or processes, which may pass."""
     return error.errno in (*_EXHAUSTED, errno.ENOMEM, errno.EAGAIN)
 
 
 def hold_reserve() -> None:
-    """Open the reserve, unless it is open. Raises OSError."""
+    """Open the reserve descriptor, unless it is open already. Raises OSError."""
     global _reserve_fd
     with _lock:
         if _reserve_fd < 0:
@@ -36,7 +36,8 @@ def hold_reserve() -> None:
 
 
 def use_file(path: str, flags: int, function: Callable[[int], T]) -> T:
-    """Open a file, call `function` with its descriptor, and close it. Raises OSError."""
+    """Open a file, call `function` with its descriptor, and close it. If no descriptor is free, use
+    the reserve. Raises OSError."""
     try:
         fd = os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
@@ -56,7 +57,7 @@ def _use_reserve(path: str, flags: int, function: Callable[[int], T], error: OSE
             raise error
         os.close(_reserve_fd)
         _reserve_fd = -1
-        # Another thread may take the descriptor first; then this open fails.
+        # This fails if another thread has taken the descriptor that was just closed.
         fd = os.open(path, flags | os.O_CLOEXEC)
         try:
             return function(fd)

@@ -1,7 +1,7 @@
-"""Threads whose start fails without memory, where that of threading.Thread waits for ever.
+"""Thread whose start() fails for lack of memory, where threading.Thread.start() blocks for ever.
 
-A new thread without memory for its first frame dies before it runs any Python code, and start()
-waits for that code.
+threading.Thread.start() waits until the new thread has run its first Python code. A new thread that
+has no memory for its first frame dies before that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-# A thread begins within milliseconds, even on a busy machine.
+# Time after which a thread that has not begun counts as failed. A thread normally begins within
+# milliseconds, even on a busy machine.
 _BEGIN_TIMEOUT_S: Final = 5.0
 
 
@@ -26,7 +27,8 @@ class WorkerThread:
         self._has_ended = threading.Lock()
 
     def start(self) -> None:
-        """Raises RuntimeError if the machine lacks threads or memory; `target` then never runs."""
+        """Start the thread. Raises RuntimeError if the machine lacks threads or memory; `target`
+        then never runs."""
         self._has_begun.acquire()
         self._has_ended.acquire()
         _thread.start_new_thread(self._run, ())

@@ -30,14 +30,14 @@ class Phase(IntEnum):
     """Phase of an attempt on its machine. Phases are not stored: a restarted agent derives them
     from the journals of agent and reapers."""
 
-    FOUND = 0  # granted according to the agent's journal; whether it started, no reaper has said
+    FOUND = 0  # granted according to the agent's journal; unknown whether it has started
     WAITING = 1  # ready to start, waits for a slot
     STARTING = 2  # the start was sent to the reaper; the attempt takes a slot
     RUNNING = 3  # its process exists
     ENDED = 4  # its process is gone; its outcome is not yet durable
     REPORTING = 5  # its outcome is durable and is sent to the master until acknowledged
     NEVER_START = 6  # must never start here; the journal record of this is not yet durable
-    RETURNED = 7  # that record is durable; Returned is sent to the master until acknowledged
+    RETURNED = 7  # its never-start record is durable; Returned is sent until acknowledged
     FORGOTTEN = 8  # no longer in the attempt table
 
 
@@ -74,7 +74,7 @@ class AgentAttempt:
     # reaper reports. The process tree is frozen while it has at least one holder.
     freeze_requests: set[str] = field(default_factory=set)
     frozen_by: tuple[str, ...] = ()
-    # Instant on CLOCK_BOOTTIME from which the attempt must not be started any more.
+    # Instant in ms of CLOCK_BOOTTIME after which the attempt must not be started any more.
     start_by_ms: int = 0
     reaper: str = ""
     started_ms: int | None = None

@@ -40,8 +40,8 @@ class AttemptTable:
         self._unsynced_ends: dict[str, deque[tuple[int, AgentAttempt]]] = {}
         # By dead reaper: attempts in its journal that this table still has.
         self._dead_reapers: dict[str, set[Key]] = {}
-        # Unended attempts that have a lease or run windows, and the subset that has a lease.
-        # Dicts with None as values: sets that keep insertion order.
+        # with_terms: unended attempts that have a lease or run windows. with_lease: its subset that
+        # has a lease. Both are used as sets that keep insertion order; the values are None.
         self.with_terms: dict[AgentAttempt, None] = {}
         self.with_lease: dict[AgentAttempt, None] = {}
 

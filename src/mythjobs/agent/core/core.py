@@ -23,12 +23,13 @@ from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import start_deadline_ms
 
-# Reported if somebody deleted the journal: without it, no end of the processes can be proved.
+# Why attempts count as lost if somebody deleted their dead reaper's journal: without its records
+# the agent cannot prove that their processes have ended.
 _NO_JOURNAL: Final = "the reaper died, and its journal is gone"
 
 
 class _SentHeartbeat(NamedTuple):
-    """When a heartbeat was sent (CLOCK_BOOTTIME), and which attempts it reported."""
+    """Send time of a heartbeat (CLOCK_BOOTTIME), and the attempts that it reported."""
 
     sent_ms: int
     reported: frozenset[Key]
@@ -42,7 +43,8 @@ class AgentCore:
         self._table = AttemptTable(base_env, self._turn, self._outbox)
         self._maybe_started: set[Key] = set()
         self._enforcer = LeaseEnforcer(self._table, self._turn)
-        # The last two heartbeats by number. A lease counts from the send of its heartbeat.
+        # The last two heartbeats by number. A renewed lease runs from the time at which the
+        # heartbeat was sent, not from the master's answer.
         self._sent_heartbeats: dict[int, _SentHeartbeat] = {}
         # Number of heartbeats due on this connection since the master last answered one, including
         # those not sent because too many frames are unacknowledged.
@@ -81,8 +83,8 @@ class AgentCore:
     # Events of the link, the connection to the master.
 
     def on_connected(self, jobs: int) -> None:
-        """Reset the state of the connection to the master; all attempts are reported again. `jobs`
-        is the number of jobs that the master lets this machine run at once."""
+        """Begin a new connection to the master: reset the state of the old one, and report all
+        attempts again. `jobs` is how many jobs the master lets this machine run at once."""
         self._turn.connection += 1
         self._durable_grant = self._last_grant = 0
         self._sent_heartbeats.clear()
@@ -126,8 +128,8 @@ class AgentCore:
             frame = msgspec.structs.replace(frame, draining=True)
         if hb is not None:
             held = next(each for each in frame.messages if isinstance(each, m.Heartbeat)).held
-            # The master's answer renews only the attempts in this heartbeat. An attempt granted
-            # meanwhile is not among them: its lease counts from an earlier heartbeat.
+            # Record the attempts in this heartbeat: the master's answer renews only these, not an
+            # attempt that is granted between heartbeat and answer.
             has_leases = bool(self._table.with_lease)
             keys = frozenset((each.job, each.n) for each in held) if has_leases else frozenset()
             self._sent_heartbeats[hb] = _SentHeartbeat(now.steady_ms, keys)

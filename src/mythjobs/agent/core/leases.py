@@ -33,8 +33,8 @@ class LeaseEnforcer:
     def __init__(self, table: AttemptTable, turn: AgentTurn) -> None:
         self._table = table
         self._turn = turn
-        # Wall clock minus CLOCK_BOOTTIME, to detect clock steps; None before the first check. And
-        # when (CLOCK_BOOTTIME) the timed actions of all attempts were last computed.
+        # _clock_offset_ms: wall clock minus CLOCK_BOOTTIME, to detect clock steps; None before the
+        # first check. The next field: CLOCK_BOOTTIME at which all timed actions were last computed.
         self._clock_offset_ms: int | None = None
         self._actions_sent_ms = 0
 
@@ -95,7 +95,7 @@ class LeaseEnforcer:
             self._send(attempt, "freeze", holder=holder, on=on)
 
     def send_freezes(self, attempt: AgentAttempt) -> None:
-        """Send the freeze requests that the master made before the reaper started the attempt."""
+        """Send the reaper the master's freeze requests for an attempt that has just started."""
         for holder in sorted(attempt.freeze_requests - set(attempt.frozen_by)):
             self._send(attempt, "freeze", holder=holder, on=True)
 
@@ -107,7 +107,7 @@ class LeaseEnforcer:
                 self._send_actions(attempt, now)
 
     def check_deadlines(self, now: Now) -> None:
-        """Stop attempts whose lease is about to end, which their reapers do as well, and send timed
+        """Stop attempts whose lease is about to end (their reapers stop them, too), and send timed
         actions again after a step of the wall clock. Called once a second while any attempt has
         a lease or run windows."""
         for attempt in self._table.with_lease:

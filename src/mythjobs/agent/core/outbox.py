@@ -35,7 +35,8 @@ class Outbox:
         self._ended: list[AgentAttempt] = []
         self._frozen: dict[AgentAttempt, None] = {}
         self._progress: dict[AgentAttempt, None] = {}
-        # When each attempt's progress was last sent (CLOCK_BOOTTIME): at most twice a second.
+        # By attempt: CLOCK_BOOTTIME ms at which its progress was last sent. Progress of one attempt
+        # is sent at most twice a second.
         self._progress_sent_ms: dict[AgentAttempt, int] = {}
         self._output_ends: list[m.OutputEnd] = []
 
@@ -149,7 +150,7 @@ class Outbox:
 
     def _add_progress(self, messages: list[m.AgentMessage], now: Now) -> None:
         for each in list(self._progress):
-            # Send the last progress of an attempt without delay: it must precede the end.
+            # Ignore the rate limit for the last progress of an attempt, which must precede its end.
             is_last = each.phase >= Phase.REPORTING
             if is_last or now.steady_ms >= self._progress_due_ms(each):
                 del self._progress[each]

@@ -14,7 +14,7 @@ MACHINE_RESTARTED: Final = "the machine restarted"
 REAPER_DIED: Final = "the reaper died"
 REAPER_HUNG: Final = "the reaper hung and was killed"
 
-# Maximum number of processes left running that the message for users names.
+# Maximum number of left-over processes that are named in the sentence for users.
 _MAX_LEFT: Final = 10
 
 _BY_WINDOW: Final = {"kind": "stopped", "by": BY_WINDOW}

@@ -64,8 +64,8 @@ class StartQueue:
                 return QueuedStart(attempt, START_BY_PASSED)
             hours = attempt.terms.hours
             if hours is not None and self._opens_too_late(hours, attempt.start_by_ms, now):
-                # The master's clock must differ from this machine's, as it granted an attempt whose
-                # windows are closed here. Return the attempt, so that another machine can run it.
+                # Return the attempt, so that another machine can run it. The master granted it
+                # while its run windows are closed here, so the two machines' clocks must differ.
                 return QueuedStart(attempt, _CLOSED_HERE, HOURS_CLOSED)
             if attempt.freeze_requests or (
                 hours is not None
@@ -77,7 +77,7 @@ class StartQueue:
         return None
 
     def requeue_postponed(self) -> None:
-        """Put the entries that pop() passed over back into the queue."""
+        """Put back the entries that pop() removed although their attempts could not start."""
         while self._postponed:
             heapq.heappush(self._heap, self._postponed.pop())
 

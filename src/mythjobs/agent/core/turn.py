@@ -60,8 +60,9 @@ Action = WriteJournal | SendToReaper | ReadNewOutput | ForwardTransfer | DeleteO
 
 
 class PendingSync(NamedTuple):
-    """Never-start marks and last grant number to report to the master once the journal record
-    `token` is durable. The grant number is void on any other connection than `connection`."""
+    """Never-start marks and highest grant number to report to the master once the journal record
+    number `token` is durable. Grant numbers count per connection, so the number is not reported on
+    another connection than `connection`."""
 
     token: int
     never_start: list[AgentAttempt]
@@ -117,8 +118,8 @@ class AgentTurn:
         self._forgotten.append(key)
 
     def take_synced(self, token: int) -> list[PendingSync]:
-        """Remove and return the entries that waited for journal records to become durable, as those
-        up to number `token` now are."""
+        """Remove and return the reports whose journal records have become durable: the records up
+        to number `token`."""
         synced = []
         while self._pending and self._pending[0].token <= token:
             synced.append(self._pending.popleft())

@@ -1,4 +1,4 @@
-"""One cgroup directory in one hierarchy of cgroups: reads and writes its files."""
+"""Directory of one cgroup in one cgroup hierarchy: reads and writes the kernel's files in it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class CgroupDirectory:
     def read(self, name: str) -> str:
         """Return the file's content, or "" if it cannot be read.
 
-        Raises OSError if descriptors or memory are lacking: the cgroup may well have processes.
+        Raises OSError if this process lacks descriptors or memory: "" would mean that the cgroup
+        is gone, although it may have processes.
         """
         try:
             return use_file(self.file_path(name), os.O_RDONLY, _read_all).decode("ascii", "replace")
@@ -98,8 +99,8 @@ class CgroupDirectory:
         return pids
 
     def kill_one_by_one(self) -> None:
-        """Kill each process by its pid, where cgroup.kill is missing: before Linux 5.14, in cgroup
-        v1.
+        """Kill each process by its pid. Used where the file cgroup.kill is missing: before Linux
+        5.14, and in cgroup v1.
 
         A child that a process forks meanwhile survives, unless the cgroup is frozen.
         """

@@ -147,7 +147,7 @@ class ChildCgroup:
         self._event_masks.clear()
         self._extra_fds.clear()
         if self._is_frozen:
-            # Thaw it: a process that joins a frozen cgroup is frozen at once.
+            # Thaw the cgroup before its reuse: a process that joins a frozen cgroup is frozen.
             self.thaw()
         self._release(self)
 

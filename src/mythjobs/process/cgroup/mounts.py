@@ -15,7 +15,8 @@ class CgroupMounts(NamedTuple):
     """Directories of the cgroups that this process is in: `unified` in the v2 hierarchy,
     `controllers` by v1 controller.
 
-    None, or no entry, if a hierarchy is not mounted or its mount does not show the own cgroup.
+    `unified` is None, and `controllers` lacks a controller, if the hierarchy is not mounted or its
+    mount does not show the cgroup of this process.
     """
 
     unified: str | None
@@ -47,7 +48,7 @@ def parse_cgroup_mounts(mountinfo: str, cgroup: str) -> CgroupMounts:
 def read_cgroup_mounts() -> CgroupMounts:
     """Return the cgroup directories of this process; none if /proc cannot be read.
 
-    Raises OSError if descriptors or memory are lacking.
+    Raises OSError if this process lacks descriptors or memory.
     """
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:

@@ -26,8 +26,8 @@ _name_numbers: Final = itertools.count(1)
 def open_cgroup_pool(cgroup_mounts: mounts.CgroupMounts | None = None) -> CgroupPool | None:
     """Return a cgroup pool for this process, or None if the process may not create cgroups.
 
-    First remove the cgroups that dead processes left behind. Raises OSError if descriptors, memory
-    or processes are lacking: a later call may succeed.
+    First remove the cgroups that dead processes left behind. Raises OSError if the machine lacks
+    descriptors, memory or processes: a later call may succeed.
     """
     cgroup_mounts = mounts.read_cgroup_mounts() if cgroup_mounts is None else cgroup_mounts
     if cgroup_mounts.unified is None:
@@ -188,8 +188,8 @@ def remove_stale_cgroups(
 
 
 def _make_name(pid: int) -> str:
-    """Return the name of a pool's directory. It ends with a number: a process may have several
-    pools."""
+    """Return the name of a new pool's directory. A number at its end distinguishes the pools of one
+    process."""
     process = procfs.read_process(pid)
     start_ms = process.start_time_ms if process else 0
     return f"{_PREFIX}{pid}-{start_ms}-{_namespace_id()}.{next(_name_numbers)}"
@@ -211,8 +211,8 @@ def _namespace_id() -> str:
 
 
 def _is_owner_dead(name: str, killed_pid: int) -> bool:
-    """Return whether the owner of a cgroup is dead; False for an owner in other namespaces,
-    where this cannot be determined."""
+    """Return whether the process that owns the pool directory `name` is dead. False for an owner in
+    other namespaces, where this cannot be determined."""
     pid, _, rest = name.removeprefix(_PREFIX).partition("-")
     start_ms, _, namespace_id = rest.partition(".")[0].partition("-")
     if namespace_id != _namespace_id():
@@ -230,7 +230,7 @@ def _has_limits(leaf: ChildCgroup) -> bool:
 
 
 def _remove(leaf: ChildCgroup) -> bool:
-    """Return whether the cgroup is gone; False if it is in use, or if that cannot be read now."""
+    """Remove the cgroup. Return False if it has processes, or if this cannot be read now."""
     try:
         removed = [directory.remove() for directory in leaf.created.values()]
         return leaf.unified.remove() and all(removed)

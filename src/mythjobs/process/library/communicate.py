@@ -19,7 +19,8 @@ class Output(NamedTuple):
 
 
 class Communication:
-    """State of communicate() for one program: after a timeout, the next call continues there."""
+    """State of communicate() for one program, so that a call after a timeout continues where the
+    previous one stopped."""
 
     def __init__(self, streams: CallerStreams) -> None:
         self._streams = streams
@@ -76,8 +77,8 @@ class Communication:
             count = writer.write_now(self._left)
             if count == 0:
                 return
-            # With count None the program reads no more: drop the rest. This is no error, as a
-            # program may need only the beginning of its input.
+            # Remove the bytes that were written. `count` is None if the program has closed its
+            # stdin: drop all input, as a program may need only the beginning.
             self._left = self._left[len(self._left) if count is None else count :]
         writer.close()
 

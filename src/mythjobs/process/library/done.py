@@ -65,12 +65,12 @@ class Done:
 
     @property
     def stdout(self) -> Buffer:
-        """The kept output. Raises ValueError if the stream was not BUFFERED."""
+        """Kept output of the program on stdout. Raises ValueError if stdout was not BUFFERED."""
         return _require_buffer(self._streams.stdout, "stdout")
 
     @property
     def stderr(self) -> Buffer:
-        """The kept output. Raises ValueError if the stream was not BUFFERED."""
+        """Kept output of the program on stderr. Raises ValueError if stderr was not BUFFERED."""
         return _require_buffer(self._streams.stderr, "stderr")
 
     def __repr__(self) -> str:

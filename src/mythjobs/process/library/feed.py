@@ -23,10 +23,12 @@ class InputFeed:
         self._left = memoryview(data)
         os.set_blocking(fd, False)
         if len(data) > _DEFAULT_PIPE_BYTES:
-            # Fewer wake-ups. OSError: the user has too many pipes of this size (pipe(7)).
+            # Enlarge the pipe, for fewer wake-ups. Ignore OSError: the pipes of this user already
+            # have all the memory that the kernel grants (pipe(7)).
             with suppress(OSError):
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(len(data), _LARGE_PIPE_BYTES))
-        # Write now: most input fits into the pipe, and the supervisor's thread has no work then.
+        # Write in the caller's thread first: most input fits into the pipe, and then the
+        # supervisor's thread has nothing to write.
         if self.write():
             self.close()
 

@@ -88,7 +88,8 @@ class StartResources:
             path = b"." if cwd is None else cwd
             self._cwd_fd = self._keep(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
-            # A working directory that this process may not open can still be inherited.
+            # Only an inherited working directory (`cwd` None) need not be opened: the program can
+            # use it even if this process may not open it.
             if cwd is not None or is_shortage(error):
                 name = escape_undecodable(os.fsdecode(cwd or b"."))
                 raise setup_error(error, f"working directory {name}") from None

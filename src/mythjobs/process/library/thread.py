@@ -1,5 +1,5 @@
-"""Supervisor thread of a host program, which uses the library: supervises all children that the
-program starts through MythSystem. There is one per process."""
+"""Supervisor thread in a host program (a program that uses this library): supervises all children
+that the host program starts through MythSystem. A process has at most one."""
 
 from __future__ import annotations
 

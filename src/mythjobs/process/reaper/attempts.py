@@ -25,9 +25,9 @@ from mythjobs.process.supervise.supervisor import Supervisor
 
 
 class ReaperAttempts:
-    """All attempts of a reaper, by (job id, attempt number). `live` has those that have not ended,
-    `unacknowledged` the encoded `ended` messages of those whose end the master has yet to
-    acknowledge."""
+    """All attempts of a reaper, by (job id, attempt number). `live` has the attempts that have not
+    ended. `unacknowledged` has the encoded `ended` messages of ended attempts, until the master
+    acknowledges them."""
 
     def __init__(
         self,

@@ -25,8 +25,8 @@ _RETRY_S: Final = 1.0
 
 
 class _Snapshot(NamedTuple):
-    """Queue entry that replaces all earlier records of the journal by `records`. `is_required` if
-    an fsync has failed, so that the earlier records cannot be made durable."""
+    """Queue entry that replaces all earlier records of the journal by `records`. `is_required` is
+    True if an fsync has failed: only a new file makes the records durable then."""
 
     records: list[str]
     is_required: bool
@@ -110,8 +110,8 @@ class ReaperJournal:
         """If the journal is large, queue a snapshot, so that the next flush removes the records of
         acknowledged attempts.
 
-        `encode_records` returns the live records; if `is_idle`, there are none. If the rewrite
-        fails, the journal is unchanged, and the next one is tried after the journal has grown.
+        `encode_records` returns the records of all other attempts; if `is_idle`, there are none.
+        If the rewrite fails, the journal is unchanged; another is tried after it has grown.
         """
         size = self._file.size_bytes
         if self.is_broken or self._is_compacting:
@@ -128,8 +128,8 @@ class ReaperJournal:
                 self._is_compacting = True
                 self._queue.append(_Snapshot(records, is_required=False))
             else:
-                # More than half of the journal is live. Encoding the records is expensive, so do
-                # not try again until the journal has twice their size.
+                # More than half of the journal is live records: a rewrite saves too little. As
+                # encoding is expensive, do not try again until the journal has twice their size.
                 self._rewrite_above = 2 * live_bytes
 
     def rewrite(self, records: list[str], seq: int) -> None:

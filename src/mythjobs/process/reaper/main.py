@@ -50,7 +50,8 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     reaper.run()
-    # Close the log pipe. Its thread then writes the rest and ends, unless the disk hangs.
+    # Close the log pipe. The log thread then writes what is left in the pipe and ends, unless the
+    # disk hangs.
     os.close(2)
     log_thread.join(_LOG_TIMEOUT_S)
     if os.path.dirname(path) != directory:

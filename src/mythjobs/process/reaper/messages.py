@@ -64,8 +64,8 @@ class LineReader:
         return [message for line in lines for message in self._decode(line)]
 
 
-# Templates of messages and records that every attempt needs: the json module takes four times as
-# long. Each placeholder takes a number or encoded JSON.
+# Templates of messages and records that every attempt needs; encoding with the json module takes
+# four times as long. Each placeholder takes a number or encoded JSON.
 _START_RECORD = '{"start":[%d,%d]}'
 _PID_RECORD = '{"pid":[%d,%d,%d,%d,%d,%d]}'
 _STARTED = '{"type":"started","job":%d,"n":%d,"pid":%d,"at_ms":%d}'

@@ -15,15 +15,16 @@ from mythjobs.model.output_window import OutputWindow
 from mythjobs.process.event_loop import log_exception
 from mythjobs.process.worker_thread import WorkerThread
 
-# Trailer after the ring buffer in its file: the length of the stream at the last write. It is
-# written before the bytes, so that a concurrent reader can tell which bytes were overwritten.
+# Trailer after the ring buffer in its file: the length of the stream after the last write. The
+# trailer is written before the output bytes, so that a concurrent reader can tell which bytes of
+# the ring may be overwritten.
 _RING_TRAILER: Final = struct.Struct("<Q")
 _OPEN_FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def stream_path(directory: str | os.PathLike[str], job: int, n: int, stream: int) -> str:
-    """Return the path of a stream's head file (stream: 1 stdout, 2 stderr). The path of its ring
-    buffer has the suffix `.tail`."""
+    """Return the path of a stream's head file, for attempt number `n` of the job (stream: 1 stdout,
+    2 stderr). The path of the stream's ring buffer file is this path with the suffix `.tail`."""
     return os.path.join(directory, f"{job}.{n}.{stream}")
 
 
@@ -233,7 +234,8 @@ class OutputWriter:
 
     def enqueue(self, sink: OutputSink) -> None:
         if self._thread is None and not self._try_to_start():
-            # Rather wait for the disk than lose output.
+            # No writer thread can be started: write here. To wait for the disk is better than to
+            # lose output.
             self._write(sink)
             return
         self._sinks.put(sink)

@@ -28,8 +28,8 @@ from mythjobs.process.supervise import descendants
 # A reaper without an agent, live attempts and unacknowledged ends exits after this time.
 _IDLE_EXIT_MS: Final = 60_000
 _RETRY_MS: Final = 1000
-# Latest time after which journal records of pids and acknowledgements are written. Those of starts
-# and ends are written sooner.
+# Journal records of pids and acknowledgements are written at most this time after they are queued.
+# Records of starts and ends are written sooner.
 _FLUSH_MS: Final = 10
 # An agent that has sent pings, normally every few seconds, and sends none for this time is
 # disconnected, so that a new agent can connect.
@@ -130,7 +130,7 @@ class Reaper:
             self._journal.request_flush()
 
     def _journal_failed(self) -> None:
-        """Replace a journal whose fsync failed by a new file. Called again while that fails."""
+        """Replace a journal whose fsync failed by a new file. Called again if that fails, too."""
         wait_ms = _RETRY_MS if self._has_rewritten else 0
         self._has_rewritten = True
         self.loop.call_at(self.loop.now.run_ms + wait_ms, self._rewrite_journal)
@@ -202,7 +202,8 @@ class Reaper:
                 case "retire":
                     self._retire()
                 case unknown:
-                    # A newer agent sent it; the agent knows this reaper's version from `hello`.
+                    # Ignore a message type that only newer agents send: the agent knows this
+                    # reaper's version from `hello`, so it does not rely on the message.
                     log(f"ignored a message of unknown type {unknown}")
         except (LookupError, TypeError, ValueError) as error:
             raise ProtocolError(f"{message['type']}: {error!r}") from None

@@ -19,8 +19,8 @@ _MIN_HEAP: Final = 1024
 
 
 class TimedAction(NamedTuple):
-    """Action `kind` at the instant `boot_ms` of CLOCK_BOOTTIME. `by` is the reason of a stop, or
-    the holder of a freeze."""
+    """Action `kind` (stop, freeze or thaw) at the instant `boot_ms` of CLOCK_BOOTTIME. `by` is the
+    reason of a stop, or the holder of a freeze."""
 
     boot_ms: int
     kind: str

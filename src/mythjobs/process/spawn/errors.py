@@ -8,8 +8,8 @@ from mythjobs.model.outcome import NotStarted
 
 
 class CannotStart(Exception):
-    """The program was not started. `errno` is that of the failed system call, or 0 if none
-    failed, as for an invalid argument."""
+    """The program was not started. `errno` is the error number of the failed system call, or 0 if
+    no system call failed, as for an invalid argument."""
 
     def __init__(self, number: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -28,6 +28,6 @@ def setup_error(error: OSError, what: str) -> CannotStart:
 
 
 def escape_undecodable(text: str) -> str:
-    """Return the text with bytes that were not UTF-8 (surrogates in `str`) as backslash escapes, so
-    that it can be encoded."""
+    """Return the text with backslash escapes in place of surrogates, which stand for bytes that are
+    not UTF-8 (PEP 383), so that the text can be encoded."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -35,8 +35,8 @@ _DIRECTORY: Final = Path(__file__).parent
 _COMPILED: Final = _DIRECTORY / "mythjobs-stub"
 # RLIM_INFINITY of the C library: all bits of an rlim_t set.
 _INFINITY: Final = 2**64 - 1
-# The stub writes this once all settings are applied, just before exec. A stub that dies before has
-# not run its program.
+# Byte that the stub writes once all settings are applied, just before exec. If the stub dies
+# without writing it, the program did not run.
 _BEFORE_EXEC: Final = b"."
 _PROBE_TIMEOUT_S: Final = 10.0
 # Descriptions of failed steps for error messages, by the first letter of the step's name in the
@@ -93,7 +93,8 @@ def _spawn_stub(stub: Program, program: Program, spawn_direct: Callable[[Program
         return spawn_direct(stub)
     except CannotStart as error:
         if error.errno == errno.E2BIG:
-            # The arguments and environment are those of the program.
+            # The stub gets the program's arguments and environment. They are too large for exec(2):
+            # report this as a failed exec of the program.
             raise exec_error(errno.E2BIG, program) from None
         raise
 
@@ -203,14 +204,14 @@ def _stub_works(stub: tuple[bytes, ...]) -> bool:
 
 
 def check_can_join(cgroup_file: str) -> None:
-    """Have a process join a cgroup, which is the only way to find out whether it is permitted.
+    """Start a process that joins a cgroup: the only way to find out whether joining is permitted.
 
-    Raises OSError if it cannot.
+    Raises OSError if the process cannot join.
     """
     report = _run_probe(find_stub(), [b"j" + os.fsencode(cgroup_file)])
     number, step = parse_report(report)
     if step != "exec":
-        # Without a report the stub itself could not start, for lack of memory.
+        # `number` is 0 if the stub wrote no report: it could not start, for lack of memory.
         raise OSError(number or errno.ENOMEM, f"cannot join {cgroup_file}")
 
 

@@ -37,7 +37,7 @@ class Vfork:
     """
 
     def __init__(self) -> None:
-        """Raises OSError if descriptors or memory are lacking."""
+        """Create the memfd for exec errors. Raises OSError if descriptors or memory are lacking."""
         self._unused_fd = -1
         self._error_fd: int = os.memfd_create("exec-error", os.MFD_CLOEXEC)
         try:
@@ -190,6 +190,6 @@ def reset_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-# Signals that Python ignores, so that write() fails instead of killing the process. fork_exec
-# resets them in the child (restore_signals).
+# Signals that Python itself ignores, so that write() fails instead of killing the process. They
+# need no reset in this process: fork_exec resets them in the child (restore_signals).
 _IGNORED_BY_PYTHON: Final = {signal.SIGPIPE, signal.SIGXFSZ}

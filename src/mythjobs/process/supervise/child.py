@@ -66,7 +66,8 @@ class Child:
         # The outcome of a child that is being stopped; set when the stop begins.
         self.stop_reason: Outcome | None = None
         self.grace_s = limits.grace_s
-        # Times on CLOCK_MONOTONIC at which SIGTERM was sent and SIGKILL will be; 0 without a stop.
+        # Times on CLOCK_MONOTONIC at which SIGTERM was sent and SIGKILL is to be sent; 0 without a
+        # stop.
         self.term_ms = self.kill_at_ms = 0
         # has_grace_ended: the grace period is over. is_kill_timed: descendants that survived the
         # leader were killed, and a timer limits the wait for their exit.

@@ -17,9 +17,9 @@ from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import Descendants
 from mythjobs.process.supervise.signals import kill_tree
 
-# How long to wait for killed processes to exit, which normally takes microseconds.
+# Time to wait for the exit of killed processes, which normally takes microseconds.
 _KILL_TIMEOUT_MS: Final = 2000
-# After a lack of descriptors or memory.
+# Time after which a cleanup that failed for lack of descriptors or memory is repeated.
 _RETRY_MS: Final = 50
 
 C = TypeVar("C", bound=Child)
@@ -34,7 +34,7 @@ class Cleanup(Generic[C]):
     def __init__(self, loop: EventLoop, reap_leader: Callable[[C], None]) -> None:
         self._loop = loop
         self._reap_leader = reap_leader
-        # Children whose leader has exited but not all of whose descendants, by the leader's pid.
+        # By the leader's pid: children whose leader has exited while descendants still exist.
         self._waiting: dict[int, C] = {}
         self._watched_pids: set[int] = set()
 
@@ -55,7 +55,7 @@ class Cleanup(Generic[C]):
             self._complete(child)
 
     def _try_to_clean_up(self, child: C) -> bool:
-        """Return whether no descendant is left. Raises OSError."""
+        """End the descendants of a child; return True if none is left. Raises OSError."""
         if self.descendants.is_host_subreaper:
             self._reap_orphans()
         survivors = self.descendants.find_survivors(child)
@@ -75,7 +75,7 @@ class Cleanup(Generic[C]):
             self.clean_up(child)
 
     def orphan_exited(self) -> None:
-        """Reap dead orphans and repeat the cleanup of children that wait for one."""
+        """Reap dead orphans, and repeat the cleanup of all children that have descendants left."""
         try:
             self._reap_orphans()
         except OSError:
@@ -89,7 +89,8 @@ class Cleanup(Generic[C]):
         self._reap_leader(child)
 
     def _wait_for(self, child: C, survivors: list[ProcessInfo], has_grace: bool) -> None:
-        """Watch the survivors, and repeat the cleanup whenever one exits: it may leave children."""
+        """Watch the survivors, and repeat the cleanup whenever one exits: it may have left children
+        that were not found before."""
         self._waiting[child.pid] = child
         for process in survivors:
             if process.pid not in self._watched_pids and not self._watch(process.pid):
@@ -104,7 +105,7 @@ class Cleanup(Generic[C]):
 
         Waiting for SIGCHLD is not enough: two pending signals are merged, and the one that remains
         may be delivered to the spawn thread that is parent of the other process, which does not
-        wake the event loop. If no descriptor is free, look again soon.
+        wake the event loop. If no descriptor is free for a pidfd, repeat the cleanup soon.
         """
         try:
             fd = os.pidfd_open(pid)

@@ -106,7 +106,8 @@ class LimitMonitor:
             self._stop_child(child, Breached(limit))
 
     def find_breach(self, child: Child) -> str | None:
-        """Return the limit that the child's cgroup has hit; None if that cannot be read now."""
+        """Return the limit that was hit in the child's cgroup. None if no limit was hit, or if the
+        cgroup's files cannot be read now."""
         with suppress(OSError):
             return child.cgroup.find_breach() if child.cgroup else None
         return None
@@ -133,7 +134,7 @@ class LimitMonitor:
         try:
             sample = usage.read_sample(child)
         except OSError:
-            # Descriptors or memory are lacking.
+            # This process lacks descriptors or memory for reading /proc: try again soon.
             self._schedule_check(child, now_ms + _RETRY_MS)
             return
         if limit := limit_check.find_breach(sample, now_ms):
@@ -173,7 +174,8 @@ class CgroupAllocator:
         if not child.contain and not _needs_cgroup(limits):
             return
         if child.may_outlive_supervisor:
-            # No cgroup: the next supervisor kills all processes in cgroups whose owner is dead.
+            # Assign no cgroup: this program may outlive the supervisor, after whose death another
+            # supervisor kills all processes in its cgroups.
             why = "a program that may leave processes behind gets no cgroup"
             child.unenforced = dict.fromkeys(_cgroup_limits(limits), why)
         elif (cgroup := self._take()) is None:
@@ -188,7 +190,8 @@ class CgroupAllocator:
             raise CannotStart(0, "; ".join(child.unenforced_sentences))
 
     def _take(self) -> ChildCgroup | None:
-        """Raises CannotStart if descriptors, memory or processes are lacking now."""
+        """Return a cgroup of the pool, or None if this machine permits none. Raises CannotStart if
+        the machine lacks descriptors, memory or processes now."""
         try:
             with self._lock:
                 if not self._is_opened:

@@ -57,7 +57,8 @@ def signal_process(process: ProcessInfo, number: int) -> bool:
     try:
         fd = os.pidfd_open(process.pid)
     except OSError as error:
-        # Without a free descriptor, the pid can only be reused between these two calls.
+        # No descriptor is free for a pidfd: signal by pid. The pid could be reused only between the
+        # two calls in this line.
         return is_shortage(error) and _is_same(process) and send_signal(process.pid, number)
     try:
         if not _is_same(process):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 class Now(NamedTuple):
     """One instant on three clocks, in milliseconds.
 
-    wall_ms: UTC since 1970; for calendars, `not_before` and display only.
+    wall_ms: UTC since 1970; for calendars, start times that users set, and display only.
     steady_ms: for leases and timers. CLOCK_BOOTTIME on a machine, so that leases expire during
         suspend; CLOCK_MONOTONIC in the master, so that its own suspend expires no lease.
     run_ms: CLOCK_MONOTONIC; for a job's wall and idle limits, which exclude suspend.

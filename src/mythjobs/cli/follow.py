@@ -73,7 +73,10 @@ class OutputFollower:
             poll_s = min(2 * poll_s, _LAST_POLL_S)
 
     def _has_stopped(self, job: Json) -> bool:
-        """Return whether to stop because the job is held. If not, print once that it is held."""
+        """Return True if the job is held and `until_held` is set.
+
+        If the job is held and `until_held` is not set, print once that it is held.
+        """
         if not is_held(job):
             self._is_held_reported = False
             return False
@@ -114,8 +117,8 @@ class OutputFollower:
         self._write(data)
 
     def _record_failure(self, job: Json, error: Unreachable) -> None:
-        # Raise if the output of an ended job stays unavailable: then the job's machine is
-        # unreachable. An unreachable master is noticed by the next _get_job().
+        # Raise if the output of an ended job stays unavailable, as while the job's machine is
+        # disconnected. If the master is unreachable, the next _get_job() raises.
         now_ms = clock.master_now().steady_ms
         if self._failing_since_ms is None:
             self._failing_since_ms = now_ms

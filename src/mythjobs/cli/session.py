@@ -36,7 +36,7 @@ class Session:
         from mythjobs.client.client import Client
 
         url = os.environ.get("MYTHJOBS_URL")
-        # --state-dir takes precedence over the environment.
+        # The option --state-dir takes precedence over MYTHJOBS_URL.
         if url and self.state_dir is None:
             return Client(locate.parse_url(url, self.root, os.environ))
         return Client(locate.find_socket(self.root))

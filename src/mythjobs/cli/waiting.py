@@ -22,7 +22,7 @@ T = TypeVar("T")
 NOT_ALL_SUCCEEDED: Final = 1
 # Exit code if jobs are held, so that they run only when a user releases them.
 NEEDS_USER: Final = os.EX_NOUSER
-# Maximum number of dependencies that are searched for a held job.
+# Maximum number of direct and indirect dependencies of a job that are searched for a held one.
 _MAX_DEPENDENCIES: Final = 100
 # Interval at which the held jobs of a batch are counted. The batch itself is polled each second.
 _HELD_INTERVAL_MS: Final = 5000
@@ -30,8 +30,8 @@ _HELD_INTERVAL_MS: Final = 5000
 # restart takes 1 to 2 s.
 _RETRY_WINDOW_S: Final = 60.0
 _RETRY_INTERVAL_S: Final = 0.25
-# Maximum time for which the master delays its answer until the job ends: without, and with a
-# progress line to update.
+# Maximum time for which the master delays its answer until the job ends. The short one applies
+# while a progress line must be updated.
 _LONG_POLL_S: Final = 60.0
 _SHORT_POLL_S: Final = 1.0
 
@@ -140,9 +140,11 @@ def wait_for_job(
 
 
 def wait_for_jobs(session: Session, ids: Iterable[int], on_end: Callable[[Json], object]) -> int:
-    """Wait for jobs. Return 0 if all succeeded, 1 if one did not, NEEDS_USER if the rest is held.
+    """Wait for jobs. Return 0 if all succeeded, 1 if one did not.
 
-    on_end: called with each job that has ended, in the given order, then with the held ones.
+    Return NEEDS_USER once all jobs that have not ended are held.
+
+    on_end: called with each job that has ended, then with each job that is held.
     """
     retry, line, code = RetryWindow(session), ProgressLine(), 0
     on_update = _show_progress(line) if line.is_shown else None

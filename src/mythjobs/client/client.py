@@ -28,7 +28,8 @@ class ConnectionLost(Unreachable):
 
 
 class Client:
-    """Client of one master. Each request has its own connection, so none is ever stale."""
+    """Client of one master. Each request has its own connection, because the master may have closed
+    the connection of an earlier request."""
 
     def __init__(self, address: Address) -> None:
         self._address = address

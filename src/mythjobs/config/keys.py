@@ -40,7 +40,10 @@ def load_master_key(state: StateDir) -> Ed25519PrivateKey:
 
 
 def read_master_public_key(state: StateDir) -> str | None:
-    """Return the master's public key (hex), the only one that local agents accept, or None."""
+    """Return the public key (hex) that a master must have for local agents to accept it.
+
+    Return None if the state directory has no such key.
+    """
     try:
         return state.master_pub.read_text(encoding="ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):

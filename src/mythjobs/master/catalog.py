@@ -20,7 +20,7 @@ from mythjobs.store.writes.commands import JobClassRow
 
 
 class JobRequirements(NamedTuple):
-    """Requirements that a submit gives for its job; jobs with equal ones share a job class.
+    """Requirements that a submit gives for its job, in addition to those of the command.
 
     limits: items of a validated [limits] table, as in a command's definition.
     """
@@ -69,7 +69,7 @@ class JobClass:
 class Catalog:
     """Caches job classes and commands, so that each is read from the store and decoded once.
 
-    Cleared when a turn is rolled back, because that turn may have inserted some of them.
+    Cleared when a turn is rolled back, because rows that the turn inserted may be cached.
     """
 
     def __init__(self) -> None:
@@ -188,14 +188,17 @@ def _class_command(
     decode: Callable[[commands.CommandRevision], Command] | None,
 ) -> Command:
     if revision is None:
-        # The command was removed, after all jobs of the class had ended. An unnamed command lets
-        # users still see these jobs.
+        # The command was removed, after all jobs of the class had ended. Return a command without a
+        # name instead of an error, so that queries can still show these jobs.
         return Command("")
     return decode(revision) if decode else decode_command(revision.definition)
 
 
 def decode_command(definition: str) -> Command:
-    """Decode a stored command definition. The built-in command "run" has no argv of its own."""
+    """Decode a stored command definition.
+
+    The built-in command "run" is not a valid definition, as its jobs bring their own argv.
+    """
     table = json.loads(definition)
     if table.get("name") == RUN:
         return Command(RUN, summary=table.get("summary", ""), separate_stderr=True)

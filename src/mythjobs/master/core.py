@@ -1,4 +1,4 @@
-"""Master core: handles a batch of requests and messages in one turn, without network I/O."""
+"""Master core: handles a list of requests and messages in one turn, without network I/O."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from mythjobs.store.writes.commands import ensure_run_command
 class TurnResult:
     """Result of a turn: the new state, and responses and messages to send after the commit.
 
-    responses: by index of the request in the batch.
+    responses: by index of the request in the list that the turn handled.
     """
 
     state: MasterState
@@ -79,7 +79,10 @@ class MasterCore:
         now: Now,
         work: OwnWork = OwnWork.ALL,
     ) -> TurnResult:
-        """Handle a batch in order, then do the master's own work, such as placing jobs.
+        """Handle requests and messages, then do the master's own work, such as placing jobs.
+
+        batch: requests and messages. Those about machines' connections are handled first; within
+        each of the two groups the order is kept.
 
         A request that raises a MythJobsError has changed nothing; the error is its response. After
         any other exception the caller must roll the turn back; set_failed_unit_aside() then tells
@@ -96,7 +99,7 @@ class MasterCore:
     def set_failed_unit_aside(self, error: Exception, now: Now) -> Unit | None:
         """Exclude the unit at which the last turn failed (such as a job class) from later turns.
 
-        Return the unit, or None if it is unknown or was already set aside without effect.
+        Return the unit, or None if it is unknown, or failed although it was already set aside.
         """
         unit = self._failed_unit
         if unit is None or unit in self.state.set_aside:
@@ -160,7 +163,7 @@ class MasterCore:
     ) -> dict[int, Any]:
         """Handle agents' frames, attach requests and detaches in order, then expire leases.
 
-        Return the responses to attach requests, by index in the batch.
+        Return the responses to attach requests, by index in `batch`.
         """
         completions, late = Completions(turn), LateResults(turn)
         frames = agents.FrameHandler(turn, completions, late)
@@ -183,7 +186,7 @@ class MasterCore:
                         )
                     except MythJobsError as error:
                         responses[number] = error
-        # Leases expire after all frames of the batch, as a heartbeat among them may renew a lease.
+        # Expire leases only after all received frames, because a heartbeat may renew a lease.
         lease_expiry.expire_leases(turn, completions, received_ms)
         completions.write()
         late.write()

@@ -46,8 +46,8 @@ class BatchIds(Struct, frozen=True):
 class BatchSlice(Request, frozen=True):
     """Insert the next rows of a batch. The last slice opens the batch: its jobs become visible.
 
-    `ids` is the response to `BeginBatch`. A batch of one slice needs no `BeginBatch`; its `ids`
-    is None. The response is a `BatchIds`.
+    ids: the response to `BeginBatch`; None for a batch with only one slice, which needs no
+    `BeginBatch`. The response to each slice is a `BatchIds`.
     """
 
     ids: BatchIds | None
@@ -163,7 +163,7 @@ class FreezeJobs(Request, frozen=True):
 
 
 class DeleteJobs(Request, frozen=True):
-    """Delete the given jobs, except those that must be kept.
+    """Delete the given jobs, except jobs of an open batch and jobs that an open job depends on.
 
     The response is the number of deleted jobs.
     """

@@ -26,7 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger("mythjobs.master")
 
-# Time from the master's start to the first pass, so that machines reconnect first.
+# Time from the master's start to the first pass; meanwhile the machines reconnect.
 _FIRST_PASS_S: Final = 30.0
 _PASS_S: Final = 600.0
 # Interval of sweeps for unused job classes. It is long because a sweep reads all jobs.
@@ -173,7 +173,7 @@ class RetentionService:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _sweep_classes(self, now_s: float) -> None:
-        """Delete job classes without jobs, of which submits with rare requirements leave many."""
+        """Delete job classes without jobs; each submit with requirements of its own leaves one."""
         if now_s < self._next_sweep_s:
             return
         if await self._store.read(queries.count_classes) < MIN_SWEPT_CLASSES:
@@ -203,7 +203,7 @@ def _parse(table: object) -> r.Retention:
     try:
         return r.read_retention(table or {})
     except DefinitionError:
-        return r.Retention()  # a table that a newer version has written: no limits
+        return r.Retention()  # written by a newer version of mythjobs: apply no limits
 
 
 def _finite(limit: float | None) -> float | None:

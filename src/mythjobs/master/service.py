@@ -305,7 +305,8 @@ class Master:
     def _register_waiter(self, kind: str, number: int) -> Iterator[asyncio.Future[None]]:
         """Yield a future that completes when a job or batch has ended.
 
-        Callers register before they read its state, so that they do not miss an end in between.
+        Callers call this before they read the state of the job or batch, so that they do not miss
+        an end in between.
         """
         waiters = self._waiters.setdefault((kind, number), set())
         future: asyncio.Future[None] = self._loop.create_future()

@@ -198,7 +198,7 @@ class MasterState:
     has_open_dependencies: bool = False
     has_upkeep: bool = True  # table `upkeep`, with work recorded for later turns, may have rows
     next_due_ms: int | None = None  # time (wall clock) at which the next timer fires
-    next_expiry_ms: int | None = None  # time not after the first lease expiry (monotonic)
+    next_expiry_ms: int | None = None  # no lease expires before this time (monotonic)
     deferrals: dict[int, Deferral] = field(default_factory=dict)  # by command id
     set_aside: dict[Unit, SetAside] = field(default_factory=dict)  # the dict is never changed
     problems: tuple[Problem, ...] = ()  # found by load_state(), for the log

@@ -20,8 +20,8 @@ from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import dependencies, events, job_state, jobs, readiness, upkeep
 from mythjobs.store.writes.upkeep import UpkeepKind
 
-# Maximum number of dependencies that one turn resolves, to keep turns short. The rest is recorded
-# as upkeep for later turns.
+# Maximum number of dependencies that one turn resolves, to keep turns short. Dependencies
+# beyond this maximum are recorded as upkeep for later turns.
 MAX_RESOLVED: Final = 250
 
 
@@ -34,12 +34,12 @@ class TurnContext:
     state: MasterState
     catalog: Catalog
     fits: FitCache = field(default_factory=FitCache)
-    # The following four are sent or published after the commit.
+    # `outgoing`, `acks`, `ended` and `held` are sent or published after the commit.
     outgoing: dict[int, list[MasterMessage]] = field(default_factory=dict)  # by connection id
     acks: dict[int, int] = field(default_factory=dict)  # last frame's number by connection id
     ended: list[int] = field(default_factory=list)  # jobs that reached a final state
     held: list[int] = field(default_factory=list)  # jobs that were held in this turn
-    # The following two are collected during the turn and written by flush().
+    # `events` and `changed_subjects` are collected during the turn and handled by flush().
     events: list[events.Event] = field(default_factory=list)
     changed_subjects: set[str] = field(default_factory=set)
     placed: dict[int, str] = field(default_factory=dict)  # leased jobs: machine name by job id
@@ -97,7 +97,7 @@ class TurnContext:
     def record_final(self, states: dict[int, JobState]) -> None:
         """Record jobs that reached a final state, and resolve the dependencies on them.
 
-        Jobs that can never run, because of how these jobs ended, are cancelled.
+        Jobs whose dependencies can therefore never be met are cancelled.
         """
         self.ended.extend(states)
         if states and self.state.has_open_dependencies:
@@ -106,7 +106,7 @@ class TurnContext:
     def resolve_dependents(self, states: dict[int, JobState]) -> None:
         """Resolve dependencies on ended jobs, at most MAX_RESOLVED in a turn.
 
-        The rest is recorded as upkeep for later turns.
+        Dependencies beyond this maximum are recorded as upkeep for later turns.
         """
         # Loop, as dependent jobs that are cancelled have dependents too, in chains of any length.
         while states:
@@ -130,7 +130,7 @@ class TurnContext:
         self.state.has_open_dependencies = dependencies.has_unmet(self.tx)
 
     def flush(self) -> None:
-        """Write the collected events, and refresh which jobs about changed subjects are ready."""
+        """Write the collected events; update which jobs about the changed subjects are ready."""
         if self.changed_subjects:
             self.recheck(readiness.refresh_subjects(self.tx, self.changed_subjects))
             self.changed_subjects.clear()

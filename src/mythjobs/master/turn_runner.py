@@ -21,8 +21,8 @@ from mythjobs.store.transaction import RetryTransaction, Transaction
 
 _log = logging.getLogger("mythjobs.master")
 
-# Maximum number of requests and messages in a turn: enough to share one fsync in a burst, few
-# enough to keep the turn short.
+# Maximum number of requests and messages in a turn: enough for a burst to share one fsync
+# of the commit, few enough to keep the turn short.
 _MAX_BATCH: Final = 256
 _RETRY_MS: Final = 1000
 # Maximum wait for the next timer. A job's start time can be so far away that the operating system
@@ -95,7 +95,7 @@ class TurnRunner:
         self._clock = clock
         self._on_commit = on_commit
         self._on_failure = on_failure
-        self._logged: set[str] = set()  # errors logged since the last good turn
+        self._logged: set[str] = set()  # errors logged since the last successful turn
         self._is_backing_off = False
         self._inbox: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
@@ -132,7 +132,7 @@ class TurnRunner:
             self._on_failure(error)
 
     def _receive(self, arrived: list[Arrival]) -> bool:
-        """Wait for a request or message, or the next timer, then take all that are queued.
+        """Wait for a request, a message or the next timer, then move the queue to `arrived`.
 
         Return False after close().
         """
@@ -161,8 +161,8 @@ class TurnRunner:
     def _process(self, arrived: list[Arrival]) -> None:
         """Handle and remove all arrivals; wait while the store is full or unavailable.
 
-        An internal error never ends this thread: after a restart the master meets the same rows,
-        and the same error.
+        An internal error never ends this thread: a restart of the master does not help, because
+        the same rows cause the same error.
         """
         self._is_backing_off = False
         while True:

@@ -22,7 +22,8 @@ _LABELS: Final = {"queued": "queued", "leased": "starting"}
 
 
 class _JobAction(NamedTuple):
-    """An action on jobs, the job states in which it applies, and those selected by default."""
+    """An action on jobs, the job states in which it applies, and the states that a filter without
+    --state selects."""
 
     name: str
     past: str

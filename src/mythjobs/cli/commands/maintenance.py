@@ -131,8 +131,8 @@ def prune(
 ) -> None:
     """Delete jobs that ended long ago, with their output and history.
 
-    Jobs that an open batch or an open job depends on are kept. The number of jobs is shown for
-    confirmation.
+    Jobs of an open batch, and jobs that an open job depends on, are kept. The number of jobs is
+    shown for confirmation.
     """
     for each in states:
         if JobState(each) not in FINAL:

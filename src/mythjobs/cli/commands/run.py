@@ -47,7 +47,7 @@ LOST: Final = 75
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP; handled as Ctrl-C, but the exit code is that of SIGTERM."""
+    """Raised on SIGTERM or SIGHUP; handled like Ctrl-C, but the exit code is that of SIGTERM."""
 
 
 @command("run", epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})

@@ -44,7 +44,7 @@ def status(session: Session, as_json: bool) -> None:
 
 
 def _describe_retention(kept: dict[str, Any]) -> str:
-    """Return what is kept of ended jobs, and the limits."""
+    """Return a line with the number of ended jobs and the size of their output, and the limits."""
     jobs = "1 ended job" if kept["ended_jobs"] == 1 else f"{kept['ended_jobs']} ended jobs"
     if kept["jobs"] is not None:
         jobs += f" (at most {kept['jobs']} of a command)"

@@ -61,9 +61,10 @@ def read_pieces(
 
 
 def relocate_error(sentence: str, name: str, line_numbers: list[int]) -> str | None:
-    """Replace the number of the sent line in the master's error by that of the file's line.
+    """Return the master's error with the number of a line in the user's file.
 
-    Returns None for an error without line number.
+    The master counts the lines sent, without empty lines and the CSV header. Returns None if the
+    error has no line number.
     """
     found = _LINE_PREFIX.fullmatch(sentence)
     if found is None or not 0 < int(found[1]) <= len(line_numbers):

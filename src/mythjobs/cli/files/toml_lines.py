@@ -13,8 +13,8 @@ _LONG_QUOTES: Final = re.compile("\"\"\"|'''")
 
 
 class _Entry(NamedTuple):
-    """A table header or a key. path: dotted name. block: number, from 1, of its [[table]] among
-    those of the same name."""
+    """A table header or a key in TOML text. path: its dotted name. block: which of several
+    [table] or [[table]] headers of one name it belongs to, from 1; 0 if to none."""
 
     line: int
     path: str

@@ -248,7 +248,8 @@ class Completions:
         again = [each.job_id for each in ends if target(each.event) not in FINAL]
         turn.recheck(readiness.refresh(turn.tx, again))
         if any(each.started_ms is None and target(each.event) not in FINAL for each in ends):
-            # The deadline of such a job may have passed while it was leased.
+            # A leased job is not cancelled at its deadline. Run the timers at once, because a job
+            # that is queued again before it started may have missed its deadline meanwhile.
             turn.state.schedule_turn(turn.now.wall_ms)
 
 

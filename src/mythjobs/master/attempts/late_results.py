@@ -32,7 +32,7 @@ class LateResults:
         self._results.append((machine, message))
 
     def reject(self, machine: Machine, job_id: int, n: int) -> None:
-        """Reject a machine's report about an attempt, and tell the machine to stop the attempt."""
+        """Reject a machine's report about attempt `n` of a job, and have the machine stop it."""
         key = (machine.machine_id, job_id, n)
         if key not in self._rejected:
             self._turn.send(machine, Stale(job_id, n))
@@ -56,9 +56,10 @@ class LateResults:
         self._turn.record_final(final)
 
     def _add_stale_events(self, ended: Mapping[tuple[int, int], late_results.EndedAttempt]) -> None:
-        """Record the rejected attempts that their machines really had, each once.
+        """Add one "stale" event for each rejected attempt that its machine really had.
 
-        A machine that cannot stop an attempt reports it with every heartbeat.
+        Attempts with such an event are skipped, because a machine that cannot stop an attempt
+        reports it with every heartbeat.
         """
         had = {
             (job_id, n): machine
@@ -74,7 +75,7 @@ class LateResults:
     def _apply(
         self, machine: Machine, message: Ended, old: late_results.EndedAttempt
     ) -> JobEvent | None:
-        """Accept a late result and return the job's event, or only record it and return None.
+        """Accept a late result and return the job's event, or reject it and return None.
 
         A late result is accepted only while the job still waits for its next attempt.
         """

@@ -54,7 +54,7 @@ class AttemptHistory(NamedTuple):
 class RetryDecision(NamedTuple):
     """Decision about a job whose attempt has ended: the job's event, and the reason for users.
 
-    losses: number of attempts that were lost in a row, including this one.
+    losses: number of the job's last attempts that were lost in a row.
     failed: 1 if the attempt counts as a failure against the command's [retry] table.
     wait_s: delay before the next attempt; with `defers_command`, before any job of the command.
     """

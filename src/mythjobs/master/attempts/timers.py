@@ -6,8 +6,8 @@ from mythjobs.master.isolation import OwnWork, Unit
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.store.writes import commands, deadlines, readiness
 
-# Maximum number of jobs whose timers fire in one turn, to keep turns short; the next turn
-# handles the rest.
+# Maximum number of jobs whose timers fire in one turn, to keep turns short; the timers of further
+# jobs fire in the next turn.
 _MAX_JOBS = 250
 
 

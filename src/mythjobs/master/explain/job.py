@@ -37,9 +37,9 @@ Record = dict[str, Any]
 
 
 class PlacementView:
-    """Data that decides which job class may run on which machine, as a placement pass would use it.
+    """Input of the placement rules, which decide whether a job class may run on a machine.
 
-    Built for each request that asks why jobs wait."""
+    Built anew for each request that asks why jobs wait."""
 
     def __init__(self, state: MasterState, fits: FitCache, classes: Mapping[int, JobClass]) -> None:
         """classes: job classes of all live attempts, by class id; they tell semaphore usage."""

@@ -35,7 +35,7 @@ _POLICY_REASONS = {"no_machine", *(REASON_CODES[name] for name, _ in POLICY_RULE
 def explain_machine(
     tx: Transaction, state: MasterState, name: str, now: Now
 ) -> responses.WhyMachine:
-    """Return why a machine runs no more jobs, and what keeps each waiting command from it.
+    """Return why a machine runs no more jobs, and which rule keeps each waiting command off.
 
     Raises NoSuchMachine.
     """
@@ -124,7 +124,8 @@ def _summarize(
 def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
     """Return a machine's current state.
 
-    `leased` counts live attempts, `running` started ones. `free` is what the machine reports.
+    leased: number of live attempts. running: number of those that have started. free: number of
+    free slots that the machine reported last.
     """
     rights = machine.rights
     last_frame_ms, skew_ms = machine.last_frame_ms, machine.clock_skew_ms

@@ -27,7 +27,8 @@ def attach_machine(
 ) -> Attached:
     """Bind a connection to the machine whose key the agent has proved to have.
 
-    The master's own machine is enrolled if it is new; `rights` and `jobs` apply only to it.
+    The master's own machine is enrolled if it is new, with `rights` (the commands that it may run).
+    jobs: maximum number of jobs at once on the master's own machine; None: as its policy says.
     Raises NotAllowed for a key that is not enrolled, AlreadyRunning if another agent is connected
     with the same key.
     """
@@ -58,10 +59,10 @@ def attach_machine(
     if zone != machine.zone:
         turn.state.placement.clear_declines(machine.machine_id)
     machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
-    # Grant numbers start again on each connection. Grants of earlier connections get number 0, so
-    # they count as journalled; the first heartbeat lists the attempts that the machine really has.
-    # `frozen_by` is kept until that heartbeat: an attempt that a user had paused may have ended
-    # with the machine's last boot, and its job must then be held.
+    # Grant numbers start again on each connection. 0 marks a grant of an earlier connection, which
+    # cannot arrive any more: the first heartbeat lists it if the machine ever received it.
+    # `frozen_by` is kept until that heartbeat: if the machine has rebooted, the attempt is lost,
+    # and the job must be held if a user had paused it.
     machine.live_attempts = {
         job_id: replace(each, grant_no=0, sent_hours="?", sent_limits="?")
         for job_id, each in machine.live_attempts.items()
@@ -193,7 +194,7 @@ class FrameHandler:
         self._completions.record_never_started(machine, message.job, outcome, closed=closed)
 
     def _handle_heartbeat(self, machine: Machine, beat: m.Heartbeat, seen: int) -> None:
-        """Renew leases of the attempts that a heartbeat lists; resolve live ones it does not list.
+        """Renew leases of the attempts that a heartbeat lists; end or regrant live ones not listed.
 
         seen: number of the last grant that the machine had journalled when it sent the heartbeat.
         """

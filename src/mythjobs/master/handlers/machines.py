@@ -43,7 +43,8 @@ def edit_machine(turn: TurnContext, request: requests.EditMachine) -> dict[str, 
 
 def store_policy(turn: TurnContext, machine: Machine, policy: MachinePolicy) -> None:
     """Store and apply a machine's policy, and tell the machine its maximum number of jobs."""
-    # The `settings` column has all keys but rights and number of jobs, which have own columns.
+    # The column `settings` has the whole policy except rights and number of jobs, which are stored
+    # in columns of their own.
     rest = replace(policy, jobs=None, rights=MachinePolicy().rights)
     table = {name: value for name, value in policy_to_table(rest).items() if name != "allow"}
     text = json.dumps(table, ensure_ascii=False)

@@ -212,7 +212,7 @@ def _check_run(run: AdHocRun) -> None:
 def _dependency_states(
     turn: TurnContext, after: list[Dependency]
 ) -> list[tuple[Dependency, JobState]]:
-    """Return each dependency with the state of the job that it is on.
+    """Return each dependency with the state of the job that must end first.
 
     Raises BadRequest for an unknown job, and for two dependencies on the same job.
     """

@@ -8,8 +8,8 @@ from typing import Final
 
 from mythjobs.clock import master_now
 
-# An event loop that has run for _DRAIN_S without a stall of _STALL_S has read every socket that
-# had input.
+# When the event loop has run for _DRAIN_S without being blocked for _STALL_S at a time, it has read
+# every socket that had input before.
 _DRAIN_S: Final = 0.5
 _STALL_S: Final = 0.25
 
@@ -58,5 +58,6 @@ class LeaseTimer:
         self._draining = None
         due_ms, self._due_ms = self._due_ms, None
         self._tick(read_ms)
-        # Keep a due time that is still to come. Otherwise the turn that handles the tick sets one.
+        # Start the timer again for a due time after `read_ms`. Otherwise disarm it: the turn that
+        # handles this tick sets the next due time.
         self.set_due(due_ms if due_ms is not None and due_ms > read_ms else None)

@@ -113,7 +113,8 @@ class OutputCollector:
         try:
             machines = await self._find_machines([(key.job, key.n) for key in keys])
         except MythJobsError as error:
-            # The store is unavailable. Agents keep their output until it has been fetched.
+            # The store is unavailable: try the offers again later. Until then no output is lost,
+            # because agents keep output until the master has acknowledged it.
             for offer in offers:
                 self._retry_later(offer, error)
             return
@@ -180,7 +181,7 @@ class OutputCollector:
     def _write_and_sync(
         self, work: list[tuple[SpoolTransfer, list[bytes], m.OutputEnd | None]]
     ) -> dict[OutputKey, OSError]:
-        """Write received bytes and make complete files durable; return the errors by output.
+        """Write received bytes and make complete files durable; return errors by output stream.
 
         Runs in the writer thread.
         """
@@ -200,7 +201,8 @@ class OutputCollector:
         try:
             self._spool.commit(complete)
         except OSError as error:
-            # After a failed fsync the content on disk is unknown: fetch all of it again.
+            # After a failed fsync the content on disk is unknown: delete the files, so that their
+            # output is fetched again from its beginning.
             for file in complete:
                 self._spool.discard_partial(file.key)
                 failed[file.key] = error

@@ -64,7 +64,7 @@ class RequestedOutput:
     """Result of OutputReader.read().
 
     dropped: number of bytes of the stream that were not kept; None until the attempt has ended.
-    length: number of bytes in `chunks`; None if they come from a machine.
+    length: number of bytes in `chunks`; None if the chunks are still being sent by a machine.
     """
 
     n: int

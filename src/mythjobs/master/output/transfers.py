@@ -1,4 +1,4 @@
-"""Transfers of output from agents in progress: their numbers, and credit for buffered bytes."""
+"""Transfers of job output from agents to the master: their numbers, and flow control by credit."""
 
 from __future__ import annotations
 

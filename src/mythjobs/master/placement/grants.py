@@ -112,7 +112,7 @@ def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) ->
 
 
 def resend_grants(turn: TurnContext) -> None:
-    """Send again the grants that may have been lost with a connection; attempt numbers stay."""
+    """Repeat the grants that may have been lost with a connection, with the same attempt numbers."""
     for machine_id, job_id in turn.regrants:
         turn.working_on = unit = Unit("grant", job_id)
         if unit in turn.state.set_aside:
@@ -134,7 +134,7 @@ def resend_grants(turn: TurnContext) -> None:
 
 
 def hold_failed_grants(turn: TurnContext) -> None:
-    """Hold queued jobs whose grant the master failed to build, so that a user corrects them."""
+    """Hold queued jobs whose grant the master failed to build, until a user releases them."""
     failed = {unit.number: unit for unit in turn.state.set_aside if unit.kind == "grant"}
     if not failed:
         return

@@ -35,7 +35,9 @@ _FIRST_READ: Final = 8
 
 
 def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
-    """Lease every ready job that can run: then each machine is full, or permits no ready job.
+    """Lease every ready job that can run now.
+
+    Afterwards each machine is full or permits none of the jobs that are still ready.
 
     each_alone: place one job class after the other, so that a class that causes an internal error
     is found.
@@ -63,7 +65,8 @@ def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
     for class_id in class_ids:
         turn.working_on = Unit("class", class_id)
         _place(turn, {class_id})
-        # Write changes, so that the next class reads no job about a subject that was just leased.
+        # Jobs about the subject of a leased job are not ready any more. Update them in the store
+        # before the ready jobs of the next class are read.
         turn.flush()
         cache.invalidate(state.classes_to_recheck)
         state.classes_to_recheck.clear()
@@ -97,7 +100,8 @@ def _place(turn: TurnContext, candidates: set[int]) -> None:
             for job, *_ in choices
             if job.subject is not None and job.job_id in leased
         }
-        # All classes: a job may have been skipped because of the subject of one not leased.
+        # Read the next jobs of all classes again: the walk may have skipped a job because of the
+        # subject of a chosen job that was then not leased.
         cache.invalidate(class_ids)
 
 

@@ -37,7 +37,8 @@ class OutputResponse(ASGIResponse):
         super().__init__(media_type="application/octet-stream", headers=headers)
         self._chunks = reading.chunks
 
-    # Without Content-Length the body is chunked; its last chunk tells that it is complete.
+    # Do not let Litestar set Content-Length to 0. A body without this header is sent in chunks, and
+    # the last chunk tells the client that the body is complete.
     _should_set_content_length = False
 
     async def send_body(self, send: Send, receive: Receive) -> None:  # type: ignore[override]
@@ -52,7 +53,8 @@ class OutputResponse(ASGIResponse):
         if not sending.cancelled() and (error := sending.exception()):
             if not isinstance(error, MythJobsError):
                 raise error
-            # The status is sent already, so only a missing last chunk can tell the client.
+            # The status is sent already, so the client notices the error only by the missing last
+            # chunk.
             log.warning("output response truncated: %s", error.sentence)
 
 

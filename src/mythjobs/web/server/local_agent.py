@@ -76,8 +76,8 @@ class LocalAgent:
             self._pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
-        # Only if the lock is still held does the pidfd refer to its holder: the pid was not reused
-        # before pidfd_open().
+        # If the lock is still held, its holder has not exited, so its pid was not reused before
+        # pidfd_open(), and the pidfd refers to the holder.
         if not self._is_lock_held():
             self._close_pidfd()
             return False

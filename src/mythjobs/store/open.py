@@ -1,4 +1,4 @@
-"""Opens a store: a path names a SQLite file, a URL a PostgreSQL database."""
+"""Opening of a store: a path names a SQLite file, a URL a PostgreSQL database."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _param_name(parameter: BindParameter[Any]) -> str | None:
 
 
 def literal(text: str) -> ColumnElement[str]:
-    """Return an SQL string literal, because SQLite uses no partial index for a parameter.
+    """Return an SQL string literal: for a parameter SQLite does not use a partial index.
 
     Raises ValueError if the text has other characters than letters, digits and underscores.
     """
@@ -71,8 +71,8 @@ class _ListType(NullType):
     is_text = False
 
     def encoder(self, dialect: Dialect) -> Callable[[Sequence[Any]], str]:
-        # Pass a list as one text. psycopg adapts a Python list element by element, which takes
-        # 50 µs per thousand elements, ten times as long.
+        # Pass the list as one text. psycopg converts a Python list element by element, which takes
+        # 50 µs per thousand elements, ten times as long as one text.
         if dialect.name == "sqlite" or self.is_text:
             return json.dumps
         return lambda numbers: "{" + ",".join(map(str, numbers)) + "}"
@@ -243,8 +243,8 @@ class Statement:
         """Prepare a statement from a Core expression.
 
         columns: the columns of an INSERT whose values are passed to run().
-        unique_rows: promise that run_many() never gets two rows of values for the same table row;
-        PostgreSQL then takes all rows in one statement.
+        unique_rows: true if run_many() never gets two rows of values for the same table row; then
+        one PostgreSQL statement takes all rows.
         """
         self._expression = expression
         self._columns = columns
@@ -283,8 +283,9 @@ class Statement:
         return int(cursor.rowcount)
 
     def _run_multi_row(self, tx: Transaction, rows: Sequence[Mapping[str, object]]) -> None:
-        # This takes one round trip and one parameter for any number of rows. psycopg's executemany
-        # in pipeline mode takes 1.2 times as long for one row, and more than twice for 1,000.
+        # Pass all rows as one JSON array to one statement, which takes one round trip; a single
+        # row needs no array. psycopg's executemany in pipeline mode takes 1.2 times as long for
+        # one row, and more than twice as long for 1,000.
         if len(rows) == 1:
             compiled = self._compile(tx.dialect)
             tx.cursor.execute(compiled.sql, compiled.bind(rows[0]))

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# Type of ids. INTEGER in SQLite: only a primary key of that type is an alias of the rowid.
+# Type of ids: BIGINT, but INTEGER in SQLite: only an INTEGER primary key is an alias of the rowid.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -147,11 +147,11 @@ job = Table(
     Column("overlap", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("state", Text, nullable=False),
-    Column("hold", Integer, nullable=False),  # 1: held until a user releases; 2: batch not open
+    Column("hold", Integer, nullable=False),  # 1: until a user releases; 2: batch not opened
     Column("stop_requested", Text),  # user who asked to stop the job
     Column("not_before_ms", BigInteger),  # null once past: setting the clock back has no effect
     Column("deadline_ms", BigInteger),
-    # Sort key by deadline. 0 means no deadline: it sorts last, and takes no space in SQLite.
+    # Sort key by deadline, negative. 0: no deadline, sorts last and takes no space in SQLite.
     Column("deadline_order", BigInteger, nullable=False, server_default="0"),
     Column("unmet", Integer, nullable=False),  # number of dependencies not met yet
     Column("ready_class", Id),  # class_id if the job waits only for a machine; else null
@@ -167,7 +167,8 @@ job = Table(
     Column("failures", Integer, nullable=False, server_default="0"),  # failures that [retry] counts
 )
 
-# Placement reads a class's next jobs from this index, and no other part of the queue.
+# Placement reads the next jobs of a job class from this index, so the cost does not depend on the
+# length of the queue.
 Index(
     "job_ready",
     job.c.ready_class,
@@ -194,7 +195,7 @@ Index(
         "AND not_before_ms IS NULL AND unmet = 0"
     ),
 )
-# For lists of the jobs about one subject.
+# Index for lists of the jobs about one subject.
 Index("job_about", job.c.subject, job.c.job_id, **_where("subject IS NOT NULL"))
 # Two indexes for the live and the ready jobs about a subject: few rows, even in a long queue.
 Index(
@@ -207,15 +208,15 @@ Index(
 )
 Index("job_due", job.c.not_before_ms, **_where("not_before_ms IS NOT NULL"))
 Index("job_deadline", job.c.deadline_ms, **_where("deadline_ms IS NOT NULL AND state = 'queued'"))
-# For statistics of a command: its ended jobs by end time.
+# Index for statistics of a command: the command's ended jobs by end time.
 Index("job_ended", job.c.command_id, job.c.ended_ms, **_where("ended_ms IS NOT NULL"))
-# For lists of jobs by state. Each job is in exactly one of the indexes job_open, job_succeeded,
-# job_failed and job_cancelled; a list for all commands merges the ranges of each command.
+# Indexes for lists of jobs by state. Each job is in exactly one of the indexes job_open,
+# job_succeeded, job_failed and job_cancelled; a list for all commands merges each command's ranges.
 Index("job_open", job.c.command_id, job.c.job_id, **_where("ended_ms IS NULL"))
 for _state in ("succeeded", "failed", "cancelled"):
     Index(f"job_{_state}", job.c.command_id, job.c.job_id, **_where(f"state = '{_state}'"))
 Index("job_held", job.c.job_id, **_where("hold = 1"))
-# Open jobs with so many attempts that retention deletes the oldest (MAX_ATTEMPTS).
+# Index of open jobs with more than MAX_ATTEMPTS attempts, of which retention deletes the oldest.
 Index("job_retried", job.c.job_id, **_where("attempts > 1000 AND ended_ms IS NULL"))
 
 dependency = Table(
@@ -227,7 +228,7 @@ dependency = Table(
     Column("met", Integer, nullable=False),
     PrimaryKeyConstraint("job_id", "on_job_id"),
 )
-# Tells whether any job waits for another job.
+# Index to find out in constant time whether any job waits for another job.
 Index("dependency_unmet", dependency.c.job_id, **_where("met = 0"))
 # Dependencies on a job, the unmet ones first. Met dependencies are needed too, because prune
 # keeps a job while a dependent job has not ended.
@@ -256,7 +257,8 @@ attempt = Table(
 # At most one live attempt per job, enforced by the database.
 Index("attempt_live", attempt.c.job_id, unique=True, **_where("over_ms IS NULL"))
 
-# Kept output of ended attempts, on the master or still on the attempt's machine.
+# Size and age of the kept output of ended attempts. The output itself is in files, on the master or
+# still on the attempt's machine.
 kept_output = Table(
     "kept_output",
     metadata,

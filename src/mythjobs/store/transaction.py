@@ -32,9 +32,9 @@ def redact_password(where: str) -> str:
 class Transaction:
     """One open transaction: the driver's cursor, and counter changes to write before the commit.
 
-    job_count_changes: by (command id, state). batch_count_changes: by (batch id, final state).
-    counters.py writes both once per transaction, and sets `completed_batches` to the ids of the
-    batches whose last job has ended.
+    job_count_changes: changes of the number of jobs by (command id, state). batch_count_changes:
+    by (batch id, final state). counters.py writes both once per transaction, and returns the ids
+    of the batches whose last job has ended, which are stored in `completed_batches`.
     """
 
     __slots__ = (
@@ -107,7 +107,7 @@ class Store(ABC):
         return True
 
     def checkpoint(self) -> None:  # noqa: B027 - PostgreSQL does this by itself
-        """Do the store's own maintenance (say, a WAL checkpoint), after each transaction."""
+        """Do the store's own maintenance (say, a WAL checkpoint); called after each transaction."""
 
     @abstractmethod
     def close(self) -> None: ...

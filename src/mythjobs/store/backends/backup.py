@@ -13,7 +13,8 @@ from mythjobs.store.open import is_url
 def back_up(where: str | Path, target: Path) -> int:
     """Copy the store to a new file; return its size in bytes.
 
-    The copy uses its own connection and blocks no other. The new file appears once it is durable.
+    The copy reads through its own connection and does not block the master. The new file appears
+    only when its content is durable.
     Raises BadRequest, StateNotWritable, StoreFull.
     """
     if is_url(where):

@@ -41,8 +41,8 @@ _FIND_LOCK_HOLDER: Final = (
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text"
 _BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _MIN_VERSION: Final = 130_000  # first with a 64-bit pg_xact_status()
-# Forbid plans that read whole tables. All statements of transactions and requests have an index,
-# but with statistics from an empty queue the planner may prefer to scan it.
+# Forbid plans that read whole tables. Every statement of a transaction or request can use an index,
+# but with statistics from an empty queue the planner may prefer to scan the table.
 _PLANNER_SETTINGS: Final = (
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
 )
@@ -59,8 +59,8 @@ class TimeLimits(NamedTuple):
 
     statement_s: duration of a statement; the server aborts it. long_s: the same for statements
     that read whole tables, as in `mythjobs check`. lock_s: wait for another session's lock.
-    answer_s: wait for an answer of the server. It is longer than statement_s and detects a server
-    that hangs: its kernel still acknowledges packets, so that no TCP timeout ends the connection.
+    answer_s: wait for an answer of the server, longer than statement_s. This limit detects a
+    server process that hangs while its kernel still acknowledges packets: no TCP timeout does.
     commit_check_s: time to find the result of a COMMIT whose answer was lost.
     """
 
@@ -103,13 +103,14 @@ class PostgresStore(Store):
         """Connect, lock the database and migrate it.
 
         Raises ConfigError, StoreUnavailable, and AlreadyRunning if another master uses the
-        database. transaction() raises AlreadyRunning too, if another master has taken it over.
+        database. transaction() also raises AlreadyRunning, if another master has locked the
+        database after this store lost its connection.
         """
         self._url = url
         self._shown_url = redact_password(url)
         self._unsafe = unsafe
         self._limits = limits
-        # Use positional parameters, so that the drivers of both backends take the same tuples.
+        # Use positional parameters, as SQLite does, so that both drivers take the same tuples.
         self._dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
         self._readers: list[Connection] = []
         self._writer: Connection | None = None
@@ -225,8 +226,8 @@ class PostgresStore(Store):
     def _begin(self) -> tuple[Connection, Transaction, str]:
         """Begin a transaction; return its connection, the transaction, and the transaction id.
 
-        The loss of an idle connection is noticed only here, so the first failure is retried on a
-        new connection. Raises StoreUnavailable.
+        The loss of an idle connection is noticed only at its next use, here. So a failure that
+        closed the connection is retried once, on a new one. Raises StoreUnavailable.
         """
         for is_last in (False, True):
             writer = self._ensure_writer()
@@ -296,9 +297,9 @@ class PostgresStore(Store):
     def _resolve_commit(self, transaction_id: str, lost: psycopg.Error) -> None:
         """Find out whether a transaction was committed whose connection was lost at COMMIT.
 
-        Return if it was. Raises StoreUnavailable if the server rolled it back, StoreFailed if the
-        result is not known in time; then the master ends, and the next one reads what was
-        committed.
+        Return if it was committed. Raises StoreUnavailable if the server rolled it back. Raises
+        StoreFailed if the result is not known in time; then the master exits, and after its restart
+        it reads from the store what was committed.
         """
         until = time.monotonic() + self._limits.commit_check_s
         while time.monotonic() < until:
@@ -373,6 +374,6 @@ class PostgresStore(Store):
 
 def _read_status(connection: Connection, transaction_id: str) -> str:
     row = connection.execute("SELECT pg_xact_status(%s::xid8)", (transaction_id,)).fetchone()
-    # NULL means that the transaction is too old for the server to know its status, but this one
-    # began within the last minutes: try again.
+    # The server returns NULL for a transaction too old to have a known status. This transaction
+    # began minutes ago at most, so do not trust NULL: the caller tries again.
     return str(row[0]) if row is not None and row[0] is not None else "in progress"

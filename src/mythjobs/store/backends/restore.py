@@ -58,8 +58,8 @@ def _remove(part: Path) -> None:
 def open_replaced_store(target: Path) -> Iterator[id_recovery.RestoredIds | None]:
     """Yield the ids issued by the store that a restore replaces, or None if they are unknown.
 
-    They are unknown if the store cannot be read, or has a write-ahead log because it was not closed
-    cleanly: SQLite reads a damaged log only up to the damage, without an error.
+    The ids are unknown if the store cannot be read, or has a write-ahead log because it was not
+    closed cleanly: SQLite reads a damaged log only up to the damage, without an error.
     """
     ids, connection = None, None
     try:

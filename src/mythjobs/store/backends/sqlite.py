@@ -21,8 +21,8 @@ from mythjobs.store.migrate import migrate
 from mythjobs.store.transaction import Store, Transaction
 from mythjobs.store.writes import counters
 
-# Size of the write-ahead log from which the writing connection, which alone checkpoints, does so
-# after a transaction.
+# Size of the write-ahead log from which a checkpoint follows a transaction. Only the writing
+# connection runs checkpoints.
 CHECKPOINT_BYTES: Final = 16 * 2**20
 RESERVE_BYTES: Final = 8 * 2**20
 _CHUNK_BYTES: Final = 2**20
@@ -151,8 +151,8 @@ class SqliteStore(Store):
             yield tx
             tx.completed_batches = counters.write_changes(tx)
             writer.execute("COMMIT")
-            # Read the size here, not in checkpoint(), which runs after the event loop's thread was
-            # woken: a system call then gives that thread the interpreter lock for a while.
+            # Read the log's size for checkpoint() here. When checkpoint() runs, the event loop's
+            # thread is awake, and a system call there hands it the interpreter lock for a while.
             self._wal_bytes = self._read_wal_bytes()
             self._check_file_id()
         except BaseException as error:
@@ -163,7 +163,7 @@ class SqliteStore(Store):
             raise
 
     def _check_file_id(self) -> None:
-        """Raise StoreFailed if the database file was deleted: writes then succeed but are lost."""
+        """Raise StoreFailed if the database file was deleted: SQLite still writes, but in vain."""
         if self._read_file_id() != self._file_id:
             self._failure = StoreFailed(
                 f"the store {self._path} was deleted or replaced while in use; nothing of the last "
@@ -217,7 +217,7 @@ class SqliteStore(Store):
     def checkpoint(self, *, least_bytes: int | None = None) -> None:
         """Move the write-ahead log into the database if it has at least `least_bytes` (16 MiB).
 
-        A full disk only delays this, because the log keeps all acknowledged data. Raises
+        A full disk only delays the checkpoint, because the log keeps all acknowledged data. Raises
         StoreFailed.
         """
         wal_bytes = self._wal_bytes
@@ -233,8 +233,8 @@ class SqliteStore(Store):
             except StoreFull:
                 return
             raise
-        # Pages that a reader still needs stay in the log. Then let the log grow by a quarter of
-        # the threshold before the next checkpoint.
+        # If pages stay in the log because a reader still needs them, let the log grow by a
+        # quarter of the threshold before the next checkpoint.
         self._next_checkpoint_bytes = self._checkpoint_bytes
         if pages != moved:
             self._next_checkpoint_bytes = wal_bytes + self._checkpoint_bytes // 4
@@ -266,8 +266,8 @@ def _connect(path: Path) -> sqlite3.Connection:
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
-            # SQLite must truncate the log when it restarts it after a checkpoint, so that the size
-            # of the log tells how much the next checkpoint has to move.
+            # Truncate the log when writing starts again at its beginning after a checkpoint: then
+            # the log's size tells how much the next checkpoint has to move.
             "journal_size_limit = 0",
             "foreign_keys = OFF",
             "temp_store = MEMORY",

@@ -45,8 +45,8 @@ _has_predecessor = exists().where(
     _same_subject,
     other.c.class_id == job.c.class_id,
     _is_free(other),
-    # While a job about the subject is live, jobs that must not overlap are not ready, so that
-    # they do not precede jobs that may overlap.
+    # While a job about the subject is live, a job that must not overlap cannot be ready. So it is
+    # then no predecessor of a job that may overlap.
     or_(other.c.overlap == 1, job.c.overlap == 0, ~_has_live_sibling),
     or_(
         other.c.priority > job.c.priority,
@@ -65,7 +65,8 @@ _unmet_count = (
     .where(dependency.c.job_id == job.c.job_id, dependency.c.met == UNMET)
     .scalar_subquery()
 )
-# Condition that upkeep still has to resolve dependencies on an ended job, as it had many of them.
+# Condition that upkeep still has to resolve dependencies on an ended job: if very many jobs depend
+# on the job, later turns resolve these dependencies in slices.
 _is_being_resolved = exists().where(
     t.upkeep.c.kind == UpkeepKind.RESOLVE.value, t.upkeep.c.last_job_id == dependency.c.on_job_id
 )

@@ -13,7 +13,7 @@ from mythjobs.store.transaction import Transaction
 
 
 class Violation(NamedTuple):
-    """A violated invariant. `job_id` is None if it concerns no single job."""
+    """A violated invariant. `job_id` is None if the violation concerns no single job."""
 
     invariant: str
     job_id: int | None
@@ -46,7 +46,7 @@ class InvariantRule:
         self._find_some = Statement(violations.where(within))
 
     def check(self, tx: Transaction, jobs: Sequence[int] | None) -> list[Violation]:
-        """Return the violations among the given jobs, or with None among all jobs."""
+        """Return the violations that concern the given jobs; with `jobs` None, all violations."""
         if jobs is None:
             rows = self._find_all.run(tx)
         else:

@@ -28,7 +28,8 @@ job, dependency = t.job, t.dependency
 _RULES: Final[tuple[InvariantRule, ...]] = (*job_rules.RULES, *queue_rules.RULES)
 _SLICE_JOBS: Final = 5000
 
-# A change of a job also affects its dependents and the queued jobs about its subject: find these.
+# Find the other jobs that a change of a job affects: its dependents and, with _FIND_SIBLINGS, the
+# queued jobs about its subject.
 _FIND_DEPENDENTS = Statement(
     select(dependency.c.job_id).where(
         in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET
@@ -46,7 +47,7 @@ _FIND_SIBLINGS = Statement(
 def check(tx: Transaction, jobs: Sequence[int] | None = None) -> list[Violation]:
     """Return all violations of invariants in a committed store.
 
-    Before the commit the counters are not written, so they appear to be wrong.
+    Before the commit a transaction has not written its counters yet, so they appear to be wrong.
     jobs: check only these jobs, their dependents and the jobs about their subjects, without the
     counters. This is fast enough to run after each step of a simulation.
     """

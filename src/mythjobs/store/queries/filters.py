@@ -60,14 +60,15 @@ class _Range(NamedTuple):
         first = max(first, self.first)
         lasts = [each for each in (last, self.last) if each is not None]
         query = select(*columns).where(*self.conditions)
-        # Only one lower and one upper bound: of several, SQLite uses only one for the index.
+        # Give only one lower and one upper bound on the job id: if there are several, SQLite uses
+        # only one of them to search the index.
         if first > 0:
             query = query.where(j.job_id >= first)
         if lasts:
             query = query.where(j.job_id <= min(lasts))
         if self.by is not None:
-            # Name the index: without statistics SQLite may choose one of a condition that most
-            # jobs meet.
+            # Name the index: without statistics SQLite may choose another index, for a condition
+            # that most jobs meet.
             query = query.with_hint(t.job, f"INDEXED BY {self.by}", "sqlite")
         return query
 
@@ -91,7 +92,7 @@ def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
     if which.held:
         return [_Range("job_held", conditions)]
     if states and states <= _LIVE:
-        # Only few jobs are live, and an index finds their attempts.
+        # Select live jobs by id: there are only few, and an index finds their attempts.
         return [_Range(None, (j.job_id.in_(_read_live_ids(tx)), *conditions))]
     if which.ended_before_ms is not None:
         states = FINAL.intersection(states or FINAL)
@@ -116,7 +117,7 @@ def _conditions(
     if which.subject is not None:
         yield j.subject == which.subject
     if which.held or which.lost:
-        # SQLite uses a partial index only if the condition is a literal, not a parameter.
+        # Compare with a literal: for a parameter SQLite does not use the partial index.
         yield j.hold == literal_column("1")
     if which.lost:
         yield j.reason_code == literal(LOST_OFTEN)
@@ -142,7 +143,7 @@ def _in_states(states: Collection[JobState]) -> ColumnElement[bool]:
 
 
 def _split_states(states: Collection[JobState]) -> Iterator[tuple[str, Collection[JobState]]]:
-    """Split job states by the index (by command and job id) that contains jobs in them."""
+    """Yield (index, states) for each index by command and job id with jobs in these states."""
     for state in sorted(FINAL.intersection(states)):
         yield f"job_{state}", {state}
     if some := _OPEN.intersection(states):
@@ -256,7 +257,10 @@ def find_last_ids(
     before: int | None,
     limit: int,
 ) -> list[int]:
-    """Return the highest ids of matching jobs below `before`, descending, at most `limit`."""
+    """Return the highest ids of matching jobs below `before`, descending, at most `limit`.
+
+    is_visible: a further condition on the jobs.
+    """
     last = None if before is None else before - 1
     found = []
     for each in _find_ranges(tx, which):
@@ -271,5 +275,5 @@ def find_last_ids(
 
 
 def find_lost_jobs(tx: Transaction) -> list[int]:
-    """Return the ids of jobs that are held because of losses in a row, at most _MAX_LOST."""
+    """Return ids, at most _MAX_LOST, of jobs held because several attempts in a row were lost."""
     return find_ids(tx, JobFilter(lost=True), 0, find_max_id(tx), _MAX_LOST)

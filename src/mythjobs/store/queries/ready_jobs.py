@@ -1,4 +1,7 @@
-"""Queries for the ready jobs of a job class in placement order, read from one index."""
+"""Queries for the ready jobs of a job class in placement order.
+
+They read a range of one index, so their cost does not depend on the length of the queue.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ _READ_POSITION = Statement(
     select(job.c.priority, job.c.deadline_order).where(job.c.job_id == param("job_id"))
 )
 _SAME_PRIORITY = (*_IS_READY, job.c.priority == param("priority"))
-# One SELECT per index range, because for conditions joined by OR the database reads all ready jobs
+# One SELECT per index range, because for a single SELECT with OR the database reads all ready jobs
 # of the class.
 _FIND_AHEAD = Statement(
     union_all(
@@ -56,7 +59,10 @@ _FIND_AHEAD = Statement(
 
 
 def count_ahead(tx: Transaction, class_id: int, job_id: int) -> int:
-    """Return the number of ready jobs of its class ahead of a job, at most 10,000."""
+    """Return the number of ready jobs of class `class_id` that placement tries before a job.
+
+    At most 10,000 jobs are counted.
+    """
     [(priority, deadline)] = _READ_POSITION.run(tx, job_id=job_id)
     rows = _FIND_AHEAD.run(
         tx, class_id=class_id, priority=priority, deadline=deadline, job_id=job_id

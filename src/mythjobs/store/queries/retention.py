@@ -34,7 +34,7 @@ class OldJobs(NamedTuple):
     """A slice of the oldest ended jobs of a command.
 
     deletable: ids of the jobs that may be deleted. attempts: attempts of these jobs that have
-    output. next: where the next slice starts; None after the last slice.
+    output. next: (end time, job id) after which the next slice starts; None: no more slices.
     """
 
     deletable: list[int]
@@ -156,7 +156,10 @@ def find_old_output(
 
 
 def find_first_attempts(tx: Transaction, limit: int) -> list[tuple[int, list[int]]]:
-    """Return open jobs with more than MAX_ATTEMPTS attempts, with the attempt numbers to delete."""
+    """Return (job id, attempt numbers to delete) of open jobs with too many attempts.
+
+    Of such a job the last MAX_ATTEMPTS attempts are kept.
+    """
     found = []
     for job_id, attempts in _FIND_RETRIED.run(tx, limit=limit):
         last_n = attempts - MAX_ATTEMPTS

@@ -64,7 +64,7 @@ def begin_batch(
 ) -> int:
     """Insert a batch; return its id.
 
-    opened_ms: None if the batch is opened later; until then its jobs are invisible.
+    opened_ms: None if the batch is opened later; its jobs are invisible before it is opened.
     """
     batch_id = int(_FIND_NEXT_ID.run(tx)[0][0])
     _INSERT.run(
@@ -85,7 +85,10 @@ def begin_batch(
 def open_batch(
     tx: Transaction, batch_id: int, first: int, last: int, *, held: bool, at_ms: int
 ) -> None:
-    """Make a batch visible, and record the upkeep by which later turns ready or hold its jobs."""
+    """Make a batch visible, and record upkeep: later turns make its jobs ready, or hold them.
+
+    first, last: ids of the batch's first and last job.
+    """
     _SET_OPENED.run(tx, batch_id=batch_id, at_ms=at_ms)
     upkeep.add(tx, UpkeepKind.OPEN_HELD if held else UpkeepKind.OPEN, first, last)
 
@@ -97,7 +100,10 @@ def is_open(tx: Transaction, batch_id: int) -> bool:
 
 
 def drop_unopened(tx: Transaction, batch_id: int | None = None) -> None:
-    """Record the upkeep that deletes incomplete batches: one, or (at the master's start) all."""
+    """Record the upkeep that deletes batches whose last slice of jobs is not stored.
+
+    batch_id: delete only this batch; None, at the master's start, deletes all such batches.
+    """
     dropped = {each.last_job_id for each in upkeep.read_all(tx) if each.kind == UpkeepKind.DROP}
     for unopened_id, first, jobs in _FIND_UNOPENED.run(tx):
         last = first + jobs - 1
@@ -106,7 +112,7 @@ def drop_unopened(tx: Transaction, batch_id: int | None = None) -> None:
 
 
 def drop_slice(tx: Transaction, work: Upkeep, limit: int) -> None:
-    """Delete the next `limit` jobs of an incomplete batch; with the last job, delete the batch."""
+    """Delete the next `limit` jobs of a batch that was never opened; at last, the batch itself."""
     last = min(work.next_job_id + limit - 1, work.last_job_id)
     for command_id, state in _DELETE_JOBS.run(tx, first=work.next_job_id, last=last):
         tx.job_count_changes[command_id, state] -= 1
@@ -116,7 +122,11 @@ def drop_slice(tx: Transaction, work: Upkeep, limit: int) -> None:
 
 
 def open_slice(tx: Transaction, work: Upkeep, limit: int) -> list[tuple[int, str | None]]:
-    """Open the next `limit` jobs of a batch; return the distinct (class id, subject) of them."""
+    """Make the next `limit` jobs of an opened batch ready, or hold them.
+
+    Return the distinct (class id, subject) of these jobs. The caller must refresh the readiness of
+    jobs with a subject.
+    """
     first, last = work.next_job_id, min(work.next_job_id + limit - 1, work.last_job_id)
     statement = _MAKE_HELD if work.kind == UpkeepKind.OPEN_HELD else _MAKE_READY
     statement.run(tx, first=first, last=last)

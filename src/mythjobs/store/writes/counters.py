@@ -1,6 +1,6 @@
 """Counters of jobs by command and state, and of batches' ended jobs.
 
-A transaction writes them once, at its commit.
+A transaction writes the counters once, at its commit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _ADD = Statement(
     unique_rows=True,
 )
 _INSERT = Statement(insert(t.tally), t.tally.c.keys())
-# Statement for each final state that adds to a batch's number of jobs in that state, and returns
-# the number of its jobs that have not ended.
+# For each final state, the statement that adds to a batch's number of jobs in that state, and
+# returns the number of the batch's jobs that have not ended.
 _ADD_ENDED = {
     state: Statement(
         update(t.batch)

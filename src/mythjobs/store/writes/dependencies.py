@@ -23,7 +23,8 @@ _FIND_DEPENDENTS = Statement(
     .where(in_list(dependency.c.on_job_id, "job_ids"), dependency.c.met == UNMET)
     .limit(param("limit"))
 )
-# Look up each ended job in an index: a job may have many dependents.
+# Find the ended jobs (rows of one id) that have an unmet dependent, by one index look-up for each
+# ended job: a job may have very many dependents.
 _ended = json_rows("ended")
 _FIND_UNRESOLVED = Statement(
     select(
@@ -65,7 +66,7 @@ ACCEPTED_STATES: Final[Mapping[str, frozenset[JobState]]] = {
 
 
 def accepts(when: str, state: JobState) -> bool:
-    """Return whether the final state of a job meets a dependency on it of kind `when`."""
+    """Return whether a job's final state meets a dependency on it; `when`: ok, any or failure."""
     return state in ACCEPTED_STATES[when]
 
 

@@ -20,8 +20,8 @@ from mythjobs.store.writes.batches import HOLD_UNOPENED
 
 job, attempt = t.job, t.attempt
 
-# Numbers of job ids and of attempt numbers to skip if the store that was replaced by the backup
-# is lost, so that the last issued ones are unknown.
+# Job ids, and attempt numbers of each queued job, to skip if the store that the backup replaces
+# cannot be read: then it is unknown which of them were issued after the backup.
 JOB_IDS_SKIPPED: Final = 1_000_000
 ATTEMPTS_SKIPPED: Final = 1000
 _SLICE_JOBS: Final = 5000

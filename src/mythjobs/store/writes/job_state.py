@@ -20,7 +20,7 @@ job, attempt = t.job, t.attempt
 
 
 class Placement(NamedTuple):
-    """Machine chosen for a job, and terms of the lease. With `lease_s` None it never expires."""
+    """Machine chosen for a job, and terms of the lease; `lease_s` None: never expires."""
 
     job_id: int
     machine_id: int

@@ -18,7 +18,8 @@ job, attempt = t.job, t.attempt
 
 # Prefix of the evidence of an attempt's end that was presumed, not observed.
 PRESUMED: Final = "presumed"
-# Evidence of an end that was presumed at first and reported later: accepted, or rejected.
+# Evidence of an end that the master presumed and the machine reported later: the report was
+# accepted, or rejected.
 ACCEPTED_LATE: Final = "observed late"
 TOO_LATE: Final = "presumed, and told too late"
 

@@ -20,8 +20,8 @@ dependent = job.alias("dependent")
 SLICE_JOBS: Final = 500
 
 _FINAL = [literal(state) for state in sorted(FINAL)]
-# Condition that a job may be deleted. A batch's jobs may be deleted once all of them have ended, a
-# job on which other jobs depend once these jobs have ended.
+# Condition that a job may be deleted. A job must have ended; if it is part of a batch, all jobs of
+# the batch must have ended too, and so must all jobs that depend on it.
 IS_DELETABLE = and_(
     job.c.state.in_(_FINAL),
     or_(

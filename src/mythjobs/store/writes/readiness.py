@@ -1,7 +1,7 @@
 """Job readiness: maintains `job.ready_class`, which is set while a job waits only for a machine.
 
-Jobs about the same subject (for example a file) run one after another, so only the first of them
-in each job class is ready.
+Jobs about the same subject (say, a file) run one after another, unless all of them allow overlap.
+Of the jobs of one job class about one subject, only the first is ready.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ job = t.job
 def _is_free(row: Any) -> ColumnElement[bool]:
     """Return the condition that a job waits for nothing but its subject and a machine.
 
-    It must agree with find_job_wait() in scheduler/blocked.py. Values are literals, because SQLite
-    uses a partial index only for literals.
+    The condition must agree with find_job_wait() in scheduler/blocked.py. Values are literals,
+    because SQLite uses a partial index only for literals.
     """
     return and_(
         row.c.state == literal(JobState.QUEUED),
@@ -59,9 +59,9 @@ _READ_LIVE = Statement(
 _CLEAR_READY = Statement(
     update(job).where(*_ABOUT_SUBJECTS, job.c.ready_class.is_not(None)).values(ready_class=None)
 )
-# For each (subject, class id): find the first job about the subject in the next class that waits
-# only for its subject and a machine. Each takes one index look-up, because a subject may have a
-# million jobs.
+# For each position (subject, class id), find the first job that waits only for its subject and a
+# machine, among the jobs about the subject in classes with higher ids. This takes one index look-up
+# for each position, because a subject may have a million jobs.
 _positions = json_rows("positions")
 _candidate = job.alias("candidate")
 _FIND_FIRST = Statement(
@@ -136,7 +136,8 @@ def refresh(tx: Transaction, job_ids: Sequence[int]) -> set[int]:
 def refresh_subjects(tx: Transaction, subjects: Iterable[str]) -> set[int]:
     """Make ready, for each subject, the first job of each class that may run beside live jobs.
 
-    One job per class and subject, so that one transaction never leases two jobs about one subject.
+    The other jobs of the class stay unready. The first jobs of several classes may be ready at the
+    same time; PlacementWalk leases only one of them, unless all of them may overlap.
     Return the ids of the classes whose jobs are ready now. The number of statements depends on the
     number of classes, not of subjects.
     """
@@ -165,7 +166,7 @@ def refresh_subjects(tx: Transaction, subjects: Iterable[str]) -> set[int]:
 def clear_due(tx: Transaction, at_ms: int, limit: int = 1000) -> list[int]:
     """Clear `not_before_ms` of up to `limit` jobs whose start time has come; return their ids.
 
-    It is cleared so that such a job does not wait again if the clock is set back.
+    The column is cleared so that such a job does not wait again if the clock is set back.
     """
     return [row[0] for row in _CLEAR_DUE.run(tx, at_ms=at_ms, limit=limit)]
 

@@ -1,4 +1,4 @@
-"""Upkeep: pending work on many rows, recorded with its cause and done in slices by later turns."""
+"""Upkeep: pending work on many rows, recorded by one turn and done in slices by later turns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ upkeep = t.upkeep
 class UpkeepKind(StrEnum):
     OPEN = "open"  # make the jobs of an opened batch ready
     OPEN_HELD = "open_held"  # hold the jobs of an opened batch
-    DROP = "drop"  # delete an unopened batch with its jobs
+    DROP = "drop"  # delete a batch that was never opened, with its jobs
     RESOLVE = "resolve"  # resolve the dependencies on an ended job, `last_job_id`
 
 

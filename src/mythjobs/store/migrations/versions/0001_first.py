@@ -10,8 +10,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-# Type of ids. It is INTEGER in SQLite, which makes only a primary key of that type an alias of the
-# rowid.
+# Type of ids: BIGINT, but INTEGER in SQLite, because there only an INTEGER primary key is an alias
+# of the rowid.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 

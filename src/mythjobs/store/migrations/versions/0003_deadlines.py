@@ -27,7 +27,7 @@ def upgrade() -> None:
 
 
 def _index(name: str, first: list[str], where: str) -> None:
-    """Replace an index on jobs by one that has the deadline between priority and age."""
+    """Replace an index on jobs by one that orders by priority, then deadline, then age."""
     op.drop_index(name, "job")
     only = sa.text(where)
     columns: list[str | sa.ColumnElement[object]] = [

@@ -1,4 +1,4 @@
-"""Add tables of kept output, for its limits, and an index of jobs with very many attempts."""
+"""Add tables of kept output, for retention limits, and an index of jobs with many attempts."""
 
 from __future__ import annotations
 

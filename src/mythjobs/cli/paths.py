@@ -10,7 +10,7 @@ from mythjobs.errors import BadRequest
 def absolute_path(path: str, directory: str) -> str:
     """Return the absolute path; an empty path is returned unchanged.
 
-    `..` is kept, because after a symbolic link it is not the textual parent.
+    `..` is kept, because after a symbolic link it means the parent of the link's target.
     """
     if not path:
         return path

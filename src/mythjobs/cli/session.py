@@ -18,7 +18,7 @@ Sections = Mapping[str, Mapping[str, str]]
 
 
 class Session:
-    """State of one invocation: the state directory to use, and clients of its master."""
+    """State of one run of the command line: the state directory to use, clients of its master."""
 
     def __init__(self) -> None:
         self.state_dir: str | None = None

@@ -178,7 +178,7 @@ def wait_for_jobs(session: Session, ids: Iterable[int], on_end: Callable[[Json],
 def wait_for_batch(session: Session, batch: int) -> tuple[Json, int]:
     """Wait until all jobs of a batch have ended. Return (batch, exit code).
 
-    Also returns, with code NEEDS_USER, if all jobs that have not ended are held.
+    Return earlier, with exit code NEEDS_USER, if all jobs that have not ended are held.
     """
     retry, line = RetryWindow(session), ProgressLine()
     wait_s, counted_ms = 0.0, -_HELD_INTERVAL_MS

@@ -34,6 +34,6 @@ def semaphore_path(name: str) -> str:
 
 
 def _is_not_routable(name: str) -> bool:
-    # A slash or an empty name: the server decodes %2F before routing, and ignores an empty
-    # segment, so the request would reach another route.
+    # With such a name the request reaches another route, because the server decodes %2F to a
+    # slash before routing and ignores an empty segment.
     return not name or "/" in name

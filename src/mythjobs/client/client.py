@@ -117,8 +117,8 @@ class Client:
             family = socket.AF_INET6
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            # Connect without a timeout. On a socket with one, which is non-blocking, connect(2)
-            # fails at once while the listener's backlog is full.
+            # Connect before a timeout is set. A timeout makes the socket non-blocking, and then
+            # connect(2) fails at once while the listener's backlog is full.
             sock.connect(address.socket or (address.host, address.port))
         except PermissionError:
             sock.close()
@@ -183,7 +183,10 @@ def _encode(body: Json) -> bytes:
 
 
 def _parse_error(status: int, data: bytes) -> MythJobsError:
-    """Return the error of a response, in the class that the master raised, for its exit code."""
+    """Return an error response as the exception class that the master raised.
+
+    The class determines the exit code of the command line.
+    """
     try:
         body = json.loads(data)
         code, sentence = body["code"], body["message"]

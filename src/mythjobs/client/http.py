@@ -1,7 +1,7 @@
 """HTTP/1.1 client on a connected socket: one request and response, each possibly chunked.
 
 http.client is not used: it imports email, urllib and ssl, which takes longer than the start of
-the interpreter. The target for `mythjobs status` is six interpreter starts in total.
+the interpreter. `mythjobs status` must not take longer than six interpreter starts.
 """
 
 from __future__ import annotations

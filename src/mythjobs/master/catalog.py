@@ -132,7 +132,7 @@ class Catalog:
         return found
 
     def class_id_for(self, tx: Transaction, class_id: int, submitter: str) -> int | None:
-        """Return the id of the class with the same requirements for another submitter.
+        """Return the id of the class that differs from `class_id` only in its submitter.
 
         Return None if the command was removed.
         """

@@ -9,7 +9,8 @@ from typing import NamedTuple
 class OwnWork(Flag):
     """Kinds of work that a turn does besides requests and messages.
 
-    After an error each kind can run in a turn of its own, so that one does not stop the others.
+    After an error each kind can run in a turn of its own, so that a kind that fails does
+    not stop the others.
     """
 
     NONE = 0

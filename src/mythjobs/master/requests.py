@@ -181,7 +181,7 @@ class DiscardOutput(Request, frozen=True):
 
 
 class DeleteAttempts(Request, frozen=True):
-    """Delete the attempts of an open job up to number `last_n`."""
+    """Delete the attempts 1 to `last_n` of a job that has not ended."""
 
     job: int
     last_n: int

@@ -33,7 +33,7 @@ _PASS_S: Final = 600.0
 _CLASS_SWEEP_S: Final = 86_400.0
 # Minimum number of job classes for a sweep; fewer classes need no cleanup.
 MIN_SWEPT_CLASSES: Final = 1000
-# Pause between slices, so that a long pass leaves disk time for other work.
+# Pause between two deletions (slices), so that a long pass leaves disk time for other work.
 _PAUSE_S: Final = 0.01
 _START: Final = (-1, -1)
 
@@ -173,7 +173,7 @@ class RetentionService:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _sweep_classes(self, now_s: float) -> None:
-        """Delete job classes without jobs; each submit with requirements of its own leaves one."""
+        """Delete job classes that have no jobs any more, because all their jobs were deleted."""
         if now_s < self._next_sweep_s:
             return
         if await self._store.read(queries.count_classes) < MIN_SWEPT_CLASSES:

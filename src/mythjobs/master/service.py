@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 # Time after the master's start during which requests may wait for the local agent to connect.
 _LOCAL_AGENT_STARTS_S: Final = 10.0
-# Requests that wait for the local agent, because their response tells if no machine is connected.
+# Requests that wait for the local agent, because their response says if no machine is connected.
 _EXPLAINED: Final = (requests.SubmitJob, requests.DefineCommand)
 
 
@@ -83,7 +83,7 @@ class Master:
         store: path or URL, by default the file in the state directory.
         local_agent_wait_s: maximum time for which a request waits for the agent that is started
         together with the master, before its response says that no machine is connected.
-        retention: limits of the queue.
+        retention: limits for ended jobs and output of the whole queue.
         """
         self.state_dir = state_dir
         self.store = redact_password(str(store or state_dir.store))

@@ -36,7 +36,7 @@ class TurnContext:
     fits: FitCache = field(default_factory=FitCache)
     # `outgoing`, `acks`, `ended` and `held` are sent or published after the commit.
     outgoing: dict[int, list[MasterMessage]] = field(default_factory=dict)  # by connection id
-    acks: dict[int, int] = field(default_factory=dict)  # last frame's number by connection id
+    acks: dict[int, int] = field(default_factory=dict)  # number of last frame by connection id
     ended: list[int] = field(default_factory=list)  # jobs that reached a final state
     held: list[int] = field(default_factory=list)  # jobs that were held in this turn
     # `events` and `changed_subjects` are collected during the turn and handled by flush().

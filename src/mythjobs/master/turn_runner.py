@@ -25,8 +25,8 @@ _log = logging.getLogger("mythjobs.master")
 # of the commit, few enough to keep the turn short.
 _MAX_BATCH: Final = 256
 _RETRY_MS: Final = 1000
-# Maximum wait for the next timer. A job's start time can be so far away that the operating system
-# rejects it as a timeout.
+# Maximum time to wait for the next timer, then wait again. A job's start time can be so far away
+# that queue.get() rejects the whole time as a timeout.
 _MAX_WAIT_S: Final = 3600.0
 
 # Errors of the store. The master stops after StoreFailed and AlreadyRunning; after the other
@@ -314,7 +314,7 @@ class TurnRunner:
         """
         connection, frame = received.connection, received.frame
         for number, message in enumerate(frame.messages, 1):
-            # Acknowledge the frame only with its last message.
+            # Acknowledge the frame after its last message; before that, only the frame before it.
             no = frame.no if number == len(frame.messages) else frame.no - 1
             part = AgentFrame(no, frame.seen, frame.room, [message], frame.draining)
             try:

@@ -41,8 +41,8 @@ _IO_CLASSES: Final = IO_CLASSES[1:]
 TIMED_OUT: Final = 124
 NOT_STARTED: Final = 125
 STOPPED: Final = 128 + signal.SIGTERM
-# The program's end was not observed, or its machine ended it without a user's request. Another run
-# may succeed (EX_TEMPFAIL).
+# EX_TEMPFAIL, as another run may succeed: the program's end was not observed, or its machine ended
+# it without a user's request.
 LOST: Final = 75
 
 

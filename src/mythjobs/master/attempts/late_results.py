@@ -49,7 +49,7 @@ class LateResults:
         for machine, message in self._results:
             found = ended.get((message.job, message.n))
             if found is None or found.machine_id != machine.machine_id or not found.is_unobserved:
-                continue  # repeated report: the acknowledgement of its frame is answer enough
+                continue  # repeated report: acknowledging its frame is enough
             event = self._apply(machine, message, found)
             if event is not None and target(event) in FINAL:
                 final[message.job] = target(event)

@@ -39,6 +39,7 @@ _MAX_SHORTAGE_DELAY_S: Final = 600.0
 class AttemptHistory(NamedTuple):
     """Facts about an attempt and its job that a retry decision depends on.
 
+    n: attempt number.
     starts_once: the job must not start again after its attempt was lost or stopped.
     """
 
@@ -125,7 +126,7 @@ def hold_paused(decision: RetryDecision) -> RetryDecision:
 def hold_failed(description: str, error: str) -> RetryDecision:
     """Return the decision to hold a job whose end the master failed to process.
 
-    Running the job again could repeat work that it has done.
+    The job is not run again, because that could repeat work that the attempt has done.
     """
     reason = (
         f"held, as the master failed to process its end ({error}); {description}; "

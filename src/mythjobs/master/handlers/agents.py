@@ -18,7 +18,7 @@ from mythjobs.store.writes import machines
 
 _MAX_COMMENT = 1000
 _MAX_ZONE = 100
-# A program that expects to run longer is taken to expect this.
+# Maximum of the time that a program reports to need until its end; a longer time is cut to this.
 _MAX_ETA_S = 10 * 365 * 86_400
 
 

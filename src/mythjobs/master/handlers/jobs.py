@@ -62,7 +62,8 @@ def _final_error(flags: jobs.JobFlags) -> str:
 
 
 def cancel_jobs(turn: TurnContext, request: requests.CancelJobs) -> list[JobActionResult]:
-    """Cancel queued jobs at once. Ask machines to stop live jobs; their end cancels them."""
+    """Cancel queued jobs at once. Ask machines to stop live jobs, which are cancelled when
+    they have ended."""
 
     def act(chosen: list[jobs.JobFlags]) -> list[str]:
         queued = [each.job_id for each in chosen if each.state == JobState.QUEUED]

@@ -21,7 +21,7 @@ class FitCache:
     """
 
     def __init__(self) -> None:
-        self._snapshots: dict[int, tuple[object, ...]] = {}  # by machine id
+        self._snapshots: dict[int, tuple[object, ...]] = {}  # policies, by machine id
         self._fits: dict[int, dict[int, MachineFit]] = {}  # by machine id, then class id
         self.windows = WindowStateCache()
 

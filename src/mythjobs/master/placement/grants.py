@@ -1,4 +1,4 @@
-"""Grants: leases the jobs that placement has chosen, and sends them to their machines."""
+"""Grants: leases the jobs that placement has chosen, and sends the grants to the machines."""
 
 from __future__ import annotations
 
@@ -112,11 +112,11 @@ def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) ->
 
 
 def resend_grants(turn: TurnContext) -> None:
-    """Repeat the grants that may have been lost with a connection, with the same attempt numbers."""
+    """Repeat, with the same attempt numbers, grants that may have been lost with a connection."""
     for machine_id, job_id in turn.regrants:
         turn.working_on = unit = Unit("grant", job_id)
         if unit in turn.state.set_aside:
-            continue  # building the grant failed before; the next heartbeat requeues the job
+            continue  # building it failed before; the job is requeued at the next heartbeat
         machine = turn.state.machines[machine_id]
         live = machine.live_attempts.get(job_id)
         row = jobs.read_submission(turn.tx, job_id)

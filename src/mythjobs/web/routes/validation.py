@@ -10,7 +10,8 @@ from mythjobs.model.units import MAX_WALL_MS
 from mythjobs.protocol.requests import JobIds, Submit
 
 MAX_WAIT_S: Final = 60.0
-# Largest id that the store can hold (signed 64-bit). A larger one is answered as unknown.
+# Largest id that the store can hold (signed 64-bit). A larger id is treated as one that
+# does not exist.
 _MAX_ID: Final = 2**63 - 1
 
 

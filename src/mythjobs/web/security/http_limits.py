@@ -67,7 +67,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._reject(400, msg)
 
     def _reject(self, status: int, sentence: str) -> None:
-        """Send an error response without a complete request, and close the connection."""
+        """Send an error response before the request is complete, and close the connection."""
         body = encode_error("bad_request", sentence, 2)
         headers = [
             *self.server_state.default_headers,

@@ -113,7 +113,7 @@ def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response
     if error.status_code >= 500:
         return handle_unexpected_error(request, error)
     response = _make_response(error.status_code, code, sentence, 2)
-    response.headers.update(error.headers or {})  # Allow of a 405 (RFC 9110 §15.5.6)
+    response.headers.update(error.headers or {})  # such as `Allow` with 405 (RFC 9110 §15.5.6)
     return response
 
 

@@ -45,7 +45,7 @@ def bind_path(path: Path) -> socket.socket:
         path.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # No client can connect before listen(), so chmod is early enough.
+        # Set the mode after bind() creates the socket: no client can connect before listen().
         sock.bind(os.fspath(path))
         os.chmod(path, 0o600)
         sock.listen()

@@ -143,7 +143,7 @@ class StoreUnavailable(Unreachable):
 
 
 class AlreadyRunning(MythJobsError):
-    """Another program uses the port or the state directory."""
+    """Another program uses the port, the state directory or the machine's key."""
 
     code = "taken"
     http = 503

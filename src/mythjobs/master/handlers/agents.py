@@ -60,7 +60,7 @@ def attach_machine(
         turn.state.placement.clear_declines(machine.machine_id)
     machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
     # Grant numbers start again on each connection. 0 marks a grant of an earlier connection, which
-    # cannot arrive any more: the first heartbeat lists it if the machine ever received it.
+    # cannot arrive any more: if the machine has received it, the first heartbeat lists the attempt.
     # `frozen_by` is kept until that heartbeat: if the machine has rebooted, the attempt is lost,
     # and the job must be held if a user had paused it.
     machine.live_attempts = {

@@ -83,7 +83,7 @@ class OutputSpool:
         fd = os.open(f"{path}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(fd).st_size
         if size > kept_bytes:
-            # The file has more bytes than are offered, so it is of a different stream: empty it.
+            # The file has more bytes than the agent offers, so they are of other output: empty it.
             os.ftruncate(fd, 0)
             size = 0
         return PartialFile(key, path, fd, size)

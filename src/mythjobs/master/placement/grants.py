@@ -183,7 +183,7 @@ def _build_limits_changed(
     command = turn.catalog.job_class(turn.tx, live.class_id).command
     run = build_common_run(command, settings.bounds, machine.capabilities)
     if command.name == RUN and (row := jobs.read_submission(turn.tx, job_id)) is not None:
-        # An ad-hoc run can have a wall limit of its own among its arguments.
+        # Use the complete RunSpec: an ad-hoc run can have a wall limit among its arguments.
         run = build_run(command, row["arguments"], run)
     return m.LimitsChanged(job_id, live.n, *(getattr(run, name) for name in m.CHANGEABLE_LIMITS))
 

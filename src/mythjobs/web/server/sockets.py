@@ -22,7 +22,8 @@ def bind_port(port: int) -> socket.socket:
         # Closed connections of a previous master (TIME_WAIT) must not block the port.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((LOOPBACK, port))
-        # With SO_REUSEADDR two processes can bind, but only one can listen.
+        # Fails if the port is in use: with SO_REUSEADDR two processes can bind(2), but only one can
+        # listen(2).
         sock.listen()
     except (OSError, OverflowError) as error:
         sock.close()

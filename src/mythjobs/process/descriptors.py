@@ -1,34 +1,87 @@
-"""Registry of file descriptors that a fork of this process must not keep, such as pipe ends.
+"""Descriptors that a fork of this process must not keep, such as the ends of children's pipes.
 
-A copy of a pipe's write end in a forked process keeps the reader from seeing end of file. So the
-forked child closes all registered descriptors before it runs any code of the host program.
+A copy in a forked process would keep a reader from seeing the end of file. They are closed in
+the fork before it runs any code of the host program.
 """
 
 from __future__ import annotations
 
 import os
-import threading
+import time
 import weakref
 from contextlib import suppress
-from typing import Protocol
+from threading import get_ident
+from typing import Final, Protocol
 
-# Lock held while a descriptor is opened and registered, or closed and unregistered, and during
-# fork(2): so a forked child never sees one without the other. Reentrant, because a signal handler
-# may start a program or fork while its thread holds the lock.
-_lock = threading.RLock()
+# How long a fork waits for other threads that are opening or closing a descriptor, which takes
+# microseconds. More means that a signal handler interrupted one, and waits for a program itself.
+_FORK_WAIT_S: Final = 0.5
+_PAUSE_S: Final = 0.0001
+
 _registered: dict[int, weakref.ref[Owner] | None] = {}
 
 
 class Owner(Protocol):
-    """Object that uses a registered descriptor, and is told when a forked child closes it."""
+    """Object that uses a registered descriptor."""
 
     def forget(self) -> None:
-        """Called in a forked child that closes the descriptor: do not use it any more."""
+        """In a fork: the descriptor was closed."""
+
+
+class _Changes:
+    """Context manager of a change: outside of it, a descriptor is open exactly while it is
+    registered. A fork waits for the changes of other threads.
+
+    This is no lock: a thread that a signal handler interrupts inside must not stop other threads,
+    because the handler may wait for a program that they start. Setting an item of a dict is
+    atomic.
+    """
+
+    def __init__(self) -> None:
+        # How deep each thread is inside.
+        self._depths: dict[int, int] = {}
+        self._forking_thread = 0
+
+    def __enter__(self) -> None:
+        thread = get_ident()
+        self._depths[thread] = self._depths.get(thread, 0) + 1
+        while self._forking_thread not in (0, thread) and self._depths[thread] == 1:
+            self._depths[thread] = 0
+            time.sleep(_PAUSE_S)
+            self._depths[thread] = 1
+
+    def __exit__(self, *error: object) -> None:
+        thread = get_ident()
+        depth = self._depths[thread] - 1
+        if depth:
+            self._depths[thread] = depth
+        else:
+            del self._depths[thread]
+
+    def begin_fork(self) -> None:
+        thread = self._forking_thread = get_ident()
+        until_s = time.monotonic() + _FORK_WAIT_S
+        while any(depth for each, depth in list(self._depths.items()) if each != thread):
+            if time.monotonic() > until_s:
+                break
+            time.sleep(_PAUSE_S)
+
+    def end_fork(self) -> None:
+        self._forking_thread = 0
+
+    def end_fork_in_child(self) -> None:
+        """No other thread exists here."""
+        self._forking_thread = 0
+        own = self._depths.get(get_ident())
+        self._depths = {get_ident(): own} if own else {}
+
+
+_changes: Final = _Changes()
 
 
 def create_pipe() -> tuple[int, int]:
-    """Create a pipe, register both ends, and return (read end, write end). Raises OSError."""
-    with _lock:
+    """Return the read end and the write end of a new pipe. Raises OSError."""
+    with _changes:
         ends = os.pipe2(os.O_CLOEXEC)
         for fd in ends:
             _registered[fd] = None
@@ -36,23 +89,20 @@ def create_pipe() -> tuple[int, int]:
 
 
 def register(fd: int, owner: Owner | None = None) -> int:
-    """Register `fd`, to be closed in every forked child, which then calls `owner.forget()`. Return
-    `fd`."""
-    with _lock:
-        _registered[fd] = weakref.ref(owner) if owner is not None else None
+    """Close `fd` in forks of this process, and tell `owner` there. Return `fd`."""
+    _registered[fd] = weakref.ref(owner) if owner is not None else None
     return fd
 
 
 def close(fd: int) -> None:
-    """Close a registered descriptor and remove it from the registry."""
-    with _lock:
+    """Close a registered descriptor."""
+    with _changes:
         _registered.pop(fd, None)
         os.close(fd)
 
 
 def _close_in_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
+    _changes.end_fork_in_child()
     for fd, reference in _registered.items():
         if owner := reference and reference():
             owner.forget()
@@ -62,7 +112,7 @@ def _close_in_fork() -> None:
 
 
 os.register_at_fork(
-    before=lambda: _lock.acquire(),
-    after_in_parent=lambda: _lock.release(),
+    before=_changes.begin_fork,
+    after_in_parent=_changes.end_fork,
     after_in_child=_close_in_fork,
 )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 from mythjobs.process.library.chunks import Chunks, Lines
+from mythjobs.process.library.latch import Latch
 
 # Output up to this size is kept in memory, larger output in an unnamed file.
 _MEMORY_BYTES: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
+# How long the supervisor waits for a reader: several times what reading all that is kept takes.
+_LOCK_TIMEOUT_S: Final = 1.0
 # Bytes of a stream's head and tail that are kept by default.
 DEFAULT_KEEP: Final = (4 * 2**20, 12 * 2**20)
 
@@ -38,43 +42,55 @@ class Buffer:
         self._closed = False
         # Reentrant, because a signal handler may read while it interrupts a read.
         self._lock = threading.RLock()
-        # To wake threads (_changed) and asyncio tasks (_tasks) that wait for output or its end.
-        self._changed: threading.Condition | None = None
-        self._tasks: list[Callable[[], None]] = []
+        # Output that arrived while a signal handler had interrupted a reader that holds the lock.
+        self._pending: deque[bytes] = deque()
+        # Called when output arrives or ends; changed by atomic operations only.
+        self._waiting: list[Callable[[], None]] = []
         self._written = 0
 
     # Methods of Sink, called by the supervisor.
 
     def write(self, data: memoryview, /) -> None:
-        with self._lock:
-            memory = self._memory
-            end = self._written + len(data)
-            if memory is not None and end <= min(_MEMORY_BYTES, self._head_bytes):
-                memory += data
-                self._head_size += len(data)
-                self._written += len(data)
-            else:
-                self._write_file(data)
-            if self._changed or self._tasks:
-                self._wake()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
+        # Never wait for long: a signal handler may have interrupted the holder of the lock, and
+        # wait for a program that this thread supervises.
+        if self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
+            try:
+                self._write_pending()
+                self._write(data)
+            finally:
+                self._lock.release()
+        else:
+            self._pending.append(bytes(data))
+        if self._waiting:
             self._wake()
 
-    def _wake(self) -> None:
-        if self._changed:
-            self._changed.notify_all()
-        while self._tasks:
-            self._tasks.pop()()
+    def close(self) -> None:
+        self._closed = True
+        self._wake()
 
     def forget(self) -> None:
         """Mark the buffer as ended in a forked child, where no thread writes to it any more."""
         self._lock = threading.RLock()
-        self._changed = None
-        self._tasks.clear()
+        self._waiting.clear()
         self._closed = True
+
+    def _wake(self) -> None:
+        while self._waiting:
+            self._waiting.pop()()
+
+    def _write_pending(self) -> None:
+        while self._pending:
+            self._write(memoryview(self._pending.popleft()))
+
+    def _write(self, data: memoryview) -> None:
+        memory = self._memory
+        end = self._written + len(data)
+        if memory is not None and end <= min(_MEMORY_BYTES, self._head_bytes):
+            memory += data
+            self._head_size += len(data)
+            self._written += len(data)
+        else:
+            self._write_file(data)
 
     def _write_file(self, data: memoryview) -> None:
         if self._memory is not None:
@@ -148,12 +164,14 @@ class Buffer:
     def dropped_bytes(self) -> int:
         """Number of bytes that the child has written but that are not kept."""
         with self._lock:
+            self._settle()
             return self._count_dropped()
 
     def head(self, size: int = -1) -> bytes:
         """Return the first bytes of the output, at most `size`: of the kept head, or of the whole
         output if nothing was dropped."""
         with self._lock:
+            self._settle()
             most = self._head_size if self._count_dropped() else self._written
             return self._read_between(0, most if size < 0 else min(size, most))
 
@@ -161,6 +179,7 @@ class Buffer:
         """Return the last bytes of the output, at most `size`: of the kept tail, or of the whole
         output if nothing was dropped."""
         with self._lock:
+            self._settle()
             begin = self._written - self._tail_size() if self._count_dropped() else 0
             if size >= 0:
                 begin = max(begin, self._written - size)
@@ -169,6 +188,7 @@ class Buffer:
     def read(self) -> bytes:
         """Return all bytes kept so far: the head, directly followed by the tail."""
         with self._lock:
+            self._settle()
             return self._read_between(0, self._written)
 
     def text(self, encoding: str = "utf-8", errors: str = "replace") -> str:
@@ -196,6 +216,7 @@ class Buffer:
         from the next kept byte. The chunk is empty at the end of the output. Return None if no
         output has arrived there yet."""
         with self._lock:
+            self._settle()
             while offset < self._written:
                 offset, data = self._read_part(offset, _CHUNK)
                 if data:
@@ -204,11 +225,10 @@ class Buffer:
 
     def wait(self, offset: int) -> None:
         """Block until there is output beyond `offset`, or the output has ended."""
-        with self._lock:
-            while offset >= self._written and not self._closed:
-                if self._changed is None:
-                    self._changed = threading.Condition(self._lock)
-                self._changed.wait()
+        latch = Latch()
+        self._waiting.append(latch.set)
+        if not self._has_more(offset):
+            latch.wait()
 
     async def wait_async(self, offset: int) -> None:
         # Imported here because programs without asyncio do not need it.
@@ -226,15 +246,21 @@ class Buffer:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(resolve)
 
-        with self._lock:
-            if offset < self._written or self._closed:
-                return
-            self._tasks.append(wake)
+        self._waiting.append(wake)
         try:
-            await future
+            if not self._has_more(offset):
+                await future
         finally:
-            with self._lock, suppress(ValueError):
-                self._tasks.remove(wake)
+            with suppress(ValueError):
+                self._waiting.remove(wake)
+
+    def _has_more(self, offset: int) -> bool:
+        return offset < self._written or self._closed
+
+    def _settle(self) -> None:
+        """Add output that the supervisor could not add before the end. The lock must be held."""
+        if self._closed:
+            self._write_pending()
 
     def _count_dropped(self) -> int:
         return self._written - self._head_size - self._tail_size()

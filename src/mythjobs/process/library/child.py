@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 
 from mythjobs.process import descriptors
@@ -20,7 +19,7 @@ class LibraryChild(Child):
     closed when the caller drops its last reference."""
 
     __slots__ = (
-        "_callbacks_lock", "_done_callbacks", "at_exit", "ended", "resources", "spec", "started",
+        "_done_callbacks", "at_exit", "ended", "resources", "spec", "started",
     )  # fmt: skip
 
     def __init__(self, spec: ChildSpec) -> None:
@@ -35,9 +34,9 @@ class LibraryChild(Child):
         self.resources = StartResources()
         # Shared with `resources`, so that streams which a failing start has opened get closed too.
         self.streams = self.resources.streams
-        # Reentrant, because a signal handler may wait for the child.
-        self._callbacks_lock = threading.RLock()
-        self._done_callbacks: list[Callable[[], None]] | None = []
+        # Changed by atomic operations only. A lock could keep the supervisor from telling the end
+        # to a signal handler that interrupted the holder.
+        self._done_callbacks: list[Callable[[], None]] = []
         self.started = Latch()
         self.ended = Latch()
 
@@ -70,30 +69,29 @@ class LibraryChild(Child):
             self.resources.feed.close()
         for stream in self.streams:
             stream.sink.close()
-        with self._callbacks_lock:
-            callbacks, self._done_callbacks = self._done_callbacks, None
         self.started.set()
         self.ended.set()
-        for callback in callbacks or ():
-            callback()
+        while self._done_callbacks:
+            self._done_callbacks.pop()()
 
     @property
     def is_done(self) -> bool:
-        return self._done_callbacks is None
+        return self.ended.is_set
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Call `callback` in the supervisor's thread when the child ends; if it has ended already,
         call it at once in the calling thread."""
-        with self._callbacks_lock:
-            if self._done_callbacks is not None:
-                self._done_callbacks.append(callback)
-                return
-        callback()
+        self._done_callbacks.append(callback)
+        if self.is_done and self.remove_done_callback(callback):
+            callback()
 
-    def remove_done_callback(self, callback: Callable[[], None]) -> None:
-        with self._callbacks_lock:
-            if self._done_callbacks and callback in self._done_callbacks:
-                self._done_callbacks.remove(callback)
+    def remove_done_callback(self, callback: Callable[[], None]) -> bool:
+        """Return whether `callback` was still to be called."""
+        try:
+            self._done_callbacks.remove(callback)
+        except ValueError:
+            return False
+        return True
 
     @property
     def exit_code(self) -> int | None:

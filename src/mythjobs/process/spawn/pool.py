@@ -13,6 +13,7 @@ from typing import Final
 from mythjobs.process.event_loop import log_exception
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.spawn.vfork import Spawn, choose_spawn
+from mythjobs.process.worker_thread import WorkerThread
 
 # Number of spawning threads. vfork suspends the calling thread until the child's exec, which takes
 # milliseconds on a busy machine. Programs started per second on two busy cores: 1 thread 1,200,
@@ -50,48 +51,66 @@ class SpawnPool:
 
     def __init__(self, embedded: bool = False) -> None:
         self._embedded = embedded
-        # Reentrant, because a signal handler may start a program.
-        self._lock = threading.RLock()
         self._choice_lock = threading.Lock()
         self._make_spawn: Callable[[], Spawn] | None = None
+        # Both are changed by atomic operations only. With a lock, the threads could not take the
+        # work of a signal handler that interrupted submit(), and the handler may wait for it.
         self._idle: list[SimpleQueue[Work | None]] = []
         # Work that was submitted while no thread was idle.
         self._backlog: deque[Work | None] = deque()
+        self._threads_started = 0
         # The threads must live as long as the process: a program with PR_SET_PDEATHSIG gets its
         # signal when the thread that spawned it ends (prctl(2)).
         self._threads: list[threading.Thread] = []
-        for _ in range(0 if embedded else THREADS):
-            self._start_thread()
-
-    def _start_thread(self) -> None:
-        """Start one more thread. Raises RuntimeError if the machine has no thread left."""
-        name = f"spawner-{len(self._threads)}"
-        thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        for number in range(0 if embedded else THREADS):
+            name = f"spawner-{number}"
+            thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def submit(self, work: Work | None) -> None:
         """Run `work`, which must not raise, in a thread of the pool; None ends one thread.
 
         Raises RuntimeError, and will not run `work`, if no thread can be started for it.
         """
-        with self._lock:
-            try:
-                mailbox = self._idle.pop()
-            except IndexError:
-                mailbox = None
-                if self._embedded and len(self._threads) < THREADS:
-                    self._try_start_thread()
-                self._backlog.append(work)
-        if mailbox is not None:
+        if mailbox := self._take_idle():
             mailbox.put(work)
+            return
+        if self._embedded and self._threads_started < THREADS:
+            self._try_start_thread()
+        self._backlog.append(work)
+        # A thread may have become idle before it could see the backlog.
+        if mailbox := self._take_idle():
+            self._serve(mailbox)
+
+    def _take_idle(self) -> SimpleQueue[Work | None] | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _serve(self, mailbox: SimpleQueue[Work | None]) -> None:
+        """Give the first work of the backlog to an idle thread."""
+        while True:
+            try:
+                mailbox.put(self._backlog.popleft())
+                return
+            except IndexError:
+                # Another thread has taken the work.
+                self._idle.append(mailbox)
+            if not self._backlog or (other := self._take_idle()) is None:
+                return
+            mailbox = other
 
     def _try_start_thread(self) -> None:
+        self._threads_started += 1
         try:
-            self._start_thread()
+            # Not a threading.Thread: its start() takes a lock that a signal handler may need.
+            WorkerThread(self._run_thread).start()
         except RuntimeError:
+            self._threads_started -= 1
             # Continue without a new thread if there are others, which run the work later.
-            if not self._threads:
+            if not self._threads_started:
                 raise
 
     def shut_down(self) -> None:
@@ -141,11 +160,19 @@ class SpawnPool:
 
     def _next_work(self, mailbox: SimpleQueue[Work | None]) -> Work | None:
         """Wait for work and return it. None means that the thread must end."""
-        with self._lock:
-            if self._backlog:
+        while True:
+            try:
                 return self._backlog.popleft()
-            self._idle.append(mailbox)
-        return mailbox.get()
+            except IndexError:
+                self._idle.append(mailbox)
+            if not self._backlog:
+                return mailbox.get()
+            # Work was submitted meanwhile.
+            try:
+                self._idle.remove(mailbox)
+            except ValueError:
+                # A submitter has the mailbox.
+                return mailbox.get()
 
 
 def _with_unblocked_signals(spawn: Spawn) -> Spawn:

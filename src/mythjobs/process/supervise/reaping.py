@@ -44,14 +44,21 @@ def reap(child: Child) -> struct_rusage | None:
     # ChildProcessError: the host program may reap the leader even between these two calls.
     with suppress(ChildProcessError):
         if _is_zombie(child):
-            pid, status, rusage = os.wait4(child.pid, os.WNOHANG)
+            pid, child.exit_status, rusage = _wait(child.pid)
             if pid:
-                child.exit_status = status
                 return rusage
     known = read_exit_status(child.pidfd) if child.pidfd >= 0 else None
     child.exit_status = UNKNOWN_STATUS if known is None else known
     child.lost = Lost(_describe_loss(known))
     return None
+
+
+def _wait(pid: int) -> tuple[int, int, struct_rusage | None]:
+    try:
+        return os.wait4(pid, os.WNOHANG)
+    except ImportError:
+        # The interpreter is finalizing, and wait4() cannot import what it needs.
+        return *os.waitpid(pid, os.WNOHANG), None
 
 
 def _is_zombie(child: Child) -> bool:

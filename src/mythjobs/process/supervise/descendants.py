@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from resource import struct_rusage
 from typing import Final, Protocol
 
@@ -33,9 +34,11 @@ class Descendants(Protocol):
 
     is_host_subreaper: the program that uses the library is a subreaper, so that orphans become
     its children. The library gets no signal when one dies.
+    counts_orphans: reap_orphans() yields the usage of all that the leader did not wait for.
     """
 
     is_host_subreaper: bool
+    counts_orphans: bool
 
     def find_survivors(self, child: Child) -> list[ProcessInfo]:
         """Return the living descendants of a child whose leader is a zombie."""
@@ -123,6 +126,7 @@ class SubreaperDescendants:
     """
 
     is_host_subreaper = False
+    counts_orphans = True
 
     def __init__(self, leaders: Mapping[int, Child], live: Mapping[AttemptKey, Child]) -> None:
         """`leaders` has the children by their leader's pid; `live` has them by the attempt that the
@@ -167,7 +171,13 @@ class SubreaperDescendants:
             if process and self._has_released_session(process):
                 self._release_children()
             _, _, rusage = os.wait4(found.si_pid, 0)
-            yield self._leaders.get(process.session_id) if process else None, rusage
+            owner = self._leaders.get(process.session_id) if process else None
+            if owner is None:
+                # A zombie has no environment, so its owner is unknown. It may be any of these.
+                for each in self._leaders.values():
+                    if each.cgroup is None:
+                        each.usage = replace(each.usage, exact=False)
+            yield owner, rusage
 
     def _find_orphans_of(self, child: Child) -> list[ProcessInfo]:
         orphans = _list_orphans()
@@ -233,6 +243,8 @@ class GuestDescendants:
     The pids of descendants lie between the leader's pid and the last pid that the kernel has
     allocated. For a short-lived child this range is small, and probing one pid takes 1 µs.
     """
+
+    counts_orphans = False
 
     def __init__(self, leaders: Mapping[int, Child]) -> None:
         self._leaders = leaders

@@ -86,7 +86,7 @@ class LimitCheck:
         if self.sampled:
             waits.append(_SAMPLED_INTERVAL_MS)
         if limits.cpu_s is not None:
-            # The limit is reached at the earliest after this wait, with all cores busy.
+            # Wait as long as the tree, with all cores busy, takes to reach the limit.
             waits.append((limits.cpu_s - sample.cpu_s) * 1000 / _CORES)
         if limits.idle_s is not None:
             left_ms = self._active_ms + limits.idle_s * 1000 - now_ms

@@ -27,7 +27,8 @@ class NofileLimit:
 
     def __init__(self) -> None:
         self._soft, self._hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # Limit (soft, hard) to set for children; None unless this process has raised its own.
+        # RLIMIT_NOFILE (soft, hard) to set for children: this process's original limit. None if this
+        # process has not raised its own limit.
         self.inherited: tuple[int, int] | None = None
 
     def prepare_for(self, children: int) -> None:
@@ -91,7 +92,7 @@ def _update_process(pid: int, before_s: float | None, now_s: float | None) -> bo
             return False
         resource.prlimit(pid, resource.RLIMIT_CPU, (wanted, hard))
     except (OSError, ValueError):
-        # The process has exited or changed its user.
+        # prlimit(2) failed: the process has exited or changed its user.
         return False
     return True
 

@@ -74,5 +74,6 @@ def _enlarge_pipe(fd: int) -> None:
     try:
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _BUFFER_BYTES)
     except OSError:
-        # Keep the size: the user has reached /proc/sys/fs/pipe-user-pages-soft (pipe(7)).
+        # Leave the pipe at its present capacity: the pipes of this user have reached the limit
+        # /proc/sys/fs/pipe-user-pages-soft (pipe(7)).
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -31,6 +32,8 @@ from mythjobs.process.supervise.termination import Termination
 # Pipes of a child that ends within this time are read only once, at its end. This saves four
 # system calls and a wake-up per short-lived child.
 _DRAIN_AFTER_MS: Final = 10
+# When the peak memory of a child is read after its start, besides at _DRAIN_AFTER_MS.
+_PEAK_SAMPLES_MS: Final = (30, 100, 300)
 # Interval of checks whether a child without a pidfd has exited.
 _RETRY_MS: Final = 50
 # Time to wait for end of file on a child's pipes after its tree has ended; normally microseconds.
@@ -169,11 +172,28 @@ class Supervisor(Generic[C]):
         if child.is_draining:
             return
         child.is_draining = True
-        if not child.has_exited:
-            child.peak_bytes = supervise_usage.read_peak_bytes(child.pid)
+        self._sample_peak(child, 0)
+        if child.rlimit_mark and not child.mark and not child.has_exited:
+            with suppress(OSError):
+                for pid in supervise_usage.walk_tree(child.pid):
+                    tree_mark.set_mark(pid, child.rlimit_mark)
         for stream in child.open_streams:
             self._loop.watch(stream.fd, partial(self._read_stream, child, stream))
         self._events.outlived_start(child)
+
+    def _sample_peak(self, child: C, count: int) -> None:
+        """Read the tree's peak memory, which may be lost at its end, a few times at its start.
+
+        Later the peak is read only when the tree is stopped: idle children must use no CPU.
+        """
+        if child.has_exited:
+            return
+        child.peak_bytes = max(child.peak_bytes, supervise_usage.read_tree_peak_bytes(child.pid))
+        if count < len(_PEAK_SAMPLES_MS):
+            assert child.spawned_at
+            due_ms = child.spawned_at.run_ms + _PEAK_SAMPLES_MS[count]
+            again = partial(self._sample_peak, child, count + 1)
+            child.timers.append(self._loop.call_at(due_ms, again))
 
     def _read_stream(self, child: C, stream: Stream) -> None:
         if not self._reader.read_once(stream):
@@ -309,6 +329,8 @@ class Supervisor(Generic[C]):
             child.usage, rusage, max(wall_s, 0.0), child.peak_bytes
         )
         child.usage = supervise_usage.complete_usage(child)
+        if child.cgroup is None and not self.cleanup.descendants.counts_orphans:
+            child.usage = replace(child.usage, exact=False)
         if child.cgroup:
             child.cgroup.close()
             child.cgroup = None

@@ -103,6 +103,7 @@ class Termination(Generic[C]):
     def _sample_usage(self, child: C, members: list[ProcessInfo]) -> None:
         """Record the tree's usage before a signal: if a process dies together with its parent, the
         parent does not wait for it, and wait4(2) of the leader does not report its usage."""
+        child.peak_bytes = max(child.peak_bytes, supervise_usage.read_tree_peak_bytes(child.pid))
         if len(members) > 1:
             with suppress(OSError):
                 child.usage_at_stop = supervise_usage.read_usage(child) or child.usage_at_stop

@@ -7,31 +7,41 @@ same effect, and processes keep it over fork, exec and setsid. Reading the limit
 takes a microsecond.
 
 The mark is set right after exec. The stub could set it before, but halves the number of programs
-started per second. Processes that the program has started meanwhile are marked, too, except for
-a daemon that has lost its parent within these microseconds.
+started per second. Processes that the program has started meanwhile are marked 10 ms later, except
+for a daemon that has lost its parent by then.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
+from functools import lru_cache
 from typing import Final
-
-from mythjobs.process import procfs
 
 _LIMIT: Final = resource.RLIMIT_RTTIME
 _FIRST: Final = 2**62
-_RANDOM_BYTES: Final = 7
+# A mark holds random bits of this process above a number that counts its children.
+_RANDOM_BYTES: Final = 4
+_NUMBER_BITS: Final = 29
+_numbers: Final = itertools.count()
 
 
 def choose_mark() -> int:
     """Return a mark, a limit value that no other process tree has."""
-    return _FIRST + int.from_bytes(os.urandom(_RANDOM_BYTES), "big")
+    number = next(_numbers) % (1 << _NUMBER_BITS)
+    return _FIRST + (_random_bits(os.getpid()) << _NUMBER_BITS) + number
+
+
+@lru_cache(maxsize=1)
+def _random_bits(_pid: int) -> int:
+    """Return the bits of this process, of which a fork has others."""
+    return int.from_bytes(os.urandom(_RANDOM_BYTES), "big")
 
 
 def set_mark(pid: int, mark: int) -> bool:
-    """Mark a process and its descendants. Return False if the process has exited or has a limit
-    already, such as the mark of the tree that this process itself runs in.
+    """Mark a process. Return False if the process has exited or has a limit already, such as the
+    mark of the tree that this process itself runs in.
     """
     try:
         soft, hard = resource.prlimit(pid, _LIMIT)
@@ -41,10 +51,6 @@ def set_mark(pid: int, mark: int) -> bool:
     except (OSError, ValueError):
         # The process has exited or changed its user.
         return False
-    # Mark its children, too. Those of one thread are all, as a program that has just started has
-    # no other thread.
-    for child in procfs.list_thread_children(pid, pid):
-        set_mark(child, mark)
     return True
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from mythjobs.clock import machine_now
 from mythjobs.model.limits import Usage
 from mythjobs.process import procfs
+from mythjobs.process.reserve import use_file
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import find_members
 from mythjobs.process.supervise.limit_check import TreeSample
@@ -26,7 +27,7 @@ def read_usage(child: Child) -> Usage | None:
     exact, because processes that have lost their parent are not counted.
     """
     assert child.spawned_at
-    found = _sum_processes(_walk_tree(child.pid))
+    found = _sum_processes(walk_tree(child.pid))
     if not found.processes:
         return None
     now = replace(
@@ -82,7 +83,7 @@ def _sum_processes(pids: Iterable[int]) -> Usage:
     )
 
 
-def _walk_tree(leader: int) -> Iterator[int]:
+def walk_tree(leader: int) -> Iterator[int]:
     """Yield the pids of a leader and its descendants, from parent to child. The cost depends on the
     size of this tree only, not on the number of processes of the machine."""
     waiting = [leader]
@@ -92,6 +93,10 @@ def _walk_tree(leader: int) -> Iterator[int]:
         waiting += procfs.list_children(pid)
 
 
+# The kernel counts pages in batches of each CPU, so that two readings of one peak differ
+# (percpu_counter in mm/util.c and lib/percpu_counter.c), and ru_maxrss may exceed VmHWM.
+_CPUS: Final = os.cpu_count() or 1
+_PEAK_ERROR_BYTES: Final = 2**20 + max(32, 2 * _CPUS) * _CPUS * _PAGE_BYTES
 _own_peak_bytes = 0
 
 
@@ -112,7 +117,7 @@ def add_rusage(
         peak_bytes = max(usage.peak_bytes, seen_peak_bytes)
         return replace(usage, wall_s=max(usage.wall_s, wall_s), peak_bytes=peak_bytes, exact=False)
     peak_bytes = rusage.ru_maxrss * 1024
-    if peak_bytes <= _read_own_peak_bytes(peak_bytes):
+    if peak_bytes <= _read_own_peak_bytes(peak_bytes) + _PEAK_ERROR_BYTES:
         peak_bytes = seen_peak_bytes
     return Usage(
         wall_s=max(usage.wall_s, wall_s),
@@ -180,11 +185,19 @@ def _read_own_peak_bytes(other_bytes: int) -> int:
     return _own_peak_bytes
 
 
+def read_tree_peak_bytes(leader: int) -> int:
+    """Return the largest peak of the processes of a tree, by parentage."""
+    try:
+        return max(map(read_peak_bytes, walk_tree(leader)))
+    except OSError:
+        # Descriptors or memory are lacking.
+        return 0
+
+
 def read_peak_bytes(pid: int | str) -> int:
     """Return the peak resident set size of a process (VmHWM in proc(5)), or 0 if it is gone."""
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            text = file.read()
+        text = use_file(f"/proc/{pid}/status", os.O_RDONLY, lambda fd: os.read(fd, 4096))
     except OSError:
         return 0
     at = text.find(b"VmHWM:")

@@ -102,7 +102,7 @@ def _is_number(parameter: Parameter) -> bool:
 
 def fill_argv(command: Command, values: Mapping[str, str]) -> list[str]:
     """Return the argument vector to execute: argv with its placeholders filled, or /bin/sh with
-    the shell text, which is never changed."""
+    the unchanged shell text, which reads parameters from its environment."""
     if command.shell:
         return ["/bin/sh", "-c", command.shell, command.name]
     return [

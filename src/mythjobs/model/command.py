@@ -11,7 +11,7 @@ from mythjobs.model.policy_tables import Retry, Windows
 from mythjobs.model.retention import Retention
 
 # Name of the built-in command of `mythjobs run`. argv, environment and directory are stored in
-# each job instead of the command, so that all these jobs have the same command.
+# each job instead of the command, so that all ad-hoc runs have the same command.
 RUN: Final = "run"
 
 # Shortest lease: a machine needs up to 30 s to terminate a job before its lease expires.

@@ -271,7 +271,8 @@ def _parse_cwd(table: toml.Table) -> str:
 
 def _parse_stdin(table: toml.Table, parameters: tuple[c.Parameter, ...]) -> str:
     stdin = _check_template(toml.read_text(table, "stdin"), "stdin", parameters)
-    # A scratch directory is empty, and / is the working directory of commands that name none.
+    # Refuse a relative path without `cwd`: the working directory is then / or an empty scratch
+    # directory.
     if stdin and not stdin.startswith(("/", "{")) and not table.get("cwd"):
         raise DefinitionError(
             "stdin",

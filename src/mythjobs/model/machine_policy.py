@@ -63,7 +63,7 @@ ALLOW_ALL: Final = Rights("all", frozenset())
 
 @dataclass(frozen=True, slots=True)
 class CommandPolicy:
-    """A machine owner's settings for one command; `jobs`: at most so many of its jobs at once."""
+    """A machine owner's settings for one command; `jobs`: maximum of its jobs at once."""
 
     windows: Windows = Windows()
     limits: Bounds = Bounds()
@@ -186,8 +186,8 @@ def _parse_command(value: object, key: str) -> tuple[CommandPolicy, bool | None]
 
 
 def combined_limits(command: Command, policy: MachinePolicy, job: Bounds = NO_BOUNDS) -> Bounds:
-    """Return the tightest of the limits that apply to a job: those of the command, the machine,
-    the machine for this command, and the job."""
+    """Return the tightest of a job's limits: those set by the command, by the machine policy, by
+    the machine policy for this command, and by the job itself."""
     limits = command.limits
     author = Bounds(
         limits.wall_s,

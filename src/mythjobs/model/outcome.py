@@ -70,8 +70,8 @@ _KINDS: Final[dict[str, type[Outcome]]] = {
     "lost": Lost,
 }
 _NAMES: Final = {cls: name for name, cls in _KINDS.items()}
-# Field names and types of each outcome class, computed once: dataclasses.fields() takes longer
-# than the rest of a conversion to or from JSON.
+# Field names and types of each outcome class, computed once, because dataclasses.fields() takes
+# most of the time of a conversion to or from JSON.
 _FIELDS: Final = {
     cls: [(field.name, field.type) for field in dataclasses.fields(cls)] for cls in _NAMES
 }

@@ -17,9 +17,9 @@ class OutputWindow(NamedTuple):
         return self.written - self.head - self.tail
 
     def place(self, offset: int) -> tuple[int, int]:
-        """Return where a stream offset is among the kept bytes (head, then tail), and the offset.
+        """Return a stream offset's index in the kept bytes (head, then tail), and the offset.
 
-        An offset in the dropped middle is replaced by the first offset of the tail.
+        An offset in the dropped middle is first replaced by the first offset of the tail.
         """
         if offset < self.head:
             return offset, offset

@@ -18,7 +18,7 @@ BOUND_KEYS: Final = (
 )  # fmt: skip
 BREACH_ACTIONS: Final = ("fail", "retry", "hold")
 
-# Outcomes that count as failures. Other ends (lost, stopped, window closed) use up no retry.
+# Outcomes that count as failures. Other outcomes (lost, stopped, window closed) use up no retry.
 RETRYABLE_OUTCOMES: Final = ("exited", "signalled", "breached", "not_started")
 DEFAULT_BACKOFF_S: Final = 60.0
 
@@ -42,7 +42,7 @@ class Retry:
 
     later: regular expression. If the output of a failed attempt matches, the attempt is retried
     after the back-off, as after exit code 75 (EX_TEMPFAIL), and no job of the command starts
-    before.
+    before the back-off has passed.
     """
 
     failures: int = 0

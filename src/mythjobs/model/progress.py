@@ -15,8 +15,8 @@ _FFMPEG_TIME: Final = re.compile(rb"time=(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 # Percentage, as in comskip's line:
 # "12:34 - 1234 frames in 5.6 sec(220.36 fps), 1.00 sec(230.00 fps), 37%".
 _PERCENT: Final = re.compile(rb"(\d{1,3}(?:\.\d+)?) ?%")
-# The part of each line that is searched. Progress lines are short; a longer line is data, on
-# which a regular expression could take unbounded time.
+# Maximum length of the part of a line that is searched. Progress lines are short; a longer line is
+# data, on which a regular expression could take unbounded time.
 _MAX_LINE_BYTES: Final = 4096
 
 
@@ -66,7 +66,8 @@ def _compile_author_regex(progress: str) -> re.Pattern[bytes]:
     try:
         return re.compile(progress.removeprefix("regex:").encode())
     except re.error:
-        # Another Python version accepted the expression in the definition: match nothing here.
+        # Another version of Python accepted this expression in the definition, but this one rejects
+        # it: match nothing.
         return re.compile(rb"(?!)")
 
 

@@ -19,10 +19,10 @@ MAX_JOBS: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Limits of what is kept. Infinity: "forever" or "unlimited". None: not set here.
+    """Limits on what is kept of ended jobs. Infinity is no limit; None: not set in this table.
 
-    age_s: jobs that ended longer ago are deleted. jobs: of each command, the last ones that
-    ended are kept. output_bytes: the oldest output is deleted until the rest is no larger.
+    age_s: jobs that ended longer ago are deleted. jobs: number of ended jobs to keep for each
+    command, the last ones. output_bytes: total size of output to keep; the oldest is deleted.
     """
 
     age_s: float | None = None
@@ -30,7 +30,7 @@ class Retention:
     output_bytes: float | None = None
 
 
-# The output is that of all commands together.
+# Limits of a queue that sets none: 90 days, any number of jobs, 20 GB of output of all commands.
 DEFAULT: Final = Retention(90 * 86_400.0, math.inf, 20 * 10**9)
 
 
@@ -57,7 +57,7 @@ def merge(own: Retention, default: Retention) -> Retention:
 
 
 def oldest_kept_ms(limits: Retention, now_ms: int) -> int | None:
-    """Return since when (wall) jobs must have ended to be kept; None: all are kept."""
+    """Return the wall clock time (ms): jobs that ended before are too old. None: no age limit."""
     if limits.age_s is None or math.isinf(limits.age_s):
         return None
     return max(0, now_ms - round(1000 * limits.age_s))
@@ -71,7 +71,7 @@ def find_excess(limit: float | None, found: int) -> int:
 def limits_of_commands(queue: Retention, commands: Mapping[int, Retention]) -> dict[int, Retention]:
     """Return the limits of each command: its own, else the queue's.
 
-    The queue's limit of output is for all commands together, so it is not one of a command.
+    The queue's limit on output applies to all commands together, so a command does not inherit it.
     """
     default = Retention(queue.age_s, queue.jobs, math.inf)
     return {command_id: merge(own, default) for command_id, own in commands.items()}

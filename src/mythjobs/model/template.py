@@ -62,7 +62,7 @@ class Template:
 def shell_placeholder(text: str, names: Sequence[str]) -> tuple[int, str] | None:
     """Return (line number, name) of the first `{name}` in shell text that has no `$` before it.
 
-    Only the given names, of parameters, are searched for. None if there is none.
+    names: the parameters; other names in braces are ignored. Return None if nothing is found.
     """
     if not names:
         return None
@@ -74,7 +74,8 @@ def shell_placeholder(text: str, names: Sequence[str]) -> tuple[int, str] | None
 def unset_variable(text: str, names: Sequence[str]) -> str | None:
     """Return the first of these parameters that shell text reads as `$name` but never sets.
 
-    The author probably meant the parameter, which is `$MYTHJOBS_P_NAME`. None if there is none.
+    The author probably meant the parameter, which is `$MYTHJOBS_P_NAME`. Return None if
+    the shell text reads no such variable.
     """
     for name in names:
         reads = re.search(rf"\$(?:\{{[#!]?)?{re.escape(name)}\b", text)

@@ -89,8 +89,8 @@ def humanize_size(count: int) -> str:
     return f"{value / 1024:.1f} TiB"
 
 
-# Smallest difference of clocks that counts as skew. The transit time of the heartbeat with which
-# it is measured may account for smaller ones.
+# Smallest difference of clocks that counts as skew. A smaller difference may merely be the transit
+# time of the heartbeat by which it was measured.
 _MIN_CLOCK_SKEW_MS: Final = 5000
 
 

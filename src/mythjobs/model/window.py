@@ -195,7 +195,7 @@ def window_actions(
     """Return (instant, "open" or "close") for each change of an attempt's run windows.
 
     The first is the current state, at `wall_ms`: it corrects an attempt that still runs, or is
-    frozen, by previous hours. An attempt whose closing policy is "finish" needs no actions.
+    still frozen, because of earlier run windows. Closing policy "finish" needs no actions.
     """
     found: list[tuple[int, Literal["close", "open"]]] = []
     for at_ms, level in changes(hours.sets, hours.zone, wall_ms, until_ms, hours.overrides):

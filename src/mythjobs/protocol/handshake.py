@@ -16,8 +16,8 @@ _PURPOSE: Final = b"mythjobs link 1"
 def build_transcript(
     role: Role, master_nonce: str, machine_nonce: str, master_key: str, machine_key: str
 ) -> bytes:
-    """Return the bytes that one side signs. They contain its role, so that nobody can present a
-    side's own signature to it (reflection attack)."""
+    """Return the bytes that one side signs. They contain that side's role, so that its signature
+    cannot be replayed to it as the signature of the other side (reflection attack)."""
     parts = [role, master_nonce, machine_nonce, master_key, machine_key]
     return b"\n".join([_PURPOSE, *(part.encode() for part in parts)])
 

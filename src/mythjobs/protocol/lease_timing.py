@@ -30,7 +30,8 @@ IDEMPOTENT_START_BY_S: Final = 30.0
 
 
 def start_window_s(silence: str, lease_s: float | None) -> float:
-    """Return for how long an attempt may be started, from the send of its grant's heartbeat."""
+    """Return the time in which an attempt may be started. It counts from when the agent sent the
+    heartbeat that the attempt's grant answers."""
     if silence == IDEMPOTENT:
         return IDEMPOTENT_START_BY_S
     return MAX_START_BY_S if lease_s is None else min(lease_s / 2, MAX_START_BY_S)
@@ -48,7 +49,7 @@ def lease_end_ms(sent_ms: int, lease_s: float) -> int:
 
 
 def kill_budget_s(lease_s: float) -> float:
-    """Return the time before the end of a lease for SIGTERM, grace period and SIGKILL."""
+    """Return the time reserved at the end of a lease for SIGTERM, grace period and SIGKILL."""
     return min(MAX_KILL_BUDGET_S, lease_s / 4)
 
 

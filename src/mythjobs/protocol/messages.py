@@ -16,7 +16,7 @@ OLDEST_VERSION: Final = 1
 # interval. A machine without messages for SILENT_AFTER_S is shown as silent.
 HEARTBEAT_S: Final = 5.0
 SILENT_AFTER_S: Final = 20.0
-# A larger text frame is rejected without being decoded.
+# Maximum size of a text frame; a larger one is rejected without being decoded.
 MAX_FRAME_BYTES: Final = 16 * 2**20
 
 
@@ -34,7 +34,7 @@ HOURS_CLOSED: Final = "closed"
 
 
 class Challenge(Struct, tag="challenge", frozen=True):
-    """First message, sent by the master. `nonce` and `master_key` are 32 bytes each, in hex."""
+    """First message, from the master: nonce and key (32 bytes each, in hex), protocol versions."""
 
     nonce: str
     oldest: int
@@ -43,7 +43,7 @@ class Challenge(Struct, tag="challenge", frozen=True):
 
 
 class Hello(Struct, tag="hello", frozen=True):
-    """The agent's answer to Challenge, signed in role "machine" (handshake.py).
+    """The agent's answer to Challenge. The signed bytes contain the word "machine" (handshake.py).
 
     zone: the machine's IANA time zone, "" if unknown. can: a subset of CAPABILITIES; an agent
     of an older version does not send it.
@@ -63,7 +63,11 @@ class Hello(Struct, tag="hello", frozen=True):
 
 
 class Welcome(Struct, tag="welcome", frozen=True):
-    """The master's answer to Hello, signed in role "master". `jobs`: slots of the machine."""
+    """The master's answer to Hello. `jobs`: slots of the machine.
+
+    `signature` covers the word "master" (handshake.py), so that an agent's own signature cannot be
+    replayed to it as the master's.
+    """
 
     version: int
     signature: str
@@ -120,7 +124,7 @@ class Frozen(Struct, tag="frozen", frozen=True):
 class Progress(Struct, tag="progress", frozen=True):
     """Progress that the job reported; None where it reported nothing.
 
-    eta_s: seconds until its end, counted from when the agent sent this message.
+    eta_s: seconds until the job's end, counted from when the agent sent this message.
     """
 
     job: int
@@ -254,9 +258,9 @@ class HoursSpec(Struct, frozen=True):
 class Grant(Struct, tag="grant", frozen=True):
     """Lease on attempt `n` of a job for the machine, in answer to heartbeat `hb`.
 
-    no: increases within a connection. lease_s, start_by_s: count from the send of `hb`; lease_s
-    None is unlimited. hours: None is any time. command: name, by which the machine counts its
-    running jobs if the hours limit their number.
+    no: number of the grant in its connection. lease_s, start_by_s: count from the send of `hb`;
+    lease_s None is unlimited. hours: None is any time. command: name, by which the machine
+    counts its running jobs if the hours limit their number.
     """
 
     no: int
@@ -389,7 +393,7 @@ MasterMessage = (
 
 
 class MasterFrame(Struct, frozen=True):
-    """A text frame of the master. `ack`: last agent frame that is stored durably, 0 for none."""
+    """A text frame of the master. `ack`: `no` of the last agent frame stored durably, 0: none."""
 
     ack: int
     messages: list[MasterMessage]

@@ -36,7 +36,7 @@ class Submit(Struct, frozen=True, forbid_unknown_fields=True):
 
     deadline_ms: cancel the job if it has not started by then. machine: the only machine to run
     on. prefer: the machine to prefer while it has free slots. labels and semaphores are added to
-    the command's. limits: as in [limits]; they can only tighten the command's limits.
+    the command's. limits: as in a definition's [limits]; they can only tighten its limits.
     """
 
     command: str
@@ -100,7 +100,7 @@ class JobActionResult(Struct, frozen=True):
 
 
 class CommandDefinition(Struct, frozen=True, forbid_unknown_fields=True):
-    """Definition of a command, as TOML tables. `replace`: allowed for a command that exists."""
+    """Definition of a command, as TOML tables. `replace`: replace it if the command exists."""
 
     definition: dict[str, object]
     replace: bool = False

@@ -43,7 +43,7 @@ class QueueCounts(TypedDict):
 
 
 class RetentionStatus(TypedDict):
-    """Limits of the queue (null: none) and what is kept, and what was deleted since the start."""
+    """Retention limits (null: none), amounts kept now, and deleted since the master's start."""
 
     age_s: float | None
     jobs: int | None
@@ -175,7 +175,7 @@ class HistoryEvent(TypedDict):
 
 
 class StoredJob(TypedDict):
-    """A job as the store has it: all fields of ListedJob but those that are not stored."""
+    """Stored fields of a job in a list. ListedJob adds those that only the master's memory has."""
 
     id: int
     command: str
@@ -208,8 +208,8 @@ class StoredJob(TypedDict):
 
 
 class ListedJob(StoredJob):
-    """eta_ms: when the job's program expects to end, as it reported; None if unknown, frozen or
-    passed."""
+    """A job in a list. eta_ms: end time that the job's program expects; None if it has reported
+    none, if the job is frozen, or if that time has passed."""
 
     frozen: list[str]
     eta_ms: int | None
@@ -269,7 +269,8 @@ class MachineRules(TypedDict):
 
 
 class Why(TypedDict):
-    """end_reported: the job's program reported `expected_end_ms`; it is no usual run time."""
+    """Reason for a job's state. end_reported: true if `expected_end_ms` was reported by the job's
+    program, false if it is a forecast from usual run times."""
 
     id: int
     state: str
@@ -282,7 +283,7 @@ class Why(TypedDict):
 
 
 class MachineSummary(TypedDict):
-    """free: free slots by the machine's own count; None while it is not connected."""
+    """A machine. free: its free slots as it counts them; None while it is not connected."""
 
     id: int
     name: str

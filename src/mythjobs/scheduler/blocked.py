@@ -74,7 +74,7 @@ def explain_wait(
     """Return (code, sentence) for why a ready job of this class does not start.
 
     candidates: all machines. Each rule in turn excludes machines. The reason is the rule that
-    excludes the last ones, and the sentence names those.
+    excludes the last remaining machines, and the sentence names these machines.
     """
     stopped = find_command_stop(requirements, now_ms)
     if stopped is not None:
@@ -99,9 +99,9 @@ def explain_wait(
 def add_unknown_machines(
     reason: tuple[str, str], requirements: Requirements, names: Collection[str]
 ) -> tuple[str, str]:
-    """Append to a reason which machines the job is pinned to or prefers that have never joined.
+    """Append to a reason the pinned or preferred machines of a job that have never joined.
 
-    names: of all machines that have joined.
+    names: names of all machines that have joined.
     """
     code, sentence = reason
     pin = requirements.pin

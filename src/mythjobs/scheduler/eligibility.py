@@ -33,7 +33,7 @@ class Requirements(NamedTuple):
     semaphores: Units = ()
     best_effort: bool = False
     at_most: int | None = None
-    capabilities: tuple[str, ...] = ()  # required of Hello.can, besides those for limits, hours
+    capabilities: tuple[str, ...] = ()  # needed besides those that limits and hours need
 
 
 class MachineFacts(NamedTuple):
@@ -80,7 +80,7 @@ class Conditions(NamedTuple):
     """Inputs of eligibility that change without a change of policy: time and running attempts.
 
     reserved: job class for which a semaphore's free units are reserved, by semaphore name.
-    declined_ms: for how long the machine gets no more job of the class, because it returned one.
+    declined_ms: time for which the machine gets no job of the class, because it returned one.
     """
 
     now_ms: int
@@ -331,7 +331,7 @@ def combine_settings(
 def compute_fit(
     requirements: Requirements, machine: MachineFacts, settings: EffectiveSettings
 ) -> MachineFit:
-    """Return whether policy permits the class on the machine, and whether a slot is then enough."""
+    """Return whether policy permits the class on the machine, and if a free slot is then enough."""
     is_unconditional = (
         settings.hours is None
         and machine.policy.command(requirements.command).jobs is None

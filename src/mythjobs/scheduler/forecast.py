@@ -55,7 +55,7 @@ def _find_frozen_end(
 ) -> int | None:
     """Return the end of a job with `left_ms` of work that is frozen outside these windows.
 
-    None if it does not end within the last of them.
+    Return None if the job does not end by the end of the last window.
     """
     for begin, end, _ in windows:
         begin = max(begin, at)

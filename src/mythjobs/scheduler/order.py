@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 # Duration with which a job is charged while the usual duration of its command is unknown.
 UNLEARNED_S: Final = 10.0
-# Semaphore units are reserved for a job that has waited this long for nothing else.
+# Time for which a job must have waited for nothing but semaphores until units are reserved for it.
 STARVING_S: Final = 60.0
-# Later than every deadline, because deadlines end with the year 9999.
+# An instant in ms after every deadline: the latest possible deadline is in the year 9999.
 _NEVER_MS: Final = 2**53
 
 
@@ -103,8 +103,8 @@ class ClassQueue:
 
     def __init__(self, sort_key: Callable[[int], SortKey | None]) -> None:
         self._sort_key = sort_key
-        # Heaps by (priority, submitter). Keys in them are as of the push or later; the current
-        # key of a class is equal or greater.
+        # Heaps by (priority, submitter). The key of a class in a heap may be outdated: its current
+        # key is equal or greater.
         self._heaps: dict[tuple[int, str], list[tuple[int, float, int, int]]] = {}
         self._firsts: list[tuple[SortKey, tuple[int, str]]] = []
 
@@ -159,7 +159,7 @@ class BlockedJob(NamedTuple):
 
 
 class BlockedJobs:
-    """Jobs that wait only for semaphores, by job class. Units are reserved for the oldest ones."""
+    """Jobs that wait only for semaphores, by job class. The longest waits get reservations."""
 
     def __init__(self, jobs: Mapping[int, BlockedJob] = MappingProxyType({})) -> None:
         self._jobs = dict(jobs)

@@ -67,8 +67,8 @@ class PlacementWalk:
     """One walk through the first jobs of all classes, in order, until no more job fits.
 
     Charges `shares` and records in `blocked` which jobs only semaphores keep waiting.
-    leased_subjects: subjects of jobs leased just before; other jobs with them are still in the
-    input, but are skipped, unless the value is true and they allow overlap.
+    leased_subjects: subjects of jobs that this turn leased before; the value is true if these jobs
+    allow overlap. The walk skips other jobs about such a subject, unless all allow overlap.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class PlacementWalk:
         self._permitted_machines = cache(source.permitted_machines)
         self._choices: list[Choice] = []
         self._placed: list[RunningAttempt] = []
-        # Counted at first use, because job classes without ceilings or semaphores need no counts.
+        # None: not counted yet. Job classes without ceilings or semaphores need no counts.
         self._counts: UsageCounts | None = None
         # Wall clock time at which a refused job may be permitted merely because time has passed.
         self.retry_ms: int | None = None
@@ -137,7 +137,8 @@ class PlacementWalk:
     def _place(self, job: ReadyJob, key: SortKey) -> bool:
         """Place or skip the first job of a class. Return whether the class stays in the walk."""
         if not self._is_subject_free(job):
-            # Another job with this subject was just leased. Its end makes this job ready again.
+            # Skip this job, because this turn has leased another job about its subject. The end of
+            # the other job makes this one ready again.
             self._source.remove_next(job.class_id)
             return True
         requirements = self._requirements(job.class_id)
@@ -155,7 +156,8 @@ class PlacementWalk:
         self._shares.charge(key, requirements.submitter, command_id, typical_s)
         self._blocked.remove(job.class_id)
         if self._reservations:
-            # A reservation ends with its job. The next job of the class has none.
+            # Compute reservations again at next use: the leased job no longer needs one, and the
+            # next job of its class has none yet.
             self._reservations = None
         if job.subject is not None:
             self._subjects[job.subject] = bool(job.overlap)

@@ -31,7 +31,7 @@ class PastJob(NamedTuple):
     deadline_ms: int | None = None
 
     def as_ready(self) -> ReadyJob:
-        """Return the job as one that waits for a machine. Its subject is left out of the replay."""
+        """Return the job as a ready job without subject: the replay does not consider subjects."""
         order = deadline_order(self.deadline_ms)
         return ReadyJob(self.job_id, self.class_id, self.priority, None, 0, order)
 

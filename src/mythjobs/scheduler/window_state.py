@@ -13,9 +13,9 @@ _MAX_CACHED = 10_000
 class WindowState(NamedTuple):
     """State of run windows, valid for every instant of [from_ms, until_ms).
 
-    A level is the number of jobs that a set of windows lets run at once: the command's set, the
-    machine's, and the one for this command on this machine. opens_ms: first instant at which all
-    are open; None if never. closes_ms: first instant at which one is closed; None if never.
+    A level is the number of jobs that one set of windows lets run at once: the command's set, the
+    machine's set, and the set for this command on this machine (shared_level). opens_ms: first
+    instant at which all sets are open, closes_ms: at which any set is closed; None if never.
     """
 
     from_ms: int

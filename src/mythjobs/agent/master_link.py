@@ -26,8 +26,9 @@ from mythjobs.protocol import messages as m
 
 _HANDSHAKE_S: Final = 10.0
 _MAX_UNANSWERED: Final = 3
-# Attempts to connect are frequent at first, because `mythjobs up` starts master and agent together.
-# Later they are rare, so that they cost little while the master is down for hours.
+# The first _FAST_RETRIES attempts to connect follow each other at _FAST_RETRY_S, because `mythjobs
+# up` starts master and agent together. Later the interval grows to _MAX_RETRY_S, so that attempts
+# cost little while the master is down for hours.
 _FAST_RETRIES: Final = 25
 _FAST_RETRY_S: Final = 0.2
 _MAX_RETRY_S: Final = 5.0
@@ -158,8 +159,8 @@ class MasterLink:
             self._alarm = None
 
     async def _connect(self) -> None:
-        # The master's state file has the path of its socket: a path in the state directory may be
-        # too long for a Unix socket, and the socket is elsewhere then.
+        # Read the path of the master's socket from the master's state file: the socket is outside
+        # the state directory if that directory's path is too long for a Unix socket.
         info = read_master_info(self._state)
         path = Path(info.socket) if info else self._state.root / "master.sock"
         async with unix_connect(

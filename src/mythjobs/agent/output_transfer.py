@@ -43,8 +43,8 @@ class _OutgoingTransfer:
 class OutputTransfers:
     """Output transfers that the master has requested on the current connection.
 
-    `change_watchers` adds to the number of readers of an attempt's new output; while it is not 0
-    the reaper sends updates on new output.
+    `change_watchers` adds to the number of readers of an attempt's new output. While that number
+    is not 0, the reaper sends updates on new output.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ _BEGIN_TIMEOUT_S: Final = 5.0
 
 
 class WorkerThread:
-    """A thread that the exit of the interpreter does not wait for. `target` must not raise."""
+    """Thread for which the interpreter does not wait at its exit. `target` must not raise."""
 
     def __init__(self, target: Callable[[], None]) -> None:
         self._target = target

@@ -38,7 +38,8 @@ class AttemptTable:
         # By reaper: ends whose record in the reaper's journal is not yet durable, as (sequence
         # number of the record, attempt) in ascending order.
         self._unsynced_ends: dict[str, deque[tuple[int, AgentAttempt]]] = {}
-        # By dead reaper: attempts in its journal that this table still has.
+        # By dead reaper: the attempts in its journal that are still in this table. A reaper's
+        # directory is removed when its set is empty.
         self._dead_reapers: dict[str, set[Key]] = {}
         # with_terms: unended attempts that have a lease or run windows. with_lease: its subset that
         # has a lease. Both are used as sets that keep insertion order; the values are None.

@@ -195,7 +195,7 @@ class AgentCore:
         self, reaper: str, attempts: Sequence[Any], starting: Iterable[Key], now: Now
     ) -> list[Action]:
         """Adopt the attempts of a reaper that has just connected; an earlier agent process may have
-        started them. `starting` are the attempts for which it has not yet spawned a process."""
+        started them. `starting`: attempts for which the reaper has not yet spawned a process."""
         reported = {(each["job"], each["n"]) for each in attempts}
         self._table.reconcile_reaper(reaper, reported, starting, now)
         self._apply_reaper_messages(reaper, attempts, now)
@@ -298,7 +298,7 @@ class AgentCore:
         key = (message.job, message.n)
         sent = self._sent_heartbeats.get(message.hb)
         if (known := self._table.attempts.get(key)) is not None:
-            # The master grants an attempt again that is in the table: only renew its lease.
+            # The master grants this attempt again: only renew its lease.
             if sent is not None:
                 self._enforcer.extend(known, sent.sent_ms, now)
             return
@@ -333,8 +333,8 @@ class AgentCore:
         if attempt.phase in (Phase.STARTING, Phase.RUNNING):
             self._stop(key, "stale")
         elif attempt.phase is not Phase.ENDED:
-            # No process of the attempt exists. Forgetting it is safe: a restarted agent marks what
-            # its journal has as granted never-start and does not start it.
+            # No process of the attempt exists: forget it. If the journal loses this, a restarted
+            # agent finds the grant without a start, and marks the attempt never-start.
             self._table.forget(attempt)
 
     def _release_output(self, key: Key, stream: int) -> None:
@@ -351,7 +351,7 @@ class AgentCore:
                 table.report_synced_ends(reaper, each["seq"])
                 continue
             if "job" not in each:
-                # The answer to a ping, or a message that only newer versions know: ignore it.
+                # Ignore answers to pings, and messages that only newer versions know.
                 continue
             key = (each["job"], each["n"])
             if kind == "started":

@@ -118,7 +118,7 @@ def compute_reaper_actions(
 
 
 def terms_to_json(terms: LeaseTerms) -> list[Any]:
-    """Return the terms as a list for the journal, without trailing fields that have the default."""
+    """Return the terms as a list for the journal, without trailing default values."""
     values = [each._asdict() if isinstance(each, Hours) else each for each in terms]
     while values and values[-1] == NO_TERMS[len(values) - 1]:
         values.pop()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-# Longer comments are cut: a comment is shown in one line of a job list.
+# A job's comment above this length is cut, because it is shown in one line of a job list.
 _MAX_COMMENT_LETTERS: Final = 500
 
 

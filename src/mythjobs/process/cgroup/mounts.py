@@ -99,7 +99,8 @@ def _delegates_controllers(path: str) -> bool:
 
 
 def _parse_own_paths(cgroup: str) -> dict[str, str]:
-    """Return this process's cgroup path by controller; the key "" is the v2 hierarchy."""
+    """Return this process's cgroup paths by v1 controller, and under "" its path in the v2
+    hierarchy."""
     found: dict[str, str] = {}
     for line in cgroup.splitlines():
         _, names, path = line.split(":", 2)

@@ -33,8 +33,8 @@ class InputFeed:
             self.close()
 
     def write(self) -> bool:
-        """Write as much as the pipe takes. Return True if all is written, or if the child has
-        closed its end."""
+        """Write as much input as the pipe takes. Return True if no input is left, or if the child
+        has closed its end of the pipe."""
         try:
             while self._left:
                 self._left = self._left[write_without_sigpipe(self.fd, self._left) :]

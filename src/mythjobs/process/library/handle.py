@@ -51,8 +51,8 @@ class Process:
     def __init__(
         self, child: LibraryChild, streams: CallerStreams, thread: SupervisorThread | None
     ) -> None:
-        """Create the handle of `child`. `thread` is the supervisor's, or None if it could not be
-        created; the child then counts as not started and has ended."""
+        """Create the handle of `child`. `thread` is the supervisor thread, or None if it could not
+        be created; the child then counts as not started and has ended."""
         self._child = child
         self._streams = streams
         self._thread = thread
@@ -232,7 +232,7 @@ class Process:
     @property
     def unenforced(self) -> tuple[str, ...]:
         """One sentence for each limit that cannot be enforced here; empty until the program has
-        been started. Without `best_effort`, such a program is not started.
+        been started. A program with such a limit is started only with `best_effort`.
         """
         return tuple(self._child.unenforced_sentences)
 
@@ -243,15 +243,15 @@ class Process:
             return child.usage
         if child.cgroup is None:
             return supervise_usage.read_usage(child) or child.usage
-        # Read in the supervisor's thread: that thread reuses the cgroup for another child once this
-        # one has ended, so the cgroup cannot change meanwhile.
+        # Read the cgroup in the supervisor's thread: only that thread gives the cgroup to another
+        # child once this child has ended, so it cannot do so during the read.
         found = self._call(lambda _: supervise_usage.read_usage(child))
         return found if isinstance(found, Usage) else child.usage
 
     def _call(self, function: Callable[[Supervisor[LibraryChild]], object]) -> object:
-        """Run `function` in the supervisor's thread, after that has recorded the start of the
-        program: the caller may get output of the program earlier. Return the function's result,
-        or None if the program has ended."""
+        """Run `function` in the supervisor's thread, and return its result; None if the program has
+        ended. First wait until the supervisor has recorded the start of the program, because the
+        caller may read the program's output before that."""
         self._check_same_process()
         self._wait_started()
         if self._thread is None or self._child.is_done:

@@ -80,7 +80,8 @@ class SupervisorThread:
             reason = NotStarted(errno.EAGAIN, f"creating a thread: {error}")
             return self._fail_start(child, reason)
         except BaseException:
-            # A signal handler interrupted the start with an exception such as KeyboardInterrupt.
+            # A signal handler has raised an exception such as KeyboardInterrupt: the caller gets no
+            # handle, so keep no reference to the child.
             self._live.discard(child)
             raise
         if child.spec.pass_fds:

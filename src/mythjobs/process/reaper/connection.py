@@ -95,7 +95,8 @@ class AgentSocket:
         except BlockingIOError:
             return
         except OSError as error:
-            # No descriptor is free. Try again later: the end of a job frees its descriptors.
+            # No descriptor is free for the connection. Try again later: the end of a job frees its
+            # descriptors.
             log(f"cannot accept an agent: {error}")
             self._loop.unwatch(self._listener.fileno())
             self._loop.call_at(self._loop.now.run_ms + _RETRY_MS, self._listen)

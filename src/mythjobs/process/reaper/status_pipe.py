@@ -14,8 +14,8 @@ _READ_BYTES: Final = 65536
 
 
 class StatusPipe:
-    """The reaper's end of the FIFO. It is opened for reading and writing: so open() does not block
-    in reaper or job, and the reaper gets no end of file when a writer closes the FIFO."""
+    """The reaper's end of the FIFO. The reaper opens the FIFO for reading and writing, so that
+    open() blocks neither reaper nor job, and a writer that closes it causes no end of file."""
 
     __slots__ = ("_lines", "_partial", "fd", "path")
 

@@ -23,7 +23,8 @@ def open_input(path: str) -> int:
 
 @lru_cache(maxsize=1)
 def dev_null(pid: int) -> int:
-    """Return this process's shared descriptor of /dev/null; callers must not close it."""
+    """Return a shared descriptor of /dev/null, which callers must not close. `pid` is that of this
+    process, so that a fork opens its own."""
     return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 

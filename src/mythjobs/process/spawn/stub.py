@@ -199,7 +199,7 @@ def _stub_works(stub: tuple[bytes, ...]) -> bool:
         if is_shortage(error):
             raise
         return False
-    # A stub of an earlier version does not write the first byte.
+    # Compare with the first byte ".", too: a stub of an earlier version does not write it.
     return report == b".%d exec" % errno.ENOTDIR
 
 

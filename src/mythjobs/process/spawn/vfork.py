@@ -101,7 +101,7 @@ def _start_error(number: int, before_exec: bool, program: Program) -> CannotStar
     if before_exec and number == errno.EBADF:
         return setup_error(OSError(number, ""), "standard streams or pass_fds")
     if before_exec:
-        # The job's working directory: no other step before exec can fail because of the job.
+        # The failed step is chdir(2): no other step before exec can fail because of the job.
         directory = escape_undecodable(os.fsdecode(program.cwd))
         return setup_error(OSError(number, ""), f"working directory {directory}")
     return exec_error(number, program)

@@ -72,8 +72,8 @@ class Child:
         # has_grace_ended: the grace period is over. is_kill_timed: descendants that survived the
         # leader were killed, and a timer limits the wait for their exit.
         self.has_grace_ended = self.is_kill_timed = False
-        # has_exited: the leader has exited. exit_status: set once the leader is reaped. lost: True if
-        # the host program has reaped the leader (reaping.py).
+        # has_exited: the leader has exited. exit_status: set once the leader is reaped. lost: True
+        # if the host program has reaped the leader (reaping.py).
         self.has_exited = False
         self.exit_status: int | None = None
         self.lost: Lost | None = None

@@ -27,8 +27,8 @@ class NofileLimit:
 
     def __init__(self) -> None:
         self._soft, self._hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # RLIMIT_NOFILE (soft, hard) to set for children: this process's original limit. None if this
-        # process has not raised its own limit.
+        # RLIMIT_NOFILE (soft, hard) to set for children: this process's original limit. None if
+        # this process has not raised its own limit.
         self.inherited: tuple[int, int] | None = None
 
     def prepare_for(self, children: int) -> None:

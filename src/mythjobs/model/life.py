@@ -18,7 +18,7 @@ class JobState(StrEnum):
 
 
 class JobEvent(StrEnum):
-    LEASED = "leased"  # leased to a machine, as attempt n
+    LEASED = "leased"  # leased to a machine as a new attempt
     STARTED = "started"  # the machine started the process
     SUCCEEDED = "succeeded"  # the attempt ended with a success code of its command
     FAILED = "failed"  # the attempt failed, and the job is not retried

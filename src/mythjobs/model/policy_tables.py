@@ -52,7 +52,7 @@ class Retry:
 
 
 def read_bounds(value: object, key: str = "limits", extra: tuple[str, ...] = ()) -> Bounds:
-    """Parse a [limits] table. extra: further valid keys, which are left to the caller."""
+    """Parse a [limits] table. extra: other keys that the table may have; the caller reads them."""
     given = toml.read_table(value, key, 'wall = "6h"', (*BOUND_KEYS, *extra))
     prefix = f"{key}."
     io = toml.read_choice(given, "io", IO_CLASSES[1:], "", prefix)

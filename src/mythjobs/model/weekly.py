@@ -105,7 +105,7 @@ def parse_ranges(texts: Sequence[str]) -> tuple[Range, ...]:
 def combine_levels(ranges: Sequence[Range], covering: Iterable[Range]) -> int:
     """Return the level of `ranges`, as a set, at an instant.
 
-    covering: those of the ranges that include the instant. The set has their highest level, or is
+    covering: the ranges that include the instant. The set has their highest level, or is
     closed if one of them is `off`. Outside all ranges the set is closed, unless it is empty or
     has only `off` ranges.
     """

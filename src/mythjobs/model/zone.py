@@ -22,7 +22,7 @@ def load_zone(name: str) -> dt.tzinfo:
     """
     if name in ("", "UTC"):
         return dt.UTC
-    # Imported here because parsing a definition does not need it.
+    # Import zoneinfo only when needed: parsing a command definition does not need it.
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:

@@ -98,8 +98,8 @@ class HeldAttempt(Struct, frozen=True, array_like=True):
 class Heartbeat(Struct, tag="hb", frozen=True):
     """Heartbeat and request for work. Leases count from when the agent *sent* this message.
 
-    held: all attempts on the machine, from the agent's journal. wall_ms: the machine's wall
-    clock, used only to show clock skew.
+    hb: number of the heartbeat. held: all attempts in the agent's journal. wall_ms: the machine's
+    wall clock, used only to show clock skew.
     """
 
     hb: int

@@ -33,7 +33,7 @@ class Requirements(NamedTuple):
     semaphores: Units = ()
     best_effort: bool = False
     at_most: int | None = None
-    capabilities: tuple[str, ...] = ()  # needed besides those that limits and hours need
+    capabilities: tuple[str, ...] = ()  # needed beyond those for limits and hours
 
 
 class MachineFacts(NamedTuple):
@@ -101,7 +101,7 @@ class Rule(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A machine considered for the jobs of a class."""
+    """A machine considered for the jobs of a class, with all inputs of the eligibility rules."""
 
     requirements: Requirements
     machine: MachineFacts

@@ -35,7 +35,7 @@ class ReadyJob(NamedTuple):
 class SortKey(NamedTuple):
     """Sort key of a job, compared field by field; the job with the smallest key is placed first."""
 
-    priority: int  # negated
+    priority: int  # negated, so that a higher priority sorts first
     submitter: float  # start tag of the submitter in FairShares
     deadline: int  # deadline_order
     command: float  # start tag of the submitter's jobs of this command

@@ -189,8 +189,8 @@ class _Compiled:
         kwargs = {"column_keys": list(columns)} if columns else {}
         compiled = expression.compile(dialect=dialect, **kwargs)  # type: ignore[attr-defined]
         self.sql: str = str(compiled)
-        # Prefix constants with "=": SQLAlchemy names them after their column, and a caller may
-        # pass a value of the same name.
+        # Prefix the names of constants with "=": SQLAlchemy names a constant after its column, and
+        # a caller may pass a value of the same name.
         keys = {
             name: name.removeprefix(_PREFIX)
             if name in columns or name.startswith(_PREFIX)

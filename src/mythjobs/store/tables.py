@@ -70,7 +70,7 @@ machine = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("key", Text, nullable=False, unique=True),
     Column("rights", Text, nullable=False),  # {"mode": "all" | "listed" | "except", "commands": []}
-    Column("jobs", Integer),  # maximum number of jobs, set by the owner; null: cores
+    Column("jobs", Integer),  # slots, set by the owner; null: one per core
     Column("cores", Integer, nullable=False),
     Column("boot_id", Text, nullable=False),
     Column("enrolled_ms", BigInteger, nullable=False),
@@ -248,7 +248,7 @@ attempt = Table(
     Column("outcome", Text),
     Column("evidence", Text),  # how the end is known: observed | presumed, …
     Column("usage", Text),
-    Column("output", Text),  # [[written, head, tail], …], one per stream
+    Column("output", Text),  # bytes: [[written, head, tail], …] per stream
     Column("lease_s", Float),  # null: the lease does not expire
     Column("paused", Integer, nullable=False, server_default="0"),  # 1: frozen by a user
     PrimaryKeyConstraint("job_id", "n"),

@@ -85,7 +85,8 @@ class Store(ABC):
         """
 
     def run_transaction(self, body: Callable[[Transaction], T]) -> tuple[T, list[int]]:
-        """Run `body` in a transaction; return its result, and the ids of batches it completed.
+        """Run `body` in a transaction; return its result, and the ids of batches whose last
+        job ended in it.
 
         After a deadlock or serialization failure `body` is repeated, at most five times.
         """

@@ -57,8 +57,8 @@ _UNSAFE_SETTINGS: Final = {
 class TimeLimits(NamedTuple):
     """Time limits of the PostgreSQL store. Only tests use other values than the defaults.
 
-    statement_s: duration of a statement; the server aborts it. long_s: the same for statements
-    that read whole tables, as in `mythjobs check`. lock_s: wait for another session's lock.
+    statement_s: duration of a statement; the server aborts it. long_s: duration of a statement
+    that reads whole tables, as in `mythjobs check`. lock_s: wait for another session's lock.
     answer_s: wait for an answer of the server, longer than statement_s. This limit detects a
     server process that hangs while its kernel still acknowledges packets: no TCP timeout does.
     commit_check_s: time to find the result of a COMMIT whose answer was lost.

@@ -45,7 +45,7 @@ class _Compiler(SQLiteCompiler):
 class SqliteStore(Store):
     """Store in a SQLite database file.
 
-    unsafe: accept a network or FUSE file system; for tests only, like other sizes than the
+    unsafe: accept a network or FUSE file system. Only tests set it, or sizes other than the
     defaults.
     """
 

@@ -225,7 +225,7 @@ def _ended_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
 
 
 def find_max_id(tx: Transaction) -> int:
-    """Return the highest job id, 0 without jobs."""
+    """Return the highest job id; 0 if there are no jobs."""
     return int(
         fetch_records(tx, select(func.coalesce(func.max(j.job_id), 0).label("last")))[0]["last"]
     )

@@ -117,6 +117,7 @@ def find_old_jobs(
 ) -> OldJobs:
     """Return the next ended jobs of a command in order of (end time, job id) after `start`.
 
+    before_ms: only jobs that ended before this time are returned.
     states: only jobs in these states are deletable; () means all states.
     """
     rows = _FIND_ENDED.run(

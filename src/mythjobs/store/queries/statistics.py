@@ -69,5 +69,5 @@ def _summarize(counts: dict[JobState, int], usages: Sequence[Usage]) -> Statisti
 
 
 def compute_percentile(values: Sequence[float], percent: int) -> float:
-    """Return a percentile: the smallest value that is ≥ at least `percent` % of the values."""
+    """Return a percentile: the smallest value that at least `percent` % of values do not exceed."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]

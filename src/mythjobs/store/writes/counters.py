@@ -49,7 +49,7 @@ def create_command_counters(tx: Transaction, command_id: int) -> None:
 
 
 def write_changes(tx: Transaction) -> list[int]:
-    """Write the counter changes of a transaction; return the batches whose last job has ended."""
+    """Write a transaction's counter changes; return ids of batches whose last job has ended."""
     rows = [
         {"command_id": command_id, "state": state, "added": added}
         for (command_id, state), added in tx.job_count_changes.items()

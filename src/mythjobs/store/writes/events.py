@@ -36,6 +36,6 @@ def add(tx: Transaction, events: Sequence[Event]) -> None:
 
 
 def find_attempts(tx: Transaction, kind: str, job_ids: Sequence[int]) -> set[tuple[int, int]]:
-    """Return the attempts (job_id, n) of these jobs that have an event of this kind."""
+    """Return (job id, attempt number) of these jobs' attempts that have an event of this kind."""
     rows = _FIND.run(tx, kind=kind, job_ids=list(job_ids)) if job_ids else []
     return {(row[0], row[1]) for row in rows}

@@ -30,7 +30,7 @@ class Placement(NamedTuple):
 
 
 class LeasedJob(NamedTuple):
-    """A job that was leased as a new attempt `n`, with the columns that its grant needs."""
+    """A job leased as a new attempt with number `n`, and the columns that its grant needs."""
 
     job_id: int
     n: int

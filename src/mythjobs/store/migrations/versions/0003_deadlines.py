@@ -1,4 +1,4 @@
-"""Add semaphores that frozen jobs release, and an order by deadline for jobs of one priority."""
+"""Add semaphores that frozen jobs release, and order jobs of equal priority by deadline."""
 
 from __future__ import annotations
 

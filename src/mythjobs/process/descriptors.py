@@ -1,7 +1,7 @@
 """Descriptors that a fork of this process must not keep, such as the ends of children's pipes.
 
-A copy in a forked process would keep a reader from seeing the end of file. They are closed in
-the fork before it runs any code of the host program.
+A copy of a pipe's write end in a forked process keeps the reader from seeing the end of file. So
+a fork closes these descriptors before it runs any code of the host program.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextlib import suppress
 from threading import get_ident
 from typing import Final, Protocol
 
-# How long a fork waits for other threads that are opening or closing a descriptor, which takes
-# microseconds. More means that a signal handler interrupted one, and waits for a program itself.
+# Longest time that a fork waits for other threads that are opening or closing a descriptor, which
+# takes microseconds. It takes longer only if a signal handler has interrupted such a thread.
 _FORK_WAIT_S: Final = 0.5
 _PAUSE_S: Final = 0.0001
 
@@ -25,20 +25,20 @@ class Owner(Protocol):
     """Object that uses a registered descriptor."""
 
     def forget(self) -> None:
-        """In a fork: the descriptor was closed."""
+        """Called in a forked process, which then closes its copy of the descriptor."""
 
 
 class _Changes:
-    """Context manager of a change: outside of it, a descriptor is open exactly while it is
-    registered. A fork waits for the changes of other threads.
+    """Context manager for changes: a thread opens and registers, or closes, descriptors inside it.
+    A fork first waits until no other thread is inside.
 
-    This is no lock: a thread that a signal handler interrupts inside must not stop other threads,
-    because the handler may wait for a program that they start. Setting an item of a dict is
-    atomic.
+    A lock cannot be used: a signal handler may interrupt a thread inside, and wait for a program
+    that another thread must start. Without a lock the counts stay correct, because setting an item
+    of a dict is atomic.
     """
 
     def __init__(self) -> None:
-        # How deep each thread is inside.
+        # By thread: number of nested changes that the thread is in.
         self._depths: dict[int, int] = {}
         self._forking_thread = 0
 
@@ -70,7 +70,7 @@ class _Changes:
         self._forking_thread = 0
 
     def end_fork_in_child(self) -> None:
-        """No other thread exists here."""
+        """Forget the changes of other threads, which do not exist in the forked process."""
         self._forking_thread = 0
         own = self._depths.get(get_ident())
         self._depths = {get_ident(): own} if own else {}
@@ -89,7 +89,7 @@ def create_pipe() -> tuple[int, int]:
 
 
 def register(fd: int, owner: Owner | None = None) -> int:
-    """Close `fd` in forks of this process, and tell `owner` there. Return `fd`."""
+    """Have forks of this process call `owner.forget()` and close `fd`. Return `fd`."""
     _registered[fd] = weakref.ref(owner) if owner is not None else None
     return fd
 

@@ -44,7 +44,7 @@ class Buffer:
         self._lock = threading.RLock()
         # Output that arrived while a signal handler had interrupted a reader that holds the lock.
         self._pending: deque[bytes] = deque()
-        # Called when output arrives or ends; changed by atomic operations only.
+        # Callbacks for when output arrives or ends. The list is changed by atomic operations only.
         self._waiting: list[Callable[[], None]] = []
         self._written = 0
 

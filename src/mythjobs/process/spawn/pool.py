@@ -79,7 +79,8 @@ class SpawnPool:
         if self._embedded and self._threads_started < THREADS:
             self._try_start_thread()
         self._backlog.append(work)
-        # A thread may have become idle before it could see the backlog.
+        # Look for an idle thread again: one may have become idle just before `work` was added to
+        # the backlog.
         if mailbox := self._take_idle():
             self._serve(mailbox)
 
@@ -96,7 +97,7 @@ class SpawnPool:
                 mailbox.put(self._backlog.popleft())
                 return
             except IndexError:
-                # Another thread has taken the work.
+                # Another thread has taken the work: this thread is idle again.
                 self._idle.append(mailbox)
             if not self._backlog or (other := self._take_idle()) is None:
                 return

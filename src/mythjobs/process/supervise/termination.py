@@ -16,7 +16,7 @@ from mythjobs.process.supervise.cleanup import Cleanup
 from mythjobs.process.supervise.descendants import find_tree
 from mythjobs.process.supervise.signals import kill_tree, signal_tree
 
-# After a lack of descriptors or memory.
+# Time after which a SIGKILL that failed for lack of descriptors or memory is repeated.
 _RETRY_MS: Final = 50
 
 C = TypeVar("C", bound=Child)
@@ -25,8 +25,8 @@ C = TypeVar("C", bound=Child)
 class Termination(Generic[C]):
     """Ends process trees. All methods must be called in the event loop's thread.
 
-    on_thawed: called with a child that was frozen and the time in ms that it was; its limits
-    are monitored during the grace period, too, because a breach may shorten the grace period.
+    on_thawed: called with a child that was thawed for its stop, and the ms that it was frozen. Its
+    limits are monitored again, because a breach during the grace period may shorten that period.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Termination(Generic[C]):
             child.frozen_ms += frozen_ms
             child.frozen_since_ms = None
             if child.cgroup:
-                # SIGKILL ends processes that stay frozen, too.
+                # Ignore a failed thaw: the later SIGKILL ends frozen processes, too.
                 with suppress(OSError):
                     child.cgroup.thaw()
             self._on_thawed(child, frozen_ms)
@@ -86,7 +86,8 @@ class Termination(Generic[C]):
         try:
             kill_tree(child, members)
         except OSError:
-            # Descriptors or memory are lacking.
+            # The cgroup cannot be killed for lack of descriptors or memory: kill the known members,
+            # and try again soon.
             signal_tree(child, members, signal.SIGKILL)
             due_ms = self._loop.now.run_ms + _RETRY_MS
             child.timers.append(self._loop.call_at(due_ms, partial(self._kill_members, child)))

@@ -2,13 +2,13 @@
 even if a program changes their environment.
 
 RLIMIT_RTTIME limits the CPU time of real-time processes between two blocking system calls, in
-microseconds (getrlimit(2)). Normally it is unlimited. A value near 2^62, 146,000 years, has the
-same effect, and processes keep it over fork, exec and setsid. Reading the limit of another process
-takes a microsecond.
+microseconds (getrlimit(2)). Normally it is unlimited. A value near 2^62, which is 146,000 years,
+has the same effect, and processes keep it over fork, exec and setsid. Reading the limit of another
+process takes a microsecond.
 
-The mark is set right after exec. The stub could set it before, but halves the number of programs
-started per second. Processes that the program has started meanwhile are marked 10 ms later, except
-for a daemon that has lost its parent by then.
+The mark is set right after exec. Setting it before exec requires the stub, which halves the number
+of programs started per second. Processes that the program has started between exec and mark are
+marked 10 ms later, except for a daemon that has lost its parent by then.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def choose_mark() -> int:
 
 @lru_cache(maxsize=1)
 def _random_bits(_pid: int) -> int:
-    """Return the bits of this process, of which a fork has others."""
+    """Return the random bits in all marks of this process. A fork of this process gets others."""
     return int.from_bytes(os.urandom(_RANDOM_BYTES), "big")
 
 
@@ -49,7 +49,7 @@ def set_mark(pid: int, mark: int) -> bool:
             return False
         resource.prlimit(pid, _LIMIT, (mark, hard))
     except (OSError, ValueError):
-        # The process has exited or changed its user.
+        # prlimit(2) failed: the process has exited or changed its user.
         return False
     return True
 

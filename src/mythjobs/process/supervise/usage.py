@@ -139,7 +139,7 @@ def complete_usage(child: Child) -> Usage:
         try:
             usage = merge_cgroup(usage, child.cgroup.read_usage())
         except OSError:
-            # Descriptors or memory are lacking.
+            # The cgroup cannot be read for lack of descriptors or memory.
             usage = replace(usage, exact=False)
     elif child.usage_at_stop:
         usage = merge_sampled(usage, child.usage_at_stop)
@@ -186,11 +186,11 @@ def _read_own_peak_bytes(other_bytes: int) -> int:
 
 
 def read_tree_peak_bytes(leader: int) -> int:
-    """Return the largest peak of the processes of a tree, by parentage."""
+    """Return the largest peak resident set size of the leader and its descendants; 0 if unknown."""
     try:
         return max(map(read_peak_bytes, walk_tree(leader)))
     except OSError:
-        # Descriptors or memory are lacking.
+        # /proc cannot be read for lack of descriptors or memory.
         return 0
 
 

@@ -97,7 +97,7 @@ class TurnContext:
     def record_final(self, states: dict[int, JobState]) -> None:
         """Record jobs that reached a final state, and resolve the dependencies on them.
 
-        Jobs whose dependencies can therefore never be met are cancelled.
+        Also cancel jobs that depend on them in a way that can never be met now.
         """
         self.ended.extend(states)
         if states and self.state.has_open_dependencies:

@@ -179,7 +179,8 @@ def _failed(
         match = later[:_MAX_QUOTED]
         reason = f'its output says "{match}" ({description}); jobs of {command.name} wait'
         return RetryDecision(JobEvent.REQUEUED, "later", reason, wait_s=wait_s, defers_command=True)
-    # An ad-hoc run is not tried again after this exit code: the user of `mythjobs run` waits for its exit code.
+    # An ad-hoc run is not tried again after EX_TEMPFAIL, because the user of `mythjobs run`
+    # waits for its exit code.
     if outcome == o.Exited(EX_TEMPFAIL) and command.name != RUN:
         wait_s = backoff_s(retry.backoff_s, history.n - 1 - history.failures, history)
         reason = f"exit code {EX_TEMPFAIL} asks to be run again later"

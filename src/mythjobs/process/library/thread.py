@@ -21,11 +21,11 @@ from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.child import LibraryChild
 from mythjobs.process.library.latch import Latch
 from mythjobs.process.library.spec import CallerStreams, closed_streams
+from mythjobs.process.native_thread import NativeThread
 from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.pool import SpawnPool, block_signals
 from mythjobs.process.supervise.descendants import GuestDescendants
 from mythjobs.process.supervise.supervisor import Supervisor
-from mythjobs.process.worker_thread import WorkerThread
 
 # When the host program exits: how long to wait for programs that are being started, and for
 # children after their grace period.
@@ -51,7 +51,7 @@ class SupervisorThread:
             self._descendants = GuestDescendants(self._supervisor.leaders)
             self._supervisor.cleanup.descendants = self._descendants
             self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-            WorkerThread(self._run).start()
+            NativeThread(self._run).start()
         except BaseException:
             self._close()
             raise

@@ -13,7 +13,7 @@ from typing import Final
 
 from mythjobs.model.output_window import OutputWindow
 from mythjobs.process.event_loop import log_exception
-from mythjobs.process.worker_thread import WorkerThread
+from mythjobs.process.native_thread import NativeThread
 
 # Trailer after the ring buffer in its file: the length of the stream after the last write. The
 # trailer is written before the output bytes, so that a concurrent reader can tell which bytes of
@@ -212,7 +212,7 @@ class OutputWriter:
         self._queued_bytes = 0
         # True if the last wait for space in the queue timed out and nothing was written since then.
         self._is_stalled = False
-        self._thread: WorkerThread | None = None
+        self._thread: NativeThread | None = None
 
     def reserve(self, size: int) -> bool:
         """Reserve space for `size` bytes in the queue of output to write. Wait _MAX_WAIT_S for it;
@@ -241,7 +241,7 @@ class OutputWriter:
         self._sinks.put(sink)
 
     def _try_to_start(self) -> bool:
-        thread = WorkerThread(self._run)
+        thread = NativeThread(self._run)
         try:
             thread.start()
         except RuntimeError:

@@ -11,9 +11,9 @@ from queue import SimpleQueue
 from typing import Final
 
 from mythjobs.process.event_loop import log_exception
+from mythjobs.process.native_thread import NativeThread
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.spawn.vfork import Spawn, choose_spawn
-from mythjobs.process.worker_thread import WorkerThread
 
 # Number of spawning threads. vfork suspends the calling thread until the child's exec, which takes
 # milliseconds on a busy machine. Programs started per second on two busy cores: 1 thread 1,200,
@@ -107,7 +107,7 @@ class SpawnPool:
         self._threads_started += 1
         try:
             # Not a threading.Thread: its start() takes a lock that a signal handler may need.
-            WorkerThread(self._run_thread).start()
+            NativeThread(self._run_thread).start()
         except RuntimeError:
             self._threads_started -= 1
             # Continue without a new thread if there are others, which run the work later.

@@ -146,10 +146,10 @@ def stub_argv(
     report_fd: int, setup: ChildSetup, search: str, argv: Sequence[bytes], executable: bytes = b""
 ) -> list[bytes]:
     """Return the stub's command line. The caller passes `report_fd`, for errors, to the stub."""
-    words = [*encode_setup(setup), b"p" + search.encode("utf-8", "surrogateescape")]
+    arguments = [*encode_setup(setup), b"p" + search.encode("utf-8", "surrogateescape")]
     if executable:
-        words.append(b"x" + executable)
-    return [*find_stub(), b"%d" % report_fd, *words, b"--", *argv]
+        arguments.append(b"x" + executable)
+    return [*find_stub(), b"%d" % report_fd, *arguments, b"--", *argv]
 
 
 def stub_environment(env: Sequence[bytes]) -> list[bytes]:
@@ -215,14 +215,14 @@ def check_can_join(cgroup_file: str) -> None:
         raise OSError(number or errno.ENOMEM, f"cannot join {cgroup_file}")
 
 
-def _run_probe(stub: tuple[bytes, ...], words: list[bytes]) -> bytes:
+def _run_probe(stub: tuple[bytes, ...], arguments: list[bytes]) -> bytes:
     """Run a stub without a program; return its report. Raises OSError."""
     # subprocess is not used, because a child that another thread forks meanwhile inherits the ends
     # of its pipes. Forked children close the ends of this pipe (descriptors.py).
     read_fd, write_fd = descriptors.create_pipe()
     try:
         try:
-            argv = [*stub, b"2", *words, b"p", b"--", b"/dev/null/none"]
+            argv = [*stub, b"2", *arguments, b"p", b"--", b"/dev/null/none"]
             redirect = [(os.POSIX_SPAWN_DUP2, write_fd, 2)]
             pid = os.posix_spawn(stub[0], argv, {}, file_actions=redirect)
         finally:

@@ -16,7 +16,7 @@ from typing import Final
 _BEGIN_TIMEOUT_S: Final = 5.0
 
 
-class WorkerThread:
+class NativeThread:
     """Thread for which the interpreter does not wait at its exit. `target` must not raise."""
 
     def __init__(self, target: Callable[[], None]) -> None:

@@ -84,7 +84,7 @@ def test_a_start_that_waits_for_the_disk_can_be_stopped(disk: HangingDisk, agent
     ran = disk.path.parent / "ran"
     freeze(disk, agent)
     agent.start(1, ["touch", str(ran)])
-    agent.send({"type": "acts", "job": 1, "n": 1, "acts": [[1, "stop", "lease", 1.0]]})
+    agent.send({"type": "stop", "job": 1, "n": 1, "by": "lease"})
     ping(agent)
     thaw(disk, agent)
     # Its lease has expired, so not even its first instruction may run.

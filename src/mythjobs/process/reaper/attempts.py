@@ -19,6 +19,7 @@ from mythjobs.process.reaper.timed_actions import STOP, THAW, TimedAction, Timed
 from mythjobs.process.reaper.updates import UpdateQueue
 from mythjobs.process.spawn.errors import setup_error
 from mythjobs.process.spawn.pool import SpawnPool
+from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise.descendants import SubreaperDescendants
 from mythjobs.process.supervise.rlimits import NofileLimit
 from mythjobs.process.supervise.supervisor import Supervisor
@@ -43,6 +44,8 @@ class ReaperAttempts:
         self._send = send
         self._updates = updates
         self._writer = OutputWriter()
+        # In this turn of the event loop.
+        self._started: list[ReaperAttempt] = []
         self.seq = 0
         self.live: dict[AttemptKey, ReaperAttempt] = {}
         self.unacknowledged: dict[AttemptKey, str] = {}
@@ -74,15 +77,31 @@ class ReaperAttempts:
         self._nofile_limit.prepare_for(len(self.live))
         self._supervisor.nofile_for_children = self._nofile_limit.inherited
         attempt.before_spawn = partial(self._before_spawn, attempt)
-        self._supervisor.spawn(attempt)
+        self._started.append(attempt)
 
-    def _before_spawn(self, attempt: ReaperAttempt) -> None:
-        """Write the attempt's start record and create its pipes. Runs in a thread of the spawn
-        pool. Raises CannotStart."""
+    def spawn_started(self) -> None:
+        """Spawn the attempts started in this turn, once their start records are written."""
+        if self._started:
+            self._spawn_pool.submit(partial(self._spawn_batch, self._started))
+            self._started = []
+
+    def _spawn_batch(self, attempts: list[ReaperAttempt], spawn: Spawn) -> None:
+        """Write the start records and have the attempts spawned, the first one in this thread of
+        the spawn pool. Were each record written on its own, the threads would wait for each other.
+        """
         try:
             self._journal.flush()
         except OSError as error:
-            raise setup_error(error, "writing the reaper's journal") from None
+            failure = setup_error(error, "writing the reaper's journal").outcome()
+            for attempt in attempts:
+                self._supervisor.fail_start(attempt, failure)
+            return
+        for attempt in attempts[1:]:
+            self._supervisor.spawn(attempt)
+        self._supervisor.spawn_here(attempts[0], spawn)
+
+    def _before_spawn(self, attempt: ReaperAttempt) -> None:
+        """Create the attempt's pipes, in a thread of the spawn pool. Raises CannotStart."""
         try:
             on_written = partial(self._loop.call_soon, partial(self._output_written, attempt))
             attempt.create_pipes(self._writer, on_written)

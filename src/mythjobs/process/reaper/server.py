@@ -112,6 +112,7 @@ class Reaper:
         """Request journal writes and send queued messages, after each iteration of the event loop.
         Nothing here waits for the disk: a disk that hangs must not delay the check of a limit."""
         attempts = self._attempts
+        attempts.spawn_started()
         self._journal.compact(attempts.encode_records, self._is_idle())
         if attempts.unsynced_seq:
             self._journal.request_sync(attempts.unsynced_seq)

@@ -67,14 +67,14 @@ class Supervisor(Generic[C]):
 
     def spawn(self, child: C) -> None:
         """Spawn `child` in a thread of the pool; a failure is reported as its end. Thread-safe."""
-        self._spawn_pool.submit(partial(self._spawn, child))
+        self._spawn_pool.submit(partial(self.spawn_here, child))
 
     def fail_start(self, child: C, reason: NotStarted) -> None:
         """Report that `child` has ended without having been started."""
         child.not_started = reason
         self._loop.call_soon(partial(self._spawned, child))
 
-    def _spawn(self, child: C, spawn: Spawn) -> None:
+    def spawn_here(self, child: C, spawn: Spawn) -> None:
         """Spawn `child`, in a thread of the pool. An error becomes the child's outcome."""
         try:
             with suppress(OSError):

@@ -13,6 +13,8 @@ from contextlib import suppress
 from threading import get_ident
 from typing import Final, Protocol
 
+from mythjobs.process import quick_calls
+
 # Longest time that a fork waits for other threads that are opening or closing a descriptor, which
 # takes microseconds. It takes longer only if a signal handler has interrupted such a thread.
 _FORK_WAIT_S: Final = 0.5
@@ -82,7 +84,7 @@ _changes: Final = _Changes()
 def create_pipe() -> tuple[int, int]:
     """Return the read end and the write end of a new pipe. Raises OSError."""
     with _changes:
-        ends = os.pipe2(os.O_CLOEXEC)
+        ends = quick_calls.create_pipe()
         for fd in ends:
             _registered[fd] = None
     return ends

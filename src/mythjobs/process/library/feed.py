@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from contextlib import suppress
 from typing import Final
 
-from mythjobs.process import descriptors
+from mythjobs.process import descriptors, quick_calls
 from mythjobs.process.library.pipes import write_without_sigpipe
 
 # Default and unprivileged maximum capacity of a pipe (pipe(7)).
@@ -21,7 +20,7 @@ class InputFeed:
     def __init__(self, fd: int, data: bytes) -> None:
         self.fd = descriptors.register(fd, self)
         self._left = memoryview(data)
-        os.set_blocking(fd, False)
+        quick_calls.set_nonblocking(fd)
         if len(data) > _DEFAULT_PIPE_BYTES:
             # Enlarge the pipe, for fewer wake-ups. Ignore OSError: the pipes of this user already
             # have all the memory that the kernel grants (pipe(7)).

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from mythjobs.process import descriptors
+from mythjobs.process import descriptors, quick_calls
 from mythjobs.process.library.chunks import Chunks, Lines
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class _PipeEnd:
         # tasks that wait.
         self._waiting: dict[AbstractEventLoop, tuple[int, set[Future[None]]]] = {}
         if fd >= 0:
-            os.set_blocking(fd, False)
+            quick_calls.set_nonblocking(fd)
             descriptors.register(fd, self)
 
     def fileno(self) -> int:

@@ -11,7 +11,7 @@ import fcntl
 import os
 from typing import IO, Final
 
-from mythjobs.process import descriptors
+from mythjobs.process import descriptors, quick_calls
 from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.feed import InputFeed
 from mythjobs.process.library.pipes import Reader, Writer
@@ -85,8 +85,11 @@ class StartResources:
 
     def _open_directory(self, cwd: bytes | None) -> None:
         try:
-            path = b"." if cwd is None else cwd
-            self._cwd_fd = self._keep(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            if cwd is None:
+                fd = quick_calls.open_working_directory()
+            else:
+                fd = os.open(cwd, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._cwd_fd = self._keep(fd)
         except OSError as error:
             # Only an inherited working directory (`cwd` None) need not be opened: the program can
             # use it even if this process may not open it.
@@ -116,7 +119,7 @@ class StartResources:
                 return Reader(ours)
             buffer = Buffer(*spec.keep)
             self.streams.append(Stream(ours, buffer))
-            os.set_blocking(ours, False)
+            quick_calls.set_nonblocking(ours)
             return buffer
         if to is Stdio.MERGED:
             self._fds[2] = self._fds[1] if self._fds[1] >= 0 else 1

@@ -22,6 +22,7 @@ from mythjobs.process.library.child import LibraryChild
 from mythjobs.process.library.latch import Latch
 from mythjobs.process.library.spec import CallerStreams, closed_streams
 from mythjobs.process.native_thread import NativeThread
+from mythjobs.process.quick_calls import UmaskReader
 from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.pool import SpawnPool, block_signals
 from mythjobs.process.supervise.descendants import GuestDescendants
@@ -41,7 +42,6 @@ class SupervisorThread:
         be created."""
         self.pid = os.getpid()
         self._loop = EventLoop()
-        self._status_fd = -1
         self._pool = SpawnPool(embedded=True)
         self._supervisor: Supervisor[LibraryChild] = Supervisor(self._loop, self._pool, self)
         # Children that have not ended. This reference keeps them supervised until they are reaped,
@@ -50,7 +50,7 @@ class SupervisorThread:
         try:
             self._descendants = GuestDescendants(self._supervisor.leaders)
             self._supervisor.cleanup.descendants = self._descendants
-            self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+            self._umask = UmaskReader()
             NativeThread(self._run).start()
         except BaseException:
             self._close()
@@ -70,7 +70,7 @@ class SupervisorThread:
         """Start `child` and return the caller's streams. A failure becomes the child's outcome."""
         self._live.add(child)
         try:
-            streams = child.open_resources(self._read_umask())
+            streams = child.open_resources(self._umask.read())
             self._supervisor.spawn(child)
         except CannotStart as error:
             return self._fail_start(child, error.outcome())
@@ -94,15 +94,6 @@ class SupervisorThread:
         child.release_resources()
         self._loop.call_soon(partial(self._supervisor.fail_start, child, reason))
         return closed_streams(child.spec)
-
-    def _read_umask(self) -> int:
-        """Return the umask of this process from /proc; -1 on kernels before 4.7.
-
-        umask(2) can only read the umask by changing it for a moment, for all threads.
-        """
-        text = os.pread(self._status_fd, 4096, 0)
-        at = text.find(b"\nUmask:\t")
-        return int(text[at + 8 : at + 12], 8) if at >= 0 else -1
 
     def stop(self, child: LibraryChild, by: str, grace_s: float | None) -> None:
         self._loop.call_soon(partial(self._supervisor.stop, child, Stopped(by), grace_s))
@@ -199,10 +190,10 @@ class SupervisorThread:
         self._close()
 
     def _close(self) -> None:
-        if self._status_fd >= 0:
-            os.close(self._status_fd)
-        if hasattr(self, "_descendants"):
-            self._descendants.close()
+        for each in ("_descendants", "_umask"):
+            # They are missing if their creation has failed.
+            if hasattr(self, each):
+                getattr(self, each).close()
         self._loop.close()
 
 

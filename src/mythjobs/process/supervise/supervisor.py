@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -325,12 +324,12 @@ class Supervisor(Generic[C]):
             del self.leaders[child.pid]
         assert child.spawned_at
         wall_s = (self._loop.now.run_ms - child.spawned_at.run_ms) / 1000
+        # Orphans that nobody reaps here are missing in the usage, unless a cgroup counts them.
+        exact = self.cleanup.descendants.counts_orphans
         child.usage = supervise_usage.add_rusage(
-            child.usage, rusage, max(wall_s, 0.0), child.peak_bytes
+            child.usage, rusage, max(wall_s, 0.0), child.peak_bytes, exact
         )
         child.usage = supervise_usage.complete_usage(child)
-        if child.cgroup is None and not self.cleanup.descendants.counts_orphans:
-            child.usage = replace(child.usage, exact=False)
         if child.cgroup:
             child.cgroup.close()
             child.cgroup = None

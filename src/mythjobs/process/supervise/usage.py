@@ -101,10 +101,15 @@ _own_peak_bytes = 0
 
 
 def add_rusage(
-    usage: Usage, rusage: struct_rusage | None, wall_s: float, seen_peak_bytes: int = 0
+    usage: Usage,
+    rusage: struct_rusage | None,
+    wall_s: float,
+    seen_peak_bytes: int = 0,
+    exact: bool = True,
 ) -> Usage:
     """Return `usage` plus the usage of a reaped process and of the children that it waited for
-    (getrusage(2)). `wall_s` is the time that it ran.
+    (getrusage(2)). `wall_s` is the time that it ran. `exact` False means that descendants may be
+    missing.
 
     `rusage` is None if another part of the host program has reaped the process: the result is
     then not exact.
@@ -128,7 +133,7 @@ def add_rusage(
         written_bytes=usage.written_bytes + rusage.ru_oublock * 512,
         switches=usage.switches + rusage.ru_nvcsw + rusage.ru_nivcsw,
         processes=usage.processes,
-        exact=usage.exact,
+        exact=usage.exact and exact,
     )
 
 

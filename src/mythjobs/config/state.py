@@ -49,6 +49,27 @@ class StateDir:
         return self.root / "token"
 
     @property
+    def network_json(self) -> Path:
+        """Whether the master listens on the network."""
+        return self.root / "network.json"
+
+    @property
+    def authority_key(self) -> Path:
+        return self.root / "tls" / "authority.key"
+
+    @property
+    def authority_certificate(self) -> Path:
+        return self.root / "tls" / "authority.pem"
+
+    @property
+    def server_key(self) -> Path:
+        return self.root / "tls" / "server.key"
+
+    @property
+    def server_certificate(self) -> Path:
+        return self.root / "tls" / "server.pem"
+
+    @property
     def output(self) -> Path:
         """The master's output spool."""
         return self.root / "output"
@@ -91,6 +112,11 @@ class AgentDir:
     @property
     def scratch(self) -> Path:
         return self.root / "scratch"
+
+    @property
+    def network_master(self) -> Path:
+        """The master on the network to which `mythjobs agent join` has bound this machine."""
+        return self.root / "network-master.json"
 
     def create(self) -> None:
         for path in (self.root, self.reapers, self.output, self.scratch):

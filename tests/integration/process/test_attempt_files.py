@@ -75,12 +75,39 @@ def test_status_is_reported_while_the_job_runs(agent: Agent) -> None:
     agent.wait_ended(4)
 
 
-def test_frequent_status_lines_are_dropped_except_the_last(agent: Agent) -> None:
-    script = 'seq -f "progress %g" 1 20000 >"$MYTHJOBS_STATUS"'
+def test_frequent_status_lines_are_dropped_except_the_last_of_each_kind(agent: Agent) -> None:
+    script = (
+        '{ echo comment first pass; seq -f "progress %g" 1 20000; echo eta 7;'
+        ' seq -f "other%g" 1 99; printf "comment second pass"; } >"$MYTHJOBS_STATUS"'
+    )
     agent.run(5, sh(script), status=True)
     reports = [each for each in agent.received if each["type"] == "status" and each["job"] == 5]
-    assert reports[-1]["lines"][-1] == "progress 20000"
-    assert sum(len(each["lines"]) for each in reports) <= 64 * len(reports) < 20_000
+    latest = {line.split()[0]: line for each in reports for line in each["lines"]}
+    # The last line lacks its line break.
+    assert reports[-1]["lines"][-1] == latest["comment"] == "comment second pass"
+    assert all(len(each["lines"]) <= 64 for each in reports)
+    assert len([line for each in reports for line in each["lines"]]) < 2000
+
+
+def test_a_comment_is_not_lost_among_many_updates(agent: Agent) -> None:
+    script = '{ echo comment pass 1; seq -f "progress %g" 1 3000; } >"$MYTHJOBS_STATUS"'
+    agent.run(8, sh(script), status=True)
+    reports = [each for each in agent.received if each["type"] == "status" and each["job"] == 8]
+    lines = [line for each in reports for line in each["lines"]]
+    assert "comment pass 1" in lines
+    assert lines[-1] == "progress 3000"
+
+
+def test_updates_that_follow_closely_do_not_wake_the_reaper_each_time(agent: Agent) -> None:
+    # Each line is a write(2) of its own.
+    script = (
+        "import os\nfd = os.open(os.environ['MYTHJOBS_STATUS'], os.O_WRONLY)\n"
+        "for each in range(50_001): os.write(fd, b'progress %f\\n' % (each / 1000))"
+    )
+    agent.run(9, ["python3", "-I", "-S", "-c", script], status=True)
+    reports = [each for each in agent.received if each["type"] == "status" and each["job"] == 9]
+    assert reports[-1]["lines"] == ["progress 50.000000"]
+    assert len(reports) < 1000
 
 
 def test_a_long_status_line_is_cut(agent: Agent) -> None:

@@ -9,8 +9,12 @@ from typing import Final
 from mythjobs.process.spawn import errors
 
 _MAX_LINE_BYTES: Final = 4096
+# Maximum number of lines that are kept until they are sent, each with another first word.
 _MAX_LINES: Final = 64
 _READ_BYTES: Final = 65536
+# Number of reads at the end of the attempt: the largest FIFO that F_SETPIPE_SZ allows by default
+# (pipe(7), pipe-max-size) has 1 MiB.
+_MAX_LAST_READS: Final = 16
 
 
 class StatusPipe:
@@ -25,7 +29,8 @@ class StatusPipe:
             os.unlink(path)
         os.mkfifo(path, 0o600)
         self.path = path
-        self._lines: list[str] = []
+        # The last line with each first word (`progress`, `comment`): it replaces earlier ones.
+        self._lines: dict[bytes, bytes] = {}
         self._partial = b""
         try:
             self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -33,20 +38,44 @@ class StatusPipe:
             os.unlink(path)
             raise
 
-    def read(self) -> None:
+    def read(self) -> bool:
+        """Read what the FIFO has, at most 64 KiB. Return whether there was anything."""
         try:
             data = os.read(self.fd, _READ_BYTES)
         except BlockingIOError:
-            return
+            return False
         *lines, rest = (self._partial + data).split(b"\n")
         self._partial = rest[:_MAX_LINE_BYTES]
-        self._lines += [line[:_MAX_LINE_BYTES].decode("utf-8", "replace") for line in lines if line]
-        # Keep only the latest lines: a status line replaces earlier lines of its kind.
-        del self._lines[:-_MAX_LINES]
+        self._keep(lines)
+        return True
+
+    def read_all(self) -> None:
+        """Read the rest at the end of the attempt, with a last line that lacks its line break."""
+        for _ in range(_MAX_LAST_READS):
+            if not self.read():
+                break
+        line, self._partial = self._partial, b""
+        self._keep([line])
+
+    def _keep(self, lines: list[bytes]) -> None:
+        latest: dict[bytes, bytes] = {}
+        for line in reversed(lines):
+            first = line[:_MAX_LINE_BYTES].split(maxsplit=1)[:1]
+            if first and first[0] not in latest:
+                latest[first[0]] = line[:_MAX_LINE_BYTES]
+                if len(latest) == _MAX_LINES:
+                    break
+        kept = self._lines
+        for word, line in reversed(latest.items()):
+            kept.pop(word, None)
+            kept[word] = line
+        while len(kept) > _MAX_LINES:
+            del kept[next(iter(kept))]
 
     def take_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines
+        """Return the lines to send, in the order in which they were written."""
+        lines, self._lines = self._lines, {}
+        return [line.decode("utf-8", "replace") for line in lines.values()]
 
     def close(self) -> None:
         """Close the FIFO. The caller must remove its file."""

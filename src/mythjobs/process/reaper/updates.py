@@ -12,6 +12,9 @@ from mythjobs.process.reaper import messages
 from mythjobs.process.reaper.attempt import ReaperAttempt
 
 _INTERVAL_MS: Final = 200
+# Pause between two reads of one status pipe. A job that writes 100,000 updates a second, each with
+# a write(2) of its own, wakes the reaper 50 times a second and fills half of the pipe in a pause.
+_READ_PAUSE_MS: Final = 20
 
 
 class UpdateQueue:
@@ -27,6 +30,7 @@ class UpdateQueue:
         self._is_backlogged = is_backlogged
         self._with_output: dict[AttemptKey, ReaperAttempt] = {}
         self._with_status: dict[AttemptKey, ReaperAttempt] = {}
+        self._paused: dict[AttemptKey, ReaperAttempt] = {}  # whose status pipe is not watched
         self._is_scheduled = False
         self._earliest_ms = 0
 
@@ -44,10 +48,17 @@ class UpdateQueue:
         if pipe is None:
             return
         pipe.read()
-        # Pause reading until these lines are sent, so that a job that floods its pipe blocks.
         self._loop.unwatch(pipe.fd)
+        if not self._paused:
+            self._loop.call_at(self._loop.now.run_ms + _READ_PAUSE_MS, self._resume_reading)
+        self._paused[attempt.key] = attempt
         self._with_status[attempt.key] = attempt
         self._schedule()
+
+    def _resume_reading(self) -> None:
+        paused, self._paused = self._paused, {}
+        for attempt in paused.values():
+            self.watch_status_pipe(attempt)
 
     def flush(self, attempt: ReaperAttempt) -> None:
         """Send the pending updates of an attempt and close its status pipe. Called before its
@@ -58,8 +69,9 @@ class UpdateQueue:
         pipe, attempt.status_pipe = attempt.status_pipe, None
         if pipe is None:
             return
-        pipe.read()
-        if attempt.is_draining and not self._with_status.pop(attempt.key, None):
+        pipe.read_all()
+        self._with_status.pop(attempt.key, None)
+        if attempt.is_draining and not self._paused.pop(attempt.key, None):
             self._loop.unwatch(pipe.fd)
         if lines := pipe.take_lines():
             self._send(messages.encode_status(attempt, lines))
@@ -84,4 +96,3 @@ class UpdateQueue:
             if attempt.status_pipe:
                 if lines := attempt.status_pipe.take_lines():
                     self._send(messages.encode_status(attempt, lines))
-                self.watch_status_pipe(attempt)

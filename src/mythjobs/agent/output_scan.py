@@ -15,6 +15,7 @@ from typing import Any, Final
 from mythjobs.agent.core.attempt import AgentAttempt, Key, OutputWindows
 from mythjobs.model.output_window import OutputWindow
 from mythjobs.model.progress import PRESETS, ProgressReader
+from mythjobs.model.progress_formats import Reading
 from mythjobs.process.reaper.output import read_range, stream_path
 
 # Progress scans read the first _HEAD_BYTES of a stream completely, because a percentage may need a
@@ -40,20 +41,20 @@ class OutputScanner:
         self._directory = directory
         self._streams: dict[AgentAttempt, dict[int, _ProgressStream]] = {}
 
-    def scan_progress(self, attempt: AgentAttempt) -> float | None:
-        """Scan the attempt's output since the last call. Return the progress in percent, or None if
-        it has not changed."""
+    def scan_progress(self, attempt: AgentAttempt) -> Reading | None:
+        """Scan the attempt's output since the last call. Return its progress, or None if that has
+        not changed."""
         streams = self._streams.setdefault(attempt, {})
-        percent = None
+        reading = None
         for number, window in enumerate(attempt.output, 1):
             if number not in streams:
                 streams[number] = _ProgressStream(attempt.progress_source)
             path = stream_path(self._directory, *attempt.key, number)
-            if streams[number].scan_new(path, OutputWindow(*window)):
-                percent = streams[number].reader.percent
+            if streams[number].scan_new(path, OutputWindow(*window), attempt.is_output_complete):
+                reading = streams[number].reader.reading
         if attempt.is_output_complete:
             del self._streams[attempt]
-        return percent
+        return reading
 
 
 class _ProgressStream:
@@ -65,10 +66,10 @@ class _ProgressStream:
         self._timed_out = False
         self._offset = 0
 
-    def scan_new(self, path: str, window: OutputWindow) -> bool:
-        """Search the stream's output since the last call for the job's progress in percent. Return
-        whether the progress changed."""
-        before = self.reader.percent
+    def scan_new(self, path: str, window: OutputWindow, is_complete: bool) -> bool:
+        """Search the stream's output since the last call for the job's progress. Return whether the
+        progress changed."""
+        before = self.reader.reading
         if self._offset < _HEAD_BYTES:
             self._scan_range(path, window, _HEAD_BYTES - self._offset)
         if self._offset < window.written - _NEW_BYTES:
@@ -77,7 +78,10 @@ class _ProgressStream:
             self._offset = window.written - _NEW_BYTES
             self._scan(b"\n")
         self._scan_range(path, window, _NEW_BYTES)
-        return self.reader.percent != before
+        if is_complete:
+            # The last line may have no end, and only then is a number at its end complete.
+            self._scan(b"\n")
+        return self.reader.reading != before
 
     def _scan_range(self, path: str, window: OutputWindow, size_bytes: int) -> None:
         begin, data = read_range(path, window, self._offset, size_bytes)
@@ -89,7 +93,7 @@ class _ProgressStream:
             self.reader.feed(data)
         elif not self._timed_out:
             try:
-                with _limit_search():
+                with limit_search():
                     self.reader.feed(data)
             except SearchTimeout:
                 self._timed_out = True
@@ -110,7 +114,7 @@ def find_later_match(directory: Path, ended: Any, regex: str) -> str:
     try:
         tails = _read_tails(directory, key, ended["output"])
         lines = [line for tail in tails for line in reversed(tail)]
-        with _limit_search():
+        with limit_search():
             return _search_lines(lines, pattern)
     except OSError as error:
         log.warning("job %d: cannot read its output for retry.later: %s", key[0], error)
@@ -157,7 +161,7 @@ class SearchTimeout(Exception):
 
 
 @contextmanager
-def _limit_search() -> Iterator[None]:
+def limit_search() -> Iterator[None]:
     """Raise SearchTimeout in the block once it has used _SEARCH_CPU_S of CPU time. Works in the
     main thread only.
 

@@ -206,13 +206,13 @@ class Agent:
     def _read_new_output(self, attempt: AgentAttempt) -> None:
         if attempt.progress_source:
             try:
-                percent = self._scanner.scan_progress(attempt)
+                reading = self._scanner.scan_progress(attempt)
             except OSError as error:
                 # Log and continue: the disk may recover, and only the job's progress is missing.
                 log.warning("cannot read output of job %d: %s", attempt.key[0], error)
-                percent = None
-            if percent is not None:
-                self._core.record_progress(attempt.key, percent)
+                reading = None
+            if reading is not None:
+                self._core.record_progress(attempt.key, reading, machine_now())
         self._transfers.on_new_output(attempt)
 
     # Callbacks that AgentJournal calls.

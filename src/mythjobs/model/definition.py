@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Final
 
 from mythjobs.errors import DefinitionError
@@ -20,7 +19,7 @@ from mythjobs.model.policy_tables import (
     read_semaphores,
     read_windows,
 )
-from mythjobs.model.progress import PRESETS
+from mythjobs.model.progress import PRESETS, check_regex
 from mythjobs.model.retention import read_retention
 from mythjobs.model.silence import LEASED_POLICIES, SILENCE_POLICIES
 from mythjobs.model.template import Template, TemplateError, shell_placeholder
@@ -233,14 +232,9 @@ def _parse_progress(value: object) -> str:
         if set(value) != {"regex"} or not isinstance(pattern, str):
             raise DefinitionError("progress", "as a table is { regex = '…' }")
         try:
-            # Compile as bytes, like the output that is searched: \u and \N are invalid in bytes.
-            groups = re.compile(pattern.encode()).groups
-        except (re.error, UnicodeEncodeError) as error:
-            raise DefinitionError(
-                "progress.regex", f"is not a regular expression: {error}"
-            ) from None
-        if groups < 1:
-            raise DefinitionError("progress.regex", "needs a group () around the percentage")
+            check_regex(pattern)
+        except ValueError as error:
+            raise DefinitionError("progress.regex", str(error)) from None
         return "regex:" + pattern
     if not isinstance(value, str) or (value and value not in PRESETS):
         raise DefinitionError(

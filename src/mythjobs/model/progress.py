@@ -2,75 +2,91 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Final
 
+from mythjobs.model.progress_formats import FORMATS, AuthorFormat, Format, Reading
+
 # Values of `progress` in a definition. With `status` the output is not parsed: the program
 # reports its progress through a FIFO.
-PRESETS: Final = ("ffmpeg", "comskip", "percent", "status")
+STATUS: Final = "status"
+PRESETS: Final = (*FORMATS, STATUS)
 
-_FFMPEG_DURATION: Final = re.compile(rb"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_FFMPEG_TIME: Final = re.compile(rb"time=(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-# Percentage, as in comskip's line:
-# "12:34 - 1234 frames in 5.6 sec(220.36 fps), 1.00 sec(230.00 fps), 37%".
-_PERCENT: Final = re.compile(rb"(\d{1,3}(?:\.\d+)?) ?%")
-# Maximum length of the part of a line that is searched. Progress lines are short; a longer line is
-# data, on which a regular expression could take unbounded time.
+# What ends a line: line breaks, carriage returns and backspaces, with which programs redraw their
+# progress, and the escape sequences that move the cursor or erase (ECMA-48, CSI A to H, J, K, S, T,
+# f). The longest run of backspaces is one end.
+_LINE_ENDS: Final = re.compile(rb"([\r\n\x08]+|\x1b\[[0-9;]*[A-HJKSTf])")
+# Escape sequences without effect on the position, like colours.
+_ESCAPES: Final = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])"
+)
+# Maximum length of the part of a line that is searched: its end. Progress lines are short; a longer
+# line is data, on which a regular expression could take unbounded time.
 _MAX_LINE_BYTES: Final = 4096
 
 
 class ProgressReader:
-    """Parses a job's output as it arrives; `percent` is the last progress found, or None.
+    """Parses a job's output as it arrives; `reading` has the last value of each kind.
 
-    Lines end with a newline or a carriage return, with which programs redraw their progress.
+    count: how many progress reports were found in finished lines.
+
+    An unfinished line is parsed too, because many programs begin each report with a carriage
+    return and so finish it only with the next one.
     """
 
     def __init__(self, progress: str) -> None:
-        self._duration_s = 0.0
+        """progress: name of a preset, or `regex:` with a regular expression."""
+        self._format = make_format(progress)
         self._line = b""
-        self.percent: float | None = None
-        self._preset = progress
-        self._regex = _compile_author_regex(progress) if progress.startswith("regex:") else _PERCENT
+        self.reading = Reading()
+        self.count = 0
+
+    @property
+    def percent(self) -> float | None:
+        return self.reading.percent
 
     def feed(self, data: bytes) -> None:
-        *lines, rest = re.split(rb"[\r\n]", self._line + data)
+        """Parse the next part of the output."""
+        *parts, rest = _LINE_ENDS.split(self._line + data)
+        for line, end in zip(parts[::2], parts[1::2], strict=True):
+            self._parse_line(line, end)
         self._line = rest[-_MAX_LINE_BYTES:]
-        for line in lines:
-            self._parse_line(line[:_MAX_LINE_BYTES])
+        if rest:
+            self._parse_line(self._line, b"")
 
-    def _parse_line(self, line: bytes) -> None:
-        if self._preset == "ffmpeg":
-            found = _FFMPEG_DURATION.search(line)
-            # Only the first "Duration:" line counts, that of the first input. ffmpeg prints none
-            # for the output, and a second input is not longer.
-            if found and not self._duration_s:
-                self._duration_s = _seconds(found)
-            found = _FFMPEG_TIME.search(line)
-            if found and self._duration_s:
-                self._set_percent(100 * _seconds(found) / self._duration_s)
+    def _parse_line(self, line: bytes, end: bytes) -> None:
+        if not line:
             return
-        for found in self._regex.finditer(line):
-            try:
-                percent = float(found[1])
-            except (TypeError, ValueError):
-                continue
-            if math.isfinite(percent):
-                self._set_percent(percent)
-
-    def _set_percent(self, percent: float) -> None:
-        self.percent = round(min(max(percent, 0.0), 100.0), 1)
+        if b"\x1b" in line:
+            line = _ESCAPES.sub(b"", line)
+        found = self._format.parse(line[-_MAX_LINE_BYTES:], end)
+        if found is not None:
+            self.reading = self.reading.update(found)
+            self.count += bool(end)
 
 
-def _compile_author_regex(progress: str) -> re.Pattern[bytes]:
+def make_format(progress: str) -> Format:
+    """Return the parser for a preset or for `regex:` with a regular expression."""
+    if not progress.startswith("regex:"):
+        # A master of a later version may send a preset that this version lacks.
+        return FORMATS.get(progress, FORMATS["percent"])()
     try:
-        return re.compile(progress.removeprefix("regex:").encode())
+        return AuthorFormat(re.compile(progress.removeprefix("regex:").encode()))
     except re.error:
         # Another version of Python accepted this expression in the definition, but this one rejects
         # it: match nothing.
-        return re.compile(rb"(?!)")
+        return AuthorFormat(re.compile(rb"(?!)()"))
 
 
-def _seconds(found: re.Match[bytes]) -> float:
-    hours, minutes, seconds = found.groups()
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+def check_regex(pattern: str) -> None:
+    """Check an author's regular expression. Raises ValueError with what is wrong."""
+    try:
+        # Compile as bytes, like the output that is searched: \u and \N are invalid in bytes.
+        compiled = re.compile(pattern.encode())
+    except (re.error, UnicodeEncodeError) as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if compiled.groups < 1:
+        raise ValueError("needs a group () around the percentage")
+    names = compiled.groupindex
+    if ("done" in names) != ("total" in names):
+        raise ValueError("needs both groups, (?P<done>…) and (?P<total>…), or neither")

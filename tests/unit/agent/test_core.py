@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mythjobs.agent.core.turn import SendToReaper, WriteJournal
+from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
 from tests.support.agent_harness import AgentHarness, at
 
@@ -292,14 +293,14 @@ def test_progress_is_sent_when_it_changes_and_at_most_twice_a_second() -> None:
     agent.reaper_sends(agent.started(1), {"type": "grew", "job": 1, "n": 1, "output": [[5, 5, 0]]})
     assert agent.output_reads == [(1, 1)]
     agent.now = 10
-    agent.core.record_progress((1, 1), 10.0)
+    agent.core.record_progress((1, 1), Reading(10.0), at(agent.now))
     assert m.Progress(1, 1, 10.0) in agent.send_all()
     agent.master_acknowledges()
 
-    agent.core.record_progress((1, 1), 10.0)
+    agent.core.record_progress((1, 1), Reading(10.0), at(agent.now))
     assert agent.core.next_frame_ms() is None
-    agent.core.record_progress((1, 1), 11.0)
-    agent.core.record_progress((1, 1), 12.0)
+    agent.core.record_progress((1, 1), Reading(11.0), at(agent.now))
+    agent.core.record_progress((1, 1), Reading(12.0), at(agent.now))
     assert agent.send_all() == []
     assert agent.core.next_frame_ms() == 10_500
     agent.now = 10.5
@@ -369,6 +370,6 @@ def test_progress_read_after_durable_end_goes_before_it() -> None:
     agent.master_sends(agent.make_grant(1, run={"progress": "percent"}))
     agent.run_to_end(1, output=[[10, 10, 0]])
     assert agent.output_reads == [(1, 1)]
-    agent.core.record_progress((1, 1), 80.0)
+    agent.core.record_progress((1, 1), Reading(80.0), at(agent.now))
     kinds = [type(each) for each in agent.send_all()]
     assert kinds[:2] == [m.Progress, m.Ended]

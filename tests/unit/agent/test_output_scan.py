@@ -66,7 +66,8 @@ def test_slow_progress_expression_is_ignored_after_timeout(tmp_path: Path) -> No
         text += line
         (tmp_path / "1.1.1").write_bytes(text)
         attempt.output = [(len(text), len(text), 0)]
-        assert followers.scan_progress(attempt) == percent
+        found = followers.scan_progress(attempt)
+        assert (found and found.percent) == percent
 
 
 def test_unreadable_output_matches_nothing(

@@ -67,8 +67,8 @@ def test_hostile_text_is_passed_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    "progress,watch,status", [("", False, False), ("ffmpeg", True, False), ("status", False, True),
-                              (r"regex:(\d+)%", True, False)]
+    "progress,watch,status", [("", False, False), ("ffmpeg", True, True), ("status", False, True),
+                              (r"regex:(\d+)%", True, True)]
 )  # fmt: skip
 def test_source_of_progress(progress: str, watch: bool, status: bool) -> None:
     message = build_start_message((1, 1), make_run(progress=progress), BASE)

@@ -20,6 +20,7 @@ from mythjobs.agent.core.start_queue import START_BY_PASSED
 from mythjobs.agent.core.status import JobStatus, parse_status_lines
 from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer, ReadNewOutput
 from mythjobs.clock import Now
+from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import start_deadline_ms
 
@@ -240,13 +241,13 @@ class AgentCore:
             self._table.change_watchers(attempt, change)
         return self._turn.take_actions()
 
-    def record_progress(self, key: Key, percent: float) -> None:
+    def record_progress(self, key: Key, found: Reading, now: Now) -> None:
         """Record progress that was read from the attempt's output."""
         attempt = self._table.attempts.get(key)
         if attempt is None or attempt.phase > Phase.REPORTING or attempt.end_acknowledged:
             return
         # Accept progress even if the end is queued: progress precedes ends in a frame.
-        status = (attempt.status or JobStatus())._replace(percent=percent)
+        status = (attempt.status or JobStatus()).with_reading(found, now.steady_ms)
         self._table.set_status(attempt, status)
 
     # Shutdown, and state that the agent process reads.

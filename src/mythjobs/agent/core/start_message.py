@@ -70,5 +70,6 @@ def build_start_message(
         "acts": actions,
         "watch": has_output_progress(run),
         "scratch": run.scratch,
-        "status": run.progress == "status",
+        # A program whose output has the progress may report a comment, too.
+        "status": bool(run.progress),
     }

@@ -1,10 +1,11 @@
-"""Parser of the status lines that a job writes into the FIFO $MYTHJOBS_STATUS."""
+"""Status of a running job: what its output or the FIFO $MYTHJOBS_STATUS reported last."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+from mythjobs.model.progress_formats import Reading, parse_number
 
 # A job's comment above this length is cut, because it is shown in one line of a job list.
 _MAX_COMMENT_LETTERS: Final = 500
@@ -28,6 +29,17 @@ class JobStatus(NamedTuple):
             return self.eta_s
         return max(0.0, self.eta_s - (now_ms - self.eta_from_ms) / 1000)
 
+    def with_reading(self, found: Reading, now_ms: int) -> JobStatus:
+        """Return the status updated by what the output reported at `now_ms`."""
+        status = self
+        if found.percent is not None:
+            status = status._replace(percent=found.percent)
+        if found.comment is not None:
+            status = status._replace(comment=_clean_comment(found.comment))
+        if found.eta_s is not None:
+            status = status._replace(eta_s=max(found.eta_s, 0.0), eta_from_ms=now_ms)
+        return status
+
     def with_frozen(self, frozen: bool, now_ms: int) -> JobStatus:
         """Return the status of the job when it is frozen, or thawed, at `now_ms`."""
         if self.eta_s is None:
@@ -45,9 +57,10 @@ def parse_status_lines(status: JobStatus, lines: Iterable[str], now_ms: int) -> 
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()
         if word == "comment":
-            status = status._replace(comment=_replace_unprintable(rest)[:_MAX_COMMENT_LETTERS])
+            status = status._replace(comment=_clean_comment(rest))
         elif word in ("progress", "eta"):
-            number = _parse_number(rest.removesuffix("%"))
+            # printf writes a decimal comma in some locales.
+            number = parse_number(rest.removesuffix("%"))
             if number is None:
                 continue
             if word == "eta":
@@ -57,13 +70,6 @@ def parse_status_lines(status: JobStatus, lines: Iterable[str], now_ms: int) -> 
     return status
 
 
-def _parse_number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _replace_unprintable(text: str) -> str:
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+def _clean_comment(text: str) -> str:
+    printable = (each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    return "".join(printable)[:_MAX_COMMENT_LETTERS]

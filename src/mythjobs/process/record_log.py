@@ -9,9 +9,26 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+class FileSystem(Protocol):
+    """The system calls of a log: those of the module `os`, or of a simulated disk."""
+
+    def open(self, path: str, flags: int, mode: int = ..., /) -> int: ...
+    def close(self, fd: int, /) -> None: ...
+    def write(self, fd: int, data: bytes | memoryview, /) -> int: ...
+    def fstat(self, fd: int, /) -> os.stat_result: ...
+    def fsync(self, fd: int, /) -> None: ...
+    def fdatasync(self, fd: int, /) -> None: ...
+    def ftruncate(self, fd: int, length: int, /) -> None: ...
+    def rename(self, source: str, target: str, /) -> None: ...
+    def unlink(self, path: str, /) -> None: ...
+
+
+OPERATING_SYSTEM: Final[FileSystem] = os
 
 
 class LogBroken(OSError):
@@ -25,10 +42,11 @@ class RecordLog:
     Records are passed as bytes that consist of whole lines. append() never waits for an fsync.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], files: FileSystem = OPERATING_SYSTEM) -> None:
         self._path = os.fspath(path)
-        self._fd = os.open(self._path, _FLAGS, 0o600)
-        self.size_bytes = os.fstat(self._fd).st_size
+        self._os = files
+        self._fd = files.open(self._path, _FLAGS, 0o600)
+        self.size_bytes = files.fstat(self._fd).st_size
         # True after an fsync has failed: a power failure may lose records of the file, even if a
         # later fsync succeeds.
         self.is_broken = False
@@ -52,7 +70,7 @@ class RecordLog:
             data = self._unwritten + data
             try:
                 while data:
-                    done = os.write(self._fd, data)
+                    done = self._os.write(self._fd, data)
                     self.size_bytes += done
                     data = data[done:]
             finally:
@@ -65,7 +83,7 @@ class RecordLog:
             if self.is_broken:
                 raise LogBroken(errno.EIO, f"an earlier fsync of {self._path} failed")
             try:
-                os.fdatasync(self._fd)
+                self._os.fdatasync(self._fd)
             except OSError:
                 # Remember the failure, as a later fsync may succeed although data is lost: the
                 # kernel drops pages that it could not write, and reports the error only once
@@ -76,7 +94,7 @@ class RecordLog:
     def truncate(self) -> None:
         """Remove all records. Raises OSError."""
         with self._sync_lock:
-            os.ftruncate(self._fd, 0)
+            self._os.ftruncate(self._fd, 0)
         self.size_bytes = 0
 
     def begin_rewrite(self) -> None:
@@ -90,17 +108,17 @@ class RecordLog:
         Raises OSError. The old file is still in place then, unless is_broken is True.
         """
         new = self._path + ".new"
-        fd = os.open(new, _FLAGS | os.O_TRUNC, 0o600)
+        fd = self._os.open(new, _FLAGS | os.O_TRUNC, 0o600)
         try:
-            _write_all(fd, data)
-            os.fsync(fd)
+            self._write_all(fd, data)
+            self._os.fsync(fd)
             with self._sync_lock:
                 with self._append_lock:
                     # Append to the new file before it replaces the old one: at every instant a
                     # reader of the path must find all records.
                     appended = b"".join(self._appended or ())
-                    _write_all(fd, appended)
-                    os.rename(new, self._path)
+                    self._write_all(fd, appended)
+                    self._os.rename(new, self._path)
                     fd, self._fd = self._fd, fd
                     self.size_bytes = len(data) + len(appended)
                     self._appended, self._unwritten = None, b""
@@ -108,20 +126,32 @@ class RecordLog:
                 # brings the old file back.
                 self.is_broken = True
                 if appended:
-                    os.fdatasync(self._fd)
-                _sync_directory(os.path.dirname(self._path))
+                    self._os.fdatasync(self._fd)
+                self._sync_directory(os.path.dirname(self._path))
                 self.is_broken = False
         except BaseException:
             with self._append_lock:
                 self._appended = None
             with suppress(OSError):
-                os.unlink(new)
+                self._os.unlink(new)
             raise
         finally:
-            os.close(fd)
+            self._os.close(fd)
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._os.close(self._fd)
+
+    def _write_all(self, fd: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._os.write(fd, view) :]
+
+    def _sync_directory(self, path: str) -> None:
+        fd = self._os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._os.fsync(fd)
+        finally:
+            self._os.close(fd)
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -143,17 +173,3 @@ def parse_records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(record, dict):
             yield record
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -12,6 +12,7 @@ from mythjobs.process.event_loop import EventLoop, log
 from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.reaper import messages
 from mythjobs.process.reaper.attempt import ReaperAttempt
+from mythjobs.process.reaper.host import ReaperHost
 from mythjobs.process.reaper.journal import ReaperJournal
 from mythjobs.process.reaper.output import OutputWriter
 from mythjobs.process.reaper.rmtree import remove_tree
@@ -22,7 +23,6 @@ from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise.descendants import SubreaperDescendants
 from mythjobs.process.supervise.rlimits import NofileLimit
-from mythjobs.process.supervise.supervisor import Supervisor
 
 
 class ReaperAttempts:
@@ -37,6 +37,7 @@ class ReaperAttempts:
         spawn_pool: SpawnPool,
         send: Callable[[str], None],
         updates: UpdateQueue,
+        host: ReaperHost,
     ) -> None:
         self._loop = loop
         self._journal = journal
@@ -51,13 +52,13 @@ class ReaperAttempts:
         self.unacknowledged: dict[AttemptKey, str] = {}
         # Sequence number of the last end whose journal sync has yet to be requested; 0 if none.
         self.unsynced_seq = 0
-        self._supervisor = Supervisor(loop, spawn_pool, self)
+        self._supervisor = host.create_supervisor(loop, spawn_pool, self)
         self._supervisor.cleanup.descendants = SubreaperDescendants(
             self._supervisor.leaders, self.live
         )
         self.orphan_exited = self._supervisor.cleanup.orphan_exited
         self._nofile_limit = NofileLimit()
-        self._timed_actions = TimedActions(loop, self._perform)
+        self._timed_actions = TimedActions(loop, host.create_boot_timer(), self._perform)
 
     def close(self) -> None:
         self._timed_actions.close()

@@ -12,7 +12,14 @@ from typing import Any, Final, NamedTuple
 
 from mythjobs.process.event_loop import log
 from mythjobs.process.procfs import AttemptKey
-from mythjobs.process.record_log import LogBroken, RecordLog, parse_records, read_records
+from mythjobs.process.record_log import (
+    OPERATING_SYSTEM,
+    FileSystem,
+    LogBroken,
+    RecordLog,
+    parse_records,
+    read_records,
+)
 
 # An idle reaper empties a journal above _TRUNCATE_ABOVE_BYTES. A busy one rewrites a journal above
 # _REWRITE_ABOVE_BYTES if at most half of it is live records. If that fails, the journal must first
@@ -48,6 +55,7 @@ class ReaperJournal:
         header: str,
         on_synced: Callable[[int], None],
         on_failed: Callable[[], None],
+        files: FileSystem = OPERATING_SYSTEM,
     ) -> None:
         self._header = header
         self._on_synced = on_synced
@@ -56,14 +64,18 @@ class ReaperJournal:
         # _write_lock.
         self._queue: deque[str | _Snapshot] = deque([header])
         self._write_lock = threading.Lock()
-        self._file = RecordLog(path)
+        self._file = RecordLog(path, files)
         self._truncate_above = _TRUNCATE_ABOVE_BYTES
         self._rewrite_above = _REWRITE_ABOVE_BYTES
         self._is_compacting = False
         # Requests to the journal's thread: sequence number of an end to sync, 0 to write without a
         # sync, None to exit.
         self._requests: SimpleQueue[int | None] = SimpleQueue()
+        self._has_failed = False  # the journal's thread could not write
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._start_thread()
+
+    def _start_thread(self) -> None:
         self._thread.start()
 
     @property
@@ -162,27 +174,31 @@ class ReaperJournal:
         self._is_compacting = False
 
     def _run(self) -> None:
-        seq, is_last, has_failed = 0, False, False
+        seq, is_last = 0, False
         while not is_last:
             try:
-                request = self._requests.get(timeout=_RETRY_S if has_failed else None)
+                request = self._requests.get(timeout=_RETRY_S if self._has_failed else None)
                 while request is not None:
                     seq = max(seq, request)
                     request = self._requests.get_nowait()
                 is_last = True
             except Empty:
                 pass
-            try:
-                self.flush()
-                has_failed = False
-            except OSError as error:
-                if not has_failed:
-                    log(f"cannot write the journal: {error}")
-                has_failed = True
-                continue
-            if seq:
+            if self._write() and seq:
                 self._sync(seq)
                 seq = 0
+
+    def _write(self) -> bool:
+        """Write the queued records; return False if they could not be written."""
+        try:
+            self.flush()
+        except OSError as error:
+            if not self._has_failed:
+                log(f"cannot write the journal: {error}")
+            self._has_failed = True
+            return False
+        self._has_failed = False
+        return True
 
     def _sync(self, seq: int) -> None:
         try:

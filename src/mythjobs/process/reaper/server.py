@@ -4,7 +4,6 @@ journals their starts and ends."""
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -12,17 +11,13 @@ from typing import Any, Final
 
 import mythjobs
 from mythjobs.errors import ProtocolError
-from mythjobs.process.cgroup.mounts import read_cgroup_mounts
-from mythjobs.process.cgroup.pool import list_parents
-from mythjobs.process.event_loop import EventLoop, log
+from mythjobs.process.event_loop import log
 from mythjobs.process.reaper.attempt import AttemptDirectories, ReaperAttempt, parse_limits
 from mythjobs.process.reaper.attempts import ReaperAttempts
-from mythjobs.process.reaper.connection import AgentSocket
-from mythjobs.process.reaper.journal import ReaperJournal
+from mythjobs.process.reaper.host import ReaperHost
 from mythjobs.process.reaper.messages import Message, encode_json
 from mythjobs.process.reaper.timed_actions import parse_timed_actions
 from mythjobs.process.reaper.updates import UpdateQueue
-from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.supervise import descendants
 
 # A reaper without an agent, live attempts and unacknowledged ends exits after this time.
@@ -41,27 +36,34 @@ _PONG: Final = '{"type":"pong"}'
 class Reaper:
     """The reaper. `directory` has its journal and lock, `path` is the path of its socket."""
 
-    def __init__(self, directory: str, path: str, directories: AttemptDirectories) -> None:
+    def __init__(
+        self,
+        directory: str,
+        path: str,
+        directories: AttemptDirectories,
+        host: ReaperHost | None = None,
+    ) -> None:
+        self._host = host = host or ReaperHost()
         self._directory = directory
         self._identity: dict[str, Any] = {
             "reaper": os.path.basename(directory),
             "pid": os.getpid(),
             "version": mythjobs.__version__,
-            "boot_id": _boot_id(),
+            "boot_id": host.read_boot_id(),
         }
-        header = {**self._identity, "cgroups": list_parents(read_cgroup_mounts())}
-        self.loop = EventLoop()
-        self._spawn_pool = SpawnPool()
-        self._journal = ReaperJournal(
-            os.path.join(directory, "journal"),
+        header = {**self._identity, "cgroups": host.list_cgroup_parents()}
+        self.loop = host.create_loop()
+        self._spawn_pool = host.create_spawn_pool()
+        self._journal = host.create_journal(
+            directory,
             encode_json({"reaper": header}),
             lambda seq: self.loop.call_soon(partial(self._report_synced, seq)),
             lambda: self.loop.call_soon(self._journal_failed),
         )
-        self._agent = AgentSocket(self.loop, path, self._encode_hello, self._handle_messages)
+        self._agent = host.create_socket(self.loop, path, self._encode_hello, self._handle_messages)
         self._updates = UpdateQueue(self.loop, self._agent.send, lambda: self._agent.is_backlogged)
         self._attempts = ReaperAttempts(
-            self.loop, self._journal, self._spawn_pool, self._agent.send, self._updates
+            self.loop, self._journal, self._spawn_pool, self._agent.send, self._updates, host
         )
         self._directories = directories
         self._last_synced = 0
@@ -81,7 +83,7 @@ class Reaper:
         self._attempts.close()
         self._journal.close()
         if self._is_idle():
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._host.remove_directory(self._directory)
 
     def _should_exit(self) -> bool:
         if self._shutting_down and not self._attempts.live:
@@ -208,11 +210,6 @@ class Reaper:
                     log(f"ignored a message of unknown type {unknown}")
         except (LookupError, TypeError, ValueError) as error:
             raise ProtocolError(f"{message['type']}: {error!r}") from None
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
 
 
 def install_signal_handlers(reaper: Reaper) -> None:

@@ -41,10 +41,15 @@ def parse_timed_actions(given: Iterable[Iterable[Any]]) -> list[TimedAction]:
 class TimedActions:
     """Performs the timed actions of all attempts, with one timer that is armed for the earliest."""
 
-    def __init__(self, loop: EventLoop, perform: Callable[[AttemptKey, TimedAction], None]) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        timer: BootTimer,
+        perform: Callable[[AttemptKey, TimedAction], None],
+    ) -> None:
         self._loop = loop
         self._perform = perform
-        self._timer = BootTimer()
+        self._timer = timer
         self._armed_ms: int | None = None
         self._by_attempt: dict[AttemptKey, list[TimedAction]] = {}
         # Entries (instant of the first action, tie breaker, key, actions). An entry whose list is

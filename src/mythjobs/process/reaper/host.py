@@ -1,0 +1,70 @@
+"""Everything that a reaper uses of its machine: event loop, threads, socket, files and children.
+
+The simulation (docs/simulation.md) runs the reaper on a host of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from mythjobs.process.cgroup.mounts import read_cgroup_mounts
+from mythjobs.process.cgroup.pool import list_parents
+from mythjobs.process.event_loop import EventLoop
+from mythjobs.process.kernel import BootTimer
+from mythjobs.process.reaper.attempt import ReaperAttempt
+from mythjobs.process.reaper.connection import AgentSocket
+from mythjobs.process.reaper.journal import ReaperJournal
+from mythjobs.process.reaper.messages import Message
+from mythjobs.process.spawn.pool import SpawnPool
+from mythjobs.process.supervise.child import ChildEvents
+from mythjobs.process.supervise.supervisor import Supervisor
+
+
+class ReaperHost:
+    """The real machine. Each method creates the one object of its kind for a reaper."""
+
+    def read_boot_id(self) -> str:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+
+    def list_cgroup_parents(self) -> list[Any]:
+        return list_parents(read_cgroup_mounts())
+
+    def create_loop(self) -> EventLoop:
+        return EventLoop()
+
+    def create_boot_timer(self) -> BootTimer:
+        return BootTimer()
+
+    def create_spawn_pool(self) -> SpawnPool:
+        return SpawnPool()
+
+    def create_supervisor(
+        self, loop: EventLoop, spawn_pool: SpawnPool, events: ChildEvents[ReaperAttempt]
+    ) -> Supervisor[ReaperAttempt]:
+        return Supervisor(loop, spawn_pool, events)
+
+    def create_journal(
+        self,
+        directory: str,
+        header: str,
+        on_synced: Callable[[int], None],
+        on_failed: Callable[[], None],
+    ) -> ReaperJournal:
+        return ReaperJournal(os.path.join(directory, "journal"), header, on_synced, on_failed)
+
+    def create_socket(
+        self,
+        loop: EventLoop,
+        path: str,
+        hello: Callable[[], str],
+        receive: Callable[[list[Message]], None],
+    ) -> AgentSocket:
+        return AgentSocket(loop, path, hello, receive)
+
+    def remove_directory(self, directory: str) -> None:
+        """Remove the reaper's directory with all that is in it."""
+        shutil.rmtree(directory, ignore_errors=True)

@@ -38,6 +38,7 @@ COMMANDS: Final = {
         "rerun": "mythjobs.cli.commands.job_actions:rerun",
         "pause": "mythjobs.cli.commands.job_actions:pause",
         "resume": "mythjobs.cli.commands.job_actions:resume",
+        "report": "mythjobs.cli.commands.report:report",
     },
     "Commands": {
         "command": "mythjobs.cli.commands.command:command_group",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.commands import definitions
+from mythjobs.cli.commands import definitions, progress_tester
 from mythjobs.cli.options import COMMAND
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.terminal import Cell
@@ -153,6 +153,7 @@ command_group = click.Group(
         list_,
         show,
         definitions.edit,
+        progress_tester.test_progress,
         enable,
         disable,
         definitions.export,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from mythjobs.errors import DefinitionError
-from mythjobs.model.command import Command
+from mythjobs.model.command import Command, Parameter, ParameterType
 from mythjobs.model.definition import command_from_table
 from mythjobs.model.policy_tables import RETRYABLE_OUTCOMES, Retry, Windows
-from mythjobs.model.progress import ProgressReader
+from mythjobs.model.progress import PRESETS, ProgressReader
 
 
 def defined(**table: object) -> Command:
@@ -64,57 +65,246 @@ def test_retry_windows_semaphores_and_other_keys_are_parsed() -> None:
     assert defined(silence="hold", lease="forever").lease_s == math.inf
 
 
+SIZES = 'write it like "512MiB" or "2GiB"'
+PARTS = 'must be a list of strings, like ["ffmpeg", "{source}"]'
+CODES = "success: must be a list of exit codes from 0 to 255, like [0]"
+PRESET = "or { regex = '…' }"
+REGEX = "progress: as a table is { regex = '…' }"
+
+
 @pytest.mark.parametrize(
-    "table,error",
+    "table, error",
     [
-        ({"limit": {}}, "limit: unknown key; known are name"),
-        ({"limits": {"ram": "2GiB"}}, "limits.ram: unknown key; known are wall"),
-        ({"limits": {"memory": "lots"}}, 'limits.memory: "lots" is not a size; write it like'),
-        ({"limits": {"memory": "0B"}}, "limits.memory: must be larger than 0B"),
-        ({"limits": {"wall": "0s"}}, "limits.wall: must be longer than 0s"),
-        ({"limits": {"idle": "100ms"}}, "limits.idle: must be at least 1s"),
-        ({"limits": {"processes": 0}}, "limits.processes: must be a whole number from 1"),
-        ({"limits": {"nice": 20}}, "limits.nice: must be a whole number from 0 to 19"),
-        ({"limits": {"io": "fast"}}, 'limits.io: "fast" must be one of best-effort:0'),
-        ({"limits": {"on_breach": "panic"}}, '"panic" must be one of fail, retry, hold'),
-        ({"limits": {"on_breach": "retry"}}, "needs [retry] failures = N"),
-        ({"limits": 3}, "limits: must be a table, like [limits]"),
-        ({"retry": {"failures": -1}}, "retry.failures: must be a whole number from 0"),
-        ({"retry": {"failures": True}}, "retry.failures: must be a whole number"),
-        ({"retry": {"failures": 1, "on": ["lost"]}}, 'retry.on: "lost" must be one of exited'),
-        ({"retry": {"on": ["exited"]}}, "retry.on: needs failures = N"),
-        ({"retry": {"backoff": "1m"}}, "retry.backoff: needs failures = N"),
-        ({"retry": {"later": "("}}, "retry.later: is not a regular expression"),
-        ({"windows": {"open": ["22-6"]}}, 'windows.open: "22-6" is not a range of hours'),
-        ({"windows": {"open": ["06:00-06:00"]}}, "could mean never or always"),
-        ({"windows": {"open": []}}, "windows.open: is empty; remove it"),
-        ({"windows": {"closing": "kill"}}, '"kill" must be one of finish, freeze, requeue'),
+        ({"name": ""}, 'name: is missing; add it, like name = "transcode-h264"'),
         (
-            {"windows": {"closing": "finish", "grace": "3s"}},
-            "ends no job, so a grace has no effect",
+            {"name": "Flag"},
+            'name: "Flag" is invalid; use small letters and digits, joined by - _ or . '
+            "(up to 100 characters)",
         ),
-        ({"semaphores": {"NAS": 1}}, "semaphores.NAS: is not a valid name"),
-        ({"semaphores": {"nas": 0}}, "semaphores.nas: must be a whole number from 1"),
-        ({"semaphores": ["nas"]}, "semaphores: must be a table, like semaphores = { nas = 1 }"),
-        ({"labels": ["my gpu"]}, '"my gpu" is not a valid label'),
-        ({"labels": "gpu"}, 'labels: must be a list of strings, like labels = ["gpu"]'),
-        ({"at_most": 0}, "at_most: must be a whole number from 1"),
-        ({"silence": "ignore"}, 'silence: "ignore" must be one of rerun, hold, keep, idempotent'),
-        ({"lease": "6h"}, 'lease: needs silence = "rerun" or "hold"'),
-        ({"silence": "keep", "lease": "6h"}, 'lease: needs silence = "rerun" or "hold"'),
+        ({"name": "run"}, 'name: "run" is a built-in command; choose another name'),
+        ({"name": 7}, 'name: must be text in quotes, like name = "…"'),
+        ({"shell": "true"}, 'argv: give either argv = ["program", …] or shell = """…"""'),
+        ({"argv": "true"}, f"argv: {PARTS}"),
+        ({"argv": ["a", 7]}, f"argv: {PARTS}"),
+        ({"argv": []}, "argv: is empty; its first element is the program to run"),
+        ({"argv": ["", "a"]}, "argv: is empty; its first element is the program to run"),
+        ({"argv": ["a", "b\0"]}, "argv[1]: must not have a NUL character"),
+        (
+            {"argv": ["a", "{b}"]},
+            "argv[1]: {b} is not a declared parameter; declare it, or write {{ }}",
+        ),
+        (
+            {"argv": ["a", "{"]},
+            'argv[1]: "{" at character 1 is neither a placeholder like {source} nor doubled',
+        ),
+        (
+            {"subject": "{b}"},
+            "subject: {b} is not a declared parameter; declare it, or write {{ }}",
+        ),
+        ({"subject": "a\0"}, "subject: must not have a NUL character"),
+        ({"contain": 1}, "contain: must be true or false"),
+        ({"success": []}, CODES),
+        ({"success": 7}, CODES),
+        ({"success": [256]}, CODES),
+        ({"success": [-1]}, CODES),
+        ({"success": [0, True]}, CODES),
+        ({"success": ["0"]}, CODES),
+        ({"progress": {"regex": 7}}, REGEX),
+        ({"progress": {"regexp": "x"}}, REGEX),
+        ({"progress": {"regex": "(x)", "flags": 1}}, REGEX),
+        (
+            {"progress": {"regex": r"\d+"}},
+            "progress.regex: needs a group () around the percentage",
+        ),
+        ({"stderr": "both"}, 'stderr: must be "merged" (in order with stdout) or "separate"'),
+        ({"cwd": "srv"}, "cwd: must be an absolute path"),
+        ({"env": ["a"]}, 'env: must be a table, like [env] with LANG = "C.UTF-8"'),
+        ({"env": {"1A": "x"}}, "env.1A: is not a variable name that may be set here"),
+        (
+            {"env": {"MYTHJOBS_JOB": "x"}},
+            "env.MYTHJOBS_JOB: is not a variable name that may be set here",
+        ),
+        ({"env": {"A": 7}}, "env.A: must be text without NUL"),
+        ({"env": {"A": "a\0"}}, "env.A: must be text without NUL"),
+        ({"output": "1MiB"}, 'output: is a table of head and tail, like head = "4MiB"'),
+        ({"output": {"top": 1}}, 'output: is a table of head and tail, like head = "4MiB"'),
+        ({"output": {"head": "much"}}, f'output: "much" is not a size; {SIZES}'),
+        ({"output": {"tail": "much"}}, f'output: "much" is not a size; {SIZES}'),
+        ({"output": {"head": "0B"}}, "output: head and tail are each 1 byte to 1 GiB"),
+        ({"output": {"tail": "0B"}}, "output: head and tail are each 1 byte to 1 GiB"),
+        ({"output": {"head": "1048577KiB"}}, "output: head and tail are each 1 byte to 1 GiB"),
+        ({"output": {"tail": "1048577KiB"}}, "output: head and tail are each 1 byte to 1 GiB"),
+        (
+            {"limits": {"on_breach": "panic"}},
+            'limits.on_breach: "panic" must be one of fail, retry, hold',
+        ),
+        (
+            {"limits": {"on_breach": 7}},
+            'limits.on_breach: must be text in quotes, like on_breach = "…"',
+        ),
+        (
+            {"limits": {"on_breach": "retry"}},
+            'limits.on_breach: "retry" needs [retry] failures = N, the number of retries',
+        ),
+        ({"limits": 3}, 'limits: must be a table, like [limits] with wall = "6h"'),
+        ({"at_most": 0}, "at_most: must be a whole number from 1 to 100000"),
+        ({"at_most": 100_001}, "at_most: must be a whole number from 1 to 100000"),
+        (
+            {"silence": "ignore"},
+            'silence: "ignore" must be one of rerun, hold, keep, idempotent',
+        ),
         ({"silence": "rerun", "lease": "10s"}, "lease: must be at least 60s"),
         (
-            {"contain": False, "limits": {"memory": "1GiB"}},
-            "contain: the limit memory applies to the process tree",
+            {"lease": "6h"},
+            'lease: needs silence = "rerun" or "hold"; set one of them, or remove lease',
         ),
-        ({"contain": False, "limits": {"idle": "1m"}}, "remove contain = false"),
-        ({"contain": False, "windows": {"closing": "freeze"}}, "needs a cgroup"),
+        (
+            {"silence": "keep", "lease": "6h"},
+            'lease: needs silence = "rerun" or "hold"; set one of them, or remove lease',
+        ),
+        (
+            {"contain": False, "limits": {"memory": "1GiB"}},
+            "contain: the limit memory applies to the process tree, which needs a cgroup; remove "
+            "contain = false",
+        ),
+        (
+            {"contain": False, "limits": {"idle": "1m"}},
+            "contain: the limit idle applies to the process tree, which needs a cgroup; remove "
+            "contain = false",
+        ),
+        (
+            {"contain": False, "windows": {"closing": "freeze"}},
+            'contain: closing = "freeze" needs a cgroup; remove contain = false',
+        ),
     ],
 )
-def test_an_invalid_value_is_rejected_with_key_and_remedy(
+def test_an_invalid_value_is_refused_with_key_and_remedy(
     table: dict[str, object], error: str
 ) -> None:
-    assert error in error_of(**table)
+    assert error_of(**table) == error
+
+
+def test_an_unknown_key_is_refused_with_the_known_ones() -> None:
+    error = error_of(limit={})
+    assert error.startswith("limit: unknown key; known are name, summary, argv, shell, ")
+    assert error.endswith(", labels, at_most, retention")
+
+
+@pytest.mark.parametrize("progress", [7, ["percent"], "percents"])
+def test_an_unknown_progress_preset_is_refused_with_the_known_ones(progress: object) -> None:
+    assert error_of(progress=progress) == f"progress: must be one of {', '.join(PRESETS)}, {PRESET}"
+
+
+def test_the_largest_values_are_accepted() -> None:
+    assert defined(at_most=100_000).at_most == 100_000
+    assert defined(success=[255, 0, 255]).success == (0, 255)
+    assert defined(silence="hold", lease="60s").lease_s == 60
+    assert defined(output={"head": "1GiB", "tail": "1B"}).keep_bytes == (2**30, 1)
+    assert defined(output={"head": "1B", "tail": "1GiB"}).keep_bytes == (1, 2**30)
+    assert defined(output={"tail": "1MiB"}).keep_bytes == (4 * 2**20, 2**20)
+
+
+def test_the_other_keys_are_parsed() -> None:
+    command = defined(
+        summary="Find commercials", subject="tv/{n}", parameters=[{"name": "n"}], cwd="/srv",
+        env={"LANG": "C", "_a1": ""}, stderr="separate", progress="percent",
+        overlap=True, scratch=True, best_effort=True, limits={"on_breach": "fail"},
+    )  # fmt: skip
+    assert (command.summary, command.subject, command.cwd) == ("Find commercials", "tv/{n}", "/srv")
+    assert (command.env, command.progress) == ({"LANG": "C", "_a1": ""}, "percent")
+    assert (command.separate_stderr, command.on_breach) == (True, "fail")
+    assert command.overlap
+    assert command.scratch
+    assert command.best_effort
+    plain = defined()
+    assert plain == Command("flag", argv=("/bin/true",))
+    assert plain.success == (0,)
+
+
+PARAMETERS = "parameters: must be tables with the header [[parameters]]"
+DEFAULT = "parameters.a.required: must be true or false, and false with a default"
+
+
+@pytest.mark.parametrize(
+    "parameters, error",
+    [
+        ({"name": "a"}, PARAMETERS),
+        ([{"name": "a"}, "b"], PARAMETERS),
+        (
+            [{"name": "a"}, {"name": "b", "kind": "int"}],
+            "parameters[2].kind: unknown key; known are name, type, values, default, required, "
+            "help, dash",
+        ),
+        ([{"name": "A"}], "parameters[1].name: must match [a-z][a-z0-9_]*"),
+        ([{"name": 7}], "parameters[1].name: must match [a-z][a-z0-9_]*"),
+        ([{}], "parameters[1].name: must match [a-z][a-z0-9_]*"),
+        ([{"name": "a"}, {"name": "a"}], 'parameters[2].name: "a" is repeated'),
+        (
+            [{"name": "a", "type": "number"}],
+            "parameters.a.type: must be one of text, int, float, enum, path",
+        ),
+        (
+            [{"name": "a", "type": "enum", "values": "b"}],
+            "parameters.a.values: must be a list of strings",
+        ),
+        (
+            [{"name": "a", "type": "enum", "values": [1]}],
+            "parameters.a.values: must be a list of strings",
+        ),
+        (
+            [{"name": "a", "type": "enum"}],
+            "parameters.a.values: is for type enum, and required there",
+        ),
+        (
+            [{"name": "a", "values": ["b"]}],
+            "parameters.a.values: is for type enum, and required there",
+        ),
+        ([{"name": "a", "default": True}], "parameters.a.default: must be text or a number"),
+        ([{"name": "a", "default": [1]}], "parameters.a.default: must be text or a number"),
+        (
+            [{"name": "a", "type": "int", "default": "x"}],
+            'parameters.a.default: "x" is not a whole number',
+        ),
+        ([{"name": "a", "required": "yes"}], DEFAULT),
+        ([{"name": "a", "required": True, "default": "b"}], DEFAULT),
+        ([{"name": "a", "help": 7}], "parameters.a.help: must be text"),
+        ([{"name": "a", "dash": "no"}], "parameters.a.dash: must be true or false"),
+    ],
+)
+def test_an_invalid_parameter_is_refused(parameters: object, error: str) -> None:
+    assert error_of(parameters=parameters) == error
+
+
+def test_parameters_are_parsed_with_their_defaults() -> None:
+    tables = [
+        {"name": "source", "type": "path", "help": "The recording"},
+        {"name": "n", "type": "int", "default": 3},
+        {"name": "q", "type": "enum", "values": ["high", "low"], "required": False},
+        {"name": "pattern", "dash": True},
+    ]
+    assert defined(parameters=tables).parameters == (
+        Parameter("source", ParameterType.PATH, help="The recording"),
+        Parameter("n", ParameterType.INT, (), "3", False),
+        Parameter("q", ParameterType.ENUM, ("high", "low"), None, False),
+        Parameter("pattern", ParameterType.TEXT, (), None, True, True, ""),
+    )
+
+
+def test_shell_text_is_not_a_template() -> None:
+    table: dict[str, Any] = {"name": "flag", "parameters": [{"name": "n"}]}
+    text = 'echo "$MYTHJOBS_P_N" {other}'
+    command = command_from_table({**table, "shell": text})
+    assert (command.argv, command.shell) == ((), text)
+    for shell, error in [
+        (" \n", "shell: is empty"),
+        (
+            "echo\necho {n}",
+            'shell: line 2 has {n}; shell text is not a template, write "$MYTHJOBS_P_N" instead',
+        ),
+    ]:
+        with pytest.raises(DefinitionError) as caught:
+            command_from_table({**table, "shell": shell})
+        assert caught.value.sentence == error
 
 
 def test_daemons_may_be_left_without_a_cgroup() -> None:

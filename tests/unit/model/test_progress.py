@@ -41,9 +41,7 @@ def percent_after(progress: str, *chunks: bytes) -> float | None:
         ("regex:(", b"7%\n", None),
     ],
 )
-def test_the_last_progress_counts(
-    progress: str, output: bytes, percent: float | None
-) -> None:
+def test_the_last_progress_counts(progress: str, output: bytes, percent: float | None) -> None:
     assert percent_after(progress, output) == percent
     # A line may arrive in any pieces.
     assert percent_after(progress, *(output[i : i + 1] for i in range(len(output)))) == percent

@@ -14,12 +14,13 @@ import support
 
 WARM_UP = 10
 PAUSE_S = (0.05, 0.1)
+RATIO_BAR = 2.0
 
 
 class Figures(TypedDict):
     p50_ms: float
     p99_ms: float
-    bar_ms: float
+    bar_ms: float  # RATIO_BAR times the baseline
     raw_c_p50_ms: float
     ratio: float
     fsync_p50_ms: float
@@ -48,7 +49,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
     return {
         "p50_ms": p50_ms,
         "p99_ms": figures.percentile(ours, 99),
-        "bar_ms": 2 + 3 * disk.p50_ms,
+        "bar_ms": RATIO_BAR * raw_c_p50_ms,
         "raw_c_p50_ms": raw_c_p50_ms,
         "ratio": p50_ms / raw_c_p50_ms,
         "fsync_p50_ms": disk.p50_ms,
@@ -122,7 +123,6 @@ def _pause() -> None:
 
 
 def rows(result: Figures) -> tuple[str, list[figures.Row]]:
-    bar_ms = result["bar_ms"]
     baseline = f"C {result['raw_c_p50_ms']:.2f} ms"
     lines = [
         figures.Row(
@@ -130,8 +130,8 @@ def rows(result: Figures) -> tuple[str, list[figures.Row]]:
             f"{result['p50_ms']:.2f} ms",
             baseline,
             f"{result['ratio']:.2f}",
-            f"≤ {bar_ms:.2f} ms",
-            result["p50_ms"] <= bar_ms,
+            f"≤ {RATIO_BAR:.1f}",
+            result["ratio"] <= RATIO_BAR,
         ),
         figures.Row("p99", f"{result['p99_ms']:.2f} ms"),
         figures.Row("fsync", f"{result['fsync_p50_ms']:.2f} ms"),

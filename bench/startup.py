@@ -12,7 +12,7 @@ from typing import TypedDict
 import figures
 import support
 
-BAR = 6.0
+BAR = 4.0
 
 
 class Figures(TypedDict):

@@ -95,7 +95,12 @@ class Api:
     """Client with one persistent connection to the master's socket."""
 
     def __init__(self, socket_path: str) -> None:
+        self._socket_path = socket_path
         self._connection = _UnixConnection(socket_path)
+
+    def reopen(self) -> Api:
+        """Return a client with another connection, for another thread."""
+        return Api(self._socket_path)
 
     def close(self) -> None:
         self._connection.close()

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import figures
-import processes
+import job_kinds
 import support
+from job_kinds import JobKind
 
-BATCH = 100
 WARM_UP = 500
+WARM_UP_OTHER = 100
 SETTLE_S = 1.0
-BAR = {8: 0.35}
+IN_FLIGHT = [2, 8, 32]
+# With this many in flight, the bars apply and all kinds of jobs are measured.
+MAIN_IN_FLIGHT = 8
+BARS = {"plain": 0.65, "contained": 0.55}
+CPU_BAR_US = 420.0
 STORE_BAR = 0.6
+
+
+class KindFigures(TypedDict):
+    jobs_per_s: float
+    raw_c_per_s: float
+    ratio: float
+    cpu_us_per_job: dict[str, float]
+    cpu_us_total: float
 
 
 class Figures(TypedDict):
@@ -31,128 +44,150 @@ class Figures(TypedDict):
     store_ratio: float | None
     fsync_p50_ms: float
     cpu_us_per_job: dict[str, float]
+    cpu_us_total: float
+    kinds: dict[str, KindFigures]
+    rejected: dict[str, str]
+
+
+class Size(NamedTuple):
+    """What each measurement repeats."""
+
+    in_flight: int
+    jobs: int
+    rounds: int
 
 
 def measure(arguments: argparse.Namespace) -> list[Figures]:
     with support.temporary_directory() as directory:
         raw = support.compile_c("raw_spawn.c", directory)
         found = []
-        for in_flight in arguments.in_flight:
-            plain = measure_at(in_flight, arguments.jobs, arguments.rounds, raw, directory)
+        for in_flight in arguments.in_flight or IN_FLIGHT:
+            size = Size(in_flight, arguments.jobs, arguments.rounds)
+            kinds = choose_kinds(arguments.kinds, arguments.in_flight, in_flight)
+            result = measure_at(size, kinds, raw, directory)
             if arguments.store is not None:
                 with support.new_database(arguments.store) as url:
-                    other = measure_at(
-                        in_flight, arguments.jobs, arguments.rounds, raw, directory, store=url
-                    )
-                plain["store_jobs_per_s"] = other["jobs_per_s"]
+                    other = measure_at(size, [job_kinds.PLAIN], raw, directory, store=url)
+                result["store_jobs_per_s"] = other["jobs_per_s"]
                 # Each relative to its own C runs: the speed of a machine varies over time.
-                plain["store_ratio"] = other["ratio"] / plain["ratio"]
-            found.append(plain)
+                result["store_ratio"] = other["ratio"] / result["ratio"]
+            found.append(result)
         return found
 
 
+def choose_kinds(
+    names: Sequence[str] | None, chosen_in_flight: Sequence[int] | None, in_flight: int
+) -> list[JobKind]:
+    """Return the kinds to measure; plain jobs always.
+
+    Without a choice all kinds are measured at 8 in flight. The others and shorter runs, which name
+    the number in flight, have plain and contained jobs.
+    """
+    if names is None:
+        is_full = chosen_in_flight is None and in_flight == MAIN_IN_FLIGHT
+        names = [each.name for each in job_kinds.KINDS] if is_full else ["contained"]
+    return [each for each in job_kinds.KINDS if each.name in {"plain", *names}]
+
+
 def measure_at(
-    in_flight: int, jobs: int, rounds: int, raw: Path, directory: Path, store: str | None = None
+    size: Size, kinds: Sequence[JobKind], raw: Path, directory: Path, store: str | None = None
 ) -> Figures:
     disk = figures.DiskProbe(directory)
-    with support.mythjobs_up(directory, in_flight, store) as system:
-        api = system.api
-        api.post("commands", {"definition": support.TRUE, "replace": False})
-        commands, reason = ["true"], None
-        try:
-            contained = support.TRUE | {"name": "true-contained", "contain": True}
-            api.post("commands", {"definition": contained, "replace": False})
-            commands.append("true-contained")
-        except support.RequestRejected as refused:
-            reason = str(refused)
-        for command in commands:  # prefetch starts once the run time of a command is known
-            api.wait_batch(api.submit_batch(command, WARM_UP))
-        rates: dict[str, list[float]] = {name: [] for name in ("raw", *commands)}
-        cpu: dict[str, list[float]] = {}
-        for number in range(1, rounds + 1):
+    with support.mythjobs_up(directory, size.in_flight, store) as system:
+        kinds, rejected = job_kinds.define_commands(system.api, kinds)
+        for kind in kinds:  # prefetch starts once the run time of a command is known
+            warm_up = WARM_UP if kind.name in BARS else WARM_UP_OTHER
+            kind.run(system, warm_up, size.in_flight)
+        rates: dict[str, list[float]] = {}
+        cpu: dict[str, list[dict[str, float]]] = {kind.name: [] for kind in kinds}
+        for number in range(1, size.rounds + 1):
             support.show_progress(
-                f"throughput: {in_flight} in flight, round {number} of {rounds} …"
+                f"throughput: {size.in_flight} in flight, round {number} of {size.rounds} …"
             )
             disk.measure()
-            rates["raw"].append(measure_raw_rate(raw, jobs, in_flight))
-            for command in commands:
+            for baseline in dict.fromkeys(kind.baseline for kind in kinds):
+                found = job_kinds.run_raw(raw, baseline, size.jobs, size.in_flight)
+                rates.setdefault(baseline, []).append(found.jobs_per_s)
+            for kind in kinds:
                 time.sleep(SETTLE_S)
-                before = {name: processes.read_cpu_s(pid) for name, pid in system.pids().items()}
-                rates[command].append(measure_rate(api, command, jobs))
-                if command == "true":
-                    for name, pid in system.pids().items():
-                        used_us = (processes.read_cpu_s(pid) - before[name]) * 1e6
-                        cpu.setdefault(name, []).append(used_us / jobs)
+                meter = job_kinds.CpuMeter(system)
+                rate = kind.run(system, size.jobs, size.in_flight)
+                rates.setdefault(kind.name, []).append(rate)
+                job_kinds.wait_collected(system)
+                cpu[kind.name].append(meter.read_us_per_job(size.jobs))
             time.sleep(SETTLE_S)
         disk.measure()
-    median = {name: statistics.median(values) for name, values in rates.items()}
+    by_kind = {
+        kind.name: summarize(rates[kind.name], rates[kind.baseline], cpu[kind.name])
+        for kind in kinds
+    }
+    plain = by_kind["plain"]
     return {
-        "in_flight": in_flight,
-        "jobs_per_s": median["true"],
-        "raw_c_per_s": median["raw"],
-        "ratio": median["true"] / median["raw"],
-        "contained_ratio": None if reason else median["true-contained"] / median["raw"],
-        "contained_reason": reason,
+        "in_flight": size.in_flight,
+        "jobs_per_s": plain["jobs_per_s"],
+        "raw_c_per_s": plain["raw_c_per_s"],
+        "ratio": plain["ratio"],
+        "contained_ratio": by_kind["contained"]["ratio"] if "contained" in by_kind else None,
+        "contained_reason": rejected.get("contained"),
         "store_jobs_per_s": None,
         "store_ratio": None,
         "fsync_p50_ms": disk.p50_ms,
-        "cpu_us_per_job": {name: statistics.median(values) for name, values in cpu.items()},
+        "cpu_us_per_job": plain["cpu_us_per_job"],
+        "cpu_us_total": plain["cpu_us_total"],
+        "kinds": by_kind,
+        "rejected": rejected,
     }
 
 
-def measure_rate(api: support.Api, command: str, jobs: int) -> float:
-    before = api.counts()
-    sizes = [min(BATCH, jobs - start) for start in range(0, jobs, BATCH)]
-    start_s = time.monotonic()
-    batches = [api.submit_batch(command, size) for size in sizes]
-    # Earlier batches have usually end_s by now; if not, wait for them too.
-    api.wait_batch(batches.pop())
-    end_s = time.monotonic()
-    for batch in reversed(batches):
-        if not api.get(f"batches/{batch}")["over"]:
-            api.wait_batch(batch)
-            end_s = time.monotonic()
-    after = api.counts()
-    succeeded = after["succeeded"] - before["succeeded"]
-    if succeeded != jobs:
-        raise support.BenchError(f"of {jobs} jobs {succeeded} succeeded; counts now: {after}")
-    return jobs / (end_s - start_s)
+def summarize(
+    rates: Sequence[float], raw_rates: Sequence[float], cpu: Sequence[dict[str, float]]
+) -> KindFigures:
+    """Return the medians of the rounds of one kind."""
+    jobs_per_s, raw_c_per_s = statistics.median(rates), statistics.median(raw_rates)
+    return {
+        "jobs_per_s": jobs_per_s,
+        "raw_c_per_s": raw_c_per_s,
+        "ratio": jobs_per_s / raw_c_per_s,
+        "cpu_us_per_job": {name: statistics.median(each[name] for each in cpu) for name in cpu[0]},
+        "cpu_us_total": statistics.median(sum(each.values()) for each in cpu),
+    }
 
 
-def measure_raw_rate(raw: Path, jobs: int, in_flight: int) -> float:
-    done = subprocess.run(
-        [raw, str(jobs), str(in_flight)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise support.BenchError(done.stderr.strip())
-    return float(done.stdout)
-
-
-def rows(results: list[Figures]) -> tuple[str, list[figures.Row]]:
+def rows(results: Sequence[Figures]) -> tuple[str, list[figures.Row]]:
     lines = []
     for each in results:
-        bar = BAR.get(each["in_flight"])
-        contained = each["contained_ratio"]
-        lines += [
-            figures.Row(
-                f"{each['in_flight']} in flight",
-                f"{each['jobs_per_s']:,.0f}/s",
-                f"C {each['raw_c_per_s']:,.0f}/s",
-                f"{each['ratio']:.2f}",
-                f"≥ {bar:.2f}" if bar else "–",
-                each["ratio"] >= bar if bar else None,
-            ),
-            figures.Row("  contained", "–", ratio="–" if contained is None else f"{contained:.2f}"),
-            *_store_rows(each),
-            figures.Row("  fsync p50", f"{each['fsync_p50_ms']:.2f} ms"),
-        ]
-        lines += [
-            figures.Row(f"  CPU per job, {name}", f"{used:.0f} µs")
-            for name, used in each["cpu_us_per_job"].items()
-        ]
-    reasons = {each["contained_reason"] for each in results} - {None}
+        for kind in job_kinds.KINDS:
+            if kind.name in each["kinds"]:
+                lines += _kind_rows(each["in_flight"], kind, each["kinds"][kind.name])
+        lines += _store_rows(each)
+        lines.append(figures.Row("  fsync p50", f"{each['fsync_p50_ms']:.2f} ms"))
+    reasons = {f"{name}: {why}" for each in results for name, why in each["rejected"].items()}
     title = "throughput: /bin/true, first submit to last durable end"
-    return title + "".join(f"\n  contained: {reason}" for reason in reasons), lines
+    return title + "".join(f"\n  {reason}" for reason in sorted(reasons)), lines
+
+
+def _kind_rows(in_flight: int, kind: JobKind, found: KindFigures) -> list[figures.Row]:
+    has_bars = in_flight == MAIN_IN_FLIGHT
+    bar = BARS.get(kind.name) if has_bars else None
+    cpu_bar_us = CPU_BAR_US if has_bars and kind.name == "plain" else None
+    parts = ", ".join(f"{name} {used:.0f}" for name, used in found["cpu_us_per_job"].items())
+    return [
+        figures.Row(
+            f"  {kind.title}" if kind.title else f"{in_flight} in flight",
+            f"{found['jobs_per_s']:,.0f}/s",
+            f"C {found['raw_c_per_s']:,.0f}/s",
+            f"{found['ratio']:.2f}",
+            f"≥ {bar:.2f}" if bar else "–",
+            found["ratio"] >= bar if bar else None,
+        ),
+        figures.Row(
+            "    CPU per job",
+            f"{found['cpu_us_total']:.0f} µs",
+            parts,
+            bar=f"≤ {cpu_bar_us:.0f} µs" if cpu_bar_us else "–",
+            is_met=found["cpu_us_total"] <= cpu_bar_us if cpu_bar_us else None,
+        ),
+    ]
 
 
 def _store_rows(each: Figures) -> list[figures.Row]:
@@ -174,7 +209,15 @@ def _store_rows(each: Figures) -> list[figures.Row]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="throughput", description=__doc__)
     parser.add_argument("--jobs", type=int, default=5000, help="jobs a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, nargs="+", default=[2, 8])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--in-flight", type=int, nargs="+", help="instead of 2, 8 and 32; measures fewer kinds"
+    )
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=[each.name for each in job_kinds.KINDS],
+        help="kinds of jobs beside plain ones, instead of all at 8 in flight, otherwise contained",
+    )
     parser.add_argument("--store", metavar="URL", help="a PostgreSQL server to compare with")
     figures.run_benchmark(parser, measure, rows)

@@ -1,0 +1,378 @@
+"""Scaling controller: decides how many and which jobs a machine can run at once. Pure: it reads
+counters that its caller measured, and `now_s` is any clock that never steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from mythjobs.agent.scaling.admission import (
+    CPU,
+    GPU,
+    MEMORY,
+    Commitments,
+    Headroom,
+    Refusal,
+    find_refusal,
+    memory_reserve_bytes,
+)
+from mythjobs.agent.scaling.counters import JobCounters, JobKey, MachineCounters
+from mythjobs.agent.scaling.disk_state import HEAVY_SHARE, STEADY_PERIODS, DiskState
+from mythjobs.agent.scaling.footprint import Footprint
+from mythjobs.agent.scaling.freezing import FreezeChange, Freezer, Pressure
+from mythjobs.agent.scaling.processor import MemoryPressure, ProcessorState
+from mythjobs.agent.scaling.running_job import SETTLED_S, Demand, DiskRate, RunningJob
+
+# Interval at which step() is to be called while jobs run.
+PERIOD_S: Final = 1.0
+# A period shorter than this says too little.
+_MIN_PERIOD_S: Final = 0.2
+# Jobs that end before they can be measured are limited by their number alone.
+_MIN_SHORT_JOBS: Final = 8
+_SHORT_JOBS_PER_CORE: Final = 4
+# A command that is unknown runs once even if the processor is full: its footprint must be learned.
+_TRIAL_OVERCOMMIT: Final = 0.5
+_PRIOR_MEMORY_SHARE: Final = 1 / 16
+_MAX_ROOM: Final = 64
+
+
+class ScalingController:
+    """Decides by the learned footprints of the commands and by the load of the machine.
+
+    The caller reports the start and end of each job, calls step() every PERIOD_S while jobs run,
+    and carries out the freezes and thaws that step() returns. `footprints` is by command name.
+    """
+
+    def __init__(self, cores: int, memory_bytes: int) -> None:
+        self.cores = cores
+        self._memory_bytes = memory_bytes
+        self._reserve_bytes = memory_reserve_bytes(memory_bytes)
+        self.footprints: dict[str, Footprint] = {}
+        self.disks: dict[str, DiskState] = {}
+        self._processor = ProcessorState(cores)
+        self._memory = MemoryPressure(self._reserve_bytes)
+        self._freezer = Freezer()
+        self._jobs: dict[JobKey, RunningJob] = {}
+        self._demands: dict[JobKey, Demand] = {}
+        self._short: dict[JobKey, str] = {}
+        self._available_bytes = memory_bytes
+        self._last: MachineCounters | None = None
+        self._last_s = 0.0
+        # Usage of jobs that ended since the last step, beyond what the last step saw of them.
+        self._ended_cpu_s = self._ended_gpu_s = 0.0
+        self._ended_bytes: Counter[str] = Counter()
+        self._has_ended = False
+
+    # Events of jobs.
+
+    def add_job(self, key: JobKey, command: str, now_s: float) -> None:
+        """Record that a job starts now."""
+        if self._is_short(command):
+            self._short[key] = command
+            return
+        job = RunningJob(key, command, now_s, now_s)
+        # Predict before the job is added: an earlier job of the command predicts its demand.
+        self._demands[key] = self.predict(command)
+        self._jobs[key] = job
+
+    def set_held(self, key: JobKey, *, is_held: bool) -> None:
+        """Record that others, as a user or a closed run window, have frozen or thawed a job."""
+        if job := self._jobs.get(key):
+            job.is_held = is_held
+
+    def remove_job(
+        self, key: JobKey, final: JobCounters, wall_s: float, *, has_succeeded: bool
+    ) -> bool:
+        """Record the end of a job. Return whether the footprint of its command has changed.
+
+        final: its usage from start to end, where `memory_bytes` is the peak. wall_s: its duration
+        without the time that it was frozen.
+        """
+        command = self._short.pop(key, None)
+        if command is not None:
+            self._count_end(JobCounters(), final)
+            known = self.footprints[command]
+            if not has_succeeded:
+                return False
+            # Learn only from a job that was not short after all.
+            known.wall_s += max(1 / (known.runs + 1), 0.1) * (wall_s - known.wall_s)
+            return False
+        job = self._jobs.pop(key, None)
+        if job is None:
+            return False
+        self._demands.pop(key, None)
+        self._has_ended = True
+        before = job.last
+        self._count_end(before, final)
+        now_s = max(job.observed_s, job.observed_s + wall_s - job.active_s)
+        rates = {disk: state.rate for disk, state in self.disks.items()}
+        peak_bytes = max(job.peak_bytes, final.memory_bytes)
+        job.observe(final._replace(memory_bytes=before.memory_bytes), rates, now_s)
+        job.peak_bytes = peak_bytes
+        return self._learn(job, has_succeeded=has_succeeded)
+
+    def thaw_if_idle(self, now_s: float) -> list[FreezeChange]:
+        """Return the frozen job to thaw at once because no other job runs; [] if there is none.
+        Called after jobs have ended."""
+        if any(each.is_active for each in self._jobs.values()):
+            return []
+        return self._find_thaw(now_s)
+
+    def _count_end(self, before: JobCounters, final: JobCounters) -> None:
+        self._ended_cpu_s += max(final.cpu_s - before.cpu_s, 0.0)
+        self._ended_gpu_s += max(final.gpu_s - before.gpu_s, 0.0)
+        for disk, moved in final.moved_bytes.items():
+            self._ended_bytes[disk] += max(moved - before.moved_bytes.get(disk, 0), 0)
+
+    def _learn(self, job: RunningJob, *, has_succeeded: bool) -> bool:
+        known = self.footprints.get(job.command)
+        if not has_succeeded:
+            if known is not None:
+                known.learn_peak(job.peak_bytes)
+            return known is not None
+        if known is None:
+            known = self.footprints[job.command] = Footprint()
+        used = job.measure(self.cores)
+        known.learn(used.cpu, used.disks, used.gpu, job.peak_bytes, job.effective_s)
+        return True
+
+    # Admission.
+
+    def find_refusal(self, command: str) -> Refusal | None:
+        """Return why no further job of the command may start now, or None if one may."""
+        if self._is_short(command):
+            return self._check_short(command)
+        return self._check(command, self._sum_demands(), Counter())
+
+    def count_room(self, command: str) -> int:
+        """Return how many further jobs of the command could start now, if no other job starts."""
+        if self._is_short(command):
+            return max(self._short_limit - len(self._short), 0)
+        running, added = self._sum_demands(), Counter[str]()
+        demand = self.predict(command)
+        while added[command] < _MAX_ROOM and self._check(command, running, added) is None:
+            running.add(demand)
+            added[command] += 1
+        return added[command]
+
+    def predict(self, command: str) -> Demand:
+        """Return what a job of the command is expected to use if it starts now."""
+        known = self.footprints.get(command)
+        if known is not None and known.runs:
+            return Demand(known.cpu, known.peak_bytes, known.gpu, known.disks)
+        siblings = [each for each in self._jobs.values() if each.command == command]
+        if oldest := max(siblings, key=lambda each: each.active_s, default=None):
+            if oldest.active_s >= SETTLED_S:
+                return oldest.predict(None, self._prior(), self.cores)
+        prior = self._prior()
+        return prior if known is None else prior._replace(peak_bytes=known.peak_bytes)
+
+    def _prior(self) -> Demand:
+        """Return the demand assumed for a job of an unknown command."""
+        peaks = sorted(each.peak_bytes for each in self.footprints.values())
+        if len(peaks) < 3:
+            return Demand(1.0, round(self._memory_bytes * _PRIOR_MEMORY_SHARE))
+        return Demand(1.0, peaks[min(len(peaks) * 9 // 10, len(peaks) - 1)])
+
+    @property
+    def _short_limit(self) -> int:
+        return max(_MIN_SHORT_JOBS, _SHORT_JOBS_PER_CORE * self.cores)
+
+    def _is_short(self, command: str) -> bool:
+        known = self.footprints.get(command)
+        return known is not None and known.is_short
+
+    def _check_short(self, command: str) -> Refusal | None:
+        count = len(self._short)
+        if count >= self._short_limit:
+            return Refusal("", f"{count} jobs that last less than half a second run already")
+        if self._memory.is_high:
+            return Refusal(MEMORY, "memory is short")
+        return None
+
+    def _check(self, command: str, running: Commitments, added: Counter[str]) -> Refusal | None:
+        if not running.active:
+            # One job always runs; a frozen one continues before another starts.
+            return Refusal("", "a frozen job continues first") if self._jobs else None
+        if self._memory.is_high:
+            return Refusal(MEMORY, "memory is short")
+        extra = 0.0
+        if command not in self.footprints:
+            ages = [each.active_s for each in self._jobs.values() if each.command == command]
+            settled = sum(age >= SETTLED_S for age in ages)
+            if len(ages) - settled + added[command] >= max(settled, 1):
+                return Refusal("", f"the use of {command} is being measured, as it is new here")
+            if not ages:
+                extra = _TRIAL_OVERCOMMIT
+        demand = self.predict(command)
+        return find_refusal(demand, running, self._headroom(), extra_overcommit=extra)
+
+    def _sum_demands(self) -> Commitments:
+        running = Commitments()
+        for key, job in self._jobs.items():
+            running.add(self._demands[key], job.last.memory_bytes, is_frozen=not job.is_active)
+        return running
+
+    def _headroom(self) -> Headroom:
+        processor = self._processor
+        return Headroom(
+            self.cores,
+            processor.overcommit,
+            processor.foreign,
+            self._available_bytes,
+            self._reserve_bytes,
+            processor.gpu_limit,
+            self.disks,
+        )
+
+    # The periodic step.
+
+    def step(
+        self, counters: MachineCounters, waiting: Collection[str], now_s: float
+    ) -> list[FreezeChange]:
+        """Learn from the load since the last call. Return the jobs to freeze and to thaw.
+
+        waiting: names of the commands that have a job waiting for this machine.
+        """
+        last, elapsed_s = self._last, now_s - self._last_s
+        if last is not None and elapsed_s < _MIN_PERIOD_S:
+            return []
+        self._last, self._last_s = counters, now_s
+        self._available_bytes = counters.available_bytes
+        if last is None:
+            for key, found in counters.jobs.items():
+                if key in self._jobs:
+                    self._jobs[key].last = found
+            return []
+        own_bytes = self._measure(last, counters, elapsed_s, now_s)
+        self._memory.measure(
+            counters.available_bytes,
+            (counters.memory_stall_s - last.memory_stall_s) / elapsed_s,
+        )
+        for key, job in self._jobs.items():
+            self._demands[key] = job.predict(
+                self._find_known(job.command), self._prior(), self.cores
+            )
+        lost_disk = self._adapt(own_bytes, waiting, elapsed_s, now_s)
+        self._has_ended = False
+        return self._freeze_or_thaw(lost_disk, now_s)
+
+    def _find_known(self, command: str) -> Footprint | None:
+        known = self.footprints.get(command)
+        return known if known is not None and known.runs else None
+
+    def _measure(
+        self, last: MachineCounters, counters: MachineCounters, elapsed_s: float, now_s: float
+    ) -> Counter[str]:
+        """Separate the jobs' use from that of other programs. Return the jobs' bytes by disk."""
+        own_cpu_s = self._ended_cpu_s + counters.overhead_s - last.overhead_s
+        own_bytes, self._ended_bytes = self._ended_bytes, Counter()
+        self._ended_cpu_s = self._ended_gpu_s = 0.0
+        rates: dict[str, DiskRate] = {}
+        for disk, now in counters.disks.items():
+            before = last.disks.get(disk, now)
+            state = self.disks.setdefault(disk, DiskState())
+            rates[disk] = state.measure(
+                elapsed_s, now.moved_bytes - before.moved_bytes, now.busy_s - before.busy_s
+            )
+        for key, job in self._jobs.items():
+            found = counters.jobs.get(key)
+            if found is None:
+                continue
+            own_cpu_s += max(found.cpu_s - job.last.cpu_s, 0.0)
+            for disk, moved in found.moved_bytes.items():
+                own_bytes[disk] += max(moved - job.last.moved_bytes.get(disk, 0), 0)
+            job.observe(found, rates, now_s)
+        for disk in rates:
+            self.disks[disk].separate_foreign(elapsed_s, own_bytes[disk])
+        gpu_busy = None
+        if counters.gpu_s is not None and last.gpu_s is not None:
+            gpu_busy = (counters.gpu_s - last.gpu_s) / elapsed_s
+        busy = (counters.cpu_s - last.cpu_s) / elapsed_s
+        self._processor.measure(busy, own_cpu_s / elapsed_s, gpu_busy)
+        return own_bytes
+
+    def _adapt(
+        self, own_bytes: Mapping[str, int], waiting: Iterable[str], elapsed_s: float, now_s: float
+    ) -> str:
+        """Adapt the learned limits. Return the disk on which a stream is too many, or ""."""
+        refusals = [found for each in set(waiting) if (found := self.find_refusal(each))]
+        limiting = {each.resource for each in refusals}
+        heavy_limiting = {each.resource for each in refusals if each.is_heavy}
+        are_settled = all(
+            job.active_s >= SETTLED_S or self._find_known(job.command) is not None
+            for job in self._jobs.values()
+        )
+        self._processor.adapt(
+            is_limiting=CPU in limiting, is_gpu_limiting=GPU in limiting, are_settled=are_settled
+        )
+        lost_disk = ""
+        for disk, state in self.disks.items():
+            state.adapt_fill(is_limiting=disk in limiting)
+            heavy = [
+                job
+                for key, job in self._jobs.items()
+                if job.is_active and self._demands[key].disks.get(disk, 0.0) >= HEAVY_SHARE
+            ]
+            is_clean = not self._has_ended
+            for job in heavy:
+                job.heavy_periods += 1
+                is_clean = is_clean and job.heavy_periods > STEADY_PERIODS
+            if state.adapt_streams(
+                len(heavy),
+                own_bytes.get(disk, 0) / elapsed_s,
+                now_s,
+                is_waiting=disk in heavy_limiting,
+                is_clean=is_clean,
+            ):
+                lost_disk = disk
+        return lost_disk
+
+    def _freeze_or_thaw(self, lost_disk: str, now_s: float) -> list[FreezeChange]:
+        running = self._sum_demands()
+        is_overloaded = self._processor.count_overload(running.cpu)
+        pressure = Pressure(self._memory.is_high, is_overloaded, lost_disk)
+        jobs = list(self._jobs.values())
+        found = self._freezer.decide(jobs, self._demands, self.disks, pressure, now_s)
+        if found is not None:
+            if is_overloaded:
+                self._processor.overload_periods = 0
+            return [found]
+        return self._find_thaw(now_s)
+
+    def _find_thaw(self, now_s: float) -> list[FreezeChange]:
+        thawed = self._freezer.find_thaw(
+            list(self._jobs.values()),
+            self._demands,
+            self._processor.idle,
+            self.cores,
+            self._check_frozen,
+            now_s,
+        )
+        return [] if thawed is None else [thawed]
+
+    def _check_frozen(self, job: RunningJob) -> Refusal | None:
+        """Return why a frozen job may not continue. Its memory counts already."""
+        if self._memory.is_high:
+            return Refusal(MEMORY, "memory is short")
+        demand = self._demands[job.key]._replace(peak_bytes=0)
+        return find_refusal(demand, self._sum_demands(), self._headroom())
+
+    # What was learned, to keep it across restarts.
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was learned about the machine itself."""
+        disks = {disk: state.to_json() for disk, state in self.disks.items()}
+        return {"overcommit": round(self._processor.overcommit, 3), "disks": disks}
+
+    def load_json(self, value: Mapping[str, Any]) -> None:
+        """Set what was learned earlier. Raises ValueError if it is not the result of to_json()."""
+        try:
+            self._processor.overcommit = float(value.get("overcommit", self._processor.overcommit))
+            self.disks = {
+                str(disk): DiskState.from_json(each)
+                for disk, each in value.get("disks", {}).items()
+            }
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"not a machine's figures: {error}") from None

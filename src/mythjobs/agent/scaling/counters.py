@@ -1,0 +1,51 @@
+"""Counters that the scaling controller reads once per period. All of them only grow, apart from the
+current memory, so that a late reading loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+# Identifies an attempt: (job id, attempt number).
+JobKey = tuple[int, int]
+
+MIB: Final = 2**20
+
+
+class DiskCounters(NamedTuple):
+    """Bytes that a disk has read and written, and the time during which it was busy."""
+
+    moved_bytes: int
+    busy_s: float
+
+
+class JobCounters(NamedTuple):
+    """Usage of one job's process tree since its start.
+
+    cpu_wait_s: time that its threads were ready to run and waited for a core. memory_bytes:
+    current resident memory. moved_bytes: bytes read from and written to each disk.
+    """
+
+    cpu_s: float = 0.0
+    cpu_wait_s: float = 0.0
+    memory_bytes: int = 0
+    moved_bytes: Mapping[str, int] = {}
+    gpu_s: float = 0.0
+
+
+class MachineCounters(NamedTuple):
+    """Load of the whole machine, and of each sampled job in `jobs`.
+
+    cpu_s: busy time of all cores, without that of foreign processes with a nice value above 0:
+    these give way to a job as a job gives way to others. overhead_s: CPU time of the agent and its
+    reapers. memory_stall_s: time during which all processes waited for memory. gpu_s: busy time of
+    the GPU's engine; None without a GPU.
+    """
+
+    cpu_s: float
+    available_bytes: int
+    memory_stall_s: float = 0.0
+    disks: Mapping[str, DiskCounters] = {}
+    jobs: Mapping[JobKey, JobCounters] = {}
+    overhead_s: float = 0.0
+    gpu_s: float | None = None

@@ -1,0 +1,112 @@
+"""Freezing under pressure: which job is frozen, and which frozen job may continue. No job is
+killed, and one job is always left running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, NamedTuple
+
+from mythjobs.agent.scaling.admission import Refusal
+from mythjobs.agent.scaling.counters import JobKey
+from mythjobs.agent.scaling.disk_state import HEAVY_SHARE, DiskState
+from mythjobs.agent.scaling.running_job import Demand, RunningJob
+
+_FIRST_BACKOFF_S: Final = 5.0
+_MAX_BACKOFF_S: Final = 300.0
+# A machine with idle cores lets a frozen job continue after this time, whatever its back-off.
+_MIN_FROZEN_S: Final = 2.0
+_MEMORY_INTERVAL_S: Final = 2.0
+_THAW_INTERVAL_S: Final = 1.0
+_MIN_CPU: Final = 0.5
+
+
+class FreezeChange(NamedTuple):
+    """The job is to be frozen (`on`) or thawed. reason: for people."""
+
+    key: JobKey
+    on: bool
+    reason: str
+
+
+class Pressure(NamedTuple):
+    """What is wrong in this period. lost_disk: disk whose additional stream lowered the throughput,
+    or ""."""
+
+    is_memory_short: bool
+    is_cpu_overloaded: bool
+    lost_disk: str = ""
+
+
+class Freezer:
+    """Freezes the youngest job under pressure, and thaws the oldest one when it fits again."""
+
+    def __init__(self) -> None:
+        self._last_memory_freeze_s = float("-inf")
+        self._last_thaw_s = float("-inf")
+
+    def decide(
+        self,
+        jobs: Collection[RunningJob],
+        demands: Mapping[JobKey, Demand],
+        disks: Mapping[str, DiskState],
+        pressure: Pressure,
+        now_s: float,
+    ) -> FreezeChange | None:
+        """Freeze at most one job, mark it, and return the change; None if none has to be frozen."""
+        active = sorted((each for each in jobs if each.is_active), key=lambda each: each.started_s)
+        if len(active) < 2:
+            return None
+        if pressure.is_memory_short:
+            if now_s - self._last_memory_freeze_s < _MEMORY_INTERVAL_S:
+                return None
+            self._last_memory_freeze_s = now_s
+            return _freeze(active[-1], "memory is short", now_s)
+        for disk, state in disks.items():
+            heavy = [e for e in active if demands[e.key].disks.get(disk, 0.0) >= HEAVY_SHARE]
+            if len(heavy) > 1 and state.has_foreign_load:
+                return _freeze(heavy[-1], f"other programs use disk {disk}", now_s)
+            if len(heavy) > 1 and disk == pressure.lost_disk:
+                return _freeze(heavy[-1], f"disk {disk} is faster with fewer streams", now_s)
+        if pressure.is_cpu_overloaded:
+            busy = [each for each in active if demands[each.key].cpu >= _MIN_CPU]
+            if len(busy) > 1:
+                return _freeze(busy[-1], "other programs need the processor", now_s)
+        return None
+
+    def find_thaw(
+        self,
+        jobs: Collection[RunningJob],
+        demands: Mapping[JobKey, Demand],
+        idle_cpu: float,
+        cores: int,
+        check: Callable[[RunningJob], Refusal | None],
+        now_s: float,
+    ) -> FreezeChange | None:
+        """Thaw at most one job, mark it, and return the change; None if none may continue.
+
+        check: returns why a frozen job does not fit beside the active ones, or None.
+        """
+        waiting = sorted(
+            (e for e in jobs if e.is_frozen and not e.is_held), key=lambda each: each.started_s
+        )
+        if not waiting or now_s - self._last_thaw_s < _THAW_INTERVAL_S:
+            return None
+        has_active = any(each.is_active for each in jobs)
+        for job in waiting:
+            is_idle = idle_cpu > min(demands[job.key].cpu, _MIN_CPU * cores)
+            can_skip_backoff = is_idle and now_s - job.frozen_s >= _MIN_FROZEN_S
+            if has_active and not can_skip_backoff and now_s < job.thaw_after_s:
+                continue
+            if not has_active or check(job) is None:
+                self._last_thaw_s = now_s
+                job.is_frozen = False
+                return FreezeChange(job.key, False, "it fits again")
+        return None
+
+
+def _freeze(job: RunningJob, reason: str, now_s: float) -> FreezeChange:
+    job.is_frozen, job.frozen_s = True, now_s
+    job.backoff_s = min(max(2 * job.backoff_s, _FIRST_BACKOFF_S), _MAX_BACKOFF_S)
+    job.thaw_after_s = now_s + job.backoff_s
+    job.heavy_periods = 0
+    return FreezeChange(job.key, True, reason)

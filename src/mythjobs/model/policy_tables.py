@@ -138,7 +138,9 @@ def read_semaphores(
     for name in value:
         if not NAME.fullmatch(name):
             raise DefinitionError(f"{key}.{name}", f"is not a valid name; use {NAME_SYNTAX}")
-        toml.read_int(value, name, least, _MAX_SEMAPHORE_UNITS, f"{key}.")
+        if toml.read_int(value, name, least, _MAX_SEMAPHORE_UNITS, f"{key}.") is None:
+            # In a definition in JSON; TOML has no null.
+            raise DefinitionError(f"{key}.{name}", "must not be null; give the number of units")
     return tuple(sorted(value.items()))
 
 

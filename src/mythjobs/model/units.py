@@ -8,6 +8,11 @@ from typing import Final
 # End of the year 9999 in ms since 1970: datetime has no later instants.
 MAX_WALL_MS: Final = 253_402_300_799_999
 
+# A hundred years: the sum of an instant and a duration is a valid instant.
+_MAX_DURATION_S: Final = 36_500 * 86_400.0
+# Sizes are parsed as float, which is exact up to this one. JSON programs have the same limit.
+_MAX_SIZE_BYTES: Final = 2**53
+
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES: Final = {
     "B": 1,
@@ -29,7 +34,10 @@ def parse_duration(text: str) -> float:
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         raise ValueError(f'"{text}" is not a duration; write it like "90s", "10m" or "1h30m"')
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _MAX_DURATION_S:
+        raise ValueError(f'"{text[:50]}" is too long; the longest duration is 36500d')
+    return seconds
 
 
 def parse_size(text: str) -> int:
@@ -37,7 +45,10 @@ def parse_size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None or found[2] not in _BYTES:
         raise ValueError(f'"{text}" is not a size; write it like "512MiB" or "2GiB"')
-    return int(float(found[1]) * _BYTES[found[2]])
+    count = float(found[1]) * _BYTES[found[2]]
+    if count > _MAX_SIZE_BYTES:
+        raise ValueError(f'"{text[:50]}" is too large; the largest size is 8192TiB')
+    return int(count)
 
 
 def format_duration(seconds: float | None) -> str | None:

@@ -151,6 +151,12 @@ FAILURES = "retry.failures: must be a whole number from 0 to 1000"
             {"nas": 1_000_001},
             "semaphores.nas: must be a whole number from 1 to 1000000",
         ),
+        # Seen: accepted from JSON; placement then compared None with the semaphore's size.
+        (
+            p.read_semaphores,
+            {"nas": None},
+            "semaphores.nas: must not be null; give the number of units",
+        ),
         (
             p.read_labels,
             {"labels": "gpu"},
@@ -173,11 +179,12 @@ def test_an_invalid_value_is_refused_with_key_and_remedy(
 
 
 def test_errors_have_the_key_of_a_nested_table() -> None:
-    for read, value, key in [
+    tables: list[tuple[Callable[..., object], object, str]] = [
         (p.read_bounds, {"cpu": "1"}, "commands.flag.cpu"),
         (p.read_windows, ["x"], "commands.flag.open"),
         (p.read_semaphores, {"nas": 0}, "commands.flag.nas"),
-    ]:
+    ]
+    for read, value, key in tables:
         with pytest.raises(DefinitionError) as caught:
             read(value, "commands.flag")
         assert caught.value.key == key

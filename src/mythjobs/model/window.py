@@ -79,7 +79,7 @@ def _list_occurrences(
             if weekday in each.days:
                 start = instant_ms(day, each.start, zone)
                 end = instant_ms(day, each.start + each.minutes, zone)
-                if start < end and end >= from_ms and start <= to_ms:
+                if end > from_ms and start <= to_ms:
                     found.append(_Occurrence(start, end, each))
         day += dt.timedelta(days=1)
     return found

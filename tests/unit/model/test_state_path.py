@@ -37,5 +37,9 @@ def test_without_home_the_user_database_decides(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_user_without_home_directory_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
-    with pytest.raises(ConfigError, match="set MYTHJOBS_STATE_DIR"):
+    with pytest.raises(ConfigError) as caught:
         default_state_path({})
+    assert caught.value.sentence == (
+        "cannot find the state directory: user 4000000001 has no home directory; set "
+        "MYTHJOBS_STATE_DIR"
+    )

@@ -106,6 +106,26 @@ def test_a_day_that_a_zone_skipped_leaves_no_gap() -> None:
     assert w.next_close_ms([["22:00-06:00"]], zone, opens) == at("2011-12-31 06:00", zone)
 
 
+def test_a_range_begins_on_its_day_although_the_clock_is_set_back_to_the_day_before() -> None:
+    # St. John's set 00:01 of Sunday back to 23:01 of Saturday.
+    zone = "America/St_Johns"
+    opens = at("2010-11-07 00:00", zone)
+    sunday = [["sun 00:00-00:30"]]
+    assert f"{to_local(opens + HOUR_MS // 2, zone):%a %H:%M}" == "Sat 23:30"
+    assert w.level_at(sunday, zone, opens + HOUR_MS // 2) == FULL
+    assert w.changes(sunday, zone, opens - HOUR_MS, opens + 3 * HOUR_MS) == [
+        (opens - HOUR_MS, CLOSED),
+        (opens, FULL),
+        (opens + 3 * HOUR_MS // 2, CLOSED),
+    ]
+
+
+def test_changes_include_one_at_the_last_instant() -> None:
+    noon, opens = at("2026-11-23 12:00"), at("2026-11-23 22:00")
+    assert w.changes(NIGHT, "", noon, opens) == [(noon, CLOSED), (opens, FULL)]
+    assert w.changes(NIGHT, "", noon, opens - 1) == [(noon, CLOSED)]
+
+
 def test_hours_are_open_when_all_sets_are_open() -> None:
     sets = [["20:00-02:00"], ["mon-fri 22:00-06:00 at most 2"], ["00:00-24:00 at most 3"]]
     monday = at("2026-11-23 12:00")
@@ -140,6 +160,13 @@ def test_an_override_takes_precedence_until_it_ends() -> None:
     far = noon + 100 * DAY_MS
     assert w.next_open_ms([], "", noon, [(w.PAUSE, far)]) == far
     assert w.next_change_ms([], "", noon, []) is None
+    # Local hours after such a pause.
+    berlin = "Europe/Berlin"
+    opens = w.next_open_ms(NIGHT, berlin, noon, [(w.PAUSE, far)])
+    assert opens == at(f"{to_local(far, berlin):%Y-%m-%d} 22:00", berlin)
+    # An override that has ended.
+    assert w.next_change_ms([], "", noon, [(w.PAUSE, noon - HOUR_MS)]) is None
+    assert w.next_close_ms([], "", noon, [(w.PAUSE, noon - HOUR_MS)]) is None
 
 
 def test_window_actions_begin_with_the_current_state() -> None:
@@ -165,6 +192,9 @@ def test_an_unknown_zone_is_rejected_with_the_remedy() -> None:
 def test_local_times_are_formatted_for_people() -> None:
     zone, now = "Europe/Berlin", at("2026-11-24 12:00", "Europe/Berlin")
     assert format_local_time(now + 10 * HOUR_MS, now, zone) == "22:00"
+    assert format_local_time(now - 12 * HOUR_MS, now, zone) == "00:00"
+    assert format_local_time(now - 13 * HOUR_MS, now, zone) == "2026-11-23 23:00"
+    assert format_local_time(now + 12 * HOUR_MS, now, zone) == "wed 00:00"
     assert format_local_time(now + 6 * DAY_MS, now, zone) == "mon 12:00"
     assert format_local_time(now + 7 * DAY_MS, now, zone) == "2026-12-01 12:00"
 
@@ -247,4 +277,7 @@ def test_nominal_times_keep_their_order_through_changes(
     zone, evening, _ = row
     day = dt.date.fromisoformat(evening) + dt.timedelta(days=days)
     early, late = sorted((one, other))
-    assert instant_ms(day, early, zone) <= instant_ms(day, late, zone)
+    before, after = instant_ms(day, early, zone), instant_ms(day, late, zone)
+    assert before <= after
+    # Messages and the store accept integers only.
+    assert type(before) is type(after) is int

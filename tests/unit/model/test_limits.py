@@ -1,0 +1,24 @@
+"""Resource usage: its form in JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mythjobs.model.limits import Usage, usage_from_json
+
+
+def test_usage_is_parsed_with_defaults_and_without_unknown_fields() -> None:
+    given: dict[str, object] = {"wall_s": 1.5, "peak_bytes": 7, "exact": False, "new": "x"}
+    usage = usage_from_json(given)
+    assert usage == Usage(wall_s=1.5, peak_bytes=7, exact=False)
+    assert usage_from_json({}) == Usage()
+    assert Usage(user_s=1.5, system_s=0.25).cpu_s == 1.75
+
+
+@pytest.mark.parametrize("given", [{"wall_s": "1"}, {"wall_s": 1, "user_s": None}])
+def test_usage_with_a_value_that_is_no_number_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError) as caught:
+        usage_from_json(given)
+    assert str(caught.value) == f"invalid usage: {given!r}"

@@ -1,0 +1,26 @@
+"""Syntax of names."""
+
+from __future__ import annotations
+
+import pytest
+
+from mythjobs.model import names
+
+
+@pytest.mark.parametrize("name", ["a", "a1", "flag-commercials", "a_b.c-1", "a" * 100])
+def test_a_short_name_is_accepted(name: str) -> None:
+    assert names.is_short_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "A", "1a", "-a", "a-", "a--b", "a b", "a\n", "é", "a/b", "a" * 101, "A" * 101]
+)
+def test_another_name_is_refused(name: str) -> None:
+    assert not names.is_short_name(name)
+
+
+def test_the_error_for_a_semaphore_names_the_syntax() -> None:
+    assert names.invalid_semaphore_name("NAS").sentence == (
+        'semaphore name "NAS" is invalid; use small letters and digits, joined by - _ or . '
+        "(up to 100 characters)"
+    )

@@ -128,6 +128,7 @@ class SimulatedMachine:
         used = sum(each.memory_bytes for each in self.running.values())
         return MachineCounters(
             self._cpu_s,
+            0.0,
             max(self.memory_bytes - used, 0),
             self._stall_s,
             {

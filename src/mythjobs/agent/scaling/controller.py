@@ -289,8 +289,12 @@ class ScalingController:
         gpu_busy = None
         if counters.gpu_s is not None and last.gpu_s is not None:
             gpu_busy = (counters.gpu_s - last.gpu_s) / elapsed_s
-        busy = (counters.cpu_s - last.cpu_s) / elapsed_s
-        self._processor.measure(busy, own_cpu_s / elapsed_s, gpu_busy)
+        self._processor.measure(
+            (counters.cpu_s - last.cpu_s) / elapsed_s,
+            (counters.nice_s - last.nice_s) / elapsed_s,
+            own_cpu_s / elapsed_s,
+            gpu_busy,
+        )
         return own_bytes
 
     def _adapt(

@@ -36,13 +36,14 @@ class JobCounters(NamedTuple):
 class MachineCounters(NamedTuple):
     """Load of the whole machine, and of each sampled job in `jobs`.
 
-    cpu_s: busy time of all cores, without that of foreign processes with a nice value above 0:
-    these give way to a job as a job gives way to others. overhead_s: CPU time of the agent and its
-    reapers. memory_stall_s: time during which all processes waited for memory. gpu_s: busy time of
-    the GPU's engine; None without a GPU.
+    cpu_s: busy time of all cores. nice_s: the part that processes with a nice value above 0, as
+    jobs, used in user mode. overhead_s: CPU time of the agent and its reapers. memory_stall_s: time
+    during which all processes waited for memory. gpu_s: busy time of the GPU's engine; None without
+    a GPU.
     """
 
     cpu_s: float
+    nice_s: float
     available_bytes: int
     memory_stall_s: float = 0.0
     disks: Mapping[str, DiskCounters] = {}

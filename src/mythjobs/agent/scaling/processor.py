@@ -39,9 +39,11 @@ class ProcessorState:
     gpu_idle: float = 0.0
     overload_periods: int = 0
 
-    def measure(self, busy: float, own: float, gpu_busy: float | None) -> None:
-        """Record one period. busy, own: cores that all programs and that the jobs used."""
-        foreign = max(busy - own, 0.0)
+    def measure(self, busy: float, nice: float, own: float, gpu_busy: float | None) -> None:
+        """Record one period. busy, own: cores that all programs and that the jobs used. nice: the
+        part of `busy` at low priority. What jobs have not used of it is not foreign load: such
+        programs give way to others as jobs do, and a job does not disturb them."""
+        foreign = max(busy - own - max(nice - own, 0.0), 0.0)
         gain = _RISE_GAIN if foreign > self.foreign else _FALL_GAIN
         self.foreign += gain * (foreign - self.foreign)
         self.idle += _IDLE_GAIN * (max(self.cores - busy, 0.0) - self.idle)

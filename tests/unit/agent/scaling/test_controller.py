@@ -26,7 +26,7 @@ class Machine:
     def __init__(self, controller: ScalingController | None = None) -> None:
         self.controller = controller or ScalingController(4, 16 * GIB)
         self.now_s = 0.0
-        self.cpu_s = self.stall_s = self.busy_s = self.overhead_s = 0.0
+        self.cpu_s = self.stall_s = self.busy_s = self.overhead_s = self.nice_s = 0.0
         self.moved = 0
         self.jobs: dict[JobKey, JobCounters] = {}
         self.step()
@@ -74,7 +74,7 @@ class Machine:
         self.stall_s += stalled
         return self.controller.step(
             MachineCounters(
-                self.cpu_s, free, self.stall_s,
+                self.cpu_s, self.nice_s, free, self.stall_s,
                 {"sda": DiskCounters(self.moved, self.busy_s)}, dict(self.jobs), self.overhead_s,
             ),
             waiting,
@@ -304,6 +304,15 @@ def test_a_job_that_a_user_paused_is_not_thawed() -> None:
     assert machine.controller.thaw_if_idle(machine.now_s) == []
     machine.controller.set_held(SECOND, is_held=False)
     assert [each.key for each in machine.controller.thaw_if_idle(machine.now_s)] == [SECOND]
+
+
+def test_foreign_load_at_low_priority_does_not_count() -> None:
+    machine = Machine()
+    known(machine.controller, encode=Footprint(3, cpu=1.0, peak_bytes=GIB, wall_s=60))
+    for _ in range(5):
+        machine.nice_s += 2.0
+        machine.step(foreign_cpu=2.0)
+    assert machine.controller.count_room("encode") == 4
 
 
 def test_the_load_of_the_agent_itself_is_not_foreign() -> None:

@@ -1,0 +1,89 @@
+"""Disks of this machine: which disk a file is on, and the disks' counters in /proc/diskstats."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from mythjobs.agent.scaling.counters import DiskCounters
+
+_SECTOR_BYTES: Final = 512  # of /proc/diskstats, whatever the disk's own sectors are
+
+
+class DiskMap:
+    """Finds the disk of a file by the device number of its file system.
+
+    A partition counts as its whole disk. A device of the device mapper, as of LVM, counts as
+    itself. A file system without a block device (tmpfs, NFS) has no disk.
+    """
+
+    def __init__(
+        self,
+        sys_block: Path = Path("/sys/dev/block"),
+        mountinfo: Path = Path("/proc/self/mountinfo"),
+    ) -> None:
+        self._sys_block = sys_block
+        self._mountinfo = mountinfo
+        self._by_device: dict[int, str | None] = {}
+
+    @property
+    def names(self) -> set[str]:
+        """The disks found so far."""
+        return {name for name in self._by_device.values() if name is not None}
+
+    def find(self, device: int) -> str | None:
+        """Return the kernel's name of the disk (`sda`) of a file whose `st_dev` is `device`; None
+        without a disk."""
+        if device not in self._by_device:
+            self._by_device[device] = self._look_up(device)
+        return self._by_device[device]
+
+    def find_for_path(self, path: str) -> str | None:
+        """Return the disk of a path; None if it has none or does not exist."""
+        try:
+            return self.find(os.stat(path).st_dev)
+        except OSError:
+            return None
+
+    def _look_up(self, device: int) -> str | None:
+        if os.major(device) == 0:
+            # A file system with several subvolumes, as btrfs, has device numbers of its own.
+            source = self._find_source(device)
+            if source is None:
+                return None
+            try:
+                device = os.stat(source).st_rdev
+            except OSError:
+                return None
+        link = self._sys_block / f"{os.major(device)}:{os.minor(device)}"
+        try:
+            directory = link.resolve(strict=True)
+        except OSError:
+            return None
+        return directory.parent.name if (directory / "partition").exists() else directory.name
+
+    def _find_source(self, device: int) -> str | None:
+        """Return the path of the block device of a mounted file system; None if it has none."""
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            lines = self._mountinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return None
+        for line in lines:
+            before, _, after = line.partition(" - ")
+            fields, kind = before.split(), after.split()
+            if len(fields) > 2 and len(kind) > 1 and fields[2] == wanted:
+                return kind[1] if kind[1].startswith("/") else None
+        return None
+
+
+def parse_diskstats(text: bytes, names: set[str]) -> dict[str, DiskCounters]:
+    """Return the counters of the named disks from /proc/diskstats (iostats.rst)."""
+    found = {}
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) >= 13 and (name := fields[2].decode("ascii", "replace")) in names:
+            sectors = int(fields[5]) + int(fields[9])
+            found[name] = DiskCounters(sectors * _SECTOR_BYTES, int(fields[12]) / 1000)
+    return found

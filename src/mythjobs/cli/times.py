@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from mythjobs.model.units import MAX_WALL_MS, parse_duration
 
@@ -31,6 +33,23 @@ def format_time_left(at_ms: int, now_ms: int) -> str:
         if left_s >= least_s:
             return f"{round(left_s / size)} {unit}"
     return f"{left_s} s"
+
+
+def format_job_left(job: Mapping[str, Any], now_ms: int) -> str:
+    """Return the time that a job has left: `5 min` as its program reported, `~5 min` as estimated,
+    "" if unknown."""
+    if job["eta_ms"] is not None:
+        return format_time_left(job["eta_ms"], now_ms)
+    estimated_ms = job.get("estimated_end_ms")
+    return "" if estimated_ms is None else f"~{format_time_left(estimated_ms, now_ms)}"
+
+
+def format_job_progress(job: Mapping[str, Any]) -> str:
+    """Return how much of a job is done: `42 %` as reported, `~42 %` as estimated, else ""."""
+    if job["progress"] is not None:
+        return f"{job['progress']:g} %"
+    estimated = job.get("estimated_progress")
+    return "" if estimated is None else f"~{estimated:.0f} %"
 
 
 def parse_instant_ms(text: str, now_ms: int) -> int:

@@ -12,6 +12,7 @@ from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session
 from mythjobs.cli.terminal import sanitize
+from mythjobs.cli.times import format_job_left, format_job_progress
 from mythjobs.client.client import Client, ConnectionLost, Json
 from mythjobs.errors import StoreUnavailable, Unreachable
 from mythjobs.model.life import FINAL
@@ -256,11 +257,10 @@ def _show_progress(line: ProgressLine) -> Callable[[Json], None]:
 
 
 def format_progress(job: Json, now_ms: int) -> str:
-    """`job 7 thumbnail: running, 42 %, 5 min 10 s left (running on attic)`."""
-    done = "" if job["progress"] is None else f", {job['progress']:g} %"
-    if job["eta_ms"] is not None:
-        done += f", {humanize_duration(max(0, job['eta_ms'] - now_ms) / 1000)} left"
+    """`job 7 thumbnail: running, 42 %, 5 min left, pass 2 (running on attic)`."""
+    left = format_job_left(job, now_ms)
+    comment = job["comment"] if job["state"] == "running" else ""
+    parts = (job["state"], format_job_progress(job), left and f"{left} left", comment)
+    text = f"job {job['id']} {job['command']}: {', '.join(filter(None, parts))}"
     reason = get_reason(job)
-    return f"job {job['id']} {job['command']}: {job['state']}{done}" + (
-        f" ({reason})" if reason else ""
-    )
+    return f"{text} ({reason})" if reason else text

@@ -18,6 +18,7 @@ from mythjobs.master.isolation import Problem, SetAside, Unit
 from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.model.limits import Limits
 from mythjobs.model.machine_policy import ALLOW_NOTHING, MachinePolicy, Rights, policy_from_table
+from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.silence import KEEP
 from mythjobs.model.window import Hours
 from mythjobs.protocol.lease_timing import expiry_after_ms
@@ -79,7 +80,7 @@ class LiveAttempt:
     renewed_ms: int = 0  # arrival of the last heartbeat that listed the attempt (monotonic clock)
     grant_no: int = 0  # number of the grant on the current connection; 0: on an earlier connection
     frozen_by: tuple[str, ...] = ()  # holders of the freeze, as the machine reported them
-    eta_ms: int | None = None  # end that the job's program expects (wall clock)
+    progress: ProgressTrack | None = None  # None: nothing reported, and never frozen
     # Run windows and limits last sent to the machine on the current connection; "?": none sent.
     sent_hours: Hours | Literal["?"] | None = "?"
     sent_limits: Limits | Literal["?"] = "?"
@@ -94,9 +95,9 @@ class LiveAttempt:
         copy.renewed_ms = arrived_ms
         return copy
 
-    def with_eta(self, at_ms: int) -> LiveAttempt:
+    def with_progress(self, progress: ProgressTrack) -> LiveAttempt:
         copy = _copy_attempt(self)
-        copy.eta_ms = at_ms
+        copy.progress = progress
         return copy
 
     def with_grant(self, grant_no: int, arrived_ms: int) -> LiveAttempt:

@@ -209,10 +209,13 @@ class StoredJob(TypedDict):
 
 class ListedJob(StoredJob):
     """A job in a list. eta_ms: end time that the job's program expects; None if it has reported
-    none, if the job is frozen, or if that time has passed."""
+    none, if the job is frozen, or if that time has passed. estimated_…: of a running job what its
+    program has not reported."""
 
     frozen: list[str]
     eta_ms: int | None
+    estimated_progress: float | None
+    estimated_end_ms: int | None
 
 
 class Job(ListedJob):

@@ -50,6 +50,8 @@ def job(job_id: int = 7, **facts: Any) -> dict[str, Any]:
         "losses": 0,
         "frozen": [],
         "eta_ms": None,
+        "estimated_progress": None,
+        "estimated_end_ms": None,
         "rerun_of": None,
         "submitted_ms": 1_800_000_000_000,
         "ended_ms": None,

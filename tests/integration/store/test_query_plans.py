@@ -25,6 +25,7 @@ from mythjobs.store.queries import (
     commands,
     job_details,
     ready_jobs,
+    statistics,
 )
 from mythjobs.store.queries.filters import JobFilter, count_jobs, find_ids, find_max_id
 from mythjobs.store.queries.jobs import list_jobs
@@ -271,6 +272,7 @@ def _read_everything(tx: Transaction) -> None:
     batch_queries.read_batch(tx, 1)
     commands.list_commands(tx)
     commands.read_command(tx, "rare", 1, statistics=True)
+    statistics.read_run_times(tx, 1)
     commands.list_revisions(tx, "rare")
     commands.read_queue_counts(tx)
 

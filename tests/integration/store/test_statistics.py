@@ -6,7 +6,11 @@ import json
 
 from mythjobs.model.life import JobEvent
 from mythjobs.store.open import Store
-from mythjobs.store.queries.statistics import compute_percentile, compute_statistics
+from mythjobs.store.queries.statistics import (
+    compute_percentile,
+    compute_statistics,
+    read_run_times,
+)
 from mythjobs.store.writes import commands
 from tests.support import queue as q
 
@@ -56,6 +60,24 @@ def test_statistics_cover_only_the_last_jobs(store: Store) -> None:
         assert defined is not None
         found = compute_statistics(tx, defined.command_id, max_jobs=2)
     assert (found["jobs"], found["median_s"]) == (2, 2.5)
+
+
+def test_run_times_of_ad_hoc_runs_are_those_of_equal_programs(store: Store) -> None:
+    def run(argv: list[str], wall_s: float, event: JobEvent = JobEvent.SUCCEEDED) -> None:
+        arguments = json.dumps({"argv": argv, "env": {"SHLVL": str(wall_s)}})
+        q.run(tx, q.queue_job(tx, command="run", arguments=arguments), event, usage=_usage(wall_s))
+
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        for wall_s in (2.0, 3.0, 40.0):
+            run(["rsync", "a"], wall_s)
+        run(["rsync", "b"], 7.0)
+        run(["rsync", "b"], 1000.0, JobEvent.FAILED)
+        q.run(tx, q.queue_job(tx), usage=_usage(5.0))
+        defined = commands.find_by_name(tx, "run")
+        assert defined is not None
+        found = read_run_times(tx, defined.command_id)
+    assert found == {("rsync", "a"): 3.0, ("rsync", "b"): 7.0}
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

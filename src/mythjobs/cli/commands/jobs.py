@@ -13,7 +13,12 @@ from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, JOB, STATES, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.terminal import Cell
-from mythjobs.cli.times import format_short_time, format_time, format_time_left
+from mythjobs.cli.times import (
+    format_job_left,
+    format_job_progress,
+    format_short_time,
+    format_time,
+)
 from mythjobs.cli.waiting import format_batch, get_reason
 from mythjobs.client.client import Client
 from mythjobs.model.command import RUN
@@ -70,7 +75,7 @@ def jobs(
             _format_subject(each),
             each["priority"] or "",
             format_short_time(each["submitted_ms"], now_ms),
-            Cell(get_reason(each), each["state"]),
+            Cell(_format_reason(each), each["state"]),
         )
         for each in found
     ]
@@ -127,7 +132,7 @@ def _print_job(found: dict[str, Any]) -> None:
 def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str | Cell]]:
     state = [
         job["state"],
-        format_percent(job["progress"]),
+        format_job_progress(job),
         "held" if job["hold"] else "",
         f"cancellation requested by {job['stop_requested']}" if job["stop_requested"] else "",
         f"frozen by {', '.join(job['frozen'])}" if job["frozen"] else "",
@@ -158,16 +163,24 @@ def _list_fields(job: dict[str, Any]) -> Iterator[tuple[str, str | Cell]]:
 
 
 def _format_done(job: dict[str, Any], now_ms: int) -> str:
-    """`42 % 5 min`: progress, and the time left that the job's program reported."""
-    left = "" if job["eta_ms"] is None else format_time_left(job["eta_ms"], now_ms)
-    return " ".join(filter(None, (format_percent(job["progress"]), left)))
+    """`42 % ~5 min`: progress and time left; ~ marks what mythjobs estimates."""
+    return " ".join(filter(None, (format_job_progress(job), format_job_left(job, now_ms))))
 
 
 def _format_end(job: dict[str, Any], now_ms: int) -> str:
-    if job["eta_ms"] is None:
+    end_ms, mark = job["eta_ms"], ""
+    if end_ms is None:
+        end_ms, mark = job.get("estimated_end_ms"), "~"
+    if end_ms is None:
         return ""
-    left = humanize_duration(max(0, job["eta_ms"] - now_ms) / 1000)
-    return f"{format_short_time(job['eta_ms'], now_ms)} (in {left})"
+    left = humanize_duration(max(0, end_ms - now_ms) / 1000)
+    return f"{mark}{format_short_time(end_ms, now_ms)} (in {mark}{left})"
+
+
+def _format_reason(job: dict[str, Any]) -> str:
+    """Return the reason for a job's state; of a running job also what it reports."""
+    comment = job["comment"] if job["state"] == "running" else ""
+    return ": ".join(filter(None, (get_reason(job), comment)))
 
 
 def _format_pairs(pairs: dict[str, Any]) -> str:
@@ -221,7 +234,3 @@ def _print_section(heading: str, lines: list[str]) -> None:
         terminal.print_line(heading)
     for line in lines:
         terminal.print_line(f"  {line}".rstrip())
-
-
-def format_percent(progress: float | None) -> str:
-    return "" if progress is None else f"{progress:g} %"

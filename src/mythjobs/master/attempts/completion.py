@@ -26,6 +26,7 @@ from mythjobs.model import outcome as o
 from mythjobs.model.command import RUN
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.model.limits import usage_from_json
+from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.protocol.messages import Ended
 from mythjobs.protocol.requests import AdHocRun
 from mythjobs.store.writes import commands, job_state, jobs, machines, readiness
@@ -76,7 +77,10 @@ class Completions:
         is_paused = USER_HOLDER in holders
         if is_paused != (USER_HOLDER in attempt.frozen_by):
             self._paused[job_id, attempt.n] = is_paused
-        machine.live_attempts[job_id] = replace(attempt, frozen_by=holders)
+        track = (attempt.progress or ProgressTrack()).with_frozen(
+            bool(holders), self._turn.now.steady_ms
+        )
+        machine.live_attempts[job_id] = replace(attempt, frozen_by=holders, progress=track)
 
     def record_end(self, machine: Machine, message: Ended) -> None:
         """Record the end of an attempt as its machine reported it.

@@ -56,7 +56,8 @@ class PlacementView:
     def candidates(self, job_class: JobClass, now_ms: int) -> list[Candidate]:
         if self.requirements(job_class).set_aside:
             return []  # evaluating the class's rules failed before, so do not try it here
-        return [self.candidate(each, job_class, now_ms) for each in self._state.machines.values()]
+        machines = [each for each in self._state.machines.values() if not each.is_revoked]
+        return [self.candidate(each, job_class, now_ms) for each in machines]
 
     def candidate(self, machine: Machine, job_class: JobClass, now_ms: int) -> Candidate:
         state, class_id, machine_id = self._state, job_class.class_id, machine.machine_id
@@ -93,7 +94,7 @@ def _live_classes(state: MasterState) -> set[int]:
 
 
 def _machine_names(state: MasterState) -> set[str]:
-    return {each.name for each in state.machines.values()}
+    return {each.name for each in state.machines.values() if not each.is_revoked}
 
 
 def explain_submitted(turn: TurnContext, job_id: int, new: bool, work: OwnWork) -> Submitted:
@@ -181,7 +182,7 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
         if job.state not in FINAL:
             # The stored reason of a live job tells how an earlier attempt ended: replace it.
             code, sentence = live_jobs.describe_live_job(state, job.state, job_id, now)
-        expected, end_reported = live_jobs.forecast_live_job(state, job_id, now.wall_ms)
+        expected, end_reported = live_jobs.forecast_live_job(state, job_id, now)
     if job.state not in FINAL:
         sentence = _add_lateness(sentence, job.deadline_ms, now)
     return {
@@ -238,7 +239,7 @@ def _forecast_queued(
         if ahead and typical_s is None:
             continue
         ahead_s = ahead * waiting_classes * (typical_s or 0.0) / len(usable)
-        free_ms = _find_free_slots_ms(state, state.machines[machine.machine_id], begin_ms)
+        free_ms = _find_free_slots_ms(state, state.machines[machine.machine_id], begin_ms, now)
         if not free_ms:
             continue
         found = forecast_times(begin_ms, settings.hours, free_ms, ahead_s, typical_s)
@@ -247,21 +248,20 @@ def _forecast_queued(
     return best
 
 
-def _find_free_slots_ms(state: MasterState, machine: Machine, now_ms: int) -> list[int]:
-    """Return the times at which a machine's slots become free, earliest first.
+def _find_free_slots_ms(state: MasterState, machine: Machine, begin_ms: int, now: Now) -> list[int]:
+    """Return the times from `begin_ms` on at which a machine's slots become free, earliest first.
 
     Slots whose job has no known end are left out.
     """
-    free = [now_ms] * max(machine.max_jobs - len(machine.live_attempts), 0)
+    free = [begin_ms] * max(machine.max_jobs - len(machine.live_attempts), 0)
     ends = []
     for live in machine.live_attempts.values():
-        end_ms = live_jobs.find_reported_end_ms(live, now_ms)
         typical_s = state.typical_s(live.command_id, machine.machine_id)
+        end_ms = live_jobs.find_expected_end_ms(live, typical_s, now)
         if end_ms is not None:
-            ends.append(end_ms)
-        elif typical_s is not None:
-            began_ms = now_ms if live.started_ms is None else live.started_ms
-            ends.append(max(now_ms, began_ms + round(1000 * typical_s)))
+            ends.append(max(begin_ms, end_ms))
+        elif live.started_ms is None and typical_s is not None:
+            ends.append(begin_ms + round(1000 * typical_s))
     return (free + sorted(ends))[: machine.max_jobs]
 
 
@@ -307,6 +307,7 @@ def _add_reasons(tx: Transaction, state: MasterState, now: Now, pages: list[Reco
     """
     queued = [each["id"] for each in pages if each["state"] == JobState.QUEUED]
     waits = _WaitReasons(tx, state, now, queued) if queued else None
+    usual_times = live_jobs.UsualTimes(tx, state)
     for page in pages:
         if page["state"] == JobState.QUEUED and waits is not None:
             code, sentence = waits.find(page["id"])
@@ -322,6 +323,11 @@ def _add_reasons(tx: Transaction, state: MasterState, now: Now, pages: list[Reco
         page["eta_ms"] = (
             live_jobs.find_reported_end_ms(found.attempt, now.wall_ms) if found else None
         )
+        estimate = live_jobs.Estimate()
+        if found:
+            usual_s = usual_times.find_s(page, found)
+            estimate = live_jobs.estimate_progress(found.attempt, usual_s, now)
+        page["estimated_progress"], page["estimated_end_ms"] = estimate
 
 
 class _WaitReasons:

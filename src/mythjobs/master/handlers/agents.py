@@ -12,6 +12,7 @@ from mythjobs.master.state import Machine, machine_from_row
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.outcome import Lost, NotStarted
+from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.units import is_clock_skewed
 from mythjobs.protocol import messages as m
 from mythjobs.store.writes import machines
@@ -175,10 +176,14 @@ class FrameHandler:
         return False
 
     def _record_progress(self, machine: Machine, message: m.Progress) -> None:
+        attempt, now = machine.live_attempts[message.job], self._turn.now
+        track = attempt.progress or ProgressTrack()
+        if message.percent is not None:
+            track = track.add_percent(message.percent, now.steady_ms)
         if message.eta_s is not None:
             left_ms = round(1000 * min(max(message.eta_s, 0.0), _MAX_ETA_S))
-            attempt = machine.live_attempts[message.job]
-            machine.live_attempts[message.job] = attempt.with_eta(self._turn.now.wall_ms + left_ms)
+            track = track._replace(end_ms=now.wall_ms + left_ms)
+        machine.live_attempts[message.job] = attempt.with_progress(track)
         tenths = None if message.percent is None else round(10 * message.percent)
         # The comment comes from the job's output and may have NUL, which PostgreSQL cannot store.
         comment = message.comment and message.comment[:_MAX_COMMENT].replace("\0", "\ufffd")

@@ -1,4 +1,4 @@
-"""Statistics of a command over its last ended jobs, at most MAX_JOBS of them."""
+"""Statistics of a command over its last ended jobs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,20 @@ from mythjobs.store.transaction import Transaction
 job, attempt = t.job, t.attempt
 
 MAX_JOBS: Final = 1000
+# Number of the last ad-hoc runs whose programs and run times are compared. Their arguments include
+# an environment, of a few KiB.
+MAX_RUNS: Final = 100
 
 
 _READ_LAST = Statement(
     select(job.c.job_id, job.c.state)
+    .where(job.c.command_id == param("command_id"), job.c.ended_ms.is_not(None))
+    .order_by(job.c.ended_ms.desc())
+    .limit(param("limit"))
+)
+_READ_RUNS = Statement(
+    select(job.c.state, job.c.arguments, attempt.c.usage)
+    .join(attempt, (attempt.c.job_id == job.c.job_id) & (attempt.c.n == job.c.attempts))
     .where(job.c.command_id == param("command_id"), job.c.ended_ms.is_not(None))
     .order_by(job.c.ended_ms.desc())
     .limit(param("limit"))
@@ -44,6 +54,19 @@ def compute_statistics(tx: Transaction, command_id: int, *, max_jobs: int = MAX_
     ]
     counts = {state: sum(found == state for _, found in last) for state in JobState}
     return _summarize(counts, usages)
+
+
+def read_run_times(tx: Transaction, command_id: int) -> dict[tuple[str, ...], float]:
+    """Return the median run time in seconds, without time frozen, of each program with its
+    arguments that succeeded among the last MAX_RUNS ad-hoc runs. command_id: the command `run`."""
+    times: dict[tuple[str, ...], list[float]] = {}
+    for state, arguments, text in _READ_RUNS.run(tx, command_id=command_id, limit=MAX_RUNS):
+        if state != JobState.SUCCEEDED:
+            continue
+        usage = usage_from_json(json.loads(text or "{}"))
+        argv = tuple(json.loads(arguments).get("argv") or ())
+        times.setdefault(argv, []).append(usage.wall_s - usage.frozen_s)
+    return {argv: statistics.median(each) for argv, each in times.items()}
 
 
 def _summarize(counts: dict[JobState, int], usages: Sequence[Usage]) -> Statistics:

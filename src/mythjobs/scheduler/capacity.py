@@ -20,13 +20,11 @@ def free_slots(ceiling: int, running: int) -> int:
     return max(ceiling - running, 0)
 
 
-def prefetch_limit(slots: int, typical_s: float | None) -> int:
+def prefetch_limit(slots: int, typical_s: float) -> int:
     """Return how many unstarted attempts of a command a machine may hold beyond its slots.
 
-    typical_s: the learned duration of one attempt; None while unknown.
+    typical_s: the learned duration of one attempt, at most PREFETCH_S.
     """
-    if typical_s is None or typical_s > PREFETCH_S:
-        return 0
     return min(math.ceil(slots * PREFETCH_S / max(typical_s, 0.0005)), MAX_PREFETCH)
 
 
@@ -64,7 +62,7 @@ class MachineCapacity:
         if self.is_full:
             return False
         ahead = sum(count for other, count in self._unstarted.items() if other >= priority)
-        if not _is_short(typical_s):
+        if typical_s is None or typical_s > PREFETCH_S:
             return ahead == 0
         # Slots with a long job do not count: they become free too late for a prefetched job.
         return ahead < prefetch_limit(self.slots - self._long, typical_s)

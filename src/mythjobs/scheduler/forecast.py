@@ -35,7 +35,7 @@ def forecast_times(
     for number, (start, end, level) in enumerate(windows):
         free = sorted(max(start, each) for each in slots_free_ms)[:level]
         work = sum(max(0, end - each) for each in free)
-        if work <= left_ms and not (left_ms == 0 and free[0] < end):
+        if work <= left_ms:
             left_ms -= work
             continue
         at = _find_work_end(free, left_ms)

@@ -111,7 +111,7 @@ class _Replay:
 
     def run(self) -> list[ReplayedJob]:
         last_ms = max((each.submitted_ms for each in self._jobs.values()), default=0)
-        following: int | None = self._submits[0][0] if self._submits else None
+        following = self._find_next_ms(None)
         while following is not None and following <= last_ms + _MAX_REPLAY_MS:
             self._now_ms = following
             while self._submits and self._submits[0][0] <= self._now_ms:

@@ -39,6 +39,14 @@ def test_figures_of_the_default_lease() -> None:
     assert lease_timing.kill_start_ms(end_ms, lease_timing.DEFAULT_LEASE_S) == 1_771_000
     assert lease_timing.kill_grace_s(lease_timing.DEFAULT_LEASE_S) == 20.0
     assert lease_timing.expiry_after_ms(RERUN, lease_timing.DEFAULT_LEASE_S) == 2_255_000
+    assert lease_timing.start_deadline_ms(1000, 900.5) == 901_500
+
+
+def test_a_short_lease_reserves_a_quarter_of_itself_for_the_kill() -> None:
+    assert lease_timing.kill_budget_s(60.0) == 15.0
+    assert lease_timing.kill_budget_s(120.0) == 30.0
+    assert lease_timing.kill_start_ms(60_000, 60.0) == 45_000
+    assert lease_timing.kill_grace_s(60.0) == 10.0
 
 
 def test_start_window_and_expiry_of_each_silence_policy() -> None:
@@ -51,3 +59,5 @@ def test_start_window_and_expiry_of_each_silence_policy() -> None:
     assert not lease_timing.has_expired(0, KEEP, None, 10**15)
     assert not lease_timing.has_expired(0, RERUN, 1800.0, 2_255_000)
     assert lease_timing.has_expired(0, RERUN, 1800.0, 2_255_001)
+    assert not lease_timing.has_expired(7, IDEMPOTENT, None, 60_007)
+    assert lease_timing.has_expired(7, IDEMPOTENT, None, 60_008)

@@ -66,6 +66,17 @@ class ScalingController:
 
     # Events of jobs.
 
+    def adopt_job(self, key: JobKey, command: str, used: JobCounters, now_s: float) -> None:
+        """Record a job that an earlier controller started, and what it has used so far."""
+        self._demands[key] = self.predict(command)
+        job = RunningJob(key, command, now_s, now_s, used, peak_bytes=used.memory_bytes)
+        job.is_adopted = True
+        self._jobs[key] = job
+
+    def list_measured(self) -> list[JobKey]:
+        """Return the running jobs whose counters step() needs."""
+        return list(self._jobs)
+
     def add_job(self, key: JobKey, command: str, now_s: float) -> None:
         """Record that a job starts now."""
         if self._is_short(command):
@@ -76,10 +87,10 @@ class ScalingController:
         self._demands[key] = self.predict(command)
         self._jobs[key] = job
 
-    def set_held(self, key: JobKey, *, is_held: bool) -> None:
-        """Record that others, as a user or a closed run window, have frozen or thawed a job."""
+    def set_frozen(self, key: JobKey, *, by_controller: bool, by_others: bool) -> None:
+        """Record by whom a job is frozen now; others are users and closed run windows."""
         if job := self._jobs.get(key):
-            job.is_held = is_held
+            job.is_frozen, job.is_held = by_controller, by_others
 
     def remove_job(
         self, key: JobKey, final: JobCounters, wall_s: float, *, has_succeeded: bool
@@ -92,12 +103,9 @@ class ScalingController:
         command = self._short.pop(key, None)
         if command is not None:
             self._count_end(JobCounters(), final)
-            known = self.footprints[command]
-            if not has_succeeded:
-                return False
-            # Learn only from a job that was not short after all.
-            known.wall_s += max(1 / (known.runs + 1), 0.1) * (wall_s - known.wall_s)
-            return False
+            # Nothing else about the job is known, as it was not measured.
+            self.footprints[command].learn_duration(wall_s)
+            return not self._is_short(command)
         job = self._jobs.pop(key, None)
         if job is None:
             return False
@@ -105,11 +113,12 @@ class ScalingController:
         self._has_ended = True
         before = job.last
         self._count_end(before, final)
+        job.peak_bytes = max(job.peak_bytes, final.memory_bytes)
+        if job.is_adopted:
+            return self._learn(job, has_succeeded=False)
         now_s = max(job.observed_s, job.observed_s + wall_s - job.active_s)
         rates = {disk: state.rate for disk, state in self.disks.items()}
-        peak_bytes = max(job.peak_bytes, final.memory_bytes)
         job.observe(final._replace(memory_bytes=before.memory_bytes), rates, now_s)
-        job.peak_bytes = peak_bytes
         return self._learn(job, has_succeeded=has_succeeded)
 
     def thaw_if_idle(self, now_s: float) -> list[FreezeChange]:

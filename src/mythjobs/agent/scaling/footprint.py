@@ -8,8 +8,8 @@ from typing import Any, Final
 
 # Weight of the newest run in the mean CPU use, so that the mean follows a change.
 _MIN_GAIN: Final = 0.2
-# Contention only lowers a rate and lengthens a run. So a higher rate, or a shorter run, counts at
-# once, and the learned value follows a lower rate, or a longer run, by this share at each run.
+# Contention only lowers a rate. So a higher rate counts at once, and the learned value follows a
+# lower one by this share at each run.
 _DECAY: Final = 0.9
 # Runs at least this short end before a sample can measure them.
 SHORT_S: Final = 0.5
@@ -24,7 +24,7 @@ class Footprint:
     """What one job of a command uses while no other job slows it down.
 
     cpu: mean number of cores. disks: by disk, share of the disk's time. gpu: share of the GPU.
-    peak_bytes: highest resident memory. wall_s: duration. runs: number of runs learned from.
+    peak_bytes: highest resident memory. wall_s: longest duration of late. runs: number of runs.
     """
 
     runs: int = 0
@@ -44,18 +44,23 @@ class Footprint:
         """Learn from a job that succeeded; the arguments are its measured figures."""
         self.learn_peak(peak_bytes)
         if not self.runs:
-            self.cpu, self.gpu, self.wall_s = cpu, gpu, wall_s
+            self.cpu, self.gpu = cpu, gpu
             self.disks = {disk: share for disk, share in disks.items() if share >= MIN_SHARE}
         else:
             gain = max(_MIN_GAIN, 1 / (self.runs + 1))
             self.cpu += gain * (cpu - self.cpu)
             self.gpu += gain * (gpu - self.gpu)
-            self.wall_s = min(wall_s, _decay(self.wall_s, wall_s))
             self.disks = {
                 disk: share
                 for disk in {**self.disks, **disks}
                 if (share := _rise(self.disks.get(disk, 0.0), disks.get(disk, 0.0))) >= MIN_SHARE
             }
+        self.learn_duration(wall_s)
+
+    def learn_duration(self, wall_s: float) -> None:
+        """Learn from a job of which nothing else was measured. The longest of the last runs counts:
+        a command must not pass for short because a few of its jobs had nothing to do."""
+        self.wall_s = _rise(self.wall_s, wall_s)
         self.runs += 1
 
     def learn_peak(self, peak_bytes: int) -> None:

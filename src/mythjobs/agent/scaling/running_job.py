@@ -60,7 +60,9 @@ class RunningJob:
     busy_s: dict[str, float] = field(default_factory=dict)
     # is_frozen: by the controller. is_held: by others, as by a user or a closed run window.
     is_frozen: bool = False
+    # is_adopted: started by an earlier agent, so that its use from the start is not known.
     is_held: bool = False
+    is_adopted: bool = False
     frozen_s: float = 0.0  # instant of the last freeze
     thaw_after_s: float = 0.0
     backoff_s: float = 0.0

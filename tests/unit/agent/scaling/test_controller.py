@@ -229,6 +229,29 @@ def test_a_short_command_that_became_long_is_measured_again() -> None:
     assert not controller.footprints["sync"].is_short
 
 
+def test_a_command_is_not_short_because_a_few_of_its_jobs_had_nothing_to_do() -> None:
+    footprint = Footprint()
+    footprint.learn(4.0, {}, 0.0, GIB, 600.0)
+    for _ in range(10):
+        footprint.learn(0.1, {}, 0.0, MIB, 0.1)
+    assert not footprint.is_short
+
+
+def test_an_adopted_job_teaches_only_its_memory_and_its_past_is_not_new_load() -> None:
+    machine = Machine()
+    known(machine.controller, encode=Footprint(3, cpu=1.0, peak_bytes=MIB, wall_s=60))
+    machine.jobs[FIRST] = JobCounters(5000.0, 0.0, GIB)
+    machine.controller.adopt_job(FIRST, "encode", machine.jobs[FIRST], machine.now_s)
+    assert machine.controller.list_measured() == [FIRST]
+    machine.use(FIRST, cpu=1.0, memory=GIB)
+    machine.step(foreign_cpu=2.0)
+    machine.step(foreign_cpu=2.0)
+    assert machine.controller.count_room("encode") == 2
+    machine.end(FIRST, 9999.0)
+    encode = machine.controller.footprints["encode"]
+    assert (encode.runs, encode.cpu, encode.peak_bytes) == (3, 1.0, GIB)
+
+
 def start_two_heavy_jobs(machine: Machine) -> None:
     known(
         machine.controller,
@@ -299,10 +322,10 @@ def test_a_job_that_a_user_paused_is_not_thawed() -> None:
     machine.step()
     machine.start(SECOND, "encode")
     machine.step(free=100 * MIB)
-    machine.controller.set_held(SECOND, is_held=True)
+    machine.controller.set_frozen(SECOND, by_controller=True, by_others=True)
     machine.end(FIRST, 2.0)
     assert machine.controller.thaw_if_idle(machine.now_s) == []
-    machine.controller.set_held(SECOND, is_held=False)
+    machine.controller.set_frozen(SECOND, by_controller=True, by_others=False)
     assert [each.key for each in machine.controller.thaw_if_idle(machine.now_s)] == [SECOND]
 
 

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from mythjobs.model.bounds import Bounds
+from mythjobs.model.command import Command
+from mythjobs.model.limits import Limits
 from mythjobs.model.machine_policy import ALLOW_ALL, MachinePolicy, Rights, policy_from_table
+from mythjobs.model.policy_tables import Windows
 from mythjobs.model.window import Hours
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.blocked import explain_wait
@@ -208,52 +211,161 @@ def test_units_reserved_for_another_class_are_not_used() -> None:
     assert broken_rules(requirements, a_machine(), conditions=at_noon(reserved={"nas": 70})) == {}
 
 
-@pytest.mark.parametrize(
-    "changed,code,reason",
-    [
-        (
-            {"enabled": False},
-            "disabled",
-            "flag is disabled; enable it with `mythjobs command enable flag`",
-        ),
-        (
-            {"put_off_ms": NOON + 90_000, "put_off_reason": "NAS offline"},
-            "put_off",
-            "flag is deferred for 1 min 30 s (NAS offline)",
-        ),
-        ({"pin": "cellar"}, "no_such_machine", "no machine named cellar has ever joined"),
-        ({"labels": ("gpu",)}, "no_label", "attic has no label gpu"),
-        ({"semaphores": (("nas", 4),)}, "semaphore", "needs 4 units of semaphore nas, which has 3"),
-    ],
-)
-def test_a_wait_has_a_stable_code_and_one_sentence(
-    changed: dict[str, Any], code: str, reason: str
-) -> None:
-    requirements = a_class(**changed)
-    found = explain_wait(requirements, [a_candidate(requirements, a_machine())], NOON)
-    assert found[0] == code
-    assert reason in found[1]
-
-
-def test_the_reason_names_the_machines_that_meet_most_rules() -> None:
-    night = hours("22:00-06:00")
-    forbidding = a_machine(name="attic", rights=Rights("listed", frozenset()))
-    candidates = [
-        a_candidate(a_class(), forbidding),
-        a_candidate(a_class(), a_machine(name="cellar", connected=False)),
-        a_candidate(a_class(), a_machine(name="den"), night),
-    ]
-    assert explain_wait(a_class(), candidates, NOON) == (
-        "window_closed", "waits for the window of machine den, opens at 22:00 (in 10 h)",
-    )  # fmt: skip
-    assert explain_wait(a_class(), candidates[:2], NOON)[0] == "not_connected"
-    assert explain_wait(a_class(), candidates[:1], NOON)[0] == "not_allowed"
-    assert explain_wait(a_class(), [], NOON)[0] == "no_machine"
-
-
 def test_all_rules_are_the_policy_rules_and_the_state_rules() -> None:
     names = {name for name, _ in e.ALL_RULES}
     assert names == {name for name, _ in (*e.POLICY_RULES, *e.STATE_RULES)} | {"connected", "room"}
     night = hours("22:00-06:00")
     assert e.is_permitted(a_class(), a_machine(), night)
     assert e.find_blocking_rule(a_candidate(a_class(), a_machine(), night)) == "window"
+
+
+def test_the_reasons_of_semaphores_say_what_to_do() -> None:
+    requirements = a_class(semaphores=(("nas", 1), ("tuner", 1)))
+    missing = "there is no semaphore tuner; make it with `mythjobs semaphore set tuner N`"
+    assert broken_rules(requirements, a_machine()) == {"semaphores": missing}
+    reserved = "free units of semaphore nas are reserved for a job that has waited longer"
+    conditions = at_noon(reserved={"nas": 71})
+    assert broken_rules(requirements, a_machine(), conditions=conditions) == {
+        "semaphores": reserved
+    }
+    # A reservation of one semaphore leaves the others free.
+    conditions = at_noon(reserved={"nas": 71}, semaphore_sizes={"nas": 3, "tuner": 1})
+    tuner = a_class(semaphores=(("tuner", 1),))
+    assert broken_rules(tuner, a_machine(), conditions=conditions) == {}
+
+
+def test_a_machine_that_returned_a_job_is_offered_none_for_a_while() -> None:
+    text = "returned a job because its own clock says that the hours are closed; next offer in"
+    for declined_ms, seconds in ((60_000, 60), (1001, 2), (1000, 1), (1, 1)):
+        conditions = at_noon(declined_ms=declined_ms)
+        broken = broken_rules(a_class(), a_machine(), conditions=conditions)
+        assert broken == {"clock": f"{text} {seconds} s"}
+    assert broken_rules(a_class(), a_machine(), conditions=at_noon(declined_ms=0)) == {}
+
+
+def test_a_clock_skew_is_listed_although_it_breaks_no_rule() -> None:
+    skewed = a_machine(clock_skew_ms=8000)
+    rules = e.check_rules(a_candidate(a_class(), skewed))
+    text = "its clock is 8.0 s ahead of the master's"
+    assert rules == [
+        e.Rule("rights", True, ""),
+        e.Rule("connected", True, ""),
+        e.Rule("window", True, ""),
+        e.Rule("room", True, ""),
+        e.Rule("clock", True, text),
+    ]
+    # A broken rule tells of it already.
+    rules = e.check_rules(a_candidate(a_class(), skewed, conditions=at_noon(declined_ms=1)))
+    assert [each for each in rules if each.rule == "clock"] == [
+        e.Rule(
+            "clock",
+            False,
+            "returned a job because its own clock says that the hours are closed "
+            f"({text}); next offer in 1 s",
+        )
+    ]
+
+
+def test_the_level_of_the_command_on_the_machine_counts_its_jobs() -> None:
+    settings = e.EffectiveSettings(Hours(((), (), ("00:00-24:00 at most 2",))))
+    one = at_noon(RunningAttempt(ATTIC, 7), RunningAttempt(ATTIC, 8), settings=settings)
+    assert broken_rules(a_class(), a_machine(), settings, one) == {}
+    two = at_noon(*[RunningAttempt(ATTIC, 7)] * 2, settings=settings)
+    assert broken_rules(a_class(), a_machine(), settings, two) == {
+        "ceiling": "runs at most 2 of flag at this hour"
+    }
+
+
+def test_a_job_that_does_not_fit_is_told_when_the_window_closes() -> None:
+    settings = hours("10:00-13:00", closing="requeue")
+    conditions = at_noon(settings=settings, typical_s=3601)
+    assert broken_rules(a_class(), a_machine(), settings, conditions) == {
+        "fits": "closes 13:00, too soon for a job that usually takes 1 h"
+    }
+    # Hours that never close.
+    settings = hours("00:00-24:00", closing="requeue")
+    conditions = at_noon(settings=settings, typical_s=10**9)
+    assert broken_rules(a_class(), a_machine(), settings, conditions) == {}
+
+
+def test_hours_without_freeze_need_only_windows() -> None:
+    bare = a_machine(can=frozenset())
+    assert broken_rules(a_class(), bare, hours("00:00-24:00")) == {
+        "limits": "cannot enforce windows by itself"
+    }
+    able = a_machine(can=frozenset({"windows"}))
+    assert broken_rules(a_class(), able, hours("00:00-24:00")) == {}
+    limits = e.EffectiveSettings(bounds=Bounds(memory_bytes=1, output_bytes=1))
+    assert broken_rules(a_class(), bare, limits) == {
+        "limits": "cannot enforce memory, output by itself"
+    }
+
+
+def test_policy_rules_alone_decide_what_is_permitted() -> None:
+    machine = a_machine(connected=False, running=9)
+    assert e.is_permitted(a_class(at_most=0), machine, e.EffectiveSettings())
+    assert not e.is_permitted(a_class(pin="den"), machine, e.EffectiveSettings())
+    assert not e.is_permitted(a_class(), machine, e.EffectiveSettings(hours_error="no zone"))
+    # Limits and zone depend on what the machine reports.
+    bare = a_machine(can=frozenset())
+    assert e.may_ever_run(a_class(capabilities=("leases",)), bare)
+    assert not e.is_permitted(a_class(capabilities=("leases",)), bare, e.EffectiveSettings())
+    for changed in ({"pin": "den"}, {"labels": ("gpu",)}):
+        assert not e.may_ever_run(a_class(**changed), bare)
+    forbidding = a_machine(rights=Rights("listed", frozenset()))
+    assert not e.may_ever_run(a_class(), forbidding)
+
+
+def test_a_free_slot_is_enough_without_hours_ceilings_and_semaphores() -> None:
+    plain = e.EffectiveSettings(bounds=Bounds(wall_s=7))
+    fit = e.compute_fit(a_class(), a_machine(), plain)
+    assert fit == e.MachineFit(plain, True, True)
+    ceiling = a_machine(policy=policy_from_table({"commands": {"flag": {"jobs": 1}}}))
+    for requirements, machine, settings in (
+        (a_class(), a_machine(), hours("00:00-24:00")),
+        (a_class(), ceiling, plain),
+        (a_class(at_most=3), a_machine(), plain),
+        (a_class(semaphores=(("nas", 1),)), a_machine(), plain),
+    ):
+        assert e.compute_fit(requirements, machine, settings) == e.MachineFit(settings, True, False)
+    assert not e.compute_fit(a_class(pin="den"), a_machine(), plain).permitted
+
+
+def test_settings_are_combined_from_command_machine_and_job() -> None:
+    command = Command("flag", limits=Limits(wall_s=60.0), windows=Windows(("22:00-06:00",)))
+    policy = policy_from_table({"limits": {"nice": 5}})
+    settings = e.combine_settings(
+        command, policy, "Europe/Berlin", Bounds(cpu_s=7.0), (("allow", NOON),)
+    )
+    night = Hours((("22:00-06:00",), (), ()), "Europe/Berlin", overrides=(("allow", NOON),))
+    assert settings == e.EffectiveSettings(night, Bounds(wall_s=60.0, cpu_s=7.0, nice=5))
+    unknown = e.combine_settings(command, policy, "Europe/Bielefeld")
+    assert unknown.hours_error.startswith(
+        'cannot evaluate its hours: time zone "Europe/Bielefeld" is not known on this machine'
+    )
+    # Without hours the zone does not matter.
+    always = e.combine_settings(Command("flag"), MachinePolicy(), "Europe/Bielefeld")
+    assert always == e.EffectiveSettings()
+
+
+@pytest.mark.parametrize(
+    "changed, expected",
+    [
+        ({}, None),
+        (
+            {"enabled": False, "set_aside": "broken"},
+            ("disabled", "flag is disabled; enable it with `mythjobs command enable flag`"),
+        ),
+        ({"set_aside": "broken", "put_off_ms": NOON + 1}, ("set_aside", "broken")),
+        ({"put_off_ms": NOON + 1}, ("put_off", "flag is deferred for 1 ms")),
+        (
+            {"put_off_ms": NOON + 90_000, "put_off_reason": "NAS offline"},
+            ("put_off", "flag is deferred for 1 min 30 s (NAS offline)"),
+        ),
+        ({"put_off_ms": NOON}, None),
+    ],
+)
+def test_a_command_may_be_stopped_on_all_machines(
+    changed: dict[str, Any], expected: tuple[str, str] | None
+) -> None:
+    assert e.find_command_stop(a_class(**changed), NOON) == expected

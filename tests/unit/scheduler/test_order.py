@@ -6,7 +6,15 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from mythjobs.scheduler.order import ClassQueue, FairShares, SortKey, deadline_order
+from mythjobs.scheduler.order import (
+    BlockedJob,
+    BlockedJobs,
+    ClassQueue,
+    FairShares,
+    ReadyJob,
+    SortKey,
+    deadline_order,
+)
 
 Waiting = dict[tuple[str, int], list[tuple[int, int]]]  # (submitter, command) to (priority, job)
 
@@ -147,3 +155,81 @@ def test_a_deadline_ranks_between_the_shares_of_submitters_and_those_of_commands
         shares.sort_key(0, "anna", 1, 2),
     ]
     assert sorted(keys) == keys
+
+
+def test_shares_are_charged_with_the_usual_duration() -> None:
+    shares = FairShares()
+    shares.charge(shares.sort_key(0, "anna", 7, 1), "anna", 7, 2.5)
+    assert shares.finish_tags == {("anna", 0): 2.5, ("anna", 7): 2.5}
+    # An unknown duration counts ten seconds.
+    second = shares.sort_key(3, "anna", 8, 2, -5)
+    assert second == SortKey(-3, 2.5, -5, 0.0, 2)
+    shares.charge(second, "anna", 8, None)
+    assert shares.finish_tags == {("anna", 0): 12.5, ("anna", 7): 2.5, ("anna", 8): 10.0}
+    assert (shares.virtual_time, shares.command_virtual_times) == (2.5, {"anna": 0.0})
+    # A new submitter begins at the virtual time, a new command at that of its submitter.
+    assert shares.sort_key(0, "ben", 7, 3) == SortKey(0, 2.5, 0, 0.0, 3)
+    shares.charge(shares.sort_key(0, "anna", 7, 4), "anna", 7, 1.0)
+    assert shares.sort_key(0, "anna", 9, 5).command == 2.5
+
+
+def test_a_copy_of_the_shares_is_independent() -> None:
+    shares = FairShares()
+    shares.charge(shares.sort_key(0, "anna", 7, 1), "anna", 7, 2.5)
+    copied = shares.copy()
+    assert copied == shares
+    copied.charge(copied.sort_key(0, "anna", 7, 2), "anna", 7, 2.5)
+    copied.charge(copied.sort_key(0, "ben", 7, 3), "ben", 7, 2.5)
+    assert shares.finish_tags == {("anna", 0): 2.5, ("anna", 7): 2.5}
+    assert (shares.virtual_time, shares.command_virtual_times) == (0.0, {"anna": 0.0})
+
+
+def test_a_deadline_sorts_before_none_and_an_earlier_one_before_a_later() -> None:
+    last_ms = 253_402_300_799_999  # the end of the year 9999
+    keys = [deadline_order(each) for each in (0, 1, last_ms, None)]
+    assert keys == sorted(set(keys))
+    assert keys[-1] == 0
+
+
+def test_a_class_without_jobs_leaves_the_queue() -> None:
+    keys: dict[int, SortKey | None] = {n: SortKey(0, 0.0, 0, 0.0, n) for n in (1, 2, 3)}
+    queue = ClassQueue(lambda class_id: keys[class_id])
+    for class_id, key in keys.items():
+        assert key is not None
+        queue.push(key, "anna", class_id)
+    keys[1] = None
+    assert queue.pop() == (SortKey(0, 0.0, 0, 0.0, 2), 2)
+    keys[3] = None
+    assert queue.pop() is None
+    assert queue.pop() is None
+
+
+def a_ready_job(job_id: int, class_id: int, priority: int = 0) -> ReadyJob:
+    return ReadyJob(job_id, class_id, priority, None, 0)
+
+
+def test_a_job_is_starving_after_a_minute_behind_semaphores() -> None:
+    blocked = BlockedJobs()
+    blocked.add(a_ready_job(7, 1), 1000)
+    blocked.add(a_ready_job(7, 1), 5000)
+    assert blocked.find_starving(60_999) == []
+    assert blocked.find_starving(61_000) == [(1, BlockedJob(7, 0, 1000))]
+    # Another first job of the class begins to wait anew.
+    blocked.add(a_ready_job(8, 1), 50_000)
+    assert blocked.find_starving(109_999) == []
+    assert blocked.find_starving(110_000) == [(1, BlockedJob(8, 0, 50_000))]
+    copied = blocked.copy()
+    copied.remove(1)
+    copied.remove(1)
+    assert copied.find_starving(10**9) == []
+    assert blocked.find_starving(10**9) == [(1, BlockedJob(8, 0, 50_000))]
+
+
+def test_starving_jobs_are_ordered_by_priority_then_by_the_length_of_their_wait() -> None:
+    blocked = BlockedJobs()
+    blocked.add(a_ready_job(1, 10), 2000)
+    blocked.add(a_ready_job(5, 11), 1000)
+    blocked.add(a_ready_job(4, 12), 1000)
+    blocked.add(a_ready_job(9, 13, priority=3), 3000)
+    order = [job.job_id for _, job in blocked.find_starving(10**6)]
+    assert order == [9, 4, 5, 1]

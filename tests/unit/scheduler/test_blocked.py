@@ -81,7 +81,8 @@ def test_a_ready_job_does_not_wait() -> None:
 
 
 def a_class(**changed: Any) -> e.Requirements:
-    return e.Requirements(**{"command": "flag", "command_id": 7, "class_id": 70} | changed)
+    facts: dict[str, Any] = {"command": "flag", "command_id": 7, "class_id": 70}
+    return e.Requirements(**facts | changed)
 
 
 def a_candidate(

@@ -49,9 +49,14 @@ class JobUsageReader:
         self._trees: dict[JobKey, _Tree] = {}
 
     def read(self, leaders: Mapping[JobKey, int]) -> dict[JobKey, JobCounters]:
-        """Return the usage of each job since its start. Jobs that are not named are forgotten."""
-        self._trees = {key: self._trees.get(key, _Tree()) for key in leaders}
-        return {key: self._read_tree(self._trees[key], pid) for key, pid in leaders.items()}
+        """Return the usage of each job since its start, by the pids of their leaders."""
+        return {
+            key: self._read_tree(self._trees.setdefault(key, _Tree()), pid)
+            for key, pid in leaders.items()
+        }
+
+    def forget(self, key: JobKey) -> None:
+        self._trees.pop(key, None)
 
     def split_bytes(self, key: JobKey, moved_bytes: int) -> dict[str, int]:
         """Return the bytes that an ended job has moved, by disk: as at its last reading."""

@@ -157,7 +157,7 @@ class ScalingController:
     def count_room(self, command: str) -> int:
         """Return how many further jobs of the command could start now, if no other job starts."""
         if self._is_short(command):
-            return max(self._short_limit - len(self._short), 0)
+            return max(self.short_limit - len(self._short), 0)
         running, added = self._sum_demands(), Counter[str]()
         demand = self.predict(command)
         while added[command] < _MAX_ROOM and self._check(command, running, added) is None:
@@ -185,7 +185,7 @@ class ScalingController:
         return Demand(1.0, peaks[min(len(peaks) * 9 // 10, len(peaks) - 1)])
 
     @property
-    def _short_limit(self) -> int:
+    def short_limit(self) -> int:
         return max(_MIN_SHORT_JOBS, _SHORT_JOBS_PER_CORE * self.cores)
 
     def _is_short(self, command: str) -> bool:
@@ -194,7 +194,7 @@ class ScalingController:
 
     def _check_short(self, command: str) -> Refusal | None:
         count = len(self._short)
-        if count >= self._short_limit:
+        if count >= self.short_limit:
             return Refusal("", f"{count} jobs that last less than half a second run already")
         if self._memory.is_high:
             return Refusal(MEMORY, "memory is short")
@@ -234,6 +234,10 @@ class ScalingController:
             processor.gpu_limit,
             self.disks,
         )
+
+    @property
+    def processor(self) -> ProcessorState:
+        return self._processor
 
     # The periodic step.
 

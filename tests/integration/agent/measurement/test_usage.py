@@ -53,7 +53,7 @@ def measure(program: str, directory: Path) -> JobCounters:
 @pytest.mark.slow
 @pytest.mark.parametrize("program", [BURN, BURN_IN_CHILD])
 def test_the_cpu_time_of_a_tree_is_counted(program: str, tmp_path: Path) -> None:
-    assert 0.29 <= measure(program, tmp_path).cpu_s < 3
+    assert 0.25 <= measure(program, tmp_path).cpu_s < 3
 
 
 @pytest.mark.slow
@@ -98,8 +98,8 @@ def test_the_load_of_the_machine_includes_that_of_a_busy_process() -> None:
     with running(BURN) as pid:
         after = reader.read({KEY: JobCounters(1.0)}, [pid])
     reader.close()
-    assert after.cpu_s - before.cpu_s >= 0.29
-    assert after.overhead_s - before.overhead_s >= 0.29
+    assert after.cpu_s - before.cpu_s >= 0.25
+    assert after.overhead_s - before.overhead_s >= 0.25
     assert after.jobs == {KEY: JobCounters(1.0)}
     assert 0 < after.available_bytes <= reader.memory_bytes
     assert after.disks.keys() == disks.names

@@ -1,0 +1,261 @@
+"""Automatic scaling of this machine: measures its load and its jobs for the scaling controller, and
+keeps what the controller has learned in a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mythjobs.agent.measurement.disks import DiskMap
+from mythjobs.agent.measurement.job_usage import JobUsageReader
+from mythjobs.agent.measurement.machine_load import MachineLoadReader
+from mythjobs.agent.scaling.controller import ScalingController
+from mythjobs.agent.scaling.counters import JobCounters, JobKey, MachineCounters
+from mythjobs.agent.scaling.footprint import Footprint
+from mythjobs.agent.scaling.freezing import FreezeChange
+from mythjobs.clock import Now
+from mythjobs.config import files
+from mythjobs.protocol.scaling import DiskLoad, FootprintRow, Headroom, MachineLoad
+
+# Name of the holder of the freezes that the controller requests.
+HOLDER: Final = "pressure"
+_SAVE_INTERVAL_MS: Final = 60_000
+# A command that failed this long after its start has shown what it uses.
+_MIN_FAILED_S: Final = 5.0
+_MAX_COMMANDS: Final = 100
+# Name that no command has, to find out what a new command may do.
+_UNKNOWN: Final = ""
+
+log = logging.getLogger(__name__)
+
+
+class Scaler:
+    """Decides for the agent core which attempts may start, by a scaling controller."""
+
+    def __init__(self, path: Path, output_directory: Path) -> None:
+        """path: file with what was learned. output_directory: on the disk that counts as used by
+        jobs without an open file."""
+        self._path = path
+        disks = DiskMap()
+        self._load = MachineLoadReader(disks)
+        self._usage = JobUsageReader(disks, str(output_directory))
+        self.controller = ScalingController(self._load.cores, self._load.memory_bytes)
+        self._pids: dict[JobKey, int] = {}
+        self._commands: dict[JobKey, str] = {}
+        # Commands that wait for room on this machine, as the master said last.
+        self._waiting: set[str] = set()
+        self._machine_load: MachineLoad | None = None
+        self._sent: Headroom | None = None
+        self._is_changed = True
+        self._unsent_footprints: set[str] = set()
+        self._saved_ms: int | None = None
+        self._is_unsaved = False
+        self._read_file()
+
+    def close(self) -> None:
+        self._save()
+        self._load.close()
+
+    # Called by the agent core.
+
+    def admit(self, key: JobKey, command: str, now: Now) -> bool:
+        """Return whether an attempt may start now; if so, it counts as running."""
+        if self.controller.find_refusal(command) is not None:
+            return False
+        self.controller.add_job(key, command, now.steady_ms / 1000)
+        self._commands[key] = command
+        self._is_changed = True
+        return True
+
+    def is_short(self, command: str) -> bool:
+        """Return whether the command's jobs are too short for measures such as a low priority."""
+        known = self.controller.footprints.get(command)
+        return known is not None and known.is_short
+
+    def take_headroom(self, *, is_saturated: bool) -> Headroom | None:
+        """Return the headroom to send to the master; None if it has not changed.
+
+        is_saturated: granted attempts wait for their start, so there is no room for others.
+        """
+        if not self._is_changed:
+            return None
+        self._is_changed = False
+        found = self._compute_headroom(is_saturated=is_saturated)
+        if found == self._sent:
+            return None
+        self._sent = found
+        return found
+
+    def _compute_headroom(self, *, is_saturated: bool) -> Headroom:
+        controller = self.controller
+        names = sorted(self._waiting | set(self._commands.values()))[:_MAX_COMMANDS]
+        fits, reasons = {}, {}
+        for name in names:
+            room = 0 if is_saturated else controller.count_room(name)
+            if self.is_short(name):
+                # The number that run now changes all the time; the master does not need it.
+                room = controller.short_limit
+            fits[name] = room
+            if not room and (refusal := controller.find_refusal(name)):
+                reasons[name] = refusal.sentence
+        other = 0 if is_saturated else controller.count_room(_UNKNOWN)
+        return Headroom(fits, other, reasons)
+
+    # Called by the service.
+
+    def reset_connection(self, waiting: Collection[str] = ()) -> None:
+        """Prepare for a new connection: the master knows nothing yet."""
+        self._sent, self._is_changed = None, True
+        self._waiting = set(waiting)
+        self._unsent_footprints = set(self.controller.footprints)
+
+    def set_waiting(self, commands: Collection[str]) -> None:
+        """Set which commands wait for room on this machine."""
+        if self._waiting != set(commands):
+            self._waiting, self._is_changed = set(commands), True
+
+    def add_footprints(self, rows: Mapping[str, FootprintRow]) -> None:
+        """Learn from the master what commands use that have not run on this machine."""
+        for command, row in rows.items():
+            if command not in self.controller.footprints:
+                try:
+                    self.controller.footprints[command] = Footprint.from_json(row)
+                except ValueError as error:
+                    log.warning("ignored the master's footprint of %s: %s", command, error)
+
+    def take_footprints(self) -> dict[str, FootprintRow]:
+        """Return the footprints that the master does not have yet."""
+        names, self._unsent_footprints = sorted(self._unsent_footprints), set()
+        known = self.controller.footprints
+        return {name: known[name].to_json() for name in names if name in known}
+
+    def record_messages(self, messages: Sequence[Any], now: Now) -> list[FreezeChange]:
+        """Record starts, ends and freezes that a reaper reports. Return the freezes to change."""
+        has_ended = False
+        for each in messages:
+            kind = each.get("type")
+            if kind == "ended":
+                has_ended = True
+                self._record_end((each["job"], each["n"]), each)
+            elif kind == "started":
+                self._pids[each["job"], each["n"]] = each["pid"]
+            elif kind == "frozen":
+                holders = set(each["holders"])
+                self.controller.set_frozen(
+                    (each["job"], each["n"]),
+                    by_controller=HOLDER in holders,
+                    by_others=bool(holders - {HOLDER}),
+                )
+        return self.controller.thaw_if_idle(now.steady_ms / 1000) if has_ended else []
+
+    def _record_end(self, key: JobKey, ended: Any) -> None:
+        self._pids.pop(key, None)
+        command = self._commands.pop(key, None)
+        if command is None:
+            return
+        usage, outcome = ended["usage"], ended["outcome"]
+        wall_s = usage.get("wall_s", 0.0) - usage.get("frozen_s", 0.0)
+        has_exited = outcome.get("kind") == "exited"
+        moved = usage.get("read_bytes", 0) + usage.get("written_bytes", 0)
+        final = JobCounters(
+            usage.get("user_s", 0.0) + usage.get("system_s", 0.0),
+            0.0,
+            usage.get("peak_bytes", 0),
+            self._usage.split_bytes(key, moved) if moved else {},
+        )
+        self._usage.forget(key)
+        if self.controller.remove_job(
+            key,
+            final,
+            max(wall_s, 0.0),
+            has_succeeded=has_exited and (outcome.get("code") == 0 or wall_s >= _MIN_FAILED_S),
+        ):
+            self._unsent_footprints.add(command)
+            self._is_unsaved = True
+        self._is_changed = True
+
+    def adopt(self, running: Mapping[JobKey, str], now: Now) -> None:
+        """Bring the controller in line with the running attempts, by command: adopt those of an
+        earlier agent, and drop those that ended without a message of a reaper."""
+        for key in self._commands.keys() - running.keys():
+            self._pids.pop(key, None)
+            self._usage.forget(key)
+            del self._commands[key]
+            self.controller.remove_job(key, JobCounters(), 0.0, has_succeeded=False)
+            self._is_changed = True
+        for key in running.keys() - self._commands.keys():
+            self._commands[key] = command = running[key]
+            pid = self._pids.get(key)
+            used = JobCounters() if pid is None else self._usage.read({key: pid})[key]
+            self.controller.adopt_job(key, command, used, now.steady_ms / 1000)
+            self._is_changed = True
+
+    def step(self, reaper_pids: Sequence[int], now: Now) -> list[FreezeChange]:
+        """Measure the machine and its jobs. Return the jobs to freeze and to thaw."""
+        measured = self.controller.list_measured()
+        leaders = {key: self._pids[key] for key in measured if key in self._pids}
+        jobs = self._usage.read(leaders)
+        counters = self._load.read(jobs, reaper_pids)
+        changes = self.controller.step(counters, self._waiting, now.steady_ms / 1000)
+        self._describe_load(counters)
+        self._is_changed = True
+        if self._saved_ms is None:
+            self._saved_ms = now.steady_ms
+        if self._is_unsaved and now.steady_ms - self._saved_ms >= _SAVE_INTERVAL_MS:
+            self._saved_ms = now.steady_ms
+            self._save()
+        for each in changes:
+            log.info(
+                "%s job %d: %s", "freezing" if each.on else "thawing", each.key[0], each.reason
+            )
+        return changes
+
+    @property
+    def has_jobs(self) -> bool:
+        return bool(self._commands)
+
+    @property
+    def load(self) -> MachineLoad | None:
+        """The machine's load in the last period, for people."""
+        return self._machine_load
+
+    def _describe_load(self, counters: MachineCounters) -> None:
+        processor = self.controller.processor
+        self._machine_load = MachineLoad(
+            processor.cores,
+            round(max(processor.cores - processor.idle, 0.0), 2),
+            round(processor.foreign, 2),
+            self._load.memory_bytes,
+            counters.available_bytes,
+            {
+                name: DiskLoad(round(state.busy, 2), round(state.foreign, 2))
+                for name, state in self.controller.disks.items()
+            },
+        )
+
+    # The file.
+
+    def _read_file(self) -> None:
+        try:
+            found = json.loads(self._path.read_bytes())
+            self.controller.load_json(found["machine"])
+            for command, row in found["commands"].items():
+                self.controller.footprints[command] = Footprint.from_json(row)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("cannot read %s: %s; footprints are learned again", self._path, error)
+
+    def _save(self) -> None:
+        if not self._is_unsaved:
+            return
+        self._is_unsaved = False
+        commands = {name: each.to_json() for name, each in self.controller.footprints.items()}
+        text = json.dumps({"machine": self.controller.to_json(), "commands": commands})
+        try:
+            files.replace_file(self._path, text.encode())
+        except OSError as error:
+            log.warning("cannot write %s: %s; footprints are lost at a restart", self._path, error)

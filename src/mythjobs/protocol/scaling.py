@@ -1,0 +1,43 @@
+"""Structs of the link about automatic scaling: what a machine has room for, and its load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+# Footprint of a command (mythjobs.agent.scaling.footprint): number of runs, cores, peak memory in
+# bytes, longest duration in seconds, share of the GPU, share of each disk.
+FootprintRow = list[Any]
+
+
+class Headroom(Struct, frozen=True):
+    """What a machine that scales automatically has room for, by its own measurements.
+
+    fits: for each command, how many further jobs could start if no job of another command starts.
+    other: the same for a command that is not in `fits`. reasons: why no further job
+    of a command fits, for people.
+    """
+
+    fits: dict[str, int] = field(default_factory=dict)
+    other: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+class DiskLoad(Struct, frozen=True):
+    """Shares of a disk's time in which it is busy, and in which programs other than jobs use it."""
+
+    busy: float
+    foreign: float
+
+
+class MachineLoad(Struct, frozen=True):
+    """Load of a machine. cpu: cores in use, of which foreign_cpu by programs that are not jobs.
+    available_bytes: memory that is free, or can be freed at once."""
+
+    cores: int
+    cpu: float
+    foreign_cpu: float
+    memory_bytes: int
+    available_bytes: int
+    disks: dict[str, DiskLoad] = field(default_factory=dict)

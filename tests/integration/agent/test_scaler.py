@@ -1,0 +1,141 @@
+"""The agent's scaler with real processes: what it admits, learns, keeps and tells the master."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mythjobs.agent.scaler import Scaler
+from mythjobs.agent.scaling.counters import JobKey
+from mythjobs.agent.scaling.footprint import Footprint
+from mythjobs.clock import Now
+from mythjobs.protocol.scaling import Headroom
+
+FIRST, SECOND = (1, 1), (2, 1)
+GIB = 2**30
+
+
+def at(seconds: float) -> Now:
+    ms = round(seconds * 1000)
+    return Now(1_700_000_000_000 + ms, ms, ms)
+
+
+def started(key: JobKey, pid: int) -> dict[str, Any]:
+    return {"type": "started", "job": key[0], "n": key[1], "pid": pid, "at_ms": 0}
+
+
+def ended(key: JobKey, *, wall_s: float, code: int = 0, **usage: float) -> dict[str, Any]:
+    return {
+        "type": "ended", "job": key[0], "n": key[1],
+        "outcome": {"kind": "exited", "code": code},
+        "usage": {"wall_s": wall_s, "user_s": 0.0, "system_s": 0.0, "peak_bytes": 0, **usage},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def scaler(tmp_path: Path) -> Iterator[Scaler]:
+    found = Scaler(tmp_path / "scaling.json", tmp_path)
+    yield found
+    found.close()
+
+
+def test_a_new_command_is_admitted_once_and_the_reason_is_sent(scaler: Scaler) -> None:
+    scaler.set_waiting(["encode"])
+    assert scaler.take_headroom(is_saturated=False) == Headroom({"encode": 1}, 1)
+    assert scaler.admit(FIRST, "encode", at(0))
+    assert not scaler.admit(SECOND, "encode", at(0))
+    reason = "the use of encode is being measured, as it is new here"
+    sent = scaler.take_headroom(is_saturated=False)
+    assert sent is not None
+    assert (sent.fits, sent.reasons) == ({"encode": 0}, {"encode": reason})
+    # It is sent again only if it changes.
+    assert scaler.take_headroom(is_saturated=False) is None
+    scaler.reset_connection()
+    assert scaler.take_headroom(is_saturated=False) is not None
+
+
+def test_granted_attempts_that_wait_leave_no_room(scaler: Scaler) -> None:
+    scaler.set_waiting(["encode"])
+    assert scaler.take_headroom(is_saturated=True) == Headroom({"encode": 0}, 0)
+
+
+def test_an_ended_job_teaches_its_footprint_which_is_kept_and_sent(
+    scaler: Scaler, tmp_path: Path
+) -> None:
+    assert scaler.admit(FIRST, "encode", at(0))
+    messages = [ended(FIRST, wall_s=10, user_s=19.0, system_s=1.0, peak_bytes=GIB)]
+    assert scaler.record_messages(messages, at(10)) == []
+    footprint = scaler.controller.footprints["encode"]
+    assert footprint.peak_bytes == GIB
+    assert footprint.wall_s == pytest.approx(10)
+    assert footprint.cpu == pytest.approx(min(2.0, scaler.controller.cores))
+    assert scaler.take_footprints() == {"encode": footprint.to_json()}
+    assert scaler.take_footprints() == {}
+    scaler.close()
+    again = Scaler(tmp_path / "scaling.json", tmp_path)
+    assert again.controller.footprints["encode"].to_json() == footprint.to_json()
+    again.close()
+
+
+def test_a_job_that_fails_at_once_teaches_nothing(scaler: Scaler) -> None:
+    assert scaler.admit(FIRST, "encode", at(0))
+    scaler.record_messages([ended(FIRST, wall_s=0.1, code=1)], at(1))
+    assert scaler.controller.footprints == {}
+
+
+def test_frozen_time_does_not_lengthen_a_run(scaler: Scaler) -> None:
+    assert scaler.admit(FIRST, "encode", at(0))
+    scaler.record_messages([ended(FIRST, wall_s=100, frozen_s=90, user_s=10)], at(100))
+    assert scaler.controller.footprints["encode"].wall_s == pytest.approx(10)
+
+
+def test_the_master_s_footprints_are_the_first_guess_only(scaler: Scaler) -> None:
+    own = scaler.controller.footprints["copy"] = Footprint(5, cpu=0.1, wall_s=60)
+    row = Footprint(9, cpu=2.0, wall_s=60).to_json()
+    scaler.add_footprints({"copy": row, "encode": row, "broken": [1]})
+    assert scaler.controller.footprints["copy"] is own
+    assert scaler.controller.footprints["encode"].cpu == 2.0
+    assert "broken" not in scaler.controller.footprints
+
+
+def test_a_damaged_file_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "scaling.json").write_text('{"machine": {}, "commands": {"x": [1]}}')
+    scaler = Scaler(tmp_path / "scaling.json", tmp_path)
+    assert scaler.controller.footprints == {}
+    scaler.close()
+
+
+def test_an_attempt_that_ended_unseen_is_dropped_and_an_earlier_agent_s_adopted(
+    scaler: Scaler,
+) -> None:
+    assert scaler.admit(FIRST, "encode", at(0))
+    scaler.adopt({SECOND: "copy"}, at(1))
+    assert scaler.controller.list_measured() == [SECOND]
+    scaler.adopt({}, at(2))
+    assert not scaler.has_jobs
+
+
+@pytest.mark.slow
+def test_the_load_of_a_real_job_is_measured(scaler: Scaler) -> None:
+    program = (
+        "import time\nwhile time.process_time() < 0.3: pass\nprint('ready', flush=True)\ninput()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout
+        assert scaler.admit(FIRST, "encode", at(0))
+        scaler.record_messages([started(FIRST, child.pid)], at(0))
+        assert scaler.step([], at(0)) == []
+        assert child.stdout.readline() == "ready\n"
+        scaler.step([], at(1))
+        child.communicate("\n")
+    assert scaler.load is not None
+    assert 0 < scaler.load.available_bytes <= scaler.load.memory_bytes
+    scaler.record_messages([ended(FIRST, wall_s=1, user_s=0.3)], at(1))
+    assert scaler.controller.footprints["encode"].cpu >= 0.25

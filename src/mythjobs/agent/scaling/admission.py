@@ -32,7 +32,7 @@ class Refusal(NamedTuple):
     is_heavy: bool = False
 
 
-class Headroom(NamedTuple):
+class Resources(NamedTuple):
     """Resources of the machine for the sum of all jobs. overcommit: factor on the cores.
     foreign_cpu: cores that other programs use. available_bytes: memory that is free now."""
 
@@ -86,30 +86,30 @@ class Commitments:
 
 
 def find_refusal(
-    demand: Demand, running: Commitments, headroom: Headroom, *, extra_overcommit: float = 0.0
+    demand: Demand, running: Commitments, resources: Resources, *, extra_overcommit: float = 0.0
 ) -> Refusal | None:
     """Return why a job with this demand does not fit, or None if it fits. A machine without a
     running job always has room for one."""
     if not running.active:
         return None
-    left_bytes = headroom.available_bytes - running.growth_bytes - headroom.reserve_bytes
+    left_bytes = resources.available_bytes - running.growth_bytes - resources.reserve_bytes
     if left_bytes < demand.peak_bytes:
-        return Refusal(MEMORY, _describe_memory(demand, running, headroom, left_bytes))
-    limit = (headroom.overcommit + extra_overcommit) * headroom.cores - headroom.foreign_cpu
+        return Refusal(MEMORY, _describe_memory(demand, running, resources, left_bytes))
+    limit = (resources.overcommit + extra_overcommit) * resources.cores - resources.foreign_cpu
     if demand.cpu > _TINY_CPU and running.cpu + demand.cpu > limit:
-        return Refusal(CPU, _describe_cpu(demand, running, headroom))
-    if demand.gpu > MIN_SHARE and running.gpu + demand.gpu > headroom.gpu_limit:
+        return Refusal(CPU, _describe_cpu(demand, running, resources))
+    if demand.gpu > MIN_SHARE and running.gpu + demand.gpu > resources.gpu_limit:
         return Refusal(GPU, f"the GPU is used by {running.gpu:.0%}")
     for disk, share in demand.disks.items():
-        if share >= MIN_SHARE and (found := _check_disk(disk, share, running, headroom)):
+        if share >= MIN_SHARE and (found := _check_disk(disk, share, running, resources)):
             return found
     return None
 
 
 def _check_disk(
-    disk: str, share: float, running: Commitments, headroom: Headroom
+    disk: str, share: float, running: Commitments, resources: Resources
 ) -> Refusal | None:
-    state = headroom.disks.get(disk) or DiskState()
+    state = resources.disks.get(disk) or DiskState()
     use = running.disks.get(disk, DiskUse())
     if share < HEAVY_SHARE:
         limit = state.fill * (_BESIDE_HEAVY if use.heavy else 1)
@@ -125,11 +125,11 @@ def _check_disk(
     return Refusal(disk, _describe_disk(disk, use, state), is_heavy=True)
 
 
-def _describe_cpu(demand: Demand, running: Commitments, headroom: Headroom) -> str:
+def _describe_cpu(demand: Demand, running: Commitments, resources: Resources) -> str:
     foreign = ""
-    if headroom.foreign_cpu >= _TINY_CPU:
-        foreign = f", other programs use {headroom.foreign_cpu:.1f}"
-    cores = "1 core" if headroom.cores == 1 else f"{headroom.cores} cores"
+    if resources.foreign_cpu >= _TINY_CPU:
+        foreign = f", other programs use {resources.foreign_cpu:.1f}"
+    cores = "1 core" if resources.cores == 1 else f"{resources.cores} cores"
     return (
         f"the running jobs use {running.cpu:.1f} of {cores}{foreign}, and the next job would use "
         f"{demand.cpu:.1f}"
@@ -137,15 +137,15 @@ def _describe_cpu(demand: Demand, running: Commitments, headroom: Headroom) -> s
 
 
 def _describe_memory(
-    demand: Demand, running: Commitments, headroom: Headroom, left_bytes: int
+    demand: Demand, running: Commitments, resources: Resources, left_bytes: int
 ) -> str:
     growth = ""
     if running.growth_bytes >= _GIB / 10:
         growth = f", of which the running jobs will take {running.growth_bytes / _GIB:.1f}"
     return (
-        f"{headroom.available_bytes / _GIB:.1f} GiB of memory are free{growth}, and the next job "
+        f"{resources.available_bytes / _GIB:.1f} GiB of memory are free{growth}, and the next job "
         f"would need {demand.peak_bytes / _GIB:.1f} beside a reserve of "
-        f"{headroom.reserve_bytes / _GIB:.1f}"
+        f"{resources.reserve_bytes / _GIB:.1f}"
     )
 
 

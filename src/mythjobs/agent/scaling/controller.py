@@ -12,7 +12,7 @@ from mythjobs.agent.scaling.admission import (
     GPU,
     MEMORY,
     Commitments,
-    Headroom,
+    Resources,
     Refusal,
     find_refusal,
     memory_reserve_bytes,
@@ -215,7 +215,7 @@ class ScalingController:
             if not ages:
                 extra = _TRIAL_OVERCOMMIT
         demand = self.predict(command)
-        return find_refusal(demand, running, self._headroom(), extra_overcommit=extra)
+        return find_refusal(demand, running, self._resources(), extra_overcommit=extra)
 
     def _sum_demands(self) -> Commitments:
         running = Commitments()
@@ -223,9 +223,9 @@ class ScalingController:
             running.add(self._demands[key], job.last.memory_bytes, is_frozen=not job.is_active)
         return running
 
-    def _headroom(self) -> Headroom:
+    def _headroom(self) -> Resources:
         processor = self._processor
-        return Headroom(
+        return Resources(
             self.cores,
             processor.overcommit,
             processor.foreign,
@@ -374,7 +374,7 @@ class ScalingController:
         if self._memory.is_high:
             return Refusal(MEMORY, "memory is short")
         demand = self._demands[job.key]._replace(peak_bytes=0)
-        return find_refusal(demand, self._sum_demands(), self._headroom())
+        return find_refusal(demand, self._sum_demands(), self._resources())
 
     # What was learned, to keep it across restarts.
 

@@ -223,7 +223,7 @@ class ScalingController:
             running.add(self._demands[key], job.last.memory_bytes, is_frozen=not job.is_active)
         return running
 
-    def _headroom(self) -> Resources:
+    def _resources(self) -> Resources:
         processor = self._processor
         return Resources(
             self.cores,

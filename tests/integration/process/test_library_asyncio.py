@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -133,7 +134,7 @@ def test_a_cancelled_write_and_wait_leave_the_program_alone() -> None:
         process = MythSystem(["sleep", "600"], stdin=PIPE).start()
         for awaitable in (process.stdin.write_async(LARGE), process.ended()):
             task = asyncio.ensure_future(awaitable)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)  # the task waits now
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -151,7 +152,7 @@ def test_closing_an_end_wakes_its_tasks() -> None:
         assert isinstance(process.stdout, Reader)
         reading = asyncio.create_task(process.stdout.read_async())
         writing = asyncio.create_task(process.stdin.write_async(LARGE))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # both tasks wait now
         process.stdout.close()
         process.stdin.close()
         assert await reading == b""
@@ -166,13 +167,17 @@ def test_tasks_in_two_event_loops_read_one_buffer() -> None:
     buffer = process.stdout
     assert isinstance(buffer, Buffer)
 
-    async def story() -> None:
+    async def story(is_waiting: threading.Event) -> None:
+        # The callback runs once this task waits for the first chunk.
+        asyncio.get_running_loop().call_soon(is_waiting.set)
         assert b"".join([chunk async for chunk in buffer]) == b"text"
 
     async def both() -> None:
-        other = asyncio.to_thread(asyncio.run, story())
-        waiting = asyncio.gather(other, story())
-        await asyncio.sleep(0.01)
+        here, there = threading.Event(), threading.Event()
+        other = asyncio.to_thread(asyncio.run, story(there))
+        waiting = asyncio.gather(other, story(here))
+        for each in (here, there):
+            assert await asyncio.to_thread(each.wait, 20)
         process.stdin.write(b"text")
         process.stdin.close()
         await waiting

@@ -18,6 +18,7 @@ from mythjobs.process import (
     Exited,
     MythSystem,
     NotStarted,
+    Process,
     ProgramFailed,
     Reader,
     Signalled,
@@ -51,7 +52,7 @@ def test_multi_wait() -> None:
         process = MythSystem(["sleep", "600"]).start()
         tasks = [asyncio.create_task(process.ended()) for _ in range(3)]
         threads = [asyncio.create_task(asyncio.to_thread(process.wait)) for _ in range(2)]
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # the tasks wait now
         tasks[0].cancel()
         process.stop(grace_s=0)
         assert await asyncio.gather(*tasks[1:], *threads) == [Stopped("user")] * 4
@@ -174,7 +175,7 @@ import asyncio
 async def story():
     process = MythSystem(["sleep", "600"]).start()
     waiting = asyncio.create_task(process.ended())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     process.stop(grace_s=0)
     print(await asyncio.wait_for(waiting, 20))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -186,8 +187,7 @@ asyncio.run(story())
 def test_cancel_the_wait_then_stop() -> None:
     """What trio's run_process does when it is cancelled, with the library's own means."""
 
-    async def run_or_stop(system: MythSystem) -> None:
-        process = system.start()
+    async def run_or_stop(process: Process) -> None:
         try:
             await process.ended()
         except asyncio.CancelledError:
@@ -197,9 +197,12 @@ def test_cancel_the_wait_then_stop() -> None:
 
     async def story() -> None:
         text = "trap '' TERM; echo ready; while :; do sleep 0.01; done"
-        for system in (MythSystem(["sleep", "600"]), MythSystem.shell(text)):
-            task = asyncio.create_task(run_or_stop(system))
-            await asyncio.sleep(0.02)
+        stubborn = MythSystem.shell(text, stdout=PIPE).start()
+        assert isinstance(stubborn.stdout, Reader)
+        assert await stubborn.stdout.read_some_async() == b"ready\n"
+        for process in (MythSystem(["sleep", "600"]).start(), stubborn):
+            task = asyncio.create_task(run_or_stop(process))
+            await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

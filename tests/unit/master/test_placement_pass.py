@@ -7,7 +7,7 @@ import msgspec
 from mythjobs.master import requests
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.requests import Submit
-from tests.unit.master.harness import Harness
+from tests.unit.master.harness import NOON, Harness
 
 
 def test_a_job_goes_to_the_least_loaded_machine_that_allows_it(master: Harness) -> None:
@@ -155,3 +155,159 @@ def test_a_pass_ends_whose_jobs_are_about_subjects_that_it_has_leased(master: Ha
         for live in machine.live_attempts.values()
     ]
     assert len(subjects) == len(set(subjects)) == 256
+
+
+def test_a_grant_has_every_setting_of_its_command(master: Harness) -> None:
+    master.join("attic", zone="Europe/Berlin")
+    master.define(
+        argv=["/bin/flag", "-n", "{n}"],
+        parameters=[{"name": "n", "type": "int"}],
+        env={"LANG": "C"},
+        cwd="/srv",
+        stdin="in.txt",
+        scratch=True,
+        stderr="separate",
+        progress="percent",
+        best_effort=True,
+        leave_daemons=True,
+        silence="hold",
+        lease="10m",
+        output={"head": "1KiB", "tail": "2KiB"},
+        retry={"later": "off"},
+        windows={"open": ["10:00-20:00"], "closing": "requeue"},
+        limits={
+            "wall": "1h", "cpu": "2h", "idle": "3m", "memory": "1GiB", "output": "1MiB",
+            "processes": 9, "grace": "3s", "nice": 5, "io": "idle",
+        },
+    )  # fmt: skip
+    master.request(requests.OverrideHours("attic", "allow", NOON + 1000))
+    job_id = master.submit(arguments={"n": 7}, priority=4).id
+    [grant] = master.received(m.Grant)
+    run = m.RunSpec(
+        ["/bin/flag", "-n", "7"],
+        {"LANG": "C", "MYTHJOBS_P_N": "7"},
+        False,
+        "/srv",
+        "in.txt",
+        True,
+        True,
+        "percent",
+        3600.0,
+        3.0,
+        (1024, 2048),
+        7200.0,
+        180.0,
+        2**30,
+        2**20,
+        9,
+        5,
+        "idle",
+        True,
+        True,
+        True,
+        "off",
+    )
+    hours = m.HoursSpec(
+        [["10:00-20:00"], [], []], "Europe/Berlin", "requeue", 3.0, [("allow", NOON + 1000)]
+    )
+    assert grant == m.Grant(1, 1, job_id, 1, 4, run, "hold", 600.0, 300.0, hours, "flag")
+
+
+def test_a_machine_without_cgroups_runs_jobs_without_one(master: Harness) -> None:
+    master.join("attic", can={"windows", "leases"})
+    master.define()
+    master.submit()
+    master.define(contain=False)
+    master.submit()
+    assert [each.run.contain for each in master.received(m.Grant)] == [False, False]
+    master.join("cellar")
+    master.submit()
+    assert [each.run.contain for each in master.received(m.Grant, "cellar")] == [False]
+
+
+def test_a_machine_that_enforces_no_lease_keeps_its_jobs(master: Harness) -> None:
+    master.join("attic", can=m.CAPABILITIES - {"leases"})
+    master.join("cellar")
+    master.define()
+    master.queue(2)
+    [attic], [cellar] = (master.received(m.Grant, name) for name in ("attic", "cellar"))
+    assert (attic.silence, cellar.silence) == ("keep", "rerun")
+    # Only machines that may run the class count.
+    master.define(labels=["gpu"])
+    master.request(requests.EditMachine("cellar", {"allow": "all", "labels": ["gpu"]}))
+    master.submit()
+    [grant] = master.received(m.Grant, "cellar")
+    assert grant.silence == "keep"
+
+
+def test_grants_are_numbered_and_repeated_with_their_terms_on_a_new_connection(
+    master: Harness,
+) -> None:
+    attic = master.join("attic")
+    master.define(limits={"wall": "1h"}, windows={"open": ["10:00-20:00"]})
+    jobs = master.queue(2)
+    grants = master.received(m.Grant)
+    assert [(each.no, each.job) for each in grants] == [(1, jobs[0]), (2, jobs[1])]
+    # The machine did not get the second one.
+    master.attempts["attic"][jobs[0], 1] = "leased"
+    master.disconnect(attic)
+    master.join("attic")
+    [again] = master.received(m.Grant)
+    assert again == msgspec.structs.replace(grants[1], no=1, hb=again.hb)
+    # The terms of the other are sent with the new connection, those of the repeated one are known.
+    assert [each.job for each in master.received(m.HoursChanged)] == [jobs[0]]
+    assert [each.job for each in master.received(m.LimitsChanged)] == [jobs[0]]
+    master.request(requests.EditMachine("attic", {"allow": "all", "labels": ["new"]}))
+    assert master.received(m.HoursChanged) == []
+    assert master.received(m.LimitsChanged) == []
+
+
+def test_changed_hours_reach_live_attempts(master: Harness) -> None:
+    attic = master.join("attic")
+    master.define()
+    job_id = master.submit().id
+    master.take_grants()
+    master.request(requests.OverrideHours("attic", "pause", NOON + 1000))
+    hours = m.HoursSpec([[], [], []], "", "finish", 10.0, [("pause", NOON + 1000)])
+    assert master.received(m.HoursChanged) == [m.HoursChanged(job_id, 1, hours)]
+    master.request(requests.OverrideHours("attic", "hours"))
+    assert master.received(m.HoursChanged) == [m.HoursChanged(job_id, 1, None)]
+    # A machine that is not connected gets them later.
+    master.disconnect(attic)
+    master.request(requests.OverrideHours("attic", "pause", NOON + 1000))
+    assert master.received(m.HoursChanged) == []
+    master.join("attic")
+    assert master.received(m.HoursChanged) == [m.HoursChanged(job_id, 1, hours)]
+
+
+def test_an_ad_hoc_run_has_a_complete_environment_and_the_smaller_wall_limit(
+    master: Harness,
+) -> None:
+    master.join("attic")
+    run = {"argv": ["/bin/echo", "{x}"], "env": {"A": "b"}, "cwd": "/tmp", "wall_s": 7200.0}
+    master.request(requests.EditMachine("attic", {"allow": "all", "limits": {"wall": "1h"}}))
+    master.submit("run", run=run)
+    master.request(requests.EditMachine("attic", {"allow": "all"}))
+    master.submit("run", run=run)
+    del run["wall_s"]
+    master.submit("run", run=run)
+    found = [each.run for each in master.received(m.Grant)]
+    # The third waits for a slot.
+    assert [each.wall_s for each in found] == [3600.0, 7200.0]
+    for each in found:
+        assert (each.argv, each.env, each.bare_env) == (["/bin/echo", "{x}"], {"A": "b"}, True)
+        assert (each.cwd, each.stdin) == ("/tmp", "")
+
+
+def test_jobs_of_other_classes_are_placed_beside_a_failed_lease(master: Harness) -> None:
+    # A job that was cancelled after it had been read is not leased, and the pass is repeated.
+    attic = master.join("attic", 1)
+    for name in ("flag", "other"):
+        master.define(name)
+    first = master.queue(1)
+    jobs = master.queue(20)
+    [other] = master.queue(1, "other", priority=-1)
+    assert master.take_grants() == first
+    master.request(requests.CancelJobs(jobs, "anna"))
+    master.finish(attic, *first)
+    assert master.take_grants() == [other]

@@ -84,12 +84,21 @@ class ProgressLine:
     def show(self, line: str) -> None:
         if self.is_shown:
             self._has_text = True
-            print(f"\r\x1b[K{sanitize(line)[:200]}", end="", file=sys.stderr, flush=True)
+            # A line that is wrapped could not be overwritten.
+            text = sanitize(line)[: _get_width() - 1]
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._has_text:
             self._has_text = False
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _get_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 def has_ended(job: Json) -> bool:

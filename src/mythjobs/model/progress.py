@@ -78,6 +78,14 @@ def make_format(progress: str) -> Format:
         return AuthorFormat(re.compile(rb"(?!)()"))
 
 
+def check_setting(progress: str) -> None:
+    """Check a value of ProgressReader, or "" for none. Raises ValueError with what is wrong."""
+    if progress.startswith("regex:"):
+        check_regex(progress.removeprefix("regex:"))
+    elif progress and progress not in PRESETS:
+        raise ValueError(f"must be one of {', '.join(PRESETS)}, or regex: and an expression")
+
+
 def check_regex(pattern: str) -> None:
     """Check an author's regular expression. Raises ValueError with what is wrong."""
     try:

@@ -22,6 +22,8 @@ class AdHocRun(Struct, frozen=True, forbid_unknown_fields=True):
     """Program of an ad-hoc job (`mythjobs run`), for the built-in command `run`.
 
     retry: run the job again if its machine or reaper fails, as is done with all other jobs.
+    progress: how its progress is found: a preset (model/progress.py), or `regex:` with a regular
+    expression.
     """
 
     argv: list[str]
@@ -29,6 +31,7 @@ class AdHocRun(Struct, frozen=True, forbid_unknown_fields=True):
     cwd: str = "/"
     wall_s: float | None = None
     retry: bool = False
+    progress: str = ""
 
 
 class Submit(Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.protocol import messages as m
 from tests.unit.master.harness import Harness
@@ -54,6 +57,17 @@ def test_an_ad_hoc_run_keeps_its_own_wall_limit(master: Harness) -> None:
     master.take_grants()
     _edit(master, limits={"wall": "1h", "cpu": "1h"})
     assert master.received(m.LimitsChanged) == [m.LimitsChanged(job, 1, 60.0, 3600.0)]
+
+
+def test_an_ad_hoc_run_has_its_own_progress_setting(master: Harness) -> None:
+    master.join("attic", 3)
+    for progress in ("", "rsync", r"regex:(\d+)%"):
+        master.submit("run", run={"argv": ["/bin/true"], "progress": progress})
+    grants = master.received(m.Grant)
+    assert [each.run.progress for each in grants] == ["", "rsync", r"regex:(\d+)%"]
+    for progress in ("x", "regex:x", "regex:("):
+        with pytest.raises(BadRequest, match=r"^progress "):
+            master.submit("run", run={"argv": ["/bin/true"], "progress": progress})
 
 
 def test_a_grant_has_the_input_file_with_the_arguments_filled_in(master: Harness) -> None:

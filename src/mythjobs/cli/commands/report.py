@@ -107,7 +107,7 @@ def _report(environ: Mapping[str, str], text: bytes, quiet: bool) -> str:
         )
     return (
         f"cannot report the progress of job {job}: its command has no setting `progress`; add "
-        'progress = "status" to the definition'
+        'progress = "status" to the definition, or --progress status to `mythjobs run`'
     )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -13,11 +11,10 @@ from typing import Any, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.follow import OutputFollower, report_missing_bytes
+from mythjobs.cli.commands.run_output import OutputThreads
 from mythjobs.cli.options import DURATION, SIZE, TEXT
 from mythjobs.cli.paths import get_current_directory, is_utf8
 from mythjobs.cli.session import Session, command, pass_session
-from mythjobs.cli.terminal import OutputStream
 from mythjobs.cli.waiting import (
     NEEDS_USER,
     RetryWindow,
@@ -29,6 +26,7 @@ from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model import outcome as ends
 from mythjobs.model.bounds import IO_CLASSES
+from mythjobs.model.progress import PRESETS, check_regex
 from mythjobs.model.units import format_duration
 
 _EXAMPLES: Final = """Examples:
@@ -65,6 +63,15 @@ class _Terminated(KeyboardInterrupt):
     "--io", metavar="CLASS", type=click.Choice(_IO_CLASSES), help="idle, or best-effort:0 to 7."
 )
 @click.option("--priority", type=click.IntRange(-100, 100), default=0, help="-100 to 100.")
+@click.option(
+    "--progress",
+    type=click.Choice(PRESETS),
+    metavar="NAME",
+    help="Find its progress by a preset: ffmpeg, handbrake, rsync, percent, status, …",
+)
+@click.option(
+    "--progress-regex", type=TEXT, metavar="REGEX", help="Find its progress in its output."
+)
 @click.option("--retry", is_flag=True, help="Start it again if its machine or reaper fails.")
 @click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
 @pass_session
@@ -74,6 +81,8 @@ def run(
     program: tuple[str, ...],
     wall_s: float | None,
     priority: int,
+    progress: str | None,
+    progress_regex: str | None,
     retry: bool,
     comment: str,
     **limits: Any,
@@ -100,6 +109,7 @@ def run(
             "cwd": directory,
             "wall_s": wall_s,
             **({"retry": True} if retry else {}),
+            **_format_progress(progress, progress_regex),
         },
         "priority": priority,
         "comment": comment,
@@ -108,14 +118,14 @@ def run(
     signal.signal(signal.SIGTERM, _raise_terminated)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup(1)
         signal.signal(signal.SIGHUP, _raise_terminated)
-    output: _OutputThreads | None = None
+    output: OutputThreads | None = None
     try:
         with _signals_blocked():
             submitted = session.client().post("jobs", body)
             job_id = int(submitted["id"])
             if submitted["reason"].startswith("will wait"):
                 terminal.print_message(f"job {job_id} {submitted['reason']}")
-            output = _OutputThreads(session, job_id)
+            output = OutputThreads(session, job_id)
         # A signal that arrived while signals were blocked raises its exception here.
         output.wait()
         job, held = wait_for_job(RetryWindow(session), job_id)
@@ -164,43 +174,20 @@ def _format_limits(given: Mapping[str, Any]) -> dict[str, str | int]:
     }
 
 
-class _OutputThreads:
-    """Two threads that copy stdout and stderr of a job."""
-
-    def __init__(self, session: Session, job_id: int) -> None:
-        self._errors: list[BaseException] = []
-        self._has_ended = threading.Event()
-        self._threads = [
-            threading.Thread(
-                target=self._follow, args=(session, job_id, number, OutputStream(to)), daemon=True
-            )
-            for number, to in ((1, sys.stdout), (2, sys.stderr))
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def wait(self) -> None:
-        """Wait until both streams are copied. Raises the first error of a thread at once."""
-        while any(thread.is_alive() for thread in self._threads) and not self._errors:
-            self._has_ended.wait()
-            self._has_ended.clear()
-        if self._errors:
-            raise self._errors[0]
-
-    def _follow(self, session: Session, job_id: int, stream: int, to: OutputStream) -> None:
-        try:
-            # The follower of stderr is quiet, so that messages about the job appear only once.
-            follower = OutputFollower(
-                session, job_id, stream, to.write, quiet=stream == 2, until_held=True
-            )
-            report_missing_bytes(follower.count_missing_bytes(follower.follow()))
-        except BaseException as error:
-            self._errors.append(error)
-        finally:
-            self._has_ended.set()
+def _format_progress(preset: str | None, regex: str | None) -> dict[str, str]:
+    """Return the field `progress` of the request, if an option is given. Raises BadRequest."""
+    if preset is not None and regex is not None:
+        raise BadRequest("give --progress or --progress-regex, not both")
+    if regex is None:
+        return {} if preset is None else {"progress": preset}
+    try:
+        check_regex(regex)
+    except ValueError as error:
+        raise BadRequest(f"--progress-regex {error}") from None
+    return {"progress": f"regex:{regex}"}
 
 
-def _cancel(session: Session, job_id: int, output: _OutputThreads) -> None:
+def _cancel(session: Session, job_id: int, output: OutputThreads) -> None:
     """Cancel the job and copy its last output until it ends; a second Ctrl-C ends the wait."""
     try:
         session.client().post("jobs/cancel", {"ids": [job_id]})

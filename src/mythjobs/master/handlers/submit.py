@@ -17,6 +17,7 @@ from mythjobs.model.arguments import MAX_ARGUMENT_BYTES, check_arguments
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.model.policy_tables import read_bounds, read_labels, read_semaphores
+from mythjobs.model.progress import check_setting
 from mythjobs.model.template import Template
 from mythjobs.protocol.requests import AdHocRun, BatchSubmit, Dependency, Submit
 from mythjobs.store.writes import batches, dependencies, jobs
@@ -207,6 +208,10 @@ def _check_run(run: AdHocRun) -> None:
         )
     if run.wall_s is not None and run.wall_s <= 0:
         raise BadRequest("the wall limit must be greater than 0")
+    try:
+        check_setting(run.progress)
+    except ValueError as error:
+        raise BadRequest(f"progress {error}") from None
 
 
 def _dependency_states(

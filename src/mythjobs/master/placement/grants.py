@@ -263,6 +263,7 @@ def build_run(command: Command, arguments: str, common: m.RunSpec) -> m.RunSpec:
             env=adhoc.env,
             bare_env=True,
             cwd=adhoc.cwd,
+            progress=adhoc.progress,
             wall_s=min(walls, default=None),
         )
     values: dict[str, str] = json.loads(arguments)

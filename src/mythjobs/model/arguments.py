@@ -112,7 +112,7 @@ def fill_argv(command: Command, values: Mapping[str, str]) -> list[str]:
 
 def fill_stdin(command: Command, values: Mapping[str, str]) -> str:
     """Return the path of the input file; "" for an empty input."""
-    return Template(command.stdin).fill(values) if command.stdin else ""
+    return Template(command.stdin).fill(values)
 
 
 def parameter_environment(values: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from mythjobs.master import requests
 from mythjobs.protocol import messages as m
@@ -311,3 +312,57 @@ def test_jobs_of_other_classes_are_placed_beside_a_failed_lease(master: Harness)
     master.request(requests.CancelJobs(jobs, "anna"))
     master.finish(attic, *first)
     assert master.take_grants() == [other]
+
+
+def test_ceilings_count_the_attempts_of_earlier_turns(master: Harness) -> None:
+    for name in ("attic", "cellar"):
+        master.join(name, 4)
+        master.define()
+        table: dict[str, object] = {"allow": "all", "commands": {"flag": {"jobs": 1}}}
+        master.request(requests.EditMachine(name, table))
+    found = []
+    for _ in range(3):
+        master.submit()
+        found.append([master.take_grants(name) for name in ("attic", "cellar")])
+    assert found == [[[1], []], [[], [2]], [[], []]]
+    assert master.explain(3)["code"] == "ceiling"
+
+
+def next_jobs_of(master: Harness, class_id: int) -> tuple[list[int], bool] | None:
+    """Return the ids of the cached next jobs of a class, and whether they are all of them."""
+    found = master.core.state.placement.next_jobs.get(class_id)
+    return None if found is None else ([each.job_id for each in found.jobs], found.is_complete)
+
+
+@pytest.mark.parametrize("count, is_complete", [(3, True), (65, True), (66, False)])
+def test_up_to_64_next_jobs_of_a_class_are_kept_for_the_next_turn(
+    master: Harness, count: int, is_complete: bool
+) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    jobs = master.queue(count)
+    assert master.take_grants() == jobs[:1]
+    assert next_jobs_of(master, 1) == (jobs[1:65], is_complete)
+    # The next one is taken from the cache.
+    master.finish(attic, jobs[0])
+    assert master.take_grants() == jobs[1:2]
+    assert next_jobs_of(master, 1) == (jobs[2:65], is_complete)
+
+
+def test_next_jobs_that_were_all_leased_are_not_kept(master: Harness) -> None:
+    # Of each of several classes eight jobs are read first.
+    attic = master.join("attic", 8)
+    for name in ("flag", "other"):
+        master.define(name)
+    blocker = master.queue(8)
+    assert master.take_grants() == blocker
+    jobs = master.queue(9, priority=1)
+    other = master.queue(1, "other")
+    master.finish(attic, *blocker)
+    assert master.take_grants() == jobs[:8]
+    assert master.state(jobs[8]) == master.state(other[0]) == "queued"
+    master.finish(attic, *jobs[:8])
+    assert master.take_grants() == [jobs[8], *other]
+    # Both classes are without ready jobs now.
+    assert master.core.state.placement.ready_classes == set()
+    assert master.core.state.placement.next_jobs == {}

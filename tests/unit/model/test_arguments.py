@@ -132,7 +132,7 @@ def test_the_command_line_has_the_values_as_single_arguments() -> None:
     assert a.fill_argv(command, values) == [
         "/bin/flag", "-i", "/tv/a b.ts", "n=7", "{}", "plain",
     ]  # fmt: skip
-    assert a.fill_argv(a_command(argv=("a", "}}")), values) == ["a", "}"]
+    assert a.fill_argv(a_command(argv=("a", "}}", "{{")), values) == ["a", "}", "{"]
 
 
 def test_shell_text_is_passed_unchanged_and_reads_its_environment() -> None:

@@ -288,6 +288,10 @@ def test_parameters_are_parsed_with_their_defaults() -> None:
         Parameter("q", ParameterType.ENUM, ("high", "low"), None, False),
         Parameter("pattern", ParameterType.TEXT, (), None, True, True, ""),
     )
+    assert defined(parameters=tables).parameter("n") == Parameter(
+        "n", ParameterType.INT, (), "3", False
+    )
+    assert defined(parameters=tables).parameter("m") is None
 
 
 def test_shell_text_is_not_a_template() -> None:

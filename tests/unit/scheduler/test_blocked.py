@@ -42,9 +42,9 @@ def a_job(**changed: Any) -> JobFacts:
         ),
         ({"hold": 2}, "batch_opening", "its batch is still being submitted"),
         (
-            {"not_before_ms": NOON + 90_000},
+            {"not_before_ms": NOON + 24 * HOUR_MS},
             "not_before",
-            "waits for its start time (in 1 min 30 s)",
+            "waits for its start time (in 1 d)",
         ),
         (
             {"not_before_ms": NOON + 500, "reason": "exit code 1"},

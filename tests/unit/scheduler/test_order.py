@@ -178,10 +178,13 @@ def test_a_copy_of_the_shares_is_independent() -> None:
     shares.charge(shares.sort_key(0, "anna", 7, 1), "anna", 7, 2.5)
     copied = shares.copy()
     assert copied == shares
-    copied.charge(copied.sort_key(0, "anna", 7, 2), "anna", 7, 2.5)
+    for _ in range(2):
+        copied.charge(copied.sort_key(0, "anna", 7, 2), "anna", 7, 2.5)
     copied.charge(copied.sort_key(0, "ben", 7, 3), "ben", 7, 2.5)
     assert shares.finish_tags == {("anna", 0): 2.5, ("anna", 7): 2.5}
     assert (shares.virtual_time, shares.command_virtual_times) == (0.0, {"anna": 0.0})
+    assert copied.virtual_time == 5.0
+    assert copied.copy() == copied
 
 
 def test_a_deadline_sorts_before_none_and_an_earlier_one_before_a_later() -> None:

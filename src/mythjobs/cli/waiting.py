@@ -34,7 +34,7 @@ _RETRY_INTERVAL_S: Final = 0.25
 # Maximum time for which the master delays its answer until the job ends. The short one applies
 # while a progress line must be updated.
 _LONG_POLL_S: Final = 60.0
-_SHORT_POLL_S: Final = 1.0
+_SHORT_POLL_S: Final = 0.5
 
 
 class RetryWindow:
@@ -136,7 +136,7 @@ def wait_for_job(
 ) -> tuple[Json, Json | None]:
     """Wait until a job has ended or waits for a held job. Return (job, held job or None).
 
-    on_update: called with the job about once a second while waiting.
+    on_update: called with the job about twice a second while waiting.
     """
     wait_s = _SHORT_POLL_S if on_update else _LONG_POLL_S
     while True:

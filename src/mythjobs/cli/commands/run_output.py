@@ -25,6 +25,8 @@ from mythjobs.errors import MythJobsError
 # The line appears after the program has written nothing for this long.
 _SILENCE_MS: Final = 1000
 _MIN_INTERVAL_S: Final = 0.1
+# How long the master delays its answer: progress is shown within a second.
+_POLL_S: Final = 0.5
 
 
 class _StatusLine:
@@ -67,7 +69,7 @@ class _StatusLine:
         try:
             # Pause, because a master may answer at once.
             while not self._closed.wait(_MIN_INTERVAL_S):
-                job = get_job(self._retry, self._job_id, wait_s=1.0)
+                job = get_job(self._retry, self._job_id, wait_s=_POLL_S)
                 if has_ended(job):
                     return
                 self._show(job)

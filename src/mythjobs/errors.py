@@ -58,6 +58,11 @@ class NoSuchMachine(BadRequest):
     http = 404
 
 
+class NoSuchJoinRequest(BadRequest):
+    code = "no_such_join_request"
+    http = 404
+
+
 def command_not_found(name: str) -> NoSuchCommand:
     return NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
 

@@ -28,7 +28,7 @@ def cli_commands(command: click.Command, path: str = "mythjobs") -> Iterator[tup
             below = command.get_command(context, name)
             assert below is not None
             yield from cli_commands(below, f"{path} {name}")
-    else:
+    if not isinstance(command, click.Group) or command.invoke_without_command:
         options = [
             each.opts[-1]
             for each in command.params

@@ -107,18 +107,19 @@ class ScriptedMaster:
     async def serve(self, connection: ServerConnection) -> None:
         nonce, ours = secrets.token_hex(32), handshake.encode_public_key(self.key)
         try:
-            await connection.send(codec.encode(m.Challenge(nonce, 1, 1, ours)), text=True)
+            challenge = m.Challenge(nonce, 1, m.VERSION, ours)
+            await connection.send(codec.encode(challenge), text=True)
             try:
                 hello = codec.decode_handshake(await connection.recv())
             except ConnectionClosed:
                 self.unanswered_challenges += 1
                 return
             assert isinstance(hello, m.Hello)
-            signed = (nonce, hello.nonce, ours, hello.machine_key)
-            statement = handshake.build_transcript("machine", *signed)
+            statement = handshake.build_transcript("machine", challenge, hello, "")
             handshake.verify(hello.machine_key, hello.signature, statement)
-            signature = handshake.sign(self.key, handshake.build_transcript("master", *signed))
-            welcome = m.Welcome(1, signature, 1, self.jobs, heartbeat_s=0.2)
+            answer = handshake.build_transcript("master", challenge, hello, "")
+            signature = handshake.sign(self.key, answer)
+            welcome = m.Welcome(hello.version, signature, 1, self.jobs, heartbeat_s=0.2)
             await connection.send(codec.encode(welcome), text=True)
             self.connection, self._hb, self._grants = connection, 0, 0
             self.hellos.append(hello)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import os
 import random
 import secrets
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+import ssl
+from typing import Final, Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from mythjobs import __version__
+from mythjobs.agent.handshake import AgentIdentity, build_hello, verify_welcome
+from mythjobs.agent.master_address import (
+    HANDSHAKE_S,
+    MasterAddress,
+    find_master,
+    read_fingerprint,
+)
 from mythjobs.clock import Now, machine_now
-from mythjobs.config import keys
-from mythjobs.config.state import StateDir, read_master_info
+from mythjobs.config.state import StateDir
 from mythjobs.errors import ProtocolError
-from mythjobs.protocol import codec, handshake
+from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 
-_HANDSHAKE_S: Final = 10.0
 _MAX_UNANSWERED: Final = 3
 # The first _FAST_RETRIES attempts to connect follow each other at _FAST_RETRY_S, because `mythjobs
 # up` starts master and agent together. Later the interval grows to _MAX_RETRY_S, so that attempts
@@ -32,72 +32,9 @@ _MAX_UNANSWERED: Final = 3
 _FAST_RETRIES: Final = 25
 _FAST_RETRY_S: Final = 0.2
 _MAX_RETRY_S: Final = 5.0
+_MAX_NETWORK_RETRY_S: Final = 30.0
 
 log = logging.getLogger(__name__)
-
-
-class AgentIdentity(NamedTuple):
-    """Key and description of this machine for the hello to the master. `incarnation` is a random
-    identifier of this agent process."""
-
-    key: Ed25519PrivateKey
-    name: str
-    boot_id: str
-    incarnation: str
-    zone: str = ""
-    can: tuple[str, ...] = ()
-
-
-def build_hello(
-    challenge: m.Challenge, identity: AgentIdentity, nonce: str, trusted_key: str | None
-) -> tuple[m.Hello, bytes]:
-    """Return the hello that answers the master's challenge, and the bytes whose signature the
-    master's welcome must contain.
-
-    Raises ProtocolError if the master's key is not `trusted_key`, or if master and agent have no
-    protocol version in common.
-    """
-    if challenge.master_key != trusted_key:
-        raise ProtocolError(
-            "the master's key is not the one in master.pub of this state directory: another "
-            "program answers at the master's socket"
-        )
-    version = min(challenge.newest, m.VERSION)
-    if version < max(challenge.oldest, m.OLDEST_VERSION):
-        raise ProtocolError(
-            f"no common version of the link protocol: the master has {challenge.oldest} to "
-            f"{challenge.newest}, this agent {m.OLDEST_VERSION} to {m.VERSION}; "
-            "upgrade the older one"
-        )
-    machine_key = handshake.encode_public_key(identity.key)
-    signed = (challenge.nonce, nonce, challenge.master_key, machine_key)
-    hello = m.Hello(
-        version,
-        machine_key,
-        nonce,
-        handshake.sign(identity.key, handshake.build_transcript("machine", *signed)),
-        identity.name,
-        identity.boot_id,
-        identity.incarnation,
-        cores=os.cpu_count() or 1,
-        program=f"mythjobs {__version__}",
-        zone=identity.zone,
-        can=list(identity.can),
-    )
-    return hello, handshake.build_transcript("master", *signed)
-
-
-def verify_welcome(
-    message: m.Challenge | m.Hello | m.Welcome | m.Refused, trusted_key: str, statement: bytes
-) -> m.Welcome:
-    """Return the master's answer to the hello if it is a welcome with a signature of `statement` by
-    `trusted_key`. Raises ProtocolError otherwise."""
-    if isinstance(message, m.Refused):
-        raise ProtocolError(f"the master refused this machine: {message.sentence}")
-    if not isinstance(message, m.Welcome):
-        raise ProtocolError("unexpected handshake message from the master; welcome expected")
-    handshake.verify(trusted_key, message.signature, statement)
-    return message
 
 
 class LinkHandler(Protocol):
@@ -132,22 +69,22 @@ class MasterLink:
     async def run(self) -> None:
         """Keep a connection to the master until cancelled. Log a failure to connect only if its
         cause differs from the one logged last."""
-        delays = _retry_delays()
+        failures = 0
         logged = ""
         while True:
+            address = find_master(self._state)
             try:
-                await self._connect()
-                logged = ""
-                delays = _retry_delays()
+                await self._connect(address, failures)
+                failures, logged = 0, ""
             except (OSError, TimeoutError, ProtocolError, WebSocketException) as error:
                 if self.is_connected:
-                    logged = ""
-                    delays = _retry_delays()
-                if (cause := _describe(error)) != logged:
+                    failures, logged = 0, ""
+                if (cause := _describe(error, address)) != logged:
                     log.warning("cannot connect to the master: %s", logged := cause)
             finally:
                 self._on_disconnected()
-            await asyncio.sleep(next(delays))
+            await asyncio.sleep(choose_retry_delay_s(failures, address.is_local))
+            failures += 1
 
     def _on_disconnected(self) -> None:
         if self.is_connected:
@@ -158,35 +95,27 @@ class MasterLink:
             self._alarm.cancel()
             self._alarm = None
 
-    async def _connect(self) -> None:
-        # Read the path of the master's socket from the master's state file: the socket is outside
-        # the state directory if that directory's path is too long for a Unix socket.
-        info = read_master_info(self._state)
-        path = Path(info.socket) if info else self._state.root / "master.sock"
-        async with unix_connect(
-            str(path),
-            "ws://localhost/link",
-            compression=None,
-            ping_interval=None,
-            proxy=None,
-            max_size=m.MAX_FRAME_BYTES,
-            open_timeout=_HANDSHAKE_S,
-            close_timeout=1.0,
-        ) as socket:
-            async with asyncio.timeout(_HANDSHAKE_S):
-                welcome = await self._handshake(socket)
+    async def _connect(self, address: MasterAddress, failures: int) -> None:
+        async with address.connect(failures) as socket:
+            async with asyncio.timeout(HANDSHAKE_S):
+                welcome = await self._handshake(socket, address)
             self.is_connected = True
             log.info("connected to the master as machine %d", welcome.machine_id)
             self._handler.on_connected(welcome.jobs)
             await self._serve(socket, welcome.heartbeat_s)
 
-    async def _handshake(self, socket: ClientConnection) -> m.Welcome:
+    async def _handshake(self, socket: ClientConnection, address: MasterAddress) -> m.Welcome:
         challenge = codec.decode_handshake(await socket.recv())
         if not isinstance(challenge, m.Challenge):
             raise ProtocolError("unexpected handshake message from the master; challenge expected")
-        trusted_key = keys.read_master_public_key(self._state)
         nonce = secrets.token_hex(32)
-        hello, statement = build_hello(challenge, self._identity, nonce, trusted_key)
+        hello, statement = build_hello(
+            challenge,
+            self._identity,
+            nonce,
+            address.trusted_key,
+            channel=read_fingerprint(socket),
+        )
         await socket.send(codec.encode(hello), text=True)
         answer = codec.decode_handshake(await socket.recv())
         return verify_welcome(answer, challenge.master_key, statement)
@@ -252,17 +181,25 @@ class MasterLink:
         self._wake.set()
 
 
-def _retry_delays() -> Iterator[float]:
-    yield from itertools.repeat(_FAST_RETRY_S, _FAST_RETRIES)
-    wait_s = _FAST_RETRY_S
-    while True:
-        wait_s = min(wait_s * 1.5, _MAX_RETRY_S)
-        yield wait_s * random.uniform(0.7, 1.0)
+def choose_retry_delay_s(failures: int, is_local: bool) -> float:
+    """Return how long to wait before connecting again. failures: since the last connection."""
+    if not is_local:
+        # Full jitter: the agents of a master that starts again must not all connect at once.
+        return random.uniform(0.1, min(2.0 ** min(failures + 1, 10), _MAX_NETWORK_RETRY_S))
+    if failures < _FAST_RETRIES:
+        return _FAST_RETRY_S
+    steps = min(failures - _FAST_RETRIES + 1, 20)
+    return min(_FAST_RETRY_S * 1.5**steps, _MAX_RETRY_S) * random.uniform(0.7, 1.0)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, address: MasterAddress) -> str:
     if isinstance(error, ProtocolError):
         return error.sentence
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return "no master runs in this state directory"
+        return f"no master runs {address.describe()}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of the master {address.describe()} is not of the authority that this "
+            "machine has joined; if the master was set up anew, join it again"
+        )
     return f"{type(error).__name__}: {error}"

@@ -23,7 +23,8 @@ from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.start_message import build_base_environment
 from mythjobs.agent.dead_reaper import DeadReaper
-from mythjobs.agent.master_link import AgentIdentity, MasterLink
+from mythjobs.agent.handshake import AgentIdentity
+from mythjobs.agent.master_link import MasterLink
 from mythjobs.agent.output_scan import OutputScanner, find_later_match
 from mythjobs.agent.output_transfer import OutputTransfers
 from mythjobs.agent.reaper_pool import ReaperPool

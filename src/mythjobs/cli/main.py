@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "Queue": {
         "up": "mythjobs.cli.commands.services:up",
         "master": "mythjobs.cli.commands.services:master",
-        "agent": "mythjobs.cli.commands.services:agent",
+        "agent": "mythjobs.cli.commands.agent:agent",
         "status": "mythjobs.cli.commands.status:status",
     },
     "Jobs": {
@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "Machines": {
         "machines": "mythjobs.cli.commands.machines:machines",
         "machine": "mythjobs.cli.commands.machines:machine",
+        "lan": "mythjobs.cli.commands.lan:lan_group",
         "semaphore": "mythjobs.cli.commands.semaphore:semaphore_group",
     },
     "Maintenance": {

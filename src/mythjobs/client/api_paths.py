@@ -26,6 +26,14 @@ def machine_path(name: str) -> str:
     return f"machines/{percent_encode(name)}"
 
 
+def join_request_path(name: str) -> str:
+    """Return the API path of a machine's request to join, by its name or id. Raises NoSuchMachine
+    if no path can contain the name."""
+    if _is_not_routable(name):
+        raise machine_not_found(name)
+    return f"join-requests/{percent_encode(name)}"
+
+
 def semaphore_path(name: str) -> str:
     """Return the API path of a semaphore. Raises BadRequest if no path can contain the name."""
     if _is_not_routable(name):

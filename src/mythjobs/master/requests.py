@@ -111,6 +111,57 @@ class SetMachine(Request, frozen=True):
     zone: str | None = None
 
 
+class InviteMachine(Request, frozen=True):
+    """Let one machine join with the secret of this SHA-256, until `expires_ms`.
+
+    allow: commands that it may run, "all" or a list of names. name: its name; "" leaves the choice
+    to the machine.
+    """
+
+    invitation_id: int
+    secret_hash: str
+    allow: str | list[str]
+    name: str
+    expires_ms: int
+
+
+class AcceptInvitation(Request, frozen=True):
+    """Enroll the machine that sends an invitation's secret.
+
+    The response is a `JoinedMachine`, None if the invitation is not valid.
+    """
+
+    invitation_id: int
+    secret_hash: str
+    machine_key: str
+    name: str
+
+
+class ApproveMachine(Request, frozen=True):
+    """Enroll a machine whose key a person has verified. The response is a `JoinedMachine`."""
+
+    machine_key: str
+    name: str
+    allow: str | list[str]
+
+
+class JoinedMachine(Struct, frozen=True):
+    machine_id: int
+    name: str
+
+
+class RenameMachine(Request, frozen=True):
+    name: str
+    new_name: str
+
+
+class RevokeMachine(Request, frozen=True):
+    """Refuse a machine's key from now on. The response is the number of its open connection, None
+    if there is none."""
+
+    name: str
+
+
 class EditMachine(Request, frozen=True):
     """Replace all settings of a machine by the table that `mythjobs machine edit` shows."""
 

@@ -226,7 +226,7 @@ class Master:
 
     async def list_machines(self) -> responses.Machines:
         now = master_now()
-        machines = self.state.machines.values()
+        machines = [each for each in self.state.machines.values() if each.is_listed]
         return {"machines": [summarize_machine(each, now) for each in machines]}
 
     @property

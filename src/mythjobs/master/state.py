@@ -137,6 +137,7 @@ class Machine:
     clock_skew_ms: int = 0  # the machine's wall clock minus the master's, at the last heartbeat
     capabilities: frozenset[str] = frozenset()  # as listed in the agent's last hello
     policy: MachinePolicy = field(default_factory=MachinePolicy)  # without `rights` and `jobs`
+    is_revoked: bool = False  # its key is refused
     temporary_jobs: int | None = None  # from `mythjobs up --jobs N`; overrides policy_jobs
     live_attempts: dict[int, LiveAttempt] = field(default_factory=dict)  # by job id
 
@@ -145,6 +146,11 @@ class Machine:
         if self.temporary_jobs is not None:
             return self.temporary_jobs
         return self.cores if self.policy_jobs is None else self.policy_jobs
+
+    @property
+    def is_listed(self) -> bool:
+        """A revoked machine is listed as long as attempts on it are not known to have ended."""
+        return not self.is_revoked or bool(self.live_attempts)
 
     @property
     def accepts_grants(self) -> bool:
@@ -324,4 +330,5 @@ def machine_from_row(row: machines.MachineRow) -> Machine:
         row.boot_id,
         zone=row.zone,
         policy=policy_from_table(json.loads(row.settings), known_zone=False),
+        is_revoked=row.revoked_ms is not None,
     )

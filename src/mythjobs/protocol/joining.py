@@ -11,12 +11,12 @@ import re
 from typing import Final, NamedTuple
 
 from mythjobs.errors import BadRequest
-from mythjobs.protocol.word_list import WORDS
+from mythjobs.protocol.wordlist import WORDS
 
 PIN_BYTES: Final = 16
 SECRET_BYTES: Final = 16
 NONCE_BYTES: Final = 32
-WORD_COUNT: Final = 6
+CODE_LENGTH: Final = 6
 DEFAULT_PORT: Final = 6545
 
 # Base32 without padding, in lower case: 16 bytes are 26 characters.
@@ -106,7 +106,7 @@ def commit_to_nonce(nonce: bytes) -> str:
     return hashlib.sha256(_COMMIT_PURPOSE + nonce).hexdigest()
 
 
-def compute_words(
+def compute_verification_code(
     authority: bytes, machine_key: str, machine_nonce: bytes, master_nonce: bytes
 ) -> tuple[str, ...]:
     """Return the six words for a join without a token.
@@ -118,7 +118,7 @@ def compute_words(
     for part in parts:
         # The length before each part excludes that two different lists give the same bytes.
         digest.update(len(part).to_bytes(4, "big") + part)
-    return tuple(WORDS[byte] for byte in digest.digest()[:WORD_COUNT])
+    return tuple(WORDS[byte] for byte in digest.digest()[:CODE_LENGTH])
 
 
 def _to_base32(data: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-VERSION: Final = 1
+VERSION: Final = 2
 OLDEST_VERSION: Final = 1
 
 # Each side closes the connection after three unanswered heartbeats, which are sent at this

@@ -77,6 +77,20 @@ machine = Table(
     Column("attached_ms", BigInteger, nullable=False),
     Column("settings", Text, nullable=False, server_default="{}"),  # machine policy as JSON
     Column("zone", Text, nullable=False, server_default=""),  # time zone of the run windows
+    Column("revoked_ms", BigInteger),  # when its key was revoked; null: it may connect
+)
+
+# Invitations: each lets one machine join over the network until it expires.
+invitation = Table(
+    "invitation",
+    metadata,
+    Column("invitation_id", Id, primary_key=True),  # random
+    Column("secret_hash", Text, nullable=False),
+    Column("rights", Text, nullable=False),  # of the machine that joins, as in `machine`
+    Column("name", Text, nullable=False, server_default=""),  # "": the name that it gives itself
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),  # wrong secrets sent for it
+    Column("used_by", Text, nullable=False, server_default=""),  # key of the machine that joined
 )
 
 # Overrides of the weekly run windows, which open or close them until a time.

@@ -20,8 +20,8 @@ from mythjobs.protocol import messages as m
 from mythjobs.web.routes.agent_link import serve_agent_link
 from mythjobs.web.security.access import AccessControl
 from mythjobs.web.security.http_limits import LocalConnection
-from mythjobs.web.server.listener import Listener
-from mythjobs.web.server.sockets import bind_path
+from mythjobs.web.network.listener import Listener
+from mythjobs.web.network.sockets import bind_path
 
 ATTIC = 1
 
@@ -124,20 +124,20 @@ class FakeAgent:
         challenge = codec.decode_handshake(await self.socket.recv())
         assert isinstance(challenge, m.Challenge)
         mine = handshake.encode_public_key(self.key)
-        nonce = "ab" * 32
-        self.signed_fields = (challenge.nonce, nonce, challenge.master_key, mine)
         fields: dict[str, object] = {
             "version": m.VERSION,
             "machine_key": mine,
-            "nonce": nonce,
-            "signature": handshake.sign(
-                self.key, handshake.build_transcript("machine", *self.signed_fields)
-            ),
+            "nonce": "ab" * 32,
+            "signature": "",
             "name": "attic",
             "boot_id": "b",
             "incarnation": "i",
             "cores": 2,
         }
+        honest = m.Hello(**fields)  # type: ignore[arg-type]
+        signed = handshake.build_transcript("machine", challenge, honest, "")
+        fields["signature"] = handshake.sign(self.key, signed)
+        self.transcript = handshake.build_transcript("master", challenge, honest, "")
         hello = m.Hello(**(fields | changed))  # type: ignore[arg-type]
         await self.socket.send(codec.encode(hello).decode())
         return codec.decode_handshake(await self.socket.recv())

@@ -26,7 +26,7 @@ def test_agent_and_master_authenticate_each_other(tmp_path: Path) -> None:
             handshake.verify(
                 public,
                 welcome.signature,
-                handshake.build_transcript("master", *agent.signed_fields),
+                agent.transcript,
             )
 
             [attach] = master.port.attached
@@ -44,8 +44,15 @@ def test_agent_and_master_authenticate_each_other(tmp_path: Path) -> None:
         {"machine_key": "AB" * 32},
         {"machine_key": ""},
         {"nonce": "ab"},
-        {"version": 2},
+        {"version": m.VERSION + 1},
         {"version": 0},
+        {"version": 1},  # its signature covers less
+        {"name": "cellar"},  # a changed field makes the signature invalid
+        {"cores": 64},
+        {"can": ["leases"]},
+        {"zone": "Europe/Berlin"},
+        {"boot_id": "c"},
+        {"incarnation": "j"},
         {"name": ""},
         {"name": "attic\x1b[2J"},
     ],

@@ -17,12 +17,9 @@ import uvloop
 from mythjobs.config import keys
 from mythjobs.config.state import StateDir, open_state
 from mythjobs.master.service import Master
+from mythjobs.web.network.sockets import bind_path, bind_port
 from mythjobs.web.routes import batches
-from mythjobs.web.security.access import AccessControl
-from mythjobs.web.security.http_limits import LimitedConnection, LocalConnection
-from mythjobs.web.server.app import build_app
-from mythjobs.web.server.listener import Listener
-from mythjobs.web.server.sockets import bind_path, bind_port
+from mythjobs.web.server.listeners import Listeners
 
 TOKEN = "t" * 43
 NOTE: dict[str, Any] = {
@@ -118,22 +115,16 @@ async def serve_master(root: Path) -> AsyncIterator[ServedMaster]:
     batches.remove_stale_uploads(state.uploads)
     master = Master(state, keys.load_master_key(state), allow_local=True, local_jobs=2)
     master.start()
-    app = build_app(master, master.links)
     port = bind_port(0)
     number: int = port.getsockname()[1]
     path = root / "sock"
-    listeners = [
-        Listener(AccessControl(app, TOKEN), LimitedConnection, browser_headers=True),
-        Listener(AccessControl(app, None), LocalConnection, browser_headers=False),
-    ]
-    await listeners[0].open(port)
-    await listeners[1].open(bind_path(path))
+    listeners = Listeners(state, master, TOKEN)
+    await listeners.open(port, bind_path(path))
     collecting = asyncio.create_task(master.outputs.run())
     try:
         yield ServedMaster(state, number, path, master)
     finally:
-        for listener in listeners:
-            await listener.close(1.0)
+        await listeners.close(1.0)
         collecting.cancel()
         await asyncio.wait([collecting])
         await master.close()

@@ -13,12 +13,12 @@ import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from mythjobs.web.network.listener import Listener
+from mythjobs.web.network.sockets import bind_path
 from mythjobs.web.security import access, http_limits
 from mythjobs.web.security.access import AccessControl
 from mythjobs.web.security.http_limits import LocalConnection
 from mythjobs.web.server.errors import Receive, Scope, Send
-from mythjobs.web.server.listener import Listener
-from mythjobs.web.server.sockets import bind_path
 from tests.integration.web.served_master import TOKEN, ServedMaster, run
 
 FOREIGN: list[tuple[int, dict[str, str | None]]] = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mythjobs.errors import BadRequest
 from mythjobs.protocol import joining
 from mythjobs.protocol.joining import Endpoint, JoinToken
-from mythjobs.protocol.word_list import WORDS
+from mythjobs.protocol.wordlist import WORDS
 
 _ENDPOINTS = st.sampled_from([
     Endpoint("attic.local", 6545), Endpoint("192.168.1.5", 80), Endpoint("fd00::5", 65_535),
@@ -78,10 +78,10 @@ def test_words_depend_on_every_input_and_on_where_it_ends() -> None:
         (b"authorityk", "ey", b"machine", b"master"),
         (b"authority", "key", b"machinem", b"aster"),
     ]
-    words = {joining.compute_words(*each) for each in variants}
+    words = {joining.compute_verification_code(*each) for each in variants}
     assert len(words) == len(variants)
-    assert {len(each) for each in words} == {joining.WORD_COUNT}
-    assert joining.compute_words(*base) == joining.compute_words(*base)
+    assert {len(each) for each in words} == {joining.CODE_LENGTH}
+    assert joining.compute_verification_code(*base) == joining.compute_verification_code(*base)
 
 
 def test_the_list_has_a_word_of_its_own_for_each_byte() -> None:

@@ -9,7 +9,7 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.commands import machine_overrides
+from mythjobs.cli.commands import machine_joining, machine_overrides
 from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.editor import edit_table
 from mythjobs.cli.options import COMMAND, MACHINE, TEXT
@@ -222,8 +222,10 @@ machine = click.Group(
     "machine",
     commands=[
         show, edit, set_, allow, deny,
-        machine_overrides.open_, machine_overrides.close, machine_overrides.hours, dead,
+        machine_overrides.open_, machine_overrides.close, machine_overrides.hours,
+        machine_joining.invite, machine_joining.approve, machine_joining.rename,
+        machine_joining.revoke, dead,
     ],
     no_args_is_help=True,
-    help="Set what a machine may run, how much, and when.",
+    help="Add and remove machines; set what a machine may run, how much, and when.",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`mythjobs up`, `master` and `agent`: start the long-running programs."""
+"""`mythjobs up` and `mythjobs master`: start the queue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _port_option = click.option(
     type=click.IntRange(0, 65535),
     help="Port on this machine; 0 chooses a free one and prints it.",
 )
-_jobs_option = click.option(
+jobs_option = click.option(
     "--jobs",
     type=click.IntRange(min=0),
     metavar="N",
@@ -41,7 +41,7 @@ _store_option = click.option(
 
 @command("up", epilog=_EXAMPLES)
 @_port_option
-@_jobs_option
+@jobs_option
 @_store_option
 @click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
 @pass_session
@@ -83,19 +83,6 @@ def master(session: Session, port: int, store: str | None) -> int:
         store=store,
         ready=lambda address: _print_ready("mythjobs master is up", address, session),
     )
-
-
-@command("agent")
-@click.option("--name", type=TEXT, help="Name of this machine. Default: its host name.")
-@_jobs_option
-@click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
-@pass_session
-def agent(session: Session, name: str | None, jobs: int | None, stop_jobs: bool) -> None:
-    """Start only the agent, which runs jobs on this machine."""
-    from mythjobs.agent.service import run_agent
-    from mythjobs.config.state import open_state
-
-    run_agent(open_state(session.state_dir), name=name, jobs=jobs, stop_jobs=stop_jobs)
 
 
 def _print_ready(program: str, address: str, session: Session) -> None:

@@ -139,7 +139,9 @@ def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
         "free": machine.reported_free,
         "allow": "all" if rights.mode == "all" else {rights.mode: sorted(rights.commands)},
         "cores": machine.cores,
-        "last_heard_ms": last_frame_ms and now.wall_ms - (now.steady_ms - last_frame_ms),
+        "last_heard_ms": None
+        if not last_frame_ms
+        else now.wall_ms - (now.steady_ms - last_frame_ms),
         "boot_id": machine.boot_id,
         "clock_ms": skew_ms if is_clock_skewed(skew_ms) else 0,
     }

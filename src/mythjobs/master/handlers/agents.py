@@ -17,6 +17,7 @@ from mythjobs.model.units import is_clock_skewed
 from mythjobs.protocol import messages as m
 from mythjobs.store.writes import machines
 
+MAX_NAME_LENGTH = 100
 _MAX_COMMENT = 1000
 _MAX_ZONE = 100
 # Maximum of the time that a program reports to need until its end; a longer time is cut to this.
@@ -40,9 +41,22 @@ def attach_machine(
     if machine is None:
         if not request.trusted:
             raise NotAllowed(
-                "this machine's key is not enrolled; only the master's own machine can join"
+                "this machine has not joined this master; run `mythjobs machine invite` on the "
+                "master's machine, and the printed line here"
             )
-        machine = _enroll(turn, hello, rights)
+        machine = enroll_machine(
+            turn,
+            name=hello.name,
+            key=hello.machine_key,
+            rights=rights,
+            cores=hello.cores,
+            boot_id=hello.boot_id,
+        )
+    elif machine.is_revoked:
+        raise NotAllowed(
+            f"this machine was revoked as {machine.name}; to let it join again, remove "
+            "agent/agent.key in its state directory and use a new invitation"
+        )
     elif machine.connection is not None and machine.incarnation != hello.incarnation:
         raise AlreadyRunning(
             f"machine {machine.name} is already connected; two agents use the same key"
@@ -77,14 +91,17 @@ def attach_machine(
     return Attached(machine.machine_id, machine.max_jobs)
 
 
-def _enroll(turn: TurnContext, hello: m.Hello, rights: str) -> Machine:
+def enroll_machine(
+    turn: TurnContext, *, name: str, key: str, rights: str, cores: int = 0, boot_id: str = ""
+) -> Machine:
+    """Store a new machine. A name in use gets a number as suffix."""
     row = machines.enrol(
         turn.tx,
-        name=hello.name[:100],
-        key=hello.machine_key,
+        name=name[:MAX_NAME_LENGTH],
+        key=key,
         rights=rights,
-        cores=hello.cores,
-        boot_id=hello.boot_id,
+        cores=cores,
+        boot_id=boot_id,
         at_ms=turn.now.wall_ms,
     )
     machine = turn.state.machines[row.machine_id] = machine_from_row(row)

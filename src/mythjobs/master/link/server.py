@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import logging
 import secrets
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -34,6 +35,19 @@ class MasterPort(Protocol):
     def post(self, message: Message) -> None: ...
 
 
+class Peer(NamedTuple):
+    """Where a connection comes from.
+
+    is_local: through the Unix socket in the master's state directory, from its owner or root.
+    fingerprint: of the TLS certificate that the connection was given, "" without TLS.
+    on_identified: called once the machine is known.
+    """
+
+    is_local: bool
+    fingerprint: str = ""
+    on_identified: Callable[[], None] = lambda: None
+
+
 class LinkServer:
     """Holds the agents' connections and passes their frames to the master."""
 
@@ -54,16 +68,15 @@ class LinkServer:
         if agent := self._connections.get(connection_id):
             agent.request_close()
 
-    async def serve(self, channel: Channel, trusted: bool) -> None:
+    async def serve(self, channel: Channel, peer: Peer) -> None:
         """Serve one agent's connection from handshake to close.
 
-        trusted: the agent connected through the Unix socket in the master's state directory; its
-        key is enrolled if it is unknown.
+        The key of a local agent is enrolled if it is unknown.
         """
         agent = AgentConnection(next(self._connection_ids), channel)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S) as deadline:
-                await self._run_session(agent, trusted, deadline)
+                await self._run_session(agent, peer, deadline)
         except TimeoutError:
             log.warning("%s sent nothing within the timeout; connection closed", agent)
         except ProtocolError as error:
@@ -74,14 +87,13 @@ class LinkServer:
             await agent.aclose()
 
     async def _run_session(
-        self, agent: AgentConnection, trusted: bool, deadline: asyncio.Timeout
+        self, agent: AgentConnection, peer: Peer, deadline: asyncio.Timeout
     ) -> None:
-        nonce = secrets.token_hex(32)
-        await agent.send_handshake(
-            m.Challenge(nonce, m.OLDEST_VERSION, m.VERSION, self._public_key)
-        )
+        oldest = m.OLDEST_VERSION if peer.is_local else handshake.OLDEST_NETWORK_VERSION
+        challenge = m.Challenge(secrets.token_hex(32), oldest, m.VERSION, self._public_key)
+        await agent.send_handshake(challenge)
         try:
-            hello = _check_hello(await agent.channel.receive(), nonce, self._public_key)
+            hello = _check_hello(await agent.channel.receive(), challenge, peer.fingerprint)
         except ProtocolError as error:
             await agent.send_handshake(m.Refused(error.code, error.sentence))
             raise
@@ -90,9 +102,10 @@ class LinkServer:
         self._connections[agent.connection_id] = agent
         agent.name = hello.name
         try:
-            attached = await self._attach(agent, hello, trusted)
+            attached = await self._attach(agent, hello, peer.is_local)
             if attached is not None:
-                await agent.send_handshake(self._make_welcome(hello, nonce, attached))
+                await agent.send_handshake(self._make_welcome(challenge, hello, peer, attached))
+                peer.on_identified()
                 self._close_superseded(attached.machine_id)
                 agent.start_writer(attached.machine_id)
                 self._outputs.add_agent(agent)
@@ -121,11 +134,11 @@ class LinkServer:
         assert isinstance(attached, Attached)
         return attached
 
-    def _make_welcome(self, hello: m.Hello, nonce: str, attached: Attached) -> m.Welcome:
-        statement = handshake.build_transcript(
-            "master", nonce, hello.nonce, self._public_key, hello.machine_key
-        )
-        signature = handshake.sign(self._key, statement)
+    def _make_welcome(
+        self, challenge: m.Challenge, hello: m.Hello, peer: Peer, attached: Attached
+    ) -> m.Welcome:
+        transcript = handshake.build_transcript("master", challenge, hello, peer.fingerprint)
+        signature = handshake.sign(self._key, transcript)
         return m.Welcome(hello.version, signature, attached.machine_id, attached.jobs)
 
     async def _receive_messages(self, agent: AgentConnection, deadline: asyncio.Timeout) -> None:
@@ -158,7 +171,9 @@ class LinkServer:
         return m.AgentFrame(frame.no, frame.seen, frame.room, rest, frame.draining)
 
 
-def _check_hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hello | None:
+def _check_hello(
+    data: bytes | str | None, challenge: m.Challenge, fingerprint: str
+) -> m.Hello | None:
     """Decode an agent's hello and verify its signature; None if the agent disconnected.
 
     Raises ProtocolError if `data` is not a valid hello.
@@ -170,10 +185,10 @@ def _check_hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hel
     hello = codec.decode_handshake(data)
     if not isinstance(hello, m.Hello):
         raise ProtocolError("the first message is not a hello")
-    if not m.OLDEST_VERSION <= hello.version <= m.VERSION:
+    if not challenge.oldest <= hello.version <= challenge.newest:
         raise ProtocolError(
-            f"this master supports versions {m.OLDEST_VERSION} to {m.VERSION} of the link "
-            f"protocol, the agent uses version {hello.version}; upgrade the older of the two"
+            f"this master supports versions {challenge.oldest} to {challenge.newest} of the link "
+            f"protocol here, the agent uses version {hello.version}; upgrade the older of the two"
         )
     # The key identifies the machine, so each key must have exactly one spelling.
     if not (_is_hex32(hello.machine_key) and _is_hex32(hello.nonce)):
@@ -182,10 +197,8 @@ def _check_hello(data: bytes | str | None, nonce: str, master_key: str) -> m.Hel
         raise ProtocolError(
             f"the machine name must be printable and have 1 to {_MAX_NAME_LENGTH} characters"
         )
-    statement = handshake.build_transcript(
-        "machine", nonce, hello.nonce, master_key, hello.machine_key
-    )
-    handshake.verify(hello.machine_key, hello.signature, statement)
+    transcript = handshake.build_transcript("machine", challenge, hello, fingerprint)
+    handshake.verify(hello.machine_key, hello.signature, transcript)
     return hello
 
 

@@ -15,7 +15,10 @@ machine, footprint, attempt, job = t.machine, t.footprint, t.attempt, t.job
 
 
 class MachineRow(NamedTuple):
-    """Row of a machine. `rights` and `settings` are JSON; `jobs` None means one per core."""
+    """Row of a machine. `rights` and `settings` are JSON; `jobs` None means one per core.
+
+    revoked_ms: when its key was revoked; None: it may connect.
+    """
 
     machine_id: int
     name: str
@@ -26,6 +29,7 @@ class MachineRow(NamedTuple):
     boot_id: str
     settings: str = "{}"
     zone: str = ""
+    revoked_ms: int | None = None
 
 
 class LiveAttemptRow(NamedTuple):
@@ -75,6 +79,16 @@ _SET_SETTINGS = Statement(
     update(machine)
     .where(machine.c.machine_id == param("machine_id"))
     .values(settings=param("settings"), zone=param("zone"))
+)
+_RENAME = Statement(
+    update(machine)
+    .where(machine.c.machine_id == param("machine_id"))
+    .values(name=param("new_name"))
+)
+_SET_REVOKED = Statement(
+    update(machine)
+    .where(machine.c.machine_id == param("machine_id"))
+    .values(name=param("new_name"), rights=param("rights"), revoked_ms=param("at_ms"))
 )
 _JOB_COLUMNS = (
     "class_id",
@@ -129,6 +143,15 @@ def attach(
     _SET_ATTACHED.run(
         tx, machine_id=machine_id, boot_id=boot_id, cores=cores, zone=zone, at_ms=at_ms
     )
+
+
+def rename(tx: Transaction, machine_id: int, name: str) -> None:
+    _RENAME.run(tx, machine_id=machine_id, new_name=name)
+
+
+def revoke(tx: Transaction, machine_id: int, *, name: str, rights: str, at_ms: int) -> None:
+    """Revoke a machine's key, and give it a name that no other machine will want."""
+    _SET_REVOKED.run(tx, machine_id=machine_id, new_name=name, rights=rights, at_ms=at_ms)
 
 
 def set_policy(tx: Transaction, machine_id: int, *, rights: str, jobs: int | None) -> None:

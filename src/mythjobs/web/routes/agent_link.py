@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.master.link.server import LinkServer
+from mythjobs.master.link.server import LinkServer, Peer
 from mythjobs.web.server.errors import Event, Receive, Scope, Send
 
 
@@ -38,6 +38,9 @@ class WebSocketChannel:
 async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, send: Send) -> None:
     await receive()  # event websocket.connect
     await send({"type": "websocket.accept"})
-    # Agents on the Unix socket are trusted: their uid was checked. Only such connections have a
-    # peer uid; agents on TCP have a token.
-    await links.serve(WebSocketChannel(receive, send), trusted="peer_uid" in scope["state"])
+    # Only connections through the Unix socket have a peer uid, which was checked; only those with
+    # TLS have a fingerprint.
+    state = scope["state"]
+    identify = getattr(state["connection"], "identify", lambda: None)
+    peer = Peer("peer_uid" in state, state.get("fingerprint", ""), identify)
+    await links.serve(WebSocketChannel(receive, send), peer)

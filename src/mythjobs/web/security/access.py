@@ -52,7 +52,7 @@ class AccessControl:
             return
         if headers.chunked:
             # Count the bytes of a chunked body; for others the HTTP parser enforces Content-Length.
-            receive = _limit_body(receive, max_bytes)
+            receive = limit_body(receive, max_bytes)
         try:
             await self._app(scope, receive, send)
         except (Exception, asyncio.CancelledError):
@@ -174,7 +174,8 @@ def _too_large(most: int) -> RequestRejected:
     return RequestRejected(413, "too_large", f"the body is larger than {most // 2**20} MiB")
 
 
-def _limit_body(receive: Receive, most: int) -> Receive:
+def limit_body(receive: Receive, most: int) -> Receive:
+    """Return `receive`, raising RequestRejected once a body has more than `most` bytes."""
     left = most
 
     async def counted() -> Event:

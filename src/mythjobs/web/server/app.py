@@ -18,10 +18,12 @@ from litestar.handlers import HTTPRouteHandler
 from mythjobs.errors import MythJobsError
 from mythjobs.master.link.server import LinkServer
 from mythjobs.master.service import Master
+from mythjobs.web.network.control import Network
 from mythjobs.web.routes import (
     batches,
     commands,
     jobs,
+    joining,
     machines,
     maintenance,
     outputs,
@@ -35,11 +37,20 @@ from mythjobs.web.server.openapi import make_openapi_config
 
 LINK_PATH: Final = "/link"
 # Modules with routes of the API, each in a list ROUTES.
-ROUTE_MODULES: Final = (jobs, batches, commands, machines, semaphores, outputs, maintenance)
+ROUTE_MODULES: Final = (
+    jobs,
+    batches,
+    commands,
+    machines,
+    joining,
+    semaphores,
+    outputs,
+    maintenance,
+)
 
 
-def build_app(master: Master, links: LinkServer) -> App:
-    api: Any = _build_api(master)
+def build_app(master: Master, links: LinkServer, network: Network) -> App:
+    api: Any = _build_api(master, network)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -53,13 +64,13 @@ def build_app(master: Master, links: LinkServer) -> App:
     return app
 
 
-def _build_api(master: Master) -> Litestar:
+def _build_api(master: Master, network: Network) -> Litestar:
     routes = [each for part in ROUTE_MODULES for each in part.ROUTES]
     router = Router("/api/v1", route_handlers=[*_make_options_routes(routes), *routes])
     return Litestar(
         [router],
         request_class=ApiRequest,
-        state=State({"master": master}),
+        state=State({"master": master, "network": network}),
         openapi_config=make_openapi_config(),
         exception_handlers={
             MythJobsError: errors.handle_mythjobs_error,

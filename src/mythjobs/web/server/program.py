@@ -23,13 +23,10 @@ from mythjobs.config.state import MasterInfo, StateDir, write_master_info
 from mythjobs.errors import MythJobsError
 from mythjobs.master.service import Master
 from mythjobs.model.retention import Retention
+from mythjobs.web.network.sockets import LOOPBACK, bind_path, bind_port
 from mythjobs.web.routes import batches
-from mythjobs.web.security.access import AccessControl
-from mythjobs.web.security.http_limits import LimitedConnection, LocalConnection
-from mythjobs.web.server.app import build_app
-from mythjobs.web.server.listener import Listener
+from mythjobs.web.server.listeners import Listeners
 from mythjobs.web.server.local_agent import LocalAgent
-from mythjobs.web.server.sockets import LOOPBACK, bind_path, bind_port
 
 # Time for running responses (such as a followed log) to finish when the master stops.
 CLOSE_GRACE_S: Final = 2.0
@@ -160,21 +157,14 @@ class MasterProgram:
     async def _open_listeners(
         self, stack: AsyncExitStack, master: Master, sock: socket.socket, token: str
     ) -> str:
-        """Open both listeners and write master.json; return the TCP address."""
-        app = build_app(master, master.links)
+        """Open all listeners and write master.json; return the TCP address."""
         path = runtime.choose_socket_path(self._state_dir, SOCKET_NAME)
         local_sock = bind_path(path)
         stack.callback(_remove, path)
-        for listener, each in (
-            (Listener(AccessControl(app, token), LimitedConnection, browser_headers=True), sock),
-            (
-                Listener(AccessControl(app, None), LocalConnection, browser_headers=False),
-                local_sock,
-            ),
-        ):
-            await listener.open(each)
-            stack.push_async_callback(listener.close, CLOSE_GRACE_S)
+        listeners = Listeners(self._state_dir, master, token)
+        stack.push_async_callback(listeners.close, CLOSE_GRACE_S)
         port = sock.getsockname()[1]
+        await listeners.open(sock, local_sock)  # closes `sock` if the network setting is open
         address = f"http://{LOOPBACK}:{port}"
         info = MasterInfo(os.getpid(), address, port, str(path), mythjobs.__version__, master.store)
         write_master_info(self._state_dir, info)

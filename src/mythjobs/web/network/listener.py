@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.server import ServerState
 
 from mythjobs.protocol.messages import MAX_FRAME_BYTES
+from mythjobs.web.network.sockets import BACKLOG
 from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.server.errors import App
 
-_BACKLOG: Final = 512
 # Largest WebSocket frame that uvicorn accepts: slightly more than MAX_FRAME_BYTES, which is checked
 # when the frame is decoded.
 _MAX_WEBSOCKET_BYTES: Final = MAX_FRAME_BYTES + 4096
@@ -61,28 +62,57 @@ class Listener:
         self._server: asyncio.Server | None = None
 
     async def open(self, sock: socket.socket) -> None:
+        """Accept connections on a socket that listens."""
         loop = asyncio.get_running_loop()
-
-        def protocol() -> asyncio.Protocol:
-            make = cast(type[LimitedConnection], self._config.http_protocol_class)
-            return make(config=self._config, server_state=self._state, app_state={}, _loop=loop)
-
         if sock.family == socket.AF_UNIX:
-            self._server = await loop.create_unix_server(protocol, sock=sock, backlog=_BACKLOG)
+            self._server = await loop.create_unix_server(
+                self.make_protocol, sock=sock, backlog=BACKLOG
+            )
         else:
-            self._server = await loop.create_server(protocol, sock=sock, backlog=_BACKLOG)
+            self._server = await loop.create_server(self.make_protocol, sock=sock, backlog=BACKLOG)
+
+    def make_protocol(self) -> LimitedConnection:
+        make = cast(type[LimitedConnection], self._config.http_protocol_class)
+        loop = asyncio.get_running_loop()
+        return make(config=self._config, server_state=self._state, app_state={}, _loop=loop)
+
+    async def serve(
+        self,
+        protocol: LimitedConnection,
+        connection: socket.socket,
+        context: ssl.SSLContext | None = None,
+        handshake_timeout_s: float | None = None,
+    ) -> None:
+        """Serve a connection that was accepted elsewhere, with TLS if `context` is given.
+
+        Returns after the TLS handshake. Raises OSError if it fails.
+        """
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: protocol,
+            connection,
+            ssl=context,
+            ssl_handshake_timeout=handshake_timeout_s,
+        )
+
+    def stop_accepting(self) -> None:
+        """Close the listening socket. Open connections go on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def abort_connections(self) -> None:
+        for connection in list(self._state.connections):
+            connection.transport.abort()
 
     async def close(self, grace_s: float) -> None:
         """Stop accepting connections; abort responses that do not finish within `grace_s`."""
-        if self._server is not None:
-            self._server.close()
+        self.stop_accepting()
         for connection in list(self._state.connections):
             connection.shutdown()
         tasks = set(self._state.tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
-        for connection in list(self._state.connections):
-            connection.transport.abort()
+        self.abort_connections()
         late = set(self._state.tasks)
         for task in late:
             task.cancel()

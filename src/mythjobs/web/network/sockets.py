@@ -12,6 +12,7 @@ from typing import Final
 from mythjobs.errors import AlreadyRunning, BadRequest
 
 LOOPBACK: Final = "127.0.0.1"
+BACKLOG: Final = 512
 
 
 def bind_port(port: int) -> socket.socket:
@@ -34,6 +35,25 @@ def bind_port(port: int) -> socket.socket:
         raise BadRequest(
             f"cannot use port {port}: {error}; choose another with --port, from 1024 to 65535"
         ) from None
+    return sock
+
+
+def bind_all_addresses(port: int) -> socket.socket:
+    """Listen on a TCP port of all addresses, IPv4 and IPv6. Raises AlreadyRunning if another
+    program uses the port on one of them."""
+    try:
+        sock = socket.create_server(
+            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+        )
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AlreadyRunning(
+                f"port {port} is in use by another program on one of this machine's addresses; "
+                "end that program, or restart mythjobs with another --port"
+            ) from None
+        # The kernel has no IPv6.
+        sock = socket.create_server(("0.0.0.0", port), backlog=BACKLOG)
+    sock.setblocking(False)
     return sock
 
 

@@ -1,0 +1,87 @@
+"""`mythjobs agent`: start the agent of this machine, and join a master on the network."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import click
+
+from mythjobs.cli import terminal
+from mythjobs.cli.commands.services import jobs_option
+from mythjobs.cli.options import TEXT
+from mythjobs.cli.session import Session, command, pass_session, state_dir_option
+
+_JOIN_EXAMPLES: Final = """Examples:
+  mythjobs agent join mj1.…            (the line of `mythjobs machine invite`)
+  mythjobs agent join attic.local      (then `mythjobs machine approve` on attic)"""
+_POLL_S: Final = 1.0
+
+
+@click.group(
+    "agent",
+    invoke_without_command=True,
+    params=[state_dir_option(hidden=True)],
+    epilog="Example: mythjobs agent --jobs 2",
+)
+@click.option("--name", type=TEXT, help="Name of this machine. Default: its host name.")
+@jobs_option
+@click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
+@pass_session
+@click.pass_context
+def agent(
+    context: click.Context, session: Session, name: str | None, jobs: int | None, stop_jobs: bool
+) -> None:
+    """Start only the agent, which runs jobs on this machine.
+
+    Its master is the one of the same state directory, or the one that this machine has joined.
+    """
+    if context.invoked_subcommand is not None:
+        if name is not None or jobs is not None or stop_jobs:
+            raise click.UsageError("options of `mythjobs agent` itself stand for its start only")
+        return
+    from mythjobs.agent.service import run_agent
+    from mythjobs.config.state import open_state
+
+    run_agent(open_state(session.state_dir), name=name, jobs=jobs, stop_jobs=stop_jobs)
+
+
+@command("join", epilog=_JOIN_EXAMPLES)
+@click.argument("master", metavar="TOKEN|HOST[:PORT]", type=TEXT)
+@click.option("--name", type=TEXT, help="Name of this machine. Default: its host name.")
+@pass_session
+def join(session: Session, master: str, name: str | None) -> None:
+    """Make this machine run jobs of a master on the network.
+
+    With a token of `mythjobs machine invite` it joins at once. With the address of a master it
+    shows six words, and joins when the master's owner has compared and approved them.
+    """
+    import socket
+
+    from mythjobs.agent import joining
+    from mythjobs.config.state import open_state
+    from mythjobs.protocol.joining import is_token, parse_endpoint, parse_token
+
+    own_name = name or socket.gethostname()
+    token = parse_token(master) if is_token(master) else None
+    endpoint = None if token else parse_endpoint(master)
+    state = open_state(session.state_dir)
+    if token is not None:
+        joined = joining.join_with_token(state, token, own_name)
+    else:
+        assert endpoint is not None
+        joined = joining.join_with_code(
+            state, endpoint, own_name, _show_code, lambda: time.sleep(_POLL_S)
+        )
+    terminal.print_line(f"joined the master at {joined.endpoint} as {joined.name}")
+    terminal.print_line("start the agent with `mythjobs agent`")
+
+
+def _show_code(code: tuple[str, ...]) -> None:
+    terminal.print_line_now(f"the words of this machine: {' '.join(code)}")
+    terminal.print_message(
+        "run `mythjobs machine approve` on the master's machine and compare them; waiting …"
+    )
+
+
+agent.add_command(join)

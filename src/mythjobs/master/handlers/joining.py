@@ -1,0 +1,123 @@
+"""Handlers of requests that let machines join over the network, rename them and revoke them."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from mythjobs.errors import BadRequest, Conflict, NotAllowed
+from mythjobs.master import requests
+from mythjobs.master.handlers.agents import MAX_NAME_LENGTH, enroll_machine
+from mythjobs.master.requests import JoinedMachine
+from mythjobs.master.state import Machine
+from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING
+from mythjobs.store.writes import invitations, machines
+
+# A secret has 128 random bits; the limit only keeps a flood of guesses out of the log and store.
+MAX_FAILURES: Final = 30
+
+
+def invite_machine(turn: TurnContext, request: requests.InviteMachine) -> None:
+    """Store an invitation. Raises NoSuchCommand, BadRequest, Conflict if the name is in use."""
+    if request.name:
+        _check_new_name(turn, request.name)
+    rights = _read_rights(turn, request.allow)
+    invitations.remove_expired(turn.tx, turn.now.wall_ms)
+    row = invitations.InvitationRow(
+        request.invitation_id, request.secret_hash, rights, request.name, request.expires_ms
+    )
+    invitations.save(turn.tx, row)
+
+
+def accept_invitation(
+    turn: TurnContext, request: requests.AcceptInvitation
+) -> JoinedMachine | None:
+    """Enroll a machine and use up its invitation; None if the invitation is not valid.
+
+    The cause is not told, so that a stranger learns nothing about invitations. A machine that
+    repeats the request, because it did not get the response, gets it again.
+    Raises NotAllowed for a revoked key, BadRequest for a name that cannot be used.
+    """
+    invitations.remove_expired(turn.tx, turn.now.wall_ms)
+    row = invitations.read(turn.tx, request.invitation_id)
+    if row is None or row.failures >= MAX_FAILURES:
+        return None
+    if not hmac.compare_digest(row.secret_hash, request.secret_hash):
+        invitations.count_failure(turn.tx, row.invitation_id)
+        return None
+    if row.used_by not in ("", request.machine_key):
+        return None
+    machine = _enroll(turn, request.machine_key, row.name or request.name, row.rights)
+    invitations.set_used(turn.tx, row.invitation_id, request.machine_key)
+    return JoinedMachine(machine.machine_id, machine.name)
+
+
+def approve_machine(turn: TurnContext, request: requests.ApproveMachine) -> JoinedMachine:
+    """Enroll a machine. Raises NoSuchCommand, BadRequest, Conflict."""
+    rights = _read_rights(turn, request.allow)
+    machine = _enroll(turn, request.machine_key, request.name, rights)
+    return JoinedMachine(machine.machine_id, machine.name)
+
+
+def rename_machine(turn: TurnContext, request: requests.RenameMachine) -> None:
+    """Rename a machine. Raises NoSuchMachine, BadRequest, Conflict if the name is in use."""
+    machine = turn.state.find_machine(request.name)
+    if request.new_name != machine.name:
+        _check_new_name(turn, request.new_name)
+        machines.rename(turn.tx, machine.machine_id, request.new_name)
+        machine.name = request.new_name
+
+
+def revoke_machine(turn: TurnContext, request: requests.RevokeMachine) -> int | None:
+    """Refuse a machine's key from now on; return the number of its open connection.
+
+    The row stays, because attempts refer to it. Its name becomes free. Raises NoSuchMachine,
+    Conflict if the machine was revoked before.
+    """
+    machine = turn.state.find_machine(request.name)
+    if machine.is_revoked:
+        raise Conflict(f"machine {machine.name} was revoked before")
+    name = f"{machine.name[:MAX_NAME_LENGTH]} (revoked {machine.machine_id})"
+    rights = ALLOW_NOTHING.to_json()
+    machines.revoke(turn.tx, machine.machine_id, name=name, rights=rights, at_ms=turn.now.wall_ms)
+    machine.name, machine.rights, machine.is_revoked = name, ALLOW_NOTHING, True
+    return machine.connection
+
+
+def _enroll(turn: TurnContext, key: str, name: str, rights: str) -> Machine:
+    """Store a machine with this key; one that has joined before is returned unchanged."""
+    for each in turn.state.machines.values():
+        if each.key == key:
+            if each.is_revoked:
+                raise NotAllowed(
+                    f"the key of this machine was revoked ({each.name}); remove agent/agent.key in "
+                    "its state directory, then join again"
+                )
+            return each
+    _check_name(name)
+    return enroll_machine(turn, name=name, key=key, rights=rights)
+
+
+def _read_rights(turn: TurnContext, allow: str | list[str]) -> str:
+    if allow == "all":
+        return ALLOW_ALL.to_json()
+    if isinstance(allow, str):
+        raise BadRequest(f'allow "{allow}" is neither "all" nor a list of command names')
+    for name in allow:
+        turn.catalog.find_command(turn.tx, name)
+    return ALLOW_NOTHING.with_changes(allow=frozenset(allow), deny=frozenset()).to_json()
+
+
+def _check_new_name(turn: TurnContext, name: str) -> None:
+    _check_name(name)
+    if any(each.name == name for each in turn.state.machines.values()):
+        raise Conflict(f'there is a machine "{name}" already; choose another name')
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or not name.isprintable() or "/" in name or len(name) > MAX_NAME_LENGTH:
+        raise BadRequest(
+            f'"{name}" is not a name of a machine: it must be printable, have 1 to '
+            f"{MAX_NAME_LENGTH} characters, and no slash"
+        )

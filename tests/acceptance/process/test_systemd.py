@@ -105,3 +105,27 @@ def test_jobs_survive_a_restart_without_a_scope_as_documented(tmp_path: Path) ->
     with boot_service(tmp_path, text) as container:
         cgroup = restart_during_job(container)
         assert "mythjobs.service" in cgroup
+
+
+def test_an_installed_agent_runs_and_starts_at_every_boot(tmp_path: Path) -> None:
+    with boot_service(tmp_path, unit()) as container:
+        # This systemd reads units from one directory only.
+        container.run("mkdir", "-p", "/etc/systemd/system")
+        container.run("mount", "--bind", "/tmp/units", "/etc/systemd/system")
+        install = command(container, "--state-dir", "/tmp/second", "agent", "install-service")
+        for _ in range(2):  # a second call replaces the unit
+            done = subprocess.run(install, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            assert "starts at every boot" in done.stdout
+        name = "mythjobs-agent.service"
+        link = f"/etc/systemd/system/multi-user.target.wants/{name}"
+        assert container.run("readlink", link).strip().endswith(name)
+        shown = container.run("systemctl", "show", "--property=KillMode,User", name)
+        assert set(shown.split()) == {"KillMode=process", "User=root"}
+        key = container.tmp / "second" / "agent" / "agent.key"
+        for _ in range(600):
+            if key.exists():
+                break
+            time.sleep(0.1)
+        assert key.exists()  # the agent has started
+        assert container.run("systemctl", "is-active", name).strip() == "active"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import Final
 
@@ -84,4 +86,52 @@ def _show_code(code: tuple[str, ...]) -> None:
     )
 
 
+@command(
+    "install-service", epilog="Example:\n  sudo mythjobs agent install-service --run-as mythtv"
+)
+@click.option(
+    "--run-as",
+    type=TEXT,
+    metavar="USER",
+    help="Who runs the agent and its jobs; as root only. Default: who owns the state directory.",
+)
+@click.option("--print", "only_print", is_flag=True, help="Print the unit; change nothing.")
+@pass_session
+def install_service(session: Session, run_as: str | None, only_print: bool) -> None:
+    """Start the agent now and at every boot, with systemd.
+
+    As root this writes a unit of the system, otherwise one of this user. Running jobs go on while
+    the service restarts.
+    """
+    from mythjobs.config import systemd_unit
+    from mythjobs.config.state import lookup_user_name, open_state
+
+    is_system = os.geteuid() == 0
+    if run_as is not None and not is_system:
+        raise click.UsageError("--run-as needs root; without it the agent runs as this user")
+    state = open_state(session.state_dir, create=not is_system)
+    user = ""
+    if is_system:
+        user = run_as or lookup_user_name(_find_owner(str(state.root)))
+    argv = [*systemd_unit.find_own_program(sys.argv[0]), "--state-dir", str(state.root), "agent"]
+    unit = systemd_unit.make_unit(argv, user=user, is_system=is_system)
+    if only_print:
+        print(unit, end="")
+        return
+    path = systemd_unit.find_unit_path(is_system, os.environ)
+    systemd_unit.install(path, unit, is_system=is_system)
+    terminal.print_line(f"{systemd_unit.UNIT_NAME} runs and starts at every boot ({path})")
+    if not is_system:
+        terminal.print_message("`loginctl enable-linger` lets it run while you are not logged in")
+
+
+def _find_owner(root: str) -> int:
+    """Return the uid of a state directory's owner, root's if there is none yet."""
+    try:
+        return os.stat(root).st_uid
+    except FileNotFoundError:
+        return 0
+
+
 agent.add_command(join)
+agent.add_command(install_service)

@@ -366,3 +366,17 @@ def test_next_jobs_that_were_all_leased_are_not_kept(master: Harness) -> None:
     # Both classes are without ready jobs now.
     assert master.core.state.placement.ready_classes == set()
     assert master.core.state.placement.next_jobs == {}
+
+
+def test_short_jobs_are_leased_ahead_in_later_turns_too(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    master.learn_run_time(attic, 0.01)
+    jobs = master.queue(40)
+    granted = master.take_grants()
+    assert granted == jobs[: len(granted)]
+    assert 10 < len(granted) < 30
+    # Whenever one ends, the next is leased.
+    for number in range(3):
+        master.finish(attic, granted[number], seconds=0.01)
+        assert master.take_grants() == [jobs[len(granted) + number]]

@@ -172,6 +172,36 @@ def test_a_running_job_is_paused_and_resumed(queue: Queue) -> None:
     queue("wait", job)
 
 
+def test_a_script_reports_its_progress_and_earlier_runs_estimate_it(queue: Queue) -> None:
+    report = f'{MYTHJOBS} report --progress 42.5 --comment "pass 2"'
+    reporting = GATED.replace("shell = '", f'progress = "status"\nshell = \'{report}; ', 1)
+    (queue.root / "gated.toml").write_text(reporting)
+    queue("command", "add", "gated.toml")
+    job, gate = queue.submit_gated()
+    found = queue.wait_job(job, lambda found: found["progress"] is not None)
+    assert (found["progress"], found["comment"]) == (42.5, "pass 2")
+    assert ": pass 2" in queue("jobs").out
+    gate.write_text("go\n")
+    queue("wait", job)
+
+    # A run without report: by an earlier one, of a moment, it is as good as done.
+    program = ("sh", "-c", "test -e short || exec sleep 600")
+    (queue.root / "short").touch()
+    queue("run", "--", *program)
+    (queue.root / "short").unlink()
+    running = subprocess.Popen(
+        [MYTHJOBS, "--state-dir", queue.state, "run", "--", *program],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=queue.root,
+    )  # fmt: skip
+    job += 2
+    while queue("jobs", "--json").json[0]["id"] < job:
+        time.sleep(0.02)
+    queue.wait_job(job, lambda found: found["estimated_progress"] == 99.0)
+    assert "running, ~99 %" in queue("show", job).out
+    queue("cancel", job)
+    assert running.wait(TIMEOUT_S) == 143
+
+
 def test_many_jobs_are_cancelled_with_one_command_and_pruned(queue: Queue) -> None:
     queue("command", "add", "gated.toml")
     queue("command", "disable", "gated")

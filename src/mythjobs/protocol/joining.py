@@ -18,6 +18,7 @@ SECRET_BYTES: Final = 16
 NONCE_BYTES: Final = 32
 CODE_LENGTH: Final = 6
 DEFAULT_PORT: Final = 6545
+SERVICE_TYPE: Final = "_mythjobs._tcp.local."  # of the announcement by mDNS
 
 # Base32 without padding, in lower case: 16 bytes are 26 characters.
 _TOKEN: Final = re.compile(

@@ -139,6 +139,7 @@ def test_a_master_that_restarts_finds_its_machines_and_a_revoked_one_stays_away(
     first.stop()
     first.start("up", "--jobs", "1", ready="mythjobs is up")
     assert first.json("lan", "status")["open"] is True
+    assert f"{ADDRESSES[0]}:6545" in second.call("agent", "join")  # found by mDNS
     [own] = [each["name"] for each in first.json("machines") if each["name"] != "attic"]
     first.call("machine", "set", own, "--jobs", "0")
     assert ADDRESSES[1] in first.call("run", "--", "ip", "address", "show", "cable")

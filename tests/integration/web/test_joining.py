@@ -23,6 +23,7 @@ from mythjobs.protocol import codec, joining
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.joining import Endpoint, JoinToken
 from mythjobs.web.network import control, port
+from mythjobs.web.network.discovery import Announcement
 from mythjobs.web.network.sockets import bind_port
 from tests.integration.web.served_master import NOTE, ServedMaster, run
 
@@ -38,6 +39,11 @@ def on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(port, "bind_all_addresses", bind)
     monkeypatch.setattr(control, "list_addresses", lambda: ["127.0.0.1"])
+
+    async def start(self: Announcement, endpoints: object) -> None:
+        """Announce nothing: mDNS would leave this machine."""
+
+    monkeypatch.setattr(Announcement, "start", start)
 
 
 async def _open(master: ServedMaster) -> None:

@@ -13,11 +13,14 @@ from mythjobs.cli import terminal
 from mythjobs.cli.commands.services import jobs_option
 from mythjobs.cli.options import TEXT
 from mythjobs.cli.session import Session, command, pass_session, state_dir_option
+from mythjobs.errors import Unreachable
 
 _JOIN_EXAMPLES: Final = """Examples:
+  mythjobs agent join                  (list the masters on this network)
   mythjobs agent join mj1.…            (the line of `mythjobs machine invite`)
   mythjobs agent join attic.local      (then `mythjobs machine approve` on attic)"""
 _POLL_S: Final = 1.0
+_SEARCH_S: Final = 3.0
 
 
 @click.group(
@@ -49,14 +52,15 @@ def agent(
 
 
 @command("join", epilog=_JOIN_EXAMPLES)
-@click.argument("master", metavar="TOKEN|HOST[:PORT]", type=TEXT)
+@click.argument("master", metavar="[TOKEN|HOST[:PORT]]", type=TEXT, required=False)
 @click.option("--name", type=TEXT, help="Name of this machine. Default: its host name.")
 @pass_session
-def join(session: Session, master: str, name: str | None) -> None:
+def join(session: Session, master: str | None, name: str | None) -> None:
     """Make this machine run jobs of a master on the network.
 
     With a token of `mythjobs machine invite` it joins at once. With the address of a master it
-    shows six words, and joins when the master's owner has compared and approved them.
+    shows six words, and joins when the master's owner has compared and approved them. Without
+    either it lists the masters that announce themselves.
     """
     import socket
 
@@ -64,6 +68,9 @@ def join(session: Session, master: str, name: str | None) -> None:
     from mythjobs.config.state import open_state
     from mythjobs.protocol.joining import is_token, parse_endpoint, parse_token
 
+    if master is None:
+        _list_masters()
+        return
     own_name = name or socket.gethostname()
     token = parse_token(master) if is_token(master) else None
     endpoint = None if token else parse_endpoint(master)
@@ -77,6 +84,21 @@ def join(session: Session, master: str, name: str | None) -> None:
         )
     terminal.print_line(f"joined the master at {joined.endpoint} as {joined.name}")
     terminal.print_line("start the agent with `mythjobs agent`")
+
+
+def _list_masters() -> None:
+    from mythjobs.agent.discovery import find_masters
+
+    terminal.print_message(f"looking for masters for {_SEARCH_S:g} s …")
+    found = find_masters(_SEARCH_S)
+    if not found:
+        raise Unreachable(
+            "no master announces itself on this network; run `mythjobs lan on` on the master's "
+            "machine, or name its address: `mythjobs agent join HOST`"
+        )
+    rows = [(each.name, ", ".join(map(str, each.endpoints))) for each in found]
+    terminal.print_table(("master", "addresses"), rows)
+    terminal.print_message("join one with `mythjobs agent join ADDRESS`")
 
 
 def _show_code(code: tuple[str, ...]) -> None:

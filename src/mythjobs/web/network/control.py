@@ -17,6 +17,7 @@ from mythjobs.errors import Conflict, StateNotWritable
 from mythjobs.master.join_requests import JoinRequests
 from mythjobs.protocol import joining_responses as responses
 from mythjobs.protocol.joining import Endpoint
+from mythjobs.web.network.discovery import Announcement
 from mythjobs.web.network.port import Port
 
 # The certificate is checked this often for being due to be renewed.
@@ -33,6 +34,7 @@ class Network:
         self._identity: certificates.ServerIdentity | None = None
         self._checked_ms = 0
         self._requests: JoinRequests | None = None
+        self._announcement = Announcement()
 
     async def start(self, port: Port) -> None:
         """Control a port; open it on the network if it was open when the master ended.
@@ -54,8 +56,13 @@ class Network:
     async def close(self) -> None:
         """Listen on this machine only, now and after each start. Raises StateNotWritable."""
         self._write(NetworkSetting(is_open=False))
+        await self.stop()
         await self._get_port().listen_on_loopback()
         self._requests = None
+
+    async def stop(self) -> None:
+        """Take the announcement back, as the master ends or closes the network."""
+        await self._announcement.stop()
 
     @property
     def authority(self) -> bytes:
@@ -90,6 +97,7 @@ class Network:
             raise _not_writable(self._state, error) from None
         self._requests = JoinRequests(certificates.decode_certificate(identity.authority))
         await self._get_port().listen_on_network(self._make_context)
+        await self._announcement.start(self.endpoints())
 
     def _make_context(self) -> tuple[ssl.SSLContext, str]:
         try:

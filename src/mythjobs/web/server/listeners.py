@@ -37,6 +37,7 @@ class Listeners:
 
     async def close(self, grace_s: float) -> None:
         """Stop accepting; abort responses that do not finish within `grace_s` seconds."""
+        await self.network.stop()
         await self._port.close()
         for each in (self._secure, self._plain, self._local):
             await each.close(grace_s)

@@ -73,6 +73,21 @@ def run_benchmark(
 
     A missed bar is printed, but is not an error: the exit code is 0.
     """
+
+    def show(result: Result) -> None:
+        title, lines = rows(result)
+        print(title)
+        print_table(lines)
+
+    run_program(parser, measure, show)
+
+
+def run_program(
+    parser: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace], Result],
+    show: Callable[[Result], None],
+) -> None:
+    """Measure, then print JSON or what `show` prints. Exit with 1 if nothing could be measured."""
     parser.add_argument("--json", action="store_true", help="print JSON only")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _exit_on_signal)
@@ -90,9 +105,7 @@ def run_benchmark(
     if arguments.json:
         print(json.dumps(round_floats(result)))
     else:
-        title, lines = rows(result)
-        print(title)
-        print_table(lines)
+        show(result)
         print(flush=True)
 
 

@@ -1,11 +1,13 @@
-"""Processes of mythjobs by /proc: CPU time, wake-ups, memory, search and termination."""
+"""Processes by /proc: CPU time, wake-ups, memory, search, descendants and termination."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,13 @@ def read_cpu_s(pid: int) -> float:
     # CPU clock of the process, with the id of clock_getcpuclockid(3). /proc/PID/stat has ticks of
     # 10 ms only; an idle minute is about ten of them.
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def read_children_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of the ended children that the process has waited for (ticks)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    # Fields 16 and 17 of proc(5), of which the first here is the third.
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 def read_rss_mb(pid: int) -> float:
@@ -89,6 +98,66 @@ def terminate_all(path: Path, timeout_s: float) -> None:
         for fd in fds.values():
             _send_signal(fd, signal.SIGKILL)
             _unregister(poll, fd)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of all descendants whose parent exits.
+
+    It then has to reap them, and can end all processes that were started below it.
+    """
+    PR_SET_CHILD_SUBREAPER = 36
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl PR_SET_CHILD_SUBREAPER")
+
+
+def find_descendants(root: int) -> dict[int, str]:
+    """Return the pids of children, their children and so on, with their states ("Z": exited)."""
+    children: dict[int, dict[int, str]] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            # State and parent follow the name in brackets (proc(5)).
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        children.setdefault(int(parent), {})[int(entry.name)] = state
+    found: dict[int, str] = {}
+    parents = [root]
+    while parents:
+        below = children.get(parents.pop(), {})
+        found |= below
+        parents += below
+    return found
+
+
+def reap_orphans(started: Collection[int]) -> int:
+    """Reap exited children except those with the pids in `started`. Return their number.
+
+    A zombie that is a child of another process is left to that process.
+    """
+    count = 0
+    for pid, state in find_descendants(os.getpid()).items():
+        if state == "Z" and pid not in started:
+            try:
+                count += os.waitpid(pid, os.WNOHANG)[0] == pid
+            except ChildProcessError:
+                continue
+    return count
+
+
+def kill_descendants() -> None:
+    """Kill all descendants and reap them, after adopt_orphans()."""
+    while True:
+        for pid in find_descendants(os.getpid()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
 
 
 def _send_signal(pidfd: int, number: signal.Signals) -> None:

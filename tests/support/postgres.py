@@ -123,14 +123,16 @@ def find_binaries() -> Path | None:
 
 
 @contextmanager
-def run_server(binaries: Path, *settings: str) -> Iterator[PostgresServer]:
-    """Run a server until the end of the block, then delete its data.
+def run_server(
+    binaries: Path, *settings: str, parent: Path = Path("/tmp")
+) -> Iterator[PostgresServer]:
+    """Run a server until the end of the block, then delete its data, a directory below `parent`.
 
     Settings like `fsync=on` override those that make tests fast.
     """
     # PostgreSQL refuses to run as root, and another user cannot access pytest's directories.
     user = _user()
-    directory = Path(tempfile.mkdtemp(prefix="mythjobs-postgres-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="mythjobs-postgres-", dir=parent))
     os.chmod(directory, 0o755)
     if os.geteuid() == 0:
         os.chown(directory, pwd.getpwnam(user).pw_uid, -1)

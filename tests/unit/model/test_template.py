@@ -73,6 +73,7 @@ def test_a_single_brace_is_refused_with_its_position(text: str, error: str) -> N
     [
         ('cp "$MYTHJOBS_P_N" /srv', None),
         ("cp {n} /srv", (1, "n")),
+        ("\n{n}", (2, "n")),
         ("cd /srv\ncp a {source} {n}\n", (2, "source")),
         ("echo ${n} {other} {n", None),
         ("echo ${n}\n\n{n}", (3, "n")),

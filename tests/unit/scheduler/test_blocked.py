@@ -229,7 +229,7 @@ NAS = a_class(semaphores=(("nas", 1),))
             "waits: at most 1 of flag run at once",
         ),
         (
-            [a_candidate(requirements=NAS), a_candidate("den", NAS)],
+            [a_candidate(requirements=NAS)],
             "semaphore",
             "waits: there is no semaphore nas; make it with `mythjobs semaphore set nas N`",
         ),
@@ -249,6 +249,9 @@ def test_the_rule_that_excludes_the_last_machines_is_the_reason(
 
 def test_a_stopped_command_and_a_cluster_without_machines_are_reasons() -> None:
     assert explain_wait(a_class(enabled=False), [a_candidate()], NOON)[0] == "disabled"
+    deferred = a_class(put_off_ms=NOON + 1)
+    assert explain_wait(deferred, [a_candidate()], NOON)[0] == "put_off"
+    assert explain_wait(deferred, [a_candidate()], NOON + 1)[0] == "starting"
     assert explain_wait(a_class(), [], NOON) == (
         "no_machine",
         "no machine has joined yet; `mythjobs up` adds one within seconds",

@@ -128,6 +128,7 @@ class Machine:
     boot_id: str
     connection: int | None = None
     incarnation: str = ""
+    past_incarnations: tuple[str, ...] = ()  # of earlier agents with its key, the newest last
     heartbeat_no: int = 0  # last heartbeat on this connection; 0: none yet, so send no grant
     last_grant_no: int = 0  # number of the last grant sent on this connection
     reported_free: int | None = None  # free slots by its last frame; None: none on this connection

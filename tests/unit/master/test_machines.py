@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from mythjobs.errors import BadRequest, DefinitionError, NoSuchCommand, NoSuchMachine
+from mythjobs.errors import (
+    AlreadyRunning,
+    BadRequest,
+    DefinitionError,
+    NoSuchCommand,
+    NoSuchMachine,
+)
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
 from mythjobs.protocol import messages as m
@@ -275,3 +281,27 @@ def test_a_machine_is_shown_with_the_free_slots_that_it_reports(master: Harness)
     # Unknown while it is not connected, and until the first frame of a connection.
     master.disconnect(attic)
     assert master.machine_page()["free"] is None
+
+
+def _attach(master: Harness, connection: int, incarnation: str) -> None:
+    hello = m.Hello(1, "key of attic", "", "", "attic", "boot", incarnation, 2)
+    master.request(requests.Attach(hello, False, connection))
+
+
+def test_an_agent_that_comes_back_after_another_one_with_its_key_is_refused(
+    master: Harness,
+) -> None:
+    attic = master.join("attic")
+    master.disconnect(attic)
+    _attach(master, 7, "original")
+    with pytest.raises(AlreadyRunning, match="already connected"):
+        _attach(master, 8, "copy")
+    master.disconnect(7)
+    _attach(master, 8, "copy")
+    master.disconnect(8)
+    with pytest.raises(AlreadyRunning, match="its disk was copied"):
+        _attach(master, 9, "original")
+    # A lost connection of the same agent, and an agent that was started anew, are no copies.
+    _attach(master, 10, "copy")
+    master.disconnect(10)
+    _attach(master, 11, "restarted")

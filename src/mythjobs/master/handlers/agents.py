@@ -19,6 +19,8 @@ from mythjobs.store.writes import machines
 
 MAX_NAME_LENGTH = 100
 _MAX_COMMENT = 1000
+# Agents with one key that are remembered, to recognize one that comes back.
+_MAX_INCARNATIONS = 16
 _MAX_ZONE = 100
 # Maximum of the time that a program reports to need until its end; a longer time is cut to this.
 _MAX_ETA_S = 10 * 365 * 86_400
@@ -61,6 +63,14 @@ def attach_machine(
         raise AlreadyRunning(
             f"machine {machine.name} is already connected; two agents use the same key"
         )
+    elif hello.incarnation in machine.past_incarnations:
+        # An agent gets a new incarnation when it starts, so this one has run all the time while
+        # another one was connected in its place.
+        raise AlreadyRunning(
+            f"another agent has connected with the key of machine {machine.name} since: its disk "
+            "was copied, or two agents share a state directory; on the copy remove agent/agent.key "
+            "and join again, then restart this agent"
+        )
     zone = hello.zone[:_MAX_ZONE]
     machines.attach(
         turn.tx,
@@ -82,6 +92,9 @@ def attach_machine(
         job_id: replace(each, grant_no=0, sent_hours="?", sent_limits="?")
         for job_id, each in machine.live_attempts.items()
     }
+    if hello.incarnation != machine.incarnation:
+        past = (*machine.past_incarnations, machine.incarnation)
+        machine.past_incarnations = past[-_MAX_INCARNATIONS:]
     machine.connection, machine.incarnation = request.connection, hello.incarnation
     machine.heartbeat_no = machine.last_grant_no = 0
     machine.is_draining, machine.reported_free = False, None

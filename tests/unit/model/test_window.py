@@ -225,7 +225,7 @@ INSTANTS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SETS, st.sampled_from(ZONES), INSTANTS)
 def test_the_level_of_any_instant_agrees_with_the_list_of_changes(
     sets: list[list[str]], zone: str, now: int
@@ -246,7 +246,7 @@ def test_the_level_of_any_instant_agrees_with_the_list_of_changes(
     assert shuts is None or w.level_at(sets, zone, shuts) == CLOSED
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ranges(), max_size=3), st.sampled_from(ZONES), INSTANTS)
 def test_the_level_follows_local_time(texts: list[str], zone: str, now: int) -> None:
     here = to_local(now, zone)
@@ -269,7 +269,7 @@ def test_the_level_follows_local_time(texts: list[str], zone: str, now: int) -> 
     assert w.level_at([texts], zone, now) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(CHANGES), st.integers(-2, 2), MINUTES, MINUTES)
 def test_nominal_times_keep_their_order_through_changes(
     row: tuple[str, str, float], days: int, one: int, other: int

@@ -24,7 +24,10 @@ RUNNING: dict[str, Any] = job(
 
 
 def script(master: Master, running: dict[str, Any], polls: int) -> None:
-    """Let the job write a line and end once it was polled `polls` times."""
+    """Let the job write a line and end once it was polled `polls` times.
+
+    With the second poll the client has shown the answer to the first.
+    """
     polled, written = threading.Semaphore(0), threading.Event()
 
     def show(request: Request) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def run_on_terminal(master: Master, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_a_line_shows_the_progress_of_a_silent_program(master: Master) -> None:
-    script(master, {**RUNNING, "estimated_progress": 42.0, "comment": "pass 2"}, polls=1)
+    script(master, {**RUNNING, "estimated_progress": 42.0, "comment": "pass 2"}, polls=2)
     output = run_on_terminal(master, "run", "sleep", "9")
     line = "\r\x1b[Kjob 7 run: running, ~42 %, pass 2 (running on attic)"
     assert output.startswith(line)
@@ -79,7 +82,7 @@ def test_a_line_shows_the_progress_of_a_silent_program(master: Master) -> None:
 
 @pytest.mark.slow
 def test_there_is_no_line_if_nothing_is_known(master: Master) -> None:
-    script(master, RUNNING, polls=1)
+    script(master, RUNNING, polls=2)
     assert run_on_terminal(master, "run", "sleep", "9") == "result\n"
 
 

@@ -17,11 +17,11 @@ from mythjobs.master.output.reader import AttemptOutput, OutputReader
 from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived, Message, Request
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
-from mythjobs.web.routes.agent_link import serve_agent_link
-from mythjobs.web.security.access import AccessControl
-from mythjobs.web.security.http_limits import LocalConnection
 from mythjobs.web.network.listener import Listener
 from mythjobs.web.network.sockets import bind_path
+from mythjobs.web.security.access import AccessControl
+from mythjobs.web.security.http_limits import LocalConnection
+from mythjobs.web.server.app import serve_agent_link
 
 ATTIC = 1
 

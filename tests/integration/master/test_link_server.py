@@ -123,17 +123,30 @@ def test_frames_are_posted_in_order_without_output_messages(tmp_path: Path) -> N
     uvloop.run(story())
 
 
-def test_queued_frames_are_merged_into_one(tmp_path: Path) -> None:
+def test_frames_for_an_agent_that_does_not_read_are_merged_into_one(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
             connection = master.port.attached[0].connection
-            master.links.send_frame(connection, m.MasterFrame(1, [m.Renew(1)]))
-            master.links.send_frame(connection, m.MasterFrame(2, [m.Settings(3)]))
-            master.links.send_frame(
-                connection + 1, m.MasterFrame(9, [])
-            )  # closed connection: ignored
+            send = master.links.send_frame
+            # More than the kernel buffers. The agent runs in this event loop: it cannot read now.
+            large: list[m.MasterMessage] = [m.Stale(job, 1) for job in range(20_000)]
+            send(connection, m.MasterFrame(1, large))
+            send(connection, m.MasterFrame(2, [m.Renew(1)]))
+            send(connection, m.MasterFrame(3, [m.Settings(3)]))
+            send(connection + 1, m.MasterFrame(9, []))  # closed connection: ignored
+            assert await agent.receive_messages() == large
             assert await agent.receive_messages() == [m.Renew(1), m.Settings(3)]
-            assert agent.acked == 2
+            assert agent.acked == 3
+
+    uvloop.run(story())
+
+
+def test_messages_about_output_are_merged_into_one_frame(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            # Two outputs that the master does not keep, because nobody knows their attempts.
+            await agent.send_messages(m.OutputOffer(7, 1, 1, 0), m.OutputOffer(8, 1, 1, 0))
+            assert await agent.receive_messages() == [m.OutputKept(7, 1, 1), m.OutputKept(8, 1, 1)]
 
     uvloop.run(story())
 

@@ -1,9 +1,10 @@
-"""Connection to one agent: merges outgoing messages into frames and writes them."""
+"""Connection to one agent: sends messages in frames, and merges those for an agent that is slow."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from mythjobs.protocol import codec
@@ -14,18 +15,33 @@ log = logging.getLogger(__name__)
 
 
 class Channel(Protocol):
-    """A WebSocket. Once it is closed, sending raises OSError and receive() returns None."""
+    """A WebSocket.
 
-    async def receive(self) -> bytes | str | None: ...
-    async def send_text(self, data: bytes) -> None: ...
+    receive_message: for the handshake; returns None once the socket is closed.
+    pass_messages: for what follows. Calls `on_message(data, is_text)` for each message, and
+    `on_writable()` when the agent reads again. Returns when the connection has ended or after
+    end(), and raises the error of end() or `on_message`.
+    send_text: never waits; raises OSError if the socket is closed.
+    """
+
+    async def receive_message(self) -> bytes | None: ...
+    async def pass_messages(
+        self, on_message: Callable[[bytes, bool], None], on_writable: Callable[[], None]
+    ) -> None: ...
+    def end(self, error: Exception | None = None) -> None: ...
+    def send_text(self, data: bytes) -> None: ...
     async def close(self) -> None: ...
+
+    @property
+    def is_writable(self) -> bool: ...
 
 
 class AgentConnection:
-    """One agent's connection and its queue of outgoing messages.
+    """One agent's connection.
 
-    Messages are merged into one frame until the writer task sends it: a turn costs one send for
-    any number of messages (unless they are very large), and a slow agent gets fewer, larger frames.
+    A turn's messages are sent at once, in one frame (unless they are very large): no task runs
+    between the commit and the write. Messages for an agent that does not read fast enough are
+    merged, so that a slow agent gets fewer, larger frames.
     """
 
     def __init__(self, connection_id: int, channel: Channel) -> None:
@@ -36,63 +52,90 @@ class AgentConnection:
         self.is_closing = False
         self._ack = 0
         self._messages: list[m.MasterMessage] = []
-        self._wake = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
+        self._is_started = self._is_flush_scheduled = False
 
     def __str__(self) -> str:
         return f"agent {self.name or 'of unknown name'} (connection {self.connection_id})"
 
     async def send_handshake(self, message: codec.HandshakeMessage) -> None:
-        await self.channel.send_text(codec.encode(message))
+        self.channel.send_text(codec.encode(message))
 
-    def start_writer(self, machine_id: int) -> None:
-        """Start the task that sends queued messages. Call it after the welcome has been sent."""
+    def start_sending(self, machine_id: int) -> None:
+        """Send messages from now on. Call it after the welcome has been sent."""
         self.machine_id = machine_id
-        self._writer = asyncio.create_task(self._write())
+        self._is_started = True
+        self._flush()
+
+    async def pass_messages(
+        self, on_message: Callable[[bytes, bool], None], timeout_s: float
+    ) -> None:
+        """Call `on_message(data, is_text)` for each message until the connection ends. Raises what
+        `on_message` raises, and TimeoutError after `timeout_s` without a message."""
+        if self.is_closing:
+            return
+        loop = asyncio.get_running_loop()
+        self._received_s = loop.time()
+        self._check_silence(timeout_s)
+
+        def receive(data: bytes, is_text: bool) -> None:
+            self._received_s = loop.time()
+            on_message(data, is_text)
+
+        try:
+            await self.channel.pass_messages(receive, self._flush)
+        finally:
+            self._silence_timer.cancel()
+
+    def _check_silence(self, timeout_s: float) -> None:
+        # One timer that checks the time of the last message. To set a timer anew for each message
+        # would cost more than to receive it.
+        loop = asyncio.get_running_loop()
+        left_s = self._received_s + timeout_s - loop.time()
+        if left_s <= 0:
+            self.channel.end(TimeoutError())
+        else:
+            self._silence_timer = loop.call_later(left_s, self._check_silence, timeout_s)
 
     def send_frame(self, frame: m.MasterFrame) -> None:
+        """Send a turn's messages, with those that wait."""
         self._ack = max(self._ack, frame.ack)
         self._messages += frame.messages
-        self._wake.set()
+        self._flush()
 
     def send(self, message: m.MasterMessage) -> None:
+        """Send a message in this iteration of the event loop, with those that follow in it."""
         self._messages.append(message)
-        self._wake.set()
+        if not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def request_close(self) -> None:
         self.is_closing = True
-        self._wake.set()
+        self.channel.end()
 
     async def aclose(self) -> None:
-        """Stop the writer and close the connection."""
+        """Close the connection; drop messages that wait."""
         self.request_close()
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.wait([self._writer])
-        await self._close_channel()
-
-    async def _write(self) -> None:
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                if self.is_closing:
-                    break
-                frame = m.MasterFrame(self._ack, self._messages)
-                self._ack, self._messages = 0, []
-                for data in codec.encode_master_frames(frame):
-                    await self.channel.send_text(data)
-        except OSError:
-            return  # the task that reads the connection sees the loss too, and cleans up
-        except Exception:
-            log.exception("cannot write to %s", self)
-        # The task that reads the channel gets end of file from this close, and cleans up.
-        await self._close_channel()
-
-    async def _close_channel(self) -> None:
         # Closing a WebSocket waits for the agent's answer, which a stopped process never sends.
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self.channel.close()
         except (OSError, TimeoutError):
             pass
+
+    def _flush(self) -> None:
+        self._is_flush_scheduled = False
+        if not self._is_started or self.is_closing or not self.channel.is_writable:
+            return
+        if not (self._ack or self._messages):
+            return
+        frame = m.MasterFrame(self._ack, self._messages)
+        self._ack, self._messages = 0, []
+        try:
+            for data in codec.encode_master_frames(frame):
+                self.channel.send_text(data)
+        except OSError:
+            pass  # pass_messages() returns
+        except Exception:
+            log.exception("cannot write to %s", self)
+            self.request_close()

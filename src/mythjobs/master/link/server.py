@@ -93,7 +93,7 @@ class LinkServer:
         challenge = m.Challenge(secrets.token_hex(32), oldest, m.VERSION, self._public_key)
         await agent.send_handshake(challenge)
         try:
-            hello = _check_hello(await agent.channel.receive(), challenge, peer.fingerprint)
+            hello = _check_hello(await agent.channel.receive_message(), challenge, peer.fingerprint)
         except ProtocolError as error:
             await agent.send_handshake(m.Refused(error.code, error.sentence))
             raise
@@ -107,9 +107,10 @@ class LinkServer:
                 await agent.send_handshake(self._make_welcome(challenge, hello, peer, attached))
                 peer.on_identified()
                 self._close_superseded(attached.machine_id)
-                agent.start_writer(attached.machine_id)
+                agent.start_sending(attached.machine_id)
                 self._outputs.add_agent(agent)
-                await self._receive_messages(agent, deadline)
+                deadline.reschedule(None)
+                await self._receive_messages(agent)
         finally:
             del self._connections[agent.connection_id]
             agent.request_close()
@@ -141,20 +142,16 @@ class LinkServer:
         signature = handshake.sign(self._key, transcript)
         return m.Welcome(hello.version, signature, attached.machine_id, attached.jobs)
 
-    async def _receive_messages(self, agent: AgentConnection, deadline: asyncio.Timeout) -> None:
-        now = asyncio.get_running_loop().time
-        receive = agent.channel.receive
-        while True:
-            deadline.reschedule(now() + SILENCE_TIMEOUT_S)
-            data = await receive()
-            if data is None:
-                return
-            if isinstance(data, bytes):
-                self._outputs.receive_chunk(agent, codec.decode_chunk(data))
-            else:
+    async def _receive_messages(self, agent: AgentConnection) -> None:
+        def on_message(data: bytes, is_text: bool) -> None:
+            if is_text:
                 frame = self._take_output_messages(agent, codec.decode_agent_frame(data))
                 # A frame without messages is posted too, because it must be acknowledged.
                 self._master.post(FrameReceived(agent.connection_id, frame))
+            else:
+                self._outputs.receive_chunk(agent, codec.decode_chunk(data))
+
+        await agent.pass_messages(on_message, SILENCE_TIMEOUT_S)
 
     def _take_output_messages(self, agent: AgentConnection, frame: m.AgentFrame) -> m.AgentFrame:
         """Handle a frame's messages about job output; return the frame without these messages."""
@@ -171,9 +168,7 @@ class LinkServer:
         return m.AgentFrame(frame.no, frame.seen, frame.room, rest, frame.draining)
 
 
-def _check_hello(
-    data: bytes | str | None, challenge: m.Challenge, fingerprint: str
-) -> m.Hello | None:
+def _check_hello(data: bytes | None, challenge: m.Challenge, fingerprint: str) -> m.Hello | None:
     """Decode an agent's hello and verify its signature; None if the agent disconnected.
 
     Raises ProtocolError if `data` is not a valid hello.

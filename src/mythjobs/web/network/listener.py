@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from mythjobs.protocol.messages import MAX_FRAME_BYTES
+from mythjobs.web.network.link_socket import LinkSocket
 from mythjobs.web.network.sockets import BACKLOG
 from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.server.errors import App
@@ -43,7 +44,7 @@ class Listener:
         self._config = uvicorn.Config(
             cast(Any, app),
             http=connection,
-            ws="websockets-sansio",
+            ws=LinkSocket,
             ws_max_size=_MAX_WEBSOCKET_BYTES,
             ws_per_message_deflate=False,
             ws_ping_interval=None,

@@ -16,7 +16,7 @@ from litestar.exceptions import (
 from litestar.handlers import HTTPRouteHandler
 
 from mythjobs.errors import MythJobsError
-from mythjobs.master.link.server import LinkServer
+from mythjobs.master.link.server import LinkServer, Peer
 from mythjobs.master.service import Master
 from mythjobs.web.network.control import Network
 from mythjobs.web.routes import (
@@ -29,7 +29,6 @@ from mythjobs.web.routes import (
     outputs,
     semaphores,
 )
-from mythjobs.web.routes.agent_link import serve_agent_link
 from mythjobs.web.routes.request import ApiRequest
 from mythjobs.web.server import errors
 from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
@@ -62,6 +61,19 @@ def build_app(master: Master, links: LinkServer, network: Network) -> App:
             await send_rejection(scope, send, errors.RequestRejected(404, "not_found", sentence))
 
     return app
+
+
+async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve the WebSocket of an agent (the link between master and agent)."""
+    await receive()  # event websocket.connect
+    await send({"type": "websocket.accept"})
+    # Only connections through the Unix socket have a peer uid, which was checked; only those with
+    # TLS have a fingerprint.
+    state = scope["state"]
+    identify = getattr(state["connection"], "identify", lambda: None)
+    peer = Peer("peer_uid" in state, state.get("fingerprint", ""), identify)
+    # From here on the link uses the connection itself (LinkSocket), not ASGI.
+    await links.serve(state["websocket"], peer)
 
 
 def _build_api(master: Master, network: Network) -> Litestar:

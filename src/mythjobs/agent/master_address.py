@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 
+from mythjobs.agent.master_socket import MasterSocket
 from mythjobs.config import keys
 from mythjobs.config.certificates import compute_fingerprint, make_client_context
 from mythjobs.config.network import read_joined_master
@@ -22,6 +23,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "max_size": m.MAX_FRAME_BYTES,
     "open_timeout": HANDSHAKE_S,
     "close_timeout": 1.0,
+    "create_connection": MasterSocket,
 }
 
 
@@ -42,7 +44,7 @@ class MasterAddress:
         return not self.endpoints
 
     def connect(self, attempt: int) -> Any:
-        """Return the context manager of a WebSocket. attempt: number of failures since the last
+        """Return the context manager of a MasterSocket. attempt: number of failures since the last
         connection; each failure tries the next endpoint."""
         if self.is_local:
             return unix_connect(self.socket, "ws://localhost/link", **_OPTIONS)

@@ -9,8 +9,7 @@ import secrets
 import ssl
 from typing import Final, Protocol
 
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import WebSocketException
 
 from mythjobs.agent.handshake import AgentIdentity, build_hello, verify_welcome
 from mythjobs.agent.master_address import (
@@ -19,6 +18,7 @@ from mythjobs.agent.master_address import (
     find_master,
     read_fingerprint,
 )
+from mythjobs.agent.master_socket import MasterSocket
 from mythjobs.clock import Now, machine_now
 from mythjobs.config.state import StateDir
 from mythjobs.errors import ProtocolError
@@ -58,13 +58,44 @@ class MasterLink:
         self._state = state
         self._identity = identity
         self._handler = handler
-        self._wake = asyncio.Event()
+        self._socket: MasterSocket | None = None
+        self._is_sending = self._is_asked_again = False
         self._alarm: asyncio.TimerHandle | None = None
         self.is_connected = False
 
-    def wake(self) -> None:
-        """Let the sender task ask the handler for frames to send."""
-        self._wake.set()
+    def send_pending(self) -> None:
+        """Send the frames and the output that the handler has, as fast as the master reads them.
+        Called whenever the handler may have something to send."""
+        if self._is_sending:
+            # The handler calls this while it is asked for what to send.
+            self._is_asked_again = True
+            return
+        self._is_sending = True
+        try:
+            while self._send_next():
+                pass
+        except OSError:
+            pass  # pass_messages() returns
+        except Exception as error:
+            if self._socket is not None:
+                self._socket.end(error)
+        finally:
+            self._is_sending = False
+
+    def _send_next(self) -> bool:
+        """Send one frame or chunk of output. Return False if there is none, or none may be sent."""
+        socket, handler = self._socket, self._handler
+        if socket is None or not socket.is_writable:
+            return False
+        self._is_asked_again = False
+        if (frame := handler.next_frame(machine_now())) is not None:
+            socket.send_message(codec.encode(frame), is_text=True)
+        elif (chunk := handler.next_chunk()) is not None:
+            socket.send_message(chunk, is_text=False)
+        elif not self._is_asked_again:
+            self._set_alarm()
+            return False
+        return True
 
     async def run(self) -> None:
         """Keep a connection to the master until cancelled. Log a failure to connect only if its
@@ -104,8 +135,8 @@ class MasterLink:
             self._handler.on_connected(welcome.jobs)
             await self._serve(socket, welcome.heartbeat_s)
 
-    async def _handshake(self, socket: ClientConnection, address: MasterAddress) -> m.Welcome:
-        challenge = codec.decode_handshake(await socket.recv())
+    async def _handshake(self, socket: MasterSocket, address: MasterAddress) -> m.Welcome:
+        challenge = codec.decode_handshake(await socket.receive_message())
         if not isinstance(challenge, m.Challenge):
             raise ProtocolError("unexpected handshake message from the master; challenge expected")
         nonce = secrets.token_hex(32)
@@ -116,32 +147,29 @@ class MasterLink:
             address.trusted_key,
             channel=read_fingerprint(socket),
         )
-        await socket.send(codec.encode(hello), text=True)
-        answer = codec.decode_handshake(await socket.recv())
+        socket.send_message(codec.encode(hello), is_text=True)
+        answer = codec.decode_handshake(await socket.receive_message())
         return verify_welcome(answer, challenge.master_key, statement)
 
-    async def _serve(self, socket: ClientConnection, heartbeat_s: float) -> None:
-        """Exchange frames and send heartbeats until the connection ends or sending fails."""
-        senders = [
-            asyncio.create_task(self._send_frames(socket)),
-            asyncio.create_task(self._send_heartbeats(socket, heartbeat_s)),
-        ]
+    async def _serve(self, socket: MasterSocket, heartbeat_s: float) -> None:
+        """Exchange frames and send heartbeats until the connection ends."""
+        self._socket = socket
+        heartbeats = asyncio.create_task(self._send_heartbeats(socket, heartbeat_s))
         try:
-            while True:
-                frame = codec.decode_master_frame(await socket.recv(decode=False))
-                self._handler.on_frame(frame, machine_now())
-        except ConnectionClosed:
-            pass
+            self.send_pending()
+            await socket.pass_messages(self._on_message, self.send_pending)
         finally:
-            for sender in senders:
-                sender.cancel()
-            await asyncio.wait(senders)
-        for sender in senders:
-            if not sender.cancelled() and (error := sender.exception()):
-                if not isinstance(error, ConnectionClosed | OSError):
-                    raise error
+            self._socket = None
+            heartbeats.cancel()
+            await asyncio.wait([heartbeats])
+            socket.transport.abort()
+        if not heartbeats.cancelled():
+            heartbeats.result()
 
-    async def _send_heartbeats(self, socket: ClientConnection, heartbeat_s: float) -> None:
+    def _on_message(self, data: bytes) -> None:
+        self._handler.on_frame(codec.decode_master_frame(data), machine_now())
+
+    async def _send_heartbeats(self, socket: MasterSocket, heartbeat_s: float) -> None:
         try:
             while self._handler.unanswered_heartbeats < _MAX_UNANSWERED:
                 await asyncio.sleep(heartbeat_s)
@@ -150,26 +178,8 @@ class MasterLink:
         finally:
             socket.transport.abort()
 
-    async def _send_frames(self, socket: ClientConnection) -> None:
-        handler = self._handler
-        self._wake.set()
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                if (frame := handler.next_frame(machine_now())) is not None:
-                    await socket.send(codec.encode(frame), text=True)
-                    self._wake.set()
-                elif (chunk := handler.next_chunk()) is not None:
-                    await socket.send(chunk)
-                    self._wake.set()
-                else:
-                    self._set_alarm()
-        finally:
-            socket.transport.abort()
-
     def _set_alarm(self) -> None:
-        """Set a timer that wakes the sender task when rate-limited progress may be sent."""
+        """Set a timer for when rate-limited progress may be sent."""
         due_ms = self._handler.next_frame_ms()
         if due_ms is None or self._alarm is not None:
             return
@@ -178,7 +188,7 @@ class MasterLink:
 
     def _on_alarm(self) -> None:
         self._alarm = None
-        self._wake.set()
+        self.send_pending()
 
 
 def choose_retry_delay_s(failures: int, is_local: bool) -> float:

@@ -195,7 +195,7 @@ class Agent:
                 case turn.RemoveReaper():
                     self._reapers.remove(action.reaper)
         self._changed.set()
-        self._link.wake()
+        self._link.send_pending()
         if self._timer is None and self._core.has_deadlines:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_CHECK_INTERVAL_S, self._check_deadlines)
@@ -255,7 +255,7 @@ class Agent:
 
     def on_connected(self, jobs: int) -> None:
         self._core.on_connected(jobs)
-        self._link.wake()
+        self._link.send_pending()
 
     def on_disconnected(self) -> None:
         self._transfers.close_all()
@@ -287,7 +287,7 @@ class Agent:
 
     def _queue_output_end(self, end: m.OutputEnd) -> None:
         self._core.queue_output_end(end)
-        self._link.wake()
+        self._link.send_pending()
 
 
 def read_boot_id() -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _CHECK_MS: Final = 1000
 _LAUNCH_MS: Final = 60
+# As in agent/journal.py. Agents are killed meanwhile, too.
+_GATHER_MS: Final = 5
 
 
 class SimAgent:
@@ -47,7 +49,11 @@ class SimAgent:
             machine.disk, journals.encode_journal(self.core.take_snapshot(), boot_id)
         )
         self._journal = machine.journal
+        # Records that are not written yet, and the token of the last one. They are lost if the
+        # agent is killed.
+        self._records: list[Json] = []
         self._token = 0
+        self._unsynced_token = 0
         self._is_syncing = False
         self._is_check_scheduled = False
         self._unsettled_reapers: set[str] = set()
@@ -168,8 +174,10 @@ class SimAgent:
                     if (reaper := self.machine.reapers.get(action.reaper)) is not None:
                         self.machine.send_to_reaper(reaper, messages)
                 case WriteJournal():
-                    if not self._write(action):
-                        return
+                    self._records.append(action.record)
+                    self._token = action.token
+                    if action.is_urgent or len(self._records) == 1:
+                        self.call_later(0 if action.is_urgent else _GATHER_MS, self._write)
                 case RemoveReaper():
                     self.machine.reapers.pop(action.reaper, None)
                 case _:
@@ -183,28 +191,35 @@ class SimAgent:
         self._is_check_scheduled = False
         self.execute(self.core.check_deadlines(self.machine.clock.now()))
 
-    def _write(self, action: WriteJournal) -> bool:
+    def _write(self) -> None:
+        """Write the gathered records, in the thread of the journal, and sync them."""
+        records, self._records = self._records, []
+        token = self._token
+        if not records:
+            return
         try:
-            self._journal.append(json.dumps(action.record).encode() + b"\n")
+            for each in records:
+                self._journal.append(json.dumps(each).encode() + b"\n")
         except OSError:
             self.machine.exit_agent()
-            return False
-        self._token = action.token
+            return
+        self.execute(self.core.on_journal_written(token, self.machine.clock.now()))
+        self._unsynced_token = token
         if not self._is_syncing:
             self._sync()
-        return True
 
     def _sync(self) -> None:
         self._is_syncing = True
-        token = self._token
+        token = self._unsynced_token
         self._journal.sync(lambda: self.run(self._synced, token))
 
     def _synced(self, token: int) -> None:
-        if self._token > token:
+        if self._unsynced_token > token:
             self._sync()
         else:
             self._is_syncing = False
-        self.execute(self.core.on_journal_synced(token, self.machine.clock.now()))
+        self.core.on_journal_synced(token)
+        self.link.send_frames()
 
 
 def _encode_and_decode(messages: Sequence[Any]) -> list[Any]:

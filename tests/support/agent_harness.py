@@ -147,10 +147,11 @@ class AgentHarness:
             self.sync_journal()
 
     def sync_journal(self) -> None:
-        """Report all written records as durable."""
+        """Report all records as written and durable."""
         while self._unsynced:
             token = self._unsynced.pop(0).token
-            self.execute(self.core.on_journal_synced(token, at(self.now)))
+            self.execute(self.core.on_journal_written(token, at(self.now)))
+            self.core.on_journal_synced(token)
 
     def take_sent(self, kind: str) -> list[Json]:
         """Remove and return the messages of this type to the reapers."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import queue
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mythjobs.agent.core.attempt import JournalSnapshot, Key
 from mythjobs.agent.core.lease_terms import (
@@ -25,9 +26,9 @@ from mythjobs.agent.core.turn import WriteJournal
 from mythjobs.errors import StoreFailed
 from mythjobs.process.record_log import RecordLog, read_records
 
-# If the last sync took less, the next one runs in the event loop instead of the thread: passing
-# work to a thread and back takes two wake-ups, which cost about as much on an idle machine.
-_QUICK_SYNC_S: Final = 0.001
+# Records that nothing waits for are written this long after the first of them. While jobs take a
+# millisecond, several share the cost of waking the thread and of a sync.
+_GATHER_S: Final = 0.005
 # A journal above this size is rewritten with the live attempts only: at 3,000 jobs a second about
 # once a minute.
 _REWRITE_ABOVE_BYTES: Final = 4 * 2**20
@@ -72,12 +73,26 @@ def encode_journal(snapshot: JournalSnapshot, boot_id: str) -> bytes:
     return _encode({"boot": boot_id, "grant": grants, "never": never_start, "lost": maybe_started})
 
 
-class AgentJournal:
-    """Journal file open for appending. Each record is written immediately; one fsync makes all
-    records written since the last one durable.
+class _Batch(NamedTuple):
+    """Records that the journal's thread writes and syncs together, up to number `token`.
 
-    `on_durable` is called in the event loop with the number (`token`) of the last durable record.
-    `on_failed` is called if the disk fails; no attempt may be started after that.
+    rewrite: new content of the whole file, which includes these records; empty to append them.
+    """
+
+    records: list[dict[str, Any]]
+    token: int
+    is_urgent: bool
+    rewrite: bytes = b""
+
+
+class AgentJournal:
+    """Journal file open for appending. A thread writes and syncs it: the event loop must not wait
+    for a disk that hangs, as it renews the leases of running jobs.
+
+    Of an urgent record, `on_written` and `on_durable` are called in the event loop with the number
+    (`token`) of the last record written or durable. Others are gathered for _GATHER_S, so that jobs
+    that take a millisecond share a sync; no call follows, but `durable_token` rises.
+    `on_failed` is called if the disk fails; nothing becomes durable after that.
     """
 
     def __init__(
@@ -85,77 +100,112 @@ class AgentJournal:
         path: Path,
         boot_id: str,
         snapshot: Callable[[], JournalSnapshot],
+        on_written: Callable[[int], None],
         on_durable: Callable[[int], None],
         on_failed: Callable[[StoreFailed], None],
     ) -> None:
+        """Write the snapshot durably to the file. Raises OSError."""
         self._path = path
         self._boot_id = boot_id
         self._snapshot = snapshot
+        self._on_written = on_written
         self._on_durable = on_durable
         self._on_failed = on_failed
+        self.durable_token = 0
+        self._records: list[dict[str, Any]] = []
         self._token = 0
-        self._is_syncing = False
-        self._executor = ThreadPoolExecutor(1, "journal")
-        self._last_sync_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        # Token of the last batch that rewrites the file.
+        self._rewrite_token = 0
+        self._inbox: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._log = RecordLog(path)
         self._log.rewrite(encode_journal(snapshot(), boot_id))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
     def write(self, action: WriteJournal) -> None:
-        """Append a record to the journal and schedule its sync to disk. Raises StoreFailed."""
-        try:
-            self._log.append(_encode(action.record))
-        except OSError as error:
-            raise self._store_failed(error) from error
+        """Append a record to the journal, in the thread."""
+        self._records.append(action.record)
         self._token = action.token
-        if not self._is_syncing:
-            self._is_syncing = True
-            # Sync in the next iteration of the event loop: messages for reapers that the current
-            # iteration sends must not wait for the disk.
-            asyncio.get_running_loop().call_soon(self._sync)
+        if action.is_urgent:
+            self._pass_records(is_urgent=True)
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_GATHER_S, self._pass_records)
 
     def close(self) -> None:
-        """Finish a running sync, then close the file."""
-        self._executor.shutdown()
+        """Write what was gathered, then close the file. Waits for the disk."""
+        self._pass_records()
+        self._inbox.put(None)
+        if self._loop is not None:
+            self._thread.join()
         self._log.close()
 
-    def _sync(self) -> None:
-        token = self._token
-        loop = asyncio.get_running_loop()
-        work: Callable[[], None]
-        if self._log.size_bytes > _REWRITE_ABOVE_BYTES:
-            self._log.begin_rewrite()
-            work = partial(self._log.rewrite, encode_journal(self._snapshot(), self._boot_id))
-        else:
-            work = self._log.sync
-            if self._last_sync_s < _QUICK_SYNC_S:
-                self._finish_sync(token, self._run(work))
-                return
-        future = self._executor.submit(self._run, work)
-        future.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(self._finish_sync, token, done.result())
-        )
-
-    def _run(self, work: Callable[[], None]) -> Exception | None:
-        started_s = time.monotonic()
-        try:
-            work()
-        except Exception as error:
-            return error
-        finally:
-            self._last_sync_s = time.monotonic() - started_s
-        return None
-
-    def _finish_sync(self, token: int, error: Exception | None) -> None:
-        if error is not None:
-            self._on_failed(self._store_failed(error))
+    def _pass_records(self, *, is_urgent: bool = False) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._records:
             return
-        self._is_syncing = self._token > token
-        if self._is_syncing:
-            asyncio.get_running_loop().call_soon(self._sync)
-        self._on_durable(token)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread.start()
+        rewrite = b""
+        if (
+            self._log.size_bytes > _REWRITE_ABOVE_BYTES
+            and self.durable_token >= self._rewrite_token
+        ):
+            self._rewrite_token = self._token
+            rewrite = encode_journal(self._snapshot(), self._boot_id)
+        self._inbox.put(_Batch(self._records, self._token, is_urgent, rewrite))
+        self._records = []
 
-    def _store_failed(self, error: Exception) -> StoreFailed:
-        return StoreFailed(f"cannot write the agent's journal {self._path}: {error}")
+    # Methods that run in the journal's thread.
+
+    def _run(self) -> None:
+        is_closing = False
+        while not is_closing:
+            batches = []
+            each = self._inbox.get()
+            while each is not None:
+                batches.append(each)
+                if self._inbox.empty():
+                    break
+                each = self._inbox.get()
+            is_closing = each is None
+            try:
+                if batches:
+                    self._write_batches(batches)
+            except Exception as error:
+                failure = StoreFailed(f"cannot write the agent's journal {self._path}: {error}")
+                self._call_in_loop(partial(self._on_failed, failure))
+                return
+
+    def _write_batches(self, batches: list[_Batch]) -> None:
+        token = batches[-1].token
+        is_urgent = any(each.is_urgent for each in batches)
+        lines: list[bytes] = []
+        for each in batches:
+            if each.rewrite:
+                self._log.rewrite(each.rewrite)
+                lines = []
+            else:
+                lines += map(_encode, each.records)
+        if lines:
+            self._log.append(b"".join(lines))
+        if is_urgent:
+            self._call_in_loop(partial(self._on_written, token))
+        if lines:
+            self._log.sync()
+        self.durable_token = token
+        if is_urgent:
+            self._call_in_loop(partial(self._on_durable, token))
+
+    def _call_in_loop(self, function: Callable[[], None]) -> None:
+        assert self._loop is not None
+        # RuntimeError: the loop was closed meanwhile, because an internal error ends the agent.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function)
 
 
 def _encode(record: dict[str, Any]) -> bytes:

@@ -31,7 +31,6 @@ from mythjobs.agent.reaper_pool import ReaperPool
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
 from mythjobs.config.state import StateDir
-from mythjobs.errors import StoreFailed
 from mythjobs.protocol import messages as m
 
 # When the agent stops its jobs: time, after the last job has ended, for the master to acknowledge
@@ -83,7 +82,12 @@ class Agent:
         self._core = core = AgentCore(env, jobs=jobs)
         core.restore(journal.read_journal(directory.journal, boot_id))
         self._journal = journal.AgentJournal(
-            directory.journal, boot_id, core.take_snapshot, self._on_journal_synced, self.failed
+            directory.journal,
+            boot_id,
+            core.take_snapshot,
+            self._on_journal_written,
+            self._on_journal_durable,
+            self.failed,
         )
         incarnation = secrets.token_hex(16)
         zone, can = find_time_zone(os.environ), detect_capabilities()
@@ -101,6 +105,8 @@ class Agent:
         # Set after every event that the core has handled, to wake _wait_until().
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._deletions: list[turn.DeleteOutput] = []
+        self._deleting: asyncio.Task[None] | None = None
 
     async def run(self, stop_jobs: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -181,17 +187,13 @@ class Agent:
                 case turn.SendToReaper():
                     self._reapers.send(action.reaper, action.messages)
                 case turn.WriteJournal():
-                    try:
-                        self._journal.write(action)
-                    except StoreFailed as error:
-                        self.failed(error)
-                        return
+                    self._journal.write(action)
                 case turn.ReadNewOutput():
                     self._read_new_output(action.attempt)
                 case turn.ForwardTransfer():
                     self._transfers.on_message(action.message)
                 case turn.DeleteOutput():
-                    dead_reaper.delete_output(self._directory.output, action.key, action.output)
+                    self._delete_output(action)
                 case turn.RemoveReaper():
                     self._reapers.remove(action.reaper)
         self._changed.set()
@@ -216,10 +218,36 @@ class Agent:
                 self._core.record_progress(attempt.key, reading, machine_now())
         self._transfers.on_new_output(attempt)
 
+    def _delete_output(self, action: turn.DeleteOutput) -> None:
+        self._deletions.append(action)
+        if self._deleting is None or self._deleting.done():
+            self._deleting = asyncio.create_task(self._delete_outputs())
+
+    async def _delete_outputs(self) -> None:
+        # In a thread, because the event loop must not wait for a disk that hangs. What an agent has
+        # not deleted when it exits, the next one deletes.
+        while deletions := self._deletions:
+            self._deletions = []
+            for error in await asyncio.to_thread(self._delete_in_thread, deletions):
+                log.warning("cannot delete collected output: %s", error)
+
+    def _delete_in_thread(self, deletions: Sequence[turn.DeleteOutput]) -> list[OSError]:
+        errors = []
+        for each in deletions:
+            try:
+                dead_reaper.delete_output(self._directory.output, each.key, each.output)
+            except OSError as error:
+                errors.append(error)
+        return errors
+
     # Callbacks that AgentJournal calls.
 
-    def _on_journal_synced(self, token: int) -> None:
-        self._execute(self._core.on_journal_synced(token, machine_now()))
+    def _on_journal_written(self, token: int) -> None:
+        self._execute(self._core.on_journal_written(token, machine_now()))
+
+    def _on_journal_durable(self, token: int) -> None:
+        self._core.on_journal_synced(token)
+        self._link.send_pending()
 
     def failed(self, error: Exception) -> None:
         self._failure = error
@@ -268,6 +296,7 @@ class Agent:
         self._execute(self._core.on_heartbeat_due(now))
 
     def next_frame(self, now: Now) -> m.AgentFrame | None:
+        self._core.on_journal_synced(self._journal.durable_token)
         return self._core.next_frame(now)
 
     def next_chunk(self) -> bytes | None:

@@ -36,11 +36,29 @@ def test_start_is_not_reported_after_the_end() -> None:
     assert [type(each) for each in agent.send_all()] == [m.Ended]
 
 
-def test_nothing_starts_before_its_grant_is_written() -> None:
+def test_a_grant_with_terms_starts_once_its_record_is_written() -> None:
+    agent = AgentHarness(jobs=3)
+    agent.slow_disk = True
+    leased = agent.make_grant(1, lease_s=600.0)
+    agent.master_sends(leased, agent.make_grant(2), agent.make_grant(3, lease_s=600.0))
+    # If the agent is killed now, a reaper tells the next agent of job 2, but not of a lease.
+    assert agent.take_starts() == [2]
+    [write] = [each for each in agent.actions if isinstance(each, WriteJournal)]
+    assert write.is_urgent
+    agent.master_sends(m.Stop(3, 1, "user"))
+    agent.sync_journal()
+    assert agent.take_starts() == [1]
+    # One record covered the three grants. A grant again only renews the lease.
+    agent.master_sends(agent.make_grant(1, lease_s=600.0))
+    agent.sync_journal()
+    assert agent.take_starts() == []
+
+
+def test_a_grant_is_acknowledged_once_its_record_is_durable() -> None:
     agent = AgentHarness()
     agent.slow_disk = True
     agent.master_sends(agent.make_grant(1), agent.make_grant(2))
-    assert [type(each) for each in agent.actions] == [WriteJournal, SendToReaper]
+    assert [type(each) for each in agent.actions] == [SendToReaper, WriteJournal]
     assert agent.take_starts() == [1, 2]
     agent.reaper_sends(agent.started(1))
     agent.send_all()

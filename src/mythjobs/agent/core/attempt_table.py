@@ -6,7 +6,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, Phase
-from mythjobs.agent.core.lease_terms import LeaseTerms, compute_reaper_actions, terms_from_grant
+from mythjobs.agent.core.lease_terms import (
+    NO_TERMS,
+    LeaseTerms,
+    compute_reaper_actions,
+    terms_from_grant,
+)
 from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.start_message import build_start_message
 from mythjobs.agent.core.start_queue import StartQueue
@@ -82,11 +87,14 @@ class AttemptTable:
     # Methods for attempts that have not started.
 
     def add_grant(self, message: m.Grant, sent_ms: int) -> None:
-        """Queue a granted attempt for its start.
+        """Queue a granted attempt for its start, if it has a lease, run windows or other terms only
+        after start_written().
 
-        The journal record of the grant must be written before the start, but need not be durable:
-        the kernel writes it to disk even if the agent dies. A power failure may lose it, but then
-        the boot id changes and every granted attempt counts as possibly started.
+        If the agent is killed, the next one gets the attempts that a reaper has from that reaper,
+        but their terms from the journal alone: without its lease, a running attempt would not be
+        renewed. So the record of terms is written before the start. It need not be durable: the
+        kernel writes it to disk even if the agent dies. A power failure may lose it, but then the
+        boot id changes and every granted attempt counts as possibly started.
         """
         attempt = self.add_attempt((message.job, message.n), Phase.WAITING)
         attempt.priority = message.priority
@@ -94,14 +102,17 @@ class AttemptTable:
         attempt.start_by_ms = start_deadline_ms(sent_ms, message.start_by_s)
         self.set_terms(attempt, terms_from_grant(message, sent_ms))
         attempt.reaper_lease_end_ms = attempt.terms.end_ms
-        self._turn.record_grant(attempt)
-        self.queue_for_start(attempt)
-
-    def queue_for_start(self, attempt: AgentAttempt) -> None:
-        attempt.phase = Phase.WAITING
-        attempt.reaper = ""
+        has_terms = attempt.terms is not NO_TERMS
+        self._turn.record_grant(attempt, starts_after_write=has_terms)
         self._waiting_count += 1
-        self.start_queue.push(attempt)
+        if not has_terms:
+            self.start_queue.push(attempt)
+
+    def start_written(self, attempts: Iterable[AgentAttempt]) -> None:
+        """Queue attempts for their start whose terms are now in the journal."""
+        for attempt in attempts:
+            if attempt.phase is Phase.WAITING:
+                self.start_queue.push(attempt)
 
     def mark_never_start(self, attempt: AgentAttempt, reason: str, code: str = "") -> None:
         """Mark an attempt as never to be started here. The agent reports this to the master once
@@ -145,7 +156,10 @@ class AttemptTable:
         if attempt.run is None:
             self.mark_never_start(attempt, "the reaper died before the job was started")
         else:
-            self.queue_for_start(attempt)
+            attempt.phase = Phase.WAITING
+            attempt.reaper = ""
+            self._waiting_count += 1
+            self.start_queue.push(attempt)
 
     # Methods for attempts that have a process, or had one.
 

@@ -174,7 +174,12 @@ class AgentCore:
     def queue_output_end(self, end: m.OutputEnd) -> None:
         self._outbox.queue_output_end(end)
 
-    def on_journal_synced(self, token: int, now: Now) -> list[Action]:
+    def on_journal_written(self, token: int, now: Now) -> list[Action]:
+        """Start attempts whose terms are in the journal now: in the records up to this one."""
+        self._table.start_written(self._turn.take_written(token))
+        return self._finish_turn(now)
+
+    def on_journal_synced(self, token: int) -> None:
         """Report grants and never-start marks whose journal records are durable."""
         for pending in self._turn.take_synced(token):
             for attempt in pending.never_start:
@@ -183,7 +188,6 @@ class AgentCore:
                     self._outbox.queue_end(attempt)
             if pending.grant_no and pending.connection == self._turn.connection:
                 self._durable_grant = pending.grant_no
-        return self._finish_turn(now)
 
     # Events of reapers.
 

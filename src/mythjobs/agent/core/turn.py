@@ -17,11 +17,14 @@ Json = dict[str, object]
 
 
 class WriteJournal(NamedTuple):
-    """Write `record` to the agent's journal before carrying out any later action. Call the core's
-    `on_journal_synced(token)` once the record is durable."""
+    """Write `record` to the agent's journal, and call the core's `on_journal_written(token)` and
+    later `on_journal_synced(token)`: at once if the record is urgent, because a start or a message
+    to the master waits for it. Otherwise the record may be written a little later, together with
+    the next ones, and the calls may wait until the next frame is sent."""
 
     record: Json
     token: int
+    is_urgent: bool = True
 
 
 class SendToReaper(NamedTuple):
@@ -59,6 +62,13 @@ class RemoveReaper(NamedTuple):
 Action = WriteJournal | SendToReaper | ReadNewOutput | ForwardTransfer | DeleteOutput | RemoveReaper
 
 
+class PendingWrite(NamedTuple):
+    """Granted attempts to start once the journal record number `token` is written."""
+
+    token: int
+    granted: list[AgentAttempt]
+
+
 class PendingSync(NamedTuple):
     """Never-start marks and highest grant number to report to the master once the journal record
     number `token` is durable. Grant numbers count per connection, so the number is not reported on
@@ -80,12 +90,14 @@ class AgentTurn:
         self._messages: dict[str, list[Json]] = {}
         self._acks: dict[str, list[Key]] = {}
         self._granted: list[AgentAttempt] = []
+        self._start_after_write: list[AgentAttempt] = []
         self._never_start: list[AgentAttempt] = []
         self._forgotten: list[Key] = []
         self._renewed: list[AgentAttempt] = []
         self._hours_changed: list[AgentAttempt] = []
         self._grant_no = 0
         self._token = 0
+        self._unwritten: deque[PendingWrite] = deque()
         self._pending: deque[PendingSync] = deque()
 
     def add(self, action: Action) -> None:
@@ -97,8 +109,10 @@ class AgentTurn:
     def acknowledge_end(self, reaper: str, key: Key) -> None:
         self._acks.setdefault(reaper, []).append(key)
 
-    def record_grant(self, attempt: AgentAttempt) -> None:
+    def record_grant(self, attempt: AgentAttempt, *, starts_after_write: bool) -> None:
         self._granted.append(attempt)
+        if starts_after_write:
+            self._start_after_write.append(attempt)
 
     def record_grant_no(self, grant_no: int) -> None:
         self._grant_no = grant_no
@@ -117,6 +131,14 @@ class AgentTurn:
         entry is lost in a crash, the next agent forgets the attempt again."""
         self._forgotten.append(key)
 
+    def take_written(self, token: int) -> list[AgentAttempt]:
+        """Remove and return the attempts that wait for their start until their journal record is
+        written: those with a record up to number `token`."""
+        written: list[AgentAttempt] = []
+        while self._unwritten and self._unwritten[0].token <= token:
+            written += self._unwritten.popleft().granted
+        return written
+
     def take_synced(self, token: int) -> list[PendingSync]:
         """Remove and return the reports whose journal records have become durable: the records up
         to number `token`."""
@@ -127,17 +149,16 @@ class AgentTurn:
 
     def take_actions(self) -> list[Action]:
         actions, self._actions = self._actions, []
-        never_start, hours, no = self._never_start, self._hours_changed, self._grant_no
-        if self._granted or never_start or no or self._renewed or hours:
-            # The journal write precedes every SendToReaper: a grant must be in the journal before a
-            # reaper starts it.
-            actions.append(self._build_journal_write())
         for reaper, ends in self._acks.items():
             self.send(reaper, {"type": "ack", "ends": ends})
         self._acks = {}
         for reaper, messages in self._messages.items():
             actions.append(SendToReaper(reaper, messages))
         self._messages = {}
+        never_start, hours, no = self._never_start, self._hours_changed, self._grant_no
+        if self._granted or never_start or no or self._renewed or hours:
+            # The starts in `messages` need no record (AttemptTable.add_grant).
+            actions.append(self._build_journal_write())
         return actions
 
     def _build_journal_write(self) -> WriteJournal:
@@ -157,9 +178,13 @@ class AgentTurn:
         if self._forgotten:
             record["over"] = self._forgotten
         self._token += 1
+        is_urgent = bool(self._start_after_write or self._never_start)
+        if self._start_after_write:
+            self._unwritten.append(PendingWrite(self._token, self._start_after_write))
+            self._start_after_write = []
         self._pending.append(
             PendingSync(self._token, self._never_start, self.connection, self._grant_no)
         )
         self._granted, self._never_start, self._forgotten, self._grant_no = [], [], [], 0
         self._renewed, self._hours_changed = [], []
-        return WriteJournal(record, self._token)
+        return WriteJournal(record, self._token, is_urgent)

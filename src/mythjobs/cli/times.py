@@ -44,11 +44,17 @@ def format_job_left(job: Mapping[str, Any], now_ms: int) -> str:
     return "" if estimated_ms is None else f"~{format_time_left(estimated_ms, now_ms)}"
 
 
+def find_percent(job: Mapping[str, Any]) -> float | None:
+    """Return how much of a job is done, as reported or else as estimated; None if unknown."""
+    reported: float | None = job["progress"]
+    return job.get("estimated_progress") if reported is None else reported
+
+
 def format_job_progress(job: Mapping[str, Any]) -> str:
     """Return how much of a job is done: `42 %` as reported, `~42 %` as estimated, else ""."""
     if job["progress"] is not None:
         return f"{job['progress']:g} %"
-    estimated = job.get("estimated_progress")
+    estimated = find_percent(job)
     return "" if estimated is None else f"~{estimated:.0f} %"
 
 

@@ -12,7 +12,7 @@ from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session
 from mythjobs.cli.terminal import sanitize
-from mythjobs.cli.times import format_job_left, format_job_progress
+from mythjobs.cli.times import find_percent, format_job_left, format_job_progress
 from mythjobs.client.client import Client, ConnectionLost, Json
 from mythjobs.errors import StoreUnavailable, Unreachable
 from mythjobs.model.life import FINAL
@@ -34,6 +34,7 @@ _RETRY_INTERVAL_S: Final = 0.25
 # Maximum time for which the master delays its answer until the job ends. The short one applies
 # while a progress line must be updated.
 _LONG_POLL_S: Final = 60.0
+_BAR_WIDTH: Final = 10
 _SHORT_POLL_S: Final = 0.5
 
 
@@ -266,10 +267,16 @@ def _show_progress(line: ProgressLine) -> Callable[[Json], None]:
 
 
 def format_progress(job: Json, now_ms: int) -> str:
-    """`job 7 thumbnail: running, 42 %, 5 min left, pass 2 (running on attic)`."""
-    left = format_job_left(job, now_ms)
+    """`job 7 thumbnail: running [####......] 42 %, 5 min left, pass 2 (running on attic)`."""
+    left, percent = format_job_left(job, now_ms), find_percent(job)
     comment = job["comment"] if job["state"] == "running" else ""
-    parts = (job["state"], format_job_progress(job), left and f"{left} left", comment)
+    bar = "" if percent is None else f" {_format_bar(percent)} {format_job_progress(job)}"
+    parts = (job["state"] + bar, left and f"{left} left", comment)
     text = f"job {job['id']} {job['command']}: {', '.join(filter(None, parts))}"
     reason = get_reason(job)
     return f"{text} ({reason})" if reason else text
+
+
+def _format_bar(percent: float) -> str:
+    done = int(percent * _BAR_WIDTH / 100)
+    return f"[{'#' * done}{'.' * (_BAR_WIDTH - done)}]"

@@ -74,7 +74,7 @@ def run_on_terminal(master: Master, *arguments: str) -> str:
 def test_a_line_shows_the_progress_of_a_silent_program(master: Master) -> None:
     script(master, {**RUNNING, "estimated_progress": 42.0, "comment": "pass 2"}, polls=2)
     output = run_on_terminal(master, "run", "sleep", "9")
-    line = "\r\x1b[Kjob 7 run: running, ~42 %, pass 2 (running on attic)"
+    line = "\r\x1b[Kjob 7 run: running [####......] ~42 %, pass 2 (running on attic)"
     assert output.startswith(line)
     # The output replaces the line, and nothing of it is left.
     assert output.endswith("\r\x1b[Kresult\n")

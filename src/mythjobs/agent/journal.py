@@ -6,7 +6,6 @@ Starts and ends of attempts are in the journals of the reapers.
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
 import threading
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from mythjobs.agent.core.attempt import JournalSnapshot, Key
 from mythjobs.agent.core.lease_terms import (
@@ -71,6 +72,9 @@ def encode_journal(snapshot: JournalSnapshot, boot_id: str) -> bytes:
     grants = [[*key, *terms_to_json(terms)] for key, terms in snapshot.granted.items()]
     never_start, maybe_started = list(snapshot.never_start), list(snapshot.maybe_started)
     return _encode({"boot": boot_id, "grant": grants, "never": never_start, "lost": maybe_started})
+
+
+_encoder: Final = msgspec.json.Encoder()
 
 
 class _Batch(NamedTuple):
@@ -209,4 +213,4 @@ class AgentJournal:
 
 
 def _encode(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+    return _encoder.encode(record) + b"\n"

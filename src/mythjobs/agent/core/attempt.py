@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -72,7 +72,7 @@ class AgentAttempt:
     lease_stop_sent: bool = False
     # Freeze holders ("user", "pressure", "window") that the master requested, and those that the
     # reaper reports. The process tree is frozen while it has at least one holder.
-    freeze_requests: set[str] = field(default_factory=set)
+    freeze_requests: frozenset[str] = frozenset()
     frozen_by: tuple[str, ...] = ()
     # Instant in ms of CLOCK_BOOTTIME after which the attempt must not be started any more.
     start_by_ms: int = 0
@@ -87,7 +87,7 @@ class AgentAttempt:
     end: m.Ended | None = None
     # Numbers of the output streams whose kept bytes the master has yet to collect.
     pending_streams: set[int] | None = None
-    output: OutputWindows = field(default_factory=list)
+    output: Sequence[tuple[int, int, int]] = ()
     # Number of readers to notify of new output: the progress scanner, and each transfer that
     # follows the output.
     watchers: int = 0

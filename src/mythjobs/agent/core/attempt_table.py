@@ -100,13 +100,14 @@ class AttemptTable:
         attempt.priority = message.priority
         attempt.run = message.run
         attempt.start_by_ms = start_deadline_ms(sent_ms, message.start_by_s)
-        self.set_terms(attempt, terms_from_grant(message, sent_ms))
-        attempt.reaper_lease_end_ms = attempt.terms.end_ms
-        has_terms = attempt.terms is not NO_TERMS
-        self._turn.record_grant(attempt, starts_after_write=has_terms)
         self._waiting_count += 1
-        if not has_terms:
+        terms = terms_from_grant(message, sent_ms)
+        if terms is NO_TERMS:
             self.start_queue.push(attempt)
+        else:
+            self.set_terms(attempt, terms)
+            attempt.reaper_lease_end_ms = terms.end_ms
+        self._turn.record_grant(attempt, starts_after_write=terms is not NO_TERMS)
 
     def start_written(self, attempts: Iterable[AgentAttempt]) -> None:
         """Queue attempts for their start whose terms are now in the journal."""

@@ -119,6 +119,8 @@ def compute_reaper_actions(
 
 def terms_to_json(terms: LeaseTerms) -> list[Any]:
     """Return the terms as a list for the journal, without trailing default values."""
+    if terms is NO_TERMS:
+        return []
     values = [each._asdict() if isinstance(each, Hours) else each for each in terms]
     while values and values[-1] == NO_TERMS[len(values) - 1]:
         values.pop()

@@ -88,9 +88,9 @@ class LeaseEnforcer:
         if attempt is None:
             return
         if on:
-            attempt.freeze_requests.add(holder)
+            attempt.freeze_requests |= {holder}
         else:
-            attempt.freeze_requests.discard(holder)
+            attempt.freeze_requests -= {holder}
         if attempt.phase in _RUNNING_PHASES:
             self._send(attempt, "freeze", holder=holder, on=on)
 

@@ -100,6 +100,17 @@ class Outbox:
         sent_ms = self._progress_sent_ms.get(attempt)
         return 0 if sent_ms is None else sent_ms + _PROGRESS_INTERVAL_MS
 
+    @property
+    def _has_queued(self) -> bool:
+        return bool(
+            self._ended
+            or self._started
+            or self._heartbeat_due
+            or self._output_ends
+            or self._progress
+            or self._frozen
+        )
+
     def take_frame(
         self, now: Now, *, durable_grant: int, room: int, attempts: Iterable[AgentAttempt]
     ) -> tuple[m.AgentFrame, int | None] | None:
@@ -107,7 +118,7 @@ class Outbox:
 
         Return None if no message is queued, or too many frames are unacknowledged.
         """
-        if len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED:
+        if len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED or not self._has_queued:
             return None
         messages: list[m.AgentMessage] = []
         hb = None

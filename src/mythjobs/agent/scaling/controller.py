@@ -12,8 +12,8 @@ from mythjobs.agent.scaling.admission import (
     GPU,
     MEMORY,
     Commitments,
-    Resources,
     Refusal,
+    Resources,
     find_refusal,
     memory_reserve_bytes,
 )

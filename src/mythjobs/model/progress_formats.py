@@ -9,6 +9,8 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 # A number as programs print it in English and in locales with a decimal comma (de_DE: 42,5).
 _NUMBER: Final = rb"\d+(?:[.,]\d+)?"
+# Not within another number: otherwise a search of a long run of digits would take quadratic time.
+_START: Final = rb"(?<!\d)(?<!\d[.,])"
 # Between number and percent sign: a space, or the no-break spaces of French and German text.
 _SPACE: Final = rb"(?:\s|\xc2\xa0|\xe2\x80\xaf)?"
 _TIME_UNITS: Final = re.compile(r"(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+(?:[.,]\d+)?)s)?")
@@ -57,8 +59,8 @@ class _PatternFormat:
 class _FfmpegFormat:
     """`Duration: 00:04:00.00` once, then lines with `time=00:01:12.34`; also `-progress` output."""
 
-    _DURATION: Final = re.compile(rb"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-    _TIME: Final = re.compile(rb"time=(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+    _DURATION: Final = re.compile(rb"Duration: (\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)")
+    _TIME: Final = re.compile(rb"time=(\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)")
 
     def __init__(self) -> None:
         self._duration_s = 0.0
@@ -78,7 +80,9 @@ class _HandBrakeFormat:
     """`Encoding: task 1 of 2, 26.00 %`; the tasks are scans for subtitles and passes, and count
     equally. The percentages of its scan of the source are no progress of the job."""
 
-    _ENCODING: Final = re.compile(rb"Encoding: task (\d+) of (\d+), +(" + _NUMBER + rb") ?%")
+    _ENCODING: Final = re.compile(
+        rb"Encoding: task (\d{1,4}) of (\d{1,4}), +(" + _NUMBER + rb") ?%"
+    )
 
     def parse(self, line: bytes, end: bytes) -> Reading | None:
         found = self._ENCODING.search(line)
@@ -99,7 +103,7 @@ class _RsyncFormat:
 
     _REPORT: Final = re.compile(rb"\s*(\d[\d,.']*)([KMGTP]?) +(\d{1,3})% .*\d:\d\d:\d\d")
     # While rsync still reads directories it prints ir-chk, and the total is not yet known.
-    _CHECKED: Final = re.compile(rb"to-chk=(\d+)/(\d+)\)")
+    _CHECKED: Final = re.compile(rb"to-chk=(\d{1,12})/(\d{1,12})\)")
 
     def __init__(self) -> None:
         self._done_bytes = 0.0
@@ -154,7 +158,7 @@ class _TqdmFormat:
 class _PercentFormat:
     """Any percentage from 0 to 100, the last one in a line."""
 
-    _PERCENT: Final = re.compile(rb"(?<!\d)(?<!\d[.,])(" + _NUMBER + rb")" + _SPACE + rb"%")
+    _PERCENT: Final = re.compile(_START + rb"(" + _NUMBER + rb")" + _SPACE + rb"%")
 
     def parse(self, line: bytes, end: bytes) -> Reading | None:
         values = [parse_number(each[1].decode()) for each in self._PERCENT.finditer(line)]
@@ -235,7 +239,7 @@ def parse_time_s(text: str) -> float | None:
         if number is None or len(parts) > 3:
             return None
         total = 60 * total + number
-    return total
+    return total if math.isfinite(total) else None
 
 
 def _clamp(percent: float | None) -> float | None:
@@ -256,12 +260,12 @@ def _make_comskip() -> Format:
 
 def _make_mythtranscode() -> Format:
     # "mythtranscode: 12% Completed @ 37.5 fps.", and without re-encoding "12.3% complete".
-    return _PatternFormat(re.compile(rb"(" + _NUMBER + rb")%{1,2} [Cc]omplete"))
+    return _PatternFormat(re.compile(_START + rb"(" + _NUMBER + rb")%{1,2} [Cc]omplete"))
 
 
 def _make_mythcommflag() -> Format:
     # On a terminal " 12%/ 37.00fps", in the log "10%% Completed @ 37 fps.".
-    return _PatternFormat(re.compile(rb"(" + _NUMBER + rb")%(?:%? Completed|/ *\d)"))
+    return _PatternFormat(re.compile(_START + rb"(" + _NUMBER + rb")%(?:%? Completed|/ *\d)"))
 
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {

@@ -7,6 +7,8 @@ without progress were cut out.
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 import pytest
@@ -171,6 +173,37 @@ def test_numbers(text: str, number: float | None) -> None:
 def test_no_output_is_an_error(preset: str, output: list[bytes]) -> None:
     percent = read_last(preset, *output).percent
     assert percent is None or 0 <= percent <= 100
+
+
+@pytest.mark.parametrize("preset", FORMATS)
+@pytest.mark.parametrize("part", [b"1", b"9,", b" ", b"\x1b[", b"\x08", b"time=9:", b"%"])
+def test_a_long_line_takes_linear_time(preset: str, part: bytes) -> None:
+    # Quadratic searches took some seconds and blocked the agent.
+    output = part * (2**18 // len(part))
+    began_s = time.process_time()
+    read_last(preset, *(output[at : at + 16384] for at in range(0, len(output), 16384)))
+    assert time.process_time() - began_s < 1.0
+
+
+@pytest.mark.parametrize(
+    "preset, output",
+    [
+        ("ffmpeg", b"Duration: %s:00:10\ntime=00:00:05.00\n"),
+        ("ffmpeg", b"Duration: 00:00:10\ntime=%s:00:05.00\n"),
+        ("handbrake", b"Encoding: task %s of 2, 1.00 %%\n"),
+        ("rsync", b" 9 100%% 1kB/s 0:00:01 (xfr#1, to-chk=%s/1)\n"),
+        ("rsync", b" %sM 42%% 1kB/s 0:00:01\n"),
+        ("percent", b"%s%%\n"),
+        (r"regex:(\d+)", b"%s\n"),
+        (r"regex:(?P<eta>[\d:]+)", b"%s:00:00\n"),
+        (r"regex:(?P<done>\d+)/(?P<total>[\d.]+)", b"%s/0.001\n"),
+    ],
+)
+def test_a_huge_number_is_no_error(preset: str, output: bytes) -> None:
+    for digits in (b"9" * 300, b"9" * 3000):
+        reading = read_last(preset, output % digits)
+        assert reading.percent is None or 0 <= reading.percent <= 100
+        assert reading.eta_s is None or math.isfinite(reading.eta_s)
 
 
 def test_a_preset_of_a_later_version_is_read_as_percentages() -> None:

@@ -1,6 +1,6 @@
-"""Build hook: compiles the stub (src/mythjobs/process/spawn/stub.c) into the wheel.
+"""Build hook: compiles the stub (spawn/stub.c) and the spawner (spawn/spawner.c) into the wheel.
 
-Without a C compiler, the slower stub_fallback.py replaces the stub.
+Without a C compiler, slower code in Python replaces them: stub_fallback.py and the spawn pool.
 """
 
 import shutil
@@ -11,36 +11,40 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-STUB = Path("src/mythjobs/process/spawn")
+SPAWN = Path("src/mythjobs/process/spawn")
+# By source: the file to create, and the options of the compiler, to be tried in this order.
+# A static program starts twice as fast; dynamic if the C library has no static archive.
+TARGETS = {
+    "stub.c": ("mythjobs-stub", [["-static"], []]),
+    "spawner.c": ("mythjobs-spawner.so", [["-shared", "-fPIC", "-pthread"]]),
+}
 
 
-class StubBuild(BuildHookInterface[Any]):
+class SpawnBuild(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel":
             return
-        program = Path(self.root) / STUB / "mythjobs-stub"
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
-            program.unlink(missing_ok=True)
-            self.app.display_info("no C compiler found; the slower stub_fallback.py replaces it")
-            return
-        source = program.parent / "stub.c"
-        # A static program starts twice as fast; dynamic if the C library has no static archive.
-        for options in (["-static"], []):
+            self.app.display_info("no C compiler found; slower code in Python replaces C")
+        for source, (name, choices) in TARGETS.items():
+            target = Path(self.root) / SPAWN / name
+            if compiler is None or not self._compile(compiler, source, target, choices):
+                target.unlink(missing_ok=True)
+                continue
+            build_data["pure_python"] = False
+            # Any Python 3 on this platform.
+            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_')}"
+            build_data["artifacts"].append(f"/{SPAWN}/{name}")
+
+    def _compile(self, compiler: str, source: str, target: Path, choices: list[list[str]]) -> bool:
+        for options in choices:
             done = subprocess.run(
-                [compiler, "-O2", "-s", *options, "-o", program, source],
+                [compiler, "-O2", "-s", *options, "-o", target, target.parent / source],
                 capture_output=True,
                 check=False,
             )
             if done.returncode == 0:
-                break
-        else:
-            program.unlink(missing_ok=True)
-            self.app.display_warning(
-                f"{compiler} cannot compile stub.c; stub_fallback.py replaces it"
-            )
-            return
-        build_data["pure_python"] = False
-        # Any Python 3 on this platform.
-        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_')}"
-        build_data["artifacts"].append(f"/{STUB}/mythjobs-stub")
+                return True
+        self.app.display_warning(f"{compiler} cannot compile {source}; Python code replaces it")
+        return False

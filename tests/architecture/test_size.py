@@ -18,7 +18,7 @@ def sources() -> list[Path]:
         if path.is_file()
         and path.suffix in texts
         and "__pycache__" not in path.parts
-        and path.name != "mythjobs-stub"  # compiled
+        and path.name not in ("mythjobs-stub", "mythjobs-spawner.so")  # compiled
     ]
 
 

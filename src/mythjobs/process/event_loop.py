@@ -50,6 +50,15 @@ class EventLoop:
         self.now: Now = machine_now()
         self.watch(self._wakeup_fd, self._clear_wakeup)
 
+    @property
+    def epoll_fd(self) -> int:
+        """Descriptor of the epoll instance, to which the spawner adds pidfds (spawn/native.py)."""
+        return self._epoll.fileno()
+
+    def watch_added(self, fd: int, callback: Callable[[], None]) -> None:
+        """Watch a descriptor that has been added to the epoll instance already."""
+        self._callbacks[fd] = callback
+
     def watch(self, fd: int, callback: Callable[[], None], events: int = READ) -> None:
         self._callbacks[fd] = callback
         try:

@@ -58,6 +58,11 @@ class RecordLog:
         # _sync_lock first, so that two threads cannot deadlock.
         self._sync_lock = threading.Lock()
 
+    @property
+    def fd(self) -> int:
+        """Descriptor of the file, until the next rewrite()."""
+        return self._fd
+
     def append(self, data: bytes) -> None:
         """Write records to the file. They survive a crash of the process, but a power failure only
         after sync().
@@ -68,13 +73,16 @@ class RecordLog:
             if self._appended is not None:
                 self._appended.append(data)
             data = self._unwritten + data
+            done = 0
             try:
-                while data:
-                    done = self._os.write(self._fd, data)
-                    self.size_bytes += done
-                    data = data[done:]
+                while done < len(data):
+                    size = self._os.write(self._fd, data[done:] if done else data)
+                    self.size_bytes += size
+                    done += size
             finally:
-                self._unwritten = data
+                # Write a line again that was written in part: others may append to the file, too.
+                begin = data.rfind(b"\n", 0, done) + 1
+                self._unwritten = b"\n" + data[begin:] if begin < done else data[done:]
 
     def sync(self) -> None:
         """Make all written records durable. Raises OSError if the fsync fails, and LogBroken if an

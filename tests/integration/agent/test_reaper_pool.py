@@ -159,7 +159,7 @@ def test_a_hung_reaper_is_killed_and_replaced_and_its_jobs_are_lost(tmp_path: Pa
             pool.handler.messages.clear()
             while pool.handler.ready[-1] == first:
                 await pool.handler.wait_change()
-            await pool.start_job(2, ["true"])
+            pool.reapers.send(pool.handler.ready[-1], [start(2, ["true"])])
             await pool.handler.wait_for("ended", 2)
 
     asyncio.run(scenario())

@@ -109,9 +109,11 @@ def test_leftovers_of_a_killed_reaper_are_killed_by_its_journal(home: Home) -> N
     leash = home.base / "leash"
     os.mkfifo(leash)
     held = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)
-    done = agent.run(1, ["true"])
     acknowledged = agent.run(2, ["true"])
     agent.ack(acknowledged)
+    done = agent.run(1, ["true"])
+    # The sync of an end writes all earlier records.
+    agent.wait_synced(done)
     # The leader, and a marked process in another session; both ignore TERM.
     deaf = "trap '' TERM HUP PIPE; while :; do sleep 60; done"
     script = f'exec 3<>{leash}; setsid sh -c "{deaf}" & echo ready; {deaf}'

@@ -1,4 +1,4 @@
-"""Vfork and subprocess.Popen as ways to spawn: same results, same errors."""
+"""Vfork, subprocess.Popen and the spawner in C as ways to spawn: same results, same errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import pytest
 from mythjobs.process.spawn.errors import CannotStart
 from mythjobs.process.spawn.program import make_program
 from mythjobs.process.spawn.vfork import Spawn, Vfork, choose_spawn, spawn_by_popen
+from tests.integration.process.test_native import spawn_pid
 
 
-@pytest.fixture(params=["vfork", "popen"])
+@pytest.fixture(params=["vfork", "popen", "native"])
 def spawn(request: pytest.FixtureRequest) -> Iterator[Spawn]:
-    if request.param == "popen":
-        yield spawn_by_popen
+    if request.param != "vfork":
+        yield spawn_by_popen if request.param == "popen" else spawn_pid
         return
     vfork = Vfork()
     yield vfork.spawn

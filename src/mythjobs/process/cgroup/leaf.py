@@ -39,7 +39,8 @@ class ChildCgroup:
         self.created: dict[str, CgroupDirectory] = {}
         self._event_masks: dict[int, int] = {}
         self._extra_fds: list[int] = []
-        self._is_frozen = False
+        self._directory_fd = -1
+        self._is_frozen = self.was_killed = False
         self._cpu_at_start = unified.read_keyed_numbers("cpu.stat")
         self._hits_before: dict[str, int] = {}
         self._limited_controllers: set[str] = set()
@@ -49,12 +50,21 @@ class ChildCgroup:
         directories = [self.unified, *self.created.values()]
         return [each.file_path("cgroup.procs") for each in directories]
 
+    def open_directory(self) -> int:
+        """Return a descriptor of the v2 directory, for clone3(2), or -1 if none is free. It belongs
+        to this object."""
+        if self._directory_fd < 0:
+            with contextlib.suppress(OSError):
+                self._directory_fd = os.open(self.unified.path, os.O_PATH | os.O_CLOEXEC)
+        return self._directory_fd
+
     def list_pids(self) -> list[int]:
         """Return the pids of all processes, without zombies."""
         return self.unified.list_pids()
 
     def kill(self) -> None:
         """Send SIGKILL to all processes at once, frozen or not, so that no fork escapes."""
+        self.was_killed = True
         if not self.unified.write("cgroup.kill", "1"):
             self.freeze()
             self.unified.kill_one_by_one()
@@ -144,6 +154,9 @@ class ChildCgroup:
         pool removes it later."""
         for fd in [*self._event_masks, *self._extra_fds]:
             os.close(fd)
+        if self._directory_fd >= 0:
+            os.close(self._directory_fd)
+            self._directory_fd = -1
         self._event_masks.clear()
         self._extra_fds.clear()
         if self._is_frozen:

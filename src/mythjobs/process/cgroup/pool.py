@@ -134,9 +134,10 @@ class CgroupPool:
     def _may_reuse(self, leaf: ChildCgroup) -> bool:
         """Return whether the cgroup has no trace of its last child and may be given to another.
 
-        A memory controller keeps the child's peak, and the charge for file pages that it read.
+        A memory controller keeps the child's peak, and the charge for file pages that it read. In
+        a cgroup that was killed, the kernel kills children that are created there (spawner.c).
         """
-        if leaf.created or "memory" in self._unified_controllers:
+        if leaf.created or leaf.was_killed or "memory" in self._unified_controllers:
             return False
         return not (self._unified_controllers and _has_limits(leaf))
 

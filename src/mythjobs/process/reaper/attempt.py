@@ -48,7 +48,8 @@ class ReaperAttempt(Child):
         "argv", "cwd", "directories", "env", "has_stderr_pipe", "job", "keep_bytes", "n",
         "reports_output", "setup", "stdin_path", "timed_actions", "wants_scratch", "wants_status",
         # Attributes set later, by the reaper's event loop or by the thread that spawns the program.
-        "before_spawn", "is_flushing_output", "scratch_path", "sinks", "status_pipe", "stdin_fd",
+        "before_spawn", "is_flushing_output", "is_start_reported", "scratch_path", "sinks",
+        "status_pipe", "stdin_fd",
     )  # fmt: skip
 
     def __init__(self, message: Mapping[str, Any], directories: AttemptDirectories) -> None:
@@ -82,11 +83,18 @@ class ReaperAttempt(Child):
         # True if the attempt has ended, but its `ended` message is delayed until the output writer
         # has written all output.
         self.is_flushing_output = False
+        # True if the start is in the journal and was reported to the agent.
+        self.is_start_reported = False
         self.stdin_fd = directories.null_fd
 
     @property
     def key(self) -> AttemptKey:
         return (self.job, self.n)
+
+    @property
+    def needs_disk(self) -> bool:
+        """True if `prepare` creates or opens files, and may therefore wait for a disk."""
+        return self.wants_scratch or self.wants_status or bool(self.stdin_path)
 
     def create_pipes(self, writer: OutputWriter, on_written: Callable[[], None]) -> None:
         """Create the pipe for stdout and stderr, or two pipes if stderr is kept separately.

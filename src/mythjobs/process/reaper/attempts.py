@@ -19,6 +19,7 @@ from mythjobs.process.reaper.rmtree import remove_tree
 from mythjobs.process.reaper.timed_actions import STOP, THAW, TimedAction, TimedActions
 from mythjobs.process.reaper.updates import UpdateQueue
 from mythjobs.process.spawn.errors import setup_error
+from mythjobs.process.spawn.native import StartRecord
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise.descendants import SubreaperDescendants
@@ -52,11 +53,12 @@ class ReaperAttempts:
         self.unacknowledged: dict[AttemptKey, str] = {}
         # Sequence number of the last end whose journal sync has yet to be requested; 0 if none.
         self.unsynced_seq = 0
+        # True if pid records have been queued whose write has yet to be requested.
+        self.has_new_pids = False
         self._supervisor = host.create_supervisor(loop, spawn_pool, self)
         self._supervisor.cleanup.descendants = SubreaperDescendants(
             self._supervisor.leaders, self.live
         )
-        self.orphan_exited = self._supervisor.cleanup.orphan_exited
         self._nofile_limit = NofileLimit()
         self._timed_actions = TimedActions(loop, host.create_boot_timer(), self._perform)
 
@@ -74,10 +76,15 @@ class ReaperAttempts:
         self.live[attempt.key] = attempt
         if attempt.timed_actions:
             self._timed_actions.replace(attempt.key, attempt.timed_actions)
-        self._journal.append(messages.encode_start_record(attempt.key))
         self._nofile_limit.prepare_for(len(self.live))
         self._supervisor.nofile_for_children = self._nofile_limit.inherited
         attempt.before_spawn = partial(self._before_spawn, attempt)
+        record = messages.encode_start_record(attempt.key)
+        if not attempt.needs_disk and self._supervisor.can_spawn_natively(attempt):
+            if direct := self._journal.prepare_direct(record):
+                self._supervisor.spawn_natively(attempt, StartRecord(*direct))
+                return
+        self._journal.append(record)
         self._started.append(attempt)
 
     def spawn_started(self) -> None:
@@ -175,13 +182,21 @@ class ReaperAttempts:
     # Methods of ChildEvents, called by the supervisor.
 
     def spawned(self, attempt: ReaperAttempt) -> None:
-        self._journal.append(messages.encode_pid_record(attempt))
-        self._send(messages.encode_started(attempt))
         if attempt.freeze_holders:
+            self._report_start(attempt)
             self._send(messages.encode_frozen(attempt))
 
     def outlived_start(self, attempt: ReaperAttempt) -> None:
+        self._report_start(attempt)
         self._updates.watch_status_pipe(attempt)
+
+    def _report_start(self, attempt: ReaperAttempt) -> None:
+        """Journal and report the start. An attempt that ends within the first milliseconds needs
+        neither: its end has the time of its start."""
+        if not attempt.is_start_reported:
+            attempt.is_start_reported = self.has_new_pids = True
+            self._journal.append(messages.encode_pid_record(attempt))
+            self._send(messages.encode_started(attempt))
 
     def thawed_for_stop(self, attempt: ReaperAttempt) -> None:
         if attempt.has_spawned:

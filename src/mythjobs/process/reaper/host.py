@@ -12,13 +12,14 @@ from typing import Any
 
 from mythjobs.process.cgroup.mounts import read_cgroup_mounts
 from mythjobs.process.cgroup.pool import list_parents
-from mythjobs.process.event_loop import EventLoop
+from mythjobs.process.event_loop import EventLoop, log
 from mythjobs.process.kernel import BootTimer
 from mythjobs.process.reaper.attempt import ReaperAttempt
 from mythjobs.process.reaper.connection import AgentSocket
 from mythjobs.process.reaper.journal import ReaperJournal
 from mythjobs.process.reaper.messages import Message
-from mythjobs.process.spawn.pool import SpawnPool
+from mythjobs.process.spawn.native import NativeSpawner
+from mythjobs.process.spawn.pool import THREADS, SpawnPool
 from mythjobs.process.supervise.child import ChildEvents
 from mythjobs.process.supervise.supervisor import Supervisor
 
@@ -45,7 +46,13 @@ class ReaperHost:
     def create_supervisor(
         self, loop: EventLoop, spawn_pool: SpawnPool, events: ChildEvents[ReaperAttempt]
     ) -> Supervisor[ReaperAttempt]:
-        return Supervisor(loop, spawn_pool, events)
+        supervisor = Supervisor(loop, spawn_pool, events)
+        try:
+            supervisor.spawner = NativeSpawner(loop, THREADS)
+        except OSError as error:
+            # It was not compiled, or threads are lacking. The spawn pool serves all starts then.
+            log(f"no spawner in C: {error}")
+        return supervisor
 
     def create_journal(
         self,

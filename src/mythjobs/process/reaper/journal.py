@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -68,6 +69,12 @@ class ReaperJournal:
         self._truncate_above = _TRUNCATE_ABOVE_BYTES
         self._rewrite_above = _REWRITE_ABOVE_BYTES
         self._is_compacting = False
+        # Descriptor with which the spawner appends start records; -1 if there is none.
+        self._direct_fd = -1
+        self._direct_bytes = 0
+        # Counted by the event loop's thread and by the threads that flush, respectively.
+        self._snapshots_queued = self._snapshots_applied = 0
+        self._has_header = False
         # Requests to the journal's thread: sequence number of an end to sync, 0 to write without a
         # sync, None to exit.
         self._requests: SimpleQueue[int | None] = SimpleQueue()
@@ -91,6 +98,23 @@ class ReaperJournal:
         """Queue a record. Call only in the event loop's thread."""
         self._queue.append(record)
 
+    def prepare_direct(self, record: str) -> tuple[int, bytes] | None:
+        """Return a descriptor, and the bytes of `record` to append with it in another thread.
+
+        None if the record must be queued, because the file is about to be replaced. Call only in
+        the event loop's thread, after the record's attempt has become a part of the snapshots.
+        """
+        if not self._has_header or self._snapshots_queued != self._snapshots_applied:
+            return None
+        if self._direct_fd < 0:
+            try:
+                self._direct_fd = os.dup(self._file.fd)
+            except OSError:
+                return None
+        data = _encode(["", record])
+        self._direct_bytes += len(data)
+        return self._direct_fd, data
+
     def flush(self) -> None:
         """Write all queued records to the file, without a sync: they survive a crash of the reaper,
         but not a power failure. Thread-safe.
@@ -100,14 +124,22 @@ class ReaperJournal:
         with self._write_lock:
             records: list[str] = []
             while self._queue:
-                item = self._queue.popleft()
+                item = self._queue[0]
                 if isinstance(item, str):
                     records.append(item)
-                    continue
-                self._file.append(_encode(records))
-                records.clear()
-                self._apply_snapshot(item)
-            self._file.append(_encode(records))
+                else:
+                    batch, records = records, []
+                    self._append(batch)
+                    self._apply_snapshot(item)
+                    self._snapshots_applied += 1
+                self._queue.popleft()
+            self._append(records)
+            self._has_header = True
+
+    def _append(self, records: list[str]) -> None:
+        data = _encode(records)
+        # Begin with an empty line if the spawner appends too: it may have written a part of a line.
+        self._file.append(b"\n" + data if data and self._direct_fd >= 0 else data)
 
     def request_flush(self) -> None:
         """Let the journal's thread write the queued records."""
@@ -125,20 +157,18 @@ class ReaperJournal:
         `encode_records` returns the records of all other attempts; if `is_idle`, there are none.
         If the rewrite fails, the journal is unchanged; another is tried after it has grown.
         """
-        size = self._file.size_bytes
+        size = self._file.size_bytes + self._direct_bytes
         if self.is_broken or self._is_compacting:
             return
         if is_idle and size > self._truncate_above:
             self._truncate_above = size + _RETRY_GROWTH_BYTES
-            self._is_compacting = True
-            self._queue.append(_Snapshot([], is_required=False))
+            self._queue_snapshot([], is_required=False)
         elif size > self._rewrite_above:
             self._rewrite_above = size + _RETRY_GROWTH_BYTES
             records = encode_records()
             live_bytes = sum(len(each) + 1 for each in records)
             if 2 * live_bytes <= size:
-                self._is_compacting = True
-                self._queue.append(_Snapshot(records, is_required=False))
+                self._queue_snapshot(records, is_required=False)
             else:
                 # More than half of the journal is live records: a rewrite saves too little. As
                 # encoding is expensive, do not try again until the journal has twice their size.
@@ -147,13 +177,21 @@ class ReaperJournal:
     def rewrite(self, records: list[str], seq: int) -> None:
         """Let the journal's thread replace the whole journal durably by `records`, the records of
         all attempts, and then call `on_synced` with `seq`."""
-        self._queue.append(_Snapshot(records, is_required=True))
+        self._queue_snapshot(records, is_required=True)
         self.request_sync(seq)
+
+    def _queue_snapshot(self, records: list[str], is_required: bool) -> None:
+        self._is_compacting = self._is_compacting or not is_required
+        self._snapshots_queued += 1
+        self._direct_bytes = 0
+        self._queue.append(_Snapshot(records, is_required))
 
     def close(self) -> None:
         self._requests.put(None)
         self._thread.join()
         self._file.close()
+        if self._direct_fd >= 0:
+            os.close(self._direct_fd)
 
     def _apply_snapshot(self, snapshot: _Snapshot) -> None:
         try:
@@ -171,6 +209,8 @@ class ReaperJournal:
         else:
             self._truncate_above = _TRUNCATE_ABOVE_BYTES
             self._rewrite_above = _REWRITE_ABOVE_BYTES
+            if self._direct_fd >= 0:
+                os.dup2(self._file.fd, self._direct_fd, inheritable=False)
         self._is_compacting = False
 
     def _run(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import traceback
 
 from mythjobs.model.outcome import NotStarted
+from mythjobs.process.event_loop import log
 
 
 class CannotStart(Exception):
@@ -25,6 +27,16 @@ def setup_error(error: OSError, what: str) -> CannotStart:
     its object, such as an input file or a pipe."""
     number = error.errno or 0
     return CannotStart(number, f"{what}: {os.strerror(number) if number else error}")
+
+
+def describe_failure(error: Exception) -> NotStarted:
+    """Return the outcome of a program whose start failed with `error`. Log a bug."""
+    if isinstance(error, CannotStart):
+        return error.outcome()
+    if isinstance(error, OSError):
+        return setup_error(error, "creating a process").outcome()
+    log("".join(traceback.format_exception(error)))
+    return NotStarted(0, f"internal error: {error!r}")
 
 
 def escape_undecodable(text: str) -> str:

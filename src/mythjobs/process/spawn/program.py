@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from mythjobs.process.spawn.errors import CannotStart, escape_undecodable
+from mythjobs.process.spawn.errors import CannotStart, escape_undecodable, setup_error
 
 _IO_CLASSES: Final = {"realtime": 1, "best-effort": 2, "idle": 3}
 
@@ -128,6 +128,12 @@ def candidate_paths(program: Program) -> tuple[bytes, ...]:
     if b"/" in name:
         return (name,)
     return tuple(os.path.join(each, name) for each in _search_directories(program.search))
+
+
+def directory_error(number: int, program: Program) -> CannotStart:
+    """Return the error for `program`, whose chdir(2) failed with errno `number`."""
+    directory = escape_undecodable(os.fsdecode(program.cwd))
+    return setup_error(OSError(number, ""), f"working directory {directory}")
 
 
 def exec_error(number: int, program: Program) -> CannotStart:

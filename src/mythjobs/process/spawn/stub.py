@@ -41,7 +41,7 @@ _BEFORE_EXEC: Final = b"."
 _PROBE_TIMEOUT_S: Final = 10.0
 # Descriptions of failed steps for error messages, by the first letter of the step's name in the
 # stub's report.
-_STEPS: Final = {
+STEPS: Final = {
     "j": "joining the cgroup",
     "r": "setting resource limits",
     "n": "setting the priority (nice)",
@@ -85,7 +85,7 @@ def spawn_via_stub(program: Program, spawn_direct: Callable[[Program], int]) -> 
     number, step = parse_report(report)
     if step == "exec":
         raise exec_error(number, program)
-    raise setup_error(OSError(number, ""), _STEPS.get(step[:1], f"child setup ({step})"))
+    raise setup_error(OSError(number, ""), STEPS.get(step[:1], f"child setup ({step})"))
 
 
 def _spawn_stub(stub: Program, program: Program, spawn_direct: Callable[[Program], int]) -> int:

@@ -13,8 +13,14 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from mythjobs.process.spawn.errors import CannotStart, escape_undecodable, setup_error
-from mythjobs.process.spawn.program import NO_SETUP, Program, candidate_paths, exec_error
+from mythjobs.process.spawn.errors import CannotStart, setup_error
+from mythjobs.process.spawn.program import (
+    NO_SETUP,
+    Program,
+    candidate_paths,
+    directory_error,
+    exec_error,
+)
 from mythjobs.process.spawn.stub import reap, spawn_via_stub
 
 # Typed loosely, because the signature differs between versions of Python.
@@ -102,8 +108,7 @@ def _start_error(number: int, before_exec: bool, program: Program) -> CannotStar
         return setup_error(OSError(number, ""), "standard streams or pass_fds")
     if before_exec:
         # The failed step is chdir(2): no other step before exec can fail because of the job.
-        directory = escape_undecodable(os.fsdecode(program.cwd))
-        return setup_error(OSError(number, ""), f"working directory {directory}")
+        return directory_error(number, program)
     return exec_error(number, program)
 
 

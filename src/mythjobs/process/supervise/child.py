@@ -12,6 +12,7 @@ from mythjobs.model.limits import Limits, Usage
 from mythjobs.model.outcome import Breached, Exited, Lost, NotStarted, Outcome, Signalled
 from mythjobs.process.cgroup import ChildCgroup
 from mythjobs.process.procfs import ProcessInfo
+from mythjobs.process.spawn.native import StartRequest
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.supervise.limit_check import LimitCheck
 from mythjobs.process.supervise.streams import Stream
@@ -33,8 +34,8 @@ class Child:
         "exit_status", "freeze_holders", "frozen_ms", "frozen_since_ms", "grace_s", "has_exited",
         "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "kill_at_ms", "left",
         "limit_check", "lost", "not_started", "open_streams", "peak_bytes", "pid", "pidfd",
-        "rlimit_mark", "seen_members", "spawn_ms", "spawned_at", "stop_reason", "streams",
-        "term_ms", "timers", "unenforced", "usage", "usage_at_stop", "wall_timer",
+        "rlimit_mark", "seen_members", "spawn_ms", "spawned_at", "start_request", "stop_reason",
+        "streams", "term_ms", "timers", "unenforced", "usage", "usage_at_stop", "wall_timer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, leave_daemons: bool = False) -> None:
@@ -56,6 +57,8 @@ class Child:
         # Time on CLOCK_BOOTTIME just before the spawn.
         self.spawn_ms = 0
         self.spawned_at: Now | None = None
+        # The start that has been submitted to the spawner in C, until its result is known.
+        self.start_request: StartRequest | None = None
         self.not_started: NotStarted | None = None
         self.streams: list[Stream] = []
         # The child's ends of its pipes, which this process closes after the spawn.

@@ -21,6 +21,9 @@ from mythjobs.process.supervise.signals import kill_tree
 _KILL_TIMEOUT_MS: Final = 2000
 # Time after which a cleanup that failed for lack of descriptors or memory is repeated.
 _RETRY_MS: Final = 50
+# Interval at which dead orphans are reaped. A child that starts 1,000 short-lived daemons a second
+# has 2,000 zombies then; the kernel allows 32,768 processes or more.
+_REAPING_INTERVAL_MS: Final = 2000
 
 C = TypeVar("C", bound=Child)
 
@@ -37,6 +40,7 @@ class Cleanup(Generic[C]):
         # By the leader's pid: children whose leader has exited while descendants still exist.
         self._waiting: dict[int, C] = {}
         self._watched_pids: set[int] = set()
+        self._is_reaping_scheduled = False
 
     def clean_up(self, child: C) -> None:
         """Wait for the descendants that survived the leader, or kill them; then reap the leader.
@@ -56,14 +60,13 @@ class Cleanup(Generic[C]):
 
     def _try_to_clean_up(self, child: C) -> bool:
         """End the descendants of a child; return True if none is left. Raises OSError."""
-        if self.descendants.is_host_subreaper:
-            self._reap_orphans()
+        self.reap_orphans()
         survivors = self.descendants.find_survivors(child)
         if survivors and not child.leave_daemons:
             has_grace = child.stop_reason is not None and not child.has_grace_ended
             if not has_grace:
                 kill_tree(child, survivors)
-            self._reap_orphans()
+            self.reap_orphans()
             self._wait_for(child, survivors, has_grace)
             return False
         if child.leave_daemons:
@@ -77,12 +80,26 @@ class Cleanup(Generic[C]):
     def orphan_exited(self) -> None:
         """Reap dead orphans, and repeat the cleanup of all children that have descendants left."""
         try:
-            self._reap_orphans()
+            self.reap_orphans()
         except OSError:
             self._loop.call_at(self._loop.now.run_ms + _RETRY_MS, self.orphan_exited)
             return
         for child in list(self._waiting.values()):
             self.clean_up(child)
+
+    def schedule_reaping(self) -> None:
+        """Reap dead orphans every _REAPING_INTERVAL_MS, as long as there are children or orphans,
+        if they become children of this process. Every cleanup reaps them, too."""
+        if self._is_reaping_scheduled or not self.descendants.counts_orphans:
+            return
+        self._is_reaping_scheduled = True
+        self._loop.call_at(self._loop.now.run_ms + _REAPING_INTERVAL_MS, self._reap_regularly)
+
+    def _reap_regularly(self) -> None:
+        self._is_reaping_scheduled = False
+        self.orphan_exited()
+        if self.descendants.may_have_orphans():
+            self.schedule_reaping()
 
     def _complete(self, child: C) -> None:
         self._waiting.pop(child.pid, None)
@@ -103,9 +120,7 @@ class Cleanup(Generic[C]):
     def _watch(self, pid: int) -> bool:
         """Watch for the exit of the process `pid`; return False if it is gone already.
 
-        Waiting for SIGCHLD is not enough: two pending signals are merged, and the one that remains
-        may be delivered to the spawn thread that is parent of the other process, which does not
-        wake the event loop. If no descriptor is free for a pidfd, repeat the cleanup soon.
+        If no descriptor is free for a pidfd, repeat the cleanup soon.
         """
         try:
             fd = os.pidfd_open(pid)
@@ -136,7 +151,8 @@ class Cleanup(Generic[C]):
         child.left = [(each.pid, procfs.read_name(each.pid)) for each in survivors]
         self.descendants.release(child, survivors)
 
-    def _reap_orphans(self) -> None:
+    def reap_orphans(self) -> None:
+        """Reap dead orphans, and add their usage to the children that they belonged to."""
         for child, rusage in self.descendants.reap_orphans():
             if child:
                 child.usage = supervise_usage.add_rusage(child.usage, rusage, 0.0)

@@ -40,6 +40,10 @@ class Descendants(Protocol):
     is_host_subreaper: bool
     counts_orphans: bool
 
+    def may_have_orphans(self) -> bool:
+        """Return whether there are orphans that reap_orphans() would reap, or may be soon."""
+        ...
+
     def find_survivors(self, child: Child) -> list[ProcessInfo]:
         """Return the living descendants of a child whose leader is a zombie."""
         ...
@@ -98,20 +102,19 @@ def find_in_cgroup(child: Child) -> list[ProcessInfo]:
     return [each for each in found if each and not each.is_dead]
 
 
-def has_dead_orphans() -> bool:
-    """Return whether a dead orphan waits to be reaped."""
+def _has_orphans() -> bool:
+    """Return whether there are orphans, dead or alive. Takes a microsecond, much less than reading
+    /proc."""
     try:
-        return os.waitid(os.P_ALL, 0, _ORPHANS) is not None
+        os.waitid(os.P_ALL, 0, _ORPHANS)
     except ChildProcessError:
         return False
+    return True
 
 
 def _list_orphans() -> list[ProcessInfo]:
     """Return the living orphans: processes whose parent has died, now children of this process."""
-    try:
-        # This fails if there is no orphan. It takes a microsecond, much less than reading /proc.
-        os.waitid(os.P_ALL, 0, _ORPHANS)
-    except ChildProcessError:
+    if not _has_orphans():
         return []
     pids = procfs.list_thread_children(os.getpid(), os.getpid())
     found = (procfs.read_process(pid) for pid in pids)
@@ -122,7 +125,6 @@ class SubreaperDescendants:
     """Descendants in the reaper process, which is a subreaper: all orphans descend from its jobs.
 
     Requires that the event loop runs in the main thread and that this thread spawns nothing.
-    SIGCHLD reports that an orphan has died.
     """
 
     is_host_subreaper = False
@@ -137,6 +139,9 @@ class SubreaperDescendants:
         # that they start. The ids include their pids: the ids of sessions that they may create.
         self._released_sessions: set[int] = set()
         self._released_marks: set[AttemptKey] = set()
+
+    def may_have_orphans(self) -> bool:
+        return bool(self._leaders) or _has_orphans()
 
     def find_survivors(self, child: Child) -> list[ProcessInfo]:
         if child.cgroup:
@@ -245,6 +250,9 @@ class GuestDescendants:
     """
 
     counts_orphans = False
+
+    def may_have_orphans(self) -> bool:
+        return self.is_host_subreaper
 
     def __init__(self, leaders: Mapping[int, Child]) -> None:
         self._leaders = leaders

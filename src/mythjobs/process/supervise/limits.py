@@ -189,6 +189,10 @@ class CgroupAllocator:
         if child.unenforced and not child.best_effort:
             raise CannotStart(0, "; ".join(child.unenforced_sentences))
 
+    def is_ready_for(self, child: Child) -> bool:
+        """Return whether `assign` takes microseconds: the cgroup pool is open, or not needed."""
+        return self._is_opened or not (child.contain or _needs_cgroup(child.limits))
+
     def _take(self) -> ChildCgroup | None:
         """Return a cgroup of the pool, or None if this machine permits none. Raises CannotStart if
         the machine lacks descriptors, memory or processes now."""

@@ -14,9 +14,10 @@ from mythjobs.model.outcome import Breached, NotStarted, Outcome
 from mythjobs.process.event_loop import EventLoop, log_exception
 from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.reserve import hold_reserve
-from mythjobs.process.spawn import errors
-from mythjobs.process.spawn.errors import CannotStart
+from mythjobs.process.spawn.errors import describe_failure
+from mythjobs.process.spawn.native import NativeSpawner, NativeStart, StartRecord
 from mythjobs.process.spawn.pool import SpawnPool
+from mythjobs.process.spawn.program import Program
 from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise import reaping, rlimits, signals, tree_mark
 from mythjobs.process.supervise import usage as supervise_usage
@@ -43,6 +44,9 @@ C = TypeVar("C", bound=Child)
 
 class Supervisor(Generic[C]):
     """Supervisor of children. All methods but `spawn` must be called in the event loop's thread."""
+
+    # Spawner in C, if there is one.
+    spawner: NativeSpawner | None = None
 
     def __init__(self, loop: EventLoop, spawn_pool: SpawnPool, events: ChildEvents[C]) -> None:
         self._loop = loop
@@ -76,14 +80,7 @@ class Supervisor(Generic[C]):
     def spawn_here(self, child: C, spawn: Spawn) -> None:
         """Spawn `child`, in a thread of the pool. An error becomes the child's outcome."""
         try:
-            with suppress(OSError):
-                hold_reserve()
-            self._cgroups.assign(child)
-            program = child.prepare()
-            setup = rlimits.add_initial_rlimits(program.setup, child, self.nofile_for_children)
-            if child.cgroup:
-                setup = setup._replace(cgroup_files=tuple(child.cgroup.list_join_files()))
-            program = program._replace(setup=setup)
+            program = self._prepare(child)
             if child.stop_reason is None:
                 child.spawn_ms = machine_now().steady_ms
                 child.pid = spawn(program)
@@ -91,22 +88,59 @@ class Supervisor(Generic[C]):
                 if child.rlimit_mark and not tree_mark.set_mark(child.pid, child.rlimit_mark):
                     child.rlimit_mark = 0
                 reaping.open_pidfd(child)
-        except CannotStart as error:
-            child.not_started = error.outcome()
         except Exception as error:
             if child.spawned_at:
                 # The program runs, so its outcome cannot be that it did not start.
                 log_exception()
-            elif isinstance(error, OSError):
-                child.not_started = errors.setup_error(error, "creating a process").outcome()
             else:
-                log_exception()
-                child.not_started = NotStarted(0, f"internal error: {error!r}")
+                child.not_started = describe_failure(error)
         finally:
             child.release_resources()
             self._loop.call_soon(partial(self._spawned, child))
 
-    def _spawned(self, child: C) -> None:
+    def _prepare(self, child: C) -> Program:
+        """Create what the start of the program needs, and return its description. Raises
+        CannotStart, OSError."""
+        with suppress(OSError):
+            hold_reserve()
+        self._cgroups.assign(child)
+        program = child.prepare()
+        setup = rlimits.add_initial_rlimits(program.setup, child, self.nofile_for_children)
+        if child.cgroup:
+            setup = setup._replace(cgroup_files=tuple(child.cgroup.list_join_files()))
+        return program._replace(setup=setup) if setup is not program.setup else program
+
+    def can_spawn_natively(self, child: C) -> bool:
+        """Return whether `spawn_natively` is possible: the event loop's thread must not wait for a
+        disk, nor for the search for a place for cgroups."""
+        return self.spawner is not None and self._cgroups.is_ready_for(child)
+
+    def spawn_natively(self, child: C, record: StartRecord) -> None:
+        """Have the spawner in C write the record and then spawn `child`. Call in the event loop's
+        thread, and only if `can_spawn_natively` and the child's `prepare` does not block."""
+        assert self.spawner
+        try:
+            program = self._prepare(child)
+            cgroup_fd = child.cgroup.open_directory() if child.cgroup else -1
+            child.start_request = self.spawner.submit(
+                program, cgroup_fd, record, partial(self._on_start_result, child)
+            )
+        except Exception as error:
+            self._loop.call_soon(partial(self._on_start_result, child, error))
+
+    def _on_start_result(self, child: C, result: NativeStart | Exception | None) -> None:
+        child.start_request = None
+        child.release_resources()
+        if isinstance(result, NativeStart):
+            child.pid, child.pidfd = result.pid, result.pidfd
+            child.spawn_ms, child.spawned_at = result.spawn_ms, result.spawned_at
+            self._spawned(child, result.is_watched)
+            return
+        if result:
+            child.not_started = describe_failure(result)
+        self._spawned(child)
+
+    def _spawned(self, child: C, is_watched: bool = False) -> None:
         for fd in child.child_fds:
             os.close(fd)
         child.open_streams = child.streams[:]
@@ -119,7 +153,11 @@ class Supervisor(Generic[C]):
             return
         self.leaders[child.pid] = child
         child.has_spawned = True
-        self._watch_leader(child)
+        self.cleanup.schedule_reaping()
+        if is_watched:
+            self._loop.watch_added(child.pidfd, partial(self._leader_exited, child))
+        else:
+            self._watch_leader(child)
         # Adapt RLIMIT_CPU in case the limits were changed during the spawn.
         with suppress(OSError):
             rlimits.update_cpu_rlimit(child)
@@ -272,6 +310,7 @@ class Supervisor(Generic[C]):
         self._limit_monitor.resume(child, frozen_ms)
 
     def _find_tree(self, child: C) -> list[ProcessInfo]:
+        self.cleanup.reap_orphans()
         return find_tree(child, self.cleanup.descendants)
 
     # Methods for the stop of a child.
@@ -293,6 +332,8 @@ class Supervisor(Generic[C]):
             child.grace_s = grace_s
         was_frozen = bool(child.freeze_holders)
         child.freeze_holders.clear()
+        if child.start_request:
+            child.start_request.cancel()
         if child.has_spawned:
             self._termination.begin(child)
         if was_frozen:

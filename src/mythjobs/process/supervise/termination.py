@@ -95,6 +95,7 @@ class Termination(Generic[C]):
     def _find_members(self, child: C) -> list[ProcessInfo]:
         """Return the tree's processes, or those seen earlier if no descriptor is free for /proc."""
         try:
+            self._cleanup.reap_orphans()
             processes = self._snapshot.read(self._loop.now)
             return find_tree(child, self._cleanup.descendants, processes)
         except OSError:

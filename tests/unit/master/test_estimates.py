@@ -86,6 +86,17 @@ def test_time_frozen_does_not_count(master: Harness) -> None:
     assert estimate(master, job) == (50.0, now_s + 30)
 
 
+def test_an_estimate_ends_within_ten_years(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define()
+    job = start_job(master, attic)
+    master.advance(400 * 365 * 86_400)
+    master.send_frame(attic, m.Progress(job, 1, 2.0))
+    assert master.listed_job(job)["estimated_end_ms"] == (
+        master.now.wall_ms + 10 * 365 * 86_400_000
+    )
+
+
 def test_a_queued_job_waits_for_the_estimated_end(master: Harness) -> None:
     attic = master.join("attic", 1)
     master.define()

@@ -16,6 +16,8 @@ from mythjobs.store.transaction import Transaction
 
 # Least reported percentage that an estimate follows where the usual run time is known.
 _MIN_PERCENT: Final = 1.0
+# A job that seems to run for years, because the clock was set, would end after the year 9999.
+_MAX_LEFT_MS: Final = 10 * 365 * 86_400_000
 
 
 class LiveJob(NamedTuple):
@@ -79,7 +81,7 @@ def estimate_progress(attempt: LiveAttempt, usual_s: float | None, now: Now) -> 
         left_ms = 1000 * usual_s - run_ms if run_ms < 1000 * usual_s else None
     is_known = left_ms is not None and not attempt.frozen_by
     if is_known and find_reported_end_ms(attempt, now.wall_ms) is None:
-        return Estimate(percent, now.wall_ms + round(left_ms or 0))
+        return Estimate(percent, now.wall_ms + round(min(left_ms or 0, _MAX_LEFT_MS)))
     return Estimate(percent)
 
 

@@ -216,7 +216,7 @@ class Slurm(Peer):
     """slurmctld, slurmd and munged on loopback, as one node."""
 
     name = "slurm"
-    durability = "kill -9 and power cut, without the last 5 s or so (StateSaveLocation)"
+    durability = "kill -9, power cut: without the last seconds (StateSaveLocation)"
 
     def find_missing(self, python: Path) -> str | None:
         for program, package in (

@@ -13,6 +13,7 @@ from litestar import Litestar
 from mythjobs import errors
 from mythjobs.cli.main import group
 from mythjobs.model import life
+from mythjobs.model.progress_formats import FORMATS
 from mythjobs.protocol import messages
 from mythjobs.web.routes.request import ApiRequest
 from mythjobs.web.server.app import ROUTE_MODULES
@@ -57,6 +58,12 @@ def test_each_command_of_the_command_line_is_described(name: str) -> None:
 def test_the_command_line_has_each_command_that_is_described() -> None:
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^### (mythjobs .+)$", text, re.MULTILINE)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("preset", FORMATS)
+def test_each_progress_preset_is_described(preset: str) -> None:
+    text = (DOCS / "progress.md").read_text(encoding="utf-8")
+    assert f"\n| `{preset}` |" in text
 
 
 def tags() -> list[str]:

@@ -48,7 +48,8 @@ class OutputScanner:
         reading = None
         for number, window in enumerate(attempt.output, 1):
             if number not in streams:
-                streams[number] = _ProgressStream(attempt.progress_source)
+                other = next(iter(streams.values()), None)
+                streams[number] = _ProgressStream(attempt.progress_source, other)
             path = stream_path(self._directory, *attempt.key, number)
             if streams[number].scan_new(path, OutputWindow(*window), attempt.is_output_complete):
                 reading = streams[number].reader.reading
@@ -58,8 +59,8 @@ class OutputScanner:
 
 
 class _ProgressStream:
-    def __init__(self, progress: str) -> None:
-        self.reader = ProgressReader(progress)
+    def __init__(self, progress: str, other: _ProgressStream | None) -> None:
+        self.reader: ProgressReader = ProgressReader(progress, other.reader if other else None)
         # Regular expressions of presets are known to be fast. Those that command authors write need
         # a limit of CPU time.
         self._is_preset = progress in PRESETS

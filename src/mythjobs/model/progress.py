@@ -34,9 +34,10 @@ class ProgressReader:
     return and so finish it only with the next one.
     """
 
-    def __init__(self, progress: str) -> None:
-        """progress: name of a preset, or `regex:` with a regular expression."""
-        self._format = make_format(progress)
+    def __init__(self, progress: str, other: ProgressReader | None = None) -> None:
+        """progress: name of a preset, or `regex:` with a regular expression. other: reader of the
+        program's other stream, whose lines may have what this one needs."""
+        self._format: Format = other._format if other else make_format(progress)
         self._line = b""
         self.reading = Reading()
         self.count = 0

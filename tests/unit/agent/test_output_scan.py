@@ -70,6 +70,21 @@ def test_slow_progress_expression_is_ignored_after_timeout(tmp_path: Path) -> No
         assert (found and found.percent) == percent
 
 
+def test_streams_complement_each_other(tmp_path: Path) -> None:
+    # ffmpeg -nostats -progress pipe:1: the duration is on stderr, the time on stdout.
+    attempt = AgentAttempt((1, 1), Phase.RUNNING)
+    attempt.terms = LeaseTerms(progress="ffmpeg")
+    scanner = OutputScanner(tmp_path)
+    duration, position = b"  Duration: 00:00:10.00, start: 0\n", b"out_time=00:00:04.500000\n"
+    (tmp_path / "1.1.2").write_bytes(duration)
+    attempt.output = [(0, 0, 0), (len(duration), len(duration), 0)]
+    assert scanner.scan_progress(attempt) is None
+    (tmp_path / "1.1.1").write_bytes(position)
+    attempt.output[0] = (len(position), len(position), 0)
+    found = scanner.scan_progress(attempt)
+    assert (found and found.percent) == 45.0
+
+
 def test_unreadable_output_matches_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,7 +20,7 @@ class MasterSocket(ClientConnection):
 
     The library passes a message to the task that waits in recv(), and sends from a task. After
     pass_messages() messages are handled in the iteration of the event loop that read them, and
-    send_message() writes at once: that halves the agent's time from a grant to its start.
+    send_message() writes at once, which saves the wake-up of a task for each.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -12,6 +12,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import Event
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
@@ -137,8 +138,12 @@ def test_only_frames_in_pieces_reach_the_parser() -> None:
         connection.receive(connection.response)
         parsed = []
         process_event = connection.socket.process_event
-        connection.socket.process_event = lambda event: (  # type: ignore[method-assign]
-            parsed.append(event), process_event(event))[1]  # fmt: skip
+
+        def count(event: Event) -> None:
+            parsed.append(event)
+            process_event(event)
+
+        connection.socket.process_event = count  # type: ignore[method-assign]
         sizes = [0, 125, 126, 2**16 - 1, 2**16]
         for size in sizes:
             frame = text(b"x" * size)

@@ -346,6 +346,22 @@ def test_a_paused_job_is_held_when_its_machine_reboots(master: LeaseHarness) -> 
     assert master.explain(job)["code"] == "held"
 
 
+def test_a_paused_job_is_held_when_its_machine_reboots_and_reports_the_end_itself(
+    master: LeaseHarness,
+) -> None:
+    # Seen in the simulation (seed 700007): the first heartbeat of the new boot lists the attempt as
+    # ended, and the master took that for a machine that had resumed it.
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
+    master.disconnect(ATTIC)
+    connection = master.reconnect(boot="second boot", held={(job, 1): "ended"})
+    master.end(connection, job, 1, o.Lost("the machine restarted"))
+    assert master.take_grants() == []
+    assert master.explain(job)["code"] == "held"
+
+
 def test_a_paused_job_is_held_when_master_and_machine_reboot(master: LeaseHarness) -> None:
     # The usual case: both run on one machine.
     master.define()

@@ -275,10 +275,13 @@ class FrameHandler:
     def _resume_held(self, machine: Machine, job_id: int, state: str) -> None:
         """Restore the state of an attempt that a machine still has after it reconnected.
 
-        The report of its start or a stop request may have been lost with the old connection. The
-        attempt counts as thawed: the machine reports frozen attempts next, and only these.
+        The report of its start or a stop request may have been lost with the old connection. An
+        attempt that has not ended counts as thawed: the machine reports frozen attempts next, and
+        only these. One that has ended keeps its holders: if a user had paused it, and it must run
+        again, its job is held.
         """
-        self._completions.record_holders(machine, job_id, ())
+        if state != "ended":
+            self._completions.record_holders(machine, job_id, ())
         attempt = machine.live_attempts[job_id]
         if state == "running" and attempt.started_ms is None:
             self._completions.record_start(machine, job_id, self._turn.now.wall_ms)

@@ -10,6 +10,7 @@ from typing import Final
 
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.process.cgroup.group import CgroupDirectory
+from mythjobs.process.cgroup.leaf_files import LeafFiles
 
 # For each cgroup controller, the limit that it can enforce.
 LIMIT_BY_CONTROLLER: Final = {"memory": "memory", "pids": "processes"}
@@ -28,10 +29,11 @@ class ChildCgroup:
         unified_controllers: frozenset[str],
         controllers: Mapping[str, CgroupDirectory],
         release: Callable[[ChildCgroup], None],
+        files: LeafFiles | None = None,
     ) -> None:
         """`unified` is the directory in the v2 hierarchy, `unified_controllers` are the controllers
         that its parent enables for it. `controllers` are directories for v1 controllers, each
-        created only when a limit needs it."""
+        created only when a limit needs it. `files`: open files of `unified`, if these are kept."""
         self.unified = unified
         self._unified_controllers = unified_controllers
         self._controllers = controllers
@@ -39,9 +41,9 @@ class ChildCgroup:
         self.created: dict[str, CgroupDirectory] = {}
         self._event_masks: dict[int, int] = {}
         self._extra_fds: list[int] = []
-        self._directory_fd = -1
-        self._is_frozen = self.was_killed = False
-        self._cpu_at_start = unified.read_keyed_numbers("cpu.stat")
+        self._is_frozen = self._is_empty = self.was_killed = False
+        self.files = files
+        self._cpu_at_start = files.last_cpu if files else unified.read_keyed_numbers("cpu.stat")
         self._hits_before: dict[str, int] = {}
         self._limited_controllers: set[str] = set()
 
@@ -50,13 +52,10 @@ class ChildCgroup:
         directories = [self.unified, *self.created.values()]
         return [each.file_path("cgroup.procs") for each in directories]
 
-    def open_directory(self) -> int:
-        """Return a descriptor of the v2 directory, for clone3(2), or -1 if none is free. It belongs
-        to this object."""
-        if self._directory_fd < 0:
-            with contextlib.suppress(OSError):
-                self._directory_fd = os.open(self.unified.path, os.O_PATH | os.O_CLOEXEC)
-        return self._directory_fd
+    @property
+    def directory_fd(self) -> int:
+        """Descriptor of the v2 directory, for clone3(2), or -1 if none is kept."""
+        return self.files.directory_fd if self.files else -1
 
     def list_pids(self) -> list[int]:
         """Return the pids of all processes, without zombies."""
@@ -79,6 +78,11 @@ class ChildCgroup:
         self.unified.write("cgroup.freeze", "0")
 
     def is_empty(self) -> bool:
+        """Return whether the cgroup has no processes. Call it only once the child has joined."""
+        if self.files:
+            # A cgroup that has become empty stays empty.
+            self._is_empty = self._is_empty or self.files.is_empty()
+            return self._is_empty
         return self.unified.read_keyed_numbers("cgroup.events").get("populated", 0) == 0
 
     def open_events(self) -> dict[int, int]:
@@ -115,7 +119,8 @@ class ChildCgroup:
     def read_usage(self) -> Usage:
         """Return the exact CPU time of all processes that have run in the cgroup for this child,
         and their memory peak (0 if unknown)."""
-        now, before = self.unified.read_keyed_numbers("cpu.stat"), self._cpu_at_start
+        before = self._cpu_at_start
+        now = self.files.read_cpu() if self.files else self.unified.read_keyed_numbers("cpu.stat")
         user_us = now.get("user_usec", 0) - before.get("user_usec", 0)
         system_us = now.get("system_usec", 0) - before.get("system_usec", 0)
         memory = self._find_directory("memory")
@@ -154,9 +159,6 @@ class ChildCgroup:
         pool removes it later."""
         for fd in [*self._event_masks, *self._extra_fds]:
             os.close(fd)
-        if self._directory_fd >= 0:
-            os.close(self._directory_fd)
-            self._directory_fd = -1
         self._event_masks.clear()
         self._extra_fds.clear()
         if self._is_frozen:

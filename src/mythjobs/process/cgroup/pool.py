@@ -8,18 +8,22 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from mythjobs.process import procfs
 from mythjobs.process.cgroup import mounts
 from mythjobs.process.cgroup.group import CgroupDirectory
 from mythjobs.process.cgroup.leaf import LIMIT_BY_CONTROLLER, ChildCgroup
+from mythjobs.process.cgroup.leaf_files import LeafFiles
 from mythjobs.process.reserve import is_shortage
 from mythjobs.process.spawn.stub import check_can_join
 
 _PREFIX: Final = "mythjobs-"
 # Number of empty cgroups kept for reuse, because creating and removing a cgroup takes 40 µs.
 _MAX_FREE: Final = 64
+# Number of empty cgroups whose files stay open.
+_MAX_WITH_FILES: Final = 16
 _name_numbers: Final = itertools.count(1)
 
 
@@ -60,7 +64,11 @@ class CgroupPool:
 
     The pool's directory in each hierarchy has this process's pid and start time in its name, so
     that later processes can tell whether the owner still runs.
+
+    keeps_files: keep files of cgroups open. Only one thread may then use a child's cgroup.
     """
+
+    keeps_files = False
 
     def __init__(self, cgroup_mounts: mounts.CgroupMounts) -> None:
         """Create the pool's directories. Raises OSError if processes cannot be moved into them."""
@@ -90,18 +98,26 @@ class CgroupPool:
         """Return an empty cgroup for a child. Raises OSError."""
         with self._lock:
             self._remove_emptied()
-            if self._free:
-                number = self._free.pop().unified.path.rpartition("/")[2]
-            else:
-                number = str(next(self._numbers))
+            used = self._free.pop() if self._free else None
+            number = used.unified.path.rpartition("/")[2] if used else str(next(self._numbers))
         unified = CgroupDirectory(f"{self._unified.path}/{number}")
-        if not os.path.isdir(unified.path):
-            unified.create()
+        files = used.files if used else None
+        if files is None:
+            if not os.path.isdir(unified.path):
+                unified.create()
+            files = self._open_files(unified.path)
         controllers = {
             name: CgroupDirectory(f"{parent.path}/{number}")
             for name, parent in self._controllers.items()
         }
-        return ChildCgroup(unified, self._unified_controllers, controllers, self._release)
+        return ChildCgroup(unified, self._unified_controllers, controllers, self._release, files)
+
+    def _open_files(self, path: str) -> LeafFiles | None:
+        """Return None if they are not kept, or if no descriptor is free."""
+        if self.keeps_files:
+            with suppress(OSError):
+                return LeafFiles(path)
+        return None
 
     def enforced_limits(self) -> frozenset[str]:
         """Return which of the limits "memory" and "processes" the pool's cgroups can enforce."""
@@ -127,6 +143,8 @@ class CgroupPool:
             except OSError:
                 may_reuse = False
             if may_reuse and len(self._free) < _MAX_FREE:
+                if len(self._free) >= _MAX_WITH_FILES:
+                    _close_files(leaf)
                 self._free.append(leaf)
             elif not _remove(leaf):
                 self._unremovable.append(leaf)
@@ -230,8 +248,15 @@ def _has_limits(leaf: ChildCgroup) -> bool:
     )
 
 
+def _close_files(leaf: ChildCgroup) -> None:
+    if leaf.files:
+        leaf.files.close()
+        leaf.files = None
+
+
 def _remove(leaf: ChildCgroup) -> bool:
     """Remove the cgroup. Return False if it has processes, or if this cannot be read now."""
+    _close_files(leaf)
     try:
         removed = [directory.remove() for directory in leaf.created.values()]
         return leaf.unified.remove() and all(removed)

@@ -46,13 +46,13 @@ class ReaperHost:
     def create_supervisor(
         self, loop: EventLoop, spawn_pool: SpawnPool, events: ChildEvents[ReaperAttempt]
     ) -> Supervisor[ReaperAttempt]:
-        supervisor = Supervisor(loop, spawn_pool, events)
+        spawner = None
         try:
-            supervisor.spawner = NativeSpawner(loop, THREADS)
+            spawner = NativeSpawner(loop, THREADS)
         except OSError as error:
             # It was not compiled, or threads are lacking. The spawn pool serves all starts then.
             log(f"no spawner in C: {error}")
-        return supervisor
+        return Supervisor(loop, spawn_pool, events, spawner)
 
     def create_journal(
         self,

@@ -160,7 +160,8 @@ class CgroupAllocator:
     time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep_files: bool = False) -> None:
+        self._keep_files = keep_files
         self._lock = threading.Lock()
         self._is_opened = False
         self._pool: CgroupPool | None = None
@@ -200,6 +201,8 @@ class CgroupAllocator:
             with self._lock:
                 if not self._is_opened:
                     self._pool = open_cgroup_pool()
+                    if self._pool:
+                        self._pool.keeps_files = self._keep_files
                     self._is_opened = True
             return self._pool.take() if self._pool else None
         except OSError as error:

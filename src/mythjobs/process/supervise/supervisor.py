@@ -45,15 +45,21 @@ C = TypeVar("C", bound=Child)
 class Supervisor(Generic[C]):
     """Supervisor of children. All methods but `spawn` must be called in the event loop's thread."""
 
-    # Spawner in C, if there is one.
-    spawner: NativeSpawner | None = None
+    spawner: NativeSpawner | None = None  # with it, only one thread may use children's cgroups
 
-    def __init__(self, loop: EventLoop, spawn_pool: SpawnPool, events: ChildEvents[C]) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        spawn_pool: SpawnPool,
+        events: ChildEvents[C],
+        spawner: NativeSpawner | None = None,
+    ) -> None:
+        self.spawner = spawner
         self._loop = loop
         self._spawn_pool = spawn_pool
         self._events = events
         self._reader = StreamReader()
-        self._cgroups = CgroupAllocator()
+        self._cgroups = CgroupAllocator(keep_files=spawner is not None)
         self._limit_monitor = LimitMonitor(loop, self._limit_breached)
         # Children whose leader has not been reaped, by the leader's pid.
         self.leaders: dict[int, C] = {}
@@ -99,8 +105,7 @@ class Supervisor(Generic[C]):
             self._loop.call_soon(partial(self._spawned, child))
 
     def _prepare(self, child: C) -> Program:
-        """Create what the start of the program needs, and return its description. Raises
-        CannotStart, OSError."""
+        """Create what the start needs; return the program. Raises CannotStart, OSError."""
         with suppress(OSError):
             hold_reserve()
         self._cgroups.assign(child)
@@ -111,17 +116,15 @@ class Supervisor(Generic[C]):
         return program._replace(setup=setup) if setup is not program.setup else program
 
     def can_spawn_natively(self, child: C) -> bool:
-        """Return whether `spawn_natively` is possible: the event loop's thread must not wait for a
-        disk, nor for the search for a place for cgroups."""
+        """Return whether `spawn_natively` is possible, and does not open the cgroup pool."""
         return self.spawner is not None and self._cgroups.is_ready_for(child)
 
     def spawn_natively(self, child: C, record: StartRecord) -> None:
-        """Have the spawner in C write the record and then spawn `child`. Call in the event loop's
-        thread, and only if `can_spawn_natively` and the child's `prepare` does not block."""
+        """Have the spawner in C write the record and then spawn `child`. `prepare` must not block."""
         assert self.spawner
         try:
             program = self._prepare(child)
-            cgroup_fd = child.cgroup.open_directory() if child.cgroup else -1
+            cgroup_fd = child.cgroup.directory_fd if child.cgroup else -1
             child.start_request = self.spawner.submit(
                 program, cgroup_fd, record, partial(self._on_start_result, child)
             )
@@ -134,11 +137,9 @@ class Supervisor(Generic[C]):
         if isinstance(result, NativeStart):
             child.pid, child.pidfd = result.pid, result.pidfd
             child.spawn_ms, child.spawned_at = result.spawn_ms, result.spawned_at
-            self._spawned(child, result.is_watched)
-            return
-        if result:
+        elif result:
             child.not_started = describe_failure(result)
-        self._spawned(child)
+        self._spawned(child, isinstance(result, NativeStart) and result.is_watched)
 
     def _spawned(self, child: C, is_watched: bool = False) -> None:
         for fd in child.child_fds:

@@ -15,6 +15,7 @@ from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.outcome import LostAttempt
 from mythjobs.agent.core.turn import Action, Json
 from mythjobs.clock import Now
+from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 
@@ -34,9 +35,14 @@ class AgentHarness:
     """An agent with one reaper `r1`, connected, whose first heartbeat (hb 1) is sent at 0."""
 
     def __init__(
-        self, *, jobs: int = 2, jobs_limit: int | None = None, connect: bool = True
+        self,
+        *,
+        jobs: int = 2,
+        jobs_limit: int | None = None,
+        connect: bool = True,
+        own: OwnPolicy = NO_OWN_POLICY,
     ) -> None:
-        self.core = AgentCore(BASE_ENVIRONMENT, jobs=jobs_limit)
+        self.core = AgentCore(BASE_ENVIRONMENT, own.with_ceiling(jobs_limit))
         self.now = 0.0
         # Actions that the core returned last.
         self.actions: list[Action] = []

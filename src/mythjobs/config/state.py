@@ -114,9 +114,19 @@ class AgentDir:
         return self.root / "scratch"
 
     @property
+    def policy(self) -> Path:
+        """The machine's own policy, written by its owner."""
+        return self.root / "policy.toml"
+
+    @property
     def network_master(self) -> Path:
         """The master on the network to which `mythjobs agent join` has bound this machine."""
         return self.root / "network-master.json"
+
+    @property
+    def scaling(self) -> Path:
+        """What the agent has learned about commands and machine for automatic scaling."""
+        return self.root / "scaling.json"
 
     def create(self) -> None:
         for path in (self.root, self.reapers, self.output, self.scratch):

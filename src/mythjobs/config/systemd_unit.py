@@ -42,22 +42,25 @@ def make_unit(argv: Sequence[str], *, user: str, is_system: bool) -> str:
     """Return the text of the unit. user: who runs the agent, "" for the manager's own user."""
     return _UNIT.format(
         user=f"User={user}\n" if user else "",
-        command=" ".join(map(quote_word, argv)),
+        command=" ".join(map(quote_argument, argv)),
         target="multi-user.target" if is_system else "default.target",
     )
 
 
-def quote_word(word: str) -> str:
-    """Return a word of a command line as systemd reads it (systemd.service(5), "Command lines").
+def quote_argument(argument: str) -> str:
+    """Return an argument as systemd reads it (systemd.service(5), "Command lines").
 
-    Raises BadRequest for a line break, which a unit cannot have in a word.
+    Raises BadRequest for a line break, which a unit cannot have in an argument.
     """
-    if "\n" in word or "\0" in word:
+    if "\n" in argument or "\0" in argument:
         raise BadRequest(
-            f"a systemd unit cannot have the path {word!r}; use one without line breaks"
+            f"a systemd unit cannot have the path {argument!r}; use one without line break"
         )
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return escaped if re.fullmatch(r"[\w@%+=:,./-]+", word, re.ASCII) else f'"{escaped}"'
+    escaped = argument
+    for special, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
+        escaped = escaped.replace(special, written)
+    is_plain = re.fullmatch(r"[\w@%+=:,./-]+", argument, re.ASCII)
+    return escaped if is_plain else f'"{escaped}"'
 
 
 def find_own_program(argv0: str) -> list[str]:

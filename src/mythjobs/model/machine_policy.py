@@ -114,7 +114,7 @@ def policy_from_table(given: toml.Table, *, known_zone: bool = True) -> MachineP
     tables = given.get("commands", {})
     if not isinstance(tables, dict):
         raise DefinitionError("commands", "must be tables with the header [commands.NAME]")
-    rights = _parse_rights(given.get("allow"))
+    rights = read_rights(given.get("allow"))
     commands = {}
     for name, value in tables.items():
         _check_name(name, f"commands.{name}")
@@ -139,8 +139,11 @@ def policy_from_table(given: toml.Table, *, known_zone: bool = True) -> MachineP
 _NONE: Final[frozenset[str]] = frozenset()
 
 
-def _parse_rights(value: object) -> Rights:
-    """Parse the key `allow`: "all", a list of commands, or { except = list of commands }."""
+def read_rights(value: object) -> Rights:
+    """Parse the key `allow`: "all", a list of commands, or { except = list of commands }.
+
+    None allows nothing. Raises DefinitionError.
+    """
     if value is None:
         return ALLOW_NOTHING
     if value == "all":

@@ -50,12 +50,12 @@ def test_the_unit_of_a_user_has_no_user() -> None:
     ],
 )
 def test_words_are_quoted_for_systemd(word: str, quoted: str) -> None:
-    assert systemd_unit.quote_word(word) == quoted
+    assert systemd_unit.quote_argument(word) == quoted
 
 
 def test_a_path_with_a_line_break_is_refused() -> None:
     with pytest.raises(BadRequest, match="without line break"):
-        systemd_unit.quote_word("/a\nExecStartPre=/bin/evil")
+        systemd_unit.quote_argument("/a\nExecStartPre=/bin/evil")
 
 
 def test_the_unit_starts_this_program_again(tmp_path: Path) -> None:

@@ -283,8 +283,8 @@ def test_a_machine_is_shown_with_the_free_slots_that_it_reports(master: Harness)
     assert master.machine_page()["free"] is None
 
 
-def _attach(master: Harness, connection: int, incarnation: str) -> None:
-    hello = m.Hello(1, "key of attic", "", "", "attic", "boot", incarnation, 2)
+def _attach(master: Harness, connection: int, incarnation: str, allow: str = "") -> None:
+    hello = m.Hello(1, "key of attic", "", "", "attic", "boot", incarnation, 2, allow=allow)
     master.request(requests.Attach(hello, False, connection))
 
 
@@ -305,3 +305,20 @@ def test_an_agent_that_comes_back_after_another_one_with_its_key_is_refused(
     _attach(master, 10, "copy")
     master.disconnect(10)
     _attach(master, 11, "restarted")
+
+
+@pytest.mark.parametrize("allow", ['{"mode": "listed", "commands": ["backup"]}', "a newer form"])
+def test_what_the_machine_itself_refuses_is_not_sent_there_and_why_says_so(
+    master: Harness, allow: str
+) -> None:
+    attic = master.join("attic")
+    master.define("flag")
+    master.disconnect(attic)
+    _attach(master, 7, "with a policy of its own", allow)
+    [job] = master.queue(1)
+    assert master.rules(job)["attic"]["rights"] == (
+        "flag is refused by the machine's own policy file"
+    )
+    master.disconnect(7)
+    _attach(master, 8, "without one")
+    assert master.rules(job)["attic"]["rights"] == ""

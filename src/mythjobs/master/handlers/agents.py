@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from mythjobs.errors import AlreadyRunning, ConfigError, NotAllowed
@@ -11,17 +12,22 @@ from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, 
 from mythjobs.master.state import Machine, machine_from_row
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
+from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING, Rights
 from mythjobs.model.outcome import Lost, NotStarted
 from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.units import is_clock_skewed
 from mythjobs.protocol import messages as m
-from mythjobs.store.writes import machines
+from mythjobs.protocol.scaling import FootprintRow
+from mythjobs.store.writes import command_usage, commands, machines
 
 MAX_NAME_LENGTH = 100
 _MAX_COMMENT = 1000
 # Agents with one key that are remembered, to recognize one that comes back.
 _MAX_INCARNATIONS = 16
 _MAX_ZONE = 100
+_MAX_WAITING = 100
+_MAX_FOOTPRINTS = 1000
+_MAX_FOOTPRINT = 2000
 # Maximum of the time that a program reports to need until its end; a longer time is cut to this.
 _MAX_ETA_S = 10 * 365 * 86_400
 
@@ -83,6 +89,7 @@ def attach_machine(
     machine.boot_id, machine.cores = hello.boot_id, hello.cores
     if zone != machine.zone:
         turn.state.placement.clear_declines(machine.machine_id)
+    machine.own_rights = _read_rights(hello.allow)
     machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
     # Grant numbers start again on each connection. 0 marks a grant of an earlier connection, which
     # cannot arrive any more: if the machine has received it, the first heartbeat lists the attempt.
@@ -98,10 +105,25 @@ def attach_machine(
     machine.connection, machine.incarnation = request.connection, hello.incarnation
     machine.heartbeat_no = machine.last_grant_no = 0
     machine.is_draining, machine.reported_free = False, None
+    machine.has_scaling, machine.headroom, machine.load = hello.scaling, None, None
     machine.last_frame_ms = turn.now.steady_ms
     if request.trusted and jobs is not None:
         machine.temporary_jobs = jobs
-    return Attached(machine.machine_id, machine.max_jobs)
+    rows = {}
+    if machine.has_scaling:
+        found = command_usage.read_for_machine(turn.tx, machine.machine_id)
+        rows = {name: json.loads(row) for name, row in found.items()}
+    return Attached(machine.machine_id, machine.max_jobs, rows)
+
+
+def _read_rights(text: str) -> Rights:
+    """Return the rights of a machine's own policy; none if a newer agent sends an unknown form."""
+    if not text:
+        return ALLOW_ALL
+    try:
+        return Rights.from_json(text)
+    except (ValueError, KeyError, TypeError):
+        return ALLOW_NOTHING
 
 
 def enroll_machine(
@@ -153,6 +175,12 @@ class FrameHandler:
         self._turn.acks[message.connection] = frame.no
         machine.last_frame_ms = self._turn.now.steady_ms
         machine.is_draining, machine.reported_free = frame.draining, max(frame.room, 0)
+        if frame.headroom is not None:
+            machine.headroom, machine.headroom_seen = frame.headroom, frame.seen
+        if frame.load is not None:
+            machine.load = frame.load
+        if frame.footprints:
+            self._record_footprints(machine, frame.footprints)
         for each in frame.messages:
             match each:
                 case m.Started():
@@ -254,7 +282,8 @@ class FrameHandler:
             elif state != "ended":
                 excepted.append((job_id, n))
                 self._late.reject(machine, job_id, n)
-        self._turn.send(machine, m.Renew(beat.hb, excepted))
+        waiting = self._list_waiting() if machine.has_scaling else []
+        self._turn.send(machine, m.Renew(beat.hb, excepted, waiting))
         for job_id, attempt in list(machine.live_attempts.items()):
             held_state = held.get((job_id, attempt.n))
             if held_state is not None:
@@ -262,6 +291,20 @@ class FrameHandler:
                     self._resume_held(machine, job_id, held_state)
             elif first or attempt.grant_no <= seen:
                 self._resolve_missing(machine, job_id, first)
+
+    def _record_footprints(self, machine: Machine, rows: dict[str, FootprintRow]) -> None:
+        for name, row in list(rows.items())[:_MAX_FOOTPRINTS]:
+            command = commands.find_by_name(self._turn.tx, name)
+            text = json.dumps(row)
+            if command is not None and len(text) <= _MAX_FOOTPRINT:
+                command_usage.record(self._turn.tx, command.command_id, machine.machine_id, text)
+
+    def _list_waiting(self) -> list[str]:
+        """Return the commands with ready jobs. A machine learns more about its limits while jobs
+        wait for it."""
+        turn, cache = self._turn, self._turn.state.placement
+        class_ids = sorted(cache.ready_classes - cache.unplaceable)[:_MAX_WAITING]
+        return sorted({turn.catalog.job_class(turn.tx, each).command.name for each in class_ids})
 
     def _end_previous_boot(self, machine: Machine, held: dict[tuple[int, int], str]) -> None:
         # Called at the first heartbeat, not at the handshake: a delayed hello of an old boot must

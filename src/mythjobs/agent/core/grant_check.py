@@ -1,0 +1,69 @@
+"""Which of the master's grants the agent refuses, and the limits of the machine's own policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from mythjobs.agent.core.lease_terms import hours_from_message
+from mythjobs.clock import Now
+from mythjobs.model.bounds import NO_BOUNDS, Bounds, tightest
+from mythjobs.model.own_policy import OwnPolicy
+from mythjobs.model.window import Hours
+from mythjobs.protocol.lease_timing import start_deadline_ms
+from mythjobs.protocol.messages import Grant, LimitsChanged, RunSpec
+
+Limited = TypeVar("Limited", RunSpec, LimitsChanged)
+
+LATE_GRANT: Final = "the grant arrived after its start-by time"
+
+
+class GrantCheck:
+    """Checks grants against the machine's own policy and its clock.
+
+    knows_zone: whether the run windows of a grant can be evaluated on this machine.
+    """
+
+    def __init__(self, own: OwnPolicy, knows_zone: Callable[[Hours | None, Now], bool]) -> None:
+        self._own = own
+        self._knows_zone = knows_zone
+
+    def find_refusal(self, grant: Grant, sent_ms: int, now: Now) -> str:
+        """Return why a grant is refused, "" if it is not.
+
+        sent_ms: when the heartbeat was sent that the grant answers.
+        """
+        if now.steady_ms >= start_deadline_ms(sent_ms, grant.start_by_s):
+            return LATE_GRANT
+        if not self._own.rights.allows(grant.command):
+            return f"the machine's own policy refuses {grant.command}"
+        if not self._knows_zone(hours_from_message(grant.hours), now):
+            zone = grant.hours.zone if grant.hours else ""
+            return f"this machine does not know the time zone {zone}; install tzdata"
+        return ""
+
+    def limit_grant(self, grant: Grant) -> Grant:
+        run = apply_own_limits(grant.run, self._own.limits)
+        return grant if run is grant.run else msgspec.structs.replace(grant, run=run)
+
+    def limit_change(self, change: LimitsChanged) -> LimitsChanged:
+        return apply_own_limits(change, self._own.limits)
+
+
+def apply_own_limits(given: Limited, own: Bounds) -> Limited:
+    """Return a program or a change of limits with the tighter of its own limits and the machine's.
+
+    An I/O class or a nice value that the machine demands lowers the job's priority only.
+    """
+    if own == NO_BOUNDS:
+        return given
+    names = [each.name for each in fields(Bounds) if hasattr(given, each.name)]
+    asked = Bounds(**{name: getattr(given, name) for name in names})
+    combined = tightest(asked, own)
+    changes: dict[str, Any] = {
+        name: value for name in names if (value := getattr(combined, name)) is not None
+    }
+    return msgspec.structs.replace(given, **changes)

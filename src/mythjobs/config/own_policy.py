@@ -1,0 +1,36 @@
+"""File with the machine's own policy, which its owner writes and its agent reads at the start."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+from mythjobs.errors import ConfigError, DefinitionError
+from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy, own_policy_from_table
+
+
+def read_own_policy(path: Path) -> OwnPolicy:
+    """Return the machine's own policy, one that limits nothing if there is no such file.
+
+    Raises ConfigError if the file is invalid, or if others than its owner can write it: a policy
+    that cannot be trusted must not be ignored.
+    """
+    try:
+        with path.open("rb") as file:
+            facts = os.fstat(file.fileno())
+            table = tomllib.load(file)
+    except FileNotFoundError:
+        return NO_OWN_POLICY
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the machine's own policy {path}: {error}") from None
+    if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or facts.st_uid not in (0, os.getuid()):
+        raise ConfigError(
+            f"other users can write the machine's own policy {path}; run chmod go-w on it, and "
+            "chown it to root or to the agent's user"
+        )
+    try:
+        return own_policy_from_table(table)
+    except DefinitionError as error:
+        raise ConfigError(f"the machine's own policy {path}: {error.sentence}") from None

@@ -1,0 +1,95 @@
+"""What the port serves to the network, while it is open and after it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from mythjobs.agent.master_address import find_master
+from mythjobs.config import certificates
+from tests.integration.web.network_master import (
+    invite,
+    join,
+    make_state,
+    on_loopback,
+    open_network,
+    shake_hands,
+)
+from tests.integration.web.served_master import ServedMaster, run
+
+__all__ = ["on_loopback"]  # a fixture
+pytestmark = pytest.mark.usefixtures("on_loopback")
+
+
+def _request_tls(number: int, method: str, path: str, **headers: str) -> tuple[int, Any]:
+    context = certificates.make_unverified_context()
+    connection = http.client.HTTPSConnection("127.0.0.1", number, timeout=20, context=context)
+    try:
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_the_network_reaches_nothing_but_joins_and_the_link(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await open_network(master)
+        token = {"authorization": f"Bearer {'t' * 43}"}
+        for method, path in (
+            ("GET", "/api/v1/jobs"), ("POST", "/api/v1/jobs"), ("GET", "/api/v1/joined"),
+            ("GET", "/api/v1/join"), ("POST", "/api/v1/network"), ("GET", "/"), ("GET", "/link"),
+            ("GET", "/api/v1/join/../jobs"),
+        ):  # fmt: skip
+            status, body = await asyncio.to_thread(_request_tls, master.port, method, path, **token)
+            assert (status, body["code"]) in {(403, "not_allowed"), (404, "not_found")}, path
+        status, body = await asyncio.to_thread(
+            _request_tls,
+            master.port,
+            "GET",
+            "/api/v1/join/authority",
+            origin="https://evil.example",
+        )
+        assert (status, body["code"]) == (403, "foreign_origin")
+
+    run(tmp_path, story)
+
+
+def test_nothing_can_be_joined_before_the_network_is_open(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        for method, path, body in (
+            ("POST", "/invitations", {}), ("GET", "/join-requests", None),
+            ("GET", "/join/authority", None),
+        ):  # fmt: skip
+            answer = await master.api(method, path, body)
+            assert (answer.status, answer.json["code"]) == (409, "conflict"), path
+            assert "mythjobs lan on" in answer.json["message"]
+
+    run(tmp_path, story)
+
+
+def test_closing_the_network_disconnects_machines_and_keeps_this_one(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await open_network(master)
+        attic = make_state(tmp_path, "attic")
+        await join(attic, await invite(master))
+        async with find_master(attic).connect(0) as channel:
+            await channel.receive_message()
+            closed = await master.api("POST", "/network", {"open": False})
+            assert closed.json["open"] is False
+            with pytest.raises(ConnectionClosed):
+                await channel.receive_message()
+        with pytest.raises(OSError):
+            await shake_hands(attic)
+        assert (await master.request_tcp("GET", "/api/v1/status")).status == 200
+        await open_network(master)
+        await shake_hands(attic)
+        assert (await master.request_tcp("GET", "/api/v1/status")).status == 200
+
+    run(tmp_path, story)

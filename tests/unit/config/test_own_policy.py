@@ -1,0 +1,40 @@
+"""The file with the machine's own policy: missing, unreadable, and writable for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mythjobs.config.own_policy import read_own_policy
+from mythjobs.errors import ConfigError
+from mythjobs.model.own_policy import OwnPolicy
+
+
+def test_without_a_file_nothing_is_limited(tmp_path: Path) -> None:
+    assert read_own_policy(tmp_path / "policy.toml") == OwnPolicy()
+
+
+def test_the_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("jobs = 1\n")
+    path.chmod(0o644)
+    assert read_own_policy(path) == OwnPolicy(jobs=1)
+
+
+@pytest.mark.parametrize("text", ["jobs =", 'jobs = "two"', "colour = 1", "\xff"])
+def test_an_invalid_file_is_named_and_never_ignored(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_bytes(text.encode("latin-1"))
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match=r"policy\.toml"):
+        read_own_policy(path)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("jobs = 1\n")
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match="other users can write"):
+        read_own_policy(path)

@@ -6,21 +6,21 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import msgspec
-
 from mythjobs.agent import journal as journals
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.outcome import MACHINE_RESTARTED, LostAttempt
-from mythjobs.agent.core.turn import Action, RemoveReaper, SendToReaper, WriteJournal
+from mythjobs.agent.core.turn import Action, Json, RemoveReaper, SendToReaper, WriteJournal
+from mythjobs.agent.reaper_pool import decode_messages, encode_messages
 from tests.simulation.agent_link import SimAgentLink
 from tests.simulation.disk import AppendOnlyFile
-from tests.simulation.reaper import Json, SimReaper
+from tests.simulation.reaper import SimReaper
 
 if TYPE_CHECKING:
     from tests.simulation.machine import SimMachine
 
 _CHECK_MS: Final = 1000
 _LAUNCH_MS: Final = 60
+_LAUNCH_RETRY_MS: Final = 1000
 # As in agent/journal.py. Agents are killed meanwhile, too.
 _GATHER_MS: Final = 5
 
@@ -42,8 +42,8 @@ class SimAgent:
         if machine.journal is not None:
             path = cast(Any, machine.journal)
             self.core.restore(journals.read_journal(path, machine.boot_id))
-        if machine.disk.full_faults:
-            raise OSError("no space left for a journal")
+        machine.disk.check_write()
+        machine.disk.check_sync()
         boot_id = machine.boot_id
         machine.journal = AppendOnlyFile(
             machine.disk, journals.encode_journal(self.core.take_snapshot(), boot_id)
@@ -124,23 +124,36 @@ class SimAgent:
             self.call_later(_LAUNCH_MS, self._launch)
 
     def _launch(self) -> None:
+        try:
+            reaper = self.machine.launch_reaper()
+        except OSError:
+            self.call_later(_LAUNCH_RETRY_MS, self._launch)
+            return
         self._is_launching = False
-        self.machine.connect_reaper(self, self.machine.launch_reaper())
+        self.machine.connect_reaper(self, reaper)
 
-    def on_reaper_messages(self, reaper: SimReaper, messages: list[Json]) -> None:
-        self.run(self._handle_reaper_messages, reaper, messages)
+    def on_reaper_line(self, reaper: SimReaper, line: bytes) -> None:
+        self.run(self._handle_reaper_messages, reaper, line)
 
-    def _handle_reaper_messages(self, reaper: SimReaper, messages: list[Json]) -> None:
+    def _handle_reaper_messages(self, reaper: SimReaper, line: bytes) -> None:
         now = self.machine.clock.now()
-        decoded = _encode_and_decode(messages)
-        if decoded[0]["type"] == "hello":
-            attempts = decoded.pop(0)["attempts"]
-            unfinished = reaper.find_unfinished()
-            self.execute(self.core.on_reaper_hello(reaper.name, attempts, unfinished, now))
-            self.execute(self.core.on_reaper_messages(reaper.name, decoded, now))
+        messages = decode_messages(line)
+        if messages[0]["type"] == "hello":
+            hello = messages.pop(0)
+            starting = {(job, n) for job, n in hello["starting"]}
+            self.execute(self.core.on_reaper_hello(reaper.name, hello["attempts"], starting, now))
+            self.execute(self.core.on_reaper_messages(reaper.name, messages, now))
             self._mark_settled(reaper)
         else:
-            self.execute(self.core.on_reaper_messages(reaper.name, decoded, now))
+            self.execute(self.core.on_reaper_messages(reaper.name, messages, now))
+
+    def on_reaper_exit(self, reaper: SimReaper) -> None:
+        """A reaper has exited and removed its directory, so its journal is empty."""
+        self.run(self._forget, reaper)
+
+    def _forget(self, reaper: SimReaper) -> None:
+        self.execute(self.core.on_reaper_death(reaper.name, [], [], self.machine.clock.now()))
+        self._mark_settled(reaper)
 
     def on_reaper_death(self, reaper: SimReaper) -> None:
         self.call_later(self.machine.draw_settle_ms(), self._settle, reaper)
@@ -170,16 +183,17 @@ class SimAgent:
         for action in actions:
             match action:
                 case SendToReaper():
-                    messages = _encode_and_decode(action.messages)
+                    line = encode_messages(action.messages)
                     if (reaper := self.machine.reapers.get(action.reaper)) is not None:
-                        self.machine.send_to_reaper(reaper, messages)
+                        self.machine.send_to_reaper(reaper, line)
                 case WriteJournal():
                     self._records.append(action.record)
                     self._token = action.token
                     if action.is_urgent or len(self._records) == 1:
                         self.call_later(0 if action.is_urgent else _GATHER_MS, self._write)
                 case RemoveReaper():
-                    self.machine.reapers.pop(action.reaper, None)
+                    if (reaper := self.machine.reapers.pop(action.reaper, None)) is not None:
+                        self.machine.disk.files.remove(reaper.journal_path)
                 case _:
                     pass  # actions on output, which is not simulated
         self.link.send_frames()
@@ -211,17 +225,15 @@ class SimAgent:
     def _sync(self) -> None:
         self._is_syncing = True
         token = self._unsynced_token
-        self._journal.sync(lambda: self.run(self._synced, token))
+        self._journal.sync(lambda error: self.run(self._synced, token, error))
 
-    def _synced(self, token: int) -> None:
+    def _synced(self, token: int, error: OSError | None) -> None:
+        if error is not None:
+            self.machine.exit_agent()
+            return
         if self._unsynced_token > token:
             self._sync()
         else:
             self._is_syncing = False
         self.core.on_journal_synced(token)
         self.link.send_frames()
-
-
-def _encode_and_decode(messages: Sequence[Any]) -> list[Any]:
-    """Return the messages as the other end of a socket decodes them."""
-    return cast(list[Any], msgspec.json.decode(msgspec.json.encode(messages)))

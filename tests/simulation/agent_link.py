@@ -103,6 +103,7 @@ class SimAgentLink:
         self._is_connected = True
         self._retries = 0
         self._sent_heartbeats.clear()
+        self._machine.checker.on_slots(self._machine, welcome.jobs)
         self._agent.core.on_connected(welcome.jobs)
         self._heartbeat_ms = round(1000 * welcome.heartbeat_s)
         self._agent.call_later(self._heartbeat_ms, self._send_heartbeat, self._connection)
@@ -149,6 +150,7 @@ class SimAgentLink:
                 if (heartbeat := self._sent_heartbeats.get(each.hb)) is not None:
                     checker.on_grant(machine, each, heartbeat[0])
                 checker.hours.on_hours(machine, key, each.hours)
+                checker.limits.on_limit(machine, key, each.run.wall_s)
             elif isinstance(each, m.Renew):
                 if (heartbeat := self._sent_heartbeats.get(each.hb)) is not None:
                     sent_ms, held = heartbeat
@@ -158,6 +160,10 @@ class SimAgentLink:
                             checker.on_renewal(machine, key, sent_ms)
             elif isinstance(each, m.HoursChanged):
                 checker.hours.on_hours(machine, (each.job, each.n), each.hours)
+            elif isinstance(each, m.LimitsChanged):
+                checker.limits.on_limit(machine, (each.job, each.n), each.wall_s)
+            elif isinstance(each, m.Settings):
+                checker.on_slots(machine, each.jobs)
 
 
 class _Receiver:

@@ -10,12 +10,15 @@ from mythjobs.errors import MythJobsError
 from mythjobs.master.turn_runner import CommittedTurn
 from mythjobs.model.life import FINAL
 from tests.simulation import faults
+from tests.simulation.configuration import Configuration
 from tests.simulation.machine import SimMachine
 from tests.simulation.master import SimMaster
 from tests.simulation.placement_checker import PlacementChecker
 from tests.simulation.plan import Plan
 from tests.simulation.queue_view import QueueView
+from tests.simulation.retention_checker import RetentionChecker
 from tests.simulation.safety_checker import SafetyChecker
+from tests.simulation.sent_requests import SentRequest
 from tests.simulation.simulator import Simulator
 from tests.simulation.store import EndlessTurn, StoreFactory
 from tests.simulation.turn_runner import TurnCrashed
@@ -39,9 +42,10 @@ class Cluster:
     def __init__(self, plan: Plan, stores: StoreFactory, *, trace: bool = False) -> None:
         self.plan = plan
         self.sim = Simulator(plan.seed, trace=trace, start_ms=plan.start_ms)
-        slots = {f"m{no}": each.get("jobs") for no, each in enumerate(plan.settings, 1)}
-        self.checker = SafetyChecker(self.sim, slots)
-        self._placement = PlacementChecker(self.sim, plan)
+        self.checker = SafetyChecker(self.sim)
+        self._configuration = Configuration()
+        self._placement = PlacementChecker(self.sim, plan, self._configuration)
+        self._retention = RetentionChecker(self.sim, plan, self._configuration)
         self._view = QueueView(plan)
         self._stores = stores
         self._live: set[tuple[int, int]] = set()
@@ -65,7 +69,7 @@ class Cluster:
 
     def _run(self) -> None:
         plan, sim = self.plan, self.sim
-        self.master = SimMaster(sim, self.store, plan.rates[0], plan.beat_s)
+        self.master = SimMaster(sim, self.store, plan)
         self.master.on_commit = self._check_turn
         self.master.on_start = self._placement.on_master_start
         self._machines = [
@@ -111,9 +115,12 @@ class Cluster:
         for on_response, response in committed.responses:
             if isinstance(response, BaseException) and not isinstance(response, MythJobsError):
                 self.sim.report_violation("CRASH", f"{on_response} got {response!r}")
+            if isinstance(on_response, SentRequest):
+                self._configuration.apply(on_response.request, response)
         if self.store.has_changed():
             self._view.read(self.store)
             wall_ms = self.master.clock.wall_ms()
+            self._retention.check(self.store, self._view.jobs, self.users.pruned, wall_ms)
             self._placement.check(self._view, result.state, leased, wall_ms)
         self._check_store(self.users.all_job_ids(result))
 
@@ -155,7 +162,8 @@ class Cluster:
             for job_id, n in tx.cursor.fetchall():
                 self.checker.check_not_started((job_id, n))
             tx.cursor.execute("SELECT job_id, state FROM job")
-            self.users.check_final_states(dict(tx.cursor.fetchall()))
+            states = dict(tx.cursor.fetchall())
+            self.users.check_final_states(states, self._retention.removed)
             for column, table in (("kind", "event"), ("evidence", "attempt")):
                 tx.cursor.execute(f"SELECT {column} FROM {table}")
                 for (value,) in tx.cursor.fetchall():

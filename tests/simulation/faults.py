@@ -65,6 +65,11 @@ def _reboot(cluster: Cluster, fault: Fault) -> None:
     cluster.machine(fault.target).reboot(fault.duration_ms, lose_unsynced=fault.value == 1)
 
 
+def _dead(cluster: Cluster, fault: Fault) -> None:
+    """Power cut of a machine that never comes back."""
+    cluster.machine(fault.target).destroy()
+
+
 def _wall(cluster: Cluster, fault: Fault) -> None:
     """Step the wall clock by `value` ms."""
     cluster.sim.trace(_target_name(fault), f"wall clock {fault.value} ms")
@@ -87,6 +92,17 @@ def _full(cluster: Cluster, fault: Fault) -> None:
     sim.trace(_target_name(fault), f"disk full for {fault.duration_ms} ms")
     change_full_faults(1)
     sim.call_later(fault.duration_ms, change_full_faults, -1)
+
+
+def _fsync(cluster: Cluster, fault: Fault) -> None:
+    """Make each sync of a machine's disk fail."""
+    disk = cluster.machine(fault.target).disk
+
+    def change_failing_faults(change: int) -> None:
+        disk.failing_faults += change
+
+    change_failing_faults(1)
+    cluster.sim.call_later(fault.duration_ms, change_failing_faults, -1)
 
 
 def _disk(cluster: Cluster, fault: Fault) -> None:
@@ -118,9 +134,11 @@ KINDS: Final[dict[str, Callable[[Cluster, Fault], None]]] = {
     "stall": _stall,
     "reaper": _reaper,
     "reboot": _reboot,
+    "dead": _dead,
     "wall": _wall,
     "full": _full,
     "disk": _disk,
+    "fsync": _fsync,
     "row": _row,
 }
 

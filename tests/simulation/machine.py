@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from tests.simulation.agent import SimAgent
 from tests.simulation.disk import AppendOnlyFile, SimDisk
 from tests.simulation.master import SimMaster
 from tests.simulation.network import NetworkPath
-from tests.simulation.reaper import Json, SimReaper
+from tests.simulation.reaper import SimReaper
 from tests.simulation.safety_checker import SafetyChecker
 from tests.simulation.simulator import SimClock, Simulator
 
@@ -18,6 +18,7 @@ _AGENT_RESTART_MS: Final = 1000
 _SETTLE_MS: Final = 400
 # Latency of a local socket.
 _SOCKET_MS: Final = 2
+_NEVER_MS: Final = 2**50
 
 
 class SimMachine:
@@ -34,6 +35,7 @@ class SimMachine:
         self.reapers: dict[str, SimReaper] = {}
         self.agent: SimAgent | None = None
         self.is_powered = True
+        self._is_destroyed = False
         self._rate = rate
         self._boots = 0
         self._launched_reapers = 0
@@ -60,15 +62,20 @@ class SimMachine:
         if self.journal is not None:
             self.journal.cut_power(random)
         for reaper in self.reapers.values():
-            programs = [each.program for each in reaper.live.values() if each.program]
             reaper.kill()
-            reaper.live.clear()
-            reaper.journal.cut_power(random)
-            for program in programs:
-                program.kill()
+            reaper.kill_programs()
+        self.disk.files.cut_power(random)
         self.sim.call_later(off_ms, self._power_on)
 
+    def destroy(self) -> None:
+        """Cut the power for ever."""
+        if self.is_powered:
+            self.reboot(_NEVER_MS)
+        self._is_destroyed = True
+
     def _power_on(self) -> None:
+        if self._is_destroyed:
+            return
         self.is_powered = True
         self._boot()
         self.sim.trace(self.name, f"boots as {self.boot_id}")
@@ -105,7 +112,8 @@ class SimMachine:
 
     def exit_agent(self) -> None:
         """Exit of an agent that cannot write its journal."""
-        self.sim.trace(self.name, "agent exits: its disk is full")
+        self.sim.count("agents that exited")
+        self.sim.trace(self.name, "agent exits: it cannot write its journal")
         self._end_agent()
         self.sim.call_later(_AGENT_RESTART_MS, self.start_agent)
 
@@ -119,10 +127,17 @@ class SimMachine:
     # Reapers, as the agent sees them.
 
     def launch_reaper(self) -> SimReaper:
+        """Raises OSError."""
         self._launched_reapers += 1
         name = f"{self.name}-r{self._launched_reapers}"
-        reaper = self.reapers[name] = SimReaper(self.sim, self, self.checker, self.disk, name)
+        reaper = self.reapers[name] = SimReaper(self, self.checker, name)
         return reaper
+
+    def forget_reaper(self, reaper: SimReaper) -> None:
+        """A reaper has exited and removed its directory."""
+        self.reapers.pop(reaper.name, None)
+        if self.agent is not None:
+            self.agent.on_reaper_exit(reaper)
 
     def kill_reaper(self) -> None:
         for reaper in self.reapers.values():
@@ -136,16 +151,16 @@ class SimMachine:
     def connect_reaper(self, agent: SimAgent, reaper: SimReaper) -> None:
         reaper.accept_agent(partial(self._send_to_agent, agent, reaper))
 
-    def _send_to_agent(self, agent: SimAgent, reaper: SimReaper, messages: list[Json]) -> None:
-        self.sim.call_later(_SOCKET_MS, agent.on_reaper_messages, reaper, messages)
+    def _send_to_agent(self, agent: SimAgent, reaper: SimReaper, line: bytes) -> None:
+        self.sim.call_later(_SOCKET_MS, agent.on_reaper_line, reaper, line)
 
-    def send_to_reaper(self, reaper: SimReaper, messages: list[Any]) -> None:
+    def send_to_reaper(self, reaper: SimReaper, line: bytes) -> None:
         # The reaper reads buffered messages even after the death of the agent.
-        self.sim.call_later(_SOCKET_MS, self._deliver_to_reaper, reaper, messages)
+        self.sim.call_later(_SOCKET_MS, self._deliver_to_reaper, reaper, line)
 
-    def _deliver_to_reaper(self, reaper: SimReaper, messages: list[Any]) -> None:
+    def _deliver_to_reaper(self, reaper: SimReaper, line: bytes) -> None:
         if self.is_powered:
-            reaper.on_messages(messages)
+            reaper.on_line(line)
 
     def draw_settle_ms(self) -> int:
         return self.sim.random.randrange(20, _SETTLE_MS)

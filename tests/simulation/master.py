@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from mythjobs.clock import Now
@@ -13,7 +13,9 @@ from mythjobs.master.turn_runner import Arrival, CommittedTurn
 from mythjobs.protocol.messages import Grant
 from tests.simulation.lease_timer import SimLeaseTimer
 from tests.simulation.master_link import SimMasterLink
+from tests.simulation.master_service import OnBatch, SimMasterService
 from tests.simulation.network import DOWN, SimConnection
+from tests.simulation.plan import Plan
 from tests.simulation.simulator import ScheduledCall, SimClock, Simulator
 from tests.simulation.store import SimStore
 from tests.simulation.turn_runner import SimTurnRunner, StoreNotWritable
@@ -30,12 +32,13 @@ OnResponse = Callable[[Any], None]
 class SimMaster:
     """Host of the master process; `process` is None while it is down."""
 
-    def __init__(self, sim: Simulator, store: SimStore, rate: int, heartbeat_s: float) -> None:
+    def __init__(self, sim: Simulator, store: SimStore, plan: Plan) -> None:
         self.sim = sim
         self.store = store
-        self.heartbeat_s = heartbeat_s
+        self.heartbeat_s = plan.beat_s
+        self.retention = plan.retention
         self.granted: set[tuple[int, int]] = set()
-        self.clock = SimClock(sim, rate, 1_000_000)
+        self.clock = SimClock(sim, plan.rates[0], 1_000_000)
         self.process: MasterProcess | None = None
         self.on_commit: Callable[[CommittedTurn], None] = lambda _: None
         self.on_start: Callable[[], None] = lambda: None
@@ -77,6 +80,14 @@ class SimMaster:
         if self.process is not None:
             self.process.run(self.process.put_request, request, on_response)
 
+    def submit_batch(self, batch: dict[str, Any], on_batch: OnBatch) -> None:
+        if self.process is not None:
+            self.process.run(self.process.service.submit_batch, batch, on_batch)
+
+    def prune(self, before_ms: int, states: Sequence[str]) -> None:
+        if self.process is not None:
+            self.process.run(self.process.service.prune, before_ms, states)
+
 
 class MasterProcess:
     def __init__(self, master: SimMaster) -> None:
@@ -84,6 +95,7 @@ class MasterProcess:
         self.is_alive = True
         self.stalls = 0  # active faults that stop the process
         self.heartbeat_s = master.heartbeat_s
+        self.store = master.store
         self._master = master
         self._clock = master.clock
         self._stalled_calls: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -101,6 +113,7 @@ class MasterProcess:
         )
         self._lease_timer.set_due(self.core.state.next_expiry_ms)
         self._schedule_due_turn()
+        self.service = SimMasterService(self, master.retention)
 
     def now(self) -> Now:
         return self._clock.now()

@@ -10,18 +10,19 @@ from unittest.mock import patch
 
 import msgspec
 
-from mythjobs.agent.core import attempt_table, leases
 from mythjobs.agent.core import core as agent_core
+from mythjobs.agent.core import leases
 from mythjobs.clock import Now
 from mythjobs.master import core as master_core
 from mythjobs.master.attempts import late_results
 from mythjobs.master.handlers import agents
 from mythjobs.master.state import LiveAttempt, Machine, MasterState, load_state
 from mythjobs.protocol import lease_timing
+from tests.simulation.change_mutants import CHANGE_MUTANTS
 from tests.simulation.placement_mutants import PLACEMENT_MUTANTS
 
 Patch = tuple[Any, str, Any]
-_NEVER_MS: Final = 2**60
+_NEVER_S: Final = 1e9
 
 
 def _regrant_without_note() -> list[Patch]:
@@ -67,16 +68,9 @@ def _late_grant_accepted() -> list[Patch]:
         sent = self._sent_heartbeats
         if sent and message.hb not in sent:
             message = msgspec.structs.replace(message, hb=max(sent))
-        grant(self, message, now)
+        grant(self, msgspec.structs.replace(message, start_by_s=_NEVER_S), now)
 
-    def start_deadline_ms(sent_ms: int, window_s: float) -> int:
-        return _NEVER_MS
-
-    return [
-        (agent_core.AgentCore, "_handle_grant", any_grant),
-        (agent_core, "start_deadline_ms", start_deadline_ms),
-        (attempt_table, "start_deadline_ms", start_deadline_ms),
-    ]
+    return [(agent_core.AgentCore, "_handle_grant", any_grant)]
 
 
 def _restart_from_disk() -> list[Patch]:
@@ -165,6 +159,7 @@ MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "boot-ids-forgotten": _boot_ids_forgotten,
     "no-rate-margin": _no_rate_margin,
     **PLACEMENT_MUTANTS,
+    **CHANGE_MUTANTS,
 }
 
 

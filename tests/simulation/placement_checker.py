@@ -1,7 +1,7 @@
 """Placement checker: compares each committed lease with the rules, as the plan states them.
 
-Definitions and machine settings are read from the plan, hours from the oracle, and the state of
-jobs from the store's rows. No code of the scheduler is used.
+Definitions and machine settings are those that users have sent, hours come from the oracle, and the
+state of jobs from the store's rows. No code of the scheduler is used.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from mythjobs.master.state import MasterState
+from tests.simulation.configuration import Configuration
 from tests.simulation.hours_oracle import ObservedHours
 from tests.simulation.plan import MASTER, Plan
 from tests.simulation.program import Key
@@ -24,6 +25,7 @@ _STARVING_MS: Final = 61_000
 # A submitter that has had nothing yet is passed over by at most this many leases of others.
 _MAX_PASSED: Final = 20
 _EX_TEMPFAIL: Final = 75
+_USER: Final = "user"
 # Bounds of jitter and of the master's clock rate.
 _BACKOFF_SHARE: Final = 0.75 / 1.1
 
@@ -31,12 +33,11 @@ _BACKOFF_SHARE: Final = 0.75 / 1.1
 class PlacementChecker:
     """`check` is called after each commit that wrote something."""
 
-    def __init__(self, sim: Simulator, plan: Plan) -> None:
+    def __init__(self, sim: Simulator, plan: Plan, configuration: Configuration) -> None:
         self._sim = sim
         self._plan = plan
-        self._commands = {str(each["name"]): each for each in plan.commands}
-        self._settings = {f"m{no}": each for no, each in enumerate(plan.settings, 1)}
-        self._is_edited = any(each.action == "edit" for each in plan.work)
+        self._configuration = configuration
+        self._checked_changes = 0  # of the configuration
         self._has_clock_steps = any(
             each.kind == "wall" and each.target == MASTER for each in plan.faults
         )
@@ -48,6 +49,7 @@ class PlacementChecker:
         self._passed: Counter[str] = Counter()  # leases of others, by waiting submitter
         self._served: set[str] = set()
         self._ended_ms: dict[Key, int] = {}
+        self._paused: set[Key] = set()  # live attempts that a user has paused, as the master knows
 
     def on_ended(self, key: Key) -> None:
         self._ended_ms[key] = self._sim.now_ms
@@ -68,6 +70,10 @@ class PlacementChecker:
             for job_id, attempt in each.live_attempts.items()
         }
         self._view, self._live, self._wall_ms = view, live, wall_ms
+        if self._checked_changes != self._configuration.changes:
+            self._checked_changes = self._configuration.changes
+            self._unlimited.clear()
+            self._takers.clear()
         self._live_subjects = {view.jobs[key[0]].subject for _, key in live} - {None}
         self._by_machine = Counter(name for name, _ in live)
         self._by_command = Counter(view.jobs[key[0]].command for _, key in live)
@@ -82,9 +88,11 @@ class PlacementChecker:
                 self._firsts[each.class_id] = min(first, each, key=lambda job: job.order)
         self._accepting = [each.name for each in state.machines.values() if each.accepts_grants]
         new = sorted(leased, key=lambda each: each[1])
+        self._new = [(name, view.jobs[key[0]]) for name, key in new]
         for name, key in new:
             job = view.jobs[key[0]]
             self._check_permission(name, job)
+            self._check_batch(job)
             self._check_counts(name, job)
             self._check_hours(name, job)
             self._check_order(name, job)
@@ -94,24 +102,25 @@ class PlacementChecker:
         self._check_deadlines()
         self._check_idle_machines()
         self._record_blocked()
+        self._check_paused(state)
 
     def _report(self, name: str, text: str) -> None:
         self._sim.report_violation(name, text)
 
     def _command(self, job: QueuedJob) -> Mapping[str, Any]:
-        return self._commands[job.command]
+        return self._configuration.definition(job.command, job.revision)
+
+    def _settings(self, name: str) -> Mapping[str, Any]:
+        return self._configuration.settings(name)
 
     def _policy(self, name: str, job: QueuedJob) -> Mapping[str, Any]:
         """Return the machine's settings for the job's command."""
-        found: Mapping[str, Any] = self._settings[name].get("commands", {}).get(job.command, {})
-        return found
+        return self._configuration.settings_for_command(name, job.command)
 
     # Policy.
 
     def _is_permitted(self, name: str, job: QueuedJob) -> bool:
-        if self._is_edited:
-            return True
-        settings = self._settings[name]
+        settings = self._settings(name)
         allow = settings.get("allow", [])
         if isinstance(allow, dict):
             is_allowed = job.command not in allow["except"]
@@ -126,6 +135,15 @@ class PlacementChecker:
             self._report("POLICY", f"job {job.job_id} ({job.command}) is leased to {name}")
         if not job.is_enabled:
             self._report("POLICY", f"job {job.job_id} of a disabled command is leased")
+
+    def _check_batch(self, job: QueuedJob) -> None:
+        """No job of a batch is leased before all its jobs are stored."""
+        if job.batch_id is None:
+            return
+        stored = sum(each.batch_id == job.batch_id for each in self._view.jobs.values())
+        if stored != job.batch_jobs:
+            text = f"job {job.job_id} is leased, but its batch has {stored} of {job.batch_jobs}"
+            self._report("BATCH", f"{text} jobs")
 
     # Counts.
 
@@ -148,29 +166,37 @@ class PlacementChecker:
             for other, (job_id, _) in self._live
         )
         limits: list[tuple[str, str, int, int | None]] = [
-            ("AT_MOST", job.command, self._by_command[job.command],
+            ("AT_MOST", job.command, self._by_command[job.command] - self._count_others(job),
              self._command(job).get("at_most")),
         ]  # fmt: skip
-        if not self._is_edited:
-            slots = self._settings[name].get("jobs")
-            command_slots = self._policy(name, job).get("jobs")
-            limits += [
-                ("CEILING", name, long if self._is_long(job) else 0, slots),
-                ("CEILING", f"{job.command} on {name}",
-                 self._by_both[name, job.command], command_slots),
-            ]  # fmt: skip
+        slots = self._settings(name).get("jobs")
+        command_slots = self._policy(name, job).get("jobs")
+        limits += [
+            ("CEILING", name, long if self._is_long(job) else 0, slots),
+            ("CEILING", f"{job.command} on {name}",
+             self._by_both[name, job.command], command_slots),
+        ]  # fmt: skip
         for semaphore in self._needed_units(job):
-            size = self._plan.semaphores.get(semaphore, 0)
+            size = self._configuration.semaphores.get(semaphore, 0)
             limits.append(("SEMAPHORE", semaphore, self._units[semaphore], size))
         for rule, what, count, limit in limits:
             if limit is not None and count > limit:
                 text = f"{count} of {what} are in use after the lease of job {job.job_id}"
                 self._report(rule, f"{text}; the limit is {limit}")
 
+    def _count_others(self, job: QueuedJob, machine: str | None = None) -> int:
+        """Return how many jobs of the command, but of other revisions, were leased in the same turn
+        (to the machine): perhaps later in the turn, and by other limits."""
+        return sum(
+            other.command == job.command and other.revision != job.revision
+            for name, other in self._new
+            if machine in (None, name)
+        )
+
     # Hours.
 
     def _hours(self, name: str, job: QueuedJob) -> ObservedHours | None:
-        settings = self._settings[name]
+        settings = self._settings(name)
         sets = tuple(
             tuple(each.get("windows", {}).get("open", ()))
             for each in (self._command(job), settings, self._policy(name, job))
@@ -181,14 +207,15 @@ class PlacementChecker:
         return ObservedHours(sets, settings.get("zone", "UTC"), "", 0.0, overrides)
 
     def _check_hours(self, name: str, job: QueuedJob) -> None:
-        hours = None if self._is_edited else self._hours(name, job)
+        hours = self._hours(name, job)
         if hours is None:
             return
         command, machine, both = hours.levels(self._wall_ms)
+        of_both = self._by_both[name, job.command] - self._count_others(job, name)
         if 0 in (command, machine, both):
             self._report("WINDOW", f"job {job.job_id} is leased to {name} outside its hours")
-        elif self._by_both[name, job.command] > min(command, both):
-            text = f"{self._by_both[name, job.command]} of {job.command} are leased to {name}"
+        elif of_both > min(command, both):
+            text = f"{of_both} of {job.command} are leased to {name}"
             self._report("LEVEL", f"{text}; its hours allow {min(command, both)}")
         elif self._by_machine[name] > machine:
             text = f"{self._by_machine[name]} jobs are leased to {name}"
@@ -217,12 +244,11 @@ class PlacementChecker:
     def _is_unlimited(self, name: str, job: QueuedJob) -> bool:
         command, settings, policy = (
             self._command(job),
-            self._settings[name],
+            self._settings(name),
             self._policy(name, job),
         )
         return (
-            not self._is_edited
-            and self._is_permitted(name, job)
+            self._is_permitted(name, job)
             and command.get("at_most") is None
             and policy.get("jobs") is None
             and not any("windows" in each for each in (command, settings, policy))
@@ -256,8 +282,8 @@ class PlacementChecker:
 
     def _check_idle_machines(self) -> None:
         for name in self._accepting:
-            slots = self._settings[name].get("jobs")
-            if self._is_edited or slots is None or self._by_machine[name] >= slots:
+            slots = self._settings(name).get("jobs")
+            if slots is None or self._by_machine[name] >= slots:
                 continue
             for job in self._firsts.values():
                 if self._is_unconditional(name, job):
@@ -275,7 +301,7 @@ class PlacementChecker:
             self._takers.pop(job_id, None)
         for job_id, job in short.items():
             if any(
-                self._by_machine[name] < (self._settings[name].get("jobs") or 0)
+                self._by_machine[name] < (self._settings(name).get("jobs") or 0)
                 and self._is_unconditional(name, job, semaphores=True)
                 for name in self._accepting
             ):
@@ -283,10 +309,10 @@ class PlacementChecker:
 
     def _is_short(self, job: QueuedJob) -> bool:
         """Whether too few units are free, but they would do if nothing else used them."""
-        units, sizes = self._needed_units(job), self._plan.semaphores
+        units, sizes = self._needed_units(job), self._configuration.semaphores
         if any(count > sizes.get(each, 0) for each, count in units.items()):
             return False
-        return any(self._units[each] + count > sizes[each] for each, count in units.items())
+        return any(self._units[each] + count > sizes.get(each, 0) for each, count in units.items())
 
     def _check_starvation(self, job: QueuedJob) -> None:
         """Only one job of each class can have waited longer, so each class takes units once."""
@@ -305,6 +331,21 @@ class PlacementChecker:
                 text = f"job {job.job_id} takes semaphore units that job {job_id} waits for"
                 self._report("STARVE", f"{text} since {since_ms / 1000} s")
             self._takers[job_id].add(job.class_id)
+
+    # Pauses.
+
+    def _check_paused(self, state: MasterState) -> None:
+        """A job that a user has paused is held when it must run again."""
+        for job_id, n in self._paused - {key for _, key in self._live}:
+            job = self._view.jobs.get(job_id)
+            if job is not None and not job.is_final and not job.hold:
+                self._report("PAUSE", f"job {job_id} may run again, but {job_id, n} was paused")
+        self._paused = {
+            (job_id, attempt.n)
+            for each in state.machines.values()
+            for job_id, attempt in each.live_attempts.items()
+            if _USER in attempt.frozen_by
+        }
 
     # Deadlines and retries.
 

@@ -52,6 +52,7 @@ class Plan(Struct, frozen=True):
     # Maximum delay of TCP retransmission after a cut ends; new connections have no such delay.
     backoff_ms: int = 0
     start_ms: int = NOON_MS  # wall time of the start
+    retention: dict[str, Any] | None = None  # [retention] of the queue; None: nothing is deleted
 
 
 def encode_plan(plan: Plan) -> str:

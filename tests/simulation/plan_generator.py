@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from mythjobs.protocol.messages import HEARTBEAT_S
-from tests.simulation.plan import MASTER, Fault, Plan
+from tests.simulation.plan import MASTER, Fault, Plan, Step
 from tests.simulation.simulator import NOON_MS
-from tests.simulation.workload import DAILY_WINDOWS, Table, generate_workload
+from tests.simulation.workload import DAILY_WINDOWS, Calendar, WorkloadGenerator
 
 HOUR_MS: Final = 3_600_000
 _RATES: Final = (900, 950, 990, 1000, 1010, 1050, 1100)
@@ -25,22 +25,33 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
     calm_ms = round(hours * HOUR_MS)
     drift = random.random() < 0.7
     rates = [random.choice(_RATES) if drift else 1000 for _ in range(machines + 1)]
-    commands, settings, work = generate_workload(random, machines, jobs, calm_ms)
-    start_ms = NOON_MS
+    start_ms, calendar = NOON_MS, Calendar()
     if random.random() < 0.25:
-        start_ms = _use_zone_with_change(random, commands, settings, calm_ms)
+        start_ms, calendar = _draw_clock_change(random, calm_ms)
+    generator = WorkloadGenerator(random, machines, calm_ms, calendar)
+    commands, settings, work = generator.generate(jobs)
+    retention, prunes = generator.generate_retention(commands)
+    work += prunes
     faults = generate_faults(random, machines, calm_ms)
     if random.random() < 0.6:
         submit_times_ms = [each.at_ms for each in work if each.action == "submit"]
         for _ in range(random.randint(1, 5)):
             generate = random.choice((_fault_burst, _fault_burst, _link_flapping, _power_failure))
             faults += generate(random, machines, calm_ms, random.choice(submit_times_ms))
+    for each in work:
+        if each.action == "freeze" and each.arguments["on"] and random.random() < 0.4:
+            at_ms = min(each.at_ms + random.randrange(5_000, 300_000), calm_ms - 1000)
+            target = random.randint(1, machines)
+            faults.append(_fault(random, "reboot", target, at_ms, (3_000, 60_000), calm_ms))
+    if machines > 1 and random.random() < 0.12:
+        _add_dead_machine(random, machines, calm_ms, faults, work)
     faults.sort(key=lambda each: each.at_ms)
+    work.sort(key=lambda each: each.at_ms)
     return Plan(
         seed, machines, calm_ms, rates, commands, settings,
         faults, work, {"nas": random.randint(1, 3)},
         random.choice(_HEARTBEATS_S), random.choice(_BACKOFFS_MS),
-        start_ms,
+        start_ms, retention,
     )  # fmt: skip
 
 
@@ -55,17 +66,24 @@ _CLOCK_CHANGES: Final = (
 )
 
 
-def _use_zone_with_change(
-    random: Random, commands: list[Table], settings: list[Table], calm_ms: int
-) -> int:
-    """Give the machines a zone whose clocks change during the run. Return the start of the run."""
+def _draw_clock_change(random: Random, calm_ms: int) -> tuple[int, Calendar]:
+    """Return a start of the run shortly before the clocks change, and the zone in which they do."""
     zone, change_ms = random.choice(_CLOCK_CHANGES)
-    for each in settings:
-        each["zone"] = zone
-    for each in (*commands, *settings):
-        if "windows" in each:
-            each["windows"]["open"] = random.choice(DAILY_WINDOWS)
-    return change_ms - random.randrange(calm_ms * 2 // 3)
+    return change_ms - random.randrange(calm_ms * 2 // 3), Calendar(zone, DAILY_WINDOWS)
+
+
+def _add_dead_machine(
+    random: Random, machines: int, calm_ms: int, faults: list[Fault], work: list[Step]
+) -> None:
+    """Let a machine that no job needs burn down, and a user tell the master so, sooner or later."""
+    pinned = {each.arguments.get("machine") for each in work}
+    candidates = [each for each in range(2, machines + 1) if f"m{each}" not in pinned]
+    if candidates:
+        number = random.choice(candidates)
+        at_ms = random.randrange(10_000, calm_ms * 3 // 4)
+        faults.append(Fault(at_ms, "dead", number))
+        told_ms = at_ms + random.choice((1000, 60_000, 900_000))
+        work.append(Step(told_ms, "dead", {"name": f"m{number}"}))
 
 
 # For each kind: maximum number in an hour, minimum and maximum duration (ms), and possible targets:
@@ -81,6 +99,7 @@ _KINDS: Final[dict[str, tuple[int, int, int, int]]] = {
     "wall": (3, 0, 0, 2),
     "full": (3, 1_000, 120_000, 2),
     "disk": (3, 10_000, 600_000, 1),
+    "fsync": (3, 20, 20_000, 1),
 }
 _CLOCK_STEPS_MS: Final = (-3_600_000, -60_000, 5_000, 600_000, 7_200_000)
 

@@ -62,13 +62,15 @@ class Program:
             self.killed_by = signal
             self._on_exit(self)
 
+    def active_ms(self) -> int:
+        """Return for how long the program has run, without the time during which it was frozen."""
+        if self.is_frozen:
+            return self._active_ms
+        return self._active_ms + self._sim.now_ms - self._running_since_ms
+
     def usage(self) -> dict[str, float]:
         """Return durations as a reaper reports them."""
-        now_ms = self._sim.now_ms
-        active_ms = self._active_ms
-        if not self.is_frozen:
-            active_ms += now_ms - self._running_since_ms
-        wall_ms = now_ms - self._started_ms
+        wall_ms, active_ms = self._sim.now_ms - self._started_ms, self.active_ms()
         return {"wall_s": wall_ms / 1000, "frozen_s": (wall_ms - active_ms) / 1000}
 
     def _exit(self) -> None:

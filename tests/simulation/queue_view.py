@@ -7,16 +7,22 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from mythjobs.model.life import FINAL
 from mythjobs.store.open import Store
 from tests.simulation.plan import Plan
 from tests.simulation.program import Key
 
 _CODE: Final = re.compile(r'"exited".*"code": (-?\d+)')
+# Stands for the exit code of an attempt that a limit ended.
+BREACHED: Final = -1
 _NO_DEADLINE_MS: Final = 2**53
 
 
 class QueuedJob(NamedTuple):
-    """A job. pin, labels and semaphores are its own, without those of its command."""
+    """A job. pin, labels and semaphores are its own, without those of its command.
+
+    revision: of its command. batch_jobs: number of jobs of its batch once that is complete.
+    """
 
     job_id: int
     class_id: int
@@ -34,12 +40,21 @@ class QueuedJob(NamedTuple):
     submitter: str
     key: str | None
     pin: str
+    revision: int
+    ended_ms: int | None
+    batch_id: int | None
+    batch_jobs: int | None
+    rerun_of: int | None
     labels: Sequence[str] = ()
     semaphores: Mapping[str, int] = {}
 
     @property
     def is_queued(self) -> bool:
         return self.state == "queued"
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
 
     @property
     def is_waiting(self) -> bool:
@@ -57,16 +72,21 @@ class QueueView:
     def __init__(self, plan: Plan) -> None:
         submits = [each.arguments for each in plan.work if each.action == "submit"]
         self._submits = {f"key {number}": each for number, each in enumerate(submits)}
+        self._submit_of: dict[int, Mapping[str, Any]] = {}  # by job id
         self.jobs: dict[int, QueuedJob] = {}
         self.exit_codes: dict[Key, int] = {}
         self.leased_ms: dict[Key, int] = {}
         self.started: set[Key] = set()
         # Least duration of the programs of a command.
         self.least_seconds: defaultdict[str, float] = defaultdict(lambda: 0.0)
-        for each in submits:
-            seconds = float(each.get("arguments", {}).get("seconds", 0))
-            known = self.least_seconds.get(each["command"], seconds)
-            self.least_seconds[each["command"]] = min(known, seconds)
+        batches = [each.arguments for each in plan.work if each.action == "batch"]
+        rows = [(each["command"], row) for each in batches for row in each["rows"]]
+        for command, arguments in (
+            *((each["command"], each.get("arguments", {})) for each in submits), *rows
+        ):  # fmt: skip
+            seconds = float(arguments.get("seconds", 0))
+            known = self.least_seconds.get(command, seconds)
+            self.least_seconds[command] = min(known, seconds)
         self._overrides: list[tuple[str, str | None, str, int]] = []
         # Machines whose hours were ever overridden. By their own clocks that may not have ended.
         self.overridden: set[str] = set()
@@ -86,12 +106,18 @@ class QueueView:
                     self.started.add((job_id, n))
                 if outcome and (found := _CODE.search(outcome)):
                     self.exit_codes[job_id, n] = int(found[1])
+                elif outcome and '"breached"' in outcome:
+                    self.exit_codes[job_id, n] = BREACHED
                 else:
                     self.exit_codes.pop((job_id, n), None)
 
     def _job(self, row: Sequence[Any]) -> QueuedJob:
         job = QueuedJob(*row)
-        submit = self._submits.get(job.key or "", {})
+        submit = self._submit_of.get(job.job_id)
+        if submit is None:
+            copied = self._submit_of.get(job.rerun_of or 0, {})
+            submit = self._submits.get(job.key or "", copied)
+            self._submit_of[job.job_id] = submit
         return job._replace(
             pin=submit.get("machine", job.pin),
             labels=submit.get("labels", ()),
@@ -110,9 +136,12 @@ class QueueView:
 _READ_JOBS: Final = """
 SELECT j.job_id, j.class_id, c.name, j.state, j.priority, j.subject, j.deadline_ms, j.hold,
        j.not_before_ms, j.unmet, j.reason_code, c.enabled, coalesce(c.put_off_ms, 0),
-       k.submitter, j.key, k.pin
+       k.submitter, j.key, k.pin, r.number, j.ended_ms, j.batch_id,
+       CASE WHEN b.opened_ms IS NOT NULL THEN b.jobs END, j.rerun_of
 FROM job j JOIN command c ON c.command_id = j.command_id
 JOIN job_class k ON k.class_id = j.class_id
+JOIN command_revision r ON r.revision_id = k.revision_id
+LEFT JOIN batch b ON b.batch_id = j.batch_id
 """
 # Results that arrived too late count for nothing: the job was leased again before.
 _READ_ATTEMPTS: Final = """

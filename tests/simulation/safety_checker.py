@@ -6,12 +6,13 @@ may run follows from the messages it received.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
 from typing import Final, Protocol
 
 from mythjobs.model.silence import IDEMPOTENT
 from mythjobs.protocol import messages as m
 from tests.simulation.hours_checker import HoursChecker
+from tests.simulation.limit_checker import LimitChecker
 from tests.simulation.program import Key, Program
 from tests.simulation.simulator import SimClock, Simulator
 
@@ -19,6 +20,7 @@ from tests.simulation.simulator import SimClock, Simulator
 _SPAWN_MS: Final = 500
 # A running agent ends the processes of a dead reaper within this time.
 _SETTLED_MS: Final = 3000
+_FOR_EVER_MS: Final = 2**60
 
 
 class ObservedMachine(Protocol):
@@ -50,11 +52,10 @@ class GrantedLease:
 
 
 class SafetyChecker:
-    """slots: how many jobs each machine may run at once; None is unknown."""
-
-    def __init__(self, sim: Simulator, slots: Mapping[str, int | None]) -> None:
+    def __init__(self, sim: Simulator) -> None:
         self._sim = sim
-        self._slots = slots
+        # By machine, numbers of slots that it was told, each with the time at which it ended.
+        self._slots: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         self.leases: dict[tuple[str, Key], GrantedLease] = {}
         self.running: dict[Key, tuple[ObservedMachine, Program]] = {}
         self.started: dict[Key, str] = {}
@@ -62,6 +63,7 @@ class SafetyChecker:
         # Attempts that the master regards as ended.
         self.ended: set[Key] = set()
         self.hours = HoursChecker(sim)
+        self.limits = LimitChecker(sim)
         self._reported_ends: set[tuple[str, Key]] = set()
 
     # Messages of the master. `sent_ms` is the send time of the heartbeat they answer.
@@ -79,6 +81,12 @@ class SafetyChecker:
     def on_renewal(self, machine: ObservedMachine, key: Key, sent_ms: int) -> None:
         if (lease := self.leases.get((machine.name, key))) is not None:
             lease.renew(sent_ms)
+
+    def on_slots(self, machine: ObservedMachine, slots: int) -> None:
+        """The machine was told how many jobs it may run at once."""
+        told = [(each, min(until_ms, self._sim.now_ms + _SPAWN_MS)) for each, until_ms
+                in self._slots[machine.name] if until_ms > self._sim.now_ms]  # fmt: skip
+        self._slots[machine.name] = [*told, (slots, _FOR_EVER_MS)]
 
     # Events on machines.
 
@@ -110,6 +118,7 @@ class SafetyChecker:
             end_ms = machine.clock.time_of_steady(lease.end_ms)
             self._sim.call_at(end_ms, self._check_lease, machine, program)
         self.hours.on_start(machine, program)
+        self.limits.on_start(machine, program)
 
     def _check_conflict(
         self, machine: ObservedMachine, program: Program, other_machine: ObservedMachine,
@@ -131,8 +140,9 @@ class SafetyChecker:
             for other, (where, each) in self.running.items()
             if where is machine and each.orphaned_ms is None
         ]
-        slots = self._slots.get(machine.name)
-        if slots is not None and len(commands) > slots:
+        told = self._slots[machine.name]
+        slots = max(each for each, until_ms in told if until_ms > self._sim.now_ms)
+        if len(commands) > slots:
             text = f"{machine.name} runs {len(commands)} jobs after the start of {key}"
             self._report("CEILING", f"{text}; its limit is {slots}")
         levels = self.hours.find_steady_levels(machine, key)

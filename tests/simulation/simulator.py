@@ -126,6 +126,10 @@ class SimClock:
     def time_of_wall(self, wall_ms: int) -> int:
         return self.time_of_steady(wall_ms - self._wall_offset_ms)
 
+    def to_own_ms(self, simulated_ms: int) -> int:
+        """Convert a duration of simulated time to one on this clock."""
+        return simulated_ms * self._rate // 1000
+
     def to_simulated_ms(self, duration_ms: int) -> int:
         """Convert a duration on this clock to simulated time, rounded up."""
         return -(-duration_ms * 1000 // self._rate)

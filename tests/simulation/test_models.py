@@ -95,7 +95,7 @@ def test_a_power_cut_keeps_synced_lines_and_a_full_disk_rejects_writes() -> None
     disk = SimDisk(sim)
     file = AppendOnlyFile(disk, b"first\n")
     file.append(b"synced\n")
-    file.sync(lambda: None)
+    file.sync(lambda _: None)
     pass_time(sim, 100)
     file.append(b"written\n")
     file.cut_power(None)

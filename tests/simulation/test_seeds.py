@@ -12,13 +12,14 @@ from typing import Final
 import pytest
 
 from tests.simulation.__main__ import run_plan, run_seeds, store_factory
+from tests.simulation.change_scenarios import CHANGE_SCENARIOS
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.placement_scenarios import PLACEMENT_SCENARIOS
 from tests.simulation.plan import read_plan
 from tests.simulation.scale import generate_scale_plan
 from tests.simulation.scenarios import SCENARIOS
 
-ALL_SCENARIOS: Final = {**SCENARIOS, **PLACEMENT_SCENARIOS}
+ALL_SCENARIOS: Final = {**SCENARIOS, **PLACEMENT_SCENARIOS, **CHANGE_SCENARIOS}
 KEPT_PLANS: Final = Path(__file__).parent / "seeds"
 SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "200"))
 _SEEDS_PER_TEST: Final = 100

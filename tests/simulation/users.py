@@ -1,37 +1,42 @@
-"""Simulated users: submit, cancel, pause and configure; requests are retried until answered."""
+"""Simulated users: submit jobs and batches, act on jobs, and configure commands and machines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from mythjobs.errors import MythJobsError, NoSuchMachine, StoreFull, StoreUnavailable
+from mythjobs.errors import MythJobsError
 from mythjobs.master import requests
 from mythjobs.master.core import TurnResult
 from mythjobs.protocol.requests import Submit, Submitted
 from tests.simulation.master import SimMaster
 from tests.simulation.plan import Plan, Step
+from tests.simulation.sent_requests import SentRequest
 from tests.simulation.simulator import Simulator
 
-_RETRY_MS: Final = 5000
 _RELEASE_MS: Final = 60_000
 _OVERRIDE_MS: Final = 12 * 3_600_000
+_MAX_LISTED: Final = 10
 
 
 class SimUsers:
     def __init__(self, sim: Simulator, master: SimMaster, plan: Plan) -> None:
         self._sim = sim
         self._master = master
+        self._plan = plan
         self._job_ids: dict[int, int] = {}  # by the index of the submit
-        self._machines = plan.machines
-        self._rerun_ids: set[int] = set()
-        self._commands = [str(each["name"]) for each in plan.commands]
+        self._refused: set[int] = set()  # submits that depend on a job that was deleted
+        self._further_ids: set[int] = set()  # of reruns and batches
         self.cancelled: set[int] = set()  # acknowledged cancels
         self._reported_cancelled: set[int] = set()  # acknowledged as already in the final state
+        # Acknowledged requests to delete jobs: ended before (ms), in these states (none: any).
+        self.pruned: list[tuple[int, Sequence[str]]] = []
         self._open_requests = 0
         self._submits = 0
+        self._dead: set[str] = set()  # machines that never come back
         for each in plan.commands:
             self._request(requests.DefineCommand(each, True))
         for name, size in plan.semaphores.items():
@@ -46,21 +51,22 @@ class SimUsers:
 
     @property
     def are_done(self) -> bool:
-        return not self._open_requests and len(self._job_ids) == self._submits
+        answered = len(self._job_ids) + len(self._refused)
+        return not self._open_requests and answered == self._submits
 
     def all_job_ids(self, result: TurnResult) -> Sequence[int]:
         return range(1, result.state.next_job_id)
 
-    # Steps of the plan.
-
     def _execute(self, step: Step, index: int | None) -> None:
         self._sim.trace("users", f"{step.action} {step.arguments}")
+        self._sim.count(f"user {step.action}")
         arguments = dict(step.arguments)
-        if step.action == "submit":
-            self._submit(arguments, index)
-            return
         job_id = self._job_ids.get(arguments.pop("job", -1))
         match step.action:
+            case "submit":
+                self._submit(arguments, index)
+            case "batch":
+                self._master.submit_batch(arguments, self._on_batch)
             case "cancel" | "hold" | "release" | "rerun" | "freeze" if job_id is None:
                 pass  # the job is not submitted yet
             case "cancel":
@@ -74,16 +80,35 @@ class SimUsers:
                 self._request(requests.RerunJobs([job_id or 0], "anna"))
             case "freeze":
                 self._request(requests.FreezeJobs([job_id or 0], arguments["on"]))
+            case "rerun many":
+                # Of the last jobs, batches and earlier reruns among them.
+                last = sorted(self._known_ids)[-_MAX_LISTED:]
+                self._request(requests.RerunJobs(last, "bert"))
+            case "prune":
+                before_ms = self._master.clock.wall_ms() - 1000 * arguments["age_s"]
+                self.pruned.append((before_ms, arguments["states"]))
+                self._master.prune(before_ms, arguments["states"])
             case "hours":
                 duration_ms = arguments.pop("for_ms", 0)
                 until_ms = self._master.clock.wall_ms() + duration_ms if duration_ms else None
                 self._request(requests.OverrideHours(**arguments, until_ms=until_ms))
             case "edit":
                 self._request(requests.EditMachine(arguments["name"], arguments["settings"]))
+            case "define":
+                self._request(requests.DefineCommand(arguments, True))
+            case "semaphore":
+                self._request(requests.SetSemaphore(arguments["name"], arguments["size"]))
             case "enable":
                 self._request(requests.EnableCommand(arguments["name"], arguments["on"]))
+            case "dead":
+                self._dead.add(arguments["name"])
+                self._request(requests.DeclareDead(arguments["name"], "anna", "it burned down"))
             case _:
                 raise AssertionError(f"unknown action {step.action}")
+
+    @property
+    def _known_ids(self) -> set[int]:
+        return {*self._job_ids.values(), *self._further_ids}
 
     def _submit(self, arguments: dict[str, Any], index: int | None) -> None:
         after = [
@@ -98,49 +123,28 @@ class SimUsers:
         submit = msgspec.convert(arguments | {"key": f"key {index}", "after": after}, Submit)
         self._request(requests.SubmitJob(submit, submitter), index)
 
-    # Requests, retried until there is a response.
+    # Responses.
 
     def _request(self, request: requests.Request, index: int | None = None) -> None:
         self._open_requests += 1
-        self._send(request, index, [])
+        handle = partial(self._on_response, request, index)
+        SentRequest(self._sim, self._master, request, handle)
 
-    def _send(self, request: requests.Request, index: int | None, answered: list[bool]) -> None:
-        """`answered` has one entry for each transmission, and True once a response arrived."""
-        if True in answered:
-            return
-        if answered:
-            self._sim.count("requests sent again")
-        answered.append(False)
-
-        def on_response(response: Any) -> None:
-            is_retried = isinstance(response, StoreFull | StoreUnavailable | NoSuchMachine)
-            if is_retried or True in answered:
-                # Also a late response to an earlier transmission: it must not contradict.
-                self._handle_response(request, index, response, first=False)
-                return
-            answered.append(True)
-            self._open_requests -= 1
-            self._handle_response(request, index, response, first=True)
-
-        self._master.send_request(request, on_response)
-        self._sim.call_later(_RETRY_MS, self._send, request, index, answered)
-
-    def _handle_response(
-        self, request: requests.Request, index: int | None, response: Any, *, first: bool
+    def _on_response(
+        self, request: requests.Request, index: int | None, response: Any, is_first: bool
     ) -> None:
+        self._open_requests -= is_first
         if isinstance(response, MythJobsError):
             self._sim.trace("users", f"rejected: {response.sentence}")
-            kinds = requests.SubmitJob | requests.DefineCommand | requests.EditMachine
-            if first and isinstance(request, kinds):
-                text = f"a request of the plan is rejected: {response.sentence}"
-                self._sim.report_violation("WORK", text)
+            if is_first:
+                self._check_rejection(request, index, response)
         elif isinstance(response, Submitted) and index is not None:
             self._sim.trace("users", f"submit {index} is {response}")
             if self._job_ids.setdefault(index, response.id) != response.id:
                 text = f"submit {index} is job {self._job_ids[index]} and {response}"
                 self._sim.report_violation("I2", text)
         elif isinstance(request, requests.RerunJobs):
-            self._rerun_ids |= {int(each.done) for each in response if each.done}
+            self._further_ids |= {int(each.done) for each in response if each.done}
         elif isinstance(request, requests.CancelJobs):
             for each in response:
                 if each.done:
@@ -148,31 +152,54 @@ class SimUsers:
                 if each.done == "cancelled":
                     self._reported_cancelled.add(each.id)
 
+    def _check_rejection(
+        self, request: requests.Request, index: int | None, error: MythJobsError
+    ) -> None:
+        if isinstance(request, requests.SubmitJob) and index is not None:
+            if request.submit.after and "no job" in error.sentence:
+                self._refused.add(index)
+                return
+        elif not isinstance(request, requests.DefineCommand | requests.EditMachine):
+            return
+        text = f"a request of the plan is rejected: {error.sentence}"
+        self._sim.report_violation("WORK", text)
+
+    def _on_batch(self, job_ids: Sequence[int]) -> None:
+        self._further_ids.update(job_ids)
+
     # End of the run.
 
     def release_all(self) -> None:
         """Release everything that waits for a user; repeat it until the run ends."""
-        job_ids = sorted({*self._job_ids.values(), *self._rerun_ids})
+        plan = self._plan
+        job_ids = sorted(self._known_ids)
         releases: list[requests.Request] = [
-            requests.EnableCommand(each, True) for each in self._commands
+            requests.EnableCommand(str(each["name"]), True) for each in plan.commands
         ]
+        releases += [requests.SetSemaphore(*each) for each in plan.semaphores.items()]
         # Some jobs are longer than any of their windows.
         until_ms = self._master.clock.wall_ms() + _OVERRIDE_MS
-        for number in range(1, self._machines + 1):
-            releases.append(requests.OverrideHours(f"m{number}", "allow", until_ms))
+        for number, settings in enumerate(plan.settings, 1):
+            name = f"m{number}"
+            releases.append(requests.OverrideHours(name, "allow", until_ms))
+            if any(each.action == "edit" for each in plan.work):
+                releases.append(requests.EditMachine(name, settings))
+        for name in sorted(self._dead):
+            releases.append(requests.DeclareDead(name, "anna", "it burned down"))
         if job_ids:
             releases += [requests.ReleaseJobs(job_ids), requests.FreezeJobs(job_ids, False)]
         for each in releases:
-            self._master.send_request(each, lambda _: None)
+            SentRequest(self._sim, self._master, each, lambda *_: None)
         self._sim.call_later(_RELEASE_MS, self.release_all)
 
-    def check_final_states(self, states: dict[int, str]) -> None:
-        """Report acknowledged submits and cancels that the store has lost."""
-        for index, job_id in self._job_ids.items():
-            if job_id not in states:
-                text = f"job {job_id} of submit {index} is not in the store"
-                self._sim.report_violation("I1", text)
-        for job_id in self._reported_cancelled:
+    def check_final_states(self, states: dict[int, str], removed: set[int]) -> None:
+        """Report acknowledged submits and cancels that the store has lost.
+
+        removed: jobs that were deleted rightly.
+        """
+        for job_id in self._known_ids - states.keys() - removed:
+            self._sim.report_violation("I1", f"job {job_id} is not in the store")
+        for job_id in self._reported_cancelled - removed:
             if states.get(job_id) != "cancelled":
                 text = f"job {job_id} was cancelled, but its state is {states[job_id]}"
                 self._sim.report_violation("I1", text)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from mythjobs.clock import master_now
+from mythjobs.clock import Now, master_now
 from mythjobs.errors import DefinitionError, MythJobsError
 from mythjobs.master import requests
 from mythjobs.model import retention as r
@@ -53,7 +53,7 @@ class RetentionStore(Protocol):
 class RetentionService:
     """Enforces the retention limits (ended jobs, output) of the whole queue and of each command.
 
-    Runs in the master's event loop.
+    Runs in the master's event loop. clock, min_swept_classes: only tests set them.
     """
 
     def __init__(
@@ -61,7 +61,12 @@ class RetentionService:
         store: RetentionStore,
         remove_output: Callable[[Sequence[Attempt]], Any],
         limits: r.Retention,
+        clock: Callable[[], Now] = master_now,
+        *,
+        min_swept_classes: int = MIN_SWEPT_CLASSES,
     ) -> None:
+        self._clock = clock
+        self._min_swept_classes = min_swept_classes
         self._store = store
         self._remove_output = remove_output
         self._limits = limits
@@ -84,7 +89,7 @@ class RetentionService:
 
     async def run_pass(self) -> None:
         """Run one pass: delete all jobs and output that exceed the limits."""
-        now = master_now()
+        now = self._clock()
         totals = await self._store.read(queries.read_totals)
         limits = await self._read_limits({*totals.ended, *totals.output_bytes})
         for command_id, each in limits.items():
@@ -176,7 +181,7 @@ class RetentionService:
         """Delete job classes that have no jobs any more, because all their jobs were deleted."""
         if now_s < self._next_sweep_s:
             return
-        if await self._store.read(queries.count_classes) < MIN_SWEPT_CLASSES:
+        if await self._store.read(queries.count_classes) < self._min_swept_classes:
             return
         self._next_sweep_s = now_s + _CLASS_SWEEP_S
         await self._store.execute(requests.BeginClassSweep())

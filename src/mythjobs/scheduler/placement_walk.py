@@ -198,7 +198,8 @@ class PlacementWalk:
             rank = (facts.name not in requirements.preferred, capacity.leased / max(facts.jobs, 1))
             if best is None or rank < best_rank:
                 best, best_rank = (machine, typical_s), rank
-        if best is None and broken_rules == {"semaphores"}:
+        # Semaphores are the last of the rules, so on one machine the job lacks only units.
+        if best is None and "semaphores" in broken_rules:
             self._blocked.add(job, self._now.steady_ms)
         return best
 

@@ -38,6 +38,7 @@ bench:
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/backlog.py
 	$(BIN)/python bench/idle.py
+	$(BIN)/python bench/agents.py
 	$(BIN)/python bench/process_bench.py
 	$(BIN)/python bench/startup.py
 

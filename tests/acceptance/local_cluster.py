@@ -90,7 +90,14 @@ class LocalCluster:
                 raise ClusterError("the master does not start; see its log")
 
     def start_agent(self, name: str) -> None:
-        arguments = ["--state-dir", str(self.states[name].root), "agent", "--name", name]
+        arguments = [
+            "--state-dir",
+            str(self.states[name].root),
+            "agent",
+            "--name",
+            name,
+            "--no-scaling",
+        ]
         self._agents[name] = self._start_process(arguments, stdout=subprocess.DEVNULL)
 
     def _start_process(self, arguments: list[str], stdout: int) -> subprocess.Popen[bytes]:

@@ -93,7 +93,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     with (tmp_path / "log").open("wb") as log:
         up = subprocess.Popen(
             [MYTHJOBS, "--state-dir", queue.state, "up", "--port", "0", "--jobs", "2",
-             "--stop-jobs"],
+             "--no-scaling", "--stop-jobs"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
     assert up.stdout is not None

@@ -176,9 +176,11 @@ class AgentProcess:
 
 @asynccontextmanager
 async def run_agent_process(state: StateDir, *options: str) -> AsyncIterator[AgentProcess]:
-    """Run `mythjobs agent` with these options, and kill it at the end."""
+    """Run `mythjobs agent` with these options, and kill it at the end. The load of the machine does
+    not limit its jobs."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mythjobs", "--state-dir", str(state.root), "agent", *options,
+        sys.executable, "-m", "mythjobs", "--state-dir", str(state.root), "agent",
+        "--no-scaling", *options,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     agent = AgentProcess(process)

@@ -16,7 +16,7 @@ from mythjobs.protocol import messages as m
 
 class AgentIdentity(NamedTuple):
     """Key and description of this machine for the hello to the master. `incarnation` is a random
-    identifier of this agent process."""
+    identifier of this agent process. `allow`: rights of the machine's own policy, as stored."""
 
     key: Ed25519PrivateKey
     name: str
@@ -24,6 +24,8 @@ class AgentIdentity(NamedTuple):
     incarnation: str
     zone: str = ""
     can: tuple[str, ...] = ()
+    allow: str = ""
+    has_scaling: bool = False
 
 
 def build_hello(
@@ -67,6 +69,8 @@ def build_hello(
         program=f"mythjobs {__version__}",
         zone=identity.zone,
         can=list(identity.can),
+        allow=identity.allow,
+        scaling=identity.has_scaling,
     )
     transcript = handshake.build_transcript("machine", challenge, hello, channel)
     signed = msgspec.structs.replace(hello, signature=handshake.sign(identity.key, transcript))

@@ -41,7 +41,7 @@ class LinkHandler(Protocol):
     """Interface of MasterLink to its owner, which receives the master's frames and provides the
     frames to send."""
 
-    def on_connected(self, jobs: int) -> None: ...
+    def on_connected(self, welcome: m.Welcome) -> None: ...
     def on_disconnected(self) -> None: ...
     def on_frame(self, frame: m.MasterFrame, now: Now) -> None: ...
     def on_heartbeat_due(self, now: Now) -> None: ...
@@ -132,7 +132,7 @@ class MasterLink:
                 welcome = await self._handshake(socket, address)
             self.is_connected = True
             log.info("connected to the master as machine %d", welcome.machine_id)
-            self._handler.on_connected(welcome.jobs)
+            self._handler.on_connected(welcome)
             await self._serve(socket, welcome.heartbeat_s)
 
     async def _handshake(self, socket: MasterSocket, address: MasterAddress) -> m.Welcome:

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from mythjobs.agent.core.attempt import AD_HOC
+from mythjobs.agent.core.leases import PRESSURE
 from mythjobs.agent.measurement.disks import DiskMap
 from mythjobs.agent.measurement.job_usage import JobUsageReader
 from mythjobs.agent.measurement.machine_load import MachineLoadReader
@@ -18,14 +22,14 @@ from mythjobs.agent.scaling.footprint import Footprint
 from mythjobs.agent.scaling.freezing import FreezeChange
 from mythjobs.clock import Now
 from mythjobs.config import files
-from mythjobs.protocol.scaling import DiskLoad, FootprintRow, Headroom, MachineLoad
+from mythjobs.model.command import RUN
+from mythjobs.protocol.scaling import DiskLoad, FootprintRow, Headroom, LoadReport
 
-# Name of the holder of the freezes that the controller requests.
-HOLDER: Final = "pressure"
 _SAVE_INTERVAL_MS: Final = 60_000
 # A command that failed this long after its start has shown what it uses.
 _MIN_FAILED_S: Final = 5.0
 _MAX_COMMANDS: Final = 100
+_RESERVE_AFTER_MS: Final = 60_000
 # Name that no command has, to find out what a new command may do.
 _UNKNOWN: Final = ""
 
@@ -47,8 +51,10 @@ class Scaler:
         self._commands: dict[JobKey, str] = {}
         # Commands that wait for room on this machine, as the master said last.
         self._waiting: set[str] = set()
-        self._machine_load: MachineLoad | None = None
+        self._machine_load: LoadReport | None = None
         self._sent: Headroom | None = None
+        # By refused attempt: instant (CLOCK_BOOTTIME ms) since which it has waited.
+        self._blocked: dict[JobKey, int] = {}
         self._is_changed = True
         self._unsent_footprints: set[str] = set()
         self._saved_ms: int | None = None
@@ -67,7 +73,7 @@ class Scaler:
             return False
         self.controller.add_job(key, command, now.steady_ms / 1000)
         self._commands[key] = command
-        self._is_changed = True
+        self._is_changed = self._is_changed or not self.is_short(command)
         return True
 
     def is_short(self, command: str) -> bool:
@@ -75,41 +81,61 @@ class Scaler:
         known = self.controller.footprints.get(command)
         return known is not None and known.is_short
 
-    def take_headroom(self, *, is_saturated: bool) -> Headroom | None:
-        """Return the headroom to send to the master; None if it has not changed.
+    def find_headroom(self, refused: Mapping[JobKey, str], now: Now) -> Headroom | None:
+        """Return the headroom to send to the master; None if it is as last sent.
 
-        is_saturated: granted attempts wait for their start, so there is no room for others.
+        refused: commands of granted attempts that admit() keeps waiting.
         """
-        if not self._is_changed:
+        blocked = {key: self._blocked.get(key, now.steady_ms) for key in refused}
+        if not self._is_changed and blocked.keys() == self._blocked.keys():
             return None
-        self._is_changed = False
-        found = self._compute_headroom(is_saturated=is_saturated)
-        if found == self._sent:
-            return None
-        self._sent = found
-        return found
+        self._blocked = blocked
+        # An attempt that has waited long gets what becomes free.
+        is_reserved = any(now.steady_ms - each > _RESERVE_AFTER_MS for each in blocked.values())
+        found = self._compute_headroom(set(refused.values()), is_reserved=is_reserved)
+        self._is_changed = found != self._sent
+        return found if self._is_changed else None
 
-    def _compute_headroom(self, *, is_saturated: bool) -> Headroom:
+    def mark_sent(self, headroom: Headroom | None) -> None:
+        if headroom is not None:
+            self._sent, self._is_changed = headroom, False
+
+    def _compute_headroom(self, refused: set[str], *, is_reserved: bool) -> Headroom:
         controller = self.controller
-        names = sorted(self._waiting | set(self._commands.values()))[:_MAX_COMMANDS]
+        running = set(self._commands.values())
         fits, reasons = {}, {}
-        for name in names:
-            room = 0 if is_saturated else controller.count_room(name)
-            if self.is_short(name):
-                # The number that run now changes all the time; the master does not need it.
+        for name in sorted(self._waiting | running | refused)[:_MAX_COMMANDS]:
+            if is_reserved or name in refused:
+                room = 0
+            elif self.is_short(name):
+                # How many run now changes all the time, and the master does not need it.
                 room = controller.short_limit
+            else:
+                room = controller.count_room(name)
+            refusal = None if room else controller.find_refusal(name)
+            reason = "" if refusal is None else refusal.sentence
+            if not room:
+                reasons[name] = reason or "a job that has waited longer starts first"
             fits[name] = room
-            if not room and (refusal := controller.find_refusal(name)):
-                reasons[name] = refusal.sentence
-        other = 0 if is_saturated else controller.count_room(_UNKNOWN)
+        programs = [each for each in fits if each.startswith(AD_HOC)]
+        if programs:
+            # The master knows no program of ad-hoc jobs: the next may be any of them.
+            tightest = min(programs, key=lambda each: fits[each])
+            fits[RUN] = fits[tightest]
+            if tightest in reasons:
+                reasons[RUN] = reasons[tightest]
+            for each in programs:
+                del fits[each]
+                reasons.pop(each, None)
+        other = 0 if is_reserved else controller.count_room(_UNKNOWN)
         return Headroom(fits, other, reasons)
 
     # Called by the service.
 
-    def reset_connection(self, waiting: Collection[str] = ()) -> None:
+    def reset_connection(self) -> None:
         """Prepare for a new connection: the master knows nothing yet."""
         self._sent, self._is_changed = None, True
-        self._waiting = set(waiting)
+        self._waiting = set()
         self._unsent_footprints = set(self.controller.footprints)
 
     def set_waiting(self, commands: Collection[str]) -> None:
@@ -127,10 +153,14 @@ class Scaler:
                     log.warning("ignored the master's footprint of %s: %s", command, error)
 
     def take_footprints(self) -> dict[str, FootprintRow]:
-        """Return the footprints that the master does not have yet."""
+        """Return the footprints to send to the master, which does not have them yet."""
         names, self._unsent_footprints = sorted(self._unsent_footprints), set()
         known = self.controller.footprints
-        return {name: known[name].to_json() for name in names if name in known}
+        return {
+            name: known[name].to_json()
+            for name in names
+            if name in known and not name.startswith(AD_HOC)
+        }
 
     def record_messages(self, messages: Sequence[Any], now: Now) -> list[FreezeChange]:
         """Record starts, ends and freezes that a reaper reports. Return the freezes to change."""
@@ -141,13 +171,17 @@ class Scaler:
                 has_ended = True
                 self._record_end((each["job"], each["n"]), each)
             elif kind == "started":
-                self._pids[each["job"], each["n"]] = each["pid"]
+                self._pids[each["job"], each["n"]] = pid = each["pid"]
+                if not self.is_short(self._commands.get((each["job"], each["n"]), "")):
+                    # Its children inherit this. The program may be gone already.
+                    with suppress(OSError):
+                        os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
             elif kind == "frozen":
                 holders = set(each["holders"])
                 self.controller.set_frozen(
                     (each["job"], each["n"]),
-                    by_controller=HOLDER in holders,
-                    by_others=bool(holders - {HOLDER}),
+                    by_controller=PRESSURE in holders,
+                    by_others=bool(holders - {PRESSURE}),
                 )
         return self.controller.thaw_if_idle(now.steady_ms / 1000) if has_ended else []
 
@@ -175,7 +209,7 @@ class Scaler:
         ):
             self._unsent_footprints.add(command)
             self._is_unsaved = True
-        self._is_changed = True
+        self._is_changed = self._is_changed or not self.is_short(command)
 
     def adopt(self, running: Mapping[JobKey, str], now: Now) -> None:
         """Bring the controller in line with the running attempts, by command: adopt those of an
@@ -195,7 +229,7 @@ class Scaler:
 
     def step(self, reaper_pids: Sequence[int], now: Now) -> list[FreezeChange]:
         """Measure the machine and its jobs. Return the jobs to freeze and to thaw."""
-        measured = self.controller.list_measured()
+        measured = self.controller.list_measured(now.steady_ms / 1000)
         leaders = {key: self._pids[key] for key in measured if key in self._pids}
         jobs = self._usage.read(leaders)
         counters = self._load.read(jobs, reaper_pids)
@@ -214,17 +248,21 @@ class Scaler:
         return changes
 
     @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent_footprints)
+
+    @property
     def has_jobs(self) -> bool:
         return bool(self._commands)
 
     @property
-    def load(self) -> MachineLoad | None:
+    def load(self) -> LoadReport | None:
         """The machine's load in the last period, for people."""
         return self._machine_load
 
     def _describe_load(self, counters: MachineCounters) -> None:
         processor = self.controller.processor
-        self._machine_load = MachineLoad(
+        self._machine_load = LoadReport(
             processor.cores,
             round(max(processor.cores - processor.idle, 0.0), 2),
             round(processor.foreign, 2),

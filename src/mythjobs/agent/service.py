@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from mythjobs.agent import dead_reaper, journal
 from mythjobs.agent.capabilities import detect_capabilities, find_time_zone
 from mythjobs.agent.core import turn
@@ -28,9 +30,14 @@ from mythjobs.agent.master_link import MasterLink
 from mythjobs.agent.output_scan import OutputScanner, find_later_match
 from mythjobs.agent.output_transfer import OutputTransfers
 from mythjobs.agent.reaper_pool import ReaperPool
+from mythjobs.agent.scaler import Scaler
+from mythjobs.agent.scaling.controller import PERIOD_S
+from mythjobs.agent.scaling.freezing import FreezeChange
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
+from mythjobs.config.own_policy import read_own_policy
 from mythjobs.config.state import StateDir
+from mythjobs.model.machine_policy import ALLOW_ALL
 from mythjobs.protocol import messages as m
 
 # When the agent stops its jobs: time, after the last job has ended, for the master to acknowledge
@@ -49,10 +56,12 @@ def run_agent(
     name: str | None = None,
     jobs: int | None = None,
     stop_jobs: bool = False,
+    has_scaling: bool = True,
 ) -> None:
     """Run the agent until a signal ends it. Raises AlreadyRunning, StoreFailed, ConfigError.
 
-    `jobs` limits how many jobs run at once, in addition to the master's limit. SIGTERM and
+    `jobs` limits how many jobs run at once, in addition to the master's limit; with `has_scaling`
+    the load of the machine decides how many run within these limits. SIGTERM and
     SIGINT end the agent; its jobs keep running and the next agent adopts them. With `stop_jobs`,
     and always on SIGUSR1, the agent stops its jobs first; a second signal then ends the agent
     without waiting for them.
@@ -62,7 +71,7 @@ def run_agent(
     state.agent.root.mkdir(mode=0o700, exist_ok=True)
     with locks.acquire(state.agent.lock, "an agent"):
         state.agent.create()
-        agent = Agent(state, name or socket.gethostname(), jobs)
+        agent = Agent(state, name or socket.gethostname(), jobs, has_scaling=has_scaling)
         try:
             import uvloop
         except ImportError:
@@ -72,14 +81,19 @@ def run_agent(
 
 
 class Agent:
-    def __init__(self, state: StateDir, name: str, jobs: int | None) -> None:
+    def __init__(
+        self, state: StateDir, name: str, jobs: int | None, *, has_scaling: bool = False
+    ) -> None:
         self._directory = directory = state.agent
         boot_id = read_boot_id()
         user = pwd.getpwuid(os.getuid())
         env = build_base_environment(
             os.environ, user=user.pw_name, home=user.pw_dir, shell=user.pw_shell
         )
-        self._core = core = AgentCore(env, jobs=jobs)
+        self._scaler = Scaler(directory.scaling, directory.output) if has_scaling else None
+        self._scaling_timer: asyncio.TimerHandle | None = None
+        own = read_own_policy(directory.policy).with_ceiling(jobs)
+        self._core = core = AgentCore(env, own, self._scaler)
         core.restore(journal.read_journal(directory.journal, boot_id))
         self._journal = journal.AgentJournal(
             directory.journal,
@@ -92,7 +106,8 @@ class Agent:
         incarnation = secrets.token_hex(16)
         zone, can = find_time_zone(os.environ), detect_capabilities()
         key = keys.load_or_create_key(directory.key)
-        identity = AgentIdentity(key, name, boot_id, incarnation, zone, can)
+        allow = "" if own.rights == ALLOW_ALL else own.rights.to_json()
+        identity = AgentIdentity(key, name, boot_id, incarnation, zone, can, allow, has_scaling)
         self._link = MasterLink(state, identity, self)
         self._reapers = ReaperPool(directory, runtime.ensure_runtime_dir(state), boot_id, self)
         self._transfers = OutputTransfers(
@@ -123,11 +138,14 @@ class Agent:
                 log.info("%s running under the reaper (pid %s)", jobs, pids)
         finally:
             serving.cancel()
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._scaling_timer):
+                if timer is not None:
+                    timer.cancel()
             await asyncio.wait([serving])
             await self._reapers.close()
             self._journal.close()
+            if self._scaler is not None:
+                self._scaler.close()
         if not serving.cancelled():
             serving.result()
         if self._failure is not None:
@@ -201,6 +219,21 @@ class Agent:
         if self._timer is None and self._core.has_deadlines:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_CHECK_INTERVAL_S, self._check_deadlines)
+        if self._scaler is not None and self._scaling_timer is None and self._core.running_count:
+            loop = asyncio.get_running_loop()
+            self._scaling_timer = loop.call_later(PERIOD_S, self._measure_load)
+
+    def _measure_load(self) -> None:
+        """Measure the machine and its jobs, once a period while jobs run."""
+        assert self._scaler is not None
+        self._scaling_timer, now = None, machine_now()
+        self._scaler.adopt(self._core.table.list_running(), now)
+        changes = self._scaler.step([int(each) for each in self._reapers.pids()], now)
+        self._change_freezes(changes)
+
+    def _change_freezes(self, changes: Sequence[FreezeChange]) -> None:
+        freezes = [(each.key, each.on) for each in changes]
+        self._execute(self._core.change_freezes(freezes, machine_now()))
 
     def _check_deadlines(self) -> None:
         self._timer = None
@@ -257,11 +290,20 @@ class Agent:
 
     def on_reaper_hello(self, reaper: str, attempts: Sequence[Any], starting: set[Key]) -> None:
         self._add_later_matches(attempts)
+        thawed = self._record_in_scaler(attempts)
         self._execute(self._core.on_reaper_hello(reaper, attempts, starting, machine_now()))
+        self._change_freezes(thawed)
 
     def on_reaper_messages(self, reaper: str, messages: Sequence[Any]) -> None:
         self._add_later_matches(messages)
+        thawed = self._record_in_scaler(messages)
         self._execute(self._core.on_reaper_messages(reaper, messages, machine_now()))
+        if thawed:
+            self._change_freezes(thawed)
+
+    def _record_in_scaler(self, messages: Sequence[Any]) -> list[FreezeChange]:
+        """Pass messages of a reaper to the scaler. Return the freezes to change."""
+        return [] if self._scaler is None else self._scaler.record_messages(messages, machine_now())
 
     def _add_later_matches(self, messages: Sequence[Any]) -> None:
         """Add a field `later` to each `ended` message of a command with the setting `retry.later`:
@@ -281,8 +323,11 @@ class Agent:
 
     # Methods of LinkHandler: events of the connection to the master, and what it sends.
 
-    def on_connected(self, jobs: int) -> None:
-        self._core.on_connected(jobs)
+    def on_connected(self, welcome: m.Welcome) -> None:
+        self._core.on_connected(welcome.jobs)
+        if self._scaler is not None:
+            self._scaler.reset_connection()
+            self._scaler.add_footprints(welcome.footprints)
         self._link.send_pending()
 
     def on_disconnected(self) -> None:
@@ -290,14 +335,36 @@ class Agent:
         self._changed.set()
 
     def on_frame(self, frame: m.MasterFrame, now: Now) -> None:
+        if self._scaler is not None:
+            for message in frame.messages:
+                if isinstance(message, m.Renew):
+                    self._scaler.set_waiting(message.waiting)
         self._execute(self._core.on_master_frame(frame, now))
 
     def on_heartbeat_due(self, now: Now) -> None:
+        if self._scaler is not None and self._scaling_timer is None:
+            # No job runs: keep the load of other programs known, at the cost of a few readings.
+            self._scaler.step([int(each) for each in self._reapers.pids()], now)
         self._execute(self._core.on_heartbeat_due(now))
 
     def next_frame(self, now: Now) -> m.AgentFrame | None:
         self._core.on_journal_synced(self._journal.durable_token)
-        return self._core.next_frame(now)
+        scaler = self._scaler
+        if scaler is None:
+            return self._core.next_frame(now)
+        headroom = scaler.find_headroom(self._core.table.refused, now)
+        is_due = headroom is not None or scaler.has_unsent
+        frame = self._core.next_frame(now, is_due=is_due)
+        if frame is None:
+            return None
+        scaler.mark_sent(headroom)
+        has_heartbeat = any(isinstance(each, m.Heartbeat) for each in frame.messages[:1])
+        return msgspec.structs.replace(
+            frame,
+            headroom=headroom,
+            load=scaler.load if has_heartbeat else None,
+            footprints=scaler.take_footprints(),
+        )
 
     def next_chunk(self) -> bytes | None:
         return self._transfers.next_chunk()

@@ -210,8 +210,8 @@ def _check_ours(root: Path) -> None:
     mode = stat.S_IMODE(facts.st_mode)
     if not mode & 0o077:
         return
-    # Change the mode of an empty directory only. Other users may need one that is in use, like
-    # /tmp or a home directory.
+    # Change the mode of an empty directory only. Other users may need access to a directory with
+    # files in it, like /tmp or a home directory.
     if any(root.iterdir()):
         raise StateNotWritable(
             f"other users can access the state directory {root} (mode {mode:o}); run chmod 700 on "

@@ -9,6 +9,7 @@ from msgspec import Struct
 from mythjobs.master.catalog import NO_REQUIREMENTS, JobRequirements
 from mythjobs.protocol.messages import AgentFrame, AgentMessage, Hello
 from mythjobs.protocol.requests import Submit
+from mythjobs.protocol.scaling import FootprintRow
 
 
 class Request(Struct, frozen=True):
@@ -262,6 +263,7 @@ class Attach(Request, frozen=True):
 class Attached(Struct, frozen=True):
     machine_id: int
     jobs: int
+    footprints: dict[str, FootprintRow] = {}
 
 
 class FrameReceived(Message, frozen=True):

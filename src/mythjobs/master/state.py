@@ -17,11 +17,19 @@ from mythjobs.errors import DefinitionError, machine_not_found
 from mythjobs.master.isolation import Problem, SetAside, Unit
 from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.model.limits import Limits
-from mythjobs.model.machine_policy import ALLOW_NOTHING, MachinePolicy, Rights, policy_from_table
+from mythjobs.model.machine_policy import (
+    ALLOW_ALL,
+    ALLOW_NOTHING,
+    MachinePolicy,
+    Rights,
+    policy_from_table,
+)
 from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.silence import KEEP
 from mythjobs.model.window import Hours
 from mythjobs.protocol.lease_timing import expiry_after_ms
+from mythjobs.protocol.scaling import Headroom, LoadReport
+from mythjobs.scheduler.capacity import automatic_slots
 from mythjobs.scheduler.eligibility import MachineFacts
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import (
@@ -41,6 +49,8 @@ MIN_RUNS: Final = 3
 _MIN_WEIGHT: Final = 0.2
 # Name of the holder of a freeze that a user requested (the job is paused).
 USER_HOLDER: Final = "user"
+# Name of the holder of a freeze that a machine requested because of its load.
+PRESSURE_HOLDER: Final = "pressure"
 
 T = TypeVar("T")
 
@@ -132,12 +142,18 @@ class Machine:
     heartbeat_no: int = 0  # last heartbeat on this connection; 0: none yet, so send no grant
     last_grant_no: int = 0  # number of the last grant sent on this connection
     reported_free: int | None = None  # free slots by its last frame; None: none on this connection
+    has_scaling: bool = False  # its measurements decide how many jobs it runs
+    # What the machine has room for and its load, by its last reports on this connection.
+    headroom: Headroom | None = None
+    headroom_seen: int = 0  # number of the last grant that `headroom` takes into account
+    load: LoadReport | None = None
     is_draining: bool = False  # its agent finishes the running jobs and returns every grant
     last_frame_ms: int = 0  # arrival of the last frame (monotonic clock)
     zone: str = ""  # time zone that the agent reported
     clock_skew_ms: int = 0  # the machine's wall clock minus the master's, at the last heartbeat
     capabilities: frozenset[str] = frozenset()  # as listed in the agent's last hello
     policy: MachinePolicy = field(default_factory=MachinePolicy)  # without `rights` and `jobs`
+    own_rights: Rights = ALLOW_ALL  # of the machine's own policy, as in the agent's last hello
     is_revoked: bool = False  # its key is refused
     temporary_jobs: int | None = None  # from `mythjobs up --jobs N`; overrides policy_jobs
     live_attempts: dict[int, LiveAttempt] = field(default_factory=dict)  # by job id
@@ -146,7 +162,14 @@ class Machine:
     def max_jobs(self) -> int:
         if self.temporary_jobs is not None:
             return self.temporary_jobs
-        return self.cores if self.policy_jobs is None else self.policy_jobs
+        if self.policy_jobs is not None:
+            return self.policy_jobs
+        return automatic_slots(self.cores) if self.has_scaling else self.cores
+
+    @property
+    def expected_jobs(self) -> int:
+        """Number of jobs that the machine is expected to run at once, for forecasts."""
+        return min(self.max_jobs, max(self.cores, len(self.live_attempts)))
 
     @property
     def is_listed(self) -> bool:
@@ -177,6 +200,8 @@ class Machine:
             self.policy.zone or self.zone,
             self.capabilities,
             self.clock_skew_ms,
+            self.own_rights,
+            self.headroom.reasons if self.headroom else {},
         )
 
     def draft(self) -> Machine:

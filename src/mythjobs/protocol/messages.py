@@ -9,6 +9,10 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from mythjobs.protocol.run_spec import HoursSpec as HoursSpec
+from mythjobs.protocol.run_spec import RunSpec as RunSpec
+from mythjobs.protocol.scaling import FootprintRow, Headroom, LoadReport
+
 VERSION: Final = 2
 OLDEST_VERSION: Final = 1
 
@@ -43,10 +47,10 @@ class Challenge(Struct, tag="challenge", frozen=True):
 
 
 class Hello(Struct, tag="hello", frozen=True):
-    """The agent's answer to Challenge. The signed bytes contain the word "machine" (handshake.py).
+    """The agent's answer to Challenge, signed as handshake.py says.
 
-    zone: the machine's IANA time zone, "" if unknown. can: a subset of CAPABILITIES; an agent
-    of an older version does not send it.
+    zone: the machine's IANA time zone, "" if unknown. can: a subset of CAPABILITIES.
+    allow: rights of the machine's own policy, as stored; "" is every command.
     """
 
     version: int
@@ -60,10 +64,13 @@ class Hello(Struct, tag="hello", frozen=True):
     program: str = ""
     zone: str = ""
     can: list[str] = field(default_factory=list)
+    allow: str = ""
+    scaling: bool = False
 
 
 class Welcome(Struct, tag="welcome", frozen=True):
-    """The master's answer to Hello. `jobs`: slots of the machine.
+    """The master's answer to Hello. `jobs`: slots of the machine. `footprints`: what commands use,
+    for a machine that scales automatically.
 
     `signature` covers the word "master" (handshake.py), so that an agent's own signature cannot be
     replayed to it as the master's.
@@ -74,6 +81,7 @@ class Welcome(Struct, tag="welcome", frozen=True):
     machine_id: int
     jobs: int
     heartbeat_s: float = HEARTBEAT_S
+    footprints: dict[str, FootprintRow] = field(default_factory=dict)
 
 
 class Refused(Struct, tag="refused", frozen=True):
@@ -190,7 +198,8 @@ class AgentFrame(Struct, frozen=True):
 
     no: number of the frame, increasing by one. The master sends it back as `ack` when it has
     stored the messages durably. seen: `no` of the last grant in the agent's journal. room: free
-    job slots.
+    job slots. headroom: as last sent, if None. footprints: those that have changed. load: with
+    heartbeats, for people.
     """
 
     no: int
@@ -198,61 +207,12 @@ class AgentFrame(Struct, frozen=True):
     room: int
     messages: list[AgentMessage]
     draining: bool = False
+    headroom: Headroom | None = None
+    load: LoadReport | None = None
+    footprints: dict[str, FootprintRow] = field(default_factory=dict)
 
 
 # Messages of the master.
-
-
-class RunSpec(Struct, frozen=True):
-    """Program that an attempt executes, with its settings and limits.
-
-    env: added to the base environment of the job's user, or the whole environment if `bare_env`.
-    stdin: a path, relative to the working directory; "" for /dev/null. keep: bytes of output to
-    keep, head and tail. Limits apply to the whole process tree; None is no limit. io: "idle",
-    "best-effort:0" to "best-effort:7", or "" for the machine's default. contain: run in a cgroup of
-    its own. best_effort: run even where a limit is only enforced by periodic checks. leave_daemons:
-    do not kill processes that outlive the program. later: a regular expression that is searched for
-    in the kept tail of the output if the attempt failed.
-    """
-
-    argv: list[str]
-    env: dict[str, str] = field(default_factory=dict)
-    bare_env: bool = False
-    cwd: str = ""
-    stdin: str = ""
-    scratch: bool = False
-    separate_stderr: bool = False
-    progress: str = ""
-    wall_s: float | None = None
-    grace_s: float = 10.0
-    keep: tuple[int, int] = (4 * 2**20, 12 * 2**20)
-    cpu_s: float | None = None
-    idle_s: float | None = None
-    memory_bytes: int | None = None
-    output_bytes: int | None = None
-    processes: int | None = None
-    nice: int = 0
-    io: str = ""
-    contain: bool = False
-    best_effort: bool = False
-    leave_daemons: bool = False
-    later: str = ""
-
-
-class HoursSpec(Struct, frozen=True):
-    """Hours in which an attempt may run, and what the machine does when they close.
-
-    sets: weekly ranges of the command, of the machine, and of the command on this machine, as
-    written by their authors. All must be open; an empty set is always open. closing: finish,
-    freeze, requeue or terminate. overrides: (`allow` or `pause`, wall instant in ms until
-    which it applies).
-    """
-
-    sets: list[list[str]] = field(default_factory=list)
-    zone: str = ""
-    closing: str = "finish"
-    grace_s: float = 10.0
-    overrides: list[tuple[str, int]] = field(default_factory=list)
 
 
 class Grant(Struct, tag="grant", frozen=True):
@@ -318,10 +278,12 @@ class Freeze(Struct, tag="freeze", frozen=True):
 
 
 class Renew(Struct, tag="renew", frozen=True):
-    """Answer to a heartbeat: renews all leases of the machine except those in `excepted`."""
+    """Answer to a heartbeat: renews all leases of the machine except those in `excepted`. waiting:
+    commands with ready jobs, for a machine that scales automatically."""
 
     hb: int
     excepted: list[tuple[int, int]] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
 
 class Stop(Struct, tag="stop", frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from mythjobs.protocol.requests import JobActionResult
+from mythjobs.protocol.scaling import ScalingDetails
 
 
 class CommandLoad(TypedDict):
@@ -56,8 +57,7 @@ class RetentionStatus(TypedDict):
 
 
 class Status(QueueCounts):
-    """State of master and queue. lost: at most 1000 jobs that are held because their attempts were
-    lost too often in a row."""
+    """State of master and queue. lost: at most 1000 jobs that are held after repeated losses."""
 
     version: str
     pid: int
@@ -316,6 +316,7 @@ class MachineDetails(MachineSummary):
     zone: str
     settings: dict[str, Any]
     overrides: list[ActiveOverride]
+    scaling: ScalingDetails | None
 
 
 class DeadMachine(TypedDict):

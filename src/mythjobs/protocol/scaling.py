@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from msgspec import Struct, field
 
@@ -31,7 +31,7 @@ class DiskLoad(Struct, frozen=True):
     foreign: float
 
 
-class MachineLoad(Struct, frozen=True):
+class LoadReport(Struct, frozen=True):
     """Load of a machine. cpu: cores in use, of which foreign_cpu by programs that are not jobs.
     available_bytes: memory that is free, or can be freed at once."""
 
@@ -41,3 +41,13 @@ class MachineLoad(Struct, frozen=True):
     memory_bytes: int
     available_bytes: int
     disks: dict[str, DiskLoad] = field(default_factory=dict)
+
+
+class ScalingDetails(TypedDict):
+    """How a machine scales. sentence: why it runs as many jobs as it does. fits: how many further
+    jobs of a command have room. reasons: why none has. load: a LoadReport, None while unknown."""
+
+    sentence: str
+    fits: dict[str, int]
+    reasons: dict[str, str]
+    load: dict[str, Any] | None

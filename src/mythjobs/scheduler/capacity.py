@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 # Prefetch: a machine gets more leases than it has free slots if, by learned durations, slots become
 # free within this time. So no slot is idle for a round trip. Longer jobs are not prefetched.
 PREFETCH_S: Final = 0.2
 MAX_PREFETCH: Final = 256
+_MIN_AUTOMATIC_SLOTS: Final = 64
+_AUTOMATIC_SLOTS_PER_CORE: Final = 16
+_ROUNDING: Final = 1e-9
 
 Units = tuple[tuple[str, int], ...]  # (semaphore name, number of units)
 
@@ -28,23 +31,59 @@ def prefetch_limit(slots: int, typical_s: float) -> int:
     return min(math.ceil(slots * PREFETCH_S / max(typical_s, 0.0005)), MAX_PREFETCH)
 
 
+def automatic_slots(cores: int) -> int:
+    """Return the maximum number of jobs of a machine that scales automatically, if no user sets
+    one. It suffices for jobs that mostly wait; the machine's measurements limit the others."""
+    return max(_MIN_AUTOMATIC_SLOTS, _AUTOMATIC_SLOTS_PER_CORE * cores)
+
+
+class ReportedRoom:
+    """How many jobs fit a machine that scales automatically, by its own report, less the jobs that
+    were leased to it since.
+
+    fits: by command, number of jobs if no job of another command starts; `other` is that number for
+    other commands. A leased job takes its share of the room: of four jobs that fit, a quarter. So
+    jobs of several commands never exceed the room, and the next report says what is left.
+    """
+
+    def __init__(self, fits: Mapping[str, int], other: int, leased: Iterable[str] = ()) -> None:
+        self._fits = fits
+        self._other = other
+        self._used = 0.0
+        for command in leased:
+            self.add(command)
+
+    def has_room(self, command: str) -> bool:
+        count = self._fits.get(command, self._other)
+        return count > 0 and self._used + 1 / count <= 1 + _ROUNDING
+
+    def add(self, command: str) -> None:
+        self._used += 1 / max(self._fits.get(command, self._other), 1)
+
+
 class MachineCapacity:
     """Decides whether a machine can take one more lease, by its slots and by learned durations.
 
     live: (learned duration or None, priority, whether started) of each attempt on the machine.
+    room: for a machine that scales automatically.
     """
 
     def __init__(
-        self, machine_id: int, slots: int, live: Iterable[tuple[float | None, int, bool]]
+        self,
+        machine_id: int,
+        slots: int,
+        live: Iterable[tuple[float | None, int, bool]],
+        room: ReportedRoom | None = None,
     ) -> None:
         self.machine_id = machine_id
+        self._room = room
         self.slots = slots
         self.leased = 0
         self._long = 0  # leased attempts that are too long for prefetch, or of unknown duration
         self._unstarted: Counter[int] = Counter()  # leased attempts not yet started, by priority
         for typical_s, priority, is_started in live:
             self.leased += 1
-            self._long += not _is_short(typical_s)
+            self._long += not is_short(typical_s)
             if not is_started:
                 self._unstarted[priority] += 1
 
@@ -67,10 +106,17 @@ class MachineCapacity:
         # Slots with a long job do not count: they become free too late for a prefetched job.
         return ahead < prefetch_limit(self.slots - self._long, typical_s)
 
-    def add(self, typical_s: float | None, priority: int) -> None:
+    def has_room(self, command: str, typical_s: float | None) -> bool:
+        """Return whether the machine's measurements permit one more job of a command. They do not
+        limit jobs that are too short to be measured."""
+        return self._room is None or is_short(typical_s) or self._room.has_room(command)
+
+    def add(self, typical_s: float | None, priority: int, command: str = "") -> None:
         """Record a new lease of the machine."""
+        if self._room is not None and not is_short(typical_s):
+            self._room.add(command)
         self.leased += 1
-        self._long += not _is_short(typical_s)
+        self._long += not is_short(typical_s)
         self._unstarted[priority] += 1
 
     @property
@@ -78,7 +124,8 @@ class MachineCapacity:
         return max(self.slots + MAX_PREFETCH - self.leased, 1)
 
 
-def _is_short(typical_s: float | None) -> bool:
+def is_short(typical_s: float | None) -> bool:
+    """Return whether jobs of this duration are prefetched."""
     return typical_s is not None and typical_s <= PREFETCH_S
 
 

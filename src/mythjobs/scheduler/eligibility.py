@@ -8,7 +8,13 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.bounds import NO_BOUNDS, TREE_LIMITS, Bounds, names_of_set_bounds
 from mythjobs.model.command import Command
-from mythjobs.model.machine_policy import MachinePolicy, Rights, combined_hours, combined_limits
+from mythjobs.model.machine_policy import (
+    ALLOW_ALL,
+    MachinePolicy,
+    Rights,
+    combined_hours,
+    combined_limits,
+)
 from mythjobs.model.units import describe_clock_skew, humanize_duration
 from mythjobs.model.window import Hours, Overrides
 from mythjobs.model.zone import format_local_time, load_zone
@@ -41,7 +47,7 @@ class MachineFacts(NamedTuple):
 
     running: number of leased and started attempts. can: what the machine enforces by itself
     (`protocol.messages.CAPABILITIES`). clock_skew_ms: the machine's wall clock minus the master's
-    when the last heartbeat arrived.
+    when the last heartbeat arrived. own_rights: of the machine's own policy file.
     """
 
     name: str
@@ -54,6 +60,8 @@ class MachineFacts(NamedTuple):
     zone: str = ""
     can: frozenset[str] = frozenset()
     clock_skew_ms: int = 0
+    own_rights: Rights = ALLOW_ALL
+    no_room: Mapping[str, str] = MappingProxyType({})  # by command, why its load permits no more
 
 
 class EffectiveSettings(NamedTuple):
@@ -116,7 +124,11 @@ Check = Callable[[Candidate], str]
 
 def _check_rights(candidate: Candidate) -> str:
     command = candidate.requirements.command
-    return "" if candidate.machine.rights.allows(command) else f"{command} is not allowed here"
+    if not candidate.machine.rights.allows(command):
+        return f"{command} is not allowed here"
+    if not candidate.machine.own_rights.allows(command):
+        return f"{command} is refused by the machine's own policy file"
+    return ""
 
 
 def _check_pin(candidate: Candidate) -> str:
@@ -234,8 +246,9 @@ def _check_semaphores(candidate: Candidate) -> str:
 
 def _check_slots(candidate: Candidate) -> str:
     machine = candidate.machine
-    is_free = free_slots(machine.jobs, machine.running) > 0
-    return "" if is_free else f"no free slot ({machine.jobs} in use)"
+    if free_slots(machine.jobs, machine.running) <= 0:
+        return f"no free slot ({machine.jobs} in use)"
+    return machine.no_room.get(candidate.requirements.command, "")
 
 
 # Rules whose result changes only with policy: settings of the machine, the command or the job.

@@ -148,7 +148,7 @@ class PlacementWalk:
         machine, typical_s = found
         machine_id, command_id = machine.facts.machine_id, requirements.command_id
         self._source.remove_next(job.class_id)
-        machine.capacity.add(typical_s, job.priority)
+        machine.capacity.add(typical_s, job.priority, requirements.command)
         attempt = RunningAttempt(machine_id, command_id, requirements.semaphores)
         self._placed.append(attempt)
         if self._counts is not None:
@@ -194,6 +194,9 @@ class PlacementWalk:
                     continue
             if not capacity.can_take(typical_s, job.priority):
                 self._full.add(facts.machine_id)
+                continue
+            if not capacity.has_room(requirements.command, typical_s):
+                # A job of another command, which uses other resources, may fit.
                 continue
             rank = (facts.name not in requirements.preferred, capacity.leased / max(facts.jobs, 1))
             if best is None or rank < best_rank:

@@ -319,6 +319,17 @@ footprint = Table(
     PrimaryKeyConstraint("command_id", "machine_id"),
 )
 
+# What one job of a command uses on a machine, as the machine has learned it: a JSON array
+# (mythjobs.agent.scaling.footprint).
+command_usage = Table(
+    "command_usage",
+    metadata,
+    Column("command_id", Id, nullable=False),
+    Column("machine_id", Id, nullable=False),
+    Column("footprint", Text, nullable=False),
+    PrimaryKeyConstraint("command_id", "machine_id"),
+)
+
 # Upkeep: pending work on many rows, which later transactions do in slices.
 upkeep = Table(
     "upkeep",

@@ -46,22 +46,43 @@ def scaler(tmp_path: Path) -> Iterator[Scaler]:
 
 def test_a_new_command_is_admitted_once_and_the_reason_is_sent(scaler: Scaler) -> None:
     scaler.set_waiting(["encode"])
-    assert scaler.take_headroom(is_saturated=False) == Headroom({"encode": 1}, 1)
+    sent = scaler.find_headroom({}, at(0))
+    assert sent == Headroom({"encode": 1}, 1)
+    scaler.mark_sent(sent)
     assert scaler.admit(FIRST, "encode", at(0))
     assert not scaler.admit(SECOND, "encode", at(0))
     reason = "the use of encode is being measured, as it is new here"
-    sent = scaler.take_headroom(is_saturated=False)
+    sent = scaler.find_headroom({}, at(0))
     assert sent is not None
     assert (sent.fits, sent.reasons) == ({"encode": 0}, {"encode": reason})
     # It is sent again only if it changes.
-    assert scaler.take_headroom(is_saturated=False) is None
+    scaler.mark_sent(sent)
+    assert scaler.find_headroom({}, at(0)) is None
     scaler.reset_connection()
-    assert scaler.take_headroom(is_saturated=False) is not None
+    assert scaler.find_headroom({}, at(0)) is not None
 
 
-def test_granted_attempts_that_wait_leave_no_room(scaler: Scaler) -> None:
-    scaler.set_waiting(["encode"])
-    assert scaler.take_headroom(is_saturated=True) == Headroom({"encode": 0}, 0)
+def test_a_refused_attempt_leaves_no_room_for_its_command(scaler: Scaler) -> None:
+    scaler.set_waiting(["encode", "copy"])
+    sent = scaler.find_headroom({FIRST: "encode"}, at(0))
+    assert sent is not None
+    assert sent.fits == {"encode": 0, "copy": 1}
+    scaler.mark_sent(sent)
+    # What becomes free is kept for an attempt that has waited for a minute.
+    scaler.set_waiting(["copy"])
+    sent = scaler.find_headroom({FIRST: "encode"}, at(61))
+    assert sent is not None
+    assert (sent.fits, sent.other) == ({"encode": 0, "copy": 0}, 0)
+    assert sent.reasons["copy"] == "a job that has waited longer starts first"
+
+
+def test_the_tightest_program_decides_for_ad_hoc_jobs(scaler: Scaler) -> None:
+    scaler.set_waiting(["run"])
+    assert scaler.admit(FIRST, "run sh", at(0))
+    sent = scaler.find_headroom({}, at(0))
+    assert sent is not None
+    assert sent.fits == {"run": 0}
+    assert "run sh" in sent.reasons["run"]
 
 
 def test_an_ended_job_teaches_its_footprint_which_is_kept_and_sent(
@@ -115,7 +136,7 @@ def test_an_attempt_that_ended_unseen_is_dropped_and_an_earlier_agent_s_adopted(
 ) -> None:
     assert scaler.admit(FIRST, "encode", at(0))
     scaler.adopt({SECOND: "copy"}, at(1))
-    assert scaler.controller.list_measured() == [SECOND]
+    assert scaler.controller.list_measured(2) == [SECOND]
     scaler.adopt({}, at(2))
     assert not scaler.has_jobs
 

@@ -95,6 +95,7 @@ WHOLE_MACHINE: dict[str, Any] = {
     "zone": "Europe/Berlin",
     "settings": {"jobs": 4, "allow": {"except": ["backup"]}},
     "overrides": [],
+    "scaling": None,
 }
 
 STATUS: dict[str, Any] = {

@@ -37,8 +37,8 @@ from tests.support.query_plans import find_scans
 
 # Tables that stay small with any number of jobs.
 SMALL: Final = (
-    "batch", "command", "command_revision", "footprint", "machine", "output_total",
-    "semaphore", "tally", "upkeep", "window_override",
+    "batch", "command", "command_revision", "command_usage", "footprint", "invitation", "machine",
+    "output_total", "semaphore", "tally", "upkeep", "window_override",
 )  # fmt: skip
 # Partial indexes of few rows, and reads that take the first row of an index.
 ALLOWED: Final = {

@@ -207,6 +207,7 @@ def test_a_grant_has_every_setting_of_its_command(master: Harness) -> None:
         True,
         True,
         "off",
+        has_priority=True,
     )
     hours = m.HoursSpec(
         [["10:00-20:00"], [], []], "Europe/Berlin", "requeue", 3.0, [("allow", NOON + 1000)]

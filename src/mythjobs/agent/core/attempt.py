@@ -9,10 +9,13 @@ from typing import Final, NamedTuple
 
 from mythjobs.agent.core.lease_terms import NO_TERMS, LeaseTerms
 from mythjobs.agent.core.status import JobStatus
+from mythjobs.model.command import RUN
 from mythjobs.protocol import messages as m
 
 # Identifies an attempt: (job id, attempt number).
 Key = tuple[int, int]
+# Before the program's name: footprints of ad-hoc jobs, which all have the command `run`.
+AD_HOC: Final = f"{RUN} "
 # For each output stream: (bytes written, bytes kept from its start, bytes kept from its end).
 OutputWindows = list[tuple[int, int, int]]
 
@@ -66,6 +69,9 @@ class AgentAttempt:
     # The command line and settings to start. None once the attempt runs, to save memory.
     run: m.RunSpec | None = None
     terms: LeaseTerms = NO_TERMS
+    # What the attempt's usage is learned for: the command, or AD_HOC and the program. "" if an
+    # earlier agent process started it.
+    command: str = ""
     # Lease end last sent to the reaper and the journal. `terms.end_ms` may be later, because small
     # renewals are not sent.
     reaper_lease_end_ms: int = 0

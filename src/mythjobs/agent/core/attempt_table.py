@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
 
-from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, Phase
+import msgspec
+
+from mythjobs.agent.core.attempt import AD_HOC, AgentAttempt, JournalSnapshot, Key, Phase
 from mythjobs.agent.core.lease_terms import (
     NO_TERMS,
     LeaseTerms,
@@ -18,9 +22,27 @@ from mythjobs.agent.core.start_queue import StartQueue
 from mythjobs.agent.core.status import JobStatus
 from mythjobs.agent.core.turn import AgentTurn, DeleteOutput, ReadNewOutput, RemoveReaper
 from mythjobs.clock import Now
+from mythjobs.model.command import RUN
+from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import start_deadline_ms
 from mythjobs.scheduler.capacity import free_slots
+
+# Number of waiting attempts that the gate may refuse before the others are not tried, either: they
+# are mostly of the same commands.
+_MAX_REFUSED: Final = 8
+# Priority of jobs on a machine that scales automatically, if neither command nor machine sets one.
+_BACKGROUND: Final = {"nice": 19, "io": "idle"}
+
+
+class StartGate(Protocol):
+    """Decides by the load of the machine which attempts may start (agent/scaler.py)."""
+
+    def admit(self, key: Key, command: str, now: Now, /) -> bool:
+        """Return whether an attempt may start now; if so, it counts as running."""
+
+    def is_short(self, command: str, /) -> bool:
+        """Return whether the command's jobs end before their priority matters."""
 
 
 class AttemptTable:
@@ -29,15 +51,24 @@ class AttemptTable:
     A change of phase adds actions for the caller to `turn`, and messages for the master to
     `outbox`."""
 
-    def __init__(self, base_env: Mapping[str, str], turn: AgentTurn, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        base_env: Mapping[str, str],
+        turn: AgentTurn,
+        outbox: Outbox,
+        gate: StartGate | None = None,
+    ) -> None:
         self._base_env = base_env
         self._turn = turn
         self._outbox = outbox
+        self._gate = gate
         self.attempts: dict[Key, AgentAttempt] = {}
         self.start_queue = StartQueue()
         self._waiting_count = 0
         self.running_count = 0
         self.max_running = 0
+        # Commands of the attempts that wait because the gate refused them.
+        self.refused: dict[Key, str] = {}
         # Id of the reaper that new attempts are started in; None while none is ready.
         self.start_reaper: str | None = None
         # By reaper: ends whose record in the reaper's journal is not yet durable, as (sequence
@@ -98,6 +129,9 @@ class AttemptTable:
         """
         attempt = self.add_attempt((message.job, message.n), Phase.WAITING)
         attempt.priority = message.priority
+        attempt.command = message.command
+        if message.command == RUN:
+            attempt.command = AD_HOC + os.path.basename(message.run.argv[0])
         attempt.run = message.run
         attempt.start_by_ms = start_deadline_ms(sent_ms, message.start_by_s)
         self._waiting_count += 1
@@ -127,15 +161,22 @@ class AttemptTable:
 
     def start_waiting(self, now: Now) -> None:
         """Start waiting attempts, highest priority first, while slots are free."""
+        self.refused = {}
         if self.start_reaper is None or not self._waiting_count:
             return
-        while free_slots(self.max_running, self.running_count):
+        refused = 0
+        while refused < _MAX_REFUSED and free_slots(self.max_running, self.running_count):
             found = self.start_queue.pop(self.attempts, self.running_count, self.with_terms, now)
             if found is None:
                 break
             attempt = found.attempt
             if found.reason:
                 self.mark_never_start(attempt, found.reason, found.code)
+            elif self._gate and not self._gate.admit(attempt.key, attempt.command, now):
+                self.start_queue.postpone(attempt)
+                refused += 1
+                if not self._gate.is_short(attempt.command):
+                    self.refused[attempt.key] = attempt.command
             elif attempt.run is not None:
                 self._waiting_count -= 1
                 self.running_count += 1
@@ -146,6 +187,8 @@ class AttemptTable:
         self.start_queue.requeue_postponed()
 
     def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.RunSpec, now: Now) -> None:
+        if self._gate and not run.has_priority and not self._gate.is_short(attempt.command):
+            run = msgspec.structs.replace(run, **_BACKGROUND)
         actions = compute_reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
         self._turn.send(reaper, build_start_message(attempt.key, run, self._base_env, actions))
 
@@ -209,6 +252,18 @@ class AttemptTable:
         if status != attempt.status:
             attempt.status = status
             self._outbox.queue_progress(attempt)
+
+    def record_progress(self, key: Key, found: Reading, now_ms: int) -> None:
+        attempt = self.attempts.get(key)
+        if attempt is None or attempt.phase > Phase.REPORTING or attempt.end_acknowledged:
+            return
+        # Accept progress even if the end is queued: progress precedes ends in a frame.
+        self.set_status(attempt, (attempt.status or JobStatus()).with_reading(found, now_ms))
+
+    def list_running(self) -> dict[Key, str]:
+        """Return the commands of the attempts that have, or will at once have, a process."""
+        running = (Phase.STARTING, Phase.RUNNING)
+        return {key: each.command for key, each in self.attempts.items() if each.phase in running}
 
     def set_frozen(self, attempt: AgentAttempt, holders: tuple[str, ...], now: Now) -> None:
         """Record and report the holders of an attempt's freeze, if they have changed."""

@@ -6,27 +6,23 @@ Each call takes a message and the time and returns actions; service.py carries t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from mythjobs.agent.core import outcome
 from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, OutputWindows, Phase
-from mythjobs.agent.core.attempt_table import AttemptTable
-from mythjobs.agent.core.lease_terms import hours_from_message
-from mythjobs.agent.core.leases import LeaseEnforcer
+from mythjobs.agent.core.attempt_table import AttemptTable, StartGate
+from mythjobs.agent.core.grant_check import LATE_GRANT, GrantCheck
+from mythjobs.agent.core.leases import PRESSURE, LeaseEnforcer
 from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.start_queue import START_BY_PASSED
 from mythjobs.agent.core.status import JobStatus, parse_status_lines
 from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer, ReadNewOutput
 from mythjobs.clock import Now
+from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
 from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.lease_timing import start_deadline_ms
-
-# Why attempts count as lost if somebody deleted their dead reaper's journal: without its records
-# the agent cannot prove that their processes have ended.
-_NO_JOURNAL: Final = "the reaper died, and its journal is gone"
 
 
 class _SentHeartbeat(NamedTuple):
@@ -37,11 +33,17 @@ class _SentHeartbeat(NamedTuple):
 
 
 class AgentCore:
-    def __init__(self, base_env: Mapping[str, str], *, jobs: int | None = None) -> None:
-        self._jobs_limit = jobs
+    def __init__(
+        self,
+        base_env: Mapping[str, str],
+        own: OwnPolicy = NO_OWN_POLICY,
+        gate: StartGate | None = None,
+    ) -> None:
+        self._jobs_limit = own.jobs
         self._outbox = Outbox()
         self._turn = AgentTurn()
-        self._table = AttemptTable(base_env, self._turn, self._outbox)
+        self.table = self._table = AttemptTable(base_env, self._turn, self._outbox, gate)
+        self._grant_check = GrantCheck(own, self._table.start_queue.knows_zone)
         self._maybe_started: set[Key] = set()
         self._enforcer = LeaseEnforcer(self._table, self._turn)
         # The last two heartbeats by number. A renewed lease runs from the time at which the
@@ -111,16 +113,16 @@ class AgentCore:
         """True while any attempt has a lease or run windows."""
         return bool(self._table.with_terms)
 
-    def next_frame(self, now: Now) -> m.AgentFrame | None:
-        """Return the next frame for the master, or None if no frame may be sent now.
-
-        The caller must send the frame immediately: a heartbeat in it renews leases from `now`.
-        """
+    def next_frame(self, now: Now, *, is_due: bool = False) -> m.AgentFrame | None:
+        """Return the next frame for the master; None if none may be sent now, or if, unless
+        `is_due`, there is no message. The caller must send the frame immediately: a heartbeat in it
+        renews leases from `now`."""
         taken = self._outbox.take_frame(
             now,
             durable_grant=self._durable_grant,
             room=0 if self._stopped_by else self._table.open_slots,
             attempts=self._table.attempts.values(),
+            is_due=is_due,
         )
         if taken is None:
             return None
@@ -156,7 +158,7 @@ class AgentCore:
                 case m.HoursChanged():
                     self._enforcer.change_hours((message.job, message.n), message.hours, now)
                 case m.LimitsChanged():
-                    self._enforcer.change_limits(message)
+                    self._enforcer.change_limits(self._grant_check.limit_change(message))
                 case m.Freeze():
                     self._enforcer.set_frozen((message.job, message.n), message.holder, message.on)
                 case m.Stop():
@@ -234,7 +236,7 @@ class AgentCore:
                 # no start of this attempt: there was no process, so it can start elsewhere.
                 self._table.requeue_unstarted(attempt)
             elif attempt.phase is Phase.RUNNING:
-                self._end_lost(attempt, "", _NO_JOURNAL, now)
+                self._end_lost(attempt, "", outcome.NO_JOURNAL, now)
         journaled = {(each["job"], each["n"]) for each in ended} | {each.key for each in lost}
         self._table.mark_reaper_dead(reaper, journaled)
         return self._finish_turn(now)
@@ -247,12 +249,13 @@ class AgentCore:
 
     def record_progress(self, key: Key, found: Reading, now: Now) -> None:
         """Record progress that was read from the attempt's output."""
-        attempt = self._table.attempts.get(key)
-        if attempt is None or attempt.phase > Phase.REPORTING or attempt.end_acknowledged:
-            return
-        # Accept progress even if the end is queued: progress precedes ends in a frame.
-        status = (attempt.status or JobStatus()).with_reading(found, now.steady_ms)
-        self._table.set_status(attempt, status)
+        self._table.record_progress(key, found, now.steady_ms)
+
+    def change_freezes(self, changes: Iterable[tuple[Key, bool]], now: Now) -> list[Action]:
+        """Freeze or thaw attempts because of the machine's load, and start those that now fit."""
+        for key, on in changes:
+            self._enforcer.set_frozen(key, PRESSURE, on)
+        return self._finish_turn(now)
 
     # Shutdown, and state that the agent process reads.
 
@@ -309,13 +312,10 @@ class AgentCore:
             return
         if self._stopped_by:
             reason = "the agent is stopping its jobs and takes no new ones"
-        elif sent is None or now.steady_ms >= start_deadline_ms(sent.sent_ms, message.start_by_s):
-            reason = "the grant arrived after its start-by time"
-        elif not self._table.start_queue.knows_zone(hours_from_message(message.hours), now):
-            zone = message.hours.zone if message.hours else ""
-            reason = f"this machine does not know the time zone {zone}; install tzdata"
-        else:
-            self._table.add_grant(message, sent.sent_ms)
+        elif sent is None:
+            reason = LATE_GRANT
+        elif not (reason := self._grant_check.find_refusal(message, sent.sent_ms, now)):
+            self._table.add_grant(self._grant_check.limit_grant(message), sent.sent_ms)
             return
         self._table.mark_never_start(self._table.add_attempt(key, Phase.FOUND), reason)
 

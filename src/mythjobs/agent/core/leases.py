@@ -24,6 +24,8 @@ _MAX_UNSENT_SHARE: Final = 8
 _ACTIONS_REFRESH_MS: Final = 86_400_000
 _CLOCK_STEP_MS: Final = 1000
 
+# Holder of the freezes that this machine requests because of its load.
+PRESSURE: Final = "pressure"
 _RUNNING_PHASES: Final = (Phase.STARTING, Phase.RUNNING)
 
 

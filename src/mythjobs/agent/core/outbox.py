@@ -112,11 +112,18 @@ class Outbox:
         )
 
     def take_frame(
-        self, now: Now, *, durable_grant: int, room: int, attempts: Iterable[AgentAttempt]
+        self,
+        now: Now,
+        *,
+        durable_grant: int,
+        room: int,
+        attempts: Iterable[AgentAttempt],
+        is_due: bool = False,
     ) -> tuple[m.AgentFrame, int | None] | None:
         """Return the next frame with the number of the heartbeat in it (None if it has none).
 
-        Return None if no message is queued, or too many frames are unacknowledged.
+        Return None if too many frames are unacknowledged, or no message is queued. With `is_due`
+        the frame may be without messages.
         """
         if len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED or not self._has_queued:
             return None
@@ -141,7 +148,7 @@ class Outbox:
         for each in ended:
             _add_end(each, messages)
         messages += self._output_ends
-        if not messages:
+        if not messages and not is_due:
             return None
         self._started, self._ended, self._output_ends, self._frozen = {}, [], [], {}
         self._frame_no += 1

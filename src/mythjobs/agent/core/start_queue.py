@@ -76,6 +76,10 @@ class StartQueue:
             return QueuedStart(attempt)
         return None
 
+    def postpone(self, attempt: AgentAttempt) -> None:
+        """Put back an attempt that pop() returned and that cannot start now."""
+        self._postponed.append((-attempt.priority, *attempt.key))
+
     def requeue_postponed(self) -> None:
         """Put back the entries that pop() removed although their attempts could not start."""
         while self._postponed:

@@ -19,7 +19,7 @@ from mythjobs.agent.scaling.admission import (
 )
 from mythjobs.agent.scaling.counters import JobCounters, JobKey, MachineCounters
 from mythjobs.agent.scaling.disk_state import HEAVY_SHARE, STEADY_PERIODS, DiskState
-from mythjobs.agent.scaling.footprint import Footprint
+from mythjobs.agent.scaling.footprint import SHORT_S, Footprint
 from mythjobs.agent.scaling.freezing import FreezeChange, Freezer, Pressure
 from mythjobs.agent.scaling.processor import MemoryPressure, ProcessorState
 from mythjobs.agent.scaling.running_job import SETTLED_S, Demand, DiskRate, RunningJob
@@ -29,8 +29,10 @@ PERIOD_S: Final = 1.0
 # A period shorter than this says too little.
 _MIN_PERIOD_S: Final = 0.2
 # Jobs that end before they can be measured are limited by their number alone.
-_MIN_SHORT_JOBS: Final = 8
+_MIN_SHORT_JOBS: Final = 16
 _SHORT_JOBS_PER_CORE: Final = 4
+# A job of a short command is measured once it has run for this time.
+_MAX_SHORT_S: Final = 2 * SHORT_S
 # A command that is unknown runs once even if the processor is full: its footprint must be learned.
 _TRIAL_OVERCOMMIT: Final = 0.5
 _PRIOR_MEMORY_SHARE: Final = 1 / 16
@@ -50,12 +52,12 @@ class ScalingController:
         self._reserve_bytes = memory_reserve_bytes(memory_bytes)
         self.footprints: dict[str, Footprint] = {}
         self.disks: dict[str, DiskState] = {}
-        self._processor = ProcessorState(cores)
+        self.processor = ProcessorState(cores)
         self._memory = MemoryPressure(self._reserve_bytes)
         self._freezer = Freezer()
         self._jobs: dict[JobKey, RunningJob] = {}
         self._demands: dict[JobKey, Demand] = {}
-        self._short: dict[JobKey, str] = {}
+        self._short: dict[JobKey, tuple[str, float]] = {}  # command and start
         self._available_bytes = memory_bytes
         self._last: MachineCounters | None = None
         self._last_s = 0.0
@@ -73,14 +75,20 @@ class ScalingController:
         job.is_adopted = True
         self._jobs[key] = job
 
-    def list_measured(self) -> list[JobKey]:
-        """Return the running jobs whose counters step() needs."""
+    def list_measured(self, now_s: float) -> list[JobKey]:
+        """Return the running jobs whose counters step() needs now: all but those that are expected
+        to end before they could be measured."""
+        for key, (command, started_s) in list(self._short.items()):
+            if now_s - started_s > _MAX_SHORT_S:
+                del self._short[key]
+                self._demands[key] = self.predict(command)
+                self._jobs[key] = RunningJob(key, command, started_s, started_s)
         return list(self._jobs)
 
     def add_job(self, key: JobKey, command: str, now_s: float) -> None:
         """Record that a job starts now."""
         if self._is_short(command):
-            self._short[key] = command
+            self._short[key] = (command, now_s)
             return
         job = RunningJob(key, command, now_s, now_s)
         # Predict before the job is added: an earlier job of the command predicts its demand.
@@ -100,8 +108,9 @@ class ScalingController:
         final: its usage from start to end, where `memory_bytes` is the peak. wall_s: its duration
         without the time that it was frozen.
         """
-        command = self._short.pop(key, None)
-        if command is not None:
+        short = self._short.pop(key, None)
+        if short is not None:
+            command, _ = short
             self._count_end(JobCounters(), final)
             # Nothing else about the job is known, as it was not measured.
             self.footprints[command].learn_duration(wall_s)
@@ -224,7 +233,7 @@ class ScalingController:
         return running
 
     def _resources(self) -> Resources:
-        processor = self._processor
+        processor = self.processor
         return Resources(
             self.cores,
             processor.overcommit,
@@ -234,10 +243,6 @@ class ScalingController:
             processor.gpu_limit,
             self.disks,
         )
-
-    @property
-    def processor(self) -> ProcessorState:
-        return self._processor
 
     # The periodic step.
 
@@ -302,7 +307,7 @@ class ScalingController:
         gpu_busy = None
         if counters.gpu_s is not None and last.gpu_s is not None:
             gpu_busy = (counters.gpu_s - last.gpu_s) / elapsed_s
-        self._processor.measure(
+        self.processor.measure(
             (counters.cpu_s - last.cpu_s) / elapsed_s,
             (counters.nice_s - last.nice_s) / elapsed_s,
             own_cpu_s / elapsed_s,
@@ -321,7 +326,7 @@ class ScalingController:
             job.active_s >= SETTLED_S or self._find_known(job.command) is not None
             for job in self._jobs.values()
         )
-        self._processor.adapt(
+        self.processor.adapt(
             is_limiting=CPU in limiting, is_gpu_limiting=GPU in limiting, are_settled=are_settled
         )
         lost_disk = ""
@@ -348,13 +353,13 @@ class ScalingController:
 
     def _freeze_or_thaw(self, lost_disk: str, now_s: float) -> list[FreezeChange]:
         running = self._sum_demands()
-        is_overloaded = self._processor.count_overload(running.cpu)
+        is_overloaded = self.processor.count_overload(running.cpu)
         pressure = Pressure(self._memory.is_high, is_overloaded, lost_disk)
         jobs = list(self._jobs.values())
         found = self._freezer.decide(jobs, self._demands, self.disks, pressure, now_s)
         if found is not None:
             if is_overloaded:
-                self._processor.overload_periods = 0
+                self.processor.overload_periods = 0
             return [found]
         return self._find_thaw(now_s)
 
@@ -362,7 +367,7 @@ class ScalingController:
         thawed = self._freezer.find_thaw(
             list(self._jobs.values()),
             self._demands,
-            self._processor.idle,
+            self.processor.idle,
             self.cores,
             self._check_frozen,
             now_s,
@@ -381,12 +386,12 @@ class ScalingController:
     def to_json(self) -> dict[str, Any]:
         """Return what was learned about the machine itself."""
         disks = {disk: state.to_json() for disk, state in self.disks.items()}
-        return {"overcommit": round(self._processor.overcommit, 3), "disks": disks}
+        return {"overcommit": round(self.processor.overcommit, 3), "disks": disks}
 
     def load_json(self, value: Mapping[str, Any]) -> None:
         """Set what was learned earlier. Raises ValueError if it is not the result of to_json()."""
         try:
-            self._processor.overcommit = float(value.get("overcommit", self._processor.overcommit))
+            self.processor.overcommit = float(value.get("overcommit", self.processor.overcommit))
             self.disks = {
                 str(disk): DiskState.from_json(each)
                 for disk, each in value.get("disks", {}).items()

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.commands.services import jobs_option
+from mythjobs.cli.commands.services import jobs_option, no_scaling_option
 from mythjobs.cli.options import TEXT
 from mythjobs.cli.session import Session, command, pass_session, state_dir_option
 from mythjobs.errors import Unreachable
@@ -31,24 +31,36 @@ _SEARCH_S: Final = 3.0
 )
 @click.option("--name", type=TEXT, help="Name of this machine. Default: its host name.")
 @jobs_option
+@no_scaling_option
 @click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
 @pass_session
 @click.pass_context
 def agent(
-    context: click.Context, session: Session, name: str | None, jobs: int | None, stop_jobs: bool
+    context: click.Context,
+    session: Session,
+    name: str | None,
+    jobs: int | None,
+    no_scaling: bool,
+    stop_jobs: bool,
 ) -> None:
     """Start only the agent, which runs jobs on this machine.
 
     Its master is the one of the same state directory, or the one that this machine has joined.
     """
     if context.invoked_subcommand is not None:
-        if name is not None or jobs is not None or stop_jobs:
+        if name is not None or jobs is not None or stop_jobs or no_scaling:
             raise click.UsageError("options of `mythjobs agent` itself stand for its start only")
         return
     from mythjobs.agent.service import run_agent
     from mythjobs.config.state import open_state
 
-    run_agent(open_state(session.state_dir), name=name, jobs=jobs, stop_jobs=stop_jobs)
+    run_agent(
+        open_state(session.state_dir),
+        name=name,
+        jobs=jobs,
+        stop_jobs=stop_jobs,
+        has_scaling=not no_scaling,
+    )
 
 
 @command("join", epilog=_JOIN_EXAMPLES)

@@ -24,6 +24,8 @@ _SET_EXAMPLES: Final = """Examples:
   mythjobs machine set attic --jobs 2
   mythjobs machine set attic --zone Europe/Berlin
   mythjobs machine show attic > attic.toml; mythjobs machine set cellar attic.toml"""
+_MAX_REASONS: Final = 10
+_GIB: Final = 2**30
 _machine_argument = click.argument("machine", type=MACHINE)
 
 
@@ -82,11 +84,29 @@ def _format_comments(found: Json) -> Iterator[str]:
     yield f"{found['name']}: {found['state']}, {running}{free}{zone}"
     if skew := describe_clock_skew(found["clock_ms"]):
         yield skew
+    if found["scaling"] is not None:
+        yield from _format_scaling(found["scaling"])
     for each in found["overrides"]:
         state = "open" if each["kind"] == "allow" else "closed"
         commands = each["command"] or "every command"
         end = format_short_time(each["until_ms"], now_ms)
         yield f"{state} for {commands} until {end}, regardless of run windows"
+
+
+def _format_scaling(found: Json) -> Iterator[str]:
+    yield found["sentence"]
+    for name, why in list(found["reasons"].items())[1:_MAX_REASONS]:
+        yield f"no further job of {name}: {why}"
+    load = found["load"]
+    if load is None:
+        return
+    free, total = load["available_bytes"] / _GIB, load["memory_bytes"] / _GIB
+    yield (
+        f"{load['cpu']:.1f} of {load['cores']} cores in use, {load['foreign_cpu']:.1f} by other "
+        f"programs; {free:.1f} of {total:.1f} GiB of memory free"
+    )
+    for name, disk in load["disks"].items():
+        yield f"disk {name} busy for {disk['busy']:.0%}, {disk['foreign']:.0%} by other programs"
 
 
 @command("edit", epilog="Example:\n  EDITOR=nano mythjobs machine edit attic")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -24,11 +24,30 @@ _port_option = click.option(
     type=click.IntRange(0, 65535),
     help="Port on this machine; 0 chooses a free one and prints it.",
 )
+
+
+class _JobLimit(click.ParamType["int | None"]):
+    """Maximum number of jobs at once; `auto`, which is None, for no maximum."""
+
+    name = "integer"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        return None if value == "auto" else click.IntRange(min=0).convert(value, param, ctx)
+
+
 jobs_option = click.option(
     "--jobs",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="At most N jobs at once on this machine. Default: the number of cores.",
+    type=_JobLimit(),
+    metavar="N|auto",
+    help="At most N jobs at once on this machine. Default: auto, as many as the machine's load "
+    "permits.",
+)
+no_scaling_option = click.option(
+    "--no-scaling",
+    is_flag=True,
+    help="Only --jobs limits the jobs, not the load. Default: the number of cores.",
 )
 _store_option = click.option(
     "--store",
@@ -42,10 +61,18 @@ _store_option = click.option(
 @command("up", epilog=_EXAMPLES)
 @_port_option
 @jobs_option
+@no_scaling_option
 @_store_option
 @click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
 @pass_session
-def up(session: Session, port: int, jobs: int | None, store: str | None, stop_jobs: bool) -> int:
+def up(
+    session: Session,
+    port: int,
+    jobs: int | None,
+    no_scaling: bool,
+    store: str | None,
+    stop_jobs: bool,
+) -> int:
     """Start a queue on this machine: master and agent.
 
     Ctrl-C or SIGTERM ends both. Running jobs continue, and the next `mythjobs up` takes them
@@ -59,6 +86,7 @@ def up(session: Session, port: int, jobs: int | None, store: str | None, stop_jo
         port=port,
         jobs=jobs,
         local_agent=True,
+        has_scaling=not no_scaling,
         stop_jobs=stop_jobs,
         store=store,
         ready=lambda address: _print_ready("mythjobs is up", address, session),

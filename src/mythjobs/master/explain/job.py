@@ -253,7 +253,7 @@ def _find_free_slots_ms(state: MasterState, machine: Machine, begin_ms: int, now
 
     Slots whose job has no known end are left out.
     """
-    free = [begin_ms] * max(machine.max_jobs - len(machine.live_attempts), 0)
+    free = [begin_ms] * max(machine.expected_jobs - len(machine.live_attempts), 0)
     ends = []
     for live in machine.live_attempts.values():
         typical_s = state.typical_s(live.command_id, machine.machine_id)
@@ -262,7 +262,7 @@ def _find_free_slots_ms(state: MasterState, machine: Machine, begin_ms: int, now
             ends.append(max(begin_ms, end_ms))
         elif live.started_ms is None and typical_s is not None:
             ends.append(begin_ms + round(1000 * typical_s))
-    return (free + sorted(ends))[: machine.max_jobs]
+    return (free + sorted(ends))[: machine.expected_jobs]
 
 
 def list_set_aside(tx: Transaction, /, state: MasterState) -> list[responses.SetAsideUnit]:

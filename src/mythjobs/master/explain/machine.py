@@ -6,16 +6,19 @@ from dataclasses import replace
 from functools import cache
 from typing import Final
 
+import msgspec
+
 from mythjobs.clock import Now
 from mythjobs.master.catalog import JobClass, class_requirements, decode_command, read_class
 from mythjobs.master.explain.job import PlacementView, read_placement_view
 from mythjobs.master.placement.placement_pass import list_running
-from mythjobs.master.state import Machine, MasterState
+from mythjobs.master.state import PRESSURE_HOLDER, Machine, MasterState
 from mythjobs.model.bounds import NO_BOUNDS
 from mythjobs.model.machine_policy import policy_to_table
 from mythjobs.model.units import describe_clock_skew, is_clock_skewed
 from mythjobs.protocol import responses
 from mythjobs.protocol.messages import SILENT_AFTER_S
+from mythjobs.protocol.scaling import Headroom, ScalingDetails
 from mythjobs.scheduler.blocked import REASON_CODES, explain_wait
 from mythjobs.scheduler.capacity import UsageCounts, free_slots
 from mythjobs.scheduler.eligibility import ALL_RULES, POLICY_RULES, find_command_stop
@@ -104,7 +107,7 @@ def _summarize(
         more = len(job_ids) - _MAX_JOBS_NAMED
         jobs += f" and {more} more" if more > 0 else ""
         return "no_room", f"{name} has no free slot: {jobs}"
-    if not waiting and machine.reported_free == 0:
+    if not waiting and machine.reported_free == 0 and not machine.has_scaling:
         return "no_room", (
             f"{name} reports no free slot, although it has only {len(machine.live_attempts)} of "
             f"{machine.max_jobs} jobs: its agent limits it (`mythjobs agent --jobs N`), or it "
@@ -164,6 +167,33 @@ def read_machine(
         "zone": machine.policy.zone or machine.zone,
         "settings": settings_of(machine),
         "overrides": overrides_of(tx, state, machine, now.wall_ms),
+        "scaling": _describe_scaling(machine) if machine.has_scaling else None,
+    }
+
+
+def _describe_scaling(machine: Machine) -> ScalingDetails:
+    headroom, load = machine.headroom or Headroom(), machine.load
+    frozen = sum(PRESSURE_HOLDER in each.frozen_by for each in machine.live_attempts.values())
+    running = sum(each.started_ms is not None for each in machine.live_attempts.values()) - frozen
+    if machine.connection is None:
+        sentence = "not connected"
+    elif machine.headroom is None:
+        sentence = "has not reported its load yet"
+    elif len(machine.live_attempts) >= machine.max_jobs:
+        sentence = f"runs {running} jobs, the limit that a user has set"
+    elif headroom.reasons:
+        why = next(iter(headroom.reasons.values()))
+        jobs = "1 job" if running == 1 else f"{running} jobs"
+        sentence = f"runs {jobs} and not {running + 1}: {why}"
+    else:
+        sentence = f"runs {running} jobs and has room for more"
+    if frozen:
+        sentence += f"; {frozen} frozen because of the load"
+    return {
+        "sentence": sentence,
+        "fits": headroom.fits,
+        "reasons": headroom.reasons,
+        "load": None if load is None else msgspec.to_builtins(load),
     }
 
 

@@ -267,7 +267,7 @@ class FrameHandler:
             skew_ms = beat.wall_ms - now.wall_ms
             if is_clock_skewed(skew_ms - machine.clock_skew_ms):
                 # A clock was set. The machine may have declined grants because its run windows
-                # were closed by the old time, and they may be open by the new time.
+                # were closed by its old time; they may be open by its new time.
                 self._turn.state.placement.clear_declines(machine.machine_id)
             machine.clock_skew_ms = skew_ms
         machine.heartbeat_no = max(machine.heartbeat_no, beat.hb)

@@ -140,7 +140,13 @@ class LinkServer:
     ) -> m.Welcome:
         transcript = handshake.build_transcript("master", challenge, hello, peer.fingerprint)
         signature = handshake.sign(self._key, transcript)
-        return m.Welcome(hello.version, signature, attached.machine_id, attached.jobs)
+        return m.Welcome(
+            hello.version,
+            signature,
+            attached.machine_id,
+            attached.jobs,
+            footprints=attached.footprints,
+        )
 
     async def _receive_messages(self, agent: AgentConnection) -> None:
         def on_message(data: bytes, is_text: bool) -> None:

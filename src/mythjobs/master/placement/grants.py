@@ -243,6 +243,7 @@ def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[s
         processes=limits.processes,
         nice=bounds.nice or 0,
         io=bounds.io or "",
+        has_priority=bounds.nice is not None or bounds.io is not None,
         # On a machine without cgroups a job runs without one. A job whose limits need a cgroup is
         # never placed on such a machine.
         contain=command.contain and "contain" in capabilities,

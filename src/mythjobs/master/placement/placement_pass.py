@@ -18,8 +18,10 @@ from mythjobs.model.window import Hours
 from mythjobs.scheduler.capacity import (
     MAX_PREFETCH,
     MachineCapacity,
+    ReportedRoom,
     RunningAttempt,
     Units,
+    is_short,
     units_in_use,
 )
 from mythjobs.scheduler.eligibility import MachineFacts, Requirements
@@ -81,8 +83,7 @@ def _place(turn: TurnContext, candidates: set[int]) -> None:
         open_machines = [
             (capacity, machine)
             for machine in state.machines.values()
-            if machine.accepts_grants
-            and not (capacity := _measure_capacity(state, machine)).is_full
+            if machine.accepts_grants and not (capacity := _measure_capacity(turn, machine)).is_full
         ]
         class_ids = (candidates & cache.ready_classes) - cache.unplaceable
         if not open_machines or not class_ids:
@@ -105,14 +106,32 @@ def _place(turn: TurnContext, candidates: set[int]) -> None:
         cache.invalidate(class_ids)
 
 
-def _measure_capacity(state: MasterState, machine: Machine) -> MachineCapacity:
-    machine_id = machine.machine_id
+def _measure_capacity(turn: TurnContext, machine: Machine) -> MachineCapacity:
+    state, machine_id = turn.state, machine.machine_id
     typical_s = cache(lambda command_id: state.typical_s(command_id, machine_id))
     live = (
         (typical_s(each.command_id), each.priority, each.started_ms is not None)
         for each in machine.live_attempts.values()
     )
-    return MachineCapacity(machine_id, machine.max_jobs, live)
+    return MachineCapacity(machine_id, machine.max_jobs, live, _find_room(turn, machine))
+
+
+def _find_room(turn: TurnContext, machine: Machine) -> ReportedRoom | None:
+    """Return the room that a machine with automatic scaling has reported, less the attempts leased
+    to it since. Before its first report the machine has no room."""
+    if not machine.has_scaling:
+        return None
+    if machine.headroom is None:
+        return ReportedRoom({}, 0)
+    state, machine_id = turn.state, machine.machine_id
+    leased = [
+        turn.catalog.job_class(turn.tx, each.class_id).command.name
+        for each in machine.live_attempts.values()
+        if each.grant_no > machine.headroom_seen
+        and each.started_ms is None
+        and not is_short(state.typical_s(each.command_id, machine_id))
+    ]
+    return ReportedRoom(machine.headroom.fits, machine.headroom.other, leased)
 
 
 def _choose(

@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 class LocalAgent:
     """Runs the local agent, or attaches to one that an earlier `mythjobs up` left running."""
 
-    def __init__(self, state_dir: StateDir) -> None:
+    def __init__(self, state_dir: StateDir, *, has_scaling: bool = True) -> None:
         self._state_dir = state_dir
+        self._options = () if has_scaling else ("--no-scaling",)
         self._pidfd = -1
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -98,7 +99,7 @@ class LocalAgent:
         # In a new session the agent gets no signal for Ctrl-C or a closed terminal. It inherits
         # stderr for its log, but not stdout: a program that reads it may wait for end of file.
         self._child = subprocess.Popen(
-            [*command, "agent"],
+            [*command, "agent", *self._options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

@@ -46,6 +46,7 @@ def run_master(
     jobs: int | None,
     local_agent: bool,
     stop_jobs: bool,
+    has_scaling: bool = True,
     ready: Callable[[str], None],
     store: str | None = None,
 ) -> int:
@@ -64,7 +65,7 @@ def run_master(
     # long for the thread that runs the master's transactions.
     sys.setswitchinterval(0.0005)
     with locks.acquire(state_dir.master_lock, "a master"):
-        agent = LocalAgent(state_dir) if local_agent else None
+        agent = LocalAgent(state_dir, has_scaling=has_scaling) if local_agent else None
         store_location = choose_store(state_dir, store, os.environ)
         # Child processes must not inherit the store's password.
         os.environ.pop(STORE_VARIABLE, None)

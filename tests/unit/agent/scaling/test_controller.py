@@ -211,11 +211,11 @@ def test_a_failed_job_teaches_only_its_memory() -> None:
     assert (index.cpu, index.wall_s, index.peak_bytes) == (0.5, 60, 3 * GIB)
 
 
-def test_tiny_jobs_run_eight_at_once_on_two_cores() -> None:
+def test_tiny_jobs_run_sixteen_at_once_on_two_cores() -> None:
     controller = ScalingController(2, 8 * GIB)
     known(controller, true=Footprint(3, cpu=1.0, peak_bytes=MIB, wall_s=0.002))
-    assert controller.count_room("true") == 8
-    for number in range(8):
+    assert controller.count_room("true") == 16
+    for number in range(16):
         assert controller.find_refusal("true") is None
         controller.add_job((number, 1), "true", 0.0)
     assert controller.find_refusal("true") is not None
@@ -227,6 +227,18 @@ def test_a_short_command_that_became_long_is_measured_again() -> None:
     controller.add_job(FIRST, "sync", 0.0)
     controller.remove_job(FIRST, JobCounters(30.0), 30.0, has_succeeded=True)
     assert not controller.footprints["sync"].is_short
+
+
+def test_a_job_of_a_short_command_that_runs_on_is_measured() -> None:
+    machine = Machine(ScalingController(4, 16 * GIB))
+    known(machine.controller, sync=Footprint(3, cpu=1.0, peak_bytes=MIB, wall_s=0.1))
+    machine.start(FIRST, "sync")
+    assert machine.controller.list_measured(machine.now_s + 0.9) == []
+    assert machine.controller.list_measured(machine.now_s + 1.1) == [FIRST]
+    machine.use(FIRST, cpu=1.0)
+    machine.step()
+    machine.end(FIRST, 30.0)
+    assert not machine.controller.footprints["sync"].is_short
 
 
 def test_a_command_is_not_short_because_a_few_of_its_jobs_had_nothing_to_do() -> None:
@@ -242,7 +254,7 @@ def test_an_adopted_job_teaches_only_its_memory_and_its_past_is_not_new_load() -
     known(machine.controller, encode=Footprint(3, cpu=1.0, peak_bytes=MIB, wall_s=60))
     machine.jobs[FIRST] = JobCounters(5000.0, 0.0, GIB)
     machine.controller.adopt_job(FIRST, "encode", machine.jobs[FIRST], machine.now_s)
-    assert machine.controller.list_measured() == [FIRST]
+    assert machine.controller.list_measured(machine.now_s) == [FIRST]
     machine.use(FIRST, cpu=1.0, memory=GIB)
     machine.step(foreign_cpu=2.0)
     machine.step(foreign_cpu=2.0)

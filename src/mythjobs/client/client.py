@@ -183,7 +183,7 @@ def _encode(body: Json) -> bytes:
 
 
 def _parse_error(status: int, data: bytes) -> MythJobsError:
-    """Return an error response as the exception class that the master raised.
+    """Return the exception for an error response, of the class that the master raised.
 
     The class determines the exit code of the command line.
     """

@@ -27,7 +27,8 @@ class Unit(NamedTuple):
     """One object that can be at fault for an internal error while the master works on it.
 
     kind: "class" (placement of a job class), "grant" (of a job), "deadline" (of a job), or
-    "upkeep" (a row of the table `upkeep`). number: id of the class, job or row.
+    "upkeep" (a row of the table `upkeep`: work on many jobs that is left for later turns).
+    number: id of the class, job or row.
     """
 
     kind: str

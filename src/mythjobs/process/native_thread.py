@@ -1,4 +1,5 @@
-"""Thread whose start() fails for lack of memory, where threading.Thread.start() blocks for ever.
+"""Thread class whose start() raises an error if memory is short; threading.Thread.start() would
+block for ever.
 
 threading.Thread.start() waits until the new thread has run its first Python code. A new thread that
 has no memory for its first frame dies before that.

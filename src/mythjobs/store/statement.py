@@ -146,7 +146,10 @@ def _compile_json_rows_postgresql(element: JsonRows, compiler: SQLCompiler, **kw
 
 
 class JsonItem(ColumnElement[Any]):
-    """SQL expression for one item of a row of JsonRows: an integer or, with `is_text`, a text."""
+    """SQL expression that reads one column of the rows of a JsonRows, which are one JSON array.
+
+    The value is an integer, or a text if `is_text` is set.
+    """
 
     inherit_cache = False
 

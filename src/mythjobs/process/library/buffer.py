@@ -51,8 +51,8 @@ class Buffer:
     # Methods of Sink, called by the supervisor.
 
     def write(self, data: memoryview, /) -> None:
-        # Never wait for long: a signal handler may have interrupted the holder of the lock, and
-        # wait for a program that this thread supervises.
+        # Never wait for long: that could be a deadlock. The lock's holder may have been interrupted
+        # by a signal handler that waits for a program which this thread supervises.
         if self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
             try:
                 self._write_pending()

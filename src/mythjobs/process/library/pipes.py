@@ -60,7 +60,7 @@ class _PipeEnd:
     def __del__(self) -> None:
         self.close()
 
-    # Methods for tasks of asyncio that wait.
+    # Methods with which asyncio tasks wait until this end can be read or written.
 
     def add_task(self, loop: AbstractEventLoop, future: Future[None]) -> None:
         """Set the result of `future` as soon as this end is ready for I/O or is closed."""
@@ -81,8 +81,8 @@ class _PipeEnd:
                 self._wake_tasks(loop)
 
     def _wake_tasks(self, loop: AbstractEventLoop) -> None:
-        """Let an asyncio loop stop watching this end, and wake the tasks that wait in it. Runs in
-        the loop's thread."""
+        """Stop an asyncio loop from watching this end of the pipe, and wake the loop's tasks that
+        wait for this end. Call it in the loop's thread."""
         fd, futures = self._waiting.pop(loop, (-1, set()))
         if fd >= 0:
             (loop.remove_reader if self._EVENT == select.POLLIN else loop.remove_writer)(fd)

@@ -57,8 +57,11 @@ def compute_statistics(tx: Transaction, command_id: int, *, max_jobs: int = MAX_
 
 
 def read_run_times(tx: Transaction, command_id: int) -> dict[tuple[str, ...], float]:
-    """Return the median run time in seconds, without time frozen, of each program with its
-    arguments that succeeded among the last MAX_RUNS ad-hoc runs. command_id: the command `run`."""
+    """Return for each distinct argv the median run time of its successful runs in seconds,
+    without frozen time. Only the last MAX_RUNS ad-hoc runs count.
+
+    command_id: the command `run`.
+    """
     times: dict[tuple[str, ...], list[float]] = {}
     for state, arguments, text in _READ_RUNS.run(tx, command_id=command_id, limit=MAX_RUNS):
         if state != JobState.SUCCEEDED:

@@ -151,7 +151,7 @@ class Huey(Peer):
         }
         consumer: list[str | Path] = [
             *(place.python, "-m", "huey.bin.huey_consumer", "huey_tasks.huey"),
-            *("--workers", str(place.in_flight), "--worker-type", "thread", "--quiet"),
+            *("--workers", str(place.in_flight), "--worker-type", "process", "--quiet"),
             # Idle workers look every 10 ms, so that they start at once.
             *("--delay", "0.01", "--max-delay", "0.01", "--no-periodic"),
         ]

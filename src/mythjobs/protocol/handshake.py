@@ -33,7 +33,7 @@ def build_transcript(role: Role, challenge: m.Challenge, hello: m.Hello, channel
     return msgspec.json.encode([
         _PURPOSE_2, role, channel, *nonces_and_keys, challenge.oldest, challenge.newest,
         hello.version, hello.name, hello.boot_id, hello.incarnation, hello.cores, hello.program,
-        hello.zone, hello.can,
+        hello.zone, hello.can, hello.allow, hello.scaling,
     ])  # fmt: skip
 
 

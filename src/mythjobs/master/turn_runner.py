@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from mythjobs.clock import Now
 from mythjobs.errors import AlreadyRunning, MythJobsError, StoreFailed, StoreFull, StoreUnavailable
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore, TurnResult
 from mythjobs.master.isolation import OwnWork, describe_error
-from mythjobs.protocol.messages import AgentFrame, AgentMessage, Heartbeat
+from mythjobs.protocol.messages import AgentMessage, Heartbeat
 from mythjobs.store.open import Store
 from mythjobs.store.transaction import RetryTransaction, Transaction
 
@@ -316,7 +318,7 @@ class TurnRunner:
         for number, message in enumerate(frame.messages, 1):
             # Acknowledge the frame after its last message; before that, only the frame before it.
             no = frame.no if number == len(frame.messages) else frame.no - 1
-            part = AgentFrame(no, frame.seen, frame.room, [message], frame.draining)
+            part = msgspec.structs.replace(frame, no=no, messages=[message])
             try:
                 self._run_turn(
                     [Arrival(requests.FrameReceived(connection, part))], work=OwnWork.NONE

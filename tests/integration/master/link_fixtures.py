@@ -17,6 +17,7 @@ from mythjobs.master.output.reader import AttemptOutput, OutputReader
 from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived, Message, Request
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.scaling import Headroom
 from mythjobs.web.network.listener import Listener
 from mythjobs.web.network.sockets import bind_path
 from mythjobs.web.security.access import AccessControl
@@ -142,9 +143,11 @@ class FakeAgent:
         await self.socket.send(codec.encode(hello).decode())
         return codec.decode_handshake(await self.socket.recv())
 
-    async def send_messages(self, *messages: m.AgentMessage) -> None:
+    async def send_messages(
+        self, *messages: m.AgentMessage, headroom: Headroom | None = None
+    ) -> None:
         self.no += 1
-        frame = m.AgentFrame(self.no, 0, 4, list(messages))
+        frame = m.AgentFrame(self.no, 0, 4, list(messages), headroom=headroom)
         await self.socket.send(codec.encode(frame).decode())
 
     async def send_chunk(self, transfer: int, offset: int, data: bytes) -> None:

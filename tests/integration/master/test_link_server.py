@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from mythjobs.master.link import server
 from mythjobs.protocol import handshake
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.scaling import Headroom
 from tests.integration.master.link_fixtures import FakeAgent, LinkMaster
 
 
@@ -113,11 +114,12 @@ def test_frames_are_posted_in_order_without_output_messages(tmp_path: Path) -> N
             await agent.send_messages(
                 m.Heartbeat(1), m.OutputOffer(7, 1, 1, 10), m.Started(8, 1, 5)
             )
-            await agent.send_messages(m.OutputOffer(9, 1, 1, 10))
+            room = Headroom({"flag": 2})
+            await agent.send_messages(m.OutputOffer(9, 1, 1, 10), headroom=room)
             first, second = await master.port.next_frame(), await master.port.next_frame()
             assert first.messages == [m.Heartbeat(1), m.Started(8, 1, 5)]
             # The second frame is empty now but must still be acknowledged.
-            assert (second.no, second.messages) == (2, [])
+            assert (second.no, second.messages, second.headroom) == (2, [], room)
         await asyncio.wait_for(master.port.wait_detached(), 5)
 
     uvloop.run(story())

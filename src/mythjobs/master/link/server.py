@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mythjobs.errors import MythJobsError, ProtocolError
@@ -171,7 +172,7 @@ class LinkServer:
                 rest.append(message)
         if len(rest) == len(frame.messages):
             return frame
-        return m.AgentFrame(frame.no, frame.seen, frame.room, rest, frame.draining)
+        return msgspec.structs.replace(frame, messages=rest)
 
 
 def _check_hello(data: bytes | None, challenge: m.Challenge, fingerprint: str) -> m.Hello | None:

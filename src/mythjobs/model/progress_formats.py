@@ -129,7 +129,7 @@ class _RsyncFormat:
     @staticmethod
     def _parse_bytes(digits: bytes, unit: bytes) -> float:
         """Return the number of bytes that rsync prints as `210,922,000`, or with its option -h as
-    `210.92M` (in a German locale `210,92M`)."""
+        `210.92M` (in a German locale `210,92M`)."""
         if not unit:
             return float(re.sub(rb"\D", b"", digits))
         exponent = 1 + b"KMGTP".index(unit)

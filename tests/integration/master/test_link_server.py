@@ -143,6 +143,19 @@ def test_frames_for_an_agent_that_does_not_read_are_merged_into_one(tmp_path: Pa
     uvloop.run(story())
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 1000, 1800, 2000])
+def test_frames_of_each_size_arrive(tmp_path: Path, count: int) -> None:
+    # The length of a WebSocket frame takes 1, 3 or 9 bytes: from 126 and from 65,536 bytes on.
+    async def story() -> None:
+        async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:
+            connection = master.port.attached[0].connection
+            messages: list[m.MasterMessage] = [m.Stale(job, 1) for job in range(count)]
+            master.links.send_frame(connection, m.MasterFrame(1, messages))
+            assert await agent.receive_messages() == messages
+
+    uvloop.run(story())
+
+
 def test_messages_about_output_are_merged_into_one_frame(tmp_path: Path) -> None:
     async def story() -> None:
         async with LinkMaster(tmp_path).serving() as master, master.agent() as agent:

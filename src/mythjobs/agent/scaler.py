@@ -100,6 +100,10 @@ class Scaler:
         if headroom is not None:
             self._sent, self._is_changed = headroom, False
 
+    @property
+    def sent_headroom(self) -> Headroom | None:
+        return self._sent
+
     def _compute_headroom(self, refused: set[str], *, is_reserved: bool) -> Headroom:
         controller = self.controller
         running = set(self._commands.values())

@@ -361,7 +361,8 @@ class Agent:
         has_heartbeat = any(isinstance(each, m.Heartbeat) for each in frame.messages[:1])
         return msgspec.structs.replace(
             frame,
-            headroom=headroom,
+            # Repeated with each heartbeat: a master that missed it would grant nothing any more.
+            headroom=scaler.sent_headroom if has_heartbeat else headroom,
             load=scaler.load if has_heartbeat else None,
             footprints=scaler.take_footprints(),
         )

@@ -79,6 +79,8 @@ def test_a_job_is_too_long_for_prefetch_from_just_over_its_time() -> None:
         assert taken == 20 * slots_of_short_jobs
     assert MachineCapacity(1, 1, [(SHORT_S, 0, False)]).can_take(0.2, 0) is False
     assert MachineCapacity(1, 1, [(SHORT_S, 0, True)]).can_take(0.2, 0) is True
+    one_waits = MachineCapacity(1, 2, [(SHORT_S, 0, True), (SHORT_S, 0, False)])
+    assert [one_waits.can_take(each, 0) for each in (0.2, 0.201, None)] == [True, False, False]
 
 
 def test_a_machine_holds_no_more_leases_than_twice_the_largest_prefetch() -> None:

@@ -82,6 +82,7 @@ def broken_rules(
 def test_a_class_without_requirements_may_run_on_an_unrestricted_machine() -> None:
     candidate = a_candidate(a_class(), a_machine())
     assert broken_rules(a_class(), a_machine()) == {}
+    assert broken_rules(a_class(), a_machine(running=3)) == {}  # one slot is free
     assert explain_wait(a_class(), [candidate], NOON)[0] == "starting"
 
 
@@ -98,6 +99,7 @@ def test_a_class_without_requirements_may_run_on_an_unrestricted_machine() -> No
         ),
         ({}, {"connected": False}, "connected", "not connected"),
         ({}, {"running": 4}, "room", "no free slot (4 in use)"),
+        ({}, {"running": 5}, "room", "no free slot (4 in use)"),
         (
             {"capabilities": ("leases",)},
             {"can": frozenset()},
@@ -295,6 +297,11 @@ def test_hours_without_freeze_need_only_windows() -> None:
     }
     able = a_machine(can=frozenset({"windows"}))
     assert broken_rules(a_class(), able, hours("00:00-24:00")) == {}
+    every = Bounds(cpu_s=1, idle_s=1, memory_bytes=1, processes=1)
+    assert broken_rules(a_class(), bare, e.EffectiveSettings(bounds=every)) == {
+        "limits": "cannot enforce cpu, idle, memory, processes by itself; best_effort = true "
+        "starts the job without these limits"
+    }
     limits = e.EffectiveSettings(bounds=Bounds(memory_bytes=1, output_bytes=1))
     assert broken_rules(a_class(), bare, limits) == {
         "limits": "cannot enforce memory, output by itself"
@@ -359,8 +366,8 @@ def test_settings_are_combined_from_command_machine_and_job() -> None:
         ({"set_aside": "broken", "put_off_ms": NOON + 1}, ("set_aside", "broken")),
         ({"put_off_ms": NOON + 1}, ("put_off", "flag is deferred for 1 ms")),
         (
-            {"put_off_ms": NOON + 90_000, "put_off_reason": "NAS offline"},
-            ("put_off", "flag is deferred for 1 min 30 s (NAS offline)"),
+            {"put_off_ms": NOON + 86_400_000, "put_off_reason": "NAS offline"},
+            ("put_off", "flag is deferred for 1 d (NAS offline)"),
         ),
         ({"put_off_ms": NOON}, None),
     ],

@@ -121,6 +121,11 @@ def test_overrides_move_the_start() -> None:
     found = forecast_times(NOON, override, [NOON], 0, 2 * HOUR_S)
     assert found == ExpectedTimes(NOON, until_ms)
     assert forecast_times(NOON, override, [NOON], 0, 2 * HOUR_S + 1) is None
+    # It may end after the three weeks in which the forecast looks for windows.
+    until_ms = NOON + 100 * 24 * HOUR_MS
+    override = Hours(never, closing="terminate", overrides=(("allow", until_ms),))
+    found = forecast_times(NOON, override, [NOON], 99 * 24 * HOUR_S, 24 * HOUR_S)
+    assert found == ExpectedTimes(until_ms - 24 * HOUR_MS, until_ms)
 
 
 def test_the_last_window_of_three_weeks_counts_to_its_end() -> None:

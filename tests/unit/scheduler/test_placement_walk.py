@@ -49,7 +49,8 @@ class ListInput:
         }
         self.settings: dict[int, e.EffectiveSettings] = {}  # by class
         self.running: list[RunningAttempt] = []
-        self.durations_s: dict[int, float] = {}  # by command
+        self.durations_s: dict[int, float] = {}  # by command, if equal on all machines
+        self.durations_on_s: dict[tuple[int, int], float] = {}  # by command and machine
         self.declined: dict[tuple[int, int], int] = {}
 
     def require(self, class_id: int, **changed: Any) -> None:
@@ -95,8 +96,9 @@ class ListInput:
     def running_attempts(self) -> Sequence[RunningAttempt]:
         return self.running
 
-    def typical_s(self, _: ReadyJob, command_id: int, _machine_id: int, /) -> float | None:
-        return self.durations_s.get(command_id)
+    def typical_s(self, _: ReadyJob, command_id: int, machine_id: int, /) -> float | None:
+        usual_s = self.durations_s.get(command_id)
+        return self.durations_on_s.get((command_id, machine_id), usual_s)
 
     def window_state(self, hours: Hours, /) -> WindowState:
         return compute_window_state(hours, NOON)
@@ -114,6 +116,17 @@ def test_jobs_go_to_the_least_loaded_machine_in_proportion_to_its_slots() -> Non
     found = source.walk().run()
     assert placed(found) == [(1, 1), (2, 2), (3, 1), (4, 1), (5, 2), (6, 1)]
     assert [each.job_id for each in source.jobs[1]] == [7]
+
+
+def test_a_full_machine_does_not_hide_the_machines_after_it() -> None:
+    found = ListInput(*[a_job(n) for n in (1, 2, 3, 4)], slots=(1, 3)).walk().run()
+    assert placed(found) == [(1, 1), (2, 2), (3, 2), (4, 2)]
+
+
+def test_jobs_are_leased_ahead_where_they_are_usually_short() -> None:
+    source = ListInput(*[a_job(n) for n in (1, 2, 3)], slots=(1, 1))
+    source.durations_on_s = {(10, 1): 60.0, (10, 2): 0.1}
+    assert placed(source.walk().run()) == [(1, 1), (2, 2), (3, 2)]
 
 
 def test_a_machine_with_no_slots_gets_no_job() -> None:
@@ -258,9 +271,9 @@ def test_a_job_that_only_semaphores_keep_waiting_is_recorded_as_blocked() -> Non
 
     assert blocked_after(full()) == [1]
     assert blocked_after(full(enabled=False)) == []
-    # Another reason on one machine changes nothing, as long as another one lacks only units. Seen in
-    # the simulation (seed 45773): a closed window on one machine let another submitter's job take
-    # the units again and again.
+    # Another reason on one machine changes nothing, as long as another one lacks only units. Seen
+    # in the simulation (seed 45773): a closed window on one machine let another submitter's job
+    # take the units again and again.
     source = full()
     source.declined = {(2, 1): 5000}
     assert blocked_after(source) == [1]

@@ -164,6 +164,12 @@ def test_jobs_that_are_leased_ahead_start_by_priority_when_a_slot_is_free() -> N
     assert found == [(0, 0.1), (0.3, 0.4), (0.2, 0.3), (0.1, 0.2)]
 
 
+def test_jobs_of_a_class_are_replayed_by_priority() -> None:
+    past = [a_job(1, 0, 10), a_job(2, 1, 10), a_job(3, 1, 10, priority=5), a_job(4, 1, 10)]
+    found = seconds_of(replay(a_scenario(), past))
+    assert found == [(0, 10), (20, 30), (10, 20), (30, 40)]
+
+
 def test_a_machine_never_runs_more_jobs_than_it_has_slots() -> None:
     together = [a_job(each, 0, 0.1) for each in (1, 2, 3)]
     assert seconds_of(replay(a_scenario(jobs=2), together)) == [(0, 0.1), (0, 0.1), (0.1, 0.2)]

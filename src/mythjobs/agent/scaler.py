@@ -101,6 +101,11 @@ class Scaler:
             self._sent, self._is_changed = headroom, False
 
     @property
+    def room(self) -> int:
+        """How many further jobs of one command fit at most, as last sent."""
+        return max([*self._sent.fits.values(), self._sent.other]) if self._sent else 0
+
+    @property
     def sent_headroom(self) -> Headroom | None:
         return self._sent
 
@@ -301,3 +306,12 @@ class Scaler:
             files.replace_file(self._path, text.encode())
         except OSError as error:
             log.warning("cannot write %s: %s; footprints are lost at a restart", self._path, error)
+
+
+def find_leftover_freezes(messages: Sequence[Any]) -> list[FreezeChange]:
+    """Return the thaws of jobs that a reaper reports as frozen because of the load."""
+    return [
+        FreezeChange((each["job"], each["n"]), False, "the load does not limit jobs any more")
+        for each in messages
+        if each.get("type") == "frozen" and PRESSURE in each["holders"]
+    ]

@@ -30,7 +30,7 @@ from mythjobs.agent.master_link import MasterLink
 from mythjobs.agent.output_scan import OutputScanner, find_later_match
 from mythjobs.agent.output_transfer import OutputTransfers
 from mythjobs.agent.reaper_pool import ReaperPool
-from mythjobs.agent.scaler import Scaler
+from mythjobs.agent.scaler import Scaler, find_leftover_freezes
 from mythjobs.agent.scaling.controller import PERIOD_S
 from mythjobs.agent.scaling.freezing import FreezeChange
 from mythjobs.clock import Now, machine_now
@@ -292,7 +292,8 @@ class Agent:
         self._add_later_matches(attempts)
         thawed = self._record_in_scaler(attempts)
         self._execute(self._core.on_reaper_hello(reaper, attempts, starting, machine_now()))
-        self._change_freezes(thawed)
+        if thawed:
+            self._change_freezes(thawed)
 
     def on_reaper_messages(self, reaper: str, messages: Sequence[Any]) -> None:
         self._add_later_matches(messages)
@@ -303,7 +304,10 @@ class Agent:
 
     def _record_in_scaler(self, messages: Sequence[Any]) -> list[FreezeChange]:
         """Pass messages of a reaper to the scaler. Return the freezes to change."""
-        return [] if self._scaler is None else self._scaler.record_messages(messages, machine_now())
+        if self._scaler is None:
+            # An earlier agent with a scaler may have frozen jobs.
+            return find_leftover_freezes(messages)
+        return self._scaler.record_messages(messages, machine_now())
 
     def _add_later_matches(self, messages: Sequence[Any]) -> None:
         """Add a field `later` to each `ended` message of a command with the setting `retry.later`:
@@ -361,6 +365,7 @@ class Agent:
         has_heartbeat = any(isinstance(each, m.Heartbeat) for each in frame.messages[:1])
         return msgspec.structs.replace(
             frame,
+            room=min(frame.room, scaler.room),
             # Repeated with each heartbeat: a master that missed it would grant nothing any more.
             headroom=scaler.sent_headroom if has_heartbeat else headroom,
             load=scaler.load if has_heartbeat else None,

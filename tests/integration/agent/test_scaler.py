@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.agent.scaler import Scaler
+from mythjobs.agent.scaler import Scaler, find_leftover_freezes
 from mythjobs.agent.scaling.counters import JobKey
 from mythjobs.agent.scaling.footprint import Footprint
 from mythjobs.clock import Now
@@ -83,6 +83,23 @@ def test_the_tightest_program_decides_for_ad_hoc_jobs(scaler: Scaler) -> None:
     assert sent is not None
     assert sent.fits == {"run": 0}
     assert "run sh" in sent.reasons["run"]
+
+
+def test_the_room_is_that_of_the_command_of_which_most_jobs_fit(scaler: Scaler) -> None:
+    assert scaler.room == 0
+    scaler.controller.footprints["fetch"] = Footprint(3, cpu=0.01, wall_s=60)
+    scaler.set_waiting(["encode", "fetch"])
+    scaler.mark_sent(scaler.find_headroom({}, at(0)))
+    assert scaler.room == 64
+    assert scaler.sent_headroom == Headroom({"encode": 1, "fetch": 64}, 1)
+
+
+def test_an_agent_that_does_not_scale_thaws_what_an_earlier_one_froze() -> None:
+    frozen = {"type": "frozen", "job": 1, "n": 1}
+    by_user = {**frozen, "holders": ["user"]}
+    by_load = {**frozen, "job": 2, "holders": ["pressure", "user"]}
+    [change] = find_leftover_freezes([by_user, by_load, started(FIRST, 1)])
+    assert (change.key, change.on) == ((2, 1), False)
 
 
 def test_an_ended_job_teaches_its_footprint_which_is_kept_and_sent(

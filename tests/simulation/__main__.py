@@ -23,7 +23,7 @@ from tests.simulation.plan import Plan, encode_plan, read_plan
 from tests.simulation.plan_generator import generate_plan
 from tests.simulation.scale import generate_scale_plan
 from tests.simulation.shrink import shrink
-from tests.simulation.store import StoreFactory
+from tests.simulation.store_factory import StoreFactory
 
 _FOUND: Final = Path("simulation-found")
 _SEEDS_PER_TASK: Final = 10

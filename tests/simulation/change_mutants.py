@@ -1,5 +1,5 @@
 """Mutants of what happens while jobs run or after their end: changes of settings, batches, pauses,
-dead machines, the reaper's journal, and retention."""
+dead machines, the reaper's journal, the disk of the store, and retention."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mythjobs.master.placement import fit_cache
 from mythjobs.model import retention
 from mythjobs.process.reaper import messages
 from mythjobs.store import tables as t
+from mythjobs.store.backends import sqlite
 from mythjobs.store.queries import retention as queries
 from mythjobs.store.statement import Statement, in_list, param
 from mythjobs.store.writes import batches, commands, prune
@@ -110,6 +111,21 @@ def _start_not_journaled() -> list[Patch]:
     return [(messages, name, lambda _: "{}") for name in names]
 
 
+# The disk of the store.
+
+
+def _commits_not_synced() -> list[Patch]:
+    """A commit is acknowledged before it is on the disk."""
+    connect = sqlite._connect
+
+    def connect_without_sync(path: Any) -> Any:
+        connection = connect(path)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    return [(sqlite, "_connect", connect_without_sync)]
+
+
 # Retention.
 
 
@@ -179,6 +195,7 @@ CHANGE_MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "unopened-batch-kept": _unopened_batch_kept,
     "dead-machine-keeps-jobs": _dead_machine_keeps_jobs,
     "start-not-journaled": _start_not_journaled,
+    "commits-not-synced": _commits_not_synced,
     "open-jobs-deleted": _open_jobs_deleted,
     "batch-split": _without_condition(1),
     "dependents-ignored": _without_condition(2),

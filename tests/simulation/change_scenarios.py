@@ -20,6 +20,7 @@ _SMALL: Final = make_command("small", semaphores={"nas": 1})
 # Keeps the run going, so that retention has passes 30 s and 630 s after the start.
 _LONG: Final = make_submit(20, "other", seconds=1500)
 _OTHER: Final = make_command("other")
+_SHORT: Final = [make_submit(20 + 3 * number, "work", seconds=1) for number in range(20)]
 _OLD: Final = {"age": "2m"}
 
 
@@ -99,6 +100,10 @@ CHANGE_SCENARIOS: Final[dict[str, Scenario]] = {
             faults=(Fault(20_500, "kill", 1, 10_000), Fault(25_000, "reaper", 1)),
         ),
         ("CRASH",),
+    ),
+    "commits-not-synced": (
+        make_plan([_WORK], *_SHORT, faults=(Fault(60_000, "reboot", 0, 5000, 1),)),
+        ("DURABLE",),
     ),
     "open-jobs-deleted": (
         make_plan([_OTHER], _LONG, make_submit(20, "other", seconds=1), retention=_OLD),

@@ -20,7 +20,8 @@ from tests.simulation.retention_checker import RetentionChecker
 from tests.simulation.safety_checker import SafetyChecker
 from tests.simulation.sent_requests import SentRequest
 from tests.simulation.simulator import Simulator
-from tests.simulation.store import EndlessTurn, StoreFactory
+from tests.simulation.store import EndlessTurn
+from tests.simulation.store_factory import StoreFactory
 from tests.simulation.turn_runner import TurnCrashed
 from tests.simulation.users import SimUsers
 
@@ -52,7 +53,7 @@ class Cluster:
         self._turns_at_state_check: int | None = None
 
     def run(self) -> RunReport:
-        with self._stores.open_store() as self.store:
+        with self._stores.open_store(self.plan) as self.store:
             try:
                 self._run()
             except EndlessTurn as error:
@@ -71,7 +72,7 @@ class Cluster:
         plan, sim = self.plan, self.sim
         self.master = SimMaster(sim, self.store, plan)
         self.master.on_commit = self._check_turn
-        self.master.on_start = self._placement.on_master_start
+        self.master.on_start = self._on_master_start
         self._machines = [
             SimMachine(sim, self.master, self.checker, number, plan.rates[number])
             for number in range(1, plan.machines + 1)
@@ -89,6 +90,15 @@ class Cluster:
         sim.run(plan.calm_ms + LIVENESS_BOUND_MS, self._is_done)
         if not sim.violations:
             self._check_final_state()
+
+    def _on_master_start(self) -> None:
+        self._placement.on_master_start()
+        before = self._view.jobs, self._view.leased_ms
+        self._view.read(self.store)
+        if self.store.was_cut:
+            self.sim.count("stores that lost power")
+            if before != (self._view.jobs, self._view.leased_ms):
+                self.sim.report_violation("DURABLE", "the store is not as it was committed last")
 
     def _check_turn(self, committed: CommittedTurn) -> None:
         """After each commit, compare the master's state and the store with the processes."""
@@ -134,7 +144,7 @@ class Cluster:
     def _are_jobs_final(self) -> bool:
         """Query the store, but only after further turns since the last query."""
         turns = self.sim.counts.get("turns")
-        if self._turns_at_state_check == turns:
+        if self._turns_at_state_check == turns or not self.store.is_open:
             return False
         self._turns_at_state_check = turns
         return not self._find_unfinished()

@@ -62,7 +62,8 @@ def _reaper(cluster: Cluster, fault: Fault) -> None:
 
 def _reboot(cluster: Cluster, fault: Fault) -> None:
     """Power cut; boot after the duration. Value 1: all unsynced data are lost."""
-    cluster.machine(fault.target).reboot(fault.duration_ms, lose_unsynced=fault.value == 1)
+    host = cluster.machine(fault.target) if fault.target else cluster.master
+    host.reboot(fault.duration_ms, lose_unsynced=fault.value == 1)
 
 
 def _dead(cluster: Cluster, fault: Fault) -> None:
@@ -95,8 +96,8 @@ def _full(cluster: Cluster, fault: Fault) -> None:
 
 
 def _fsync(cluster: Cluster, fault: Fault) -> None:
-    """Make each sync of a machine's disk fail."""
-    disk = cluster.machine(fault.target).disk
+    """Make each sync of the disk of the store or of a machine fail."""
+    disk = cluster.machine(fault.target).disk if fault.target else cluster.store
 
     def change_failing_faults(change: int) -> None:
         disk.failing_faults += change

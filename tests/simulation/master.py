@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from mythjobs.clock import Now
-from mythjobs.errors import StoreFull
+from mythjobs.errors import StateNotWritable, StoreFailed, StoreFull
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
 from mythjobs.master.turn_runner import Arrival, CommittedTurn
@@ -17,7 +17,7 @@ from tests.simulation.master_service import OnBatch, SimMasterService
 from tests.simulation.network import DOWN, SimConnection
 from tests.simulation.plan import Plan
 from tests.simulation.simulator import ScheduledCall, SimClock, Simulator
-from tests.simulation.store import SimStore
+from tests.simulation.store import CheckedStore
 from tests.simulation.turn_runner import SimTurnRunner, StoreNotWritable
 
 _TURN_MS: Final = 3
@@ -32,7 +32,7 @@ OnResponse = Callable[[Any], None]
 class SimMaster:
     """Host of the master process; `process` is None while it is down."""
 
-    def __init__(self, sim: Simulator, store: SimStore, plan: Plan) -> None:
+    def __init__(self, sim: Simulator, store: CheckedStore, plan: Plan) -> None:
         self.sim = sim
         self.store = store
         self.heartbeat_s = plan.beat_s
@@ -48,21 +48,37 @@ class SimMaster:
     def start(self) -> None:
         if not self._kill_faults and self.process is None:
             self.sim.trace("master", "starts")
-            self.on_start()
             try:
+                self.store.reopen_if_failed()
+                self.on_start()
                 self.process = MasterProcess(self)
-            except StoreFull:
+            except (StoreFull, StoreFailed, StateNotWritable) as error:
                 # The master exits with an error, and its supervisor restarts it.
-                self.sim.trace("master", "cannot start: the disk of its store is full")
+                self.sim.trace("master", f"cannot start: {error.sentence}")
                 self.sim.call_later(_RESTART_MS, self.start)
+
+    def fail(self, error: StoreFailed) -> None:
+        """Exit of a master whose store has failed; its supervisor restarts it."""
+        self.sim.count("masters whose store failed")
+        self.sim.trace("master", f"exits: {error.sentence}")
+        self._end_process()
+        self.sim.call_later(_RESTART_MS, self.start)
+
+    def reboot(self, off_ms: int, *, lose_unsynced: bool = False) -> None:
+        """Cut the power of the master's machine."""
+        self.kill(off_ms)
+        self.store.cut_power(None if lose_unsynced else self.sim.random)
 
     def kill(self, down_ms: int) -> None:
         self._kill_faults += 1
         self.sim.trace("master", f"is killed; restart in {down_ms / 1000} s")
+        self._end_process()
+        self.sim.call_later(down_ms, self._end_kill_fault)
+
+    def _end_process(self) -> None:
         process, self.process = self.process, None
         if process is not None:
             process.end()
-        self.sim.call_later(down_ms, self._end_kill_fault)
 
     def _end_kill_fault(self) -> None:
         self._kill_faults -= 1
@@ -206,6 +222,9 @@ class MasterProcess:
             self._inbox = arrivals + self._inbox
             self._is_turn_scheduled = True
             self.call_later(_RETRY_MS, self._run_turn)
+            return
+        except StoreFailed as error:
+            self._master.fail(error)
             return
         if self._inbox:
             self._schedule_turn(0)

@@ -120,6 +120,12 @@ def generate_faults(random: Random, machines: int, calm_ms: int) -> list[Fault]:
         span_ms = 1000, 600_000
         row = _fault(random, "row", MASTER, at_ms, span_ms, calm_ms)
         faults.append(msgspec.structs.replace(row, value=random.randint(1, 6)))
+    if random.random() < 0.12:
+        # Faults of the disk beneath the store.
+        for _ in range(random.randint(1, 4)):
+            at_ms = random.randrange(calm_ms // 2)
+            kind, span_ms = random.choice((("reboot", (3_000, 60_000)), ("fsync", (1000, 60_000))))
+            faults.append(_fault(random, kind, MASTER, at_ms, span_ms, calm_ms))
     if random.random() < 0.3:
         faults += _staggered_cuts(random, machines, calm_ms)
     return faults

@@ -1,14 +1,12 @@
-"""In-memory SQLite store with the product's SQL, whose disk can be full."""
+"""SQLite stores with the product's SQL, whose disk can be full: in memory, or see disk_store.py."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 from mythjobs.errors import StoreFull
@@ -17,7 +15,7 @@ from mythjobs.store.invariants.run import Violation, check
 from mythjobs.store.transaction import Transaction
 
 _SHM: Final = Path("/dev/shm")
-_RESERVE_BYTES: Final = 4096
+RESERVE_BYTES: Final = 4096
 
 
 # A turn of 600 jobs takes some thousands. More statements than this are an endless loop.
@@ -59,29 +57,24 @@ class _CountingConnection(sqlite3.Connection):
         return super().cursor(_CountingCursor)
 
 
-class SimStore(SqliteStore):
-    """Copy of an empty store. Its one connection also reads: the simulation has no concurrency."""
+class CheckedStore(SqliteStore):
+    """Store with faults and checks. Its one connection also reads: the simulation has no
+    concurrency."""
 
-    def __init__(self, path: Path, empty: sqlite3.Connection) -> None:
-        self._empty = empty
-        super().__init__(path, unsafe=True, reserve_bytes=_RESERVE_BYTES)
+    def __init__(
+        self, path: Path, *, unsafe: bool, reserve_bytes: int, checkpoint_bytes: int
+    ) -> None:
+        super().__init__(
+            path, unsafe=unsafe, reserve_bytes=reserve_bytes, checkpoint_bytes=checkpoint_bytes
+        )
         self.full_faults = 0  # active faults that fill the disk
+        self.failing_faults = 0  # active faults that make each sync fail
         self._is_full = False  # since a write failed
         self._checked_changes = -1
-
-    def _open_writer(self) -> sqlite3.Connection:
-        writer = sqlite3.connect(
-            ":memory:", isolation_level=None, cached_statements=256, factory=_CountingConnection
-        )
-        self._empty.backup(writer)
-        for pragma in ("foreign_keys = OFF", "temp_store = MEMORY"):
-            writer.execute(f"PRAGMA {pragma}").fetchall()
-        return writer
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         changes = self._writer.total_changes
-        self._writer.statements = 0  # type: ignore[attr-defined]
         with super().transaction() as tx:
             yield tx
             if self.full_faults and self._writer.total_changes != changes:
@@ -91,19 +84,11 @@ class SimStore(SqliteStore):
     @contextmanager
     def snapshot(self, *, long: bool = False) -> Iterator[Transaction]:
         assert not self._writer.in_transaction, "snapshot opened within a turn"
-        self._writer.statements = 0  # type: ignore[attr-defined]
         yield Transaction(self._writer.cursor(), self._dialect)
 
     def has_free_space(self) -> bool:
         self._is_full = self._is_full and bool(self.full_faults)
         return not self._is_full
-
-    def checkpoint(self, *, least_bytes: int | None = None) -> None:
-        """Do nothing: an in-memory store has no write-ahead log."""
-
-    def break_class(self, class_id: int | None) -> None:
-        """Make reads of the ready jobs of this class fail; None ends that."""
-        self._writer.broken_class = class_id  # type: ignore[attr-defined]
 
     def has_changed(self) -> bool:
         """Whether anything was written since the last check."""
@@ -121,24 +106,54 @@ class SimStore(SqliteStore):
         with self.snapshot() as tx:
             return check(tx, job_ids)
 
+    # Faults that only one kind of store has.
 
-class StoreFactory:
-    """Opens one store at a time, each a copy of an empty store that is migrated once."""
+    was_cut = False
 
-    def __init__(self) -> None:
-        parent = _SHM if os.access(_SHM, os.W_OK) else None
-        self._root = Path(tempfile.mkdtemp(prefix="mythjobs-simulation-", dir=parent))
-        SqliteStore(self._root / "empty.db", unsafe=True, reserve_bytes=_RESERVE_BYTES).close()
-        self._empty = sqlite3.connect(self._root / "empty.db")
+    @property
+    def is_open(self) -> bool:
+        return True
+
+    def break_class(self, class_id: int | None) -> None:
+        """Make reads of the ready jobs of this class fail; None ends that."""
+
+    def cut_power(self, random: Random | None) -> None:
+        """Lose what is not synced: nothing, or with `random` only a part."""
+
+    def reopen_if_failed(self) -> None:
+        """Open the store again after an error or a power cut. Raises StoreFailed, StoreFull."""
+
+
+class SimStore(CheckedStore):
+    """Copy of an empty store in memory."""
+
+    def __init__(self, path: Path, empty: sqlite3.Connection) -> None:
+        self._empty = empty
+        super().__init__(path, unsafe=True, reserve_bytes=RESERVE_BYTES, checkpoint_bytes=2**40)
+
+    def _open_writer(self) -> sqlite3.Connection:
+        writer = sqlite3.connect(
+            ":memory:", isolation_level=None, cached_statements=256, factory=_CountingConnection
+        )
+        self._empty.backup(writer)
+        for pragma in ("foreign_keys = OFF", "temp_store = MEMORY"):
+            writer.execute(f"PRAGMA {pragma}").fetchall()
+        return writer
 
     @contextmanager
-    def open_store(self) -> Iterator[SimStore]:
-        store = SimStore(self._root / "store.db", self._empty)
-        try:
-            yield store
-        finally:
-            store.close()
+    def transaction(self) -> Iterator[Transaction]:
+        self._writer.statements = 0  # type: ignore[attr-defined]
+        with super().transaction() as tx:
+            yield tx
 
-    def close(self) -> None:
-        self._empty.close()
-        shutil.rmtree(self._root, ignore_errors=True)
+    @contextmanager
+    def snapshot(self, *, long: bool = False) -> Iterator[Transaction]:
+        self._writer.statements = 0  # type: ignore[attr-defined]
+        with super().snapshot() as tx:
+            yield tx
+
+    def checkpoint(self, *, least_bytes: int | None = None) -> None:
+        """Do nothing: an in-memory store has no write-ahead log."""
+
+    def break_class(self, class_id: int | None) -> None:
+        self._writer.broken_class = class_id  # type: ignore[attr-defined]

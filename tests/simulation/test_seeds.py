@@ -14,8 +14,13 @@ import pytest
 from tests.simulation.__main__ import run_plan, run_seeds, store_factory
 from tests.simulation.change_scenarios import CHANGE_SCENARIOS
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.placement_scenarios import PLACEMENT_SCENARIOS
-from tests.simulation.plan import read_plan
+from tests.simulation.placement_scenarios import (
+    PLACEMENT_SCENARIOS,
+    make_command,
+    make_plan,
+    make_submit,
+)
+from tests.simulation.plan import MASTER, Fault, read_plan
 from tests.simulation.scale import generate_scale_plan
 from tests.simulation.scenarios import SCENARIOS
 
@@ -74,6 +79,23 @@ def test_hundreds_of_jobs_on_twenty_machines_show_no_violation() -> None:
     report = run_plan(generate_scale_plan(1))
     assert report.violations == []
     assert report.counts["starts"] > 500
+
+
+def test_a_master_ends_when_its_disk_fails_and_nothing_committed_is_lost() -> None:
+    plan = make_plan(
+        [make_command("work")],
+        *(make_submit(20 + 3 * number, "work", seconds=5) for number in range(40)),
+        faults=(
+            Fault(49_900, "fsync", MASTER, 8000),
+            Fault(70_000, "reboot", MASTER, 5000, 1),
+            Fault(100_000, "reboot", MASTER, 5000, 0),
+        ),
+    )
+    report = run_plan(plan)
+    assert report.violations == []
+    assert report.counts["masters whose store failed"] == 1
+    assert report.counts["stores that lost power"] == 2
+    assert report.counts["succeeded"] == 40
 
 
 def test_each_mutant_has_a_scenario() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mythjobs.clock import Now
-from mythjobs.errors import StoreFull, StoreUnavailable
+from mythjobs.errors import StoreFailed, StoreFull, StoreUnavailable
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
 from mythjobs.master.isolation import OwnWork
@@ -47,7 +47,7 @@ class SimTurnRunner(TurnRunner):
     ) -> None:
         try:
             super()._run_turn(arrived, failed_connections, work)
-        except (StoreFull, StoreUnavailable, BrokenRow):
+        except (StoreFailed, StoreFull, StoreUnavailable, BrokenRow):
             raise
         except Exception as error:
             items = ", ".join(type(each.item).__name__ for each in arrived)

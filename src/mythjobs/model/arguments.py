@@ -45,8 +45,6 @@ def check_value(parameter: Parameter, value: str) -> str:
         case ParameterType.PATH:
             if not value.startswith("/"):
                 raise ValueError(f'"{value[:80]}" must be an absolute path')
-        case ParameterType.TEXT:
-            pass
     return value
 
 

@@ -28,15 +28,13 @@ _COMMAND_KEYS: Final = ("allow", "windows", "limits", "jobs", "closing", "grace"
 
 
 class Rights(NamedTuple):
-    """Commands that a machine may run, by `mode`: `all`; `listed`: only those in `commands`;
-    `except`: all but those in `commands`."""
+    """Commands that a machine may run, by `mode`: `all` (`commands` is empty); `listed`: only those
+    in `commands`; `except`: all but those in `commands`."""
 
     mode: str
     commands: frozenset[str]
 
     def allows(self, command: str) -> bool:
-        if self.mode == "all":
-            return True
         return (command in self.commands) == (self.mode == "listed")
 
     def with_changes(self, *, allow: frozenset[str], deny: frozenset[str]) -> Rights:

@@ -250,6 +250,10 @@ def test_grants_are_numbered_and_repeated_with_their_terms_on_a_new_connection(
     jobs = master.queue(2)
     grants = master.received(m.Grant)
     assert [(each.no, each.job) for each in grants] == [(1, jobs[0]), (2, jobs[1])]
+    # An edit that changes nothing of the terms sends nothing.
+    master.request(requests.EditMachine("attic", {"allow": "all", "labels": ["gpu"]}))
+    assert master.received(m.HoursChanged) == []
+    assert master.received(m.LimitsChanged) == []
     # The machine did not get the second one.
     master.attempts["attic"][jobs[0], 1] = "leased"
     master.disconnect(attic)

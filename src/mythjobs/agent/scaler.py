@@ -86,6 +86,8 @@ class Scaler:
 
         refused: commands of granted attempts that admit() keeps waiting.
         """
+        if not (self._is_changed or refused or self._blocked):
+            return None
         blocked = {key: self._blocked.get(key, now.steady_ms) for key in refused}
         if not self._is_changed and blocked.keys() == self._blocked.keys():
             return None
@@ -200,25 +202,27 @@ class Scaler:
         if command is None:
             return
         usage, outcome = ended["usage"], ended["outcome"]
-        wall_s = usage.get("wall_s", 0.0) - usage.get("frozen_s", 0.0)
+        wall_s = usage["wall_s"] - usage.get("frozen_s", 0.0)
         has_exited = outcome.get("kind") == "exited"
-        moved = usage.get("read_bytes", 0) + usage.get("written_bytes", 0)
+        moved = usage["read_bytes"] + usage["written_bytes"]
         final = JobCounters(
-            usage.get("user_s", 0.0) + usage.get("system_s", 0.0),
+            usage["user_s"] + usage["system_s"],
             0.0,
-            usage.get("peak_bytes", 0),
+            usage["peak_bytes"],
             self._usage.split_bytes(key, moved) if moved else {},
         )
         self._usage.forget(key)
-        if self.controller.remove_job(
+        is_changed = self.controller.remove_job(
             key,
             final,
             max(wall_s, 0.0),
             has_succeeded=has_exited and (outcome.get("code") == 0 or wall_s >= _MIN_FAILED_S),
-        ):
+        )
+        if is_changed:
             self._unsent_footprints.add(command)
             self._is_unsaved = True
-        self._is_changed = self._is_changed or not self.is_short(command)
+        if is_changed or not self.is_short(command):
+            self._is_changed = True
 
     def adopt(self, running: Mapping[JobKey, str], now: Now) -> None:
         """Bring the controller in line with the running attempts, by command: adopt those of an

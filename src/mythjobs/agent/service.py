@@ -362,7 +362,9 @@ class Agent:
         if frame is None:
             return None
         scaler.mark_sent(headroom)
-        has_heartbeat = any(isinstance(each, m.Heartbeat) for each in frame.messages[:1])
+        has_heartbeat = bool(frame.messages) and isinstance(frame.messages[0], m.Heartbeat)
+        if not is_due and not has_heartbeat:
+            return frame
         return msgspec.structs.replace(
             frame,
             room=min(frame.room, scaler.room),

@@ -33,7 +33,10 @@ def ended(key: JobKey, *, wall_s: float, code: int = 0, **usage: float) -> dict[
     return {
         "type": "ended", "job": key[0], "n": key[1],
         "outcome": {"kind": "exited", "code": code},
-        "usage": {"wall_s": wall_s, "user_s": 0.0, "system_s": 0.0, "peak_bytes": 0, **usage},
+        "usage": {
+            "wall_s": wall_s, "user_s": 0.0, "system_s": 0.0, "peak_bytes": 0, "read_bytes": 0,
+            "written_bytes": 0, **usage,
+        },
     }  # fmt: skip
 
 

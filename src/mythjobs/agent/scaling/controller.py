@@ -110,17 +110,17 @@ class ScalingController:
         """
         short = self._short.pop(key, None)
         if short is not None:
-            command, _ = short
-            self._count_end(JobCounters(), final)
-            # Nothing else about the job is known, as it was not measured.
-            self.footprints[command].learn_duration(wall_s)
-            return not self._is_short(command)
+            # Nothing but the duration is known, as the job was not measured.
+            known = self.footprints[short[0]]
+            known.learn_duration(wall_s)
+            self._ended_cpu_s += final.cpu_s
+            self._ended_bytes.update(final.moved_bytes)
+            return not known.is_short
         job = self._jobs.pop(key, None)
         if job is None:
             return False
-        self._demands.pop(key, None)
-        self._has_ended = True
-        before = job.last
+        del self._demands[key]
+        self._has_ended, before = True, job.last
         self._count_end(before, final)
         job.peak_bytes = max(job.peak_bytes, final.memory_bytes)
         if job.is_adopted:
@@ -133,7 +133,7 @@ class ScalingController:
     def thaw_if_idle(self, now_s: float) -> list[FreezeChange]:
         """Return the frozen job to thaw at once because no other job runs; [] if there is none.
         Called after jobs have ended."""
-        if any(each.is_active for each in self._jobs.values()):
+        if not self._jobs or any(each.is_active for each in self._jobs.values()):
             return []
         return self._find_thaw(now_s)
 

@@ -60,7 +60,7 @@ class Footprint:
     def learn_duration(self, wall_s: float) -> None:
         """Learn from a job of which nothing else was measured. The longest of the last runs counts:
         a command must not pass for short because a few of its jobs had nothing to do."""
-        self.wall_s = _rise(self.wall_s, wall_s)
+        self.wall_s = max(wall_s, _DECAY * self.wall_s + (1 - _DECAY) * wall_s)
         self.runs += 1
 
     def learn_peak(self, peak_bytes: int) -> None:

@@ -174,7 +174,9 @@ class FrameHandler:
         frame = message.frame
         self._turn.acks[message.connection] = frame.no
         machine.last_frame_ms = self._turn.now.steady_ms
-        machine.is_draining, machine.reported_free = frame.draining, max(frame.room, 0)
+        machine.is_draining = frame.draining
+        if frame.headroom is not None or not machine.has_scaling:
+            machine.reported_free = max(frame.room, 0)
         if frame.headroom is not None:
             machine.headroom, machine.headroom_seen = frame.headroom, frame.seen
         if frame.load is not None:

@@ -244,8 +244,12 @@ class Scaler:
         """Measure the machine and its jobs. Return the jobs to freeze and to thaw."""
         measured = self.controller.list_measured(now.steady_ms / 1000)
         leaders = {key: self._pids[key] for key in measured if key in self._pids}
-        jobs = self._usage.read(leaders)
-        counters = self._load.read(jobs, reaper_pids)
+        try:
+            counters = self._load.read(self._usage.read(leaders), reaper_pids)
+        except OSError as error:
+            # The agent lacks descriptors or memory now. The next reading covers this period, too.
+            log.warning("cannot measure the load of this machine: %s", error)
+            return []
         changes = self.controller.step(counters, self._waiting, now.steady_ms / 1000)
         self._describe_load(counters)
         self._is_changed = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -149,6 +151,26 @@ def test_a_damaged_file_is_ignored(tmp_path: Path) -> None:
     scaler = Scaler(tmp_path / "scaling.json", tmp_path)
     assert scaler.controller.footprints == {}
     scaler.close()
+
+
+def test_a_lack_of_descriptors_skips_one_measurement(
+    scaler: Scaler, caplog: pytest.LogCaptureFixture
+) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        assert scaler.admit(FIRST, "encode", at(0))
+        scaler.record_messages([started(FIRST, child.pid)], at(0))
+        assert os.sched_getscheduler(child.pid) == os.SCHED_BATCH
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            assert scaler.step([], at(1)) == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert "cannot measure the load of this machine: [Errno 24]" in caplog.text
+        assert scaler.load is None
+        scaler.step([], at(2))
+        assert scaler.load is not None
+        child.communicate()
 
 
 def test_an_attempt_that_ended_unseen_is_dropped_and_an_earlier_agent_s_adopted(

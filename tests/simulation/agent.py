@@ -22,7 +22,7 @@ _CHECK_MS: Final = 1000
 _LAUNCH_MS: Final = 60
 _LAUNCH_RETRY_MS: Final = 1000
 # As in agent/journal.py. Agents are killed meanwhile, too.
-_GATHER_MS: Final = 5
+_GATHER_MS: Final = 50
 
 
 class SimAgent:

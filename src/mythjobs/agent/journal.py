@@ -29,7 +29,7 @@ from mythjobs.process.record_log import RecordLog, read_records
 
 # Records that nothing waits for are written this long after the first of them. While jobs take a
 # millisecond, several share the cost of waking the thread and of a sync.
-_GATHER_S: Final = 0.005
+_GATHER_S: Final = 0.05
 # A journal above this size is rewritten with the live attempts only: at 3,000 jobs a second about
 # once a minute.
 _REWRITE_ABOVE_BYTES: Final = 4 * 2**20

@@ -113,23 +113,25 @@ def _measure_capacity(turn: TurnContext, machine: Machine) -> MachineCapacity:
         (typical_s(each.command_id), each.priority, each.started_ms is not None)
         for each in machine.live_attempts.values()
     )
-    return MachineCapacity(machine_id, machine.max_jobs, live, _find_room(turn, machine))
+    room = _find_room(turn, machine, typical_s) if machine.has_scaling else None
+    return MachineCapacity(machine_id, machine.max_jobs, live, room)
 
 
-def _find_room(turn: TurnContext, machine: Machine) -> ReportedRoom | None:
+def _find_room(
+    turn: TurnContext, machine: Machine, typical_s: Callable[[int], float | None]
+) -> ReportedRoom:
     """Return the room that a machine with automatic scaling has reported, less the attempts leased
     to it since. Before its first report the machine has no room."""
-    if not machine.has_scaling:
-        return None
     if machine.headroom is None:
         return ReportedRoom({}, 0)
-    state, machine_id = turn.state, machine.machine_id
+    seen = machine.headroom_seen
+    # Hundreds of attempts of a short command may be live: check for these first.
     leased = [
         turn.catalog.job_class(turn.tx, each.class_id).command.name
         for each in machine.live_attempts.values()
-        if each.grant_no > machine.headroom_seen
-        and each.started_ms is None
-        and not is_short(state.typical_s(each.command_id, machine_id))
+        if each.started_ms is None
+        and each.grant_no > seen
+        and not is_short(typical_s(each.command_id))
     ]
     return ReportedRoom(machine.headroom.fits, machine.headroom.other, leased)
 

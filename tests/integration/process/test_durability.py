@@ -111,15 +111,15 @@ def test_leftovers_of_a_killed_reaper_are_killed_by_its_journal(home: Home) -> N
     held = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)
     acknowledged = agent.run(2, ["true"])
     agent.ack(acknowledged)
-    done = agent.run(1, ["true"])
-    # The sync of an end writes all earlier records.
-    agent.wait_synced(done)
     # The leader, and a marked process in another session; both ignore TERM.
     deaf = "trap '' TERM HUP PIPE; while :; do sleep 60; done"
     script = f'exec 3<>{leash}; setsid sh -c "{deaf}" & echo ready; {deaf}'
     agent.start(3, sh(script), watch=True)
     pid = agent.wait_for("started", 3)["pid"]
     agent.wait_for("grew", 3)
+    done = agent.run(1, ["true"])
+    # The sync of an end writes all earlier records.
+    agent.wait_synced(done)
 
     agent.stop_reaper(signal.SIGKILL)
     lock = try_lock(directory)

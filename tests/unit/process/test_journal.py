@@ -235,3 +235,88 @@ def test_after_a_failed_sync_nothing_is_durable_until_a_rewrite(
     assert synced.get(timeout=10) == 3
     assert set(read_journal(tmp_path / "journal").ended) == {(1, 1)}
     journal.close()
+
+
+def append_direct(journal: ReaperJournal, record: str) -> bool:
+    """Append a record as the spawner does. Return False if the journal does not permit it now."""
+    direct = journal.prepare_direct(record)
+    if direct is None:
+        return False
+    fd, data = direct
+    assert os.write(fd, data) == len(data)
+    return True
+
+
+def test_a_record_is_not_appended_directly_before_the_header_or_a_snapshot_is_written(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal"
+    journal, _ = create_journal(path)
+    assert not append_direct(journal, '{"start":[1,1]}')
+    journal.flush()
+    assert append_direct(journal, '{"start":[1,1]}')
+    for job in range(20_000):
+        journal.append(f'{{"start":[{job},2]}}')
+    journal.flush()
+    journal.compact(list, is_idle=True)
+    # The snapshot would remove this record.
+    assert not append_direct(journal, '{"start":[2,1]}')
+    journal.flush()
+    assert append_direct(journal, '{"start":[2,1]}')
+    journal.append(END)
+    journal.close()
+    records = read_journal(path)
+    assert records.reaper == {"reaper": "r1"}
+    assert set(records.unfinished) == {(2, 1)}
+    assert set(records.ended) == {(1, 1)}
+
+
+def test_direct_records_follow_the_journal_into_its_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal, _ = create_large_journal(path)
+    assert append_direct(journal, '{"start":[1,1]}')
+    before = os.stat(path).st_ino
+    journal.compact(lambda: [END], is_idle=False)
+    journal.flush()
+    assert os.stat(path).st_ino != before
+    assert append_direct(journal, '{"start":[2,1]}')
+    journal.close()
+    assert set(read_journal(path).unfinished) == {(2, 1)}
+
+
+def test_a_direct_record_that_was_cut_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal, _ = create_journal(path)
+    journal.flush()
+    direct = journal.prepare_direct('{"start":[2,1]}')
+    assert direct
+    os.write(direct[0], direct[1][:8])
+    journal.append(END)
+    journal.flush()
+    os.write(direct[0], direct[1][:8])
+    assert append_direct(journal, '{"start":[3,1]}')
+    journal.close()
+    records = read_journal(path)
+    assert set(records.ended) == {(1, 1)}
+    assert set(records.unfinished) == {(3, 1)}
+
+
+def test_a_failed_write_before_a_snapshot_does_not_lose_the_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    journal, _ = create_large_journal(path)
+
+    def fail(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    journal.append('{"start":[2,1]}')
+    journal.compact(lambda: [END], is_idle=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        with pytest.raises(OSError, match="No space"):
+            journal.flush()
+    journal.flush()
+    journal.close()
+    assert path.stat().st_size < 1000
+    assert set(read_journal(path).ended) == {(1, 1)}

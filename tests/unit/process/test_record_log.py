@@ -48,8 +48,10 @@ def test_bytes_that_were_not_written_are_written_by_the_next_append(
     with pytest.raises(OSError, match="No space"):
         log.append(b'{"a":1}\n')
     monkeypatch.undo()
+    # Another thread appends a line of its own meanwhile.
+    os.write(log.fd, b'\n{"c":3}\n')
     log.append(b'{"b":2}\n')
-    assert list(read_records(tmp_path / "log")) == [{"a": 1}, {"b": 2}]
+    assert list(read_records(tmp_path / "log")) == [{"c": 3}, {"a": 1}, {"b": 2}]
     log.close()
 
 

@@ -259,7 +259,6 @@ def test_every_limit_of_a_party_applies_and_survives_conversion() -> None:
 
 
 def test_the_lowest_io_priority_applies() -> None:
-    # In the order of priority, not of the alphabet.
     assert tightest(Bounds(io="best-effort:2"), Bounds(io="idle")).io == "idle"
     assert tightest(Bounds(io="best-effort:7"), Bounds(io="best-effort:2")).io == "best-effort:7"
 

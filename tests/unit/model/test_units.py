@@ -43,8 +43,9 @@ def test_other_text_is_not_a_duration(text: str) -> None:
 @pytest.mark.parametrize("text", ["36501d", "36500d1ms", "9" * 400 + "s"])
 def test_a_duration_of_over_a_hundred_years_is_refused(text: str) -> None:
     # Seen: infinity, which the link sends as null, so that the job ran without the limit.
-    with pytest.raises(ValueError, match=r"is too long; the longest duration is 36500d$"):
+    with pytest.raises(ValueError) as caught:
         parse_duration(text)
+    assert str(caught.value) == f'"{text[:50]}" is too long; the longest duration is 36500d'
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,9 @@ def test_other_text_is_not_a_size(text: str) -> None:
 @pytest.mark.parametrize("text", ["8193TiB", "9007199254740994B", "9" * 400 + "GiB"])
 def test_a_size_of_over_eight_pebibytes_is_refused(text: str) -> None:
     # Seen: OverflowError, which became an internal error. Larger sizes are not exact as float.
-    with pytest.raises(ValueError, match=r"is too large; the largest size is 8192TiB$"):
+    with pytest.raises(ValueError) as caught:
         parse_size(text)
+    assert str(caught.value) == f'"{text[:50]}" is too large; the largest size is 8192TiB'
 
 
 def test_durations_and_sizes_are_written_exactly() -> None:

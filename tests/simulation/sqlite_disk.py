@@ -20,7 +20,8 @@ from typing import Any, Final
 _IOERR_FSYNC: Final = 10 | 4 << 8
 _SECTOR_BYTES: Final = 512
 
-_Open = CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_int, c_void_p)
+# The name is passed on as the same pointer, because SQLite keeps it.
+_Open = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, c_void_p)
 _Close = CFUNCTYPE(c_int, c_void_p)
 _Write = CFUNCTYPE(c_int, c_void_p, c_void_p, c_int, c_int64)
 _Truncate = CFUNCTYPE(c_int, c_void_p, c_int64)
@@ -143,11 +144,11 @@ class SqliteDisk:
 
     # Calls of SQLite.
 
-    def _open(self, _: Any, name: bytes | None, file: int, flags: int, out: Any) -> int:
+    def _open(self, _: Any, name: int | None, file: int, flags: int, out: Any) -> int:
         result = self._original.xOpen(ctypes.addressof(self._original), name, file, flags, out)
         if result or name is None:
             return int(result)
-        path = Path(os.fsdecode(name))
+        path = Path(os.fsdecode(ctypes.string_at(name)))
         if path.parent == self._directory:
             pointer = c_void_p.from_address(file)
             address = pointer.value

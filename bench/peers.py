@@ -147,9 +147,10 @@ def measure_peer(
         Path(tempfile.mkdtemp(prefix="p", dir=directory)), arguments.python, arguments.in_flight
     )
     with peer.start(place) as running:
-        warm_up_s = running.run(WARM_UP)
-        jobs = choose_jobs(WARM_UP / warm_up_s, arguments.jobs, arguments.seconds)
-        running.run(jobs // 5)
+        jobs = WARM_UP
+        for _ in range(2):  # the first run is slower than those that follow
+            jobs_per_s = jobs / running.run(jobs)
+            jobs = choose_jobs(jobs_per_s, arguments.jobs, arguments.seconds)
         for number in range(1, arguments.rounds + 1):
             support.show_progress(
                 f"peers: {peer.title}, round {number} of {arguments.rounds}, {jobs} jobs …"

@@ -9,6 +9,7 @@ def main() -> int:
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     from mythjobs.cli import main as program
 
+    program.load(sys.argv[1:])
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     return program.main()
 

@@ -11,7 +11,7 @@ import pytest
 from litestar import Litestar
 
 from mythjobs import errors
-from mythjobs.cli.main import group
+from mythjobs.cli.program import group
 from mythjobs.model import life
 from mythjobs.model.progress_formats import FORMATS
 from mythjobs.protocol import messages

@@ -1,101 +1,46 @@
-"""Entry point of the command line: the table of commands, and exit codes for all errors."""
+"""Entry point of the command line: exit codes for all errors, on stdout and stderr of any kind.
+
+`mythjobs status`, which scripts and status bars call again and again, runs without click, whose
+import and parameters take as long as all the rest.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import sys
+from importlib import import_module
 from typing import Final
 
-import click
-
-from mythjobs import __version__
-from mythjobs.cli import terminal
-from mythjobs.cli.session import LazyGroup, Session, state_dir_option
+from mythjobs.cli import quick_status, terminal
 from mythjobs.errors import MythJobsError
 
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
-
-COMMANDS: Final = {
-    "Queue": {
-        "up": "mythjobs.cli.commands.services:up",
-        "master": "mythjobs.cli.commands.services:master",
-        "agent": "mythjobs.cli.commands.agent:agent",
-        "status": "mythjobs.cli.commands.status:status",
-    },
-    "Jobs": {
-        "submit": "mythjobs.cli.commands.submit:submit",
-        "run": "mythjobs.cli.commands.run:run",
-        "jobs": "mythjobs.cli.commands.jobs:jobs",
-        "show": "mythjobs.cli.commands.jobs:show",
-        "why": "mythjobs.cli.commands.why:why",
-        "log": "mythjobs.cli.commands.log:log",
-        "wait": "mythjobs.cli.commands.wait:wait",
-        "cancel": "mythjobs.cli.commands.job_actions:cancel",
-        "hold": "mythjobs.cli.commands.job_actions:hold",
-        "release": "mythjobs.cli.commands.job_actions:release",
-        "rerun": "mythjobs.cli.commands.job_actions:rerun",
-        "pause": "mythjobs.cli.commands.job_actions:pause",
-        "resume": "mythjobs.cli.commands.job_actions:resume",
-        "report": "mythjobs.cli.commands.report:report",
-    },
-    "Commands": {
-        "command": "mythjobs.cli.commands.command:command_group",
-    },
-    "Machines": {
-        "machines": "mythjobs.cli.commands.machines:machines",
-        "machine": "mythjobs.cli.commands.machines:machine",
-        "lan": "mythjobs.cli.commands.lan:lan_group",
-        "semaphore": "mythjobs.cli.commands.semaphore:semaphore_group",
-    },
-    "Maintenance": {
-        "what-if": "mythjobs.cli.commands.what_if:what_if",
-        "prune": "mythjobs.cli.commands.maintenance:prune",
-        "backup": "mythjobs.cli.commands.maintenance:backup",
-        "restore": "mythjobs.cli.commands.restore:restore",
-        "check": "mythjobs.cli.commands.maintenance:check",
-        "completion": "mythjobs.cli.commands.completion:completion",
-    },
-}
-_OVERVIEW: Final = """\
-Usage: mythjobs COMMAND [ARGUMENT…]
-
-  Run external commands as jobs on one or more machines. First steps:
-
-  mythjobs up                 Start a queue on this machine.
-  mythjobs command add FILE   Define a command from a TOML file.
-  mythjobs submit COMMAND     Submit a job of that command.
-  mythjobs jobs               List the jobs: state, progress, reason.
-  mythjobs log JOB            Show the output of a job.
-
-  `mythjobs --help` lists all commands, `mythjobs COMMAND --help` explains one."""
-
-group = LazyGroup(
-    "mythjobs",
-    sections=COMMANDS,
-    params=[state_dir_option(hidden=False)],
-    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
-    help="Run external commands as jobs on one or more machines. `mythjobs up` starts a queue on "
-    "this machine; then define commands from files, submit jobs and follow them.",
-)
-click.version_option(__version__, prog_name="mythjobs")(group)
+_COMPLETION_VARIABLE: Final = "_MYTHJOBS_COMPLETE"
 
 
 def main() -> int:
     """Run the program; docs/cli.md lists its exit codes."""
-    if "_MYTHJOBS_COMPLETE" in os.environ:
-        group.main(prog_name="mythjobs", complete_var="_MYTHJOBS_COMPLETE")
+    if _COMPLETION_VARIABLE in os.environ:
+        from mythjobs.cli import program
+
+        program.print_completions(_COMPLETION_VARIABLE)
     return run(sys.argv[1:])
+
+
+def load(arguments: list[str]) -> None:
+    """Import what most command lines need, so that Ctrl-C does not interrupt these imports."""
+    if quick_status.parse(arguments) is None:
+        import_module("mythjobs.cli.program")
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code, for every kind of error."""
     try:
         _prepare_streams()
-        code = _invoke(arguments)
-    except (KeyboardInterrupt, click.Abort):
+        code = _run(arguments)
+    except KeyboardInterrupt:
         code = INTERRUPTED
     except MythJobsError as error:
         terminal.print_message(error.sentence)
@@ -110,26 +55,14 @@ def run(arguments: list[str]) -> int:
     return _flush_stdout(code)
 
 
-def _invoke(arguments: list[str]) -> int:
-    # group.main() is not used: it formats errors differently and exits with 1 for a broken pipe.
-    try:
-        with group.make_context("mythjobs", arguments, obj=Session()) as context:
-            result = group.invoke(context)
-            return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        if error.ctx is not None and error.ctx.command is group:
-            print(_OVERVIEW, file=sys.stderr)
-        else:
-            error.show()
-        return error.exit_code
-    except click.ClickException as error:
-        sentence = error.format_message().rstrip(".")
-        context_of = getattr(error, "ctx", None)
-        where = context_of.command_path if context_of else "mythjobs"
-        terminal.print_message(f"{sentence[:1].lower()}{sentence[1:]}; see `{where} --help`")
-        return error.exit_code
+def _run(arguments: list[str]) -> int:
+    options = quick_status.parse(arguments)
+    if options is not None:
+        quick_status.run(options)
+        return os.EX_OK
+    from mythjobs.cli import program
+
+    return program.invoke(arguments)
 
 
 def _prepare_streams() -> None:

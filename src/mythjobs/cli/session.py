@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mythjobs.errors import BadRequest
+from mythjobs.cli import connect
 
 if TYPE_CHECKING:
     from mythjobs.client.client import Client
@@ -25,25 +24,15 @@ class Session:
 
     @property
     def root(self) -> str:
-        from mythjobs.model.state_path import default_state_path
-
-        if self.state_dir == "":
-            raise BadRequest("--state-dir is empty; name a directory, or omit the option")
-        return os.path.abspath(self.state_dir or default_state_path(os.environ))
+        return connect.find_root(self.state_dir)
 
     def client(self) -> Client:
-        from mythjobs.client import locate
-        from mythjobs.client.client import Client
-
-        url = os.environ.get("MYTHJOBS_URL")
-        # The option --state-dir takes precedence over MYTHJOBS_URL.
-        if url and self.state_dir is None:
-            return Client(locate.parse_url(url, self.root, os.environ))
-        return Client(locate.find_socket(self.root))
+        return connect.open_client(self.state_dir)
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def _store_state_dir(context: click.Context, option: click.Parameter, value: str | None) -> None:

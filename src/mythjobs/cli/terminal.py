@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TextIO
 
-import click
-
 from mythjobs.errors import BadRequest
 
 # Control characters (C0, C1) and bidirectional marks. In text from a job they can move the cursor,
@@ -25,8 +23,6 @@ _COLOURS: Final = {
 # Least width of a table column on a narrow terminal.
 _MIN_WIDTH: Final = 8
 _NOT_CONFIRMED: Final = 1
-
-yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 class Cell(NamedTuple):
@@ -236,6 +232,8 @@ def confirm(action: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise BadRequest(f"{action}; stdin is not a terminal, so give --yes to confirm")
+    import click
+
     if not click.confirm(f"{action}; go on?", default=False, err=True):
         print_message("nothing was changed")
         raise click.exceptions.Exit(_NOT_CONFIRMED)

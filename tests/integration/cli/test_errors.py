@@ -198,7 +198,7 @@ def test_an_invalid_address_is_refused(
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may be another user")
 def test_another_users_state_directory_is_one_sentence(master: Master) -> None:
     received = (
-        "import os, sys; import mythjobs.cli.main as m; import mythjobs.cli.commands.status; "
+        "import os, sys; import mythjobs.cli.main as m; import mythjobs.cli.status_text; "
         "import mythjobs.client.client; os.setuid(65534); sys.exit(m.run(sys.argv[1:]))"
     )
     arguments = [sys.executable, "-c", received, "--state-dir", str(master.root), "status"]

@@ -8,7 +8,7 @@ from tests.integration.cli.samples import STATUS
 from tests.integration.cli.scripted import Master, environment
 
 HEAVY = {
-    "asyncio", "cryptography", "email", "http.client", "httpx", "litestar", "msgspec",
+    "asyncio", "click", "cryptography", "email", "http.client", "httpx", "litestar", "msgspec",
     "pathlib", "rich", "sqlalchemy", "ssl", "urllib", "uvicorn", "websockets",
     "mythjobs.config", "mythjobs.protocol", "mythjobs.store",
 }  # fmt: skip

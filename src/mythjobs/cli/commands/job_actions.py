@@ -9,8 +9,8 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, JOB, STATES, TEXT
-from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import confirm, yes_option
+from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
+from mythjobs.cli.terminal import confirm
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest
 from mythjobs.model.life import FINAL, JobState

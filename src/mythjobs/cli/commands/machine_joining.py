@@ -9,8 +9,8 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, DURATION, MACHINE, TEXT
-from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import confirm, yes_option
+from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
+from mythjobs.cli.terminal import confirm
 from mythjobs.cli.times import format_short_time
 from mythjobs.client.api_paths import join_request_path, machine_path
 from mythjobs.client.client import Json

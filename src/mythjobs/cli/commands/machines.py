@@ -13,8 +13,8 @@ from mythjobs.cli.commands import machine_joining, machine_overrides
 from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.editor import edit_table
 from mythjobs.cli.options import COMMAND, MACHINE, TEXT
-from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import Cell, confirm, yes_option
+from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
+from mythjobs.cli.terminal import Cell, confirm
 from mythjobs.cli.times import format_short_time
 from mythjobs.client.api_paths import machine_path
 from mythjobs.client.client import Client, Json

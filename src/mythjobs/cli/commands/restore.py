@@ -13,8 +13,8 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.paths import absolute_path, get_current_directory
-from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.terminal import confirm, yes_option
+from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
+from mythjobs.cli.terminal import confirm
 from mythjobs.errors import BadRequest
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`mythjobs up` and `mythjobs master`: start the queue."""
+"""`mythjobs up` and `mythjobs master` start the queue; `mythjobs status` shows it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.options import TEXT
-from mythjobs.cli.session import Session, command, pass_session
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.status_text import print_status
 
 PORT: Final = 6545
 _EXAMPLES: Final = """Examples:
@@ -118,3 +119,12 @@ def _print_ready(program: str, address: str, session: Session) -> None:
 
     user = lookup_user_name(os.getuid())
     terminal.print_line_now(f"{program} on {address}, state in {session.root}; jobs run as {user}")
+
+
+@command("status")
+@json_option
+@pass_session
+def status(session: Session, as_json: bool) -> None:
+    """Show the numbers of queued and running jobs, and the machines."""
+    # Only for command lines that quick_status.py does not parse, such as --help.
+    print_status(session.client().get("status"), as_json=as_json)

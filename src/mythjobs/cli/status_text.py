@@ -1,0 +1,118 @@
+"""Text of `mythjobs status`: counts of jobs by state and command, and the machines."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mythjobs import clock
+from mythjobs.cli import terminal
+from mythjobs.cli.terminal import Cell
+from mythjobs.cli.times import format_short_time, format_time
+from mythjobs.model.units import humanize_duration, humanize_size
+
+_MAX_NAMED: Final = 10
+
+
+def print_status(found: dict[str, Any], *, as_json: bool) -> None:
+    """Print the master's response to a request for its status."""
+    if as_json:
+        terminal.print_json(found)
+        return
+    now_ms = clock.master_now().wall_ms
+    version, since_ms = found["version"], found["started_ms"]
+    up_s = max(0, now_ms - since_ms) / 1000
+    terminal.print_line(
+        f"mythjobs {version}, up since {format_time(since_ms)} ({humanize_duration(up_s)})"
+    )
+    terminal.print_line(f"store {found['store']}")
+    counts = found["counts"]
+    shown = (terminal.colour(f"{n} {state}", state if n else "") for state, n in counts.items())
+    print("jobs  " + ", ".join(shown))
+    if kept := found.get("retention"):
+        terminal.print_line(_describe_retention(kept))
+    _print_commands(found["commands"], now_ms)
+    _print_machines(found["machines"])
+    if lost := found.get("lost"):
+        terminal.print_message(_describe_lost(lost))
+    for each in found.get("set_aside", ()):
+        terminal.print_message(_describe_set_aside(each))
+
+
+def _describe_retention(kept: dict[str, Any]) -> str:
+    """Return a line with the number of ended jobs and the size of their output, and the limits."""
+    jobs = "1 ended job" if kept["ended_jobs"] == 1 else f"{kept['ended_jobs']} ended jobs"
+    if kept["jobs"] is not None:
+        jobs += f" (at most {kept['jobs']} of a command)"
+    age = "" if kept["age_s"] is None else f" for {humanize_duration(kept['age_s'])}"
+    output = f"{humanize_size(kept['output_bytes'])} of output"
+    if kept["output_limit_bytes"] is not None:
+        output += f" (at most {humanize_size(kept['output_limit_bytes'])})"
+    return f"kept  {jobs}{age or ' forever'}, {output}"
+
+
+def _describe_lost(jobs: list[int]) -> str:
+    named = ", ".join(map(str, jobs[:_MAX_NAMED])) + (", …" if len(jobs) > _MAX_NAMED else "")
+    them = "1 job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
+    return (
+        f"{them} held because of losses in a row, and may end their machine or reaper: {named}. "
+        "`mythjobs show JOB` tells more, `mythjobs release --lost` runs all of them again"
+    )
+
+
+def _describe_set_aside(unit: dict[str, Any]) -> str:
+    """Return a message: what the master skips after an internal error, and how to retry it."""
+    error = f"after an internal error ({unit['error']}); the master's log has the traceback"
+    match unit["kind"]:
+        case "class":
+            name = unit["command"]
+            hint = f"`mythjobs command enable {name}`, or a restart of the master, tries again"
+            return f"some jobs of {name} do not start {error}. {hint}"
+        case "upkeep":
+            return f"a batch is not made ready {error}. A restart of the master tries again"
+        case kind:
+            return (
+                f"the {kind} of job {unit['id']} is left out {error}. "
+                "A restart of the master tries again"
+            )
+
+
+def _print_commands(commands: list[dict[str, Any]], now_ms: int) -> None:
+    if not commands:
+        return
+    terminal.print_line()
+    rows = [
+        (
+            each["name"],
+            each["queued"],
+            each["running"],
+            _format_age(each["oldest_ms"], now_ms) if each["queued"] else "",
+            _format_note(each, now_ms),
+        )
+        for each in commands
+    ]
+    headings = ("command", "queued", "running", "oldest waits", "note")
+    terminal.print_table(headings, rows, ("queued", "running"))
+
+
+def _format_note(command: dict[str, Any], now_ms: int) -> str:
+    """Return why no job of the command starts on any machine, empty if jobs may start."""
+    if not command["enabled"]:
+        return "disabled"
+    until_ms = command["put_off_ms"]
+    return "" if until_ms is None else f"deferred until {format_short_time(until_ms, now_ms)}"
+
+
+def _format_age(since_ms: int | None, now_ms: int) -> str:
+    return "" if since_ms is None else humanize_duration(max(0, now_ms - since_ms) / 1000)
+
+
+def _print_machines(machines: list[dict[str, Any]]) -> None:
+    terminal.print_line()
+    if not machines:
+        terminal.print_line("no machine has connected; start an agent with `mythjobs agent`")
+        return
+    rows = [
+        (each["name"], Cell(each["state"], each["state"]), each["running"], each["jobs"])
+        for each in machines
+    ]
+    terminal.print_table(("machine", "state", "running", "limit"), rows, ("running", "limit"))

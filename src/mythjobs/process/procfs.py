@@ -98,6 +98,34 @@ def list_processes() -> Iterator[ProcessInfo]:
             yield found
 
 
+class ProcessTable:
+    """Processes by parent and by session, to find many process trees in one list."""
+
+    def __init__(self, processes: Iterable[ProcessInfo] = ()) -> None:
+        self._by_parent: dict[int, list[ProcessInfo]] = {}
+        self._by_session: dict[int, list[ProcessInfo]] = {}
+        self._by_pid: dict[int, ProcessInfo] = {}
+        for each in processes:
+            self._by_parent.setdefault(each.parent_pid, []).append(each)
+            self._by_session.setdefault(each.session_id, []).append(each)
+            self._by_pid[each.pid] = each
+
+    def find_tree(self, leader_pid: int) -> list[ProcessInfo]:
+        """Return the members of the leader's session and their descendants, the leader first,
+        without zombies."""
+        found = {each.pid: each for each in self._by_session.get(leader_pid, ())}
+        if leader := self._by_pid.get(leader_pid):
+            found[leader_pid] = leader
+        waiting = list(found)
+        while waiting:
+            for each in self._by_parent.get(waiting.pop(), ()):
+                if each.pid not in found:
+                    found[each.pid] = each
+                    waiting.append(each.pid)
+        ordered = sorted(found.values(), key=lambda each: each.pid != leader_pid)
+        return [each for each in ordered if not each.is_dead]
+
+
 class ProcessSnapshot:
     """All processes of the machine, read from /proc at most once per iteration of the event loop.
 
@@ -107,34 +135,14 @@ class ProcessSnapshot:
 
     def __init__(self) -> None:
         self._taken_at: Now | None = None
-        self._processes: list[ProcessInfo] = []
+        self._processes = ProcessTable()
 
-    def read(self, now: Now) -> list[ProcessInfo]:
+    def read(self, now: Now) -> ProcessTable:
         """Return all processes. `now` must be the event loop's `now`, which is a new object in each
         iteration: the same object means that the snapshot is still current."""
         if self._taken_at is not now:
-            self._taken_at, self._processes = now, list(list_processes())
+            self._taken_at, self._processes = now, ProcessTable(list_processes())
         return self._processes
-
-
-def find_tree(leader_pid: int, processes: Iterable[ProcessInfo]) -> list[ProcessInfo]:
-    """Return, from `processes`, the members of the leader's session and their descendants, the
-    leader first, without zombies.
-    """
-    children: dict[int, list[ProcessInfo]] = {}
-    found: dict[int, ProcessInfo] = {}
-    for each in processes:
-        children.setdefault(each.parent_pid, []).append(each)
-        if each.pid == leader_pid or each.session_id == leader_pid:
-            found[each.pid] = each
-    waiting = list(found)
-    while waiting:
-        for each in children.get(waiting.pop(), ()):
-            if each.pid not in found:
-                found[each.pid] = each
-                waiting.append(each.pid)
-    ordered = sorted(found.values(), key=lambda each: each.pid != leader_pid)
-    return [each for each in ordered if not each.is_dead]
 
 
 def list_thread_children(pid: int, thread: int) -> list[int]:
@@ -163,13 +171,22 @@ def read_attempt_mark(pid: int) -> AttemptKey | None:
 
 def has_mark(pid: int, variable: str, mark: str) -> bool:
     """Return whether `mark` is a word in the value of `variable` in the initial environment of a
-    process. Words are separated by blanks."""
+    process."""
+    return mark in read_words(pid, variable)
+
+
+def read_words(pid: int, variable: str) -> list[str]:
+    """Return the words in the value of `variable` in the initial environment of a process. Words
+    are separated by blanks."""
     prefix = f"{variable}=".encode()
-    for pair in _read_environment(pid).split(b"\0"):
+    environment = _read_environment(pid)
+    if prefix not in environment:
+        return []
+    for pair in environment.split(b"\0"):
         pair = pair.removeprefix(STUB_PREFIX)
         if pair.startswith(prefix):
-            return mark.encode() in pair[len(prefix) :].split(b" ")
-    return False
+            return pair[len(prefix) :].decode("utf-8", "replace").split(" ")
+    return []
 
 
 def _read_environment(pid: int) -> bytes:

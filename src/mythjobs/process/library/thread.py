@@ -48,7 +48,7 @@ class SupervisorThread:
         # even if the caller drops their handles.
         self._live: set[LibraryChild] = set()
         try:
-            self._descendants = GuestDescendants(self._supervisor.leaders)
+            self._descendants = GuestDescendants(self._loop, self._supervisor.leaders)
             self._supervisor.cleanup.descendants = self._descendants
             self._umask = UmaskReader()
             NativeThread(self._run).start()

@@ -4,15 +4,16 @@ after the leader's exit."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from resource import struct_rusage
 from typing import Final, Protocol
 
-from mythjobs.clock import machine_now
+from mythjobs.clock import Now, machine_now
 from mythjobs.process import procfs
+from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.kernel import WNOTHREAD
-from mythjobs.process.procfs import AttemptKey, ProcessInfo
+from mythjobs.process.procfs import AttemptKey, ProcessInfo, ProcessTable
 from mythjobs.process.supervise import tree_mark
 from mythjobs.process.supervise.child import Child
 
@@ -48,9 +49,9 @@ class Descendants(Protocol):
         """Return the living descendants of a child whose leader is a zombie."""
         ...
 
-    def find_daemons(self, child: Child, processes: Iterable[ProcessInfo]) -> Iterable[ProcessInfo]:
-        """Return the daemons among `processes`: descendants of a child whose leader runs that have
-        left its session and lost their parent. May return other processes of its tree, too."""
+    def find_daemons(self, child: Child) -> Iterable[ProcessInfo]:
+        """Return the daemons of a child: descendants of its leader, which runs, that have left its
+        session and lost their parent. May return other processes of its tree, too."""
         ...
 
     def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
@@ -64,33 +65,29 @@ class Descendants(Protocol):
         ...
 
 
-def find_members(
-    child: Child, list_all: Callable[[], Iterable[ProcessInfo]] = procfs.list_processes
-) -> list[ProcessInfo]:
+def find_members(child: Child, processes: ProcessTable | None = None) -> list[ProcessInfo]:
     """Return the process tree of a child whose leader is not reaped yet, the leader first.
 
     With a cgroup, the tree is all processes in it. Otherwise it is the processes in the leader's
-    session and their descendants; these are recorded in `seen_members`. `list_all` returns the
-    processes of the machine, possibly from a recent snapshot.
+    session and their descendants; these are recorded in `seen_members`. `processes`: those of the
+    machine, possibly from a recent snapshot.
     """
     if child.cgroup:
         return sorted(find_in_cgroup(child), key=lambda each: each.pid != child.pid)
-    found = procfs.find_tree(child.pid, list_all())
+    found = (processes or ProcessTable(procfs.list_processes())).find_tree(child.pid)
     for each in found:
         child.seen_members[each.pid] = each
     return found
 
 
 def find_tree(
-    child: Child, descendants: Descendants, processes: list[ProcessInfo] | None = None
+    child: Child, descendants: Descendants, processes: ProcessTable | None = None
 ) -> list[ProcessInfo]:
     """Return the tree with its daemons. `processes`: all processes of the machine, if known."""
     if child.cgroup:
         return find_members(child)
-    if processes is None:
-        processes = list(procfs.list_processes())
-    found = {each.pid: each for each in find_members(child, lambda: processes)}
-    for each in descendants.find_daemons(child, processes):
+    found = {each.pid: each for each in find_members(child, processes)}
+    for each in descendants.find_daemons(child):
         found.setdefault(each.pid, each)
     return list(found.values())
 
@@ -149,7 +146,7 @@ class SubreaperDescendants:
         # Search the orphans: a survivor, or an ancestor of it, has lost its parent.
         return self._find_orphans_of(child)
 
-    def find_daemons(self, child: Child, processes: Iterable[ProcessInfo]) -> Iterable[ProcessInfo]:
+    def find_daemons(self, child: Child) -> Iterable[ProcessInfo]:
         # Search the orphans: a daemon has become a child of this process, a subreaper.
         return self._find_orphans_of(child)
 
@@ -239,6 +236,45 @@ def _session_ids(processes: Iterable[ProcessInfo]) -> set[int]:
     return {number for each in processes for number in (each.session_id, each.pid)}
 
 
+class _Search:
+    """Processes that may be descendants of children in a host program, by session and by marks: one
+    look through /proc for all children that are stopped, or have exited, together.
+
+    last_pid: a pid that the kernel had allocated before the search began.
+    """
+
+    def __init__(self, last_pid: int, leaders: Mapping[int, Child]) -> None:
+        """Raises OSError if descriptors or memory are lacking."""
+        self.last_pid = last_pid
+        self._by_session: dict[int, list[int]] = {}
+        self._by_mark: dict[int | str, list[int]] = {}
+        # A process that is older than all children cannot be a descendant of one.
+        oldest_ms = min((each.spawn_ms for each in leaders.values()), default=0) - procfs.TICK_MS
+        for name in procfs.list_directory("/proc"):
+            if not name.isdigit() or (pid := int(name)) in leaders:
+                continue
+            try:
+                session_id = os.getsid(pid)
+            except OSError:
+                continue
+            if session_id in leaders:
+                self._by_session.setdefault(session_id, []).append(pid)
+                continue
+            process = procfs.read_process(pid)
+            if process and process.start_time_ms >= oldest_ms:
+                marks: set[int | str] = {*procfs.read_words(pid, TREE_VARIABLE)}
+                for mark in marks | {tree_mark.read_mark(pid)}:
+                    self._by_mark.setdefault(mark, []).append(pid)
+
+    def find(self, child: Child) -> set[int]:
+        """Return the pids of processes with the session, or a mark, of a child."""
+        found = set(self._by_session.get(child.pid, ()))
+        for mark in (child.rlimit_mark, child.mark):
+            if mark:
+                found.update(self._by_mark.get(mark, ()))
+        return found
+
+
 class GuestDescendants:
     """Descendants in a host program, which uses the library and may have other children.
 
@@ -254,8 +290,11 @@ class GuestDescendants:
     def may_have_orphans(self) -> bool:
         return self.is_host_subreaper
 
-    def __init__(self, leaders: Mapping[int, Child]) -> None:
+    def __init__(self, loop: EventLoop, leaders: Mapping[int, Child]) -> None:
+        self._loop = loop
         self._leaders = leaders
+        self._search: _Search | None = None
+        self._searched_at: Now | None = None
         self.is_host_subreaper = False
         # Survivors of their leader that were found alive. If the host program is a subreaper, they
         # become its children and must be reaped.
@@ -268,16 +307,9 @@ class GuestDescendants:
             self._found.update((each.pid, each) for each in found)
         return found
 
-    def find_daemons(self, child: Child, processes: Iterable[ProcessInfo]) -> Iterable[ProcessInfo]:
-        return [
-            each
-            for each in processes
-            # Skip processes that are older than the child: they cannot be its descendants.
-            if each.start_time_ms >= child.spawn_ms - procfs.TICK_MS
-            and not each.is_dead
-            and each.pid not in self._leaders
-            and self._belongs_to(each.pid, child)
-        ]
+    def find_daemons(self, child: Child) -> Iterable[ProcessInfo]:
+        found = map(procfs.read_process, self._read_search().find(child))
+        return [each for each in found if each and not each.is_dead]
 
     def release(self, child: Child, survivors: list[ProcessInfo]) -> None:
         """Do nothing: a process with the session or mark of a child is never attributed to another
@@ -291,7 +323,8 @@ class GuestDescendants:
         is_recent = machine_now().run_ms - child.spawned_at.run_ms < _PID_RANGE_TRUSTED_MS
         pids: Iterable[int] = range(child.pid + 1, last + 1)
         if not is_recent or not 0 <= last - child.pid < _MAX_PID_PROBES:
-            pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+            search = self._read_search()
+            pids, last = search.find(child), search.last_pid
         while True:
             found.update(self._filter_members(pids, child))
             # Search the pids allocated meanwhile: a process that forked and exited during the
@@ -311,6 +344,17 @@ class GuestDescendants:
             process = procfs.read_process(pid)
             if process and not process.is_dead:
                 yield pid, process
+
+    def _read_search(self) -> _Search:
+        """Return a search of this iteration of the event loop, which has received the exits of all
+        children that it handles. `now` is a new object in each iteration."""
+        last = self._read_last_pid()
+        search = self._search
+        is_recent = search and 0 <= last - search.last_pid < _MAX_PID_PROBES
+        if search is None or self._searched_at is not self._loop.now or not is_recent:
+            self._searched_at = self._loop.now
+            search = self._search = _Search(last, self._leaders)
+        return search
 
     def _belongs_to(self, pid: int, child: Child) -> bool:
         try:

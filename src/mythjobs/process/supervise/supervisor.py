@@ -120,7 +120,7 @@ class Supervisor(Generic[C]):
         return self.spawner is not None and self._cgroups.is_ready_for(child)
 
     def spawn_natively(self, child: C, record: StartRecord) -> None:
-        """Have the spawner in C write the record and then spawn `child`. `prepare` must not block."""
+        """Have the spawner in C write the record and spawn `child`. `prepare` must not block."""
         assert self.spawner
         try:
             program = self._prepare(child)

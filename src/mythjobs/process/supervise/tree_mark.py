@@ -55,7 +55,12 @@ def set_mark(pid: int, mark: int) -> bool:
 
 
 def has_mark(pid: int, mark: int) -> bool:
+    return read_mark(pid) == mark
+
+
+def read_mark(pid: int) -> int:
+    """Return the limit of a process, which may be the mark of a tree; 0 if it cannot be read."""
     try:
-        return resource.prlimit(pid, _LIMIT)[0] == mark
+        return resource.prlimit(pid, _LIMIT)[0]
     except (OSError, ValueError):
-        return False
+        return 0

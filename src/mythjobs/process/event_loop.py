@@ -9,6 +9,7 @@ import itertools
 import os
 import select
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -148,7 +149,7 @@ class EventLoop:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        due_ms = self._timers[0][0] - machine_now().run_ms
+        due_ms = self._timers[0][0] - time.monotonic_ns() // 1_000_000
         return min(max(0, due_ms) / 1000, _MAX_WAIT_S)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from pathlib import Path
 
@@ -135,12 +136,18 @@ def test_a_job_has_its_own_session_and_default_signals_and_descriptors(
     assert lines[:3] == ["SigBlk:", "0" * 16, "SigIgn:"]
     # 32 and 33 belong to the C library: programs inherit them, and can neither see nor set them.
     assert int(lines[3], 16) & ~(3 << 31) == 0
-    end = agent.run(661, sh("ls -l /proc/$$/fd; ps -o sid= -p $$; pwd"))
+    # A start is reported only if the job does not end at once.
+    gate = shared_home.base / "gate"
+    os.mkfifo(gate)
+    agent.start(661, sh(f"ls -l /proc/$$/fd; ps -o sid= -p $$; pwd; exec cat {gate}"))
+    started = agent.wait_for("started", 661)
+    os.close(os.open(gate, os.O_WRONLY))
+    end = agent.wait_ended(661)
     lines = shared_home.read_output(end).decode().splitlines()
     fds = [line.split()[8:] for line in lines[1:-2]]
     assert [fd[0] for fd in fds] == ["0", "1", "2"]
     assert fds[0][2] == "/dev/null"
-    agent.wait_for("started", 661, where=lambda each: each["pid"] == int(lines[-2]))
+    assert started["pid"] == int(lines[-2])
     assert lines[-1] == "/"
 
 

@@ -97,9 +97,9 @@ def make_program(
         raise CannotStart(0, f"arguments or environment: {bad!a} cannot be encoded") from None
     if not args or not args[0]:
         raise CannotStart(0, "argv[0], the program to run, is empty")
-    if any(b"\0" in text for text in (*args, *pairs, directory)):
+    if b"\0" in b"".join((*args, *pairs, directory)):
         raise CannotStart(0, "arguments or environment: a NUL byte cannot be passed to a program")
-    if any(not name or "=" in name for name in env):
+    if "" in env or "=" in "".join(env):
         raise CannotStart(0, 'environment: a variable\'s name is empty or contains "="')
     return Program(args, pairs, env.get("PATH", os.defpath), directory, stdin, stdout, stderr)
 

@@ -145,7 +145,11 @@ class LimitMonitor:
 
 def _needs_checks(child: Child) -> bool:
     limits = child.limits
-    return limits.cpu_s is not None or limits.idle_s is not None or bool(_sampled_limits(child))
+    return (
+        limits.cpu_s is not None
+        or limits.idle_s is not None
+        or bool(child.unenforced and _sampled_limits(child))
+    )
 
 
 def _sampled_limits(child: Child) -> frozenset[str]:
@@ -217,7 +221,8 @@ class CgroupAllocator:
 
 def _needs_cgroup(limits: Limits) -> bool:
     """Return whether a limit applies to the process tree as a whole, so that a cgroup helps."""
-    return limits.cpu_s is not None or limits.idle_s is not None or bool(_cgroup_limits(limits))
+    needed = (limits.cpu_s, limits.idle_s, limits.memory_bytes, limits.processes)
+    return any(value is not None for value in needed)
 
 
 def _cgroup_limits(limits: Limits) -> list[str]:

@@ -9,6 +9,7 @@ from tests.simulation.agent import SimAgent
 from tests.simulation.disk import AppendOnlyFile, SimDisk
 from tests.simulation.master import SimMaster
 from tests.simulation.network import NetworkPath
+from tests.simulation.process_table import SimProcessTable
 from tests.simulation.reaper import SimReaper
 from tests.simulation.safety_checker import SafetyChecker
 from tests.simulation.simulator import SimClock, Simulator
@@ -48,6 +49,7 @@ class SimMachine:
     def _boot(self) -> None:
         self._boots += 1
         self.boot_id = f"{self.name}-boot{self._boots}"
+        self.processes = SimProcessTable()
         self.clock = SimClock(self.sim, self._rate, self.sim.random.randrange(1, 500_000))
         self.start_agent()
 

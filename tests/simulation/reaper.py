@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mythjobs.process.reaper.attempt import AttemptDirectories, ReaperAttempt
 from mythjobs.process.reaper.journal import parse_journal
+from mythjobs.process.reaper.recovery import find_leftovers
 from mythjobs.process.reaper.server import Reaper
 from tests.simulation.program import Key, Program
 from tests.simulation.reaper_host import SimAgentSocket, SimReaperHost, SimReaperLoop
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from tests.simulation.machine import SimMachine
 
 _DIRECTORIES: Final = AttemptDirectories("/output", "/scratch", "/run", -1, 0o22)
-_FIRST_PID: Final = 100
 
 
 class _Reaper(Reaper):
@@ -114,7 +114,7 @@ class SimReaper:
         )
         self.programs[attempt.key] = program
         self._checker.on_start(self._machine, program)
-        return _FIRST_PID + len(self.programs)
+        return self._machine.processes.add(program, self.clock.steady_ms())
 
     def _on_exit(self, key: Key, on_exit: Callable[[], None], program: Program) -> None:
         self.trace(f"{key} exited: {program.outcome}")
@@ -137,13 +137,21 @@ class SimReaper:
             program.kill()
 
     def settle(self) -> tuple[list[Any], Mapping[Key, int | None]]:
-        """Kill the programs of a dead reaper, then return what its journal says.
+        """Kill the programs that a dead reaper has left, then return what its journal says.
 
         The result is the ends, and the start times of attempts without an end.
         """
-        self.kill_programs()
         self.disk.files.sync(self.journal_path)
         records = parse_journal(self.disk.files.read(self.journal_path).split(b"\n"))
+        processes = self._machine.processes
+        if self.boot_id == self._machine.boot_id:
+            found = list(find_leftovers(records.unfinished, 0, processes))
+            for key, process in found:
+                program = processes.find_program(process.pid)
+                if program.key != key:
+                    text = f"{program.key} is killed as a leftover of {key}"
+                    self.sim.report_violation("LEFTOVER", text)
+                program.kill()
         unfinished = {
             key: each.started_ms if each else None for key, each in records.unfinished.items()
         }

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from signal import SIGKILL
-from typing import Final
+from typing import Final, Protocol
 
 from mythjobs.process import procfs
 from mythjobs.process.cgroup import mounts, pool
@@ -24,6 +24,17 @@ _PAUSE_S: Final = 0.01
 # example on a dead network disk.
 _TIMEOUT_S: Final = 10.0
 _REAPER_MODULE: Final = b"mythjobs.process.reaper.main"
+
+
+class ProcessTable(Protocol):
+    """Where processes are looked up: the module procfs, or a simulated machine."""
+
+    def list_processes(self) -> Iterable[ProcessInfo]: ...
+    def read_attempt_mark(self, pid: int, /) -> AttemptKey | None: ...
+    def read_command_line(self, pid: int, /) -> bytes: ...
+
+
+_PROC: Final[ProcessTable] = procfs
 
 
 def kill_leftovers(
@@ -46,9 +57,7 @@ def kill_leftovers(
     empty_scans = 0
     deadline_s = time.monotonic() + _TIMEOUT_S
     while empty_scans < _EMPTY_SCANS and time.monotonic() < deadline_s:
-        found = {
-            (key, process.pid): process for key, process in _find_leftovers(attempts, hung_pid)
-        }
+        found = {(key, process.pid): process for key, process in find_leftovers(attempts, hung_pid)}
         killed.update(key for (key, _), each in found.items() if signal_process(each, SIGKILL))
         left = set(found)
         empty_scans = 0 if found else empty_scans + 1
@@ -67,10 +76,11 @@ def _describe(leader: Leader | None, killed: int, left: list[int]) -> str:
     return f"{searched}: killed {killed}, then none found in {_EMPTY_SCANS} scans"
 
 
-def _find_leftovers(
-    attempts: Mapping[AttemptKey, Leader | None], hung_pid: int
+def find_leftovers(
+    attempts: Mapping[AttemptKey, Leader | None], hung_pid: int, table: ProcessTable = _PROC
 ) -> Iterator[tuple[AttemptKey, ProcessInfo]]:
-    seen = {each.pid: each for each in procfs.list_processes()}
+    """Yield the processes of a dead reaper's attempts, each with its attempt."""
+    seen = {each.pid: each for each in table.list_processes()}
     sessions = {
         leader.pid: key
         for key, leader in attempts.items()
@@ -79,10 +89,12 @@ def _find_leftovers(
     for process in seen.values():
         if process.is_dead:
             continue
-        key = sessions.get(process.session_id) or procfs.read_attempt_mark(process.pid)
+        key = sessions.get(process.session_id) or table.read_attempt_mark(process.pid)
         if key not in attempts or key is None:
             continue
-        if process.session_id in sessions or not _belongs_to_other_reaper(process, seen, hung_pid):
+        if process.session_id in sessions or not _belongs_to_other_reaper(
+            process, seen, hung_pid, table
+        ):
             yield key, process
 
 
@@ -100,13 +112,13 @@ def _leader_exists(leader: Leader, seen: Mapping[int, ProcessInfo]) -> bool:
 
 
 def _belongs_to_other_reaper(
-    process: ProcessInfo, seen: Mapping[int, ProcessInfo], hung_pid: int
+    process: ProcessInfo, seen: Mapping[int, ProcessInfo], hung_pid: int, table: ProcessTable
 ) -> bool:
     """Return whether a process belongs to a living reaper: another installation of mythjobs on this
     machine may use the same job ids. Reapers above this agent and `hung_pid` do not count."""
     excluded = {each.pid for each in _ancestors(os.getpid(), seen)} | {hung_pid}
     return any(
-        each.pid not in excluded and _REAPER_MODULE in procfs.read_command_line(each.pid)
+        each.pid not in excluded and _REAPER_MODULE in table.read_command_line(each.pid)
         for each in _ancestors(process.pid, seen)
     )
 

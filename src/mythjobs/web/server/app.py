@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from litestar import Litestar, Response, Router, route
@@ -29,6 +29,7 @@ from mythjobs.web.routes import (
     outputs,
     semaphores,
 )
+from mythjobs.web.routes.plain_submit import PlainSubmit
 from mythjobs.web.routes.request import ApiRequest
 from mythjobs.web.server import errors
 from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
@@ -49,7 +50,7 @@ ROUTE_MODULES: Final = (
 
 
 def build_app(master: Master, links: LinkServer, network: Network) -> App:
-    api: Any = _build_api(master, network)
+    api: App = PlainSubmit(master, cast(Any, _build_api(master, network)))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

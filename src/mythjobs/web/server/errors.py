@@ -119,9 +119,17 @@ def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response
 
 def handle_unexpected_error(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
     """Answer an unexpected exception: the client gets one sentence, the log the traceback."""
-    log.error("%s %s", request.scope["method"], request.scope["path"], exc_info=error)
+    return Response(_log_unexpected_error(request.scope, error), status_code=500)
+
+
+def encode_unexpected_error(scope: Scope, error: Exception) -> bytes:
+    return _encode(_log_unexpected_error(scope, error))
+
+
+def _log_unexpected_error(scope: Any, error: Exception) -> ErrorBody:
+    log.error("%s %s", scope["method"], scope["path"], exc_info=error)
     sentence = f"internal error in the master ({type(error).__name__}); see its log"
-    return _make_response(500, "internal", sentence, os.EX_SOFTWARE)
+    return ErrorBody("internal", sentence, os.EX_SOFTWARE)
 
 
 def _make_response(status: int, code: str, sentence: str, exit_code: int) -> Response[ErrorBody]:

@@ -68,7 +68,7 @@ def test_nothing_is_acknowledged_after_a_failed_fsync(disk: MountedDisk, tmp_pat
         # Later requests are refused too, although the disk works again.
         [failure] = program.failures
         assert isinstance(failure, StoreFailed)
-        assert "nothing of the last transaction was acknowledged" in failure.sentence
+        assert "Check or replace the disk" in failure.sentence
         with pytest.raises(StoreFailed), program.store.transaction():
             pass
         program.close()

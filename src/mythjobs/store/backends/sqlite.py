@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
 from mythjobs.store.backends.disk import DiskReserve, find_network_file_system
+from mythjobs.store.backends.wal import WriteAheadLog
 from mythjobs.store.migrate import migrate
 from mythjobs.store.transaction import Store, Transaction
 from mythjobs.store.writes import counters
@@ -25,7 +25,7 @@ from mythjobs.store.writes import counters
 # connection runs checkpoints.
 CHECKPOINT_BYTES: Final = 16 * 2**20
 RESERVE_BYTES: Final = 8 * 2**20
-_CHUNK_BYTES: Final = 2**20
+_MAX_LOG_BYTES: Final = 2 * CHECKPOINT_BYTES
 
 _FATAL_CODES: Final = frozenset(
     (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -65,12 +65,12 @@ class SqliteStore(Store):
                 "name a --state-dir on a local disk"
             )
         self._path = path
-        self._wal = Path(f"{path}-wal")
+        self._wal = WriteAheadLog(path, checkpoint_bytes)
         self._reserve = DiskReserve(Path(f"{path}-reserve"), reserve_bytes)
         self._checkpoint_bytes = checkpoint_bytes
         self._is_full = False
         self._failure: StoreFailed | None = None
-        self._wal_bytes = 0  # size of the write-ahead log after the last transaction
+        self._wal_bytes = 0  # used part of the write-ahead log after the last transaction
         self._next_checkpoint_bytes = checkpoint_bytes
         self._dialect = SQLiteDialect(paramstyle="qmark")
         self._dialect.statement_compiler = _Compiler
@@ -80,9 +80,9 @@ class SqliteStore(Store):
         self._is_full = not self._reserve.allocate()
 
     def _open_writer(self) -> sqlite3.Connection:
-        has_wal = self._read_wal_bytes() > 0
+        has_wal = self._wal.read_file_bytes() > 0
         if has_wal:
-            self._rewrite_wal()
+            self._wal.rewrite()
         try:
             return self._connect_and_migrate(has_wal)
         except sqlite3.Error as error:
@@ -110,35 +110,11 @@ class SqliteStore(Store):
             raise
         return writer
 
-    def _rewrite_wal(self) -> None:
-        """Write the write-ahead log again, in place, and sync it. Raises StoreFailed.
-
-        After a failed fsync the page cache may mark log pages as clean that are not on the disk
-        (fsync(2)). A later fsync does not write such pages, and a power failure loses them.
-        """
-        try:
-            with open(self._wal, "r+b", buffering=0) as log:
-                while data := log.read(_CHUNK_BYTES):
-                    log.seek(-len(data), os.SEEK_CUR)
-                    left = memoryview(data)
-                    while left:
-                        left = left[log.write(left) :]
-                os.fsync(log.fileno())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreFailed(f"cannot write {self._wal}: {error.strerror}") from error
-
     def _check_database(self, writer: sqlite3.Connection) -> None:
         """Check the database for damage after the master crashed. Raises StoreFailed if damaged."""
         [result] = writer.execute("PRAGMA quick_check(1)").fetchone()
         if result != "ok":
             raise _damaged(self._path, result.splitlines()[-1])
-
-    def _read_wal_bytes(self) -> int:
-        try:
-            return self._wal.stat().st_size
-        except OSError:
-            return 0
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -153,7 +129,7 @@ class SqliteStore(Store):
             writer.execute("COMMIT")
             # Read the log's size for checkpoint() here. When checkpoint() runs, the event loop's
             # thread is awake, and a system call there hands it the interpreter lock for a while.
-            self._wal_bytes = self._read_wal_bytes()
+            self._wal_bytes = self._wal.read_used_bytes()
             self._check_file_id()
         except BaseException as error:
             if isinstance(error, sqlite3.Error):
@@ -222,6 +198,7 @@ class SqliteStore(Store):
         """
         wal_bytes = self._wal_bytes
         if wal_bytes < (self._next_checkpoint_bytes if least_bytes is None else least_bytes):
+            self._extend_wal(wal_bytes)
             return
         if self._failure is not None:
             return
@@ -239,6 +216,15 @@ class SqliteStore(Store):
         if pages != moved:
             self._next_checkpoint_bytes = wal_bytes + self._checkpoint_bytes // 4
 
+    def _extend_wal(self, used_bytes: int) -> None:
+        if self._is_full or self._failure is not None:
+            return
+        try:
+            self._wal.extend(used_bytes)
+        except StoreFailed as error:
+            self._failure = error
+            raise
+
     def close(self) -> None:
         for reader in self._readers:
             reader.close()
@@ -249,6 +235,7 @@ class SqliteStore(Store):
                 if not _is_disk_full(error):
                     raise _to_store_error(error, self._path) from error
         self._writer.close()
+        self._wal.close_index()
 
 
 def _open_reader(path: Path) -> sqlite3.Connection:
@@ -266,9 +253,9 @@ def _connect(path: Path) -> sqlite3.Connection:
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
-            # Truncate the log when writing starts again at its beginning after a checkpoint: then
-            # the log's size tells how much the next checkpoint has to move.
-            "journal_size_limit = 0",
+            # After a checkpoint the log is overwritten from its beginning, which syncs faster than
+            # a file that grows. Truncate it only if a long query has made it this large.
+            f"journal_size_limit = {_MAX_LOG_BYTES}",
             "foreign_keys = OFF",
             "temp_store = MEMORY",
             "cache_size = -8000",

@@ -98,7 +98,7 @@ def list_processes() -> Iterator[ProcessInfo]:
             yield found
 
 
-class ProcessTable:
+class ProcessTrees:
     """Processes by parent and by session, to find many process trees in one list."""
 
     def __init__(self, processes: Iterable[ProcessInfo] = ()) -> None:
@@ -135,13 +135,13 @@ class ProcessSnapshot:
 
     def __init__(self) -> None:
         self._taken_at: Now | None = None
-        self._processes = ProcessTable()
+        self._processes = ProcessTrees()
 
-    def read(self, now: Now) -> ProcessTable:
+    def read(self, now: Now) -> ProcessTrees:
         """Return all processes. `now` must be the event loop's `now`, which is a new object in each
         iteration: the same object means that the snapshot is still current."""
         if self._taken_at is not now:
-            self._taken_at, self._processes = now, ProcessTable(list_processes())
+            self._taken_at, self._processes = now, ProcessTrees(list_processes())
         return self._processes
 
 
@@ -172,10 +172,10 @@ def read_attempt_mark(pid: int) -> AttemptKey | None:
 def has_mark(pid: int, variable: str, mark: str) -> bool:
     """Return whether `mark` is a word in the value of `variable` in the initial environment of a
     process."""
-    return mark in read_words(pid, variable)
+    return mark in read_marks(pid, variable)
 
 
-def read_words(pid: int, variable: str) -> list[str]:
+def read_marks(pid: int, variable: str) -> list[str]:
     """Return the words in the value of `variable` in the initial environment of a process. Words
     are separated by blanks."""
     prefix = f"{variable}=".encode()

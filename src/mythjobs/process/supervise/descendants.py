@@ -13,7 +13,7 @@ from mythjobs.clock import Now, machine_now
 from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.kernel import WNOTHREAD
-from mythjobs.process.procfs import AttemptKey, ProcessInfo, ProcessTable
+from mythjobs.process.procfs import AttemptKey, ProcessInfo, ProcessTrees
 from mythjobs.process.supervise import tree_mark
 from mythjobs.process.supervise.child import Child
 
@@ -65,7 +65,7 @@ class Descendants(Protocol):
         ...
 
 
-def find_members(child: Child, processes: ProcessTable | None = None) -> list[ProcessInfo]:
+def find_members(child: Child, processes: ProcessTrees | None = None) -> list[ProcessInfo]:
     """Return the process tree of a child whose leader is not reaped yet, the leader first.
 
     With a cgroup, the tree is all processes in it. Otherwise it is the processes in the leader's
@@ -74,14 +74,14 @@ def find_members(child: Child, processes: ProcessTable | None = None) -> list[Pr
     """
     if child.cgroup:
         return sorted(find_in_cgroup(child), key=lambda each: each.pid != child.pid)
-    found = (processes or ProcessTable(procfs.list_processes())).find_tree(child.pid)
+    found = (processes or ProcessTrees(procfs.list_processes())).find_tree(child.pid)
     for each in found:
         child.seen_members[each.pid] = each
     return found
 
 
 def find_tree(
-    child: Child, descendants: Descendants, processes: ProcessTable | None = None
+    child: Child, descendants: Descendants, processes: ProcessTrees | None = None
 ) -> list[ProcessInfo]:
     """Return the tree with its daemons. `processes`: all processes of the machine, if known."""
     if child.cgroup:
@@ -262,7 +262,7 @@ class _Search:
                 continue
             process = procfs.read_process(pid)
             if process and process.start_time_ms >= oldest_ms:
-                marks: set[int | str] = {*procfs.read_words(pid, TREE_VARIABLE)}
+                marks: set[int | str] = {*procfs.read_marks(pid, TREE_VARIABLE)}
                 for mark in marks | {tree_mark.read_mark(pid)}:
                     self._by_mark.setdefault(mark, []).append(pid)
 

@@ -70,8 +70,8 @@ class LinkSocket(WebSocketsSansIOProtocol):
         if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
             raise ConnectionResetError("the WebSocket is closed")
         size = len(data)
-        # The library takes 16 µs longer to make the frame of a grant on an idle machine, whose caches
-        # are cold.
+        # The library takes 16 µs longer to make the frame of a grant on an idle machine, where the
+        # caches are cold.
         if size < 126:
             header = bytes((_WHOLE_TEXT, size))
         elif size < 2**16:

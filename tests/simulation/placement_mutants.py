@@ -9,6 +9,7 @@ from typing import Any, Final
 from mythjobs.agent.core import attempt_table
 from mythjobs.master.attempts import retry
 from mythjobs.master.core import MasterCore
+from mythjobs.master.placement import cache
 from mythjobs.model import window
 from mythjobs.model.zone import load_zone
 from mythjobs.scheduler import eligibility
@@ -48,7 +49,7 @@ def _agent_ignores_slots() -> list[Patch]:
 
 
 def _read_ordered_by(key: Callable[[Any], Any]) -> Callable[[], list[Patch]]:
-    """The ready jobs of a class are read in another order."""
+    """The ready jobs of a class are read, or kept since their submit, in another order."""
 
     def patches() -> list[Patch]:
         read_next = ready_jobs.read_next
@@ -56,7 +57,7 @@ def _read_ordered_by(key: Callable[[Any], Any]) -> Callable[[], list[Patch]]:
         def read(tx: Any, class_id: int, limit: int) -> Any:
             return sorted(read_next(tx, class_id, 100_000), key=key)[:limit]
 
-        return [(ready_jobs, "read_next", read)]
+        return [(ready_jobs, "read_next", read), (cache, "_placement_order", key)]
 
     return patches
 

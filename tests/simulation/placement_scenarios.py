@@ -217,13 +217,14 @@ PLACEMENT_SCENARIOS: Final[dict[str, Scenario]] = {
         ),
         ("RETRY",),
     ),
-    # The jobs of one class cannot be read; those of the other go on.
+    # The jobs of one class cannot be read; those of the other go on. Jobs about a subject are read
+    # from the store, others are known from their submit.
     "nothing-set-aside": (
         make_plan(
             [_WORK, _OTHER],
-            make_submit(20, "work"),
+            make_submit(20, "work", subject="film a"),
             make_submit(25, "other"),
-            make_submit(60, "work"),
+            make_submit(60, "work", subject="film b"),
             make_submit(65, "other"),
             faults=(Fault(50_000, "row", 0, 600_000, 1),),
         ),

@@ -338,7 +338,7 @@ class Master:
         if header.command == RUN:
             raise BadRequest('"run" takes no batch file')
         command = decode_command(defined.definition)
-        jobs = await asyncio.to_thread(batches.count_rows, path, command, header)
+        jobs, rows = await asyncio.to_thread(batches.check_rows, path, command, header)
         make_slice = partial(
             requests.BatchSlice,
             command=header.command,
@@ -352,7 +352,6 @@ class Master:
             deadline_ms=header.deadline_ms,
         )
         if jobs <= batches.SLICE_JOBS:
-            rows = list(batches.read_rows(path, command, header))
             batch_ids = await self.execute(make_slice(ids=None, offset=0, rows=rows, last=True))
         else:
             batch_ids = await self._submit_slices(make_slice, header, path, command, jobs)

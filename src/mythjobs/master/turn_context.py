@@ -42,6 +42,8 @@ class TurnContext:
     # `events` and `changed_subjects` are collected during the turn and handled by flush().
     events: list[events.Event] = field(default_factory=list)
     changed_subjects: set[str] = field(default_factory=set)
+    new_jobs: list[jobs.NewJob] = field(default_factory=list)  # inserted by flush_new_jobs()
+    has_new_ids: bool = False  # job ids were allocated that the store does not know yet
     placed: dict[int, str] = field(default_factory=dict)  # leased jobs: machine name by job id
     wait_reasons: dict[int, tuple[str, str]] = field(default_factory=dict)  # by class id
     # (machine id, job id) of grants that were lost with an earlier connection: to be sent again.
@@ -62,11 +64,26 @@ class TurnContext:
         self.state.classes_to_recheck |= classes
 
     def allocate_ids(self, count: int) -> int:
-        """Return the first of `count` consecutive job ids that were never used before."""
+        """Return the first of `count` consecutive job ids that were never used before.
+
+        The turn stores the next id once, in flush_new_jobs().
+        """
         first = self.state.next_job_id
         self.state.next_job_id += count
-        jobs.save_next_id(self.tx, self.state.next_job_id)
+        self.has_new_ids = True
         return first
+
+    def flush_new_jobs(self) -> None:
+        """Insert the jobs submitted so far in one statement, and store the next job id.
+
+        Call it before reading or changing jobs in the store.
+        """
+        if self.has_new_ids:
+            jobs.save_next_id(self.tx, self.state.next_job_id)
+            self.has_new_ids = False
+        if self.new_jobs:
+            jobs.add(self.tx, self.new_jobs)
+            self.new_jobs.clear()
 
     def cancel_queued(
         self, job_ids: list[int], sentence: Callable[[int], str], code: str = "cancelled"

@@ -8,7 +8,7 @@ from typing import Final
 
 from mythjobs.errors import BadRequest
 from mythjobs.model.command import Command, Parameter, ParameterType
-from mythjobs.model.template import Template
+from mythjobs.model.template import parse_template
 
 # execve(2) accepts up to 128 KiB for one argument with its NUL (MAX_ARG_STRLEN), or for one
 # environment variable with its name and NUL.
@@ -83,7 +83,7 @@ def _check_leading_dashes(command: Command, values: Mapping[str, str]) -> None:
     # A value that begins with a dash and is a whole argument is parsed as an option by most
     # programs: refuse it, unless "--" precedes it or the author allows it.
     for number, element in enumerate(command.argv):
-        name = Template(element).sole_placeholder if "{" in element else None
+        name = parse_template(element).sole_placeholder if "{" in element else None
         if name is None or not values[name].startswith("-") or "--" in command.argv[:number]:
             continue
         parameter = command.parameter(name)
@@ -104,13 +104,14 @@ def fill_argv(command: Command, values: Mapping[str, str]) -> list[str]:
     if command.shell:
         return ["/bin/sh", "-c", command.shell, command.name]
     return [
-        Template(each).fill(values) if "{" in each or "}" in each else each for each in command.argv
+        parse_template(each).fill(values) if "{" in each or "}" in each else each
+        for each in command.argv
     ]
 
 
 def fill_stdin(command: Command, values: Mapping[str, str]) -> str:
     """Return the path of the input file; "" for an empty input."""
-    return Template(command.stdin).fill(values)
+    return parse_template(command.stdin).fill(values)
 
 
 def parameter_environment(values: Mapping[str, str]) -> dict[str, str]:

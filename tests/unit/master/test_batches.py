@@ -106,7 +106,7 @@ def test_a_deadline_before_the_start_time_is_rejected(tmp_path: Path) -> None:
     path.write_text("{}")
     header = BatchSubmit("flag", not_before_ms=NOON, deadline_ms=NOON - 1)
     with pytest.raises(BadRequest, match="the deadline is before the start time"):
-        batches.count_rows(path, Command("flag", argv=("/bin/true",)), header)
+        batches.check_rows(path, Command("flag", argv=("/bin/true",)), header)
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -141,4 +141,4 @@ def test_a_batch_is_validated_like_a_single_job(
     path = tmp_path / "batch"
     path.write_text("{}\n")
     with pytest.raises(BadRequest, match=error):
-        batches.count_rows(path, Command("flag", argv=("/bin/true",)), header)
+        batches.check_rows(path, Command("flag", argv=("/bin/true",)), header)

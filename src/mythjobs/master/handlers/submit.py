@@ -18,7 +18,7 @@ from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.model.policy_tables import read_bounds, read_labels, read_semaphores
 from mythjobs.model.progress import check_setting
-from mythjobs.model.template import Template
+from mythjobs.model.template import parse_template
 from mythjobs.protocol.requests import AdHocRun, BatchSubmit, Dependency, Submit
 from mythjobs.store.writes import batches, dependencies, jobs
 
@@ -40,8 +40,10 @@ def submit_job(turn: TurnContext, request: SubmitJob) -> tuple[int, bool]:
     """
     submit = request.submit
     _check_submit(submit)
-    if submit.key is not None and (existing := jobs.find_by_key(turn.tx, submit.key)) is not None:
-        return existing[0], False
+    if submit.key is not None:
+        turn.flush_new_jobs()
+        if (existing := jobs.find_by_key(turn.tx, submit.key)) is not None:
+            return existing[0], False
     revision = turn.catalog.find_command(turn.tx, submit.command)
     command = turn.catalog.decoded_command(revision)
     arguments, subject = _encode_arguments(command, submit)
@@ -53,41 +55,38 @@ def submit_job(turn: TurnContext, request: SubmitJob) -> tuple[int, bool]:
     is_due = submit.not_before_ms is None or submit.not_before_ms <= turn.now.wall_ms
     job_id = turn.allocate_ids(1)
     is_ready = is_due and not (submit.hold or unmet or failed or subject)
-    jobs.add(
-        turn.tx,
-        [
-            jobs.NewJob(
-                job_id,
-                class_id,
-                revision.command_id,
-                arguments,
-                turn.now.wall_ms,
-                key=submit.key,
-                subject=subject,
-                overlap=int(command.overlap),
-                priority=submit.priority,
-                hold=int(submit.hold),
-                not_before_ms=None if is_due else submit.not_before_ms,
-                unmet=unmet,
-                ready_class=class_id if is_ready else None,
-                comment=submit.comment,
-                deadline_ms=submit.deadline_ms,
-            )
-        ],
+    new = jobs.NewJob(
+        job_id,
+        class_id,
+        revision.command_id,
+        arguments,
+        turn.now.wall_ms,
+        key=submit.key,
+        subject=subject,
+        overlap=int(command.overlap),
+        priority=submit.priority,
+        hold=int(submit.hold),
+        not_before_ms=None if is_due else submit.not_before_ms,
+        unmet=unmet,
+        ready_class=class_id if is_ready else None,
+        comment=submit.comment,
+        deadline_ms=submit.deadline_ms,
     )
+    turn.new_jobs.append(new)
     _add_dependencies(turn, job_id, after)
     if submit.deadline_ms is not None:
         turn.state.schedule_turn(submit.deadline_ms)
     if submit.not_before_ms is not None and not is_due:
         turn.state.schedule_turn(submit.not_before_ms)
     if failed:
+        turn.flush_new_jobs()
         on, when = failed[0].job, failed[0].when
         why = f'the job depends on job {on}, which did not end as required ("{when}")'
         turn.cancel_queued([job_id], lambda _: why, code="dependency_failed")
     elif subject is not None:
         turn.changed_subjects.add(subject)
     elif is_ready:
-        turn.state.classes_to_recheck.add(class_id)
+        turn.state.placement.add_ready(class_id, [new.as_ready()])
     return job_id, True
 
 
@@ -175,7 +174,7 @@ def encode_job_arguments(
     """
     values = check_arguments(command, given)
     if subject is None and command.subject:
-        subject = Template(command.subject).fill(values)
+        subject = parse_template(command.subject).fill(values)
     return json.dumps(values, ensure_ascii=False), _check_subject(subject)
 
 
@@ -223,6 +222,7 @@ def _dependency_states(
     """
     if not after:
         return []
+    turn.flush_new_jobs()
     found = jobs.read_flags(turn.tx, [each.job for each in after])
     for each in after:
         if each.job not in found or found[each.job].hold == batches.HOLD_UNOPENED:

@@ -28,6 +28,11 @@ class NextJobs(NamedTuple):
     is_complete: bool
 
 
+def _placement_order(job: ReadyJob) -> tuple[int, int, int]:
+    """Return the sort key of a class's jobs: the order in which the store returns them."""
+    return -job.priority, job.deadline_order, job.job_id
+
+
 @dataclass(slots=True)
 class PlacementCache:
     """The part of MasterState that placement uses.
@@ -71,6 +76,27 @@ class PlacementCache:
         for class_id in classes:
             self.next_jobs.pop(class_id, None)
             self.ready_classes.add(class_id)
+
+    def add_ready(self, class_id: int, new: Iterable[ReadyJob]) -> None:
+        """Add jobs that this turn has inserted as ready to the cached next jobs of their class.
+
+        So a job that starts at once is not read from the store again.
+        """
+        known = self.next_jobs.get(class_id)
+        if known is None:
+            if class_id in self.ready_classes:
+                return  # the class may have other ready jobs: the placement pass reads them all
+            known = NextJobs((), is_complete=True)
+        elif not known.is_complete:
+            self.next_jobs.pop(class_id)
+            return
+        jobs = sorted([*known.jobs, *new], key=_placement_order)
+        if not jobs:
+            return
+        # Twice the number that save_remaining() keeps, which leaves out those that are leased.
+        is_complete = len(jobs) <= 2 * MAX_NEXT_JOBS
+        self.next_jobs[class_id] = NextJobs(tuple(jobs[: 2 * MAX_NEXT_JOBS]), is_complete)
+        self.ready_classes.add(class_id)
 
     def remove_class(self, class_id: int) -> None:
         """Remove a class without ready jobs; invalidate() adds it again when a job is ready."""

@@ -80,13 +80,15 @@ def _place(turn: TurnContext, candidates: set[int]) -> None:
     state, cache = turn.state, turn.state.placement
     leased_subjects: dict[str, bool] = {}  # True: jobs about the subject may overlap
     for _ in range(_MAX_TRIES):
+        class_ids = (candidates & cache.ready_classes) - cache.unplaceable
+        if not class_ids:
+            return
         open_machines = [
             (capacity, machine)
             for machine in state.machines.values()
             if machine.accepts_grants and not (capacity := _measure_capacity(turn, machine)).is_full
         ]
-        class_ids = (candidates & cache.ready_classes) - cache.unplaceable
-        if not open_machines or not class_ids:
+        if not open_machines:
             return
         choices = _choose(turn, open_machines, class_ids, leased_subjects)
         if not choices:

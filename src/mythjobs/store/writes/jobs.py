@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, insert, select, update
 
 from mythjobs.model.life import JobState
-from mythjobs.scheduler.order import deadline_order
+from mythjobs.scheduler.order import ReadyJob, deadline_order
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, in_list, literal, param
 from mythjobs.store.transaction import Transaction
@@ -42,6 +42,17 @@ class NewJob(NamedTuple):
     failures: int = 0
     reason_code: str = ""
     reason: str = ""
+
+    def as_ready(self) -> ReadyJob:
+        """Return the job as placement sees it; only for a job with `ready_class`."""
+        return ReadyJob(
+            self.job_id,
+            self.class_id,
+            self.priority,
+            self.subject,
+            self.overlap,
+            deadline_order(self.deadline_ms),
+        )
 
 
 class JobFlags(NamedTuple):

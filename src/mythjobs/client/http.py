@@ -1,7 +1,7 @@
 """HTTP/1.1 client on a connected socket: one request and response, each possibly chunked.
 
 http.client is not used: it imports email, urllib and ssl, which takes longer than the start of
-the interpreter. `mythjobs status` must not take longer than six interpreter starts.
+the interpreter. `mythjobs status` must not take longer than four interpreter starts.
 """
 
 from __future__ import annotations

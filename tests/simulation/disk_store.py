@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -31,11 +32,15 @@ class DiskStore(CheckedStore):
             path, unsafe=True, reserve_bytes=RESERVE_BYTES, checkpoint_bytes=_CHECKPOINT_BYTES
         )
 
-    def _rewrite_wal(self) -> None:
-        if self._is_failing():
+    def _open_writer(self) -> sqlite3.Connection:
+        has_log = self._wal.read_file_bytes() > 0
+        if has_log and self._is_failing():
             raise StoreFailed("cannot write the log: the disk fails")
-        super()._rewrite_wal()
-        self._disk.mark_synced(self._wal)
+        writer = super()._open_writer()
+        if has_log:
+            # It was rewritten and synced, not by SQLite.
+            self._disk.mark_synced(Path(f"{self._path}-wal"))
+        return writer
 
     def _is_failing(self) -> bool:
         return self.failing_faults > 0

@@ -16,6 +16,9 @@ MEMORY: Final = "memory"
 GPU: Final = "gpu"
 # A job that uses less than this many cores is not kept waiting for the processor.
 _TINY_CPU: Final = 0.05
+# A job may exceed the overcommit by this much if less than this share of the cores is busy.
+_FILLING: Final = 0.5
+_ALMOST_BUSY: Final = 0.85
 _MIN_RESERVE_BYTES: Final = 512 * MIB
 _RESERVE_SHARE: Final = 0.05
 # Light jobs get this share of a disk's fill while a heavy stream runs on it.
@@ -95,8 +98,7 @@ def find_refusal(
     left_bytes = resources.available_bytes - running.growth_bytes - resources.reserve_bytes
     if left_bytes < demand.peak_bytes:
         return Refusal(MEMORY, _describe_memory(demand, running, resources, left_bytes))
-    limit = (resources.overcommit + extra_overcommit) * resources.cores - resources.foreign_cpu
-    if demand.cpu > _TINY_CPU and running.cpu + demand.cpu > limit:
+    if demand.cpu > _TINY_CPU and not _fits_cpu(demand, running, resources, extra_overcommit):
         return Refusal(CPU, _describe_cpu(demand, running, resources))
     if demand.gpu > MIN_SHARE and running.gpu + demand.gpu > resources.gpu_limit:
         return Refusal(GPU, f"the GPU is used by {running.gpu:.0%}")
@@ -104,6 +106,18 @@ def find_refusal(
         if share >= MIN_SHARE and (found := _check_disk(disk, share, running, resources)):
             return found
     return None
+
+
+def _fits_cpu(
+    demand: Demand, running: Commitments, resources: Resources, extra_overcommit: float
+) -> bool:
+    free = resources.cores - resources.foreign_cpu
+    limit = resources.overcommit * resources.cores - resources.foreign_cpu
+    total = running.cpu + demand.cpu
+    if total <= limit + extra_overcommit * resources.cores:
+        return True
+    # Two jobs that take turns lose less than cores that stay idle beside one job.
+    return running.cpu <= _ALMOST_BUSY * free and total <= limit + _FILLING * resources.cores
 
 
 def _check_disk(

@@ -230,7 +230,7 @@ def test_a_short_command_that_became_long_is_measured_again() -> None:
 
 
 def test_a_job_of_a_short_command_that_runs_on_is_measured() -> None:
-    machine = Machine(ScalingController(4, 16 * GIB))
+    machine = Machine()
     known(machine.controller, sync=Footprint(3, cpu=1.0, peak_bytes=MIB, wall_s=0.1))
     machine.start(FIRST, "sync")
     assert machine.controller.list_measured(machine.now_s + 0.9) == []
@@ -306,26 +306,33 @@ def test_memory_pressure_freezes_the_youngest_job_and_admits_none() -> None:
     # The next one is frozen two seconds later, and the first is left running.
     assert machine.step(free=100 * MIB) == []
     assert [each.key for each in machine.step(free=100 * MIB)] == [SECOND]
-    for _ in range(5):
-        assert machine.step(free=100 * MIB) == []
+    assert [machine.step(free=100 * MIB) for _ in range(5)] == [[]] * 5
 
 
 def test_a_frozen_job_continues_after_its_back_off_when_it_fits() -> None:
     machine = Machine()
-    known(machine.controller, encode=Footprint(3, cpu=3.0, peak_bytes=GIB, wall_s=60))
+    known(machine.controller, encode=Footprint(3, cpu=3.5, peak_bytes=GIB, wall_s=60))
     machine.start(FIRST, "encode")
     machine.step()
     machine.start(SECOND, "encode")
-    machine.use(FIRST, cpu=3.0)
+    machine.use(FIRST, cpu=3.5)
     assert [each.key for each in machine.step(free=100 * MIB)] == [SECOND]
     thawed = []
     for _ in range(8):
-        machine.use(FIRST, cpu=3.0)
+        machine.use(FIRST, cpu=3.5)
         thawed += machine.step()
-        assert not thawed, "6 cores are more than 4"
+        assert not thawed, "7 cores are more than 4"
     machine.end(FIRST, 10.0)
     [change] = machine.controller.thaw_if_idle(machine.now_s)
     assert (change.key, change.on) == (SECOND, False)
+
+
+def test_a_job_that_leaves_cores_idle_gets_company_even_beyond_the_overcommit() -> None:
+    machine = Machine()
+    encode = machine.controller.footprints["encode"] = Footprint(3, cpu=3.3, wall_s=60)
+    assert machine.controller.count_room("encode") == 2
+    encode.cpu = 3.5
+    assert machine.controller.count_room("encode") == 1
 
 
 def test_a_job_that_a_user_paused_is_not_thawed() -> None:

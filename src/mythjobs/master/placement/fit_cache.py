@@ -73,6 +73,7 @@ def _policy_snapshot(state: MasterState, machine: Machine) -> tuple[object, ...]
     return (
         machine.name,
         machine.rights,
+        machine.own_rights,
         machine.policy,
         machine.zone,
         machine.capabilities,

@@ -40,8 +40,8 @@ class Scaler:
     """Decides for the agent core which attempts may start, by a scaling controller."""
 
     def __init__(self, path: Path, output_directory: Path) -> None:
-        """path: file with what was learned. output_directory: on the disk that counts as used by
-        jobs without an open file."""
+        """path: file in which learned footprints are kept. output_directory: a job that has no file
+        open counts as using the disk of this directory."""
         self._path = path
         disks = DiskMap()
         self._load = MachineLoadReader(disks)

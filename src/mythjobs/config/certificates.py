@@ -79,8 +79,8 @@ def make_client_context(authority: bytes) -> ssl.SSLContext:
 
 
 def make_unverified_context() -> ssl.SSLContext:
-    """Return TLS settings that accept every certificate: only to fetch the authority's own, which
-    is compared with a pin or with six words afterwards."""
+    """Return TLS settings that accept every certificate. Use them only to fetch the authority's own
+    certificate, which is then compared with its hash in the join token, or with six words."""
     context = _make_context()
     context.verify_mode = ssl.CERT_NONE
     return context

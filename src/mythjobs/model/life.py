@@ -69,7 +69,7 @@ def target(event: JobEvent) -> JobState:
 
 
 def diagram() -> str:
-    """Return all transitions as a Mermaid state diagram, for docs/life.md."""
+    """Return all state transitions of a job as a Mermaid diagram, for docs/life.md."""
     lines = ["stateDiagram-v2", "    [*] --> queued: submit"]
     lines += [f"    {a} --> {b}: {event}" for (a, event), b in TRANSITIONS.items()]
     lines += [f"    {state} --> [*]" for state in JobState if state in FINAL]

@@ -211,7 +211,7 @@ class ScalingController:
 
     def _check(self, command: str, running: Commitments, added: Counter[str]) -> Refusal | None:
         if not running.active:
-            # One job always runs; a frozen one continues before another starts.
+            # At least one job may always run. If there is a frozen job, it is thawed instead.
             return Refusal("", "a frozen job continues first") if self._jobs else None
         if self._memory.is_high:
             return Refusal(MEMORY, "memory is short")

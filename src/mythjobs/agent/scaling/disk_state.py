@@ -88,7 +88,11 @@ class DiskState:
         return self.rate
 
     def separate_foreign(self, elapsed_s: float, own_bytes: float) -> None:
-        """Learn the share of other programs from the bytes that the jobs have moved."""
+        """Update the estimate of the foreign load: the part of the disk's busy time that goes to
+        bytes which no job has moved.
+
+        own_bytes: what the jobs have moved in the last `elapsed_s`.
+        """
         total_bytes = self.rate.bytes_per_s * elapsed_s
         surplus = total_bytes - own_bytes
         from_credit = min(max(surplus, 0.0), self._credit_bytes)

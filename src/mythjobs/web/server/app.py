@@ -1,4 +1,4 @@
-"""ASGI application of both listeners: API routes, OpenAPI schema, and WebSocket for agents."""
+"""ASGI application of all listeners: API routes, OpenAPI schema, and WebSocket for agents."""
 
 from __future__ import annotations
 

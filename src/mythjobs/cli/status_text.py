@@ -106,13 +106,18 @@ def _format_age(since_ms: int | None, now_ms: int) -> str:
     return "" if since_ms is None else humanize_duration(max(0, now_ms - since_ms) / 1000)
 
 
+def format_limit(machine: dict[str, Any]) -> str:
+    """Return how many jobs a machine runs at most: a number, or that it decides by its load."""
+    return "by load" if machine["by_load"] else str(machine["jobs"])
+
+
 def _print_machines(machines: list[dict[str, Any]]) -> None:
     terminal.print_line()
     if not machines:
         terminal.print_line("no machine has connected; start an agent with `mythjobs agent`")
         return
     rows = [
-        (each["name"], Cell(each["state"], each["state"]), each["running"], each["jobs"])
+        (each["name"], Cell(each["state"], each["state"]), each["running"], format_limit(each))
         for each in machines
     ]
     terminal.print_table(("machine", "state", "running", "limit"), rows, ("running", "limit"))

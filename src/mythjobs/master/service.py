@@ -216,6 +216,7 @@ class Master:
                     "state": each["state"],
                     "running": each["running"],
                     "jobs": each["jobs"],
+                    "by_load": each["by_load"],
                 }
                 for each in machines["machines"]
             ],

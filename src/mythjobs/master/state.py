@@ -167,6 +167,11 @@ class Machine:
         return automatic_slots(self.cores) if self.has_scaling else self.cores
 
     @property
+    def is_limited_by_load(self) -> bool:
+        """Whether the machine alone decides how many jobs it runs, because no user set a limit."""
+        return self.has_scaling and self.temporary_jobs is None and self.policy_jobs is None
+
+    @property
     def expected_jobs(self) -> int:
         """Number of jobs that the machine is expected to run at once, for forecasts."""
         return min(self.max_jobs, max(self.cores, len(self.live_attempts)))

@@ -22,6 +22,7 @@ class MachineLoad(TypedDict):
     state: str
     running: int
     jobs: int
+    by_load: bool
 
 
 class SetAsideUnit(TypedDict):
@@ -285,14 +286,10 @@ class Why(TypedDict):
     end_reported: bool
 
 
-class MachineSummary(TypedDict):
+class MachineSummary(MachineLoad):
     """A machine. free: its free slots as it counts them; None while it is not connected."""
 
     id: int
-    name: str
-    state: str
-    jobs: int
-    running: int
     leased: int
     free: int | None
     allow: Any

@@ -81,6 +81,7 @@ MACHINE: dict[str, Any] = {
     "name": "attic",
     "state": "up",
     "jobs": 4,
+    "by_load": False,
     "running": 1,
     "leased": 0,
     "allow": {"except": ["backup"]},
@@ -121,5 +122,5 @@ STATUS: dict[str, Any] = {
             "put_off_ms": None,
         }
     ],
-    "machines": [{"name": "attic", "state": "up", "running": 1, "jobs": 4}],
+    "machines": [{"name": "attic", "state": "up", "running": 1, "jobs": 4, "by_load": False}],
 }

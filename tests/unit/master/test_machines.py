@@ -322,3 +322,12 @@ def test_what_the_machine_itself_refuses_is_not_sent_there_and_why_says_so(
     master.disconnect(7)
     _attach(master, 8, "without one")
     assert master.rules(job)["attic"]["rights"] == ""
+
+
+def test_a_machine_without_a_limit_of_its_owner_is_limited_by_its_load(master: Harness) -> None:
+    hello = m.Hello(1, "key of attic", "", "", "attic", "boot", "i", 2, scaling=True)
+    master.request(requests.Attach(hello, True, 7))
+    assert master.machine_page()["by_load"]
+    master.request(requests.SetMachine("attic", jobs=3))
+    page = master.machine_page()
+    assert (page["by_load"], page["jobs"]) == (False, 3)

@@ -14,6 +14,7 @@ from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.editor import edit_table
 from mythjobs.cli.options import COMMAND, MACHINE, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
+from mythjobs.cli.status_text import format_limit
 from mythjobs.cli.terminal import Cell, confirm
 from mythjobs.cli.times import format_short_time
 from mythjobs.client.api_paths import machine_path
@@ -47,7 +48,7 @@ def machines(session: Session, as_json: bool) -> None:
                 each["state"],
             ),
             each["running"],
-            each["jobs"],
+            format_limit(each),
             "" if each["free"] is None else each["free"],
             each["cores"] or "",
             _format_allowed(each["allow"]),
@@ -80,6 +81,8 @@ def _format_comments(found: Json) -> Iterator[str]:
     now_ms = clock.master_now().wall_ms
     zone = f", time zone {found['zone']}" if found["zone"] else ""
     running = f"runs {found['running']} of {found['jobs']} jobs"
+    if found["by_load"]:
+        running = f"runs {found['running']} jobs, as many as its load permits"
     free = "" if found["free"] is None else f", {found['free']} slots free"
     yield f"{found['name']}: {found['state']}, {running}{free}{zone}"
     if skew := describe_clock_skew(found["clock_ms"]):
@@ -197,8 +200,10 @@ def _print_policy(found: Json, as_json: bool) -> None:
     if as_json:
         terminal.print_json(found)
         return
-    jobs = "1 job" if found["jobs"] == 1 else f"{found['jobs']} jobs"
-    text = f"{found['name']} runs at most {jobs}; allowed: {_format_allowed(found['allow'])}"
+    jobs = "at most 1 job" if found["jobs"] == 1 else f"at most {found['jobs']} jobs"
+    if found["by_load"]:
+        jobs = "as many jobs as its load permits"
+    text = f"{found['name']} runs {jobs}; allowed: {_format_allowed(found['allow'])}"
     windows = found["settings"].get("windows", {}).get("open", [])
     terminal.print_line(text + (f"; open {', '.join(windows)}" if windows else ""))
 

@@ -137,6 +137,7 @@ def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
         "name": machine.name,
         "state": _connection_state(machine, now),
         "jobs": machine.max_jobs,
+        "by_load": machine.is_limited_by_load,
         "running": sum(each.started_ms is not None for each in machine.live_attempts.values()),
         "leased": len(machine.live_attempts),
         "free": machine.reported_free,

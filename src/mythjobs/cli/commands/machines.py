@@ -83,7 +83,8 @@ def _format_comments(found: Json) -> Iterator[str]:
     running = f"runs {found['running']} of {found['jobs']} jobs"
     if found["by_load"]:
         running = f"runs {found['running']} jobs, as many as its load permits"
-    free = "" if found["free"] is None else f", {found['free']} slots free"
+    slots = "slot" if found["free"] == 1 else "slots"
+    free = "" if found["free"] is None else f", {found['free']} {slots} free"
     yield f"{found['name']}: {found['state']}, {running}{free}{zone}"
     if skew := describe_clock_skew(found["clock_ms"]):
         yield skew

@@ -50,5 +50,17 @@ def verify(public_key_hex: str, signature_hex: str, transcript: bytes) -> None:
         raise ProtocolError("authentication failed: invalid signature for the key") from None
 
 
+def decode_hex(text: str, size: int) -> bytes | None:
+    """Return the bytes in a text of exactly `size` bytes in lower-case hex, None for any other.
+
+    A key identifies a machine, so each key must have exactly one spelling.
+    """
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return data if len(data) == size and data.hex() == text else None
+
+
 def encode_public_key(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes_raw().hex()

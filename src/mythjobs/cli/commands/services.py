@@ -11,8 +11,8 @@ from mythjobs.cli import terminal
 from mythjobs.cli.options import TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.status_text import print_status
+from mythjobs.protocol.joining import DEFAULT_PORT
 
-PORT: Final = 6545
 _EXAMPLES: Final = """Examples:
   mythjobs up
   mythjobs up --jobs 2 --stop-jobs
@@ -20,7 +20,7 @@ _EXAMPLES: Final = """Examples:
 
 _port_option = click.option(
     "--port",
-    default=PORT,
+    default=DEFAULT_PORT,
     show_default=True,
     type=click.IntRange(0, 65535),
     help="Port on this machine; 0 chooses a free one and prints it.",

@@ -192,8 +192,7 @@ def _check_hello(data: bytes | None, challenge: m.Challenge, fingerprint: str) -
             f"this master supports versions {challenge.oldest} to {challenge.newest} of the link "
             f"protocol here, the agent uses version {hello.version}; upgrade the older of the two"
         )
-    # The key identifies the machine, so each key must have exactly one spelling.
-    if not (_is_hex32(hello.machine_key) and _is_hex32(hello.nonce)):
+    if None in (handshake.decode_hex(each, 32) for each in (hello.machine_key, hello.nonce)):
         raise ProtocolError("machine key and nonce must be 32 bytes each, in lower-case hex")
     if not (0 < len(hello.name) <= _MAX_NAME_LENGTH and hello.name.isprintable()):
         raise ProtocolError(
@@ -202,10 +201,3 @@ def _check_hello(data: bytes | None, challenge: m.Challenge, fingerprint: str) -
     transcript = handshake.build_transcript("machine", challenge, hello, fingerprint)
     handshake.verify(hello.machine_key, hello.signature, transcript)
     return hello
-
-
-def _is_hex32(text: str) -> bool:
-    try:
-        return len(text) == 64 and bytes.fromhex(text).hex() == text
-    except ValueError:
-        return False

@@ -249,11 +249,8 @@ def _check_machine(key: str, name: str) -> None:
 
 
 def _decode_hex(field: str, text: str, size: int) -> bytes:
-    try:
-        data = bytes.fromhex(text)
-    except ValueError:
-        data = b""
-    if len(data) != size or data.hex() != text:
+    data = handshake.decode_hex(text, size)
+    if data is None:
         raise BadRequest(f"{field}: must be {size} bytes in lower-case hex")
     return data
 

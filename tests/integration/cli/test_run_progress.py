@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
 import threading
 from typing import Any
 
 import pytest
 
 from tests.integration.cli.conftest import Call
+from tests.integration.cli.on_terminal import run_on_terminal
 from tests.integration.cli.samples import attempt, job, succeeded
-from tests.integration.cli.scripted import Master, Reply, Request, environment
+from tests.integration.cli.scripted import Master, Reply, Request
 
 RUNNING: dict[str, Any] = job(
     7,
@@ -48,32 +46,10 @@ def script(master: Master, running: dict[str, Any], polls: int) -> None:
     }
 
 
-def run_on_terminal(master: Master, *arguments: str) -> str:
-    """Return what a terminal gets from a command line that ends with 0."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        master.command(*arguments),
-        env=environment(TERM="xterm"),
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    output = b""
-    try:
-        while data := os.read(ours, 65_536):
-            output += data
-    except OSError:  # EIO: the process has closed the terminal
-        pass
-    os.close(ours)
-    assert process.wait(20) == 0
-    return output.decode().replace("\r\n", "\n")
-
-
 @pytest.mark.slow
 def test_a_line_shows_the_progress_of_a_silent_program(master: Master) -> None:
     script(master, {**RUNNING, "estimated_progress": 42.0, "comment": "pass 2"}, polls=2)
-    output = run_on_terminal(master, "run", "sleep", "9")
+    output = run_on_terminal(master, "run", "sleep", "9", with_stderr=True)
     line = "\r\x1b[Kjob 7 run: running [####......] ~42 %, pass 2 (running on attic)"
     assert output.startswith(line)
     # The output replaces the line, and nothing of it is left.
@@ -83,7 +59,7 @@ def test_a_line_shows_the_progress_of_a_silent_program(master: Master) -> None:
 @pytest.mark.slow
 def test_there_is_no_line_if_nothing_is_known(master: Master) -> None:
     script(master, RUNNING, polls=2)
-    assert run_on_terminal(master, "run", "sleep", "9") == "result\n"
+    assert run_on_terminal(master, "run", "sleep", "9", with_stderr=True) == "result\n"
 
 
 def test_there_is_no_line_without_terminal(call: Call, master: Master) -> None:

@@ -1,12 +1,6 @@
 """Output on a terminal of 80 columns: width, header lines and colours."""
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +8,9 @@ import pytest
 
 from mythjobs.cli.terminal import display_width
 from mythjobs.clock import master_now
+from tests.integration.cli.on_terminal import run_on_terminal
 from tests.integration.cli.samples import MACHINE, STATUS, failed, job
-from tests.integration.cli.scripted import Master, environment
+from tests.integration.cli.scripted import Master
 from tests.integration.cli.test_maintenance import WHAT_IF
 from tests.integration.cli.test_queries import WHY
 
@@ -29,24 +24,7 @@ LONG: dict[str, Any] = {
 
 def shown(master: Master, *arguments: str, **variables: str) -> str:
     """Return the output of a command line whose stdout is a terminal."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-    process = subprocess.Popen(
-        master.command(*arguments),
-        env=environment(**{"TERM": "xterm", **variables}),
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-    )
-    os.close(theirs)
-    output = b""
-    try:
-        while data := os.read(ours, 65_536):
-            output += data
-    except OSError:  # EIO: the process has closed the terminal
-        pass
-    os.close(ours)
-    assert process.wait(20) == 0
-    return output.decode().replace("\r\n", "\n")
+    return run_on_terminal(master, *arguments, columns=COLUMNS, variables=variables)
 
 
 @pytest.fixture(autouse=True)

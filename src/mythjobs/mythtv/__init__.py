@@ -1,0 +1,1 @@
+"""Bridge to MythTV: its recordings and its queue become jobs."""

@@ -1,0 +1,175 @@
+"""Settings of the bridge in the state directory: the MythTV backend, and the commands that run
+MythTV's jobs."""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mythjobs.config import files
+from mythjobs.errors import ConfigError, DefinitionError
+from mythjobs.model.toml_values import Table, read_duration, read_int, read_text
+from mythjobs.model.units import format_duration
+from mythjobs.mythtv.rules import RecordingRule, format_rules, parse_rules
+
+PROTOCOL_PORT: Final = 6543
+STATUS_PORT: Final = 6544
+POLL_S: Final = 2.0
+_KEYS: Final = (
+    "host", "port", "status_port", "pin", "user", "password", "name", "database", "poll",
+    "commands",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BridgeDir:
+    """Paths of the bridge's files; no file access."""
+
+    root: Path  # STATE/mythtv
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "settings.toml"
+
+    @property
+    def rules(self) -> Path:
+        return self.root / "rules.toml"
+
+    @property
+    def progress(self) -> Path:
+        """Until when recordings were examined, and the jobs of MythTV's rows."""
+        return self.root / "bridge.json"
+
+    @property
+    def takeover(self) -> Path:
+        """The settings of MythTV's hosts before the take-over."""
+        return self.root / "takeover.json"
+
+    @property
+    def status(self) -> Path:
+        return self.root / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+
+@dataclass(frozen=True)
+class BridgeSettings:
+    """name: the host name under which the bridge claims rows. database: URL, or empty: then only
+    the Services API is used. pin: MythTV's security pin. commands: our command for each of MythTV's
+    job types (`name_type()`), and `transcode-ID` for a transcode profile."""
+
+    host: str
+    port: int = PROTOCOL_PORT
+    status_port: int = STATUS_PORT
+    pin: str = ""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    name: str = ""
+    database: str = field(default="", repr=False)
+    poll_s: float = POLL_S
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+
+def bridge_dir(state_root: Path | str) -> BridgeDir:
+    return BridgeDir(Path(state_root) / "mythtv")
+
+
+def default_name() -> str:
+    """Return the bridge's host name in MythTV: never that of a backend on the same machine, whose
+    rows are its own."""
+    return f"mythjobs-{socket.gethostname().partition('.')[0]}"[:64]
+
+
+def load_settings(directory: BridgeDir) -> BridgeSettings | None:
+    """Return the settings, None without a file. Raises ConfigError."""
+    try:
+        text = directory.settings.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {directory.settings}: {error}") from None
+    try:
+        return _parse_settings(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{directory.settings}: {error}") from None
+    except DefinitionError as error:
+        raise ConfigError(f"{directory.settings}: {error.sentence}") from None
+
+
+def require_settings(directory: BridgeDir) -> BridgeSettings:
+    """Return the settings. Raises ConfigError if there are none."""
+    settings = load_settings(directory)
+    if settings is None:
+        raise ConfigError(
+            "no MythTV backend is configured; run `mythjobs mythtv setup --host HOST` first"
+        )
+    return settings
+
+
+def save_settings(directory: BridgeDir, settings: BridgeSettings) -> None:
+    """Write the settings; only the user can read the file, because it may hold passwords."""
+    import tomlkit
+
+    document = tomlkit.document()
+    document.add(tomlkit.comment("The MythTV backend of the bridge (docs/mythtv.md)."))
+    defaults = BridgeSettings(settings.host)
+    for key in ("host", "port", "status_port", "pin", "user", "password", "name", "database"):
+        value = getattr(settings, key)
+        if key == "host" or value != getattr(defaults, key):
+            document[key] = value
+    if settings.poll_s != defaults.poll_s:
+        document["poll"] = format_duration(settings.poll_s)
+    if settings.commands:
+        document["commands"] = dict(settings.commands)
+    directory.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.replace_file(directory.settings, tomlkit.dumps(document).encode())
+
+
+def load_rules(directory: BridgeDir) -> list[RecordingRule]:
+    """Return the rules, none without a file. Raises ConfigError."""
+    try:
+        return parse_rules(directory.rules.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {directory.rules}: {error}") from None
+    except DefinitionError as error:
+        raise ConfigError(f"{directory.rules}: {error.sentence}") from None
+
+
+def save_rules(directory: BridgeDir, rules: list[RecordingRule]) -> None:
+    directory.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.replace_file(directory.rules, format_rules(rules).encode())
+
+
+def _parse_settings(given: Table) -> BridgeSettings:
+    for key in given:
+        if key not in _KEYS:
+            raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
+    host = read_text(given, "host")
+    if not host:
+        raise DefinitionError("host", 'is missing; write it like host = "mythbox"')
+    name = read_text(given, "name") or default_name()
+    if len(name) > 64:
+        raise DefinitionError("name", "must have at most 64 characters, like MythTV's host names")
+    commands = given.get("commands", {})
+    if not isinstance(commands, dict) or not all(isinstance(v, str) for v in commands.values()):
+        raise DefinitionError("commands", 'must be a table, like userjob1 = "checksum"')
+    return BridgeSettings(
+        host=host,
+        port=read_int(given, "port", 1, 65535) or PROTOCOL_PORT,
+        status_port=read_int(given, "status_port", 1, 65535) or STATUS_PORT,
+        pin=read_text(given, "pin"),
+        user=read_text(given, "user"),
+        password=read_text(given, "password"),
+        name=name,
+        database=read_text(given, "database"),
+        poll_s=read_duration(given, "poll", least_s=0.5) or POLL_S,
+        commands=commands,
+    )

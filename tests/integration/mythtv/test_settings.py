@@ -1,0 +1,65 @@
+"""Files of the bridge's settings and rules."""
+
+from pathlib import Path
+
+import pytest
+
+from mythjobs.errors import ConfigError
+from mythjobs.mythtv.rules import RecordingRule
+from mythjobs.mythtv.settings import (
+    BridgeSettings,
+    bridge_dir,
+    load_rules,
+    load_settings,
+    require_settings,
+    save_rules,
+    save_settings,
+)
+
+
+def test_settings_and_rules_survive_their_files(tmp_path: Path) -> None:
+    files = bridge_dir(tmp_path)
+    assert load_settings(files) is None
+    assert load_rules(files) == []
+    settings = BridgeSettings(
+        "mythbox", 6643, 6644, "1234", "user", "pass'word", "attic", "mysql://h/db", 5.0,
+        {"userjob1": "checksum", "transcode-27": "h264"},
+    )  # fmt: skip
+    save_settings(files, settings)
+    assert load_settings(files) == settings
+    assert files.settings.stat().st_mode & 0o777 == 0o600
+    save_rules(files, [RecordingRule("flag", "mythcommflag")])
+    assert load_rules(files) == [RecordingRule("flag", "mythcommflag")]
+
+
+def test_the_bridge_has_a_host_name_of_its_own(tmp_path: Path) -> None:
+    files = bridge_dir(tmp_path)
+    save_settings(files, BridgeSettings("mythbox"))
+    assert require_settings(files).name.startswith("mythjobs-")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("port = 1", "host: is missing"),
+        ("host = 'a'\nprot = 1", "prot: unknown key"),
+        ("host = 'a'\nport = 0", "port: must be a whole number"),
+        ("host = 'a'\npoll = '0.1s'", "poll: must be at least 0.5s"),
+        ("host = 'a'\nname = '" + "x" * 65 + "'", "name: must have at most 64"),
+        ("host = 'a'\ncommands = { userjob1 = 1 }", "commands: must be a table"),
+        ("host", "Expected '='"),
+    ],
+)
+def test_invalid_settings_name_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    files = bridge_dir(tmp_path)
+    files.root.mkdir()
+    files.settings.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(files)
+    assert str(files.settings) in caught.value.sentence
+    assert message in caught.value.sentence
+
+
+def test_without_settings_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run `mythjobs mythtv setup --host HOST`"):
+        require_settings(bridge_dir(tmp_path))

@@ -17,7 +17,7 @@ from mythjobs.process.reaper.launch import find_socket_path, launch_reaper
 from mythjobs.process.reaper.messages import LineReader, Message, encode_line
 from mythjobs.process.reaper.output import read_window, stream_path
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 

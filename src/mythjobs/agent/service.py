@@ -16,8 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from mythjobs.agent import dead_reaper, journal
 from mythjobs.agent.capabilities import detect_capabilities, find_time_zone
 from mythjobs.agent.core import turn
@@ -26,9 +24,11 @@ from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.start_message import build_base_environment
 from mythjobs.agent.dead_reaper import DeadReaper
 from mythjobs.agent.handshake import AgentIdentity
+from mythjobs.agent.machine_report import MachineReport
 from mythjobs.agent.master_link import MasterLink
 from mythjobs.agent.output_scan import OutputScanner, find_later_match
 from mythjobs.agent.output_transfer import OutputTransfers
+from mythjobs.agent.probing.prober import Prober
 from mythjobs.agent.reaper_pool import ReaperPool
 from mythjobs.agent.scaler import Scaler, find_leftover_freezes
 from mythjobs.agent.scaling.controller import PERIOD_S
@@ -114,6 +114,8 @@ class Agent:
             directory.output, core.find_attempt, self._change_watchers, self._queue_output_end
         )
         self._scanner = OutputScanner(directory.output)
+        self._report = report = MachineReport(core, self._scaler)
+        self._prober = Prober(directory.probes, env["PATH"], report.set_description)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._failure: Exception | None = None
         self._is_recovered = False
@@ -165,7 +167,9 @@ class Agent:
         gc.collect()
         gc.freeze()
         removal = asyncio.to_thread(dead_reaper.delete_trees, stale)
-        await asyncio.gather(self._reapers.maintain(), self._link.run(), removal)
+        await asyncio.gather(
+            self._reapers.maintain(), self._link.run(), self._prober.run(), removal
+        )
 
     async def _stop_jobs(self) -> None:
         # Before recovery has finished, reapers may have running jobs that the core does not know.
@@ -329,6 +333,7 @@ class Agent:
 
     def on_connected(self, welcome: m.Welcome) -> None:
         self._core.on_connected(welcome.jobs)
+        self._report.reset_connection()
         if self._scaler is not None:
             self._scaler.reset_connection()
             self._scaler.add_footprints(welcome.footprints)
@@ -353,26 +358,7 @@ class Agent:
 
     def next_frame(self, now: Now) -> m.AgentFrame | None:
         self._core.on_journal_synced(self._journal.durable_token)
-        scaler = self._scaler
-        if scaler is None:
-            return self._core.next_frame(now)
-        headroom = scaler.find_headroom(self._core.table.refused, now)
-        is_due = headroom is not None or scaler.has_unsent
-        frame = self._core.next_frame(now, is_due=is_due)
-        if frame is None:
-            return None
-        scaler.mark_sent(headroom)
-        has_heartbeat = bool(frame.messages) and isinstance(frame.messages[0], m.Heartbeat)
-        if not is_due and not has_heartbeat:
-            return frame
-        return msgspec.structs.replace(
-            frame,
-            room=min(frame.room, scaler.room),
-            # Repeated with each heartbeat: a master that missed it would grant nothing any more.
-            headroom=scaler.sent_headroom if has_heartbeat else headroom,
-            load=scaler.load if has_heartbeat else None,
-            footprints=scaler.take_footprints(),
-        )
+        return self._report.next_frame(now)
 
     def next_chunk(self) -> bytes | None:
         return self._transfers.next_chunk()

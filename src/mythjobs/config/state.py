@@ -124,6 +124,11 @@ class AgentDir:
         return self.root / "network-master.json"
 
     @property
+    def probes(self) -> Path:
+        """What the agent has found out about the programs of this machine."""
+        return self.root / "probes.json"
+
+    @property
     def scaling(self) -> Path:
         """What the agent has learned about commands and machine for automatic scaling."""
         return self.root / "scaling.json"

@@ -102,7 +102,8 @@ class RemoveCommand(Request, frozen=True):
 class SetMachine(Request, frozen=True):
     """Change some of a machine's settings; None leaves a setting unchanged.
 
-    allow: "all" or a list of command names.
+    allow: "all" or a list of command names. labels, no_labels: those that the machine shall have
+    and shall not have, in addition to earlier ones.
     """
 
     name: str
@@ -110,6 +111,8 @@ class SetMachine(Request, frozen=True):
     allow: str | list[str] | None = None
     deny: list[str] | None = None
     zone: str | None = None
+    labels: Sequence[str] = ()
+    no_labels: Sequence[str] = ()
 
 
 class InviteMachine(Request, frozen=True):

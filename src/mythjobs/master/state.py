@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
+import msgspec
+
 from mythjobs.clock import Now
 from mythjobs.errors import DefinitionError, machine_not_found
 from mythjobs.master.isolation import Problem, SetAside, Unit
@@ -28,7 +30,7 @@ from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.silence import KEEP
 from mythjobs.model.window import Hours
 from mythjobs.protocol.lease_timing import expiry_after_ms
-from mythjobs.protocol.scaling import Headroom, LoadReport
+from mythjobs.protocol.scaling import Headroom, LoadReport, MachineDescription
 from mythjobs.scheduler.capacity import automatic_slots
 from mythjobs.scheduler.eligibility import MachineFacts
 from mythjobs.store.transaction import Transaction
@@ -147,6 +149,9 @@ class Machine:
     headroom: Headroom | None = None
     headroom_seen: int = 0  # number of the last grant that `headroom` takes into account
     load: LoadReport | None = None
+    # What it can do, by its last report, also of an earlier connection.
+    description: MachineDescription = MachineDescription()
+    found_labels: frozenset[str] = frozenset()  # of `description`
     is_draining: bool = False  # its agent finishes the running jobs and returns every grant
     last_frame_ms: int = 0  # arrival of the last frame (monotonic clock)
     zone: str = ""  # time zone that the agent reported
@@ -182,6 +187,11 @@ class Machine:
         return not self.is_revoked or bool(self.live_attempts)
 
     @property
+    def labels(self) -> set[str]:
+        """Labels that jobs can require: of the settings, and found ones that these permit."""
+        return {*self.found_labels - {*self.policy.no_labels}, *self.policy.labels}
+
+    @property
     def accepts_grants(self) -> bool:
         return self.heartbeat_no > 0 and not self.is_draining
 
@@ -207,6 +217,7 @@ class Machine:
             self.clock_skew_ms,
             self.own_rights,
             self.headroom.reasons if self.headroom else {},
+            self.found_labels,
         )
 
     def draft(self) -> Machine:
@@ -351,6 +362,7 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
 
 
 def machine_from_row(row: machines.MachineRow) -> Machine:
+    description = msgspec.json.decode(row.description or "{}", type=MachineDescription)
     return Machine(
         row.machine_id,
         row.name,
@@ -362,4 +374,6 @@ def machine_from_row(row: machines.MachineRow) -> Machine:
         zone=row.zone,
         policy=policy_from_table(json.loads(row.settings), known_zone=False),
         is_revoked=row.revoked_ms is not None,
+        description=description,
+        found_labels=frozenset(description.labels),
     )

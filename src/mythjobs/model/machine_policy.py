@@ -23,7 +23,9 @@ from mythjobs.model.window import Hours, Overrides
 from mythjobs.model.zone import load_zone
 
 MAX_JOBS: Final = 10_000
-_KEYS: Final = ("jobs", "zone", "labels", "files", "allow", "windows", "limits", "commands")
+_KEYS: Final = (
+    "jobs", "zone", "labels", "no_labels", "files", "allow", "windows", "limits", "commands",
+)  # fmt: skip
 _COMMAND_KEYS: Final = ("allow", "windows", "limits", "jobs", "closing", "grace")
 
 
@@ -74,12 +76,14 @@ _NO_POLICY: Final = CommandPolicy()
 @dataclass(frozen=True, slots=True)
 class MachinePolicy:
     """A machine owner's settings. jobs: slots; None is one per core. zone: time zone of the run
-    windows; "" is the zone that the machine reports. files: directories; a job whose subject is
+    windows; "" is the zone that the machine reports. labels: in addition to those that the machine
+    finds by itself, less no_labels. files: directories; a job whose subject is
     a path below one of them prefers this machine."""
 
     jobs: int | None = None
     zone: str = ""
     labels: tuple[str, ...] = ()
+    no_labels: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     rights: Rights = ALLOW_NOTHING
     windows: Windows = Windows()
@@ -126,6 +130,7 @@ def policy_from_table(given: toml.Table, *, known_zone: bool = True) -> MachineP
         jobs=toml.read_int(given, "jobs", 0, MAX_JOBS),
         zone=zone,
         labels=read_labels(given),
+        no_labels=_read_no_labels(given),
         files=files,
         rights=rights,
         windows=read_windows(given.get("windows", {})),
@@ -135,6 +140,13 @@ def policy_from_table(given: toml.Table, *, known_zone: bool = True) -> MachineP
 
 
 _NONE: Final[frozenset[str]] = frozenset()
+
+
+def _read_no_labels(given: toml.Table) -> tuple[str, ...]:
+    refused = read_labels(given, key="no_labels")
+    if both := set(refused) & set(read_labels(given)):
+        raise DefinitionError("no_labels", f"{', '.join(sorted(both))} is also in labels")
+    return refused
 
 
 def read_rights(value: object) -> Rights:
@@ -240,6 +252,7 @@ def policy_to_table(owner: MachinePolicy) -> dict[str, object]:
         "jobs": owner.jobs,
         "zone": owner.zone,
         "labels": list(owner.labels),
+        "no_labels": list(owner.no_labels),
         "files": list(owner.files),
         "allow": rights,
         "windows": _windows_table(owner.windows),

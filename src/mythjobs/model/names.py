@@ -8,6 +8,8 @@ from typing import Final
 from mythjobs.errors import BadRequest
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
+# A label may have parts, as `ffmpeg:libx264`.
+LABEL: Final = re.compile(rf"{NAME.pattern}(?::[a-z0-9]+(?:[-_.][a-z0-9]+)*)?")
 NAME_SYNTAX: Final = "small letters and digits, joined by - _ or ."
 MAX_NAME_LENGTH: Final = 100
 PARAMETER_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from mythjobs.protocol.run_spec import HoursSpec as HoursSpec
 from mythjobs.protocol.run_spec import RunSpec as RunSpec
-from mythjobs.protocol.scaling import FootprintRow, Headroom, LoadReport
+from mythjobs.protocol.scaling import FootprintRow, Headroom, LoadReport, MachineDescription
 
 VERSION: Final = 2
 OLDEST_VERSION: Final = 1
@@ -198,8 +198,8 @@ class AgentFrame(Struct, frozen=True):
 
     no: number of the frame, increasing by one. The master sends it back as `ack` when it has
     stored the messages durably. seen: `no` of the last grant in the agent's journal. room: free
-    job slots. headroom: as last sent, if None. footprints: those that have changed. load: with
-    heartbeats, for people.
+    job slots. headroom, description: as last sent, if None. footprints: those that have changed.
+    load: with heartbeats, for people.
     """
 
     no: int
@@ -210,6 +210,7 @@ class AgentFrame(Struct, frozen=True):
     headroom: Headroom | None = None
     load: LoadReport | None = None
     footprints: dict[str, FootprintRow] = field(default_factory=dict)
+    description: MachineDescription | None = None
 
 
 # Messages of the master.

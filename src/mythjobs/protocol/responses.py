@@ -311,6 +311,8 @@ class ActiveOverride(TypedDict):
 
 class MachineDetails(MachineSummary):
     zone: str
+    labels: list[str]
+    gpus: list[str]
     settings: dict[str, Any]
     overrides: list[ActiveOverride]
     scaling: ScalingDetails | None

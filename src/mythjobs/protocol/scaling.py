@@ -1,4 +1,4 @@
-"""Structs of the link about automatic scaling: what a machine has room for, and its load."""
+"""Structs of the link about a machine: what it can do, what it has room for, and its load."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from msgspec import Struct, field
 # Footprint of a command (mythjobs.agent.scaling.footprint): number of runs, cores, peak memory in
 # bytes, longest duration in seconds, share of the GPU, share of each disk.
 FootprintRow = list[Any]
+
+
+class MachineDescription(Struct, frozen=True):
+    """What a machine can do, as its agent has found out by running programs. gpus: for people."""
+
+    labels: list[str] = field(default_factory=list)
+    gpus: list[str] = field(default_factory=list)
 
 
 class Headroom(Struct, frozen=True):

@@ -47,7 +47,8 @@ class MachineFacts(NamedTuple):
 
     running: number of leased and started attempts. can: what the machine enforces by itself
     (`protocol.messages.CAPABILITIES`). clock_skew_ms: the machine's wall clock minus the master's
-    when the last heartbeat arrived. own_rights: of the machine's own policy file.
+    when the last heartbeat arrived. own_rights: of the machine's own policy file. found_labels: as
+    the machine found by running programs.
     """
 
     name: str
@@ -62,6 +63,7 @@ class MachineFacts(NamedTuple):
     clock_skew_ms: int = 0
     own_rights: Rights = ALLOW_ALL
     no_room: Mapping[str, str] = MappingProxyType({})  # by command, why its load permits no more
+    found_labels: frozenset[str] = frozenset()
 
 
 class EffectiveSettings(NamedTuple):
@@ -137,9 +139,20 @@ def _check_pin(candidate: Candidate) -> str:
 
 
 def _check_labels(candidate: Candidate) -> str:
-    labels = candidate.machine.policy.labels
-    missing = [each for each in candidate.requirements.labels if each not in labels]
-    return f"has no label {', '.join(missing)}" if missing else ""
+    wanted = candidate.requirements.labels
+    if not wanted:
+        return ""
+    policy, found = candidate.machine.policy, candidate.machine.found_labels
+    missing = [
+        each
+        for each in wanted
+        if each not in policy.labels and (each not in found or each in policy.no_labels)
+    ]
+    if not missing:
+        return ""
+    refused = [each for each in missing if each in policy.no_labels]
+    why = f" (its settings refuse {', '.join(refused)})" if refused else ""
+    return f"has no label {', '.join(missing)}{why}"
 
 
 def _check_limits(candidate: Candidate) -> str:

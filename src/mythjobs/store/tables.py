@@ -78,6 +78,7 @@ machine = Table(
     Column("settings", Text, nullable=False, server_default="{}"),  # machine policy as JSON
     Column("zone", Text, nullable=False, server_default=""),  # time zone of the run windows
     Column("revoked_ms", BigInteger),  # when its key was revoked; null: it may connect
+    Column("description", Text, nullable=False, server_default=""),  # what it can do, as JSON
 )
 
 # Invitations: each lets one machine join over the network until it expires.

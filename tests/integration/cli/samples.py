@@ -94,6 +94,8 @@ MACHINE: dict[str, Any] = {
 WHOLE_MACHINE: dict[str, Any] = {
     **MACHINE,
     "zone": "Europe/Berlin",
+    "labels": ["ffmpeg", "ffmpeg:libx264"],
+    "gpus": [],
     "settings": {"jobs": 4, "allow": {"except": ["backup"]}},
     "overrides": [],
     "scaling": None,

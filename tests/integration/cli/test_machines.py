@@ -54,7 +54,10 @@ def test_a_policy_is_edited(
 @pytest.mark.parametrize("arguments", [[], ["a.toml", "--jobs", "1"]])
 def test_set_needs_either_a_file_or_an_option(call: Call, arguments: list[str]) -> None:
     done = call("machine", "set", "attic", *arguments)
-    assert (done.code, "give a file, or --jobs or --zone" in done.err) == (2, True)
+    assert (done.code, "give a file, or --jobs, --zone, --label or --no-label" in done.err) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ class ScalingMachine:
             found = self.master.core.state.machine_on_connection(self.connection)
             assert found is not None
             seen = found.last_grant_no
-        fields = {name: given.pop(name) for name in ("load", "footprints") if name in given}
+        fields = {
+            name: given.pop(name) for name in ("load", "footprints", "description") if name in given
+        }
         room = Headroom(given, other, reasons or {}) if headroom else None
         frame = m.AgentFrame(self.frame_no, seen, 0, list(messages), headroom=room, **fields)
         frame = codec.decode_agent_frame(codec.encode(frame))

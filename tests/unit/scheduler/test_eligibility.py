@@ -97,6 +97,12 @@ def test_a_class_without_requirements_may_run_on_an_unrestricted_machine() -> No
             "labels",
             "has no label gpu",
         ),
+        (
+            {"labels": ("comskip", "gpu")},
+            {"policy": MachinePolicy(no_labels=("gpu",)), "found_labels": frozenset({"gpu"})},
+            "labels",
+            "has no label comskip, gpu (its settings refuse gpu)",
+        ),
         ({}, {"connected": False}, "connected", "not connected"),
         ({}, {"running": 4}, "room", "no free slot (4 in use)"),
         ({}, {"running": 5}, "room", "no free slot (4 in use)"),

@@ -24,6 +24,7 @@ from mythjobs.model.units import describe_clock_skew
 _SET_EXAMPLES: Final = """Examples:
   mythjobs machine set attic --jobs 2
   mythjobs machine set attic --zone Europe/Berlin
+  mythjobs machine set attic --label fast-disk --no-label gpu
   mythjobs machine show attic > attic.toml; mythjobs machine set cellar attic.toml"""
 _MAX_REASONS: Final = 10
 _GIB: Final = 2**30
@@ -88,6 +89,10 @@ def _format_comments(found: Json) -> Iterator[str]:
     yield f"{found['name']}: {found['state']}, {running}{free}{zone}"
     if skew := describe_clock_skew(found["clock_ms"]):
         yield skew
+    if found["labels"]:
+        yield f"labels: {', '.join(found['labels'])}"
+    if found["gpus"]:
+        yield f"GPU: {', '.join(found['gpus'])}"
     if found["scaling"] is not None:
         yield from _format_scaling(found["scaling"])
     for each in found["overrides"]:
@@ -119,8 +124,8 @@ def _format_scaling(found: Json) -> Iterator[str]:
 def edit(session: Session, machine: str) -> None:
     """Edit the policy of a machine in $EDITOR.
 
-    Keys: jobs, zone, labels, files, allow, [windows] open closing grace, [limits], and for one
-    command [commands.NAME] with its own allow, jobs, windows and limits.
+    Keys: jobs, zone, labels, no_labels, files, allow, [windows] open closing grace, [limits], and
+    for one command [commands.NAME] with its own allow, jobs, windows and limits.
     """
     client = session.client()
     before = client.get(machine_path(machine))["settings"]
@@ -140,6 +145,11 @@ def _store(client: Client, machine: str, text: str, path: str) -> Json:
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="At most N jobs at once.")
 @click.option("--zone", type=TEXT, help="Time zone of the run windows, like Europe/Berlin.")
+@click.option("--label", "labels", type=TEXT, multiple=True, help="Give the machine this label.")
+@click.option(
+    "--no-label", "no_labels", type=TEXT, multiple=True,
+    help="Take this label away, also if the machine found it by itself.",
+)  # fmt: skip
 @json_option
 @pass_session
 def set_(
@@ -148,21 +158,24 @@ def set_(
     file: str | None,
     jobs: int | None,
     zone: str | None,
+    labels: tuple[str, ...],
+    no_labels: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Change the policy of a machine.
 
-    Changes one setting, or replaces the policy by a TOML file. The policy applies at once; running
-    jobs continue.
+    Changes some settings, or replaces the policy by a TOML file. The policy applies at once;
+    running jobs continue.
     """
-    if (file is None) == (jobs is None and zone is None):
-        raise click.UsageError("give a file, or --jobs or --zone", click.get_current_context())
+    given = {"jobs": jobs, "zone": zone, "labels": labels, "no_labels": no_labels}
+    change = {key: value for key, value in given.items() if value not in (None, ())}
+    if (file is None) == (not change):
+        hint = "give a file, or --jobs, --zone, --label or --no-label"
+        raise click.UsageError(hint, click.get_current_context())
     client = session.client()
     if file is not None:
         _print_policy(_store(client, machine, definition_file.read_text(file), file), as_json)
         return
-    given = {"jobs": jobs, "zone": zone}
-    change = {key: value for key, value in given.items() if value is not None}
     _print_policy(client.post(machine_path(machine), change), as_json)
 
 

@@ -166,6 +166,8 @@ def read_machine(
     return {
         **summarize_machine(machine, now),
         "zone": machine.policy.zone or machine.zone,
+        "labels": sorted(machine.labels),
+        "gpus": machine.description.gpus,
         "settings": settings_of(machine),
         "overrides": overrides_of(tx, state, machine, now.wall_ms),
         "scaling": _describe_scaling(machine) if machine.has_scaling else None,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from mythjobs.errors import AlreadyRunning, ConfigError, NotAllowed
 from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.attempts.late_results import LateResults
+from mythjobs.master.handlers.machine_description import record_description
 from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, FrameReceived
 from mythjobs.master.state import Machine, machine_from_row
 from mythjobs.master.turn_context import TurnContext
@@ -181,6 +182,8 @@ class FrameHandler:
             machine.headroom, machine.headroom_seen = frame.headroom, frame.seen
         if frame.load is not None:
             machine.load = frame.load
+        if frame.description is not None:
+            record_description(self._turn, machine, frame.description)
         if frame.footprints:
             self._record_footprints(machine, frame.footprints)
         for each in frame.messages:

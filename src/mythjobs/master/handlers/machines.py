@@ -20,6 +20,7 @@ from mythjobs.model.machine_policy import (
     policy_to_table,
 )
 from mythjobs.model.names import invalid_semaphore_name, is_short_name
+from mythjobs.model.policy_tables import read_labels
 from mythjobs.model.window import ALLOW, PAUSE
 from mythjobs.model.zone import load_zone
 from mythjobs.protocol import responses
@@ -138,8 +139,11 @@ def set_machine(turn: TurnContext, request: requests.SetMachine) -> responses.Ma
             load_zone(request.zone)
         except ValueError as error:
             raise BadRequest(f"zone: {error}") from None
+    labels, no_labels = _changed_labels(machine, request)
     policy = replace(
         machine.policy,
+        labels=labels,
+        no_labels=no_labels,
         rights=_changed_rights(machine.rights, request),
         jobs=machine.policy_jobs if request.jobs is None else request.jobs,
         zone=machine.policy.zone if request.zone is None else request.zone,
@@ -154,6 +158,26 @@ def _command_names(allow: str | list[str] | None) -> list[str]:
     if isinstance(allow, str) and allow != "all":
         raise BadRequest(f'allow "{allow}" is neither "all" nor a list of command names')
     return allow if isinstance(allow, list) else []
+
+
+def _changed_labels(
+    machine: Machine, request: requests.SetMachine
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the machine's labels and the refused ones after a change. Raises BadRequest.
+
+    Only labels that the machine finds by itself, and would find again, are kept as refused.
+    """
+    policy = machine.policy
+    add = set(read_labels({"labels": list(request.labels)}))
+    remove = set(read_labels({"labels": list(request.no_labels)}))
+    if both := add & remove:
+        raise BadRequest(f"label {min(both)} is both to be set and to be removed")
+    present = {*policy.labels, *policy.no_labels, *machine.found_labels}
+    if unknown := remove - present:
+        raise BadRequest(f"{machine.name} has no label {', '.join(sorted(unknown))}")
+    labels = (set(policy.labels) | add) - remove
+    no_labels = (set(policy.no_labels) | (remove & machine.found_labels)) - add
+    return tuple(sorted(labels)), tuple(sorted(no_labels))
 
 
 def _changed_rights(rights: Rights, request: requests.SetMachine) -> Rights:

@@ -77,5 +77,6 @@ def _policy_snapshot(state: MasterState, machine: Machine) -> tuple[object, ...]
         machine.policy,
         machine.zone,
         machine.capabilities,
+        machine.found_labels,
         overrides,
     )

@@ -17,7 +17,8 @@ machine, footprint, attempt, job = t.machine, t.footprint, t.attempt, t.job
 class MachineRow(NamedTuple):
     """Row of a machine. `rights` and `settings` are JSON; `jobs` None means one per core.
 
-    revoked_ms: when its key was revoked; None: it may connect.
+    revoked_ms: when its key was revoked; None: it may connect. description: what it can do, as
+    JSON; "" while unknown.
     """
 
     machine_id: int
@@ -30,6 +31,7 @@ class MachineRow(NamedTuple):
     settings: str = "{}"
     zone: str = ""
     revoked_ms: int | None = None
+    description: str = ""
 
 
 class LiveAttemptRow(NamedTuple):
@@ -79,6 +81,11 @@ _SET_SETTINGS = Statement(
     update(machine)
     .where(machine.c.machine_id == param("machine_id"))
     .values(settings=param("settings"), zone=param("zone"))
+)
+_SET_DESCRIPTION = Statement(
+    update(machine)
+    .where(machine.c.machine_id == param("machine_id"))
+    .values(description=param("new_description"))
 )
 _RENAME = Statement(
     update(machine)
@@ -143,6 +150,11 @@ def attach(
     _SET_ATTACHED.run(
         tx, machine_id=machine_id, boot_id=boot_id, cores=cores, zone=zone, at_ms=at_ms
     )
+
+
+def set_description(tx: Transaction, machine_id: int, description: str) -> None:
+    """Store what a machine can do, as JSON."""
+    _SET_DESCRIPTION.run(tx, machine_id=machine_id, new_description=description)
 
 
 def rename(tx: Transaction, machine_id: int, name: str) -> None:

@@ -20,12 +20,14 @@ from mythjobs.web.server.openapi import error_responses
 
 
 class MachineChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """Changes to a machine: maximum number of jobs, permitted commands, time zone."""
+    """Changes to a machine: maximum number of jobs, permitted commands, time zone, labels."""
 
     jobs: int | None = None
     allow: Literal["all"] | list[str] | None = None
     deny: list[str] | None = None
     zone: str | None = None
+    labels: list[str] = []
+    no_labels: list[str] = []
 
 
 class Dead(Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +66,9 @@ async def set_machine(
 ) -> responses.MachineDetails:
     if data.jobs is not None and not 0 <= data.jobs <= MAX_JOBS:
         raise BadRequest(f"jobs: must be from 0 to {MAX_JOBS}")
-    change = requests.SetMachine(name, data.jobs, data.allow, data.deny, data.zone)
+    change = requests.SetMachine(
+        name, data.jobs, data.allow, data.deny, data.zone, data.labels, data.no_labels
+    )
     await get_master(request).execute(change)
     return await _read_machine(request, name)
 

@@ -1,0 +1,54 @@
+"""What the agent reports about its machine: what it can do, its room for jobs, its load."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mythjobs.agent.core.core import AgentCore
+from mythjobs.agent.scaler import Scaler
+from mythjobs.clock import Now
+from mythjobs.protocol import messages as m
+from mythjobs.protocol.scaling import MachineDescription
+
+
+class MachineReport:
+    """Adds to the frames of the core what has changed since the last one."""
+
+    def __init__(self, core: AgentCore, scaler: Scaler | None) -> None:
+        self._core = core
+        self._scaler = scaler
+        self._description: MachineDescription | None = None
+        self._is_description_due = False
+
+    def set_description(self, found: MachineDescription) -> None:
+        self._description, self._is_description_due = found, True
+
+    def reset_connection(self) -> None:
+        """Prepare for a new connection: the master knows nothing yet."""
+        self._is_description_due = self._description is not None
+
+    def next_frame(self, now: Now) -> m.AgentFrame | None:
+        """Return the next frame for the master, or None; see AgentCore.next_frame()."""
+        scaler = self._scaler
+        headroom = scaler.find_headroom(self._core.table.refused, now) if scaler else None
+        is_due = headroom is not None or bool(scaler and scaler.has_unsent)
+        frame = self._core.next_frame(now, is_due=is_due)
+        if frame is None:
+            return None
+        has_heartbeat = bool(frame.messages) and isinstance(frame.messages[0], m.Heartbeat)
+        if self._is_description_due and has_heartbeat:
+            self._is_description_due = False
+            frame = msgspec.structs.replace(frame, description=self._description)
+        if scaler is None:
+            return frame
+        scaler.mark_sent(headroom)
+        if not is_due and not has_heartbeat:
+            return frame
+        return msgspec.structs.replace(
+            frame,
+            room=min(frame.room, scaler.room),
+            # Repeated with each heartbeat: a master that missed it would grant nothing any more.
+            headroom=scaler.sent_headroom if has_heartbeat else headroom,
+            load=scaler.load if has_heartbeat else None,
+            footprints=scaler.take_footprints(),
+        )

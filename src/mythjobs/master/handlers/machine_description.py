@@ -1,0 +1,33 @@
+"""Handler of a machine's description: the labels that its agent found by running programs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from mythjobs.master.state import Machine
+from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.policy_tables import is_label
+from mythjobs.protocol.scaling import MachineDescription
+from mythjobs.store.writes import machines, readiness
+
+_MAX_LABELS: Final = 500
+_MAX_GPUS: Final = 32
+_MAX_TEXT: Final = 200
+
+
+def record_description(turn: TurnContext, machine: Machine, given: MachineDescription) -> None:
+    """Store what a machine can do, if that has changed, and place waiting jobs by it.
+
+    The description comes from another program, perhaps of a newer version: what is no label is left
+    out.
+    """
+    labels = sorted({each for each in given.labels if is_label(each)})[:_MAX_LABELS]
+    gpus = [each[:_MAX_TEXT].replace("\0", "\ufffd") for each in given.gpus[:_MAX_GPUS]]
+    found = MachineDescription(labels, gpus)
+    if found == machine.description:
+        return
+    machines.set_description(turn.tx, machine.machine_id, msgspec.json.encode(found).decode())
+    machine.description, machine.found_labels = found, frozenset(labels)
+    turn.recheck(readiness.read_ready_classes(turn.tx))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 DAY_MS: Final = 86_400_000
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -63,6 +63,40 @@ def instant_ms(day: dt.date, minute: int, zone: str) -> int:
         else:
             low = middle
     return high * 1000
+
+
+class LocalTime(NamedTuple):
+    """Instants (ms since 1970) of a local time.
+
+    first_ms: of a time that the clocks skip, the first instant after the gap. second_ms: the second
+    instant of a time that occurs twice, else None.
+    """
+
+    first_ms: int
+    second_ms: int | None = None
+    is_skipped: bool = False
+
+
+def resolve_local_time(naive: dt.datetime, zone: str) -> LocalTime:
+    """Return the instants at which clocks in a zone show a local time (without a zone)."""
+    there = naive.replace(tzinfo=load_zone(zone))
+    before, after = there.utcoffset(), there.replace(fold=1).utcoffset()
+    if before == after or before is None or after is None:
+        return LocalTime(_utc_ms(there))
+    if after < before:
+        return LocalTime(_utc_ms(there), _utc_ms(there.replace(fold=1)))
+    minute = 60 * naive.hour + naive.minute
+    return LocalTime(instant_ms(naive.date(), minute, zone), is_skipped=True)
+
+
+def overlap_ms(wall_ms: int, zone: str) -> int:
+    """Return by how much the clocks were or will be set back, if they show the time of this instant
+    twice; else 0."""
+    there = to_local(wall_ms, zone)
+    first, second = there.replace(fold=0).utcoffset(), there.replace(fold=1).utcoffset()
+    if first is None or second is None or first <= second:
+        return 0
+    return (first - second) // _STEP
 
 
 def _utc_ms(when: dt.datetime) -> int:

@@ -1,1 +1,1 @@
-"""Bridge to MythTV: its recordings and its queue become jobs."""
+"""MythTV: bridge to its queue, access to its database, import, write-back to recordings."""

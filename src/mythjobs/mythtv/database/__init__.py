@@ -1,0 +1,1 @@
+"""Adapter of MythTV's MySQL or MariaDB database. One module for each subject; no decisions."""

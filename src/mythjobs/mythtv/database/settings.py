@@ -1,0 +1,74 @@
+"""MythTV's settings of one host, and the global ones; storage groups; hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from mythjobs.mythtv.database.connection import MythDatabase
+
+# The name of the global settings in MythTV's Services API; in the table their host is NULL.
+GLOBAL: Final = "_GLOBAL_"
+
+
+def read_settings(database: MythDatabase, host: str = GLOBAL) -> dict[str, str]:
+    """Return all settings of a host. Keys are in lower case: MythTV ignores their case."""
+    if host == GLOBAL:
+        # Some versions stored the empty name for a global setting.
+        rows = database.query(
+            "SELECT value, data FROM settings WHERE hostname IS NULL OR hostname = ''"
+        )
+    else:
+        rows = database.query("SELECT value, data FROM settings WHERE hostname = %s", host)
+    return {str(each["value"]).lower(): str(each["data"]) for each in rows}
+
+
+def read_setting(database: MythDatabase, name: str, host: str = GLOBAL) -> str | None:
+    """Return a setting's value, None if it has no row. MythTV's defaults are not applied."""
+    if host == GLOBAL:
+        rows = database.query(
+            "SELECT data FROM settings WHERE value = %s AND (hostname IS NULL OR hostname = '')",
+            name,
+        )
+    else:
+        rows = database.query(
+            "SELECT data FROM settings WHERE value = %s AND hostname = %s", name, host
+        )
+    return str(rows[0]["data"]) if rows else None
+
+
+def write_setting(database: MythDatabase, name: str, value: str | None, host: str = GLOBAL) -> None:
+    """Set a setting; None removes its row. Running backends read it after the next event
+    CLEAR_SETTINGS_CACHE, some settings only when they start."""
+    where = None if host == GLOBAL else host
+    # The table has no unique key, so the row is replaced under a lock.
+    with database.locked("settings"):
+        database.execute("DELETE FROM settings WHERE value = %s AND hostname <=> %s", name, where)
+        if value is not None:
+            database.execute(
+                "INSERT INTO settings (value, data, hostname) VALUES (%s, %s, %s)",
+                name,
+                value,
+                where,
+            )
+
+
+def list_job_hosts(database: MythDatabase) -> list[str]:
+    """Return the hosts that have settings of the job queue or storage groups."""
+    rows = database.query(
+        "SELECT DISTINCT hostname FROM settings WHERE hostname IS NOT NULL AND hostname <> '' "
+        "AND (LEFT(value, 8) IN ('JobQueue', 'JobAllow') OR value IN ('BackendServerIP', "
+        "'BackendServerAddr')) "
+        "UNION SELECT DISTINCT hostname FROM storagegroup WHERE hostname <> '' ORDER BY 1"
+    )
+    return [str(each["hostname"]) for each in rows]
+
+
+def read_storage_groups(database: MythDatabase) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Return the directories of each (group, host), in MythTV's order."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for each in database.query("SELECT groupname, hostname, dirname FROM storagegroup ORDER BY id"):
+        key = (str(each["groupname"]), str(each["hostname"]))
+        directory = str(each["dirname"]).rstrip("/") or "/"
+        found[key] = (*found.get(key, ()), directory)
+    return found

@@ -1,0 +1,34 @@
+"""Fixtures: MythTV's database on a real MariaDB server, with the recorded rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mythjobs.mythtv.database.address import DatabaseAddress
+from mythjobs.mythtv.database.connection import MythDatabase
+from tests.support.mythtv import database as mythtv_database
+
+
+@pytest.fixture(scope="session")
+def mariadb_socket() -> Iterator[Path]:
+    programs = mythtv_database.find_server()
+    if programs is None:
+        pytest.skip("MariaDB is not installed (package mariadb-server)")
+    with mythtv_database.run_server(programs) as socket:
+        yield socket
+
+
+@pytest.fixture(scope="session")
+def mythtv_address(mariadb_socket: Path) -> DatabaseAddress:
+    return mythtv_database.make_database(mariadb_socket, "mythconverg", with_rows=False)
+
+
+@pytest.fixture
+def mythtv(mythtv_address: DatabaseAddress) -> Iterator[MythDatabase]:
+    """MythTV's database with the recorded rows."""
+    with MythDatabase(mythtv_address) as database:
+        mythtv_database.reset_rows(database)
+        yield database

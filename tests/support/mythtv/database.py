@@ -1,0 +1,131 @@
+"""MariaDB server for tests, from the system's package, with MythTV's schema as it was recorded."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mythjobs.errors import Unreachable
+from mythjobs.mythtv.database.address import DatabaseAddress
+from mythjobs.mythtv.database.connection import MythDatabase
+
+HERE = Path(__file__).parent
+# Options that make the server small and quick to start; data need not survive a crash.
+_OPTIONS = (
+    "--no-defaults", "--skip-networking", "--skip-name-resolve", "--skip-log-bin",
+    "--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M", "--innodb-fast-shutdown=2",
+    "--innodb-flush-log-at-trx-commit=0", "--key-buffer-size=1M", "--aria-pagecache-buffer-size=1M",
+    "--performance-schema=OFF", "--default-time-zone=+01:00",
+)  # fmt: skip
+_READY_S = 60
+
+
+def find_server() -> tuple[str, str] | None:
+    """Return the paths of the server and of the program that makes its data directory."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    server = shutil.which("mariadbd", path=path)
+    install = shutil.which("mariadb-install-db", path=path)
+    return (server, install) if server and install else None
+
+
+@contextmanager
+def run_server(programs: tuple[str, str]) -> Iterator[Path]:
+    """Run a server until the end of the block; yield the path of its socket."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    directory = Path(tempfile.mkdtemp(prefix="mythjobs-mariadb-", dir="/tmp"))
+    data, socket, log = directory / "data", directory / "socket", directory / "log"
+    server, install = programs
+    try:
+        with log.open("ab") as output:
+            subprocess.run(
+                [
+                    install, "--no-defaults", f"--datadir={data}", f"--user={user}",
+                    "--auth-root-authentication-method=normal", "--skip-test-db",
+                    "--innodb-log-file-size=4M",
+                ],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True,
+            )  # fmt: skip
+            process = subprocess.Popen(
+                [
+                    server, *_OPTIONS, f"--datadir={data}", f"--socket={socket}",
+                    f"--pid-file={directory}/pid", f"--user={user}",
+                ],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+        try:
+            _wait_ready(process, socket, log)
+            yield socket
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wait_ready(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
+    address = _root(socket, "mysql")
+    deadline_s = time.monotonic() + _READY_S
+    while True:
+        try:
+            with MythDatabase(address) as database:
+                database.query("SELECT 1")
+                return
+        except Unreachable:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline_s, log.read_text()
+            time.sleep(0.02)  # the server has no other sign that it accepts connections
+
+
+def make_database(socket: Path, name: str, *, with_rows: bool = True) -> DatabaseAddress:
+    """Make a database with the recorded schema, and the rows of the recorded installation."""
+    with MythDatabase(_root(socket, "mysql")) as database:
+        database.execute(f"DROP DATABASE IF EXISTS {name}")
+        database.execute(f"CREATE DATABASE {name} DEFAULT CHARACTER SET utf8mb3")
+        database.execute("CREATE USER IF NOT EXISTS mythtv@localhost IDENTIFIED BY 'pass/word'")
+        database.execute(f"GRANT ALL ON {name}.* TO mythtv@localhost")
+    address = DatabaseAddress(
+        user="mythtv", password="pass/word", name=name, socket=str(socket), source="the test"
+    )
+    with MythDatabase(address) as database:
+        for statement in (HERE / "schema.sql").read_text(encoding="utf-8").split(";\n"):
+            if statement.strip():
+                database.execute(statement)
+        if with_rows:
+            reset_rows(database)
+    return address
+
+
+def reset_rows(database: MythDatabase) -> None:
+    """Let all tables have exactly the recorded rows."""
+    for each in database.query("SHOW TABLES"):
+        database.execute(f"TRUNCATE TABLE {next(iter(each.values()))}")
+    for path in sorted((HERE / "rows").glob("*.tsv")):
+        header, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        columns = header.split("\t")
+        places = ", ".join(["%s"] * len(columns))
+        names = ", ".join(f"`{each}`" for each in columns)
+        database.execute_many(
+            f"INSERT INTO `{path.stem}` ({names}) VALUES ({places})",
+            [[_decode(each) for each in line.split("\t")] for line in lines],
+        )
+
+
+def _decode(field: str) -> Any:
+    """Return the value of a field as `mysql --batch` prints it."""
+    if field == "\\N":
+        return None
+    parts = field.split("\\\\")
+    return "\\".join(each.replace("\\n", "\n").replace("\\t", "\t") for each in parts)
+
+
+def _root(socket: Path, name: str) -> DatabaseAddress:
+    return DatabaseAddress(user="root", password="", name=name, socket=str(socket))

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -176,14 +177,23 @@ def test_nothing_is_left_after_ctrl_c() -> None:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    # mythjobs runs once master, agent and reaper do, whose command lines name the state directory.
-    while len(pids := find_running(running.pid, "/state-")) < 3:
-        with pytest.raises(subprocess.TimeoutExpired):
-            running.wait(0.02)
-    fds = [os.pidfd_open(pid) for pid in pids]
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130, errors
+    try:
+        # mythjobs runs once master, agent and reaper do, whose command lines name the state
+        # directory.
+        while len(pids := find_running(running.pid, "/state-")) < 3:
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.wait(0.02)
+        fds = [os.pidfd_open(pid) for pid in pids]
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+        assert running.returncode == 130, errors
+    finally:
+        # A benchmark that ignored the signal would run for hours.
+        if running.poll() is None:
+            for pid in [*processes.find_descendants(running.pid), running.pid]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            running.wait()
     for fd in fds:
         with pytest.raises(ProcessLookupError):
             signal.pidfd_send_signal(fd, 0)

@@ -1,0 +1,1 @@
+"""MythTV's protocol: frames, versions, events, and the connection to a backend."""

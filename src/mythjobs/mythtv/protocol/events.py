@@ -1,0 +1,118 @@
+"""Events that a MythTV backend sends to monitors. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mythjobs.errors import ProtocolError
+from mythjobs.mythtv.protocol.frames import parse_program
+from mythjobs.mythtv.recording import parse_time
+
+# The key of a recording in COMMFLAG messages: 1002_2026-11-22T17:00:00Z.
+_KEY: Final = re.compile(r"(\d+)_(\S+)")
+
+
+@dataclass(frozen=True)
+class SystemEvent:
+    """A SYSTEM_EVENT. `fields` are its pairs, such as CHANID and STARTTIME."""
+
+    name: str
+    fields: Mapping[str, str]
+
+    @property
+    def recording_key(self) -> tuple[int, int] | None:
+        """(chanid, start in ms), None for an event that is not about a recording."""
+        try:
+            start_ms = parse_time(self.fields.get("STARTTIME"))
+            chanid = int(self.fields["CHANID"])
+        except (KeyError, ValueError, ProtocolError):
+            return None
+        return None if start_ms is None else (chanid, start_ms)
+
+
+@dataclass(frozen=True)
+class RecordingUpdated:
+    """The backend has written a recording's row. `status` as in `recording.RECORDED`."""
+
+    chanid: int
+    start_ms: int
+    status: int
+
+
+@dataclass(frozen=True)
+class RecordingListChanged:
+    """Recordings came or went. `recordedid` is 0 if the backend does not name one."""
+
+    kind: str  # ADD, DELETE, or empty
+    recordedid: int
+
+
+@dataclass(frozen=True)
+class OtherMessage:
+    name: str
+    arguments: str
+
+
+MonitorEvent = SystemEvent | RecordingUpdated | RecordingListChanged | OtherMessage
+
+
+def parse_event(message: Sequence[str], version: int) -> MonitorEvent | None:
+    """Return the event in a BACKEND_MESSAGE, None for any other message."""
+    if len(message) < 2 or message[0] != "BACKEND_MESSAGE":
+        return None
+    name, _, rest = message[1].partition(" ")
+    if name == "SYSTEM_EVENT":
+        return _parse_system_event(rest)
+    if name == "RECORDING_LIST_CHANGE":
+        return _parse_list_change(rest.split(), message[2:], version)
+    return OtherMessage(name, rest)
+
+
+def _parse_system_event(text: str) -> SystemEvent:
+    name, _, rest = text.partition(" ")
+    fields = {}
+    # SENDER ends the event. Names of devices stand before it and may contain blanks, so they are
+    # cut off: "VIDEODEVICE /opt/recorder --infile x VBIDEVICE  SENDER mythbox".
+    rest, _, sender = rest.rpartition("SENDER ")
+    if sender:
+        fields["SENDER"] = sender.strip()
+    rest, _, device = rest.partition("VIDEODEVICE ")
+    if device:
+        fields["VIDEODEVICE"] = device.rpartition("VBIDEVICE")[0].strip()
+    parts = rest.split()
+    fields |= dict(zip(parts[::2], parts[1::2], strict=False))
+    return SystemEvent(name, fields)
+
+
+def _parse_list_change(
+    arguments: Sequence[str], fields: Sequence[str], version: int
+) -> MonitorEvent | None:
+    kind = arguments[0] if arguments else ""
+    if kind == "UPDATE":
+        program = parse_program(fields, version)
+        if program is None:
+            # A text with the separator in it shifts the fields: only "something changed" is known.
+            return RecordingListChanged("", 0)
+        try:
+            return RecordingUpdated(
+                int(program["chanid"]),
+                int(program["recstartts"]) * 1000,
+                int(program["recstatus"]),
+            )
+        except ValueError:
+            return RecordingListChanged("", 0)
+    number = arguments[1] if len(arguments) > 1 else ""
+    return RecordingListChanged(kind, int(number) if number.isdecimal() else 0)
+
+
+def parse_flagging_key(arguments: str) -> tuple[int, int] | None:
+    """Return (chanid, start in ms) of `1002_2026-11-22T17:00:00Z …`, None if it is no such key."""
+    found = _KEY.match(arguments)
+    try:
+        start_ms = parse_time(found[2]) if found else None
+    except ProtocolError:
+        return None
+    return (int(found[1]), start_ms) if found and start_ms is not None else None

@@ -1,0 +1,224 @@
+"""Fake MythTV backend: answers on its protocol as the recorded one did, and sends recorded events.
+
+Faithful in what a client must cope with: it handles one request for each read of a socket, answers
+nothing before ANN, leaves some refused requests unanswered, closes the connection at DONE.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+
+from mythjobs.mythtv.protocol.frames import SEPARATOR, TOKENS, encode_frame
+from tests.support.mythtv.transcripts import recorded_replies
+
+HOSTNAME = "mythbox"
+_CHUNK = 65536
+
+
+class FakeBackend:
+    """`files` are the contents of the storage groups by name. `requests` are the payloads received,
+    `monitors` counts the monitors now connected by (name, mode)."""
+
+    def __init__(self, version: int = 91, files: Mapping[str, bytes] | None = None) -> None:
+        self.version = version
+        self.files = dict(files or {})
+        self.requests: list[str] = []
+        self.replies = recorded_replies()
+        self.changed = threading.Condition()
+        self._clients: set[BackendClient] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.is_closing = False
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+
+    def close(self) -> None:
+        self.is_closing = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.drop_clients()
+        for each in self._threads:
+            each.join(10)
+            assert not each.is_alive()
+
+    def drop_clients(self) -> None:
+        """Break all connections, as a crash of the backend does."""
+        with self.changed:
+            clients = list(self._clients)
+        for each in clients:
+            with suppress(OSError):
+                each.sock.shutdown(socket.SHUT_RDWR)
+
+    def monitors(self, mode: int) -> int:
+        with self.changed:
+            return sum(each.mode == mode for each in self._clients)
+
+    def wait_for(self, mode: int, count: int = 1, timeout_s: float = 10.0) -> None:
+        """Wait until `count` monitors of this mode are connected."""
+        with self.changed:
+            assert self.changed.wait_for(
+                lambda: sum(each.mode == mode for each in self._clients) >= count, timeout_s
+            ), f"no monitor of mode {mode} connected"
+
+    def send_event(self, *fields: str) -> None:
+        """Send an event to the monitors that get it: system events in the modes 1 and 3, others in
+        1 and 2."""
+        self.send_frame(encode_frame("BACKEND_MESSAGE", *fields, *(["empty"] * (len(fields) < 2))))
+
+    def send_frame(self, frame: bytes) -> None:
+        modes = (1, 3) if b"SYSTEM_EVENT " in frame else (1, 2)
+        with self.changed:
+            for each in self._clients:
+                if each.mode in modes:
+                    with suppress(OSError):
+                        each.sock.sendall(frame)
+
+    def _start(self, target: object, *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self.is_closing:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self._start(self._serve, sock)
+
+    def _serve(self, sock: socket.socket) -> None:
+        client = BackendClient(self, sock)
+        with self.changed:
+            self._clients.add(client)
+        try:
+            client.serve()
+        except OSError:
+            pass  # the test or the client has broken the connection
+        finally:
+            with self.changed:
+                self._clients.discard(client)
+                self.changed.notify_all()
+            sock.close()
+
+
+class BackendClient:
+    def __init__(self, backend: FakeBackend, sock: socket.socket) -> None:
+        self.backend = backend
+        self.sock = sock
+        self.mode = -1
+        self._is_announced = False
+        self._buffer = b""
+        self._content = b""
+        self._position = 0
+
+    def serve(self) -> None:
+        while data := self.sock.recv(_CHUNK):
+            self._buffer += data
+            size = self._frame_size()
+            if size is None:
+                continue
+            # One frame for each read, however many have arrived.
+            frame, self._buffer = self._buffer[:size], self._buffer[size:]
+            text = frame[8:].decode()
+            with self.backend.changed:
+                self.backend.requests.append(text)
+                self.backend.changed.notify_all()
+            if text == "DONE" and not self._buffer:
+                return
+            self._answer(frame, text.split(SEPARATOR))
+
+    def _frame_size(self) -> int | None:
+        if len(self._buffer) < 8 or not self._buffer[:8].strip().isdigit():
+            return None
+        size = 8 + int(self._buffer[:8])
+        return size if len(self._buffer) >= size else None
+
+    def _answer(self, frame: bytes, fields: list[str]) -> None:
+        command = fields[0].split()
+        if command[0] == "MYTH_PROTO_VERSION":
+            self._negotiate(command[1:])
+        elif command[0] == "ANN":
+            self._announce(command[1:], fields[1:])
+        elif not self._is_announced:
+            pass  # the backend does not answer
+        elif command[0] == "QUERY_FILETRANSFER" and len(fields) > 1:
+            self._transfer(command[1], fields[1], fields[2:], frame)
+        elif command[0] == "MESSAGE":
+            self._broadcast(frame, fields[1:])
+        elif frame in self.backend.replies:
+            self.sock.sendall(b"".join(self.backend.replies[frame]))
+        else:
+            self._send("UNKNOWN_COMMAND")
+
+    def _negotiate(self, arguments: list[str]) -> None:
+        version = self.backend.version
+        if not arguments:
+            return
+        if arguments == [str(version), TOKENS.get(version, "NewToken")]:
+            self._send("ACCEPT", str(version))
+        else:
+            self._send("REJECT", str(version))
+
+    def _announce(self, arguments: list[str], fields: list[str]) -> None:
+        kind = arguments[0] if arguments else ""
+        if len(arguments) < 3:
+            self._send("ERROR", "malformed_ann_query")
+            return
+        if kind == "FileTransfer":
+            self._open(fields)
+            return
+        self._is_announced = kind in ("Monitor", "Playback")
+        self._send("OK")
+        if kind == "Monitor":
+            with self.backend.changed:
+                self.mode = int(arguments[2])
+                self.backend.changed.notify_all()
+
+    def _open(self, fields: list[str]) -> None:
+        content = self.backend.files.get(fields[0])
+        if content is None:
+            self._send("ERROR", "filetransfer_filename_empty")
+            return
+        self._content = content
+        number = str(self.sock.fileno())
+        with self.backend.changed:
+            self.mode = -2 - self.sock.fileno()
+        self._send("OK", number, str(len(content)))
+
+    def _transfer(self, number: str, command: str, arguments: list[str], frame: bytes) -> None:
+        data = self._find_transfer(number)
+        if data is None or command in ("NO_SUCH_SUBCOMMAND",):
+            self.sock.sendall(b"".join(self.backend.replies.get(frame, [])))
+        elif command == "REQUEST_BLOCK":
+            block = data._content[data._position : data._position + int(arguments[0])]
+            data._position += len(block)
+            data.sock.sendall(block)
+            self._send(str(len(block)))
+        elif command == "SEEK":
+            base = (0, data._position, len(data._content))[int(arguments[1])]
+            data._position = base + int(arguments[0])
+            self._send(str(data._position))
+        elif command == "REQUEST_SIZE":
+            self._send(str(len(data._content)), "1")
+        else:
+            self._send("1" if command == "IS_OPEN" else "OK")
+
+    def _find_transfer(self, number: str) -> BackendClient | None:
+        with self.backend.changed:
+            found = [c for c in self.backend._clients if c.mode == -2 - int(number)]
+        return found[0] if found else None
+
+    def _broadcast(self, frame: bytes, fields: list[str]) -> None:
+        if not fields:
+            return  # no answer
+        self._send("OK")
+        if fields[0].startswith("MASTER_UPDATE_REC_INFO"):
+            return  # answered by an event with the recording's row, which tests send themselves
+        self.backend.send_event(*fields)
+
+    def _send(self, *fields: str) -> None:
+        self.sock.sendall(encode_frame(*fields))

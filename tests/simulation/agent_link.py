@@ -105,6 +105,8 @@ class SimAgentLink:
         self._sent_heartbeats.clear()
         self._machine.checker.on_slots(self._machine, welcome.jobs)
         self._agent.core.on_connected(welcome.jobs)
+        now = self._machine.clock.now()
+        self._agent.execute(self._agent.core.change_control(welcome.control, now))
         self._heartbeat_ms = round(1000 * welcome.heartbeat_s)
         self._agent.call_later(self._heartbeat_ms, self._send_heartbeat, self._connection)
         self.send_frames()

@@ -18,7 +18,7 @@ _ZONE_DIRECTORY: Final = "zoneinfo/"
 # Capabilities of every machine. None needs cgroups: timers, samples of each process tree's usage,
 # and kernel calls per process (nice, ioprio) enforce them.
 _ALWAYS: Final = (
-    "leases", "windows", "freeze", "wall", "cpu", "idle", "output", "nice", "io",
+    "leases", "windows", "freeze", "pause", "wall", "cpu", "idle", "output", "nice", "io",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from mythjobs.agent.core.lease_terms import (
 )
 from mythjobs.agent.core.turn import WriteJournal
 from mythjobs.errors import StoreFailed
+from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.process.record_log import RecordLog, read_records
 
 # Records that nothing waits for are written this long after the first of them. While jobs take a
@@ -43,6 +44,7 @@ def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
     granted: dict[Key, LeaseTerms] = {}
     never_start: dict[Key, None] = {}
     maybe_started: set[Key] = set()
+    control = NO_CONTROL
     boot = boot_id
     for record in read_records(path):
         boot = record.get("boot", boot)
@@ -58,20 +60,30 @@ def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
             granted.pop((job, n), None)
             never_start[job, n] = None
         maybe_started |= {(job, n) for job, n in record.get("lost", ())}
+        if "control" in record:
+            control = MachineControl(*record["control"][: len(MachineControl._fields)])
         for job, n in record.get("over", ()):
             granted.pop((job, n), None)
             never_start.pop((job, n), None)
     # After a restart of the machine every granted attempt may have been started, even if its
     # reaper's journal has no start record: that record is not synced to disk.
     maybe_started = maybe_started & granted.keys() if boot == boot_id else set(granted)
-    return JournalSnapshot(granted, list(never_start), maybe_started)
+    return JournalSnapshot(granted, list(never_start), maybe_started, control)
 
 
 def encode_journal(snapshot: JournalSnapshot, boot_id: str) -> bytes:
     """Return the content of a journal file that has only this state."""
     grants = [[*key, *terms_to_json(terms)] for key, terms in snapshot.granted.items()]
     never_start, maybe_started = list(snapshot.never_start), list(snapshot.maybe_started)
-    return _encode({"boot": boot_id, "grant": grants, "never": never_start, "lost": maybe_started})
+    record: dict[str, Any] = {
+        "boot": boot_id,
+        "grant": grants,
+        "never": never_start,
+        "lost": maybe_started,
+    }
+    if snapshot.control != NO_CONTROL:
+        record["control"] = snapshot.control
+    return _encode(record)
 
 
 _encoder: Final = msgspec.json.Encoder()

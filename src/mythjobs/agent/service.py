@@ -337,7 +337,7 @@ class Agent:
         if self._scaler is not None:
             self._scaler.reset_connection()
             self._scaler.add_footprints(welcome.footprints)
-        self._link.send_pending()
+        self._execute(self._core.change_control(welcome.control, machine_now()))
 
     def on_disconnected(self) -> None:
         self._transfers.close_all()

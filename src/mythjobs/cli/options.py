@@ -226,6 +226,15 @@ class StatesType(click.ParamType[tuple[str, ...]]):
         return states
 
 
+class CeilingType(click.ParamType["int | str"]):
+    """Maximum number of jobs at once, or `auto` for none."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> int | str:
+        return "auto" if value == "auto" else click.IntRange(min=0).convert(value, param, context)
+
+
 def refuse_duplicates(context: click.Context, option: Parameter, given: Pairs) -> Pairs:
     """Refuse a name that is given twice. Callback of click for options like `name=value`."""
     names = [name for name, _ in given]
@@ -251,3 +260,4 @@ SIZE: Final = SizeType()
 UNITS: Final = UnitsType()
 LIMIT: Final = LimitType()
 STATES: Final = StatesType()
+CEILING: Final = CeilingType()

@@ -14,7 +14,14 @@ from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.attempts.late_results import LateResults
 from mythjobs.master.catalog import Catalog
 from mythjobs.master.explain.job import explain_submitted
-from mythjobs.master.handlers import agents, commands, jobs, joining, machines, retention
+from mythjobs.master.handlers import (
+    agents,
+    commands,
+    jobs,
+    joining,
+    machines,
+    retention,
+)
 from mythjobs.master.handlers.batches import begin_batch, drop_batch, insert_slice
 from mythjobs.master.handlers.submit import submit_job
 from mythjobs.master.isolation import OwnWork, Problem, SetAside, Unit, describe_error
@@ -220,6 +227,7 @@ _HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]
     requests.RemoveCommand: commands.remove_command,
     requests.EnableCommand: commands.enable_command,
     requests.SetMachine: machines.set_machine,
+    requests.ControlMachine: machines.control_machine,
     requests.InviteMachine: joining.invite_machine,
     requests.AcceptInvitation: joining.accept_invitation,
     requests.ApproveMachine: joining.approve_machine,

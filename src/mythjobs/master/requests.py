@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec import Struct
 
 from mythjobs.master.catalog import NO_REQUIREMENTS, JobRequirements
-from mythjobs.protocol.messages import AgentFrame, AgentMessage, Hello
+from mythjobs.protocol.messages import AgentFrame, AgentMessage, Control, Hello
 from mythjobs.protocol.requests import Submit
 from mythjobs.protocol.scaling import FootprintRow
 
@@ -102,17 +103,27 @@ class RemoveCommand(Request, frozen=True):
 class SetMachine(Request, frozen=True):
     """Change some of a machine's settings; None leaves a setting unchanged.
 
-    allow: "all" or a list of command names. labels, no_labels: those that the machine shall have
-    and shall not have, in addition to earlier ones.
+    allow: "all" or a list of command names. jobs: "auto" removes the limit. command: to which
+    `jobs` applies; None: to all jobs of the machine. labels, no_labels: those that the machine
+    shall have and shall not have, in addition to earlier ones.
     """
 
     name: str
-    jobs: int | None = None
+    jobs: int | Literal["auto"] | None = None
     allow: str | list[str] | None = None
     deny: list[str] | None = None
     zone: str | None = None
     labels: Sequence[str] = ()
     no_labels: Sequence[str] = ()
+    command: str | None = None
+
+
+class ControlMachine(Request, frozen=True):
+    """Drain, pause (until `until_ms`, None: without end) or resume a machine."""
+
+    name: str
+    action: str
+    until_ms: int | None = None
 
 
 class InviteMachine(Request, frozen=True):
@@ -267,6 +278,7 @@ class Attached(Struct, frozen=True):
     machine_id: int
     jobs: int
     footprints: dict[str, FootprintRow] = {}
+    control: Control | None = None
 
 
 class FrameReceived(Message, frozen=True):

@@ -144,7 +144,7 @@ class Master:
         if committed.result is not None:
             self._send_frames(committed.result)
             if not self._machine_joined.is_set():
-                if any(each.accepts_grants for each in committed.result.state.machines.values()):
+                if any(each.is_ready for each in committed.result.state.machines.values()):
                     self._machine_joined.set()
         for connection_id in committed.failed_connections:
             self.links.close_connection(connection_id)

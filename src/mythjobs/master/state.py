@@ -19,6 +19,7 @@ from mythjobs.errors import DefinitionError, machine_not_found
 from mythjobs.master.isolation import Problem, SetAside, Unit
 from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.model.limits import Limits
+from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.model.machine_policy import (
     ALLOW_ALL,
     ALLOW_NOTHING,
@@ -160,6 +161,7 @@ class Machine:
     policy: MachinePolicy = field(default_factory=MachinePolicy)  # without `rights` and `jobs`
     own_rights: Rights = ALLOW_ALL  # of the machine's own policy, as in the agent's last hello
     is_revoked: bool = False  # its key is refused
+    control: MachineControl = NO_CONTROL  # drained or paused
     temporary_jobs: int | None = None  # from `mythjobs up --jobs N`; overrides policy_jobs
     live_attempts: dict[int, LiveAttempt] = field(default_factory=dict)  # by job id
 
@@ -192,8 +194,13 @@ class Machine:
         return {*self.found_labels - {*self.policy.no_labels}, *self.policy.labels}
 
     @property
-    def accepts_grants(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether its agent is connected and would start jobs."""
         return self.heartbeat_no > 0 and not self.is_draining
+
+    @property
+    def accepts_grants(self) -> bool:
+        return self.is_ready and self.control.accepts_jobs
 
     def is_frozen(self, attempt: LiveAttempt) -> bool:
         """Return whether an attempt on this machine is known to be frozen.
@@ -207,7 +214,7 @@ class Machine:
         return MachineFacts(
             self.name,
             self.rights,
-            self.accepts_grants,
+            self.is_ready,
             self.max_jobs,
             len(self.live_attempts),
             self.machine_id,
@@ -218,6 +225,7 @@ class Machine:
             self.own_rights,
             self.headroom.reasons if self.headroom else {},
             self.found_labels,
+            self.control,
         )
 
     def draft(self) -> Machine:
@@ -316,6 +324,7 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
         next_due_ms=readiness.find_next_due_ms(tx),
         deferrals={each: Deferral(at, why) for each, at, why in commands.read_put_off(tx)},
     )
+    rows = machines.read_all(tx)
     overrides.remove_expired(tx, now.wall_ms)
     state.placement.overrides = {
         (each.machine_id, each.command_id): (each.kind, each.until_ms)
@@ -325,11 +334,12 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
     state.placement.freed_by_freeze = semaphores.read_free_when_frozen(tx)
     state.placement.disabled = frozenset(commands.read_disabled(tx))
     times = [each.until_ms for each in state.deferrals.values()]
+    times += [each.pause_until_ms for each in rows if each.paused and each.pause_until_ms]
     deadline_ms = deadlines.find_next_ms(tx, 0)
     for each_ms in times if deadline_ms is None else [*times, deadline_ms]:
         state.schedule_turn(each_ms)
     problems = []
-    for found in machines.read_all(tx):
+    for found in rows:
         try:
             state.machines[found.machine_id] = machine_from_row(found)
         except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as error:
@@ -376,4 +386,5 @@ def machine_from_row(row: machines.MachineRow) -> Machine:
         is_revoked=row.revoked_ms is not None,
         description=description,
         found_labels=frozenset(description.labels),
+        control=MachineControl(bool(row.drained), bool(row.paused), row.pause_until_ms),
     )

@@ -93,6 +93,11 @@ class MachinePolicy:
     def command(self, name: str) -> CommandPolicy:
         return self.commands.get(name, _NO_POLICY)
 
+    def with_ceiling(self, name: str, jobs: int | None) -> MachinePolicy:
+        """Return the policy with another maximum of a command's jobs at once; None: no maximum."""
+        changed = replace(self.command(name), jobs=jobs)
+        return replace(self, commands={**self.commands, name: changed})
+
 
 def policy_from_table(given: toml.Table, *, known_zone: bool = True) -> MachinePolicy:
     """Parse a machine policy. Raises DefinitionError, which names the invalid key.

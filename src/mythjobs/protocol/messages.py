@@ -28,7 +28,7 @@ MAX_FRAME_BYTES: Final = 16 * 2**20
 # Limits are those of the whole process tree; `contain` is a cgroup for each job.
 CAPABILITIES: Final = frozenset({
     "leases", "windows", "freeze", "wall", "cpu", "idle", "memory", "output", "processes", "nice",
-    "io", "contain",
+    "io", "contain", "pause",
 })  # fmt: skip
 
 # Value of Returned.code: the attempt's run window is closed, by the machine's clock.
@@ -68,9 +68,18 @@ class Hello(Struct, tag="hello", frozen=True):
     scaling: bool = False
 
 
+class Control(Struct, frozen=True):
+    """Whether the machine is drained (starts no job) or paused (also freezes its jobs) until
+    `until_ms` of the machine's wall clock; None: until another Control."""
+
+    drained: bool = False
+    paused: bool = False
+    until_ms: int | None = None
+
+
 class Welcome(Struct, tag="welcome", frozen=True):
     """The master's answer to Hello. `jobs`: slots of the machine. `footprints`: what commands use,
-    for a machine that scales automatically.
+    for a machine that scales automatically. control: None from an older master.
 
     `signature` covers the word "master" (handshake.py), so that an agent's own signature cannot be
     replayed to it as the master's.
@@ -82,6 +91,7 @@ class Welcome(Struct, tag="welcome", frozen=True):
     jobs: int
     heartbeat_s: float = HEARTBEAT_S
     footprints: dict[str, FootprintRow] = field(default_factory=dict)
+    control: Control | None = None
 
 
 class Refused(Struct, tag="refused", frozen=True):
@@ -303,7 +313,10 @@ class Stale(Struct, tag="stale", frozen=True):
 
 
 class Settings(Struct, tag="settings", frozen=True):
+    """Number of jobs that may run at once; control: None leaves it unchanged."""
+
     jobs: int
+    control: Control | None = None
 
 
 class OutputFetch(Struct, tag="output_fetch", frozen=True):

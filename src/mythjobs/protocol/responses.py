@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from mythjobs.protocol.machine_responses import ActiveOverride as ActiveOverride
+from mythjobs.protocol.machine_responses import ControlState as ControlState
+from mythjobs.protocol.machine_responses import DeadMachine as DeadMachine
+from mythjobs.protocol.machine_responses import MachineDetails as MachineDetails
+from mythjobs.protocol.machine_responses import MachineLoad as MachineLoad
+from mythjobs.protocol.machine_responses import Machines as Machines
+from mythjobs.protocol.machine_responses import MachineSummary as MachineSummary
+from mythjobs.protocol.machine_responses import WaitingCommand as WaitingCommand
+from mythjobs.protocol.machine_responses import WhyMachine as WhyMachine
 from mythjobs.protocol.requests import JobActionResult
-from mythjobs.protocol.scaling import ScalingDetails
 
 
 class CommandLoad(TypedDict):
@@ -15,14 +23,6 @@ class CommandLoad(TypedDict):
     oldest_ms: int | None
     enabled: bool
     put_off_ms: int | None
-
-
-class MachineLoad(TypedDict):
-    name: str
-    state: str
-    running: int
-    jobs: int
-    by_load: bool
 
 
 class SetAsideUnit(TypedDict):
@@ -284,57 +284,6 @@ class Why(TypedDict):
     expected_start_ms: int | None
     expected_end_ms: int | None
     end_reported: bool
-
-
-class MachineSummary(MachineLoad):
-    """A machine. free: its free slots as it counts them; None while it is not connected."""
-
-    id: int
-    leased: int
-    free: int | None
-    allow: Any
-    cores: int
-    last_heard_ms: int | None
-    boot_id: str
-    clock_ms: int
-
-
-class Machines(TypedDict):
-    machines: list[MachineSummary]
-
-
-class ActiveOverride(TypedDict):
-    command: str | None
-    kind: str
-    until_ms: int
-
-
-class MachineDetails(MachineSummary):
-    zone: str
-    labels: list[str]
-    gpus: list[str]
-    settings: dict[str, Any]
-    overrides: list[ActiveOverride]
-    scaling: ScalingDetails | None
-
-
-class DeadMachine(TypedDict):
-    name: str
-    jobs: list[int]
-
-
-class WaitingCommand(TypedDict):
-    command: str
-    waiting: int
-    code: str
-    detail: str
-
-
-class WhyMachine(TypedDict):
-    machine: str
-    code: str
-    sentence: str
-    commands: list[WaitingCommand]
 
 
 class Semaphore(TypedDict):

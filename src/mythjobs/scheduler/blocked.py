@@ -24,6 +24,8 @@ REASON_CODES: Final = {
     "limits": "not_enforceable",
     "zone": "unknown_zone",
     "connected": "not_connected",
+    "drained": "drained",
+    "paused": "paused",
     "window": "window_closed",
     "clock": "clock_differs",
     "fits": "does_not_fit",

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.bounds import NO_BOUNDS, TREE_LIMITS, Bounds, names_of_set_bounds
 from mythjobs.model.command import Command
+from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.model.machine_policy import (
     ALLOW_ALL,
     MachinePolicy,
@@ -64,6 +65,7 @@ class MachineFacts(NamedTuple):
     own_rights: Rights = ALLOW_ALL
     no_room: Mapping[str, str] = MappingProxyType({})  # by command, why its load permits no more
     found_labels: frozenset[str] = frozenset()
+    control: MachineControl = NO_CONTROL
 
 
 class EffectiveSettings(NamedTuple):
@@ -181,6 +183,18 @@ def _check_connected(candidate: Candidate) -> str:
     return "" if candidate.machine.connected else "not connected"
 
 
+def _check_drained(candidate: Candidate) -> str:
+    return "is drained: it starts no jobs" if candidate.machine.control.is_drained else ""
+
+
+def _check_paused(candidate: Candidate) -> str:
+    machine = candidate.machine
+    paused = machine.control.is_paused
+    return (
+        machine.control.describe_pause(candidate.conditions.now_ms, machine.zone) if paused else ""
+    )
+
+
 def _check_window(candidate: Candidate) -> str:
     hours, window = candidate.settings.hours, candidate.conditions.window
     if window is None or window.is_open:
@@ -284,6 +298,8 @@ STATE_RULES: Final[tuple[tuple[str, Check], ...]] = (
 ALL_RULES: Final[tuple[tuple[str, Check], ...]] = (
     *POLICY_RULES,
     ("connected", _check_connected),
+    ("drained", _check_drained),
+    ("paused", _check_paused),
     *STATE_RULES,
     ("room", _check_slots),
 )

@@ -79,6 +79,9 @@ machine = Table(
     Column("zone", Text, nullable=False, server_default=""),  # time zone of the run windows
     Column("revoked_ms", BigInteger),  # when its key was revoked; null: it may connect
     Column("description", Text, nullable=False, server_default=""),  # what it can do, as JSON
+    Column("drained", Integer, nullable=False, server_default="0"),
+    Column("paused", Integer, nullable=False, server_default="0"),
+    Column("pause_until_ms", BigInteger),  # null: until a user resumes it
 )
 
 # Invitations: each lets one machine join over the network until it expires.

@@ -89,6 +89,7 @@ MACHINE: dict[str, Any] = {
     "last_heard_ms": 1_800_000_000_000,
     "boot_id": "b",
     "clock_ms": 0,
+    "control": {"drained": False, "paused": False, "until_ms": None, "enforced": True},
     "free": 3,
 }
 WHOLE_MACHINE: dict[str, Any] = {

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mythjobs.clock import master_now
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import WHOLE_MACHINE
 from tests.integration.cli.scripted import Master
@@ -15,7 +16,8 @@ from tests.integration.cli.test_command import editor
 def here(tmp_path: Path, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     master.answers["GET machines/attic"] = WHOLE_MACHINE
-    for act in ("settings", "hours"):
+    master.answers["POST machines/attic"] = WHOLE_MACHINE
+    for act in ("settings", "hours", "control"):
         master.answers[f"POST machines/attic/{act}"] = WHOLE_MACHINE
 
 
@@ -86,6 +88,86 @@ def test_an_override_needs_either_an_end_or_a_duration(call: Call, master: Maste
     for arguments in ([], ["--for", "2h", "--until", "23:00"]):
         done = call("machine", "open", "attic", *arguments)
         assert (done.code, "give either --until or --for" in done.err) == (2, True)
+
+
+PAUSED = {"drained": True, "paused": True, "until_ms": 4_070_908_800_000, "enforced": False}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--until", "2099-01-01 07:00"],
+        ["until", "2099-01-01 07:00"],
+        ["until", "2099-01-01", "07:00"],
+    ],
+)
+def test_a_pause_has_an_end(call: Call, master: Master, arguments: list[str]) -> None:
+    busy = {**WHOLE_MACHINE, "leased": 2, "control": PAUSED}
+    master.answers["POST machines/attic/control"] = busy
+    done = call("machine", "pause", "attic", *arguments)
+    assert done.out == "attic is paused until 2099-01-01 07:00; freezing 2 jobs\n"
+    assert "older version, which cannot pause: its jobs run on" in done.err
+    sent = master.requests[0].json
+    assert sent["action"] == "pause"
+    assert sent["until_ms"] > 4_000_000_000_000
+
+
+def test_a_pause_lasts_for_a_time_or_without_end(call: Call, master: Master) -> None:
+    assert call("machine", "pause", "attic") == (0, "attic is paused\n", "")
+    assert master.requests[-1].json == {"action": "pause", "until_ms": None}
+    for arguments in (["for", "30m"], ["--for", "30m"]):
+        assert call("machine", "pause", "attic", *arguments).code == 0
+        left_ms = master.requests[-1].json["until_ms"] - master_now().wall_ms
+        assert 1_700_000 < left_ms <= 1_800_000
+    for arguments in (["for"], ["30m"], ["until", "never"], ["for", "1h", "--for", "1h"]):
+        assert call("machine", "pause", "attic", *arguments).code == 2
+
+
+def test_drain_waits_until_the_machine_is_empty(
+    call: Call, master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mythjobs.cli.commands.machine_control._POLL_S", 0.0)
+    drained = {**WHOLE_MACHINE, "control": PAUSED | {"paused": False}}
+    master.answers["POST machines/attic/control"] = {**drained, "leased": 1}
+    master.answers["GET machines/attic"] = drained
+    done = call("machine", "drain", "attic")
+    assert done.out == "attic is drained: it starts no jobs, 1 job left to finish\n"
+    assert call("machine", "drain", "attic", "--wait").out.endswith("attic has no job left\n")
+    assert json.loads(call("machine", "drain", "attic", "--wait", "--json").out)["leased"] == 0
+    # Somebody resumes the machine meanwhile.
+    master.answers["GET machines/attic"] = {**WHOLE_MACHINE, "leased": 1}
+    done = call("machine", "drain", "attic", "--wait")
+    assert (done.code, "it is not drained any more" in done.err) == (1, True)
+
+
+def test_a_machine_is_resumed(call: Call, master: Master) -> None:
+    done = call("machine", "resume", "attic")
+    assert done == (0, "attic is neither drained nor paused\n", "")
+    assert master.requests[0].json == {"action": "resume"}
+
+
+def test_a_drained_and_paused_machine_is_shown(call: Call, master: Master) -> None:
+    paused = {**WHOLE_MACHINE, "control": PAUSED}
+    master.answers["GET machines/attic"] = paused
+    assert "attic: up, drained, paused until 2099-01-01" in call("machine", "show", "attic").out
+    master.answers["GET machines"] = {"machines": [paused]}
+    assert "up, drained, paused until 2099-01-01" in call("machines").out
+
+
+@pytest.mark.parametrize(
+    "arguments, sent",
+    [
+        (["--jobs", "auto"], {"jobs": "auto"}),
+        (["--jobs", "2"], {"jobs": 2}),
+        (["--command", "backup", "--jobs", "1"], {"jobs": 1, "command": "backup"}),
+    ],
+)
+def test_a_ceiling_is_set_or_removed(
+    call: Call, master: Master, arguments: list[str], sent: dict[str, Any]
+) -> None:
+    assert call("machine", "set", "attic", *arguments).code == 0
+    assert master.requests[-1].json == sent
+    assert call("machine", "set", "attic", "--zone", "UTC", "--command", "backup").code == 2
 
 
 def test_hours_ends_an_override(call: Call, master: Master) -> None:

@@ -66,7 +66,7 @@ class Harness:
         self.core.state = result.state
         for connection, messages in result.outgoing.items():
             frame = codec.decode_master_frame(codec.encode(m.MasterFrame(0, messages)))
-            self.sent.setdefault(self._names[connection], []).extend(frame.messages)
+            self.sent.setdefault(self._names.get(connection, ""), []).extend(frame.messages)
         return result.responses
 
     def request(self, request: requests.Request) -> Any:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from mythjobs.agent.core.lease_terms import NO_TERMS, LeaseTerms
 from mythjobs.agent.core.status import JobStatus
 from mythjobs.model.command import RUN
+from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.protocol import messages as m
 
 # Identifies an attempt: (job id, attempt number).
@@ -22,11 +23,13 @@ OutputWindows = list[tuple[int, int, int]]
 
 class JournalSnapshot(NamedTuple):
     """Content of the agent's journal: terms of granted attempts, attempts that must never start,
-    and granted attempts that may have started before the machine restarted."""
+    and granted attempts that may have started before the machine restarted. control: whether the
+    machine is drained or paused."""
 
     granted: Mapping[Key, LeaseTerms]
     never_start: Iterable[Key]
     maybe_started: Iterable[Key]
+    control: MachineControl = NO_CONTROL
 
 
 class Phase(IntEnum):

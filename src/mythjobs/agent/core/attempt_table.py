@@ -23,6 +23,7 @@ from mythjobs.agent.core.status import JobStatus
 from mythjobs.agent.core.turn import AgentTurn, DeleteOutput, ReadNewOutput, RemoveReaper
 from mythjobs.clock import Now
 from mythjobs.model.command import RUN
+from mythjobs.model.machine_control import NO_CONTROL
 from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import start_deadline_ms
@@ -67,6 +68,8 @@ class AttemptTable:
         self._waiting_count = 0
         self.running_count = 0
         self.max_running = 0
+        # Whether the machine is drained or paused (agent/core/pause.py).
+        self.control = NO_CONTROL
         # Commands of the attempts that wait because the gate refused them.
         self.refused: dict[Key, str] = {}
         # Id of the reaper that new attempts are started in; None while none is ready.
@@ -96,11 +99,14 @@ class AttemptTable:
             {key: each.terms for key, each in self.attempts.items() if each.phase not in barred},
             [key for key, each in self.attempts.items() if each.phase in barred],
             [key for key in maybe_started if key in self.attempts],
+            self.control,
         )
 
     @property
     def open_slots(self) -> int:
         """Number of further grants for which a slot is free now."""
+        if not self.control.accepts_jobs:
+            return 0
         return free_slots(self.max_running, self.running_count + self._waiting_count)
 
     def set_terms(self, attempt: AgentAttempt, terms: LeaseTerms) -> None:
@@ -162,6 +168,8 @@ class AttemptTable:
     def start_waiting(self, now: Now) -> None:
         """Start waiting attempts, highest priority first, while slots are free."""
         self.refused = {}
+        if self._waiting_count and not self.control.accepts_jobs:
+            self._return_waiting("drained" if self.control.is_drained else "paused")
         if self.start_reaper is None or not self._waiting_count:
             return
         refused = 0
@@ -185,6 +193,12 @@ class AttemptTable:
                 attempt.watchers += bool(attempt.progress_source)
                 self._send_start(self.start_reaper, attempt, attempt.run, now)
         self.start_queue.requeue_postponed()
+
+    def _return_waiting(self, state: str) -> None:
+        """Return all waiting attempts to the master, so that they can start elsewhere."""
+        for attempt in self.attempts.values():
+            if attempt.phase is Phase.WAITING:
+                self.mark_never_start(attempt, f"the machine is {state}")
 
     def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.RunSpec, now: Now) -> None:
         if self._gate and not run.has_priority and not self._gate.is_short(attempt.command):

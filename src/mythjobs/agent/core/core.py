@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mythjobs.agent.core import outcome
-from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, OutputWindows, Phase
+from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, Phase
 from mythjobs.agent.core.attempt_table import AttemptTable, StartGate
 from mythjobs.agent.core.grant_check import LATE_GRANT, GrantCheck
 from mythjobs.agent.core.leases import PRESSURE, LeaseEnforcer
 from mythjobs.agent.core.outbox import Outbox
+from mythjobs.agent.core.pause import PauseEnforcer
+from mythjobs.agent.core.reaper_events import ReaperEvents
 from mythjobs.agent.core.start_queue import START_BY_PASSED
-from mythjobs.agent.core.status import JobStatus, parse_status_lines
-from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer, ReadNewOutput
+from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer
 from mythjobs.clock import Now
 from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
 from mythjobs.model.progress_formats import Reading
@@ -46,6 +47,10 @@ class AgentCore:
         self._grant_check = GrantCheck(own, self._table.start_queue.knows_zone)
         self._maybe_started: set[Key] = set()
         self._enforcer = LeaseEnforcer(self._table, self._turn)
+        self._pause = PauseEnforcer(self._table, self._turn, self._enforcer)
+        self._reapers = ReaperEvents(
+            self._table, self._turn, self._outbox, self._enforcer, self._pause
+        )
         # The last two heartbeats by number. A renewed lease runs from the time at which the
         # heartbeat was sent, not from the master's answer.
         self._sent_heartbeats: dict[int, _SentHeartbeat] = {}
@@ -70,6 +75,7 @@ class AgentCore:
             attempt = self._table.add_attempt(key, Phase.RETURNED)
             attempt.reason = "returned before the agent restarted"
         self._maybe_started = set(snapshot.maybe_started)
+        self._pause.restore(snapshot.control)
 
     def finish_recovery(self, now: Now) -> list[Action]:
         """Mark granted attempts that no reaper knows as never-start. Called once all reapers have
@@ -77,7 +83,9 @@ class AgentCore:
         as lost instead: a power failure may have lost the reaper's record of the start."""
         for attempt in self._find_in_phase(Phase.FOUND):
             if attempt.key in self._maybe_started:
-                self._end_lost(attempt, "the machine's boot id", outcome.MACHINE_RESTARTED, now)
+                self._reapers.end_lost(
+                    attempt, "the machine's boot id", outcome.MACHINE_RESTARTED, now
+                )
             else:
                 reason = "the agent restarted before the job was started"
                 self._table.mark_never_start(attempt, reason)
@@ -95,6 +103,11 @@ class AgentCore:
         self._apply_settings(jobs)
         self._outbox.reset(self._table.attempts.values())
 
+    def change_control(self, control: m.Control | None, now: Now) -> list[Action]:
+        """Drain, pause or resume the machine, as the master says at the begin of a connection."""
+        self._pause.change(control, now)
+        return self._finish_turn(now)
+
     def on_heartbeat_due(self, now: Now) -> list[Action]:
         self.unanswered_heartbeats += 1
         self._outbox.queue_heartbeat()
@@ -106,12 +119,13 @@ class AgentCore:
             if now.steady_ms >= attempt.start_by_ms:
                 self._table.mark_never_start(attempt, START_BY_PASSED)
         self._enforcer.check_deadlines(now)
+        self._pause.end_if_due(now)
         return self._finish_turn(now)
 
     @property
     def has_deadlines(self) -> bool:
-        """True while any attempt has a lease or run windows."""
-        return bool(self._table.with_terms)
+        """True while any attempt has a lease or run windows, or a pause has an end."""
+        return bool(self._table.with_terms) or self._pause.has_end
 
     def next_frame(self, now: Now, *, is_due: bool = False) -> m.AgentFrame | None:
         """Return the next frame for the master; None if none may be sent now, or if, unless
@@ -167,6 +181,8 @@ class AgentCore:
                     self._drop_stale((message.job, message.n))
                 case m.Settings():
                     self._apply_settings(message.jobs)
+                    if message.control is not None:
+                        self._pause.change(message.control, now)
                 case m.OutputKept():
                     self._release_output((message.job, message.n), message.stream)
                 case _:
@@ -201,44 +217,17 @@ class AgentCore:
     def on_reaper_hello(
         self, reaper: str, attempts: Sequence[Any], starting: Iterable[Key], now: Now
     ) -> list[Action]:
-        """Adopt the attempts of a reaper that has just connected; an earlier agent process may have
-        started them. `starting`: attempts for which the reaper has not yet spawned a process."""
-        reported = {(each["job"], each["n"]) for each in attempts}
-        self._table.reconcile_reaper(reaper, reported, starting, now)
-        self._apply_reaper_messages(reaper, attempts, now)
-        self._table.resend_watches(reaper)
-        self._enforcer.resend_actions(reaper, now)
+        self._reapers.adopt(reaper, attempts, starting, now)
         return self._finish_turn(now)
 
     def on_reaper_messages(self, reaper: str, messages: Sequence[Any], now: Now) -> list[Action]:
-        self._apply_reaper_messages(reaper, messages, now)
+        self._reapers.apply(reaper, messages, now)
         return self._finish_turn(now)
 
     def on_reaper_death(
         self, reaper: str, ended: Sequence[Any], lost: Sequence[outcome.LostAttempt], now: Now
     ) -> list[Action]:
-        """Record the ends of a dead reaper's attempts.
-
-        `ended` are the ends in its journal, which has been synced to disk. `lost` are the
-        attempts without an end in the journal; all their processes are gone.
-        """
-        for each in ended:
-            self._record_end(reaper, each)
-        for each in lost:
-            attempt = self._table.mark_running(reaper, each.key, each.started_ms)
-            if attempt.phase is Phase.RUNNING:
-                self._table.mark_ended(attempt, outcome.ended_from_lost(each, now))
-        for attempt in self._table.find_attempts_of(reaper):
-            if attempt.phase is Phase.ENDED:
-                self._table.report_end(attempt)
-            elif attempt.phase is Phase.STARTING:
-                # The reaper journals every start before it spawns the process, and its journal has
-                # no start of this attempt: there was no process, so it can start elsewhere.
-                self._table.requeue_unstarted(attempt)
-            elif attempt.phase is Phase.RUNNING:
-                self._end_lost(attempt, "", outcome.NO_JOURNAL, now)
-        journaled = {(each["job"], each["n"]) for each in ended} | {each.key for each in lost}
-        self._table.mark_reaper_dead(reaper, journaled)
+        self._reapers.record_death(reaper, ended, lost, now)
         return self._finish_turn(now)
 
     def change_watchers(self, key: Key, change: int) -> list[Action]:
@@ -347,54 +336,3 @@ class AgentCore:
         if attempt is not None and attempt.pending_streams:
             attempt.pending_streams.discard(stream)
             self._table.forget_if_done(attempt)
-
-    def _apply_reaper_messages(self, reaper: str, messages: Sequence[Any], now: Now) -> None:
-        table = self._table
-        for each in messages:
-            kind = each["type"]
-            if kind == "synced":
-                table.report_synced_ends(reaper, each["seq"])
-                continue
-            if "job" not in each:
-                # Ignore answers to pings, and messages that only newer versions know.
-                continue
-            key = (each["job"], each["n"])
-            if kind == "started":
-                self._record_start(table.mark_running(reaper, key, each["at_ms"]))
-            elif kind == "frozen":
-                if attempt := table.attempts.get(key):
-                    table.set_frozen(attempt, tuple(each["holders"]), now)
-            elif kind == "ended":
-                table.add_unsynced_end(reaper, each["seq"], self._record_end(reaper, each))
-            elif kind == "grew":
-                self._record_output(key, each["output"])
-            elif kind == "status":
-                if attempt := table.attempts.get(key):
-                    status, lines = attempt.status or JobStatus(), each["lines"]
-                    table.set_status(attempt, parse_status_lines(status, lines, now.steady_ms))
-
-    def _record_start(self, attempt: AgentAttempt) -> None:
-        if attempt.phase is Phase.RUNNING:
-            self._outbox.queue_start(attempt)
-            self._enforcer.send_freezes(attempt)
-            if attempt.watchers and not attempt.progress_source:
-                # Request output updates now: a transfer began to follow the output before the
-                # process existed.
-                self._table.send_watch(attempt)
-
-    def _record_end(self, reaper: str, ended: Any) -> AgentAttempt:
-        key = (ended["job"], ended["n"])
-        attempt = self._table.mark_running(reaper, key, ended["started_ms"])
-        if attempt.phase is Phase.RUNNING:
-            self._table.mark_ended(attempt, outcome.ended_from_reaper(ended, attempt.terms))
-        return attempt
-
-    def _end_lost(self, attempt: AgentAttempt, proof: str, why: str, now: Now) -> None:
-        lost = outcome.LostAttempt(attempt.key, attempt.started_ms, [], proof, why)
-        self._table.mark_ended(attempt, outcome.ended_from_lost(lost, now))
-        self._table.report_end(attempt)
-
-    def _record_output(self, key: Key, output: OutputWindows) -> None:
-        if attempt := self._table.attempts.get(key):
-            attempt.output = output
-            self._turn.add(ReadNewOutput(attempt))

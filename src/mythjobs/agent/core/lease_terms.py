@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from mythjobs.clock import Now
 from mythjobs.model import window
+from mythjobs.model.machine_control import MACHINE_HOLDER
 from mythjobs.model.window import Hours
 from mythjobs.protocol import lease_timing
 from mythjobs.protocol import messages as m
@@ -91,13 +92,20 @@ def _hours(sets: Any, zone: str, closing: str, grace_s: float, overrides: Any) -
 
 
 def compute_reaper_actions(
-    terms: LeaseTerms, now: Now, frozen_by: tuple[str, ...] = ()
+    terms: LeaseTerms,
+    now: Now,
+    frozen_by: tuple[str, ...] = (),
+    pause_until_ms: int | None = None,
 ) -> list[ReaperAction]:
     """Return the timed actions for the reaper until HORIZON_MS from now, sorted by time.
 
     `frozen_by` are the freeze holders of the attempt that the reaper reported last.
+    pause_until_ms: when a pause of the whole machine ends (wall clock), however late that is.
     """
     found: list[ReaperAction] = []
+    if pause_until_ms is not None:
+        at_ms = now.steady_ms + pause_until_ms - now.wall_ms
+        found.append((at_ms, THAW, MACHINE_HOLDER, 0.0))
     if terms.lease_s is not None and terms.kill_ms is not None:
         found.append((terms.kill_ms, STOP, BY_LEASE, lease_timing.kill_grace_s(terms.lease_s)))
     hours = terms.hours

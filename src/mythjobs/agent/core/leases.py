@@ -39,6 +39,8 @@ class LeaseEnforcer:
         # first check. The next field: CLOCK_BOOTTIME at which all timed actions were last computed.
         self._clock_offset_ms: int | None = None
         self._actions_sent_ms = 0
+        # End of a pause of the machine (wall clock) at which the reaper thaws all attempts.
+        self.pause_until_ms: int | None = None
 
     def renew(
         self, sent_ms: int, reported: Collection[Key], excepted: Iterable[Key], now: Now
@@ -59,7 +61,7 @@ class LeaseEnforcer:
         if unsent_ms >= min(_MAX_UNSENT_MS, lease_s * 1000 / _MAX_UNSENT_SHARE):
             attempt.reaper_lease_end_ms = attempt.terms.end_ms
             self._turn.record_renewal(attempt)
-            self._send_actions(attempt, now)
+            self.send_actions(attempt, now)
 
     def change_hours(self, key: Key, message: m.HoursSpec | None, now: Now) -> None:
         attempt = self._find_unended(key)
@@ -71,7 +73,7 @@ class LeaseEnforcer:
             return
         self._table.set_terms(attempt, attempt.terms._replace(hours=hours))
         self._turn.record_hours(attempt)
-        self._send_actions(attempt, now)
+        self.send_actions(attempt, now)
 
     def change_limits(self, message: m.LimitsChanged) -> None:
         """Change the limits of an attempt. The change is not journaled: the reaper keeps the limits
@@ -106,12 +108,12 @@ class LeaseEnforcer:
         clock may have stepped while no agent was running."""
         for attempt in self._table.with_terms:
             if attempt.reaper == reaper:
-                self._send_actions(attempt, now)
+                self.send_actions(attempt, now)
 
     def check_deadlines(self, now: Now) -> None:
         """Stop attempts whose lease is about to end (their reapers stop them, too), and send timed
         actions again after a step of the wall clock. Called once a second while any attempt has
-        a lease or run windows."""
+        a lease or run windows, or the machine is paused until a time."""
         for attempt in self._table.with_lease:
             kill_ms = attempt.terms.kill_ms
             if attempt.phase in _RUNNING_PHASES and kill_ms is not None:
@@ -123,18 +125,22 @@ class LeaseEnforcer:
         is_stepped = old_ms is None or abs(offset_ms - old_ms) >= _CLOCK_STEP_MS
         if is_stepped or now.steady_ms - self._actions_sent_ms >= _ACTIONS_REFRESH_MS:
             self._clock_offset_ms, self._actions_sent_ms = offset_ms, now.steady_ms
-            for attempt in self._table.with_terms:
-                if attempt.terms.hours is not None:
-                    self._send_actions(attempt, now)
+            is_paused = self.pause_until_ms is not None
+            for attempt in self._table.attempts.values() if is_paused else self._table.with_terms:
+                if is_paused or attempt.terms.hours is not None:
+                    self.send_actions(attempt, now)
+
+    def send_actions(self, attempt: AgentAttempt, now: Now) -> None:
+        """Replace the timed actions that the reaper has for a running attempt."""
+        if attempt.phase in _RUNNING_PHASES:
+            acts = t.compute_reaper_actions(
+                attempt.terms, now, attempt.frozen_by, self.pause_until_ms
+            )
+            self._send(attempt, "acts", acts=acts)
 
     def _find_unended(self, key: Key) -> AgentAttempt | None:
         attempt = self._table.attempts.get(key)
         return attempt if attempt is not None and attempt.phase < Phase.ENDED else None
-
-    def _send_actions(self, attempt: AgentAttempt, now: Now) -> None:
-        if attempt.phase in _RUNNING_PHASES:
-            acts = t.compute_reaper_actions(attempt.terms, now, attempt.frozen_by)
-            self._send(attempt, "acts", acts=acts)
 
     def _send(self, attempt: AgentAttempt, kind: str, **fields: Any) -> None:
         job, n = attempt.key

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mythjobs.agent.core.attempt import AgentAttempt, Key, OutputWindows
 from mythjobs.agent.core.lease_terms import terms_to_json
+from mythjobs.model.machine_control import MachineControl
 from mythjobs.protocol import messages as m
 
 Json = dict[str, object]
@@ -95,6 +96,7 @@ class AgentTurn:
         self._forgotten: list[Key] = []
         self._renewed: list[AgentAttempt] = []
         self._hours_changed: list[AgentAttempt] = []
+        self._control: MachineControl | None = None
         self._grant_no = 0
         self._token = 0
         self._unwritten: deque[PendingWrite] = deque()
@@ -126,6 +128,9 @@ class AgentTurn:
     def record_hours(self, attempt: AgentAttempt) -> None:
         self._hours_changed.append(attempt)
 
+    def record_control(self, control: MachineControl) -> None:
+        self._control = control
+
     def record_forgotten(self, key: Key) -> None:
         """Add the attempt to the next journal record, without writing a record for it alone. If the
         entry is lost in a crash, the next agent forgets the attempt again."""
@@ -156,7 +161,7 @@ class AgentTurn:
             actions.append(SendToReaper(reaper, messages))
         self._messages = {}
         never_start, hours, no = self._never_start, self._hours_changed, self._grant_no
-        if self._granted or never_start or no or self._renewed or hours:
+        if self._granted or never_start or no or self._renewed or hours or self._control:
             # The starts in `messages` need no record (AttemptTable.add_grant).
             actions.append(self._build_journal_write())
         return actions
@@ -175,10 +180,12 @@ class AgentTurn:
                 for each in self._hours_changed
                 for hours in [each.terms.hours]
             ]
+        if self._control is not None:
+            record["control"] = self._control
         if self._forgotten:
             record["over"] = self._forgotten
         self._token += 1
-        is_urgent = bool(self._start_after_write or self._never_start)
+        is_urgent = bool(self._start_after_write or self._never_start or self._control)
         if self._start_after_write:
             self._unwritten.append(PendingWrite(self._token, self._start_after_write))
             self._start_after_write = []
@@ -186,5 +193,5 @@ class AgentTurn:
             PendingSync(self._token, self._never_start, self.connection, self._grant_no)
         )
         self._granted, self._never_start, self._forgotten, self._grant_no = [], [], [], 0
-        self._renewed, self._hours_changed = [], []
+        self._renewed, self._hours_changed, self._control = [], [], None
         return WriteJournal(record, self._token, is_urgent)

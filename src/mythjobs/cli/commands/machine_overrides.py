@@ -54,7 +54,8 @@ def close(session: Session, /, until_ms: int | None, for_s: float | None, **give
     """Let a machine start no jobs for some time, inside its run windows.
 
     Applies to all jobs, or to those of one command. Running jobs are treated as at the end of a run
-    window: the closing policy finishes, freezes, requeues or terminates them.
+    window: the closing policy finishes, freezes, requeues or terminates them. To stop everything
+    at once, use `mythjobs machine pause`.
     """
     _set_override(session, "pause", _compute_end_ms(until_ms, for_s), **given)
 

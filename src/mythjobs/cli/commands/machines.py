@@ -9,10 +9,10 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.commands import machine_joining, machine_overrides
+from mythjobs.cli.commands import machine_control, machine_joining, machine_overrides
 from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.editor import edit_table
-from mythjobs.cli.options import COMMAND, MACHINE, TEXT
+from mythjobs.cli.options import CEILING, COMMAND, MACHINE, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
 from mythjobs.cli.status_text import format_limit
 from mythjobs.cli.terminal import Cell, confirm
@@ -23,6 +23,8 @@ from mythjobs.model.units import describe_clock_skew
 
 _SET_EXAMPLES: Final = """Examples:
   mythjobs machine set attic --jobs 2
+  mythjobs machine set attic --jobs auto
+  mythjobs machine set attic --command transcode-h264 --jobs 1
   mythjobs machine set attic --zone Europe/Berlin
   mythjobs machine set attic --label fast-disk --no-label gpu
   mythjobs machine show attic > attic.toml; mythjobs machine set cellar attic.toml"""
@@ -45,7 +47,7 @@ def machines(session: Session, as_json: bool) -> None:
         (
             each["name"],
             Cell(
-                ", ".join(filter(None, (each["state"], describe_clock_skew(each["clock_ms"])))),
+                ", ".join(filter(None, _list_states(each, now_ms))),
                 each["state"],
             ),
             each["running"],
@@ -59,6 +61,11 @@ def machines(session: Session, as_json: bool) -> None:
     ]
     headings = ("machine", "state", "running", "limit", "free", "cores", "allowed", "last message")
     terminal.print_table(headings, rows, ("running", "limit", "free", "cores"))
+
+
+def _list_states(found: Json, now_ms: int) -> tuple[str, ...]:
+    control = machine_control.format_control(found["control"], now_ms)
+    return found["state"], control, describe_clock_skew(found["clock_ms"])
 
 
 @command("show")
@@ -86,6 +93,8 @@ def _format_comments(found: Json) -> Iterator[str]:
         running = f"runs {found['running']} jobs, as many as its load permits"
     slots = "slot" if found["free"] == 1 else "slots"
     free = "" if found["free"] is None else f", {found['free']} {slots} free"
+    if control := machine_control.format_control(found["control"], now_ms):
+        running = f"{control}, {running}"
     yield f"{found['name']}: {found['state']}, {running}{free}{zone}"
     if skew := describe_clock_skew(found["clock_ms"]):
         yield skew
@@ -143,7 +152,10 @@ def _store(client: Client, machine: str, text: str, path: str) -> Json:
 @command("set", epilog=_SET_EXAMPLES)
 @_machine_argument
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
-@click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="At most N jobs at once.")
+@click.option(
+    "--jobs", type=CEILING, metavar="N|auto", help="At most N jobs at once; auto: no such limit."
+)
+@click.option("--command", "of", type=COMMAND, help="Apply --jobs to the jobs of this command.")
 @click.option("--zone", type=TEXT, help="Time zone of the run windows, like Europe/Berlin.")
 @click.option("--label", "labels", type=TEXT, multiple=True, help="Give the machine this label.")
 @click.option(
@@ -156,7 +168,8 @@ def set_(
     session: Session,
     machine: str,
     file: str | None,
-    jobs: int | None,
+    jobs: int | str | None,
+    of: str | None,
     zone: str | None,
     labels: tuple[str, ...],
     no_labels: tuple[str, ...],
@@ -167,11 +180,13 @@ def set_(
     Changes some settings, or replaces the policy by a TOML file. The policy applies at once;
     running jobs continue.
     """
-    given = {"jobs": jobs, "zone": zone, "labels": labels, "no_labels": no_labels}
+    given = {"jobs": jobs, "zone": zone, "command": of, "labels": labels, "no_labels": no_labels}
     change = {key: value for key, value in given.items() if value not in (None, ())}
     if (file is None) == (not change):
         hint = "give a file, or --jobs, --zone, --label or --no-label"
         raise click.UsageError(hint, click.get_current_context())
+    if of is not None and jobs is None:
+        raise click.UsageError("--command needs --jobs", click.get_current_context())
     client = session.client()
     if file is not None:
         _print_policy(_store(client, machine, definition_file.read_text(file), file), as_json)
@@ -217,6 +232,12 @@ def _print_policy(found: Json, as_json: bool) -> None:
     jobs = "at most 1 job" if found["jobs"] == 1 else f"at most {found['jobs']} jobs"
     if found["by_load"]:
         jobs = "as many jobs as its load permits"
+    ceilings = [
+        f"{each['jobs']} of {name}"
+        for name, each in found["settings"].get("commands", {}).items()
+        if "jobs" in each
+    ]
+    jobs += f" (at most {', '.join(ceilings)})" if ceilings else ""
     text = f"{found['name']} runs {jobs}; allowed: {_format_allowed(found['allow'])}"
     windows = found["settings"].get("windows", {}).get("open", [])
     terminal.print_line(text + (f"; open {', '.join(windows)}" if windows else ""))
@@ -262,6 +283,7 @@ machine = click.Group(
     commands=[
         show, edit, set_, allow, deny,
         machine_overrides.open_, machine_overrides.close, machine_overrides.hours,
+        machine_control.drain, machine_control.pause, machine_control.resume,
         machine_joining.invite, machine_joining.approve, machine_joining.rename,
         machine_joining.revoke, dead,
     ],

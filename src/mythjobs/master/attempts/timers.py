@@ -1,7 +1,8 @@
-"""Wall-clock timers: start times and deadlines of jobs, ends of command deferrals."""
+"""Wall-clock timers: start times and deadlines of jobs, ends of deferrals and of pauses."""
 
 from __future__ import annotations
 
+from mythjobs.master.attempts.machine_control import end_pauses
 from mythjobs.master.isolation import OwnWork, Unit
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.store.writes import commands, deadlines, readiness
@@ -25,6 +26,7 @@ def run_due(turn: TurnContext, work: OwnWork = OwnWork.TIMERS) -> None:
         more = _cancel_past_deadline(turn, now_ms, each_alone=work == OwnWork.DEADLINES)
     if work & OwnWork.DEFERRALS:
         _end_deferrals(turn, now_ms)
+        end_pauses(turn)
     if not OwnWork.TIMERS & ~work:
         _set_next_due(turn, now_ms, more=more)
 
@@ -37,6 +39,7 @@ def _set_next_due(turn: TurnContext, now_ms: int, *, more: bool) -> None:
                 readiness.find_next_due_ms(turn.tx),
                 now_ms if more else deadlines.find_next_ms(turn.tx, now_ms),
                 *(deferral.until_ms for deferral in turn.state.deferrals.values()),
+                *(each.control.until_ms for each in turn.state.machines.values()),
             )
             if each is not None
         ),

@@ -224,7 +224,9 @@ def _forecast_queued(
     usable = [
         each
         for each in candidates
-        if each.machine.connected and is_permitted(requirements, each.machine, each.settings)
+        if each.machine.connected
+        and each.machine.control.may_resume
+        and is_permitted(requirements, each.machine, each.settings)
     ]
     if not usable or not requirements.enabled:
         return None
@@ -239,10 +241,11 @@ def _forecast_queued(
         if ahead and typical_s is None:
             continue
         ahead_s = ahead * waiting_classes * (typical_s or 0.0) / len(usable)
-        free_ms = _find_free_slots_ms(state, state.machines[machine.machine_id], begin_ms, now)
+        from_ms = max(begin_ms, machine.control.until_ms or 0)
+        free_ms = _find_free_slots_ms(state, state.machines[machine.machine_id], from_ms, now)
         if not free_ms:
             continue
-        found = forecast_times(begin_ms, settings.hours, free_ms, ahead_s, typical_s)
+        found = forecast_times(from_ms, settings.hours, free_ms, ahead_s, typical_s)
         if found is not None and (best is None or found < best):
             best = found
     return best

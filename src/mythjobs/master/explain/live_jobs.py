@@ -9,6 +9,7 @@ from mythjobs.clock import Now
 from mythjobs.master.attempts import lease_expiry
 from mythjobs.master.state import LiveAttempt, Machine, MasterState
 from mythjobs.model.command import RUN
+from mythjobs.model.machine_control import MACHINE_HOLDER
 from mythjobs.model.progress_track import ProgressTrack, estimate_percent
 from mythjobs.scheduler.forecast import ExpectedTimes
 from mythjobs.store.queries import statistics
@@ -42,6 +43,10 @@ def describe_live_job(state: MasterState, job_state: str, job_id: int, now: Now)
     if silent := lease_expiry.describe_silence(machine, attempt, now):
         return "silent", f"{job_state} on {machine.name}, {silent}"
     if attempt.frozen_by:
+        if MACHINE_HOLDER in attempt.frozen_by and machine.control.is_paused:
+            zone = machine.policy.zone or machine.zone
+            paused = machine.control.describe_pause(now.wall_ms, zone)
+            return "frozen", f"frozen: {machine.name} {paused}"
         return "frozen", f"frozen on {machine.name} by {', '.join(attempt.frozen_by)}"
     return job_state, f"{job_state} on {machine.name}"
 

@@ -21,7 +21,11 @@ from mythjobs.protocol.messages import SILENT_AFTER_S
 from mythjobs.protocol.scaling import Headroom, ScalingDetails
 from mythjobs.scheduler.blocked import REASON_CODES, explain_wait
 from mythjobs.scheduler.capacity import UsageCounts, free_slots
-from mythjobs.scheduler.eligibility import ALL_RULES, POLICY_RULES, find_command_stop
+from mythjobs.scheduler.eligibility import (
+    ALL_RULES,
+    POLICY_RULES,
+    find_command_stop,
+)
 from mythjobs.store.queries import ready_jobs
 from mythjobs.store.queries.commands import count_queued_by_command
 from mythjobs.store.transaction import Transaction
@@ -64,7 +68,7 @@ def explain_machine(
                     "detail": detail,
                 },
             )
-    code, sentence = _summarize(machine, waiting)
+    code, sentence = _summarize(machine, waiting, now)
     skew = describe_clock_skew(machine.clock_skew_ms)
     if skew and code != "clock_differs":
         sentence = f"{sentence}; {skew}"
@@ -92,13 +96,15 @@ def _find_first_obstacle(
 
 
 def _summarize(
-    machine: Machine, waiting: dict[str, tuple[int, responses.WaitingCommand]]
+    machine: Machine, waiting: dict[str, tuple[int, responses.WaitingCommand]], now: Now
 ) -> tuple[str, str]:
     name = machine.name
     if machine.connection is None:
         return "not_connected", f"{name} is not connected"
     if machine.is_draining:
         return "draining", f"{name} is stopping: it finishes its jobs and accepts no new ones"
+    if not machine.control.accepts_jobs:
+        return _describe_control(machine, now)
     if free_slots(machine.max_jobs, len(machine.live_attempts)) <= 0:
         job_ids = sorted(machine.live_attempts)
         if not job_ids:
@@ -122,6 +128,18 @@ def _summarize(
         f"{command} waits" if count == 1 else f"{count} jobs of {command} wait, next to start here"
     )
     return first["code"], f"{who}: {first['detail']}"
+
+
+def _describe_control(machine: Machine, now: Now) -> tuple[str, str]:
+    name, control, count = machine.name, machine.control, len(machine.live_attempts)
+    hint = f"`mythjobs machine resume {name}` ends that"
+    jobs = "1 job" if count == 1 else f"{count} jobs"
+    if control.is_paused:
+        paused = control.describe_pause(now.wall_ms, machine.policy.zone or machine.zone)
+        frozen = f", with {jobs} frozen" if count else ""
+        return "paused", f"{name} {paused}{frozen}; {hint}"
+    left = f"{jobs} left to finish" if count else "it has no job left"
+    return "drained", f"{name} is drained: it starts no jobs, {left}; {hint}"
 
 
 def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
@@ -148,6 +166,12 @@ def summarize_machine(machine: Machine, now: Now) -> responses.MachineSummary:
         else now.wall_ms - (now.steady_ms - last_frame_ms),
         "boot_id": machine.boot_id,
         "clock_ms": skew_ms if is_clock_skewed(skew_ms) else 0,
+        "control": {
+            "drained": machine.control.is_drained,
+            "paused": machine.control.is_paused,
+            "until_ms": machine.control.until_ms,
+            "enforced": "pause" in machine.capabilities,
+        },
     }
 
 

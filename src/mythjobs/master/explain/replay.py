@@ -16,6 +16,7 @@ from mythjobs.master.state import MasterState
 from mythjobs.model import toml_values as r
 from mythjobs.model.command import Command
 from mythjobs.model.definition import command_from_table
+from mythjobs.model.machine_control import NO_CONTROL
 from mythjobs.model.machine_policy import MachinePolicy, policy_from_table
 from mythjobs.model.policy_tables import read_semaphores
 from mythjobs.model.zone import DAY_MS
@@ -123,7 +124,7 @@ def build_scenario(
         if policy is not None:
             jobs = machine.cores if policy.jobs is None else policy.jobs
             facts = facts._replace(policy=policy, rights=policy.rights, jobs=jobs)
-        machines[machine_id] = facts._replace(connected=True, running=0)
+        machines[machine_id] = facts._replace(connected=True, running=0, control=NO_CONTROL)
     for class_id in class_ids:
         row = commands.read_class(tx, class_id)
         defined = commands.find_by_revision(tx, row.revision_id)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from mythjobs.errors import AlreadyRunning, ConfigError, NotAllowed
 from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.attempts.late_results import LateResults
+from mythjobs.master.attempts.machine_control import encode_control
 from mythjobs.master.handlers.machine_description import record_description
 from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, FrameReceived
 from mythjobs.master.state import Machine, machine_from_row
@@ -114,7 +115,7 @@ def attach_machine(
     if machine.has_scaling:
         found = command_usage.read_for_machine(turn.tx, machine.machine_id)
         rows = {name: json.loads(row) for name, row in found.items()}
-    return Attached(machine.machine_id, machine.max_jobs, rows)
+    return Attached(machine.machine_id, machine.max_jobs, rows, encode_control(machine.control))
 
 
 def _read_rights(text: str) -> Rights:

@@ -1,4 +1,4 @@
-"""Handlers of requests about machines (settings, window overrides) and semaphores."""
+"""Handlers of requests about machines (settings, overrides, drain, pause) and semaphores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
+from mythjobs.master.attempts import machine_control
 from mythjobs.master.explain.machine import overrides_of, settings_of, summarize_machine
 from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.model.machine_policy import (
     ALLOW_ALL,
     MAX_JOBS,
@@ -30,6 +32,7 @@ from mythjobs.store.writes import machines, overrides, readiness, semaphores
 _MAX_UNITS: Final = 1_000_000
 # Maximum duration of an override. A longer exception belongs in the machine's run windows.
 _MAX_OVERRIDE_MS: Final = 366 * 86_400_000
+_MAX_PAUSE_MS: Final = 366 * 86_400_000
 
 
 def edit_machine(turn: TurnContext, request: requests.EditMachine) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def store_policy(turn: TurnContext, machine: Machine, policy: MachinePolicy) -> 
     if policy.jobs != machine.policy_jobs:
         machine.temporary_jobs = None
     machine.policy, machine.rights, machine.policy_jobs = rest, policy.rights, policy.jobs
-    if machine.heartbeat_no:
+    if machine.connection is not None:
         turn.send(machine, Settings(machine.max_jobs))
     turn.state.placement.clear_declines(machine.machine_id)
     turn.recheck(readiness.read_ready_classes(turn.tx))
@@ -97,6 +100,29 @@ def override_hours(turn: TurnContext, request: requests.OverrideHours) -> dict[s
     return summarize_machine(machine, turn.now) | {"overrides": found}
 
 
+def control_machine(turn: TurnContext, request: requests.ControlMachine) -> None:
+    """Drain, pause or resume a machine. Raises NoSuchMachine, BadRequest.
+
+    A pause replaces an earlier one. Drain and pause are independent; resume ends both.
+    """
+    machine = turn.state.find_machine(request.name)
+    until_ms, now_ms = request.until_ms, turn.now.wall_ms
+    if until_ms is not None and request.action != "pause":
+        raise BadRequest(f"until_ms: belongs to a pause, not to {request.action}")
+    if until_ms is not None and not now_ms < until_ms <= now_ms + _MAX_PAUSE_MS:
+        raise BadRequest("until_ms: a pause ends within a year from now; null has no end")
+    match request.action:
+        case "drain":
+            control = machine.control._replace(is_drained=True)
+        case "pause":
+            control = MachineControl(machine.control.is_drained, True, until_ms)
+        case "resume":
+            control = NO_CONTROL
+        case _:
+            raise BadRequest(f'action "{request.action}" is not one of drain, pause, resume')
+    machine_control.set_control(turn, machine, control)
+
+
 def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str, int]:
     """Create, resize or delete a semaphore. Return the sizes of all semaphores.
 
@@ -130,8 +156,12 @@ def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str
 def set_machine(turn: TurnContext, request: requests.SetMachine) -> responses.MachineSummary:
     """Change some of a machine's settings. Raises NoSuchMachine, NoSuchCommand, BadRequest."""
     machine = turn.state.find_machine(request.name)
-    if request.jobs is not None and not 0 <= request.jobs <= MAX_JOBS:
+    if isinstance(request.jobs, int) and not 0 <= request.jobs <= MAX_JOBS:
         raise BadRequest(f"jobs {request.jobs} is not between 0 and {MAX_JOBS}")
+    if request.command is not None:
+        if request.jobs is None:
+            raise BadRequest("command: needs jobs, the maximum number of its jobs at once")
+        turn.catalog.find_command(turn.tx, request.command)
     for name in [*(request.deny or []), *_command_names(request.allow)]:
         turn.catalog.find_command(turn.tx, name)
     if request.zone is not None:
@@ -145,11 +175,16 @@ def set_machine(turn: TurnContext, request: requests.SetMachine) -> responses.Ma
         labels=labels,
         no_labels=no_labels,
         rights=_changed_rights(machine.rights, request),
-        jobs=machine.policy_jobs if request.jobs is None else request.jobs,
+        jobs=machine.policy_jobs,
         zone=machine.policy.zone if request.zone is None else request.zone,
     )
     if request.jobs is not None:
-        machine.temporary_jobs = None
+        jobs = None if request.jobs == "auto" else request.jobs
+        if request.command is None:
+            machine.temporary_jobs = None
+            policy = replace(policy, jobs=jobs)
+        else:
+            policy = policy.with_ceiling(request.command, jobs)
     store_policy(turn, machine, policy)
     return summarize_machine(machine, turn.now)
 

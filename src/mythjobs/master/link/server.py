@@ -147,6 +147,7 @@ class LinkServer:
             attached.machine_id,
             attached.jobs,
             footprints=attached.footprints,
+            control=attached.control,
         )
 
     async def _receive_messages(self, agent: AgentConnection) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import func, insert, select, update
 
+from mythjobs.model.machine_control import MachineControl
 from mythjobs.store import tables as t
 from mythjobs.store.statement import Statement, param
 from mythjobs.store.transaction import Transaction
@@ -18,7 +19,7 @@ class MachineRow(NamedTuple):
     """Row of a machine. `rights` and `settings` are JSON; `jobs` None means one per core.
 
     revoked_ms: when its key was revoked; None: it may connect. description: what it can do, as
-    JSON; "" while unknown.
+    JSON; "" while unknown. pause_until_ms: when its pause ends; None: when a user resumes it.
     """
 
     machine_id: int
@@ -32,6 +33,9 @@ class MachineRow(NamedTuple):
     zone: str = ""
     revoked_ms: int | None = None
     description: str = ""
+    drained: int = 0
+    paused: int = 0
+    pause_until_ms: int | None = None
 
 
 class LiveAttemptRow(NamedTuple):
@@ -96,6 +100,13 @@ _SET_REVOKED = Statement(
     update(machine)
     .where(machine.c.machine_id == param("machine_id"))
     .values(name=param("new_name"), rights=param("rights"), revoked_ms=param("at_ms"))
+)
+_SET_CONTROL = Statement(
+    update(machine)
+    .where(machine.c.machine_id == param("machine_id"))
+    .values(
+        drained=param("drained"), paused=param("paused"), pause_until_ms=param("pause_until_ms")
+    )
 )
 _JOB_COLUMNS = (
     "class_id",
@@ -173,6 +184,17 @@ def set_policy(tx: Transaction, machine_id: int, *, rights: str, jobs: int | Non
 def set_settings(tx: Transaction, machine_id: int, *, settings: str, zone: str) -> None:
     """Store the machine's settings as JSON, and the time zone of its run windows."""
     _SET_SETTINGS.run(tx, machine_id=machine_id, settings=settings, zone=zone)
+
+
+def set_control(tx: Transaction, machine_id: int, control: MachineControl) -> None:
+    """Store whether a machine is drained or paused."""
+    _SET_CONTROL.run(
+        tx,
+        machine_id=machine_id,
+        drained=int(control.is_drained),
+        paused=int(control.is_paused),
+        pause_until_ms=control.until_ms,
+    )
 
 
 def read_live_attempts(tx: Transaction) -> list[LiveAttemptRow]:

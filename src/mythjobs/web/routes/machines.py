@@ -20,14 +20,24 @@ from mythjobs.web.server.openapi import error_responses
 
 
 class MachineChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """Changes to a machine: maximum number of jobs, permitted commands, time zone, labels."""
+    """Changes to a machine: maximum number of jobs ("auto": none), permitted commands, time zone,
+    labels. command: to which `jobs` applies; null: to all jobs of the machine."""
 
-    jobs: int | None = None
+    jobs: int | Literal["auto"] | None = None
     allow: Literal["all"] | list[str] | None = None
     deny: list[str] | None = None
     zone: str | None = None
     labels: list[str] = []
     no_labels: list[str] = []
+    command: str | None = None
+
+
+class ControlChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """`drain`: start no jobs. `pause`: also freeze those that run, until `until_ms` or until
+    `resume`, which ends both."""
+
+    action: Literal["drain", "pause", "resume"]
+    until_ms: int | None = None
 
 
 class Dead(Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,10 +74,10 @@ async def show_machine(request: ApiRequest, name: FromPath[str]) -> responses.Ma
 async def set_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[MachineChange]
 ) -> responses.MachineDetails:
-    if data.jobs is not None and not 0 <= data.jobs <= MAX_JOBS:
+    if isinstance(data.jobs, int) and not 0 <= data.jobs <= MAX_JOBS:
         raise BadRequest(f"jobs: must be from 0 to {MAX_JOBS}")
     change = requests.SetMachine(
-        name, data.jobs, data.allow, data.deny, data.zone, data.labels, data.no_labels
+        name, data.jobs, data.allow, data.deny, data.zone, data.labels, data.no_labels, data.command
     )
     await get_master(request).execute(change)
     return await _read_machine(request, name)
@@ -97,6 +107,20 @@ async def override_hours(
 ) -> responses.MachineDetails:
     override = requests.OverrideHours(name, data.kind, data.until_ms, data.command)
     await get_master(request).execute(override)
+    return await _read_machine(request, name)
+
+
+@post(
+    "/machines/{name:str}/control",
+    status_code=200,
+    summary="Drain, pause or resume a machine",
+    responses=error_responses(NoSuchMachine),
+)
+async def control_machine(
+    request: ApiRequest, name: FromPath[str], data: JSONBody[ControlChange]
+) -> responses.MachineDetails:
+    change = requests.ControlMachine(name, data.action, data.until_ms)
+    await get_master(request).execute(change)
     return await _read_machine(request, name)
 
 
@@ -135,6 +159,7 @@ ROUTES: Final[list[Any]] = [
     set_machine,
     edit_machine,
     override_hours,
+    control_machine,
     declare_dead,
     explain_machine,
 ]

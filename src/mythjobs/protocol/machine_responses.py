@@ -1,0 +1,77 @@
+"""Responses of the HTTP API about machines, described in docs/api.md."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from mythjobs.protocol.scaling import ScalingDetails
+
+
+class MachineLoad(TypedDict):
+    name: str
+    state: str
+    running: int
+    jobs: int
+    by_load: bool
+
+
+class ControlState(TypedDict):
+    """Whether a machine is drained or paused; until_ms: end of the pause, if it has one. enforced:
+    whether its agent, as last connected, freezes its jobs for a pause."""
+
+    drained: bool
+    paused: bool
+    until_ms: int | None
+    enforced: bool
+
+
+class MachineSummary(MachineLoad):
+    """A machine. free: its free slots as it counts them; None while it is not connected."""
+
+    id: int
+    leased: int
+    free: int | None
+    allow: Any
+    cores: int
+    last_heard_ms: int | None
+    boot_id: str
+    clock_ms: int
+    control: ControlState
+
+
+class Machines(TypedDict):
+    machines: list[MachineSummary]
+
+
+class ActiveOverride(TypedDict):
+    command: str | None
+    kind: str
+    until_ms: int
+
+
+class MachineDetails(MachineSummary):
+    zone: str
+    labels: list[str]
+    gpus: list[str]
+    settings: dict[str, Any]
+    overrides: list[ActiveOverride]
+    scaling: ScalingDetails | None
+
+
+class DeadMachine(TypedDict):
+    name: str
+    jobs: list[int]
+
+
+class WaitingCommand(TypedDict):
+    command: str
+    waiting: int
+    code: str
+    detail: str
+
+
+class WhyMachine(TypedDict):
+    machine: str
+    code: str
+    sentence: str
+    commands: list[WaitingCommand]

@@ -188,11 +188,8 @@ def _check_drained(candidate: Candidate) -> str:
 
 
 def _check_paused(candidate: Candidate) -> str:
-    machine = candidate.machine
-    paused = machine.control.is_paused
-    return (
-        machine.control.describe_pause(candidate.conditions.now_ms, machine.zone) if paused else ""
-    )
+    control, now_ms = candidate.machine.control, candidate.conditions.now_ms
+    return control.describe_pause(now_ms, candidate.machine.zone) if control.is_paused else ""
 
 
 def _check_window(candidate: Candidate) -> str:

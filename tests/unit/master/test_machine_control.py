@@ -108,7 +108,7 @@ def test_paused_or_drained_machine_loses_no_job(master: Harness) -> None:
         master.heartbeat(connection)
     assert master.take_grants("cellar") == []
     assert master.state(job) == "running"
-    assert master.explain(job)["sentence"] == "frozen: attic is paused"
+    assert master.explain(job)["sentence"] == "frozen on attic, which is paused"
     # A job that the machine's pause has frozen is not one that a user has paused: if it is lost
     # (the machine restarts), it runs again.
     master.disconnect(connection)

@@ -32,21 +32,25 @@ _machine_argument = click.argument("machine", type=MACHINE)
 @click.option("--wait", "is_waiting", is_flag=True, help="Return when the machine has no job left.")
 @json_option
 @pass_session
-def drain(session: Session, machine: str, is_waiting: bool, as_json: bool) -> None:
+def drain(session: Session, machine: str, is_waiting: bool, as_json: bool) -> int:
     """Let a machine start no more jobs; those that run continue to their end.
 
     Lasts until `mythjobs machine resume`, also over restarts. Jobs granted to the machine that have
-    not started run elsewhere.
+    not started run elsewhere. With --wait it exits with 1 if the machine is resumed meanwhile.
     """
     found = _post(session, machine, {"action": "drain"})
     if not as_json:
         _print_drain(found)
     if is_waiting:
         found = _wait_until_empty(session, machine, found)
-        if not as_json:
-            terminal.print_line(f"{machine} has no job left")
+    is_resumed = is_waiting and not found["control"]["drained"]
     if as_json:
         terminal.print_json(found)
+    elif is_resumed:
+        terminal.print_message(f"{machine} was resumed meanwhile: it is not drained any more")
+    elif is_waiting:
+        terminal.print_line(f"{machine} has no job left")
+    return int(is_resumed)
 
 
 def _print_drain(found: Json) -> None:
@@ -64,9 +68,7 @@ def _print_drain(found: Json) -> None:
 
 def _wait_until_empty(session: Session, machine: str, found: Json) -> Json:
     retry = RetryWindow(session)
-    while found["leased"]:
-        if not found["control"]["drained"]:
-            raise click.ClickException(f"{machine} was resumed; it is not drained any more")
+    while found["leased"] and found["control"]["drained"]:
         time.sleep(_POLL_S)
         found = retry.call(lambda client: client.get(machine_path(machine)))
     return found

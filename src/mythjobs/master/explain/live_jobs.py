@@ -46,7 +46,7 @@ def describe_live_job(state: MasterState, job_state: str, job_id: int, now: Now)
         if MACHINE_HOLDER in attempt.frozen_by and machine.control.is_paused:
             zone = machine.policy.zone or machine.zone
             paused = machine.control.describe_pause(now.wall_ms, zone)
-            return "frozen", f"frozen: {machine.name} {paused}"
+            return "frozen", f"frozen on {machine.name}, which {paused}"
         return "frozen", f"frozen on {machine.name} by {', '.join(attempt.frozen_by)}"
     return job_state, f"{job_state} on {machine.name}"
 

@@ -206,6 +206,9 @@ def _describe_scaling(machine: Machine) -> ScalingDetails:
         sentence = "not connected"
     elif machine.headroom is None:
         sentence = "has not reported its load yet"
+    elif not machine.control.accepts_jobs:
+        state = "paused" if machine.control.is_paused else "drained"
+        sentence = f"starts no jobs while it is {state}"
     elif len(machine.live_attempts) >= machine.max_jobs:
         sentence = f"runs {running} jobs, the limit that a user has set"
     elif headroom.reasons:

@@ -13,6 +13,7 @@ from mythjobs.cli.times import parse_instant_ms
 from mythjobs.client.client import Json
 from mythjobs.errors import MythJobsError
 from mythjobs.model.life import JobState
+from mythjobs.model.names import invalid_machine_name, is_machine_name
 from mythjobs.model.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -75,6 +76,18 @@ class MachineNameType(TextType):
     ) -> list[CompletionItem]:
         found = _query(context, "machines")
         return _complete([(each["name"], each["state"]) for each in found], incomplete)
+
+
+class NewMachineNameType(TextType):
+    """Name for a machine, checked here: its agent would be refused again and again."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> str:
+        text = str(super().convert(value, param, context))
+        if not is_machine_name(text):
+            self.fail(invalid_machine_name(text).sentence, param, context)
+        return text
 
 
 class JobIdType(click.IntRange):
@@ -251,6 +264,7 @@ def _is_number(text: str) -> bool:
 TEXT: Final = TextType()
 COMMAND: Final = CommandNameType()
 MACHINE: Final = MachineNameType()
+NEW_MACHINE: Final = NewMachineNameType()
 JOB: Final = JobIdType()
 PARAMETER: Final = ArgumentType()
 AFTER: Final = DependencyType()

@@ -1,4 +1,4 @@
-"""Syntax of names: commands, semaphores and labels; parameters; environment variables."""
+"""Syntax of names: commands, semaphores, labels; machines; parameters; environment variables."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def is_short_name(name: str) -> bool:
     return len(name) <= MAX_NAME_LENGTH and NAME.fullmatch(name) is not None
+
+
+def is_machine_name(name: str) -> bool:
+    """Return whether a machine may have this name: any text that a path of the API can contain."""
+    is_text = name.isprintable() and name == name.strip() and "/" not in name
+    return is_text and 0 < len(name) <= MAX_NAME_LENGTH
+
+
+def invalid_machine_name(name: str) -> BadRequest:
+    return BadRequest(
+        f"{name[: MAX_NAME_LENGTH + 1]!r} is not a name of a machine: it must be printable, have 1 "
+        f"to {MAX_NAME_LENGTH} characters, no slash, and no space at its begin or end"
+    )
 
 
 def invalid_semaphore_name(name: str) -> BadRequest:

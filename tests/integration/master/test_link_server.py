@@ -55,6 +55,8 @@ def test_agent_and_master_authenticate_each_other(tmp_path: Path) -> None:
         {"boot_id": "c"},
         {"incarnation": "j"},
         {"name": ""},
+        {"name": "attic/cellar"},
+        {"name": "x" * 101},
         {"name": "attic\x1b[2J"},
     ],
     ids=str,

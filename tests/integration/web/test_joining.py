@@ -220,6 +220,18 @@ def test_a_revoked_machine_is_refused_and_hidden(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_opening_an_open_network_keeps_the_requests_that_wait(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await open_network(master)
+        asked = {"machine_key": "ab" * 32, "name": "attic", "commitment": "cd" * 32}
+        opened = (await master.api("POST", "/join/requests", asked)).json
+        await open_network(master)
+        found = await master.api("GET", f"/join/requests/{opened['id']}")
+        assert (found.status, found.json["state"]) == (200, "incomplete")
+
+    run(tmp_path, story)
+
+
 def test_a_machine_is_renamed(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await open_network(master)
@@ -227,7 +239,7 @@ def test_a_machine_is_renamed(tmp_path: Path) -> None:
             await join(make_state(tmp_path, name), await invite(master), name)
         taken = await master.api("POST", "/machines/attic/rename", {"name": "cellar"})
         assert (taken.status, taken.json["code"]) == (409, "conflict")
-        for bad in ("", " ", "a/b", "a\n", "x" * 101):
+        for bad in ("", " ", " a", "a/b", "a\n", "x" * 101):
             refused = await master.api("POST", "/machines/attic/rename", {"name": bad})
             assert refused.status == 400, bad
         await master.api("POST", "/machines/attic/rename", {"name": "loft"})

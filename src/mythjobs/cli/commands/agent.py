@@ -11,7 +11,7 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.commands.services import jobs_option, no_scaling_option
-from mythjobs.cli.options import TEXT
+from mythjobs.cli.options import NEW_MACHINE, TEXT
 from mythjobs.cli.session import Session, command, pass_session, state_dir_option
 from mythjobs.errors import Unreachable
 
@@ -29,7 +29,7 @@ _SEARCH_S: Final = 3.0
     params=[state_dir_option(hidden=True)],
     epilog="Example: mythjobs agent --jobs 2",
 )
-@click.option("--name", type=TEXT, help="Name of this machine. Default: its host name.")
+@click.option("--name", type=NEW_MACHINE, help="Name of this machine. Default: its host name.")
 @jobs_option
 @no_scaling_option
 @click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
@@ -65,7 +65,7 @@ def agent(
 
 @command("join", epilog=_JOIN_EXAMPLES)
 @click.argument("master", metavar="[TOKEN|HOST[:PORT]]", type=TEXT, required=False)
-@click.option("--name", type=TEXT, help="Name of this machine. Default: its host name.")
+@click.option("--name", type=NEW_MACHINE, help="Name of this machine. Default: its host name.")
 @pass_session
 def join(session: Session, master: str | None, name: str | None) -> None:
     """Make this machine run jobs of a master on the network.

@@ -15,6 +15,7 @@ from mythjobs.master.state import Machine, machine_from_row
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING, Rights
+from mythjobs.model.names import invalid_machine_name, is_machine_name
 from mythjobs.model.outcome import Lost, NotStarted
 from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.units import is_clock_skewed
@@ -22,7 +23,6 @@ from mythjobs.protocol import messages as m
 from mythjobs.protocol.scaling import FootprintRow
 from mythjobs.store.writes import command_usage, commands, machines
 
-MAX_NAME_LENGTH = 100
 _MAX_COMMENT = 1000
 # Agents with one key that are remembered, to recognize one that comes back.
 _MAX_INCARNATIONS = 16
@@ -131,10 +131,12 @@ def _read_rights(text: str) -> Rights:
 def enroll_machine(
     turn: TurnContext, *, name: str, key: str, rights: str, cores: int = 0, boot_id: str = ""
 ) -> Machine:
-    """Store a new machine. A name in use gets a number as suffix."""
+    """Store a new machine. A name in use gets a number as suffix. Raises BadRequest."""
+    if not is_machine_name(name):
+        raise invalid_machine_name(name)
     row = machines.enrol(
         turn.tx,
-        name=name[:MAX_NAME_LENGTH],
+        name=name,
         key=key,
         rights=rights,
         cores=cores,

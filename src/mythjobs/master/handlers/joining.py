@@ -7,11 +7,12 @@ from typing import Final
 
 from mythjobs.errors import BadRequest, Conflict, NotAllowed
 from mythjobs.master import requests
-from mythjobs.master.handlers.agents import MAX_NAME_LENGTH, enroll_machine
+from mythjobs.master.handlers.agents import enroll_machine
 from mythjobs.master.requests import JoinedMachine
 from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING
+from mythjobs.model.names import invalid_machine_name, is_machine_name
 from mythjobs.store.writes import invitations, machines
 
 # A secret has 128 random bits; the limit only keeps a flood of guesses out of the log and store.
@@ -78,7 +79,7 @@ def revoke_machine(turn: TurnContext, request: requests.RevokeMachine) -> int | 
     machine = turn.state.find_machine(request.name)
     if machine.is_revoked:
         raise Conflict(f"machine {machine.name} was revoked before")
-    name = f"{machine.name[:MAX_NAME_LENGTH]} (revoked {machine.machine_id})"
+    name = f"{machine.name} (revoked {machine.machine_id})"
     rights = ALLOW_NOTHING.to_json()
     machines.revoke(turn.tx, machine.machine_id, name=name, rights=rights, at_ms=turn.now.wall_ms)
     machine.name, machine.rights, machine.is_revoked = name, ALLOW_NOTHING, True
@@ -95,7 +96,6 @@ def _enroll(turn: TurnContext, key: str, name: str, rights: str) -> Machine:
                     "its state directory, then join again"
                 )
             return each
-    _check_name(name)
     return enroll_machine(turn, name=name, key=key, rights=rights)
 
 
@@ -110,14 +110,7 @@ def _read_rights(turn: TurnContext, allow: str | list[str]) -> str:
 
 
 def _check_new_name(turn: TurnContext, name: str) -> None:
-    _check_name(name)
+    if not is_machine_name(name):
+        raise invalid_machine_name(name)
     if any(each.name == name for each in turn.state.machines.values()):
         raise Conflict(f'there is a machine "{name}" already; choose another name')
-
-
-def _check_name(name: str) -> None:
-    if not name.strip() or not name.isprintable() or "/" in name or len(name) > MAX_NAME_LENGTH:
-        raise BadRequest(
-            f'"{name}" is not a name of a machine: it must be printable, have 1 to '
-            f"{MAX_NAME_LENGTH} characters, and no slash"
-        )

@@ -16,6 +16,7 @@ from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.arguments import MAX_ARGUMENT_BYTES, check_arguments
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL, JobState
+from mythjobs.model.names import MAX_NAME_LENGTH
 from mythjobs.model.policy_tables import read_bounds, read_labels, read_semaphores
 from mythjobs.model.progress import check_setting
 from mythjobs.model.template import parse_template
@@ -29,7 +30,6 @@ _MAX_KEY = 200
 # PostgreSQL refuses index rows over 2704 bytes, which other columns share.
 MAX_SUBJECT_BYTES: Final = 2000
 MAX_REQUIREMENT_BYTES: Final = 2000
-_MAX_NAME = 100
 _MAX_COMMENT = 10_000
 
 
@@ -123,8 +123,8 @@ def job_requirements(submit: Submit | BatchSubmit, prefer: str = "") -> JobRequi
         if not submit.limits:
             return NO_REQUIREMENTS
     for name in (submit.machine, submit.prefer):
-        if len(name) > _MAX_NAME:
-            raise BadRequest(f"a machine's name has at most {_MAX_NAME} characters")
+        if len(name) > MAX_NAME_LENGTH:
+            raise BadRequest(f"a machine's name has at most {MAX_NAME_LENGTH} characters")
     read_bounds(submit.limits)
     requirements = JobRequirements(
         submit.machine,

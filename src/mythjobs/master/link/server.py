@@ -16,6 +16,7 @@ from mythjobs.errors import MythJobsError, ProtocolError
 from mythjobs.master.link.connection import AgentConnection, Channel
 from mythjobs.master.output.reader import OutputReader
 from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived, Message, Request
+from mythjobs.model.names import invalid_machine_name, is_machine_name
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 
@@ -24,7 +25,6 @@ SILENCE_TIMEOUT_S: Final = 3 * m.HEARTBEAT_S
 # Maximum size of an agent's hello, which has about 500 bytes. The limit is low because the agent
 # is not authenticated yet.
 _MAX_HELLO_BYTES: Final = 16 * 1024
-_MAX_NAME_LENGTH: Final = 253
 
 log = logging.getLogger(__name__)
 
@@ -195,10 +195,8 @@ def _check_hello(data: bytes | None, challenge: m.Challenge, fingerprint: str) -
         )
     if None in (handshake.decode_hex(each, 32) for each in (hello.machine_key, hello.nonce)):
         raise ProtocolError("machine key and nonce must be 32 bytes each, in lower-case hex")
-    if not (0 < len(hello.name) <= _MAX_NAME_LENGTH and hello.name.isprintable()):
-        raise ProtocolError(
-            f"the machine name must be printable and have 1 to {_MAX_NAME_LENGTH} characters"
-        )
+    if not is_machine_name(hello.name):
+        raise ProtocolError(invalid_machine_name(hello.name).sentence)
     transcript = handshake.build_transcript("machine", challenge, hello, fingerprint)
     handshake.verify(hello.machine_key, hello.signature, transcript)
     return hello

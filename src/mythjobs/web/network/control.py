@@ -50,7 +50,9 @@ class Network:
 
         Raises AlreadyRunning, ConfigError, StateNotWritable.
         """
-        await self._listen()
+        if not self._get_port().is_on_network:
+            # Otherwise machines that ask to join would be forgotten.
+            await self._listen()
         self._write(NetworkSetting(is_open=True))
 
     async def close(self) -> None:

@@ -23,6 +23,7 @@ from mythjobs.errors import (
 from mythjobs.master import requests
 from mythjobs.master.requests import JoinedMachine
 from mythjobs.master.service import Master
+from mythjobs.model.names import invalid_machine_name, is_machine_name
 from mythjobs.protocol import handshake, joining
 from mythjobs.protocol import joining_responses as responses
 from mythjobs.web.network.control import Network
@@ -30,7 +31,6 @@ from mythjobs.web.routes.request import ApiRequest, get_master
 from mythjobs.web.server.openapi import error_responses
 
 _MAX_INVITATION_S: Final = 7 * 86_400.0
-_MAX_NAME: Final = 253
 _REFUSED: Final = (
     "the join token is not valid: it was used, it has expired, or it is of another master; run "
     "`mythjobs machine invite` again"
@@ -244,8 +244,8 @@ def _describe_joined(master: Master, name: str) -> responses.Joined:
 
 def _check_machine(key: str, name: str) -> None:
     _decode_hex("machine_key", key, 32)
-    if not (name.strip() and name.isprintable() and "/" not in name and len(name) <= _MAX_NAME):
-        raise BadRequest("name: must be printable, without a slash, at most 253 characters")
+    if not is_machine_name(name):
+        raise invalid_machine_name(name)
 
 
 def _decode_hex(field: str, text: str, size: int) -> bytes:

@@ -1,0 +1,1 @@
+"""MythTV's Services API over HTTP."""

@@ -1,0 +1,140 @@
+"""The Services API against recorded answers, and logins."""
+
+import http.client
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from mythjobs.errors import BadRequest, NotAllowed, ProtocolError, Unreachable
+from mythjobs.mythtv.services.client import Services
+from tests.support.mythtv.services import (
+    FakeFile,
+    FakeServices,
+    RecordedExchange,
+    recorded_exchanges,
+)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServices]:
+    fake = FakeServices()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def services(fake: FakeServices) -> Iterator[Services]:
+    with Services("127.0.0.1", fake.port) as services:
+        yield services
+
+
+@pytest.mark.parametrize("exchange", recorded_exchanges(), ids=lambda each: each.name)
+def test_the_fake_answers_as_recorded(fake: FakeServices, exchange: RecordedExchange) -> None:
+    content = bytes(4_182_812)
+    fake.files[1] = FakeFile(len(content), lambda at, count: content[at : at + count], [])
+    connection = http.client.HTTPConnection("127.0.0.1", fake.port, timeout=10)
+    headers = {k: v for k, v in exchange.request_headers.items() if k in ("Accept", "Range")}
+    connection.request(exchange.verb, exchange.target, exchange.body or None, headers)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    assert response.status == exchange.status
+    if exchange.content_type.startswith("application/json"):
+        assert json.loads(body) == json.loads(exchange.reply)
+    elif exchange.content_type.startswith("text/html"):
+        assert body == exchange.reply
+    else:
+        assert response.headers["Content-Range"] == exchange.headers["Content-Range"]
+        assert len(body) == int(exchange.headers["Content-Length"])
+
+
+def test_recordings_are_found(services: Services) -> None:
+    found = services.find_recording(1)
+    assert found is not None
+    assert found.title == "Große Reise"
+    assert services.find_recording_by_key(1001, found.start_ms) == found
+    assert services.find_recording_by_key(1001, found.start_ms + 7_200_000) is None
+    assert services.find_recording(99999) is None
+
+
+def test_all_recordings_are_listed_page_by_page(fake: FakeServices, services: Services) -> None:
+    for number in range(10, 210):
+        fake.add_recording(number, (1001, f"2026-11-25T{number // 60:02}:{number % 60:02}:00Z"))
+    found = [each.recordedid for each in services.list_recordings()]
+    assert found[:200] == list(range(209, 9, -1))
+    assert sorted(found[200:]) == [1, 2, 3, 4, 5]
+    assert len(fake.requests) == 3
+
+
+def test_settings_of_hosts_and_global_ones(fake: FakeServices, services: Services) -> None:
+    assert services.settings("mythbox")["JobQueueMaxSimultaneousJobs"] == "2"
+    assert services.settings(None)["SecurityPin"] == "1234"
+    assert services.settings("otherhost") == {}
+    services.put_setting("BridgeTest", "ü", "mythbox")
+    services.put_setting("BridgeTest", "all", None)
+    assert fake.settings["mythbox"]["BridgeTest"] == "ü"
+    assert fake.settings[""]["BridgeTest"] == "all"
+    services.delete_setting("BridgeTest", "mythbox")
+    assert "BridgeTest" not in fake.settings["mythbox"]
+    assert "HostName=_GLOBAL_" in fake.requests[-2]
+
+
+def test_names_versions_and_directories(services: Services) -> None:
+    assert services.host_name() == "mythbox"
+    assert services.host_names() == ["mythbox"]
+    assert services.version() == "v35-Pre-142-g8dbc67e783"
+    assert services.file_hash("1001_20260715181300.ts", "Default") == "b0d5168b08f72078"
+    assert services.file_hash("nosuch.ts", "Default") == ""
+
+
+def test_a_refusal_has_the_text_of_its_page(services: Services) -> None:
+    with pytest.raises(BadRequest, match="Recorded ID or Channel ID and StartTime appears invalid"):
+        services.get("Dvr/GetRecorded")
+    with pytest.raises(BadRequest, match="404 Not Found"):
+        services.get("Dvr/NoSuchMethod")
+
+
+def test_a_login_is_made_when_it_is_required(fake: FakeServices) -> None:
+    fake.login = ("admin", "secret")
+    with Services("127.0.0.1", fake.port, user="admin", password="secret") as services:
+        assert services.host_name() == "mythbox"
+        assert services.host_name() == "mythbox"
+    assert sum("LoginUser" in each for each in fake.requests) == 1
+    with (
+        Services("127.0.0.1", fake.port, user="admin", password="wrong") as services,
+        pytest.raises(NotAllowed, match='refuses the login of the user "admin"'),
+    ):
+        services.host_name()
+    with (
+        Services("127.0.0.1", fake.port) as services,
+        pytest.raises(NotAllowed, match="run `mythjobs mythtv setup --user NAME`"),
+    ):
+        services.host_name()
+
+
+def test_a_token_that_became_invalid_is_replaced(fake: FakeServices) -> None:
+    # A backend refuses an invalid token even if it requires no login.
+    with Services("127.0.0.1", fake.port, user="admin", password="secret") as services:
+        services._token = "of-an-earlier-backend"
+        fake.login = ("admin", "secret")
+        assert services.host_name() == "mythbox"
+    with Services("127.0.0.1", fake.port) as services:
+        services._token = "of-an-earlier-backend"
+        fake.login = None
+        assert services.host_name() == "mythbox"
+
+
+def test_another_program_on_the_port(fake: FakeServices, services: Services) -> None:
+    fake.files[1] = FakeFile(3, lambda at, count: b"abc"[at : at + count], [])
+    with pytest.raises(ProtocolError, match="is it the port of its status page"):
+        services.get("Content/GetRecording", RecordedId=1)
+
+
+def test_a_failing_and_a_missing_backend(fake: FakeServices, services: Services) -> None:
+    fake.is_failing = True
+    with pytest.raises(Unreachable, match="failed at Myth/GetHostName"):
+        services.host_name()
+    fake.close()
+    with pytest.raises(Unreachable, match="does not answer"):
+        services.host_name()

@@ -1,0 +1,291 @@
+"""Fake Services API: recorded answers, and answers of the same form for what a test changes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from tests.support.mythtv.transcripts import RECORDINGS
+
+Json = dict[str, Any]
+TOKEN = "token-of-the-fake"
+_BLOCK = 2**18
+_JSON = 'application/json; charset="UTF-8"'
+
+
+@dataclass(frozen=True)
+class RecordedExchange:
+    name: str
+    verb: str
+    target: str
+    body: str
+    status: int
+    content_type: str
+    headers: dict[str, str]
+    request_headers: dict[str, str]
+    reply: bytes
+
+
+def recorded_exchanges() -> list[RecordedExchange]:
+    return [_read_exchange(each) for each in sorted((RECORDINGS / "api").glob("*.meta"))]
+
+
+def _read_exchange(path: Path) -> RecordedExchange:
+    request, _, reply = path.read_text(encoding="utf-8").partition("<<< reply\n")
+    head, _, body = request.partition(">>> request\n")[2].partition("\n\n")
+    verb, target, _ = head.split("\n")[0].split(" ", 2)
+    status, *lines = reply.partition("\n\n")[0].split("\n")
+    headers = dict(line.split(": ", 1) for line in lines if ": " in line)
+    bodies = [each for each in path.parent.glob(f"{path.stem}.*") if _is_body(each, path)]
+    return RecordedExchange(
+        path.stem,
+        verb,
+        target,
+        body.strip(),
+        int(status.split()[1]),
+        headers.get("Content-Type", ""),
+        headers,
+        dict(line.split(": ", 1) for line in head.split("\n")[1:] if ": " in line),
+        bodies[0].read_bytes() if bodies else b"",
+    )
+
+
+def _identify(verb: str, target: str, body: str) -> tuple[object, ...]:
+    """Return what makes two requests equal, however their parameters are encoded."""
+    url = urlsplit(target)
+    return verb, url.path, tuple(parse_qsl(url.query)), tuple(parse_qsl(body))
+
+
+def _is_body(path: Path, meta: Path) -> bool:
+    rest = path.name.removeprefix(meta.stem)
+    return rest in (".json", ".html", ".ts.part")
+
+
+@dataclass
+class FakeFile:
+    """A recording's file. read: returns at least one of the asked bytes from an offset on. breaks:
+    offsets at which the connection breaks, each once."""
+
+    size: int
+    read: Callable[[int, int], bytes]
+    breaks: list[int]
+    modified: str = "Tue, 24 Nov 2026 06:53:03 GMT"
+    honours_ranges: bool = True
+
+
+class FakeServices:
+    """`programs` are the recordings that a test added or changed, by their id; `login` is
+    (user, password) if a login is required; `requests` are those received."""
+
+    def __init__(self) -> None:
+        exchanges = recorded_exchanges()
+        self.recorded = {_identify(each.verb, each.target, each.body): each for each in exchanges}
+        by_name = {each.name: each for each in exchanges}
+        self.unknown_program = by_name["dvr-getrecorded.unknown.as-json"].reply
+        listed = json.loads(by_name["dvr-getrecordedlist.as-json"].reply)
+        self.list_head = {k: v for k, v in listed["ProgramList"].items() if k != "Programs"}
+        self.listed: dict[int, Json] = {
+            each["Recording"]["RecordedId"]: each for each in listed["ProgramList"]["Programs"]
+        }
+        self.programs: dict[int, Json] = {}
+        self.settings: dict[str, dict[str, str]] = {}
+        for host, name in (("mythbox", "as-json"), ("", "global.as-json")):
+            found = json.loads(by_name[f"myth-getsettinglist.{name}"].reply)
+            self.settings[host] = found["SettingList"]["Settings"]
+        self.files: dict[int, FakeFile] = {}
+        self.hashes: dict[str, str] = {}
+        self.login: tuple[str, str] | None = None
+        self.rows: list[Json] = []
+        self.requests: list[str] = []
+        self.is_failing = False
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
+        self._server.daemon_threads = False
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+    def add_recording(self, recordedid: int, key: tuple[int, str], **changes: Any) -> Json:
+        """Add a recording like number 1, with (chanid, start) as its key."""
+        program: Json = json.loads(json.dumps(self.listed[1]))
+        program["Recording"] |= {"RecordedId": recordedid, "StartTs": key[1]} | changes
+        program["Channel"]["ChanId"] = key[0]
+        self.programs[recordedid] = program
+        return program
+
+    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
+        services = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 10
+
+            def do_GET(self) -> None:
+                services.handle(self, "GET")
+
+            def do_POST(self) -> None:
+                services.handle(self, "POST")
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        return Handler
+
+    def handle(self, request: BaseHTTPRequestHandler, verb: str) -> None:
+        size = int(request.headers.get("Content-Length", 0))
+        body = request.rfile.read(size).decode()
+        url = urlsplit(request.path)
+        given = dict(parse_qsl(url.query if verb == "GET" else body, keep_blank_values=True))
+        self.requests.append(f"{verb} {request.path}{' ' * bool(body)}{body}")
+        method = url.path.lstrip("/")
+        request.close_connection = True
+        with suppress(BrokenPipeError, ConnectionResetError):
+            if self.is_failing:
+                self._send(request, 500, b"<TITLE>failing</TITLE>", "text/html")
+            elif not self._is_admitted(request, method):
+                self._send(request, 401, b"<TITLE>Invalid authorization token</TITLE>", "text/html")
+            elif method == "Content/GetRecording" and int(given["RecordedId"]) in self.files:
+                self._send_file(request, self.files[int(given["RecordedId"])])
+            else:
+                self._answer(request, verb, method, given, body)
+
+    def _is_admitted(self, request: BaseHTTPRequestHandler, method: str) -> bool:
+        token = request.headers.get("Authorization", "")
+        if method in ("Myth/LoginUser", "Myth/GetConnectionInfo"):
+            return True
+        return token == TOKEN if token or self.login else True
+
+    def _answer(
+        self, request: BaseHTTPRequestHandler, verb: str, method: str, given: Json, body: str
+    ) -> None:
+        found: Json | None = None
+        if verb == "GET" and method == "Dvr/GetRecorded" and self.programs:
+            found = self._find_program(given)
+        elif verb == "GET" and method == "Dvr/GetRecordedList":
+            found = self._list_programs(given)
+        elif verb == "GET" and method in ("Myth/GetSetting", "Myth/GetSettingList"):
+            found = self._read_settings(method, given)
+        elif verb == "POST" and method in ("Myth/PutSetting", "Myth/DeleteSetting"):
+            found = self._write_setting(method, given)
+        elif verb == "POST" and method == "Myth/LoginUser":
+            is_right = self.login == (given.get("UserName"), given.get("Password"))
+            found = {"String": TOKEN if is_right else ""}
+        elif method == "Content/GetHash" and given["FileName"] in self.hashes:
+            found = {"Hash": self.hashes[given["FileName"]]}
+        elif method == "Dvr/ManageJobQueue" and verb == "POST":
+            found = {"int": self._remove_row(given)}
+        elif method == "Status/GetBackendStatus" and self.rows:
+            found = {"BackendStatus": {"JobQueue": self.rows}}
+        exchange = self.recorded.get(_identify(verb, request.path, body))
+        if found is not None:
+            self._send(
+                request, 200, json.dumps(found).encode(), 'application/json; charset="UTF-8"'
+            )
+        elif exchange is not None:
+            self._send(request, exchange.status, exchange.reply, exchange.content_type)
+        elif method == "Dvr/GetRecorded":
+            self._send(request, 200, self.unknown_program, _JSON)
+        else:
+            page = b"<HTML><HEAD><TITLE>404 Not Found</TITLE></HEAD></HTML>"
+            self._send(request, 404, page, 'text/html; charset="UTF-8"')
+
+    def _find_program(self, given: Json) -> Json | None:
+        for program in self.programs.values():
+            recording = program["Recording"]
+            if given.get("RecordedId") == str(recording["RecordedId"]) or (
+                given.get("ChanId") == str(program["Channel"]["ChanId"])
+                and given.get("StartTime") == recording["StartTs"]
+            ):
+                return {"Program": program}
+        return None
+
+    def _list_programs(self, given: Json) -> Json:
+        programs = list((self.listed | self.programs).values())
+        programs.sort(key=lambda each: str(each["Recording"]["StartTs"]))
+        if given.get("Descending") == "true":
+            programs.reverse()
+        start, count = int(given.get("StartIndex", 0)), int(given.get("Count", 0))
+        page = programs[start : start + count if count else None]
+        head = self.list_head | {
+            "StartIndex": start, "Count": len(page), "TotalAvailable": len(programs),
+        }  # fmt: skip
+        return {"ProgramList": head | {"Programs": page}}
+
+    def _read_settings(self, method: str, given: Json) -> Json:
+        host = given.get("HostName", "")
+        if method == "Myth/GetSettingList":
+            # Global settings are those without a host name; _GLOBAL_ is a host without settings.
+            return {"SettingList": {"HostName": host, "Settings": self.settings.get(host, {})}}
+        known = self.settings.get("" if host == "_GLOBAL_" else host or "mythbox", {})
+        return {"String": known.get(given["Key"], "")}
+
+    def _write_setting(self, method: str, given: Json) -> Json:
+        host = "" if given["HostName"] == "_GLOBAL_" else given["HostName"]
+        known = self.settings.setdefault(host, {})
+        if method == "Myth/PutSetting":
+            known[given["Key"]] = given["Value"]
+        else:
+            known.pop(given["Key"], None)
+        return {"bool": True}
+
+    def _remove_row(self, given: Json) -> int:
+        """Remove a queued row; only with its id, its recording and the right name of its type."""
+        for row in self.rows:
+            if (
+                given.get("Action") == "Remove"
+                and given.get("JobId") == str(row["Id"])
+                and given.get("RecordedId") == str(row["Program"]["Recording"]["RecordedId"])
+                and row["Status"] == 1
+            ):
+                self.rows.remove(row)
+                return int(row["Id"])
+        return -1
+
+    def _send(
+        self, request: BaseHTTPRequestHandler, status: int, body: bytes, content_type: str
+    ) -> None:
+        request.send_response(status)
+        request.send_header("Content-Type", content_type)
+        request.send_header("Content-Length", str(len(body)))
+        request.send_header("Connection", "Close")
+        request.end_headers()
+        request.wfile.write(body)
+
+    def _send_file(self, request: BaseHTTPRequestHandler, file: FakeFile) -> None:
+        given = request.headers.get("Range", "").removeprefix("bytes=")
+        first, _, last = given.partition("-")
+        start = int(first or 0) if file.honours_ranges else 0
+        end = int(last) + 1 if last else file.size
+        if given and file.honours_ranges and start >= file.size:
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{file.size}")
+            end = start
+        elif given and file.honours_ranges:
+            request.send_response(206)
+            request.send_header("Content-Range", f"bytes {start}-{end - 1}/{file.size}")
+        else:
+            request.send_response(200)
+        request.send_header("Content-Type", "video/mp2t")
+        request.send_header("Content-Length", str(end - start))
+        request.send_header("Last-Modified", file.modified)
+        request.end_headers()
+        while start < end:
+            cut = next((each for each in file.breaks if start <= each < end), end)
+            count = min(_BLOCK, end - start, cut - start)
+            data = file.read(start, count)
+            request.wfile.write(data)
+            start += len(data)
+            if start == cut and cut < end:
+                file.breaks.remove(cut)
+                return

@@ -35,6 +35,9 @@ class SimReaperHost(ReaperHost):
     def read_boot_id(self) -> str:
         return self._reaper.boot_id
 
+    def count_cpus(self) -> int:
+        return 1
+
     def list_cgroup_parents(self) -> list[Any]:
         return []
 
@@ -225,6 +228,10 @@ class SimAgentSocket(AgentSocket):
     @property
     def is_connected(self) -> bool:
         return self._reaper.send_to_agent is not None
+
+    @property
+    def has_queued(self) -> bool:
+        return bool(self._queued)
 
     @property
     def is_backlogged(self) -> bool:

@@ -168,6 +168,30 @@ class EventLoop:
                 self.unwatch(fd)
 
 
+class Pacer:
+    """Limits how often an event loop does something: at most once in `interval_ms`."""
+
+    def __init__(self, loop: EventLoop, interval_ms: int) -> None:
+        self._loop = loop
+        self._interval_ms = interval_ms
+        self._next_ms = 0
+        self._is_scheduled = False
+
+    def try_to_go(self) -> bool:
+        """Return whether it may be done now. If not, the loop has an iteration once it may."""
+        now_ms = self._loop.now.run_ms
+        if now_ms >= self._next_ms:
+            self._next_ms = now_ms + self._interval_ms
+            return True
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_at(self._next_ms, self._resume)
+        return False
+
+    def _resume(self) -> None:
+        self._is_scheduled = False
+
+
 def log(sentence: str) -> None:
     """Write a line to stderr, which is the reaper's log. Ignore errors such as a full disk."""
     with contextlib.suppress(OSError):

@@ -54,6 +54,10 @@ class AgentSocket:
         return self._agent is not None
 
     @property
+    def has_queued(self) -> bool:
+        return bool(self._queued)
+
+    @property
     def is_backlogged(self) -> bool:
         return len(self._unsent) > _BACKLOG_BYTES
 

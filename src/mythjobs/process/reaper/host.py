@@ -31,6 +31,9 @@ class ReaperHost:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
 
+    def count_cpus(self) -> int:
+        return len(os.sched_getaffinity(0))
+
     def list_cgroup_parents(self) -> list[Any]:
         return list_parents(read_cgroup_mounts())
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import mythjobs
 from mythjobs.errors import ProtocolError
-from mythjobs.process.event_loop import log
+from mythjobs.process.event_loop import Pacer, log
 from mythjobs.process.reaper.attempt import AttemptDirectories, ReaperAttempt, parse_limits
 from mythjobs.process.reaper.attempts import ReaperAttempts
 from mythjobs.process.reaper.host import ReaperHost
@@ -25,6 +25,13 @@ _RETRY_MS: Final = 1000
 # Journal records of acknowledgements are written at most this time after they are queued. Other
 # records are written sooner.
 _FLUSH_MS: Final = 10
+# Least time from one sync of the journal to the next, and from one report to the agent to the next
+# while many attempts are live. What happens meanwhile shares a sync, and the wake-ups and turns of
+# agent and master: of /bin/true with 8 in flight, this saves 60 of 520 µs of CPU time per job.
+_PAUSE_MS: Final = 3
+# More live attempts than this for each CPU are many: the CPUs have enough to do during a pause.
+# With fewer, ends are reported at once, as the agent may have other jobs to start.
+_BUSY_PER_CPU: Final = 2
 # An agent that has sent pings, normally every few seconds, and sends none for this time is
 # disconnected, so that a new agent can connect.
 _AGENT_TIMEOUT_MS: Final = 60_000
@@ -71,6 +78,9 @@ class Reaper:
         self._retiring = self._shutting_down = False
         self._idle_timer = self.loop.call_at(self.loop.now.run_ms + _IDLE_EXIT_MS, self._retire)
         self._is_flush_scheduled = self._has_rewritten = False
+        self._sync_pacer = Pacer(self.loop, _PAUSE_MS)
+        self._report_pacer = Pacer(self.loop, _PAUSE_MS)
+        self._busy_attempts = _BUSY_PER_CPU * host.count_cpus()
         self._agent_timer: list[Callable[[], None]] = []
 
     def run(self) -> None:
@@ -79,6 +89,8 @@ class Reaper:
         while not self._should_exit():
             self.loop.run_once()
             self._end_turn()
+        if self._attempts.unsynced_seq:
+            self._journal.request_sync(self._attempts.unsynced_seq)
         self._agent.close()
         self._spawn_pool.shut_down()
         self._attempts.close()
@@ -107,7 +119,7 @@ class Reaper:
         attempts = self._attempts
         attempts.spawn_started()
         self._journal.compact(attempts.encode_records, self._is_idle())
-        if attempts.unsynced_seq:
+        if attempts.unsynced_seq and self._sync_pacer.try_to_go():
             self._journal.request_sync(attempts.unsynced_seq)
             attempts.unsynced_seq = 0
             attempts.has_new_pids = False
@@ -118,7 +130,10 @@ class Reaper:
             # Delay the write by _FLUSH_MS: on a busy machine the next sync writes the records too.
             self._is_flush_scheduled = True
             self.loop.call_at(self.loop.now.run_ms + _FLUSH_MS, self._flush_journal)
-        self._agent.flush()
+        if self._agent.has_queued:
+            is_busy = len(attempts.live) > self._busy_attempts
+            if not is_busy or self._report_pacer.try_to_go():
+                self._agent.flush()
         self._update_idle_timer()
 
     def _flush_journal(self) -> None:

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     },
     "Commands": {
         "command": "mythjobs.cli.commands.command:command_group",
+        "import": "mythjobs.cli.commands.import_:import_group",
     },
     "Machines": {
         "machines": "mythjobs.cli.commands.machines:machines",

@@ -1,0 +1,177 @@
+"""Crontabs of a machine: where they are, reading and writing, and what cron knows of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import Final
+
+from mythjobs.errors import BadRequest
+from mythjobs.takeover.cron.anacron_plan import Anacron
+from mythjobs.takeover.cron.cron_plan import Crontab
+from mythjobs.takeover.cron.run_parts import DirectoryFile
+from mythjobs.takeover.entry import Place
+from mythjobs.takeover.machine_root import MachineRoot, decode
+from mythjobs.takeover.systemd.calendar_event import parse_calendar_event
+from mythjobs.takeover.systemd.unit_file import parse_unit
+
+_SPOOLS: Final = ("/var/spool/cron/crontabs", "/var/spool/cron/tabs", "/var/spool/cron")
+_CRON_D_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+_ANACRONTAB: Final = "/etc/anacrontab"
+_ANACRON_TIMERS: Final = (
+    "/etc/systemd/system/anacron.timer",
+    "/usr/lib/systemd/system/anacron.timer",
+    "/lib/systemd/system/anacron.timer",
+)
+_ANACRON_LINE: Final = re.compile(r"^(\d+)\s+(\d+)[-\s]", re.MULTILINE)
+_NO_CRONTAB: Final = "no crontab for"
+
+
+class CronFiles:
+    """The crontabs of a machine."""
+
+    def __init__(self, root: MachineRoot) -> None:
+        self._root = root
+
+    def is_cronie(self) -> bool:
+        has_crond = self._root.exists("/usr/sbin/crond") or self._root.exists("/usr/bin/crond")
+        return has_crond and not self._root.exists("/usr/sbin/cron")
+
+    def read_crontabs(self) -> Iterator[Crontab]:
+        """Yield /etc/crontab, the files of /etc/cron.d, and the users' crontabs.
+
+        Without root's rights, of the users' crontabs only the caller's own.
+        """
+        text = self._root.read("/etc/crontab")
+        if text is not None:
+            yield self._make("/etc/crontab", text)
+        for name in self._root.list_names("/etc/cron.d"):
+            path = f"/etc/cron.d/{name}"
+            if name.startswith(".") or not self._root.path(path).is_file():
+                continue
+            data = self._root.read(path)
+            if data is not None:
+                yield self._make(path, data)
+        for user in self._find_users():
+            data = self.read(Place("crontab", user))
+            if data:
+                yield Crontab("crontab", user, f"crontab of {user}", decode(data), user)
+
+    def _make(self, path: str, data: bytes) -> Crontab:
+        return Crontab("file", path, path, decode(data), problem=self._find_problem(path, data))
+
+    def _find_problem(self, path: str, data: bytes) -> str:
+        """Return why cron ignores the file, or ""."""
+        name = os.path.basename(path)
+        is_debian = not self.is_cronie()
+        if is_debian and path.startswith("/etc/cron.d/") and not _CRON_D_NAME.fullmatch(name):
+            return "its name has other characters than A-Z a-z 0-9 _ -"
+        if not data.endswith(b"\n") and data:
+            return "its last line does not end with a line break"
+        status = self._root.path(path).stat()
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return "others than its owner may write it"
+        if self._root.is_live and status.st_uid != 0:
+            return "its owner is not root"
+        return ""
+
+    def _find_users(self) -> list[str]:
+        if not self._root.is_live or os.geteuid() == 0:
+            names = self._root.list_names(self._find_spool())
+            return [each for each in names if not each.startswith(".") and "." not in each]
+        import pwd
+
+        return [pwd.getpwuid(os.geteuid()).pw_name]
+
+    def _find_spool(self) -> str:
+        for path in _SPOOLS:
+            if self._root.path(path).is_dir():
+                return path
+        return _SPOOLS[0]
+
+    def read(self, place: Place) -> bytes | None:
+        """Return the content of a crontab or anacrontab, None if it is gone. Raises BadRequest."""
+        if place.kind == "file":
+            return self._root.read(place.name)
+        if not self._root.is_live:
+            return self._root.read(f"{self._find_spool()}/{place.name}")
+        done = _run_crontab(place.name, "-l")
+        if done.returncode == 0:
+            return done.stdout
+        message = decode(done.stderr).strip()
+        if _NO_CRONTAB in message:
+            return None
+        raise BadRequest(f"cannot read the crontab of {place.name}: {message}")
+
+    def write(self, place: Place, data: bytes) -> None:
+        """Replace the content of a crontab or anacrontab. Raises BadRequest."""
+        if place.kind == "file":
+            self._root.replace(place.name, data)
+            return
+        if not self._root.is_live:
+            self._root.replace(f"{self._find_spool()}/{place.name}", data)
+            return
+        with tempfile.NamedTemporaryFile(prefix="mythjobs-crontab-") as file:
+            file.write(data)
+            file.flush()
+            done = _run_crontab(place.name, file.name)
+        if done.returncode:
+            raise BadRequest(
+                f"cannot change the crontab of {place.name}: {decode(done.stderr).strip()}"
+            )
+
+    def read_directory(self, path: str) -> list[DirectoryFile]:
+        """Return the files of a directory of run-parts."""
+        return [
+            DirectoryFile(name, os.access(self._root.path(f"{path}/{name}"), os.X_OK))
+            for name in self._root.list_names(path)
+            if not name.startswith(".") and self._root.path(f"{path}/{name}").is_file()
+        ]
+
+    def read_anacron(self) -> Anacron | None:
+        data = self._root.read(_ANACRONTAB)
+        if data is None or not self._root.exists("/usr/sbin/anacron"):
+            return None
+        last_runs = {}
+        for name in self._root.list_names("/var/spool/anacron"):
+            text = decode(self._root.read(f"/var/spool/anacron/{name}") or b"").strip()
+            if len(text) == 8 and text.isdecimal():
+                last_runs[name] = dt.date(int(text[:4]), int(text[4:6]), int(text[6:]))
+        return Anacron(_ANACRONTAB, decode(data), self._find_anacron_start(), last_runs)
+
+    def _find_anacron_start(self) -> tuple[int, int]:
+        """Return the hour and minute at which anacron is first started each day."""
+        for path in _ANACRON_TIMERS:
+            data = self._root.read(path)
+            if data is None:
+                continue
+            event = parse_calendar_event(
+                parse_unit("anacron.timer", decode(data)).value("Timer", "OnCalendar", "daily")
+            )
+            return min(event.hours, default=0), min(event.minutes, default=0)
+        found = _ANACRON_LINE.search(decode(self._root.read("/etc/cron.d/anacron") or b""))
+        return (int(found[2]), int(found[1])) if found else (0, 0)
+
+
+def _run_crontab(user: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    # Only root may name a user, also the own one.
+    whose = ("-u", user) if os.geteuid() == 0 else ()
+    # With CRONTAB_NOHEADER=N, Debian's crontab would print the header that it adds to the file.
+    env = {key: value for key, value in os.environ.items() if key != "CRONTAB_NOHEADER"}
+    try:
+        return subprocess.run(
+            ["crontab", *whose, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            env={**env, "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        raise BadRequest(
+            "the program crontab is not installed, so users' crontabs cannot be read or changed"
+        ) from None

@@ -1,0 +1,93 @@
+"""Definitions for a program that another scheduler runs: its command and its schedule."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mythjobs.takeover.entry import Account, ImportFacts, Table
+
+# Normal priority. Without it, jobs run at nice 19 with idle I/O priority.
+NORMAL_IO = "best-effort:4"
+_DEFAULT_SHELL = "/bin/sh"
+
+
+@dataclass(frozen=True, slots=True)
+class ShellProgram:
+    """Text for a shell, as cron runs it. stdin: the input, or None for an empty one."""
+
+    shell: str
+    text: str
+    stdin: str | None = None
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What a program is started with. account: None if the user of the jobs runs it."""
+
+    cwd: str
+    env: dict[str, str]
+    account: Account | None = None
+    limits: dict[str, str | int] = field(default_factory=dict)
+    leave_daemons: bool = False
+
+
+def build_command(
+    name: str, summary: str, program: ShellProgram | Sequence[str], given: Surroundings
+) -> Table:
+    """Return a command definition without parameters."""
+    prefix = [] if given.account is None else build_user_prefix(given.account)
+    table: Table = {"name": name, "summary": summary}
+    if isinstance(program, ShellProgram):
+        argv = [*prefix, program.shell, "-c", program.text]
+        if program.stdin is not None:
+            table["shell"] = _add_input(argv, program.stdin)
+        elif not prefix and program.shell == _DEFAULT_SHELL:
+            # Without parameters, braces in shell text are no placeholders.
+            table["shell"] = program.text
+        else:
+            table["argv"] = [_escape_braces(each) for each in argv]
+    else:
+        table["argv"] = [_escape_braces(each) for each in (*prefix, *program)]
+    if given.cwd:
+        table["cwd"] = given.cwd
+    if given.leave_daemons:
+        table["leave_daemons"] = True
+    table["env"] = given.env
+    table["limits"] = {"io": NORMAL_IO, **given.limits}
+    return table
+
+
+def build_user_prefix(account: Account) -> list[str]:
+    """Return the start of a command line by which root runs a program as another user.
+
+    setpriv replaces itself with the program, so that signals of the queue reach it. runuser and su
+    stay between the two, and open a login session.
+    """
+    return [
+        "setpriv", "--reuid", account.name, "--regid", account.group, "--init-groups", "--",
+    ]  # fmt: skip
+
+
+def build_schedule(name: str, when: Table, facts: ImportFacts, *, zone: str = "") -> Table:
+    """Return the definition of a schedule on this machine, in its time zone."""
+    table: Table = {"name": name, "command": name, **when}
+    if zone or facts.zone:
+        table["zone"] = zone or facts.zone
+    if facts.machine:
+        table["where"] = facts.machine
+    return table
+
+
+def _add_input(argv: Sequence[str], stdin: str) -> str:
+    """Return shell text that runs argv with this input, which ends with a line break."""
+    lines = stdin.split("\n")
+    end = "END"
+    while end in lines:
+        end += "_"
+    return f"exec {shlex.join(argv)} <<'{end}'\n{stdin}{end}\n"
+
+
+def _escape_braces(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")

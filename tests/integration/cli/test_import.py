@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import Call
+from tests.integration.cli.scripted import Master
+from tests.support.machine_tree import ME, MachineTree
+from tests.support.timer_units import add_timers
+
+CRONTAB = "MAILTO=\n0 4 * * * /opt/backup\n@reboot /opt/start\n"
+
+
+@pytest.fixture
+def tree(tmp_path: Path, master: Master) -> MachineTree:
+    master.answers["GET machines"] = {"machines": [{"name": "box"}]}
+    found = MachineTree(tmp_path / "root")
+    found.write(f"/var/spool/cron/crontabs/{ME}", CRONTAB)
+    return found
+
+
+def test_the_plan_has_one_line_for_each_entry(call: Call, tree: MachineTree) -> None:
+    done = call("import", "cron", "--root", str(tree.directory))
+    assert done.code == 0
+    header, backup, reboot = done.out.splitlines()
+    assert header.split() == ["name", "when", "user", "runs", "from", "reason"]
+    assert backup.split() == [
+        "✓", "backup", "0", "4", "*", "*", "*", ME, "/opt/backup", "crontab", "of", f"{ME}:2",
+    ]  # fmt: skip
+    assert reboot.startswith("!  ")
+    assert "leave it to cron" in reboot
+    assert done.err == "mythjobs: 2 entries: 1 ✓, 1 !; nothing was changed\n"
+
+
+def test_the_plan_as_json(call: Call, tree: MachineTree, master: Master) -> None:
+    backup, reboot = json.loads(call("import", "cron", "--root", str(tree.directory), "--json").out)
+    assert (backup["mark"], backup["line"], backup["reasons"]) == ("exact", 2, [])
+    assert backup["command"]["shell"] == backup["runs"] == "/opt/backup"
+    assert backup["schedule"]["where"] == "box"
+    assert (reboot["mark"], reboot["command"], reboot["schedule"]) == ("decide", None, None)
+    assert {each.method for each in master.requests} == {"GET"}
+
+
+def test_timers(call: Call, tree: MachineTree) -> None:
+    add_timers(tree)
+    done = call("import", "timers", "--root", str(tree.directory), "--json")
+    assert len(json.loads(done.out)) == 10
+    assert call("import", "timers", "--user", "--root", str(tree.directory), "--json").out == "[]\n"
+
+
+def test_the_machine_must_be_known(call: Call, tree: MachineTree, master: Master) -> None:
+    master.answers["GET machines"] = {"machines": [{"name": "one"}, {"name": "two"}]}
+    done = call("import", "cron", "--root", str(tree.directory))
+    assert done.code == 2
+    assert "name this one with --machine (one, two)" in done.err
+    done = call("import", "cron", "--root", str(tree.directory), "--machine", "two", "--json")
+    assert json.loads(done.out)[0]["schedule"]["where"] == "two"
+
+
+def test_without_a_master_the_plan_is_shown(
+    call: Call, tree: MachineTree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done = call("--state-dir", str(tmp_path / "none"), "import", "cron",
+                "--root", str(tree.directory))  # fmt: skip
+    assert done.code == 0
+    assert "backup" in done.out
+
+
+def test_a_wrong_root_is_one_sentence(call: Call, master: Master) -> None:
+    done = call("import", "cron", "--root", "/nowhere")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("mythjobs: /nowhere is not a directory")

@@ -52,6 +52,7 @@ class AgentHarness:
         self.deleted_outputs: list[tuple[int, int]] = []
         self.removed_reapers: list[str] = []
         self.output_reads: list[tuple[int, int]] = []
+        self.input_checks: list[turn.CheckInputs] = []
         self.frames: list[m.AgentFrame] = []
         self._grants = 0
         # With a slow disk, records are durable only after `sync_journal`.
@@ -143,6 +144,8 @@ class AgentHarness:
                     self._unsynced.append(action)
                 case turn.ForwardTransfer():
                     self.transfers.append(action.message)
+                case turn.CheckInputs():
+                    self.input_checks.append(action)
                 case turn.DeleteOutput():
                     self.deleted_outputs.append(action.key)
                 case turn.RemoveReaper():

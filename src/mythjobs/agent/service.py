@@ -24,6 +24,7 @@ from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.start_message import build_base_environment
 from mythjobs.agent.dead_reaper import DeadReaper
 from mythjobs.agent.handshake import AgentIdentity
+from mythjobs.agent.input_check import InputChecker
 from mythjobs.agent.machine_report import MachineReport
 from mythjobs.agent.master_link import MasterLink
 from mythjobs.agent.output_scan import OutputScanner, find_later_match
@@ -114,6 +115,7 @@ class Agent:
             directory.output, core.find_attempt, self._change_watchers, self._queue_output_end
         )
         self._scanner = OutputScanner(directory.output)
+        self._inputs = InputChecker(self._on_inputs_checked)
         self._report = report = MachineReport(core, self._scaler)
         self._prober = Prober(directory.probes, env["PATH"], report.set_description)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -214,6 +216,8 @@ class Agent:
                     self._read_new_output(action.attempt)
                 case turn.ForwardTransfer():
                     self._transfers.on_message(action.message)
+                case turn.CheckInputs():
+                    self._inputs.check(action.key, action.paths)
                 case turn.DeleteOutput():
                     self._delete_output(action)
                 case turn.RemoveReaper():
@@ -370,7 +374,10 @@ class Agent:
     def unanswered_heartbeats(self) -> int:
         return self._core.unanswered_heartbeats
 
-    # Callbacks that OutputTransfers calls.
+    # Callbacks of InputChecker and OutputTransfers.
+
+    def _on_inputs_checked(self, key: Key, missing: str) -> None:
+        self._execute(self._core.on_inputs_checked(key, missing, machine_now()))
 
     def _change_watchers(self, key: Key, change: int) -> None:
         self._execute(self._core.change_watchers(key, change))

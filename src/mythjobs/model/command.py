@@ -29,7 +29,8 @@ class ParameterType(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """Parameter of a command. If `default` is None and `required` is true, each job must give a
-    value. `dash` allows values that begin with a dash."""
+    value. `dash` allows values that begin with a dash. `exists`: a path that a machine must see
+    before a job starts there."""
 
     name: str
     type: ParameterType = ParameterType.TEXT
@@ -38,6 +39,7 @@ class Parameter:
     required: bool = True
     dash: bool = False
     help: str = ""
+    exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,16 @@ class Command:
     labels: tuple[str, ...] = ()
     at_most: int | None = None
     retention: Retention = Retention()
+
+    @property
+    def path_names(self) -> list[str]:
+        """The names of the parameters whose values are paths."""
+        return [each.name for each in self.parameters if each.type is ParameterType.PATH]
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the parameters whose paths a machine must see."""
+        return [each.name for each in self.parameters if each.exists]
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)

@@ -31,7 +31,7 @@ _KEYS: Final = (
     "stderr", "limits", "output", "retry", "windows", "semaphores", "labels", "at_most",
     "retention",
 )  # fmt: skip
-_PARAMETER_KEYS: Final = ("name", "type", "values", "default", "required", "help", "dash")
+_PARAMETER_KEYS: Final = ("name", "type", "values", "default", "required", "help", "dash", "exists")
 
 
 def command_from_table(table: toml.Table) -> c.Command:
@@ -210,7 +210,10 @@ def _parse_parameter(table: toml.Table, key: str) -> c.Parameter:
     if not isinstance(help_, str):
         raise DefinitionError(f"{key}.help", "must be text")
     dash = toml.read_bool(table, "dash", f"{key}.")
-    parameter = c.Parameter(name, kind, tuple(values), default, required, dash, help_)
+    exists = toml.read_bool(table, "exists", f"{key}.")
+    if exists and kind is not c.ParameterType.PATH:
+        raise DefinitionError(f"{key}.exists", "is for type path")
+    parameter = c.Parameter(name, kind, tuple(values), default, required, dash, help_, exists)
     if default is not None:
         try:
             check_value(parameter, default)

@@ -11,6 +11,7 @@ from mythjobs.model import toml_values as toml
 from mythjobs.model.bounds import DEFAULT_GRACE_S, NO_BOUNDS, Bounds, tightest
 from mythjobs.model.command import Command
 from mythjobs.model.names import NAME
+from mythjobs.model.path_map import read_paths
 from mythjobs.model.policy_tables import (
     Windows,
     read_bounds,
@@ -24,7 +25,8 @@ from mythjobs.model.zone import load_zone
 
 MAX_JOBS: Final = 10_000
 _KEYS: Final = (
-    "jobs", "zone", "labels", "no_labels", "files", "allow", "windows", "limits", "commands",
+    "jobs", "zone", "labels", "no_labels", "files", "paths", "allow", "windows", "limits",
+    "commands",
 )  # fmt: skip
 _COMMAND_KEYS: Final = ("allow", "windows", "limits", "jobs", "closing", "grace")
 
@@ -78,13 +80,15 @@ class MachinePolicy:
     """A machine owner's settings. jobs: slots; None is one per core. zone: time zone of the run
     windows; "" is the zone that the machine reports. labels: in addition to those that the machine
     finds by itself, less no_labels. files: directories; a job whose subject is
-    a path below one of them prefers this machine."""
+    a path below one of them prefers this machine. paths: by the path of submitters, the path here
+    (model/path_map.py)."""
 
     jobs: int | None = None
     zone: str = ""
     labels: tuple[str, ...] = ()
     no_labels: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    paths: dict[str, str] = field(default_factory=dict)
     rights: Rights = ALLOW_NOTHING
     windows: Windows = Windows()
     limits: Bounds = Bounds()
@@ -137,6 +141,7 @@ def policy_from_table(given: toml.Table, *, known_zone: bool = True) -> MachineP
         labels=read_labels(given),
         no_labels=_read_no_labels(given),
         files=files,
+        paths=read_paths(given.get("paths", {})),
         rights=rights,
         windows=read_windows(given.get("windows", {})),
         limits=read_bounds(given.get("limits", {})),
@@ -259,6 +264,7 @@ def policy_to_table(owner: MachinePolicy) -> dict[str, object]:
         "labels": list(owner.labels),
         "no_labels": list(owner.no_labels),
         "files": list(owner.files),
+        "paths": dict(owner.paths),
         "allow": rights,
         "windows": _windows_table(owner.windows),
         "limits": _bounds_table(owner.limits),

@@ -33,6 +33,8 @@ CAPABILITIES: Final = frozenset({
 
 # Value of Returned.code: the attempt's run window is closed, by the machine's clock.
 HOURS_CLOSED: Final = "closed"
+# Value of Returned.code: a path of RunSpec.inputs cannot be read on the machine.
+NOT_VISIBLE: Final = "not_visible"
 
 # Handshake: one message per frame, before all other frames.
 
@@ -174,13 +176,15 @@ class Ended(Struct, tag="ended", frozen=True):
 class Returned(Struct, tag="returned", frozen=True):
     """The machine did not start the attempt, and has durably recorded never to start it.
 
-    code: HOURS_CLOSED if, by the machine's clock, the run window opens too late; else "".
+    code: HOURS_CLOSED if, by the machine's clock, the run window opens too late; NOT_VISIBLE if
+    `path` cannot be read there; else "".
     """
 
     job: int
     n: int
     reason: str
     code: str = ""
+    path: str = ""
 
 
 class OutputOffer(Struct, tag="output_offer", frozen=True):

@@ -15,7 +15,8 @@ class RunSpec(Struct, frozen=True):
     its own. best_effort: run even where a limit is only enforced by periodic checks. leave_daemons:
     do not kill processes that outlive the program. later: a regular expression that is searched for
     in the kept tail of the output if the attempt failed. has_priority: the command or the
-    machine sets `nice` or `io`, so that the agent does not lower the job's priority.
+    machine sets `nice` or `io`, so that the agent does not lower the job's priority. inputs: paths
+    that must be readable before the start; otherwise the attempt is returned.
     """
 
     argv: list[str]
@@ -41,6 +42,7 @@ class RunSpec(Struct, frozen=True):
     leave_daemons: bool = False
     later: str = ""
     has_priority: bool = False
+    inputs: list[str] = field(default_factory=list)
 
 
 class HoursSpec(Struct, frozen=True):

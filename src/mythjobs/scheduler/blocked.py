@@ -12,10 +12,11 @@ from mythjobs.scheduler.eligibility import (
     Candidate,
     Check,
     Requirements,
-    find_command_stop,
 )
 
 NO_SUCH_MACHINE: Final = "no_such_machine"
+# Code of a job whose input files no machine can read that may run it.
+NOT_VISIBLE: Final = "not_visible"
 # Reason code by the name of the eligibility rule that is not met.
 REASON_CODES: Final = {
     "rights": "not_allowed",
@@ -32,6 +33,7 @@ REASON_CODES: Final = {
     "ceiling": "ceiling",
     "at_most": "at_most",
     "semaphores": "semaphore",
+    "visible": NOT_VISIBLE,
     "room": "no_room",
 }
 
@@ -59,6 +61,8 @@ def find_job_wait(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
         return "batch_opening", "its batch is still being submitted"
     if job.not_before_ms is not None:
         left_s = max(job.not_before_ms - now_ms, 0) / 1000
+        if job.reason_code == NOT_VISIBLE:
+            return NOT_VISIBLE, f"{job.reason}; tried again in {humanize_duration(left_s)}"
         # During a back-off the stored reason tells how the last attempt ended.
         after = f": {job.reason}" if job.reason else ""
         return "not_before", f"waits for its start time (in {humanize_duration(left_s)}){after}"
@@ -67,6 +71,21 @@ def find_job_wait(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
         return "dependency", f"waits for {jobs} to end"
     if not job.ready and job.subject is not None:
         return "subject_taken", f"another job about {job.subject} comes first"
+    return None
+
+
+def find_command_stop(requirements: Requirements, now_ms: int) -> tuple[str, str] | None:
+    """Return (code, sentence) if no job of the command may start now on any machine, else None."""
+    command = requirements.command
+    if not requirements.enabled:
+        sentence = f"{command} is disabled; enable it with `mythjobs command enable {command}`"
+        return "disabled", sentence
+    if requirements.set_aside:
+        return "set_aside", requirements.set_aside
+    if requirements.put_off_ms is not None and now_ms < requirements.put_off_ms:
+        left = humanize_duration((requirements.put_off_ms - now_ms) / 1000)
+        why = f" ({requirements.put_off_reason})" if requirements.put_off_reason else ""
+        return "put_off", f"{command} is deferred for {left}{why}"
     return None
 
 

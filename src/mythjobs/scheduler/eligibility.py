@@ -93,6 +93,7 @@ class Conditions(NamedTuple):
 
     reserved: job class for which a semaphore's free units are reserved, by semaphore name.
     declined_ms: time for which the machine gets no job of the class, because it returned one.
+    hidden_path: file of the job that the machine cannot read, "" if none is known.
     """
 
     now_ms: int
@@ -102,6 +103,7 @@ class Conditions(NamedTuple):
     typical_s: float | None = None
     reserved: Mapping[str, int] = MappingProxyType({})
     declined_ms: int = 0
+    hidden_path: str = ""
 
 
 class Rule(NamedTuple):
@@ -268,6 +270,11 @@ def _check_semaphores(candidate: Candidate) -> str:
     return ""
 
 
+def _check_visible(candidate: Candidate) -> str:
+    path = candidate.conditions.hidden_path
+    return f"cannot read {path}" if path else ""
+
+
 def _check_slots(candidate: Candidate) -> str:
     machine = candidate.machine
     if free_slots(machine.jobs, machine.running) <= 0:
@@ -298,6 +305,7 @@ ALL_RULES: Final[tuple[tuple[str, Check], ...]] = (
     ("drained", _check_drained),
     ("paused", _check_paused),
     *STATE_RULES,
+    ("visible", _check_visible),
     ("room", _check_slots),
 )
 # Rules that `mythjobs why` lists even if they are met.
@@ -378,18 +386,3 @@ def compute_fit(
         and not requirements.semaphores
     )
     return MachineFit(settings, is_permitted(requirements, machine, settings), is_unconditional)
-
-
-def find_command_stop(requirements: Requirements, now_ms: int) -> tuple[str, str] | None:
-    """Return (code, sentence) if no job of the command may start now on any machine, else None."""
-    command = requirements.command
-    if not requirements.enabled:
-        sentence = f"{command} is disabled; enable it with `mythjobs command enable {command}`"
-        return "disabled", sentence
-    if requirements.set_aside:
-        return "set_aside", requirements.set_aside
-    if requirements.put_off_ms is not None and now_ms < requirements.put_off_ms:
-        left = humanize_duration((requirements.put_off_ms - now_ms) / 1000)
-        why = f" ({requirements.put_off_reason})" if requirements.put_off_reason else ""
-        return "put_off", f"{command} is deferred for {left}{why}"
-    return None

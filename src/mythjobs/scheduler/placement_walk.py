@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mythjobs.clock import Now
 from mythjobs.model.window import Hours
+from mythjobs.scheduler.blocked import find_command_stop
 from mythjobs.scheduler.capacity import MachineCapacity, RunningAttempt, UsageCounts
 from mythjobs.scheduler.eligibility import (
     Candidate,
@@ -16,10 +18,12 @@ from mythjobs.scheduler.eligibility import (
     MachineFit,
     Requirements,
     find_blocking_rule,
-    find_command_stop,
 )
 from mythjobs.scheduler.order import BlockedJobs, ClassQueue, FairShares, ReadyJob, SortKey
 from mythjobs.scheduler.window_state import WindowState
+
+# Maximum number of jobs of a class that a walk skips because of their files.
+MAX_SKIPPED: Final = 100
 
 
 class PermittedMachine(NamedTuple):
@@ -61,6 +65,12 @@ class WalkInput(Protocol):
     def declined_ms(self, machine_id: int, class_id: int, /) -> int:
         """Return for how long the machine gets no job of the class, because it returned one."""
 
+    def find_hidden(self, job: ReadyJob, /) -> Collection[int]:
+        """Return the machines that cannot read the job's input files, as far as known."""
+
+    def skip_hidden(self, job: ReadyJob, /) -> None:
+        """Remove the job, as no machine can take it now that could read its files."""
+
 
 class PlacementWalk:
     """One walk through the first jobs of all classes, in order, until no more job fits.
@@ -101,6 +111,8 @@ class PlacementWalk:
         self._placed: list[RunningAttempt] = []
         # None: not counted yet. Job classes without ceilings or semaphores need no counts.
         self._counts: UsageCounts | None = None
+        # By class id, number of skipped jobs.
+        self._skipped: Counter[int] = Counter()
         # Wall clock time at which a refused job may be permitted merely because time has passed.
         self.retry_ms: int | None = None
         self.current_class_id = 0  # the class at fault if run() raises
@@ -154,9 +166,10 @@ class PlacementWalk:
             self._source.remove_next(job.class_id)
             return True
         requirements = self._requirements(job.class_id)
-        found = self._find_machine(requirements, job)
+        hidden = self._source.find_hidden(job)
+        found = self._find_machine(requirements, job, hidden)
         if found is None:
-            return False
+            return bool(hidden) and self._skip_hidden(requirements, job)
         machine, typical_s = found
         machine_id, command_id = machine.facts.machine_id, requirements.command_id
         self._source.remove_next(job.class_id)
@@ -176,13 +189,23 @@ class PlacementWalk:
         self._choices.append(Choice(job, machine_id, machine.fit.settings))
         return True
 
+    def _skip_hidden(self, requirements: Requirements, job: ReadyJob) -> bool:
+        """Skip a job that some machine cannot start, as others of its class may start there. Return
+        whether the class stays in the walk."""
+        self._skipped[job.class_id] += 1
+        is_stopped = find_command_stop(requirements, self._now.wall_ms) is not None
+        if is_stopped or self._skipped[job.class_id] > MAX_SKIPPED:
+            return False
+        self._source.skip_hidden(job)
+        return True
+
     def _is_subject_free(self, job: ReadyJob) -> bool:
         if job.subject is None or job.subject not in self._subjects:
             return True
         return bool(job.overlap) and self._subjects[job.subject]
 
     def _find_machine(
-        self, requirements: Requirements, job: ReadyJob
+        self, requirements: Requirements, job: ReadyJob, hidden: Collection[int]
     ) -> tuple[PermittedMachine, float | None] | None:
         """Return the machine for a job and the job's usual duration there; None if none fits.
 
@@ -196,7 +219,7 @@ class PlacementWalk:
         broken_rules = set()
         for machine in self._permitted_machines(job.class_id):
             facts, capacity, fit = machine
-            if facts.machine_id in self._full:
+            if facts.machine_id in self._full or facts.machine_id in hidden:
                 continue
             typical_s = self._source.typical_s(job, requirements.command_id, facts.machine_id)
             if not fit.unconditional:

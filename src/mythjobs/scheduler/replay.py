@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
@@ -274,3 +274,9 @@ class _Replay:
 
     def declined_ms(self, _machine_id: int, _class_id: int, /) -> int:
         return 0
+
+    def find_hidden(self, _: ReadyJob, /) -> Collection[int]:
+        return ()
+
+    def skip_hidden(self, job: ReadyJob, /) -> None:
+        raise AssertionError(f"job {job.job_id} was skipped, although no file is hidden")

@@ -233,7 +233,7 @@ DEFAULT = "parameters.a.required: must be true or false, and false with a defaul
         (
             [{"name": "a"}, {"name": "b", "kind": "int"}],
             "parameters[2].kind: unknown key; known are name, type, values, default, required, "
-            "help, dash",
+            "help, dash, exists",
         ),
         ([{"name": "A"}], "parameters[1].name: must match [a-z][a-z0-9_]*"),
         ([{"name": 7}], "parameters[1].name: must match [a-z][a-z0-9_]*"),
@@ -269,6 +269,7 @@ DEFAULT = "parameters.a.required: must be true or false, and false with a defaul
         ([{"name": "a", "required": True, "default": "b"}], DEFAULT),
         ([{"name": "a", "help": 7}], "parameters.a.help: must be text"),
         ([{"name": "a", "dash": "no"}], "parameters.a.dash: must be true or false"),
+        ([{"name": "a", "exists": True}], "parameters.a.exists: is for type path"),
     ],
 )
 def test_an_invalid_parameter_is_refused(parameters: object, error: str) -> None:

@@ -31,6 +31,8 @@ WHOLE: dict[str, Any] = {
     "zone": "Europe/Berlin",
     "labels": ["gpu"],
     "files": ["/srv/tv"],
+    "no_labels": ["gpu:amd"],
+    "paths": {"/srv/tv": "/mnt/nas/tv"},
     "allow": {"except": ["transcode"]},
     "windows": {"open": ["22:00-06:00 at most 2"], "closing": "freeze"},
     "limits": {"memory": "4GiB", "nice": 10, "io": "idle"},
@@ -105,8 +107,8 @@ TWICE = "commands.flag.closing: is also set in windows; remove one of them"
     [
         (
             {"job": 3},
-            "job: unknown key; known are jobs, zone, labels, files, allow, windows, limits, "
-            "commands",
+            "job: unknown key; known are jobs, zone, labels, no_labels, files, paths, allow, "
+            "windows, limits, commands",
         ),
         ({"jobs": -1}, "jobs: must be a whole number from 0 to 10000"),
         ({"jobs": 10_001}, "jobs: must be a whole number from 0 to 10000"),
@@ -117,6 +119,10 @@ TWICE = "commands.flag.closing: is also set in windows; remove one of them"
             '"Europe/Berlin", or install tzdata (the system\'s package, or `pip install tzdata`)',
         ),
         ({"files": ["/srv", "tv"]}, 'files: "tv" must be an absolute path'),
+        (
+            {"labels": ["gpu"], "no_labels": ["gpu"]},
+            "no_labels: gpu is also in labels",
+        ),
         ({"files": "/srv"}, 'files: must be a list of strings, like files = ["/srv/tv"]'),
         ({"labels": "gpu"}, 'labels: must be a list of strings, like labels = ["gpu"]'),
         ({"allow": "some"}, ALLOW),

@@ -162,7 +162,11 @@ FAILURES = "retry.failures: must be a whole number from 0 to 1000"
             {"labels": "gpu"},
             'labels: must be a list of strings, like labels = ["gpu"]',
         ),
-        (p.read_labels, {"labels": ["my gpu"]}, f'labels: "my gpu" is not a valid label; {NAME}'),
+        (
+            p.read_labels,
+            {"labels": ["my gpu"]},
+            f'labels: "my gpu" is not a valid label; {NAME}, or two such names joined by :',
+        ),
         (
             p.read_labels,
             {"labels": [""]},

@@ -13,7 +13,7 @@ from mythjobs.model.machine_policy import ALLOW_ALL, MachinePolicy, Rights, poli
 from mythjobs.model.policy_tables import Windows
 from mythjobs.model.window import Hours
 from mythjobs.scheduler import eligibility as e
-from mythjobs.scheduler.blocked import explain_wait
+from mythjobs.scheduler.blocked import explain_wait, find_command_stop
 from mythjobs.scheduler.capacity import RunningAttempt, UsageCounts
 from mythjobs.scheduler.window_state import compute_window_state
 
@@ -221,7 +221,8 @@ def test_units_reserved_for_another_class_are_not_used() -> None:
 
 def test_all_rules_are_the_policy_rules_and_the_state_rules() -> None:
     names = {name for name, _ in e.ALL_RULES}
-    assert names == {name for name, _ in (*e.POLICY_RULES, *e.STATE_RULES)} | {"connected", "room"}
+    others = {"connected", "drained", "paused", "visible", "room"}
+    assert names == {name for name, _ in (*e.POLICY_RULES, *e.STATE_RULES)} | others
     night = hours("22:00-06:00")
     assert e.is_permitted(a_class(), a_machine(), night)
     assert e.find_blocking_rule(a_candidate(a_class(), a_machine(), night)) == "window"
@@ -381,4 +382,4 @@ def test_settings_are_combined_from_command_machine_and_job() -> None:
 def test_a_command_may_be_stopped_on_all_machines(
     changed: dict[str, Any], expected: tuple[str, str] | None
 ) -> None:
-    assert e.find_command_stop(a_class(**changed), NOON) == expected
+    assert find_command_stop(a_class(**changed), NOON) == expected

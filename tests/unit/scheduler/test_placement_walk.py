@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mythjobs.clock import Now
@@ -52,6 +52,9 @@ class ListInput:
         self.durations_s: dict[int, float] = {}  # by command, if equal on all machines
         self.durations_on_s: dict[tuple[int, int], float] = {}  # by command and machine
         self.declined: dict[tuple[int, int], int] = {}
+        # By job: the machines that cannot read its files.
+        self.hidden: dict[int, Collection[int]] = {}
+        self.skipped: list[int] = []
 
     def require(self, class_id: int, **changed: Any) -> None:
         self.classes[class_id] = self.classes[class_id]._replace(**changed)
@@ -105,6 +108,13 @@ class ListInput:
 
     def declined_ms(self, machine_id: int, class_id: int, /) -> int:
         return self.declined.get((machine_id, class_id), 0)
+
+    def find_hidden(self, job: ReadyJob, /) -> Collection[int]:
+        return self.hidden.get(job.job_id, ())
+
+    def skip_hidden(self, job: ReadyJob, /) -> None:
+        self.skipped.append(job.job_id)
+        self.remove_next(job.class_id)
 
 
 def placed(choices: Sequence[Choice]) -> list[tuple[int, int]]:

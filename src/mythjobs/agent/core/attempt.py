@@ -92,6 +92,7 @@ class AgentAttempt:
     # Why the attempt is returned to the master unstarted: a sentence for people, and a code.
     reason: str = ""
     code: str = ""
+    missing: str = ""  # the path that cannot be read here
     status: JobStatus | None = None
     end: m.Ended | None = None
     # Numbers of the output streams whose kept bytes the master has yet to collect.

@@ -20,7 +20,13 @@ from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.start_message import build_start_message
 from mythjobs.agent.core.start_queue import StartQueue
 from mythjobs.agent.core.status import JobStatus
-from mythjobs.agent.core.turn import AgentTurn, DeleteOutput, ReadNewOutput, RemoveReaper
+from mythjobs.agent.core.turn import (
+    AgentTurn,
+    CheckInputs,
+    DeleteOutput,
+    ReadNewOutput,
+    RemoveReaper,
+)
 from mythjobs.clock import Now
 from mythjobs.model.command import RUN
 from mythjobs.model.machine_control import NO_CONTROL
@@ -143,7 +149,7 @@ class AttemptTable:
         self._waiting_count += 1
         terms = terms_from_grant(message, sent_ms)
         if terms is NO_TERMS:
-            self.start_queue.push(attempt)
+            self._queue_start(attempt)
         else:
             self.set_terms(attempt, terms)
             attempt.reaper_lease_end_ms = terms.end_ms
@@ -153,7 +159,25 @@ class AttemptTable:
         """Queue attempts for their start whose terms are now in the journal."""
         for attempt in attempts:
             if attempt.phase is Phase.WAITING:
-                self.start_queue.push(attempt)
+                self._queue_start(attempt)
+
+    def _queue_start(self, attempt: AgentAttempt) -> None:
+        if attempt.run is not None and attempt.run.inputs:
+            self._turn.add(CheckInputs(attempt.key, attempt.run.inputs))
+        else:
+            self.start_queue.push(attempt)
+
+    def record_inputs(self, key: Key, missing: str) -> None:
+        """Queue an attempt for its start whose input files can be read, or return it. missing: the
+        first directory or file on the way to an input that cannot be read, "" if all can."""
+        attempt = self.attempts.get(key)
+        if attempt is None or attempt.phase is not Phase.WAITING:
+            return
+        if missing:
+            attempt.missing = missing
+            self.mark_never_start(attempt, f"{missing} is not visible here", m.NOT_VISIBLE)
+        else:
+            self.start_queue.push(attempt)
 
     def mark_never_start(self, attempt: AgentAttempt, reason: str, code: str = "") -> None:
         """Mark an attempt as never to be started here. The agent reports this to the master once

@@ -197,6 +197,11 @@ class AgentCore:
         self._table.start_written(self._turn.take_written(token))
         return self._finish_turn(now)
 
+    def on_inputs_checked(self, key: Key, missing: str, now: Now) -> list[Action]:
+        """Start an attempt whose inputs can be read, or return it (AttemptTable.record_inputs)."""
+        self._table.record_inputs(key, missing)
+        return self._finish_turn(now)
+
     def on_journal_synced(self, token: int) -> None:
         """Report grants and never-start marks whose journal records are durable."""
         for pending in self._turn.take_synced(token):
@@ -273,8 +278,6 @@ class AgentCore:
 
     def take_snapshot(self) -> JournalSnapshot:
         return self._table.take_snapshot(self._maybe_started)
-
-    # Internal methods, most of them for single messages of the master or a reaper.
 
     def _finish_turn(self, now: Now) -> list[Action]:
         self._table.start_waiting(now)

@@ -181,7 +181,7 @@ class Outbox:
 def _add_end(attempt: AgentAttempt, messages: list[m.AgentMessage]) -> None:
     job, n = attempt.key
     if attempt.end is None:
-        messages.append(m.Returned(job, n, attempt.reason, attempt.code))
+        messages.append(m.Returned(job, n, attempt.reason, attempt.code, attempt.missing))
         return
     if not attempt.end_acknowledged:
         messages.append(attempt.end)

@@ -47,6 +47,13 @@ class ForwardTransfer(NamedTuple):
     message: m.OutputFetch | m.OutputCredit | m.OutputStop
 
 
+class CheckInputs(NamedTuple):
+    """Find out whether the attempt's input files can be read, and call `on_inputs_checked()`."""
+
+    key: Key
+    paths: list[str]
+
+
 class DeleteOutput(NamedTuple):
     """Delete the kept output of an attempt: the master has collected it."""
 
@@ -60,7 +67,15 @@ class RemoveReaper(NamedTuple):
     reaper: str
 
 
-Action = WriteJournal | SendToReaper | ReadNewOutput | ForwardTransfer | DeleteOutput | RemoveReaper
+Action = (
+    WriteJournal
+    | SendToReaper
+    | ReadNewOutput
+    | ForwardTransfer
+    | CheckInputs
+    | DeleteOutput
+    | RemoveReaper
+)
 
 
 class PendingWrite(NamedTuple):

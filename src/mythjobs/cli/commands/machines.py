@@ -133,8 +133,8 @@ def _format_scaling(found: Json) -> Iterator[str]:
 def edit(session: Session, machine: str) -> None:
     """Edit the policy of a machine in $EDITOR.
 
-    Keys: jobs, zone, labels, no_labels, files, allow, [windows] open closing grace, [limits], and
-    for one command [commands.NAME] with its own allow, jobs, windows and limits.
+    Keys: jobs, zone, labels, no_labels, files, paths, allow, [windows] open closing grace,
+    [limits], and for one command [commands.NAME] with its own allow, jobs, windows and limits.
     """
     client = session.client()
     before = client.get(machine_path(machine))["settings"]

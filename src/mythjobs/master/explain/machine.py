@@ -19,12 +19,11 @@ from mythjobs.model.units import describe_clock_skew, is_clock_skewed
 from mythjobs.protocol import responses
 from mythjobs.protocol.messages import SILENT_AFTER_S
 from mythjobs.protocol.scaling import Headroom, ScalingDetails
-from mythjobs.scheduler.blocked import REASON_CODES, explain_wait
+from mythjobs.scheduler.blocked import REASON_CODES, explain_wait, find_command_stop
 from mythjobs.scheduler.capacity import UsageCounts, free_slots
 from mythjobs.scheduler.eligibility import (
     ALL_RULES,
     POLICY_RULES,
-    find_command_stop,
 )
 from mythjobs.store.queries import ready_jobs
 from mythjobs.store.queries.commands import count_queued_by_command

@@ -10,6 +10,7 @@ from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.attempts.late_results import LateResults
 from mythjobs.master.attempts.machine_control import encode_control
 from mythjobs.master.handlers.machine_description import record_description
+from mythjobs.master.placement.visibility import forget_hidden, record_hidden
 from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, FrameReceived
 from mythjobs.master.state import Machine, machine_from_row
 from mythjobs.master.turn_context import TurnContext
@@ -30,6 +31,7 @@ _MAX_ZONE = 100
 _MAX_WAITING = 100
 _MAX_FOOTPRINTS = 1000
 _MAX_FOOTPRINT = 2000
+_MAX_PATH = 5000
 # Maximum of the time that a program reports to need until its end; a longer time is cut to this.
 _MAX_ETA_S = 10 * 365 * 86_400
 
@@ -91,6 +93,7 @@ def attach_machine(
     machine.boot_id, machine.cores = hello.boot_id, hello.cores
     if zone != machine.zone:
         turn.state.placement.clear_declines(machine.machine_id)
+    forget_hidden(turn, machine)
     machine.own_rights = _read_rights(hello.allow)
     machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
     # Grant numbers start again on each connection. 0 marks a grant of an earlier connection, which
@@ -261,6 +264,9 @@ class FrameHandler:
         if closed:
             class_id, now_ms = machine.live_attempts[message.job].class_id, self._turn.now.wall_ms
             self._turn.state.placement.record_decline(machine.machine_id, class_id, now_ms)
+        if message.code == m.NOT_VISIBLE and message.path:
+            path, closed = message.path[:_MAX_PATH].replace("\0", "\ufffd"), True
+            record_hidden(self._turn.state, machine, path, self._turn.now.wall_ms)
         outcome = NotStarted(0, reason)
         self._completions.record_never_started(machine, message.job, outcome, closed=closed)
 

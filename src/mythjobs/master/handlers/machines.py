@@ -10,6 +10,7 @@ from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.master.attempts import machine_control
 from mythjobs.master.explain.machine import overrides_of, settings_of, summarize_machine
+from mythjobs.master.placement.visibility import forget_hidden
 from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
@@ -62,6 +63,7 @@ def store_policy(turn: TurnContext, machine: Machine, policy: MachinePolicy) -> 
     if machine.connection is not None:
         turn.send(machine, Settings(machine.max_jobs))
     turn.state.placement.clear_declines(machine.machine_id)
+    forget_hidden(turn, machine)
     turn.recheck(readiness.read_ready_classes(turn.tx))
 
 

@@ -28,6 +28,14 @@ class NextJobs(NamedTuple):
     is_complete: bool
 
 
+class HiddenPath(NamedTuple):
+    """A path on a machine that could not be read there. until_ms: wall clock, when it is tried
+    again; hold_ms: for how long it was not tried."""
+
+    until_ms: int
+    hold_ms: int
+
+
 def _placement_order(job: ReadyJob) -> tuple[int, int, int]:
     """Return the sort key of a class's jobs: the order in which the store returns them."""
     return -job.priority, job.deadline_order, job.job_id
@@ -42,6 +50,7 @@ class PlacementCache:
     ready_classes: classes that may have a ready job. unplaceable: classes that no machine permits
     under the policies of `policy_snapshot`. declined_until_ms: by (machine id, class id), the time
     (wall clock) until which the machine is offered no job of the class; see record_decline().
+    hidden_paths: by machine id, paths that cannot be read there; see placement/visibility.py.
     """
 
     overrides: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
@@ -55,6 +64,7 @@ class PlacementCache:
     policy_snapshot: object = None
     blocked: BlockedJobs = field(default_factory=BlockedJobs)
     declined_until_ms: dict[tuple[int, int], int] = field(default_factory=dict)
+    hidden_paths: dict[int, dict[str, HiddenPath]] = field(default_factory=dict)
 
     def draft(self) -> PlacementCache:
         return PlacementCache(
@@ -69,6 +79,7 @@ class PlacementCache:
             policy_snapshot=self.policy_snapshot,
             blocked=self.blocked.copy(),
             declined_until_ms=dict(self.declined_until_ms),
+            hidden_paths=dict(self.hidden_paths),
         )
 
     def invalidate(self, classes: Iterable[int]) -> None:

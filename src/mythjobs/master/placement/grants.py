@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,6 +19,7 @@ from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import JobState
 from mythjobs.model.limits import Limits
+from mythjobs.model.path_map import translate_path
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import DEFAULT_LEASE_S, start_window_s
@@ -24,6 +27,8 @@ from mythjobs.protocol.requests import AdHocRun
 from mythjobs.scheduler.eligibility import EffectiveSettings, may_ever_run
 from mythjobs.scheduler.silence_policy import choose_lease_terms
 from mythjobs.store.writes import job_state, jobs, readiness
+
+_NO_PATHS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class GrantTerms(NamedTuple):
@@ -202,7 +207,7 @@ def _send_grant(
             job_id,
             live.n,
             live.priority,
-            build_run(command, arguments, terms.run),
+            build_run(command, arguments, terms.run, machine.policy.paths),
             live.silence,
             live.lease_s,
             start_window_s(live.silence, live.lease_s),
@@ -253,8 +258,13 @@ def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[s
     )
 
 
-def build_run(command: Command, arguments: str, common: m.RunSpec) -> m.RunSpec:
-    """Return the complete RunSpec of a job: the command's argv with the arguments filled in."""
+def build_run(
+    command: Command, arguments: str, common: m.RunSpec, paths: Mapping[str, str] = _NO_PATHS
+) -> m.RunSpec:
+    """Return the complete RunSpec of a job: the command's argv with the arguments filled in.
+
+    paths: map of the machine's paths, which applies to arguments of type path.
+    """
     if command.name == RUN:
         adhoc = msgspec.json.decode(arguments, type=AdHocRun)
         walls = [each for each in (adhoc.wall_s, common.wall_s) if each is not None]
@@ -268,8 +278,13 @@ def build_run(command: Command, arguments: str, common: m.RunSpec) -> m.RunSpec:
             wall_s=min(walls, default=None),
         )
     values: dict[str, str] = json.loads(arguments)
+    if paths:
+        for name in command.path_names:
+            if values.get(name):
+                values[name] = translate_path(values[name], paths)
     return msgspec.structs.replace(
         common,
+        inputs=[values[name] for name in command.input_names if values.get(name)],
         argv=fill_argv(command, values),
         stdin=fill_stdin(command, values),
         env={**command.env, **parameter_environment(values)},

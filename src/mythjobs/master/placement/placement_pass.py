@@ -12,6 +12,7 @@ from mythjobs.master.isolation import Unit, describe_error, describe_set_aside
 from mythjobs.master.placement import grants
 from mythjobs.master.placement.cache import MAX_NEXT_JOBS, NextJobs
 from mythjobs.master.placement.grants import GrantTerms
+from mythjobs.master.placement.hidden_jobs import HiddenJobs
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.window import Hours
@@ -208,6 +209,7 @@ class _StoreInput:
         # By class id: number of jobs that the walk has taken; the store still has them as ready.
         self._removed: Counter[int] = Counter()
         self._removed_ids: set[int] = set()
+        self._hidden = HiddenJobs(turn)
 
     def next_job(self, class_id: int, /) -> ReadyJob | None:
         waiting = self._waiting.get(class_id)
@@ -239,6 +241,15 @@ class _StoreInput:
         self._removed_ids.add(self._waiting[class_id].pop().job_id)
         self._removed[class_id] += 1
 
+    def find_hidden(self, job: ReadyJob, /) -> Collection[int]:
+        if not self._cache.hidden_paths:
+            return ()
+        return self._hidden.find(job, self._waiting[job.class_id])
+
+    def skip_hidden(self, job: ReadyJob, /) -> None:
+        self.remove_next(job.class_id)
+        self._hidden.skip(job)
+
     def save_remaining(self) -> None:
         """Keep the jobs that were read but not chosen in the placement cache, for the next turn."""
         for class_id, waiting in self._waiting.items():
@@ -250,6 +261,7 @@ class _StoreInput:
                 self._cache.remove_class(class_id)
             else:
                 self._cache.next_jobs.pop(class_id, None)
+        self._hidden.finish()
 
     def _job_class(self, class_id: int) -> JobClass:
         return self._turn.catalog.job_class(self._turn.tx, class_id)

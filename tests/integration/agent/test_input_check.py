@@ -1,0 +1,47 @@
+"""The check of input files: which directory is missing, and a disk that does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from mythjobs.agent import input_check
+from mythjobs.agent.core.attempt import Key
+from mythjobs.agent.input_check import InputChecker, find_missing
+
+
+def test_the_first_missing_directory_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.ts"
+    file.touch()
+    assert find_missing([str(tmp_path), str(file)]) == ""
+    assert find_missing([str(file), str(tmp_path / "b" / "c" / "d")]) == str(tmp_path / "b")
+    assert find_missing([str(tmp_path / "e")]) == str(tmp_path / "e")
+
+
+def check(*paths: str) -> tuple[Key, str]:
+    async def run() -> tuple[Key, str]:
+        done: asyncio.Future[tuple[Key, str]] = asyncio.get_running_loop().create_future()
+        checker = InputChecker(lambda key, missing: done.set_result((key, missing)))
+        checker.check((7, 1), paths)
+        async with asyncio.timeout(20):
+            return await done
+
+    return asyncio.run(run())
+
+
+def test_the_result_arrives_in_the_event_loop(tmp_path: Path) -> None:
+    assert check(str(tmp_path)) == ((7, 1), "")
+    assert check(str(tmp_path / "x")) == ((7, 1), str(tmp_path / "x"))
+
+
+def test_a_disk_that_hangs_counts_as_one_without_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(input_check, "_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(input_check, "find_missing", lambda _: str(answer.wait(20)))
+    try:
+        assert check("/mnt/nas/a.ts") == ((7, 1), "/mnt/nas/a.ts")
+    finally:
+        answer.set()

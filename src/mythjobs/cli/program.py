@@ -44,6 +44,9 @@ COMMANDS: Final = {
         "lan": "mythjobs.cli.commands.lan:lan_group",
         "semaphore": "mythjobs.cli.commands.semaphore:semaphore_group",
     },
+    "MythTV": {
+        "mythtv": "mythjobs.cli.commands.mythtv:mythtv_group",
+    },
     "Maintenance": {
         "what-if": "mythjobs.cli.commands.what_if:what_if",
         "prune": "mythjobs.cli.commands.maintenance:prune",

@@ -1,0 +1,1 @@
+"""Import of MythTV's set-up: jobs, profiles, rules and hosts become definitions and policies."""

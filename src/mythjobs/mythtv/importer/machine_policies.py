@@ -1,0 +1,154 @@
+"""Rights, run windows and limits of MythTV's hosts, as settings of machines. Pure."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from mythjobs.model.machine_policy import Rights, policy_from_table, policy_to_table, read_rights
+from mythjobs.mythtv.importer.command_definitions import ImportNote
+from mythjobs.mythtv.importer.installation import MythInstallation
+
+Table = dict[str, Any]
+
+_ALLOW: Final = {
+    "metadata": "JobAllowMetadata",
+    "commflag": "JobAllowCommFlag",
+    "transcode": "JobAllowTranscode",
+    "userjob1": "JobAllowUserJob1",
+    "userjob2": "JobAllowUserJob2",
+    "userjob3": "JobAllowUserJob3",
+    "userjob4": "JobAllowUserJob4",
+}
+# Of JobQueueCPU: low, medium, high.
+_PRIORITIES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "0": {"nice": 17, "io": "idle"},
+    "1": {"nice": 10},
+    "2": {},
+}
+_TIME: Final = re.compile(r"(\d{1,2}):(\d{2})")
+_ALWAYS: Final = ("00:00", "23:59")
+
+
+class HostPolicy:
+    """What MythTV allows on one host: commands allowed and denied, their run windows and limits,
+    and the number of jobs; None leaves the machine's own number."""
+
+    def __init__(self) -> None:
+        self.allow: set[str] = set()
+        self.deny: set[str] = set()
+        self.windows: list[str] = []
+        self.limits: Mapping[str, Any] = {}
+        self.jobs: int | None = None
+
+
+def read_host_policy(
+    found: MythInstallation, host: str, commands: Mapping[str, str], notes: list[ImportNote]
+) -> HostPolicy:
+    """Return the policy of a host. commands: the command of each of MythTV's jobs (`transcode-27`
+    follows JobAllowTranscode)."""
+    settings = found.hosts[host]
+    policy = HostPolicy()
+    for job, command in commands.items():
+        setting = _ALLOW[job.partition("-")[0]]
+        value = settings.get(setting.lower())
+        if value is None and job.startswith("userjob"):
+            notes.append(
+                ImportNote(
+                    f"{setting} on {host}",
+                    f"has no value: MythTV's queue runs the job there, its set-up shows it as not "
+                    f"allowed. Not allowed; see `mythjobs machine allow {host.lower()} {command}`",
+                )
+            )
+        is_allowed = value not in ("", "0") if value is not None else not job.startswith("userjob")
+        (policy.allow if is_allowed else policy.deny).add(command)
+    _read_window(settings, host, policy, notes)
+    policy.limits = _PRIORITIES.get(settings.get("jobqueuecpu", "0").strip(), _PRIORITIES["0"])
+    _read_jobs(settings, host, policy, notes)
+    return policy
+
+
+def _read_window(
+    settings: Mapping[str, str], host: str, policy: HostPolicy, notes: list[ImportNote]
+) -> None:
+    start = _clean_time(settings.get("jobqueuewindowstart", ""), _ALWAYS[0])
+    end = _clean_time(settings.get("jobqueuewindowend", ""), _ALWAYS[1])
+    if (start, end) == _ALWAYS:
+        return
+    if start == end:
+        policy.deny |= policy.allow
+        policy.allow = set()
+        notes.append(
+            ImportNote(
+                f"JobQueueWindowStart on {host}",
+                f"start and end are both {start}: MythTV never starts a job there, so no command "
+                "is allowed",
+            )
+        )
+        return
+    # MythTV's end is exclusive, so 23:59 excludes the last minute of the day.
+    policy.windows = [f"{start}-{'24:00' if end == _ALWAYS[1] and start < end else end}"]
+
+
+def _clean_time(text: str, default: str) -> str:
+    found = _TIME.fullmatch(text.strip())
+    if found is None or int(found[1]) > 23 or int(found[2]) > 59:
+        return default
+    return f"{int(found[1]):02d}:{found[2]}"
+
+
+def _read_jobs(
+    settings: Mapping[str, str], host: str, policy: HostPolicy, notes: list[ImportNote]
+) -> None:
+    text = settings.get("jobqueuemaxsimultaneousjobs", "").strip()
+    if not text.isdecimal():
+        return
+    if int(text) == 0:
+        notes.append(
+            ImportNote(
+                f"JobQueueMaxSimultaneousJobs on {host}",
+                "is 0, which switches MythTV's own queue off (also by `mythtv takeover on`); the "
+                "machine keeps its own number of jobs",
+            )
+        )
+        return
+    policy.jobs = int(text)
+
+
+def merge_policy(present: Table, host: HostPolicy, owned: Collection[str]) -> Table:
+    """Return a machine's settings with those of its MythTV host.
+
+    Only the commands of MythTV's jobs (`owned`) are changed, and the number of jobs, if the owner
+    has set none.
+    """
+    merged = copy.deepcopy(present)
+    rights = read_rights(merged.get("allow"))
+    rights = rights.with_changes(allow=frozenset(host.allow), deny=frozenset(host.deny))
+    merged["allow"] = _describe(rights)
+    if host.jobs is not None and "jobs" not in merged:
+        merged["jobs"] = host.jobs
+    tables = merged.setdefault("commands", {})
+    for name in owned:
+        table = {each: value for each, value in tables.get(name, {}).items() if each != "allow"}
+        if name in host.allow:
+            table["limits"] = {**table.get("limits", {}), **host.limits}
+            if host.windows:
+                table["windows"] = {**_as_table(table.get("windows")), "open": list(host.windows)}
+        tables[name] = table
+        if not any(table.values()):
+            del tables[name]
+    # Parsed and written again, so that equal settings are equal tables.
+    return policy_to_table(policy_from_table(merged, known_zone=False))
+
+
+def _as_table(windows: Any) -> Table:
+    return windows if isinstance(windows, dict) else {}
+
+
+def _describe(rights: Rights) -> object:
+    if rights.mode == "all":
+        return "all"
+    names = sorted(rights.commands)
+    return names if rights.mode == "listed" else {"except": names}

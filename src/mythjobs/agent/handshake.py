@@ -10,13 +10,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mythjobs import __version__
 from mythjobs.errors import ProtocolError
+from mythjobs.model.machine_policy import ALLOW_ALL
+from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy, own_policy_to_table
 from mythjobs.protocol import handshake
 from mythjobs.protocol import messages as m
 
 
 class AgentIdentity(NamedTuple):
     """Key and description of this machine for the hello to the master. `incarnation` is a random
-    identifier of this agent process. `allow`: rights of the machine's own policy, as stored."""
+    identifier of this agent process. `own`: the machine's own policy."""
 
     key: Ed25519PrivateKey
     name: str
@@ -24,7 +26,7 @@ class AgentIdentity(NamedTuple):
     incarnation: str
     zone: str = ""
     can: tuple[str, ...] = ()
-    allow: str = ""
+    own: OwnPolicy = NO_OWN_POLICY
     has_scaling: bool = False
 
 
@@ -69,8 +71,9 @@ def build_hello(
         program=f"mythjobs {__version__}",
         zone=identity.zone,
         can=list(identity.can),
-        allow=identity.allow,
+        allow="" if identity.own.rights == ALLOW_ALL else identity.own.rights.to_json(),
         scaling=identity.has_scaling,
+        policy=own_policy_to_table(identity.own),
     )
     transcript = handshake.build_transcript("machine", challenge, hello, channel)
     signed = msgspec.structs.replace(hello, signature=handshake.sign(identity.key, transcript))

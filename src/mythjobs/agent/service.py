@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,9 +37,8 @@ from mythjobs.agent.scaling.controller import PERIOD_S
 from mythjobs.agent.scaling.freezing import FreezeChange
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
-from mythjobs.config.own_policy import read_own_policy
+from mythjobs.config.own_policy import check_user, read_own_policy
 from mythjobs.config.state import StateDir
-from mythjobs.model.machine_policy import ALLOW_ALL
 from mythjobs.protocol import messages as m
 
 # When the agent stops its jobs: time, after the last job has ended, for the master to acknowledge
@@ -94,7 +94,9 @@ class Agent:
         self._scaler = Scaler(directory.scaling, directory.output) if has_scaling else None
         self._scaling_timer: asyncio.TimerHandle | None = None
         own = read_own_policy(directory.policy).with_ceiling(jobs)
-        self._core = core = AgentCore(env, own, self._scaler)
+        check_user(own, directory.policy, user.pw_name)
+        zone = own.zone or find_time_zone(os.environ)
+        self._core = core = AgentCore(env, replace(own, zone=zone), self._scaler)
         core.restore(journal.read_journal(directory.journal, boot_id))
         self._journal = journal.AgentJournal(
             directory.journal,
@@ -105,10 +107,9 @@ class Agent:
             self.failed,
         )
         incarnation = secrets.token_hex(16)
-        zone, can = find_time_zone(os.environ), detect_capabilities()
+        can = detect_capabilities()
         key = keys.load_or_create_key(directory.key)
-        allow = "" if own.rights == ALLOW_ALL else own.rights.to_json()
-        identity = AgentIdentity(key, name, boot_id, incarnation, zone, can, allow, has_scaling)
+        identity = AgentIdentity(key, name, boot_id, incarnation, zone, can, own, has_scaling)
         self._link = MasterLink(state, identity, self)
         self._reapers = ReaperPool(directory, runtime.ensure_runtime_dir(state), boot_id, self)
         self._transfers = OutputTransfers(

@@ -34,3 +34,12 @@ def read_own_policy(path: Path) -> OwnPolicy:
         return own_policy_from_table(table)
     except DefinitionError as error:
         raise ConfigError(f"the machine's own policy {path}: {error.sentence}") from None
+
+
+def check_user(own: OwnPolicy, path: Path, user: str) -> None:
+    """Raise ConfigError if the policy does not let this user's agent run jobs."""
+    if own.users and user not in own.users:
+        raise ConfigError(
+            f"the machine's own policy {path} lets jobs run as {' or '.join(own.users)} only, and "
+            f"this agent runs as {user}; start it as another user, or change `users` there"
+        )

@@ -21,12 +21,12 @@ from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.model.limits import Limits
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.model.machine_policy import (
-    ALLOW_ALL,
     ALLOW_NOTHING,
     MachinePolicy,
     Rights,
     policy_from_table,
 )
+from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
 from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.silence import KEEP
 from mythjobs.model.window import Hours
@@ -159,7 +159,7 @@ class Machine:
     clock_skew_ms: int = 0  # the machine's wall clock minus the master's, at the last heartbeat
     capabilities: frozenset[str] = frozenset()  # as listed in the agent's last hello
     policy: MachinePolicy = field(default_factory=MachinePolicy)  # without `rights` and `jobs`
-    own_rights: Rights = ALLOW_ALL  # of the machine's own policy, as in the agent's last hello
+    own: OwnPolicy = NO_OWN_POLICY  # the machine's own policy, as in the agent's last hello
     is_revoked: bool = False  # its key is refused
     control: MachineControl = NO_CONTROL  # drained or paused
     temporary_jobs: int | None = None  # from `mythjobs up --jobs N`; overrides policy_jobs
@@ -167,16 +167,16 @@ class Machine:
 
     @property
     def max_jobs(self) -> int:
-        if self.temporary_jobs is not None:
-            return self.temporary_jobs
-        if self.policy_jobs is not None:
-            return self.policy_jobs
-        return automatic_slots(self.cores) if self.has_scaling else self.cores
+        jobs = self.policy_jobs if self.temporary_jobs is None else self.temporary_jobs
+        if jobs is None:
+            jobs = automatic_slots(self.cores) if self.has_scaling else self.cores
+        return jobs if self.own.jobs is None else min(jobs, self.own.jobs)
 
     @property
     def is_limited_by_load(self) -> bool:
         """Whether the machine alone decides how many jobs it runs, because no user set a limit."""
-        return self.has_scaling and self.temporary_jobs is None and self.policy_jobs is None
+        limits = (self.temporary_jobs, self.policy_jobs, self.own.jobs)
+        return self.has_scaling and all(each is None for each in limits)
 
     @property
     def expected_jobs(self) -> int:
@@ -222,7 +222,7 @@ class Machine:
             self.policy.zone or self.zone,
             self.capabilities,
             self.clock_skew_ms,
-            self.own_rights,
+            self.own.rights,
             self.headroom.reasons if self.headroom else {},
             self.found_labels,
             self.control,

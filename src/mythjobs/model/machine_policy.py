@@ -13,6 +13,7 @@ from mythjobs.model.command import Command
 from mythjobs.model.names import NAME
 from mythjobs.model.path_map import read_paths
 from mythjobs.model.policy_tables import (
+    NO_WINDOWS,
     Windows,
     read_bounds,
     read_closing,
@@ -208,9 +209,11 @@ def _parse_command(value: object, key: str) -> tuple[CommandPolicy, bool | None]
     return CommandPolicy(windows, limits, toml.read_int(given, "jobs", 0, MAX_JOBS, prefix)), allow
 
 
-def combined_limits(command: Command, policy: MachinePolicy, job: Bounds = NO_BOUNDS) -> Bounds:
+def combined_limits(
+    command: Command, policy: MachinePolicy, job: Bounds = NO_BOUNDS, own: Bounds = NO_BOUNDS
+) -> Bounds:
     """Return the tightest of a job's limits: those set by the command, by the machine policy, by
-    the machine policy for this command, and by the job itself."""
+    the machine policy for this command, by the job itself, and by the machine's own policy."""
     limits = command.limits
     author = Bounds(
         limits.wall_s,
@@ -224,28 +227,37 @@ def combined_limits(command: Command, policy: MachinePolicy, job: Bounds = NO_BO
         command.nice or None,
         command.io or None,
     )
-    return tightest(author, policy.limits, policy.command(command.name).limits, job)
+    return tightest(author, policy.limits, policy.command(command.name).limits, job, own)
 
 
 def combined_hours(
-    command: Command, policy: MachinePolicy, zone: str, overrides: Overrides = ()
+    command: Command,
+    policy: MachinePolicy,
+    zone: str,
+    overrides: Overrides = (),
+    own: Windows = NO_WINDOWS,
 ) -> Hours | None:
     """Return the hours of a command on a machine; None if they are always open.
 
-    zone: the time zone that the machine reports, used if the policy sets none. The closing policy
-    and the grace period are each taken from the first that sets them: the machine policy for this
-    command, the machine policy, the command.
+    zone: the time zone that the machine reports, used if the policy sets none. own: windows of the
+    machine's own policy; they follow the clock of the machine, whatever zone its master sets. The
+    closing policy and the grace period are each taken from the first that sets them: the
+    machine's own policy, the machine policy for this command, the machine policy, the command.
     """
     here = policy.command(command.name).windows
-    sides = (here, policy.windows, command.windows)
-    sets = (command.windows.open, policy.windows.open, here.open)
+    sides = (own, here, policy.windows, command.windows)
+    sets: tuple[tuple[str, ...], ...] = (command.windows.open, policy.windows.open, here.open)
+    if own.open:
+        sets, zone = (*sets, own.open), zone or policy.zone
+    else:
+        zone = policy.zone or zone
     if not any(sets) and not overrides:
         return None
     closing = next((each.closing for each in sides if each.closing), "finish")
     grace_s = next((each.grace_s for each in sides if each.grace_s is not None), None)
     return Hours(
         sets,
-        policy.zone or zone,
+        zone,
         closing,
         command.limits.grace_s if grace_s is None else grace_s,
         tuple(overrides),
@@ -254,10 +266,6 @@ def combined_hours(
 
 def policy_to_table(owner: MachinePolicy) -> dict[str, object]:
     """Return TOML tables, without defaults, that `policy_from_table` parses to an equal policy."""
-    rights: object = "all"
-    if owner.rights.mode != "all":
-        rights = sorted(owner.rights.commands)
-        rights = {"except": rights} if owner.rights.mode == "except" else rights
     table: dict[str, object] = {
         "jobs": owner.jobs,
         "zone": owner.zone,
@@ -265,32 +273,40 @@ def policy_to_table(owner: MachinePolicy) -> dict[str, object]:
         "no_labels": list(owner.no_labels),
         "files": list(owner.files),
         "paths": dict(owner.paths),
-        "allow": rights,
-        "windows": _windows_table(owner.windows),
-        "limits": _bounds_table(owner.limits),
+        "allow": rights_to_value(owner.rights),
+        "windows": windows_to_table(owner.windows),
+        "limits": bounds_to_table(owner.limits),
         "commands": {
-            name: _without_defaults(
+            name: without_defaults(
                 {
                     "jobs": each.jobs,
-                    "windows": _windows_table(each.windows),
-                    "limits": _bounds_table(each.limits),
+                    "windows": windows_to_table(each.windows),
+                    "limits": bounds_to_table(each.limits),
                 }
             )
             for name, each in owner.commands.items()
             if each != _NO_POLICY
         },
     }
-    return _without_defaults(table, keep=("allow",))
+    return without_defaults(table, keep=("allow",))
 
 
-def _without_defaults(table: dict[str, object], keep: tuple[str, ...] = ()) -> dict[str, object]:
+def rights_to_value(rights: Rights) -> object:
+    """Return the value of the key `allow` that `read_rights` parses to these rights."""
+    if rights.mode == "all":
+        return "all"
+    commands = sorted(rights.commands)
+    return {"except": commands} if rights.mode == "except" else commands
+
+
+def without_defaults(table: dict[str, object], keep: tuple[str, ...] = ()) -> dict[str, object]:
     return {
         k: v for k, v in table.items() if k in keep or (v is not None and v not in ("", [], {}))
     }
 
 
-def _windows_table(windows: Windows) -> dict[str, object]:
-    return _without_defaults(
+def windows_to_table(windows: Windows) -> dict[str, object]:
+    return without_defaults(
         {
             "open": list(windows.open),
             "closing": windows.closing,
@@ -299,8 +315,8 @@ def _windows_table(windows: Windows) -> dict[str, object]:
     )
 
 
-def _bounds_table(bounds: Bounds) -> dict[str, object]:
-    return _without_defaults(
+def bounds_to_table(bounds: Bounds) -> dict[str, object]:
+    return without_defaults(
         {
             "wall": format_duration(bounds.wall_s),
             "cpu": format_duration(bounds.cpu_s),

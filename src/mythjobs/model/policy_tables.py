@@ -36,6 +36,9 @@ class Windows:
     grace_s: float | None = None
 
 
+NO_WINDOWS: Final = Windows()
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Number of retries after failures, their back-off, and the outcomes that are retried.

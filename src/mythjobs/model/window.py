@@ -13,6 +13,9 @@ from mythjobs.model.zone import DAY_MS, instant_ms, to_local
 Sets = Sequence[Sequence[str]]
 Overrides = Sequence[tuple[str, int]]
 
+# Sets from this number on are of the machine's own policy: `allow` does not open them.
+OWN_SET: Final = 3
+
 ALLOW: Final = "allow"
 PAUSE: Final = "pause"
 CLOSING_POLICIES: Final = ("finish", "freeze", "requeue", "terminate")
@@ -25,8 +28,9 @@ _HORIZONS_MS: Final = (2 * DAY_MS, 8 * DAY_MS, 22 * DAY_MS)
 class HoursLike(Protocol):
     """Run windows of an attempt; implemented by Hours and protocol.messages.HoursSpec.
 
-    sets: weekly ranges of the command, of the machine, and of the command on this machine, as
-    their authors wrote them. All sets must be open; an empty set is always open.
+    sets: weekly ranges of the command, of the machine, of the command on this machine, and
+    possibly of the machine's own policy, as their authors wrote them. All sets must be open; an
+    empty set is always open.
     overrides: (`allow` or `pause`, wall clock ms at which the override ends).
     """
 
@@ -99,6 +103,13 @@ class _Occurrences:
         return [each.range for each in self.all[first:last] if at_ms < each.end_ms]
 
 
+def _parse_sets(sets: Sets) -> Iterator[tuple[bool, Sequence[Range]]]:
+    """Yield the sets that are not empty, and whether each is of the machine's own policy."""
+    for number, each in enumerate(sets):
+        if each:
+            yield number >= OWN_SET, parse_ranges(each)
+
+
 class _Timeline:
     """Level of run windows (number of jobs that may run) at every instant of [from_ms, to_ms]."""
 
@@ -106,12 +117,12 @@ class _Timeline:
         self, sets: Sets, zone: str, overrides: Overrides, from_ms: int, to_ms: int
     ) -> None:
         self._sets = [
-            (ranges, _Occurrences(_list_occurrences(ranges, zone, from_ms, to_ms)))
-            for ranges in (parse_ranges(each) for each in sets if each)
+            (is_own, ranges, _Occurrences(_list_occurrences(ranges, zone, from_ms, to_ms)))
+            for is_own, ranges in _parse_sets(sets)
         ]
         self._overrides = overrides
         edges = {until_ms for _, until_ms in overrides}
-        for _, spans in self._sets:
+        for _, _, spans in self._sets:
             edges.update(each.start_ms for each in spans.all)
             edges.update(each.end_ms for each in spans.all)
         self._edges = sorted(each for each in edges if from_ms < each <= to_ms)
@@ -121,11 +132,10 @@ class _Timeline:
         kinds = {kind for kind, until_ms in self._overrides if at_ms < until_ms}
         if PAUSE in kinds:
             return CLOSED
-        if ALLOW in kinds:
-            return FULL
         level = FULL
-        for ranges, spans in self._sets:
-            level = min(level, combine_levels(ranges, spans.covering(at_ms)))
+        for is_own, ranges, spans in self._sets:
+            if is_own or ALLOW not in kinds:
+                level = min(level, combine_levels(ranges, spans.covering(at_ms)))
         return level
 
     def changes(self) -> Iterator[tuple[int, int]]:
@@ -143,7 +153,8 @@ def level_at(sets: Sets, zone: str, wall_ms: int, overrides: Overrides = ()) -> 
     """Return the number of jobs that may run at an instant: 0 is closed, FULL unlimited.
 
     Ranges follow local time, so 22:00-06:00 lasts seven or nine hours when daylight saving
-    begins or ends. `pause` overrides `allow`, and both override the hours. Raises ValueError for
+    begins or ends. `pause` overrides `allow`, and both override the hours; `allow` does not
+    override the machine's own policy. Raises ValueError for
     an invalid range or zone.
     """
     return _Timeline(sets, zone, overrides, wall_ms, wall_ms).level(wall_ms)

@@ -54,6 +54,7 @@ class MachineDetails(MachineSummary):
     labels: list[str]
     gpus: list[str]
     settings: dict[str, Any]
+    own_policy: dict[str, Any]
     overrides: list[ActiveOverride]
     scaling: ScalingDetails | None
 

@@ -5,7 +5,7 @@ Change docs/protocol.md first. Within a version, fields may only be added.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct, field
 
@@ -52,7 +52,9 @@ class Hello(Struct, tag="hello", frozen=True):
     """The agent's answer to Challenge, signed as handshake.py says.
 
     zone: the machine's IANA time zone, "" if unknown. can: a subset of CAPABILITIES.
-    allow: rights of the machine's own policy, as stored; "" is every command.
+    allow: rights of the machine's own policy, as stored; "" is every command. policy: the whole
+    policy as TOML tables (model/own_policy.py); None from an older agent. Fields from here on are
+    not part of what is signed, as an older master does not know them: TLS protects them.
     """
 
     version: int
@@ -68,6 +70,7 @@ class Hello(Struct, tag="hello", frozen=True):
     can: list[str] = field(default_factory=list)
     allow: str = ""
     scaling: bool = False
+    policy: dict[str, Any] | None = None
 
 
 class Control(Struct, frozen=True):

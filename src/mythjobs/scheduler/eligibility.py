@@ -6,19 +6,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from mythjobs.model.bounds import NO_BOUNDS, TREE_LIMITS, Bounds, names_of_set_bounds
-from mythjobs.model.command import Command
+from mythjobs.model.bounds import TREE_LIMITS, Bounds, names_of_set_bounds
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.model.machine_policy import (
     ALLOW_ALL,
     MachinePolicy,
     Rights,
-    combined_hours,
-    combined_limits,
 )
 from mythjobs.model.units import describe_clock_skew, humanize_duration
-from mythjobs.model.window import Hours, Overrides
-from mythjobs.model.zone import format_local_time, load_zone
+from mythjobs.model.window import Hours
+from mythjobs.model.zone import format_local_time
 from mythjobs.scheduler.capacity import Units, UsageCounts, free_slots
 from mythjobs.scheduler.window_state import WindowState
 
@@ -350,29 +347,6 @@ def find_blocking_rule(candidate: Candidate) -> str:
         if check(candidate):
             return name
     return ""
-
-
-def combine_settings(
-    command: Command,
-    policy: MachinePolicy,
-    zone: str,
-    job_limits: Bounds = NO_BOUNDS,
-    overrides: Overrides = (),
-) -> EffectiveSettings:
-    """Return the hours and limits of a command's job on a machine.
-
-    zone: the machine's own time zone, used if its policy names none.
-    """
-    settings = EffectiveSettings(
-        combined_hours(command, policy, zone, overrides),
-        combined_limits(command, policy, job_limits),
-    )
-    if settings.hours is not None:
-        try:
-            load_zone(settings.hours.zone)
-        except ValueError as error:
-            return settings._replace(hours_error=f"cannot evaluate its hours: {error}")
-    return settings
 
 
 def compute_fit(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mythjobs.model.weekly import FULL
-from mythjobs.model.window import Hours, level_at, next_change_ms, next_close_ms, next_open_ms
+from mythjobs.model.window import (
+    OWN_SET,
+    PAUSE,
+    Hours,
+    level_at,
+    next_change_ms,
+    next_close_ms,
+    next_open_ms,
+)
 
 _MAX_CACHED = 10_000
 
@@ -37,13 +45,16 @@ class WindowState(NamedTuple):
 def compute_window_state(hours: Hours, now_ms: int) -> WindowState:
     """Return the state of run windows at `now_ms`. Raises ValueError for an unknown time zone."""
     zone, overrides = hours.zone, hours.overrides
-    command, machine, shared = (level_at([each], zone, now_ms, overrides) for each in hours.sets)
-    changes = [next_change_ms([each], zone, now_ms, overrides) for each in hours.sets]
+    alone = [([each], overrides) for each in hours.sets[:OWN_SET]]
+    pauses = tuple(each for each in overrides if each[0] == PAUSE)
+    alone += [([each], pauses) for each in hours.sets[OWN_SET:]]
+    command, machine, shared, *own = (level_at(one, zone, now_ms, given) for one, given in alone)
+    changes = [next_change_ms(one, zone, now_ms, given) for one, given in alone]
     return WindowState(
         now_ms,
         min((each for each in changes if each is not None), default=None),
         command,
-        machine,
+        min(machine, *own) if own else machine,
         shared,
         next_open_ms(hours.sets, zone, now_ms, overrides),
         next_close_ms(hours.sets, zone, now_ms, overrides),

@@ -100,6 +100,7 @@ WHOLE_MACHINE: dict[str, Any] = {
     "settings": {"jobs": 4, "allow": {"except": ["backup"]}},
     "overrides": [],
     "scaling": None,
+    "own_policy": {},
 }
 
 STATUS: dict[str, Any] = {

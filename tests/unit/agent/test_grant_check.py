@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.grant_check import apply_own_limits
 from mythjobs.model.bounds import IO_CLASSES, NO_BOUNDS, Bounds
 from mythjobs.model.machine_policy import Rights
 from mythjobs.model.own_policy import OwnPolicy
+from mythjobs.model.policy_tables import Windows
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.messages import CHANGEABLE_LIMITS, LimitsChanged, RunSpec
-from tests.support.agent_harness import AgentHarness
+from tests.support.agent_harness import BASE_ENVIRONMENT, AgentHarness
 
 _LIMITS = ("wall_s", "cpu_s", "idle_s", "memory_bytes", "output_bytes", "processes")
 _VALUES = st.none() | st.integers(1, 5)
@@ -76,3 +80,42 @@ def test_the_reaper_gets_the_machines_limits_also_after_a_change_by_the_master()
     agent.master_sends(LimitsChanged(1, 1, wall_s=7200.0, cpu_s=9.0))
     [change] = [each for each in agent.reaper_messages if each["type"] == "limits"]
     assert (change["wall_s"], change["cpu_s"]) == (60.0, 9.0)
+
+
+NIGHT = Windows(("22:00-06:00",), "freeze")  # the test's clock shows 22:13 UTC
+
+
+def test_a_grant_outside_the_machines_own_windows_is_returned() -> None:
+    own = OwnPolicy(windows=Windows(("06:00-22:00",)), zone="UTC")
+    agent = AgentHarness(own=own)
+    agent.master_sends(agent.make_grant(1))
+    [returned] = [each for each in agent.send_all() if isinstance(each, m.Returned)]
+    assert (returned.job, returned.code) == (1, m.HOURS_CLOSED)
+
+
+def test_the_reaper_closes_the_machines_own_windows_whatever_the_master_says() -> None:
+    agent = AgentHarness(own=OwnPolicy(windows=NIGHT, zone="UTC"))
+    hours = m.HoursSpec([[], [], []], "UTC", "finish", overrides=[("allow", 2**52)])
+    agent.master_sends(agent.make_grant(1, hours=hours, command="flag"))
+    [start] = agent.take_sent("start")
+    kinds = [act[1] for act in cast(Any, start["acts"])]
+    assert kinds[:3] == ["thaw", "freeze", "thaw"]
+    agent.reaper_sends(agent.started(1))
+    # The master forgets them: nothing changes.
+    agent.take_sent("acts")
+    agent.master_sends(m.HoursChanged(1, 1, hours))
+    agent.master_sends(m.HoursChanged(1, 1, None))
+    terms = [each.terms.hours for each in agent.core.table.attempts.values()]
+    assert [each and each.sets[3] for each in terms] == [("22:00-06:00",)]
+
+
+def test_own_windows_changed_while_no_agent_ran_apply_to_running_jobs() -> None:
+    agent = AgentHarness()
+    agent.master_sends(agent.make_grant(1))
+    core = AgentCore(BASE_ENVIRONMENT, OwnPolicy(windows=NIGHT, zone="UTC"))
+    core.restore(agent.core.take_snapshot())
+    after = AgentHarness(connect=False)
+    after.core = core
+    after.reaper_connects("r1", after.started(1))
+    [acts] = after.take_sent("acts")
+    assert [act[1] for act in cast(Any, acts["acts"])][:3] == ["thaw", "freeze", "thaw"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.config.own_policy import read_own_policy
+from mythjobs.config.own_policy import check_user, read_own_policy
 from mythjobs.errors import ConfigError
 from mythjobs.model.own_policy import OwnPolicy
 
@@ -38,3 +38,11 @@ def test_a_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> N
     path.chmod(mode)
     with pytest.raises(ConfigError, match="other users can write"):
         read_own_policy(path)
+
+
+def test_an_agent_of_another_user_does_not_start(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    check_user(OwnPolicy(), path, "root")
+    check_user(OwnPolicy(users=("mythtv", "root")), path, "root")
+    with pytest.raises(ConfigError, match="as mythtv only, and this agent runs as root"):
+        check_user(OwnPolicy(users=("mythtv",)), path, "root")

@@ -281,3 +281,14 @@ def test_nominal_times_keep_their_order_through_changes(
     assert before <= after
     # Messages and the store accept integers only.
     assert type(before) is type(after) is int
+
+
+def test_allow_does_not_open_the_windows_of_the_machines_own_policy() -> None:
+    noon = instant_ms(dt.date(2026, 11, 24), 720, "UTC")
+    for sets, override, level in (
+        (((), ("22:00-06:00",), (), ()), w.ALLOW, FULL),
+        (((), (), (), ("22:00-06:00",)), w.ALLOW, CLOSED),
+        (((), (), (), ("10:00-14:00 at most 2",)), w.ALLOW, 2),
+        (((), (), (), ("10:00-14:00",)), w.PAUSE, CLOSED),
+    ):
+        assert w.level_at(sets, "UTC", noon, [(override, noon + 1)]) == level

@@ -15,6 +15,7 @@ from mythjobs.model.window import Hours
 from mythjobs.scheduler import eligibility as e
 from mythjobs.scheduler.blocked import explain_wait, find_command_stop
 from mythjobs.scheduler.capacity import RunningAttempt, UsageCounts
+from mythjobs.scheduler.settings import combine_settings
 from mythjobs.scheduler.window_state import compute_window_state
 
 NOON = 1_795_521_600_000  # Tuesday
@@ -348,17 +349,17 @@ def test_a_free_slot_is_enough_without_hours_ceilings_and_semaphores() -> None:
 def test_settings_are_combined_from_command_machine_and_job() -> None:
     command = Command("flag", limits=Limits(wall_s=60.0), windows=Windows(("22:00-06:00",)))
     policy = policy_from_table({"limits": {"nice": 5}})
-    settings = e.combine_settings(
+    settings = combine_settings(
         command, policy, "Europe/Berlin", Bounds(cpu_s=7.0), (("allow", NOON),)
     )
     night = Hours((("22:00-06:00",), (), ()), "Europe/Berlin", overrides=(("allow", NOON),))
     assert settings == e.EffectiveSettings(night, Bounds(wall_s=60.0, cpu_s=7.0, nice=5))
-    unknown = e.combine_settings(command, policy, "Europe/Bielefeld")
+    unknown = combine_settings(command, policy, "Europe/Bielefeld")
     assert unknown.hours_error.startswith(
         'cannot evaluate its hours: time zone "Europe/Bielefeld" is not known on this machine'
     )
     # Without hours the zone does not matter.
-    always = e.combine_settings(Command("flag"), MachinePolicy(), "Europe/Bielefeld")
+    always = combine_settings(Command("flag"), MachinePolicy(), "Europe/Bielefeld")
     assert always == e.EffectiveSettings()
 
 

@@ -71,3 +71,15 @@ def test_the_cache_computes_a_state_again_only_when_it_is_no_longer_valid() -> N
     before = cache.find(HOURS, NOON)
     cache.clear()
     assert cache.find(HOURS, NOON) is not before
+
+
+def test_the_machines_own_windows_count_for_all_its_jobs() -> None:
+    own = ("10:00-14:00 at most 2",)
+    hours = Hours(
+        ((), ("08:00-20:00 at most 3",), (), own), "UTC", overrides=(("allow", NOON + 1),)
+    )
+    found = compute_window_state(hours, NOON)
+    assert (found.command_level, found.machine_level, found.shared_level) == (FULL, 2, FULL)
+    assert found.until_ms == NOON + 1
+    later = compute_window_state(hours._replace(overrides=()), NOON)
+    assert (later.machine_level, later.until_ms) == (2, NOON + 2 * HOUR_MS)

@@ -40,7 +40,7 @@ class AgentCore:
         own: OwnPolicy = NO_OWN_POLICY,
         gate: StartGate | None = None,
     ) -> None:
-        self._jobs_limit = own.jobs
+        self._own = own
         self._outbox = Outbox()
         self._turn = AgentTurn()
         self.table = self._table = AttemptTable(base_env, self._turn, self._outbox, gate)
@@ -69,6 +69,8 @@ class AgentCore:
         """Restore the attempts in the agent's journal. Must be the first call on a new core."""
         for key, terms in snapshot.granted.items():
             attempt = self._table.add_attempt(key, Phase.FOUND)
+            # The machine's own policy may have changed while no agent ran.
+            terms = terms._replace(hours=self._own.limit_hours(terms.hours))
             self._table.set_terms(attempt, terms)
             attempt.reaper_lease_end_ms = terms.end_ms
         for key in snapshot.never_start:
@@ -170,7 +172,8 @@ class AgentCore:
                     if sent := self._sent_heartbeats.get(message.hb):
                         self._enforcer.renew(sent.sent_ms, sent.reported, message.excepted, now)
                 case m.HoursChanged():
-                    self._enforcer.change_hours((message.job, message.n), message.hours, now)
+                    hours = self._grant_check.limit_hours(message.hours)
+                    self._enforcer.change_hours((message.job, message.n), hours, now)
                 case m.LimitsChanged():
                     self._enforcer.change_limits(self._grant_check.limit_change(message))
                 case m.Freeze():
@@ -287,7 +290,7 @@ class AgentCore:
         return [each for each in self._table.attempts.values() if each.phase is phase]
 
     def _apply_settings(self, jobs: int) -> None:
-        limit = self._jobs_limit
+        limit = self._own.jobs
         self._table.max_running = jobs if limit is None else min(jobs, limit)
 
     def _handle_grant(self, message: m.Grant, now: Now) -> None:

@@ -14,7 +14,7 @@ from mythjobs.model.bounds import NO_BOUNDS, Bounds, tightest
 from mythjobs.model.own_policy import OwnPolicy
 from mythjobs.model.window import Hours
 from mythjobs.protocol.lease_timing import start_deadline_ms
-from mythjobs.protocol.messages import Grant, LimitsChanged, RunSpec
+from mythjobs.protocol.messages import Grant, HoursSpec, LimitsChanged, RunSpec
 
 Limited = TypeVar("Limited", RunSpec, LimitsChanged)
 
@@ -40,14 +40,26 @@ class GrantCheck:
             return LATE_GRANT
         if not self._own.rights.allows(grant.command):
             return f"the machine's own policy refuses {grant.command}"
-        if not self._knows_zone(hours_from_message(grant.hours), now):
+        if not self._knows_zone(hours_from_message(self.limit_hours(grant.hours)), now):
             zone = grant.hours.zone if grant.hours else ""
             return f"this machine does not know the time zone {zone}; install tzdata"
         return ""
 
     def limit_grant(self, grant: Grant) -> Grant:
         run = apply_own_limits(grant.run, self._own.limits)
-        return grant if run is grant.run else msgspec.structs.replace(grant, run=run)
+        hours = self.limit_hours(grant.hours)
+        if run is grant.run and hours is grant.hours:
+            return grant
+        return msgspec.structs.replace(grant, run=run, hours=hours)
+
+    def limit_hours(self, given: HoursSpec | None) -> HoursSpec | None:
+        """Return hours of the master that also have the windows of the machine's own policy."""
+        hours = hours_from_message(given)
+        limited = self._own.limit_hours(hours)
+        if limited is None or limited == hours:
+            return given
+        sets, overrides = [list(each) for each in limited.sets], list(limited.overrides)
+        return HoursSpec(sets, limited.zone, limited.closing, limited.grace_s, overrides)
 
     def limit_change(self, change: LimitsChanged) -> LimitsChanged:
         return apply_own_limits(change, self._own.limits)

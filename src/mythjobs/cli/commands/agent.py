@@ -12,7 +12,7 @@ import click
 from mythjobs.cli import terminal
 from mythjobs.cli.commands.services import jobs_option, no_scaling_option
 from mythjobs.cli.options import NEW_MACHINE, TEXT
-from mythjobs.cli.session import Session, command, pass_session, state_dir_option
+from mythjobs.cli.session import Session, command, json_option, pass_session, state_dir_option
 from mythjobs.errors import Unreachable
 
 _JOIN_EXAMPLES: Final = """Examples:
@@ -120,6 +120,35 @@ def _show_code(code: tuple[str, ...]) -> None:
     )
 
 
+@command("policy", epilog="Example:\n  mythjobs agent policy")
+@json_option
+@pass_session
+def policy(session: Session, as_json: bool) -> None:
+    """Check this machine's own policy file, and show what it allows.
+
+    The file has the last word over the master: commands, number of jobs, limits, run windows, and
+    the users that may run jobs. The agent reads it when it starts.
+    """
+    import pwd
+
+    from mythjobs.cli.files.toml_text import format_toml
+    from mythjobs.config.own_policy import check_user, read_own_policy
+    from mythjobs.config.state import open_state
+    from mythjobs.model.own_policy import own_policy_to_table
+
+    path = open_state(session.state_dir, create=False).agent.policy
+    own = read_own_policy(path)
+    check_user(own, path, pwd.getpwuid(os.getuid()).pw_name)
+    found = own_policy_to_table(own)
+    if as_json:
+        terminal.print_json({"path": str(path), "exists": path.exists(), "policy": found})
+    elif not path.exists():
+        terminal.print_line(f"# there is no file {path}: this machine limits its master in nothing")
+    else:
+        terminal.print_line(f"# {path}; an agent uses it from its start on")
+        print(format_toml(found) if found else "# it limits nothing\n", end="")
+
+
 @command(
     "install-service", epilog="Example:\n  sudo mythjobs agent install-service --run-as mythtv"
 )
@@ -168,4 +197,5 @@ def _find_owner(root: str) -> int:
 
 
 agent.add_command(join)
+agent.add_command(policy)
 agent.add_command(install_service)

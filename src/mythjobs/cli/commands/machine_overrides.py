@@ -102,3 +102,7 @@ def _set_override(
     terminal.print_line(
         f"{machine} is {state} for {commands} until {end}, regardless of run windows"
     )
+    if kind == "allow" and "windows" in found["own_policy"]:
+        terminal.print_message(
+            f"but not of those in the policy file on {machine} itself, which has the last word"
+        )

@@ -104,11 +104,27 @@ def _format_comments(found: Json) -> Iterator[str]:
         yield f"GPU: {', '.join(found['gpus'])}"
     if found["scaling"] is not None:
         yield from _format_scaling(found["scaling"])
+    yield from _format_own_policy(found["own_policy"])
     for each in found["overrides"]:
         state = "open" if each["kind"] == "allow" else "closed"
         commands = each["command"] or "every command"
         end = format_short_time(each["until_ms"], now_ms)
         yield f"{state} for {commands} until {end}, regardless of run windows"
+
+
+def _format_own_policy(own: Json) -> Iterator[str]:
+    """Yield what the machine's own policy and its agent's --jobs allow at most."""
+    for key, value in own.items():
+        text = (
+            ", ".join(f"{k} {_join(v)}" for k, v in value.items() if not isinstance(v, dict))
+            if isinstance(value, dict)
+            else _join(value)
+        )
+        yield f"set on the machine itself: {key} {text}"
+
+
+def _join(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _format_scaling(found: Json) -> Iterator[str]:

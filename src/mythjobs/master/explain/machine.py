@@ -15,6 +15,7 @@ from mythjobs.master.placement.placement_pass import list_running
 from mythjobs.master.state import PRESSURE_HOLDER, Machine, MasterState
 from mythjobs.model.bounds import NO_BOUNDS
 from mythjobs.model.machine_policy import policy_to_table
+from mythjobs.model.own_policy import own_policy_to_table
 from mythjobs.model.units import describe_clock_skew, is_clock_skewed
 from mythjobs.protocol import responses
 from mythjobs.protocol.messages import SILENT_AFTER_S
@@ -192,6 +193,7 @@ def read_machine(
         "labels": sorted(machine.labels),
         "gpus": machine.description.gpus,
         "settings": settings_of(machine),
+        "own_policy": own_policy_to_table(machine.own),
         "overrides": overrides_of(tx, state, machine, now.wall_ms),
         "scaling": _describe_scaling(machine) if machine.has_scaling else None,
     }

@@ -21,8 +21,9 @@ from mythjobs.model.machine_policy import MachinePolicy, policy_from_table
 from mythjobs.model.policy_tables import read_semaphores
 from mythjobs.model.zone import DAY_MS
 from mythjobs.protocol import responses
-from mythjobs.scheduler.eligibility import EffectiveSettings, Requirements, combine_settings
+from mythjobs.scheduler.eligibility import EffectiveSettings, Requirements
 from mythjobs.scheduler.replay import PastJob, ReplayedJob, Scenario, replay
+from mythjobs.scheduler.settings import combine_settings
 from mythjobs.store.queries.history import EndedJob, read_ended_jobs
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
@@ -123,6 +124,8 @@ def build_scenario(
         policy = changes.machines.get(machine.name)
         if policy is not None:
             jobs = machine.cores if policy.jobs is None else policy.jobs
+            if machine.own.jobs is not None:
+                jobs = min(jobs, machine.own.jobs)
             facts = facts._replace(policy=policy, rights=policy.rights, jobs=jobs)
         machines[machine_id] = facts._replace(connected=True, running=0, control=NO_CONTROL)
     for class_id in class_ids:
@@ -133,7 +136,11 @@ def build_scenario(
         requirements[class_id] = class_requirements(row, command)
         for machine_id, facts in machines.items():
             settings[class_id, machine_id] = combine_settings(
-                command, facts.policy, state.machines[machine_id].zone, class_limits(row)
+                command,
+                facts.policy,
+                state.machines[machine_id].zone,
+                class_limits(row),
+                own=state.machines[machine_id].own,
             )
     return Scenario(
         requirements,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from mythjobs.errors import AlreadyRunning, ConfigError, NotAllowed
+from mythjobs.errors import AlreadyRunning, ConfigError, DefinitionError, NotAllowed
 from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.attempts.late_results import LateResults
 from mythjobs.master.attempts.machine_control import encode_control
@@ -15,9 +15,15 @@ from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, 
 from mythjobs.master.state import Machine, machine_from_row
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
-from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING, Rights
+from mythjobs.model.machine_policy import Rights
 from mythjobs.model.names import invalid_machine_name, is_machine_name
 from mythjobs.model.outcome import Lost, NotStarted
+from mythjobs.model.own_policy import (
+    NO_OWN_POLICY,
+    REFUSING_POLICY,
+    OwnPolicy,
+    own_policy_from_table,
+)
 from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.units import is_clock_skewed
 from mythjobs.protocol import messages as m
@@ -94,7 +100,7 @@ def attach_machine(
     if zone != machine.zone:
         turn.state.placement.clear_declines(machine.machine_id)
     forget_hidden(turn, machine)
-    machine.own_rights = _read_rights(hello.allow)
+    machine.own = _read_own_policy(hello)
     machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
     # Grant numbers start again on each connection. 0 marks a grant of an earlier connection, which
     # cannot arrive any more: if the machine has received it, the first heartbeat lists the attempt.
@@ -121,14 +127,14 @@ def attach_machine(
     return Attached(machine.machine_id, machine.max_jobs, rows, encode_control(machine.control))
 
 
-def _read_rights(text: str) -> Rights:
-    """Return the rights of a machine's own policy; none if a newer agent sends an unknown form."""
-    if not text:
-        return ALLOW_ALL
+def _read_own_policy(hello: m.Hello) -> OwnPolicy:
+    """Return a machine's own policy; one without rights if a newer agent sends an unknown form."""
     try:
-        return Rights.from_json(text)
-    except (ValueError, KeyError, TypeError):
-        return ALLOW_NOTHING
+        if hello.policy is not None:
+            return own_policy_from_table(hello.policy, is_report=True)
+        return OwnPolicy(Rights.from_json(hello.allow)) if hello.allow else NO_OWN_POLICY
+    except (DefinitionError, ValueError, KeyError, TypeError):
+        return REFUSING_POLICY
 
 
 def enroll_machine(

@@ -6,7 +6,8 @@ from typing import Final
 
 from mythjobs.master.catalog import JobClass
 from mythjobs.master.state import Machine, MasterState
-from mythjobs.scheduler.eligibility import MachineFit, combine_settings, compute_fit
+from mythjobs.scheduler.eligibility import MachineFit, compute_fit
+from mythjobs.scheduler.settings import combine_settings
 from mythjobs.scheduler.window_state import WindowStateCache
 
 # Maximum number of job classes cached for a machine, above which its cache is cleared.
@@ -56,6 +57,7 @@ class FitCache:
                 machine.zone,
                 job_class.limits,
                 state.placement.active_overrides(machine.machine_id, job_class.command_id),
+                machine.own,
             )
             found = compute_fit(job_class.requirements, machine.facts(), settings)
             if len(fits) >= _MAX_CLASSES:
@@ -73,7 +75,7 @@ def _policy_snapshot(state: MasterState, machine: Machine) -> tuple[object, ...]
     return (
         machine.name,
         machine.rights,
-        machine.own_rights,
+        machine.own,
         machine.policy,
         machine.zone,
         machine.capabilities,

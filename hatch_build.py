@@ -1,4 +1,4 @@
-"""Build hook: compiles the stub (spawn/stub.c) and the spawner (spawn/spawner.c) into the wheel.
+"""Build hook: compiles the stub and the spawner (src/mythjobs/process/spawn/*.c) into the wheel.
 
 Without a C compiler, slower code in Python replaces them: stub_fallback.py and the spawn pool.
 """
@@ -12,11 +12,11 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SPAWN = Path("src/mythjobs/process/spawn")
-# By source: the file to create, and the options of the compiler, to be tried in this order.
+# By file to create: its sources, and the options of the compiler, to be tried in this order.
 # A static program starts twice as fast; dynamic if the C library has no static archive.
 TARGETS = {
-    "stub.c": ("mythjobs-stub", [["-static"], []]),
-    "spawner.c": ("mythjobs-spawner.so", [["-shared", "-fPIC", "-pthread"]]),
+    "mythjobs-stub": (["stub.c"], [["-static"], []]),
+    "mythjobs-spawner.so": (["spawner.c", "child.c"], [["-shared", "-fPIC", "-pthread"]]),
 }
 
 
@@ -27,9 +27,9 @@ class SpawnBuild(BuildHookInterface[Any]):
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             self.app.display_info("no C compiler found; slower code in Python replaces C")
-        for source, (name, choices) in TARGETS.items():
+        for name, (sources, choices) in TARGETS.items():
             target = Path(self.root) / SPAWN / name
-            if compiler is None or not self._compile(compiler, source, target, choices):
+            if compiler is None or not self._compile(compiler, sources, target, choices):
                 target.unlink(missing_ok=True)
                 continue
             build_data["pure_python"] = False
@@ -37,14 +37,18 @@ class SpawnBuild(BuildHookInterface[Any]):
             build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_')}"
             build_data["artifacts"].append(f"/{SPAWN}/{name}")
 
-    def _compile(self, compiler: str, source: str, target: Path, choices: list[list[str]]) -> bool:
+    def _compile(
+        self, compiler: str, sources: list[str], target: Path, choices: list[list[str]]
+    ) -> bool:
+        paths = [target.parent / each for each in sources]
         for options in choices:
             done = subprocess.run(
-                [compiler, "-O2", "-s", *options, "-o", target, target.parent / source],
+                [compiler, "-O2", "-s", *options, "-o", target, *paths],
                 capture_output=True,
                 check=False,
             )
             if done.returncode == 0:
                 return True
-        self.app.display_warning(f"{compiler} cannot compile {source}; Python code replaces it")
+        warning = f"{compiler} cannot compile {target.name}; Python code replaces it"
+        self.app.display_warning(warning)
         return False

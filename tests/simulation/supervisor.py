@@ -11,18 +11,49 @@ from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 from mythjobs.model.limits import Limits, Usage
-from mythjobs.model.outcome import Breached, NotStarted, Outcome
+from mythjobs.model.outcome import Breached, Outcome
 from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.reaper.attempt import ReaperAttempt
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise.child import ChildEvents
 from mythjobs.process.supervise.cleanup import Cleanup
+from mythjobs.process.supervise.starting import Starter
 from mythjobs.process.supervise.supervisor import Supervisor
 from tests.simulation.program import Program
 
 if TYPE_CHECKING:
     from tests.simulation.reaper import SimReaper
+
+
+class _SimStarter(Starter[ReaperAttempt]):
+    """Starts programs in threads of the simulated spawn pool."""
+
+    def __init__(
+        self,
+        supervisor: SimSupervisor,
+        reaper: SimReaper,
+        loop: EventLoop,
+        spawn_pool: SpawnPool,
+    ) -> None:
+        self.spawner = None
+        self.nofile_for_children = None
+        self._supervisor = supervisor
+        self._reaper = reaper
+        self._loop = loop
+        self._spawn_pool = spawn_pool
+        self._report = lambda child, _: supervisor.report_spawned(child)
+
+    def can_spawn_natively(self, child: ReaperAttempt) -> bool:
+        return False
+
+    def spawn_here(self, child: ReaperAttempt, spawn: Spawn) -> None:
+        if child.stop_reason is None:
+            child.spawn_ms = self._reaper.clock.steady_ms()
+            child.spawned_at = self._reaper.clock.now()
+            on_exit = partial(self._supervisor.on_exit, child)
+            child.pid = self._reaper.start_program(child, on_exit)
+        self._loop.call_soon(partial(self._report, child, False))
 
 
 class SimSupervisor(Supervisor[ReaperAttempt]):
@@ -37,8 +68,8 @@ class SimSupervisor(Supervisor[ReaperAttempt]):
     ) -> None:
         self._reaper = reaper
         self._loop = loop
-        self._spawn_pool = spawn_pool
         self._events = events
+        self.starts = _SimStarter(self, reaper, loop, spawn_pool)
         self.leaders = {}
         self.cleanup = Cleanup(loop, lambda _: None)
 
@@ -47,21 +78,7 @@ class SimSupervisor(Supervisor[ReaperAttempt]):
 
     # Start.
 
-    def spawn(self, child: ReaperAttempt) -> None:
-        self._spawn_pool.submit(partial(self.spawn_here, child))
-
-    def fail_start(self, child: ReaperAttempt, reason: NotStarted) -> None:
-        child.not_started = reason
-        self._loop.call_soon(partial(self._report_spawned, child))
-
-    def spawn_here(self, child: ReaperAttempt, spawn: Spawn) -> None:
-        if child.stop_reason is None:
-            child.spawn_ms = self._reaper.clock.steady_ms()
-            child.spawned_at = self._reaper.clock.now()
-            child.pid = self._reaper.start_program(child, partial(self._on_exit, child))
-        self._loop.call_soon(partial(self._report_spawned, child))
-
-    def _report_spawned(self, child: ReaperAttempt) -> None:
+    def report_spawned(self, child: ReaperAttempt) -> None:
         if child.not_started or not child.spawned_at:
             self._events.ended(child)
             return
@@ -82,7 +99,7 @@ class SimSupervisor(Supervisor[ReaperAttempt]):
 
     # End.
 
-    def _on_exit(self, child: ReaperAttempt) -> None:
+    def on_exit(self, child: ReaperAttempt) -> None:
         """The program has exited; the loop notices it if it has registered the program."""
         if child.has_spawned:
             self._loop.call_soon(partial(self._end, child))

@@ -62,16 +62,15 @@ class Result(NamedTuple):
     """What `scenario` and `after` returned, "" if they raised, or None if they did not end in time.
 
     counts: how often each system call was made, up to the end of the scenario.
-    children: pids of child processes, zombies too, at that time. descriptors and threads: how many
-    there were at the end.
+    children: pids of child processes, zombies too, at that time. descriptors: what the open ones
+    refer to (links in /proc) at the end.
     """
 
     report: str | None
     after: str | None
     counts: dict[str, int]
     children: list[int]
-    descriptors: int
-    threads: int
+    descriptors: list[str]
 
 
 def is_supported() -> bool:
@@ -181,8 +180,9 @@ def _supervise(
         total = dict(counts)
         children = _list_children(pid)
         after = None if report is None else serve(Fault("", 0, 0))
-        descriptors, threads = (len(os.listdir(f"/proc/{pid}/{each}")) for each in ("fd", "task"))
-        return Result(report, after, total, children, descriptors, threads)
+        fds = os.listdir(f"/proc/{pid}/fd")
+        descriptors = [os.readlink(f"/proc/{pid}/fd/{each}") for each in fds]
+        return Result(report, after, total, children, descriptors)
     finally:
         os.close(listener)
 

@@ -1,7 +1,7 @@
 """Starts a program again and again, each time with another system call of the start failing.
 
-Usage: start_faults.py plain|stub|contained first|warm. Prints a line of JSON: the number of cases,
-and what was wrong. A process of its own, because it forks.
+Usage: start_faults.py native|pool|stub|contained first|warm. Prints a line of JSON: the number of
+cases, and what was wrong. A process of its own, because it forks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from mythjobs.process import Exited, MythSystem
 from tests.support.syscall_faults import Fault, Result, run
 
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "plain": {},
-    "stub": {"nice": 1},
+    "native": {},
+    # The spawner in C cannot pass further descriptors.
+    "pool": {"pass_fds": [0]},
+    "stub": {"pass_fds": [0], "nice": 1},
     "contained": {"contain": True},
 }
 # What each call may fail with for want of something (its manual page).
@@ -42,8 +44,8 @@ _ERRORS: Final = {
     "fork": (errno.EAGAIN,),
 }
 _OTHERS: Final = (errno.ENOMEM,)
-# A thread that spawns has a memfd, its mapping and /dev/null open.
-_FDS_PER_THREAD: Final = 3
+# What each thread of the spawn pool keeps open; a fault may change how many threads there are.
+_OF_THREADS: Final = ("/memfd:exec-error", "/dev/null")
 _NO_FAULT: Final = Fault("", 0, 0)
 
 
@@ -108,7 +110,7 @@ class Starts:
 
 
 def _count_fds(result: Result) -> int:
-    return result.descriptors - _FDS_PER_THREAD * result.threads
+    return sum(not each.startswith(_OF_THREADS) for each in result.descriptors)
 
 
 def list_faults(counts: dict[str, int]) -> Iterator[Fault]:

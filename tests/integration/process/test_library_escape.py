@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 
 from mythjobs.process import PIPE, Breached, Exited, Limits, MythSystem, Process, Stopped
+from mythjobs.process.spawn import native
 
 PATH = {"PATH": os.environ["PATH"]}
 # A daemon: in its own session, and its parent is dead. It says when it is ready to get SIGTERM,
-# and ends at SIGTERM only. The program waits for its marks: a daemon that loses its parent within
-# microseconds after the exec of a program with a given environment cannot be found.
+# and ends at SIGTERM only. The program waits for its marks: without a C compiler, a daemon that
+# loses its parent within microseconds after the exec of a program with a given environment cannot
+# be found.
 DAEMON = """
     read go
     (setsid sh -c 'trap "echo term; exit" TERM; echo ready; while :; do sleep 0.05; done' &)
@@ -102,6 +104,19 @@ def test_a_daemon_does_not_outlive_its_program(more: dict[str, Any]) -> None:
     tree.process.stdin.close()
     assert tree.process.wait() == Exited(3)
     assert tree.rest() == []
+
+
+def test_a_daemon_that_loses_its_parent_at_once_is_found() -> None:
+    # Seen: with a given environment, 14 of 100 such daemons outlived their programs.
+    if not native._LIBRARY.exists():
+        pytest.skip("the spawner is not compiled here")
+    ours, theirs = os.pipe()
+    system = MythSystem.shell("(setsid sleep 600 &)", stdout=theirs, env=PATH)
+    running = [system.start() for _ in range(30)]
+    os.close(theirs)
+    assert {process.wait() for process in running} == {Exited(0)}
+    with os.fdopen(ours, "rb") as file:
+        assert file.read() == b""
 
 
 @ENVIRONMENTS

@@ -26,11 +26,10 @@ _PATH = {"PATH": "/usr/bin:/bin"}
 
 @cache
 def create_spawner() -> tuple[EventLoop, NativeSpawner]:
-    """A process can have only one."""
     if not native._LIBRARY.exists():
         pytest.skip("the spawner is not compiled here")
     loop = EventLoop()
-    return loop, NativeSpawner(loop, 2)
+    return loop, NativeSpawner(loop, 1, 2)
 
 
 def spawn(
@@ -70,6 +69,56 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(ends[0])
     with suppress(OSError):
         os.close(ends[1])
+
+
+def test_the_working_directory_may_be_a_descriptor(pipe: tuple[int, int], tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    program = sh("pwd -P", pipe[1])._replace(cwd=b"", cwd_fd=directory)
+    assert read_output(spawn_pid(program), pipe) == os.fsencode(tmp_path) + b"\n"
+    os.close(directory)
+
+
+def test_a_removed_working_directory_may_be_a_descriptor(
+    pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    directory = os.open(gone, os.O_PATH | os.O_DIRECTORY)
+    gone.rmdir()
+    program = sh("echo ran", pipe[1])._replace(cwd=b"", cwd_fd=directory)
+    # The shell complains about its directory.
+    assert read_output(spawn_pid(program), pipe).endswith(b"ran\n")
+    os.close(directory)
+
+
+def test_starts_use_more_threads_while_all_are_busy(tmp_path: Path) -> None:
+    """Each start record goes into a pipe that nobody reads, so its thread waits."""
+    loop = EventLoop()
+    before = len(os.listdir("/proc/self/task"))
+    spawner = NativeSpawner(loop, 1, 3)
+    null = os.open("/dev/null", os.O_RDWR)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write_end, bytes(4096))
+    os.set_blocking(write_end, True)
+    results: list[NativeStart | Exception | None] = []
+    program = make_program(["true"], _PATH, "/", null, null, null)
+    for _ in range(5):
+        spawner.submit(program, -1, StartRecord(write_end, b"record"), results.append)
+    assert len(os.listdir("/proc/self/task")) == before + 3
+    os.set_blocking(read_end, False)
+    while len(results) < 5:
+        with suppress(BlockingIOError):
+            os.read(read_end, 2**20)
+        loop.run_once()
+    for each in results:
+        assert isinstance(each, NativeStart)
+        os.waitpid(each.pid, 0)
+        os.close(each.pidfd)
+    for fd in (null, read_end, write_end):
+        os.close(fd)
 
 
 def sh(text: str, fd: int) -> Program:

@@ -16,7 +16,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("moment", ["first", "warm"])
-@pytest.mark.parametrize("variant", ["plain", "stub", "contained"])
+@pytest.mark.parametrize("variant", ["native", "pool", "stub", "contained"])
 def test_a_start_that_lacks_something_tells_the_truth_and_leaves_nothing(
     variant: str, moment: str
 ) -> None:

@@ -153,7 +153,7 @@ class CgroupPool:
         """Return whether the cgroup has no trace of its last child and may be given to another.
 
         A memory controller keeps the child's peak, and the charge for file pages that it read. In
-        a cgroup that was killed, the kernel kills children that are created there (spawner.c).
+        a cgroup that was killed, the kernel kills children that are created there (child.c).
         """
         if leaf.created or leaf.was_killed or "memory" in self._unified_controllers:
             return False

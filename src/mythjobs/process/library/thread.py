@@ -24,7 +24,8 @@ from mythjobs.process.library.spec import CallerStreams, closed_streams
 from mythjobs.process.native_thread import NativeThread
 from mythjobs.process.quick_calls import UmaskReader
 from mythjobs.process.spawn.errors import CannotStart, setup_error
-from mythjobs.process.spawn.pool import SpawnPool, block_signals
+from mythjobs.process.spawn.native import NativeSpawner
+from mythjobs.process.spawn.pool import THREADS, SpawnPool, block_signals
 from mythjobs.process.supervise.descendants import GuestDescendants
 from mythjobs.process.supervise.supervisor import Supervisor
 
@@ -43,7 +44,10 @@ class SupervisorThread:
         self.pid = os.getpid()
         self._loop = EventLoop()
         self._pool = SpawnPool(embedded=True)
-        self._supervisor: Supervisor[LibraryChild] = Supervisor(self._loop, self._pool, self)
+        self._spawner = _create_spawner(self._loop)
+        self._supervisor: Supervisor[LibraryChild] = Supervisor(
+            self._loop, self._pool, self, self._spawner
+        )
         # Children that have not ended. This reference keeps them supervised until they are reaped,
         # even if the caller drops their handles.
         self._live: set[LibraryChild] = set()
@@ -71,7 +75,7 @@ class SupervisorThread:
         self._live.add(child)
         try:
             streams = child.open_resources(self._umask.read())
-            self._supervisor.spawn(child)
+            self._supervisor.starts.start(child)
         except CannotStart as error:
             return self._fail_start(child, error.outcome())
         except OSError as error:
@@ -92,7 +96,7 @@ class SupervisorThread:
 
     def _fail_start(self, child: LibraryChild, reason: NotStarted) -> CallerStreams:
         child.release_resources()
-        self._loop.call_soon(partial(self._supervisor.fail_start, child, reason))
+        self._loop.call_soon(partial(self._supervisor.starts.fail, child, reason))
         return closed_streams(child.spec)
 
     def stop(self, child: LibraryChild, by: str, grace_s: float | None) -> None:
@@ -194,7 +198,18 @@ class SupervisorThread:
             # They are missing if their creation has failed.
             if hasattr(self, each):
                 getattr(self, each).close()
+        if self._spawner:
+            self._spawner.close()
         self._loop.close()
+
+
+def _create_spawner(loop: EventLoop) -> NativeSpawner | None:
+    """Return the spawner in C. Without it (it was not compiled, or the machine lacks threads or
+    descriptors), the spawn pool serves all starts."""
+    try:
+        return NativeSpawner(loop, 1, THREADS, embedded=True)
+    except OSError:
+        return None
 
 
 _instance: SupervisorThread | None = None

@@ -77,12 +77,12 @@ class ReaperAttempts:
         if attempt.timed_actions:
             self._timed_actions.replace(attempt.key, attempt.timed_actions)
         self._nofile_limit.prepare_for(len(self.live))
-        self._supervisor.nofile_for_children = self._nofile_limit.inherited
+        self._supervisor.starts.nofile_for_children = self._nofile_limit.inherited
         attempt.before_spawn = partial(self._before_spawn, attempt)
         record = messages.encode_start_record(attempt.key)
-        if not attempt.needs_disk and self._supervisor.can_spawn_natively(attempt):
+        if not attempt.needs_disk and self._supervisor.starts.can_spawn_natively(attempt):
             if direct := self._journal.prepare_direct(record):
-                self._supervisor.spawn_natively(attempt, StartRecord(*direct))
+                self._supervisor.starts.spawn_natively(attempt, StartRecord(*direct))
                 return
         self._journal.append(record)
         self._started.append(attempt)
@@ -102,11 +102,11 @@ class ReaperAttempts:
         except OSError as error:
             failure = setup_error(error, "writing the reaper's journal").outcome()
             for attempt in attempts:
-                self._supervisor.fail_start(attempt, failure)
+                self._supervisor.starts.fail(attempt, failure)
             return
         for attempt in attempts[1:]:
-            self._supervisor.spawn(attempt)
-        self._supervisor.spawn_here(attempts[0], spawn)
+            self._supervisor.starts.spawn(attempt)
+        self._supervisor.starts.spawn_here(attempts[0], spawn)
 
     def _before_spawn(self, attempt: ReaperAttempt) -> None:
         """Create the attempt's pipes, in a thread of the spawn pool. Raises CannotStart."""

@@ -51,11 +51,11 @@ class ReaperHost:
     ) -> Supervisor[ReaperAttempt]:
         spawner = None
         try:
-            spawner = NativeSpawner(loop, THREADS)
+            spawner = NativeSpawner(loop, THREADS, THREADS)
         except OSError as error:
             # It was not compiled, or threads are lacking. The spawn pool serves all starts then.
             log(f"no spawner in C: {error}")
-        return Supervisor(loop, spawn_pool, events, spawner)
+        return Supervisor(loop, spawn_pool, events, spawner, keep_cgroup_files=spawner is not None)
 
     def create_journal(
         self,

@@ -1,13 +1,15 @@
-"""Spawner in C (spawner.c): its threads start the reaper's programs without the interpreter's lock.
+"""Spawner in C (spawner.c): its threads start programs without the interpreter's lock.
 
 A thread in Python needs the lock before, between and after its system calls, and the event loop
-needs it too: the hand-over of one start cost 70 µs more than the start itself.
+needs it too: the hand-over of one start cost 70 µs more than the start itself. The child applies
+all settings itself, so no stub is needed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -27,7 +29,7 @@ from mythjobs.process.spawn.program import (
 from mythjobs.process.spawn.stub import STEPS
 
 _LIBRARY: Final = Path(__file__).parent / "mythjobs-spawner.so"
-# Layouts of struct request and struct reply in spawner.c.
+# Layouts of struct request and struct reply in child.h.
 _REQUEST: Final = struct.Struct("=2q16i")
 _IS_CANCELLED_AT: Final = 16
 _REPLY: Final = struct.Struct("=5q6i")
@@ -78,20 +80,40 @@ class StartRequest:
 class NativeSpawner:
     """Starts programs in native threads, and reports each result in the event loop's thread."""
 
-    def __init__(self, loop: EventLoop, threads: int) -> None:
-        """Raises OSError if the library is missing, or if threads or descriptors are lacking."""
-        # PyDLL keeps the interpreter's lock: spawner_submit() never blocks.
+    def __init__(
+        self, loop: EventLoop, threads: int, max_threads: int, *, embedded: bool = False
+    ) -> None:
+        """threads: how many to start now; more are started when all are busy.
+        embedded: the threads are in a host program, so they also block SIGCHLD.
+
+        Raises OSError if the library is missing, or if threads or descriptors are lacking.
+        """
+        # PyDLL keeps the interpreter's lock: the functions never wait long.
         library = ctypes.PyDLL(os.fspath(_LIBRARY))
+        library.spawner_create.restype = ctypes.c_void_p
         self._submit = library.spawner_submit
-        self._submit.argtypes = (ctypes.c_void_p,)
+        self._submit.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         self._submit.restype = None
-        self._reply_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        self._reply_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
         self._loop = loop
-        self._number = 0
+        self._numbers = itertools.count(1)
         self._requests: dict[int, StartRequest] = {}
-        if library.spawner_start(threads, loop.epoll_fd, write_fd):
-            raise OSError(errno.EAGAIN, "threads of the spawner")
-        loop.watch(self._reply_fd, self._read_replies)
+        try:
+            self._spawner = library.spawner_create(
+                threads, max_threads, embedded, loop.epoll_fd, self._write_fd
+            )
+            if self._spawner is None:
+                raise OSError(errno.EAGAIN, "threads of the spawner")
+            loop.watch(self._reply_fd, self._read_replies)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the descriptors, in a forked child, which has none of the threads. The spawner must
+        not be used afterwards."""
+        os.close(self._reply_fd)
+        os.close(self._write_fd)
 
     def submit(
         self,
@@ -101,15 +123,14 @@ class NativeSpawner:
         report: Report,
     ) -> StartRequest:
         """Start `program`, once `record` is written, and call `report` with the result: None if the
-        start was cancelled, CannotStart, or OSError if the machine lacks something.
+        start was cancelled, CannotStart, or OSError if the machine lacks something. Thread-safe.
 
         `cgroup_fd` is the directory of the first of the setup's cgroups, or -1.
         """
-        self._number += 1
-        data = _encode(self._number, program, cgroup_fd, record)
-        request = StartRequest(data, program, report)
-        self._requests[self._number] = request
-        self._submit(request.address)
+        number = next(self._numbers)
+        request = StartRequest(_encode(number, program, cgroup_fd, record), program, report)
+        self._requests[number] = request
+        self._submit(self._spawner, request.address)
         return request
 
     def _read_replies(self) -> None:
@@ -140,7 +161,8 @@ def _encode(number: int, program: Program, cgroup_fd: int, record: StartRecord |
         _REQUEST.pack(
             number, 0, 0, record.fd if record else -1, len(record.data) if record else 0,
             program.stdin, program.stdout, program.stderr, umask, setup.nice, ioprio, cgroup_fd,
-            len(joins), len(rlimits), len(files), len(program.argv), len(program.env), 0,
+            len(joins), len(rlimits), len(files), len(program.argv), len(program.env),
+            program.cwd_fd,
         )
     )  # fmt: skip
     for which, (soft, hard) in rlimits.items():
@@ -156,14 +178,13 @@ def can_start(program: Program) -> bool:
     return (
         program.setup.user is None
         and not program.pass_fds
-        and program.cwd_fd < 0
         and program.session
         and min(program.stdin, program.stdout, program.stderr) >= _FIRST_FD
     )
 
 
 def _make_error(step: str, number: int, program: Program) -> Exception | None:
-    """Return the exception for a failed step of spawner.c; None for a cancelled start."""
+    """Return the exception for a failed step of child.c; None for a cancelled start."""
     error = OSError(number, os.strerror(number))
     match step:
         case "c":

@@ -32,7 +32,8 @@ class Child:
         # The attributes below are filled in by the spawn pool, then by the supervisor.
         "cgroup", "check_timer", "child_fds", "cpu_rlimit_s", "event_fds", "event_poll_timer",
         "exit_status", "freeze_holders", "frozen_ms", "frozen_since_ms", "grace_s", "has_exited",
-        "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "kill_at_ms", "left",
+        "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "is_marked_late",
+        "kill_at_ms", "left",
         "limit_check", "lost", "not_started", "open_streams", "peak_bytes", "pid", "pidfd",
         "rlimit_mark", "seen_members", "spawn_ms", "spawned_at", "start_request", "stop_reason",
         "streams", "term_ms", "timers", "unenforced", "usage", "usage_at_stop", "wall_timer",
@@ -50,6 +51,8 @@ class Child:
         # Unique value of a resource limit of the process tree, by which its processes are found
         # (tree_mark.py); 0 if there is none.
         self.rlimit_mark = 0
+        # True if that limit was set after exec, so processes of the tree may lack it.
+        self.is_marked_late = False
         self.is_session_leader = True
         self.pid = self.pidfd = -1
         # True once the supervisor has registered the process and reported its start.

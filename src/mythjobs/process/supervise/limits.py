@@ -176,7 +176,7 @@ class CgroupAllocator:
         Raises CannotStart if a limit cannot be enforced, unless `best_effort` is set.
         """
         limits = child.limits
-        if not child.contain and not _needs_cgroup(limits):
+        if not self.is_needed_for(child):
             return
         if child.may_outlive_supervisor:
             # Assign no cgroup: this program may outlive the supervisor, after whose death another
@@ -196,7 +196,11 @@ class CgroupAllocator:
 
     def is_ready_for(self, child: Child) -> bool:
         """Return whether `assign` takes microseconds: the cgroup pool is open, or not needed."""
-        return self._is_opened or not (child.contain or _needs_cgroup(child.limits))
+        return self._is_opened or not self.is_needed_for(child)
+
+    def is_needed_for(self, child: Child) -> bool:
+        """Return whether `assign` gives the child a cgroup if it can."""
+        return child.contain or _needs_cgroup(child.limits)
 
     def _take(self) -> ChildCgroup | None:
         """Return a cgroup of the pool, or None if this machine permits none. Raises CannotStart if

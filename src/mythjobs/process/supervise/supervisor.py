@@ -1,5 +1,6 @@
-"""Process supervisor: spawns children, enforces their limits, stops and reaps them. The reaper and
-the library's thread each run one, which reports to them through ChildEvents."""
+"""Process supervisor: enforces the limits of children, stops and reaps them (starting.py spawns
+them). The reaper and the library's thread each run one, which reports to them through
+ChildEvents."""
 
 from __future__ import annotations
 
@@ -8,17 +9,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-from mythjobs.clock import machine_now
 from mythjobs.model.limits import Limits
-from mythjobs.model.outcome import Breached, NotStarted, Outcome
-from mythjobs.process.event_loop import EventLoop, log_exception
+from mythjobs.model.outcome import Breached, Outcome
+from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.procfs import ProcessInfo
-from mythjobs.process.reserve import hold_reserve
-from mythjobs.process.spawn.errors import describe_failure
-from mythjobs.process.spawn.native import NativeSpawner, NativeStart, StartRecord
+from mythjobs.process.spawn.native import NativeSpawner
 from mythjobs.process.spawn.pool import SpawnPool
-from mythjobs.process.spawn.program import Program
-from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise import reaping, rlimits, signals, tree_mark
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child, ChildEvents
@@ -26,6 +22,7 @@ from mythjobs.process.supervise.cleanup import Cleanup
 from mythjobs.process.supervise.descendants import find_tree
 from mythjobs.process.supervise.limits import CgroupAllocator, LimitMonitor
 from mythjobs.process.supervise.signals import signal_tree
+from mythjobs.process.supervise.starting import Starter
 from mythjobs.process.supervise.streams import Stream, StreamReader
 from mythjobs.process.supervise.termination import Termination
 
@@ -43,9 +40,7 @@ C = TypeVar("C", bound=Child)
 
 
 class Supervisor(Generic[C]):
-    """Supervisor of children. All methods but `spawn` must be called in the event loop's thread."""
-
-    spawner: NativeSpawner | None = None  # with it, only one thread may use children's cgroups
+    """Supervisor of children. Its methods must be called in the event loop's thread."""
 
     def __init__(
         self,
@@ -53,18 +48,18 @@ class Supervisor(Generic[C]):
         spawn_pool: SpawnPool,
         events: ChildEvents[C],
         spawner: NativeSpawner | None = None,
+        *,
+        keep_cgroup_files: bool = False,
     ) -> None:
-        self.spawner = spawner
+        """keep_cgroup_files: faster, but only one thread may start children in cgroups."""
         self._loop = loop
-        self._spawn_pool = spawn_pool
         self._events = events
         self._reader = StreamReader()
-        self._cgroups = CgroupAllocator(keep_files=spawner is not None)
+        self._cgroups = CgroupAllocator(keep_cgroup_files)
+        self.starts: Starter[C] = Starter(loop, spawn_pool, spawner, self._cgroups, self._spawned)
         self._limit_monitor = LimitMonitor(loop, self._limit_breached)
         # Children whose leader has not been reaped, by the leader's pid.
         self.leaders: dict[int, C] = {}
-        # RLIMIT_NOFILE (soft, hard) to set for children; None if this process has not changed it.
-        self.nofile_for_children: tuple[int, int] | None = None
         self.cleanup = Cleanup(loop, self._reap_leader)
         self._termination = Termination(loop, self.cleanup, self._resume_limits)
 
@@ -73,73 +68,6 @@ class Supervisor(Generic[C]):
         self._cgroups.close()
 
     # Methods for the start of a child.
-
-    def spawn(self, child: C) -> None:
-        """Spawn `child` in a thread of the pool; a failure is reported as its end. Thread-safe."""
-        self._spawn_pool.submit(partial(self.spawn_here, child))
-
-    def fail_start(self, child: C, reason: NotStarted) -> None:
-        """Report that `child` has ended without having been started."""
-        child.not_started = reason
-        self._loop.call_soon(partial(self._spawned, child))
-
-    def spawn_here(self, child: C, spawn: Spawn) -> None:
-        """Spawn `child`, in a thread of the pool. An error becomes the child's outcome."""
-        try:
-            program = self._prepare(child)
-            if child.stop_reason is None:
-                child.spawn_ms = machine_now().steady_ms
-                child.pid = spawn(program)
-                child.spawned_at = machine_now()
-                if child.rlimit_mark and not tree_mark.set_mark(child.pid, child.rlimit_mark):
-                    child.rlimit_mark = 0
-                reaping.open_pidfd(child)
-        except Exception as error:
-            if child.spawned_at:
-                # The program runs, so its outcome cannot be that it did not start.
-                log_exception()
-            else:
-                child.not_started = describe_failure(error)
-        finally:
-            child.release_resources()
-            self._loop.call_soon(partial(self._spawned, child))
-
-    def _prepare(self, child: C) -> Program:
-        """Create what the start needs; return the program. Raises CannotStart, OSError."""
-        with suppress(OSError):
-            hold_reserve()
-        self._cgroups.assign(child)
-        program = child.prepare()
-        setup = rlimits.add_initial_rlimits(program.setup, child, self.nofile_for_children)
-        if child.cgroup:
-            setup = setup._replace(cgroup_files=tuple(child.cgroup.list_join_files()))
-        return program._replace(setup=setup) if setup is not program.setup else program
-
-    def can_spawn_natively(self, child: C) -> bool:
-        """Return whether `spawn_natively` is possible, and does not open the cgroup pool."""
-        return self.spawner is not None and self._cgroups.is_ready_for(child)
-
-    def spawn_natively(self, child: C, record: StartRecord) -> None:
-        """Have the spawner in C write the record and spawn `child`. `prepare` must not block."""
-        assert self.spawner
-        try:
-            program = self._prepare(child)
-            cgroup_fd = child.cgroup.directory_fd if child.cgroup else -1
-            child.start_request = self.spawner.submit(
-                program, cgroup_fd, record, partial(self._on_start_result, child)
-            )
-        except Exception as error:
-            self._loop.call_soon(partial(self._on_start_result, child, error))
-
-    def _on_start_result(self, child: C, result: NativeStart | Exception | None) -> None:
-        child.start_request = None
-        child.release_resources()
-        if isinstance(result, NativeStart):
-            child.pid, child.pidfd = result.pid, result.pidfd
-            child.spawn_ms, child.spawned_at = result.spawn_ms, result.spawned_at
-        elif result:
-            child.not_started = describe_failure(result)
-        self._spawned(child, isinstance(result, NativeStart) and result.is_watched)
 
     def _spawned(self, child: C, is_watched: bool = False) -> None:
         for fd in child.child_fds:
@@ -211,7 +139,7 @@ class Supervisor(Generic[C]):
             return
         child.is_draining = True
         self._sample_peak(child, 0)
-        if child.rlimit_mark and not child.mark and not child.has_exited:
+        if child.is_marked_late and not child.mark and not child.has_exited:
             with suppress(OSError):
                 for pid in supervise_usage.walk_tree(child.pid):
                     tree_mark.set_mark(pid, child.rlimit_mark)

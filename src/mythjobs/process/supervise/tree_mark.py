@@ -6,9 +6,10 @@ microseconds (getrlimit(2)). Normally it is unlimited. A value near 2^62, which 
 has the same effect, and processes keep it over fork, exec and setsid. Reading the limit of another
 process takes a microsecond.
 
-The mark is set right after exec. Setting it before exec requires the stub, which halves the number
-of programs started per second. Processes that the program has started between exec and mark are
-marked 10 ms later, except for a daemon that has lost its parent by then.
+The spawner in C sets the mark before exec. In a start by the spawn pool it is set right after exec,
+because only the stub could set it before, which halves the number of programs started per second.
+Processes that the program has started between exec and mark are then marked 10 ms later, except for
+a daemon that has lost its parent by then.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import os
 import resource
 from functools import lru_cache
 from typing import Final
+
+from mythjobs.process.spawn.program import ChildSetup
 
 _LIMIT: Final = resource.RLIMIT_RTTIME
 _FIRST: Final = 2**62
@@ -52,6 +55,18 @@ def set_mark(pid: int, mark: int) -> bool:
         # prlimit(2) failed: the process has exited or changed its user.
         return False
     return True
+
+
+def add_mark(setup: ChildSetup, mark: int) -> tuple[ChildSetup, int]:
+    """Return `setup` with the limit that marks the program before exec, and the mark. If programs
+    inherit such a limit already, as the mark of the tree that this process itself runs in, return
+    `setup` as it is, and 0."""
+    rlimits = dict(setup.rlimits or {})
+    soft, hard = rlimits.get(_LIMIT) or resource.getrlimit(_LIMIT)
+    if soft != resource.RLIM_INFINITY:
+        return setup, 0
+    rlimits[_LIMIT] = (mark, hard)
+    return setup._replace(rlimits=rlimits), mark
 
 
 def has_mark(pid: int, mark: int) -> bool:

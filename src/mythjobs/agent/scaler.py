@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from mythjobs.agent.core.attempt import AD_HOC
 from mythjobs.agent.core.leases import PRESSURE
 from mythjobs.agent.measurement.disks import DiskMap
@@ -275,7 +277,10 @@ class Scaler:
     @property
     def load(self) -> LoadReport | None:
         """The machine's load in the last period, for people."""
-        return self._machine_load
+        found = self._machine_load
+        if found is None:
+            return None
+        return msgspec.structs.replace(found, pressure=self._load.read_pressure())
 
     def _describe_load(self, counters: MachineCounters) -> None:
         processor = self.controller.processor
@@ -289,6 +294,7 @@ class Scaler:
                 name: DiskLoad(round(state.busy, 2), round(state.foreign, 2))
                 for name, state in self.controller.disks.items()
             },
+            round(processor.own, 2),
         )
 
     # The file.

@@ -49,10 +49,28 @@ class ActiveOverride(TypedDict):
     until_ms: int
 
 
+class MountedDisk(TypedDict):
+    path: str
+    type: str
+    source: str
+    disk: str
+
+
+class UnreadablePath(TypedDict):
+    """A path that the machine could not read; until_ms: when it is tried again."""
+
+    path: str
+    until_ms: int
+
+
 class MachineDetails(MachineSummary):
+    """A machine. labels: of the settings, and found. gpus, mounts: as the machine reported last."""
+
     zone: str
     labels: list[str]
     gpus: list[str]
+    mounts: list[MountedDisk]
+    hidden_paths: list[UnreadablePath]
     settings: dict[str, Any]
     own_policy: dict[str, Any]
     overrides: list[ActiveOverride]

@@ -11,11 +11,22 @@ from msgspec import Struct, field
 FootprintRow = list[Any]
 
 
+class Mount(Struct, frozen=True):
+    """A mounted file system with files of users. source: device, or server and path; disk: name of
+    the disk in LoadReport, "" if there is none."""
+
+    path: str
+    type: str
+    source: str
+    disk: str = ""
+
+
 class MachineDescription(Struct, frozen=True):
-    """What a machine can do, as its agent has found out by running programs. gpus: for people."""
+    """What a machine can do, as its agent has found out. gpus, mounts: for people."""
 
     labels: list[str] = field(default_factory=list)
     gpus: list[str] = field(default_factory=list)
+    mounts: list[Mount] = field(default_factory=list)
 
 
 class Headroom(Struct, frozen=True):
@@ -39,8 +50,10 @@ class DiskLoad(Struct, frozen=True):
 
 
 class LoadReport(Struct, frozen=True):
-    """Load of a machine. cpu: cores in use, of which foreign_cpu by programs that are not jobs.
-    available_bytes: memory that is free, or can be freed at once."""
+    """Load of a machine. cpu: cores in use, of which own_cpu by jobs; foreign_cpu: by programs that
+    are not jobs and have no low priority. available_bytes: memory that is free, or can be freed at
+    once. pressure: by cpu, io and memory, percent of the last 10 s in which some, and in which all
+    processes waited for it (/proc/pressure)."""
 
     cores: int
     cpu: float
@@ -48,6 +61,8 @@ class LoadReport(Struct, frozen=True):
     memory_bytes: int
     available_bytes: int
     disks: dict[str, DiskLoad] = field(default_factory=dict)
+    own_cpu: float = 0.0
+    pressure: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class ScalingDetails(TypedDict):

@@ -97,6 +97,8 @@ WHOLE_MACHINE: dict[str, Any] = {
     "zone": "Europe/Berlin",
     "labels": ["ffmpeg", "ffmpeg:libx264"],
     "gpus": [],
+    "mounts": [{"path": "/", "type": "ext4", "source": "/dev/sda1", "disk": "sda"}],
+    "hidden_paths": [],
     "settings": {"jobs": 4, "allow": {"except": ["backup"]}},
     "overrides": [],
     "scaling": None,

@@ -36,6 +36,40 @@ def test_a_shown_policy_can_be_set(call: Call, master: Master) -> None:
     assert master.requests[-1].json == {"settings": WHOLE_MACHINE["settings"]}
 
 
+LOAD = {
+    "cores": 4, "cpu": 3.4, "own_cpu": 2.0, "foreign_cpu": 1.0, "memory_bytes": 8 * 2**30,
+    "available_bytes": 2**30, "disks": {"sdb": {"busy": 0.97, "foreign": 0.02}},
+    "pressure": {"cpu": [12.4, 0.0], "io": [60.0, 40.0]},
+}  # fmt: skip
+
+
+def test_the_load_of_a_machine_is_shown_with_the_reason_for_its_jobs(
+    call: Call, master: Master
+) -> None:
+    sentence = "runs 3 jobs and not 4: disk sdb is saturated by 2 heavy streams"
+    scaling = {"sentence": sentence, "fits": {}, "reasons": {"copy": "…", "flag": "no memory"}}
+    hidden = [{"path": "/mnt/nas", "until_ms": 1_800_000_000_000}]
+    master.answers["GET machines/attic"] = {
+        **WHOLE_MACHINE, "scaling": {**scaling, "load": LOAD}, "gpus": ["GT 1030"],
+        "hidden_paths": hidden,
+    }  # fmt: skip
+    shown = call("machine", "show", "attic").out
+    for line in (
+        sentence,
+        "no further job of flag: no memory",
+        "3.4 of 4 cores in use: 2.0 by jobs, 1.4 by other programs (0.4 at low priority)",
+        "1.0 of 8.0 GiB of memory free",
+        "disk sdb busy for 97%: 95% by jobs, 2% by other programs",
+        "programs wait for (10 s): cpu 12 %, io 60 %",
+        "labels: ffmpeg, ffmpeg:libx264",
+        "GPU: GT 1030",
+        "paths: / (ext4, sda)",
+    ):
+        assert f"\n# {line}\n" in shown
+    assert "\n# cannot read /mnt/nas, tried again 2027-01-15" in shown
+    assert tomllib.loads(shown) == WHOLE_MACHINE["settings"]
+
+
 def test_invalid_settings_name_the_line_and_nothing_is_sent(call: Call, master: Master) -> None:
     Path("a.toml").write_text('jobs = 2\n\n[commands.x.windows]\nopen = ["22:00-22:00"]\n')
     done = call("machine", "set", "attic", "a.toml")

@@ -39,6 +39,9 @@ class DiskMap:
             self._by_device[device] = self._look_up(device)
         return self._by_device[device]
 
+    def find_by_numbers(self, major: int, minor: int) -> str | None:
+        return self.find(os.makedev(major, minor))
+
     def find_for_path(self, path: str) -> str | None:
         """Return the disk of a path; None if it has none or does not exist."""
         try:

@@ -19,6 +19,9 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 # v1 cgroups without a limit have one near 2**63.
 _NO_LIMIT_BYTES: Final = 2**60
 _AVAILABLE: Final = re.compile(rb"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
+# Lines "some" and "full"; before Linux 5.13 the processor has only "some".
+_AVERAGE: Final = re.compile(rb"^(?:some|full) avg10=([0-9.]+)", re.MULTILINE)
+_PRESSURE: Final = {name: f"/proc/pressure/{name}" for name in ("cpu", "io", "memory")}
 _STALL: Final = re.compile(rb"^full .*total=(\d+)", re.MULTILINE)
 _INACTIVE: Final = re.compile(rb"^(?:total_)?inactive_file (\d+)", re.MULTILINE)
 
@@ -38,7 +41,7 @@ class MachineLoadReader:
     def __init__(self, disks: DiskMap) -> None:
         self._disks = disks
         self._files: dict[str, int] = {}
-        for path in ("/proc/stat", "/proc/meminfo", "/proc/diskstats", "/proc/pressure/memory"):
+        for path in ("/proc/stat", "/proc/meminfo", "/proc/diskstats", *_PRESSURE.values()):
             # Pressure information may be switched off in the kernel.
             with suppress(OSError):
                 self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -67,10 +70,20 @@ class MachineLoadReader:
         disks = parse_diskstats(self._read("/proc/diskstats"), self._disks.names)
         times = os.times()
         overhead_s = times.user + times.system + sum(map(_read_own_cpu_s, reaper_pids))
-        stall = _STALL.search(self._read("/proc/pressure/memory"))
+        stall = _STALL.search(self._read(_PRESSURE["memory"]))
         stall_s = int(stall[1]) / 1e6 if stall else 0.0
         available = self._read_available_bytes()
         return MachineCounters(busy_s, nice_s, available, stall_s, disks, jobs, overhead_s)
+
+    def read_pressure(self) -> dict[str, tuple[float, float]]:
+        """Return the kernel's pressure information (PSI) by resource: percent of the last 10 s in
+        which some, and in which all processes waited. Empty without it."""
+        found = {}
+        for name, path in _PRESSURE.items():
+            shares = [float(each) for each in _AVERAGE.findall(self._read(path))]
+            if shares:
+                found[name] = (shares[0], shares[1] if len(shares) > 1 else 0.0)
+        return found
 
     def _read(self, path: str) -> bytes:
         fd = self._files.get(path)

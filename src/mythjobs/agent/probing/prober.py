@@ -11,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from mythjobs.agent.probing.mounts import find_mounts
 from mythjobs.agent.probing.probe_cache import ProbeCache, ProbeTarget, find_targets
 from mythjobs.protocol.scaling import MachineDescription
 
 # The first probes run after the start of the agent, when its first jobs have started.
 _DELAY_S: Final = 5.0
-# Looking whether a program has changed takes a millisecond.
+# Looking whether a program or a mount has changed takes a millisecond.
 _CHECK_INTERVAL_S: Final = 600.0
 # Longer than all probes together may take by their own limits, if only a few of them hang.
 _TIMEOUT_S: Final = 600.0
@@ -46,13 +47,13 @@ class Prober:
         self._cache = cache = await asyncio.to_thread(ProbeCache, self._cache_path)
         targets = await asyncio.to_thread(find_targets, self._path_variable)
         if not cache.find_missing(targets):
-            self._report(targets)
+            await self._report(targets)
         await asyncio.sleep(delay_s)
         while True:
             targets = await asyncio.to_thread(find_targets, self._path_variable)
             if missing := cache.find_missing(targets):
                 await self._probe(targets, missing)
-            self._report(targets)
+            await self._report(targets)
             await asyncio.sleep(_CHECK_INTERVAL_S)
 
     async def _probe(self, targets: dict[str, ProbeTarget], missing: dict[str, str]) -> None:
@@ -77,9 +78,13 @@ class Prober:
                 await process.wait()
         await asyncio.to_thread(self._cache.add, targets, results)
 
-    def _report(self, targets: dict[str, ProbeTarget]) -> None:
+    async def _report(self, targets: dict[str, ProbeTarget]) -> None:
         assert self._cache is not None
-        found = MachineDescription(self._cache.list_labels(targets), self._cache.list_gpus(targets))
+        found = MachineDescription(
+            self._cache.list_labels(targets),
+            self._cache.list_gpus(targets),
+            await asyncio.to_thread(find_mounts),
+        )
         if found != self._reported:
             self._reported = found
             self._on_change(found)

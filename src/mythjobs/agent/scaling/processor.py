@@ -29,12 +29,13 @@ MEMORY_PERIODS: Final = 2
 @dataclass(slots=True)
 class ProcessorState:
     """overcommit: factor on the cores up to which jobs are admitted. foreign: cores that programs
-    other than jobs use. idle: cores that nothing uses. Both are smoothed."""
+    other than jobs use. idle: cores that nothing uses; own: that jobs use. All are smoothed."""
 
     cores: int
     overcommit: float = _OVERCOMMIT_START
     foreign: float = 0.0
     idle: float = 0.0
+    own: float = 0.0
     gpu_limit: float = _GPU_LIMIT_START
     gpu_idle: float = 0.0
     overload_periods: int = 0
@@ -47,6 +48,7 @@ class ProcessorState:
         gain = _RISE_GAIN if foreign > self.foreign else _FALL_GAIN
         self.foreign += gain * (foreign - self.foreign)
         self.idle += _IDLE_GAIN * (max(self.cores - busy, 0.0) - self.idle)
+        self.own += _IDLE_GAIN * (own - self.own)
         if gpu_busy is not None:
             self.gpu_idle += _IDLE_GAIN * (max(1 - gpu_busy, 0.0) - self.gpu_idle)
 

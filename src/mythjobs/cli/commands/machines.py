@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import click
@@ -28,8 +27,6 @@ _SET_EXAMPLES: Final = """Examples:
   mythjobs machine set attic --zone Europe/Berlin
   mythjobs machine set attic --label fast-disk --no-label gpu
   mythjobs machine show attic > attic.toml; mythjobs machine set cellar attic.toml"""
-_MAX_REASONS: Final = 10
-_GIB: Final = 2**30
 _machine_argument = click.argument("machine", type=MACHINE)
 
 
@@ -73,74 +70,17 @@ def _list_states(found: Json, now_ms: int) -> tuple[str, ...]:
 @json_option
 @pass_session
 def show(session: Session, machine: str, as_json: bool) -> None:
-    """Show the policy of a machine, as TOML that `machine set` reads."""
+    """Show a machine: its state and load as comments, its policy as TOML for `machine set`."""
+    from mythjobs.cli.commands.machine_view import describe_machine
     from mythjobs.cli.files.toml_text import format_toml
 
     found = session.client().get(machine_path(machine))
     if as_json:
         terminal.print_json(found)
         return
-    for line in _format_comments(found):
+    for line in describe_machine(found):
         terminal.print_line(f"# {line}")
     print(format_toml(found["settings"]), end="")
-
-
-def _format_comments(found: Json) -> Iterator[str]:
-    now_ms = clock.master_now().wall_ms
-    zone = f", time zone {found['zone']}" if found["zone"] else ""
-    running = f"runs {found['running']} of {found['jobs']} jobs"
-    if found["by_load"]:
-        running = f"runs {found['running']} jobs, as many as its load permits"
-    slots = "slot" if found["free"] == 1 else "slots"
-    free = "" if found["free"] is None else f", {found['free']} {slots} free"
-    if control := machine_control.format_control(found["control"], now_ms):
-        running = f"{control}, {running}"
-    yield f"{found['name']}: {found['state']}, {running}{free}{zone}"
-    if skew := describe_clock_skew(found["clock_ms"]):
-        yield skew
-    if found["labels"]:
-        yield f"labels: {', '.join(found['labels'])}"
-    if found["gpus"]:
-        yield f"GPU: {', '.join(found['gpus'])}"
-    if found["scaling"] is not None:
-        yield from _format_scaling(found["scaling"])
-    yield from _format_own_policy(found["own_policy"])
-    for each in found["overrides"]:
-        state = "open" if each["kind"] == "allow" else "closed"
-        commands = each["command"] or "every command"
-        end = format_short_time(each["until_ms"], now_ms)
-        yield f"{state} for {commands} until {end}, regardless of run windows"
-
-
-def _format_own_policy(own: Json) -> Iterator[str]:
-    """Yield what the machine's own policy and its agent's --jobs allow at most."""
-    for key, value in own.items():
-        text = (
-            ", ".join(f"{k} {_join(v)}" for k, v in value.items() if not isinstance(v, dict))
-            if isinstance(value, dict)
-            else _join(value)
-        )
-        yield f"set on the machine itself: {key} {text}"
-
-
-def _join(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _format_scaling(found: Json) -> Iterator[str]:
-    yield found["sentence"]
-    for name, why in list(found["reasons"].items())[1:_MAX_REASONS]:
-        yield f"no further job of {name}: {why}"
-    load = found["load"]
-    if load is None:
-        return
-    free, total = load["available_bytes"] / _GIB, load["memory_bytes"] / _GIB
-    yield (
-        f"{load['cpu']:.1f} of {load['cores']} cores in use, {load['foreign_cpu']:.1f} by other "
-        f"programs; {free:.1f} of {total:.1f} GiB of memory free"
-    )
-    for name, disk in load["disks"].items():
-        yield f"disk {name} busy for {disk['busy']:.0%}, {disk['foreign']:.0%} by other programs"
 
 
 @command("edit", epilog="Example:\n  EDITOR=nano mythjobs machine edit attic")

@@ -192,6 +192,15 @@ def read_machine(
         "zone": machine.policy.zone or machine.zone,
         "labels": sorted(machine.labels),
         "gpus": machine.description.gpus,
+        "mounts": [
+            {"path": each.path, "type": each.type, "source": each.source, "disk": each.disk}
+            for each in machine.description.mounts
+        ],
+        "hidden_paths": [
+            {"path": path, "until_ms": hidden.until_ms}
+            for path, hidden in state.placement.hidden_paths.get(machine.machine_id, {}).items()
+            if hidden.until_ms > now.wall_ms
+        ],
         "settings": settings_of(machine),
         "own_policy": own_policy_to_table(machine.own),
         "overrides": overrides_of(tx, state, machine, now.wall_ms),
@@ -203,6 +212,7 @@ def _describe_scaling(machine: Machine) -> ScalingDetails:
     headroom, load = machine.headroom or Headroom(), machine.load
     frozen = sum(PRESSURE_HOLDER in each.frozen_by for each in machine.live_attempts.values())
     running = sum(each.started_ms is not None for each in machine.live_attempts.values()) - frozen
+    jobs = "1 job" if running == 1 else f"{running} jobs"
     if machine.connection is None:
         sentence = "not connected"
     elif machine.headroom is None:
@@ -211,13 +221,12 @@ def _describe_scaling(machine: Machine) -> ScalingDetails:
         state = "paused" if machine.control.is_paused else "drained"
         sentence = f"starts no jobs while it is {state}"
     elif len(machine.live_attempts) >= machine.max_jobs:
-        sentence = f"runs {running} jobs, the limit that a user has set"
+        sentence = f"runs {jobs}, the limit that a user has set"
     elif headroom.reasons:
         why = next(iter(headroom.reasons.values()))
-        jobs = "1 job" if running == 1 else f"{running} jobs"
         sentence = f"runs {jobs} and not {running + 1}: {why}"
     else:
-        sentence = f"runs {running} jobs and has room for more"
+        sentence = f"runs {jobs} and has room for more"
     if frozen:
         sentence += f"; {frozen} frozen because of the load"
     return {

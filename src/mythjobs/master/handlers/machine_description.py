@@ -6,14 +6,16 @@ from typing import Final
 
 import msgspec
 
+from mythjobs.master.placement.visibility import forget_hidden
 from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.policy_tables import is_label
-from mythjobs.protocol.scaling import MachineDescription
+from mythjobs.protocol.scaling import MachineDescription, Mount
 from mythjobs.store.writes import machines, readiness
 
 _MAX_LABELS: Final = 500
 _MAX_GPUS: Final = 32
+_MAX_MOUNTS: Final = 100
 _MAX_TEXT: Final = 200
 
 
@@ -24,10 +26,20 @@ def record_description(turn: TurnContext, machine: Machine, given: MachineDescri
     out.
     """
     labels = sorted({each for each in given.labels if is_label(each)})[:_MAX_LABELS]
-    gpus = [each[:_MAX_TEXT].replace("\0", "\ufffd") for each in given.gpus[:_MAX_GPUS]]
-    found = MachineDescription(labels, gpus)
+    gpus = [_clean(each) for each in given.gpus[:_MAX_GPUS]]
+    mounts = [
+        Mount(_clean(each.path), _clean(each.type), _clean(each.source), _clean(each.disk))
+        for each in given.mounts[:_MAX_MOUNTS]
+    ]
+    found = MachineDescription(labels, gpus, mounts)
     if found == machine.description:
         return
     machines.set_description(turn.tx, machine.machine_id, msgspec.json.encode(found).decode())
+    if mounts != machine.description.mounts:
+        forget_hidden(turn, machine)
     machine.description, machine.found_labels = found, frozenset(labels)
     turn.recheck(readiness.read_ready_classes(turn.tx))
+
+
+def _clean(text: str) -> str:
+    return text[:_MAX_TEXT].replace("\0", "\ufffd")

@@ -58,6 +58,11 @@ class NoSuchMachine(BadRequest):
     http = 404
 
 
+class NoSuchChannel(BadRequest):
+    code = "no_such_channel"
+    http = 404
+
+
 class NoSuchJoinRequest(BadRequest):
     code = "no_such_join_request"
     http = 404

@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "mythjobs"
 # Words of GLOSSARY.md's column "instead of", and others for which there is a better term. Names of
 # modules, classes, functions, parameters and attributes may not contain them.
 REPLACED = {
-    "acts", "anew", "ask", "asker", "asking", "asks", "book", "clearing", "desk", "door",
+    "acts", "alert", "anew", "ask", "asker", "asking", "asks", "book", "clearing", "desk", "door",
     "doors", "estate", "face", "faces", "family", "gathering", "guard", "hear", "heard",
     "house", "keeper", "kin", "lasting", "misc", "moment", "news", "oath", "openings", "over",
     "patience", "presumed", "promise", "quota", "roster", "said", "say", "says", "scribe",

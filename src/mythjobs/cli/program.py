@@ -47,6 +47,10 @@ COMMANDS: Final = {
     "MythTV": {
         "mythtv": "mythjobs.cli.commands.mythtv:mythtv_group",
     },
+    "Notifications": {
+        "notifications": "mythjobs.cli.commands.notifications:notifications",
+        "notify": "mythjobs.cli.commands.notify:notify_group",
+    },
     "Maintenance": {
         "what-if": "mythjobs.cli.commands.what_if:what_if",
         "prune": "mythjobs.cli.commands.maintenance:prune",

@@ -11,6 +11,8 @@ from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.model.units import humanize_duration, humanize_size
 
 _MAX_NAMED: Final = 10
+# The master counts no more unread notifications.
+MAX_COUNTED: Final = 100
 
 
 def print_status(found: dict[str, Any], *, as_json: bool) -> None:
@@ -32,6 +34,13 @@ def print_status(found: dict[str, Any], *, as_json: bool) -> None:
         terminal.print_line(_describe_retention(kept))
     _print_commands(found["commands"], now_ms)
     _print_machines(found["machines"])
+    if unread := found.get("notifications"):
+        terminal.print_message(_describe_unread(unread))
+    for each in found.get("failing_channels", ()):
+        since = format_short_time(each["since_ms"], now_ms)
+        terminal.print_message(
+            f"messages to the channel {each['name']} fail since {since}: {each['error']}"
+        )
     if lost := found.get("lost"):
         terminal.print_message(_describe_lost(lost))
     for each in found.get("set_aside", ()):
@@ -48,6 +57,12 @@ def _describe_retention(kept: dict[str, Any]) -> str:
     if kept["output_limit_bytes"] is not None:
         output += f" (at most {humanize_size(kept['output_limit_bytes'])})"
     return f"kept  {jobs}{age or ' forever'}, {output}"
+
+
+def _describe_unread(count: int) -> str:
+    number = "100 or more" if count >= MAX_COUNTED else str(count)
+    noun = "notification" if count == 1 else "notifications"
+    return f"{number} unread {noun}; `mythjobs notifications` shows them"
 
 
 def _describe_lost(jobs: list[int]) -> str:

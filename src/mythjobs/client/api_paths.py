@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.errors import command_not_found, machine_not_found
+from mythjobs.errors import NoSuchChannel, command_not_found, machine_not_found
 from mythjobs.model.names import invalid_semaphore_name
 
 
@@ -39,6 +39,13 @@ def semaphore_path(name: str) -> str:
     if _is_not_routable(name):
         raise invalid_semaphore_name(name)
     return f"semaphores/{percent_encode(name)}"
+
+
+def channel_path(name: str) -> str:
+    """Return the API path of a channel. Raises NoSuchChannel if no path can contain the name."""
+    if _is_not_routable(name):
+        raise NoSuchChannel(f'there is no channel "{name}"; see `mythjobs notify list`')
+    return f"channels/{percent_encode(name)}"
 
 
 def _is_not_routable(name: str) -> bool:

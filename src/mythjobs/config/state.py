@@ -49,6 +49,11 @@ class StateDir:
         return self.root / "token"
 
     @property
+    def secrets_key(self) -> Path:
+        """Key that encrypts secrets in the store."""
+        return self.root / "secrets.key"
+
+    @property
     def network_json(self) -> Path:
         """Whether the master listens on the network."""
         return self.root / "network.json"

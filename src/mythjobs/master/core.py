@@ -25,6 +25,9 @@ from mythjobs.master.handlers import (
 from mythjobs.master.handlers.batches import begin_batch, drop_batch, insert_slice
 from mythjobs.master.handlers.submit import submit_job
 from mythjobs.master.isolation import OwnWork, Problem, SetAside, Unit, describe_error
+from mythjobs.master.notify import handlers as notify
+from mythjobs.master.notify.requests import ConditionsFound
+from mythjobs.master.notify.turn_notify import process_incidents
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.placement.placement_pass import place_ready_jobs
 from mythjobs.master.state import MasterState, load_state
@@ -51,6 +54,7 @@ class TurnResult:
     ended: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
+    has_messages: bool = False
 
 
 class MasterCore:
@@ -149,6 +153,7 @@ class MasterCore:
         for number, (job_id, new) in submitted.items():
             responses[number] = explain_submitted(turn, job_id, new, work)
         self._record_unreadable_classes(turn)
+        process_incidents(turn, work)
         return TurnResult(
             turn.state,
             responses,
@@ -157,6 +162,7 @@ class MasterCore:
             turn.ended,
             turn.problems,
             turn.held,
+            turn.has_messages,
         )
 
     def _record_unreadable_classes(self, turn: TurnContext) -> None:
@@ -190,6 +196,8 @@ class MasterCore:
                     agents.detach_machine(turn, each)
                 case requests.FailedMessage():
                     frames.handle_failed(each)
+                case ConditionsFound():
+                    notify.record_conditions(turn, each)
                 case requests.LeaseTick():
                     received_ms = max(received_ms, each.received_ms)
                 case requests.Attach():
@@ -242,4 +250,5 @@ _HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]
     requests.DeleteAttempts: retention.delete_attempts,
     requests.BeginClassSweep: retention.begin_class_sweep,
     requests.DeleteClasses: retention.delete_classes,
+    **notify.HANDLERS,
 }

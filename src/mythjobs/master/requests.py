@@ -296,7 +296,10 @@ class FailedMessage(Message, frozen=True):
 
 
 class Detached(Message, frozen=True):
+    """A connection has ended. by_agent: the agent has closed it, as at its exit."""
+
     connection: int
+    by_agent: bool = False
 
 
 class LeaseTick(Message, frozen=True):

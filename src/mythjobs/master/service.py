@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import mythjobs
 from mythjobs.clock import master_now
+from mythjobs.config.sealing import Seal
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, command_not_found
 from mythjobs.master import requests
@@ -32,10 +33,13 @@ from mythjobs.master.handlers import batches
 from mythjobs.master.handlers.submit import job_requirements
 from mythjobs.master.link.lease_timer import LeaseTimer
 from mythjobs.master.link.server import LinkServer
+from mythjobs.master.notify.delivery import DeliveryService, list_failing_channels
+from mythjobs.master.notify.sender import Sender
 from mythjobs.master.output.reader import AttemptOutput, OutputReader
 from mythjobs.master.retention import RetentionService
 from mythjobs.master.state import MasterState
 from mythjobs.master.turn_runner import CommittedTurn, TurnRunner
+from mythjobs.master.waiters import Waiters, wait_first
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL
 from mythjobs.model.retention import DEFAULT as DEFAULT_RETENTION
@@ -48,6 +52,7 @@ from mythjobs.store.queries.batches import read_batch
 from mythjobs.store.queries.commands import read_queue_counts
 from mythjobs.store.queries.filters import find_lost_jobs
 from mythjobs.store.queries.job_details import find_attempt_machines, read_attempt_output
+from mythjobs.store.queries.notifications import count_unread
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
 
@@ -99,7 +104,8 @@ class Master:
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._local_agent_wait_s = local_agent_wait_s
         self._machine_joined = asyncio.Event()  # set when the first machine accepts jobs
-        self._waiters: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
+        self._waiters = Waiters()
+        self.delivery = DeliveryService(self, self.outputs, Sender(), Seal(state_dir.secrets_key))
         self._turn_runner = TurnRunner(
             self._store,
             self._core,
@@ -114,6 +120,7 @@ class Master:
 
     async def close(self) -> None:
         self._lease_timer.close()
+        await self.delivery.close()
         await asyncio.to_thread(self._turn_runner.close)
         self._store.close()
 
@@ -157,7 +164,7 @@ class Master:
             else:
                 future.set_result(answer)
         for batch_id in committed.completed_batches:
-            self._wake_waiters("batch", batch_id)
+            self._waiters.wake("batch", batch_id)
 
     def _send_frames(self, result: TurnResult) -> None:
         self._lease_timer.set_due(result.state.next_expiry_ms)
@@ -165,14 +172,9 @@ class Master:
             messages = result.outgoing.get(connection_id, [])
             frame = MasterFrame(result.acks.get(connection_id, 0), messages)
             self.links.send_frame(connection_id, frame)
-        if self._waiters:
-            for job_id in result.ended:
-                self._wake_waiters("job", job_id)
-                self._wake_waiters("job or hold", job_id)
-            if result.held:
-                for kind, number in self._waiters:
-                    if kind != "job":
-                        self._wake_waiters(kind, number)
+        self._waiters.wake_ended(result.ended, has_held=bool(result.held))
+        if result.has_messages:
+            self.delivery.wake()
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
@@ -223,6 +225,8 @@ class Master:
             "set_aside": set_aside,
             "lost": await self.read(find_lost_jobs),
             "retention": await self.retention.read_status(),
+            "notifications": await self.read(count_unread),
+            "failing_channels": list_failing_channels(self.state),
         }
 
     async def list_machines(self) -> responses.Machines:
@@ -284,10 +288,10 @@ class Master:
         Raises NoSuchJob.
         """
         kind = "job or hold" if until_held else "job"
-        with self._register_waiter(kind, job_id) as ended:
+        with self._waiters.register(kind, job_id) as ended:
             job = await self.read_job(job_id)
             if job["state"] not in FINAL and not (until_held and job["hold"]):
-                await _wait_first(ended, disconnected, wait_s)
+                await wait_first(ended, disconnected, wait_s)
                 job = await self.read_job(job_id)
             return job
 
@@ -295,34 +299,12 @@ class Master:
         self, batch_id: int, wait_s: float, disconnected: asyncio.Future[None] | None = None
     ) -> responses.Batch:
         """Return a batch once its jobs have ended, or after `wait_s`, or on a disconnect."""
-        with self._register_waiter("batch", batch_id) as ended:
+        with self._waiters.register("batch", batch_id) as ended:
             batch = await self.read(read_batch, batch_id)
             if not batch["over"]:
-                await _wait_first(ended, disconnected, wait_s)
+                await wait_first(ended, disconnected, wait_s)
                 batch = await self.read(read_batch, batch_id)
             return batch
-
-    @contextlib.contextmanager
-    def _register_waiter(self, kind: str, number: int) -> Iterator[asyncio.Future[None]]:
-        """Yield a future that completes when a job or batch has ended.
-
-        Callers call this before they read the state of the job or batch, so that they do not miss
-        an end in between.
-        """
-        waiters = self._waiters.setdefault((kind, number), set())
-        future: asyncio.Future[None] = self._loop.create_future()
-        waiters.add(future)
-        try:
-            yield future
-        finally:
-            waiters.discard(future)
-            if not waiters:
-                self._waiters.pop((kind, number), None)
-
-    def _wake_waiters(self, kind: str, number: int) -> None:
-        for future in self._waiters.get((kind, number), ()):
-            if not future.done():
-                future.set_result(None)
 
     # Methods that submit batches.
 
@@ -381,13 +363,6 @@ class Master:
             await asyncio.shield(self.execute(requests.DropBatch(batch_ids)))
             raise
         return batch_ids
-
-
-async def _wait_first(
-    ended: asyncio.Future[None], disconnected: asyncio.Future[None] | None, wait_s: float
-) -> None:
-    futures = [ended] if disconnected is None else [ended, disconnected]
-    await asyncio.wait(futures, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _call_in_loop(

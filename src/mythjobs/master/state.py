@@ -17,6 +17,7 @@ import msgspec
 from mythjobs.clock import Now
 from mythjobs.errors import DefinitionError, machine_not_found
 from mythjobs.master.isolation import Problem, SetAside, Unit
+from mythjobs.master.notify.notify_state import NotifyState, load_notify_state
 from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.model.limits import Limits
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
@@ -154,6 +155,7 @@ class Machine:
     description: MachineDescription = MachineDescription()
     found_labels: frozenset[str] = frozenset()  # of `description`
     is_draining: bool = False  # its agent finishes the running jobs and returns every grant
+    has_left: bool = False  # it closed its connection itself, and has no jobs
     last_frame_ms: int = 0  # arrival of the last frame (monotonic clock)
     zone: str = ""  # time zone that the agent reported
     clock_skew_ms: int = 0  # the machine's wall clock minus the master's, at the last heartbeat
@@ -260,6 +262,7 @@ class MasterState:
     set_aside: dict[Unit, SetAside] = field(default_factory=dict)  # the dict is never changed
     problems: tuple[Problem, ...] = ()  # found by load_state(), for the log
     placement: PlacementCache = field(default_factory=PlacementCache)
+    notify: NotifyState = field(default_factory=NotifyState)
 
     def draft(self) -> MasterState:
         copy = _copy_state(self)
@@ -323,6 +326,7 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
         has_open_dependencies=dependencies.has_unmet(tx),
         next_due_ms=readiness.find_next_due_ms(tx),
         deferrals={each: Deferral(at, why) for each, at, why in commands.read_put_off(tx)},
+        notify=load_notify_state(tx),
     )
     rows = machines.read_all(tx)
     overrides.remove_expired(tx, now.wall_ms)
@@ -335,6 +339,8 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
     state.placement.disabled = frozenset(commands.read_disabled(tx))
     times = [each.until_ms for each in state.deferrals.values()]
     times += [each.pause_until_ms for each in rows if each.paused and each.pause_until_ms]
+    if state.notify.next_due_ms is not None:
+        times.append(state.notify.next_due_ms)
     deadline_ms = deadlines.find_next_ms(tx, 0)
     for each_ms in times if deadline_ms is None else [*times, deadline_ms]:
         state.schedule_turn(each_ms)

@@ -14,6 +14,8 @@ from mythjobs.master.catalog import Catalog
 from mythjobs.master.isolation import Problem, Unit
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.state import Machine, MasterState
+from mythjobs.model.heartbeat_url import HeartbeatCall
+from mythjobs.model.incident import Incident
 from mythjobs.model.life import JobState
 from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
@@ -49,6 +51,10 @@ class TurnContext:
     # (machine id, job id) of grants that were lost with an earlier connection: to be sent again.
     regrants: list[tuple[int, int]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)  # handled errors, to be logged
+    # What users may want to learn, and calls of heartbeat URLs; notify/turn_notify.py stores both.
+    incidents: list[Incident] = field(default_factory=list)
+    heartbeat_calls: list[HeartbeatCall] = field(default_factory=list)
+    has_messages: bool = False  # messages to channels were stored, or their next try was changed
     resolved: int = 0  # number of dependencies resolved in this turn, see MAX_RESOLVED
     working_on: Unit | None = None  # unit that is at fault if the turn raises an exception
 

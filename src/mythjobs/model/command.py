@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from mythjobs.model.limits import Limits
+from mythjobs.model.notify_policy import NO_NOTIFY_POLICY, NotifyPolicy
 from mythjobs.model.policy_tables import Retry, Windows
 from mythjobs.model.retention import Retention
 
@@ -85,6 +86,7 @@ class Command:
     labels: tuple[str, ...] = ()
     at_most: int | None = None
     retention: Retention = Retention()
+    notify: NotifyPolicy = NO_NOTIFY_POLICY
 
     @property
     def path_names(self) -> list[str]:

@@ -11,6 +11,7 @@ from mythjobs.model import names
 from mythjobs.model import toml_values as toml
 from mythjobs.model.arguments import check_value
 from mythjobs.model.bounds import TREE_LIMITS
+from mythjobs.model.notify_policy import read_notify_policy
 from mythjobs.model.policy_tables import (
     BREACH_ACTIONS,
     read_bounds,
@@ -29,7 +30,7 @@ _KEYS: Final = (
     "name", "summary", "argv", "shell", "parameters", "subject", "overlap", "success", "progress",
     "scratch", "contain", "best_effort", "leave_daemons", "silence", "lease", "cwd", "stdin", "env",
     "stderr", "limits", "output", "retry", "windows", "semaphores", "labels", "at_most",
-    "retention",
+    "retention", "notify", "heartbeat",
 )  # fmt: skip
 _PARAMETER_KEYS: Final = ("name", "type", "values", "default", "required", "help", "dash", "exists")
 
@@ -74,6 +75,7 @@ def command_from_table(table: toml.Table) -> c.Command:
         labels=read_labels(table),
         at_most=toml.read_int(table, "at_most", 1, 100_000),
         retention=read_retention(table.get("retention", {})),
+        notify=read_notify_policy(table),
     )
     _check_consistency(table, command)
     return command

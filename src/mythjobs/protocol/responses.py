@@ -57,8 +57,15 @@ class RetentionStatus(TypedDict):
     last_pass_ms: int | None
 
 
+class FailingChannel(TypedDict):
+    name: str
+    since_ms: int
+    error: str
+
+
 class Status(QueueCounts):
-    """State of master and queue. lost: at most 1000 jobs that are held after repeated losses."""
+    """State of master and queue. lost: at most 1000 jobs that are held after repeated losses.
+    notifications: number of unread ones, at most 100."""
 
     version: str
     pid: int
@@ -68,6 +75,8 @@ class Status(QueueCounts):
     set_aside: list[SetAsideUnit]
     lost: list[int]
     retention: RetentionStatus
+    notifications: int
+    failing_channels: list[FailingChannel]
 
 
 class CommandSummary(TypedDict):

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 import mythjobs.store
+import mythjobs.store.notify_tables  # adds its tables to the metadata
 from mythjobs.errors import ConfigError
 from mythjobs.scheduler.order import deadline_order
 from mythjobs.store.migrate import HEAD, migrate

@@ -24,6 +24,7 @@ from mythjobs.store.queries import (
 from mythjobs.store.queries import (
     commands,
     job_details,
+    notifications,
     ready_jobs,
     statistics,
 )
@@ -37,14 +38,20 @@ from tests.support.query_plans import find_scans
 
 # Tables that stay small with any number of jobs.
 SMALL: Final = (
-    "batch", "command", "command_revision", "command_usage", "footprint", "invitation", "machine",
-    "output_total", "semaphore", "tally", "upkeep", "window_override",
+    "batch", "channel", "channel_message", "command", "command_revision", "command_usage",
+    "footprint", "invitation", "machine", "notification", "output_total", "semaphore", "snooze",
+    "tally", "upkeep", "window_override",
 )  # fmt: skip
 # Partial indexes of few rows, and reads that take the first row of an index.
 ALLOWED: Final = {
     "dependencies._FIND_UNMET": ["dependency_unmet"],
     "id_recovery._READ_LIVE": ["attempt_live"],
+    "channels._FIND_NEXT_MS": ["message_due"],
     "machines._READ_LIVE_ATTEMPTS": ["attempt_live"],
+    "notifications._READ_DUE": ["notification_due"],
+    "notifications._READ_OPEN": ["notification_open"],
+    "notifications._READ_UNREAD_IDS": ["notification_unread"],
+    "notifications._SET_ALL_READ": ["notification_unread"],
     "readiness._FIND_NEXT_DUE": ["job_due"],
     "retention._FIND_OLDEST": ["kept_output_ended"],
     "retention._FIND_RETRIED": ["job_retried"],
@@ -59,7 +66,7 @@ ALLOWED: Final = {
 # it knows that they have few rows.
 ALLOWED_READS: Final = (
     "job", "job_pkey", "attempt_live", "job_cancelled", "job_failed", "job_held",
-    "job_lost",
+    "job_lost", "notification_unread",
 )  # fmt: skip
 
 
@@ -274,6 +281,8 @@ def _read_everything(tx: Transaction) -> None:
     commands.read_command(tx, "rare", 1, statistics=True)
     statistics.read_run_times(tx, 1)
     commands.list_revisions(tx, "rare")
+    notifications.list_notifications(tx, unread=True, limit=LIMIT)
+    notifications.list_messages(tx, LIMIT)
     commands.read_queue_counts(tx)
 
 

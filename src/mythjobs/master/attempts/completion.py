@@ -10,6 +10,11 @@ from typing import Final
 import msgspec
 
 from mythjobs.errors import ProtocolError
+from mythjobs.master.attempts.job_incidents import (
+    is_noteworthy,
+    record_end_incidents,
+    record_start_call,
+)
 from mythjobs.master.attempts.retry import (
     AttemptHistory,
     RetryDecision,
@@ -64,6 +69,8 @@ class Completions:
                 job_id, attempt.n, attempt.command_id, at_ms
             )
             machine.live_attempts[job_id] = attempt.with_start(at_ms)
+            if attempt.command_id in self._turn.state.notify.pinged:
+                record_start_call(self._turn, job_id, attempt.class_id)
 
     def record_holders(self, machine: Machine, job_id: int, holders: tuple[str, ...]) -> None:
         """Record the holders of an attempt's freeze, such as a user or a closed run window.
@@ -189,6 +196,14 @@ class Completions:
             turn.add_event(job_id, attempt.n, str(decision.event), decision.reason)
         if decision.hold:
             turn.held.append(job_id)
+        if attempt.started_ms is None and attempt.command_id in turn.state.notify.pinged:
+            # The report of the end is the first about this attempt.
+            if not isinstance(outcome, o.NotStarted | o.Lost):
+                record_start_call(turn, job_id, attempt.class_id)
+        if is_noteworthy(turn, attempt.command_id, decision):
+            record_end_incidents(
+                turn, machine, job_id, attempt.n, attempt.class_id, outcome, decision
+            )
         if decision.defers_command:
             self._defer_command(attempt.command_id, decision)
         self._ended[job_id] = job_state.AttemptEnd(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from mythjobs.errors import ProtocolError
+from mythjobs.master.attempts.job_incidents import is_noteworthy, record_end_incidents
 from mythjobs.master.attempts.retry import AttemptHistory, decide
 from mythjobs.master.attempts.run_times import correct_times
 from mythjobs.master.state import Machine
@@ -125,6 +126,8 @@ class LateResults:
             return None
         late_results.accept_late_result(turn.tx, end, at_ms=turn.now.wall_ms)
         turn.add_event(old.job_id, old.n, "adopted", f"late result accepted; {report}")
+        if is_noteworthy(turn, old.command_id, decision):
+            record_end_incidents(turn, machine, old.job_id, old.n, old.class_id, outcome, decision)
         if old.subject is not None:
             turn.changed_subjects.add(old.subject)
         return decision.event

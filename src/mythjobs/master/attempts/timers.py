@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mythjobs.master.attempts.job_incidents import record_missed_deadlines
 from mythjobs.master.attempts.machine_control import end_pauses
 from mythjobs.master.isolation import OwnWork, Unit
 from mythjobs.master.turn_context import TurnContext
@@ -40,6 +41,7 @@ def _set_next_due(turn: TurnContext, now_ms: int, *, more: bool) -> None:
                 now_ms if more else deadlines.find_next_ms(turn.tx, now_ms),
                 *(deferral.until_ms for deferral in turn.state.deferrals.values()),
                 *(each.control.until_ms for each in turn.state.machines.values()),
+                turn.state.notify.next_due_ms,
             )
             if each is not None
         ),
@@ -58,9 +60,10 @@ def _cancel_past_deadline(turn: TurnContext, now_ms: int, *, each_alone: bool) -
     late = [each for each in missed if each not in skipped]
     for job_ids in [[each] for each in late] if each_alone else [late]:
         turn.working_on = Unit("deadline", job_ids[0]) if each_alone else None
-        turn.cancel_queued(
+        cancelled = turn.cancel_queued(
             job_ids, lambda _: "the job had not started by its deadline", code="deadline_passed"
         )
+        record_missed_deadlines(turn, cancelled)
     turn.working_on = None
     return len(missed) == limit
 

@@ -115,7 +115,7 @@ def attach_machine(
         machine.past_incarnations = past[-_MAX_INCARNATIONS:]
     machine.connection, machine.incarnation = request.connection, hello.incarnation
     machine.heartbeat_no = machine.last_grant_no = 0
-    machine.is_draining, machine.reported_free = False, None
+    machine.is_draining, machine.reported_free, machine.has_left = False, None, False
     machine.has_scaling, machine.headroom, machine.load = hello.scaling, None, None
     machine.last_frame_ms = turn.now.steady_ms
     if request.trusted and jobs is not None:
@@ -160,6 +160,7 @@ def detach_machine(turn: TurnContext, message: Detached) -> None:
     machine = turn.state.machine_on_connection(message.connection)
     if machine is not None:
         machine.connection, machine.heartbeat_no, machine.reported_free = None, 0, None
+        machine.has_left = not machine.live_attempts and (message.by_agent or machine.is_draining)
 
 
 def _read_outcome(message: m.Ended | m.Returned) -> o.Outcome:

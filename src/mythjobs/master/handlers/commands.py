@@ -6,6 +6,7 @@ from typing import Any
 
 from mythjobs.errors import BadRequest, Conflict
 from mythjobs.master import requests
+from mythjobs.master.notify.handlers import end_notifications
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.command import RUN
 from mythjobs.model.definition import command_from_table
@@ -31,6 +32,9 @@ def define_command(turn: TurnContext, request: requests.DefineCommand) -> Define
         turn.tx, command.name, dict(request.definition), at_ms=turn.now.wall_ms
     )
     turn.catalog.forget_command(command.name)
+    turn.state.notify = turn.state.notify.with_heartbeat(
+        revision.command_id, has_url=bool(command.notify.heartbeat)
+    )
     _end_set_aside(turn, revision.command_id)
     return DefineResult(command.name, revision.number, True)
 
@@ -48,6 +52,8 @@ def remove_command(turn: TurnContext, request: requests.RemoveCommand) -> str:
     if open_jobs:
         raise Conflict(f"{open_jobs} jobs of {request.name} have not ended; cancel them first")
     commands.remove(turn.tx, defined.command_id)
+    turn.state.notify = turn.state.notify.with_heartbeat(defined.command_id, has_url=False)
+    end_notifications(turn, f"command {defined.command_id}")
     turn.catalog.forget_command(request.name)
     return request.name
 

@@ -8,6 +8,7 @@ from typing import Final
 from mythjobs.errors import BadRequest, Conflict, NotAllowed
 from mythjobs.master import requests
 from mythjobs.master.handlers.agents import enroll_machine
+from mythjobs.master.notify.handlers import end_notifications
 from mythjobs.master.requests import JoinedMachine
 from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
@@ -83,6 +84,7 @@ def revoke_machine(turn: TurnContext, request: requests.RevokeMachine) -> int | 
     rights = ALLOW_NOTHING.to_json()
     machines.revoke(turn.tx, machine.machine_id, name=name, rights=rights, at_ms=turn.now.wall_ms)
     machine.name, machine.rights, machine.is_revoked = name, ALLOW_NOTHING, True
+    end_notifications(turn, f"machine {machine.machine_id}")
     return machine.connection
 
 

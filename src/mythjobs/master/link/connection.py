@@ -22,6 +22,7 @@ class Channel(Protocol):
     `on_writable()` when the agent reads again. Returns when the connection has ended or after
     end(), and raises the error of end() or `on_message`.
     send_text: never waits; raises OSError if the socket is closed.
+    is_closed_by_agent: the agent has ended the connection itself, in good order.
     """
 
     async def receive_message(self) -> bytes | None: ...
@@ -34,6 +35,8 @@ class Channel(Protocol):
 
     @property
     def is_writable(self) -> bool: ...
+    @property
+    def is_closed_by_agent(self) -> bool: ...
 
 
 class AgentConnection:

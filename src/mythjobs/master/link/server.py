@@ -115,7 +115,7 @@ class LinkServer:
         finally:
             del self._connections[agent.connection_id]
             agent.request_close()
-            self._master.post(Detached(agent.connection_id))
+            self._master.post(Detached(agent.connection_id, agent.channel.is_closed_by_agent))
             self._outputs.remove_agent(agent)
 
     def _close_superseded(self, machine_id: int) -> None:

@@ -144,6 +144,11 @@ class OutputReader:
             chunks = await _await_first_chunk(chunks)
         return RequestedOutput(attempt.n, window and window.dropped, None, chunks)
 
+    async def find_sizes(self, job: int, n: int) -> list[int]:
+        """Return the size in bytes of each stream of an ended attempt. Raises NoSuchJob."""
+        attempt = await self._store.find_attempt_output(job, n)
+        return [written for written, _, _ in attempt.streams]
+
     def _find_peer(self, attempt: AttemptOutput, job: int) -> TransferPeer:
         try:
             return self._peers[attempt.machine_id]

@@ -207,7 +207,7 @@ class PostgresStore(Store):
         writer, tx, transaction_id = self._begin()
         try:
             yield tx
-            tx.completed_batches = counters.write_changes(tx)
+            tx.completed_batches += counters.write_changes(tx)
         except BaseException as error:
             self._roll_back(writer)
             if isinstance(error, psycopg.Error):

@@ -125,7 +125,7 @@ class SqliteStore(Store):
         try:
             writer.execute("BEGIN IMMEDIATE")
             yield tx
-            tx.completed_batches = counters.write_changes(tx)
+            tx.completed_batches += counters.write_changes(tx)
             writer.execute("COMMIT")
             # Read the log's size for checkpoint() here. When checkpoint() runs, the event loop's
             # thread is awake, and a system call there hands it the interpreter lock for a while.

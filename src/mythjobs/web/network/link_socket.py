@@ -66,6 +66,10 @@ class LinkSocket(WebSocketsSansIOProtocol):
     def is_writable(self) -> bool:
         return self.writable.is_set()
 
+    @property
+    def is_closed_by_agent(self) -> bool:
+        return self.conn.close_rcvd_then_sent is True
+
     def send_text(self, data: bytes) -> None:
         if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
             raise ConnectionResetError("the WebSocket is closed")

@@ -26,6 +26,7 @@ from mythjobs.web.routes import (
     joining,
     machines,
     maintenance,
+    notifications,
     outputs,
     semaphores,
 )
@@ -46,6 +47,7 @@ ROUTE_MODULES: Final = (
     semaphores,
     outputs,
     maintenance,
+    notifications,
 )
 
 

@@ -125,6 +125,7 @@ class MasterProgram:
             tasks = [
                 asyncio.create_task(master.outputs.run()),
                 asyncio.create_task(master.retention.run()),
+                asyncio.create_task(master.delivery.run()),
             ]
             if self._agent is not None:
                 tasks.append(asyncio.create_task(self._agent.keep_running()))

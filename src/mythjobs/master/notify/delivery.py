@@ -1,0 +1,227 @@
+"""Delivery service: sends stored messages, watches machines, calls the master's heartbeat URL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from mythjobs.clock import Now, master_now
+from mythjobs.config.sealing import Seal
+from mythjobs.errors import ConfigError, MythJobsError
+from mythjobs.master.notify import requests as r
+from mythjobs.master.notify.addressing import decode_facts
+from mythjobs.master.notify.last_lines import AttemptOutputReader, read_last_lines
+from mythjobs.master.notify.sender import Sender
+from mythjobs.master.notify.watch import find_conditions
+from mythjobs.master.requests import Message, Request
+from mythjobs.master.state import MasterState
+from mythjobs.model.message_text import render
+from mythjobs.protocol.responses import FailingChannel
+from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes import channels
+from mythjobs.store.writes.channels import HEARTBEAT, MessageRow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger("mythjobs.master")
+
+WATCH_S: Final = 30.0
+HEARTBEAT_S: Final = 60.0
+_MAX_DUE: Final = 50
+_MAX_PARALLEL: Final = 8
+_RETRY_S: Final = 5.0
+_MAX_WAIT_S: Final = 3600.0
+_LEVELS: Final = {
+    "failed": "failure",
+    "lost": "failure",
+    "channel": "failure",
+    "recovered": "success",
+    "returned": "success",
+    "batch": "success",
+}
+# Kinds of messages that have the last lines of the job's output.
+_WITH_LINES: Final = ("failed", "held")
+
+
+class DeliveryStore(Protocol):
+    """Interface of the master that the delivery service needs."""
+
+    @property
+    def state(self) -> MasterState: ...
+
+    async def read(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    async def execute(self, request: Request) -> Any: ...
+
+    def post(self, message: Message) -> None: ...
+
+
+class DeliveryService:
+    """Runs in the master's event loop. Messages are sent by a child process (Sender), so a turn
+    never waits for a service. A message that was stored is sent at least once, also after a
+    restart of the master, unless it fails for a day."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        outputs: AttemptOutputReader,
+        sender: Sender,
+        seal: Seal,
+        clock: Callable[[], Now] = master_now,
+    ) -> None:
+        self.sender = sender
+        self.seal = seal
+        self._store = store
+        self._outputs = outputs
+        self._clock = clock
+        self._started_ms = clock().steady_ms
+        self._is_woken = asyncio.Event()
+        self._slow: set[tuple[int, int]] = set()
+
+    def wake(self) -> None:
+        """Have stored messages sent. Called after a turn has stored some."""
+        self._is_woken.set()
+
+    async def run(self) -> None:
+        """Send messages, watch machines and call the heartbeat URL until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._send_messages())
+            group.create_task(self._watch())
+            group.create_task(self._call_heartbeat())
+
+    async def close(self) -> None:
+        await self.sender.close()
+
+    async def _send_messages(self) -> None:
+        while True:
+            self._is_woken.clear()
+            try:
+                wait_s = await self.send_due()
+            except MythJobsError:  # the store is full or unreachable, which is logged elsewhere
+                wait_s = _RETRY_S
+            except Exception:
+                log.exception("cannot send messages to channels, trying again in %g s", _RETRY_S)
+                wait_s = _RETRY_S
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._is_woken.wait()
+
+    async def send_due(self) -> float:
+        """Send the messages whose time has come. Return the seconds until the next message."""
+        now_ms = self._clock().wall_ms
+        due = await self._store.read(channels.read_due_messages, now_ms, _MAX_DUE)
+        if due:
+            # Messages to one channel, and calls of one URL, are sent in order.
+            groups: dict[tuple[int, str], list[MessageRow]] = {}
+            for each in sorted(due, key=lambda row: row.message_id):
+                order = json.loads(each.facts)["order"] if each.channel_id == HEARTBEAT else ""
+                groups.setdefault((each.channel_id, order), []).append(each)
+            limit = asyncio.Semaphore(_MAX_PARALLEL)
+            await asyncio.gather(*[self._send_group(each, limit) for each in groups.values()])
+            return 0.0
+        next_ms = await self._store.read(channels.find_next_ms)
+        if next_ms is None:
+            return _MAX_WAIT_S
+        return min(max(next_ms - self._clock().wall_ms, 0) / 1000, _MAX_WAIT_S)
+
+    async def _send_group(self, rows: Sequence[MessageRow], limit: asyncio.Semaphore) -> None:
+        for row in rows:
+            async with limit:
+                error = await self._send(row)
+            result = r.DeliveryResult(
+                row.message_id, row.channel_id, row.topic, row.created_ms, row.tries + 1, error
+            )
+            await self._record(result)
+
+    async def _record(self, result: r.DeliveryResult) -> None:
+        """Store a result. While the store cannot be written, wait: a message whose result is not
+        stored would be sent again."""
+        while True:
+            try:
+                await self._store.execute(r.RecordDeliveries([result]))
+                return
+            except MythJobsError:
+                await asyncio.sleep(_RETRY_S)
+
+    async def _send(self, row: MessageRow) -> str:
+        if row.channel_id == HEARTBEAT:
+            return await self.sender.call(json.loads(row.facts)["url"])
+        targets = self._store.state.notify.targets.values()
+        found = next((e.row for e in targets if e.row.channel_id == row.channel_id), None)
+        if found is None:
+            return "the channel was removed"
+        try:
+            url = self.seal.decrypt(found.url)
+        except ConfigError as error:
+            return error.sentence
+        facts = decode_facts(row.facts)
+        lines = ""
+        first = facts[0]
+        if row.kind in _WITH_LINES and first.job is not None:
+            lines = await read_last_lines(self._outputs, first.job, first.n)
+        since = datetime.fromtimestamp(min(e.since_ms for e in facts) / 1000).astimezone()
+        title, body = render(facts, row.template, lines, f"{since:%Y-%m-%d %H:%M}")
+        return await self.sender.send(url, title, body, _LEVELS.get(row.kind, "warning"))
+
+    async def send_test(self, url: str, name: str) -> str:
+        """Send a test message to an encrypted URL. Return why it was not sent, "" if it was."""
+        body = f"This is a test of the notification channel {name}."
+        try:
+            plain = self.seal.decrypt(url)
+        except ConfigError as error:
+            return error.sentence
+        return await self.sender.send(plain, "mythjobs: test", body, "info")
+
+    def describe_heartbeat(self) -> str:
+        """Return the master's heartbeat URL without its path, "" if none is set."""
+        if not (sealed := self._store.state.notify.heartbeat):
+            return ""
+        try:
+            parts = urlsplit(self.seal.decrypt(sealed))
+        except ConfigError:
+            return "unreadable"
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            state = self._store.state
+            found = find_conditions(state, self._clock(), self._started_ms, self._slow)
+            live = {
+                (job_id, attempt.n)
+                for machine in state.machines.values()
+                for job_id, attempt in machine.live_attempts.items()
+            }
+            self._slow = (self._slow & live) | {(each.job, each.n) for each in found.slow}
+            if found.lost or found.returned or found.slow:
+                self._store.post(found)
+
+    async def _call_heartbeat(self) -> None:
+        error = ""
+        while True:
+            if sealed := self._store.state.notify.heartbeat:
+                before = error
+                try:
+                    error = await self.sender.call(self.seal.decrypt(sealed))
+                except ConfigError as failure:
+                    error = failure.sentence
+                if error and not before:
+                    log.warning("cannot call the heartbeat URL: %s", error)
+            await asyncio.sleep(HEARTBEAT_S)
+
+
+def list_failing_channels(state: MasterState) -> list[FailingChannel]:
+    """Return name, time and error of each channel on which messages fail."""
+    return [
+        {"name": row.name, "since_ms": row.failing_ms, "error": row.error}
+        for row in (each.row for each in state.notify.targets.values())
+        if row.failing_ms is not None
+    ]

@@ -1,0 +1,265 @@
+"""Delivery of messages by a real child process, to real services on the loopback address."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mythjobs.config.sealing import Seal
+from mythjobs.errors import Unreachable
+from mythjobs.master.notify import requests as r
+from mythjobs.master.notify.delivery import DeliveryService
+from mythjobs.master.notify.last_lines import choose_lines
+from mythjobs.master.notify.sender import Sender
+from mythjobs.master.requests import Message, Request
+from mythjobs.master.state import MasterState
+from tests.support.message_services import HttpService, SmtpService, http_service
+from tests.unit.master.harness import Harness
+from tests.unit.master.notify.test_turn_notify import add_channel, bell, messages, run_job
+
+pytestmark = pytest.mark.slow
+
+
+class HarnessStore:
+    """The interface of the master that the delivery service needs, on a test's core and store."""
+
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+
+    @property
+    def state(self) -> MasterState:
+        return self._harness.core.state
+
+    async def read(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self._harness.store.snapshot() as tx:
+            return function(tx, *args, **kwargs)
+
+    async def execute(self, request: Request) -> Any:
+        return self._harness.request(request)
+
+    def post(self, message: Message) -> None:
+        self._harness.turn(message)
+
+
+class AwayOutputs:
+    """Outputs that are on a machine that is not connected."""
+
+    async def find_sizes(self, job: int, n: int) -> list[int]:
+        raise Unreachable("away")
+
+    async def read(self, *_: Any, **__: Any) -> Any:
+        raise Unreachable("away")
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(tmp_path)
+    made.define()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def service() -> Iterator[HttpService]:
+    with http_service() as found:
+        yield found
+
+
+def deliver(
+    master: Harness,
+    root: Path,
+    story: Callable[[DeliveryService], Awaitable[None]],
+    *,
+    timeout_s: float = 30.0,
+) -> None:
+    async def whole() -> None:
+        delivery = DeliveryService(
+            HarnessStore(master),
+            AwayOutputs(),
+            Sender(timeout_s=timeout_s),
+            Seal(root / "secrets.key"),
+            lambda: master.now,
+        )
+        try:
+            await story(delivery)
+        finally:
+            await delivery.close()
+
+    asyncio.run(whole())
+
+
+def test_a_message_is_sent_by_http(master: Harness, tmp_path: Path, service: HttpService) -> None:
+    async def story(delivery: DeliveryService) -> None:
+        url = delivery.seal.encrypt(f"json://127.0.0.1:{service.port}/hook")
+        add_channel(master, url=url)
+        run_job(master, master.join(), code=3)
+        assert await delivery.send_due() == 0.0
+        assert await delivery.send_due() > 60
+
+    deliver(master, tmp_path, story)
+    [sent] = service.received
+    assert (sent["title"], sent["type"]) == ("mythjobs: flag failed", "failure")
+    assert sent["message"] == "job 1 on attic: exit code 3\n\nmythjobs show 1"
+    assert messages(master, "sent") == [("mail", "flag failed")]
+
+
+def test_a_message_is_sent_by_mail(master: Harness, tmp_path: Path) -> None:
+    async def story(delivery: DeliveryService) -> None:
+        async with SmtpService() as smtp:
+            url = f"mailto://127.0.0.1:{smtp.port}?from=jobs@example.org&to=ann@example.org"
+            add_channel(master, url=delivery.seal.encrypt(url), template="{name} broke\n{reason}")
+            run_job(master, master.join(), code=3)
+            await delivery.send_due()
+            [mail] = smtp.mails
+            found = email.message_from_string(mail)
+            assert found["Subject"] == "flag broke"
+            assert "ann@example.org" in found["To"]
+            assert "exit code 3" in mail
+
+    deliver(master, tmp_path, story)
+    assert messages(master, "sent") == [("mail", "flag failed")]
+
+
+def test_a_dead_channel_is_reported_through_another(
+    master: Harness, tmp_path: Path, service: HttpService
+) -> None:
+    secret = "verysecret-token"
+
+    async def story(delivery: DeliveryService) -> None:
+        dead = delivery.seal.encrypt(f"json://user:{secret}@127.0.0.1:1/{secret}")
+        add_channel(master, "dead", url=dead)
+        live = delivery.seal.encrypt(f"json://127.0.0.1:{service.port}/")
+        add_channel(master, "live", url=live, kinds=["lost"])
+        run_job(master, master.join())
+        for seconds in (0, 31, 121):
+            master.advance(seconds)
+            await delivery.send_due()
+        await delivery.send_due()
+
+    deliver(master, tmp_path, story)
+    assert ("channel", "dead", 1) in bell(master)
+    assert [each["title"] for each in service.received] == [
+        "mythjobs: notification channel dead fails"
+    ]
+    row = master.core.state.notify.targets["dead"].row
+    assert "Connection refused" in row.error
+    assert secret not in row.error
+    assert secret not in str(service.received)
+    with master.store.snapshot() as tx:
+        tx.cursor.execute("SELECT * FROM channel_message")
+        assert secret not in str(tx.cursor.fetchall())
+        tx.cursor.execute("SELECT * FROM channel")
+        assert secret not in str(tx.cursor.fetchall())
+
+
+def test_a_message_that_was_stored_is_sent_after_a_restart(
+    master: Harness, tmp_path: Path, service: HttpService
+) -> None:
+    url = f"json://127.0.0.1:{service.port}/"
+    add_channel(master, url=Seal(tmp_path / "secrets.key").encrypt(url))
+    run_job(master, master.join())
+    master.restart()
+
+    async def story(delivery: DeliveryService) -> None:
+        await delivery.send_due()
+
+    deliver(master, tmp_path, story)
+    assert [each["title"] for each in service.received] == ["mythjobs: flag failed"]
+
+
+def test_without_its_key_file_a_channel_says_what_to_do(master: Harness, tmp_path: Path) -> None:
+    async def story(delivery: DeliveryService) -> None:
+        add_channel(master, url=delivery.seal.encrypt("json://127.0.0.1/"))
+        (tmp_path / "secrets.key").unlink()
+        run_job(master, master.join())
+        await delivery.send_due()
+
+    deliver(master, tmp_path, story)
+    assert "add the channel again" in master.core.state.notify.targets["mail"].row.error
+
+
+def test_heartbeat_urls_are_called_in_order(
+    master: Harness, tmp_path: Path, service: HttpService
+) -> None:
+    from mythjobs.protocol import messages as m
+
+    async def story(delivery: DeliveryService) -> None:
+        master.define("backup", heartbeat=f"http://127.0.0.1:{service.port}/uuid")
+        connection = master.join()
+        for code in (0, 3):
+            job_id = master.submit("backup").id
+            assert master.take_grants() == [job_id]
+            master.send_frame(connection, m.Started(job_id, 1, master.now.wall_ms))
+            master.finish(connection, job_id, code=code)
+        await delivery.send_due()
+
+    deliver(master, tmp_path, story)
+    assert service.called == ["/uuid/start", "/uuid", "/uuid/start", "/uuid/3"]
+
+
+def test_a_service_that_hangs_is_given_up_and_holds_nothing_up(
+    master: Harness, tmp_path: Path, service: HttpService
+) -> None:
+    async def story(delivery: DeliveryService) -> None:
+        async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await hung.wait()
+            writer.close()
+
+        hung = asyncio.Event()
+        async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            stuck = asyncio.create_task(delivery.sender.call(f"http://127.0.0.1:{port}/"))
+            assert await delivery.sender.call(f"http://127.0.0.1:{service.port}/ok") == ""
+            assert await stuck == "no answer for 3 s"
+            # The child that hung was killed; the next message starts another one.
+            assert await delivery.sender.call(f"http://127.0.0.1:{service.port}/again") == ""
+            hung.set()
+
+    deliver(master, tmp_path, story, timeout_s=3.0)
+    assert service.called == ["/ok", "/again"]
+
+
+def test_a_child_that_dies_is_an_error_of_its_messages(master: Harness, tmp_path: Path) -> None:
+    async def story(delivery: DeliveryService) -> None:
+        async with await asyncio.start_server(_never_answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            stuck = asyncio.create_task(delivery.sender.call(f"http://127.0.0.1:{port}/"))
+            while delivery.sender._child is None:  # noqa: ASYNC110 - until it has started
+                await asyncio.sleep(0.01)
+            delivery.sender._child.kill()
+            assert await stuck == "the sender has ended"
+
+    deliver(master, tmp_path, story)
+
+
+async def _never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+def test_the_result_of_a_message_that_was_replaced_changes_nothing(master: Harness) -> None:
+    add_channel(master)
+    run_job(master, master.join())
+    master.request(r.RemoveChannel("mail"))
+    before = messages(master, "failed")
+    master.request(r.RecordDeliveries([r.DeliveryResult(1, 1, "", 0, 1, "")]))
+    assert messages(master, "failed") == before == [("", "flag failed")]
+
+
+@pytest.mark.parametrize(
+    "output, lines",
+    [
+        (b"", ""),
+        (b"one\ntwo\n", "one\ntwo"),
+        (b"1\n2\n\n3\n4\n5\n6\n", "2\n3\n4\n5\n6"),
+        (b"10 %\r20 %\r\n\x1b[31mred\xff\n", "10 %\n20 %\n [31mred\ufffd"),
+        (b"x" * 1000, "x" * 300),
+    ],
+)
+def test_the_last_lines_of_output_are_text(output: bytes, lines: str) -> None:
+    assert choose_lines(output) == lines

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from mythjobs.errors import DefinitionError
+from mythjobs.model.heartbeat_url import FAILURE, START, SUCCESS, HeartbeatCall, make_call_url
+from mythjobs.model.notify_policy import NO_NOTIFY_POLICY, read_notify_policy
+
+
+def test_a_definition_without_settings_has_the_defaults() -> None:
+    assert read_notify_policy({"name": "x"}) is NO_NOTIFY_POLICY
+
+
+def test_settings_of_a_definition() -> None:
+    table = {
+        "notify": {"events": ["failed"], "template": "{title}"},
+        "heartbeat": "https://hc.example/uuid",
+    }
+    policy = read_notify_policy(table)
+    assert policy.kinds == ("failed",)
+    assert policy.template == "{title}"
+    assert policy.heartbeat == "https://hc.example/uuid"
+    assert read_notify_policy({"notify": {"events": []}}).kinds == ()
+
+
+@pytest.mark.parametrize(
+    "table, key",
+    [
+        ({"notify": 1}, "notify"),
+        ({"notify": {"x": 1}}, "notify.x"),
+        ({"notify": {"events": "failed"}}, "notify.events"),
+        ({"notify": {"events": ["lots"]}}, "notify.events"),
+        ({"notify": {"template": "{x}"}}, "notify.template"),
+        ({"heartbeat": "hc.example"}, "heartbeat"),
+        ({"heartbeat": "ftp://hc.example/x"}, "heartbeat"),
+        ({"heartbeat": "https://hc.example/a b"}, "heartbeat"),
+        ({"heartbeat": "https:///x"}, "heartbeat"),
+        ({"heartbeat": 5}, "heartbeat"),
+    ],
+)
+def test_invalid_settings_name_their_key(table: dict[str, object], key: str) -> None:
+    with pytest.raises(DefinitionError) as error:
+        read_notify_policy(table)
+    assert error.value.key == key
+
+
+def call(event: str, code: int | None = None, url: str = "https://hc.example/uuid") -> str:
+    return make_call_url(HeartbeatCall(url, event, 1, "backup", code, "exit code 3"))
+
+
+def test_the_event_is_a_suffix_of_the_path() -> None:
+    assert call(START) == "https://hc.example/uuid/start"
+    assert call(SUCCESS) == "https://hc.example/uuid"
+    assert call(FAILURE, 3) == "https://hc.example/uuid/3"
+    assert call(FAILURE) == "https://hc.example/uuid/fail"
+    assert call(FAILURE, -9) == "https://hc.example/uuid/fail"
+    assert call(START, url="https://hc.example/uuid/?a=1") == "https://hc.example/uuid/start?a=1"
+
+
+def test_uptime_kuma_takes_the_event_in_the_query() -> None:
+    kuma = "https://kuma.example/api/push/abc?status=up&msg=OK&ping="
+    assert call(START, url=kuma) == ""
+    assert call(SUCCESS, url=kuma).startswith("https://kuma.example/api/push/abc?status=up&msg=")
+    assert call(FAILURE, 3, url=kuma).endswith("?status=down&msg=exit%20code%203")

@@ -352,6 +352,7 @@ class Agent:
         if self._scaler is not None:
             for message in frame.messages:
                 if isinstance(message, m.Renew):
+                    self._scaler.add_footprints(message.footprints)
                     self._scaler.set_waiting(message.waiting)
         self._execute(self._core.on_master_frame(frame, now))
 

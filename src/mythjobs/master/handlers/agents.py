@@ -296,6 +296,8 @@ class FrameHandler:
         held: dict[tuple[int, int], str] = {(each.job, each.n): each.state for each in beat.held}
         if first:
             self._end_previous_boot(machine, held)
+            # Again, as it accepts grants only now: jobs that waited for it were deferred once more.
+            forget_hidden(self._turn, machine)
         excepted = []
         for (job_id, n), state in held.items():
             attempt = machine.live_attempts.get(job_id)

@@ -84,6 +84,11 @@ class StateDir:
         return self.root / "uploads"
 
     @property
+    def mythtv_settings(self) -> Path:
+        """The MythTV backend of the bridge, which the master starts if this file exists."""
+        return self.root / "mythtv" / "settings.toml"
+
+    @property
     def agent(self) -> AgentDir:
         return AgentDir(self.root / "agent")
 

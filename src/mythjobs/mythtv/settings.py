@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.config import files
+from mythjobs.config.state import StateDir
 from mythjobs.errors import ConfigError, DefinitionError
 from mythjobs.model.toml_values import Table, read_duration, read_int, read_text
 from mythjobs.model.units import format_duration
@@ -40,9 +41,14 @@ class BridgeDir:
         return self.root / "rules.toml"
 
     @property
-    def progress(self) -> Path:
-        """Until when recordings were examined, and the jobs of MythTV's rows."""
-        return self.root / "bridge.json"
+    def recordings(self) -> Path:
+        """Until when recordings were examined."""
+        return self.root / "recordings.json"
+
+    @property
+    def rows(self) -> Path:
+        """The jobs of the rows of MythTV's queue."""
+        return self.root / "rows.json"
 
     @property
     def takeover(self) -> Path:
@@ -77,7 +83,7 @@ class BridgeSettings:
 
 
 def bridge_dir(state_root: Path | str) -> BridgeDir:
-    return BridgeDir(Path(state_root) / "mythtv")
+    return BridgeDir(StateDir(Path(state_root)).mythtv_settings.parent)
 
 
 def default_name() -> str:

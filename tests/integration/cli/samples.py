@@ -128,14 +128,5 @@ STATUS: dict[str, Any] = {
             "put_off_ms": None,
         }
     ],
-    "machines": [
-        {
-            "name": "attic",
-            "state": "up",
-            "running": 1,
-            "jobs": 4,
-            "by_load": False,
-            "control": {"drained": False, "paused": False, "until_ms": None, "enforced": True},
-        }
-    ],
+    "machines": [{"name": "attic", "state": "up", "running": 1, "jobs": 4, "by_load": False}],
 }

@@ -170,8 +170,9 @@ class FakeServices:
         self, request: BaseHTTPRequestHandler, verb: str, method: str, given: Json, body: str
     ) -> None:
         found: Json | None = None
-        if verb == "GET" and method == "Dvr/GetRecorded" and self.programs:
-            found = self._find_program(given)
+        exchange = self.recorded.get(_identify(verb, request.path, body))
+        if verb == "GET" and method == "Dvr/GetRecorded":
+            found = self._find_program(given, has_recorded_answer=exchange is not None)
         elif verb == "GET" and method == "Dvr/GetRecordedList":
             found = self._list_programs(given)
         elif verb == "GET" and method in ("Myth/GetSetting", "Myth/GetSettingList"):
@@ -187,7 +188,6 @@ class FakeServices:
             found = {"int": self._remove_row(given)}
         elif method == "Status/GetBackendStatus" and self.rows:
             found = {"BackendStatus": {"JobQueue": self.rows}}
-        exchange = self.recorded.get(_identify(verb, request.path, body))
         if found is not None:
             self._send(
                 request, 200, json.dumps(found).encode(), 'application/json; charset="UTF-8"'
@@ -200,8 +200,9 @@ class FakeServices:
             page = b"<HTML><HEAD><TITLE>404 Not Found</TITLE></HEAD></HTML>"
             self._send(request, 404, page, 'text/html; charset="UTF-8"')
 
-    def _find_program(self, given: Json) -> Json | None:
-        for program in self.programs.values():
+    def _find_program(self, given: Json, *, has_recorded_answer: bool) -> Json | None:
+        known = self.programs if has_recorded_answer else self.listed | self.programs
+        for program in known.values():
             recording = program["Recording"]
             if given.get("RecordedId") == str(recording["RecordedId"]) or (
                 given.get("ChanId") == str(program["Channel"]["ChanId"])

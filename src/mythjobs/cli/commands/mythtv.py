@@ -1,4 +1,4 @@
-"""`mythjobs mythtv`: import of MythTV's set-up, and changes to its recordings."""
+"""`mythjobs mythtv`: bridge to MythTV, import of its set-up, changes to its recordings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
 _SECTIONS: Final = {
     "Set-up": {
+        "setup": "mythjobs.cli.commands.mythtv_bridge:setup",
         "import": "mythjobs.cli.commands.mythtv_import:import_",
+    },
+    "Bridge": {
+        "status": "mythjobs.cli.commands.mythtv_bridge:status",
+        "rules": "mythjobs.cli.commands.mythtv_rules:rules_group",
+        "takeover": "mythjobs.cli.commands.mythtv_bridge:takeover_group",
+        "bridge": "mythjobs.cli.commands.mythtv_bridge:bridge",
+    },
+    "Recordings": {
+        "fetch": "mythjobs.cli.commands.mythtv_fetch:fetch",
     },
 }
 
@@ -45,5 +55,6 @@ mythtv_group = LazyGroup(
     "mythtv",
     sections=_SECTIONS,
     no_args_is_help=True,
-    help="Run MythTV's jobs: import its set-up, and write results to its recordings.",
+    help="Run the jobs of a MythTV backend here: connect to it, import its set-up, choose jobs for "
+    "its recordings, take over its queue.",
 )

@@ -1,0 +1,289 @@
+"""`mythjobs mythtv setup`, `bridge`, `status` and `takeover`: the bridge to a MythTV backend."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mythjobs.cli import terminal, times
+from mythjobs.cli.options import DURATION, TEXT
+from mythjobs.cli.session import Session, command, json_option, pass_session
+
+if TYPE_CHECKING:
+    from mythjobs.client.client import Json
+    from mythjobs.mythtv.services.client import Services
+    from mythjobs.mythtv.settings import BridgeSettings
+
+_PASSWORD: Final = "MYTHJOBS_MYTHTV_PASSWORD"
+_SETUP: Final = """Examples:
+  mythjobs mythtv setup --host mythbox --pin 1234
+  mythjobs mythtv setup --host mythbox --config /home/mythtv/.mythtv/config.xml"""
+
+
+@command("setup", epilog=_SETUP)
+@click.option("--host", type=TEXT, help="MythTV's master backend: its name or address.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of its protocol.")
+@click.option("--status-port", type=click.IntRange(1, 65535), help="Port of its status page.")
+@click.option("--pin", type=TEXT, help="MythTV's security pin, to learn its database.")
+@click.option("--config", metavar="FILE", type=TEXT, help="MythTV's config.xml with the database.")
+@click.option("--no-database", is_flag=True, help="Use no database.")
+@click.option(
+    "--user", type=TEXT,
+    help=f"User of the backend's Services API, if it requires a login; the password is in "
+    f"{_PASSWORD}, or asked for.",
+)  # fmt: skip
+@click.option("--name", type=TEXT, help="Host name under which the bridge claims MythTV's jobs.")
+@click.option("--poll", type=DURATION, help="How often MythTV's queue is read. Default: 2s.")
+@json_option
+@pass_session
+def setup(
+    session: Session,
+    host: str | None,
+    port: int | None,
+    status_port: int | None,
+    pin: str | None,
+    config: str | None,
+    no_database: bool,
+    user: str | None,
+    name: str | None,
+    poll: float | None,
+    as_json: bool,
+) -> None:
+    """Connect this queue to a MythTV backend.
+
+    The connection is checked and kept in mythtv/settings.toml in the state directory. Options that
+    are not given keep their value. The database is needed only for the take-over of MythTV's queue
+    and for changes of its recordings.
+    """
+    from mythjobs.errors import BadRequest
+    from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, default_name, load_settings
+
+    directory = bridge_dir(session.root)
+    before = load_settings(directory)
+    if before is None and not host:
+        raise BadRequest("name the MythTV backend with --host")
+    settings = before or BridgeSettings(host or "", name=default_name())
+    given = {
+        "host": host, "port": port, "status_port": status_port, "pin": pin, "user": user,
+        "name": name, "poll_s": poll,
+    }  # fmt: skip
+    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    if user:
+        settings = replace(settings, password=_read_password(user))
+    elif user == "":
+        settings = replace(settings, password="")
+    settings = _choose_database(settings, config, no_database)
+    _store(session, settings, as_json)
+
+
+def _read_password(user: str) -> str:
+    password = os.environ.get(_PASSWORD)
+    if password is None:
+        password = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    return str(password)
+
+
+def _choose_database(
+    settings: BridgeSettings, config: str | None, no_database: bool
+) -> BridgeSettings:
+    """Return the settings with the database of the options, of the environment, of the backend (by
+    its pin), or the present one."""
+    from mythjobs.mythtv.bridge.discovery import fetch_database, format_database
+    from mythjobs.mythtv.database.address import ENVIRONMENT, find_address
+
+    if no_database:
+        return replace(settings, database="")
+    if config or os.environ.get(ENVIRONMENT):
+        address = find_address(os.environ, config=config or "")
+        return replace(settings, database=format_database(address))
+    if settings.pin:
+        with _open_services(settings) as services:
+            address = fetch_database(services, settings.pin, settings.host)
+        return replace(settings, database=format_database(address))
+    return settings
+
+
+def _store(session: Session, settings: BridgeSettings, as_json: bool) -> None:
+    from mythjobs.mythtv.bridge.discovery import check_backend
+    from mythjobs.mythtv.settings import bridge_dir, save_settings
+
+    with _open_services(settings) as services:
+        found = check_backend(settings, services)
+    save_settings(bridge_dir(session.root), settings)
+    if as_json:
+        terminal.print_json(found)
+        return
+    terminal.print_line(
+        f"connected to MythTV {found['version']} on {settings.host}, protocol {found['protocol']}"
+    )
+    if settings.database:
+        terminal.print_line(f"database {found['database']}")
+    else:
+        terminal.print_line(
+            "no database: MythTV's queue cannot be taken over (give --pin or --config)"
+        )
+    terminal.print_message(
+        "the bridge runs from the next start of `mythjobs up` on, or by `mythjobs mythtv bridge`"
+    )
+
+
+@command("bridge")
+@click.option("--end-with-stdin", is_flag=True, hidden=True)
+@pass_session
+def bridge(session: Session, end_with_stdin: bool) -> int:
+    """Run the bridge until Ctrl-C.
+
+    `mythjobs up` and `mythjobs master` do so if a backend is configured. The bridge makes jobs of
+    recordings by rules (`mythjobs mythtv rules`) and runs the jobs of MythTV's own queue while that
+    is taken over (`mythjobs mythtv takeover on`).
+    """
+    from mythjobs.mythtv.bridge.service import run_bridge
+
+    return run_bridge(session.root, ends_with_stdin=end_with_stdin)
+
+
+@command("status")
+@json_option
+@pass_session
+def status(session: Session, as_json: bool) -> None:
+    """Show whether the bridge runs, its connections, and problems to solve."""
+    from mythjobs.config.locks import read_holder_pid, try_acquire
+    from mythjobs.mythtv.bridge.state_files import read_status
+    from mythjobs.mythtv.bridge.takeover import load_takeover
+    from mythjobs.mythtv.settings import bridge_dir, require_settings
+
+    directory = bridge_dir(session.root)
+    settings = require_settings(directory)
+    lock = try_acquire(directory.lock)
+    pid = 0 if lock else read_holder_pid(directory.lock) or 0
+    if lock:
+        lock.close()
+    found: Json = read_status(directory) | {"pid": pid}
+    takeover = load_takeover(directory)
+    found["takeover"] = {"on": takeover.is_on, "hosts": sorted(takeover.hosts)}
+    found |= {
+        "backend": f"{settings.host}:{settings.port}",
+        "has_database": bool(settings.database),
+    }
+    if as_json:
+        terminal.print_json(found)
+        return
+    rows = [("bridge", f"running (pid {pid})" if pid else "not running; start `mythjobs up`")]
+    rows.append(("backend", found["backend"]))
+    if pid:
+        rows.append(("system events", _describe_monitor(found, 3)))
+        rows.append(("other events", _describe_monitor(found, 2)))
+    if not settings.database:
+        rows.append(("take-over", "not possible without a database"))
+    else:
+        hosts = ", ".join(takeover.hosts)
+        rows.append(("take-over", f"on: {hosts}" if takeover.is_on else "off"))
+        if table := found.get("table"):
+            rows.append(("MythTV's queue", str(table)))
+    if last := found.get("last_recording"):
+        when = times.format_time(last["at_ms"])
+        rows.append(("last recording", f"{last['title']}, {when}: {last['jobs']} jobs"))
+    if pid:
+        counts = f"{found.get('submitted', 0)} by rules, {found.get('rows', 0)} of MythTV's queue"
+        rows.append(("jobs made", f"{counts}, since the start"))
+    terminal.print_fields(rows)
+    for each in found.get("problems") or []:
+        terminal.print_message(f"{each['subject']}: {each['sentence']}")
+
+
+def _describe_monitor(found: Json, mode: int) -> str:
+    return str(found.get(f"monitor_{mode}") or "connecting")
+
+
+@command("on")
+@json_option
+@pass_session
+def takeover_on(session: Session, as_json: bool) -> None:
+    """Switch off MythTV's own queues, and run their jobs here.
+
+    The setting JobQueueMaxSimultaneousJobs of each of MythTV's hosts becomes 0; the previous values
+    are kept. Jobs that MythTV runs already continue there. Jobs queued from MythTV's screens become
+    jobs of this queue; state and comment are shown there, and delete, pause, resume and stop work.
+    """
+    from mythjobs.errors import BadRequest
+    from mythjobs.mythtv.bridge.takeover import switch_on
+    from mythjobs.mythtv.settings import bridge_dir, require_settings
+
+    directory = bridge_dir(session.root)
+    settings = require_settings(directory)
+    if not settings.database:
+        raise BadRequest(
+            "the take-over needs MythTV's database, because the Services API cannot change a job; "
+            "run `mythjobs mythtv setup --pin PIN` or `--config FILE`"
+        )
+    with _open_services(settings) as services:
+        _print_hosts(switch_on(directory, services), as_json)
+    if not settings.commands:
+        terminal.print_message(
+            "no command is known for MythTV's jobs, so they will fail; run `mythjobs mythtv import`"
+        )
+
+
+@command("off")
+@json_option
+@pass_session
+def takeover_off(session: Session, as_json: bool) -> None:
+    """Let MythTV's own queues run their jobs again, as before.
+
+    Jobs of MythTV's queue that run here continue; those that wait are given back. A setting that
+    was changed meanwhile is left alone.
+    """
+    from mythjobs.mythtv.bridge.takeover import switch_off
+    from mythjobs.mythtv.settings import bridge_dir, require_settings
+
+    directory = bridge_dir(session.root)
+    with _open_services(require_settings(directory)) as services:
+        done = switch_off(directory, services)
+    _print_hosts(done, as_json)
+    if not done:
+        terminal.print_message("the take-over was off")
+
+
+@command("status")
+@json_option
+@pass_session
+def takeover_status(session: Session, as_json: bool) -> None:
+    """Show for each of MythTV's hosts whether its own queue runs jobs."""
+    from mythjobs.mythtv.bridge.takeover import load_takeover, read_hosts
+    from mythjobs.mythtv.settings import bridge_dir, require_settings
+
+    directory = bridge_dir(session.root)
+    with _open_services(require_settings(directory)) as services:
+        hosts = read_hosts(directory, services)
+    is_on = load_takeover(directory).is_on
+    if as_json:
+        terminal.print_json({"on": is_on, "hosts": hosts})
+        return
+    terminal.print_line(f"the take-over is {'on' if is_on else 'off'}")
+    _print_hosts(hosts, as_json)
+
+
+def _print_hosts(hosts: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(hosts)
+    else:
+        terminal.print_table(("host", "queue"), sorted(hosts.items()))
+
+
+def _open_services(settings: BridgeSettings) -> Services:
+    from mythjobs.mythtv.services.client import Services
+
+    return Services(
+        settings.host, settings.status_port, user=settings.user, password=settings.password
+    )
+
+
+takeover_group = click.Group(
+    "takeover",
+    commands=[takeover_on, takeover_off, takeover_status],
+    no_args_is_help=True,
+    help="Run the jobs of MythTV's own queue here, or let MythTV run them again.",
+)

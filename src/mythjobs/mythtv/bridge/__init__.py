@@ -1,0 +1,1 @@
+"""Bridge program: recordings and MythTV's queue become jobs."""

@@ -1,0 +1,228 @@
+"""Requests to the master for jobs about recordings: arguments, subject, key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING, Any, Final
+
+from mythjobs.client.api_paths import command_path
+from mythjobs.client.client import Client
+from mythjobs.errors import BadRequest, MythJobsError, NoSuchCommand, ProtocolError, Unreachable
+from mythjobs.model.zone import load_zone
+from mythjobs.mythtv.parameters import (
+    RecordingContext,
+    format_subject,
+    list_values,
+    select_arguments,
+)
+from mythjobs.mythtv.protocol.connection import open_connection
+from mythjobs.mythtv.recording import Recording
+from mythjobs.mythtv.services.client import Services
+from mythjobs.mythtv.settings import BridgeSettings
+
+if TYPE_CHECKING:
+    from mythjobs.mythtv.database.connection import MythDatabase
+
+Json = dict[str, Any]
+_COMMENT_LENGTH: Final = 200
+_CUTS: Final = frozenset({"cutlist_frames", "cutlist_seconds"})
+_BREAKS: Final = frozenset({"skiplist_frames", "skiplist_seconds"})
+_FPS: Final = frozenset({"cutlist_seconds", "skiplist_seconds", "fps"})
+_DATABASE_ONLY: Final = frozenset({"transprofile", "parentid", "findid"})
+# The parameter with the address of the backend, for commands that fetch the recording.
+_BACKEND: Final = "backend"
+
+
+class JobRequests:
+    """Builds and sends submits. database: None without one. open_client: a client of the master."""
+
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        services: Services,
+        open_client: Callable[[], Client],
+        database: MythDatabase | None = None,
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._open_client = open_client
+        self._database = database
+        self._zone: tzinfo | None = None
+
+    def submit(self, body: Json) -> Json:
+        """Send a submit; return `{id, state, new, reason}`."""
+        return self._open_client().post("jobs", body)
+
+    def describe(
+        self,
+        command: str,
+        recording: Recording | None,
+        *,
+        key: str,
+        job_id: int = 0,
+        arguments: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> Json:
+        """Return the body of a submit. job_id: of the row of jobqueue, 0 without one.
+
+        Raises NoSuchCommand, BadRequest if the command has parameters without a value.
+        """
+        names, required = self._read_parameters(command)
+        given = dict(arguments or {})
+        for each in given:
+            if each not in names:
+                raise BadRequest(f"command {command} has no parameter {each}")
+        values = {_BACKEND: f"{self._settings.host}:{self._settings.status_port}"}
+        if recording is None:
+            values["jobid"] = str(job_id)
+        else:
+            wanted = {each for each in names if each not in given}
+            values |= self._list_values(recording, job_id, wanted)
+        given = select_arguments(names, values) | given
+        if missing := [each for each in required if each not in given]:
+            raise BadRequest(
+                f"command {command} has the parameter {missing[0]}, which the bridge does not know;"
+                " give it a default, or a value in the rule's arguments"
+            )
+        body: Json = {"command": command, "arguments": given, "key": key, **options}
+        if recording is not None:
+            body["subject"] = format_subject(recording.chanid, recording.start_ms)
+        return body
+
+    def read_profile(self, recording: Recording) -> int:
+        """Return the transcode profile chosen for the recording, 0 for autodetect."""
+        from mythjobs.mythtv.database.recordings import read_recording
+
+        found = read_recording(self._database, recording.recordedid) if self._database else None
+        return found.transcoder if found else 0
+
+    def _read_parameters(self, command: str) -> tuple[list[str], list[str]]:
+        """Return the names of a command's parameters, and of those that need a value."""
+        try:
+            found = self._open_client().get(command_path(command))
+        except NoSuchCommand:
+            raise NoSuchCommand(
+                f'there is no command "{command}"; define it, or run `mythjobs mythtv import`'
+            ) from None
+        tables = found["definition"].get("parameters") or []
+        names = [str(each["name"]) for each in tables]
+        return names, [str(each["name"]) for each in tables if "default" not in each]
+
+    def _list_values(
+        self, recording: Recording, job_id: int, wanted: set[str]
+    ) -> Mapping[str, str]:
+        context = RecordingContext(job_id=job_id)
+        if wanted & {"dir", "path"}:
+            context = replace(context, directory=self.find_directory(recording))
+        if wanted & (_CUTS | _BREAKS | _FPS | _DATABASE_ONLY):
+            context = self._add_marks(recording, context, wanted)
+        return list_values(recording, context, self._load_zone())
+
+    def _add_marks(
+        self, recording: Recording, context: RecordingContext, wanted: set[str]
+    ) -> RecordingContext:
+        if self._database is not None:
+            return self._read_database(recording, context)
+        if wanted & _CUTS:
+            cuts = self._read_ranges(recording, "Dvr/GetRecordedCutList")
+            context = replace(context, cuts=cuts)
+        if wanted & _BREAKS:
+            breaks = self._read_ranges(recording, "Dvr/GetRecordedCommBreak")
+            context = replace(context, breaks=breaks)
+        if wanted & _FPS:
+            context = replace(context, fps=self._read_fps(recording))
+        return context
+
+    def _read_database(self, recording: Recording, context: RecordingContext) -> RecordingContext:
+        from mythjobs.mythtv.database.marks import MarkType, pair_marks, read_marks
+        from mythjobs.mythtv.database.recordings import read_recording
+
+        assert self._database is not None
+        found = read_recording(self._database, recording.recordedid)
+        if found is None:
+            return context
+        marks = read_marks(self._database, found.key)
+        profile = str(found.transcoder) if found.transcoder else context.transcode_profile
+        return replace(
+            context,
+            fps=found.fps,
+            parent_rule=found.parent_rule,
+            findid=found.findid,
+            transcode_profile=profile,
+            cuts=pair_marks(marks, MarkType.CUT_START, MarkType.CUT_END),
+            breaks=pair_marks(marks, MarkType.COMM_START, MarkType.COMM_END),
+        )
+
+    def _read_ranges(self, recording: Recording, method: str) -> tuple[tuple[int, int], ...]:
+        found = self._services.get(method, RecordedId=recording.recordedid, OffsetType="Frame")
+        cuttings = (found.get("CutList") or {}).get("Cuttings") or []
+        marks = [(int(each["Offset"]), int(each["Mark"])) for each in cuttings]
+        ranges, start = [], None
+        for frame, kind in marks:
+            if kind in (1, 4):  # CUT_START, COMM_START
+                start = frame
+            else:
+                ranges.append((start or 0, frame))
+                start = None
+        return tuple(ranges)
+
+    def _read_fps(self, recording: Recording) -> float:
+        """Return the frame rate from the marks of the recorder, 0 if unknown."""
+        found = self._services.get("Dvr/GetRecordedMarkup", RecordedId=recording.recordedid)
+        marks: Sequence[Json] = (found.get("MarkupList") or {}).get("Mark") or []
+        known = {str(each.get("Type")): str(each.get("Data")) for each in marks}
+        rate = known.get("VIDEO_RATE", "")
+        if rate.isdecimal():
+            return int(rate) / 1000
+        frames, duration = known.get("TOTAL_FRAMES", ""), known.get("DURATION_MS", "")
+        if frames.isdecimal() and duration.isdecimal() and int(duration):
+            return round(int(frames) * 1000 / int(duration), 3)
+        return 0.0
+
+    def find_directory(self, recording: Recording) -> str:
+        """Return the directory of the recording's file on its backend, "" if it is not known.
+
+        A machine where the directory has another path maps it in its settings.
+        """
+        group, host = recording.storage_group, recording.hostname
+        directories = self._services.storage_directories(group, host)
+        if len(directories) == 1:
+            return directories[0]
+        if found := self._query_directory(recording):
+            return found
+        # MythTV looks into the group Default for files that are not in their own group.
+        return directories[0] if directories else ""
+
+    def _query_directory(self, recording: Recording) -> str:
+        settings = self._settings
+        try:
+            with open_connection(settings.host, settings.port) as connection:
+                connection.announce_monitor(settings.name, 0)
+                reply = connection.request(
+                    "QUERY_SG_FILEQUERY",
+                    recording.hostname,
+                    recording.storage_group,
+                    recording.basename,
+                )
+        except (Unreachable, ProtocolError):
+            return ""
+        path = reply[0]
+        return path.rpartition("/")[0] if path.startswith("/") and len(reply) == 3 else ""
+
+    def _load_zone(self) -> tzinfo:
+        """Return MythTV's time zone, for the tokens with local times."""
+        if self._zone is None:
+            try:
+                found = self._services.get("Myth/GetTimeZone").get("TimeZoneInfo") or {}
+                self._zone = load_zone(str(found.get("TimeZoneID") or "UTC"))
+            except (MythJobsError, ValueError):
+                return UTC
+        return self._zone
+
+
+def describe_recording(recording: Recording) -> str:
+    """Return the comment of a recording's job: its title and subtitle."""
+    parts = [recording.title, recording.subtitle]
+    return ": ".join(each for each in parts if each)[:_COMMENT_LENGTH]

@@ -1,0 +1,152 @@
+"""Loop of recordings: waits for events, looks recordings up, submits their jobs."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+from typing import Final
+
+from mythjobs.errors import BadRequest, ConfigError, MythJobsError
+from mythjobs.mythtv.bridge.job_request import JobRequests, describe_recording
+from mythjobs.mythtv.bridge.state_files import StatusFile, save_progress
+from mythjobs.mythtv.bridge.watch import LookUp, RecordingWatch, SubmitRecording
+from mythjobs.mythtv.protocol.events import MonitorEvent
+from mythjobs.mythtv.recording import Recording
+from mythjobs.mythtv.rules import RecordingRule
+from mythjobs.mythtv.services.client import Services
+from mythjobs.mythtv.settings import BridgeDir, load_rules
+
+CONNECTED: Final = "connected"
+STOP: Final = "stop"
+# What the monitors put into the loop's queue.
+Input = MonitorEvent | str
+_RETRY_S: Final = 10.0
+log = logging.getLogger(__name__)
+
+
+class RecordingsLoop:
+    def __init__(
+        self,
+        directory: BridgeDir,
+        watch: RecordingWatch,
+        services: Services,
+        requests: JobRequests,
+        status: StatusFile,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.inputs: queue.SimpleQueue[Input] = queue.SimpleQueue()
+        self._directory = directory
+        self._watch = watch
+        self._services = services
+        self._requests = requests
+        self._status = status
+        self._now_ms = now_ms
+
+    def run(self) -> None:
+        """Work until STOP comes in."""
+        while True:
+            for each in self._receive():
+                if each == STOP:
+                    return
+                if each == CONNECTED:
+                    self._watch.on_connected(self._now_ms())
+                elif not isinstance(each, str):
+                    self._watch.on_event(each, self._now_ms())
+            for look_up in self._watch.due_look_ups(self._now_ms()):
+                self._examine(look_up)
+            if self._watch.is_catch_up_due(self._now_ms()):
+                self._catch_up()
+
+    def _receive(self) -> list[Input]:
+        """Wait for an input or until something is due; return all inputs that are there."""
+        due_ms = self._watch.next_due_ms()
+        timeout_s = None if due_ms is None else max(due_ms - self._now_ms(), 0) / 1000
+        try:
+            found = [self.inputs.get(timeout=timeout_s)]
+            while not self.inputs.empty():
+                found.append(self.inputs.get_nowait())
+        except queue.Empty:
+            return []
+        return found
+
+    def _examine(self, look_up: LookUp) -> None:
+        now_ms = self._now_ms()
+        try:
+            recording = self._services.find_recording_by_key(*look_up.key)
+            jobs = self._watch.decide(look_up, recording, load_rules(self._directory), now_ms)
+            if jobs is None:
+                return
+            self._submit_all(jobs)
+        except MythJobsError as error:
+            log.warning("recording %s: %s", look_up.key, error.sentence)
+            self._status.add_problem("recordings", error.sentence, now_ms)
+            self._watch.postpone(look_up, now_ms)
+            return
+        self._watch.finish(look_up, recording.end_ms if recording else now_ms)
+        save_progress(self._directory, self._watch.progress)
+        if recording and look_up.when == "finished":
+            self._status.update(last_recording=_describe(recording, len(jobs), now_ms))
+
+    def _catch_up(self) -> None:
+        """Examine the recordings that ended while no event could arrive."""
+        began_ms = self._now_ms()
+        try:
+            missed = self._watch.select_missed(self._services.list_recordings())
+            rules = load_rules(self._directory) if missed else []
+            for look_up, recording in missed:
+                self._submit_all(self._watch.decide(look_up, recording, rules, began_ms) or [])
+                self._watch.finish(look_up, recording.end_ms)
+        except MythJobsError as error:
+            log.warning("cannot read the list of recordings: %s", error.sentence)
+            self._status.add_problem("recordings", error.sentence, began_ms)
+            self._watch.postpone_catch_up(self._now_ms(), _RETRY_S)
+        else:
+            self._watch.record_caught_up(began_ms)
+        save_progress(self._directory, self._watch.progress)
+
+    def _submit_all(self, jobs: list[SubmitRecording]) -> None:
+        for each in jobs:
+            try:
+                self._submit(each)
+            except ConfigError:
+                raise
+            except BadRequest as error:
+                # A repetition would be refused too; the other jobs are made.
+                subject = f"rule {each.rule.name}"
+                log.warning("%s: %s", subject, error.sentence)
+                self._status.add_problem(subject, error.sentence, self._now_ms())
+
+    def _submit(self, job: SubmitRecording) -> None:
+        found = submit_for_rule(self._requests, job.recording, job.rule, job.key)
+        if found["new"]:
+            log.info(
+                "job %d: %s of recording %s by rule %s",
+                found["id"], job.rule.command, job.recording.key, job.rule.name,
+            )  # fmt: skip
+            self._status.count("submitted")
+
+
+def submit_for_rule(
+    requests: JobRequests, recording: Recording, rule: RecordingRule, key: str
+) -> dict[str, object]:
+    """Submit the job that a rule gives to a recording; return `{id, state, new, reason}`."""
+    body = requests.describe(
+        rule.command,
+        recording,
+        key=key,
+        arguments=rule.arguments,
+        priority=rule.priority,
+        comment=describe_recording(recording),
+    )
+    return requests.submit(body)
+
+
+def _describe(recording: Recording, jobs: int, now_ms: int) -> dict[str, object]:
+    return {
+        "recordedid": recording.recordedid,
+        "title": recording.title,
+        "jobs": jobs,
+        "at_ms": now_ms,
+    }

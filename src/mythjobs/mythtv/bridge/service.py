@@ -1,0 +1,200 @@
+"""The bridge as a program: its threads, signals and files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Final
+
+from mythjobs.client.client import Client
+from mythjobs.client.locate import find_socket
+from mythjobs.config import locks
+from mythjobs.mythtv.bridge.job_request import JobRequests
+from mythjobs.mythtv.bridge.monitor import Monitor
+from mythjobs.mythtv.bridge.recordings_loop import CONNECTED, STOP, RecordingsLoop
+from mythjobs.mythtv.bridge.state_files import StatusFile, load_progress
+from mythjobs.mythtv.bridge.table_loop import TableLoop
+from mythjobs.mythtv.bridge.takeover import load_takeover
+from mythjobs.mythtv.bridge.watch import RecordingWatch
+from mythjobs.mythtv.database.address import parse_url
+from mythjobs.mythtv.database.connection import MythDatabase
+from mythjobs.mythtv.database.queue_table import QueueDatabase
+from mythjobs.mythtv.services.client import Services
+from mythjobs.mythtv.settings import (
+    BridgeDir,
+    BridgeSettings,
+    bridge_dir,
+    load_settings,
+    require_settings,
+)
+
+SYSTEM_EVENTS: Final = 3
+OTHER_EVENTS: Final = 2
+# How often it is checked whether the settings have changed, or a thread has failed.
+_CHECK_S: Final = 2.0
+log = logging.getLogger(__name__)
+Stops = queue.SimpleQueue[bool]
+
+
+def run_bridge(root: str, *, ends_with_stdin: bool = False) -> int:
+    """Run the bridge until a signal; return the exit code.
+
+    root: the state directory of the master. ends_with_stdin: also end at the end of stdin, which
+    comes when the master that started the bridge has died.
+
+    Raises ConfigError, AlreadyRunning.
+    """
+    directory = bridge_dir(root)
+    require_settings(directory)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s mythtv: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # A signal handler may put into this queue at any instant; setting an Event could deadlock.
+    stops: Stops = queue.SimpleQueue()
+    with locks.acquire(directory.lock, "a bridge to MythTV"):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stops.put(True))
+        if ends_with_stdin:
+            threading.Thread(target=_wait_for_end_of_stdin, args=(stops,), daemon=True).start()
+        while True:
+            with ExitStack() as stack:
+                settings = require_settings(directory)
+                program = _BridgeProgram(root, directory, settings, stack)
+                code = program.run(stops)
+            if code is not None:
+                return code
+            log.info("the settings have changed")
+
+
+def _wait_for_end_of_stdin(stops: Stops) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stops.put(True)
+
+
+class _BridgeProgram:
+    def __init__(
+        self, root: str, directory: BridgeDir, settings: BridgeSettings, stack: ExitStack
+    ) -> None:
+        def open_client() -> Client:
+            return Client(find_socket(root))
+
+        self._directory = directory
+        self._settings = replace(settings, commands={})
+        self._failed = False
+        self._status = StatusFile(
+            directory, pid=os.getpid(), started_ms=time.time_ns() // 1_000_000,
+            backend=f"{settings.host}:{settings.port}", name=settings.name,
+        )  # fmt: skip
+        services = stack.enter_context(
+            Services(
+                settings.host,
+                settings.status_port,
+                user=settings.user,
+                password=settings.password,
+            )
+        )
+        # Each thread has a connection to the database of its own.
+        databases = [
+            stack.enter_context(MythDatabase(parse_url(settings.database, "settings.toml")))
+            for _ in range(2 if settings.database else 0)
+        ]
+        self._loop = RecordingsLoop(
+            directory,
+            RecordingWatch(load_progress(directory, time.time_ns() // 1_000_000)),
+            services,
+            JobRequests(settings, services, open_client, databases[0] if databases else None),
+            self._status,
+        )
+        self._monitors = [self._make_monitor(settings, m) for m in (SYSTEM_EVENTS, OTHER_EVENTS)]
+        self._table = (
+            TableLoop(
+                settings,
+                directory,
+                QueueDatabase(databases[1]),
+                services,
+                JobRequests(settings, services, open_client, databases[1]),
+                open_client,
+                self._read_taken,
+                self._status,
+            )
+            if databases
+            else None
+        )
+
+    def run(self, stops: Stops) -> int | None:
+        """Run until a stop comes in or a thread fails; return the exit code. None: the settings
+        have changed."""
+        runs = [self._loop.run] + ([self._table.run] if self._table is not None else [])
+        threads = [threading.Thread(target=self._guarded(each)) for each in runs]
+        for thread in threads:
+            thread.start()
+        for monitor in self._monitors:
+            monitor.start()
+        try:
+            code = self._wait_for_end(stops)
+        finally:
+            self._loop.inputs.put(STOP)
+            if self._table is not None:
+                self._table.stop()
+            for monitor in self._monitors:
+                monitor.stop()
+            for thread in threads:
+                thread.join()
+            self._status.update(pid=0)
+        return code
+
+    def _wait_for_end(self, stops: Stops) -> int | None:
+        while not self._has_new_settings():
+            try:
+                stops.get(timeout=_CHECK_S)
+                return os.EX_OK
+            except queue.Empty:
+                if self._failed:
+                    return os.EX_SOFTWARE
+        return None
+
+    def _has_new_settings(self) -> bool:
+        """Return whether settings other than `[commands]`, which is read when needed, changed."""
+        found = load_settings(self._directory)
+        return found is not None and replace(found, commands={}) != self._settings
+
+    def _guarded(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that ends the program after an internal error in one of its threads,
+        so that no partly working bridge remains."""
+
+        def run_guarded() -> None:
+            try:
+                run()
+            except Exception:
+                log.exception("internal error, the bridge exits")
+                self._failed = True
+
+        return run_guarded
+
+    def _make_monitor(self, settings: BridgeSettings, mode: int) -> Monitor:
+        name = f"monitor_{mode}"
+
+        def on_connected(version: int) -> None:
+            self._status.update(**{name: "connected", "protocol": version})
+            log.info("monitor %d: connected to %s, protocol %d", mode, settings.host, version)
+            self._loop.inputs.put(CONNECTED)
+
+        return Monitor(
+            settings,
+            mode,
+            on_connected=on_connected,
+            on_event=self._loop.inputs.put,
+            on_lost=lambda sentence: self._status.update(**{name: sentence}),
+        )
+
+    def _read_taken(self) -> list[str] | None:
+        found = load_takeover(self._directory)
+        return list(found.hosts) if found.is_on else None

@@ -1,0 +1,248 @@
+"""Decisions about the rows of MythTV's queue: which to claim, and what they and their jobs need.
+
+Pure: rows and jobs are arguments, actions are returned. What an action led to is reported to the
+core before its next decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from mythjobs.mythtv.bridge.row_text import JobView, choose_state, format_comment
+from mythjobs.mythtv.job_rows import JobRow, RowChange, RowCommand, RowState
+
+# A job's comment is written at most so often; that of a waiting job changes nothing.
+COMMENT_S: Final = 5.0
+WAITING_COMMENT_S: Final = 60.0
+# MythTV resets rows of any host that were not written for a day.
+REFRESH_S: Final = 6 * 3600.0
+# How often a row whose job cannot be made yet is looked at again.
+_RETRY_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class RowJob:
+    """The job of a row. run: counts the runs of the row, from 1. job_id: None until it is
+    submitted. is_reported: the row shows the final state of this run."""
+
+    inserted_ms: int
+    run: int
+    job_id: int | None = None
+    is_reported: bool = False
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    row: JobRow
+
+
+@dataclass(frozen=True)
+class ReleaseRow:
+    row: JobRow
+
+
+@dataclass(frozen=True)
+class SubmitRow:
+    """Make the job of this run. The key makes a repetition return the same job."""
+
+    row: JobRow
+    run: int
+
+    @property
+    def key(self) -> str:
+        return f"mythtv:row:{self.row.row_id}:{self.row.inserted_ms}:{self.run}"
+
+
+@dataclass(frozen=True)
+class ActOnJob:
+    """act: cancel, pause, resume, hold or release. `handled` is written into the row then."""
+
+    job_id: int
+    act: str
+    row: JobRow | None = None
+    handled: RowCommand | None = None
+
+
+@dataclass(frozen=True)
+class WriteRow:
+    row: JobRow
+    change: RowChange
+    is_final: bool = False
+
+
+RowAction = ClaimRow | ReleaseRow | SubmitRow | ActOnJob | WriteRow
+
+
+@dataclass
+class _Shown:
+    comment_ms: int = -(10**12)
+    written_ms: int = -(10**12)
+    retry_ms: int = 0
+
+
+@dataclass
+class TableCore:
+    """`jobs` are the jobs of rows by the row's id; the loop saves them before it acts on them.
+
+    name: the bridge's host name. taken_hosts: hosts whose own queue is switched off.
+    """
+
+    name: str
+    jobs: dict[int, RowJob] = field(default_factory=dict)
+    _shown: dict[int, _Shown] = field(default_factory=dict)
+    _pinned: dict[int, JobRow] = field(default_factory=dict)
+
+    def decide(
+        self,
+        rows: Collection[JobRow],
+        jobs: Mapping[int, JobView],
+        taken_hosts: Collection[str] | None,
+        now_ms: int,
+    ) -> list[RowAction]:
+        """Return what to do. jobs: by id, those of rows that could be read. taken_hosts: None while
+        the take-over is off; then no row is claimed, and waiting rows are released."""
+        by_id = {each.row_id: each for each in rows}
+        actions: list[RowAction] = []
+        for row_id in [each for each in self.jobs if each not in by_id]:
+            actions += self._drop(row_id, jobs)
+        for row in rows:
+            if row.hostname == self.name:
+                actions += self._decide_own(row, jobs, taken_hosts is not None, now_ms)
+            elif row.row_id in self.jobs and row.hostname:
+                actions += self._drop(row.row_id, jobs)
+            elif taken_hosts is not None and self._is_claimable(row, taken_hosts):
+                actions.append(ClaimRow(row))
+        self._pinned = {each.row_id: each for each in rows if each.hostname in (taken_hosts or ())}
+        return actions
+
+    def begin_run(self, row: JobRow, run: int) -> None:
+        self.jobs[row.row_id] = RowJob(row.inserted_ms, run)
+
+    def record_job(self, row_id: int, job_id: int) -> None:
+        self.jobs[row_id] = replace(self.jobs[row_id], job_id=job_id)
+
+    def record_final(self, row_id: int) -> None:
+        if row_id in self.jobs:
+            self.jobs[row_id] = replace(self.jobs[row_id], is_reported=True)
+
+    def postpone(self, row_id: int, now_ms: int) -> None:
+        """The job of the row cannot be made yet."""
+        self._look(row_id).retry_ms = now_ms + round(_RETRY_S * 1000)
+
+    def record_write(self, row_id: int, has_comment: bool, now_ms: int) -> None:
+        shown = self._look(row_id)
+        shown.written_ms = now_ms
+        if has_comment:
+            shown.comment_ms = now_ms
+
+    def job_ids(self) -> list[int]:
+        """Return the jobs whose state must be read for the next decision."""
+        return [j.job_id for j in self.jobs.values() if j.job_id and not j.is_reported]
+
+    def _is_claimable(self, row: JobRow, taken_hosts: Collection[str]) -> bool:
+        if row.state != RowState.QUEUED:
+            return False
+        if not row.hostname:
+            return True
+        # The API pins each row to a host. That host may just be claiming a row of its own, which
+        # then changes; so the row must look the same in two passes.
+        return row.hostname in taken_hosts and self._pinned.get(row.row_id) == row
+
+    def _drop(self, row_id: int, jobs: Mapping[int, JobView]) -> list[RowAction]:
+        """The row is gone, or another host's: its job is not wanted any more."""
+        job_id = self.jobs[row_id].job_id
+        job = jobs.get(job_id) if job_id is not None else None
+        if self.jobs[row_id].is_reported or job_id is None or (job and job.is_final):
+            del self.jobs[row_id]
+            self._shown.pop(row_id, None)
+            return []
+        return [ActOnJob(job_id, "cancel")] if job and not job.is_stopping else []
+
+    def _decide_own(
+        self, row: JobRow, jobs: Mapping[int, JobView], is_on: bool, now_ms: int
+    ) -> list[RowAction]:
+        known = self.jobs.get(row.row_id)
+        if known is None or known.job_id is None:
+            run = known.run if known else 1
+            return [] if row.is_done else self._begin(row, run, is_on, now_ms)
+        if known.is_reported:
+            # Queued again from one of MythTV's screens.
+            if row.state == RowState.QUEUED or row.command == RowCommand.RESTART:
+                return self._begin(row, known.run + 1, is_on, now_ms)
+            return self._clear_command(row)
+        job = jobs.get(known.job_id)
+        if job is None:
+            return []
+        if not is_on and job.state == "queued":
+            # The take-over was switched off: MythTV's queues get the row back.
+            return [ActOnJob(job.job_id, "cancel"), ReleaseRow(row)]
+        return self._decide_commands(row, job, known) or self._show(row, job, now_ms)
+
+    def _begin(self, row: JobRow, run: int, is_on: bool, now_ms: int) -> list[RowAction]:
+        if not is_on:
+            return [ReleaseRow(row)]
+        if row.command == RowCommand.STOP:
+            change = RowChange(RowState.CANCELLED, "stopped before it started", RowCommand.STOP)
+            return [WriteRow(row, change, is_final=True)]
+        if now_ms < self._look(row.row_id).retry_ms:
+            return []
+        submit: list[RowAction] = [SubmitRow(row, run)]
+        if row.command != RowCommand.RESTART:
+            return submit
+        # Otherwise the new run would be restarted by the same command.
+        return [WriteRow(row, RowChange(RowState.QUEUED, "", RowCommand.RESTART)), *submit]
+
+    def _decide_commands(self, row: JobRow, job: JobView, known: RowJob) -> list[RowAction]:
+        if job.is_final:
+            return []
+        if row.is_done:
+            # Another program ended the row, as MythTV does when a recording is deleted.
+            return [] if job.is_stopping else [ActOnJob(job.job_id, "cancel")]
+        command = row.command
+        if command == RowCommand.STOP:
+            return _act(row, job, "" if job.is_stopping else "cancel", RowCommand.STOP)
+        if command == RowCommand.RESTART:
+            act = ActOnJob(job.job_id, "cancel", row, RowCommand.RESTART)
+            # Jobs of one subject do not overlap, so the next run waits for the end of this one.
+            return [act, SubmitRow(row, known.run + 1)]
+        if command == RowCommand.PAUSE:
+            act_name = "pause" if job.is_live else "hold"
+            return _act(row, job, act_name, RowCommand.PAUSE)
+        if command == RowCommand.RESUME:
+            act_name = "release" if job.is_held else "resume" if job.is_paused else ""
+            return _act(row, job, act_name, RowCommand.RESUME)
+        return []
+
+    def _show(self, row: JobRow, job: JobView, now_ms: int) -> list[RowAction]:
+        state = choose_state(job)
+        comment = format_comment(job, row.type)
+        shown = self._look(row.row_id)
+        if job.is_final:
+            handled = RowCommand(row.command) if row.command in list(RowCommand) else None
+            change = RowChange(state, comment, handled or None)
+            return [WriteRow(row, change, is_final=True)]
+        period_s = COMMENT_S if job.is_live else WAITING_COMMENT_S
+        is_due = now_ms - shown.comment_ms >= period_s * 1000
+        if row.state != state:
+            return [WriteRow(row, RowChange(state, comment))]
+        if comment != row.comment and is_due:
+            return [WriteRow(row, RowChange(comment=comment))]
+        if shown.written_ms > 0 and now_ms - shown.written_ms < REFRESH_S * 1000:
+            return []
+        return [WriteRow(row, RowChange())]
+
+    def _clear_command(self, row: JobRow) -> list[RowAction]:
+        if row.command in (RowCommand.STOP, RowCommand.PAUSE, RowCommand.RESUME):
+            return [WriteRow(row, RowChange(handled_command=row.command))]
+        return []
+
+    def _look(self, row_id: int) -> _Shown:
+        return self._shown.setdefault(row_id, _Shown())
+
+
+def _act(row: JobRow, job: JobView, act: str, handled: RowCommand) -> list[RowAction]:
+    if not act:
+        return [WriteRow(row, RowChange(handled_command=handled))]
+    return [ActOnJob(job.job_id, act, row, handled)]

@@ -1,0 +1,267 @@
+"""Loop of MythTV's queue: reads the table, and carries out what the core decides."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from mythjobs.client.client import Client
+from mythjobs.errors import BadRequest, MythJobsError, NoSuchJob
+from mythjobs.mythtv.bridge.job_request import JobRequests
+from mythjobs.mythtv.bridge.row_text import JobView, parse_job
+from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
+from mythjobs.mythtv.bridge.table import (
+    ActOnJob,
+    ClaimRow,
+    ReleaseRow,
+    RowAction,
+    SubmitRow,
+    TableCore,
+    WriteRow,
+)
+from mythjobs.mythtv.bridge.watch import UNFINISHED
+from mythjobs.mythtv.job_rows import (
+    JobRow,
+    QueueTable,
+    RowChange,
+    RowState,
+    RowType,
+    name_type,
+)
+from mythjobs.mythtv.recording import DELETED_GROUP, Recording
+from mythjobs.mythtv.services.client import Services
+from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, require_settings
+
+# MythTV runs these two for a recording that still goes on.
+_DURING_RECORDING: Final = (RowType.COMMFLAG, RowType.METADATA)
+# Jobs that wait are read one by one, at most so many in a pass.
+_MAX_READS: Final = 50
+_MARK_S: Final = 600.0
+_MAX_RUNS: Final = 1000
+log = logging.getLogger(__name__)
+
+
+class TableLoop:
+    """read_taken: returns the hosts whose queue is switched off, None without a take-over."""
+
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        directory: BridgeDir,
+        table: QueueTable,
+        services: Services,
+        requests: JobRequests,
+        open_client: Callable[[], Client],
+        read_taken: Callable[[], Collection[str] | None],
+        status: StatusFile,
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._table = table
+        self._services = services
+        self._requests = requests
+        self._open_client = open_client
+        self._read_taken = read_taken
+        self._status = status
+        self._core = TableCore(settings.name, load_row_jobs(directory))
+        self._reads = 0
+        self._marked: set[tuple[int, int]] = set()
+        self._marked_s = 0.0
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Look at the table every `poll` seconds until `stop()`."""
+        last = ""
+        while not self._stop.is_set():
+            try:
+                # A claimed row gets its job at once.
+                while self.look_once():
+                    pass
+            except MythJobsError as error:
+                if error.sentence != last:
+                    last = error.sentence
+                    log.warning("MythTV's queue: %s", last)
+                self._status.update(table=error.sentence)
+            else:
+                last = ""
+                self._status.update(table="")
+            self._stop.wait(self._settings.poll_s)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def look_once(self) -> bool:
+        """Read rows and jobs once, and do what they need. Return whether a row was claimed.
+
+        Raises MythJobsError.
+        """
+        taken = self._read_taken()
+        if taken is None and not self._core.jobs:
+            return False
+        rows = self._table.read_rows()
+        now_ms = time.time_ns() // 1_000_000
+        before = dict(self._core.jobs)
+        actions = self._core.decide(rows, self._read_jobs(now_ms), taken, now_ms)
+        failed: set[int] = set()
+        has_claimed = False
+        for each in actions:
+            row = each.row
+            if row is not None and row.row_id in failed:
+                continue
+            try:
+                is_done = self._perform(each, now_ms)
+            except BadRequest as error:
+                log.warning("MythTV's job %s: %s", row and row.row_id, error.sentence)
+                is_done = False
+            if row is not None and not is_done:
+                failed.add(row.row_id)
+            has_claimed |= is_done and isinstance(each, ClaimRow)
+        if before != self._core.jobs:
+            save_row_jobs(self._directory, self._core.jobs)
+        self._mark_in_use(rows)
+        return has_claimed
+
+    def _read_jobs(self, now_ms: int) -> dict[int, JobView]:
+        """Return the jobs of rows: those that run from one list, the others one by one."""
+        wanted = set(self._core.job_ids())
+        if not wanted:
+            return {}
+        client = self._open_client()
+        listed = client.get("jobs", {"state": "leased,running", "limit": 1000})["jobs"]
+        found = {each["id"]: parse_job(each, now_ms) for each in listed if each["id"] in wanted}
+        rest = sorted(wanted - found.keys())
+        start = self._reads % len(rest) if len(rest) > _MAX_READS else 0
+        self._reads += _MAX_READS
+        for job_id in (rest[start:] + rest[:start])[:_MAX_READS]:
+            try:
+                found[job_id] = parse_job(client.get(f"jobs/{job_id}"), now_ms)
+            except NoSuchJob:
+                found[job_id] = JobView(job_id, "cancelled", reason="the job was deleted")
+        return found
+
+    def _perform(self, action: RowAction, now_ms: int) -> bool:
+        """Carry out one action. Return False if what follows for its row must be left out."""
+        host = self._settings.name
+        match action:
+            case ClaimRow(row):
+                return self._table.claim(row.row_id, expected_host=row.hostname, host=host)
+            case ReleaseRow(row):
+                self._core.record_final(row.row_id)
+                return self._table.release(row.row_id, host=host)
+            case ActOnJob(job_id, act, row, handled):
+                if not self._act(job_id, act) and act == "cancel":
+                    return False
+                # Like MythTV's own queue, a pause that is impossible is forgotten.
+                if row is not None and handled is not None:
+                    self._write(row, RowChange(handled_command=handled), now_ms)
+                return True
+            case WriteRow(row, change, is_final):
+                self._write(row, change, now_ms)
+                if is_final:
+                    if row.row_id not in self._core.jobs:
+                        self._core.begin_run(row, 1)
+                    self._core.record_final(row.row_id)
+                return True
+            case SubmitRow():
+                return self._submit(action, now_ms)
+
+    def _act(self, job_id: int, act: str) -> bool:
+        [found] = self._open_client().post(f"jobs/{act}", {"ids": [job_id]})["jobs"]
+        if found["error"]:
+            log.info("%s of job %d: %s", act, job_id, found["error"])
+        return not found["error"]
+
+    def _write(self, row: JobRow, change: RowChange, now_ms: int) -> None:
+        if self._table.write(row.row_id, host=self._settings.name, change=change):
+            self._core.record_write(row.row_id, change.comment is not None, now_ms)
+
+    def _submit(self, action: SubmitRow, now_ms: int) -> bool:
+        row = action.row
+        recording = None
+        if row.chanid > 0:
+            recording = self._services.find_recording_by_key(row.chanid, row.start_ms)
+            if recording is None:
+                return self._refuse(action, RowState.ERRORED, "there is no such recording", now_ms)
+            if recording.recording_group == DELETED_GROUP:
+                return self._refuse(
+                    action, RowState.CANCELLED, "the recording has been deleted", now_ms
+                )
+            if recording.status in UNFINISHED and row.type not in _DURING_RECORDING:
+                self._core.postpone(row.row_id, now_ms)
+                self._write(row, RowChange(comment="waits: the recording has not ended"), now_ms)
+                return False
+        command = self._choose_command(row, recording)
+        if not command:
+            name = name_type(row.type) or f"jobs of type {row.type}"
+            sentence = f"mythjobs has no command for {name}; run mythjobs mythtv import"
+            return self._refuse(action, RowState.ERRORED, sentence, now_ms)
+        try:
+            self._submit_command(action, command, recording, now_ms)
+        except BadRequest as error:
+            return self._refuse(action, RowState.ERRORED, error.sentence, now_ms)
+        return True
+
+    def _submit_command(
+        self, action: SubmitRow, command: str, recording: Recording | None, now_ms: int
+    ) -> None:
+        row = action.row
+        # Without a comment: the row's comment would repeat it.
+        options: dict[str, Any] = {}
+        if row.not_before_ms > now_ms:
+            options["not_before_ms"] = row.not_before_ms
+        known = self._core.jobs.get(row.row_id)
+        is_repetition = known is not None and known.run == action.run
+        for run in range(action.run, action.run + _MAX_RUNS):
+            # Saved first: after a crash the same run is submitted, with the same key.
+            self._core.begin_run(row, run)
+            save_row_jobs(self._directory, self._core.jobs)
+            key = SubmitRow(row, run).key
+            body = self._requests.describe(
+                command, recording, key=key, job_id=row.row_id, **options
+            )
+            found = self._requests.submit(body)
+            # Without the file of rows an earlier run of a row that was queued again is found.
+            is_old = not found["new"] and found["state"] in ("succeeded", "failed", "cancelled")
+            if not is_old or is_repetition or row.state != RowState.QUEUED:
+                break
+        self._core.record_job(row.row_id, int(found["id"]))
+        save_row_jobs(self._directory, self._core.jobs)
+        if found["new"]:
+            log.info("job %d: %s for MythTV's job %d", found["id"], command, row.row_id)
+            self._status.count("rows")
+
+    def _refuse(self, action: SubmitRow, state: RowState, sentence: str, now_ms: int) -> bool:
+        row = action.row
+        self._core.begin_run(row, action.run)
+        self._core.record_final(row.row_id)
+        self._write(row, RowChange(state, sentence), now_ms)
+        if state == RowState.ERRORED:
+            self._status.add_problem(f"MythTV's job {row.row_id}", sentence, now_ms)
+        return True
+
+    def _choose_command(self, row: JobRow, recording: Recording | None) -> str:
+        """Return our command for the row's type, "" if there is none."""
+        name = name_type(row.type)
+        # The import changes them while the bridge runs.
+        commands = require_settings(self._directory).commands
+        if row.type == RowType.TRANSCODE and recording is not None:
+            profile = self._requests.read_profile(recording)
+            if chosen := commands.get(f"transcode-{profile}"):
+                return chosen
+        return commands.get(name, "")
+
+    def _mark_in_use(self, rows: Collection[JobRow]) -> None:
+        """Mark the recordings of jobs that run, so that MythTV does not expire them."""
+        states = (RowState.RUNNING, RowState.PAUSED, RowState.STOPPING)
+        keys = {
+            (each.chanid, each.start_ms)
+            for each in rows
+            if each.hostname == self._settings.name and each.state in states and each.chanid > 0
+        }
+        is_due = bool(keys) and time.monotonic() - self._marked_s >= _MARK_S
+        if keys != self._marked or is_due:
+            self._table.mark_in_use(keys, host=self._settings.name)
+            self._marked, self._marked_s = keys, time.monotonic()

@@ -1,0 +1,86 @@
+"""Bridge to MythTV: a child process of the master while a MythTV backend is configured."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import Final
+
+from mythjobs.config.state import StateDir
+
+STABLE_S: Final = 60.0
+MIN_BACKOFF_S: Final = 1.0
+MAX_BACKOFF_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 10.0
+
+log = logging.getLogger(__name__)
+
+
+def is_bridge_configured(state_dir: StateDir) -> bool:
+    return state_dir.mythtv_settings.exists()
+
+
+class BridgeProcess:
+    """Runs `mythjobs mythtv bridge`, and again whenever it exits."""
+
+    def __init__(self, state_dir: StateDir) -> None:
+        self._state_dir = state_dir
+
+    async def keep_running(self) -> None:
+        """Never returns; a cancellation ends the bridge."""
+        wait_s = 0.0
+        while True:
+            began = time.monotonic()
+            code = await self._run_once()
+            if time.monotonic() - began >= STABLE_S:
+                wait_s = 0.0
+            log.warning(
+                "the bridge to MythTV exited (code %d); restarting it in %g s", code, wait_s
+            )
+            await asyncio.sleep(wait_s)
+            wait_s = min(max(2 * wait_s, MIN_BACKOFF_S), MAX_BACKOFF_S)
+
+    async def _run_once(self) -> int:
+        child = self._start()
+        assert child.stdin is not None
+        pidfd = os.pidfd_open(child.pid)
+        try:
+            await _wait_readable(pidfd)
+        except asyncio.CancelledError:
+            child.terminate()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await _wait_readable(pidfd)
+            child.kill()
+            raise
+        finally:
+            os.close(pidfd)
+            child.stdin.close()
+            code = child.wait()
+        return code
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # -P: do not import modules from the current directory. The bridge ends at the end of its
+        # stdin, so it does not outlive a master that is killed.
+        command = [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(self._state_dir.root)]
+        return subprocess.Popen(
+            [*command, "mythtv", "bridge", "--end-with-stdin"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+async def _wait_readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    is_readable = asyncio.Event()
+    loop.add_reader(fd, is_readable.set)
+    try:
+        await is_readable.wait()
+    finally:
+        loop.remove_reader(fd)

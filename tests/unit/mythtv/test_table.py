@@ -1,0 +1,282 @@
+"""Rows of MythTV's queue and their jobs: claims, commands, states, comments."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mythjobs.mythtv.bridge.row_text import JobView, choose_state, format_comment, parse_job
+from mythjobs.mythtv.bridge.table import (
+    ActOnJob,
+    ClaimRow,
+    ReleaseRow,
+    RowAction,
+    RowJob,
+    SubmitRow,
+    TableCore,
+    WriteRow,
+)
+from mythjobs.mythtv.job_rows import JobRow, RowChange, RowCommand, RowState, RowType, name_type
+
+ROW = JobRow(126, 1001, 1_795_505_760_000, 5_000, 256, 0, 0, 1, "", "", "", 0, 11)
+OWN = replace(ROW, hostname="bridge")
+QUEUED = JobView(7, "queued", reason="machine attic opens at 22:00")
+RUNNING = JobView(7, "running", has_started=True, progress=42.4, left_s=700)
+ENDED = JobView(7, "succeeded", has_started=True, exit_code=0)
+
+
+def a_core(job: RowJob | None = None) -> TableCore:
+    core = TableCore("bridge")
+    if job is not None:
+        core.jobs[ROW.row_id] = job
+    return core
+
+
+LIVE = RowJob(5_000, 1, 7)
+
+
+def decide(
+    core: TableCore, row: JobRow | None, job: JobView | None = None, now_ms: int = 0, **given: Any
+) -> list[RowAction]:
+    rows = [] if row is None else [row]
+    taken = given.get("taken", ("mythbox",))
+    return core.decide(rows, {} if job is None else {job.job_id: job}, taken, now_ms)
+
+
+def test_an_unclaimed_queued_row_is_claimed_and_its_job_submitted() -> None:
+    core = a_core()
+    assert decide(core, ROW) == [ClaimRow(ROW)]
+    [submit] = decide(core, OWN)
+    assert isinstance(submit, SubmitRow)
+    assert submit.key == "mythtv:row:126:5000:1"
+
+
+@pytest.mark.parametrize("state", [2, 3, 4, 6, 7, 272, 304, 320])
+def test_only_queued_rows_are_claimed(state: int) -> None:
+    assert decide(a_core(), replace(ROW, state=state)) == []
+
+
+def test_nothing_is_claimed_while_the_take_over_is_off() -> None:
+    assert decide(a_core(), ROW, taken=None) == []
+
+
+def test_a_row_pinned_to_a_taken_host_is_claimed_in_the_second_pass() -> None:
+    core = a_core()
+    pinned = replace(ROW, hostname="mythbox")
+    assert decide(core, pinned) == []
+    assert decide(core, pinned) == [ClaimRow(pinned)]
+
+
+def test_a_row_that_its_host_is_just_claiming_is_left_alone() -> None:
+    core = a_core()
+    assert decide(core, replace(ROW, hostname="mythbox")) == []
+    assert decide(core, replace(ROW, hostname="mythbox", state=4)) == []
+    assert decide(core, replace(ROW, hostname="mythbox", comment="new")) == []
+
+
+def test_a_foreign_claim_is_respected() -> None:
+    core = a_core()
+    for _ in range(3):
+        assert decide(core, replace(ROW, hostname="otherbox")) == []
+
+
+def test_a_stop_before_the_submit_cancels_the_row() -> None:
+    [write] = decide(a_core(), replace(OWN, command=RowCommand.STOP))
+    assert isinstance(write, WriteRow)
+    assert write.change.state == RowState.CANCELLED
+    assert write.change.handled_command == RowCommand.STOP
+    assert write.is_final
+
+
+def test_state_and_comment_follow_the_job() -> None:
+    core = a_core(LIVE)
+    [write] = decide(core, OWN, RUNNING)
+    assert write == WriteRow(OWN, RowChange(RowState.RUNNING, "42 % completed, 12 min left"))
+    [write] = decide(core, replace(OWN, state=4), ENDED)
+    assert write == WriteRow(
+        replace(OWN, state=4), RowChange(RowState.FINISHED, "Successfully Completed."), True
+    )
+
+
+def test_a_comment_is_written_at_most_every_5_seconds() -> None:
+    core = a_core(LIVE)
+    row = replace(OWN, state=4, comment="41 % completed")
+    assert len(decide(core, row, RUNNING, 10_000)) == 1
+    core.record_write(ROW.row_id, True, 10_000)
+    assert decide(core, row, RUNNING, 14_999) == []
+    assert len(decide(core, row, RUNNING, 15_000)) == 1
+    # Not for a change of the state.
+    assert len(decide(core, row, replace(RUNNING, is_paused=True), 14_999)) == 1
+
+
+def test_a_waiting_job_rarely_changes_its_comment() -> None:
+    core = a_core(LIVE)
+    core.record_write(ROW.row_id, True, 10_000)
+    assert decide(core, OWN, QUEUED, 69_000) == []
+    [write] = decide(core, OWN, QUEUED, 70_000)
+    assert isinstance(write, WriteRow)
+    assert write.change.comment == "waits: machine attic opens at 22:00"
+
+
+def test_a_row_is_written_before_mythtv_resets_it() -> None:
+    core = a_core(LIVE)
+    row = replace(OWN, state=4, comment=format_comment(RUNNING, 256))
+    core.record_write(ROW.row_id, True, 1000)
+    assert decide(core, row, RUNNING, 6 * 3_600_000) == []
+    assert decide(core, row, RUNNING, 6 * 3_600_000 + 1000) == [WriteRow(row, RowChange())]
+
+
+@pytest.mark.parametrize(
+    "command, job, act",
+    [
+        (RowCommand.STOP, RUNNING, "cancel"),
+        (RowCommand.STOP, QUEUED, "cancel"),
+        (RowCommand.PAUSE, RUNNING, "pause"),
+        (RowCommand.PAUSE, QUEUED, "hold"),
+        (RowCommand.RESUME, replace(RUNNING, is_paused=True), "resume"),
+        (RowCommand.RESUME, replace(QUEUED, is_held=True), "release"),
+    ],
+)
+def test_a_command_in_the_row_acts_on_the_job(command: RowCommand, job: JobView, act: str) -> None:
+    row = replace(OWN, state=4, command=command)
+    assert decide(a_core(LIVE), row, job) == [ActOnJob(7, act, row, command)]
+
+
+def test_a_command_without_effect_is_cleared() -> None:
+    row = replace(OWN, state=4, command=RowCommand.RESUME)
+    cleared = [WriteRow(row, RowChange(handled_command=RowCommand.RESUME))]
+    assert decide(a_core(LIVE), row, RUNNING) == cleared
+    done = replace(OWN, state=272, command=RowCommand.STOP)
+    assert decide(a_core(replace(LIVE, is_reported=True)), done, ENDED) == [
+        WriteRow(done, RowChange(handled_command=RowCommand.STOP))
+    ]
+
+
+def test_restart_ends_the_run_and_submits_the_next() -> None:
+    row = replace(OWN, state=4, command=RowCommand.RESTART)
+    cancel, submit = decide(a_core(LIVE), row, RUNNING)
+    assert cancel == ActOnJob(7, "cancel", row, RowCommand.RESTART)
+    assert submit == SubmitRow(row, 2)
+
+
+def test_a_done_row_that_is_queued_again_is_the_next_run() -> None:
+    core = a_core(replace(LIVE, is_reported=True))
+    assert decide(core, replace(OWN, state=304)) == []
+    assert decide(core, OWN) == [SubmitRow(OWN, 2)]
+    # The command must not restart the new run again.
+    row = replace(OWN, state=304, command=RowCommand.RESTART)
+    clear, submit = decide(core, row)
+    assert clear == WriteRow(row, RowChange(RowState.QUEUED, "", RowCommand.RESTART))
+    assert submit == SubmitRow(row, 2)
+
+
+def test_a_final_state_that_was_not_written_is_no_requeue() -> None:
+    [write] = decide(a_core(LIVE), OWN, ENDED)
+    assert isinstance(write, WriteRow)
+    assert write.is_final
+
+
+def test_a_run_whose_submit_was_interrupted_is_submitted_again() -> None:
+    assert decide(a_core(RowJob(5_000, 3)), OWN) == [SubmitRow(OWN, 3)]
+
+
+def test_a_deleted_row_cancels_its_job_and_is_forgotten() -> None:
+    core = a_core(LIVE)
+    assert decide(core, None, RUNNING) == [ActOnJob(7, "cancel")]
+    assert decide(core, None, replace(RUNNING, is_stopping=True)) == []
+    assert decide(core, None, replace(RUNNING, state="cancelled")) == []
+    assert core.jobs == {}
+
+
+def test_a_row_that_another_host_took_cancels_its_job() -> None:
+    assert decide(a_core(LIVE), replace(OWN, hostname="otherbox", state=4), RUNNING) == [
+        ActOnJob(7, "cancel")
+    ]
+
+
+def test_a_row_that_mythtv_reset_is_claimed_again_for_the_same_job() -> None:
+    core = a_core(LIVE)
+    assert decide(core, ROW, RUNNING) == [ClaimRow(ROW)]
+    [write] = decide(core, OWN, RUNNING)
+    assert isinstance(write, WriteRow)
+    assert core.jobs[ROW.row_id] == LIVE
+
+
+def test_a_row_ended_by_another_program_cancels_its_job() -> None:
+    row = replace(OWN, state=320)
+    assert decide(a_core(LIVE), row, RUNNING) == [ActOnJob(7, "cancel")]
+
+
+def test_switching_off_gives_waiting_rows_back_and_lets_jobs_run() -> None:
+    core = a_core(LIVE)
+    assert decide(core, OWN, QUEUED, taken=None) == [ActOnJob(7, "cancel"), ReleaseRow(OWN)]
+    running = replace(OWN, state=4, comment=format_comment(RUNNING, 256))
+    core.record_write(ROW.row_id, True, 1)
+    assert decide(core, running, RUNNING, 1, taken=None) == []
+    assert decide(a_core(), OWN, taken=None) == [ReleaseRow(OWN)]
+
+
+def test_a_postponed_row_is_looked_at_later() -> None:
+    core = a_core()
+    core.postpone(ROW.row_id, 0)
+    assert decide(core, OWN, now_ms=9_999) == []
+    assert decide(core, OWN, now_ms=10_000) == [SubmitRow(OWN, 1)]
+
+
+@pytest.mark.parametrize(
+    "job, state",
+    [
+        (QUEUED, RowState.QUEUED),
+        (RUNNING, RowState.RUNNING),
+        (replace(RUNNING, is_paused=True), RowState.PAUSED),
+        (replace(RUNNING, is_stopping=True), RowState.STOPPING),
+        (ENDED, RowState.FINISHED),
+        (replace(ENDED, state="failed"), RowState.ERRORED),
+        (replace(ENDED, state="cancelled"), RowState.ABORTED),
+        (replace(QUEUED, state="cancelled"), RowState.CANCELLED),
+    ],
+)
+def test_the_state_of_a_row(job: JobView, state: RowState) -> None:
+    assert choose_state(job) == state
+
+
+@pytest.mark.parametrize(
+    "job, comment",
+    [
+        (RUNNING, "42 % completed, 12 min left"),
+        (replace(RUNNING, left_s=20), "42 % completed, under 1 min left"),
+        (replace(RUNNING, left_s=7260), "42 % completed, 2 h 1 min left"),
+        (replace(RUNNING, is_estimated=True), "~42 % completed, ~12 min left"),
+        (replace(RUNNING, comment="pass 2"), "42 % completed, 12 min left; pass 2"),
+        (replace(RUNNING, is_paused=True), "paused; 42 % completed"),
+        (replace(RUNNING, progress=None), ""),
+        (replace(ENDED, state="failed", reason="exit code 3"), "exit code 3"),
+        (replace(ENDED, comment="done my way"), "done my way"),
+        (replace(RUNNING, progress=None, comment="x" * 200), "x" * 127 + "…"),
+        (replace(RUNNING, progress=None, comment="a\n😀"), "a ?"),
+    ],
+)
+def test_the_comment_of_a_row(job: JobView, comment: str) -> None:
+    assert format_comment(job, RowType.USERJOB1) == comment
+
+
+def test_a_flagger_shows_its_number_of_breaks() -> None:
+    job = replace(ENDED, exit_code=3)
+    assert format_comment(job, RowType.COMMFLAG) == "3 commercial break(s)"
+
+
+def test_a_job_of_the_api_is_read() -> None:
+    given = {
+        "id": 7, "state": "running", "attempt": 2, "frozen": ["user"], "hold": False,
+        "stop_requested": None, "progress": None, "estimated_progress": 10.0, "eta_ms": None,
+        "estimated_end_ms": 61_000, "comment": "", "reason": {"code": "running", "sentence": "x"},
+        "attempts": [{"outcome": None}, {"outcome": {"kind": "exited", "code": 4}}],
+    }  # fmt: skip
+    found = parse_job(given, now_ms=1_000)
+    assert found == JobView(7, "running", True, True, False, False, 10.0, True, 60.0, "", "x", 4)
+
+
+def test_types_have_names() -> None:
+    assert [name_type(each) for each in (1, 2, 4, 8, 256, 2048, 4096)] == [
+        "transcode", "commflag", "metadata", "", "userjob1", "userjob4", "",
+    ]  # fmt: skip

@@ -1,4 +1,5 @@
-"""Build hook: compiles the stub and the spawner (src/mythjobs/process/spawn/*.c) into the wheel.
+"""Build hook: compiles the stub, the spawner and the appender (src/mythjobs/process/spawn/*.c) into
+the wheel.
 
 Without a C compiler, slower code in Python replaces them: stub_fallback.py and the spawn pool.
 """
@@ -16,7 +17,10 @@ SPAWN = Path("src/mythjobs/process/spawn")
 # A static program starts twice as fast; dynamic if the C library has no static archive.
 TARGETS = {
     "mythjobs-stub": (["stub.c"], [["-static"], []]),
-    "mythjobs-spawner.so": (["spawner.c", "child.c"], [["-shared", "-fPIC", "-pthread"]]),
+    "mythjobs-spawner.so": (
+        ["spawner.c", "child.c", "appender.c"],
+        [["-shared", "-fPIC", "-pthread"]],
+    ),
 }
 
 

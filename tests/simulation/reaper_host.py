@@ -57,6 +57,7 @@ class SimReaperHost(ReaperHost):
 
     def create_journal(
         self,
+        loop: EventLoop,
         directory: str,
         header: str,
         on_synced: Callable[[int], None],

@@ -80,9 +80,34 @@ class RecordLog:
                     self.size_bytes += size
                     done += size
             finally:
-                # Write a line again that was written in part: others may append to the file, too.
-                begin = data.rfind(b"\n", 0, done) + 1
-                self._unwritten = b"\n" + data[begin:] if begin < done else data[done:]
+                self._keep_unwritten(data, done)
+
+    def _keep_unwritten(self, data: bytes, done: int) -> None:
+        # Write a line again that was written in part: others may append to the file, too.
+        begin = data.rfind(b"\n", 0, done) + 1
+        self._unwritten = b"\n" + data[begin:] if begin < done else data[done:]
+
+    def begin_append(self, data: bytes) -> bytes | None:
+        """Let the caller append to the file and sync it by other means, and exclude all other use
+        until end_append(). Return the bytes to append. None if another thread uses the log, or if
+        it is broken."""
+        if not self._sync_lock.acquire(blocking=False):
+            return None
+        if not self.is_broken and self._append_lock.acquire(blocking=False):
+            if self._appended is None:
+                return self._unwritten + data
+            self._append_lock.release()
+        self._sync_lock.release()
+        return None
+
+    def end_append(self, data: bytes, done: int, *, is_broken: bool) -> None:
+        """End an append: of the bytes that begin_append() returned, `done` were written.
+        `is_broken`: the sync failed."""
+        self.size_bytes += done
+        self._keep_unwritten(data, done)
+        self.is_broken = is_broken
+        self._append_lock.release()
+        self._sync_lock.release()
 
     def sync(self) -> None:
         """Make all written records durable. Raises OSError if the fsync fails, and LogBroken if an

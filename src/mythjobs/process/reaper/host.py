@@ -18,6 +18,7 @@ from mythjobs.process.reaper.attempt import ReaperAttempt
 from mythjobs.process.reaper.connection import AgentSocket
 from mythjobs.process.reaper.journal import ReaperJournal
 from mythjobs.process.reaper.messages import Message
+from mythjobs.process.reaper.native_journal import NativeJournal
 from mythjobs.process.spawn.native import NativeSpawner
 from mythjobs.process.spawn.pool import THREADS, SpawnPool
 from mythjobs.process.supervise.child import ChildEvents
@@ -59,12 +60,18 @@ class ReaperHost:
 
     def create_journal(
         self,
+        loop: EventLoop,
         directory: str,
         header: str,
         on_synced: Callable[[int], None],
         on_failed: Callable[[], None],
     ) -> ReaperJournal:
-        return ReaperJournal(os.path.join(directory, "journal"), header, on_synced, on_failed)
+        path = os.path.join(directory, "journal")
+        try:
+            return NativeJournal(loop, path, header, on_synced, on_failed)
+        except OSError as error:
+            log(f"no appender in C: {error}")
+            return ReaperJournal(path, header, on_synced, on_failed)
 
     def create_socket(
         self,

@@ -43,11 +43,11 @@ class _Snapshot(NamedTuple):
 class ReaperJournal:
     """Journal whose records the event loop's thread queues, so that it never waits for the disk.
 
-    flush() writes the queued records: before a spawn, the spawning thread calls it, otherwise the
-    journal's own thread. That thread also serves all pending sync requests with one fdatasync, and
-    then calls `on_synced` with the sequence number of the last durable end. After a failed sync
-    no record becomes durable until rewrite(); `on_failed`, called in any thread that flushes,
-    requests it.
+    flush() writes the queued records: before a spawn in the spawn pool, a thread of the pool calls
+    it, otherwise the journal's own thread. That thread also serves all pending sync requests with
+    one fdatasync, and then calls `on_synced` with the sequence number of the last durable end.
+    After a failed sync no record becomes durable until rewrite(); `on_failed`, called in any thread
+    that flushes, requests it.
     """
 
     def __init__(
@@ -94,6 +94,10 @@ class ReaperJournal:
     def has_queued(self) -> bool:
         return bool(self._queue)
 
+    @property
+    def _has_snapshot_queued(self) -> bool:
+        return self._snapshots_queued != self._snapshots_applied
+
     def append(self, record: str) -> None:
         """Queue a record. Call only in the event loop's thread."""
         self._queue.append(record)
@@ -104,7 +108,7 @@ class ReaperJournal:
         None if the record must be queued, because the file is about to be replaced. Call only in
         the event loop's thread, after the record's attempt has become a part of the snapshots.
         """
-        if not self._has_header or self._snapshots_queued != self._snapshots_applied:
+        if not self._has_header or self._has_snapshot_queued:
             return None
         if self._direct_fd < 0:
             try:
@@ -122,6 +126,7 @@ class ReaperJournal:
         Raises OSError; the next call then writes the records that this one could not write.
         """
         with self._write_lock:
+            self._finish_append()
             records: list[str] = []
             while self._queue:
                 item = self._queue[0]
@@ -137,9 +142,12 @@ class ReaperJournal:
             self._has_header = True
 
     def _append(self, records: list[str]) -> None:
+        self._file.append(self._encode_lines(records))
+
+    def _encode_lines(self, records: list[str]) -> bytes:
         data = _encode(records)
         # Begin with an empty line if the spawner appends too: it may have written a part of a line.
-        self._file.append(b"\n" + data if data and self._direct_fd >= 0 else data)
+        return b"\n" + data if data and self._direct_fd >= 0 else data
 
     def request_flush(self) -> None:
         """Let the journal's thread write the queued records."""
@@ -149,6 +157,13 @@ class ReaperJournal:
         """Let the journal's thread write the queued records and sync them, then call `on_synced`
         with `seq`."""
         self._requests.put(seq)
+
+    def serve_waiting(self) -> None:
+        """Serve requests that waited until another thread was free, if it is now. Call after each
+        iteration of the event loop."""
+
+    def _finish_append(self) -> None:
+        """Wait until no other thread writes to the file. None does while _write_lock is held."""
 
     def compact(self, encode_records: Callable[[], list[str]], is_idle: bool) -> None:
         """If the journal is large, queue a snapshot, so that the next flush removes the records of

@@ -61,6 +61,7 @@ class Reaper:
         self.loop = host.create_loop()
         self._spawn_pool = host.create_spawn_pool()
         self._journal = host.create_journal(
+            self.loop,
             directory,
             encode_json({"reaper": header}),
             lambda seq: self.loop.call_soon(partial(self._report_synced, seq)),
@@ -119,17 +120,16 @@ class Reaper:
         attempts = self._attempts
         attempts.spawn_started()
         self._journal.compact(attempts.encode_records, self._is_idle())
-        if attempts.unsynced_seq and self._sync_pacer.try_to_go():
-            self._journal.request_sync(attempts.unsynced_seq)
-            attempts.unsynced_seq = 0
-            attempts.has_new_pids = False
-        elif attempts.has_new_pids:
-            self._journal.request_flush()
-            attempts.has_new_pids = False
+        if attempts.unsynced_seq or attempts.has_new_pids:
+            if self._sync_pacer.try_to_go():
+                self._journal.request_sync(attempts.unsynced_seq)
+                attempts.unsynced_seq = 0
+                attempts.has_new_pids = False
         elif self._journal.has_queued and not self._is_flush_scheduled:
             # Delay the write by _FLUSH_MS: on a busy machine the next sync writes the records too.
             self._is_flush_scheduled = True
             self.loop.call_at(self.loop.now.run_ms + _FLUSH_MS, self._flush_journal)
+        self._journal.serve_waiting()
         if self._agent.has_queued:
             is_busy = len(attempts.live) > self._busy_attempts
             if not is_busy or self._report_pacer.try_to_go():
@@ -172,7 +172,8 @@ class Reaper:
 
     def _report_synced(self, seq: int) -> None:
         self._has_rewritten = False
-        self._last_synced = seq
+        # Two threads may sync, so that the results may arrive in another order.
+        self._last_synced = max(seq, self._last_synced)
         self._agent.send(_SYNCED % seq)
 
     def _restart_agent_timer(self) -> None:

@@ -25,6 +25,13 @@ _SECTIONS: Final = {
     },
     "Recordings": {
         "fetch": "mythjobs.cli.commands.mythtv_fetch:fetch",
+        "set-skiplist": "mythjobs.cli.commands.mythtv_write_back:set_skiplist",
+        "clear-skiplist": "mythjobs.cli.commands.mythtv_write_back:clear_skiplist",
+        "set-cutlist": "mythjobs.cli.commands.mythtv_write_back:set_cutlist",
+        "commflagged": "mythjobs.cli.commands.mythtv_write_back:commflagged",
+        "wait-while-played": "mythjobs.cli.commands.mythtv_write_back:wait_while_played",
+        "replace": "mythjobs.cli.commands.mythtv_write_back:replace",
+        "undo": "mythjobs.cli.commands.mythtv_write_back:undo",
     },
 }
 

@@ -96,6 +96,10 @@ class MythDatabase:
             if self._connection is not None:
                 self._run("UNLOCK TABLES", ())
 
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None and connection.open:

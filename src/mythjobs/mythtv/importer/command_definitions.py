@@ -31,7 +31,7 @@ set -- --chanid "$MYTHJOBS_P_CHANID" --starttime "$MYTHJOBS_P_STARTTIME_UTC"
 set -- "$@" --profile {profile} --outfile "$MYTHJOBS_DIR/transcoded"
 if [ "$MYTHJOBS_P_USE_CUTLIST" = yes ] && [ -n "$MYTHJOBS_P_CUTLIST_FRAMES" ]; then
     mythtranscode "$@" --honorcutlist
-    cut=--cut-applied
+    cut=--drop-marks
 else
     mythtranscode "$@"
     cut=

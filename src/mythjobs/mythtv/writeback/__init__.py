@@ -1,0 +1,1 @@
+"""Changes to MythTV's recordings, with undo: marks, flags, replacement of files."""

@@ -63,6 +63,11 @@ class NoSuchChannel(BadRequest):
     http = 404
 
 
+class NoSuchSchedule(BadRequest):
+    code = "no_such_schedule"
+    http = 404
+
+
 class NoSuchJoinRequest(BadRequest):
     code = "no_such_join_request"
     http = 404
@@ -74,6 +79,10 @@ def command_not_found(name: str) -> NoSuchCommand:
 
 def machine_not_found(name: str) -> NoSuchMachine:
     return NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
+
+
+def schedule_not_found(name: str) -> NoSuchSchedule:
+    return NoSuchSchedule(f'there is no schedule "{name}"; see `mythjobs schedules`')
 
 
 class Conflict(BadRequest):

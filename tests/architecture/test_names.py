@@ -35,7 +35,6 @@ OTHER_MEANING = {
     "proof": "a field of the link",
     "result": "the result of a function",
     "room": "a field of the link, and a rule's name in answers of the API",
-    "schedule": "to schedule a timer",
     "server": "the HTTP server, the link's server, the database server",
     "set": "to set",
     "site": "the Sec-Fetch-Site header",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mythjobs.agent import dead_reaper, journal
-from mythjobs.agent.capabilities import detect_capabilities, find_time_zone
+from mythjobs.agent.capabilities import detect_capabilities
 from mythjobs.agent.core import turn
 from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.agent.core.core import AgentCore
@@ -39,6 +39,7 @@ from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
 from mythjobs.config.own_policy import check_user, read_own_policy
 from mythjobs.config.state import StateDir
+from mythjobs.config.time_zone import find_time_zone
 from mythjobs.protocol import messages as m
 
 # When the agent stops its jobs: time, after the last job has ended, for the master to acknowledge

@@ -68,6 +68,16 @@ class CommandNameType(TextType):
         return _complete([(each["name"], each["summary"]) for each in found], incomplete)
 
 
+class ScheduleNameType(TextType):
+    name = "schedule"
+
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        found = _query(context, "schedules")
+        return _complete([(each["name"], each["summary"]) for each in found], incomplete)
+
+
 class MachineNameType(TextType):
     name = "machine"
 
@@ -265,6 +275,7 @@ TEXT: Final = TextType()
 COMMAND: Final = CommandNameType()
 MACHINE: Final = MachineNameType()
 NEW_MACHINE: Final = NewMachineNameType()
+SCHEDULE: Final = ScheduleNameType()
 JOB: Final = JobIdType()
 PARAMETER: Final = ArgumentType()
 AFTER: Final = DependencyType()

@@ -38,6 +38,10 @@ COMMANDS: Final = {
         "command": "mythjobs.cli.commands.command:command_group",
         "import": "mythjobs.cli.commands.import_:import_group",
     },
+    "Schedules": {
+        "schedules": "mythjobs.cli.commands.schedule:schedules",
+        "schedule": "mythjobs.cli.commands.schedule:schedule_group",
+    },
     "Machines": {
         "machines": "mythjobs.cli.commands.machines:machines",
         "machine": "mythjobs.cli.commands.machines:machine",

@@ -19,6 +19,8 @@ _LINE_BREAKS: Final = re.compile("[\n\r\t]+")
 _COLOURS: Final = {
     "queued": "33", "leased": "36", "running": "36", "succeeded": "32", "failed": "31",
     "cancelled": "35", "up": "32", "silent": "31", "away": "33", "disabled": "33",
+    "submitted": "36", "expired": "31", "missed": "31", "refused": "31", "overlapped": "33",
+    "paused": "33",
 }  # fmt: skip
 # Least width of a table column on a narrow terminal.
 _MIN_WIDTH: Final = 8

@@ -1,8 +1,13 @@
-"""URL paths of commands, machines and semaphores; names that no path can contain are refused."""
+"""URL paths of what has a name, such as commands; names that no path can contain are refused."""
 
 from __future__ import annotations
 
-from mythjobs.errors import NoSuchChannel, command_not_found, machine_not_found
+from mythjobs.errors import (
+    NoSuchChannel,
+    command_not_found,
+    machine_not_found,
+    schedule_not_found,
+)
 from mythjobs.model.names import invalid_semaphore_name
 
 
@@ -46,6 +51,13 @@ def channel_path(name: str) -> str:
     if _is_not_routable(name):
         raise NoSuchChannel(f'there is no channel "{name}"; see `mythjobs notify list`')
     return f"channels/{percent_encode(name)}"
+
+
+def schedule_path(name: str) -> str:
+    """Return the API path of a schedule. Raises NoSuchSchedule if no path can contain the name."""
+    if _is_not_routable(name):
+        raise schedule_not_found(name)
+    return f"schedules/{percent_encode(name)}"
 
 
 def _is_not_routable(name: str) -> bool:

@@ -30,6 +30,12 @@ from mythjobs.master.notify.requests import ConditionsFound
 from mythjobs.master.notify.turn_notify import process_incidents
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.placement.placement_pass import place_ready_jobs
+from mythjobs.master.schedule_state import load_schedules
+from mythjobs.master.schedules import handlers
+from mythjobs.master.schedules import requests as schedule_requests
+from mythjobs.master.schedules.backfill import backfill_schedule
+from mythjobs.master.schedules.evaluation import run_schedules
+from mythjobs.master.schedules.settlement import settle_ended
 from mythjobs.master.state import MasterState, load_state
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.master.upkeep import run_upkeep
@@ -62,9 +68,11 @@ class MasterCore:
 
     allow_local: the master's own machine is allowed to run every command when it first joins.
     local_jobs: maximum number of jobs at once on that machine, until this process ends.
+    zone: time zone of schedules that name none; "" is UTC.
     """
 
-    def __init__(self, *, allow_local: bool, local_jobs: int | None) -> None:
+    def __init__(self, *, allow_local: bool, local_jobs: int | None, zone: str = "") -> None:
+        self._zone = zone
         self._local_rights = (ALLOW_ALL if allow_local else ALLOW_NOTHING).to_json()
         self._local_jobs = local_jobs
         self.state = MasterState()
@@ -77,6 +85,9 @@ class MasterCore:
         ensure_run_command(tx, at_ms=now.wall_ms)
         batches.drop_unopened(tx)
         self.state = load_state(tx, now)
+        self.state.schedules = load_schedules(tx, self._zone, now.wall_ms)
+        if self.state.schedules.by_id:
+            self.state.schedule_turn(now.wall_ms)  # some ticks may have been missed
 
     def clear_caches(self) -> None:
         """Clear the caches, which may have rows that a rolled-back turn had inserted."""
@@ -144,8 +155,15 @@ class MasterCore:
         is_all = work is OwnWork.ALL  # the usual case, in which no flag is computed: 2 µs each
         if is_all or work & OwnWork.UPKEEP:
             run_upkeep(turn)
+        has_schedules = turn.state.schedules.by_id and (is_all or work & OwnWork.SCHEDULES)
+        if has_schedules:
+            run_schedules(turn, all_open=not is_all)
+            turn.flush_new_jobs()
         if is_all or work & OwnWork.TIMERS:
             self._run_timers(turn, work)
+        if has_schedules:
+            settle_ended(turn, all_open=False)  # jobs that were cancelled at their deadlines
+            turn.flush_new_jobs()
         turn.flush()
         if is_all or work & OwnWork.PLACEMENT:
             place_ready_jobs(turn, each_alone=work == OwnWork.PLACEMENT)
@@ -251,4 +269,9 @@ _HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]
     requests.BeginClassSweep: retention.begin_class_sweep,
     requests.DeleteClasses: retention.delete_classes,
     **notify.HANDLERS,
+    schedule_requests.DefineSchedule: handlers.define_schedule,
+    schedule_requests.RemoveSchedule: handlers.remove_schedule,
+    schedule_requests.PauseSchedule: handlers.pause_schedule,
+    schedule_requests.RunSchedule: handlers.run_now,
+    schedule_requests.BackfillSchedule: backfill_schedule,
 }

@@ -19,16 +19,17 @@ class OwnWork(Flag):
     DEADLINES = auto()
     DEFERRALS = auto()
     PLACEMENT = auto()
+    SCHEDULES = auto()
     TIMERS = DUE_JOBS | DEADLINES | DEFERRALS
-    ALL = UPKEEP | TIMERS | PLACEMENT
+    ALL = UPKEEP | TIMERS | SCHEDULES | PLACEMENT
 
 
 class Unit(NamedTuple):
     """One object that can be at fault for an internal error while the master works on it.
 
     kind: "class" (placement of a job class), "grant" (of a job), "deadline" (of a job), or
-    "upkeep" (a row of the table `upkeep`: work on many jobs that is left for later turns).
-    number: id of the class, job or row.
+    "upkeep" (a row of the table `upkeep`: work on many jobs that is left for later turns), or
+    "schedule". number: id of the class, job, row or schedule.
     """
 
     kind: str

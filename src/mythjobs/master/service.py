@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -17,9 +15,8 @@ import mythjobs
 from mythjobs.clock import master_now
 from mythjobs.config.sealing import Seal
 from mythjobs.config.state import StateDir
-from mythjobs.errors import BadRequest, command_not_found
+from mythjobs.config.time_zone import find_time_zone
 from mythjobs.master import requests
-from mythjobs.master.catalog import decode_command
 from mythjobs.master.core import MasterCore, TurnResult
 from mythjobs.master.explain.job import (
     explain_job,
@@ -29,8 +26,6 @@ from mythjobs.master.explain.job import (
 )
 from mythjobs.master.explain.machine import explain_machine, summarize_machine
 from mythjobs.master.explain.replay import what_if
-from mythjobs.master.handlers import batches
-from mythjobs.master.handlers.submit import job_requirements
 from mythjobs.master.link.lease_timer import LeaseTimer
 from mythjobs.master.link.server import LinkServer
 from mythjobs.master.notify.delivery import DeliveryService, list_failing_channels
@@ -40,13 +35,11 @@ from mythjobs.master.retention import RetentionService
 from mythjobs.master.state import MasterState
 from mythjobs.master.turn_runner import CommittedTurn, TurnRunner
 from mythjobs.master.waiters import Waiters, wait_first
-from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import FINAL
 from mythjobs.model.retention import DEFAULT as DEFAULT_RETENTION
 from mythjobs.model.retention import Retention
 from mythjobs.protocol import responses
 from mythjobs.protocol.messages import MasterFrame
-from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store.open import open_store, redact_password
 from mythjobs.store.queries.batches import read_batch
 from mythjobs.store.queries.commands import read_queue_counts
@@ -54,7 +47,6 @@ from mythjobs.store.queries.filters import find_lost_jobs
 from mythjobs.store.queries.job_details import find_attempt_machines, read_attempt_output
 from mythjobs.store.queries.notifications import count_unread
 from mythjobs.store.transaction import Transaction
-from mythjobs.store.writes import commands
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,7 +87,9 @@ class Master:
         self.key = key
         self.started_ms = master_now().wall_ms
         self._store = open_store(store or state_dir.store)
-        self._core = MasterCore(allow_local=allow_local, local_jobs=local_jobs)
+        self._core = MasterCore(
+            allow_local=allow_local, local_jobs=local_jobs, zone=find_time_zone(os.environ)
+        )
         self.outputs = OutputReader(state_dir.output, self)
         self.links = LinkServer(key, self, self.outputs)
         self.retention = RetentionService(self, self.outputs.remove, retention)
@@ -305,64 +299,6 @@ class Master:
                 await wait_first(ended, disconnected, wait_s)
                 batch = await self.read(read_batch, batch_id)
             return batch
-
-    # Methods that submit batches.
-
-    async def submit_batch(
-        self, header: BatchSubmit, path: Path, submitter: str
-    ) -> responses.SubmittedBatch:
-        """Submit one job per line of a file.
-
-        Raises BadRequest naming the first invalid line; no job of such a batch is stored.
-        """
-        defined = await self.read(commands.find_by_name, header.command)
-        if defined is None:
-            raise command_not_found(header.command)
-        if header.command == RUN:
-            raise BadRequest('"run" takes no batch file')
-        command = decode_command(defined.definition)
-        jobs, rows = await asyncio.to_thread(batches.check_rows, path, command, header)
-        make_slice = partial(
-            requests.BatchSlice,
-            command=header.command,
-            revision_id=defined.revision_id,
-            submitter=submitter,
-            priority=header.priority,
-            hold=header.hold,
-            comment=header.comment,
-            requirements=job_requirements(header),
-            not_before_ms=header.not_before_ms,
-            deadline_ms=header.deadline_ms,
-        )
-        if jobs <= batches.SLICE_JOBS:
-            batch_ids = await self.execute(make_slice(ids=None, offset=0, rows=rows, last=True))
-        else:
-            batch_ids = await self._submit_slices(make_slice, header, path, command, jobs)
-        return {
-            "batch": batch_ids.batch_id,
-            "ids": [batch_ids.first_job_id, batch_ids.first_job_id + jobs - 1],
-            "jobs": jobs,
-        }
-
-    async def _submit_slices(
-        self,
-        make_slice: Callable[..., requests.BatchSlice],
-        header: BatchSubmit,
-        path: Path,
-        command: Command,
-        jobs: int,
-    ) -> requests.BatchIds:
-        batch_ids: requests.BatchIds = await self.execute(requests.BeginBatch(header.command, jobs))
-        rows = batches.read_rows(path, command, header)
-        try:
-            for offset in range(0, jobs, batches.SLICE_JOBS):
-                some = await asyncio.to_thread(lambda: list(islice(rows, batches.SLICE_JOBS)))
-                last = offset + len(some) >= jobs
-                await self.execute(make_slice(ids=batch_ids, offset=offset, rows=some, last=last))
-        except BaseException:
-            await asyncio.shield(self.execute(requests.DropBatch(batch_ids)))
-            raise
-        return batch_ids
 
 
 def _call_in_loop(

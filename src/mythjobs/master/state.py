@@ -19,6 +19,7 @@ from mythjobs.errors import DefinitionError, machine_not_found
 from mythjobs.master.isolation import Problem, SetAside, Unit
 from mythjobs.master.notify.notify_state import NotifyState, load_notify_state
 from mythjobs.master.placement.cache import PlacementCache
+from mythjobs.master.schedule_state import KnownSchedules
 from mythjobs.model.limits import Limits
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.model.machine_policy import (
@@ -263,6 +264,7 @@ class MasterState:
     problems: tuple[Problem, ...] = ()  # found by load_state(), for the log
     placement: PlacementCache = field(default_factory=PlacementCache)
     notify: NotifyState = field(default_factory=NotifyState)
+    schedules: KnownSchedules = field(default_factory=KnownSchedules)  # replaced, never changed
 
     def draft(self) -> MasterState:
         copy = _copy_state(self)
@@ -314,7 +316,7 @@ _copy_state = make_copier(MasterState)
 
 
 def load_state(tx: Transaction, now: Now) -> MasterState:
-    """Load the master's state from the store, at the start of the master.
+    """Load the master's state, except schedules, from the store, at the start of the master.
 
     The store does not record renewals of leases. Every lease counts as renewed now, so that no
     lease expires at the master before it expires at its machine.

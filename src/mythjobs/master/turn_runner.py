@@ -17,6 +17,7 @@ from mythjobs.errors import AlreadyRunning, MythJobsError, StoreFailed, StoreFul
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore, TurnResult
 from mythjobs.master.isolation import OwnWork, describe_error
+from mythjobs.master.schedules import requests as schedule_requests
 from mythjobs.protocol.messages import AgentMessage, Heartbeat
 from mythjobs.store.open import Store
 from mythjobs.store.transaction import RetryTransaction, Transaction
@@ -30,6 +31,9 @@ _RETRY_MS: Final = 1000
 # Maximum time to wait for the next timer, then wait again. A job's start time can be so far away
 # that queue.get() rejects the whole time as a timeout.
 _MAX_WAIT_S: Final = 3600.0
+# The same while there are schedules: a timeout does not count the time that the machine is
+# suspended, nor does it notice that the clock is set.
+_CLOCK_CHECK_S: Final = 60.0
 
 # Errors of the store. The master stops after StoreFailed and AlreadyRunning; after the other
 # errors it waits and tries again.
@@ -39,6 +43,7 @@ _OWN_WORK: Final = (
     OwnWork.DUE_JOBS,
     OwnWork.DEADLINES,
     OwnWork.DEFERRALS,
+    OwnWork.SCHEDULES,
     OwnWork.PLACEMENT,
 )
 # Requests that are rejected while the store's disk is full, because they add data. The other
@@ -49,6 +54,9 @@ _GROWING: Final = (
     | requests.BatchSlice
     | requests.RerunJobs
     | requests.DefineCommand
+    | schedule_requests.DefineSchedule
+    | schedule_requests.RunSchedule
+    | schedule_requests.BackfillSchedule
 )
 _DISK_FULL: Final = "the disk of the store is full; free space there, then try again"
 
@@ -156,9 +164,9 @@ class TurnRunner:
         if state.has_upkeep:
             return 0.0
         if state.next_due_ms is None:
-            return None
+            return _CLOCK_CHECK_S if state.schedules.by_id else None
         left_s = max(state.next_due_ms - self._clock().wall_ms, 0) / 1000
-        return min(left_s, _MAX_WAIT_S)
+        return min(left_s, _CLOCK_CHECK_S if state.schedules.by_id else _MAX_WAIT_S)
 
     def _process(self, arrived: list[Arrival]) -> None:
         """Handle and remove all arrivals; wait while the store is full or unavailable.

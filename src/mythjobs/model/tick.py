@@ -1,9 +1,8 @@
-"""Ticks of schedules: what became of a tick, why ticks were missed, and notices about them."""
+"""Ticks of schedules: what became of a tick, and why ticks were missed."""
 
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -59,35 +58,6 @@ GAP_SENTENCES: Final = {
 }
 
 
-class NoticeKind(StrEnum):
-    """Kinds of notices that users may want to be told about.
-
-    MISSED: ticks were missed, refused, or their job expired. LATE: a job has not started in time.
-    DRIFTING: the runs of a schedule start much less often than it asks for.
-    """
-
-    MISSED = "missed"
-    LATE = "late"
-    DRIFTING = "drifting"
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleNotice:
-    """A notice about a schedule, handed to the master's service after the commit.
-
-    sentence: for users, begins with the schedule's name. first_ms, last_ms: the ticks that the
-    notice is about, `count` in number. job_id: the late or expired job.
-    """
-
-    kind: NoticeKind
-    schedule: str
-    sentence: str
-    first_ms: int
-    last_ms: int
-    count: int = 1
-    job_id: int | None = None
-
-
 def tick_key(schedule: str, at_ms: int, machine_id: int = 0) -> str:
     """Return the key of a tick's job: equal for the same tick, so that it is submitted once.
 
@@ -97,6 +67,7 @@ def tick_key(schedule: str, at_ms: int, machine_id: int = 0) -> str:
 
 
 def format_tick(at_ms: int) -> str:
-    """Return the instant of a tick in UTC, like `2026-11-29T01:30:00Z`."""
+    """Return an instant in UTC, like `2026-11-29T01:30:00Z`; with milliseconds if it has any."""
     at = dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=at_ms)  # noqa: DTZ001 (UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}Z"
+    part = f".{at_ms % 1000:03}" if at_ms % 1000 else ""
+    return f"{at:%Y-%m-%dT%H:%M:%S}{part}Z"

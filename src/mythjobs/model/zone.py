@@ -103,6 +103,13 @@ def _utc_ms(when: dt.datetime) -> int:
     return (when - _EPOCH) // _STEP
 
 
+def format_zoned_time(at_ms: int, zone: str) -> str:
+    """Return a local time with weekday and zone, like `Mon 2026-11-30 02:30 CET`."""
+    at = to_local(at_ms, zone)
+    seconds = f"{at:%H:%M:%S}" if at.second else f"{at:%H:%M}"
+    return f"{at:%a %Y-%m-%d} {seconds} {at:%Z}"
+
+
 def format_local_time(at_ms: int, now_ms: int, zone: str) -> str:
     """Return `22:00` for today, `mon 22:00` for the next days, else `2026-12-01 22:00`."""
     when, now = to_local(at_ms, zone), to_local(now_ms, zone)

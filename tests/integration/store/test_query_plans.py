@@ -40,7 +40,7 @@ from tests.support.query_plans import find_scans
 SMALL: Final = (
     "batch", "channel", "channel_message", "command", "command_revision", "command_usage",
     "footprint", "invitation", "machine", "notification", "output_total", "semaphore", "snooze",
-    "tally", "upkeep", "window_override",
+    "schedule", "tally", "upkeep", "window_override",
 )  # fmt: skip
 # Partial indexes of few rows, and reads that take the first row of an index.
 ALLOWED: Final = {
@@ -53,6 +53,7 @@ ALLOWED: Final = {
     "notifications._READ_UNREAD_IDS": ["notification_unread"],
     "notifications._SET_ALL_READ": ["notification_unread"],
     "readiness._FIND_NEXT_DUE": ["job_due"],
+    "ticks._READ_OPEN": ["schedule_tick_open"],
     "retention._FIND_OLDEST": ["kept_output_ended"],
     "retention._FIND_RETRIED": ["job_retried"],
     # Once a day, not in a turn.

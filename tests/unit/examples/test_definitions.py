@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mythjobs.model.arguments import check_arguments
 from mythjobs.model.definition import command_from_table
+from mythjobs.model.schedule import schedule_from_table
+from mythjobs.scheduler.ticks import check_when
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -17,6 +20,27 @@ def test_an_example_defines_the_command_it_is_named_after(path: Path) -> None:
     assert command.name == path.stem
     assert command.summary
     assert all(parameter.help for parameter in command.parameters)
+
+
+SCHEDULES = sorted((ROOT / "examples" / "schedules").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SCHEDULES, ids=lambda p: p.stem)
+def test_an_example_of_a_schedule_fits_its_command(path: Path) -> None:
+    schedule = check_when(schedule_from_table(tomllib.loads(path.read_text())))
+    assert schedule.name == path.stem
+    definition = path.parent / "commands" / f"{schedule.command}.toml"
+    command = command_from_table(tomllib.loads(definition.read_text()))
+    assert command.name == schedule.command
+    assert command.summary
+    check_arguments(command, dict(schedule.arguments))
+
+
+def test_each_command_of_a_schedule_is_scheduled() -> None:
+    commands = (ROOT / "examples" / "schedules" / "commands").glob("*.toml")
+    assert {each.stem for each in commands} == {each.stem for each in SCHEDULES}
+    documented = (ROOT / "docs" / "schedules.md").read_text()
+    assert all(f"`{each.stem}`" in documented for each in SCHEDULES)
 
 
 def test_the_definitions_in_the_readme_are_accepted() -> None:

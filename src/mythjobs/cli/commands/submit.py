@@ -120,7 +120,7 @@ def submit(
     """Submit a job of a command, or many with --each."""
     chosen = SubmitOptions(**options)
     client = session.client()
-    defaults = _build_defaults(client, name, params, has_arguments=bool(params) or each is not None)
+    defaults = build_defaults(client, name, params, has_arguments=bool(params) or each is not None)
     if each is not None:
         return _submit_each(session, client, name, each, defaults, chosen, wait, as_json)
     body = {"command": name, "arguments": defaults.values, **_build_body(chosen)}
@@ -139,7 +139,7 @@ def submit(
     return code
 
 
-def _build_defaults(
+def build_defaults(
     client: Client, name: str, params: tuple[tuple[str, str], ...], *, has_arguments: bool
 ) -> batch_input.ArgumentDefaults:
     """Return the arguments common to all jobs, with absolute paths."""

@@ -42,6 +42,7 @@ def _set_next_due(turn: TurnContext, now_ms: int, *, more: bool) -> None:
                 *(deferral.until_ms for deferral in turn.state.deferrals.values()),
                 *(each.control.until_ms for each in turn.state.machines.values()),
                 turn.state.notify.next_due_ms,
+                turn.state.schedules.due_ms,
             )
             if each is not None
         ),

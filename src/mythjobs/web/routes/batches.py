@@ -13,6 +13,7 @@ from litestar import get, post
 from litestar.params import FromPath, FromQuery
 
 from mythjobs.errors import BadRequest, Conflict, NoSuchCommand, NoSuchJob, StoreFull
+from mythjobs.master import batch_submit
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import BatchSubmit
 from mythjobs.store.queries.batches import read_batch
@@ -65,7 +66,7 @@ async def submit_batch(
         with open(path, "xb", opener=_open_private) as file:
             async for piece in request.stream():
                 file.write(piece)
-        loaded = await master.submit_batch(header, path, get_submitter(request))
+        loaded = await batch_submit.submit_batch(master, header, path, get_submitter(request))
     except UnicodeDecodeError:
         raise BadRequest("the body is not UTF-8") from None
     finally:

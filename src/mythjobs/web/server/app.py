@@ -28,6 +28,7 @@ from mythjobs.web.routes import (
     maintenance,
     notifications,
     outputs,
+    schedules,
     semaphores,
 )
 from mythjobs.web.routes.plain_submit import PlainSubmit
@@ -45,6 +46,7 @@ ROUTE_MODULES: Final = (
     machines,
     joining,
     semaphores,
+    schedules,
     outputs,
     maintenance,
     notifications,

@@ -1,0 +1,65 @@
+"""Incidents of schedules: missed and refused ticks, late jobs, schedules that drift."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mythjobs.master.schedule_state import Gap, ScheduleState
+from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.incident import Incident
+from mythjobs.model.tick import GAP_SENTENCES
+from mythjobs.model.zone import format_local_time
+from mythjobs.scheduler.cadence import Cadence
+from mythjobs.store.writes import ticks
+
+
+def _add(
+    turn: TurnContext,
+    state: ScheduleState,
+    kind: Literal["missed", "late", "drifting"],
+    detail: str,
+    job: int | None = None,
+) -> None:
+    subject = f"schedule {state.schedule_id}"
+    command = state.schedule.command if state.schedule else ""
+    turn.incidents.append(Incident(kind, subject, state.name, detail, command, job))
+
+
+def record_missed(turn: TurnContext, state: ScheduleState, gap: Gap, caught_up: int) -> None:
+    """Record missed ticks, once for each gap. caught_up: number of jobs that make up for some."""
+    now_ms = turn.now.wall_ms
+    first = format_local_time(gap.first_ms, now_ms, state.zone)
+    last = format_local_time(gap.last_ms, now_ms, state.zone)
+    if gap.count == 1:
+        what = f"the run of {first} was missed"
+    else:
+        what = f"{gap.count} runs were missed, from {first} to {last}"
+    later = ", a later one runs now" if caught_up else ""
+    _add(turn, state, "missed", f"{what}{later}: {GAP_SENTENCES[gap.cause]}")
+
+
+def record_refused(turn: TurnContext, state: ScheduleState, sentence: str) -> None:
+    _add(turn, state, "missed", f"cannot submit a job: {sentence}")
+
+
+def record_late(turn: TurnContext, state: ScheduleState, job_id: int, tick_ms: int) -> None:
+    when = format_local_time(tick_ms, turn.now.wall_ms, state.zone)
+    detail = f"job {job_id} of {when} has not started; see `mythjobs why {job_id}`"
+    _add(turn, state, "late", detail, job_id)
+
+
+def record_drift(turn: TurnContext, state: ScheduleState, cadence: Cadence) -> None:
+    _add(turn, state, "drifting", f"asks for a run {cadence.describe()}")
+
+
+def find_late(turn: TurnContext, state: ScheduleState) -> tuple[int, ...]:
+    """Record the jobs of a schedule that are late now. Return all jobs whose time has come."""
+    now_ms = turn.now.wall_ms
+    due = [each for each in state.open if each.late_ms is not None and each.late_ms <= now_ms]
+    if due:
+        turn.flush_new_jobs()
+        started = ticks.find_started(turn.tx, [each.job_id for each in due])
+        for each in due:
+            if each.job_id not in started:
+                record_late(turn, state, each.job_id, each.tick_ms)
+    return tuple(each.job_id for each in due)

@@ -1,4 +1,4 @@
-"""Check of attempts' input files before the start, in threads: a network disk may hang."""
+"""Check of attempts' paths before the start, in threads: a network disk may hang."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from mythjobs.agent.core.attempt import Key
+from mythjobs.model.path_map import is_below
 
 # A disk that does not answer for this long counts as one without the file.
 _TIMEOUT_S: Final = 10.0
@@ -24,38 +25,44 @@ log = logging.getLogger(__name__)
 class InputChecker:
     """Checks the inputs of each attempt in a thread of its own."""
 
-    def __init__(self, on_checked: Callable[[Key, str], None]) -> None:
-        """on_checked: gets, in the event loop, the attempt and what find_missing() returned."""
+    def __init__(
+        self, on_checked: Callable[[Key, str, str], None], roots: Sequence[str] = ()
+    ) -> None:
+        """on_checked: gets, in the event loop, the attempt, and what find_missing() and
+        find_outside() returned. roots: below which all paths must be."""
+        self._roots = roots
         self._on_checked = on_checked
         self._waiting: dict[Key, asyncio.TimerHandle] = {}
         self._threads = 0
 
-    def check(self, key: Key, paths: Sequence[str]) -> None:
+    def check(self, key: Key, inputs: Sequence[str], paths: Sequence[str] = ()) -> None:
         loop = asyncio.get_running_loop()
+        first = (*inputs, *paths)[0]
         if self._threads >= _MAX_THREADS:
-            loop.call_soon(self._on_checked, key, paths[0])
+            loop.call_soon(self._on_checked, key, first, "")
             return
         self._threads += 1
-        self._waiting[key] = loop.call_later(_TIMEOUT_S, self._expire, key, paths[0])
+        self._waiting[key] = loop.call_later(_TIMEOUT_S, self._expire, key, first)
 
         def run() -> None:
-            missing = find_missing(paths)
+            outside = find_outside(paths, self._roots)
+            missing = "" if outside else find_missing(inputs)
             with suppress(RuntimeError):  # the agent has ended meanwhile
-                loop.call_soon_threadsafe(self._finish, key, missing)
+                loop.call_soon_threadsafe(self._finish, key, missing, outside)
 
         # A daemon: the agent must be able to exit while a disk hangs.
         threading.Thread(target=run, name=f"inputs of job {key[0]}", daemon=True).start()
 
-    def _finish(self, key: Key, missing: str) -> None:
+    def _finish(self, key: Key, missing: str, outside: str) -> None:
         self._threads -= 1
         if (timer := self._waiting.pop(key, None)) is not None:
             timer.cancel()
-            self._on_checked(key, missing)
+            self._on_checked(key, missing, outside)
 
     def _expire(self, key: Key, path: str) -> None:
         del self._waiting[key]
         log.warning("job %d is returned: no answer about %s in %g s", key[0], path, _TIMEOUT_S)
-        self._on_checked(key, path)
+        self._on_checked(key, path, "")
 
 
 def find_missing(paths: Sequence[str]) -> str:
@@ -65,4 +72,15 @@ def find_missing(paths: Sequence[str]) -> str:
         if not os.access(path, os.R_OK):
             ways = reversed(PurePosixPath(path).parents)
             return next((str(each) for each in ways if not os.path.exists(each)), path)
+    return ""
+
+
+def find_outside(paths: Sequence[str], roots: Sequence[str]) -> str:
+    """Return the first path that is not below one of the roots once symbolic links are resolved;
+    "" if all are. A path that does not exist is resolved as far as it does."""
+    real_roots = [os.path.realpath(each) for each in roots]
+    for path in paths:
+        here = os.path.realpath(path)
+        if not any(is_below(here, root) for root in real_roots):
+            return path
     return ""

@@ -59,6 +59,8 @@ class Scaler:
         self._blocked: dict[JobKey, int] = {}
         self._is_changed = True
         self._unsent_footprints: set[str] = set()
+        # Commands of which only the footprint on another machine is known.
+        self._guesses: set[str] = set()
         self._saved_ms: int | None = None
         self._is_unsaved = False
         self._read_file()
@@ -149,7 +151,7 @@ class Scaler:
         """Prepare for a new connection: the master knows nothing yet."""
         self._sent, self._is_changed = None, True
         self._waiting = set()
-        self._unsent_footprints = set(self.controller.footprints)
+        self._unsent_footprints = self.controller.footprints.keys() - self._guesses
 
     def set_waiting(self, commands: Collection[str]) -> None:
         """Set which commands wait for room on this machine."""
@@ -162,6 +164,8 @@ class Scaler:
             if command not in self.controller.footprints:
                 try:
                     self.controller.footprints[command] = Footprint.from_json(row)
+                    self._guesses.add(command)
+                    self._is_changed = True
                 except ValueError as error:
                     log.warning("ignored the master's footprint of %s: %s", command, error)
 
@@ -222,6 +226,7 @@ class Scaler:
         )
         if is_changed:
             self._unsent_footprints.add(command)
+            self._guesses.discard(command)
             self._is_unsaved = True
         if is_changed or not self.is_short(command):
             self._is_changed = True

@@ -117,7 +117,7 @@ class Agent:
             directory.output, core.find_attempt, self._change_watchers, self._queue_output_end
         )
         self._scanner = OutputScanner(directory.output)
-        self._inputs = InputChecker(self._on_inputs_checked)
+        self._inputs = InputChecker(self._on_inputs_checked, own.roots)
         self._report = report = MachineReport(core, self._scaler)
         self._prober = Prober(directory.probes, env["PATH"], report.set_description)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -219,7 +219,7 @@ class Agent:
                 case turn.ForwardTransfer():
                     self._transfers.on_message(action.message)
                 case turn.CheckInputs():
-                    self._inputs.check(action.key, action.paths)
+                    self._inputs.check(action.key, action.inputs, action.paths)
                 case turn.DeleteOutput():
                     self._delete_output(action)
                 case turn.RemoveReaper():
@@ -353,6 +353,7 @@ class Agent:
         if self._scaler is not None:
             for message in frame.messages:
                 if isinstance(message, m.Renew):
+                    self._scaler.add_footprints(message.footprints)
                     self._scaler.set_waiting(message.waiting)
         self._execute(self._core.on_master_frame(frame, now))
 
@@ -378,8 +379,8 @@ class Agent:
 
     # Callbacks of InputChecker and OutputTransfers.
 
-    def _on_inputs_checked(self, key: Key, missing: str) -> None:
-        self._execute(self._core.on_inputs_checked(key, missing, machine_now()))
+    def _on_inputs_checked(self, key: Key, missing: str, outside: str) -> None:
+        self._execute(self._core.on_inputs_checked(key, missing, machine_now(), outside))
 
     def _change_watchers(self, key: Key, change: int) -> None:
         self._execute(self._core.change_watchers(key, change))

@@ -33,7 +33,7 @@ def print_status(found: dict[str, Any], *, as_json: bool) -> None:
     if kept := found.get("retention"):
         terminal.print_line(_describe_retention(kept))
     _print_commands(found["commands"], now_ms)
-    _print_machines(found["machines"])
+    _print_machines(found["machines"], now_ms)
     if unread := found.get("notifications"):
         terminal.print_message(_describe_unread(unread))
     for each in found.get("failing_channels", ()):
@@ -126,13 +126,28 @@ def format_limit(machine: dict[str, Any]) -> str:
     return "by load" if machine["by_load"] else str(machine["jobs"])
 
 
-def _print_machines(machines: list[dict[str, Any]]) -> None:
+def format_control(control: dict[str, Any], now_ms: int) -> str:
+    """Return "drained", "paused until 07:00", both, or ""."""
+    texts = ["drained"] if control["drained"] else []
+    if control["paused"]:
+        until_ms = control["until_ms"]
+        end = "" if until_ms is None else f" until {format_short_time(until_ms, now_ms)}"
+        texts.append(f"paused{end}")
+    return ", ".join(texts)
+
+
+def _print_machines(machines: list[dict[str, Any]], now_ms: int) -> None:
     terminal.print_line()
     if not machines:
         terminal.print_line("no machine has connected; start an agent with `mythjobs agent`")
         return
     rows = [
-        (each["name"], Cell(each["state"], each["state"]), each["running"], format_limit(each))
+        (each["name"], _format_state(each, now_ms), each["running"], format_limit(each))
         for each in machines
     ]
     terminal.print_table(("machine", "state", "running", "limit"), rows, ("running", "limit"))
+
+
+def _format_state(machine: dict[str, Any], now_ms: int) -> Cell:
+    state, control = machine["state"], format_control(machine["control"], now_ms)
+    return Cell(f"{state}, {control}" if control else state, state)

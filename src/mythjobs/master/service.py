@@ -213,6 +213,7 @@ class Master:
                     "running": each["running"],
                     "jobs": each["jobs"],
                     "by_load": each["by_load"],
+                    "control": each["control"],
                 }
                 for each in machines["machines"]
             ],

@@ -152,6 +152,7 @@ class Machine:
     headroom: Headroom | None = None
     headroom_seen: int = 0  # number of the last grant that `headroom` takes into account
     load: LoadReport | None = None
+    known_footprints: frozenset[str] = frozenset()  # commands of which it knows a footprint
     # What it can do, by its last report, also of an earlier connection.
     description: MachineDescription = MachineDescription()
     found_labels: frozenset[str] = frozenset()  # of `description`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,13 +24,17 @@ from mythjobs.model.policy_tables import NO_WINDOWS, Windows, read_bounds, read_
 from mythjobs.model.window import OWN_SET, Hours
 from mythjobs.model.zone import load_zone
 
-_KEYS: Final = ("allow", "jobs", "limits", "windows", "zone", "users")
+_KEYS: Final = ("allow", "jobs", "limits", "windows", "zone", "users", "roots")
+
+
+_MAX_ROOTS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class OwnPolicy:
     """What the machine's owner allows at most. jobs: at once; None: as the master says. zone: of
-    the windows; "": the machine's. users: who the agent may run as; empty: anybody."""
+    the windows; "": the machine's. users: who the agent may run as; empty: anybody. roots: below
+    which the path arguments and working directories of jobs must be; empty: anywhere."""
 
     rights: Rights = ALLOW_ALL
     jobs: int | None = None
@@ -37,6 +42,7 @@ class OwnPolicy:
     windows: Windows = NO_WINDOWS
     zone: str = ""
     users: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
 
     def with_ceiling(self, jobs: int | None) -> OwnPolicy:
         """Return this policy with another ceiling of jobs at once, if that is lower."""
@@ -91,7 +97,20 @@ def own_policy_from_table(given: toml.Table, *, is_report: bool = False) -> OwnP
         read_windows(given.get("windows", {})),
         zone,
         users,
+        _read_roots(given),
     )
+
+
+def _read_roots(given: toml.Table) -> tuple[str, ...]:
+    roots = toml.read_strings(given, "roots", '["/srv/tv"]')
+    if "roots" in given and not roots:
+        raise DefinitionError("roots", "is empty, so that no path is accepted; name a directory")
+    if len(roots) > _MAX_ROOTS:
+        raise DefinitionError("roots", f"has more than {_MAX_ROOTS} directories")
+    for each in roots:
+        if not each.startswith("/") or "\0" in each or posixpath.normpath(each) != each:
+            raise DefinitionError("roots", f'"{each}" must be an absolute path without . and ..')
+    return roots
 
 
 def own_policy_to_table(own: OwnPolicy) -> dict[str, object]:
@@ -101,6 +120,7 @@ def own_policy_to_table(own: OwnPolicy) -> dict[str, object]:
             "allow": "" if own.rights == ALLOW_ALL else rights_to_value(own.rights),
             "jobs": own.jobs,
             "users": list(own.users),
+            "roots": list(own.roots),
             "zone": own.zone,
             "windows": windows_to_table(own.windows),
             "limits": bounds_to_table(own.limits),

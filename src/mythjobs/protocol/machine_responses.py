@@ -7,14 +7,6 @@ from typing import Any, TypedDict
 from mythjobs.protocol.scaling import ScalingDetails
 
 
-class MachineLoad(TypedDict):
-    name: str
-    state: str
-    running: int
-    jobs: int
-    by_load: bool
-
-
 class ControlState(TypedDict):
     """Whether a machine is drained or paused; until_ms: end of the pause, if it has one. enforced:
     whether its agent, as last connected, freezes its jobs for a pause."""
@@ -23,6 +15,15 @@ class ControlState(TypedDict):
     paused: bool
     until_ms: int | None
     enforced: bool
+
+
+class MachineLoad(TypedDict):
+    name: str
+    state: str
+    running: int
+    jobs: int
+    by_load: bool
+    control: ControlState
 
 
 class MachineSummary(MachineLoad):
@@ -36,7 +37,6 @@ class MachineSummary(MachineLoad):
     last_heard_ms: int | None
     boot_id: str
     clock_ms: int
-    control: ControlState
 
 
 class Machines(TypedDict):

@@ -16,7 +16,8 @@ class RunSpec(Struct, frozen=True):
     do not kill processes that outlive the program. later: a regular expression that is searched for
     in the kept tail of the output if the attempt failed. has_priority: the command or the
     machine sets `nice` or `io`, so that the agent does not lower the job's priority. inputs: paths
-    that must be readable before the start; otherwise the attempt is returned.
+    that must be readable before the start; otherwise the attempt is returned. paths: all arguments
+    of type path, for a machine whose own policy accepts some directories only; else None.
     """
 
     argv: list[str]
@@ -43,6 +44,7 @@ class RunSpec(Struct, frozen=True):
     later: str = ""
     has_priority: bool = False
     inputs: list[str] = field(default_factory=list)
+    paths: list[str] | None = None
 
 
 class HoursSpec(Struct, frozen=True):

@@ -90,7 +90,7 @@ class Conditions(NamedTuple):
 
     reserved: job class for which a semaphore's free units are reserved, by semaphore name.
     declined_ms: time for which the machine gets no job of the class, because it returned one.
-    hidden_path: file of the job that the machine cannot read, "" if none is known.
+    hidden: why the machine cannot start the job because of one of its paths, "" if it can.
     """
 
     now_ms: int
@@ -100,7 +100,7 @@ class Conditions(NamedTuple):
     typical_s: float | None = None
     reserved: Mapping[str, int] = MappingProxyType({})
     declined_ms: int = 0
-    hidden_path: str = ""
+    hidden: str = ""
 
 
 class Rule(NamedTuple):
@@ -268,8 +268,7 @@ def _check_semaphores(candidate: Candidate) -> str:
 
 
 def _check_visible(candidate: Candidate) -> str:
-    path = candidate.conditions.hidden_path
-    return f"cannot read {path}" if path else ""
+    return candidate.conditions.hidden
 
 
 def _check_slots(candidate: Candidate) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from mythjobs.agent import input_check
 from mythjobs.agent.core.attempt import Key
-from mythjobs.agent.input_check import InputChecker, find_missing
+from mythjobs.agent.input_check import InputChecker, find_missing, find_outside
 
 
 def test_the_first_missing_directory_is_named(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_the_first_missing_directory_is_named(tmp_path: Path) -> None:
 def check(*paths: str) -> tuple[Key, str]:
     async def run() -> tuple[Key, str]:
         done: asyncio.Future[tuple[Key, str]] = asyncio.get_running_loop().create_future()
-        checker = InputChecker(lambda key, missing: done.set_result((key, missing)))
+        checker = InputChecker(lambda key, missing, _: done.set_result((key, missing)))
         checker.check((7, 1), paths)
         async with asyncio.timeout(20):
             return await done
@@ -45,3 +45,16 @@ def test_a_disk_that_hangs_counts_as_one_without_the_file(monkeypatch: pytest.Mo
         assert check("/mnt/nas/a.ts") == ((7, 1), "/mnt/nas/a.ts")
     finally:
         answer.set()
+
+
+def test_paths_outside_the_roots_are_found_through_symbolic_links(tmp_path: Path) -> None:
+    tv, other = tmp_path / "tv", tmp_path / "other"
+    for each in (tv, other):
+        each.mkdir()
+    (tv / "out").symlink_to(other)
+    (tmp_path / "link").symlink_to(tv)
+    roots = [str(tmp_path / "link")]
+    inside = [f"{tv}/a.ts", f"{tv}/new/b.ts", str(tv), f"{tmp_path}/link/c"]
+    assert find_outside(inside, roots) == ""
+    for path in (f"{tv}/out/a", f"{tv}/../other", str(tmp_path), f"{tv}2", "/etc/passwd"):
+        assert find_outside([*inside, path], roots) == path

@@ -202,3 +202,15 @@ def test_the_load_of_a_real_job_is_measured(scaler: Scaler) -> None:
     assert 0 < scaler.load.available_bytes <= scaler.load.memory_bytes
     scaler.record_messages([ended(FIRST, wall_s=1, user_s=0.3)], at(1))
     assert scaler.controller.footprints["encode"].cpu >= 0.25
+
+
+def test_a_footprint_of_another_machine_is_used_but_not_reported_as_own(scaler: Scaler) -> None:
+    scaler.add_footprints({"encode": [3, 2.0, GIB, 60.0, 0.0, {}]})
+    scaler.set_waiting(["encode"])
+    # A new command would have room for one job only, and count as one core.
+    assert scaler.controller.predict("encode").cpu == 2.0
+    scaler.reset_connection()
+    assert scaler.take_footprints() == {}
+    assert scaler.admit(FIRST, "encode", at(0))
+    scaler.record_messages([started(FIRST, os.getpid()), ended(FIRST, wall_s=3.0)], at(3))
+    assert list(scaler.take_footprints()) == ["encode"]

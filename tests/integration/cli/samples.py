@@ -128,5 +128,14 @@ STATUS: dict[str, Any] = {
             "put_off_ms": None,
         }
     ],
-    "machines": [{"name": "attic", "state": "up", "running": 1, "jobs": 4, "by_load": False}],
+    "machines": [
+        {
+            "name": "attic",
+            "state": "up",
+            "running": 1,
+            "jobs": 4,
+            "by_load": False,
+            "control": {"drained": False, "paused": False, "until_ms": None, "enforced": True},
+        }
+    ],
 }

@@ -7,7 +7,7 @@ import pytest
 
 from mythjobs.clock import master_now
 from tests.integration.cli.conftest import Call
-from tests.integration.cli.samples import WHOLE_MACHINE
+from tests.integration.cli.samples import STATUS, WHOLE_MACHINE
 from tests.integration.cli.scripted import Master
 from tests.integration.cli.test_command import editor
 
@@ -186,6 +186,9 @@ def test_a_drained_and_paused_machine_is_shown(call: Call, master: Master) -> No
     assert "attic: up, drained, paused until 2099-01-01" in call("machine", "show", "attic").out
     master.answers["GET machines"] = {"machines": [paused]}
     assert "up, drained, paused until 2099-01-01" in call("machines").out
+    [listed] = STATUS["machines"]
+    master.answers["GET status"] = {**STATUS, "machines": [listed | {"control": PAUSED}]}
+    assert "attic    up, drained, paused until 2099-01-01 00:00" in call("status").out
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def has_started(agent: AgentHarness) -> bool:
 
 def test_an_attempt_starts_when_its_files_are_found(agent: AgentHarness) -> None:
     granted(agent)
-    assert CheckInputs((1, 1), [PATH]) in agent.input_checks
+    assert CheckInputs((1, 1), [PATH], []) in agent.input_checks
     assert not has_started(agent)
     agent.execute(agent.core.on_inputs_checked((1, 1), "", at(0)))
     assert has_started(agent)
@@ -48,7 +48,7 @@ def test_a_leased_attempt_is_checked_after_its_lease_is_in_the_journal(agent: Ag
     assert not has_started(agent)
     agent.slow_disk = False
     agent.sync_journal()
-    assert CheckInputs((1, 1), [PATH]) in agent.input_checks
+    assert CheckInputs((1, 1), [PATH], []) in agent.input_checks
     agent.execute(agent.core.on_inputs_checked((1, 1), "", at(0)))
     assert has_started(agent)
 

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.grant_check import apply_own_limits
+from mythjobs.agent.core.turn import CheckInputs
 from mythjobs.model.bounds import IO_CLASSES, NO_BOUNDS, Bounds
 from mythjobs.model.machine_policy import Rights
 from mythjobs.model.own_policy import OwnPolicy
 from mythjobs.model.policy_tables import Windows
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.messages import CHANGEABLE_LIMITS, LimitsChanged, RunSpec
-from tests.support.agent_harness import BASE_ENVIRONMENT, AgentHarness
+from tests.support.agent_harness import BASE_ENVIRONMENT, AgentHarness, at
 
 _LIMITS = ("wall_s", "cpu_s", "idle_s", "memory_bytes", "output_bytes", "processes")
 _VALUES = st.none() | st.integers(1, 5)
@@ -119,3 +120,30 @@ def test_own_windows_changed_while_no_agent_ran_apply_to_running_jobs() -> None:
     after.reaper_connects("r1", after.started(1))
     [acts] = after.take_sent("acts")
     assert [act[1] for act in cast(Any, acts["acts"])][:3] == ["thaw", "freeze", "thaw"]
+
+
+ROOTS = OwnPolicy(roots=("/srv/tv",))
+
+
+def test_all_paths_of_a_job_are_checked_against_the_roots() -> None:
+    agent = AgentHarness(own=ROOTS)
+    run = {"paths": ["/srv/tv/a.ts"], "cwd": "/srv", "stdin": "in.txt", "inputs": ["/srv/tv/a.ts"]}
+    agent.master_sends(agent.make_grant(1, run=run))
+    checked = ["/srv/tv/a.ts", "/srv", "/srv/in.txt"]
+    assert agent.input_checks == [CheckInputs((1, 1), ["/srv/tv/a.ts"], checked)]
+    agent.execute(agent.core.on_inputs_checked((1, 1), "", at(0), "/srv"))
+    [returned] = [each for each in agent.send_all() if isinstance(each, m.Returned)]
+    # The master must not take the path for one that becomes visible later.
+    assert (returned.reason, returned.code, returned.path) == (
+        "/srv is outside the roots of the own policy", "", "",
+    )  # fmt: skip
+    assert agent.take_starts() == []
+    agent.master_sends(agent.make_grant(2, run={"paths": [], "cwd": "/"}))
+    assert agent.take_starts() == [2]
+
+
+def test_a_master_that_does_not_tell_paths_gets_its_grants_back() -> None:
+    agent = AgentHarness(own=ROOTS)
+    agent.master_sends(agent.make_grant(1))
+    [returned] = [each for each in agent.send_all() if isinstance(each, m.Returned)]
+    assert "does not say which arguments are paths" in returned.reason

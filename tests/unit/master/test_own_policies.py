@@ -75,3 +75,48 @@ def test_a_policy_that_cannot_be_read_allows_nothing(master: Harness) -> None:
     master.disconnect(7)
     join(master, 8, colour="red")
     assert [each.job for each in grants(master)] == [job]
+
+
+def define_copy(master: Harness) -> None:
+    parameters = [{"name": name, "type": "path"} for name in ("source", "target")]
+    master.define("copy", argv=["cp", "{source}", "{target}"], parameters=parameters)
+
+
+def test_jobs_with_paths_outside_the_roots_go_to_other_machines(master: Harness) -> None:
+    define_copy(master)
+    join(master, roots=["/srv/tv"])
+    paths = {"source": "/srv/tv/a.ts", "target": "/srv/tv/b.ts"}
+    accepted = master.submit("copy", arguments=paths).id
+    [grant] = grants(master)
+    assert (grant.job, grant.run.paths) == (accepted, ["/srv/tv/a.ts", "/srv/tv/b.ts"])
+    refused = [
+        master.submit("copy", arguments=paths | {"target": target}).id
+        for target in ("/etc/b.ts", "/srv/tv/../../etc/b.ts", "/srv/tv2/b.ts")
+    ]
+    assert grants(master) == []
+    for job in refused:
+        why = master.explain(job)
+        assert why["code"] == "not_visible"
+        assert "attic does not accept" in why["sentence"]
+        assert "outside the roots of its own policy" in why["sentence"]
+    master.join("cellar")
+    assert master.take_grants("cellar") == refused[:2]
+
+
+def test_the_working_directory_of_a_run_is_below_the_roots(master: Harness) -> None:
+    join(master, roots=["/srv/tv"])
+    jobs = [
+        master.submit("run", run={"argv": ["ls"], "cwd": cwd}).id
+        for cwd in ("/home/anna", "/srv/tv/new")
+    ]
+    assert [each.job for each in grants(master)] == jobs[1:]
+
+
+def test_jobs_wait_no_longer_once_the_roots_are_gone(master: Harness) -> None:
+    define_copy(master)
+    join(master, roots=["/srv/tv"])
+    job = master.submit("copy", arguments={"source": "/mnt/a", "target": "/mnt/b"}).id
+    master.disconnect(7)
+    join(master, 8)
+    master.advance(1)
+    assert [each.job for each in grants(master)] == [job]

@@ -200,3 +200,24 @@ def test_a_machine_of_an_older_version_has_fixed_slots(master: Harness) -> None:
     assert details(master) is None
     master.heartbeat(connection)
     assert master.received(m.Renew)[-1].waiting == []
+
+
+def test_a_connected_machine_gets_what_another_one_has_learned_of_a_waiting_command(
+    master: Harness,
+) -> None:
+    row = [1, 1.0, 2**20, 3.0, 0.0, {"sda": 0.2}]
+    machine = ScalingMachine(master)
+    machine.heartbeat()
+    other = master.join("cellar")
+    master.define("encode")
+    master._frames[other] += 1
+    frame = m.AgentFrame(master._frames[other], 0, 0, [], footprints={"encode": row})
+    master.submit("encode", machine="attic")
+    machine.heartbeat()
+    assert master.received(m.Renew)[-1].footprints == {}
+    master.turn(requests.FrameReceived(other, codec.decode_agent_frame(codec.encode(frame))))
+    machine.heartbeat()
+    assert master.received(m.Renew)[-1].footprints == {"encode": row}
+    # Once is enough.
+    machine.heartbeat()
+    assert master.received(m.Renew)[-1].footprints == {}

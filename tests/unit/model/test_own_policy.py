@@ -23,6 +23,7 @@ def test_every_key_is_read() -> None:
         "allow": {"except": ["wipe"]},
         "jobs": 3,
         "users": ["mythtv"],
+        "roots": ["/srv/tv", "/"],
         "zone": "Europe/Berlin",
         "windows": {"open": ["22:00-06:00"], "closing": "freeze"},
         "limits": {"wall": "1h", "nice": 10},
@@ -35,6 +36,7 @@ def test_every_key_is_read() -> None:
         Windows(("22:00-06:00",), "freeze"),
         "Europe/Berlin",
         ("mythtv",),
+        ("/srv/tv", "/"),
     )
     assert own_policy_to_table(own) == table
     assert own_policy_to_table(OwnPolicy()) == {}
@@ -81,6 +83,10 @@ def test_own_windows_apply_beside_those_of_the_master(
         ({"windows": {"open": ["22:00-22:00"]}}, "windows.open"),
         ({"zone": "Europe/Bielefeld"}, "zone"),
         ({"users": []}, "users"),
+        ({"roots": []}, "roots"),
+        ({"roots": ["tv"]}, "roots"),
+        ({"roots": ["/srv/../etc"]}, "roots"),
+        ({"roots": ["/srv/tv/"]}, "roots"),
         ({"users": "mythtv"}, "users"),
         ({"allow": "some"}, "allow"),
         ({"jobs": -1}, "jobs"),

@@ -162,18 +162,22 @@ class AttemptTable:
                 self._queue_start(attempt)
 
     def _queue_start(self, attempt: AgentAttempt) -> None:
-        if attempt.run is not None and attempt.run.inputs:
-            self._turn.add(CheckInputs(attempt.key, attempt.run.inputs))
+        run = attempt.run
+        if run is not None and (run.inputs or run.paths):
+            self._turn.add(CheckInputs(attempt.key, run.inputs, run.paths or []))
         else:
             self.start_queue.push(attempt)
 
-    def record_inputs(self, key: Key, missing: str) -> None:
-        """Queue an attempt for its start whose input files can be read, or return it. missing: the
-        first directory or file on the way to an input that cannot be read, "" if all can."""
+    def record_inputs(self, key: Key, missing: str, outside: str) -> None:
+        """Queue an attempt for its start whose paths were checked, or return it. missing: the first
+        directory or file on the way to an input that cannot be read, "" if all can. outside: the
+        first path outside the roots of the machine's own policy."""
         attempt = self.attempts.get(key)
         if attempt is None or attempt.phase is not Phase.WAITING:
             return
-        if missing:
+        if outside:
+            self.mark_never_start(attempt, f"{outside} is outside the roots of the own policy")
+        elif missing:
             attempt.missing = missing
             self.mark_never_start(attempt, f"{missing} is not visible here", m.NOT_VISIBLE)
         else:

@@ -200,9 +200,11 @@ class AgentCore:
         self._table.start_written(self._turn.take_written(token))
         return self._finish_turn(now)
 
-    def on_inputs_checked(self, key: Key, missing: str, now: Now) -> list[Action]:
+    def on_inputs_checked(
+        self, key: Key, missing: str, now: Now, outside: str = ""
+    ) -> list[Action]:
         """Start an attempt whose inputs can be read, or return it (AttemptTable.record_inputs)."""
-        self._table.record_inputs(key, missing)
+        self._table.record_inputs(key, missing, outside)
         return self._finish_turn(now)
 
     def on_journal_synced(self, token: int) -> None:

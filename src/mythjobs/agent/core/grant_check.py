@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Final, TypeVar
@@ -43,10 +44,17 @@ class GrantCheck:
         if not self._knows_zone(hours_from_message(self.limit_hours(grant.hours)), now):
             zone = grant.hours.zone if grant.hours else ""
             return f"this machine does not know the time zone {zone}; install tzdata"
+        if self._own.roots and grant.run.paths is None:
+            return (
+                "the machine's own policy accepts some directories only, and the master, an older "
+                "version, does not say which arguments are paths"
+            )
         return ""
 
     def limit_grant(self, grant: Grant) -> Grant:
         run = apply_own_limits(grant.run, self._own.limits)
+        if self._own.roots:
+            run = msgspec.structs.replace(run, paths=list_paths(run))
         hours = self.limit_hours(grant.hours)
         if run is grant.run and hours is grant.hours:
             return grant
@@ -63,6 +71,16 @@ class GrantCheck:
 
     def limit_change(self, change: LimitsChanged) -> LimitsChanged:
         return apply_own_limits(change, self._own.limits)
+
+
+def list_paths(run: RunSpec) -> list[str]:
+    """Return all paths of which the agent knows that a program uses them."""
+    found = list(run.paths or ())
+    if run.cwd not in ("", "/"):  # "/" is also the directory of a command that names none
+        found.append(run.cwd)
+    if run.stdin:
+        found.append(os.path.join(run.cwd or "/", run.stdin))
+    return found
 
 
 def apply_own_limits(given: Limited, own: Bounds) -> Limited:

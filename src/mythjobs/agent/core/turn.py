@@ -48,9 +48,11 @@ class ForwardTransfer(NamedTuple):
 
 
 class CheckInputs(NamedTuple):
-    """Find out whether the attempt's input files can be read, and call `on_inputs_checked()`."""
+    """Find out whether the attempt's input files can be read, and whether all its paths are below
+    the roots of the machine's own policy, and call `on_inputs_checked()`."""
 
     key: Key
+    inputs: list[str]
     paths: list[str]
 
 

@@ -1,4 +1,4 @@
-"""Usage of running jobs' process trees, read from /proc once per period."""
+"""Usage of running jobs' process trees, read once per period from their cgroups and /proc."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mythjobs.agent.measurement.disks import DiskMap
+from mythjobs.agent.measurement.job_cgroup import JobCgroup, find_mount_point
 from mythjobs.agent.scaling.counters import JobCounters, JobKey
 from mythjobs.process import procfs
+from mythjobs.process.cgroup.mounts import read_cgroup_mounts
 from mythjobs.process.supervise.usage import walk_tree
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -26,7 +28,8 @@ _MAX_FILES: Final = 200
 @dataclass(slots=True)
 class _Tree:
     """Usage of one job so far. Counters of a process vanish with it, so the growth of each process
-    is added up; `waits` and `moved` have the last values by pid."""
+    is added up; `waits` and `moved` have the last values by pid. cgroup: if the job has one;
+    cgroup_cpu_s, cgroup_bytes: its counters before the job began."""
 
     readings: int = 0
     cpu_s: float = 0.0
@@ -35,11 +38,16 @@ class _Tree:
     waits: dict[int, int] = field(default_factory=dict)
     by_disk: Counter[str] = field(default_factory=Counter)
     disks: tuple[str, ...] = ()
+    cgroup: JobCgroup | None = None
+    cgroup_cpu_s: float | None = None
+    cgroup_bytes: dict[str, int] | None = None
 
 
 class JobUsageReader:
     """Reads the usage of jobs by the pid of their leader. Without a cgroup it is a lower bound:
-    processes that have lost their parent are not found."""
+    processes that have lost their parent are not found, and the CPU time of a child is missing
+    while its parent has not waited for it. Memory, disks and waiting times are those of the
+    processes in the cgroup; /proc alone tells how long all threads of a job have waited."""
 
     def __init__(self, disks: DiskMap, default_path: str) -> None:
         """default_path: path on the disk that counts as used by jobs without an open file."""
@@ -47,6 +55,7 @@ class JobUsageReader:
         default = disks.find_for_path(default_path)
         self._default_disks = () if default is None else (default,)
         self._trees: dict[JobKey, _Tree] = {}
+        self._mount_point = find_mount_point(read_cgroup_mounts())
 
     def read(self, leaders: Mapping[JobKey, int]) -> dict[JobKey, JobCounters]:
         """Return the usage of each job since its start, by the pids of their leaders."""
@@ -69,7 +78,13 @@ class JobUsageReader:
         return seen
 
     def _read_tree(self, tree: _Tree, leader: int) -> JobCounters:
-        pids = list(walk_tree(leader))
+        is_first = not tree.readings
+        if is_first:
+            tree.cgroup = JobCgroup.find(self._mount_point, leader)
+        pids = tree.cgroup.list_pids() if tree.cgroup else []
+        if not pids:
+            # Without a cgroup, or with one that is empty now.
+            pids = list(walk_tree(leader))
         if tree.readings < _FIRST_READINGS or tree.readings % _READINGS == 0:
             tree.disks = self._find_disks(pids) or tree.disks or self._default_disks
         tree.readings += 1
@@ -89,10 +104,31 @@ class JobUsageReader:
         # Sums fall when an orphan leaves the tree: keep the highest.
         tree.cpu_s = max(tree.cpu_s, ticks / _TICKS_PER_S)
         grown, tree.moved_bytes = max(moved - tree.moved_bytes, 0), max(moved, tree.moved_bytes)
-        for disk in tree.disks:
-            tree.by_disk[disk] += grown // len(tree.disks)
+        if tree.cgroup is not None:
+            self._add_cgroup(tree, tree.cgroup, is_first=is_first)
+        if is_first or not tree.cgroup_bytes:
+            for disk in tree.disks:
+                tree.by_disk[disk] += grown // len(tree.disks)
         memory_bytes = pages * _PAGE_BYTES
         return JobCounters(tree.cpu_s, tree.wait_ns / 1e9, memory_bytes, dict(tree.by_disk))
+
+    def _add_cgroup(self, tree: _Tree, cgroup: JobCgroup, *, is_first: bool) -> None:
+        """Replace figures of /proc by those of the cgroup. The first reading only compares both: an
+        earlier job may have used the cgroup."""
+        cpu_s = cgroup.read_cpu_s()
+        if is_first and cpu_s is not None:
+            tree.cgroup_cpu_s = max(cpu_s - tree.cpu_s, 0.0)
+        elif cpu_s is not None and tree.cgroup_cpu_s is not None:
+            tree.cpu_s = max(tree.cpu_s, cpu_s - tree.cgroup_cpu_s)
+        moved: dict[str, int] = {}
+        for device, count in cgroup.read_moved_bytes().items():
+            if disk := self._disk_map.find(device):
+                moved[disk] = moved.get(disk, 0) + count
+        if not is_first and tree.cgroup_bytes is not None:
+            for disk, count in moved.items():
+                tree.by_disk[disk] += max(count - tree.cgroup_bytes.get(disk, 0), 0)
+        if moved or tree.cgroup_bytes is not None:
+            tree.cgroup_bytes = moved
 
     def _find_disks(self, pids: list[int]) -> tuple[str, ...]:
         """Return the disks of the regular files that the processes have open."""

@@ -148,16 +148,6 @@ def resume(session: Session, machine: str, as_json: bool) -> None:
     terminal.print_line(f"{machine} is neither drained nor paused")
 
 
-def format_control(control: Json, now_ms: int) -> str:
-    """Return "drained", "paused until 07:00", both, or ""."""
-    texts = ["drained"] if control["drained"] else []
-    if control["paused"]:
-        until_ms = control["until_ms"]
-        end = "" if until_ms is None else f" until {format_short_time(until_ms, now_ms)}"
-        texts.append(f"paused{end}")
-    return ", ".join(texts)
-
-
 def _post(session: Session, machine: str, body: Json) -> Any:
     return session.client().post(f"{machine_path(machine)}/control", body)
 

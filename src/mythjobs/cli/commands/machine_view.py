@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from mythjobs import clock
-from mythjobs.cli.commands import machine_control
+from mythjobs.cli.status_text import format_control
 from mythjobs.cli.times import format_short_time
 from mythjobs.client.client import Json
 from mythjobs.model.units import describe_clock_skew
@@ -28,7 +28,7 @@ def describe_machine(found: Json) -> Iterator[str]:
         running = f"runs {jobs}, as many as its load permits"
     slots = "slot" if found["free"] == 1 else "slots"
     free = "" if found["free"] is None else f", {found['free']} {slots} free"
-    if control := machine_control.format_control(found["control"], now_ms):
+    if control := format_control(found["control"], now_ms):
         running = f"{control}, {running}"
     yield f"{found['name']}: {found['state']}, {running}{free}{zone}"
     if skew := describe_clock_skew(found["clock_ms"]):

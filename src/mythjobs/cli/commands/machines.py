@@ -13,7 +13,7 @@ from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.editor import edit_table
 from mythjobs.cli.options import CEILING, COMMAND, MACHINE, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
-from mythjobs.cli.status_text import format_limit
+from mythjobs.cli.status_text import format_control, format_limit
 from mythjobs.cli.terminal import Cell, confirm
 from mythjobs.cli.times import format_short_time
 from mythjobs.client.api_paths import machine_path
@@ -61,7 +61,7 @@ def machines(session: Session, as_json: bool) -> None:
 
 
 def _list_states(found: Json, now_ms: int) -> tuple[str, ...]:
-    control = machine_control.format_control(found["control"], now_ms)
+    control = format_control(found["control"], now_ms)
     return found["state"], control, describe_clock_skew(found["clock_ms"])
 
 

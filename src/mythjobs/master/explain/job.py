@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
 
@@ -13,7 +13,13 @@ from mythjobs.master.explain import live_jobs
 from mythjobs.master.isolation import OwnWork
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.placement.placement_pass import current_requirements, list_running
-from mythjobs.master.placement.visibility import find_hidden, read_inputs
+from mythjobs.master.placement.visibility import (
+    NO_PATHS,
+    JobPaths,
+    are_paths_limited,
+    find_hidden,
+    read_paths,
+)
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
@@ -56,23 +62,23 @@ class PlacementView:
         return current_requirements(self._state, job_class)
 
     def candidates(
-        self, job_class: JobClass, now_ms: int, inputs: Sequence[str] = ()
+        self, job_class: JobClass, now_ms: int, paths: JobPaths = NO_PATHS
     ) -> list[Candidate]:
-        """Return all machines as candidates. inputs: the input files of one job of the class."""
+        """Return all machines as candidates. paths: those of one job of the class."""
         if self.requirements(job_class).set_aside:
             return []  # evaluating the class's rules failed before, so do not try it here
         machines = [each for each in self._state.machines.values() if not each.is_revoked]
-        return [self.candidate(each, job_class, now_ms, inputs) for each in machines]
+        return [self.candidate(each, job_class, now_ms, paths) for each in machines]
 
     def candidate(
-        self, machine: Machine, job_class: JobClass, now_ms: int, inputs: Sequence[str] = ()
+        self, machine: Machine, job_class: JobClass, now_ms: int, paths: JobPaths = NO_PATHS
     ) -> Candidate:
         state, class_id, machine_id = self._state, job_class.class_id, machine.machine_id
         settings = self._fits.fit(state, machine, job_class).settings
         window = None
         if settings.hours is not None and not settings.hours_error:
             window = self._fits.windows.find(settings.hours, now_ms)
-        hidden = find_hidden(state, machine, inputs, now_ms)
+        hidden = find_hidden(state, machine, paths, now_ms)
         conditions = Conditions(
             now_ms,
             self._counts,
@@ -80,7 +86,7 @@ class PlacementView:
             window,
             state.typical_s(job_class.command_id, machine_id),
             declined_ms=state.placement.decline_left_ms(machine_id, class_id, now_ms),
-            hidden_path=hidden[0] if hidden else "",
+            hidden=hidden[0] if hidden else "",
         )
         return Candidate(self.requirements(job_class), machine.facts(), settings, conditions)
 
@@ -171,7 +177,7 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
         view = read_placement_view(tx, state)
         requirements = view.requirements(job_class)
         candidates = view.candidates(
-            job_class, now.wall_ms, _read_inputs(tx, state, job_class, job_id)
+            job_class, now.wall_ms, _read_paths(tx, state, job_class, job_id)
         )
         reason = find_job_wait(job, now.wall_ms)
         if reason is None:
@@ -208,11 +214,9 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
     }
 
 
-def _read_inputs(
-    tx: Transaction, state: MasterState, job_class: JobClass, job_id: int
-) -> list[str]:
-    row = jobs.read_submission(tx, job_id) if state.placement.hidden_paths else None
-    return read_inputs(job_class.command, row["arguments"]) if row else []
+def _read_paths(tx: Transaction, state: MasterState, job_class: JobClass, job_id: int) -> JobPaths:
+    row = jobs.read_submission(tx, job_id) if are_paths_limited(state) else None
+    return read_paths(job_class.command, row["arguments"]) if row else NO_PATHS
 
 
 def _add_lateness(sentence: str, deadline_ms: int | None, now: Now) -> str:

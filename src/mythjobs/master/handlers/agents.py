@@ -9,6 +9,10 @@ from mythjobs.errors import AlreadyRunning, ConfigError, DefinitionError, NotAll
 from mythjobs.master.attempts.completion import Completions
 from mythjobs.master.attempts.late_results import LateResults
 from mythjobs.master.attempts.machine_control import encode_control
+from mythjobs.master.handlers.footprints import (
+    find_first_guesses,
+    record_footprints,
+)
 from mythjobs.master.handlers.machine_description import record_description
 from mythjobs.master.placement.visibility import forget_hidden, record_hidden
 from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, FrameReceived
@@ -27,16 +31,13 @@ from mythjobs.model.own_policy import (
 from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.units import is_clock_skewed
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.scaling import FootprintRow
-from mythjobs.store.writes import command_usage, commands, machines
+from mythjobs.store.writes import command_usage, machines
 
 _MAX_COMMENT = 1000
 # Agents with one key that are remembered, to recognize one that comes back.
 _MAX_INCARNATIONS = 16
 _MAX_ZONE = 100
 _MAX_WAITING = 100
-_MAX_FOOTPRINTS = 1000
-_MAX_FOOTPRINT = 2000
 _MAX_PATH = 5000
 # Maximum of the time that a program reports to need until its end; a longer time is cut to this.
 _MAX_ETA_S = 10 * 365 * 86_400
@@ -198,7 +199,7 @@ class FrameHandler:
         if frame.description is not None:
             record_description(self._turn, machine, frame.description)
         if frame.footprints:
-            self._record_footprints(machine, frame.footprints)
+            record_footprints(self._turn, machine, frame.footprints)
         for each in frame.messages:
             match each:
                 case m.Started():
@@ -306,7 +307,8 @@ class FrameHandler:
                 excepted.append((job_id, n))
                 self._late.reject(machine, job_id, n)
         waiting = self._list_waiting() if machine.has_scaling else []
-        self._turn.send(machine, m.Renew(beat.hb, excepted, waiting))
+        guesses = find_first_guesses(self._turn, machine, waiting) if waiting else {}
+        self._turn.send(machine, m.Renew(beat.hb, excepted, waiting, guesses))
         for job_id, attempt in list(machine.live_attempts.items()):
             held_state = held.get((job_id, attempt.n))
             if held_state is not None:
@@ -314,13 +316,6 @@ class FrameHandler:
                     self._resume_held(machine, job_id, held_state)
             elif first or attempt.grant_no <= seen:
                 self._resolve_missing(machine, job_id, first)
-
-    def _record_footprints(self, machine: Machine, rows: dict[str, FootprintRow]) -> None:
-        for name, row in list(rows.items())[:_MAX_FOOTPRINTS]:
-            command = commands.find_by_name(self._turn.tx, name)
-            text = json.dumps(row)
-            if command is not None and len(text) <= _MAX_FOOTPRINT:
-                command_usage.record(self._turn.tx, command.command_id, machine.machine_id, text)
 
     def _list_waiting(self) -> list[str]:
         """Return the commands with ready jobs. A machine learns more about its limits while jobs

@@ -207,7 +207,13 @@ def _send_grant(
             job_id,
             live.n,
             live.priority,
-            build_run(command, arguments, terms.run, machine.policy.paths),
+            build_run(
+                command,
+                arguments,
+                terms.run,
+                machine.policy.paths,
+                tells_paths=bool(machine.own.roots),
+            ),
             live.silence,
             live.lease_s,
             start_window_s(live.silence, live.lease_s),
@@ -259,11 +265,17 @@ def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[s
 
 
 def build_run(
-    command: Command, arguments: str, common: m.RunSpec, paths: Mapping[str, str] = _NO_PATHS
+    command: Command,
+    arguments: str,
+    common: m.RunSpec,
+    paths: Mapping[str, str] = _NO_PATHS,
+    *,
+    tells_paths: bool = False,
 ) -> m.RunSpec:
     """Return the complete RunSpec of a job: the command's argv with the arguments filled in.
 
-    paths: map of the machine's paths, which applies to arguments of type path.
+    paths: map of the machine's paths, which applies to arguments of type path. tells_paths: the
+    machine must know which arguments are paths.
     """
     if command.name == RUN:
         adhoc = msgspec.json.decode(arguments, type=AdHocRun)
@@ -276,6 +288,7 @@ def build_run(
             cwd=adhoc.cwd,
             progress=adhoc.progress,
             wall_s=min(walls, default=None),
+            paths=[] if tells_paths else None,
         )
     values: dict[str, str] = json.loads(arguments)
     if paths:
@@ -285,6 +298,7 @@ def build_run(
     return msgspec.structs.replace(
         common,
         inputs=[values[name] for name in command.input_names if values.get(name)],
+        paths=[values[n] for n in command.path_names if values.get(n)] if tells_paths else None,
         argv=fill_argv(command, values),
         stdin=fill_stdin(command, values),
         env={**command.env, **parameter_environment(values)},

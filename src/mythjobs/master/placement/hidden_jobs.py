@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mythjobs.master.placement import visibility
+from mythjobs.master.placement.visibility import NO_PATHS, JobPaths
 from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.command import RUN
 from mythjobs.scheduler.order import ReadyJob
 from mythjobs.scheduler.placement_walk import MAX_SKIPPED
 from mythjobs.store.writes import jobs
@@ -16,8 +18,8 @@ class HiddenJobs:
 
     def __init__(self, turn: TurnContext) -> None:
         self._turn = turn
-        self._inputs: dict[int, list[str]] = {}  # by job id
-        # By job id and machine id: the hidden input, and when it is tried again.
+        self._paths: dict[int, JobPaths] = {}  # by job id
+        # By job id and machine id: why it cannot start there, and when that is tried again.
         self._found: dict[int, dict[int, tuple[str, int]]] = {}
         self._skipped: list[ReadyJob] = []
 
@@ -26,17 +28,17 @@ class HiddenJobs:
         were read, among them the job."""
         turn = self._turn
         command = turn.catalog.job_class(turn.tx, job.class_id).command
-        if not command.input_names:
+        if not command.path_names and command.name != RUN:
             return set()
-        if job.job_id not in self._inputs:
+        if job.job_id not in self._paths:
             rows = jobs.read_submissions(turn.tx, [each.job_id for each in waiting])
             for job_id, row in rows.items():
-                self._inputs[job_id] = visibility.read_inputs(command, row["arguments"])
-        inputs = self._inputs.get(job.job_id, [])
+                self._paths[job_id] = visibility.read_paths(command, row["arguments"])
+        paths = self._paths.get(job.job_id, NO_PATHS)
         found = {
             machine_id: hidden
             for machine_id, machine in turn.state.machines.items()
-            if (hidden := visibility.find_hidden(turn.state, machine, inputs, turn.now.wall_ms))
+            if (hidden := visibility.find_hidden(turn.state, machine, paths, turn.now.wall_ms))
         }
         self._found[job.job_id] = found
         return set(found)
@@ -74,5 +76,5 @@ class HiddenJobs:
 
     def _describe(self, found: dict[int, tuple[str, int]]) -> str:
         machines = self._turn.state.machines
-        details = [f"{machines[each].name} cannot read {path}" for each, (path, _) in found.items()]
+        details = [f"{machines[each].name} {why}" for each, (why, _) in found.items()]
         return f"waits for a machine that can read its files: {'; '.join(sorted(details))}"

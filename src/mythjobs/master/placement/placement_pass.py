@@ -13,6 +13,7 @@ from mythjobs.master.placement import grants
 from mythjobs.master.placement.cache import MAX_NEXT_JOBS, NextJobs
 from mythjobs.master.placement.grants import GrantTerms
 from mythjobs.master.placement.hidden_jobs import HiddenJobs
+from mythjobs.master.placement.visibility import are_paths_limited
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.window import Hours
@@ -210,6 +211,7 @@ class _StoreInput:
         self._removed: Counter[int] = Counter()
         self._removed_ids: set[int] = set()
         self._hidden = HiddenJobs(turn)
+        self._are_paths_limited: bool | None = None  # None: not computed yet
 
     def next_job(self, class_id: int, /) -> ReadyJob | None:
         waiting = self._waiting.get(class_id)
@@ -242,7 +244,9 @@ class _StoreInput:
         self._removed[class_id] += 1
 
     def find_hidden(self, job: ReadyJob, /) -> Collection[int]:
-        if not self._cache.hidden_paths:
+        if self._are_paths_limited is None:
+            self._are_paths_limited = are_paths_limited(self._turn.state)
+        if not self._are_paths_limited:
             return ()
         return self._hidden.find(job, self._waiting[job.class_id])
 

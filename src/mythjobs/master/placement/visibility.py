@@ -7,8 +7,9 @@ It then gets no job with an input at or below that path for a while.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from mythjobs.master.placement.cache import HiddenPath
 from mythjobs.master.state import Machine, MasterState
@@ -20,6 +21,8 @@ from mythjobs.store.writes import deferred_jobs, readiness
 
 _FIRST_HOLD_MS: Final = 60_000
 _MAX_HOLD_MS: Final = 1_800_000
+# A job whose paths no machine accepts is tried again after this time.
+_OUTSIDE_HOLD_MS: Final = 300_000
 _MAX_PATHS: Final = 1000
 _MAX_RELEASED: Final = 1000
 
@@ -40,9 +43,11 @@ def record_hidden(state: MasterState, machine: Machine, path: str, now_ms: int) 
 
 
 def forget_hidden(turn: TurnContext, machine: Machine) -> None:
-    """Try a machine's hidden paths again: its settings have changed, or it has connected."""
-    if turn.state.placement.hidden_paths.pop(machine.machine_id, None) is None:
+    """Try a machine's hidden paths again, and the jobs that wait for a machine that can read their
+    files: its settings have changed, or it has connected."""
+    if not are_paths_limited(turn.state):
         return
+    turn.state.placement.hidden_paths.pop(machine.machine_id, None)
     now_ms = turn.now.wall_ms
     until_ms = now_ms + _MAX_HOLD_MS
     if deferred_jobs.make_due(turn.tx, NOT_VISIBLE, now_ms, until_ms, _MAX_RELEASED):
@@ -50,29 +55,57 @@ def forget_hidden(turn: TurnContext, machine: Machine) -> None:
     turn.recheck(readiness.read_ready_classes(turn.tx))
 
 
-def read_inputs(command: Command, arguments: str) -> list[str]:
-    """Return the paths that a machine must be able to read before it starts a job."""
-    names = [] if command.name == RUN else command.input_names
+class JobPaths(NamedTuple):
+    """Paths of a job, as its submitter named them: those that a machine must be able to read before
+    it starts the job, and all of which mythjobs knows that they are paths."""
+
+    inputs: Sequence[str] = ()
+    all: Sequence[str] = ()
+
+
+NO_PATHS: Final = JobPaths()
+
+
+def read_paths(command: Command, arguments: str) -> JobPaths:
+    if command.name == RUN:
+        cwd: str = json.loads(arguments)["cwd"]
+        return JobPaths((), () if cwd == "/" else (cwd,))
+    names = command.path_names
     if not names:
-        return []
+        return NO_PATHS
     values: dict[str, str] = json.loads(arguments)
-    return [values[name] for name in names if values.get(name)]
+    inputs, paths = (
+        [values[name] for name in some if values.get(name)] for some in (command.input_names, names)
+    )
+    return JobPaths(inputs, paths)
+
+
+def are_paths_limited(state: MasterState) -> bool:
+    """Return whether a machine cannot read some path, or accepts some directories only."""
+    machines = state.machines.values()
+    return bool(state.placement.hidden_paths) or any(each.own.roots for each in machines)
 
 
 def find_hidden(
-    state: MasterState, machine: Machine, inputs: Sequence[str], now_ms: int
+    state: MasterState, machine: Machine, paths: JobPaths, now_ms: int
 ) -> tuple[str, int] | None:
-    """Return the first input that a machine cannot read, as the submitter named it, and when it is
-    tried again (ms); None if all are visible as far as known."""
+    """Return why a machine cannot start a job because of one of its paths, as the submitter named
+    it, and when it is tried again (ms); None if it can as far as known."""
+    if roots := machine.own.roots:
+        for path in paths.all:
+            here = posixpath.normpath(translate_path(path, machine.policy.paths))
+            if not any(is_below(here, root) for root in roots):
+                why = f"does not accept {path}, which is outside the roots of its own policy"
+                return why, now_ms + _OUTSIDE_HOLD_MS
     known = state.placement.hidden_paths.get(machine.machine_id)
     if not known:
         return None
-    for path in inputs:
+    for path in paths.inputs:
         here = translate_path(path, machine.policy.paths)
         for hidden, (until_ms, hold_ms) in known.items():
             # A clock that was set back does not prolong the time.
             if 0 < until_ms - now_ms <= hold_ms and is_below(here, hidden):
-                return path, until_ms
+                return f"cannot read {path}", until_ms
     return None
 
 

@@ -19,7 +19,7 @@ from mythjobs.process.cgroup.leaf_files import LeafFiles
 from mythjobs.process.reserve import is_shortage
 from mythjobs.process.spawn.stub import check_can_join
 
-_PREFIX: Final = "mythjobs-"
+POOL_PREFIX: Final = "mythjobs-"
 # Number of empty cgroups kept for reuse, because creating and removing a cgroup takes 40 µs.
 _MAX_FREE: Final = 64
 # Number of empty cgroups whose files stay open.
@@ -197,7 +197,7 @@ def remove_stale_cgroups(
     for path in {*list_parents(cgroup_mounts), *more}:
         for directory in CgroupDirectory(path).children():
             name = directory.path.rpartition("/")[2]
-            if not name.startswith(_PREFIX) or not _is_owner_dead(name, killed_pid):
+            if not name.startswith(POOL_PREFIX) or not _is_owner_dead(name, killed_pid):
                 continue
             if not directory.write("cgroup.kill", "1"):
                 directory.kill_one_by_one()
@@ -211,7 +211,7 @@ def _make_name(pid: int) -> str:
     process."""
     process = procfs.read_process(pid)
     start_ms = process.start_time_ms if process else 0
-    return f"{_PREFIX}{pid}-{start_ms}-{_namespace_id()}.{next(_name_numbers)}"
+    return f"{POOL_PREFIX}{pid}-{start_ms}-{_namespace_id()}.{next(_name_numbers)}"
 
 
 def _namespace_id() -> str:
@@ -232,7 +232,7 @@ def _namespace_id() -> str:
 def _is_owner_dead(name: str, killed_pid: int) -> bool:
     """Return whether the process that owns the pool directory `name` is dead. False for an owner in
     other namespaces, where this cannot be determined."""
-    pid, _, rest = name.removeprefix(_PREFIX).partition("-")
+    pid, _, rest = name.removeprefix(POOL_PREFIX).partition("-")
     start_ms, _, namespace_id = rest.partition(".")[0].partition("-")
     if namespace_id != _namespace_id():
         return False

@@ -14,6 +14,12 @@ _READ = Statement(
         t.command.c.command_id == usage.c.command_id
     )
 )
+_FIND = Statement(
+    select(usage.c.footprint)
+    .where(t.command.c.name == param("name"), usage.c.command_id == t.command.c.command_id)
+    .order_by(usage.c.command_id, usage.c.machine_id)
+    .limit(1)
+)
 _DELETE = Statement(
     delete(usage).where(
         usage.c.command_id == param("command_id"), usage.c.machine_id == param("machine_id")
@@ -29,6 +35,12 @@ def read_for_machine(tx: Transaction, machine_id: int) -> dict[str, str]:
         if learned_on == machine_id or name not in found:
             found[name] = footprint
     return found
+
+
+def find_by_command(tx: Transaction, name: str) -> str | None:
+    """Return the footprint of a command on some machine, as JSON; None if none has learned it."""
+    rows = _FIND.run(tx, name=name)
+    return str(rows[0][0]) if rows else None
 
 
 def record(tx: Transaction, command_id: int, machine_id: int, footprint: str) -> None:

@@ -10,7 +10,7 @@ from mythjobs.process.cgroup import open_cgroup_pool
 # Capabilities of every machine. None needs cgroups: timers, samples of each process tree's usage,
 # and kernel calls per process (nice, ioprio) enforce them.
 _ALWAYS: Final = (
-    "leases", "windows", "freeze", "pause", "wall", "cpu", "idle", "output", "nice", "io",
+    "leases", "windows", "freeze", "pause", "limits", "wall", "cpu", "idle", "output", "nice", "io",
 )  # fmt: skip
 
 

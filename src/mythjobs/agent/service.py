@@ -41,6 +41,7 @@ from mythjobs.config.own_policy import check_user, read_own_policy
 from mythjobs.config.state import StateDir
 from mythjobs.config.time_zone import find_time_zone
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.compatibility import find_master_capabilities
 
 # When the agent stops its jobs: time, after the last job has ended, for the master to acknowledge
 # the ends and collect the output.
@@ -338,7 +339,7 @@ class Agent:
     # Methods of LinkHandler: events of the connection to the master, and what it sends.
 
     def on_connected(self, welcome: m.Welcome) -> None:
-        self._core.on_connected(welcome.jobs)
+        self._core.on_connected(welcome.jobs, find_master_capabilities(welcome))
         self._report.reset_connection()
         if self._scaler is not None:
             self._scaler.reset_connection()

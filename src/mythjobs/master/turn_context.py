@@ -17,6 +17,7 @@ from mythjobs.master.state import Machine, MasterState
 from mythjobs.model.heartbeat_url import HeartbeatCall
 from mythjobs.model.incident import Incident
 from mythjobs.model.life import JobState
+from mythjobs.protocol.compatibility import NEEDED_CAPABILITIES
 from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import dependencies, events, job_state, jobs, readiness, upkeep
@@ -59,7 +60,11 @@ class TurnContext:
     working_on: Unit | None = None  # unit that is at fault if the turn raises an exception
 
     def send(self, machine: Machine, message: MasterMessage) -> None:
+        """Send a message after the commit, unless the machine's agent is too old to know it."""
         assert machine.connection is not None
+        needed = NEEDED_CAPABILITIES.get(type(message))
+        if needed is not None and needed not in machine.capabilities:
+            return
         self.outgoing.setdefault(machine.connection, []).append(message)
 
     def add_event(self, job_id: int, n: int, kind: str, detail: str = "") -> None:

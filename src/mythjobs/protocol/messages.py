@@ -25,10 +25,11 @@ MAX_FRAME_BYTES: Final = 16 * 2**20
 
 
 # Values of `Hello.can`: features and limits that a machine enforces even while its agent is dead.
-# Limits are those of the whole process tree; `contain` is a cgroup for each job.
+# Limits are those of the whole process tree; `contain` is a cgroup for each job. Some also tell
+# which messages the agent knows (compatibility.py), of these `limits` nothing else.
 CAPABILITIES: Final = frozenset({
     "leases", "windows", "freeze", "wall", "cpu", "idle", "memory", "output", "processes", "nice",
-    "io", "contain", "pause",
+    "io", "contain", "pause", "limits",
 })  # fmt: skip
 
 # Value of Returned.code: the attempt's run window is closed, by the machine's clock.
@@ -84,7 +85,8 @@ class Control(Struct, frozen=True):
 
 class Welcome(Struct, tag="welcome", frozen=True):
     """The master's answer to Hello. `jobs`: slots of the machine. `footprints`: what commands use,
-    for a machine that scales automatically. control: None from an older master.
+    for a machine that scales automatically. control: None from an older master. can: the
+    master's capabilities (compatibility.py).
 
     `signature` covers the word "master" (handshake.py), so that an agent's own signature cannot be
     replayed to it as the master's.
@@ -97,6 +99,7 @@ class Welcome(Struct, tag="welcome", frozen=True):
     heartbeat_s: float = HEARTBEAT_S
     footprints: dict[str, FootprintRow] = field(default_factory=dict)
     control: Control | None = None
+    can: list[str] = field(default_factory=list)
 
 
 class Refused(Struct, tag="refused", frozen=True):

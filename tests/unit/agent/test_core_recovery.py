@@ -156,3 +156,16 @@ def test_messages_of_a_newer_reaper_that_are_unknown_are_ignored() -> None:
     agent.reaper_sends({"type": "pong"}, {"type": "news", "of": "a later version"})
     agent.reaper_sends({"type": "news", "job": 1, "n": 1})
     assert agent.actions == []
+
+
+def test_an_older_master_is_not_told_who_has_frozen_a_job() -> None:
+    agent = AgentHarness()
+    agent.master_sends(agent.make_grant(1))
+    agent.reaper_sends(agent.started(1))
+    frozen = {"type": "frozen", "job": 1, "n": 1, "holders": ["user"]}
+    agent.reaper_sends(frozen)
+    assert m.Frozen(1, 1, ["user"]) in agent.send_all()
+    agent.core.on_connected(2, frozenset())
+    agent.reaper_sends(frozen | {"holders": []})
+    sent = agent.send_all()
+    assert [type(each) for each in sent] == [m.Heartbeat, m.Started]

@@ -85,6 +85,7 @@ class Harness:
         boot: str = "boot",
         zone: str = "",
         can: frozenset[str] | set[str] = m.CAPABILITIES,
+        version: int = 1,
     ) -> int:
         """Attach a machine, send its first heartbeat, and return its connection."""
         connection = len(self._frames) + 1
@@ -92,7 +93,7 @@ class Harness:
         self._names[connection] = name
         self.attempts.setdefault(name, {})
         hello = m.Hello(
-            1, f"key of {name}", "", "", name, boot, f"incarnation {connection}", cores,
+            version, f"key of {name}", "", "", name, boot, f"incarnation {connection}", cores,
             zone=zone, can=sorted(can),
         )  # fmt: skip
         self.request(requests.Attach(hello, True, connection))

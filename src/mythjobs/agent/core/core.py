@@ -5,7 +5,7 @@ Each call takes a message and the time and returns actions; service.py carries t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +24,7 @@ from mythjobs.clock import Now
 from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
 from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.compatibility import MASTER_CAPABILITIES
 
 
 class _SentHeartbeat(NamedTuple):
@@ -95,9 +96,10 @@ class AgentCore:
 
     # Events of the link, the connection to the master.
 
-    def on_connected(self, jobs: int) -> None:
+    def on_connected(self, jobs: int, master_can: Collection[str] = MASTER_CAPABILITIES) -> None:
         """Begin a new connection to the master: reset the state of the old one, and report all
         attempts again. `jobs` is how many jobs the master lets this machine run at once."""
+        self._outbox.can_report_freezes = "frozen" in master_can
         self._turn.connection += 1
         self._durable_grant = self._last_grant = 0
         self._sent_heartbeats.clear()

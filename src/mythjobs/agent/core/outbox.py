@@ -34,6 +34,7 @@ class Outbox:
         self._started: dict[AgentAttempt, None] = {}
         self._ended: list[AgentAttempt] = []
         self._frozen: dict[AgentAttempt, None] = {}
+        self.can_report_freezes = True  # whether the master knows the message `frozen`
         self._progress: dict[AgentAttempt, None] = {}
         # By attempt: CLOCK_BOOTTIME ms at which its progress was last sent. Progress of one attempt
         # is sent at most twice a second.
@@ -141,7 +142,7 @@ class Outbox:
         started, ended = list(self._started), self._ended
         for each in started:
             messages.append(m.Started(*each.key, each.started_ms or now.wall_ms))
-        for each in self._frozen:
+        for each in self._frozen if self.can_report_freezes else ():
             messages.append(m.Frozen(*each.key, list(each.frozen_by)))
         if self._progress:
             self._add_progress(messages, now)

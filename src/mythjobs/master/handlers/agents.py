@@ -31,6 +31,7 @@ from mythjobs.model.own_policy import (
 from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.model.units import is_clock_skewed
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.compatibility import find_agent_capabilities
 from mythjobs.store.writes import command_usage, machines
 
 _MAX_COMMENT = 1000
@@ -102,7 +103,7 @@ def attach_machine(
         turn.state.placement.clear_declines(machine.machine_id)
     forget_hidden(turn, machine)
     machine.own = _read_own_policy(hello)
-    machine.zone, machine.capabilities = zone, m.CAPABILITIES.intersection(hello.can)
+    machine.zone, machine.capabilities = zone, find_agent_capabilities(hello)
     # Grant numbers start again on each connection. 0 marks a grant of an earlier connection, which
     # cannot arrive any more: if the machine has received it, the first heartbeat lists the attempt.
     # `frozen_by` is kept until that heartbeat: if the machine has rebooted, the attempt is lost,

@@ -190,8 +190,9 @@ def _send_freeze(turn: TurnContext, job_id: int, state: str, frozen: bool) -> st
     if machine.connection is None or not machine.heartbeat_no:
         action = f"cannot {'pause' if frozen else 'resume'} job {job_id}"
         return f"{action}: machine {machine.name} is not connected; try again later"
-    if frozen and "freeze" not in machine.capabilities:
-        return f"machine {machine.name} cannot freeze a job; cancel it, or let it run"
+    if "freeze" not in machine.capabilities:
+        action = "freeze a job; cancel it, or let it run" if frozen else "thaw a job"
+        return f"machine {machine.name} cannot {action}"
     n = machine.live_attempts[job_id].n
     turn.send(machine, Freeze(job_id, n, USER_HOLDER, frozen))
     return ""

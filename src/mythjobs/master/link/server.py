@@ -19,6 +19,7 @@ from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived, 
 from mythjobs.model.names import invalid_machine_name, is_machine_name
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.compatibility import MASTER_CAPABILITIES
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 SILENCE_TIMEOUT_S: Final = 3 * m.HEARTBEAT_S
@@ -148,6 +149,7 @@ class LinkServer:
             attached.jobs,
             footprints=attached.footprints,
             control=attached.control,
+            can=sorted(MASTER_CAPABILITIES),
         )
 
     async def _receive_messages(self, agent: AgentConnection) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mythjobs.clock import Now
 from mythjobs.errors import DefinitionError
 from mythjobs.model.schedule import Schedule, schedule_from_table
 from mythjobs.model.tick import GapCause
@@ -76,30 +75,33 @@ class ScheduleState:
 
 @dataclass(slots=True)
 class KnownSchedules:
-    """All schedules, by id. Neither this object nor its dict is changed after a turn.
+    """All schedules, by id. Instances are replaced, never changed.
 
-    zone: time zone of the master, for schedules without one. clocks: the clocks at the last turn;
-    None before the first.
+    zone: time zone of the master, for schedules without one. due_ms: the next instant (wall clock)
+    at which a schedule is due. open_jobs: jobs of schedules that have not ended.
     """
 
     zone: str = ""
     by_id: Mapping[int, ScheduleState] = field(default_factory=dict)
-    clocks: Now | None = None
+    due_ms: int | None = field(init=False)
+    open_jobs: frozenset[int] = field(init=False)
 
-    @property
-    def due_ms(self) -> int | None:
-        times = [each.due_ms for each in self.by_id.values()]
-        return min((each for each in times if each is not None), default=None)
+    def __post_init__(self) -> None:
+        # Computed once, because each turn reads them.
+        states = self.by_id.values()
+        times = [each.due_ms for each in states]
+        self.due_ms = min((each for each in times if each is not None), default=None)
+        self.open_jobs = frozenset(each.job_id for state in states for each in state.open)
 
     def find(self, name: str) -> ScheduleState | None:
         return next((each for each in self.by_id.values() if each.name == name), None)
 
     def with_schedule(self, state: ScheduleState) -> KnownSchedules:
-        return KnownSchedules(self.zone, {**self.by_id, state.schedule_id: state}, self.clocks)
+        return KnownSchedules(self.zone, {**self.by_id, state.schedule_id: state})
 
     def without_schedule(self, schedule_id: int) -> KnownSchedules:
         rest = {key: each for key, each in self.by_id.items() if key != schedule_id}
-        return KnownSchedules(self.zone, rest, self.clocks)
+        return KnownSchedules(self.zone, rest)
 
 
 def load_schedules(tx: Transaction, zone: str, now_ms: int) -> KnownSchedules:

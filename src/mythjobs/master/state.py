@@ -266,6 +266,7 @@ class MasterState:
     placement: PlacementCache = field(default_factory=PlacementCache)
     notify: NotifyState = field(default_factory=NotifyState)
     schedules: KnownSchedules = field(default_factory=KnownSchedules)  # replaced, never changed
+    schedule_clocks: Now | None = None  # clocks at the last turn that looked at the schedules
 
     def draft(self) -> MasterState:
         copy = _copy_state(self)

@@ -41,20 +41,24 @@ def run_schedules(turn: TurnContext, *, all_open: bool) -> None:
     all_open: look at all jobs of schedules that had not ended, because some may have ended in
     another turn.
     """
-    now, clocks = turn.now, turn.state.schedules.clocks
+    now, clocks = turn.now, turn.state.schedule_clocks
+    turn.state.schedule_clocks = now
     is_first = clocks is None
     was_set = clocks is not None and is_clock_set(
         now.wall_ms - clocks.wall_ms, now.run_ms - clocks.run_ms
     )
-    _skip_set_aside(turn)
+    if turn.state.set_aside:
+        _skip_set_aside(turn)
     settlement.settle_ended(turn, all_open=all_open or is_first)
+    next_ms = turn.state.schedules.due_ms
+    if not (is_first or was_set) and (next_ms is None or next_ms > now.wall_ms):
+        return
     for each in list(turn.state.schedules.by_id.values()):
         due_ms = each.due_ms
         if was_set or is_first or (due_ms is not None and due_ms <= now.wall_ms):
             turn.working_on = Unit("schedule", each.schedule_id)
             _store_state(turn, _evaluate(turn, each, clocks))
             turn.working_on = None
-    turn.state.schedules = replace(turn.state.schedules, clocks=now)
     next_ms = turn.state.schedules.due_ms
     if next_ms is not None:
         turn.state.schedule_turn(next_ms)

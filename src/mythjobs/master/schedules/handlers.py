@@ -87,8 +87,8 @@ def define_schedule(turn: TurnContext, request: requests.DefineSchedule) -> bool
 
 def store_state(turn: TurnContext, state: ScheduleState) -> None:
     turn.state.schedules = turn.state.schedules.with_schedule(state)
-    if turn.state.schedules.clocks is None:
-        turn.state.schedules = replace(turn.state.schedules, clocks=turn.now)
+    if turn.state.schedule_clocks is None:
+        turn.state.schedule_clocks = turn.now
     if (due_ms := state.due_ms) is not None:
         turn.state.schedule_turn(due_ms)
 

@@ -28,6 +28,8 @@ def settle_ended(turn: TurnContext, *, all_open: bool) -> None:
 
     all_open: also of those that may have ended before.
     """
+    if not all_open and turn.state.schedules.open_jobs.isdisjoint(turn.ended):
+        return
     ended = set(turn.ended)
     for state in list(turn.state.schedules.by_id.values()):
         found = [each for each in state.open if all_open or each.job_id in ended]

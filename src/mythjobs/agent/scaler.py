@@ -53,6 +53,8 @@ class Scaler:
         self._commands: dict[JobKey, str] = {}
         # Commands that wait for room on this machine, as the master said last.
         self._waiting: set[str] = set()
+        # Those of them that have waited long because they have no room here.
+        self._starving: frozenset[str] = frozenset()
         self._machine_load: LoadReport | None = None
         self._sent: Headroom | None = None
         # By refused attempt: instant (CLOCK_BOOTTIME ms) since which it has waited.
@@ -97,8 +99,13 @@ class Scaler:
             return None
         self._blocked = blocked
         # An attempt that has waited long gets what becomes free.
-        is_reserved = any(now.steady_ms - each > _RESERVE_AFTER_MS for each in blocked.values())
-        found = self._compute_headroom(set(refused.values()), is_reserved=is_reserved)
+        starving = {
+            refused[key]
+            for key, since_ms in blocked.items()
+            if now.steady_ms - since_ms > _RESERVE_AFTER_MS
+        }
+        self.controller.reserved = frozenset(starving) | self._starving
+        found = self._compute_headroom(set(refused.values()))
         self._is_changed = found != self._sent
         return found if self._is_changed else None
 
@@ -115,12 +122,12 @@ class Scaler:
     def sent_headroom(self) -> Headroom | None:
         return self._sent
 
-    def _compute_headroom(self, refused: set[str], *, is_reserved: bool) -> Headroom:
+    def _compute_headroom(self, refused: set[str]) -> Headroom:
         controller = self.controller
         running = set(self._commands.values())
         fits, reasons = {}, {}
         for name in sorted(self._waiting | running | refused)[:_MAX_COMMANDS]:
-            if is_reserved or name in refused:
+            if name in refused:
                 room = 0
             elif self.is_short(name):
                 # How many run now changes all the time, and the master does not need it.
@@ -142,7 +149,7 @@ class Scaler:
             for each in programs:
                 del fits[each]
                 reasons.pop(each, None)
-        other = 0 if is_reserved else controller.count_room(_UNKNOWN)
+        other = controller.count_room(_UNKNOWN)
         return Headroom(fits, other, reasons)
 
     # Called by the service.
@@ -150,13 +157,16 @@ class Scaler:
     def reset_connection(self) -> None:
         """Prepare for a new connection: the master knows nothing yet."""
         self._sent, self._is_changed = None, True
-        self._waiting = set()
+        self._waiting, self._starving = set(), frozenset()
         self._unsent_footprints = self.controller.footprints.keys() - self._guesses
 
-    def set_waiting(self, commands: Collection[str]) -> None:
-        """Set which commands wait for room on this machine."""
-        if self._waiting != set(commands):
-            self._waiting, self._is_changed = set(commands), True
+    def set_waiting(self, commands: Collection[str], starving: Collection[str] = ()) -> None:
+        """Set which commands wait for room on this machine. starving: those that have waited long,
+        so that room must be kept for them."""
+        # Of ad-hoc jobs the master does not know the program, and so not what they need.
+        known = frozenset(starving) - {RUN}
+        if (self._waiting, self._starving) != (set(commands), known):
+            self._waiting, self._starving, self._is_changed = set(commands), known, True
 
     def add_footprints(self, rows: Mapping[str, FootprintRow]) -> None:
         """Learn from the master what commands use that have not run on this machine."""

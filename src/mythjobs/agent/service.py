@@ -355,7 +355,7 @@ class Agent:
             for message in frame.messages:
                 if isinstance(message, m.Renew):
                     self._scaler.add_footprints(message.footprints)
-                    self._scaler.set_waiting(message.waiting)
+                    self._scaler.set_waiting(message.waiting, message.starving)
         self._execute(self._core.on_master_frame(frame, now))
 
     def on_heartbeat_due(self, now: Now) -> None:

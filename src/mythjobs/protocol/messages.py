@@ -301,12 +301,13 @@ class Freeze(Struct, tag="freeze", frozen=True):
 class Renew(Struct, tag="renew", frozen=True):
     """Answer to a heartbeat: renews all leases of the machine except those in `excepted`. For a
     machine that scales automatically: waiting, commands with ready jobs; footprints, of those of
-    them that other machines have run."""
+    them that other machines have run; starving, those that have waited long for room there."""
 
     hb: int
     excepted: list[tuple[int, int]] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     footprints: dict[str, FootprintRow] = field(default_factory=dict)
+    starving: list[str] = field(default_factory=list)
 
 
 class Stop(Struct, tag="stop", frozen=True):

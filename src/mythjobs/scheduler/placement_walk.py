@@ -75,7 +75,8 @@ class WalkInput(Protocol):
 class PlacementWalk:
     """One walk through the first jobs of all classes, in order, until no more job fits.
 
-    Charges `shares` and records in `blocked` which jobs only semaphores keep waiting.
+    Charges `shares` and records in `blocked` which jobs only semaphores keep waiting, and in
+    `without_room` those that machines with automatic scaling have no room for.
     leased_subjects: subjects of jobs that this turn leased before; the value is true if these jobs
     allow overlap. The walk skips other jobs about such a subject, unless all allow overlap.
     """
@@ -91,12 +92,14 @@ class PlacementWalk:
         semaphore_sizes: Mapping[str, int],
         leased_subjects: Mapping[str, bool],
         now: Now,
+        without_room: BlockedJobs | None = None,
     ) -> None:
         self._source = source
         self._machine_count = len(capacities)
         self._class_ids = class_ids
         self._shares = shares
         self._blocked = blocked
+        self._without_room = BlockedJobs() if without_room is None else without_room
         self._semaphore_sizes = semaphore_sizes
         self._subjects = dict(leased_subjects)
         self._now = now
@@ -180,6 +183,7 @@ class PlacementWalk:
             self._counts.add(attempt)
         self._shares.charge(key, requirements.submitter, command_id, typical_s)
         self._blocked.remove(job.class_id)
+        self._without_room.remove(job.class_id)
         if self._reservations:
             # Compute reservations again at next use: the leased job no longer needs one, and the
             # next job of its class has none yet.
@@ -216,7 +220,7 @@ class PlacementWalk:
             return None
         best: tuple[PermittedMachine, float | None] | None = None
         best_rank = (True, 0.0)
-        broken_rules = set()
+        broken_rules, lacks_room = set(), False
         for machine in self._permitted_machines(job.class_id):
             facts, capacity, fit = machine
             if facts.machine_id in self._full or facts.machine_id in hidden:
@@ -232,6 +236,7 @@ class PlacementWalk:
                 continue
             if not capacity.has_room(requirements.command, typical_s):
                 # A job of another command, which uses other resources, may fit.
+                lacks_room = True
                 continue
             rank = (facts.name not in requirements.preferred, capacity.leased / max(facts.jobs, 1))
             if best is None or rank < best_rank:
@@ -239,6 +244,8 @@ class PlacementWalk:
         # Semaphores are the last of the rules, so on one machine the job lacks only units.
         if best is None and "semaphores" in broken_rules:
             self._blocked.add(job, self._now.steady_ms)
+        if lacks_room and best is None:
+            self._without_room.add(job, self._now.steady_ms)
         return best
 
     def _find_blocking_rule(

@@ -73,12 +73,19 @@ def test_a_refused_attempt_leaves_no_room_for_its_command(scaler: Scaler) -> Non
     assert sent is not None
     assert sent.fits == {"encode": 0, "copy": 1}
     scaler.mark_sent(sent)
-    # What becomes free is kept for an attempt that has waited for a minute.
+    # The memory that becomes free is kept for an attempt that has waited for a minute.
+    scaler.controller.footprints["encode"] = Footprint(9, peak_bytes=2**60, wall_s=60)
     scaler.set_waiting(["copy"])
     sent = scaler.find_headroom({FIRST: "encode"}, at(61))
     assert sent is not None
     assert (sent.fits, sent.other) == ({"encode": 0, "copy": 0}, 0)
     assert sent.reasons["copy"] == "a job that has waited longer starts first"
+    scaler.mark_sent(sent)
+    # What has room beside that attempt is started.
+    scaler.controller.footprints["encode"] = Footprint(9, cpu=0.5, wall_s=60)
+    sent = scaler.find_headroom({FIRST: "encode", SECOND: "encode"}, at(62))
+    assert sent is not None
+    assert sent.fits["copy"] == 1
 
 
 def test_the_tightest_program_decides_for_ad_hoc_jobs(scaler: Scaler) -> None:

@@ -221,3 +221,21 @@ def test_a_connected_machine_gets_what_another_one_has_learned_of_a_waiting_comm
     # Once is enough.
     machine.heartbeat()
     assert master.received(m.Renew)[-1].footprints == {}
+
+
+def test_a_command_that_has_waited_long_for_room_is_named_to_the_machine(master: Harness) -> None:
+    machine = ScalingMachine(master)
+    master.define("big")
+    master.define("small")
+    machine.heartbeat(big=0, small=1)
+    master.submit("big")
+    master.advance(50)
+    machine.heartbeat(big=0, small=1)
+    assert master.received(m.Renew)[-1].starving == []
+    master.advance(15)
+    machine.heartbeat(big=0, small=1)
+    assert master.received(m.Renew)[-1].starving == ["big"]
+    machine.heartbeat(big=1, small=0)
+    assert len(master.take_grants()) == 1
+    machine.heartbeat(big=0, small=1)
+    assert master.received(m.Renew)[-1].starving == []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from mythjobs.agent.scaling.counters import MIB
 from mythjobs.agent.scaling.disk_state import HEAVY_SHARE, DiskState
-from mythjobs.agent.scaling.footprint import MIN_SHARE
+from mythjobs.agent.scaling.footprint import MIN_SHARE, Footprint
 from mythjobs.agent.scaling.running_job import Demand
 
 CPU: Final = "cpu"
@@ -23,6 +23,7 @@ _MIN_RESERVE_BYTES: Final = 512 * MIB
 _RESERVE_SHARE: Final = 0.05
 # Light jobs get this share of a disk's fill while a heavy stream runs on it.
 _BESIDE_HEAVY: Final = 0.6
+_ASSUMED_MEMORY_SHARE: Final = 1 / 16
 _GIB: Final = 1024 * MIB
 
 
@@ -33,6 +34,17 @@ class Refusal(NamedTuple):
     resource: str
     sentence: str
     is_heavy: bool = False
+
+
+def assume_demand(known: Iterable[Footprint], memory_bytes: int) -> Demand:
+    """Return the demand assumed for a job of a command of which nothing is known.
+
+    known: the footprints of other commands. memory_bytes: of the machine.
+    """
+    peaks = sorted(each.peak_bytes for each in known)
+    if len(peaks) < 3:
+        return Demand(1.0, round(memory_bytes * _ASSUMED_MEMORY_SHARE))
+    return Demand(1.0, peaks[min(len(peaks) * 9 // 10, len(peaks) - 1)])
 
 
 class Resources(NamedTuple):
@@ -71,6 +83,10 @@ class Commitments:
     growth_bytes: int = 0
     disks: dict[str, DiskUse] = field(default_factory=dict)
 
+    def copy(self) -> Commitments:
+        disks = {disk: replace(use) for disk, use in self.disks.items()}
+        return replace(self, disks=disks)
+
     def add(self, demand: Demand, resident_bytes: int = 0, *, is_frozen: bool = False) -> None:
         self.growth_bytes += max(demand.peak_bytes - resident_bytes, 0)
         if is_frozen:
@@ -89,12 +105,33 @@ class Commitments:
 
 
 def find_refusal(
-    demand: Demand, running: Commitments, resources: Resources, *, extra_overcommit: float = 0.0
+    demand: Demand,
+    running: Commitments,
+    resources: Resources,
+    *,
+    extra_overcommit: float = 0.0,
+    kept: Sequence[Demand] = (),
 ) -> Refusal | None:
     """Return why a job with this demand does not fit, or None if it fits. A machine without a
-    running job always has room for one."""
+    running job always has room for one.
+
+    kept: demands of jobs that must still fit afterwards, because they have waited longer.
+    """
     if not running.active:
         return None
+    found = _find_refusal(demand, running, resources, extra_overcommit)
+    if found is not None or not kept:
+        return found
+    total = running.copy()
+    for each in kept:
+        total.add(each)
+    found = _find_refusal(demand, total, resources, extra_overcommit)
+    return found and found._replace(sentence="room is kept for a job that has waited longer")
+
+
+def _find_refusal(
+    demand: Demand, running: Commitments, resources: Resources, extra_overcommit: float
+) -> Refusal | None:
     left_bytes = resources.available_bytes - running.growth_bytes - resources.reserve_bytes
     if left_bytes < demand.peak_bytes:
         return Refusal(MEMORY, _describe_memory(demand, running, resources, left_bytes))

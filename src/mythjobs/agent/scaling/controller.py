@@ -14,6 +14,7 @@ from mythjobs.agent.scaling.admission import (
     Commitments,
     Refusal,
     Resources,
+    assume_demand,
     find_refusal,
     memory_reserve_bytes,
 )
@@ -35,7 +36,6 @@ _SHORT_JOBS_PER_CORE: Final = 4
 _MAX_SHORT_S: Final = 2 * SHORT_S
 # A command that is unknown runs once even if the processor is full: its footprint must be learned.
 _TRIAL_OVERCOMMIT: Final = 0.5
-_PRIOR_MEMORY_SHARE: Final = 1 / 16
 _MAX_ROOM: Final = 64
 
 
@@ -58,6 +58,7 @@ class ScalingController:
         self._jobs: dict[JobKey, RunningJob] = {}
         self._demands: dict[JobKey, Demand] = {}
         self._short: dict[JobKey, tuple[str, float]] = {}  # command and start
+        self.reserved: frozenset[str] = frozenset()  # commands for which others leave room
         self._available_bytes = memory_bytes
         self._last: MachineCounters | None = None
         self._last_s = 0.0
@@ -169,6 +170,8 @@ class ScalingController:
             return max(self.short_limit - len(self._short), 0)
         running, added = self._sum_demands(), Counter[str]()
         demand = self.predict(command)
+        if self.reserved and command not in self.reserved:
+            running.active = max(running.active, 1)  # an idle machine is kept, too
         while added[command] < _MAX_ROOM and self._check(command, running, added) is None:
             running.add(demand)
             added[command] += 1
@@ -187,11 +190,7 @@ class ScalingController:
         return prior if known is None else prior._replace(peak_bytes=known.peak_bytes)
 
     def _prior(self) -> Demand:
-        """Return the demand assumed for a job of an unknown command."""
-        peaks = sorted(each.peak_bytes for each in self.footprints.values())
-        if len(peaks) < 3:
-            return Demand(1.0, round(self._memory_bytes * _PRIOR_MEMORY_SHARE))
-        return Demand(1.0, peaks[min(len(peaks) * 9 // 10, len(peaks) - 1)])
+        return assume_demand(self.footprints.values(), self._memory_bytes)
 
     @property
     def short_limit(self) -> int:
@@ -223,8 +222,9 @@ class ScalingController:
                 return Refusal("", f"the use of {command} is being measured, as it is new here")
             if not ages:
                 extra = _TRIAL_OVERCOMMIT
-        demand = self.predict(command)
-        return find_refusal(demand, running, self._resources(), extra_overcommit=extra)
+        demand, resources = self.predict(command), self._resources()
+        kept = [] if command in self.reserved else list(map(self.predict, self.reserved))
+        return find_refusal(demand, running, resources, extra_overcommit=extra, kept=kept)
 
     def _sum_demands(self) -> Commitments:
         running = Commitments()

@@ -11,6 +11,7 @@ from mythjobs.master.attempts.late_results import LateResults
 from mythjobs.master.attempts.machine_control import encode_control
 from mythjobs.master.handlers.footprints import (
     find_first_guesses,
+    list_starving,
     record_footprints,
 )
 from mythjobs.master.handlers.machine_description import record_description
@@ -309,7 +310,8 @@ class FrameHandler:
                 self._late.reject(machine, job_id, n)
         waiting = self._list_waiting() if machine.has_scaling else []
         guesses = find_first_guesses(self._turn, machine, waiting) if waiting else {}
-        self._turn.send(machine, m.Renew(beat.hb, excepted, waiting, guesses))
+        starving = list_starving(self._turn, machine) if waiting else []
+        self._turn.send(machine, m.Renew(beat.hb, excepted, waiting, guesses, starving))
         for job_id, attempt in list(machine.live_attempts.items()):
             held_state = held.get((job_id, attempt.n))
             if held_state is not None:

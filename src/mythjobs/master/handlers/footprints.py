@@ -1,4 +1,4 @@
-"""Footprints of commands: reported by the machines, and first guesses for other machines."""
+"""What machines that scale automatically report and need: footprints, and who waits for room."""
 
 from __future__ import annotations
 
@@ -45,3 +45,17 @@ def find_first_guesses(
     if found:
         machine.known_footprints |= found.keys()
     return found
+
+
+def list_starving(turn: TurnContext, machine: Machine) -> list[str]:
+    """Return the commands whose next job has waited long for room, longer than two of its jobs
+    usually take, and has none on this machine. The machine keeps room for them."""
+    found = set()
+    for class_id, blocked in turn.state.placement.without_room.find_starving(turn.now.steady_ms):
+        job_class = turn.catalog.job_class(turn.tx, class_id)
+        typical_s = turn.state.typical_s(job_class.command_id, machine.machine_id) or 0.0
+        waited_s = (turn.now.steady_ms - blocked.since_ms) / 1000
+        is_permitted = turn.fits.fit(turn.state, machine, job_class).permitted
+        if waited_s > 2 * typical_s and is_permitted:
+            found.add(job_class.command.name)
+    return sorted(found)

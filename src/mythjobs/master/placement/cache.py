@@ -63,6 +63,7 @@ class PlacementCache:
     unplaceable: set[int] = field(default_factory=set)
     policy_snapshot: object = None
     blocked: BlockedJobs = field(default_factory=BlockedJobs)
+    without_room: BlockedJobs = field(default_factory=BlockedJobs)
     declined_until_ms: dict[tuple[int, int], int] = field(default_factory=dict)
     hidden_paths: dict[int, dict[str, HiddenPath]] = field(default_factory=dict)
 
@@ -78,6 +79,7 @@ class PlacementCache:
             unplaceable=set(self.unplaceable),
             policy_snapshot=self.policy_snapshot,
             blocked=self.blocked.copy(),
+            without_room=self.without_room.copy(),
             declined_until_ms=dict(self.declined_until_ms),
             hidden_paths=dict(self.hidden_paths),
         )
@@ -114,6 +116,7 @@ class PlacementCache:
         self.ready_classes.discard(class_id)
         self.next_jobs.pop(class_id, None)
         self.blocked.remove(class_id)
+        self.without_room.remove(class_id)
 
     def active_overrides(self, machine_id: int, command_id: int) -> Overrides:
         if not self.overrides:

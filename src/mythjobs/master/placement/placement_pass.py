@@ -158,6 +158,7 @@ def _choose(
         semaphore_sizes=cache.semaphore_sizes,
         leased_subjects=leased_subjects,
         now=turn.now,
+        without_room=cache.without_room,
     )
     try:
         choices = walk.run()

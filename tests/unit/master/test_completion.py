@@ -154,7 +154,7 @@ def test_a_job_that_misses_its_deadline_is_cancelled(master: LeaseHarness) -> No
     row = master.row(job)
     assert (row["state"], row["reason_code"]) == ("cancelled", "deadline_passed")
     assert master.state(after) == "cancelled"
-    assert master.core.state.next_due_ms is None
+    assert master.core.state.next_due_ms == master.core.state.notify.next_due_ms
 
 
 def test_a_job_that_started_in_time_is_retried_past_its_deadline(master: LeaseHarness) -> None:

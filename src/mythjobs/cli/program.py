@@ -60,6 +60,7 @@ COMMANDS: Final = {
         "prune": "mythjobs.cli.commands.maintenance:prune",
         "backup": "mythjobs.cli.commands.maintenance:backup",
         "restore": "mythjobs.cli.commands.restore:restore",
+        "metrics": "mythjobs.cli.commands.metrics:metrics_group",
         "check": "mythjobs.cli.commands.maintenance:check",
         "completion": "mythjobs.cli.commands.completion:completion",
     },

@@ -68,7 +68,10 @@ class Client:
         write: Callable[[bytes], object],
         on_headers: Callable[[Mapping[str, str]], object] = lambda headers: None,
     ) -> None:
-        """Pass the response's headers to `on_headers`, then its body to `write` as it arrives."""
+        """Pass the response's headers to `on_headers`, then its body to `write` as it arrives.
+
+        path: below that of the API, or a whole one that begins with a slash.
+        """
         with self._connect() as sock:
             response = self._send_request(sock, "GET", path, query, b"", "")
             sock.settimeout(None)
@@ -142,9 +145,10 @@ class Client:
             headers["Content-Type"] = kind
         if self._address.token:
             headers["Authorization"] = f"Bearer {self._address.token}"
+        prefix = "" if path.startswith("/") else _API
         try:
             return http.send_request(
-                sock, method, _API + _format_target(path, query), headers, body
+                sock, method, prefix + _format_target(path, query), headers, body
             )
         except OSError as error:
             raise self._connection_lost(error) from error

@@ -49,6 +49,11 @@ class StateDir:
         return self.root / "token"
 
     @property
+    def metrics_token(self) -> Path:
+        """Token that permits to read metrics, and nothing else."""
+        return self.root / "metrics.token"
+
+    @property
     def secrets_key(self) -> Path:
         """Key that encrypts secrets in the store."""
         return self.root / "secrets.key"

@@ -25,6 +25,7 @@ from mythjobs.master.handlers import (
 from mythjobs.master.handlers.batches import begin_batch, drop_batch, insert_slice
 from mythjobs.master.handlers.submit import submit_job
 from mythjobs.master.isolation import OwnWork, Problem, SetAside, Unit, describe_error
+from mythjobs.master.metrics.observation import Observation
 from mythjobs.master.notify import handlers as notify
 from mythjobs.master.notify.requests import ConditionsFound
 from mythjobs.master.notify.turn_notify import process_incidents
@@ -61,6 +62,7 @@ class TurnResult:
     problems: list[Problem] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
     has_messages: bool = False
+    observations: list[Observation] | None = None
 
 
 class MasterCore:
@@ -78,7 +80,12 @@ class MasterCore:
         self.state = MasterState()
         self.catalog = Catalog()
         self.fits = FitCache()
+        self.is_measured = False  # turns make observations for metrics, from the first scrape on
         self._failed_unit: Unit | None = None  # unit at which the last turn raised an exception
+
+    def measure(self) -> None:
+        """Have turns make observations for metrics from now on."""
+        self.is_measured = True
 
     def load(self, tx: Transaction, now: Now) -> None:
         """Load the state from the store; delete batches whose submit was never completed."""
@@ -111,6 +118,8 @@ class MasterCore:
         which unit (such as a job class) was at fault, if that is known.
         """
         turn = TurnContext(tx, now, self.state.draft(), self.catalog, self.fits)
+        if self.is_measured:
+            turn.observations = []
         self._failed_unit = None
         try:
             return self._run(turn, batch, work)
@@ -181,6 +190,7 @@ class MasterCore:
             turn.problems,
             turn.held,
             turn.has_messages,
+            turn.observations,
         )
 
     def _record_unreadable_classes(self, turn: TurnContext) -> None:

@@ -28,6 +28,7 @@ from mythjobs.master.explain.machine import explain_machine, summarize_machine
 from mythjobs.master.explain.replay import what_if
 from mythjobs.master.link.lease_timer import LeaseTimer
 from mythjobs.master.link.server import LinkServer
+from mythjobs.master.metrics.service import MetricsService
 from mythjobs.master.notify.delivery import DeliveryService, list_failing_channels
 from mythjobs.master.notify.sender import Sender
 from mythjobs.master.output.reader import AttemptOutput, OutputReader
@@ -99,6 +100,7 @@ class Master:
         self._local_agent_wait_s = local_agent_wait_s
         self._machine_joined = asyncio.Event()  # set when the first machine accepts jobs
         self._waiters = Waiters()
+        self.metrics = MetricsService(self, self._core.measure)
         self.delivery = DeliveryService(self, self.outputs, Sender(), Seal(state_dir.secrets_key))
         self._turn_runner = TurnRunner(
             self._store,
@@ -169,6 +171,8 @@ class Master:
         self._waiters.wake_ended(result.ended, has_held=bool(result.held))
         if result.has_messages:
             self.delivery.wake()
+        if result.observations is not None:
+            self.metrics.add(result.observations)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

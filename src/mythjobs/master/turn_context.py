@@ -12,6 +12,7 @@ from typing import Final
 from mythjobs.clock import Now
 from mythjobs.master.catalog import Catalog
 from mythjobs.master.isolation import Problem, Unit
+from mythjobs.master.metrics.observation import Observation
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.model.heartbeat_url import HeartbeatCall
@@ -55,6 +56,7 @@ class TurnContext:
     # What users may want to learn, and calls of heartbeat URLs; notify/turn_notify.py stores both.
     incidents: list[Incident] = field(default_factory=list)
     heartbeat_calls: list[HeartbeatCall] = field(default_factory=list)
+    observations: list[Observation] | None = None  # for metrics; None: nobody reads metrics
     has_messages: bool = False  # messages to channels were stored, or their next try was changed
     resolved: int = 0  # number of dependencies resolved in this turn, see MAX_RESOLVED
     working_on: Unit | None = None  # unit that is at fault if the turn raises an exception

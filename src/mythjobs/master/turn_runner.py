@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from mythjobs.errors import AlreadyRunning, MythJobsError, StoreFailed, StoreFul
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore, TurnResult
 from mythjobs.master.isolation import OwnWork, describe_error
+from mythjobs.master.metrics.observation import CountingCursor, TurnCost
 from mythjobs.master.schedules import requests as schedule_requests
 from mythjobs.protocol.messages import AgentMessage, Heartbeat
 from mythjobs.store.open import Store
@@ -281,10 +283,14 @@ class TurnRunner:
         work: OwnWork = OwnWork.ALL,
     ) -> None:
         tries = 0
+        cursor: CountingCursor | None = None
+        began_s = time.perf_counter() if self._core.is_measured else None
 
         def body(tx: Transaction) -> TurnResult:
-            nonlocal tries
+            nonlocal tries, cursor
             tries += 1
+            if began_s is not None:
+                tx.cursor = cursor = CountingCursor(tx.cursor)
             if tries > 1:
                 self._core.clear_caches()
             return self._core.run_turn(tx, [each.item for each in arrived], self._clock(), work)
@@ -295,6 +301,9 @@ class TurnRunner:
             self._core.clear_caches()
             raise
         self._core.state = result.state
+        if result.observations is not None and began_s is not None and cursor is not None:
+            cost = TurnCost(time.perf_counter() - began_s, cursor.statements)
+            result.observations.append(cost)
         for what, error in result.problems:
             self._log_once(what, error)
         responses = [

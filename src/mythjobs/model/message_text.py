@@ -137,6 +137,8 @@ def _make_body(facts: Sequence[MessageFacts], values: Mapping[str, str]) -> str:
     parts = []
     if first.kind == "recovered":
         parts.append(f"It had failed {_count(first.times)} since {values['since']}.")
+    elif first.kind == "returned":
+        parts.append(f"Lost at {values['since']}.")
     elif first.job is not None:
         where = f" on {first.machine}" if first.machine else ""
         parts.append(f"job {first.job}{where}: {first.detail}")

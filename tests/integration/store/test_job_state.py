@@ -28,7 +28,10 @@ def test_a_job_is_leased_started_and_ended(home: Store) -> None:
     with home.transaction() as tx:
         job_id = q.queue_job(tx, priority=3, arguments='{"a": "b"}')
         [leased] = q.lease(tx, job_id, machine=q.CELLAR)
-        assert leased == job_state.LeasedJob(job_id, 1, 1, 1, None, 3, None, 0, '{"a": "b"}', 0)
+        arguments = '{"a": "b"}'
+        assert leased == job_state.LeasedJob(
+            job_id, 1, 1, 1, None, 3, None, 0, arguments, 0, q.NOON
+        )
         assert q.read_state(tx, job_id) == JobState.LEASED
         assert not q.is_ready(tx, job_id)
     with home.transaction() as tx:

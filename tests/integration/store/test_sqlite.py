@@ -43,7 +43,7 @@ def test_a_full_disk_refuses_new_jobs_and_lets_running_jobs_finish(small_disk: P
         ids = q.queue_jobs(tx, 40)
         for each in ids[:20]:
             q.start(tx, *q.lease(tx, each))
-        live = [LeasedJob(each, 1, 1, 1, None, 0, None, 0, "{}", 0) for each in ids[:20]]
+        live = [LeasedJob(each, 1, 1, 1, None, 0, None, 0, "{}", 0, 0) for each in ids[:20]]
     for _ in range(3):
         ballast = disks.fill_disk(small_disk)
         with pytest.raises(StoreFull, match="requests that need space are refused"):

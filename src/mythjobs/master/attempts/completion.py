@@ -25,6 +25,7 @@ from mythjobs.master.attempts.retry import (
 )
 from mythjobs.master.attempts.run_times import correct_start, correct_times
 from mythjobs.master.isolation import Problem, describe_error
+from mythjobs.master.metrics.observation import AttemptResult, name_outcome
 from mythjobs.master.state import USER_HOLDER, Deferral, LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
@@ -200,6 +201,10 @@ class Completions:
             # The report of the end is the first about this attempt.
             if not isinstance(outcome, o.NotStarted | o.Lost):
                 record_start_call(turn, job_id, attempt.class_id)
+        if turn.observations is not None:
+            turn.observations.append(
+                _observe(attempt, outcome, decision, started_ms, ended_ms or turn.now.wall_ms)
+            )
         if is_noteworthy(turn, attempt.command_id, decision):
             record_end_incidents(
                 turn, machine, job_id, attempt.n, attempt.class_id, outcome, decision
@@ -276,6 +281,19 @@ class Completions:
 def _encode_outcome(outcome: o.Outcome) -> str:
     """Return an attempt's outcome as JSON. Cached, as most attempts share a few outcomes."""
     return json.dumps(o.to_json(outcome))
+
+
+def _observe(
+    attempt: LiveAttempt,
+    outcome: o.Outcome,
+    decision: RetryDecision,
+    started_ms: int | None,
+    ended_ms: int,
+) -> AttemptResult:
+    result = "held" if decision.hold else str(decision.event)
+    started_ms = attempt.started_ms if started_ms is None else started_ms
+    run_s = None if started_ms is None else max(ended_ms - started_ms, 0) / 1000
+    return AttemptResult(attempt.command_id, name_outcome(outcome), result, run_s)
 
 
 def _history(job_id: int, attempt: LiveAttempt) -> AttemptHistory:

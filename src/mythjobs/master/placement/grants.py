@@ -12,6 +12,7 @@ import msgspec
 
 from mythjobs.master.catalog import JobClass
 from mythjobs.master.isolation import Unit
+from mythjobs.master.metrics.observation import JobWait
 from mythjobs.master.state import LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.arguments import fill_argv, fill_stdin, parameter_environment
@@ -82,6 +83,12 @@ def lease_jobs(turn: TurnContext, terms: dict[int, GrantTerms]) -> set[int]:
     ]
     before = turn.working_on
     leased = job_state.lease(turn.tx, rows, at_ms=turn.now.wall_ms)
+    if turn.observations is not None:
+        turn.observations += [
+            JobWait(each.command_id, max(turn.now.wall_ms - each.submitted_ms, 0) / 1000)
+            for each in leased
+            if each.n == 1
+        ]
     for each in leased:
         turn.working_on = Unit("grant", each.job_id)
         _grant(turn, each, terms[each.job_id])

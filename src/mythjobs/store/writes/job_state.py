@@ -42,6 +42,7 @@ class LeasedJob(NamedTuple):
     losses: int
     arguments: str
     failures: int
+    submitted_ms: int
 
 
 class AttemptStart(NamedTuple):

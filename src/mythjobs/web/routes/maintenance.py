@@ -1,10 +1,10 @@
-"""Routes for maintenance: check invariants, prune old jobs, replay with other settings."""
+"""Routes for maintenance: check invariants, prune old jobs, replay with other settings, metrics."""
 
 from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.params import JSONBody
 from msgspec import Struct, field
 
@@ -13,10 +13,12 @@ from mythjobs.protocol import responses
 from mythjobs.store.invariants.run import check as check_store
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master
 from mythjobs.web.routes.validation import check_time_ms
+from mythjobs.web.security.metrics_access import METRICS_PATH
 from mythjobs.web.server.openapi import error_responses
 
 FinalState = Literal["succeeded", "failed", "cancelled"]
 _MAX_VIOLATIONS: Final = 1000
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Prune(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +78,13 @@ async def replay_jobs(request: ApiRequest, data: JSONBody[WhatIfSettings]) -> re
         "semaphores": data.semaphores,
     }
     return await get_master(request).what_if(table)
+
+
+@get(METRICS_PATH, include_in_schema=False)
+async def get_metrics(request: ApiRequest) -> Response[bytes]:
+    """Return metrics for Prometheus. Its path is not below that of the versioned API."""
+    text = await get_master(request).metrics.read()
+    return Response(text, media_type=_METRICS_TYPE)
 
 
 ROUTES: Final[list[Any]] = [check_invariants, prune_jobs, replay_jobs]

@@ -33,10 +33,18 @@ class AccessControl:
     On the TCP port (with `token`) a request needs the Bearer token and a Host header that can
     only name this machine, which prevents DNS rebinding by web pages. On the Unix socket
     (`token` None) the peer's uid, from the kernel, must be the owner's or root's.
+
+    admits_metrics: returns whether a request is one for metrics with the token for that.
     """
 
-    def __init__(self, app: App, token: str | None) -> None:
+    def __init__(
+        self,
+        app: App,
+        token: str | None,
+        admits_metrics: Callable[[Scope, AccessHeaders], bool] = lambda scope, headers: False,
+    ) -> None:
         self._app = app
+        self._admits_metrics = admits_metrics
         self._token = None if token is None else token.encode()
         self._owner_uid = os.getuid()
 
@@ -75,7 +83,9 @@ class AccessControl:
                 raise RequestRejected(
                     421, "misdirected", "Host must be localhost or a loopback address", 77
                 )
-            if not hmac.compare_digest(headers.bearer, self._token):
+            if not hmac.compare_digest(headers.bearer, self._token) and not self._admits_metrics(
+                scope, headers
+            ):
                 raise RequestRejected(
                     401,
                     "not_allowed",

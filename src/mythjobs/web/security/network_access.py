@@ -26,15 +26,23 @@ class NetworkAccess:
     """ASGI middleware that admits the requests which a machine needs, from any address.
 
     They carry their own proof: a join token, six words that a person compares, or the signature
-    of the link's handshake.
+    of the link's handshake. Metrics can be read with a token of their own.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(
+        self,
+        app: App,
+        admits_metrics: Callable[[Scope, AccessHeaders], bool] = lambda scope, headers: False,
+    ) -> None:
         self._app = app
+        self._admits_metrics = admits_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            _check(scope)
+            if self._admits_metrics(scope, AccessHeaders(scope["headers"])):
+                scope["state"]["connection"].identify()
+            else:
+                _check(scope)
         except RequestRejected as rejection:
             await send_rejection(scope, send, rejection)
             return

@@ -85,7 +85,7 @@ def _build_api(master: Master, network: Network) -> Litestar:
     routes = [each for part in ROUTE_MODULES for each in part.ROUTES]
     router = Router("/api/v1", route_handlers=[*_make_options_routes(routes), *routes])
     return Litestar(
-        [router],
+        [router, maintenance.get_metrics],
         request_class=ApiRequest,
         state=State({"master": master, "network": network}),
         openapi_config=make_openapi_config(),

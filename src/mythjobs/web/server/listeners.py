@@ -11,6 +11,7 @@ from mythjobs.web.network.listener import Listener
 from mythjobs.web.network.port import Port
 from mythjobs.web.security.access import AccessControl
 from mythjobs.web.security.http_limits import LimitedConnection, LocalConnection
+from mythjobs.web.security.metrics_access import MetricsAccess
 from mythjobs.web.security.network_access import NetworkAccess, NetworkConnection
 from mythjobs.web.server.app import build_app
 
@@ -22,8 +23,10 @@ class Listeners:
         self.network = Network(state)
         app = build_app(master, master.links, self.network)
         self._local = Listener(AccessControl(app, None), LocalConnection, browser_headers=False)
-        self._plain = Listener(AccessControl(app, token), LimitedConnection, browser_headers=True)
-        self._secure = Listener(NetworkAccess(app), NetworkConnection, browser_headers=True)
+        admits = MetricsAccess(state).admits
+        plain, secure = AccessControl(app, token, admits), NetworkAccess(app, admits)
+        self._plain = Listener(plain, LimitedConnection, browser_headers=True)
+        self._secure = Listener(secure, NetworkConnection, browser_headers=True)
         self._port = Port(self._plain, self._secure)
 
     async def open(self, port: socket.socket, local: socket.socket) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mythjobs.errors import BadRequest, DefinitionError
@@ -17,7 +17,7 @@ from mythjobs.takeover.cron.cron_plan import plan_crontab
 from mythjobs.takeover.cron.run_parts import find_directory, find_ignored
 from mythjobs.takeover.entry import Account, ImportFacts, ImportMark, Place, PlanEntry
 from mythjobs.takeover.machine_root import MachineRoot
-from mythjobs.takeover.naming import number_names
+from mythjobs.takeover.naming import ImportedNames, choose_names
 from mythjobs.takeover.systemd.timer_plan import plan_timer
 from mythjobs.takeover.systemd.unit_tree import TimerUnits
 
@@ -50,9 +50,7 @@ def collect_facts(root: MachineRoot, *, machine: str, runner: str, this_year: in
     )
 
 
-def plan_cron(
-    root: MachineRoot, facts: ImportFacts, taken_names: Collection[str]
-) -> list[PlanEntry]:
+def plan_cron(root: MachineRoot, facts: ImportFacts, names: ImportedNames) -> list[PlanEntry]:
     """Return the entries of all crontabs of a machine, and of its anacrontab."""
     files = CronFiles(root)
     entries = []
@@ -63,22 +61,22 @@ def plan_cron(
     if anacron is not None:
         for entry in plan_anacrontab(anacron, facts):
             entries += [entry, *_list_directory(entry, files, facts)]
-    return _finish(entries, taken_names)
+    return _finish(entries, root, names)
 
 
 def plan_timers(
-    root: MachineRoot, facts: ImportFacts, taken_names: Collection[str], *, is_user_manager: bool
+    root: MachineRoot, facts: ImportFacts, names: ImportedNames, *, is_user_manager: bool
 ) -> list[PlanEntry]:
     """Return an entry for each enabled timer of the system, or of the user's own manager."""
-    account = find_manager_account(facts, is_user_manager=is_user_manager)
+    account = find_manager_account(facts.accounts, is_user_manager=is_user_manager)
     units = TimerUnits(root, account, is_user_manager=is_user_manager)
-    return _finish([plan_timer(each, facts) for each in units.read_timers()], taken_names)
+    return _finish([plan_timer(each, facts) for each in units.read_timers()], root, names)
 
 
-def find_manager_account(facts: ImportFacts, *, is_user_manager: bool) -> Account:
+def find_manager_account(accounts: Mapping[str, Account], *, is_user_manager: bool) -> Account:
     """Return the account of the manager: root, or the caller."""
     name = pwd.getpwuid(os.geteuid()).pw_name if is_user_manager else "root"
-    return facts.accounts.get(name) or Account(name, name, os.path.expanduser("~"))
+    return accounts.get(name) or Account(name, name, os.path.expanduser("~"))
 
 
 def _list_directory(entry: PlanEntry, files: CronFiles, facts: ImportFacts) -> Iterable[PlanEntry]:
@@ -96,8 +94,22 @@ def _list_directory(entry: PlanEntry, files: CronFiles, facts: ImportFacts) -> I
         )
 
 
-def _finish(entries: Iterable[PlanEntry], taken_names: Collection[str]) -> list[PlanEntry]:
-    return [_check(each) for each in number_names(entries, taken_names)]
+def _finish(
+    entries: Iterable[PlanEntry], root: MachineRoot, names: ImportedNames
+) -> list[PlanEntry]:
+    permitted = [_check_rights(each, root) for each in entries]
+    return [_check(each) for each in choose_names(permitted, names)]
+
+
+def _check_rights(entry: PlanEntry, root: MachineRoot) -> PlanEntry:
+    """Return the entry, with a reason instead of definitions if it cannot be taken over."""
+    is_of_system = entry.place.kind in ("file", "timer")
+    if entry.is_imported and is_of_system and root.is_live and os.geteuid() != 0:
+        return entry.skipped(
+            f"only root can disable it in {entry.place.describe()}; import it into root's queue",
+            ImportMark.DECIDE,
+        )
+    return entry
 
 
 def _check(entry: PlanEntry) -> PlanEntry:

@@ -58,7 +58,8 @@ class PlanEntry:
     """One entry of a plan.
 
     number: of its line, 0 without lines. written: its time as written. text: what it runs. user:
-    who runs it. command, schedule: definitions, empty unless it is imported.
+    who runs it. command, schedule: definitions, empty unless it is imported. mail_to: where its
+    output was mailed.
     """
 
     place: Place
@@ -71,6 +72,7 @@ class PlanEntry:
     name: str = ""
     command: Table | None = None
     schedule: Table | None = None
+    mail_to: str = ""
 
     @property
     def is_imported(self) -> bool:

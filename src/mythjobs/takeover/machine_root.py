@@ -23,12 +23,13 @@ _ENVIRONMENT_FILES: Final = ("/etc/environment", "/etc/default/locale", "/etc/lo
 class MachineRoot:
     """The files of this machine, or of another root directory (--root).
 
-    is_live: cron and systemd of this machine read these files.
+    name: its absolute path. is_live: cron and systemd of this machine read these files.
     """
 
     def __init__(self, directory: str = "/") -> None:
         self.directory = Path(directory)
-        self.is_live = os.path.realpath(directory) == "/"
+        self.name = os.path.realpath(directory)
+        self.is_live = self.name == "/"
         if not self.directory.is_dir():
             raise BadRequest(f"{directory} is not a directory; name the root of a file system")
 

@@ -13,7 +13,11 @@ CRONTAB = "MAILTO=\n0 4 * * * /opt/backup\n@reboot /opt/start\n"
 
 @pytest.fixture
 def tree(tmp_path: Path, master: Master) -> MachineTree:
-    master.answers["GET machines"] = {"machines": [{"name": "box"}]}
+    master.answers |= {
+        "GET machines": {"machines": [{"name": "box"}]},
+        "GET commands": {"commands": []},
+        "GET schedules": {"schedules": []},
+    }
     found = MachineTree(tmp_path / "root")
     found.write(f"/var/spool/cron/crontabs/{ME}", CRONTAB)
     return found
@@ -29,7 +33,9 @@ def test_the_plan_has_one_line_for_each_entry(call: Call, tree: MachineTree) -> 
     ]  # fmt: skip
     assert reboot.startswith("!  ")
     assert "leave it to cron" in reboot
-    assert done.err == "mythjobs: 2 entries: 1 ✓, 1 !; nothing was changed\n"
+    assert done.err == (
+        "mythjobs: 2 entries: 1 ✓, 1 !; nothing was changed; --apply imports those with ✓ and ~\n"
+    )
 
 
 def test_the_plan_as_json(call: Call, tree: MachineTree, master: Master) -> None:
@@ -70,3 +76,58 @@ def test_a_wrong_root_is_one_sentence(call: Call, master: Master) -> None:
     done = call("import", "cron", "--root", "/nowhere")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("mythjobs: /nowhere is not a directory")
+
+
+def test_entries_are_imported_held(call: Call, tree: MachineTree, master: Master) -> None:
+    master.answers |= {"POST commands": {}, "POST schedules": {}}
+    done = call("import", "cron", "--root", str(tree.directory), "--apply")
+    assert done.code == 0
+    assert done.err == (
+        "mythjobs: 1 of 2 entries were imported; their schedules are held until `mythjobs import "
+        "takeover`\n"
+    )
+    command, schedule = (each.json for each in master.requests if each.method == "POST")
+    assert command["definition"]["shell"] == "/opt/backup"
+    assert schedule == {
+        "definition": {
+            "name": "backup",
+            "command": "backup",
+            "cron": "0 4 * * *",
+            "where": "box",
+            "overlap": "allow",
+            "catch_up": "skip",
+        },
+        "replace": True,
+        "paused": True,
+        "reason": "cron runs it (mythjobs import)",
+    }
+
+
+def test_only_named_entries_are_imported(call: Call, tree: MachineTree, master: Master) -> None:
+    done = call("import", "cron", "other", "--root", str(tree.directory), "--apply")
+    assert done == (2, "", 'mythjobs: no entry of the plan has the name "other"\n')
+    done = call("import", "cron", "backup", "--root", str(tree.directory))
+    assert len(done.out.splitlines()) == 2
+
+
+def test_an_import_needs_a_master(call: Call, tree: MachineTree, tmp_path: Path) -> None:
+    done = call("--state-dir", str(tmp_path / "none"), "import", "cron", "--apply",
+                "--root", str(tree.directory))  # fmt: skip
+    assert done.code == 69
+
+
+@pytest.mark.parametrize("action", ["takeover", "undo"])
+def test_entries_must_be_named(call: Call, action: str) -> None:
+    done = call("import", action)
+    assert done.code == 2
+    assert "name entries (`mythjobs import status` lists them), or give --all" in done.err
+    done = call("import", action, "backup")
+    assert done.code == 2
+    assert 'no imported entry has the name "backup"' in done.err
+
+
+def test_without_imported_entries_there_is_nothing_to_do(call: Call, tree: MachineTree) -> None:
+    assert call("import", "takeover", "--all").err == "mythjobs: no entry has to be changed\n"
+    assert call("import", "status").out.split() == ["name", "run", "by", "when", "user", "from",
+                                                    "note"]  # fmt: skip
+    assert call("import", "status", "--json").out == "[]\n"

@@ -7,9 +7,11 @@ import pytest
 from mythjobs.takeover import collect
 from mythjobs.takeover.entry import ImportMark, PlanEntry
 from mythjobs.takeover.machine_root import MachineRoot
+from mythjobs.takeover.naming import ImportedNames
 from tests.support.machine_tree import ME, MachineTree
 
 SKIPPED, DECIDE = ImportMark.SKIPPED, ImportMark.DECIDE
+NO_NAMES = ImportedNames()
 EXACT, DIFFERENT = ImportMark.EXACT, ImportMark.DIFFERENT
 
 
@@ -18,10 +20,12 @@ def tree(tmp_path: Path) -> MachineTree:
     return MachineTree(tmp_path)
 
 
-def plan(tree: MachineTree, *, runner: str = ME, taken: tuple[str, ...] = ()) -> list[PlanEntry]:
+def plan(
+    tree: MachineTree, *, runner: str = ME, names: ImportedNames = NO_NAMES
+) -> list[PlanEntry]:
     root = MachineRoot(str(tree.directory))
     facts = collect.collect_facts(root, machine="box", runner=runner, this_year=2026)
-    return collect.plan_cron(root, facts, taken)
+    return collect.plan_cron(root, facts, names)
 
 
 def find(entries: list[PlanEntry], name: str) -> PlanEntry:
@@ -52,10 +56,10 @@ def test_a_users_crontab(tree: MachineTree) -> None:
         (EXACT, "indented", "7 7 * * *"),
         (DIFFERENT, "mailed", "0 3 * * *"),
     ]
-    assert find(entries, "early").reasons == (
-        f"its output is kept (`mythjobs log`) instead of mailed to {ME}",
-    )
-    assert "mailed to me@example.org" in find(entries, "mailed").reasons[0]
+    assert find(entries, "early").mail_to == ME
+    assert find(entries, "early").reasons[0].startswith(f"cron mails its output to {ME}; here it")
+    assert find(entries, "mailed").mail_to == "me@example.org"
+    assert find(entries, "tidy").mail_to == ""
 
 
 def test_definitions_keep_what_cron_does(tree: MachineTree) -> None:
@@ -190,6 +194,17 @@ def test_what_no_definition_can_contain_needs_a_decision(tree: MachineTree) -> N
 
 def test_names_of_existing_commands_are_not_used(tree: MachineTree) -> None:
     tree.write(f"/var/spool/cron/crontabs/{ME}", "0 4 * * * /opt/x\n")
-    (entry,) = plan(tree, taken=("x", "x-2"))
+    (entry,) = plan(tree, names=ImportedNames(frozenset({"x", "x-2"})))
     assert entry.name == (entry.command or {})["name"] == "x-3"
     assert (entry.schedule or {})["command"] == "x-3"
+
+
+def test_imported_entries_keep_their_names(tree: MachineTree) -> None:
+    tree.write(f"/var/spool/cron/crontabs/{ME}", "0 4 * * * /opt/x\n0 5 * * * /opt/x\n")
+    first, second = plan(tree)
+    taken = frozenset({"x", "y"})
+    names = ImportedNames(taken, {first.place.id: "x"}, {second.place.id: "y"})
+    first, second = plan(tree, names=names)
+    assert (first.mark, first.reasons) == (SKIPPED, ("imported as x",))
+    # The import of the second was interrupted after its command was defined.
+    assert (second.mark, second.name) == (EXACT, "y")

@@ -10,6 +10,7 @@ import pytest
 from mythjobs.takeover import collect
 from mythjobs.takeover.entry import ImportMark, PlanEntry
 from mythjobs.takeover.machine_root import MachineRoot
+from mythjobs.takeover.naming import ImportedNames
 from tests.support.machine_tree import MachineTree
 from tests.support.timer_units import add_timers
 
@@ -27,7 +28,7 @@ ROOT_ENV = {
 def plan(tree: MachineTree, runner: str = "root") -> dict[str, PlanEntry]:
     root = MachineRoot(str(tree.directory))
     facts = collect.collect_facts(root, machine="box", runner=runner, this_year=2026)
-    found = collect.plan_timers(root, facts, (), is_user_manager=False)
+    found = collect.plan_timers(root, facts, ImportedNames(), is_user_manager=False)
     return {each.place.name: each for each in found}
 
 
@@ -133,7 +134,10 @@ def test_systemd_starts_a_service_with_a_setting_that_no_job_has(tree: MachineTr
     assert entry.reasons == (
         "systemd starts it, because of PrivateDevices=; its output stays in the journal",
     )
-    assert "systemctl start --wait fstrim.service &\n" in (entry.command or {})["shell"]
+    assert "\nsystemctl start fstrim.service &\n" in (entry.command or {})["shell"]
+    tree.write("/usr/lib/systemd/system/fstrim.service.d/x.conf", "[Service]\nType=notify\n")
+    notify = plan(tree)["fstrim.timer"]
+    assert "\nsystemctl start --wait fstrim.service &\n" in (notify.command or {})["shell"]
     assert (
         plan(tree)["apt-daily.timer"]
         .reasons[0]

@@ -4,86 +4,135 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
+from mythjobs.cli.commands import import_switch
+from mythjobs.cli.commands.import_queue import ImportedEntries
 from mythjobs.cli.options import MACHINE
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.client.client import Json
+from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.zone import to_local
 
 if TYPE_CHECKING:
-    from mythjobs.takeover.entry import ImportFacts, PlanEntry
-    from mythjobs.takeover.machine_root import MachineRoot
+    from mythjobs.takeover.entry import PlanEntry
 
-_CRON: Final = """Marks:
-  ✓ imported exactly   ~ imported with a difference   ! needs your decision   – skipped"""
-root_option = click.option(
-    "--root", "root", default="/", metavar="DIR", help="Read the files below DIR instead of /."
-)
-machine_option = click.option(
-    "--machine", type=MACHINE, metavar="NAME", help="Name of this machine in the queue."
-)
+_EPILOG: Final = """Marks:
+  ✓ imported exactly   ~ imported with a difference   ! needs your decision   – skipped
+
+Examples:
+  mythjobs import {command}
+  mythjobs import {command} --apply
+  mythjobs import takeover --all"""
 
 
-@command("cron", epilog=_CRON)
-@root_option
-@machine_option
-@json_option
+def _plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of both plans."""
+    for option in (
+        json_option,
+        click.option("--machine", type=MACHINE, metavar="NAME",
+                     help="Name of this machine in the queue."),
+        click.option("--root", default="/", metavar="DIR",
+                     help="Read the files below DIR instead of /."),
+        click.option("--apply", "is_applied", is_flag=True,
+                     help="Import the entries with ✓ and ~; cron or systemd still runs them."),
+        click.argument("names", metavar="[ENTRY…]", nargs=-1),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@command("cron", epilog=_EPILOG.format(command="cron"))
+@_plan_options
 @pass_session
-def cron(session: Session, root: str, machine: str | None, as_json: bool) -> None:
-    """Show what becomes of the entries of cron and anacron. Nothing is changed."""
+def cron(
+    session: Session,
+    names: tuple[str, ...],
+    is_applied: bool,
+    root: str,
+    machine: str | None,
+    as_json: bool,
+) -> None:
+    """Show what becomes of the entries of cron and anacron; with --apply, import them.
+
+    Nothing is changed without --apply. With it, each entry becomes a command and a schedule. The
+    schedule is held until `mythjobs import takeover` disables the entry in cron.
+    """
     from mythjobs.takeover import collect
-    from mythjobs.takeover.machine_root import MachineRoot
 
-    files = MachineRoot(root)
-    plan = collect.plan_cron(files, _collect_facts(session, files, machine), ())
-    _print_plan(plan, as_json)
+    source = ImportSource(session, root, machine)
+    plan = collect.plan_cron(source.root, source.facts, source.names)
+    _finish(source, plan, names, is_applied, as_json)
 
 
-@command("timers", epilog=_CRON)
+@command("timers", epilog=_EPILOG.format(command="timers"))
 @click.option("--user", "is_user", is_flag=True, help="The timers of `systemctl --user`.")
-@root_option
-@machine_option
-@json_option
+@_plan_options
 @pass_session
-def timers(session: Session, is_user: bool, root: str, machine: str | None, as_json: bool) -> None:
-    """Show what becomes of the enabled timers of systemd. Nothing is changed."""
+def timers(
+    session: Session,
+    names: tuple[str, ...],
+    is_user: bool,
+    is_applied: bool,
+    root: str,
+    machine: str | None,
+    as_json: bool,
+) -> None:
+    """Show what becomes of the enabled timers of systemd; with --apply, import them.
+
+    Nothing is changed without --apply. With it, each timer becomes a command and a schedule. The
+    schedule is held until `mythjobs import takeover` disables the timer.
+    """
     from mythjobs.takeover import collect
-    from mythjobs.takeover.machine_root import MachineRoot
 
-    files = MachineRoot(root)
-    facts = _collect_facts(session, files, machine)
-    _print_plan(collect.plan_timers(files, facts, (), is_user_manager=is_user), as_json)
-
-
-def _collect_facts(session: Session, root: MachineRoot, machine: str | None) -> ImportFacts:
-    from mythjobs.takeover import collect
-
-    state_dir = Path(session.root)
-    zone = root.read_zone()
-    return collect.collect_facts(
-        root,
-        machine=machine or _find_machine(session),
-        runner=collect.find_runner(state_dir),
-        this_year=to_local(clock.master_now().wall_ms, zone).year,
-    )
+    source = ImportSource(session, root, machine)
+    plan = collect.plan_timers(source.root, source.facts, source.names, is_user_manager=is_user)
+    _finish(source, plan, names, is_applied, as_json)
 
 
-def _find_machine(session: Session) -> str:
+class ImportSource:
+    """What a plan is made from: files of a machine, facts about it, and names in the queue.
+
+    entries: None while no master can be reached; no_master says why.
+    """
+
+    def __init__(self, session: Session, directory: str, machine: str | None) -> None:
+        from mythjobs.takeover import collect
+        from mythjobs.takeover.machine_root import MachineRoot
+
+        self.root = MachineRoot(directory)
+        self.entries: ImportedEntries | None = None
+        self.no_master = ""
+        host = socket.gethostname()
+        try:
+            client = session.client()
+            machine = machine or _find_machine(client, host)
+            self.entries = ImportedEntries(session.root, client)
+            self.names = self.entries.read_names(self.root)
+        except Unreachable as error:
+            self.no_master = error.sentence
+            from mythjobs.takeover.naming import ImportedNames
+
+            self.names = ImportedNames()
+        self.facts = collect.collect_facts(
+            self.root,
+            machine=machine or host,
+            runner=collect.find_runner(Path(session.root)),
+            this_year=to_local(clock.master_now().wall_ms, self.root.read_zone()).year,
+        )
+
+
+def _find_machine(client: Client, host: str) -> str:
     """Return the name of this machine in the queue. Raises BadRequest if it is unknown."""
-    host = socket.gethostname()
-    try:
-        names = [each["name"] for each in session.client().get("machines")["machines"]]
-    except Unreachable:
-        return host
+    names = [str(each["name"]) for each in client.get("machines")["machines"]]
     if len(names) == 1:
-        return str(names[0])
+        return names[0]
     for each in (host, host.partition(".")[0]):
         if each in names:
             return each
@@ -93,10 +142,41 @@ def _find_machine(session: Session) -> str:
     )
 
 
-def _print_plan(plan: list[PlanEntry], as_json: bool) -> None:
+def _finish(
+    source: ImportSource,
+    plan: list[PlanEntry],
+    names: tuple[str, ...],
+    is_applied: bool,
+    as_json: bool,
+) -> None:
+    """Print a plan, or import its entries; all of them, or those with these names."""
+    for name in names:
+        if name not in {each.name for each in plan}:
+            raise BadRequest(f'no entry of the plan has the name "{name}"')
+    if names:
+        plan = [each for each in plan if each.name in names]
+    if is_applied:
+        if source.entries is None:
+            raise Unreachable(source.no_master)
+        source.entries.add(source.root, [each for each in plan if each.is_imported])
     if as_json:
         terminal.print_json([_to_json(each) for each in plan])
         return
+    _print_plan(plan)
+    counts = Counter(each.mark for each in plan)
+    summary = ", ".join(f"{count} {mark.sign}" for mark, count in counts.items())
+    imported = sum(each.is_imported for each in plan)
+    if not is_applied:
+        hint = "; --apply imports those with ✓ and ~" if imported else ""
+        terminal.print_message(f"{len(plan)} entries: {summary}; nothing was changed{hint}")
+    else:
+        terminal.print_message(
+            f"{imported} of {len(plan)} entries were imported; their schedules are held until "
+            "`mythjobs import takeover`"
+        )
+
+
+def _print_plan(plan: list[PlanEntry]) -> None:
     rows = [
         (
             each.mark.sign,
@@ -110,11 +190,6 @@ def _print_plan(plan: list[PlanEntry], as_json: bool) -> None:
         for each in plan
     ]
     terminal.print_table(("", "name", "when", "user", "runs", "from", "reason"), rows)
-    marks = Counter(each.mark for each in plan)
-    counts = ", ".join(
-        f"{marks[mark]} {mark.sign}" for mark in sorted(marks, key=list(marks).index)
-    )
-    terminal.print_message(f"{len(plan)} entries: {counts}; nothing was changed")
 
 
 def _to_json(entry: PlanEntry) -> Json:
@@ -129,6 +204,7 @@ def _to_json(entry: PlanEntry) -> Json:
         "when": entry.written,
         "user": entry.user,
         "runs": entry.text,
+        "mail_to": entry.mail_to or None,
         "command": entry.command,
         "schedule": entry.schedule,
     }
@@ -136,7 +212,13 @@ def _to_json(entry: PlanEntry) -> Json:
 
 import_group = click.Group(
     "import",
-    commands=[cron, timers],
+    commands=[
+        cron,
+        timers,
+        import_switch.takeover,
+        import_switch.undo,
+        import_switch.status,
+    ],
     no_args_is_help=True,
     help="Move in from cron and systemd timers.",
 )

@@ -13,6 +13,7 @@ from mythjobs.takeover.cron.cron_plan import (
     build_cron_command,
     build_cron_environment,
     describe_mail,
+    find_mail_address,
     int_or_zero,
 )
 from mythjobs.takeover.cron.crontab import InvalidLine
@@ -77,10 +78,11 @@ def _plan_line(line: AnacronLine, place: Place, anacron: Anacron, facts: ImportF
     delay_min = int_or_zero(line.settings.get("RANDOM_DELAY", ""))
     if delay_min:
         schedule["spread"] = f"{delay_min}m"
-    reasons = (reason, *describe_mail(line.settings, _USER, facts))
+    address = find_mail_address(line.settings, _USER, facts)
+    reasons = (reason, describe_mail(address)) if address else (reason,)
     return PlanEntry(
         place, line.number, line.period, line.text, _USER, ImportMark.DIFFERENT, reasons, name,
-        command, schedule,
+        command, schedule, address,
     )  # fmt: skip
 
 

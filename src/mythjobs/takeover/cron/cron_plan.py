@@ -99,7 +99,7 @@ def _plan_line(line: CronLine, place: Place, crontab: Crontab, facts: ImportFact
     return PlanEntry(
         place, line.number, line.written, line.text, user,
         ImportMark.DIFFERENT if reasons else ImportMark.EXACT, tuple(reasons), name, command,
-        schedule,
+        schedule, find_mail_address(line.settings, user, facts),
     )  # fmt: skip
 
 
@@ -112,7 +112,9 @@ def find_tested_file(text: str, facts: ImportFacts) -> str:
 
 def _find_differences(line: CronLine, user: str, facts: ImportFacts) -> Iterator[str]:
     settings = line.settings
-    yield from describe_mail(settings, user, facts)
+    address = find_mail_address(settings, user, facts)
+    if address:
+        yield describe_mail(address)
     if "CRON_TZ" in settings and not facts.is_cronie:
         yield "CRON_TZ is kept out, because this cron ignores it: the time stays local"
     if facts.is_cronie and int_or_zero(settings.get("RANDOM_DELAY", "")):
@@ -122,11 +124,16 @@ def _find_differences(line: CronLine, user: str, facts: ImportFacts) -> Iterator
         yield f"without the variable {unusable[0]}, whose name a definition cannot have"
 
 
-def describe_mail(settings: Mapping[str, str], user: str, facts: ImportFacts) -> Iterator[str]:
-    """Yield what becomes of the mail with the output, if cron can send one."""
-    address = settings.get("MAILTO", user)
-    if address and facts.has_mailer:
-        yield f"its output is kept (`mythjobs log`) instead of mailed to {address}"
+def find_mail_address(settings: Mapping[str, str], user: str, facts: ImportFacts) -> str:
+    """Return the address to which cron mails the output, "" if it mails nothing."""
+    return settings.get("MAILTO", user) if facts.has_mailer else ""
+
+
+def describe_mail(address: str) -> str:
+    return (
+        f"cron mails its output to {address}; here it is kept (`mythjobs log`), and `mythjobs "
+        "notify` tells of failures"
+    )
 
 
 def int_or_zero(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from mythjobs.model.names import ENVIRONMENT_NAME
 from mythjobs.model.units import format_duration
 from mythjobs.takeover.entry import Account, ImportFacts, Table
-from mythjobs.takeover.program import ShellProgram, Surroundings, build_command
+from mythjobs.takeover.program import NORMAL_IO, ShellProgram, Surroundings, build_command
 from mythjobs.takeover.systemd.exec_line import (
     ExecLine,
     fill_specifiers,
@@ -69,7 +69,7 @@ def translate_service(
         program, given = _translate(service, account, specifiers, facts, is_user_manager)
         codes = _read_success(service)
     except ValueError as error:
-        command = _build_start(name, summary, service.name, is_user_manager)
+        command = _build_start(name, summary, service, is_user_manager)
         return ServiceCommand(command, str(error))
     command = build_command(name, summary, program, given)
     if codes:
@@ -77,17 +77,20 @@ def translate_service(
     return ServiceCommand(command, "")
 
 
-def _build_start(name: str, summary: str, unit: str, is_user_manager: bool) -> Table:
+def _build_start(name: str, summary: str, service: UnitFile, is_user_manager: bool) -> Table:
     """Return a command that lets systemd run the service; a stop of the job stops it, too."""
     systemctl = "systemctl --user" if is_user_manager else "systemctl"
-    quoted = shlex.quote(unit)
+    unit = shlex.quote(service.name)
+    # The start of a oneshot service ends with its program. --wait, which others need, works only
+    # where D-Bus runs.
+    wait = "" if service.value("Service", "Type") == "oneshot" else " --wait"
     return {
         "name": name,
         "summary": summary,
-        "shell": f"trap '{systemctl} stop {quoted}; exit {_STOPPED_BY_SIGNAL}' TERM\n"
-        f"{systemctl} start --wait {quoted} &\n"
+        "shell": f"trap '{systemctl} stop {unit}; exit {_STOPPED_BY_SIGNAL}' TERM\n"
+        f"{systemctl} start{wait} {unit} &\n"
         "wait $!\n",
-        "limits": {"io": "best-effort:4"},
+        "limits": {"io": NORMAL_IO},
     }
 
 

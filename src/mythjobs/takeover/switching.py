@@ -1,0 +1,259 @@
+"""Takeover and undo of one entry: which of the two runs it now, and the steps that change that.
+
+Each step is idempotent, and what is true is read from the crontab, from systemd and from the
+schedule. So a command that is killed between two steps can be repeated, or reversed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from mythjobs.errors import BadRequest, Conflict
+from mythjobs.takeover.cron import comments
+from mythjobs.takeover.cron.cron_files import CronFiles
+from mythjobs.takeover.entry import Place
+from mythjobs.takeover.records import (
+    HELD,
+    TAKEN,
+    FileRecord,
+    ImportRecord,
+    ImportRecords,
+    compute_checksum,
+)
+from mythjobs.takeover.systemd.timer_switch import TimerState, TimerSwitch
+
+# Cron reads changed crontabs at second 0 of a minute, then starts what is due in that minute. A
+# change in these seconds is before the next minute for cron and for the queue alike.
+_FIRST_SECOND: Final = 3
+_LAST_SECOND: Final = 55
+_MINUTE_MS: Final = 60_000
+
+
+class Runner(StrEnum):
+    """Who runs an entry now. GONE: its line no longer exists, and its schedule does not run."""
+
+    CRON = "cron"
+    QUEUE = "queue"
+    BOTH = "both"
+    NEITHER = "neither"
+    GONE = "gone"
+
+
+class ScheduleHolder(Protocol):
+    """Schedules of the queue, by name."""
+
+    def is_running(self, name: str) -> bool | None:
+        """Return false if an import holds the schedule; None if it does not exist."""
+
+    def hold(self, name: str, place: Place) -> None: ...
+
+    def resume(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EntryStatus:
+    """Who runs an entry. has_schedule: its schedule exists. is_interrupted: a takeover or an undo
+    of it has not ended."""
+
+    record: ImportRecord
+    runner: Runner
+    has_schedule: bool
+    is_interrupted: bool
+
+
+class Switcher:
+    """Takes entries over and gives them back.
+
+    timers: by the kind of a place, those that this process may switch.
+    """
+
+    def __init__(
+        self,
+        records: ImportRecords,
+        cron: CronFiles,
+        timers: dict[str, TimerSwitch],
+        schedules: ScheduleHolder,
+    ) -> None:
+        self._records = records
+        self._cron = cron
+        self._timers = timers
+        self._schedules = schedules
+
+    def find_status(self, record: ImportRecord) -> EntryStatus:
+        is_on = self._is_on(record.place)
+        is_running = self._schedules.is_running(record.name)
+        if is_on is None:
+            runner = Runner.QUEUE if is_running else Runner.GONE
+        elif is_on:
+            runner = Runner.BOTH if is_running else Runner.CRON
+        else:
+            runner = Runner.QUEUE if is_running else Runner.NEITHER
+        expected = Runner.QUEUE if record.wanted == TAKEN else Runner.CRON
+        return EntryStatus(
+            record, runner, is_running is not None, runner not in (expected, Runner.GONE)
+        )
+
+    def _is_on(self, place: Place) -> bool | None:
+        """Return whether cron or systemd runs an entry; None if its line is gone."""
+        if place.kind in self._timers:
+            return self._timers[place.kind].is_on(place.name)
+        data = self._cron.read(place)
+        is_disabled = None if data is None else comments.is_disabled(data, place)
+        return None if is_disabled is None else not is_disabled
+
+    def take(self, record: ImportRecord, now_ms: int) -> None:
+        """Disable an entry in its place, then let its schedule run. Raises BadRequest."""
+        status = self.find_status(record)
+        runner = status.runner
+        if not status.has_schedule:
+            raise BadRequest(f"the schedule {record.name} was removed; import the entry again")
+        _check_there(record, runner)
+        record.wanted = TAKEN
+        if runner in (Runner.CRON, Runner.BOTH):
+            record.switched_ms = now_ms
+            try:
+                if record.place.kind in self._timers:
+                    self._take_timer(record)
+                else:
+                    self._take_line(record)
+            except BadRequest:
+                record.wanted = HELD
+                self._records.save()
+                raise
+        else:
+            self._records.save()
+        self._schedules.resume(record.name)
+
+    def _take_timer(self, record: ImportRecord) -> None:
+        switch = self._timers[record.place.kind]
+        # After an interruption the state is not read again: the links may be half removed.
+        if record.timer is None:
+            record.timer = switch.read_state(record.place.name).to_json()
+        self._records.save()
+        switch.switch_off(record.place.name, TimerState.from_json(record.timer))
+
+    def _take_line(self, record: ImportRecord) -> None:
+        data = self._read(record.place)
+        changed = comments.disable_line(data, record.place, record.name)
+        key = _file_key(record)
+        known = self._records.files.get(key)
+        if known is None or not _is_as_written(data, known):
+            # Nobody changed the file by takeover yet, or somebody else did since: the original,
+            # to be restored at the end, has these changes.
+            original = self._records.keep_copy(comments.remove_markers(data))
+            self._records.files[key] = known = FileRecord(original, original, original)
+        self._write(record.place, known, data, changed)
+
+    def _write(self, place: Place, known: FileRecord, data: bytes, changed: bytes) -> None:
+        known.previous = self._records.keep_copy(data)
+        known.written = self._records.keep_copy(changed)
+        self._records.save()
+        self._cron.write(place, changed)
+
+    def undo(self, record: ImportRecord, *, keep_changes: bool = False) -> None:
+        """Hold an entry's schedule, then restore the entry in its place. Raises BadRequest."""
+        status = self.find_status(record)
+        _check_there(record, status.runner)
+        if record.place.kind not in self._timers:
+            self._check_restorable(record, keep_changes=keep_changes)
+        record.wanted = HELD
+        self._records.save()
+        if status.has_schedule:
+            self._schedules.hold(record.name, record.place)
+        if record.place.kind in self._timers:
+            if record.timer is not None:
+                state = TimerState.from_json(record.timer)
+                self._timers[record.place.kind].switch_on(record.place.name, state)
+                record.timer = None
+        else:
+            self._undo_line(record)
+        self._records.save()
+
+    def _undo_line(self, record: ImportRecord) -> None:
+        data = self._read(record.place)
+        restored = comments.enable_line(data, record.place)
+        known = self._records.files.get(_file_key(record))
+        if restored == data or known is None:
+            return
+        if not _is_as_written(data, known):
+            # The changes since are kept, also when the last entry is enabled.
+            known.original = self._records.keep_copy(comments.remove_markers(data))
+        elif not comments.has_markers(restored):
+            # The copy proves that this is the file as it was.
+            restored = self._records.read_copy(known.original)
+        self._write(record.place, known, data, restored)
+
+    def _check_restorable(self, record: ImportRecord, *, keep_changes: bool) -> None:
+        """Raise BadRequest if an entry's line cannot be enabled; Conflict if its file was changed
+        since the takeover, and not `keep_changes`."""
+        data = self._read(record.place)
+        is_disabled = comments.is_disabled(data, record.place)
+        where = record.place.describe()
+        if is_disabled is None:
+            raise BadRequest(
+                f"the line of {record.name} is not in {where} any more, so cron cannot get it "
+                f"back; add it to {where}, then pause the schedule"
+            )
+        known = self._records.files.get(_file_key(record))
+        if not is_disabled or known is None or keep_changes:
+            return
+        if not _is_as_written(data, known):
+            raise Conflict(
+                f"{where} was changed since the takeover, so it cannot be restored byte for byte; "
+                f"`mythjobs import undo {record.name} --diff` shows the changes, --keep-changes "
+                "keeps them and enables only this entry"
+            )
+
+    def format_diff(self, record: ImportRecord) -> list[str]:
+        """Return the changes of an entry's file since the last takeover or undo, as a diff."""
+        if record.place.kind in self._timers:
+            raise BadRequest(f"{record.place.name} is a timer; only files of cron have a diff")
+        known = self._records.files.get(_file_key(record))
+        if known is None:
+            return []
+        name = record.place.describe()
+        return list(
+            difflib.unified_diff(
+                self._records.read_copy(known.written).decode(errors="replace").splitlines(),
+                self._read(record.place).decode(errors="replace").splitlines(),
+                f"{name} (as mythjobs wrote it)",
+                f"{name} (now)",
+                lineterm="",
+            )
+        )
+
+    def _read(self, place: Place) -> bytes:
+        data = self._cron.read(place)
+        if data is None:
+            raise BadRequest(f"{place.describe()} does not exist any more")
+        return data
+
+
+def _check_there(record: ImportRecord, runner: Runner) -> None:
+    """Raise BadRequest if an entry cannot be switched, with what to do."""
+    if runner is Runner.GONE:
+        raise BadRequest(
+            f"the line of {record.name} is not in {record.place.describe()} any more; if it was "
+            "changed, import it again"
+        )
+
+
+def _is_as_written(data: bytes, known: FileRecord) -> bool:
+    return compute_checksum(data) in (known.previous, known.written)
+
+
+def _file_key(record: ImportRecord) -> str:
+    return f"{record.root}:{record.place.kind}:{record.place.name}"
+
+
+def compute_wait_s(now_ms: int) -> float:
+    """Return how long to wait until cron is between two minutes (see `_FIRST_SECOND`)."""
+    second = now_ms % _MINUTE_MS / 1000
+    if second < _FIRST_SECOND:
+        return _FIRST_SECOND - second
+    if second >= _LAST_SECOND:
+        return 60 - second + _FIRST_SECOND
+    return 0.0

@@ -25,6 +25,9 @@ from mythjobs.mythtv.recording import DELETED_GROUP, LIVETV_GROUP, RECORDED, Rec
 # MythTV queues neither flagging nor transcoding for such a recording (docs/mythtv.md).
 TINY_BYTES: Final = 1000
 SHORT_S: Final = 120.0
+# Origin of rules that repeat MythTV's automatic jobs. Each of these jobs is also a row of MythTV's
+# queue.
+IMPORT_ORIGIN: Final = "mythtv-import"
 EXCEPTIONS: Final = ("livetv", "failed", "tiny", "short")
 WHEN: Final = ("finished", "started")
 

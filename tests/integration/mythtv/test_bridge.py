@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from mythjobs.mythtv.bridge.state_files import read_status
 from mythjobs.mythtv.bridge.takeover import SETTING, load_takeover, switch_off, switch_on
 from mythjobs.mythtv.database.address import DatabaseAddress
 from mythjobs.mythtv.database.connection import MythDatabase
-from mythjobs.mythtv.rules import RecordingRule
+from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import bridge_dir, load_settings, save_rules, save_settings
 from tests.integration.mythtv.conftest import RunningQueue
@@ -179,6 +180,47 @@ def test_a_stop_reaches_the_process_and_a_restart_runs_it_again(
     assert time.monotonic() - started_s < 8
     assert row["cmds"] == 0
     assert {each["state"] for each in bridge.jobs("gated")} <= {"succeeded", "failed", "cancelled"}
+
+
+def test_an_automatic_job_is_made_once(bridge: RunningBridge, gate: Path) -> None:
+    now = time.gmtime()
+    start = time.strftime("%Y-%m-%d %H:%M:00", now)
+    rule = RecordingRule("auto", "gated", include=("short",), origin=IMPORT_ORIGIN)
+    save_rules(bridge.directory, [rule])
+    key = start.replace(" ", "T") + "Z"
+    bridge.services.add_recording(15, (1001, key), EndTs=time.strftime("%Y-%m-%dT%H:%M:%SZ", now))
+    # MythTV queues its own job 0.1 s after the event.
+    bridge.backend.send_event(
+        f"SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME {key} RECSTATUS -3 "
+        "SENDER mythbox"
+    )
+    row_id = bridge.insert_row(starttime=start)
+    bridge.wait_row(row_id, 4)
+    subject = "recording:1001_" + "".join(each for each in start if each.isdigit())
+    wait_for(
+        lambda: (
+            "finished 1001_" + subject[15:]
+            in json.loads(bridge.directory.recordings.read_bytes())["examined"]
+        ),
+        bridge.log,
+    )
+    [job] = [each for each in bridge.jobs("gated") if each["subject"] == subject]
+    assert job["key"].startswith("mythtv:auto:")
+    gate.write_text("0\n")
+    bridge.wait_row(row_id, FINISHED)
+
+
+def test_imported_rules_rest_while_mythtv_runs_its_jobs(bridge: RunningBridge) -> None:
+    assert not load_takeover(bridge.directory).is_on
+    imported = RecordingRule("auto", "note", include=("short",), origin=IMPORT_ORIGIN)
+    save_rules(bridge.directory, [imported, a_rule()])
+    bridge.services.add_recording(16, (1001, "2026-11-24T10:00:00Z"))
+    bridge.backend.send_event(
+        "SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME 2026-11-24T10:00:00Z "
+        "RECSTATUS -3 SENDER mythbox"
+    )
+    wait_for(lambda: find_job(bridge, "1001_20261124100000"), bridge.log)
+    assert not [each for each in bridge.jobs("note") if "mythtv:auto:" in each["key"]]
 
 
 def test_a_deleted_row_cancels_its_waiting_job(bridge: RunningBridge, gate: Path) -> None:

@@ -103,6 +103,7 @@ class FakeServices:
         self.hashes: dict[str, str] = {}
         self.login: tuple[str, str] | None = None
         self.rows: list[Json] = []
+        self.hosts: list[str] = []
         self.requests: list[str] = []
         self.is_failing = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
@@ -184,6 +185,10 @@ class FakeServices:
             found = {"String": TOKEN if is_right else ""}
         elif method == "Content/GetHash" and given["FileName"] in self.hashes:
             found = {"Hash": self.hashes[given["FileName"]]}
+        elif method == "Myth/GetHosts" and self.hosts:
+            found = {"StringList": self.hosts}
+        elif method == "Myth/GetHostName" and self.hosts:
+            found = {"String": self.hosts[0]}
         elif method == "Dvr/ManageJobQueue" and verb == "POST":
             found = {"int": self._remove_row(given)}
         elif method == "Status/GetBackendStatus" and self.rows:

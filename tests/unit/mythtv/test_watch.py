@@ -2,11 +2,19 @@
 
 from dataclasses import replace
 
-from mythjobs.mythtv.bridge.watch import LookUp, RecordingWatch, WatchProgress
+from mythjobs.mythtv.bridge.watch import (
+    LookUp,
+    RecordingWatch,
+    WatchProgress,
+    automatic_key,
+    choose_jobs,
+    is_automatic,
+)
+from mythjobs.mythtv.job_rows import JobRow
 from mythjobs.mythtv.protocol.events import MonitorEvent, parse_event
 from mythjobs.mythtv.protocol.frames import FrameDecoder
 from mythjobs.mythtv.recording import RECORDED, Recording
-from mythjobs.mythtv.rules import RecordingRule
+from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule
 from tests.support.mythtv import transcripts
 from tests.unit.mythtv.test_rules import a_recording
 
@@ -137,6 +145,18 @@ def test_recordings_that_ended_while_disconnected_are_found_once() -> None:
     assert watch.select_missed(iter(listed)) == []
     assert not watch.is_catch_up_due(now_ms + 899_000)
     assert watch.is_catch_up_due(now_ms + 900_000)
+
+
+def test_an_imported_rule_and_the_row_of_mythtv_are_one_job() -> None:
+    recording = the_recording()
+    rule = replace(RULE, origin=IMPORT_ORIGIN)
+    [job] = choose_jobs([rule], recording, "finished")
+    assert job.key == automatic_key(recording, "mythcommflag")
+    row = JobRow(1, *KEY, recording.end_ms + 1000, 2, 0, 0, 1, "", "", "", 0, 11)
+    assert is_automatic(row, recording)
+    assert is_automatic(replace(row, inserted_ms=START_MS - 1000), recording)
+    assert not is_automatic(replace(row, inserted_ms=recording.end_ms + 121_000), recording)
+    assert not is_automatic(replace(row, inserted_ms=START_MS - 121_000), recording)
 
 
 def test_the_clock_of_the_backend_may_differ() -> None:

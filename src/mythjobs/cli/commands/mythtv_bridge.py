@@ -126,7 +126,7 @@ def _store(session: Session, settings: BridgeSettings, as_json: bool) -> None:
             "no database: MythTV's queue cannot be taken over (give --pin or --config)"
         )
     terminal.print_message(
-        "the bridge runs from the next start of `mythjobs up` on, or by `mythjobs mythtv bridge`"
+        "`mythjobs up` starts the bridge within seconds; `mythjobs mythtv status` shows it"
     )
 
 
@@ -153,7 +153,8 @@ def status(session: Session, as_json: bool) -> None:
     from mythjobs.config.locks import read_holder_pid, try_acquire
     from mythjobs.mythtv.bridge.state_files import read_status
     from mythjobs.mythtv.bridge.takeover import load_takeover
-    from mythjobs.mythtv.settings import bridge_dir, require_settings
+    from mythjobs.mythtv.rules import IMPORT_ORIGIN
+    from mythjobs.mythtv.settings import bridge_dir, load_rules, require_settings
 
     directory = bridge_dir(session.root)
     settings = require_settings(directory)
@@ -183,9 +184,14 @@ def status(session: Session, as_json: bool) -> None:
         rows.append(("take-over", f"on: {hosts}" if takeover.is_on else "off"))
         if table := found.get("table"):
             rows.append(("MythTV's queue", str(table)))
+    imported = sum(each.origin == IMPORT_ORIGIN for each in load_rules(directory))
+    if imported and not takeover.is_on:
+        text = f"{imported} rest while MythTV runs these jobs itself; see `mythtv takeover on`"
+        rows.append(("imported rules", text))
     if last := found.get("last_recording"):
         when = times.format_time(last["at_ms"])
-        rows.append(("last recording", f"{last['title']}, {when}: {last['jobs']} jobs"))
+        jobs = "1 job" if last["jobs"] == 1 else f"{last['jobs']} jobs"
+        rows.append(("last recording", f"{last['title']}, {when}: {jobs}"))
     if pid:
         counts = f"{found.get('submitted', 0)} by rules, {found.get('rows', 0)} of MythTV's queue"
         rows.append(("jobs made", f"{counts}, since the start"))

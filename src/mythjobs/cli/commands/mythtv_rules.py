@@ -10,7 +10,7 @@ import click
 from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, DURATION, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, DefinitionError
 
 if TYPE_CHECKING:
     from mythjobs.mythtv.recording import Recording
@@ -132,7 +132,11 @@ def add(
     }  # fmt: skip
     table |= {key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}
     known = {key: value for key, value in table.items() if value is not None}
-    [rule] = parse_rules(tomlkit.dumps({"rules": [known]}))
+    try:
+        [rule] = parse_rules(tomlkit.dumps({"rules": [known]}))
+    except DefinitionError as error:
+        # The key of a file stands for the option.
+        raise BadRequest(error.sentence.removeprefix("rules[1].")) from None
     _change(session, lambda text: add_rule(text, rule, replace=replace))
     terminal.print_line(f"rule {name}: {_conditions(rule) or 'all recordings'}")
 
@@ -274,7 +278,7 @@ def _find(services: Services, recordedid: int) -> Recording:
 def _change(session: Session, change: Callable[[str], str]) -> None:
     """Change the text of the rules' file; an invalid result is not stored."""
     from mythjobs.config.files import replace_file
-    from mythjobs.errors import ConfigError, DefinitionError
+    from mythjobs.errors import ConfigError
     from mythjobs.mythtv.rules import parse_rules
 
     directory = _directory(session)

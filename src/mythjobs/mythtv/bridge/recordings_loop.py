@@ -14,7 +14,7 @@ from mythjobs.mythtv.bridge.state_files import StatusFile, save_progress
 from mythjobs.mythtv.bridge.watch import LookUp, RecordingWatch, SubmitRecording
 from mythjobs.mythtv.protocol.events import MonitorEvent
 from mythjobs.mythtv.recording import Recording
-from mythjobs.mythtv.rules import RecordingRule
+from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeDir, load_rules
 
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 
 class RecordingsLoop:
+    """runs_imported: returns whether imported rules make jobs, because MythTV does not run its
+    automatic jobs itself. on_finished: called after each finished recording."""
+
     def __init__(
         self,
         directory: BridgeDir,
@@ -34,6 +37,9 @@ class RecordingsLoop:
         services: Services,
         requests: JobRequests,
         status: StatusFile,
+        *,
+        runs_imported: Callable[[], bool],
+        on_finished: Callable[[], object],
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.inputs: queue.SimpleQueue[Input] = queue.SimpleQueue()
@@ -42,6 +48,8 @@ class RecordingsLoop:
         self._services = services
         self._requests = requests
         self._status = status
+        self._runs_imported = runs_imported
+        self._on_finished = on_finished
         self._now_ms = now_ms
 
     def run(self) -> None:
@@ -75,7 +83,7 @@ class RecordingsLoop:
         now_ms = self._now_ms()
         try:
             recording = self._services.find_recording_by_key(*look_up.key)
-            jobs = self._watch.decide(look_up, recording, load_rules(self._directory), now_ms)
+            jobs = self._watch.decide(look_up, recording, self._load_rules(), now_ms)
             if jobs is None:
                 return
             self._submit_all(jobs)
@@ -88,13 +96,20 @@ class RecordingsLoop:
         save_progress(self._directory, self._watch.progress)
         if recording and look_up.when == "finished":
             self._status.update(last_recording=_describe(recording, len(jobs), now_ms))
+            self._on_finished()
+
+    def _load_rules(self) -> list[RecordingRule]:
+        rules = load_rules(self._directory)
+        if any(each.origin == IMPORT_ORIGIN for each in rules) and not self._runs_imported():
+            return [each for each in rules if each.origin != IMPORT_ORIGIN]
+        return rules
 
     def _catch_up(self) -> None:
         """Examine the recordings that ended while no event could arrive."""
         began_ms = self._now_ms()
         try:
             missed = self._watch.select_missed(self._services.list_recordings())
-            rules = load_rules(self._directory) if missed else []
+            rules = self._load_rules() if missed else []
             for look_up, recording in missed:
                 self._submit_all(self._watch.decide(look_up, recording, rules, began_ms) or [])
                 self._watch.finish(look_up, recording.end_ms)

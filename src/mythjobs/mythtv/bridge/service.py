@@ -22,7 +22,7 @@ from mythjobs.mythtv.bridge.monitor import Monitor
 from mythjobs.mythtv.bridge.recordings_loop import CONNECTED, STOP, RecordingsLoop
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_progress
 from mythjobs.mythtv.bridge.table_loop import TableLoop
-from mythjobs.mythtv.bridge.takeover import load_takeover
+from mythjobs.mythtv.bridge.takeover import is_mythtv_idle, load_takeover
 from mythjobs.mythtv.bridge.watch import RecordingWatch
 from mythjobs.mythtv.database.address import parse_url
 from mythjobs.mythtv.database.connection import MythDatabase
@@ -106,14 +106,6 @@ class _BridgeProgram:
             stack.enter_context(MythDatabase(parse_url(settings.database, "settings.toml")))
             for _ in range(2 if settings.database else 0)
         ]
-        self._loop = RecordingsLoop(
-            directory,
-            RecordingWatch(load_progress(directory, time.time_ns() // 1_000_000)),
-            services,
-            JobRequests(settings, services, open_client, databases[0] if databases else None),
-            self._status,
-        )
-        self._monitors = [self._make_monitor(settings, m) for m in (SYSTEM_EVENTS, OTHER_EVENTS)]
         self._table = (
             TableLoop(
                 settings,
@@ -128,6 +120,16 @@ class _BridgeProgram:
             if databases
             else None
         )
+        self._loop = RecordingsLoop(
+            directory,
+            RecordingWatch(load_progress(directory, time.time_ns() // 1_000_000)),
+            services,
+            JobRequests(settings, services, open_client, databases[0] if databases else None),
+            self._status,
+            runs_imported=lambda: is_mythtv_idle(directory, services),
+            on_finished=self._table.wake if self._table is not None else lambda: None,
+        )
+        self._monitors = [self._make_monitor(settings, m) for m in (SYSTEM_EVENTS, OTHER_EVENTS)]
 
     def run(self, stops: Stops) -> int | None:
         """Run until a stop comes in or a thread fails; return the exit code. None: the settings

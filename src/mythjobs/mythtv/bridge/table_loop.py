@@ -22,7 +22,7 @@ from mythjobs.mythtv.bridge.table import (
     TableCore,
     WriteRow,
 )
-from mythjobs.mythtv.bridge.watch import UNFINISHED
+from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
 from mythjobs.mythtv.job_rows import (
     JobRow,
     QueueTable,
@@ -71,6 +71,7 @@ class TableLoop:
         self._marked: set[tuple[int, int]] = set()
         self._marked_s = 0.0
         self._stop = threading.Event()
+        self._wake = threading.Event()
 
     def run(self) -> None:
         """Look at the table every `poll` seconds until `stop()`."""
@@ -88,10 +89,16 @@ class TableLoop:
             else:
                 last = ""
                 self._status.update(table="")
-            self._stop.wait(self._settings.poll_s)
+            self._wake.wait(self._settings.poll_s)
+            self._wake.clear()
 
     def stop(self) -> None:
         self._stop.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at the table at once, because MythTV has probably queued jobs."""
+        self._wake.set()
 
     def look_once(self) -> bool:
         """Read rows and jobs once, and do what they need. Return whether a row was claimed.
@@ -219,6 +226,8 @@ class TableLoop:
             self._core.begin_run(row, run)
             save_row_jobs(self._directory, self._core.jobs)
             key = SubmitRow(row, run).key
+            if run == 1 and recording is not None and is_automatic(row, recording):
+                key = automatic_key(recording, command)
             body = self._requests.describe(
                 command, recording, key=key, job_id=row.row_id, **options
             )

@@ -103,6 +103,13 @@ def read_hosts(directory: BridgeDir, services: Services) -> dict[str, str]:
     return found
 
 
+def is_mythtv_idle(directory: BridgeDir, services: Services) -> bool:
+    """Return whether none of MythTV's hosts runs jobs of its queue by itself."""
+    if load_takeover(directory).is_on:
+        return True
+    return all(each.get(SETTING) == OFF for each in _list_hosts(services).values())
+
+
 def _list_hosts(services: Services) -> dict[str, Mapping[str, str]]:
     found = {}
     own = services.host_name()

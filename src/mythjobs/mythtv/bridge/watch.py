@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from mythjobs.mythtv.job_rows import JobRow
 from mythjobs.mythtv.protocol.events import MonitorEvent, RecordingUpdated, SystemEvent
 from mythjobs.mythtv.recording import RECORDED, Recording, format_key
-from mythjobs.mythtv.rules import RecordingRule, explain_mismatch
+from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule, explain_mismatch
 
 # REC_FINISHED comes 0.13 to 0.2 s before the row is complete. The update that follows it says so;
 # without one the recording is looked up after this time.
@@ -24,6 +25,9 @@ _DAY_MS: Final = 86_400_000
 # No recording is longer, so older ones in the list cannot have ended lately.
 _LONGEST_MS: Final = _DAY_MS
 _KEPT_MS: Final = 3 * _DAY_MS
+# MythTV's recorder queues its jobs within a second of the recording's start or end; the start is
+# rounded to a minute.
+_QUEUED_MS: Final = 120_000
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # Statuses of a recording that has not ended: recording, tuning, failing, and pending of each.
 UNFINISHED: Final = frozenset({-2, -10, -14, -15, -16, -17})
@@ -48,6 +52,8 @@ class SubmitRecording:
 
     @property
     def key(self) -> str:
+        if self.rule.origin == IMPORT_ORIGIN:
+            return automatic_key(self.recording, self.rule.command)
         return f"mythtv:{self.recording.key}:{self.rule.name}"
 
 
@@ -178,6 +184,18 @@ class RecordingWatch:
         # The backend may send an event twice.
         if _name(look_up) not in self.progress.examined:
             self._pending.setdefault(look_up, waiting)
+
+
+def automatic_key(recording: Recording, command: str) -> str:
+    """Return the key of the job that MythTV makes by itself for a recording: the job of an imported
+    rule and that of MythTV's row are the same job."""
+    return f"mythtv:auto:{recording.key}:{command}"
+
+
+def is_automatic(row: JobRow, recording: Recording) -> bool:
+    """Return whether MythTV's recorder has queued the row, at the recording's start or end."""
+    first_ms, last_ms = recording.start_ms - _QUEUED_MS, recording.end_ms + _QUEUED_MS
+    return first_ms <= row.inserted_ms <= last_ms
 
 
 def choose_jobs(

@@ -15,11 +15,11 @@ from mythjobs.mythtv.importer.command_definitions import (
 )
 from mythjobs.mythtv.importer.installation import MythInstallation
 from mythjobs.mythtv.importer.machine_policies import HostPolicy, read_host_policy
-from mythjobs.mythtv.rules import RecordingRule
+from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule
 
 Table = dict[str, Any]
 
-ORIGIN: Final = "mythtv-import"
+ORIGIN: Final = IMPORT_ORIGIN
 _TEMPLATE: Final = 11  # record.type: values of new rules; it records nothing
 _EVEN_SHORT: Final = ("failed", "tiny", "short")
 _PAUSED: Final = "MythTV's own housekeeper still does this; switch it off there, then resume"

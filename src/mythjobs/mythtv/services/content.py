@@ -119,7 +119,8 @@ class RecordingFetcher:
                 if time.monotonic() - last_byte_s >= self._options.give_up_s:
                     raise
                 self._interruptions += 1
-                self._on_interruption(f"{error.sentence}; continuing at byte {self._done}")
+                where = f"at byte {self._done}" if self._done else "from the start"
+                self._on_interruption(f"{error.sentence}; continuing {where}")
             # Machines that lost the same backend do not return at the same instant.
             self._sleep(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
@@ -173,7 +174,7 @@ class RecordingFetcher:
             # connection breaks.
             yield from response.iter_raw()
         except httpx.TransportError as error:
-            raise self._services.unreachable(error) from None
+            raise Unreachable(f"the connection broke ({error})") from None
         if self._size < 0:
             # Without a range the length is known only now: the last chunk has arrived.
             self._size = self._done

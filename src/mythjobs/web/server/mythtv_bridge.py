@@ -13,6 +13,7 @@ from typing import Final
 
 from mythjobs.config.state import StateDir
 
+CONFIGURED_CHECK_S: Final = 5.0
 STABLE_S: Final = 60.0
 MIN_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 60.0
@@ -21,12 +22,8 @@ STOP_TIMEOUT_S: Final = 10.0
 log = logging.getLogger(__name__)
 
 
-def is_bridge_configured(state_dir: StateDir) -> bool:
-    return state_dir.mythtv_settings.exists()
-
-
 class BridgeProcess:
-    """Runs `mythjobs mythtv bridge`, and again whenever it exits."""
+    """Runs `mythjobs mythtv bridge` once a backend is configured, and again whenever it exits."""
 
     def __init__(self, state_dir: StateDir) -> None:
         self._state_dir = state_dir
@@ -35,6 +32,10 @@ class BridgeProcess:
         """Never returns; a cancellation ends the bridge."""
         wait_s = 0.0
         while True:
+            if not self._state_dir.mythtv_settings.exists():
+                # `mythjobs mythtv setup` may come later.
+                await asyncio.sleep(CONFIGURED_CHECK_S)
+                continue
             began = time.monotonic()
             code = await self._run_once()
             if time.monotonic() - began >= STABLE_S:

@@ -27,7 +27,7 @@ from mythjobs.web.network.sockets import LOOPBACK, bind_path, bind_port
 from mythjobs.web.routes import batches
 from mythjobs.web.server.listeners import Listeners
 from mythjobs.web.server.local_agent import LocalAgent
-from mythjobs.web.server.mythtv_bridge import BridgeProcess, is_bridge_configured
+from mythjobs.web.server.mythtv_bridge import BridgeProcess
 
 # Time for running responses (such as a followed log) to finish when the master stops.
 CLOSE_GRACE_S: Final = 2.0
@@ -130,8 +130,7 @@ class MasterProgram:
             ]
             if self._agent is not None:
                 tasks.append(asyncio.create_task(self._agent.keep_running()))
-            if is_bridge_configured(self._state_dir):
-                tasks.append(asyncio.create_task(BridgeProcess(self._state_dir).keep_running()))
+            tasks.append(asyncio.create_task(BridgeProcess(self._state_dir).keep_running()))
             stack.push_async_callback(_cancel_tasks, tasks)
             # Objects created so far live as long as the process. Exempt them from collection: a
             # full pass takes 40 ms, during which no request is answered.

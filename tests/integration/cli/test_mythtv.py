@@ -1,0 +1,229 @@
+"""`mythjobs mythtv setup`, `rules`, `takeover`, `status` and `fetch` with a fake backend."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mythjobs.cli.main import run
+from mythjobs.mythtv.bridge.takeover import SETTING
+from mythjobs.mythtv.settings import bridge_dir, load_rules, load_settings, save_settings
+from tests.integration.cli.conftest import Done
+from tests.support.mythtv.backend import FakeBackend
+from tests.support.mythtv.services import FakeFile, FakeServices
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def backend() -> Iterator[FakeBackend]:
+    backend = FakeBackend()
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def services() -> Iterator[FakeServices]:
+    services = FakeServices()
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "s"
+    root.mkdir(mode=0o700)
+    return root
+
+
+@pytest.fixture
+def call(root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    for each in ("MYTHJOBS_URL", "MYTHJOBS_MYTHTV_DATABASE", "MYTHJOBS_STATUS"):
+        monkeypatch.delenv(each, raising=False)
+
+    def called(*arguments: str | int) -> Done:
+        code = run(["--state-dir", str(root), "mythtv", *map(str, arguments)])
+        return Done(code, *capfd.readouterr())
+
+    return called
+
+
+@pytest.fixture
+def connected(call: Call, backend: FakeBackend, services: FakeServices) -> Done:
+    return call(
+        "setup", "--host", "127.0.0.1", "--port", backend.port, "--status-port", services.port
+    )
+
+
+def test_setup_checks_the_backend_and_keeps_what_is_not_given(
+    connected: Done, call: Call, root: Path, backend: FakeBackend
+) -> None:
+    assert connected.code == 0, connected.err
+    assert "connected to MythTV v35-Pre-142-g8dbc67e783 on 127.0.0.1" in connected.out
+    assert "no database: MythTV's queue cannot be taken over" in connected.out
+    assert call("setup", "--poll", "5s").code == 0
+    settings = load_settings(bridge_dir(root))
+    assert settings is not None
+    assert (settings.port, settings.poll_s) == (backend.port, 5.0)
+
+
+def test_setup_refuses_what_cannot_work(connected: Done, call: Call, root: Path) -> None:
+    before = load_settings(bridge_dir(root))
+    done = call("setup", "--name", "mythbox")
+    assert (done.code, done.err) == (
+        2,
+        'mythjobs: "mythbox" is the name of the backend; choose another one with --name, because '
+        "the bridge marks MythTV's jobs as its own by its name\n",
+    )
+    done = call("setup", "--pin", "0000")
+    assert done.code == 77
+    assert "does not tell its database for this pin" in done.err
+    assert load_settings(bridge_dir(root)) == before
+
+
+def test_setup_needs_a_host(call: Call) -> None:
+    assert call("setup").err == "mythjobs: name the MythTV backend with --host\n"
+    done = call("status")
+    assert (done.code, done.err) == (
+        78,
+        "mythjobs: no MythTV backend is configured; run `mythjobs mythtv setup --host HOST` "
+        "first\n",
+    )
+
+
+def test_rules_are_added_listed_and_removed(call: Call, root: Path) -> None:
+    done = call(
+        "rules", "add", "news", "--command", "transcode", "--title", "News*", "--min-duration",
+        "10m", "--param", "preset=fast", "--include", "failed",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert call("rules", "add", "news", "--command", "x").code == 2
+    [rule] = load_rules(bridge_dir(root))
+    assert (rule.titles, rule.min_duration_s, rule.arguments) == (
+        ("News*",), 600.0, {"preset": "fast"},
+    )  # fmt: skip
+    assert call("rules", "disable", "news").code == 0
+    assert "news  no  transcode" in call("rules", "list").out
+    assert call("rules", "enable", "news").code == 0
+    assert json.loads(call("rules", "list", "--json").out) == [
+        {
+            "name": "news", "command": "transcode", "titles": ["News*"], "min_duration": "10m",
+            "include": ["failed"], "arguments": {"preset": "fast"},
+        }
+    ]  # fmt: skip
+    assert call("rules", "remove", "news").code == 0
+    assert load_rules(bridge_dir(root)) == []
+    done = call("rules", "remove", "news")
+    assert done.err == 'mythjobs: there is no rule "news"; see `mythjobs mythtv rules list`\n'
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--min-size", "5"), 'min_size: "5" is not a size'),
+        (("--param", "preset"), '--param "preset" must be like NAME=VALUE'),
+        (("--title", ""), "titles: must be a list"),
+    ],
+)
+def test_a_wrong_option_of_a_rule_is_named(
+    call: Call, arguments: tuple[str, ...], message: str
+) -> None:
+    done = call("rules", "add", "a", "--command", "x", *arguments)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_a_damaged_rules_file_is_not_overwritten(call: Call, root: Path) -> None:
+    rules = bridge_dir(root).rules
+    rules.parent.mkdir()
+    rules.write_text("[[rules]]\nname = 5\n")
+    done = call("rules", "add", "a", "--command", "x")
+    assert done.code == 78
+    assert str(rules) in done.err
+    assert rules.read_text() == "[[rules]]\nname = 5\n"
+
+
+def test_a_test_of_the_rules_says_why(connected: Done, call: Call) -> None:
+    assert connected.code == 0
+    call("rules", "add", "all", "--command", "x", "--include", "short")
+    call("rules", "add", "long", "--command", "x", "--min-duration", "1h", "--include", "short")
+    done = call("rules", "test", 1)
+    assert "Große Reise (1001_20260715181300)" in done.out
+    assert "the recording is shorter (40.0 s)" in done.out
+    assert json.loads(call("rules", "test", 1, "--json").out)["rules"]["all"] == ""
+    assert call("rules", "test", 99).err == "mythjobs: MythTV has no recording 99\n"
+
+
+def test_the_take_over_is_undone_exactly(
+    connected: Done, call: Call, root: Path, services: FakeServices
+) -> None:
+    assert connected.code == 0
+    done = call("takeover", "on")
+    assert done.code == 2
+    assert "needs MythTV's database" in done.err
+    settings = load_settings(bridge_dir(root))
+    assert settings is not None
+    save_settings(bridge_dir(root), type(settings)(**{**vars(settings), "database": "mysql://x"}))
+    services.settings["otherbox"] = {"JobAllowCommFlag": "1"}
+    before = {host: dict(found) for host, found in services.settings.items()}
+
+    # The backend lists its hosts; a frontend has no job queue.
+    services.hosts = ["mythbox", "otherbox", "frontend"]
+    done = call("takeover", "on")
+    assert done.code == 0, done.err
+    assert "no command is known for MythTV's jobs" in done.err
+    assert services.settings["mythbox"][SETTING] == services.settings["otherbox"][SETTING] == "0"
+    assert "frontend" not in services.settings
+    assert "mythbox   off, taken over" in call("takeover", "status").out
+    assert "was switched off already" in call("takeover", "on").out
+    done = call("takeover", "off")
+    assert "restored to MythTV's default" in done.out
+    assert services.settings == before
+    assert "the take-over was off" in call("takeover", "off").err
+
+
+def test_a_setting_that_was_changed_meanwhile_is_left_alone(
+    connected: Done, call: Call, root: Path, services: FakeServices
+) -> None:
+    settings = load_settings(bridge_dir(root))
+    assert settings is not None
+    save_settings(bridge_dir(root), type(settings)(**{**vars(settings), "database": "mysql://x"}))
+    assert call("takeover", "on").code == 0
+    services.settings["mythbox"][SETTING] = "4"
+    assert "left alone, because it was changed meanwhile to 4" in call("takeover", "off").out
+    assert services.settings["mythbox"][SETTING] == "4"
+
+
+def test_status_without_a_bridge(connected: Done, call: Call) -> None:
+    assert connected.code == 0
+    done = call("status")
+    assert "not running" in done.out
+    assert "not possible without a database" in done.out
+    found = json.loads(call("status", "--json").out)
+    assert (found["pid"], found["takeover"]) == (0, {"on": False, "hosts": []})
+
+
+def test_a_recording_is_fetched(
+    connected: Done, call: Call, services: FakeServices, tmp_path: Path
+) -> None:
+    assert connected.code == 0
+    data = b"recording" * 1000
+    services.files[1] = FakeFile(len(data), lambda at, count: data[at : at + count], [4000])
+    path = tmp_path / "copy.ts"
+    done = call("fetch", 1, "--output", str(path), "--reserve", "1MB")
+    assert done.code == 0, done.err
+    assert done.out == f"{hashlib.sha256(data).hexdigest()}  {path}\n"
+    assert "the connection broke" in done.err
+    assert path.read_bytes() == data
+    address = f"127.0.0.1:{services.port}"
+    done = call("fetch", 1, "--output", str(path), "--backend", address, "--json")
+    assert json.loads(done.out)["bytes"] == len(data)
+    done = call("fetch", 1, "--output", str(path), "--reserve", "8000TiB")
+    assert done.code == 75
+    assert call("fetch", 1, "--backend", "x:y").code == 2
+    assert call("fetch", 1, "--output", "/nosuch/file").code == 2
+    assert call("fetch", 1, "--reserve", "much").code == 2

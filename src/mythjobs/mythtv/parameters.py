@@ -41,9 +41,9 @@ def _times(name: str, what: str) -> list[RecordingParameter]:
 
 _ALL: Final = [
     RecordingParameter("jobid", "int", "JOBID", "id of the row of MythTV's job queue, 0 if none"),
-    RecordingParameter("dir", "text", "DIR", "directory of the file; not local: myth://HOST/FILE"),
+    RecordingParameter("dir", "path", "DIR", "directory of the file on its backend"),
     RecordingParameter("file", "text", "FILE", "name of the file"),
-    RecordingParameter("path", "text", "", "path of the file; not local: myth://HOST/FILE"),
+    RecordingParameter("path", "path", "", "path of the file on its backend"),
     RecordingParameter("title", "text", "TITLE", "title"),
     RecordingParameter("subtitle", "text", "SUBTITLE", "title of the episode"),
     RecordingParameter("description", "text", "DESCRIPTION", "description"),

@@ -115,7 +115,13 @@ class JobRequests:
     ) -> Mapping[str, str]:
         context = RecordingContext(job_id=job_id)
         if wanted & {"dir", "path"}:
-            context = replace(context, directory=self.find_directory(recording))
+            directory = self.find_directory(recording)
+            if not directory:
+                raise BadRequest(
+                    f"the backend {recording.hostname} does not say where the file of recording "
+                    f"{recording.recordedid} is; is it running?"
+                )
+            context = replace(context, directory=directory)
         if wanted & (_CUTS | _BREAKS | _FPS | _DATABASE_ONLY):
             context = self._add_marks(recording, context, wanted)
         return list_values(recording, context, self._load_zone())

@@ -17,6 +17,7 @@ from tests.support.mythtv.transcripts import RECORDINGS
 Json = dict[str, Any]
 TOKEN = "token-of-the-fake"
 _BLOCK = 2**18
+_API_NAMES = {1: "Transcode", 2: "Commflag", 4: "Metadata", 256: "UserJob1", 1024: "UserJob3"}
 _JSON = 'application/json; charset="UTF-8"'
 
 
@@ -104,6 +105,7 @@ class FakeServices:
         self.login: tuple[str, str] | None = None
         self.rows: list[Json] = []
         self.hosts: list[str] = []
+        self.refused: set[int] = set()  # rows that cannot be removed, as if they had started
         self.requests: list[str] = []
         self.is_failing = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
@@ -124,6 +126,20 @@ class FakeServices:
         program["Channel"]["ChanId"] = key[0]
         self.programs[recordedid] = program
         return program
+
+    def add_row(self, row_id: int, type_number: int, recordedid: int, hostname: str) -> None:
+        """Queue a job as the API lists it."""
+        program = (self.listed | self.programs)[recordedid]
+        start = program["Recording"]["StartTs"]
+        self.rows.append(
+            {
+                "Id": row_id, "ChanId": program["Channel"]["ChanId"], "StartTime": start,
+                "SchedRunTime": start, "StartTs": "", "InsertTime": "2026-11-24T07:15:09Z",
+                "Type": type_number, "Cmds": 0, "Flags": 0, "Status": 1, "HostName": hostname,
+                "Args": "", "Comment": "",
+                "Program": {"Recording": {"RecordedId": recordedid, "FileSize": 9007336700248169}},
+            }
+        )  # fmt: skip
 
     def _make_handler(self) -> type[BaseHTTPRequestHandler]:
         services = self
@@ -252,7 +268,9 @@ class FakeServices:
                 given.get("Action") == "Remove"
                 and given.get("JobId") == str(row["Id"])
                 and given.get("RecordedId") == str(row["Program"]["Recording"]["RecordedId"])
+                and given.get("JobName") == _API_NAMES[row["Type"]]
                 and row["Status"] == 1
+                and row["Id"] not in self.refused
             ):
                 self.rows.remove(row)
                 return int(row["Id"])

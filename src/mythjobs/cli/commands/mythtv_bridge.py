@@ -55,8 +55,8 @@ def setup(
     """Connect this queue to a MythTV backend.
 
     The connection is checked and kept in mythtv/settings.toml in the state directory. Options that
-    are not given keep their value. The database is needed only for the take-over of MythTV's queue
-    and for changes of its recordings.
+    are not given keep their value. The database is needed to show jobs on MythTV's screens, and for
+    changes of its recordings.
     """
     from mythjobs.errors import BadRequest
     from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, default_name, load_settings
@@ -123,7 +123,8 @@ def _store(session: Session, settings: BridgeSettings, as_json: bool) -> None:
         terminal.print_line(f"database {found['database']}")
     else:
         terminal.print_line(
-            "no database: MythTV's queue cannot be taken over (give --pin or --config)"
+            "no database: jobs that are taken over vanish from MythTV's screens (give --pin or "
+            "--config)"
         )
     terminal.print_message(
         "`mythjobs up` starts the bridge within seconds; `mythjobs mythtv status` shows it"
@@ -177,13 +178,11 @@ def status(session: Session, as_json: bool) -> None:
     if pid:
         rows.append(("system events", _describe_monitor(found, 3)))
         rows.append(("other events", _describe_monitor(found, 2)))
-    if not settings.database:
-        rows.append(("take-over", "not possible without a database"))
-    else:
-        hosts = ", ".join(takeover.hosts)
-        rows.append(("take-over", f"on: {hosts}" if takeover.is_on else "off"))
-        if table := found.get("table"):
-            rows.append(("MythTV's queue", str(table)))
+    hosts = ", ".join(takeover.hosts)
+    rows.append(("take-over", f"on: {hosts}" if takeover.is_on else "off"))
+    rows.append(("database", "yes" if settings.database else "no"))
+    if table := found.get("table"):
+        rows.append(("MythTV's queue", str(table)))
     imported = sum(each.origin == IMPORT_ORIGIN for each in load_rules(directory))
     if imported and not takeover.is_on:
         text = f"{imported} rest while MythTV runs these jobs itself; see `mythtv takeover on`"
@@ -214,19 +213,18 @@ def takeover_on(session: Session, as_json: bool) -> None:
     are kept. Jobs that MythTV runs already continue there. Jobs queued from MythTV's screens become
     jobs of this queue; state and comment are shown there, and delete, pause, resume and stop work.
     """
-    from mythjobs.errors import BadRequest
     from mythjobs.mythtv.bridge.takeover import switch_on
     from mythjobs.mythtv.settings import bridge_dir, require_settings
 
     directory = bridge_dir(session.root)
     settings = require_settings(directory)
-    if not settings.database:
-        raise BadRequest(
-            "the take-over needs MythTV's database, because the Services API cannot change a job; "
-            "run `mythjobs mythtv setup --pin PIN` or `--config FILE`"
-        )
     with _open_services(settings) as services:
         _print_hosts(switch_on(directory, services), as_json)
+    if not settings.database:
+        terminal.print_message(
+            "without a database jobs are removed from MythTV's queue when they are taken, so its "
+            "screens do not show them; `mythjobs mythtv setup --pin PIN` changes that"
+        )
     if not settings.commands:
         terminal.print_message(
             "no command is known for MythTV's jobs, so they will fail; run `mythjobs mythtv import`"

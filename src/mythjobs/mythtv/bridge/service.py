@@ -20,6 +20,7 @@ from mythjobs.config import locks
 from mythjobs.mythtv.bridge.job_request import JobRequests
 from mythjobs.mythtv.bridge.monitor import Monitor
 from mythjobs.mythtv.bridge.recordings_loop import CONNECTED, STOP, RecordingsLoop
+from mythjobs.mythtv.bridge.removal_loop import RemovalLoop
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_progress
 from mythjobs.mythtv.bridge.table_loop import TableLoop
 from mythjobs.mythtv.bridge.takeover import is_mythtv_idle, load_takeover
@@ -106,7 +107,7 @@ class _BridgeProgram:
             stack.enter_context(MythDatabase(parse_url(settings.database, "settings.toml")))
             for _ in range(2 if settings.database else 0)
         ]
-        self._table = (
+        self._table: TableLoop | RemovalLoop = (
             TableLoop(
                 settings,
                 directory,
@@ -118,7 +119,15 @@ class _BridgeProgram:
                 self._status,
             )
             if databases
-            else None
+            else RemovalLoop(
+                settings,
+                directory,
+                services,
+                JobRequests(settings, services, open_client),
+                open_client,
+                self._read_taken,
+                self._status,
+            )
         )
         self._loop = RecordingsLoop(
             directory,
@@ -127,14 +136,14 @@ class _BridgeProgram:
             JobRequests(settings, services, open_client, databases[0] if databases else None),
             self._status,
             runs_imported=lambda: is_mythtv_idle(directory, services),
-            on_finished=self._table.wake if self._table is not None else lambda: None,
+            on_finished=self._table.wake,
         )
         self._monitors = [self._make_monitor(settings, m) for m in (SYSTEM_EVENTS, OTHER_EVENTS)]
 
     def run(self, stops: Stops) -> int | None:
         """Run until a stop comes in or a thread fails; return the exit code. None: the settings
         have changed."""
-        runs = [self._loop.run] + ([self._table.run] if self._table is not None else [])
+        runs = (self._loop.run, self._table.run)
         threads = [threading.Thread(target=self._guarded(each)) for each in runs]
         for thread in threads:
             thread.start()
@@ -144,8 +153,7 @@ class _BridgeProgram:
             code = self._wait_for_end(stops)
         finally:
             self._loop.inputs.put(STOP)
-            if self._table is not None:
-                self._table.stop()
+            self._table.stop()
             for monitor in self._monitors:
                 monitor.stop()
             for thread in threads:

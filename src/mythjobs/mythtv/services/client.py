@@ -132,6 +132,17 @@ class Services:
         info = _table(self.get("Myth/GetBackendInfo"), "BackendInfo")
         return str(_table(info, "Build").get("Version") or "")
 
+    def remove_job(self, row_id: int, type_name: str, recordedid: int) -> bool:
+        """Remove a queued row of MythTV's queue. Return whether it was one.
+
+        type_name: of RowType. MythTV refuses rows that have started.
+        """
+        name = type_name.title().replace("Userjob", "UserJob")
+        found = self.post(
+            "Dvr/ManageJobQueue", Action="Remove", JobName=name, RecordedId=recordedid, JobId=row_id
+        )
+        return str(found.get("int")) == str(row_id)
+
     # Files.
 
     def file_hash(self, file: str, group: str) -> str:

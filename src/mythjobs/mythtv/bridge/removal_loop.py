@@ -1,0 +1,167 @@
+"""Take-over of MythTV's queue without its database: rows are removed by the Services API.
+
+The API can list queued jobs and remove one, but not change it. A job here is submitted held, then
+its row is removed, then the job is released: whatever is interrupted, it is neither lost nor run by
+both queues.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from mythjobs.client.client import Client
+from mythjobs.errors import BadRequest, MythJobsError, ProtocolError
+from mythjobs.mythtv.bridge.job_request import JobRequests, describe_recording
+from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
+from mythjobs.mythtv.bridge.table import RowJob, SubmitRow
+from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
+from mythjobs.mythtv.job_rows import JobRow, RowState, RowType, name_type
+from mythjobs.mythtv.recording import parse_time
+from mythjobs.mythtv.services.client import Services
+from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, require_settings
+
+# The answer also lists the schedule of all recordings, so it is not asked for more often.
+_POLL_S: Final = 10.0
+# The API shows the host of an unclaimed row so.
+_UNCLAIMED: Final = "master"
+log = logging.getLogger(__name__)
+
+
+class RemovalLoop:
+    """read_taken: returns the hosts whose queue is switched off, None without a take-over."""
+
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        directory: BridgeDir,
+        services: Services,
+        requests: JobRequests,
+        open_client: Callable[[], Client],
+        read_taken: Callable[[], Collection[str] | None],
+        status: StatusFile,
+    ) -> None:
+        self._poll_s = max(settings.poll_s, _POLL_S)
+        self._directory = directory
+        self._services = services
+        self._requests = requests
+        self._open_client = open_client
+        self._read_taken = read_taken
+        self._status = status
+        self._held = load_row_jobs(directory)
+        self._seen: set[JobRow] = set()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+
+    def run(self) -> None:
+        """Look at the queue every ten seconds until `stop()`."""
+        last = ""
+        while not self._stop.is_set():
+            try:
+                self.look_once()
+                last = ""
+            except MythJobsError as error:
+                if error.sentence != last:
+                    last = error.sentence
+                    log.warning("MythTV's queue: %s", last)
+            self._status.update(table=last)
+            self._wake.wait(self._poll_s)
+            self._wake.clear()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at the queue at once, because MythTV has probably queued jobs."""
+        self._wake.set()
+
+    def look_once(self) -> None:
+        """Read the queue once, and take its rows. Raises MythJobsError."""
+        taken = self._read_taken()
+        if taken is None and not self._held:
+            return
+        rows = self._read_rows()
+        self._release_removed({each.row_id for each in rows})
+        for row in rows:
+            if taken is None or row.state != RowState.QUEUED:
+                continue
+            # A host may just be claiming a row, which then changes.
+            if row.hostname in (_UNCLAIMED, "", *taken) and row in self._seen:
+                try:
+                    self._take(row)
+                except BadRequest as error:
+                    subject = f"MythTV's job {row.row_id}"
+                    log.warning("%s: %s", subject, error.sentence)
+                    self._status.add_problem(subject, error.sentence, row.inserted_ms)
+        self._seen = set(rows)
+
+    def _read_rows(self) -> list[JobRow]:
+        found = self._services.get("Status/GetBackendStatus").get("BackendStatus") or {}
+        try:
+            return [_parse_row(each) for each in found.get("JobQueue") or []]
+        except (KeyError, TypeError, ValueError):
+            raise ProtocolError("the backend sent a malformed list of its jobs") from None
+
+    def _release_removed(self, present: set[int]) -> None:
+        """Release jobs whose row was removed before an interruption."""
+        for row_id in [each for each in self._held if each not in present]:
+            if (job_id := self._held[row_id].job_id) is not None:
+                self._act(job_id, "release")
+            self._forget(row_id)
+
+    def _take(self, row: JobRow) -> None:
+        recording = self._services.find_recording_by_key(row.chanid, row.start_ms)
+        if recording is None or (
+            recording.status in UNFINISHED and row.type not in (RowType.COMMFLAG, RowType.METADATA)
+        ):
+            return
+        command = require_settings(self._directory).commands.get(name_type(row.type), "")
+        if not command:
+            raise BadRequest("there is no command for its type; run `mythjobs mythtv import`")
+        key = SubmitRow(row, 1).key
+        if is_automatic(row, recording):
+            key = automatic_key(recording, command)
+        options: dict[str, Any] = {"hold": True, "comment": describe_recording(recording)}
+        body = self._requests.describe(command, recording, key=key, job_id=row.row_id, **options)
+        job = self._requests.submit(body)
+        self._held[row.row_id] = RowJob(row.inserted_ms, 1, int(job["id"]))
+        save_row_jobs(self._directory, self._held)
+        is_removed = self._services.remove_job(
+            row.row_id, RowType(row.type).name, recording.recordedid
+        )
+        # An imported rule may have made the job already: then it is not held.
+        self._act(int(job["id"]), "release" if is_removed else "cancel" if job["new"] else "")
+        self._forget(row.row_id)
+        if is_removed:
+            log.info("job %d: %s for MythTV's job %d", job["id"], command, row.row_id)
+            self._status.count("rows")
+
+    def _act(self, job_id: int, act: str) -> None:
+        if act:
+            self._open_client().post(f"jobs/{act}", {"ids": [job_id]})
+
+    def _forget(self, row_id: int) -> None:
+        del self._held[row_id]
+        save_row_jobs(self._directory, self._held)
+
+
+def _parse_row(given: dict[str, Any]) -> JobRow:
+    # The numbers of `Program` are not initialized; only its recording's id and key are right.
+    return JobRow(
+        row_id=int(given["Id"]),
+        chanid=int(given["ChanId"]),
+        start_ms=parse_time(given["StartTime"]) or 0,
+        inserted_ms=parse_time(given["InsertTime"]) or 0,
+        type=int(given["Type"]),
+        command=int(given["Cmds"]),
+        flags=int(given["Flags"]),
+        state=int(given["Status"]),
+        hostname=str(given.get("HostName") or ""),
+        arguments=str(given.get("Args") or ""),
+        comment=str(given.get("Comment") or ""),
+        not_before_ms=parse_time(given.get("SchedRunTime")) or 0,
+        recordedid=int(given["Program"]["Recording"]["RecordedId"]),
+    )

@@ -1,0 +1,71 @@
+"""The take-over of MythTV's queue by the Services API alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mythjobs.mythtv.bridge.state_files import read_status
+from mythjobs.mythtv.bridge.takeover import switch_off, switch_on
+from mythjobs.mythtv.rules import RecordingRule
+from mythjobs.mythtv.services.client import Services
+from mythjobs.mythtv.settings import save_rules
+from tests.integration.mythtv.conftest import RunningQueue
+from tests.support.mythtv.bridge import RunningBridge, run_bridge, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def bridge(running_queue: RunningQueue) -> Iterator[RunningBridge]:
+    definition = {
+        "name": "gated", "argv": ["true", "{title}"], "parameters": [{"name": "title"}],
+    }  # fmt: skip
+    running_queue.client.post("commands", {"definition": definition, "replace": True})
+    with run_bridge(running_queue.root, running_queue.client, None) as bridge:
+        save_rules(bridge.directory, [RecordingRule("none", "gated", titles=("nothing",))])
+        yield bridge
+
+
+def look(bridge: RunningBridge, number: int) -> None:
+    """Let the bridge look at the queue, as it does after each recording."""
+    key = f"2026-11-25T0{number}:00:00Z"
+    bridge.services.add_recording(20 + number, (1001, key))
+    bridge.backend.send_event(
+        f"SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME {key} RECSTATUS -3 SENDER x"
+    )
+    asked = "GET /Status/GetBackendStatus"
+    before = bridge.services.requests.count(asked)
+    wait_for(lambda: bridge.services.requests.count(asked) > before or None, bridge.log)
+
+
+def test_rows_are_removed_and_run_here(bridge: RunningBridge) -> None:
+    bridge.services.add_row(51, 1024, 1, "mythbox")
+    bridge.services.add_row(52, 1024, 5, "otherbox")  # a foreign claim
+    bridge.services.add_row(53, 256, 1, "master")  # without a command
+    with Services("127.0.0.1", bridge.services.port) as services:
+        switch_on(bridge.directory, services)
+        look(bridge, 1)
+        assert len(bridge.services.rows) == 3
+        look(bridge, 2)
+        job = wait_for(
+            lambda: next((j for j in bridge.jobs("gated") if ":row:51:" in j["key"]), None),
+            bridge.log,
+        )
+        wait_for(lambda: bridge.client.get(f"jobs/{job['id']}")["state"] == "succeeded", "it waits")
+        assert [each["Id"] for each in bridge.services.rows] == [52, 53]
+        assert job["arguments"] == {"title": "Große Reise"}
+        [problem] = wait_for(lambda: read_status(bridge.directory)["problems"], bridge.log)
+        assert problem["subject"] == "MythTV's job 53"
+        # A row that its host takes at the last instant is that host's.
+        bridge.services.add_row(54, 1024, 3, "mythbox")
+        look(bridge, 3)
+        bridge.services.refused = {54}
+        look(bridge, 4)
+        job = wait_for(
+            lambda: next((j for j in bridge.jobs("gated") if ":row:54:" in j["key"]), None),
+            bridge.log,
+        )
+        wait_for(lambda: bridge.client.get(f"jobs/{job['id']}")["state"] == "cancelled", "it runs")
+        switch_off(bridge.directory, services)

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from mythjobs.agent.background_jobs import BackgroundJobs
 from mythjobs.agent.core.attempt import AD_HOC
 from mythjobs.agent.core.leases import PRESSURE
 from mythjobs.agent.measurement.disks import DiskMap
@@ -50,6 +49,7 @@ class Scaler:
         self._usage = JobUsageReader(disks, str(output_directory))
         self.controller = ScalingController(self._load.cores, self._load.memory_bytes)
         self._pids: dict[JobKey, int] = {}
+        self._background = BackgroundJobs()
         self._commands: dict[JobKey, str] = {}
         # Commands that wait for room on this machine, as the master said last.
         self._waiting: set[str] = set()
@@ -86,6 +86,10 @@ class Scaler:
         """Return whether the command's jobs are too short for measures such as a low priority."""
         known = self.controller.footprints.get(command)
         return known is not None and known.is_short
+
+    def set_background(self, key: JobKey) -> None:
+        """Note that an attempt is being started at low priority."""
+        self._background.add(key)
 
     def find_headroom(self, refused: Mapping[JobKey, str], now: Now) -> Headroom | None:
         """Return the headroom to send to the master; None if it is as last sent.
@@ -198,11 +202,9 @@ class Scaler:
                 has_ended = True
                 self._record_end((each["job"], each["n"]), each)
             elif kind == "started":
-                self._pids[each["job"], each["n"]] = pid = each["pid"]
-                if not self.is_short(self._commands.get((each["job"], each["n"]), "")):
-                    # Its children inherit this. The program may be gone already.
-                    with suppress(OSError):
-                        os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
+                key = each["job"], each["n"]
+                self._pids[key] = each["pid"]
+                self._background.on_started(key, each["pid"])
             elif kind == "frozen":
                 holders = set(each["holders"])
                 self.controller.set_frozen(
@@ -214,6 +216,7 @@ class Scaler:
 
     def _record_end(self, key: JobKey, ended: Any) -> None:
         self._pids.pop(key, None)
+        self._background.on_ended(key)
         command = self._commands.pop(key, None)
         if command is None:
             return
@@ -259,6 +262,7 @@ class Scaler:
 
     def step(self, reaper_pids: Sequence[int], now: Now) -> list[FreezeChange]:
         """Measure the machine and its jobs. Return the jobs to freeze and to thaw."""
+        self._background.retry()
         measured = self.controller.list_measured(now.steady_ms / 1000)
         leaders = {key: self._pids[key] for key in measured if key in self._pids}
         try:

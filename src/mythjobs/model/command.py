@@ -53,7 +53,8 @@ class Command:
     default, infinity is no expiry. stdin: template of the input file's path, relative to the
     working directory; "" is an empty input. on_breach: "" treats a limit breach like any other
     failure. best_effort: accept limits that a machine can enforce only by sampling. at_most:
-    maximum number of running jobs, over all machines.
+    maximum number of running jobs, over all machines. nice, io: None and "" leave the priority to
+    the machine.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Command:
     env: dict[str, str] = field(default_factory=dict)
     separate_stderr: bool = False
     limits: Limits = Limits()
-    nice: int = 0
+    nice: int | None = None
     io: str = ""
     on_breach: str = ""
     keep_bytes: tuple[int, int] = (4 * 2**20, 12 * 2**20)

@@ -65,7 +65,7 @@ def command_from_table(table: toml.Table) -> c.Command:
         env=_parse_env(table.get("env", {})),
         separate_stderr=_parse_stderr(table),
         limits=bounds.limits(),
-        nice=bounds.nice or 0,
+        nice=bounds.nice,
         io=bounds.io or "",
         on_breach=toml.read_choice(limits, "on_breach", BREACH_ACTIONS, "", "limits."),
         keep_bytes=_parse_output(table.get("output", {})),

@@ -224,7 +224,7 @@ def combined_limits(
         limits.processes,
         # The default grace period must not shorten one that another party sets.
         None if limits.grace_s == DEFAULT_GRACE_S else limits.grace_s,
-        command.nice or None,
+        command.nice,
         command.io or None,
     )
     return tightest(author, policy.limits, policy.command(command.name).limits, job, own)

@@ -163,8 +163,9 @@ def test_a_damaged_file_is_ignored(tmp_path: Path) -> None:
 def test_a_lack_of_descriptors_skips_one_measurement(
     scaler: Scaler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as child:
         assert scaler.admit(FIRST, "encode", at(0))
+        scaler.set_background(FIRST)
         scaler.record_messages([started(FIRST, child.pid)], at(0))
         assert os.sched_getscheduler(child.pid) == os.SCHED_BATCH
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -18,6 +18,7 @@ class Gate:
         self.open = {"encode"}
         self.short: set[str] = set()
         self.admitted: list[tuple[Key, str]] = []
+        self.background: list[Key] = []
 
     def admit(self, key: Key, command: str, now: Now, /) -> bool:
         if command not in self.open:
@@ -27,6 +28,9 @@ class Gate:
 
     def is_short(self, command: str, /) -> bool:
         return command in self.short
+
+    def set_background(self, key: Key, /) -> None:
+        self.background.append(key)
 
 
 def make_agent(gate: Gate, **given: Any) -> AgentHarness:
@@ -60,12 +64,14 @@ def test_an_attempt_waits_until_the_gate_admits_it() -> None:
 
 
 def test_jobs_run_at_low_priority_unless_their_command_sets_one() -> None:
-    agent = make_agent(Gate())
+    gate = Gate()
+    agent = make_agent(gate)
     agent.master_sends(agent.make_grant(1, command="encode"))
-    agent.master_sends(agent.make_grant(2, command="encode", run={"nice": 5, "has_priority": True}))
+    agent.master_sends(agent.make_grant(2, command="encode", run={"nice": 0, "has_priority": True}))
     first, second = agent.take_sent("start")
     assert (first["nice"], first["io"]) == (19, "idle")
-    assert (second["nice"], second["io"]) == (5, "")
+    assert (second["nice"], second["io"]) == (0, "")
+    assert gate.background == [(1, 1)]
 
 
 def test_a_short_job_keeps_the_priority_that_costs_nothing() -> None:

@@ -100,6 +100,17 @@ def test_a_grant_has_the_limits_of_the_command(master: Harness) -> None:
     assert (grant.command, grant.hours) == ("flag", None)
 
 
+@pytest.mark.parametrize("nice,has_priority", [({}, False), ({"nice": 0}, True)])
+def test_a_command_may_ask_for_the_normal_priority(
+    master: Harness, nice: dict[str, int], has_priority: bool
+) -> None:
+    master.join()
+    master.define(limits=nice)
+    master.submit()
+    [grant] = master.received(m.Grant)
+    assert (grant.run.nice, grant.run.has_priority) == (0, has_priority)
+
+
 def test_the_lease_policy_is_keep_with_one_eligible_machine_and_rerun_with_two(
     master: Harness,
 ) -> None:

@@ -51,12 +51,13 @@ class StartGate(Protocol):
     def is_short(self, command: str, /) -> bool:
         """Return whether the command's jobs end before their priority matters."""
 
+    def set_background(self, key: Key, /) -> None:
+        """Note that an attempt is being started at low priority."""
+
 
 class AttemptTable:
-    """The attempts on this machine, each with its phase.
-
-    A change of phase adds actions for the caller to `turn`, and messages for the master to
-    `outbox`."""
+    """The attempts on this machine, each with its phase. A change of phase adds actions for the
+    caller to `turn`, and messages for the master to `outbox`."""
 
     def __init__(
         self,
@@ -134,10 +135,9 @@ class AttemptTable:
         after start_written().
 
         If the agent is killed, the next one gets the attempts that a reaper has from that reaper,
-        but their terms from the journal alone: without its lease, a running attempt would not be
-        renewed. So the record of terms is written before the start. It need not be durable: the
-        kernel writes it to disk even if the agent dies. A power failure may lose it, but then the
-        boot id changes and every granted attempt counts as possibly started.
+        but their terms from the journal alone. So the record of terms is written before the start.
+        It need not be durable: the kernel writes it to disk even if the agent dies. After a power
+        failure, which may lose it, every granted attempt counts as possibly started.
         """
         attempt = self.add_attempt((message.job, message.n), Phase.WAITING)
         attempt.priority = message.priority
@@ -231,6 +231,7 @@ class AttemptTable:
     def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.RunSpec, now: Now) -> None:
         if self._gate and not run.has_priority and not self._gate.is_short(attempt.command):
             run = msgspec.structs.replace(run, **_BACKGROUND)
+            self._gate.set_background(attempt.key)
         actions = compute_reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
         self._turn.send(reaper, build_start_message(attempt.key, run, self._base_env, actions))
 

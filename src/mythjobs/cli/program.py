@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "Jobs": {
         "submit": "mythjobs.cli.commands.submit:submit",
         "run": "mythjobs.cli.commands.run:run",
+        "watch": "mythjobs.cli.commands.watch:watch",
         "jobs": "mythjobs.cli.commands.jobs:jobs",
         "show": "mythjobs.cli.commands.jobs:show",
         "why": "mythjobs.cli.commands.why:why",

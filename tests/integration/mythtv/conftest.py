@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from mythjobs.client import locate
-from mythjobs.client.client import Client
 from mythjobs.mythtv.database.address import DatabaseAddress
 from mythjobs.mythtv.database.connection import MythDatabase
 from tests.support.mythtv import database as mythtv_database
+from tests.support.running_queue import RunningQueue, run_queue
 
 
 @pytest.fixture(scope="session")
@@ -41,32 +35,7 @@ def mythtv(mythtv_address: DatabaseAddress) -> Iterator[MythDatabase]:
         yield database
 
 
-class RunningQueue(NamedTuple):
-    root: Path
-    client: Client
-
-
 @pytest.fixture(scope="session")
 def running_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningQueue]:
-    """A master with an agent, in a state directory of its own."""
-    root = tmp_path_factory.mktemp("queue") / "s"
-    root.mkdir(mode=0o700)
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mythjobs", "--state-dir", root, "up", "--port", "0",
-             "--stop-jobs"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    assert process.stdout is not None
-    with process.stdout as stdout:
-        ready, _, _ = select.select([stdout], [], [], 60)
-        assert ready, "no line of `up`"
-        assert b"is up" in stdout.readline(), (root / "log").read_text()
-        client = Client(locate.find_socket(str(root)))
-        deadline_s = time.monotonic() + 60
-        while [each["state"] for each in client.get("machines")["machines"]] != ["up"]:
-            assert time.monotonic() < deadline_s, (root / "log").read_text()
-            time.sleep(0.02)
-        yield RunningQueue(root, client)
-        process.terminate()
-        process.wait(60)
+    with run_queue(tmp_path_factory.mktemp("queue") / "s") as running:
+        yield running

@@ -19,10 +19,10 @@ from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import bridge_dir, load_settings, save_rules, save_settings
-from tests.integration.mythtv.conftest import RunningQueue
 from tests.support.mythtv import database as mythtv_database
 from tests.support.mythtv import transcripts
 from tests.support.mythtv.bridge import GATED, NAME, RunningBridge, run_bridge, wait_for
+from tests.support.running_queue import RunningQueue
 
 pytestmark = pytest.mark.slow
 KEY = (1001, "2026-11-24T07:36:00Z")  # of the recorded recording

@@ -11,8 +11,8 @@ from mythjobs.mythtv.bridge.takeover import switch_off, switch_on
 from mythjobs.mythtv.rules import RecordingRule
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import save_rules
-from tests.integration.mythtv.conftest import RunningQueue
 from tests.support.mythtv.bridge import RunningBridge, run_bridge, wait_for
+from tests.support.running_queue import RunningQueue
 
 pytestmark = pytest.mark.slow
 

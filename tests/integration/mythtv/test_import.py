@@ -26,7 +26,7 @@ from mythjobs.mythtv.settings import (
     save_rules,
     save_settings,
 )
-from tests.integration.mythtv.conftest import RunningQueue
+from tests.support.running_queue import RunningQueue
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Directories whose new files become jobs."""

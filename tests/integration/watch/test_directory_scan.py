@@ -1,0 +1,85 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from mythjobs.watch.directory_scan import (
+    FileFilter,
+    find_remote_file_system,
+    is_being_written,
+    list_directories,
+    scan_files,
+)
+from mythjobs.watch.inotify import DirectoryNotifier
+
+
+def scan(directory: Path, accepted: FileFilter) -> set[str]:
+    found = scan_files(str(directory), accepted)
+    return {os.path.relpath(each, directory) for each in found}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("a.ts", "B.TS", "c.mp4", "d.part", ".hidden", "e~", "sub/f.ts", ".git/g.ts"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    (tmp_path / "link.ts").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "fifo.ts")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "accepted, names",
+    [
+        (FileFilter(), {"a.ts", "B.TS", "c.mp4"}),
+        (FileFilter(is_recursive=True), {"a.ts", "B.TS", "c.mp4", "sub/f.ts"}),
+        (FileFilter(("*.ts",)), {"a.ts", "B.TS"}),
+        (FileFilter(("*.ts",), ("b.*",)), {"a.ts"}),
+        (FileFilter(("sub/*",), (), True), {"sub/f.ts"}),
+        (FileFilter(("*.avi",)), set()),
+    ],
+)
+def test_files_that_are_taken(tree: Path, accepted: FileFilter, names: set[str]) -> None:
+    assert scan(tree, accepted) == names
+
+
+def test_a_directory_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        scan(tmp_path / "missing", FileFilter())
+
+
+def test_a_file_that_a_program_writes(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with path.open("w"):
+        assert is_being_written(str(path))
+    assert not is_being_written(str(path))
+    assert not is_being_written(str(tmp_path / "missing"))
+
+
+def test_the_kind_of_file_system(tmp_path: Path) -> None:
+    assert find_remote_file_system(str(tmp_path)) == ""
+    with pytest.raises(FileNotFoundError):
+        find_remote_file_system(str(tmp_path / "missing"))
+
+
+def test_notifications(tree: Path) -> None:
+    notifier = DirectoryNotifier()
+    try:
+        for each in list_directories(str(tree)):
+            notifier.add(each)
+        notifier.add(str(tree / "missing"))
+        assert notifier.read_changed() == (set(), set(), False)
+        (tree / "sub" / "new").write_text("x")
+        (tree / "more").mkdir()
+        changed, appeared, is_lost = notifier.read_changed()
+        assert changed == {str(tree), str(tree / "sub")}
+        assert appeared == {str(tree / "more")}
+        assert not is_lost
+        (tree / "sub" / "new").rename(tree / "moved")
+        (tree / "sub" / "f.ts").unlink()
+        (tree / "sub").rmdir()
+        changed, _, _ = notifier.read_changed()
+        assert str(tree) in changed
+    finally:
+        notifier.close()

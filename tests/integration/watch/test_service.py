@@ -1,0 +1,248 @@
+"""Watches of real directories, with a real queue."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mythjobs.cli.main import run
+from mythjobs.client.client import Client
+from mythjobs.watch.directory_scan import FileFilter
+from mythjobs.watch.service import DirectoryWatch, WatchEvent, WatchOptions
+from tests.support.running_queue import RunningQueue
+
+PATH = {"name": "source", "type": "path"}
+
+
+@pytest.fixture
+def queue(running_queue: RunningQueue) -> RunningQueue:
+    definition = {"name": "look", "argv": ["ls", "-l", "{source}"], "parameters": [PATH]}
+    running_queue.client.post("commands", {"definition": definition, "replace": True})
+    append = {
+        "name": "append", "shell": 'echo more >>"$MYTHJOBS_P_SOURCE"', "parameters": [PATH],
+        "subject": "{source}",
+    }  # fmt: skip
+    running_queue.client.post("commands", {"definition": append, "replace": True})
+    return running_queue
+
+
+class Watching:
+    """A watch in a thread; `events` are what it reported."""
+
+    def __init__(self, client: Client, directory: Path, **options: Any) -> None:
+        self.events: list[WatchEvent] = []
+        self._changed = threading.Condition()
+        given: dict[str, Any] = {"command": "look", "settle_s": 0.2, "has_subject": False} | options
+        self.watch = DirectoryWatch(
+            WatchOptions(str(directory), parameter="source", **given),
+            client, directory.parent / "watch.json", self._report,
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self.watch.run)
+
+    def _report(self, event: WatchEvent) -> None:
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
+
+    def kinds(self) -> list[str]:
+        return [each.kind for each in self.events]
+
+    def wait_for(self, kind: str, count: int = 1) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.kinds().count(kind) >= count, 20), (
+                self.events
+            )
+
+    def stop(self) -> None:
+        self.watch.stop()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def __enter__(self) -> "Watching":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Iterator[Path]:
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    directory = tmp_path / "inbox"
+    directory.mkdir()
+    yield directory
+    signal.signal(signal.SIGIO, before)
+
+
+@pytest.mark.slow
+def test_new_files_become_jobs(queue: RunningQueue, inbox: Path) -> None:
+    (inbox / "before.ts").write_text("x")
+    with Watching(queue.client, inbox, accepted=FileFilter(("*.ts",), (), True)) as watching:
+        watching.wait_for("note")
+        (inbox / "new's $(file).ts").write_text("x")
+        (inbox / "other.txt").write_text("x")
+        (inbox / "half.part").write_text("x")
+        watching.wait_for("submitted")
+        (inbox / "half.part").rename(inbox / "half.ts")
+        watching.wait_for("submitted", 2)
+        (inbox / "sub").mkdir()
+        (inbox / "sub" / "deep.ts").write_text("x")
+        watching.wait_for("submitted", 3)
+    submitted = [each for each in watching.events if each.kind == "submitted"]
+    names = [os.path.relpath(each.path, inbox) for each in submitted]
+    assert names == ["new's $(file).ts", "half.ts", "sub/deep.ts"]
+    job = queue.client.get(f"jobs/{submitted[0].job}")
+    assert job["arguments"] == {"source": str(inbox / "new's $(file).ts")}
+    assert job["subject"] == str(inbox / "new's $(file).ts")
+
+
+@pytest.mark.slow
+def test_a_restart_repeats_nothing_and_misses_nothing(queue: RunningQueue, inbox: Path) -> None:
+    (inbox / "a").write_text("x")
+    with Watching(queue.client, inbox, includes_present=True) as first:
+        first.wait_for("submitted")
+    (inbox / "b").write_text("x")
+    with Watching(queue.client, inbox) as second:
+        second.wait_for("submitted")
+    assert [os.path.basename(each.path) for each in second.events] == ["b"]
+    # Without the state file the queue still knows the jobs by their keys.
+    (inbox.parent / "watch.json").unlink()
+    with Watching(queue.client, inbox, is_once=True) as third:
+        third.wait_for("known", 2)
+    assert {each.job for each in third.events} == {
+        each.job for each in (*first.events, *second.events)
+    }
+
+
+@pytest.mark.slow
+def test_a_changed_file_is_new_unless_its_job_changed_it(queue: RunningQueue, inbox: Path) -> None:
+    path = inbox / "a"
+    path.write_text("x")
+    with Watching(queue.client, inbox, includes_present=True, command="append") as watching:
+        watching.wait_for("submitted")
+        job = watching.events[0].job
+        deadline_s = time.monotonic() + 20
+        while queue.client.get(f"jobs/{job}")["state"] != "succeeded":
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        assert path.read_text() == "xmore\n"
+        (inbox / "b").write_text("x")  # handled after the change of a
+        watching.wait_for("submitted", 2)
+        os.utime(path, (time.time() + 60, time.time() + 60))
+        watching.wait_for("submitted", 3)
+    assert [os.path.basename(each.path) for each in watching.events] == ["a", "b", "a"]
+
+
+@pytest.mark.slow
+def test_a_file_is_taken_when_its_writer_has_closed_it(queue: RunningQueue, inbox: Path) -> None:
+    with Watching(queue.client, inbox, includes_present=True) as watching:
+        with (inbox / "slow").open("w") as file:
+            file.write("x")
+            file.flush()
+            (inbox / "quick").write_text("x")
+            watching.wait_for("submitted")
+        watching.wait_for("submitted", 2)
+    assert [os.path.basename(each.path) for each in watching.events] == ["quick", "slow"]
+
+
+@pytest.mark.slow
+def test_a_directory_that_is_gone_for_a_while(queue: RunningQueue, inbox: Path) -> None:
+    (inbox / "a").write_text("x")
+    with Watching(queue.client, inbox, includes_present=True, poll_s=0.1) as watching:
+        watching.wait_for("submitted")
+        inbox.rename(inbox.with_name("away"))
+        (inbox.parent / "away" / "b").write_text("x")
+        watching.wait_for("waiting")
+        inbox.with_name("away").rename(inbox)
+        (inbox / "c").write_text("x")
+        watching.wait_for("submitted", 3)
+        # Another directory takes its place.
+        shutil.rmtree(inbox)
+        watching.wait_for("waiting", 2)
+        inbox.mkdir()
+        watching.wait_for("note", 2)
+        (inbox / "d").write_text("x")
+        watching.wait_for("submitted", 4)
+    assert watching.kinds() == [
+        "submitted", "waiting", "note", "submitted", "submitted", "waiting", "note", "submitted",
+    ]  # fmt: skip
+
+
+def test_a_job_that_is_refused_does_not_stop_the_watch(queue: RunningQueue, inbox: Path) -> None:
+    (inbox / "a").write_text("x")
+    (inbox / os.fsdecode(b"\xff")).write_text("x")
+    with Watching(queue.client, inbox, is_once=True, arguments={"no": "1"}) as watching:
+        watching.wait_for("refused", 2)
+    assert {"UTF-8" in each.sentence for each in watching.events} == {True, False}
+
+
+@pytest.mark.slow
+def test_the_command_ends_cleanly(queue: RunningQueue, inbox: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "mythjobs", "--state-dir", queue.root, "watch", inbox,
+         "--command", "look", "--settle", "0.1s", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        # It locks its state before it reads the directory.
+        deadline_s = time.monotonic() + 20
+        while not list((queue.root / "watch").glob("*.lock")):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        while True:  # until the first start has taken what is present
+            (inbox / f"new{time.monotonic_ns()}").write_text("x")
+            ready, _, _ = select.select([process.stdout], [], [], 0.5)
+            if ready:
+                break
+        assert json.loads(process.stdout.readline())["kind"] in ("submitted", "note")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--command", "missing"], 'no command "missing"'),
+        (["--command", "run"], "no other required parameter of type path"),
+        (["--command", "look", "--as", "x"], 'no parameter "x"'),
+        (["--command", "look", "-p", "x=1"], 'no parameter "x"'),
+        (["--command", "look", "--as", "source", "-p", "source=/x"], "--as gives the path"),
+        (["--command", "look", "--rate", "10"], "like 10/1m"),
+        (["--command", "look", "--rate", "0/1m"], "like 10/1m"),
+    ],
+)
+def test_wrong_requests(
+    queue: RunningQueue, inbox: Path, capfd: pytest.CaptureFixture[str],
+    arguments: list[str], says: str,
+) -> None:  # fmt: skip
+    code = run(["--state-dir", str(queue.root), "watch", str(inbox), *arguments])
+    assert code == 2
+    assert says in capfd.readouterr().err
+
+
+def test_a_directory_that_does_not_exist(
+    queue: RunningQueue, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["watch", "/nonexistent", "--command", "look", "--once"]
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGIO)]
+    try:
+        assert run(["--state-dir", str(queue.root), *arguments]) == 2
+    finally:
+        for number, handler in zip(
+            (signal.SIGINT, signal.SIGTERM, signal.SIGIO), before, strict=True
+        ):
+            signal.signal(number, handler)
+    assert "cannot watch /nonexistent: No such file or directory" in capfd.readouterr().err

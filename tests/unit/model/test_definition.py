@@ -187,7 +187,7 @@ def test_an_invalid_value_is_refused_with_key_and_remedy(
 def test_an_unknown_key_is_refused_with_the_known_ones() -> None:
     error = error_of(limit={})
     assert error.startswith("limit: unknown key; known are name, summary, argv, shell, ")
-    assert error.endswith(", labels, at_most, retention")
+    assert error.endswith(", at_most, retention, notify, heartbeat")
 
 
 @pytest.mark.parametrize("progress", [7, ["percent"], "percents"])

@@ -7,6 +7,8 @@ import os
 import shutil
 from typing import Final
 
+# Other units, as a recorder, have 100. The nice value of a job counts only within its unit.
+_WEIGHT: Final = 20
 _BOOTED: Final = "/run/systemd/system"
 
 
@@ -25,7 +27,8 @@ def scope_command(unit: str) -> list[str]:
     manager = [] if os.geteuid() == 0 else ["--user"]
     return [
         program, *manager, "--scope", "--quiet", "--collect", f"--unit={unit}",
-        "--description=Jobs of mythjobs", "--property=Delegate=yes", "--",
+        "--description=Jobs of mythjobs", "--property=Delegate=yes",
+        f"--property=CPUWeight={_WEIGHT}", f"--property=IOWeight={_WEIGHT}", "--",
     ]  # fmt: skip
 
 

@@ -61,7 +61,13 @@ class InputChecker:
 
     def _expire(self, key: Key, path: str) -> None:
         del self._waiting[key]
-        log.warning("job %d is returned: no answer about %s in %g s", key[0], path, _TIMEOUT_S)
+        log.warning(
+            "job %d is returned: no answer about %s in %g s",
+            key[0],
+            path,
+            _TIMEOUT_S,
+            extra={"job": key[0]},
+        )
         self._on_checked(key, path, "")
 
 

@@ -118,9 +118,18 @@ def find_later_match(directory: Path, ended: Any, regex: str) -> str:
         with limit_search():
             return _search_lines(lines, pattern)
     except OSError as error:
-        log.warning("job %d: cannot read its output for retry.later: %s", key[0], error)
+        log.warning(
+            "job %d: cannot read its output for retry.later: %s",
+            key[0],
+            error,
+            extra={"job": key[0]},
+        )
     except SearchTimeout:
-        log.warning("job %d: search for retry.later took too long; counts as no match", key[0])
+        log.warning(
+            "job %d: search for retry.later took too long; counts as no match",
+            key[0],
+            extra={"job": key[0]},
+        )
     return ""
 
 

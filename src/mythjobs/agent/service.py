@@ -37,6 +37,7 @@ from mythjobs.agent.scaling.controller import PERIOD_S
 from mythjobs.agent.scaling.freezing import FreezeChange
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
+from mythjobs.config.log_setup import set_up_logging
 from mythjobs.config.own_policy import check_user, read_own_policy
 from mythjobs.config.state import StateDir
 from mythjobs.config.time_zone import find_time_zone
@@ -69,8 +70,7 @@ def run_agent(
     and always on SIGUSR1, the agent stops its jobs first; a second signal then ends the agent
     without waiting for them.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s agent: %(message)s")
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+    set_up_logging("agent")
     state.agent.root.mkdir(mode=0o700, exist_ok=True)
     with locks.acquire(state.agent.lock, "an agent"):
         state.agent.create()

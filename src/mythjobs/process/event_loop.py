@@ -192,12 +192,27 @@ class Pacer:
         self._is_scheduled = False
 
 
-def log(sentence: str) -> None:
+def _format_plain(_: str, message: str, trace: str) -> str:
+    return trace or message
+
+
+_format_line: Callable[[str, str, str], str] = _format_plain
+
+
+def set_log_format(format_line: Callable[[str, str, str], str]) -> None:
+    """Set how log() and log_exception() format their level, message and traceback."""
+    global _format_line
+    _format_line = format_line
+
+
+def log(sentence: str, level: str = "warning", trace: str = "") -> None:
     """Write a line to stderr, which is the reaper's log. Ignore errors such as a full disk."""
     with contextlib.suppress(OSError):
-        print(sentence, file=sys.stderr, flush=True)
+        print(_format_line(level, sentence, trace), file=sys.stderr, flush=True)
 
 
-def log_exception() -> None:
-    """Log the traceback of the exception that is being handled."""
-    log(traceback.format_exc())
+def log_exception(error: BaseException | None = None) -> None:
+    """Log the traceback of an exception, by default of the one that is being handled."""
+    error = error or sys.exception()
+    trace = "".join(traceback.format_exception(error)).rstrip("\n")
+    log(f"internal error: {error!r}", "error", trace)

@@ -10,7 +10,11 @@ from typing import Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.commands.services import jobs_option, no_scaling_option
+from mythjobs.cli.commands.services import (
+    jobs_option,
+    log_format_option,
+    no_scaling_option,
+)
 from mythjobs.cli.options import NEW_MACHINE, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session, state_dir_option
 from mythjobs.errors import Unreachable
@@ -32,6 +36,7 @@ _SEARCH_S: Final = 3.0
 @click.option("--name", type=NEW_MACHINE, help="Name of this machine. Default: its host name.")
 @jobs_option
 @no_scaling_option
+@log_format_option
 @click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
 @pass_session
 @click.pass_context

@@ -11,6 +11,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.options import TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.status_text import print_status
+from mythjobs.model.log_line import FORMATS, VARIABLE
 from mythjobs.protocol.joining import DEFAULT_PORT
 
 _EXAMPLES: Final = """Examples:
@@ -50,6 +51,20 @@ no_scaling_option = click.option(
     is_flag=True,
     help="Only --jobs limits the jobs, not the load. Default: the number of cores.",
 )
+
+
+def _choose_log_format(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        os.environ[VARIABLE] = value  # agent and reaper inherit it
+
+
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    callback=_choose_log_format,
+    expose_value=False,
+    help=f"Format of the log. Default: {VARIABLE}, else text, in the journal logfmt.",
+)
 _store_option = click.option(
     "--store",
     type=TEXT,
@@ -64,6 +79,7 @@ _store_option = click.option(
 @jobs_option
 @no_scaling_option
 @_store_option
+@log_format_option
 @click.option("--stop-jobs", is_flag=True, help="At exit, also end running jobs.")
 @pass_session
 def up(
@@ -97,6 +113,7 @@ def up(
 @command("master")
 @_port_option
 @_store_option
+@log_format_option
 @pass_session
 def master(session: Session, port: int, store: str | None) -> int:
     """Start only the master, which runs no jobs itself."""

@@ -60,6 +60,11 @@ class AgentConnection:
     def __str__(self) -> str:
         return f"agent {self.name or 'of unknown name'} (connection {self.connection_id})"
 
+    @property
+    def fields(self) -> dict[str, object]:
+        """Fields of log events about this connection."""
+        return {"machine": self.name or None, "connection": self.connection_id}
+
     async def send_handshake(self, message: codec.HandshakeMessage) -> None:
         self.channel.send_text(codec.encode(message))
 
@@ -140,5 +145,5 @@ class AgentConnection:
         except OSError:
             pass  # pass_messages() returns
         except Exception:
-            log.exception("cannot write to %s", self)
+            log.exception("cannot write to %s", self, extra=self.fields)
             self.request_close()

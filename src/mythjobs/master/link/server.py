@@ -80,9 +80,16 @@ class LinkServer:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S) as deadline:
                 await self._run_session(agent, peer, deadline)
         except TimeoutError:
-            log.warning("%s sent nothing within the timeout; connection closed", agent)
+            log.warning(
+                "%s sent nothing within the timeout; connection closed", agent, extra=agent.fields
+            )
         except ProtocolError as error:
-            log.warning("%s violated the protocol, connection closed: %s", agent, error.sentence)
+            log.warning(
+                "%s violated the protocol, connection closed: %s",
+                agent,
+                error.sentence,
+                extra=agent.fields,
+            )
         except OSError:
             pass  # the agent disconnected
         finally:
@@ -110,11 +117,14 @@ class LinkServer:
                 peer.on_identified()
                 self._close_superseded(attached.machine_id)
                 agent.start_sending(attached.machine_id)
+                log.info("machine %s connected", agent.name, extra=agent.fields)
                 self._outputs.add_agent(agent)
                 deadline.reschedule(None)
                 await self._receive_messages(agent)
         finally:
             del self._connections[agent.connection_id]
+            if agent.machine_id:
+                log.info("machine %s disconnected", agent.name, extra=agent.fields)
             agent.request_close()
             self._master.post(Detached(agent.connection_id, agent.channel.is_closed_by_agent))
             self._outputs.remove_agent(agent)
@@ -131,7 +141,7 @@ class LinkServer:
         try:
             attached = await self._master.execute(Attach(hello, trusted, agent.connection_id))
         except MythJobsError as error:
-            log.warning("%s was rejected: %s", agent, error.sentence)
+            log.warning("%s was rejected: %s", agent, error.sentence, extra=agent.fields)
             await agent.send_handshake(m.Refused(error.code, error.sentence))
             return None
         assert isinstance(attached, Attached)

@@ -136,10 +136,24 @@ class DeliveryService:
         for row in rows:
             async with limit:
                 error = await self._send(row)
+            self._log_try(row, error)
             result = r.DeliveryResult(
                 row.message_id, row.channel_id, row.topic, row.created_ms, row.tries + 1, error
             )
             await self._record(result)
+
+    def _log_try(self, row: MessageRow, error: str) -> None:
+        if row.channel_id == HEARTBEAT:
+            channel = "heartbeat"
+        else:
+            targets = self._store.state.notify.targets.values()
+            names = [e.row.name for e in targets if e.row.channel_id == row.channel_id]
+            channel = names[0] if names else "a removed channel"
+        fields = {"channel": channel, "kind": row.kind, "title": row.title, "error": error or None}
+        if error:
+            log.warning('cannot send "%s" to %s: %s', row.title, channel, error, extra=fields)
+        else:
+            log.info('sent "%s" to %s', row.title, channel, extra=fields)
 
     async def _record(self, result: r.DeliveryResult) -> None:
         """Store a result. While the store cannot be written, wait: a message whose result is not

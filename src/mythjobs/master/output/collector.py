@@ -137,10 +137,20 @@ class OutputCollector:
         machine_id = machines.get((key.job, key.n))
         if machine_id is None:
             # The job was pruned or the store restored: nobody can request this output any more.
-            log.info("%s may delete the output of unknown job %d", peer.name, key.job)
+            log.info(
+                "%s may delete the output of unknown job %d",
+                peer.name,
+                key.job,
+                extra={"machine": peer.name, "job": key.job},
+            )
             peer.send(m.OutputKept(*key))
         elif machine_id != peer.machine_id:
-            log.warning("%s offered output of job %d, which ran elsewhere", peer.name, key.job)
+            log.warning(
+                "%s offered output of job %d, which ran elsewhere",
+                peer.name,
+                key.job,
+                extra={"machine": peer.name, "job": key.job},
+            )
         return machine_id == peer.machine_id
 
     def _open_files(self, offers: list[Offer]) -> list[PartialFile | OSError | None]:
@@ -215,7 +225,9 @@ class OutputCollector:
             transfer.peer.send(m.OutputKept(*key))
         elif end.error != CONNECTION_LOST:
             reason = end.error or "the agent sent too few bytes"
-            log.warning("cannot collect output of job %d: %s", key.job, reason)
+            log.warning(
+                "cannot collect output of job %d: %s", key.job, reason, extra={"job": key.job}
+            )
             self._spool.discard_partial(key)
         self._wake.set()
 
@@ -226,7 +238,12 @@ class OutputCollector:
         self._retry_later(transfer.offer, error)
 
     def _retry_later(self, offer: Offer, error: Exception) -> None:
-        log.warning("cannot store output of job %d, will retry: %s", offer.key.job, error)
+        log.warning(
+            "cannot store output of job %d, will retry: %s",
+            offer.key.job,
+            error,
+            extra={"job": offer.key.job},
+        )
         asyncio.get_running_loop().call_later(RETRY_S, self.add_offer, offer)
 
     async def _run_in_thread(self, function: Callable[[A], T], argument: A) -> T:

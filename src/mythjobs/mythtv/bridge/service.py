@@ -17,6 +17,7 @@ from typing import Final
 from mythjobs.client.client import Client
 from mythjobs.client.locate import find_socket
 from mythjobs.config import locks
+from mythjobs.config.log_setup import set_up_logging
 from mythjobs.mythtv.bridge.job_request import JobRequests
 from mythjobs.mythtv.bridge.monitor import Monitor
 from mythjobs.mythtv.bridge.recordings_loop import CONNECTED, STOP, RecordingsLoop
@@ -55,7 +56,7 @@ def run_bridge(root: str, *, ends_with_stdin: bool = False) -> int:
     """
     directory = bridge_dir(root)
     require_settings(directory)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s mythtv: %(message)s")
+    set_up_logging("mythtv")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # A signal handler may put into this queue at any instant; setting an Event could deadlock.
     stops: Stops = queue.SimpleQueue()

@@ -10,7 +10,10 @@ import sys
 import threading
 from pathlib import Path
 
+from mythjobs.clock import machine_now
+from mythjobs.model.log_line import TEXT, VARIABLE, LogEvent, format_event
 from mythjobs.process.cgroup.delegation import prepare_delegated_cgroup
+from mythjobs.process.event_loop import log, set_log_format
 from mythjobs.process.kernel import become_subreaper
 from mythjobs.process.reaper.attempt import AttemptDirectories
 from mythjobs.process.reaper.launch import choose_socket_path, try_lock
@@ -32,6 +35,7 @@ def main() -> None:
     # belongs to process 1, and as it leads no session it can never get a controlling terminal.
     if os.fork():
         os._exit(0)
+    set_log_format(_format_log_line)
     os.chdir("/")
     # Make the reaper's own files private. Jobs get the umask that the reaper has inherited.
     umask = os.umask(0o077)
@@ -44,6 +48,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(str(error))
     log_thread = _start_log_thread()
+    log(f"reaper started with pid {os.getpid()}", "info")
     os.write(ready, b"1")
     os.close(ready)
     # Exclude the existing objects from garbage collection: they live as long as the process.
@@ -57,6 +62,11 @@ def main() -> None:
     if os.path.dirname(path) != directory:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def _format_log_line(level: str, message: str, trace: str) -> str:
+    event = LogEvent(machine_now().wall_ms / 1000, "reaper", level, message, traceback=trace)
+    return format_event(event, os.environ.get(VARIABLE, TEXT))
 
 
 def _start_log_thread() -> threading.Thread:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import traceback
 
 from mythjobs.model.outcome import NotStarted
-from mythjobs.process.event_loop import log
+from mythjobs.process.event_loop import log_exception
 
 
 class CannotStart(Exception):
@@ -35,7 +34,7 @@ def describe_failure(error: Exception) -> NotStarted:
         return error.outcome()
     if isinstance(error, OSError):
         return setup_error(error, "creating a process").outcome()
-    log("".join(traceback.format_exception(error)))
+    log_exception(error)
     return NotStarted(0, f"internal error: {error!r}")
 
 

@@ -82,7 +82,7 @@ class LocalAgent:
         if not self._is_lock_held():
             self._close_pidfd()
             return False
-        log.info("the local agent is already running (pid %d)", pid)
+        log.info("the local agent is already running (pid %d)", pid, extra={"pid": pid})
         return True
 
     def _is_lock_held(self) -> bool:

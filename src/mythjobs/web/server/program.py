@@ -18,6 +18,7 @@ import uvloop
 
 import mythjobs
 from mythjobs.config import keys, locks, runtime, tokens
+from mythjobs.config.log_setup import set_up_logging
 from mythjobs.config.settings import STORE_VARIABLE, choose_store, read_retention_setting
 from mythjobs.config.state import MasterInfo, StateDir, write_master_info
 from mythjobs.errors import MythJobsError
@@ -59,9 +60,7 @@ def run_master(
     Raises AlreadyRunning, StoreFailed, ConfigError, StateNotWritable and BadRequest. A failed
     background task ends the program, so that no partly working master remains.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s master: %(message)s")
-    for noisy in ("uvicorn", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up_logging("master")
     # By default a thread that computes keeps the GIL for 5 ms. The event loop must not wait that
     # long for the thread that runs the master's transactions.
     sys.setswitchinterval(0.0005)
@@ -152,6 +151,7 @@ class MasterProgram:
         assert self._stop_signal is not None
         now = asyncio.get_running_loop().time()
         if not self._stop_signal.done():
+            log.info("stopping after %s", number.name)
             self._stop_signal.set_result(number)
             self._signalled_at_s = now
         elif now - self._signalled_at_s > DUPLICATE_SIGNAL_S:
@@ -172,6 +172,13 @@ class MasterProgram:
         address = f"http://{LOOPBACK}:{port}"
         info = MasterInfo(os.getpid(), address, port, str(path), mythjobs.__version__, master.store)
         write_master_info(self._state_dir, info)
+        log.info(
+            "mythjobs %s listens on %s with store %s",
+            mythjobs.__version__,
+            address,
+            master.store,
+            extra={"version": mythjobs.__version__, "address": address, "store": master.store},
+        )
         stack.callback(_remove, self._state_dir.master_json)
         return address
 

@@ -162,8 +162,8 @@ def _parse_settings(given: Table) -> BridgeSettings:
     if not host:
         raise DefinitionError("host", 'is missing; write it like host = "mythbox"')
     name = read_text(given, "name") or default_name()
-    if len(name) > 64:
-        raise DefinitionError("name", "must have at most 64 characters, like MythTV's host names")
+    if len(name) > 64 or len(name.split()) != 1:
+        raise DefinitionError("name", "must be one word of at most 64 characters")
     commands = given.get("commands", {})
     if not isinstance(commands, dict) or not all(isinstance(v, str) for v in commands.values()):
         raise DefinitionError("commands", 'must be a table, like userjob1 = "checksum"')

@@ -21,7 +21,14 @@ from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import bridge_dir, load_settings, save_rules, save_settings
 from tests.support.mythtv import database as mythtv_database
 from tests.support.mythtv import transcripts
-from tests.support.mythtv.bridge import GATED, NAME, RunningBridge, run_bridge, wait_for
+from tests.support.mythtv.bridge import (
+    GATED,
+    NAME,
+    RunningBridge,
+    remove_commands,
+    run_bridge,
+    wait_for,
+)
 from tests.support.running_queue import RunningQueue
 
 pytestmark = pytest.mark.slow
@@ -40,6 +47,7 @@ def bridge(running_queue: RunningQueue, mythtv_address: DatabaseAddress) -> Iter
     client.post("commands", {"definition": copy, "replace": True})
     with run_bridge(running_queue.root, client, mythtv_address) as bridge:
         yield bridge
+    remove_commands(client, "gated", "note")
 
 
 @pytest.fixture

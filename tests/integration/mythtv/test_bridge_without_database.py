@@ -11,7 +11,7 @@ from mythjobs.mythtv.bridge.takeover import switch_off, switch_on
 from mythjobs.mythtv.rules import RecordingRule
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import save_rules
-from tests.support.mythtv.bridge import RunningBridge, run_bridge, wait_for
+from tests.support.mythtv.bridge import RunningBridge, remove_commands, run_bridge, wait_for
 from tests.support.running_queue import RunningQueue
 
 pytestmark = pytest.mark.slow
@@ -26,6 +26,7 @@ def bridge(running_queue: RunningQueue) -> Iterator[RunningBridge]:
     with run_bridge(running_queue.root, running_queue.client, None) as bridge:
         save_rules(bridge.directory, [RecordingRule("none", "gated", titles=("nothing",))])
         yield bridge
+    remove_commands(running_queue.client, "gated")
 
 
 def look(bridge: RunningBridge, number: int) -> None:

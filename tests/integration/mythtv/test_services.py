@@ -49,7 +49,16 @@ def test_the_fake_answers_as_recorded(fake: FakeServices, exchange: RecordedExch
         assert len(body) == int(exchange.headers["Content-Length"])
 
 
-def test_recordings_are_found(services: Services) -> None:
+def test_requests_are_like_the_recorded_ones(fake: FakeServices, services: Services) -> None:
+    services.find_recording_by_key(1001, 1_784_139_180_000)
+    services.put_setting("BridgeTest", "from the API ü", "mythbox")
+    assert fake.requests == [
+        "GET /Dvr/GetRecorded?ChanId=1001&StartTime=2026-07-15T18:13:00Z",
+        "POST /Myth/PutSetting HostName=mythbox&Key=BridgeTest&Value=from+the+API+%C3%BC",
+    ]
+
+
+def test_recordings_are_found(fake: FakeServices, services: Services) -> None:
     found = services.find_recording(1)
     assert found is not None
     assert found.title == "Große Reise"

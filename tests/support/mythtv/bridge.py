@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,19 @@ def wait_for(find: Callable[[], T | None], what: str, timeout_s: float = TIMEOUT
             return found
         assert time.monotonic() < deadline_s, what
         time.sleep(0.02)
+
+
+def remove_commands(client: Client, *names: str) -> None:
+    """Remove commands with their jobs, so that other tests find the queue as it was."""
+    for name in names:
+        client.post("jobs/all", {"act": "cancel", "command": name})
+
+        def has_ended(name: str = name) -> bool:
+            counts = client.get("jobs/count", {"command": name})["counts"]
+            return not counts["queued"] + counts["leased"] + counts["running"]
+
+        wait_for(has_ended, f"jobs of {name} do not end")
+        client.delete(f"commands/{name}")
 
 
 @dataclass
@@ -106,6 +120,11 @@ class RunningBridge:
 def run_bridge(
     root: Path, client: Client, address: DatabaseAddress | None
 ) -> Iterator[RunningBridge]:
+    """Run a bridge for the master of the state directory `root`, in a directory of its own: the
+    master itself would start a bridge for settings in its directory."""
+    own = Path(tempfile.mkdtemp(prefix="bridge", dir=root.parent))
+    (own / "master.json").symlink_to(root / "master.json")
+    root = own
     backend, services = FakeBackend(), FakeServices()
     database = MythDatabase(address) if address else None
     bridge = RunningBridge(root, client, backend, services, database)

@@ -70,6 +70,8 @@ def setup(
         "host": host, "port": port, "status_port": status_port, "pin": pin, "user": user,
         "name": name, "poll_s": poll,
     }  # fmt: skip
+    if name is not None and len(name.split()) != 1:
+        raise BadRequest(f'--name "{name}" must be one word, like a host name')
     settings = replace(settings, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     if user:
         settings = replace(settings, password=_read_password(user))

@@ -22,6 +22,7 @@ from mythjobs.mythtv.bridge.job_request import JobRequests
 from mythjobs.mythtv.bridge.monitor import Monitor
 from mythjobs.mythtv.bridge.recordings_loop import CONNECTED, STOP, RecordingsLoop
 from mythjobs.mythtv.bridge.removal_loop import RemovalLoop
+from mythjobs.mythtv.bridge.shutdown_block import ShutdownBlock
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_progress
 from mythjobs.mythtv.bridge.table_loop import TableLoop
 from mythjobs.mythtv.bridge.takeover import is_mythtv_idle, load_takeover
@@ -139,12 +140,13 @@ class _BridgeProgram:
             runs_imported=lambda: is_mythtv_idle(directory, services),
             on_finished=self._table.wake,
         )
+        self._shutdown_block = ShutdownBlock(settings, open_client)
         self._monitors = [self._make_monitor(settings, m) for m in (SYSTEM_EVENTS, OTHER_EVENTS)]
 
     def run(self, stops: Stops) -> int | None:
         """Run until a stop comes in or a thread fails; return the exit code. None: the settings
         have changed."""
-        runs = (self._loop.run, self._table.run)
+        runs = (self._loop.run, self._table.run, self._shutdown_block.run)
         threads = [threading.Thread(target=self._guarded(each)) for each in runs]
         for thread in threads:
             thread.start()
@@ -155,6 +157,7 @@ class _BridgeProgram:
         finally:
             self._loop.inputs.put(STOP)
             self._table.stop()
+            self._shutdown_block.stop()
             for monitor in self._monitors:
                 monitor.stop()
             for thread in threads:
@@ -163,19 +166,18 @@ class _BridgeProgram:
         return code
 
     def _wait_for_end(self, stops: Stops) -> int | None:
-        while not self._has_new_settings():
+        while (found := load_settings(self._directory)) is not None:
+            # `[commands]` is read when it is needed.
+            if replace(found, commands={}) != self._settings:
+                return None
             try:
                 stops.get(timeout=_CHECK_S)
                 return os.EX_OK
             except queue.Empty:
                 if self._failed:
                     return os.EX_SOFTWARE
-        return None
-
-    def _has_new_settings(self) -> bool:
-        """Return whether settings other than `[commands]`, which is read when needed, changed."""
-        found = load_settings(self._directory)
-        return found is not None and replace(found, commands={}) != self._settings
+        log.info("no backend is configured any more")
+        return os.EX_OK
 
     def _guarded(self, run: Callable[[], None]) -> Callable[[], None]:
         """Return a function that ends the program after an internal error in one of its threads,

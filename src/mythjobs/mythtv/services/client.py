@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from html import unescape
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
 
 from mythjobs.errors import BadRequest, NotAllowed, ProtocolError, Unreachable
 from mythjobs.mythtv.recording import Recording, format_time, parse_recording
@@ -40,9 +41,15 @@ class Services:
         name = f"[{host}]" if ":" in host else host
         self._http = httpx.Client(
             base_url=f"http://{name}:{port}",
-            # Without this header the answer is XML.
-            headers={"Accept": "application/json"},
+            # Without Accept the answer is XML. Files must not be compressed.
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+            },
             timeout=TIMEOUT_S,
+            # The backend may close a kept connection at the instant of the next request.
+            limits=httpx.Limits(max_keepalive_connections=0),
             follow_redirects=True,
             # A proxy of the environment is for the internet, not for a machine of the house.
             trust_env=False,
@@ -192,10 +199,11 @@ class Services:
         import httpx
 
         values = {key: str(value) for key, value in parameters.items()}
+        # Colons of times stay as they are; the backend's own programs send them so.
+        query = urlencode(values, quote_via=quote, safe=":") if verb == "GET" and values else ""
         request = self._http.build_request(
             verb,
-            f"/{method}",
-            params=values if verb == "GET" else None,
+            f"/{method}?{query}" if query else f"/{method}",
             data=values if verb == "POST" else None,
             headers={**(headers or {}), **({"Authorization": self._token} if self._token else {})},
         )

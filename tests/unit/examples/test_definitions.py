@@ -9,6 +9,7 @@ import pytest
 from mythjobs.model.arguments import check_arguments
 from mythjobs.model.definition import command_from_table
 from mythjobs.model.schedule import schedule_from_table
+from mythjobs.mythtv.parameters import PARAMETERS, SUBJECT
 from mythjobs.scheduler.ticks import check_when
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,6 +21,32 @@ def test_an_example_defines_the_command_it_is_named_after(path: Path) -> None:
     assert command.name == path.stem
     assert command.summary
     assert all(parameter.help for parameter in command.parameters)
+
+
+MYTHTV = sorted((ROOT / "examples" / "mythtv").glob("*.toml"))
+# Programs that tell no progress.
+SILENT = {"mythmetadatalookup"}
+
+
+@pytest.mark.parametrize("path", MYTHTV, ids=lambda p: p.stem)
+def test_a_command_for_mythtv_has_limits_windows_and_progress(path: Path) -> None:
+    command = command_from_table(tomllib.loads(path.read_text()))
+    assert command.name == path.stem
+    assert command.summary
+    assert all(parameter.help for parameter in command.parameters)
+    assert command.subject == SUBJECT
+    assert command.limits.wall_s
+    assert command.windows.open
+    assert bool(command.progress) == (path.stem not in SILENT)
+    documented = (ROOT / "docs" / "mythtv.md").read_text()
+    assert f"`{path.stem}`" in documented
+
+
+@pytest.mark.parametrize("path", MYTHTV, ids=lambda p: p.stem)
+def test_the_bridge_knows_the_required_parameters(path: Path) -> None:
+    command = command_from_table(tomllib.loads(path.read_text()))
+    required = {each.name for each in command.parameters if each.required}
+    assert required - PARAMETERS.keys() <= {"root"}  # which a rule gives
 
 
 SCHEDULES = sorted((ROOT / "examples" / "schedules").glob("*.toml"))

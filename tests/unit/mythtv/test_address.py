@@ -30,6 +30,12 @@ def test_a_config_file_of_mythtv(tmp_path: Path) -> None:
     assert "p&ss" not in repr(found)
 
 
+def test_a_host_that_is_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "config.xml"
+    path.write_text(CONFIG.replace("192.168.1.10", "/run/db.sock"))
+    assert read_config_file(path).socket == "/run/db.sock"
+
+
 def test_missing_elements_have_the_defaults_of_mythtv(tmp_path: Path) -> None:
     path = tmp_path / "config.xml"
     path.write_text("<Configuration><Database><Port>3307</Port></Database></Configuration>")

@@ -16,6 +16,10 @@ from mythjobs.errors import BadRequest, ConfigError
 ENVIRONMENT: Final = "MYTHJOBS_MYTHTV_DATABASE"
 _DEFAULT_PORT: Final = 3306
 _EXAMPLE: Final = "mysql://mythtv@192.168.1.10/mythconverg"
+_SOCKETS: Final = (
+    "/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock",
+    "/tmp/mysql.sock",
+)  # fmt: skip
 _LARGEST_FILE: Final = 1 << 20
 
 
@@ -133,13 +137,25 @@ def read_config_file(path: Path) -> DatabaseAddress:
     # MythTV writes 0 for the default port.
     number = int(port) if port.isascii() and port.isdecimal() else 0
     local = (root.findtext("LocalHostName") or "").strip()
+    host = read("Host", "DBHostName", default.host)
     return DatabaseAddress(
-        host=read("Host", "DBHostName", default.host),
+        host=host,
         port=number if 0 < number < 65536 else _DEFAULT_PORT,
         user=read("UserName", "DBUserName", default.user),
         password=read("Password", "DBPassword", default.password),
         name=read("DatabaseName", "DBName", default.name),
         # MythTV writes this name while none is set.
         local_host="" if local == "my-unique-identifier-goes-here" else local,
+        socket=_find_socket(host),
         source=str(path),
+    )
+
+
+def _find_socket(host: str) -> str:
+    """Return the Unix socket that MySQL's own client uses for a host name: a path is a socket, and
+    `localhost` is the server's usual one if there is one."""
+    if host.startswith("/"):
+        return host
+    return (
+        next((each for each in _SOCKETS if os.path.exists(each)), "") if host == "localhost" else ""
     )

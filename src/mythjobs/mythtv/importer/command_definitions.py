@@ -36,7 +36,8 @@ else
     mythtranscode "$@"
     cut=
 fi
-exec mythjobs mythtv replace "$MYTHJOBS_P_RECORDEDID" "$MYTHJOBS_DIR/transcoded" --delete-old $cut
+set -- "$MYTHJOBS_P_RECORDEDID" "$MYTHJOBS_DIR/transcoded" --path "$MYTHJOBS_P_PATH"
+exec mythjobs mythtv replace "$@" --delete-old $cut
 """
 
 
@@ -172,7 +173,7 @@ def _transcode_table(suffix: str, profile: str, summary: str) -> Table:
     table = _recording_command(
         f"mythtv-transcode{suffix}",
         f"Transcode a recording with {summary}",
-        ("recordedid", "cutlist_frames"),
+        ("recordedid", "path", "cutlist_frames"),
         shell=_TRANSCODE.format(profile=profile),
         progress="mythtranscode",
         scratch=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import secrets
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
@@ -96,15 +95,24 @@ class MachineRoot:
             for name, value in _parse_assignments(decode(self.read(path) or b""))
         }
 
+    def remove_temporary(self, absolute: str) -> None:
+        """Remove the temporary file of a `replace` that was killed. Raises BadRequest."""
+        temporary = _name_temporary(Path(os.path.realpath(self.path(absolute))))
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise BadRequest(f"cannot remove {temporary}: {error.strerror}") from None
+
     def replace(self, absolute: str, data: bytes) -> None:
         """Replace a file atomically, with the same owner, mode and attributes.
 
         The temporary file's name begins with a dot, so that cron ignores it. Raises BadRequest.
         """
         path = Path(os.path.realpath(self.path(absolute)))
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        temporary = _name_temporary(path)
         try:
             status = path.stat()
+            temporary.unlink(missing_ok=True)
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 with os.fdopen(fd, "wb") as file:
@@ -116,15 +124,18 @@ class MachineRoot:
                     _copy_attributes(path, fd)
                     os.fsync(fd)
                 os.replace(temporary, path)
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)
+            except OSError:
+                temporary.unlink(missing_ok=True)
                 raise
             sync_directory(path.parent)
         except OSError as error:
             raise BadRequest(
                 f"cannot change {path}: {error.strerror}; nothing was changed"
             ) from None
+
+
+def _name_temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.mythjobs")
 
 
 def _copy_attributes(path: Path, fd: int) -> None:

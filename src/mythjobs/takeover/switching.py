@@ -136,6 +136,7 @@ class Switcher:
         switch.switch_off(record.place.name, TimerState.from_json(record.timer))
 
     def _take_line(self, record: ImportRecord) -> None:
+        self._cron.remove_temporary(record.place)
         data = self._read(record.place)
         changed = comments.disable_line(data, record.place, record.name)
         key = _file_key(record)
@@ -173,6 +174,7 @@ class Switcher:
         self._records.save()
 
     def _undo_line(self, record: ImportRecord) -> None:
+        self._cron.remove_temporary(record.place)
         data = self._read(record.place)
         restored = comments.enable_line(data, record.place)
         known = self._records.files.get(_file_key(record))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mythjobs.client.client import Client
+from mythjobs.takeover import machine_root
 from mythjobs.takeover.machine_root import MachineRoot
 from mythjobs.takeover.records import ImportRecords
 from mythjobs.takeover.systemd.timer_switch import TimerSwitch
@@ -211,6 +212,8 @@ class Killer:
         self.left = 0
         for owner, name in (
             (MachineRoot, "replace"),
+            (machine_root, "_copy_attributes"),
+            (machine_root, "sync_directory"),
             (ImportRecords, "save"),
             (ImportRecords, "keep_copy"),
             (Client, "post"),

@@ -152,7 +152,9 @@ def _finish(
     """Print a plan, or import its entries; all of them, or those with these names."""
     for name in names:
         if name not in {each.name for each in plan}:
-            raise BadRequest(f'no entry of the plan has the name "{name}"')
+            raise BadRequest(
+                f'no entry of the plan has the name "{name}"; omit names to list all entries'
+            )
     if names:
         plan = [each for each in plan if each.name in names]
     if is_applied:
@@ -161,6 +163,9 @@ def _finish(
         source.entries.add(source.root, [each for each in plan if each.is_imported])
     if as_json:
         terminal.print_json([_to_json(each) for each in plan])
+        return
+    if not plan:
+        terminal.print_message("no entries were found")
         return
     _print_plan(plan)
     counts = Counter(each.mark for each in plan)

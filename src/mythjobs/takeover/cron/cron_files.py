@@ -94,12 +94,23 @@ class CronFiles:
                 return path
         return _SPOOLS[0]
 
+    def remove_temporary(self, place: Place) -> None:
+        """Remove what a killed `write` has left. Raises BadRequest."""
+        path = self._find_path(place)
+        if path:
+            self._root.remove_temporary(path)
+
+    def _find_path(self, place: Place) -> str:
+        """Return the path of a file that is read and written directly, not through crontab(1)."""
+        if place.kind == "file":
+            return place.name
+        return "" if self._root.is_live else f"{self._find_spool()}/{place.name}"
+
     def read(self, place: Place) -> bytes | None:
         """Return the content of a crontab or anacrontab, None if it is gone. Raises BadRequest."""
-        if place.kind == "file":
-            return self._root.read(place.name)
-        if not self._root.is_live:
-            return self._root.read(f"{self._find_spool()}/{place.name}")
+        path = self._find_path(place)
+        if path:
+            return self._root.read(path)
         done = _run_crontab(place.name, "-l")
         if done.returncode == 0:
             return done.stdout
@@ -110,11 +121,9 @@ class CronFiles:
 
     def write(self, place: Place, data: bytes) -> None:
         """Replace the content of a crontab or anacrontab. Raises BadRequest."""
-        if place.kind == "file":
-            self._root.replace(place.name, data)
-            return
-        if not self._root.is_live:
-            self._root.replace(f"{self._find_spool()}/{place.name}", data)
+        path = self._find_path(place)
+        if path:
+            self._root.replace(path, data)
             return
         with tempfile.NamedTemporaryFile(prefix="mythjobs-crontab-") as file:
             file.write(data)

@@ -24,8 +24,8 @@ class ImportRecord:
 
     name: of its command and its schedule. wanted: HELD if cron is to run it, TAKEN if the queue is;
     written before the change, so that an interrupted change is visible. root: the directory below
-    which its place is. timer: the state to restore
-    (`TimerState`), None for lines. switched_ms: when it was last switched off in its place.
+    which its place is. timer: the state to restore (`TimerState`), None for lines. switched_ms:
+    when the last change began; nobody has run it since if that was interrupted.
     """
 
     place: Place

@@ -154,13 +154,15 @@ class Switcher:
         self._records.save()
         self._cron.write(place, changed)
 
-    def undo(self, record: ImportRecord, *, keep_changes: bool = False) -> None:
+    def undo(self, record: ImportRecord, now_ms: int, *, keep_changes: bool = False) -> None:
         """Hold an entry's schedule, then restore the entry in its place. Raises BadRequest."""
         status = self.find_status(record)
         _check_there(record, status.runner)
         if record.place.kind not in self._timers:
             self._check_restorable(record, keep_changes=keep_changes)
         record.wanted = HELD
+        if status.runner in (Runner.QUEUE, Runner.BOTH):
+            record.switched_ms = now_ms
         self._records.save()
         if status.has_schedule:
             self._schedules.hold(record.name, record.place)

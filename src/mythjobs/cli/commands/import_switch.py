@@ -13,7 +13,6 @@ from mythjobs.cli import terminal
 from mythjobs.cli.commands.import_queue import ImportedEntries
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.terminal import Cell
-from mythjobs.cli.times import format_time
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest
 
@@ -58,21 +57,31 @@ def _take(entries: ImportedEntries, record: ImportRecord) -> str:
     if status.runner in (Runner.CRON, Runner.BOTH):
         _wait_between_minutes(record)
     now_ms = clock.master_now().wall_ms
-    since_ms = record.switched_ms if status.runner is Runner.NEITHER else None
+    gap = _describe_gap(entries, status, now_ms)
     entries.switcher(record).take(record, now_ms)
-    sentence = f"the queue runs it now{_format_next(entries, record)}"
-    if since_ms is not None:
-        missed = entries.schedules.count_ticks(record.name, since_ms, now_ms)
-        if missed:
-            sentence += (
-                f"; {missed} of its runs fell into the interruption since "
-                f"{format_time(since_ms)}, see `mythjobs schedule backfill {record.name}`"
-            )
+    sentence = f"the queue runs it now{_format_next(entries, record)}{gap}"
     if record.timer and _has_spread(entries, record):
         sentence += (
             f"; a run that systemd had delayed is dropped (`mythjobs schedule run {record.name}`)"
         )
     return sentence
+
+
+def _describe_gap(entries: ImportedEntries, status: EntryStatus, now_ms: int) -> str:
+    """Return how many runs an interrupted command has prevented; "" if none."""
+    from mythjobs.takeover.switching import Runner
+
+    record = status.record
+    if status.runner is not Runner.NEITHER or not status.has_schedule:
+        return ""
+    missed = entries.schedules.count_ticks(record.name, record.switched_ms, now_ms)
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.switched_ms / 1000))
+    return (
+        f"; {missed} of its runs fell into the interruption, see `mythjobs schedule backfill "
+        f'{record.name} "{since}"`'
+        if missed
+        else ""
+    )
 
 
 def _wait_between_minutes(record: ImportRecord) -> None:
@@ -125,8 +134,10 @@ def undo(
 
         def give_back(entries: ImportedEntries, record: ImportRecord) -> str:
             _wait_between_minutes(record)
-            entries.switcher(record).undo(record, keep_changes=keep_changes)
-            return f"{_name_runner(record)} runs it again; its schedule is held"
+            now_ms = clock.master_now().wall_ms
+            gap = _describe_gap(entries, entries.find_status(record), now_ms)
+            entries.switcher(record).undo(record, now_ms, keep_changes=keep_changes)
+            return f"{_name_runner(record)} runs it again; its schedule is held{gap}"
 
         return _change(entries, records, give_back, as_json)
 

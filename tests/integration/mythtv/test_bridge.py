@@ -137,13 +137,14 @@ def test_a_rule_for_a_missing_command_is_a_problem_to_solve(bridge: RunningBridg
 def test_a_job_from_mythtvs_screens_runs_here_and_is_shown_there(
     bridge: RunningBridge, gate: Path
 ) -> None:
-    row_id = bridge.insert_row()
+    row_id = bridge.insert_row(flags=1)
     row = bridge.wait_row(row_id, 4)
     assert row["hostname"] == NAME
     wait_for(lambda: bridge.row(row_id)["comment"] == "42 % completed" or None, bridge.log)
     [job] = [each for each in bridge.jobs("gated") if each["state"] == "running"]
     arguments = job["arguments"]
     assert (arguments["title"], arguments["jobid"]) == ("Große Reise", str(row_id))
+    assert arguments["use_cutlist"] == "yes"
     assert arguments["path"] == "/srv/recordings/1001_20260715181300.ts"
     [use] = wait_for(lambda: find_uses(bridge), "the recording is not marked as in use")
     assert (use["chanid"], use["recusage"]) == (1001, "jobqueue")

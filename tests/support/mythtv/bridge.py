@@ -36,6 +36,7 @@ GATED: dict[str, Any] = {
         {"name": "title", "type": "text", "default": ""},
         {"name": "path", "type": "text", "default": ""},
         {"name": "jobid", "type": "int", "default": "0"},
+        {"name": "use_cutlist", "default": ""},
     ],
 }
 

@@ -198,7 +198,8 @@ def status(session: Session, as_json: bool) -> None:
         rows.append(("jobs made", f"{counts}, since the start"))
     terminal.print_fields(rows)
     for each in found.get("problems") or []:
-        terminal.print_message(f"{each['subject']}: {each['sentence']}")
+        when = times.format_time(each["at_ms"])
+        terminal.print_message(f"{when}: {each['subject']}: {each['sentence']}")
 
 
 def _describe_monitor(found: Json, mode: int) -> str:

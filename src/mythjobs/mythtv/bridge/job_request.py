@@ -11,6 +11,7 @@ from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client
 from mythjobs.errors import BadRequest, MythJobsError, NoSuchCommand, ProtocolError, Unreachable
 from mythjobs.model.zone import load_zone
+from mythjobs.mythtv.job_rows import JobRow, RowFlag
 from mythjobs.mythtv.parameters import (
     RecordingContext,
     format_subject,
@@ -61,11 +62,11 @@ class JobRequests:
         recording: Recording | None,
         *,
         key: str,
-        job_id: int = 0,
+        row: JobRow | None = None,
         arguments: Mapping[str, str] | None = None,
         **options: object,
     ) -> Json:
-        """Return the body of a submit. job_id: of the row of jobqueue, 0 without one.
+        """Return the body of a submit. row: of jobqueue, if the job is one of MythTV's.
 
         Raises NoSuchCommand, BadRequest if the command has parameters without a value.
         """
@@ -74,12 +75,16 @@ class JobRequests:
         for each in given:
             if each not in names:
                 raise BadRequest(f"command {command} has no parameter {each}")
-        values = {_BACKEND: f"{self._settings.host}:{self._settings.status_port}"}
-        if recording is None:
-            values["jobid"] = str(job_id)
-        else:
+        job_id = row.row_id if row else 0
+        values = {"jobid": str(job_id)}
+        if recording is not None:
             wanted = {each for each in names if each not in given}
             values |= self._list_values(recording, job_id, wanted)
+        values[_BACKEND] = f"{self._settings.host}:{self._settings.status_port}"
+        if row is not None:
+            # Parameters of the imported commands for the flags of MythTV's rows.
+            values["use_cutlist"] = "yes" if row.flags & RowFlag.USE_CUTLIST else "no"
+            values["rebuild"] = "yes" if row.flags & RowFlag.REBUILD else "no"
         given = select_arguments(names, values) | given
         if missing := [each for each in required if each not in given]:
             raise BadRequest(

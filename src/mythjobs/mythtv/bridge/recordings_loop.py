@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from mythjobs.errors import BadRequest, ConfigError, MythJobsError
+from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.mythtv.bridge.job_request import JobRequests, describe_recording
 from mythjobs.mythtv.bridge.state_files import StatusFile, save_progress
 from mythjobs.mythtv.bridge.watch import LookUp, RecordingWatch, SubmitRecording
@@ -23,6 +23,7 @@ STOP: Final = "stop"
 # What the monitors put into the loop's queue.
 Input = MonitorEvent | str
 _RETRY_S: Final = 10.0
+_RECORDINGS: Final = "recordings"
 log = logging.getLogger(__name__)
 
 
@@ -89,9 +90,10 @@ class RecordingsLoop:
             self._submit_all(jobs)
         except MythJobsError as error:
             log.warning("recording %s: %s", look_up.key, error.sentence)
-            self._status.add_problem("recordings", error.sentence, now_ms)
+            self._status.add_problem(_RECORDINGS, error.sentence, now_ms)
             self._watch.postpone(look_up, now_ms)
             return
+        self._status.solve_problem(_RECORDINGS)
         self._watch.finish(look_up, recording.end_ms if recording else now_ms)
         save_progress(self._directory, self._watch.progress)
         if recording and look_up.when == "finished":
@@ -115,21 +117,21 @@ class RecordingsLoop:
                 self._watch.finish(look_up, recording.end_ms)
         except MythJobsError as error:
             log.warning("cannot read the list of recordings: %s", error.sentence)
-            self._status.add_problem("recordings", error.sentence, began_ms)
+            self._status.add_problem(_RECORDINGS, error.sentence, began_ms)
             self._watch.postpone_catch_up(self._now_ms(), _RETRY_S)
         else:
+            self._status.solve_problem(_RECORDINGS)
             self._watch.record_caught_up(began_ms)
         save_progress(self._directory, self._watch.progress)
 
     def _submit_all(self, jobs: list[SubmitRecording]) -> None:
         for each in jobs:
+            subject = f"rule {each.rule.name}"
             try:
                 self._submit(each)
-            except ConfigError:
-                raise
+                self._status.solve_problem(subject)
             except BadRequest as error:
                 # A repetition would be refused too; the other jobs are made.
-                subject = f"rule {each.rule.name}"
                 log.warning("%s: %s", subject, error.sentence)
                 self._status.add_problem(subject, error.sentence, self._now_ms())
 

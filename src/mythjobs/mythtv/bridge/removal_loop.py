@@ -125,7 +125,7 @@ class RemovalLoop:
         if is_automatic(row, recording):
             key = automatic_key(recording, command)
         options: dict[str, Any] = {"hold": True, "comment": describe_recording(recording)}
-        body = self._requests.describe(command, recording, key=key, job_id=row.row_id, **options)
+        body = self._requests.describe(command, recording, key=key, row=row, **options)
         job = self._requests.submit(body)
         self._held[row.row_id] = RowJob(row.inserted_ms, 1, int(job["id"]))
         save_row_jobs(self._directory, self._held)

@@ -76,6 +76,13 @@ class StatusFile:
             self._status["problems"] = [*kept, problem][-_MAX_PROBLEMS:]
             self._save()
 
+    def solve_problem(self, subject: str) -> None:
+        with self._lock:
+            kept = [each for each in self._status["problems"] if each["subject"] != subject]
+            if len(kept) < len(self._status["problems"]):
+                self._status["problems"] = kept
+                self._save()
+
     def count(self, name: str) -> None:
         with self._lock:
             self._status[name] = self._status.get(name, 0) + 1

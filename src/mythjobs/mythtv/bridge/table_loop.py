@@ -228,9 +228,7 @@ class TableLoop:
             key = SubmitRow(row, run).key
             if run == 1 and recording is not None and is_automatic(row, recording):
                 key = automatic_key(recording, command)
-            body = self._requests.describe(
-                command, recording, key=key, job_id=row.row_id, **options
-            )
+            body = self._requests.describe(command, recording, key=key, row=row, **options)
             found = self._requests.submit(body)
             # Without the file of rows an earlier run of a row that was queued again is found.
             is_old = not found["new"] and found["state"] in ("succeeded", "failed", "cancelled")

@@ -50,7 +50,7 @@ def switch_on(directory: BridgeDir, services: Services) -> dict[str, str]:
     hosts = dict(present.hosts)
     done = {}
     for host, settings in _list_hosts(services).items():
-        value = settings.get(SETTING)
+        value = _read(settings)
         if value == OFF and host in hosts:
             done[host] = "was switched off already"
             continue
@@ -76,7 +76,7 @@ def switch_off(directory: BridgeDir, services: Services) -> dict[str, str]:
     _save(directory, Takeover(False, present.hosts))
     done = {}
     for host, before in present.hosts.items():
-        value = services.settings(host).get(SETTING)
+        value = _read(services.settings(host))
         if value != OFF:
             done[host] = f"left alone, because it was changed meanwhile to {value}"
         elif before is None:
@@ -94,7 +94,7 @@ def read_hosts(directory: BridgeDir, services: Services) -> dict[str, str]:
     taken = load_takeover(directory)
     found = {}
     for host, settings in _list_hosts(services).items():
-        value = settings.get(SETTING)
+        value = _read(settings)
         if value == OFF:
             found[host] = "off, taken over" if host in taken.hosts else "off"
         else:
@@ -107,7 +107,7 @@ def is_mythtv_idle(directory: BridgeDir, services: Services) -> bool:
     """Return whether none of MythTV's hosts runs jobs of its queue by itself."""
     if load_takeover(directory).is_on:
         return True
-    return all(each.get(SETTING) == OFF for each in _list_hosts(services).values())
+    return all(_read(each) == OFF for each in _list_hosts(services).values())
 
 
 def _list_hosts(services: Services) -> dict[str, Mapping[str, str]]:
@@ -119,6 +119,11 @@ def _list_hosts(services: Services) -> dict[str, Mapping[str, str]]:
         if host == own or any(key.startswith(_MARKS) for key in keys):
             found[host] = settings
     return found
+
+
+def _read(settings: Mapping[str, str]) -> str | None:
+    # MythTV ignores the case of settings' names.
+    return next((v for k, v in settings.items() if k.lower() == SETTING.lower()), None)
 
 
 def _save(directory: BridgeDir, takeover: Takeover) -> None:

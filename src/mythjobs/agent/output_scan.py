@@ -3,10 +3,11 @@ failed ones for the command's regular expression `retry.later`."""
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -113,7 +114,11 @@ def find_later_match(directory: Path, ended: Any, regex: str) -> str:
     key = (ended["job"], ended["n"])
     pattern = _compile(regex)
     try:
-        tails = _read_tails(directory, key, ended["output"])
+        if data := ended.get("data"):
+            texts = [base64.b64decode(each).decode("utf-8", "replace") for each in data]
+            tails: Iterable[list[str]] = [text.splitlines() for text in texts]
+        else:
+            tails = _read_tails(directory, key, ended["output"])
         lines = [line for tail in tails for line in reversed(tail)]
         with limit_search():
             return _search_lines(lines, pattern)

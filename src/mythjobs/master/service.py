@@ -265,7 +265,9 @@ class Master:
         found = await self.read(read_attempt_output, job, n)
         machine = self.state.machines[found["machine_id"]]
         ended = found["state"] == "over"
-        return AttemptOutput(found["n"], machine.machine_id, machine.name, ended, found["output"])
+        return AttemptOutput(
+            found["n"], machine.machine_id, machine.name, ended, found["output"], found["data"]
+        )
 
     async def find_machines(self, of: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]:
         return await self.read(find_attempt_machines, list(of))

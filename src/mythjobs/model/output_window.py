@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+# Output of a short attempt of at most this many bytes, of all streams together, is in the messages
+# about its end, and then in the master's store: no file is created, fetched and deleted for it.
+SMALL_OUTPUT_BYTES: Final = 4096
 
 
 class OutputWindow(NamedTuple):

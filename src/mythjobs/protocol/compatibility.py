@@ -16,7 +16,9 @@ NEEDED_CAPABILITIES: Final[dict[type[Struct], str]] = {
     m.Freeze: "freeze",
     m.Frozen: "frozen",
 }
-MASTER_CAPABILITIES: Final = frozenset({"frozen"})
+# SMALL_OUTPUT: the master stores the output in the field `data` of Ended.
+SMALL_OUTPUT: Final = "small_output"
+MASTER_CAPABILITIES: Final = frozenset({"frozen", SMALL_OUTPUT})
 # Capabilities of peers that use version 2 of the link, even if they do not name them.
 _AGENT_VERSION_2: Final = frozenset({"limits"})
 _MASTER_VERSION_2: Final = frozenset({"frozen"})

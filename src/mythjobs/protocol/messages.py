@@ -166,6 +166,8 @@ class Ended(Struct, tag="ended", frozen=True):
     output: [bytes written, head bytes kept, tail bytes kept] per stream that has output.
     later: text in the tail of the output that matched the command's regular expression
     `later`, or "".
+    data: the kept bytes of each stream, in base64, if they are few and the master knows this field
+    (capability `small_output`). Otherwise output is offered for a transfer.
     """
 
     job: int
@@ -177,6 +179,7 @@ class Ended(Struct, tag="ended", frozen=True):
     output: list[tuple[int, int, int]] = field(default_factory=list)
     proof: str = ""
     later: str = ""
+    data: list[str] = field(default_factory=list)
 
 
 class Returned(Struct, tag="returned", frozen=True):

@@ -11,7 +11,7 @@ from mythjobs.errors import ConfigError
 
 # The newest revision in migrations/versions. A store of this revision is opened without importing
 # Alembic, because that takes longer than all other steps of the master's start.
-HEAD: Final = "0012"
+HEAD: Final = "0013"
 _BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 

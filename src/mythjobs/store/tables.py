@@ -275,7 +275,8 @@ attempt = Table(
 # At most one live attempt per job, enforced by the database.
 Index("attempt_live", attempt.c.job_id, unique=True, **_where("over_ms IS NULL"))
 
-# Size and age of the kept output of ended attempts. The output itself is in files, on the master or
+# Size and age of the kept output of ended attempts. Small output is in the column `data`, as a JSON
+# list with the kept bytes of each stream in base64; other output is in files, on the master or
 # still on the attempt's machine.
 kept_output = Table(
     "kept_output",
@@ -285,6 +286,7 @@ kept_output = Table(
     Column("command_id", Id, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("ended_ms", BigInteger, nullable=False),
+    Column("data", Text),
     PrimaryKeyConstraint("job_id", "n"),
 )
 # Two indexes to find the oldest output, of all commands and of one command.

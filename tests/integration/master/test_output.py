@@ -13,10 +13,10 @@ from websockets.exceptions import ConnectionClosed
 
 from mythjobs.errors import StoreUnavailable, Unreachable
 from mythjobs.master.output import collector, reader
-from mythjobs.master.output.reader import RequestedOutput
+from mythjobs.master.output.reader import AttemptOutput, RequestedOutput
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import MAX_CHUNK_BYTES, TRANSFER_WINDOW_BYTES
-from tests.integration.master.link_fixtures import LinkMaster
+from tests.integration.master.link_fixtures import ATTIC, LinkMaster
 
 BYTES = random.Random(7).randbytes(1_000_003)
 
@@ -48,6 +48,38 @@ def test_offered_output_is_collected_and_read_from_the_spool(tmp_path: Path) -> 
             reading = await master.outputs.read(1042, None, 1, 0, follow=True)
             assert (reading.n, reading.dropped, reading.length) == (1, 0, len(BYTES))
             assert await _all(reading) == BYTES
+
+    uvloop.run(story())
+
+
+def test_small_output_is_read_from_the_store(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with LinkMaster(tmp_path).serving() as master:
+            streams = [(2, 2, 0), (3, 3, 0)]
+            ended = AttemptOutput(1, ATTIC, "attic", True, streams, [b"ab", b"cde"])
+            master.store.attempts[8, 1] = ended
+            for stream, offset, data in ((1, 0, b"ab"), (2, 0, b"cde"), (2, 2, b"e"), (2, 3, b"")):
+                reading = await master.outputs.read(8, None, stream, offset, follow=True)
+                assert (reading.dropped, reading.length) == (0, len(data))
+                assert await _all(reading) == data
+
+    uvloop.run(story())
+
+
+def test_output_that_the_end_took_along_during_a_read_is_read_from_the_store(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with LinkMaster(tmp_path).serving() as master:
+            master.store.add_attempt(9, is_ended=False)
+            async with master.agent() as agent:
+                reading = await master.outputs.read(9, None, 1, 0, follow=True)
+                rest = asyncio.create_task(_all(reading))
+                fetch = await agent.receive_fetch()
+                ended = AttemptOutput(1, ATTIC, "attic", True, [(2, 2, 0)], [b"ab"])
+                master.store.attempts[9, 1] = ended
+                await agent.send_messages(m.OutputEnd(fetch.transfer, "gone"))
+                assert await rest == b"ab"
 
     uvloop.run(story())
 

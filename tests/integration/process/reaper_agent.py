@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +39,8 @@ class Home:
 
     def read_output(self, end: Message, stream: int = 1) -> bytes:
         """Return all stored output of a stream of an ended attempt."""
+        if "data" in end:
+            return b64decode(end["data"][stream - 1])
         window = OutputWindow(*end["output"][stream - 1])
         path = stream_path(self.output, end["job"], end["n"], stream)
         data = b""

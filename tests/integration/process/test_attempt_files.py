@@ -134,6 +134,7 @@ def test_a_job_has_the_umask_of_who_started_its_reaper(home: Home) -> None:
             for job, more in ((1, {}), (2, {"nice": 5})):
                 end = agent.run(job, ["sh", "-c", "umask"], **more)
                 assert home.read_output(end) == b"0027\n"
-            assert (home.output / "1.1.1").stat().st_mode & 0o777 == 0o600
+            agent.run(3, ["head", "-c", "5000", "/dev/zero"])
+            assert (home.output / "3.1.1").stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(before)

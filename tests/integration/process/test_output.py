@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mythjobs.model.output_window import OutputWindow
+from mythjobs.model.output_window import SMALL_OUTPUT_BYTES, OutputWindow
 from mythjobs.process.reaper.output import read_range, stream_path
 from tests.integration.process.reaper_agent import Agent, Home, reaper, sh
 
@@ -30,6 +30,41 @@ def test_stderr_shares_the_pipe_or_has_its_own(agent: Agent, shared_home: Home) 
     assert shared_home.read_output(end, 2) == b"two\n"
     end = agent.run(4, sh("echo two >&2"), streams=2)
     assert end["output"] == [[0, 0, 0], [4, 4, 0]]
+
+
+def test_little_output_is_in_the_end_and_in_no_file(agent: Agent, shared_home: Home) -> None:
+    end = agent.run(31, sh("printf 'a\\377'; printf b >&2"), streams=2)
+    assert (end["output"], end["data"]) == ([[2, 2, 0], [1, 1, 0]], ["Yf8=", "Yg=="])
+    limit = SMALL_OUTPUT_BYTES
+    assert "data" in agent.run(32, ["head", "-c", str(limit), "/dev/zero"])
+    assert not list(shared_home.output.glob("3[12].1.*"))
+    # More than that, of all streams together, or than is kept, is in files.
+    script = sh(f"head -c {limit} /dev/zero; echo >&2")
+    for job, argv, keep in (
+        (33, ["head", "-c", str(limit + 1), "/dev/zero"], [10_000, 0]),
+        (34, script, [10_000, 0]),
+        (35, ["echo", "abc"], [1, 10]),
+    ):
+        end = agent.run(job, argv, keep=keep, streams=2)
+        assert "data" not in end
+        written, head, tail = end["output"][0]
+        assert len(shared_home.read_output(end)) == head + tail == written
+
+
+def test_little_output_is_in_a_file_once_it_is_watched(
+    agent: Agent, shared_home: Home, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    agent.start(36, sh(f"echo one; cat {gate}; echo two"))
+    agent.send({"type": "watch", "job": 36, "n": 1, "on": True})
+    while agent.wait_for("grew", 36)["output"] != [[4, 4, 0]]:
+        pass
+    assert (shared_home.output / "36.1.1").read_bytes() == b"one\n"
+    gate.write_bytes(b"")
+    end = agent.wait_ended(36)
+    assert "data" not in end
+    assert shared_home.read_output(end) == b"one\ntwo\n"
 
 
 def test_no_files_are_created_for_a_job_without_output(agent: Agent, shared_home: Home) -> None:

@@ -141,7 +141,7 @@ def test_output_of_the_fifth_schema_is_counted(engine: Engine) -> None:
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM kept_output")).all()
         totals = connection.execute(text("SELECT * FROM output_total ORDER BY command_id")).all()
-    assert [tuple(row) for row in rows] == [(7, 2, 2, 10, 2)]
+    assert [tuple(row) for row in rows] == [(7, 2, 2, 10, 2, None)]
     assert [tuple(row) for row in totals] == [(1, 0), (2, 10)]
 
 

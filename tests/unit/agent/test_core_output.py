@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from mythjobs.agent.output_transfer import OutputTransfers
+from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 from tests.support.agent_harness import AgentHarness
 
@@ -22,6 +26,61 @@ def test_output_is_kept_until_master_has_it() -> None:
     agent.master_sends(m.OutputKept(1, 1, 2), m.OutputKept(1, 1, 1))
     assert agent.deleted_outputs == [(1, 1)]
     assert len(agent.take_sent("ack")) == 1
+
+
+def run_with_small_output(agent: AgentHarness) -> None:
+    agent.master_sends(agent.make_grant(1))
+    end = agent.ended(1, output=[[2, 2, 0]]) | {"data": ["Yf8="]}
+    agent.reaper_sends(agent.started(1), end, agent.synced())
+
+
+def test_small_output_is_sent_with_the_end() -> None:
+    agent = AgentHarness()
+    run_with_small_output(agent)
+    [ended] = agent.send_all()
+    assert isinstance(ended, m.Ended)
+    assert ended.data == ["Yf8="]
+    # Not acknowledged: sent again on a new connection.
+    agent.core.on_connected(2)
+    assert [type(each) for each in agent.send_all()] == [m.Heartbeat, m.Ended]
+    agent.master_acknowledges()
+    assert len(agent.take_sent("ack")) == 1
+    assert agent.deleted_outputs == []  # there is no file
+    assert agent.core.unacknowledged_count == 0
+
+
+def test_small_output_is_offered_to_an_older_master() -> None:
+    agent = AgentHarness()
+    agent.core.on_connected(2, frozenset())
+    run_with_small_output(agent)
+    ended, offer = agent.send_all()[-2:]
+    assert isinstance(ended, m.Ended)
+    assert ended.data == []
+    assert offer == m.OutputOffer(1, 1, 1, 2)
+    agent.master_acknowledges()
+    assert agent.take_sent("ack") == []
+    # The next master, which knows the field, has the end without the output already.
+    agent.core.on_connected(2)
+    assert agent.send_all()[1:] == [offer]
+    agent.master_acknowledges()
+    assert agent.take_sent("ack") == []
+    agent.master_sends(m.OutputKept(1, 1, 1))
+    assert len(agent.take_sent("ack")) == 1
+
+
+def test_small_output_is_transferred_from_memory(tmp_path: Path) -> None:
+    agent = AgentHarness()
+    agent.core.on_connected(2, frozenset())
+    run_with_small_output(agent)
+    ends: list[m.OutputEnd] = []
+    transfers = OutputTransfers(tmp_path, agent.core.find_attempt, lambda *_: None, ends.append)
+    for number, offset, kept in ((1, 0, True), (2, 1, False)):
+        transfers.on_message(m.OutputFetch(number, 1, 1, 1, offset, kept=kept))
+        chunk = transfers.next_chunk()
+        assert chunk is not None
+        assert codec.decode_chunk(chunk) == codec.OutputChunk(number, offset, b"a\xff"[offset:])
+        assert transfers.next_chunk() is None
+        assert ends.pop() == m.OutputEnd(number)
 
 
 def test_output_collected_before_end_is_acknowledged_is_kept() -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def test_last_matching_line_is_returned(tmp_path: Path) -> None:
         find_later_match(tmp_path, ended([[size, size, 0]]), r"NAS offline.*") == "NAS offline (2)"
     )
     assert find_later_match(tmp_path, ended([[size, size, 0]]), r"disk full") == ""
+
+
+def test_small_output_is_searched_in_the_end(tmp_path: Path) -> None:
+    data = [b64encode(each).decode() for each in (b"one\ntuner busy (3)\n", b"\xff other")]
+    end = ended([[19, 19, 0], [7, 7, 0]]) | {"data": data}
+    assert find_later_match(tmp_path, end, "tuner .*") == "tuner busy (3)"
+    assert find_later_match(tmp_path, end, "disk full") == ""
 
 
 def test_success_and_empty_output_are_not_searched(tmp_path: Path) -> None:

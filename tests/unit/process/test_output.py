@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mythjobs.model.output_window import OutputWindow
+from mythjobs.model.output_window import SMALL_OUTPUT_BYTES, OutputWindow
 from mythjobs.process.reaper.output import (
     OutputFile,
     OutputSink,
@@ -112,6 +112,7 @@ def test_output_is_on_disk_when_on_written_is_called(tmp_path: Path) -> None:
     path = tmp_path / "stream"
     is_written = threading.Event()
     stream = OutputSink(OutputWriter(), OutputFile(str(path), 1000, 1000), is_written.set)
+    stream.release()
     for i in range(100):
         stream.write(memoryview(b"%d\n" % i))
     while stream.has_queued:
@@ -120,6 +121,26 @@ def test_output_is_on_disk_when_on_written_is_called(tmp_path: Path) -> None:
     assert path.read_bytes() == b"".join(b"%d\n" % i for i in range(100))
     assert stream.written_bytes == stream.window.written == stream.window.head
     stream.close()
+
+
+def test_output_is_held_back_until_it_is_released_or_too_long(tmp_path: Path) -> None:
+    writer, is_written = OutputWriter(), threading.Event()
+    for name, size in (("released", 3), ("long", 3 + SMALL_OUTPUT_BYTES)):
+        path = tmp_path / name
+        sink = OutputSink(writer, OutputFile(str(path), 10_000, 0), is_written.set)
+        sink.write(memoryview(b"a"))
+        sink.write(memoryview(b"b"))
+        assert (sink.held, sink.window, sink.has_queued) == (b"ab", (2, 2, 0), False)
+        if name == "released":
+            sink.release()
+        sink.write(memoryview(b"c" * (size - 2)))
+        assert sink.held == b""
+        while sink.has_queued:
+            assert is_written.wait(10)
+            is_written.clear()
+        assert path.read_bytes() == b"ab" + b"c" * (size - 2)
+        assert sink.window == (size, size, 0)
+        sink.close()
 
 
 @pytest.mark.slow

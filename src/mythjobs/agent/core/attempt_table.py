@@ -346,7 +346,7 @@ class AttemptTable:
         self._clear_terms(attempt)
         self._outbox.remove(attempt)
         self._turn.record_forgotten(key)
-        if attempt.end is not None and attempt.end.output:
+        if attempt.end is not None and attempt.end.output and not attempt.end.data:
             self._turn.add(DeleteOutput(key, attempt.end.output))
         reaper = attempt.reaper
         if reaper in self._dead_reapers:

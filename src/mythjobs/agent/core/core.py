@@ -24,7 +24,7 @@ from mythjobs.clock import Now
 from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
 from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.compatibility import MASTER_CAPABILITIES
+from mythjobs.protocol.compatibility import MASTER_CAPABILITIES, SMALL_OUTPUT
 
 
 class _SentHeartbeat(NamedTuple):
@@ -100,6 +100,7 @@ class AgentCore:
         """Begin a new connection to the master: reset the state of the old one, and report all
         attempts again. `jobs` is how many jobs the master lets this machine run at once."""
         self._outbox.can_report_freezes = "frozen" in master_can
+        self._outbox.can_send_output = SMALL_OUTPUT in master_can
         self._turn.connection += 1
         self._durable_grant = self._last_grant = 0
         self._sent_heartbeats.clear()
@@ -163,7 +164,7 @@ class AgentCore:
 
     def on_master_frame(self, frame: m.MasterFrame, now: Now) -> list[Action]:
         for attempt in self._outbox.acknowledge(frame.ack):
-            attempt.end_acknowledged = True
+            self._outbox.mark_acknowledged(attempt)
             self._table.forget_if_done(attempt)
         for message in frame.messages:
             match message:

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from mythjobs.agent.core.attempt import HEARTBEAT_STATES, AgentAttempt, Phase
 from mythjobs.agent.core.status import JobStatus
 from mythjobs.clock import Now
@@ -35,6 +37,7 @@ class Outbox:
         self._ended: list[AgentAttempt] = []
         self._frozen: dict[AgentAttempt, None] = {}
         self.can_report_freezes = True  # whether the master knows the message `frozen`
+        self.can_send_output = True  # whether it knows the field `data` of the message `ended`
         self._progress: dict[AgentAttempt, None] = {}
         # By attempt: CLOCK_BOOTTIME ms at which its progress was last sent. Progress of one attempt
         # is sent at most twice a second.
@@ -147,7 +150,7 @@ class Outbox:
         if self._progress:
             self._add_progress(messages, now)
         for each in ended:
-            _add_end(each, messages)
+            self._add_end(each, messages)
         messages += self._output_ends
         if not messages and not is_due:
             return None
@@ -167,6 +170,13 @@ class Outbox:
             done += frame.ended
         return done
 
+    def mark_acknowledged(self, attempt: AgentAttempt) -> None:
+        """Record that the master has the attempt's end or return, and output sent with the end."""
+        is_first = not attempt.end_acknowledged
+        attempt.end_acknowledged = True
+        if is_first and self.can_send_output and attempt.end is not None and attempt.end.data:
+            attempt.pending_streams = None
+
     def _add_progress(self, messages: list[m.AgentMessage], now: Now) -> None:
         for each in list(self._progress):
             # Ignore the rate limit for the last progress of an attempt, which must precede its end.
@@ -178,14 +188,17 @@ class Outbox:
                 left_s = status.compute_left_s(now.steady_ms)
                 messages.append(m.Progress(*each.key, status.percent, status.comment, left_s))
 
-
-def _add_end(attempt: AgentAttempt, messages: list[m.AgentMessage]) -> None:
-    job, n = attempt.key
-    if attempt.end is None:
-        messages.append(m.Returned(job, n, attempt.reason, attempt.code, attempt.missing))
-        return
-    if not attempt.end_acknowledged:
-        messages.append(attempt.end)
-    for stream in sorted(attempt.pending_streams or ()):
-        _, head, tail = attempt.end.output[stream - 1]
-        messages.append(m.OutputOffer(job, n, stream, head + tail))
+    def _add_end(self, attempt: AgentAttempt, messages: list[m.AgentMessage]) -> None:
+        job, n = attempt.key
+        end = attempt.end
+        if end is None:
+            messages.append(m.Returned(job, n, attempt.reason, attempt.code, attempt.missing))
+            return
+        if not attempt.end_acknowledged:
+            if end.data and self.can_send_output:
+                messages.append(end)
+                return
+            messages.append(msgspec.structs.replace(end, data=[]) if end.data else end)
+        for stream in sorted(attempt.pending_streams or ()):
+            _, head, tail = end.output[stream - 1]
+            messages.append(m.OutputOffer(job, n, stream, head + tail))

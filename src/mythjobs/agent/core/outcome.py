@@ -56,6 +56,7 @@ def ended_from_reaper(ended: Any, terms: LeaseTerms) -> m.Ended:
         ended["output"],
         proof=_describe_end(ended),
         later=ended.get("later", ""),
+        data=ended.get("data", []),
     )
 
 

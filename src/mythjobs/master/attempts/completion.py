@@ -24,6 +24,7 @@ from mythjobs.master.attempts.retry import (
     hold_paused,
 )
 from mythjobs.master.attempts.run_times import correct_start, correct_times
+from mythjobs.master.attempts.small_output import encode_output_data
 from mythjobs.master.isolation import Problem, describe_error
 from mythjobs.master.metrics.observation import AttemptResult, name_outcome
 from mythjobs.master.state import USER_HOLDER, Deferral, LiveAttempt, Machine
@@ -122,6 +123,7 @@ class Completions:
             usage=_encode(message.usage).decode(),
             output=_encode(message.output).decode() if message.output else "",
             evidence=message.proof or "observed",
+            output_data=encode_output_data(message),
         )
 
     def record_loss(self, machine: Machine, job_id: int, outcome: o.Lost, evidence: str) -> None:
@@ -184,6 +186,7 @@ class Completions:
         usage: str = "",
         output: str = "",
         evidence: str = "observed",
+        output_data: str = "",
     ) -> None:
         turn = self._turn
         attempt = machine.live_attempts.pop(job_id)
@@ -230,6 +233,7 @@ class Completions:
             decision.failed,
             self._not_before(decision),
             ended_ms,
+            output_data,
         )
 
     def _not_before(self, decision: RetryDecision) -> int | None:

@@ -9,6 +9,7 @@ from mythjobs.errors import ProtocolError
 from mythjobs.master.attempts.job_incidents import is_noteworthy, record_end_incidents
 from mythjobs.master.attempts.retry import AttemptHistory, decide
 from mythjobs.master.attempts.run_times import correct_times
+from mythjobs.master.attempts.small_output import encode_output_data
 from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
@@ -118,6 +119,7 @@ class LateResults:
             decision.reason_code,
             decision.reason,
             ended_ms=ended_ms,
+            output_data=encode_output_data(message),
         )
         report = f"{machine.name} reported: {o.describe(outcome)}"
         if not accepted:

@@ -31,7 +31,8 @@ class AttemptOutput(NamedTuple):
     """Machine that has an attempt's output, and the kept parts of its streams.
 
     streams: (written, head, tail) of stdout and stderr, in bytes: size of the stream, and of the
-    parts kept from its start and end. Empty until the attempt has ended.
+    parts kept from its start and end. Empty until the attempt has ended. data: the kept bytes of
+    each stream, if they are in the store.
     """
 
     n: int
@@ -39,6 +40,7 @@ class AttemptOutput(NamedTuple):
     machine: str
     is_ended: bool
     streams: Sequence[tuple[int, int, int]]
+    data: Sequence[bytes] = ()
 
     def window(self, stream: int) -> OutputWindow | None:
         """Return which bytes of a stream were kept, or None if the attempt has not ended."""
@@ -131,6 +133,9 @@ class OutputReader:
         window = attempt.window(stream)
         if window is not None and (window.written <= offset or window.dropped == window.written):
             return RequestedOutput(attempt.n, window.dropped, 0, _stream_nothing())
+        if window is not None and attempt.data:
+            data = attempt.data[stream - 1][window.place(offset)[0] :]
+            return RequestedOutput(attempt.n, window.dropped, len(data), _stream_bytes(data))
         if window is not None and await asyncio.to_thread(self._spool.contains, key):
             at, _ = window.place(offset)
             length = window.head + window.tail - at
@@ -177,10 +182,13 @@ class OutputReader:
                 await self._wait_reconnected(attempt.machine_id)
                 continue
             # The machine does not have the output: the attempt has ended, and its output has been
-            # moved to the spool since the lookup. Read the rest from there.
+            # moved to the spool or the store since the lookup. Read the rest from there.
             attempt = await self._store.find_attempt_output(key.job, key.n)
             window = attempt.window(key.stream)
             if window is not None and window.written <= offset:
+                return
+            if window is not None and attempt.data:
+                yield attempt.data[key.stream - 1][window.place(offset)[0] :]
                 return
             if window is None or not await asyncio.to_thread(self._spool.contains, key):
                 raise Unreachable(
@@ -217,6 +225,10 @@ class OutputReader:
 async def _stream_nothing() -> AsyncGenerator[bytes, None]:
     return
     yield b""
+
+
+async def _stream_bytes(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data
 
 
 async def _await_first_chunk(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mythjobs.errors import ProtocolError
 from mythjobs.model.limits import Limits
+from mythjobs.model.output_window import SMALL_OUTPUT_BYTES
 from mythjobs.process.procfs import AttemptKey
 from mythjobs.process.reaper.output import OutputFile, OutputSink, OutputWriter, stream_path
 from mythjobs.process.reaper.rmtree import remove_tree
@@ -107,6 +108,18 @@ class ReaperAttempt(Child):
             self.streams.append(Stream(read_fd, sink))
             self.child_fds.append(write_fd)
             os.set_blocking(read_fd, False)
+
+    def release_output(self) -> None:
+        """Write the output that was held back, and all later output, to files."""
+        for sink in self.sinks:
+            sink.release()
+
+    @property
+    def has_small_output(self) -> bool:
+        """True if all output was held back, so that the `ended` message can have it."""
+        held = sum(len(sink.held) for sink in self.sinks)
+        is_complete = held == sum(sink.written_bytes for sink in self.sinks)
+        return is_complete and 0 < held <= SMALL_OUTPUT_BYTES and not self.reports_output
 
     def prepare(self) -> Program:
         self.before_spawn()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Stopped
@@ -24,6 +25,10 @@ from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise.descendants import SubreaperDescendants
 from mythjobs.process.supervise.rlimits import NofileLimit
+
+# Time for which little output of an attempt is held back in memory, where a crash of the reaper
+# loses it. An attempt that has ended by then has it in its `ended` message.
+_HOLD_OUTPUT_MS: Final = 1000
 
 
 class ReaperAttempts:
@@ -124,6 +129,7 @@ class ReaperAttempts:
         if attempt := self.live.get(key):
             attempt.reports_output = on
             if on:
+                attempt.release_output()
                 self._updates.add_output(attempt)
 
     def set_frozen(self, key: AttemptKey, holder: str, on: bool) -> None:
@@ -187,6 +193,11 @@ class ReaperAttempts:
             self._send(messages.encode_frozen(attempt))
 
     def outlived_start(self, attempt: ReaperAttempt) -> None:
+        if attempt.reports_output:
+            attempt.release_output()
+        else:
+            due_ms = self._loop.now.run_ms + _HOLD_OUTPUT_MS
+            attempt.timers.append(self._loop.call_at(due_ms, attempt.release_output))
         self._report_start(attempt)
         self._updates.watch_status_pipe(attempt)
 
@@ -209,6 +220,8 @@ class ReaperAttempts:
             self._updates.add_output(attempt)
 
     def ended(self, attempt: ReaperAttempt) -> None:
+        if attempt.written_bytes and not attempt.has_small_output:
+            attempt.release_output()
         attempt.is_flushing_output = any(each.has_queued for each in attempt.sinks)
         if attempt.is_flushing_output:
             return

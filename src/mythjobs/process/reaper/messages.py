@@ -4,6 +4,7 @@ lines of JSON (docs/reaper.md)."""
 from __future__ import annotations
 
 import json
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -140,6 +141,9 @@ def encode_ended(attempt: ReaperAttempt, seq: int, ended_ms: int) -> str:
 
 def _encode_notes(attempt: ReaperAttempt) -> str:
     notes = ""
+    if attempt.has_small_output:
+        data = [b2a_base64(each.held, newline=False).decode("ascii") for each in attempt.sinks]
+        notes += f',"data":{encode_json(data)}'
     if attempt.unenforced:
         notes += f',"unenforced":{encode_json(attempt.unenforced_sentences)}'
     if attempt.left:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Final
 
-from mythjobs.model.output_window import OutputWindow
+from mythjobs.model.output_window import SMALL_OUTPUT_BYTES, OutputWindow
 from mythjobs.process.event_loop import log_exception
 from mythjobs.process.native_thread import NativeThread
 
@@ -46,6 +46,10 @@ class OutputFile:
         self._head_fd = self._ring_fd = -1
         self._tail_start = 0
         self.written_bytes = self.head_bytes = 0
+
+    @property
+    def max_head_bytes(self) -> int:
+        return self._limits_bytes[0]
 
     @property
     def window(self) -> OutputWindow:
@@ -267,11 +271,14 @@ class OutputWriter:
 
 class OutputSink:
     """Queue of one stream's output for the output writer. `window` has the sizes of what the writer
-    has written to disk; `written_bytes` counts the queued bytes too."""
+    has written to disk; `written_bytes` counts the queued bytes too.
+
+    Until release(), up to SMALL_OUTPUT_BYTES are held back in `held`; `window` has them then.
+    """
 
     __slots__ = (
-        "_file", "_is_closing", "_lock", "_on_written", "_queue", "_writer", "window",
-        "written_bytes",
+        "_file", "_is_closing", "_lock", "_max_held", "_on_written", "_queue", "_writer", "held",
+        "window", "written_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -289,6 +296,8 @@ class OutputSink:
         self._is_closing = False
         self.written_bytes = 0
         self.window = OutputWindow(0, 0, 0)
+        self._max_held = min(SMALL_OUTPUT_BYTES, file.max_head_bytes)
+        self.held = b""
 
     @property
     def has_queued(self) -> bool:
@@ -297,6 +306,22 @@ class OutputSink:
     def write(self, data: memoryview, /) -> None:
         size = len(data)
         self.written_bytes += size
+        if self.written_bytes <= self._max_held:
+            self.held += bytes(data)
+            self.window = OutputWindow(self.written_bytes, self.written_bytes, 0)
+            return
+        self.release()
+        self._enqueue(data)
+
+    def release(self) -> None:
+        """Write to disk what is held back, and from now on everything."""
+        self._max_held = 0
+        if held := self.held:
+            self.held, self.window = b"", OutputWindow(0, 0, 0)
+            self._enqueue(memoryview(held))
+
+    def _enqueue(self, data: memoryview) -> None:
+        size = len(data)
         part: bytes | int = bytes(data) if self._writer.reserve(size) else size
         with self._lock:
             if self._queue is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 
 from sqlalchemy import select
 
@@ -83,7 +84,8 @@ def _attempt_to_record(row: Record) -> responses.Attempt:
 
 
 def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
-    """Return the machine that has an attempt's output, and the sizes of its streams.
+    """Return the machine that has an attempt's output, the sizes of its streams, and the bytes of
+    each stream if they are in the store.
 
     n: attempt number, None for the last attempt.
     Raises NoSuchJob, and BadRequest if the job has no attempt `n`.
@@ -97,6 +99,13 @@ def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
         t.attempt.c.over_ms,
         t.attempt.c.started_ms,
         t.attempt.c.output,
+        t.kept_output.c.data,
+    )
+    query = query.select_from(
+        t.attempt.outerjoin(
+            t.kept_output,
+            (t.kept_output.c.job_id == t.attempt.c.job_id) & (t.kept_output.c.n == t.attempt.c.n),
+        )
     ).where(t.attempt.c.job_id == job_id, t.attempt.c.n == n)
     rows = fetch_records(tx, query)
     if not rows:
@@ -111,6 +120,7 @@ def read_attempt_output(tx: Transaction, job_id: int, n: int | None) -> Record:
         "machine_id": row["machine_id"],
         "state": "over" if row["over_ms"] is not None else "live",
         "output": json.loads(row["output"]) if row["output"] else [],
+        "data": [b64decode(each) for each in json.loads(row["data"] or "[]")],
     }
 
 

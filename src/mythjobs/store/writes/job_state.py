@@ -77,6 +77,7 @@ class AttemptEnd(NamedTuple):
     failures_added: int = 0  # 1: a failure that [retry] counts
     not_before_ms: int | None = None
     ended_ms: int | None = None
+    output_data: str = ""  # column `data` of kept_output
 
 
 class CancelledJob(NamedTuple):
@@ -251,7 +252,7 @@ def end(tx: Transaction, ends: Sequence[AttemptEnd], *, at_ms: int) -> None:
     outputs.add(
         tx,
         [
-            (each.job_id, each.n, each.command_id, each.output, row["at_ms"])
+            (each.job_id, each.n, each.command_id, each.output, row["at_ms"], each.output_data)
             for each, row in zip(ends, rows, strict=True)
             if each.output
         ],

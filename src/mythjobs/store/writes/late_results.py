@@ -125,7 +125,8 @@ def find_ended_attempts(
 def record_late_result(tx: Transaction, end: AttemptEnd) -> None:
     """Replace the presumed result of an attempt by the result that its machine reported."""
     _REPLACE_RESULT.run(tx, **end._asdict())
-    outputs.add(tx, [(end.job_id, end.n, end.command_id, end.output, end.ended_ms or 0)])
+    ended_ms = end.ended_ms or 0
+    outputs.add(tx, [(end.job_id, end.n, end.command_id, end.output, ended_ms, end.output_data)])
 
 
 def accept_late_result(tx: Transaction, end: AttemptEnd, *, at_ms: int) -> None:

@@ -25,7 +25,7 @@ class KeptOutput(NamedTuple):
     ended_ms: int
 
 
-_INSERT = Statement(insert(kept_output), KeptOutput._fields)
+_INSERT = Statement(insert(kept_output), (*KeptOutput._fields, "data"))
 _DELETE_OF_JOBS = Statement(
     delete(kept_output)
     .where(in_list(kept_output.c.job_id, "job_ids"))
@@ -54,21 +54,22 @@ _SET_SIZES = Statement(
 )
 
 
-def add(tx: Transaction, ended: Iterable[tuple[int, int, int, str, int]]) -> None:
+def add(tx: Transaction, ended: Iterable[tuple[int, int, int, str, int, str]]) -> None:
     """Record the kept output of ended attempts.
 
-    ended: (job id, attempt number, command id, sizes of the streams as JSON, end time in ms).
+    ended: (job id, attempt number, command id, sizes of the streams as JSON, end time in ms,
+    column `data` or "").
     """
     rows = [
-        KeptOutput(job_id, n, command_id, _kept_bytes(output), ended_ms)
-        for job_id, n, command_id, output, ended_ms in ended
+        (KeptOutput(job_id, n, command_id, _kept_bytes(output), ended_ms), data or None)
+        for job_id, n, command_id, output, ended_ms, data in ended
         if output
     ]
-    rows = [each for each in rows if each.bytes]
+    rows = [each for each in rows if each[0].bytes]
     if rows:
-        _INSERT.run_many(tx, [each._asdict() for each in rows])
-        for each in rows:
-            tx.output_changes[each.command_id] += each.bytes
+        _INSERT.run_many(tx, [{**kept._asdict(), "data": data} for kept, data in rows])
+        for kept, _ in rows:
+            tx.output_changes[kept.command_id] += kept.bytes
 
 
 def _kept_bytes(output: str) -> int:

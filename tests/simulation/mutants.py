@@ -86,7 +86,9 @@ def _restart_from_disk() -> list[Patch]:
                 )
                 # Steady time of the last write to the row.
                 age_ms = now.wall_ms - tx.cursor.fetchone()[0]
-                state.add_attempt(machine, job_id, live.with_renewal(now.steady_ms - age_ms))
+                state.add_attempt(
+                    machine.machine_id, job_id, live.with_renewal(now.steady_ms - age_ms)
+                )
         return state
 
     return [(master_core, "load_state", load_with_stored_times)]

@@ -7,35 +7,29 @@ store. A turn changes a draft (a copy), which replaces the state after the commi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 
 from mythjobs.clock import Now
 from mythjobs.errors import DefinitionError, machine_not_found
 from mythjobs.master.isolation import Problem, SetAside, Unit
+from mythjobs.master.machine import PRESSURE_HOLDER as PRESSURE_HOLDER
+from mythjobs.master.machine import USER_HOLDER as USER_HOLDER
+from mythjobs.master.machine import LiveAttempt as LiveAttempt
+from mythjobs.master.machine import Machine as Machine
+from mythjobs.master.machine import make_copier
 from mythjobs.master.notify.notify_state import NotifyState, load_notify_state
 from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.master.schedule_state import KnownSchedules
-from mythjobs.model.limits import Limits
-from mythjobs.model.machine_control import NO_CONTROL, MachineControl
+from mythjobs.model.machine_control import MachineControl
 from mythjobs.model.machine_policy import (
     ALLOW_NOTHING,
-    MachinePolicy,
     Rights,
     policy_from_table,
 )
-from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
-from mythjobs.model.progress_track import ProgressTrack
-from mythjobs.model.silence import KEEP
-from mythjobs.model.window import Hours
-from mythjobs.protocol.lease_timing import expiry_after_ms
-from mythjobs.protocol.scaling import Headroom, LoadReport, MachineDescription
-from mythjobs.scheduler.capacity import automatic_slots
-from mythjobs.scheduler.eligibility import MachineFacts
+from mythjobs.protocol.scaling import MachineDescription
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import (
     commands,
@@ -52,193 +46,6 @@ from mythjobs.store.writes import (
 MIN_RUNS: Final = 3
 # Minimum weight of the newest run in a mean run time, so that the mean follows a change.
 _MIN_WEIGHT: Final = 0.2
-# Name of the holder of a freeze that a user requested (the job is paused).
-USER_HOLDER: Final = "user"
-# Name of the holder of a freeze that a machine requested because of its load.
-PRESSURE_HOLDER: Final = "pressure"
-
-T = TypeVar("T")
-
-
-def make_copier(of: type[T]) -> Callable[[T], T]:
-    """Return a function that copies instances of a dataclass with slots.
-
-    dataclasses.replace() inspects every field at each call, which took a tenth of a turn's time.
-    """
-    values: Callable[[Any], tuple[Any, ...]] = attrgetter(*of.__slots__)  # type: ignore[attr-defined]
-    return lambda original: of(*values(original))
-
-
-@dataclass(slots=True)
-class LiveAttempt:
-    """An attempt that is leased to a machine.
-
-    Instances are replaced, never changed, so that drafts of the state can share them. The
-    with_…() methods return changed copies, faster than dataclasses.replace().
-    """
-
-    n: int
-    class_id: int
-    command_id: int
-    batch_id: int | None
-    priority: int
-    subject: str | None
-    started_ms: int | None = None
-    stop_requested_by: str | None = None
-    losses: int = 0
-    failures: int = 0
-    boot_id: str = ""  # boot of the machine at the lease; a later boot has ended the attempt
-    silence: str = KEEP  # silence policy
-    lease_s: float | None = None  # duration of the lease; None: the lease does not expire
-    leased_ms: int = 0  # wall clock
-    # The following fields are not stored.
-    renewed_ms: int = 0  # arrival of the last heartbeat that listed the attempt (monotonic clock)
-    grant_no: int = 0  # number of the grant on the current connection; 0: on an earlier connection
-    frozen_by: tuple[str, ...] = ()  # holders of the freeze, as the machine reported them
-    progress: ProgressTrack | None = None  # None: nothing reported, and never frozen
-    # Run windows and limits last sent to the machine on the current connection; "?": none sent.
-    sent_hours: Hours | Literal["?"] | None = "?"
-    sent_limits: Limits | Literal["?"] = "?"
-
-    def with_start(self, at_ms: int) -> LiveAttempt:
-        copy = _copy_attempt(self)
-        copy.started_ms = at_ms
-        return copy
-
-    def with_renewal(self, arrived_ms: int) -> LiveAttempt:
-        copy = _copy_attempt(self)
-        copy.renewed_ms = arrived_ms
-        return copy
-
-    def with_progress(self, progress: ProgressTrack) -> LiveAttempt:
-        copy = _copy_attempt(self)
-        copy.progress = progress
-        return copy
-
-    def with_grant(self, grant_no: int, arrived_ms: int) -> LiveAttempt:
-        copy = _copy_attempt(self)
-        copy.grant_no, copy.renewed_ms = grant_no, arrived_ms
-        return copy
-
-    @property
-    def expires_ms(self) -> int | None:
-        """Instant (monotonic clock) at which the lease expires unless renewed; None: never."""
-        after_ms = expiry_after_ms(self.silence, self.lease_s)
-        return None if after_ms is None else self.renewed_ms + after_ms
-
-
-_copy_attempt = make_copier(LiveAttempt)
-
-
-@dataclass(slots=True)
-class Machine:
-    """A machine: its stored row, its connection if it has one, and its live attempts."""
-
-    machine_id: int
-    name: str
-    key: str
-    rights: Rights
-    policy_jobs: int | None  # maximum number of jobs at once by policy; None: one per core
-    cores: int
-    boot_id: str
-    connection: int | None = None
-    incarnation: str = ""
-    past_incarnations: tuple[str, ...] = ()  # of earlier agents with its key, the newest last
-    heartbeat_no: int = 0  # last heartbeat on this connection; 0: none yet, so send no grant
-    last_grant_no: int = 0  # number of the last grant sent on this connection
-    reported_free: int | None = None  # free slots by its last frame; None: none on this connection
-    has_scaling: bool = False  # its measurements decide how many jobs it runs
-    # What the machine has room for and its load, by its last reports on this connection.
-    headroom: Headroom | None = None
-    headroom_seen: int = 0  # number of the last grant that `headroom` takes into account
-    load: LoadReport | None = None
-    known_footprints: frozenset[str] = frozenset()  # commands of which it knows a footprint
-    # What it can do, by its last report, also of an earlier connection.
-    description: MachineDescription = MachineDescription()
-    found_labels: frozenset[str] = frozenset()  # of `description`
-    is_draining: bool = False  # its agent finishes the running jobs and returns every grant
-    has_left: bool = False  # it closed its connection itself, and has no jobs
-    last_frame_ms: int = 0  # arrival of the last frame (monotonic clock)
-    zone: str = ""  # time zone that the agent reported
-    clock_skew_ms: int = 0  # the machine's wall clock minus the master's, at the last heartbeat
-    capabilities: frozenset[str] = frozenset()  # as listed in the agent's last hello
-    policy: MachinePolicy = field(default_factory=MachinePolicy)  # without `rights` and `jobs`
-    own: OwnPolicy = NO_OWN_POLICY  # the machine's own policy, as in the agent's last hello
-    is_revoked: bool = False  # its key is refused
-    control: MachineControl = NO_CONTROL  # drained or paused
-    temporary_jobs: int | None = None  # from `mythjobs up --jobs N`; overrides policy_jobs
-    live_attempts: dict[int, LiveAttempt] = field(default_factory=dict)  # by job id
-
-    @property
-    def max_jobs(self) -> int:
-        jobs = self.policy_jobs if self.temporary_jobs is None else self.temporary_jobs
-        if jobs is None:
-            jobs = automatic_slots(self.cores) if self.has_scaling else self.cores
-        return jobs if self.own.jobs is None else min(jobs, self.own.jobs)
-
-    @property
-    def is_limited_by_load(self) -> bool:
-        """Whether the machine alone decides how many jobs it runs, because no user set a limit."""
-        limits = (self.temporary_jobs, self.policy_jobs, self.own.jobs)
-        return self.has_scaling and all(each is None for each in limits)
-
-    @property
-    def expected_jobs(self) -> int:
-        """Number of jobs that the machine is expected to run at once, for forecasts."""
-        return min(self.max_jobs, max(self.cores, len(self.live_attempts)))
-
-    @property
-    def is_listed(self) -> bool:
-        """A revoked machine is listed as long as attempts on it are not known to have ended."""
-        return not self.is_revoked or bool(self.live_attempts)
-
-    @property
-    def labels(self) -> set[str]:
-        """Labels that jobs can require: of the settings, and found ones that these permit."""
-        return {*self.found_labels - {*self.policy.no_labels}, *self.policy.labels}
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether its agent is connected and would start jobs."""
-        return self.heartbeat_no > 0 and not self.is_draining
-
-    @property
-    def accepts_grants(self) -> bool:
-        return self.is_ready and self.control.accepts_jobs
-
-    def is_frozen(self, attempt: LiveAttempt) -> bool:
-        """Return whether an attempt on this machine is known to be frozen.
-
-        While the machine is disconnected, and until its next heartbeat, this is unknown, and the
-        result is False.
-        """
-        return bool(attempt.frozen_by) and self.heartbeat_no > 0
-
-    def facts(self) -> MachineFacts:
-        return MachineFacts(
-            self.name,
-            self.rights,
-            self.is_ready,
-            self.max_jobs,
-            len(self.live_attempts),
-            self.machine_id,
-            self.policy,
-            self.policy.zone or self.zone,
-            self.capabilities,
-            self.clock_skew_ms,
-            self.own.rights,
-            self.headroom.reasons if self.headroom else {},
-            self.found_labels,
-            self.control,
-        )
-
-    def draft(self) -> Machine:
-        copy = _copy_machine(self)
-        copy.live_attempts = dict(self.live_attempts)
-        return copy
-
-
-_copy_machine = make_copier(Machine)
 
 
 class Deferral(NamedTuple):
@@ -250,11 +57,17 @@ class Deferral(NamedTuple):
 
 @dataclass(slots=True)
 class MasterState:
+    """machines: by id. Those of a draft belong to earlier states, too, and must not be changed,
+    but for those that open_machine() has returned."""
+
     machines: dict[int, Machine] = field(default_factory=dict)
+    opened: set[int] = field(default_factory=set)  # ids of the machines that this draft has copied
+    by_connection: dict[int, int] = field(default_factory=dict)  # machine id by connection
     # Ids of job classes that may have new ready jobs, which the placement pass has to read.
     classes_to_recheck: set[int] = field(default_factory=set)
     # Number of runs and mean run time in µs, by (command id, machine id).
     run_times: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    has_own_run_times: bool = True  # False: `run_times` belongs to earlier states, too
     next_job_id: int = 1
     has_open_dependencies: bool = False
     has_upkeep: bool = True  # table `upkeep`, with work recorded for later turns, may have rows
@@ -270,15 +83,29 @@ class MasterState:
 
     def draft(self) -> MasterState:
         copy = _copy_state(self)
-        copy.machines = {key: each.draft() for key, each in self.machines.items()}
+        # Only dicts are copied here: a thousand machines must not slow down a turn about one.
+        copy.machines, copy.opened = dict(self.machines), set()
+        copy.by_connection = dict(self.by_connection)
         copy.classes_to_recheck = set(self.classes_to_recheck)
-        copy.run_times = dict(self.run_times)
+        copy.has_own_run_times = False
         copy.deferrals = dict(self.deferrals)
         copy.placement = self.placement.draft()
         return copy
 
-    def add_attempt(self, machine: Machine, job_id: int, attempt: LiveAttempt) -> None:
-        machine.live_attempts[job_id] = attempt
+    def open_machine(self, machine_id: int) -> Machine:
+        """Return a machine as this draft's own, which the turn may change."""
+        machine = self.machines[machine_id]
+        if machine_id not in self.opened:
+            self.opened.add(machine_id)
+            machine = self.machines[machine_id] = machine.draft()
+        return machine
+
+    def add_machine(self, machine: Machine) -> None:
+        self.machines[machine.machine_id] = machine
+        self.opened.add(machine.machine_id)
+
+    def add_attempt(self, machine_id: int, job_id: int, attempt: LiveAttempt) -> None:
+        self.open_machine(machine_id).live_attempts[job_id] = attempt
         self.schedule_expiry(attempt)
 
     def schedule_expiry(self, attempt: LiveAttempt) -> None:
@@ -291,15 +118,28 @@ class MasterState:
         self.next_due_ms = min(self.next_due_ms or wall_ms, wall_ms)
 
     def find_machine(self, name: str) -> Machine:
-        """Return the machine with this name. Raises NoSuchMachine."""
+        """Return the machine with this name, to be read only. Raises NoSuchMachine."""
         for each in self.machines.values():
             if each.name == name:
                 return each
         raise machine_not_found(name)
 
+    def open_named(self, name: str) -> Machine:
+        """Return the machine with this name, which the turn may change. Raises NoSuchMachine."""
+        return self.open_machine(self.find_machine(name).machine_id)
+
     def machine_on_connection(self, connection: int) -> Machine | None:
-        machines = self.machines.values()
-        return next((each for each in machines if each.connection == connection), None)
+        """Return the machine, to be read only."""
+        machine_id = self.by_connection.get(connection)
+        return None if machine_id is None else self.machines[machine_id]
+
+    def set_connection(self, machine: Machine, connection: int | None) -> None:
+        """Bind an opened machine to a connection, or to none."""
+        if machine.connection is not None:
+            self.by_connection.pop(machine.connection, None)
+        machine.connection = connection
+        if connection is not None:
+            self.by_connection[connection] = machine.machine_id
 
     def typical_s(self, command_id: int, machine_id: int) -> float | None:
         """Return the mean run time of a command on a machine; None before MIN_RUNS runs."""
@@ -311,6 +151,8 @@ class MasterState:
         wall_us = round(wall_s * 1e6)
         weight = max(_MIN_WEIGHT, 1 / (runs + 1))
         mean_us = round(old_us + weight * (wall_us - old_us))
+        if not self.has_own_run_times:
+            self.run_times, self.has_own_run_times = dict(self.run_times), True
         self.run_times[command_id, machine_id] = (runs + 1, mean_us)
 
 
@@ -377,7 +219,7 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
             renewed_ms=now.steady_ms,
             frozen_by=(USER_HOLDER,) if row.paused else (),
         )
-        state.add_attempt(state.machines[row.machine_id], row.job_id, attempt)
+        state.add_attempt(row.machine_id, row.job_id, attempt)
     return state
 
 

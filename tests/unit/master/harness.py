@@ -61,8 +61,11 @@ class Harness:
         self.turn()
 
     def turn(self, *arrived: requests.Request | requests.Message) -> dict[int, Any]:
+        before = {key: each.draft() for key, each in self.core.state.machines.items()}
         with self.store.transaction() as tx:
             result = self.core.run_turn(tx, list(arrived), self.now)
+        # A turn that is rolled back must leave no trace in the machines that drafts share.
+        assert self.core.state.machines == before
         self.core.state = result.state
         for connection, messages in result.outgoing.items():
             frame = codec.decode_master_frame(codec.encode(m.MasterFrame(0, messages)))

@@ -66,14 +66,14 @@ def test_a_change_of_a_machine_makes_its_fits_be_computed_again(
     two: Harness, change: Callable[[Harness], object]
 ) -> None:
     cache = FitCache()
-    before = cache.refresh(two.core.state)
+    before, _ = cache.refresh(two.core.state)
     attic, cellar = (fit_on(cache, two, name) for name in ("attic", "cellar"))
-    assert cache.refresh(two.core.state) == before
+    assert cache.refresh(two.core.state) == (before, set())
     assert fit_on(cache, two, "attic") is attic
     [attic_id] = [each for each, found in two.core.state.machines.items() if found.name == "attic"]
 
     change(two)
-    assert cache.refresh(two.core.state) != before
+    assert cache.refresh(two.core.state)[0] != before
     assert fit_on(cache, two, "cellar") is cellar
     machine = two.core.state.machines[attic_id]
     again = cache.fit(two.core.state, machine, job_class_of(two))
@@ -109,17 +109,17 @@ def test_the_snapshot_changes_with_available_machines_and_disabled_commands(
     two: Harness, change: Callable[[Harness], object]
 ) -> None:
     cache = FitCache()
-    before = cache.refresh(two.core.state)
+    before, _ = cache.refresh(two.core.state)
     fit = fit_on(cache, two, "cellar")
     change(two)
-    assert cache.refresh(two.core.state) != before
+    assert cache.refresh(two.core.state)[0] != before
     assert fit_on(cache, two, "cellar") is fit
 
 
 def test_a_cleared_cache_computes_everything_again(two: Harness) -> None:
     cache = FitCache()
-    before = cache.refresh(two.core.state)
+    cache.refresh(two.core.state)
     fit = fit_on(cache, two, "attic")
     cache.clear()
-    assert cache.refresh(two.core.state) == before
+    assert cache.refresh(two.core.state)[1] == two.core.state.machines.keys()
     assert fit_on(cache, two, "attic") is not fit

@@ -58,6 +58,9 @@ class Completions:
         # (job id, attempt number): whether a user has paused the attempt.
         self._paused: dict[tuple[int, int], bool] = {}
 
+    def _open(self, machine: Machine) -> Machine:
+        return self._turn.state.open_machine(machine.machine_id)
+
     def record_start(self, machine: Machine, job_id: int, at_ms: int) -> None:
         attempt = machine.live_attempts[job_id]
         if attempt.started_ms is None:
@@ -70,7 +73,7 @@ class Completions:
             self._started[job_id] = job_state.AttemptStart(
                 job_id, attempt.n, attempt.command_id, at_ms
             )
-            machine.live_attempts[job_id] = attempt.with_start(at_ms)
+            self._open(machine).live_attempts[job_id] = attempt.with_start(at_ms)
             if attempt.command_id in self._turn.state.notify.pinged:
                 record_start_call(self._turn, job_id, attempt.class_id)
 
@@ -89,7 +92,8 @@ class Completions:
         track = (attempt.progress or ProgressTrack()).with_frozen(
             bool(holders), self._turn.now.steady_ms
         )
-        machine.live_attempts[job_id] = replace(attempt, frozen_by=holders, progress=track)
+        changed = replace(attempt, frozen_by=holders, progress=track)
+        self._open(machine).live_attempts[job_id] = changed
 
     def record_end(self, machine: Machine, message: Ended) -> None:
         """Record the end of an attempt as its machine reported it.
@@ -189,6 +193,7 @@ class Completions:
         output_data: str = "",
     ) -> None:
         turn = self._turn
+        machine = self._open(machine)
         attempt = machine.live_attempts.pop(job_id)
         started_now = self._started.pop(job_id, None) is not None
         was_running = attempt.started_ms is not None and not started_now

@@ -61,7 +61,7 @@ def declare_machine_dead(turn: TurnContext, request: DeclareDead) -> list[int]:
 
     Raises NoSuchMachine, BadRequest without a reason, Conflict while the machine is connected.
     """
-    machine = turn.state.find_machine(request.name)
+    machine = turn.state.open_named(request.name)
     if not request.reason.strip():
         raise BadRequest(
             f"cannot declare {machine.name} dead without a reason: its jobs run again elsewhere"

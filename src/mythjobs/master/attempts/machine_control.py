@@ -11,7 +11,7 @@ from mythjobs.store.writes import machines, readiness
 
 def end_pauses(turn: TurnContext) -> None:
     """End the pauses whose time has come."""
-    for machine in turn.state.machines.values():
+    for machine in list(turn.state.machines.values()):
         if machine.control.has_ended_at(turn.now.wall_ms):
             set_control(turn, machine, machine.control.without_pause())
 
@@ -23,6 +23,7 @@ def encode_control(control: MachineControl) -> m.Control:
 def set_control(turn: TurnContext, machine: Machine, control: MachineControl) -> None:
     """Store that a machine is drained or paused, and tell its agent."""
     machines.set_control(turn.tx, machine.machine_id, control)
+    machine = turn.state.open_machine(machine.machine_id)
     machine.control = control
     if control.is_paused and control.until_ms is not None:
         turn.state.schedule_turn(control.until_ms)

@@ -90,6 +90,7 @@ def attach_machine(
             "was copied, or two agents share a state directory; on the copy remove agent/agent.key "
             "and join again, then restart this agent"
         )
+    machine = turn.state.open_machine(machine.machine_id)
     zone = hello.zone[:_MAX_ZONE]
     machines.attach(
         turn.tx,
@@ -116,7 +117,8 @@ def attach_machine(
     if hello.incarnation != machine.incarnation:
         past = (*machine.past_incarnations, machine.incarnation)
         machine.past_incarnations = past[-_MAX_INCARNATIONS:]
-    machine.connection, machine.incarnation = request.connection, hello.incarnation
+    turn.state.set_connection(machine, request.connection)
+    machine.incarnation = hello.incarnation
     machine.heartbeat_no = machine.last_grant_no = 0
     machine.is_draining, machine.reported_free, machine.has_left = False, None, False
     machine.has_scaling, machine.headroom, machine.load = hello.scaling, None, None
@@ -155,14 +157,22 @@ def enroll_machine(
         boot_id=boot_id,
         at_ms=turn.now.wall_ms,
     )
-    machine = turn.state.machines[row.machine_id] = machine_from_row(row)
+    machine = machine_from_row(row)
+    turn.state.add_machine(machine)
     return machine
 
 
+def _open_connected(turn: TurnContext, connection: int) -> Machine | None:
+    """Return the machine on a connection, which the turn may change; None if it was detached."""
+    machine = turn.state.machine_on_connection(connection)
+    return None if machine is None else turn.state.open_machine(machine.machine_id)
+
+
 def detach_machine(turn: TurnContext, message: Detached) -> None:
-    machine = turn.state.machine_on_connection(message.connection)
+    machine = _open_connected(turn, message.connection)
     if machine is not None:
-        machine.connection, machine.heartbeat_no, machine.reported_free = None, 0, None
+        turn.state.set_connection(machine, None)
+        machine.heartbeat_no, machine.reported_free = 0, None
         machine.has_left = not machine.live_attempts and (message.by_agent or machine.is_draining)
 
 
@@ -185,7 +195,7 @@ class FrameHandler:
 
     def handle(self, message: FrameReceived) -> None:
         """Handle all messages of a frame. Frames of a detached connection are ignored."""
-        machine = self._turn.state.machine_on_connection(message.connection)
+        machine = _open_connected(self._turn, message.connection)
         if machine is None:
             return
         frame = message.frame
@@ -232,7 +242,7 @@ class FrameHandler:
 
         If the message reports the end of an attempt, the attempt's job is held.
         """
-        machine = self._turn.state.machine_on_connection(failed.connection)
+        machine = _open_connected(self._turn, failed.connection)
         if machine is None:
             return
         self._turn.acks[failed.connection] = failed.frame_no

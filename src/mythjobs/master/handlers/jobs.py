@@ -84,6 +84,7 @@ def _send_stop(turn: TurnContext, job_id: int, by: str) -> None:
         attempt = machine.live_attempts.get(job_id)
         if attempt is None:
             continue
+        machine = turn.state.open_machine(machine.machine_id)
         machine.live_attempts[job_id] = replace(attempt, stop_requested_by=by)
         if machine.heartbeat_no:
             turn.send(machine, Stop(job_id, attempt.n, by))

@@ -64,7 +64,7 @@ def approve_machine(turn: TurnContext, request: requests.ApproveMachine) -> Join
 
 def rename_machine(turn: TurnContext, request: requests.RenameMachine) -> None:
     """Rename a machine. Raises NoSuchMachine, BadRequest, Conflict if the name is in use."""
-    machine = turn.state.find_machine(request.name)
+    machine = turn.state.open_named(request.name)
     if request.new_name != machine.name:
         _check_new_name(turn, request.new_name)
         machines.rename(turn.tx, machine.machine_id, request.new_name)
@@ -77,7 +77,7 @@ def revoke_machine(turn: TurnContext, request: requests.RevokeMachine) -> int | 
     The row stays, because attempts refer to it. Its name becomes free. Raises NoSuchMachine,
     Conflict if the machine was revoked before.
     """
-    machine = turn.state.find_machine(request.name)
+    machine = turn.state.open_named(request.name)
     if machine.is_revoked:
         raise Conflict(f"machine {machine.name} was revoked before")
     name = f"{machine.name} (revoked {machine.machine_id})"

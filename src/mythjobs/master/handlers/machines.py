@@ -38,7 +38,7 @@ _MAX_PAUSE_MS: Final = 366 * 86_400_000
 
 def edit_machine(turn: TurnContext, request: requests.EditMachine) -> dict[str, Any]:
     """Replace a machine's policy. Raises NoSuchMachine, NoSuchCommand, DefinitionError."""
-    machine = turn.state.find_machine(request.name)
+    machine = turn.state.open_named(request.name)
     policy = policy_from_table(request.settings)
     for name in sorted(policy.rights.commands | policy.commands.keys()):
         turn.catalog.find_command(turn.tx, name)
@@ -72,7 +72,7 @@ def override_hours(turn: TurnContext, request: requests.OverrideHours) -> dict[s
 
     Raises NoSuchMachine, NoSuchCommand, BadRequest.
     """
-    machine = turn.state.find_machine(request.name)
+    machine = turn.state.open_named(request.name)
     command_id = overrides.EVERY_COMMAND
     if request.command is not None:
         command_id = turn.catalog.find_command(turn.tx, request.command).command_id
@@ -107,7 +107,7 @@ def control_machine(turn: TurnContext, request: requests.ControlMachine) -> None
 
     A pause replaces an earlier one. Drain and pause are independent; resume ends both.
     """
-    machine = turn.state.find_machine(request.name)
+    machine = turn.state.open_named(request.name)
     until_ms, now_ms = request.until_ms, turn.now.wall_ms
     if until_ms is not None and request.action != "pause":
         raise BadRequest(f"until_ms: belongs to a pause, not to {request.action}")
@@ -157,7 +157,7 @@ def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str
 
 def set_machine(turn: TurnContext, request: requests.SetMachine) -> responses.MachineSummary:
     """Change some of a machine's settings. Raises NoSuchMachine, NoSuchCommand, BadRequest."""
-    machine = turn.state.find_machine(request.name)
+    machine = turn.state.open_named(request.name)
     if isinstance(request.jobs, int) and not 0 <= request.jobs <= MAX_JOBS:
         raise BadRequest(f"jobs {request.jobs} is not between 0 and {MAX_JOBS}")
     if request.command is not None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+import itertools
+from typing import Final, NamedTuple
 
 from mythjobs.master.catalog import JobClass
 from mythjobs.master.state import Machine, MasterState
-from mythjobs.scheduler.eligibility import MachineFit, compute_fit
+from mythjobs.scheduler.capacity import MachineCapacity
+from mythjobs.scheduler.eligibility import MachineFacts, MachineFit, compute_fit
 from mythjobs.scheduler.settings import combine_settings
 from mythjobs.scheduler.window_state import WindowStateCache
 
 # Maximum number of job classes cached for a machine, above which its cache is cleared.
 _MAX_CLASSES: Final = 10_000
+
+
+class MeasuredMachine(NamedTuple):
+    """How many more jobs a machine can take, and its facts for the rules of eligibility."""
+
+    capacity: MachineCapacity
+    facts: MachineFacts
 
 
 class FitCache:
@@ -22,29 +31,52 @@ class FitCache:
     """
 
     def __init__(self) -> None:
-        self._snapshots: dict[int, tuple[object, ...]] = {}  # policies, by machine id
+        # By machine id: the machine as it was last seen, and the policies that its fits depend on.
+        # A machine that has not changed since is the same object (MasterState.open_machine).
+        self._seen: dict[int, Machine] = {}
+        self._snapshots: dict[int, tuple[object, ...]] = {}
         self._fits: dict[int, dict[int, MachineFit]] = {}  # by machine id, then class id
+        self._versions = itertools.count(1)
+        self._version = 0
         self.windows = WindowStateCache()
+        # By machine id: the machine as it was last measured, and what placement needs of it.
+        self._measured: dict[int, tuple[Machine, MeasuredMachine]] = {}
 
     def clear(self) -> None:
+        self._seen.clear()
         self._snapshots.clear()
         self._fits.clear()
+        self._measured.clear()
         self.windows.clear()
 
-    def refresh(self, state: MasterState) -> tuple[object, ...]:
-        """Remove outdated entries. Return a snapshot of all policies.
-
-        As long as no policy changes, the snapshots are equal.
-        """
+    def refresh(self, state: MasterState) -> tuple[object, set[int]]:
+        """Remove outdated entries. Return a version of all policies, another one after each change,
+        and the ids of the machines whose policies or connections have changed."""
+        changed = set()
         for machine_id, machine in state.machines.items():
+            if self._seen.get(machine_id) is machine:
+                continue
+            self._seen[machine_id] = machine
             snapshot = _policy_snapshot(state, machine)
             if self._snapshots.get(machine_id) != snapshot:
                 self._fits.pop(machine_id, None)
                 self._snapshots[machine_id] = snapshot
-        available = tuple(
-            each.machine_id for each in state.machines.values() if each.accepts_grants
-        )
-        return (available, state.placement.disabled, *self._snapshots.values())
+                changed.add(machine_id)
+        if changed:
+            self._version = next(self._versions)
+        return (self._version, state.placement.disabled), changed
+
+    def find_measured(self, machine: Machine) -> MeasuredMachine | None:
+        """Return what was measured of a machine, None if it has changed since."""
+        known = self._measured.get(machine.machine_id)
+        return known[1] if known is not None and known[0] is machine else None
+
+    def add_measured(self, machine: Machine, measured: MeasuredMachine) -> None:
+        self._measured[machine.machine_id] = (machine, measured)
+
+    def remove_measured(self, machine_id: int) -> None:
+        """Measure a machine again, as jobs were counted for it that it may not have got."""
+        self._measured.pop(machine_id, None)
 
     def fit(self, state: MasterState, machine: Machine, job_class: JobClass) -> MachineFit:
         """Return how a job class fits a machine, as of the last refresh()."""
@@ -73,6 +105,8 @@ def _policy_snapshot(state: MasterState, machine: Machine) -> tuple[object, ...]
         entries = sorted(state.placement.overrides.items())
         overrides = tuple(each for each in entries if each[0][0] == machine.machine_id)
     return (
+        machine.accepts_grants,
+        machine.connection if machine.heartbeat_no else None,
         machine.name,
         machine.rights,
         machine.own,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -64,10 +65,12 @@ def build_terms(
 
 
 def _count_eligible(turn: TurnContext, job_class: JobClass) -> int:
-    """Return the number of machines, connected or not, that rights, pin and labels allow."""
-    return sum(
-        may_ever_run(job_class.requirements, each.facts()) for each in turn.state.machines.values()
-    )
+    """Return the number of machines, connected or not, that rights, pin and labels allow: 2 if it
+    is more, as only one is a special case."""
+    requirements = job_class.requirements
+    machines = turn.state.machines.values()
+    eligible = (each for each in machines if may_ever_run(requirements, each.facts()))
+    return sum(1 for _ in islice(eligible, 2))
 
 
 def lease_jobs(turn: TurnContext, terms: dict[int, GrantTerms]) -> set[int]:
@@ -116,7 +119,7 @@ def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) ->
         sent_hours=terms.hours,
         sent_limits=terms.limits,
     )
-    turn.state.add_attempt(machine, leased.job_id, live)
+    turn.state.add_attempt(machine.machine_id, leased.job_id, live)
     if leased.subject is not None:
         turn.changed_subjects.add(leased.subject)
     turn.placed[leased.job_id] = machine.name
@@ -129,7 +132,7 @@ def resend_grants(turn: TurnContext) -> None:
         turn.working_on = unit = Unit("grant", job_id)
         if unit in turn.state.set_aside:
             continue  # building it failed before; the job is requeued at the next heartbeat
-        machine = turn.state.machines[machine_id]
+        machine = turn.state.open_machine(machine_id)
         live = machine.live_attempts.get(job_id)
         row = jobs.read_submission(turn.tx, job_id)
         if live is None or row is None or not machine.accepts_grants:
@@ -139,7 +142,7 @@ def resend_grants(turn: TurnContext) -> None:
         terms = build_terms(turn, machine, job_class, settings)
         live = live.with_grant(machine.last_grant_no + 1, turn.now.steady_ms)
         live = replace(live, sent_hours=terms.hours, sent_limits=terms.limits)
-        turn.state.add_attempt(machine, job_id, live)
+        turn.state.add_attempt(machine_id, job_id, live)
         _send_grant(turn, terms, job_id, live, row["arguments"])
     turn.regrants.clear()
     turn.working_on = None
@@ -166,12 +169,13 @@ def hold_failed_grants(turn: TurnContext) -> None:
         }
 
 
-def send_changed_terms(turn: TurnContext) -> None:
+def send_changed_terms(turn: TurnContext, machine_ids: Iterable[int]) -> None:
     """Send connected machines the run windows and limits of live attempts that have changed."""
-    for machine in turn.state.machines.values():
+    for machine_id in machine_ids:
+        machine = turn.state.machines[machine_id]
         if machine.connection is None or not machine.heartbeat_no:
             continue
-        for job_id, live in machine.live_attempts.items():
+        for job_id, live in list(machine.live_attempts.items()):
             turn.working_on = unit = Unit("class", live.class_id)
             if unit in turn.state.set_aside:
                 continue
@@ -185,6 +189,7 @@ def send_changed_terms(turn: TurnContext) -> None:
                 changed = _build_limits_changed(turn, machine, job_id, live, settings)
                 turn.send(machine, changed)
             if (live.sent_hours, live.sent_limits) != (hours, limits):
+                machine = turn.state.open_machine(machine_id)
                 machine.live_attempts[job_id] = replace(live, sent_hours=hours, sent_limits=limits)
     turn.working_on = None
 

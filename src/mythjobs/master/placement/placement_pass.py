@@ -11,6 +11,7 @@ from mythjobs.master.catalog import JobClass
 from mythjobs.master.isolation import Unit, describe_error, describe_set_aside
 from mythjobs.master.placement import grants
 from mythjobs.master.placement.cache import MAX_NEXT_JOBS, NextJobs
+from mythjobs.master.placement.fit_cache import MeasuredMachine
 from mythjobs.master.placement.grants import GrantTerms
 from mythjobs.master.placement.hidden_jobs import HiddenJobs
 from mythjobs.master.placement.visibility import are_paths_limited
@@ -26,7 +27,7 @@ from mythjobs.scheduler.capacity import (
     is_short,
     units_in_use,
 )
-from mythjobs.scheduler.eligibility import MachineFacts, Requirements
+from mythjobs.scheduler.eligibility import Requirements
 from mythjobs.scheduler.order import ReadyJob
 from mythjobs.scheduler.placement_walk import Choice, PermittedMachine, PlacementWalk
 from mythjobs.scheduler.window_state import WindowState
@@ -49,7 +50,7 @@ def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
     state, cache = turn.state, turn.state.placement
     cache.invalidate(state.classes_to_recheck)
     state.classes_to_recheck.clear()
-    snapshot = turn.fits.refresh(state)
+    snapshot, changed = turn.fits.refresh(state)
     is_policy_changed = snapshot != cache.policy_snapshot
     if is_policy_changed:
         cache.unplaceable.clear()
@@ -59,7 +60,7 @@ def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
     if turn.regrants:
         grants.resend_grants(turn)
     if is_policy_changed:
-        grants.send_changed_terms(turn)
+        grants.send_changed_terms(turn, changed)
     class_ids = cache.ready_classes - cache.unplaceable
     if state.set_aside:
         class_ids = {each for each in class_ids if Unit("class", each) not in state.set_aside}
@@ -85,17 +86,19 @@ def _place(turn: TurnContext, candidates: set[int]) -> None:
         class_ids = (candidates & cache.ready_classes) - cache.unplaceable
         if not class_ids:
             return
-        open_machines = [
-            (capacity, machine)
-            for machine in state.machines.values()
-            if machine.accepts_grants and not (capacity := _measure_capacity(turn, machine)).is_full
-        ]
+        open_machines = {
+            machine_id: measured
+            for machine_id, machine in state.machines.items()
+            if machine.accepts_grants and not (measured := _measure(turn, machine)).capacity.is_full
+        }
         if not open_machines:
             return
         choices = _choose(turn, open_machines, class_ids, leased_subjects)
         if not choices:
             return
         leased = grants.lease_jobs(turn, _find_terms(turn, choices))
+        for _, machine_id, _ in choices:
+            turn.fits.remove_measured(machine_id)
         if len(leased) == len(choices):
             return
         # Remember the leased subjects: other jobs about them stay ready in the store until the
@@ -108,6 +111,14 @@ def _place(turn: TurnContext, candidates: set[int]) -> None:
         # Read the next jobs of all classes again: the walk may have skipped a job because of the
         # subject of a chosen job that was then not leased.
         cache.invalidate(class_ids)
+
+
+def _measure(turn: TurnContext, machine: Machine) -> MeasuredMachine:
+    found = turn.fits.find_measured(machine)
+    if found is None:
+        found = MeasuredMachine(_measure_capacity(turn, machine), machine.facts())
+        turn.fits.add_measured(machine, found)
+    return found
 
 
 def _measure_capacity(turn: TurnContext, machine: Machine) -> MachineCapacity:
@@ -142,12 +153,12 @@ def _find_room(
 
 def _choose(
     turn: TurnContext,
-    open_machines: list[tuple[MachineCapacity, Machine]],
+    open_machines: Mapping[int, MeasuredMachine],
     class_ids: set[int],
     leased_subjects: Mapping[str, bool],
 ) -> list[Choice]:
     cache = turn.state.placement
-    capacities = [capacity for capacity, _ in open_machines]
+    capacities = [each.capacity for each in open_machines.values()]
     source = _StoreInput(turn, open_machines, len(class_ids) > 1)
     walk = PlacementWalk(
         source,
@@ -180,7 +191,7 @@ def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, GrantTerm
         terms = known.get((job.class_id, machine_id))
         if terms is None:
             turn.working_on = Unit("class", job.class_id)
-            machine = turn.state.machines[machine_id]
+            machine = turn.state.open_machine(machine_id)
             job_class = turn.catalog.job_class(turn.tx, job.class_id)
             terms = grants.build_terms(turn, machine, job_class, settings)
             known[job.class_id, machine_id] = terms
@@ -195,14 +206,12 @@ class _StoreInput:
     def __init__(
         self,
         turn: TurnContext,
-        open_machines: Collection[tuple[MachineCapacity, Machine]],
+        open_machines: Mapping[int, MeasuredMachine],
         has_several_classes: bool,
     ) -> None:
         self._turn = turn
         self._cache = turn.state.placement
-        self._open: dict[int, tuple[MachineCapacity, MachineFacts]] = {
-            machine.machine_id: (capacity, machine.facts()) for capacity, machine in open_machines
-        }
+        self._open = open_machines
         self._has_several_classes = has_several_classes
         # By class id: ready jobs that were read, the next job last.
         self._waiting: dict[int, list[ReadyJob]] = {}
@@ -230,7 +239,7 @@ class _StoreInput:
         return self._read(class_id, self._max_leases())
 
     def _max_leases(self) -> int:
-        return min(sum(each.max_leases for each, _ in self._open.values()), MAX_PREFETCH)
+        return min(sum(each.capacity.max_leases for each in self._open.values()), MAX_PREFETCH)
 
     def _read(self, class_id: int, most: int) -> ReadyJob | None:
         most += self._removed[class_id]  # removed jobs are still ready in the store
@@ -280,18 +289,18 @@ class _StoreInput:
         If no machine permits the class, later passes skip it until a policy changes.
         """
         state, job_class = self._turn.state, self._job_class(class_id)
-        fits = [
-            (each.machine_id, self._turn.fits.fit(state, each, job_class))
-            for each in state.machines.values()
-            if each.accepts_grants
+        find_fit, machines = self._turn.fits.fit, state.machines
+        found = [
+            PermittedMachine(facts, capacity, fit)
+            for machine_id, (capacity, facts) in self._open.items()
+            if (fit := find_fit(state, machines[machine_id], job_class)).permitted
         ]
-        if not any(fit.permitted for _, fit in fits):
+        if not found and not any(
+            find_fit(state, each, job_class).permitted
+            for each in machines.values()
+            if each.accepts_grants
+        ):
             self._cache.unplaceable.add(class_id)
-        found = []
-        for machine_id, fit in fits:
-            if fit.permitted and machine_id in self._open:
-                capacity, facts = self._open[machine_id]
-                found.append(PermittedMachine(facts, capacity, fit))
         return found
 
     def running_attempts(self) -> Iterator[RunningAttempt]:

@@ -26,6 +26,7 @@ from mythjobs.mythtv.settings import (
     save_rules,
     save_settings,
 )
+from tests.support.mythtv.services import FakeServices
 from tests.support.running_queue import RunningQueue
 
 
@@ -169,3 +170,51 @@ def test_the_report_for_people(queue: RunningQueue, capfd: pytest.CaptureFixture
     assert "  add        mythtv-userjob1  Log all tokens\n" in out
     assert "missing    mythbox  no machine of the queue has this name" in out
     assert "changes to make; repeat the command with --apply" in out
+
+
+def test_an_import_through_the_services_api(
+    queue: RunningQueue, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MYTHJOBS_MYTHTV_DATABASE", raising=False)
+    fake = FakeServices()
+    try:
+        # The take-over has switched the queue of the host off.
+        fake.settings["mythbox"]["JobQueueMaxSimultaneousJobs"] = "0"
+        directory = bridge_dir(queue.root)
+        save_settings(directory, BridgeSettings("127.0.0.1", status_port=fake.port))
+        directory.takeover.write_text('{"is_on": true, "hosts": {"mythbox": "3"}}')
+        machine = queue.client.get("machines")["machines"][0]["name"]
+        found = call(queue, capfd, f"--machine=mythbox={machine}", "--apply")
+        directory.takeover.unlink()
+    finally:
+        fake.close()
+    assert found["source"].startswith("127.0.0.1:")
+    assert set(found["commands"]) == {
+        "metadata", "commflag", "transcode", "transcode-27", "transcode-28", "transcode-29",
+        "userjob1", "userjob2", "userjob3", "userjob4",
+    }  # fmt: skip
+    assert [(each["command"], each["recording_rules"]) for each in found["rules"]] == [
+        ("mythtv-metadata", [3]), ("mythtv-commflag", [3]),
+        ("mythtv-transcode-medium-quality", [3]), ("mythtv-userjob1", [3]),
+        ("mythtv-userjob3", [3]),
+    ]  # fmt: skip
+    assert not [each for each in found["notes"] if "JobQueueMax" in each["item"]]
+
+
+@pytest.mark.usefixtures("environment")
+def test_housekeeping_becomes_schedules_that_begin_paused(
+    queue: RunningQueue, mythtv: MythDatabase, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings.write_setting(mythtv, "MythFillEnabled", "1")
+    settings.write_setting(mythtv, "MythFillMinHour", "2")
+    settings.write_setting(mythtv, "MythFillMaxHour", "5")
+    name = "mythtv-mythfilldatabase"
+    assert actions(call(queue, capfd, "--apply"), "schedule") == {"add"}
+    found = queue.client.get(f"schedules/{name}")
+    assert found["definition"]["between"] == "02:00-05:30"
+    assert found["paused"]
+    assert actions(call(queue, capfd, "--apply"), "schedule") == {"unchanged"}
+    queue.client.post(f"schedules/{name}/paused", {"on": False})
+    settings.write_setting(mythtv, "MythFillMaxHour", "6")
+    assert actions(call(queue, capfd, "--apply"), "schedule") == {"change"}
+    queue.client.delete(f"schedules/{name}")

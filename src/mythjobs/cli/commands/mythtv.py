@@ -11,6 +11,7 @@ from mythjobs.cli.session import LazyGroup
 
 if TYPE_CHECKING:
     from mythjobs.mythtv.database.connection import MythDatabase
+    from mythjobs.mythtv.settings import BridgeSettings
 
 _SECTIONS: Final = {
     "Set-up": {
@@ -51,11 +52,28 @@ def database_options(function: Any) -> Any:
 
 
 def open_database(config: str, url: str) -> MythDatabase:
-    """Return MythTV's database as the options name it. Raises BadRequest, ConfigError."""
-    from mythjobs.mythtv.database.address import find_address
+    """Return MythTV's database: the one that the options or the environment name, that of the
+    bridge on this machine, or that of MythTV's config.xml. Raises BadRequest, ConfigError."""
+    from mythjobs.mythtv.database.address import ENVIRONMENT, find_address, parse_url
     from mythjobs.mythtv.database.connection import MythDatabase
 
+    settings = None
+    if not (config or url or os.environ.get(ENVIRONMENT)):
+        settings = find_bridge_settings(None)
+    if settings is not None and settings.database:
+        return MythDatabase(parse_url(settings.database, "the bridge's settings.toml"))
     return MythDatabase(find_address(os.environ, config=config, url=url))
+
+
+def find_bridge_settings(state_dir: str | None) -> BridgeSettings | None:
+    """Return the settings of the bridge in the state directory; None if no bridge is set up.
+
+    Jobs do not know the state directory of the master, so for them it is the default one.
+    """
+    from mythjobs.cli.connect import find_root
+    from mythjobs.mythtv.settings import bridge_dir, load_settings
+
+    return load_settings(bridge_dir(find_root(state_dir)))
 
 
 mythtv_group = LazyGroup(

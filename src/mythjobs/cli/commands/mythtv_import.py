@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.commands.mythtv import database_options, open_database
+from mythjobs.cli.commands.mythtv import (
+    database_options,
+    find_bridge_settings,
+    open_database,
+)
 from mythjobs.cli.options import PARAMETER, Pairs, refuse_duplicates
 from mythjobs.cli.session import Session, command, json_option, pass_session
 
 if TYPE_CHECKING:
+    from mythjobs.mythtv.importer.installation import MythInstallation
     from mythjobs.mythtv.importer.plan import ImportPlan
     from mythjobs.mythtv.importer.steps import ImportStep
 
@@ -51,16 +56,23 @@ def import_(
 ) -> int:
     """Read MythTV's jobs, profiles, rules and hosts, and make commands and settings of them.
 
+    They are read from the database that the options name, else from the backend of `mythjobs mythtv
+    setup` (its database, or its Services API), else from the database of MythTV's config.xml.
     Nothing is changed without --apply. A second import changes nothing, unless MythTV's settings
     have changed. What cannot be translated is listed with the reason. MythTV is not changed.
     """
-    from mythjobs.mythtv.importer.installation import read_installation
+    from mythjobs.mythtv.bridge.takeover import load_takeover
+    from mythjobs.mythtv.importer.installation import with_previous_limits
     from mythjobs.mythtv.importer.plan import plan_import
     from mythjobs.mythtv.importer.steps import compare_plan
     from mythjobs.mythtv.settings import bridge_dir
 
-    with open_database(config, database) as opened:
-        found = read_installation(opened)
+    # The bridge's files are in the state directory of the master on this machine.
+    is_local = session.state_dir is not None or "MYTHJOBS_URL" not in os.environ
+    directory = bridge_dir(session.root) if is_local else None
+    found = _read_mythtv(session, config, database, is_local)
+    if directory is not None:
+        found = with_previous_limits(found, load_takeover(directory).hosts)
     plan = plan_import(found)
     unknown = sorted({host for host, _ in machines} - set(found.hosts))
     if unknown:
@@ -68,9 +80,6 @@ def import_(
             f'MythTV has no host "{unknown[0]}"; it has {", ".join(found.hosts) or "none"}',
             param_hint="--machine",
         )
-    # The bridge's files are in the state directory of the master on this machine.
-    is_local = session.state_dir is not None or "MYTHJOBS_URL" not in os.environ
-    directory = bridge_dir(session.root) if is_local else None
     steps = compare_plan(plan, session.client(), directory, dict(machines), is_replacing=replace)
     if is_applied:
         for step in steps:
@@ -79,8 +88,36 @@ def import_(
     if as_json:
         terminal.print_json(_describe(plan, steps, found.source, is_applied))
     else:
-        _print_report(plan, steps, f"{found.source}, schema {found.schema}", is_applied)
+        schema = f", schema {found.schema}" if found.schema else " (Services API)"
+        _print_report(plan, steps, f"{found.source}{schema}", is_applied)
     return 0
+
+
+def _read_mythtv(session: Session, config: str, database: str, is_local: bool) -> MythInstallation:
+    """Read the installation: from the database that is named, else that of the bridge, else the
+    Services API of the bridge's backend, else the database of MythTV's config.xml."""
+    from mythjobs.mythtv.database.address import ENVIRONMENT, parse_url
+    from mythjobs.mythtv.database.connection import MythDatabase
+    from mythjobs.mythtv.importer.installation import (
+        read_installation,
+        read_installation_from_services,
+    )
+
+    settings = None
+    if is_local and not (config or database or os.environ.get(ENVIRONMENT)):
+        settings = find_bridge_settings(session.root)
+    if settings is None:
+        with open_database(config, database) as opened:
+            return read_installation(opened)
+    if settings.database:
+        with MythDatabase(parse_url(settings.database, "the bridge's settings.toml")) as opened:
+            return read_installation(opened)
+    from mythjobs.mythtv.services.client import Services
+
+    with Services(
+        settings.host, settings.status_port, user=settings.user, password=settings.password
+    ) as services:
+        return read_installation_from_services(services, f"{settings.host}:{settings.status_port}")
 
 
 def _describe(plan: ImportPlan, steps: list[ImportStep], source: str, done: bool) -> Any:
@@ -105,7 +142,7 @@ def _describe(plan: ImportPlan, steps: list[ImportStep], source: str, done: bool
 
 
 def _print_report(plan: ImportPlan, steps: list[ImportStep], source: str, done: bool) -> None:
-    terminal.print_line(f"MythTV's database {source}")
+    terminal.print_line(f"MythTV: {source}")
     summaries = {each.table["name"]: each.table.get("summary", "") for each in plan.definitions}
     for kind, heading in _HEADINGS.items():
         found = [each for each in steps if each.kind == kind]

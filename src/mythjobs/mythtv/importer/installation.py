@@ -1,13 +1,22 @@
-"""What the import reads of a MythTV installation, and its reading from the database."""
+"""What the import reads of a MythTV installation, from its database or its Services API."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
+from mythjobs.errors import ProtocolError
 from mythjobs.mythtv.database import profiles, settings
 from mythjobs.mythtv.database.connection import MythDatabase, read_schema
 from mythjobs.mythtv.database.profiles import RuleJobs, TranscodeProfile
+from mythjobs.mythtv.services.client import Services
+
+TEMPLATE: Final = 11  # record.type: values of new rules; it records nothing
+_ANY_TYPE: Final = 4  # the Services API gives names of types
+_LIMIT: Final = "jobqueuemaxsimultaneousjobs"
+# Hosts with one of these settings run jobs; others are frontends.
+_JOB_SETTINGS: Final = ("jobqueue", "joballow", "backendserver")
 
 
 @dataclass(frozen=True)
@@ -43,3 +52,81 @@ def read_installation(database: MythDatabase) -> MythInstallation:
         source=database.address.label,
         schema=schema,
     )
+
+
+def read_installation_from_services(services: Services, source: str) -> MythInstallation:
+    """Read an installation through the Services API. Raises Unreachable, ProtocolError, BadRequest.
+
+    What the API does not tell: which hosts only have storage groups.
+    """
+    hosts = {}
+    for host in services.host_names():
+        found = _lower(services.settings(host))
+        if any(each.startswith(_JOB_SETTINGS) for each in found):
+            hosts[host] = found
+    groups = services.get("Capture/GetRecProfileGroupList")
+    rules = services.get("Dvr/GetRecordScheduleList")
+    return MythInstallation(
+        settings=_lower(services.settings(None)),
+        hosts=hosts,
+        profiles=tuple(_parse_profiles(groups)),
+        rules=tuple(_parse_rule(each) for each in _list(rules, "RecRuleList", "RecRules")),
+        source=source,
+    )
+
+
+def with_previous_limits(
+    found: MythInstallation, previous: Mapping[str, str | None]
+) -> MythInstallation:
+    """Return the installation as it was before the take-over, which sets the number of jobs of each
+    host to 0. previous: that number, None where there was none."""
+    hosts = {}
+    for host, given in found.hosts.items():
+        changed = dict(given)
+        if host in previous and given.get(_LIMIT) == "0":
+            value = previous[host]
+            del changed[_LIMIT]
+            if value is not None:
+                changed[_LIMIT] = value
+        hosts[host] = changed
+    return replace(found, hosts=hosts)
+
+
+def _parse_profiles(groups: Mapping[str, Any]) -> list[TranscodeProfile]:
+    return [
+        TranscodeProfile(int(each["Id"]), str(each["Name"] or ""), bool(each.get("RecProfParams")))
+        for group in _list(groups, "RecProfileGroupList", "RecProfileGroups")
+        if group.get("CardType") == "TRANSCODE"
+        for each in group.get("RecProfiles") or []
+    ]
+
+
+def _parse_rule(rule: Mapping[str, Any]) -> RuleJobs:
+    return RuleJobs(
+        id=int(rule["Id"]),
+        type=TEMPLATE if "Template" in str(rule.get("Type")) else _ANY_TYPE,
+        title=str(rule.get("Title") or ""),
+        is_inactive=rule.get("Inactive") is True,
+        transcode=rule.get("AutoTranscode") is True,
+        commflag=rule.get("AutoCommflag") is True,
+        metadata=rule.get("AutoMetaLookup") is True,
+        userjobs=(
+            rule.get("AutoUserJob1") is True,
+            rule.get("AutoUserJob2") is True,
+            rule.get("AutoUserJob3") is True,
+            rule.get("AutoUserJob4") is True,
+        ),
+        transcoder=int(rule.get("Transcoder") or 0),
+    )
+
+
+def _lower(settings: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in settings.items()}
+
+
+def _list(answer: Mapping[str, Any], outer: str, inner: str) -> list[dict[str, Any]]:
+    table = answer.get(outer)
+    found = table.get(inner) if isinstance(table, dict) else None
+    if not isinstance(found, list):
+        raise ProtocolError(f"the backend answered without {outer}")
+    return [each for each in found if isinstance(each, dict)]

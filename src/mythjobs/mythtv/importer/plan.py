@@ -13,14 +13,13 @@ from mythjobs.mythtv.importer.command_definitions import (
     JobDefinition,
     define_commands,
 )
-from mythjobs.mythtv.importer.installation import MythInstallation
+from mythjobs.mythtv.importer.installation import TEMPLATE, MythInstallation
 from mythjobs.mythtv.importer.machine_policies import HostPolicy, read_host_policy
 from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule
 
 Table = dict[str, Any]
 
 ORIGIN: Final = IMPORT_ORIGIN
-_TEMPLATE: Final = 11  # record.type: values of new rules; it records nothing
 _EVEN_SHORT: Final = ("failed", "tiny", "short")
 _PAUSED: Final = "MythTV's own housekeeper still does this; switch it off there, then resume"
 
@@ -56,7 +55,7 @@ def _plan_rules(
     found: MythInstallation, commands: Mapping[str, str], notes: list[ImportNote]
 ) -> list[RecordingRule]:
     """Return one rule for each command that recording rules start, in MythTV's order."""
-    recording_rules = [each for each in found.rules if each.type != _TEMPLATE]
+    recording_rules = [each for each in found.rules if each.type != TEMPLATE]
     wanted: dict[str, list[int]] = {}
 
     def collect(job: str, rule: int) -> None:
@@ -181,7 +180,7 @@ def _note_settings(found: MythInstallation, notes: list[ImportNote]) -> None:
                 "`files` of the machine that has them, which is then preferred",
             )
         )
-    templates = [each for each in found.rules if each.type == _TEMPLATE and each.has_jobs]
+    templates = [each for each in found.rules if each.type == TEMPLATE and each.has_jobs]
     if templates:
         notes.append(
             ImportNote(

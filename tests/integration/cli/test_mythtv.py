@@ -174,6 +174,7 @@ def test_the_take_over_is_undone_exactly(
     assert services.settings["mythbox"][SETTING] == services.settings["otherbox"][SETTING] == "0"
     assert "frontend" not in services.settings
     assert "mythbox   off, taken over" in call("takeover", "status").out
+    assert "marked MythTV's jobs by its present name" in call("setup", "--name", "other").err
     assert "was switched off already" in call("takeover", "on").out
     done = call("takeover", "off")
     assert "restored to MythTV's default" in done.out

@@ -59,6 +59,7 @@ def setup(
     changes of its recordings.
     """
     from mythjobs.errors import BadRequest
+    from mythjobs.mythtv.bridge.takeover import load_takeover
     from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, default_name, load_settings
 
     directory = bridge_dir(session.root)
@@ -72,6 +73,11 @@ def setup(
     }  # fmt: skip
     if name is not None and len(name.split()) != 1:
         raise BadRequest(f'--name "{name}" must be one word, like a host name')
+    if before and name not in (None, before.name) and load_takeover(directory).is_on:
+        raise BadRequest(
+            "the bridge has marked MythTV's jobs by its present name; run "
+            "`mythjobs mythtv takeover off` before you change it"
+        )
     settings = replace(settings, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     if user:
         settings = replace(settings, password=_read_password(user))

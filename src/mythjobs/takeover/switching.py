@@ -33,20 +33,30 @@ _MINUTE_MS: Final = 60_000
 
 
 class Runner(StrEnum):
-    """Who runs an entry now. GONE: its line no longer exists, and its schedule does not run."""
+    """Who runs an entry now. GONE: its line no longer exists, and its schedule does not run.
+    UNKNOWN: its place cannot be read."""
 
     CRON = "cron"
     QUEUE = "queue"
     BOTH = "both"
     NEITHER = "neither"
     GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+class ScheduleState(StrEnum):
+    """HELD: paused by an import. PAUSED: paused by a person."""
+
+    RUNNING = "running"
+    HELD = "held"
+    PAUSED = "paused"
 
 
 class ScheduleHolder(Protocol):
     """Schedules of the queue, by name."""
 
-    def is_running(self, name: str) -> bool | None:
-        """Return false if an import holds the schedule; None if it does not exist."""
+    def find_state(self, name: str) -> ScheduleState | None:
+        """Return the state of a schedule; None if it does not exist."""
 
     def hold(self, name: str, place: Place) -> None: ...
 
@@ -55,13 +65,18 @@ class ScheduleHolder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EntryStatus:
-    """Who runs an entry. has_schedule: its schedule exists. is_interrupted: a takeover or an undo
-    of it has not ended."""
+    """Who runs an entry. schedule: None if it does not exist. is_interrupted: a takeover or an undo
+    of it has not ended. problem: why its place cannot be read, or ""."""
 
     record: ImportRecord
     runner: Runner
-    has_schedule: bool
-    is_interrupted: bool
+    schedule: ScheduleState | None
+    is_interrupted: bool = False
+    problem: str = ""
+
+    @property
+    def has_schedule(self) -> bool:
+        return self.schedule is not None
 
 
 class Switcher:
@@ -84,7 +99,12 @@ class Switcher:
 
     def find_status(self, record: ImportRecord) -> EntryStatus:
         is_on = self._is_on(record.place)
-        is_running = self._schedules.is_running(record.name)
+        state = self._schedules.find_state(record.name)
+        # A person may pause a schedule that was taken over, and then it is the queue's. A schedule
+        # that was to be held stays held if a person pauses it for another reason.
+        is_running = state is ScheduleState.RUNNING or (
+            state is ScheduleState.PAUSED and record.wanted == TAKEN
+        )
         if is_on is None:
             runner = Runner.QUEUE if is_running else Runner.GONE
         elif is_on:
@@ -92,9 +112,7 @@ class Switcher:
         else:
             runner = Runner.QUEUE if is_running else Runner.NEITHER
         expected = Runner.QUEUE if record.wanted == TAKEN else Runner.CRON
-        return EntryStatus(
-            record, runner, is_running is not None, runner not in (expected, Runner.GONE)
-        )
+        return EntryStatus(record, runner, state, runner not in (expected, Runner.GONE))
 
     def _is_on(self, place: Place) -> bool | None:
         """Return whether cron or systemd runs an entry; None if its line is gone."""

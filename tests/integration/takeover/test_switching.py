@@ -198,9 +198,37 @@ def test_status_tells_what_others_have_changed(queue: ImportQueue, tree: Machine
     assert "the line of b is not in" in done.err
     queue.call("schedule", "pause", "a")
     assert queue.find_runners()["a"] == "queue"
+    assert find_notes()["a"] == "its schedule is paused"
     queue.remove("schedules", "b")
-    assert find_notes()["b"] == "its schedule was removed"
     assert queue.call("import", "takeover", "b").code == 2
+    # Nothing is left of b, neither in cron nor in the queue.
+    assert "b" not in find_notes()
+
+
+def test_a_schedule_that_is_held_and_paused_stays_held(
+    queue: ImportQueue, tree: MachineTree
+) -> None:
+    add_two(tree)
+    queue.apply("cron", tree)
+    queue.call("schedule", "pause", "a", "--reason", "holiday")
+    assert queue.find_runners()["a"] == "cron"
+    queue.call("import", "takeover", "a")
+    assert queue.find_runners()["a"] == "queue"
+
+
+def test_a_directory_that_is_gone_does_not_hide_other_entries(
+    queue: ImportQueue, tree: MachineTree, tmp_path: Path
+) -> None:
+    add_two(tree)
+    queue.apply("cron", tree)
+    moved = tree.directory.rename(tmp_path.with_name("moved"))
+    status = queue.read("import", "status")
+    assert [each["run_by"] for each in status] == ["unknown", "unknown"]
+    assert "is not a directory" in status[0]["note"]
+    assert queue.call("import", "takeover", "--all").code == 0
+    assert "is not a directory" in queue.call("import", "takeover", "a").err
+    moved.rename(tree.directory)
+    assert queue.find_runners() == {"a": "cron", "b": "cron"}
 
 
 class Killed(BaseException):

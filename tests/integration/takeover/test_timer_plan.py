@@ -1,5 +1,6 @@
 """Plans of ten real timers."""
 
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from mythjobs.takeover import collect
 from mythjobs.takeover.entry import ImportMark, PlanEntry
 from mythjobs.takeover.machine_root import MachineRoot
 from mythjobs.takeover.naming import ImportedNames
-from tests.support.machine_tree import MachineTree
+from tests.support.machine_tree import ME, MachineTree
 from tests.support.timer_units import add_timers
 
 SKIPPED, DECIDE = ImportMark.SKIPPED, ImportMark.DECIDE
@@ -25,10 +26,12 @@ ROOT_ENV = {
 }
 
 
-def plan(tree: MachineTree, runner: str = "root") -> dict[str, PlanEntry]:
+def plan(
+    tree: MachineTree, runner: str = "root", *, is_user_manager: bool = False
+) -> dict[str, PlanEntry]:
     root = MachineRoot(str(tree.directory))
     facts = collect.collect_facts(root, machine="box", runner=runner, this_year=2026)
-    found = collect.plan_timers(root, facts, ImportedNames(), is_user_manager=False)
+    found = collect.plan_timers(root, facts, ImportedNames(), is_user_manager=is_user_manager)
     return {each.place.name: each for each in found}
 
 
@@ -164,3 +167,23 @@ def test_a_drop_in_resets_a_list_and_a_mask_hides_a_timer(tree: MachineTree) -> 
     assert "starts at second 0 of its minute, not at 30" in found["apt-daily.timer"].reasons
     assert found["fstrim.timer"].mark is SKIPPED
     assert "masked" in found["fstrim.timer"].reasons[0]
+
+
+def test_timers_of_a_users_manager(tree: MachineTree) -> None:
+    tree.write("/etc/passwd", f"{ME}:x:1:1::/home/me:/bin/sh\n")
+    units = "/home/me/.config/systemd/user"
+    tree.write(f"{units}/sync.timer", "[Timer]\nOnCalendar=hourly\n")
+    tree.write(f"{units}/sync.service", "[Service]\nExecStart=%h/bin/sync --to=%t\n")
+    tree.write(f"{units}/box.timer", "[Timer]\nOnCalendar=daily\n")
+    tree.write(f"{units}/box.service", "[Service]\nExecStart=/opt/box\nPrivateTmp=yes\n")
+    for name in ("sync", "box"):
+        tree.link(f"{units}/timers.target.wants/{name}.timer", f"../{name}.timer")
+    found = plan(tree, ME, is_user_manager=True)
+    runtime = f"/run/user/{os.geteuid()}"
+    sync = found["sync.timer"].command or {}
+    assert found["sync.timer"].mark is EXACT
+    assert sync["argv"] == ["/home/me/bin/sync", f"--to={runtime}"]
+    assert sync["cwd"] == sync["env"]["HOME"] == "/home/me"
+    box = found["box.timer"].command or {}
+    assert "\nsystemctl --user start --wait box.service &\n" in box["shell"]
+    assert box["env"] == {"XDG_RUNTIME_DIR": runtime}

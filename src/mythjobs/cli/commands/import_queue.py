@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final
 from mythjobs import clock
 from mythjobs.client.api_paths import schedule_path
 from mythjobs.client.client import Client, Json
+from mythjobs.errors import BadRequest
 
 if TYPE_CHECKING:
     from mythjobs.takeover.entry import Place, PlanEntry
     from mythjobs.takeover.machine_root import MachineRoot
     from mythjobs.takeover.naming import ImportedNames
     from mythjobs.takeover.records import ImportRecord, ImportRecords
-    from mythjobs.takeover.switching import EntryStatus, Switcher
+    from mythjobs.takeover.switching import EntryStatus, ScheduleState, Switcher
 
-# Ends the reason of each pause by an import. A schedule that is paused for another reason was
-# paused by a person, after its takeover.
+# Ends the reason of each pause by an import; other pauses are by a person.
 _HELD: Final = "(mythjobs import)"
 MAX_COUNTED: Final = 1000
 
@@ -41,11 +41,16 @@ class ImportedSchedules:
         self.find("")
         return frozenset(self._found or ())
 
-    def is_running(self, name: str) -> bool | None:
+    def find_state(self, name: str) -> ScheduleState | None:
+        from mythjobs.takeover.switching import ScheduleState
+
         found = self.find(name)
         if found is None:
             return None
-        return not (found["paused"] and found["pause_reason"].endswith(_HELD))
+        if not found["paused"]:
+            return ScheduleState.RUNNING
+        is_held = found["pause_reason"].endswith(_HELD)
+        return ScheduleState.HELD if is_held else ScheduleState.PAUSED
 
     def hold(self, name: str, place: Place) -> None:
         body = {"on": True, "reason": format_hold_reason(place)}
@@ -113,7 +118,25 @@ class ImportedEntries:
         return Switcher(self.records, CronFiles(root), timers, self.schedules)
 
     def find_status(self, record: ImportRecord) -> EntryStatus:
-        return self.switcher(record).find_status(record)
+        """Return who runs an entry; an entry that cannot be read does not hide the others."""
+        from mythjobs.takeover.switching import EntryStatus, Runner
+
+        try:
+            return self.switcher(record).find_status(record)
+        except BadRequest as error:
+            state = self.schedules.find_state(record.name)
+            return EntryStatus(record, Runner.UNKNOWN, state, problem=error.sentence)
+
+    def list_statuses(self) -> list[EntryStatus]:
+        """Return the status of each entry, without those that nothing is left of in the queue."""
+        from mythjobs.takeover.switching import Runner
+
+        found = [self.find_status(each) for each in self.records.entries.values()]
+        return [
+            each
+            for each in found
+            if each.has_schedule or each.runner in (Runner.NEITHER, Runner.BOTH)
+        ]
 
     def read_names(self, root: MachineRoot) -> ImportedNames:
         """Return the names in the queue, for a plan of the files below a root directory."""
@@ -133,6 +156,8 @@ class ImportedEntries:
         from mythjobs.takeover.records import ImportRecord
 
         with self.records.lock():
+            left = [each.record for each in self.list_statuses()]
+            self.records.entries = {each.key: each for each in left}
             for each in plan:
                 record = ImportRecord(
                     each.place, each.name, each.written, each.text, each.user, root.name,

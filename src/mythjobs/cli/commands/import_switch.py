@@ -198,7 +198,7 @@ def _change(
 def status(session: Session, as_json: bool) -> None:
     """List the imported entries, and who runs each of them now."""
     entries = ImportedEntries(session.root, session.client())
-    found = [entries.find_status(each) for each in entries.records.entries.values()]
+    found = entries.list_statuses()
     if as_json:
         terminal.print_json([_to_json(each) for each in found])
         return
@@ -226,6 +226,8 @@ def _format_runner(found: EntryStatus) -> Cell:
             return Cell("mythjobs", "succeeded")
         case Runner.BOTH:
             return Cell(f"{_name_runner(found.record)} and mythjobs", "failed")
+        case Runner.UNKNOWN:
+            return Cell("unknown", "failed")
         case _:
             return Cell("nobody", "failed")
 
@@ -233,8 +235,10 @@ def _format_runner(found: EntryStatus) -> Cell:
 def describe_status(found: EntryStatus) -> str:
     """Return what to know or to do about an entry; "" if all is well."""
     from mythjobs.takeover.records import TAKEN
-    from mythjobs.takeover.switching import Runner
+    from mythjobs.takeover.switching import Runner, ScheduleState
 
+    if found.problem:
+        return found.problem
     name, where = found.record.name, found.record.place.describe()
     takeover, undo = f"`mythjobs import takeover {name}`", f"`mythjobs import undo {name}`"
     if not found.has_schedule:
@@ -243,7 +247,9 @@ def describe_status(found: EntryStatus) -> str:
     if found.runner is Runner.GONE:
         return f"it is not in {where} any more; if it was changed, import it again"
     if not found.is_interrupted:
-        return "" if found.record.wanted == TAKEN else "its schedule is held"
+        return (
+            "" if found.schedule is ScheduleState.RUNNING else f"its schedule is {found.schedule}"
+        )
     if found.runner is Runner.BOTH:
         return f"{where} or the schedule was changed; {takeover} or {undo} ends that"
     if found.record.wanted == TAKEN:
@@ -259,7 +265,7 @@ def _to_json(found: EntryStatus) -> Json:
         "run_by": _name_runner(record) if found.runner == "cron" else found.runner.value,
         "wanted": record.wanted,
         "interrupted": found.is_interrupted,
-        "has_schedule": found.has_schedule,
+        "schedule": found.schedule,
         "kind": record.place.kind,
         "from": record.place.describe(),
         "root": record.root,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import pwd
 import re
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -84,8 +86,8 @@ class CronFiles:
         if not self._root.is_live or os.geteuid() == 0:
             names = self._root.list_names(self._find_spool())
             return [each for each in names if not each.startswith(".") and "." not in each]
-        import pwd
-
+        if shutil.which("crontab") is None:
+            return []
         return [pwd.getpwuid(os.geteuid()).pw_name]
 
     def _find_spool(self) -> str:

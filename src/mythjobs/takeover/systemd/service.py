@@ -69,22 +69,25 @@ def translate_service(
         program, given = _translate(service, account, specifiers, facts, is_user_manager)
         codes = _read_success(service)
     except ValueError as error:
-        command = _build_start(name, summary, service, is_user_manager)
-        return ServiceCommand(command, str(error))
+        runtime = specifiers["t"] if is_user_manager else ""
+        return ServiceCommand(_build_start(name, summary, service, runtime), str(error))
     command = build_command(name, summary, program, given)
     if codes:
         command["success"] = codes
     return ServiceCommand(command, "")
 
 
-def _build_start(name: str, summary: str, service: UnitFile, is_user_manager: bool) -> Table:
-    """Return a command that lets systemd run the service; a stop of the job stops it, too."""
-    systemctl = "systemctl --user" if is_user_manager else "systemctl"
+def _build_start(name: str, summary: str, service: UnitFile, runtime: str) -> Table:
+    """Return a command that lets systemd run the service; a stop of the job stops it, too.
+
+    runtime: runtime directory of the user's manager, "" for that of the system.
+    """
     unit = shlex.quote(service.name)
+    systemctl = "systemctl --user" if runtime else "systemctl"
     # The start of a oneshot service ends with its program. --wait, which others need, works only
     # where D-Bus runs.
     wait = "" if service.value("Service", "Type") == "oneshot" else " --wait"
-    return {
+    table: Table = {
         "name": name,
         "summary": summary,
         "shell": f"trap '{systemctl} stop {unit}; exit {_STOPPED_BY_SIGNAL}' TERM\n"
@@ -92,6 +95,9 @@ def _build_start(name: str, summary: str, service: UnitFile, is_user_manager: bo
         "wait $!\n",
         "limits": {"io": NORMAL_IO},
     }
+    if runtime:
+        table["env"] = {"XDG_RUNTIME_DIR": runtime}
+    return table
 
 
 def _translate(

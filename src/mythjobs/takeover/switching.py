@@ -44,7 +44,7 @@ class Runner(StrEnum):
     UNKNOWN = "unknown"
 
 
-class ScheduleState(StrEnum):
+class HoldState(StrEnum):
     """HELD: paused by an import. PAUSED: paused by a person."""
 
     RUNNING = "running"
@@ -55,7 +55,7 @@ class ScheduleState(StrEnum):
 class ScheduleHolder(Protocol):
     """Schedules of the queue, by name."""
 
-    def find_state(self, name: str) -> ScheduleState | None:
+    def find_state(self, name: str) -> HoldState | None:
         """Return the state of a schedule; None if it does not exist."""
 
     def hold(self, name: str, place: Place) -> None: ...
@@ -70,7 +70,7 @@ class EntryStatus:
 
     record: ImportRecord
     runner: Runner
-    schedule: ScheduleState | None
+    schedule: HoldState | None
     is_interrupted: bool = False
     problem: str = ""
 
@@ -102,8 +102,8 @@ class Switcher:
         state = self._schedules.find_state(record.name)
         # A person may pause a schedule that was taken over, and then it is the queue's. A schedule
         # that was to be held stays held if a person pauses it for another reason.
-        is_running = state is ScheduleState.RUNNING or (
-            state is ScheduleState.PAUSED and record.wanted == TAKEN
+        is_running = state is HoldState.RUNNING or (
+            state is HoldState.PAUSED and record.wanted == TAKEN
         )
         if is_on is None:
             runner = Runner.QUEUE if is_running else Runner.GONE

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mythjobs.takeover.machine_root import MachineRoot
     from mythjobs.takeover.naming import ImportedNames
     from mythjobs.takeover.records import ImportRecord, ImportRecords
-    from mythjobs.takeover.switching import EntryStatus, ScheduleState, Switcher
+    from mythjobs.takeover.switching import EntryStatus, HoldState, Switcher
 
 # Ends the reason of each pause by an import; other pauses are by a person.
 _HELD: Final = "(mythjobs import)"
@@ -41,16 +41,16 @@ class ImportedSchedules:
         self.find("")
         return frozenset(self._found or ())
 
-    def find_state(self, name: str) -> ScheduleState | None:
-        from mythjobs.takeover.switching import ScheduleState
+    def find_state(self, name: str) -> HoldState | None:
+        from mythjobs.takeover.switching import HoldState
 
         found = self.find(name)
         if found is None:
             return None
         if not found["paused"]:
-            return ScheduleState.RUNNING
+            return HoldState.RUNNING
         is_held = found["pause_reason"].endswith(_HELD)
-        return ScheduleState.HELD if is_held else ScheduleState.PAUSED
+        return HoldState.HELD if is_held else HoldState.PAUSED
 
     def hold(self, name: str, place: Place) -> None:
         body = {"on": True, "reason": format_hold_reason(place)}

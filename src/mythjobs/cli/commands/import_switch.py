@@ -235,7 +235,7 @@ def _format_runner(found: EntryStatus) -> Cell:
 def describe_status(found: EntryStatus) -> str:
     """Return what to know or to do about an entry; "" if all is well."""
     from mythjobs.takeover.records import TAKEN
-    from mythjobs.takeover.switching import Runner, ScheduleState
+    from mythjobs.takeover.switching import HoldState, Runner
 
     if found.problem:
         return found.problem
@@ -247,9 +247,7 @@ def describe_status(found: EntryStatus) -> str:
     if found.runner is Runner.GONE:
         return f"it is not in {where} any more; if it was changed, import it again"
     if not found.is_interrupted:
-        return (
-            "" if found.schedule is ScheduleState.RUNNING else f"its schedule is {found.schedule}"
-        )
+        return "" if found.schedule is HoldState.RUNNING else f"its schedule is {found.schedule}"
     if found.runner is Runner.BOTH:
         return f"{where} or the schedule was changed; {takeover} or {undo} ends that"
     if found.record.wanted == TAKEN:

@@ -1,20 +1,23 @@
 """Mutants of what happens while jobs run or after their end: changes of settings, batches, pauses,
-dead machines, the reaper's journal, the disk of the store, and retention."""
+dead machines, the reaper's journal, the disk of the store, retention, and schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import exists, func, select
 
 from mythjobs.agent.core.leases import LeaseEnforcer
-from mythjobs.master import catalog, requests
+from mythjobs.master import catalog, requests, schedule_state
 from mythjobs.master import core as master_core
 from mythjobs.master.attempts import completion
 from mythjobs.master.placement import fit_cache
+from mythjobs.master.schedules import handlers, tick_log
 from mythjobs.model import retention
+from mythjobs.model.schedule import schedule_from_table
 from mythjobs.process.reaper import messages
 from mythjobs.store import tables as t
 from mythjobs.store.backends import sqlite
@@ -185,6 +188,20 @@ def _states_ignored() -> list[Patch]:
     return [(queries, "find_old_jobs", find)]
 
 
+def _overlap_ignored() -> list[Patch]:
+    """A tick of a schedule submits its job while that of an earlier tick runs."""
+
+    def with_overlap(table: Any) -> Any:
+        return replace(schedule_from_table(table), overlap="allow")
+
+    return [(module, "schedule_from_table", with_overlap) for module in (schedule_state, handlers)]
+
+
+def _missed_ticks_dropped() -> list[Patch]:
+    """Ticks without a job leave no row."""
+    return [(tick_log.TickLog, "add_without_job", lambda *_, **__: True)]
+
+
 CHANGE_MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "settings-cached": _settings_cached,
     "semaphore-size-cached": _semaphore_size_cached,
@@ -202,4 +219,6 @@ CHANGE_MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "age-ignored": _age_ignored,
     "count-ignored": _count_ignored,
     "states-ignored": _states_ignored,
+    "overlap-ignored": _overlap_ignored,
+    "missed-ticks-dropped": _missed_ticks_dropped,
 }

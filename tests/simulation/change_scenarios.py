@@ -34,6 +34,14 @@ def _batch(*seconds: float, breaks_off: bool = False) -> Step:
                  breaks_off=breaks_off)  # fmt: skip
 
 
+def _schedule(seconds: int) -> Step:
+    arguments = {"seconds": seconds, "codes": "0"}
+    return _step(10, "schedule", name="s0", command="work", every="45s", arguments=arguments,
+                 catch_up="last")  # fmt: skip
+
+
+_PAUSE: Final = _step(1200, "pause schedule", name="s0", on=True)
+
 # Plan, and the properties that the mutant may violate first.
 CHANGE_SCENARIOS: Final[dict[str, Scenario]] = {
     "settings-cached": (
@@ -140,5 +148,16 @@ CHANGE_SCENARIOS: Final[dict[str, Scenario]] = {
             _step(60, "prune", age_s=0, states=["failed"]),
         ),
         ("RETENTION",),
+    ),
+    "overlap-ignored": (make_plan([_WORK, _OTHER], _LONG, _schedule(200), _PAUSE), ("TICK",)),
+    "missed-ticks-dropped": (
+        make_plan(
+            [_WORK, _OTHER],
+            _LONG,
+            _schedule(1),
+            _PAUSE,
+            faults=(Fault(300_000, "kill", 0, 300_000),),
+        ),
+        ("TICK",),
     ),
 }

@@ -18,6 +18,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.queue_view import QueueView
 from tests.simulation.retention_checker import RetentionChecker
 from tests.simulation.safety_checker import SafetyChecker
+from tests.simulation.schedule_checker import ScheduleChecker
 from tests.simulation.sent_requests import SentRequest
 from tests.simulation.simulator import Simulator
 from tests.simulation.store import EndlessTurn
@@ -47,6 +48,7 @@ class Cluster:
         self._configuration = Configuration()
         self._placement = PlacementChecker(self.sim, plan, self._configuration)
         self._retention = RetentionChecker(self.sim, plan, self._configuration)
+        self._schedules = ScheduleChecker(self.sim, plan)
         self._view = QueueView(plan)
         self._stores = stores
         self._live: set[tuple[int, int]] = set()
@@ -80,6 +82,7 @@ class Cluster:
         for machine in self._machines:
             machine.path.backoff_ms = plan.backoff_ms
         self.users = SimUsers(sim, self.master, plan)
+        self.users.scheduled_ids = self._schedules.job_ids
         for fault in plan.faults:
             sim.call_at(fault.at_ms, faults.inject, self, fault)
         # Faults after the end of all jobs are not simulated.
@@ -132,6 +135,7 @@ class Cluster:
             wall_ms = self.master.clock.wall_ms()
             self._retention.check(self.store, self._view.jobs, self.users.pruned, wall_ms)
             self._placement.check(self._view, result.state, leased, wall_ms)
+            self._schedules.check(self.store)
         self._check_store(self.users.all_job_ids(result))
 
     def _check_store(self, job_ids: Sequence[int] | None) -> None:
@@ -161,6 +165,11 @@ class Cluster:
         self._check_store(None)
         self._view.read(self.store)
         self._placement.check_final_state(self._view)
+        if self.master.process is not None:
+            known = self.master.process.core.state.schedules.by_id.values()
+            skipped = {each.name for each in known if each.schedule is None}
+            now_ms = self.master.clock.wall_ms()
+            self._schedules.check_final_state(self.store, now_ms, skipped)
         with self.store.snapshot() as tx:
             tx.cursor.execute(
                 "SELECT job_id, n, outcome FROM attempt WHERE outcome LIKE '%exited%'"

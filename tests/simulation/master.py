@@ -23,6 +23,8 @@ from tests.simulation.turn_runner import SimTurnRunner, StoreNotWritable
 _TURN_MS: Final = 3
 _COMMIT_MS: Final = 5
 _MAX_BATCH: Final = 512
+# While there are schedules, the thread of the turns wakes in this interval.
+_CLOCK_CHECK_MS: Final = 60_000
 _RETRY_MS: Final = 1000
 _RESTART_MS: Final = 5000
 
@@ -237,9 +239,12 @@ class MasterProcess:
             self._due_call = None
         if state.has_upkeep:
             self._schedule_turn(0)
-        elif state.next_due_ms is not None:
-            at_ms = self._clock.time_of_wall(state.next_due_ms)
-            self._due_call = self.sim.call_at(at_ms, self.run, self._schedule_turn, 0)
+        elif state.next_due_ms is not None or state.schedules.by_id:
+            waits_ms = [self._clock.to_simulated_ms(_CLOCK_CHECK_MS)] * bool(state.schedules.by_id)
+            times_ms = [self.sim.now_ms + each for each in waits_ms]
+            if state.next_due_ms is not None:
+                times_ms.append(self._clock.time_of_wall(state.next_due_ms))
+            self._due_call = self.sim.call_at(min(times_ms), self.run, self._schedule_turn, 0)
 
     def _on_commit(self, committed: CommittedTurn) -> None:
         self._master.on_commit(committed)

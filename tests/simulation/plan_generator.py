@@ -9,6 +9,7 @@ import msgspec
 
 from mythjobs.protocol.messages import HEARTBEAT_S
 from tests.simulation.plan import MASTER, Fault, Plan, Step
+from tests.simulation.schedule_workload import generate_schedules
 from tests.simulation.simulator import NOON_MS
 from tests.simulation.workload import DAILY_WINDOWS, Calendar, WorkloadGenerator
 
@@ -32,6 +33,7 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
     commands, settings, work = generator.generate(jobs)
     retention, prunes = generator.generate_retention(commands)
     work += prunes
+    work += generate_schedules(seed, [str(each["name"]) for each in commands], calm_ms)
     faults = generate_faults(random, machines, calm_ms)
     if random.random() < 0.6:
         submit_times_ms = [each.at_ms for each in work if each.action == "submit"]

@@ -79,6 +79,7 @@ class QueueView:
         self.started: set[Key] = set()
         # Least duration of the programs of a command.
         self.least_seconds: defaultdict[str, float] = defaultdict(lambda: 0.0)
+        submits = [*submits, *(each.arguments for each in plan.work if each.action == "schedule")]
         batches = [each.arguments for each in plan.work if each.action == "batch"]
         rows = [(each["command"], row) for each in batches for row in each["rows"]]
         for command, arguments in (

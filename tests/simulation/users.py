@@ -11,6 +11,7 @@ import msgspec
 from mythjobs.errors import MythJobsError
 from mythjobs.master import requests
 from mythjobs.master.core import TurnResult
+from mythjobs.master.schedules import requests as schedule_requests
 from mythjobs.protocol.requests import Submit, Submitted
 from tests.simulation.master import SimMaster
 from tests.simulation.plan import Plan, Step
@@ -30,6 +31,7 @@ class SimUsers:
         self._job_ids: dict[int, int] = {}  # by the index of the submit
         self._refused: set[int] = set()  # submits that depend on a job that was deleted
         self._further_ids: set[int] = set()  # of reruns and batches
+        self.scheduled_ids: set[int] = set()  # of schedules
         self.cancelled: set[int] = set()  # acknowledged cancels
         self._reported_cancelled: set[int] = set()  # acknowledged as already in the final state
         # Acknowledged requests to delete jobs: ended before (ms), in these states (none: any).
@@ -100,6 +102,11 @@ class SimUsers:
                 self._request(requests.SetSemaphore(arguments["name"], arguments["size"]))
             case "enable":
                 self._request(requests.EnableCommand(arguments["name"], arguments["on"]))
+            case "schedule":
+                self._request(schedule_requests.DefineSchedule(arguments, "anna", True))
+            case "pause schedule":
+                pause = schedule_requests.PauseSchedule(arguments["name"], arguments["on"])
+                self._request(pause)
             case "dead":
                 self._dead.add(arguments["name"])
                 self._request(requests.DeclareDead(arguments["name"], "anna", "it burned down"))
@@ -172,7 +179,7 @@ class SimUsers:
     def release_all(self) -> None:
         """Release everything that waits for a user; repeat it until the run ends."""
         plan = self._plan
-        job_ids = sorted(self._known_ids)
+        job_ids = sorted(self._known_ids | self.scheduled_ids)
         releases: list[requests.Request] = [
             requests.EnableCommand(str(each["name"]), True) for each in plan.commands
         ]

@@ -290,3 +290,30 @@ def test_the_oldest_rows_are_deleted(master: Harness) -> None:
     calendar.advance(MINUTE_S)
     assert len(calendar.rows()) == 1001
     assert calendar.rows()[0].outcome == "submitted"
+
+
+def test_a_further_job_waits_for_the_next_tick_that_was_queued(master: Harness) -> None:
+    # Seed 23 of the simulation: the queued job and the retry of the failed one ran at once.
+    calendar = Calendar(
+        master, cron="*/10 * * * *", overlap="queue", retry={"failures": 1, "backoff": "20s"}
+    )
+    calendar.advance(25 * MINUTE_S)
+    [first] = master.take_grants()
+    master.finish(calendar.attic, first, code=1)
+    [second] = master.take_grants()
+    calendar.advance(MINUTE_S)
+    assert master.take_grants() == [], "the retry waits"
+    master.finish(calendar.attic, second)
+    assert len(master.take_grants()) == 1
+    calendar.advance(5 * MINUTE_S)
+    assert master.take_grants() == [], "the third tick waits for the retry"
+
+
+def test_no_further_job_starts_after_the_hours(master: Harness) -> None:
+    calendar = Calendar(master, between="02:00-03:00", retry={"failures": 5, "backoff": "25m"})
+    for minute in (1, 27, 53):
+        calendar.advance_to(f"2026-11-25 02:{minute:02}")
+        assert len(calendar.run_jobs(seconds=1, code=1)) == 1
+    assert [each.outcome for each in calendar.rows()] == ["failed"]
+    calendar.advance(HOUR_S)
+    assert master.take_grants() == []

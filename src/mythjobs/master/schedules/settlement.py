@@ -12,10 +12,13 @@ from mythjobs.master.schedule_state import OpenTick, ScheduleState
 from mythjobs.master.schedules.incidents import record_drift
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
+from mythjobs.model.schedule import Schedule
 from mythjobs.model.tick import TickOutcome, tick_key
 from mythjobs.model.zone import to_local
-from mythjobs.protocol.requests import Submit
+from mythjobs.protocol.requests import Dependency, Submit
 from mythjobs.scheduler.cadence import Cadence, PastTick, measure_cadence
+from mythjobs.scheduler.catch_up import latest_start_ms
+from mythjobs.scheduler.ticks import Tick, iterate_ticks
 from mythjobs.store.writes import schedules, ticks
 from mythjobs.store.writes.ticks import JobEnd, TickRow
 
@@ -48,7 +51,7 @@ def _settle(turn: TurnContext, state: ScheduleState, found: list[OpenTick]) -> N
         job = jobs.get(each.job_id)
         again: OpenTick | None = each
         if job is None or job.state in FINAL:
-            again = None if job is None else _submit_again(turn, state, each, job)
+            again = None if job is None else _submit_again(turn, state, each, job, left)
         if again is not None:
             left.append(again)
             continue
@@ -76,19 +79,27 @@ def _ended_row(state: ScheduleState, tick: OpenTick, job: JobEnd | None) -> Tick
 
 
 def _submit_again(
-    turn: TurnContext, state: ScheduleState, tick: OpenTick, job: JobEnd
+    turn: TurnContext, state: ScheduleState, tick: OpenTick, job: JobEnd, left: list[OpenTick]
 ) -> OpenTick | None:
-    """Submit a further job for a tick whose job has failed; None if it has no retries left."""
+    """Submit a further job for a tick whose job has failed; None if it has no retries left.
+
+    left: ticks whose jobs have not ended. The further job waits for the last of them.
+    """
     schedule = state.schedule
     if schedule is None or job.state != JobState.FAILED or tick.tries > schedule.failures:
         return None
     machine = turn.state.machines.get(tick.machine_id)
+    start_ms = turn.now.wall_ms + round(1000 * schedule.backoff_s)
+    waiting = [each.job_id for each in left if each.machine_id == tick.machine_id]
+    after = [] if schedule.overlap == "allow" else waiting[-1:]
     submit = Submit(
         schedule.command,
         dict(schedule.arguments),
         priority=schedule.priority,
+        after=[Dependency(each, "any") for each in after],
         key=f"{tick_key(schedule.name, tick.tick_ms, tick.machine_id)}#{tick.tries + 1}",
-        not_before_ms=turn.now.wall_ms + round(1000 * schedule.backoff_s),
+        not_before_ms=start_ms,
+        deadline_ms=_latest_start_ms(state, schedule, tick.tick_ms, start_ms),
         comment=f"{schedule.name}, {to_local(tick.tick_ms, state.zone):%Y-%m-%d %H:%M %Z}, "
         f"run {tick.tries + 1}",
         machine=schedule.machine if machine is None else machine.name,
@@ -96,13 +107,22 @@ def _submit_again(
     try:
         job_id, _ = submit_job(turn, SubmitJob(submit, state.submitter))
     except MythJobsError:
-        return None  # the command has changed or gone; the failed job is the tick's last
+        # The hours will be over, or the command has changed or gone: the failed job was the last.
+        return None
     row = TickRow(
         state.schedule_id, tick.tick_ms, tick.machine_id, tick.tick_ms, 1, "",
         f"job {tick.job_id} failed", job_id, tick.tries + 1,
     )  # fmt: skip
     ticks.set_job(turn.tx, row)
     return OpenTick(job_id, tick.tick_ms, tick.machine_id, tick.tries + 1)
+
+
+def _latest_start_ms(
+    state: ScheduleState, schedule: Schedule, tick_ms: int, start_ms: int
+) -> int | None:
+    found = next(iterate_ticks(schedule.when, state.zone, tick_ms - 1), None)
+    tick = found if found is not None and found.at_ms == tick_ms else Tick(tick_ms)
+    return latest_start_ms(schedule, tick, start_ms)
 
 
 def _check_drift(turn: TurnContext, state: ScheduleState) -> ScheduleState:

@@ -1,4 +1,7 @@
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +57,52 @@ def test_the_number_of_breaks_is_no_failure() -> None:
     command = command_from_table(table)
     assert command.success == tuple(range(127))
     assert command.progress == "mythcommflag"
+
+
+def run_shell(table: dict[str, Any], program: str, tmp_path: Path, **values: str) -> list[str]:
+    """Run a definition's shell text, and return the arguments of the program that it calls."""
+    path = tmp_path / program
+    path.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    path.chmod(0o700)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MYTHJOBS_DIR": str(tmp_path)}
+    env |= {f"MYTHJOBS_P_{name.upper()}": value for name, value in values.items()}
+    done = subprocess.run(
+        ["/bin/sh", "-c", table["shell"]], env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_flagging_or_a_new_seek_table(tmp_path: Path) -> None:
+    [table] = [each.table for each in plan_import(FOUND).definitions if each.job == "commflag"]
+    key = {"chanid": "1001", "starttime_utc": "20260715181300"}
+    plain = ["--chanid", "1001", "--starttime", "20260715181300"]
+    assert run_shell(table, "mythcommflag", tmp_path, rebuild="no", **key) == plain
+    assert run_shell(table, "mythcommflag", tmp_path, rebuild="yes", **key) == [
+        *plain, "--rebuild",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "use_cutlist, cuts, is_cut", [("yes", "0-100", True), ("yes", "", False), ("no", "0-9", False)]
+)
+def test_a_transcode_with_the_cut_list(
+    tmp_path: Path, use_cutlist: str, cuts: str, is_cut: bool
+) -> None:
+    [table] = [each.table for each in plan_import(FOUND).definitions if each.job == "transcode-27"]
+    values = {
+        "chanid": "1001", "starttime_utc": "20260715181300", "recordedid": "1", "path": "/a b.ts",
+        "use_cutlist": use_cutlist, "cutlist_frames": cuts,
+    }  # fmt: skip
+    (tmp_path / "mythjobs").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "mythjobs").chmod(0o700)
+    lines = run_shell(table, "mythtranscode", tmp_path, **values)
+    out = f"{tmp_path}/transcoded"
+    transcode = ["--chanid", "1001", "--starttime", "20260715181300", "--profile", "27"]
+    replace = ["mythtv", "replace", "1", out, "--path", "/a b.ts", "--delete-old"]
+    assert lines == [
+        *transcode, "--outfile", out, *(["--honorcutlist"] if is_cut else []),
+        *replace, *(["--drop-marks"] if is_cut else []),
+    ]  # fmt: skip
 
 
 def test_an_own_flagging_command() -> None:

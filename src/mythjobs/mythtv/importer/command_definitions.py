@@ -23,6 +23,11 @@ _SUCCESS_BELOW_128: Final = _BREAK_COUNTS
 _KEY: Final = ("chanid", "starttime_utc")
 _LOOK_UP: Final = "mythmetadatalookup"
 
+_COMMFLAG: Final = """\
+set -- --chanid "$MYTHJOBS_P_CHANID" --starttime "$MYTHJOBS_P_STARTTIME_UTC"
+[ "$MYTHJOBS_P_REBUILD" = no ] || set -- "$@" --rebuild
+exec mythcommflag "$@"
+"""
 # mythtranscode writes a file, whose type depends on the profile; `replace` puts it in the place of
 # the recording's. Without -j mythtranscode needs no row of MythTV's job queue.
 _TRANSCODE: Final = """\
@@ -110,10 +115,15 @@ def _define_metadata() -> JobDefinition:
 def _define_commflag(found: MythInstallation, notes: list[ImportNote]) -> JobDefinition | None:
     own = found.text("JobQueueCommFlagCommand")
     if own in ("", "mythcommflag"):
-        argv = ["mythcommflag", "--chanid", "{chanid}", "--starttime", "{starttime_utc}"]
         table = _recording_command(
-            "mythtv-commflag", "Find the commercials of a recording", (), argv=argv,
+            "mythtv-commflag", "Find the commercials of a recording", (), shell=_COMMFLAG,
             success=_BREAK_COUNTS, progress="mythcommflag",
+        )  # fmt: skip
+        table["parameters"].append(
+            {
+                "name": "rebuild", "type": "enum", "values": ["no", "yes"], "default": "no",
+                "help": "rebuild the seek table instead",
+            }
         )  # fmt: skip
         return JobDefinition("commflag", table)
     converted = _define_own(

@@ -1,8 +1,11 @@
 """Capabilities of this machine, for the agent's hello to the master: the job limits that it can
-enforce."""
+enforce; and the directory of the agent's own programs."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from typing import Final
 
 from mythjobs.process.cgroup import open_cgroup_pool
@@ -37,3 +40,12 @@ def detect_capabilities() -> tuple[str, ...]:
         return list_capabilities(pool.enforced_limits())
     finally:
         pool.close()
+
+
+def find_own_programs() -> str:
+    """Return the directory of `mythjobs`, which jobs may call, if their PATH does not have it: the
+    agent often runs from a virtual environment that is not in the PATH. Else return ""."""
+    own = os.path.dirname(sys.executable)
+    if shutil.which("mythjobs") or not os.access(os.path.join(own, "mythjobs"), os.X_OK):
+        return ""
+    return own

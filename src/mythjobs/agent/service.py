@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mythjobs.agent import dead_reaper, journal
-from mythjobs.agent.capabilities import detect_capabilities
+from mythjobs.agent.capabilities import detect_capabilities, find_own_programs
 from mythjobs.agent.core import turn
 from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.agent.core.core import AgentCore
@@ -91,8 +91,9 @@ class Agent:
         boot_id = read_boot_id()
         user = pwd.getpwuid(os.getuid())
         env = build_base_environment(
-            os.environ, user=user.pw_name, home=user.pw_dir, shell=user.pw_shell
-        )
+            os.environ, user=user.pw_name, home=user.pw_dir, shell=user.pw_shell,
+            programs=find_own_programs(),
+        )  # fmt: skip
         self._scaler = Scaler(directory.scaling, directory.output) if has_scaling else None
         self._scaling_timer: asyncio.TimerHandle | None = None
         own = read_own_policy(directory.policy).with_ceiling(jobs)

@@ -167,8 +167,9 @@ def test_a_database_of_something_else(
 def test_the_report_for_people(queue: RunningQueue, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["--state-dir", str(queue.root), "mythtv", "import"]) == 0
     out = capfd.readouterr().out
-    assert "  add        mythtv-userjob1  Log all tokens\n" in out
-    assert "missing    mythbox  no machine of the queue has this name" in out
+    assert "  add         mythtv-userjob1  Log all tokens\n" in out
+    assert "missing     mythbox  no machine of the queue has this name" in out
+    assert "UserJob1, UserJob2, UserJob3: %JOBID% is 0" in out
     assert "changes to make; repeat the command with --apply" in out
 
 

@@ -26,6 +26,10 @@ def test_base_environment_is_the_users_only() -> None:
         "LANG": "C.UTF-8",
         "TZ": "Europe/Berlin",
     }
+    with_programs = build_base_environment(
+        ours, user="mythtv", home="/home/mythtv", shell="", programs="/opt/venv/bin"
+    )
+    assert with_programs["PATH"] == f"{ours['PATH']}:/opt/venv/bin"
     assert "TZ" not in build_base_environment({}, user="u", home="/", shell="/bin/zsh")
 
 

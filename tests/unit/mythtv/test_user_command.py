@@ -154,7 +154,7 @@ def test_unknown_tokens_are_noted() -> None:
     converted = convert_command("p %FOO% &")
     assert converted.notes == (
         "the & at its end is left out: mythjobs waits for the program",
-        "%FOO% is no token of MythTV, and stays as it is",
+        "%FOO% is no token of MythTV: the text stays",
     )
 
 

@@ -14,14 +14,16 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def build_base_environment(
-    environ: Mapping[str, str], *, user: str, home: str, shell: str
+    environ: Mapping[str, str], *, user: str, home: str, shell: str, programs: str = ""
 ) -> dict[str, str]:
     """Return the environment variables of every job, to which the job's command adds its own.
 
-    No other variables of the agent's environment `environ` are passed to jobs.
+    programs: a directory to search last, "" for none. No other variables of the agent's environment
+    `environ` are passed to jobs.
     """
+    path = environ.get("PATH") or _PATH
     env = {
-        "PATH": environ.get("PATH") or _PATH,
+        "PATH": f"{path}:{programs}" if programs else path,
         "HOME": home,
         "USER": user,
         "LOGNAME": user,

@@ -152,7 +152,9 @@ def _print_report(plan: ImportPlan, steps: list[ImportStep], source: str, done: 
         terminal.print_line(heading)
         for each in found:
             text = each.why or (summaries.get(each.name, "") if kind == "command" else "")
-            terminal.print_line(f"  {_past(each.action, done):<10} {each.name}  {text}".rstrip())
+            name = "" if kind in ("rules", "bridge") and each.action == "missing" else each.name
+            line = "  ".join(filter(None, (f"{_past(each.action, done):<10}", name, text)))
+            terminal.print_line(f"  {line}".rstrip())
         if kind == "rules":
             for rule in plan.rules:
                 numbers = ", ".join(map(str, rule.recording_rules))
@@ -162,8 +164,10 @@ def _print_report(plan: ImportPlan, steps: list[ImportStep], source: str, done: 
         if notes:
             terminal.print_line()
             terminal.print_line(heading)
-            for note in notes:
-                terminal.print_line(f"  {note.item}: {note.sentence}")
+            # What is true of several items is said once.
+            for sentence in dict.fromkeys(each.sentence for each in notes):
+                items = ", ".join(each.item for each in notes if each.sentence == sentence)
+                terminal.print_line(f"  {items}: {sentence}")
     terminal.print_line()
     count = sum(each.action in ("add", "change") for each in steps)
     if done:

@@ -252,7 +252,7 @@ def _note_differences(item: str, converted: ConvertedCommand) -> Iterator[Import
     forgotten = [each for each in FORGOTTEN_TOKENS if TOKENS[each] in used]
     if forgotten:
         yield ImportNote(
-            item, f"{', '.join(forgotten)} now has its value; MythTV left the token as it is"
+            item, f"{', '.join(forgotten)} get a value now; MythTV left these tokens as they are"
         )
     if {"verbosemode", "verboselevel"} & used:
         yield ImportNote(item, "the log options are MythTV's defaults, not those of the backend")

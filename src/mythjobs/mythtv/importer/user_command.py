@@ -75,7 +75,9 @@ def convert_command(text: str) -> ConvertedCommand:
         raise NotConvertibleError("it has no program")
     if read.tokens:
         _check_evaluation(read)
-    notes += [f"{each} is no token of MythTV, and stays as it is" for each in read.unknown]
+    if read.unknown:
+        verb = "is no token" if len(read.unknown) == 1 else "are no tokens"
+        notes.append(f"{', '.join(read.unknown)} {verb} of MythTV: the text stays")
     rewritten = _rewrite_nested(read)
     parameters = tuple(read.tokens)
     if _is_argument_list(read):

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.integration.cli.scripted import Master
 from tests.support.machine_tree import ME, MachineTree
 from tests.support.timer_units import add_timers
 
+NO_CHANNEL: dict[str, Any] = {"channels": []}
 CRONTAB = "MAILTO=\n0 4 * * * /opt/backup\n@reboot /opt/start\n"
 
 
@@ -81,7 +83,7 @@ def test_a_wrong_root_is_one_sentence(call: Call, master: Master) -> None:
 
 
 def test_entries_are_imported_held(call: Call, tree: MachineTree, master: Master) -> None:
-    master.answers |= {"POST commands": {}, "POST schedules": {}}
+    master.answers |= {"POST commands": {}, "POST schedules": {}, "GET channels": NO_CHANNEL}
     done = call("import", "cron", "--root", str(tree.directory), "--apply")
     assert done.code == 0
     assert done.err == (
@@ -103,6 +105,36 @@ def test_entries_are_imported_held(call: Call, tree: MachineTree, master: Master
         "paused": True,
         "reason": "cron runs it (mythjobs import)",
     }
+
+
+@pytest.mark.parametrize(
+    "channels, is_advised",
+    [
+        ([], True),
+        ([{"kinds": ["failed"], "commands": []}], False),
+        ([{"kinds": ["held"], "commands": []}], True),
+        ([{"kinds": ["failed"], "commands": ["other"]}], True),
+        ([{"kinds": ["failed"], "commands": ["backup"]}], False),
+    ],
+)
+def test_an_import_tells_how_to_get_mail(
+    call: Call,
+    tree: MachineTree,
+    master: Master,
+    channels: list[dict[str, list[str]]],
+    is_advised: bool,
+) -> None:
+    tree.write("/usr/sbin/sendmail", "")
+    tree.write(f"/var/spool/cron/crontabs/{ME}", "MAILTO=a@example.org\n0 4 * * * /opt/backup\n")
+    master.answers |= {"POST commands": {}, "POST schedules": {}}
+    master.answers["GET channels"] = {"channels": channels}
+    done = call("import", "cron", "--root", str(tree.directory), "--apply")
+    assert done.code == 0
+    advice = (
+        "mythjobs: cron mailed the output of 1 of them to a@example.org; for mail if one fails: "
+        "mythjobs notify add NAME mailto://USER:PASSWORD@SERVER?to=a@example.org --command backup\n"
+    )
+    assert done.err.endswith(advice) == is_advised
 
 
 def test_only_named_entries_are_imported(call: Call, tree: MachineTree, master: Master) -> None:

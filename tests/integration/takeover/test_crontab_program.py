@@ -1,5 +1,6 @@
 """Reading and writing of users' crontabs through the program crontab."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from mythjobs.errors import BadRequest
 from mythjobs.takeover.cron.cron_files import CronFiles
 from mythjobs.takeover.entry import Place
 from mythjobs.takeover.machine_root import MachineRoot
-from tests.support.machine_tree import ME
+from tests.support.machine_tree import ME, MachineTree
 
 # Behaves like Debian's crontab, with one file in place of the spool.
 PROGRAM = """#!/bin/sh
@@ -59,3 +60,15 @@ def test_without_the_program_the_reason_is_told(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BadRequest, match="crontab is not installed"):
         CronFiles(MachineRoot("/")).read(PLACE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the crontabs of all users")
+def test_crontabs_of_removed_users_are_ignored(spool: Path, tmp_path: Path) -> None:
+    tree = MachineTree(tmp_path / "root")
+    for user in (ME, "removed-user"):
+        tree.write(f"/var/spool/cron/crontabs/{user}", "0 4 * * * x\n")
+    spool.write_text("0 5 * * * y\n")
+    root = MachineRoot(str(tree.directory))
+    root.is_live = True
+    (found,) = CronFiles(root).read_crontabs()
+    assert (found.name, found.text) == (ME, "0 5 * * * y\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -174,10 +174,34 @@ def _finish(
     if not is_applied:
         hint = "; --apply imports those with ✓ and ~" if imported else ""
         terminal.print_message(f"{len(plan)} entries: {summary}; nothing was changed{hint}")
+    elif not imported:
+        terminal.print_message("no entry was imported; `mythjobs import status` lists earlier ones")
     else:
         terminal.print_message(
             f"{imported} of {len(plan)} entries were imported; their schedules are held until "
             "`mythjobs import takeover`"
+        )
+        assert source.entries is not None
+        for advice in _advise_mail(plan, source.entries.list_notified_commands()):
+            terminal.print_message(advice)
+
+
+def _advise_mail(plan: list[PlanEntry], notified: Collection[str] | None) -> Iterator[str]:
+    """Yield how to get mail about imported entries whose output cron mailed, one for each address.
+
+    notified: the commands about whose failures a channel tells; None: about all.
+    """
+    if notified is None:
+        return
+    names: dict[str, list[str]] = {}
+    for each in plan:
+        if each.is_imported and each.mail_to and each.name not in notified:
+            names.setdefault(each.mail_to, []).append(each.name)
+    for address, found in names.items():
+        commands = " ".join(f"--command {name}" for name in found)
+        yield (
+            f"cron mailed the output of {len(found)} of them to {address}; for mail if one fails: "
+            f"mythjobs notify add NAME mailto://USER:PASSWORD@SERVER?to={address} {commands}"
         )
 
 

@@ -151,6 +151,14 @@ class ImportedEntries:
             kept={each.place.id: each.name for each in own if each.place.id not in found},
         )
 
+    def list_notified_commands(self) -> frozenset[str] | None:
+        """Return the commands about whose failures a channel tells; None: about all commands'."""
+        found = self._client.get("channels")["channels"]
+        telling = [each["commands"] for each in found if "failed" in each["kinds"]]
+        if not all(telling):
+            return None
+        return frozenset(name for commands in telling for name in commands)
+
     def add(self, root: MachineRoot, plan: list[PlanEntry]) -> None:
         """Define a command and a held schedule for each entry. Repeat it after an interruption."""
         from mythjobs.takeover.records import ImportRecord

@@ -85,7 +85,9 @@ class CronFiles:
     def _find_users(self) -> list[str]:
         if not self._root.is_live or os.geteuid() == 0:
             names = self._root.list_names(self._find_spool())
-            return [each for each in names if not each.startswith(".") and "." not in each]
+            # Cron ignores the crontabs of users that were removed; crontab(1) fails for them.
+            accounts = self._root.read_accounts()
+            return [each for each in names if each in accounts]
         if shutil.which("crontab") is None:
             return []
         return [pwd.getpwuid(os.geteuid()).pw_name]

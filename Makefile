@@ -35,6 +35,7 @@ fix:
 bench:
 	@$(SETUP) bench
 	$(BIN)/python bench/latency.py
+	-$(BIN)/python bench/network_latency.py
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/backlog.py
 	$(BIN)/python bench/idle.py

@@ -12,6 +12,10 @@ import support
 
 SETTLE_S = 5.0
 BAR_CPU_S_PER_MIN = 0.3
+# Of agent and reaper together, which a machine beside the master's has.
+BAR_MACHINE_CPU_S_PER_MIN = 0.2
+BAR_MACHINE_RSS_MB = 60.0
+KEYS = ("cpu_s_per_min", "wakeups_per_min", "rss_mb")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -41,13 +45,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 for name, pid in pids.items()
             }
         disk.measure()
-    total = {
-        key: sum(one[key] for one in each.values())
-        for key in ("cpu_s_per_min", "wakeups_per_min", "rss_mb")
-    }
+    total = {key: sum(one[key] for one in each.values()) for key in KEYS}
     return total | {
         "seconds": arguments.seconds,
         "bar_cpu_s_per_min": BAR_CPU_S_PER_MIN,
+        "machine": {key: each["agent"][key] + each["reaper"][key] for key in KEYS},
         "fsync_p50_ms": disk.p50_ms,
         **each,
     }
@@ -55,10 +57,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def rows(result: dict[str, Any]) -> tuple[str, list[figures.Row]]:
     lines = []
-    for name in ("master", "agent", "reaper", "total"):
+    bars = {"total": BAR_CPU_S_PER_MIN, "machine": BAR_MACHINE_CPU_S_PER_MIN}
+    memory_bars = {"machine": BAR_MACHINE_RSS_MB}
+    for name in ("master", "agent", "reaper", "machine", "total"):
         one = result if name == "total" else result[name]
-        cpu_s = one["cpu_s_per_min"]
-        bar = BAR_CPU_S_PER_MIN if name == "total" else None
+        cpu_s, rss_mb = one["cpu_s_per_min"], one["rss_mb"]
+        bar, memory_bar = bars.get(name), memory_bars.get(name)
+        name = "agent and reaper" if name == "machine" else name
         lines += [
             figures.Row(
                 f"{name}, CPU a minute",
@@ -69,7 +74,12 @@ def rows(result: dict[str, Any]) -> tuple[str, list[figures.Row]]:
                 None if bar is None else cpu_s <= bar,
             ),
             figures.Row("  wake-ups a minute", f"{one['wakeups_per_min']:.0f}"),
-            figures.Row("  resident memory", f"{one['rss_mb']:.1f} MB"),
+            figures.Row(
+                "  resident memory",
+                f"{rss_mb:.1f} MB",
+                bar="–" if memory_bar is None else f"≤ {memory_bar:.0f} MB",
+                is_met=None if memory_bar is None else rss_mb <= memory_bar,
+            ),
         ]
     return f"idle: {result['seconds']:.0f} s without jobs", lines
 

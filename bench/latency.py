@@ -103,13 +103,13 @@ def measure_start_times(
     for number in range(-WARM_UP, jobs):
         if number % 20 == 0:
             support.show_progress(f"latency: {max(number, 0)} of {jobs} …")
-        _pause()
+        pause()
         disk.measure(1)
-        _pause()
+        pause()
         at_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         job = api.submit("stamp", label=f"n{number}")
         api.wait_job(job)
-        _pause()
+        pause()
         raw_at_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         chain.run(f"c{number}")
         if number >= 0:
@@ -117,7 +117,7 @@ def measure_start_times(
     return submitted_ns
 
 
-def _pause() -> None:
+def pause() -> None:
     # Random, so that no timer of the system runs in step with the measurements.
     time.sleep(random.uniform(*PAUSE_S))
 

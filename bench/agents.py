@@ -24,7 +24,7 @@ import support
 from mythjobs.agent.handshake import AgentIdentity, build_hello, verify_welcome
 from mythjobs.agent.master_link import choose_retry_delay_s
 from mythjobs.clock import machine_now
-from mythjobs.config.certificates import compute_fingerprint, make_client_context
+from mythjobs.config.tls_client import compute_fingerprint, make_client_context
 from mythjobs.errors import ProtocolError
 from mythjobs.protocol import codec, handshake, joining
 from mythjobs.protocol import messages as m

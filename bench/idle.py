@@ -14,8 +14,8 @@ SETTLE_S = 5.0
 BAR_CPU_S_PER_MIN = 0.3
 # Of agent and reaper together, which a machine beside the master's has.
 BAR_MACHINE_CPU_S_PER_MIN = 0.2
-BAR_MACHINE_RSS_MB = 60.0
-KEYS = ("cpu_s_per_min", "wakeups_per_min", "rss_mb")
+BAR_MACHINE_PSS_MB = 60.0
+KEYS = ("cpu_s_per_min", "wakeups_per_min", "rss_mb", "pss_mb")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                     "cpu_s_per_min": (after[name].cpu_s - before[name].cpu_s) / minutes,
                     "wakeups_per_min": after[name].switches_since(before[name]) / minutes,
                     "rss_mb": processes.read_rss_mb(pid),
+                    "pss_mb": processes.read_pss_mb(pid),
                 }
                 for name, pid in pids.items()
             }
@@ -58,10 +59,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def rows(result: dict[str, Any]) -> tuple[str, list[figures.Row]]:
     lines = []
     bars = {"total": BAR_CPU_S_PER_MIN, "machine": BAR_MACHINE_CPU_S_PER_MIN}
-    memory_bars = {"machine": BAR_MACHINE_RSS_MB}
+    memory_bars = {"machine": BAR_MACHINE_PSS_MB}
     for name in ("master", "agent", "reaper", "machine", "total"):
         one = result if name == "total" else result[name]
-        cpu_s, rss_mb = one["cpu_s_per_min"], one["rss_mb"]
+        cpu_s, pss_mb = one["cpu_s_per_min"], one["pss_mb"]
         bar, memory_bar = bars.get(name), memory_bars.get(name)
         name = "agent and reaper" if name == "machine" else name
         lines += [
@@ -74,11 +75,12 @@ def rows(result: dict[str, Any]) -> tuple[str, list[figures.Row]]:
                 None if bar is None else cpu_s <= bar,
             ),
             figures.Row("  wake-ups a minute", f"{one['wakeups_per_min']:.0f}"),
+            figures.Row("  resident memory", f"{one['rss_mb']:.1f} MB"),
             figures.Row(
-                "  resident memory",
-                f"{rss_mb:.1f} MB",
+                "  memory, shared pages once",
+                f"{pss_mb:.1f} MB",
                 bar="–" if memory_bar is None else f"≤ {memory_bar:.0f} MB",
-                is_met=None if memory_bar is None else rss_mb <= memory_bar,
+                is_met=None if memory_bar is None else pss_mb <= memory_bar,
             ),
         ]
     return f"idle: {result['seconds']:.0f} s without jobs", lines

@@ -56,6 +56,14 @@ def read_rss_mb(pid: int) -> float:
     raise ValueError(f"no Rss in smaps_rollup of {pid}")
 
 
+def read_pss_mb(pid: int) -> float:
+    """Return the memory of a process, with its part of each page that several processes share."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
 def find_by_path(path: Path) -> dict[int, list[str]]:
     """Return pid and argv of the processes whose command line contains the path."""
     found = {}

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from mythjobs.config import certificates, keys, network
+from mythjobs.config import certificates, keys, network, tls_client
 from mythjobs.config.network import JoinedMaster
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, Conflict, NotAllowed, Unreachable
@@ -41,7 +41,7 @@ def join_with_token(state: StateDir, token: JoinToken, name: str) -> Join:
             f"the program at {endpoint} is not the master that issued this token; check the "
             "address, or ask for a new token with `mythjobs machine invite`"
         )
-    master = _Connection(endpoint, certificates.make_client_context(authority))
+    master = _Connection(endpoint, tls_client.make_client_context(authority))
     joined = master.post(
         "token",
         {
@@ -70,7 +70,7 @@ def join_with_code(
     """
     _check_no_master(state)
     _, authority = _fetch_authority((endpoint,))
-    master = _Connection(endpoint, certificates.make_client_context(authority))
+    master = _Connection(endpoint, tls_client.make_client_context(authority))
     key, nonce = _load_public_key(state), secrets.token_bytes(joining.NONCE_BYTES)
     opened = master.post(
         "requests",
@@ -135,7 +135,7 @@ class _Connection:
 def _fetch_authority(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, bytes]:
     """Return the first endpoint that answers, and the certificate of its authority (PEM), which
     the caller must verify. Raises Unreachable if none answers."""
-    context = certificates.make_unverified_context()
+    context = tls_client.make_unverified_context()
     failures: list[str] = []
     for endpoint in endpoints:
         try:

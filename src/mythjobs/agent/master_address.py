@@ -10,9 +10,9 @@ from websockets.asyncio.client import ClientConnection, connect, unix_connect
 
 from mythjobs.agent.master_socket import MasterSocket
 from mythjobs.config import keys
-from mythjobs.config.certificates import compute_fingerprint, make_client_context
 from mythjobs.config.network import read_joined_master
 from mythjobs.config.state import StateDir, read_master_info
+from mythjobs.config.tls_client import compute_fingerprint, make_client_context
 from mythjobs.protocol import messages as m
 
 HANDSHAKE_S: Final = 10.0

@@ -6,7 +6,6 @@ docs/decisions/0006-network-and-joining.md says what they prove, and to whom.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import socket
 import ssl
 from pathlib import Path
@@ -20,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mythjobs.config import files
 from mythjobs.config.state import StateDir
+from mythjobs.config.tls_client import compute_fingerprint
 from mythjobs.errors import ConfigError
 
 _AUTHORITY_DAYS: Final = 3650
@@ -61,49 +61,12 @@ def load_server_identity(state: StateDir, now_ms: int) -> ServerIdentity:
     return ServerIdentity(context, fingerprint, authority.public_bytes(_PEM))
 
 
-def make_client_context(authority: bytes) -> ssl.SSLContext:
-    """Return the TLS settings of an agent. It accepts any master certificate of this authority.
-
-    authority: certificate, PEM. Host names are not compared, because addresses change; the
-    authority signs for one master only. Raises ConfigError if it is not a certificate.
-    """
-    context = _make_context()
-    try:
-        context.load_verify_locations(cadata=authority.decode("ascii"))
-    except (ssl.SSLError, ValueError) as error:
-        raise ConfigError(
-            f"the certificate of the master's authority is damaged: {error}"
-        ) from None
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def make_unverified_context() -> ssl.SSLContext:
-    """Return TLS settings that accept every certificate. Use them only to fetch the authority's own
-    certificate, which is then compared with its hash in the join token, or with six words."""
-    context = _make_context()
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def compute_fingerprint(certificate: bytes) -> str:
-    """Return the SHA-256 of a certificate (DER), in hex: `tls-server-end-point` of RFC 5929."""
-    return hashlib.sha256(certificate).hexdigest()
-
-
 def decode_certificate(pem: bytes) -> bytes:
     """Return a certificate in DER. Raises ConfigError if the text is not one certificate."""
     try:
         return _to_der(x509.load_pem_x509_certificate(pem))
     except ValueError:
         raise ConfigError("the master sent no valid certificate of its authority") from None
-
-
-def _make_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    return context
 
 
 def _load_or_create_authority(

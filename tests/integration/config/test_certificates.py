@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.clock import master_now
-from mythjobs.config import certificates
+from mythjobs.config import certificates, tls_client
 from mythjobs.config.state import StateDir
 from mythjobs.errors import ConfigError
 
@@ -48,19 +48,19 @@ def _make_state(root: Path) -> StateDir:
 
 def test_an_agent_accepts_the_master_of_its_authority(tmp_path: Path) -> None:
     identity = certificates.load_server_identity(StateDir(tmp_path), NOW_MS)
-    client = certificates.make_client_context(identity.authority)
+    client = tls_client.make_client_context(identity.authority)
     client.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
     seen = _shake_hands(identity.context, client)
     assert seen is not None
-    assert certificates.compute_fingerprint(seen) == identity.fingerprint
+    assert tls_client.compute_fingerprint(seen) == identity.fingerprint
 
 
 def test_an_agent_refuses_a_master_of_another_authority(tmp_path: Path) -> None:
     ours = certificates.load_server_identity(_make_state(tmp_path / "a"), NOW_MS)
     other = certificates.load_server_identity(_make_state(tmp_path / "b"), NOW_MS)
     with pytest.raises(ssl.SSLCertVerificationError):
-        _shake_hands(other.context, certificates.make_client_context(ours.authority))
-    assert _shake_hands(other.context, certificates.make_unverified_context())
+        _shake_hands(other.context, tls_client.make_client_context(ours.authority))
+    assert _shake_hands(other.context, tls_client.make_unverified_context())
 
 
 def test_a_peer_that_offers_only_an_older_tls_is_refused(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_server_certificate_is_renewed_in_its_last_two_months(tmp_path: Path
     assert kept.fingerprint == first.fingerprint
     assert renewed.fingerprint != first.fingerprint
     assert renewed.authority == first.authority
-    assert _shake_hands(renewed.context, certificates.make_client_context(first.authority))
+    assert _shake_hands(renewed.context, tls_client.make_client_context(first.authority))
 
 
 def test_a_certificate_of_a_removed_authority_is_replaced(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_certificate_of_a_removed_authority_is_replaced(tmp_path: Path) -> Non
     state.authority_certificate.unlink()
     second = certificates.load_server_identity(state, NOW_MS)
     assert second.authority != first.authority
-    assert _shake_hands(second.context, certificates.make_client_context(second.authority))
+    assert _shake_hands(second.context, tls_client.make_client_context(second.authority))
 
 
 @pytest.mark.parametrize(
@@ -129,4 +129,4 @@ def test_text_that_is_no_certificate_is_refused() -> None:
     with pytest.raises(ConfigError, match="no valid certificate"):
         certificates.decode_certificate(b"<html>")
     with pytest.raises(ConfigError, match="damaged"):
-        certificates.make_client_context(b"\xff")
+        tls_client.make_client_context(b"\xff")

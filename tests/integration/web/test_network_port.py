@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from mythjobs.agent.master_address import find_master
-from mythjobs.config import certificates
+from mythjobs.config import tls_client
 from tests.integration.web.network_master import (
     invite,
     join,
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("on_loopback")
 
 
 def _request_tls(number: int, method: str, path: str, **headers: str) -> tuple[int, Any]:
-    context = certificates.make_unverified_context()
+    context = tls_client.make_unverified_context()
     connection = http.client.HTTPSConnection("127.0.0.1", number, timeout=20, context=context)
     try:
         connection.request(method, path, headers=headers)

@@ -1,0 +1,49 @@
+"""TLS settings of a machine that connects to a master, and fingerprints of certificates.
+
+Apart from certificates.py, because an agent needs nothing of the library that issues certificates,
+which takes 2 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+
+from mythjobs.errors import ConfigError
+
+
+def make_client_context(authority: bytes) -> ssl.SSLContext:
+    """Return the TLS settings of an agent. It accepts any master certificate of this authority.
+
+    authority: certificate, PEM. Host names are not compared, because addresses change; the
+    authority signs for one master only. Raises ConfigError if it is not a certificate.
+    """
+    context = _make_context()
+    try:
+        context.load_verify_locations(cadata=authority.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(
+            f"the certificate of the master's authority is damaged: {error}"
+        ) from None
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def make_unverified_context() -> ssl.SSLContext:
+    """Return TLS settings that accept every certificate. Use them only to fetch the authority's own
+    certificate, which is then compared with its hash in the join token, or with six words."""
+    context = _make_context()
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def compute_fingerprint(certificate: bytes) -> str:
+    """Return the SHA-256 of a certificate (DER), in hex: `tls-server-end-point` of RFC 5929."""
+    return hashlib.sha256(certificate).hexdigest()
+
+
+def _make_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    return context

@@ -78,13 +78,15 @@ class KnownSchedules:
     """All schedules, by id. Instances are replaced, never changed.
 
     zone: time zone of the master, for schedules without one. due_ms: the next instant (wall clock)
-    at which a schedule is due. open_jobs: jobs of schedules that have not ended.
+    at which a schedule is due. open_jobs: jobs of schedules that have not ended, of which
+    pinged_jobs are those of schedules with a heartbeat URL.
     """
 
     zone: str = ""
     by_id: Mapping[int, ScheduleState] = field(default_factory=dict)
     due_ms: int | None = field(init=False)
     open_jobs: frozenset[int] = field(init=False)
+    pinged_jobs: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         # Computed once, because each turn reads them.
@@ -92,9 +94,22 @@ class KnownSchedules:
         times = [each.due_ms for each in states]
         self.due_ms = min((each for each in times if each is not None), default=None)
         self.open_jobs = frozenset(each.job_id for state in states for each in state.open)
+        self.pinged_jobs = frozenset(
+            each.job_id
+            for state in states
+            if state.schedule is not None and state.schedule.heartbeat
+            for each in state.open
+        )
 
     def find(self, name: str) -> ScheduleState | None:
         return next((each for each in self.by_id.values() if each.name == name), None)
+
+    def find_of_job(self, job_id: int) -> tuple[ScheduleState, OpenTick] | None:
+        """Return the schedule and the tick of a job that has not ended, None if it has none."""
+        if job_id not in self.open_jobs:
+            return None
+        pairs = ((state, each) for state in self.by_id.values() for each in state.open)
+        return next(pair for pair in pairs if pair[1].job_id == job_id)
 
     def with_schedule(self, state: ScheduleState) -> KnownSchedules:
         return KnownSchedules(self.zone, {**self.by_id, state.schedule_id: state})

@@ -44,13 +44,18 @@ def read_notify_policy(table: toml.Table) -> NotifyPolicy:
         check_template(template)
     except ValueError as error:
         raise DefinitionError("notify.template", str(error)) from None
+    return NotifyPolicy(kinds, template, read_heartbeat(table))
+
+
+def read_heartbeat(table: toml.Table) -> str:
+    """Return the key `heartbeat` of a command or a schedule. Raises DefinitionError."""
     heartbeat = toml.read_text(table, "heartbeat")
     if heartbeat:
         try:
             check_heartbeat_url(heartbeat)
         except ValueError as error:
             raise DefinitionError("heartbeat", str(error)) from None
-    return NotifyPolicy(kinds, template, heartbeat)
+    return heartbeat
 
 
 def check_heartbeat_url(url: str) -> None:

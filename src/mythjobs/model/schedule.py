@@ -10,6 +10,7 @@ from typing import Final
 from mythjobs.errors import DefinitionError
 from mythjobs.model import toml_values as toml
 from mythjobs.model.names import MAX_NAME_LENGTH, NAME_SYNTAX, is_short_name
+from mythjobs.model.notify_policy import read_heartbeat
 from mythjobs.model.units import format_duration
 from mythjobs.model.weekly import FULL, parse_range
 from mythjobs.model.zone import load_zone
@@ -25,7 +26,7 @@ MAX_AT_MOST: Final = 100
 _KEYS: Final = (
     "name", "command", "summary", "cron", "between", "every", "start", "zone", "where", "dst",
     "catch_up", "overlap", "at_most", "spread", "start_within", "late_after", "priority",
-    "arguments", "retry",
+    "arguments", "retry", "heartbeat",
 )  # fmt: skip
 _WHEN_KEYS: Final = ("cron", "between", "every")
 _ALIASES: Final = {
@@ -83,7 +84,8 @@ class Schedule:
     """One schedule, as its author defined it (docs/schedules.md describes the keys).
 
     zone: "" is the master's. where: ANY_MACHINE, EACH_MACHINE or a machine's name. failures:
-    number of further jobs that are submitted for a tick after its job has failed.
+    number of further jobs that are submitted for a tick after its job has failed. heartbeat: URL
+    that is called at start and end of its jobs.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Schedule:
     arguments: dict[str, str | int | float] = field(default_factory=dict)
     failures: int = 0
     backoff_s: float = 60.0
+    heartbeat: str = ""
 
     @property
     def machine(self) -> str:
@@ -156,6 +159,7 @@ def schedule_from_table(table: toml.Table, *, known_zone: bool = True) -> Schedu
         arguments=_parse_arguments(table.get("arguments", {})),
         failures=failures,
         backoff_s=backoff_s,
+        heartbeat=read_heartbeat(table),
     )
 
 

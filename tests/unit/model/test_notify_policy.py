@@ -5,6 +5,7 @@ import pytest
 from mythjobs.errors import DefinitionError
 from mythjobs.model.heartbeat_url import FAILURE, START, SUCCESS, HeartbeatCall, make_call_url
 from mythjobs.model.notify_policy import NO_NOTIFY_POLICY, read_notify_policy
+from mythjobs.model.schedule import schedule_from_table
 
 
 def test_a_definition_without_settings_has_the_defaults() -> None:
@@ -42,6 +43,13 @@ def test_invalid_settings_name_their_key(table: dict[str, object], key: str) -> 
     with pytest.raises(DefinitionError) as error:
         read_notify_policy(table)
     assert error.value.key == key
+
+
+def test_a_schedule_has_a_heartbeat_url() -> None:
+    table = {"name": "n", "command": "c", "every": "1h", "heartbeat": "https://hc.example/x"}
+    assert schedule_from_table(table).heartbeat == "https://hc.example/x"
+    with pytest.raises(DefinitionError, match="heartbeat: is no URL"):
+        schedule_from_table(table | {"heartbeat": "x"})
 
 
 def call(event: str, code: int | None = None, url: str = "https://hc.example/uuid") -> str:

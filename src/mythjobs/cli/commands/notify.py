@@ -189,13 +189,13 @@ def remove(session: Session, name: str, as_json: bool) -> None:
     epilog="Examples:\n  mythjobs notify snooze --for 2h\n"
     "  mythjobs notify snooze transcode-h264 --for 1d\n  mythjobs notify snooze phone --end",
 )
-@click.argument("name", metavar="[CHANNEL|COMMAND|MACHINE]", type=TEXT, default="")
+@click.argument("name", metavar="[CHANNEL|COMMAND|SCHEDULE|MACHINE]", type=TEXT, default="")
 @click.option("--for", "for_s", type=DURATION, metavar="DURATION", help="How long.")
 @click.option("--end", is_flag=True, help="End the snooze now.")
 @json_option
 @pass_session
 def snooze(session: Session, name: str, for_s: float | None, end: bool, as_json: bool) -> None:
-    """Send no messages for a while: to a channel, or about a command or a machine.
+    """Send no messages for a while: to a channel, or about a command, schedule or machine.
 
     Without a name, to no channel. What happens meanwhile is counted, and sent in one message at the
     end. `mythjobs notifications` shows it at once.

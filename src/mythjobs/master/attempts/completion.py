@@ -11,6 +11,7 @@ import msgspec
 
 from mythjobs.errors import ProtocolError
 from mythjobs.master.attempts.job_incidents import (
+    has_heartbeat,
     is_noteworthy,
     record_end_incidents,
     record_start_call,
@@ -74,7 +75,7 @@ class Completions:
                 job_id, attempt.n, attempt.command_id, at_ms
             )
             self._open(machine).live_attempts[job_id] = attempt.with_start(at_ms)
-            if attempt.command_id in self._turn.state.notify.pinged:
+            if has_heartbeat(self._turn, attempt.command_id, job_id):
                 record_start_call(self._turn, job_id, attempt.class_id)
 
     def record_holders(self, machine: Machine, job_id: int, holders: tuple[str, ...]) -> None:
@@ -205,7 +206,7 @@ class Completions:
             turn.add_event(job_id, attempt.n, str(decision.event), decision.reason)
         if decision.hold:
             turn.held.append(job_id)
-        if attempt.started_ms is None and attempt.command_id in turn.state.notify.pinged:
+        if attempt.started_ms is None and has_heartbeat(turn, attempt.command_id, job_id):
             # The report of the end is the first about this attempt.
             if not isinstance(outcome, o.NotStarted | o.Lost):
                 record_start_call(turn, job_id, attempt.class_id)

@@ -47,7 +47,7 @@ def record_end_incidents(
     if decision.event is JobEvent.FAILED:
         kind = "failed"
         # The user of `mythjobs run` waits for the exit code of the program.
-        if command.name == RUN:
+        if command.name == RUN or _is_tried_again(turn, job_id):
             return
     elif decision.hold:
         kind = "held"
@@ -70,16 +70,36 @@ def record_end_incidents(
     )
 
 
+def _is_tried_again(turn: TurnContext, job_id: int) -> bool:
+    """Return whether the job's schedule submits another job for the same tick."""
+    found = turn.state.schedules.find_of_job(job_id)
+    if found is None:
+        return False
+    state, tick = found
+    return state.schedule is not None and tick.tries <= state.schedule.failures
+
+
 def is_muted(command: Command, kind: str) -> bool:
     return command.notify.kinds is not None and kind not in command.notify.kinds
 
 
+def has_heartbeat(turn: TurnContext, command_id: int, job_id: int) -> bool:
+    """Return whether a job's command or schedule may have a heartbeat URL."""
+    state = turn.state
+    return command_id in state.notify.pinged or job_id in state.schedules.pinged_jobs
+
+
 def record_start_call(turn: TurnContext, job_id: int, class_id: int) -> None:
-    """Record the heartbeat call at the start of an attempt, if its command has a heartbeat URL."""
+    """Record the heartbeat calls at the start of an attempt: of its command and its schedule."""
     command = turn.catalog.job_class(turn.tx, class_id).command
     if command.notify.heartbeat:
         call = HeartbeatCall(command.notify.heartbeat, START, job_id, command.name)
         turn.heartbeat_calls.append(call)
+    if found := turn.state.schedules.find_of_job(job_id):
+        schedule = found[0].schedule
+        if schedule is not None and schedule.heartbeat:
+            call = HeartbeatCall(schedule.heartbeat, START, job_id, schedule.name)
+            turn.heartbeat_calls.append(call)
 
 
 def record_missed_deadlines(turn: TurnContext, job_ids: Collection[int]) -> None:

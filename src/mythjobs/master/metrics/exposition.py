@@ -21,10 +21,11 @@ from mythjobs.master.metrics.counters import Histogram, MetricsCounters
 from mythjobs.master.state import Machine, MasterState
 from mythjobs.store.queries.metrics import StoreFigures
 
-# Maximum number of values of the labels `command` and `machine`. Further commands are summed up as
-# OTHER, further machines are left out: each value is a time series in the monitoring system.
+# Maximum number of values of labels. Further commands are summed up as OTHER, further machines and
+# schedules are left out: each value is a time series in the monitoring system.
 MAX_COMMANDS: Final = 200
 MAX_MACHINES: Final = 200
+MAX_SCHEDULES: Final = 200
 OTHER: Final = "(other)"
 
 
@@ -44,6 +45,7 @@ def write_metrics(
             yield from _describe_master(state, figures, counters, started_ms)
             yield from _describe_queue(figures, names, now)
             yield from _describe_runs(counters, names)
+            yield from _describe_schedules(state, now)
             yield from _describe_machines(state, now)
 
     return bytes(generate_latest(Metrics()))
@@ -151,6 +153,25 @@ def _merge(found: dict[int, Histogram], names: dict[int, str]) -> dict[str, Hist
         total.counts = [a + b for a, b in zip(total.counts, histogram.counts, strict=True)]
         total.total += histogram.total
     return merged
+
+
+def _describe_schedules(state: MasterState, now: Now) -> Iterator[Metric]:
+    text = "For how long a run should have started; 0 if none is late"
+    late = _gauge("schedule_lateness_seconds", text, ["schedule"])
+    paused = _gauge("schedule_paused", "1 while a schedule is paused", ["schedule"])
+    started = {
+        job_id
+        for machine in state.machines.values()
+        for job_id, attempt in machine.live_attempts.items()
+        if attempt.started_ms is not None
+    }
+    states = sorted(state.schedules.by_id.values(), key=lambda each: each.schedule_id)
+    for each in states[:MAX_SCHEDULES]:
+        waiting = [tick.tick_ms for tick in each.open if tick.job_id not in started]
+        late_s = max(now.wall_ms - min(waiting, default=now.wall_ms), 0) / 1000
+        late.add_metric([each.name], late_s)
+        paused.add_metric([each.name], int(each.is_paused))
+    yield from (late, paused)
 
 
 def _describe_machines(state: MasterState, now: Now) -> Iterator[Metric]:

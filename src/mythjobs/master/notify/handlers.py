@@ -89,7 +89,7 @@ def end_notifications(turn: TurnContext, subject: str) -> None:
 
 
 def snooze(turn: TurnContext, request: r.Snooze) -> str:
-    """Snooze all channels, a channel, a command or a machine, in this order of the name.
+    """Snooze all channels, a channel, a command, a schedule or a machine, in this order.
 
     Messages that wait meanwhile are sent afterwards, one for each notification.
     Raises BadRequest if there is nothing of this name.
@@ -125,10 +125,13 @@ def _find_subject(turn: TurnContext, name: str) -> tuple[str, str]:
     defined = commands.find_by_name(turn.tx, name)
     if defined is not None:
         return "command", f"command {defined.command_id}"
+    schedule = turn.state.schedules.find(name)
+    if schedule is not None:
+        return "schedule", f"schedule {schedule.schedule_id}"
     for each in turn.state.machines.values():
         if each.name == name:
             return "machine", f"machine {each.machine_id}"
-    raise BadRequest(f'there is no channel, command or machine "{name}" to snooze')
+    raise BadRequest(f'there is no channel, command, schedule or machine "{name}" to snooze')
 
 
 def _decide_again(turn: TurnContext, subject: str, snoozed: dict[str, SnoozeRow]) -> None:

@@ -27,10 +27,10 @@ class RemoveChannel(Request, frozen=True):
 
 
 class Snooze(Request, frozen=True):
-    """Send no messages to a channel, or about a command or machine, before `until_ms`.
+    """Send no messages to a channel, or about a command, schedule or machine, before `until_ms`.
 
     name: "" is all channels. until_ms: None ends a snooze. The response is what was found under
-    the name: "channel", "command" or "machine", or "channels".
+    the name: "channel", "command", "schedule" or "machine", or "channels".
     """
 
     name: str

@@ -9,6 +9,7 @@ from typing import Final
 
 from mythjobs.errors import BadRequest, Conflict, schedule_not_found
 from mythjobs.master.handlers.submit import encode_job_arguments, submit_job
+from mythjobs.master.notify.handlers import end_notifications
 from mythjobs.master.requests import SubmitJob
 from mythjobs.master.schedule_state import OpenTick, ScheduleState, schedule_from_row
 from mythjobs.master.schedules import requests
@@ -119,6 +120,7 @@ def remove_schedule(turn: TurnContext, request: requests.RemoveSchedule) -> str:
     state = find_schedule(turn, request.name)
     schedules.remove(turn.tx, state.schedule_id)
     turn.state.schedules = turn.state.schedules.without_schedule(state.schedule_id)
+    end_notifications(turn, f"schedule {state.schedule_id}")
     return request.name
 
 

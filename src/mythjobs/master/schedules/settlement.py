@@ -11,6 +11,7 @@ from mythjobs.master.requests import SubmitJob
 from mythjobs.master.schedule_state import OpenTick, ScheduleState
 from mythjobs.master.schedules.incidents import record_drift
 from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.heartbeat_url import FAILURE, SUCCESS, HeartbeatCall
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.model.schedule import Schedule
 from mythjobs.model.tick import TickOutcome, tick_key
@@ -56,11 +57,20 @@ def _settle(turn: TurnContext, state: ScheduleState, found: list[OpenTick]) -> N
             left.append(again)
             continue
         has_ended = True
+        if state.schedule is not None and state.schedule.heartbeat and job is not None:
+            _call_at_end(turn, state.schedule, each, job)
         ticks.set_end(turn.tx, _ended_row(state, each, job))
     state = replace(state, open=tuple(sorted(left, key=lambda each: each.job_id)))
     if has_ended:
         state = _check_drift(turn, state)
     turn.state.schedules = turn.state.schedules.with_schedule(state)
+
+
+def _call_at_end(turn: TurnContext, schedule: Schedule, tick: OpenTick, job: JobEnd) -> None:
+    """Record the call of the schedule's heartbeat URL at the end of a tick's last job."""
+    event = SUCCESS if job.state == JobState.SUCCEEDED else FAILURE
+    call = HeartbeatCall(schedule.heartbeat, event, tick.job_id, schedule.name, detail=job.reason)
+    turn.heartbeat_calls.append(call)
 
 
 def _ended_row(state: ScheduleState, tick: OpenTick, job: JobEnd | None) -> TickRow:

@@ -176,6 +176,6 @@ def _parse_settings(given: Table) -> BridgeSettings:
         password=read_text(given, "password"),
         name=name,
         database=read_text(given, "database"),
-        poll_s=read_duration(given, "poll", least_s=0.5) or POLL_S,
+        poll_s=read_duration(given, "poll", least_s=0.1) or POLL_S,
         commands=commands,
     )

@@ -44,7 +44,7 @@ def test_the_bridge_has_a_host_name_of_its_own(tmp_path: Path) -> None:
         ("port = 1", "host: is missing"),
         ("host = 'a'\nprot = 1", "prot: unknown key"),
         ("host = 'a'\nport = 0", "port: must be a whole number"),
-        ("host = 'a'\npoll = '0.1s'", "poll: must be at least 0.5s"),
+        ("host = 'a'\npoll = '50ms'", "poll: must be at least 0.1s"),
         ("host = 'a'\nname = '" + "x" * 65 + "'", "name: must be one word of at most 64"),
         ("host = 'a'\ncommands = { userjob1 = 1 }", "commands: must be a table"),
         ("host", "Expected '='"),

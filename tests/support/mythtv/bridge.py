@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,6 +74,7 @@ class RunningBridge:
     backend: FakeBackend
     services: FakeServices
     database: MythDatabase | None
+    _seconds: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def directory(self) -> BridgeDir:
@@ -100,8 +102,11 @@ class RunningBridge:
         names = ", ".join(values)
         return self.database.insert(
             f"INSERT INTO jobqueue ({names}, inserttime, schedruntime) VALUES "
-            f"({', '.join(['%s'] * len(values))}, UTC_TIMESTAMP(6), UTC_TIMESTAMP())",
+            f"({', '.join(['%s'] * len(values))}, UTC_TIMESTAMP() + INTERVAL %s SECOND, "
+            "UTC_TIMESTAMP())",
             *values.values(),
+            # Of rows of one recording and type the table wants different seconds.
+            next(self._seconds),
         )
 
     def command_row(self, row_id: int, command: int) -> None:
@@ -130,7 +135,7 @@ def run_bridge(
     database = MythDatabase(address) if address else None
     bridge = RunningBridge(root, client, backend, services, database)
     settings = BridgeSettings(
-        "127.0.0.1", backend.port, services.port, name=NAME, poll_s=0.5,
+        "127.0.0.1", backend.port, services.port, name=NAME, poll_s=0.1,
         database=format_database(address) if address else "", commands={"userjob3": "gated"},
     )  # fmt: skip
     save_settings(bridge.directory, settings)

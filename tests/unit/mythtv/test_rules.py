@@ -51,6 +51,20 @@ def test_texts_with_the_separator_of_the_protocol_arrive_whole() -> None:
     assert "[]:[]" in found.description
 
 
+def test_version_1_of_the_api_writes_all_values_as_texts() -> None:
+    def to_texts(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: to_texts(each) for key, each in value.items()}
+        if value is None or isinstance(value, list):
+            return value
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    program = recorded("dvr-getrecorded.as-json")
+    texts = to_texts(program)
+    assert isinstance(texts, dict)
+    assert parse_recording(texts) == parse_recording(program)
+
+
 def test_the_empty_object_of_an_unknown_recording_is_none() -> None:
     assert parse_recording(recorded("dvr-getrecorded.unknown.as-json")) is None
 

@@ -11,6 +11,10 @@ from mythjobs.takeover.entry import Account, ImportFacts, Table
 # Normal priority. Without it, jobs run at nice 19 with idle I/O priority.
 NORMAL_IO = "best-effort:4"
 _DEFAULT_SHELL = "/bin/sh"
+# Absolute, because the PATH of the program may be that of another user.
+_SETPRIV = "/usr/bin/setpriv"
+# Before the names of variables that are set only after the change of user.
+_LATER = "IMPORTED_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,16 @@ class ShellProgram:
 
 @dataclass(slots=True)
 class Surroundings:
-    """What a program is started with. account: None if the user of the jobs runs it."""
+    """What a program is started with.
+
+    account: None if the user of the jobs runs it. is_untrusted: that account chose env and cwd,
+    so they must not take effect while root still runs it: LD_PRELOAD would run code as root.
+    """
 
     cwd: str
     env: dict[str, str]
     account: Account | None = None
+    is_untrusted: bool = False
     limits: dict[str, str | int] = field(default_factory=dict)
     leave_daemons: bool = False
 
@@ -37,7 +46,7 @@ def build_command(
     name: str, summary: str, program: ShellProgram | Sequence[str], given: Surroundings
 ) -> Table:
     """Return a command definition without parameters."""
-    prefix = [] if given.account is None else build_user_prefix(given.account)
+    prefix, cwd, env = _change_user(given)
     table: Table = {"name": name, "summary": summary}
     if isinstance(program, ShellProgram):
         argv = [*prefix, program.shell, "-c", program.text]
@@ -50,24 +59,34 @@ def build_command(
             table["argv"] = [_escape_braces(each) for each in argv]
     else:
         table["argv"] = [_escape_braces(each) for each in (*prefix, *program)]
-    if given.cwd:
-        table["cwd"] = given.cwd
+    if cwd:
+        table["cwd"] = cwd
     if given.leave_daemons:
         table["leave_daemons"] = True
-    table["env"] = given.env
+    table["env"] = env
     table["limits"] = {"io": NORMAL_IO, **given.limits}
     return table
 
 
-def build_user_prefix(account: Account) -> list[str]:
-    """Return the start of a command line by which root runs a program as another user.
+def _change_user(given: Surroundings) -> tuple[list[str], str, dict[str, str]]:
+    """Return the start of the command line, the directory and the variables of a program.
 
     setpriv replaces itself with the program, so that signals of the queue reach it. runuser and su
     stay between the two, and open a login session.
     """
-    return [
-        "setpriv", "--reuid", account.name, "--regid", account.group, "--init-groups", "--",
+    if given.account is None:
+        return [], given.cwd, given.env
+    prefix = [
+        _SETPRIV, "--reuid", given.account.name, "--regid", given.account.group, "--init-groups",
+        "--",
     ]  # fmt: skip
+    if not given.is_untrusted:
+        return prefix, given.cwd, given.env
+    # Variables are renamed and not arguments, which other users could read.
+    lines = [f'export {name}="${_LATER}{name}"; unset {_LATER}{name}' for name in given.env]
+    script = "\n".join([*lines, 'cd "$HOME" || exit', 'exec "$@"', ""])
+    env = {f"{_LATER}{name}": value for name, value in given.env.items()}
+    return [*prefix, _DEFAULT_SHELL, "-c", script, "sh"], "/", env
 
 
 def build_schedule(name: str, when: Table, facts: ImportFacts, *, zone: str = "") -> Table:

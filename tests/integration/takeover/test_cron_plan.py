@@ -129,14 +129,18 @@ def test_files_of_the_system(tree: MachineTree) -> None:
 
 
 def test_root_runs_entries_of_other_users_with_setpriv(tree: MachineTree) -> None:
-    tree.write("/etc/crontab", "10 5 * * * other echo {x}\n")
+    tree.write("/etc/crontab", "LD_PRELOAD=/home/other/x.so\n10 5 * * * other echo {x}\n")
     (entry,) = plan(tree, runner="root")
-    assert entry.command is not None
-    assert entry.command["argv"] == [
-        "setpriv", "--reuid", "other", "--regid", "others", "--init-groups", "--",
-        "/bin/sh", "-c", "echo {{x}}",
+    command = entry.command or {}
+    assert command["argv"][:7] == [
+        "/usr/bin/setpriv", "--reuid", "other", "--regid", "others", "--init-groups", "--",
     ]  # fmt: skip
-    assert entry.command["env"]["HOME"] == entry.command["cwd"] == "/home/other"
+    assert command["argv"][7:9] == ["/bin/sh", "-c"]
+    assert command["argv"][10:] == ["sh", "/bin/sh", "-c", "echo {{x}}"]
+    # No variable of the user has an effect before setpriv has changed the user.
+    assert {each.startswith("IMPORTED_") for each in command["env"]} == {True}
+    assert command["env"]["IMPORTED_LD_PRELOAD"] == "/home/other/x.so"
+    assert command["cwd"] == "/"
 
 
 def test_entries_of_other_users_need_a_decision_elsewhere(tree: MachineTree) -> None:

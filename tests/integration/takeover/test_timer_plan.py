@@ -102,7 +102,7 @@ def test_services_become_commands(tree: MachineTree) -> None:
         "name": "pg-dump-main-1",
         "summary": "Dump of PostgreSQL Cluster main-1",
         "argv": [
-            "setpriv", "--reuid", "other", "--regid", "others", "--init-groups", "--",
+            "/usr/bin/setpriv", "--reuid", "other", "--regid", "others", "--init-groups", "--",
             "/usr/bin/dump", "--cluster", "main/1", "-F", "c", f"--host={socket.gethostname()}",
             "two words", "--percent=100%",
         ],

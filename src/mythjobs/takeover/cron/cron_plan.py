@@ -187,6 +187,7 @@ def build_cron_command(
             cwd=env["HOME"] if env["HOME"].startswith("/") else "/",
             env=env,
             account=None if account.name == facts.runner else account,
+            is_untrusted=True,
             # Cron does not end what a program leaves in the background.
             leave_daemons=True,
         ),

@@ -98,9 +98,14 @@ def _choose_database(
     settings: BridgeSettings, config: str | None, no_database: bool
 ) -> BridgeSettings:
     """Return the settings with the database of the options, of the environment, of the backend (by
-    its pin), or the present one."""
+    its pin), the present one, or that of MythTV's config.xml on this machine."""
     from mythjobs.mythtv.bridge.discovery import fetch_database, format_database
-    from mythjobs.mythtv.database.address import ENVIRONMENT, find_address
+    from mythjobs.mythtv.database.address import (
+        ENVIRONMENT,
+        find_address,
+        find_config_file,
+        read_config_file,
+    )
 
     if no_database:
         return replace(settings, database="")
@@ -111,6 +116,8 @@ def _choose_database(
         with _open_services(settings) as services:
             address = fetch_database(services, settings.pin, settings.host)
         return replace(settings, database=format_database(address))
+    if not settings.database and (found := find_config_file(os.environ)):
+        return replace(settings, database=format_database(read_config_file(found)))
     return settings
 
 

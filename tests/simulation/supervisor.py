@@ -129,11 +129,11 @@ class SimSupervisor(Supervisor[ReaperAttempt]):
         child.stop_reason = reason
         if grace_s is not None:
             child.grace_s = grace_s
-        was_frozen = bool(child.freeze_holders)
+        child.frozen_at_stop = frozenset(child.freeze_holders)
         child.freeze_holders.clear()
         if child.has_spawned:
             self._terminate(child)
-        if was_frozen:
+        if child.frozen_at_stop:
             self._events.thawed_for_stop(child)
 
     def _terminate(self, child: ReaperAttempt) -> None:

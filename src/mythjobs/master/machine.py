@@ -19,8 +19,6 @@ from mythjobs.protocol.scaling import Headroom, LoadReport, MachineDescription
 from mythjobs.scheduler.capacity import automatic_slots
 from mythjobs.scheduler.eligibility import MachineFacts
 
-# Name of the holder of a freeze that a user requested (the job is paused).
-USER_HOLDER: Final = "user"
 # Name of the holder of a freeze that a machine requested because of its load.
 PRESSURE_HOLDER: Final = "pressure"
 

@@ -16,7 +16,6 @@ from mythjobs.clock import Now
 from mythjobs.errors import DefinitionError, machine_not_found
 from mythjobs.master.isolation import Problem, SetAside, Unit
 from mythjobs.master.machine import PRESSURE_HOLDER as PRESSURE_HOLDER
-from mythjobs.master.machine import USER_HOLDER as USER_HOLDER
 from mythjobs.master.machine import LiveAttempt as LiveAttempt
 from mythjobs.master.machine import Machine as Machine
 from mythjobs.master.machine import make_copier
@@ -29,6 +28,7 @@ from mythjobs.model.machine_policy import (
     Rights,
     policy_from_table,
 )
+from mythjobs.protocol.messages import USER_HOLDER
 from mythjobs.protocol.scaling import MachineDescription
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import (

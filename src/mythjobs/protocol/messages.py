@@ -34,6 +34,8 @@ CAPABILITIES: Final = frozenset({
 
 # Value of Returned.code: the attempt's run window is closed, by the machine's clock.
 HOURS_CLOSED: Final = "closed"
+# Name of the holder of a freeze that a user requested (the job is paused).
+USER_HOLDER: Final = "user"
 # Value of Returned.code: a path of RunSpec.inputs cannot be read on the machine.
 NOT_VISIBLE: Final = "not_visible"
 
@@ -168,6 +170,7 @@ class Ended(Struct, tag="ended", frozen=True):
     `later`, or "".
     data: the kept bytes of each stream, in base64, if they are few and the master knows this field
     (capability `small_output`). Otherwise output is offered for a transfer.
+    paused: a user had paused the attempt when it was stopped.
     """
 
     job: int
@@ -180,6 +183,7 @@ class Ended(Struct, tag="ended", frozen=True):
     proof: str = ""
     later: str = ""
     data: list[str] = field(default_factory=list)
+    paused: bool = False
 
 
 class Returned(Struct, tag="returned", frozen=True):

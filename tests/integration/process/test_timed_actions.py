@@ -94,6 +94,7 @@ def test_a_frozen_job_can_be_stopped(agent: Agent, tmp_path: Path, contain: bool
     assert agent.wait_for("frozen", job, lambda _: True)["holders"] == []
     end = agent.wait_ended(job)
     assert end["outcome"] == {"kind": "stopped", "by": "user"}
+    assert end["frozen_at_stop"] == ["user"]
     assert end["usage"].get("frozen_s", 0.0) <= end["usage"]["wall_s"] < 5
     echo.close_input()
 

@@ -342,27 +342,6 @@ def test_last_progress_goes_before_the_end() -> None:
     assert isinstance(ended, m.Ended)
 
 
-def test_time_left_is_reported_again_on_a_new_connection_and_after_a_freeze() -> None:
-    agent = AgentHarness()
-    agent.master_sends(agent.make_grant(1, run={"progress": "status"}))
-    lines = {"type": "status", "job": 1, "n": 1, "lines": ["eta 310"]}
-    agent.reaper_sends(agent.started(1), lines)
-    assert m.Progress(1, 1, None, None, 310.0) in agent.send_all()
-    agent.now = 60.0
-    agent.core.on_connected(2)
-    assert m.Progress(1, 1, None, None, 250.0) in agent.send_all()
-    agent.master_acknowledges()
-
-    frozen = {"type": "frozen", "job": 1, "n": 1}
-    agent.reaper_sends({**frozen, "holders": ["user"]})
-    agent.send_all()
-    agent.master_acknowledges()
-    agent.now = 3600.0
-    agent.reaper_sends({**frozen, "holders": ["user", "window"]})
-    agent.reaper_sends({**frozen, "holders": []})
-    assert agent.send_all() == [m.Frozen(1, 1, []), m.Progress(1, 1, None, None, 250.0)]
-
-
 def test_stopping_agent_takes_no_grants() -> None:
     agent = AgentHarness(jobs=1)
     agent.master_sends(agent.make_grant(1), agent.make_grant(2))

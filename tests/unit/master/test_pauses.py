@@ -65,6 +65,21 @@ def test_a_lost_job_is_held_if_paused_by_a_user_but_not_by_a_window(master: Leas
     assert master.take_grants() == [job - 1]
 
 
+def test_a_paused_job_is_held_when_it_is_stopped_at_the_end_of_its_lease(
+    master: LeaseHarness,
+) -> None:
+    # Seen in the simulation (seed 300048): the stop thaws the job, which is no resume.
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
+    master.send_frame(ATTIC, m.Frozen(job, 1, []))
+    stopped: dict[str, str | int | bool] = {"kind": "stopped", "by": "lease"}
+    master.send_frame(ATTIC, m.Ended(job, 1, stopped, 1000, 2000, paused=True))
+    assert master.take_grants() == []
+    assert master.explain(job)["code"] == "held"
+
+
 def test_a_paused_job_is_held_when_its_machine_reboots(master: LeaseHarness) -> None:
     # Seen: the job ran again, because the handshake forgot the pause before the first heartbeat
     # of the new boot ended the attempt.

@@ -57,6 +57,7 @@ def ended_from_reaper(ended: Any, terms: LeaseTerms) -> m.Ended:
         proof=_describe_end(ended),
         later=ended.get("later", ""),
         data=ended.get("data", []),
+        paused=m.USER_HOLDER in ended.get("frozen_at_stop", ()),
     )
 
 

@@ -28,14 +28,14 @@ from mythjobs.master.attempts.run_times import correct_start, correct_times
 from mythjobs.master.attempts.small_output import encode_output_data
 from mythjobs.master.isolation import Problem, describe_error
 from mythjobs.master.metrics.observation import AttemptResult, name_outcome
-from mythjobs.master.state import USER_HOLDER, Deferral, LiveAttempt, Machine
+from mythjobs.master.state import Deferral, LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.command import RUN
 from mythjobs.model.life import FINAL, JobEvent, JobState, target
 from mythjobs.model.limits import usage_from_json
 from mythjobs.model.progress_track import ProgressTrack
-from mythjobs.protocol.messages import Ended
+from mythjobs.protocol.messages import USER_HOLDER, Ended
 from mythjobs.protocol.requests import AdHocRun
 from mythjobs.store.writes import commands, job_state, jobs, machines, readiness
 
@@ -129,6 +129,7 @@ class Completions:
             output=_encode(message.output).decode() if message.output else "",
             evidence=message.proof or "observed",
             output_data=encode_output_data(message),
+            paused=message.paused,
         )
 
     def record_loss(self, machine: Machine, job_id: int, outcome: o.Lost, evidence: str) -> None:
@@ -192,7 +193,10 @@ class Completions:
         output: str = "",
         evidence: str = "observed",
         output_data: str = "",
+        paused: bool = False,
     ) -> None:
+        """paused: a user had paused the attempt, although its last report says that it is thawed
+        (a stop thaws it)."""
         turn = self._turn
         machine = self._open(machine)
         attempt = machine.live_attempts.pop(job_id)
@@ -200,7 +204,8 @@ class Completions:
         was_running = attempt.started_ms is not None and not started_now
         if attempt.subject is not None:
             turn.changed_subjects.add(attempt.subject)
-        if decision.event is JobEvent.REQUEUED and USER_HOLDER in attempt.frozen_by:
+        is_paused = paused or USER_HOLDER in attempt.frozen_by
+        if decision.event is JobEvent.REQUEUED and is_paused:
             decision = hold_paused(decision)
         if decision.event in (JobEvent.REQUEUED, JobEvent.RETURNED):
             turn.add_event(job_id, attempt.n, str(decision.event), decision.reason)

@@ -8,10 +8,9 @@ from functools import cache
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
-from mythjobs.master.state import USER_HOLDER
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
-from mythjobs.protocol.messages import Freeze, Stop
+from mythjobs.protocol.messages import USER_HOLDER, Freeze, Stop
 from mythjobs.protocol.requests import JobActionResult
 from mythjobs.store.writes import batches, jobs, readiness
 

@@ -144,6 +144,8 @@ def _encode_notes(attempt: ReaperAttempt) -> str:
     if attempt.has_small_output:
         data = [b2a_base64(each.held, newline=False).decode("ascii") for each in attempt.sinks]
         notes += f',"data":{encode_json(data)}'
+    if attempt.frozen_at_stop:
+        notes += f',"frozen_at_stop":{encode_json(sorted(attempt.frozen_at_stop))}'
     if attempt.unenforced:
         notes += f',"unenforced":{encode_json(attempt.unenforced_sentences)}'
     if attempt.left:

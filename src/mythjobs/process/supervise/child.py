@@ -31,7 +31,8 @@ class Child:
         "best_effort", "contain", "is_session_leader", "leave_daemons", "limits", "mark",
         # The attributes below are filled in by the spawn pool, then by the supervisor.
         "cgroup", "check_timer", "child_fds", "cpu_rlimit_s", "event_fds", "event_poll_timer",
-        "exit_status", "freeze_holders", "frozen_ms", "frozen_since_ms", "grace_s", "has_exited",
+        "exit_status", "freeze_holders", "frozen_at_stop", "frozen_ms", "frozen_since_ms",
+        "grace_s", "has_exited",
         "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "is_marked_late",
         "kill_at_ms", "left",
         "limit_check", "lost", "not_started", "open_streams", "peak_bytes", "pid", "pidfd",
@@ -92,6 +93,8 @@ class Child:
         # after it has left the session.
         self.seen_members: dict[int, ProcessInfo] = {}
         self.freeze_holders: set[str] = set()
+        # Holders of the freeze that the stop of the child ended.
+        self.frozen_at_stop: frozenset[str] = frozenset()
         self.frozen_since_ms: int | None = None
         # Pid and name of each process left running: daemons, and processes that cannot be killed.
         self.left: list[tuple[int, str]] = []

@@ -259,13 +259,13 @@ class Supervisor(Generic[C]):
         child.stop_reason = reason
         if grace_s is not None:
             child.grace_s = grace_s
-        was_frozen = bool(child.freeze_holders)
+        child.frozen_at_stop = frozenset(child.freeze_holders)
         child.freeze_holders.clear()
         if child.start_request:
             child.start_request.cancel()
         if child.has_spawned:
             self._termination.begin(child)
-        if was_frozen:
+        if child.frozen_at_stop:
             self._events.thawed_for_stop(child)
 
     # Methods for the end of a child.

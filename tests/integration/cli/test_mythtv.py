@@ -173,6 +173,7 @@ def test_the_take_over_is_undone_exactly(
     assert done.code == 0, done.err
     assert "no command is known for MythTV's jobs" in done.err
     assert "its screens do not show them" in done.err
+    assert "the bridge does not run, so MythTV's jobs wait" in done.err
     assert services.settings["mythbox"][SETTING] == services.settings["otherbox"][SETTING] == "0"
     assert "frontend" not in services.settings
     assert "mythbox   off, taken over" in call("takeover", "status").out

@@ -265,6 +265,26 @@ def test_foreign_claims_and_unknown_types(bridge: RunningBridge, gate: Path) -> 
     bridge.wait_row(pinned, ABORTED)
 
 
+def test_a_job_for_a_recording_that_goes_on_waits_for_its_end(
+    bridge: RunningBridge, gate: Path
+) -> None:
+    bridge.services.add_recording(17, (1001, "2026-11-24T12:00:00Z"), Status=-2)
+    row_id = bridge.insert_row(starttime="2026-11-24 12:00:00")
+    wait_for(
+        lambda: bridge.row(row_id)["comment"] == "waits: the recording has not ended", bridge.log
+    )
+    assert bridge.row(row_id)["status"] == 1
+    bridge.command_row(row_id, 4)
+    row = bridge.wait_row(row_id, CANCELLED)
+    assert (row["cmds"], row["comment"]) == (0, "stopped before it started")
+
+
+def test_a_job_for_a_deleted_recording_is_cancelled(bridge: RunningBridge, gate: Path) -> None:
+    bridge.services.add_recording(18, (1001, "2026-11-24T13:00:00Z"), RecGroup="Deleted")
+    row = bridge.wait_row(bridge.insert_row(starttime="2026-11-24 13:00:00"), CANCELLED)
+    assert row["comment"] == "the recording has been deleted"
+
+
 def test_switching_off_restores_mythtv_and_gives_rows_back(
     bridge: RunningBridge, gate: Path
 ) -> None:

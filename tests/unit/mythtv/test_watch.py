@@ -110,6 +110,19 @@ def test_a_deleted_recording_is_finished_without_jobs() -> None:
     assert watch.decide(FINISHED, None, [RULE], 11_000) == []
 
 
+def test_a_recording_whose_row_comes_after_its_start_is_looked_up_again() -> None:
+    watch = a_watch()
+    finish(watch, now_ms=10_000)
+    started = LookUp(KEY, "started")
+    assert watch.decide(started, None, [EARLY_RULE], 10_000) is None
+    assert started not in watch.due_look_ups(10_499)
+    assert started in watch.due_look_ups(10_500)
+    assert watch.decide(started, the_recording(status=-2), [EARLY_RULE], 10_500) != []
+    for now_ms in (11_000, 13_000):
+        assert watch.decide(started, None, [EARLY_RULE], now_ms) is None
+    assert watch.decide(started, None, [EARLY_RULE], 16_000) == []
+
+
 def test_look_ups_that_fail_are_repeated_with_growing_delays() -> None:
     watch = a_watch()
     finish(watch, now_ms=10_000)

@@ -15,7 +15,7 @@ from mythjobs.cli.session import Session, command, json_option, pass_session
 if TYPE_CHECKING:
     from mythjobs.client.client import Json
     from mythjobs.mythtv.services.client import Services
-    from mythjobs.mythtv.settings import BridgeSettings
+    from mythjobs.mythtv.settings import BridgeDir, BridgeSettings
 
 _PASSWORD: Final = "MYTHJOBS_MYTHTV_PASSWORD"
 _SETUP: Final = """Examples:
@@ -166,7 +166,6 @@ def bridge(session: Session, end_with_stdin: bool) -> int:
 @pass_session
 def status(session: Session, as_json: bool) -> None:
     """Show whether the bridge runs, its connections, and problems to solve."""
-    from mythjobs.config.locks import read_holder_pid, try_acquire
     from mythjobs.mythtv.bridge.state_files import read_status
     from mythjobs.mythtv.bridge.takeover import load_takeover
     from mythjobs.mythtv.rules import IMPORT_ORIGIN
@@ -174,10 +173,7 @@ def status(session: Session, as_json: bool) -> None:
 
     directory = bridge_dir(session.root)
     settings = require_settings(directory)
-    lock = try_acquire(directory.lock)
-    pid = 0 if lock else read_holder_pid(directory.lock) or 0
-    if lock:
-        lock.close()
+    pid = _find_bridge(directory)
     found: Json = read_status(directory) | {"pid": pid}
     takeover = load_takeover(directory)
     found["takeover"] = {"on": takeover.is_on, "hosts": sorted(takeover.hosts)}
@@ -215,6 +211,17 @@ def status(session: Session, as_json: bool) -> None:
         terminal.print_message(f"{when}: {each['subject']}: {each['sentence']}")
 
 
+def _find_bridge(directory: BridgeDir) -> int:
+    """Return the pid of the running bridge, 0 if none runs."""
+    from mythjobs.config.locks import read_holder_pid, try_acquire
+
+    lock = try_acquire(directory.lock)
+    if lock is None:
+        return read_holder_pid(directory.lock) or 0
+    lock.close()
+    return 0
+
+
 def _describe_monitor(found: Json, mode: int) -> str:
     return str(found.get(f"monitor_{mode}") or "connecting")
 
@@ -240,6 +247,10 @@ def takeover_on(session: Session, as_json: bool) -> None:
         terminal.print_message(
             "without a database jobs are removed from MythTV's queue when they are taken, so its "
             "screens do not show them; `mythjobs mythtv setup --pin PIN` changes that"
+        )
+    if not _find_bridge(directory):
+        terminal.print_message(
+            "the bridge does not run, so MythTV's jobs wait; start `mythjobs up`"
         )
     if not settings.commands:
         terminal.print_message(

@@ -28,6 +28,7 @@ _KEPT_MS: Final = 3 * _DAY_MS
 # MythTV's recorder queues its jobs within a second of the recording's start or end; the start is
 # rounded to a minute.
 _QUEUED_MS: Final = 120_000
+_MAX_TRIES: Final = 3
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # Statuses of a recording that has not ended: recording, tuning, failing, and pending of each.
 UNFINISHED: Final = frozenset({-2, -10, -14, -15, -16, -17})
@@ -125,10 +126,14 @@ class RecordingWatch:
         yet and will be looked up again."""
         waiting = self._pending.get(look_up)
         if recording is None:
+            if waiting and look_up.when == "started" and waiting.tries < _MAX_TRIES:
+                # The event may come before the row.
+                self.postpone(look_up, now_ms)
+                return None
             return []  # deleted meanwhile
         if waiting and look_up.when == "finished":
             if recording.status in UNFINISHED:
-                if waiting.tries < 3:
+                if waiting.tries < _MAX_TRIES:
                     self.postpone(look_up, now_ms)
                     return None
                 # The event is right: the backend sends it when it has closed the file.

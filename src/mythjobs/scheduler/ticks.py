@@ -14,6 +14,8 @@ from mythjobs.model.schedule import Between, Cron, Every, Schedule, When
 from mythjobs.model.units import MAX_WALL_MS
 from mythjobs.model.zone import instant_ms, overlap_ms, resolve_local_time, to_local
 
+# Maximum number of ticks of a cron expression that are examined at once, at 50 µs each.
+MAX_EXAMINED: Final = 500
 _MINUTE_MS: Final = 60_000
 _DAY: Final = dt.timedelta(days=1)
 
@@ -114,6 +116,18 @@ def list_due(
             passed = found[: limit - keep]
             return DueTicks([], len(passed), passed[0].at_ms, passed[-1].at_ms, more=True)
     return DueTicks(found)
+
+
+def count_ticks(when: When, zone: str, first_ms: int, to_ms: int) -> tuple[int, int]:
+    """Return the number of ticks from `first_ms`, a tick, to `to_ms`, and the last of them."""
+    count, last_ms = 1, first_ms
+    while True:
+        due = list_due(when, zone, last_ms, to_ms, limit=MAX_EXAMINED, keep=1)
+        count += due.passed + len(due.ticks)
+        if due.ticks or due.passed:
+            last_ms = due.ticks[-1].at_ms if due.ticks else due.last_ms
+        if not due.more:
+            return count, last_ms
 
 
 def is_once(expression: str, dst: str) -> bool:

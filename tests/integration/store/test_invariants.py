@@ -41,6 +41,10 @@ def test_a_valid_queue_has_no_violations(valid: Store) -> None:
         assert check(tx, range(1, 11)) == []
 
 
+_TICK = (
+    "INSERT INTO schedule_tick (schedule_id, tick_ms, machine_id, last_ms, ticks, outcome, reason, "
+    "job_id, tries) VALUES {}"
+)
 BROKEN = [
     ("UPDATE job SET attempts = 0 WHERE job_id = 6", "I5", 6),
     ("UPDATE meta SET value = '10' WHERE name = 'next_job_id'", "I5", 10),
@@ -57,6 +61,9 @@ BROKEN = [
     ("UPDATE attempt SET evidence = NULL WHERE job_id = 8", "I9", 8),
     ("UPDATE attempt SET outcome = '{}' WHERE job_id = 5", "I9", 5),
     ("UPDATE job SET stop_requested = 'anna' WHERE job_id = 4", "I13", 4),
+    (_TICK.format("(1, 5, 0, 5, 1, 'succeeded', '', 6, 1), (1, 6, 0, 6, 1, 'failed', '', 6, 1)"),
+     "I15", 6),
+    (_TICK.format("(1, 5, 0, 5, 1, 'submitted', '', 99, 1)"), "I15", 99),
     ("UPDATE attempt SET started_ms = NULL WHERE job_id = 5", "I16", 5),
     ("UPDATE attempt SET started_ms = 1 WHERE job_id = 1", "I16", 1),
     ("UPDATE job SET ended_ms = NULL WHERE job_id = 6", "I16", 6),

@@ -13,6 +13,7 @@ from mythjobs.store.open import open_store
 from mythjobs.store.writes import id_recovery
 from mythjobs.store.writes.id_recovery import ATTEMPTS_SKIPPED, JOB_IDS_SKIPPED
 from tests.unit.master.harness import Harness
+from tests.unit.master.schedule_harness import HOUR_S, Calendar
 
 
 def _restore(master: Harness, path: Path, *, known: bool = True) -> RestoreResult:
@@ -90,3 +91,23 @@ def test_a_job_with_a_stop_request_is_cancelled(master: Harness, tmp_path: Path)
     assert _restore(master, tmp_path / "copy.db", known=False).held == 0
     assert master.state(running) == "cancelled"
     assert master.state(follower) == "cancelled"
+
+
+def test_ticks_since_the_backup_are_missed_and_not_caught_up(
+    master: Harness, tmp_path: Path
+) -> None:
+    calendar = Calendar(master, cron="0 * * * *", catch_up="all")
+    calendar.advance(HOUR_S)
+    calendar.run_jobs()
+    back_up(tmp_path / "store.db", tmp_path / "copy.db")
+    calendar.advance(3 * HOUR_S)
+    _restore(master, tmp_path / "copy.db")
+    calendar.settle()
+    assert calendar.outcomes() == [
+        ("2026-11-24 13:00", "succeeded"),
+        ("2026-11-24 14:00", "missed"),
+    ]
+    assert [each.ticks for each in calendar.rows()] == [1, 3]
+    assert calendar.rows()[1].reason == "the store was restored from a backup, so it may have run"
+    calendar.advance(HOUR_S)
+    assert calendar.outcomes()[2:] == [("2026-11-24 17:00", "submitted")]

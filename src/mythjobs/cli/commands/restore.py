@@ -103,13 +103,14 @@ def _choose_free_name(target: Path) -> Path:
 
 
 def _prepare_store(where: str | Path, used: RestoredIds | None) -> RestoreResult:
+    from mythjobs.config.time_zone import find_time_zone
     from mythjobs.master.attempts.restore import prepare_restored_store
     from mythjobs.store.open import open_store
 
-    store = open_store(where)
+    store, zone = open_store(where), find_time_zone(os.environ)
     try:
         result, _ = store.run_transaction(
-            lambda tx: prepare_restored_store(tx, clock.master_now(), used)
+            lambda tx: prepare_restored_store(tx, clock.master_now(), used, zone)
         )
     finally:
         store.close()

@@ -7,7 +7,6 @@ from typing import Final
 
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.master.schedule_state import OpenTick, ScheduleState
-from mythjobs.master.schedules.evaluation import count_ticks
 from mythjobs.master.schedules.handlers import find_schedule, store_state, usable
 from mythjobs.master.schedules.requests import BackfillSchedule, BackfillTick
 from mythjobs.master.schedules.tick_submit import find_targets, submit_for_tick
@@ -15,7 +14,7 @@ from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.schedule import EACH_MACHINE, Schedule
 from mythjobs.model.tick import TickOutcome, tick_key
 from mythjobs.scheduler.catch_up import TickDecision
-from mythjobs.scheduler.ticks import Tick, iterate_ticks, next_tick_ms
+from mythjobs.scheduler.ticks import Tick, count_ticks, iterate_ticks, next_tick_ms
 from mythjobs.store.writes import jobs, ticks
 from mythjobs.store.writes.ticks import TickRow
 
@@ -135,7 +134,7 @@ def _take_out(
     ticks.remove(turn.tx, row)
     rest = row.ticks - len(inside)
     if row.tick_ms < inside[0]:
-        count, last_ms = count_ticks(state, schedule, row.tick_ms, inside[0] - 1)
+        count, last_ms = count_ticks(schedule.when, state.zone, row.tick_ms, inside[0] - 1)
         ticks.add(turn.tx, [row._replace(last_ms=last_ms, ticks=count)])
         rest -= count
     first_ms = next_tick_ms(schedule.when, state.zone, inside[-1])

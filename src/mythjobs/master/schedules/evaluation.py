@@ -26,11 +26,16 @@ from mythjobs.scheduler.catch_up import (
     find_gap_cause,
     is_clock_set,
 )
-from mythjobs.scheduler.ticks import DueTicks, Tick, list_due, next_tick_ms
+from mythjobs.scheduler.ticks import (
+    MAX_EXAMINED,
+    DueTicks,
+    Tick,
+    count_ticks,
+    list_due,
+    next_tick_ms,
+)
 from mythjobs.store.writes import schedules, ticks
 
-# Maximum number of ticks of a cron expression that are examined in one turn, at 50 µs each.
-_MAX_TICKS: Final = 500
 # Number of ticks that are always examined, because catch-up may include them.
 _MIN_KEPT: Final = 1
 
@@ -104,7 +109,9 @@ def _evaluate_due(
 ) -> ScheduleState:
     now_ms = turn.now.wall_ms
     keep = max(schedule.at_most, _MIN_KEPT)
-    due = list_due(schedule.when, state.zone, state.cursor_ms, now_ms, limit=_MAX_TICKS, keep=keep)
+    due = list_due(
+        schedule.when, state.zone, state.cursor_ms, now_ms, limit=MAX_EXAMINED, keep=keep
+    )
     cursor_ms = due.ticks[-1].at_ms if due.ticks else due.last_ms
     log = TickLog(turn.tx, state.schedule_id, state.cursor_ms, cursor_ms)
     cause = _find_cause(turn, state, clocks)
@@ -186,7 +193,7 @@ def _move_back(turn: TurnContext, state: ScheduleState, schedule: Schedule) -> S
     now_ms = turn.now.wall_ms
     for row in ticks.read_last(turn.tx, state.schedule_id, now_ms, 100):
         if row.last_ms > now_ms:
-            count, last_ms = count_ticks(state, schedule, row.tick_ms, now_ms)
+            count, last_ms = count_ticks(schedule.when, state.zone, row.tick_ms, now_ms)
             ticks.extend(turn.tx, row._replace(last_ms=last_ms, ticks=count))
     for row in ticks.read_between(turn.tx, state.schedule_id, now_ms + 1, state.cursor_ms):
         if row.job_id is None:
@@ -194,17 +201,3 @@ def _move_back(turn: TurnContext, state: ScheduleState, schedule: Schedule) -> S
     schedules.set_cursors(turn.tx, [(state.schedule_id, now_ms)])
     next_ms = next_tick_ms(schedule.when, state.zone, now_ms)
     return replace(state, cursor_ms=now_ms, next_ms=next_ms, gap=None)
-
-
-def count_ticks(
-    state: ScheduleState, schedule: Schedule, first_ms: int, to_ms: int
-) -> tuple[int, int]:
-    """Return the number of ticks from `first_ms`, a tick, to `to_ms`, and the last of them."""
-    count, last_ms = 1, first_ms
-    while True:
-        due = list_due(schedule.when, state.zone, last_ms, to_ms, limit=_MAX_TICKS, keep=1)
-        count += due.passed + len(due.ticks)
-        if due.ticks or due.passed:
-            last_ms = due.ticks[-1].at_ms if due.ticks else due.last_ms
-        if not due.more:
-            return count, last_ms

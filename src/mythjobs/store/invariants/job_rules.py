@@ -7,11 +7,13 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, select
 
 from mythjobs.model.life import FINAL, JobState
+from mythjobs.model.tick import TickOutcome
 from mythjobs.store import tables as t
 from mythjobs.store.invariants.rule import InvariantRule
+from mythjobs.store.schedule_tables import schedule_tick
 from mythjobs.store.statement import literal
 
-job, attempt = t.job, t.attempt
+job, attempt, tick = t.job, t.attempt, schedule_tick
 
 _FINAL: Final = [literal(state) for state in sorted(FINAL)]
 _LIVE: Final = [literal(JobState.LEASED), literal(JobState.RUNNING)]
@@ -105,6 +107,24 @@ RULES: Final = (
             job.c.state == literal(JobState.QUEUED), job.c.stop_requested.is_not(None)
         ),
         job.c.job_id,
+    ),
+    InvariantRule(
+        "I15",
+        "job {0} belongs to {1} ticks of schedules",
+        select(tick.c.job_id, func.count())
+        .where(tick.c.job_id.is_not(None))
+        .group_by(tick.c.job_id)
+        .having(func.count() > 1),
+        tick.c.job_id,
+    ),
+    InvariantRule(
+        "I15",
+        "job {0} of a tick of schedule {1} does not exist, and the tick is submitted",
+        select(tick.c.job_id, tick.c.schedule_id).where(
+            tick.c.outcome == literal(TickOutcome.SUBMITTED),
+            ~exists().where(job.c.job_id == tick.c.job_id),
+        ),
+        tick.c.job_id,
     ),
     InvariantRule(
         "I16",

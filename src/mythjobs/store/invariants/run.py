@@ -1,7 +1,7 @@
 """Store check: finds violations of the invariants that hold after every commit.
 
-docs/store.md lists the invariants. Of I1 to I22, I2, I3, I5, I6, I7, I9, I13, I16, I17 and I21 can
-be checked from a store alone; READY, SUBJECT and COUNT concern the store's own derived columns.
+docs/store.md lists the invariants. Of I1 to I22, I2, I3, I5, I6, I7, I9, I13, I15, I16, I17 and I21
+can be checked from a store alone; READY, SUBJECT and COUNT concern the store's own derived columns.
 """
 
 from __future__ import annotations

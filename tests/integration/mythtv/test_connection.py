@@ -3,23 +3,26 @@
 import hashlib
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from mythjobs.errors import ProtocolError, Unreachable
 from mythjobs.mythtv.protocol.connection import open_connection
-from mythjobs.mythtv.protocol.frames import TOKENS
+from mythjobs.mythtv.protocol.frames import TOKENS, FrameDecoder, encode_frame
 from tests.support.mythtv import transcripts
 from tests.support.mythtv.backend import FakeBackend
 
 # Answers that differ at each request: the time since the start.
 VOLATILE = (b"QUERY_UPTIME", b"QUERY_LOAD", b"QUERY_MEMSTATS")
+NAME = "1001_20260715181300.ts"
 
 
 @pytest.fixture
 def backend() -> Iterator[FakeBackend]:
-    fake = FakeBackend(files={"1001_20260715181300.ts": bytes(range(256)) * 4000})
+    # As long as the recorded file.
+    fake = FakeBackend(files={NAME: (bytes(range(256)) * 16_400)[:4_182_812]})
     yield fake
     fake.close()
 
@@ -70,6 +73,39 @@ def replay(sock: socket.socket, lines: list[transcripts.Line], backend: FakeBack
             with pytest.raises(BlockingIOError):
                 sock.recv(1)
             sock.settimeout(10)
+
+
+@pytest.mark.parametrize("name", ["25-message", "50-filetransfer-read"])
+def test_the_fake_backend_answers_on_two_sockets_as_the_recorded_one(
+    backend: FakeBackend, name: str
+) -> None:
+    path = transcripts.RECORDINGS / "protocol" / f"{name}.txt"
+    number = b""  # of the file transfer, 42 in the recording
+    with ExitStack() as stack:
+        sockets: dict[str, socket.socket] = {}
+        for line in transcripts.read_transcript(path):
+            if line.data.startswith(b"connected"):
+                address = ("127.0.0.1", backend.port)
+                sock = stack.enter_context(socket.create_connection(address, 10))
+                sockets[line.socket] = sock
+            elif line.direction == ">":
+                data = line.data
+                if number and b"FILETRANSFER 42[" in data:
+                    data = encode_frame(*data[8:].replace(b"42", number, 1).decode().split("[]:[]"))
+                sockets[line.socket].sendall(data)
+            elif line.direction == "<" and line.raw:
+                assert len(receive(sockets[line.socket], line.raw[0])) == line.raw[0]
+            elif line.direction == "<" and b"OK[]:[]42" in line.data:
+                [reply] = FrameDecoder().feed(receive_frame(sockets[line.socket]))
+                number = reply[1].encode()
+                assert reply[2] == "4182812"
+            elif line.direction == "<":
+                assert receive_frame(sockets[line.socket]) == line.data
+
+
+def receive_frame(sock: socket.socket) -> bytes:
+    head = receive(sock, 8)
+    return head + receive(sock, int(head))
 
 
 def _wait_for_requests(backend: FakeBackend, count: int) -> None:
@@ -165,22 +201,21 @@ def test_no_backend_at_the_address() -> None:
 
 
 def test_a_file_is_transferred(backend: FakeBackend) -> None:
-    name = "1001_20260715181300.ts"
     with (
         open_connection("127.0.0.1", backend.port) as control,
         open_connection("127.0.0.1", backend.port) as data,
     ):
         control.announce_monitor("bridge", 0)
-        number, size = data.announce_transfer("bridge", name, "Default")
-        assert size == 1_024_000
+        number, size = data.announce_transfer("bridge", NAME, "Default")
+        assert size == 4_182_812
         received = b""
         while len(received) < size:
-            reply = control.request(f"QUERY_FILETRANSFER {number}", "REQUEST_BLOCK", "100000")
+            reply = control.request(f"QUERY_FILETRANSFER {number}", "REQUEST_BLOCK", "1000000")
             left = int(reply[0])
             while left:
                 chunk = data.receive_bytes(left, 10)
                 received += chunk
                 left -= len(chunk)
-        assert hashlib.sha256(received).digest() == hashlib.sha256(backend.files[name]).digest()
+        assert hashlib.sha256(received).digest() == hashlib.sha256(backend.files[NAME]).digest()
         with pytest.raises(ProtocolError, match="filetransfer_filename_empty"):
             control.announce_transfer("bridge", "nosuch.ts", "Default")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from mythjobs.mythtv.protocol.frames import SEPARATOR, TOKENS, encode_frame
-from tests.support.mythtv.transcripts import recorded_replies
+from tests.support.mythtv.transcripts import RECORDINGS, read_transcript, recorded_replies
 
 HOSTNAME = "mythbox"
 _CHUNK = 65536
@@ -27,6 +27,11 @@ class FakeBackend:
         self.files = dict(files or {})
         self.requests: list[str] = []
         self.replies = recorded_replies()
+        [self.update_of_recording_1] = [
+            each.data
+            for each in read_transcript(RECORDINGS / "protocol" / "25-message.txt")
+            if b"RECORDING_LIST_CHANGE UPDATE" in each.data
+        ]
         self.changed = threading.Condition()
         self._clients: set[BackendClient] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -114,6 +119,7 @@ class BackendClient:
         self._buffer = b""
         self._content = b""
         self._position = 0
+        self._is_done = False
 
     def serve(self) -> None:
         while data := self.sock.recv(_CHUNK):
@@ -191,13 +197,19 @@ class BackendClient:
 
     def _transfer(self, number: str, command: str, arguments: list[str], frame: bytes) -> None:
         data = self._find_transfer(number)
-        if data is None or command in ("NO_SUCH_SUBCOMMAND",):
+        if data is None:
             self.sock.sendall(b"".join(self.backend.replies.get(frame, [])))
+        elif command == "DONE":
+            data._is_done = True
+            self._send("OK")
+        elif command == "REQUEST_BLOCK" and data._is_done:
+            self._send("-1")
         elif command == "REQUEST_BLOCK":
             block = data._content[data._position : data._position + int(arguments[0])]
             data._position += len(block)
-            data.sock.sendall(block)
+            # First the number: a client may read both sockets one after the other.
             self._send(str(len(block)))
+            data.sock.sendall(block)
         elif command == "SEEK":
             base = (0, data._position, len(data._content))[int(arguments[1])]
             data._position = base + int(arguments[0])
@@ -205,7 +217,8 @@ class BackendClient:
         elif command == "REQUEST_SIZE":
             self._send(str(len(data._content)), "1")
         else:
-            self._send("1" if command == "IS_OPEN" else "OK")
+            known = {"IS_OPEN": ["1"], "SET_TIMEOUT": ["OK"]}
+            self._send(*known.get(command, ["ERROR", "invalid_call"]))
 
     def _find_transfer(self, number: str) -> BackendClient | None:
         with self.backend.changed:
@@ -217,7 +230,10 @@ class BackendClient:
             return  # no answer
         self._send("OK")
         if fields[0].startswith("MASTER_UPDATE_REC_INFO"):
-            return  # answered by an event with the recording's row, which tests send themselves
+            # Answered by an event with the recording's row; that of recording 1 was recorded.
+            if fields[0].split()[1] == "1":
+                self.backend.send_frame(self.backend.update_of_recording_1)
+            return
         self.backend.send_event(*fields)
 
     def _send(self, *fields: str) -> None:

@@ -117,6 +117,8 @@ def test_a_value_reaches_the_program_as_it_is(
         ('p "$(case %TITLE% in a) echo x;; esac)"', "case"),
         ("p $'%TITLE%'", "$'"),
         (". %DIR%/settings", ". would"),
+        ("p $X%TITLE%", "variable's name"),
+        ('p "$%TITLE%"', "variable's name"),
     ],
 )
 def test_what_would_be_evaluated_again_is_refused(text: str, reason: str) -> None:

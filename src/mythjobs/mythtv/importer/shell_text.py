@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from mythjobs.mythtv.parameters import TOKENS
 
 _TOKEN: Final = re.compile(r"%[A-Z][A-Z0-9_]*%")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Characters that end an argument or a command.
 _SEPARATORS: Final = frozenset(";&|()\n")
 _BLANKS: Final = frozenset(" \t")
@@ -238,7 +239,12 @@ class _ShellReader:
             self._skip_balanced("${", "}", "${…}")
         else:
             following = rest[1:2]
-            if following.isalnum() or following in tuple("_?!$#@*-"):
+            name = _VARIABLE.match(rest, 1)
+            if _token_at(rest, name.end() if name else 1):
+                raise NotConvertibleError(
+                    "a value would be part of a variable's name; write ${X} before the token"
+                )
+            if name or following.isdigit() or following in tuple("?!$#@*-"):
                 self._expand()
             elif following in ("'", '"') and not in_double:
                 raise NotConvertibleError(f"it has ${following}, which shells read in several ways")
@@ -337,6 +343,11 @@ class _ShellReader:
     def _emit(self, text: str) -> None:
         self.out.append(text)
         self._length += len(text)
+
+
+def _token_at(text: str, at: int) -> bool:
+    found = _TOKEN.match(text, at)
+    return found is not None and found[0] in TOKENS
 
 
 def _has_token(text: str) -> bool:

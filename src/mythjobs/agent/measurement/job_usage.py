@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from mythjobs.agent.measurement.disks import DiskMap
+from mythjobs.agent.measurement.gpu_usage import GpuUsage, has_gpu, read_gpu_usage
 from mythjobs.agent.measurement.job_cgroup import JobCgroup, find_mount_point
 from mythjobs.agent.scaling.counters import JobCounters, JobKey
 from mythjobs.process import procfs
@@ -38,6 +40,8 @@ class _Tree:
     waits: dict[int, int] = field(default_factory=dict)
     by_disk: Counter[str] = field(default_factory=Counter)
     disks: tuple[str, ...] = ()
+    gpu_s: float = 0.0
+    read_s: float = 0.0
     cgroup: JobCgroup | None = None
     cgroup_cpu_s: float | None = None
     cgroup_bytes: dict[str, int] | None = None
@@ -56,6 +60,7 @@ class JobUsageReader:
         self._default_disks = () if default is None else (default,)
         self._trees: dict[JobKey, _Tree] = {}
         self._mount_point = find_mount_point(read_cgroup_mounts())
+        self._has_gpu = has_gpu()
 
     def read(self, leaders: Mapping[JobKey, int]) -> dict[JobKey, JobCounters]:
         """Return the usage of each job since its start, by the pids of their leaders."""
@@ -109,8 +114,11 @@ class JobUsageReader:
         if is_first or not tree.cgroup_bytes:
             for disk in tree.disks:
                 tree.by_disk[disk] += grown // len(tree.disks)
+        if self._has_gpu:
+            _add_gpu(tree, read_gpu_usage(pids), time.monotonic())
         memory_bytes = pages * _PAGE_BYTES
-        return JobCounters(tree.cpu_s, tree.wait_ns / 1e9, memory_bytes, dict(tree.by_disk))
+        by_disk = dict(tree.by_disk)
+        return JobCounters(tree.cpu_s, tree.wait_ns / 1e9, memory_bytes, by_disk, tree.gpu_s)
 
     def _add_cgroup(self, tree: _Tree, cgroup: JobCgroup, *, is_first: bool) -> None:
         """Replace figures of /proc by those of the cgroup. The first reading only compares both: an
@@ -149,6 +157,14 @@ class JobUsageReader:
                 if stat.S_ISREG(status.st_mode) and (disk := self._disk_map.find(status.st_dev)):
                     found[disk] = None
         return tuple(found)
+
+
+def _add_gpu(tree: _Tree, used: GpuUsage, now_s: float) -> None:
+    """Add the use of GPUs since the last reading. A GPU whose driver does not count time counts as
+    busy while it is open, so that one such job runs at a time."""
+    elapsed_s = now_s - tree.read_s if tree.read_s else 0.0
+    tree.read_s = now_s
+    tree.gpu_s = max(tree.gpu_s + elapsed_s if used.has_session else tree.gpu_s, used.busy_s)
 
 
 def _read_wait_ns(pid: int) -> int:

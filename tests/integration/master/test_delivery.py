@@ -263,3 +263,17 @@ def test_the_result_of_a_message_that_was_replaced_changes_nothing(master: Harne
 )
 def test_the_last_lines_of_output_are_text(output: bytes, lines: str) -> None:
     assert choose_lines(output) == lines
+
+
+def test_a_heartbeat_call_of_long_ago_is_dropped(
+    master: Harness, tmp_path: Path, service: HttpService
+) -> None:
+    async def story(delivery: DeliveryService) -> None:
+        master.define("backup", heartbeat=f"http://127.0.0.1:{service.port}/uuid")
+        run_job(master, master.join(), code=0, command="backup")
+        master.advance(2 * 3600)
+        await delivery.send_due()
+        assert await delivery.send_due() > 60
+
+    deliver(master, tmp_path, story)
+    assert service.called == []

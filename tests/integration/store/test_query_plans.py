@@ -46,6 +46,7 @@ SMALL: Final = (
 ALLOWED: Final = {
     "dependencies._FIND_UNMET": ["dependency_unmet"],
     "id_recovery._READ_LIVE": ["attempt_live"],
+    "channels._DROP_ALL": ["message_due", "message_topic"],
     "channels._FIND_NEXT_MS": ["message_due"],
     "machines._READ_LIVE_ATTEMPTS": ["attempt_live"],
     "notifications._READ_DUE": ["notification_due"],

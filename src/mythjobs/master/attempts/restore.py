@@ -16,7 +16,7 @@ from mythjobs.model.outcome import Lost
 from mythjobs.model.tick import TickOutcome
 from mythjobs.scheduler.ticks import count_ticks
 from mythjobs.store.transaction import Transaction
-from mythjobs.store.writes import batches, id_recovery, schedules, ticks, upkeep
+from mythjobs.store.writes import batches, channels, id_recovery, schedules, ticks, upkeep
 
 _WHY: Final = "the store was restored from a backup"
 _PASSED: Final = f"{_WHY}, so it may have run"
@@ -56,6 +56,7 @@ def prepare_restored_store(
     completions.write()
     turn.flush()
     _skip_ticks(tx, now.wall_ms, zone)
+    channels.drop_messages(tx, _WHY)  # they were sent long ago, or are about the past
     held = id_recovery.hold_queued(tx, _HELD)
     return RestoreResult(held, id_recovery.raise_ids(tx, used))
 

@@ -17,6 +17,7 @@ from mythjobs.errors import ConfigError, MythJobsError
 from mythjobs.master.notify import requests as r
 from mythjobs.master.notify.addressing import decode_facts
 from mythjobs.master.notify.last_lines import AttemptOutputReader, read_last_lines
+from mythjobs.master.notify.retries import HEARTBEAT_MAX_AGE_MS
 from mythjobs.master.notify.sender import Sender
 from mythjobs.master.notify.watch import find_conditions
 from mythjobs.master.requests import Message, Request
@@ -167,6 +168,8 @@ class DeliveryService:
 
     async def _send(self, row: MessageRow) -> str:
         if row.channel_id == HEARTBEAT:
+            if self._clock().wall_ms - row.created_ms > HEARTBEAT_MAX_AGE_MS:
+                return "too late, the master was not running"
             return await self.sender.call(json.loads(row.facts)["url"])
         targets = self._store.state.notify.targets.values()
         found = next((e.row for e in targets if e.row.channel_id == row.channel_id), None)

@@ -11,6 +11,7 @@ _MAX_AGE_MS: Final = 24 * 3_600_000
 # Calls of heartbeat URLs are late soon: the service measures the time between start and end.
 _HEARTBEAT_SECONDS: Final = (10, 30, 60, 300, 900)
 _START_SECONDS: Final = (10, 30)
+HEARTBEAT_MAX_AGE_MS: Final = 3_600_000
 # Failed tries in a row after which a channel counts as failing, and is reported.
 FAILING_AFTER: Final = 3
 
@@ -20,8 +21,10 @@ def find_next_try_ms(
 ) -> int | None:
     """Return the time of the next try after `tries` failed ones; None: give up."""
     delays: tuple[int, ...] = _SECONDS
+    max_age_ms = _MAX_AGE_MS
     if channel_id == HEARTBEAT:
         delays = _START_SECONDS if topic.endswith(" start") else _HEARTBEAT_SECONDS
-    if tries > len(delays) or now_ms - created_ms > _MAX_AGE_MS:
+        max_age_ms = HEARTBEAT_MAX_AGE_MS
+    if tries > len(delays) or now_ms - created_ms > max_age_ms:
         return None
     return now_ms + 1000 * delays[tries - 1]

@@ -86,6 +86,9 @@ _DROP: Final = Statement(
     .where(message.c.channel_id == param("channel_id"), message.c.next_ms.is_not(None))
     .values(next_ms=None, error=param("error"))
 )
+_DROP_ALL: Final = Statement(
+    update(message).where(message.c.next_ms.is_not(None)).values(next_ms=None, error=param("error"))
+)
 _DELAY: Final = Statement(
     update(message)
     .where(message.c.channel_id == param("channel_id"), message.c.next_ms.is_not(None))
@@ -145,6 +148,11 @@ def add_messages(tx: Transaction, rows: Sequence[MessageRow]) -> None:
     for channel_id, topic in {(each.channel_id, each.topic) for each in rows}:
         _REPLACE.run(tx, channel_id=channel_id, topic=topic)
     _INSERT_MESSAGE.run_many(tx, [each._asdict() for each in rows])
+
+
+def drop_messages(tx: Transaction, why: str) -> None:
+    """Drop all pending messages."""
+    _DROP_ALL.run(tx, error=why)
 
 
 def delay_messages(tx: Transaction, channel_id: int, next_ms: int) -> None:

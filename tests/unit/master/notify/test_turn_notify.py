@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mythjobs.errors import NoSuchChannel
+from mythjobs.master.attempts.restore import prepare_restored_store
 from mythjobs.master.notify import requests as r
-from mythjobs.master.notify.watch import find_conditions
 from mythjobs.model.incident import DEFAULT_KINDS
 from mythjobs.store.queries.notifications import list_messages, list_notifications
 from mythjobs.store.writes import channels
@@ -210,82 +210,6 @@ def test_a_message_that_fails_for_a_day_is_given_up(master: Harness) -> None:
     assert messages(master, "failed") == [("mail", "flag failed")]
 
 
-def test_a_lost_machine_and_its_held_jobs_are_one_message(master: Harness) -> None:
-    master.define(silence="hold", lease="2m")
-    add_channel(master)
-    connection = master.join(cores=5)
-    ids = master.queue(5)
-    assert master.take_grants() == ids
-    master.disconnect(connection)
-    master.advance(600)
-    master.turn(_tick(master))
-    assert {master.state(each) for each in ids} == {"queued"}
-    assert messages(master) == [("mail", "machine attic is not reachable")]
-    assert bell(master) == [("lost", "attic", 1)]
-    assert master.core.state.notify.known["lost", "machine 1"].affected == 5
-
-
-def _tick(master: Harness) -> Any:
-    from mythjobs.master import requests
-
-    return requests.LeaseTick(master.now.steady_ms)
-
-
-def watch(master: Harness) -> r.ConditionsFound:
-    found = find_conditions(master.core.state, master.now, 0, ())
-    master.turn(found)
-    return found
-
-
-def test_ten_machines_behind_a_router_are_one_message(master: Harness) -> None:
-    add_channel(master)
-    connections = [master.join(f"m{n}") for n in range(10)]
-    watch(master)
-    for each in connections:
-        master.disconnect(each)
-        master.advance(1)
-    for _ in range(10):
-        master.advance(30)
-        watch(master)
-    assert len(messages(master)) == 1
-    assert messages(master)[0][1].startswith("10 machines are not reachable: m0, m1,")
-    deliver(master)
-    for n in range(10):
-        master.join(f"m{n}")
-        watch(master)
-        master.advance(5)
-    assert [title[:20] for _, title in messages(master)] == ["10 machines are back"]
-
-
-def test_a_machine_whose_agent_has_exited_is_not_lost(master: Harness) -> None:
-    from mythjobs.master import requests
-
-    add_channel(master)
-    connection = master.join()
-    master.turn(requests.Detached(connection, by_agent=True))
-    master.advance(HOUR_S)
-    assert watch(master).lost == []
-
-
-def test_a_job_that_runs_much_longer_than_usual_is_reported_once(master: Harness) -> None:
-    master.define()
-    add_channel(master)
-    connection = master.join()
-    master.learn_run_time(connection, 60.0)
-    job_id = master.submit().id
-    assert master.take_grants() == [job_id]
-    from mythjobs.protocol import messages as m
-
-    master.send_frame(connection, m.Started(job_id, 1, master.now.wall_ms))
-    master.advance(600)
-    assert watch(master).slow == []
-    master.advance(120)
-    [slow] = watch(master).slow
-    assert (slow.job, slow.n) == (job_id, 1)
-    assert messages(master) == [("mail", "flag runs longer than usual")]
-    assert find_conditions(master.core.state, master.now, 0, {(job_id, 1)}).slow == []
-
-
 def test_a_snoozed_channel_gets_one_message_afterwards(master: Harness) -> None:
     master.define()
     add_channel(master)
@@ -395,3 +319,14 @@ def test_turns_without_incidents_run_no_statement_for_notifications(master: Harn
     master.store._writer.set_trace_callback(None)  # type: ignore[attr-defined]
     tables = ("notification", "channel", "snooze")
     assert [each for each in executed if any(table in each for table in tables)] == []
+
+
+def test_a_restored_store_sends_no_message_of_the_past(master: Harness) -> None:
+    master.define()
+    add_channel(master)
+    run_job(master, master.join())
+    with master.store.transaction() as tx:
+        prepare_restored_store(tx, master.now, None)
+    assert messages(master) == []
+    assert messages(master, "failed") == [("mail", "flag failed")]
+    assert bell(master) == [("failed", "flag", 1)]

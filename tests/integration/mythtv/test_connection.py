@@ -1,6 +1,5 @@
 """The connection to a backend, and the fake backend against the recordings."""
 
-import hashlib
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,19 +9,17 @@ import pytest
 
 from mythjobs.errors import ProtocolError, Unreachable
 from mythjobs.mythtv.protocol.connection import open_connection
-from mythjobs.mythtv.protocol.frames import TOKENS, FrameDecoder, encode_frame
+from mythjobs.mythtv.protocol.frames import TOKENS
 from tests.support.mythtv import transcripts
 from tests.support.mythtv.backend import FakeBackend
 
 # Answers that differ at each request: the time since the start.
 VOLATILE = (b"QUERY_UPTIME", b"QUERY_LOAD", b"QUERY_MEMSTATS")
-NAME = "1001_20260715181300.ts"
 
 
 @pytest.fixture
 def backend() -> Iterator[FakeBackend]:
-    # As long as the recorded file.
-    fake = FakeBackend(files={NAME: (bytes(range(256)) * 16_400)[:4_182_812]})
+    fake = FakeBackend()
     yield fake
     fake.close()
 
@@ -33,11 +30,11 @@ def is_whole(data: bytes) -> bool:
 
 @pytest.mark.parametrize(
     "path",
-    [each for each in transcripts.conversations() if each.name[:2] not in ("25", "50", "51", "52")],
+    [each for each in transcripts.conversations() if each.stem != "25-message"],
     ids=lambda each: each.stem,
 )
 def test_the_fake_backend_answers_as_the_recorded_one(backend: FakeBackend, path: Path) -> None:
-    # Other conversations than these need the recorded files or a second socket; see below.
+    # 25-message has two sockets; see below.
     conversations: list[list[transcripts.Line]] = []
     for line in transcripts.read_transcript(path):
         if line.direction == "!" and line.data.startswith(b"connected"):
@@ -75,30 +72,17 @@ def replay(sock: socket.socket, lines: list[transcripts.Line], backend: FakeBack
             sock.settimeout(10)
 
 
-@pytest.mark.parametrize("name", ["25-message", "50-filetransfer-read"])
-def test_the_fake_backend_answers_on_two_sockets_as_the_recorded_one(
-    backend: FakeBackend, name: str
-) -> None:
-    path = transcripts.RECORDINGS / "protocol" / f"{name}.txt"
-    number = b""  # of the file transfer, 42 in the recording
+def test_the_fake_backend_passes_messages_on_as_the_recorded_one(backend: FakeBackend) -> None:
     with ExitStack() as stack:
         sockets: dict[str, socket.socket] = {}
+        path = transcripts.RECORDINGS / "protocol" / "25-message.txt"
         for line in transcripts.read_transcript(path):
             if line.data.startswith(b"connected"):
                 address = ("127.0.0.1", backend.port)
                 sock = stack.enter_context(socket.create_connection(address, 10))
                 sockets[line.socket] = sock
             elif line.direction == ">":
-                data = line.data
-                if number and b"FILETRANSFER 42[" in data:
-                    data = encode_frame(*data[8:].replace(b"42", number, 1).decode().split("[]:[]"))
-                sockets[line.socket].sendall(data)
-            elif line.direction == "<" and line.raw:
-                assert len(receive(sockets[line.socket], line.raw[0])) == line.raw[0]
-            elif line.direction == "<" and b"OK[]:[]42" in line.data:
-                [reply] = FrameDecoder().feed(receive_frame(sockets[line.socket]))
-                number = reply[1].encode()
-                assert reply[2] == "4182812"
+                sockets[line.socket].sendall(line.data)
             elif line.direction == "<":
                 assert receive_frame(sockets[line.socket]) == line.data
 
@@ -198,24 +182,3 @@ def test_no_backend_at_the_address() -> None:
         port = unused.getsockname()[1]
     with pytest.raises(Unreachable, match=f"cannot reach the MythTV backend 127.0.0.1:{port}"):
         open_connection("127.0.0.1", port)
-
-
-def test_a_file_is_transferred(backend: FakeBackend) -> None:
-    with (
-        open_connection("127.0.0.1", backend.port) as control,
-        open_connection("127.0.0.1", backend.port) as data,
-    ):
-        control.announce_monitor("bridge", 0)
-        number, size = data.announce_transfer("bridge", NAME, "Default")
-        assert size == 4_182_812
-        received = b""
-        while len(received) < size:
-            reply = control.request(f"QUERY_FILETRANSFER {number}", "REQUEST_BLOCK", "1000000")
-            left = int(reply[0])
-            while left:
-                chunk = data.receive_bytes(left, 10)
-                received += chunk
-                left -= len(chunk)
-        assert hashlib.sha256(received).digest() == hashlib.sha256(backend.files[NAME]).digest()
-        with pytest.raises(ProtocolError, match="filetransfer_filename_empty"):
-            control.announce_transfer("bridge", "nosuch.ts", "Default")

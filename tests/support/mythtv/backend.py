@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 
 from mythjobs.mythtv.protocol.frames import SEPARATOR, TOKENS, encode_frame
@@ -19,12 +18,10 @@ _CHUNK = 65536
 
 
 class FakeBackend:
-    """`files` are the contents of the storage groups by name. `requests` are the payloads received,
-    `monitors` counts the monitors now connected by (name, mode)."""
+    """`requests` are the payloads received."""
 
-    def __init__(self, version: int = 91, files: Mapping[str, bytes] | None = None) -> None:
+    def __init__(self, version: int = 91) -> None:
         self.version = version
-        self.files = dict(files or {})
         self.requests: list[str] = []
         self.replies = recorded_replies()
         [self.update_of_recording_1] = [
@@ -57,10 +54,6 @@ class FakeBackend:
         for each in clients:
             with suppress(OSError):
                 each.sock.shutdown(socket.SHUT_RDWR)
-
-    def monitors(self, mode: int) -> int:
-        with self.changed:
-            return sum(each.mode == mode for each in self._clients)
 
     def wait_for(self, mode: int, count: int = 1, timeout_s: float = 10.0) -> None:
         """Wait until `count` monitors of this mode are connected."""
@@ -117,9 +110,6 @@ class BackendClient:
         self.mode = -1
         self._is_announced = False
         self._buffer = b""
-        self._content = b""
-        self._position = 0
-        self._is_done = False
 
     def serve(self) -> None:
         while data := self.sock.recv(_CHUNK):
@@ -148,11 +138,9 @@ class BackendClient:
         if command[0] == "MYTH_PROTO_VERSION":
             self._negotiate(command[1:])
         elif command[0] == "ANN":
-            self._announce(command[1:], fields[1:])
+            self._announce(command[1:])
         elif not self._is_announced:
             pass  # the backend does not answer
-        elif command[0] == "QUERY_FILETRANSFER" and len(fields) > 1:
-            self._transfer(command[1], fields[1], fields[2:], frame)
         elif command[0] == "MESSAGE":
             self._broadcast(frame, fields[1:])
         elif frame in self.backend.replies:
@@ -169,13 +157,10 @@ class BackendClient:
         else:
             self._send("REJECT", str(version))
 
-    def _announce(self, arguments: list[str], fields: list[str]) -> None:
+    def _announce(self, arguments: list[str]) -> None:
         kind = arguments[0] if arguments else ""
         if len(arguments) < 3:
             self._send("ERROR", "malformed_ann_query")
-            return
-        if kind == "FileTransfer":
-            self._open(fields)
             return
         self._is_announced = kind in ("Monitor", "Playback")
         self._send("OK")
@@ -183,47 +168,6 @@ class BackendClient:
             with self.backend.changed:
                 self.mode = int(arguments[2])
                 self.backend.changed.notify_all()
-
-    def _open(self, fields: list[str]) -> None:
-        content = self.backend.files.get(fields[0])
-        if content is None:
-            self._send("ERROR", "filetransfer_filename_empty")
-            return
-        self._content = content
-        number = str(self.sock.fileno())
-        with self.backend.changed:
-            self.mode = -2 - self.sock.fileno()
-        self._send("OK", number, str(len(content)))
-
-    def _transfer(self, number: str, command: str, arguments: list[str], frame: bytes) -> None:
-        data = self._find_transfer(number)
-        if data is None:
-            self.sock.sendall(b"".join(self.backend.replies.get(frame, [])))
-        elif command == "DONE":
-            data._is_done = True
-            self._send("OK")
-        elif command == "REQUEST_BLOCK" and data._is_done:
-            self._send("-1")
-        elif command == "REQUEST_BLOCK":
-            block = data._content[data._position : data._position + int(arguments[0])]
-            data._position += len(block)
-            # First the number: a client may read both sockets one after the other.
-            self._send(str(len(block)))
-            data.sock.sendall(block)
-        elif command == "SEEK":
-            base = (0, data._position, len(data._content))[int(arguments[1])]
-            data._position = base + int(arguments[0])
-            self._send(str(data._position))
-        elif command == "REQUEST_SIZE":
-            self._send(str(len(data._content)), "1")
-        else:
-            known = {"IS_OPEN": ["1"], "SET_TIMEOUT": ["OK"]}
-            self._send(*known.get(command, ["ERROR", "invalid_call"]))
-
-    def _find_transfer(self, number: str) -> BackendClient | None:
-        with self.backend.changed:
-            found = [c for c in self.backend._clients if c.mode == -2 - int(number)]
-        return found[0] if found else None
 
     def _broadcast(self, frame: bytes, fields: list[str]) -> None:
         if not fields:

@@ -13,7 +13,6 @@ from pathlib import Path
 RECORDINGS = Path(__file__).parent / "recordings"
 _LINE = re.compile(r"\S+ (\w+) ([<>!]) ?(.*)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(\\|n|r|t|x[0-9a-f]{2})")
-_RAW = re.compile(r"\((\d+) raw bytes, sha256 ([0-9a-f]{64})\)")
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,6 @@ class Line:
     socket: str
     direction: str  # < > !
     data: bytes
-    text: str
-
-    @property
-    def raw(self) -> tuple[int, str] | None:
-        """Length and sha256 of unframed bytes, which the transcript does not hold."""
-        found = _RAW.fullmatch(self.text)
-        return (int(found[1]), found[2]) if found else None
 
 
 def read_transcript(path: Path) -> list[Line]:
@@ -36,7 +28,7 @@ def read_transcript(path: Path) -> list[Line]:
         if text and not text.startswith("#"):
             found = _LINE.fullmatch(text)
             assert found, f"{path}: {text}"
-            lines.append(Line(found[1], found[2], unescape(found[3]), found[3]))
+            lines.append(Line(found[1], found[2], unescape(found[3])))
     return lines
 
 
@@ -90,6 +82,6 @@ def exchanges(path: Path, socket: str) -> list[tuple[bytes, list[bytes]]]:
             continue
         if line.direction == ">":
             found.append((line.data, []))
-        elif line.direction == "<" and line.raw is None and found:
+        elif line.direction == "<" and found:
             found[-1][1].append(line.data)
     return found

@@ -51,19 +51,10 @@ class BackendConnection:
 
     def announce_monitor(self, name: str, mode: int) -> None:
         """Become a monitor, which does not keep the backend from shutting down."""
-        self._announce(f"ANN Monitor {name} {mode}")
-
-    def announce_transfer(self, name: str, file: str, group: str) -> tuple[str, int]:
-        """Open a file of a storage group for reading. Return the transfer's id and the file's size.
-
-        The connection then carries the file's bytes (`receive_bytes()`). Raises ProtocolError if
-        the backend does not find the file.
-        """
-        reply = self._announce(f"ANN FileTransfer {name} 0 0 2000", file, group)
-        try:
-            return reply[1], int(reply[2])
-        except (IndexError, ValueError):
-            raise self._refused(f"answered {reply!r:.100} to a file transfer") from None
+        command = f"ANN Monitor {name} {mode}"
+        reply = self.request(command)
+        if reply[0] != "OK":
+            raise self._refused(f'answered "{" ".join(reply):.100}" to {command}')
 
     def request(self, *fields: str, timeout_s: float = REQUEST_TIMEOUT_S) -> list[str]:
         """Send one request and return the fields of its reply. Events that come in between are
@@ -85,17 +76,6 @@ class BackendConnection:
     def receive_message(self, timeout_s: float | None) -> list[str] | None:
         """Return the next message; None if none came in time (None: wait for ever)."""
         return self._receive(timeout_s)
-
-    def receive_bytes(self, size: int, timeout_s: float) -> bytes:
-        """Return up to `size` unframed bytes of a file transfer, at least one."""
-        try:
-            self._sock.settimeout(timeout_s)
-            data = self._sock.recv(min(size, _CHUNK_BYTES))
-        except OSError as error:
-            raise self._lost(f"stopped sending the file ({error})") from error
-        if not data:
-            raise self._lost("closed the connection during a file transfer")
-        return data
 
     def interrupt(self) -> None:
         """Make a waiting `receive_message()` of another thread fail at once."""
@@ -125,12 +105,6 @@ class BackendConnection:
             raise self._refused(f"refuses the token of protocol version {version}")
         self.version = int(reply[1])
         return self.version
-
-    def _announce(self, command: str, *fields: str) -> list[str]:
-        reply = self.request(command, *fields)
-        if reply[0] != "OK":
-            raise self._refused(f'answered "{" ".join(reply):.100}" to {command}')
-        return reply
 
     def _send(self, *fields: str) -> None:
         try:

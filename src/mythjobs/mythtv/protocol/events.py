@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from mythjobs.errors import ProtocolError
 from mythjobs.mythtv.protocol.frames import parse_program
 from mythjobs.mythtv.recording import parse_time
-
-# The key of a recording in COMMFLAG messages: 1002_2026-11-22T17:00:00Z.
-_KEY: Final = re.compile(r"(\d+)_(\S+)")
 
 
 @dataclass(frozen=True)
@@ -106,13 +101,3 @@ def _parse_list_change(
             return RecordingListChanged("", 0)
     number = arguments[1] if len(arguments) > 1 else ""
     return RecordingListChanged(kind, int(number) if number.isdecimal() else 0)
-
-
-def parse_flagging_key(arguments: str) -> tuple[int, int] | None:
-    """Return (chanid, start in ms) of `1002_2026-11-22T17:00:00Z …`, None if it is no such key."""
-    found = _KEY.match(arguments)
-    try:
-        start_ms = parse_time(found[2]) if found else None
-    except ProtocolError:
-        return None
-    return (int(found[1]), start_ms) if found and start_ms is not None else None

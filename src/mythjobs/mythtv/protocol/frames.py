@@ -74,10 +74,6 @@ class FrameDecoder:
             found.append(payload.decode("utf-8", "replace").split(SEPARATOR))
         return found
 
-    @property
-    def has_partial_frame(self) -> bool:
-        return bool(self._buffer)
-
 
 def _parse_length(prefix: bytes) -> int:
     text = prefix.strip()

@@ -129,14 +129,6 @@ class QueueTable(Protocol):
         recordings, given as (chanid, start in ms), and refresh them."""
         ...
 
-    def read_setting(self, name: str, *, host: str | None) -> str | None:
-        """Return a setting of a host, or a global one; None if there is no such row."""
-        ...
-
-    def write_setting(self, name: str, value: str | None, *, host: str | None) -> None:
-        """Write a setting of a host, or a global one; None removes its row."""
-        ...
-
 
 def name_type(row_type: int) -> str:
     """Return the key of `[commands]` for a type of row, such as `userjob1`; "" for a type that no

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from mythjobs.mythtv.database import settings
 from mythjobs.mythtv.database.connection import MythDatabase, RecordingKey, Row, format_ms, parse_ms
 from mythjobs.mythtv.job_rows import JobRow, RowChange, RowState, shorten_comment
 
@@ -100,21 +99,6 @@ class QueueDatabase:
                     for chanid, start_ms in keys
                 ],
             )
-
-    def read_setting(self, name: str, *, host: str | None) -> str | None:
-        """Return a setting of a host, or a global one; None if there is no such row."""
-        return settings.read_setting(self._database, name, host or settings.GLOBAL)
-
-    def write_setting(self, name: str, value: str | None, *, host: str | None) -> None:
-        """Write a setting of a host, or a global one; None removes its row."""
-        settings.write_setting(self._database, name, value, host or settings.GLOBAL)
-
-    def list_hosts(self) -> list[str]:
-        """Return the hosts that have settings of the job queue or storage groups."""
-        return settings.list_job_hosts(self._database)
-
-    def close(self) -> None:
-        self._database.close()
 
     def _holds(self, row_id: int, host: str) -> bool:
         return bool(

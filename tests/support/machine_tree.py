@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 ME: Final = getpass.getuser()
+CRONTAB: Final = f"/var/spool/cron/crontabs/{ME}"
 
 # Every construct of crontab(5), in a user's crontab.
 USER_CRONTAB: Final = r"""# edit me
@@ -101,3 +102,9 @@ class MachineTree:
         self.write("/etc/cron.d/anacron", "30 7-23 * * * root /usr/sbin/anacron -s\n")
         self.write("/var/spool/anacron/cron.weekly", "20261125\n")
         self.write("/var/spool/anacron/every.third", "20261127\n")
+
+    def add_two_entries(self) -> bytes:
+        """Write a crontab with two entries that differ only in their names; return its content."""
+        text = "# mine\nMAILTO=\n0 4 * * * /opt/a\n\n0 4 * * * /opt/b\n"
+        self.write(CRONTAB, text, 0o600)
+        return text.encode()

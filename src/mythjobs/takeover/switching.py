@@ -6,6 +6,7 @@ schedule. So a command that is killed between two steps can be repeated, or reve
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,6 +62,9 @@ class ScheduleHolder(Protocol):
     def hold(self, name: str, place: Place) -> None: ...
 
     def resume(self, name: str) -> None: ...
+
+    def find_last_run(self, name: str) -> dt.datetime | None:
+        """Return the local time of the last tick that has a job; None if there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +186,18 @@ class Switcher:
         if status.runner in (Runner.QUEUE, Runner.BOTH):
             record.switched_ms = now_ms
         self._records.save()
+        last_run = None
         if status.has_schedule:
             self._schedules.hold(record.name, record.place)
+            last_run = self._schedules.find_last_run(record.name)
         if record.place.kind in self._timers:
             if record.timer is not None:
                 state = TimerState.from_json(record.timer)
-                self._timers[record.place.kind].switch_on(record.place.name, state)
+                self._timers[record.place.kind].switch_on(record.place.name, state, last_run)
                 record.timer = None
         else:
+            if last_run is not None:
+                self._cron.record_anacron_run(record.place, last_run.date())
             self._undo_line(record)
         self._records.save()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Ends the reason of each pause by an import; other pauses are by a person.
 _HELD: Final = "(mythjobs import)"
 MAX_COUNTED: Final = 1000
+_MAX_TICKS: Final = 100
 
 
 class ImportedSchedules:
@@ -64,6 +66,13 @@ class ImportedSchedules:
     def read_definition(self, name: str) -> Json:
         definition: Json = self._client.get(schedule_path(name))["definition"]
         return definition
+
+    def find_last_run(self, name: str) -> dt.datetime | None:
+        from mythjobs.model.zone import to_local
+
+        found = self._client.get(schedule_path(name), {"ticks": _MAX_TICKS})
+        runs = [each["at_ms"] for each in found["ticks"] if each["job"] is not None]
+        return to_local(max(runs), found["zone"]) if runs else None
 
     def count_ticks(self, name: str, from_ms: int, to_ms: int) -> int:
         """Return how many runs a schedule has between two instants, at most `MAX_COUNTED`."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from mythjobs.errors import BadRequest
 from mythjobs.takeover.cron.anacron_plan import Anacron
+from mythjobs.takeover.cron.anacrontab import AnacronLine, parse_anacrontab
 from mythjobs.takeover.cron.cron_plan import Crontab
 from mythjobs.takeover.cron.run_parts import DirectoryFile
 from mythjobs.takeover.entry import Place
@@ -156,6 +157,17 @@ class CronFiles:
             if len(text) == 8 and text.isdecimal():
                 last_runs[name] = dt.date(int(text[:4]), int(text[4:6]), int(text[6:]))
         return Anacron(_ANACRONTAB, decode(data), self._find_anacron_start(), last_runs)
+
+    def record_anacron_run(self, place: Place, day: dt.date) -> None:
+        """Tell anacron that a job ran on a day, unless it knows of a later run, so that it does not
+        make up for that run. Other places are ignored. Raises BadRequest."""
+        if place.name != _ANACRONTAB:
+            return
+        for line in parse_anacrontab(place.line):
+            path = f"/var/spool/anacron/{line.job}" if isinstance(line, AnacronLine) else ""
+            text = f"{day:%Y%m%d}\n".encode()
+            if path and self._root.exists(path) and (self._root.read(path) or b"") < text:
+                self._root.replace(path, text)
 
     def _find_anacron_start(self) -> tuple[int, int]:
         """Return the hour and minute at which anacron is first started each day."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,15 +78,31 @@ class TimerSwitch:
         self._units.manage("daemon-reload")
         self._units.manage("stop", name)
 
-    def switch_on(self, name: str, state: TimerState) -> None:
+    def switch_on(self, name: str, state: TimerState, last_run: dt.datetime | None) -> None:
+        """Switch a timer on. last_run: when the queue ran it last, so that a timer with Persistent=
+        does not make up for that run."""
         if state.mask:
             self._unlink(UnitLink(state.mask, _MASK))
         else:
             for link in state.links:
                 self._link(link)
+        if last_run is not None:
+            self._record_run(name, last_run)
         self._units.manage("daemon-reload")
         if state.was_active:
             self._units.manage("start", name)
+
+    def _record_run(self, name: str, last_run: dt.datetime) -> None:
+        """Move the stamp of a timer with Persistent= to the last run if it is older."""
+        stamp = self._root.path(f"{self._units.stamp_directory}/stamp-{name}")
+        at_s = last_run.timestamp()
+        try:
+            if stamp.stat().st_mtime < at_s:
+                os.utime(stamp, (at_s, at_s))
+        except FileNotFoundError:
+            pass  # the timer is not persistent
+        except OSError as error:
+            raise BadRequest(f"cannot change {stamp}: {error.strerror}") from None
 
     def _link(self, link: UnitLink) -> None:
         path = self._root.path(link.path)

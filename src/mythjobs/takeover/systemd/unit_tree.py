@@ -59,6 +59,12 @@ class TimerUnits:
             if path != "/lib/systemd/system" or not root.path("/lib").is_symlink()
         ]
         self.kind = "user timer" if is_user_manager else "timer"
+        # Here the modification time of stamp-NAME is the last run of a timer with Persistent=.
+        self.stamp_directory = (
+            f"{account.home}/.local/share/systemd/timers"
+            if is_user_manager
+            else "/var/lib/systemd/timers"
+        )
         # Where an administrator's, or the user's own, files are.
         self.own_directory = self._directories[0]
 

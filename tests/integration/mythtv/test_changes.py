@@ -237,3 +237,23 @@ def test_wrong_requests(call: Call, arguments: list[str], code: int, says: str) 
     done = call(*arguments)
     assert done[0] == code
     assert says in done[2]
+
+
+def test_a_new_seek_table_is_made_by_mythcommflag(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "mythcommflag"
+    program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\nexit $CODE\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/nonexistent")  # without ffprobe
+    for code, says in (("0", ""), ("3", "no new seek table")):
+        old, new = tmp_path / "1002_20261122170000.ts", tmp_path / "new.ts"
+        old.write_bytes(b"G" * 5000)
+        new.write_bytes(b"G" * 6000)
+        monkeypatch.setenv("CODE", code)
+        done = call("replace", "5", str(new), "--path", str(old), "--delete-old", "--rebuild")
+        assert done[0] == 0
+        assert says in done[2]
+        assert (tmp_path / "arguments").read_text() == (
+            "--rebuild --chanid 1002 --starttime 20261122170000\n"
+        )

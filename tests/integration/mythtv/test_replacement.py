@@ -18,6 +18,7 @@ from mythjobs.mythtv.writeback.replacement import (
     discard,
     find_directory,
     recover,
+    remove_kept_files,
     replace_recording,
     undo_replacement,
 )
@@ -224,6 +225,17 @@ def test_a_recording_that_was_deleted_meanwhile(recorded: Recorded) -> None:
     recorded.mythtv.execute("DELETE FROM recorded WHERE recordedid = 5")
     recover(recorded.mythtv, recorded.directory, 5)
     assert not [each for each in recorded.files() if "mythjobs" in each]
+
+
+def test_the_kept_file_of_a_deleted_recording_is_deleted(recorded: Recorded) -> None:
+    recorded.replace()
+    kept = recorded.directory / f"{NAME}.ts.mythjobs-old"
+    remove_kept_files(recorded.mythtv)
+    assert kept.exists()
+    recorded.mythtv.execute("DELETE FROM recorded WHERE recordedid = 5")
+    remove_kept_files(recorded.mythtv)
+    assert not kept.exists()
+    assert undo_log.list_orphans(recorded.mythtv) == []
 
 
 def test_a_file_on_another_file_system_is_copied(

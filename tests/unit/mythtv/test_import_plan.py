@@ -98,7 +98,7 @@ def test_a_transcode_with_the_cut_list(
     lines = run_shell(table, "mythtranscode", tmp_path, **values)
     out = f"{tmp_path}/transcoded"
     transcode = ["--chanid", "1001", "--starttime", "20260715181300", "--profile", "27"]
-    replace = ["mythtv", "replace", "1", out, "--path", "/a b.ts", "--delete-old"]
+    replace = ["mythtv", "replace", "1", out, "--path", "/a b.ts", "--delete-old", "--rebuild"]
     assert lines == [
         *transcode, "--outfile", out, *(["--honorcutlist"] if is_cut else []),
         *replace, *(["--drop-marks"] if is_cut else []),

@@ -135,6 +135,10 @@ def wait_while_played(recording: str, timeout_s: float | None, config: str, data
     "--drop-marks", is_flag=True,
     help="Remove cut list, breaks and other marks but bookmarks: frames have other numbers now.",
 )  # fmt: skip
+@click.option(
+    "--rebuild", is_flag=True,
+    help="Let mythcommflag make a new seek table, which MPEG files need for quick jumps.",
+)  # fmt: skip
 @click.option("--path", metavar="FILE", help="The recording's file on this machine.")
 @click.option(
     "--timeout", "timeout_s", type=DURATION,
@@ -147,6 +151,7 @@ def replace(
     file: str,
     delete_old: bool,
     drop_marks: bool,
+    rebuild: bool,
     path: str | None,
     timeout_s: float | None,
     config: str,
@@ -174,6 +179,8 @@ def replace(
             is_keeping=not delete_old, drops_marks=drop_marks,
         )  # fmt: skip
         recordedid = state.recording.recordedid
+        if rebuild:
+            _rebuild_seek_table(state)
         _announce(opened, recordedid)
     if as_json:
         terminal.print_json({"recordedid": recordedid, "file": str(directory / name)})
@@ -226,6 +233,19 @@ def undo(
         terminal.print_json({"recordedid": recordedid, verb: entry.change.summary})
     else:
         terminal.print_line(f"{verb}: {entry.change.summary}")
+
+
+def _rebuild_seek_table(state: RecordedState) -> None:
+    from mythjobs.mythtv.recording import format_key
+    from mythjobs.process import INHERIT, Exited, MythSystem
+
+    recording = state.recording
+    start = format_key(recording.chanid, recording.start_ms).partition("_")[2]
+    argv = ["mythcommflag", "--rebuild", "--chanid", str(recording.chanid), "--starttime", start]
+    done = MythSystem(argv, stdout=INHERIT, stderr=INHERIT).run()
+    if done.outcome != Exited(0):
+        # The recording can be played without it, so the replacement stands.
+        terminal.print_message(f"no new seek table: mythcommflag --rebuild: {done.outcome}")
 
 
 def _print_entries(entries: list[Any], as_json: bool) -> None:

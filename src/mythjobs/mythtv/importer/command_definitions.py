@@ -42,7 +42,7 @@ else
     cut=
 fi
 set -- "$MYTHJOBS_P_RECORDEDID" "$MYTHJOBS_DIR/transcoded" --path "$MYTHJOBS_P_PATH"
-exec mythjobs mythtv replace "$@" --delete-old $cut
+exec mythjobs mythtv replace "$@" --delete-old --rebuild $cut
 """
 
 

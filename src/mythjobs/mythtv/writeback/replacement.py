@@ -128,6 +128,7 @@ def replace_recording(
         _write_journal(directory, replace(begun, step="switching", entry=entry))
         _finish(database, directory, replace(begun, entry=entry), change)
         undo_log.prune(database, recordedid)
+        remove_kept_files(database)
         source.unlink(missing_ok=True)
         return new
 
@@ -177,6 +178,15 @@ def undo_replacement(database: MythDatabase, entry: UndoEntry, directory: Path) 
     if new != old:
         new.unlink(missing_ok=True)
     undo_log.remove_entry(database, entry.id)
+
+
+def remove_kept_files(database: MythDatabase) -> None:
+    """Delete old files on this machine that were kept of recordings which MythTV has deleted since:
+    MythTV does not know them."""
+    for entry in undo_log.list_orphans(database):
+        replaced = entry.change.replaced
+        if replaced is not None and Path(replaced[2]).is_dir():
+            discard(database, entry, Path(replaced[2]))
 
 
 def discard(database: MythDatabase, entry: UndoEntry, directory: Path) -> None:

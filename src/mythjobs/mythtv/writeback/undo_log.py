@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mythjobs.errors import MythJobsError
 from mythjobs.mythtv.database import marks, recordings
-from mythjobs.mythtv.database.connection import MythDatabase, RecordingKey
+from mythjobs.mythtv.database.connection import MythDatabase, RecordingKey, Row
 from mythjobs.mythtv.database.marks import Mark, SeekEntry
 
 PENDING: Final = "pending"
@@ -80,7 +80,7 @@ def locked_recording(
     database: MythDatabase, recordedid: int, *, timeout_s: int = _LOCK_TIMEOUT_S
 ) -> Iterator[None]:
     """Let no other helper change the recording until the end of the block. Raises RecordingBusy."""
-    name = f"mythjobs {database.address.name} {recordedid}"
+    name = f"mythjobs {recordedid} {database.address.name}"[:64]
     rows = database.query("SELECT GET_LOCK(%s, %s) AS got", name, timeout_s)
     if not rows[0]["got"]:
         raise RecordingBusy(f"recording {recordedid} is being changed by another command")
@@ -118,23 +118,25 @@ def list_entries(database: MythDatabase, recordedid: int) -> list[UndoEntry]:
         "SELECT id, state, made, data FROM mythjobs_undo WHERE recordedid = %s ORDER BY id DESC",
         recordedid,
     )
-    return [
-        UndoEntry(int(each["id"]), str(each["state"]), str(each["made"]), _decode(each["data"]))
-        for each in rows
-    ]
+    return [_parse(each) for each in rows]
 
 
 def prune(database: MythDatabase, recordedid: int) -> None:
-    """Remove old changes of the recording, and those of recordings that are gone. A replaced file
-    that is still kept keeps its entry."""
+    """Remove old changes of the recording, and those of recordings that are gone. An entry of a
+    replaced file stays as long as the old file is kept (remove_kept_files())."""
     done = [each for each in list_entries(database, recordedid) if each.state == DONE]
-    for each in done[_KEPT:]:
+    for each in (*done[_KEPT:], *list_orphans(database)):
         if each.change.replaced is None:
             remove_entry(database, each.id)
-    database.execute(
-        "DELETE u FROM mythjobs_undo u LEFT JOIN recorded r ON r.recordedid = u.recordedid "
-        "WHERE r.recordedid IS NULL"
+
+
+def list_orphans(database: MythDatabase) -> list[UndoEntry]:
+    """Return the changes of recordings that MythTV has deleted."""
+    rows = database.query(
+        "SELECT u.id, u.state, u.made, u.data FROM mythjobs_undo u LEFT JOIN recorded r "
+        "ON r.recordedid = u.recordedid WHERE r.recordedid IS NULL"
     )
+    return [_parse(each) for each in rows]
 
 
 def apply_part(database: MythDatabase, change: RecordedChange, part: RecordedPart) -> None:
@@ -168,6 +170,10 @@ def finish_interrupted(database: MythDatabase, recordedid: int) -> list[str]:
             remove_entry(database, entry.id)
         finished.append(entry.change.summary)
     return finished
+
+
+def _parse(row: Row) -> UndoEntry:
+    return UndoEntry(int(row["id"]), str(row["state"]), str(row["made"]), _decode(row["data"]))
 
 
 def _encode(change: RecordedChange) -> str:

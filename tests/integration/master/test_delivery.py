@@ -277,3 +277,23 @@ def test_a_heartbeat_call_of_long_ago_is_dropped(
 
     deliver(master, tmp_path, story)
     assert service.called == []
+
+
+def test_the_watch_posts_a_lost_machine_once(
+    master: Harness, tmp_path: Path, service: HttpService
+) -> None:
+    async def story(delivery: DeliveryService) -> None:
+        add_channel(master, url=delivery.seal.encrypt(f"json://127.0.0.1:{service.port}/"))
+        connection = master.join()
+        delivery.watch_once()
+        master.disconnect(connection)
+        for _ in range(10):
+            master.advance(30)
+            delivery.watch_once()
+        await delivery.send_due()
+        await delivery.send_due()
+
+    deliver(master, tmp_path, story)
+    assert [each["title"] for each in service.received] == [
+        "mythjobs: machine attic is not reachable"
+    ]

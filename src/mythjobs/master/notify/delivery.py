@@ -210,28 +210,38 @@ class DeliveryService:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            state = self._store.state
-            found = find_conditions(state, self._clock(), self._started_ms, self._slow)
-            live = {
-                (job_id, attempt.n)
-                for machine in state.machines.values()
-                for job_id, attempt in machine.live_attempts.items()
-            }
-            self._slow = (self._slow & live) | {(each.job, each.n) for each in found.slow}
-            if found.lost or found.returned or found.slow:
-                self._store.post(found)
+            try:
+                self.watch_once()
+            except Exception:  # the master works without it
+                log.exception("cannot look for lost machines, trying again in %g s", WATCH_S)
+
+    def watch_once(self) -> None:
+        """Post what has changed about machines and slow attempts, if anything has."""
+        state = self._store.state
+        found = find_conditions(state, self._clock(), self._started_ms, self._slow)
+        live = {
+            (job_id, attempt.n)
+            for machine in state.machines.values()
+            for job_id, attempt in machine.live_attempts.items()
+        }
+        self._slow = (self._slow & live) | {(each.job, each.n) for each in found.slow}
+        if found.lost or found.returned or found.slow:
+            self._store.post(found)
 
     async def _call_heartbeat(self) -> None:
-        error = ""
+        before = ""
         while True:
+            error = ""
             if sealed := self._store.state.notify.heartbeat:
-                before = error
                 try:
                     error = await self.sender.call(self.seal.decrypt(sealed))
                 except ConfigError as failure:
                     error = failure.sentence
-                if error and not before:
-                    log.warning("cannot call the heartbeat URL: %s", error)
+                except Exception as failure:
+                    error = repr(failure)
+            if error and not before:
+                log.warning("cannot call the heartbeat URL: %s", error)
+            before = error
             await asyncio.sleep(HEARTBEAT_S)
 
 

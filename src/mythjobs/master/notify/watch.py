@@ -52,12 +52,15 @@ def find_conditions(
 def is_expected(machine: Machine) -> bool:
     """Return whether a machine should be connected, but is not.
 
-    A machine is not expected if it has left, or if it has not connected since the master's start
-    and has no jobs.
+    A machine without jobs is not expected if it has left, if a user has drained it, or if it has
+    not connected since the master's start.
     """
-    if machine.connection is not None or machine.is_revoked or machine.has_left:
+    if machine.connection is not None or machine.is_revoked:
         return False
-    return machine.last_frame_ms > 0 or bool(machine.live_attempts)
+    if machine.live_attempts:
+        return True
+    is_away = machine.has_left or machine.control.is_drained
+    return machine.last_frame_ms > 0 and not is_away
 
 
 def _find_slow(

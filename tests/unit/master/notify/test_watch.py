@@ -7,6 +7,7 @@ from typing import Any
 from mythjobs.master import requests
 from mythjobs.master.notify import requests as r
 from mythjobs.master.notify.watch import find_conditions
+from mythjobs.model.machine_control import MachineControl
 from mythjobs.protocol import messages as m
 from tests.unit.master.harness import HOUR_S, Harness
 from tests.unit.master.notify.test_turn_notify import add_channel, bell, deliver, messages
@@ -80,3 +81,33 @@ def test_a_job_that_runs_much_longer_than_usual_is_reported_once(master: Harness
     assert (slow.job, slow.n) == (job_id, 1)
     assert messages(master) == [("mail", "flag runs longer than usual")]
     assert find_conditions(master.core.state, master.now, 0, {(job_id, 1)}).slow == []
+
+
+def test_a_drained_machine_without_jobs_may_be_switched_off(master: Harness) -> None:
+    connection = master.join()
+    master.core.state.machines[1].control = MachineControl(is_drained=True)
+    master.disconnect(connection)
+    master.advance(HOUR_S)
+    assert watch(master).lost == []
+
+
+def test_a_machine_that_leaves_with_jobs_is_lost(master: Harness) -> None:
+    master.define()
+    connection = master.join()
+    job_id = master.submit().id
+    assert master.take_grants() == [job_id]
+    master.turn(requests.Detached(connection, by_agent=True))
+    master.advance(HOUR_S)
+    assert watch(master).lost == [1]
+    assert bell(master) == [("lost", "attic", 1)]
+
+
+def test_after_a_restart_only_machines_with_jobs_are_waited_for(master: Harness) -> None:
+    master.define()
+    master.join("attic", 1)
+    master.join("cellar", 1)
+    job_id = master.submit(machine="attic").id
+    assert master.take_grants() == [job_id]
+    master.restart()
+    master.advance(HOUR_S)
+    assert watch(master).lost == [1]

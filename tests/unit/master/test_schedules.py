@@ -58,6 +58,19 @@ def test_ticks_may_queue_up_to_a_number_of_jobs(master: Harness) -> None:
     assert len(master.take_grants()) == 1
 
 
+def test_a_queued_tick_waits_for_all_earlier_jobs(master: Harness) -> None:
+    # Seed 320192 of the simulation: the job of the second tick expired, and that of the third ran
+    # beside that of the first.
+    calendar = Calendar(master, cron="*/10 * * * *", overlap="queue", at_most=3, start_within="15m")
+    calendar.advance_to("2026-11-24 12:10")
+    [first] = master.take_grants()
+    calendar.advance_to("2026-11-24 12:36")
+    assert [each.outcome for each in calendar.rows()][1] == "expired"
+    assert master.take_grants() == []
+    master.finish(calendar.attic, first)
+    assert len(master.take_grants()) == 1
+
+
 def test_ticks_may_overlap(master: Harness) -> None:
     calendar = Calendar(master, cron="*/10 * * * *", overlap="allow")
     calendar.advance(35 * MINUTE_S)

@@ -48,7 +48,8 @@ def backfill_schedule(turn: TurnContext, request: BackfillSchedule) -> list[Back
             if request.dry_run:
                 results.append(BackfillTick(tick.at_ms, "to submit"))
                 continue
-            after = None if schedule.overlap == "allow" else last_job.get(machine_id)
+            has_earlier = schedule.overlap != "allow" and machine_id in last_job
+            after = [last_job[machine_id]] if has_earlier else []
             # The hours of a past tick are over; its job may start at any time.
             now = TickDecision(tick._replace(until_ms=None), None)
             try:

@@ -93,7 +93,7 @@ def _submit_again(
 ) -> OpenTick | None:
     """Submit a further job for a tick whose job has failed; None if it has no retries left.
 
-    left: ticks whose jobs have not ended. The further job waits for the last of them.
+    left: ticks whose jobs have not ended. The further job waits for all of them.
     """
     schedule = state.schedule
     if schedule is None or job.state != JobState.FAILED or tick.tries > schedule.failures:
@@ -101,7 +101,7 @@ def _submit_again(
     machine = turn.state.machines.get(tick.machine_id)
     start_ms = turn.now.wall_ms + round(1000 * schedule.backoff_s)
     waiting = [each.job_id for each in left if each.machine_id == tick.machine_id]
-    after = [] if schedule.overlap == "allow" else waiting[-1:]
+    after = [] if schedule.overlap == "allow" else waiting
     submit = Submit(
         schedule.command,
         dict(schedule.arguments),

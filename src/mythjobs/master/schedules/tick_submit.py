@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mythjobs.errors import BadRequest, MythJobsError, machine_not_found
@@ -77,13 +78,15 @@ def _submit_one(
     if log.has(at_ms, machine_id):
         return state
     earlier = [each for each in state.open if each.machine_id == machine_id]
-    after: int | None = None
+    after: list[int] = []
     if earlier and schedule.overlap != "allow":
         if not _may_wait(state, schedule, decision, earlier):
             sentence = f"job {earlier[0].job_id} of an earlier tick had not ended"
             log.add_without_job(at_ms, TickOutcome.OVERLAPPED, sentence, machine_id=machine_id)
             return state
-        after = earlier[-1].job_id
+        # All of them: the last one may be cancelled, by its deadline or by a user, while an
+        # earlier one still runs.
+        after = [each.job_id for each in earlier]
     try:
         if machine is None and (schedule.machine or schedule.where == EACH_MACHINE):
             raise _no_machine(schedule)
@@ -121,11 +124,11 @@ def submit_for_tick(
     decision: TickDecision,
     machine: Machine | None,
     machine_id: int,
-    after: int | None,
+    after: Sequence[int],
 ) -> tuple[int, int]:
     """Submit a tick's job. Return its id, and the instant at which it is late.
 
-    after: the job that has to end before. Raises a MythJobsError if the job is refused.
+    after: the jobs that have to end before. Raises a MythJobsError if the job is refused.
     """
     tick, now_ms = decision.tick, turn.now.wall_ms
     wanted_ms = tick.at_ms + start_offset_ms(schedule, tick)
@@ -134,7 +137,7 @@ def submit_for_tick(
         schedule.command,
         dict(schedule.arguments),
         priority=schedule.priority,
-        after=[] if after is None else [Dependency(after, "any")],
+        after=[Dependency(each, "any") for each in after],
         key=tick_key(schedule.name, tick.at_ms, machine_id),
         not_before_ms=wanted_ms if wanted_ms > now_ms else None,
         deadline_ms=latest_start_ms(schedule, tick, start_ms),

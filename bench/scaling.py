@@ -49,6 +49,14 @@ _WRITE: Final = (
 )
 
 
+# With a fixed number, jobs run at normal priority. Here both get the one of automatic scaling, so
+# that what else the machine does slows down both alike.
+_LOWEST: Final = (
+    "renice -n 19 $$ >/dev/null; ionice -c 3 -p $$; chrt --batch -p 0 $$; "
+    "(echo 19 >/proc/self/autogroup) 2>/dev/null; "
+)
+
+
 class Mixes(NamedTuple):
     """Shell commands of the jobs by name, and the jobs of each mix."""
 
@@ -137,11 +145,16 @@ def running(state: Path, options: Sequence[str]) -> Iterator[support.Api]:
         processes.terminate_all(state, STOP_S)
 
 
-def run_mix(state: Path, mixes: Mixes, name: str, options: Sequence[str]) -> float:
-    """Run the jobs of a mix, and return the seconds from the first submit to the last end."""
+def run_mix(
+    state: Path, mixes: Mixes, name: str, options: Sequence[str], prefix: str = ""
+) -> float:
+    """Run the jobs of a mix, and return the seconds from the first submit to the last end.
+
+    prefix: of the shell text of each job.
+    """
     with running(state, options) as api:
         for command in sorted(set(mixes.jobs[name])):
-            define(api, command, mixes.commands[command])
+            define(api, command, prefix + mixes.commands[command])
         began = time.monotonic()
         jobs = [api.submit(command) for command in mixes.jobs[name]]
         for job in jobs:
@@ -204,7 +217,7 @@ def measure_mix(
         for count, seconds in fixed.items():
             support.show_progress(f"scaling: {name}, round {number + 1}, {count} at once …")
             options = ["--jobs", str(count), "--no-scaling"]
-            seconds.append(run_mix(new_state(directory), mixes, name, options))
+            seconds.append(run_mix(new_state(directory), mixes, name, options, _LOWEST))
         support.show_progress(f"scaling: {name}, round {number + 1}, automatic …")
         state = new_state(directory)
         cold.append(run_mix(state, mixes, name, []))

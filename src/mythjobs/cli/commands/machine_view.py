@@ -34,7 +34,7 @@ def describe_machine(found: Json) -> Iterator[str]:
     if skew := describe_clock_skew(found["clock_ms"]):
         yield skew
     if found["scaling"] is not None:
-        yield from _describe_scaling(found["scaling"])
+        yield from _describe_scaling(found["scaling"], has_jobs=found["running"] > 0)
     if found["labels"]:
         yield f"labels: {', '.join(found['labels'])}"
     if found["gpus"]:
@@ -63,7 +63,7 @@ def _join(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _describe_scaling(found: Json) -> Iterator[str]:
+def _describe_scaling(found: Json, *, has_jobs: bool) -> Iterator[str]:
     yield found["sentence"]
     for name, why in list(found["reasons"].items())[1:_MAX_REASONS]:
         yield f"no further job of {name}: {why}"
@@ -80,10 +80,12 @@ def _describe_scaling(found: Json) -> Iterator[str]:
     free, total = load["available_bytes"] / _GIB, load["memory_bytes"] / _GIB
     yield f"{free:.1f} of {total:.1f} GiB of memory free"
     for name, disk in load["disks"].items():
-        own = max(disk["busy"] - disk["foreign"], 0.0)
+        # What is too little to be called foreign load is due to the jobs, if there are any.
+        others = disk["foreign"] if has_jobs else disk["busy"]
+        own = max(disk["busy"] - others, 0.0)
         yield (
-            f"disk {name} busy for {disk['busy']:.0%}: {own:.0%} by jobs, {disk['foreign']:.0%} by "
-            "other programs"
+            f"disk {name} busy for {disk['busy']:.0%}: {own:.0%} by jobs, {others:.0%} by other "
+            "programs"
         )
     if load["pressure"]:
         shares = [f"{name} {some:.0f} %" for name, (some, _) in load["pressure"].items()]

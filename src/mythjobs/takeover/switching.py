@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -155,20 +156,31 @@ class Switcher:
         if record.timer is None:
             record.timer = switch.read_state(record.place.name).to_json()
         self._records.save()
-        switch.switch_off(record.place.name, TimerState.from_json(record.timer))
+        state = TimerState.from_json(record.timer)
+        try:
+            switch.switch_off(record.place.name, state)
+        except BadRequest:
+            with suppress(BadRequest):
+                switch.switch_on(record.place.name, state, None)
+                record.timer = None
+            raise
 
     def _take_line(self, record: ImportRecord) -> None:
         self._cron.remove_temporary(record.place)
         data = self._read(record.place)
         changed = comments.disable_line(data, record.place, record.name)
+        self._write(record.place, self._find_file(record, data), data, changed)
+
+    def _find_file(self, record: ImportRecord, data: bytes) -> FileRecord:
+        """Return what is known of an entry's file, whose content is `data`."""
         key = _file_key(record)
         known = self._records.files.get(key)
         if known is None or not _is_as_written(data, known):
-            # Nobody changed the file by takeover yet, or somebody else did since: the original,
-            # to be restored at the end, has these changes.
+            # No takeover has changed the file yet, or somebody else did since: the original, which
+            # is restored with the last entry, has these changes.
             original = self._records.keep_copy(comments.remove_markers(data))
             self._records.files[key] = known = FileRecord(original, original, original)
-        self._write(record.place, known, data, changed)
+        return known
 
     def _write(self, place: Place, known: FileRecord, data: bytes, changed: bytes) -> None:
         known.previous = self._records.keep_copy(data)
@@ -190,28 +202,35 @@ class Switcher:
         if status.has_schedule:
             self._schedules.hold(record.name, record.place)
             last_run = self._schedules.find_last_run(record.name)
-        if record.place.kind in self._timers:
-            if record.timer is not None:
-                state = TimerState.from_json(record.timer)
-                self._timers[record.place.kind].switch_on(record.place.name, state, last_run)
-                record.timer = None
-        else:
+        try:
+            self._give_back(record, last_run)
+        except BadRequest:
+            if status.runner is Runner.QUEUE and not self._is_on(record.place):
+                record.wanted = TAKEN
+                self._records.save()
+                self._schedules.resume(record.name)
+            raise
+        self._records.save()
+
+    def _give_back(self, record: ImportRecord, last_run: dt.datetime | None) -> None:
+        """Enable an entry in its place. Raises BadRequest."""
+        if record.place.kind not in self._timers:
             if last_run is not None:
                 self._cron.record_anacron_run(record.place, last_run.date())
             self._undo_line(record)
-        self._records.save()
+        elif record.timer is not None:
+            state = TimerState.from_json(record.timer)
+            self._timers[record.place.kind].switch_on(record.place.name, state, last_run)
+            record.timer = None
 
     def _undo_line(self, record: ImportRecord) -> None:
         self._cron.remove_temporary(record.place)
         data = self._read(record.place)
         restored = comments.enable_line(data, record.place)
-        known = self._records.files.get(_file_key(record))
-        if restored == data or known is None:
+        if restored == data:
             return
-        if not _is_as_written(data, known):
-            # The changes since are kept, also when the last entry is enabled.
-            known.original = self._records.keep_copy(comments.remove_markers(data))
-        elif not comments.has_markers(restored):
+        known = self._find_file(record, data)
+        if not comments.has_markers(restored):
             # The copy proves that this is the file as it was.
             restored = self._records.read_copy(known.original)
         self._write(record.place, known, data, restored)

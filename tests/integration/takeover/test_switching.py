@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mythjobs.errors import BadRequest
+from mythjobs.takeover.machine_root import MachineRoot
 from tests.support.import_queue import ImportQueue, take_snapshot
 from tests.support.machine_tree import CRONTAB, ME, MachineTree
 from tests.support.timer_units import add_timers
@@ -155,6 +157,32 @@ def test_runs_of_the_queue_are_not_made_up_for(queue: ImportQueue, tree: Machine
     # The queue has not run `two`, so anacron may.
     assert tree.path("/var/spool/anacron/two").read_text() == "20260101\n"
     assert before - 1 <= stamp.stat().st_mtime <= time.time()
+
+
+@pytest.mark.parametrize("action, runner", [("takeover", "cron"), ("undo", "queue")])
+def test_who_runs_an_entry_stays_if_its_file_cannot_be_changed(
+    queue: ImportQueue,
+    tree: MachineTree,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    runner: str,
+) -> None:
+    tree.add_two_entries()
+    queue.apply("cron", tree)
+    if action == "undo":
+        queue.call("import", "takeover", "--all")
+    before = take_snapshot(tree)
+
+    def refuse(_: MachineRoot, absolute: str, __: bytes) -> None:
+        raise BadRequest(f"cannot change {absolute}: Permission denied; nothing was changed")
+
+    monkeypatch.setattr(MachineRoot, "replace", refuse)
+    done = queue.call("import", action, "--all")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("Permission denied") == 2
+    assert take_snapshot(tree) == before
+    status = queue.read("import", "status")
+    assert [(each["run_by"], each["interrupted"]) for each in status] == [(runner, False)] * 2
 
 
 def test_equal_lines_are_different_entries(queue: ImportQueue, tree: MachineTree) -> None:

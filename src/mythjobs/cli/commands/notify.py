@@ -220,7 +220,10 @@ def snooze(session: Session, name: str, for_s: float | None, end: bool, as_json:
 @json_option
 @pass_session
 def history(session: Session, limit: int, as_json: bool) -> None:
-    """List the messages to channels, and calls of heartbeat URLs: sent, pending and failed ones."""
+    """List the messages to channels: sent, pending and failed ones.
+
+    Calls of heartbeat URLs are listed while they are pending, and if they have failed.
+    """
     found = session.client().get("messages", {"limit": limit})["messages"]
     if as_json:
         terminal.print_json(found)

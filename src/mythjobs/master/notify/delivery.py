@@ -153,7 +153,7 @@ class DeliveryService:
         fields = {"channel": channel, "kind": row.kind, "title": row.title, "error": error or None}
         if error:
             log.warning('cannot send "%s" to %s: %s', row.title, channel, error, extra=fields)
-        else:
+        elif row.channel_id != HEARTBEAT:
             log.info('sent "%s" to %s', row.title, channel, extra=fields)
 
     async def _record(self, result: r.DeliveryResult) -> None:

@@ -172,6 +172,10 @@ def record_deliveries(turn: TurnContext, request: r.RecordDeliveries) -> None:
     now_ms = turn.now.wall_ms
     rows = {each.row.channel_id: each.row for each in turn.state.notify.targets.values()}
     for each in request.results:
+        if each.channel_id == HEARTBEAT and not each.error:
+            # Calls are frequent, and would displace the messages from the history.
+            channels.delete_message(turn.tx, each.message_id)
+            continue
         next_ms = None
         if each.error:
             next_ms = find_next_try_ms(

@@ -108,6 +108,9 @@ _SET_RESULT: Final = Statement(
     .where(message.c.message_id == param("message_id"), message.c.next_ms.is_not(None))
     .values({name: param(name) for name in ("next_ms", "tries", "sent_ms", "error")}),
 )
+_DELETE_MESSAGE: Final = Statement(
+    delete(message).where(message.c.message_id == param("message_id"))
+)
 _DELETE_OLD: Final = Statement(
     delete(message).where(message.c.message_id <= param("last_id"), message.c.next_ms.is_(None))
 )
@@ -183,6 +186,10 @@ def set_result(
     _SET_RESULT.run(
         tx, message_id=message_id, next_ms=next_ms, tries=tries, sent_ms=sent_ms, error=error
     )
+
+
+def delete_message(tx: Transaction, message_id: int) -> None:
+    _DELETE_MESSAGE.run(tx, message_id=message_id)
 
 
 def delete_old_messages(tx: Transaction, last_id: int) -> None:

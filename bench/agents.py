@@ -153,10 +153,12 @@ async def _measure(arguments: argparse.Namespace, system: support.RunningSystem)
         await fleet.wait_connected(arguments.agents)
         connect_s = time.monotonic() - begin_s
         support.show_progress(f"agents: measuring for {arguments.seconds:.0f} s …")
-        await asyncio.sleep(2 * m.HEARTBEAT_S)
-        cpu_s, begin_s = processes.read_cpu_s(master), time.monotonic()
-        await asyncio.sleep(arguments.seconds)
-        share = (processes.read_cpu_s(master) - cpu_s) / (time.monotonic() - begin_s)
+        share = 0.0
+        if arguments.seconds:
+            await asyncio.sleep(2 * m.HEARTBEAT_S)
+            cpu_s, begin_s = processes.read_cpu_s(master), time.monotonic()
+            await asyncio.sleep(arguments.seconds)
+            share = (processes.read_cpu_s(master) - cpu_s) / (time.monotonic() - begin_s)
         rss_mb = processes.read_rss_mb(master)
         support.show_progress("agents: closing all connections …")
         await asyncio.to_thread(api.post, "network", {"open": False})
@@ -224,5 +226,5 @@ if __name__ == "__main__":
     enter_namespace()
     parser = argparse.ArgumentParser(prog="agents", description=__doc__)
     parser.add_argument("--agents", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=30.0, help="0: only the storm")
     figures.run_benchmark(parser, measure, rows)

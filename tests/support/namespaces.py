@@ -27,6 +27,14 @@ class Network:
         """Plug the cable in, or pull it out."""
         _ip("-n", self.names[1], "link", "set", "cable", "up" if up else "down")
 
+    def set_sending(self, number: int, on: bool) -> None:
+        """Let a machine send packets, or lose all that it sends while it still receives."""
+        if on:
+            _ip("-n", self.names[number], "neigh", "del", ADDRESSES[1 - number], "dev", "cable")
+        else:
+            _ip("-n", self.names[number], "neigh", "replace", ADDRESSES[1 - number],
+                "lladdr", "02:00:00:00:00:99", "dev", "cable", "nud", "permanent")  # fmt: skip
+
 
 def find_obstacle() -> str:
     """Return why namespaces cannot be made here, "" if they can."""

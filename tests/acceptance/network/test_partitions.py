@@ -1,0 +1,191 @@
+"""A cable that is cut for a while, for good, or in one direction; programs that hang.
+
+Heartbeats and leases are short (fast_link.py). A witness, the job itself, notes when it runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.acceptance.network import fast_link
+from tests.acceptance.network.machine import Machine, join
+from tests.support.namespaces import Network, connected_namespaces, find_obstacle
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(find_obstacle()), reason=find_obstacle()),
+]
+_PROGRAM: Final = (sys.executable, fast_link.__file__)
+_CONNECTED: Final = "connected to the master as"
+_LOST: Final = "connection to the master lost"
+_NAMES: Final = (f"witness-{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with connected_namespaces() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def machines(
+    network: Network, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Machine, Machine]]:
+    root = tmp_path_factory.mktemp("machines")
+    first, second = (Machine(network, number, root / str(number), _PROGRAM) for number in range(2))
+    try:
+        join(first, second)
+        yield first, second
+    finally:
+        second.stop()
+        first.stop()
+
+
+class Witness:
+    """A job that notes each tenth of a second that it runs, until it is told to end."""
+
+    def __init__(self, first: Machine, directory: Path, *options: str, terms: str) -> None:
+        self._first = first
+        self._directory = directory
+        self._gate = directory / "gate"
+        name = next(_NAMES)
+        definition = directory / f"{name}.toml"
+        script = (
+            f"while ! test -e {self._gate}; do "
+            f'date +%s%N >> "{directory}/$MYTHJOBS_ATTEMPT.log"; sleep 0.1; done'
+        )
+        definition.write_text(f"name = '{name}'\nshell = '''{script}'''\n{terms}\n")
+        first.call("command", "add", str(definition))
+        self.job: int = first.json("submit", name, "--prefer", "attic", *options)["id"]
+        self.wait_for(1)
+
+    def read(self, attempt: int) -> list[int]:
+        """Return when an attempt ran, in ns."""
+        path = self._directory / f"{attempt}.log"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def wait_for(self, attempt: int, count: int = 1) -> None:
+        """Wait until an attempt has run `count` tenths of a second more."""
+        wanted = len(self.read(attempt)) + count
+        for _ in range(600):
+            if len(self.read(attempt)) >= wanted:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"attempt {attempt} does not run")
+
+    def finish(self) -> list[str]:
+        """Let the job end. Return the machines of its attempts, the first one first."""
+        self._gate.touch()
+        self._first.call("wait", str(self.job))
+        shown: dict[str, Any] = self._first.json("show", str(self.job))
+        return [each["machine"] for each in sorted(shown["attempts"], key=lambda each: each["n"])]
+
+
+KEEP: Final = "silence = 'keep'"
+
+
+def test_a_short_cut_has_no_effect(
+    network: Network, machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    first, second = machines
+    before = second.read_log().count(_LOST)
+    witness = Witness(first, tmp_path, terms=KEEP)
+    network.set_link(up=False)
+    witness.wait_for(1, 4)
+    network.set_link(up=True)
+    witness.wait_for(1, 12)
+    assert witness.finish() == ["attic"]
+    assert second.read_log().count(_LOST) == before
+
+
+@pytest.mark.parametrize("sender", [0, 1], ids=["from the master", "to the master"])
+def test_a_cut_in_one_direction_ends_the_connection_on_both_sides(
+    network: Network, machines: tuple[Machine, Machine], tmp_path: Path, sender: int
+) -> None:
+    first, second = machines
+    witness = Witness(first, tmp_path, terms=KEEP)
+    lost, connected = second.read_log().count(_LOST), second.read_log().count(_CONNECTED)
+    silent = "sent nothing within the timeout"
+    closed = first.read_log().count(silent)
+    network.set_sending(sender, on=False)
+    # Neither side trusts TCP, which would wait for a quarter of an hour.
+    second.wait_for(_LOST, lost + 1)
+    if sender == 1:
+        first.wait_for(silent, closed + 1)
+    witness.wait_for(1, 2)
+    network.set_sending(sender, on=True)
+    second.wait_for(_CONNECTED, connected + 1)
+    assert witness.finish() == ["attic"]
+
+
+def test_a_stopped_master_loses_no_job(machines: tuple[Machine, Machine], tmp_path: Path) -> None:
+    first, second = machines
+    witness = Witness(first, tmp_path, terms=KEEP)
+    connected = second.read_log().count(_CONNECTED)
+    program = first.programs[-1]
+    program.send_signal(signal.SIGSTOP)
+    try:
+        second.wait_for(_LOST, second.read_log().count(_LOST) + 1)
+        witness.wait_for(1)
+    finally:
+        program.send_signal(signal.SIGCONT)
+    second.wait_for(_CONNECTED, connected + 1)
+    assert witness.finish() == ["attic"]
+
+
+def test_a_copied_disk_is_refused_while_the_original_is_connected(
+    network: Network, machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    first, second = machines
+    lost = second.read_log().count(_LOST)
+    copy = Machine(network, 1, tmp_path, _PROGRAM)
+    target = tmp_path / "state" / "agent"
+    target.mkdir(mode=0o700, parents=True)
+    target.parent.chmod(0o700)
+    for name in ("agent.key", "network-master.json"):
+        shutil.copy2(second.state / "agent" / name, target / name)
+    copy.start("agent", ready="is already connected; two agents use the same key")
+    copy.stop()
+    assert [each["state"] for each in first.json("machines")] == ["up", "up"]
+    assert second.read_log().count(_LOST) == lost
+
+
+def test_a_pause_ends_while_neither_master_nor_agent_is_there(
+    network: Network, machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    first, second = machines
+    witness = Witness(first, tmp_path, terms=KEEP)
+    first.call("machine", "pause", "attic", "for", "2s")
+    network.set_link(up=False)
+    second.kill()
+    frozen = len(witness.read(1))
+    witness.wait_for(1, 2)  # the reaper has thawed the job
+    network.set_link(up=True)
+    second.start("agent", ready=_CONNECTED)
+    assert witness.finish() == ["attic"]
+    ran = witness.read(1)
+    assert ran[frozen] - ran[frozen - 1] > 500_000_000 or frozen < 2
+
+
+def test_a_partition_beyond_the_lease_moves_the_job_without_overlap(
+    network: Network, machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    """The last test, as it leaves the cable pulled out."""
+    first, _ = machines
+    witness = Witness(first, tmp_path, terms="silence = 'rerun'\nlease = '2s'")
+    network.set_link(up=False)
+    witness.wait_for(2, 5)
+    names = witness.finish()
+    assert (names[0], len(names)) == ("attic", 2)
+    assert names[1] != "attic"
+    assert max(witness.read(1)) < min(witness.read(2))
+    assert "all invariants" in first.call("check")

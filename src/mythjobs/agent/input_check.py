@@ -38,11 +38,6 @@ class InputChecker:
     def check(self, key: Key, inputs: Sequence[str], paths: Sequence[str] = ()) -> None:
         loop = asyncio.get_running_loop()
         first = (*inputs, *paths)[0]
-        if self._threads >= _MAX_THREADS:
-            loop.call_soon(self._on_checked, key, first, "")
-            return
-        self._threads += 1
-        self._waiting[key] = loop.call_later(_TIMEOUT_S, self._expire, key, first)
 
         def run() -> None:
             outside = find_outside(paths, self._roots)
@@ -51,7 +46,17 @@ class InputChecker:
                 loop.call_soon_threadsafe(self._finish, key, missing, outside)
 
         # A daemon: the agent must be able to exit while a disk hangs.
-        threading.Thread(target=run, name=f"inputs of job {key[0]}", daemon=True).start()
+        thread = threading.Thread(target=run, name=f"inputs of job {key[0]}", daemon=True)
+        try:
+            if self._threads >= _MAX_THREADS:
+                raise RuntimeError(f"{self._threads} other checks have no answer yet")
+            thread.start()
+        except RuntimeError as error:
+            log.warning("cannot look for the files of job %d: %s; it is returned", key[0], error)
+            loop.call_soon(self._on_checked, key, first, "")
+            return
+        self._threads += 1
+        self._waiting[key] = loop.call_later(_TIMEOUT_S, self._expire, key, first)
 
     def _finish(self, key: Key, missing: str, outside: str) -> None:
         self._threads -= 1

@@ -58,3 +58,8 @@ def test_paths_outside_the_roots_are_found_through_symbolic_links(tmp_path: Path
     assert find_outside(inside, roots) == ""
     for path in (f"{tv}/out/a", f"{tv}/../other", str(tmp_path), f"{tv}2", "/etc/passwd"):
         assert find_outside([*inside, path], roots) == path
+
+
+def test_a_lack_of_threads_returns_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(input_check, "_MAX_THREADS", 0)
+    assert check(str(tmp_path)) == ((7, 1), str(tmp_path))

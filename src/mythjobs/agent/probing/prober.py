@@ -43,6 +43,17 @@ class Prober:
 
     async def run(self, delay_s: float = _DELAY_S) -> None:
         """Report what earlier probes have found, then probe what is new, until cancelled."""
+        while True:
+            try:
+                await self._run(delay_s)
+            except (OSError, RuntimeError) as error:
+                # The machine lacks processes, threads, descriptors or memory now.
+                log.warning(
+                    "cannot find out what this machine can do: %s; trying again later", error
+                )
+                await asyncio.sleep(_CHECK_INTERVAL_S)
+
+    async def _run(self, delay_s: float) -> None:
         # In threads: a directory of PATH may be on a disk that hangs.
         self._cache = cache = await asyncio.to_thread(ProbeCache, self._cache_path)
         targets = await asyncio.to_thread(find_targets, self._path_variable)

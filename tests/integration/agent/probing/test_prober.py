@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from mythjobs.agent.probing import probe_run
+from mythjobs.agent.probing import probe_run, prober
 from mythjobs.agent.probing.probe_cache import ProbeCache, find_targets
 from mythjobs.agent.probing.prober import Prober
 from mythjobs.protocol.scaling import MachineDescription
@@ -36,8 +37,8 @@ def find_description(tmp_path: Path, path_variable: str) -> MachineDescription:
 
     async def run() -> MachineDescription:
         found: asyncio.Future[MachineDescription] = asyncio.get_running_loop().create_future()
-        prober = Prober(tmp_path / "probes.json", path_variable, found.set_result)
-        running = asyncio.create_task(prober.run(delay_s=0))
+        found_by = Prober(tmp_path / "probes.json", path_variable, found.set_result)
+        running = asyncio.create_task(found_by.run(delay_s=0))
         try:
             async with asyncio.timeout(30):
                 return await found
@@ -88,3 +89,22 @@ def test_a_damaged_cache_is_probed_again(tmp_path: Path) -> None:
     cache = ProbeCache(tmp_path / "probes.json")
     write_program(tmp_path / "comskip", COMSKIP.format(log=tmp_path / "log", code=2))
     assert "comskip" in cache.find_missing(find_targets(str(tmp_path)))
+
+
+def test_a_probe_that_cannot_start_does_not_end_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(tmp_path / "comskip", COMSKIP.format(log=tmp_path / "log", code=2))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+
+    async def run() -> None:
+        warned = asyncio.Event()
+        monkeypatch.setattr(prober.log, "warning", lambda *_: warned.set())
+        found_by = Prober(tmp_path / "probes.json", str(tmp_path), lambda _: None)
+        running = asyncio.create_task(found_by.run(delay_s=0))
+        async with asyncio.timeout(20):
+            await warned.wait()
+        assert not running.done()
+        running.cancel()
+
+    asyncio.run(run())

@@ -140,7 +140,7 @@ def decide(
     announcements: list[DecidedMessage] = []
     for key, before in current.items():
         is_return = is_return_due and before.kind == "lost" and before.calm_ms is not None
-        if key in changed or is_return or _is_due(before.next_ms, now_ms):
+        if key in changed or is_return or is_due(before.next_ms, now_ms):
             snoozed_ms = snoozed.get(before.subject, 0)
             after, kind = _take_step(before, snoozed_ms, is_return_due, now_ms)
             changed[key] = after
@@ -187,7 +187,9 @@ def _add_incident(found: Notification, incident: Incident, now_ms: int) -> Notif
     )
 
 
-def _is_due(next_ms: int | None, now_ms: int) -> bool:
+def is_due(next_ms: int | None, now_ms: int) -> bool:
+    """Return whether a notification is to be decided on: at its time, or when the clock was set
+    back so far that its time would not come for long."""
     return next_ms is not None and (next_ms <= now_ms or next_ms > now_ms + _MAX_AHEAD_MS)
 
 

@@ -108,7 +108,9 @@ def hide_secrets(url: str) -> str:
     """Return a URL for display: its scheme, and the host if that is the name of a server."""
     parts = urlsplit(url)
     host = ""
-    if parts.scheme.lower() in _HOST_SCHEMES and parts.hostname:
+    # In ntfy://TOPIC the topic, which must stay secret, is in the place of the host.
+    is_topic = parts.scheme.startswith("ntfy") and not parts.path.strip("/")
+    if parts.scheme.lower() in _HOST_SCHEMES and parts.hostname and not is_topic:
         host = parts.hostname + (f":{parts.port}" if parts.port else "")
     return f"{parts.scheme}://{host}/…" if host else f"{parts.scheme}://…"
 

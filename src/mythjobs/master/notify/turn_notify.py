@@ -8,7 +8,7 @@ from typing import Final
 from mythjobs.errors import MythJobsError
 from mythjobs.master.isolation import OwnWork, Problem
 from mythjobs.master.notify.addressing import address, make_call_rows
-from mythjobs.master.notify.notification import Notification, decide
+from mythjobs.master.notify.notification import Notification, decide, is_due
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.incident import Incident
 from mythjobs.model.units import humanize_duration
@@ -29,8 +29,8 @@ def process_incidents(turn: TurnContext, work: OwnWork) -> None:
     if turn.tx.batch_count_changes and state.has_listener("batch"):
         _add_batch_incidents(turn)
     due_ms = state.next_due_ms
-    is_due = bool(work & OwnWork.TIMERS) and due_ms is not None and due_ms <= turn.now.wall_ms
-    if turn.incidents or is_due:
+    has_timer = due_ms is not None and bool(work & OwnWork.TIMERS)
+    if turn.incidents or (has_timer and is_due(due_ms, turn.now.wall_ms)):
         _decide(turn)
     if turn.heartbeat_calls:
         _add_messages(turn, make_call_rows(turn.heartbeat_calls, turn.now.wall_ms))

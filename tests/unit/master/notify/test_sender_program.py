@@ -11,7 +11,8 @@ from mythjobs.master.notify.sender_program import hide_secrets, remove_secrets
         ("mailto://user:secret@example.org?to=a@b.cd", "mailto://example.org/…"),
         ("json://user:secret@localhost:8080/secret", "json://localhost:8080/…"),
         ("tgram://123456:SECRET/42", "tgram://…"),
-        ("ntfy://topic", "ntfy://topic/…"),
+        ("ntfy://topic", "ntfy://…"),
+        ("ntfy://ntfy.sh/topic", "ntfy://ntfy.sh/…"),
         ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "slack://…"),
     ],
 )

@@ -332,3 +332,18 @@ def test_a_restored_store_sends_no_message_of_the_past(master: Harness) -> None:
     assert messages(master) == []
     assert messages(master, "failed") == [("mail", "flag failed")]
     assert bell(master) == [("failed", "flag", 1)]
+
+
+def test_after_the_clock_was_set_back_a_year_messages_go_on(master: Harness) -> None:
+    master.define()
+    add_channel(master)
+    connection = master.join()
+    run_job(master, connection)
+    run_job(master, connection)
+    deliver(master)
+    assert messages(master) == []  # the second failure is announced a minute later
+    year_ms = 365 * 86_400_000
+    master.now = master.now._replace(wall_ms=master.now.wall_ms - year_ms)
+    master.turn()
+    master.advance(61)
+    assert [title for _, title in messages(master)] == ["flag failed 2 times"]

@@ -290,21 +290,6 @@ def test_a_job_that_ends_while_the_master_is_down_is_recorded(master: Harness) -
     assert job == 1
 
 
-def test_the_oldest_rows_are_deleted(master: Harness) -> None:
-    calendar = Calendar(master)
-    calendar.add(cron="* * * * *")
-    with master.store.transaction() as tx:
-        for number in range(1200):
-            tx.cursor.execute(
-                "INSERT INTO schedule_tick (schedule_id, tick_ms, machine_id, last_ms, ticks, "
-                "outcome, reason, tries) VALUES (1, ?, 0, ?, 1, ?, '', 0)",
-                (number, number, "submitted" if number == 7 else "succeeded"),
-            )
-    calendar.advance(MINUTE_S)
-    assert len(calendar.rows()) == 1001
-    assert calendar.rows()[0].outcome == "submitted"
-
-
 def test_a_further_job_waits_for_the_next_tick_that_was_queued(master: Harness) -> None:
     # Seed 23 of the simulation: the queued job and the retry of the failed one ran at once.
     calendar = Calendar(

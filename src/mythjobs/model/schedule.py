@@ -28,6 +28,8 @@ _KEYS: Final = (
     "catch_up", "overlap", "at_most", "spread", "start_within", "late_after", "priority",
     "arguments", "retry", "heartbeat",
 )  # fmt: skip
+# Keys that show that the table is the definition of a command.
+_COMMAND_KEYS: Final = ("argv", "shell", "parameters")
 _WHEN_KEYS: Final = ("cron", "between", "every")
 _ALIASES: Final = {
     "@hourly": "0 * * * *",
@@ -119,6 +121,11 @@ def schedule_from_table(table: toml.Table, *, known_zone: bool = True) -> Schedu
     machine does not know.
     """
     for key in table:
+        if key in _COMMAND_KEYS:
+            raise DefinitionError(
+                key, "is a key of a command; define that with `mythjobs command add`, and name it "
+                'in the schedule, like command = "backup"',
+            )  # fmt: skip
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")
     when = _parse_when(table)

@@ -115,7 +115,8 @@ def test_a_file_with_an_error_names_the_line(call: Call, master: Master) -> None
 def test_schedules_are_listed(call: Call, master: Master) -> None:
     paused = {"paused": True, "next_ms": None, "next_local": "", "pause_reason": "cron runs it"}
     broken = {"error": "moon: unknown key", "last": None, "cadence": None}
-    found = [SUMMARY, SUMMARY | paused, SUMMARY | broken]
+    later = {"paused": True, "paused_until_ms": AT_MS - 60_000}
+    found = [SUMMARY, SUMMARY | paused, SUMMARY | broken, SUMMARY | later]
     master.answers["GET schedules"] = {"zone": "UTC", "schedules": found}
     lines = call("schedules").out.splitlines()
     next_run = r"Fri 2027-01-15 02:30 CET, in \d+ d"
@@ -124,6 +125,7 @@ def test_schedules_are_listed(call: Call, master: Master) -> None:
     )
     assert "paused: cron runs it" in lines[2]
     assert "never: moon: unknown key" in lines[3]
+    assert ", paused until 2027-01-15 " in lines[4]
     assert json.loads(call("schedules", "--json").out) == found
     master.answers["GET schedules"] = {"zone": "UTC", "schedules": []}
     assert "there are no schedules" in call("schedules").err

@@ -72,6 +72,7 @@ def test_the_three_kinds() -> None:
         ({}, "cron", "give one of"),
         ({"cron": "@daily", "every": "6h"}, "cron", "found cron and every"),
         ({"cron": "@daily", "when": "x"}, "when", "unknown key"),
+        ({"shell": "backup"}, "shell", "mythjobs command add"),
         ({"cron": 5}, "cron", "must be text"),
         ({"cron": []}, "cron", "1 to 50"),
         ({"cron": "@daily", "name": "Nightly Backup"}, "name", "is invalid"),

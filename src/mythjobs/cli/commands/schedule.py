@@ -62,7 +62,9 @@ def _describe_next(of: Json, now_ms: int) -> Cell:
     if of["next_ms"] is None:
         return Cell("never")
     left = format_time_left(of["next_ms"], now_ms)
-    paused = ", paused until then" if of["paused"] else ""
+    paused = ""
+    if of["paused"]:
+        paused = f", paused until {format_short_time(of['paused_until_ms'], now_ms)}"
     return Cell(f"{of['next_local']}, in {left}{paused}", "disabled" if paused else "")
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tomllib
 from pathlib import Path
+from typing import Final
 
 from mythjobs.errors import ConfigError, DefinitionError
-from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy, own_policy_from_table
+from mythjobs.model.own_policy import (
+    NO_OWN_POLICY,
+    OwnPolicy,
+    own_policy_from_table,
+    own_policy_to_table,
+)
+
+# The master reads hellos of up to 16 KiB.
+_MAX_BYTES: Final = 8 * 1024
 
 
 def read_own_policy(path: Path) -> OwnPolicy:
@@ -31,9 +41,15 @@ def read_own_policy(path: Path) -> OwnPolicy:
             "chown it to root or to the agent's user"
         )
     try:
-        return own_policy_from_table(table)
+        own = own_policy_from_table(table)
     except DefinitionError as error:
         raise ConfigError(f"the machine's own policy {path}: {error.sentence}") from None
+    if len(json.dumps(own_policy_to_table(own))) > _MAX_BYTES:
+        raise ConfigError(
+            f"the machine's own policy {path} has more than {_MAX_BYTES // 1024} KiB, which the "
+            "agent cannot tell its master; name fewer commands or directories"
+        )
+    return own
 
 
 def check_user(own: OwnPolicy, path: Path, user: str) -> None:

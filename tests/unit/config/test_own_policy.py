@@ -46,3 +46,12 @@ def test_an_agent_of_another_user_does_not_start(tmp_path: Path) -> None:
     check_user(OwnPolicy(users=("mythtv", "root")), path, "root")
     with pytest.raises(ConfigError, match="as mythtv only, and this agent runs as root"):
         check_user(OwnPolicy(users=("mythtv",)), path, "root")
+
+
+def test_a_policy_that_no_hello_can_hold_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    names = ", ".join(f'"command-{number}"' for number in range(1000))
+    path.write_text(f"allow = [{names}]\n")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="more than 8 KiB"):
+        read_own_policy(path)

@@ -165,6 +165,7 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
     The store does not record renewals of leases. Every lease counts as renewed now, so that no
     lease expires at the master before it expires at its machine.
     """
+    notify, problems = load_notify_state(tx)
     state = MasterState(
         classes_to_recheck=readiness.read_ready_classes(tx),
         run_times=machines.read_footprints(tx),
@@ -172,7 +173,7 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
         has_open_dependencies=dependencies.has_unmet(tx),
         next_due_ms=readiness.find_next_due_ms(tx),
         deferrals={each: Deferral(at, why) for each, at, why in commands.read_put_off(tx)},
-        notify=load_notify_state(tx),
+        notify=notify,
     )
     rows = machines.read_all(tx)
     overrides.remove_expired(tx, now.wall_ms)
@@ -190,14 +191,15 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
     deadline_ms = deadlines.find_next_ms(tx, 0)
     for each_ms in times if deadline_ms is None else [*times, deadline_ms]:
         state.schedule_turn(each_ms)
-    problems = []
     for found in rows:
         try:
             state.machines[found.machine_id] = machine_from_row(found)
         except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as error:
             what = f"machine {found.name} runs nothing, as its settings cannot be read"
             problems.append(Problem(what, error))
-            unreadable = found._replace(rights=ALLOW_NOTHING.to_json(), settings="{}")
+            unreadable = found._replace(
+                rights=ALLOW_NOTHING.to_json(), settings="{}", description="{}"
+            )
             state.machines[found.machine_id] = machine_from_row(unreadable)
     state.problems = tuple(problems)
     for row in machines.read_live_attempts(tx):

@@ -112,7 +112,10 @@ def test_without_arguments_the_first_steps_are_shown(capfd: pytest.CaptureFixtur
 def test_every_command_has_a_help_text(call: Call) -> None:
     out = call("--help").out
     headings = [line for line in out.splitlines() if line.endswith(":") and line[0] != " "]
-    assert headings[1:] == ["Queue:", "Jobs:", "Commands:", "Machines:", "Maintenance:"]
+    assert headings[1:] == [
+        "Queue:", "Jobs:", "Commands:", "Schedules:", "Machines:", "MythTV:", "Notifications:",
+        "Maintenance:",
+    ]  # fmt: skip
     assert "completion" in out
     assert "Examples:\n  mythjobs submit transcode-h264" in call("submit", "--help").out
     assert "mythjobs run -- rsync" in call("run", "-h").out

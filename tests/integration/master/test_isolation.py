@@ -241,14 +241,17 @@ def read_revisions(path: Path, name: str) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize(
+    "change", ["settings = '{\"jobs\": true}'", "description = '{'", "rights = '[]'"]
+)
 def test_a_machine_whose_settings_cannot_be_read_runs_nothing_and_the_master_starts(
-    start: Callable[[], Queue], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start: Callable[[], Queue], tmp_path: Path, caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
     queue = start()
     queue.define("good")
     queue.attach()
     queue.close()
-    damage(tmp_path, "UPDATE machine SET settings = '{\"jobs\": true}'")
+    damage(tmp_path, f"UPDATE machine SET {change}")
     queue = start()
     queue.attach()
     job = queue.queue("good")
@@ -256,6 +259,24 @@ def test_a_machine_whose_settings_cannot_be_read_runs_nothing_and_the_master_sta
     assert [each for each in tracebacks(caplog) if "attic" in each]
     queue.ask(requests.EditMachine("attic", {"allow": "all"}))
     assert queue.state(job) == "leased"
+    queue.assert_sound()
+
+
+def test_a_channel_whose_settings_cannot_be_read_is_logged_and_the_master_starts(
+    start: Callable[[], Queue], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = start()
+    queue.define("good")
+    queue.close()
+    damage(
+        tmp_path,
+        "INSERT INTO channel (name, url, shown, kinds, commands, template, created_ms, failures,"
+        " error) VALUES ('phone', '', '', '{', '[]', '', 0, 0, '')",
+    )
+    queue = start()
+    queue.attach()
+    assert queue.state(queue.queue("good")) == "leased"
+    assert [each for each in tracebacks(caplog) if "phone" in each]
     queue.assert_sound()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from mythjobs.master.isolation import Problem
 from mythjobs.master.notify.notification import Key, Notification
 from mythjobs.store.queries.notifications import find_commands_with_heartbeat
 from mythjobs.store.transaction import Transaction
@@ -84,14 +85,23 @@ def _find_failing(known: Mapping[Key, Notification]) -> frozenset[int]:
     )
 
 
-def load_notify_state(tx: Transaction) -> NotifyState:
+def load_notify_state(tx: Transaction) -> tuple[NotifyState, list[Problem]]:
+    """Return the state, and the channels that get nothing because they cannot be read."""
+    targets, problems = {}, []
+    for each in channels.read_all(tx):
+        try:
+            targets[each.name] = make_target(each)
+        except (ValueError, TypeError) as error:
+            what = f"channel {each.name} gets no notifications, as its settings cannot be read"
+            problems.append(Problem(what, error))
+            targets[each.name] = make_target(each._replace(kinds="[]", commands="[]"))
     rows = [Notification(*row) for row in notifications.read_known(tx)]
     state = NotifyState(
-        targets={each.name: make_target(each) for each in channels.read_all(tx)},
+        targets=targets,
         snoozed={each.subject: each for each in notifications.read_snoozes(tx)},
         pinged=find_commands_with_heartbeat(tx),
         next_message_id=channels.find_next_message_id(tx),
         heartbeat=channels.read_heartbeat(tx),
     )
     known = {each.key: each for each in rows}
-    return state.with_known(known, notifications.find_next_id(tx))
+    return state.with_known(known, notifications.find_next_id(tx)), problems

@@ -100,7 +100,19 @@ def _to_sent_message(row: Record) -> SentMessage:
 
 
 def find_commands_with_heartbeat(tx: Transaction) -> frozenset[int]:
-    """Return the ids of commands whose current definition has a heartbeat URL."""
+    """Return the ids of commands whose current definition has a heartbeat URL.
+
+    A definition that cannot be read counts as one without: placement reports it.
+    """
     return frozenset(
-        row[0] for row in _READ_DEFINITIONS.run(tx) if json.loads(row[1]).get("heartbeat")
+        command_id
+        for command_id, definition in _READ_DEFINITIONS.run(tx)
+        if '"heartbeat"' in definition and _has_heartbeat(definition)
     )
+
+
+def _has_heartbeat(definition: str) -> bool:
+    try:
+        return bool(json.loads(definition).get("heartbeat"))
+    except (ValueError, AttributeError):
+        return False

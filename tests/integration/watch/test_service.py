@@ -17,8 +17,9 @@ import pytest
 
 from mythjobs.cli.main import run
 from mythjobs.client.client import Client
-from mythjobs.watch.directory_scan import FileFilter
+from mythjobs.watch.directory_scan import FileFilter, find_remote_file_system
 from mythjobs.watch.service import DirectoryWatch, WatchEvent, WatchOptions
+from tests.support.recording_disk import mount_recording_disk
 from tests.support.running_queue import RunningQueue
 
 PATH = {"name": "source", "type": "path"}
@@ -246,3 +247,17 @@ def test_a_directory_that_does_not_exist(
         ):
             signal.signal(number, handler)
     assert "cannot watch /nonexistent: No such file or directory" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_network_file_system_is_read_at_intervals(
+    queue: RunningQueue, tmp_path: Path, inbox: Path
+) -> None:
+    with mount_recording_disk(tmp_path) as mounted:
+        assert find_remote_file_system(str(mounted.path)) == "fuse"
+        with Watching(queue.client, mounted.path, poll_s=0.1) as watching:
+            watching.wait_for("note")
+    [event] = watching.events
+    assert event.sentence == (
+        f"{mounted.path} is on fuse, which does not notify of changes: it is read every 0.1 s"
+    )

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Final
 
 from mythjobs.agent.core.attempt import Key
-
-_LOWEST: Final = "19"
 
 
 class BackgroundJobs:
@@ -21,32 +18,32 @@ class BackgroundJobs:
     """
 
     def __init__(self) -> None:
-        self._starting: set[Key] = set()
-        self._waiting: dict[Key, int] = {}
+        self._starting: dict[Key, int] = {}  # nice values
+        self._waiting: dict[Key, tuple[int, int]] = {}  # pids and nice values
 
-    def add(self, key: Key) -> None:
-        """Note that a job is being started at low priority."""
-        self._starting.add(key)
+    def add(self, key: Key, nice: int) -> None:
+        """Note that a job is being started with this nice value, above 0."""
+        self._starting[key] = nice
 
     def on_started(self, key: Key, pid: int) -> None:
-        if key not in self._starting:
+        nice = self._starting.pop(key, 0)
+        if not nice:
             return
-        self._starting.discard(key)
         # Its children inherit this. The program may be gone already.
         with suppress(OSError):
             os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
-        self._waiting[key] = pid
+        self._waiting[key] = pid, nice
         self.retry()
 
     def on_ended(self, key: Key) -> None:
-        self._starting.discard(key)
+        self._starting.pop(key, None)
         self._waiting.pop(key, None)
 
     def retry(self) -> None:
         """Lower the sessions that could not be lowered at their start."""
-        for key, pid in list(self._waiting.items()):
+        for key, (pid, nice) in list(self._waiting.items()):
             try:
-                lower_session(pid)
+                lower_session(pid, nice)
             except BlockingIOError:
                 return
             except OSError:
@@ -54,7 +51,7 @@ class BackgroundJobs:
             del self._waiting[key]
 
 
-def lower_session(pid: int) -> None:
-    """Give the session of a process the lowest priority. Raises OSError."""
+def lower_session(pid: int, nice: int) -> None:
+    """Give the session of a process a nice value among all sessions. Raises OSError."""
     with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as file:
-        file.write(_LOWEST)
+        file.write(str(nice))

@@ -87,9 +87,9 @@ class Scaler:
         known = self.controller.footprints.get(command)
         return known is not None and known.is_short
 
-    def set_background(self, key: JobKey) -> None:
-        """Note that an attempt is being started at low priority."""
-        self._background.add(key)
+    def set_background(self, key: JobKey, nice: int) -> None:
+        """Note that an attempt is being started at a low priority."""
+        self._background.add(key, nice)
 
     def find_headroom(self, refused: Mapping[JobKey, str], now: Now) -> Headroom | None:
         """Return the headroom to send to the master; None if it is as last sent.

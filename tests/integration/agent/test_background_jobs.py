@@ -29,13 +29,13 @@ def pid() -> Iterator[int]:
 
 def test_a_job_gives_way_to_the_programs_of_other_sessions(pid: int) -> None:
     jobs = BackgroundJobs()
-    jobs.add(FIRST)
+    jobs.add(FIRST, 7)
     jobs.on_started(FIRST, pid)
     assert os.sched_getscheduler(pid) == os.SCHED_BATCH
     group = Path(f"/proc/{pid}/autogroup")
     if not group.exists() or not group.read_text():
         pytest.skip("this kernel has no group for each session")
-    assert group.read_text().endswith("nice 19\n")
+    assert group.read_text().endswith("nice 7\n")
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_a_program_of_another_session_gets_the_core_that_a_job_uses() -> None:
     with burning(core) as job, burning(core) as other:
         os.setpriority(os.PRIO_PROCESS, job, 19)
         jobs = BackgroundJobs()
-        jobs.add(FIRST)
+        jobs.add(FIRST, 19)
         jobs.on_started(FIRST, job)
         before = read_cpu_s(job), read_cpu_s(other)
         deadline_s = time.monotonic() + 60
@@ -80,7 +80,7 @@ def test_what_the_kernel_delays_is_tried_again(pid: int, monkeypatch: pytest.Mon
     lowered: list[int] = []
     is_open = False
 
-    def lower(each: int) -> None:
+    def lower(each: int, _: int) -> None:
         if not is_open:
             raise BlockingIOError
         lowered.append(each)
@@ -88,7 +88,7 @@ def test_what_the_kernel_delays_is_tried_again(pid: int, monkeypatch: pytest.Mon
     monkeypatch.setattr(background_jobs, "lower_session", lower)
     jobs = BackgroundJobs()
     for key in (FIRST, SECOND):
-        jobs.add(key)
+        jobs.add(key, 19)
         jobs.on_started(key, pid)
     assert lowered == []
     jobs.on_ended(SECOND)

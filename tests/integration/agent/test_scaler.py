@@ -165,7 +165,7 @@ def test_a_lack_of_descriptors_skips_one_measurement(
 ) -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as child:
         assert scaler.admit(FIRST, "encode", at(0))
-        scaler.set_background(FIRST)
+        scaler.set_background(FIRST, 19)
         scaler.record_messages([started(FIRST, child.pid)], at(0))
         assert os.sched_getscheduler(child.pid) == os.SCHED_BATCH
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

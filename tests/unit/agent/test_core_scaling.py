@@ -18,7 +18,7 @@ class Gate:
         self.open = {"encode"}
         self.short: set[str] = set()
         self.admitted: list[tuple[Key, str]] = []
-        self.background: list[Key] = []
+        self.background: list[tuple[Key, int]] = []
 
     def admit(self, key: Key, command: str, now: Now, /) -> bool:
         if command not in self.open:
@@ -29,8 +29,8 @@ class Gate:
     def is_short(self, command: str, /) -> bool:
         return command in self.short
 
-    def set_background(self, key: Key, /) -> None:
-        self.background.append(key)
+    def set_background(self, key: Key, nice: int, /) -> None:
+        self.background.append((key, nice))
 
 
 def make_agent(gate: Gate, **given: Any) -> AgentHarness:
@@ -68,10 +68,12 @@ def test_jobs_run_at_low_priority_unless_their_command_sets_one() -> None:
     agent = make_agent(gate)
     agent.master_sends(agent.make_grant(1, command="encode"))
     agent.master_sends(agent.make_grant(2, command="encode", run={"nice": 0, "has_priority": True}))
-    first, second = agent.take_sent("start")
+    agent.master_sends(agent.make_grant(3, command="encode", run={"nice": 5, "has_priority": True}))
+    first, second, third = agent.take_sent("start")
     assert (first["nice"], first["io"]) == (19, "idle")
     assert (second["nice"], second["io"]) == (0, "")
-    assert gate.background == [(1, 1)]
+    assert (third["nice"], third["io"]) == (5, "")
+    assert gate.background == [((1, 1), 19), ((3, 1), 5)]
 
 
 def test_a_short_job_keeps_the_priority_that_costs_nothing() -> None:

@@ -51,8 +51,7 @@ class StartGate(Protocol):
     def is_short(self, command: str, /) -> bool:
         """Return whether the command's jobs end before their priority matters."""
 
-    def set_background(self, key: Key, /) -> None:
-        """Note that an attempt is being started at low priority."""
+    def set_background(self, key: Key, nice: int, /) -> None: ...
 
 
 class AttemptTable:
@@ -229,9 +228,11 @@ class AttemptTable:
                 self.mark_never_start(attempt, f"the machine is {state}")
 
     def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.RunSpec, now: Now) -> None:
-        if self._gate and not run.has_priority and not self._gate.is_short(attempt.command):
-            run = msgspec.structs.replace(run, **_BACKGROUND)
-            self._gate.set_background(attempt.key)
+        if self._gate and not self._gate.is_short(attempt.command):
+            if not run.has_priority:
+                run = msgspec.structs.replace(run, **_BACKGROUND)
+            if run.nice:
+                self._gate.set_background(attempt.key, run.nice)
         actions = compute_reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
         self._turn.send(reaper, build_start_message(attempt.key, run, self._base_env, actions))
 

@@ -9,7 +9,7 @@ import pytest
 from mythjobs.model.definition import command_from_table
 from mythjobs.mythtv.database.profiles import RuleJobs, TranscodeProfile
 from mythjobs.mythtv.importer.installation import MythInstallation
-from mythjobs.mythtv.importer.machine_policies import merge_policy
+from mythjobs.mythtv.importer.machine_policies import describe_host_policy, merge_policy
 from mythjobs.mythtv.importer.plan import ImportPlan, plan_import
 from mythjobs.mythtv.rules import RecordingRule, replace_rules
 
@@ -248,6 +248,42 @@ def test_settings_of_the_owner_stay() -> None:
     assert merged["commands"]["backup"] == {"jobs": 1}
     assert merged["commands"]["mythtv-commflag"] == {
         "jobs": 1, "limits": {"wall": "2h", "nice": 17, "io": "idle"},
+    }  # fmt: skip
+
+
+def test_a_later_import_follows_mythtv_but_not_over_the_owner() -> None:
+    first = plan_import(
+        with_host(jobqueuewindowstart="02:00", jobqueuewindowend="18:00",
+                  jobqueuemaxsimultaneousjobs="2")
+    )  # fmt: skip
+    names = first.commands.values()
+    made = merge_policy({"allow": []}, first.policies["Attic"], names)
+    before = describe_host_policy(first.policies["Attic"])
+    second = plan_import(with_host(jobqueuecpu="2", joballowcommflag="0",
+                                   jobqueuemaxsimultaneousjobs="3")).policies["Attic"]  # fmt: skip
+    # Nobody changed the machine: its settings follow MythTV's.
+    followed = merge_policy(made, second, names, before)
+    assert followed == {
+        "jobs": 3,
+        "allow": [
+            "mythtv-metadata", "mythtv-transcode", "mythtv-transcode-high-quality",
+            "mythtv-userjob1",
+        ],
+        "commands": {"mythtv-commflag": made["commands"]["mythtv-commflag"]},
+    }  # fmt: skip
+    # The owner changed them: they stay.
+    own = {
+        "jobs": 5,
+        "allow": ["mythtv-commflag", "mythtv-metadata"],
+        "commands": {
+            "mythtv-metadata": {"limits": {"nice": 5}, "windows": {"open": ["20:00-22:00"]}},
+        },
+    }  # fmt: skip
+    kept = merge_policy(own, second, names, before)
+    assert kept["jobs"] == 5
+    assert kept["allow"] == ["mythtv-metadata"]
+    assert kept["commands"]["mythtv-metadata"] == {
+        "limits": {"nice": 5}, "windows": {"open": ["20:00-22:00"]},
     }  # fmt: skip
 
 

@@ -117,30 +117,67 @@ def _read_jobs(
     policy.jobs = int(text)
 
 
-def merge_policy(present: Table, host: HostPolicy, owned: Collection[str]) -> Table:
+def describe_host_policy(host: HostPolicy) -> Table:
+    """Return what an import made of a host, for the next import (`before` of merge_policy())."""
+    return {
+        "allow": sorted(host.allow),
+        "deny": sorted(host.deny),
+        "windows": list(host.windows),
+        "limits": dict(host.limits),
+        "jobs": host.jobs,
+    }
+
+
+def merge_policy(
+    present: Table, host: HostPolicy, owned: Collection[str], before: Table | None = None
+) -> Table:
     """Return a machine's settings with those of its MythTV host.
 
     Only the commands of MythTV's jobs (`owned`) are changed, and the number of jobs, if the owner
-    has set none.
+    has set none. before: what the last import made; what differs from it was changed by the owner,
+    and stays.
     """
     merged = copy.deepcopy(present)
     rights = read_rights(merged.get("allow"))
-    rights = rights.with_changes(allow=frozenset(host.allow), deny=frozenset(host.deny))
+    kept = {
+        each
+        for each in owned
+        if before is not None
+        and each in (*before["allow"], *before["deny"])
+        and rights.allows(each) != (each in before["allow"])
+    }
+    rights = rights.with_changes(
+        allow=frozenset(host.allow - kept), deny=frozenset(host.deny - kept)
+    )
     merged["allow"] = _describe(rights)
-    if host.jobs is not None and "jobs" not in merged:
+    if host.jobs is not None and merged.get("jobs") in (None, before["jobs"] if before else None):
         merged["jobs"] = host.jobs
     tables = merged.setdefault("commands", {})
     for name in owned:
         table = {each: value for each, value in tables.get(name, {}).items() if each != "allow"}
         if name in host.allow:
-            table["limits"] = {**table.get("limits", {}), **host.limits}
-            if host.windows:
-                table["windows"] = {**_as_table(table.get("windows")), "open": list(host.windows)}
+            _merge_table(table, host, before)
         tables[name] = table
         if not any(table.values()):
             del tables[name]
     # Parsed and written again, so that equal settings are equal tables.
     return policy_to_table(policy_from_table(merged, known_zone=False))
+
+
+def _merge_table(table: Table, host: HostPolicy, before: Table | None) -> None:
+    limits = dict(table.get("limits", {}))
+    for key in ("nice", "io"):
+        if before is None or limits.get(key) == before["limits"].get(key):
+            limits.pop(key, None)
+            if key in host.limits:
+                limits[key] = host.limits[key]
+    table["limits"] = limits
+    windows = dict(_as_table(table.get("windows")))
+    if before is None or list(windows.get("open", [])) == before["windows"]:
+        windows.pop("open", None)
+        if host.windows:
+            windows["open"] = list(host.windows)
+    table["windows"] = windows
 
 
 def _as_table(windows: Any) -> Table:

@@ -12,7 +12,7 @@ from mythjobs.client.client import Client, Json
 from mythjobs.config.files import replace_file
 from mythjobs.errors import BadRequest, NoSuchCommand
 from mythjobs.model.definition import command_from_table
-from mythjobs.mythtv.importer.machine_policies import merge_policy
+from mythjobs.mythtv.importer.machine_policies import describe_host_policy, merge_policy
 from mythjobs.mythtv.importer.plan import ORIGIN, ImportPlan
 from mythjobs.mythtv.rules import replace_rules
 from mythjobs.mythtv.settings import BridgeDir, load_rules, load_settings, save_rules, save_settings
@@ -56,7 +56,7 @@ def compare_plan(
     steps = [
         _compare_command(client, each.table, imported, is_replacing) for each in plan.definitions
     ]
-    steps += _compare_machines(plan, client, machines)
+    steps += _compare_machines(plan, client, machines, imported)
     steps += _compare_schedules(plan, client, imported, is_replacing)
     if directory is None:
         why = "the master is on another machine; run the import there for the bridge's rules"
@@ -85,6 +85,9 @@ class _ImportRecord:
     def is_changed_by_user(self, key: str, present: object, parse: Callable[[Table], Any]) -> bool:
         before = self._before.get(key)
         return before is None or parse(before) != present
+
+    def find(self, key: str) -> Table | None:
+        return self._before.get(key)
 
     def note(self, key: str, table: Table) -> None:
         self._now[key] = table
@@ -134,7 +137,7 @@ def _compare_command(
 
 
 def _compare_machines(
-    plan: ImportPlan, client: Client, machines: Mapping[str, str]
+    plan: ImportPlan, client: Client, machines: Mapping[str, str], imported: _ImportRecord
 ) -> list[ImportStep]:
     known = [str(each["name"]) for each in client.get("machines")["machines"]]
     steps = []
@@ -148,10 +151,13 @@ def _compare_machines(
                 f"and import again, or name it: --machine {host}=NAME"
             )
             steps.append(ImportStep("machine", name, MISSING, why))
+            imported.keep(f"machine {name}")
             continue
         path = machine_path(name)
         present = client.get(path)["settings"]
-        merged = merge_policy(present, policy, plan.commands.values())
+        before = imported.find(f"machine {name}")
+        merged = merge_policy(present, policy, plan.commands.values(), before)
+        imported.note(f"machine {name}", describe_host_policy(policy))
 
         def store(path: str = path, merged: Table = merged) -> Json:
             return client.post(f"{path}/settings", {"settings": merged})

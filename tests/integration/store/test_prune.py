@@ -8,7 +8,11 @@ from mythjobs.model.life import JobEvent
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
 from mythjobs.store.queries import retention
-from mythjobs.store.queries.job_details import find_attempt_machines, read_job
+from mythjobs.store.queries.job_details import (
+    find_attempt_machines,
+    read_attempt_output,
+    read_job,
+)
 from mythjobs.store.queries.retention import MAX_ATTEMPTS, OldJobs
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches, commands, jobs, outputs, prune
@@ -115,6 +119,27 @@ def test_the_key_of_a_pruned_job_is_free_again(store: Store) -> None:
         _prune(tx)
         assert jobs.find_by_key(tx, "once") is None
         q.queue_job(tx, key="once")
+
+
+def test_small_output_is_deleted_with_its_record(store: Store) -> None:
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        ids = q.queue_jobs(tx, 3)
+        q.run(tx, ids[0], output="[[2, 2, 0]]", output_data='["Yf8="]')
+        for each in ids[1:]:
+            q.run(tx, each)
+        # Several at once, with data and without.
+        sizes = "[[1, 1, 0]]"
+        outputs.add(tx, [(2, 1, 1, sizes, q.NOON, '["YQ=="]'), (3, 1, 1, sizes, q.NOON, "")])
+
+    def read_data() -> list[list[bytes]]:
+        with store.snapshot() as tx:
+            return [read_attempt_output(tx, each, None)["data"] for each in ids]
+
+    assert read_data() == [[b"a\xff"], [b"a"], []]
+    with store.transaction() as tx:
+        assert outputs.remove(tx, [(1, 1)]) == 2
+    assert read_data() == [[], [b"a"], []]
 
 
 def test_the_oldest_output_is_found_and_recorded_as_deleted(store: Store) -> None:

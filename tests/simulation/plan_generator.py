@@ -34,6 +34,7 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
     retention, prunes = generator.generate_retention(commands)
     work += prunes
     work += generate_schedules(seed, [str(each["name"]) for each in commands], calm_ms)
+    work += _draw_controls(seed, machines, calm_ms)
     faults = generate_faults(random, machines, calm_ms)
     if random.random() < 0.6:
         submit_times_ms = [each.at_ms for each in work if each.action == "submit"]
@@ -55,6 +56,25 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
         random.choice(_HEARTBEATS_S), random.choice(_BACKOFFS_MS),
         start_ms, retention,
     )  # fmt: skip
+
+
+def _draw_controls(seed: int, machines: int, calm_ms: int) -> list[Step]:
+    """Return drains and pauses of machines, in a third of the plans."""
+    random = Random(f"control {seed}")  # of its own: other draws stay what they were
+    steps: list[Step] = []
+    if random.random() > 1 / 3:
+        return steps
+    for _ in range(random.randint(1, 4)):
+        name = f"m{random.randint(1, machines)}"
+        at_ms = random.randrange(20_000, calm_ms * 4 // 5)
+        action = random.choice(("drain", "pause", "pause", "pause"))
+        for_ms = random.choice((0, random.randrange(10_000, 1_800_000)))
+        control = {"name": name, "action": action, "for_ms": for_ms if action == "pause" else 0}
+        steps.append(Step(at_ms, "control", control))
+        resume_ms = at_ms + random.randrange(60_000, 1_800_000)
+        resume = {"name": name, "action": "resume", "for_ms": 0}
+        steps.append(Step(min(resume_ms, calm_ms), "control", resume))
+    return steps
 
 
 # Zones, and instants (ms UTC) at which their clocks change: forward or back, by one hour or half.

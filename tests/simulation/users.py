@@ -94,6 +94,11 @@ class SimUsers:
                 duration_ms = arguments.pop("for_ms", 0)
                 until_ms = self._master.clock.wall_ms() + duration_ms if duration_ms else None
                 self._request(requests.OverrideHours(**arguments, until_ms=until_ms))
+            case "control":
+                for_ms = arguments["for_ms"]
+                until_ms = self._master.clock.wall_ms() + for_ms if for_ms else None
+                name, action = arguments["name"], arguments["action"]
+                self._request(requests.ControlMachine(name, action, until_ms))
             case "edit":
                 self._request(requests.EditMachine(arguments["name"], arguments["settings"]))
             case "define":
@@ -189,6 +194,8 @@ class SimUsers:
         for number, settings in enumerate(plan.settings, 1):
             name = f"m{number}"
             releases.append(requests.OverrideHours(name, "allow", until_ms))
+            if any(each.action == "control" for each in plan.work):
+                releases.append(requests.ControlMachine(name, "resume"))
             if any(each.action == "edit" for each in plan.work):
                 releases.append(requests.EditMachine(name, settings))
         for name in sorted(self._dead):

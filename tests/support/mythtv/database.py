@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -59,7 +60,7 @@ def run_server(programs: tuple[str, str]) -> Iterator[Path]:
                     server, *_OPTIONS, f"--datadir={data}", f"--socket={socket}",
                     f"--pid-file={directory}/pid", f"--user={user}",
                 ],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=_end_with_parent,
             )  # fmt: skip
         try:
             _wait_ready(process, socket, log)
@@ -69,6 +70,11 @@ def run_server(programs: tuple[str, str]) -> Iterator[Path]:
             process.wait()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _end_with_parent() -> None:
+    """Let the server be killed with the test run, also if that is killed (prctl(2))."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _wait_ready(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:

@@ -158,6 +158,9 @@ class MasterLink:
         try:
             self.send_pending()
             await socket.pass_messages(self._on_message, self.send_pending)
+        except asyncio.CancelledError:
+            socket.send_close()  # the agent ends: the master need not miss this machine
+            raise
         finally:
             self._socket = None
             heartbeats.cancel()

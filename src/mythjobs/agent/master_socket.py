@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidState
-from websockets.frames import DATA_OPCODES, Frame
+from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -82,6 +83,12 @@ class MasterSocket(ClientConnection):
         except (InvalidState, RuntimeError) as error:
             # uvloop raises RuntimeError on a connection that is closing.
             raise ConnectionResetError(str(error)) from None
+
+    def send_close(self) -> None:
+        """Tell the master that the agent closes the connection. Does not wait, raises nothing."""
+        with suppress(InvalidState, OSError, RuntimeError):
+            self.protocol.send_close(CloseCode.GOING_AWAY)
+            self.send_data()
 
     # Methods that the library calls.
 

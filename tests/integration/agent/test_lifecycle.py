@@ -193,3 +193,24 @@ def test_older_reaper_keeps_jobs_and_gets_no_new_ones(state: StateDir, tmp_path:
             assert len(find_reaper_pids(state)) == 1
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_agent_that_ends_in_good_order_closes_its_connection(
+    state: StateDir, number: signal.Signals
+) -> None:
+    """The master tells a machine that leaves from one that is lost by this."""
+
+    async def scenario() -> None:
+        async with run_master(state) as master, run_agent_process(state) as agent:
+            await master.wait_connected()
+            await master.receive(m.Heartbeat)
+            connection = master.connection
+            assert connection is not None
+            agent.signal(number)
+            await agent.wait()
+            async with asyncio.timeout(20):
+                await connection.wait_closed()
+            assert connection.close_code == (1001 if number is signal.SIGTERM else 1006)
+
+    asyncio.run(scenario())

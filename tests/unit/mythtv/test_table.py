@@ -60,18 +60,26 @@ def test_nothing_is_claimed_while_the_take_over_is_off() -> None:
     assert decide(a_core(), ROW, taken=None) == []
 
 
-def test_a_row_pinned_to_a_taken_host_is_claimed_in_the_second_pass() -> None:
+def test_a_row_pinned_to_a_taken_host_is_claimed_when_it_stays_the_same() -> None:
     core = a_core()
-    pinned = replace(ROW, hostname="mythbox")
+    # MythTV's tables ignore the case of host names, so both writings occur.
+    pinned = replace(ROW, hostname="MythBox")
     assert decide(core, pinned) == []
-    assert decide(core, pinned) == [ClaimRow(pinned)]
+    # After a claim the next pass follows at once.
+    assert decide(core, pinned, now_ms=5) == []
+    assert decide(core, pinned, now_ms=1000) == [ClaimRow(pinned)]
 
 
 def test_a_row_that_its_host_is_just_claiming_is_left_alone() -> None:
     core = a_core()
     assert decide(core, replace(ROW, hostname="mythbox")) == []
-    assert decide(core, replace(ROW, hostname="mythbox", state=4)) == []
-    assert decide(core, replace(ROW, hostname="mythbox", comment="new")) == []
+    assert decide(core, replace(ROW, hostname="mythbox", state=4), now_ms=1000) == []
+    assert decide(core, replace(ROW, hostname="mythbox", comment="new"), now_ms=2000) == []
+
+
+def test_the_case_of_the_own_name_does_not_matter() -> None:
+    row = replace(ROW, hostname="Bridge")
+    assert decide(a_core(), row) == [SubmitRow(row, 1)]
 
 
 def test_a_foreign_claim_is_respected() -> None:
@@ -102,7 +110,7 @@ def test_a_comment_is_written_at_most_every_5_seconds() -> None:
     core = a_core(LIVE)
     row = replace(OWN, state=4, comment="41 % completed")
     assert len(decide(core, row, RUNNING, 10_000)) == 1
-    core.record_write(ROW.row_id, True, 10_000)
+    core.record_write(ROW.row_id, "written", 10_000)
     assert decide(core, row, RUNNING, 14_999) == []
     assert len(decide(core, row, RUNNING, 15_000)) == 1
     # Not for a change of the state.
@@ -111,7 +119,7 @@ def test_a_comment_is_written_at_most_every_5_seconds() -> None:
 
 def test_a_waiting_job_rarely_changes_its_comment() -> None:
     core = a_core(LIVE)
-    core.record_write(ROW.row_id, True, 10_000)
+    core.record_write(ROW.row_id, "written", 10_000)
     assert decide(core, OWN, QUEUED, 69_000) == []
     [write] = decide(core, OWN, QUEUED, 70_000)
     assert isinstance(write, WriteRow)
@@ -121,7 +129,7 @@ def test_a_waiting_job_rarely_changes_its_comment() -> None:
 def test_a_row_is_written_before_mythtv_resets_it() -> None:
     core = a_core(LIVE)
     row = replace(OWN, state=4, comment=format_comment(RUNNING, 256))
-    core.record_write(ROW.row_id, True, 1000)
+    core.record_write(ROW.row_id, "written", 1000)
     assert decide(core, row, RUNNING, 6 * 3_600_000) == []
     assert decide(core, row, RUNNING, 6 * 3_600_000 + 1000) == [WriteRow(row, RowChange())]
 
@@ -207,11 +215,77 @@ def test_a_row_ended_by_another_program_cancels_its_job() -> None:
     assert decide(a_core(LIVE), row, RUNNING) == [ActOnJob(7, "cancel")]
 
 
+@pytest.mark.parametrize(
+    "state, ended",
+    [(272, ENDED), (304, replace(ENDED, state="failed", reason="exit code 5", exit_code=5))],
+)
+def test_a_state_that_the_program_wrote_itself_keeps_its_comment(
+    state: int, ended: JobView
+) -> None:
+    core = a_core(LIVE)
+    core.record_write(ROW.row_id, "", 1)
+    row = replace(OWN, state=state, comment="my own words")
+    # The program may still tidy up: it is not stopped, and its row not made "running" again.
+    assert decide(core, row, replace(RUNNING, progress=None), 10_000) == []
+    [write] = decide(core, row, ended, 10_000)
+    assert write == WriteRow(row, RowChange(RowState(state)), is_final=True)
+
+
+def test_the_exit_status_counts_more_than_the_state_that_the_program_wrote() -> None:
+    row = replace(OWN, state=272, comment="my own words")
+    failed = replace(ENDED, state="failed", reason="exit code 5")
+    [write] = decide(a_core(LIVE), row, failed)
+    assert write == WriteRow(row, RowChange(RowState.ERRORED, "exit code 5"), is_final=True)
+    # The next attempt waits: MythTV's screens must not show the job as ended.
+    [write] = decide(a_core(LIVE), row, QUEUED)
+    assert isinstance(write, WriteRow)
+    assert write.change.state == RowState.QUEUED
+
+
+def test_progress_that_the_program_wrote_into_its_row_stays() -> None:
+    core = a_core(LIVE)
+    row = replace(OWN, state=4, comment="Progress: 7 %")
+    silent = replace(RUNNING, progress=None)
+    core.record_write(ROW.row_id, "", 1)
+    assert decide(core, row, silent, 60_000) == []
+    assert decide(core, row, replace(RUNNING, is_estimated=True), 60_000) == []
+    # What it reports to mythjobs counts more.
+    assert len(decide(core, row, RUNNING, 60_000)) == 1
+    # The bridge's own estimate is renewed.
+    core.record_write(ROW.row_id, "Progress: 7 %", 60_000)
+    assert len(decide(core, row, replace(RUNNING, is_estimated=True), 70_000)) == 1
+
+
+def test_a_restart_that_comes_with_the_end_begins_the_next_run() -> None:
+    core = a_core(LIVE)
+    row = replace(OWN, state=4, command=RowCommand.RESTART)
+    [write] = decide(core, row, ENDED)
+    assert isinstance(write, WriteRow)
+    assert write.change.handled_command is None
+    core.record_final(ROW.row_id)
+    _, submit = decide(core, replace(row, state=272))
+    assert submit == SubmitRow(replace(row, state=272), 2)
+
+
+def test_another_row_with_the_id_of_a_deleted_one_gets_a_job_of_its_own() -> None:
+    core = a_core(LIVE)
+    row = replace(OWN, inserted_ms=9_000)
+    assert decide(core, row, RUNNING) == [ActOnJob(7, "cancel")]
+    assert decide(core, row, replace(RUNNING, state="cancelled")) == [SubmitRow(row, 1)]
+
+
+def test_a_row_that_mythtv_reset_stays_ours_after_the_take_over() -> None:
+    core = a_core(LIVE)
+    assert decide(core, ROW, RUNNING, taken=None) == [ClaimRow(ROW)]
+    core.record_final(ROW.row_id)
+    assert decide(core, ROW, ENDED, taken=None) == []
+
+
 def test_switching_off_gives_waiting_rows_back_and_lets_jobs_run() -> None:
     core = a_core(LIVE)
     assert decide(core, OWN, QUEUED, taken=None) == [ActOnJob(7, "cancel"), ReleaseRow(OWN)]
     running = replace(OWN, state=4, comment=format_comment(RUNNING, 256))
-    core.record_write(ROW.row_id, True, 1)
+    core.record_write(ROW.row_id, "written", 1)
     assert decide(core, running, RUNNING, 1, taken=None) == []
     assert decide(a_core(), OWN, taken=None) == [ReleaseRow(OWN)]
 

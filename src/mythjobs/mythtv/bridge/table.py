@@ -20,6 +20,10 @@ WAITING_COMMENT_S: Final = 60.0
 REFRESH_S: Final = 6 * 3600.0
 # How often a row whose job cannot be made yet is looked at again.
 _RETRY_S: Final = 10.0
+# How long a row that is pinned to a host must stay the same before it is claimed.
+_UNCHANGED_MS: Final = 1000
+# A job's own program may write these into its row, as scripts for MythTV do before they exit.
+_SELF_WRITTEN: Final = (RowState.FINISHED, RowState.ERRORED)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ RowAction = ClaimRow | ReleaseRow | SubmitRow | ActOnJob | WriteRow
 
 @dataclass
 class _Shown:
+    """comment: the last one that the bridge wrote, None before the first."""
+
+    comment: str | None = None
     comment_ms: int = -(10**12)
     written_ms: int = -(10**12)
     retry_ms: int = 0
@@ -86,13 +93,15 @@ class _Shown:
 class TableCore:
     """`jobs` are the jobs of rows by the row's id; the loop saves them before it acts on them.
 
-    name: the bridge's host name. taken_hosts: hosts whose own queue is switched off.
+    name: the bridge's host name. MythTV's database ignores the case of host names, so it is ignored
+    here too.
     """
 
     name: str
     jobs: dict[int, RowJob] = field(default_factory=dict)
     _shown: dict[int, _Shown] = field(default_factory=dict)
-    _pinned: dict[int, JobRow] = field(default_factory=dict)
+    # Rows of hosts that are taken over, and since when they have been the same.
+    _pinned: dict[int, tuple[JobRow, int]] = field(default_factory=dict)
 
     def decide(
         self,
@@ -104,17 +113,32 @@ class TableCore:
         """Return what to do. jobs: by id, those of rows that could be read. taken_hosts: None while
         the take-over is off; then no row is claimed, and waiting rows are released."""
         by_id = {each.row_id: each for each in rows}
+        taken = {each.casefold() for each in taken_hosts or ()}
+        own_name = self.name.casefold()
+        self._pinned = {
+            row.row_id: self._look_at_pinned(row, now_ms)
+            for row in rows
+            if row.hostname.casefold() in taken
+        }
         actions: list[RowAction] = []
-        for row_id in [each for each in self.jobs if each not in by_id]:
-            actions += self._drop(row_id, jobs)
-        for row in rows:
-            if row.hostname == self.name:
+        for row_id, known in list(self.jobs.items()):
+            found = by_id.get(row_id)
+            # The ids of deleted rows return when MythTV's database is restored.
+            if found is None or found.inserted_ms != known.inserted_ms:
+                actions += self._drop(row_id, jobs)
+                if row_id in self.jobs:
+                    by_id.pop(row_id, None)
+        for row in by_id.values():
+            if row.hostname.casefold() == own_name:
                 actions += self._decide_own(row, jobs, taken_hosts is not None, now_ms)
             elif row.row_id in self.jobs and row.hostname:
                 actions += self._drop(row.row_id, jobs)
-            elif taken_hosts is not None and self._is_claimable(row, taken_hosts):
+            elif (
+                self._has_unfinished_job(row)
+                if taken_hosts is None
+                else self._is_claimable(row, now_ms)
+            ):
                 actions.append(ClaimRow(row))
-        self._pinned = {each.row_id: each for each in rows if each.hostname in (taken_hosts or ())}
         return actions
 
     def begin_run(self, row: JobRow, run: int) -> None:
@@ -131,24 +155,39 @@ class TableCore:
         """The job of the row cannot be made yet."""
         self._look(row_id).retry_ms = now_ms + round(_RETRY_S * 1000)
 
-    def record_write(self, row_id: int, has_comment: bool, now_ms: int) -> None:
+    def record_write(self, row_id: int, comment: str | None, now_ms: int) -> None:
         shown = self._look(row_id)
         shown.written_ms = now_ms
-        if has_comment:
+        if comment:
             shown.comment_ms = now_ms
+        if comment is not None:
+            shown.comment = comment
 
     def job_ids(self) -> list[int]:
         """Return the jobs whose state must be read for the next decision."""
         return [j.job_id for j in self.jobs.values() if j.job_id and not j.is_reported]
 
-    def _is_claimable(self, row: JobRow, taken_hosts: Collection[str]) -> bool:
+    def _look_at_pinned(self, row: JobRow, now_ms: int) -> tuple[JobRow, int]:
+        """Return the row and since when it has been the same."""
+        before = self._pinned.get(row.row_id)
+        return before if before and before[0] == row else (row, now_ms)
+
+    def _is_claimable(self, row: JobRow, now_ms: int) -> bool:
         if row.state != RowState.QUEUED:
             return False
         if not row.hostname:
             return True
         # The API pins each row to a host. That host may just be claiming a row of its own, which
-        # then changes; so the row must look the same in two passes.
-        return row.hostname in taken_hosts and self._pinned.get(row.row_id) == row
+        # then changes.
+        _, since_ms = self._pinned.get(row.row_id, (row, now_ms))
+        return row.row_id in self._pinned and now_ms - since_ms >= _UNCHANGED_MS
+
+    def _has_unfinished_job(self, row: JobRow) -> bool:
+        """Return whether MythTV reset the row although its job has not ended, or its end is not
+        reported: MythTV's queues must not run it a second time."""
+        known = self.jobs.get(row.row_id)
+        is_reset = row.state == RowState.QUEUED and not row.hostname
+        return is_reset and known is not None and known.job_id is not None and not known.is_reported
 
     def _drop(self, row_id: int, jobs: Mapping[int, JobView]) -> list[RowAction]:
         """The row is gone, or another host's: its job is not wanted any more."""
@@ -197,7 +236,7 @@ class TableCore:
     def _decide_commands(self, row: JobRow, job: JobView, known: RowJob) -> list[RowAction]:
         if job.is_final:
             return []
-        if row.is_done:
+        if row.is_done and row.state not in _SELF_WRITTEN:
             # Another program ended the row, as MythTV does when a recording is deleted.
             return [] if job.is_stopping else [ActOnJob(job.job_id, "cancel")]
         command = row.command
@@ -220,14 +259,19 @@ class TableCore:
         comment = format_comment(job, row.type)
         shown = self._look(row.row_id)
         if job.is_final:
-            handled = RowCommand(row.command) if row.command in list(RowCommand) else None
-            change = RowChange(state, comment, handled or None)
+            # A restart that comes with the end is not forgotten: it begins the next run.
+            is_handled = row.command in (RowCommand.STOP, RowCommand.PAUSE, RowCommand.RESUME)
+            handled = RowCommand(row.command) if is_handled else None
+            # As in MythTV, the comment stays that the program wrote with the same state.
+            is_kept = row.state == state and row.state in _SELF_WRITTEN and row.comment
+            change = RowChange(state, None if is_kept else comment, handled)
             return [WriteRow(row, change, is_final=True)]
         period_s = COMMENT_S if job.is_live else WAITING_COMMENT_S
         is_due = now_ms - shown.comment_ms >= period_s * 1000
-        if row.state != state:
+        is_self_written = job.is_live and row.state in _SELF_WRITTEN
+        if row.state != state and not is_self_written:
             return [WriteRow(row, RowChange(state, comment))]
-        if comment != row.comment and is_due:
+        if comment != row.comment and is_due and not _is_own_comment(row, job, shown):
             return [WriteRow(row, RowChange(comment=comment))]
         if shown.written_ms > 0 and now_ms - shown.written_ms < REFRESH_S * 1000:
             return []
@@ -246,3 +290,16 @@ def _act(row: JobRow, job: JobView, act: str, handled: RowCommand) -> list[RowAc
     if not act:
         return [WriteRow(row, RowChange(handled_command=handled))]
     return [ActOnJob(job.job_id, act, row, handled)]
+
+
+def _is_own_comment(row: JobRow, job: JobView, shown: _Shown) -> bool:
+    """Return whether the job's program wrote the row's comment, as scripts for MythTV do. What it
+    reports to mythjobs counts more, an estimate does not."""
+    if not job.is_live:
+        return False
+    if row.state in _SELF_WRITTEN:
+        return True
+    if job.comment or job.is_paused or (job.progress is not None and not job.is_estimated):
+        return False
+    is_foreign = shown.comment is not None and row.comment not in ("", shown.comment)
+    return is_foreign or job.progress is None

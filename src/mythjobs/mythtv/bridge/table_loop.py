@@ -183,7 +183,7 @@ class TableLoop:
 
     def _write(self, row: JobRow, change: RowChange, now_ms: int) -> None:
         if self._table.write(row.row_id, host=self._settings.name, change=change):
-            self._core.record_write(row.row_id, bool(change.comment), now_ms)
+            self._core.record_write(row.row_id, change.comment, now_ms)
 
     def _submit(self, action: SubmitRow, now_ms: int) -> bool:
         row = action.row

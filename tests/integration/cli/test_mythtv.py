@@ -78,8 +78,8 @@ def test_setup_refuses_what_cannot_work(connected: Done, call: Call, root: Path)
     done = call("setup", "--name", "mythbox", "--no-database")
     assert (done.code, done.err) == (
         2,
-        'mythjobs: "mythbox" is the name of the backend; choose another one with --name, because '
-        "the bridge marks MythTV's jobs as its own by its name\n",
+        'mythjobs: "mythbox" is the name of a host of MythTV; choose another one with --name, '
+        "because the bridge marks MythTV's jobs as its own by its name\n",
     )
     done = call("setup", "--pin", "0000")
     assert done.code == 77
@@ -183,6 +183,41 @@ def test_the_take_over_is_undone_exactly(
     assert "restored to MythTV's default" in done.out
     assert services.settings == before
     assert "the take-over was off" in call("takeover", "off").err
+
+
+def test_two_writings_of_a_host_are_one_host(
+    connected: Done, call: Call, services: FakeServices
+) -> None:
+    # MythTV's database finds the settings of a host whatever the case of the name.
+    services.settings["MythBox"] = services.settings["mythbox"]
+    services.hosts = ["MythBox", "mythbox"]
+    assert call("takeover", "on").out.count("switched off") == 1
+    done = call("takeover", "off")
+    assert "restored to 2 at once" in done.out
+    assert "left alone" not in done.out
+    assert services.settings["mythbox"][SETTING] == "2"
+
+
+def test_a_change_that_the_database_of_mythtv_refuses_is_an_error(
+    connected: Done, call: Call, services: FakeServices
+) -> None:
+    services.is_read_only = True
+    done = call("takeover", "on")
+    assert done.code == 2
+    assert f"did not change {SETTING} of mythbox; see its log" in done.err
+    services.is_read_only = False
+    assert "switched off; before: 2 at once" in call("takeover", "on").out
+    assert "restored to 2 at once" in call("takeover", "off").out
+
+
+@pytest.mark.parametrize("name", ["MYTHBOX", "OtherBox"])
+def test_the_name_of_a_host_of_mythtv_is_refused(
+    connected: Done, call: Call, services: FakeServices, name: str
+) -> None:
+    services.hosts = ["mythbox", "otherbox"]
+    done = call("setup", "--name", name, "--no-database")
+    assert done.code == 2
+    assert f'"{name}" is the name of a host of MythTV' in done.err
 
 
 def test_a_setting_that_was_changed_meanwhile_is_left_alone(

@@ -108,6 +108,7 @@ class FakeServices:
         self.refused: set[int] = set()  # rows that cannot be removed, as if they had started
         self.requests: list[str] = []
         self.is_failing = False
+        self.is_read_only = False  # its database accepts no change
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
         self._server.daemon_threads = False
         self.port: int = self._server.server_address[1]
@@ -253,6 +254,8 @@ class FakeServices:
         return {"String": known.get(given["Key"], "")}
 
     def _write_setting(self, method: str, given: Json) -> Json:
+        if self.is_read_only:
+            return {"bool": False}
         host = "" if given["HostName"] == "_GLOBAL_" else given["HostName"]
         known = self.settings.setdefault(host, {})
         if method == "Myth/PutSetting":

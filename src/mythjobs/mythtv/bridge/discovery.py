@@ -24,10 +24,12 @@ def check_backend(settings: BridgeSettings, services: Services) -> dict[str, Any
         connection.announce_monitor(settings.name, 0)
         protocol = connection.version
     own = services.host_name()
-    if settings.name == own:
+    # MythTV's tables ignore the case of host names.
+    taken = {each.casefold() for each in (own, *services.host_names())}
+    if settings.name.casefold() in taken:
         raise BadRequest(
-            f'"{settings.name}" is the name of the backend; choose another one with --name, because'
-            " the bridge marks MythTV's jobs as its own by its name"
+            f'"{settings.name}" is the name of a host of MythTV; choose another one with --name, '
+            "because the bridge marks MythTV's jobs as its own by its name"
         )
     database = ""
     if settings.database:

@@ -113,7 +113,10 @@ def is_mythtv_idle(directory: BridgeDir, services: Services) -> bool:
 def _list_hosts(services: Services) -> dict[str, Mapping[str, str]]:
     found = {}
     own = services.host_name()
-    for host in sorted({*services.host_names(), own} - {""}):
+    # MythTV's tables ignore the case of host names: two writings are the same settings.
+    others = [each for each in services.host_names() if each.casefold() != own.casefold()]
+    names = {each.casefold(): each for each in [own, *others] if each}
+    for host in sorted(names.values()):
         settings = services.settings(host)
         keys = [each.lower() for each in settings]
         if host == own or any(key.startswith(_MARKS) for key in keys):

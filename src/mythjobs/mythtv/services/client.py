@@ -123,10 +123,10 @@ class Services:
 
     def put_setting(self, name: str, value: str, host: str | None) -> None:
         """Write a setting of a host, None for a global one. All backends read it anew."""
-        self.post("Myth/PutSetting", HostName=host or GLOBAL, Key=name, Value=value)
+        self._change_setting("Myth/PutSetting", HostName=host or GLOBAL, Key=name, Value=value)
 
     def delete_setting(self, name: str, host: str | None) -> None:
-        self.post("Myth/DeleteSetting", HostName=host or GLOBAL, Key=name)
+        self._change_setting("Myth/DeleteSetting", HostName=host or GLOBAL, Key=name)
 
     def storage_directories(self, group: str, host: str) -> list[str]:
         """Return the directories of a storage group on a host."""
@@ -164,6 +164,14 @@ class Services:
         return self.send(
             "GET", method, parameters, headers={"Range": f"bytes={offset}-"}, stream=True
         )
+
+    def _change_setting(self, method: str, **parameters: str) -> None:
+        # The backend answers "false" with status 200 if its database does not accept the change.
+        if self.post(method, **parameters).get("bool") not in (True, "true"):
+            raise BadRequest(
+                f"the MythTV backend {self._label} did not change {parameters['Key']} of "
+                f"{parameters['HostName']}; see its log, its database may be read-only"
+            )
 
     # Transport.
 

@@ -26,6 +26,10 @@ class RowType(IntEnum):
     USERJOB4 = 0x800
 
 
+# MythTV may run these two for a recording that still goes on.
+DURING_RECORDING: Final = (RowType.COMMFLAG, RowType.METADATA)
+
+
 class RowState(IntEnum):
     UNKNOWN = 0
     QUEUED = 1

@@ -18,7 +18,13 @@ from mythjobs.mythtv.database.address import DatabaseAddress
 from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule
 from mythjobs.mythtv.services.client import Services
-from mythjobs.mythtv.settings import bridge_dir, load_settings, save_rules, save_settings
+from mythjobs.mythtv.settings import (
+    bridge_dir,
+    load_settings,
+    require_settings,
+    save_rules,
+    save_settings,
+)
 from tests.support.mythtv import database as mythtv_database
 from tests.support.mythtv import transcripts
 from tests.support.mythtv.bridge import (
@@ -277,6 +283,28 @@ def test_a_job_for_a_recording_that_goes_on_waits_for_its_end(
     bridge.command_row(row_id, 4)
     row = bridge.wait_row(row_id, CANCELLED)
     assert (row["cmds"], row["comment"]) == (0, "stopped before it started")
+
+
+def test_flagging_waits_for_the_end_unless_mythtv_flags_while_recording(
+    bridge: RunningBridge, gate: Path
+) -> None:
+    settings = require_settings(bridge.directory)
+    save_settings(bridge.directory, replace(settings, commands={"commflag": "gated"}))
+    bridge.services.add_recording(19, (1001, "2026-11-24T14:00:00Z"), Status=-2)
+    bridge.services.settings[""]["AutoCommflagWhileRecording"] = "0"
+    waiting = bridge.insert_row(type=2, starttime="2026-11-24 14:00:00")
+    wait_for(
+        lambda: bridge.row(waiting)["comment"] == "waits: the recording has not ended", bridge.log
+    )
+    bridge.services.settings[""]["AutoCommflagWhileRecording"] = "1"
+    started = bridge.insert_row(type=2, starttime="2026-11-24 14:00:00")
+    bridge.wait_row(started, 4)
+    bridge.command_row(started, 4)
+    bridge.command_row(waiting, 4)
+    bridge.wait_row(waiting, CANCELLED)
+    bridge.wait_row(started, ABORTED)
+    bridge.services.settings[""]["AutoCommflagWhileRecording"] = "0"
+    save_settings(bridge.directory, settings)
 
 
 def test_a_job_for_a_deleted_recording_is_cancelled(bridge: RunningBridge, gate: Path) -> None:

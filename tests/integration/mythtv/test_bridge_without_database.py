@@ -41,6 +41,35 @@ def look(bridge: RunningBridge, number: int) -> None:
     wait_for(lambda: bridge.services.requests.count(asked) > before or None, bridge.log)
 
 
+def test_rows_of_every_kind_are_handled_as_mythtv_would(bridge: RunningBridge) -> None:
+    add_row = bridge.services.add_row
+    bridge.services.add_recording(41, (1003, "2026-11-20T01:00:00Z"), RecGroup="Deleted")
+    bridge.services.add_recording(42, (1003, "2026-11-20T02:00:00Z"), Status=-2)
+    bridge.services.add_recording(43, (1003, "2026-11-20T03:00:00Z"))
+    add_row(61, 1024, 1, "mythbox", SchedRunTime="2037-01-01T00:00:00Z")
+    add_row(62, 1024, 5, "mythbox", Cmds=4)  # stopped while it waits
+    add_row(63, 1024, 41, "mythbox")
+    add_row(64, 1024, 42, "mythbox")
+    with Services("127.0.0.1", bridge.services.port) as services:
+        switch_on(bridge.directory, services)
+        look(bridge, 5)
+        # MythTV's tables ignore the case of host names.
+        add_row(65, 1024, 43, "MythBox")
+        look(bridge, 6)
+        look(bridge, 7)
+        wait_for(lambda: [each["Id"] for each in bridge.services.rows] == [64] or None, bridge.log)
+        row_jobs = {
+            each["key"].split(":")[2]: each
+            for each in bridge.jobs("gated")
+            if each["key"].split(":")[2] in ("61", "62", "63", "64", "65")
+        }
+        assert set(row_jobs) == {"61", "65"}
+        job = bridge.client.get(f"jobs/{row_jobs['61']['id']}")
+        assert (job["state"], job["hold"]) == ("queued", False)
+        assert job["not_before_ms"] == 2_114_380_800_000
+        switch_off(bridge.directory, services)
+
+
 def test_rows_are_removed_and_run_here(bridge: RunningBridge) -> None:
     bridge.services.add_row(51, 1024, 1, "mythbox")
     bridge.services.add_row(52, 1024, 5, "otherbox")  # a foreign claim

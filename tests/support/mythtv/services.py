@@ -128,7 +128,9 @@ class FakeServices:
         self.programs[recordedid] = program
         return program
 
-    def add_row(self, row_id: int, type_number: int, recordedid: int, hostname: str) -> None:
+    def add_row(
+        self, row_id: int, type_number: int, recordedid: int, hostname: str, **changes: Any
+    ) -> None:
         """Queue a job as the API lists it."""
         program = (self.listed | self.programs)[recordedid]
         start = program["Recording"]["StartTs"]
@@ -140,6 +142,7 @@ class FakeServices:
                 "Args": "", "Comment": "",
                 "Program": {"Recording": {"RecordedId": recordedid, "FileSize": 9007336700248169}},
             }
+            | changes
         )  # fmt: skip
 
     def _make_handler(self) -> type[BaseHTTPRequestHandler]:

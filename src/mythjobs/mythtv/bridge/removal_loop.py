@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from mythjobs.client.client import Client
-from mythjobs.errors import BadRequest, MythJobsError, ProtocolError
+from mythjobs.errors import BadRequest, MythJobsError, NotAllowed, ProtocolError
 from mythjobs.mythtv.bridge.job_request import JobRequests, describe_recording
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
 from mythjobs.mythtv.bridge.table import RowJob, SubmitRow
 from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
-from mythjobs.mythtv.job_rows import JobRow, RowState, RowType, name_type
-from mythjobs.mythtv.recording import parse_time
+from mythjobs.mythtv.job_rows import (
+    DURING_RECORDING,
+    JobRow,
+    RowCommand,
+    RowState,
+    RowType,
+    name_type,
+)
+from mythjobs.mythtv.recording import DELETED_GROUP, Recording, parse_time
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, require_settings
 
@@ -85,14 +93,16 @@ class RemovalLoop:
             return
         rows = self._read_rows()
         self._release_removed({each.row_id for each in rows})
+        hosts = {_UNCLAIMED, "", *(each.casefold() for each in taken or ())}
         for row in rows:
             if taken is None or row.state != RowState.QUEUED:
                 continue
             # A host may just be claiming a row, which then changes.
-            if row.hostname in (_UNCLAIMED, "", *taken) and row in self._seen:
+            if row.hostname.casefold() in hosts and row in self._seen:
                 try:
                     self._take(row)
-                except BadRequest as error:
+                except (BadRequest, NotAllowed, ProtocolError) as error:
+                    # The next rows are taken nevertheless.
                     subject = f"MythTV's job {row.row_id}"
                     log.warning("%s: %s", subject, error.sentence)
                     self._status.add_problem(subject, error.sentence, row.inserted_ms)
@@ -114,8 +124,15 @@ class RemovalLoop:
 
     def _take(self, row: JobRow) -> None:
         recording = self._services.find_recording_by_key(row.chanid, row.start_ms)
-        if recording is None or (
-            recording.status in UNFINISHED and row.type not in (RowType.COMMFLAG, RowType.METADATA)
+        if recording is None:
+            return
+        if row.command == RowCommand.STOP or recording.recording_group == DELETED_GROUP:
+            # MythTV's own queue would cancel the row; the API can only remove it.
+            if name_type(row.type):
+                self._remove(row, recording)
+            return
+        if recording.status in UNFINISHED and not (
+            row.type in DURING_RECORDING and self._services.is_flagging_while_recording()
         ):
             return
         command = require_settings(self._directory).commands.get(name_type(row.type), "")
@@ -125,19 +142,23 @@ class RemovalLoop:
         if is_automatic(row, recording):
             key = automatic_key(recording, command)
         options: dict[str, Any] = {"hold": True, "comment": describe_recording(recording)}
+        if row.not_before_ms > time.time_ns() // 1_000_000:
+            options["not_before_ms"] = row.not_before_ms
         body = self._requests.describe(command, recording, key=key, row=row, **options)
         job = self._requests.submit(body)
         self._held[row.row_id] = RowJob(row.inserted_ms, 1, int(job["id"]))
         save_row_jobs(self._directory, self._held)
-        is_removed = self._services.remove_job(
-            row.row_id, RowType(row.type).name, recording.recordedid
-        )
+        is_removed = self._remove(row, recording)
         # An imported rule may have made the job already: then it is not held.
         self._act(int(job["id"]), "release" if is_removed else "cancel" if job["new"] else "")
         self._forget(row.row_id)
         if is_removed:
             log.info("job %d: %s for MythTV's job %d", job["id"], command, row.row_id)
             self._status.count("rows")
+
+    def _remove(self, row: JobRow, recording: Recording) -> bool:
+        name = RowType(row.type).name
+        return self._services.remove_job(row.row_id, name, recording.recordedid)
 
     def _act(self, job_id: int, act: str) -> None:
         if act:

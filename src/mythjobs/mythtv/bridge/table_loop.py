@@ -24,6 +24,7 @@ from mythjobs.mythtv.bridge.table import (
 )
 from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
 from mythjobs.mythtv.job_rows import (
+    DURING_RECORDING,
     JobRow,
     QueueTable,
     RowChange,
@@ -35,8 +36,6 @@ from mythjobs.mythtv.recording import DELETED_GROUP, Recording
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, require_settings
 
-# MythTV runs these two for a recording that still goes on.
-_DURING_RECORDING: Final = (RowType.COMMFLAG, RowType.METADATA)
 # Jobs that wait are read one by one, at most so many in a pass.
 _MAX_READS: Final = 50
 _MARK_S: Final = 600.0
@@ -196,7 +195,9 @@ class TableLoop:
                 return self._refuse(
                     action, RowState.CANCELLED, "the recording has been deleted", now_ms
                 )
-            if recording.status in UNFINISHED and row.type not in _DURING_RECORDING:
+            if recording.status in UNFINISHED and not (
+                row.type in DURING_RECORDING and self._services.is_flagging_while_recording()
+            ):
                 self._core.postpone(row.row_id, now_ms)
                 self._write(row, RowChange(comment="waits: the recording has not ended"), now_ms)
                 return False

@@ -121,6 +121,11 @@ class Services:
         found = _table(self.get("Myth/GetSettingList", **parameters), "SettingList")
         return {str(k): str(v) for k, v in _table(found, "Settings").items()}
 
+    def is_flagging_while_recording(self) -> bool:
+        """Return whether MythTV starts flagging and look-ups of metadata during a recording."""
+        names = {key.lower(): value for key, value in self.settings(None).items()}
+        return names.get("autocommflagwhilerecording", "") not in ("", "0")
+
     def put_setting(self, name: str, value: str, host: str | None) -> None:
         """Write a setting of a host, None for a global one. All backends read it anew."""
         self._change_setting("Myth/PutSetting", HostName=host or GLOBAL, Key=name, Value=value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -14,6 +15,11 @@ _HORIZON_MS: Final = 22 * DAY_MS
 class ExpectedTimes(NamedTuple):
     start_ms: int
     end_ms: int | None
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """Sort key: the earlier start first, then the earlier end; an unknown end is last."""
+        return self.start_ms, math.inf if self.end_ms is None else self.end_ms
 
 
 def forecast_times(

@@ -98,6 +98,18 @@ def test_a_start_and_an_end_are_expected_across_windows(master: Harness) -> None
     )  # fmt: skip
 
 
+def test_a_machine_without_a_usual_run_time_is_compared_too(master: Harness) -> None:
+    # Both can start at 22:00; the comparison of the ends, one unknown, raised TypeError.
+    attic = master.join("attic", 1)
+    master.define()
+    master.learn_run_time(attic, HOUR_S)
+    master.join("cellar", 1)
+    master.define(windows={"open": ["22:00-06:00"]})
+    why = master.explain(master.submit().id)
+    start_ms = NOON + 10 * 3_600_000
+    assert (why["expected_start_ms"], why["expected_end_ms"]) == (start_ms, start_ms + 3_600_000)
+
+
 def test_queued_deferred_and_nowhere_allowed_jobs_are_cancelled_at_once(master: Harness) -> None:
     # MythTV cannot stop any of them.
     attic = master.join("attic", 1)

@@ -268,7 +268,7 @@ def _forecast_queued(
         if not free_ms:
             continue
         found = forecast_times(from_ms, settings.hours, free_ms, ahead_s, typical_s)
-        if found is not None and (best is None or found < best):
+        if found is not None and (best is None or found.order < best.order):
             best = found
     return best
 

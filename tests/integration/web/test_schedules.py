@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -112,5 +113,19 @@ def test_a_schedule_is_run_paused_and_backfilled(tmp_path: Path) -> None:
             {"from_ms": 0, "to_ms": now_ms},
         ):
             assert (await master.request("POST", f"{NIGHT}/backfill", wrong)).status == 400
+
+    run(tmp_path, story)
+
+
+def test_the_masters_thread_runs_a_schedule(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await attach_machine(master)
+        await master.api("POST", "/commands", {"definition": NOTE})
+        definition = {"name": "night", "command": "note", "every": "1s"}
+        await master.request("POST", SCHEDULES, {"definition": definition})
+        async with asyncio.timeout(20):
+            while not (ticks := (await master.request("GET", NIGHT)).json["ticks"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (ticks[-1]["job"], ticks[-1]["at_ms"] % 1000) == (1, 0)
 
     run(tmp_path, story)

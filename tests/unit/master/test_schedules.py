@@ -195,6 +195,23 @@ def test_a_late_job_is_told_once(master: Harness) -> None:
     assert "has not started; see `mythjobs why 1`" in notice["sentence"]
 
 
+def test_a_job_that_waits_for_a_run_window_is_not_late(master: Harness) -> None:
+    calendar = Calendar(master)
+    master.define("backup", windows={"open": ["04:00-06:00"]})
+    calendar.add(cron="@daily", late_after="10m")
+    calendar.advance_to("2026-11-25 03:59")
+    assert calendar.notices == []
+    calendar.advance_to("2026-11-25 04:00")
+    assert len(calendar.run_jobs()) == 1
+    assert calendar.notices == []
+    # The window opens, but the job does not start.
+    calendar.advance_to("2026-11-26 04:09")
+    assert len(master.take_grants()) == 1
+    assert calendar.notices == []
+    calendar.advance_to("2026-11-26 04:11")
+    assert [each["kind"] for each in calendar.notices] == ["late"]
+
+
 def test_a_schedule_that_runs_too_long_drifts(master: Harness) -> None:
     calendar = Calendar(master, cron="*/10 * * * *")
     for _ in range(6):

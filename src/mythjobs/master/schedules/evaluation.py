@@ -10,7 +10,7 @@ from mythjobs.clock import Now
 from mythjobs.master.isolation import Unit
 from mythjobs.master.schedule_state import Gap, ScheduleState
 from mythjobs.master.schedules import settlement
-from mythjobs.master.schedules.incidents import find_late, record_missed
+from mythjobs.master.schedules.incidents import check_late, record_missed
 from mythjobs.master.schedules.tick_log import TickLog
 from mythjobs.master.schedules.tick_submit import submit_tick
 from mythjobs.master.turn_context import TurnContext
@@ -86,14 +86,7 @@ def _evaluate(turn: TurnContext, state: ScheduleState, clocks: Now | None) -> Sc
     schedule, now_ms = state.schedule, turn.now.wall_ms
     if schedule is None:
         return state
-    late = find_late(turn, state)
-    if late:
-        state = replace(
-            state,
-            open=tuple(
-                each._replace(late_ms=None) if each.job_id in late else each for each in state.open
-            ),
-        )
+    state = check_late(turn, state)
     if state.cursor_ms > now_ms:
         state = _move_back(turn, state, schedule)
     if state.next_ms is not None and state.next_ms <= now_ms:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Final, Literal
 
+from mythjobs.master.explain.job import explain_job
 from mythjobs.master.schedule_state import Gap, ScheduleState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.incident import Incident
@@ -11,6 +13,10 @@ from mythjobs.model.tick import GAP_SENTENCES
 from mythjobs.model.zone import format_local_time
 from mythjobs.scheduler.cadence import Cadence
 from mythjobs.store.writes import ticks
+
+_WINDOW_CLOSED: Final = "window_closed"
+# Time after the expected end of a wait for a run window, until the job is looked at again.
+_CHECKED_AGAIN_MS: Final = 600_000
 
 
 def _add(
@@ -52,14 +58,28 @@ def record_drift(turn: TurnContext, state: ScheduleState, cadence: Cadence) -> N
     _add(turn, state, "drifting", f"asks for a run {cadence.describe()}")
 
 
-def find_late(turn: TurnContext, state: ScheduleState) -> tuple[int, ...]:
-    """Record the jobs of a schedule that are late now. Return all jobs whose time has come."""
+def check_late(turn: TurnContext, state: ScheduleState) -> ScheduleState:
+    """Record the jobs of a schedule that are late now. Return the new state.
+
+    A job that waits for a run window is not late: its owner decided when it may run.
+    """
     now_ms = turn.now.wall_ms
     due = [each for each in state.open if each.late_ms is not None and each.late_ms <= now_ms]
-    if due:
-        turn.flush_new_jobs()
-        started = ticks.find_started(turn.tx, [each.job_id for each in due])
-        for each in due:
-            if each.job_id not in started:
-                record_late(turn, state, each.job_id, each.tick_ms)
-    return tuple(each.job_id for each in due)
+    if not due:
+        return state
+    turn.flush_new_jobs()
+    started = ticks.find_started(turn.tx, [each.job_id for each in due])
+    checked: dict[int, int | None] = {}
+    for each in due:
+        checked[each.job_id] = None
+        if each.job_id in started:
+            continue
+        why = explain_job(turn.tx, turn.state, each.job_id, turn.now)
+        if why["code"] == _WINDOW_CLOSED:
+            checked[each.job_id] = max(now_ms, why["expected_start_ms"] or 0) + _CHECKED_AGAIN_MS
+        else:
+            record_late(turn, state, each.job_id, each.tick_ms)
+    still_open = tuple(
+        each._replace(late_ms=checked.get(each.job_id, each.late_ms)) for each in state.open
+    )
+    return replace(state, open=still_open)

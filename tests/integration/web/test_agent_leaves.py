@@ -22,7 +22,7 @@ from tests.integration.web.network_master import (
 from tests.integration.web.served_master import ServedMaster, run
 
 __all__ = ["on_loopback"]  # a fixture
-pytestmark = pytest.mark.usefixtures("on_loopback")
+pytestmark = [pytest.mark.usefixtures("on_loopback"), pytest.mark.slow]
 
 
 @pytest.mark.parametrize("is_broken", [False, True])

@@ -15,6 +15,7 @@ from tests.integration.web.network_master import on_loopback, open_network
 from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 __all__ = ["on_loopback"]  # a fixture
+pytestmark = pytest.mark.slow
 
 
 def bearer(token: str) -> dict[str, str | None]:

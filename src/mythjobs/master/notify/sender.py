@@ -44,9 +44,12 @@ class Sender:
         fields = {"op": "send", "url": url, "title": title, "body": body, "level": level}
         return (await self._request(fields))["error"]
 
-    async def call(self, url: str) -> str:
-        """Request a heartbeat URL. Return why that failed, "" if it did not."""
-        return (await self._request({"op": "call", "url": url}))["error"]
+    async def call(self, url: str, timeout_s: float | None = None) -> str:
+        """Request a heartbeat URL. Return why that failed, "" if it did not.
+
+        timeout_s: None is that of the sender.
+        """
+        return (await self._request({"op": "call", "url": url}, timeout_s))["error"]
 
     async def check(self, url: str) -> tuple[str, str]:
         """Return an apprise URL without secrets, and why it is invalid, "" if it is valid."""
@@ -65,7 +68,10 @@ class Sender:
         if self._reading is not None:
             await self._reading
 
-    async def _request(self, fields: dict[str, str]) -> dict[str, str]:
+    async def _request(
+        self, fields: dict[str, str], timeout_s: float | None = None
+    ) -> dict[str, str]:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             child = await self._start()
         except OSError as error:
@@ -76,11 +82,11 @@ class Sender:
         assert child.stdin is not None
         try:
             child.stdin.write(json.dumps({"id": number, **fields}).encode() + b"\n")
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 return await future
         except TimeoutError:
             self._is_hung = True
-            return {"error": f"no answer for {self._timeout_s:g} s", "shown": ""}
+            return {"error": f"no answer for {timeout_s:g} s", "shown": ""}
         finally:
             self._pending.pop(number, None)
             if not self._pending:

@@ -105,6 +105,7 @@ class FakeServices:
         self.login: tuple[str, str] | None = None
         self.rows: list[Json] = []
         self.hosts: list[str] = []
+        self.answers: dict[str, Json] = {}  # by method, in place of the recorded ones
         self.refused: set[int] = set()  # rows that cannot be removed, as if they had started
         self.requests: list[str] = []
         self.is_failing = False
@@ -192,7 +193,9 @@ class FakeServices:
     ) -> None:
         found: Json | None = None
         exchange = self.recorded.get(_identify(verb, request.path, body))
-        if verb == "GET" and method == "Dvr/GetRecorded":
+        if verb == "GET" and method in self.answers:
+            found = self.answers[method]
+        elif verb == "GET" and method == "Dvr/GetRecorded":
             found = self._find_program(given, has_recorded_answer=exchange is not None)
         elif verb == "GET" and method == "Dvr/GetRecordedList":
             found = self._list_programs(given)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, tzinfo
+from datetime import timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client
-from mythjobs.errors import BadRequest, MythJobsError, NoSuchCommand, ProtocolError, Unreachable
+from mythjobs.errors import BadRequest, NoSuchCommand, ProtocolError, Unreachable
 from mythjobs.model.zone import load_zone
 from mythjobs.mythtv.job_rows import JobRow, RowFlag
 from mythjobs.mythtv.parameters import (
+    Ranges,
     RecordingContext,
     format_subject,
     list_values,
     select_arguments,
 )
 from mythjobs.mythtv.protocol.connection import open_connection
+from mythjobs.mythtv.protocol.frames import SEPARATOR
 from mythjobs.mythtv.recording import Recording
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeSettings
 
 if TYPE_CHECKING:
     from mythjobs.mythtv.database.connection import MythDatabase
+    from mythjobs.mythtv.database.marks import MarkType
 
 Json = dict[str, Any]
 _COMMENT_LENGTH: Final = 200
@@ -134,13 +137,17 @@ class JobRequests:
     def _add_marks(
         self, recording: Recording, context: RecordingContext, wanted: set[str]
     ) -> RecordingContext:
+        from mythjobs.mythtv.database.marks import MarkType
+
         if self._database is not None:
             return self._read_database(recording, context)
         if wanted & _CUTS:
-            cuts = self._read_ranges(recording, "Dvr/GetRecordedCutList")
+            types = (MarkType.CUT_START, MarkType.CUT_END)
+            cuts = self._read_ranges(recording, "Dvr/GetRecordedCutList", types)
             context = replace(context, cuts=cuts)
         if wanted & _BREAKS:
-            breaks = self._read_ranges(recording, "Dvr/GetRecordedCommBreak")
+            types = (MarkType.COMM_START, MarkType.COMM_END)
+            breaks = self._read_ranges(recording, "Dvr/GetRecordedCommBreak", types)
             context = replace(context, breaks=breaks)
         if wanted & _FPS:
             context = replace(context, fps=self._read_fps(recording))
@@ -166,18 +173,15 @@ class JobRequests:
             breaks=pair_marks(marks, MarkType.COMM_START, MarkType.COMM_END),
         )
 
-    def _read_ranges(self, recording: Recording, method: str) -> tuple[tuple[int, int], ...]:
+    def _read_ranges(
+        self, recording: Recording, method: str, types: tuple[MarkType, MarkType]
+    ) -> Ranges:
+        from mythjobs.mythtv.database.marks import Mark, pair_marks
+
         found = self._services.get(method, RecordedId=recording.recordedid, OffsetType="Frame")
         cuttings = (found.get("CutList") or {}).get("Cuttings") or []
-        marks = [(int(each["Offset"]), int(each["Mark"])) for each in cuttings]
-        ranges, start = [], None
-        for frame, kind in marks:
-            if kind in (1, 4):  # CUT_START, COMM_START
-                start = frame
-            else:
-                ranges.append((start or 0, frame))
-                start = None
-        return tuple(ranges)
+        marks = [Mark(int(each["Offset"]), int(each["Mark"])) for each in cuttings]
+        return pair_marks(marks, *types)
 
     def _read_fps(self, recording: Recording) -> float:
         """Return the frame rate from the marks of the recorder, 0 if unknown."""
@@ -208,15 +212,13 @@ class JobRequests:
 
     def _query_directory(self, recording: Recording) -> str:
         settings = self._settings
+        fields = (recording.hostname, recording.storage_group, recording.basename)
+        if any(SEPARATOR in each for each in fields):
+            return ""  # the protocol cannot name such a file
         try:
             with open_connection(settings.host, settings.port) as connection:
                 connection.announce_monitor(settings.name, 0)
-                reply = connection.request(
-                    "QUERY_SG_FILEQUERY",
-                    recording.hostname,
-                    recording.storage_group,
-                    recording.basename,
-                )
+                reply = connection.request("QUERY_SG_FILEQUERY", *fields)
         except (Unreachable, ProtocolError):
             return ""
         path = reply[0]
@@ -225,11 +227,13 @@ class JobRequests:
     def _load_zone(self) -> tzinfo:
         """Return MythTV's time zone, for the tokens with local times."""
         if self._zone is None:
+            found = self._services.get("Myth/GetTimeZone").get("TimeZoneInfo") or {}
             try:
-                found = self._services.get("Myth/GetTimeZone").get("TimeZoneInfo") or {}
                 self._zone = load_zone(str(found.get("TimeZoneID") or "UTC"))
-            except (MythJobsError, ValueError):
-                return UTC
+            except ValueError:
+                # A name that only the backend's machine knows: at least its present offset.
+                offset = timedelta(seconds=int(found.get("UTCOffset") or 0))
+                return timezone(offset)
         return self._zone
 
 

@@ -120,7 +120,8 @@ class QueueTable(Protocol):
         ...
 
     def release(self, row_id: int, *, host: str) -> bool:
-        """Make a row of `host` queued and unclaimed. Return whether it was such a row."""
+        """Make a row of `host` queued and unclaimed, without a comment. Return whether it was such
+        a row."""
         ...
 
     def write(self, row_id: int, *, host: str, change: RowChange) -> bool:

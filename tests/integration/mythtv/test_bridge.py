@@ -46,6 +46,12 @@ FINISHED, ABORTED, ERRORED, CANCELLED = 272, 288, 304, 320
 def bridge(running_queue: RunningQueue, mythtv_address: DatabaseAddress) -> Iterator[RunningBridge]:
     with MythDatabase(mythtv_address) as database:
         mythtv_database.reset_rows(database)
+        # As if the bridge had been killed while a job ran.
+        database.execute(
+            "INSERT INTO inuseprograms (chanid, starttime, recusage, lastupdatetime, hostname, "
+            "rechost) VALUES (1002, '2026-11-22 17:00:00', 'jobqueue', UTC_TIMESTAMP(), %s, 'x')",
+            NAME,
+        )
     client = running_queue.client
     client.post("commands", {"definition": GATED, "replace": True})
     copy = {"name": "note", "argv": ["true", "{title}"], "parameters": [
@@ -88,6 +94,11 @@ def find_job(bridge: RunningBridge, recording: str) -> dict[str, Any] | None:
 def find_uses(bridge: RunningBridge) -> list[dict[str, Any]]:
     assert bridge.database is not None
     return bridge.database.query("SELECT * FROM inuseprograms WHERE hostname = %s", NAME)
+
+
+def test_marks_of_use_of_an_earlier_bridge_are_removed(bridge: RunningBridge, gate: Path) -> None:
+    # Otherwise MythTV would keep the recording from being expired for an hour.
+    wait_for(lambda: not find_uses(bridge), "the mark stays")
 
 
 def test_a_finished_recording_is_a_job_within_a_second(bridge: RunningBridge) -> None:
@@ -283,6 +294,24 @@ def test_a_job_for_a_recording_that_goes_on_waits_for_its_end(
     bridge.command_row(row_id, 4)
     row = bridge.wait_row(row_id, CANCELLED)
     assert (row["cmds"], row["comment"]) == (0, "stopped before it started")
+
+
+def test_a_row_that_cannot_be_handled_does_not_delay_the_others(
+    bridge: RunningBridge, gate: Path
+) -> None:
+    bridge.services.add_recording(20, (1001, "2026-11-24T15:00:00Z"), EndTs="never")
+    try:
+        bad = bridge.insert_row(starttime="2026-11-24 15:00:00")
+        good = bridge.insert_row(chanid=1002, starttime="2026-11-22 17:00:00")
+        bridge.wait_row(good, 4)
+        problems = {each["subject"] for each in read_status(bridge.directory)["problems"]}
+        assert f"MythTV's job {bad}" in problems
+        bridge.command_row(good, 4)
+        bridge.command_row(bad, 4)
+        bridge.wait_row(bad, CANCELLED)
+        bridge.wait_row(good, ABORTED)
+    finally:
+        del bridge.services.programs[20]
 
 
 def test_flagging_waits_for_the_end_unless_mythtv_flags_while_recording(

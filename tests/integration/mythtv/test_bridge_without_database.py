@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,16 @@ def look(bridge: RunningBridge, number: int) -> None:
     asked = "GET /Status/GetBackendStatus"
     before = bridge.services.requests.count(asked)
     wait_for(lambda: bridge.services.requests.count(asked) > before or None, bridge.log)
+
+
+def test_an_internal_error_of_a_monitor_ends_the_bridge(bridge: RunningBridge) -> None:
+    # The monitors write the status file; without them the bridge would be deaf but look alive.
+    bridge.directory.status.with_suffix(".new").mkdir()
+    bridge.exit_code = os.EX_SOFTWARE
+    bridge.backend.drop_clients()
+    wait_for(lambda: "internal error, the bridge exits" in bridge.log or None, "no exit", 10)
+    bridge.directory.status.with_suffix(".new").rmdir()
+    assert bridge.process.wait(10) == os.EX_SOFTWARE
 
 
 def test_rows_of_every_kind_are_handled_as_mythtv_would(bridge: RunningBridge) -> None:

@@ -94,7 +94,7 @@ def test_a_zone_that_is_not_known_here_has_its_present_offset(
 def test_no_job_is_made_with_times_of_another_zone(
     requests: JobRequests, fake: FakeServices
 ) -> None:
-    del fake.answers["Myth/GetTimeZone"]
+    fake.answers["Myth/GetTimeZone"] = None
     with pytest.raises(BadRequest, match="Myth/GetTimeZone"):
         list_arguments(requests, a_recording())
 

@@ -59,6 +59,9 @@ def test_writes_to_rows_of_the_own_host_only(mythtv: MythDatabase) -> None:
     found = next(each for each in table.read_rows() if each.row_id == row)
     assert (found.state, found.command) == (4, 0)
     assert table.release(row, host="bridge")
+    # What it waited for here says nothing about MythTV's own queue.
+    found = next(each for each in table.read_rows() if each.row_id == row)
+    assert (found.state, found.hostname, found.comment) == (1, "", "")
     assert not table.release(row, host="bridge")
 
 

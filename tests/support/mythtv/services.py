@@ -105,7 +105,8 @@ class FakeServices:
         self.login: tuple[str, str] | None = None
         self.rows: list[Json] = []
         self.hosts: list[str] = []
-        self.answers: dict[str, Json] = {}  # by method, in place of the recorded ones
+        # By method, in place of the recorded ones; None: the method is unknown.
+        self.answers: dict[str, Json | None] = {}
         self.refused: set[int] = set()  # rows that cannot be removed, as if they had started
         self.requests: list[str] = []
         self.is_failing = False
@@ -194,7 +195,7 @@ class FakeServices:
         found: Json | None = None
         exchange = self.recorded.get(_identify(verb, request.path, body))
         if verb == "GET" and method in self.answers:
-            found = self.answers[method]
+            found, exchange = self.answers[method], None
         elif verb == "GET" and method == "Dvr/GetRecorded":
             found = self._find_program(given, has_recorded_answer=exchange is not None)
         elif verb == "GET" and method == "Dvr/GetRecordedList":

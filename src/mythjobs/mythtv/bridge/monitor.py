@@ -1,4 +1,4 @@
-"""Monitor: a thread that keeps a connection for events, and connects again when it breaks."""
+"""Monitor: keeps a connection for events, and connects again when it breaks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Receives the events of one mode. The callbacks are called in the monitor's thread.
+    """Receives the events of one mode. The callbacks are called in the thread of `run()`.
 
     on_connected: with the protocol version. on_lost: with the sentence of the error.
     """
@@ -40,19 +40,15 @@ class Monitor:
         self._on_lost = on_lost
         self._stop = threading.Event()
         self._connection: BackendConnection | None = None
-        self._thread = threading.Thread(target=self._run, name=f"monitor {mode}")
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for its end."""
+        """Let `run()` return, from another thread."""
         self._stop.set()
         if connection := self._connection:
             connection.interrupt()
-        self._thread.join()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Receive events until `stop()`."""
         backoff_s, last = _MIN_BACKOFF_S, ""
         while not self._stop.is_set():
             try:

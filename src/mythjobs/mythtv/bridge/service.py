@@ -146,12 +146,11 @@ class _BridgeProgram:
     def run(self, stops: Stops) -> int | None:
         """Run until a stop comes in or a thread fails; return the exit code. None: the settings
         have changed."""
-        runs = (self._loop.run, self._table.run, self._shutdown_block.run)
+        monitors = [each.run for each in self._monitors]
+        runs = (self._loop.run, self._table.run, self._shutdown_block.run, *monitors)
         threads = [threading.Thread(target=self._guarded(each)) for each in runs]
         for thread in threads:
             thread.start()
-        for monitor in self._monitors:
-            monitor.start()
         try:
             code = self._wait_for_end(stops)
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from mythjobs.client.client import Client
-from mythjobs.errors import BadRequest, MythJobsError, NoSuchJob
+from mythjobs.errors import BadRequest, MythJobsError, NoSuchJob, NotAllowed, ProtocolError
 from mythjobs.mythtv.bridge.job_request import JobRequests
 from mythjobs.mythtv.bridge.row_text import JobView, parse_job
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
@@ -67,7 +67,8 @@ class TableLoop:
         self._status = status
         self._core = TableCore(settings.name, load_row_jobs(directory))
         self._reads = 0
-        self._marked: set[tuple[int, int]] = set()
+        # None: marks of an earlier bridge may be left.
+        self._marked: set[tuple[int, int]] | None = None
         self._marked_s = 0.0
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -111,6 +112,16 @@ class TableLoop:
         now_ms = time.time_ns() // 1_000_000
         before = dict(self._core.jobs)
         actions = self._core.decide(rows, self._read_jobs(now_ms), taken, now_ms)
+        try:
+            has_claimed = self._perform_all(actions, now_ms)
+        finally:
+            if before != self._core.jobs:
+                save_row_jobs(self._directory, self._core.jobs)
+        self._mark_in_use(rows)
+        return has_claimed
+
+    def _perform_all(self, actions: list[RowAction], now_ms: int) -> bool:
+        """Carry out the actions. Return whether a row was claimed."""
         failed: set[int] = set()
         has_claimed = False
         for each in actions:
@@ -119,15 +130,17 @@ class TableLoop:
                 continue
             try:
                 is_done = self._perform(each, now_ms)
-            except BadRequest as error:
-                log.warning("MythTV's job %s: %s", row and row.row_id, error.sentence)
+            except (BadRequest, NotAllowed, ProtocolError) as error:
+                # It concerns this row; the next ones are handled nevertheless.
                 is_done = False
+                subject = f"MythTV's job {row.row_id}" if row is not None else "MythTV's queue"
+                log.warning("%s: %s", subject, error.sentence)
+                self._status.add_problem(subject, error.sentence, now_ms)
+                if isinstance(each, SubmitRow):
+                    self._core.postpone(each.row.row_id, now_ms)
             if row is not None and not is_done:
                 failed.add(row.row_id)
             has_claimed |= is_done and isinstance(each, ClaimRow)
-        if before != self._core.jobs:
-            save_row_jobs(self._directory, self._core.jobs)
-        self._mark_in_use(rows)
         return has_claimed
 
     def _read_jobs(self, now_ms: int) -> dict[int, JobView]:
@@ -237,6 +250,7 @@ class TableLoop:
                 break
         self._core.record_job(row.row_id, int(found["id"]))
         save_row_jobs(self._directory, self._core.jobs)
+        self._status.solve_problem(f"MythTV's job {row.row_id}")
         if found["new"]:
             log.info("job %d: %s for MythTV's job %d", found["id"], command, row.row_id)
             self._status.count("rows")

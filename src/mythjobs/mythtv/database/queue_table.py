@@ -42,10 +42,12 @@ class QueueDatabase:
         )
 
     def release(self, row_id: int, *, host: str) -> bool:
-        """Make a row of `host` queued and unclaimed. Return whether it was such a row."""
+        """Make a row of `host` queued and unclaimed, without a comment. Return whether it was such
+        a row."""
         return bool(
             self._database.execute(
-                "UPDATE jobqueue SET hostname = '', status = %s WHERE id = %s AND hostname = %s",
+                "UPDATE jobqueue SET hostname = '', status = %s, comment = '' "
+                "WHERE id = %s AND hostname = %s",
                 RowState.QUEUED.value,
                 row_id,
                 host,

@@ -146,11 +146,13 @@ class RemovalLoop:
             options["not_before_ms"] = row.not_before_ms
         body = self._requests.describe(command, recording, key=key, row=row, **options)
         job = self._requests.submit(body)
+        # After an interruption the submit returns the job that this loop has made before.
+        is_own = job["new"] or row.row_id in self._held
         self._held[row.row_id] = RowJob(row.inserted_ms, 1, int(job["id"]))
         save_row_jobs(self._directory, self._held)
         is_removed = self._remove(row, recording)
         # An imported rule may have made the job already: then it is not held.
-        self._act(int(job["id"]), "release" if is_removed else "cancel" if job["new"] else "")
+        self._act(int(job["id"]), "release" if is_removed else "cancel" if is_own else "")
         self._forget(row.row_id)
         if is_removed:
             log.info("job %d: %s for MythTV's job %d", job["id"], command, row.row_id)

@@ -1,0 +1,66 @@
+"""Interruptions of the take-over by the Services API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mythjobs.client.client import Client
+from mythjobs.client.locate import Address
+from mythjobs.mythtv.bridge.job_request import JobRequests
+from mythjobs.mythtv.bridge.removal_loop import RemovalLoop
+from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
+from mythjobs.mythtv.bridge.table import RowJob
+from mythjobs.mythtv.services.client import Services
+from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, save_settings
+from tests.support.mythtv.services import FakeServices
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServices]:
+    fake = FakeServices()
+    yield fake
+    fake.close()
+
+
+class OneJob(Client):
+    """Client whose master has the command `gated`, and has job 7 for each submit."""
+
+    def __init__(self) -> None:
+        super().__init__(Address("", ""))
+        self.acts: list[str] = []
+
+    def get(self, path: str, query: Any = None, **options: Any) -> dict[str, Any]:
+        return {"definition": {"parameters": []}}
+
+    def post(self, path: str, body: Any = None, **options: Any) -> dict[str, Any]:
+        if path == "jobs":
+            return {"id": 7, "new": False, "state": "queued"}
+        assert body == {"ids": [7]}
+        self.acts.append(path)
+        return {"jobs": [{"error": None}]}
+
+
+@pytest.mark.parametrize("is_refused, act", [(False, "jobs/release"), (True, "jobs/cancel")])
+def test_a_held_job_of_before_an_interruption_is_not_left_behind(
+    fake: FakeServices, tmp_path: Path, is_refused: bool, act: str
+) -> None:
+    directory, client = bridge_dir(tmp_path), OneJob()
+    settings = BridgeSettings("127.0.0.1", 1, fake.port, commands={"userjob3": "gated"})
+    save_settings(directory, settings)
+    save_row_jobs(directory, {61: RowJob(0, 1, 7)})
+    fake.add_row(61, 1024, 1, "mythbox")
+    fake.refused = {61} if is_refused else set()
+    with Services("127.0.0.1", fake.port) as services:
+        loop = RemovalLoop(
+            settings, directory, services, JobRequests(settings, services, lambda: client),
+            lambda: client, lambda: ["mythbox"], StatusFile(directory),
+        )  # fmt: skip
+        loop.look_once()
+        assert client.acts == []
+        loop.look_once()
+    assert client.acts == [act]
+    assert load_row_jobs(directory) == {}

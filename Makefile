@@ -19,13 +19,16 @@ demo:
 	@$(SETUP) demo
 	@exec $(BIN)/python examples/demo
 
+# Two processes; each runs whole files, the slow acceptance tests first.
+PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test:
 	@$(SETUP) test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	SIMULATION_SEEDS=$(or $(SIMULATION_SEEDS),2000) $(BIN)/pytest
+	SIMULATION_SEEDS=$(or $(SIMULATION_SEEDS),2000) $(BIN)/pytest $(PARALLEL)
 
 fix:
 	@$(SETUP) test

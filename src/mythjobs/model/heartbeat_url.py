@@ -27,13 +27,20 @@ class HeartbeatCall(NamedTuple):
 
 
 def make_call_url(call: HeartbeatCall) -> str:
-    """Return the URL to request for a call, "" if the service takes no such event."""
-    parts = urlsplit(call.url)
+    """Return the URL to request for a call, "" if the service takes no such event.
+
+    A URL that is invalid gives "": a definition of an older version may have one, and an error here
+    would end each turn of the master.
+    """
+    try:
+        parts = urlsplit(call.url)
+    except ValueError:
+        return ""
     if _KUMA_PATH in parts.path:
         if call.event == START:
             return ""
         state = "up" if call.event == SUCCESS else "down"
-        text = quote(call.detail[:200] or "OK")
+        text = quote(call.detail[:200] or "OK", errors="replace")
         return urlunsplit(parts._replace(query=f"status={state}&msg={text}"))
     suffix = {START: "/start", SUCCESS: "", FAILURE: "/fail"}[call.event]
     if call.event == FAILURE and call.code is not None and 0 < call.code < 256:

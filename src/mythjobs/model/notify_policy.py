@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from mythjobs.errors import DefinitionError
 from mythjobs.model import toml_values as toml
@@ -60,7 +61,10 @@ def read_heartbeat(table: toml.Table) -> str:
 
 def check_heartbeat_url(url: str) -> None:
     """Raise ValueError unless `url` can be called at start and end of a job."""
-    scheme, _, rest = url.partition("://")
-    valid = scheme in ("http", "https") and rest.split("/")[0].split("?")[0]
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port, or the brackets of an IPv6 address
+        valid = False
     if not valid or len(url) > _MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("is no URL to call; write it like https://hc-ping.com/UUID")

@@ -36,6 +36,12 @@ def test_settings_of_a_definition() -> None:
         ({"heartbeat": "ftp://hc.example/x"}, "heartbeat"),
         ({"heartbeat": "https://hc.example/a b"}, "heartbeat"),
         ({"heartbeat": "https:///x"}, "heartbeat"),
+        ({"heartbeat": "https://[::1/x"}, "heartbeat"),
+        ({"heartbeat": "https://[x]/"}, "heartbeat"),
+        ({"heartbeat": "https://hc.example:99999/x"}, "heartbeat"),
+        ({"heartbeat": "https://hc.example:x/"}, "heartbeat"),
+        ({"heartbeat": "https://:80/x"}, "heartbeat"),
+        ({"heartbeat": "https://user@/x"}, "heartbeat"),
         ({"heartbeat": 5}, "heartbeat"),
     ],
 )
@@ -63,6 +69,18 @@ def test_the_event_is_a_suffix_of_the_path() -> None:
     assert call(FAILURE) == "https://hc.example/uuid/fail"
     assert call(FAILURE, -9) == "https://hc.example/uuid/fail"
     assert call(START, url="https://hc.example/uuid/?a=1") == "https://hc.example/uuid/start?a=1"
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://[::1/x", "http://[x]/api/push/1"])
+def test_an_invalid_url_of_a_stored_definition_is_not_called(url: str) -> None:
+    assert call(START, url=url) == call(SUCCESS, url=url) == ""
+
+
+def test_any_text_is_sent_to_uptime_kuma() -> None:
+    made = HeartbeatCall(
+        "http://kuma/api/push/a", FAILURE, 1, "backup", 1, "bad \udcff\n&status=up"
+    )
+    assert make_call_url(made).endswith("?status=down&msg=bad%20%3F%0A%26status%3Dup")
 
 
 def test_uptime_kuma_takes_the_event_in_the_query() -> None:

@@ -102,3 +102,9 @@ def test_a_password_on_the_command_line_is_refused() -> None:
 def test_without_any_address_the_error_says_what_to_do() -> None:
     with pytest.raises(ConfigError, match="--config"):
         find_address({"HOME": "/nonexistent"})
+
+
+@pytest.mark.parametrize("url", ["mysql://[", "mysql://[::1/mythconverg", "mysql://host:x/"])
+def test_an_invalid_url_in_the_command_line_is_refused(url: str) -> None:
+    with pytest.raises(BadRequest, match=r"--database: .* use a URL like"):
+        find_address({}, url=url)

@@ -16,9 +16,10 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from contextvars import ContextVar
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 CALL_TIMEOUT_S: Final = 10.0
 _MAX_ERROR: Final = 300
@@ -55,7 +56,10 @@ def _serve(request: dict[str, Any]) -> None:
                 error = f"unknown request {op}"
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
-    error = remove_secrets(error, request["url"])[:_MAX_ERROR]
+    try:
+        error = remove_secrets(error, request["url"])[:_MAX_ERROR]
+    except ValueError:
+        error = "the URL is not valid"
     line = json.dumps({"id": request["id"], "error": error, "shown": shown})
     with _write_lock:
         sys.stdout.write(line + "\n")
@@ -128,7 +132,13 @@ def remove_secrets(text: str, url: str) -> str:
 
 def _call(url: str) -> str:
     """Request a heartbeat URL. Return why that failed, "" if it did not."""
-    request = urllib.request.Request(url, headers={"User-Agent": "mythjobs"})
+    # urllib takes user and password for a part of the host's name.
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    headers = {"User-Agent": "mythjobs"}
+    if login:
+        headers["Authorization"] = f"Basic {b64encode(unquote(login).encode()).decode()}"
+    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_S) as response:
             response.read(1000)

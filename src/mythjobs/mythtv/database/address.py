@@ -67,12 +67,13 @@ def find_address(environ: Mapping[str, str], *, config: str = "", url: str = "")
     if url and config:
         raise BadRequest("--database and --config both name a database; omit one of them")
     if url:
+        address = parse_url(url, "--database")
         if urlsplit(url).password is not None:
             raise BadRequest(
                 "--database has a password, which other users of this machine could read; give it "
                 f"in {ENVIRONMENT}, or name a config.xml with --config"
             )
-        return parse_url(url, "--database")
+        return address
     if config:
         return read_config_file(Path(config))
     if given := environ.get(ENVIRONMENT):

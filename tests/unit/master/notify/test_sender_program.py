@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import json
+import urllib.request
+from typing import Any
+
 import pytest
 
+from mythjobs.master.notify import sender_program
 from mythjobs.master.notify.sender_program import hide_secrets, remove_secrets
 
 
@@ -24,3 +29,28 @@ def test_errors_have_no_part_of_the_url_but_scheme_and_host() -> None:
     url = "json://user:pa%20ss@example.org:8080/token?key=value1"
     text = f"cannot reach example.org:8080 ({url}): pa ss, token, value1, json"
     assert remove_secrets(text, url) == "cannot reach example.org:8080 (…): …, …, …, json"
+
+
+@pytest.mark.parametrize("op", ["check", "call"])
+def test_each_request_has_a_result_also_if_its_url_is_invalid(
+    capsys: pytest.CaptureFixture[str], op: str
+) -> None:
+    sender_program._serve({"id": 3, "op": op, "url": "json://[x"})
+    result = json.loads(capsys.readouterr().out)
+    assert result == {"id": 3, "error": "the URL is not valid", "shown": ""}
+
+
+def test_user_and_password_of_a_heartbeat_url_are_sent_in_a_header(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requests = []
+
+    def refuse(request: urllib.request.Request, **_: Any) -> None:
+        requests.append(request)
+        raise OSError("refused")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    assert sender_program._call("https://me:p%40ss@hc.example:8080/x?a=1") == "refused"
+    (request,) = requests
+    assert request.full_url == "https://hc.example:8080/x?a=1"
+    assert request.get_header("Authorization") == "Basic bWU6cEBzcw=="

@@ -127,16 +127,25 @@ def parse_recording(program: Mapping[str, Any]) -> Recording | None:
     )
 
 
+def name_program(program: Mapping[str, Any]) -> str:
+    """Return `recording 7 "News"`, for a `Program` object that may have impossible values."""
+    number = _text(_table(program, "Recording"), "RecordedId") or "without a number"
+    return f'recording {number:.20} "{_text(program, "Title"):.60}"'
+
+
 def parse_time(value: object) -> int | None:
-    """Return the UTC milliseconds of `2026-07-15T18:13:00Z`; a time without zone is UTC too."""
+    """Return the UTC milliseconds of `2026-07-15T18:13:00Z`; a time without zone is UTC too.
+
+    Raises ProtocolError.
+    """
     if not isinstance(value, str) or not value:
         return None
     try:
         found = datetime.fromisoformat(value)
-    except ValueError:
+        # In UTC the first and the last day of all years may not exist.
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ProtocolError(f'the backend sent "{value[:40]}" as a time') from None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
     return round(found.timestamp() * 1000)
 
 
@@ -160,7 +169,7 @@ def _number(given: Mapping[str, Any], key: str) -> int:
     value = given.get(key)
     try:
         return int(value) if value not in (None, "") else 0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ProtocolError(f'the backend sent "{value!s:.40}" as {key}') from None
 
 

@@ -52,6 +52,7 @@ class RecordingsLoop:
         self._runs_imported = runs_imported
         self._on_finished = on_finished
         self._now_ms = now_ms
+        self._malformed: set[str] = set()
 
     def run(self) -> None:
         """Work until STOP comes in."""
@@ -109,8 +110,11 @@ class RecordingsLoop:
     def _catch_up(self) -> None:
         """Examine the recordings that ended while no event could arrive."""
         began_ms = self._now_ms()
+        malformed: dict[str, str] = {}
         try:
-            missed = self._watch.select_missed(self._services.list_recordings())
+            listed = self._services.list_recordings(malformed.__setitem__)
+            missed = self._watch.select_missed(listed)
+            self._report_malformed(malformed)
             rules = self._load_rules() if missed else []
             for look_up, recording in missed:
                 self._submit_all(self._watch.decide(look_up, recording, rules, began_ms) or [])
@@ -123,6 +127,21 @@ class RecordingsLoop:
             self._status.solve_problem(_RECORDINGS)
             self._watch.record_caught_up(began_ms)
         save_progress(self._directory, self._watch.progress)
+
+    def _report_malformed(self, malformed: dict[str, str]) -> None:
+        """Name the recordings of the list that cannot be examined; the others are."""
+        for name in self._malformed - malformed.keys():
+            self._status.solve_problem(name)
+        for name, sentence in malformed.items():
+            if name not in self._malformed:
+                log.warning("%s is left out: %s", name, sentence)
+                self._status.add_problem(
+                    name,
+                    f"{sentence}, so it gets no jobs; correct it in MythTV, then run "
+                    "`mythjobs mythtv rules apply NUMBER`",
+                    self._now_ms(),
+                )
+        self._malformed = set(malformed)
 
     def _submit_all(self, jobs: list[SubmitRecording]) -> None:
         for each in jobs:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import unescape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 from mythjobs.errors import BadRequest, NotAllowed, ProtocolError, Unreachable
-from mythjobs.mythtv.recording import Recording, format_time, parse_recording
+from mythjobs.mythtv.recording import Recording, format_time, name_program, parse_recording
 
 if TYPE_CHECKING:
     import httpx
@@ -83,8 +83,12 @@ class Services:
         found = self.get("Dvr/GetRecorded", ChanId=chanid, StartTime=format_time(start_ms))
         return _parse_program(found)
 
-    def list_recordings(self) -> Iterator[Recording]:
-        """Yield all recordings, the newest first, page by page."""
+    def list_recordings(self, on_malformed: Callable[[str, str], object]) -> Iterator[Recording]:
+        """Yield all recordings, the newest first, page by page.
+
+        on_malformed: called instead for a recording with impossible values, with its name (such as
+        `recording 7 "News"`) and what is wrong.
+        """
         seen: set[int] = set()
         start = 0
         while True:
@@ -95,7 +99,11 @@ class Services:
             if not isinstance(page, list):
                 raise self._malformed("Dvr/GetRecordedList")
             for each in page:
-                recording = parse_recording(each) if isinstance(each, dict) else None
+                try:
+                    recording = parse_recording(each) if isinstance(each, dict) else None
+                except ProtocolError as error:
+                    on_malformed(name_program(each), error.sentence)
+                    continue
                 # A new recording shifts the pages, so one may arrive twice.
                 if recording is not None and recording.recordedid not in seen:
                     seen.add(recording.recordedid)

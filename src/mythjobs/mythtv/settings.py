@@ -3,10 +3,12 @@ MythTV's jobs."""
 
 from __future__ import annotations
 
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,9 @@ from mythjobs.mythtv.rules import RecordingRule, format_rules, parse_rules
 PROTOCOL_PORT: Final = 6543
 STATUS_PORT: Final = 6544
 POLL_S: Final = 2.0
+# MythTV's protocol divides texts by blanks and by `[]:[]`, and escapes neither.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HOST: Final = re.compile(r"[\w.-]{1,253}")
 _KEYS: Final = (
     "host", "port", "status_port", "pin", "user", "password", "name", "database", "poll",
     "commands",
@@ -89,7 +94,28 @@ def bridge_dir(state_root: Path | str) -> BridgeDir:
 def default_name() -> str:
     """Return the bridge's host name in MythTV: never that of a backend on the same machine, whose
     rows are its own."""
-    return f"mythjobs-{socket.gethostname().partition('.')[0]}"[:64]
+    machine = socket.gethostname().partition(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]", "-", f"mythjobs-{machine}")[:64]
+
+
+def explain_bad_name(name: str) -> str:
+    """Return why the bridge cannot have this host name in MythTV, "" if it can."""
+    if _NAME.fullmatch(name):
+        return ""
+    return (
+        "must be a host name of at most 64 letters, digits, dots, hyphens and underscores, "
+        "because MythTV's protocol and its tables contain it"
+    )
+
+
+def explain_bad_host(host: str) -> str:
+    """Return why this cannot be the host of a backend, "" if it can."""
+    try:
+        if _HOST.fullmatch(host) or IPv6Address(host):
+            return ""
+    except ValueError:
+        pass
+    return "must be a host name or an address, without a port and without brackets"
 
 
 def load_settings(directory: BridgeDir) -> BridgeSettings | None:
@@ -161,9 +187,11 @@ def _parse_settings(given: Table) -> BridgeSettings:
     host = read_text(given, "host")
     if not host:
         raise DefinitionError("host", 'is missing; write it like host = "mythbox"')
+    if why := explain_bad_host(host):
+        raise DefinitionError("host", why)
     name = read_text(given, "name") or default_name()
-    if len(name) > 64 or len(name.split()) != 1:
-        raise DefinitionError("name", "must be one word of at most 64 characters")
+    if why := explain_bad_name(name):
+        raise DefinitionError("name", why)
     commands = given.get("commands", {})
     if not isinstance(commands, dict) or not all(isinstance(v, str) for v in commands.values()):
         raise DefinitionError("commands", 'must be a table, like userjob1 = "checksum"')

@@ -87,6 +87,26 @@ def test_setup_refuses_what_cannot_work(connected: Done, call: Call, root: Path)
     assert load_settings(bridge_dir(root)) == before
 
 
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("--name", "a[]:[]b", "must be a host name of at most 64 letters, digits"),
+        ("--name", "", "must be a host name of at most 64 letters, digits"),
+        ("--name", "x" * 65, "must be a host name of at most 64 letters, digits"),
+        ("--host", "a[]:[]b", "must be a host name or an address, without a port"),
+        ("--host", "", "must be a host name or an address, without a port"),
+    ],
+)
+def test_setup_refuses_names_that_mythtv_cannot_read(
+    connected: Done, call: Call, root: Path, option: str, value: str, message: str
+) -> None:
+    before = load_settings(bridge_dir(root))
+    done = call("setup", option, value, "--no-database")
+    assert done.code == 2
+    assert done.err.startswith(f'mythjobs: {option} "{value}" {message}')
+    assert load_settings(bridge_dir(root)) == before
+
+
 def test_setup_needs_a_host(call: Call) -> None:
     assert call("setup").err == "mythjobs: name the MythTV backend with --host\n"
     done = call("status")

@@ -45,7 +45,14 @@ def test_the_bridge_has_a_host_name_of_its_own(tmp_path: Path) -> None:
         ("host = 'a'\nprot = 1", "prot: unknown key"),
         ("host = 'a'\nport = 0", "port: must be a whole number"),
         ("host = 'a'\npoll = '50ms'", "poll: must be at least 0.1s"),
-        ("host = 'a'\nname = '" + "x" * 65 + "'", "name: must be one word of at most 64"),
+        ("host = 'a'\nname = '" + "x" * 65 + "'", "name: must be a host name of at most 64"),
+        ("host = 'a'\nname = 'a[]:[]b'", "name: must be a host name of at most 64"),
+        ("host = 'a'\nname = 'a b'", "name: must be a host name of at most 64"),
+        ("host = 'a'\nname = '-'", "name: must be a host name of at most 64"),
+        ("host = 'a[]:[]b'", "host: must be a host name or an address"),
+        ("host = 'a b'", "host: must be a host name or an address"),
+        ("host = 'http://mythbox/'", "host: must be a host name or an address"),
+        ("host = 'mythbox:6543'", "host: must be a host name or an address"),
         ("host = 'a'\ncommands = { userjob1 = 1 }", "commands: must be a table"),
         ("host", "Expected '='"),
     ],
@@ -58,6 +65,24 @@ def test_invalid_settings_name_file_and_key(tmp_path: Path, text: str, message: 
         load_settings(files)
     assert str(files.settings) in caught.value.sentence
     assert message in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    "host", ["mythbox", "my_box.fritz.box", "192.0.2.7", "::1", "fe80::1%eth0"]
+)
+def test_hosts_are_names_and_addresses(tmp_path: Path, host: str) -> None:
+    files = bridge_dir(tmp_path)
+    save_settings(files, BridgeSettings(host))
+    assert require_settings(files).host == host
+
+
+def test_an_odd_name_of_the_machine_becomes_a_valid_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "büro[]:[] pc" + "x" * 80)
+    files = bridge_dir(tmp_path)
+    save_settings(files, BridgeSettings("mythbox"))
+    assert require_settings(files).name.startswith("mythjobs-b-ro------pcxxx")
 
 
 def test_without_settings_the_error_says_what_to_do(tmp_path: Path) -> None:

@@ -60,7 +60,14 @@ def setup(
     """
     from mythjobs.errors import BadRequest
     from mythjobs.mythtv.bridge.takeover import load_takeover
-    from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, default_name, load_settings
+    from mythjobs.mythtv.settings import (
+        BridgeSettings,
+        bridge_dir,
+        default_name,
+        explain_bad_host,
+        explain_bad_name,
+        load_settings,
+    )
 
     directory = bridge_dir(session.root)
     before = load_settings(directory)
@@ -71,8 +78,10 @@ def setup(
         "host": host, "port": port, "status_port": status_port, "pin": pin, "user": user,
         "name": name, "poll_s": poll,
     }  # fmt: skip
-    if name is not None and len(name.split()) != 1:
-        raise BadRequest(f'--name "{name}" must be one word, like a host name')
+    if name is not None and (why := explain_bad_name(name)):
+        raise BadRequest(f'--name "{name}" {why}')
+    if host is not None and (why := explain_bad_host(host)):
+        raise BadRequest(f'--host "{host}" {why}')
     if before and name not in (None, before.name) and load_takeover(directory).is_on:
         raise BadRequest(
             "the bridge has marked MythTV's jobs by its present name; run "

@@ -230,6 +230,86 @@ def test_a_change_that_the_database_of_mythtv_refuses_is_an_error(
     assert "restored to 2 at once" in call("takeover", "off").out
 
 
+def test_a_take_over_that_fails_at_the_second_host_is_finished_by_a_repetition(
+    connected: Done, call: Call, services: FakeServices
+) -> None:
+    services.hosts = ["mythbox", "otherbox"]
+    services.settings["otherbox"] = {SETTING: "3"}
+    services.read_only_hosts = {"otherbox"}
+    done = call("takeover", "on")
+    assert done.code == 2
+    assert f"did not change {SETTING} of otherbox" in done.err
+    assert "Switched off: mythbox; not switched: otherbox. Repeat" in done.err
+    assert services.settings["mythbox"][SETTING] == "0"
+    assert "the take-over is half on: mythbox; not switched: otherbox" in (
+        out := call("takeover", "status").out
+    )
+    assert "otherbox  not switched off yet, runs jobs (3 at once)" in out
+    assert "half on: mythbox; not switched: otherbox" in call("status").out
+    found = json.loads(call("takeover", "status", "--json").out)
+    assert (found["on"], found["not_switched"]) == (True, ["otherbox"])
+    services.read_only_hosts = set()
+    done = call("takeover", "on")
+    assert (done.code, services.settings["otherbox"][SETTING]) == (0, "0")
+    assert "the take-over is on: mythbox, otherbox" in call("takeover", "status").out
+    done = call("takeover", "off")
+    assert (services.settings["mythbox"][SETTING], services.settings["otherbox"][SETTING]) == (
+        "2", "3",
+    )  # fmt: skip
+
+
+def test_a_half_take_over_is_undone(connected: Done, call: Call, services: FakeServices) -> None:
+    services.hosts = ["mythbox", "otherbox"]
+    services.settings["otherbox"] = {SETTING: "3"}
+    services.read_only_hosts = {"otherbox"}
+    assert call("takeover", "on").code == 2
+    done = call("takeover", "off")
+    assert done.code == 0
+    assert "otherbox  had not been switched off" in done.out
+    assert services.settings["mythbox"][SETTING] == "2"
+    assert "the take-over is off" in call("takeover", "status").out
+
+
+def test_a_take_over_that_changes_nothing_is_not_on(
+    connected: Done, call: Call, services: FakeServices
+) -> None:
+    services.is_read_only = True
+    done = call("takeover", "on")
+    assert "Switched off: no host; not switched: mythbox" in done.err
+    assert "the take-over is off" in call("takeover", "status").out
+
+
+def test_an_undoing_that_fails_is_finished_by_a_repetition(
+    connected: Done, call: Call, services: FakeServices
+) -> None:
+    services.hosts = ["mythbox", "otherbox"]
+    services.settings["otherbox"] = {SETTING: "3"}
+    assert call("takeover", "on").code == 0
+    services.read_only_hosts = {"otherbox"}
+    done = call("takeover", "off")
+    assert done.code == 2
+    assert "Done: mythbox; still off: otherbox. Repeat" in done.err
+    assert "half off: otherbox may still be switched off" in call("takeover", "status").out
+    services.read_only_hosts = set()
+    done = call("takeover", "off")
+    assert (done.code, "mythbox" in done.out) == (0, False)
+    assert services.settings["otherbox"][SETTING] == "3"
+
+
+@pytest.mark.parametrize("name", [SETTING, "jobqueuemaxSimultaneousJOBS"])
+def test_the_setting_keeps_the_spelling_of_its_row(
+    connected: Done, call: Call, services: FakeServices, name: str
+) -> None:
+    services.settings["mythbox"] = {name: "2", "JobAllowCommFlag": "1"}
+    before = dict(services.settings["mythbox"])
+    assert call("takeover", "on").code == 0
+    # Another program has written the row meanwhile.
+    del services.settings["mythbox"][name]
+    services.settings["mythbox"][SETTING.upper()] = "0"
+    assert "restored to 2 at once" in call("takeover", "off").out
+    assert services.settings["mythbox"] == before
+
+
 @pytest.mark.parametrize("name", ["MYTHBOX", "OtherBox"])
 def test_the_name_of_a_host_of_mythtv_is_refused(
     connected: Done, call: Call, services: FakeServices, name: str
@@ -256,7 +336,9 @@ def test_status_without_a_bridge(connected: Done, call: Call) -> None:
     assert "not running" in done.out
     assert "database   no" in done.out
     found = json.loads(call("status", "--json").out)
-    assert (found["pid"], found["takeover"]) == (0, {"on": False, "hosts": []})
+    assert (found["pid"], found["takeover"]) == (
+        0, {"on": False, "hosts": [], "not_switched": []},
+    )  # fmt: skip
 
 
 def test_a_recording_is_fetched(

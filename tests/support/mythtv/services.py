@@ -111,6 +111,7 @@ class FakeServices:
         self.requests: list[str] = []
         self.is_failing = False
         self.is_read_only = False  # its database accepts no change
+        self.read_only_hosts: set[str] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
         self._server.daemon_threads = False
         self.port: int = self._server.server_address[1]
@@ -261,14 +262,15 @@ class FakeServices:
         return {"String": known.get(given["Key"], "")}
 
     def _write_setting(self, method: str, given: Json) -> Json:
-        if self.is_read_only:
+        if self.is_read_only or given["HostName"] in self.read_only_hosts:
             return {"bool": False}
         host = "" if given["HostName"] == "_GLOBAL_" else given["HostName"]
         known = self.settings.setdefault(host, {})
+        # Like MythTV on MySQL: the row is replaced, whatever the case of its name.
+        for key in [each for each in known if each.lower() == given["Key"].lower()]:
+            del known[key]
         if method == "Myth/PutSetting":
             known[given["Key"]] = given["Value"]
-        else:
-            known.pop(given["Key"], None)
         return {"bool": True}
 
     def _remove_row(self, given: Json) -> int:

@@ -176,7 +176,7 @@ def bridge(session: Session, end_with_stdin: bool) -> int:
 def status(session: Session, as_json: bool) -> None:
     """Show whether the bridge runs, its connections, and problems to solve."""
     from mythjobs.mythtv.bridge.state_files import read_status
-    from mythjobs.mythtv.bridge.takeover import load_takeover
+    from mythjobs.mythtv.bridge.takeover import describe_takeover, load_takeover
     from mythjobs.mythtv.rules import IMPORT_ORIGIN
     from mythjobs.mythtv.settings import bridge_dir, load_rules, require_settings
 
@@ -185,7 +185,11 @@ def status(session: Session, as_json: bool) -> None:
     pid = _find_bridge(directory)
     found: Json = read_status(directory) | {"pid": pid}
     takeover = load_takeover(directory)
-    found["takeover"] = {"on": takeover.is_on, "hosts": sorted(takeover.hosts)}
+    found["takeover"] = {
+        "on": takeover.is_on,
+        "hosts": takeover.taken,
+        "not_switched": sorted(takeover.pending),
+    }
     found |= {
         "backend": f"{settings.host}:{settings.port}",
         "has_database": bool(settings.database),
@@ -198,8 +202,7 @@ def status(session: Session, as_json: bool) -> None:
     if pid:
         rows.append(("system events", _describe_monitor(found, 3)))
         rows.append(("other events", _describe_monitor(found, 2)))
-    hosts = ", ".join(takeover.hosts)
-    rows.append(("take-over", f"on: {hosts}" if takeover.is_on else "off"))
+    rows.append(("take-over", describe_takeover(takeover)))
     rows.append(("database", "yes" if settings.database else "no"))
     if table := found.get("table"):
         rows.append(("MythTV's queue", str(table)))
@@ -292,17 +295,18 @@ def takeover_off(session: Session, as_json: bool) -> None:
 @pass_session
 def takeover_status(session: Session, as_json: bool) -> None:
     """Show for each of MythTV's hosts whether its own queue runs jobs."""
-    from mythjobs.mythtv.bridge.takeover import load_takeover, read_hosts
+    from mythjobs.mythtv.bridge.takeover import describe_takeover, load_takeover, read_hosts
     from mythjobs.mythtv.settings import bridge_dir, require_settings
 
     directory = bridge_dir(session.root)
     with _open_services(require_settings(directory)) as services:
         hosts = read_hosts(directory, services)
-    is_on = load_takeover(directory).is_on
+    takeover = load_takeover(directory)
     if as_json:
-        terminal.print_json({"on": is_on, "hosts": hosts})
+        pending = sorted(takeover.pending)
+        terminal.print_json({"on": takeover.is_on, "not_switched": pending, "hosts": hosts})
         return
-    terminal.print_line(f"the take-over is {'on' if is_on else 'off'}")
+    terminal.print_line(f"the take-over is {describe_takeover(takeover)}")
     _print_hosts(hosts, as_json)
 
 

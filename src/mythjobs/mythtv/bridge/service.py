@@ -209,4 +209,4 @@ class _BridgeProgram:
 
     def _read_taken(self) -> list[str] | None:
         found = load_takeover(self._directory)
-        return list(found.hosts) if found.is_on else None
+        return found.taken if found.is_on else None

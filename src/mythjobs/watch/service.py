@@ -15,7 +15,15 @@ from typing import Any, Final, NamedTuple
 
 from mythjobs.client.client import Client
 from mythjobs.config.files import replace_file
-from mythjobs.errors import BadRequest, ConfigError, MythJobsError, NoSuchJob, Unreachable
+from mythjobs.errors import (
+    BadRequest,
+    ConfigError,
+    MythJobsError,
+    NoSuchCommand,
+    NoSuchJob,
+    StoreFull,
+    Unreachable,
+)
 from mythjobs.watch.directory_scan import (
     FileFilter,
     find_remote_file_system,
@@ -32,12 +40,14 @@ _SAFETY_SCAN_S: Final = 300.0
 _GATHER_S: Final = 0.2
 _SCAN_SHARE: Final = 10
 _MAX_KNOWN: Final = 200_000
+# Errors that are not the file's: it is submitted again.
+_TEMPORARY: Final = (Unreachable, StoreFull, NoSuchCommand)
 _FINAL: Final = ("succeeded", "failed", "cancelled")
 
 
 class WatchEvent(NamedTuple):
     """What a watch did. kind: `submitted`, `known` (a job for this content exists), `refused`,
-    `waiting` (the master cannot be reached), `connected`, `note`."""
+    `waiting` (the master cannot take jobs), `connected`, `note`."""
 
     kind: str
     sentence: str
@@ -83,10 +93,12 @@ class DirectoryWatch:
         self._device = 0
         self._is_away = False
         self._is_changed = False
+        self._is_unsaved = False
         self._scan_s = 0.0
         self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = False
         self.submitted = 0
+        self.refused = 0
 
     def stop(self) -> None:
         """Let `run()` return soon. May be called by a signal handler."""
@@ -106,6 +118,7 @@ class DirectoryWatch:
         try:
             self._remote = find_remote_file_system(self._options.directory)
             self._device = os.stat(self._options.directory).st_dev
+            os.scandir(self._options.directory).close()
         except OSError as error:
             raise BadRequest(f"cannot watch {error.filename}: {error.strerror}") from None
         is_first = not self._load()
@@ -235,7 +248,7 @@ class DirectoryWatch:
                 continue
             try:
                 self._handle(path, self._tracker.state_of(path), now_s)
-            except Unreachable as error:
+            except _TEMPORARY as error:
                 if self._tracker.defer(time.monotonic()):
                     self._report(WatchEvent("waiting", f"{error.sentence}; trying again"))
                 break
@@ -254,9 +267,10 @@ class DirectoryWatch:
                 return
         try:
             done = self._client.post("jobs", self._make_body(path, state))
-        except Unreachable:
+        except _TEMPORARY:
             raise
         except MythJobsError as error:
+            self.refused += 1
             self._report(WatchEvent("refused", f"no job for {path}: {error.sentence}", path))
             self._tracker.accept(path, 0, now_s)
             return
@@ -326,5 +340,13 @@ class DirectoryWatch:
         value = {
             "directory": self._options.directory, "command": self._options.command, "files": files,
         }  # fmt: skip
-        replace_file(self._state, json.dumps(value).encode())
-        self._is_changed = False
+        try:
+            replace_file(self._state, json.dumps(value).encode())
+        except OSError as error:
+            # The queue knows the keys of the jobs, so the watch works on without the file.
+            if not self._is_unsaved:
+                self._is_unsaved = True
+                sentence = f"cannot write {self._state}: {error.strerror}; trying again"
+                self._report(WatchEvent("note", sentence))
+            return
+        self._is_changed = self._is_unsaved = False

@@ -17,8 +17,10 @@ import pytest
 
 from mythjobs.cli.main import run
 from mythjobs.client.client import Client
+from mythjobs.errors import BadRequest, MythJobsError, NoSuchCommand, StoreFull
 from mythjobs.watch.directory_scan import FileFilter, find_remote_file_system
 from mythjobs.watch.service import DirectoryWatch, WatchEvent, WatchOptions
+from tests.support.disks import fill_disk, mount_small_disk
 from tests.support.recording_disk import mount_recording_disk
 from tests.support.running_queue import RunningQueue
 
@@ -186,6 +188,56 @@ def test_a_job_that_is_refused_does_not_stop_the_watch(queue: RunningQueue, inbo
     with Watching(queue.client, inbox, is_once=True, arguments={"no": "1"}) as watching:
         watching.wait_for("refused", 2)
     assert {"UTF-8" in each.sentence for each in watching.events} == {True, False}
+    assert watching.watch.refused == 2
+
+
+class RefusingClient(Client):
+    """Client of a real queue whose next submit fails."""
+
+    error: MythJobsError | None = None
+
+    def post(self, path: str, body: Any = None, **options: Any) -> Any:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return super().post(path, body, **options)
+
+
+@pytest.mark.parametrize("error", [StoreFull("the disk is full"), NoSuchCommand("no command look")])
+def test_a_file_is_submitted_again_after_an_error_that_is_not_its_own(
+    queue: RunningQueue, inbox: Path, error: MythJobsError
+) -> None:
+    (inbox / "a").write_text("x")
+    client = RefusingClient(queue.client._address)
+    client.error = error
+    with Watching(client, inbox, includes_present=True) as watching:
+        watching.wait_for("submitted")
+    assert watching.kinds() == ["waiting", "submitted"]
+
+
+def test_a_state_file_that_cannot_be_written_does_not_stop_the_watch(
+    queue: RunningQueue, inbox: Path
+) -> None:
+    (inbox / "a").write_text("x")
+    watching = Watching(queue.client, inbox, includes_present=True)
+    with mount_small_disk(inbox.parent) as disk:
+        watching.watch._state = disk / "watch.json"
+        ballast = fill_disk(disk)
+        with watching:
+            watching.wait_for("note")
+            (inbox / "b").write_text("x")
+            watching.wait_for("submitted", 2)
+            ballast.unlink()
+        assert watching.kinds() == ["submitted", "note", "submitted"]
+        saved = json.loads((disk / "watch.json").read_text())
+    assert set(saved["files"]) == {str(inbox / "a"), str(inbox / "b")}
+
+
+def test_a_file_in_place_of_the_directory_is_refused(queue: RunningQueue, inbox: Path) -> None:
+    (inbox / "a").write_text("x")
+    watching = Watching(queue.client, inbox / "a", is_once=True)
+    with pytest.raises(BadRequest, match="Not a directory"):
+        watching.watch.run()
 
 
 @pytest.mark.slow

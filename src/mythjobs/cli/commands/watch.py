@@ -75,7 +75,9 @@ class RateType(click.ParamType["Rate"]):
 @click.option("--rate", type=RateType(), metavar="N/D", help="At most N jobs in D, like 10/1m.")
 @click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Of the jobs.")
 @click.option("--existing", is_flag=True, help="At the first start, also take files present.")
-@click.option("--once", is_flag=True, help="Handle the files present, then exit.")
+@click.option(
+    "--once", is_flag=True, help="Handle the files present, then exit; with 1 if a job is refused."
+)
 @json_option
 @pass_session
 def watch(
@@ -144,7 +146,7 @@ def watch(
     if not as_json:
         jobs = "1 job" if watching.submitted == 1 else f"{watching.submitted} jobs"
         terminal.print_message(f"{jobs} submitted")
-    return 0
+    return 1 if once and watching.refused else 0
 
 
 def _identify(directory: str, name: str) -> str:

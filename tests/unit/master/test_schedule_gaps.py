@@ -256,6 +256,27 @@ def test_a_clock_that_is_set_back_by_an_hour_repeats_nothing(master: Harness) ->
     _assert_complete(calendar, "night", since="2026-11-24 12:00")
 
 
+def test_a_row_of_several_ticks_does_not_span_one_that_has_run(master: Harness) -> None:
+    # Seed 342658 of the simulation: the clock is set back, the schedule is paused, and the tick
+    # that had run before comes again among those that the pause skips.
+    calendar = Calendar(master, cron="*/10 * * * *")
+    pause, resume = (requests.PauseSchedule("night", on) for on in (True, False))
+    master.request(pause)
+    calendar.advance_to("2026-11-24 12:15")
+    master.request(resume)
+    calendar.advance_to("2026-11-24 12:20")
+    assert calendar.run_jobs()
+    calendar.set_clock("2026-11-24 12:05")
+    calendar.settle()
+    master.request(pause)
+    calendar.advance_to("2026-11-24 12:45")
+    assert [(each.at, each.outcome, each.ticks) for each in calendar.rows()] == [
+        ("2026-11-24 12:10", "paused", 1),
+        ("2026-11-24 12:20", "succeeded", 1),
+        ("2026-11-24 12:30", "paused", 2),
+    ]
+
+
 def test_a_gap_in_the_midst_of_a_clock_that_is_set_back(master: Harness) -> None:
     # Rows of several ticks that begin before the present and end after it are cut.
     calendar = Calendar(master, cron="0 * * * *", catch_up="skip")

@@ -23,6 +23,8 @@ class TickLog:
         self._rows: list[TickRow] = []
         self._stored: dict[int, TickRow] | None = None  # the last stored row, by machine id
         self._extended: dict[int, TickRow] = {}
+        # Machine ids whose last tick had a row already: the next row must not span that one.
+        self._interrupted: set[int] = set()
 
     def has(self, tick_ms: int, machine_id: int = 0) -> bool:
         """Return whether a tick has a row already: the clock was set back since."""
@@ -54,6 +56,7 @@ class TickLog:
         Return whether they have a row of their own.
         """
         if self.has(tick_ms, machine_id):
+            self._interrupted.add(machine_id)
             return False
         row = TickRow(
             self._schedule_id,
@@ -66,7 +69,9 @@ class TickLog:
         )
         mine = [at for at, each in enumerate(self._rows) if each.machine_id == machine_id]
         before = self._rows[mine[-1]] if mine else self._last_stored(machine_id)
-        if before is None or not _is_alike(before, row):
+        is_interrupted = machine_id in self._interrupted
+        self._interrupted.discard(machine_id)
+        if before is None or is_interrupted or not _is_alike(before, row):
             self._rows.append(row)
             return True
         longer = before._replace(last_ms=row.last_ms, ticks=before.ticks + count)

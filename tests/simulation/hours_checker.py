@@ -35,10 +35,11 @@ class HoursChecker:
         """The machine received the hours of an attempt."""
         place = machine.name, key
         hours = ObservedHours.from_message(spec)
-        if place in self._hours and self._hours[place] == hours:
-            return
-        self._hours[place] = hours
-        if key in self._running:
+        if place not in self._hours:
+            self._hours[place] = hours
+        elif self._hours[place] != hours:
+            # The attempt may be on its way to the reaper: it then starts after the change.
+            self._hours[place] = hours
             self._on_change(machine)
 
     def on_clock_step(self, machine: ObservedMachine) -> None:

@@ -257,8 +257,8 @@ def test_a_clock_that_is_set_back_by_an_hour_repeats_nothing(master: Harness) ->
 
 
 def test_a_row_of_several_ticks_does_not_span_one_that_has_run(master: Harness) -> None:
-    # Seed 342658 of the simulation: the clock is set back, the schedule is paused, and the tick
-    # that had run before comes again among those that the pause skips.
+    # Seed 342658 of the simulation: the clock is set back, the schedule is paused, the clock is set
+    # again, and the tick that had run before is among those that the pause skips.
     calendar = Calendar(master, cron="*/10 * * * *")
     pause, resume = (requests.PauseSchedule("night", on) for on in (True, False))
     master.request(pause)
@@ -269,7 +269,8 @@ def test_a_row_of_several_ticks_does_not_span_one_that_has_run(master: Harness) 
     calendar.set_clock("2026-11-24 12:05")
     calendar.settle()
     master.request(pause)
-    calendar.advance_to("2026-11-24 12:45")
+    calendar.set_clock("2026-11-24 12:45")
+    calendar.settle()
     assert [(each.at, each.outcome, each.ticks) for each in calendar.rows()] == [
         ("2026-11-24 12:10", "paused", 1),
         ("2026-11-24 12:20", "succeeded", 1),

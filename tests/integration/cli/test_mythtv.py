@@ -334,7 +334,7 @@ def test_status_without_a_bridge(connected: Done, call: Call) -> None:
     assert connected.code == 0
     done = call("status")
     assert "not running" in done.out
-    assert "database   no" in done.out
+    assert "database   no: transcode profiles of recordings are unknown" in done.out
     found = json.loads(call("status", "--json").out)
     assert (found["pid"], found["takeover"]) == (
         0, {"on": False, "hosts": [], "not_switched": []},

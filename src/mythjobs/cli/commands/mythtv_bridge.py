@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mythjobs.mythtv.settings import BridgeDir, BridgeSettings
 
 _PASSWORD: Final = "MYTHJOBS_MYTHTV_PASSWORD"
+_NO_DATABASE: Final = (
+    "no: transcode profiles of recordings are unknown, so MythTV's transcode jobs run the "
+    "command `transcode` with autodetect"
+)
 _SETUP: Final = """Examples:
   mythjobs mythtv setup --host mythbox --pin 1234
   mythjobs mythtv setup --host mythbox --config /home/mythtv/.mythtv/config.xml"""
@@ -203,7 +207,7 @@ def status(session: Session, as_json: bool) -> None:
         rows.append(("system events", _describe_monitor(found, 3)))
         rows.append(("other events", _describe_monitor(found, 2)))
     rows.append(("take-over", describe_takeover(takeover)))
-    rows.append(("database", "yes" if settings.database else "no"))
+    rows.append(("database", "yes" if settings.database else _NO_DATABASE))
     if table := found.get("table"):
         rows.append(("MythTV's queue", str(table)))
     imported = sum(each.origin == IMPORT_ORIGIN for each in load_rules(directory))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mythjobs.cli.main import run
+from mythjobs.config import locks
+from mythjobs.mythtv.bridge.state_files import StatusFile
 from mythjobs.mythtv.bridge.takeover import SETTING
 from mythjobs.mythtv.settings import bridge_dir, load_rules, load_settings
 from tests.integration.cli.conftest import Done
@@ -339,6 +342,17 @@ def test_status_without_a_bridge(connected: Done, call: Call) -> None:
     assert (found["pid"], found["takeover"]) == (
         0, {"on": False, "hosts": [], "not_switched": []},
     )  # fmt: skip
+
+
+def test_the_status_of_a_killed_bridge_is_not_that_of_the_next_one(
+    connected: Done, call: Call, root: Path
+) -> None:
+    directory = bridge_dir(root)
+    StatusFile(directory, pid=1).update(monitor_3="connected")
+    with locks.acquire(directory.lock, "a bridge to MythTV"):
+        out = call("status").out
+    assert "system events  connecting" in out
+    assert f"running (pid {os.getpid()})" in out
 
 
 def test_a_recording_is_fetched(

@@ -187,7 +187,10 @@ def status(session: Session, as_json: bool) -> None:
     directory = bridge_dir(session.root)
     settings = require_settings(directory)
     pid = _find_bridge(directory)
-    found: Json = read_status(directory) | {"pid": pid}
+    found: Json = read_status(directory)
+    if pid and found.get("pid") != pid:
+        found = {}  # of an earlier bridge that was killed; the present one is only starting
+    found["pid"] = pid
     takeover = load_takeover(directory)
     found["takeover"] = {
         "on": takeover.is_on,

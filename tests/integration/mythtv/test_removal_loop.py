@@ -12,7 +12,12 @@ from mythjobs.client.client import Client
 from mythjobs.client.locate import Address
 from mythjobs.mythtv.bridge.job_request import JobRequests
 from mythjobs.mythtv.bridge.removal_loop import RemovalLoop
-from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
+from mythjobs.mythtv.bridge.state_files import (
+    StatusFile,
+    load_row_jobs,
+    read_status,
+    save_row_jobs,
+)
 from mythjobs.mythtv.bridge.table import RowJob
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, save_settings
@@ -64,3 +69,27 @@ def test_a_held_job_of_before_an_interruption_is_not_left_behind(
         loop.look_once()
     assert client.acts == [act]
     assert load_row_jobs(directory) == {}
+
+
+def test_a_row_with_an_impossible_time_does_not_block_the_others(
+    fake: FakeServices, tmp_path: Path
+) -> None:
+    directory, client = bridge_dir(tmp_path), OneJob()
+    settings = BridgeSettings("127.0.0.1", 1, fake.port, commands={"userjob3": "gated"})
+    save_settings(directory, settings)
+    # The job of the malformed row is held: its row is still there, so it must stay so.
+    save_row_jobs(directory, {61: RowJob(0, 1, 8), 62: RowJob(0, 1, 7)})
+    fake.add_row(61, 1024, 1, "mythbox", InsertTime="2026-13-45T00:00:00Z")
+    fake.add_row(62, 1024, 3, "mythbox")
+    with Services("127.0.0.1", fake.port) as services:
+        loop = RemovalLoop(
+            settings, directory, services, JobRequests(settings, services, lambda: client),
+            lambda: client, lambda: ["mythbox"], StatusFile(directory),
+        )  # fmt: skip
+        loop.look_once()
+        loop.look_once()
+    assert client.acts == ["jobs/release"]
+    assert load_row_jobs(directory) == {61: RowJob(0, 1, 8)}
+    [problem] = read_status(directory)["problems"]
+    assert problem["subject"] == "MythTV's job 61"
+    assert 'sent "2026-13-45T00:00:00Z" as a time' in problem["sentence"]

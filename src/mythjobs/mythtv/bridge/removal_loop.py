@@ -60,6 +60,7 @@ class RemovalLoop:
         self._status = status
         self._held = load_row_jobs(directory)
         self._seen: set[JobRow] = set()
+        self._malformed: set[int] = set()
         self._stop = threading.Event()
         self._wake = threading.Event()
 
@@ -91,8 +92,8 @@ class RemovalLoop:
         taken = self._read_taken()
         if taken is None and not self._held:
             return
-        rows = self._read_rows()
-        self._release_removed({each.row_id for each in rows})
+        rows, present = self._read_rows()
+        self._release_removed(present)
         hosts = {_UNCLAIMED, "", *(each.casefold() for each in taken or ())}
         for row in rows:
             if taken is None or row.state != RowState.QUEUED:
@@ -108,12 +109,27 @@ class RemovalLoop:
                     self._status.add_problem(subject, error.sentence, row.inserted_ms)
         self._seen = set(rows)
 
-    def _read_rows(self) -> list[JobRow]:
+    def _read_rows(self) -> tuple[list[JobRow], set[int]]:
+        """Return the rows, and the ids of all: those with impossible values are only reported."""
         found = self._services.get("Status/GetBackendStatus").get("BackendStatus") or {}
+        rows, malformed = [], {}
         try:
-            return [_parse_row(each) for each in found.get("JobQueue") or []]
+            for each in found.get("JobQueue") or []:
+                try:
+                    rows.append(_parse_row(each))
+                except ProtocolError as error:
+                    malformed[int(each["Id"])] = error.sentence
         except (KeyError, TypeError, ValueError):
             raise ProtocolError("the backend sent a malformed list of its jobs") from None
+        for row_id, sentence in malformed.items():
+            subject = f"MythTV's job {row_id}"
+            if row_id not in self._malformed:
+                log.warning("%s is left out: %s", subject, sentence)
+                self._status.add_problem(subject, sentence, time.time_ns() // 1_000_000)
+        for row_id in self._malformed - malformed.keys():
+            self._status.solve_problem(f"MythTV's job {row_id}")
+        self._malformed = set(malformed)
+        return rows, self._malformed | {each.row_id for each in rows}
 
     def _release_removed(self, present: set[int]) -> None:
         """Release jobs whose row was removed before an interruption."""

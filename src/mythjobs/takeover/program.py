@@ -15,6 +15,9 @@ _DEFAULT_SHELL = "/bin/sh"
 _SETPRIV = "/usr/bin/setpriv"
 # Before the names of variables that are set only after the change of user.
 _LATER = "IMPORTED_"
+# Variables that change nothing in setpriv. Others may: LD_LIBRARY_PATH, which names a directory of
+# the other user, would run that user's code as root.
+_HARMLESS = frozenset({"HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "USER"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Surroundings:
     """What a program is started with.
 
     account: None if the user of the jobs runs it. is_untrusted: that account chose env and cwd,
-    so they must not take effect while root still runs it: LD_PRELOAD would run code as root.
+    so none of them may take effect while root still runs it.
     """
 
     cwd: str
@@ -80,13 +83,20 @@ def _change_user(given: Surroundings) -> tuple[list[str], str, dict[str, str]]:
         _SETPRIV, "--reuid", given.account.name, "--regid", given.account.group, "--init-groups",
         "--",
     ]  # fmt: skip
-    if not given.is_untrusted:
+    later = [name for name in given.env if given.is_untrusted or name not in _HARMLESS]
+    if not later:
         return prefix, given.cwd, given.env
     # Variables are renamed and not arguments, which other users could read.
-    lines = [f'export {name}="${_LATER}{name}"; unset {_LATER}{name}' for name in given.env]
-    script = "\n".join([*lines, 'cd "$HOME" || exit', 'exec "$@"', ""])
-    env = {f"{_LATER}{name}": value for name, value in given.env.items()}
-    return [*prefix, _DEFAULT_SHELL, "-c", script, "sh"], "/", env
+    lines = [f'export {name}="${_LATER}{name}"; unset {_LATER}{name}' for name in later]
+    if given.is_untrusted:
+        lines.append('cd "$HOME" || exit')
+    script = "\n".join([*lines, 'exec "$@"', ""])
+    env = {f"{_LATER}{name}" if name in later else name: value for name, value in given.env.items()}
+    return (
+        [*prefix, _DEFAULT_SHELL, "-c", script, "sh"],
+        "/" if given.is_untrusted else given.cwd,
+        env,
+    )
 
 
 def build_schedule(name: str, when: Table, facts: ImportFacts, *, zone: str = "") -> Table:

@@ -26,6 +26,14 @@ ROOT_ENV = {
 }
 
 
+# Variables of a unit take effect after the change of user only.
+DUMP_ENV = {"CLUSTER": "main/1", "OPTIONS": "-F c", "KEEP": "3"}
+LATER = (
+    "".join(f'export {name}="$IMPORTED_{name}"; unset IMPORTED_{name}\n' for name in DUMP_ENV)
+    + 'exec "$@"\n'
+)
+
+
 def plan(
     tree: MachineTree, runner: str = "root", *, is_user_manager: bool = False
 ) -> dict[str, PlanEntry]:
@@ -103,12 +111,12 @@ def test_services_become_commands(tree: MachineTree) -> None:
         "summary": "Dump of PostgreSQL Cluster main-1",
         "argv": [
             "/usr/bin/setpriv", "--reuid", "other", "--regid", "others", "--init-groups", "--",
-            "/usr/bin/dump", "--cluster", "main/1", "-F", "c", f"--host={socket.gethostname()}",
-            "two words", "--percent=100%",
+            "/bin/sh", "-c", LATER, "sh", "/usr/bin/dump", "--cluster", "main/1", "-F", "c",
+            f"--host={socket.gethostname()}", "two words", "--percent=100%",
         ],
         "cwd": "/home/other",
         "env": {**ROOT_ENV, "HOME": "/home/other", "USER": "other", "LOGNAME": "other",
-                "CLUSTER": "main/1", "OPTIONS": "-F c", "KEEP": "3"},
+                **{f"IMPORTED_{name}": value for name, value in DUMP_ENV.items()}},
         "limits": {"io": "best-effort:7", "wall": "2h30m", "grace": "20s", "nice": 10,
                    "memory": "2GiB", "processes": 50},
     }  # fmt: skip

@@ -135,10 +135,12 @@ def _call(url: str) -> str:
     # urllib takes user and password for a part of the host's name.
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
-    headers = {"User-Agent": "mythjobs"}
+    url = urlunsplit(parts._replace(netloc=host))
+    request = urllib.request.Request(url, headers={"User-Agent": "mythjobs"})
     if login:
-        headers["Authorization"] = f"Basic {b64encode(unquote(login).encode()).decode()}"
-    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), headers=headers)
+        value = f"Basic {b64encode(unquote(login).encode()).decode()}"
+        # Not to the server that a redirection names.
+        request.add_unredirected_header("Authorization", value)
     try:
         with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_S) as response:
             response.read(1000)

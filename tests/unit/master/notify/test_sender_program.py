@@ -18,7 +18,6 @@ from mythjobs.master.notify.sender_program import hide_secrets, remove_secrets
         ("tgram://123456:SECRET/42", "tgram://…"),
         ("ntfy://topic", "ntfy://…"),
         ("ntfy://ntfy.sh/topic", "ntfy://ntfy.sh/…"),
-        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "slack://…"),
     ],
 )
 def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
@@ -54,3 +53,24 @@ def test_user_and_password_of_a_heartbeat_url_are_sent_in_a_header(
     (request,) = requests
     assert request.full_url == "https://hc.example:8080/x?a=1"
     assert request.get_header("Authorization") == "Basic bWU6cEBzcw=="
+    # A redirection may lead to another server, which must not get the password.
+    handler = urllib.request.HTTPRedirectHandler()
+    answer: Any = (None, 302, "Found", {}, "https://other.example/")
+    redirected = handler.redirect_request(request, *answer)
+    assert redirected is not None
+    assert redirected.get_header("Authorization") is None
+
+
+@pytest.mark.parametrize(
+    "url", ["json://user:sekret@ho\u2100st/", "json://[sekret/", "json://u:sekret@host:99999"]
+)
+@pytest.mark.parametrize("op", ["check", "send", "call"])
+def test_a_url_that_cannot_be_split_gets_an_answer_without_secrets(
+    url: str, op: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    request = {"id": 7, "op": op, "url": url, "title": "t", "body": "b", "level": "info"}
+    sender_program._serve(request)
+    out, err = capfd.readouterr()
+    answer = json.loads(out)
+    assert (answer["id"], bool(answer["error"])) == (7, True)
+    assert "sekret" not in out + err

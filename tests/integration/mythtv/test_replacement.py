@@ -1,13 +1,15 @@
 """Replacement of a recording's file: what is changed, undo, and a kill at each step."""
 
+import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, ConfigError
 from mythjobs.mythtv.database import marks, recordings
 from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.database.marks import Mark, MarkType, SeekEntry
@@ -324,3 +326,48 @@ def test_a_real_video_is_checked(mythtv: MythDatabase, tmp_path: Path) -> None:
     replace_recording(mythtv, state, good, directory)
     row = recordings.read_row(mythtv, "recordedfile", 5) or {}
     assert (row["width"], row["fps"], row["video_codec"]) == (64, 25.0, "MPEG2VIDEO")
+
+
+def test_a_file_name_of_the_database_cannot_leave_the_directory(recorded: Recorded) -> None:
+    victim = recorded.directory.parent / "victim.mkv"
+    victim.write_bytes(recorded.old)
+    for name in ("../victim.mkv", str(victim), "..", ""):
+        recordings.update_row(recorded.mythtv, "recorded", 5, {"basename": name})
+        with pytest.raises(BadRequest, match="no plain file name"):
+            recorded.replace()
+        with pytest.raises(BadRequest, match="no plain file name"):
+            find_directory(recorded.mythtv, recorded.state)
+    assert victim.read_bytes() == recorded.old
+    assert sorted(each.name for each in recorded.directory.parent.glob("victim*")) == ["victim.mkv"]
+
+
+def test_names_in_the_undo_log_cannot_leave_the_directory(recorded: Recorded) -> None:
+    recorded.replace()
+    victim, kept = recorded.directory.parent / "victim", recorded.directory.parent / "x"
+    victim.write_bytes(b"victim")
+    kept.with_name("x.mythjobs-old").write_bytes(b"x")
+    with undo_log.locked_recording(recorded.mythtv, 5):
+        [entry] = undo_log.list_entries(recorded.mythtv, 5)
+    for old, new in ((f"{NAME}.ts", "../victim"), ("../x", f"{NAME}.mkv")):
+        replaced = (old, new, str(recorded.directory))
+        changed = replace(entry, change=replace(entry.change, replaced=replaced))
+        with pytest.raises(BadRequest, match="no plain file name"):
+            undo_replacement(recorded.mythtv, changed, recorded.directory)
+        with pytest.raises(BadRequest, match="no plain file name"):
+            discard(recorded.mythtv, changed, recorded.directory)
+    assert victim.read_bytes() == b"victim"
+    assert kept.with_name("x.mythjobs-old").exists()
+    assert recorded.current() == recorded.new
+
+
+def test_names_in_a_journal_cannot_leave_the_directory(recorded: Recorded) -> None:
+    """Whoever may write in the directory of the recordings can write journals there."""
+    victim = recorded.directory.parent / "victim.mythjobs-part"
+    victim.write_bytes(b"victim")
+    journal = {
+        "step": "copying", "recordedid": 5, "source": "/x", "old": f"{NAME}.ts", "new": "../victim",
+    }  # fmt: skip
+    (recorded.directory / "a.mythjobs-replace").write_text(json.dumps(journal))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        recorded.replace()
+    assert victim.read_bytes() == b"victim"

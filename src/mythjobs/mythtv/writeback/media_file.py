@@ -59,6 +59,16 @@ class MediaInfo:
     audio: str = ""
 
 
+def is_file_name(name: object) -> bool:
+    """Return whether a value from elsewhere is the name of a file in a directory, and no path that
+    leads out of it."""
+    return (
+        isinstance(name, str)
+        and name not in ("", ".", "..")
+        and not any(each in name for each in "/\0")
+    )
+
+
 def find_extension(path: Path) -> str:
     """Return the extension for a file by its name or its first bytes. Raises BadRequest."""
     if path.suffix.lower() in EXTENSIONS:

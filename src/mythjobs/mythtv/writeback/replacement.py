@@ -25,6 +25,7 @@ from mythjobs.mythtv.writeback.media_file import (
     check_file,
     describe_file,
     find_extension,
+    is_file_name,
     place_copy,
 )
 from mythjobs.mythtv.writeback.undo_log import RecordedChange, RecordedPart, UndoEntry
@@ -58,6 +59,7 @@ def find_directory(
     maps: directories here for those of MythTV's storage groups.
     """
     recording = state.recording
+    _check_names(recording.basename)
     groups = settings.read_storage_groups(database)
     own = groups.get((recording.storage_group, recording.hostname), ())
     others = [
@@ -100,6 +102,7 @@ def replace_recording(
             return journal.new
         state = _read_again(database, recordedid)
         old = state.recording.basename
+        _check_names(old)
         if source.exists() and source.samefile(directory / old):
             if source.resolve() == (directory / old).resolve():
                 raise BadRequest(f"{source} is the recording's own file")
@@ -163,6 +166,7 @@ def undo_replacement(database: MythDatabase, entry: UndoEntry, directory: Path) 
     """Put the old file back. It can be repeated after an interruption. Raises BadRequest."""
     change = entry.change
     assert change.replaced is not None
+    _check_names(*change.replaced[:2])
     old, new = directory / change.replaced[0], directory / change.replaced[1]
     kept = directory / f"{change.replaced[0]}{_OLD}"
     if not kept.exists() and (entry.state != undo_log.UNDOING or not old.exists()):
@@ -185,13 +189,16 @@ def remove_kept_files(database: MythDatabase) -> None:
     MythTV does not know them."""
     for entry in undo_log.list_orphans(database):
         replaced = entry.change.replaced
-        if replaced is not None and Path(replaced[2]).is_dir():
+        if replaced is None or not all(map(is_file_name, replaced[:2])):
+            continue
+        if Path(replaced[2]).is_dir():
             discard(database, entry, Path(replaced[2]))
 
 
 def discard(database: MythDatabase, entry: UndoEntry, directory: Path) -> None:
     """Delete the old file, which makes the replacement final."""
     assert entry.change.replaced is not None
+    _check_names(*entry.change.replaced[:2])
     (directory / f"{entry.change.replaced[0]}{_OLD}").unlink(missing_ok=True)
     undo_log.remove_entry(database, entry.id)
 
@@ -293,6 +300,13 @@ def _read_again(database: MythDatabase, recordedid: int) -> RecordedState:
     return found
 
 
+def _check_names(*names: str) -> None:
+    """Raise BadRequest unless these names, which come from MythTV's database, are plain ones."""
+    for each in names:
+        if not is_file_name(each):
+            raise BadRequest(f'"{each}" is no plain file name; mythjobs changes no such recording')
+
+
 def _remove_temporary(directory: Path, journal: str) -> None:
     """Remove what a killed write of the journal left."""
     for path in directory.iterdir():
@@ -316,6 +330,10 @@ def _write_journal(directory: Path, journal: ReplacementJournal) -> None:
 
 def _read_journal(path: Path) -> ReplacementJournal:
     try:
-        return ReplacementJournal(**json.loads(path.read_bytes()))
+        journal = ReplacementJournal(**json.loads(path.read_bytes()))
+        # Whoever may write in the directory can write a journal there.
+        if not is_file_name(journal.old) or not is_file_name(journal.new):
+            raise ValueError(f"{journal.old!r} or {journal.new!r} is no plain file name")
+        return journal
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"the journal {path} cannot be read: {error}") from None

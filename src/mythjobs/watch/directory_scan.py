@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from stat import S_ISREG
@@ -18,6 +20,8 @@ _UNFINISHED: Final = (
     ".*", "*~", "*.part", "*.partial", "*.tmp", "*.temp", "*.crdownload", "*.download", "*.!qb",
     "*.filepart", "*.mythjobs-*",
 )  # fmt: skip
+# Errors of a directory below: it was removed, is not ours to read, or has too long a path.
+_LEFT_OUT: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 # File systems whose changes on other machines inotify does not see (statfs(2), linux/magic.h).
 _REMOTE: Final = {
     0x6969: "nfs", 0x517B: "smb", 0xFF534D42: "cifs", 0xFE534D42: "smb2", 0x65735546: "fuse",
@@ -52,6 +56,8 @@ def scan_files(
     """
     found = {}
     for entry in _iterate(directory, accepted.is_recursive):
+        if entry.is_dir(follow_symlinks=False):
+            continue
         relative = os.path.relpath(entry.path, directory)
         if accepted.accepts(relative):
             try:
@@ -66,9 +72,10 @@ def scan_files(
 def list_directories(directory: str) -> list[str]:
     """Return all directories below a directory, and itself."""
     found = [directory]
-    for root, names, _ in os.walk(directory):
-        names[:] = [each for each in names if not each.startswith(".")]
-        found += [os.path.join(root, each) for each in names]
+    with suppress(OSError):
+        for entry in _iterate(directory, True):
+            if entry.is_dir(follow_symlinks=False):
+                found.append(entry.path)
     return found
 
 
@@ -107,16 +114,25 @@ def find_remote_file_system(path: str) -> str:
 
 
 def _iterate(directory: str, is_recursive: bool) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if is_recursive and not entry.name.startswith("."):
-                    try:
-                        yield from _iterate(entry.path, True)
-                    except (FileNotFoundError, PermissionError):
-                        continue  # removed meanwhile, or not ours to read
-            else:
-                yield entry
+    """Yield files and directories; below other directories, without hidden ones.
+
+    Not recursive, because whoever may write in the directory decides how deep it is. Raises
+    OSError if the directory cannot be read, or for errors below it that are not _LEFT_OUT.
+    """
+    waiting = [directory]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if not is_recursive or entry.name.startswith("."):
+                            continue
+                        waiting.append(entry.path)
+                    yield entry
+        except OSError as error:
+            if here == directory or error.errno not in _LEFT_OUT:
+                raise
 
 
 def _matches(name: str, relative: str, patterns: Sequence[str]) -> bool:

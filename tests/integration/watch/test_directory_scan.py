@@ -1,4 +1,5 @@
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,24 @@ def test_notifications(tree: Path) -> None:
         assert str(tree) in changed
     finally:
         notifier.close()
+
+
+def make_deep(directory: Path, depth: int) -> None:
+    """Create directories in each other, deeper than a path may be long."""
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("deep", dir_fd=here)
+        below = os.open("deep", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+
+
+def test_directories_in_each_other_do_not_hide_other_files(tree: Path) -> None:
+    """Whoever may write in the directory must not be able to end the watch."""
+    make_deep(tree, 1500)
+    try:
+        assert scan(tree, FileFilter(is_recursive=True)) == {"a.ts", "B.TS", "c.mp4", "sub/f.ts"}
+        assert str(tree / "sub") in list_directories(str(tree))
+    finally:
+        subprocess.run(["rm", "-rf", str(tree / "deep")], check=True)

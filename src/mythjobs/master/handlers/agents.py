@@ -15,6 +15,7 @@ from mythjobs.master.handlers.footprints import (
     record_footprints,
 )
 from mythjobs.master.handlers.machine_description import record_description
+from mythjobs.master.handlers.machine_reports import bound_headroom, bound_load
 from mythjobs.master.placement.visibility import forget_hidden, record_hidden
 from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, FrameReceived
 from mythjobs.master.state import Machine, machine_from_row
@@ -205,9 +206,9 @@ class FrameHandler:
         if frame.headroom is not None or not machine.has_scaling:
             machine.reported_free = max(frame.room, 0)
         if frame.headroom is not None:
-            machine.headroom, machine.headroom_seen = frame.headroom, frame.seen
+            machine.headroom, machine.headroom_seen = bound_headroom(frame.headroom), frame.seen
         if frame.load is not None:
-            machine.load = frame.load
+            machine.load = bound_load(frame.load)
         if frame.description is not None:
             record_description(self._turn, machine, frame.description)
         if frame.footprints:

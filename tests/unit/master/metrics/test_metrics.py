@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from mythjobs.master import requests
 from mythjobs.master.metrics import exposition
 from mythjobs.master.metrics.counters import Histogram, MetricsCounters
 from mythjobs.master.metrics.observation import TurnCost
+from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.scaling import DiskLoad, Headroom, LoadReport
 from mythjobs.store.queries.metrics import read_store_figures
@@ -172,3 +174,29 @@ def test_the_dashboard_uses_only_metrics_that_exist(master: Harness) -> None:
     used = set(re.findall(r"mythjobs_\w+", DASHBOARD.read_text(encoding="utf-8")))
     assert len(used) > 15
     assert used <= known
+
+
+def test_reports_of_a_hostile_machine_are_bounded(master: Harness) -> None:
+    measured = Measured(master)
+    connection = master.join()
+    huge, names = 10**400, [f"{number}" * 30 for number in range(1000, 3000)]
+    load = LoadReport(
+        huge, 1e308, -1.0, -huge, huge, {name: DiskLoad(1e308, 0.0) for name in names},
+        pressure=dict.fromkeys(names, (1e308, 0.0)),
+    )  # fmt: skip
+    headroom = Headroom(dict.fromkeys(names, huge), huge, dict.fromkeys(names, "x" * 1000))
+    master._frames[connection] += 1
+    frame = m.AgentFrame(master._frames[connection], 0, 4, [], headroom=headroom, load=load)
+    data = codec.encode(frame)
+    master.turn(requests.FrameReceived(connection, codec.decode_agent_frame(data)))
+    machine = master.core.state.machine_on_connection(connection)
+    assert machine is not None
+    assert machine.load is not None
+    assert machine.headroom is not None
+    assert len(machine.load.disks) == 100
+    assert max(map(len, machine.headroom.reasons.values())) == 500
+    found = measured.read()
+    assert found["mythjobs_machine_cores", ("attic",)] == 2**53
+    assert found["mythjobs_machine_available_bytes", ("attic",)] == 2**53
+    assert found["mythjobs_machine_foreign_cpu_cores", ("attic",)] == 0
+    assert len(measured.write()) < 50_000

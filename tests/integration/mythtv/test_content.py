@@ -112,6 +112,16 @@ def test_files_of_any_size_are_copied_and_checked(
     check_copy(services, path, 1, "a.ts", "Default")
 
 
+def test_a_link_with_the_name_of_the_unfinished_copy_is_not_followed(
+    fake: FakeServices, services: Services, tmp_path: Path
+) -> None:
+    fake.files[1] = FakeFile(9, pattern, [])
+    (tmp_path / "copy.ts.part").symlink_to(tmp_path / "victim")
+    fetcher, _ = fetch(services, tmp_path / "copy.ts")
+    fetcher.fetch()
+    assert [each.name for each in tmp_path.iterdir()] == ["copy.ts"]
+
+
 def test_a_backend_without_ranges_sends_the_whole_file_again(
     fake: FakeServices, services: Services, tmp_path: Path
 ) -> None:

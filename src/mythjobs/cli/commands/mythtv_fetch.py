@@ -86,8 +86,7 @@ def fetch(
         recording = services.find_recording(recordedid)
         if recording is None:
             raise BadRequest(f"MythTV has no recording {recordedid}")
-        # The backend's answer must not choose a directory.
-        path = Path(output or recording.basename.rpartition("/")[2] or f"{recordedid}.ts")
+        path = Path(output or choose_name(recording.basename, recordedid))
         if not path.parent.is_dir():
             raise BadRequest(f"there is no directory {path.parent}")
         report = _Report(recording.size_bytes)
@@ -103,6 +102,18 @@ def fetch(
         )  # fmt: skip
     else:
         terminal.print_line(f"{found.sha256}  {path}")
+
+
+def choose_name(basename: str, recordedid: int) -> str:
+    """Return the name of the copy if none is given: that of MythTV's file, if it is one of a video.
+
+    The backend's answer must not choose a directory, or replace another kind of file, as .profile.
+    """
+    from mythjobs.mythtv.writeback.media_file import EXTENSIONS
+
+    name = basename.rpartition("/")[2]
+    is_video = Path(name).suffix.lower() in EXTENSIONS and name.isprintable()
+    return name if is_video and not name.startswith((".", "-")) else f"{recordedid}.ts"
 
 
 class _Report:

@@ -94,7 +94,9 @@ class RecordingFetcher:
         """
         temporary = self._path.with_name(self._path.name + ".part")
         try:
-            with temporary.open("wb") as file:
+            # In a directory that others may write in, it may be a link of theirs.
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:
                 self._copy(file.fileno())
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)

@@ -78,7 +78,7 @@ class BridgeSettings:
     host: str
     port: int = PROTOCOL_PORT
     status_port: int = STATUS_PORT
-    pin: str = ""
+    pin: str = field(default="", repr=False)
     user: str = ""
     password: str = field(default="", repr=False)
     name: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -88,6 +89,15 @@ def test_setup_refuses_what_cannot_work(connected: Done, call: Call, root: Path)
     assert done.code == 77
     assert "does not tell its database for this pin" in done.err
     assert load_settings(bridge_dir(root)) == before
+
+
+def test_the_pin_is_read_from_stdin(
+    connected: Done, call: Call, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert connected.code == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("0000\n"))
+    assert "does not tell its database for this pin" in call("setup", "--pin", "-").err
+    assert any("GetConnectionInfo?Pin=0000" in each for each in services.requests)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ _NO_DATABASE: Final = (
     "command `transcode` with autodetect"
 )
 _SETUP: Final = """Examples:
-  mythjobs mythtv setup --host mythbox --pin 1234
+  mythjobs mythtv setup --host mythbox --pin -
   mythjobs mythtv setup --host mythbox --config /home/mythtv/.mythtv/config.xml"""
 
 
@@ -31,7 +32,11 @@ _SETUP: Final = """Examples:
 @click.option("--host", type=TEXT, help="MythTV's master backend: its name or address.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of its protocol.")
 @click.option("--status-port", type=click.IntRange(1, 65535), help="Port of its status page.")
-@click.option("--pin", type=TEXT, help="MythTV's security pin, to learn its database.")
+@click.option(
+    "--pin", type=TEXT,
+    help="MythTV's security pin, to learn its database; with -, it is asked for or read from "
+    "stdin, so that other users do not see it in the list of processes.",
+)  # fmt: skip
 @click.option("--config", metavar="FILE", type=TEXT, help="MythTV's config.xml with the database.")
 @click.option("--no-database", is_flag=True, help="Use no database.")
 @click.option(
@@ -78,6 +83,8 @@ def setup(
     if before is None and not host:
         raise BadRequest("name the MythTV backend with --host")
     settings = before or BridgeSettings(host or "", name=default_name())
+    if pin == "-":
+        pin = _read_pin()
     given = {
         "host": host, "port": port, "status_port": status_port, "pin": pin, "user": user,
         "name": name, "poll_s": poll,
@@ -98,6 +105,12 @@ def setup(
         settings = replace(settings, password="")
     settings = _choose_database(settings, config, no_database)
     _store(session, settings, as_json)
+
+
+def _read_pin() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Pin", hide_input=True, err=True)).strip()
+    return sys.stdin.readline().strip()
 
 
 def _read_password(user: str) -> str:

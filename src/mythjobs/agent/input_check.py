@@ -88,9 +88,12 @@ def find_missing(paths: Sequence[str]) -> str:
 
 def find_outside(paths: Sequence[str], roots: Sequence[str]) -> str:
     """Return the first path that is not below one of the roots once symbolic links are resolved;
-    "" if all are. A path that does not exist is resolved as far as it does."""
+    "" if all are. A path that does not exist is resolved as far as it does. A relative path, which
+    only a faulty master sends, is outside: the program's directory is not the agent's."""
     real_roots = [os.path.realpath(each) for each in roots]
     for path in paths:
+        if not path.startswith("/") or "\0" in path:
+            return path or "."
         here = os.path.realpath(path)
         if not any(is_below(here, root) for root in real_roots):
             return path

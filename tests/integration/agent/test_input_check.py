@@ -63,3 +63,13 @@ def test_paths_outside_the_roots_are_found_through_symbolic_links(tmp_path: Path
 def test_a_lack_of_threads_returns_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(input_check, "_MAX_THREADS", 0)
     assert check(str(tmp_path)) == ((7, 1), str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["film.ts", "../film.ts", "", "/\0"])
+def test_a_path_that_a_faulty_master_sends_is_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "film.ts").touch()
+    assert find_outside([path], [str(tmp_path), "/srv"]) == (path or ".")
+    assert find_outside([str(tmp_path / "film.ts"), path], [str(tmp_path)]) == (path or ".")

@@ -54,7 +54,7 @@ GAP_SENTENCES: Final = {
     GapCause.DOWN: "the master was not running",
     GapCause.SUSPENDED: "the master's machine was suspended",
     GapCause.CLOCK_SET: "the clock of the master's machine was set forward",
-    GapCause.BUSY: "the master was too busy",
+    GapCause.BUSY: "the master was too busy, or could not write to its store",
 }
 
 

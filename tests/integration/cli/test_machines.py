@@ -176,7 +176,7 @@ def test_drain_waits_until_the_machine_is_empty(
 
 def test_a_machine_is_resumed(call: Call, master: Master) -> None:
     done = call("machine", "resume", "attic")
-    assert done == (0, "attic is neither drained nor paused\n", "")
+    assert done == (0, "attic is resumed: neither drained nor paused\n", "")
     assert master.requests[0].json == {"action": "resume"}
 
 

@@ -189,7 +189,8 @@ def test_a_busy_master_misses_ticks(master: Harness) -> None:
     calendar = Calendar(master, cron="* * * * *", catch_up="skip")
     calendar.pass_over(10 * MINUTE_S)
     calendar.settle()
-    assert calendar.rows()[0] == Row("2026-11-24 12:01", "missed", 9, "the master was too busy")
+    why = "the master was too busy, or could not write to its store"
+    assert calendar.rows()[0] == Row("2026-11-24 12:01", "missed", 9, why)
 
 
 @pytest.mark.slow

@@ -145,7 +145,7 @@ def resume(session: Session, machine: str, as_json: bool) -> None:
     if as_json:
         terminal.print_json(found)
         return
-    terminal.print_line(f"{machine} is neither drained nor paused")
+    terminal.print_line(f"{machine} is resumed: neither drained nor paused")
 
 
 def _post(session: Session, machine: str, body: Json) -> Any:

@@ -296,6 +296,10 @@ class PlacementChecker:
     def _record_blocked(self) -> None:
         """Record which first jobs of a class lack semaphore units alone."""
         short = {each.job_id: each for each in self._firsts.values() if self._is_short(each)}
+        for job_id, job in list(short.items()):
+            # Its machines may all be paused, drained or away: it waits for them, not for units.
+            if not any(self._is_unconditional(m, job, semaphores=True) for m in self._accepting):
+                del short[job_id]
         for job_id in set(self._blocked_since) - set(short):
             del self._blocked_since[job_id]
             self._takers.pop(job_id, None)

@@ -8,14 +8,14 @@ both queues.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from mythjobs.client.client import Client
-from mythjobs.errors import BadRequest, MythJobsError, NotAllowed, ProtocolError
+from mythjobs.errors import BadRequest, NotAllowed, ProtocolError
 from mythjobs.mythtv.bridge.job_request import JobRequests, describe_recording
+from mythjobs.mythtv.bridge.queue_loop import QueueLoop
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
 from mythjobs.mythtv.bridge.table import RowJob, SubmitRow
 from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
@@ -38,7 +38,7 @@ _UNCLAIMED: Final = "master"
 log = logging.getLogger(__name__)
 
 
-class RemovalLoop:
+class RemovalLoop(QueueLoop):
     """read_taken: returns the hosts whose queue is switched off, None without a take-over."""
 
     def __init__(
@@ -51,47 +51,21 @@ class RemovalLoop:
         read_taken: Callable[[], Collection[str] | None],
         status: StatusFile,
     ) -> None:
-        self._poll_s = max(settings.poll_s, _POLL_S)
+        super().__init__(max(settings.poll_s, _POLL_S), status)
         self._directory = directory
         self._services = services
         self._requests = requests
         self._open_client = open_client
         self._read_taken = read_taken
-        self._status = status
         self._held = load_row_jobs(directory)
         self._seen: set[JobRow] = set()
         self._malformed: set[int] = set()
-        self._stop = threading.Event()
-        self._wake = threading.Event()
 
-    def run(self) -> None:
-        """Look at the queue every ten seconds until `stop()`."""
-        last = ""
-        while not self._stop.is_set():
-            try:
-                self.look_once()
-                last = ""
-            except MythJobsError as error:
-                if error.sentence != last:
-                    last = error.sentence
-                    log.warning("MythTV's queue: %s", last)
-            self._status.update(table=last)
-            self._wake.wait(self._poll_s)
-            self._wake.clear()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._wake.set()
-
-    def wake(self) -> None:
-        """Look at the queue at once, because MythTV has probably queued jobs."""
-        self._wake.set()
-
-    def look_once(self) -> None:
-        """Read the queue once, and take its rows. Raises MythJobsError."""
+    def look_once(self) -> bool:
+        """Read the queue once, and take its rows. Return False. Raises MythJobsError."""
         taken = self._read_taken()
         if taken is None and not self._held:
-            return
+            return False
         rows, present = self._read_rows()
         self._release_removed(present)
         hosts = {_UNCLAIMED, "", *(each.casefold() for each in taken or ())}
@@ -108,6 +82,7 @@ class RemovalLoop:
                     log.warning("%s: %s", subject, error.sentence)
                     self._status.add_problem(subject, error.sentence, row.inserted_ms)
         self._seen = set(rows)
+        return False
 
     def _read_rows(self) -> tuple[list[JobRow], set[int]]:
         """Return the rows, and the ids of all: those with impossible values are only reported."""

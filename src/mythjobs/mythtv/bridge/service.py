@@ -20,6 +20,7 @@ from mythjobs.config import locks
 from mythjobs.config.log_setup import set_up_logging
 from mythjobs.mythtv.bridge.job_request import JobRequests
 from mythjobs.mythtv.bridge.monitor import Monitor
+from mythjobs.mythtv.bridge.queue_loop import QueueLoop
 from mythjobs.mythtv.bridge.recordings_loop import CONNECTED, STOP, RecordingsLoop
 from mythjobs.mythtv.bridge.removal_loop import RemovalLoop
 from mythjobs.mythtv.bridge.shutdown_block import ShutdownBlock
@@ -109,7 +110,7 @@ class _BridgeProgram:
             stack.enter_context(MythDatabase(parse_url(settings.database, "settings.toml")))
             for _ in range(2 if settings.database else 0)
         ]
-        self._table: TableLoop | RemovalLoop = (
+        self._table: QueueLoop = (
             TableLoop(
                 settings,
                 directory,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from mythjobs.client.client import Client
-from mythjobs.errors import BadRequest, MythJobsError, NoSuchJob, NotAllowed, ProtocolError
+from mythjobs.errors import BadRequest, NoSuchJob, NotAllowed, ProtocolError
 from mythjobs.mythtv.bridge.job_request import JobRequests
+from mythjobs.mythtv.bridge.queue_loop import QueueLoop
 from mythjobs.mythtv.bridge.row_text import JobView, parse_job
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
 from mythjobs.mythtv.bridge.table import (
@@ -43,7 +43,7 @@ _MAX_RUNS: Final = 1000
 log = logging.getLogger(__name__)
 
 
-class TableLoop:
+class TableLoop(QueueLoop):
     """read_taken: returns the hosts whose queue is switched off, None without a take-over."""
 
     def __init__(
@@ -57,6 +57,7 @@ class TableLoop:
         read_taken: Callable[[], Collection[str] | None],
         status: StatusFile,
     ) -> None:
+        super().__init__(settings.poll_s, status)
         self._settings = settings
         self._directory = directory
         self._table = table
@@ -64,47 +65,15 @@ class TableLoop:
         self._requests = requests
         self._open_client = open_client
         self._read_taken = read_taken
-        self._status = status
         self._core = TableCore(settings.name, load_row_jobs(directory))
         self._reads = 0
         # None: marks of an earlier bridge may be left.
         self._marked: set[tuple[int, int]] | None = None
         self._marked_s = 0.0
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-
-    def run(self) -> None:
-        """Look at the table every `poll` seconds until `stop()`."""
-        last = ""
-        while not self._stop.is_set():
-            try:
-                # A claimed row gets its job at once.
-                while self.look_once():
-                    pass
-            except MythJobsError as error:
-                if error.sentence != last:
-                    last = error.sentence
-                    log.warning("MythTV's queue: %s", last)
-                self._status.update(table=error.sentence)
-            else:
-                last = ""
-                self._status.update(table="")
-            self._wake.wait(self._settings.poll_s)
-            self._wake.clear()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._wake.set()
-
-    def wake(self) -> None:
-        """Look at the table at once, because MythTV has probably queued jobs."""
-        self._wake.set()
 
     def look_once(self) -> bool:
-        """Read rows and jobs once, and do what they need. Return whether a row was claimed.
-
-        Raises MythJobsError.
-        """
+        """Read rows and jobs once, and do what they need. Return whether a row was claimed, which
+        then gets its job at once. Raises MythJobsError."""
         taken = self._read_taken()
         if taken is None and not self._core.jobs:
             return False

@@ -14,10 +14,8 @@ from typing import Final
 
 from mythjobs.config import locks
 from mythjobs.config.state import StateDir
+from mythjobs.web.server.child_process import RestartDelay, wait_readable
 
-# After an agent has run this long, the next restart is without delay.
-STABLE_S: Final = 60.0
-MIN_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 10.0
 STOP_WITH_JOBS_TIMEOUT_S: Final = 60.0
@@ -36,17 +34,15 @@ class LocalAgent:
 
     async def keep_running(self) -> None:
         """Restart the agent whenever it exits, with exponential back-off. Never returns."""
-        wait_s = 0.0
+        delay = RestartDelay(MAX_BACKOFF_S)
         while True:
             began = time.monotonic()
             if not self._attach_to_running():
                 self._start()
             await self._wait_exit()
-            if time.monotonic() - began >= STABLE_S:
-                wait_s = 0.0
+            wait_s = delay.next_s(time.monotonic() - began)
             log.warning("the local agent exited; restarting it in %g s", wait_s)
             await asyncio.sleep(wait_s)
-            wait_s = min(max(2 * wait_s, MIN_BACKOFF_S), MAX_BACKOFF_S)
 
     async def stop(self, *, stop_jobs: bool) -> bool:
         """Stop the agent and wait for its exit. Return False if it still runs after a timeout.
@@ -107,13 +103,7 @@ class LocalAgent:
         self._pidfd = os.pidfd_open(self._child.pid)
 
     async def _wait_exit(self) -> None:
-        loop = asyncio.get_running_loop()
-        exited = asyncio.Event()
-        loop.add_reader(self._pidfd, exited.set)
-        try:
-            await exited.wait()
-        finally:
-            loop.remove_reader(self._pidfd)
+        await wait_readable(self._pidfd)
         if self._child is not None:
             self._child.wait()
             self._child = None

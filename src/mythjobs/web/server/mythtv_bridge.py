@@ -12,10 +12,9 @@ from contextlib import suppress
 from typing import Final
 
 from mythjobs.config.state import StateDir
+from mythjobs.web.server.child_process import RestartDelay, wait_readable
 
 CONFIGURED_CHECK_S: Final = 5.0
-STABLE_S: Final = 60.0
-MIN_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 10.0
 
@@ -30,7 +29,7 @@ class BridgeProcess:
 
     async def keep_running(self) -> None:
         """Never returns; a cancellation ends the bridge."""
-        wait_s = 0.0
+        delay = RestartDelay(MAX_BACKOFF_S)
         while True:
             if not self._state_dir.mythtv_settings.exists():
                 # `mythjobs mythtv setup` may come later.
@@ -38,25 +37,23 @@ class BridgeProcess:
                 continue
             began = time.monotonic()
             code = await self._run_once()
-            if time.monotonic() - began >= STABLE_S:
-                wait_s = 0.0
+            wait_s = delay.next_s(time.monotonic() - began)
             log.warning(
                 "the bridge to MythTV exited (code %d); restarting it in %g s", code, wait_s
             )
             await asyncio.sleep(wait_s)
-            wait_s = min(max(2 * wait_s, MIN_BACKOFF_S), MAX_BACKOFF_S)
 
     async def _run_once(self) -> int:
         child = self._start()
         assert child.stdin is not None
         pidfd = os.pidfd_open(child.pid)
         try:
-            await _wait_readable(pidfd)
+            await wait_readable(pidfd)
         except asyncio.CancelledError:
             child.terminate()
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await _wait_readable(pidfd)
+                    await wait_readable(pidfd)
             child.kill()
             raise
         finally:
@@ -75,13 +72,3 @@ class BridgeProcess:
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
-
-
-async def _wait_readable(fd: int) -> None:
-    loop = asyncio.get_running_loop()
-    is_readable = asyncio.Event()
-    loop.add_reader(fd, is_readable.set)
-    try:
-        await is_readable.wait()
-    finally:
-        loop.remove_reader(fd)

@@ -16,7 +16,8 @@ from mythjobs.clock import Now
 from mythjobs.master import core as master_core
 from mythjobs.master.attempts import late_results
 from mythjobs.master.handlers import agents
-from mythjobs.master.state import LiveAttempt, Machine, MasterState, load_state
+from mythjobs.master.machine import LiveAttempt, Machine
+from mythjobs.master.state import MasterState, load_state
 from mythjobs.protocol import lease_timing
 from tests.simulation.change_mutants import CHANGE_MUTANTS
 from tests.simulation.placement_mutants import PLACEMENT_MUTANTS

@@ -15,10 +15,7 @@ import msgspec
 from mythjobs.clock import Now
 from mythjobs.errors import DefinitionError, machine_not_found
 from mythjobs.master.isolation import Problem, SetAside, Unit
-from mythjobs.master.machine import PRESSURE_HOLDER as PRESSURE_HOLDER
-from mythjobs.master.machine import LiveAttempt as LiveAttempt
-from mythjobs.master.machine import Machine as Machine
-from mythjobs.master.machine import make_copier
+from mythjobs.master.machine import LiveAttempt, Machine, make_copier
 from mythjobs.master.notify.notify_state import NotifyState, load_notify_state
 from mythjobs.master.placement.cache import PlacementCache
 from mythjobs.master.schedule_state import KnownSchedules

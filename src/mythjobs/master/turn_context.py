@@ -12,9 +12,10 @@ from typing import Final
 from mythjobs.clock import Now
 from mythjobs.master.catalog import Catalog
 from mythjobs.master.isolation import Problem, Unit
+from mythjobs.master.machine import Machine
 from mythjobs.master.metrics.observation import Observation
 from mythjobs.master.placement.fit_cache import FitCache
-from mythjobs.master.state import Machine, MasterState
+from mythjobs.master.state import MasterState
 from mythjobs.model.heartbeat_url import HeartbeatCall
 from mythjobs.model.incident import Incident
 from mythjobs.model.life import JobState

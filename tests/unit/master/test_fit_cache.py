@@ -9,8 +9,8 @@ import pytest
 
 from mythjobs.master import requests
 from mythjobs.master.catalog import JobClass
+from mythjobs.master.machine import Machine
 from mythjobs.master.placement.fit_cache import FitCache
-from mythjobs.master.state import Machine
 from mythjobs.protocol import messages as m
 from mythjobs.scheduler.eligibility import MachineFit
 from tests.unit.master.harness import NOON, Harness

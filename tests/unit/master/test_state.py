@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.master.state import Machine
+from mythjobs.master.machine import Machine
 from tests.unit.master.harness import Harness
 
 

@@ -27,8 +27,9 @@ from mythjobs.master.attempts.retry import (
 from mythjobs.master.attempts.run_times import correct_start, correct_times
 from mythjobs.master.attempts.small_output import encode_output_data
 from mythjobs.master.isolation import Problem, describe_error
+from mythjobs.master.machine import LiveAttempt, Machine
 from mythjobs.master.metrics.observation import AttemptResult, name_outcome
-from mythjobs.master.state import Deferral, LiveAttempt, Machine
+from mythjobs.master.state import Deferral
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.command import RUN

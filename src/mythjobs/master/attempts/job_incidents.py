@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mythjobs.master.attempts.retry import RetryDecision
-from mythjobs.master.state import Machine
+from mythjobs.master.machine import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.command import RUN, Command

@@ -10,7 +10,7 @@ from mythjobs.master.attempts.job_incidents import is_noteworthy, record_end_inc
 from mythjobs.master.attempts.retry import AttemptHistory, decide
 from mythjobs.master.attempts.run_times import correct_times
 from mythjobs.master.attempts.small_output import encode_output_data
-from mythjobs.master.state import Machine
+from mythjobs.master.machine import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.life import FINAL, JobEvent, JobState, target

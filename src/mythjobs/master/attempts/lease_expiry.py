@@ -5,8 +5,8 @@ from __future__ import annotations
 from mythjobs.clock import Now
 from mythjobs.errors import BadRequest, Conflict
 from mythjobs.master.attempts.completion import Completions
+from mythjobs.master.machine import LiveAttempt, Machine
 from mythjobs.master.requests import DeclareDead
-from mythjobs.master.state import LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.outcome import Lost
 from mythjobs.model.silence import HOLD, IDEMPOTENT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mythjobs.master.state import Machine
+from mythjobs.master.machine import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.machine_control import MACHINE_HOLDER, MachineControl
 from mythjobs.protocol import messages as m

@@ -11,6 +11,7 @@ from mythjobs.errors import NoSuchJob
 from mythjobs.master.catalog import JobClass, read_class
 from mythjobs.master.explain import live_jobs
 from mythjobs.master.isolation import OwnWork
+from mythjobs.master.machine import Machine
 from mythjobs.master.placement.fit_cache import FitCache
 from mythjobs.master.placement.placement_pass import current_requirements, list_running
 from mythjobs.master.placement.visibility import (
@@ -20,7 +21,7 @@ from mythjobs.master.placement.visibility import (
     find_hidden,
     read_paths,
 )
-from mythjobs.master.state import Machine, MasterState
+from mythjobs.master.state import MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol import responses

@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from mythjobs.clock import Now
 from mythjobs.master.attempts import lease_expiry
-from mythjobs.master.state import LiveAttempt, Machine, MasterState
+from mythjobs.master.machine import LiveAttempt, Machine
+from mythjobs.master.state import MasterState
 from mythjobs.model.command import RUN
 from mythjobs.model.machine_control import MACHINE_HOLDER
 from mythjobs.model.progress_track import ProgressTrack, estimate_percent

@@ -11,8 +11,9 @@ import msgspec
 from mythjobs.clock import Now
 from mythjobs.master.catalog import JobClass, class_requirements, decode_command, read_class
 from mythjobs.master.explain.job import PlacementView, read_placement_view
+from mythjobs.master.machine import PRESSURE_HOLDER, Machine
 from mythjobs.master.placement.placement_pass import list_running
-from mythjobs.master.state import PRESSURE_HOLDER, Machine, MasterState
+from mythjobs.master.state import MasterState
 from mythjobs.model.bounds import NO_BOUNDS
 from mythjobs.model.machine_policy import policy_to_table
 from mythjobs.model.own_policy import own_policy_to_table

@@ -16,9 +16,10 @@ from mythjobs.master.handlers.footprints import (
 )
 from mythjobs.master.handlers.machine_description import record_description
 from mythjobs.master.handlers.machine_reports import bound_headroom, bound_load
+from mythjobs.master.machine import Machine
 from mythjobs.master.placement.visibility import forget_hidden, record_hidden
 from mythjobs.master.requests import Attach, Attached, Detached, FailedMessage, FrameReceived
-from mythjobs.master.state import Machine, machine_from_row
+from mythjobs.master.state import machine_from_row
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.machine_policy import Rights

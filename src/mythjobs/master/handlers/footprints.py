@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from mythjobs.master.state import Machine
+from mythjobs.master.machine import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.protocol.scaling import FootprintRow
 from mythjobs.store.writes import command_usage, commands

@@ -8,9 +8,9 @@ from typing import Final
 from mythjobs.errors import BadRequest, Conflict, NotAllowed
 from mythjobs.master import requests
 from mythjobs.master.handlers.agents import enroll_machine
+from mythjobs.master.machine import Machine
 from mythjobs.master.notify.handlers import end_notifications
 from mythjobs.master.requests import JoinedMachine
-from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING
 from mythjobs.model.names import invalid_machine_name, is_machine_name

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from mythjobs.master.machine import Machine
 from mythjobs.master.placement.visibility import forget_hidden
-from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.policy_tables import is_label
 from mythjobs.protocol.scaling import MachineDescription, Mount

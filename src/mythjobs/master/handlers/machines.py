@@ -10,8 +10,8 @@ from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.master.attempts import machine_control
 from mythjobs.master.explain.machine import overrides_of, settings_of, summarize_machine
+from mythjobs.master.machine import Machine
 from mythjobs.master.placement.visibility import forget_hidden
-from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.model.machine_policy import (

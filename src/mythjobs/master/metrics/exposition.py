@@ -17,8 +17,9 @@ from prometheus_client.registry import Collector
 import mythjobs
 from mythjobs.clock import Now
 from mythjobs.master.explain.machine import summarize_machine
+from mythjobs.master.machine import Machine
 from mythjobs.master.metrics.counters import Histogram, MetricsCounters
-from mythjobs.master.state import Machine, MasterState
+from mythjobs.master.state import MasterState
 from mythjobs.store.queries.metrics import StoreFigures
 
 # Maximum number of values of labels. Further commands are summed up as OTHER, further machines and

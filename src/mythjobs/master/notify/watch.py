@@ -6,8 +6,9 @@ from collections.abc import Collection
 from typing import Final
 
 from mythjobs.clock import Now
+from mythjobs.master.machine import LiveAttempt, Machine
 from mythjobs.master.notify.requests import ConditionsFound, SlowAttempt
-from mythjobs.master.state import MIN_RUNS, LiveAttempt, Machine, MasterState
+from mythjobs.master.state import MIN_RUNS, MasterState
 
 # Silence after which a machine is lost, and after which one is lost that another one is lost with:
 # machines that one cause separates from the master lose their connections within seconds.

@@ -6,7 +6,8 @@ import itertools
 from typing import Final, NamedTuple
 
 from mythjobs.master.catalog import JobClass
-from mythjobs.master.state import Machine, MasterState
+from mythjobs.master.machine import Machine
+from mythjobs.master.state import MasterState
 from mythjobs.scheduler.capacity import MachineCapacity
 from mythjobs.scheduler.eligibility import MachineFacts, MachineFit, compute_fit
 from mythjobs.scheduler.settings import combine_settings

@@ -13,8 +13,8 @@ import msgspec
 
 from mythjobs.master.catalog import JobClass
 from mythjobs.master.isolation import Unit
+from mythjobs.master.machine import LiveAttempt, Machine
 from mythjobs.master.metrics.observation import JobWait
-from mythjobs.master.state import LiveAttempt, Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.arguments import fill_argv, fill_stdin, parameter_environment
 from mythjobs.model.bounds import Bounds

@@ -9,13 +9,14 @@ from typing import Final
 
 from mythjobs.master.catalog import JobClass
 from mythjobs.master.isolation import Unit, describe_error, describe_set_aside
+from mythjobs.master.machine import Machine
 from mythjobs.master.placement import grants
 from mythjobs.master.placement.cache import MAX_NEXT_JOBS, NextJobs
 from mythjobs.master.placement.fit_cache import MeasuredMachine
 from mythjobs.master.placement.grants import GrantTerms
 from mythjobs.master.placement.hidden_jobs import HiddenJobs
 from mythjobs.master.placement.visibility import are_paths_limited
-from mythjobs.master.state import Machine, MasterState
+from mythjobs.master.state import MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.window import Hours
 from mythjobs.scheduler.capacity import (

@@ -11,8 +11,9 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from mythjobs.master.machine import Machine
 from mythjobs.master.placement.cache import HiddenPath
-from mythjobs.master.state import Machine, MasterState
+from mythjobs.master.state import MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.path_map import is_below, translate_path

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from mythjobs.errors import BadRequest, MythJobsError, machine_not_found
 from mythjobs.master.handlers.submit import submit_job
+from mythjobs.master.machine import Machine
 from mythjobs.master.requests import SubmitJob
 from mythjobs.master.schedule_state import OpenTick, ScheduleState
 from mythjobs.master.schedules.incidents import record_refused
 from mythjobs.master.schedules.tick_log import TickLog
-from mythjobs.master.state import Machine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.schedule import EACH_MACHINE, Schedule
 from mythjobs.model.tick import (

@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import sys
+import threading
 import time
 from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
 
 from mythjobs.process import Breached, Exited, Limits, MythSystem, NotStarted, Process, Stopped
+from mythjobs.process.library.thread import supervisor_thread
+from mythjobs.process.spawn.errors import CannotStart
+from mythjobs.process.spawn.native import NativeSpawner, NativeStart, StartRecord
 from mythjobs.process.spawn.pool import THREADS
+from mythjobs.process.spawn.program import Program
+from mythjobs.process.spawn.vfork import Spawn
 
 IN_FLIGHT = 64
-CLEANUP_TIMEOUT_S = 10
+CLEANUP_TIMEOUT_S = 60
 MOST_GROWTH_BYTES = 32 * 2**20
 MOST_ON_DISK_BYTES = 17 * 2**20
 
@@ -116,26 +126,69 @@ def _fds() -> dict[str, str]:
     return found
 
 
-def _count_threads() -> int:
-    """Return the number of threads; threading.active_count() leaves out the event loop's."""
-    return len(os.listdir("/proc/self/task"))
+def _threads() -> list[str]:
+    """Return the names of the threads; threading.enumerate() leaves out those of the library."""
+    return sorted(each.read_text().strip() for each in Path("/proc/self/task").glob("*/comm"))
+
+
+def start_all_threads() -> None:
+    """Occupy all threads that start programs at the same time: the library creates another one
+    whenever all are busy, which a run without this may reach at any time or never."""
+    thread = supervisor_thread()
+    null = os.open(os.devnull, os.O_RDWR)
+    missing = Program([b"/dev/null/none"], [], "", b"/", null, null, null)
+    barrier = threading.Barrier(THREADS + 1)
+
+    def fail_start(spawn: Spawn) -> None:
+        barrier.wait()
+        # Each thread keeps the descriptors that it opens for its first program.
+        with suppress(CannotStart):
+            spawn(missing)
+
+    for _ in range(THREADS):
+        thread._pool.submit(fail_start)
+    barrier.wait(CLEANUP_TIMEOUT_S)
+    if thread._spawner:
+        _occupy(thread._spawner, missing)
+    os.close(null)
+
+
+def _occupy(spawner: NativeSpawner, program: Program) -> None:
+    """Have each thread of the spawner write a start record to a pipe that is full."""
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(select.PIPE_BUF))
+    os.set_blocking(writer, True)
+    results = SimpleQueue[NativeStart | Exception | None]()
+    for _ in range(THREADS):
+        spawner.submit(program, -1, StartRecord(writer, b"x"), results.put).cancel()
+    with suppress(BlockingIOError):
+        while os.read(reader, 2**16):
+            pass
+    for _ in range(THREADS):
+        assert results.get(timeout=CLEANUP_TIMEOUT_S) is None
+    os.close(reader)
+    os.close(writer)
 
 
 def main() -> None:
     kind, size = sys.argv[1], int(sys.argv[2])
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # First create what stays: the spawning threads and their descriptors.
-    while _count_threads() < 2 + THREADS:
-        short(IN_FLIGHT)
-    fds, threads = _fds(), _count_threads()
+    # First create what stays: the threads that start programs, and descriptors.
+    start_all_threads()
+    short(IN_FLIGHT)
+    fds, threads = _fds(), _threads()
+    kinds = 2 if supervisor_thread()._spawner else 1
+    assert len(threads) == 2 + kinds * THREADS, threads
     {"short": short, "long": long, "bomb": bomb, "flood": flood}[kind](size)
     # The last processes of a killed tree are reaped shortly after the end is reported.
     until_s = time.monotonic() + CLEANUP_TIMEOUT_S
     while _fds() != fds and time.monotonic() < until_s:
         assert MythSystem(["true"]).run().outcome == Exited(0)
     assert _fds() == fds
-    assert _count_threads() == threads
+    assert _threads() == threads
     try:
         left = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         raise AssertionError(f"a child was left: {left}")

@@ -69,14 +69,14 @@ def scan_files(
     return found
 
 
-def list_directories(directory: str) -> list[str]:
-    """Return all directories below a directory, and itself."""
-    found = [directory]
+def walk_directories(directory: str) -> Iterator[str]:
+    """Yield a directory and all directories below it. Each is read only after it was yielded: if
+    the caller watches it first, it is notified of the directories that are too new to be found."""
+    yield directory
     with suppress(OSError):
         for entry in _iterate(directory, True):
             if entry.is_dir(follow_symlinks=False):
-                found.append(entry.path)
-    return found
+                yield entry.path
 
 
 def is_being_written(path: str) -> bool:

@@ -16,12 +16,13 @@ _MODIFY: Final = 0x2
 _CLOSE_WRITE: Final = 0x8
 _MOVED: Final = 0x40 | 0x80
 _DELETE: Final = 0x200
+_MOVE_SELF: Final = 0x800
 _ONLYDIR: Final = 0x01000000
 _DONT_FOLLOW: Final = 0x02000000
 _Q_OVERFLOW: Final = 0x4000
 _IGNORED: Final = 0x8000
 _ISDIR: Final = 0x40000000
-_MASK: Final = _CREATE | _MODIFY | _CLOSE_WRITE | _MOVED | _DELETE | _ATTRIB
+_MASK: Final = _CREATE | _MODIFY | _CLOSE_WRITE | _MOVED | _DELETE | _MOVE_SELF | _ATTRIB
 _EVENT: Final = struct.Struct("iIII")
 _BUFFER: Final = 64 * 1024
 
@@ -37,17 +38,21 @@ class DirectoryNotifier:
             raise _last_error("inotify_init1")
         self._directories: dict[int, str] = {}
 
-    def add(self, directory: str) -> None:
-        """Watch a directory. A directory that is gone already is left out."""
+    def add(self, directory: str) -> bool:
+        """Watch the directory that has this name now; return whether it was not watched yet. A
+        directory that is gone already is left out."""
         watch = self._libc.inotify_add_watch(
             self.fd, os.fsencode(directory), _MASK | _ONLYDIR | _DONT_FOLLOW
         )
         if watch >= 0:
+            # The kernel knows a directory by its inode, and numbers no two watches alike.
+            is_new = watch not in self._directories
             self._directories[watch] = directory
-            return
+            return is_new
         error = _last_error(directory)
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise error
+        return False
 
     def read_changed(self) -> tuple[set[str], set[str], bool]:
         """Return the directories in which something changed, directories that appeared in them, and

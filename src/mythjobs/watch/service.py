@@ -8,7 +8,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,8 +28,8 @@ from mythjobs.watch.directory_scan import (
     FileFilter,
     find_remote_file_system,
     is_being_written,
-    list_directories,
     scan_files,
+    walk_directories,
 )
 from mythjobs.watch.file_tracker import FileState, FileTracker, KnownFile, Rate, is_own_change
 from mythjobs.watch.inotify import DirectoryNotifier
@@ -92,6 +92,8 @@ class DirectoryWatch:
         self._remote = ""
         self._device = 0
         self._is_away = False
+        # Whether changes of the directory are notified.
+        self._is_notified = False
         self._is_changed = False
         self._is_unsaved = False
         self._scan_s = 0.0
@@ -128,15 +130,15 @@ class DirectoryWatch:
             if is_first and not self._options.includes_present and not self._options.is_once:
                 self._take_present()
             while not self._stopping:
-                self._submit_due()
+                if not self._is_away:
+                    # Otherwise the files would count as handled by jobs that cannot read them.
+                    self._submit_due()
                 if self._options.is_once and not self._tracker.has_candidates():
                     break
                 self._wait(notifier)
-                was_away = self._is_away
+                if notifier is not None:
+                    self._renew_watch(notifier)
                 self._scan()
-                if was_away and not self._is_away and notifier is not None:
-                    # It may be another directory of the same name, which nobody watches yet.
-                    self._add_watches(notifier, self._options.directory)
         finally:
             self._save()
             if notifier is not None:
@@ -165,32 +167,52 @@ class DirectoryWatch:
             return None
         notifier = DirectoryNotifier()
         try:
-            for each in self._list_directories(directory):
+            for each in self._walk_directories(directory):
                 notifier.add(each)
         except OSError as error:
             notifier.close()
-            why = error.strerror
-            if error.errno == errno.ENOSPC:
-                why = "too many watches, see sysctl fs.inotify.max_user_watches"
-            self._report(
-                WatchEvent(
-                    "note",
-                    f"no notifications of changes ({why}): the directory is read every "
-                    f"{self._options.poll_s:g} s",
-                )
-            )
+            self._report_no_notifications(error)
             return None
+        self._is_notified = True
         return notifier
 
-    def _list_directories(self, directory: str) -> list[str]:
-        return list_directories(directory) if self._options.accepted.is_recursive else [directory]
+    def _walk_directories(self, directory: str) -> Iterable[str]:
+        return walk_directories(directory) if self._options.accepted.is_recursive else [directory]
+
+    def _report_no_notifications(self, error: OSError) -> None:
+        why = error.strerror
+        if error.errno == errno.ENOSPC:
+            why = "too many watches, see sysctl fs.inotify.max_user_watches"
+        sentence = (
+            f"no notifications of changes ({why}): the directory is read every "
+            f"{self._options.poll_s:g} s"
+        )
+        self._report(WatchEvent("note", sentence))
+
+    def _renew_watch(self, notifier: DirectoryNotifier) -> None:
+        """Watch the directory if it is another one of the same name than before.
+
+        Before the scan: a file that is written between the two is notified.
+        """
+        try:
+            is_new = notifier.add(self._options.directory)
+        except PermissionError:
+            return  # the scan fails too, and reports it
+        except OSError as error:
+            if self._is_notified:
+                self._report_no_notifications(error)
+            self._is_notified = False
+            return
+        self._is_notified = True
+        if is_new and self._options.accepted.is_recursive:
+            self._add_watches(notifier, self._options.directory)
 
     def _wait(self, notifier: DirectoryNotifier | None) -> None:
         """Wait for a change, for a file to be due, or for the next scan."""
         now_s = time.monotonic()
-        is_notified = notifier is not None and not self._is_away
+        is_notified = self._is_notified and not self._is_away
         until_s = now_s + (_SAFETY_SCAN_S if is_notified else self._options.poll_s)
-        if (next_s := self._tracker.next_s(now_s)) is not None:
+        if not self._is_away and (next_s := self._tracker.next_s(now_s)) is not None:
             until_s = min(until_s, max(next_s, now_s + _GATHER_S))
         fds = [self._wake_reader] + ([] if notifier is None else [notifier.fd])
         ready, _, _ = select.select(fds, [], [], max(0.0, until_s - now_s))
@@ -205,7 +227,7 @@ class DirectoryWatch:
                 self._add_watches(notifier, each)
 
     def _add_watches(self, notifier: DirectoryNotifier, below: str) -> None:
-        for each in self._list_directories(below):
+        for each in self._walk_directories(below):
             try:
                 notifier.add(each)
             except OSError as error:

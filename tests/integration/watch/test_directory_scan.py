@@ -8,8 +8,8 @@ from mythjobs.watch.directory_scan import (
     FileFilter,
     find_remote_file_system,
     is_being_written,
-    list_directories,
     scan_files,
+    walk_directories,
 )
 from mythjobs.watch.inotify import DirectoryNotifier
 
@@ -67,9 +67,10 @@ def test_the_kind_of_file_system(tmp_path: Path) -> None:
 def test_notifications(tree: Path) -> None:
     notifier = DirectoryNotifier()
     try:
-        for each in list_directories(str(tree)):
-            notifier.add(each)
-        notifier.add(str(tree / "missing"))
+        for each in walk_directories(str(tree)):
+            assert notifier.add(each)
+        assert not notifier.add(str(tree / "sub"))
+        assert not notifier.add(str(tree / "missing"))
         assert notifier.read_changed() == (set(), set(), False)
         (tree / "sub" / "new").write_text("x")
         (tree / "more").mkdir()
@@ -84,6 +85,23 @@ def test_notifications(tree: Path) -> None:
         assert str(tree) in changed
     finally:
         notifier.close()
+
+
+def test_directories_that_appear_during_a_walk(tree: Path) -> None:
+    """A directory is watched before it is read: what is too new to be read is notified."""
+    notifier = DirectoryNotifier()
+    known = set()
+    try:
+        for each in walk_directories(str(tree)):
+            notifier.add(each)
+            known.add(each)
+            if each.endswith("/sub"):
+                (tree / "sub" / "in").mkdir()
+                (tree / "late").mkdir()
+        _, appeared, _ = notifier.read_changed()
+    finally:
+        notifier.close()
+    assert {str(tree / "sub" / "in"), str(tree / "late")} <= known | appeared
 
 
 def make_deep(directory: Path, depth: int) -> None:
@@ -102,6 +120,6 @@ def test_directories_in_each_other_do_not_hide_other_files(tree: Path) -> None:
     make_deep(tree, 1500)
     try:
         assert scan(tree, FileFilter(is_recursive=True)) == {"a.ts", "B.TS", "c.mp4", "sub/f.ts"}
-        assert str(tree / "sub") in list_directories(str(tree))
+        assert str(tree / "sub") in walk_directories(str(tree))
     finally:
         subprocess.run(["rm", "-rf", str(tree / "deep")], check=True)

@@ -3,89 +3,21 @@
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mythjobs.cli.main import run
-from mythjobs.client.client import Client
 from mythjobs.errors import BadRequest, MythJobsError, NoSuchCommand, StoreFull
 from mythjobs.watch.directory_scan import FileFilter, find_remote_file_system
-from mythjobs.watch.service import DirectoryWatch, WatchEvent, WatchOptions
+from tests.integration.watch.watching import TIMEOUT_S, RefusingClient, Watching
 from tests.support.disks import fill_disk, mount_small_disk
 from tests.support.recording_disk import mount_recording_disk
 from tests.support.running_queue import RunningQueue
-
-PATH = {"name": "source", "type": "path"}
-
-
-@pytest.fixture
-def queue(running_queue: RunningQueue) -> RunningQueue:
-    definition = {"name": "look", "argv": ["ls", "-l", "{source}"], "parameters": [PATH]}
-    running_queue.client.post("commands", {"definition": definition, "replace": True})
-    append = {
-        "name": "append", "shell": 'echo more >>"$MYTHJOBS_P_SOURCE"', "parameters": [PATH],
-        "subject": "{source}",
-    }  # fmt: skip
-    running_queue.client.post("commands", {"definition": append, "replace": True})
-    return running_queue
-
-
-class Watching:
-    """A watch in a thread; `events` are what it reported."""
-
-    def __init__(self, client: Client, directory: Path, **options: Any) -> None:
-        self.events: list[WatchEvent] = []
-        self._changed = threading.Condition()
-        given: dict[str, Any] = {"command": "look", "settle_s": 0.2, "has_subject": False} | options
-        self.watch = DirectoryWatch(
-            WatchOptions(str(directory), parameter="source", **given),
-            client, directory.parent / "watch.json", self._report,
-        )  # fmt: skip
-        self._thread = threading.Thread(target=self.watch.run)
-
-    def _report(self, event: WatchEvent) -> None:
-        with self._changed:
-            self.events.append(event)
-            self._changed.notify_all()
-
-    def kinds(self) -> list[str]:
-        return [each.kind for each in self.events]
-
-    def wait_for(self, kind: str, count: int = 1) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: self.kinds().count(kind) >= count, 20), (
-                self.events
-            )
-
-    def stop(self) -> None:
-        self.watch.stop()
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def __enter__(self) -> "Watching":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Iterator[Path]:
-    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
-    directory = tmp_path / "inbox"
-    directory.mkdir()
-    yield directory
-    signal.signal(signal.SIGIO, before)
 
 
 @pytest.mark.slow
@@ -135,7 +67,7 @@ def test_a_changed_file_is_new_unless_its_job_changed_it(queue: RunningQueue, in
     with Watching(queue.client, inbox, includes_present=True, command="append") as watching:
         watching.wait_for("submitted")
         job = watching.events[0].job
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + TIMEOUT_S
         while queue.client.get(f"jobs/{job}")["state"] != "succeeded":
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
@@ -159,29 +91,6 @@ def test_a_file_is_taken_when_its_writer_has_closed_it(queue: RunningQueue, inbo
     assert [os.path.basename(each.path) for each in watching.events] == ["quick", "slow"]
 
 
-@pytest.mark.slow
-def test_a_directory_that_is_gone_for_a_while(queue: RunningQueue, inbox: Path) -> None:
-    (inbox / "a").write_text("x")
-    with Watching(queue.client, inbox, includes_present=True, poll_s=0.1) as watching:
-        watching.wait_for("submitted")
-        inbox.rename(inbox.with_name("away"))
-        (inbox.parent / "away" / "b").write_text("x")
-        watching.wait_for("waiting")
-        inbox.with_name("away").rename(inbox)
-        (inbox / "c").write_text("x")
-        watching.wait_for("submitted", 3)
-        # Another directory takes its place.
-        shutil.rmtree(inbox)
-        watching.wait_for("waiting", 2)
-        inbox.mkdir()
-        watching.wait_for("note", 2)
-        (inbox / "d").write_text("x")
-        watching.wait_for("submitted", 4)
-    assert watching.kinds() == [
-        "submitted", "waiting", "note", "submitted", "submitted", "waiting", "note", "submitted",
-    ]  # fmt: skip
-
-
 def test_a_job_that_is_refused_does_not_stop_the_watch(queue: RunningQueue, inbox: Path) -> None:
     (inbox / "a").write_text("x")
     (inbox / os.fsdecode(b"\xff")).write_text("x")
@@ -189,18 +98,6 @@ def test_a_job_that_is_refused_does_not_stop_the_watch(queue: RunningQueue, inbo
         watching.wait_for("refused", 2)
     assert {"UTF-8" in each.sentence for each in watching.events} == {True, False}
     assert watching.watch.refused == 2
-
-
-class RefusingClient(Client):
-    """Client of a real queue whose next submit fails."""
-
-    error: MythJobsError | None = None
-
-    def post(self, path: str, body: Any = None, **options: Any) -> Any:
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
-        return super().post(path, body, **options)
 
 
 @pytest.mark.parametrize("error", [StoreFull("the disk is full"), NoSuchCommand("no command look")])
@@ -249,7 +146,7 @@ def test_the_command_ends_cleanly(queue: RunningQueue, inbox: Path) -> None:
     ) as process:  # fmt: skip
         assert process.stdout is not None
         # It locks its state before it reads the directory.
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + TIMEOUT_S
         while not list((queue.root / "watch").glob("*.lock")):
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
@@ -260,7 +157,7 @@ def test_the_command_ends_cleanly(queue: RunningQueue, inbox: Path) -> None:
                 break
         assert json.loads(process.stdout.readline())["kind"] in ("submitted", "note")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(TIMEOUT_S) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

@@ -21,6 +21,7 @@ from tests.support.machine_tree import MachineTree
 
 _READY: Final = b"mythjobs is up"
 _TIMEOUT_S: Final = 60
+_OPEN: Final = ("queued", "leased", "running")
 
 
 class Finished(NamedTuple):
@@ -56,17 +57,28 @@ class ImportQueue:
         Client(locate.find_socket(str(self.state_dir))).delete(f"{kind}/{name}")
 
     def remove_all(self) -> None:
-        """Remove the commands, the schedules and the record of imported entries."""
+        """Remove the schedules, their jobs, the commands and the record of imported entries."""
         client = Client(locate.find_socket(str(self.state_dir)))
-        for kind in ("schedules", "commands"):
-            for each in client.get(kind)[kind]:
-                if each["name"] != RUN:
-                    client.delete(f"{kind}/{each['name']}")
+        for each in client.get("schedules")["schedules"]:
+            client.delete(f"schedules/{each['name']}")
+        cancel_jobs(client)
+        for each in client.get("commands")["commands"]:
+            if each["name"] != RUN:
+                client.delete(f"commands/{each['name']}")
         (self.state_dir / "import" / "entries.json").unlink(missing_ok=True)
 
     def apply(self, source: str, tree: MachineTree) -> None:
         done = self.call("import", source, "--root", str(tree.directory), "--apply")
         assert done.code == 0, done
+
+
+def cancel_jobs(client: Client) -> None:
+    """Cancel all jobs and wait for their ends."""
+    client.post("jobs/all", {"act": "cancel", "states": list(_OPEN)})
+    deadline_s = time.monotonic() + _TIMEOUT_S
+    while any(client.get("jobs/count")["counts"][each] for each in _OPEN):
+        assert time.monotonic() < deadline_s, client.get("jobs/count")
+        time.sleep(0.02)
 
 
 @contextmanager

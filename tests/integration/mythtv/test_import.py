@@ -26,6 +26,7 @@ from mythjobs.mythtv.settings import (
     save_rules,
     save_settings,
 )
+from tests.support.mythtv.bridge import remove_commands
 from tests.support.mythtv.services import FakeServices
 from tests.support.running_queue import RunningQueue
 
@@ -45,9 +46,8 @@ def environment(mythtv: MythDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
 def queue(running_queue: RunningQueue) -> Iterator[RunningQueue]:
     """The queue without commands of an import."""
     yield running_queue
-    for each in running_queue.client.get("commands")["commands"]:
-        if each["name"].startswith("mythtv-"):
-            running_queue.client.delete(f"commands/{each['name']}")
+    names = [each["name"] for each in running_queue.client.get("commands")["commands"]]
+    remove_commands(running_queue.client, *(each for each in names if each.startswith("mythtv-")))
     directory = bridge_dir(running_queue.root)
     for path in (directory.rules, directory.settings, directory.root / "import.json"):
         path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import pytest
 from mythjobs.mythtv.database import marks, recordings
 from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.writeback import changes
+from tests.support.mythtv.bridge import remove_commands
 from tests.support.running_queue import RunningQueue
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "mythtv"
@@ -83,9 +84,8 @@ def run_job(
         return output
 
     yield run
-    for each in client.get("commands")["commands"]:
-        if each["name"] != "run":
-            client.delete(f"commands/{each['name']}")
+    names = [each["name"] for each in client.get("commands")["commands"]]
+    remove_commands(client, *(each for each in names if each != "run"))
 
 
 @pytest.mark.parametrize("name, codec", [("h264-mythtv", "H264"), ("hevc-mythtv", "HEVC")])

@@ -33,7 +33,7 @@ from mythjobs.errors import NoSuchJob, Unreachable
 from tests.acceptance.local_cluster import MACHINES, LocalCluster, run_cluster, wait_until
 from tests.property.queue_model import FINAL, ModelJob, QueueModel
 
-SETTLE_S: Final = 20.0
+SETTLE_S: Final = 60.0
 _POLL_S: Final = 0.02
 # Two kills a sequence: each costs as much time as ten other steps.
 _MAX_KILLS: Final = 2

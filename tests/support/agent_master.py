@@ -24,7 +24,7 @@ from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 
 T = TypeVar("T", bound=m.AgentMessage)
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class ScriptedMaster:

@@ -29,7 +29,7 @@ class LossyProxy:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for each in self._threads:
-            each.join(10)
+            each.join(60)
 
     def _accept(self) -> None:
         while True:

@@ -39,7 +39,7 @@ async def wait_released(path: Path) -> float:
             file.read()
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-    return await asyncio.wait_for(asyncio.to_thread(read), 20)
+    return await asyncio.wait_for(asyncio.to_thread(read), 60)
 
 
 def open_for(seconds: float, closing: str) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def test_older_reaper_keeps_jobs_and_gets_no_new_ones(state: StateDir, tmp_path:
             await asyncio.to_thread((tmp_path / "go").write_text, "\n")
             assert (await master.receive(m.Ended, job=1)).outcome["code"] == 8
             # The reaper exits once its last end is acknowledged.
-            await asyncio.to_thread(select.select, [reaper], [], [], 20)
+            await asyncio.to_thread(select.select, [reaper], [], [], 60)
             os.close(reaper)
             assert len(find_reaper_pids(state)) == 1
 
@@ -209,7 +209,7 @@ def test_an_agent_that_ends_in_good_order_closes_its_connection(
             assert connection is not None
             agent.signal(number)
             await agent.wait()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await connection.wait_closed()
             assert connection.close_code == (1001 if number is signal.SIGTERM else 1006)
 

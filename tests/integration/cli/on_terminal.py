@@ -43,5 +43,5 @@ def run_on_terminal(
     except OSError:  # EIO: the process has closed the terminal
         pass
     os.close(ours)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     return output.decode().replace("\r\n", "\n")

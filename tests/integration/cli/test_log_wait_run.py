@@ -265,7 +265,7 @@ def test_run_cancels_its_job_when_it_is_interrupted(
             return output()
         if master.answers["GET jobs/7"] != over:
             process.send_signal(number)
-        cancelled.wait(10)
+        cancelled.wait(60)
         return output(b"start\n")
 
     def cancel(request: Request) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def test_run_cancels_its_job_when_it_is_interrupted(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert cancelled.is_set()
     assert (process.returncode, out, err) == (code, b"start\n", b"")
 
@@ -306,5 +306,5 @@ def test_run_cancels_its_job_if_the_pipe_is_closed(master: Master) -> None:
     process.stdout.close()
     with process.stderr as stderr:
         assert stderr.read() == b""
-    assert process.wait(20) == 141
+    assert process.wait(60) == 141
     assert master.answers["GET jobs/7"] == over

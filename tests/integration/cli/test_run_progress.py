@@ -35,7 +35,7 @@ def script(master: Master, running: dict[str, Any], polls: int) -> None:
 
     def output(request: Request) -> Reply:
         for _ in range(polls):
-            assert polled.acquire(timeout=20)
+            assert polled.acquire(timeout=60)
         written.set()
         return Reply(chunks=(b"result\n",) if request.query["stream"] == "1" else ())
 

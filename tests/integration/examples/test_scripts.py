@@ -48,7 +48,7 @@ class Scripts:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=60,
         )
 
 

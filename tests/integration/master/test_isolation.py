@@ -48,7 +48,7 @@ class Queue(Program):
         self.frames += 1
         frame = m.AgentFrame(self.frames, 10**6, 0, list(messages))
         self.turns.put_message(requests.FrameReceived(7, frame))
-        while self.acked.get(timeout=30) < self.frames:
+        while self.acked.get(timeout=60) < self.frames:
             pass
 
     def define(self, *names: str) -> None:

@@ -62,7 +62,7 @@ class Program:
     def ask(self, request: requests.Request) -> Any:
         asked = Asked()
         self.turns.put_request(request, asked)  # type: ignore[arg-type]
-        return asked.answers.get(timeout=30)
+        return asked.answers.get(timeout=60)
 
     def submit(self, program: str = "/bin/true") -> Any:
         run = AdHocRun([program])
@@ -127,7 +127,7 @@ def test_requests_are_rejected_and_messages_wait_while_the_database_is_down(
         assert isinstance(refused, StoreUnavailable)
         assert refused.http == 503
         assert program.acked.empty()
-    assert program.acked.get(timeout=30) == 5
+    assert program.acked.get(timeout=60) == 5
     assert program.submit().id == 2
     with program.store.snapshot() as tx:
         assert len(list_jobs(tx)["jobs"]) == 2
@@ -187,7 +187,7 @@ def test_failing_timers_are_retried_at_an_interval_and_logged_once(
     soon = Submit("run", run=AdHocRun(["/bin/true"]), not_before_ms=master_now().wall_ms + 100)
     job = program.ask(requests.SubmitJob(soon, "anna")).id
     for _ in range(20):
-        tries.get(timeout=30)
+        tries.get(timeout=60)
     logged = [each.message for each in caplog.records if each.name == "mythjobs.master"]
     assert logged == [
         "due jobs failed; retrying every second",

@@ -94,7 +94,7 @@ def receive_frame(sock: socket.socket) -> bytes:
 
 def _wait_for_requests(backend: FakeBackend, count: int) -> None:
     with backend.changed:
-        assert backend.changed.wait_for(lambda: len(backend.requests) > count, 10)
+        assert backend.changed.wait_for(lambda: len(backend.requests) > count, 60)
 
 
 def receive(sock: socket.socket, size: int) -> bytes:
@@ -146,7 +146,7 @@ def test_events_between_request_and_reply_are_passed_over(backend: FakeBackend) 
     with open_connection("127.0.0.1", backend.port) as connection:
         connection.announce_monitor("bridge", 1)
         assert connection.request("MESSAGE", "BRIDGE_TEST one") == ["OK"]
-        message = connection.receive_message(10)
+        message = connection.receive_message(60)
         assert message == ["BACKEND_MESSAGE", "BRIDGE_TEST one", "empty"]
         assert connection.receive_message(0.01) is None
 
@@ -163,10 +163,10 @@ def test_system_events_go_to_mode_3_and_others_to_mode_2(backend: FakeBackend) -
         for frame in transcripts.events("10-recording-short.mode3-bridge3"):
             backend.send_frame(frame)
         backend.send_event("SCHEDULE_CHANGE")
-        message = system.receive_message(10)
+        message = system.receive_message(60)
         assert message is not None
         assert message[1].startswith("SYSTEM_EVENT SCHEDULER_RAN")
-        assert other.receive_message(10) == ["BACKEND_MESSAGE", "SCHEDULE_CHANGE", "empty"]
+        assert other.receive_message(60) == ["BACKEND_MESSAGE", "SCHEDULE_CHANGE", "empty"]
 
 
 def test_a_broken_connection_is_reported(backend: FakeBackend) -> None:
@@ -174,7 +174,7 @@ def test_a_broken_connection_is_reported(backend: FakeBackend) -> None:
         connection.announce_monitor("bridge", 3)
         backend.drop_clients()
         with pytest.raises(Unreachable, match="closed the connection"):
-            connection.receive_message(10)
+            connection.receive_message(60)
 
 
 def test_no_backend_at_the_address() -> None:

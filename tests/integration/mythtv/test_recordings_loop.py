@@ -75,9 +75,9 @@ def catch_up(fake: FakeServices, directory: BridgeDir) -> list[str]:
         loop.inputs.put(CONNECTED)
         thread = threading.Thread(target=loop.run)
         thread.start()
-        thread.join(5)
+        thread.join(60)
         loop.inputs.put(STOP)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     return client.keys
 

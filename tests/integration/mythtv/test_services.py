@@ -33,7 +33,7 @@ def services(fake: FakeServices) -> Iterator[Services]:
 def test_the_fake_answers_as_recorded(fake: FakeServices, exchange: RecordedExchange) -> None:
     content = bytes(4_182_812)
     fake.files[1] = FakeFile(len(content), lambda at, count: content[at : at + count], [])
-    connection = http.client.HTTPConnection("127.0.0.1", fake.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", fake.port, timeout=60)
     headers = {k: v for k, v in exchange.request_headers.items() if k in ("Accept", "Range")}
     connection.request(exchange.verb, exchange.target, exchange.body or None, headers)
     response = connection.getresponse()

@@ -54,5 +54,5 @@ def test_the_shutdown_is_blocked_while_a_job_runs(backend: FakeBackend) -> None:
     block.look_once()
     block.look_once()
     with backend.changed:
-        assert backend.changed.wait_for(lambda: backend.requests[-1] == "DONE", 10)
+        assert backend.changed.wait_for(lambda: backend.requests[-1] == "DONE", 60)
     assert backend.requests[-2:] == ["ALLOW_SHUTDOWN", "DONE"]

@@ -19,7 +19,7 @@ from mythjobs.process.cgroup.pool import CgroupPool
 from mythjobs.process.spawn import stub
 from mythjobs.process.spawn.program import ChildSetup
 
-_TIMEOUT_S = 20
+_TIMEOUT_S = 60
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_wait_returns_true_on_exit_and_false_on_timeout() -> None:
     assert process.wait(0) is None
     assert process.wait(0.01) is None
     process.stdin.close()
-    assert process.wait(20) == Exited(0)
+    assert process.wait(60) == Exited(0)
 
 
 def test_stdin_works(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def run(number, **more):
     process = MythSystem(["/bin/sh", "-c", ': >"$1"', "sh", mark_of(number)], **more).start()
     try:
         process.pid, process.pids(), process.usage(), process.signal(0), repr(process)
-        outcome = process.wait(20)
+        outcome = process.wait(60)
         assert outcome is not None, "hangs"
         # A program that is told not to have started must not have run, nor run later.
         if isinstance(outcome, NotStarted):

@@ -146,7 +146,7 @@ def test_a_leftover_process_does_not_delay_the_end(agent: Agent, shared_home: Ho
     end = agent.run(10, sh("sleep 600 & echo done; exit 3"))
     assert end["outcome"] == {"kind": "exited", "code": 3}
     assert shared_home.read_output(end) == b"done\n"
-    assert end["usage"]["wall_s"] < 10
+    assert end["usage"]["wall_s"] < 60
 
 
 def test_a_full_disk_only_loses_output(home: Home) -> None:

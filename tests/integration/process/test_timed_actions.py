@@ -115,13 +115,13 @@ def test_overdue_actions_run_at_once_and_the_others_in_time_order(
     now_ms = boot_ms()
     late = [
         [now_ms + 600_000, "stop", "lease", 5.0],
-        [now_ms + 300, "thaw", "window", 0.0],
+        [now_ms + 1000, "thaw", "window", 0.0],
         [now_ms - 1000, "freeze", "window", 0.0],
     ]
     echo = EchoJob(agent, 6, tmp_path, acts=late)
     assert agent.wait_for("frozen", 6)["holders"] == ["window"]
     assert agent.wait_for("frozen", 6)["holders"] == []
-    assert boot_ms() - now_ms >= 300
+    assert boot_ms() - now_ms >= 1000
     echo.send_line("a")
     echo.wait_echoed(1)
     # A new list replaces the old one.
@@ -131,9 +131,9 @@ def test_overdue_actions_run_at_once_and_the_others_in_time_order(
 
 
 def test_withdrawn_actions_are_not_performed(agent: Agent, tmp_path: Path) -> None:
-    echo = EchoJob(agent, 7, tmp_path, acts=[[boot_ms() + 400, "stop", "lease", 1.0]])
+    echo = EchoJob(agent, 7, tmp_path, acts=[[boot_ms() + 1000, "stop", "lease", 1.0]])
     echo.replace_actions()
-    assert agent.run(8, ["sleep", "0.5"])["outcome"]["kind"] == "exited"
+    assert agent.run(8, ["sleep", "1.1"])["outcome"]["kind"] == "exited"
     echo.close_input()
     assert agent.wait_ended(7)["outcome"] == {"kind": "exited", "code": 0}
 
@@ -144,7 +144,7 @@ def test_an_action_is_performed_without_an_agent(home: Home) -> None:
         first.wait_for("started", 1)
         first.close()
         journal = home.reapers / "r1" / "journal"
-        limit_s = time.monotonic() + 20
+        limit_s = time.monotonic() + 60
         while not read_journal(journal).ended:
             assert time.monotonic() < limit_s
             os.sched_yield()

@@ -177,7 +177,7 @@ async def story():
     waiting = asyncio.create_task(process.ended())
     await asyncio.sleep(0)
     process.stop(grace_s=0)
-    print(await asyncio.wait_for(waiting, 20))
+    print(await asyncio.wait_for(waiting, 50))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 asyncio.run(story())
 """

@@ -56,7 +56,7 @@ class ServedMaster:
         self, method: str, path: str, body: Any = None, headers: dict[str, str | None] | None = None
     ) -> HttpResponse:
         """Send through the TCP port; headers with value None are omitted."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         merged = {**self.headers, **(headers or {})}
         return await asyncio.to_thread(_send_request, connection, method, path, body, merged)
 
@@ -66,7 +66,7 @@ class ServedMaster:
 
     async def request(self, method: str, path: str, body: Any = None) -> HttpResponse:
         """Send through the Unix socket."""
-        connection = http.client.HTTPConnection("localhost", timeout=20)
+        connection = http.client.HTTPConnection("localhost", timeout=60)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(str(self.path))
         return await asyncio.to_thread(_send_request, connection, method, path, body, {})

@@ -48,7 +48,7 @@ def test_the_end_of_a_connection_tells_whether_the_agent_has_left(
             assert machine.connection is not None
             if is_broken:
                 channel.transport.abort()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (  # noqa: ASYNC110
                 machine := next(iter(master.master.state.machines.values()))
             ).connection is not None:

@@ -106,9 +106,9 @@ def test_a_wait_ends_with_the_job_or_after_its_timeout(tmp_path: Path) -> None:
         await _define(master)
         await master.api("POST", "/jobs", {"command": "note"})
         assert (await master.api("GET", "/jobs/1?wait=0.01")).json["state"] == "queued"
-        waiting = asyncio.ensure_future(master.api("GET", "/jobs/1?wait=20"))
+        waiting = asyncio.ensure_future(master.api("GET", "/jobs/1?wait=60"))
         await master.api("POST", "/jobs/cancel", {"ids": [1]})
-        assert (await asyncio.wait_for(waiting, 10)).json["state"] == "cancelled"
+        assert (await asyncio.wait_for(waiting, 60)).json["state"] == "cancelled"
 
     run(tmp_path, story)
 
@@ -285,6 +285,6 @@ def test_a_wait_ends_when_the_client_disconnects(tmp_path: Path) -> None:
         disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(served.master.wait_job(1, 3600.0, disconnected))
         disconnected.set_result(None)
-        assert (await asyncio.wait_for(waiting, 10))["state"] == "queued"
+        assert (await asyncio.wait_for(waiting, 60))["state"] == "queued"
 
     run(tmp_path, story)

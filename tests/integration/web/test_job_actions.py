@@ -172,16 +172,16 @@ def test_a_wait_with_held_ends_when_a_job_becomes_held(tmp_path: Path) -> None:
         batch = await queue(master, "note", 1)
         waits = [
             asyncio.create_task(master.api("GET", f"/{path}"))
-            for path in ("jobs/1?wait=15&held=true", f"batches/{batch}?wait=15")
+            for path in ("jobs/1?wait=60&held=true", f"batches/{batch}?wait=60")
         ]
-        unaware = asyncio.create_task(master.api("GET", "/jobs/1?wait=15"))
+        unaware = asyncio.create_task(master.api("GET", "/jobs/1?wait=60"))
         while len(master.master._waiters) < 3:  # noqa: ASYNC110 - until the requests have arrived
             await asyncio.sleep(0.01)
         await master.api("POST", "/jobs/hold", {"ids": [1]})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             job, whole = [each.json for each in await asyncio.gather(*waits)]
             # A job that is held already needs no wait.
-            again = (await master.api("GET", "/jobs/1?wait=15&held=true")).json
+            again = (await master.api("GET", "/jobs/1?wait=60&held=true")).json
         assert (job["hold"], whole["over"], again["hold"]) == (True, False, True)
         assert not unaware.done()
         await master.api("POST", "/jobs/cancel", {"ids": [1]})

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("on_loopback")
 
 def _request_tls(number: int, method: str, path: str, **headers: str) -> tuple[int, Any]:
     context = tls_client.make_unverified_context()
-    connection = http.client.HTTPSConnection("127.0.0.1", number, timeout=20, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", number, timeout=60, context=context)
     try:
         connection.request(method, path, headers=headers)
         response = connection.getresponse()

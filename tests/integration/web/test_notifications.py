@@ -95,7 +95,7 @@ def test_notifications_are_listed_counted_and_read(tmp_path: Path) -> None:
         job = {"command": "note", "deadline_ms": 1}
         for _ in range(3):
             await master.api("POST", "/jobs", job)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await master.api("GET", "/status")).json["notifications"] != 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         [found] = (await master.api("GET", "/notifications?unread=true")).json["notifications"]

@@ -19,7 +19,7 @@ import pytest
 from mythjobs.config import locks
 from mythjobs.config.state import open_state, read_master_info
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 PROGRAM = """
 import sys
 from mythjobs.config.state import open_state

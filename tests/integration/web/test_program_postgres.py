@@ -42,4 +42,4 @@ def test_a_master_keeps_its_queue_in_postgresql(
         monkeypatch.setenv("MYTHJOBS_STORE", "mysql://x")
         with master(tmp_path / "s") as process:
             assert first_line(process).startswith("MYTHJOBS_STORE: the store")
-            assert process.wait(20) == 78
+            assert process.wait(60) == 78

@@ -123,7 +123,7 @@ def test_the_masters_thread_runs_a_schedule(tmp_path: Path) -> None:
         await master.api("POST", "/commands", {"definition": NOTE})
         definition = {"name": "night", "command": "note", "every": "1s"}
         await master.request("POST", SCHEDULES, {"definition": definition})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (ticks := (await master.request("GET", NIGHT)).json["ticks"]):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (ticks[-1]["job"], ticks[-1]["at_ms"] % 1000) == (1, 0)

@@ -44,7 +44,7 @@ class FakeBackend:
         self._listener.close()
         self.drop_clients()
         for each in self._threads:
-            each.join(10)
+            each.join(60)
             assert not each.is_alive()
 
     def drop_clients(self) -> None:
@@ -55,7 +55,7 @@ class FakeBackend:
             with suppress(OSError):
                 each.sock.shutdown(socket.SHUT_RDWR)
 
-    def wait_for(self, mode: int, count: int = 1, timeout_s: float = 10.0) -> None:
+    def wait_for(self, mode: int, count: int = 1, timeout_s: float = 60.0) -> None:
         """Wait until `count` monitors of this mode are connected."""
         with self.changed:
             assert self.changed.wait_for(

@@ -121,7 +121,7 @@ class FakeServices:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join(60)
 
     def add_recording(self, recordedid: int, key: tuple[int, str], **changes: Any) -> Json:
         """Add a recording like number 1, with (chanid, start) as its key."""

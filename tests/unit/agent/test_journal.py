@@ -92,7 +92,7 @@ class JournalRecorder:
         self.reported.set()
 
     async def wait_durable(self, token: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.error is None and (not self.durable or self.durable[-1] < token):
                 self.reported.clear()
                 await self.reported.wait()
@@ -120,7 +120,7 @@ def test_gathered_records_become_durable_without_a_report(tmp_path: Path) -> Non
     async def story() -> None:
         disk = JournalRecorder(tmp_path / "journal")
         disk.journal.write(WriteJournal({"grant": [(1, 1)]}, 1, is_urgent=False))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while disk.journal.durable_token < 1:  # noqa: ASYNC110  (nothing reports it)
                 await asyncio.sleep(0)
         # A record that waits when the journal is closed is written, too.

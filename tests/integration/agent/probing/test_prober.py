@@ -40,7 +40,7 @@ def find_description(tmp_path: Path, path_variable: str) -> MachineDescription:
         found_by = Prober(tmp_path / "probes.json", path_variable, found.set_result)
         running = asyncio.create_task(found_by.run(delay_s=0))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 return await found
         finally:
             running.cancel()
@@ -102,7 +102,7 @@ def test_a_probe_that_cannot_start_does_not_end_the_agent(
         monkeypatch.setattr(prober.log, "warning", lambda *_: warned.set())
         found_by = Prober(tmp_path / "probes.json", str(tmp_path), lambda _: None)
         running = asyncio.create_task(found_by.run(delay_s=0))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await warned.wait()
         assert not running.done()
         running.cancel()

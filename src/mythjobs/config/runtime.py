@@ -12,6 +12,7 @@ from typing import Final
 
 from mythjobs.config.state import StateDir
 from mythjobs.errors import StateNotWritable
+from mythjobs.model.mountinfo import find_mount
 
 # struct sockaddr_un has 108 bytes for the path and its NUL (unix(7)).
 MAX_SOCKET_PATH_BYTES: Final = 107
@@ -54,16 +55,10 @@ def is_tmpfs(path: str) -> bool:
     """Return whether `path` is on tmpfs, from its device in /proc/self/mountinfo."""
     try:
         device = os.stat(path).st_dev
-        with open("/proc/self/mountinfo", "rb") as mounts:
-            lines = mounts.readlines()
+        mount = find_mount(Path("/proc/self/mountinfo").read_bytes(), device)
     except OSError:
         return False
-    number = b"%d:%d" % (os.major(device), os.minor(device))
-    for line in lines:
-        fields = line.split()
-        if fields[2] == number:
-            return fields[fields.index(b"-") + 1] == b"tmpfs"
-    return False
+    return mount is not None and mount.kind == "tmpfs"
 
 
 def _create_private_dir(path: Path) -> bool:

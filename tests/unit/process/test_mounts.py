@@ -13,22 +13,22 @@ from mythjobs.process.cgroup.mounts import (
     parse_cgroup_mounts,
 )
 
-_UNIFIED = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+_UNIFIED = b"30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 _HYBRID = (
-    "40 23 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n"
-    "41 23 0:31 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
-    "42 23 0:32 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
-    "43 23 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+    b"40 23 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n"
+    b"41 23 0:31 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
+    b"42 23 0:32 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    b"43 23 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
 )
 
 
 def test_unified_hierarchy_is_found_below_its_mount() -> None:
-    found = parse_cgroup_mounts(_UNIFIED, "0::/system.slice/mythjobs.service\n")
+    found = parse_cgroup_mounts(_UNIFIED, b"0::/system.slice/mythjobs.service\n")
     assert found == CgroupMounts("/sys/fs/cgroup/system.slice/mythjobs.service", {})
 
 
 def test_hybrid_machine_has_controllers_in_version_1() -> None:
-    found = parse_cgroup_mounts(_HYBRID, "5:memory:/a b\n4:pids:/\n3:cpu,cpuacct:/x\n0::/\n")
+    found = parse_cgroup_mounts(_HYBRID, b"5:memory:/a b\n4:pids:/\n3:cpu,cpuacct:/x\n0::/\n")
     assert found.unified == "/sys/fs/cgroup/unified"
     assert found.controllers == {
         "pids": "/sys/fs/cgroup/pids",
@@ -37,13 +37,15 @@ def test_hybrid_machine_has_controllers_in_version_1() -> None:
 
 
 def test_mount_of_a_subtree_is_used_only_if_it_contains_the_own_cgroup() -> None:
-    line = r"30 23 0:26 /docker/a\040b /cg\040roups ro - cgroup2 cgroup2 rw"
-    assert parse_cgroup_mounts(line, "0::/docker/a b/inner\n").unified == "/cg roups/inner"
-    assert parse_cgroup_mounts(line, "0::/docker/a bc\n").unified is None
+    line = rb"30 23 0:26 /docker/a\040b /cg\040roups ro - cgroup2 cgroup2 rw"
+    assert parse_cgroup_mounts(line, b"0::/docker/a b/inner\n").unified == "/cg roups/inner"
+    assert parse_cgroup_mounts(line, b"0::/docker/a bc\n").unified is None
 
 
 def test_machine_without_cgroups_has_no_mounts() -> None:
-    assert parse_cgroup_mounts("1 1 0:1 / / rw - ext4 /dev/vda rw\n", "") == CgroupMounts(None, {})
+    assert parse_cgroup_mounts(b"1 1 0:1 / / rw - ext4 /dev/vda rw\n", b"") == CgroupMounts(
+        None, {}
+    )
 
 
 def make_cgroup(path: Path, controllers: str = "", is_delegated: bool = False) -> Path:

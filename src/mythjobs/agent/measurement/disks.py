@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.agent.scaling.counters import DiskCounters
+from mythjobs.model.mountinfo import find_mount
 
 _SECTOR_BYTES: Final = 512  # of /proc/diskstats, whatever the disk's own sectors are
 
@@ -14,8 +15,8 @@ _SECTOR_BYTES: Final = 512  # of /proc/diskstats, whatever the disk's own sector
 class DiskMap:
     """Finds the disk of a file by the device number of its file system.
 
-    A partition counts as its whole disk. A device of the device mapper, as of LVM, counts as
-    itself. A file system without a block device (tmpfs, NFS) has no disk.
+    A partition counts as its whole disk. A device of the device mapper (LVM, for example)
+    counts as itself. A file system without a block device (tmpfs, NFS) has no disk.
     """
 
     def __init__(
@@ -39,9 +40,6 @@ class DiskMap:
             self._by_device[device] = self._look_up(device)
         return self._by_device[device]
 
-    def find_by_numbers(self, major: int, minor: int) -> str | None:
-        return self.find(os.makedev(major, minor))
-
     def find_for_path(self, path: str) -> str | None:
         """Return the disk of a path; None if it has none or does not exist."""
         try:
@@ -51,7 +49,7 @@ class DiskMap:
 
     def _look_up(self, device: int) -> str | None:
         if os.major(device) == 0:
-            # A file system with several subvolumes, as btrfs, has device numbers of its own.
+            # A file system with several subvolumes, such as btrfs, has device numbers of its own.
             source = self._find_source(device)
             if source is None:
                 return None
@@ -68,17 +66,11 @@ class DiskMap:
 
     def _find_source(self, device: int) -> str | None:
         """Return the path of the block device of a mounted file system; None if it has none."""
-        wanted = f"{os.major(device)}:{os.minor(device)}"
         try:
-            lines = self._mountinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+            mount = find_mount(self._mountinfo.read_bytes(), device)
         except OSError:
             return None
-        for line in lines:
-            before, _, after = line.partition(" - ")
-            fields, kind = before.split(), after.split()
-            if len(fields) > 2 and len(kind) > 1 and fields[2] == wanted:
-                return kind[1] if kind[1].startswith("/") else None
-        return None
+        return mount.source if mount and mount.source.startswith("/") else None
 
 
 def parse_diskstats(text: bytes, names: set[str]) -> dict[str, DiskCounters]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
+from mythjobs.model.mountinfo import MountEntry, parse_mountinfo
 from mythjobs.process.reserve import is_shortage
 
 # Cgroup controllers that enforce limits of jobs.
@@ -23,23 +24,18 @@ class CgroupMounts(NamedTuple):
     controllers: dict[str, str]
 
 
-def parse_cgroup_mounts(mountinfo: str, cgroup: str) -> CgroupMounts:
+def parse_cgroup_mounts(mountinfo: bytes, cgroup: bytes) -> CgroupMounts:
     """Parse the contents of /proc/self/mountinfo and /proc/self/cgroup."""
-    own_paths = _parse_own_paths(cgroup)
+    own_paths = _parse_own_paths(os.fsdecode(cgroup))
     unified: str | None = None
     controllers: dict[str, str] = {}
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(), after.split()
-        if len(fields) < 5 or len(kind) < 3:
-            continue
-        root, point = _unescape(fields[3]), _unescape(fields[4])
-        if kind[0] == "cgroup2" and "" in own_paths and unified is None:
-            unified = _resolve_directory(point, root, own_paths[""])
-        elif kind[0] == "cgroup":
-            for name in kind[2].split(","):
+    for mount in parse_mountinfo(mountinfo):
+        if mount.kind == "cgroup2" and "" in own_paths and unified is None:
+            unified = _resolve_directory(mount, own_paths[""])
+        elif mount.kind == "cgroup":
+            for name in mount.options.split(","):
                 if name in CONTROLLERS and name in own_paths and name not in controllers:
-                    found = _resolve_directory(point, root, own_paths[name])
+                    found = _resolve_directory(mount, own_paths[name])
                     if found is not None:
                         controllers[name] = found
     return CgroupMounts(unified, controllers)
@@ -51,10 +47,8 @@ def read_cgroup_mounts() -> CgroupMounts:
     Raises OSError if this process lacks descriptors or memory.
     """
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            mountinfo = file.read()
-        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-            return parse_cgroup_mounts(mountinfo, file.read())
+        with open("/proc/self/mountinfo", "rb") as mounts, open("/proc/self/cgroup", "rb") as own:
+            return parse_cgroup_mounts(mounts.read(), own.read())
     except OSError as error:
         if is_shortage(error):
             raise
@@ -102,26 +96,18 @@ def _parse_own_paths(cgroup: str) -> dict[str, str]:
     """Return this process's cgroup paths by v1 controller, and under "" its path in the v2
     hierarchy."""
     found: dict[str, str] = {}
-    for line in cgroup.splitlines():
+    for line in cgroup.split("\n")[:-1]:
         _, names, path = line.split(":", 2)
         for name in names.split(","):
             found[name] = path
     return found
 
 
-def _resolve_directory(point: str, root: str, path: str) -> str | None:
-    """Return the directory of the cgroup `path` below the mount `point`, which shows the subtree
-    `root`. None if the cgroup is not in that subtree."""
-    if root == "/":
-        return os.path.normpath(point + path)
-    if path == root or path.startswith(root + "/"):
-        return os.path.normpath(point + path.removeprefix(root))
+def _resolve_directory(mount: MountEntry, path: str) -> str | None:
+    """Return the directory of the cgroup `path` in a mounted hierarchy; None if the mount does not
+    show this cgroup."""
+    if mount.root == "/":
+        return os.path.normpath(mount.point + path)
+    if path == mount.root or path.startswith(mount.root + "/"):
+        return os.path.normpath(mount.point + path.removeprefix(mount.root))
     return None
-
-
-def _unescape(text: str) -> str:
-    r"""Decode the octal escapes of proc(5): a blank is \040."""
-    if "\\" not in text:
-        return text
-    raw = text.encode("utf-8", "surrogateescape")
-    return raw.decode("unicode_escape").encode("latin-1").decode("utf-8", "surrogateescape")

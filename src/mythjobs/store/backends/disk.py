@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from mythjobs.model.mountinfo import find_mount
+
 # Types of network file systems. SQLite's manual warns that their locks and fsync may not work.
 _NETWORK_TYPES: Final = frozenset(
     ("9p", "afs", "ceph", "cifs", "coda", "glusterfs", "lustre", "nfs", "nfs4", "smb3", "smbfs")
@@ -15,23 +17,14 @@ _NETWORK_TYPES: Final = frozenset(
 def find_network_file_system(
     directory: Path, mountinfo: Path = Path("/proc/self/mountinfo")
 ) -> str:
-    """Return the type of the network or FUSE file system that holds a directory, or "".
-
-    In /proc/pid/mountinfo, the third field is the device, and the type follows the single dash
-    (proc(5)).
-    """
+    """Return the type of the network or FUSE file system that holds a directory, or ""."""
     try:
         device = os.stat(directory).st_dev
-        lines = mountinfo.read_bytes().splitlines()
+        mount = find_mount(mountinfo.read_bytes(), device)
     except OSError:
         return ""
-    number = b"%d:%d" % (os.major(device), os.minor(device))
-    for line in lines:
-        fields = line.split()
-        if fields[2] == number:
-            kind = fields[fields.index(b"-") + 1].decode(errors="replace")
-            return kind if kind in _NETWORK_TYPES or kind.split(".")[0] == "fuse" else ""
-    return ""
+    kind = mount.kind if mount else ""
+    return kind if kind in _NETWORK_TYPES or kind.split(".")[0] == "fuse" else ""
 
 
 class DiskReserve:

@@ -11,9 +11,9 @@ from mythjobs import clock
 from mythjobs.cli.session import Session
 from mythjobs.cli.times import parse_instant_ms
 from mythjobs.client.client import Json
-from mythjobs.errors import MythJobsError
+from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model.life import JobState
-from mythjobs.model.names import invalid_machine_name, is_machine_name
+from mythjobs.model.names import check_machine_name
 from mythjobs.model.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -95,8 +95,10 @@ class NewMachineNameType(TextType):
 
     def convert(self, value: Any, param: Parameter, context: Context) -> str:
         text = str(super().convert(value, param, context))
-        if not is_machine_name(text):
-            self.fail(invalid_machine_name(text).sentence, param, context)
+        try:
+            check_machine_name(text)
+        except BadRequest as error:
+            self.fail(error.sentence, param, context)
         return text
 
 

@@ -13,9 +13,9 @@ from typing import Final
 
 from mythjobs.config import files
 from mythjobs.errors import BadRequest, ConfigError, StateNotWritable
+from mythjobs.model.systemd import SYSTEMD_BOOTED
 
 UNIT_NAME: Final = "mythjobs-agent.service"
-_BOOTED: Final = "/run/systemd/system"  # exists if the machine runs systemd (sd_booted(3))
 _SYSTEM_DIRECTORY: Final = Path("/etc/systemd/system")
 _UNIT: Final = """\
 # Written by `mythjobs agent install-service`; docs/systemd.md explains the settings.
@@ -84,7 +84,7 @@ def install(path: Path, text: str, *, is_system: bool) -> None:
 
     Raises ConfigError if there is no systemd or it fails, StateNotWritable.
     """
-    if not os.path.isdir(_BOOTED) or shutil.which("systemctl") is None:
+    if not os.path.isdir(SYSTEMD_BOOTED) or shutil.which("systemctl") is None:
         raise ConfigError(
             "this machine does not run systemd; start `mythjobs agent` with the program that "
             "starts its services, or print the unit with --print"

@@ -16,6 +16,7 @@ from mythjobs.master.catalog import Catalog
 from mythjobs.master.explain.job import explain_submitted
 from mythjobs.master.handlers import (
     agents,
+    attachment,
     commands,
     jobs,
     joining,
@@ -230,7 +231,7 @@ class MasterCore:
                     received_ms = max(received_ms, each.received_ms)
                 case requests.Attach():
                     try:
-                        responses[number] = agents.attach_machine(
+                        responses[number] = attachment.attach_machine(
                             turn, each, rights=self._local_rights, jobs=self._local_jobs
                         )
                     except MythJobsError as error:

@@ -8,7 +8,7 @@ from typing import Final
 from mythjobs.errors import BadRequest
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
-# A label may have parts, as `ffmpeg:libx264`.
+# A label may have parts, such as `ffmpeg:libx264`.
 LABEL: Final = re.compile(rf"{NAME.pattern}(?::[a-z0-9]+(?:[-_.][a-z0-9]+)*)?")
 NAME_SYNTAX: Final = "small letters and digits, joined by - _ or ."
 MAX_NAME_LENGTH: Final = 100
@@ -20,17 +20,15 @@ def is_short_name(name: str) -> bool:
     return len(name) <= MAX_NAME_LENGTH and NAME.fullmatch(name) is not None
 
 
-def is_machine_name(name: str) -> bool:
-    """Return whether a machine may have this name: any text that a path of the API can contain."""
+def check_machine_name(name: str) -> None:
+    """Raises BadRequest unless a machine may have this name: any text that a path of the API can
+    contain."""
     is_text = name.isprintable() and name == name.strip() and "/" not in name
-    return is_text and 0 < len(name) <= MAX_NAME_LENGTH
-
-
-def invalid_machine_name(name: str) -> BadRequest:
-    return BadRequest(
-        f"{name[: MAX_NAME_LENGTH + 1]!r} is not a name of a machine: it must be printable, have 1 "
-        f"to {MAX_NAME_LENGTH} characters, no slash, and no space at its begin or end"
-    )
+    if not is_text or not 0 < len(name) <= MAX_NAME_LENGTH:
+        raise BadRequest(
+            f"{name[: MAX_NAME_LENGTH + 1]!r} is not a name of a machine: it must be printable, "
+            f"have 1 to {MAX_NAME_LENGTH} characters, no slash, and no space at its begin or end"
+        )
 
 
 def invalid_semaphore_name(name: str) -> BadRequest:

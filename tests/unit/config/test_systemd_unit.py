@@ -77,7 +77,7 @@ def test_the_place_of_the_unit() -> None:
 def test_a_machine_without_systemd_is_told_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systemd_unit, "_BOOTED", str(tmp_path / "missing"))
+    monkeypatch.setattr(systemd_unit, "SYSTEMD_BOOTED", str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match=r"does not run systemd.*--print"):
         systemd_unit.install(tmp_path / "unit", "x", is_system=True)
     assert not (tmp_path / "unit").exists()

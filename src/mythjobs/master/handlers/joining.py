@@ -7,13 +7,13 @@ from typing import Final
 
 from mythjobs.errors import BadRequest, Conflict, NotAllowed
 from mythjobs.master import requests
-from mythjobs.master.handlers.agents import enroll_machine
+from mythjobs.master.handlers.attachment import enroll_machine
 from mythjobs.master.machine import Machine
 from mythjobs.master.notify.handlers import end_notifications
 from mythjobs.master.requests import JoinedMachine
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING
-from mythjobs.model.names import invalid_machine_name, is_machine_name
+from mythjobs.model.names import check_machine_name
 from mythjobs.store.writes import invitations, machines
 
 # A secret has 128 random bits; the limit only keeps a flood of guesses out of the log and store.
@@ -112,7 +112,6 @@ def _read_rights(turn: TurnContext, allow: str | list[str]) -> str:
 
 
 def _check_new_name(turn: TurnContext, name: str) -> None:
-    if not is_machine_name(name):
-        raise invalid_machine_name(name)
+    check_machine_name(name)
     if any(each.name == name for each in turn.state.machines.values()):
         raise Conflict(f'there is a machine "{name}" already; choose another name')

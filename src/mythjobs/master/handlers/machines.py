@@ -26,7 +26,7 @@ from mythjobs.model.names import invalid_semaphore_name, is_short_name
 from mythjobs.model.policy_tables import read_labels
 from mythjobs.model.window import ALLOW, PAUSE
 from mythjobs.model.zone import load_zone
-from mythjobs.protocol import responses
+from mythjobs.protocol import machine_responses as responses
 from mythjobs.protocol.messages import Settings
 from mythjobs.store.writes import machines, overrides, readiness, semaphores
 

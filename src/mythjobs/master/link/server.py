@@ -12,11 +12,11 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mythjobs.errors import MythJobsError, ProtocolError
+from mythjobs.errors import BadRequest, MythJobsError, ProtocolError
 from mythjobs.master.link.connection import AgentConnection, Channel
 from mythjobs.master.output.reader import OutputReader
 from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived, Message, Request
-from mythjobs.model.names import invalid_machine_name, is_machine_name
+from mythjobs.model.names import check_machine_name
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.compatibility import MASTER_CAPABILITIES
@@ -207,8 +207,10 @@ def _check_hello(data: bytes | None, challenge: m.Challenge, fingerprint: str) -
         )
     if None in (handshake.decode_hex(each, 32) for each in (hello.machine_key, hello.nonce)):
         raise ProtocolError("machine key and nonce must be 32 bytes each, in lower-case hex")
-    if not is_machine_name(hello.name):
-        raise ProtocolError(invalid_machine_name(hello.name).sentence)
+    try:
+        check_machine_name(hello.name)
+    except BadRequest as error:
+        raise ProtocolError(error.sentence) from None
     transcript = handshake.build_transcript("machine", challenge, hello, fingerprint)
     handshake.verify(hello.machine_key, hello.signature, transcript)
     return hello

@@ -7,9 +7,10 @@ import os
 import shutil
 from typing import Final
 
-# Other units, as a recorder, have 100. The nice value of a job counts only within its unit.
+from mythjobs.model.systemd import SYSTEMD_BOOTED
+
+# Other units, such as a recorder's, have 100. The nice value of a job counts only within its unit.
 _WEIGHT: Final = 20
-_BOOTED: Final = "/run/systemd/system"
 
 
 def scope_command(unit: str) -> list[str]:
@@ -18,8 +19,7 @@ def scope_command(unit: str) -> list[str]:
 
     A scope is a unit for processes that systemd has not started itself (systemd.scope(5)).
     """
-    # This directory exists if the machine runs systemd (sd_booted(3)).
-    if not os.path.isdir(_BOOTED) or not is_in_service(_read_own_cgroup()):
+    if not os.path.isdir(SYSTEMD_BOOTED) or not is_in_service(_read_own_cgroup()):
         return []
     program = shutil.which("systemd-run")
     if program is None:

@@ -23,7 +23,7 @@ from mythjobs.errors import (
 from mythjobs.master import requests
 from mythjobs.master.requests import JoinedMachine
 from mythjobs.master.service import Master
-from mythjobs.model.names import invalid_machine_name, is_machine_name
+from mythjobs.model.names import check_machine_name
 from mythjobs.protocol import handshake, joining
 from mythjobs.protocol import joining_responses as responses
 from mythjobs.web.network.control import Network
@@ -244,8 +244,7 @@ def _describe_joined(master: Master, name: str) -> responses.Joined:
 
 def _check_machine(key: str, name: str) -> None:
     _decode_hex("machine_key", key, 32)
-    if not is_machine_name(name):
-        raise invalid_machine_name(name)
+    check_machine_name(name)
 
 
 def _decode_hex(field: str, text: str, size: int) -> bytes:

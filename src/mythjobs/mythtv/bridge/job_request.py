@@ -11,7 +11,9 @@ from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client
 from mythjobs.errors import BadRequest, NoSuchCommand, ProtocolError, Unreachable
 from mythjobs.model.zone import load_zone
-from mythjobs.mythtv.job_rows import JobRow, RowFlag
+from mythjobs.mythtv.bridge.table import SubmitRow
+from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
+from mythjobs.mythtv.job_rows import DURING_RECORDING, JobRow, RowFlag
 from mythjobs.mythtv.parameters import (
     Ranges,
     RecordingContext,
@@ -58,6 +60,33 @@ class JobRequests:
     def submit(self, body: Json) -> Json:
         """Send a submit; return `{id, state, new, reason}`."""
         return self._open_client().post("jobs", body)
+
+    def submit_row(
+        self,
+        command: str,
+        recording: Recording | None,
+        row: JobRow,
+        *,
+        run: int = 1,
+        now_ms: int,
+        **options: Any,
+    ) -> Json:
+        """Submit the job of a row of MythTV's queue, for the row's `run`th run; return as submit().
+
+        Raises NoSuchCommand, BadRequest like describe().
+        """
+        key = SubmitRow(row, run).key
+        if run == 1 and recording is not None and is_automatic(row, recording):
+            key = automatic_key(recording, command)
+        if row.not_before_ms > now_ms:
+            options["not_before_ms"] = row.not_before_ms
+        return self.submit(self.describe(command, recording, key=key, row=row, **options))
+
+    def must_wait(self, row: JobRow, recording: Recording) -> bool:
+        """Return whether a row's job may not start before the recording has ended."""
+        if recording.status not in UNFINISHED:
+            return False
+        return row.type not in DURING_RECORDING or not self._services.is_flagging_while_recording()
 
     def describe(
         self,

@@ -17,10 +17,8 @@ from mythjobs.errors import BadRequest, NotAllowed, ProtocolError
 from mythjobs.mythtv.bridge.job_request import JobRequests, describe_recording
 from mythjobs.mythtv.bridge.queue_loop import QueueLoop
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
-from mythjobs.mythtv.bridge.table import RowJob, SubmitRow
-from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
+from mythjobs.mythtv.bridge.table import RowJob
 from mythjobs.mythtv.job_rows import (
-    DURING_RECORDING,
     JobRow,
     RowCommand,
     RowState,
@@ -77,7 +75,7 @@ class RemovalLoop(QueueLoop):
                 try:
                     self._take(row)
                 except (BadRequest, NotAllowed, ProtocolError) as error:
-                    # The next rows are taken nevertheless.
+                    # The error concerns this row only; the next ones are still taken.
                     subject = f"MythTV's job {row.row_id}"
                     log.warning("%s: %s", subject, error.sentence)
                     self._status.add_problem(subject, error.sentence, row.inserted_ms)
@@ -122,28 +120,26 @@ class RemovalLoop(QueueLoop):
             if name_type(row.type):
                 self._remove(row, recording)
             return
-        if recording.status in UNFINISHED and not (
-            row.type in DURING_RECORDING and self._services.is_flagging_while_recording()
-        ):
+        if self._requests.must_wait(row, recording):
             return
         command = require_settings(self._directory).commands.get(name_type(row.type), "")
         if not command:
             raise BadRequest("there is no command for its type; run `mythjobs mythtv import`")
-        key = SubmitRow(row, 1).key
-        if is_automatic(row, recording):
-            key = automatic_key(recording, command)
-        options: dict[str, Any] = {"hold": True, "comment": describe_recording(recording)}
-        if row.not_before_ms > time.time_ns() // 1_000_000:
-            options["not_before_ms"] = row.not_before_ms
-        body = self._requests.describe(command, recording, key=key, row=row, **options)
-        job = self._requests.submit(body)
+        now_ms = time.time_ns() // 1_000_000
+        comment = describe_recording(recording)
+        job = self._requests.submit_row(
+            command, recording, row, now_ms=now_ms, hold=True, comment=comment
+        )
         # After an interruption the submit returns the job that this loop has made before.
         is_own = job["new"] or row.row_id in self._held
         self._held[row.row_id] = RowJob(row.inserted_ms, 1, int(job["id"]))
         save_row_jobs(self._directory, self._held)
         is_removed = self._remove(row, recording)
-        # An imported rule may have made the job already: then it is not held.
-        self._act(int(job["id"]), "release" if is_removed else "cancel" if is_own else "")
+        if is_removed:
+            self._act(int(job["id"]), "release")
+        elif is_own:
+            # A job that an imported rule has made is not held, and stays.
+            self._act(int(job["id"]), "cancel")
         self._forget(row.row_id)
         if is_removed:
             log.info("job %d: %s for MythTV's job %d", job["id"], command, row.row_id)
@@ -154,8 +150,7 @@ class RemovalLoop(QueueLoop):
         return self._services.remove_job(row.row_id, name, recording.recordedid)
 
     def _act(self, job_id: int, act: str) -> None:
-        if act:
-            self._open_client().post(f"jobs/{act}", {"ids": [job_id]})
+        self._open_client().post(f"jobs/{act}", {"ids": [job_id]})
 
     def _forget(self, row_id: int) -> None:
         del self._held[row_id]

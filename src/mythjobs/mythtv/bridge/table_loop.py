@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from mythjobs.client.client import Client
 from mythjobs.errors import BadRequest, NoSuchJob, NotAllowed, ProtocolError
@@ -22,9 +22,7 @@ from mythjobs.mythtv.bridge.table import (
     TableCore,
     WriteRow,
 )
-from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
 from mythjobs.mythtv.job_rows import (
-    DURING_RECORDING,
     JobRow,
     QueueTable,
     RowChange,
@@ -36,7 +34,7 @@ from mythjobs.mythtv.recording import DELETED_GROUP, Recording
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, require_settings
 
-# Jobs that wait are read one by one, at most so many in a pass.
+# Waiting jobs are read one by one, at most this many in a pass.
 _MAX_READS: Final = 50
 _MARK_S: Final = 600.0
 _MAX_RUNS: Final = 1000
@@ -100,7 +98,7 @@ class TableLoop(QueueLoop):
             try:
                 is_done = self._perform(each, now_ms)
             except (BadRequest, NotAllowed, ProtocolError) as error:
-                # It concerns this row; the next ones are handled nevertheless.
+                # The error concerns this row only; the next ones are still handled.
                 is_done = False
                 subject = f"MythTV's job {row.row_id}" if row is not None else "MythTV's queue"
                 log.warning("%s: %s", subject, error.sentence)
@@ -177,9 +175,7 @@ class TableLoop(QueueLoop):
                 return self._refuse(
                     action, RowState.CANCELLED, "the recording has been deleted", now_ms
                 )
-            if recording.status in UNFINISHED and not (
-                row.type in DURING_RECORDING and self._services.is_flagging_while_recording()
-            ):
+            if self._requests.must_wait(row, recording):
                 self._core.postpone(row.row_id, now_ms)
                 self._write(row, RowChange(comment="waits: the recording has not ended"), now_ms)
                 return False
@@ -198,21 +194,14 @@ class TableLoop(QueueLoop):
         self, action: SubmitRow, command: str, recording: Recording | None, now_ms: int
     ) -> None:
         row = action.row
-        # Without a comment: the row's comment would repeat it.
-        options: dict[str, Any] = {}
-        if row.not_before_ms > now_ms:
-            options["not_before_ms"] = row.not_before_ms
         known = self._core.jobs.get(row.row_id)
         is_repetition = known is not None and known.run == action.run
         for run in range(action.run, action.run + _MAX_RUNS):
             # Saved first: after a crash the same run is submitted, with the same key.
             self._core.begin_run(row, run)
             save_row_jobs(self._directory, self._core.jobs)
-            key = SubmitRow(row, run).key
-            if run == 1 and recording is not None and is_automatic(row, recording):
-                key = automatic_key(recording, command)
-            body = self._requests.describe(command, recording, key=key, row=row, **options)
-            found = self._requests.submit(body)
+            # Without a comment: the row's comment would repeat it.
+            found = self._requests.submit_row(command, recording, row, run=run, now_ms=now_ms)
             # Without the file of rows an earlier run of a row that was queued again is found.
             is_old = not found["new"] and found["state"] in ("succeeded", "failed", "cancelled")
             if not is_old or is_repetition or row.state != RowState.QUEUED:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
@@ -33,6 +32,7 @@ from mythjobs.model.machine_control import NO_CONTROL
 from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import start_deadline_ms
+from mythjobs.protocol.run_spec import RunSpec
 from mythjobs.scheduler.capacity import free_slots
 
 # Number of waiting attempts that the gate may refuse before the others are not tried, either: they
@@ -80,9 +80,6 @@ class AttemptTable:
         self.refused: dict[Key, str] = {}
         # Id of the reaper that new attempts are started in; None while none is ready.
         self.start_reaper: str | None = None
-        # By reaper: ends whose record in the reaper's journal is not yet durable, as (sequence
-        # number of the record, attempt) in ascending order.
-        self._unsynced_ends: dict[str, deque[tuple[int, AgentAttempt]]] = {}
         # By dead reaper: the attempts in its journal that are still in this table. A reaper's
         # directory is removed when its set is empty.
         self._dead_reapers: dict[str, set[Key]] = {}
@@ -227,7 +224,7 @@ class AttemptTable:
             if attempt.phase is Phase.WAITING:
                 self.mark_never_start(attempt, f"the machine is {state}")
 
-    def _send_start(self, reaper: str, attempt: AgentAttempt, run: m.RunSpec, now: Now) -> None:
+    def _send_start(self, reaper: str, attempt: AgentAttempt, run: RunSpec, now: Now) -> None:
         if self._gate and not self._gate.is_short(attempt.command):
             if not run.has_priority:
                 run = msgspec.structs.replace(run, **_BACKGROUND)
@@ -276,14 +273,6 @@ class AttemptTable:
         if attempt.watchers:
             # Transfers that follow the output finish only at the end of the attempt.
             self._turn.add(ReadNewOutput(attempt))
-
-    def report_synced_ends(self, reaper: str, seq: int) -> None:
-        unsynced = self._unsynced_ends[reaper]
-        while unsynced and unsynced[0][0] <= seq:
-            self.report_end(unsynced.popleft()[1])
-
-    def add_unsynced_end(self, reaper: str, seq: int, attempt: AgentAttempt) -> None:
-        self._unsynced_ends[reaper].append((seq, attempt))
 
     def report_end(self, attempt: AgentAttempt) -> None:
         """Queue the report of an attempt's end to the master. The caller knows that the outcome is
@@ -363,7 +352,6 @@ class AttemptTable:
     ) -> None:
         """Bring the table in line with a reaper that has just connected: adopt its attempts in
         `starting`, which have no process yet, and repeat starts that it did not report."""
-        self._unsynced_ends[reaper] = deque()
         for key in starting:
             attempt = self.attempts.get(key) or self.add_attempt(key, Phase.FOUND)
             if attempt.phase is Phase.FOUND and key not in reported:
@@ -388,7 +376,6 @@ class AttemptTable:
     def mark_reaper_dead(self, reaper: str, journaled: set[Key]) -> None:
         """Record that a reaper died. Its directory is removed once every attempt in its journal
         (`journaled`) has left this table."""
-        self._unsynced_ends.pop(reaper, None)
         if self.start_reaper == reaper:
             self.start_reaper = None
         self._dead_reapers[reaper] = journaled & self.attempts.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -32,12 +33,16 @@ class ReaperEvents:
         self._outbox = outbox
         self._enforcer = enforcer
         self._pause = pause
+        # By reaper: ends whose record in the reaper's journal is not yet durable, as (sequence
+        # number of the record, attempt) in ascending order.
+        self._unsynced_ends: dict[str, deque[tuple[int, AgentAttempt]]] = {}
 
     def adopt(
         self, reaper: str, attempts: Sequence[Any], starting: Iterable[Key], now: Now
     ) -> None:
         """Adopt the attempts of a reaper that has just connected; an earlier agent process may have
         started them. `starting`: attempts for which the reaper has not yet spawned a process."""
+        self._unsynced_ends[reaper] = deque()
         reported = {(each["job"], each["n"]) for each in attempts}
         self._table.reconcile_reaper(reaper, reported, starting, now)
         self.apply(reaper, attempts, now)
@@ -50,7 +55,7 @@ class ReaperEvents:
         for each in messages:
             kind = each["type"]
             if kind == "synced":
-                table.report_synced_ends(reaper, each["seq"])
+                self._report_synced_ends(reaper, each["seq"])
                 continue
             if "job" not in each:
                 # Ignore answers to pings, and messages that only newer versions know.
@@ -63,7 +68,8 @@ class ReaperEvents:
                     table.set_frozen(attempt, tuple(each["holders"]), now)
                     self._pause.thaw_leftover(attempt)
             elif kind == "ended":
-                table.add_unsynced_end(reaper, each["seq"], self._record_end(reaper, each))
+                end = (each["seq"], self._record_end(reaper, each))
+                self._unsynced_ends[reaper].append(end)
             elif kind == "grew":
                 self._record_output(key, each["output"])
             elif kind == "status":
@@ -96,6 +102,7 @@ class ReaperEvents:
             elif attempt.phase is Phase.RUNNING:
                 self.end_lost(attempt, "", outcome.NO_JOURNAL, now)
         journaled = {(each["job"], each["n"]) for each in ended} | {each.key for each in lost}
+        self._unsynced_ends.pop(reaper, None)
         table.mark_reaper_dead(reaper, journaled)
 
     def end_lost(self, attempt: AgentAttempt, proof: str, why: str, now: Now) -> None:
@@ -118,6 +125,12 @@ class ReaperEvents:
         if attempt.phase is Phase.RUNNING:
             self._table.mark_ended(attempt, outcome.ended_from_reaper(ended, attempt.terms))
         return attempt
+
+    def _report_synced_ends(self, reaper: str, seq: int) -> None:
+        """Report the ends whose records up to number `seq` are durable."""
+        unsynced = self._unsynced_ends[reaper]
+        while unsynced and unsynced[0][0] <= seq:
+            self._table.report_end(unsynced.popleft()[1])
 
     def _record_output(self, key: Key, output: OutputWindows) -> None:
         if attempt := self._table.attempts.get(key):
